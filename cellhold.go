@@ -1,0 +1,152 @@
+// Package cellhold holds the nouns that every room of the house speaks: sessions, kernels, cells,
+// events, outputs and the kinds of error. It starts nothing and imports only the standard library.
+package cellhold
+
+import (
+	"crypto/rand"
+	"strings"
+	"time"
+)
+
+// SessionID names a session for ever: 's' and 16 letters or digits. Ids are random (80 bits), so
+// knowing one id tells nothing about another, and all have the same length.
+type SessionID string
+
+// CellID names a cell for ever: 'c' and 16 letters or digits.
+type CellID string
+
+// KernelID names a kernel within its session, such as "python3".
+type KernelID string
+
+// NewSessionID returns a fresh random id.
+func NewSessionID() SessionID { return SessionID("s" + randomName()) }
+
+// NewCellID returns a fresh random id.
+func NewCellID() CellID { return CellID("c" + randomName()) }
+
+// randomName returns 16 characters of base 32, which are 80 random bits.
+func randomName() string { return strings.ToLower(rand.Text()[:16]) }
+
+// SessionState is where a session is in its life.
+type SessionState string
+
+// The states of a session, in the order of a life.
+const (
+	SessionStarting  SessionState = "starting"
+	SessionReady     SessionState = "ready"
+	SessionSuspended SessionState = "suspended"
+	SessionEnded     SessionState = "ended"
+)
+
+// EndReason says why a session ended.
+type EndReason string
+
+// The reasons for the end of a session.
+const (
+	EndAsked   EndReason = "asked"   // its owner ended it
+	EndExpired EndReason = "expired" // idle for too long, or older than a session may be
+	EndFailed  EndReason = "failed"  // it never became ready
+	EndLost    EndReason = "lost"    // its sandbox was gone when the server came back
+)
+
+// Session is what a caller owns: one sandbox, its kernels, files and events.
+type Session struct {
+	ID      SessionID         `json:"id" doc:"Identifies the session." example:"sk3v7q2m9xw4tz6hb"`
+	Owner   string            `json:"-"` // name of the token it was made with; others cannot see it
+	User    string            `json:"user,omitempty" doc:"Label of the person or agent it belongs to, as given at creation. Never a path."`
+	State   SessionState      `json:"state" enum:"starting,ready,suspended,ended" doc:"Where the session is in its life."`
+	Reason  EndReason         `json:"reason,omitempty" enum:"asked,expired,failed,lost" doc:"Why it ended."`
+	Image   string            `json:"image" doc:"Name of the image its sandbox was made from." example:"python"`
+	Startup string            `json:"startup,omitempty" doc:"Code that runs silently when the kernel has started, and again after each restart."`
+	Created time.Time         `json:"created" doc:"When it was created."`
+	Used    time.Time         `json:"used" doc:"When a caller or a cell last used it."`
+	Expires time.Time         `json:"expires" doc:"When it ends at the latest if nothing uses it until then."`
+	Limits  Limits            `json:"limits" doc:"What its sandbox may use."`
+	Kernels []Kernel          `json:"kernels" doc:"Its kernels."`
+	Sandbox string            `json:"-"` // id of the sandbox it lives in now
+	Digest  string            `json:"-"` // digest of the image, so that the same one is used again
+	Article bool              `json:"-"` // made by the article's API: one a user, plain traceback
+	Meta    map[string]string `json:"metadata,omitempty" doc:"The caller's own notes, kept and given back unchanged."`
+}
+
+// Limits is what a session's sandbox may use. Zero means the server's default.
+type Limits struct {
+	Memory    int64   `json:"memory,omitempty" minimum:"0" doc:"Bytes of memory, tmpfs included." example:"1073741824"`
+	CPU       float64 `json:"cpu,omitempty" minimum:"0" doc:"Processor cores; 0.5 is half of one." example:"1"`
+	Processes int     `json:"processes,omitempty" minimum:"0" doc:"Processes and threads at once." example:"256"`
+	Disk      int64   `json:"disk,omitempty" minimum:"0" doc:"Bytes that may be written outside /tmp and /mnt/data/output." example:"1073741824"`
+	Tmp       int64   `json:"tmp,omitempty" minimum:"0" doc:"Bytes of /tmp." example:"268435456"`
+	Output    int64   `json:"output,omitempty" minimum:"0" doc:"Bytes of /mnt/data/output." example:"268435456"`
+}
+
+// KernelState is what a kernel is doing, in Jupyter's own words.
+type KernelState string
+
+// The states of a kernel.
+const (
+	KernelStarting   KernelState = "starting"
+	KernelIdle       KernelState = "idle"
+	KernelBusy       KernelState = "busy"
+	KernelRestarting KernelState = "restarting"
+	KernelDead       KernelState = "dead"
+)
+
+// Kernel is one Jupyter kernel process of a session.
+type Kernel struct {
+	ID       KernelID    `json:"id" doc:"Identifies the kernel within its session." example:"python3"`
+	Language string      `json:"language,omitempty" doc:"What it speaks." example:"python"`
+	State    KernelState `json:"state" enum:"starting,idle,busy,restarting,dead" doc:"What it is doing."`
+	Cause    CellStatus  `json:"cause,omitempty" enum:"oom,signal,exit,lost,timeout" doc:"How it died, when it is dead."`
+	Queued   int         `json:"queued" doc:"Cells that wait for it."`
+}
+
+// CellState is where a cell is in its life.
+type CellState string
+
+// The states of a cell, in order.
+const (
+	CellQueued  CellState = "queued"
+	CellRunning CellState = "running"
+	CellDone    CellState = "done"
+)
+
+// CellStatus is how a cell ended.
+type CellStatus string
+
+// The ways a cell ends. The last four say how its kernel died under it.
+const (
+	StatusOK          CellStatus = "ok"
+	StatusError       CellStatus = "error"       // the code raised
+	StatusInterrupted CellStatus = "interrupted" // a caller stopped it
+	StatusTimeout     CellStatus = "timeout"     // its deadline passed
+	StatusCancelled   CellStatus = "cancelled"   // it never ran
+	StatusOOM         CellStatus = "oom"         // memory ran out
+	StatusSignal      CellStatus = "signal"      // a signal ended the kernel
+	StatusExit        CellStatus = "exit"        // the kernel exited
+	StatusLost        CellStatus = "lost"        // the sandbox is gone
+)
+
+// Died reports whether the status means that the kernel died under the cell.
+func (s CellStatus) Died() bool {
+	return s == StatusOOM || s == StatusSignal || s == StatusExit || s == StatusLost
+}
+
+// Cell is one submitted piece of code and its fate. It runs once.
+type Cell struct {
+	ID             CellID        `json:"id" doc:"Identifies the cell." example:"cq7h2w9d4kx5n3vtb"`
+	Session        SessionID     `json:"session" doc:"The session it belongs to."`
+	Kernel         KernelID      `json:"kernel" doc:"The kernel that runs it."`
+	Code           string        `json:"code" doc:"The submitted source."`
+	State          CellState     `json:"state" enum:"queued,running,done" doc:"Where it is in its life."`
+	Status         CellStatus    `json:"status,omitempty" enum:"ok,error,interrupted,timeout,cancelled,oom,signal,exit,lost" doc:"How it ended."`
+	Cause          string        `json:"cause,omitempty" doc:"One sentence on how it ended, when the status alone does not tell."`
+	ExecutionCount int           `json:"execution_count,omitempty" doc:"The number in the kernel's prompt."`
+	Submitted      time.Time     `json:"submitted" doc:"When it was accepted."`
+	Started        time.Time     `json:"started,omitzero" doc:"When it was handed to the kernel."`
+	Ended          time.Time     `json:"ended,omitzero" doc:"When it was done."`
+	Timeout        time.Duration `json:"-"`
+	First          int64         `json:"first,omitempty" doc:"Number of the cell's first event."`
+	Last           int64         `json:"last,omitempty" doc:"Number of the cell's last event."`
+	Dropped        int64         `json:"dropped,omitempty" doc:"Bytes of output that did not fit the bounds."`
+	Outputs        []Output      `json:"outputs" doc:"What it put out, in notebook form (nbformat 4.5), with progress folded."`
+}

@@ -1,0 +1,152 @@
+package cellhold
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// EventType says what an event is about. Readers ignore types they do not know.
+type EventType string
+
+// The types of event. The content of each is the struct of the same name below; the six output
+// types bear Jupyter's own names, and their content is Jupyter's own.
+const (
+	EventKernelState       EventType = "kernel_state"
+	EventCellQueued        EventType = "cell_queued"
+	EventCellStarted       EventType = "cell_started"
+	EventStream            EventType = "stream"
+	EventDisplayData       EventType = "display_data"
+	EventExecuteResult     EventType = "execute_result"
+	EventError             EventType = "error"
+	EventUpdateDisplayData EventType = "update_display_data"
+	EventClearOutput       EventType = "clear_output"
+	EventOutputDropped     EventType = "output_dropped"
+	EventCellDone          EventType = "cell_done"
+	EventSessionEnded      EventType = "session_ended"
+)
+
+// Event is one numbered fact about a session. Numbers start at 1 and have no gaps.
+type Event struct {
+	Seq     int64           `json:"seq" doc:"Number of the event within its session; give it as after to read on."`
+	Time    time.Time       `json:"time" doc:"When it happened."`
+	Kernel  KernelID        `json:"kernel,omitempty" doc:"The kernel it is about."`
+	Cell    CellID          `json:"cell,omitempty" doc:"The cell it belongs to."`
+	Type    EventType       `json:"type" doc:"What it is about; ignore types you do not know." example:"stream"`
+	Content json.RawMessage `json:"content" doc:"Depends on the type; for outputs it is Jupyter's own content."`
+
+	// Boot and Source are the agent's own numbering: which life of the agent, and the number there.
+	// Source is 0 for events that the host made. They make a replay after a crash harmless.
+	Boot   string `json:"-"`
+	Source int64  `json:"-"`
+}
+
+// KernelStateContent is the content of kernel_state.
+type KernelStateContent struct {
+	State  KernelState `json:"state"`
+	Cause  CellStatus  `json:"cause,omitempty"`  // when dead: oom, signal, exit, timeout or lost
+	Detail string      `json:"detail,omitempty"` // one sentence, when dead
+	Exit   int         `json:"exit,omitempty"`   // exit status, when it exited
+	Signal int         `json:"signal,omitempty"` // signal number, when one ended it
+	Info   *KernelInfo `json:"kernel,omitempty"` // when it became idle after a start
+}
+
+// KernelInfo is what a kernel says of itself, as needed in a notebook.
+type KernelInfo struct {
+	Name         string          `json:"name"`          // kernelspec name
+	DisplayName  string          `json:"display_name"`  // for people
+	Language     string          `json:"language"`      // "python"
+	LanguageInfo json.RawMessage `json:"language_info"` // Jupyter's language_info object
+}
+
+// CellQueuedContent is the content of cell_queued.
+type CellQueuedContent struct {
+	Position int `json:"position"` // cells before it, the running one included
+}
+
+// CellStartedContent is the content of cell_started.
+type CellStartedContent struct {
+	ExecutionCount int `json:"execution_count,omitempty"`
+}
+
+// StreamContent is the content of stream. A long text comes in several events.
+type StreamContent struct {
+	Name string `json:"name"` // stdout or stderr
+	Text string `json:"text"`
+}
+
+// DisplayContent is the content of display_data, update_display_data and execute_result.
+type DisplayContent struct {
+	Data           map[string]json.RawMessage `json:"data"`                      // by MIME type
+	Metadata       map[string]json.RawMessage `json:"metadata"`                  // by MIME type or name
+	Transient      *Transient                 `json:"transient,omitempty"`       // display_data and update_display_data
+	ExecutionCount int                        `json:"execution_count,omitempty"` // execute_result
+}
+
+// Transient is the part of a display that is not kept in notebooks.
+type Transient struct {
+	DisplayID string `json:"display_id,omitempty"`
+}
+
+// ErrorContent is the content of error: an exception in the guest's code.
+type ErrorContent struct {
+	Name      string   `json:"ename"`
+	Value     string   `json:"evalue"`
+	Traceback []string `json:"traceback"` // lines with ANSI colours
+}
+
+// ClearOutputContent is the content of clear_output.
+type ClearOutputContent struct {
+	Wait bool `json:"wait"` // clear only when the next output arrives
+}
+
+// OutputDroppedContent is the content of output_dropped: output that did not fit the bounds.
+type OutputDroppedContent struct {
+	Bytes    int64 `json:"bytes"`
+	Messages int64 `json:"messages"`
+}
+
+// CellDoneContent is the content of cell_done, the last event of a cell but for late output.
+type CellDoneContent struct {
+	Status         CellStatus `json:"status"`
+	Cause          string     `json:"cause,omitempty"` // one sentence, when the status alone does not tell
+	ExecutionCount int        `json:"execution_count,omitempty"`
+	FilesChanged   bool       `json:"files_changed,omitempty"` // in /mnt/data/output
+}
+
+// SessionEndedContent is the content of session_ended, the last event of a session.
+type SessionEndedContent struct {
+	Reason EndReason `json:"reason"`
+}
+
+// NewEvent returns an event with that content; Seq and Time are set where it is recorded. It
+// panics when the content cannot be encoded, which only a programmer's mistake can cause.
+func NewEvent(t EventType, k KernelID, c CellID, content any) Event {
+	raw, err := json.Marshal(content)
+	if err != nil {
+		panic(fmt.Sprintf("content of %s: %v", t, err))
+	}
+	return Event{Type: t, Kernel: k, Cell: c, Content: raw}
+}
+
+// Decode reads the content into a value of the content type that belongs to the event's type.
+func (e Event) Decode(content any) error {
+	if err := json.Unmarshal(e.Content, content); err != nil {
+		return fmt.Errorf("content of event %d (%s): %w", e.Seq, e.Type, err)
+	}
+	return nil
+}
+
+// Output is one output of a cell in notebook form: a value of output_type and the fields that
+// nbformat 4.5 gives to that type.
+type Output struct {
+	Type           EventType                  `json:"output_type" enum:"stream,display_data,execute_result,error" doc:"Which of the four kinds it is."`
+	Name           string                     `json:"name,omitempty" doc:"stdout or stderr (stream)."`
+	Text           string                     `json:"text,omitempty" doc:"The text (stream)."`
+	Data           map[string]json.RawMessage `json:"data,omitempty" doc:"The result by MIME type (display_data, execute_result)."`
+	Metadata       map[string]json.RawMessage `json:"metadata,omitempty" doc:"Metadata by MIME type or name (display_data, execute_result)."`
+	ExecutionCount int                        `json:"execution_count,omitempty" doc:"The number in the kernel's prompt (execute_result)."`
+	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception (error)."`
+	ErrorValue     string                     `json:"evalue,omitempty" doc:"Text of the exception (error)."`
+	Traceback      []string                   `json:"traceback,omitempty" doc:"The traceback, with ANSI colours (error)."`
+}

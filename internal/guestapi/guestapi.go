@@ -1,0 +1,110 @@
+// Package guestapi is the contract between host and guest: paths, types, bounds and the version of
+// the HTTP that the agent serves over the link. It has no behaviour.
+//
+// The link, as a list:
+//
+//	GET    /v1/info                        → Info
+//	PUT    /v1/kernels/{kernel}            StartKernel → 202; 200 when that kernel is there already
+//	DELETE /v1/kernels/{kernel}            → 204; shuts the kernel down, also when it is busy
+//	POST   /v1/kernels/{kernel}/execute    Execute → 202; the same cell again is 200 and runs nothing
+//	POST   /v1/kernels/{kernel}/interrupt  → 202; nothing runs is no error
+//	POST   /v1/kernels/{kernel}/restart    → 202; the kernel process is replaced, also a dead one
+//	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event a line (NDJSON), for ever
+//	POST   /v1/kernels/{kernel}/ack?seq=N  → 204; events up to N may be forgotten
+//	GET    /v1/output                      → []File below /mnt/data/output, regular files only
+//	GET    /v1/output/file?path=P          → the bytes
+//	PUT    /v1/output/file?path=P          the bytes → 204
+//
+// Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
+// in this state, 413 too large, 500 the agent's own fault.
+package guestapi
+
+import (
+	"cellhold"
+	"encoding/json"
+	"time"
+)
+
+// Version is the version of this contract. The host speaks it and the one before.
+//
+//	1  2026-11: the beginning
+const Version = 1
+
+// Bounds that both sides keep. The host checks all of them, because the guest is not trusted.
+const (
+	// MaxEvent is the most bytes of one encoded event: enough for a large plotly figure or image,
+	// small enough that a line can be held in memory for each session.
+	MaxEvent = 16 << 20
+	// MaxStream is the most bytes of text in one stream event; longer text is cut into several,
+	// so that readers see progress and nobody has to hold a 1 GiB line.
+	MaxStream = 128 << 10
+	// MaxCode is the most bytes of a cell's code.
+	MaxCode = 4 << 20
+	// SpoolBytes bounds the events that the agent keeps for a host that does not read. Beyond it,
+	// stream text and displays are dropped, counted and reported; states and ends never are.
+	SpoolBytes = 32 << 20
+	// MaxFiles bounds the files that the agent lists below /mnt/data/output.
+	MaxFiles = 1000
+	// MaxPath is the most bytes of a file's path there, and MaxDepth its most components.
+	MaxPath  = 1024
+	MaxDepth = 16
+)
+
+// OutputDir is where guests put the files that outlive the session.
+const OutputDir = "/mnt/data/output"
+
+// Info says who the agent is and what it has.
+type Info struct {
+	Version int          `json:"version"`
+	Boot    string       `json:"boot"` // random, one for each life of an agent
+	Kernels []KernelInfo `json:"kernels"`
+}
+
+// KernelInfo is the state of one kernel as the agent sees it.
+type KernelInfo struct {
+	ID    cellhold.KernelID    `json:"id"`
+	State cellhold.KernelState `json:"state"`
+	Cell  cellhold.CellID      `json:"cell,omitempty"` // the running one
+	Last  int64                `json:"last"`           // number of the newest event
+
+	// Strange counts messages that were dropped because they belonged to nothing or made no sense.
+	Strange int64 `json:"strange,omitempty"`
+}
+
+// StartKernel asks for a kernel.
+type StartKernel struct {
+	Spec    string            `json:"spec"`              // name of the kernelspec, "python3"
+	Startup string            `json:"startup,omitempty"` // code run silently after every start
+	Env     map[string]string `json:"env,omitempty"`     // added to the kernelspec's own
+}
+
+// Execute asks for one cell. The deadline is kept by the agent, so that it holds also while no
+// server runs.
+type Execute struct {
+	Cell    cellhold.CellID `json:"cell"`
+	Code    string          `json:"code"`
+	Timeout time.Duration   `json:"timeout"` // nanoseconds; must be positive
+}
+
+// Event is one numbered fact about a kernel, numbered by the agent from 1 without gaps within one
+// Boot. Types and contents are those of cellhold.Event; cell_queued and session_ended are the
+// host's own and refused from the guest.
+type Event struct {
+	Seq     int64              `json:"seq"`
+	Time    time.Time          `json:"time"`
+	Cell    cellhold.CellID    `json:"cell,omitempty"`
+	Type    cellhold.EventType `json:"type"`
+	Content json.RawMessage    `json:"content"`
+}
+
+// File is one regular file below OutputDir.
+type File struct {
+	Path     string    `json:"path"` // relative, slash-separated, clean
+	Size     int64     `json:"size"`
+	Modified time.Time `json:"modified"`
+}
+
+// Problem is the body of every error answer.
+type Problem struct {
+	Error string `json:"error"` // one sentence
+}
