@@ -1,0 +1,151 @@
+package jupytertest
+
+import (
+	"encoding/json"
+	"errors"
+	"syscall"
+)
+
+// ErrInterrupted is what waiting in a cell ends with when it is interrupted or the kernel is
+// killed.
+var ErrInterrupted = errors.New("KeyboardInterrupt")
+
+// Cell is one execute_request, seen by a script. Its methods are for the script's goroutine.
+type Cell struct {
+	Code string
+	// NoReply and NoIdle keep the kernel from sending these at the end.
+	NoReply, NoIdle bool
+
+	k          *Kernel
+	r          request
+	interrupts chan struct{}
+	allowStdin bool
+	silent     bool
+	after      []func()
+	failed     map[string]any // the error reply, if the cell failed
+}
+
+// execute runs the script for one request.
+func (k *Kernel) execute(r request) {
+	var q struct {
+		Code       string `json:"code"`
+		Silent     bool   `json:"silent"`
+		AllowStdin bool   `json:"allow_stdin"`
+	}
+	json.Unmarshal(r.Content, &q)
+	c := &Cell{Code: q.Code, k: k, r: r, interrupts: make(chan struct{}), allowStdin: q.AllowStdin, silent: q.Silent}
+	k.mu.Lock()
+	if !q.Silent {
+		k.count++
+	}
+	count := k.count
+	k.interrupt = c.interrupts
+	k.mu.Unlock()
+
+	k.status("busy", r.Header)
+	c.send("execute_input", map[string]any{"code": q.Code, "execution_count": count})
+	k.script(c)
+	k.mu.Lock()
+	k.interrupt, k.inputs = nil, nil
+	k.mu.Unlock()
+	c.finish(count)
+}
+
+func (c *Cell) finish(count int) {
+	reply := map[string]any{"status": "ok", "user_expressions": struct{}{}, "payload": []any{}}
+	if c.failed != nil {
+		reply = c.failed
+	}
+	reply["execution_count"] = count
+	if !c.NoReply {
+		c.k.reply(c.r, "execute_reply", reply)
+	}
+	if !c.NoIdle {
+		c.k.status("idle", c.r.Header)
+	}
+	for _, f := range c.after {
+		f()
+	}
+}
+
+// Send publishes any message about this cell.
+func (c *Cell) Send(msgType string, content any) { c.k.publish(msgType, c.r.Header, content) }
+
+// send is Send for what a silent request does not want.
+func (c *Cell) send(msgType string, content any) {
+	if !c.silent {
+		c.Send(msgType, content)
+	}
+}
+
+// Stream writes to stdout or stderr.
+func (c *Cell) Stream(name, text string) {
+	c.send("stream", map[string]string{"name": name, "text": text})
+}
+
+// Display shows data under one MIME type.
+func (c *Cell) Display(mime string, data any) {
+	c.send("display_data", map[string]any{
+		"data": map[string]any{mime: data}, "metadata": struct{}{}, "transient": struct{}{},
+	})
+}
+
+// Result sends an execute_result.
+func (c *Cell) Result(text string) {
+	c.k.mu.Lock()
+	count := c.k.count
+	c.k.mu.Unlock()
+	c.send("execute_result", map[string]any{
+		"data": map[string]any{"text/plain": text}, "metadata": struct{}{}, "execution_count": count,
+	})
+}
+
+// Fail sends an error, and makes the reply one. The script should return then.
+func (c *Cell) Fail(name, message string) {
+	content := map[string]any{"ename": name, "evalue": message, "traceback": []string{name + ": " + message}}
+	c.send("error", content)
+	c.failed = map[string]any{"status": "error", "ename": name, "evalue": message, "traceback": content["traceback"]}
+}
+
+// After runs f when reply and idle have been sent.
+func (c *Cell) After(f func()) { c.after = append(c.after, f) }
+
+// Input asks the client for a line of text.
+func (c *Cell) Input(prompt string) (string, error) {
+	if !c.allowStdin {
+		return "", errors.New("input was called, but the client does not allow it")
+	}
+	// A client's request can overtake its connection to stdin, by a moment.
+	select {
+	case <-c.k.listens:
+	case <-c.Interrupted():
+		return "", ErrInterrupted
+	case <-c.Killed():
+		return "", ErrInterrupted
+	}
+	answer := make(chan string, 1)
+	c.k.mu.Lock()
+	c.k.inputs = answer
+	stdin := c.k.stdin
+	c.k.mu.Unlock()
+	c.k.send(stdin, nil, "input_request", c.r.Header, map[string]any{"prompt": prompt, "password": false})
+	select {
+	case s := <-answer:
+		return s, nil
+	case <-c.Interrupted():
+	case <-c.Killed():
+	}
+	return "", ErrInterrupted
+}
+
+// Interrupted is closed when the cell has been interrupted.
+func (c *Cell) Interrupted() <-chan struct{} { return c.interrupts }
+
+// Killed is closed when the kernel has died.
+func (c *Cell) Killed() <-chan struct{} { return c.k.Dead() }
+
+// Exit ends the kernel, as os._exit does. Nothing is sent after it.
+func (c *Cell) Exit(code int) { c.k.die(code, 0) }
+
+// Kill ends the kernel by a signal.
+func (c *Cell) Kill(s syscall.Signal) { c.k.die(0, s) }

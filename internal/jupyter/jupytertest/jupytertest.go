@@ -1,0 +1,339 @@
+// Package jupytertest is a kernel that follows a script, for tests that have no Python.
+//
+// It listens on real sockets and speaks the real protocol, so that the client under test is the
+// shipped one; only the language is pretended. Toy is a small language that can do what makes
+// kernels difficult: hang, ignore interrupts, die, flood, speak too late. It refuses nothing and
+// trusts its client: it is not for anything but tests and demonstrations.
+package jupytertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"cellhold/internal/jupyter"
+	"cellhold/internal/jupyter/zmtp"
+)
+
+// Script runs one cell. It returns when the cell is done; the kernel then sends what is missing of
+// reply and idle. It must return soon after Cell.Killed is closed.
+type Script func(*Cell)
+
+// Options changes how the kernel behaves. The zero value is a well-behaved modern kernel that
+// speaks Toy.
+type Options struct {
+	Script    Script // nil means Toy()
+	NoWelcome bool   // send no iopub_welcome, as kernels did before ipykernel 7.2
+}
+
+// Kernel is a kernel "process": it has an exit status and can be signalled, but lives in this one.
+type Kernel struct {
+	conn    jupyter.Connection
+	script  Script
+	welcome bool
+	session string
+	work    sync.WaitGroup
+	life    context.Context // ends when the kernel has died
+	end     context.CancelFunc
+	listens chan struct{} // closed when a client has connected to stdin
+	queue   chan request  // of execute and other shell requests, in order
+
+	mu          sync.Mutex // guards all below
+	listeners   []net.Listener
+	conns       map[*zmtp.Conn]bool
+	subscribers map[*zmtp.Conn]bool
+	stdin       *zmtp.Conn
+	inputs      chan string   // where the running cell waits for input
+	interrupt   chan struct{} // closed to interrupt the running cell; nil when idle
+	count       int           // executions
+	messages    int
+	code        int
+	signal      syscall.Signal
+}
+
+type request struct {
+	from *zmtp.Conn
+	jupyter.Message
+}
+
+// Start starts a kernel that speaks Toy.
+func Start(ctx context.Context, conn jupyter.Connection) (*Kernel, error) {
+	return StartWith(ctx, conn, Options{})
+}
+
+// StartWith starts a kernel. It listens when StartWith returns. It outlives the context, as a
+// process outlives the call that started it. The caller must Close it.
+func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel, error) {
+	if o.Script == nil {
+		o.Script = Toy()
+	}
+	k := &Kernel{
+		conn: conn, script: o.Script, welcome: !o.NoWelcome,
+		session:     fmt.Sprintf("toy-%d", time.Now().UnixNano()),
+		listens:     make(chan struct{}),
+		queue:       make(chan request, 1000), // as many as ZeroMQ would hold
+		conns:       make(map[*zmtp.Conn]bool),
+		subscribers: make(map[*zmtp.Conn]bool),
+	}
+	k.life, k.end = context.WithCancel(context.WithoutCancel(ctx))
+	for _, ch := range []jupyter.Channel{jupyter.Shell, jupyter.IOPub, jupyter.Stdin, jupyter.Control} {
+		path := conn.Path(ch)
+		os.Remove(path) // a dead kernel leaves its sockets behind, and ZeroMQ takes their place too
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			k.Close()
+			return nil, err
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		k.listeners = append(k.listeners, l)
+		k.work.Go(func() { k.accept(ch, l) })
+	}
+	k.work.Go(k.run)
+	return k, nil
+}
+
+// Wait blocks until the kernel has ended and says how: its exit status, or the signal.
+func (k *Kernel) Wait() (code int, signal syscall.Signal) {
+	<-k.life.Done()
+	k.work.Wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.code, k.signal
+}
+
+// Dead is closed when the kernel has ended.
+func (k *Kernel) Dead() <-chan struct{} { return k.life.Done() }
+
+// Signal does what the signal does to a kernel: SIGINT interrupts the running cell and means
+// nothing to an idle kernel; all others end it.
+func (k *Kernel) Signal(s syscall.Signal) {
+	if s == syscall.SIGINT {
+		k.Interrupt()
+		return
+	}
+	k.die(0, s)
+}
+
+// Interrupt interrupts the running cell, if there is one.
+func (k *Kernel) Interrupt() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.interrupt != nil {
+		close(k.interrupt)
+		k.interrupt = nil
+	}
+}
+
+// Close kills the kernel and waits for its goroutines. It may be called twice.
+func (k *Kernel) Close() error {
+	k.die(0, syscall.SIGKILL)
+	k.work.Wait()
+	return nil
+}
+
+// die ends the kernel as a process ends: at once, with nothing said. The first reason counts.
+func (k *Kernel) die(code int, s syscall.Signal) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.life.Err() != nil {
+		return
+	}
+	k.code, k.signal = code, s
+	k.end()
+	for _, l := range k.listeners {
+		l.Close()
+	}
+	for c := range k.conns {
+		c.Close()
+	}
+}
+
+func (k *Kernel) accept(ch jupyter.Channel, l net.Listener) {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		k.work.Go(func() { k.serve(ch, nc) })
+	}
+}
+
+// serve speaks with one client on one channel until either of them is gone.
+func (k *Kernel) serve(ch jupyter.Channel, nc net.Conn) {
+	o := zmtp.Options{Type: zmtp.Router}
+	if ch == jupyter.IOPub {
+		o.Type = zmtp.XPub
+	}
+	c, err := zmtp.New(k.life, nc, o)
+	if err != nil || !k.admit(ch, c) {
+		return
+	}
+	defer k.dismiss(c)
+	for {
+		m, err := c.Recv()
+		if err != nil {
+			return
+		}
+		if ch == jupyter.IOPub {
+			k.subscription(c, m.Frames)
+			continue
+		}
+		if r, err := jupyter.Decode(k.conn.Key, ch, m.Frames, m.Dropped); err == nil {
+			k.receive(request{c, r})
+		}
+	}
+}
+
+func (k *Kernel) admit(ch jupyter.Channel, c *zmtp.Conn) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.life.Err() != nil {
+		c.Close()
+		return false
+	}
+	k.conns[c] = true
+	if ch == jupyter.Stdin {
+		if k.stdin == nil {
+			close(k.listens)
+		}
+		k.stdin = c
+	}
+	return true
+}
+
+func (k *Kernel) dismiss(c *zmtp.Conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.conns, c)
+	delete(k.subscribers, c)
+	c.Close()
+}
+
+// subscription obeys a SUB. The welcome has no topic for the empty subscription.
+func (k *Kernel) subscription(c *zmtp.Conn, frames [][]byte) {
+	if len(frames) != 1 || len(frames[0]) != 1 || frames[0][0] != 1 {
+		return // only the empty one is known
+	}
+	k.mu.Lock()
+	k.subscribers[c] = true
+	k.mu.Unlock()
+	if k.welcome {
+		k.send(c, nil, "iopub_welcome", jupyter.Header{}, map[string]string{"subscription": ""})
+	}
+}
+
+// receive takes a request: control is answered at once, shell in its turn.
+func (k *Kernel) receive(r request) {
+	switch r.Channel {
+	case jupyter.Control:
+		k.serveRequest(r)
+	case jupyter.Shell:
+		select {
+		case k.queue <- r:
+		case <-k.life.Done():
+		}
+	case jupyter.Stdin:
+		var in struct{ Value string }
+		if json.Unmarshal(r.Content, &in) == nil {
+			k.input(in.Value)
+		}
+	}
+}
+
+func (k *Kernel) input(value string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.inputs != nil {
+		k.inputs <- value // it has room for the one answer
+		k.inputs = nil
+	}
+}
+
+// run is the kernel's main thread.
+func (k *Kernel) run() {
+	for {
+		select {
+		case r := <-k.queue:
+			k.serveRequest(r)
+		case <-k.life.Done():
+			return
+		}
+	}
+}
+
+func (k *Kernel) serveRequest(r request) {
+	if r.Header.MsgType == "execute_request" {
+		k.execute(r)
+		return
+	}
+	k.status("busy", r.Header)
+	ok := map[string]any{"status": "ok"}
+	switch r.Header.MsgType {
+	case "kernel_info_request":
+		k.reply(r, "kernel_info_reply", info())
+	case "interrupt_request":
+		k.Interrupt()
+		k.reply(r, "interrupt_reply", ok)
+	case "shutdown_request":
+		k.reply(r, "shutdown_reply", ok)
+		k.status("idle", r.Header)
+		k.die(0, 0)
+		return
+	}
+	k.status("idle", r.Header)
+}
+
+func info() map[string]any {
+	return map[string]any{
+		"status": "ok", "protocol_version": "5.3", "implementation": "toy", "implementation_version": "1",
+		"banner": "A kernel that pretends", "supported_features": []string{},
+		"language_info": map[string]any{"name": "toy", "version": "1", "mimetype": "text/x-toy", "file_extension": ".toy"},
+	}
+}
+
+func (k *Kernel) status(state string, parent jupyter.Header) {
+	k.publish("status", parent, map[string]string{"execution_state": state})
+}
+
+func (k *Kernel) reply(r request, msgType string, content any) {
+	k.send(r.from, nil, msgType, r.Header, content)
+}
+
+// publish sends to all subscribers, as one message.
+func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
+	k.mu.Lock()
+	to := make([]*zmtp.Conn, 0, len(k.subscribers))
+	for c := range k.subscribers {
+		to = append(to, c)
+	}
+	k.mu.Unlock()
+	for _, c := range to {
+		k.send(c, []byte("kernel."+k.session+"."+msgType), msgType, parent, content)
+	}
+}
+
+// send sends one message, and forgets a client that does not take it.
+func (k *Kernel) send(to *zmtp.Conn, topic []byte, msgType string, parent jupyter.Header, content any) {
+	body, err := json.Marshal(content)
+	k.mu.Lock()
+	k.messages++
+	id := fmt.Sprintf("%s_%d", k.session, k.messages)
+	k.mu.Unlock()
+	frames, err2 := jupyter.Encode(k.conn.Key, jupyter.Message{Parent: parent, Content: body, Header: jupyter.Header{
+		MsgID: id, MsgType: msgType, Session: k.session, Username: "toy", Version: "5.3",
+		Date: time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
+	}})
+	if errors.Join(err, err2) != nil {
+		panic(fmt.Sprintf("jupytertest: a script sent %s with content that is no JSON", msgType))
+	}
+	if topic != nil {
+		frames = append([][]byte{topic}, frames...)
+	}
+	to.Send(frames...) // an error closes it, and its reader then dismisses it
+}

@@ -1,0 +1,165 @@
+package jupytertest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Toy is a small language, one statement a line. A kernel that speaks it keeps its variables from
+// cell to cell.
+//
+//	print TEXT           write TEXT and a newline to stdout
+//	warn TEXT            the same to stderr
+//	set NAME VALUE       set a variable
+//	get NAME             the variable as the result; NameError if there is none
+//	add NAME N           add a number to a variable
+//	result TEXT          TEXT as the result
+//	display MIME DATA    show DATA under a MIME type
+//	error NAME MESSAGE   fail with an exception; the lines after it do not run
+//	input NAME PROMPT    ask for a line and keep it in a variable
+//	sleep DURATION       wait, such as 50ms; an interrupt ends it with KeyboardInterrupt
+//	loop                 wait for an interrupt
+//	stubborn             wait, and ignore interrupts: only death ends it
+//	exit N               end the kernel with status N, nothing said
+//	kill [N]             end the kernel by signal N (9), nothing said
+//	late TEXT            print TEXT after the cell's idle
+//	flood N              N display_data messages
+//	big N                one stream message of N bytes
+//	forge                a false idle status in the middle of the cell
+//	noidle, noreply      keep the idle status or the reply back
+//
+// Empty lines and lines that begin with #, %, import or from do nothing, so that a preamble meant
+// for Python passes. Anything else is a SyntaxError.
+func Toy() Script {
+	variables := make(map[string]string) // one cell runs at a time
+	return func(c *Cell) {
+		for line := range strings.Lines(c.Code) {
+			word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+			statement := toy[word]
+			if statement == nil {
+				if word != "" && !strings.HasPrefix(word, "#") && !strings.HasPrefix(word, "%") {
+					c.Fail("SyntaxError", fmt.Sprintf("%q is not a word of this language", word))
+					return
+				}
+				continue
+			}
+			first, second, _ := strings.Cut(rest, " ")
+			if !statement(toyLine{c, variables, rest, first, second}) {
+				return
+			}
+		}
+	}
+}
+
+// toyLine is one statement to run.
+type toyLine struct {
+	*Cell
+	vars                map[string]string
+	rest, first, second string
+}
+
+// toy says what each word does. A statement returns false to end the cell. No word means nothing to
+// toy itself, so an import needs an entry.
+var toy = map[string]func(toyLine) bool{
+	"import":   func(toyLine) bool { return true },
+	"from":     func(toyLine) bool { return true },
+	"print":    func(l toyLine) bool { l.Stream("stdout", l.rest+"\n"); return true },
+	"warn":     func(l toyLine) bool { l.Stream("stderr", l.rest+"\n"); return true },
+	"result":   func(l toyLine) bool { l.Result(l.rest); return true },
+	"set":      func(l toyLine) bool { l.vars[l.first] = l.second; return true },
+	"get":      toyLine.get,
+	"add":      toyLine.add,
+	"display":  func(l toyLine) bool { l.Display(l.first, l.second); return true },
+	"error":    func(l toyLine) bool { l.Fail(l.first, l.second); return false },
+	"input":    toyLine.input,
+	"sleep":    toyLine.sleep,
+	"loop":     func(l toyLine) bool { return l.wait(nil) },
+	"stubborn": func(l toyLine) bool { <-l.Killed(); return false },
+	"exit":     func(l toyLine) bool { l.Exit(l.number(1)); return false },
+	"kill":     func(l toyLine) bool { l.Kill(syscall.Signal(l.number(9))); return false },
+	"late":     func(l toyLine) bool { l.After(func() { l.Stream("stdout", l.rest+"\n") }); return true },
+	"flood":    toyLine.flood,
+	"big":      func(l toyLine) bool { l.Stream("stdout", strings.Repeat("x", l.number(1))); return true },
+	"forge":    func(l toyLine) bool { l.Send("status", map[string]string{"execution_state": "idle"}); return true },
+	"noidle":   func(l toyLine) bool { l.NoIdle = true; return true },
+	"noreply":  func(l toyLine) bool { l.NoReply = true; return true },
+}
+
+func (l toyLine) get() bool {
+	v, ok := l.vars[l.first]
+	if !ok {
+		l.Fail("NameError", fmt.Sprintf("name '%s' is not defined", l.first))
+		return false
+	}
+	l.Result(v)
+	return true
+}
+
+func (l toyLine) add() bool {
+	a, err := strconv.Atoi(l.vars[l.first])
+	b, err2 := strconv.Atoi(l.second)
+	if err != nil || err2 != nil {
+		l.Fail("ValueError", "add needs a variable that holds a number, and a number")
+		return false
+	}
+	l.vars[l.first] = strconv.Itoa(a + b)
+	return true
+}
+
+func (l toyLine) input() bool {
+	v, err := l.Input(l.second)
+	if err == ErrInterrupted {
+		l.Fail("KeyboardInterrupt", "")
+	} else if err != nil {
+		l.Fail("StdinNotImplementedError", err.Error())
+	}
+	l.vars[l.first] = v
+	return err == nil
+}
+
+func (l toyLine) sleep() bool {
+	d, err := time.ParseDuration(l.first)
+	if err != nil {
+		l.Fail("ValueError", err.Error())
+		return false
+	}
+	return l.wait(time.After(d))
+}
+
+// wait waits for until, an interrupt or death.
+func (l toyLine) wait(until <-chan time.Time) bool {
+	select {
+	case <-until:
+		return true
+	case <-l.Interrupted():
+		l.Fail("KeyboardInterrupt", "")
+	case <-l.Killed():
+	}
+	return false
+}
+
+func (l toyLine) flood() bool {
+	for i := range l.number(1000) {
+		select {
+		case <-l.Interrupted():
+			l.Fail("KeyboardInterrupt", "")
+			return false
+		case <-l.Killed():
+			return false
+		default:
+			l.Display("text/plain", strconv.Itoa(i))
+		}
+	}
+	return true
+}
+
+// number is the first argument, or another value if there is none.
+func (l toyLine) number(otherwise int) int {
+	if n, err := strconv.Atoi(l.first); err == nil {
+		return n
+	}
+	return otherwise
+}

@@ -1,0 +1,135 @@
+package jupyter
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// maxKernelSpec is far above any real kernel.json (about 200 bytes).
+const maxKernelSpec = 64 << 10
+
+// kernelName keeps a name from being a path. A name is a folder's.
+var kernelName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
+
+// KernelSpec says how to start a kernel.
+type KernelSpec struct {
+	Name          string            `json:"-"` // of its folder, such as python3
+	Dir           string            `json:"-"` // its folder
+	Argv          []string          `json:"argv"`
+	DisplayName   string            `json:"display_name"`
+	Language      string            `json:"language"`
+	InterruptMode string            `json:"interrupt_mode"` // signal or message
+	Env           map[string]string `json:"env"`            // as written; ${NAME} is not replaced
+}
+
+// UnknownKernelError says that no kernelspec of that name was found, and which were.
+type UnknownKernelError struct {
+	Name  string
+	Known []string // sorted
+}
+
+func (e *UnknownKernelError) Error() string {
+	known := "there are none"
+	if len(e.Known) > 0 {
+		known = "known are " + strings.Join(e.Known, ", ")
+	}
+	return fmt.Sprintf("no kernel %.100q: %s", e.Name, known)
+}
+
+// FindKernelSpec reads the kernelspec of a name under the given prefixes, such as /usr/local; the
+// first prefix that has it wins. The error is an UnknownKernelError if none has.
+func FindKernelSpec(prefixes []string, name string) (KernelSpec, error) {
+	if kernelName.MatchString(name) {
+		for _, p := range prefixes {
+			s, err := readKernelSpec(filepath.Join(specDir(p), name))
+			if err == nil || !errors.Is(err, fs.ErrNotExist) {
+				return s, err
+			}
+		}
+	}
+	return KernelSpec{}, &UnknownKernelError{Name: name, Known: kernelNames(prefixes)}
+}
+
+// KernelSpecs reads all kernelspecs under the given prefixes, sorted by name. One that cannot be
+// read is left out: FindKernelSpec says what is wrong with it.
+func KernelSpecs(prefixes []string) []KernelSpec {
+	var specs []KernelSpec
+	for _, name := range kernelNames(prefixes) {
+		if s, err := FindKernelSpec(prefixes, name); err == nil {
+			specs = append(specs, s)
+		}
+	}
+	return specs
+}
+
+// Command is the command line that starts the kernel. A bare "python" at its head is the caller's
+// to find.
+func (s KernelSpec) Command(connectionFile string) []string {
+	r := strings.NewReplacer("{connection_file}", connectionFile, "{resource_dir}", s.Dir)
+	argv := make([]string, len(s.Argv))
+	for i, a := range s.Argv {
+		argv[i] = r.Replace(a)
+	}
+	return argv
+}
+
+func specDir(prefix string) string { return filepath.Join(prefix, "share", "jupyter", "kernels") }
+
+func kernelNames(prefixes []string) []string {
+	var names []string
+	for _, p := range prefixes {
+		entries, _ := os.ReadDir(specDir(p)) // a prefix without kernels is an empty one
+		for _, e := range entries {
+			file := filepath.Join(specDir(p), e.Name(), "kernel.json")
+			if _, err := os.Stat(file); err == nil && kernelName.MatchString(e.Name()) {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func readKernelSpec(dir string) (KernelSpec, error) {
+	s := KernelSpec{Name: filepath.Base(dir), Dir: dir, InterruptMode: "signal"}
+	b, err := readSmall(filepath.Join(dir, "kernel.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err == nil && len(s.Argv) == 0 {
+		err = errors.New("it has no argv")
+	}
+	if err == nil && s.InterruptMode != "signal" && s.InterruptMode != "message" {
+		err = fmt.Errorf("interrupt_mode is %.20q, not signal or message", s.InterruptMode)
+	}
+	if err != nil {
+		return KernelSpec{}, fmt.Errorf("kernelspec %s: %w", s.Name, err)
+	}
+	return s, nil
+}
+
+// readSmall reads a plain file of bounded size. It does not block on a pipe that stands there.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s is not a plain file", path))
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxKernelSpec+1))
+	if len(b) > maxKernelSpec {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxKernelSpec)
+	}
+	return b, err
+}

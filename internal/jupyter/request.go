@@ -1,0 +1,163 @@
+package jupyter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// KernelInfo is what a kernel says of itself. It is foreign text.
+type KernelInfo struct {
+	ProtocolVersion       string       `json:"protocol_version"`
+	Implementation        string       `json:"implementation"`
+	ImplementationVersion string       `json:"implementation_version"`
+	Banner                string       `json:"banner"`
+	LanguageInfo          LanguageInfo `json:"language_info"`
+	SupportedFeatures     []string     `json:"supported_features"`
+}
+
+// LanguageInfo is the part of KernelInfo that a notebook keeps.
+type LanguageInfo struct {
+	Name           string          `json:"name"`
+	Version        string          `json:"version,omitempty"`
+	MIMEType       string          `json:"mimetype,omitempty"`
+	FileExtension  string          `json:"file_extension,omitempty"`
+	PygmentsLexer  string          `json:"pygments_lexer,omitempty"`
+	CodeMirrorMode json.RawMessage `json:"codemirror_mode,omitempty"` // a string or an object
+	NBConvert      string          `json:"nbconvert_exporter,omitempty"`
+}
+
+// ExecuteRequest asks a kernel to run code.
+type ExecuteRequest struct {
+	MsgID        string // by NewMsgID, for who must know it before the first answer; empty means a new one
+	Code         string
+	Silent       bool // no output, no history, no execution count
+	StoreHistory bool
+	AllowStdin   bool // the code may ask for input; answer with InputReply
+}
+
+// NewMsgID makes the id of a request to come.
+func (c *Client) NewMsgID() string {
+	return c.session + "_" + strconv.FormatUint(c.counter.Add(1), 10)
+}
+
+// Execute sends an execute_request and returns its message id. It does not wait: the answers go to
+// OnMessage, with that id in their parent header.
+func (c *Client) Execute(r ExecuteRequest) (string, error) {
+	if r.MsgID == "" {
+		r.MsgID = c.NewMsgID()
+	}
+	return r.MsgID, c.send(Shell, r.MsgID, "execute_request", map[string]any{
+		"code":             r.Code,
+		"silent":           r.Silent,
+		"store_history":    r.StoreHistory && !r.Silent,
+		"user_expressions": struct{}{},
+		"allow_stdin":      r.AllowStdin,
+		// With true, a kernel aborts what comes within a moment of an error, also what
+		// was not queued. The queue is the caller's.
+		"stop_on_error": false,
+	})
+}
+
+// InputReply answers an input_request.
+func (c *Client) InputReply(value string) error {
+	_, err := c.Send(Stdin, "input_reply", map[string]string{"value": value})
+	return err
+}
+
+// Interrupt asks the kernel to interrupt what it runs, and waits until it has said that it did.
+// The interrupted code may go on all the same.
+func (c *Client) Interrupt(ctx context.Context) error {
+	return c.command(ctx, "interrupt_request", struct{}{})
+}
+
+// Shutdown asks the kernel to end, and waits for its answer, not for its end.
+func (c *Client) Shutdown(ctx context.Context, restart bool) error {
+	return c.command(ctx, "shutdown_request", map[string]bool{"restart": restart})
+}
+
+func (c *Client) command(ctx context.Context, msgType string, content any) error {
+	m, err := c.Request(ctx, Control, msgType, content)
+	if err != nil {
+		return err
+	}
+	var reply struct{ Status, EName, EValue string }
+	if err := json.Unmarshal(m.Content, &reply); err != nil {
+		return fmt.Errorf("%s: read the reply: %w", msgType, err)
+	}
+	// Kernels older than protocol 5.1 send no status with it.
+	if reply.Status != "" && reply.Status != "ok" {
+		return fmt.Errorf("%s: the kernel answered %.20q: %.100q %.200q", msgType, reply.Status, reply.EName, reply.EValue)
+	}
+	return nil
+}
+
+// Request sends a request and waits for its reply. On Shell that takes as long as the cell that is
+// running; on Control it does not. The reply goes to OnMessage as well.
+func (c *Client) Request(ctx context.Context, ch Channel, msgType string, content any) (Message, error) {
+	id, reply := c.NewMsgID(), make(chan Message, 1)
+	c.mu.Lock()
+	c.waiting[id] = reply
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.waiting, id)
+	}()
+	if err := c.send(ch, id, msgType, content); err != nil {
+		return Message{}, err
+	}
+	select {
+	case m := <-reply:
+		return m, nil
+	case <-ctx.Done():
+		return Message{}, fmt.Errorf("%s: %w", msgType, context.Cause(ctx))
+	case <-c.done:
+	}
+	select {
+	case m := <-reply: // it may have been among the last words
+		return m, nil
+	default:
+		return Message{}, fmt.Errorf("%s: %w", msgType, c.lost())
+	}
+}
+
+// Send sends one message, content being anything that encodes as a JSON object, and returns its
+// message id.
+func (c *Client) Send(ch Channel, msgType string, content any) (string, error) {
+	id := c.NewMsgID()
+	return id, c.send(ch, id, msgType, content)
+}
+
+func (c *Client) send(ch Channel, id, msgType string, content any) error {
+	b, err := json.Marshal(content)
+	if err != nil {
+		return fmt.Errorf("%s: encode: %w", msgType, err)
+	}
+	frames, err := Encode(c.conn.Key, Message{Content: b, Header: Header{
+		MsgID: id, MsgType: msgType, Session: c.session, Username: "jupyter",
+		Date:    time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
+		Version: "5.3", // the first with interrupt by message, and what kernels still answer
+	}})
+	if err != nil {
+		return fmt.Errorf("%s: %w", msgType, err)
+	}
+	s := c.sockets[ch]
+	if s == nil || ch == IOPub {
+		return fmt.Errorf("%s: nothing can be sent on %q", msgType, ch)
+	}
+	if err := s.Send(frames...); err != nil {
+		return fmt.Errorf("%s: %w", msgType, err)
+	}
+	return nil
+}
+
+// lost is why the connection ended, never nil.
+func (c *Client) lost() error {
+	if err := c.Err(); err != nil {
+		return fmt.Errorf("connection to the kernel lost: %w", err)
+	}
+	return fmt.Errorf("connection to the kernel is closed")
+}

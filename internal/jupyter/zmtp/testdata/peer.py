@@ -1,0 +1,42 @@
+"""A peer made of real libzmq. Usage: peer.py MODE PATH; prints "bound" when it listens."""
+import sys
+import time
+
+import zmq
+
+mode, path = sys.argv[1:3]
+ctx = zmq.Context()
+
+
+def bind(kind, **options):
+    s = ctx.socket(kind)
+    for name, value in options.items():
+        s.setsockopt(getattr(zmq, name), value)
+    s.bind("ipc://" + path)
+    print("bound", zmq.zmq_version(), flush=True)
+    return s
+
+
+if mode == "router":  # echo, identity first
+    s = bind(zmq.ROUTER)
+    while True:
+        who, *rest = s.recv_multipart()
+        s.send_multipart([who, who, *rest])
+elif mode == "heartbeat":  # hangs up on a peer that does not answer PING
+    s = bind(zmq.ROUTER, HEARTBEAT_IVL=20, HEARTBEAT_TIMEOUT=100, HEARTBEAT_TTL=200)
+    who, *rest = s.recv_multipart()
+    for _ in range(50):  # a second: many heartbeats
+        time.sleep(0.02)
+    s.send_multipart([who, *rest])
+    s.recv_multipart()
+elif mode == "xpub":  # a welcome without topic, then numbered messages, then one of 10 MB
+    s = bind(zmq.XPUB)
+    s.setsockopt(zmq.XPUB_WELCOME_MSG, b"welcome")
+    assert s.recv() == b"\x01"
+    for i in range(500):  # fewer than ZeroMQ's queue of 1000 holds
+        s.send_multipart([b"topic", str(i).encode()])
+    s.send_multipart([b"topic", b"x" * 10_000_000])
+    s.recv()
+elif mode == "pull":  # a socket of the wrong kind
+    s = bind(zmq.PULL)
+    s.recv()
