@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+)
+
+// item is one record, or the news that it is damaged.
+type item[T any] struct {
+	value T
+	err   error
+}
+
+// batch is what one query brought; last says that there was no more.
+type batch[T any] struct {
+	items []item[T]
+	last  bool
+}
+
+// pages yields batch after batch, and asks for the next one only when the consumer is through with
+// the last.
+func pages[T any](yield func(T, error) bool, next func() (batch[T], error)) {
+	for {
+		b, err := next()
+		for _, it := range b.items {
+			if !yield(it.value, it.err) {
+				return
+			}
+		}
+		if err != nil {
+			var none T
+			yield(none, outward(err))
+		}
+		if err != nil || b.last {
+			return
+		}
+	}
+}
+
+// fill runs a query whose last argument is batchRows and collects its rows up to the bounds.
+func fill[T any](ctx context.Context, db *sql.DB, query string, args []any, scan func(*sql.Rows) (T, int, error)) (b batch[T], err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return b, err
+	}
+	defer rows.Close()
+	for size := 0; size < batchBytes; {
+		if !rows.Next() {
+			b.last = len(b.items) < batchRows
+			return b, rows.Err()
+		}
+		value, n, err := scan(rows)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return b, err
+		}
+		b.items = append(b.items, item[T]{value, err})
+		size += n
+	}
+	return b, nil
+}

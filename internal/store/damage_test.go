@@ -1,0 +1,220 @@
+package store
+
+import (
+	"bytes"
+	"cellhold"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestADamagedSessionIsReportedAndTheOthersLoad(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx := t.Context()
+	a, b, c := put(t, d), put(t, d), put(t, d)
+	_, err := d.write.conn.ExecContext(ctx, `UPDATE sessions SET record = replace(record, 'ready', 'ended') WHERE id = ?`, b)
+	must(t, err)
+	var sound, broken []cellhold.SessionID
+	for s, err := range d.Sessions(ctx) {
+		if err == nil {
+			sound = append(sound, s.ID)
+		} else if errors.Is(err, ErrDamaged) && s.State == "" {
+			broken = append(broken, s.ID)
+		}
+	}
+	if diff := cmp.Diff([][]cellhold.SessionID{sound, broken}, [][]cellhold.SessionID{{a, c}, {b}}); diff != "" {
+		t.Errorf("sound and damaged sessions differ (-got +want):\n%s", diff)
+	}
+}
+
+func TestDamagedEventsAndCellsAreReportedAndTheOthersRead(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx, id := t.Context(), put(t, d)
+	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a"), stream(2, "b"), stream(3, "c")}))
+	one, two := newCell(id, "1"), newCell(id, "2")
+	must(t, d.PutCell(ctx, one))
+	must(t, d.PutCell(ctx, two))
+	for _, q := range []string{
+		`UPDATE events SET time = time + 1 WHERE id & 0xffffffff = 2`,
+		`UPDATE cells SET record = (SELECT record FROM cells WHERE id & 0xffffffff = 2) WHERE id & 0xffffffff = 1`,
+	} {
+		_, err := d.write.conn.ExecContext(ctx, q)
+		must(t, err)
+	}
+	var got []string
+	for e, err := range d.Read(ctx, id, 0) {
+		got = append(got, string('0'+rune(e.Seq))+mark(err))
+	}
+	for c, err := range d.Cells(ctx, id) {
+		got = append(got, c.Code+mark(err))
+	}
+	if want := "1 2! 3 ! 2"; strings.Join(got, " ") != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if _, err := d.Cell(ctx, id, one.ID); !errors.Is(err, ErrDamaged) {
+		t.Errorf("got %v, want ErrDamaged", err)
+	}
+}
+
+func mark(err error) string {
+	if errors.Is(err, ErrDamaged) {
+		return "!"
+	}
+	return ""
+}
+
+func TestAFileThatIsNoDatabaseIsRefusedInOneSentence(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, fileName)
+	must(t, os.WriteFile(path, bytes.Repeat([]byte("not a database\n"), 1000), 0o600))
+	_, err := Open(t.Context(), Options{Dir: dir})
+	e, ok := errors.AsType[*cellhold.Error](err)
+	if !ok || !strings.Contains(e.Message, path) || !strings.Contains(e.Message, "backup") {
+		t.Errorf("got %v, want a sentence that names the file and says what to do", err)
+	}
+	if got, _ := os.ReadFile(path); len(got) != 15000 {
+		t.Error("the refused file was changed")
+	}
+}
+
+// Whatever happens to the bytes of the file, the store refuses it, or reports damage, or returns
+// what was written; it never returns something else.
+func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	want := make(map[cellhold.SessionID]cellhold.Session)
+	for range 8 {
+		s := newSession()
+		want[s.ID] = s
+		must(t, d.PutSession(t.Context(), s))
+		must(t, d.PutCell(t.Context(), newCell(s.ID, "code")))
+		must(t, d.Append(t.Context(), s.ID, []cellhold.Event{stream(1, "one"), stream(2, strings.Repeat("x", 9000))}))
+	}
+	must(t, d.Close())
+	good, err := os.ReadFile(filepath.Join(dir, fileName))
+	must(t, err)
+
+	r := rand.New(rand.NewPCG(1, 2)) // fixed, so that a failure comes again
+	refused, reported := 0, 0
+	for range 150 {
+		bad := spoil(r, bytes.Clone(good))
+		must(t, os.WriteFile(filepath.Join(dir, fileName), bad, 0o600))
+		switch n, ok := survey(t, dir, want); {
+		case !ok:
+			refused++
+		case n > 0:
+			reported++
+		}
+	}
+	t.Logf("of 150 damages %d were refused at start and %d reported later", refused, reported)
+	if refused == 0 || reported == 0 {
+		t.Error("the damages did not reach both checks")
+	}
+}
+
+// spoil flips a bit, zeroes a stretch or cuts the end off.
+func spoil(r *rand.Rand, b []byte) []byte {
+	at := r.IntN(len(b))
+	switch r.IntN(4) {
+	case 0:
+		clear(b[at:min(at+4096, len(b))])
+	case 1:
+		return b[:at]
+	default:
+		b[at] ^= 1 << r.IntN(8)
+	}
+	return b
+}
+
+// survey reads everything and fails the test on what was never written. It returns the number of
+// reported damages, or false when the store refused to open.
+func survey(t *testing.T, dir string, want map[cellhold.SessionID]cellhold.Session) (damages int, ok bool) {
+	d, err := Open(t.Context(), Options{Dir: dir})
+	if err != nil {
+		return 0, false
+	}
+	defer d.Close()
+	for s, err := range d.Sessions(t.Context()) {
+		if err != nil {
+			damages++
+			continue
+		}
+		if diff := cmp.Diff(s, want[s.ID]); diff != "" {
+			t.Errorf("session was returned as it never was:\n%s", diff)
+		}
+		for e, err := range d.Read(t.Context(), s.ID, 0) {
+			if err != nil {
+				damages++
+			} else if text := string(e.Content); !strings.Contains(text, `"one"`) && !strings.Contains(text, strings.Repeat("x", 9000)) {
+				t.Errorf("event was returned as it never was: %.80s", text)
+			}
+		}
+		for c, err := range d.Cells(t.Context(), s.ID) {
+			if err != nil {
+				damages++
+			} else if c.Code != "code" {
+				t.Errorf("cell was returned as it never was: %+v", c)
+			}
+		}
+	}
+	return damages, true
+}
+
+func TestAFullDatabaseSaysSoAndWorksAgainLater(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx, id := t.Context(), put(t, d)
+	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a")}))
+	limit := func(pages string) {
+		var n int64
+		must(t, d.write.conn.QueryRowContext(ctx, `PRAGMA max_page_count = `+pages).Scan(&n))
+	}
+	limit("1") // SQLite takes the present size
+	err := d.Append(ctx, id, []cellhold.Event{stream(2, strings.Repeat("x", 1<<20))})
+	if e, ok := errors.AsType[*cellhold.Error](err); !ok || e.Kind != cellhold.Unavailable {
+		t.Fatalf("got %v, want unavailable", err)
+	}
+	if tail, err := d.Tail(ctx, id); tail != 1 || err != nil {
+		t.Errorf("got tail %d, %v, want 1", tail, err)
+	}
+	limit("1000000")
+	must(t, d.Append(ctx, id, []cellhold.Event{stream(2, strings.Repeat("x", 1<<20))}))
+}
+
+func TestAFullDiskCanBeEmptiedByDeleting(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Skip("a small file system cannot be mounted here (needs root):", err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
+	d := open(t, dir)
+	ctx, big, small := t.Context(), put(t, d), put(t, d)
+	for _, size := range []int{100_000, 10} { // the last crumbs too
+		if err := appendUntilFull(t, d, big, size); cellhold.KindOf(err) != cellhold.Unavailable {
+			t.Fatalf("got %v, want unavailable", err)
+		}
+	}
+	if err := d.PutCell(ctx, newCell(small, strings.Repeat("x", 100_000))); cellhold.KindOf(err) != cellhold.Unavailable {
+		t.Fatalf("got %v, want unavailable", err)
+	}
+	must(t, d.DeleteSession(ctx, big))
+	must(t, d.Append(ctx, small, []cellhold.Event{stream(1, strings.Repeat("x", 1<<20))}))
+	if info, err := os.Stat(filepath.Join(dir, reserveName)); err != nil || info.Size() != reserveBytes {
+		t.Errorf("got a reserve of %d bytes, %v; want it renewed", info.Size(), err)
+	}
+}
+
+func appendUntilFull(t *testing.T, d *DB, id cellhold.SessionID, size int) error {
+	t.Helper()
+	tail, err := d.Tail(t.Context(), id)
+	for err == nil {
+		tail++
+		err = d.Append(t.Context(), id, []cellhold.Event{stream(tail, strings.Repeat("x", size))})
+	}
+	return err
+}

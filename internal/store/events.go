@@ -1,0 +1,171 @@
+package store
+
+import (
+	"cellhold"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+)
+
+var (
+	// ErrDuplicate says that an event with this or a later source number is recorded already.
+	ErrDuplicate = errors.New("event is recorded already")
+	// ErrDamaged says that a record is not what was written. When an iterator yields it together
+	// with an id or a number, the other records follow.
+	ErrDamaged = errors.New("record is damaged")
+)
+
+// A batch of a read ends at either bound, so a reader that dawdles holds this much memory, plus
+// one record, and no connection.
+const (
+	batchRows  = 256
+	batchBytes = 1 << 20
+)
+
+// Append records events of one session together with the records of the cells that they changed, all
+// or none. The events' numbers must follow the newest recorded one without a gap, and the sources of
+// each kernel and boot must rise. Otherwise it has recorded nothing and returns an error,
+// ErrDuplicate when a source did not rise.
+func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error {
+	if len(evs) == 0 && len(cells) == 0 {
+		return nil
+	}
+	records, err := encodeCells(cells)
+	if err != nil {
+		return fmt.Errorf("append to session %s: %w", id, err)
+	}
+	err = d.write.transact(ctx, id, func(ctx context.Context, h *head) error {
+		for i, c := range cells {
+			if err := d.write.storeCell(ctx, h, id, c.ID, records[i]); err != nil {
+				return err
+			}
+		}
+		return d.write.append(ctx, h, id, evs)
+	})
+	if err != nil {
+		return fmt.Errorf("append to session %s: %w", id, err)
+	}
+	return nil
+}
+
+func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs []cellhold.Event) error {
+	var risen map[life]int64
+	for i := range evs {
+		e := &evs[i]
+		if e.Seq != h.tail+1 || e.Seq > maxNumber {
+			return fmt.Errorf("event %d does not follow event %d", e.Seq, h.tail)
+		}
+		if e.Source > 0 {
+			l := life{e.Kernel, e.Boot}
+			if e.Source <= h.cursors[l] {
+				return fmt.Errorf("event %d of kernel %s: %w", e.Source, e.Kernel, ErrDuplicate)
+			}
+			h.cursors[l] = e.Source
+			if risen == nil {
+				risen = make(map[life]int64, 1)
+			}
+			risen[l] = e.Source
+		}
+		_, err := w.addEvent.ExecContext(ctx, h.key<<32|e.Seq, toNanos(e.Time), string(e.Kernel), string(e.Cell),
+			string(e.Type), e.Boot, e.Source, eventSum(id, e), []byte(e.Content))
+		if err != nil {
+			return err
+		}
+		h.tail = e.Seq
+	}
+	for l, source := range risen {
+		if _, err := w.putCursor.ExecContext(ctx, h.key, string(l.kernel), l.boot, source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Read yields the events after that number, in order, and ends at the newest. It holds no
+// connection while the consumer works. A damaged event is yielded as its number and ErrDamaged,
+// and those after it follow; any other error is the last item.
+func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
+	const query = `SELECT id, time, kernel, cell, type, boot, source, crc, content
+		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
+	return func(yield func(cellhold.Event, error) bool) {
+		key, err := d.key(ctx, id)
+		if err != nil {
+			yield(cellhold.Event{}, fmt.Errorf("read session %s: %w", id, err))
+			return
+		}
+		low, high := span(key)
+		next := low | min(max(after, 0), maxNumber)
+		pages(yield, func() (batch[cellhold.Event], error) {
+			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (cellhold.Event, int, error) {
+				e, err := scanEvent(rows, id, &next)
+				return e, len(e.Content), err
+			})
+		})
+	}
+}
+
+// scanEvent reads one row and moves next on to it.
+func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e cellhold.Event, err error) {
+	var nanos, sum int64
+	err = rows.Scan(next, &nanos, &e.Kernel, &e.Cell, &e.Type, &e.Boot, &e.Source, &sum, (*[]byte)(&e.Content))
+	if err != nil {
+		return e, err
+	}
+	e.Seq, e.Time = number(*next), fromNanos(nanos)
+	if eventSum(id, &e) != sum {
+		return cellhold.Event{Seq: e.Seq}, fmt.Errorf("event %d of session %s: %w", e.Seq, id, ErrDamaged)
+	}
+	return e, nil
+}
+
+// Tail returns the number of the session's newest event, 0 when it has none.
+func (d *DB) Tail(ctx context.Context, id cellhold.SessionID) (seq int64, err error) {
+	const query = `SELECT coalesce(max(id), 0) FROM events WHERE id BETWEEN ? AND ?`
+	key, err := d.key(ctx, id)
+	if err == nil {
+		low, high := span(key)
+		err = outward(d.read.QueryRowContext(ctx, query, low, high).Scan(&seq))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("newest event of session %s: %w", id, err)
+	}
+	return number(seq), nil
+}
+
+// Cursor returns the newest number that is recorded of one life of an agent, 0 when none is.
+func (d *DB) Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (source int64, err error) {
+	const query = `SELECT source FROM cursors JOIN sessions ON key = session
+		WHERE id = ? AND kernel = ? AND boot = ?`
+	err = d.read.QueryRowContext(ctx, query, id, k, boot).Scan(&source)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("cursor of kernel %s of session %s: %w", k, id, outward(err))
+	}
+	return source, nil
+}
+
+// key returns the session's key, or 0, which no session has, when there is no such session.
+func (d *DB) key(ctx context.Context, id cellhold.SessionID) (key int64, err error) {
+	err = d.read.QueryRowContext(ctx, `SELECT key FROM sessions WHERE id = ? AND erased = 0`, id).Scan(&key)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return key, outward(err)
+}
+
+// toNanos and fromNanos keep the zero time, which has no place in nanoseconds since 1970.
+func toNanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}

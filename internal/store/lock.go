@@ -1,0 +1,49 @@
+package store
+
+import (
+	"cellhold"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lock takes the file for this process, or says which process has it. The kernel drops the lock
+// when the process ends, however it ends, so a crash leaves no false one. The number in the file
+// is only for the message.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = inUse(f)
+	}
+	if err == nil {
+		err = sign(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return f, nil
+}
+
+func inUse(f *os.File) error {
+	owner, _ := io.ReadAll(io.LimitReader(f, 20)) // a process number
+	return cellhold.Errorf(cellhold.Conflict, "Another server (process %s) uses the directory %s; stop it, or give this one its own.",
+		strings.TrimSpace(string(owner)), filepath.Dir(f.Name()))
+}
+
+func sign(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(f, os.Getpid())
+	return err
+}

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"cellhold"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+)
+
+// sessionRecord is a session on disk: with the fields that callers of the API do not see.
+type sessionRecord struct {
+	cellhold.Session
+	Owner   string `json:"owner,omitempty"`
+	Sandbox string `json:"sandbox,omitempty"`
+	Digest  string `json:"digest,omitempty"`
+	Article bool   `json:"article,omitempty"`
+}
+
+// cellRecord is a cell on disk.
+type cellRecord struct {
+	cellhold.Cell
+	Timeout time.Duration `json:"timeout,omitempty"`
+}
+
+// PutSession records a session, new or changed. A deleted session stays deleted.
+func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
+	record, err := json.Marshal(sessionRecord{s, s.Owner, s.Sandbox, s.Digest, s.Article})
+	if err != nil {
+		return fmt.Errorf("put session %s: %w", s.ID, err)
+	}
+	err = d.write.do(ctx, func(ctx context.Context) error {
+		res, err := d.write.putSession.ExecContext(ctx, s.ID, record, recordSum(record, string(s.ID)))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, cellhold.Errorf(cellhold.NotFound, "The session %s was deleted.", s.ID))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("put session %s: %w", s.ID, err)
+	}
+	return nil
+}
+
+// Sessions yields all sessions in the order of their creation. A damaged one is yielded as its id
+// and ErrDamaged, and the others follow; any other error is the last item.
+func (d *DB) Sessions(ctx context.Context) iter.Seq2[cellhold.Session, error] {
+	const query = `SELECT key, id, crc, record FROM sessions WHERE key > ? AND erased = 0 ORDER BY key LIMIT ?`
+	return func(yield func(cellhold.Session, error) bool) {
+		var next int64
+		pages(yield, func() (batch[cellhold.Session], error) {
+			return fill(ctx, d.read, query, []any{next, batchRows}, func(rows *sql.Rows) (cellhold.Session, int, error) {
+				var id cellhold.SessionID
+				var sum int64
+				var record []byte
+				if err := rows.Scan(&next, &id, &sum, &record); err != nil {
+					return cellhold.Session{}, 0, err
+				}
+				s, err := decodeSession(id, sum, record)
+				return s, len(record), err
+			})
+		})
+	}
+}
+
+func decodeSession(id cellhold.SessionID, sum int64, record []byte) (cellhold.Session, error) {
+	var r sessionRecord
+	if recordSum(record, string(id)) != sum || json.Unmarshal(record, &r) != nil {
+		return cellhold.Session{ID: id}, fmt.Errorf("session %s: %w", id, ErrDamaged)
+	}
+	s := r.Session
+	s.Owner, s.Sandbox, s.Digest, s.Article = r.Owner, r.Sandbox, r.Digest, r.Article
+	return s, nil
+}
+
+// PutCell records a cell of a session that is recorded, new or changed. A new one comes after all
+// others of its session.
+func (d *DB) PutCell(ctx context.Context, c cellhold.Cell) error {
+	records, err := encodeCells([]cellhold.Cell{c})
+	if err != nil {
+		return err
+	}
+	err = d.write.do(ctx, func(ctx context.Context) error {
+		h, err := d.write.head(ctx, c.Session)
+		if err != nil {
+			return err
+		}
+		return d.write.storeCell(ctx, h, c.Session, c.ID, records[0])
+	})
+	if err != nil {
+		return fmt.Errorf("put cell %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// encodeCells makes the records of cells.
+func encodeCells(cells []cellhold.Cell) ([][]byte, error) {
+	records := make([][]byte, len(cells))
+	for i, c := range cells {
+		var err error
+		if records[i], err = json.Marshal(cellRecord{c, c.Timeout}); err != nil {
+			return nil, fmt.Errorf("record of cell %s: %w", c.ID, err)
+		}
+	}
+	return records, nil
+}
+
+// storeCell writes the record of a cell. The caller has the turn.
+func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c cellhold.CellID, record []byte) error {
+	low, high := span(h.key)
+	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c), recordSum(record, string(id), string(c)), record)
+	return err
+}
+
+// Cell returns one cell. There is none of another session's: that is NotFound too.
+func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (cellhold.Cell, error) {
+	const query = `SELECT c.crc, c.record FROM cells c JOIN sessions s ON s.key = c.session
+		WHERE s.id = ? AND c.cell = ? AND s.erased = 0`
+	var sum int64
+	var record []byte
+	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &record)
+	if errors.Is(err, sql.ErrNoRows) {
+		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell %s in session %s.", c, id)
+	}
+	if err != nil {
+		return cellhold.Cell{}, fmt.Errorf("cell %s: %w", c, outward(err))
+	}
+	return decodeCell(id, c, sum, record)
+}
+
+// Cells yields the cells of a session in the order in which they were first recorded. A damaged one
+// is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
+func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error] {
+	const query = `SELECT id, cell, crc, record FROM cells WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
+	return func(yield func(cellhold.Cell, error) bool) {
+		key, err := d.key(ctx, id)
+		if err != nil {
+			yield(cellhold.Cell{}, fmt.Errorf("cells of session %s: %w", id, err))
+			return
+		}
+		next, high := span(key)
+		pages(yield, func() (batch[cellhold.Cell], error) {
+			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (cellhold.Cell, int, error) {
+				var c cellhold.CellID
+				var sum int64
+				var record []byte
+				if err := rows.Scan(&next, &c, &sum, &record); err != nil {
+					return cellhold.Cell{}, 0, err
+				}
+				cell, err := decodeCell(id, c, sum, record)
+				return cell, len(record), err
+			})
+		})
+	}
+}
+
+func decodeCell(id cellhold.SessionID, c cellhold.CellID, sum int64, record []byte) (cellhold.Cell, error) {
+	var r cellRecord
+	if recordSum(record, string(id), string(c)) != sum || json.Unmarshal(record, &r) != nil {
+		return cellhold.Cell{ID: c, Session: id}, fmt.Errorf("cell %s of session %s: %w", c, id, ErrDamaged)
+	}
+	r.Cell.Timeout = r.Timeout
+	return r.Cell, nil
+}

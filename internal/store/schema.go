@@ -1,0 +1,59 @@
+package store
+
+import (
+	"cellhold"
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"time"
+)
+
+// Each file is one step from one version of the schema to the next, named by the version that it
+// leads to. A step that was released is never changed.
+//
+//go:embed schema/*.sql
+var steps embed.FS
+
+// latest is the version that this program works with.
+const latest = 1
+
+// migrate brings the schema to the latest version, each step in a transaction of its own.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	const table = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL)`
+	if _, err := conn.ExecContext(ctx, table); err != nil {
+		return err
+	}
+	var have int
+	if err := conn.QueryRowContext(ctx, `SELECT coalesce(max(version), 0) FROM migrations`).Scan(&have); err != nil {
+		return err
+	}
+	if have > latest {
+		return cellhold.Errorf(cellhold.Conflict, "The database has version %d and this program knows versions up to %d; use the newer program.", have, latest)
+	}
+	for v := have + 1; v <= latest; v++ {
+		if err := step(ctx, conn, v); err != nil {
+			return fmt.Errorf("migrate to version %d: %w", v, err)
+		}
+	}
+	return nil
+}
+
+func step(ctx context.Context, conn *sql.Conn, version int) error {
+	script, err := steps.ReadFile(fmt.Sprintf("schema/%d.sql", version))
+	if err != nil {
+		return err
+	}
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // a no-op after the commit
+	if _, err := tx.ExecContext(ctx, string(script)); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO migrations VALUES (?, ?)`, version, time.Now().UnixNano()); err != nil {
+		return err
+	}
+	return tx.Commit()
+}

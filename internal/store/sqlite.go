@@ -1,0 +1,106 @@
+package store
+
+import (
+	"cellhold"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	// readers is how many reads run at once: enough that one slow disk read does not hold up
+	// the others, few because each connection has its own cache.
+	readers = 4
+	// busyTimeout is how long we wait for someone outside, such as an operator with the sqlite3
+	// shell. Within the server nobody waits, because there is one writer.
+	busyTimeout = 5 * time.Second
+	// checkLimit is the largest file that is checked as a whole at start, which takes a
+	// fraction of a second. Damage in larger files is found when it is read.
+	checkLimit = 64 << 20
+)
+
+// source returns the data source name of the database.
+//
+// synchronous=NORMAL: a commit is in the file system's cache when it returns, which the death of
+// the server does not touch; only checkpoints reach for the disk. After a power cut the newest
+// commits may be missing, but then all sandboxes are gone too.
+func source(path string, readOnly bool) string {
+	q := url.Values{
+		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"NORMAL"},
+		"_foreign_keys": {"on"},
+		"_auto_vacuum":  {"incremental"},
+		"_pragma":       {"cache_size(-2048)", "journal_size_limit(16777216)", "cell_size_check(on)", "trusted_schema(off)"},
+	}
+	if readOnly {
+		q.Set("_query_only", "on")
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}
+
+func openReaders(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", source(path, true))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(readers)
+	db.SetMaxIdleConns(readers)
+	return db, nil
+}
+
+// check asks SQLite whether the file is sound, unless it is too large to ask at every start.
+func check(ctx context.Context, conn *sql.Conn, path string) error {
+	if info, err := os.Stat(path); err != nil || info.Size() > checkLimit {
+		return err
+	}
+	var verdict string
+	if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return damaged{verdict}
+	}
+	return nil
+}
+
+// damaged is a verdict of SQLite's own check.
+type damaged struct{ verdict string }
+
+func (d damaged) Error() string { return d.verdict }
+
+// refused turns an error at start into one sentence on the file.
+func refused(path string, err error) error {
+	_, verdict := errors.AsType[damaged](err)
+	if verdict || isCode(err, sqlite3.SQLITE_CORRUPT) || isCode(err, sqlite3.SQLITE_NOTADB) {
+		return cellhold.Wrap(cellhold.Internal, err,
+			"The database %s is damaged: put a backup in its place, or move it away together with the files beside it to start without its sessions", path)
+	}
+	return fmt.Errorf("store: open %s: %w", path, outward(err))
+}
+
+// outward gives an error of SQLite the kind that callers can act on.
+func outward(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isCode(err, sqlite3.SQLITE_FULL):
+		return cellhold.Wrap(cellhold.Unavailable, err, "The server's disk is full; nothing was recorded.")
+	case isCode(err, sqlite3.SQLITE_CORRUPT), isCode(err, sqlite3.SQLITE_NOTADB):
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
+// isCode reports whether err is SQLite's error of that primary code.
+func isCode(err error, code int) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == code
+}

@@ -1,0 +1,359 @@
+package store
+
+import (
+	"cellhold"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func open(t testing.TB, dir string) *DB {
+	t.Helper()
+	d, err := Open(t.Context(), Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func stream(seq int64, text string) cellhold.Event {
+	e := cellhold.NewEvent(cellhold.EventStream, "python3", "c1", cellhold.StreamContent{Name: "stdout", Text: text})
+	e.Seq, e.Time, e.Boot, e.Source = seq, time.Unix(1700000000, seq).UTC(), "boot1", seq
+	return e
+}
+
+func newSession() cellhold.Session {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+	return cellhold.Session{
+		ID: cellhold.NewSessionID(), User: "ann/../é", State: cellhold.SessionReady, Image: "python",
+		Created: now, Used: now, Expires: now.Add(time.Hour), Limits: cellhold.Limits{Memory: 1 << 30, CPU: 0.5},
+		Kernels: []cellhold.Kernel{{ID: "python3", Language: "python", State: cellhold.KernelIdle}},
+		Owner:   "default", Sandbox: "sandbox-1", Digest: "sha256:1", Article: true, Meta: map[string]string{"a": "b"},
+	}
+}
+
+func newCell(s cellhold.SessionID, code string) cellhold.Cell {
+	return cellhold.Cell{
+		ID: cellhold.NewCellID(), Session: s, Kernel: "python3", Code: code, State: cellhold.CellQueued,
+		Submitted: time.Unix(1700000000, 5).UTC(), Timeout: 90 * time.Second, Outputs: []cellhold.Output{},
+	}
+}
+
+// put records a new session and returns its id.
+func put(t testing.TB, d *DB) cellhold.SessionID {
+	t.Helper()
+	s := newSession()
+	must(t, d.PutSession(t.Context(), s))
+	return s.ID
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t testing.TB, d *DB, id cellhold.SessionID, after int64) (evs []cellhold.Event) {
+	t.Helper()
+	for e, err := range d.Read(t.Context(), id, after) {
+		must(t, err)
+		evs = append(evs, e)
+	}
+	return evs
+}
+
+func TestWhatWasRecordedIsThereAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	ctx := t.Context()
+	s := newSession()
+	must(t, d.PutSession(ctx, s))
+	first, second := newCell(s.ID, "x = 1"), newCell(s.ID, "x")
+	must(t, d.PutCell(ctx, first))
+	must(t, d.PutCell(ctx, second))
+	first.State, first.Status, first.ExecutionCount = cellhold.CellDone, cellhold.StatusOK, 1
+	first.Outputs = []cellhold.Output{{Type: cellhold.EventExecuteResult, ExecutionCount: 1,
+		Data: map[string]json.RawMessage{"text/plain": json.RawMessage(`"1"`)}}}
+	must(t, d.PutCell(ctx, first)) // changed: keeps its place
+	evs := []cellhold.Event{stream(1, "a"), stream(2, "<é&\u2028>"), stream(3, "c")}
+	evs[2].Source, evs[2].Boot, evs[2].Time = 0, "", time.Time{} // made by the host
+	must(t, d.Append(ctx, s.ID, evs))
+	must(t, d.Close())
+
+	d = open(t, dir)
+	for got, err := range d.Sessions(ctx) {
+		must(t, err)
+		if diff := cmp.Diff(got, s); diff != "" {
+			t.Errorf("session differs (-got +want):\n%s", diff)
+		}
+	}
+	var cells []cellhold.Cell
+	for c, err := range d.Cells(ctx, s.ID) {
+		must(t, err)
+		cells = append(cells, c)
+	}
+	if diff := cmp.Diff(cells, []cellhold.Cell{first, second}); diff != "" {
+		t.Errorf("cells differ (-got +want):\n%s", diff)
+	}
+	if diff := cmp.Diff(read(t, d, s.ID, 0), evs); diff != "" {
+		t.Errorf("events differ (-got +want):\n%s", diff)
+	}
+	if got := read(t, d, s.ID, 2); len(got) != 1 || got[0].Seq != 3 {
+		t.Errorf("got %v after event 2, want event 3", got)
+	}
+}
+
+func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	ctx, id := t.Context(), put(t, d)
+	if tail, err := d.Tail(ctx, id); tail != 0 || err != nil {
+		t.Errorf("got tail %d, %v of a new session, want 0", tail, err)
+	}
+	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a"), stream(2, "b")}))
+	must(t, d.Close())
+
+	d = open(t, dir)
+	if tail, err := d.Tail(ctx, id); tail != 2 || err != nil {
+		t.Errorf("got tail %d, %v, want 2", tail, err)
+	}
+	for _, c := range []struct {
+		kernel cellhold.KernelID
+		boot   string
+		want   int64
+	}{{"python3", "boot1", 2}, {"python3", "boot2", 0}, {"other", "boot1", 0}} {
+		if got, err := d.Cursor(ctx, id, c.kernel, c.boot); got != c.want || err != nil {
+			t.Errorf("got cursor %d, %v of %s in %s, want %d", got, err, c.kernel, c.boot, c.want)
+		}
+	}
+	replayed := stream(3, "b again")
+	replayed.Source = 2
+	if err := d.Append(ctx, id, []cellhold.Event{replayed}); !errors.Is(err, ErrDuplicate) {
+		t.Errorf("got %v for a replayed event, want ErrDuplicate", err)
+	}
+	reborn := stream(3, "c")
+	reborn.Boot, reborn.Source = "boot2", 1
+	must(t, d.Append(ctx, id, []cellhold.Event{reborn}))
+}
+
+func TestAnAppendIsAllOrNothing(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx, id := t.Context(), put(t, d)
+	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a")}))
+	twice := stream(3, "b")
+	twice.Source = 2
+	for name, bad := range map[string][]cellhold.Event{
+		"gap":       {stream(2, "b"), stream(4, "c")},
+		"repeated":  {stream(2, "b"), stream(2, "c")},
+		"again":     {stream(1, "a")},
+		"duplicate": {stream(2, "b"), twice},
+	} {
+		if err := d.Append(ctx, id, bad); err == nil {
+			t.Errorf("%s: got no error", name)
+		}
+		if tail, _ := d.Tail(ctx, id); tail != 1 {
+			t.Fatalf("%s: got tail %d, want 1", name, tail)
+		}
+	}
+	must(t, d.Append(ctx, id, []cellhold.Event{stream(2, "b"), stream(3, "c")}))
+}
+
+func TestAnUnknownSessionHasNothingAndTakesNothing(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx := t.Context()
+	if err := d.Append(ctx, "nobody", []cellhold.Event{stream(1, "a")}); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("Append: got %v, want not found", err)
+	}
+	if err := d.PutCell(ctx, newCell("nobody", "1")); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("PutCell: got %v, want not found", err)
+	}
+	if evs := read(t, d, "nobody", 0); len(evs) != 0 {
+		t.Errorf("Read: got %v", evs)
+	}
+	must(t, d.DeleteSession(ctx, "nobody"))
+}
+
+func TestACellOfAnotherSessionIsNotFound(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx, mine, theirs := t.Context(), put(t, d), put(t, d)
+	c := newCell(mine, "secret")
+	must(t, d.PutCell(ctx, c))
+	if got, err := d.Cell(ctx, mine, c.ID); err != nil || cmp.Diff(got, c) != "" {
+		t.Errorf("got %+v, %v, want the cell", got, err)
+	}
+	if _, err := d.Cell(ctx, theirs, c.ID); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("got %v, want not found", err)
+	}
+}
+
+func TestAReaderThatDawdlesHoldsUpNobody(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx, id := t.Context(), put(t, d)
+	large := strings.Repeat("x", batchBytes) // one event a batch
+	for seq := int64(1); seq <= 3; seq++ {
+		must(t, d.Append(ctx, id, []cellhold.Event{stream(seq, large)}))
+	}
+	seen := int64(0)
+	for e, err := range d.Read(ctx, id, 0) {
+		must(t, err)
+		if seen++; e.Seq != seen {
+			t.Fatalf("got event %d, want %d", e.Seq, seen)
+		}
+		if n := d.read.Stats().InUse; n != 0 {
+			t.Fatalf("got %d connections in use while the consumer works, want 0", n)
+		}
+		if seen == 1 { // what comes meanwhile is read too, and writing works
+			must(t, d.Append(ctx, id, []cellhold.Event{stream(4, large)}))
+		}
+	}
+	if seen != 4 {
+		t.Errorf("got %d events, want 4", seen)
+	}
+}
+
+func TestBatchesCoverEveryEventOnce(t *testing.T) {
+	d := open(t, t.TempDir())
+	ctx, id, other := t.Context(), put(t, d), put(t, d)
+	const n = 2*batchRows + 3
+	var evs []cellhold.Event
+	for seq := int64(1); seq <= n; seq++ {
+		evs = append(evs, stream(seq, "x"))
+	}
+	must(t, d.Append(ctx, id, evs))
+	must(t, d.Append(ctx, other, evs[:1]))
+	if diff := cmp.Diff(read(t, d, id, 1), evs[1:]); diff != "" {
+		t.Errorf("events differ (-got +want):\n%s", diff)
+	}
+	for range n + 1 { // the record of a cell is larger, but the way is the same
+		must(t, d.PutCell(ctx, newCell(other, "1")))
+	}
+	cells := 0
+	for _, err := range d.Cells(ctx, other) {
+		must(t, err)
+		cells++
+	}
+	if cells != n+1 {
+		t.Errorf("got %d cells, want %d", cells, n+1)
+	}
+}
+
+func TestOnlyTheOwnerMayReadTheFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a b?c#%41") // no letter of a path means anything to us
+	d := open(t, dir)
+	id := put(t, d)
+	must(t, d.Append(t.Context(), id, []cellhold.Event{stream(1, "x")}))
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	if len(entries) < 4 {
+		t.Errorf("got %d files in %s, want the database, its log, the lock and the reserve", len(entries), dir)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: got mode %v, want 0600", e.Name(), info.Mode())
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%s: got %v, %v, want mode 0700", dir, info.Mode(), err)
+	}
+}
+
+func TestANewerDatabaseIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	_, err := d.write.conn.ExecContext(t.Context(), `INSERT INTO migrations VALUES (?, 0)`, latest+1)
+	must(t, err)
+	must(t, d.Close())
+	if _, err := Open(t.Context(), Options{Dir: dir}); cellhold.KindOf(err) != cellhold.Conflict {
+		t.Errorf("got %v, want a conflict", err)
+	}
+}
+
+func TestAWaitingWriterLeavesWithItsContext(t *testing.T) {
+	d := open(t, t.TempDir())
+	id := put(t, d)
+	d.write.turn <- struct{}{} // somebody writes
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() { failed <- d.Append(ctx, id, []cellhold.Event{stream(1, "x")}) }()
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	<-d.write.turn
+	must(t, d.Append(t.Context(), id, []cellhold.Event{stream(1, "x")}))
+}
+
+func TestAClosedStoreSaysSo(t *testing.T) {
+	d := open(t, t.TempDir())
+	id := put(t, d)
+	must(t, d.Close())
+	must(t, d.Close())
+	if err := d.Append(t.Context(), id, []cellhold.Event{stream(1, "x")}); !errors.Is(err, errClosed) {
+		t.Errorf("Append: got %v", err)
+	}
+	for _, err := range d.Read(t.Context(), id, 0) {
+		if err == nil {
+			t.Error("Read: got an event from a closed store")
+		}
+	}
+}
+
+func TestManySessionsWriteAndReadAtOnce(t *testing.T) {
+	d := open(t, t.TempDir())
+	var wg sync.WaitGroup
+	for range 20 {
+		id := put(t, d)
+		wg.Go(func() {
+			c := newCell(id, "x")
+			for seq := int64(1); seq <= 50; seq++ {
+				if err := errors.Join(d.Append(t.Context(), id, []cellhold.Event{stream(seq, "x")}), d.PutCell(t.Context(), c)); err != nil {
+					t.Error(err)
+					return
+				}
+				last := int64(0)
+				for e, err := range d.Read(t.Context(), id, 0) {
+					if last++; err != nil || e.Seq != last {
+						t.Errorf("got event %d, %v, want %d", e.Seq, err, last)
+					}
+				}
+				if last != seq {
+					t.Errorf("got %d events, want %d", last, seq)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestEveryFieldOfASessionAndACellHasAPlaceInTheirRecords(t *testing.T) {
+	for _, x := range []struct{ record, noun reflect.Type }{
+		{reflect.TypeFor[sessionRecord](), reflect.TypeFor[cellhold.Session]()},
+		{reflect.TypeFor[cellRecord](), reflect.TypeFor[cellhold.Cell]()},
+	} {
+		for _, f := range reflect.VisibleFields(x.noun) {
+			if f.Tag.Get("json") != "-" {
+				continue
+			}
+			if own, ok := x.record.FieldByName(f.Name); !ok || len(own.Index) != 1 {
+				t.Errorf("%s.%s is hidden from callers and has no field in %s: it would be lost", x.noun, f.Name, x.record)
+			}
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package store
+
+import (
+	"cellhold"
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// Sums find what the disk has changed behind our back; SQLite itself does not check contents. They
+// cover the names of a record too, so that a record under another's name is found as well.
+// Castagnoli, because processors compute it.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// eventSum covers every field of an event and the session it is in.
+func eventSum(id cellhold.SessionID, e *cellhold.Event) int64 {
+	head := make([]byte, 0, 256) // enough for all fields, so that nothing is allocated
+	for _, s := range []string{string(id), string(e.Kernel), string(e.Cell), string(e.Type), e.Boot} {
+		head = appendString(head, s)
+	}
+	for _, n := range []int64{e.Seq, toNanos(e.Time), e.Source} {
+		head = binary.AppendVarint(head, n)
+	}
+	return int64(crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, e.Content))
+}
+
+// recordSum covers a record and the names it is kept under.
+func recordSum(record []byte, names ...string) int64 {
+	var head []byte
+	for _, s := range names {
+		head = appendString(head, s)
+	}
+	return int64(crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, record))
+}
+
+// appendString puts the length first, so that no two lists of strings look alike.
+func appendString(to []byte, s string) []byte {
+	return append(binary.AppendUvarint(to, uint64(len(s))), s...)
+}
