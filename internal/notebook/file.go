@@ -1,0 +1,105 @@
+package notebook
+
+import (
+	"cellhold"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileOptions says how a notebook file is written.
+type FileOptions struct {
+	Mode fs.FileMode // zero means 0600: notebooks hold their users' data
+	// Sync waits for the disk. Off, a power cut can lose the newest file or leave it empty, which
+	// is harmless when the file is made from a journal that makes it again at the next start. The
+	// death of the server alone never harms it.
+	Sync bool
+}
+
+// WriteFile replaces the file at path by a notebook, so that readers see the whole old file or the
+// whole new one. On an error the old one stays. Writers of the same path take turns.
+func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
+	if o.Mode == 0 {
+		o.Mode = 0o600
+	}
+	f, err := draft(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new"))
+	if err != nil {
+		return fmt.Errorf("write notebook: %w", err)
+	}
+	defer f.Close() // also ends the turn
+	err = f.Chmod(o.Mode)
+	if err == nil {
+		err = Write(f, m, cells)
+	}
+	if err == nil && o.Sync {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("file %s: %w", path, err), os.Remove(f.Name()))
+	}
+	if o.Sync {
+		return syncDir(filepath.Dir(path))
+	}
+	return nil
+}
+
+// draft opens the file beside the notebook that the new text goes to, empty and locked. Its name is
+// always the same, so that what a crash left behind is used again and nothing piles up; the lock
+// keeps two writers apart, and dies with its holder.
+func draft(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		mine, err := claim(f)
+		if err == nil && mine {
+			return f, nil
+		}
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// claim locks the file and empties it. It is not ours when whoever had it before has renamed or
+// removed it meanwhile.
+func claim(f *os.File) (mine bool, err error) {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return false, err
+	}
+	here, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	there, err := os.Stat(f.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || !os.SameFile(here, there) {
+		return false, err
+	}
+	return true, f.Truncate(0)
+}
+
+// syncDir makes the new name last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("write notebook: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("write notebook: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package notebook
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// maxTypes bounds the MIME types of one display, and the entries of its metadata. Real ones
+	// have fewer than ten.
+	maxTypes = 64
+	// maxType bounds the name of one.
+	maxType = 256
+)
+
+// isJSON reports whether values of that type are any JSON. Values of all other types are text.
+func isJSON(mime string) bool {
+	return mime == "application/json" || strings.HasPrefix(mime, "application/") && strings.HasSuffix(mime, "+json")
+}
+
+// isLines reports whether values of that type are written line by line.
+func isLines(mime string) bool {
+	return strings.HasPrefix(mime, "text/") || mime == "image/svg+xml" || mime == "application/javascript"
+}
+
+// isType reports whether s can be a MIME type: printable ASCII with a slash. Line feeds, for one,
+// would make "application/x+json" something else for some readers.
+func isType(s string) bool {
+	return len(s) <= maxType && strings.IndexByte(s, '/') > 0 &&
+		strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
+// cleanBundle returns the data of a display as the format wants it, without what it forbids. A
+// hostile kernel can send any value under any type; a reader would then refuse the whole file.
+func cleanBundle(data map[string]json.RawMessage) map[string]json.RawMessage {
+	clean := make(map[string]json.RawMessage, min(len(data), maxTypes))
+	for _, mime := range sorted(data) {
+		if len(clean) == maxTypes {
+			break
+		}
+		if !isType(mime) {
+			continue
+		}
+		if value, ok := cleanValue(mime, data[mime]); ok {
+			clean[mime] = value
+		}
+	}
+	return clean
+}
+
+func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
+	raw = bytes.TrimSpace(raw)
+	if isJSON(mime) {
+		return normal(raw)
+	}
+	if starts(raw, '"') && bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) && json.Valid(raw) {
+		return raw, true // the usual case, and the large one: an image in base64
+	}
+	text, ok := textOf(raw)
+	if !ok {
+		return nil, false
+	}
+	return quoted(text), true
+}
+
+// cleanMetadata returns the metadata of a display without what readers cannot hold.
+func cleanMetadata(m map[string]json.RawMessage) map[string]json.RawMessage {
+	clean := make(map[string]json.RawMessage, min(len(m), maxTypes))
+	for _, key := range sorted(m) {
+		if len(clean) == maxTypes {
+			break
+		}
+		if value, ok := normal(m[key]); ok && len(key) <= maxType {
+			clean[strings.ToValidUTF8(key, "\ufffd")] = value
+		}
+	}
+	return clean
+}
+
+// normal returns a sound value without spaces and with all strings mended.
+func normal(raw json.RawMessage) (json.RawMessage, bool) {
+	if !sound(raw) {
+		return nil, false
+	}
+	var b bytes.Buffer
+	p := &printer{w: bufio.NewWriter(&b)}
+	p.json(raw)
+	_ = p.w.Flush() // a buffer takes all
+	return b.Bytes(), true
+}
+
+// textOf returns a text that is a string or a list of strings.
+func textOf(raw json.RawMessage) (string, bool) {
+	var text string
+	if starts(raw, '"') {
+		return text, json.Unmarshal(raw, &text) == nil
+	}
+	var lines []*string // pointers, because null is not a string
+	if !starts(raw, '[') || json.Unmarshal(raw, &lines) != nil || slices.Contains(lines, nil) {
+		return "", false
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString(*line)
+	}
+	return b.String(), true
+}
+
+// quoted returns a text as JSON.
+func quoted(text string) json.RawMessage {
+	var b bytes.Buffer
+	p := &printer{w: bufio.NewWriter(&b)}
+	p.string(text)
+	_ = p.w.Flush() // a buffer takes all
+	return b.Bytes()
+}
+
+func sorted(m map[string]json.RawMessage) []string { return slices.Sorted(maps.Keys(m)) }

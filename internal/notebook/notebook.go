@@ -1,0 +1,242 @@
+// Package notebook turns events into notebook outputs, and cells into notebook files (nbformat 4.5).
+//
+// It trusts nothing that a kernel said: whatever the events hold, outputs are bounded, text is
+// valid UTF-8, and a written file passes the format's schema and can be held by its readers. It
+// refuses to know where events come from or when a file is due.
+package notebook
+
+import (
+	"bufio"
+	"cellhold"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"regexp"
+	"time"
+)
+
+// Meta is what a notebook says of itself.
+type Meta struct {
+	// Kernel is what the kernel said when it was ready. Its zero value, of a kernel that never
+	// was, makes the notebook one of Python, which is what the stock image speaks.
+	Kernel cellhold.KernelInfo
+}
+
+// validID is the format's own rule for the ids of cells.
+var validID = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+
+// Write writes a notebook, cell by cell, so that memory holds one cell at a time. It writes what
+// the reference writer would: sorted keys, an indent of one, a newline at the end. Ids must be
+// unique. An error among the cells ends the writing and is returned.
+func Write(w io.Writer, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
+	p := &printer{w: bufio.NewWriterSize(w, 64<<10), indent: true}
+	p.open('{')
+	p.key("cells")
+	p.open('[')
+	for c, err := range cells {
+		if err != nil {
+			return fmt.Errorf("write notebook: %w", err)
+		}
+		if !validID.MatchString(string(c.ID)) {
+			return fmt.Errorf("write notebook: %q cannot be the id of a cell", c.ID)
+		}
+		p.item()
+		p.cell(c)
+	}
+	p.close(']')
+	p.key("metadata")
+	p.meta(m)
+	p.key("nbformat")
+	p.number(4)
+	p.key("nbformat_minor")
+	p.number(5)
+	p.close('}')
+	p.newline()
+	if err := p.w.Flush(); err != nil {
+		return fmt.Errorf("write notebook: %w", err)
+	}
+	return nil
+}
+
+func (p *printer) meta(m Meta) {
+	k := m.Kernel
+	p.open('{')
+	p.key("kernelspec")
+	p.open('{')
+	p.key("display_name")
+	p.string(or(k.DisplayName, "Python 3"))
+	p.key("language")
+	p.string(or(k.Language, "python"))
+	p.key("name")
+	p.string(or(k.Name, "python3"))
+	p.close('}')
+	p.key("language_info")
+	p.json(languageInfo(k))
+	p.close('}')
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// maxLanguageInfo bounds what a kernel says of its language; real ones need half a kilobyte.
+const maxLanguageInfo = 64 << 10
+
+// languageInfo returns what the kernel said of its language without what the format forbids.
+func languageInfo(k cellhold.KernelInfo) json.RawMessage {
+	info := make(map[string]json.RawMessage)
+	if len(k.LanguageInfo) <= maxLanguageInfo && sound(k.LanguageInfo) {
+		_ = json.Unmarshal(k.LanguageInfo, &info) // not an object: then there is nothing to keep
+	}
+	if info == nil { // a JSON null
+		info = make(map[string]json.RawMessage)
+	}
+	for _, name := range []string{"name", "file_extension", "mimetype", "pygments_lexer"} {
+		if !starts(info[name], '"') {
+			delete(info, name)
+		}
+	}
+	if mode := info["codemirror_mode"]; !starts(mode, '"') && !starts(mode, '{') {
+		delete(info, "codemirror_mode")
+	}
+	if info["name"] == nil {
+		info["name"], _ = json.Marshal(or(k.Language, "python"))
+	}
+	raw, _ := json.Marshal(info) // cannot fail: the parts are sound
+	return raw
+}
+
+func starts(raw json.RawMessage, c byte) bool { return len(raw) > 0 && raw[0] == c }
+
+func (p *printer) cell(c cellhold.Cell) {
+	done := c.State == cellhold.CellDone
+	p.open('{')
+	p.key("cell_type")
+	p.string("code")
+	p.key("execution_count")
+	if done {
+		p.count(c.ExecutionCount)
+	} else {
+		p.count(0)
+	}
+	p.key("id")
+	p.string(string(c.ID))
+	p.key("metadata")
+	p.cellMeta(c)
+	p.key("outputs")
+	p.open('[')
+	if done {
+		for _, o := range c.Outputs {
+			p.output(o)
+		}
+	}
+	p.close(']')
+	p.key("source")
+	p.lines(c.Code)
+	p.close('}')
+}
+
+// cellMeta tells when the cell ran, in the words of JupyterLab, and how it ended if not well.
+func (p *printer) cellMeta(c cellhold.Cell) {
+	p.open('{')
+	if c.Status != "" && c.Status != cellhold.StatusOK {
+		p.key("cellhold")
+		p.open('{')
+		if c.Cause != "" {
+			p.key("cause")
+			p.string(c.Cause)
+		}
+		p.key("status")
+		p.string(string(c.Status))
+		p.close('}')
+	}
+	if !c.Started.IsZero() {
+		p.key("execution")
+		p.open('{')
+		p.time("iopub.execute_input", c.Started)
+		p.time("iopub.status.busy", c.Started)
+		p.time("iopub.status.idle", c.Ended)
+		p.time("shell.execute_reply", c.Ended)
+		p.close('}')
+	}
+	p.close('}')
+}
+
+// time writes six digits of a second, as Jupyter does and some of its readers require.
+func (p *printer) time(key string, t time.Time) {
+	if !t.IsZero() {
+		p.key(key)
+		p.string(t.UTC().Format("2006-01-02T15:04:05.000000Z"))
+	}
+}
+
+// output writes one output with exactly the keys that the format gives to its type.
+func (p *printer) output(o cellhold.Output) {
+	switch o.Type {
+	case cellhold.EventStream:
+		p.item()
+		p.open('{')
+		p.key("name")
+		p.string(o.Name)
+		p.key("output_type")
+		p.string(string(o.Type))
+		p.key("text")
+		p.lines(o.Text)
+		p.close('}')
+	case cellhold.EventDisplayData, cellhold.EventExecuteResult:
+		p.item()
+		p.open('{')
+		p.key("data")
+		p.bundle(o.Data)
+		if o.Type == cellhold.EventExecuteResult {
+			p.key("execution_count")
+			p.count(o.ExecutionCount)
+		}
+		p.key("metadata")
+		p.values(cleanMetadata(o.Metadata))
+		p.key("output_type")
+		p.string(string(o.Type))
+		p.close('}')
+	case cellhold.EventError:
+		p.item()
+		p.open('{')
+		p.key("ename")
+		p.string(o.ErrorName)
+		p.key("evalue")
+		p.string(o.ErrorValue)
+		p.key("output_type")
+		p.string(string(o.Type))
+		p.key("traceback")
+		p.strings(o.Traceback)
+		p.close('}')
+	}
+}
+
+// bundle writes the data of a display by MIME type, text in lines.
+func (p *printer) bundle(data map[string]json.RawMessage) {
+	clean := cleanBundle(data)
+	p.open('{')
+	for _, mime := range sorted(clean) {
+		p.key(mime)
+		var text string
+		if isLines(mime) && json.Unmarshal(clean[mime], &text) == nil {
+			p.lines(text)
+		} else {
+			p.json(clean[mime])
+		}
+	}
+	p.close('}')
+}
+
+func (p *printer) values(m map[string]json.RawMessage) {
+	p.open('{')
+	for _, key := range sorted(m) {
+		p.key(key)
+		p.json(m[key])
+	}
+	p.close('}')
+}

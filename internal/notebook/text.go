@@ -1,0 +1,46 @@
+package notebook
+
+import (
+	"cellhold"
+	"fmt"
+	"strings"
+)
+
+// Text returns what a reader without pictures sees: stream text and the text/plain of results and
+// displays, joined by newlines.
+func Text(outputs []cellhold.Output) string {
+	var parts []string
+	for _, o := range outputs {
+		switch o.Type {
+		case cellhold.EventStream:
+			parts = append(parts, o.Text)
+		case cellhold.EventDisplayData, cellhold.EventExecuteResult:
+			if text, ok := textOf(o.Data["text/plain"]); ok {
+				parts = append(parts, text)
+			}
+		}
+	}
+	return strings.Join(parts, "\n")
+}
+
+// Plot is one PNG image.
+type Plot struct {
+	Number int    `json:"plot_number" doc:"Its place among the plots of the cell, from 1."`
+	Name   string `json:"file_name" doc:"A name for a file." example:"output_1.png"`
+	Base64 string `json:"base64_data" doc:"The PNG, in base64."`
+}
+
+// Plots returns the PNG images among the outputs, in order.
+func Plots(outputs []cellhold.Output) []Plot {
+	plots := []Plot{} // so that JSON has a list also when there is none
+	for _, o := range outputs {
+		data, ok := textOf(o.Data["image/png"])
+		if !ok {
+			continue
+		}
+		n := len(plots) + 1
+		data = strings.Join(strings.Fields(data), "") // kernels may break it into lines
+		plots = append(plots, Plot{Number: n, Name: fmt.Sprintf("output_%d.png", n), Base64: data})
+	}
+	return plots
+}
