@@ -1,0 +1,83 @@
+"""Teach matplotlib the fonts of this image, once, while the image is made.
+
+1. Styles and themes (seaborn's too) set the font to one Latin family, and titles in other scripts
+   become boxes. So the fonts in FALLBACKS follow whatever font was chosen.
+2. Code is often written for fonts of other systems. Where one is missing matplotlib prints a
+   warning for every text it draws, so the names in STAND_INS lead to a font of the same kind.
+3. matplotlib looks for a list of all fonts below the user's home, which is empty in a new
+   sandbox. The list made here is used instead, which saves the search at each first import.
+"""
+
+import dataclasses
+import os
+
+import matplotlib.font_manager as fm
+
+FALLBACKS = ["DejaVu Sans", "WenQuanYi Micro Hei", "Lohit Devanagari", "Symbola", "Unifont Upper"]
+STAND_INS = {
+    "WenQuanYi Micro Hei": [
+        "SimHei", "SimSun", "NSimSun", "FangSong", "KaiTi", "Microsoft YaHei", "Microsoft JhengHei",
+        "PingFang SC", "PingFang TC", "PingFang HK", "Heiti SC", "Heiti TC", "STHeiti", "STSong",
+        "Songti SC", "Hiragino Sans GB", "WenQuanYi Zen Hei", "Noto Sans CJK SC", "Noto Sans CJK TC",
+        "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
+        "Source Han Sans SC", "Source Han Sans CN", "Arial Unicode MS", "MS Gothic", "Yu Gothic",
+        "Meiryo", "Hiragino Sans", "IPAexGothic", "TakaoGothic", "Malgun Gothic", "NanumGothic",
+        "AppleGothic",
+    ],
+    "DejaVu Sans": ["Arial", "Helvetica", "Helvetica Neue", "Verdana", "Tahoma", "Calibri",
+                    "Segoe UI", "Roboto", "Open Sans", "Liberation Sans", "Noto Sans"],
+    "DejaVu Serif": ["Times New Roman", "Times", "Georgia", "Cambria", "Liberation Serif"],
+    "DejaVu Sans Mono": ["Courier New", "Courier", "Consolas", "Menlo", "Monaco", "Liberation Mono"],
+    "Symbola": ["Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji", "Noto Emoji"],
+}
+FONT_LIST = "/usr/local/share/matplotlib/fontlist.json"
+
+LOAD = "fontManager = _load_fontmanager()\n"
+ADDED = f'''\
+# Added when this image was made; see fonts.py of its recipe.
+def _load_prebuilt():
+    try:
+        manager = json_load("{FONT_LIST}")
+    except Exception:
+        return _load_fontmanager()
+    return manager if manager._version == FontManager.__version__ else _load_fontmanager()
+
+
+@lru_cache
+def _fallback_fonts():
+    plain = FontProperties(family={FALLBACKS!r}, style="normal", variant="normal",
+                           weight="normal", stretch="normal")
+    return _find_chosen(fontManager, plain)
+
+
+def _find_with_fallbacks(self, prop, fontext="ttf", *args, **kwargs):
+    fonts = _find_chosen(self, prop, fontext, *args, **kwargs)
+    if fontext != "ttf":
+        return fonts
+    return list(dict.fromkeys(fonts + _fallback_fonts()))
+
+
+_find_chosen = FontManager._find_fonts_by_props
+FontManager._find_fonts_by_props = _find_with_fallbacks
+fontManager = _load_prebuilt()
+'''
+
+manager = fm.FontManager()
+missing = {*FALLBACKS, *STAND_INS} - {font.name for font in manager.ttflist}
+if missing:
+    raise SystemExit(f"fonts missing in the image: {missing}")
+for font in list(manager.ttflist):
+    # Those that have no bold face serve as their own: a missing weight is warned of too.
+    single = font.name in ("WenQuanYi Micro Hei", "Symbola")
+    for name in STAND_INS.get(font.name, []):
+        for weight in [400, 700] if single else [font.weight]:
+            manager.ttflist.append(dataclasses.replace(font, name=name, weight=weight))
+os.makedirs(os.path.dirname(FONT_LIST), exist_ok=True)
+fm.json_dump(manager, FONT_LIST)
+
+with open(fm.__file__) as source:
+    code = source.read()
+if code.count(LOAD) != 1 or "lru_cache" not in code:
+    raise SystemExit("this matplotlib loads its fonts in another way: fonts.py must be adapted")
+with open(fm.__file__, "w") as source:
+    source.write(code.replace(LOAD, ADDED))

@@ -1,0 +1,187 @@
+package image
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// killWait is how long a killed tool's pipes are waited for: its namespace dies with it at once.
+const killWait = 10 * time.Second
+
+// bootstrap builds a recipe with mmdebstrap: Debian's packages, then build.sh in the new system.
+// The result comes as a stream, which is unpacked like a foreign layer; so an image built by root
+// and one built by a plain user are alike.
+func bootstrap(ctx context.Context, j job) error {
+	if err := checkTools(); err != nil {
+		return err
+	}
+	log, err := os.Create(j.log)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	sources := readAptConfig(ctx, j.recipe.Suite)
+	args, err := j.mmdebstrapArgs(sources)
+	if err != nil {
+		return err
+	}
+	j.progress.say("fetching Debian %s (details in %s)", j.recipe.Suite, j.log)
+	watch := &watcher{log: log, progress: j.progress}
+	cmd := isolated(ctx, "mmdebstrap", args...)
+	// Not below /tmp, which may be a small tmpfs; and where it is swept if we die.
+	cmd.Env = append(j.env, "TMPDIR="+j.work)
+	cmd.Stderr = watch
+	if err := j.unpackOutput(ctx, cmd); err != nil {
+		return watch.explain(ctx, err, sources)
+	}
+	j.progress.say("checking the image")
+	if err := j.check(ctx, watch); err != nil {
+		return fmt.Errorf("the new image fails its own check (details in %s): %w", j.log, err)
+	}
+	return nil
+}
+
+// unpackOutput runs the command and unpacks the archive that it prints.
+func (j job) unpackOutput(ctx context.Context, cmd *exec.Cmd) error {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	u, err := newUnpacker(j.rootfs, j.limits)
+	if err != nil {
+		return err
+	}
+	defer u.Close()
+	// The kernel kills the child when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	buffered := bufio.NewReaderSize(out, 1<<20)
+	unpackErr := u.layer(ctx, buffered)
+	if unpackErr != nil {
+		cmd.Cancel()
+	} else {
+		_, unpackErr = io.Copy(io.Discard, buffered)
+	}
+	if err := errors.Join(unpackErr, cmd.Wait()); err != nil {
+		return err
+	}
+	// What the host's apt left of itself: it is not there, and the mirror is nobody's business inside.
+	for _, dir := range []string{"etc/apt", "var/lib/apt", "var/cache/apt"} {
+		if err := u.root.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return u.mountPoints()
+}
+
+// isolated is a command in mount and process namespaces of its own: when it is killed, or when we
+// die, all its children and mounts are gone at once. For a plain user it is also in a user
+// namespace with that user's subordinate ids, in which it is root.
+func isolated(ctx context.Context, name string, args ...string) *exec.Cmd {
+	wrap := []string{"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"}
+	if os.Geteuid() != 0 {
+		wrap = append(wrap, "--user", "--map-root-user", "--map-auto")
+	}
+	// A caller's strict umask would make files that apt's own user cannot read.
+	wrap = append(wrap, "--", "sh", "-c", `umask 022; exec "$@"`, "sh", name)
+	wrap = append(wrap, args...)
+	cmd := exec.CommandContext(ctx, "unshare", wrap...)
+	cmd.WaitDelay = killWait
+	// A group of its own: the terminal's interrupt comes to us, and we end the command.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+func checkTools() error {
+	needed := []struct{ tool, pkg string }{{"mmdebstrap", "mmdebstrap"}, {"unshare", "util-linux"}}
+	if os.Geteuid() != 0 {
+		needed = append(needed, struct{ tool, pkg string }{"newuidmap", "uidmap"})
+	}
+	for _, n := range needed {
+		if _, err := exec.LookPath(n.tool); err != nil {
+			return fmt.Errorf("%s is not installed; run: apt-get install %s", n.tool, n.pkg)
+		}
+	}
+	return nil
+}
+
+// mmdebstrapArgs also prepares the directory that build.sh sees as /run/build.
+func (j job) mmdebstrapArgs(sources aptConfig) ([]string, error) {
+	build := filepath.Join(j.work, "build")
+	if err := os.CopyFS(filepath.Join(build, "recipe"), j.recipe.files); err != nil {
+		return nil, err
+	}
+	if err := writePipSettings(build, j.env); err != nil {
+		return nil, err
+	}
+	list := filepath.Join(j.work, "sources.list")
+	if err := os.WriteFile(list, []byte(strings.Join(sources.lines, "\n")+"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	args := []string{
+		"--mode=root", "--format=tar", "--variant=essential",
+		"--include=" + strings.Join(j.recipe.packages, ","),
+		"--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-include=/usr/share/doc/*/copyright", // licences must come along
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/info/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+		"--dpkgopt=path-exclude=/usr/share/lintian/*",
+		`--customize-hook=mkdir -p "$1/run/build" && cp -r ` + shellQuote(build) + `/. "$1/run/build/"`,
+		`--customize-hook=env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 chroot "$1" sh /run/build/recipe/build.sh >&2`,
+		// Without its configuration file, which is in the new /tmp, apt would clean up the host instead.
+		`--customize-hook=test -e "$MMDEBSTRAP_APT_CONFIG" || { echo "E: build.sh must leave /tmp alone" >&2; exit 1; }`,
+		`--customize-hook=rm -rf "$1/run/build"`,
+	}
+	for _, option := range sources.options {
+		args = append(args, "--aptopt="+option)
+	}
+	args = append(args, j.recipe.Suite, "-")
+	if len(sources.lines) > 0 {
+		args = append(args, list)
+	}
+	return args, nil
+}
+
+// checkScript mounts what a program expects, in its own mount namespace, and becomes the user.
+const checkScript = `set -e
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+mount -t tmpfs tmpfs "$1/tmp"
+chmod 1777 "$1/tmp"
+PATH=$PATH:/usr/sbin:/sbin # a plain user's lacks them
+exec unshare --net chroot --userspec=1000:1000 "$1" \
+	env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 python3 -
+`
+
+// check runs the recipe's check inside the image.
+func (j job) check(ctx context.Context, watch *watcher) error {
+	script, err := j.recipe.files.Open("check.py")
+	if err != nil {
+		return err
+	}
+	defer script.Close()
+	runtime.LockOSThread() // see unpackOutput
+	defer runtime.UnlockOSThread()
+	cmd := isolated(ctx, "sh", "-c", checkScript, "sh", j.rootfs)
+	cmd.Env = j.env
+	cmd.Stdin = script
+	cmd.Stdout, cmd.Stderr = watch, watch
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", watch.last, errors.Join(err, context.Cause(ctx)))
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+// Package image keeps the root file systems that sandboxes start from: it builds them from recipes,
+// unpacks them from OCI and Docker images, and finds them by name or digest.
+//
+// An image is a directory <dir>/<digest>/ with image.json and rootfs/. It appears by one rename,
+// complete, and never changes afterwards. Names are small files in <dir>/refs. Whatever changes the
+// store holds the lock <dir>/.lock, so a working directory found by its holder is a dead one's and
+// is removed. Readers take no lock.
+//
+// The package refuses to trust an image: layers are unpacked inside an os.Root, bounded, without
+// devices, set-id bits or write permission for others. What an image says about its user,
+// entry point and environment is ignored: the agent decides those.
+//
+// Rule: image may import cellhold only.
+package image
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrNotFound: the store has no image of that name or digest.
+	ErrNotFound = errors.New("no such image")
+	// ErrInUse: a living session uses the image.
+	ErrInUse = errors.New("image is in use")
+)
+
+// Options configures a Store.
+type Options struct {
+	Dir    string                   // made if missing; required
+	Logger *slog.Logger             // nil discards
+	InUse  func(digest string) bool // whether a session uses the image, asked before removal; nil means none does
+}
+
+// Store is a directory of images. Its methods may be called from any goroutine and from
+// several processes at once.
+type Store struct {
+	dir    string
+	log    *slog.Logger
+	inUse  func(string) bool
+	limits limits
+	make   func(context.Context, job) error // fills job.rootfs from job.recipe; tests replace it
+}
+
+// Image is one image of the store.
+type Image struct {
+	Digest  string    `json:"digest"`  // sha256:<hex>, the address of the image in the store
+	Source  string    `json:"source"`  // where it came from, for people
+	Created time.Time `json:"created"` // when it came into this store
+	Size    int64     `json:"size"`    // bytes of all files
+	Names   []string  `json:"-"`       // the names that point to it, sorted
+	Rootfs  string    `json:"-"`       // host directory of its files; never to be written to
+}
+
+// Progress is told, in a few words each, what a long operation does. It may be nil.
+type Progress func(step string)
+
+func (p Progress) say(format string, args ...any) {
+	if p != nil {
+		p(fmt.Sprintf(format, args...))
+	}
+}
+
+// Open opens the store in a directory.
+func Open(o Options) (*Store, error) {
+	if o.Dir == "" {
+		return nil, errors.New("image store: no directory given")
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("image store %s: %w", o.Dir, err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, refsDir), 0o755); err != nil {
+		return nil, fmt.Errorf("image store: %w", err)
+	}
+	s := &Store{dir: dir, log: o.Logger, inUse: o.InUse, limits: defaultLimits, make: bootstrap}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.inUse == nil {
+		s.inUse = func(string) bool { return false }
+	}
+	return s, nil
+}
+
+// Resolve finds an image by its name ("python" means "python:latest"), its digest, or at least
+// 12 digits of its digest. The error wraps ErrNotFound if there is none.
+func (s *Store) Resolve(ref string) (Image, error) {
+	digest, err := s.digestOf(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	names, err := s.names()
+	if err != nil {
+		return Image{}, err
+	}
+	return s.load(digest, names)
+}
+
+// List returns all images, the newest first.
+func (s *Store) List(ctx context.Context) ([]Image, error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	digests, err := s.digests()
+	if err != nil {
+		return nil, err
+	}
+	var list []Image
+	for _, digest := range digests {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		img, err := s.load(digest, names)
+		if errors.Is(err, ErrNotFound) {
+			continue // removed since the directory was read
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, img)
+	}
+	slices.SortFunc(list, func(a, b Image) int {
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.Digest, b.Digest))
+	})
+	return list, nil
+}
+
+// Remove removes a name, and the image with it when that was its last name; a digest removes the
+// image with all its names. The error wraps ErrInUse if a session needs the files.
+func (s *Store) Remove(ctx context.Context, ref string) error {
+	release, err := s.lock(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	img, err := s.Resolve(ref)
+	if err != nil {
+		return err
+	}
+	drop := img.Names
+	if name := withTag(ref); slices.Contains(img.Names, name) {
+		drop = []string{name}
+	}
+	if len(drop) == len(img.Names) && s.inUse(img.Digest) {
+		return fmt.Errorf("remove image %s: %w", ref, ErrInUse)
+	}
+	for _, name := range drop {
+		if err := os.Remove(s.refPath(name)); err != nil {
+			return fmt.Errorf("remove image %s: %w", ref, err)
+		}
+	}
+	if len(drop) < len(img.Names) {
+		return nil
+	}
+	return s.discard(img.Digest)
+}
+
+// discard removes an image's files. The rename makes it vanish at once; should the removal be
+// interrupted, the rest is swept with the working directories.
+func (s *Store) discard(digest string) error {
+	dead, err := os.MkdirTemp(s.dir, workPrefix)
+	if err != nil {
+		return fmt.Errorf("remove image %s: %w", digest, err)
+	}
+	if err := os.Rename(s.path(digest), filepath.Join(dead, "image")); err != nil {
+		return fmt.Errorf("remove image %s: %w", digest, err)
+	}
+	s.log.Info("image removed", "image", digest)
+	return os.RemoveAll(dead)
+}
+
+// load reads one image's description.
+func (s *Store) load(digest string, names map[string][]string) (Image, error) {
+	data, err := os.ReadFile(filepath.Join(s.path(digest), metaFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Image{}, fmt.Errorf("%s: %w", digest, ErrNotFound)
+	}
+	if err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", digest, err)
+	}
+	var img Image
+	if err := json.Unmarshal(data, &img); err != nil {
+		return Image{}, fmt.Errorf("image %s: %s: %w", digest, metaFile, err)
+	}
+	if img.Digest != digest {
+		return Image{}, fmt.Errorf("image %s: %s names another digest, %s", digest, metaFile, img.Digest)
+	}
+	img.Rootfs = filepath.Join(s.path(digest), rootfsDir)
+	img.Names = names[digest]
+	return img, nil
+}

@@ -1,0 +1,122 @@
+package image
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+)
+
+// watcher reads what the tools print: all of it goes to the log, the gist to the progress, and what
+// explains a failure is kept.
+type watcher struct {
+	log      io.Writer
+	progress Progress
+	partial  []byte
+	last     string // the last line that was not empty
+	failure  string // the first line that says it is an error
+	step     string // what was being done
+	cause    string // the sentence for the first line that explains a failure
+}
+
+// longestLine bounds what is kept of a line without an end.
+const longestLine = 64 << 10
+
+func (w *watcher) Write(p []byte) (int, error) {
+	if _, err := w.log.Write(p); err != nil {
+		return 0, err
+	}
+	w.partial = append(w.partial, p...)
+	for {
+		line, rest, found := bytes.Cut(w.partial, []byte("\n"))
+		if !found && len(w.partial) <= longestLine {
+			return len(p), nil
+		}
+		w.line(strings.TrimSpace(string(line)))
+		w.partial = append(w.partial[:0], rest...)
+	}
+}
+
+func (w *watcher) line(line string) {
+	if line == "" {
+		return
+	}
+	w.last = line
+	if w.failure == "" && (strings.HasPrefix(line, "E: ") || strings.HasPrefix(line, "ERROR: ")) {
+		w.failure = line
+	}
+	if step := stepOf(line); step != "" {
+		w.step = step
+		w.progress.say("%s", step)
+	}
+	for _, c := range causes {
+		if w.cause == "" && c.pattern.MatchString(line) {
+			w.cause = c.sentence
+		}
+	}
+}
+
+var (
+	ownStep     = regexp.MustCompile(`^==> (.+)$`)
+	debianStep  = regexp.MustCompile(`^I: ((?:running apt-get update|downloading packages|extracting|installing|creating tarball).*)$`)
+	pythonFetch = regexp.MustCompile(`^Downloading ([A-Za-z0-9_.]+?)-([0-9][^-]*)-\S+ (\(.*\))`)
+)
+
+// stepOf is what people want to know of a line, or nothing.
+func stepOf(line string) string {
+	if m := ownStep.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	if m := debianStep.FindStringSubmatch(line); m != nil {
+		return strings.TrimSuffix(m[1], "...")
+	}
+	if m := pythonFetch.FindStringSubmatch(line); m != nil {
+		return fmt.Sprintf("downloading %s %s %s", m[1], m[2], m[3])
+	}
+	return ""
+}
+
+// causes turn the tools' words into a sentence about what is wrong. The first that matches the
+// earliest line counts.
+var causes = []struct {
+	pattern  *regexp.Regexp
+	sentence string
+}{
+	{regexp.MustCompile(`No space left on device`), "the disk is full"},
+	{regexp.MustCompile(`NO_PUBKEY|no public key|is not signed`),
+		"this host does not know Debian's keys; run: apt-get install debian-archive-keyring"},
+	{regexp.MustCompile(`Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect|Could not connect|does not have a Release file`),
+		unreachableMirror},
+	{regexp.MustCompile(`DO NOT MATCH THE HASHES`), "a Python package is not the one that requirements.lock names"},
+	{regexp.MustCompile(`NewConnectionError|Max retries exceeded|ReadTimeoutError|SSLError|Could not find a version`),
+		"cannot reach the Python package index that pip is configured for"},
+	{regexp.MustCompile(`unshare failed: (Operation not permitted|No space)|newuidmap`),
+		"this host does not let you make namespaces: build as root"},
+}
+
+const unreachableMirror = "cannot reach the Debian mirror named in your apt configuration"
+
+// explain turns a failure of the tools into one sentence.
+func (w *watcher) explain(ctx context.Context, err error, sources aptConfig) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("stopped: %w", cause)
+	}
+	if errors.Is(err, errTooLarge) {
+		return err
+	}
+	log := "the log"
+	if f, ok := w.log.(interface{ Name() string }); ok {
+		log = f.Name()
+	}
+	switch {
+	case w.cause == unreachableMirror && sources.mirror != "":
+		return fmt.Errorf("%s, %s (details in %s)", w.cause, sources.mirror, log)
+	case w.cause != "":
+		return fmt.Errorf("%s (details in %s)", w.cause, log)
+	}
+	return fmt.Errorf("failed while %s: %.200s: %w (details in %s)", cmp.Or(w.step, "starting"), cmp.Or(w.failure, w.last), err, log)
+}
