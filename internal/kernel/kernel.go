@@ -1,0 +1,326 @@
+// Package kernel is one kernel seen from the host: a queue, one cell at a time, events in order.
+//
+// It refuses to decide how a cell ends: the agent in the guest does, because it sees the process,
+// and goes on while no server runs. The host adds only what it alone can know: that a cell waits,
+// that memory ran out, that the sandbox is gone. No cell is left without its last event.
+//
+// Lock order: Kernel.submit, Kernel.rec, Log.write, Kernel.mu, Log.mu.
+package kernel
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/notebook"
+)
+
+// Link is the way to the agent's end of one kernel.
+type Link interface {
+	Start(ctx context.Context, r guestapi.StartKernel) error
+	Execute(ctx context.Context, r guestapi.Execute) error // the same cell twice runs once
+	Interrupt(ctx context.Context) error
+	Restart(ctx context.Context) error
+	Ack(ctx context.Context, seq int64) error // events up to seq may be forgotten
+	// Events yields the agent's events after that number, and goes on until the link breaks,
+	// which is an error, or the context ends.
+	Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error]
+}
+
+// Options configures a Kernel. All fields are required unless it says otherwise.
+type Options struct {
+	ID      cellhold.KernelID
+	Session cellhold.SessionID
+	Boot    string // the agent's life, from its Info
+	Link    Link
+	Log     *Log
+	Journal Journal
+	Logger  *slog.Logger
+	Pending []cellhold.Cell // cells that were not done when the server last ended, in order
+
+	// OOMKills tells how many processes of the sandbox the host has killed for want of memory.
+	OOMKills func(ctx context.Context) (int64, error)
+	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
+	Mirror func(ctx context.Context) error
+	// Done is called after a cell is done and recorded. May be nil. It must not block.
+	Done func(c cellhold.Cell)
+	// Stuck is called when the agent did not end a cell in time, for the owner to destroy the
+	// sandbox and call Die. It must not block.
+	Stuck func(why string)
+}
+
+// Bounds and waits.
+const (
+	// maxQueue is the most cells that wait: a caller who sends more does not read the answers.
+	maxQueue = 1000
+	// stuckAfter is how long after a cell's deadline the agent may take to end it: its own ladder
+	// (interrupt, SIGINT, SIGKILL) takes less than 10 s, and a loaded host is slow.
+	stuckAfter = 45 * time.Second
+	// mirrorTimeout bounds the copying of one cell's files: 256 MiB at 10 MB/s.
+	mirrorTimeout = 30 * time.Second
+	// ackEvery is how many bytes of events are kept twice, here and in the agent's spool, before
+	// the agent is told to forget: far below its bound, and rare enough to cost nothing.
+	ackEvery = 256 << 10
+	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal.
+	retryFirst = 20 * time.Millisecond
+	retryMost  = 2 * time.Second
+)
+
+// Kernel is one kernel of a session. Run must be running for cells to be executed.
+type Kernel struct {
+	o     Options
+	inbox *inbox
+	wake  chan struct{} // capacity 1: something for the dispatcher to look at
+
+	submit sync.Mutex // makes the order of the queue that of the journal
+	rec    sync.Mutex // held while events are recorded and applied
+
+	mu      sync.Mutex
+	state   cellhold.KernelState // never busy: that is current != nil
+	cause   cellhold.CellStatus
+	detail  string
+	info    *cellhold.KernelInfo
+	cursor  int64 // the agent's number of the newest recorded event
+	unacked int64 // bytes recorded since the last ack
+	queue   []*entry
+	current *entry
+	down    bool          // the link is broken and everything read from it is recorded
+	changed chan struct{} // closed and replaced when any of the above changes
+}
+
+// entry is one cell that is not done.
+type entry struct {
+	req    guestapi.Execute // what the agent is asked for; never changes
+	cell   cellhold.Cell
+	folder *notebook.Folder
+	oom    int64         // OOMKills when it was sent
+	sent   bool          // the agent has accepted it
+	folded int64         // the agent's number of the newest event in folder
+	tries  int           // failed attempts to send it; the dispatcher's own
+	done   chan struct{} // closed when the cell is done and recorded
+}
+
+// New returns a kernel that goes on where the journal ends. Pending cells are brought up to date
+// from the journal; those that never started will run, and those that started are waited for.
+func New(ctx context.Context, o Options) (*Kernel, error) {
+	k := &Kernel{o: o, inbox: newInbox(), wake: make(chan struct{}, 1),
+		state: cellhold.KernelStarting, changed: make(chan struct{})}
+	var err error
+	if k.cursor, err = o.Journal.Cursor(ctx, o.Session, o.ID, o.Boot); err != nil {
+		return nil, err
+	}
+	if err := k.recover(ctx); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Run reads, records and dispatches until the context ends, and returns when all of it has stopped.
+// The kernel itself goes on.
+func (k *Kernel) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { k.read(ctx) })
+	wg.Go(func() { k.record(ctx) })
+	wg.Go(func() { k.dispatch(ctx) })
+	wg.Wait()
+}
+
+// Start asks the agent for the kernel process. The kernel is there when WaitIdle returns.
+func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
+	return k.o.Link.Start(ctx, r)
+}
+
+// Submit queues a cell, or refuses it at once. It returns when the cell is on disk. Watching ends
+// with ctx, running does not.
+func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, error) {
+	k.submit.Lock()
+	defer k.submit.Unlock()
+	position, err := k.admit()
+	if err != nil {
+		return c, err
+	}
+	c.State, c.Submitted, c.Outputs = cellhold.CellQueued, time.Now().UTC(), []cellhold.Output{}
+	ev := cellhold.NewEvent(cellhold.EventCellQueued, k.o.ID, c.ID, cellhold.CellQueuedContent{Position: position})
+	// Once the caller is gone the cell must be either recorded or refused, not half of it.
+	if err := k.o.Log.Append(context.WithoutCancel(ctx), []cellhold.Event{ev}, &c); err != nil {
+		return c, cellhold.Wrap(cellhold.Unavailable, err, "The cell could not be recorded, so it was not run. Is the server's disk full?")
+	}
+	k.mu.Lock()
+	k.queue = append(k.queue, newEntry(c))
+	k.mu.Unlock()
+	signal(k.wake)
+	return c, nil
+}
+
+// admit says whether a cell may be queued now, and how many are before it.
+func (k *Kernel) admit() (position int, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.state == cellhold.KernelDead {
+		return 0, k.deadError()
+	}
+	if len(k.queue) >= maxQueue {
+		return 0, cellhold.Errorf(cellhold.Exhausted, "%d cells wait for this kernel already. Wait for some of them.", len(k.queue))
+	}
+	position = len(k.queue)
+	if k.current != nil {
+		position++
+	}
+	return position, nil
+}
+
+// deadError says that the kernel is dead, how, and what helps. The caller holds mu.
+func (k *Kernel) deadError() error {
+	detail := k.detail
+	if detail == "" {
+		detail = "The kernel is dead."
+	}
+	return cellhold.Errorf(cellhold.Conflict, "%s Restart the kernel to go on; its variables are lost.", detail)
+}
+
+func newEntry(c cellhold.Cell) *entry {
+	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
+}
+
+// Interrupt stops what the kernel is running. That nothing runs is no error.
+func (k *Kernel) Interrupt(ctx context.Context) error {
+	if k.State().State == cellhold.KernelDead {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.deadError()
+	}
+	return k.o.Link.Interrupt(ctx)
+}
+
+// Restart replaces the kernel process and waits until the new one is idle. The running cell ends,
+// waiting cells are cancelled, variables are lost.
+func (k *Kernel) Restart(ctx context.Context) error {
+	if err := k.cancelQueue(ctx, cellhold.StatusCancelled, "The kernel was restarted before the cell could run."); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	state, cause, detail := k.state, k.cause, k.detail
+	k.mu.Unlock()
+	k.setState(cellhold.KernelRestarting, "", "")
+	if err := k.o.Link.Restart(ctx); err != nil {
+		k.setState(state, cause, detail)
+		return err
+	}
+	return k.WaitIdle(ctx)
+}
+
+// WaitIdle waits until the kernel can take cells, or says why it never will.
+func (k *Kernel) WaitIdle(ctx context.Context) error {
+	for {
+		k.mu.Lock()
+		state, changed := k.state, k.changed
+		var err error
+		if state == cellhold.KernelDead {
+			err = k.deadError()
+		}
+		k.mu.Unlock()
+		if err != nil || state == cellhold.KernelIdle {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// State says what the kernel is doing.
+func (k *Kernel) State() cellhold.Kernel {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := cellhold.Kernel{ID: k.o.ID, State: k.state, Cause: k.cause, Queued: len(k.queue)}
+	if s.State == cellhold.KernelIdle && (k.current != nil || len(k.queue) > 0) {
+		s.State = cellhold.KernelBusy
+	}
+	if k.info != nil {
+		s.Language = k.info.Language
+	}
+	return s
+}
+
+// Info is what the kernel said of itself, nil before it was ready for the first time.
+func (k *Kernel) Info() *cellhold.KernelInfo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.info
+}
+
+// Busy reports whether a cell runs or waits.
+func (k *Kernel) Busy() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current != nil || len(k.queue) > 0
+}
+
+// Cell returns a cell that is not done yet, with its outputs so far.
+func (k *Kernel) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.find(id)
+	if e == nil {
+		return cellhold.Cell{}, false
+	}
+	c := e.cell
+	c.Outputs = e.folder.Outputs()
+	return c, true
+}
+
+// Wait waits until a cell that was not done is, and returns it; false when there is no such cell
+// here, because it is done long since or was never sent. When ctx ends first it returns the cell
+// as it is and the context's error.
+func (k *Kernel) Wait(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error) {
+	k.mu.Lock()
+	e := k.find(id)
+	k.mu.Unlock()
+	if e == nil {
+		return cellhold.Cell{}, false, nil
+	}
+	select {
+	case <-e.done:
+		return e.cell, true, nil // not written to after done is closed
+	case <-ctx.Done():
+		c, ok := k.Cell(id)
+		if !ok { // done at the same moment
+			return e.cell, true, nil
+		}
+		return c, true, ctx.Err()
+	}
+}
+
+// find returns the entry of a cell that is not done. The caller holds mu.
+func (k *Kernel) find(id cellhold.CellID) *entry {
+	if k.current != nil && k.current.req.Cell == id {
+		return k.current
+	}
+	for _, e := range k.queue {
+		if e.req.Cell == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// setState changes the state and tells who waits for it.
+func (k *Kernel) setState(s cellhold.KernelState, cause cellhold.CellStatus, detail string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.state, k.cause, k.detail = s, cause, detail
+	k.tell()
+}
+
+// tell wakes all who wait for a change. The caller holds mu.
+func (k *Kernel) tell() {
+	close(k.changed)
+	k.changed = make(chan struct{})
+	signal(k.wake)
+}

@@ -1,0 +1,429 @@
+package kernel_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/kernel"
+)
+
+// memory is a journal in memory.
+type memory struct {
+	mu    sync.Mutex
+	evs   []cellhold.Event
+	cells map[cellhold.CellID]cellhold.Cell
+	fail  error // what Append answers, once
+}
+
+func newMemory() *memory { return &memory{cells: map[cellhold.CellID]cellhold.Cell{}} }
+
+func (m *memory) Append(_ context.Context, _ cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.fail; err != nil {
+		m.fail = nil
+		return err
+	}
+	m.evs = append(m.evs, evs...)
+	for _, c := range cells {
+		m.cells[c.ID] = c
+	}
+	return nil
+}
+
+func (m *memory) Read(_ context.Context, _ cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
+	m.mu.Lock()
+	evs := m.evs[min(int(after), len(m.evs)):]
+	m.mu.Unlock()
+	return func(yield func(cellhold.Event, error) bool) {
+		for _, ev := range evs {
+			if !yield(ev, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (m *memory) Tail(context.Context, cellhold.SessionID) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return int64(len(m.evs)), nil
+}
+
+func (m *memory) Cursor(_ context.Context, _ cellhold.SessionID, _ cellhold.KernelID, boot string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last := int64(0)
+	for _, ev := range m.evs {
+		if ev.Boot == boot {
+			last = max(last, ev.Source)
+		}
+	}
+	return last, nil
+}
+
+// agent is the guest's end of a kernel as the contract describes it: it keeps its events, runs each
+// cell once, and the test says what a cell does.
+type agent struct {
+	mu      sync.Mutex
+	evs     []guestapi.Event
+	changed chan struct{}
+	cut     chan struct{} // closed to break the link
+	seen    map[cellhold.CellID]int
+	acked   int64
+	took    chan cellhold.CellID // each cell that it took, for tests that go on from there
+	run     func(a *agent, r guestapi.Execute)
+}
+
+func newAgent(run func(a *agent, r guestapi.Execute)) *agent {
+	a := &agent{changed: make(chan struct{}), cut: make(chan struct{}), seen: map[cellhold.CellID]int{},
+		took: make(chan cellhold.CellID, 1000), run: run}
+	a.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelIdle,
+		Info: &cellhold.KernelInfo{Name: "toy", Language: "toy"}})
+	return a
+}
+
+func (a *agent) say(c cellhold.CellID, t cellhold.EventType, content any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.evs = append(a.evs, guestapi.Event{Seq: int64(len(a.evs) + 1), Time: time.Now(), Cell: c, Type: t,
+		Content: cellhold.NewEvent(t, "", c, content).Content})
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *agent) done(c cellhold.CellID, s cellhold.CellStatus) {
+	a.say(c, cellhold.EventCellDone, cellhold.CellDoneContent{Status: s})
+}
+
+func (a *agent) breakLink() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.cut)
+	a.cut = make(chan struct{})
+}
+
+func (a *agent) Start(context.Context, guestapi.StartKernel) error { return nil }
+func (a *agent) Interrupt(context.Context) error                   { return nil }
+func (a *agent) Restart(context.Context) error                     { return nil }
+func (a *agent) Ack(_ context.Context, seq int64) error            { a.acked = seq; return nil }
+
+func (a *agent) Execute(_ context.Context, r guestapi.Execute) error {
+	a.mu.Lock()
+	a.seen[r.Cell]++
+	first := a.seen[r.Cell] == 1
+	a.mu.Unlock()
+	if first {
+		a.took <- r.Cell
+		a.run(a, r)
+	}
+	return nil
+}
+
+func (a *agent) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
+	a.mu.Lock()
+	cut := a.cut
+	a.mu.Unlock()
+	return func(yield func(guestapi.Event, error) bool) {
+		for {
+			a.mu.Lock()
+			evs, changed := a.evs[min(int(after), len(a.evs)):], a.changed
+			a.mu.Unlock()
+			for _, ev := range evs {
+				if !yield(ev, nil) {
+					return
+				}
+				after = ev.Seq
+			}
+			select {
+			case <-changed:
+			case <-cut:
+				yield(guestapi.Event{}, errors.New("the link broke"))
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// world is a kernel with what is around it.
+type world struct {
+	journal *memory
+	agent   *agent
+	log     *kernel.Log
+	kernel  *kernel.Kernel
+	oom     func() int64 // nil means none were killed
+	stuck   chan string
+	stop    func()
+}
+
+// open runs a kernel on a journal and an agent until stop or the end of the test.
+func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
+	t.Helper()
+	log, err := kernel.NewLog(t.Context(), "s", j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{journal: j, agent: a, log: log, stuck: make(chan string, 1)}
+	w.kernel, err = kernel.New(t.Context(), kernel.Options{ID: "toy", Session: "s", Boot: "b", Link: a, Log: log, Journal: j,
+		Logger: slog.New(slog.DiscardHandler), Pending: pending,
+		OOMKills: func(context.Context) (int64, error) {
+			if w.oom == nil {
+				return 0, nil
+			}
+			return w.oom(), nil
+		},
+		Mirror: func(context.Context) error { return nil },
+		Stuck:  func(why string) { w.stuck <- why }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { w.kernel.Run(ctx) })
+	w.stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(w.stop)
+	if err := w.kernel.WaitIdle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) submit(t *testing.T, id cellhold.CellID) cellhold.Cell {
+	t.Helper()
+	c, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: id, Session: "s", Code: string(id), Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (w *world) wait(t *testing.T, id cellhold.CellID) cellhold.Cell {
+	t.Helper()
+	c, ok, err := w.kernel.Wait(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ok {
+		w.journal.mu.Lock()
+		defer w.journal.mu.Unlock()
+		c = w.journal.cells[id]
+	}
+	return c
+}
+
+// echo is an agent that prints the code of each cell.
+func echo(a *agent, r guestapi.Execute) {
+	a.say(r.Cell, cellhold.EventCellStarted, cellhold.CellStartedContent{})
+	a.say(r.Cell, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: r.Code + "\n"})
+	a.done(r.Cell, cellhold.StatusOK)
+}
+
+// silent is an agent that takes cells and never ends them.
+func silent(*agent, guestapi.Execute) {}
+
+func TestACellRunsAndItsOutputsAreInItsRecord(t *testing.T) {
+	w := open(t, newMemory(), newAgent(echo))
+	w.submit(t, "c1")
+	c := w.wait(t, "c1")
+	if c.Status != cellhold.StatusOK || len(c.Outputs) != 1 || c.Outputs[0].Text != "c1\n" {
+		t.Fatalf("got %+v", c)
+	}
+	if c.First == 0 || c.Last <= c.First {
+		t.Errorf("events %d to %d", c.First, c.Last)
+	}
+}
+
+func TestManyCellsSentAtOnceRunOnceEachInOrder(t *testing.T) {
+	w := open(t, newMemory(), newAgent(echo))
+	var ids []cellhold.CellID
+	for range 100 {
+		id := cellhold.NewCellID()
+		ids = append(ids, id)
+		w.submit(t, id)
+	}
+	for _, id := range ids {
+		w.wait(t, id)
+	}
+	var got []cellhold.CellID
+	for ev := range w.journal.Read(t.Context(), "s", 0) {
+		if ev.Type == cellhold.EventCellDone {
+			got = append(got, ev.Cell)
+		}
+	}
+	if len(got) != len(ids) {
+		t.Fatalf("%d cells done, want %d", len(got), len(ids))
+	}
+	for i := range ids {
+		if got[i] != ids[i] || w.agent.seen[ids[i]] != 1 {
+			t.Fatalf("cell %d: got %s want %s, sent %d times", i, got[i], ids[i], w.agent.seen[ids[i]])
+		}
+	}
+}
+
+func TestABrokenLinkLosesAndRepeatsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		w.submit(t, "c1")
+		<-w.agent.took
+		for i := range 100 {
+			w.agent.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: string(rune('a' + i%26))})
+			if i%7 == 0 {
+				w.agent.breakLink()
+			}
+		}
+		w.agent.done("c1", cellhold.StatusOK)
+		c := w.wait(t, "c1")
+		if got := len(c.Outputs[0].Text); got != 100 {
+			t.Errorf("%d bytes of output, want 100", got)
+		}
+		w.stop()
+	})
+}
+
+func TestEventsThatCannotBeKeptAreTriedAgainAndFoldedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		w.submit(t, "c1")
+		<-w.agent.took
+		w.journal.mu.Lock()
+		w.journal.fail = errors.New("disk full")
+		w.journal.mu.Unlock()
+		w.agent.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "once"})
+		w.agent.done("c1", cellhold.StatusOK)
+		if c := w.wait(t, "c1"); c.Outputs[0].Text != "once" {
+			t.Errorf("output %q, want %q", c.Outputs[0].Text, "once")
+		}
+		w.stop()
+	})
+}
+
+func TestACellThatCannotBeRecordedIsRefusedAndNotRun(t *testing.T) {
+	w := open(t, newMemory(), newAgent(echo))
+	w.journal.mu.Lock()
+	w.journal.fail = errors.New("disk full")
+	w.journal.mu.Unlock()
+	_, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: "c1", Timeout: time.Minute})
+	if cellhold.KindOf(err) != cellhold.Unavailable {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	if w.agent.seen["c1"] != 0 {
+		t.Error("the refused cell ran")
+	}
+}
+
+func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
+	w := open(t, newMemory(), newAgent(silent))
+	looked := make(chan struct{}, 10)
+	var looks atomic.Int64
+	w.oom = func() int64 { // none at the first look, which is at the cell's start
+		looked <- struct{}{}
+		return looks.Add(1) - 1
+	}
+	w.submit(t, "c1")
+	<-looked
+	w.agent.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusSignal, Signal: 9})
+	w.agent.done("c1", cellhold.StatusSignal)
+	if c := w.wait(t, "c1"); c.Status != cellhold.StatusOOM {
+		t.Errorf("status %s, want oom", c.Status)
+	}
+	if k := w.kernel.State(); k.State != cellhold.KernelDead || k.Cause != cellhold.StatusOOM {
+		t.Errorf("kernel %+v, want dead of oom", k)
+	}
+	if _, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: "c2", Timeout: time.Minute}); cellhold.KindOf(err) != cellhold.Conflict {
+		t.Errorf("a dead kernel answered %v, want conflict", err)
+	}
+}
+
+func TestCellsThatWaitForAKernelThatDiesAreCancelled(t *testing.T) {
+	w := open(t, newMemory(), newAgent(silent))
+	w.submit(t, "c1")
+	w.submit(t, "c2")
+	<-w.agent.took
+	w.agent.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusExit, Exit: 1})
+	w.agent.done("c1", cellhold.StatusExit)
+	if c := w.wait(t, "c2"); c.Status != cellhold.StatusCancelled {
+		t.Errorf("status %s, want cancelled", c.Status)
+	}
+}
+
+func TestTheEndOfTheSandboxEndsEveryCell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		w.submit(t, "c1")
+		w.submit(t, "c2")
+		if err := w.kernel.Die(t.Context(), cellhold.StatusLost, "The sandbox is gone."); err != nil {
+			t.Fatal(err)
+		}
+		if c := w.wait(t, "c1"); c.Status != cellhold.StatusLost {
+			t.Errorf("running cell: %s, want lost", c.Status)
+		}
+		if c := w.wait(t, "c2"); c.Status != cellhold.StatusCancelled {
+			t.Errorf("waiting cell: %s, want cancelled", c.Status)
+		}
+		w.stop()
+	})
+}
+
+func TestAnAgentThatNeverEndsACellIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		start := time.Now()
+		w.submit(t, "c1")
+		<-w.agent.took
+		<-w.stuck
+		if waited := time.Since(start); waited < time.Minute || waited > 3*time.Minute {
+			t.Errorf("reported after %s, want soon after the deadline of a minute", waited)
+		}
+		w.stop()
+	})
+}
+
+func TestANewServerGoesOnInTheMiddleOfACell(t *testing.T) {
+	j, a := newMemory(), newAgent(silent)
+	w := open(t, j, a)
+	c1, c2 := w.submit(t, "c1"), w.submit(t, "c2")
+	<-a.took
+	a.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "before "})
+	waitFor(t, w.log, cellhold.EventStream)
+	w.stop() // the server dies
+
+	a.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "after"})
+	a.done("c1", cellhold.StatusOK)
+	a.run = echo
+	w = open(t, j, a, c1, c2)
+	if c := w.wait(t, "c1"); c.Status != cellhold.StatusOK || c.Outputs[0].Text != "before after" {
+		t.Errorf("the cell that ran: %s %+v", c.Status, c.Outputs)
+	}
+	if c := w.wait(t, "c2"); c.Status != cellhold.StatusOK {
+		t.Errorf("the cell that waited: %s", c.Status)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seen["c2"] != 1 {
+		t.Errorf("the cell that waited was sent %d times", a.seen["c2"])
+	}
+}
+
+// waitFor returns when an event of that type is in the log.
+func waitFor(t *testing.T, l *kernel.Log, want cellhold.EventType) {
+	t.Helper()
+	for ev, err := range l.Watch(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Type == want {
+			return
+		}
+	}
+}

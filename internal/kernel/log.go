@@ -1,0 +1,208 @@
+package kernel
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"cellhold"
+)
+
+// Journal keeps what happened in sessions. All methods may be called from any goroutine.
+type Journal interface {
+	// Append keeps events, whose numbers the caller has set without a gap, together with the
+	// records of cells that they changed: all of it or, when it returns an error, nothing.
+	Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error
+	// Read yields the events after that number, in order, up to the newest at the time.
+	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
+	// Tail returns the number of the newest event, 0 when there is none.
+	Tail(ctx context.Context, id cellhold.SessionID) (int64, error)
+	// Cursor returns the newest number of the agent's own that was kept of that kernel and boot.
+	Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (int64, error)
+}
+
+// Bounds of the newest events that a log keeps in memory. Watchers that keep up are served from
+// there; a watcher that lags reads the journal again, so no reader makes the server grow.
+const (
+	tailEvents = 512
+	tailBytes  = 1 << 20
+)
+
+// Log is the numbered events of one session, shared by its kernels: it gives out the numbers,
+// writes through to the journal and only then shows events to watchers.
+type Log struct {
+	session cellhold.SessionID
+	journal Journal
+
+	write sync.Mutex // makes number, journal and tail one step; taken before mu
+
+	mu      sync.Mutex
+	next    int64            // number of the next event
+	tail    []cellhold.Event // the newest, without a gap
+	bytes   int              // of their contents
+	changed chan struct{}    // closed and replaced when something is appended or the log closes
+	closed  bool
+	err     error // what watchers are told at the end
+}
+
+// NewLog returns the log of a session, going on where the journal ends.
+func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error) {
+	last, err := j.Tail(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &Log{session: id, journal: j, next: last + 1, changed: make(chan struct{})}, nil
+}
+
+// Append numbers the events, keeps them with the changed cells, and shows them. It sets the Seq
+// and, where missing, the Time of evs, and First and Last of the cells.
+func (l *Log) Append(ctx context.Context, evs []cellhold.Event, cells ...*cellhold.Cell) error {
+	l.write.Lock()
+	defer l.write.Unlock()
+	now := time.Now().UTC()
+	for i := range evs {
+		evs[i].Seq = l.next + int64(i)
+		if evs[i].Time.IsZero() {
+			evs[i].Time = now
+		}
+	}
+	if err := l.journal.Append(ctx, l.session, evs, numbered(cells, evs)...); err != nil {
+		return err
+	}
+	l.publish(evs)
+	return nil
+}
+
+// numbered sets the first and last event numbers of cells and returns copies of them.
+func numbered(cells []*cellhold.Cell, evs []cellhold.Event) []cellhold.Cell {
+	out := make([]cellhold.Cell, 0, len(cells))
+	for _, c := range cells {
+		for _, ev := range evs {
+			if ev.Cell != c.ID {
+				continue
+			}
+			if c.First == 0 {
+				c.First = ev.Seq
+			}
+			c.Last = ev.Seq
+		}
+		out = append(out, *c)
+	}
+	return out
+}
+
+// publish puts events into the tail and wakes the watchers.
+func (l *Log) publish(evs []cellhold.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next += int64(len(evs))
+	for _, ev := range evs {
+		l.bytes += len(ev.Content)
+	}
+	l.tail = append(l.tail, evs...)
+	l.trim()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// trim forgets the oldest of the tail. It waits until twice the bound is reached, so that a steady
+// flow does not copy the tail for every event.
+func (l *Log) trim() {
+	if len(l.tail) <= 2*tailEvents && l.bytes <= 2*tailBytes {
+		return
+	}
+	drop := 0
+	for drop < len(l.tail) && (len(l.tail)-drop > tailEvents || l.bytes > tailBytes) {
+		l.bytes -= len(l.tail[drop].Content)
+		drop++
+	}
+	l.tail = append([]cellhold.Event(nil), l.tail[drop:]...)
+}
+
+// Last returns the number of the newest event.
+func (l *Log) Last() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next - 1
+}
+
+// Close ends the log: watchers get what is there, then err, or a plain end when err is nil.
+func (l *Log) Close(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.closed, l.err = true, err
+	close(l.changed)
+}
+
+// Watch yields the events after that number and goes on with what happens, until the context
+// ends or the log closes. It runs on the caller's goroutine; a slow caller costs no memory.
+func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
+	return func(yield func(cellhold.Event, error) bool) {
+		for {
+			evs, inTail, changed, end := l.after(after)
+			if !inTail {
+				last, ok := l.replay(ctx, after, yield)
+				if !ok {
+					return
+				}
+				after = last
+				continue
+			}
+			for _, ev := range evs {
+				if !yield(ev, nil) {
+					return
+				}
+				after = ev.Seq
+			}
+			if len(evs) > 0 {
+				continue
+			}
+			if end {
+				if l.err != nil {
+					yield(cellhold.Event{}, l.err)
+				}
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				yield(cellhold.Event{}, ctx.Err())
+				return
+			}
+		}
+	}
+}
+
+// after returns the events after that number if the tail has them all.
+func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-chan struct{}, end bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := l.next - int64(len(l.tail))
+	if after >= l.next-1 {
+		return nil, true, l.changed, l.closed
+	}
+	if after+1 < first {
+		return nil, false, nil, false
+	}
+	return l.tail[after+1-first:], true, l.changed, l.closed
+}
+
+// replay yields from the journal and returns the last number; false when the caller has to stop.
+func (l *Log) replay(ctx context.Context, after int64, yield func(cellhold.Event, error) bool) (int64, bool) {
+	start := after
+	for ev, err := range l.journal.Read(ctx, l.session, after) {
+		if !yield(ev, err) || err != nil {
+			return after, false
+		}
+		after = ev.Seq
+	}
+	if after == start { // the tail said there is more: the session's records are gone
+		yield(cellhold.Event{}, cellhold.Errorf(cellhold.NotFound, "The session's events are gone."))
+		return after, false
+	}
+	return after, true
+}

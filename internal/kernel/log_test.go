@@ -1,0 +1,81 @@
+package kernel_test
+
+import (
+	"errors"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/kernel"
+)
+
+func newLog(t *testing.T) *kernel.Log {
+	t.Helper()
+	l, err := kernel.NewLog(t.Context(), "s", newMemory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func appendText(t *testing.T, l *kernel.Log, texts ...string) {
+	t.Helper()
+	for _, s := range texts {
+		ev := cellhold.NewEvent(cellhold.EventStream, "k", "c", cellhold.StreamContent{Name: "stdout", Text: s})
+		if err := l.Append(t.Context(), []cellhold.Event{ev}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAReaderThatComesBackGetsEveryEventOnce(t *testing.T) {
+	l := newLog(t)
+	const n = 5000 // more than the tail keeps, so that the journal is read too
+	for range n {
+		appendText(t, l, "x")
+	}
+	l.Close(nil)
+	after, reads := int64(0), 0
+	for after < n {
+		reads++
+		for ev, err := range l.Watch(t.Context(), after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ev.Seq != after+1 {
+				t.Fatalf("event %d after %d", ev.Seq, after)
+			}
+			after = ev.Seq
+			if after%53 == 0 {
+				break // the reader drops
+			}
+		}
+	}
+	if reads < 90 {
+		t.Errorf("only %d reads", reads)
+	}
+}
+
+func TestAWatcherSeesWhatHappensAndThenTheReasonForTheEnd(t *testing.T) {
+	l := newLog(t)
+	reason := errors.New("shutting down")
+	got := make(chan error, 1)
+	seen := make(chan int64, 2)
+	go func() {
+		for ev, err := range l.Watch(t.Context(), 0) {
+			if err != nil {
+				got <- err
+				return
+			}
+			seen <- ev.Seq
+		}
+		got <- nil
+	}()
+	appendText(t, l, "a", "b")
+	if a, b := <-seen, <-seen; a != 1 || b != 2 {
+		t.Errorf("saw %d, %d", a, b)
+	}
+	l.Close(reason)
+	if err := <-got; !errors.Is(err, reason) {
+		t.Errorf("got %v, want %v", err, reason)
+	}
+}

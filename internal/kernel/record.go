@@ -1,0 +1,265 @@
+package kernel
+
+import (
+	"context"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// read passes the agent's events to the recorder, and reconnects when the link breaks.
+func (k *Kernel) read(ctx context.Context) {
+	wait := retryFirst
+	after := k.cursor // nobody else writes it before the first event is recorded
+	for ctx.Err() == nil {
+		for ev, err := range k.o.Link.Events(ctx, after) {
+			if err != nil {
+				k.o.Logger.Debug("reading events", "kernel", k.o.ID, "after", after, "err", err)
+				break
+			}
+			if k.inbox.put(ctx, ev) != nil {
+				return
+			}
+			after, wait = ev.Seq, retryFirst
+			k.setDown(false)
+		}
+		k.setDown(true)
+		if !pause(ctx, wait) {
+			return
+		}
+		wait = min(2*wait, retryMost)
+	}
+}
+
+// setDown notes whether the link is broken, for Die to know that nothing more comes.
+func (k *Kernel) setDown(down bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.down != down {
+		k.down = down
+		k.tell()
+	}
+}
+
+// pause waits, false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// record keeps what the reader brings, batch by batch.
+func (k *Kernel) record(ctx context.Context) {
+	for {
+		batch, err := k.inbox.take(ctx)
+		if err != nil {
+			return
+		}
+		for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+			err := k.keep(ctx, batch)
+			if err == nil {
+				break
+			}
+			// Nothing is lost: the agent keeps the events until they are acknowledged.
+			k.o.Logger.Error("keeping events", "session", k.o.Session, "kernel", k.o.ID, "err", err)
+			if !pause(ctx, wait) {
+				return
+			}
+		}
+		k.ack(ctx)
+	}
+}
+
+// keep records one batch and applies it.
+func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
+	k.rec.Lock()
+	defer k.rec.Unlock()
+	var evs []cellhold.Event
+	var cells []*cellhold.Cell
+	size := int64(0)
+	cursor := k.cursor
+	for _, g := range batch {
+		if g.Seq <= cursor {
+			continue // a replay after reconnecting
+		}
+		cursor = g.Seq
+		ev := k.host(ctx, g)
+		evs = append(evs, ev)
+		size += int64(len(ev.Content))
+		if c := k.fold(ev); c != nil {
+			cells = append(cells, c)
+		}
+	}
+	if len(evs) == 0 {
+		return nil
+	}
+	if err := k.o.Log.Append(ctx, evs, cells...); err != nil {
+		return err
+	}
+	k.apply(evs, cells, cursor, size)
+	return nil
+}
+
+// host makes a public event of the agent's, with what only the host knows.
+func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
+	ev := cellhold.Event{Time: g.Time, Kernel: k.o.ID, Cell: g.Cell, Type: g.Type, Content: g.Content,
+		Boot: k.o.Boot, Source: g.Seq}
+	switch g.Type {
+	case cellhold.EventCellDone:
+		var c cellhold.CellDoneContent
+		if ev.Decode(&c) != nil {
+			return ev
+		}
+		if c.FilesChanged {
+			k.mirror(ctx)
+		}
+		if c.Status == cellhold.StatusSignal && k.ranOutOfMemory(ctx) {
+			c.Status, c.Cause = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
+			ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
+		}
+	case cellhold.EventKernelState:
+		var c cellhold.KernelStateContent
+		if ev.Decode(&c) != nil {
+			return ev
+		}
+		if c.State == cellhold.KernelDead && c.Cause == cellhold.StatusSignal && k.ranOutOfMemory(ctx) {
+			c.Cause, c.Detail = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
+			ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
+		}
+	}
+	return ev
+}
+
+// mirror copies the guest's output files; what cannot be copied is the operator's to know, and
+// never keeps the cell from being done.
+func (k *Kernel) mirror(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, mirrorTimeout)
+	defer cancel()
+	if err := k.o.Mirror(ctx); err != nil {
+		k.o.Logger.Warn("mirroring output files", "session", k.o.Session, "err", err)
+	}
+}
+
+// ranOutOfMemory reports whether the host killed a process of the sandbox since the running cell
+// was sent, or ever when none runs.
+func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
+	n, err := k.o.OOMKills(ctx)
+	if err != nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.current != nil {
+		return n > k.current.oom
+	}
+	return n > 0
+}
+
+// fold puts an event into the outputs of its cell, and returns the cell's record when the event
+// ends it. A batch that could not be kept comes again, so each event is folded only once.
+func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.current
+	if e == nil || ev.Cell != e.req.Cell {
+		return nil // late output, or a cell that was ended here
+	}
+	switch ev.Type {
+	case cellhold.EventCellStarted:
+		e.cell.State, e.cell.Started = cellhold.CellRunning, ev.Time
+	case cellhold.EventCellDone:
+		var c cellhold.CellDoneContent
+		if ev.Decode(&c) != nil {
+			c.Status = cellhold.StatusLost
+		}
+		return e.ended(c, ev.Time)
+	default:
+		if ev.Source <= e.folded {
+			break
+		}
+		e.folded = ev.Source
+		if err := e.folder.Add(ev); err != nil {
+			k.o.Logger.Warn("folding output", "cell", e.req.Cell, "err", err)
+		}
+	}
+	return nil
+}
+
+// ended returns the record of the cell as done.
+func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *cellhold.Cell {
+	cell := e.cell
+	cell.State, cell.Status, cell.Cause = cellhold.CellDone, c.Status, c.Cause
+	cell.ExecutionCount, cell.Ended = c.ExecutionCount, at
+	cell.Outputs, cell.Dropped = e.folder.Outputs(), e.folder.Dropped()
+	return &cell
+}
+
+// apply makes the recorded events true here, and wakes who waits for them.
+func (k *Kernel) apply(evs []cellhold.Event, cells []*cellhold.Cell, cursor, size int64) {
+	k.mu.Lock()
+	k.cursor = cursor
+	k.unacked += size
+	for _, ev := range evs {
+		if ev.Type == cellhold.EventKernelState {
+			k.applyState(ev)
+		}
+	}
+	var done []*entry
+	for _, c := range cells {
+		if k.current != nil && k.current.req.Cell == c.ID {
+			k.current.cell = *c
+			done = append(done, k.current)
+			k.current = nil
+		}
+	}
+	k.tell()
+	k.mu.Unlock()
+	k.announce(done)
+}
+
+// applyState takes over what the agent says of the kernel. The caller holds mu.
+func (k *Kernel) applyState(ev cellhold.Event) {
+	var c cellhold.KernelStateContent
+	if ev.Decode(&c) != nil {
+		return
+	}
+	k.state, k.cause, k.detail = c.State, c.Cause, c.Detail
+	if c.State == cellhold.KernelBusy {
+		k.state = cellhold.KernelIdle // busy is derived from the cells here
+	}
+	if c.Info != nil {
+		k.info = c.Info
+	}
+}
+
+// announce tells who waits for these cells.
+func (k *Kernel) announce(done []*entry) {
+	for _, e := range done {
+		if k.o.Done != nil {
+			k.o.Done(e.cell) // first, so that who has waited finds the session up to date
+		}
+		close(e.done)
+	}
+}
+
+// ack lets the agent forget, once enough has gathered. Failing is harmless: the next one covers it.
+func (k *Kernel) ack(ctx context.Context) {
+	k.mu.Lock()
+	due, cursor := k.unacked >= ackEvery, k.cursor
+	if due {
+		k.unacked = 0
+	}
+	k.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := k.o.Link.Ack(ctx, cursor); err != nil {
+		k.o.Logger.Debug("acknowledging events", "kernel", k.o.ID, "err", err)
+	}
+}

@@ -1,0 +1,47 @@
+package kernel
+
+import (
+	"context"
+
+	"cellhold"
+)
+
+// recover brings the kernel and its pending cells up to what the journal says. The first of them
+// becomes the current one, because the agent may be running it. (The end of a cell and its record
+// are kept in one step, so a pending cell has no end in the journal.)
+func (k *Kernel) recover(ctx context.Context) error {
+	pending := map[cellhold.CellID]*entry{}
+	for _, c := range k.o.Pending {
+		e := newEntry(c)
+		pending[c.ID] = e
+		k.queue = append(k.queue, e)
+	}
+	if len(k.queue) > 0 {
+		k.current, k.queue = k.queue[0], k.queue[1:]
+	}
+	for ev, err := range k.o.Journal.Read(ctx, k.o.Session, 0) {
+		if err != nil {
+			return err
+		}
+		if ev.Kernel != k.o.ID {
+			continue
+		}
+		if ev.Type == cellhold.EventKernelState && ev.Boot == k.o.Boot {
+			k.applyState(ev)
+		}
+		if e := pending[ev.Cell]; e != nil {
+			e.replay(ev)
+		}
+	}
+	return nil
+}
+
+// replay folds one recorded event.
+func (e *entry) replay(ev cellhold.Event) {
+	if ev.Type == cellhold.EventCellStarted {
+		e.cell.State, e.cell.Started = cellhold.CellRunning, ev.Time
+		return
+	}
+	e.folded = max(e.folded, ev.Source)
+	_ = e.folder.Add(ev) // what could not be folded then cannot be now
+}
