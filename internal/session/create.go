@@ -1,0 +1,204 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"cellhold"
+	"cellhold/internal/kernel"
+)
+
+// CreateRequest asks for a session. The zero value is a session with the server's defaults.
+type CreateRequest struct {
+	Owner   string            // name of the caller's token
+	User    string            // label of the person or agent; never a path
+	Image   string            // zero means the server's
+	Startup string            // code run silently at the start and after each restart
+	Limits  cellhold.Limits   // a zero field means the server's default
+	Meta    map[string]string // the caller's own notes
+	Article bool              // made by the article's API
+}
+
+// Bounds of what callers may attach to a session, so that records stay small.
+const (
+	maxUser    = 256
+	maxMeta    = 32
+	maxMetaLen = 1024
+	maxStartup = 64 << 10
+)
+
+// Create makes a session and returns when its kernel is idle. When it fails, nothing is left.
+func (m *Manager) Create(ctx context.Context, r CreateRequest) (*Session, error) {
+	rec, img, err := m.newRecord(r)
+	if err != nil {
+		return nil, err
+	}
+	base, release, err := m.reserve()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(ctx, m.o.StartTimeout, errStartTimeout)
+	defer cancel()
+	if err := m.o.Store.PutSession(ctx, rec); err != nil {
+		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
+	}
+	s, err := m.start(ctx, base, rec, img)
+	if err != nil {
+		return nil, m.abandon(ctx, rec, err)
+	}
+	m.o.Logger.Info("session started", "session", s.id, "sandbox", s.record().Sandbox, "caller", r.Owner)
+	return s, nil
+}
+
+var errStartTimeout = errors.New("the start took too long")
+
+// start opens the sandbox of a new session and makes the session known.
+func (m *Manager) start(ctx, base context.Context, rec cellhold.Session, img Image) (*Session, error) {
+	log, err := kernel.NewLog(ctx, rec.ID, m.o.Store)
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(m, rec, log)
+	s.rootfs = img.Rootfs
+	s.run(base)
+	if err := s.open(ctx); err != nil {
+		s.stop(nil)
+		return nil, err
+	}
+	s.change(func(r *cellhold.Session) { r.State = cellhold.SessionReady })
+	if err := m.o.Store.PutSession(ctx, s.record()); err != nil {
+		s.close(ctx)
+		s.stop(nil)
+		return nil, err
+	}
+	m.add(s)
+	s.notes.want()
+	m.nudge()
+	return s, nil
+}
+
+// abandon deletes what a failed start has recorded and says what happened.
+func (m *Manager) abandon(ctx context.Context, rec cellhold.Session, err error) error {
+	clean, cancel := cleanup(ctx)
+	defer cancel()
+	if derr := m.o.Store.DeleteSession(clean, rec.ID); derr != nil {
+		m.o.Logger.Error("deleting a session that did not start", "session", rec.ID, "err", derr)
+	}
+	if errors.Is(context.Cause(ctx), errStartTimeout) {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not start within %s. The host may be overloaded; try again.", m.o.StartTimeout)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if _, ok := errors.AsType[*cellhold.Error](err); ok {
+		return err
+	}
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be started. The server's log says why; `cellhold doctor` checks the host.")
+}
+
+// Replace ends the session that the article's API made for the user before, and makes a new one.
+func (m *Manager) Replace(ctx context.Context, r CreateRequest) (*Session, error) {
+	r.Article = true
+	if old, err := m.Article(r.Owner, r.User); err == nil {
+		if err := old.End(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return m.Create(ctx, r)
+}
+
+// reserve takes one of the places for sessions until release is called, when the session counts
+// by itself.
+func (m *Manager) reserve() (base context.Context, release func(), err error) {
+	if err := m.Ready(); err != nil {
+		return nil, nil, err
+	}
+	alive := 0
+	for _, s := range m.all() {
+		if s.record().State != cellhold.SessionEnded {
+			alive++
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if alive+m.starting >= m.o.MaxSessions {
+		return nil, nil, cellhold.Errorf(cellhold.Exhausted,
+			"The server runs %d sessions already, which is its limit. End one, or raise --max-sessions.", alive+m.starting)
+	}
+	m.starting++
+	return m.base, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.starting--
+	}, nil
+}
+
+// newRecord checks a request and returns the record and the image of the session to be.
+func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
+	if err := checkLabel(r.User); err != nil {
+		return cellhold.Session{}, Image{}, err
+	}
+	if err := checkExtras(r); err != nil {
+		return cellhold.Session{}, Image{}, err
+	}
+	limits, err := m.o.limits(r.Limits)
+	if err != nil {
+		return cellhold.Session{}, Image{}, err
+	}
+	if r.Image == "" {
+		r.Image = m.o.Image
+	}
+	img, err := m.o.Images.Resolve(r.Image)
+	if err != nil {
+		return cellhold.Session{}, Image{}, err
+	}
+	now := time.Now().UTC()
+	id := cellhold.NewSessionID()
+	return cellhold.Session{ID: id, Owner: r.Owner, User: r.User, State: cellhold.SessionStarting, Image: r.Image, Digest: img.Digest,
+		Startup: r.Startup, Created: now, Used: now, Limits: limits, Sandbox: sandboxID(id, 0),
+		Article: r.Article, Meta: r.Meta, Kernels: []cellhold.Kernel{}}, img, nil
+}
+
+// sandboxID names the nth sandbox of a session. All ids have the same length.
+func sandboxID(id cellhold.SessionID, n int) string { return fmt.Sprintf("%s-%04x", id, n) }
+
+// nextSandboxID names the sandbox after that one.
+func nextSandboxID(id cellhold.SessionID, last string) string {
+	n := 0
+	if i := strings.LastIndexByte(last, '-'); i >= 0 {
+		fmt.Sscanf(last[i+1:], "%x", &n)
+	}
+	return sandboxID(id, (n+1)&0xffff)
+}
+
+// checkLabel bounds the user's label. It is shown in lists and logs, so it has no control characters.
+func checkLabel(user string) error {
+	if len(user) > maxUser {
+		return cellhold.Errorf(cellhold.Invalid, "The user label has %d bytes; %d are allowed.", len(user), maxUser)
+	}
+	if !utf8.ValidString(user) || strings.ContainsFunc(user, unicode.IsControl) {
+		return cellhold.Errorf(cellhold.Invalid, "The user label must be UTF-8 text without control characters.")
+	}
+	return nil
+}
+
+func checkExtras(r CreateRequest) error {
+	if len(r.Startup) > maxStartup {
+		return cellhold.Errorf(cellhold.Invalid, "The startup code has %d bytes; %d are allowed.", len(r.Startup), maxStartup)
+	}
+	if len(r.Meta) > maxMeta {
+		return cellhold.Errorf(cellhold.Invalid, "The metadata has %d entries; %d are allowed.", len(r.Meta), maxMeta)
+	}
+	for k, v := range r.Meta {
+		if len(k) > maxMetaLen || len(v) > maxMetaLen {
+			return cellhold.Errorf(cellhold.Invalid, "An entry of the metadata has more than %d bytes.", maxMetaLen)
+		}
+	}
+	return nil
+}

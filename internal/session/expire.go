@@ -1,0 +1,110 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"cellhold"
+)
+
+// strayRetry is how long a sandbox that could not be destroyed is left alone before the next try.
+const strayRetry = time.Minute
+
+// expire ends idle and old sessions, and purges ended ones, when their time comes, until the
+// context ends.
+func (m *Manager) expire(ctx context.Context) {
+	for {
+		next := m.sweep(ctx, time.Now())
+		t := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-m.wake:
+			t.Stop()
+		case <-t.C:
+		}
+	}
+}
+
+// sweep does what is due, and returns when the next thing will be.
+func (m *Manager) sweep(ctx context.Context, now time.Time) time.Time {
+	next := now.Add(time.Hour) // nothing depends on it; a bound for the timer
+	for _, s := range m.all() {
+		due := s.due()
+		if due.IsZero() {
+			continue
+		}
+		if due.After(now) {
+			next = earlier(next, due)
+			continue
+		}
+		s.endDue(ctx)
+	}
+	if m.retryStrays(ctx) {
+		next = earlier(next, now.Add(strayRetry))
+	}
+	return next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// due is when the session has to end or, once it has, to be purged; zero when only an event
+// changes that.
+func (s *Session) due() time.Time {
+	r := s.record()
+	if r.State == cellhold.SessionEnded {
+		return r.Used.Add(s.m.o.Retention)
+	}
+	if k := s.currentKernel(); k != nil && k.Busy() {
+		// A session that is computing is not idle; its end nudges the expiry.
+		if s.m.o.MaxAge == 0 {
+			return time.Time{}
+		}
+		return r.Created.Add(s.m.o.MaxAge)
+	}
+	return s.m.o.expiry(r)
+}
+
+// expiry is when a session ends if nothing uses it until then.
+func (o *Options) expiry(r cellhold.Session) time.Time {
+	t := r.Used.Add(o.IdleTimeout)
+	if o.MaxAge > 0 {
+		t = earlier(t, r.Created.Add(o.MaxAge))
+	}
+	return t
+}
+
+// endDue ends or purges a session whose time has come.
+func (s *Session) endDue(ctx context.Context) {
+	var err error
+	if s.record().State == cellhold.SessionEnded {
+		err = s.purge(ctx)
+	} else {
+		s.slog.Info("session expired")
+		err = s.end(ctx, cellhold.EndExpired)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.slog.Error("ending a session", "err", err)
+		s.change(func(r *cellhold.Session) { r.Used = r.Used.Add(strayRetry) }) // not again at once
+	}
+}
+
+// retryStrays tries again to destroy what could not be, and reports whether some are left.
+func (m *Manager) retryStrays(ctx context.Context) bool {
+	m.mu.Lock()
+	strays := m.strays
+	m.strays = nil
+	m.mu.Unlock()
+	for _, id := range strays {
+		m.remove(ctx, id)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.strays) > 0
+}

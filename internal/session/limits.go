@@ -1,0 +1,54 @@
+package session
+
+import (
+	"cellhold"
+	"cellhold/internal/sandbox"
+)
+
+// limits returns what a session gets that asked for want.
+func (o *Options) limits(want cellhold.Limits) (cellhold.Limits, error) {
+	l := orDefault(want, o.Limits)
+	for _, x := range []struct {
+		name      string
+		got, most float64
+	}{
+		{"memory", float64(l.Memory), float64(o.Ceiling.Memory)},
+		{"cpu", l.CPU, o.Ceiling.CPU},
+		{"processes", float64(l.Processes), float64(o.Ceiling.Processes)},
+		{"disk", float64(l.Disk), float64(o.Ceiling.Disk)},
+		{"tmp", float64(l.Tmp), float64(o.Ceiling.Tmp)},
+		{"output", float64(l.Output), float64(o.Ceiling.Output)},
+	} {
+		if x.got < 0 || x.got > x.most {
+			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s must be between 0 (the default) and %v on this server.", x.name, x.most)
+		}
+	}
+	return l, nil
+}
+
+// orDefault fills the zero fields of l from d.
+func orDefault(l, d cellhold.Limits) cellhold.Limits {
+	fill(&l.Memory, d.Memory)
+	fill(&l.CPU, d.CPU)
+	fill(&l.Processes, d.Processes)
+	fill(&l.Disk, d.Disk)
+	fill(&l.Tmp, d.Tmp)
+	fill(&l.Output, d.Output)
+	return l
+}
+
+func fill[T int | int64 | float64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// spec is what the driver is asked for.
+func (s *Session) spec(r cellhold.Session) sandbox.Spec {
+	return sandbox.Spec{
+		ID: sandbox.ID(r.Sandbox), Rootfs: s.rootfs, Image: r.Digest, Data: s.m.o.Data,
+		Limits: sandbox.Limits{Memory: r.Limits.Memory, CPU: r.Limits.CPU, Processes: r.Limits.Processes,
+			Disk: r.Limits.Disk, Tmp: r.Limits.Tmp, Output: r.Limits.Output},
+		Labels: map[string]string{"session": string(r.ID)},
+	}
+}

@@ -1,0 +1,399 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guest"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/kernel"
+	"cellhold/internal/sandbox"
+)
+
+// Session is one session. All methods may be called from any goroutine.
+type Session struct {
+	m      *Manager
+	id     cellhold.SessionID
+	owner  string
+	rootfs string
+	log    *kernel.Log
+	slog   *slog.Logger
+	notes  *notes
+	mirror *mirror
+
+	life chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
+
+	mu     sync.Mutex
+	rec    cellhold.Session
+	place  *place         // nil when there is no sandbox
+	kernel *kernel.Kernel // the newest; dead when place is nil
+
+	ctx    context.Context // of the goroutines, from run to stop
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// place is one sandbox of a session with what runs for it here.
+type place struct {
+	sandbox sandbox.Sandbox
+	client  *guest.Client
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
+	l := m.o.Logger.With("session", rec.ID)
+	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1)}
+	s.notes = newNotes(s)
+	s.mirror = newMirror(m.o.outputDir(rec), rec.Limits.Output)
+	return s
+}
+
+// run starts the session's own goroutines under the manager's context.
+func (s *Session) run(base context.Context) {
+	s.ctx, s.cancel = context.WithCancel(base)
+	s.m.running.Add(1)
+	s.wg.Go(func() { s.notes.run(s.ctx) })
+}
+
+// stop ends the session's goroutines and waits for them; watchers get err, or a plain end.
+func (s *Session) stop(err error) {
+	s.cancel()
+	s.detach()
+	s.wg.Wait()
+	s.log.Close(err)
+	s.m.running.Done()
+}
+
+// record returns the record as it is now.
+func (s *Session) record() cellhold.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec
+}
+
+// change changes the record under the lock and returns it.
+func (s *Session) change(f func(*cellhold.Session)) cellhold.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.rec)
+	return s.rec
+}
+
+// hold takes the right to change the session's life.
+func (s *Session) hold(ctx context.Context) (release func(), err error) {
+	select {
+	case s.life <- struct{}{}:
+		return func() { <-s.life }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// open makes the session's sandbox and its kernel, and returns when the kernel is idle. When it
+// fails nothing of the sandbox is left.
+func (s *Session) open(ctx context.Context) error {
+	rec := s.record()
+	sb, err := s.m.o.Driver.Create(ctx, s.spec(rec))
+	if err != nil {
+		return fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)
+	}
+	if err := s.attach(ctx, sb, nil); err != nil {
+		s.m.destroy(ctx, sb)
+		return err
+	}
+	if err := s.boot(ctx, rec); err != nil {
+		s.close(ctx)
+		return err
+	}
+	return nil
+}
+
+// boot puts the user's files into a fresh sandbox and starts the kernel.
+func (s *Session) boot(ctx context.Context, rec cellhold.Session) error {
+	if err := s.mirror.push(ctx, s.client()); err != nil {
+		return fmt.Errorf("putting the output files into the sandbox: %w", err)
+	}
+	k := s.currentKernel()
+	if err := k.Start(ctx, guestapi.StartKernel{Spec: s.m.o.Kernel, Startup: rec.Startup}); err != nil {
+		return fmt.Errorf("starting the kernel: %w", err)
+	}
+	return k.WaitIdle(ctx)
+}
+
+// attach connects to the agent of a sandbox and lets its kernel run here. pending are the cells
+// that an earlier server left.
+func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cellhold.Cell) error {
+	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: s.slog})
+	if err != nil {
+		return err
+	}
+	info, err := client.Info(ctx)
+	if err != nil {
+		client.Close()
+		return fmt.Errorf("asking the agent who it is: %w", err)
+	}
+	p := &place{sandbox: sb, client: client}
+	k, err := kernel.New(ctx, s.kernelOptions(p, info.Boot, pending))
+	if err != nil {
+		client.Close()
+		return err
+	}
+	var run context.Context
+	run, p.cancel = context.WithCancel(s.ctx)
+	s.mu.Lock()
+	s.place, s.kernel = p, k
+	s.mu.Unlock()
+	p.wg.Go(func() { k.Run(run) })
+	s.wg.Go(func() { s.watch(run, p) })
+	return nil
+}
+
+func (s *Session) kernelOptions(p *place, boot string, pending []cellhold.Cell) kernel.Options {
+	id := cellhold.KernelID(s.m.o.Kernel)
+	return kernel.Options{
+		ID: id, Session: s.id, Boot: boot, Link: p.client.Kernel(id), Log: s.log, Journal: s.m.o.Store,
+		Logger: s.slog, Pending: pending,
+		OOMKills: func(ctx context.Context) (int64, error) {
+			u, err := p.sandbox.Usage(ctx)
+			return u.OOMKills, err
+		},
+		Mirror: func(ctx context.Context) error { return s.mirror.pull(ctx, p.client) },
+		Done:   func(cellhold.Cell) { s.touch() },
+		Stuck: func(why string) {
+			s.slog.Error("destroying a sandbox that does not answer", "why", why)
+			s.m.destroy(s.ctx, p.sandbox) // watch sees its end
+		},
+	}
+}
+
+// watch waits for the end of a sandbox and ends what was in it.
+func (s *Session) watch(ctx context.Context, p *place) {
+	exit, err := p.sandbox.Wait(ctx)
+	if err != nil {
+		return // detached
+	}
+	status, detail := cellhold.StatusLost, "The sandbox ended unexpectedly."
+	if exit.OOM {
+		status, detail = cellhold.StatusOOM, "The sandbox used more memory than the session may have, and was killed."
+	}
+	s.slog.Warn("sandbox ended", "sandbox", p.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM, "message", exit.Message)
+	if err := s.currentKernel().Die(ctx, status, detail); err != nil {
+		s.slog.Error("recording the end of a sandbox", "err", err)
+	}
+	s.touch()
+	s.mu.Lock()
+	if s.place == p {
+		s.place = nil
+	}
+	s.mu.Unlock()
+	p.cancel()
+	p.wg.Wait()
+	p.client.Close()
+	s.m.destroy(s.ctx, p.sandbox)
+}
+
+// detach lets go of the sandbox, which lives on, and returns it; nil when there is none.
+func (s *Session) detach() sandbox.Sandbox {
+	s.mu.Lock()
+	p := s.place
+	s.place = nil
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	p.cancel()
+	p.wg.Wait()
+	p.client.Close()
+	return p.sandbox
+}
+
+// close destroys the sandbox if there is one.
+func (s *Session) close(ctx context.Context) {
+	if sb := s.detach(); sb != nil {
+		s.m.destroy(ctx, sb)
+	}
+}
+
+func (s *Session) client() *guest.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.place == nil {
+		return nil
+	}
+	return s.place.client
+}
+
+func (s *Session) currentKernel() *kernel.Kernel {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kernel
+}
+
+// touch notes that the session was used just now, and that its notebook has changed.
+func (s *Session) touch() {
+	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
+	s.notes.want()
+	s.m.nudge()
+}
+
+// Info describes the session as it is now.
+func (s *Session) Info() cellhold.Session {
+	r := s.record()
+	if k := s.currentKernel(); k != nil {
+		r.Kernels = []cellhold.Kernel{k.State()}
+	}
+	if r.State != cellhold.SessionEnded {
+		r.Expires = s.m.o.expiry(r)
+	}
+	return r
+}
+
+// ExecuteRequest asks for one cell.
+type ExecuteRequest struct {
+	Kernel  cellhold.KernelID // zero means the first
+	Code    string
+	Timeout time.Duration // zero means the server's default
+}
+
+// Execute queues a cell and returns it. The cell runs also when the caller goes away.
+func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell, error) {
+	k, err := s.usable(r.Kernel)
+	if err != nil {
+		return cellhold.Cell{}, err
+	}
+	if len(r.Code) > guestapi.MaxCode {
+		return cellhold.Cell{}, cellhold.Errorf(cellhold.Invalid, "The code has %d bytes; %d are allowed.", len(r.Code), guestapi.MaxCode)
+	}
+	if r.Timeout == 0 {
+		r.Timeout = s.m.o.CellTimeout
+	}
+	if r.Timeout < 0 || r.Timeout > s.m.o.MaxCellTimeout {
+		return cellhold.Cell{}, cellhold.Errorf(cellhold.Invalid, "The timeout must be between 0 (the default) and %s.", s.m.o.MaxCellTimeout)
+	}
+	s.change(func(rec *cellhold.Session) { rec.Used = time.Now().UTC() })
+	return k.Submit(ctx, cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: cellhold.KernelID(s.m.o.Kernel),
+		Code: r.Code, Timeout: r.Timeout})
+}
+
+// usable returns the kernel of that id in a session that is alive.
+func (s *Session) usable(id cellhold.KernelID) (*kernel.Kernel, error) {
+	if id != "" && id != cellhold.KernelID(s.m.o.Kernel) {
+		return nil, cellhold.Errorf(cellhold.NotFound, "The session has no kernel %q.", id)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec.State != cellhold.SessionReady {
+		return nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", s.rec.State)
+	}
+	return s.kernel, nil
+}
+
+// Cell returns one cell, with its outputs so far.
+func (s *Session) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+	if k := s.currentKernel(); k != nil {
+		if c, ok := k.Cell(id); ok {
+			return c, nil
+		}
+	}
+	return s.m.o.Store.Cell(ctx, s.id, id)
+}
+
+// Cells yields the cells in the order of their submission.
+func (s *Session) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
+	return s.m.o.Store.Cells(ctx, s.id)
+}
+
+// Wait waits until a cell is done. When ctx ends first it returns the cell as it is and ctx.Err().
+func (s *Session) Wait(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+	if k := s.currentKernel(); k != nil {
+		if c, ok, err := k.Wait(ctx, id); ok {
+			return c, err
+		}
+	}
+	return s.m.o.Store.Cell(ctx, s.id, id)
+}
+
+// Watch yields the events after that number and what follows, until the session ends.
+func (s *Session) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
+	return s.log.Watch(ctx, after)
+}
+
+// Events returns at most limit events after that number, those that are there now.
+func (s *Session) Events(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) {
+	evs := []cellhold.Event{}
+	last := s.log.Last()
+	if after >= last || limit <= 0 {
+		return evs, nil
+	}
+	size := 0
+	for ev, err := range s.log.Watch(ctx, after) {
+		if err != nil {
+			return evs, err
+		}
+		evs = append(evs, ev)
+		size += len(ev.Content)
+		if ev.Seq >= last || len(evs) >= limit || size >= maxPage {
+			break
+		}
+	}
+	return evs, nil
+}
+
+// maxPage bounds the contents of one page of events; a larger single event still comes.
+const maxPage = 4 << 20
+
+// Interrupt stops what the kernel is running. That nothing runs is no error.
+func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID) error {
+	k, err := s.usable(id)
+	if err != nil {
+		return err
+	}
+	return k.Interrupt(ctx)
+}
+
+// Restart replaces the kernel process, or the whole sandbox when it is gone, and returns when the
+// new kernel is idle. Variables are lost; the files in /mnt/data/output stay.
+func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
+	release, err := s.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	k, err := s.usable(id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.m.o.StartTimeout, errStartTimeout)
+	defer cancel()
+	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
+	if s.client() != nil {
+		err = k.Restart(ctx)
+	} else {
+		err = s.reopen(ctx)
+	}
+	if errors.Is(context.Cause(ctx), errStartTimeout) {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel did not start within %s.", s.m.o.StartTimeout)
+	}
+	return err
+}
+
+// reopen gives the session a new sandbox in place of one that ended.
+func (s *Session) reopen(ctx context.Context) error {
+	rec := s.change(func(r *cellhold.Session) { r.Sandbox = nextSandboxID(r.ID, r.Sandbox) })
+	img, err := s.m.o.Images.Resolve(rec.Image)
+	if err != nil {
+		return err
+	}
+	s.rootfs = img.Rootfs
+	if err := s.m.o.Store.PutSession(ctx, rec); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
+	}
+	return s.open(ctx)
+}

@@ -1,0 +1,228 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cellhold"
+	"cellhold/internal/kernel"
+	"cellhold/internal/sandbox"
+)
+
+// adoptAtOnce bounds the sandboxes that are taken over at the same time after a restart: enough to
+// be quick with one that does not answer, few enough not to overload a small host.
+const adoptAtOnce = 8
+
+// adoptTimeout bounds the taking over of one sandbox. An agent that is slower than that has hung.
+const adoptTimeout = 20 * time.Second
+
+// Run takes over the sandboxes of an earlier server, destroys strays, and then lets sessions expire
+// until the context ends. It returns when everything that runs here has stopped. The sandboxes
+// live on for the next server, unless the manager is ephemeral.
+func (m *Manager) Run(ctx context.Context) error {
+	return m.RunReady(ctx, func() {})
+}
+
+// RunReady is Run, and calls ready once the manager takes sessions.
+func (m *Manager) RunReady(ctx context.Context, ready func()) error {
+	base, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m.mu.Lock()
+	m.base = base
+	m.mu.Unlock()
+	if err := m.adopt(ctx); err != nil {
+		return err
+	}
+	m.setReady(true)
+	ready()
+	m.expire(ctx)
+	m.setReady(false)
+	m.shutdown(ctx)
+	return nil
+}
+
+func (m *Manager) setReady(ready bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ready = ready
+}
+
+// shutdown lets go of all sessions.
+func (m *Manager) shutdown(ctx context.Context) {
+	clean, cancel := cleanup(ctx)
+	defer cancel()
+	for _, s := range m.all() {
+		if s.record().State == cellhold.SessionEnded {
+			continue
+		}
+		sb := s.detach()
+		if err := s.notes.write(clean); err != nil {
+			s.slog.Error("writing the notebook", "err", err)
+		}
+		s.stop(cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Come back with the number of your last event."))
+		if m.o.Ephemeral && sb != nil {
+			m.destroy(ctx, sb)
+		}
+	}
+	m.running.Wait()
+}
+
+// adopt brings the store and the living sandboxes together.
+func (m *Manager) adopt(ctx context.Context) error {
+	var known []cellhold.Session
+	for rec, err := range m.o.Store.Sessions(ctx) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			// One damaged record must not keep the others from their owners. Its sandbox, if
+			// any, is a stray now.
+			m.o.Logger.Error("reading a session's record", "err", err)
+			continue
+		}
+		known = append(known, rec)
+	}
+	var g errgroup.Group
+	g.SetLimit(adoptAtOnce)
+	for _, rec := range known {
+		g.Go(func() error {
+			if err := m.adoptOne(ctx, rec); err != nil {
+				m.o.Logger.Error("taking over a session", "session", rec.ID, "err", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return nil
+	return m.reapStrays(ctx)
+}
+
+// adoptOne takes over one session, or writes its end.
+func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
+	log, err := kernel.NewLog(ctx, rec.ID, m.o.Store)
+	if err != nil {
+		return err
+	}
+	s := newSession(m, rec, log)
+	m.mu.Lock()
+	base := m.base
+	m.mu.Unlock()
+	if rec.State == cellhold.SessionEnded {
+		log.Close(nil)
+		m.add(s)
+		return nil
+	}
+	s.run(base)
+	pending, err := m.pending(ctx, rec.ID)
+	if err != nil {
+		s.stop(nil)
+		return err
+	}
+	if rec.State == cellhold.SessionReady {
+		err := s.readopt(ctx, rec, pending)
+		if err == nil {
+			m.o.Logger.Info("session taken over", "session", rec.ID, "sandbox", rec.Sandbox, "pending", len(pending))
+			m.add(s)
+			s.notes.want()
+			return nil
+		}
+		if ctx.Err() != nil { // shutting down: the next server tries again
+			s.stop(nil)
+			return err
+		}
+		m.o.Logger.Warn("session lost", "session", rec.ID, "sandbox", rec.Sandbox, "err", err)
+	}
+	reason := cellhold.EndLost
+	if rec.State == cellhold.SessionStarting {
+		reason = cellhold.EndFailed
+	}
+	m.add(s)
+	return s.endLost(ctx, pending, reason)
+}
+
+// readopt connects to the living sandbox of a session.
+func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []cellhold.Cell) error {
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	sb, err := s.m.o.Driver.Adopt(ctx, sandbox.ID(rec.Sandbox))
+	if err != nil {
+		return err
+	}
+	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
+	if err := s.attach(ctx, sb, pending); err != nil {
+		s.m.destroy(ctx, sb)
+		return err
+	}
+	return nil
+}
+
+// pending returns the cells of a session that are not done, in order.
+func (m *Manager) pending(ctx context.Context, id cellhold.SessionID) ([]cellhold.Cell, error) {
+	var cells []cellhold.Cell
+	for c, err := range m.o.Store.Cells(ctx, id) {
+		if err != nil {
+			return nil, err
+		}
+		if c.State != cellhold.CellDone {
+			cells = append(cells, c)
+		}
+	}
+	return cells, nil
+}
+
+// reapStrays destroys the sandboxes of this driver that no session lives in.
+func (m *Manager) reapStrays(ctx context.Context) error {
+	infos, err := m.o.Driver.List(ctx)
+	if err != nil {
+		return err
+	}
+	owned := map[sandbox.ID]bool{}
+	for _, s := range m.all() {
+		if s.client() != nil {
+			owned[sandbox.ID(s.record().Sandbox)] = true
+		}
+	}
+	for _, info := range infos {
+		if owned[info.ID] {
+			continue
+		}
+		m.o.Logger.Info("destroying a stray sandbox", "sandbox", info.ID)
+		m.remove(ctx, info.ID)
+	}
+	return nil
+}
+
+// destroyTimeout bounds the destruction of one sandbox; a fork bomb took 4 s to tear down.
+const destroyTimeout = 30 * time.Second
+
+// destroy ends a sandbox; one that cannot be ended now is tried again later. It goes on when the
+// context ends.
+func (m *Manager) destroy(ctx context.Context, sb sandbox.Sandbox) {
+	clean, cancel := cleanup(ctx)
+	defer cancel()
+	if err := sb.Destroy(clean); err != nil {
+		m.o.Logger.Error("destroying a sandbox", "sandbox", sb.ID(), "err", err)
+		m.mu.Lock()
+		m.strays = append(m.strays, sb.ID())
+		m.mu.Unlock()
+	}
+}
+
+// remove destroys what is left of a sandbox; what cannot be removed now is tried again later.
+func (m *Manager) remove(ctx context.Context, id sandbox.ID) {
+	clean, cancel := cleanup(ctx)
+	defer cancel()
+	if err := m.o.Driver.Remove(clean, id); err != nil {
+		m.o.Logger.Error("destroying a stray sandbox", "sandbox", id, "err", err)
+		m.mu.Lock()
+		m.strays = append(m.strays, id)
+		m.mu.Unlock()
+	}
+}
+
+// cleanup returns a context that outlives ctx, for work that must be finished after a failure or
+// a cancelled request, and still has a deadline.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), destroyTimeout)
+}
