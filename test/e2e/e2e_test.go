@@ -1,0 +1,232 @@
+// Package e2e drives the built binary over its public API, with real sandboxes and real kernels, and
+// checks what a user is promised. It has no code of the service, and tests only.
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// binary is the program under test, built by `make build`.
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := filepath.Abs("../../build/bin/cellhold")
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		t.Fatalf("the binary is missing (%v); run: make build", err)
+	}
+	return path
+}
+
+// images is the home that holds the stock image.
+func images(t testing.TB) string {
+	t.Helper()
+	home := os.Getenv("CELLHOLD_TEST_HOME")
+	if home == "" {
+		home, _ = filepath.Abs("../../build/home")
+	}
+	if _, err := os.Stat(filepath.Join(home, "images")); err != nil {
+		t.Fatalf("the stock image is missing (%v); run: make image", err)
+	}
+	return home
+}
+
+// newHome makes a state directory of the test's own that shares the images. Its path is short,
+// because gVisor's sockets lie below it.
+func newHome(t testing.TB) string {
+	t.Helper()
+	shared := images(t)
+	home, err := os.MkdirTemp("/tmp", "ch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(home); err != nil {
+			t.Errorf("the home cannot be removed, something is left in it: %v", err)
+		}
+	})
+	if err := os.Chmod(home, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(shared, "images"), filepath.Join(home, "images")); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// server is one process of the service.
+type server struct {
+	*client.Client
+	url, token, home string
+	cmd              *exec.Cmd
+	exited           chan struct{}
+	log              *bytes.Buffer
+}
+
+// serve starts the service on a home and returns when it is ready.
+func serve(t testing.TB, home string, flags ...string) *server {
+	t.Helper()
+	s := &server{home: home, exited: make(chan struct{}), log: &bytes.Buffer{}}
+	s.cmd = exec.Command(binary(t), append([]string{"--home", home, "serve", "--listen", "127.0.0.1:0"}, flags...)...)
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stderr = s.log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if m := regexp.MustCompile(`^\s*URL\s+(\S+)`).FindStringSubmatch(lines.Text()); m != nil {
+			s.url = m[1]
+		}
+		if m := regexp.MustCompile(`^\s*Token\s+(\S+)  \(`).FindStringSubmatch(lines.Text()); m != nil {
+			s.token = m[1]
+		}
+		if strings.HasPrefix(lines.Text(), "Stop it with") {
+			break
+		}
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, out)
+		_ = s.cmd.Wait()
+		close(s.exited)
+	}()
+	if s.url == "" {
+		<-s.exited
+		t.Fatalf("the service did not start:\n%s", s.log)
+	}
+	if s.Client, err = client.New(client.Options{URL: s.url, Token: s.token}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.endSessions()
+		s.signal(t, syscall.SIGTERM)
+		if t.Failed() {
+			t.Logf("log of the service:\n%s", s.log)
+		}
+	})
+	return s
+}
+
+// endSessions ends what a test left, so that its home can be removed.
+func (s *server) endSessions() {
+	select {
+	case <-s.exited:
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	list, _ := s.Sessions(ctx)
+	for _, x := range list {
+		_ = s.DeleteSession(ctx, x.ID)
+	}
+}
+
+// signal ends the process and waits until it is gone.
+func (s *server) signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	_ = s.cmd.Process.Signal(sig)
+	select {
+	case <-s.exited:
+	case <-time.After(time.Minute):
+		t.Errorf("the service did not end within a minute of %s", sig)
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+}
+
+// session makes a session that lives until the end of the test.
+func (s *server) session(t testing.TB, r client.CreateSession) cellhold.SessionID {
+	t.Helper()
+	x, err := s.CreateSession(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.ID
+}
+
+// run runs a cell to its end, whatever that is.
+func (s *server) run(t testing.TB, id cellhold.SessionID, code string, timeout ...time.Duration) cellhold.Cell {
+	t.Helper()
+	r := client.Code{Code: code}
+	if len(timeout) > 0 {
+		r.Timeout = timeout[0]
+	}
+	c, err := s.Execute(t.Context(), id, r)
+	if err != nil {
+		t.Fatalf("%s: %v", code, err)
+	}
+	return c
+}
+
+// must runs a cell that has to end well, and returns its text.
+func (s *server) must(t testing.TB, id cellhold.SessionID, code string) string {
+	t.Helper()
+	c := s.run(t, id, code)
+	if c.Status != cellhold.StatusOK {
+		t.Fatalf("%s\nended with %s (%s): %s", code, c.Status, c.Cause, text(c))
+	}
+	return text(c)
+}
+
+// text is all text that a cell put out.
+func text(c cellhold.Cell) string {
+	var b strings.Builder
+	for _, o := range c.Outputs {
+		b.WriteString(o.Text)
+		if raw := o.Data["text/plain"]; raw != nil {
+			var s string
+			if json.Unmarshal(raw, &s) == nil {
+				b.WriteString(s)
+			}
+		}
+		if o.ErrorName != "" {
+			fmt.Fprintf(&b, "%s: %s", o.ErrorName, o.ErrorValue)
+		}
+	}
+	return b.String()
+}
+
+// post sends a request as a client of the article's API would.
+func (s *server) post(t testing.TB, path, contentType, body string) (int, map[string]any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer map[string]any
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, answer
+}
