@@ -1,0 +1,330 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+	"cellhold/internal/sandbox/fake"
+	"cellhold/internal/server"
+	"cellhold/internal/session"
+	"cellhold/internal/store"
+)
+
+type images struct{}
+
+func (images) Resolve(name string) (session.Image, error) {
+	return session.Image{Name: name, Digest: "sha256:toy", Rootfs: "/"}, nil
+}
+
+// start starts a whole server on the fake driver, with a handler of the test's around it, and
+// returns a client of it.
+func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	world, err := fake.NewWorld(ctx, fake.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(ctx, store.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver := world.Open()
+	m, err := session.New(session.Options{
+		Driver: driver, Store: db, Images: images{}, Logger: slog.New(slog.DiscardHandler), Home: t.TempDir(), Image: "toy",
+		Limits: cellhold.Limits{Memory: 1 << 28, CPU: 1, Processes: 64, Disk: 1 << 28, Tmp: 1 << 26, Output: 1 << 26}, Ephemeral: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run sync.WaitGroup
+	run.Go(func() { _ = m.Run(ctx) })
+	t.Cleanup(func() { cancel(); run.Wait(); driver.Close(); world.Close(); db.Close() })
+	for m.Ready() != nil {
+		runtime.Gosched()
+	}
+	tokens, err := server.LoadTokens(filepath.Join(t.TempDir(), "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	door, err := server.New(server.Options{Sessions: m, Tokens: tokens, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := door.Handler()
+	if around != nil {
+		handler = around(handler)
+	}
+	hs := httptest.NewUnstartedServer(handler)
+	hs.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	hs.Start()
+	t.Cleanup(func() { hs.CloseClientConnections(); hs.Close() })
+	_, token := tokens.First()
+	return newClient(t, client.Options{URL: hs.URL + "/", Token: token})
+}
+
+func newClient(t *testing.T, o client.Options) *client.Client {
+	t.Helper()
+	c, err := client.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func create(t *testing.T, c *client.Client) cellhold.SessionID {
+	t.Helper()
+	s, err := c.CreateSession(t.Context(), client.CreateSession{User: "ann", Metadata: map[string]string{"a": "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.ID
+}
+
+func TestASessionFromBeginningToEnd(t *testing.T) {
+	ctx := t.Context()
+	c := start(t, nil)
+	if err := c.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.Version(ctx); err != nil || v.Version != "test" {
+		t.Errorf("version %+v, %v", v, err)
+	}
+	id := create(t, c)
+	cell, err := c.Execute(ctx, id, client.Code{Code: "set x 41\nadd x 1\nget x", Timeout: time.Minute})
+	if err != nil || cell.Status != cellhold.StatusOK || string(cell.Outputs[0].Data["text/plain"]) != `"42"` {
+		t.Errorf("cell %+v, %v", cell, err)
+	}
+	queued, err := c.Submit(ctx, id, client.Code{Code: "print later"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := c.Wait(ctx, id, queued.ID); err != nil || done.Outputs[0].Text != "later\n" {
+		t.Errorf("waited %+v, %v", done, err)
+	}
+	if again, err := c.Cell(ctx, id, queued.ID); err != nil || again.State != cellhold.CellDone {
+		t.Errorf("cell %+v, %v", again, err)
+	}
+	if cells, err := c.Cells(ctx, id); err != nil || len(cells) != 2 {
+		t.Errorf("cells %+v, %v", cells, err)
+	}
+	if s, err := c.Session(ctx, id); err != nil || s.ID != id || s.Meta["a"] != "b" {
+		t.Errorf("session %+v, %v", s, err)
+	}
+	if list, err := c.Sessions(ctx); err != nil || len(list) != 1 {
+		t.Errorf("sessions %+v, %v", list, err)
+	}
+	if s, err := c.Restart(ctx, id, ""); err != nil || s.Kernels[0].State != cellhold.KernelIdle {
+		t.Errorf("restart %+v, %v", s, err)
+	}
+	var nb bytes.Buffer
+	if err := c.Notebook(ctx, id, &nb); err != nil || !strings.Contains(nb.String(), "print later") {
+		t.Errorf("notebook %s, %v", nb.String(), err)
+	}
+	if files, err := c.Files(ctx, id); err != nil || len(files) != 0 {
+		t.Errorf("files %v, %v", files, err)
+	}
+	if _, err := c.OpenFile(ctx, id, "a b/c?.png"); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if err := c.DeleteSession(ctx, id); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Session(ctx, id); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestAnInterruptReachesTheKernel(t *testing.T) {
+	c := start(t, nil)
+	id := create(t, c)
+	cell, err := c.Submit(t.Context(), id, client.Code{Code: "loop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range c.Watch(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == cellhold.EventCellStarted {
+			break
+		}
+	}
+	if err := c.Interrupt(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := c.Wait(t.Context(), id, cell.ID); err != nil || done.Status != cellhold.StatusInterrupted {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// cutting breaks every connection of a kind after so many writes.
+func cutting(path string, writes int32, cuts *atomic.Int32) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, path) && cuts.Add(-1) >= 0 {
+				ctx, cut := context.WithCancel(r.Context())
+				defer cut()
+				next.ServeHTTP(&cutter{ResponseWriter: w, left: writes, cut: cut}, r.WithContext(ctx))
+				panic(http.ErrAbortHandler)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+type cutter struct {
+	http.ResponseWriter
+	left int32
+	cut  func()
+}
+
+func (c *cutter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func (c *cutter) Write(p []byte) (int, error) {
+	if c.left--; c.left < 0 {
+		c.cut()
+		return 0, errors.New("cut")
+	}
+	return c.ResponseWriter.Write(p)
+}
+
+func TestAWatchMissesNothingWhenConnectionsBreak(t *testing.T) {
+	var cuts atomic.Int32
+	cuts.Store(5)
+	c := start(t, cutting("/events", 3, &cuts))
+	id := create(t, c)
+	for range 5 {
+		if _, err := c.Execute(t.Context(), id, client.Code{Code: "print a\nwarn b\nprint c"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var deletion sync.WaitGroup
+	defer deletion.Wait()
+	var once sync.Once
+	var last int64
+	for e, err := range c.Watch(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Seq != last+1 {
+			t.Fatalf("event %d after %d", e.Seq, last)
+		}
+		last = e.Seq
+		if e.Type == cellhold.EventCellDone && cuts.Load() < 0 {
+			once.Do(func() {
+				deletion.Go(func() {
+					if err := c.DeleteSession(t.Context(), id); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		}
+		if e.Type == cellhold.EventSessionEnded {
+			return
+		}
+	}
+	t.Error("the watch ended before the session")
+}
+
+func TestExecuteOutlivesABrokenConnection(t *testing.T) {
+	var cuts atomic.Int32
+	cuts.Store(2)
+	c := start(t, cutting("/cells/", 0, &cuts))
+	id := create(t, c)
+	cell, err := c.Submit(t.Context(), id, client.Code{Code: "print once"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := c.Wait(t.Context(), id, cell.ID)
+	if err != nil || done.Status != cellhold.StatusOK || cuts.Load() >= 0 {
+		t.Errorf("%+v, %v, %d cuts left", done, err, cuts.Load())
+	}
+}
+
+func TestErrorsBearTheServersKind(t *testing.T) {
+	c := start(t, nil)
+	id := create(t, c)
+	for _, tt := range []struct {
+		name string
+		err  error
+		want cellhold.Kind
+	}{
+		{"unknown session", second(c.Session(t.Context(), "s/../x")), cellhold.NotFound},
+		{"unknown kernel", second(c.Submit(t.Context(), id, client.Code{Kernel: "cobol"})), cellhold.NotFound},
+		{"bad timeout", second(c.Submit(t.Context(), id, client.Code{Timeout: -1})), cellhold.Invalid},
+	} {
+		if e, ok := errors.AsType[*cellhold.Error](tt.err); !ok || e.Kind != tt.want || e.Message == "" {
+			t.Errorf("%s: %v", tt.name, tt.err)
+		}
+	}
+	for _, err := range c.Watch(t.Context(), "sunknown", 0) {
+		if cellhold.KindOf(err) != cellhold.NotFound {
+			t.Errorf("watch of an unknown session: %v", err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestOthersAnswersAreJudgedByTheirStatus(t *testing.T) {
+	for status, want := range map[int]cellhold.Kind{502: cellhold.Unavailable, 401: cellhold.Denied, 301: cellhold.Internal, 500: cellhold.Internal, 429: cellhold.Exhausted} {
+		hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "<html>")
+		}))
+		c := newClient(t, client.Options{URL: hs.URL})
+		if err := c.Ready(t.Context()); cellhold.KindOf(err) != want {
+			t.Errorf("%d: %v", status, err)
+		}
+		hs.Close()
+	}
+}
+
+func TestAServerThatStaysAwayIsGivenUp(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	c := newClient(t, client.Options{URL: "http://" + ln.Addr().String(), Patience: 300 * time.Millisecond})
+	if _, err := c.Wait(t.Context(), "s", "c"); cellhold.KindOf(err) != cellhold.Unavailable {
+		t.Errorf("Wait: %v", err)
+	}
+	last := errors.New("nothing was yielded")
+	for _, err := range c.Watch(t.Context(), "s", 0) {
+		last = err
+	}
+	if cellhold.KindOf(last) != cellhold.Unavailable {
+		t.Errorf("Watch: %v", last)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Wait(ctx, "s", "c"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled Wait: %v", err)
+	}
+}
+
+func TestBadURLsAreRefused(t *testing.T) {
+	for _, u := range []string{"", "localhost:5002", "ftp://x", "http://", "http://u:p@x", "http://x?token=1"} {
+		if _, err := client.New(client.Options{URL: u}); err == nil {
+			t.Errorf("%q was accepted", u)
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"cellhold"
+)
+
+// pollTime is how long one request waits for a cell: short enough for every proxy on the way.
+const pollTime = "50s"
+
+// CreateSession says what session to make. The zero value is the server's defaults.
+type CreateSession struct {
+	User     string            `json:"user,omitempty"`
+	Image    string            `json:"image,omitempty"`
+	Startup  string            `json:"startup,omitempty"`
+	Limits   cellhold.Limits   `json:"limits,omitzero"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// Code is one cell to be.
+type Code struct {
+	Code    string
+	Kernel  cellhold.KernelID // empty means the session's first
+	Timeout time.Duration     // 0 means the server's default
+}
+
+// File is one file that a session's code wrote to /mnt/data/output.
+type File struct {
+	Path     string    `json:"path"`
+	Size     int64     `json:"size"`
+	Modified time.Time `json:"modified"`
+}
+
+func sessionPath(id cellhold.SessionID, parts ...string) string {
+	path := "/v1/sessions/" + url.PathEscape(string(id))
+	for _, p := range parts {
+		path += "/" + url.PathEscape(p)
+	}
+	return path
+}
+
+// CreateSession makes a session and returns when its kernel is idle.
+func (c *Client) CreateSession(ctx context.Context, r CreateSession) (cellhold.Session, error) {
+	var s cellhold.Session
+	err := c.call(ctx, http.MethodPost, "/v1/sessions", r, &s)
+	return s, err
+}
+
+// Sessions returns the caller's sessions, newest first.
+func (c *Client) Sessions(ctx context.Context) ([]cellhold.Session, error) {
+	var list struct {
+		Sessions []cellhold.Session `json:"sessions"`
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/sessions", nil, &list)
+	return list.Sessions, err
+}
+
+// Session returns one session as it is now.
+func (c *Client) Session(ctx context.Context, id cellhold.SessionID) (cellhold.Session, error) {
+	var s cellhold.Session
+	err := c.call(ctx, http.MethodGet, sessionPath(id), nil, &s)
+	return s, err
+}
+
+// DeleteSession ends a session.
+func (c *Client) DeleteSession(ctx context.Context, id cellhold.SessionID) error {
+	return c.call(ctx, http.MethodDelete, sessionPath(id), nil, nil)
+}
+
+// Submit queues a cell and returns at once.
+func (c *Client) Submit(ctx context.Context, id cellhold.SessionID, r Code) (cellhold.Cell, error) {
+	return c.submit(ctx, id, r, "")
+}
+
+func (c *Client) submit(ctx context.Context, id cellhold.SessionID, r Code, wait string) (cellhold.Cell, error) {
+	body := struct {
+		Code    string            `json:"code"`
+		Kernel  cellhold.KernelID `json:"kernel,omitempty"`
+		Timeout float64           `json:"timeout,omitempty"`
+	}{r.Code, r.Kernel, r.Timeout.Seconds()}
+	var cell cellhold.Cell
+	err := c.call(ctx, http.MethodPost, sessionPath(id, "cells")+wait, body, &cell)
+	return cell, err
+}
+
+// Execute runs a cell and returns it when it is done. When ctx ends first, the cell goes on
+// running. A connection that breaks after the server has accepted the cell is no error.
+func (c *Client) Execute(ctx context.Context, id cellhold.SessionID, r Code) (cellhold.Cell, error) {
+	cell, err := c.submit(ctx, id, r, "?wait="+pollTime)
+	if err != nil || cell.State == cellhold.CellDone {
+		return cell, err
+	}
+	return c.Wait(ctx, id, cell.ID)
+}
+
+// Cell returns a cell as it is now, with its outputs so far.
+func (c *Client) Cell(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID) (cellhold.Cell, error) {
+	var out cellhold.Cell
+	err := c.call(ctx, http.MethodGet, sessionPath(id, "cells", string(cell)), nil, &out)
+	return out, err
+}
+
+// Wait returns a cell when it is done.
+func (c *Client) Wait(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID) (cellhold.Cell, error) {
+	path := sessionPath(id, "cells", string(cell)) + "?wait=" + pollTime
+	var out cellhold.Cell
+	for out.State != cellhold.CellDone {
+		err := c.retry(ctx, func(func()) error {
+			out = cellhold.Cell{}
+			return c.call(ctx, http.MethodGet, path, nil, &out)
+		})
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// Cells returns the session's cells, oldest first.
+func (c *Client) Cells(ctx context.Context, id cellhold.SessionID) ([]cellhold.Cell, error) {
+	var list struct {
+		Cells []cellhold.Cell `json:"cells"`
+	}
+	err := c.call(ctx, http.MethodGet, sessionPath(id, "cells"), nil, &list)
+	return list.Cells, err
+}
+
+// Interrupt stops what a kernel runs; an empty kernel is the session's first.
+func (c *Client) Interrupt(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) error {
+	return c.call(ctx, http.MethodPost, sessionPath(id, "interrupt")+kernelQuery(k), nil, nil)
+}
+
+// Restart replaces a kernel and returns when the new one is idle; an empty kernel is the first.
+func (c *Client) Restart(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) (cellhold.Session, error) {
+	var s cellhold.Session
+	err := c.call(ctx, http.MethodPost, sessionPath(id, "restart")+kernelQuery(k), nil, &s)
+	return s, err
+}
+
+func kernelQuery(k cellhold.KernelID) string {
+	if k == "" {
+		return ""
+	}
+	return "?kernel=" + url.QueryEscape(string(k))
+}
+
+// Notebook writes the session's notebook to w.
+func (c *Client) Notebook(ctx context.Context, id cellhold.SessionID, w io.Writer) error {
+	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "notebook"), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(w, res.Body); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The notebook broke off.")
+	}
+	return nil
+}
+
+// Files lists what the session's code wrote to /mnt/data/output.
+func (c *Client) Files(ctx context.Context, id cellhold.SessionID) ([]File, error) {
+	var list struct {
+		Files []File `json:"files"`
+	}
+	err := c.call(ctx, http.MethodGet, sessionPath(id, "output"), nil, &list)
+	return list.Files, err
+}
+
+// OpenFile opens one of those files, by its listed path. The caller closes it.
+func (c *Client) OpenFile(ctx context.Context, id cellhold.SessionID, path string) (io.ReadCloser, error) {
+	parts := append([]string{"output"}, strings.Split(path, "/")...)
+	res, err := c.send(ctx, http.MethodGet, sessionPath(id, parts...), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"cellhold"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// execute sends code to /execute as the user ann.
+func (h *house) execute(status int, code string) map[string]any {
+	h.t.Helper()
+	var reply map[string]any
+	h.do(status, "POST", "/execute", string(mustJSON(map[string]string{"user_id": "ann", "code": code}))).decode(h.t, &reply)
+	return reply
+}
+
+func TestTheArticlesStory(t *testing.T) {
+	h := newHouse(t)
+	var started ArticleMessage
+	h.do(200, "POST", "/start_session", "user_id=ann").decode(t, &started)
+	if started.Message != "Session started successfully" || !strings.HasSuffix(started.Notebook, ".ipynb") {
+		t.Errorf("started: %+v", started)
+	}
+	got := h.execute(200, "set x 42\nprint x = 42\nget x\ndisplay image/png aGVsbG8=")
+	want := map[string]any{
+		"output": "x = 42\n\n42",
+		"outputs": []any{
+			map[string]any{"output_type": "stream", "name": "stdout", "text": "x = 42\n"},
+			map[string]any{"output_type": "execute_result", "data": map[string]any{"text/plain": "42"}, "execution_count": 1.0},
+			map[string]any{"output_type": "display_data", "data": map[string]any{"image/png": "aGVsbG8="}},
+		},
+		"plots": []any{map[string]any{"plot_number": 1.0, "file_name": "output_1.png", "base64_data": "aGVsbG8="}},
+	}
+	for _, o := range got["outputs"].([]any) {
+		delete(o.(map[string]any), "metadata") // may be there and empty
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("reply (-got +want):\n%s", diff)
+	}
+	if text, err := os.ReadFile(started.Notebook); err != nil || !strings.Contains(string(text), "print x = 42") {
+		t.Errorf("the notebook is not current: %v %s", err, text)
+	}
+	if got := h.execute(200, ""); got["output"] != "" || len(got["outputs"].([]any)) != 0 || len(got["plots"].([]any)) != 0 {
+		t.Errorf("empty code: %v", got)
+	}
+	if got := string(h.do(200, "POST", "/reset", "user_id=ann").body); got != `{"message":"Kernel reset successful"}`+"\n" {
+		t.Errorf("reset: %s", got)
+	}
+	if got := h.execute(400, "get x"); !strings.Contains(string(mustJSON(got)), "NameError") {
+		t.Errorf("variables outlive a reset: %v", got)
+	}
+	if got := string(h.do(200, "POST", "/end_session", "user_id=ann").body); got != `{"message":"Session ended successfully"}`+"\n" {
+		t.Errorf("end: %s", got)
+	}
+	if _, err := os.Stat(started.Notebook); !os.IsNotExist(err) {
+		t.Errorf("the notebook is still there: %v", err)
+	}
+	for _, path := range []string{"/end_session", "/reset"} {
+		h.do(404, "POST", path, "user_id=ann")
+	}
+	if got := h.execute(404, "print x"); got["detail"] != articleNoSession {
+		t.Errorf("after the end: %v", got)
+	}
+}
+
+func TestAnExceptionIs400WithAPlainTraceback(t *testing.T) {
+	h := newHouse(t)
+	h.do(200, "POST", "/start_session", "user_id=ann")
+	got := h.execute(400, "print before\nerror ValueError no good")
+	detail := got["detail"].(map[string]any)
+	lines := string(mustJSON(detail["traceback"]))
+	if len(got) != 1 || len(detail) != 2 || detail["error"] != "Execution error" || !strings.Contains(lines, "ValueError") || strings.Contains(lines, "u001b") {
+		t.Errorf("got %v", got)
+	}
+	if got := h.execute(200, "print after"); got["output"] != "after\n" {
+		t.Errorf("the session is not usable: %v", got)
+	}
+}
+
+func TestATimeoutIs408AndTheSessionIsUsable(t *testing.T) {
+	h := newHouseWith(t, shortCells, nil)
+	h.do(200, "POST", "/start_session", "user_id=ann")
+	h.execute(200, "set x 1")
+	if got := h.execute(408, "loop"); cmp.Diff(got, map[string]any{"detail": "Code execution timed out"}) != "" {
+		t.Errorf("got %v", got)
+	}
+	if got := h.execute(200, "get x"); got["output"] != "1" {
+		t.Errorf("the session is not usable: %v", got)
+	}
+}
+
+func TestAClientThatHangsUpDoesNotStopItsCode(t *testing.T) {
+	h := newHouse(t)
+	h.do(200, "POST", "/start_session", "user_id=ann")
+	ctx, hangUp := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		_, err := http.DefaultClient.Do(h.request("POST", "/execute", `{"user_id":"ann","code":"sleep 100ms\nset x 5"}`).WithContext(ctx))
+		gone <- err
+	}()
+	var list SessionList
+	h.do(200, "GET", "/v1/sessions", "").decode(t, &list)
+	_, lines := h.stream("/v1/sessions/"+string(list.Sessions[0].ID)+"/events", "")
+	until(t, lines, "cell_started")
+	hangUp()
+	if err := <-gone; err == nil {
+		t.Fatal("it was answered before it hung up")
+	}
+	if got := h.execute(200, "get x"); got["output"] != "5" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestADeadKernelIsToldOnceAsCauseAndThenWithItsCure(t *testing.T) {
+	h := newHouse(t)
+	h.do(200, "POST", "/start_session", "user_id=ann")
+	got := h.execute(400, "exit 3")
+	trace := got["detail"].(map[string]any)["traceback"].([]any)
+	if len(trace) != 1 || !strings.Contains(trace[0].(string), "exit") || !strings.Contains(trace[0].(string), "/reset") {
+		t.Errorf("dying: %v", got)
+	}
+	if got := h.execute(409, "print x"); !strings.Contains(got["detail"].(string), "/reset") {
+		t.Errorf("dead: %v", got)
+	}
+	h.do(200, "POST", "/reset", "user_id=ann")
+	h.execute(200, "print alive")
+}
+
+func TestASecondStartReplacesTheFirst(t *testing.T) {
+	h := newHouse(t)
+	h.do(200, "POST", "/start_session", "user_id=ann")
+	h.execute(200, "set x 1")
+	h.do(200, "POST", "/start_session", "user_id=ann")
+	h.do(200, "POST", "/start_session", "user_id=bob")
+	h.execute(400, "get x")
+	var list SessionList
+	h.do(200, "GET", "/v1/sessions", "").decode(t, &list)
+	if len(list.Sessions) != 2 {
+		t.Errorf("%d sessions, want one for each user", len(list.Sessions))
+	}
+}
+
+func TestUsersAreLabelsAndNeverPaths(t *testing.T) {
+	h := newHouse(t)
+	seen := map[string]bool{}
+	for _, user := range []string{"..%2F..%2Fetc%2Fpasswd", "%2Fabs", "a%00b", ".", "%E5%9B%BE", "a%20b", "A", "a"} {
+		a := h.send(h.request("POST", "/start_session", "user_id="+user))
+		if a.StatusCode == 422 && strings.Contains(user, "%00") {
+			continue // control characters may be refused
+		}
+		var m ArticleMessage
+		a.decode(t, &m)
+		if a.StatusCode != 200 || strings.Contains(m.Notebook, "..") || seen[m.Notebook] {
+			t.Errorf("%s: %d %s", user, a.StatusCode, a.body)
+		}
+		seen[m.Notebook] = true
+	}
+	h.do(422, "POST", "/start_session", "user_id="+strings.Repeat("u", 257))
+	h.do(422, "POST", "/start_session", "user_id=")
+	h.do(422, "POST", "/start_session", `{"user_id":"ann"}`)
+	h.do(422, "POST", "/execute", `{"user_id":7}`)
+}
+
+func TestPackagesCannotBeInstalledYet(t *testing.T) {
+	h := newHouse(t)
+	var d ArticleDetail
+	h.do(http.StatusNotImplemented, "POST", "/install_package", "user_id=ann&package_name=x").decode(t, &d)
+	if d.Detail == "" {
+		t.Error("no sentence")
+	}
+}
+
+func TestAClientOfTheArticleNeedsNoTokenWithoutAuth(t *testing.T) {
+	h := newHouseWith(t, nil, func(o *Options) { o.Tokens, o.AuthOff = nil, true })
+	req := h.request("POST", "/start_session", "user_id=ann")
+	req.Header.Del("Authorization")
+	if a := h.send(req); a.StatusCode != 200 {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
+
+func TestEveryEndOfACellHasAnAnswer(t *testing.T) {
+	died := func(s cellhold.CellStatus) cellhold.Cell { return cellhold.Cell{Status: s} }
+	for _, tt := range []struct {
+		cell   cellhold.Cell
+		status int
+		want   string
+	}{
+		{died(cellhold.StatusOK), 200, `"output":""`},
+		{died(cellhold.StatusError), 400, `"traceback":["`},
+		{died(cellhold.StatusInterrupted), 400, "interrupted"},
+		{died(cellhold.StatusTimeout), 408, articleTimeout},
+		{died(cellhold.StatusCancelled), 409, "did not run"},
+		{died(cellhold.StatusOOM), 400, "memory"},
+		{died(cellhold.StatusSignal), 400, "signal"},
+		{died(cellhold.StatusExit), 400, "/reset"},
+		{died(cellhold.StatusLost), 400, "gone"},
+		{cellhold.Cell{Status: cellhold.StatusOOM, Cause: "It wanted 9 GiB."}, 400, "It wanted 9 GiB."},
+		{cellhold.Cell{Status: cellhold.StatusError, Outputs: []cellhold.Output{{Type: cellhold.EventError, ErrorName: "E", Traceback: []string{"\x1b[0;31mE\x1b[0m: x"}}}}, 400, `["E: x"]`},
+		{cellhold.Cell{Status: cellhold.StatusError, Outputs: []cellhold.Output{{Type: cellhold.EventError, ErrorName: "E", ErrorValue: "v"}}}, 400, `["E: v"]`},
+	} {
+		w := newRecorder()
+		writeArticleCell(w, tt.cell)
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.want) || !json.Valid(w.Body.Bytes()) {
+			t.Errorf("%s: %d %s", tt.cell.Status, w.Code, w.Body)
+		}
+	}
+}

@@ -1,0 +1,316 @@
+// Package docs renders an OpenAPI document as a page that people read and try.
+//
+// The page is made once, from the document that clients use, and its few assets are embedded: it
+// works without a network, under a policy that allows no foreign and no inline script. It refuses
+// to serve anything itself, and knows no route of this project.
+package docs
+
+import (
+	"bytes"
+	"cmp"
+	_ "embed" // for the assets
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Policy is the Content-Security-Policy that the page needs and no more.
+const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// Assets of the page, to be served beside it as style.css, script.js and icon.svg.
+var (
+	//go:embed style.css
+	Style []byte
+	//go:embed script.js
+	Script []byte
+	//go:embed icon.svg
+	Icon []byte
+
+	//go:embed page.html
+	pageText string
+	page     = template.Must(template.New("page").Parse(pageText))
+)
+
+// view is what the template shows.
+type view struct {
+	Title    string
+	Intro    []string
+	Sections []section
+	Schemas  []schema
+}
+
+type section struct {
+	Name, Description string
+	Operations        []operation
+}
+
+type operation struct {
+	ID, Method, Path, Summary string
+	Text                      []string
+	Public                    bool
+	Params                    []param
+	Body                      string // an example, empty when there is none
+	BodyType                  string // its media type
+	BodySchema                kind
+	Responses                 []response
+	Curl                      string
+}
+
+type param struct {
+	Name, In, Doc, Example string
+	Required               bool
+	Kind                   kind
+}
+
+type response struct {
+	Status, Doc string
+	Kind        kind
+}
+
+type schema struct {
+	Name   string
+	Fields []field
+}
+
+type field struct {
+	Name, Doc string
+	Required  bool
+	Enum      []string
+	Kind      kind
+}
+
+// kind is a type in words; Ref names the schema that it is or contains.
+type kind struct {
+	Before, Ref, After string
+}
+
+// Render returns the page for a document.
+func Render(doc *huma.OpenAPI) ([]byte, error) {
+	v := view{Title: doc.Info.Title, Intro: paragraphs(doc.Info.Description)}
+	for _, tag := range doc.Tags {
+		s := section{Name: tag.Name, Description: tag.Description}
+		for _, op := range operations(doc) {
+			if slices.Contains(op.Tags, tag.Name) {
+				s.Operations = append(s.Operations, newOperation(doc, op))
+			}
+		}
+		v.Sections = append(v.Sections, s)
+	}
+	for name, s := range doc.Components.Schemas.Map() {
+		v.Schemas = append(v.Schemas, schema{name, fields(s)})
+	}
+	slices.SortFunc(v.Schemas, func(a, b schema) int { return cmp.Compare(a.Name, b.Name) })
+	var out bytes.Buffer
+	if err := page.Execute(&out, v); err != nil {
+		return nil, fmt.Errorf("render the documentation page: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// Order is the key of an operation's metadata that says where it stands in its section, an int.
+const Order = "order"
+
+// operations returns all operations: by their order if they have one, then short paths before long
+// ones, then what makes before what looks before what ends.
+func operations(doc *huma.OpenAPI) []*huma.Operation {
+	var all []*huma.Operation
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Post, item.Get, item.Delete} {
+			if op != nil {
+				all = append(all, op)
+			}
+		}
+	}
+	rank := func(method string) int {
+		return slices.Index([]string{http.MethodPost, http.MethodGet, http.MethodDelete}, method)
+	}
+	slices.SortFunc(all, func(a, b *huma.Operation) int {
+		return cmp.Or(
+			cmp.Compare(order(a), order(b)),
+			cmp.Compare(strings.Count(a.Path, "/"), strings.Count(b.Path, "/")),
+			cmp.Compare(a.Path, b.Path),
+			cmp.Compare(rank(a.Method), rank(b.Method)))
+	})
+	return all
+}
+
+func order(op *huma.Operation) int {
+	n, _ := op.Metadata[Order].(int)
+	return n
+}
+
+func newOperation(doc *huma.OpenAPI, op *huma.Operation) operation {
+	o := operation{
+		ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Text: paragraphs(op.Description),
+		Public: op.Security != nil && len(op.Security) == 0,
+	}
+	for _, p := range op.Parameters {
+		o.Params = append(o.Params, param{
+			Name: p.Name, In: p.In, Doc: p.Description, Required: p.Required, Kind: kindOf(p.Schema), Example: exampleText(p),
+		})
+	}
+	if op.RequestBody != nil {
+		for _, mediaType := range slices.Sorted(maps.Keys(op.RequestBody.Content)) {
+			content := op.RequestBody.Content[mediaType]
+			o.BodyType, o.BodySchema = mediaType, kindOf(content.Schema)
+			o.Body = bodyExample(doc, mediaType, content)
+		}
+	}
+	for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
+		r := op.Responses[status]
+		shown := response{Status: status, Doc: r.Description}
+		for _, mediaType := range slices.Sorted(maps.Keys(r.Content)) {
+			shown.Kind = kindOf(r.Content[mediaType].Schema)
+			break
+		}
+		o.Responses = append(o.Responses, shown)
+	}
+	o.Curl = curl(o)
+	return o
+}
+
+// curl returns the command that sends the example.
+func curl(o operation) string {
+	path := o.Path
+	for _, p := range o.Params {
+		if p.In == "path" {
+			path = strings.ReplaceAll(path, "{"+p.Name+"}", "$"+strings.ToUpper(p.Name))
+		}
+	}
+	mark := "?"
+	for _, p := range o.Params {
+		if p.In == "query" && p.Example != "" {
+			path += mark + p.Name + "=" + p.Example
+			mark = "&"
+		}
+	}
+	var b strings.Builder
+	b.WriteString("curl")
+	if o.Method != http.MethodGet {
+		b.WriteString(" -X " + o.Method)
+	}
+	b.WriteString(" \"$URL" + path + "\"")
+	if !o.Public {
+		b.WriteString(" \\\n  -H \"Authorization: Bearer $TOKEN\"")
+	}
+	switch {
+	case o.Body == "":
+	case o.BodyType == "application/json":
+		b.WriteString(" \\\n  -H \"Content-Type: application/json\" \\\n  -d '" + strings.ReplaceAll(o.Body, "'", `'\''`) + "'")
+	default:
+		b.WriteString(" \\\n  -d '" + strings.ReplaceAll(o.Body, "'", `'\''`) + "'")
+	}
+	return b.String()
+}
+
+func bodyExample(doc *huma.OpenAPI, mediaType string, content *huma.MediaType) string {
+	value := content.Example
+	if value == nil {
+		value = Example(doc, content.Schema)
+	}
+	if text, ok := value.(string); ok && mediaType != "application/json" {
+		return text
+	}
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// Example builds a value of a schema from the examples of its parts. Optional parts without an
+// example are left out.
+func Example(doc *huma.OpenAPI, s *huma.Schema) any {
+	if s.Ref != "" {
+		s = doc.Components.Schemas.SchemaFromRef(s.Ref)
+	}
+	if len(s.Examples) > 0 {
+		return s.Examples[0]
+	}
+	if s.Type != huma.TypeObject {
+		return nil
+	}
+	value := map[string]any{}
+	for name, p := range s.Properties {
+		if v := Example(doc, p); v != nil {
+			if m, ok := v.(map[string]any); !ok || len(m) > 0 {
+				value[name] = v
+			}
+		}
+	}
+	return value
+}
+
+func fields(s *huma.Schema) []field {
+	var all []field
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		p := s.Properties[name]
+		f := field{Name: name, Doc: p.Description, Required: slices.Contains(s.Required, name), Kind: kindOf(p)}
+		for _, e := range p.Enum {
+			f.Enum = append(f.Enum, fmt.Sprint(e))
+		}
+		all = append(all, f)
+	}
+	slices.SortStableFunc(all, func(a, b field) int { return boolRank(a.Required) - boolRank(b.Required) })
+	return all
+}
+
+func boolRank(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}
+
+func kindOf(s *huma.Schema) kind {
+	switch {
+	case s == nil:
+		return kind{}
+	case s.Ref != "":
+		return kind{Ref: s.Ref[strings.LastIndex(s.Ref, "/")+1:]}
+	case s.Type == huma.TypeArray && s.Items != nil:
+		k := kindOf(s.Items)
+		k.Before = "list of " + k.Before
+		return k
+	case s.Type == "":
+		return kind{Before: "anything"}
+	case s.Format == "date-time":
+		return kind{Before: "time"}
+	case s.Format == "binary":
+		return kind{Before: "bytes"}
+	case s.Type == huma.TypeObject && len(s.Properties) == 0:
+		return kind{Before: "map"}
+	}
+	return kind{Before: s.Type}
+}
+
+// exampleText returns the example of a parameter, or its default.
+func exampleText(p *huma.Param) string {
+	value := p.Example
+	if value == nil && p.Schema != nil && len(p.Schema.Examples) > 0 {
+		value = p.Schema.Examples[0]
+	}
+	switch v := value.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return fmt.Sprint(value)
+}
+
+func paragraphs(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n\n")
+}

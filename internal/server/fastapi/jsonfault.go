@@ -1,0 +1,193 @@
+package fastapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// maxDepth bounds the search for a fault: recursion by eight million brackets would need more
+// stack than a program may have.
+const maxDepth = 500
+
+// jsonFault returns where JSON is broken, counted in characters, and why, in the words of
+// Python's json module; FastAPI's 422 carries both. Sound JSON has no why.
+func jsonFault(body []byte) (at int, why string) {
+	if json.Valid(body) {
+		return 0, ""
+	}
+	f := &fault{text: body}
+	f.value(0)
+	if f.why == "" {
+		f.space()
+		f.fail(f.at, "Extra data")
+	}
+	return utf8.RuneCount(body[:f.pos]), f.why
+}
+
+// fault walks over JSON to the first thing that is wrong with it.
+type fault struct {
+	text []byte
+	at   int    // the next byte
+	pos  int    // where it is wrong
+	why  string // empty while nothing is
+}
+
+func (f *fault) fail(pos int, why string) bool {
+	f.pos, f.why = min(pos, len(f.text)), why
+	return false
+}
+
+func (f *fault) space() {
+	for f.at < len(f.text) && bytes.IndexByte([]byte(" \t\r\n"), f.text[f.at]) >= 0 {
+		f.at++
+	}
+}
+
+// is reports whether the next byte is c.
+func (f *fault) is(c byte) bool { return f.at < len(f.text) && f.text[f.at] == c }
+
+// value passes over white space and one value, and reports whether it was sound.
+func (f *fault) value(depth int) bool {
+	f.space()
+	switch {
+	case depth > maxDepth || f.at >= len(f.text):
+		return f.fail(f.at, "Expecting value")
+	case f.is('"'):
+		return f.str()
+	case f.is('{'):
+		return f.members('}', depth, f.member)
+	case f.is('['):
+		return f.members(']', depth, f.value)
+	}
+	for _, word := range []string{"null", "true", "false"} {
+		if bytes.HasPrefix(f.text[f.at:], []byte(word)) {
+			f.at += len(word)
+			return true
+		}
+	}
+	return f.number()
+}
+
+// members passes over what stands between brackets.
+func (f *fault) members(end byte, depth int, one func(depth int) bool) bool {
+	f.at++
+	if f.space(); f.is(end) {
+		f.at++
+		return true
+	}
+	for {
+		if !one(depth + 1) {
+			return false
+		}
+		f.space()
+		if f.is(end) {
+			f.at++
+			return true
+		}
+		if !f.is(',') {
+			return f.fail(f.at, "Expecting ',' delimiter")
+		}
+		f.at++
+	}
+}
+
+// member passes over a name and its value.
+func (f *fault) member(depth int) bool {
+	if f.space(); !f.is('"') {
+		return f.fail(f.at, "Expecting property name enclosed in double quotes")
+	}
+	if !f.str() {
+		return false
+	}
+	if f.space(); !f.is(':') {
+		return f.fail(f.at, "Expecting ':' delimiter")
+	}
+	f.at++
+	return f.value(depth)
+}
+
+// str passes over a string.
+func (f *fault) str() bool {
+	begin := f.at
+	for f.at++; f.at < len(f.text); f.at++ {
+		switch c := f.text[f.at]; {
+		case c == '"':
+			f.at++
+			return true
+		case c < ' ':
+			return f.fail(f.at, "Invalid control character at")
+		case c == '\\':
+			if f.at++; f.at >= len(f.text) {
+				return f.fail(begin, "Unterminated string starting at")
+			}
+			if !f.escape() {
+				return false
+			}
+		}
+	}
+	return f.fail(begin, "Unterminated string starting at")
+}
+
+// escape checks what follows a backslash, and stands on its last byte afterwards.
+func (f *fault) escape() bool {
+	if !f.is('u') {
+		if bytes.IndexByte([]byte(`"\/bfnrt`), f.text[f.at]) < 0 {
+			return f.fail(f.at-1, `Invalid \escape`)
+		}
+		return true
+	}
+	for i := 1; i <= 4; i++ {
+		if f.at+i >= len(f.text) || bytes.IndexByte([]byte("0123456789abcdefABCDEF"), f.text[f.at+i]) < 0 {
+			return f.fail(f.at, `Invalid \uXXXX escape`)
+		}
+	}
+	f.at += 4
+	return true
+}
+
+// number passes over as much of a number as is one; what follows is its surroundings' to judge.
+func (f *fault) number() bool {
+	begin := f.at
+	if f.is('-') {
+		f.at++
+	}
+	whole := f.at
+	if f.is('0') {
+		f.at++
+	} else {
+		f.digits()
+	}
+	if f.at == whole {
+		f.at = begin
+		return f.fail(begin, "Expecting value")
+	}
+	if f.is('.') {
+		f.optional(func() { f.at++ })
+	}
+	if f.is('e') || f.is('E') {
+		f.optional(func() {
+			f.at++
+			if f.is('+') || f.is('-') {
+				f.at++
+			}
+		})
+	}
+	return true
+}
+
+func (f *fault) digits() {
+	for f.at < len(f.text) && f.text[f.at] >= '0' && f.text[f.at] <= '9' {
+		f.at++
+	}
+}
+
+// optional passes over a part of a number that must end in digits, or stays where it is.
+func (f *fault) optional(lead func()) {
+	begin := f.at
+	lead()
+	digits := f.at
+	if f.digits(); f.at == digits {
+		f.at = begin
+	}
+}

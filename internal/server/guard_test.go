@@ -1,0 +1,277 @@
+package server
+
+import (
+	"bufio"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cellhold"
+)
+
+// concrete fills the parameters of a route's path.
+func concrete(r route, session string) string {
+	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{path}", "a/b.png", "{$}", "").Replace(r.path)
+}
+
+// bodyFor is a body that the route would take.
+func bodyFor(r route) string {
+	switch {
+	case r.method != "POST":
+		return ""
+	case strings.HasPrefix(r.path, "/v1/sessions/{id}/cells"):
+		return `{"code":"print x"}`
+	case r.path == "/v1/sessions":
+		return `{}`
+	case r.path == "/execute":
+		return `{"user_id":"ann","code":"print x"}`
+	case strings.HasPrefix(r.path, "/v1/"):
+		return ""
+	}
+	return "user_id=ann"
+}
+
+func TestEveryRouteNeedsAToken(t *testing.T) {
+	h := newHouse(t)
+	open := 0
+	for _, r := range append(h.server.routes, route{"GET", "/nowhere"}, route{"OPTIONS", "/v1/sessions"}) {
+		for _, header := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Basic " + annToken, annToken, "Bearer " + annToken + "x"} {
+			req := h.request(r.method, concrete(r, "sk3v7q2m9xw4tz6hb"), bodyFor(r))
+			req.Header.Del("Authorization")
+			if header != "" {
+				req.Header.Set("Authorization", header)
+			}
+			a := h.send(req)
+			if public[concrete(r, "")] {
+				open++
+				if a.StatusCode != 200 {
+					t.Errorf("%s %s is public, got %d", r.method, r.path, a.StatusCode)
+				}
+				continue
+			}
+			if a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s %s with %q: %d, want 401", r.method, r.path, header, a.StatusCode)
+			}
+		}
+	}
+	if open != 7*len(public) {
+		t.Errorf("%d public answers; is each public page a route?", open)
+	}
+	req := h.request("GET", "/v1/sessions?token="+annToken, "")
+	req.Header.Del("Authorization")
+	if a := h.send(req); a.StatusCode != 401 {
+		t.Errorf("a token in the URL: %d, want 401", a.StatusCode)
+	}
+	for _, scheme := range []string{"bearer", "Token"} {
+		req := h.request("GET", "/v1/sessions", "")
+		req.Header.Set("Authorization", scheme+" "+annToken)
+		if a := h.send(req); a.StatusCode != 200 {
+			t.Errorf("scheme %s: %d, want 200", scheme, a.StatusCode)
+		}
+	}
+	req = h.request("GET", "/v1/sessions", "")
+	req.Header.Add("Authorization", "Bearer "+bobToken)
+	if a := h.send(req); a.StatusCode != 401 {
+		t.Errorf("two tokens: %d, want 401", a.StatusCode)
+	}
+}
+
+// TestForeignSessionsLookLikeUnknownOnes is the matrix of every route of a session and every
+// session that is not the caller's.
+func TestForeignSessionsLookLikeUnknownOnes(t *testing.T) {
+	h := newHouse(t)
+	mine := strings.TrimPrefix(h.create(), "/v1/sessions/")
+	deleted := strings.TrimPrefix(h.create(), "/v1/sessions/")
+	h.do(204, "DELETE", "/v1/sessions/"+deleted, "")
+	tried := 0
+	for _, r := range h.server.routes {
+		if !strings.Contains(r.path, "{id}") {
+			continue
+		}
+		var want string
+		for _, id := range []string{"saaaaaaaaaaaaaaaa", mine, deleted, "x", "%2e%2e%2f", strings.Repeat("s", 4000)} {
+			tried++
+			req := h.request(r.method, concrete(r, id), bodyFor(r))
+			req.Header.Set("Authorization", "Bearer "+bobToken)
+			a := h.send(req)
+			var p Problem
+			a.decode(t, &p)
+			got := fmt.Sprint(a.StatusCode, p.Title, p.Status, p.Kind, p.Detail, p.Errors, a.Header.Get("Content-Type"), len(a.Header))
+			if want == "" {
+				want = got
+			}
+			if a.StatusCode != 404 || got != want {
+				t.Errorf("%s %s for %.20s: %s, want %s", r.method, r.path, id, got, want)
+			}
+		}
+	}
+	if tried < 6*10 {
+		t.Errorf("only %d requests were tried", tried)
+	}
+	if cell := h.run("/v1/sessions/"+mine, "print untouched"); cell.Status != cellhold.StatusOK {
+		t.Errorf("the session of ann: %+v", cell)
+	}
+}
+
+func TestArticleSessionsBelongToTheirToken(t *testing.T) {
+	h := newHouse(t)
+	h.do(200, "POST", "/start_session", "user_id=u")
+	for _, r := range h.server.routes {
+		if strings.HasPrefix(r.path, "/v1") || r.method != "POST" || r.path == "/start_session" || r.path == "/install_package" {
+			continue
+		}
+		req := h.request("POST", r.path, strings.ReplaceAll(bodyFor(r), "ann", "u"))
+		req.Header.Set("Authorization", "Bearer "+bobToken)
+		if a := h.send(req); a.StatusCode != 404 || !strings.Contains(string(a.body), articleNoSession) {
+			t.Errorf("%s as bob: %d %s", r.path, a.StatusCode, a.body)
+		}
+	}
+}
+
+func TestRequestsOfOtherWebSitesAreRefusedOnEveryRoute(t *testing.T) {
+	h := newHouseWith(t, nil, func(o *Options) {
+		o.Tokens, o.AuthOff, o.Origins = nil, true, []string{"https://notes.example"}
+	})
+	host := strings.TrimPrefix(h.url, "http://")
+	for _, r := range h.server.routes {
+		for _, header := range []string{
+			"Origin: https://evil.example", "Origin: null", "Origin: ", "Origin: http://" + host + ".evil.example", "Origin: http://evil.example/" + host,
+			"Origin: http://" + host + "@evil.example", "Origin: http://localhost:1", "Origin: https://notes.example.evil.example",
+			"Origin: https://NOTES.example:444", "Origin: ftp://" + host, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Sec-Fetch-Site: nonsense",
+		} {
+			req := h.request(r.method, concrete(r, "sk3v7q2m9xw4tz6hb"), bodyFor(r))
+			name, value, _ := strings.Cut(header, ": ")
+			req.Header.Set(name, value)
+			if a := h.send(req); a.StatusCode != 403 {
+				t.Errorf("%s %s with %s: %d, want 403", r.method, r.path, header, a.StatusCode)
+			}
+		}
+	}
+	for _, header := range []string{"Origin: http://" + host, "Origin: https://notes.example", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none"} {
+		req := h.request("GET", "/v1/sessions", "")
+		name, value, _ := strings.Cut(header, ": ")
+		req.Header.Set(name, value)
+		if a := h.send(req); a.StatusCode != 200 {
+			t.Errorf("%s: %d, want 200", header, a.StatusCode)
+		}
+	}
+}
+
+func TestALinkToTheDocumentationCanBeFollowedFromAnywhere(t *testing.T) {
+	h := newHouse(t)
+	for path, want := range map[string]int{"/docs": 200, "/": 200, "/v1/sessions": 403} {
+		req := h.request("GET", path, "")
+		req.Header.Set("Sec-Fetch-Site", "cross-site")
+		req.Header.Set("Sec-Fetch-Mode", "navigate")
+		req.Header.Set("Sec-Fetch-Dest", "document")
+		if a := h.send(req); a.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, a.StatusCode, want)
+		}
+	}
+}
+
+func TestOnlyNamesOfLoopbackReachALoopbackListener(t *testing.T) {
+	h := newHouseWith(t, nil, func(o *Options) { o.Hosts = []string{"Box.example"} })
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(h.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range h.server.routes {
+		for _, host := range []string{"evil.example", "evil.example:" + port, "192.0.2.7:" + port, "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0:" + port, "localhost.", "[2001:db8::1]:" + port} {
+			req := h.request(r.method, concrete(r, "sk3v7q2m9xw4tz6hb"), bodyFor(r))
+			req.Host = host
+			if a := h.send(req); a.StatusCode != 403 && a.StatusCode != 400 {
+				t.Errorf("%s %s for %s: %d, want 403", r.method, r.path, host, a.StatusCode)
+			}
+		}
+	}
+	for _, host := range []string{"localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:99", "[::1]", "[::1]:5", "box.example:5002"} {
+		req := h.request("GET", "/v1/sessions", "")
+		req.Host = host
+		if a := h.send(req); a.StatusCode != 200 {
+			t.Errorf("%s: %d, want 200", host, a.StatusCode)
+		}
+	}
+}
+
+func TestBeyondLoopbackAddressesAreAcceptedAndNamesAreNot(t *testing.T) {
+	s := &Server{}
+	for host, want := range map[string]bool{"192.0.2.7:80": true, "[2001:db8::1]": true, "localhost": true, "evil.example": false, "": false} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host = host
+		local := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 9), Port: 80}
+		r = r.WithContext(contextWith(r, http.LocalAddrContextKey, local))
+		if got := s.hostAllowed(r); got != want {
+			t.Errorf("%q: %v, want %v", host, got, want)
+		}
+	}
+}
+
+func TestATokenIsAskedForBeforeTheBodyIsRead(t *testing.T) {
+	h := newHouse(t)
+	for _, r := range h.server.routes {
+		if r.method != "POST" {
+			continue
+		}
+		conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A body is announced and never sent.
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n", concrete(r, "s"))
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != 401 || !res.Close {
+			t.Errorf("%s: %d, closing: %v", r.path, res.StatusCode, res.Close)
+		}
+		conn.Close()
+	}
+}
+
+// TestEveryKindHasAStatus reads the kinds from the source, so that a new one cannot be forgotten.
+func TestEveryKindHasAStatus(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../../errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []cellhold.Kind
+	ast.Inspect(file, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok && len(v.Values) == 1 {
+			if id, ok := v.Type.(*ast.Ident); ok && id.Name == "Kind" {
+				text, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kinds = append(kinds, cellhold.Kind(text))
+			}
+		}
+		return true
+	})
+	if len(kinds) != len(statusOf) || len(kinds) < 8 {
+		t.Errorf("%d kinds, %d statuses", len(kinds), len(statusOf))
+	}
+	s := &Server{log: discard}
+	seen := map[int]bool{}
+	for _, k := range kinds {
+		p := s.problem(t.Context(), fmt.Errorf("around: %w", cellhold.Wrap(k, fmt.Errorf("secret cause"), "shown")))
+		if p.Kind != k || p.Status != statusOf[k] || p.Status < 400 || seen[p.Status] || kindOf(p.Status) != k {
+			t.Errorf("%s: %+v", k, p)
+		}
+		if strings.Contains(p.Detail, "secret") || (k == cellhold.Internal) == strings.Contains(p.Detail, "shown") {
+			t.Errorf("%s tells %q", k, p.Detail)
+		}
+		seen[p.Status] = true
+	}
+	if p := s.problem(t.Context(), fmt.Errorf("secret")); p.Status != 500 || strings.Contains(p.Detail, "secret") {
+		t.Errorf("an error that is not ours: %+v", p)
+	}
+}

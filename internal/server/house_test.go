@@ -1,0 +1,229 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/sandbox/fake"
+	"cellhold/internal/session"
+	"cellhold/internal/store"
+)
+
+// Tokens of the tests, for two callers who know nothing of each other.
+const (
+	annToken = "ann-0123456789abcdef0123456789abcdef"
+	bobToken = "bob-0123456789abcdef0123456789abcdef"
+)
+
+// house is a whole server on the fake driver, with everything else as shipped.
+type house struct {
+	t       testing.TB
+	url     string
+	server  *Server
+	manager *session.Manager
+	world   *fake.World
+	log     *lockedBuffer
+}
+
+type images struct{}
+
+func (images) Resolve(name string) (session.Image, error) {
+	if name != "toy" {
+		return session.Image{}, cellhold.Errorf(cellhold.NotFound, "There is no image %q.", name)
+	}
+	return session.Image{Name: name, Digest: "sha256:toy", Rootfs: "/"}, nil
+}
+
+// lockedBuffer is a log that several goroutines write and the test reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newManager(t testing.TB, change func(*session.Options)) (*session.Manager, *fake.World) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	world, err := fake.NewWorld(ctx, fake.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(ctx, store.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := session.Options{
+		Driver: world.Open(), Store: db, Images: images{}, Logger: slog.New(slog.DiscardHandler), Home: t.TempDir(), Image: "toy",
+		Limits: cellhold.Limits{Memory: 1 << 28, CPU: 1, Processes: 64, Disk: 1 << 28, Tmp: 1 << 26, Output: 1 << 26}, Ephemeral: true,
+	}
+	if change != nil {
+		change(&o)
+	}
+	m, err := session.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run sync.WaitGroup
+	run.Go(func() {
+		if err := m.Run(ctx); err != nil && ctx.Err() == nil {
+			t.Errorf("manager: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		run.Wait()
+		o.Driver.Close()
+		world.Close()
+		db.Close()
+	})
+	for m.Ready() != nil {
+		runtime.Gosched()
+	}
+	return m, world
+}
+
+func newServer(t testing.TB, m *session.Manager, change func(*Options)) (*Server, *lockedBuffer) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("ann "+annToken+"\nbob "+bobToken+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := LoadTokens(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &lockedBuffer{}
+	o := Options{
+		Sessions: m, Tokens: tokens, Version: "test",
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if change != nil {
+		change(&o)
+	}
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, log
+}
+
+// newHouse starts a server. Its requests are made as ann.
+func newHouse(t testing.TB) *house { return newHouseWith(t, nil, nil) }
+
+func newHouseWith(t testing.TB, sessions func(*session.Options), door func(*Options)) *house {
+	t.Helper()
+	m, world := newManager(t, sessions)
+	s, log := newServer(t, m, door)
+	hs := httptest.NewServer(s.Handler())
+	t.Cleanup(hs.Close)
+	t.Cleanup(s.waiters.sendAway) // hs.Close waits for requests that wait
+	return &house{t, hs.URL, s, m, world, log}
+}
+
+// answered is an answer with its body read.
+type answered struct {
+	*http.Response
+	body []byte
+}
+
+func (a answered) decode(t testing.TB, v any) {
+	t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		t.Fatalf("%v in %s", err, a.body)
+	}
+}
+
+func (h *house) request(method, path, body string) *http.Request {
+	h.t.Helper()
+	req, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if body == "" {
+		req.Body, req.ContentLength = nil, 0
+	}
+	req.Header.Set("Authorization", "Bearer "+annToken)
+	switch {
+	case strings.HasPrefix(body, "{"):
+		req.Header.Set("Content-Type", "application/json")
+	case body != "":
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	return req
+}
+
+func (h *house) send(req *http.Request) answered {
+	h.t.Helper()
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Do(req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return answered{res, body}
+}
+
+// do sends a request and fails the test unless it is answered with that status.
+func (h *house) do(status int, method, path, body string) answered {
+	h.t.Helper()
+	a := h.send(h.request(method, path, body))
+	if a.StatusCode != status {
+		h.t.Fatalf("%s %s: %d, want %d: %s", method, path, a.StatusCode, status, a.body)
+	}
+	return a
+}
+
+// create makes a session and returns its path.
+func (h *house) create() string {
+	h.t.Helper()
+	return h.do(201, "POST", "/v1/sessions", "").Header.Get("Location")
+}
+
+// run runs code to its end.
+func (h *house) run(session, code string) cellhold.Cell {
+	h.t.Helper()
+	body, err := json.Marshal(map[string]string{"code": code})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var cell cellhold.Cell
+	h.do(200, "POST", session+"/cells?wait=60s", string(body)).decode(h.t, &cell)
+	if cell.State != cellhold.CellDone {
+		h.t.Fatalf("cell %+v is not done", cell)
+	}
+	return cell
+}
+
+// len returns how many wait now.
+func (w *waiters) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.leave)
+}

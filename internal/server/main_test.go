@@ -1,0 +1,31 @@
+package server
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"testing"
+	"time"
+)
+
+// TestMain fails when tests leave goroutines behind.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	for until := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if code == 0 && time.Now().After(until) {
+			fmt.Fprintf(os.Stderr, "%d goroutines before the tests, %d after them\n", before, runtime.NumGoroutine())
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			code = 1
+		}
+		if code != 0 {
+			break
+		}
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,225 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cellhold/internal/session"
+)
+
+func TestAnUnguardedServerIsNotMade(t *testing.T) {
+	m := new(session.Manager)
+	for name, o := range map[string]Options{
+		"nothing":              {},
+		"no tokens":            {Sessions: m},
+		"tokens and no tokens": {Sessions: m, Tokens: &Tokens{}, AuthOff: true},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%s: was accepted", name)
+		}
+	}
+}
+
+func TestStrangersMustNotReachAServerWithoutGuards(t *testing.T) {
+	for _, tt := range []struct {
+		e  Exposure
+		ok bool
+	}{
+		{Exposure{Addr: "127.0.0.1:5002"}, true},
+		{Exposure{Addr: "localhost:5002"}, true},
+		{Exposure{Addr: "[::1]:5002"}, true},
+		{Exposure{Addr: "127.8.9.1:0"}, true},
+		{Exposure{Addr: "[::ffff:127.0.0.1]:1"}, true},
+		{Exposure{Addr: ":5002"}, false},
+		{Exposure{Addr: "0.0.0.0:5002"}, false},
+		{Exposure{Addr: "[::]:5002"}, false},
+		{Exposure{Addr: "box.example:5002"}, false},
+		{Exposure{Addr: "localhost.evil.example:1"}, false},
+		{Exposure{Addr: "5002"}, false},
+		{Exposure{Addr: ":5002", Auth: true}, false},
+		{Exposure{Addr: ":5002", Auth: true, TLS: true}, true},
+		{Exposure{Addr: ":5002", Auth: true, InsecureHTTP: true}, true},
+		{Exposure{Addr: ":5002", TLS: true, InsecureHTTP: true}, false},
+	} {
+		if err := CheckExposure(tt.e); (err == nil) != tt.ok {
+			t.Errorf("%+v: %v", tt.e, err)
+		}
+	}
+}
+
+func TestTheListenerItselfIsChecked(t *testing.T) {
+	ln, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := newServer(t, new(session.Manager), func(o *Options) { o.Tokens, o.AuthOff = nil, true })
+	if err := s.Serve(t.Context(), ln); err == nil || !strings.Contains(err.Error(), "authentication") {
+		t.Errorf("served: %v", err)
+	}
+}
+
+func TestAServerShutsDownInOrder(t *testing.T) {
+	h := newHouse(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.url = "http://" + ln.Addr().String()
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- h.server.Serve(ctx, ln) }()
+
+	path := h.create()
+	_, lines := h.stream(path+"/events", "")
+	until(t, lines, "kernel_state")
+	stop()
+	until(t, lines, "bye") // watchers get their note
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if !h.server.draining.Load() {
+		t.Error("it still says that it is ready")
+	}
+	if _, err := http.Get(h.url + "/v1/health"); err == nil {
+		t.Error("it still accepts")
+	}
+}
+
+func TestAServerSpeaksTLS(t *testing.T) {
+	other := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate
+	defer other.Close()
+	s, _ := newServer(t, new(session.Manager), func(o *Options) {
+		o.TLS = &tls.Config{Certificates: other.TLS.Certificates}
+	})
+	ln, err := net.Listen("tcp", "0.0.0.0:0") // beyond loopback, which TLS and tokens allow
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, ln) }()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := other.Client()
+	client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	res, err := client.Get("https://127.0.0.1:" + port + "/v1/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 200 || res.ProtoMajor != 2 {
+		t.Errorf("%s %s", res.Proto, res.Status)
+	}
+	client.CloseIdleConnections()
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTokensAreMadeOnceAndKeptPrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "home", "token")
+	first, err := LoadTokens(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, token := first.First()
+	if name != "default" || len(token) < 43 {
+		t.Errorf("%s %s", name, token)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+	second, err := LoadTokens(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if caller, ok := second.caller(token); !ok || caller != "default" {
+		t.Errorf("the second reading knows %q, %v", caller, ok)
+	}
+	if left, err := filepath.Glob(filepath.Dir(path) + "/.*"); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadTokens(path); err == nil || !strings.Contains(err.Error(), "0640") {
+		t.Errorf("a file that others can read: %v", err)
+	}
+}
+
+func TestBadTokenFilesAreRefused(t *testing.T) {
+	good := strings.Repeat("a", minToken)
+	for name, content := range map[string]string{
+		"empty":         "",
+		"comment only":  "# nothing\n",
+		"short":         "ann short\n",
+		"three words":   "ann " + good + " x\n",
+		"no name":       good + "\n",
+		"bad name":      "an/n " + good + "\n",
+		"name twice":    "ann " + good + "\nann " + good + "b\n",
+		"token twice":   "ann " + good + "\nbob " + good + "\n",
+		"a single line": strings.Repeat("x", 1<<17),
+	} {
+		path := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadTokens(path); err == nil {
+			t.Errorf("%s: was accepted", name)
+		} else if strings.Contains(err.Error(), good) {
+			t.Errorf("%s: the error shows the token: %v", name, err)
+		}
+	}
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.WriteFile(filepath.Join(dir, "real"), []byte("ann "+good+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real", link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadTokens(link); err == nil {
+		t.Error("a link was followed")
+	}
+	if _, err := LoadTokens(dir); err == nil {
+		t.Error("a directory was accepted")
+	}
+}
+
+func TestBrokenHTTPIsRefused(t *testing.T) {
+	h := newHouse(t)
+	for name, text := range map[string]string{
+		"conflicting lengths":  "POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+		"two hosts":            "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+		"no host":              "GET / HTTP/1.1\r\n\r\n",
+		"length and chunks":    "POST /nowhere HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"old and without host": "GET / HTTP/1.0\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != 400 && res.StatusCode != 403 {
+			t.Errorf("%s: %d", name, res.StatusCode)
+		}
+		conn.Close()
+	}
+}

@@ -1,0 +1,156 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"cellhold"
+	"cellhold/internal/session"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// CreateSession is the body that asks for a session. All of it may be left out.
+type CreateSession struct {
+	_        struct{}          `additionalProperties:"false" json:"-"`
+	User     string            `json:"user,omitempty" maxLength:"256" doc:"Label of the person or agent it is for. Never a path." example:"ann"`
+	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image; the server's default when absent." example:"python"`
+	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most." example:"import math"`
+	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"What its sandbox may use; the server's defaults where absent. More than the server allows is refused."`
+	Metadata map[string]string `json:"metadata,omitempty" maxProperties:"32" doc:"Your own notes, kept and given back unchanged; keys and values have 1 KiB at most."`
+}
+
+type createInput struct {
+	Body *CreateSession `required:"false"`
+}
+
+type createOutput struct {
+	Location string `header:"Location" doc:"Where the session is."`
+	Body     cellhold.Session
+}
+
+type sessionOutput struct {
+	Body cellhold.Session
+}
+
+// SessionList is the body that lists sessions.
+type SessionList struct {
+	Sessions []cellhold.Session `json:"sessions" doc:"The caller's sessions, newest first."`
+}
+
+type sessionsOutput struct {
+	Body SessionList
+}
+
+func (s *Server) sessionRoutes(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "create-session", Method: http.MethodPost, Path: "/v1/sessions", DefaultStatus: http.StatusCreated, Tags: []string{tagSessions},
+		Summary:     "Create a session",
+		Description: "Makes a sandbox and starts its kernel. The answer comes when the kernel is idle.",
+	}, s.createSession)
+	register(api, huma.Operation{
+		OperationID: "list-sessions", Method: http.MethodGet, Path: "/v1/sessions", Tags: []string{tagSessions},
+		Summary: "List your sessions",
+	}, s.listSessions)
+	register(api, huma.Operation{
+		OperationID: "get-session", Method: http.MethodGet, Path: "/v1/sessions/{id}", Tags: []string{tagSessions},
+		Summary: "Look at a session",
+	}, s.getSession)
+	register(api, huma.Operation{
+		OperationID: "delete-session", Method: http.MethodDelete, Path: "/v1/sessions/{id}", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
+		Summary:     "End a session",
+		Description: "Destroys its sandbox and deletes its cells and events. A running cell is ended with it.",
+	}, s.deleteSession)
+	register(api, huma.Operation{
+		OperationID: "interrupt", Method: http.MethodPost, Path: "/v1/sessions/{id}/interrupt", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
+		Summary:     "Interrupt the running cell",
+		Description: "Variables are kept. When nothing runs, nothing happens.",
+	}, s.interrupt)
+	register(api, huma.Operation{
+		OperationID: "restart", Method: http.MethodPost, Path: "/v1/sessions/{id}/restart", Tags: []string{tagSessions},
+		Summary:     "Restart a kernel",
+		Description: "Variables are lost, files are kept, startup code runs again. It also brings a dead kernel back. The answer comes when the new kernel is idle.",
+	}, s.restart)
+}
+
+func (s *Server) createSession(ctx context.Context, in *createInput) (*createOutput, error) {
+	body := in.Body
+	if body == nil {
+		body = &CreateSession{}
+	}
+	sess, err := s.sessions.Create(ctx, session.CreateRequest{
+		Owner: callOf(ctx).caller, User: body.User, Image: body.Image, Startup: body.Startup,
+		Limits: body.Limits, Meta: body.Metadata,
+	})
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	info := whole(sess.Info())
+	return &createOutput{Location: "/v1/sessions/" + string(info.ID), Body: info}, nil
+}
+
+func (s *Server) listSessions(ctx context.Context, _ *struct{}) (*sessionsOutput, error) {
+	list := SessionList{Sessions: []cellhold.Session{}}
+	for _, info := range s.sessions.List(callOf(ctx).caller) {
+		list.Sessions = append(list.Sessions, whole(info))
+	}
+	return &sessionsOutput{Body: list}, nil
+}
+
+func (s *Server) getSession(ctx context.Context, in *SessionPath) (*sessionOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &sessionOutput{Body: whole(sess.Info())}, nil
+}
+
+func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{}, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	acting, cancel := act(ctx)
+	defer cancel()
+	if err := sess.End(acting); err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return nil, nil
+}
+
+type kernelInput struct {
+	SessionPath
+	KernelQuery
+}
+
+func (s *Server) interrupt(ctx context.Context, in *kernelInput) (*struct{}, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	if err := sess.Interrupt(ctx, in.Kernel); err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return nil, nil
+}
+
+func (s *Server) restart(ctx context.Context, in *kernelInput) (*sessionOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	acting, cancel := act(ctx)
+	defer cancel()
+	if err := sess.Restart(acting, in.Kernel); err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &sessionOutput{Body: whole(sess.Info())}, nil
+}
+
+// whole makes empty lists out of absent ones, so that clients can go over them unasked.
+func whole(info cellhold.Session) cellhold.Session {
+	if info.Kernels == nil {
+		info.Kernels = []cellhold.Kernel{}
+	}
+	return info
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"time"
+
+	"cellhold"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Health is the body that says that the server lives, or that it is ready.
+type Health struct {
+	Status string `json:"status" enum:"ok" doc:"ok; everything else is an error." example:"ok"`
+}
+
+type healthOutput struct {
+	Body Health
+}
+
+// Version is the body that says what runs.
+type Version struct {
+	Version string `json:"version" doc:"Version of the program." example:"0.1.0"`
+	Go      string `json:"go" doc:"Version of Go that it was built with." example:"go1.26.8"`
+	API     string `json:"api" doc:"Version of this API." example:"v1"`
+}
+
+type versionOutput struct {
+	Body Version
+}
+
+// Status is the body that says how the server is, for operators and their monitoring.
+type Status struct {
+	Sessions   int   `json:"sessions" doc:"The caller's sessions, those that have ended and can still be read included." example:"2"`
+	Goroutines int   `json:"goroutines" doc:"Goroutines of the server; a number that only grows is a leak." example:"24"`
+	Heap       int64 `json:"heap" doc:"Bytes of the server's heap in use." example:"8388608"`
+	Uptime     int64 `json:"uptime" doc:"Seconds since the server was started." example:"3600"`
+}
+
+type statusOutput struct {
+	Body Status
+}
+
+func (s *Server) stateRoutes(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "status", Method: http.MethodGet, Path: "/v1/status", Tags: []string{tagState},
+		Summary:     "How is the server?",
+		Description: "What an operator watches over time.",
+	}, s.status)
+	register(api, huma.Operation{
+		OperationID: "health", Method: http.MethodGet, Path: "/v1/health", Tags: []string{tagState},
+		Summary:     "Is the server alive?",
+		Description: "ok as long as the process answers. Needs no token.",
+	}, s.health)
+	register(api, huma.Operation{
+		OperationID: "ready", Method: http.MethodGet, Path: "/v1/ready", Tags: []string{tagState},
+		Summary:     "Does the server take work?",
+		Description: "ok when sessions can be made. 503 with the reason while the server looks after the sandboxes of its former life, and when it shuts down. Needs no token.",
+	}, s.ready)
+	register(api, huma.Operation{
+		OperationID: "version", Method: http.MethodGet, Path: "/v1/version", Tags: []string{tagState},
+		Summary:     "What runs here?",
+		Description: "Needs no token.",
+	}, s.version)
+}
+
+func (s *Server) status(ctx context.Context, _ *struct{}) (*statusOutput, error) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return &statusOutput{Body: Status{
+		Sessions: len(s.sessions.List(callOf(ctx).caller)), Goroutines: runtime.NumGoroutine(),
+		Heap: int64(m.HeapInuse), Uptime: int64(time.Since(s.started).Seconds()),
+	}}, nil
+}
+
+func (s *Server) health(context.Context, *struct{}) (*healthOutput, error) {
+	return &healthOutput{Body: Health{Status: "ok"}}, nil
+}
+
+func (s *Server) ready(ctx context.Context, _ *struct{}) (*healthOutput, error) {
+	if s.draining.Load() {
+		return nil, s.problem(ctx, cellhold.Errorf(cellhold.Unavailable, "The server is shutting down."))
+	}
+	if err := s.sessions.Ready(); err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &healthOutput{Body: Health{Status: "ok"}}, nil
+}
+
+func (s *Server) version(context.Context, *struct{}) (*versionOutput, error) {
+	return &versionOutput{Body: Version{Version: s.options.Version, Go: runtime.Version(), API: "v1"}}, nil
+}

@@ -1,0 +1,464 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/session"
+)
+
+func TestACellRunsAndItsOutputsComeBack(t *testing.T) {
+	h := newHouse(t)
+	made := h.do(201, "POST", "/v1/sessions", `{"user":"ann/../x","metadata":{"a":"b"}}`)
+	var sess cellhold.Session
+	made.decode(t, &sess)
+	path := made.Header.Get("Location")
+	if path != "/v1/sessions/"+string(sess.ID) || sess.State != cellhold.SessionReady || len(sess.Kernels) != 1 || sess.User != "ann/../x" || sess.Meta["a"] != "b" {
+		t.Errorf("session %+v at %s", sess, path)
+	}
+	h.run(path, "set x 41")
+	cell := h.run(path, "print hello\nadd x 1\nget x")
+	if cell.Status != cellhold.StatusOK || len(cell.Outputs) != 2 || cell.Outputs[0].Text != "hello\n" || string(cell.Outputs[1].Data["text/plain"]) != `"42"` {
+		t.Errorf("cell %+v", cell)
+	}
+	var again cellhold.Cell
+	h.do(200, "GET", path+"/cells/"+string(cell.ID), "").decode(t, &again)
+	if again.ID != cell.ID || again.Status != cell.Status || len(again.Outputs) != 2 {
+		t.Errorf("the same cell again: %+v", again)
+	}
+	var cells CellList
+	h.do(200, "GET", path+"/cells", "").decode(t, &cells)
+	if len(cells.Cells) != 2 || cells.Cells[1].ID != cell.ID || cells.Cells[0].Outputs == nil {
+		t.Errorf("list of cells: %+v", cells)
+	}
+	var list SessionList
+	h.do(200, "GET", "/v1/sessions", "").decode(t, &list)
+	if len(list.Sessions) != 1 || list.Sessions[0].ID != sess.ID {
+		t.Errorf("list of sessions: %+v", list)
+	}
+	h.do(204, "DELETE", path, "")
+	h.do(404, "GET", path, "")
+}
+
+func TestACellIsQueuedAtOnceAndCanBeWaitedForLater(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	submitted := h.do(202, "POST", path+"/cells", `{"code":"sleep 50ms\nprint done"}`)
+	var cell cellhold.Cell
+	submitted.decode(t, &cell)
+	if cell.State == cellhold.CellDone || submitted.Header.Get("Location") != path+"/cells/"+string(cell.ID) {
+		t.Errorf("got %+v at %s", cell, submitted.Header.Get("Location"))
+	}
+	h.do(200, "GET", submitted.Header.Get("Location")+"?wait=60", "").decode(t, &cell)
+	if cell.State != cellhold.CellDone || cell.Outputs[0].Text != "done\n" {
+		t.Errorf("after the wait: %+v", cell)
+	}
+}
+
+func TestAWaitThatIsOverAnswersWithTheCellAsItIs(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	var cell cellhold.Cell
+	h.do(200, "POST", path+"/cells?wait=10ms", `{"code":"loop"}`).decode(t, &cell)
+	if cell.State == cellhold.CellDone || cell.ID == "" {
+		t.Errorf("got %+v", cell)
+	}
+	h.do(204, "POST", path+"/interrupt", "")
+	h.do(200, "GET", path+"/cells/"+string(cell.ID)+"?wait=60s", "").decode(t, &cell)
+	if cell.Status != cellhold.StatusInterrupted {
+		t.Errorf("after the interrupt: %+v", cell)
+	}
+}
+
+func TestHangingUpDoesNotStopTheCell(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	ctx, hangUp := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		req := h.request("POST", path+"/cells?wait=60s", `{"code":"set x 1\nsleep 100ms\nprint finished"}`).WithContext(ctx)
+		_, err := http.DefaultClient.Do(req)
+		gone <- err
+	}()
+	// The cell has started when its event is there.
+	for after := int64(0); ; {
+		var page EventPage
+		h.do(200, "GET", path+"/events?wait=60s&after="+itoa(after), "").decode(t, &page)
+		after = page.Next
+		if has(page.Events, cellhold.EventCellStarted) {
+			break
+		}
+	}
+	hangUp()
+	if err := <-gone; err == nil {
+		t.Fatal("the request was answered before it hung up")
+	}
+	var cells CellList
+	h.do(200, "GET", path+"/cells", "").decode(t, &cells)
+	var cell cellhold.Cell
+	h.do(200, "GET", path+"/cells/"+string(cells.Cells[0].ID)+"?wait=60s", "").decode(t, &cell)
+	if cell.Status != cellhold.StatusOK || cell.Outputs[0].Text != "finished\n" {
+		t.Errorf("got %+v", cell)
+	}
+}
+
+func itoa(n int64) string { return string(json.RawMessage(mustJSON(n))) }
+
+func mustJSON(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func has(events []cellhold.Event, typ cellhold.EventType) bool {
+	for _, e := range events {
+		if e.Type == typ {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAnExceptionIsDataAndADeadKernelCanBeRestarted(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	if cell := h.run(path, "error ValueError no good"); cell.Status != cellhold.StatusError || cell.Outputs[0].ErrorName != "ValueError" {
+		t.Errorf("exception: %+v", cell)
+	}
+	if cell := h.run(path, "exit 3"); !cell.Status.Died() || cell.Cause == "" {
+		t.Errorf("death: %+v", cell)
+	}
+	refused := h.do(409, "POST", path+"/cells", `{"code":"print x"}`)
+	var p Problem
+	refused.decode(t, &p)
+	if p.Kind != cellhold.Conflict || refused.Header.Get("Content-Type") != problemType || p.RequestID != refused.Header.Get("X-Request-Id") {
+		t.Errorf("a cell for a dead kernel: %s", refused.body)
+	}
+	var sess cellhold.Session
+	h.do(200, "POST", path+"/restart", "").decode(t, &sess)
+	if sess.Kernels[0].State != cellhold.KernelIdle {
+		t.Errorf("after the restart: %+v", sess)
+	}
+	if cell := h.run(path, "print back"); cell.Status != cellhold.StatusOK {
+		t.Errorf("after the restart: %+v", cell)
+	}
+}
+
+func TestEventsAreReadInPagesAfterANumber(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	h.run(path, "print one\nprint two")
+	var all, rest EventPage
+	h.do(200, "GET", path+"/events", "").decode(t, &all)
+	if len(all.Events) == 0 || all.Next != int64(len(all.Events)) || all.Events[0].Seq != 1 {
+		t.Fatalf("all: %+v", all)
+	}
+	h.do(200, "GET", path+"/events?after=2&limit=1", "").decode(t, &rest)
+	if len(rest.Events) != 1 || rest.Next != 3 || rest.Events[0].Seq != 3 {
+		t.Errorf("one after 2: %+v", rest)
+	}
+	h.do(200, "GET", path+"/events?wait=1ms&after="+itoa(all.Next), "").decode(t, &rest)
+	if len(rest.Events) != 0 || rest.Next != all.Next {
+		t.Errorf("nothing new: %+v", rest)
+	}
+}
+
+// stream opens a stream of server-sent events.
+func (h *house) stream(path, lastID string) (*http.Response, *bufio.Scanner) {
+	h.t.Helper()
+	req := h.request("GET", path, "")
+	req.Header.Set("Accept", "text/event-stream")
+	if lastID != "" {
+		req.Header.Set("Last-Event-ID", lastID)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { res.Body.Close() })
+	return res, bufio.NewScanner(res.Body)
+}
+
+// until reads a stream up to an event of that type, and returns the ids it had.
+func until(t *testing.T, lines *bufio.Scanner, typ string) (ids []string) {
+	t.Helper()
+	for lines.Scan() {
+		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			ids = append(ids, id)
+		}
+		if lines.Text() == "event: "+typ {
+			return ids
+		}
+	}
+	t.Fatalf("the stream ended before %s: %v", typ, lines.Err())
+	return nil
+}
+
+func TestEventsAreStreamedLiveAndAgainFromTheLastOneSeen(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	res, lines := h.stream(path+"/events", "")
+	if res.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("type %s", res.Header.Get("Content-Type"))
+	}
+	h.do(202, "POST", path+"/cells", `{"code":"print one"}`)
+	ids := until(t, lines, "cell_done")
+	res.Body.Close()
+
+	_, lines = h.stream(path+"/events?after=1", ids[len(ids)-2])
+	if again := until(t, lines, "cell_done"); len(again) != 1 || again[0] != ids[len(ids)-1] {
+		t.Errorf("after %s: %v", ids[len(ids)-2], again)
+	}
+	go h.send(h.request("DELETE", path, ""))
+	until(t, lines, "session_ended")
+	for lines.Scan() { // the server ends the stream
+	}
+	if lines.Err() != nil {
+		t.Error(lines.Err())
+	}
+}
+
+func TestAStreamOfAnEndedSessionIsNotOpenedAgain(t *testing.T) {
+	h := newHouseWith(t, func(o *session.Options) { o.IdleTimeout = 200 * time.Millisecond }, nil)
+	path := h.create()
+	_, lines := h.stream(path+"/events", "")
+	ids := until(t, lines, "session_ended")
+	res, _ := h.stream(path+"/events", ids[len(ids)-1])
+	if res.StatusCode != 204 {
+		t.Errorf("after the last event: %d, want 204", res.StatusCode)
+	}
+	_, lines = h.stream(path+"/events?after=1", "")
+	until(t, lines, "session_ended") // what was can still be read
+}
+
+func TestAQuietStreamSaysThatItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newRecorder()
+		out := &eventWriter{w: w, control: http.NewResponseController(w)}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*keepAlive+time.Second)
+		defer cancel()
+		if err := out.beat(ctx, keepAlive); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Body.String(); got != strings.Repeat(": still here\n\n", 3) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestAnEventCannotForgeAnother(t *testing.T) {
+	w := newRecorder()
+	out := &eventWriter{w: w, control: http.NewResponseController(w)}
+	e := cellhold.Event{Seq: 7, Type: "x\nid: 9", Content: json.RawMessage("{\"a\":\n\n\"b\\n\\nid: 8\"}")}
+	if err := out.event(e); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Split(w.Body.String(), "\n"); len(lines) != 5 || lines[0] != "id: 7" || lines[1] != "event: message" || lines[3] != "" {
+		t.Errorf("got %q", w.Body)
+	}
+}
+
+func TestWatchersAreSentAwayWithTheirCursor(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	h.run(path, "print one")
+	_, lines := h.stream(path+"/events?stream=sse", "")
+	ids := until(t, lines, "cell_done")
+	waited := make(chan answered)
+	go func() { waited <- h.send(h.request("POST", path+"/cells?wait=60s", `{"code":"loop"}`)) }()
+	started := until(t, lines, "cell_started")
+	h.server.waiters.sendAway()
+	until(t, lines, "bye")
+	lines.Scan()
+	var bye Bye
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(lines.Text(), "data: ")), &bye); err != nil {
+		t.Fatal(err)
+	}
+	if bye.Kind != cellhold.Unavailable || bye.After < int64(len(ids)+len(started)) {
+		t.Errorf("bye %+v after %v and %v", bye, ids, started)
+	}
+	var cell cellhold.Cell
+	a := <-waited
+	a.decode(t, &cell)
+	if a.StatusCode != 200 || cell.State == cellhold.CellDone {
+		t.Errorf("a waiting request got %d %+v", a.StatusCode, cell)
+	}
+	if n := h.server.waiters.len(); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+}
+
+func TestTheNotebookIsDownloaded(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	h.run(path, "print one")
+	a := h.do(200, "GET", path+"/notebook", "")
+	var nb struct {
+		NBFormat int `json:"nbformat"`
+		Cells    []struct {
+			Source any `json:"source"`
+		} `json:"cells"`
+	}
+	a.decode(t, &nb)
+	if nb.NBFormat != 4 || len(nb.Cells) != 1 || a.Header.Get("Content-Type") != notebookType ||
+		!strings.HasPrefix(a.Header.Get("Content-Disposition"), `attachment; filename="s`) {
+		t.Errorf("%v %s", a.Header, a.body)
+	}
+	h.do(404, "GET", path+"/output/no/such.png", "")
+	var files FileList
+	h.do(200, "GET", path+"/output", "").decode(t, &files)
+	if files.Files == nil || len(files.Files) != 0 {
+		t.Errorf("files %+v", files)
+	}
+}
+
+func TestFilesThatTheCodeWroteAreDownloadedAsAttachments(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	sess, err := h.manager.Session("ann", cellhold.SessionID(strings.TrimPrefix(path, "/v1/sessions/")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := filepath.Join(h.world.OutputDir(sandbox.ID(sess.Info().Sandbox)), "plots")
+	if err := os.MkdirAll(guest, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(guest, "a b?.html"), []byte("<script>alert(1)</script>"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.run(path, "print written")
+	var files FileList
+	h.do(200, "GET", path+"/output", "").decode(t, &files)
+	if len(files.Files) != 1 || files.Files[0].Path != "plots/a b?.html" || files.Files[0].Size != 25 || files.Files[0].Modified.IsZero() {
+		t.Fatalf("files %+v", files)
+	}
+	target := path + "/output/plots/a%20b%3F.html"
+	a := h.do(200, "GET", target, "")
+	if string(a.body) != "<script>alert(1)</script>" {
+		t.Errorf("content %s", a.body)
+	}
+	for name, want := range map[string]string{
+		"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'",
+		"Content-Disposition": `attachment; filename="a b?.html"`, "Accept-Ranges": "bytes", "Content-Length": "25",
+	} {
+		if got := a.Header.Get(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	req := h.request("GET", target, "")
+	req.Header.Set("Range", "bytes=1-6")
+	if a := h.send(req); a.StatusCode != 206 || string(a.body) != "script" {
+		t.Errorf("range: %d %s", a.StatusCode, a.body)
+	}
+	for _, bad := range []string{"plots", "plots/", "plots/..%2Fplots%2Fa%20b%3F.html", "%2Fetc%2Fpasswd", "..%2f..%2f..%2fetc%2fpasswd", "plots/a%20b%3F.html/", "plots%00"} {
+		if a := h.send(h.request("GET", path+"/output/"+bad, "")); a.StatusCode == 200 {
+			t.Errorf("%s was served: %s", bad, a.body)
+		}
+	}
+}
+
+func TestNamesOfDownloadsAreSafe(t *testing.T) {
+	for _, tt := range []struct{ name, want string }{
+		{"a plot.png", `attachment; filename="a plot.png"`},
+		{`q"uote;.html`, `attachment; filename="q_uote_.html"; filename*=UTF-8''q%22uote%3B.html`},
+		{"图.png", `attachment; filename="_.png"; filename*=UTF-8''%E5%9B%BE.png`},
+		{"a\r\nX: y", `attachment; filename="a__X: y"; filename*=UTF-8''a%0D%0AX%3A%20y`},
+		{`..\x`, `attachment; filename=".._x"; filename*=UTF-8''..%5Cx`},
+	} {
+		if got := attachment(tt.name); got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestBadRequestsAreToldWhatIsWrong(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	for _, tt := range []struct {
+		name, method, path, body string
+		status                   int
+		detail                   string
+	}{
+		{"misspelt member", "POST", path + "/cells", `{"code":"1","timout":3}`, 422, "timout"},
+		{"misspelt limit", "POST", "/v1/sessions", `{"limits":{"memroy":1}}`, 422, "memroy"},
+		{"misspelt query", "POST", path + "/cells?wiat=3", `{"code":"1"}`, 422, "wiat"},
+		{"no code", "POST", path + "/cells", `{}`, 422, "code"},
+		{"code that is no text", "POST", path + "/cells", `{"code":7}`, 422, "code"},
+		{"negative timeout", "POST", path + "/cells", `{"code":"1","timeout":-1}`, 422, "timeout"},
+		{"endless timeout", "POST", path + "/cells", `{"code":"1","timeout":1e300}`, 422, "timeout"},
+		{"broken JSON", "POST", path + "/cells", `{"code":`, 400, "JSON"},
+		{"a form", "POST", path + "/cells", `code=1`, 415, "application/json"},
+		{"bad wait", "POST", path + "/cells?wait=soon", `{"code":"1"}`, 422, "wait"},
+		{"wait that is no number", "POST", path + "/cells?wait=NaN", `{"code":"1"}`, 422, "wait"},
+		{"negative wait", "GET", path + "/events?wait=-3s", ``, 422, "wait"},
+		{"bad number", "GET", path + "/events?after=x", ``, 422, "after"},
+		{"unknown kernel", "POST", path + "/cells", `{"code":"1","kernel":"cobol"}`, 404, "cobol"},
+		{"unknown cell", "GET", path + "/cells/cnone", ``, 404, "cell"},
+		{"unknown cell, waiting", "GET", path + "/cells/cnone?wait=1s", ``, 404, "cell"},
+		{"unknown image", "POST", "/v1/sessions", `{"image":"nope"}`, 404, "nope"},
+		{"nowhere", "GET", "/v1/nowhere", ``, 404, "/docs"},
+		{"wrong method", "PUT", path, `{}`, 405, "method"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := h.do(tt.status, tt.method, tt.path, tt.body)
+			var p Problem
+			a.decode(t, &p)
+			if p.Status != tt.status || p.Kind == "" || p.RequestID == "" || !strings.Contains(strings.ToLower(string(a.body)), strings.ToLower(tt.detail)) {
+				t.Errorf("got %s", a.body)
+			}
+		})
+	}
+}
+
+func TestMethodsThatAPathTakesAreNamed(t *testing.T) {
+	h := newHouse(t)
+	if allow := h.do(405, "PUT", "/v1/sessions", "{}").Header.Get("Allow"); allow != "GET, HEAD, POST" {
+		t.Errorf("Allow: %s", allow)
+	}
+	if allow := h.do(405, "GET", "/execute", "").Header.Get("Allow"); allow != "POST" {
+		t.Errorf("Allow: %s", allow)
+	}
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	large := strings.Repeat("x", maxCode+1)
+	h.do(413, "POST", path+"/cells", `{"code":"`+large+`"}`)
+	h.do(413, "POST", "/execute", `{"user_id":"ann","code":"`+large+`"}`)
+	huge := `{"code":"` + strings.Repeat("x", maxBody) + `"}`
+	for _, target := range []string{path + "/cells", "/execute", "/start_session"} {
+		h.do(413, "POST", target, huge)
+		chunked := h.request("POST", target, "{")
+		chunked.Body, chunked.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(huge))), -1
+		if a := h.send(chunked); a.StatusCode != 413 && target != "/start_session" {
+			t.Errorf("%s without a length: %d %s", target, a.StatusCode, a.body)
+		}
+	}
+}
+
+func TestTheServerSaysWhetherItIsReady(t *testing.T) {
+	h := newHouse(t)
+	h.do(200, "GET", "/v1/ready", "")
+	var v Version
+	h.do(200, "GET", "/v1/version", "").decode(t, &v)
+	if v.Version != "test" || v.API != "v1" {
+		t.Errorf("version %+v", v)
+	}
+	h.server.draining.Store(true)
+	h.do(503, "GET", "/v1/ready", "")
+	h.do(200, "GET", "/v1/health", "")
+}

@@ -1,0 +1,219 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var discard = slog.New(slog.DiscardHandler)
+
+func contextWith(r *http.Request, key, value any) context.Context {
+	return context.WithValue(r.Context(), key, value)
+}
+
+// pipe is a listener of one connection without a network, for tests with the fake clock.
+type pipe struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (p *pipe) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipe) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
+func (p *pipe) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// serve starts a server with our instruments around a handler, and returns a connection to it.
+// The function ends both.
+func serve(t *testing.T, h http.HandlerFunc) (net.Conn, func()) {
+	t.Helper()
+	p := &pipe{conns: make(chan net.Conn, 1), done: make(chan struct{})}
+	hs := &http.Server{Handler: (&Server{log: discard}).instrument(h), IdleTimeout: idleTime, ReadHeaderTimeout: headerTime, ErrorLog: slog.NewLogLogger(discard.Handler(), 0)}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = hs.Serve(p) })
+	near, far := net.Pipe()
+	p.conns <- far
+	return near, func() { near.Close(); hs.Close(); wg.Wait() }
+}
+
+func TestAReaderThatTakesNothingIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failed := make(chan error, 1)
+		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			var err error
+			for err == nil {
+				_, err = w.Write(make([]byte, 1<<20))
+			}
+			failed <- err
+		})
+		defer end()
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("writing ended with %v", err)
+		}
+		if took := time.Since(begun); took != writeTime {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestASlowReaderThatGoesOnIsNotDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 10 * writePiece
+		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "655360")
+			if _, err := w.Write(make([]byte, size)); err != nil {
+				t.Errorf("writing: %v", err)
+			}
+		})
+		defer end()
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(conn)
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		for range size / writePiece {
+			wait(writeTime * 2 / 3)
+			if _, err := io.CopyN(io.Discard, res.Body, writePiece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begun); took < 3*writeTime {
+			t.Errorf("it took only %s", took)
+		}
+	})
+}
+
+// wait lets the fake clock pass.
+func wait(d time.Duration) { <-time.After(d) }
+
+func TestABodyThatTricklesIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failed := make(chan error, 1)
+		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			failed <- err
+		})
+		defer end()
+		if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc"); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("reading ended with %v", err)
+		}
+		if took := time.Since(begun); took != bodyTime {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestALongWaitAfterABodyIsNotTakenForAHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.ReadAll(r.Body); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-r.Context().Done():
+				t.Error("the request was cut short")
+			case <-time.After(3 * bodyTime):
+			}
+			w.WriteHeader(http.StatusNoContent)
+		})
+		defer end()
+		in := bufio.NewReader(conn)
+		for range 2 { // the second request comes on the same connection, later than any deadline of the first
+			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(in, nil)
+			if err != nil || res.StatusCode != http.StatusNoContent {
+				t.Fatalf("got %v, %v", res, err)
+			}
+			wait(idleTime / 2)
+		}
+	})
+}
+
+func TestAPanicIsAnsweredAndLogged(t *testing.T) {
+	log := &lockedBuffer{}
+	s := &Server{log: slog.New(slog.NewTextHandler(log, nil))}
+	w := httptest.NewRecorder()
+	s.instrument(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret mistake") })).
+		ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	id := w.Header().Get("X-Request-Id")
+	if w.Code != 500 || id == "" || !strings.Contains(w.Body.String(), id) || strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("answer %d %s", w.Code, w.Body)
+	}
+	if !strings.Contains(log.String(), "secret mistake") || !strings.Contains(log.String(), id) || !strings.Contains(log.String(), "wire_test.go") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+func TestHalfAnAnswerIsNotTakenForAWhole(t *testing.T) {
+	s := &Server{log: discard}
+	hs := httptest.NewServer(s.instrument(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(bytes.Repeat([]byte("x"), 1<<20))
+		panic("in the middle")
+	})))
+	defer hs.Close()
+	hs.Config.ErrorLog = slog.NewLogLogger(discard.Handler(), 0)
+	res, err := http.Get(hs.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("the answer looks whole")
+	}
+}
+
+func TestTheLogHasNoCodeAndNoTokenAndOneLineARequest(t *testing.T) {
+	h := newHouse(t)
+	path := h.create()
+	h.run(path, "print s3cr3t-c0de")
+	req := h.request("GET", "/x%0alevel=ERROR%1b[31m"+strings.Repeat("y", 5000)+"?q=s3cr3t-query", "")
+	h.send(req)
+	log := h.log.String()
+	for _, secret := range []string{annToken, bobToken, "s3cr3t", "\x1b", "\nlevel=ERROR"} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log has %q:\n%s", secret, log)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	if len(lines) != 3 {
+		t.Errorf("%d lines for 3 requests:\n%s", len(lines), log)
+	}
+	for _, line := range lines {
+		if len(line) > 1000 || !strings.Contains(line, "caller=ann") || !strings.Contains(line, "request=r") {
+			t.Errorf("line: %s", line)
+		}
+	}
+}
