@@ -3,6 +3,7 @@
 //
 // The link, as a list:
 //
+//	GET    /health                         → 200, empty: the agent is there
 //	GET    /v1/info                        → Info
 //	PUT    /v1/kernels/{kernel}            StartKernel → 202; 200 when that kernel is there already
 //	DELETE /v1/kernels/{kernel}            → 204; shuts the kernel down, also when it is busy

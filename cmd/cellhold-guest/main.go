@@ -1,0 +1,108 @@
+// Command cellhold-guest is the program inside every sandbox: PID 1, and the agent of the host. It
+// speaks to the host over its stdin and stdout.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"syscall"
+
+	"cellhold/internal/agent"
+	"cellhold/internal/agent/process"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/link"
+)
+
+// The layout of every image; see the recipes under images.
+const (
+	runDir    = "/run/cellhold"
+	workDir   = "/workspace"
+	homeDir   = "/home/user"
+	userName  = "user"
+	userID    = 1000
+	pathInUse = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // when the image sets none
+)
+
+// The agent is small and shares the memory of the sandbox with user code: below softMemory it
+// collects garbage only when its heap has grown fourfold, which for a heap of 2 MB costs nothing
+// and saves the collector's threads from waking in every cell.
+const (
+	gcPercent  = 400
+	softMemory = 96 << 20
+)
+
+func main() {
+	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(softMemory)
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(context.Background(), log); err != nil {
+		log.Error("the agent ended", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, log *slog.Logger) error {
+	in, err := moveAway(0, "host-in")
+	if err != nil {
+		return err
+	}
+	out, err := moveAway(1, "host-out")
+	if err != nil {
+		return err
+	}
+	return serve(ctx, log, link.Listen(in, out))
+}
+
+// serve runs the agent until the listener fails, which means that the host has let go of the
+// sandbox for good.
+func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
+	path := os.Getenv("PATH")
+	if path == "" {
+		path = pathInUse
+	}
+	launcher, err := process.New(process.Options{
+		Run: runDir, Dir: workDir, Home: homeDir, User: userName, Path: path,
+		UID: userID, GID: userID, Init: os.Getpid() == 1, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer launcher.Close()
+	a, err := agent.New(agent.Options{
+		Launcher: launcher,
+		UID:      userID,
+		GID:      userID,
+		Own:      []string{workDir, homeDir, guestapi.OutputDir},
+		Logger:   log,
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx, ln)
+}
+
+// moveAway takes a standard stream for ourselves and leaves /dev/null in its place, so that
+// nothing that prints can break the link, and no child can inherit it.
+func moveAway(fd int, name string) (io.ReadWriteCloser, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	moved, err := syscall.Dup(fd)
+	if err != nil {
+		return nil, fmt.Errorf("take over stream %d: %w", fd, err)
+	}
+	syscall.CloseOnExec(moved)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	if err := syscall.Dup3(int(null.Fd()), fd, 0); err != nil {
+		return nil, fmt.Errorf("put /dev/null in place of stream %d: %w", fd, err)
+	}
+	return os.NewFile(uintptr(moved), name), nil
+}

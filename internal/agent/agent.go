@@ -1,0 +1,225 @@
+// Package agent serves kernels, and files below one directory, to the host: it is the guest's end
+// of the link.
+//
+// It starts kernels through a Launcher, turns their messages into numbered events, and keeps those
+// until the host has acknowledged them. It decides when a cell has ended: reply and idle, reply
+// and a short wait, end of the process, or deadline. Everything that a kernel says is hostile:
+// user code can forge every message, so a message can end only the cell that it answers, once, and
+// deadlines and deaths come from the clock and the process.
+//
+// It has no users, no queue of cells and no policy; it does not restart a kernel that crashed. It
+// trusts the host and does not protect itself from it.
+//
+// Locks: kernel.mu before spool.mu. Neither is held while a kernel is sent to or waited for.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// maxKernels bounds the kernels of one sandbox; each takes 50 MB or more.
+const maxKernels = 16
+
+// kernelID keeps an id from being a path.
+var kernelID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
+
+// Options configures an Agent.
+type Options struct {
+	Launcher Launcher     // starts kernels; required
+	Output   string       // directory of the files; empty means guestapi.OutputDir
+	UID, GID int          // owner of the files that the host writes; 0 leaves them as they are
+	Own      []string     // directories that are given to UID and GID at the start
+	Spool    int64        // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
+	Timing   Timing       // how long things may take; zero fields mean the defaults
+	Logger   *slog.Logger // nil discards
+}
+
+// Timing is how long the agent waits for kernels.
+type Timing struct {
+	Start     time.Duration // from the launch of a kernel to the end of its startup code
+	Idle      time.Duration // from the reply to the idle status
+	Interrupt time.Duration // from an interrupt message to the interrupt signal
+	Kill      time.Duration // from that to the kill, when the deadline has passed
+	Shutdown  time.Duration // for an idle kernel to end by itself
+}
+
+func (t Timing) withDefaults() Timing {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&t.Start, 120*time.Second)   // a kernel needs 1 s, startup code that imports pandas and more up to 10 s on a busy host
+	set(&t.Idle, 4*time.Second)      // what nbclient waits; longer only when the idle was lost
+	set(&t.Interrupt, 2*time.Second) // answering the message takes 0.1 s, clean-up code of the cell longer
+	set(&t.Kill, 3*time.Second)      // so that a deadline is overrun by 5 s at most
+	set(&t.Shutdown, 1*time.Second)  // a kernel ends within 0.15 s; a stuck one is not worth more
+	return t
+}
+
+// Agent serves the kernels of one guest.
+type Agent struct {
+	options Options
+	boot    string
+	files   *files
+
+	kernelWork sync.WaitGroup // one goroutine a kernel
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run; nil before and after it
+	kernels map[cellhold.KernelID]*kernel
+}
+
+// New returns an agent that serves nothing yet.
+func New(o Options) (*Agent, error) {
+	if o.Launcher == nil {
+		return nil, errors.New("agent: Options.Launcher is missing")
+	}
+	if o.Output == "" {
+		o.Output = guestapi.OutputDir
+	}
+	if o.Spool <= 0 {
+		o.Spool = guestapi.SpoolBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Timing = o.Timing.withDefaults()
+	return &Agent{
+		options: o,
+		boot:    strings.ToLower(rand.Text()),
+		files:   &files{dir: o.Output, uid: o.UID, gid: o.GID},
+		kernels: make(map[cellhold.KernelID]*kernel),
+	}, nil
+}
+
+// Run serves the listener until the context ends or the listener fails, then ends all kernels. It
+// may be called once.
+func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
+	if err := a.files.open(); err != nil {
+		return err
+	}
+	defer a.files.root.Close()
+	if err := a.own(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	a.mu.Lock()
+	a.ctx = ctx
+	a.mu.Unlock()
+
+	server := &http.Server{
+		Handler:  a.routes(),
+		ErrorLog: slog.NewLogLogger(a.options.Logger.Handler(), slog.LevelDebug),
+	}
+	var closer sync.WaitGroup
+	closer.Go(func() {
+		<-ctx.Done()
+		server.Close()
+	})
+	err := server.Serve(ln)
+	cancel(errStopped)
+	closer.Wait()
+
+	a.mu.Lock()
+	a.ctx = nil
+	a.mu.Unlock()
+	a.kernelWork.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve the host: %w", err)
+}
+
+// own gives the directories that the image made as root to the user of the kernels.
+func (a *Agent) own() error {
+	if a.options.UID == 0 {
+		return nil
+	}
+	for _, dir := range a.options.Own {
+		if err := os.Chown(dir, a.options.UID, a.options.GID); err != nil {
+			return fmt.Errorf("give a directory to the kernels' user: %w", err)
+		}
+	}
+	return nil
+}
+
+// start starts a kernel unless one of that id is there.
+func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool, err error) {
+	if !kernelID.MatchString(string(id)) {
+		return false, cellhold.Errorf(cellhold.Invalid, "A kernel id is 1 to 40 letters, digits, '-' or '_'.")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.kernels[id] != nil {
+		return false, nil
+	}
+	if a.ctx == nil {
+		return false, cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
+	}
+	if len(a.kernels) >= maxKernels {
+		return false, cellhold.Errorf(cellhold.Conflict, "There are %d kernels already, which is the most.", maxKernels)
+	}
+	k := newKernel(a, id, r)
+	a.kernels[id] = k
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	k.cancel = cancel
+	a.kernelWork.Go(func() { k.run(ctx) })
+	return true, nil
+}
+
+// kernel finds a kernel.
+func (a *Agent) kernel(id cellhold.KernelID) (*kernel, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if k := a.kernels[id]; k != nil {
+		return k, nil
+	}
+	return nil, cellhold.Errorf(cellhold.NotFound, "There is no kernel %.40q.", id)
+}
+
+// remove ends a kernel and forgets it. The id is free again when it returns.
+func (a *Agent) remove(id cellhold.KernelID) error {
+	k, err := a.kernel(id)
+	if err != nil {
+		return err
+	}
+	k.cancel(errDeleted)
+	<-k.done
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.kernels[id] == k {
+		delete(a.kernels, id)
+	}
+	return nil
+}
+
+func (a *Agent) info() guestapi.Info {
+	a.mu.Lock()
+	kernels := make([]*kernel, 0, len(a.kernels))
+	for _, k := range a.kernels {
+		kernels = append(kernels, k)
+	}
+	a.mu.Unlock()
+	info := guestapi.Info{Version: guestapi.Version, Boot: a.boot, Kernels: []guestapi.KernelInfo{}}
+	for _, k := range kernels {
+		info.Kernels = append(info.Kernels, k.info())
+	}
+	slices.SortFunc(info.Kernels, func(x, y guestapi.KernelInfo) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	return info
+}

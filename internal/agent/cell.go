@@ -1,0 +1,326 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"syscall"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/jupyter"
+)
+
+// cellID keeps an id from being anything but a name: it is written into events as it is.
+var cellID = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
+
+// cell is the running cell of a kernel. kernel.mu guards it.
+type cell struct {
+	id      cellhold.CellID
+	msgID   string
+	timeout time.Duration
+	life    *life
+
+	started     bool // cell_started has been reported
+	count       int
+	reply       *executeReply // the first one
+	idle        bool
+	interrupted bool // the host asked for it
+	expired     bool // the deadline has passed
+	ending      bool // its end is being reported; nothing may end it again
+
+	timers []*time.Timer
+}
+
+// executeReply is what we need of an execute_reply. User code can forge it.
+type executeReply struct {
+	Status string `json:"status"`
+	Count  int    `json:"execution_count"`
+	Name   string `json:"ename"`
+	Value  string `json:"evalue"`
+}
+
+// after calls f when the time has passed and the cell is still running. The caller holds mu.
+func (k *kernel) after(c *cell, d time.Duration, f func()) {
+	c.timers = append(c.timers, time.AfterFunc(d, func() {
+		k.mu.Lock()
+		running := k.cell == c && !c.ending
+		k.mu.Unlock()
+		if running {
+			f()
+		}
+	}))
+}
+
+// execute hands a cell to the kernel. The same cell again is no error and does nothing.
+func (k *kernel) execute(r guestapi.Execute) (fresh bool, err error) {
+	if err := checkExecute(r); err != nil {
+		return false, err
+	}
+	c, err := k.admit(r)
+	if c == nil || err != nil {
+		return false, err
+	}
+	// Sent without the lock: a kernel that does not read would stop everything else with it.
+	_, err = c.life.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true})
+	if err != nil {
+		// The kernel is ending, or its code broke the connection. The end of the process ends
+		// the cell, so the cell was accepted all the same.
+		k.log.Debug("cell not sent", "cell", c.id, "error", err)
+	}
+	return true, nil
+}
+
+func checkExecute(r guestapi.Execute) error {
+	switch {
+	case !cellID.MatchString(string(r.Cell)):
+		return cellhold.Errorf(cellhold.Invalid, "A cell id is 1 to 40 letters or digits.")
+	case r.Timeout <= 0:
+		return cellhold.Errorf(cellhold.Invalid, "The timeout of a cell must be positive.")
+	case len(r.Code) > guestapi.MaxCode:
+		return cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; a cell may have %d.", len(r.Code), guestapi.MaxCode)
+	}
+	return nil
+}
+
+// admit makes the cell the running one, and starts its deadline. It returns nil if the cell has
+// been here before.
+func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.recent.has(r.Cell):
+		return nil, nil
+	case k.state != cellhold.KernelIdle:
+		return nil, cellhold.Errorf(cellhold.Conflict, "The kernel is %s.", k.state)
+	case k.cell != nil:
+		return nil, cellhold.Errorf(cellhold.Conflict, "The kernel is busy with cell %s.", k.cell.id)
+	}
+	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life}
+	k.cell = c
+	k.recent.add(c.id, c.msgID)
+	k.after(c, c.timeout, func() { k.expire(c) })
+	return c, nil
+}
+
+// message gets everything that the kernel process says, on one goroutine a channel.
+func (l *life) message(m jupyter.Message) {
+	k := l.kernel
+	switch {
+	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
+		if id, ok := k.ownerOf(l, m.Parent.MsgID); !ok {
+			k.stranger(m)
+		} else if err := k.spool.output(id, m); err != nil {
+			k.stranger(m)
+		}
+	case m.Channel == jupyter.IOPub:
+		k.progress(l, m)
+	case m.Channel == jupyter.Shell && m.Header.MsgType == "execute_reply":
+		k.reply(l, m)
+	}
+}
+
+// ownerOf finds the cell that a message belongs to, running or over, and reports it started.
+func (k *kernel) ownerOf(l *life, msgID string) (cellhold.CellID, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.life != l {
+		return "", false
+	}
+	if c := k.cell; c != nil && c.msgID == msgID {
+		k.markStarted(c)
+	}
+	return k.recent.byMessage(msgID)
+}
+
+// stranger counts a message that makes no sense here. User code can send as many as it likes.
+func (k *kernel) stranger(m jupyter.Message) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.life != nil && k.life.client == nil {
+		return // output of the startup code
+	}
+	k.strange++
+	k.log.Debug("message dropped", "type", sentence(m.Header.MsgType), "count", k.strange)
+}
+
+func (k *kernel) markStarted(c *cell) {
+	if !c.started {
+		c.started = true
+		k.spool.keep(c.id, cellhold.EventCellStarted, cellhold.CellStartedContent{ExecutionCount: c.count})
+	}
+}
+
+// progress notes how far the running cell is.
+func (k *kernel) progress(l *life, m jupyter.Message) {
+	var content struct {
+		State string `json:"execution_state"`
+		Count int    `json:"execution_count"`
+	}
+	isStatus := m.Header.MsgType == "status"
+	if !isStatus && m.Header.MsgType != "execute_input" || json.Unmarshal(m.Content, &content) != nil {
+		return
+	}
+	k.mu.Lock()
+	c := k.current(l, m)
+	if c == nil {
+		k.mu.Unlock()
+		return
+	}
+	if !isStatus {
+		if c.count == 0 { // a second one is forged
+			c.count = max(content.Count, 0)
+		}
+		k.markStarted(c)
+	} else if content.State == "idle" {
+		c.idle = true
+	}
+	k.conclude(c)
+}
+
+// reply notes the answer to the running cell; a second one is not looked at.
+func (k *kernel) reply(l *life, m jupyter.Message) {
+	var r executeReply
+	if err := json.Unmarshal(m.Content, &r); err != nil {
+		r = executeReply{}
+	}
+	k.mu.Lock()
+	c := k.current(l, m)
+	if c == nil || c.reply != nil {
+		k.mu.Unlock()
+		return
+	}
+	c.reply = &r
+	if r.Count > 0 {
+		c.count = r.Count
+	}
+	if !c.idle {
+		k.after(c, k.agent.options.Timing.Idle, func() { k.overdue(c) })
+	}
+	k.conclude(c)
+}
+
+// current returns the running cell if the message answers it. The caller holds mu.
+func (k *kernel) current(l *life, m jupyter.Message) *cell {
+	if c := k.cell; c != nil && k.life == l && !c.ending && c.msgID == m.Parent.MsgID {
+		return c
+	}
+	return nil
+}
+
+// overdue ends a cell whose idle status was lost: ZeroMQ drops messages under load.
+func (k *kernel) overdue(c *cell) {
+	k.mu.Lock()
+	c.idle = true
+	k.conclude(c)
+}
+
+// conclude ends the cell if it has been answered and the kernel is idle again. The caller holds mu;
+// conclude lets go of it, because looking at the files takes time.
+func (k *kernel) conclude(c *cell) {
+	if k.cell != c || c.ending || c.reply == nil || !c.idle {
+		k.mu.Unlock()
+		return
+	}
+	c.ending = true
+	verdict := c.verdict()
+	k.mu.Unlock()
+
+	verdict.FilesChanged = k.agent.files.changed()
+
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cell == c { // else the process died meanwhile, and that ended the cell
+		k.closeCell(c, verdict)
+	}
+}
+
+// endCell ends the running cell for a reason outside it. The caller holds mu.
+func (k *kernel) endCell(c *cell, d cellhold.CellDoneContent) {
+	d.FilesChanged = k.agent.files.changed()
+	k.closeCell(c, d)
+}
+
+// closeCell reports the end of the running cell. The caller holds mu.
+func (k *kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
+	k.markStarted(c)
+	for _, t := range c.timers {
+		t.Stop()
+	}
+	d.ExecutionCount = c.count
+	k.spool.settle(c.id)
+	k.spool.keep(c.id, cellhold.EventCellDone, d)
+	k.cell = nil
+}
+
+// verdict says how the cell ended, from the kernel's answer and what we did to it.
+func (c *cell) verdict() cellhold.CellDoneContent {
+	d := cellhold.CellDoneContent{Status: cellhold.StatusError}
+	switch {
+	case c.expired:
+		d.Status = cellhold.StatusTimeout
+		d.Cause = fmt.Sprintf("It was stopped at its deadline of %s; the variables are kept.", c.timeout)
+	case c.reply.Status == "ok":
+		d.Status = cellhold.StatusOK
+	case c.reply.Status == "error" && c.interrupted:
+		d.Status = cellhold.StatusInterrupted
+	case c.reply.Status == "error":
+	case c.reply.Status == "aborted" || c.reply.Status == "abort":
+		d.Status, d.Cause = cellhold.StatusCancelled, "The kernel refused to run it."
+	default:
+		d.Cause = "The kernel's answer could not be read."
+	}
+	return d
+}
+
+// interrupt asks the running cell to stop. It never kills.
+func (k *kernel) interrupt() {
+	k.mu.Lock()
+	c := k.cell
+	if c == nil || c.ending {
+		k.mu.Unlock()
+		return
+	}
+	if !c.interrupted {
+		c.interrupted = true
+		k.after(c, k.agent.options.Timing.Interrupt, func() { c.life.signal(syscall.SIGINT) })
+	}
+	k.mu.Unlock()
+	c.life.interrupt()
+}
+
+// expire stops a cell at its deadline: by message, then by signal, then by killing the kernel.
+func (k *kernel) expire(c *cell) {
+	t := k.agent.options.Timing
+	k.mu.Lock()
+	c.expired = true
+	k.after(c, t.Interrupt, func() { c.life.signal(syscall.SIGINT) })
+	k.after(c, t.Interrupt+t.Kill, func() { k.giveUp(c) })
+	k.mu.Unlock()
+	c.life.interrupt()
+}
+
+// giveUp kills the kernel of a cell that did not stop. An answer that comes from now on does not
+// count: it would promise variables that are about to be lost.
+func (k *kernel) giveUp(c *cell) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cell == c && !c.ending {
+		c.ending = true
+		c.life.end(errDeadline)
+	}
+}
+
+// interrupt sends the message only; the running cell's own answer tells whether it helped.
+func (l *life) interrupt() {
+	if _, err := l.client.Send(jupyter.Control, "interrupt_request", struct{}{}); err != nil {
+		l.kernel.log.Debug("interrupt not sent", "error", err)
+	}
+}
+
+func (l *life) signal(sig syscall.Signal) {
+	if err := l.proc.Signal(sig); err != nil {
+		l.kernel.log.Debug("signal not sent", "signal", sig, "error", err)
+	}
+}

@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/jupyter"
+)
+
+const (
+	// maxContent leaves room for the rest of the event in guestapi.MaxEvent.
+	maxContent = guestapi.MaxEvent - 1024
+	// maxErrorText bounds each of the texts of an exception, and maxTraceback the lines of its
+	// traceback together; IPython's longest are about 100 KiB.
+	maxErrorText = 64 << 10
+	maxTraceback = 256 << 10
+)
+
+var errStrange = errors.New("not an output that we know")
+
+// output turns a message of the kernel into an event of that cell. Nothing of the message goes
+// through but the fields that the type has.
+func (s *spool) output(cell cellhold.CellID, m jupyter.Message) error {
+	raw := validUTF8(m.Content)
+	if m.Dropped > 0 && m.Header.MsgType == string(cellhold.EventStream) {
+		s.lose(cell, m.Dropped) // the text was too long to be read at all
+		return nil
+	}
+	switch t := cellhold.EventType(m.Header.MsgType); t {
+	case cellhold.EventStream:
+		var c cellhold.StreamContent
+		if err := json.Unmarshal(raw, &c); err != nil || c.Name != "stdout" && c.Name != "stderr" {
+			return errors.Join(errStrange, err)
+		}
+		s.stream(cell, c.Name, c.Text)
+	case cellhold.EventDisplayData, cellhold.EventUpdateDisplayData, cellhold.EventExecuteResult:
+		c, err := display(t, raw, m.Dropped)
+		if err != nil {
+			return err
+		}
+		s.offer(cell, t, c)
+	case cellhold.EventError:
+		var c cellhold.ErrorContent
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return errors.Join(errStrange, err)
+		}
+		s.offer(cell, t, marshal(shorten(c)))
+	case cellhold.EventClearOutput:
+		var c cellhold.ClearOutputContent
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return errors.Join(errStrange, err)
+		}
+		s.offer(cell, t, marshal(c))
+	default:
+		return errStrange
+	}
+	return nil
+}
+
+// isOutput reports whether messages of that type belong to what a cell puts out.
+func isOutput(msgType string) bool {
+	switch cellhold.EventType(msgType) {
+	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventUpdateDisplayData,
+		cellhold.EventExecuteResult, cellhold.EventError, cellhold.EventClearOutput:
+		return true
+	}
+	return false
+}
+
+// display encodes a MIME bundle. One that is too large, here or before it reached us, becomes a
+// sentence that says so.
+func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
+	var c cellhold.DisplayContent
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return nil, errors.Join(errStrange, err)
+	}
+	if t != cellhold.EventExecuteResult {
+		c.ExecutionCount = 0
+	}
+	if t == cellhold.EventExecuteResult || c.Transient != nil && c.Transient.DisplayID == "" {
+		c.Transient = nil
+	}
+	if c.Metadata == nil {
+		c.Metadata = map[string]json.RawMessage{}
+	}
+	if dropped > 0 && len(c.Data) == 0 {
+		return tooLarge(c, dropped), nil
+	}
+	if c.Data == nil {
+		return nil, fmt.Errorf("%w: a display without data", errStrange)
+	}
+	if b := marshal(c); len(b) <= maxContent {
+		return b, nil
+	}
+	return tooLarge(c, int64(len(raw))), nil
+}
+
+func tooLarge(c cellhold.DisplayContent, size int64) []byte {
+	note := fmt.Sprintf("[An output of %d bytes was left out: one may have %d.]", size, maxContent)
+	c.Data = map[string]json.RawMessage{"text/plain": marshal(note)}
+	c.Metadata = map[string]json.RawMessage{}
+	if c.Transient != nil && len(c.Transient.DisplayID) > maxErrorText {
+		c.Transient = nil
+	}
+	return marshal(c)
+}
+
+// shorten keeps the beginning of an exception's texts and the end of its traceback, where the
+// reason stands.
+func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
+	c.Name, c.Value = cut(c.Name, maxErrorText), cut(c.Value, maxErrorText)
+	size := 0
+	for i := len(c.Traceback) - 1; i >= 0; i-- {
+		if size += len(c.Traceback[i]) + 8; size > maxTraceback {
+			c.Traceback = append([]string{"[The beginning of the traceback was left out.]"}, c.Traceback[i+1:]...)
+			break
+		}
+	}
+	if c.Traceback == nil {
+		c.Traceback = []string{}
+	}
+	return c
+}
+
+// marshal encodes what must be encodable: our own types, and raw JSON that was decoded before. It
+// leaves <, > and & as they are, because nothing here ends in a web page unescaped.
+func marshal(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(fmt.Sprintf("encode %T: %v", v, err))
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// validUTF8 replaces what is not UTF-8, which JSON does not allow and decoders pass through.
+func validUTF8(b []byte) []byte {
+	if utf8.Valid(b) {
+		return b
+	}
+	return bytes.ToValidUTF8(b, []byte("\uFFFD"))
+}
+
+// sentence makes foreign text fit to stand in a sentence of ours: one line, printable, short.
+func sentence(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	s = strings.TrimSpace(s)
+	if short := cut(s, 200); short != s {
+		return short + "…"
+	}
+	return s
+}

@@ -1,0 +1,255 @@
+package agent
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+const (
+	// maxEntries bounds what one look at the directory visits, since user code can fill it with
+	// a million names that are no files.
+	maxEntries = 16 * guestapi.MaxFiles
+	// readChunk is how many names are read at once.
+	readChunk = 256
+	// uploadPrefix begins the names of files that are not complete yet. They are not listed.
+	uploadPrefix = ".cellhold-upload-"
+)
+
+// files is the directory whose files outlive the session. User code changes it at any time, so
+// every name is resolved below the open directory, and what was opened is looked at again.
+type files struct {
+	dir      string
+	uid, gid int
+	root     *os.Root // fixed by open
+
+	mu   sync.Mutex
+	seen map[string]stamp // as of the last report
+}
+
+// stamp tells one version of a file from the next. It is cheap, and user code can deceive it: then
+// its own file is not kept.
+type stamp struct {
+	size     int64
+	modified time.Time
+}
+
+// open makes the directory if it is missing.
+func (f *files) open() error {
+	if err := os.MkdirAll(f.dir, 0o755); err != nil {
+		return fmt.Errorf("make the output directory: %w", err)
+	}
+	root, err := os.OpenRoot(f.dir)
+	if err != nil {
+		return fmt.Errorf("open the output directory: %w", err)
+	}
+	f.root = root
+	return nil
+}
+
+// changed reports whether files have changed since it was called last. A directory that cannot be
+// read counts as unchanged: there is nothing to fetch.
+func (f *files) changed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var now map[string]stamp
+	differs := false
+	f.walk(func(name string, info fs.FileInfo) {
+		if now == nil {
+			now = make(map[string]stamp, len(f.seen))
+		}
+		s := stamp{info.Size(), info.ModTime()}
+		now[name] = s
+		differs = differs || f.seen[name] != s
+	})
+	differs = differs || len(now) != len(f.seen)
+	f.seen = now
+	return differs
+}
+
+// list returns the regular files, sorted by path.
+func (f *files) list() []guestapi.File {
+	list := []guestapi.File{}
+	f.walk(func(name string, info fs.FileInfo) {
+		list = append(list, guestapi.File{Path: name, Size: info.Size(), Modified: info.ModTime().UTC()})
+	})
+	slices.SortFunc(list, func(a, b guestapi.File) int { return strings.Compare(a.Path, b.Path) })
+	return list
+}
+
+// walk visits the regular files that have a usable name, within the bounds. What vanishes
+// meanwhile, or cannot be read, is passed over.
+func (f *files) walk(visit func(name string, info fs.FileInfo)) {
+	w := walker{root: f.root, visit: visit, entries: maxEntries, files: guestapi.MaxFiles}
+	for w.dirs = []string{"."}; len(w.dirs) > 0 && w.entries > 0 && w.files > 0; {
+		dir := w.dirs[len(w.dirs)-1]
+		w.dirs = w.dirs[:len(w.dirs)-1]
+		w.directory(dir)
+	}
+}
+
+type walker struct {
+	root    *os.Root
+	visit   func(name string, info fs.FileInfo)
+	dirs    []string // still to read
+	entries int      // that may still be visited
+	files   int      // that may still be found
+}
+
+func (w *walker) directory(dir string) {
+	// O_DIRECTORY: a FIFO that was put in its place must not block us.
+	d, err := w.root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	for w.entries > 0 && w.files > 0 {
+		entries, err := d.ReadDir(min(readChunk, w.entries))
+		w.entries -= len(entries)
+		for _, e := range entries {
+			w.entry(path.Join(dir, e.Name()), e)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (w *walker) entry(name string, e fs.DirEntry) {
+	if checkPath(name) != nil || w.files == 0 {
+		return
+	}
+	switch {
+	case e.IsDir():
+		w.dirs = append(w.dirs, name)
+	case e.Type().IsRegular() && !strings.HasPrefix(e.Name(), uploadPrefix):
+		if info, err := w.root.Lstat(name); err == nil && info.Mode().IsRegular() {
+			w.files--
+			w.visit(name, info)
+		}
+	}
+}
+
+// checkPath refuses what is not a plain relative path within the bounds.
+func checkPath(name string) error {
+	switch {
+	case len(name) > guestapi.MaxPath || strings.Count(name, "/") >= guestapi.MaxDepth:
+		return cellhold.Errorf(cellhold.Invalid, "The path is too long or too deep.")
+	case !fs.ValidPath(name) || name == "." || !utf8.ValidString(name) || strings.ContainsFunc(name, isControl):
+		return cellhold.Errorf(cellhold.Invalid, "The path must be relative, clean and printable.")
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
+
+// get opens a regular file for reading and says how many bytes of it to send.
+func (f *files) get(name string) (*os.File, int64, error) {
+	if err := checkPath(name); err != nil {
+		return nil, 0, err
+	}
+	gone := cellhold.Errorf(cellhold.NotFound, "There is no such file.")
+	// The type is looked at before, so that a device is not opened, and after, because user
+	// code may have exchanged it.
+	if info, err := f.root.Lstat(name); err != nil || !info.Mode().IsRegular() {
+		return nil, 0, gone
+	}
+	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, 0, gone
+	}
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		file.Close()
+		return nil, 0, gone
+	}
+	return file, info.Size(), nil
+}
+
+// put writes a file, replacing what stands there. It appears whole or not at all.
+func (f *files) put(name string, r io.Reader) error {
+	if err := checkPath(name); err != nil {
+		return err
+	}
+	if err := f.parents(path.Dir(name)); err != nil {
+		return putError(err)
+	}
+	upload := path.Join(path.Dir(name), uploadPrefix+rand.Text())
+	if err := f.write(upload, r); err != nil {
+		f.root.Remove(upload)
+		return putError(err)
+	}
+	if err := f.root.Rename(upload, name); err != nil {
+		f.root.Remove(upload)
+		return putError(err)
+	}
+	f.remember(name)
+	return nil
+}
+
+// parents makes the directories that are missing.
+func (f *files) parents(dir string) error {
+	if dir == "." {
+		return nil
+	}
+	if err := f.parents(path.Dir(dir)); err != nil {
+		return err
+	}
+	err := f.root.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil || f.uid == 0 {
+		return err
+	}
+	return f.root.Lchown(dir, f.uid, f.gid)
+}
+
+func (f *files) write(name string, r io.Reader) error {
+	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, r)
+	if f.uid != 0 {
+		err = errors.Join(err, file.Chown(f.uid, f.gid))
+	}
+	return errors.Join(err, file.Close())
+}
+
+// remember keeps a file that the host wrote from being reported as changed.
+func (f *files) remember(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	info, err := f.root.Lstat(name)
+	if err != nil {
+		return
+	}
+	if f.seen == nil {
+		f.seen = make(map[string]stamp)
+	}
+	f.seen[name] = stamp{info.Size(), info.ModTime()}
+}
+
+func putError(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return cellhold.Wrap(cellhold.Exhausted, err, "There is no room for the file.")
+	case errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrExist):
+		return cellhold.Wrap(cellhold.Conflict, err, "A directory or a file stands in the way.")
+	}
+	return cellhold.Wrap(cellhold.Internal, err, "The file could not be written.")
+}

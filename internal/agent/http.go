@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// maxBody is how much of a request's JSON is read: the code of a cell, each byte of which may
+// become six in JSON, and the rest.
+const maxBody = 6*guestapi.MaxCode + 64<<10
+
+// routes is the contract of guestapi.
+func (a *Agent) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /v1/info", a.getInfo)
+	mux.HandleFunc("PUT /v1/kernels/{kernel}", a.putKernel)
+	mux.HandleFunc("DELETE /v1/kernels/{kernel}", a.deleteKernel)
+	mux.HandleFunc("POST /v1/kernels/{kernel}/execute", a.withKernel(postExecute))
+	mux.HandleFunc("POST /v1/kernels/{kernel}/interrupt", a.withKernel(postInterrupt))
+	mux.HandleFunc("POST /v1/kernels/{kernel}/restart", a.withKernel(postRestart))
+	mux.HandleFunc("GET /v1/kernels/{kernel}/events", a.withKernel(getEvents))
+	mux.HandleFunc("POST /v1/kernels/{kernel}/ack", a.withKernel(postAck))
+	mux.HandleFunc("GET /v1/output", a.getOutput)
+	mux.HandleFunc("GET /v1/output/file", a.getFile)
+	mux.HandleFunc("PUT /v1/output/file", a.putFile)
+	return mux
+}
+
+// withKernel finds the kernel that the path names.
+func (a *Agent) withKernel(h func(*kernel, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		k, err := a.kernel(cellhold.KernelID(r.PathValue("kernel")))
+		if err != nil {
+			problem(w, err)
+			return
+		}
+		h(k, w, r)
+	}
+}
+
+func (a *Agent) getInfo(w http.ResponseWriter, _ *http.Request) { answer(w, a.info()) }
+
+func (a *Agent) putKernel(w http.ResponseWriter, r *http.Request) {
+	var start guestapi.StartKernel
+	if err := decode(w, r, &start); err != nil {
+		problem(w, err)
+		return
+	}
+	fresh, err := a.start(cellhold.KernelID(r.PathValue("kernel")), start)
+	accepted(w, fresh, err)
+}
+
+func (a *Agent) deleteKernel(w http.ResponseWriter, r *http.Request) {
+	if err := a.remove(cellhold.KernelID(r.PathValue("kernel"))); err != nil {
+		problem(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func postExecute(k *kernel, w http.ResponseWriter, r *http.Request) {
+	var e guestapi.Execute
+	if err := decode(w, r, &e); err != nil {
+		problem(w, err)
+		return
+	}
+	fresh, err := k.execute(e)
+	accepted(w, fresh, err)
+}
+
+func postInterrupt(k *kernel, w http.ResponseWriter, _ *http.Request) {
+	k.interrupt()
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func postRestart(k *kernel, w http.ResponseWriter, _ *http.Request) {
+	k.restart()
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func postAck(k *kernel, w http.ResponseWriter, r *http.Request) {
+	seq, err := number(r, "seq")
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	k.spool.ack(seq)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// getEvents writes the events after a number, all that are there in one write, until the reader
+// goes away or the kernel is gone.
+func getEvents(k *kernel, w http.ResponseWriter, r *http.Request) {
+	after, err := number(r, "after")
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	out := http.NewResponseController(w)
+	buf := make([]byte, 0, 4<<10) // grows to what the bursts of this kernel need
+	unsent := true                // the headers
+	for {
+		b := k.spool.read(after, buf)
+		if len(b.lines) > 0 {
+			if _, err := w.Write(b.lines); err != nil {
+				return
+			}
+			after, unsent = b.last, true
+			if !b.shared {
+				buf = b.lines
+			}
+			continue
+		}
+		if unsent {
+			if err := out.Flush(); err != nil {
+				return
+			}
+			unsent = false
+		}
+		if b.changed == nil {
+			return
+		}
+		select {
+		case <-b.changed:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (a *Agent) getOutput(w http.ResponseWriter, _ *http.Request) { answer(w, a.files.list()) }
+
+func (a *Agent) getFile(w http.ResponseWriter, r *http.Request) {
+	f, size, err := a.files.get(r.URL.Query().Get("path"))
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	defer f.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	// A file that shrinks meanwhile breaks the connection, which tells the host that it has
+	// not got it all. One that grows is cut where it ended when it was opened.
+	if _, err := io.CopyN(w, f, size); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (a *Agent) putFile(w http.ResponseWriter, r *http.Request) {
+	if err := a.files.put(r.URL.Query().Get("path"), r.Body); err != nil {
+		problem(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func number(r *http.Request, name string) (int64, error) {
+	s := r.URL.Query().Get(name)
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number that is not negative.", name)
+	}
+	return n, nil
+}
+
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(v)
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return cellhold.Wrap(cellhold.Exhausted, err, "The request is too large.")
+	}
+	if err != nil {
+		return cellhold.Wrap(cellhold.Invalid, err, "The request is not the JSON that is expected here.")
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(marshal(v))
+}
+
+// accepted answers 202 for what was begun now, 200 for what was there already.
+func accepted(w http.ResponseWriter, fresh bool, err error) {
+	switch {
+	case err != nil:
+		problem(w, err)
+	case fresh:
+		w.WriteHeader(http.StatusAccepted)
+	default:
+		w.WriteHeader(http.StatusOK)
+	}
+}
+
+// statuses says how each kind of error is answered; all others are our own fault.
+var statuses = map[cellhold.Kind]int{
+	cellhold.Invalid:   http.StatusBadRequest,
+	cellhold.NotFound:  http.StatusNotFound,
+	cellhold.Conflict:  http.StatusConflict,
+	cellhold.Exhausted: http.StatusRequestEntityTooLarge,
+}
+
+func problem(w http.ResponseWriter, err error) {
+	status, known := statuses[cellhold.KindOf(err)]
+	if !known {
+		status = http.StatusInternalServerError
+	}
+	message := "The agent failed."
+	if e, ok := errors.AsType[*cellhold.Error](err); ok {
+		message = e.Message
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(marshal(guestapi.Problem{Error: message}))
+}

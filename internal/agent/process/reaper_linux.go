@@ -1,0 +1,143 @@
+package process
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// reaper learns how processes ended. As PID 1 it also buries the orphans, whose end nobody else
+// would ask for; otherwise it asks for its own processes only.
+type reaper struct {
+	init    bool
+	signals chan os.Signal
+	stop    chan struct{}
+	loop    sync.WaitGroup
+
+	mu      sync.Mutex
+	kernels int                             // started and not released
+	waiting map[int]chan syscall.WaitStatus // by process id; capacity 1
+	reaped  chan struct{}                   // closed when a process has been buried; nil when nobody waits
+}
+
+func newReaper(init bool) *reaper {
+	r := &reaper{
+		init:    init,
+		signals: make(chan os.Signal, 1), // one is enough: a round looks for all
+		stop:    make(chan struct{}),
+		waiting: make(map[int]chan syscall.WaitStatus),
+	}
+	signal.Notify(r.signals, syscall.SIGCHLD)
+	r.loop.Go(func() {
+		for {
+			select {
+			case <-r.signals:
+				r.reap()
+			case <-r.stop:
+				return
+			}
+		}
+	})
+	return r
+}
+
+func (r *reaper) close() {
+	signal.Stop(r.signals)
+	close(r.stop)
+	r.loop.Wait()
+}
+
+// start starts a process and registers it before anyone can bury it.
+func (r *reaper) start(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if pid, err = fork(); err != nil {
+		return 0, nil, err
+	}
+	ch := make(chan syscall.WaitStatus, 1)
+	r.waiting[pid] = ch
+	r.kernels++
+	return pid, ch, nil
+}
+
+// release is called when all of a kernel is gone.
+func (r *reaper) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kernels--
+}
+
+// killAll kills every process but us if there is one kernel only, and reports whether that was so.
+// No other kernel can be started in between.
+func (r *reaper) killAll() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.init || r.kernels != 1 {
+		return false
+	}
+	syscall.Kill(-1, syscall.SIGKILL) // ESRCH says that there was nothing to kill
+	return true
+}
+
+// signal signals the group that a process leads, unless the process has been buried: then the
+// number may mean another one.
+func (r *reaper) signal(pid int, sig syscall.Signal) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting[pid] == nil {
+		return nil
+	}
+	if err := syscall.Kill(-pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+// reap buries all that have ended. Asking and telling are one step under the lock, or a number
+// could be given out again in between.
+func (r *reaper) reap() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.init {
+		for r.bury(-1) {
+		}
+		return
+	}
+	for pid := range r.waiting {
+		r.bury(pid)
+	}
+}
+
+// bury asks for the end of one process, -1 being any, and reports whether there was one. The
+// caller holds mu.
+func (r *reaper) bury(pid int) bool {
+	var status syscall.WaitStatus
+	got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+	for errors.Is(err, syscall.EINTR) {
+		got, err = syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+	}
+	if err != nil || got <= 0 {
+		return false
+	}
+	if ch := r.waiting[got]; ch != nil {
+		delete(r.waiting, got)
+		ch <- status
+	}
+	if r.reaped != nil {
+		close(r.reaped)
+		r.reaped = nil
+	}
+	return true
+}
+
+// next is closed when the next process has been buried.
+func (r *reaper) next() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reaped == nil {
+		r.reaped = make(chan struct{})
+	}
+	return r.reaped
+}

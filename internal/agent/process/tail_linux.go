@@ -1,0 +1,75 @@
+package process
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// tailBytes is how much of a process's own output is kept: the end of a traceback, or the report
+// of a crash.
+const tailBytes = 8 << 10
+
+// tail reads a pipe for ever and keeps the end of what came.
+type tail struct {
+	r    *os.File
+	done chan struct{}
+	read sync.WaitGroup
+
+	mu   sync.Mutex
+	kept []byte
+}
+
+// newTail returns the tail and the end of the pipe that the process writes to.
+func newTail() (*tail, *os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	// Programs do not expect that a write to their stderr fails because it would block.
+	if err := syscall.SetNonblock(int(w.Fd()), false); err != nil {
+		return nil, nil, errors.Join(err, r.Close(), w.Close())
+	}
+	t := &tail{r: r, done: make(chan struct{})}
+	t.read.Go(func() {
+		defer close(t.done)
+		buf := make([]byte, tailBytes)
+		for {
+			n, err := r.Read(buf)
+			t.keep(buf[:n])
+			if err != nil {
+				return
+			}
+		}
+	})
+	return t, w, nil
+}
+
+func (t *tail) keep(b []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = append(t.kept, b...)
+	if over := len(t.kept) - tailBytes; over > 0 {
+		t.kept = append(t.kept[:0], t.kept[over:]...)
+	}
+}
+
+// last returns what was kept. It waits until all writers are gone, but not for long: a child of
+// the process may hold the pipe open.
+func (t *tail) last(patience time.Duration) string {
+	select {
+	case <-t.done:
+	case <-time.After(patience):
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.kept)
+}
+
+// close stops the reading.
+func (t *tail) close() {
+	t.r.Close()
+	t.read.Wait()
+}

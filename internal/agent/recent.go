@@ -1,0 +1,54 @@
+package agent
+
+import "cellhold"
+
+const (
+	// maxCells is how many cell ids are remembered: a host that repeats a request does so
+	// within seconds, or after a restart with the one cell that was running.
+	maxCells = 1024
+	// maxMessages is how many cells may still put something out when they are over, from
+	// threads that they left behind.
+	maxMessages = 256
+)
+
+// recentCells remembers the newest cells and the messages that ran them.
+type recentCells struct {
+	cells    map[cellhold.CellID]struct{}
+	order    []cellhold.CellID // oldest first
+	messages map[string]cellhold.CellID
+	sent     []string // oldest first
+}
+
+func (r *recentCells) has(id cellhold.CellID) bool {
+	_, ok := r.cells[id]
+	return ok
+}
+
+func (r *recentCells) byMessage(msgID string) (cellhold.CellID, bool) {
+	id, ok := r.messages[msgID]
+	return id, ok
+}
+
+func (r *recentCells) add(id cellhold.CellID, msgID string) {
+	if r.cells == nil {
+		r.cells = make(map[cellhold.CellID]struct{})
+	}
+	if r.messages == nil {
+		r.messages = make(map[string]cellhold.CellID)
+	}
+	r.cells[id], r.messages[msgID] = struct{}{}, id
+	r.order, r.sent = append(r.order, id), append(r.sent, msgID)
+	if len(r.order) > maxCells {
+		delete(r.cells, r.order[0])
+		r.order = r.order[1:]
+	}
+	if len(r.sent) > maxMessages {
+		delete(r.messages, r.sent[0])
+		r.sent = r.sent[1:]
+	}
+}
+
+// forgetMessages is called when the process is gone: nobody can answer any more.
+func (r *recentCells) forgetMessages() {
+	r.messages, r.sent = nil, nil
+}

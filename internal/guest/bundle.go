@@ -1,0 +1,149 @@
+package guest
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"cellhold"
+)
+
+const (
+	// maxTypes bounds the MIME types of one output, and the entries of its metadata; real ones
+	// have up to 5.
+	maxTypes = 64
+	// maxKey bounds a MIME type, a name in the metadata and a display id.
+	maxKey = 256
+	// maxLines bounds a text that comes as a list of lines.
+	maxLines = 200_000
+	// maxDepth bounds how deep an event's JSON nests. Figures stay below 30; encoders and
+	// parsers of some languages break from a few hundred on.
+	maxDepth = 100
+)
+
+// mimePattern is type/subtype and parameters without spaces, in printable ASCII.
+var mimePattern = regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-Za-z0-9!#$&^_.+=-]+)*$`)
+
+// checkBundle makes a MIME bundle fit for a notebook: JSON types hold any JSON, all others one
+// string. What cannot be made to fit is left out.
+func checkBundle(c *cellhold.DisplayContent) error {
+	if len(c.Data) > maxTypes || len(c.Metadata) > maxTypes {
+		return errContent
+	}
+	data := make(map[string]json.RawMessage, len(c.Data))
+	for mime, v := range c.Data {
+		if len(mime) > maxKey || !mimePattern.MatchString(mime) {
+			continue
+		}
+		if v = mimeValue(mime, v); v != nil {
+			data[mime] = v
+		}
+	}
+	metadata := make(map[string]json.RawMessage, len(c.Metadata))
+	for name, v := range c.Metadata {
+		if name != "" && len(name) <= maxKey && !strings.ContainsFunc(name, isControl) {
+			metadata[name] = cleanJSON(v)
+		}
+	}
+	c.Data, c.Metadata = data, metadata
+	return nil
+}
+
+// mimeValue returns the value in the form that nbformat has for the type, nil if it has none.
+func mimeValue(mime string, v json.RawMessage) json.RawMessage {
+	if isJSON(mime) {
+		return cleanJSON(v)
+	}
+	var text string
+	if json.Unmarshal(v, &text) != nil {
+		var lines []string
+		if !fits(v, 1, maxLines) || json.Unmarshal(v, &lines) != nil {
+			return nil
+		}
+		text = strings.Join(lines, "")
+	} else if bytes.Equal(v, []byte("null")) {
+		return nil
+	}
+	raw, err := encode(text)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+func isJSON(mime string) bool {
+	base, _, _ := strings.Cut(strings.ToLower(mime), ";")
+	return base == "application/json" || strings.HasPrefix(base, "application/") && strings.HasSuffix(base, "+json")
+}
+
+// cleanJSON makes valid JSON that stays encoded safe for strict readers: valid UTF-8, and no half of
+// a surrogate pair, which other languages cannot turn into text. It may change v.
+func cleanJSON(v json.RawMessage) json.RawMessage {
+	if !utf8.Valid(v) {
+		v = bytes.ToValidUTF8(v, []byte("\uFFFD"))
+	}
+	quoted := false
+	for i := 0; i < len(v); i++ {
+		switch {
+		case v[i] == '"':
+			quoted = !quoted
+		case quoted && v[i] == '\\':
+			i += escape(v[i:]) - 1
+		}
+	}
+	return v
+}
+
+// escape returns the length of the escape at the beginning of b, two for a whole surrogate pair, and
+// replaces half of one.
+func escape(b []byte) int {
+	const unit = 6 // of \uXXXX
+	switch {
+	case !isUnit(b):
+		return 2
+	case isHigh(b) && len(b) >= 2*unit && isUnit(b[unit:]) && isLow(b[unit:]):
+		return 2 * unit
+	case isHigh(b) || isLow(b):
+		copy(b, `\ufffd`)
+	}
+	return unit
+}
+
+func isUnit(b []byte) bool { return len(b) >= 6 && b[0] == '\\' && b[1] == 'u' }
+
+// isHigh and isLow tell the halves D800 to DBFF and DC00 to DFFF.
+func isHigh(b []byte) bool {
+	return (b[2] == 'd' || b[2] == 'D') && strings.IndexByte("89abAB", b[3]) >= 0
+}
+func isLow(b []byte) bool {
+	return (b[2] == 'd' || b[2] == 'D') && strings.IndexByte("cdefCDEF", b[3]) >= 0
+}
+
+// fits reports whether JSON nests at most maxDepth deep and has at most wide commas outside its
+// depth-th level. It is exact for valid JSON. It comes before decoding, because a megabyte of empty
+// values would take a hundred megabytes of memory.
+func fits(b []byte, depth, wide int) bool {
+	level, commas, quoted := 0, 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if level++; level > maxDepth {
+				return false
+			}
+		case c == '}' || c == ']':
+			level--
+		case c == ',' && level <= depth:
+			if commas++; commas > wide {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,142 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// Kernel calls the agent about one kernel.
+type Kernel struct {
+	client *Client
+	id     cellhold.KernelID
+	path   string
+}
+
+// Kernel returns the calls about one kernel, which need not be there.
+func (c *Client) Kernel(id cellhold.KernelID) *Kernel {
+	return &Kernel{client: c, id: id, path: "/v1/kernels/" + url.PathEscape(string(id))}
+}
+
+// Start asks for the kernel. It returns before the kernel is ready; one that is there already is no
+// error.
+func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
+	return k.wrap("start", k.client.send(ctx, request{method: http.MethodPut, path: k.path}, r))
+}
+
+// Execute hands over a cell. It returns when the agent has it; the same cell again is no error and
+// runs nothing. The error is Conflict when the kernel is busy, dead or not ready.
+func (k *Kernel) Execute(ctx context.Context, r guestapi.Execute) error {
+	return k.wrap("execute on", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/execute"}, r))
+}
+
+// Interrupt asks for the end of the running cell. That nothing runs is no error.
+func (k *Kernel) Interrupt(ctx context.Context) error {
+	return k.wrap("interrupt", k.client.call(ctx, request{method: http.MethodPost, path: k.path + "/interrupt"}))
+}
+
+// Restart replaces the kernel's process, also a dead one. It returns before the new one is ready.
+func (k *Kernel) Restart(ctx context.Context) error {
+	return k.wrap("restart", k.client.call(ctx, request{method: http.MethodPost, path: k.path + "/restart", once: true}))
+}
+
+// Delete shuts the kernel down, also a busy one, and returns when it is gone.
+func (k *Kernel) Delete(ctx context.Context) error {
+	return k.wrap("delete", k.client.call(ctx, request{method: http.MethodDelete, path: k.path}))
+}
+
+// Ack lets the agent forget the events up to that number.
+func (k *Kernel) Ack(ctx context.Context, seq int64) error {
+	return k.wrap("acknowledge events of", k.client.call(ctx, request{
+		method: http.MethodPost, path: k.path + "/ack", query: number("seq", seq),
+	}))
+}
+
+// Events yields the kernel's events after that number as they happen, checked, in order. Events of
+// unknown types, and those whose content is not what their type has, are passed over. It ends with
+// an error: that of the context, or when the link breaks, the kernel is deleted, or the agent sends
+// what it must not. Nothing is read ahead while the caller does not ask for more.
+func (k *Kernel) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
+	return func(yield func(guestapi.Event, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // closes the connection: nothing more is wanted from it
+		if err := k.read(ctx, after, func(e guestapi.Event) bool { return yield(e, nil) }); err != nil {
+			yield(guestapi.Event{}, k.wrap("read events of", err))
+		}
+	}
+}
+
+// read passes events on until it is told to stop, which is no error.
+func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Event) bool) error {
+	resp, err := k.client.do(ctx, request{method: http.MethodGet, path: k.path + "/events", query: number("after", after)})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewReaderSize(resp.Body, 64<<10) // as much as the agent writes at once
+	for {
+		line, err := readLine(lines, guestapi.MaxEvent)
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+		e, err := parseEvent(line, after)
+		if err != nil {
+			return err
+		}
+		after = e.Seq
+		if e.Type == "" {
+			k.client.log.Debug("event of the guest passed over", "kernel", k.id, "event", e.Seq)
+			continue
+		}
+		if !yield(e) {
+			return nil
+		}
+	}
+}
+
+// readLine reads one line of bounded length. The memory grows with what really arrives.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var long []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(long)+len(part) > limit {
+			return nil, strange("an event that is too long")
+		}
+		if err == nil && long == nil {
+			return part, nil // valid until the next read
+		}
+		long = append(long, part...)
+		switch {
+		case err == nil:
+			return long, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF):
+			return nil, cellhold.Wrap(cellhold.Unavailable, err, "The events ended.")
+		default:
+			return nil, cellhold.Wrap(cellhold.Unavailable, err, "The link to the sandbox broke.")
+		}
+	}
+}
+
+func (k *Kernel) wrap(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s kernel %s: %w", operation, k.id, err)
+}
+
+func number(name string, n int64) url.Values {
+	return url.Values{name: {strconv.FormatInt(n, 10)}}
+}

@@ -1,0 +1,77 @@
+package link
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"testing"
+	"testing/iotest"
+)
+
+// FuzzSkipPast: what follows the first mark comes out, however the bytes arrive.
+func FuzzSkipPast(f *testing.F) {
+	mark := bytes.Repeat([]byte("ab"), nonceSize/2)
+	f.Add([]byte{}, true)
+	f.Add(append(bytes.Repeat([]byte("ab"), 15), mark...), true)
+	f.Add(append(mark, "rest"...), false)
+	f.Fuzz(func(t *testing.T, input []byte, slowly bool) {
+		var r io.Reader = bytes.NewReader(input)
+		if slowly {
+			r = iotest.OneByteReader(r)
+		}
+		rest, err := skipPast(r, mark)
+		i := bytes.Index(input, mark)
+		if (err == nil) != (i >= 0) {
+			t.Fatalf("mark at %d, error %v", i, err)
+		}
+		if i < 0 {
+			return
+		}
+		after, _ := io.ReadAll(r)
+		if got := append(rest, after...); !bytes.Equal(got, input[i+len(mark):]) {
+			t.Errorf("got %q after the mark", got)
+		}
+	})
+}
+
+// FuzzFrameReader: the guest never panics, and never hands out more than was sent.
+func FuzzFrameReader(f *testing.F) {
+	f.Add([]byte{1, 0, 2, 'h', 'i', 1, 0, 0})
+	f.Add(append([]byte{2, 0, 32}, make([]byte, 32)...))
+	f.Add([]byte{1, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, input []byte) {
+		fr := &frameReader{r: bufio.NewReader(bytes.NewReader(input))}
+		data, _ := io.ReadAll(fr)
+		if len(data) > len(input) {
+			t.Errorf("%d bytes out of %d", len(data), len(input))
+		}
+		for {
+			nonce, err := fr.awaitReset()
+			if err != nil {
+				return
+			}
+			if len(nonce) != nonceSize {
+				t.Errorf("nonce of %d bytes", len(nonce))
+			}
+		}
+	})
+}
+
+// FuzzGuard: the verdict does not depend on how the bytes are cut, and what passes is unchanged.
+func FuzzGuard(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 'h', 'i', 0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0})
+	f.Add([]byte{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7})
+	f.Fuzz(func(t *testing.T, input []byte) {
+		whole, errWhole := io.ReadAll(&guard{r: bytes.NewReader(input)})
+		single, errSingle := io.ReadAll(&guard{r: iotest.OneByteReader(bytes.NewReader(input))})
+		if (errWhole == nil) != (errSingle == nil) {
+			t.Errorf("at once: %v; byte by byte: %v", errWhole, errSingle)
+		}
+		if errWhole == nil && !bytes.Equal(whole, input) {
+			t.Errorf("changed to %q", whole)
+		}
+		if !bytes.HasPrefix(input, single) {
+			t.Errorf("changed to %q", single)
+		}
+	})
+}

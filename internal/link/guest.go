@@ -1,0 +1,224 @@
+package link
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/yamux"
+)
+
+// guestBuffer is how much the guest reads at once; sixteen frames.
+const guestBuffer = 64 << 10
+
+// Listener is the guest's end of a link: a net.Listener that outlives any number of hosts.
+type Listener struct {
+	in    *frameReader
+	w     io.Writer
+	close func() error
+
+	conns chan net.Conn
+	done  chan struct{} // closed by Close
+	ended chan struct{} // closed when err is set for good
+	err   error
+	once  sync.Once
+	run   sync.WaitGroup
+}
+
+// Listen serves the guest's end of a link: r is read from the host, w written to it. Streams of
+// an old host end when a new one attaches; Accept goes on over all of them, and fails only when
+// r ends or Close is called. If r and w are closers, Close closes them; if r is not one, Close
+// returns only after r has ended.
+func Listen(r io.Reader, w io.Writer) *Listener {
+	l := &Listener{
+		in:    &frameReader{r: bufio.NewReaderSize(r, guestBuffer)},
+		w:     w,
+		close: func() error { return errors.Join(closeIfCloser(r), closeIfCloser(w)) },
+		conns: make(chan net.Conn),
+		done:  make(chan struct{}),
+		ended: make(chan struct{}),
+	}
+	l.run.Go(func() {
+		l.err = l.serve()
+		close(l.ended)
+	})
+	return l
+}
+
+func closeIfCloser(v any) error {
+	if c, ok := v.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// serve serves one host after the other until r ends.
+func (l *Listener) serve() error {
+	for {
+		nonce, err := l.in.awaitReset()
+		if err != nil {
+			return err
+		}
+		// The old session's writes have ended: serveHost waits for them. The nonce therefore
+		// never lands in the middle of one.
+		if _, err := l.w.Write(nonce); err != nil {
+			return fmt.Errorf("answer the host: %w", err)
+		}
+		if err := l.serveHost(); err != nil {
+			return err
+		}
+	}
+}
+
+// serveHost serves one host until the next one resets the link.
+func (l *Listener) serveHost() error {
+	conn := &guestConn{in: l.in}
+	conn.joiner.emit = func(p []byte) error {
+		_, err := l.w.Write(p)
+		return err
+	}
+	mux, err := yamux.Server(conn, muxConfig())
+	if err != nil {
+		return err
+	}
+	defer mux.Close()
+	for {
+		s, err := mux.AcceptStream()
+		if err != nil {
+			return nil // this session only; the next reset starts another
+		}
+		select {
+		case l.conns <- &stream{s}:
+		case <-mux.CloseChan():
+			return nil
+		case <-l.done:
+			return net.ErrClosed
+		}
+	}
+}
+
+// Accept waits for the next stream that a host opens.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	case <-l.ended:
+		return nil, fmt.Errorf("link ended: %w", l.err)
+	}
+}
+
+// Close ends the link and its streams. It may be called twice.
+func (l *Listener) Close() error {
+	var err error
+	l.once.Do(func() {
+		close(l.done)
+		err = l.close()
+	})
+	l.run.Wait()
+	return err
+}
+
+// Addr names the link for logs.
+func (l *Listener) Addr() net.Addr { return addr{} }
+
+type addr struct{}
+
+func (addr) Network() string { return "link" }
+func (addr) String() string  { return "link" }
+
+// guestConn is what yamux reads and writes in the guest.
+type guestConn struct {
+	in     *frameReader
+	closed atomic.Bool
+	joiner
+}
+
+func (c *guestConn) Read(p []byte) (int, error) {
+	if c.closed.Load() {
+		return 0, io.EOF
+	}
+	return c.in.Read(p)
+}
+
+// Close ends the session, not the pipes: the next host needs them.
+func (c *guestConn) Close() error {
+	c.closed.Store(true)
+	return nil
+}
+
+// frameReader takes the frames apart. It is used by one goroutine at a time: the running
+// session's receiver, or serve between two sessions.
+type frameReader struct {
+	r     *bufio.Reader
+	left  int    // bytes left in the current DATA frame
+	nonce []byte // of a RESET that has not been answered
+	err   error  // once the frames cannot be trusted any more
+}
+
+// Read returns the payload of DATA frames, and io.EOF at a RESET.
+func (f *frameReader) Read(p []byte) (int, error) {
+	for f.left == 0 {
+		if f.nonce != nil {
+			return 0, io.EOF
+		}
+		if err := f.next(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := f.r.Read(p[:min(len(p), f.left)])
+	f.left -= n
+	return n, err
+}
+
+// awaitReset drops everything before the next RESET and returns its nonce.
+func (f *frameReader) awaitReset() ([]byte, error) {
+	for f.nonce == nil {
+		if _, err := f.r.Discard(f.left); err != nil {
+			return nil, err
+		}
+		f.left = 0
+		if err := f.next(); err != nil {
+			return nil, err
+		}
+	}
+	nonce := f.nonce
+	f.nonce = nil
+	return nonce, nil
+}
+
+// next reads the header of the next frame, and the whole of a RESET. Its errors are final: after
+// one, the boundaries are lost.
+func (f *frameReader) next() error {
+	if f.err == nil {
+		f.err = f.readHeader()
+	}
+	return f.err
+}
+
+func (f *frameReader) readHeader() error {
+	var h [frameHeader]byte
+	if _, err := io.ReadFull(f.r, h[:]); err != nil {
+		return err
+	}
+	length := int(binary.BigEndian.Uint16(h[1:]))
+	switch {
+	case h[0] == frameData && length <= maxPayload:
+		f.left = length
+		return nil
+	case h[0] == frameReset && length == nonceSize:
+		nonce := make([]byte, nonceSize)
+		if _, err := io.ReadFull(f.r, nonce); err != nil {
+			return err
+		}
+		f.nonce = nonce
+		return nil
+	}
+	return fmt.Errorf("%w: type %d, length %d", errBadFrame, h[0], length)
+}

@@ -1,0 +1,401 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cellhold/internal/link"
+)
+
+// patience bounds what should take milliseconds.
+const patience = 20 * time.Second
+
+func contextWithPatience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := contextWithPatience()
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// fifos are a pair of named pipes with the guest's ends open for both reading and writing, as in
+// a sandbox.
+type fifos struct {
+	in, out           string
+	guestIn, guestOut *os.File
+}
+
+func newFIFOs(t testing.TB) fifos {
+	t.Helper()
+	dir := t.TempDir()
+	f := fifos{in: filepath.Join(dir, "in"), out: filepath.Join(dir, "out")}
+	for path, file := range map[string]**os.File{f.in: &f.guestIn, f.out: &f.guestOut} {
+		if err := unix.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		opened, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = opened.Close() })
+		*file = opened
+	}
+	return f
+}
+
+// host opens the host's ends.
+func (f fifos) host(t testing.TB) (r, w *os.File) {
+	t.Helper()
+	r, err := os.OpenFile(f.out, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err = os.OpenFile(f.in, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, w
+}
+
+func (f fifos) attach(t testing.TB) *link.Host {
+	t.Helper()
+	r, w := f.host(t)
+	h, err := link.Attach(within(t), r, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	return h
+}
+
+// echo serves a guest that sends back what it gets.
+func (f fifos) echo(t testing.TB) *link.Listener {
+	t.Helper()
+	l := link.Listen(f.guestIn, f.guestOut)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		wg.Wait()
+	})
+	return l
+}
+
+// mustEcho sends n random bytes over a new stream and wants them back.
+func mustEcho(t testing.TB, h *link.Host, n int) {
+	t.Helper()
+	c, err := h.Dial(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := exchange(c, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func exchange(c net.Conn, n int) error {
+	sent := make([]byte, n)
+	_, _ = rand.Read(sent)
+	werr := make(chan error, 1)
+	go func() {
+		_, err := c.Write(sent)
+		werr <- err
+	}()
+	got := make([]byte, n)
+	_, err := io.ReadFull(c, got)
+	if err := errors.Join(err, <-werr); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, sent) {
+		return errors.New("the bytes came back changed")
+	}
+	return nil
+}
+
+func TestManyStreamsShareALink(t *testing.T) {
+	f := newFIFOs(t)
+	f.echo(t)
+	h := f.attach(t)
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			c, err := h.Dial(within(t))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			for _, n := range []int{1, 12, 4093, 4094, 10_000 * i} {
+				if err := exchange(c, n); err != nil {
+					t.Errorf("%d bytes: %v", n, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestALinkWorksOverPlainPipes(t *testing.T) {
+	guestIn, hostOut := io.Pipe()
+	hostIn, guestOut := io.Pipe()
+	l := link.Listen(guestIn, guestOut)
+	go func() { _ = http.Serve(l, http.NotFoundHandler()) }()
+	h, err := link.Attach(within(t), hostIn, hostOut)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.Dial(ctx) },
+	}}
+	resp, err := client.Get("http://guest/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Error(resp.Status)
+	}
+	for range 2 { // closing is idempotent on both ends
+		_ = h.Close()
+		_ = l.Close()
+	}
+	if _, err := l.Accept(); err == nil {
+		t.Error("a closed listener accepts")
+	}
+	if _, err := h.Dial(within(t)); err == nil {
+		t.Error("a closed link dials")
+	}
+}
+
+func TestALostLinkIsNotAnOrderlyEnd(t *testing.T) {
+	f := newFIFOs(t)
+	f.echo(t)
+	h := f.attach(t)
+	c, err := h.Dial(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := exchange(c, 10); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.Close()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, link.ErrLost) {
+		t.Errorf("got %v, want ErrLost", err)
+	}
+}
+
+func TestDeadlinesWork(t *testing.T) {
+	f := newFIFOs(t)
+	f.echo(t)
+	c, err := f.attach(t).Dial(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	var timeout net.Error
+	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("got %v, want a timeout", err)
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := exchange(c, 100); err != nil {
+		t.Errorf("after the deadline was lifted: %v", err)
+	}
+}
+
+func TestTheDeathOfTheGuestEndsTheLink(t *testing.T) {
+	f := newFIFOs(t)
+	l := f.echo(t)
+	h := f.attach(t)
+	_ = l.Close()
+	select {
+	case <-h.Done():
+	case <-time.After(patience):
+		t.Fatal("the host did not notice")
+	}
+	r, err := os.OpenFile(f.out, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.OpenFile(f.in, os.O_WRONLY|unix.O_NONBLOCK, 0); !errors.Is(err, unix.ENXIO) {
+		t.Errorf("opening a dead guest's input: got %v, want ENXIO", err)
+	}
+	_, deaf := io.Pipe()
+	if _, err := link.Attach(within(t), r, deaf); !errors.Is(err, link.ErrLost) {
+		t.Errorf("attaching to a dead guest: got %v, want ErrLost", err)
+	}
+}
+
+func TestAttachGivesUpWithItsContext(t *testing.T) {
+	f := newFIFOs(t) // and nobody listening
+	r, w := f.host(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := link.Attach(ctx, r, w); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := r.Close(); err == nil {
+		t.Error("a failed Attach left the pipe open")
+	}
+}
+
+func TestGarbageBeforeTheNonceIsSkipped(t *testing.T) {
+	f := newFIFOs(t)
+	garbage := make([]byte, 50_000)
+	_, _ = rand.Read(garbage)
+	if _, err := f.guestOut.Write(garbage); err != nil {
+		t.Fatal(err)
+	}
+	f.echo(t)
+	mustEcho(t, f.attach(t), 10_000)
+}
+
+func TestWhatADeadHostLeftIsDropped(t *testing.T) {
+	f := newFIFOs(t)
+	_, w := f.host(t)
+	frame := append([]byte{1, 0, 5}, "hello"...)
+	for range 1000 {
+		if _, err := w.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A RESET of a host that died before it saw the answer.
+	if _, err := w.Write(append([]byte{2, 0, 32}, make([]byte, 32)...)); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if _, err := w.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = w.Close()
+	f.echo(t)
+	mustEcho(t, f.attach(t), 10_000)
+}
+
+func TestAHostThatBreaksTheFramesEndsTheLink(t *testing.T) {
+	for name, bytes := range map[string][]byte{
+		"unknown type":   {9, 0, 0},
+		"too long":       {1, 0xff, 0xff},
+		"reset too long": {2, 0, 33},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFIFOs(t)
+			l := f.echo(t)
+			_, w := f.host(t)
+			defer w.Close()
+			if _, err := w.Write(bytes); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Accept(); err == nil || errors.Is(err, net.ErrClosed) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// hostile is a guest that answers the handshake and then says whatever it likes.
+func hostile(t *testing.T, f fifos, say []byte) *link.Host {
+	t.Helper()
+	go func() {
+		reset := make([]byte, 35)
+		if _, err := io.ReadFull(f.guestIn, reset); err == nil {
+			_, _ = f.guestOut.Write(append(reset[3:], say...))
+		}
+	}()
+	return f.attach(t)
+}
+
+func muxFrame(version, kind byte, flags uint16, id, length uint32) []byte {
+	b := []byte{version, kind}
+	b = binary.BigEndian.AppendUint16(b, flags)
+	b = binary.BigEndian.AppendUint32(b, id)
+	return binary.BigEndian.AppendUint32(b, length)
+}
+
+func TestAHostileGuestLosesTheLink(t *testing.T) {
+	for name, say := range map[string][]byte{
+		"version":       muxFrame(1, 0, 0, 1, 0),
+		"ping":          muxFrame(0, 2, 1, 0, 7),
+		"go away":       muxFrame(0, 3, 0, 0, 0),
+		"opens streams": muxFrame(0, 1, 1, 2, 0),
+		"opens ours":    muxFrame(0, 1, 1, 1, 0),
+		"unknown type":  muxFrame(0, 4, 0, 1, 0),
+		"unknown flag":  muxFrame(0, 0, 16, 1, 0),
+		"even stream":   muxFrame(0, 0, 0, 2, 0),
+		"too long":      muxFrame(0, 0, 0, 1, 1<<31),
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := hostile(t, newFIFOs(t), say)
+			select {
+			case <-h.Done():
+			case <-time.After(patience):
+				t.Error("the host goes on")
+			}
+		})
+	}
+}
+
+func TestAFloodOfPingsCostsNoGoroutines(t *testing.T) {
+	before := runtime.NumGoroutine()
+	h := hostile(t, newFIFOs(t), bytes.Repeat(muxFrame(0, 2, 1, 0, 7), 4000))
+	<-h.Done()
+	if after := runtime.NumGoroutine(); after > before+20 {
+		t.Errorf("%d goroutines before, %d after", before, after)
+	}
+}
+
+func TestDialingADeafGuestEndsWithTheContext(t *testing.T) {
+	f := newFIFOs(t)
+	h := hostile(t, f, nil) // answers no opening
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	before := runtime.NumGoroutine()
+	for range 10_000 {
+		c, err := h.Dial(ctx)
+		if err != nil {
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+			if after := runtime.NumGoroutine(); after > before+1000 {
+				t.Errorf("%d goroutines before, %d after", before, after)
+			}
+			return
+		}
+		_ = c
+	}
+	t.Error("ten thousand streams to a guest that answers none")
+}

@@ -1,0 +1,88 @@
+package embedded_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// BenchmarkCreate measures from nothing to the agent's first answer.
+func BenchmarkCreate(b *testing.B) {
+	options(b)
+	d := open(b)
+	defer d.Close()
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		start := time.Now()
+		box, err := d.Create(b.Context(), spec(name(fmt.Sprintf("b%d", i))))
+		if err != nil {
+			b.Fatal(err)
+		}
+		resp, err := guestClient(box).Get("http://guest/health")
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		took = append(took, time.Since(start))
+		b.StopTimer()
+		if err := box.Destroy(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	report(b, took)
+}
+
+// BenchmarkDestroy measures the end of an idle sandbox.
+func BenchmarkDestroy(b *testing.B) {
+	options(b)
+	d := open(b)
+	defer d.Close()
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		box, err := d.Create(b.Context(), spec(name(fmt.Sprintf("d%d", i))))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		start := time.Now()
+		if err := box.Destroy(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	report(b, took)
+}
+
+// BenchmarkRequest measures one HTTP request to the agent and its answer.
+func BenchmarkRequest(b *testing.B) {
+	options(b)
+	d := open(b)
+	defer d.Close()
+	box, err := d.Create(b.Context(), spec(name("request")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer box.Destroy(b.Context())
+	c := guestClient(box)
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		resp, err := c.Get("http://guest/health")
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		took = append(took, time.Since(start))
+	}
+	report(b, took)
+}
+
+func report(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*9/10].Microseconds()), "p90-µs")
+	b.ReportMetric(float64(took[len(took)-1].Microseconds()), "max-µs")
+}

@@ -1,0 +1,316 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cellhold/internal/link"
+	"cellhold/internal/sandbox"
+)
+
+// box is one sandbox that this driver owns.
+type box struct {
+	d      *Driver
+	paths  paths
+	sentry *handle
+	gofer  *handle
+	watch  sync.WaitGroup
+	ended  chan struct{} // closed when exit is set
+	letgo  chan struct{} // closed when the driver lets go of it alive
+
+	// life serialises Suspend, Resume, Destroy and letting go.
+	life     sync.Mutex
+	released bool
+	lock     *ownership
+
+	suspended atomic.Bool
+
+	// linking lets one attachment through at a time; it is a lock with a context.
+	linking chan struct{}
+
+	mu        sync.Mutex // guards what follows
+	record    *record
+	link      *link.Host
+	destroyed bool
+	exit      sandbox.Exit
+}
+
+// take makes the record's sandbox this driver's, and starts watching it.
+func (d *Driver) take(r *record, p paths, lock *ownership) (*box, error) {
+	if !r.Sentry.alive() {
+		return nil, sandbox.ErrNotFound
+	}
+	sentry, err := r.Sentry.open()
+	if err != nil {
+		return nil, err
+	}
+	if sentry == nil {
+		return nil, sandbox.ErrNotFound
+	}
+	gofer, err := r.Gofer.open()
+	if err != nil {
+		sentry.close()
+		return nil, err
+	}
+	b := &box{
+		d: d, paths: p, record: r, lock: lock, sentry: sentry, gofer: gofer,
+		ended: make(chan struct{}), letgo: make(chan struct{}), linking: make(chan struct{}, 1),
+	}
+	b.suspended.Store(r.Suspended)
+	children.add(r.Sentry.PID)
+	children.add(r.Gofer.PID)
+	d.register(b)
+	b.watch.Go(b.await)
+	return b, nil
+}
+
+// Adopt takes over a living sandbox of a server that died.
+func (d *Driver) Adopt(ctx context.Context, id sandbox.ID) (sandbox.Sandbox, error) {
+	if err := checkID(id); err != nil {
+		return nil, fmt.Errorf("adopt sandbox: %w", err)
+	}
+	b, err := d.adopt(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("adopt sandbox %s: %w", id, err)
+	}
+	return b, nil
+}
+
+func (d *Driver) adopt(ctx context.Context, id sandbox.ID) (*box, error) {
+	p := d.paths(id)
+	r, err := load(p)
+	if gone(err) {
+		return nil, sandbox.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	lock, err := own(p)
+	if err != nil {
+		return nil, err
+	}
+	b, err := d.take(r, p, lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if r.Suspended {
+		return b, nil // it cannot answer; the first Dial after Resume attaches
+	}
+	if _, err := b.attached(ctx); err != nil {
+		return nil, errors.Join(err, b.letGo())
+	}
+	return b, nil
+}
+
+func (b *box) ID() sandbox.ID { return b.record.ID }
+
+// Dial opens a stream to the agent.
+func (b *box) Dial(ctx context.Context) (net.Conn, error) {
+	host, err := b.attached(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dial sandbox %s: %w", b.ID(), err)
+	}
+	conn, err := host.Dial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dial sandbox %s: %w", b.ID(), err)
+	}
+	return conn, nil
+}
+
+// attached returns the link, attaching anew where there is none yet or the guest broke it.
+func (b *box) attached(ctx context.Context) (*link.Host, error) {
+	select {
+	case b.linking <- struct{}{}:
+		defer func() { <-b.linking }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	b.mu.Lock()
+	host := b.link
+	b.mu.Unlock()
+	if host != nil {
+		select {
+		case <-host.Done():
+			_ = host.Close()
+		default:
+			return host, nil
+		}
+	}
+	select {
+	case <-b.ended:
+		return nil, sandbox.ErrNotFound
+	case <-b.letgo:
+		return nil, net.ErrClosed
+	default:
+	}
+	if b.suspended.Load() {
+		return nil, errors.New("it is suspended and cannot answer")
+	}
+	host, err := b.attach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.link = host
+	return host, nil
+}
+
+// attach opens the host's ends of the FIFOs. When the sandbox dies, they report the end.
+func (b *box) attach(ctx context.Context) (*link.Host, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, b.d.startTimeout,
+		fmt.Errorf("no answer within %v", b.d.startTimeout))
+	defer cancel()
+	// Not blocking: opening a FIFO otherwise waits for the other end, which may be dead.
+	out, err := os.OpenFile(b.paths.out, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	in, err := os.OpenFile(b.paths.in, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, errors.Join(err, out.Close())
+	}
+	return link.Attach(ctx, out, in)
+}
+
+// Wait blocks until the sandbox has ended.
+func (b *box) Wait(ctx context.Context) (sandbox.Exit, error) {
+	select {
+	case <-b.ended:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.exit, nil
+	case <-ctx.Done():
+		return sandbox.Exit{}, fmt.Errorf("wait for sandbox %s: %w", b.ID(), context.Cause(ctx))
+	}
+}
+
+// Usage says what the sandbox has used so far.
+func (b *box) Usage(context.Context) (sandbox.Usage, error) {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.released {
+		return sandbox.Usage{}, fmt.Errorf("usage of sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
+	}
+	return b.usage(), nil
+}
+
+func (b *box) usage() sandbox.Usage {
+	if b.d.cgroups == nil {
+		return sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
+	}
+	return b.d.cgroups.usage(b.ID())
+}
+
+// Suspend stops all processes in the sandbox.
+func (b *box) Suspend(ctx context.Context) error { return b.sleep(ctx, "pause", true) }
+
+// Resume lets them go on.
+func (b *box) Resume(ctx context.Context) error { return b.sleep(ctx, "resume", false) }
+
+func (b *box) sleep(ctx context.Context, verb string, suspended bool) error {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.released {
+		return fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), sandbox.ErrNotFound)
+	}
+	if b.suspended.Load() == suspended {
+		return nil
+	}
+	errput, err := newErrput()
+	if err != nil {
+		return err
+	}
+	defer errput.Close()
+	cmd := b.d.runsc(ctx, b.paths, verb, innerID)
+	cmd.Stderr = errput
+	if err := children.run(cmd); err != nil {
+		return fmt.Errorf("%s sandbox %s: %w%s", verb, b.ID(), err, excerpt(errput))
+	}
+	b.suspended.Store(suspended)
+	b.record.Suspended = suspended
+	return b.record.save(b.paths)
+}
+
+// Snapshot is not there yet.
+func (b *box) Snapshot(context.Context, string) error {
+	return fmt.Errorf("snapshot sandbox %s: %w", b.ID(), errors.ErrUnsupported)
+}
+
+// Destroy ends the sandbox and removes everything that belonged to it.
+func (b *box) Destroy(ctx context.Context) error {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.released {
+		return nil
+	}
+	b.mu.Lock()
+	b.destroyed = true
+	b.mu.Unlock()
+	if err := b.sentry.kill(); err != nil && !b.hasEnded() {
+		return fmt.Errorf("destroy sandbox %s: %w", b.ID(), err)
+	}
+	select {
+	case <-b.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("destroy sandbox %s: %w", b.ID(), context.Cause(ctx))
+	}
+	if err := b.d.clear(ctx, b.ID(), b.paths); err != nil {
+		return err
+	}
+	return errors.Join(b.release(), b.lock.Close())
+}
+
+func (b *box) hasEnded() bool {
+	select {
+	case <-b.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// letGo gives the sandbox up without ending it.
+func (b *box) letGo() error { return errors.Join(b.letGoButLock(), b.lock.Close()) }
+
+// letGoButLock stops everything this driver does with the sandbox.
+func (b *box) letGoButLock() error {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.released {
+		return nil
+	}
+	close(b.letgo)
+	past := time.Unix(1, 0)
+	_ = b.sentry.f.SetReadDeadline(past)
+	if b.gofer != nil {
+		_ = b.gofer.f.SetReadDeadline(past)
+	}
+	return b.release()
+}
+
+// release is the end of both ways to lose a sandbox.
+func (b *box) release() error {
+	b.watch.Wait()
+	b.released = true
+	b.d.unregister(b)
+	// Behind whoever is attaching just now.
+	b.linking <- struct{}{}
+	defer func() { <-b.linking }()
+	b.mu.Lock()
+	host := b.link
+	b.link = nil
+	b.mu.Unlock()
+	if host == nil {
+		return nil
+	}
+	return host.Close()
+}

@@ -1,0 +1,287 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cellhold/internal/sandbox"
+)
+
+const (
+	cgroupRoot   = "/sys/fs/cgroup"
+	cgroupParent = "cellhold" // all sandboxes' cgroups are below this one
+)
+
+// cgroups reads what gVisor set up, and clears it away. It is one of two layouts.
+type cgroups struct {
+	root string
+	v2   bool
+	// swapCounter tells whether swap can be limited together with memory.
+	swapCounter bool
+}
+
+func cgroupPath(id sandbox.ID) string { return filepath.Join("/", cgroupParent, string(id)) }
+
+// findCgroups returns the host's cgroups if this process can limit sandboxes with them, else
+// why not.
+func findCgroups(root string) (*cgroups, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(root, &fs); err != nil {
+		return nil, fmt.Errorf("no cgroups at %s: %w", root, err)
+	}
+	c := &cgroups{root: root, v2: fs.Type == unix.CGROUP2_SUPER_MAGIC}
+	if c.v2 {
+		return c, c.prepareV2()
+	}
+	return c, c.prepareV1()
+}
+
+func (c *cgroups) prepareV1() error {
+	for _, controller := range []string{"memory", "cpu", "cpuacct", "pids"} {
+		dir := filepath.Join(c.root, controller)
+		if _, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("cgroup controller %s is not there: %w", controller, err)
+		}
+		if err := makeUsable(filepath.Join(dir, cgroupParent)); err != nil {
+			return fmt.Errorf("cgroup controller %s cannot be used: %w", controller, err)
+		}
+	}
+	_, err := os.Stat(filepath.Join(c.root, "memory", cgroupParent, "memory.memsw.limit_in_bytes"))
+	c.swapCounter = err == nil
+	return nil
+}
+
+func (c *cgroups) prepareV2() error {
+	dir := filepath.Join(c.root, cgroupParent)
+	if err := makeUsable(dir); err != nil {
+		return fmt.Errorf("cgroups cannot be used: %w", err)
+	}
+	for _, at := range []string{c.root, dir} {
+		if err := writeFile(filepath.Join(at, "cgroup.subtree_control"), "+memory +cpu +pids"); err != nil {
+			return fmt.Errorf("cgroup controllers memory, cpu and pids cannot be used: %w", err)
+		}
+	}
+	c.swapCounter = true // memory.swap.max is there whenever swap is
+	return nil
+}
+
+// makeUsable makes a cgroup, or checks that one which another server made can be written to.
+func makeUsable(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return unix.Access(dir, unix.W_OK)
+}
+
+// close removes the parents of all sandboxes' cgroups, if no other server has any there.
+func (c *cgroups) close() {
+	for _, dir := range c.dirs("") {
+		_ = unix.Rmdir(dir) // refused while something is in it
+	}
+}
+
+// dir is the directory of a sandbox's cgroup, for one controller where they are apart.
+func (c *cgroups) dir(controller string, id sandbox.ID) string {
+	if c.v2 {
+		return filepath.Join(c.root, cgroupPath(id))
+	}
+	return filepath.Join(c.root, controller, cgroupPath(id))
+}
+
+func (c *cgroups) read(controller, file string, id sandbox.ID) (string, error) {
+	b, err := os.ReadFile(filepath.Join(c.dir(controller, id), file))
+	return strings.TrimSpace(string(b)), err
+}
+
+// verify reads back every limit from the kernel, and that the processes are under them: what
+// set them is other people's code, and what it could not set it may only have logged.
+func (c *cgroups) verify(id sandbox.ID, l sandbox.Limits, members ...int) error {
+	memory := l.Memory / int64(os.Getpagesize()) * int64(os.Getpagesize()) // the kernel rounds down
+	type want struct{ controller, file, value string }
+	pids := want{"pids", "pids.max", strconv.FormatInt(backstopPids(l.Processes), 10)}
+	wants := []want{
+		pids,
+		{"memory", "memory.limit_in_bytes", strconv.FormatInt(memory, 10)},
+		{"cpu", "cpu.cfs_quota_us", strconv.FormatInt(cpuQuota(l.CPU), 10)},
+		{"cpu", "cpu.cfs_period_us", strconv.Itoa(cpuPeriod)},
+	}
+	if c.v2 {
+		wants = []want{
+			pids,
+			{"memory", "memory.max", strconv.FormatInt(memory, 10)},
+			{"cpu", "cpu.max", fmt.Sprintf("%d %d", cpuQuota(l.CPU), cpuPeriod)},
+		}
+	}
+	for _, w := range wants {
+		got, err := c.read(w.controller, w.file, id)
+		if err != nil {
+			return fmt.Errorf("read back limit: %w", err)
+		}
+		if got != w.value {
+			return fmt.Errorf("%s is %q, should be %q", w.file, got, w.value)
+		}
+	}
+	if err := c.verifySwap(id, memory); err != nil {
+		return err
+	}
+	for _, pid := range members {
+		if err := c.verifyMember(id, pid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifySwap makes sure that swap does not widen the memory limit.
+func (c *cgroups) verifySwap(id sandbox.ID, memory int64) error {
+	switch {
+	case c.v2:
+		got, err := c.read("memory", "memory.swap.max", id)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // the kernel has no swap
+		}
+		if err != nil || got != "0" {
+			return fmt.Errorf("memory.swap.max is %q, should be 0 (%v)", got, err)
+		}
+	case c.swapCounter:
+		got, err := c.read("memory", "memory.memsw.limit_in_bytes", id)
+		if err != nil || got != strconv.FormatInt(memory, 10) {
+			return fmt.Errorf("memory.memsw.limit_in_bytes is %q, should be %d (%v)", got, memory, err)
+		}
+	default:
+		// The kernel does not count swap; then at least it shall not swap this group.
+		file := filepath.Join(c.dir("memory", id), "memory.swappiness")
+		if err := writeFile(file, "0"); err != nil {
+			return fmt.Errorf("keep from swapping: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *cgroups) verifyMember(id sandbox.ID, pid int) error {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return fmt.Errorf("read cgroups of process %d: %w", pid, err)
+	}
+	in := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3) // number:controllers:path
+		if len(f) != 3 || !strings.HasSuffix(f[2], cgroupPath(id)) {
+			continue
+		}
+		for _, controller := range strings.Split(f[1], ",") {
+			in[controller] = true
+		}
+	}
+	if c.v2 && in[""] || in["memory"] && in["cpu"] && in["pids"] {
+		return nil
+	}
+	return fmt.Errorf("process %d is not in its cgroups", pid)
+}
+
+// usage says what the cgroup has used. Figures that cannot be read are -1.
+func (c *cgroups) usage(id sandbox.ID) sandbox.Usage {
+	u := sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
+	number := func(controller, file string) int64 {
+		s, err := c.read(controller, file, id)
+		return parseNumber(s, err)
+	}
+	if c.v2 {
+		u.Memory = number("memory", "memory.current")
+		u.MemoryPeak = number("memory", "memory.peak")
+		if n := keyed(c.read("memory", "memory.events", id))("oom_kill"); n >= 0 {
+			u.OOMKills = n
+		}
+		if n := keyed(c.read("cpu", "cpu.stat", id))("usage_usec"); n >= 0 {
+			u.CPU = time.Duration(n) * time.Microsecond
+		}
+		return u
+	}
+	u.Memory = number("memory", "memory.usage_in_bytes")
+	u.MemoryPeak = number("memory", "memory.max_usage_in_bytes")
+	u.OOMKills = keyed(c.read("memory", "memory.oom_control", id))("oom_kill")
+	u.CPU = time.Duration(number("cpuacct", "cpuacct.usage"))
+	return u
+}
+
+func parseNumber(s string, err error) int64 {
+	if err != nil {
+		return -1
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// keyed finds numbers in a file of lines "key number".
+func keyed(s string, err error) func(key string) int64 {
+	return func(key string) int64 {
+		for line := range strings.Lines(s) {
+			if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
+				return parseNumber(v, err)
+			}
+		}
+		return -1
+	}
+}
+
+// dirs lists a sandbox's cgroups under all controllers that the host has, ours or not: gVisor
+// makes one under each.
+func (c *cgroups) dirs(id sandbox.ID) []string {
+	pattern := filepath.Join(c.root, cgroupPath(id))
+	if !c.v2 {
+		pattern = filepath.Join(c.root, "*", cgroupPath(id))
+	}
+	dirs, _ := filepath.Glob(pattern) // the pattern has no special characters but ours
+	return dirs
+}
+
+// remove removes a sandbox's cgroups. Its processes must have ended.
+func (c *cgroups) remove(ctx context.Context, id sandbox.ID) error {
+	for _, dir := range c.dirs(id) {
+		if err := rmdirCgroup(ctx, dir); err != nil {
+			return fmt.Errorf("remove cgroup %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// rmdirCgroup tries until the kernel has let go of the processes that have just ended there. It
+// has no event for that which both layouts offer.
+func rmdirCgroup(ctx context.Context, dir string) error {
+	const pause = 2 * time.Millisecond // it takes microseconds, rarely milliseconds
+	for {
+		err := unix.Rmdir(dir)
+		if err == nil || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// writeFile writes to a file of the kernel's, which is there or not.
+func writeFile(path, value string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}

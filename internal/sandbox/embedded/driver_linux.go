@@ -1,0 +1,258 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/log"
+
+	"cellhold/internal/sandbox"
+)
+
+// maxSocket is how long a Unix socket's path may be. Where ours is longer, gVisor would quietly put
+// its socket into a directory that it shares with everybody.
+const maxSocket = 107
+
+// clearTimeout bounds the clearing away of one sandbox. A fork bomb takes seconds to end.
+const clearTimeout = 60 * time.Second
+
+// Driver makes gVisor sandboxes.
+type Driver struct {
+	dir, guest   string
+	uidBase      uint32
+	startTimeout time.Duration
+	log          *slog.Logger
+
+	privileged bool     // root: sandboxes get uids of their own
+	cgroups    *cgroups // nil where this process cannot use any
+	features   sandbox.Features
+	creating   chan struct{} // bounds the creations under way
+
+	mu   sync.Mutex
+	open map[sandbox.ID]*box // those this driver owns
+}
+
+// New returns a driver for this host. Where the host cannot hold some limit, the driver works and
+// Features says so; where it cannot isolate, New fails.
+func New(o Options) (*Driver, error) {
+	if !filepath.IsAbs(o.Dir) || !filepath.IsAbs(o.Guest) {
+		return nil, fmt.Errorf("%w: Dir and Guest must be absolute paths, not %q and %q", errOptions, o.Dir, o.Guest)
+	}
+	d := &Driver{
+		dir:          filepath.Clean(o.Dir),
+		guest:        filepath.Clean(o.Guest),
+		uidBase:      o.UIDBase,
+		startTimeout: o.StartTimeout,
+		log:          o.Logger,
+		open:         map[sandbox.ID]*box{},
+	}
+	if err := d.checkSocket("x"); err != nil {
+		return nil, fmt.Errorf("%w: %w", errOptions, err)
+	}
+	d.setDefaults()
+	d.privileged = os.Geteuid() == 0 && hasSysAdmin() && mapsIDs(d.uidBase)
+	// Two at once per processor: creation waits nearly as long as it computes.
+	d.creating = make(chan struct{}, 2*runtime.NumCPU())
+	if err := d.prepare(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errOptions, err)
+	}
+	return d, nil
+}
+
+// checkSocket checks that gVisor's socket for a sandbox can be where it belongs.
+func (d *Driver) checkSocket(id sandbox.ID) error {
+	path := filepath.Join(d.paths(id).gvisor, "runsc-"+innerID+".sock")
+	if len(path) > maxSocket {
+		return fmt.Errorf("directory %s is too long: the path of a socket in it, %s, has more than %d bytes", d.dir, path, maxSocket)
+	}
+	return nil
+}
+
+func (d *Driver) setDefaults() {
+	if d.uidBase == 0 {
+		d.uidBase = defaultUIDBase
+	}
+	if d.startTimeout == 0 {
+		d.startTimeout = defaultStartTimeout
+	}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (d *Driver) prepare() error {
+	// gVisor's own log would go to our standard error.
+	log.SetTarget(&log.Writer{Next: io.Discard})
+	if err := os.MkdirAll(d.dir, 0o711); err != nil {
+		return err
+	}
+	if info, err := os.Stat(d.guest); err != nil {
+		return fmt.Errorf("guest binary: %w", err)
+	} else if info.Mode().Perm()&0o001 == 0 && d.privileged {
+		return fmt.Errorf("guest binary %s cannot be run by sandboxes; allow it with: chmod o+rx %s", d.guest, d.guest)
+	}
+	if err := d.reachable(filepath.Dir(d.guest)); err != nil {
+		return fmt.Errorf("guest binary: %w", err)
+	}
+	if err := selfRunnable(d.privileged); err != nil {
+		return err
+	}
+	// Sandbox processes are grandchildren of ours. Without this their exit statuses, or they
+	// themselves as zombies, would end up with whatever process 1 is here.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become the reaper of sandbox processes: %w", err)
+	}
+	d.features = sandbox.Features{Isolated: true, Suspend: true}
+	return d.prepareLimits()
+}
+
+// prepareLimits finds out which limits hold here.
+func (d *Driver) prepareLimits() error {
+	if !d.privileged {
+		if err := tryUserNamespace(); err != nil {
+			return fmt.Errorf("sandboxes need root or user namespaces, and this process has neither: %w", err)
+		}
+	}
+	c, err := findCgroups(cgroupRoot)
+	if err == nil {
+		d.cgroups = c
+		return nil
+	}
+	why := "cgroups: " + err.Error()
+	if os.Geteuid() != 0 {
+		why = "the server is not root"
+	}
+	d.features.Unheld = []string{
+		"The memory limit of a sandbox is not held, because " + why + "; the sizes of its disk and temporary files are.",
+		"The CPU limit of a sandbox is not held, because " + why + ".",
+		"The host's backstop against too many processes is not in place, because " + why + "; the limit inside the sandbox is.",
+	}
+	return nil
+}
+
+// Features says what this driver can do on this host.
+func (d *Driver) Features() sandbox.Features { return d.features }
+
+// List returns every sandbox that has a directory.
+func (d *Driver) List(context.Context) ([]sandbox.Info, error) {
+	ids, err := d.ids()
+	if err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	infos := make([]sandbox.Info, 0, len(ids))
+	for _, id := range ids {
+		infos = append(infos, d.info(id))
+	}
+	return infos, nil
+}
+
+// info falls back to the bare id where the record is missing or broken: the sandbox must be seen
+// to be removed.
+func (d *Driver) info(id sandbox.ID) sandbox.Info {
+	r, err := load(d.paths(id))
+	if err != nil {
+		return sandbox.Info{ID: id}
+	}
+	return sandbox.Info{ID: id, Alive: r.Sentry.alive(), Created: r.Created, Image: r.Image, Labels: r.Labels}
+}
+
+// Remove destroys what is left of a sandbox that nobody owns.
+func (d *Driver) Remove(ctx context.Context, id sandbox.ID) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("remove sandbox: %w", err)
+	}
+	p := d.paths(id)
+	if _, err := os.Lstat(p.dir); gone(err) {
+		return d.clear(ctx, id, p) // a cgroup may be left all the same
+	}
+	lock, err := own(p)
+	if err != nil {
+		if gone(err) {
+			return nil
+		}
+		return fmt.Errorf("remove sandbox %s: %w", id, err)
+	}
+	defer lock.Close()
+	return d.clear(ctx, id, p)
+}
+
+// clear removes everything that a sandbox ever had, whatever it has now. The directory goes last:
+// while it is there, List finds the sandbox.
+func (d *Driver) clear(ctx context.Context, id sandbox.ID, p paths) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
+	defer cancel()
+	if err := killAll(ctx, func() []process { return d.remains(id, p) }); err != nil {
+		return fmt.Errorf("clear sandbox %s: %w", id, err)
+	}
+	if err := children.reapStrays(ctx); err != nil {
+		return fmt.Errorf("clear sandbox %s: %w", id, err)
+	}
+	if d.cgroups != nil {
+		if err := d.cgroups.remove(ctx, id); err != nil {
+			return fmt.Errorf("clear sandbox %s: %w", id, err)
+		}
+	}
+	if err := os.RemoveAll(p.dir); err != nil {
+		return fmt.Errorf("clear sandbox %s: %w", id, err)
+	}
+	return nil
+}
+
+// Close lets go of the sandboxes, which stay alive.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	var open []*box
+	for _, b := range d.open {
+		open = append(open, b)
+	}
+	d.mu.Unlock()
+	var errs []error
+	for _, b := range open {
+		errs = append(errs, b.letGo())
+	}
+	if d.cgroups != nil {
+		d.cgroups.close()
+	}
+	return errors.Join(errs...)
+}
+
+// remains finds a sandbox's living processes in three ways: by their arguments, for creations that
+// broke off early; by the record and by the cgroup, because a sentry that has been taken over can
+// change its arguments.
+func (d *Driver) remains(id sandbox.ID, p paths) []process {
+	procs := startedWith(p.gvisor)
+	if r, err := load(p); err == nil {
+		procs = append(procs, r.Sentry, r.Gofer)
+	}
+	if d.cgroups != nil {
+		members, err := d.cgroups.processes(id)
+		if err == nil {
+			procs = append(procs, members...)
+		}
+	}
+	return slices.DeleteFunc(procs, func(p process) bool { return !p.alive() })
+}
+
+func (d *Driver) register(b *box) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open[b.record.ID] = b
+}
+
+func (d *Driver) unregister(b *box) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open[b.record.ID] == b {
+		delete(d.open, b.record.ID)
+	}
+}

@@ -1,0 +1,59 @@
+// Package embedded is the driver whose sandboxes are gVisor, linked into this very binary.
+//
+// Nothing else has to be installed: to make a sandbox the binary runs itself again under another
+// name, and Main, called first thing in main, finds out. It needs Linux, and either root or the
+// right to make user namespaces. It refuses to run a sandbox that lacks a control which New said
+// would hold; it knows no sessions and no kernels, and gives no sandbox a network.
+//
+// Everything about a sandbox lies in one directory, written before the first process starts, so
+// that a later server can adopt it or clear it away:
+//
+//	<Dir>/<id>/record.json   what it is, and which processes it has
+//	<Dir>/<id>/lock          held by the server that owns it
+//	<Dir>/<id>/in, out       FIFOs: the agent's standard input and output
+//	<Dir>/<id>/bundle/       the OCI configuration
+//	<Dir>/<id>/gv/           gVisor's own state
+//	<Dir>/<id>/disk/         where the writable layer's unnamed file lives
+package embedded
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Options configures a Driver.
+type Options struct {
+	// Dir is where sandboxes keep their files while they live. Required, absolute, and short: a
+	// Unix socket's path, Dir/<id>/gv/runsc-s.sock, may have 107 bytes.
+	Dir string
+	// Guest is the agent's binary on the host. Required. Its file name may be anything, but its
+	// directory is shown to sandboxes read-only, so it should hold nothing else.
+	Guest string
+	// UIDBase is the first of the 65536 host uids and gids that sandboxes run as when the
+	// server is root. Zero means 200000: above what distributions give to people and their
+	// containers.
+	UIDBase uint32
+	// StartTimeout bounds the time from starting a sandbox to the agent's first answer.
+	// Zero means 30 seconds: a hundred times what it takes on an idle machine.
+	StartTimeout time.Duration
+	// Logger takes the driver's log. Nil means none.
+	Logger *slog.Logger
+}
+
+const (
+	defaultUIDBase      = 200000
+	defaultStartTimeout = 30 * time.Second
+	// idRange is how many uids a sandbox can use: all that fit in 16 bits, as images expect.
+	idRange = 65536
+)
+
+// Finding is one thing that Check looked at.
+type Finding struct {
+	Name   string // what was looked at
+	OK     bool
+	Detail string // what was found, one sentence
+	Mend   string // what to do about it, empty when OK
+}
+
+var errOptions = errors.New("embedded driver")

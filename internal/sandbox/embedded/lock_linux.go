@@ -1,0 +1,64 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// errOwned means that a driver, of this server or another, has the sandbox.
+var errOwned = errors.New("it is there already and has an owner")
+
+// ownership is the right to a sandbox, from own to Close. When this process dies, the kernel takes
+// it back at once.
+type ownership struct {
+	path string
+	f    *os.File
+}
+
+// owned lists what this process owns. Its record locks keep out other processes, but not itself.
+var owned = struct {
+	mu    sync.Mutex
+	paths map[string]bool
+}{paths: map[string]bool{}}
+
+// own takes a sandbox, or fails with errOwned. It uses a record lock because a child process does
+// not inherit it: a lock of the other sort would live on for a moment in a child that a dying
+// server was just starting.
+func own(p paths) (*ownership, error) {
+	owned.mu.Lock()
+	defer owned.mu.Unlock()
+	if owned.paths[p.lock] {
+		return nil, errOwned
+	}
+	f, err := os.OpenFile(p.lock, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	whole := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &whole); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return nil, errOwned
+		}
+		return nil, fmt.Errorf("lock %s: %w", p.lock, err)
+	}
+	owned.paths[p.lock] = true
+	return &ownership{path: p.lock, f: f}, nil
+}
+
+// Close gives the sandbox back. It may be called twice.
+func (o *ownership) Close() error {
+	owned.mu.Lock()
+	defer owned.mu.Unlock()
+	if o.f == nil {
+		return nil
+	}
+	delete(owned.paths, o.path)
+	err := o.f.Close()
+	o.f = nil
+	return err
+}

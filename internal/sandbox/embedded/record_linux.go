@@ -1,0 +1,104 @@
+package embedded
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cellhold/internal/sandbox"
+)
+
+// record is what the driver knows about a sandbox. It is on disk before the sandbox's first
+// process is, and again, with the processes in it, once they run.
+type record struct {
+	ID        sandbox.ID
+	Created   time.Time
+	Image     string
+	Labels    map[string]string
+	Boot      string  // the host's boot id: after a reboot, the process ids mean nothing
+	Sentry    process // the zero value while the sandbox is being made
+	Gofer     process
+	Cgroups   bool // whether it has cgroups of its own
+	Suspended bool
+}
+
+// paths are the places of one sandbox.
+type paths struct {
+	dir, record, lock, in, out, bundle, gvisor, disk, panics string
+}
+
+func (d *Driver) paths(id sandbox.ID) paths {
+	dir := filepath.Join(d.dir, string(id))
+	return paths{
+		dir:    dir,
+		record: filepath.Join(dir, "record.json"),
+		lock:   filepath.Join(dir, "lock"),
+		in:     filepath.Join(dir, "in"),
+		out:    filepath.Join(dir, "out"),
+		bundle: filepath.Join(dir, "bundle"),
+		gvisor: filepath.Join(dir, "gv"),
+		disk:   filepath.Join(dir, "disk"),
+		panics: filepath.Join(dir, "panic.log"),
+	}
+}
+
+// save replaces the record whole or not at all, wherever the server is killed. It need not reach
+// the disk: what it describes does not outlive the host.
+func (r *record) save(p paths) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := p.record + ".new"
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, p.record)
+}
+
+// load reads the record. fs.ErrNotExist means that the sandbox died before it had one.
+func load(p paths) (*record, error) {
+	data, err := os.ReadFile(p.record)
+	if err != nil {
+		return nil, err
+	}
+	r := &record{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("record %s: %w", p.record, err)
+	}
+	if r.Boot != bootID() {
+		r.Sentry, r.Gofer = process{}, process{}
+	}
+	return r, nil
+}
+
+// ids returns the sandboxes that have a directory.
+func (d *Driver) ids() ([]sandbox.ID, error) {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	var ids []sandbox.ID
+	for _, e := range entries {
+		if id := sandbox.ID(e.Name()); e.IsDir() && checkID(id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// bootID changes with every start of the host.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,54 @@
+package embedded
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	_ "unsafe" // for go:linkname
+
+	"gvisor.dev/gvisor/runsc/cli"
+	"gvisor.dev/gvisor/runsc/cmd"
+	"gvisor.dev/gvisor/runsc/cmd/sentry/sentrycmd"
+	"gvisor.dev/gvisor/runsc/cmd/util"
+)
+
+// self is how a running binary starts itself, whatever happened to its file since.
+const self = "/proc/self/exe"
+
+// pinnedGvisor is the version of gVisor in go.mod; a test keeps the two equal. It is not read from
+// the build information because test binaries carry none.
+const pinnedGvisor = "v0.0.0-20260905035102-160fafc42237"
+
+// gvisorVersion is gVisor's idea of its own version, which a restore compares with the one in
+// the checkpoint. gVisor expects it from the linker; setting it here instead means that no
+// build, and no test binary, can forget to.
+//
+//go:linkname gvisorVersion gvisor.dev/gvisor/runsc/version.version
+var gvisorVersion string
+
+// Main does the work of a sandbox process and does not return, if that is what this process was
+// started for; else it returns at once. It must be the first thing that main and TestMain call:
+// nothing that a server does at its start may happen in a sandbox process.
+func Main() {
+	if !startedAsSandbox(os.Args[0]) {
+		return
+	}
+	gvisorVersion = pinnedGvisor
+	// Only what the driver uses: this program is reachable by whoever may run our binary.
+	cli.Run(nil, map[util.SubCommand]string{
+		new(cmd.Run):          "",
+		new(cmd.Pause):        "",
+		new(cmd.Resume):       "",
+		new(sentrycmd.Boot):   "",
+		new(cmd.Gofer):        "",
+		new(sentrycmd.Umount): "",
+	}, nil)
+	os.Exit(1)
+}
+
+// startedAsSandbox tells by the program name, and not by the environment, because the sentry
+// starts with an empty one. gVisor uses runsc, runsc-sandbox, runsc-gofer and so on, and for one
+// short-lived helper the plain path.
+func startedAsSandbox(arg0 string) bool {
+	return arg0 == self || strings.HasPrefix(filepath.Base(arg0), "runsc")
+}

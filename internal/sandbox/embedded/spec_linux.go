@@ -1,0 +1,277 @@
+package embedded
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"cellhold/internal/sandbox"
+)
+
+// Places in the guest. The image has the directories; see checkRootfs.
+const (
+	guestBinDir = "/opt/cellhold/bin"
+	guestData   = "/mnt/data"
+	guestOutput = "/mnt/data/output"
+)
+
+const (
+	// runSize bounds /run, where the agent keeps its sockets and spools.
+	runSize = 16 << 20
+	// openFiles is enough for any analysis, and little enough that one process cannot fill the
+	// sentry with descriptors.
+	openFiles = 4096
+	// cpuPeriod is the kernel's own default.
+	cpuPeriod = 100_000
+	// minCPUQuota is the smallest that the kernel takes.
+	minCPUQuota = 1_000
+)
+
+// agentCaps are what the agent needs to start kernels under another uid, to end them, and to
+// give them their directories. The list is inside gVisor: no process has them on the host's files.
+var agentCaps = []string{
+	"CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER",
+}
+
+// backstopPids is the host's limit of tasks for a sandbox that may have n processes. A sandbox
+// that reaches it panics, so it must stay out of reach of guests held to n: each guest thread
+// takes two tasks or a little more, gVisor itself under a hundred.
+func backstopPids(n int) int64 { return 256 + 4*int64(n) }
+
+func cpuQuota(cores float64) int64 {
+	return max(int64(math.Round(cores*cpuPeriod)), minCPUQuota)
+}
+
+// bundle writes the OCI configuration of s.
+func (d *Driver) bundle(p paths, s sandbox.Spec) error {
+	if err := os.Mkdir(p.bundle, 0o700); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(d.ociSpec(s), "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(p.bundle, "config.json"), data, 0o600)
+}
+
+// ociSpec leaves every empty list out: a saved configuration drops them, and a restore would
+// find an empty list different from none.
+func (d *Driver) ociSpec(s sandbox.Spec) *specs.Spec {
+	spec := &specs.Spec{
+		Version:  specs.Version,
+		Hostname: "cellhold",
+		Root:     &specs.Root{Path: s.Rootfs}, // written to the overlay, see gvisorFlags
+		Process: &specs.Process{
+			Args: []string{filepath.Join(guestBinDir, filepath.Base(d.guest))},
+			Cwd:  "/",
+			Env: []string{
+				"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+				"LANG=C.UTF-8",
+			},
+			Capabilities: &specs.LinuxCapabilities{
+				Bounding: agentCaps, Effective: agentCaps, Permitted: agentCaps,
+			},
+			NoNewPrivileges: true,
+			Rlimits: []specs.POSIXRlimit{
+				rlimit("RLIMIT_NPROC", s.Limits.Processes),
+				rlimit("RLIMIT_NOFILE", openFiles),
+				rlimit("RLIMIT_CORE", 0),
+			},
+		},
+		Mounts: d.mounts(s),
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
+				{Type: specs.NetworkNamespace},
+			},
+		},
+	}
+	if d.privileged {
+		d.privilegedSpec(spec.Linux)
+	}
+	if d.cgroups != nil {
+		spec.Linux.CgroupsPath = cgroupPath(s.ID)
+		spec.Linux.Resources = d.resources(s.Limits)
+	}
+	return spec
+}
+
+// privilegedSpec makes the sandbox's processes run under uids that own nothing on the host.
+// Without it they would be root in a namespace of their own.
+func (d *Driver) privilegedSpec(l *specs.Linux) {
+	l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: d.uidBase, Size: idRange}}
+	l.UIDMappings, l.GIDMappings = ids, ids
+}
+
+func (d *Driver) resources(l sandbox.Limits) *specs.LinuxResources {
+	memory, quota, period := l.Memory, cpuQuota(l.CPU), uint64(cpuPeriod)
+	r := &specs.LinuxResources{
+		Memory: &specs.LinuxMemory{Limit: &memory},
+		CPU:    &specs.LinuxCPU{Quota: &quota, Period: &period},
+		Pids:   &specs.LinuxPids{Limit: backstopPids(l.Processes)},
+	}
+	if d.cgroups.swapCounter {
+		r.Memory.Swap = &memory // memory and swap together: no swap at all
+	}
+	return r
+}
+
+func (d *Driver) mounts(s sandbox.Spec) []specs.Mount {
+	mounts := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "nodev", "noexec", "ro"}},
+		tmpfs("/dev/shm", s.Limits.Tmp, "1777"),
+		tmpfs("/tmp", s.Limits.Tmp, "1777"),
+		tmpfs("/run", runSize, "0755"),
+		bind(filepath.Dir(d.guest), guestBinDir),
+	}
+	if s.Data != "" {
+		mounts = append(mounts, bind(s.Data, guestData))
+	}
+	return append(mounts, tmpfs(guestOutput, s.Limits.Output, "0755"))
+}
+
+func tmpfs(at string, size int64, mode string) specs.Mount {
+	return specs.Mount{Destination: at, Type: "tmpfs", Source: "tmpfs", Options: []string{
+		"nosuid", "nodev", "mode=" + mode, fmt.Sprintf("size=%d", size),
+	}}
+}
+
+func bind(from, at string) specs.Mount {
+	return specs.Mount{Destination: at, Type: "bind", Source: from, Options: []string{
+		"bind", "ro", "nosuid", "nodev",
+	}}
+}
+
+func rlimit(name string, n int) specs.POSIXRlimit {
+	return specs.POSIXRlimit{Type: name, Hard: uint64(n), Soft: uint64(n)}
+}
+
+// checkSpec refuses what is missing or dangerous, before anything is made.
+func (d *Driver) checkSpec(s sandbox.Spec) error {
+	if err := checkID(s.ID); err != nil {
+		return err
+	}
+	if err := d.checkSocket(s.ID); err != nil {
+		return err
+	}
+	l := s.Limits
+	for _, c := range []struct {
+		name string
+		ok   bool
+	}{
+		{"memory", l.Memory > 0},
+		{"CPU", l.CPU > 0},
+		{"processes", l.Processes > 0},
+		{"disk", l.Disk > 0},
+		{"tmp", l.Tmp > 0},
+		{"output", l.Output > 0},
+	} {
+		if !c.ok {
+			return fmt.Errorf("the %s limit is missing", c.name)
+		}
+	}
+	if err := d.checkRootfs(s.Rootfs); err != nil {
+		return fmt.Errorf("root file system %s: %w", s.Rootfs, err)
+	}
+	if s.Data == "" {
+		return nil
+	}
+	if err := d.checkData(s.Data); err != nil {
+		return fmt.Errorf("data folder %s: %w", s.Data, err)
+	}
+	return nil
+}
+
+func checkID(id sandbox.ID) error {
+	if len(id) == 0 || len(id) > 40 {
+		return fmt.Errorf("sandbox id %q is not 1 to 40 characters long", id)
+	}
+	for _, c := range []byte(id) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (c < '0' || c > '9') && c != '-' {
+			return fmt.Errorf("sandbox id %q has characters other than letters, digits and '-'", id)
+		}
+	}
+	return nil
+}
+
+// checkRootfs wants the mount points of everything that is bound in from the host to be there
+// already, as plain directories: gVisor would make missing ones in the shared root file system,
+// and follow links that an image put there.
+func (d *Driver) checkRootfs(dir string) error {
+	if !filepath.IsAbs(dir) {
+		return fmt.Errorf("the path is not absolute")
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, at := range []string{guestBinDir, guestData} {
+		if err := plainDirs(root, strings.TrimPrefix(at, "/")); err != nil {
+			return err
+		}
+	}
+	return d.reachable(dir)
+}
+
+// plainDirs checks that path and all above it in root are directories, and not links to some.
+func plainDirs(root *os.Root, path string) error {
+	for i := range len(path) + 1 {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		info, err := root.Lstat(path[:i])
+		if err != nil {
+			return fmt.Errorf("mount point /%s: %w", path, err)
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("mount point /%s: /%s is not a directory", path, path[:i])
+		}
+	}
+	return nil
+}
+
+// checkData wants the mount point of /mnt/data/output in the data folder, because the folder is
+// read-only in the sandbox.
+func (d *Driver) checkData(dir string) error {
+	if !filepath.IsAbs(dir) {
+		return fmt.Errorf("the path is not absolute")
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := plainDirs(root, "output"); err != nil {
+		return err
+	}
+	return d.reachable(dir)
+}
+
+// reachable checks that the uid which sandboxes run as can enter dir and all directories above.
+func (d *Driver) reachable(dir string) error {
+	if !d.privileged {
+		return nil // sandboxes run as ourselves
+	}
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("sandboxes run as uid %d and cannot enter %s; allow it with: chmod o+x %s", d.uidBase, at, at)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,254 @@
+// Package fake makes sandboxes without walls, for tests and demonstrations.
+//
+// Two things are pretended: the isolation, and the kernel, which is a script in this process. The
+// agent in each sandbox is the real one, so that everything above a driver is the shipped code. It
+// isolates nothing and limits nothing, and must never be given code to guard.
+//
+// Sandboxes belong to a World, not to a Driver: a second Driver opened on the same World finds the
+// sandboxes of the first, as a server does that starts again after its death.
+//
+// Locks: World.mu before box.mu. Neither is held while an agent is waited for.
+package fake
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+
+	"cellhold/internal/agent"
+	"cellhold/internal/jupyter/jupytertest"
+	"cellhold/internal/sandbox"
+)
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9-]{1,40}$`)
+
+// Options configures a World.
+type Options struct {
+	Dir    string                    // for the files of sandboxes; required
+	Script func() jupytertest.Script // makes the language of one kernel process; nil means jupytertest.Toy
+	Timing agent.Timing              // how long agents wait; zero fields mean the agent's defaults
+	Spool  int64                     // bytes of events that agents keep; 0 means the agent's default
+	Logger *slog.Logger              // nil discards
+}
+
+// World is where the sandboxes are. It outlives its drivers.
+type World struct {
+	options Options
+	ctx     context.Context
+	end     context.CancelFunc
+	sockets string // a directory with a short name: paths of unix sockets are bounded
+
+	mu     sync.Mutex
+	boxes  map[sandbox.ID]*box
+	driver *Driver // the newest
+}
+
+// NewWorld makes an empty World. The caller closes it, which ends the sandboxes.
+func NewWorld(ctx context.Context, o Options) (*World, error) {
+	if o.Dir == "" {
+		return nil, errors.New("fake: Options.Dir is missing")
+	}
+	if o.Script == nil {
+		o.Script = jupytertest.Toy
+	}
+	sockets, err := os.MkdirTemp("", "fake")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for sockets: %w", err)
+	}
+	w := &World{options: o, sockets: sockets, boxes: make(map[sandbox.ID]*box)}
+	w.ctx, w.end = context.WithCancel(ctx)
+	return w, nil
+}
+
+// Close ends all sandboxes. It may be called twice.
+func (w *World) Close() error {
+	w.end()
+	w.mu.Lock()
+	boxes := w.boxes
+	w.boxes = make(map[sandbox.ID]*box)
+	w.mu.Unlock()
+	for _, b := range boxes {
+		b.stop(sandbox.Exit{Destroyed: true})
+	}
+	return os.RemoveAll(w.sockets)
+}
+
+// Open returns a driver for this World. The one before it is dead from now on, with all its
+// connections: a sandbox has one owner.
+func (w *World) Open() *Driver {
+	d := &Driver{world: w, conns: make(map[net.Conn]struct{})}
+	w.mu.Lock()
+	old := w.driver
+	w.driver = d
+	w.mu.Unlock()
+	if old != nil {
+		old.die()
+	}
+	return d
+}
+
+// Kill ends a sandbox as an accident would. What is left of it stays until it is removed.
+func (w *World) Kill(id sandbox.ID, e sandbox.Exit) error {
+	b, err := w.find(id)
+	if err != nil {
+		return err
+	}
+	b.stop(e)
+	return nil
+}
+
+// OutputDir is the directory that the sandbox's kernels would see as /mnt/data/output.
+func (w *World) OutputDir(id sandbox.ID) string {
+	return filepath.Join(w.options.Dir, string(id), "output")
+}
+
+func (w *World) find(id sandbox.ID) (*box, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if b := w.boxes[id]; b != nil {
+		return b, nil
+	}
+	return nil, fmt.Errorf("sandbox %q: %w", id, sandbox.ErrNotFound)
+}
+
+// remove forgets a sandbox and deletes its files.
+func (w *World) remove(b *box) error {
+	w.mu.Lock()
+	if w.boxes[b.spec.ID] == b {
+		delete(w.boxes, b.spec.ID)
+	}
+	w.mu.Unlock()
+	b.stop(sandbox.Exit{Destroyed: true})
+	return os.RemoveAll(filepath.Join(w.options.Dir, string(b.spec.ID)))
+}
+
+// Driver makes sandboxes in a World.
+type Driver struct {
+	world *World
+
+	mu    sync.Mutex
+	dead  bool
+	conns map[net.Conn]struct{} // open ones, cut when the driver dies
+}
+
+var _ sandbox.Driver = (*Driver)(nil)
+
+// Features says that nothing is isolated and no limit holds.
+func (d *Driver) Features() sandbox.Features {
+	return sandbox.Features{Unheld: []string{"The fake driver holds no limit at all."}}
+}
+
+// Create starts an agent in this process.
+func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	if err := check(s); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
+	}
+	w := d.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.boxes[s.ID] != nil {
+		return nil, fmt.Errorf("create sandbox %s: it exists", s.ID)
+	}
+	b, err := newBox(w, s)
+	if err != nil {
+		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
+	}
+	w.boxes[s.ID] = b
+	return &owned{driver: d, box: b}, nil
+}
+
+func check(s sandbox.Spec) error {
+	l := s.Limits
+	switch {
+	case !validID.MatchString(string(s.ID)):
+		return fmt.Errorf("sandbox id %q is not 1 to 40 letters, digits or '-'", s.ID)
+	case min(l.Memory, l.Disk, l.Tmp, l.Output) <= 0 || l.CPU <= 0 || l.Processes <= 0:
+		return fmt.Errorf("create sandbox %s: every limit must be set", s.ID)
+	}
+	return nil
+}
+
+// Adopt returns a living sandbox.
+func (d *Driver) Adopt(_ context.Context, id sandbox.ID) (sandbox.Sandbox, error) {
+	b, err := d.world.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if !b.alive() {
+		return nil, fmt.Errorf("sandbox %s has ended: %w", id, sandbox.ErrNotFound)
+	}
+	return &owned{driver: d, box: b}, nil
+}
+
+// List returns all sandboxes of the World, sorted by id.
+func (d *Driver) List(context.Context) ([]sandbox.Info, error) {
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	infos := []sandbox.Info{}
+	for _, b := range d.world.boxes {
+		infos = append(infos, sandbox.Info{
+			ID: b.spec.ID, Alive: b.alive(), Created: b.created, Image: b.spec.Image, Labels: b.spec.Labels,
+		})
+	}
+	slices.SortFunc(infos, func(a, b sandbox.Info) int { return cmp.Compare(a.ID, b.ID) })
+	return infos, nil
+}
+
+// Remove destroys a sandbox, whoever made it.
+func (d *Driver) Remove(_ context.Context, id sandbox.ID) error {
+	b, err := d.world.find(id)
+	if err != nil {
+		return nil // it is gone already
+	}
+	return d.world.remove(b)
+}
+
+// Close cuts the driver's connections. The World and its sandboxes stay.
+func (d *Driver) Close() error {
+	d.die()
+	return nil
+}
+
+func (d *Driver) die() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+	for c := range d.conns {
+		c.Close()
+	}
+}
+
+// hold remembers a connection so that it dies with the driver.
+func (d *Driver) hold(c net.Conn) (net.Conn, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dead {
+		c.Close()
+		return nil, errors.New("the driver is closed")
+	}
+	d.conns[c] = struct{}{}
+	return &heldConn{Conn: c, driver: d}, nil
+}
+
+type heldConn struct {
+	net.Conn
+	driver *Driver
+}
+
+func (c *heldConn) Close() error {
+	c.driver.mu.Lock()
+	delete(c.driver.conns, c.Conn)
+	c.driver.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,74 @@
+package fake
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"cellhold/internal/agent"
+	"cellhold/internal/jupyter"
+	"cellhold/internal/jupyter/jupytertest"
+)
+
+// Launcher starts kernels that follow a script in this process. It knows one kernelspec, which it
+// gives out under every name.
+type Launcher struct {
+	Dir    string                    // for sockets; short, because their paths are bounded
+	Script func() jupytertest.Script // makes the language of one process; nil means jupytertest.Toy
+}
+
+var _ agent.Launcher = (*Launcher)(nil)
+
+// Launch starts a kernel.
+func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Process, error) {
+	dir, err := os.MkdirTemp(l.Dir, "k")
+	if err != nil {
+		return nil, err
+	}
+	script := jupytertest.Toy
+	if l.Script != nil {
+		script = l.Script
+	}
+	conn := jupyter.NewConnection(filepath.Join(dir, "s"))
+	k, err := jupytertest.StartWith(ctx, conn, jupytertest.Options{Script: script()})
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, fmt.Errorf("start the toy kernel: %w", err)
+	}
+	p := &process{
+		spec: jupyter.KernelSpec{Name: s.Spec, DisplayName: "Toy", Language: "toy"},
+		conn: conn, dir: dir, kernel: k, done: make(chan struct{}),
+	}
+	p.watch.Go(func() {
+		code, sig := k.Wait()
+		p.exit = agent.Exit{Code: code, Signal: int(sig)}
+		close(p.done)
+	})
+	return p, nil
+}
+
+// process is a kernel that looks like a process.
+type process struct {
+	spec   jupyter.KernelSpec
+	conn   jupyter.Connection
+	dir    string
+	kernel *jupytertest.Kernel
+	exit   agent.Exit // fixed when done is closed
+	done   chan struct{}
+	watch  sync.WaitGroup
+}
+
+func (p *process) Spec() jupyter.KernelSpec        { return p.spec }
+func (p *process) Connection() jupyter.Connection  { return p.conn }
+func (p *process) Done() <-chan struct{}           { return p.done }
+func (p *process) Exit() agent.Exit                { return p.exit }
+func (p *process) Signal(sig syscall.Signal) error { p.kernel.Signal(sig); return nil }
+
+func (p *process) Kill() {
+	p.kernel.Close()
+	p.watch.Wait()
+	os.RemoveAll(p.dir)
+}
