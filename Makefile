@@ -1,0 +1,70 @@
+# The verbs of this repository. Each does all of its own set-up on a Debian machine with Go and make;
+# what is there already is not made again.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# gVisor cannot run in a binary with cgo, and nothing else needs it.
+export CGO_ENABLED := 0
+export PATH := $(PATH):/usr/local/go/bin
+
+STATE   := $(shell tools/state)
+BIN     := build/bin/cellhold
+VENV    := build/testvenv
+SLIM    := -trimpath -ldflags "-s -w"
+# No vet's complaint is ours to ignore, and staticcheck's list is in staticcheck.conf.
+LINT    := go tool -modfile=tools.mod staticcheck
+
+# Tests with real sandboxes find the stock image in this home.
+export CELLHOLD_TEST_HOME := $(STATE)
+
+.PHONY: build demo test check bench clean image needs-test
+
+## build: the binary, with the guest's binary inside
+build:
+	@[ -e $(BIN) ] || echo "building; the first time takes some minutes"
+	@go build -buildvcs=false $(SLIM) -o internal/guestbin/bin/cellhold-guest ./cmd/cellhold-guest
+	@go build $(SLIM) -o $(BIN) ./cmd/cellhold
+
+## demo: a service, and a client that analyses data in it
+demo: image
+	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
+
+## test: everything, with real sandboxes and a real Jupyter kernel
+test: needs-test check image $(VENV)/.done
+	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
+	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
+	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -timeout 30m ./...
+
+## check: format, vet, lint and the rules of the house
+check: build
+	@unformatted=$$(gofmt -l $$(find . -path ./build -prune -o -name '*.go' -print)); \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	go vet ./...
+	$(LINT) ./...
+	go test .
+
+## bench: how fast it is here
+bench: image
+	go test -run '^$$' -bench . ./...
+
+## clean: what was built, images included
+clean:
+	rm -rf build internal/guestbin/bin/cellhold-guest
+	rm -rf $(filter /var/lib/cellhold-dev %/cellhold-dev,$(STATE))
+
+image: build
+	@tools/packages mmdebstrap=mmdebstrap unshare=util-linux newuidmap=uidmap
+	@$(BIN) --home $(STATE) image build
+
+needs-test:
+	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl
+
+$(VENV)/.done: test/requirements.txt
+	@python3 -m venv --help >/dev/null && python3 -c 'import ensurepip' || tools/packages no-such-command=python3-venv
+	rm -rf $(VENV)
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r test/requirements.txt
+	@touch $@

@@ -1,0 +1,327 @@
+// The rules of the house, kept by a machine. Each exception is one line here, with its reason.
+package cellhold_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// rooms says which of our own packages a package may import, and why no more. Paths are relative
+// to the module; the nouns (".") are free for everybody but those who may import nothing.
+var rooms = map[string]struct {
+	may     string
+	because string
+}{
+	".":                         {"", "everyone speaks it"},
+	"client":                    {".", "it is someone else's program"},
+	"demo":                      {". client", "it does what a user of the service would do"},
+	"internal/agent":            {". internal/guestapi internal/jupyter", "it runs beside hostile code; less is safer"},
+	"internal/guest":            {". internal/guestapi", "it takes a dial function, so it needs no sandbox"},
+	"internal/guestapi":         {".", "contract only, no behaviour"},
+	"internal/guestbin":         {"", "it carries bytes"},
+	"internal/image":            {".", "it makes directories, and knows nothing of who runs in them"},
+	"internal/jupyter":          {"internal/jupyter/zmtp", "it is a protocol, and could be lifted out"},
+	"internal/jupyter/zmtp":     {"", "it is a protocol, and could be lifted out"},
+	"internal/kernel":           {". internal/guestapi internal/notebook", "it gets its link as a small interface"},
+	"internal/link":             {"", "it moves bytes for whoever has a pair of pipes"},
+	"internal/notebook":         {".", "it turns cells into a file"},
+	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
+	"internal/sandbox/embedded": {"internal/sandbox internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/fake":     {"internal/sandbox internal/agent internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
+	"images":                    {"", "it carries recipes"},
+	"internal/agent/process":    {"internal/agent internal/jupyter", "it is how the agent's kernels run for real"},
+	"internal/server":           {". internal/session internal/notebook internal/server/docs internal/server/fastapi", "nothing below session is public"},
+	"internal/server/docs":      {"", "it makes pages of a document"},
+	"internal/server/fastapi":   {"", "it is the shape of another framework's errors"},
+	"internal/session":          {". internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook", "the only place where ownership meets execution"},
+	"internal/store":            {".", "the interface it satisfies is declared by its user"},
+	// Test helpers stay beside what they help.
+	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "a kernel that follows a script"},
+	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "the promise every driver keeps"},
+	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it runs in the sandbox in place of the agent"},
+	"test/e2e":                           {". client", "it drives the binary as a user would"},
+	"test/report":                        {"", "it reads what go test prints"},
+	// Programs wire rooms together.
+	"cmd/cellhold-guest": {". internal/agent internal/agent/process internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
+	"cmd/cellhold":       {"*", "it wires everything on this side"},
+}
+
+// foreign says which of our packages may import a module that is not ours; all others may not.
+var foreign = map[string]string{
+	"gvisor.dev/gvisor":                        "internal/sandbox/embedded", // no promise of a stable API: one room to mend
+	"modernc.org/sqlite":                       "internal/store",
+	"github.com/google/go-containerregistry":   "internal/image",
+	"github.com/hashicorp/yamux":               "internal/link",
+	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/docs",
+	"github.com/alecthomas/kong":               "cmd/cellhold",
+	"gopkg.in/yaml.v3":                         "cmd/cellhold",
+	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
+	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook", // tests only
+}
+
+// guestModules are the modules that may be linked into the program that runs beside hostile code.
+var guestModules = []string{"cellhold", "github.com/hashicorp/yamux"}
+
+// emptyNames say nothing about what is in a package.
+var emptyNames = strings.Fields("util utils common shared types model core base helper helpers manager service controller factory impl")
+
+const (
+	maxFile  = 700 // lines; beyond it nobody reads a file top-down
+	maxFunc  = 100 // lines
+	maxChain = 8   // packages in the longest chain of imports
+)
+
+// exceptions are "rule file" pairs, each with its reason.
+var exceptions = map[string]string{}
+
+type pkg struct {
+	ImportPath, Dir, Name, Doc         string
+	GoFiles, TestGoFiles, XTestGoFiles []string
+	Imports                            []string
+	Standard                           bool
+	Module                             *struct{ Path string }
+}
+
+// short returns the path relative to the module.
+func (p pkg) short() string {
+	if p.ImportPath == "cellhold" {
+		return "."
+	}
+	return strings.TrimPrefix(p.ImportPath, "cellhold/")
+}
+
+// list runs go list.
+func list(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Name,Doc,GoFiles,TestGoFiles,XTestGoFiles,Imports,Standard,Module"}, args...)...)
+	var problems strings.Builder
+	cmd.Stderr = &problems
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, problems.String())
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+var (
+	listOnce sync.Once
+	listed   []pkg
+)
+
+// house returns all packages of the module.
+func house(t *testing.T) []pkg {
+	t.Helper()
+	listOnce.Do(func() { listed = list(t, "./...") })
+	return listed
+}
+
+func TestImportsPointDownwards(t *testing.T) {
+	for _, p := range house(t) {
+		rule, known := rooms[p.short()]
+		if !known {
+			t.Errorf("%s: a new room; write down in cellhold_test.go what it may import, and why", p.short())
+			continue
+		}
+		for _, imp := range p.Imports {
+			ours, isOurs := strings.CutPrefix(imp, "cellhold")
+			if !isOurs {
+				continue
+			}
+			ours = strings.TrimPrefix(ours, "/")
+			if ours == "" {
+				ours = "."
+			}
+			if strings.HasPrefix(ours, "cmd/") {
+				t.Errorf("%s imports %s: nobody imports a program", p.short(), ours)
+			}
+			if rule.may != "*" && !slices.Contains(strings.Fields(rule.may), ours) {
+				t.Errorf("%s imports %s, and may import only [%s]: %s", p.short(), ours, rule.may, rule.because)
+			}
+		}
+	}
+}
+
+func TestForeignModulesStayInTheirRoom(t *testing.T) {
+	for _, p := range house(t) {
+		for _, imp := range p.Imports {
+			for module, room := range foreign {
+				if (imp == module || strings.HasPrefix(imp, module+"/")) && !slices.Contains(strings.Fields(room), p.short()) {
+					t.Errorf("%s imports %s, which only %s may", p.short(), imp, room)
+				}
+			}
+		}
+	}
+}
+
+func TestTheGuestLinksLittle(t *testing.T) {
+	for _, p := range list(t, "-deps", "./cmd/cellhold-guest") {
+		if !p.Standard && p.Module != nil && !slices.Contains(guestModules, p.Module.Path) {
+			t.Errorf("the guest's program links %s", p.ImportPath)
+		}
+	}
+}
+
+func TestChainsAreShort(t *testing.T) {
+	imports := map[string][]string{}
+	for _, p := range house(t) {
+		imports[p.ImportPath] = p.Imports
+	}
+	var longest func(path string) []string
+	longest = func(path string) []string {
+		var best []string
+		for _, imp := range imports[path] {
+			if _, ours := imports[imp]; ours {
+				if chain := longest(imp); len(chain) > len(best) {
+					best = chain
+				}
+			}
+		}
+		return append([]string{path}, best...)
+	}
+	for path := range imports {
+		if chain := longest(path); len(chain) > maxChain {
+			t.Errorf("chain of %d packages: %s", len(chain), strings.Join(chain, " → "))
+		}
+	}
+}
+
+func TestPackagesSayTheirJob(t *testing.T) {
+	for _, p := range house(t) {
+		want := "Package " + p.Name + " "
+		if p.Name == "main" {
+			want = filepath.Base(p.Dir) + " " // after Command or Program
+			_, p.Doc, _ = strings.Cut(p.Doc, " ")
+		}
+		if len(p.GoFiles) > 0 && !strings.HasPrefix(p.Doc, want) {
+			t.Errorf("%s: the package's comment begins %q, want %q", p.short(), p.Doc, want+"…")
+		}
+		if slices.Contains(emptyNames, p.Name) {
+			t.Errorf("%s: the name says nothing", p.short())
+		}
+	}
+}
+
+func TestFilesKeepTheHabits(t *testing.T) {
+	for _, p := range house(t) {
+		tests := slices.Concat(p.TestGoFiles, p.XTestGoFiles)
+		for _, name := range slices.Concat(p.GoFiles, tests) {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := source{name: filepath.Join(p.short(), name), program: p.Name == "main"}
+			s.test = slices.Contains(tests, name) || strings.HasSuffix(p.Name, "test") // sandboxtest and the like
+			for _, complaint := range s.check(text) {
+				t.Error(complaint)
+			}
+		}
+	}
+}
+
+func TestBadHabitsAreSeen(t *testing.T) {
+	tests := []struct {
+		name string
+		file source
+		text string
+		want string // part of the complaint, or empty for none
+	}{
+		{"a long file", source{}, "package p\n" + strings.Repeat("//\n", maxFile), "never more than 700"},
+		{"a long function", source{}, "package p\nfunc f() {\n" + strings.Repeat("\n", maxFunc) + "}\n", "f has 102 lines"},
+		{"a sleeping test", source{test: true}, "package p\nfunc f() { time.Sleep(1) }\n", "sleeps"},
+		{"a stray context", source{}, "package p\nfunc f() { g(context.Background()) }\n", "context.Background"},
+		{"a context in a program", source{program: true}, "package p\nfunc f() { g(context.Background()) }\n", ""},
+		{"a peek at the environment", source{}, "package p\nvar x = os.Getenv(\"X\")\n", "environment"},
+		{"nothing", source{}, "package p\nfunc f() {}\n", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := strings.Join(test.file.check([]byte(test.text)), "; ")
+			if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// source is one file under inspection.
+type source struct {
+	name    string
+	test    bool // a test file
+	program bool // part of package main
+	set     *token.FileSet
+	found   []string
+}
+
+// check returns what is wrong with the file.
+func (s *source) check(text []byte) []string {
+	s.set = token.NewFileSet()
+	file, err := parser.ParseFile(s.set, s.name, text, parser.SkipObjectResolution)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if lines := bytes.Count(text, []byte{'\n'}); lines > maxFile {
+		s.complain("long-file", file, "%d lines, never more than %d", lines, maxFile)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			if lines := s.line(n.End()) - s.line(n.Pos()) + 1; lines > maxFunc {
+				s.complain("long-func", n, "%s has %d lines, never more than %d", n.Name.Name, lines, maxFunc)
+			}
+		case *ast.SelectorExpr:
+			if of, ok := n.X.(*ast.Ident); ok {
+				s.use(n, of.Name+"."+n.Sel.Name)
+			}
+		}
+		return true
+	})
+	return s.found
+}
+
+// use judges the use of one name of another package.
+func (s *source) use(n ast.Node, name string) {
+	switch name {
+	case "time.Sleep":
+		if s.test {
+			s.complain("sleep", n, "a test that sleeps is slow or flaky; wait for what happens, or use the fake clock")
+		}
+	case "context.Background", "context.TODO":
+		if !s.test && !s.program {
+			s.complain("background", n, "%s: take the caller's context; for cleanup, WithoutCancel and a deadline", name)
+		}
+	case "os.Getenv", "os.LookupEnv", "os.Environ":
+		if !s.test && !s.program {
+			s.complain("environment", n, "%s: only programs read the environment", name)
+		}
+	}
+}
+
+func (s *source) line(p token.Pos) int { return s.set.Position(p).Line }
+
+func (s *source) complain(rule string, n ast.Node, format string, args ...any) {
+	if _, excepted := exceptions[rule+" "+s.name]; !excepted {
+		s.found = append(s.found, fmt.Sprintf("%s:%d: ", s.name, s.line(n.Pos()))+fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"cellhold/internal/image"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded"
+	"cellhold/internal/sandbox/fake"
+	"cellhold/internal/session"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes the test binary a cellhold of its own when a script calls it by that name. Its
+// sandboxes are pretended, and its kernels speak the toy language of package jupytertest.
+func TestMain(m *testing.M) {
+	embedded.Main()
+	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see ourselves
+		main()
+	}
+	testscript.Main(m, map[string]func(){"cellhold": func() {
+		newDriver, newImages = openFake, func(*image.Store) session.Images { return noImages{} }
+		os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}})
+}
+
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": serve, "stop": stop, "interrupt-when": interruptWhen,
+		},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("CELLHOLD_HOME", filepath.Join(env.WorkDir, "home"))
+			return nil
+		},
+	})
+}
+
+// noImages finds every image, as pretended sandboxes need none.
+type noImages struct{}
+
+func (noImages) Resolve(name string) (session.Image, error) {
+	return session.Image{Name: name, Digest: "sha256:0", Rootfs: "/"}, nil
+}
+
+// fakeDriver ends its world with itself, as no later process could find it.
+type fakeDriver struct {
+	*fake.Driver
+	world *fake.World
+}
+
+func (d fakeDriver) Close() error { return errors.Join(d.Driver.Close(), d.world.Close()) }
+
+func openFake(home, _ string, log *slog.Logger) (sandbox.Driver, error) {
+	world, err := fake.NewWorld(context.Background(), fake.Options{Dir: filepath.Join(home, runDir), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	return fakeDriver{world.Open(), world}, nil
+}
+
+// running is a cellhold serve that a script started.
+type running struct {
+	cmd  *exec.Cmd
+	rest chan string // what it said after its greeting
+}
+
+// serve [flags] starts a server of the script, waits until it says that it is ready, and sets URL
+// and TOKEN as it said them. The greeting is in the file greeting.
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := program(ts, append([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "error"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	var problems strings.Builder
+	cmd.Stderr = &problems
+	ts.Check(cmd.Start())
+	ts.Defer(func() { _ = cmd.Process.Kill() })
+	lines, greeting := bufio.NewReader(out), ""
+	for !strings.Contains(greeting, "Stop it with Ctrl-C") {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			_ = cmd.Wait()
+			ts.Fatalf("the server did not start: %s", &problems)
+		}
+		greeting += line
+		if word := strings.Fields(line); len(word) > 1 && (word[0] == "URL" || word[0] == "Token") {
+			ts.Setenv(strings.ToUpper(word[0]), word[1])
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("greeting"), []byte(greeting), 0o600))
+	s := &running{cmd, make(chan string, 1)}
+	go func() {
+		text, _ := io.ReadAll(lines)
+		s.rest <- string(text)
+	}()
+	servers[ts] = s
+}
+
+// servers are those of the scripts that run now, one each.
+var servers = map[*testscript.TestScript]*running{}
+
+// stop stops the server as a service manager does; it must end well.
+func stop(ts *testscript.TestScript, neg bool, _ []string) {
+	s := servers[ts]
+	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
+	<-s.rest
+	ts.Check(s.cmd.Wait())
+}
+
+// interruptWhen TEXT ARGS... runs the program, presses Ctrl-C when it has printed the text, and writes
+// what it printed and its exit status to the files stdout, stderr and status.
+func interruptWhen(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := program(ts, args[1:]...)
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	var problems strings.Builder
+	cmd.Stderr = &problems
+	ts.Check(cmd.Start())
+	ts.Defer(func() { _ = cmd.Process.Kill() })
+	said, pressed := "", false
+	for lines := bufio.NewReader(out); ; {
+		line, err := lines.ReadString('\n')
+		said += line
+		if !pressed && strings.Contains(said, args[0]) {
+			ts.Check(cmd.Process.Signal(syscall.SIGINT))
+			pressed = true
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = cmd.Wait()
+	ts.Check(os.WriteFile(ts.MkAbs("stdout"), []byte(said), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("stderr"), []byte(problems.String()), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("status"), []byte(strconv.Itoa(cmd.ProcessState.ExitCode())+"\n"), 0o600))
+}
+
+// program prepares a call of the program with the script's environment.
+func program(ts *testscript.TestScript, args ...string) *exec.Cmd {
+	var path string
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if path = filepath.Join(dir, "cellhold"); exists(path) {
+			break
+		}
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "CELLHOLD_HOME"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	return cmd
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

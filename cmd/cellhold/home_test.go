@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestSizesAreWrittenAsPeopleWriteThem(t *testing.T) {
+	tests := []struct {
+		in   string
+		want size
+		back string
+	}{
+		{"0", 0, "0"}, {"1000", 1000, "1000"}, {"64k", 64 << 10, "64KiB"}, {"512M", 512 << 20, "512MiB"},
+		{"1.5GiB", 3 << 29, "1536MiB"}, {"2 GB", 2 << 30, "2GiB"}, {"1T", 1 << 40, "1TiB"}, {"7B", 7, "7"},
+	}
+	for _, test := range tests {
+		var got size
+		if err := got.UnmarshalText([]byte(test.in)); err != nil || got != test.want || got.String() != test.back {
+			t.Errorf("%q: got %d (%s), %v; want %d (%s)", test.in, got, got, err, test.want, test.back)
+		}
+	}
+	for _, bad := range []string{"", "M", "lots", "-1", "1X", "1KM", "9999999T", "NaN", "Inf"} {
+		var got size
+		if err := got.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was taken for %d", bad, got)
+		}
+	}
+}
+
+func TestLinksOnTheWayToAPathAreFollowed(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	got := resolved(filepath.Join(dir, "link", "link", "not", "there"))
+	if want := filepath.Join(dir, "not", "there"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"cellhold"
+	"cellhold/images"
+	"cellhold/internal/image"
+	"cellhold/internal/sandbox/embedded"
+	"cellhold/internal/session"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// imageCmd holds the commands on images.
+type imageCmd struct {
+	Build  imageBuildCmd  `cmd:"" help:"Make a stock image from its recipe, unless it is there."`
+	Import imageImportCmd `cmd:"" help:"Take in an OCI layout or an archive of docker save."`
+	Export imageExportCmd `cmd:"" help:"Write an image for docker load (FILE.tar) or as an OCI layout (a new directory)."`
+	Pull   imagePullCmd   `cmd:"" help:"Fetch an image from a registry."`
+	Ls     imageLsCmd     `cmd:"" help:"List images."`
+	Rm     imageRmCmd     `cmd:"" help:"Remove an image."`
+}
+
+// openImages opens the images of a home. inUse may be nil.
+func openImages(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
+	if err := makeHome(home); err != nil {
+		return nil, err
+	}
+	return image.Open(image.Options{Dir: filepath.Join(home, "images"), Logger: log, InUse: inUse})
+}
+
+// progress shows the steps of something long.
+func (t *terminal) progress(step string) { fmt.Fprintln(t.err, step) }
+
+type imageBuildCmd struct {
+	Recipe string `arg:"" help:"Name of the recipe." default:"python"`
+}
+
+// Run builds an image.
+func (c *imageBuildCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	files, err := images.Recipe(c.Recipe)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no recipe is called %q", c.Recipe)
+	}
+	if err != nil {
+		return err
+	}
+	store, err := openImages(all.Home, t.log, nil)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	img, err := store.Build(ctx, files, image.BuildOptions{Env: os.Environ(), Progress: t.progress})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.out, "image %s is ready (%s, %s)\n", c.Recipe, size(img.Size).rounded(), time.Since(began).Round(time.Second/10))
+	return nil
+}
+
+type imageImportCmd struct {
+	Path string `arg:"" help:"Archive or OCI layout." type:"existingpath"`
+	Name string `help:"Name to give it; without it, the image's own."`
+}
+
+// Run imports an image.
+func (c *imageImportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	store, err := openImages(all.Home, t.log, nil)
+	if err != nil {
+		return err
+	}
+	img, err := store.Import(ctx, c.Path, c.Name, t.progress)
+	if err != nil {
+		return err
+	}
+	return t.took(img)
+}
+
+// took says what an image that came in is called.
+func (t *terminal) took(img image.Image) error {
+	_, err := fmt.Fprintf(t.out, "image %s (%s)\n", strings.Join(img.Names, ", "), size(img.Size).rounded())
+	return err
+}
+
+type imageExportCmd struct {
+	Image string `arg:"" help:"Name or digest."`
+	Path  string `arg:"" help:"Archive (ending in .tar) or directory to write; must not exist." type:"path"`
+}
+
+// Run exports an image.
+func (c *imageExportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	store, err := openImages(all.Home, t.log, nil)
+	if err != nil {
+		return err
+	}
+	return store.Export(ctx, c.Image, c.Path, t.progress)
+}
+
+type imagePullCmd struct {
+	Ref string `arg:"" help:"Reference, as docker pull takes it."`
+}
+
+// Run pulls an image.
+func (c *imagePullCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	store, err := openImages(all.Home, t.log, nil)
+	if err != nil {
+		return err
+	}
+	img, err := store.Pull(ctx, c.Ref, t.progress)
+	if err != nil {
+		return err
+	}
+	return t.took(img)
+}
+
+type imageLsCmd struct{}
+
+// Run lists the images, the newest first.
+func (imageLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	store, err := openImages(all.Home, t.log, nil)
+	if err != nil {
+		return err
+	}
+	list, err := store.List(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tDIGEST\tSIZE\tCREATED\tSOURCE")
+	for _, img := range list {
+		name := strings.Join(img.Names, ",")
+		if name == "" {
+			name = "-"
+		}
+		digest := strings.TrimPrefix(img.Digest, "sha256:")[:12]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, digest, size(img.Size).rounded(),
+			img.Created.Local().Format(time.DateTime), printable(img.Source))
+	}
+	return table.Flush()
+}
+
+type imageRmCmd struct {
+	Image string `arg:"" help:"Name or digest."`
+}
+
+// Run removes an image that no living sandbox needs.
+func (c *imageRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	used, err := imagesInUse(ctx, all.Home, t.log)
+	if err != nil {
+		return err
+	}
+	store, err := openImages(all.Home, t.log, func(digest string) bool { return used[digest] })
+	if err != nil {
+		return err
+	}
+	return store.Remove(ctx, c.Image)
+}
+
+// imagesInUse returns the digests of the images that living sandboxes stand on, whoever owns them.
+func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string]bool, error) {
+	used := map[string]bool{}
+	dirs, err := filepath.Glob(filepath.Join(home, onceDir, "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range append(dirs, home) {
+		if _, err := os.Stat(filepath.Join(dir, runDir)); errors.Is(err, fs.ErrNotExist) {
+			continue // no sandbox has ever been there
+		}
+		o, err := embeddedOptions(dir, home, log)
+		if err != nil {
+			return nil, err
+		}
+		driver, err := embedded.New(o)
+		if err != nil {
+			return nil, err
+		}
+		list, err := driver.List(ctx)
+		if err = errors.Join(err, driver.Close()); err != nil {
+			return nil, err
+		}
+		for _, info := range list {
+			used[info.Image] = used[info.Image] || info.Alive
+		}
+	}
+	return used, nil
+}
+
+// imageFinder gives sessions the images they ask for.
+type imageFinder struct {
+	images *image.Store
+}
+
+// Resolve finds an image by name.
+func (f imageFinder) Resolve(name string) (session.Image, error) {
+	img, err := f.images.Resolve(name)
+	if errors.Is(err, image.ErrNotFound) {
+		return session.Image{}, cellhold.Wrap(cellhold.NotFound, err,
+			"There is no image %q. To make the stock image, run: cellhold image build", name)
+	}
+	if err != nil {
+		return session.Image{}, err
+	}
+	return session.Image{Name: name, Digest: img.Digest, Rootfs: resolved(img.Rootfs)}, nil
+}

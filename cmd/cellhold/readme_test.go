@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What people are told to paste is pasted here, with a real service and the stock image.
+
+// imageHome returns a home of its own with the images of CELLHOLD_TEST_HOME in it. Its path is
+// short, as gVisor's sockets want it.
+func imageHome(t *testing.T) string {
+	t.Helper()
+	images, err := filepath.Abs(filepath.Join(os.Getenv("CELLHOLD_TEST_HOME"), "images"))
+	if err != nil || os.Getenv("CELLHOLD_TEST_HOME") == "" {
+		t.Skip("CELLHOLD_TEST_HOME does not name a home with the stock image; make test does")
+	}
+	home, err := os.MkdirTemp("", "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	if err := os.Chmod(home, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(images, filepath.Join(home, "images")); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// ourselves puts a cellhold on the path that is this test binary, and returns an environment.
+func ourselves(t *testing.T, home string) (env []string, program string) {
+	t.Helper()
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(dir, "cellhold")
+	// A script and not a link: the test binary takes the name cellhold for the pretended one.
+	text := "#!/bin/sh\nCELLHOLD_TEST_REAL=1 exec '" + self + "' \"$@\"\n"
+	if err := os.WriteFile(program, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "CELLHOLD_HOME="+home)
+	return env, program
+}
+
+// startReal starts a real service and returns its greeting.
+func startReal(t *testing.T, env []string, program string) string {
+	t.Helper()
+	cmd := exec.Command(program, "--log-level", "warn", "serve", "--listen", "127.0.0.1:0", "--ephemeral")
+	cmd.Env, cmd.Stderr = env, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the service ended badly: %v", err)
+		}
+	})
+	var greeting strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		greeting.WriteString(lines.Text() + "\n")
+		if strings.HasPrefix(lines.Text(), "Stop it") {
+			return greeting.String()
+		}
+	}
+	t.Fatal("the service did not start")
+	return ""
+}
+
+func sh(t *testing.T, env []string, dir, script string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-euc", script)
+	cmd.Env, cmd.Dir = env, dir
+	var problems strings.Builder
+	cmd.Stderr = &problems
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, script, &problems)
+	}
+	return string(out)
+}
+
+func TestWhatPeopleAreToldToPasteWorks(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	env, program := ourselves(t, imageHome(t))
+	greeting := startReal(t, env, program)
+	dir := t.TempDir()
+
+	t.Run("the example of serve", func(t *testing.T) {
+		_, example, _ := strings.Cut(greeting, "Try it:\n")
+		example, _, _ = strings.Cut(example, "Stop it")
+		example = strings.ReplaceAll(example, "curl ", "curl --fail-with-body -sS ")
+		if got := sh(t, env, dir, example); !strings.Contains(got, `"output":"2"`) {
+			t.Errorf("got %s", got)
+		}
+	})
+
+	url := regexp.MustCompile(`URL +http://(\S+)`).FindStringSubmatch(greeting)[1]
+	token := regexp.MustCompile(`Token +(\S+)`).FindStringSubmatch(greeting)[1]
+	analysis := "import pandas as pd\nimport matplotlib.pyplot as plt\nplt.plot([1, 4, 9]); plt.show()\nprint(pd.Series([1, 2, 3]).sum())\n"
+	if err := os.WriteFile(filepath.Join(dir, "analysis.py"), []byte(analysis), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```sh test\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	wants := []string{`"output":"42"`, "6\n"}
+	if len(blocks) != len(wants) {
+		t.Fatalf("the README has %d blocks to test, want %d", len(blocks), len(wants))
+	}
+	for i, block := range blocks {
+		t.Run("the README", func(t *testing.T) {
+			script := strings.NewReplacer("localhost:5002", url, "curl -s ", "curl --fail-with-body -sS ").Replace(block[1])
+			if got := sh(t, append(env, "TOKEN="+token), dir, script); !strings.Contains(got, wants[i]) {
+				t.Errorf("got %s, want %s", got, wants[i])
+			}
+		})
+	}
+	if head, err := os.ReadFile(filepath.Join(dir, "analysis-1.png")); err != nil || !strings.HasPrefix(string(head), "\x89PNG") {
+		t.Errorf("the figure: %v", err)
+	}
+}
+
+func TestTheDoctorKnowsThisHost(t *testing.T) {
+	env, program := ourselves(t, imageHome(t))
+	if got := sh(t, env, t.TempDir(), program+" doctor"); !strings.Contains(got, "This host can run cellhold.") {
+		t.Errorf("got %s", got)
+	}
+	cmd := exec.Command(program, "doctor", "--image", "no-such-image")
+	cmd.Env = env
+	if out, err := cmd.Output(); err == nil || !strings.Contains(string(out), "mend it: cellhold image build") {
+		t.Errorf("without the image: %v, %s", err, out)
+	}
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"cellhold"
+	"cellhold/client"
+	"cellhold/internal/server"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// runCmd runs one script in a session of its own.
+type runCmd struct {
+	File    string        `arg:"" help:"Python file; - is the standard input."`
+	URL     string        `help:"Run it at this server instead of in this process." name:"url" placeholder:"URL"`
+	Token   string        `help:"Token for that server." secret:"" placeholder:"TOKEN"`
+	Timeout time.Duration `help:"End the script after this time." default:"1h"`
+	service `embed:""`
+}
+
+// onceDir holds the homes of the services that `run` starts for itself.
+const onceDir = "once"
+
+// maxOnce bounds the scripts that run at once under one home. Each takes at least 100 MB.
+const maxOnce = 64
+
+// quietExit keeps IPython's advice on how to leave a prompt out of what a script says.
+const quietExit = `import warnings; warnings.filterwarnings("ignore", message="To exit: use"); del warnings`
+
+// Run runs the script and ends with its exit status.
+func (c *runCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	code, err := c.read(t.in)
+	if err != nil {
+		return err
+	}
+	// From here on this command decides itself what a signal means.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx = context.WithoutCancel(ctx)
+	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image}
+	if err := c.somewhere(ctx, all, t, script.run); err != nil {
+		return err
+	}
+	if script.show.exit != exitOK {
+		return exitError(script.show.exit)
+	}
+	return nil
+}
+
+// somewhere runs a function with the server that was named, or else with a private one.
+func (c *runCmd) somewhere(ctx context.Context, all *cli, t *terminal, use func(context.Context, *client.Client) error) error {
+	if c.URL != "" {
+		remote, err := newClient(c.URL, c.Token, all.Home)
+		if err != nil {
+			return err
+		}
+		return use(ctx, remote)
+	}
+	log := t.log
+	if all.LogLevel == slog.LevelInfo { // the default, which is for services
+		log = slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	return c.privately(ctx, all.Home, log, use)
+}
+
+func (c *runCmd) read(in io.Reader) (string, error) {
+	if c.File == "-" {
+		code, err := io.ReadAll(in)
+		return string(code), err
+	}
+	code, err := os.ReadFile(c.File)
+	return string(code), err
+}
+
+// figures returns the path of figures without number and ending: beside the script.
+func (c *runCmd) figures() string {
+	if c.File == "-" {
+		return "figure"
+	}
+	return strings.TrimSuffix(c.File, filepath.Ext(c.File))
+}
+
+// privately starts a service that only this process can reach, for as long as use runs.
+func (c *runCmd) privately(ctx context.Context, home string, log *slog.Logger, use func(context.Context, *client.Client) error) error {
+	r, err := c.openOnce(ctx, home, log)
+	if err != nil {
+		return err
+	}
+	listener := newPipeListener()
+	near, err := client.New(client.Options{
+		URL: "http://localhost", HTTP: &http.Client{Transport: &http.Transport{DialContext: listener.Dial}},
+	})
+	if err != nil {
+		return errors.Join(err, r.close())
+	}
+	door, err := server.New(server.Options{Sessions: r.sessions, AuthOff: true, Version: version(), Logger: log})
+	if err != nil {
+		return errors.Join(err, r.close())
+	}
+	err = r.while(ctx, func(ctx context.Context) error {
+		serving, stop := context.WithCancel(ctx)
+		defer stop()
+		served := make(chan error, 1)
+		go func() { served <- door.Serve(serving, listener) }()
+		err := r.ready(ctx)
+		if err == nil {
+			err = use(ctx, near)
+		}
+		stop()
+		return errors.Join(err, <-served)
+	})
+	return errors.Join(err, r.close())
+}
+
+// openOnce opens the rooms of a private service in the first home that no other process uses. What
+// a killed one left there is cleared away.
+func (c *runCmd) openOnce(ctx context.Context, home string, log *slog.Logger) (*rooms, error) {
+	l := lifetimes{Ephemeral: true, MaxSessions: 1, CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout, IdleTimeout: c.Timeout + time.Hour}
+	if err := makeHome(home); err != nil {
+		return nil, err
+	}
+	for n := range maxOnce {
+		r, err := c.open(ctx, filepath.Join(home, onceDir, strconv.Itoa(n+1)), home, l, log)
+		if cellhold.KindOf(err) != cellhold.Conflict {
+			return r, err
+		}
+	}
+	return nil, fmt.Errorf("%d scripts are running already", maxOnce)
+}

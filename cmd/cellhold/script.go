@@ -1,0 +1,153 @@
+package main
+
+import (
+	"cellhold"
+	"cellhold/client"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// script is one run of one script in a session of its own.
+type script struct {
+	code    string
+	image   string
+	timeout time.Duration
+	show    *show
+	signals <-chan os.Signal
+
+	running atomic.Pointer[cellhold.Cell] // the cell, once it is submitted
+}
+
+// endTime bounds the end of the session when the script was ended by force.
+const endTime = 20 * time.Second
+
+// run runs the script at that server. How the script ended is in show.exit.
+func (s *script) run(ctx context.Context, c *client.Client) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer s.obey(ctx, c, cancel)()
+	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Startup: quietExit})
+	if err != nil {
+		return s.judge(ctx, err)
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+		defer cancel()
+		err = errors.Join(err, c.DeleteSession(end, session.ID))
+	}()
+	cell, err := c.Submit(ctx, session.ID, client.Code{Code: s.code, Timeout: s.timeout})
+	if err != nil {
+		return s.judge(ctx, err)
+	}
+	s.running.Store(&cell)
+	if err := s.follow(ctx, c, cell); err != nil {
+		return s.judge(ctx, err)
+	}
+	return s.judge(ctx, s.fetch(ctx, c, session.ID))
+}
+
+// judge tells an end by a signal from a failure.
+func (s *script) judge(ctx context.Context, err error) error {
+	if exit, ok := errors.AsType[exitError](context.Cause(ctx)); ok {
+		s.show.exit = int(exit)
+		return nil
+	}
+	return err
+}
+
+// follow shows what the cell puts out until it is done.
+func (s *script) follow(ctx context.Context, c *client.Client, cell cellhold.Cell) error {
+	for e, err := range c.Watch(ctx, cell.Session, 0) {
+		if err != nil {
+			return err
+		}
+		if e.Cell != cell.ID {
+			continue
+		}
+		if done, err := s.show.event(e); done || err != nil {
+			return err
+		}
+	}
+	return errors.New("the session ended before the script did")
+}
+
+// obey acts on signals until the returned function is called, which waits for it: the first Ctrl-C
+// interrupts the script, so that it can clean up; the second, or any other signal, ends the session.
+func (s *script) obey(ctx context.Context, c *client.Client, cancel context.CancelCauseFunc) (stop func()) {
+	quit := make(chan struct{})
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
+		interrupted := false
+		for {
+			select {
+			case <-quit:
+				return
+			case sig := <-s.signals:
+				cell := s.running.Load()
+				if sig != syscall.SIGINT || interrupted || cell == nil {
+					cancel(exitError(128 + int(sig.(syscall.Signal))))
+					continue
+				}
+				interrupted = true
+				tasks.Go(func() {
+					if err := c.Interrupt(ctx, cell.Session, ""); err != nil {
+						cancel(exitError(exitInterrupted))
+					}
+				})
+			}
+		}
+	})
+	return func() {
+		close(quit)
+		tasks.Wait()
+	}
+}
+
+// fetch saves what the script wrote to /mnt/data/output, in a folder beside the figures.
+func (s *script) fetch(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
+	files, err := c.Files(ctx, id)
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	dir := s.show.figures + "-output"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir) // the names are the script's: nothing may be written outside
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, file := range files {
+		if err := fetchFile(ctx, c, id, root, file.Path); err != nil {
+			return fmt.Errorf("save %q: %w", file.Path, err)
+		}
+	}
+	return s.show.note("what it wrote to /mnt/data/output is saved in %s", dir)
+}
+
+func fetchFile(ctx context.Context, c *client.Client, id cellhold.SessionID, root *os.Root, name string) error {
+	from, err := c.OpenFile(ctx, id, name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if err := root.MkdirAll(filepath.FromSlash(path.Dir(name)), 0o755); err != nil {
+		return err
+	}
+	to, err := root.Create(filepath.FromSlash(name))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	return errors.Join(err, to.Close())
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"cellhold/internal/server"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+)
+
+// serveCmd starts the service.
+type serveCmd struct {
+	service   `embed:""`
+	lifetimes `embed:""`
+	access    `embed:""`
+}
+
+// access holds the settings of who may call, and from where.
+type access struct {
+	Listen       string   `help:"Address to listen on." default:"127.0.0.1:5002" placeholder:"HOST:PORT"`
+	Auth         string   `help:"Whether callers need a token: on or off. Off works on loopback only." enum:"on,off" default:"on"`
+	Host         []string `help:"Further names by which clients may call this server." placeholder:"NAME"`
+	Origin       []string `help:"Web origins whose pages may call this server." placeholder:"URL"`
+	TLSCert      string   `help:"Certificate chain; with it the server speaks TLS." name:"tls-cert" type:"path" placeholder:"FILE"`
+	TLSKey       string   `help:"Private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE"`
+	InsecureHTTP bool     `help:"Allow plain HTTP beyond loopback, where a proxy in front speaks TLS." name:"insecure-http"`
+}
+
+// Run serves until a signal ends it. Sessions stay for the next start.
+func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
+	// Before anything is opened: a dangerous address is refused at once.
+	options, err := c.access.options(all.Home)
+	if err != nil {
+		return err
+	}
+	r, err := c.open(ctx, all.Home, all.Home, c.lifetimes, t.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if _, err := r.finder.Resolve(c.Image); err != nil {
+		return plainly(err)
+	}
+	for _, limit := range r.driver.Features().Unheld {
+		t.log.Warn(limit)
+	}
+	options.Sessions, options.Version, options.Logger = r.sessions, version(), t.log
+	door, err := server.New(options)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("%w; choose another address with --listen", err)
+	}
+	return r.while(ctx, func(ctx context.Context) error {
+		if err := r.ready(ctx); err != nil {
+			listener.Close()
+			return err
+		}
+		c.greet(t, listener.Addr(), options.Tokens, all.Home)
+		return door.Serve(ctx, listener)
+	})
+}
+
+// options returns the server's options as far as the command line says them.
+func (a *access) options(home string) (server.Options, error) {
+	o := server.Options{AuthOff: a.Auth == "off", Hosts: a.Host, Origins: a.Origin, InsecureHTTP: a.InsecureHTTP}
+	if (a.TLSCert == "") != (a.TLSKey == "") {
+		return o, errors.New("--tls-cert and --tls-key belong together")
+	}
+	if a.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(a.TLSCert, a.TLSKey)
+		if err != nil {
+			return o, fmt.Errorf("certificate: %w", err)
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	exposed := server.Exposure{Addr: a.Listen, Auth: !o.AuthOff, TLS: o.TLS != nil, InsecureHTTP: o.InsecureHTTP}
+	if err := server.CheckExposure(exposed); err != nil {
+		return o, err
+	}
+	if o.AuthOff {
+		return o, nil
+	}
+	if err := makeHome(home); err != nil {
+		return o, err
+	}
+	var err error
+	o.Tokens, err = server.LoadTokens(filepath.Join(home, tokenFile))
+	return o, err
+}
+
+// greet tells a person how to begin. The token is shown here and nowhere else.
+func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *server.Tokens, home string) {
+	url := "http://" + addr.String()
+	if c.TLSCert != "" {
+		url = "https://" + addr.String()
+	}
+	fmt.Fprintf(t.out, "cellhold %s is ready.\n\n  URL    %s  (documentation: %s/docs)\n", version(), url, url)
+	auth := ""
+	if tokens == nil {
+		fmt.Fprintf(t.out, "  Token  none needed: every program on this machine may run code here\n")
+	} else {
+		_, token := tokens.First()
+		fmt.Fprintf(t.out, "  Token  %s  (kept in %s)\n", token, filepath.Join(home, tokenFile))
+		auth = fmt.Sprintf(" \\\n    -H 'Authorization: Bearer %s'", token)
+	}
+	fmt.Fprintf(t.out, `
+Try it:
+
+  curl %s/start_session%s -d user_id=me
+  curl %s/execute%s \
+    -H 'Content-Type: application/json' -d '{"user_id": "me", "code": "1 + 1"}'
+
+Stop it with Ctrl-C; sessions stay alive for the next start.
+`, url, auth, url, auth)
+}

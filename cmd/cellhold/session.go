@@ -1,0 +1,119 @@
+package main
+
+import (
+	"cellhold"
+	"cellhold/client"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// sessionCmd holds the commands on the sessions of a server.
+type sessionCmd struct {
+	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+
+	Ls sessionLsCmd `cmd:"" help:"List your sessions, the newest first."`
+	Rm sessionRmCmd `cmd:"" help:"End sessions."`
+}
+
+// newClient returns a client of the server at url. Without a token it takes the first one of the
+// home's file, which is right for a server on this machine.
+func newClient(url, token, home string) (*client.Client, error) {
+	if token == "" {
+		text, err := os.ReadFile(filepath.Join(home, tokenFile))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) == 2 && !strings.HasPrefix(line, "#") {
+				token = fields[1]
+				break
+			}
+		}
+	}
+	return client.New(client.Options{URL: url, Token: token})
+}
+
+type sessionLsCmd struct{}
+
+// Run lists sessions.
+func (sessionLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	c, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	sessions, err := c.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tUSER\tSTATE\tKERNEL\tCREATED\tUSED")
+	for _, s := range sessions {
+		state := string(s.State)
+		if s.Reason != "" {
+			state += " (" + string(s.Reason) + ")"
+		}
+		user := printable(s.User)
+		if user == "" {
+			user = "-"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, user, state, kernelStates(s),
+			s.Created.Local().Format(time.DateTime), s.Used.Local().Format(time.DateTime))
+	}
+	return table.Flush()
+}
+
+func kernelStates(s cellhold.Session) string {
+	var states []string
+	for _, k := range s.Kernels {
+		state := string(k.State)
+		if k.Cause != "" {
+			state += " (" + string(k.Cause) + ")"
+		}
+		states = append(states, state)
+	}
+	if len(states) == 0 {
+		return "-"
+	}
+	return strings.Join(states, ",")
+}
+
+type sessionRmCmd struct {
+	ID  []cellhold.SessionID `arg:"" optional:"" help:"Ids of sessions."`
+	All bool                 `help:"End all your sessions."`
+}
+
+// Run ends sessions: all that can be, and then says what went wrong.
+func (c *sessionRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	if (len(c.ID) == 0) != c.All {
+		return errors.New("name the sessions to end, or give --all")
+	}
+	if c.All {
+		sessions, err := remote.Sessions(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range sessions {
+			c.ID = append(c.ID, s.ID)
+		}
+	}
+	var errs []error
+	for _, id := range c.ID {
+		if err := remote.DeleteSession(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("session %s: %w", id, plainly(err)))
+			continue
+		}
+		fmt.Fprintln(t.out, id)
+	}
+	return errors.Join(errs...)
+}

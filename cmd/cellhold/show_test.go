@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cellhold"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// showing returns a show whose figures go to a temporary folder, and what it wrote.
+func showing(t *testing.T) (s *show, out, errOut *strings.Builder) {
+	t.Helper()
+	out, errOut = &strings.Builder{}, &strings.Builder{}
+	return newShow(&terminal{out: out, err: errOut}, filepath.Join(t.TempDir(), "plot")), out, errOut
+}
+
+func play(t *testing.T, s *show, typ cellhold.EventType, content any) bool {
+	t.Helper()
+	done, err := s.event(cellhold.NewEvent(typ, "python3", "c1", content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func TestStreamsGoWhereTheyBelong(t *testing.T) {
+	s, out, errOut := showing(t)
+	play(t, s, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "a\x1b]0;t\x07"})
+	play(t, s, cellhold.EventStream, cellhold.StreamContent{Name: "stderr", Text: "b"})
+	play(t, s, "something_new", map[string]int{"x": 1})
+	if out.String() != "a\x1b]0;t\x07" || errOut.String() != "b" { // no terminal: bytes as they are
+		t.Errorf("got %q and %q", out, errOut)
+	}
+}
+
+func TestAResultIsShownAndAFigureSaved(t *testing.T) {
+	s, out, errOut := showing(t)
+	s.event(cellhold.Event{Type: cellhold.EventExecuteResult, Content: []byte(`{"data": {"text/plain": "42"}}`)})
+	figure := `{"data": {"text/plain": "<Figure>", "image/png": "iVBO\nRw=="}, "transient": {"display_id": "d"}}`
+	s.event(cellhold.Event{Type: cellhold.EventDisplayData, Content: []byte(figure)})
+	s.event(cellhold.Event{Type: cellhold.EventUpdateDisplayData, Content: []byte(figure)})
+	if _, err := s.event(cellhold.Event{Type: cellhold.EventDisplayData, Content: []byte(`{"data": {"image/svg+xml": ["<svg", "/>"]}}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != "42\n" {
+		t.Errorf("got %q", out)
+	}
+	for name, want := range map[string]string{"-1.png": "\x89PNG", "-2.svg": "<svg/>"} {
+		if got, err := os.ReadFile(s.figures + name); err != nil || string(got) != want {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+	if s.saved != 2 || !strings.Contains(errOut.String(), "plot-1.png") {
+		t.Errorf("%d figures saved; said %q", s.saved, errOut)
+	}
+}
+
+func TestABrokenFigureIsNotSaved(t *testing.T) {
+	s, _, errOut := showing(t)
+	for _, data := range []string{`"%%%"`, `17`, `{"a": 1}`} {
+		if _, err := s.event(cellhold.Event{Type: cellhold.EventDisplayData, Content: []byte(`{"data": {"image/png": ` + data + `}}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.saved != 0 || strings.Count(errOut.String(), "not saved") != 3 {
+		t.Errorf("%d saved; said %q", s.saved, errOut)
+	}
+}
+
+func TestTheExitStatusIsTheScripts(t *testing.T) {
+	exit := func(value string) *cellhold.ErrorContent {
+		return &cellhold.ErrorContent{Name: "SystemExit", Value: value, Traceback: []string{"noise"}}
+	}
+	tests := []struct {
+		name   string
+		raised *cellhold.ErrorContent
+		status cellhold.CellStatus
+		want   int
+		says   string
+	}{
+		{"all is well", nil, cellhold.StatusOK, 0, ""},
+		{"an exception", &cellhold.ErrorContent{Name: "ValueError", Traceback: []string{"\x1b[31mTraceback\x1b[0m", "ValueError"}}, cellhold.StatusError, 1, "Traceback\nValueError\n"},
+		{"sys.exit()", exit(""), cellhold.StatusError, 0, ""},
+		{"sys.exit(None)", exit("None"), cellhold.StatusError, 0, ""},
+		{"sys.exit(3)", exit("3"), cellhold.StatusError, 3, ""},
+		{"sys.exit('no')", exit("no"), cellhold.StatusError, 1, "no\n"},
+		{"a deadline", nil, cellhold.StatusTimeout, 124, "timeout"},
+		{"no memory", nil, cellhold.StatusOOM, 137, "oom"},
+		{"an interrupt", &cellhold.ErrorContent{Name: "KeyboardInterrupt"}, cellhold.StatusInterrupted, 130, "interrupted"},
+		{"a lost sandbox", nil, cellhold.StatusLost, 1, "lost"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s, _, errOut := showing(t)
+			if test.raised != nil {
+				play(t, s, cellhold.EventError, test.raised)
+			}
+			if !play(t, s, cellhold.EventCellDone, cellhold.CellDoneContent{Status: test.status}) {
+				t.Error("the end was not seen")
+			}
+			if s.exit != test.want || !strings.Contains(errOut.String(), test.says) || (test.says == "") != (errOut.Len() == 0) {
+				t.Errorf("got %d and %q, want %d and %q", s.exit, errOut, test.want, test.says)
+			}
+		})
+	}
+}

@@ -1,0 +1,172 @@
+// Command demo does what a user of the service would do: it starts `cellhold serve`, analyses a data
+// set over the public API, makes a mistake, recovers, and takes home a plot and the notebook.
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// The cells are run in the order of their names. Each stands on what those before it left in the
+// kernel.
+//
+//go:embed cells/*.py data/penguins.csv
+var files embed.FS
+
+// patience is how long a step may take on a slow machine before the demo gives up.
+const patience = 3 * time.Minute
+
+func main() {
+	program := flag.String("cellhold", "build/bin/cellhold", "the program")
+	home := flag.String("home", "build/home", "its home, with the image in it")
+	out := flag.String("out", "build/demo", "where plot and notebook go")
+	flag.Parse()
+	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer release()
+	if err := run(ctx, *program, *home, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// run starts the service, uses it, and stops it.
+func run(ctx context.Context, program, home, out string) error {
+	began := time.Now()
+	data, err := putData(out)
+	if err != nil {
+		return err
+	}
+	step("starting the service")
+	service, err := start(ctx, program, "--home", home, "--log-level", "warn",
+		"serve", "--listen", "127.0.0.1:0", "--data", data, "--ephemeral")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("   it listens on %s and gave us a token\n", service.url)
+	err = use(ctx, service, out)
+	step("stopping the service")
+	if err := errors.Join(err, service.stop()); err != nil {
+		return err
+	}
+	fmt.Printf("\nDone in %.1f s.\n   plot:     %s\n   notebook: %s\n",
+		time.Since(began).Seconds(), filepath.Join(out, "penguins.png"), filepath.Join(out, "penguins.ipynb"))
+	return nil
+}
+
+// putData lays the data set where sessions will see it.
+func putData(out string) (string, error) {
+	dir := filepath.Join(out, "data")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	text, err := files.ReadFile("data/penguins.csv")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "penguins.csv"), text, 0o644)
+}
+
+// use does the work, in a session of its own.
+func use(ctx context.Context, s *service, out string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := client.New(client.Options{URL: s.url, Token: s.token})
+	if err != nil {
+		return err
+	}
+	step("starting a session")
+	began := time.Now()
+	session, err := c.CreateSession(ctx, client.CreateSession{User: "demo"})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("   %s, ready after %.2f s\n", session.ID, time.Since(began).Seconds())
+	if err := analyse(ctx, c, session.ID); err != nil {
+		return err
+	}
+	step("taking the plot and the notebook home")
+	if err := download(ctx, c, session.ID, out); err != nil {
+		return err
+	}
+	step("ending the session")
+	return c.DeleteSession(ctx, session.ID)
+}
+
+// analyse runs the cells and shows what they put out. One of them is meant to fail.
+func analyse(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
+	names, err := files.ReadDir("cells")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		code, err := files.ReadFile("cells/" + name.Name())
+		if err != nil {
+			return err
+		}
+		step("cell " + strings.TrimSuffix(name.Name(), ".py"))
+		show("   >>> ", string(code))
+		cell, err := c.Execute(ctx, id, client.Code{Code: string(code)})
+		if err != nil {
+			return err
+		}
+		for _, o := range cell.Outputs {
+			showOutput(o)
+		}
+		want := cellhold.StatusOK
+		if strings.Contains(name.Name(), "mistake") {
+			want = cellhold.StatusError
+		}
+		if cell.Status != want {
+			return fmt.Errorf("cell %s ended as %s (%s), and not as %s", name.Name(), cell.Status, cell.Cause, want)
+		}
+		if want == cellhold.StatusError {
+			fmt.Println("   The code failed, the session did not: its variables are there, and we try again.")
+		}
+	}
+	return nil
+}
+
+// download saves the plot that the code wrote to /mnt/data/output, and the notebook.
+func download(ctx context.Context, c *client.Client, id cellhold.SessionID, out string) error {
+	plot, err := c.OpenFile(ctx, id, "penguins.png")
+	if err != nil {
+		return err
+	}
+	defer plot.Close()
+	err = save(filepath.Join(out, "penguins.png"), func(w io.Writer) error {
+		_, err := io.Copy(w, plot)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return save(filepath.Join(out, "penguins.ipynb"), func(w io.Writer) error { return c.Notebook(ctx, id, w) })
+}
+
+func save(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return fmt.Errorf("save %s: %w", path, err)
+	}
+	info, err := os.Stat(path)
+	if err == nil {
+		fmt.Printf("   %s, %d KB\n", path, (info.Size()+1023)/1024)
+	}
+	return err
+}

@@ -1,0 +1,194 @@
+// Command report runs go test and reports as go test does, and in the end lists every skipped test.
+// A skip that test/skips.txt does not allow fails the run, so that a test cannot vanish unseen.
+//
+//	go run ./test/report [arguments of go test]
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+)
+
+func main() {
+	allowed, err := readAllowed("test/skips.txt", os.Geteuid() == 0)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(1)
+	}
+	os.Exit(run(os.Args[1:], allowed))
+}
+
+// run runs go test and returns the exit status.
+func run(args []string, allowed allowlist) int {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		return 1
+	}
+	r := report{w: os.Stdout, output: map[string][]string{}, skips: map[string]string{}}
+	readErr := r.read(out)
+	err = errors.Join(readErr, cmd.Wait())
+	if !r.finish(allowed) || err != nil {
+		return 1
+	}
+	return 0
+}
+
+// event is one line of go test -json.
+type event struct {
+	Action, Package, Test, Output, ImportPath string
+}
+
+// report follows the tests of one run.
+type report struct {
+	w       io.Writer
+	output  map[string][]string // by package and test: what it printed so far
+	skips   map[string]string   // by package and test: what it said
+	closing []string            // go test's line on each package
+}
+
+// read follows go test to its end.
+func (r *report) read(in io.Reader) error {
+	lines := bufio.NewReader(in)
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			var e event
+			if json.Unmarshal([]byte(line), &e) != nil {
+				fmt.Fprint(r.w, line) // not from a test: a message of go itself
+			} else {
+				r.take(e)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *report) take(e event) {
+	key := path.Join(e.Package, e.Test)
+	switch e.Action {
+	case "build-output":
+		fmt.Fprint(r.w, e.Output)
+	case "output":
+		r.output[key] = append(r.output[key], e.Output)
+	case "skip":
+		if e.Test != "" {
+			r.skips[key] = said(r.output[key])
+		}
+		r.end(e, key)
+	case "fail":
+		fmt.Fprint(r.w, strings.Join(r.output[key], ""))
+		r.end(e, key)
+	case "pass":
+		r.end(e, key)
+	}
+}
+
+// end forgets a test, or notes the line on a package.
+func (r *report) end(e event, key string) {
+	if e.Test == "" {
+		for _, line := range r.output[key] {
+			if closes(line) {
+				line = strings.TrimSuffix(line, "\n")
+				r.closing = append(r.closing, line)
+				if e.Action != "fail" { // else it has just been printed
+					fmt.Fprintln(r.w, line)
+				}
+			}
+		}
+	}
+	delete(r.output, key)
+}
+
+func closes(line string) bool {
+	return strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "FAIL\t") || strings.HasPrefix(line, "?   \t")
+}
+
+// said finds the reason among the lines of a skipped test.
+func said(output []string) string {
+	var words []string
+	for _, line := range output {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
+			words = append(words, line)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// finish lists the skips and go test's closing lines, and reports whether all skips are allowed.
+func (r *report) finish(allowed allowlist) bool {
+	good := true
+	fmt.Fprintf(r.w, "\n%d skipped tests\n", len(r.skips))
+	for _, key := range slices.Sorted(maps.Keys(r.skips)) {
+		verdict := allowed.reason(key)
+		if verdict == "" {
+			verdict, good = "NOT ALLOWED by test/skips.txt", false
+		}
+		fmt.Fprintf(r.w, "  %s\n    says:    %s\n    allowed: %s\n", key, r.skips[key], verdict)
+	}
+	fmt.Fprintln(r.w)
+	for _, line := range r.closing {
+		fmt.Fprintln(r.w, line)
+	}
+	return good
+}
+
+// allowlist maps patterns of tests that may be skipped to the reason.
+type allowlist map[string]string
+
+// userOnly begins the lines that do not count for root.
+const userOnly = "as a plain user, "
+
+// readAllowed reads lines of the form "pattern: reason"; # begins a comment.
+func readAllowed(name string, root bool) (allowlist, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	all := allowlist{}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		line, forUsers := strings.CutPrefix(line, userOnly)
+		pattern, reason, ok := strings.Cut(line, ": ")
+		if _, err := path.Match(pattern, ""); !ok || err != nil {
+			return nil, fmt.Errorf("%s: %q is not of the form \"pattern: reason\"", name, line)
+		}
+		if !forUsers || !root {
+			all[pattern] = reason
+		}
+	}
+	return all, nil
+}
+
+// reason returns why the test may be skipped, or nothing.
+func (a allowlist) reason(test string) string {
+	for pattern, reason := range a {
+		if ok, _ := path.Match(pattern, test); ok {
+			return reason
+		}
+	}
+	return ""
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const transcript = `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:3: no cgroups here\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"--- SKIP: TestA (0.00s)\n"}
+{"Action":"skip","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:9: got 1, want 2\n"}
+{"Action":"fail","Package":"p","Test":"TestB"}
+{"Action":"output","Package":"p","Test":"TestC","Output":"noise\n"}
+{"Action":"pass","Package":"p","Test":"TestC"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
+{"Action":"fail","Package":"p"}
+go: a message
+{"Action":"output","Package":"q","Output":"PASS\n"}
+{"Action":"output","Package":"q","Output":"ok  \tq\t0.2s\n"}
+{"Action":"pass","Package":"q"}
+`
+
+func reported(t *testing.T, allowed allowlist) (string, bool) {
+	t.Helper()
+	var out strings.Builder
+	r := report{w: &out, output: map[string][]string{}, skips: map[string]string{}}
+	if err := r.read(strings.NewReader(transcript)); err != nil {
+		t.Fatal(err)
+	}
+	good := r.finish(allowed)
+	return out.String(), good
+}
+
+func TestTheReportShowsWhatMatters(t *testing.T) {
+	got, good := reported(t, allowlist{"p/TestA": "needs cgroups"})
+	want := `    b_test.go:9: got 1, want 2
+FAIL	p	0.1s
+go: a message
+ok  	q	0.2s
+
+1 skipped tests
+  p/TestA
+    says:    a_test.go:3: no cgroups here
+    allowed: needs cgroups
+
+FAIL	p	0.1s
+ok  	q	0.2s
+`
+	if got != want || !good {
+		t.Errorf("good = %v, got\n%s\nwant\n%s", good, got, want)
+	}
+}
+
+func TestASkipThatIsNotAllowedFailsTheRun(t *testing.T) {
+	got, good := reported(t, allowlist{"q/*": "other"})
+	if good || !strings.Contains(got, "NOT ALLOWED") {
+		t.Errorf("good = %v, got\n%s", good, got)
+	}
+}
+
+func TestAnAllowanceNeedsAReason(t *testing.T) {
+	if _, err := readAllowed(skips(t, "# comment\n\np/TestA\n"), true); err == nil {
+		t.Error("a line without a reason was accepted")
+	}
+}
+
+func TestRootIsAllowedFewerSkips(t *testing.T) {
+	name := skips(t, "p/TestA: no cgroups\nas a plain user, p/TestB: needs root\n")
+	for root, want := range map[bool]int{true: 1, false: 2} {
+		if got, err := readAllowed(name, root); err != nil || len(got) != want {
+			t.Errorf("root %v: got %v, %v", root, got, err)
+		}
+	}
+}
+
+func skips(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "skips.txt")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
