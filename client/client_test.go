@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,8 +54,8 @@ func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client 
 	var run sync.WaitGroup
 	run.Go(func() { _ = m.Run(ctx) })
 	t.Cleanup(func() { cancel(); run.Wait(); driver.Close(); world.Close(); db.Close() })
-	for m.Ready() != nil {
-		runtime.Gosched()
+	if err := m.WaitReady(ctx); err != nil {
+		t.Fatal(err)
 	}
 	tokens, err := server.LoadTokens(filepath.Join(t.TempDir(), "token"))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -37,6 +38,7 @@ const (
 )
 
 func main() {
+	runtime.GOMAXPROCS(1) // waking a second thread costs more in gVisor than it would do for us
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(softMemory)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -96,6 +98,12 @@ func moveAway(fd int, name string) (io.ReadWriteCloser, error) {
 		return nil, fmt.Errorf("take over stream %d: %w", fd, err)
 	}
 	syscall.CloseOnExec(moved)
+	// A blocking read would keep its thread, and in gVisor waking another one for the goroutine
+	// that has the data costs more than all the rest of a request: a round trip over the link took
+	// 1.5 ms with blocking streams and 0.9 ms without.
+	if err := syscall.SetNonblock(moved, true); err != nil {
+		return nil, fmt.Errorf("take over stream %d: %w", fd, err)
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err

@@ -113,7 +113,7 @@ func (c *runCmd) privately(ctx context.Context, home string, log *slog.Logger, u
 		defer stop()
 		served := make(chan error, 1)
 		go func() { served <- door.Serve(serving, listener) }()
-		err := r.ready(ctx)
+		err := r.sessions.WaitReady(ctx)
 		if err == nil {
 			err = use(ctx, near)
 		}

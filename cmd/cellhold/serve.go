@@ -56,7 +56,7 @@ func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
 	return r.while(ctx, func(ctx context.Context) error {
-		if err := r.ready(ctx); err != nil {
+		if err := r.sessions.WaitReady(ctx); err != nil {
 			listener.Close()
 			return err
 		}

@@ -188,17 +188,3 @@ func plainly(err error) error {
 	}
 	return err
 }
-
-// ready returns when sessions can be made. Adoption of old ones takes from nothing to seconds.
-func (r *rooms) ready(ctx context.Context) error {
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for r.sessions.Ready() != nil {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-look.C:
-		}
-	}
-	return nil
-}

@@ -97,8 +97,7 @@ func TestADeadKernelEndsItsCellWithTheCause(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := withKernel(t, fake.Options{})
 			id := r.submit(test.code)
-			var all []guestapi.Event
-			all = r.until("the end", func(e guestapi.Event) bool { return e.Type == cellhold.EventCellDone })
+			all := r.until("the end", func(e guestapi.Event) bool { return e.Type == cellhold.EventCellDone })
 			var done cellhold.CellDoneContent
 			decode(t, all[len(all)-1], &done)
 			if done.Status != test.status || done.Cause != test.cause {

@@ -58,9 +58,7 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	err := k.o.Link.Execute(ctx, e.req)
 	switch {
 	case err == nil:
-		if k.markSent(e) {
-			k.noteOOM(ctx, e)
-		}
+		k.markSent(e)
 	case ctx.Err() != nil:
 	case cellhold.KindOf(err) == cellhold.Invalid || cellhold.KindOf(err) == cellhold.NotFound:
 		k.finish(ctx, e, cellhold.StatusCancelled, "The agent refused the cell: "+message(err))
@@ -73,22 +71,25 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	}
 }
 
-// markSent notes that the agent has the cell; false when the cell is done already.
-func (k *Kernel) markSent(e *entry) bool {
+// markSent notes that the agent has the cell, unless the cell is done already.
+func (k *Kernel) markSent(e *entry) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.current != e {
-		return false
+		return
 	}
 	e.sent = true
 	if e.cell.Started.IsZero() {
 		e.cell.Started = time.Now().UTC()
 	}
-	return true
 }
 
-// noteOOM remembers the count of memory kills at the cell's start. It is read after sending, so that
-// the kernel does not wait for it; a cell that has died within that moment is judged by zero.
+// countAfter is how long a cell runs before the memory kills so far are counted, to tell those of this
+// cell from earlier ones. Most cells are shorter and are spared the reading, which would take
+// processor time from them; a kernel that is killed sooner is judged by the count known before.
+const countAfter = 50 * time.Millisecond
+
+// noteOOM remembers the count of memory kills before those of this cell.
 func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	n, err := k.o.OOMKills(ctx)
 	if err != nil {
@@ -97,8 +98,9 @@ func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.current == e {
-		e.oom = n
+		k.oom = n
 	}
+	e.counted = true
 }
 
 // message is the part of an error that is safe to show.
@@ -109,26 +111,52 @@ func message(err error) string {
 	return "internal error"
 }
 
-// waitForWork waits for a change, or for the moment when the agent should have ended the cell.
+// waitForWork waits for a change, and for two moments in the life of the running cell: when the
+// memory kills are to be counted, and when the agent should have ended it.
 func (k *Kernel) waitForWork(ctx context.Context) {
-	k.mu.Lock()
-	e := k.current
-	var due <-chan time.Time
-	if e != nil && e.sent {
-		t := time.NewTimer(time.Until(e.cell.Started.Add(e.req.Timeout + stuckAfter)))
-		defer t.Stop()
-		due = t.C
+	e, count, stuck := k.moments()
+	if e == nil {
+		select {
+		case <-k.wake:
+		case <-ctx.Done():
+		}
+		return
 	}
-	k.mu.Unlock()
+	next := stuck
+	if !e.counted {
+		next = min(count, stuck)
+	}
+	t := time.NewTimer(next)
+	defer t.Stop()
 	select {
 	case <-k.wake:
 	case <-ctx.Done():
-	case <-due:
-		k.o.Stuck("the agent did not end cell " + string(e.req.Cell) + " in time")
-		select { // the owner answers with Die, which ends the cell
-		case <-e.done:
-		case <-ctx.Done():
+	case <-t.C:
+		if next == stuck {
+			k.reportStuck(ctx, e)
+		} else {
+			k.noteOOM(ctx, e)
 		}
+	}
+}
+
+// moments returns the running cell, nil when there is none, and how long it is until its moments.
+func (k *Kernel) moments() (e *entry, count, stuck time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e = k.current; e == nil || !e.sent {
+		return nil, 0, 0
+	}
+	ran := time.Since(e.cell.Started)
+	return e, countAfter - ran, e.req.Timeout + stuckAfter - ran
+}
+
+// reportStuck says that the agent did not end a cell. The owner answers with Die, which ends it.
+func (k *Kernel) reportStuck(ctx context.Context, e *entry) {
+	k.o.Stuck("the agent did not end cell " + string(e.req.Cell) + " in time")
+	select {
+	case <-e.done:
+	case <-ctx.Done():
 	}
 }
 

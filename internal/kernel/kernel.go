@@ -88,20 +88,22 @@ type Kernel struct {
 	unacked int64 // bytes recorded since the last ack
 	queue   []*entry
 	current *entry
+	oom     int64         // memory kills that are known not to be the running cell's
+	killed  int64         // memory kills at the last look
 	down    bool          // the link is broken and everything read from it is recorded
 	changed chan struct{} // closed and replaced when any of the above changes
 }
 
 // entry is one cell that is not done.
 type entry struct {
-	req    guestapi.Execute // what the agent is asked for; never changes
-	cell   cellhold.Cell
-	folder *notebook.Folder
-	oom    int64         // OOMKills when it was sent
-	sent   bool          // the agent has accepted it
-	folded int64         // the agent's number of the newest event in folder
-	tries  int           // failed attempts to send it; the dispatcher's own
-	done   chan struct{} // closed when the cell is done and recorded
+	req     guestapi.Execute // what the agent is asked for; never changes
+	cell    cellhold.Cell
+	folder  *notebook.Folder
+	counted bool          // memory kills were counted for it; the dispatcher's own
+	sent    bool          // the agent has accepted it
+	folded  int64         // the agent's number of the newest event in folder
+	tries   int           // failed attempts to send it; the dispatcher's own
+	done    chan struct{} // closed when the cell is done and recorded
 }
 
 // New returns a kernel that goes on where the journal ends. Pending cells are brought up to date

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -324,14 +323,9 @@ func TestACellThatCannotBeRecordedIsRefusedAndNotRun(t *testing.T) {
 
 func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
-	looked := make(chan struct{}, 10)
-	var looks atomic.Int64
-	w.oom = func() int64 { // none at the first look, which is at the cell's start
-		looked <- struct{}{}
-		return looks.Add(1) - 1
-	}
+	w.oom = func() int64 { return 1 }
 	w.submit(t, "c1")
-	<-looked
+	<-w.agent.took
 	w.agent.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusSignal, Signal: 9})
 	w.agent.done("c1", cellhold.StatusSignal)
 	if c := w.wait(t, "c1"); c.Status != cellhold.StatusOOM {
@@ -343,6 +337,21 @@ func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
 	if _, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: "c2", Timeout: time.Minute}); cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("a dead kernel answered %v, want conflict", err)
 	}
+}
+
+func TestAnEarlierKillForWantOfMemoryIsNotBlamedForALaterDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		w.oom = func() int64 { return 1 } // of a child process in a cell long done
+		w.submit(t, "c1")
+		<-w.agent.took
+		<-time.After(time.Second) // of the bubble's clock: the cell has been running for a while
+		w.agent.done("c1", cellhold.StatusSignal)
+		if c := w.wait(t, "c1"); c.Status != cellhold.StatusSignal {
+			t.Errorf("status %s, want signal", c.Status)
+		}
+		w.stop()
+	})
 }
 
 func TestCellsThatWaitForAKernelThatDiesAreCancelled(t *testing.T) {

@@ -146,8 +146,8 @@ func (k *Kernel) mirror(ctx context.Context) {
 	}
 }
 
-// ranOutOfMemory reports whether the host killed a process of the sandbox since the running cell
-// was sent, or ever when none runs.
+// ranOutOfMemory reports whether the host killed a process of the sandbox that it had not killed
+// before the running cell began.
 func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
 	n, err := k.o.OOMKills(ctx)
 	if err != nil {
@@ -155,10 +155,8 @@ func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.current != nil {
-		return n > k.current.oom
-	}
-	return n > 0
+	k.killed = n
+	return n > k.oom
 }
 
 // fold puts an event into the outputs of its cell, and returns the cell's record when the event
@@ -230,6 +228,9 @@ func (k *Kernel) applyState(ev cellhold.Event) {
 		return
 	}
 	k.state, k.cause, k.detail = c.State, c.Cause, c.Detail
+	if c.State != cellhold.KernelDead {
+		k.oom = max(k.oom, k.killed) // what killed the last process is over
+	}
 	if c.State == cellhold.KernelBusy {
 		k.state = cellhold.KernelIdle // busy is derived from the cells here
 	}

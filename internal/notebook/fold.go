@@ -184,14 +184,13 @@ func (f *Folder) addStream(c cellhold.StreamContent) {
 		c.Name = "stdout"
 	}
 	f.arrive()
-	var o *output
-	if n := len(f.outputs); n > 0 && f.outputs[n-1].Name == c.Name {
-		o = f.outputs[n-1]
-	} else if o = f.next(cellhold.EventStream, 0); o == nil {
-		f.lostBytes += int64(len(c.Text))
-		f.dropped += int64(len(c.Text))
-		return
-	} else {
+	if n := len(f.outputs); n == 0 || f.outputs[n-1].Name != c.Name { // not a piece of the last one
+		o := f.next(cellhold.EventStream, 0)
+		if o == nil {
+			f.lostBytes += int64(len(c.Text))
+			f.dropped += int64(len(c.Text))
+			return
+		}
 		o.Name, o.text = c.Name, f.text.begin()
 	}
 	f.dropped += f.text.write(strings.ToValidUTF8(c.Text, "\ufffd"))

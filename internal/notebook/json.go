@@ -275,7 +275,7 @@ func readable(token []byte) bool {
 	if len(token) > maxDigits {
 		return false
 	}
-	if c := token[0]; c != '-' && (c < '0' || c > '9') || bytes.IndexAny(token, "eE") < 0 {
+	if c := token[0]; c != '-' && (c < '0' || c > '9') || !bytes.ContainsAny(token, "eE") {
 		return true
 	}
 	_, err := strconv.ParseFloat(string(token), 64)

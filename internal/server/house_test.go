@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -99,8 +98,8 @@ func newManager(t testing.TB, change func(*session.Options)) (*session.Manager, 
 		world.Close()
 		db.Close()
 	})
-	for m.Ready() != nil {
-		runtime.Gosched()
+	if err := m.WaitReady(ctx); err != nil {
+		t.Fatal(err)
 	}
 	return m, world
 }

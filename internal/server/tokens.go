@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -97,7 +97,7 @@ func makeTokens(path string) error {
 	defer os.Remove(f.Name())
 	secret := make([]byte, tokenBytes)
 	rand.Read(secret) // never fails: it ends the program rather than return weak bytes
-	_, err = fmt.Fprintf(f, "%s %s\n", firstToken, base64.RawURLEncoding.EncodeToString(secret))
+	_, err = fmt.Fprintf(f, "%s %s\n", firstToken, hex.EncodeToString(secret))
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}

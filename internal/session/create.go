@@ -90,6 +90,9 @@ func (m *Manager) abandon(ctx context.Context, rec cellhold.Session, err error) 
 	if derr := m.o.Store.DeleteSession(clean, rec.ID); derr != nil {
 		m.o.Logger.Error("deleting a session that did not start", "session", rec.ID, "err", derr)
 	}
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errStartTimeout) {
+		m.o.Logger.Error("starting a session", "session", rec.ID, "err", err)
+	}
 	if errors.Is(context.Cause(ctx), errStartTimeout) {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not start within %s. The host may be overloaded; try again.", m.o.StartTimeout)
 	}

@@ -44,9 +44,9 @@ func (n *notes) want() {
 
 // A write costs as much as the whole notebook, so a session of many short cells would spend its time
 // on writing. After each write the next one waits restShare times as long as the last took, which
-// bounds the cost to a twentieth of one core, but never longer than maxRest.
+// bounds the cost to a fiftieth of one core, but never longer than maxRest.
 const (
-	restShare = 20
+	restShare = 50
 	maxRest   = 5 * time.Second
 )
 

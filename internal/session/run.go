@@ -19,14 +19,9 @@ const adoptAtOnce = 8
 const adoptTimeout = 20 * time.Second
 
 // Run takes over the sandboxes of an earlier server, destroys strays, and then lets sessions expire
-// until the context ends. It returns when everything that runs here has stopped. The sandboxes
-// live on for the next server, unless the manager is ephemeral.
+// until the context ends. It returns when everything that runs here has stopped. The sandboxes live
+// on for the next server, unless the manager is ephemeral. It is called once.
 func (m *Manager) Run(ctx context.Context) error {
-	return m.RunReady(ctx, func() {})
-}
-
-// RunReady is Run, and calls ready once the manager takes sessions.
-func (m *Manager) RunReady(ctx context.Context, ready func()) error {
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m.mu.Lock()
@@ -36,11 +31,22 @@ func (m *Manager) RunReady(ctx context.Context, ready func()) error {
 		return err
 	}
 	m.setReady(true)
-	ready()
+	close(m.adopted)
 	m.expire(ctx)
 	m.setReady(false)
 	m.shutdown(ctx)
 	return nil
+}
+
+// WaitReady returns nil once the manager takes sessions: when Run has taken over what an earlier
+// server left.
+func (m *Manager) WaitReady(ctx context.Context) error {
+	select {
+	case <-m.adopted:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (m *Manager) setReady(ready bool) {

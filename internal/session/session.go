@@ -90,6 +90,7 @@ type Manager struct {
 	strays   []sandbox.ID                  // could not be destroyed yet
 	wake     chan struct{}                 // capacity 1: expiry has something new to look at
 
+	adopted chan struct{}  // closed when Run has taken over what was left
 	running sync.WaitGroup // one for each session's goroutines
 }
 
@@ -109,7 +110,7 @@ func New(o Options) (*Manager, error) {
 		}
 	}
 	return &Manager{o: o, sessions: map[cellhold.SessionID]*Session{},
-		article: map[string]cellhold.SessionID{}, wake: make(chan struct{}, 1)}, nil
+		article: map[string]cellhold.SessionID{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
 }
 
 // setDefaults fills in what zero means.

@@ -71,13 +71,15 @@ func (h *host) serve(t *testing.T, change ...func(*session.Options)) *server {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var run sync.WaitGroup
-	adopted := make(chan struct{})
 	run.Go(func() {
-		if err := m.RunReady(ctx, func() { close(adopted) }); err != nil {
+		if err := m.Run(ctx); err != nil {
 			t.Errorf("Run: %v", err)
+			cancel()
 		}
 	})
-	<-adopted
+	if err := m.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
 	var once sync.Once
 	s := &server{Manager: m, stop: func() {
 		once.Do(func() {

@@ -17,7 +17,7 @@ var rawClient string
 // raw ZeroMQ client inside the same sandbox. Blocks of both are interleaved, and the figures are
 // medians in milliseconds: of the API, of the raw client, and their difference.
 func BenchmarkOneCellAgainstARawClient(b *testing.B) {
-	s := serve(b, newHome(b))
+	s := serve(b, newHome(b), "--cpu", "2") // a quota of one core would be measured instead
 	id := s.session(b, client.CreateSession{})
 	s.must(b, id, "1+1")
 	var api, raw []time.Duration

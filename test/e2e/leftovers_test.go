@@ -31,7 +31,7 @@ func command(t *testing.T, args ...string) (string, error) {
 func count(t *testing.T, s *server) map[string]int {
 	t.Helper()
 	pid := s.cmd.Process.Pid
-	n := map[string]int{}
+	n := map[string]int{"sandbox processes": 0, "zombies": 0, "cgroups": 0}
 	names, err := filepath.Glob("/proc/[0-9]*/ns/*")
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +114,25 @@ func goroutines(t *testing.T, s *server) int {
 	return status.Goroutines
 }
 
+// checkThatCountsCanRise makes sure that a leak would be seen: a living session must show.
+func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
+	t.Helper()
+	id := s.session(t, client.CreateSession{})
+	alive := count(t, s)
+	want := []string{"sandbox processes", "namespaces", "descriptors of the server", "goroutines of the server", "files of sandboxes"}
+	if os.Geteuid() == 0 {
+		want = append(want, "cgroups")
+	}
+	for _, what := range want {
+		if alive[what] <= before[what] {
+			t.Errorf("%s: %d without a session and %d with one: the count sees nothing", what, before[what], alive[what])
+		}
+	}
+	if err := s.DeleteSession(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
 	s := serve(t, newHome(t))
 	cycle := func(i int) {
@@ -127,6 +146,7 @@ func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
 	}
 	cycle(0) // what is made once and kept
 	before := count(t, s)
+	checkThatCountsCanRise(t, s, before)
 	const cycles = 100
 	for i := range cycles {
 		cycle(i)
