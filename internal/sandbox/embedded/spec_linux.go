@@ -36,6 +36,7 @@ const (
 // give them their directories. The list is inside gVisor: no process has them on the host's files.
 var agentCaps = []string{
 	"CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER",
+	"CAP_SETPCAP", // to empty the bounding set of kernels
 }
 
 // backstopPids is the host's limit of tasks for a sandbox that may have n processes. A sandbox
