@@ -32,7 +32,7 @@ func (k *Kernel) dispatch(ctx context.Context) {
 func (k *Kernel) orphaned() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.state == cellhold.KernelDead && k.cause != cellhold.StatusTimeout && k.current == nil && len(k.queue) > 0
+	return k.finallyDead() && k.current == nil && len(k.queue) > 0
 }
 
 // nextToSend makes the first waiting cell the current one if the kernel is free, and returns the
@@ -41,16 +41,21 @@ func (k *Kernel) orphaned() bool {
 func (k *Kernel) nextToSend() *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.state != cellhold.KernelIdle {
-		return nil
-	}
-	if k.current == nil && len(k.queue) > 0 {
+	idle := k.state == cellhold.KernelIdle
+	if idle && k.current == nil && len(k.queue) > 0 {
 		k.current, k.queue = k.queue[0], k.queue[1:]
 	}
-	if k.current != nil && !k.current.sent {
+	// To a dead kernel only a cell goes that an earlier server may have sent: the agent knows.
+	if k.current != nil && !k.current.sent && (idle || k.finallyDead()) {
 		return k.current
 	}
 	return nil
+}
+
+// finallyDead reports whether the kernel is dead and does not come back by itself, as it does after a
+// cell that had to be killed at its deadline. The caller holds mu.
+func (k *Kernel) finallyDead() bool {
+	return k.state == cellhold.KernelDead && k.cause != cellhold.StatusTimeout
 }
 
 // send gives a cell to the agent. Sending it again is harmless: the agent runs each cell once.
@@ -62,6 +67,8 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	case ctx.Err() != nil:
 	case cellhold.KindOf(err) == cellhold.Invalid || cellhold.KindOf(err) == cellhold.NotFound:
 		k.finish(ctx, e, cellhold.StatusCancelled, "The agent refused the cell: "+message(err))
+	case cellhold.KindOf(err) == cellhold.Conflict && k.isFinallyDead():
+		k.finish(ctx, e, cellhold.StatusCancelled, "The kernel died before the cell could run.")
 	default:
 		// Busy with a restart, dead but not yet told, or out of reach: what comes next on the
 		// link or from the owner of the sandbox decides.
@@ -71,6 +78,12 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	}
 }
 
+func (k *Kernel) isFinallyDead() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.finallyDead()
+}
+
 // markSent notes that the agent has the cell, unless the cell is done already.
 func (k *Kernel) markSent(e *entry) {
 	k.mu.Lock()
@@ -78,7 +91,7 @@ func (k *Kernel) markSent(e *entry) {
 	if k.current != e {
 		return
 	}
-	e.sent = true
+	e.sent, e.sentAt = true, time.Now()
 	if e.cell.Started.IsZero() {
 		e.cell.Started = time.Now().UTC()
 	}
@@ -91,6 +104,7 @@ const countAfter = 50 * time.Millisecond
 
 // noteOOM remembers the count of memory kills before those of this cell.
 func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
+	e.counted = true
 	n, err := k.o.OOMKills(ctx)
 	if err != nil {
 		return
@@ -100,7 +114,6 @@ func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	if k.current == e {
 		k.oom = n
 	}
-	e.counted = true
 }
 
 // message is the part of an error that is safe to show.
@@ -147,7 +160,7 @@ func (k *Kernel) moments() (e *entry, count, stuck time.Duration) {
 	if e = k.current; e == nil || !e.sent {
 		return nil, 0, 0
 	}
-	ran := time.Since(e.cell.Started)
+	ran := time.Since(e.sentAt)
 	return e, countAfter - ran, e.req.Timeout + stuckAfter - ran
 }
 
@@ -164,36 +177,47 @@ func (k *Kernel) reportStuck(ctx context.Context, e *entry) {
 func (k *Kernel) cancelQueue(ctx context.Context, s cellhold.CellStatus, cause string) error {
 	k.submit.Lock() // no cell slips in between
 	defer k.submit.Unlock()
-	k.mu.Lock()
-	waiting := k.queue
-	k.mu.Unlock()
-	return k.endCells(ctx, waiting, s, cause)
+	return k.endCells(ctx, func() []end { return ends(k.queue, s, cause) })
 }
 
 // finish ends one cell from here.
 func (k *Kernel) finish(ctx context.Context, e *entry, s cellhold.CellStatus, cause string) {
-	if err := k.endCells(ctx, []*entry{e}, s, cause); err != nil {
+	err := k.endCells(ctx, func() []end { return ends([]*entry{e}, s, cause) })
+	if err != nil {
 		k.o.Logger.Error("ending a cell", "cell", e.req.Cell, "err", err)
 		pause(ctx, retryMost)
 	}
 }
 
-// endCells writes the last event of cells that the agent will not end, and takes them away. Cells
-// that are done meanwhile are left alone.
-func (k *Kernel) endCells(ctx context.Context, es []*entry, s cellhold.CellStatus, cause string, more ...cellhold.Event) error {
+// end is how a cell is ended from here.
+type end struct {
+	e       *entry
+	content cellhold.CellDoneContent
+}
+
+func ends(es []*entry, s cellhold.CellStatus, cause string) []end {
+	list := make([]end, 0, len(es))
+	for _, e := range es {
+		list = append(list, end{e, cellhold.CellDoneContent{Status: s, Cause: cause}})
+	}
+	return list
+}
+
+// endCells writes the last event of cells that the agent will not end, after more events, and takes
+// the cells away. pick is called with mu held and says which; those that are done are left alone.
+func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellhold.Event) error {
 	k.rec.Lock()
 	defer k.rec.Unlock()
-	content := cellhold.CellDoneContent{Status: s, Cause: cause}
 	evs, cells, ended := more, []*cellhold.Cell(nil), []*entry(nil)
 	now := time.Now().UTC()
 	k.mu.Lock()
-	for _, e := range es {
-		if k.find(e.req.Cell) != e {
+	for _, x := range pick() {
+		if k.find(x.e.req.Cell) != x.e {
 			continue
 		}
-		evs = append(evs, cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, e.req.Cell, content))
-		cells = append(cells, e.ended(content, now))
-		ended = append(ended, e)
+		evs = append(evs, cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content))
+		cells = append(cells, x.e.ended(x.content, now))
+		ended = append(ended, x.e)
 	}
 	k.mu.Unlock()
 	if len(evs) == 0 {
@@ -232,27 +256,44 @@ func (k *Kernel) remove(e *entry) {
 const drainWait = 2 * time.Second
 
 // Die ends the kernel and all its cells because its sandbox is gone: s is oom or lost, and detail
-// one sentence. What the agent said before its end is recorded first.
+// one sentence. What the agent said before its end is recorded first. It takes no cells afterwards.
+// When it fails, it may be called again.
 func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) error {
 	drain, cancel := context.WithTimeout(ctx, drainWait)
 	k.waitDown(drain)
 	cancel()
+	k.submit.Lock() // a cell is either refused or ended here
+	defer k.submit.Unlock()
 	k.mu.Lock()
-	all := append([]*entry(nil), k.queue...)
-	if k.current != nil {
-		all = append([]*entry{k.current}, all...)
-	}
+	k.gone = true
 	k.mu.Unlock()
+	k.setState(cellhold.KernelDead, s, detail)
 	state := cellhold.NewEvent(cellhold.EventKernelState, k.o.ID, "",
 		cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: s, Detail: detail})
-	k.setState(cellhold.KernelDead, s, detail)
-	if len(all) == 0 {
-		return k.o.Log.Append(ctx, []cellhold.Event{state})
+	return k.endCells(ctx, func() []end {
+		list := ends(k.queue, cellhold.StatusCancelled, "The sandbox ended before the cell could run.")
+		if k.current != nil {
+			list = append(ends([]*entry{k.current}, s, detail), list...)
+		}
+		return list
+	}, state)
+}
+
+// Release lets go of whoever waits for cells whose end could not be recorded. Nothing else may be done
+// with the kernel afterwards.
+func (k *Kernel) Release() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	rest := k.queue
+	if k.current != nil {
+		rest = append([]*entry{k.current}, rest...)
 	}
-	if err := k.endCells(ctx, all[:1], s, detail, state); err != nil {
-		return err
+	k.current, k.queue = nil, nil
+	for _, e := range rest {
+		e.cell = *e.ended(cellhold.CellDoneContent{Status: cellhold.StatusLost, Cause: "The end of the cell could not be recorded."}, time.Now().UTC())
+		close(e.done)
 	}
-	return k.endCells(ctx, all[1:], cellhold.StatusCancelled, "The sandbox ended before the cell could run.")
+	k.tell()
 }
 
 // waitDown waits until the link is broken and what was read from it is recorded.

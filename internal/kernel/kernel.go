@@ -57,6 +57,8 @@ type Options struct {
 const (
 	// maxQueue is the most cells that wait: a caller who sends more does not read the answers.
 	maxQueue = 1000
+	// maxQueued is the most bytes of code that wait, because they wait in the server's memory.
+	maxQueued = 32 << 20
 	// stuckAfter is how long after a cell's deadline the agent may take to end it: its own ladder
 	// (interrupt, SIGINT, SIGKILL) takes less than 10 s, and a loaded host is slow.
 	stuckAfter = 45 * time.Second
@@ -79,6 +81,9 @@ type Kernel struct {
 	submit sync.Mutex // makes the order of the queue that of the journal
 	rec    sync.Mutex // held while events are recorded and applied
 
+	killedForMemory bool  // how the last process died; guarded by rec
+	kept            int64 // bytes of output in the journal; guarded by rec
+
 	mu      sync.Mutex
 	state   cellhold.KernelState // never busy: that is current != nil
 	cause   cellhold.CellStatus
@@ -90,6 +95,8 @@ type Kernel struct {
 	current *entry
 	oom     int64         // memory kills that are known not to be the running cell's
 	killed  int64         // memory kills at the last look
+	gone    bool          // Die was called: nothing revives the kernel
+	revived int           // how often the agent said that it restarts the process
 	down    bool          // the link is broken and everything read from it is recorded
 	changed chan struct{} // closed and replaced when any of the above changes
 }
@@ -99,18 +106,21 @@ type entry struct {
 	req     guestapi.Execute // what the agent is asked for; never changes
 	cell    cellhold.Cell
 	folder  *notebook.Folder
-	counted bool          // memory kills were counted for it; the dispatcher's own
-	sent    bool          // the agent has accepted it
-	folded  int64         // the agent's number of the newest event in folder
-	tries   int           // failed attempts to send it; the dispatcher's own
-	done    chan struct{} // closed when the cell is done and recorded
+	counted bool                          // memory kills were counted for it; the dispatcher's own
+	sent    bool                          // the agent has accepted it
+	sentAt  time.Time                     // when, by this process's clock: those of the guest prove nothing
+	folded  int64                         // the agent's number of the newest event in folder
+	kept    int64                         // bytes of its output in the journal
+	lost    cellhold.OutputDroppedContent // its output that found no room there
+	tries   int                           // failed attempts to send it; the dispatcher's own
+	done    chan struct{}                 // closed when the cell is done and recorded
 }
 
 // New returns a kernel that goes on where the journal ends. Pending cells are brought up to date
 // from the journal; those that never started will run, and those that started are waited for.
 func New(ctx context.Context, o Options) (*Kernel, error) {
 	k := &Kernel{o: o, inbox: newInbox(), wake: make(chan struct{}, 1),
-		state: cellhold.KernelStarting, changed: make(chan struct{})}
+		state: cellhold.KernelStarting, down: true, changed: make(chan struct{})}
 	var err error
 	if k.cursor, err = o.Journal.Cursor(ctx, o.Session, o.ID, o.Boot); err != nil {
 		return nil, err
@@ -141,7 +151,7 @@ func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, error) {
 	k.submit.Lock()
 	defer k.submit.Unlock()
-	position, err := k.admit()
+	position, err := k.admit(len(c.Code))
 	if err != nil {
 		return c, err
 	}
@@ -159,13 +169,16 @@ func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, er
 }
 
 // admit says whether a cell may be queued now, and how many are before it.
-func (k *Kernel) admit() (position int, err error) {
+func (k *Kernel) admit(size int) (position int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, e := range k.queue {
+		size += len(e.req.Code)
+	}
 	if k.state == cellhold.KernelDead {
 		return 0, k.deadError()
 	}
-	if len(k.queue) >= maxQueue {
+	if len(k.queue) >= maxQueue || size > maxQueued {
 		return 0, cellhold.Errorf(cellhold.Exhausted, "%d cells wait for this kernel already. Wait for some of them.", len(k.queue))
 	}
 	position = len(k.queue)
@@ -205,27 +218,39 @@ func (k *Kernel) Restart(ctx context.Context) error {
 		return err
 	}
 	k.mu.Lock()
-	state, cause, detail := k.state, k.cause, k.detail
+	state, cause, detail, revived := k.state, k.cause, k.detail, k.revived
+	if state == cellhold.KernelRestarting {
+		revived-- // the agent says so once
+	}
 	k.mu.Unlock()
 	k.setState(cellhold.KernelRestarting, "", "")
 	if err := k.o.Link.Restart(ctx); err != nil {
-		k.setState(state, cause, detail)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.state == cellhold.KernelRestarting && k.revived == revived {
+			k.state, k.cause, k.detail = state, cause, detail
+			k.tell()
+		}
 		return err
 	}
-	return k.WaitIdle(ctx)
+	return k.waitState(ctx, revived+1)
 }
 
 // WaitIdle waits until the kernel can take cells, or says why it never will.
-func (k *Kernel) WaitIdle(ctx context.Context) error {
+func (k *Kernel) WaitIdle(ctx context.Context) error { return k.waitState(ctx, 0) }
+
+// waitState is WaitIdle for what comes after that many restarts: what was said before is passed over.
+func (k *Kernel) waitState(ctx context.Context, revived int) error {
 	for {
 		k.mu.Lock()
-		state, changed := k.state, k.changed
+		changed := k.changed
+		settled := k.gone || k.revived >= revived && (k.state == cellhold.KernelIdle || k.finallyDead())
 		var err error
-		if state == cellhold.KernelDead {
+		if settled && k.state != cellhold.KernelIdle {
 			err = k.deadError()
 		}
 		k.mu.Unlock()
-		if err != nil || state == cellhold.KernelIdle {
+		if settled {
 			return err
 		}
 		select {

@@ -346,6 +346,7 @@ func TestAnEarlierKillForWantOfMemoryIsNotBlamedForALaterDeath(t *testing.T) {
 		w.submit(t, "c1")
 		<-w.agent.took
 		<-time.After(time.Second) // of the bubble's clock: the cell has been running for a while
+		w.agent.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusSignal, Signal: 9})
 		w.agent.done("c1", cellhold.StatusSignal)
 		if c := w.wait(t, "c1"); c.Status != cellhold.StatusSignal {
 			t.Errorf("status %s, want signal", c.Status)

@@ -14,7 +14,8 @@ type Journal interface {
 	// Append keeps events, whose numbers the caller has set without a gap, together with the
 	// records of cells that they changed: all of it or, when it returns an error, nothing.
 	Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error
-	// Read yields the events after that number, in order, up to the newest at the time.
+	// Read yields the events after that number, in order, up to the newest at the time. A damaged
+	// one comes as its number and an error, and the rest follows; any other error is the last.
 	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
 	// Tail returns the number of the newest event, 0 when there is none.
 	Tail(ctx context.Context, id cellhold.SessionID) (int64, error)
@@ -60,6 +61,9 @@ func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error)
 func (l *Log) Append(ctx context.Context, evs []cellhold.Event, cells ...*cellhold.Cell) error {
 	l.write.Lock()
 	defer l.write.Unlock()
+	if l.isClosed() {
+		return cellhold.Errorf(cellhold.Conflict, "The session has ended.")
+	}
 	now := time.Now().UTC()
 	for i := range evs {
 		evs[i].Seq = l.next + int64(i)
@@ -72,6 +76,12 @@ func (l *Log) Append(ctx context.Context, evs []cellhold.Event, cells ...*cellho
 	}
 	l.publish(evs)
 	return nil
+}
+
+func (l *Log) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 // numbered sets the first and last event numbers of cells and returns copies of them.
@@ -129,6 +139,8 @@ func (l *Log) Last() int64 {
 
 // Close ends the log: watchers get what is there, then err, or a plain end when err is nil.
 func (l *Log) Close(err error) {
+	l.write.Lock() // an Append that is under way is shown first
+	defer l.write.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -195,6 +207,10 @@ func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-c
 func (l *Log) replay(ctx context.Context, after int64, yield func(cellhold.Event, error) bool) (int64, bool) {
 	start := after
 	for ev, err := range l.journal.Read(ctx, l.session, after) {
+		if err != nil && ev.Seq > after {
+			after = ev.Seq // one damaged event: readers see the gap in the numbers
+			continue
+		}
 		if !yield(ev, err) || err != nil {
 			return after, false
 		}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"syscall"
 	"time"
 
 	"cellhold"
@@ -10,6 +11,7 @@ import (
 
 // read passes the agent's events to the recorder, and reconnects when the link breaks.
 func (k *Kernel) read(ctx context.Context) {
+	defer k.setDown(true)
 	wait := retryFirst
 	after := k.cursor // nobody else writes it before the first event is recorded
 	for ctx.Err() == nil {
@@ -89,6 +91,15 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 			continue // a replay after reconnecting
 		}
 		cursor = g.Seq
+		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
+			continue // it was ended here; a cell has one end
+		}
+		if !k.hasRoom(g) {
+			continue
+		}
+		if g.Type == cellhold.EventCellDone {
+			evs = append(evs, k.dropped(g.Cell)...)
+		}
 		ev := k.host(ctx, g)
 		evs = append(evs, ev)
 		size += int64(len(ev.Content))
@@ -96,14 +107,73 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 			cells = append(cells, c)
 		}
 	}
-	if len(evs) == 0 {
-		return nil
-	}
-	if err := k.o.Log.Append(ctx, evs, cells...); err != nil {
-		return err
+	if len(evs) > 0 {
+		if err := k.o.Log.Append(ctx, evs, cells...); err != nil {
+			return err
+		}
 	}
 	k.apply(evs, cells, cursor, size)
 	return nil
+}
+
+// Bounds of the output in the journal: the disk is everybody's. What exceeds them is dropped, counted
+// and reported. A cell may fill a session's share only once in four times.
+const (
+	maxCellOutput    = 256 << 20
+	maxSessionOutput = 1 << 30
+	// eventCost is what an event costs in the journal beside its content.
+	eventCost = 256
+)
+
+// hasRoom reports whether an event may be kept. Only output is ever refused. The caller holds rec; an
+// event that comes again because the journal failed is counted again, which is rare and harmless.
+func (k *Kernel) hasRoom(g guestapi.Event) bool {
+	switch g.Type {
+	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
+		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput:
+	default:
+		return true
+	}
+	size := int64(len(g.Content)) + eventCost
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.current
+	own := e != nil && e.req.Cell == g.Cell
+	if k.kept+size > maxSessionOutput || own && e.kept+size > maxCellOutput {
+		if own {
+			e.lost.Bytes += int64(len(g.Content))
+			e.lost.Messages++
+		}
+		return false
+	}
+	k.kept += size
+	if own {
+		e.kept += size
+	}
+	return true
+}
+
+// dropped is the event that reports what found no room of a cell's output, if something did.
+func (k *Kernel) dropped(id cellhold.CellID) []cellhold.Event {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.current
+	if e == nil || e.req.Cell != id || e.lost.Messages == 0 {
+		return nil
+	}
+	ev := cellhold.NewEvent(cellhold.EventOutputDropped, k.o.ID, id, e.lost)
+	if err := e.folder.Add(ev); err != nil {
+		k.o.Logger.Warn("folding output", "cell", id, "err", err)
+	}
+	e.lost = cellhold.OutputDroppedContent{}
+	return []cellhold.Event{ev}
+}
+
+// isCurrent reports whether that is the running cell.
+func (k *Kernel) isCurrent(id cellhold.CellID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current != nil && k.current.req.Cell == id
 }
 
 // host makes a public event of the agent's, with what only the host knows.
@@ -119,7 +189,7 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 		if c.FilesChanged {
 			k.mirror(ctx)
 		}
-		if c.Status == cellhold.StatusSignal && k.ranOutOfMemory(ctx) {
+		if c.Status == cellhold.StatusSignal && k.killedForMemory {
 			c.Status, c.Cause = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
 			ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
 		}
@@ -128,7 +198,10 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 		if ev.Decode(&c) != nil {
 			return ev
 		}
-		if c.State == cellhold.KernelDead && c.Cause == cellhold.StatusSignal && k.ranOutOfMemory(ctx) {
+		if c.State == cellhold.KernelDead { // reported before the end of the cell that it ended
+			k.killedForMemory = c.Signal == int(syscall.SIGKILL) && k.ranOutOfMemory(ctx)
+		}
+		if c.State == cellhold.KernelDead && k.killedForMemory {
 			c.Cause, c.Detail = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
 			ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
 		}
@@ -226,6 +299,12 @@ func (k *Kernel) applyState(ev cellhold.Event) {
 	var c cellhold.KernelStateContent
 	if ev.Decode(&c) != nil {
 		return
+	}
+	if k.gone {
+		return
+	}
+	if c.State == cellhold.KernelRestarting {
+		k.revived++
 	}
 	k.state, k.cause, k.detail = c.State, c.Cause, c.Detail
 	if c.State != cellhold.KernelDead {

@@ -20,6 +20,10 @@ func (k *Kernel) recover(ctx context.Context) error {
 		k.current, k.queue = k.queue[0], k.queue[1:]
 	}
 	for ev, err := range k.o.Journal.Read(ctx, k.o.Session, 0) {
+		if err != nil && ev.Seq > 0 {
+			k.o.Logger.Error("reading an event", "session", k.o.Session, "seq", ev.Seq, "err", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -29,6 +33,7 @@ func (k *Kernel) recover(ctx context.Context) error {
 		if ev.Type == cellhold.EventKernelState && ev.Boot == k.o.Boot {
 			k.applyState(ev)
 		}
+		k.kept += int64(len(ev.Content)) + eventCost
 		if e := pending[ev.Cell]; e != nil {
 			e.replay(ev)
 		}
@@ -43,5 +48,6 @@ func (e *entry) replay(ev cellhold.Event) {
 		return
 	}
 	e.folded = max(e.folded, ev.Source)
+	e.kept += int64(len(ev.Content)) + eventCost
 	_ = e.folder.Add(ev) // what could not be folded then cannot be now
 }

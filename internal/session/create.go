@@ -77,7 +77,11 @@ func (m *Manager) start(ctx, base context.Context, rec cellhold.Session, img Ima
 		s.stop(nil)
 		return nil, err
 	}
-	m.add(s)
+	if !m.addReady(s) {
+		s.close(ctx)
+		s.stop(nil)
+		return nil, m.Ready()
+	}
 	s.notes.want()
 	m.nudge()
 	return s, nil
@@ -108,6 +112,11 @@ func (m *Manager) abandon(ctx context.Context, rec cellhold.Session, err error) 
 // Replace ends the session that the article's API made for the user before, and makes a new one.
 func (m *Manager) Replace(ctx context.Context, r CreateRequest) (*Session, error) {
 	r.Article = true
+	release, err := m.replacing(ctx, articleKey(r.Owner, r.User))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if old, err := m.Article(r.Owner, r.User); err == nil {
 		if err := old.End(ctx); err != nil {
 			return nil, err
@@ -116,20 +125,37 @@ func (m *Manager) Replace(ctx context.Context, r CreateRequest) (*Session, error
 	return m.Create(ctx, r)
 }
 
+// replacing makes replacements of one user's session take turns.
+func (m *Manager) replacing(ctx context.Context, key string) (release func(), err error) {
+	m.mu.Lock()
+	turn := m.replaced[key]
+	if turn == nil {
+		turn = make(chan struct{}, 1)
+		m.replaced[key] = turn
+	}
+	m.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // reserve takes one of the places for sessions until release is called, when the session counts
 // by itself.
 func (m *Manager) reserve() (base context.Context, release func(), err error) {
 	if err := m.Ready(); err != nil {
 		return nil, nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	alive := 0
-	for _, s := range m.all() {
+	for _, s := range m.sessions {
 		if s.record().State != cellhold.SessionEnded {
 			alive++
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if alive+m.starting >= m.o.MaxSessions {
 		return nil, nil, cellhold.Errorf(cellhold.Exhausted,
 			"The server runs %d sessions already, which is its limit. End one, or raise --max-sessions.", alive+m.starting)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/kernel"
 )
 
 // End ends the session because its owner asked: the sandbox is destroyed, the records are deleted.
@@ -26,24 +27,44 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	if s.record().State == cellhold.SessionEnded {
 		return s.purge(ctx)
 	}
-	if c := s.client(); c != nil {
-		s.lastFiles(ctx)
+	if reason == cellhold.EndExpired && time.Now().Before(s.due()) {
+		return nil // used at the last moment
 	}
-	sb := s.detach()
-	rec := s.change(func(r *cellhold.Session) {
+	rec := s.change(func(r *cellhold.Session) { // from here on it takes nothing
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
 		r.Kernels = []cellhold.Kernel{}
 	})
-	if sb != nil {
+	if s.client() != nil {
+		s.lastFiles(ctx)
+	}
+	if sb := s.detach(); sb != nil {
 		s.m.destroy(ctx, sb)
 	}
-	err = errors.Join(s.lastEvents(ctx, reason), s.m.o.Store.PutSession(ctx, rec), s.notes.write(ctx))
-	s.stop(nil)
-	s.m.forget(s, true)
+	err = s.finish(ctx, rec, reason)
 	s.slog.Info("session ended", "reason", reason)
 	if reason == cellhold.EndAsked {
 		err = errors.Join(err, s.purge(ctx))
 	}
+	return err
+}
+
+// finish writes the last events and the record of a session that has no sandbox any more, and stops
+// what runs for it here.
+func (s *Session) finish(ctx context.Context, rec cellhold.Session, reason cellhold.EndReason) error {
+	var err error
+	k := s.currentKernel()
+	if k != nil {
+		err = k.Die(ctx, cellhold.StatusLost, "The session has ended.")
+	}
+	err = errors.Join(err, s.sayEnded(ctx, reason), s.m.o.Store.PutSession(ctx, rec))
+	if e := s.notes.write(ctx); e != nil {
+		s.slog.Error("writing the notebook", "err", e)
+	}
+	s.stop(nil)
+	if k != nil {
+		k.Release()
+	}
+	s.m.forget(s, true)
 	return err
 }
 
@@ -59,47 +80,28 @@ func (s *Session) lastFiles(ctx context.Context) {
 	}
 }
 
-// lastEvents ends the cells that are not done, and the session.
-func (s *Session) lastEvents(ctx context.Context, reason cellhold.EndReason) error {
-	k := s.currentKernel()
-	if k == nil {
-		return s.sayEnded(ctx, reason)
-	}
-	if err := k.Die(ctx, cellhold.StatusLost, "The session has ended."); err != nil {
-		return err
-	}
-	return s.sayEnded(ctx, reason)
-}
-
 func (s *Session) sayEnded(ctx context.Context, reason cellhold.EndReason) error {
 	return s.log.Append(ctx, []cellhold.Event{
 		cellhold.NewEvent(cellhold.EventSessionEnded, "", "", cellhold.SessionEndedContent{Reason: reason})})
 }
 
-// endLost writes the end of a session whose sandbox an earlier server has left and that is gone.
+// endLost writes the end of a session whose sandbox an earlier server has left and that is gone, or
+// never was ready.
 func (s *Session) endLost(ctx context.Context, pending []cellhold.Cell, reason cellhold.EndReason) error {
-	var evs []cellhold.Event
-	var cells []*cellhold.Cell
-	content := cellhold.CellDoneContent{Status: cellhold.StatusLost, Cause: "The sandbox was gone when the server came back."}
-	now := time.Now().UTC()
-	for _, c := range pending {
-		evs = append(evs, cellhold.NewEvent(cellhold.EventCellDone, c.Kernel, c.ID, content))
-		c.State, c.Status, c.Cause, c.Ended = cellhold.CellDone, content.Status, content.Cause, now
-		cells = append(cells, &c)
-	}
-	if len(evs) > 0 {
-		if err := s.log.Append(ctx, evs, cells...); err != nil {
-			s.stop(nil)
-			return err
-		}
-	}
 	rec := s.change(func(r *cellhold.Session) {
-		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, now
+		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
 	})
-	err := errors.Join(s.sayEnded(ctx, reason), s.m.o.Store.PutSession(ctx, rec), s.notes.write(ctx))
-	s.stop(nil)
-	s.m.forget(s, true)
-	return err
+	s.m.add(s)
+	// A kernel without a link: it brings the cells up to what the journal says, and ends them.
+	k, err := kernel.New(ctx, kernel.Options{ID: cellhold.KernelID(s.m.o.Kernel), Session: s.id, Log: s.log,
+		Journal: s.m.o.Store, Logger: s.slog, Pending: pending})
+	if err == nil {
+		err = k.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server came back.")
+		s.mu.Lock()
+		s.kernel = k
+		s.mu.Unlock()
+	}
+	return errors.Join(err, s.finish(ctx, rec, reason))
 }
 
 // purge deletes the records of an ended session, its notebook unless notebooks are kept, and the

@@ -101,8 +101,8 @@ func (m *Manager) retryStrays(ctx context.Context) bool {
 	strays := m.strays
 	m.strays = nil
 	m.mu.Unlock()
-	for _, id := range strays {
-		m.remove(ctx, id)
+	for _, x := range strays {
+		m.cleanUp(ctx, x.id, x.destroy)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

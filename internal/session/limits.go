@@ -49,6 +49,9 @@ func (s *Session) spec(r cellhold.Session) sandbox.Spec {
 		ID: sandbox.ID(r.Sandbox), Rootfs: s.rootfs, Image: r.Digest, Data: s.m.o.Data,
 		Limits: sandbox.Limits{Memory: r.Limits.Memory, CPU: r.Limits.CPU, Processes: r.Limits.Processes,
 			Disk: r.Limits.Disk, Tmp: r.Limits.Tmp, Output: r.Limits.Output},
-		Labels: map[string]string{"session": string(r.ID)},
+		Labels: map[string]string{sessionLabel: string(r.ID)},
 	}
 }
+
+// sessionLabel is the label of a sandbox that names its session.
+const sessionLabel = "session"

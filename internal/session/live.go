@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Session struct {
 	ctx    context.Context // of the goroutines, from run to stop
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	once   sync.Once // of stop
 }
 
 // place is one sandbox of a session with what runs for it here.
@@ -51,7 +53,7 @@ func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 	l := m.o.Logger.With("session", rec.ID)
 	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1)}
 	s.notes = newNotes(s)
-	s.mirror = newMirror(m.o.outputDir(rec), rec.Limits.Output)
+	s.mirror = newMirror(m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
 
@@ -64,11 +66,13 @@ func (s *Session) run(base context.Context) {
 
 // stop ends the session's goroutines and waits for them; watchers get err, or a plain end.
 func (s *Session) stop(err error) {
-	s.cancel()
-	s.detach()
-	s.wg.Wait()
-	s.log.Close(err)
-	s.m.running.Done()
+	s.once.Do(func() {
+		s.cancel()
+		s.detach()
+		s.wg.Wait()
+		s.log.Close(err)
+		s.m.running.Done()
+	})
 }
 
 // record returns the record as it is now.
@@ -104,13 +108,16 @@ func (s *Session) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)
 	}
-	if err := s.attach(ctx, sb, nil); err != nil {
+	if _, err := s.attach(ctx, sb, nil); err != nil {
 		s.m.destroy(ctx, sb)
 		return err
 	}
 	if err := s.boot(ctx, rec); err != nil {
 		s.close(ctx)
-		return err
+		// A cell may have been queued for it already.
+		clean, cancel := cleanup(ctx)
+		defer cancel()
+		return errors.Join(err, s.currentKernel().Die(clean, cellhold.StatusLost, "The kernel could not be started."))
 	}
 	return nil
 }
@@ -128,22 +135,25 @@ func (s *Session) boot(ctx context.Context, rec cellhold.Session) error {
 }
 
 // attach connects to the agent of a sandbox and lets its kernel run here. pending are the cells
-// that an earlier server left.
-func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cellhold.Cell) error {
+// that an earlier server left. known tells whether the agent has been asked for the kernel before.
+func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cellhold.Cell) (known bool, err error) {
 	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: s.slog})
 	if err != nil {
-		return err
+		return false, err
 	}
-	info, err := client.Info(ctx)
+	asking, cancel := context.WithTimeout(ctx, adoptTimeout)
+	info, err := client.Info(asking)
+	cancel()
 	if err != nil {
 		client.Close()
-		return fmt.Errorf("asking the agent who it is: %w", err)
+		return false, fmt.Errorf("asking the agent who it is: %w", err)
 	}
 	p := &place{sandbox: sb, client: client}
-	k, err := kernel.New(ctx, s.kernelOptions(p, info.Boot, pending))
+	o := s.kernelOptions(p, info.Boot, pending)
+	k, err := kernel.New(ctx, o)
 	if err != nil {
 		client.Close()
-		return err
+		return false, err
 	}
 	var run context.Context
 	run, p.cancel = context.WithCancel(s.ctx)
@@ -151,8 +161,8 @@ func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cell
 	s.place, s.kernel = p, k
 	s.mu.Unlock()
 	p.wg.Go(func() { k.Run(run) })
-	s.wg.Go(func() { s.watch(run, p) })
-	return nil
+	s.wg.Go(func() { s.watch(run, p, k) })
+	return slices.ContainsFunc(info.Kernels, func(i guestapi.KernelInfo) bool { return i.ID == o.ID }), nil
 }
 
 func (s *Session) kernelOptions(p *place, boot string, pending []cellhold.Cell) kernel.Options {
@@ -173,8 +183,11 @@ func (s *Session) kernelOptions(p *place, boot string, pending []cellhold.Cell) 
 	}
 }
 
+// dieRetry is how long the recording of a sandbox's end waits after a failure: a full disk.
+const dieRetry = 2 * time.Second
+
 // watch waits for the end of a sandbox and ends what was in it.
-func (s *Session) watch(ctx context.Context, p *place) {
+func (s *Session) watch(ctx context.Context, p *place, k *kernel.Kernel) {
 	exit, err := p.sandbox.Wait(ctx)
 	if err != nil {
 		return // detached
@@ -184,8 +197,14 @@ func (s *Session) watch(ctx context.Context, p *place) {
 		status, detail = cellhold.StatusOOM, "The sandbox used more memory than the session may have, and was killed."
 	}
 	s.slog.Warn("sandbox ended", "sandbox", p.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM, "message", exit.Message)
-	if err := s.currentKernel().Die(ctx, status, detail); err != nil {
+	// Until it is recorded, who waits for a cell goes on waiting, and no new sandbox takes the place.
+	for err := k.Die(ctx, status, detail); err != nil; err = k.Die(ctx, status, detail) {
 		s.slog.Error("recording the end of a sandbox", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(dieRetry):
+		}
 	}
 	s.touch()
 	s.mu.Lock()
@@ -292,6 +311,9 @@ func (s *Session) usable(id cellhold.KernelID) (*kernel.Kernel, error) {
 	if s.rec.State != cellhold.SessionReady {
 		return nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", s.rec.State)
 	}
+	if s.kernel == nil {
+		return nil, cellhold.Errorf(cellhold.Unavailable, "The session has no kernel now. Try again in a moment.")
+	}
 	return s.kernel, nil
 }
 
@@ -375,7 +397,8 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
 	if s.client() != nil {
 		err = k.Restart(ctx)
-	} else {
+	}
+	if s.client() == nil || cellhold.KindOf(err) == cellhold.NotFound { // no sandbox, or one without our kernel
 		err = s.reopen(ctx)
 	}
 	if errors.Is(context.Cause(ctx), errStartTimeout) {
@@ -386,6 +409,10 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 
 // reopen gives the session a new sandbox in place of one that ended.
 func (s *Session) reopen(ctx context.Context) error {
+	s.close(ctx)
+	if err := s.currentKernel().Die(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Is the server's disk full?")
+	}
 	rec := s.change(func(r *cellhold.Session) { r.Sandbox = nextSandboxID(r.ID, r.Sandbox) })
 	img, err := s.m.o.Images.Resolve(rec.Image)
 	if err != nil {

@@ -23,14 +23,15 @@ import (
 // that no name and no link leads out of the directory.
 type mirror struct {
 	dir   string
-	limit int64 // bytes in all
+	part  string // name that a file bears while it is copied; sessions of one user share dir
+	limit int64  // bytes in all
 
 	mu    sync.Mutex // held while copying, so that two cells do not copy at once
 	known map[string]guestapi.File
 }
 
-func newMirror(dir string, limit int64) *mirror {
-	return &mirror{dir: dir, limit: limit, known: map[string]guestapi.File{}}
+func newMirror(dir, session string, limit int64) *mirror {
+	return &mirror{dir: dir, part: temporary + session, limit: limit, known: map[string]guestapi.File{}}
 }
 
 // open makes the directory, private to the server's user, and opens it.
@@ -63,10 +64,40 @@ func (m *mirror) push(ctx context.Context, c *guest.Client) error {
 		if err := pushOne(ctx, root, c, f); err != nil {
 			return fmt.Errorf("%q: %w", f.Path, err)
 		}
-		m.known[f.Path] = f // so that its removal in the guest is seen
+	}
+	// As the guest has them now, so that only what it changes or removes is copied.
+	there, err := c.Files(ctx)
+	for _, f := range there {
+		m.known[f.Path] = f
+	}
+	return err
+}
+
+// recognise finds out which of the guest's files an earlier server has copied already.
+func (m *mirror) recognise(ctx context.Context, c *guest.Client) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	there, err := c.Files(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the guest's output files: %w", err)
+	}
+	root, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, f := range there {
+		if info, err := root.Lstat(f.Path); err == nil && same(f, guestapi.File{Size: info.Size(), Modified: info.ModTime()}) {
+			m.known[f.Path] = f
+		}
 	}
 	return nil
 }
+
+// same reports whether two versions of a file have the same size and time.
+func same(a, b guestapi.File) bool { return a.Size == b.Size && a.Modified.Equal(b.Modified) }
 
 func pushOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.File) error {
 	r, err := root.Open(f.Path)
@@ -94,17 +125,20 @@ func (m *mirror) pull(ctx context.Context, c *guest.Client) error {
 		return err
 	}
 	defer root.Close()
-	errs := []error{m.removeGone(root, list)}
+	var errs []error
+	if len(list) < guestapi.MaxFiles { // a list that was cut says nothing of what is missing in it
+		errs = append(errs, m.removeGone(root, list))
+	}
 	left := m.limit
 	for _, f := range list {
 		if left -= f.Size; left < 0 {
 			errs = append(errs, fmt.Errorf("the guest lists more than %d bytes of output files", m.limit))
 			break
 		}
-		if old, ok := m.known[f.Path]; ok && old == f || strings.HasPrefix(f.Path, temporary) {
+		if old, ok := m.known[f.Path]; ok && same(old, f) || strings.HasPrefix(f.Path, temporary) {
 			continue
 		}
-		if err := pullOne(ctx, root, c, f); err != nil {
+		if err := m.pullOne(ctx, root, c, f); err != nil {
 			errs = append(errs, fmt.Errorf("%q: %w", f.Path, err))
 			continue
 		}
@@ -128,18 +162,22 @@ func (m *mirror) removeGone(root *os.Root, list []guestapi.File) error {
 		delete(m.known, p)
 		if err := root.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
+			continue
+		}
+		for dir := path.Dir(p); dir != "." && root.Remove(dir) == nil; dir = path.Dir(dir) {
+			// an empty directory is nobody's
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// temporary is the name that a file bears while it is copied. A guest's file of that name is not
-// copied.
-const temporary = ".cellhold-part"
+// temporary begins the names that files bear while they are copied. A guest's file of such a name is
+// not copied.
+const temporary = ".cellhold-part-"
 
 // pullOne copies one file, whole or not at all. A file that grows meanwhile is copied as far as it
 // was listed.
-func pullOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.File) error {
+func (m *mirror) pullOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.File) error {
 	r, err := c.ReadFile(ctx, f.Path, f.Size)
 	if err != nil {
 		return err
@@ -148,21 +186,21 @@ func pullOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.Fil
 	if err := makeParents(root, f.Path); err != nil {
 		return err
 	}
-	w, err := root.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	w, err := root.OpenFile(m.part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(w, io.LimitReader(r, f.Size))
 	if err = errors.Join(err, w.Close()); err != nil {
-		return errors.Join(err, root.Remove(temporary))
+		return errors.Join(err, root.Remove(m.part))
 	}
-	if err := root.Chtimes(temporary, time.Time{}, f.Modified); err != nil {
+	if err := root.Chtimes(m.part, time.Time{}, f.Modified); err != nil {
 		return err
 	}
-	err = root.Rename(temporary, f.Path)
-	if err != nil { // a directory is in the way: the guest has replaced it by a file
+	err = root.Rename(m.part, f.Path)
+	if info, e := root.Lstat(f.Path); err != nil && e == nil && info.IsDir() { // the guest has replaced it by a file
 		if err = root.RemoveAll(f.Path); err == nil {
-			err = root.Rename(temporary, f.Path)
+			err = root.Rename(m.part, f.Path)
 		}
 	}
 	return err
@@ -233,7 +271,7 @@ func (s *Session) OpenFile(name string) (*os.File, error) {
 func listFiles(root *os.Root) ([]guestapi.File, error) {
 	var files []guestapi.File
 	err := fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || p == temporary {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(p, temporary) {
 			return err
 		}
 		info, err := d.Info()

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,15 +28,18 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.base = base
 	m.mu.Unlock()
-	if err := m.adopt(ctx); err != nil {
-		return err
+	err := m.adopt(ctx)
+	if err == nil {
+		m.setReady(true)
+		close(m.adopted)
+		m.expire(ctx)
+		m.setReady(false)
 	}
-	m.setReady(true)
-	close(m.adopted)
-	m.expire(ctx)
-	m.setReady(false)
 	m.shutdown(ctx)
-	return nil
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // WaitReady returns nil once the manager takes sessions: when Run has taken over what an earlier
@@ -57,51 +61,74 @@ func (m *Manager) setReady(ready bool) {
 
 // shutdown lets go of all sessions.
 func (m *Manager) shutdown(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(adoptAtOnce)
+	for _, s := range m.all() {
+		g.Go(func() error {
+			s.letGo(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return nil
+	m.running.Wait()
+}
+
+// letGo stops what runs here for a session; its sandbox lives on, unless the manager is ephemeral.
+func (s *Session) letGo(ctx context.Context) {
 	clean, cancel := cleanup(ctx)
 	defer cancel()
-	for _, s := range m.all() {
-		if s.record().State == cellhold.SessionEnded {
-			continue
-		}
-		sb := s.detach()
-		if err := s.notes.write(clean); err != nil {
-			s.slog.Error("writing the notebook", "err", err)
-		}
-		s.stop(cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Come back with the number of your last event."))
-		if m.o.Ephemeral && sb != nil {
-			m.destroy(ctx, sb)
-		}
+	release, err := s.hold(clean) // an End that is under way is waited for
+	if err != nil {
+		s.slog.Error("waiting for the session's end", "err", err)
+		return
 	}
-	m.running.Wait()
+	defer release()
+	if s.record().State == cellhold.SessionEnded {
+		return
+	}
+	sb := s.detach()
+	if err := s.notes.write(clean); err != nil {
+		s.slog.Error("writing the notebook", "err", err)
+	}
+	s.stop(cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Come back with the number of your last event."))
+	if s.m.o.Ephemeral && sb != nil {
+		s.m.destroy(ctx, sb)
+	}
 }
 
 // adopt brings the store and the living sandboxes together.
 func (m *Manager) adopt(ctx context.Context) error {
 	var known []cellhold.Session
+	spared := map[cellhold.SessionID]bool{}
 	for rec, err := range m.o.Store.Sessions(ctx) {
+		if err != nil && rec.ID == "" {
+			return err
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
 			// One damaged record must not keep the others from their owners. Its sandbox, if
-			// any, is a stray now.
-			m.o.Logger.Error("reading a session's record", "err", err)
+			// any, is left for the operator to look at.
+			m.o.Logger.Error("reading a session's record", "session", rec.ID, "err", err)
+			spared[rec.ID] = true
 			continue
 		}
 		known = append(known, rec)
 	}
+	var mu sync.Mutex // guards spared
 	var g errgroup.Group
 	g.SetLimit(adoptAtOnce)
 	for _, rec := range known {
 		g.Go(func() error {
 			if err := m.adoptOne(ctx, rec); err != nil {
 				m.o.Logger.Error("taking over a session", "session", rec.ID, "err", err)
+				mu.Lock()
+				defer mu.Unlock()
+				spared[rec.ID] = true
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // the functions return nil
-	return m.reapStrays(ctx)
+	return m.reapStrays(ctx, spared)
 }
 
 // adoptOne takes over one session, or writes its end.
@@ -119,13 +146,13 @@ func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
 		m.add(s)
 		return nil
 	}
-	s.run(base)
 	pending, err := m.pending(ctx, rec.ID)
 	if err != nil {
-		s.stop(nil)
+		log.Close(err)
 		return err
 	}
-	if rec.State == cellhold.SessionReady {
+	s.run(base)
+	if rec.State == cellhold.SessionReady && !m.o.Ephemeral {
 		err := s.readopt(ctx, rec, pending)
 		if err == nil {
 			m.o.Logger.Info("session taken over", "session", rec.ID, "sandbox", rec.Sandbox, "pending", len(pending))
@@ -143,30 +170,43 @@ func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
 	if rec.State == cellhold.SessionStarting {
 		reason = cellhold.EndFailed
 	}
-	m.add(s)
 	return s.endLost(ctx, pending, reason)
 }
 
 // readopt connects to the living sandbox of a session.
 func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []cellhold.Cell) error {
-	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
-	defer cancel()
-	sb, err := s.m.o.Driver.Adopt(ctx, sandbox.ID(rec.Sandbox))
+	adopting, cancel := context.WithTimeout(ctx, adoptTimeout)
+	sb, err := s.m.o.Driver.Adopt(adopting, sandbox.ID(rec.Sandbox))
+	cancel()
 	if err != nil {
 		return err
 	}
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
-	if err := s.attach(ctx, sb, pending); err != nil {
-		s.m.destroy(ctx, sb)
-		return err
+	known, err := s.attach(ctx, sb, pending)
+	if err == nil && !known {
+		// The last server died before it had asked for the kernel.
+		err = s.boot(ctx, rec)
+	} else if err == nil {
+		err = s.mirror.recognise(ctx, s.client())
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	s.detach()
+	if ctx.Err() == nil { // else this server is ending, and the sandbox is the next one's
+		s.m.destroy(ctx, sb)
+	}
+	return err
 }
 
 // pending returns the cells of a session that are not done, in order.
 func (m *Manager) pending(ctx context.Context, id cellhold.SessionID) ([]cellhold.Cell, error) {
 	var cells []cellhold.Cell
 	for c, err := range m.o.Store.Cells(ctx, id) {
+		if err != nil && c.ID != "" {
+			m.o.Logger.Error("reading a cell", "session", id, "cell", c.ID, "err", err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +218,7 @@ func (m *Manager) pending(ctx context.Context, id cellhold.SessionID) ([]cellhol
 }
 
 // reapStrays destroys the sandboxes of this driver that no session lives in.
-func (m *Manager) reapStrays(ctx context.Context) error {
+func (m *Manager) reapStrays(ctx context.Context, spared map[cellhold.SessionID]bool) error {
 	infos, err := m.o.Driver.List(ctx)
 	if err != nil {
 		return err
@@ -190,11 +230,14 @@ func (m *Manager) reapStrays(ctx context.Context) error {
 		}
 	}
 	for _, info := range infos {
-		if owned[info.ID] {
+		if err := ctx.Err(); err != nil {
+			return err // what was not taken over yet is the next server's, and no stray
+		}
+		if owned[info.ID] || spared[cellhold.SessionID(info.Labels[sessionLabel])] {
 			continue
 		}
 		m.o.Logger.Info("destroying a stray sandbox", "sandbox", info.ID)
-		m.remove(ctx, info.ID)
+		m.cleanUp(ctx, info.ID, func(ctx context.Context) error { return m.o.Driver.Remove(ctx, info.ID) })
 	}
 	return nil
 }
@@ -202,28 +245,27 @@ func (m *Manager) reapStrays(ctx context.Context) error {
 // destroyTimeout bounds the destruction of one sandbox; a fork bomb took 4 s to tear down.
 const destroyTimeout = 30 * time.Second
 
-// destroy ends a sandbox; one that cannot be ended now is tried again later. It goes on when the
-// context ends.
+// destroy ends a sandbox. It goes on when the context ends.
 func (m *Manager) destroy(ctx context.Context, sb sandbox.Sandbox) {
-	clean, cancel := cleanup(ctx)
-	defer cancel()
-	if err := sb.Destroy(clean); err != nil {
-		m.o.Logger.Error("destroying a sandbox", "sandbox", sb.ID(), "err", err)
-		m.mu.Lock()
-		m.strays = append(m.strays, sb.ID())
-		m.mu.Unlock()
-	}
+	m.cleanUp(ctx, sb.ID(), sb.Destroy)
 }
 
-// remove destroys what is left of a sandbox; what cannot be removed now is tried again later.
-func (m *Manager) remove(ctx context.Context, id sandbox.ID) {
+// stray is a sandbox that could not be destroyed, and the way to try it again.
+type stray struct {
+	id      sandbox.ID
+	destroy func(context.Context) error
+}
+
+// cleanUp destroys a sandbox; one that cannot be destroyed now is tried again later.
+func (m *Manager) cleanUp(ctx context.Context, id sandbox.ID, destroy func(context.Context) error) {
 	clean, cancel := cleanup(ctx)
 	defer cancel()
-	if err := m.o.Driver.Remove(clean, id); err != nil {
-		m.o.Logger.Error("destroying a stray sandbox", "sandbox", id, "err", err)
+	if err := destroy(clean); err != nil {
+		m.o.Logger.Error("destroying a sandbox", "sandbox", id, "err", err)
 		m.mu.Lock()
-		m.strays = append(m.strays, id)
+		m.strays = append(m.strays, stray{id, destroy})
 		m.mu.Unlock()
+		m.nudge()
 	}
 }
 

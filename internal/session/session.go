@@ -86,9 +86,10 @@ type Manager struct {
 	ready    bool
 	sessions map[cellhold.SessionID]*Session
 	article  map[string]cellhold.SessionID // the article's sessions by owner and user
+	replaced map[string]chan struct{}      // capacity 1 each: held while a user's session is being replaced
 	starting int                           // slots taken by sessions that are being created
-	strays   []sandbox.ID                  // could not be destroyed yet
-	wake     chan struct{}                 // capacity 1: expiry has something new to look at
+	strays   []stray
+	wake     chan struct{} // capacity 1: expiry has something new to look at
 
 	adopted chan struct{}  // closed when Run has taken over what was left
 	running sync.WaitGroup // one for each session's goroutines
@@ -110,7 +111,7 @@ func New(o Options) (*Manager, error) {
 		}
 	}
 	return &Manager{o: o, sessions: map[cellhold.SessionID]*Session{},
-		article: map[string]cellhold.SessionID{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
+		article: map[string]cellhold.SessionID{}, replaced: map[string]chan struct{}{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
 }
 
 // setDefaults fills in what zero means.
@@ -211,6 +212,21 @@ func (m *Manager) ImageInUse(digest string) bool {
 func (m *Manager) add(s *Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.put(s)
+}
+
+// addReady is add while the manager takes sessions; false when it no longer does.
+func (m *Manager) addReady(s *Session) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ready {
+		m.put(s)
+	}
+	return m.ready
+}
+
+// put is add. The caller holds mu.
+func (m *Manager) put(s *Session) {
 	m.sessions[s.id] = s
 	if r := s.record(); r.Article && r.State != cellhold.SessionEnded {
 		m.article[articleKey(s.owner, r.User)] = s.id
