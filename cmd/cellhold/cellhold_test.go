@@ -63,7 +63,7 @@ type fakeDriver struct {
 
 func (d fakeDriver) Close() error { return errors.Join(d.Driver.Close(), d.world.Close()) }
 
-func openFake(home, _ string, log *slog.Logger) (sandbox.Driver, error) {
+func openFake(home, _ string, _ bool, log *slog.Logger) (sandbox.Driver, error) {
 	world, err := fake.NewWorld(context.Background(), fake.Options{Dir: filepath.Join(home, runDir), Logger: log})
 	if err != nil {
 		return nil, err

@@ -178,6 +178,7 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 		if err != nil {
 			return nil, err
 		}
+		o.AcceptUnheld = true // it only looks
 		driver, err := embedded.New(o)
 		if err != nil {
 			return nil, err

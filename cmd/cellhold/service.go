@@ -22,6 +22,8 @@ type service struct {
 	Data  string `help:"Folder that every session sees, read-only, at /mnt/data; without it, the folder data in the home." type:"path" placeholder:"DIR"`
 	Image string `help:"Image of sessions that ask for none." default:"python"`
 
+	AcceptMissingLimits bool `help:"Work as root also where this host cannot limit memory, CPU or processes, or cannot give sandboxes a uid of their own."`
+
 	Memory    size    `help:"Memory of a session, its temporary files included." default:"1GiB"`
 	CPU       float64 `help:"Processor cores of a session; 0.5 is half of one." default:"1" name:"cpu"`
 	Processes int     `help:"Processes and threads of a session." default:"256"`
@@ -92,7 +94,7 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 		return err
 	}
 	r.finder = newImages(images)
-	if r.driver, err = newDriver(home, shared, log); err != nil {
+	if r.driver, err = newDriver(home, shared, s.AcceptMissingLimits, log); err != nil {
 		return err
 	}
 	data, err := s.dataFolder(shared)
@@ -113,11 +115,12 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 // What sandboxes are made with, and from. The tests of this program put pretended ones here; the
 // program itself has no others, so that no flag can take the walls away.
 var (
-	newDriver = func(home, shared string, log *slog.Logger) (sandbox.Driver, error) {
+	newDriver = func(home, shared string, unheld bool, log *slog.Logger) (sandbox.Driver, error) {
 		o, err := embeddedOptions(home, shared, log)
 		if err != nil {
 			return nil, err
 		}
+		o.AcceptUnheld = unheld
 		return embedded.New(o)
 	}
 	newImages = func(store *image.Store) session.Images { return imageFinder{store} }

@@ -30,6 +30,8 @@ type cell struct {
 	expired     bool // the deadline has passed
 	ending      bool // its end is being reported; nothing may end it again
 
+	files bool // a look found files changed
+
 	timers []*time.Timer
 }
 
@@ -231,6 +233,7 @@ func (k *kernel) conclude(c *cell) {
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	c.files = verdict.FilesChanged
 	if k.cell == c { // else the process died meanwhile, and that ended the cell
 		k.closeCell(c, verdict)
 	}
@@ -238,7 +241,7 @@ func (k *kernel) conclude(c *cell) {
 
 // endCell ends the running cell for a reason outside it. The caller holds mu.
 func (k *kernel) endCell(c *cell, d cellhold.CellDoneContent) {
-	d.FilesChanged = k.agent.files.changed()
+	d.FilesChanged = k.agent.files.changed() || c.files // a change is told once
 	k.closeCell(c, d)
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what must come; only a broken test takes so long.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // quick makes the ladder from message to kill short. Idle stays long where a test does not ask for
 // less, so that a slow machine does not end cells early.

@@ -50,6 +50,8 @@ const (
 	// idleConns is how many connections stay open between calls. One call at a time is usual,
 	// an interrupt or a file beside it.
 	idleConns = 2
+	// maxConns bounds what a guest that never answers costs here: further calls wait, and give up.
+	maxConns = 64
 )
 
 // Options configures a Client.
@@ -79,6 +81,7 @@ func New(o Options) (*Client, error) {
 				DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) },
 				DisableCompression:     true, // a small answer could become a large one
 				MaxIdleConnsPerHost:    idleConns,
+				MaxConnsPerHost:        maxConns,
 				MaxResponseHeaderBytes: maxHeaders,
 			},
 			// A hostile agent could otherwise make us repeat requests elsewhere.
@@ -146,6 +149,11 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 			return nil, context.Cause(ctx)
 		}
 		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox does not answer.")
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// The body is the bare connection now, which no context ends: a guest could hold us for ever.
+		resp.Body.Close()
+		return nil, strange("an answer that changes the protocol")
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +40,8 @@ type Driver struct {
 	features   sandbox.Features
 	creating   chan struct{} // bounds the creations under way
 
+	acceptUnheld bool
+
 	mu   sync.Mutex
 	open map[sandbox.ID]*box // those this driver owns
 }
@@ -59,6 +63,7 @@ func New(o Options) (*Driver, error) {
 	if err := d.checkSocket("x"); err != nil {
 		return nil, fmt.Errorf("%w: %w", errOptions, err)
 	}
+	d.acceptUnheld = o.AcceptUnheld
 	d.setDefaults()
 	d.privileged = os.Geteuid() == 0 && hasSysAdmin() && mapsIDs(d.uidBase)
 	// Two at once per processor: creation waits nearly as long as it computes.
@@ -123,21 +128,35 @@ func (d *Driver) prepareLimits() error {
 			return fmt.Errorf("sandboxes need root or user namespaces, and this process has neither: %w", err)
 		}
 	}
+	root := os.Geteuid() == 0
+	if root && !d.privileged {
+		d.features.Unheld = append(d.features.Unheld, "Sandboxes run under the uid of the server, which is root here, "+
+			"because it may not give them another one: it lacks CAP_SYS_ADMIN, or the uids from "+strconv.Itoa(int(d.uidBase))+" on.")
+	}
 	c, err := findCgroups(cgroupRoot)
 	if err == nil {
 		d.cgroups = c
-		return nil
+	} else {
+		d.unlimited(err)
 	}
+	if root && len(d.features.Unheld) > 0 && !d.acceptUnheld {
+		return fmt.Errorf("this server is root, and yet not every limit would hold: %s To work without, say so with --accept-missing-limits",
+			strings.Join(d.features.Unheld, " "))
+	}
+	return nil
+}
+
+// unlimited notes what does not hold without cgroups.
+func (d *Driver) unlimited(err error) {
 	why := "cgroups: " + err.Error()
 	if os.Geteuid() != 0 {
 		why = "the server is not root"
 	}
-	d.features.Unheld = []string{
-		"The memory limit of a sandbox is not held, because " + why + "; the sizes of its disk and temporary files are.",
-		"The CPU limit of a sandbox is not held, because " + why + ".",
-		"The host's backstop against too many processes is not in place, because " + why + "; the limit inside the sandbox is.",
-	}
-	return nil
+	d.features.Unheld = append(d.features.Unheld,
+		"The memory limit of a sandbox is not held, because "+why+"; the sizes of its disk and temporary files are.",
+		"The CPU limit of a sandbox is not held, because "+why+".",
+		"The host's backstop against too many processes is not in place, because "+why+"; the limit inside the sandbox is.",
+	)
 }
 
 // Features says what this driver can do on this host.

@@ -37,6 +37,10 @@ type Options struct {
 	// StartTimeout bounds the time from starting a sandbox to the agent's first answer.
 	// Zero means 30 seconds: a hundred times what it takes on an idle machine.
 	StartTimeout time.Duration
+	// AcceptUnheld lets a server that is root work where it cannot limit memory, CPU or processes,
+	// or must run sandboxes under its own uid, as in some containers. Without it New fails there. A
+	// server that is not root never can, and needs no such word.
+	AcceptUnheld bool
 	// Logger takes the driver's log. Nil means none.
 	Logger *slog.Logger
 }
