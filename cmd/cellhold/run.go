@@ -35,7 +35,11 @@ const onceDir = "once"
 const maxOnce = 64
 
 // quietExit keeps IPython's advice on how to leave a prompt out of what a script says.
-const quietExit = `import warnings; warnings.filterwarnings("ignore", message="To exit: use"); del warnings`
+// And a script that calls exit or quit means to end, where IPython's own only ask the front end to.
+const quietExit = `import warnings; warnings.filterwarnings("ignore", message="To exit: use"); del warnings
+def _leave(status=None):
+    raise SystemExit(status)
+get_ipython().push({"exit": _leave, "quit": _leave}); del _leave`
 
 // Run runs the script and ends with its exit status.
 func (c *runCmd) Run(ctx context.Context, all *cli, t *terminal) error {

@@ -144,6 +144,8 @@ func (s *service) dataFolder(shared string) (string, error) {
 	data := s.Data
 	if data == "" {
 		data = filepath.Join(shared, "data")
+	} else if info, err := os.Stat(data); err != nil || !info.IsDir() {
+		return "", fmt.Errorf("there is no data folder %s; make it, or name another one with --data", data)
 	}
 	if err := os.MkdirAll(filepath.Join(data, "output"), 0o755); err != nil {
 		return "", fmt.Errorf("data folder: %w", err)

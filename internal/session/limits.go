@@ -1,30 +1,39 @@
 package session
 
 import (
+	"strconv"
+
 	"cellhold"
 	"cellhold/internal/sandbox"
 )
+
+// least is the least of each limit with which a kernel can start and run a cell.
+var least = cellhold.Limits{Memory: 96 << 20, CPU: 0.05, Processes: 32, Disk: 1 << 20, Tmp: 1 << 20, Output: 4 << 10}
 
 // limits returns what a session gets that asked for want.
 func (o *Options) limits(want cellhold.Limits) (cellhold.Limits, error) {
 	l := orDefault(want, o.Limits)
 	for _, x := range []struct {
-		name      string
-		got, most float64
+		name             string
+		got, least, most float64
 	}{
-		{"memory", float64(l.Memory), float64(o.Ceiling.Memory)},
-		{"cpu", l.CPU, o.Ceiling.CPU},
-		{"processes", float64(l.Processes), float64(o.Ceiling.Processes)},
-		{"disk", float64(l.Disk), float64(o.Ceiling.Disk)},
-		{"tmp", float64(l.Tmp), float64(o.Ceiling.Tmp)},
-		{"output", float64(l.Output), float64(o.Ceiling.Output)},
+		{"memory", float64(l.Memory), float64(least.Memory), float64(o.Ceiling.Memory)},
+		{"cpu", l.CPU, least.CPU, o.Ceiling.CPU},
+		{"processes", float64(l.Processes), float64(least.Processes), float64(o.Ceiling.Processes)},
+		{"disk", float64(l.Disk), float64(least.Disk), float64(o.Ceiling.Disk)},
+		{"tmp", float64(l.Tmp), float64(least.Tmp), float64(o.Ceiling.Tmp)},
+		{"output", float64(l.Output), float64(least.Output), float64(o.Ceiling.Output)},
 	} {
-		if x.got < 0 || x.got > x.most {
-			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s must be between 0 (the default) and %v on this server.", x.name, x.most)
+		if !(x.got >= x.least && x.got <= x.most) { // in this form it refuses what is not a number too
+			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s must be between %s and %s on this server; 0 means its default.",
+				x.name, number(x.least), number(x.most))
 		}
 	}
 	return l, nil
 }
+
+// number writes a number without an exponent.
+func number(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 // orDefault fills the zero fields of l from d.
 func orDefault(l, d cellhold.Limits) cellhold.Limits {

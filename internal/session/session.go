@@ -100,11 +100,10 @@ func New(o Options) (*Manager, error) {
 	if o.Driver == nil || o.Store == nil || o.Images == nil || o.Logger == nil || o.Home == "" || o.Image == "" {
 		return nil, errors.New("session: Driver, Store, Images, Logger, Home and Image are required")
 	}
-	l := o.Limits
-	if l.Memory <= 0 || l.CPU <= 0 || l.Processes <= 0 || l.Disk <= 0 || l.Tmp <= 0 || l.Output <= 0 {
-		return nil, fmt.Errorf("session: every default limit must be set, got %+v", l)
-	}
 	o.setDefaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	for _, d := range []string{o.notebookDir(), o.outputRoot()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("state directory: %w", err)
@@ -112,6 +111,31 @@ func New(o Options) (*Manager, error) {
 	}
 	return &Manager{o: o, sessions: map[cellhold.SessionID]*Session{},
 		article: map[string]cellhold.SessionID{}, replaced: map[string]chan struct{}{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
+}
+
+// check refuses settings that would make every session or cell fail.
+func (o *Options) check() error {
+	if _, err := o.limits(cellhold.Limits{}); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	if o.MaxSessions < 1 {
+		return fmt.Errorf("settings: there must be room for at least one session, not %d", o.MaxSessions)
+	}
+	for _, x := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"idle timeout", o.IdleTimeout}, {"cell timeout", o.CellTimeout}, {"most of a cell timeout", o.MaxCellTimeout},
+		{"start timeout", o.StartTimeout}, {"retention", o.Retention}, {"most age of a session", o.MaxAge},
+	} {
+		if x.d < 0 {
+			return fmt.Errorf("settings: the %s cannot be negative (%s)", x.name, x.d)
+		}
+	}
+	if o.CellTimeout > o.MaxCellTimeout {
+		return fmt.Errorf("settings: the timeout of cells (%s) is longer than the longest that is allowed (%s)", o.CellTimeout, o.MaxCellTimeout)
+	}
+	return nil
 }
 
 // setDefaults fills in what zero means.
