@@ -8,6 +8,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"log/slog"
@@ -41,6 +42,10 @@ type Options struct {
 	Journal Journal
 	Logger  *slog.Logger
 	Pending []cellhold.Cell // cells that were not done when the server last ended, in order
+
+	// CellOutput and SessionOutput bound the bytes of output in the journal. Zero means 256 MiB and
+	// 1 GiB.
+	CellOutput, SessionOutput int64
 
 	// OOMKills tells how many processes of the sandbox the host has killed for want of memory.
 	OOMKills func(ctx context.Context) (int64, error)
@@ -119,6 +124,8 @@ type entry struct {
 // New returns a kernel that goes on where the journal ends. Pending cells are brought up to date
 // from the journal; those that never started will run, and those that started are waited for.
 func New(ctx context.Context, o Options) (*Kernel, error) {
+	o.CellOutput = cmp.Or(o.CellOutput, defaultCellOutput)
+	o.SessionOutput = cmp.Or(o.SessionOutput, defaultSessionOutput)
 	k := &Kernel{o: o, inbox: newInbox(), wake: make(chan struct{}, 1),
 		state: cellhold.KernelStarting, down: true, changed: make(chan struct{})}
 	var err error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -166,6 +167,9 @@ type world struct {
 	stop    func()
 }
 
+// cellOutput is the bound of a cell's output in these tests.
+const cellOutput = 256 << 10
+
 // open runs a kernel on a journal and an agent until stop or the end of the test.
 func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
 	t.Helper()
@@ -182,8 +186,9 @@ func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
 			}
 			return w.oom(), nil
 		},
-		Mirror: func(context.Context) error { return nil },
-		Stuck:  func(why string) { w.stuck <- why }})
+		Mirror:     func(context.Context) error { return nil },
+		Stuck:      func(why string) { w.stuck <- why },
+		CellOutput: cellOutput})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,5 +440,85 @@ func waitFor(t *testing.T, l *kernel.Log, want cellhold.EventType) {
 		if ev.Type == want {
 			return
 		}
+	}
+}
+
+// refusing is an agent that is dead: it takes no cell that it does not know.
+type refusing struct{ *agent }
+
+func (refusing) Execute(context.Context, guestapi.Execute) error {
+	return cellhold.Errorf(cellhold.Conflict, "The kernel is dead.")
+}
+
+func TestACellThatAnEarlierServerLeftForADeadKernelIsCancelled(t *testing.T) {
+	j, a := newMemory(), newAgent(silent)
+	a.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusExit})
+	log, err := kernel.NewLog(t.Context(), "s", j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := kernel.New(t.Context(), kernel.Options{ID: "toy", Session: "s", Boot: "b", Link: refusing{a}, Log: log, Journal: j,
+		Logger: slog.New(slog.DiscardHandler), Pending: []cellhold.Cell{{ID: "c1", Session: "s", Timeout: time.Minute}},
+		OOMKills: func(context.Context) (int64, error) { return 0, nil },
+		Mirror:   func(context.Context) error { return nil }, Stuck: func(string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { k.Run(ctx) })
+	if c, ok, err := k.Wait(ctx, "c1"); err != nil || ok && c.Status != cellhold.StatusCancelled {
+		t.Errorf("status %s, %v; want cancelled", c.Status, err)
+	}
+	cancel()
+}
+
+func TestACellSentInThePastGetsAFreshDeadlineFromANewServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, a := newMemory(), newAgent(silent)
+		w := open(t, j, a)
+		c := w.submit(t, "c1")
+		<-a.took
+		a.say("c1", cellhold.EventCellStarted, cellhold.CellStartedContent{})
+		waitFor(t, w.log, cellhold.EventCellStarted)
+		w.stop()
+		<-time.After(time.Hour) // of the bubble's clock: no server runs
+		a.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "late"})
+		w = open(t, j, a, c)
+		waitFor(t, w.log, cellhold.EventStream)
+		select {
+		case <-w.stuck:
+			t.Error("the sandbox was given up at once")
+		case <-time.After(time.Second):
+		}
+		w.stop()
+	})
+}
+
+func TestOutputBeyondTheBoundIsDroppedCountedAndSaid(t *testing.T) {
+	w := open(t, newMemory(), newAgent(silent))
+	w.submit(t, "c1")
+	<-w.agent.took
+	text := strings.Repeat("x", cellOutput/32)
+	for range 40 { // a quarter more than a cell may have
+		w.agent.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text})
+	}
+	w.agent.done("c1", cellhold.StatusOK)
+	w.wait(t, "c1")
+	kept, dropped := 0, int64(0)
+	for ev := range w.journal.Read(t.Context(), "s", 0) {
+		kept += len(ev.Content)
+		if ev.Type == cellhold.EventOutputDropped {
+			var c cellhold.OutputDroppedContent
+			if err := ev.Decode(&c); err != nil {
+				t.Fatal(err)
+			}
+			dropped = c.Bytes
+		}
+	}
+	if kept > cellOutput+1000 || kept < cellOutput/2 || dropped < cellOutput/4 {
+		t.Errorf("kept %d bytes and reported %d dropped", kept, dropped)
 	}
 }

@@ -119,8 +119,8 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 // Bounds of the output in the journal: the disk is everybody's. What exceeds them is dropped, counted
 // and reported. A cell may fill a session's share only once in four times.
 const (
-	maxCellOutput    = 256 << 20
-	maxSessionOutput = 1 << 30
+	defaultCellOutput    = 256 << 20
+	defaultSessionOutput = 1 << 30
 	// eventCost is what an event costs in the journal beside its content.
 	eventCost = 256
 )
@@ -139,7 +139,7 @@ func (k *Kernel) hasRoom(g guestapi.Event) bool {
 	defer k.mu.Unlock()
 	e := k.current
 	own := e != nil && e.req.Cell == g.Cell
-	if k.kept+size > maxSessionOutput || own && e.kept+size > maxCellOutput {
+	if k.kept+size > k.o.SessionOutput || own && e.kept+size > k.o.CellOutput {
 		if own {
 			e.lost.Bytes += int64(len(g.Content))
 			e.lost.Messages++
