@@ -87,14 +87,7 @@ func TestAnInterruptStopsTheCellAndKeepsTheVariables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ev, err := range s.Watch(t.Context(), id, c.First) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ev.Type == cellhold.EventStream {
-			break
-		}
-	}
+	s.awaitText(t, c)
 	if err := s.Interrupt(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,19 @@ func (s *server) must(t testing.TB, id cellhold.SessionID, code string) string {
 	return text(c)
 }
 
+// awaitText returns when a running cell has printed something.
+func (s *server) awaitText(t testing.TB, c cellhold.Cell) {
+	t.Helper()
+	for ev, err := range s.Watch(t.Context(), c.Session, c.First) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Type == cellhold.EventStream && ev.Cell == c.ID {
+			return
+		}
+	}
+}
+
 // text is all text that a cell put out.
 func text(c cellhold.Cell) string {
 	var b strings.Builder

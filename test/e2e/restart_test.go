@@ -26,14 +26,7 @@ func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ev, err := range first.Watch(t.Context(), id, c.First) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ev.Type == cellhold.EventStream {
-			break
-		}
-	}
+	first.awaitText(t, c)
 	first.signal(t, syscall.SIGKILL)
 
 	second := serve(t, home)
@@ -80,14 +73,7 @@ func TestADeadlineHoldsWhileNoServerRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ev, err := range first.Watch(t.Context(), id, c.First) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ev.Type == cellhold.EventStream {
-			break
-		}
-	}
+	first.awaitText(t, c)
 	first.signal(t, syscall.SIGKILL)
 	second := serve(t, home)
 	if c, err = second.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusTimeout {
