@@ -27,7 +27,7 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	if s.record().State == cellhold.SessionEnded {
 		return s.purge(ctx)
 	}
-	if reason == cellhold.EndExpired && time.Now().Before(s.due()) {
+	if now := time.Now(); reason == cellhold.EndExpired && now.Before(s.due(now)) {
 		return nil // used at the last moment
 	}
 	rec := s.change(func(r *cellhold.Session) { // from here on it takes nothing

@@ -31,10 +31,7 @@ func (m *Manager) expire(ctx context.Context) {
 func (m *Manager) sweep(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Hour) // nothing depends on it; a bound for the timer
 	for _, s := range m.all() {
-		due := s.due()
-		if due.IsZero() {
-			continue
-		}
+		due := s.due(now)
 		if due.After(now) {
 			next = earlier(next, due)
 			continue
@@ -54,19 +51,16 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// due is when the session has to end or, once it has, to be purged; zero when only an event
-// changes that.
-func (s *Session) due() time.Time {
+// due is when the session has to be looked at again: when it has to end or, once it has, to be purged.
+// Use only ever moves that moment away, so nobody has to say that a session was used: it is seen when
+// the old moment comes.
+func (s *Session) due(now time.Time) time.Time {
 	r := s.record()
 	if r.State == cellhold.SessionEnded {
 		return r.Used.Add(s.m.o.Retention)
 	}
 	if k := s.currentKernel(); k != nil && k.Busy() {
-		// A session that is computing is not idle; its end nudges the expiry.
-		if s.m.o.MaxAge == 0 {
-			return time.Time{}
-		}
-		return r.Created.Add(s.m.o.MaxAge)
+		r.Used = now // a session that is computing is not idle
 	}
 	return s.m.o.expiry(r)
 }

@@ -259,7 +259,6 @@ func (s *Session) currentKernel() *kernel.Kernel {
 func (s *Session) touch() {
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
 	s.notes.want()
-	s.m.nudge()
 }
 
 // Info describes the session as it is now.
