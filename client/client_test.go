@@ -20,6 +20,7 @@ import (
 	"cellhold/client"
 	"cellhold/internal/sandbox/fake"
 	"cellhold/internal/server"
+	"cellhold/internal/server/guard"
 	"cellhold/internal/session"
 	"cellhold/internal/store"
 )
@@ -57,7 +58,7 @@ func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client 
 	if err := m.WaitReady(ctx); err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := server.LoadTokens(filepath.Join(t.TempDir(), "token"))
+	tokens, err := guard.LoadTokens(filepath.Join(t.TempDir(), "token"))
 	if err != nil {
 		t.Fatal(err)
 	}

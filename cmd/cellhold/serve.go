@@ -2,6 +2,7 @@ package main
 
 import (
 	"cellhold/internal/server"
+	"cellhold/internal/server/guard"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -78,8 +79,8 @@ func (a *access) options(home string) (server.Options, error) {
 		}
 		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	exposed := server.Exposure{Addr: a.Listen, Auth: !o.AuthOff, TLS: o.TLS != nil, InsecureHTTP: o.InsecureHTTP}
-	if err := server.CheckExposure(exposed); err != nil {
+	exposed := guard.Exposure{Addr: a.Listen, Auth: !o.AuthOff, TLS: o.TLS != nil, InsecureHTTP: o.InsecureHTTP}
+	if err := guard.CheckExposure(exposed); err != nil {
 		return o, err
 	}
 	if o.AuthOff {
@@ -89,12 +90,12 @@ func (a *access) options(home string) (server.Options, error) {
 		return o, err
 	}
 	var err error
-	o.Tokens, err = server.LoadTokens(filepath.Join(home, tokenFile))
+	o.Tokens, err = guard.LoadTokens(filepath.Join(home, tokenFile))
 	return o, err
 }
 
 // greet tells a person how to begin. The token is shown here and nowhere else.
-func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *server.Tokens, home string) {
+func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *guard.Tokens, home string) {
 	url := "http://" + addr.String()
 	if c.TLSCert != "" {
 		url = "https://" + addr.String()

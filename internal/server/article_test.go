@@ -2,13 +2,12 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
 
-	"cellhold"
+	"cellhold/internal/server/article"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,7 +22,7 @@ func (h *house) execute(status int, code string) map[string]any {
 
 func TestTheArticlesStory(t *testing.T) {
 	h := newHouse(t)
-	var started ArticleMessage
+	var started article.ArticleMessage
 	h.do(200, "POST", "/start_session", "user_id=ann").decode(t, &started)
 	if started.Message != "Session started successfully" || !strings.HasSuffix(started.Notebook, ".ipynb") {
 		t.Errorf("started: %+v", started)
@@ -65,7 +64,7 @@ func TestTheArticlesStory(t *testing.T) {
 	for _, path := range []string{"/end_session", "/reset"} {
 		h.do(404, "POST", path, "user_id=ann")
 	}
-	if got := h.execute(404, "print x"); got["detail"] != articleNoSession {
+	if got := h.execute(404, "print x"); got["detail"] != "Session not found. Please start a new session." {
 		t.Errorf("after the end: %v", got)
 	}
 }
@@ -155,7 +154,7 @@ func TestUsersAreLabelsAndNeverPaths(t *testing.T) {
 		if a.StatusCode == 422 && strings.Contains(user, "%00") {
 			continue // control characters may be refused
 		}
-		var m ArticleMessage
+		var m article.ArticleMessage
 		a.decode(t, &m)
 		if a.StatusCode != 200 || strings.Contains(m.Notebook, "..") || seen[m.Notebook] {
 			t.Errorf("%s: %d %s", user, a.StatusCode, a.body)
@@ -170,7 +169,7 @@ func TestUsersAreLabelsAndNeverPaths(t *testing.T) {
 
 func TestPackagesCannotBeInstalledYet(t *testing.T) {
 	h := newHouse(t)
-	var d ArticleDetail
+	var d article.ArticleDetail
 	h.do(http.StatusNotImplemented, "POST", "/install_package", "user_id=ann&package_name=x").decode(t, &d)
 	if d.Detail == "" {
 		t.Error("no sentence")
@@ -183,33 +182,5 @@ func TestAClientOfTheArticleNeedsNoTokenWithoutAuth(t *testing.T) {
 	req.Header.Del("Authorization")
 	if a := h.send(req); a.StatusCode != 200 {
 		t.Errorf("%d %s", a.StatusCode, a.body)
-	}
-}
-
-func TestEveryEndOfACellHasAnAnswer(t *testing.T) {
-	died := func(s cellhold.CellStatus) cellhold.Cell { return cellhold.Cell{Status: s} }
-	for _, tt := range []struct {
-		cell   cellhold.Cell
-		status int
-		want   string
-	}{
-		{died(cellhold.StatusOK), 200, `"output":""`},
-		{died(cellhold.StatusError), 400, `"traceback":["`},
-		{died(cellhold.StatusInterrupted), 400, "interrupted"},
-		{died(cellhold.StatusTimeout), 408, articleTimeout},
-		{died(cellhold.StatusCancelled), 409, "did not run"},
-		{died(cellhold.StatusOOM), 400, "memory"},
-		{died(cellhold.StatusSignal), 400, "signal"},
-		{died(cellhold.StatusExit), 400, "/reset"},
-		{died(cellhold.StatusLost), 400, "gone"},
-		{cellhold.Cell{Status: cellhold.StatusOOM, Cause: "It wanted 9 GiB."}, 400, "It wanted 9 GiB."},
-		{cellhold.Cell{Status: cellhold.StatusError, Outputs: []cellhold.Output{{Type: cellhold.EventError, ErrorName: "E", Traceback: []string{"\x1b[0;31mE\x1b[0m: x"}}}}, 400, `["E: x"]`},
-		{cellhold.Cell{Status: cellhold.StatusError, Outputs: []cellhold.Output{{Type: cellhold.EventError, ErrorName: "E", ErrorValue: "v"}}}, 400, `["E: v"]`},
-	} {
-		w := newRecorder()
-		writeArticleCell(w, tt.cell)
-		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.want) || !json.Valid(w.Body.Bytes()) {
-			t.Errorf("%s: %d %s", tt.cell.Status, w.Code, w.Body)
-		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -83,7 +84,7 @@ func BenchmarkDoor(b *testing.B) {
 		func(context.Context, *submitInput) (*submitOutput, error) {
 			return &submitOutput{Status: 200, Body: done}, nil
 		})
-	handler := s.instrument(s.guard(m))
+	handler := door.Instrument(s.log, s.guard.Wrap(m))
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequest("POST", "/v1/sessions/s/cells?wait=30s", strings.NewReader(`{"code":"1+1"}`))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -80,8 +81,8 @@ func (s *Server) cellRoutes(api huma.API) {
 }
 
 func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, error) {
-	if len(in.Body.Code) > maxCode {
-		return nil, newProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, tooLarge)
+	if len(in.Body.Code) > door.MaxCode {
+		return nil, door.NewProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, door.TooLarge)
 	}
 	wait, err := parseWait(in.Wait)
 	if err != nil {
@@ -187,7 +188,7 @@ func (s *Server) failStream(w http.ResponseWriter, r *http.Request, err error, c
 	if !clean {
 		panic(http.ErrAbortHandler)
 	}
-	writeProblem(w, p)
+	door.WriteProblem(w, p)
 }
 
 // wholeCell makes an empty list out of an absent one.

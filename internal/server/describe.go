@@ -3,6 +3,8 @@ package server
 import (
 	"reflect"
 
+	"cellhold/internal/server/article"
+
 	"github.com/danielgtaylor/huma/v2"
 )
 
@@ -13,7 +15,6 @@ const (
 	tagEvents   = "Events"
 	tagFiles    = "Files"
 	tagState    = "State"
-	tagArticle  = "Article"
 )
 
 var tags = []*huma.Tag{
@@ -22,7 +23,7 @@ var tags = []*huma.Tag{
 	{Name: tagEvents, Description: "Everything that happens in a session is a numbered event. Watching live, reconnecting and reading history are the same: read after N."},
 	{Name: tagFiles, Description: "The notebook, and what the code wrote to /mnt/data/output."},
 	{Name: tagState, Description: "The server itself."},
-	{Name: tagArticle, Description: "The small API of the article that this project grew from, at the root: one session a user, addressed by user_id, and answers as text."},
+	{Name: article.Tag, Description: "The small API of the article that this project grew from, at the root: one session a user, addressed by user_id, and answers as text."},
 }
 
 const introduction = `Runs code in stateful Jupyter kernels inside gVisor sandboxes.

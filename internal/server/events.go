@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -68,7 +69,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, er
 	}
 	return &streamOutput{Body: func(hc huma.Context) {
 		_, w := humago.Unwrap(hc)
-		writeJSON(w, http.StatusOK, "application/json", page)
+		door.WriteJSON(w, http.StatusOK, "application/json", page)
 	}}, nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/sandbox/fake"
+	"cellhold/internal/server/guard"
 	"cellhold/internal/session"
 	"cellhold/internal/store"
 )
@@ -110,7 +111,7 @@ func newServer(t testing.TB, m *session.Manager, change func(*Options)) (*Server
 	if err := os.WriteFile(path, []byte("ann "+annToken+"\nbob "+bobToken+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := LoadTokens(path)
+	tokens, err := guard.LoadTokens(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func newHouseWith(t testing.TB, sessions func(*session.Options), door func(*Opti
 	s, log := newServer(t, m, door)
 	hs := httptest.NewServer(s.Handler())
 	t.Cleanup(hs.Close)
-	t.Cleanup(s.waiters.sendAway) // hs.Close waits for requests that wait
+	t.Cleanup(s.waiters.SendAway) // hs.Close waits for requests that wait
 	return &house{t, hs.URL, s, m, world, log}
 }
 
@@ -218,11 +219,4 @@ func (h *house) run(session, code string) cellhold.Cell {
 		h.t.Fatalf("cell %+v is not done", cell)
 	}
 	return cell
-}
-
-// len returns how many wait now.
-func (w *waiters) len() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.leave)
 }

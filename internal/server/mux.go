@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"cellhold"
+	"cellhold/internal/server/article"
+	"cellhold/internal/server/door"
 )
 
 // route is one entry of the route table. Tests walk it: each route is tried without a token, with
@@ -14,11 +16,27 @@ type route struct {
 	method, path string
 }
 
+// public are the pages that need no token: they tell nothing about sessions, and monitors and
+// people look at them before they have one. Everything else needs a token, a path that leads
+// nowhere included, so that a new route cannot be open by oversight.
+var public = map[string]bool{
+	"/":               true,
+	"/docs":           true,
+	"/docs/style.css": true,
+	"/docs/script.js": true,
+	"/docs/icon.svg":  true,
+	"/openapi.json":   true,
+	"/openapi.yaml":   true,
+	"/v1/health":      true,
+	"/v1/ready":       true,
+	"/v1/version":     true,
+}
+
 // mux registers all routes.
 func (s *Server) mux() (http.Handler, error) {
 	m := &table{ServeMux: http.NewServeMux(), server: s}
 	api := s.newAPI(m)
-	s.article(m, api)
+	article.Register(m, api, article.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log})
 	describe(api)
 	if err := s.pages(m, api); err != nil {
 		return nil, err
@@ -52,8 +70,8 @@ func (t *table) nowhere(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(allow) > 0 && !slices.Contains(allow, r.Method) {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		writeProblem(w, newProblem(r.Context(), http.StatusMethodNotAllowed, cellhold.Invalid, "This path does not take this method."))
+		door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusMethodNotAllowed, cellhold.Invalid, "This path does not take this method."))
 		return
 	}
-	writeProblem(w, newProblem(r.Context(), http.StatusNotFound, cellhold.NotFound, "There is nothing at this path. See /docs."))
+	door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusNotFound, cellhold.NotFound, "There is nothing at this path. See /docs."))
 }

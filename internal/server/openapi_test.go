@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cellhold/internal/server/article"
 	"cellhold/internal/server/docs"
 	"cellhold/internal/session"
 
@@ -62,7 +63,7 @@ func document(t *testing.T) *huma.OpenAPI {
 	s, _ := newServer(t, new(session.Manager), nil)
 	m := &table{ServeMux: http.NewServeMux(), server: s}
 	api := s.newAPI(m)
-	describeArticle(api)
+	article.Register(m, api, article.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log})
 	describe(api)
 	return api.OpenAPI()
 }

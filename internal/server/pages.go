@@ -78,7 +78,7 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	text := sample(scheme+"://"+r.Host, s.tokens != nil) // the guard has checked Host
+	text := sample(scheme+"://"+r.Host, s.options.Tokens != nil) // the guard has checked Host
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		servePage(w, "text/plain; charset=utf-8", []byte("cellhold runs code in stateful Jupyter kernels inside gVisor sandboxes. The API is described at /docs.\n\n"+text+"\n"))
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 )
 
@@ -15,8 +16,6 @@ const (
 	// maxSeconds is the longest duration that a body may ask for, one year: far beyond every
 	// ceiling of the session, and far from the overflow of a duration.
 	maxSeconds = 365 * 24 * 3600
-	// actTime bounds an act that goes on when its caller has left, such as ending a session.
-	actTime = 2 * time.Minute
 )
 
 // handler is what huma calls for one operation.
@@ -24,7 +23,7 @@ type handler[I, O any] = func(context.Context, *I) (*O, error)
 
 // session finds a session of the caller. Unknown and foreign ones give the same error.
 func (s *Server) session(ctx context.Context, id cellhold.SessionID) (*session.Session, error) {
-	return s.sessions.Session(callOf(ctx).caller, id)
+	return s.sessions.Session(door.Caller(ctx), id)
 }
 
 // parseWait reads a wait: a Go duration or plain seconds. Empty is no wait.
@@ -49,15 +48,9 @@ func parseWait(text string) (time.Duration, error) {
 // seconds turns the number of seconds of a body, which its schema bounds, into a duration.
 func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
 
-// act returns a context for what must not be left half done when the caller leaves: watching
-// ends with the request, acting does not.
-func act(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), actTime)
-}
-
 // waitFor returns a context that ends after d, or when waiters are sent away.
 func (s *Server) waitFor(ctx context.Context, d time.Duration) (context.Context, func()) {
-	ctx, leave := s.waiters.enter(ctx)
+	ctx, leave := s.waiters.Enter(ctx)
 	ctx, cancel := context.WithTimeout(ctx, d)
 	return ctx, func() { cancel(); leave() }
 }

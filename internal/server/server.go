@@ -4,8 +4,6 @@
 //
 // It refuses to decide anything about sessions, kernels or files: what may run, for how long and
 // where is said in package session. It keeps no state but the list of requests that wait now.
-//
-// Lock order: there is one lock, waiters.mu, held for map operations only.
 package server
 
 import (
@@ -20,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cellhold/internal/server/door"
+	"cellhold/internal/server/guard"
 	"cellhold/internal/session"
 )
 
@@ -38,7 +38,7 @@ const (
 // Options configures a Server.
 type Options struct {
 	Sessions *session.Manager // required
-	Tokens   *Tokens          // the known callers; nil is refused unless AuthOff is set
+	Tokens   *guard.Tokens    // the known callers; nil is refused unless AuthOff is set
 	AuthOff  bool             // nobody needs a token; refused on anything but loopback
 
 	Hosts        []string      // names by which the server may be called, beside localhost and addresses; empty means none
@@ -54,15 +54,13 @@ type Options struct {
 // Server answers HTTP requests.
 type Server struct {
 	sessions *session.Manager
-	tokens   *Tokens // nil: authentication is off
-	hosts    []string
-	origins  []string
+	guard    guard.Guard
 	options  Options
 	log      *slog.Logger
 
 	handler  http.Handler
 	routes   []route
-	waiters  waiters
+	waiters  door.Waiters
 	draining atomic.Bool
 	started  time.Time
 }
@@ -86,15 +84,16 @@ func New(o Options) (*Server, error) {
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
 	}
-	s := &Server{sessions: o.Sessions, tokens: o.Tokens, origins: o.Origins, options: o, log: o.Logger, started: time.Now()}
+	s := &Server{sessions: o.Sessions, options: o, log: o.Logger, started: time.Now()}
+	s.guard = guard.Guard{Tokens: o.Tokens, Origins: o.Origins, Public: public}
 	for _, h := range o.Hosts {
-		s.hosts = append(s.hosts, strings.ToLower(h))
+		s.guard.Hosts = append(s.guard.Hosts, strings.ToLower(h))
 	}
 	mux, err := s.mux()
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.handler = s.instrument(s.guard(mux))
+	s.handler = door.Instrument(s.log, s.guard.Wrap(mux))
 	return s, nil
 }
 
@@ -117,7 +116,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		TLSConfig:         s.options.TLS,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // noise of scanners
 	}
-	hs.RegisterOnShutdown(s.waiters.sendAway) // runs when the listener is closed
+	hs.RegisterOnShutdown(s.waiters.SendAway) // runs when the listener is closed
 	served := make(chan error, 1)
 	go func() {
 		if hs.TLSConfig != nil {
@@ -137,14 +136,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// checkListener applies the rule of CheckExposure to what is really listened on, whatever the
+// checkListener applies the rule of guard.CheckExposure to what is really listened on, whatever the
 // command line said.
 func (s *Server) checkListener(ln net.Listener) error {
 	if ln.Addr().Network() == "unix" {
 		return nil // the file's mode guards it
 	}
-	return CheckExposure(Exposure{
-		Addr: ln.Addr().String(), Auth: s.tokens != nil,
+	return guard.CheckExposure(guard.Exposure{
+		Addr: ln.Addr().String(), Auth: s.options.Tokens != nil,
 		TLS: s.options.TLS != nil, InsecureHTTP: s.options.InsecureHTTP,
 	})
 }

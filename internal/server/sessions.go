@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -79,7 +80,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 		body = &CreateSession{}
 	}
 	sess, err := s.sessions.Create(ctx, session.CreateRequest{
-		Owner: callOf(ctx).caller, User: body.User, Image: body.Image, Startup: body.Startup,
+		Owner: door.Caller(ctx), User: body.User, Image: body.Image, Startup: body.Startup,
 		Limits: body.Limits, Meta: body.Metadata,
 	})
 	if err != nil {
@@ -91,7 +92,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 
 func (s *Server) listSessions(ctx context.Context, _ *struct{}) (*sessionsOutput, error) {
 	list := SessionList{Sessions: []cellhold.Session{}}
-	for _, info := range s.sessions.List(callOf(ctx).caller) {
+	for _, info := range s.sessions.List(door.Caller(ctx)) {
 		list.Sessions = append(list.Sessions, whole(info))
 	}
 	return &sessionsOutput{Body: list}, nil
@@ -110,7 +111,7 @@ func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{},
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := act(ctx)
+	acting, cancel := door.Act(ctx)
 	defer cancel()
 	if err := sess.End(acting); err != nil {
 		return nil, s.problem(ctx, err)
@@ -139,7 +140,7 @@ func (s *Server) restart(ctx context.Context, in *kernelInput) (*sessionOutput, 
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := act(ctx)
+	acting, cancel := door.Act(ctx)
 	defer cancel()
 	if err := sess.Restart(acting, in.Kernel); err != nil {
 		return nil, s.problem(ctx, err)

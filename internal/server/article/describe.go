@@ -1,13 +1,17 @@
-package server
+package article
 
 import (
 	"net/http"
+	"reflect"
 
 	"cellhold/internal/server/docs"
 	"cellhold/internal/server/fastapi"
 
 	"github.com/danielgtaylor/huma/v2"
 )
+
+// Tag is the section of the document that the routes are in.
+const Tag = "Article"
 
 // ArticleInvalid is the answer to a request whose body is not as it should be.
 type ArticleInvalid struct {
@@ -25,8 +29,8 @@ type ArticleUser struct {
 	User string `json:"user_id" minLength:"1" maxLength:"256" doc:"A label of the user; any text, never a path." example:"user_test"`
 }
 
-// describeArticle adds the article's routes to the document. They are handled without huma.
-func describeArticle(api huma.API) {
+// describe adds the article's routes to the document. They are handled without huma.
+func describe(api huma.API) {
 	for i, r := range []struct {
 		id, path, summary, text string
 		body                    any
@@ -48,34 +52,34 @@ func describeArticle(api huma.API) {
 			nil, map[string]any{"501": ArticleDetail{}}},
 	} {
 		op := &huma.Operation{
-			OperationID: r.id, Method: http.MethodPost, Path: r.path, Tags: []string{tagArticle},
+			OperationID: r.id, Method: http.MethodPost, Path: r.path, Tags: []string{Tag},
 			Summary: r.summary, Description: r.text, Responses: map[string]*huma.Response{},
 			Metadata: map[string]any{docs.Order: i},
 		}
 		for status, body := range r.answers {
-			op.Responses[status] = articleResponse(api, status, body)
+			op.Responses[status] = response(api, status, body)
 		}
 		if r.body != nil {
-			op.RequestBody = articleBody(api, r.body)
-			op.Responses["422"] = articleResponse(api, "422", ArticleInvalid{})
+			op.RequestBody = requestBody(api, r.body)
+			op.Responses["422"] = response(api, "422", ArticleInvalid{})
 		}
 		api.OpenAPI().AddOperation(op)
 	}
 }
 
-var articleStatus = map[string]string{
+var statusText = map[string]string{
 	"200": "Done", "400": "The code raised, or its kernel died", "404": "The user has no session", "408": "The code took too long and was stopped; the session is usable",
 	"409": "The kernel is dead; see /reset", "422": "The body is not as it should be", "501": "Not supported",
 }
 
-func articleResponse(api huma.API, status string, body any) *huma.Response {
+func response(api huma.API, status string, body any) *huma.Response {
 	return &huma.Response{
-		Description: articleStatus[status],
+		Description: statusText[status],
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, body)}},
 	}
 }
 
-func articleBody(api huma.API, body any) *huma.RequestBody {
+func requestBody(api huma.API, body any) *huma.RequestBody {
 	content := map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, body)}}
 	if _, form := body.(ArticleUser); form {
 		content = map[string]*huma.MediaType{
@@ -83,4 +87,9 @@ func articleBody(api huma.API, body any) *huma.RequestBody {
 		}
 	}
 	return &huma.RequestBody{Required: true, Content: content}
+}
+
+// schemaOf returns a reference to the schema of a value's type.
+func schemaOf(api huma.API, value any) *huma.Schema {
+	return api.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(value), true, "")
 }

@@ -1,4 +1,4 @@
-package server
+package door
 
 import (
 	"context"
@@ -6,26 +6,26 @@ import (
 	"sync"
 )
 
-// errAway is the cause of the end of a watch when the server shuts down.
-var errAway = errors.New("the server is shutting down")
+// ErrAway is the cause of the end of a watch when the server shuts down.
+var ErrAway = errors.New("the server is shutting down")
 
-// waiters are the requests that wait for something to happen, and can be sent away. The zero
+// Waiters are the requests that wait for something to happen, and can be sent away. The zero
 // value is ready for use.
-type waiters struct {
+type Waiters struct {
 	mu    sync.Mutex
 	next  int
 	leave map[int]context.CancelCauseFunc
 	away  bool // all have been sent away, and so is who comes later
 }
 
-// enter returns a context that also ends, with errAway, when waiters are sent away. The caller
+// Enter returns a context that also ends, with ErrAway, when waiters are sent away. The caller
 // calls the function when it waits no longer.
-func (w *waiters) enter(ctx context.Context) (context.Context, func()) {
+func (w *Waiters) Enter(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.away {
-		cancel(errAway)
+		cancel(ErrAway)
 		return ctx, func() {}
 	}
 	if w.leave == nil {
@@ -42,13 +42,13 @@ func (w *waiters) enter(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// sendAway ends all waiting, now and later.
-func (w *waiters) sendAway() {
+// SendAway ends all waiting, now and later.
+func (w *Waiters) SendAway() {
 	w.mu.Lock()
 	leave := w.leave
 	w.leave, w.away = nil, true
 	w.mu.Unlock()
 	for _, cancel := range leave {
-		cancel(errAway)
+		cancel(ErrAway)
 	}
 }

@@ -1,4 +1,8 @@
-package server
+// Package guard decides who may call: by the name that the server is called by, the web site that a
+// request comes from, and the token that it bears.
+//
+// It refuses to know what is asked for. What belongs to whom is said where it is kept.
+package guard
 
 import (
 	"net"
@@ -9,71 +13,64 @@ import (
 	"strings"
 
 	"cellhold"
+	"cellhold/internal/server/door"
 )
 
-// public are the pages that need no token: they tell nothing about sessions, and monitors and
-// people look at them before they have one. Everything else needs a token, a path that leads
-// nowhere included, so that a new route cannot be open by oversight.
-var public = map[string]bool{
-	"/":               true,
-	"/docs":           true,
-	"/docs/style.css": true,
-	"/docs/script.js": true,
-	"/docs/icon.svg":  true,
-	"/openapi.json":   true,
-	"/openapi.yaml":   true,
-	"/v1/health":      true,
-	"/v1/ready":       true,
-	"/v1/version":     true,
+// Guard lets pass what may. Its fields do not change once it is in use.
+type Guard struct {
+	Tokens  *Tokens         // the known callers; nil means that nobody needs a token
+	Hosts   []string        // names by which the server may be called, beside localhost and addresses, in lower case
+	Origins []string        // web origins whose pages may call, beside the server's own
+	Public  map[string]bool // paths that can be read without a token
 }
 
-func isPublic(r *http.Request) bool {
-	return public[r.URL.Path] && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+func (g *Guard) isPublic(r *http.Request) bool {
+	return g.Public[r.URL.Path] && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }
 
-// guard lets pass what may: Host first, then origin, then token, then size, and all of that
+// Wrap lets pass what may: Host first, then origin, then token, then size, and all of that
 // before one byte of the body is read.
-func (s *Server) guard(next http.Handler) http.Handler {
+func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := s.refusal(w, r); p != nil {
+		if p := g.refusal(w, r); p != nil {
 			if r.ContentLength != 0 {
 				w.Header().Set("Connection", "close") // reading the body to its end is work for nothing
 			}
-			writeProblem(w, p)
+			door.WriteProblem(w, p)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *Server) refusal(w http.ResponseWriter, r *http.Request) *Problem {
+func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
 	ctx := r.Context()
-	if !s.hostAllowed(r) {
-		return newProblem(ctx, http.StatusForbidden, cellhold.Denied,
+	if !g.hostAllowed(r) {
+		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied,
 			"This server is not known by the name in the Host header; its operator can add names.")
 	}
-	if !s.originAllowed(r) {
-		return newProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused.")
+	if !g.originAllowed(r) {
+		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused.")
 	}
-	if !isPublic(r) {
-		caller, ok := s.authenticate(r)
+	if !g.isPublic(r) {
+		caller, ok := g.authenticate(r)
 		if !ok {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="cellhold"`)
-			return newProblem(ctx, http.StatusUnauthorized, cellhold.Denied,
+			return door.NewProblem(ctx, http.StatusUnauthorized, cellhold.Denied,
 				"A token is needed: send the header \"Authorization: Bearer TOKEN\".")
 		}
-		callOf(ctx).caller = caller
+		door.SetCaller(ctx, caller)
 	}
-	if r.ContentLength > maxBody {
-		return newProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, tooLarge)
+	if r.ContentLength > door.MaxBody {
+		return door.NewProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, door.TooLarge)
 	}
 	return nil
 }
 
 // authenticate returns the name of the caller's token. A token is taken from the header only:
 // in a URL it would end up in logs, histories and Referer headers.
-func (s *Server) authenticate(r *http.Request) (string, bool) {
-	if s.tokens == nil { // New made sure that this was asked for
+func (g *Guard) authenticate(r *http.Request) (string, bool) {
+	if g.Tokens == nil { // whoever made the guard was asked for this
 		return "", true
 	}
 	values := r.Header.Values("Authorization")
@@ -84,16 +81,16 @@ func (s *Server) authenticate(r *http.Request) (string, bool) {
 	if !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "token") {
 		return "", false
 	}
-	return s.tokens.caller(strings.TrimSpace(token))
+	return g.Tokens.caller(strings.TrimSpace(token))
 }
 
 // hostAllowed defends against DNS rebinding: a web page whose name suddenly resolves to this
 // machine reaches the server as "same origin", but its requests still bear its own name. On a
 // loopback address only the names of loopback are accepted; elsewhere also any plain IP address,
 // because rebinding needs a name.
-func (s *Server) hostAllowed(r *http.Request) bool {
+func (g *Guard) hostAllowed(r *http.Request) bool {
 	host := hostname(r.Host)
-	if host == "localhost" || slices.Contains(s.hosts, host) {
+	if host == "localhost" || slices.Contains(g.Hosts, host) {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
@@ -126,20 +123,20 @@ func hostname(hostport string) string {
 // originAllowed refuses what another web site's page sent. Browsers say so in Origin or in
 // Sec-Fetch-Site; programs send neither. "same-site" is refused as well: another port of
 // localhost is the same site, and any program may serve a page there.
-func (s *Server) originAllowed(r *http.Request) bool {
+func (g *Guard) originAllowed(r *http.Request) bool {
 	origins := r.Header.Values("Origin")
 	if len(origins) > 1 {
 		return false
 	}
 	if len(origins) == 1 {
-		return slices.Contains(s.origins, origins[0]) || sameOrigin(origins[0], r)
+		return slices.Contains(g.Origins, origins[0]) || sameOrigin(origins[0], r)
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
 		return true
 	}
 	// Following a link from elsewhere to a public page shows that page and does nothing else.
-	return isPublic(r) && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	return g.isPublic(r) && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // sameOrigin compares whole origins, because a part of one is easy to imitate. The Host header

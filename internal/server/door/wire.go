@@ -1,4 +1,4 @@
-package server
+package door
 
 import (
 	"context"
@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// maxCode is the most bytes of one cell's code, the same as the guest's own bound.
-	maxCode = 4 << 20
-	// maxBody is the most bytes of a request's body: code of the largest size with as many escapes
+	// MaxCode is the most bytes of one cell's code, the same as the guest's own bound.
+	MaxCode = 4 << 20
+	// MaxBody is the most bytes of a request's body: code of the largest size with as many escapes
 	// as characters, and its envelope.
-	maxBody = 8 << 20
-	// bodyTime is how long a body may take: the largest one over a poor line of 600 kbit/s, short
+	MaxBody = 8 << 20
+	// BodyTime is how long a body may take: the largest one over a poor line of 600 kbit/s, short
 	// enough that a trickle does not hold a connection for hours.
-	bodyTime = 2 * time.Minute
+	BodyTime = 2 * time.Minute
 	// writeTime is how long a reader may take no bytes at all before the connection is dropped: a
 	// stalled reader comes back with its cursor, a dead one would hold a goroutine for ever.
 	writeTime = 30 * time.Second
@@ -30,7 +30,8 @@ const (
 	// maxLogged cuts what callers choose, such as paths, in the log.
 	maxLogged = 256
 
-	tooLarge = "The body is larger than 8 MiB, or the code in it larger than 4 MiB."
+	// TooLarge is the sentence about both bounds.
+	TooLarge = "The body is larger than 8 MiB, or the code in it larger than 4 MiB."
 )
 
 // call is what is known of one request.
@@ -49,8 +50,15 @@ func callOf(ctx context.Context) *call {
 	return &call{}
 }
 
-// instrument surrounds every request: id, deadlines, bound of the body, log and recovery.
-func (s *Server) instrument(next http.Handler) http.Handler {
+// Caller returns the name of the token that the request of this context bears; "" before anybody
+// looked, and where nobody needs one.
+func Caller(ctx context.Context) string { return callOf(ctx).caller }
+
+// SetCaller notes who sent the request of this context.
+func SetCaller(ctx context.Context, name string) { callOf(ctx).caller = name }
+
+// Instrument surrounds every request: id, deadlines, bound of the body, log and recovery.
+func Instrument(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{id: "r" + strings.ToLower(rand.Text())}
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
@@ -59,10 +67,10 @@ func (s *Server) instrument(next http.Handler) http.Handler {
 		a.Header().Set("X-Request-Id", c.id)
 		setSafeHeaders(a.Header())
 		if r.ContentLength != 0 {
-			_ = a.control.SetReadDeadline(a.begun.Add(bodyTime))
-			r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxBody+1), answer: a}
+			_ = a.control.SetReadDeadline(a.begun.Add(BodyTime))
+			r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, MaxBody+1), answer: a}
 		}
-		defer s.finish(a, r, c)
+		defer finish(log, a, r, c)
 		next.ServeHTTP(a, r)
 	})
 }
@@ -79,17 +87,17 @@ func setSafeHeaders(h http.Header) {
 }
 
 // finish answers a request whose handler panicked, and logs all.
-func (s *Server) finish(a *answer, r *http.Request, c *call) {
+func finish(log *slog.Logger, a *answer, r *http.Request, c *call) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler && r.Context().Err() == nil {
-		s.log.Error("panic", "request", c.id, "panic", p, "stack", string(debug.Stack()))
+		log.Error("panic", "request", c.id, "panic", p, "stack", string(debug.Stack()))
 	}
 	if p != nil && a.status == 0 && p != http.ErrAbortHandler {
-		writeProblem(a, newProblem(r.Context(), http.StatusInternalServerError, cellhold.Internal,
+		WriteProblem(a, NewProblem(r.Context(), http.StatusInternalServerError, cellhold.Internal,
 			"The server made a mistake; its log has more under the id of this request."))
 		p = nil
 	}
-	s.logRequest(a, r, c)
+	logRequest(log, a, r, c)
 	if p != nil {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
@@ -98,15 +106,15 @@ func (s *Server) finish(a *answer, r *http.Request, c *call) {
 
 // logRequest writes the access log. Paths and methods are the caller's: the handler of the log
 // escapes them, and long ones are cut. Queries, headers and bodies are never logged.
-func (s *Server) logRequest(a *answer, r *http.Request, c *call) {
+func logRequest(log *slog.Logger, a *answer, r *http.Request, c *call) {
 	level := slog.LevelDebug
 	if a.status >= http.StatusInternalServerError && a.status != http.StatusServiceUnavailable && a.status != http.StatusNotImplemented {
 		level = slog.LevelError
 	}
-	if !s.log.Enabled(r.Context(), level) {
+	if !log.Enabled(r.Context(), level) {
 		return
 	}
-	s.log.Log(r.Context(), level, "request", "request", c.id, "caller", c.caller, "remote", r.RemoteAddr,
+	log.Log(r.Context(), level, "request", "request", c.id, "caller", c.caller, "remote", r.RemoteAddr,
 		"method", cut(r.Method), "path", cut(r.URL.Path), "status", a.status, "bytes", a.bytes, "took", time.Since(a.begun))
 }
 

@@ -1,0 +1,51 @@
+package door
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cellhold"
+)
+
+// TestEveryKindHasAStatus reads the kinds from the source, so that a new one cannot be forgotten.
+func TestEveryKindHasAStatus(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../../../errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []cellhold.Kind
+	ast.Inspect(file, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok && len(v.Values) == 1 {
+			if id, ok := v.Type.(*ast.Ident); ok && id.Name == "Kind" {
+				text, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kinds = append(kinds, cellhold.Kind(text))
+			}
+		}
+		return true
+	})
+	if len(kinds) != len(statusOf) || len(kinds) < 8 {
+		t.Errorf("%d kinds, %d statuses", len(kinds), len(statusOf))
+	}
+	seen := map[int]bool{}
+	for _, k := range kinds {
+		p := ProblemOf(t.Context(), discard, fmt.Errorf("around: %w", cellhold.Wrap(k, fmt.Errorf("secret cause"), "shown")))
+		if p.Kind != k || p.Status != statusOf[k] || p.Status < 400 || seen[p.Status] || KindOf(p.Status) != k {
+			t.Errorf("%s: %+v", k, p)
+		}
+		if strings.Contains(p.Detail, "secret") || (k == cellhold.Internal) == strings.Contains(p.Detail, "shown") {
+			t.Errorf("%s tells %q", k, p.Detail)
+		}
+		seen[p.Status] = true
+	}
+	if p := ProblemOf(t.Context(), discard, fmt.Errorf("secret")); p.Status != 500 || strings.Contains(p.Detail, "secret") {
+		t.Errorf("an error that is not ours: %+v", p)
+	}
+}

@@ -1,0 +1,122 @@
+package guard
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestStrangersMustNotReachAServerWithoutGuards(t *testing.T) {
+	for _, tt := range []struct {
+		e  Exposure
+		ok bool
+	}{
+		{Exposure{Addr: "127.0.0.1:5002"}, true},
+		{Exposure{Addr: "localhost:5002"}, true},
+		{Exposure{Addr: "[::1]:5002"}, true},
+		{Exposure{Addr: "127.8.9.1:0"}, true},
+		{Exposure{Addr: "[::ffff:127.0.0.1]:1"}, true},
+		{Exposure{Addr: ":5002"}, false},
+		{Exposure{Addr: "0.0.0.0:5002"}, false},
+		{Exposure{Addr: "[::]:5002"}, false},
+		{Exposure{Addr: "box.example:5002"}, false},
+		{Exposure{Addr: "localhost.evil.example:1"}, false},
+		{Exposure{Addr: "5002"}, false},
+		{Exposure{Addr: ":5002", Auth: true}, false},
+		{Exposure{Addr: ":5002", Auth: true, TLS: true}, true},
+		{Exposure{Addr: ":5002", Auth: true, InsecureHTTP: true}, true},
+		{Exposure{Addr: ":5002", TLS: true, InsecureHTTP: true}, false},
+	} {
+		if err := CheckExposure(tt.e); (err == nil) != tt.ok {
+			t.Errorf("%+v: %v", tt.e, err)
+		}
+	}
+}
+
+func TestBeyondLoopbackAddressesAreAcceptedAndNamesAreNot(t *testing.T) {
+	g := &Guard{}
+	for host, want := range map[string]bool{"192.0.2.7:80": true, "[2001:db8::1]": true, "localhost": true, "evil.example": false, "": false} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host = host
+		local := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 9), Port: 80}
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
+		if got := g.hostAllowed(r); got != want {
+			t.Errorf("%q: %v, want %v", host, got, want)
+		}
+	}
+}
+
+func TestTokensAreMadeOnceAndKeptPrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "home", "token")
+	first, err := LoadTokens(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, token := first.First()
+	if name != "default" || len(token) < 43 {
+		t.Errorf("%s %s", name, token)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
+	}
+	second, err := LoadTokens(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if caller, ok := second.caller(token); !ok || caller != "default" {
+		t.Errorf("the second reading knows %q, %v", caller, ok)
+	}
+	if left, err := filepath.Glob(filepath.Dir(path) + "/.*"); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadTokens(path); err == nil || !strings.Contains(err.Error(), "0640") {
+		t.Errorf("a file that others can read: %v", err)
+	}
+}
+
+func TestBadTokenFilesAreRefused(t *testing.T) {
+	good := strings.Repeat("a", minToken)
+	for name, content := range map[string]string{
+		"empty":         "",
+		"comment only":  "# nothing\n",
+		"short":         "ann short\n",
+		"three words":   "ann " + good + " x\n",
+		"no name":       good + "\n",
+		"bad name":      "an/n " + good + "\n",
+		"name twice":    "ann " + good + "\nann " + good + "b\n",
+		"token twice":   "ann " + good + "\nbob " + good + "\n",
+		"a single line": strings.Repeat("x", 1<<17),
+	} {
+		path := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadTokens(path); err == nil {
+			t.Errorf("%s: was accepted", name)
+		} else if strings.Contains(err.Error(), good) {
+			t.Errorf("%s: the error shows the token: %v", name, err)
+		}
+	}
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.WriteFile(filepath.Join(dir, "real"), []byte("ann "+good+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real", link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadTokens(link); err == nil {
+		t.Error("a link was followed")
+	}
+	if _, err := LoadTokens(dir); err == nil {
+		t.Error("a directory was accepted")
+	}
+}
