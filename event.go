@@ -69,10 +69,12 @@ type CellStartedContent struct {
 	ExecutionCount int `json:"execution_count,omitempty"`
 }
 
-// StreamContent is the content of stream. A long text comes in several events.
+// StreamContent is the content of stream. A long text comes in several events. What a command writes
+// need not be text: then it is in Data, in base64.
 type StreamContent struct {
 	Name string `json:"name"` // stdout or stderr
 	Text string `json:"text"`
+	Data []byte `json:"data,omitempty"` // commands only
 }
 
 // DisplayContent is the content of display_data, update_display_data and execute_result.

@@ -113,7 +113,7 @@ func (l *life) message(m jupyter.Message) {
 	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
 		if id, ok := k.ownerOf(l, m.Parent.MsgID); !ok {
 			k.stranger(m)
-		} else if err := k.spool.output(id, m); err != nil {
+		} else if err := output(k.spool, string(id), m); err != nil {
 			k.stranger(m)
 		}
 	case m.Channel == jupyter.IOPub:
@@ -150,7 +150,7 @@ func (k *kernel) stranger(m jupyter.Message) {
 func (k *kernel) markStarted(c *cell) {
 	if !c.started {
 		c.started = true
-		k.spool.keep(c.id, cellhold.EventCellStarted, cellhold.CellStartedContent{ExecutionCount: c.count})
+		k.spool.Keep(string(c.id), cellhold.EventCellStarted, cellhold.CellStartedContent{ExecutionCount: c.count})
 	}
 }
 
@@ -252,8 +252,8 @@ func (k *kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
 		t.Stop()
 	}
 	d.ExecutionCount = c.count
-	k.spool.settle(c.id)
-	k.spool.keep(c.id, cellhold.EventCellDone, d)
+	k.spool.Settle(string(c.id))
+	k.spool.Keep(string(c.id), cellhold.EventCellDone, d)
 	k.cell = nil
 }
 

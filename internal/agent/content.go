@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"cellhold"
+	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
@@ -26,10 +27,10 @@ var errStrange = errors.New("not an output that we know")
 
 // output turns a message of the kernel into an event of that cell. Nothing of the message goes
 // through but the fields that the type has.
-func (s *spool) output(cell cellhold.CellID, m jupyter.Message) error {
+func output(s *spool.Spool, cell string, m jupyter.Message) error {
 	raw := validUTF8(m.Content)
 	if m.Dropped > 0 && m.Header.MsgType == string(cellhold.EventStream) {
-		s.lose(cell, m.Dropped) // the text was too long to be read at all
+		s.Lose(cell, m.Dropped) // the text was too long to be read at all
 		return nil
 	}
 	switch t := cellhold.EventType(m.Header.MsgType); t {
@@ -38,25 +39,25 @@ func (s *spool) output(cell cellhold.CellID, m jupyter.Message) error {
 		if err := json.Unmarshal(raw, &c); err != nil || c.Name != "stdout" && c.Name != "stderr" {
 			return errors.Join(errStrange, err)
 		}
-		s.stream(cell, c.Name, c.Text)
+		s.Stream(cell, c.Name, c.Text)
 	case cellhold.EventDisplayData, cellhold.EventUpdateDisplayData, cellhold.EventExecuteResult:
 		c, err := display(t, raw, m.Dropped)
 		if err != nil {
 			return err
 		}
-		s.offer(cell, t, c)
+		s.Offer(cell, t, c)
 	case cellhold.EventError:
 		var c cellhold.ErrorContent
 		if err := json.Unmarshal(raw, &c); err != nil {
 			return errors.Join(errStrange, err)
 		}
-		s.offer(cell, t, marshal(shorten(c)))
+		s.Offer(cell, t, marshal(shorten(c)))
 	case cellhold.EventClearOutput:
 		var c cellhold.ClearOutputContent
 		if err := json.Unmarshal(raw, &c); err != nil {
 			return errors.Join(errStrange, err)
 		}
-		s.offer(cell, t, marshal(c))
+		s.Offer(cell, t, marshal(c))
 	default:
 		return errStrange
 	}
@@ -114,7 +115,7 @@ func tooLarge(c cellhold.DisplayContent, size int64) []byte {
 // shorten keeps the beginning of an exception's texts and the end of its traceback, where the
 // reason stands.
 func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
-	c.Name, c.Value = cut(c.Name, maxErrorText), cut(c.Value, maxErrorText)
+	c.Name, c.Value = spool.Cut(c.Name, maxErrorText), spool.Cut(c.Value, maxErrorText)
 	size := 0
 	for i := len(c.Traceback) - 1; i >= 0; i-- {
 		if size += len(c.Traceback[i]) + 8; size > maxTraceback {
@@ -128,17 +129,8 @@ func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
 	return c
 }
 
-// marshal encodes what must be encodable: our own types, and raw JSON that was decoded before. It
-// leaves <, > and & as they are, because nothing here ends in a web page unescaped.
-func marshal(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(fmt.Sprintf("encode %T: %v", v, err))
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-}
+// marshal encodes what must be encodable.
+func marshal(v any) []byte { return spool.Encode(v) }
 
 // validUTF8 replaces what is not UTF-8, which JSON does not allow and decoders pass through.
 func validUTF8(b []byte) []byte {
@@ -157,7 +149,7 @@ func sentence(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 	s = strings.TrimSpace(s)
-	if short := cut(s, 200); short != s {
+	if short := spool.Cut(s, 200); short != s {
 		return short + "…"
 	}
 	return s

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"cellhold"
+	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
@@ -26,62 +27,23 @@ func FuzzContent(f *testing.F) {
 		if !json.Valid(content) { // as the jupyter package guarantees
 			return
 		}
-		s := newSpool(guestapi.SpoolBytes)
+		s := spool.New(guestapi.SpoolBytes, spool.Cell)
 		for _, typ := range types {
-			s.output("c1", jupyter.Message{Header: jupyter.Header{MsgType: typ}, Content: content})
+			output(s, "c1", jupyter.Message{Header: jupyter.Header{MsgType: typ}, Content: content})
 		}
-		b := s.read(0, nil)
+		b := s.Read(0, nil)
 		n := int64(0)
-		for line := range strings.Lines(string(b.lines)) {
+		for line := range strings.Lines(string(b.Lines)) {
 			n++
 			var e guestapi.Event
 			if err := json.Unmarshal([]byte(line), &e); err != nil || e.Seq != n || !utf8.ValidString(line) || len(line) > guestapi.MaxEvent {
 				t.Fatalf("event %d: %v: %.200q", n, err, line)
 			}
 		}
-		if n != b.last {
-			t.Fatalf("%d lines, last number %d", n, b.last)
+		if n != b.Last {
+			t.Fatalf("%d lines, last number %d", n, b.Last)
 		}
 	})
-}
-
-func TestTextIsCutBetweenCharacters(t *testing.T) {
-	s := newSpool(guestapi.SpoolBytes)
-	text := strings.Repeat("€", guestapi.MaxStream)
-	s.stream("c", "stdout", text)
-	got := ""
-	for after := int64(0); after < s.last(); {
-		b := s.read(after, nil)
-		for line := range strings.Lines(string(b.lines)) {
-			var e struct{ Content cellhold.StreamContent }
-			if err := json.Unmarshal([]byte(line), &e); err != nil {
-				t.Fatal(err)
-			}
-			if len(e.Content.Text) > guestapi.MaxStream {
-				t.Errorf("a piece of %d bytes", len(e.Content.Text))
-			}
-			got += e.Content.Text
-		}
-		after = b.last
-	}
-	if got != text {
-		t.Errorf("%d bytes came back, want %d", len(got), len(text))
-	}
-}
-
-func TestASpoolForgetsWhatItHeld(t *testing.T) {
-	s := newSpool(1 << 20)
-	for range 3 {
-		for range 100 {
-			s.stream("c", "stdout", strings.Repeat("x", 1000))
-			s.keep("c", cellhold.EventClearOutput, cellhold.ClearOutputContent{})
-			s.read(s.last()-1, nil)
-		}
-		s.ack(s.last())
-	}
-	if s.size != 0 || len(s.entries) != 0 {
-		t.Errorf("%d bytes in %d entries are left", s.size, len(s.entries))
-	}
 }
 
 func TestTheEndOfALongTracebackIsKept(t *testing.T) {

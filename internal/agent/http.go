@@ -91,50 +91,18 @@ func postAck(k *kernel, w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
-	k.spool.ack(seq)
+	k.spool.Ack(seq)
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// getEvents writes the events after a number, all that are there in one write, until the reader
-// goes away or the kernel is gone.
+// getEvents writes the events after a number until the reader goes away or the kernel is gone.
 func getEvents(k *kernel, w http.ResponseWriter, r *http.Request) {
 	after, err := number(r, "after")
 	if err != nil {
 		problem(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.WriteHeader(http.StatusOK)
-	out := http.NewResponseController(w)
-	buf := make([]byte, 0, 4<<10) // grows to what the bursts of this kernel need
-	unsent := true                // the headers
-	for {
-		b := k.spool.read(after, buf)
-		if len(b.lines) > 0 {
-			if _, err := w.Write(b.lines); err != nil {
-				return
-			}
-			after, unsent = b.last, true
-			if !b.shared {
-				buf = b.lines
-			}
-			continue
-		}
-		if unsent {
-			if err := out.Flush(); err != nil {
-				return
-			}
-			unsent = false
-		}
-		if b.changed == nil {
-			return
-		}
-		select {
-		case <-b.changed:
-		case <-r.Context().Done():
-			return
-		}
-	}
+	k.spool.Serve(w, r, after)
 }
 
 func (a *Agent) getOutput(w http.ResponseWriter, _ *http.Request) { answer(w, a.files.list()) }

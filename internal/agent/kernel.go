@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"cellhold"
+	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
@@ -23,7 +24,7 @@ type kernel struct {
 	request guestapi.StartKernel
 	agent   *Agent
 	log     *slog.Logger
-	spool   *spool
+	spool   *spool.Spool
 	cancel  context.CancelCauseFunc // ends run
 	done    chan struct{}           // closed when run has returned
 	again   chan struct{}           // capacity 1: wakes run when a dead kernel is wanted back
@@ -49,7 +50,7 @@ func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel) *kernel {
 	k := &kernel{
 		id: id, request: r, agent: a,
 		log:   a.options.Logger.With("kernel", id),
-		spool: newSpool(a.options.Spool),
+		spool: spool.New(a.options.Spool, spool.Cell),
 		done:  make(chan struct{}),
 		again: make(chan struct{}, 1),
 	}
@@ -60,13 +61,13 @@ func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel) *kernel {
 // setState records and reports what the kernel does. The caller holds mu, or nobody else knows k.
 func (k *kernel) setState(s cellhold.KernelStateContent) {
 	k.state = s.State
-	k.spool.keep("", cellhold.EventKernelState, s)
+	k.spool.Keep("", cellhold.EventKernelState, s)
 }
 
 func (k *kernel) info() guestapi.KernelInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	i := guestapi.KernelInfo{ID: k.id, State: k.state, Last: k.spool.last(), Strange: k.strange}
+	i := guestapi.KernelInfo{ID: k.id, State: k.state, Last: k.spool.Last(), Strange: k.strange}
 	if k.cell != nil {
 		i.Cell = k.cell.id
 		if i.State == cellhold.KernelIdle {
@@ -79,7 +80,7 @@ func (k *kernel) info() guestapi.KernelInfo {
 // run lives one life after the other until the context ends.
 func (k *kernel) run(ctx context.Context) {
 	defer close(k.done)
-	defer k.spool.close()
+	defer k.spool.Close()
 	for {
 		again := k.bury(k.live(ctx))
 		if ctx.Err() != nil {

@@ -180,6 +180,7 @@ func checkStream(c *cellhold.StreamContent) error {
 	if c.Name != "stdout" && c.Name != "stderr" || len(c.Text) > guestapi.MaxStream {
 		return errContent
 	}
+	c.Data = nil // cells have text
 	return nil
 }
 

@@ -1,0 +1,91 @@
+package spool
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+func TestTextIsCutBetweenCharacters(t *testing.T) {
+	s := New(guestapi.SpoolBytes, Cell)
+	text := strings.Repeat("€", guestapi.MaxStream)
+	s.Stream("c", "stdout", text)
+	got := ""
+	for after := int64(0); after < s.Last(); {
+		b := s.Read(after, nil)
+		for line := range strings.Lines(string(b.Lines)) {
+			var e struct{ Content cellhold.StreamContent }
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatal(err)
+			}
+			if len(e.Content.Text) > guestapi.MaxStream {
+				t.Errorf("a piece of %d bytes", len(e.Content.Text))
+			}
+			got += e.Content.Text
+		}
+		after = b.Last
+	}
+	if got != text {
+		t.Errorf("%d bytes came back, want %d", len(got), len(text))
+	}
+}
+
+func TestASpoolForgetsWhatItHeld(t *testing.T) {
+	s := New(1<<20, Cell)
+	for range 3 {
+		for range 100 {
+			s.Stream("c", "stdout", strings.Repeat("x", 1000))
+			s.Keep("c", cellhold.EventClearOutput, cellhold.ClearOutputContent{})
+			s.Read(s.Last()-1, nil)
+		}
+		s.Ack(s.Last())
+	}
+	if s.size != 0 || len(s.entries) != 0 {
+		t.Errorf("%d bytes in %d entries are left", s.size, len(s.entries))
+	}
+}
+
+func TestBytesThatAreNoTextSurvive(t *testing.T) {
+	s := New(guestapi.SpoolBytes, Command)
+	all := strings.Repeat("\x80", guestapi.MaxStream+7) + "\xff\x00é"
+	s.Stream("x1", "stdout", all)
+	s.Stream("x1", "stderr", "text €")
+	var got, text string
+	for line := range strings.Lines(string(s.Read(0, nil).Lines) + string(s.Read(1, nil).Lines)) {
+		var e guestapi.Event
+		var c cellhold.StreamContent
+		if json.Unmarshal([]byte(line), &e) != nil || json.Unmarshal(e.Content, &c) != nil {
+			t.Fatalf("%.200q", line)
+		}
+		if got += string(c.Data); c.Name == "stderr" {
+			text = c.Text
+		}
+	}
+	if got != all || text != "text €" {
+		t.Errorf("%d bytes and %q came back", len(got), text)
+	}
+}
+
+func TestAFullSpoolSaysWhenThereIsRoomAgain(t *testing.T) {
+	s := New(64<<10, Command)
+	if s.Room() != nil {
+		t.Fatal("an empty spool has no room")
+	}
+	for s.Room() == nil {
+		s.Stream("x1", "stdout", strings.Repeat("x", 1<<10))
+	}
+	room := s.Room()
+	select {
+	case <-room:
+		t.Fatal("there is room in a full spool")
+	default:
+	}
+	s.Ack(s.Last())
+	<-room
+	if s.Room() != nil {
+		t.Error("no room after the acknowledgement")
+	}
+}
