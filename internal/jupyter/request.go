@@ -49,6 +49,7 @@ func (c *Client) Execute(r ExecuteRequest) (string, error) {
 	if r.MsgID == "" {
 		r.MsgID = c.NewMsgID()
 	}
+	c.rest()
 	return r.MsgID, c.send(Shell, r.MsgID, "execute_request", map[string]any{
 		"code":             r.Code,
 		"silent":           r.Silent,

@@ -68,6 +68,9 @@ type Options struct {
 	Identity   []byte     // told to the peer, at most 255 bytes; empty means none
 	MaxMessage int64      // bytes of one message that are kept; zero means 64 MiB
 	MaxFrames  int        // frames of one message that are kept; zero means 1024
+
+	// Quiet makes Hold work, for a connection on which little is sent.
+	Quiet bool
 }
 
 // Peer is what the other end said of itself.
@@ -99,10 +102,35 @@ type Conn struct {
 func Dial(ctx context.Context, path string, o Options) (*Conn, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "unix", path)
+	if err == nil && o.Quiet {
+		nc, err = quiet(nc)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return New(ctx, nc, o)
+}
+
+// holder is a stream whose reader can be left asleep.
+type holder interface {
+	hold()
+	release()
+}
+
+// Hold lets a waiting Recv sleep on, whatever arrives, until Release. It spares a process that cannot
+// do anything yet with what arrives from being woken for each piece. The end of the connection is
+// seen all the same. It does nothing unless the connection was dialled to be quiet.
+func (c *Conn) Hold() {
+	if h, ok := c.nc.(holder); ok {
+		h.hold()
+	}
+}
+
+// Release undoes Hold.
+func (c *Conn) Release() {
+	if h, ok := c.nc.(holder); ok {
+		h.release()
+	}
 }
 
 // New shakes hands on a connected stream, at either end. The stream belongs to the Conn from then
