@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -155,4 +156,37 @@ func (s *server) events(t testing.TB, id cellhold.SessionID, c cellhold.Cell) (e
 		}
 	}
 	return evs
+}
+
+// stall connects as a reader of a session's events and never reads.
+func (s *server) stall(t testing.TB, id cellhold.SessionID) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "GET /v1/sessions/%s/events?stream=sse HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", id, s.token)
+}
+
+func TestReadersThatNeverReadCostNoMemoryAndNobodysTime(t *testing.T) {
+	s := serve(t, newHome(t))
+	id, neighbour := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
+	s.must(t, id, "1")
+	m := s.watchMemory(t)
+	for range 20 {
+		s.stall(t, id)
+	}
+	c, err := s.Submit(t.Context(), id, client.Code{Code: "for i in range(1000): print('x' * 65535, flush=True)"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitText(t, c)
+	if got := s.must(t, neighbour, "6 * 7"); got != "42" {
+		t.Errorf("the neighbour says %q", got)
+	}
+	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK || c.Bytes != 1000<<16 {
+		t.Errorf("the cell ended with %s and %d bytes, %v", c.Status, c.Bytes, err)
+	}
+	m.flat(t, "62 MiB for 20 readers that never read")
 }
