@@ -23,6 +23,8 @@ const (
 	EventClearOutput       EventType = "clear_output"
 	EventOutputDropped     EventType = "output_dropped"
 	EventCellDone          EventType = "cell_done"
+	EventCommandStarted    EventType = "command_started"
+	EventCommandDone       EventType = "command_done"
 	EventSessionEnded      EventType = "session_ended"
 )
 
@@ -32,6 +34,7 @@ type Event struct {
 	Time    time.Time       `json:"time" doc:"When it happened."`
 	Kernel  KernelID        `json:"kernel,omitempty" doc:"The kernel it is about."`
 	Cell    CellID          `json:"cell,omitempty" doc:"The cell it belongs to."`
+	Command CommandID       `json:"command,omitempty" doc:"The command it belongs to."`
 	Type    EventType       `json:"type" doc:"What it is about; ignore types you do not know." example:"stream"`
 	Content json.RawMessage `json:"content" doc:"Depends on the type; for outputs it is Jupyter's own content."`
 
@@ -151,10 +154,4 @@ type Output struct {
 	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception (error)."`
 	ErrorValue     string                     `json:"evalue,omitempty" doc:"Text of the exception (error)."`
 	Traceback      []string                   `json:"traceback,omitempty" doc:"The traceback, with ANSI colours (error)."`
-
-	// What notebooks do not have.
-	DisplayID string `json:"display_id,omitempty" doc:"Name of the display, by which later code can replace it (display_data, execute_result)."`
-	Truncated bool   `json:"truncated,omitempty" doc:"The text is not whole: its beginning and its end are here (stream)."`
-	Bytes     int64  `json:"bytes,omitempty" doc:"Bytes of the whole text, when truncated."`
-	Omitted   int64  `json:"omitted,omitempty" doc:"Bytes that are missing, when truncated."`
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"cellhold/internal/agent"
+	"cellhold/internal/agent/command"
 	"cellhold/internal/agent/process"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/link"
@@ -77,6 +78,7 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 	defer launcher.Close()
 	a, err := agent.New(agent.Options{
 		Launcher: launcher,
+		Commands: command.Options{Spawner: launcher},
 		UID:      userID,
 		GID:      userID,
 		Own:      []string{workDir, homeDir, guestapi.OutputDir},

@@ -1,5 +1,5 @@
-// Package agent serves kernels, and files below one directory, to the host: it is the guest's end
-// of the link.
+// Package agent serves kernels, commands, and files below one directory, to the host: it is the
+// guest's end of the link.
 //
 // It starts kernels through a Launcher, turns their messages into numbered events, and keeps those
 // until the host has acknowledged them. It decides when a cell has ended: reply and idle, reply
@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/agent/command"
 	"cellhold/internal/guestapi"
 )
 
@@ -40,13 +41,14 @@ var kernelID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
 // Options configures an Agent.
 type Options struct {
-	Launcher Launcher     // starts kernels; required
-	Output   string       // directory of the files; empty means guestapi.OutputDir
-	UID, GID int          // owner of the files that the host writes; 0 leaves them as they are
-	Own      []string     // directories that are given to UID and GID at the start
-	Spool    int64        // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
-	Timing   Timing       // how long things may take; zero fields mean the defaults
-	Logger   *slog.Logger // nil discards
+	Launcher Launcher        // starts kernels; required
+	Commands command.Options // how commands are started; its Spawner is required
+	Output   string          // directory of the files; empty means guestapi.OutputDir
+	UID, GID int             // owner of the files that the host writes; 0 leaves them as they are
+	Own      []string        // directories that are given to UID and GID at the start
+	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
+	Timing   Timing          // how long things may take; zero fields mean the defaults
+	Logger   *slog.Logger    // nil discards
 }
 
 // Timing is how long the agent waits for kernels.
@@ -74,9 +76,10 @@ func (t Timing) withDefaults() Timing {
 
 // Agent serves the kernels of one guest.
 type Agent struct {
-	options Options
-	boot    string
-	files   *files
+	options  Options
+	boot     string
+	files    *files
+	commands *command.Commands
 
 	kernelWork sync.WaitGroup // one goroutine a kernel
 
@@ -100,11 +103,17 @@ func New(o Options) (*Agent, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Timing = o.Timing.withDefaults()
+	o.Commands.Logger = o.Logger
+	commands, err := command.New(o.Commands)
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
 	return &Agent{
-		options: o,
-		boot:    strings.ToLower(rand.Text()),
-		files:   &files{dir: o.Output, uid: o.UID, gid: o.GID},
-		kernels: make(map[cellhold.KernelID]*kernel),
+		commands: commands,
+		options:  o,
+		boot:     strings.ToLower(rand.Text()),
+		files:    &files{dir: o.Output, uid: o.UID, gid: o.GID},
+		kernels:  make(map[cellhold.KernelID]*kernel),
 	}, nil
 }
 
@@ -122,6 +131,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	a.mu.Lock()
 	a.ctx = ctx
 	a.mu.Unlock()
+	a.commands.Open(ctx)
 
 	server := &http.Server{
 		Handler:  a.routes(),
@@ -139,6 +149,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	a.mu.Lock()
 	a.ctx = nil
 	a.mu.Unlock()
+	a.commands.Close()
 	a.kernelWork.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -216,7 +227,7 @@ func (a *Agent) info() guestapi.Info {
 		kernels = append(kernels, k)
 	}
 	a.mu.Unlock()
-	info := guestapi.Info{Version: guestapi.Version, Boot: a.boot, Kernels: []guestapi.KernelInfo{}}
+	info := guestapi.Info{Version: guestapi.Version, Boot: a.boot, Kernels: []guestapi.KernelInfo{}, Commands: a.commands.IDs()}
 	for _, k := range kernels {
 		info.Kernels = append(info.Kernels, k.info())
 	}

@@ -27,6 +27,7 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("POST /v1/kernels/{kernel}/restart", a.withKernel(postRestart))
 	mux.HandleFunc("GET /v1/kernels/{kernel}/events", a.withKernel(getEvents))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/ack", a.withKernel(postAck))
+	a.commandRoutes(mux)
 	mux.HandleFunc("GET /v1/output", a.getOutput)
 	mux.HandleFunc("GET /v1/output/file", a.getFile)
 	mux.HandleFunc("PUT /v1/output/file", a.putFile)

@@ -111,6 +111,11 @@ func (c *Client) Info(ctx context.Context) (guestapi.Info, error) {
 			return guestapi.Info{}, strange("the state of a kernel")
 		}
 	}
+	for _, id := range info.Commands {
+		if !cellPattern.MatchString(string(id)) {
+			return guestapi.Info{}, strange("the id of a command")
+		}
+	}
 	return info, nil
 }
 

@@ -15,6 +15,13 @@
 //	GET    /v1/output                      → []File below /mnt/data/output, regular files only
 //	GET    /v1/output/file?path=P          → the bytes
 //	PUT    /v1/output/file?path=P          the bytes → 204
+//	PUT    /v1/commands/{command}          StartCommand → 202; the same command again is 200 and runs nothing
+//	DELETE /v1/commands/{command}          → 204; kills the command and what it started; 204 also when it is over
+//	POST   /v1/commands/{command}/stdin?offset=N&eof=true   bytes → Input; those before offset were taken already
+//	POST   /v1/commands/{command}/signal   Signal → 202
+//	POST   /v1/commands/{command}/resize   cellhold.Terminal → 202
+//	GET    /v1/commands/events?after=N     → 200, one Event a line, of all commands, for ever
+//	POST   /v1/commands/ack?seq=N          → 204; events up to N, and commands that ended there, may be forgotten
 //
 // Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
 // in this state, 413 too large, 500 the agent's own fault.
@@ -29,7 +36,8 @@ import (
 // Version is the version of this contract. The host speaks it and the one before.
 //
 //	1  2026-11: the beginning
-const Version = 1
+//	2  2026-11: commands
+const Version = 2
 
 // Bounds that both sides keep. The host checks all of them, because the guest is not trusted.
 const (
@@ -59,6 +67,9 @@ type Info struct {
 	Version int          `json:"version"`
 	Boot    string       `json:"boot"` // random, one for each life of an agent
 	Kernels []KernelInfo `json:"kernels"`
+
+	// Commands are those that run, and those whose end has not been acknowledged.
+	Commands []cellhold.CommandID `json:"commands"`
 }
 
 // KernelInfo is the state of one kernel as the agent sees it.
@@ -88,12 +99,13 @@ type Execute struct {
 }
 
 // Event is one numbered fact about a kernel, numbered by the agent from 1 without gaps within one
-// Boot. Types and contents are those of cellhold.Event; cell_queued and session_ended are the
-// host's own and refused from the guest.
+// Boot. Types and contents are those of cellhold.Event; cell_queued, command_started and
+// session_ended are the host's own and refused from the guest. All commands share one numbering.
 type Event struct {
 	Seq     int64              `json:"seq"`
 	Time    time.Time          `json:"time"`
 	Cell    cellhold.CellID    `json:"cell,omitempty"`
+	Command cellhold.CommandID `json:"command,omitempty"`
 	Type    cellhold.EventType `json:"type"`
 	Content json.RawMessage    `json:"content"`
 }

@@ -5,10 +5,12 @@
 // gain none, no file descriptors of ours, a small environment, and a private directory for its
 // sockets. It leads its own session, so that a signal to its group reaches what it runs.
 //
+// Commands are started in the same way, with pipes of ours or a terminal.
+//
 // As PID 1 the Launcher also buries every process that nobody waits for. All processes of the
-// kernels' user die with a kernel if it is the only one. With several kernels, those die that are
-// in the kernel's session or bear its mark in their environment, where we may read that; a process
-// that left the session and hides its environment lives on until the sandbox ends.
+// kernels' user die with a kernel if it is the only one and there was no command. Otherwise those die
+// that are in the kernel's session or bear its mark in their environment, where we may read that; a
+// process that left the session and hides its environment lives on until the sandbox ends.
 //
 // There is one lock, reaper.mu, held while a process is started and while one is buried.
 package process
@@ -233,7 +235,7 @@ func (p *process) Signal(sig syscall.Signal) error {
 func (p *process) Kill() {
 	p.kill.Do(func() {
 		p.Signal(syscall.SIGKILL)
-		p.launcher.sweep(p)
+		p.launcher.sweep(brood{pid: p.pid, mark: mark + "=" + filepath.Base(p.dir), alone: true})
 		p.watch.Wait()
 		p.output.close()
 		if err := os.RemoveAll(p.dir); err != nil {

@@ -18,6 +18,7 @@ type reaper struct {
 
 	mu      sync.Mutex
 	kernels int                             // started and not released
+	shared  bool                            // a command was started: what it left belongs to no kernel
 	waiting map[int]chan syscall.WaitStatus // by process id; capacity 1
 	reaped  chan struct{}                   // closed when a process has been buried; nil when nobody waits
 }
@@ -49,16 +50,31 @@ func (r *reaper) close() {
 	r.loop.Wait()
 }
 
-// start starts a process and registers it before anyone can bury it.
+// start starts a kernel and registers it before anyone can bury it.
 func (r *reaper) start(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if pid, ended, err = r.fork(fork); err == nil {
+		r.kernels++
+	}
+	return pid, ended, err
+}
+
+// startCommand is start for a command, which is not released.
+func (r *reaper) startCommand(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shared = true
+	return r.fork(fork)
+}
+
+// fork starts a process and registers it. The caller holds mu.
+func (r *reaper) fork(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	if pid, err = fork(); err != nil {
 		return 0, nil, err
 	}
 	ch := make(chan syscall.WaitStatus, 1)
 	r.waiting[pid] = ch
-	r.kernels++
 	return pid, ch, nil
 }
 
@@ -69,12 +85,12 @@ func (r *reaper) release() {
 	r.kernels--
 }
 
-// killAll kills every process but us if there is one kernel only, and reports whether that was so.
+// killAll kills every process but us if there is nothing but one kernel, and reports whether that was so.
 // No other kernel can be started in between.
 func (r *reaper) killAll() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.init || r.kernels != 1 {
+	if !r.init || r.kernels != 1 || r.shared {
 		return false
 	}
 	syscall.Kill(-1, syscall.SIGKILL) // ESRCH says that there was nothing to kill

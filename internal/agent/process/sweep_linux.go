@@ -9,8 +9,15 @@ import (
 	"time"
 )
 
-// sweep kills what a kernel leaves behind, in rounds until nothing is left.
-func (l *Launcher) sweep(p *process) {
+// brood is a process with all that it started: what is in its session, and what bears its mark.
+type brood struct {
+	pid   int
+	mark  string // a variable in the environment, with its value
+	alone bool   // all processes of the kernels' user belong to it, if it is the only kernel
+}
+
+// sweep kills what a process leaves behind, in rounds until nothing is left.
+func (l *Launcher) sweep(p brood) {
 	for range killRounds {
 		buried := l.reaper.next()
 		if !l.killRound(p) {
@@ -21,18 +28,18 @@ func (l *Launcher) sweep(p *process) {
 		case <-time.After(killPatience):
 		}
 	}
-	l.options.Logger.Warn("processes of a kernel are left", "kernel", filepath.Base(p.dir))
+	l.options.Logger.Warn("processes are left", "mark", p.mark)
 }
 
-// killRound kills every process of the kernel that it finds, and reports whether there were any.
+// killRound kills every process of the brood that it finds, and reports whether there were any.
 // Those that a signal has already ended but that are not buried yet do not count.
-func (l *Launcher) killRound(p *process) bool {
+func (l *Launcher) killRound(p brood) bool {
 	// As PID 1 the signal reaches every process but us, in one step: nothing can fork its way
 	// around it.
-	alone := l.options.UID != 0 && l.reaper.killAll()
+	alone := p.alone && l.options.UID != 0 && l.reaper.killAll()
 	found := false
 	for _, pid := range processes() {
-		if pid == os.Getpid() || !alive(pid) || !(alone && l.isUsers(pid) || l.belongs(p, pid)) {
+		if pid == os.Getpid() || !alive(pid) || !(alone && l.isUsers(pid) || p.has(pid)) {
 			continue
 		}
 		found = true
@@ -43,19 +50,18 @@ func (l *Launcher) killRound(p *process) bool {
 	return found
 }
 
-// belongs reports whether a process is in the kernel's session or bears its mark.
-func (l *Launcher) belongs(p *process, pid int) bool {
+// has reports whether a process is in the session or bears the mark.
+func (p brood) has(pid int) bool {
 	if sid, err := sessionOf(pid); err == nil && sid == p.pid {
 		return true
 	}
 	env, err := os.ReadFile(procFile(pid, "environ"))
-	return err == nil && hasMark(env, filepath.Base(p.dir))
+	return err == nil && hasMark(env, p.mark)
 }
 
-func hasMark(env []byte, value string) bool {
-	want := []byte(mark + "=" + value)
+func hasMark(env []byte, mark string) bool {
 	for v := range bytes.SplitSeq(env, []byte{0}) {
-		if bytes.Equal(v, want) {
+		if string(v) == mark {
 			return true
 		}
 	}

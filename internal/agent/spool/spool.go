@@ -82,14 +82,16 @@ func New(limit int64, subject Subject) *Spool {
 	return &Spool{limit: limit, subject: subject, first: 1, dropped: make(map[string]*cellhold.OutputDroppedContent)}
 }
 
-// Keep adds an event that may not be dropped. Their number is bounded by what the host asks for.
-func (s *Spool) Keep(of string, t cellhold.EventType, content any) {
+// Keep adds an event that may not be dropped, and returns its number. How many there can be is bounded
+// by what the host asks for.
+func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(of, t, Encode(content))
 	if t != cellhold.EventCellStarted {
 		s.wake()
 	}
+	return s.first + int64(len(s.entries)) - 1
 }
 
 // Offer adds output if there is room.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cellhold/internal/agent"
+	"cellhold/internal/agent/command"
 	"cellhold/internal/sandbox"
 )
 
@@ -37,6 +38,7 @@ func newBox(w *World, s sandbox.Spec) (*box, error) {
 	}
 	a, err := agent.New(agent.Options{
 		Launcher: &Launcher{Dir: w.sockets, Script: w.options.Script},
+		Commands: command.Options{Spawner: Spawner{}, Timing: w.options.Commands},
 		Output:   output,
 		Spool:    w.options.Spool,
 		Timing:   w.options.Timing,

@@ -1,0 +1,190 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"cellhold"
+)
+
+const (
+	// inputBytes is how much standard input waits for the command to read it: enough that a fast
+	// reader never waits for the host.
+	inputBytes = 256 << 10
+	// inputPiece is how much of a request is read at once.
+	inputPiece = 32 << 10
+	// endOfText is what ends the input at a terminal, on a line of its own.
+	endOfText = 4
+)
+
+// input passes standard input to a command, in order.
+type input struct {
+	w        io.WriteCloser
+	terminal bool
+	turn     chan struct{} // capacity 1: held by the request whose bytes come next
+	ready    chan struct{} // capacity 1: a token when there is something to write
+	space    chan struct{} // capacity 1: a token when there is room, or never will be
+	stopped  chan struct{} // closed at the end of the command
+
+	mu     sync.Mutex
+	queue  []byte
+	offset int64 // bytes taken since the beginning
+	eof    bool  // no more will come
+	broken bool  // the command reads no more
+}
+
+func newInput(w io.WriteCloser, terminal bool) *input {
+	return &input{w: w, terminal: terminal, turn: make(chan struct{}, 1), ready: make(chan struct{}, 1),
+		space: make(chan struct{}, 1), stopped: make(chan struct{})}
+}
+
+var errClosed = cellhold.Errorf(cellhold.Conflict, "The command's standard input is closed.")
+
+// take takes what a request brings; see Commands.Input.
+func (in *input) take(ctx context.Context, body io.Reader, at int64, eof bool, patience time.Duration) (int64, error) {
+	select {
+	case in.turn <- struct{}{}:
+	case <-in.stopped:
+		return 0, errOver
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	defer func() { <-in.turn }()
+	if err := in.skip(body, at); err != nil {
+		return in.taken(), err
+	}
+	buf := make([]byte, inputPiece)
+	for {
+		n, err := body.Read(buf)
+		if n > 0 {
+			if err := in.put(ctx, buf[:n], patience); err != nil {
+				return in.taken(), err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return in.taken(), err
+		}
+	}
+	if eof {
+		in.finish()
+	}
+	return in.taken(), nil
+}
+
+// skip passes over what was taken before.
+func (in *input) skip(body io.Reader, at int64) error {
+	offset := in.taken()
+	if at < 0 {
+		return nil
+	}
+	if at > offset {
+		return cellhold.Errorf(cellhold.Conflict, "Input from byte %d on cannot follow byte %d.", at, offset)
+	}
+	if _, err := io.CopyN(io.Discard, body, offset-at); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func (in *input) taken() int64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.offset
+}
+
+// put queues bytes, and waits for room.
+func (in *input) put(ctx context.Context, b []byte, patience time.Duration) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		in.mu.Lock()
+		if in.broken || in.eof {
+			in.mu.Unlock()
+			return errClosed
+		}
+		if len(in.queue)+len(b) <= inputBytes {
+			in.queue = append(in.queue, b...)
+			in.offset += int64(len(b))
+			in.mu.Unlock()
+			signal(in.ready)
+			return nil
+		}
+		in.mu.Unlock()
+		select {
+		case <-in.space:
+		case <-in.stopped:
+			return errOver
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			return cellhold.Errorf(cellhold.Exhausted, "The command does not read its standard input.")
+		}
+	}
+}
+
+// finish says that no more will come.
+func (in *input) finish() {
+	in.mu.Lock()
+	in.eof = true
+	in.mu.Unlock()
+	signal(in.ready)
+}
+
+// run writes what is queued until the command or the input ends.
+func (in *input) run() {
+	for {
+		in.mu.Lock()
+		b, eof := in.queue, in.eof
+		in.queue = nil
+		in.mu.Unlock()
+		if len(b) > 0 {
+			signal(in.space)
+			if _, err := in.w.Write(b); err != nil {
+				in.mu.Lock()
+				in.broken, in.queue = true, nil
+				in.mu.Unlock()
+				signal(in.space)
+				return
+			}
+			continue
+		}
+		if eof {
+			in.close()
+			return
+		}
+		select {
+		case <-in.ready:
+		case <-in.stopped:
+			return
+		}
+	}
+}
+
+// close tells the command that no more will come.
+func (in *input) close() {
+	if in.terminal {
+		_, _ = in.w.Write([]byte{endOfText})
+		return
+	}
+	in.w.Close()
+}
+
+// stop ends the input at the end of the command. It may be called once.
+func (in *input) stop() {
+	close(in.stopped)
+	in.w.Close()
+}
+
+// signal leaves a token in a channel of capacity 1.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

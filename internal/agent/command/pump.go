@@ -1,0 +1,122 @@
+package command
+
+import (
+	"context"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// pumpBytes is how much is read at once: half of what a pipe holds.
+	pumpBytes = 32 << 10
+	// runePatience is how long the beginning of a character waits for the rest. It may be no
+	// character at all but the end of a message, whose reader must not wait for ever.
+	runePatience = 20 * time.Millisecond
+	// lastBytes bounds what is read when the process has ended but a child goes on writing. The
+	// process's own last words are in the pipe, which holds 1 MiB at the most.
+	lastBytes = 1 << 20
+)
+
+// pump reads one output and puts it into the spool.
+type pump struct {
+	command *command
+	out     Output
+	buf     []byte
+	held    int  // bytes at the beginning of buf: the beginning of a character
+	late    int  // bytes read after the end of the process
+	gaveUp  bool // nobody has made room for a while: what comes is dropped
+}
+
+// run reads until the end of the output, which it reports, or until the process has ended and has
+// nothing more to say.
+func (p *pump) run(ctx context.Context) (ended bool) {
+	for {
+		p.awaitRoom(ctx)
+		over := p.setDeadline()
+		n, err := p.out.Read(p.buf[p.held:])
+		p.put(p.held+n, err != nil)
+		if over {
+			p.late += n
+		}
+		switch {
+		case ctx.Err() != nil:
+			return true
+		case err == nil && p.late < lastBytes:
+		case err == nil:
+			return false
+		case !isTimeout(err):
+			return true // the end, or that of a terminal, which is an error
+		case over:
+			return false
+		}
+	}
+}
+
+// awaitRoom waits until the spool has room, or nobody has made any for too long.
+func (p *pump) awaitRoom(ctx context.Context) {
+	room := p.command.commands.spool.Room()
+	if room == nil {
+		p.gaveUp = false
+		return
+	}
+	if p.gaveUp {
+		return
+	}
+	patience := time.NewTimer(p.command.commands.options.Timing.Reader)
+	defer patience.Stop()
+	select {
+	case <-room:
+	case <-patience.C:
+		p.gaveUp = true
+	case <-ctx.Done():
+	}
+}
+
+// setDeadline bounds the next read where it must not wait for ever, and reports whether the process
+// has ended. Who closes exited sets a deadline afterwards, so that none of the two can be missed.
+func (p *pump) setDeadline() (over bool) {
+	var deadline time.Time
+	if p.held > 0 {
+		deadline = time.Now().Add(runePatience)
+	}
+	_ = p.out.SetReadDeadline(deadline)
+	select {
+	case <-p.command.exited:
+		_ = p.out.SetReadDeadline(time.Now().Add(p.command.commands.options.Timing.Quiet))
+		return true
+	default:
+		return false
+	}
+}
+
+// put passes the first n bytes of the buffer on, but for the beginning of a character at the end
+// unless nothing follows soon.
+func (p *pump) put(n int, flush bool) {
+	whole := n
+	if !flush {
+		whole -= unfinished(p.buf[:n])
+	}
+	if whole > 0 {
+		p.command.commands.spool.Stream(string(p.command.id), p.out.Name, string(p.buf[:whole]))
+	}
+	p.held = copy(p.buf, p.buf[whole:n])
+}
+
+// unfinished returns how many bytes at the end are the beginning of a character.
+func unfinished(b []byte) int {
+	for n := 1; n <= min(len(b), utf8.UTFMax-1); n++ {
+		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
+			if utf8.FullRune(tail) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// isTimeout reports whether a read ended at its deadline.
+func isTimeout(err error) bool {
+	t, ok := err.(interface{ Timeout() bool })
+	return ok && t.Timeout()
+}

@@ -1,0 +1,110 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+
+	"cellhold"
+)
+
+// command is one command.
+type command struct {
+	id       cellhold.CommandID
+	commands *Commands
+	terminal bool
+	proc     Process // fixed before run; nil when it could not be started
+	input    *input
+	exited   chan struct{} // closed when the process has ended
+
+	last int64 // number of its last event, 0 while it runs; guarded by Commands.mu
+}
+
+// run follows the process to its end and reports it.
+func (x *command) run(ctx context.Context, timeout time.Duration) {
+	t := x.commands.options.Timing
+	x.commands.work.Go(x.input.run)
+	outputs := x.proc.Outputs()
+	var pumps sync.WaitGroup
+	for _, out := range outputs {
+		pumps.Add(1)
+		x.commands.work.Go(func() { x.read(ctx, out, pumps.Done) })
+	}
+	expired := x.await(ctx, timeout)
+	close(x.exited)
+	for _, out := range outputs {
+		_ = out.SetReadDeadline(time.Now().Add(t.Quiet)) // a read that is under way began without one
+	}
+	pumps.Wait()
+	x.input.stop()
+
+	d := verdict(x.proc.Exit())
+	if expired {
+		d.Status, d.Cause = cellhold.CommandTimeout, fmt.Sprintf("It was ended at its deadline of %s, with what it had started.", timeout)
+	}
+	x.commands.mu.Lock()
+	defer x.commands.mu.Unlock()
+	x.finish(d)
+}
+
+// finish reports the end. The caller holds Commands.mu.
+func (x *command) finish(d cellhold.CommandDoneContent) {
+	s := x.commands.spool
+	s.Settle(string(x.id))
+	x.last = s.Keep(string(x.id), cellhold.EventCommandDone, d)
+}
+
+// await returns when the process has ended, and reports whether the deadline did it.
+func (x *command) await(ctx context.Context, timeout time.Duration) (expired bool) {
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	select {
+	case <-x.proc.Done():
+		return false
+	case <-ctx.Done():
+		x.proc.Kill()
+		return false
+	case <-deadline.C:
+	}
+	if err := x.proc.Signal(syscall.SIGTERM); err != nil {
+		x.commands.options.Logger.Debug("signal not sent", "command", x.id, "error", err)
+	}
+	patience := time.NewTimer(x.commands.options.Timing.Term)
+	defer patience.Stop()
+	select {
+	case <-x.proc.Done():
+	case <-ctx.Done():
+	case <-patience.C:
+	}
+	x.proc.Kill() // also what the process has left when it ended by itself
+	return true
+}
+
+func verdict(code int, sig syscall.Signal) cellhold.CommandDoneContent {
+	switch {
+	case sig != 0:
+		return cellhold.CommandDoneContent{Status: cellhold.CommandSignal, Code: exitSignal + int(sig), Signal: cellhold.SignalName(int(sig))}
+	case code != 0:
+		return cellhold.CommandDoneContent{Status: cellhold.CommandExit, Code: code}
+	}
+	return cellhold.CommandDoneContent{Status: cellhold.CommandOK}
+}
+
+// read turns what comes from one output into events, until the command is over, and then throws away
+// what its children still write: without a reader they would be killed by their next word. With a
+// terminal there is nothing to throw away: closing it hangs up, as people expect.
+func (x *command) read(ctx context.Context, out Output, done func()) {
+	defer out.Close()
+	p := pump{command: x, out: out, buf: make([]byte, pumpBytes)}
+	ended := p.run(ctx)
+	done()
+	if ended || x.terminal || ctx.Err() != nil {
+		return
+	}
+	defer context.AfterFunc(ctx, func() { out.Close() })()
+	_ = out.SetReadDeadline(time.Time{})
+	_, _ = io.Copy(io.Discard, out)
+}

@@ -1,0 +1,201 @@
+package process
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+
+	"cellhold"
+	"cellhold/internal/agent/command"
+)
+
+const (
+	// commandMark is the environment variable that tells which command a process belongs to.
+	commandMark = "CELLHOLD_COMMAND"
+	// shellName is the shell that people mean, and plainShell the one that is everywhere.
+	shellName, plainShell = "/bin/bash", "/bin/sh"
+	// terminalType is what a terminal is taken for when nobody says.
+	terminalType = "xterm-256color"
+)
+
+var _ command.Spawner = (*Launcher)(nil)
+
+// program is one command's process; it leads a session and a process group of its own.
+type program struct {
+	launcher *Launcher
+	pid      int
+	mark     string
+	streams  *streams
+	done     chan struct{}
+	status   syscall.WaitStatus // fixed when done is closed
+}
+
+// Spawn starts a command.
+func (l *Launcher) Spawn(s command.Spec) (command.Process, error) {
+	argv := s.Args
+	if len(argv) == 0 {
+		argv = []string{shell(), "-c", s.Line}
+	}
+	env, path := l.commandEnv(s)
+	file, err := lookPath(argv[0], path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := l.newStreams(s.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	defer st.closeTheirs()
+	dir := s.Dir
+	if dir == "" {
+		dir = l.options.Dir
+	}
+	attr := &syscall.ProcAttr{Dir: dir, Env: env, Files: st.theirs(),
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: s.Terminal != nil}}
+	if o := l.options; o.UID != 0 {
+		// The child changes its user before it enters the directory and looks at the program, so
+		// that nothing is reached with our rights.
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: []uint32{}}
+	}
+	pid, ended, err := l.reaper.startCommand(func() (int, error) { return forkExec(file, argv, attr) })
+	if err != nil {
+		st.close()
+		return nil, fmt.Errorf("%s: %w", argv[0], err)
+	}
+	p := &program{launcher: l, pid: pid, mark: commandMark + "=" + string(s.ID), streams: st, done: make(chan struct{})}
+	go func() { // ends with the process
+		p.status = <-ended
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// shell returns the shell that runs lines.
+func shell() string {
+	if _, err := os.Stat(shellName); err == nil {
+		return shellName
+	}
+	return plainShell
+}
+
+// commandEnv is all the environment that a command gets, and the PATH in it.
+func (l *Launcher) commandEnv(s command.Spec) (env []string, path string) {
+	vars := map[string]string{"HOME": l.options.Home, "USER": l.options.User, "PATH": l.options.Path, "LANG": "C.UTF-8"}
+	if s.Terminal != nil {
+		vars["TERM"] = terminalType
+	}
+	maps.Copy(vars, s.Env)
+	vars[commandMark] = string(s.ID)
+	for name, value := range vars {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return env, vars["PATH"]
+}
+
+func (p *program) Input() io.WriteCloser     { return p.streams.in }
+func (p *program) Outputs() []command.Output { return p.streams.outputs }
+func (p *program) Done() <-chan struct{}     { return p.done }
+
+func (p *program) Exit() (code int, sig syscall.Signal) {
+	if p.status.Signaled() {
+		return 0, p.status.Signal()
+	}
+	return p.status.ExitStatus(), 0
+}
+
+// Signal signals the group, and with a terminal also what is in its foreground, where a shell puts
+// what it runs.
+func (p *program) Signal(sig syscall.Signal) error {
+	err := p.launcher.reaper.signal(p.pid, sig)
+	if group := p.streams.foreground(); group > 1 && group != p.pid {
+		if sid, e := sessionOf(group); e == nil && sid == p.pid {
+			syscall.Kill(-group, sig) // gone meanwhile is no error
+		}
+	}
+	return err
+}
+
+func (p *program) Resize(t cellhold.Terminal) error { return p.streams.resize(t) }
+
+func (p *program) Kill() {
+	if err := p.launcher.reaper.signal(p.pid, syscall.SIGKILL); err != nil {
+		p.launcher.options.Logger.Debug("command not killed", "error", err)
+	}
+	p.launcher.sweep(brood{pid: p.pid, mark: p.mark})
+	<-p.done
+}
+
+// streams are the ends of a command's pipes, or of its terminal, that are ours, and those that the
+// process gets.
+type streams struct {
+	in       *os.File
+	outputs  []command.Output
+	terminal *os.File // ours; nil without one
+	files    []*os.File
+	once     sync.Once
+}
+
+// newStreams makes three pipes, or a terminal.
+func (l *Launcher) newStreams(t *cellhold.Terminal) (s *streams, err error) {
+	s = &streams{}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if t != nil {
+		return s, s.openTerminal(*t, l.options.UID, l.options.GID)
+	}
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	s.in, s.files = ours, append(s.files, theirs)
+	for _, name := range []string{"stdout", "stderr"} {
+		ours, theirs, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		s.outputs, s.files = append(s.outputs, command.Output{Name: name, Reader: ours}), append(s.files, theirs)
+	}
+	for _, f := range s.files {
+		// Programs do not expect that a read or write fails because it would block.
+		if err := syscall.SetNonblock(int(f.Fd()), false); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// theirs are the descriptors 0, 1 and 2 of the process.
+func (s *streams) theirs() []uintptr {
+	if s.terminal != nil {
+		fd := s.files[0].Fd()
+		return []uintptr{fd, fd, fd}
+	}
+	return []uintptr{s.files[0].Fd(), s.files[1].Fd(), s.files[2].Fd()}
+}
+
+// closeTheirs closes what only the process needs.
+func (s *streams) closeTheirs() {
+	s.once.Do(func() {
+		for _, f := range s.files {
+			f.Close()
+		}
+	})
+}
+
+func (s *streams) close() {
+	s.closeTheirs()
+	if s.in != nil {
+		s.in.Close()
+	}
+	for _, o := range s.outputs {
+		o.Close()
+	}
+}

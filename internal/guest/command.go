@@ -1,0 +1,198 @@
+package guest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// Commands calls the agent about the commands of its sandbox.
+type Commands struct{ client *Client }
+
+// Commands returns the calls about commands.
+func (c *Client) Commands() Commands { return Commands{c} }
+
+func commandPath(id cellhold.CommandID) string {
+	return "/v1/commands/" + url.PathEscape(string(id))
+}
+
+// Start starts a command. The same command again is no error and runs nothing. That its program
+// cannot be started is its end, and no error.
+func (c Commands) Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) error {
+	return about("start", id, c.client.send(ctx, request{method: http.MethodPut, path: commandPath(id)}, r))
+}
+
+// Kill ends a command with what it started, and returns when it has ended. One that is over is no
+// error.
+func (c Commands) Kill(ctx context.Context, id cellhold.CommandID) error {
+	return about("kill", id, c.client.call(ctx, request{method: http.MethodDelete, path: commandPath(id)}))
+}
+
+// Signal sends a signal to the command's process group.
+func (c Commands) Signal(ctx context.Context, id cellhold.CommandID, number int) error {
+	return about("signal", id, c.client.send(ctx, request{method: http.MethodPost, path: commandPath(id) + "/signal", once: true}, guestapi.Signal{Number: number}))
+}
+
+// Resize sets the size of the command's terminal.
+func (c Commands) Resize(ctx context.Context, id cellhold.CommandID, t cellhold.Terminal) error {
+	return about("resize", id, c.client.send(ctx, request{method: http.MethodPost, path: commandPath(id) + "/resize"}, t))
+}
+
+// Input passes on standard input that begins at offset, of which the agent has taken some already
+// perhaps; a negative offset means the place after what it took. It returns how much was taken since
+// the beginning. The error is Exhausted when the command does not read, and Conflict when it never will.
+func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, offset int64, eof bool) (taken int64, err error) {
+	query := url.Values{"eof": {strconv.FormatBool(eof)}}
+	if offset >= 0 {
+		query.Set("offset", strconv.FormatInt(offset, 10))
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := c.client.do(ctx, request{method: http.MethodPost, path: commandPath(id) + "/stdin", query: query,
+		body: bytes.NewReader(b), size: int64(len(b)), once: offset < 0})
+	if err != nil {
+		return 0, about("feed", id, err)
+	}
+	defer resp.Body.Close()
+	var answer guestapi.Input
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
+	if err != nil {
+		return 0, about("feed", id, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox broke off its answer."))
+	}
+	if json.Unmarshal(text, &answer) != nil || answer.Offset < 0 || answer.Offset > maxCount {
+		return 0, about("feed", id, strange("how much input was taken"))
+	}
+	return answer.Offset, nil
+}
+
+// Ack lets the agent forget the events up to that number, and the commands that ended there.
+func (c Commands) Ack(ctx context.Context, seq int64) error {
+	return c.client.call(ctx, request{method: http.MethodPost, path: "/v1/commands/ack", query: number("seq", seq)})
+}
+
+// Events yields the events of all commands after that number, as Kernel.Events does for a kernel.
+func (c Commands) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
+	return func(yield func(guestapi.Event, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // closes the connection: nothing more is wanted from it
+		if err := c.read(ctx, after, func(e guestapi.Event) bool { return yield(e, nil) }); err != nil {
+			yield(guestapi.Event{}, fmt.Errorf("read events of commands: %w", err))
+		}
+	}
+}
+
+// read passes events on until it is told to stop, which is no error.
+func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Event) bool) error {
+	resp, err := c.client.do(ctx, request{method: http.MethodGet, path: "/v1/commands/events", query: number("after", after)})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewReaderSize(resp.Body, 64<<10) // as much as the agent writes at once
+	for {
+		line, err := readLine(lines, maxCommandEvent)
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+		e, err := parseCommandEvent(line, after)
+		if err != nil {
+			return err
+		}
+		after = e.Seq
+		if e.Type == "" {
+			c.client.log.Debug("event of the guest passed over", "event", e.Seq)
+			continue
+		}
+		if !yield(e) {
+			return nil
+		}
+	}
+}
+
+const (
+	// maxCommandEvent bounds the line of one event: the largest piece of output, every byte of
+	// which may take six in JSON, and the rest.
+	maxCommandEvent = 6*guestapi.MaxStream + 4<<10
+	// maxCommandCommas is how many fields such an event may have; ours have about ten.
+	maxCommandCommas = 100
+)
+
+// commandChecks is checks for the events of commands.
+var commandChecks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, error){
+	cellhold.EventStream:        rewrite(checkCommandStream),
+	cellhold.EventOutputDropped: rewrite(checkDropped),
+	cellhold.EventCommandDone:   rewrite(checkCommandDone),
+}
+
+// parseCommandEvent is parseEvent for the events of commands.
+func parseCommandEvent(line []byte, after int64) (guestapi.Event, error) {
+	var e guestapi.Event
+	if !fits(line, eventLevels, maxCommandCommas) {
+		return e, strange("an event that is too deep or too wide")
+	}
+	if err := json.Unmarshal(line, &e); err != nil {
+		return guestapi.Event{}, strange("an event that is not the expected JSON")
+	}
+	if e.Seq <= after {
+		return guestapi.Event{}, strange(fmt.Sprintf("event %d after event %d", e.Seq, after))
+	}
+	check := commandChecks[e.Type]
+	if check == nil || !cellPattern.MatchString(string(e.Command)) {
+		return guestapi.Event{Seq: e.Seq}, nil
+	}
+	content, err := check(e.Content)
+	if err != nil {
+		return guestapi.Event{Seq: e.Seq}, nil
+	}
+	e.Content, e.Time, e.Cell = content, plausible(e.Time), ""
+	return e, nil
+}
+
+func checkCommandStream(c *cellhold.StreamContent) error {
+	if c.Name != "stdout" && c.Name != "stderr" || len(c.Text)+len(c.Data) > guestapi.MaxStream || c.Text != "" && c.Data != nil {
+		return errContent
+	}
+	return nil
+}
+
+// checkCommandDone leaves to the host what only the host can know: oom and lost.
+func checkCommandDone(c *cellhold.CommandDoneContent) error {
+	const mostCode = 255
+	switch c.Status {
+	case cellhold.CommandOK, cellhold.CommandExit, cellhold.CommandSignal, cellhold.CommandTimeout:
+	default:
+		return errContent
+	}
+	number := 0
+	if c.Signal != "" {
+		if number = cellhold.SignalNumber(c.Signal); number == 0 {
+			return errContent
+		}
+		c.Signal = cellhold.SignalName(number)
+	}
+	if c.Code < 0 || c.Code > mostCode || (c.Status == cellhold.CommandOK) != (c.Code == 0) && c.Status != cellhold.CommandTimeout {
+		return errContent
+	}
+	c.Cause = sentence(c.Cause)
+	return nil
+}
+
+func about(operation string, id cellhold.CommandID, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s command %s: %w", operation, id, err)
+}

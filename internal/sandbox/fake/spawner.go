@@ -1,0 +1,181 @@
+package fake
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/agent/command"
+)
+
+// Spawner pretends commands: the first word says what happens.
+//
+//	echo WORDS   writes them and a line feed to stdout; warn does so to stderr
+//	cat          copies its input
+//	bytes N      writes N bytes, all 256 of them in turn
+//	exit N       exits with N
+//	wait         goes on until a signal comes
+//	stubborn     the same, but only KILL ends it
+//	size         with a terminal: writes its size, and again when that changes, until input comes
+//
+// Words after a semicolon are a command of their own; the last one's exit status counts.
+type Spawner struct{}
+
+var _ command.Spawner = Spawner{}
+
+// Spawn starts a pretended command.
+func (Spawner) Spawn(s command.Spec) (command.Process, error) {
+	line := s.Line
+	if line == "" {
+		line = strings.Join(s.Args, " ")
+	}
+	if strings.HasPrefix(line, "missing") {
+		return nil, fmt.Errorf("missing: %w", fs.ErrNotExist)
+	}
+	p := &pretended{terminal: s.Terminal, done: make(chan struct{}), signals: make(chan syscall.Signal, 64), resized: make(chan cellhold.Terminal, 64)}
+	var err error
+	var out, warn *os.File
+	if p.stdin, p.in, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if out, p.stdout, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	p.outputs = []command.Output{{Name: "stdout", Reader: out}}
+	if s.Terminal == nil {
+		if warn, p.stderr, err = os.Pipe(); err != nil {
+			return nil, err
+		}
+		p.outputs = append(p.outputs, command.Output{Name: "stderr", Reader: warn})
+	} else {
+		p.stderr = p.stdout
+	}
+	go p.run(line) // ends with its input closed or by a signal; Kill waits
+	return p, nil
+}
+
+// pretended is one pretended process.
+type pretended struct {
+	in, stdin, stdout, stderr *os.File
+	outputs                   []command.Output
+	terminal                  *cellhold.Terminal
+	signals                   chan syscall.Signal
+	resized                   chan cellhold.Terminal
+	done                      chan struct{}
+	once                      sync.Once
+	code                      int
+	sig                       syscall.Signal
+}
+
+func (p *pretended) run(line string) {
+	code := 0
+	for part := range strings.SplitSeq(line, ";") {
+		code = p.step(strings.Fields(part))
+	}
+	p.end(code, 0)
+}
+
+// end ends the process, for the first reason that is given.
+func (p *pretended) end(code int, sig syscall.Signal) {
+	p.once.Do(func() {
+		p.code, p.sig = code, sig
+		p.stdin.Close()
+		p.stdout.Close()
+		if p.stderr != p.stdout {
+			p.stderr.Close()
+		}
+		close(p.done)
+	})
+}
+
+func (p *pretended) step(words []string) (code int) {
+	if len(words) == 0 {
+		return 0
+	}
+	number := 0
+	if len(words) > 1 {
+		number, _ = strconv.Atoi(words[1])
+	}
+	switch words[0] {
+	case "echo":
+		fmt.Fprintln(p.stdout, strings.Join(words[1:], " "))
+	case "warn":
+		fmt.Fprintln(p.stderr, strings.Join(words[1:], " "))
+	case "cat":
+		_, _ = io.Copy(p.stdout, p.stdin)
+	case "bytes":
+		w := bufio.NewWriter(p.stdout)
+		for i := range number {
+			_ = w.WriteByte(byte(i))
+		}
+		_ = w.Flush()
+	case "exit":
+		return number
+	case "wait", "stubborn":
+		p.await(words[0] == "stubborn")
+	case "size":
+		p.size()
+	}
+	return 0
+}
+
+func (p *pretended) await(stubborn bool) {
+	for sig := range p.signals {
+		if !stubborn || sig == syscall.SIGKILL {
+			p.end(0, sig)
+			return
+		}
+	}
+}
+
+func (p *pretended) size() {
+	input := make(chan struct{})
+	go func() { // ends with the input, which Kill closes
+		defer close(input)
+		_, _ = p.stdin.Read(make([]byte, 1))
+	}()
+	size := *p.terminal
+	for {
+		fmt.Fprintln(p.stdout, size.Rows, size.Cols)
+		select {
+		case size = <-p.resized:
+		case <-input:
+			return
+		}
+	}
+}
+
+func (p *pretended) Input() io.WriteCloser     { return p.in }
+func (p *pretended) Outputs() []command.Output { return p.outputs }
+func (p *pretended) Done() <-chan struct{}     { return p.done }
+
+func (p *pretended) Exit() (code int, sig syscall.Signal) { return p.code, p.sig }
+
+func (p *pretended) Signal(sig syscall.Signal) error {
+	select {
+	case p.signals <- sig:
+	default: // nobody listens
+	}
+	return nil
+}
+
+func (p *pretended) Resize(t cellhold.Terminal) error {
+	select {
+	case p.resized <- t:
+	case <-time.After(time.Second):
+	}
+	return nil
+}
+
+func (p *pretended) Kill() {
+	p.end(0, syscall.SIGKILL)
+	_ = p.Signal(syscall.SIGKILL)
+}
