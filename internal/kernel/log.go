@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"iter"
-	"slices"
 	"sync"
 	"time"
 
@@ -29,9 +28,6 @@ type Journal interface {
 const (
 	tailEvents = 512
 	tailBytes  = 1 << 20
-	// handBytes is about how much one watcher holds at a time: a thousand that never read cost no
-	// more than a thousand times this.
-	handBytes = 64 << 10
 )
 
 // Log is the numbered events of one session, shared by its kernels: it gives out the numbers,
@@ -63,6 +59,14 @@ func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error)
 // Append numbers the events, keeps them with the changed cells, and shows them. It sets the Seq
 // and, where missing, the Time of evs, and First and Last of the cells.
 func (l *Log) Append(ctx context.Context, evs []cellhold.Event, cells ...*cellhold.Cell) error {
+	return l.AppendWith(ctx, evs, func(ctx context.Context, evs []cellhold.Event) error {
+		return l.journal.Append(ctx, l.session, evs, numbered(cells, evs)...)
+	})
+}
+
+// AppendWith is Append where keep writes the numbered events, together with what else they changed:
+// all of it or, when it returns an error, nothing.
+func (l *Log) AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error {
 	l.write.Lock()
 	defer l.write.Unlock()
 	if l.isClosed() {
@@ -75,7 +79,7 @@ func (l *Log) Append(ctx context.Context, evs []cellhold.Event, cells ...*cellho
 			evs[i].Time = now
 		}
 	}
-	if err := l.journal.Append(ctx, l.session, evs, numbered(cells, evs)...); err != nil {
+	if err := keep(ctx, evs); err != nil {
 		return err
 	}
 	l.publish(evs)
@@ -204,18 +208,7 @@ func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-c
 	if after+1 < first {
 		return nil, false, nil, false
 	}
-	return handful(l.tail[after+1-first:]), true, l.changed, l.closed
-}
-
-// handful returns a copy of the first events, so that a watcher who stops reading does not keep the
-// rest of the tail in memory.
-func handful(evs []cellhold.Event) []cellhold.Event {
-	n, bytes := 0, 0
-	for n < len(evs) && (n == 0 || bytes+len(evs[n].Content) <= handBytes) {
-		bytes += len(evs[n].Content) + eventCost
-		n++
-	}
-	return slices.Clone(evs[:n])
+	return l.tail[after+1-first:], true, l.changed, l.closed
 }
 
 // replay yields from the journal and returns the last number; false when the caller has to stop.

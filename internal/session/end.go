@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
 )
 
@@ -56,6 +57,7 @@ func (s *Session) finish(ctx context.Context, rec cellhold.Session, reason cellh
 	if k != nil {
 		err = k.Die(ctx, cellhold.StatusLost, "The session has ended.")
 	}
+	err = errors.Join(err, s.endCommands(ctx, cellhold.StatusLost, "The session has ended."))
 	err = errors.Join(err, s.sayEnded(ctx, reason), s.m.o.Store.PutSession(ctx, rec))
 	if e := s.notes.write(ctx); e != nil {
 		s.slog.Error("writing the notebook", "err", e)
@@ -63,6 +65,9 @@ func (s *Session) finish(ctx context.Context, rec cellhold.Session, reason cellh
 	s.stop(nil)
 	if k != nil {
 		k.Release()
+	}
+	if c := s.currentCommands(); c != nil {
+		c.Release()
 	}
 	s.m.forget(s, true)
 	return err
@@ -101,7 +106,8 @@ func (s *Session) endLost(ctx context.Context, pending []cellhold.Cell, reason c
 		s.kernel = k
 		s.mu.Unlock()
 	}
-	return errors.Join(err, s.finish(ctx, rec, reason))
+	_, lost := s.newCommands(ctx, nil, guestapi.Info{}) // likewise
+	return errors.Join(err, lost, s.finish(ctx, rec, reason))
 }
 
 // purge deletes the records of an ended session, its notebook unless notebooks are kept, and the

@@ -62,6 +62,9 @@ func (s *Session) due(now time.Time) time.Time {
 	if k := s.currentKernel(); k != nil && k.Busy() {
 		r.Used = now // a session that is computing is not idle
 	}
+	if c := s.currentCommands(); c != nil && c.Busy() {
+		r.Used = now
+	}
 	return s.m.o.expiry(r)
 }
 

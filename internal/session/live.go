@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/command"
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
@@ -28,14 +29,14 @@ type Session struct {
 	notes  *notes
 	mirror *mirror
 
-	displays displays
-
 	life chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
 
 	mu     sync.Mutex
 	rec    cellhold.Session
 	place  *place         // nil when there is no sandbox
 	kernel *kernel.Kernel // the newest; dead when place is nil
+
+	commands *command.Runner // the newest; nil before the first sandbox
 
 	ctx    context.Context // of the goroutines, from run to stop
 	cancel context.CancelFunc
@@ -55,7 +56,6 @@ func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 	l := m.o.Logger.With("session", rec.ID)
 	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1)}
 	s.notes = newNotes(s)
-	s.displays.s = s
 	s.mirror = newMirror(m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
@@ -120,7 +120,8 @@ func (s *Session) open(ctx context.Context) error {
 		// A cell may have been queued for it already.
 		clean, cancel := cleanup(ctx)
 		defer cancel()
-		return errors.Join(err, s.currentKernel().Die(clean, cellhold.StatusLost, "The kernel could not be started."))
+		const why = "The kernel could not be started."
+		return errors.Join(err, s.currentKernel().Die(clean, cellhold.StatusLost, why), s.endCommands(clean, cellhold.StatusLost, why))
 	}
 	return nil
 }
@@ -158,12 +159,18 @@ func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cell
 		client.Close()
 		return false, err
 	}
+	c, err := s.newCommands(ctx, p, info)
+	if err != nil {
+		client.Close()
+		return false, err
+	}
 	var run context.Context
 	run, p.cancel = context.WithCancel(s.ctx)
 	s.mu.Lock()
-	s.place, s.kernel = p, k
+	s.place, s.kernel, s.commands = p, k, c
 	s.mu.Unlock()
 	p.wg.Go(func() { k.Run(run) })
+	p.wg.Go(func() { c.Run(run) })
 	s.wg.Go(func() { s.watch(run, p, k) })
 	return slices.ContainsFunc(info.Kernels, func(i guestapi.KernelInfo) bool { return i.ID == o.ID }), nil
 }
@@ -177,9 +184,8 @@ func (s *Session) kernelOptions(p *place, boot string, pending []cellhold.Cell) 
 			u, err := p.sandbox.Usage(ctx)
 			return u.OOMKills, err
 		},
-		Mirror:  func(ctx context.Context) error { return s.mirror.pull(ctx, p.client) },
-		Updates: s.displays.update,
-		Done:    func(cellhold.Cell) { s.touch() },
+		Mirror: func(ctx context.Context) error { return s.mirror.pull(ctx, p.client) },
+		Done:   func(cellhold.Cell) { s.touch() },
 		Stuck: func(why string) {
 			s.slog.Error("destroying a sandbox that does not answer", "why", why)
 			s.m.destroy(s.ctx, p.sandbox) // watch sees its end
@@ -202,7 +208,8 @@ func (s *Session) watch(ctx context.Context, p *place, k *kernel.Kernel) {
 	}
 	s.slog.Warn("sandbox ended", "sandbox", p.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM, "message", exit.Message)
 	// Until it is recorded, who waits for a cell goes on waiting, and no new sandbox takes the place.
-	for err := k.Die(ctx, status, detail); err != nil; err = k.Die(ctx, status, detail) {
+	die := func() error { return errors.Join(k.Die(ctx, status, detail), s.endCommands(ctx, status, detail)) }
+	for err := die(); err != nil; err = die() {
 		s.slog.Error("recording the end of a sandbox", "err", err)
 		select {
 		case <-ctx.Done():
@@ -413,7 +420,8 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 // reopen gives the session a new sandbox in place of one that ended.
 func (s *Session) reopen(ctx context.Context) error {
 	s.close(ctx)
-	if err := s.currentKernel().Die(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
+	const why = "The session got a new sandbox."
+	if err := errors.Join(s.currentKernel().Die(ctx, cellhold.StatusLost, why), s.endCommands(ctx, cellhold.StatusLost, why)); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Is the server's disk full?")
 	}
 	rec := s.change(func(r *cellhold.Session) { r.Sandbox = nextSandboxID(r.ID, r.Sandbox) })

@@ -72,7 +72,7 @@ func (d *DB) eraseMarked(ctx context.Context) error {
 // erase removes the rows of one session step by step, its own row last.
 func (d *DB) erase(ctx context.Context, key int64) error {
 	low, high := span(key)
-	for _, table := range []struct{ name, size string }{{"events", "content"}, {"cells", "record"}} {
+	for _, table := range []struct{ name, size string }{{"events", "content"}, {"cells", "record"}, {"commands", "record"}} {
 		for more := true; more; {
 			err := d.write.do(ctx, func(ctx context.Context) error {
 				until, err := stepEnd(ctx, d.write.conn, table.name, table.size, low, high)

@@ -22,7 +22,7 @@ var (
 // one record, and no connection.
 const (
 	batchRows  = 256
-	batchBytes = 256 << 10
+	batchBytes = 1 << 20
 )
 
 // Append records events of one session together with the records of the cells that they changed, all
@@ -69,7 +69,7 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 			}
 			risen[l] = e.Source
 		}
-		_, err := w.addEvent.ExecContext(ctx, h.key<<32|e.Seq, toNanos(e.Time), string(e.Kernel), string(e.Cell),
+		_, err := w.addEvent.ExecContext(ctx, h.key<<32|e.Seq, toNanos(e.Time), string(e.Kernel), subject(e),
 			string(e.Type), e.Boot, e.Source, eventSum(id, e), []byte(e.Content))
 		if err != nil {
 			return err
@@ -110,11 +110,13 @@ func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.
 // scanEvent reads one row and moves next on to it.
 func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e cellhold.Event, err error) {
 	var nanos, sum int64
-	err = rows.Scan(next, &nanos, &e.Kernel, &e.Cell, &e.Type, &e.Boot, &e.Source, &sum, (*[]byte)(&e.Content))
+	var of string
+	err = rows.Scan(next, &nanos, &e.Kernel, &of, &e.Type, &e.Boot, &e.Source, &sum, (*[]byte)(&e.Content))
 	if err != nil {
 		return e, err
 	}
 	e.Seq, e.Time = number(*next), fromNanos(nanos)
+	setSubject(&e, of)
 	if eventSum(id, &e) != sum {
 		return cellhold.Event{Seq: e.Seq}, fmt.Errorf("event %d of session %s: %w", e.Seq, id, ErrDamaged)
 	}

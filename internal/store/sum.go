@@ -14,7 +14,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // eventSum covers every field of an event and the session it is in.
 func eventSum(id cellhold.SessionID, e *cellhold.Event) int64 {
 	head := make([]byte, 0, 256) // enough for all fields, so that nothing is allocated
-	for _, s := range []string{string(id), string(e.Kernel), string(e.Cell), string(e.Type), e.Boot} {
+	for _, s := range []string{string(id), string(e.Kernel), subject(e), string(e.Type), e.Boot} {
 		head = appendString(head, s)
 	}
 	for _, n := range []int64{e.Seq, toNanos(e.Time), e.Source} {

@@ -25,6 +25,7 @@ type writer struct {
 	putSession, markSession            *sql.Stmt
 	findSession, findTail, findCursors *sql.Stmt
 	addEvent, putCursor, putCell       *sql.Stmt
+	putCommand                         *sql.Stmt
 }
 
 // head is what must be known of a session to append to it. Keeping it in memory saves three
@@ -78,6 +79,9 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 		{&w.putCell, `INSERT INTO cells (id, session, cell, crc, record)
 			VALUES ((SELECT coalesce(max(id), ?1) + 1 FROM cells WHERE id BETWEEN ?1 AND ?2), ?3, ?4, ?5, ?6)
 			ON CONFLICT (session, cell) DO UPDATE SET crc = ?5, record = ?6`},
+		{&w.putCommand, `INSERT INTO commands (id, session, command, crc, record)
+			VALUES ((SELECT coalesce(max(id), ?1) + 1 FROM commands WHERE id BETWEEN ?1 AND ?2), ?3, ?4, ?5, ?6)
+			ON CONFLICT (session, command) DO UPDATE SET crc = ?5, record = ?6`},
 	} {
 		if *s.stmt, err = w.conn.PrepareContext(ctx, s.text); err != nil {
 			return fmt.Errorf("prepare %q: %w", s.text, err)

@@ -1,0 +1,363 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// Run reads and records until the context ends. The commands themselves go on.
+func (r *Runner) Run(ctx context.Context) {
+	wait := retryFirst
+	for ctx.Err() == nil {
+		r.mu.Lock()
+		after := r.cursor
+		r.mu.Unlock()
+		for g, err := range r.o.Link.Events(ctx, after) {
+			if err != nil {
+				r.o.Logger.Debug("reading events of commands", "after", after, "err", err)
+				break
+			}
+			r.setDown(false)
+			if !r.persist(ctx, g) {
+				break
+			}
+			wait = retryFirst
+		}
+		r.setDown(true)
+		if !pause(ctx, wait) {
+			return
+		}
+		wait = min(2*wait, retryMost)
+	}
+}
+
+// persist keeps one event, and tries again while the journal fails: nothing is lost, because the agent
+// keeps the event until it is acknowledged. False when the context ended first.
+func (r *Runner) persist(ctx context.Context, g guestapi.Event) bool {
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		err := r.keep(ctx, g)
+		if err == nil {
+			r.ack(ctx, g.Type == cellhold.EventCommandDone)
+			return true
+		}
+		if ctx.Err() == nil {
+			r.o.Logger.Error("keeping an event", "command", g.Command, "err", err)
+		}
+		if !pause(ctx, wait) {
+			return false
+		}
+	}
+}
+
+// setDown notes whether the link is broken, for Die to know that nothing more comes.
+func (r *Runner) setDown(down bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down != down {
+		r.down = down
+		close(r.changed)
+		r.changed = make(chan struct{})
+	}
+}
+
+// pause waits, false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// keep records one event of the agent's and applies it.
+func (r *Runner) keep(ctx context.Context, g guestapi.Event) error {
+	r.rec.Lock()
+	defer r.rec.Unlock()
+	r.mu.Lock()
+	e := r.running[g.Command]
+	replayed := g.Seq <= r.cursor
+	// Once something was dropped, all that follows is: a gap has one place.
+	room := e != nil && e.lost.Messages == 0 && r.kept+int64(len(g.Content))+eventCost <= r.o.SessionOutput &&
+		e.kept+int64(len(g.Content))+eventCost <= r.o.Output
+	r.mu.Unlock()
+	var err error
+	switch {
+	case replayed:
+		return nil
+	case e == nil: // it was ended here, or is none of ours
+	case g.Type == cellhold.EventCommandDone:
+		return r.finish(ctx, e, g)
+	case room || g.Type != cellhold.EventStream:
+		ev := cellhold.Event{Time: g.Time, Command: g.Command, Type: g.Type, Content: g.Content, Boot: r.o.Boot, Source: g.Seq}
+		err = r.append(ctx, []cellhold.Event{ev})
+	}
+	if err == nil {
+		r.apply(e, g, room)
+	}
+	return err
+}
+
+// apply makes a recorded event true here.
+func (r *Runner) apply(e *entry, g guestapi.Event, room bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cursor = g.Seq
+	r.unacked += int64(len(g.Content)) + eventCost
+	if e == nil {
+		return
+	}
+	size := e.fold(g.Type, g.Content)
+	if g.Type == cellhold.EventStream && !room {
+		e.lost.Bytes += size
+		e.lost.Messages++
+		return
+	}
+	r.kept += int64(len(g.Content)) + eventCost
+	e.kept += int64(len(g.Content)) + eventCost
+}
+
+// fold adds an event to the output of its command, and returns how many bytes were written.
+func (e *entry) fold(t cellhold.EventType, content []byte) int64 {
+	ev := cellhold.Event{Type: t, Content: content}
+	switch t {
+	case cellhold.EventStream:
+		var c cellhold.StreamContent
+		if ev.Decode(&c) != nil {
+			return 0
+		}
+		b := c.Data
+		if b == nil {
+			b = []byte(c.Text)
+		}
+		if c.Name == "stderr" {
+			e.stderr.add(b)
+		} else {
+			e.stdout.add(b)
+		}
+		return int64(len(b))
+	case cellhold.EventOutputDropped:
+		var c cellhold.OutputDroppedContent
+		if ev.Decode(&c) == nil {
+			e.command.Dropped += c.Bytes
+		}
+	}
+	return 0
+}
+
+// finish records the end of a command as the agent reports it. The caller holds rec.
+func (r *Runner) finish(ctx context.Context, e *entry, g guestapi.Event) error {
+	var d cellhold.CommandDoneContent
+	if err := (cellhold.Event{Type: g.Type, Content: g.Content}).Decode(&d); err != nil {
+		d = cellhold.CommandDoneContent{Status: cellhold.CommandLost, Cause: "Its end could not be read."}
+	}
+	if d.Status == cellhold.CommandSignal && d.Signal == "KILL" && r.oomKills(ctx) > e.oom {
+		d.Status, d.Cause = cellhold.CommandOOM, "The session used more memory than it may have, and this was killed for it."
+	}
+	end := newEvent(cellhold.EventCommandDone, g.Command, d)
+	end.Time, end.Boot, end.Source = g.Time, r.o.Boot, g.Seq
+	if err := r.endAs(ctx, map[*entry]cellhold.CommandDoneContent{e: d}, end); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cursor = g.Seq
+	return nil
+}
+
+// endAs records the ends of commands, whose last events are given, and tells who waits for them. The
+// caller holds rec.
+func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDoneContent, ends ...cellhold.Event) error {
+	var evs []cellhold.Event
+	var commands []*cellhold.Command
+	entries := map[cellhold.CommandID]*entry{}
+	r.mu.Lock()
+	for e, d := range dones {
+		c := e.snapshot()
+		c.State, c.Status, c.Code, c.Signal, c.Cause, c.Ended = cellhold.CommandDone, d.Status, d.Code, d.Signal, d.Cause, time.Now().UTC()
+		commands, entries[c.ID] = append(commands, &c), e
+	}
+	for _, end := range ends {
+		if lost := entries[end.Command].lost; lost.Messages > 0 {
+			evs = append(evs, newEvent(cellhold.EventOutputDropped, end.Command, lost))
+		}
+		evs = append(evs, end)
+	}
+	r.mu.Unlock()
+	if err := r.append(ctx, evs, commands...); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	for _, c := range commands {
+		e := entries[c.ID]
+		e.command = *c
+		delete(r.running, c.ID)
+	}
+	r.mu.Unlock()
+	if r.o.Done != nil {
+		r.o.Done() // first, so that who has waited finds the session up to date
+	}
+	for _, e := range entries {
+		close(e.done)
+	}
+	return nil
+}
+
+// append records events with the commands that they changed.
+func (r *Runner) append(ctx context.Context, evs []cellhold.Event, commands ...*cellhold.Command) error {
+	return r.o.Log.AppendWith(ctx, evs, func(ctx context.Context, evs []cellhold.Event) error {
+		records := make([]cellhold.Command, 0, len(commands))
+		for _, c := range commands {
+			for _, ev := range evs {
+				if ev.Command != c.ID {
+					continue
+				}
+				if c.First == 0 {
+					c.First = ev.Seq
+				}
+				if c.State == cellhold.CommandDone {
+					c.Last = ev.Seq
+				}
+			}
+			records = append(records, *c)
+		}
+		return r.o.Journal.AppendCommands(ctx, r.o.Session, evs, records...)
+	})
+}
+
+// ack lets the agent forget, once enough has gathered or a command is over. Failing is harmless: the
+// next one covers it.
+func (r *Runner) ack(ctx context.Context, now bool) {
+	r.mu.Lock()
+	due, cursor := now || r.unacked >= ackEvery, r.cursor
+	if due {
+		r.unacked = 0
+	}
+	r.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := r.o.Link.Ack(ctx, cursor); err != nil {
+		r.o.Logger.Debug("acknowledging events of commands", "err", err)
+	}
+}
+
+// Die ends all commands because the sandbox has ended. Nothing starts any more. When it fails it may be
+// called again.
+func (r *Runner) Die(ctx context.Context, s cellhold.CommandStatus, why string) error {
+	drain, cancel := context.WithTimeout(ctx, drainWait)
+	r.waitDown(drain)
+	cancel()
+	r.mu.Lock()
+	r.gone = true
+	ids := make([]cellhold.CommandID, 0, len(r.running))
+	for id := range r.running {
+		ids = append(ids, id)
+	}
+	r.mu.Unlock()
+	return r.endAll(ctx, ids, s, why)
+}
+
+// waitDown waits until the link is broken and what was read from it is recorded.
+func (r *Runner) waitDown(ctx context.Context) {
+	for {
+		r.mu.Lock()
+		down, changed := r.down || len(r.running) == 0, r.changed
+		r.mu.Unlock()
+		if down {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// endAll records the ends of commands for a reason that the agent did not give.
+func (r *Runner) endAll(ctx context.Context, ids []cellhold.CommandID, s cellhold.CommandStatus, why string) error {
+	r.rec.Lock()
+	defer r.rec.Unlock()
+	d := cellhold.CommandDoneContent{Status: s, Cause: why}
+	dones := map[*entry]cellhold.CommandDoneContent{}
+	var evs []cellhold.Event
+	var unborn []*entry
+	r.mu.Lock()
+	for _, id := range ids {
+		switch e := r.running[id]; {
+		case e == nil: // ended meanwhile
+		case e.command.First == 0: // its start is not recorded, so its end need not be
+			delete(r.running, id)
+			unborn = append(unborn, e)
+		default:
+			dones[e] = d
+			evs = append(evs, newEvent(cellhold.EventCommandDone, id, d))
+		}
+	}
+	r.mu.Unlock()
+	for _, e := range unborn {
+		close(e.done)
+	}
+	if len(dones) == 0 {
+		return nil
+	}
+	return r.endAs(ctx, dones, evs...)
+}
+
+// Release lets go of whoever waits for commands whose end could not be recorded. Nothing else may be
+// done with the runner afterwards.
+func (r *Runner) Release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, e := range r.running {
+		e.command.State, e.command.Status, e.command.Cause = cellhold.CommandDone, cellhold.CommandLost, "The end of the command could not be recorded."
+		delete(r.running, id)
+		close(e.done)
+	}
+}
+
+// recover brings the commands that were running up to what the journal says.
+func (r *Runner) recover(ctx context.Context) error {
+	first := int64(0)
+	for c, err := range r.o.Journal.Commands(ctx, r.o.Session) {
+		if err != nil && c.ID != "" {
+			r.o.Logger.Error("reading a command", "command", c.ID, "err", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if c.State == cellhold.CommandDone {
+			r.kept += max(0, c.Stdout.Bytes+c.Stderr.Bytes-c.Dropped)
+			continue
+		}
+		r.running[c.ID] = newEntry(c)
+		if first == 0 || c.First < first {
+			first = c.First
+		}
+	}
+	if len(r.running) == 0 {
+		return nil
+	}
+	for ev, err := range r.o.Journal.Read(ctx, r.o.Session, first-1) {
+		if err != nil && ev.Seq > 0 {
+			continue // a damaged event
+		}
+		if err != nil {
+			return errors.Join(errors.New("reading the events of commands"), err)
+		}
+		if e := r.running[ev.Command]; e != nil {
+			e.fold(ev.Type, ev.Content)
+			e.kept += int64(len(ev.Content)) + eventCost
+			r.kept += int64(len(ev.Content)) + eventCost
+		}
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"cellhold"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+)
+
+// commandRecord is a command on disk.
+type commandRecord struct {
+	cellhold.Command
+	Timeout time.Duration `json:"timeout,omitempty"`
+	Boot    string        `json:"boot,omitempty"`
+}
+
+// AppendCommands is Append for events that changed commands.
+func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, commands ...cellhold.Command) error {
+	if len(evs) == 0 && len(commands) == 0 {
+		return nil
+	}
+	records := make([][]byte, len(commands))
+	for i, c := range commands {
+		var err error
+		if records[i], err = json.Marshal(commandRecord{c, c.Timeout, c.Boot}); err != nil {
+			return fmt.Errorf("record of command %s: %w", c.ID, err)
+		}
+	}
+	err := d.write.transact(ctx, id, func(ctx context.Context, h *head) error {
+		low, high := span(h.key)
+		for i, c := range commands {
+			sum := recordSum(records[i], string(id), string(c.ID))
+			if _, err := d.write.putCommand.ExecContext(ctx, low, high, h.key, string(c.ID), sum, records[i]); err != nil {
+				return err
+			}
+		}
+		return d.write.append(ctx, h, id, evs)
+	})
+	if err != nil {
+		return fmt.Errorf("append to session %s: %w", id, err)
+	}
+	return nil
+}
+
+// Command returns one command. There is none of another session's: that is NotFound too.
+func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (cellhold.Command, error) {
+	const query = `SELECT c.crc, c.record FROM commands c JOIN sessions s ON s.key = c.session
+		WHERE s.id = ? AND c.command = ? AND s.erased = 0`
+	var sum int64
+	var record []byte
+	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &record)
+	if errors.Is(err, sql.ErrNoRows) {
+		return cellhold.Command{}, cellhold.Errorf(cellhold.NotFound, "There is no command %s in session %s.", c, id)
+	}
+	if err != nil {
+		return cellhold.Command{}, fmt.Errorf("command %s: %w", c, outward(err))
+	}
+	return decodeCommand(id, c, sum, record)
+}
+
+// Commands yields the commands of a session in the order in which they were first recorded. A damaged
+// one is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
+func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error] {
+	const query = `SELECT id, command, crc, record FROM commands WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
+	return func(yield func(cellhold.Command, error) bool) {
+		key, err := d.key(ctx, id)
+		if err != nil {
+			yield(cellhold.Command{}, fmt.Errorf("commands of session %s: %w", id, err))
+			return
+		}
+		next, high := span(key)
+		pages(yield, func() (batch[cellhold.Command], error) {
+			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (cellhold.Command, int, error) {
+				var c cellhold.CommandID
+				var sum int64
+				var record []byte
+				if err := rows.Scan(&next, &c, &sum, &record); err != nil {
+					return cellhold.Command{}, 0, err
+				}
+				command, err := decodeCommand(id, c, sum, record)
+				return command, len(record), err
+			})
+		})
+	}
+}
+
+func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, record []byte) (cellhold.Command, error) {
+	var r commandRecord
+	if recordSum(record, string(id), string(c)) != sum || json.Unmarshal(record, &r) != nil {
+		return cellhold.Command{ID: c, Session: id}, fmt.Errorf("command %s of session %s: %w", c, id, ErrDamaged)
+	}
+	r.Command.Timeout, r.Command.Boot = r.Timeout, r.Boot
+	return r.Command, nil
+}
+
+// subject is the id of the cell or the command that an event belongs to, for the column that has both.
+func subject(e *cellhold.Event) string {
+	if e.Command != "" {
+		return string(e.Command)
+	}
+	return string(e.Cell)
+}
+
+// setSubject is the reverse: ids of commands begin with another letter than those of cells.
+func setSubject(e *cellhold.Event, of string) {
+	if len(of) > 0 && of[0] == 'x' {
+		e.Command = cellhold.CommandID(of)
+		return
+	}
+	e.Cell = cellhold.CellID(of)
+}
