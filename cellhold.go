@@ -147,6 +147,8 @@ type Cell struct {
 	Timeout        time.Duration `json:"-"`
 	First          int64         `json:"first,omitempty" doc:"Number of the cell's first event."`
 	Last           int64         `json:"last,omitempty" doc:"Number of the cell's last event."`
-	Dropped        int64         `json:"dropped,omitempty" doc:"Bytes of output that did not fit the bounds."`
+	Bytes          int64         `json:"bytes,omitempty" doc:"Bytes of output that it put out, displays included, whatever became of them."`
+	Truncated      bool          `json:"truncated,omitempty" doc:"Some of its output is not in outputs: of long output the beginning and the end are there. More of the text can be read with get-cell-text."`
+	Omitted        int64         `json:"omitted,omitempty" doc:"Bytes of output that are not in outputs."`
 	Outputs        []Output      `json:"outputs" doc:"What it put out, in notebook form (nbformat 4.5), with progress folded."`
 }

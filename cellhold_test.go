@@ -52,7 +52,8 @@ var rooms = map[string]struct {
 	"internal/server/guard":     {". internal/server/door", "who may call is decided without looking at what for"},
 	"internal/server/docs":      {"", "it makes pages of a document"},
 	"internal/server/fastapi":   {"", "it is the shape of another framework's errors"},
-	"internal/session":          {". internal/command internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook", "the only place where ownership meets execution"},
+	"internal/session":          {". internal/command internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/transcript", "the only place where ownership meets execution"},
+	"internal/transcript":       {".", "it reads events, wherever they are kept"},
 	"internal/store":            {".", "the interface it satisfies is declared by its user"},
 	// Test helpers stay beside what they help.
 	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "a kernel that follows a script"},

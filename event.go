@@ -154,4 +154,10 @@ type Output struct {
 	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception (error)."`
 	ErrorValue     string                     `json:"evalue,omitempty" doc:"Text of the exception (error)."`
 	Traceback      []string                   `json:"traceback,omitempty" doc:"The traceback, with ANSI colours (error)."`
+
+	// What notebooks do not have.
+	DisplayID string `json:"display_id,omitempty" doc:"Name of the display, by which later code can replace it (display_data, execute_result)."`
+	Truncated bool   `json:"truncated,omitempty" doc:"The text is not whole: its beginning and its end are here (stream)."`
+	Bytes     int64  `json:"bytes,omitempty" doc:"Bytes of the whole text, when truncated."`
+	Omitted   int64  `json:"omitted,omitempty" doc:"Bytes that are missing, when truncated."`
 }

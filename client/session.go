@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -180,4 +181,18 @@ func (c *Client) OpenFile(ctx context.Context, id cellhold.SessionID, path strin
 		return nil, err
 	}
 	return res.Body, nil
+}
+
+// Text writes all that a cell printed to stdout or stderr so far to w, from that byte on.
+func (c *Client) Text(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID, stream string, offset int64, w io.Writer) error {
+	query := url.Values{"stream": {stream}, "offset": {strconv.FormatInt(offset, 10)}}
+	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "cells", string(cell), "text")+"?"+query.Encode(), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(w, res.Body); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The text broke off.")
+	}
+	return nil
 }

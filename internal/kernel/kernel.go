@@ -51,6 +51,9 @@ type Options struct {
 	OOMKills func(ctx context.Context) (int64, error)
 	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
 	Mirror func(ctx context.Context) error
+	// Updates is told what a cell that ends has shown under which display id, for displays of earlier
+	// cells to get it too. It may be told twice. May be nil.
+	Updates func(ctx context.Context, c cellhold.Cell, updates []notebook.Update)
 	// Done is called after a cell is done and recorded. May be nil. It must not block.
 	Done func(c cellhold.Cell)
 	// Stuck is called when the agent did not end a cell in time, for the owner to destroy the
@@ -305,7 +308,7 @@ func (k *Kernel) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 		return cellhold.Cell{}, false
 	}
 	c := e.cell
-	c.Outputs = e.folder.Outputs()
+	e.fill(&c)
 	return c, true
 }
 

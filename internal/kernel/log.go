@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,9 @@ type Journal interface {
 const (
 	tailEvents = 512
 	tailBytes  = 1 << 20
+	// handBytes is about how much one watcher holds at a time: a thousand that never read cost no
+	// more than a thousand times this.
+	handBytes = 64 << 10
 )
 
 // Log is the numbered events of one session, shared by its kernels: it gives out the numbers,
@@ -208,7 +212,18 @@ func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-c
 	if after+1 < first {
 		return nil, false, nil, false
 	}
-	return l.tail[after+1-first:], true, l.changed, l.closed
+	return handful(l.tail[after+1-first:]), true, l.changed, l.closed
+}
+
+// handful returns a copy of the first events, so that a watcher who stops reading does not keep the
+// rest of the tail in memory.
+func handful(evs []cellhold.Event) []cellhold.Event {
+	n, bytes := 0, 0
+	for n < len(evs) && (n == 0 || bytes+len(evs[n].Content) <= handBytes) {
+		bytes += len(evs[n].Content) + eventCost
+		n++
+	}
+	return slices.Clone(evs[:n])
 }
 
 // replay yields from the journal and returns the last number; false when the caller has to stop.

@@ -7,6 +7,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/notebook"
 )
 
 // read passes the agent's events to the recorder, and reconnects when the link breaks.
@@ -105,6 +106,7 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 		size += int64(len(ev.Content))
 		if c := k.fold(ev); c != nil {
 			cells = append(cells, c)
+			k.spread(ctx, *c)
 		}
 	}
 	if len(evs) > 0 {
@@ -262,13 +264,32 @@ func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
 	return nil
 }
 
+// spread tells what a cell has shown under which display id.
+func (k *Kernel) spread(ctx context.Context, c cellhold.Cell) {
+	k.mu.Lock()
+	var updates []notebook.Update
+	if k.current != nil {
+		updates = k.current.folder.Updates()
+	}
+	k.mu.Unlock()
+	if len(updates) > 0 && k.o.Updates != nil {
+		k.o.Updates(ctx, c, updates)
+	}
+}
+
 // ended returns the record of the cell as done.
 func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *cellhold.Cell {
 	cell := e.cell
 	cell.State, cell.Status, cell.Cause = cellhold.CellDone, c.Status, c.Cause
 	cell.ExecutionCount, cell.Ended = c.ExecutionCount, at
-	cell.Outputs, cell.Dropped = e.folder.Outputs(), e.folder.Dropped()
+	e.fill(&cell)
 	return &cell
+}
+
+// fill puts what has come so far into the cell's record.
+func (e *entry) fill(c *cellhold.Cell) {
+	c.Outputs, c.Bytes, c.Omitted = e.folder.Outputs(), e.folder.Bytes(), e.folder.Dropped()
+	c.Truncated = c.Omitted > 0
 }
 
 // apply makes the recorded events true here, and wakes who waits for them.

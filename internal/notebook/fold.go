@@ -4,6 +4,7 @@ import (
 	"cellhold"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,36 +28,63 @@ type Update struct {
 	Metadata  map[string]json.RawMessage
 }
 
-// Apply replaces the displays at those places of a cell's outputs.
-func (u Update) Apply(outputs []cellhold.Output, at []int) {
-	for _, i := range at {
-		if i >= 0 && i < len(outputs) {
-			outputs[i].Data, outputs[i].Metadata = u.Data, u.Metadata
+// Replace brings updates into the outputs of an earlier cell, and reports whether that changed
+// anything. Outputs that would become too large stay as they are.
+func Replace(outputs []cellhold.Output, updates []Update) (changed bool) {
+	for _, u := range updates {
+		before := slices.Clone(outputs)
+		switch found := u.apply(outputs); {
+		case found && Size(outputs) > DefaultBounds.Data:
+			copy(outputs, before)
+		case found:
+			changed = true
 		}
 	}
+	return changed
+}
+
+// Size returns the bytes of outputs, roughly.
+func Size(outputs []cellhold.Output) (n int64) {
+	for _, o := range outputs {
+		n += int64(len(o.Text)) + bundleSize(o.Data) + bundleSize(o.Metadata)
+	}
+	return n
+}
+
+// apply replaces the displays with that id, and reports whether there were any.
+func (u Update) apply(outputs []cellhold.Output) (found bool) {
+	for i := range outputs {
+		if o := &outputs[i]; o.DisplayID == u.DisplayID && u.DisplayID != "" {
+			o.Data, o.Metadata, found = u.Data, u.Metadata, true
+		}
+	}
+	return found
 }
 
 func (u Update) size() int64 { return bundleSize(u.Data) + bundleSize(u.Metadata) }
 
-// Folder folds the events of one cell into its outputs. It is not for several goroutines.
+// Folder folds the events of one cell into its outputs, in time and memory that grow with the
+// events and not with their square. It is not for several goroutines.
 type Folder struct {
 	bounds  Bounds
 	outputs []*output
 	text    keeper
 	data    int64 // bytes of all displays in outputs
+	bytes   int64 // of everything that came
 	dropped int64
 
 	clearNext bool // clear_output with wait: at the next output
-	failed    bool // there is an error among the outputs
-	lost      int  // outputs that did not fit
+	head      int  // outputs that stay when others must go; 0 as long as there is room
+	lost      int  // outputs that went
 	lostBytes int64
 
-	displays    map[string][]int // places of the displays with an id
+	shown       map[string]int // how many outputs show a display id
 	updates     map[string]Update
 	updateBytes int64
 }
 
-// output is one output; a stream's text is in the keeper until it is asked for.
+// output is one output; a stream's text is in the keeper until it is asked for, and the content
+// of a display with an id in the newest update.
 type output struct {
 	cellhold.Output
 	text *kept
@@ -88,7 +116,7 @@ func (f *Folder) Add(ev cellhold.Event) error {
 	case cellhold.EventDisplayData, cellhold.EventExecuteResult:
 		return add(ev, func(c cellhold.DisplayContent) { f.addDisplay(ev.Type, c) })
 	case cellhold.EventUpdateDisplayData:
-		return add(ev, func(c cellhold.DisplayContent) { f.update(displayID(c), cleaned(c)) })
+		return add(ev, f.addUpdate)
 	case cellhold.EventError:
 		return add(ev, f.addError)
 	case cellhold.EventClearOutput:
@@ -108,30 +136,51 @@ func add[T any](ev cellhold.Event, to func(T)) error {
 	return nil
 }
 
-// Dropped returns the bytes of output that were left out, here and before they came here.
+// Bytes returns the bytes of output that came, whatever became of them: text and displays as they
+// were sent, and what did not come here at all.
+func (f *Folder) Bytes() int64 { return f.bytes }
+
+// Dropped returns the bytes of output that were left out, here and before they came here. What a
+// progress bar or an update has replaced was not left out.
 func (f *Folder) Dropped() int64 { return f.dropped }
 
 // Outputs returns what the cell put out so far. The caller may keep it.
 func (f *Folder) Outputs() []cellhold.Output {
 	f.dropped += f.text.trim()
 	outs := make([]cellhold.Output, 0, len(f.outputs)+1)
-	for _, o := range f.outputs {
-		out := o.Output
-		if o.text != nil {
-			out.Text = f.text.render(o.text)
+	for i, o := range f.outputs {
+		if i == f.head && f.lost > 0 {
+			outs = append(outs, f.notice())
 		}
-		outs = append(outs, out)
+		outs = append(outs, f.render(o))
 	}
-	if f.lost > 0 {
-		notice := fmt.Sprintf("… %d more outputs with %d bytes left out …\n", f.lost, f.lostBytes)
-		outs = append(outs, cellhold.Output{Type: cellhold.EventStream, Name: "stderr", Text: notice})
+	if len(f.outputs) <= f.head && f.lost > 0 {
+		outs = append(outs, f.notice())
 	}
 	return outs
 }
 
-// Displays returns the places, in Outputs, of the displays that have an id. Whoever keeps them can
-// apply the updates of later cells.
-func (f *Folder) Displays() map[string][]int { return f.displays }
+// notice stands where outputs are missing.
+func (f *Folder) notice() cellhold.Output {
+	text := fmt.Sprintf("… %d outputs with %d bytes left out …\n", f.lost, f.lostBytes)
+	return cellhold.Output{Type: cellhold.EventStream, Name: "stderr", Text: text,
+		Truncated: true, Bytes: f.lostBytes, Omitted: f.lostBytes}
+}
+
+func (f *Folder) render(o *output) cellhold.Output {
+	out := o.Output
+	if s := o.text; s != nil {
+		out.Text = f.text.render(s)
+		if s.cut > 0 {
+			out.Truncated, out.Bytes, out.Omitted = true, s.bytes, s.cut
+		}
+	}
+	if out.DisplayID != "" {
+		u := f.updates[out.DisplayID]
+		out.Data, out.Metadata = u.Data, u.Metadata
+	}
+	return out
+}
 
 // Updates returns the newest content of each display id that the cell has shown or updated. It is
 // applied here already; displays of that id in earlier cells must get it too.
@@ -144,29 +193,73 @@ func (f *Folder) Updates() []Update {
 }
 
 func (f *Folder) clear() {
-	f.outputs, f.data, f.failed, f.clearNext = nil, 0, false, false
+	f.outputs, f.data, f.head, f.clearNext = nil, 0, 0, false
 	f.text = keeper{half: f.bounds.Text / 2}
 	f.lost, f.lostBytes = 0, 0
-	f.displays = make(map[string][]int)
+	f.shown = make(map[string]int)
 }
 
-// next returns a place for one more output, or nil when there is none.
+// next returns a place for one more output, or nil when it is too large for any. When there is no
+// room, the oldest output of the second half goes: the beginning tells what went on, and the end
+// how it ended.
 func (f *Folder) next(t cellhold.EventType, size int64) *output {
-	room := len(f.outputs) < f.bounds.Outputs && f.data+size <= f.bounds.Data
-	if t == cellhold.EventError {
-		room = room || !f.failed // the one thing nobody can do without; it is bounded by itself
-	}
-	if !room {
-		f.lost++
-		f.lostBytes += size
-		f.dropped += size
+	if size > f.bounds.Data/2 && t != cellhold.EventError { // an error is bounded by itself, and nobody can do without it
+		f.lose(size)
 		return nil
 	}
 	f.text.finish()
+	f.makeRoom(1, size)
 	o := &output{Output: cellhold.Output{Type: t}, size: size}
 	f.outputs = append(f.outputs, o)
 	f.data += size
 	return o
+}
+
+// makeRoom lets outputs go until there is room for so many more.
+func (f *Folder) makeRoom(outputs int, size int64) {
+	for len(f.outputs)+outputs > f.bounds.Outputs || f.data+size > f.bounds.Data {
+		if f.head == 0 {
+			f.head = f.firstHalf()
+		}
+		if len(f.outputs) <= f.head {
+			return
+		}
+		f.evict(f.head)
+	}
+}
+
+// firstHalf returns how many of the first outputs fit into half of the bounds.
+func (f *Folder) firstHalf() (n int) {
+	data := int64(0)
+	for n < len(f.outputs) && n < f.bounds.Outputs/2 && data+f.outputs[n].size <= f.bounds.Data/2 {
+		data += f.outputs[n].size
+		n++
+	}
+	return n
+}
+
+// evict lets one output go.
+func (f *Folder) evict(i int) {
+	o := f.outputs[i]
+	f.outputs = slices.Delete(f.outputs, i, i+1)
+	size := o.size
+	if id := o.DisplayID; id != "" {
+		size = f.updates[id].size()
+		if f.shown[id]--; f.shown[id] == 0 {
+			delete(f.shown, id)
+		}
+	}
+	f.data -= size
+	if o.text != nil {
+		size = f.text.evict(o.text)
+	}
+	f.lose(size)
+}
+
+func (f *Folder) lose(size int64) {
+	f.lost++
+	f.lostBytes += size
+	f.dropped += size
 }
 
 // arrive does what is due when an output comes.
@@ -180,62 +273,65 @@ func (f *Folder) addStream(c cellhold.StreamContent) {
 	if c.Text == "" {
 		return
 	}
-	if c.Name != "stderr" { // there are two streams, whatever a kernel says
-		c.Name = "stdout"
+	f.bytes += int64(len(c.Text))
+	f.stream(c.Name, c.Text)
+}
+
+func (f *Folder) stream(name, text string) {
+	if name != "stderr" { // there are two streams, whatever a kernel says
+		name = "stdout"
 	}
 	f.arrive()
-	if n := len(f.outputs); n == 0 || f.outputs[n-1].Name != c.Name { // not a piece of the last one
+	if n := len(f.outputs); n == 0 || f.outputs[n-1].Name != name { // not a piece of the last one
 		o := f.next(cellhold.EventStream, 0)
-		if o == nil {
-			f.lostBytes += int64(len(c.Text))
-			f.dropped += int64(len(c.Text))
-			return
-		}
-		o.Name, o.text = c.Name, f.text.begin()
+		o.Name, o.text = name, f.text.begin()
 	}
-	f.dropped += f.text.write(strings.ToValidUTF8(c.Text, "\ufffd"))
+	f.dropped += f.text.write(strings.ToValidUTF8(text, "\ufffd"))
 }
 
 func (f *Folder) addDisplay(t cellhold.EventType, c cellhold.DisplayContent) {
 	f.arrive()
 	u, id := cleaned(c), displayID(c)
-	f.update(id, u) // a display shown again changes where it was shown before
+	f.bytes += u.size()
+	if id != "" && !f.update(id, u) { // a display shown again changes where it was shown before
+		id = ""
+	}
 	o := f.next(t, u.size())
 	if o == nil {
 		return
 	}
-	o.Data, o.Metadata = u.Data, u.Metadata
+	o.Data, o.Metadata, o.DisplayID = u.Data, u.Metadata, id
 	if t == cellhold.EventExecuteResult {
 		o.ExecutionCount = max(c.ExecutionCount, 0)
 	}
 	if id != "" {
-		f.displays[id] = append(f.displays[id], len(f.outputs)-1)
+		f.shown[id]++
 	}
 }
 
-// update changes the displays of that id here and remembers to do so in other cells.
-func (f *Folder) update(id string, u Update) {
-	if id == "" {
-		return
+func (f *Folder) addUpdate(c cellhold.DisplayContent) {
+	u, id := cleaned(c), displayID(c)
+	f.bytes += u.size()
+	if id != "" {
+		f.update(id, u)
 	}
+}
+
+// update changes the displays of that id here and remembers to do so in other cells. It reports
+// false when there is no room for that.
+func (f *Folder) update(id string, u Update) bool {
 	u.DisplayID = id
-	size, old := u.size(), f.updates[id].size()
-	_, known := f.updates[id]
-	if !known && len(f.updates) >= f.bounds.Outputs || f.updateBytes+size-old > f.bounds.Data {
-		f.dropped += size
-		return
+	old, known := f.updates[id]
+	more := u.size() - old.size()
+	here := more * int64(f.shown[id])
+	if !known && len(f.updates) >= f.bounds.Outputs || f.updateBytes+more > f.bounds.Data || f.data+here > f.bounds.Data {
+		f.dropped += u.size()
+		return false
 	}
 	f.updates[id] = u
-	f.updateBytes += size - old
-	for _, i := range f.displays[id] {
-		o := f.outputs[i]
-		if f.data+size-o.size > f.bounds.Data {
-			f.dropped += size
-			continue
-		}
-		f.data += size - o.size
-		o.Data, o.Metadata, o.size = u.Data, u.Metadata, size
-	}
+	f.updateBytes += more
+	f.data += here
+	return true
 }
 
 func (f *Folder) addClear(c cellhold.ClearOutputContent) {
@@ -249,7 +345,8 @@ func (f *Folder) addClear(c cellhold.ClearOutputContent) {
 // addDropped says in the output itself that something is missing, where it is missing.
 func (f *Folder) addDropped(c cellhold.OutputDroppedContent) {
 	n := max(c.Bytes, 0)
-	f.addStream(cellhold.StreamContent{Name: "stderr", Text: leftOut(n)})
+	f.stream("stderr", leftOut(n))
+	f.bytes += n
 	f.dropped += n
 }
 
@@ -275,8 +372,12 @@ func (f *Folder) addError(c cellhold.ErrorContent) {
 	for _, entry := range e.Traceback {
 		size += len(entry)
 	}
+	for _, entry := range c.Traceback {
+		f.bytes += int64(len(entry))
+	}
+	f.bytes += int64(len(c.Name) + len(c.Value))
 	if o := f.next(e.Type, int64(size)); o != nil {
-		o.Output, f.failed = e, true
+		o.Output = e
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -102,9 +103,13 @@ func TestOutputsAreFolded(t *testing.T) {
 func TestAnUpdateReachesEarlierCells(t *testing.T) {
 	earlier := fold(t, Bounds{}, out("x"), display(cellhold.EventDisplayData, "i", "old"), display(cellhold.EventDisplayData, "j", "other"))
 	later := fold(t, Bounds{}, display(cellhold.EventUpdateDisplayData, "i", "new"), display(cellhold.EventUpdateDisplayData, "i", "newest"))
-	outputs, places := earlier.Outputs(), earlier.Displays()
-	for _, u := range later.Updates() {
-		u.Apply(outputs, places[u.DisplayID])
+	outputs := earlier.Outputs()
+	if !Replace(outputs, later.Updates()) {
+		t.Error("nothing was changed")
+	}
+	huge := Update{DisplayID: "j", Data: map[string]json.RawMessage{"text/plain": quoted(strings.Repeat("x", 33<<20))}}
+	if Replace(outputs, []Update{huge}) {
+		t.Error("an update beyond the bounds was taken")
 	}
 	if diff := cmp.Diff(brief(outputs), []string{`streamout "x"`, `display_data "newest"`, `display_data "other"`}); diff != "" {
 		t.Errorf("outputs differ (-got +want):\n%s", diff)
@@ -121,7 +126,11 @@ func TestLongTextKeepsItsBeginningAndItsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	text := f.Outputs()[0].Text
+	o := f.Outputs()[0]
+	text := o.Text
+	if !o.Truncated || o.Bytes != int64(total) || o.Omitted != f.Dropped() || f.Bytes() != int64(total) {
+		t.Errorf("got truncated %t, %d bytes, %d omitted of %d", o.Truncated, o.Bytes, o.Omitted, total)
+	}
 	if !strings.HasPrefix(text, "line 0 é\nline 1 é\n") || !strings.HasSuffix(text, "\nline 9998 é\nline 9999 é\n") {
 		t.Errorf("got a text without its beginning or its end:\n%s", text)
 	}
@@ -167,36 +176,83 @@ func TestOneEndlessLineIsBounded(t *testing.T) {
 	}
 }
 
-func TestTooManyOutputsAreCountedAndTheErrorIsKept(t *testing.T) {
+func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
 	f := New(Bounds{})
-	for range 100_000 {
-		if err := f.Add(display(cellhold.EventDisplayData, "", "x")); err != nil {
+	const n = 100_000
+	for i := range n {
+		if err := f.Add(display(cellhold.EventDisplayData, "", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range 3 {
-		if err := f.Add(ev(cellhold.EventError, cellhold.ErrorContent{Name: "E"})); err != nil {
-			t.Fatal(err)
+	if err := f.Add(ev(cellhold.EventError, cellhold.ErrorContent{Name: "E"})); err != nil {
+		t.Fatal(err)
+	}
+	outputs := f.Outputs()
+	lines := brief(outputs)
+	want := []string{`display_data "0"`, `display_data "499"`, fmt.Sprintf(`streamerr "… 99001 outputs with %d bytes left out …\n"`, f.Dropped()),
+		`display_data "99501"`, `display_data "99999"`, `error "E: "`}
+	if len(lines) != 1001 {
+		t.Fatalf("got %d outputs, want 1001", len(lines))
+	}
+	if diff := cmp.Diff([]string{lines[0], lines[499], lines[500], lines[501], lines[999], lines[1000]}, want); diff != "" {
+		t.Errorf("outputs differ (-got +want):\n%s", diff)
+	}
+	if o := outputs[500]; !o.Truncated || o.Omitted != f.Dropped() || f.Bytes() <= f.Dropped() {
+		t.Errorf("got %+v of %d bytes, %d dropped", o, f.Bytes(), f.Dropped())
+	}
+}
+
+func TestOfManyShortTextsTheFirstAndTheLastAreKept(t *testing.T) {
+	f := New(Bounds{})
+	for i := range 100_000 {
+		for _, e := range []cellhold.Event{out(fmt.Sprintln("out", i)), errOut(fmt.Sprintln("err", i))} {
+			if err := f.Add(e); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	lines := brief(f.Outputs())
-	want := []string{`error "E: "`, fmt.Sprintf(`streamerr "… 99002 more outputs with %d bytes left out …\n"`, f.Dropped())}
-	if len(lines) != 1002 || cmp.Diff(lines[1000:], want) != "" {
-		t.Errorf("got %d outputs, the last %v, want 1002 and %v", len(lines), lines[len(lines)-2:], want)
+	if len(lines) != 1001 || lines[0] != `streamout "out 0\n"` || lines[1000] != `streamerr "err 99999\n"` {
+		t.Errorf("got %d outputs, first %s, last %s", len(lines), lines[0], lines[len(lines)-1])
 	}
 }
 
 func TestTooMuchDataIsLeftOut(t *testing.T) {
 	f := New(Bounds{Data: 1000})
-	big := display(cellhold.EventDisplayData, "i", strings.Repeat("x", 600))
-	for _, e := range []cellhold.Event{big, big, display(cellhold.EventUpdateDisplayData, "i", strings.Repeat("y", 2000)), display(cellhold.EventDisplayData, "", "small")} {
+	big := strings.Repeat("x", 400)
+	for i, e := range []cellhold.Event{display(cellhold.EventDisplayData, "i", big), display(cellhold.EventUpdateDisplayData, "i", strings.Repeat("y", 2000)),
+		display(cellhold.EventDisplayData, "", "second"+big), display(cellhold.EventDisplayData, "", "third"+big), display(cellhold.EventDisplayData, "", strings.Repeat("z", 600))} {
 		if err := f.Add(e); err != nil {
-			t.Fatal(err)
+			t.Fatal(i, err)
 		}
 	}
 	lines := brief(f.Outputs())
-	if len(lines) != 3 || lines[1] != `display_data "small"` || f.Dropped() < 2600 {
+	if len(lines) != 3 || !strings.Contains(lines[0], `"xxx`) || !strings.Contains(lines[1], "2 outputs") || !strings.Contains(lines[2], "third") || f.Dropped() < 3000 {
 		t.Errorf("got %v with %d bytes dropped", lines, f.Dropped())
+	}
+}
+
+// That it ends is the point: the square of these numbers would take hours.
+func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
+	for name, e := range map[string]cellhold.Event{
+		"carriage returns":     out("\r" + strings.Repeat("█", 50) + " 50%"),
+		"updates of a display": display(cellhold.EventUpdateDisplayData, "i", strings.Repeat("x", 100)),
+		"clear and print":      clearOutput(true),
+		"displays shown again": display(cellhold.EventDisplayData, "i", strings.Repeat("x", 100)),
+	} {
+		f := New(Bounds{})
+		for range 500 { // places that an update reaches
+			if err := f.Add(display(cellhold.EventDisplayData, "i", "x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begun := time.Now()
+		for range 200_000 {
+			if err := f.Add(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Logf("%s: %s, %d outputs", name, time.Since(begun), len(f.Outputs()))
 	}
 }
 

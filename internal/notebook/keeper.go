@@ -2,6 +2,7 @@ package notebook
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -21,7 +22,8 @@ type keeper struct {
 // kept is what is kept of one stream output.
 type kept struct {
 	head, tail []byte
-	cut        int64 // bytes left out between them
+	bytes      int64 // that were written, those that later ones replaced included
+	cut        int64 // bytes left out between head and tail
 }
 
 // begin starts the next stream output.
@@ -40,6 +42,7 @@ func (k *keeper) finish() {
 
 // write adds text to the last stream and returns the bytes left out for it.
 func (k *keeper) write(text string) (dropped int64) {
+	k.streams[len(k.streams)-1].bytes += int64(len(text))
 	for text != "" { // in pieces, so that memory stays bounded within one text too
 		n := cut(text, max(k.half, maxLine))
 		k.line.write(text[:n], k.keep)
@@ -93,6 +96,18 @@ func cutPoint(text []byte, n int) int {
 		n++
 	}
 	return n
+}
+
+// evict forgets a stream output that is not the one being written, and returns its bytes.
+func (k *keeper) evict(s *kept) int64 {
+	i := slices.Index(k.streams, s)
+	k.streams = slices.Delete(k.streams, i, i+1)
+	if k.oldest > i {
+		k.oldest--
+	}
+	k.head -= len(s.head)
+	k.tail -= len(s.tail)
+	return int64(len(s.head) + len(s.tail))
 }
 
 // render returns the text of a stream output as it stands.

@@ -29,6 +29,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	})
 	s.sessionRoutes(api)
 	s.cellRoutes(api)
+	s.textRoutes(api)
 	s.eventRoutes(api)
 	s.fileRoutes(api)
 	s.stateRoutes(api)

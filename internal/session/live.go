@@ -29,6 +29,8 @@ type Session struct {
 	notes  *notes
 	mirror *mirror
 
+	displays displays
+
 	life chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
 
 	mu     sync.Mutex
@@ -56,6 +58,7 @@ func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 	l := m.o.Logger.With("session", rec.ID)
 	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1)}
 	s.notes = newNotes(s)
+	s.displays.s = s
 	s.mirror = newMirror(m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
@@ -184,8 +187,9 @@ func (s *Session) kernelOptions(p *place, boot string, pending []cellhold.Cell) 
 			u, err := p.sandbox.Usage(ctx)
 			return u.OOMKills, err
 		},
-		Mirror: func(ctx context.Context) error { return s.mirror.pull(ctx, p.client) },
-		Done:   func(cellhold.Cell) { s.touch() },
+		Mirror:  func(ctx context.Context) error { return s.mirror.pull(ctx, p.client) },
+		Updates: s.displays.update,
+		Done:    func(cellhold.Cell) { s.touch() },
 		Stuck: func(why string) {
 			s.slog.Error("destroying a sandbox that does not answer", "why", why)
 			s.m.destroy(s.ctx, p.sandbox) // watch sees its end

@@ -22,7 +22,7 @@ var (
 // one record, and no connection.
 const (
 	batchRows  = 256
-	batchBytes = 1 << 20
+	batchBytes = 256 << 10
 )
 
 // Append records events of one session together with the records of the cells that they changed, all

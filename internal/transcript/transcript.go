@@ -1,0 +1,130 @@
+// Package transcript reads the text that a cell printed back from the recorded events, as a file.
+//
+// It refuses to hold the text: each reading goes through the events again, so a reader costs time
+// and no memory, however long the text is.
+package transcript
+
+import (
+	"errors"
+	"io"
+	"iter"
+
+	"cellhold"
+)
+
+// Source yields the events after that number, in order. The cell's events are among them.
+type Source func(after int64) iter.Seq2[cellhold.Event, error]
+
+// Text is the text of one stream of a cell as it was when Open was called. It is an io.ReadSeeker,
+// and not for several goroutines. It must be closed.
+type Text struct {
+	source      Source
+	cell        cellhold.CellID
+	stream      string
+	after, last int64 // the events to look at: after the first, up to the last
+	size        int64
+	pos         int64
+
+	next  func() (cellhold.Event, error, bool) // nil when no reading is under way
+	stop  func()
+	piece string // read, and not given out yet
+	skip  int64  // bytes to pass over before the next piece
+}
+
+// Open finds the text of a stream (stdout or stderr) of a cell in the events up to the last.
+func Open(source Source, cell cellhold.Cell, stream string, last int64) (*Text, error) {
+	t := &Text{source: source, cell: cell.ID, stream: stream, after: max(cell.First, 1) - 1, last: last}
+	for {
+		piece, err := t.read()
+		if errors.Is(err, io.EOF) {
+			return t, t.Close()
+		}
+		if err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+		t.size += int64(len(piece))
+	}
+}
+
+// Size returns the bytes of the text.
+func (t *Text) Size() int64 { return t.size }
+
+// read returns the next piece of the text.
+func (t *Text) read() (string, error) {
+	if t.next == nil {
+		t.next, t.stop = iter.Pull2(t.source(t.after))
+	}
+	for {
+		ev, err, ok := t.next()
+		switch {
+		case !ok || err == nil && ev.Seq > t.last:
+			return "", io.EOF
+		case err != nil && ev.Seq > 0:
+			continue // one damaged event; the rest is there
+		case err != nil:
+			return "", err
+		}
+		if ev.Type == cellhold.EventStream && ev.Cell == t.cell {
+			var c cellhold.StreamContent
+			if ev.Decode(&c) == nil && c.Name == t.stream {
+				return c.Text, nil
+			}
+		}
+		if ev.Seq == t.last {
+			return "", io.EOF
+		}
+	}
+}
+
+// Read reads on from where the last reading ended, or from where Seek went.
+func (t *Text) Read(p []byte) (int, error) {
+	if t.pos >= t.size {
+		return 0, io.EOF
+	}
+	for t.piece == "" {
+		piece, err := t.read()
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // there was more a moment ago: the session's records are gone
+		}
+		if err != nil {
+			return 0, err
+		}
+		n := min(t.skip, int64(len(piece)))
+		t.skip -= n
+		t.piece = piece[n:]
+	}
+	n := copy(p, t.piece)
+	t.piece = t.piece[n:]
+	t.pos += int64(n)
+	return n, nil
+}
+
+// Seek sets where the next Read begins.
+func (t *Text) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += t.pos
+	case io.SeekEnd:
+		offset += t.size
+	}
+	if offset < 0 {
+		return 0, errors.New("transcript: a place before the beginning")
+	}
+	if offset != t.pos {
+		if err := t.Close(); err != nil {
+			return 0, err
+		}
+		t.pos, t.skip = offset, offset
+	}
+	return offset, nil
+}
+
+// Close ends the reading that is under way. It may be called twice, and Read begins anew after it.
+func (t *Text) Close() error {
+	if t.stop != nil {
+		t.stop()
+	}
+	t.next, t.stop, t.piece = nil, nil, ""
+	t.pos, t.skip = 0, 0
+	return nil
+}

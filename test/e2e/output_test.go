@@ -1,0 +1,192 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// memory watches how much resident memory the service has, by its kernel's own account.
+type memory struct {
+	pid  int
+	base int64
+}
+
+// watchMemory starts at what the service holds now.
+func (s *server) watchMemory(t testing.TB) *memory {
+	t.Helper()
+	m := &memory{pid: s.cmd.Process.Pid}
+	m.base = m.read(t, "VmRSS")
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", m.pid), []byte("5"), 0); err != nil { // forgets the highest so far
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *memory) read(t testing.TB, field string) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && name == field {
+			n, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n << 10
+		}
+	}
+	t.Fatalf("no %s in %s", field, status)
+	return 0
+}
+
+// flat fails when the service took more than 64 MiB on top, at any moment.
+func (m *memory) flat(t testing.TB, what string) {
+	t.Helper()
+	grown := m.read(t, "VmHWM") - m.base
+	t.Logf("%s: the service grew by %d KiB over %d KiB at the most", what, grown>>10, m.base>>10)
+	if grown > 64<<20 {
+		t.Errorf("%s: the service's memory is not flat", what)
+	}
+}
+
+func TestLongOutputIsReturnedAsHeadAndTailAndStaysReadable(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	const lines = 100_000
+	c := s.run(t, id, fmt.Sprintf("for i in range(%d): print('line', i, 'x' * 40)\nimport sys; print('oops', file=sys.stderr)", lines))
+	var want strings.Builder
+	for i := range lines {
+		fmt.Fprintln(&want, "line", i, strings.Repeat("x", 40))
+	}
+	size := int64(want.Len())
+	o := c.Outputs[0]
+	if !c.Truncated || c.Bytes != size+5 || !o.Truncated || o.Bytes != size || o.Omitted != c.Omitted || o.Omitted < size-(2<<20) {
+		t.Errorf("cell: truncated %t, %d bytes, %d omitted; output: %t, %d, %d; want %d bytes", c.Truncated, c.Bytes, c.Omitted, o.Truncated, o.Bytes, o.Omitted, size)
+	}
+	head, tail, _ := strings.Cut(o.Text, fmt.Sprintf("… %d bytes left out …\n", o.Omitted))
+	if !strings.HasPrefix(want.String(), head) || !strings.HasSuffix(want.String(), tail) || int64(len(head)+len(tail)) != size-o.Omitted {
+		t.Errorf("head of %d and tail of %d bytes are not those of the text", len(head), len(tail))
+	}
+	var whole strings.Builder
+	if err := s.Text(t.Context(), id, c.ID, "stdout", 0, &whole); err != nil || whole.String() != want.String() {
+		t.Errorf("the whole text has %d bytes, want %d, %v", whole.Len(), size, err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/sessions/"+string(id)+"/cells/"+string(c.ID)+"/text?stream=stdout", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	req.Header.Set("Range", "bytes=3000000-3000099")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	part, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusPartialContent || string(part) != want.String()[3_000_000:3_000_100] {
+		t.Errorf("a range: %s %q, %v", res.Status, part, err)
+	}
+	var errs strings.Builder
+	if err := s.Text(t.Context(), id, c.ID, "stderr", 2, &errs); err != nil || errs.String() != "ps\n" {
+		t.Errorf("stderr from byte 2 is %q, %v", errs.String(), err)
+	}
+}
+
+func TestProgressFlowsLiveAndIsFoldedInTheEnd(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	first := s.run(t, id, "from IPython.display import display, clear_output\nbar = display('0 %', display_id=True)")
+	const code = `
+import time
+for i in range(20):
+    print(f'\rstep {i}', end='', flush=True); time.sleep(0.02)
+print()
+for i in range(20):
+    bar.update(f'{i} %')
+for i in range(3):
+    clear_output(wait=True); print('round', i)
+`
+	c := s.run(t, id, code)
+	if got := text(c); got != "round 2\n" {
+		t.Errorf("the end shows %q", got)
+	}
+	seen := map[cellhold.EventType]int{}
+	evs := s.events(t, id, c)
+	for _, ev := range evs {
+		seen[ev.Type]++
+	}
+	if seen[cellhold.EventUpdateDisplayData] != 20 || seen[cellhold.EventClearOutput] != 3 || seen[cellhold.EventStream] < 10 {
+		t.Errorf("live there were %v", seen)
+	}
+	earlier, err := s.Cell(t.Context(), id, first.ID)
+	if err != nil || text(earlier) != "'19 %'" || earlier.Outputs[0].DisplayID == "" {
+		t.Errorf("the display of the earlier cell shows %q, %v", text(earlier), err)
+	}
+	var nb bytes.Buffer
+	if err := s.Notebook(t.Context(), id, &nb); err != nil || !strings.Contains(nb.String(), `"'19 %'"`) || strings.Contains(nb.String(), `"'0 %'"`) {
+		t.Errorf("the notebook does not show it (%v):\n%s", err, nb.String())
+	}
+	validate(t, nb.Bytes())
+}
+
+// events returns the events of a cell that is done.
+func (s *server) events(t testing.TB, id cellhold.SessionID, c cellhold.Cell) (evs []cellhold.Event) {
+	t.Helper()
+	for ev, err := range s.Watch(t.Context(), id, c.First-1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Cell == c.ID {
+			evs = append(evs, ev)
+		}
+		if ev.Cell == c.ID && ev.Type == cellhold.EventCellDone {
+			break
+		}
+	}
+	return evs
+}
+
+// stall connects as a reader of a session's events and never reads.
+func (s *server) stall(t testing.TB, id cellhold.SessionID) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "GET /v1/sessions/%s/events?stream=sse HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", id, s.token)
+}
+
+func TestReadersThatNeverReadCostNoMemoryAndNobodysTime(t *testing.T) {
+	s := serve(t, newHome(t))
+	id, neighbour := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
+	s.must(t, id, "1")
+	m := s.watchMemory(t)
+	for range 20 {
+		s.stall(t, id)
+	}
+	c, err := s.Submit(t.Context(), id, client.Code{Code: "for i in range(1000): print('x' * 65535, flush=True)"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitText(t, c)
+	if got := s.must(t, neighbour, "6 * 7"); got != "42" {
+		t.Errorf("the neighbour says %q", got)
+	}
+	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK || c.Bytes != 1000<<16 {
+		t.Errorf("the cell ended with %s and %d bytes, %v", c.Status, c.Bytes, err)
+	}
+	m.flat(t, "62 MiB for 20 readers that never read")
+}

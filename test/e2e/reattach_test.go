@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// reader is somebody who follows a session by plain server-sent events, and keeps only the number of
+// the last one.
+type reader struct {
+	last int64
+	text strings.Builder // of one cell
+	cell cellhold.CellID
+	done bool
+}
+
+// read connects, reads at most n events and drops the connection in the middle of what follows.
+func (r *reader) read(t *testing.T, s *server, id cellhold.SessionID, n int) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/sessions/"+string(id)+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	req.Header.Set("Last-Event-ID", fmt.Sprint(r.last))
+	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewReader(res.Body)
+	for n > 0 && !r.done {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("after event %d: %v", r.last, err)
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			r.take(t, data)
+			n--
+		}
+	}
+}
+
+func (r *reader) take(t *testing.T, data string) {
+	t.Helper()
+	var ev cellhold.Event
+	if err := json.Unmarshal([]byte(data), &ev); err != nil {
+		t.Fatal(err)
+	}
+	if ev.Seq != r.last+1 {
+		t.Fatalf("event %d came after event %d", ev.Seq, r.last)
+	}
+	r.last = ev.Seq
+	if ev.Cell != r.cell {
+		return
+	}
+	if ev.Type == cellhold.EventStream {
+		var c cellhold.StreamContent
+		if err := ev.Decode(&c); err != nil {
+			t.Fatal(err)
+		}
+		r.text.WriteString(c.Text)
+	}
+	r.done = ev.Type == cellhold.EventCellDone
+}
+
+func TestAReaderThatDropsAHundredTimesInTheMiddleOfACellGetsEveryByteOnce(t *testing.T) {
+	home := newHome(t)
+	first := serve(t, home)
+	id := first.session(t, client.CreateSession{})
+	const lines, drops = 1500, 100
+	c, err := first.Submit(t.Context(), id, client.Code{Code: fmt.Sprintf(
+		"import time\nfor i in range(%d):\n    print('line', i, 'é' * (i %% 50), flush=True)\n    time.sleep(0.01)", lines)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for i := range lines {
+		fmt.Fprintln(&want, "line", i, strings.Repeat("é", i%50))
+	}
+
+	// Beside the reader that drops, one that only calls Watch, and hears of nothing.
+	var watched strings.Builder
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for ev, err := range first.Watch(t.Context(), id, 0) {
+			if err != nil {
+				t.Errorf("watching: %v", err)
+				return
+			}
+			var text cellhold.StreamContent
+			if ev.Cell == c.ID && ev.Type == cellhold.EventStream && ev.Decode(&text) == nil {
+				watched.WriteString(text.Text)
+			}
+			if ev.Cell == c.ID && ev.Type == cellhold.EventCellDone {
+				return
+			}
+		}
+	})
+
+	r := &reader{cell: c.ID}
+	random := rand.New(rand.NewPCG(1, 2))
+	s, inTheMiddle := first, 0
+	for i := range drops {
+		if i == drops/2 {
+			first.signal(t, syscall.SIGKILL)
+			s = serve(t, home, "--listen", strings.TrimPrefix(first.url, "http://"))
+		}
+		r.read(t, s, id, 1+random.IntN(5))
+		if !r.done {
+			inTheMiddle++
+		}
+	}
+	t.Logf("%d of %d drops were in the middle of the cell, the server was killed after %d", inTheMiddle, drops, drops/2)
+	if inTheMiddle < drops {
+		t.Errorf("the cell ended too early for this test")
+	}
+	r.read(t, s, id, 1<<30)
+	watching.Wait()
+	for name, got := range map[string]string{"the reader that dropped": r.text.String(), "Watch": watched.String()} {
+		if got != want.String() {
+			t.Errorf("%s got %d bytes, want %d", name, len(got), want.Len())
+		}
+	}
+	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK || text(c) != want.String() {
+		t.Errorf("the cell is %s with %d bytes, %v", c.Status, len(text(c)), err)
+	}
+	var whole strings.Builder
+	if err := s.Text(t.Context(), id, c.ID, "stdout", 0, &whole); err != nil || whole.String() != want.String() {
+		t.Errorf("its text has %d bytes, %v", whole.Len(), err)
+	}
+	late := &reader{cell: c.ID} // after the end, from the beginning
+	late.read(t, s, id, 1<<30)
+	if late.text.String() != want.String() {
+		t.Errorf("a late reader got %d bytes", late.text.Len())
+	}
+}
