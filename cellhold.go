@@ -94,10 +94,18 @@ const (
 // Kernel is one Jupyter kernel process of a session.
 type Kernel struct {
 	ID       KernelID    `json:"id" doc:"Identifies the kernel within its session." example:"python3"`
+	Spec     string      `json:"spec,omitempty" doc:"The kernelspec it was started from." example:"python3"`
 	Language string      `json:"language,omitempty" doc:"What it speaks." example:"python"`
 	State    KernelState `json:"state" enum:"starting,idle,busy,restarting,dead" doc:"What it is doing."`
 	Cause    CellStatus  `json:"cause,omitempty" enum:"oom,signal,exit,lost,timeout" doc:"How it died, when it is dead."`
 	Queued   int         `json:"queued" doc:"Cells that wait for it."`
+}
+
+// KernelSpec is a sort of kernel that an image has.
+type KernelSpec struct {
+	Name        string `json:"name" doc:"What to ask for to get such a kernel." example:"bash"`
+	DisplayName string `json:"display_name,omitempty" doc:"Its name for people." example:"Bash"`
+	Language    string `json:"language,omitempty" doc:"What it speaks." example:"bash"`
 }
 
 // CellState is where a cell is in its life.
@@ -126,6 +134,29 @@ const (
 	StatusLost        CellStatus = "lost"        // the sandbox is gone
 )
 
+// OnError says what becomes of the cells that wait behind one that does not end well.
+type OnError string
+
+// What can become of them. Empty means OnErrorContinue.
+const (
+	OnErrorContinue OnError = "continue" // they run in their turn
+	OnErrorCancel   OnError = "cancel"   // those that wait at that moment are cancelled
+)
+
+// InputRequest is a question of a cell's code that waits for its answer.
+type InputRequest struct {
+	Request  int64  `json:"request" doc:"Number of the input_request event; give it with the answer, so that it answers no other question."`
+	Prompt   string `json:"prompt" doc:"What the code shows to whoever is asked."`
+	Password bool   `json:"password" doc:"Whether what is typed should not be shown."`
+}
+
+// Usage is what a cell used. A figure that could not be measured is absent.
+type Usage struct {
+	Wall       float64 `json:"wall_seconds" doc:"Seconds from the hand-over to the kernel to its end."`
+	CPU        float64 `json:"cpu_seconds,omitempty" doc:"Seconds of processor time of the kernel and what it started, as the sandbox counts them."`
+	PeakMemory int64   `json:"peak_memory_bytes,omitempty" doc:"The most memory that the whole sandbox used while the cell ran, in bytes, as the host counts it."`
+}
+
 // Died reports whether the status means that the kernel died under the cell.
 func (s CellStatus) Died() bool {
 	return s == StatusOOM || s == StatusSignal || s == StatusExit || s == StatusLost
@@ -145,6 +176,13 @@ type Cell struct {
 	Started        time.Time     `json:"started,omitzero" doc:"When it was handed to the kernel."`
 	Ended          time.Time     `json:"ended,omitzero" doc:"When it was done."`
 	Timeout        time.Duration `json:"-"`
+	OnError        OnError       `json:"on_error,omitempty" enum:"continue,cancel" doc:"What becomes of the cells that wait behind it when it does not end well; continue when absent."`
+	AllowStdin     bool          `json:"allow_stdin,omitempty" doc:"Whether its code may ask for input."`
+	Position       int           `json:"position,omitempty" doc:"While it waits: how many cells are before it, the running one included; absent when it is the next."`
+	Input          *InputRequest `json:"input,omitempty" doc:"While its code waits for input: what it asks for."`
+	Usage          *Usage        `json:"usage,omitempty" doc:"When it is done: what it used."`
+	Key            string        `json:"-"` // the caller's idempotency key
+	Digest         string        `json:"-"` // of the request that bore the key
 	First          int64         `json:"first,omitempty" doc:"Number of the cell's first event."`
 	Last           int64         `json:"last,omitempty" doc:"Number of the cell's last event."`
 	Bytes          int64         `json:"bytes,omitempty" doc:"Bytes of output that it put out, displays included, whatever became of them."`

@@ -45,7 +45,7 @@ var rooms = map[string]struct {
 	"internal/sandbox/embedded": {"internal/sandbox internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
-	"internal/agent/process":    {". internal/agent internal/agent/command internal/jupyter", "it is how the agent's kernels run for real"},
+	"internal/agent/process":    {". internal/agent internal/agent/command internal/guestapi internal/jupyter", "it is how the agent's kernels run for real"},
 	"internal/server":           {". internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "nothing below session is public"},
 	"internal/server/article":   {". internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API over the same sessions"},
 	"internal/server/door":      {".", "it is what all routes share, and knows none"},

@@ -22,6 +22,8 @@ const (
 	EventUpdateDisplayData EventType = "update_display_data"
 	EventClearOutput       EventType = "clear_output"
 	EventOutputDropped     EventType = "output_dropped"
+	EventInputRequest      EventType = "input_request"
+	EventInputReply        EventType = "input_reply"
 	EventCellDone          EventType = "cell_done"
 	EventCommandStarted    EventType = "command_started"
 	EventCommandDone       EventType = "command_done"
@@ -111,12 +113,24 @@ type OutputDroppedContent struct {
 	Messages int64 `json:"messages"`
 }
 
+// InputRequestContent is the content of input_request: the code of a cell waits for a line of text.
+type InputRequestContent struct {
+	Prompt   string `json:"prompt"`
+	Password bool   `json:"password"` // what is typed should not be shown
+}
+
+// InputReplyContent is the content of input_reply: the question was answered. The answer is not kept.
+type InputReplyContent struct {
+	Request int64 `json:"request"` // number of the input_request event
+}
+
 // CellDoneContent is the content of cell_done, the last event of a cell but for late output.
 type CellDoneContent struct {
 	Status         CellStatus `json:"status"`
 	Cause          string     `json:"cause,omitempty"` // one sentence, when the status alone does not tell
 	ExecutionCount int        `json:"execution_count,omitempty"`
 	FilesChanged   bool       `json:"files_changed,omitempty"` // in /mnt/data/output
+	Usage          *Usage     `json:"usage,omitempty"`
 }
 
 // SessionEndedContent is the content of session_ended, the last event of a session.

@@ -86,6 +86,7 @@ type Agent struct {
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before and after it
 	kernels map[cellhold.KernelID]*kernel
+	ended   map[cellhold.KernelID]int64 // last event of kernels that were removed
 }
 
 // New returns an agent that serves nothing yet.
@@ -114,6 +115,7 @@ func New(o Options) (*Agent, error) {
 		boot:     strings.ToLower(rand.Text()),
 		files:    &files{dir: o.Output, uid: o.UID, gid: o.GID},
 		kernels:  make(map[cellhold.KernelID]*kernel),
+		ended:    make(map[cellhold.KernelID]int64),
 	}, nil
 }
 
@@ -186,7 +188,9 @@ func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool,
 	if len(a.kernels) >= maxKernels {
 		return false, cellhold.Errorf(cellhold.Conflict, "There are %d kernels already, which is the most.", maxKernels)
 	}
-	k := newKernel(a, id, r)
+	// A new kernel of an old name goes on in the old one's numbers, or the host would take its
+	// events for a replay.
+	k := newKernel(a, id, r, a.ended[id])
 	a.kernels[id] = k
 	ctx, cancel := context.WithCancelCause(a.ctx)
 	k.cancel = cancel
@@ -216,6 +220,7 @@ func (a *Agent) remove(id cellhold.KernelID) error {
 	defer a.mu.Unlock()
 	if a.kernels[id] == k {
 		delete(a.kernels, id)
+		a.ended[id] = k.spool.Last()
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ func (a *Agent) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /v1/info", a.getInfo)
+	mux.HandleFunc("GET /v1/kernelspecs", a.getSpecs)
 	mux.HandleFunc("PUT /v1/kernels/{kernel}", a.putKernel)
 	mux.HandleFunc("DELETE /v1/kernels/{kernel}", a.deleteKernel)
 	mux.HandleFunc("POST /v1/kernels/{kernel}/execute", a.withKernel(postExecute))
@@ -47,6 +48,14 @@ func (a *Agent) withKernel(h func(*kernel, http.ResponseWriter, *http.Request)) 
 }
 
 func (a *Agent) getInfo(w http.ResponseWriter, _ *http.Request) { answer(w, a.info()) }
+
+func (a *Agent) getSpecs(w http.ResponseWriter, _ *http.Request) {
+	specs := a.options.Launcher.Specs()
+	for i, s := range specs {
+		specs[i].DisplayName, specs[i].Language = sentence(s.DisplayName), sentence(s.Language)
+	}
+	answer(w, specs)
+}
 
 func (a *Agent) putKernel(w http.ResponseWriter, r *http.Request) {
 	var start guestapi.StartKernel

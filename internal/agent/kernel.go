@@ -46,7 +46,7 @@ type life struct {
 	client *jupyter.Client // nil until it is ready; guarded by kernel.mu
 }
 
-func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel) *kernel {
+func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel, after int64) *kernel {
 	k := &kernel{
 		id: id, request: r, agent: a,
 		log:   a.options.Logger.With("kernel", id),
@@ -54,6 +54,7 @@ func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel) *kernel {
 		done:  make(chan struct{}),
 		again: make(chan struct{}, 1),
 	}
+	k.spool.StartAfter(after)
 	k.setState(cellhold.KernelStateContent{State: cellhold.KernelStarting})
 	return k
 }

@@ -13,6 +13,10 @@ type Launcher interface {
 	// Launch starts a kernel and returns without waiting until it is ready. The context bounds
 	// the starting only. When it returns an error, nothing of the kernel is left.
 	Launch(ctx context.Context, s LaunchSpec) (Process, error)
+
+	// Specs are the sorts of kernel that it can start. Their texts are the image's, bounded in
+	// nothing but number.
+	Specs() []cellhold.KernelSpec
 }
 
 // LaunchSpec says which kernel to start.

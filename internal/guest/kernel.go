@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 
 	"cellhold"
@@ -26,6 +27,32 @@ type Kernel struct {
 func (c *Client) Kernel(id cellhold.KernelID) *Kernel {
 	return &Kernel{client: c, id: id, path: "/v1/kernels/" + url.PathEscape(string(id))}
 }
+
+// Specs are the sorts of kernel that the sandbox has, by name.
+func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
+	var specs []cellhold.KernelSpec
+	if err := c.get(ctx, "/v1/kernelspecs", maxSpecs, &specs); err != nil {
+		return nil, fmt.Errorf("ask the agent for its kernelspecs: %w", err)
+	}
+	if len(specs) > guestapi.MaxKernelSpecs {
+		return nil, strange("too many kernelspecs")
+	}
+	for i := range specs {
+		s := &specs[i]
+		if !specPattern.MatchString(s.Name) {
+			return nil, strange("the name of a kernelspec")
+		}
+		s.DisplayName = firstRunes(sentence(s.DisplayName), maxInfoText)
+		s.Language = firstRunes(sentence(s.Language), maxInfoText)
+	}
+	return specs, nil
+}
+
+// specPattern is what a kernelspec may be called: the name of a folder, and no path.
+var specPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
+
+// maxSpecs bounds the list of kernelspecs: three texts of a sentence each, every byte escaped.
+const maxSpecs = guestapi.MaxKernelSpecs * 3 * 6 * maxSentence
 
 // Start asks for the kernel. It returns before the kernel is ready; one that is there already is no
 // error.

@@ -5,10 +5,13 @@
 //
 //	GET    /health                         → 200, empty: the agent is there
 //	GET    /v1/info                        → Info
+//	GET    /v1/kernelspecs                 → []cellhold.KernelSpec: the sorts of kernel that are installed
 //	PUT    /v1/kernels/{kernel}            StartKernel → 202; 200 when that kernel is there already
 //	DELETE /v1/kernels/{kernel}            → 204; shuts the kernel down, also when it is busy
 //	POST   /v1/kernels/{kernel}/execute    Execute → 202; the same cell again is 200 and runs nothing
-//	POST   /v1/kernels/{kernel}/interrupt  → 202; nothing runs is no error
+//	POST   /v1/kernels/{kernel}/interrupt?cell=C → 202; nothing runs is no error; with a cell, no other
+//	                                       than that one is interrupted
+//	POST   /v1/kernels/{kernel}/input      InputReply → 202; 409 when nothing is asked, or something else
 //	POST   /v1/kernels/{kernel}/restart    → 202; the kernel process is replaced, also a dead one
 //	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event a line (NDJSON), for ever
 //	POST   /v1/kernels/{kernel}/ack?seq=N  → 204; events up to N may be forgotten
@@ -36,7 +39,7 @@ import (
 // Version is the version of this contract. The host speaks it and the one before.
 //
 //	1  2026-11: the beginning
-//	2  2026-11: commands
+//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input
 const Version = 2
 
 // Bounds that both sides keep. The host checks all of them, because the guest is not trusted.
@@ -49,6 +52,12 @@ const (
 	MaxStream = 128 << 10
 	// MaxCode is the most bytes of a cell's code.
 	MaxCode = 4 << 20
+	// MaxAnswer is the most bytes of an answer to input(), and MaxPrompt of the question: lines that
+	// a person reads and types, with room for who pastes a document.
+	MaxAnswer = 1 << 20
+	MaxPrompt = 4 << 10
+	// MaxKernelSpecs bounds the list of kernelspecs; an image has a handful.
+	MaxKernelSpecs = 100
 	// SpoolBytes bounds the events that the agent keeps for a host that does not read. Beyond it,
 	// stream text and displays are dropped, counted and reported; states and ends never are.
 	SpoolBytes = 32 << 20
@@ -96,6 +105,16 @@ type Execute struct {
 	Cell    cellhold.CellID `json:"cell"`
 	Code    string          `json:"code"`
 	Timeout time.Duration   `json:"timeout"` // nanoseconds; must be positive
+
+	// AllowStdin lets the code ask for input, by an input_request event.
+	AllowStdin bool `json:"allow_stdin,omitempty"`
+}
+
+// InputReply answers a question of the running cell.
+type InputReply struct {
+	Cell    cellhold.CellID `json:"cell"`
+	Request int64           `json:"request"` // number of the input_request event
+	Value   string          `json:"value"`
 }
 
 // Event is one numbered fact about a kernel, numbered by the agent from 1 without gaps within one

@@ -255,8 +255,18 @@ func (k *Kernel) remove(e *entry) {
 // pipe of this host, so it is only a matter of reading them.
 const drainWait = 2 * time.Second
 
-// Die ends the kernel and all its cells because its sandbox is gone: s is oom or lost, and detail
-// one sentence. What the agent said before its end is recorded first. It takes no cells afterwards.
+// Retire lets the kernel take no more cells, and cancels those that wait: it is about to end.
+func (k *Kernel) Retire(ctx context.Context) error {
+	k.submit.Lock() // a cell is either refused or ended here
+	k.mu.Lock()
+	k.gone = true
+	k.mu.Unlock()
+	k.submit.Unlock()
+	return k.cancelQueue(ctx, cellhold.StatusCancelled, "The kernel was shut down before the cell could run.")
+}
+
+// Die ends the kernel and all its cells because it or its sandbox is gone: s is the status of the
+// running cell, and detail one sentence. What the agent said before its end is recorded first. It takes no cells afterwards.
 // When it fails, it may be called again.
 func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) error {
 	drain, cancel := context.WithTimeout(ctx, drainWait)
@@ -271,7 +281,7 @@ func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) 
 	state := cellhold.NewEvent(cellhold.EventKernelState, k.o.ID, "",
 		cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: s, Detail: detail})
 	return k.endCells(ctx, func() []end {
-		list := ends(k.queue, cellhold.StatusCancelled, "The sandbox ended before the cell could run.")
+		list := ends(k.queue, cellhold.StatusCancelled, "It did not run. "+detail)
 		if k.current != nil {
 			list = append(ends([]*entry{k.current}, s, detail), list...)
 		}

@@ -42,6 +42,7 @@ type Options struct {
 	Journal Journal
 	Logger  *slog.Logger
 	Pending []cellhold.Cell // cells that were not done when the server last ended, in order
+	Fresh   bool            // the kernel is new: what the journal has of its id is of an earlier one
 
 	// CellOutput and SessionOutput bound the bytes of output in the journal. Zero means 256 MiB and
 	// 1 GiB.
@@ -135,6 +136,9 @@ func New(ctx context.Context, o Options) (*Kernel, error) {
 	if k.cursor, err = o.Journal.Cursor(ctx, o.Session, o.ID, o.Boot); err != nil {
 		return nil, err
 	}
+	if o.Fresh {
+		return k, nil
+	}
 	if err := k.recover(ctx); err != nil {
 		return nil, err
 	}
@@ -187,6 +191,9 @@ func (k *Kernel) admit(size int) (position int, err error) {
 	}
 	if k.state == cellhold.KernelDead {
 		return 0, k.deadError()
+	}
+	if k.gone {
+		return 0, cellhold.Errorf(cellhold.Conflict, "The kernel is being shut down.")
 	}
 	if len(k.queue) >= maxQueue || size > maxQueued {
 		return 0, cellhold.Errorf(cellhold.Exhausted, "%d cells wait for this kernel already. Wait for some of them.", len(k.queue))

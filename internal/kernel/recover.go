@@ -32,6 +32,8 @@ func (k *Kernel) recover(ctx context.Context) error {
 		}
 		if ev.Type == cellhold.EventKernelState && ev.Boot == k.o.Boot {
 			k.applyState(ev)
+		} else if ev.Type == cellhold.EventKernelState && ev.Source == 0 {
+			k.began(ev)
 		}
 		k.kept += int64(len(ev.Content)) + eventCost
 		if e := pending[ev.Cell]; e != nil {
@@ -39,6 +41,14 @@ func (k *Kernel) recover(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// began forgets an earlier kernel of the same id: the host says starting when it makes a kernel.
+func (k *Kernel) began(ev cellhold.Event) {
+	var c cellhold.KernelStateContent
+	if ev.Decode(&c) == nil && c.State == cellhold.KernelStarting {
+		k.state, k.cause, k.detail, k.info = cellhold.KernelStarting, "", "", nil
+	}
 }
 
 // replay folds one recorded event.

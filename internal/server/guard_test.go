@@ -14,7 +14,7 @@ import (
 
 // concrete fills the parameters of a route's path.
 func concrete(r route, session string) string {
-	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{path}", "a/b.png", "{$}", "").Replace(r.path)
+	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{kernel}", "toy", "{path}", "a/b.png", "{$}", "").Replace(r.path)
 }
 
 // bodyFor is a body that the route would take.
@@ -22,6 +22,8 @@ func bodyFor(r route) string {
 	switch {
 	case r.method != "POST":
 		return ""
+	case r.path == "/v1/sessions/{id}/kernels":
+		return `{"spec":"toy"}`
 	case strings.HasPrefix(r.path, "/v1/sessions/{id}/cells"):
 		return `{"code":"print x"}`
 	case r.path == "/v1/sessions":

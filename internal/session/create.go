@@ -191,7 +191,12 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	id := cellhold.NewSessionID()
 	return cellhold.Session{ID: id, Owner: r.Owner, User: r.User, State: cellhold.SessionStarting, Image: r.Image, Digest: img.Digest,
 		Startup: r.Startup, Created: now, Used: now, Limits: limits, Sandbox: sandboxID(id, 0),
-		Article: r.Article, Meta: r.Meta, Kernels: []cellhold.Kernel{}}, img, nil
+		Article: r.Article, Meta: r.Meta, Kernels: m.o.firstKernel()}, img, nil
+}
+
+// firstKernel is the kernel that every session has.
+func (o *Options) firstKernel() []cellhold.Kernel {
+	return []cellhold.Kernel{{ID: cellhold.KernelID(o.Kernel), Spec: o.Kernel, State: cellhold.KernelStarting}}
 }
 
 // sandboxID names the nth sandbox of a session. All ids have the same length.

@@ -33,7 +33,6 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	}
 	rec := s.change(func(r *cellhold.Session) { // from here on it takes nothing
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
-		r.Kernels = []cellhold.Kernel{}
 	})
 	if s.client() != nil {
 		s.lastFiles(ctx)
@@ -52,18 +51,13 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 // finish writes the last events and the record of a session that has no sandbox any more, and stops
 // what runs for it here.
 func (s *Session) finish(ctx context.Context, rec cellhold.Session, reason cellhold.EndReason) error {
-	var err error
-	k := s.currentKernel()
-	if k != nil {
-		err = k.Die(ctx, cellhold.StatusLost, "The session has ended.")
-	}
-	err = errors.Join(err, s.endCommands(ctx, cellhold.StatusLost, "The session has ended."))
+	err := s.dieAll(ctx, cellhold.StatusLost, "The session has ended.")
 	err = errors.Join(err, s.sayEnded(ctx, reason), s.m.o.Store.PutSession(ctx, rec))
 	if e := s.notes.write(ctx); e != nil {
 		s.slog.Error("writing the notebook", "err", e)
 	}
 	s.stop(nil)
-	if k != nil {
+	for _, k := range s.all() {
 		k.Release()
 	}
 	if c := s.currentCommands(); c != nil {
@@ -97,17 +91,22 @@ func (s *Session) endLost(ctx context.Context, pending []cellhold.Cell, reason c
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
 	})
 	s.m.add(s)
-	// A kernel without a link: it brings the cells up to what the journal says, and ends them.
-	k, err := kernel.New(ctx, kernel.Options{ID: cellhold.KernelID(s.m.o.Kernel), Session: s.id, Log: s.log,
-		Journal: s.m.o.Store, Logger: s.slog, Pending: pending})
-	if err == nil {
-		err = k.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server came back.")
+	// Kernels without a link: they bring the cells up to what the journal says, and end them.
+	var errs []error
+	for _, x := range rec.Kernels {
+		k, err := kernel.New(ctx, kernel.Options{ID: x.ID, Session: s.id, Log: s.log,
+			Journal: s.m.o.Store, Logger: s.slog, Pending: of(pending, x.ID)})
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, k.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server came back."))
 		s.mu.Lock()
-		s.kernel = k
+		s.kernels[x.ID] = resting(k)
 		s.mu.Unlock()
 	}
 	_, lost := s.newCommands(ctx, nil, guestapi.Info{}) // likewise
-	return errors.Join(err, lost, s.finish(ctx, rec, reason))
+	return errors.Join(append(errs, lost, s.finish(ctx, rec, reason))...)
 }
 
 // purge deletes the records of an ended session, its notebook unless notebooks are kept, and the

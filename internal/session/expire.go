@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"cellhold"
@@ -59,7 +60,7 @@ func (s *Session) due(now time.Time) time.Time {
 	if r.State == cellhold.SessionEnded {
 		return r.Used.Add(s.m.o.Retention)
 	}
-	if k := s.currentKernel(); k != nil && k.Busy() {
+	if slices.ContainsFunc(s.all(), func(k *running) bool { return k.Busy() }) {
 		r.Used = now // a session that is computing is not idle
 	}
 	if c := s.currentCommands(); c != nil && c.Busy() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -33,10 +32,10 @@ type Session struct {
 
 	life chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
 
-	mu     sync.Mutex
-	rec    cellhold.Session
-	place  *place         // nil when there is no sandbox
-	kernel *kernel.Kernel // the newest; dead when place is nil
+	mu      sync.Mutex
+	rec     cellhold.Session               // its list of kernels is never changed in place
+	place   *place                         // nil when there is no sandbox
+	kernels map[cellhold.KernelID]*running // dead when place is nil
 
 	commands *command.Runner // the newest; nil before the first sandbox
 
@@ -50,13 +49,16 @@ type Session struct {
 type place struct {
 	sandbox sandbox.Sandbox
 	client  *guest.Client
+	boot    string          // the agent's life
+	run     context.Context // of what runs for it here
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 }
 
 func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 	l := m.o.Logger.With("session", rec.ID)
-	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1)}
+	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1),
+		kernels: map[cellhold.KernelID]*running{}}
 	s.notes = newNotes(s)
 	s.displays.s = s
 	s.mirror = newMirror(m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
@@ -106,7 +108,7 @@ func (s *Session) hold(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// open makes the session's sandbox and its kernel, and returns when the kernel is idle. When it
+// open makes the session's sandbox and its kernels, and returns when they are idle. When it
 // fails nothing of the sandbox is left.
 func (s *Session) open(ctx context.Context) error {
 	rec := s.record()
@@ -123,65 +125,86 @@ func (s *Session) open(ctx context.Context) error {
 		// A cell may have been queued for it already.
 		clean, cancel := cleanup(ctx)
 		defer cancel()
-		const why = "The kernel could not be started."
-		return errors.Join(err, s.currentKernel().Die(clean, cellhold.StatusLost, why), s.endCommands(clean, cellhold.StatusLost, why))
+		return errors.Join(err, s.dieAll(clean, cellhold.StatusLost, "The kernel could not be started."))
 	}
 	return nil
 }
 
-// boot puts the user's files into a fresh sandbox and starts the kernel.
+// boot puts the user's files into a fresh sandbox and starts the kernels. The session needs the first
+// one; another that does not start is dead, and says why.
 func (s *Session) boot(ctx context.Context, rec cellhold.Session) error {
 	if err := s.mirror.push(ctx, s.client()); err != nil {
 		return fmt.Errorf("putting the output files into the sandbox: %w", err)
 	}
-	k := s.currentKernel()
-	if err := k.Start(ctx, guestapi.StartKernel{Spec: s.m.o.Kernel, Startup: rec.Startup}); err != nil {
-		return fmt.Errorf("starting the kernel: %w", err)
+	for i, k := range rec.Kernels {
+		if err := s.kernel(k.ID).Start(ctx, startOf(rec, i)); err != nil {
+			return fmt.Errorf("starting the kernel %s: %w", k.ID, err)
+		}
 	}
-	return k.WaitIdle(ctx)
+	for i, k := range s.all() {
+		if err := k.WaitIdle(ctx); err != nil && (i == 0 || ctx.Err() != nil) {
+			return err
+		}
+	}
+	return nil
 }
 
-// attach connects to the agent of a sandbox and lets its kernel run here. pending are the cells
-// that an earlier server left. known tells whether the agent has been asked for the kernel before.
-func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cellhold.Cell) (known bool, err error) {
+// startOf says how to start a session's kernel. The startup code is written for the first one.
+func startOf(rec cellhold.Session, i int) guestapi.StartKernel {
+	r := guestapi.StartKernel{Spec: rec.Kernels[i].Spec}
+	if i == 0 {
+		r.Startup = rec.Startup
+	}
+	return r
+}
+
+// attach connects to the agent of a sandbox and lets its kernels run here. pending are the cells
+// that an earlier server left. known are the kernels that the agent has been asked for before.
+func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cellhold.Cell) (known []cellhold.KernelID, err error) {
 	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: s.slog})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	asking, cancel := context.WithTimeout(ctx, adoptTimeout)
 	info, err := client.Info(asking)
 	cancel()
 	if err != nil {
 		client.Close()
-		return false, fmt.Errorf("asking the agent who it is: %w", err)
+		return nil, fmt.Errorf("asking the agent who it is: %w", err)
 	}
-	p := &place{sandbox: sb, client: client}
-	o := s.kernelOptions(p, info.Boot, pending)
-	k, err := kernel.New(ctx, o)
-	if err != nil {
-		client.Close()
-		return false, err
+	p := &place{sandbox: sb, client: client, boot: info.Boot}
+	var kernels []*kernel.Kernel
+	for _, k := range s.record().Kernels {
+		k, err := kernel.New(ctx, s.kernelOptions(p, k.ID, of(pending, k.ID)))
+		if err != nil {
+			client.Close()
+			return nil, err
+		}
+		kernels = append(kernels, k)
 	}
 	c, err := s.newCommands(ctx, p, info)
 	if err != nil {
 		client.Close()
-		return false, err
+		return nil, err
 	}
-	var run context.Context
-	run, p.cancel = context.WithCancel(s.ctx)
+	p.run, p.cancel = context.WithCancel(s.ctx)
 	s.mu.Lock()
-	s.place, s.kernel, s.commands = p, k, c
+	s.place, s.kernels, s.commands = p, map[cellhold.KernelID]*running{}, c
+	for i, k := range kernels {
+		s.kernels[s.rec.Kernels[i].ID] = p.serve(p.run, k)
+	}
 	s.mu.Unlock()
-	p.wg.Go(func() { k.Run(run) })
-	p.wg.Go(func() { c.Run(run) })
-	s.wg.Go(func() { s.watch(run, p, k) })
-	return slices.ContainsFunc(info.Kernels, func(i guestapi.KernelInfo) bool { return i.ID == o.ID }), nil
+	p.wg.Go(func() { c.Run(p.run) })
+	s.wg.Go(func() { s.watch(p.run, p) })
+	for _, k := range info.Kernels {
+		known = append(known, k.ID)
+	}
+	return known, nil
 }
 
-func (s *Session) kernelOptions(p *place, boot string, pending []cellhold.Cell) kernel.Options {
-	id := cellhold.KernelID(s.m.o.Kernel)
+func (s *Session) kernelOptions(p *place, id cellhold.KernelID, pending []cellhold.Cell) kernel.Options {
 	return kernel.Options{
-		ID: id, Session: s.id, Boot: boot, Link: p.client.Kernel(id), Log: s.log, Journal: s.m.o.Store,
+		ID: id, Session: s.id, Boot: p.boot, Link: p.client.Kernel(id), Log: s.log, Journal: s.m.o.Store,
 		Logger: s.slog, Pending: pending,
 		OOMKills: func(ctx context.Context) (int64, error) {
 			u, err := p.sandbox.Usage(ctx)
@@ -201,7 +224,7 @@ func (s *Session) kernelOptions(p *place, boot string, pending []cellhold.Cell) 
 const dieRetry = 2 * time.Second
 
 // watch waits for the end of a sandbox and ends what was in it.
-func (s *Session) watch(ctx context.Context, p *place, k *kernel.Kernel) {
+func (s *Session) watch(ctx context.Context, p *place) {
 	exit, err := p.sandbox.Wait(ctx)
 	if err != nil {
 		return // detached
@@ -212,8 +235,7 @@ func (s *Session) watch(ctx context.Context, p *place, k *kernel.Kernel) {
 	}
 	s.slog.Warn("sandbox ended", "sandbox", p.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM, "message", exit.Message)
 	// Until it is recorded, who waits for a cell goes on waiting, and no new sandbox takes the place.
-	die := func() error { return errors.Join(k.Die(ctx, status, detail), s.endCommands(ctx, status, detail)) }
-	for err := die(); err != nil; err = die() {
+	for err := s.dieAll(ctx, status, detail); err != nil; err = s.dieAll(ctx, status, detail) {
 		s.slog.Error("recording the end of a sandbox", "err", err)
 		select {
 		case <-ctx.Done():
@@ -264,12 +286,6 @@ func (s *Session) client() *guest.Client {
 	return s.place.client
 }
 
-func (s *Session) currentKernel() *kernel.Kernel {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kernel
-}
-
 // touch notes that the session was used just now, and that its notebook has changed.
 func (s *Session) touch() {
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
@@ -279,9 +295,7 @@ func (s *Session) touch() {
 // Info describes the session as it is now.
 func (s *Session) Info() cellhold.Session {
 	r := s.record()
-	if k := s.currentKernel(); k != nil {
-		r.Kernels = []cellhold.Kernel{k.State()}
-	}
+	r.Kernels = s.Kernels()
 	if r.State != cellhold.SessionEnded {
 		r.Expires = s.m.o.expiry(r)
 	}
@@ -311,29 +325,13 @@ func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell,
 		return cellhold.Cell{}, cellhold.Errorf(cellhold.Invalid, "The timeout must be between 0 (the default) and %s.", s.m.o.MaxCellTimeout)
 	}
 	s.change(func(rec *cellhold.Session) { rec.Used = time.Now().UTC() })
-	return k.Submit(ctx, cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: cellhold.KernelID(s.m.o.Kernel),
+	return k.Submit(ctx, cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: k.State().ID,
 		Code: r.Code, Timeout: r.Timeout})
-}
-
-// usable returns the kernel of that id in a session that is alive.
-func (s *Session) usable(id cellhold.KernelID) (*kernel.Kernel, error) {
-	if id != "" && id != cellhold.KernelID(s.m.o.Kernel) {
-		return nil, cellhold.Errorf(cellhold.NotFound, "The session has no kernel %q.", id)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec.State != cellhold.SessionReady {
-		return nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", s.rec.State)
-	}
-	if s.kernel == nil {
-		return nil, cellhold.Errorf(cellhold.Unavailable, "The session has no kernel now. Try again in a moment.")
-	}
-	return s.kernel, nil
 }
 
 // Cell returns one cell, with its outputs so far.
 func (s *Session) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
-	if k := s.currentKernel(); k != nil {
+	for _, k := range s.all() {
 		if c, ok := k.Cell(id); ok {
 			return c, nil
 		}
@@ -348,7 +346,7 @@ func (s *Session) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 
 // Wait waits until a cell is done. When ctx ends first it returns the cell as it is and ctx.Err().
 func (s *Session) Wait(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
-	if k := s.currentKernel(); k != nil {
+	for _, k := range s.all() {
 		if c, ok, err := k.Wait(ctx, id); ok {
 			return c, err
 		}
@@ -394,8 +392,8 @@ func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID) error {
 	return k.Interrupt(ctx)
 }
 
-// Restart replaces the kernel process, or the whole sandbox when it is gone, and returns when the
-// new kernel is idle. Variables are lost; the files in /mnt/data/output stay.
+// Restart replaces the kernel process, or the whole sandbox with all its kernels when it is gone, and
+// returns when the new kernel is idle. Variables are lost; the files in /mnt/data/output stay.
 func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 	release, err := s.hold(ctx)
 	if err != nil {
@@ -424,8 +422,7 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 // reopen gives the session a new sandbox in place of one that ended.
 func (s *Session) reopen(ctx context.Context) error {
 	s.close(ctx)
-	const why = "The session got a new sandbox."
-	if err := errors.Join(s.currentKernel().Die(ctx, cellhold.StatusLost, why), s.endCommands(ctx, cellhold.StatusLost, why)); err != nil {
+	if err := s.dieAll(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Is the server's disk full?")
 	}
 	rec := s.change(func(r *cellhold.Session) { r.Sandbox = nextSandboxID(r.ID, r.Sandbox) })

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"iter"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -79,7 +80,7 @@ func (n *notes) write(ctx context.Context) error {
 	n.mu.Lock()
 	upTo := n.wanted
 	n.mu.Unlock()
-	err := notebook.WriteFile(n.s.NotebookPath(), notebook.FileOptions{}, n.s.meta(), n.s.Cells(ctx))
+	err := notebook.WriteFile(n.s.NotebookPath(), notebook.FileOptions{}, n.s.meta(), n.s.firstCells(ctx))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
@@ -104,12 +105,28 @@ func (s *Session) FlushNotebook(ctx context.Context) error { return s.notes.flus
 
 // WriteNotebook writes the notebook as it is now.
 func (s *Session) WriteNotebook(ctx context.Context, w io.Writer) error {
-	return notebook.Write(w, s.meta(), s.Cells(ctx))
+	return notebook.Write(w, s.meta(), s.firstCells(ctx))
+}
+
+// firstCells are the cells of the notebook: those of the first kernel, because a notebook has one
+// language, and could not be run again with cells of others in it.
+func (s *Session) firstCells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
+	first := s.record().Kernels[0].ID
+	return func(yield func(cellhold.Cell, error) bool) {
+		for c, err := range s.Cells(ctx) {
+			if err == nil && c.Kernel != first {
+				continue
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
 }
 
 // meta is what the notebook says of its kernel.
 func (s *Session) meta() notebook.Meta {
-	if k := s.currentKernel(); k != nil {
+	if k := s.kernel(""); k != nil {
 		if info := k.Info(); info != nil {
 			return notebook.Meta{Kernel: *info}
 		}

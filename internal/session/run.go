@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -137,6 +138,9 @@ func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
 	if err != nil {
 		return err
 	}
+	if len(rec.Kernels) == 0 || rec.Kernels[0].Spec == "" {
+		rec.Kernels = m.o.firstKernel() // the record is of a server that knew no others
+	}
 	s := newSession(m, rec, log)
 	m.mu.Lock()
 	base := m.base
@@ -183,10 +187,13 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 	}
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
 	known, err := s.attach(ctx, sb, pending)
-	if err == nil && !known {
-		// The last server died before it had asked for the kernel.
+	switch {
+	case err != nil:
+	case !slices.Contains(known, rec.Kernels[0].ID):
+		// The last server died before it had asked for the kernels.
 		err = s.boot(ctx, rec)
-	} else if err == nil {
+	default:
+		s.settleKernels(ctx, rec, known)
 		err = s.mirror.recognise(ctx, s.client())
 	}
 	if err == nil {
@@ -197,6 +204,27 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 		s.m.destroy(ctx, sb)
 	}
 	return err
+}
+
+// settleKernels finishes what the last server had begun when it died: it starts the kernels that the
+// agent was not asked for, and ends those that were to be removed.
+func (s *Session) settleKernels(ctx context.Context, rec cellhold.Session, known []cellhold.KernelID) {
+	for i, k := range rec.Kernels {
+		if slices.Contains(known, k.ID) {
+			continue
+		}
+		if err := s.kernel(k.ID).Start(ctx, startOf(rec, i)); err != nil {
+			s.slog.Error("starting a kernel", "kernel", k.ID, "err", err)
+		}
+	}
+	for _, id := range known {
+		if s.kernel(id) != nil {
+			continue
+		}
+		if err := s.client().Kernel(id).Delete(ctx); err != nil {
+			s.slog.Error("ending a kernel", "kernel", id, "err", err)
+		}
+	}
 }
 
 // pending returns the cells of a session that are not done, in order.

@@ -29,7 +29,9 @@ import (
 	"syscall"
 	"time"
 
+	"cellhold"
 	"cellhold/internal/agent"
+	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
 
@@ -92,6 +94,17 @@ func New(o Options) (*Launcher, error) {
 
 // Close stops burying processes.
 func (l *Launcher) Close() { l.reaper.close() }
+
+// Specs are the kernelspecs of the image.
+func (l *Launcher) Specs() []cellhold.KernelSpec {
+	found := jupyter.KernelSpecs(l.prefixes)
+	found = found[:min(len(found), guestapi.MaxKernelSpecs)]
+	specs := make([]cellhold.KernelSpec, len(found))
+	for i, s := range found {
+		specs[i] = cellhold.KernelSpec{Name: s.Name, DisplayName: s.DisplayName, Language: s.Language}
+	}
+	return specs
+}
 
 // Launch starts a kernel.
 func (l *Launcher) Launch(_ context.Context, s agent.LaunchSpec) (agent.Process, error) {

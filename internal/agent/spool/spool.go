@@ -82,6 +82,14 @@ func New(limit int64, subject Subject) *Spool {
 	return &Spool{limit: limit, subject: subject, first: 1, dropped: make(map[string]*cellhold.OutputDroppedContent)}
 }
 
+// StartAfter lets the numbers of an empty spool begin after that one, in place of 1: they go on where
+// those of a spool of the same name ended.
+func (s *Spool) StartAfter(seq int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first = seq + 1
+}
+
 // Keep adds an event that may not be dropped, and returns its number. How many there can be is bounded
 // by what the host asks for.
 func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"cellhold"
 	"cellhold/internal/agent"
 	"cellhold/internal/jupyter"
 	"cellhold/internal/jupyter/jupytertest"
@@ -21,6 +22,13 @@ type Launcher struct {
 }
 
 var _ agent.Launcher = (*Launcher)(nil)
+
+// Specs are names that it gives the toy out under.
+func (l *Launcher) Specs() []cellhold.KernelSpec {
+	return []cellhold.KernelSpec{
+		{Name: "python3", DisplayName: "Toy", Language: "toy"}, {Name: "toy", DisplayName: "Toy", Language: "toy"},
+	}
+}
 
 // Launch starts a kernel.
 func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Process, error) {

@@ -1,0 +1,43 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"cellhold"
+)
+
+// AddKernel starts one more kernel of a session from that kernelspec and returns when it is idle. An
+// empty id is made of the kernelspec's name.
+func (c *Client) AddKernel(ctx context.Context, id cellhold.SessionID, spec string, k cellhold.KernelID) (cellhold.Kernel, error) {
+	body := struct {
+		Spec string            `json:"spec"`
+		ID   cellhold.KernelID `json:"id,omitempty"`
+	}{spec, k}
+	var out cellhold.Kernel
+	err := c.call(ctx, http.MethodPost, sessionPath(id, "kernels"), body, &out)
+	return out, err
+}
+
+// Kernels returns a session's kernels, in the order in which they were made.
+func (c *Client) Kernels(ctx context.Context, id cellhold.SessionID) ([]cellhold.Kernel, error) {
+	var list struct {
+		Kernels []cellhold.Kernel `json:"kernels"`
+	}
+	err := c.call(ctx, http.MethodGet, sessionPath(id, "kernels"), nil, &list)
+	return list.Kernels, err
+}
+
+// DeleteKernel ends a kernel, also a busy one. The first one of a session stays.
+func (c *Client) DeleteKernel(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) error {
+	return c.call(ctx, http.MethodDelete, sessionPath(id, "kernels", string(k)), nil, nil)
+}
+
+// KernelSpecs returns the sorts of kernel that a session can start.
+func (c *Client) KernelSpecs(ctx context.Context, id cellhold.SessionID) ([]cellhold.KernelSpec, error) {
+	var list struct {
+		KernelSpecs []cellhold.KernelSpec `json:"kernelspecs"`
+	}
+	err := c.call(ctx, http.MethodGet, sessionPath(id, "kernelspecs"), nil, &list)
+	return list.KernelSpecs, err
+}

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"cellhold"
+	"cellhold/internal/server/door"
+	"cellhold/internal/session"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// AddKernel is the body that asks for one more kernel.
+type AddKernel struct {
+	_    struct{}          `additionalProperties:"false" json:"-"`
+	Spec string            `json:"spec" minLength:"1" maxLength:"100" doc:"Name of the kernelspec; list-kernelspecs says which there are." example:"bash"`
+	ID   cellhold.KernelID `json:"id,omitempty" maxLength:"40" doc:"How to call it in this session; made of the kernelspec's name when absent." example:"bash"`
+}
+
+type addKernelInput struct {
+	SessionPath
+	Body AddKernel
+}
+
+type addKernelOutput struct {
+	Body cellhold.Kernel
+}
+
+// KernelList is the body that lists kernels.
+type KernelList struct {
+	Kernels []cellhold.Kernel `json:"kernels" doc:"The session's kernels, in the order in which they were made."`
+}
+
+type kernelsOutput struct {
+	Body KernelList
+}
+
+// KernelSpecList is the body that lists kernelspecs.
+type KernelSpecList struct {
+	KernelSpecs []cellhold.KernelSpec `json:"kernelspecs" doc:"The sorts of kernel that the session's sandbox has, by name."`
+}
+
+type kernelSpecsOutput struct {
+	Body KernelSpecList
+}
+
+type oneKernelInput struct {
+	SessionPath
+	Kernel cellhold.KernelID `path:"kernel" maxLength:"64" doc:"Identifies the kernel within its session." example:"bash"`
+}
+
+func (s *Server) kernelRoutes(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "add-kernel", Method: http.MethodPost, Path: "/v1/sessions/{id}/kernels", DefaultStatus: http.StatusCreated, Tags: []string{tagSessions},
+		Summary:     "Start one more kernel",
+		Description: "A session has 8 kernels at most, in one sandbox: they share its files and its limits, and each has variables and a queue of its own. The answer comes when the kernel is idle.",
+	}, s.addKernel)
+	register(api, huma.Operation{
+		OperationID: "list-kernels", Method: http.MethodGet, Path: "/v1/sessions/{id}/kernels", Tags: []string{tagSessions},
+		Summary: "List the kernels of a session",
+	}, s.listKernels)
+	register(api, huma.Operation{
+		OperationID: "delete-kernel", Method: http.MethodDelete, Path: "/v1/sessions/{id}/kernels/{kernel}", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
+		Summary:     "End a kernel",
+		Description: "Its running cell is interrupted and waiting ones are cancelled; its cells can still be read. The first kernel stays as long as its session.",
+	}, s.deleteKernel)
+	register(api, huma.Operation{
+		OperationID: "list-kernelspecs", Method: http.MethodGet, Path: "/v1/sessions/{id}/kernelspecs", Tags: []string{tagSessions},
+		Summary: "List the sorts of kernel that a session can start",
+	}, s.listKernelSpecs)
+}
+
+func (s *Server) addKernel(ctx context.Context, in *addKernelInput) (*addKernelOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	acting, cancel := door.Act(ctx)
+	defer cancel()
+	k, err := sess.AddKernel(acting, session.KernelRequest{Spec: in.Body.Spec, ID: in.Body.ID})
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &addKernelOutput{Body: k}, nil
+}
+
+func (s *Server) listKernels(ctx context.Context, in *SessionPath) (*kernelsOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &kernelsOutput{Body: KernelList{Kernels: sess.Kernels()}}, nil
+}
+
+func (s *Server) deleteKernel(ctx context.Context, in *oneKernelInput) (*struct{}, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	acting, cancel := door.Act(ctx)
+	defer cancel()
+	if err := sess.RemoveKernel(acting, in.Kernel); err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return nil, nil
+}
+
+func (s *Server) listKernelSpecs(ctx context.Context, in *SessionPath) (*kernelSpecsOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	specs, err := sess.Specs(ctx)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &kernelSpecsOutput{Body: KernelSpecList{KernelSpecs: append([]cellhold.KernelSpec{}, specs...)}}, nil
+}

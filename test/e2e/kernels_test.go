@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// runOn runs a cell on one of several kernels to its end.
+func (s *server) runOn(t testing.TB, id cellhold.SessionID, k cellhold.KernelID, code string) cellhold.Cell {
+	t.Helper()
+	c, err := s.Execute(t.Context(), id, client.Code{Kernel: k, Code: code})
+	if err != nil {
+		t.Fatalf("%s: %v", code, err)
+	}
+	return c
+}
+
+// Two kernels of one session: each has its variables, its queue and its interrupt, both see the same
+// files, and both are there after the server was killed.
+func TestASessionWithSeveralKernels(t *testing.T) {
+	home := newHome(t)
+	s := serve(t, home)
+	id := s.session(t, client.CreateSession{})
+	specs, err := s.KernelSpecs(t.Context(), id)
+	if err != nil || !slices.ContainsFunc(specs, func(k cellhold.KernelSpec) bool { return k.Name == "python3" && k.Language == "python" }) {
+		t.Fatalf("the kernelspecs are %+v (%v)", specs, err)
+	}
+	k, err := s.AddKernel(t.Context(), id, "python3", "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.ID != "second" || k.Spec != "python3" || k.State != cellhold.KernelIdle || k.Language != "python" {
+		t.Errorf("the second kernel is %+v", k)
+	}
+	s.must(t, id, "x = 1; open('/workspace/shared', 'w').write('both')")
+	if c := s.runOn(t, id, "second", "print(open('/workspace/shared').read(), 'x' in globals()); x = 2"); text(c) != "both False\n" {
+		t.Errorf("the second kernel sees %q", text(c))
+	}
+	busy, err := s.Submit(t.Context(), id, client.Code{Code: "print('go', flush=True)\nimport time; time.sleep(600)"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitText(t, busy)
+	s.signal(t, syscall.SIGKILL)
+
+	s = serve(t, home)
+	if c := s.runOn(t, id, "second", "x"); text(c) != "2" {
+		t.Errorf("beside a busy kernel, after a kill -9 of the server, the second one says %q", text(c))
+	}
+	if err := s.Interrupt(t.Context(), id, "second"); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := s.Cell(t.Context(), id, busy.ID); c.State != cellhold.CellRunning {
+		t.Errorf("the interrupt of the other kernel left the cell %s", c.State)
+	}
+	if err := s.Interrupt(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := s.Wait(t.Context(), id, busy.ID); c.Status != cellhold.StatusInterrupted {
+		t.Errorf("the interrupted cell ended with %s", c.Status)
+	}
+	if out := s.must(t, id, "x"); out != "1" {
+		t.Errorf("after the interrupt the first kernel's x is %s", out)
+	}
+	if err := s.DeleteKernel(t.Context(), id, "second"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.Kernels(t.Context(), id); err != nil || len(all) != 1 {
+		t.Errorf("the kernels left are %+v (%v)", all, err)
+	}
+}
