@@ -12,6 +12,7 @@ import (
 const (
 	tagSessions = "Sessions"
 	tagCells    = "Cells"
+	tagCommands = "Commands"
 	tagEvents   = "Events"
 	tagFiles    = "Files"
 	tagState    = "State"
@@ -20,6 +21,7 @@ const (
 var tags = []*huma.Tag{
 	{Name: tagSessions, Description: "A session is one sandbox with its kernel, files and events."},
 	{Name: tagCells, Description: "A cell is one piece of code and its fate. It runs once; cells of a kernel run one after the other and share their variables."},
+	{Name: tagCommands, Description: "A command is a program that runs in the sandbox beside the kernel: with streams, standard input and signals, or with a terminal."},
 	{Name: tagEvents, Description: "Everything that happens in a session is a numbered event. Watching live, reconnecting and reading history are the same: read after N."},
 	{Name: tagFiles, Description: "The notebook, and what the code wrote to /mnt/data/output."},
 	{Name: tagState, Description: "The server itself."},
@@ -58,6 +60,7 @@ func describe(api huma.API) {
 	}
 	requestExample(doc.Paths["/v1/sessions"].Post, map[string]any{"user": "ann", "metadata": map[string]any{"purpose": "a first look"}})
 	requestExample(doc.Paths["/v1/sessions/{id}/cells"].Post, map[string]any{"code": "6 * 7", "timeout": 30})
+	requestExample(doc.Paths[commandsPath].Post, map[string]any{"command": "echo hello", "timeout": 30})
 	submitted := doc.Paths["/v1/sessions/{id}/cells"].Post.Responses
 	submitted["202"].Description = "The queued cell"
 	submitted["200"].Headers = submitted["202"].Headers
@@ -66,7 +69,7 @@ func describe(api huma.API) {
 // isRequest reports whether a schema is (part of) a request's body, where unknown members are
 // refused.
 func isRequest(name string) bool {
-	return name == "CreateSession" || name == "SubmitCell" || name == "Limits"
+	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "Limits"
 }
 
 // requestExample gives a request an example that every server takes, where one made of all

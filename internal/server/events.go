@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,7 +10,6 @@ import (
 
 	"cellhold"
 	"cellhold/internal/server/door"
-	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -17,6 +17,12 @@ import (
 
 type eventsInput struct {
 	SessionPath
+	EventsQuery
+}
+
+// EventsQuery is how to read events. It is exported because huma looks only into exported embedded
+// structs.
+type EventsQuery struct {
 	After       int64  `query:"after" minimum:"0" doc:"Read the events after this number; 0 is from the beginning." example:"0"`
 	Limit       int    `query:"limit" minimum:"1" maximum:"5000" default:"500" doc:"The most events of a JSON page. A page may have fewer, because its bytes are bounded as well."`
 	Wait        string `query:"wait" doc:"For a JSON page: how long to wait for an event if there is none yet: \"30s\", \"2m\" or plain seconds, 10 minutes at most." example:"30s"`
@@ -36,14 +42,25 @@ func (s *Server) eventRoutes(api huma.API) {
 		OperationID: "read-events", Method: http.MethodGet, Path: "/v1/sessions/{id}/events", Tags: []string{tagEvents},
 		Summary:     "Read events after N",
 		Description: eventsText,
-		Responses: map[string]*huma.Response{
-			"200": {Description: "A page, or the stream", Content: map[string]*huma.MediaType{
-				"application/json":  {Schema: schemaOf(api, EventPage{})},
-				"text/event-stream": {Schema: &huma.Schema{Type: "string"}},
-			}},
-			"204": {Description: "Only for a stream: the session has ended and there is nothing after the given number. Browsers stop reconnecting."},
-		},
+		Responses:   eventResponses(api),
 	}, s.events)
+}
+
+func eventResponses(api huma.API) map[string]*huma.Response {
+	return map[string]*huma.Response{
+		"200": {Description: "A page, or the stream", Content: map[string]*huma.MediaType{
+			"application/json":  {Schema: schemaOf(api, EventPage{})},
+			"text/event-stream": {Schema: &huma.Schema{Type: "string"}},
+		}},
+		"204": {Description: "Only for a stream: what it is about has ended and there is nothing after the given number. Browsers stop reconnecting."},
+	}
+}
+
+// eventSource is where events come from: a session, or a part of it.
+type eventSource struct {
+	watch func(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error]
+	page  func(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) // those that are there now
+	over  func() bool                                                                 // no more will come
 }
 
 func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, error) {
@@ -51,8 +68,14 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, er
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
+	return s.readEvents(ctx, in.EventsQuery, eventSource{watch: sess.Watch, page: sess.Events,
+		over: func() bool { return sess.Info().State == cellhold.SessionEnded }})
+}
+
+// readEvents answers with a page of events, or with their stream.
+func (s *Server) readEvents(ctx context.Context, in EventsQuery, from eventSource) (*streamOutput, error) {
 	if in.Stream == "sse" || accepts(in.Accept, "text/event-stream") {
-		return s.eventStream(ctx, in, sess)
+		return s.eventStream(ctx, in, from)
 	}
 	wait, err := parseWait(in.Wait)
 	if err != nil {
@@ -61,9 +84,9 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, er
 	waiting, leave := s.waitFor(ctx, wait)
 	defer leave()
 	if wait > 0 {
-		awaitEvent(waiting, sess, in.After)
+		awaitEvent(waiting, from, in.After)
 	}
-	page, err := readPage(ctx, sess, in.After, in.Limit)
+	page, err := readPage(ctx, from, in.After, in.Limit)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -74,15 +97,15 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, er
 }
 
 // awaitEvent returns when there is an event after the given one, or when ctx ends.
-func awaitEvent(ctx context.Context, sess *session.Session, after int64) {
-	for range sess.Watch(ctx, after) {
+func awaitEvent(ctx context.Context, from eventSource, after int64) {
+	for range from.watch(ctx, after) {
 		return
 	}
 }
 
 // readPage reads a page. The session bounds its bytes, but gives at least one event if there is one.
-func readPage(ctx context.Context, sess *session.Session, after int64, limit int) (EventPage, error) {
-	events, err := sess.Events(ctx, after, limit)
+func readPage(ctx context.Context, from eventSource, after int64, limit int) (EventPage, error) {
+	events, err := from.page(ctx, after, limit)
 	if err != nil {
 		return EventPage{}, err
 	}
@@ -93,7 +116,7 @@ func readPage(ctx context.Context, sess *session.Session, after int64, limit int
 	return page, nil
 }
 
-func (s *Server) eventStream(ctx context.Context, in *eventsInput, sess *session.Session) (*streamOutput, error) {
+func (s *Server) eventStream(ctx context.Context, in EventsQuery, from eventSource) (*streamOutput, error) {
 	after := in.After
 	if in.LastEventID != "" {
 		n, err := strconv.ParseInt(in.LastEventID, 10, 64)
@@ -102,14 +125,14 @@ func (s *Server) eventStream(ctx context.Context, in *eventsInput, sess *session
 		}
 		after = n
 	}
-	if sess.Info().State == cellhold.SessionEnded {
-		if rest, err := sess.Events(ctx, after, 1); err == nil && len(rest) == 0 {
+	if from.over() {
+		if rest, err := from.page(ctx, after, 1); err == nil && len(rest) == 0 {
 			return &streamOutput{Body: func(hc huma.Context) { hc.SetStatus(http.StatusNoContent) }}, nil
 		}
 	}
 	return &streamOutput{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
-		s.streamEvents(w, r, sess, after)
+		s.streamEvents(w, r, from.watch, after)
 	}}, nil
 }
 

@@ -14,7 +14,7 @@ import (
 
 // concrete fills the parameters of a route's path.
 func concrete(r route, session string) string {
-	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{kernel}", "toy", "{path}", "a/b.png", "{$}", "").Replace(r.path)
+	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{path}", "a/b.png", "{$}", "").Replace(r.path)
 }
 
 // bodyFor is a body that the route would take.
@@ -26,6 +26,12 @@ func bodyFor(r route) string {
 		return `{"spec":"toy"}`
 	case strings.HasPrefix(r.path, "/v1/sessions/{id}/cells"):
 		return `{"code":"print x"}`
+	case r.path == commandsPath:
+		return `{"command":"echo"}`
+	case strings.HasSuffix(r.path, "/signal"):
+		return `{"signal":"TERM"}`
+	case strings.HasSuffix(r.path, "/resize"):
+		return `{"rows":24,"cols":80}`
 	case r.path == "/v1/sessions":
 		return `{}`
 	case r.path == "/execute":

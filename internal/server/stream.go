@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"sync"
 	"time"
 
 	"cellhold"
 	"cellhold/internal/server/door"
-	"cellhold/internal/session"
 )
 
 const (
@@ -28,10 +28,10 @@ type Bye struct {
 	Kind  cellhold.Kind `json:"kind" enum:"unavailable,internal" doc:"unavailable when the server shuts down, internal when it failed."`
 }
 
-// streamEvents writes a session's events as server-sent events until the session has ended, the
+// streamEvents writes events as server-sent events until there will be no more, the
 // reader has gone or the server shuts down. It holds one event at a time: a slow reader slows
 // only its own reading of the journal, and one that takes nothing for writeTime is dropped.
-func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, sess *session.Session, after int64) {
+func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, watch func(context.Context, int64) iter.Seq2[cellhold.Event, error], after int64) {
 	ctx, leave := s.waiters.Enter(r.Context())
 	ctx, cancel := context.WithCancel(ctx)
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
@@ -46,7 +46,7 @@ func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, sess *sess
 			cancel() // nobody reads: stop watching
 		}
 	})
-	for e, err := range sess.Watch(ctx, after) {
+	for e, err := range watch(ctx, after) {
 		if err != nil {
 			s.closeStream(ctx, r, out, after, err)
 			return

@@ -31,6 +31,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.kernelRoutes(api)
 	s.cellRoutes(api)
 	s.textRoutes(api)
+	s.commandRoutes(api)
 	s.eventRoutes(api)
 	s.fileRoutes(api)
 	s.stateRoutes(api)
