@@ -108,11 +108,16 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if out == nil {
 		return nil
 	}
+	return decodeAnswer(ctx, c.base, res, out)
+}
+
+// decodeAnswer decodes the JSON of an answer.
+func decodeAnswer(ctx context.Context, base string, res *http.Response, out any) error {
 	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s broke off.", c.base)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s broke off.", base)
 	}
 	return nil
 }
@@ -123,11 +128,11 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	if err != nil {
 		return nil, cellhold.Wrap(cellhold.Invalid, err, "The request is not valid.")
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for k, v := range header {
+		req.Header[k] = v
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)

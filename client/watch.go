@@ -30,8 +30,13 @@ var errBye = cellhold.Errorf(cellhold.Unavailable, "The server closed the stream
 // connection breaks it goes on from where it was: no event is missed, none comes twice. An error
 // is the last thing it yields.
 func (c *Client) Watch(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
+	return c.watch(ctx, sessionPath(id, "events"), after, cellhold.EventSessionEnded)
+}
+
+// watch is Watch for the events at a path, up to one of the type that is the last.
+func (c *Client) watch(ctx context.Context, path string, after int64, last cellhold.EventType) iter.Seq2[cellhold.Event, error] {
 	return func(yield func(cellhold.Event, error) bool) {
-		w := &watch{client: c, id: id, after: after, yield: yield}
+		w := &watch{client: c, path: path, after: after, last: last, yield: yield}
 		err := c.retry(ctx, func(alive func()) error { return w.read(ctx, alive) })
 		if err != nil && !w.stopped {
 			yield(cellhold.Event{}, err)
@@ -42,8 +47,9 @@ func (c *Client) Watch(ctx context.Context, id cellhold.SessionID, after int64) 
 // watch is one use of Watch.
 type watch struct {
 	client  *Client
-	id      cellhold.SessionID
+	path    string
 	after   int64
+	last    cellhold.EventType
 	yield   func(cellhold.Event, error) bool
 	stopped bool // the reader wants no more
 }
@@ -55,14 +61,14 @@ func (w *watch) read(ctx context.Context, alive func()) error {
 	// A connection can die without a word. Silence ends it here.
 	quiet := time.AfterFunc(silence, cancel)
 	defer quiet.Stop()
-	res, err := w.client.send(ctx, http.MethodGet, sessionPath(w.id, "events")+fmt.Sprintf("?after=%d", w.after), nil,
+	res, err := w.client.send(ctx, http.MethodGet, w.path+fmt.Sprintf("?after=%d", w.after), nil,
 		http.Header{"Accept": {"text/event-stream"}})
 	if err != nil {
 		return w.broken(ctx, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNoContent {
-		return nil // the session has ended, and all of it has been read
+		return nil // it has ended, and all of it has been read
 	}
 	lines := bufio.NewReaderSize(res.Body, 64<<10)
 	for {
@@ -99,7 +105,7 @@ func (w *watch) take(n note) (done bool, err error) {
 	}
 	w.after = e.Seq
 	w.stopped = !w.yield(e, nil)
-	return w.stopped || e.Type == cellhold.EventSessionEnded, nil
+	return w.stopped || e.Type == w.last, nil
 }
 
 // note is one server-sent event.

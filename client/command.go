@@ -1,0 +1,167 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"cellhold"
+)
+
+// inputPiece is how much standard input one request of Feed carries: few requests for a file, and
+// a keystroke does not wait behind much.
+const inputPiece = 256 << 10
+
+// Run is one command to be: a line for a shell, or a program with its arguments.
+type Run struct {
+	Line     string
+	Args     []string
+	Env      map[string]string
+	Dir      string             // empty means /workspace
+	Timeout  time.Duration      // 0 means the server's default
+	Terminal *cellhold.Terminal // nil means none
+}
+
+func commandPath(id cellhold.SessionID, command cellhold.CommandID, parts ...string) string {
+	return sessionPath(id, append([]string{"commands", string(command)}, parts...)...)
+}
+
+// StartCommand starts a command and returns at once.
+func (c *Client) StartCommand(ctx context.Context, id cellhold.SessionID, r Run) (cellhold.Command, error) {
+	return c.startCommand(ctx, id, r, "")
+}
+
+func (c *Client) startCommand(ctx context.Context, id cellhold.SessionID, r Run, wait string) (cellhold.Command, error) {
+	body := struct {
+		Command  string             `json:"command,omitempty"`
+		Args     []string           `json:"args,omitempty"`
+		Env      map[string]string  `json:"env,omitempty"`
+		Dir      string             `json:"cwd,omitempty"`
+		Timeout  float64            `json:"timeout,omitempty"`
+		Terminal *cellhold.Terminal `json:"tty,omitempty"`
+	}{r.Line, r.Args, r.Env, r.Dir, r.Timeout.Seconds(), r.Terminal}
+	var command cellhold.Command
+	err := c.call(ctx, http.MethodPost, sessionPath(id, "commands")+wait, body, &command)
+	return command, err
+}
+
+// RunCommand runs a command without input and returns it when it is done. When ctx ends first, the
+// command goes on running. A connection that breaks after the server has started it is no error.
+func (c *Client) RunCommand(ctx context.Context, id cellhold.SessionID, r Run) (cellhold.Command, error) {
+	command, err := c.startCommand(ctx, id, r, "")
+	if err != nil {
+		return command, err
+	}
+	// That of a command which ends at once is closed already.
+	if _, err := c.WriteCommand(ctx, id, command.ID, nil, 0, true); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
+		return command, err
+	}
+	return c.WaitCommand(ctx, id, command.ID)
+}
+
+// Command returns a command as it is now, with the ends of its output so far.
+func (c *Client) Command(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID) (cellhold.Command, error) {
+	var out cellhold.Command
+	err := c.call(ctx, http.MethodGet, commandPath(id, command), nil, &out)
+	return out, err
+}
+
+// Commands returns the session's commands, oldest first.
+func (c *Client) Commands(ctx context.Context, id cellhold.SessionID) ([]cellhold.Command, error) {
+	var list struct {
+		Commands []cellhold.Command `json:"commands"`
+	}
+	err := c.call(ctx, http.MethodGet, sessionPath(id, "commands"), nil, &list)
+	return list.Commands, err
+}
+
+// WaitCommand returns a command when it is done.
+func (c *Client) WaitCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID) (cellhold.Command, error) {
+	path := commandPath(id, command) + "?wait=" + pollTime
+	var out cellhold.Command
+	for out.State != cellhold.CommandDone {
+		err := c.retry(ctx, func(func()) error {
+			out = cellhold.Command{}
+			return c.call(ctx, http.MethodGet, path, nil, &out)
+		})
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// WatchCommand yields the events of one command after that number, live, until it is done. Like Watch
+// it goes on when a connection breaks.
+func (c *Client) WatchCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, after int64) iter.Seq2[cellhold.Event, error] {
+	return c.watch(ctx, commandPath(id, command, "events"), after, cellhold.EventCommandDone)
+}
+
+// WriteCommand writes to the standard input of a command, and closes it when eof is set. The bytes
+// begin at offset of all that is written over time; those that were written before count once. It
+// returns how many have been taken since the beginning. The error is Exhausted when the command does
+// not read: write the same again. It is Conflict when the command has closed its input or is done.
+func (c *Client) WriteCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, b []byte, offset int64, eof bool) (int64, error) {
+	query := url.Values{"offset": {strconv.FormatInt(offset, 10)}, "eof": {strconv.FormatBool(eof)}}
+	res, err := c.send(ctx, http.MethodPost, commandPath(id, command, "stdin")+"?"+query.Encode(), bytes.NewReader(b),
+		http.Header{"Content-Type": {"application/octet-stream"}})
+	if err != nil {
+		return 0, err
+	}
+	defer drain(res.Body)
+	var answer struct {
+		Offset int64 `json:"offset"`
+	}
+	return answer.Offset, decodeAnswer(ctx, c.base, res, &answer)
+}
+
+// Feed copies a reader to the standard input of a command that has got none yet, and closes it at the
+// end. Every byte arrives once, also when connections break or the server restarts. It returns nil when
+// the command has closed its input or is done.
+func (c *Client) Feed(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, r io.Reader) error {
+	buf := make([]byte, inputPiece)
+	for offset := int64(0); ; {
+		n, err := r.Read(buf)
+		eof := errors.Is(err, io.EOF)
+		if err != nil && !eof {
+			return err
+		}
+		err = c.retry(ctx, func(alive func()) error {
+			for {
+				_, err := c.WriteCommand(ctx, id, command, buf[:n], offset, eof)
+				if cellhold.KindOf(err) != cellhold.Exhausted || err == nil || ctx.Err() != nil {
+					return err
+				}
+				alive() // the command does not read yet
+			}
+		})
+		if err != nil && cellhold.KindOf(err) == cellhold.Conflict {
+			return nil
+		}
+		if err != nil || eof {
+			return err
+		}
+		offset += int64(n)
+	}
+}
+
+// SignalCommand sends a signal, by its name or number, to the process group of a command.
+func (c *Client) SignalCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, signal string) error {
+	return c.call(ctx, http.MethodPost, commandPath(id, command, "signal"), map[string]string{"signal": signal}, nil)
+}
+
+// ResizeCommand sets the size of a command's terminal.
+func (c *Client) ResizeCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, t cellhold.Terminal) error {
+	return c.call(ctx, http.MethodPost, commandPath(id, command, "resize"), t, nil)
+}
+
+// EndCommand kills a command with all that it started, and returns when it is done.
+func (c *Client) EndCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID) error {
+	return c.call(ctx, http.MethodDelete, commandPath(id, command), nil, nil)
+}
