@@ -1,10 +1,13 @@
 package embedded
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	_ "unsafe" // for go:linkname
+
+	"cellhold/internal/sandbox/embedded/syscalls"
 
 	"gvisor.dev/gvisor/runsc/cli"
 	"gvisor.dev/gvisor/runsc/cmd"
@@ -34,6 +37,10 @@ func Main() {
 		return
 	}
 	gvisorVersion = pinnedGvisor
+	if err := syscalls.Narrow(); err != nil {
+		fmt.Fprintln(os.Stderr, "no sandbox is started that can call more than it should:", err)
+		os.Exit(1)
+	}
 	// Only what the driver uses: this program is reachable by whoever may run our binary.
 	cli.Run(nil, map[util.SubCommand]string{
 		new(cmd.Run):          "",
