@@ -62,6 +62,7 @@ type Session struct {
 	Used    time.Time         `json:"used" doc:"When a caller or a cell last used it."`
 	Expires time.Time         `json:"expires" doc:"When it ends at the latest if nothing uses it until then."`
 	Limits  Limits            `json:"limits" doc:"What its sandbox may use."`
+	Egress  Egress            `json:"egress" doc:"What its code may reach outside the sandbox."`
 	Kernels []Kernel          `json:"kernels" doc:"Its kernels."`
 	Sandbox string            `json:"-"` // id of the sandbox it lives in now
 	Digest  string            `json:"-"` // digest of the image, so that the same one is used again

@@ -28,6 +28,7 @@ const (
 	EventCommandStarted    EventType = "command_started"
 	EventCommandDone       EventType = "command_done"
 	EventSessionEnded      EventType = "session_ended"
+	EventEgress            EventType = "egress" // content: EgressAttempt
 )
 
 // Event is one numbered fact about a session. Numbers start at 1 and have no gaps.

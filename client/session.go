@@ -21,6 +21,7 @@ type CreateSession struct {
 	Image    string            `json:"image,omitempty"`
 	Startup  string            `json:"startup,omitempty"`
 	Limits   cellhold.Limits   `json:"limits,omitzero"`
+	Egress   *cellhold.Egress  `json:"egress,omitempty"` // nil means the server's default
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 

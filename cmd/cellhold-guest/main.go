@@ -27,6 +27,7 @@ const (
 	homeDir   = "/home/user"
 	userName  = "user"
 	userID    = 1000
+	proxyPort = 3128                                                           // of the way out, if there is one; a name that many know
 	pathInUse = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // when the image sets none
 )
 
@@ -82,6 +83,8 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 		UID:      userID,
 		GID:      userID,
 		Own:      []string{workDir, homeDir, guestapi.OutputDir},
+		Port:     proxyPort,
+		Trust:    runDir,
 		Logger:   log,
 	})
 	if err != nil {

@@ -21,11 +21,12 @@ import (
 
 // runCmd runs one script in a session of its own.
 type runCmd struct {
-	File    string        `arg:"" help:"Python file; - is the standard input."`
-	URL     string        `help:"Run it at this server instead of in this process." name:"url" placeholder:"URL"`
-	Token   string        `help:"Token for that server." secret:"" placeholder:"TOKEN"`
-	Timeout time.Duration `help:"End the script after this time." default:"1h"`
-	service `embed:""`
+	File      string        `arg:"" help:"Python file; - is the standard input."`
+	URL       string        `help:"Run it at this server instead of in this process." name:"url" placeholder:"URL"`
+	Token     string        `help:"Token for that server." secret:"" placeholder:"TOKEN"`
+	Timeout   time.Duration `help:"End the script after this time." default:"1h"`
+	AllowHost []string      `help:"Host that the script may reach: a name, or *.example.org for all below it. Without any, it reaches nothing." placeholder:"NAME"`
+	service   `embed:""`
 }
 
 // onceDir holds the homes of the services that `run` starts for itself.
@@ -52,7 +53,7 @@ func (c *runCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image}
+	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, hosts: c.AllowHost}
 	if err := c.somewhere(ctx, all, t, script.run); err != nil {
 		return err
 	}
@@ -131,6 +132,9 @@ func (c *runCmd) privately(ctx context.Context, home string, log *slog.Logger, u
 // a killed one left there is cleared away.
 func (c *runCmd) openOnce(ctx context.Context, home string, log *slog.Logger) (*rooms, error) {
 	l := lifetimes{Ephemeral: true, MaxSessions: 1, CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout, IdleTimeout: c.Timeout + time.Hour}
+	if len(c.AllowHost) > 0 {
+		l.reach = reach{MaxEgress: string(cellhold.EgressAllowlist), EgressHost: c.AllowHost}
+	}
 	if err := makeHome(home); err != nil {
 		return nil, err
 	}

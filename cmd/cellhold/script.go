@@ -20,6 +20,7 @@ import (
 type script struct {
 	code    string
 	image   string
+	hosts   []string // that it may reach
 	timeout time.Duration
 	show    *show
 	signals <-chan os.Signal
@@ -35,7 +36,7 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer s.obey(ctx, c, cancel)()
-	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Startup: quietExit})
+	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Startup: quietExit, Egress: s.egress()})
 	if err != nil {
 		return s.judge(ctx, err)
 	}
@@ -53,6 +54,14 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 		return s.judge(ctx, err)
 	}
 	return s.judge(ctx, s.fetch(ctx, c, session.ID))
+}
+
+// egress is what the script may reach: what was asked for, and not what the server's default is.
+func (s *script) egress() *cellhold.Egress {
+	if len(s.hosts) == 0 {
+		return &cellhold.Egress{Policy: cellhold.EgressNone}
+	}
+	return &cellhold.Egress{Policy: cellhold.EgressAllowlist, Hosts: s.hosts}
 }
 
 // judge tells an end by a signal from a failure.

@@ -30,6 +30,8 @@ type service struct {
 	Disk      size    `help:"What a session may write outside /tmp and /mnt/data/output." default:"1GiB"`
 	Tmp       size    `help:"Size of a session's /tmp." default:"256MiB"`
 	Output    size    `help:"Size of a session's /mnt/data/output." default:"256MiB"`
+
+	gates `embed:""`
 }
 
 // lifetimes are the settings that only a lasting service needs.
@@ -48,6 +50,8 @@ type lifetimes struct {
 	Retention     time.Duration `help:"How long a session that expired or was lost can still be read." default:"24h"`
 	KeepNotebooks bool          `help:"Keep the notebook when its session is ended."`
 	Ephemeral     bool          `help:"End all sessions when the service stops, instead of keeping them for the next start."`
+
+	reach `embed:""`
 }
 
 // limits returns the limits of sessions that ask for none.
@@ -101,9 +105,13 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 	if err != nil {
 		return err
 	}
+	out, err := l.reach.settings(s.gates)
+	if err != nil {
+		return err
+	}
 	r.sessions, err = session.New(session.Options{
 		Driver: r.driver, Store: r.store, Images: r.finder, Logger: log,
-		Home: home, Data: data,
+		Home: home, Data: data, Egress: out,
 		Image: s.Image, Limits: s.limits(), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions,
 		IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
 		CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,

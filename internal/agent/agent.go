@@ -46,6 +46,8 @@ type Options struct {
 	Output   string          // directory of the files; empty means guestapi.OutputDir
 	UID, GID int             // owner of the files that the host writes; 0 leaves them as they are
 	Own      []string        // directories that are given to UID and GID at the start
+	Port     int             // of the session's way out, on the loopback; 0 means any
+	Trust    string          // directory for certificate authorities, which all may read; empty means none can be given
 	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
 	Timing   Timing          // how long things may take; zero fields mean the defaults
 	Logger   *slog.Logger    // nil discards
@@ -80,6 +82,7 @@ type Agent struct {
 	boot     string
 	files    *files
 	commands *command.Commands
+	ways     *ways
 
 	kernelWork sync.WaitGroup // one goroutine a kernel
 
@@ -116,6 +119,7 @@ func New(o Options) (*Agent, error) {
 		files:    &files{dir: o.Output, uid: o.UID, gid: o.GID},
 		kernels:  make(map[cellhold.KernelID]*kernel),
 		ended:    make(map[cellhold.KernelID]int64),
+		ways:     &ways{port: o.Port, dir: o.Trust, open: make(map[string]*way)},
 	}, nil
 }
 
@@ -153,6 +157,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	a.mu.Unlock()
 	a.commands.Close()
 	a.kernelWork.Wait()
+	a.ways.closeAll()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

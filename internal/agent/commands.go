@@ -29,6 +29,7 @@ func (a *Agent) putCommand(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
+	start.Env = a.Environment(start.Env)
 	fresh, err := a.commands.Start(commandID(r), start)
 	accepted(w, fresh, err)
 }

@@ -32,6 +32,9 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("GET /v1/output", a.getOutput)
 	mux.HandleFunc("GET /v1/output/file", a.getFile)
 	mux.HandleFunc("PUT /v1/output/file", a.putFile)
+	mux.HandleFunc("PUT /v1/ways/{way}", a.putWay)
+	mux.HandleFunc("DELETE /v1/ways/{way}", a.deleteWay)
+	mux.HandleFunc("POST /v1/ways/{way}/next", a.postNext)
 	return mux
 }
 

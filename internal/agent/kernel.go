@@ -103,7 +103,7 @@ func (k *kernel) live(ctx context.Context) death {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	l := k.begin(end)
-	proc, err := k.agent.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: k.request.Spec, Env: k.request.Env})
+	proc, err := k.agent.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: k.request.Spec, Env: k.agent.Environment(k.request.Env)})
 	if err != nil {
 		return ended(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", sentence(err.Error()))))
 	}

@@ -63,6 +63,7 @@ type Options struct {
 // Client calls the agent of one sandbox. All methods may be called from any goroutine.
 type Client struct {
 	http *http.Client
+	dial func(context.Context) (net.Conn, error)
 	log  *slog.Logger
 }
 
@@ -75,7 +76,8 @@ func New(o Options) (*Client, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Client{
-		log: o.Logger,
+		log:  o.Logger,
+		dial: o.Dial,
 		http: &http.Client{
 			Transport: &http.Transport{
 				DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) },
@@ -193,9 +195,14 @@ func (c *Client) send(ctx context.Context, r request, body any) error {
 
 // get reads a bounded JSON answer.
 func (c *Client) get(ctx context.Context, path string, limit int64, v any) error {
+	return c.receive(ctx, request{method: http.MethodGet, path: path}, limit, v)
+}
+
+// receive sends a request and reads a bounded JSON answer.
+func (c *Client) receive(ctx context.Context, r request, limit int64, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.do(ctx, request{method: http.MethodGet, path: path})
+	resp, err := c.do(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,12 @@
 //	POST   /v1/commands/{command}/resize   cellhold.Terminal → 202
 //	GET    /v1/commands/events?after=N     → 200, one Event a line, of all commands, for ever
 //	POST   /v1/commands/ack?seq=N          → 204; events up to N, and commands that ended there, may be forgotten
+//	PUT    /v1/ways/{way}                  Way → Proxy; opens a way out, or changes one that is open
+//	DELETE /v1/ways/{way}                  → 204; nothing gets out that way any more
+//	POST   /v1/ways/{way}/next             → 101; from here on the connection belongs to the next
+//	                                       program in the guest that wants out: the guest sends an
+//	                                       Ask, the host an Answer, one line of JSON each, and then
+//	                                       bytes flow in both directions
 //
 // Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
 // in this state, 413 too large, 500 the agent's own fault.
@@ -39,7 +45,7 @@ import (
 // Version is the version of this contract. The host speaks it and the one before.
 //
 //	1  2026-11: the beginning
-//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input
+//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out
 const Version = 2
 
 // Bounds that both sides keep. The host checks all of them, because the guest is not trusted.
@@ -135,6 +141,40 @@ type File struct {
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`
 }
+
+// Way is a way out of the sandbox: a proxy on its loopback, whose connections the host makes. There
+// is none until the host opens one. The one named SessionWay is that of all kernels and commands.
+type Way struct {
+	Token string            `json:"token,omitempty"` // password that users of the proxy must give; empty means none
+	Env   map[string]string `json:"env,omitempty"`   // for kernels and commands, beside the variables that name the proxy
+	Trust string            `json:"trust,omitempty"` // PEM of a certificate authority that they trust too
+}
+
+// SessionWay is the way out of all kernels and commands of a session.
+const SessionWay = "session"
+
+// Proxy says where a way begins.
+type Proxy struct {
+	Port int `json:"port"` // on the sandbox's loopback
+}
+
+// Ask is the first line on a connection of a way.
+type Ask struct {
+	Host string `json:"host"` // as the program in the guest wrote it
+	Port int    `json:"port"`
+}
+
+// Answer is the second line, from the host.
+type Answer struct {
+	Refused bool   `json:"refused,omitempty"` // by the policy
+	Error   string `json:"error,omitempty"`   // one sentence; empty means that bytes flow from here on
+}
+
+// MaxLine is the most bytes of an Ask or an Answer.
+const MaxLine = 2048
+
+// Upgrade names the protocol of connections of a way.
+const Upgrade = "cellhold-way"
 
 // Problem is the body of every error answer.
 type Problem struct {

@@ -50,6 +50,7 @@ func describe(api huma.API) {
 	delete(schemas, "ErrorModel") // huma's own errors leave as Problem
 	delete(schemas, "ErrorDetail")
 	schemas["Limits"].AdditionalProperties = false // a misspelt limit must not be no limit
+	schemas["Egress"].AdditionalProperties = false // nor a misspelt policy the server's default
 	for name, s := range schemas {
 		for _, p := range s.Properties {
 			p.Nullable = false // lists are empty, never null
@@ -69,7 +70,7 @@ func describe(api huma.API) {
 // isRequest reports whether a schema is (part of) a request's body, where unknown members are
 // refused.
 func isRequest(name string) bool {
-	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "Limits"
+	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "Limits" || name == "Egress"
 }
 
 // requestExample gives a request an example that every server takes, where one made of all

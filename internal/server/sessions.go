@@ -18,6 +18,7 @@ type CreateSession struct {
 	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image; the server's default when absent." example:"python"`
 	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most." example:"import math"`
 	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"What its sandbox may use; the server's defaults where absent. More than the server allows is refused."`
+	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"What its code may reach outside the sandbox; the server's default when absent. More than the server allows is refused."`
 	Metadata map[string]string `json:"metadata,omitempty" maxProperties:"32" doc:"Your own notes, kept and given back unchanged; keys and values have 1 KiB at most."`
 }
 
@@ -81,7 +82,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 	}
 	sess, err := s.sessions.Create(ctx, session.CreateRequest{
 		Owner: door.Caller(ctx), User: body.User, Image: body.Image, Startup: body.Startup,
-		Limits: body.Limits, Meta: body.Metadata,
+		Limits: body.Limits, Egress: body.Egress, Meta: body.Metadata,
 	})
 	if err != nil {
 		return nil, s.problem(ctx, err)
@@ -152,6 +153,9 @@ func (s *Server) restart(ctx context.Context, in *kernelInput) (*sessionOutput, 
 func whole(info cellhold.Session) cellhold.Session {
 	if info.Kernels == nil {
 		info.Kernels = []cellhold.Kernel{}
+	}
+	if info.Egress.Policy == "" {
+		info.Egress.Policy = cellhold.EgressNone
 	}
 	return info
 }

@@ -34,6 +34,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.commandRoutes(api)
 	s.eventRoutes(api)
 	s.fileRoutes(api)
+	s.egressRoutes(api)
 	s.stateRoutes(api)
 	return api
 }

@@ -20,6 +20,7 @@ type CreateRequest struct {
 	Image   string            // zero means the server's
 	Startup string            // code run silently at the start and after each restart
 	Limits  cellhold.Limits   // a zero field means the server's default
+	Egress  *cellhold.Egress  // what it may reach outside; nil means the server's default
 	Meta    map[string]string // the caller's own notes
 	Article bool              // made by the article's API
 }
@@ -180,6 +181,10 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	if err != nil {
 		return cellhold.Session{}, Image{}, err
 	}
+	out, err := m.o.egress(r.Egress)
+	if err != nil {
+		return cellhold.Session{}, Image{}, err
+	}
 	if r.Image == "" {
 		r.Image = m.o.Image
 	}
@@ -190,7 +195,7 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	now := time.Now().UTC()
 	id := cellhold.NewSessionID()
 	return cellhold.Session{ID: id, Owner: r.Owner, User: r.User, State: cellhold.SessionStarting, Image: r.Image, Digest: img.Digest,
-		Startup: r.Startup, Created: now, Used: now, Limits: limits, Sandbox: sandboxID(id, 0),
+		Startup: r.Startup, Created: now, Used: now, Limits: limits, Egress: out, Sandbox: sandboxID(id, 0),
 		Article: r.Article, Meta: r.Meta, Kernels: m.o.firstKernel()}, img, nil
 }
 

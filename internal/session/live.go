@@ -136,6 +136,9 @@ func (s *Session) boot(ctx context.Context, rec cellhold.Session) error {
 	if err := s.mirror.push(ctx, s.client()); err != nil {
 		return fmt.Errorf("putting the output files into the sandbox: %w", err)
 	}
+	if err := s.letOut(ctx); err != nil {
+		return fmt.Errorf("opening the way out of the sandbox: %w", err)
+	}
 	for i, k := range rec.Kernels {
 		if err := s.kernel(k.ID).Start(ctx, startOf(rec, i)); err != nil {
 			return fmt.Errorf("starting the kernel %s: %w", k.ID, err)

@@ -195,6 +195,9 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 	default:
 		s.settleKernels(ctx, rec, known)
 		err = s.mirror.recognise(ctx, s.client())
+		if err == nil {
+			err = s.letOut(ctx)
+		}
 	}
 	if err == nil {
 		return nil

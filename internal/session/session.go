@@ -39,6 +39,8 @@ type Store interface {
 	PutCell(ctx context.Context, c cellhold.Cell) error
 	// Cells yields the cells in the order of their submission.
 	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error]
+	// ReadType yields the events of one type after that number, in order, up to the newest.
+	ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[cellhold.Event, error]
 }
 
 // Image is a root file system that sandboxes can be made from.
@@ -67,6 +69,8 @@ type Options struct {
 	Kernel  string          // kernelspec that sessions start; zero means python3
 	Limits  cellhold.Limits // of sessions that name none; every field set
 	Ceiling cellhold.Limits // most that a caller may ask for; a zero field means that of Limits
+
+	Egress Egress // what sessions may reach outside; zero is nothing
 
 	MaxSessions    int           // alive at once; zero means 64
 	IdleTimeout    time.Duration // a session that nothing uses ends after this; zero means 1 h

@@ -88,8 +88,18 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 // connection while the consumer works. A damaged event is yielded as its number and ErrDamaged,
 // and those after it follow; any other error is the last item.
 func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
-	const query = `SELECT id, time, kernel, cell, type, boot, source, crc, content
-		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
+	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
+		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, id, after)
+}
+
+// ReadType is Read for events of one type. It does not touch the contents of others.
+func (d *DB) ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[cellhold.Event, error] {
+	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
+		FROM events WHERE id > ? AND id <= ? AND type = ? ORDER BY id LIMIT ?`, id, after, string(t))
+}
+
+// events yields what a query finds between two ids, with more conditions if there are any.
+func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, after int64, more ...any) iter.Seq2[cellhold.Event, error] {
 	return func(yield func(cellhold.Event, error) bool) {
 		key, err := d.key(ctx, id)
 		if err != nil {
@@ -99,7 +109,8 @@ func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.
 		low, high := span(key)
 		next := low | min(max(after, 0), maxNumber)
 		pages(yield, func() (batch[cellhold.Event], error) {
-			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (cellhold.Event, int, error) {
+			args := append(append([]any{next, high}, more...), batchRows)
+			return fill(ctx, d.read, query, args, func(rows *sql.Rows) (cellhold.Event, int, error) {
 				e, err := scanEvent(rows, id, &next)
 				return e, len(e.Content), err
 			})

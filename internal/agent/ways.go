@@ -1,0 +1,228 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"cellhold"
+	"cellhold/internal/agent/forward"
+	"cellhold/internal/guestapi"
+)
+
+const (
+	// maxWays bounds the ways out of one sandbox: the session's, and one for each installation
+	// of packages that runs.
+	maxWays = 8
+	// maxTrust bounds the image's own list of certificate authorities; Debian's has 220 KiB.
+	maxTrust = 4 << 20
+	// systemTrust is where Debian's images have it.
+	systemTrust = "/etc/ssl/certs/ca-certificates.crt"
+)
+
+// ways are the ways out that the host has opened.
+type ways struct {
+	port int    // of the session's way; 0 means any
+	dir  string // for the list of certificate authorities; empty means none can be given
+
+	mu   sync.Mutex
+	open map[string]*way
+}
+
+// way is one proxy on the loopback.
+type way struct {
+	forward *forward.Forwarder
+	token   string
+	port    int
+	env     map[string]string
+	end     context.CancelFunc
+	done    chan struct{}
+}
+
+// openWay opens a way, or gives one that is open other settings.
+func (a *Agent) openWay(name string, w guestapi.Way) (guestapi.Proxy, error) {
+	if !kernelID.MatchString(name) {
+		return guestapi.Proxy{}, cellhold.Errorf(cellhold.Invalid, "A way's name is 1 to 40 letters, digits, '-' or '_'.")
+	}
+	a.mu.Lock()
+	ctx := a.ctx
+	a.mu.Unlock()
+	if ctx == nil {
+		return guestapi.Proxy{}, cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
+	}
+	a.ways.mu.Lock()
+	defer a.ways.mu.Unlock()
+	is := a.ways.open[name]
+	if is != nil && is.token != w.Token {
+		a.ways.close(name)
+		is = nil
+	}
+	if is == nil {
+		var err error
+		if is, err = a.ways.start(ctx, name, w.Token); err != nil {
+			return guestapi.Proxy{}, err
+		}
+	}
+	env, err := a.ways.environment(name, is.port, w)
+	if err != nil {
+		return guestapi.Proxy{}, err
+	}
+	is.env = env
+	return guestapi.Proxy{Port: is.port}, nil
+}
+
+// start starts a proxy. The caller holds mu.
+func (s *ways) start(ctx context.Context, name, token string) (*way, error) {
+	if len(s.open) >= maxWays {
+		return nil, cellhold.Errorf(cellhold.Conflict, "There are %d ways out already, which is the most.", maxWays)
+	}
+	port := 0
+	if name == guestapi.SessionWay {
+		port = s.port
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("open a way out: %w", err)
+	}
+	w := &way{forward: forward.New(forward.Options{Token: token}), token: token,
+		port: ln.Addr().(*net.TCPAddr).Port, done: make(chan struct{})}
+	ctx, w.end = context.WithCancel(ctx)
+	go func() { // close and closeAll wait for it
+		defer close(w.done)
+		w.forward.Serve(ctx, ln)
+	}()
+	s.open[name] = w
+	return w, nil
+}
+
+// close ends a way. The caller holds mu.
+func (s *ways) close(name string) {
+	if w := s.open[name]; w != nil {
+		delete(s.open, name)
+		w.end()
+		<-w.done
+	}
+}
+
+func (s *ways) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.open {
+		s.close(name)
+	}
+}
+
+// environment is what programs need to take a way: the names of the proxy in both cases, because some
+// programs read only one, and the certificate authorities.
+func (s *ways) environment(name string, port int, w guestapi.Way) (map[string]string, error) {
+	env := map[string]string{}
+	user := ""
+	if w.Token != "" {
+		user = "way:" + w.Token + "@"
+	}
+	proxy := fmt.Sprintf("http://%s127.0.0.1:%d", user, port)
+	for _, v := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
+		env[v] = proxy
+	}
+	for _, v := range []string{"NO_PROXY", "no_proxy"} {
+		env[v] = "localhost,127.0.0.1,::1"
+	}
+	if w.Trust != "" {
+		file, err := s.trust(name, w.Trust)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "PIP_CERT"} {
+			env[v] = file
+		}
+	}
+	maps.Copy(env, w.Env)
+	return env, nil
+}
+
+// trust writes the image's certificate authorities and one more to a file that programs can read.
+func (s *ways) trust(name, more string) (string, error) {
+	if s.dir == "" {
+		return "", cellhold.Errorf(cellhold.Conflict, "This agent has no place for certificates.")
+	}
+	all := []byte{}
+	if f, err := os.Open(systemTrust); err == nil {
+		all, err = io.ReadAll(io.LimitReader(f, maxTrust))
+		f.Close()
+		if err != nil {
+			return "", fmt.Errorf("read the certificates of the image: %w", err)
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read the certificates of the image: %w", err)
+	}
+	all = append(append(all, '\n'), more...)
+	file := filepath.Join(s.dir, "trust-"+name+".pem")
+	if err := os.WriteFile(file, all, 0o644); err != nil {
+		return "", fmt.Errorf("write certificates: %w", err)
+	}
+	return file, nil
+}
+
+// Environment is what programs of the session get beside their own settings: how to take the way out,
+// when there is one. Their own settings win.
+func (a *Agent) Environment(own map[string]string) map[string]string {
+	a.ways.mu.Lock()
+	defer a.ways.mu.Unlock()
+	w := a.ways.open[guestapi.SessionWay]
+	if w == nil {
+		return own
+	}
+	env := maps.Clone(w.env)
+	maps.Copy(env, own)
+	return env
+}
+
+func (a *Agent) putWay(w http.ResponseWriter, r *http.Request) {
+	var want guestapi.Way
+	if err := decode(w, r, &want); err != nil {
+		problem(w, err)
+		return
+	}
+	proxy, err := a.openWay(r.PathValue("way"), want)
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	answer(w, proxy)
+}
+
+func (a *Agent) deleteWay(w http.ResponseWriter, r *http.Request) {
+	a.ways.mu.Lock()
+	a.ways.close(r.PathValue("way"))
+	a.ways.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// postNext turns a request of the host into a connection for the next program that wants out.
+func (a *Agent) postNext(w http.ResponseWriter, r *http.Request) {
+	a.ways.mu.Lock()
+	is := a.ways.open[r.PathValue("way")]
+	a.ways.mu.Unlock()
+	if is == nil {
+		problem(w, cellhold.Errorf(cellhold.NotFound, "There is no such way out."))
+		return
+	}
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+guestapi.Upgrade+"\r\n\r\n"); err != nil {
+		c.Close()
+		return
+	}
+	is.forward.Offer(c)
+}

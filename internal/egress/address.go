@@ -1,0 +1,113 @@
+package egress
+
+import (
+	"net"
+	"net/netip"
+)
+
+// special are the addresses that no policy reaches, by the registries of special-purpose addresses
+// (RFC 6890 and its updates) and the documentation of the clouds. Of IPv6 only 2000::/3 is in use
+// for the public internet; everything else is refused without a list, and with it unique local,
+// site-local, link-local, mapped and NAT64 addresses.
+var special = []struct {
+	prefix netip.Prefix
+	what   string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "of this host"},
+	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
+	{netip.MustParsePrefix("100.64.0.0/10"), "shared by a provider's customers"}, // and Alibaba's metadata, 100.100.100.200
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("168.63.129.16/32"), "of a cloud's metadata"}, // Azure; a public address otherwise
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},              // and most clouds' metadata
+	{netip.MustParsePrefix("172.16.0.0/12"), "private"},
+	{netip.MustParsePrefix("192.0.0.0/24"), "reserved"}, // and Oracle's metadata, 192.0.0.192
+	{netip.MustParsePrefix("192.0.2.0/24"), "for documentation"},
+	{netip.MustParsePrefix("192.31.196.0/24"), "reserved"},
+	{netip.MustParsePrefix("192.52.193.0/24"), "reserved"},
+	{netip.MustParsePrefix("192.88.99.0/24"), "of a 6to4 relay"},
+	{netip.MustParsePrefix("192.168.0.0/16"), "private"},
+	{netip.MustParsePrefix("192.175.48.0/24"), "reserved"},
+	{netip.MustParsePrefix("198.18.0.0/15"), "for benchmarks"},
+	{netip.MustParsePrefix("198.51.100.0/24"), "for documentation"},
+	{netip.MustParsePrefix("203.0.113.0/24"), "for documentation"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"}, // and broadcast
+	{netip.MustParsePrefix("2001::/23"), "reserved"},   // Teredo, ORCHID, benchmarks
+	{netip.MustParsePrefix("2001:db8::/32"), "for documentation"},
+	{netip.MustParsePrefix("2002::/16"), "6to4, which hides an IPv4 address"},
+	{netip.MustParsePrefix("2620:4f:8000::/48"), "reserved"},
+	{netip.MustParsePrefix("3fff::/20"), "for documentation"},
+}
+
+var global6 = netip.MustParsePrefix("2000::/3")
+
+// builtin says what keeps an address from being public, or nothing.
+func builtin(a netip.Addr) string {
+	a = a.Unmap()
+	if !a.IsValid() || a.Zone() != "" {
+		return "not whole"
+	}
+	if a.Is6() && !global6.Contains(a) {
+		return "not of the public internet"
+	}
+	for _, s := range special {
+		if s.prefix.Contains(a) {
+			return s.what
+		}
+	}
+	if a.Is6() && isatap(a) {
+		return "ISATAP, which hides an IPv4 address"
+	}
+	return ""
+}
+
+// isatap reports whether the interface part of an address carries an IPv4 address, RFC 5214.
+func isatap(a netip.Addr) bool {
+	b := a.As16()
+	return b[8]&^0x02 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
+}
+
+// Addresses says which addresses may be dialled. The zero value allows the public internet.
+type Addresses struct {
+	Allow []netip.Prefix // exceptions from what is refused by itself; empty means none
+	Deny  []netip.Prefix // refused too; wins over all else
+}
+
+// refuses says why an address may not be dialled, or nothing.
+func (s *Addresses) refuses(a netip.Addr) string {
+	a = a.Unmap()
+	for _, p := range s.Deny {
+		if p.Contains(a) {
+			return "denied by the operator"
+		}
+	}
+	for _, p := range s.Allow {
+		if p.Contains(a) && a.Zone() == "" {
+			return ""
+		}
+	}
+	if why := builtin(a); why != "" {
+		return why
+	}
+	if ours(a) {
+		return "of the host itself"
+	}
+	return ""
+}
+
+// ours reports whether the address is this host's: services that listen there expect neighbours, and
+// the server itself may be one of them. When nobody can tell, it is.
+func ours(a netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	for _, x := range all {
+		if n, ok := x.(*net.IPNet); ok {
+			if b, ok := netip.AddrFromSlice(n.IP); ok && b.Unmap() == a {
+				return true
+			}
+		}
+	}
+	return false
+}

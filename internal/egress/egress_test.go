@@ -1,0 +1,249 @@
+package egress
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// reachable lets a rig reach a server on loopback.
+func reachable(e *echo) func(*Options) {
+	return func(o *Options) {
+		o.Rules.Allow = []netip.Prefix{loopback}
+		o.Rules.Ports = []uint16{uint16(e.port)}
+	}
+}
+
+func TestAnAllowedHostIsReachedAndRecorded(t *testing.T) {
+	e := newEcho(t, "127.0.0.1")
+	r := newRig(t, list(t, "files.example.org"), map[string][][]netip.Addr{"files.example.org.": {addrs("127.0.0.1")}}, reachable(e))
+	c, a := r.ask("Files.Example.ORG.", e.port)
+	if a != (guestapi.Answer{}) {
+		t.Fatalf("refused: %+v", a)
+	}
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	begun := r.attempt()
+	if err := c.(*guestConn).Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(c); string(b) != "hello" || err != nil {
+		t.Errorf("got %q, %v", b, err)
+	}
+	ended := r.attempt()
+	if begun.Host != "files.example.org" || begun.Decision != cellhold.EgressAllowed || !strings.HasPrefix(begun.Address, "127.0.0.1:") || !begun.Ended.IsZero() {
+		t.Errorf("begun: %+v", begun)
+	}
+	if ended.ID != begun.ID || ended.Sent != 5 || ended.Received != 5 || ended.Ended.IsZero() || ended.Reason != "" {
+		t.Errorf("ended: %+v", ended)
+	}
+}
+
+func TestARefusedNameIsNeverLookedUp(t *testing.T) {
+	r := newRig(t, list(t, "example.org", "*.example.net"), nil, nil)
+	for _, name := range []string{
+		"evil.example", "secret.evil.example", "example.org.evil.example", "badexample.org", "example.org\x00.evil.example",
+		"example.org@evil.example", "example.org\r\nx", strings.Repeat("a", 64) + ".example.net", "exаmple.org", "0x7f.1", "",
+	} {
+		if _, a := r.ask(name, 443); !a.Refused || a.Error == "" {
+			t.Errorf("%q: %+v", name, a)
+		}
+		if got := r.attempt(); got.Decision != cellhold.EgressRefused || got.Reason == "" || strings.ContainsAny(got.Host, "\x00\r\n") {
+			t.Errorf("%q: recorded %+v", name, got)
+		}
+	}
+	if n := r.names.questions(); n > 0 {
+		t.Errorf("%d questions went to the name servers: %q", n, r.names.asked)
+	}
+}
+
+func TestOnlyTheNamedPortsAreReached(t *testing.T) {
+	r := newRig(t, list(t, "example.org"), nil, nil)
+	for _, port := range []int{-1, 0, 22, 25, 53, 853, 8080, 65536, 65536 + 443} {
+		if _, a := r.ask("example.org", port); !a.Refused {
+			t.Errorf("port %d: %+v", port, a)
+		}
+	}
+	if n := r.names.questions(); n > 0 {
+		t.Errorf("%d questions went to the name servers", n)
+	}
+}
+
+func TestNoNameLeadsToASpecialAddress(t *testing.T) {
+	e := newEcho(t, "127.0.0.1")
+	answers := map[string][][]netip.Addr{}
+	special := []string{"127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1", "fd00:ec2::254", "0.0.0.0"}
+	for i, a := range special {
+		answers["h"+string(rune('a'+i))+".example.org."] = [][]netip.Addr{addrs(a)}
+	}
+	r := newRig(t, list(t, "*.example.org", "127.0.0.1", "169.254.169.254"), answers, func(o *Options) { o.Rules.Ports = []uint16{uint16(e.port)} })
+	for i, a := range special {
+		_, got := r.ask("h"+string(rune('a'+i))+".example.org", e.port)
+		if !got.Refused || strings.Contains(got.Error, a) {
+			t.Errorf("%s: %+v", a, got)
+		}
+	}
+	for _, a := range []string{"127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"} { // also when the list names them
+		if _, got := r.ask(a, e.port); !got.Refused {
+			t.Errorf("%s: %+v", a, got)
+		}
+	}
+	if e.visits() != 0 {
+		t.Error("something arrived on loopback")
+	}
+}
+
+func TestAnAnswerThatChangesLeadsNowhereElse(t *testing.T) {
+	e := newEcho(t, "127.0.0.2")
+	other := newEcho(t, "127.0.0.3")
+	r := newRig(t, list(t, "a.example.org", "b.example.org"), map[string][][]netip.Addr{
+		"a.example.org.": {addrs("127.0.0.2"), addrs("127.0.0.3")},             // flips
+		"b.example.org.": {addrs("127.0.0.3", "127.0.0.2", "169.254.169.254")}, // mixes
+	}, func(o *Options) {
+		o.Rules.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
+		o.Rules.Ports = []uint16{uint16(e.port), uint16(other.port)}
+	})
+	for _, name := range []string{"a.example.org", "a.example.org", "b.example.org", "b.example.org"} {
+		if _, a := r.ask(name, e.port); a.Error != "" {
+			t.Errorf("%s: %+v", name, a)
+		}
+		for got := r.attempt(); got.ID == ""; got = r.attempt() {
+		}
+	}
+	if n := r.names.questions(); n != 2 {
+		t.Errorf("%d questions, want one for each name", n)
+	}
+	if other.visits() != 0 {
+		t.Error("the address that was slipped in was dialled")
+	}
+}
+
+func TestAnAddressThatTurnsSpecialIsRefusedAtTheDial(t *testing.T) {
+	e := newEcho(t, "127.0.0.1")
+	o := newOutside(&Rules{Ports: []uint16{uint16(e.port)}}, list(t, "example.org"))
+	h := host(t, "example.org")
+	o.pin(h, addrs("127.0.0.1")) // as if the check before had been fooled
+	if c, err := o.dial(t.Context(), h, e.port); err == nil {
+		c.Close()
+		t.Error("it was dialled")
+	}
+	if e.visits() != 0 {
+		t.Error("something arrived")
+	}
+}
+
+func TestAPolicyOfNothingOpensNothing(t *testing.T) {
+	r := newRig(t, Policy{}, nil, nil)
+	r.gate.Run(t.Context()) // returns by itself
+	select {
+	case <-r.offers:
+		t.Error("a connection was offered")
+	default:
+	}
+}
+
+func TestWhatCannotBeRecordedIsNotDone(t *testing.T) {
+	e := newEcho(t, "127.0.0.1")
+	r := newRig(t, list(t, "127.0.0.1"), nil, reachable(e))
+	r.full = true
+	c, a := r.ask("127.0.0.1", e.port)
+	if a.Error == "" || a.Refused {
+		t.Fatalf("got %+v", a)
+	}
+	if b, _ := io.ReadAll(c); len(b) > 0 {
+		t.Errorf("got %q", b)
+	}
+}
+
+func TestNonsenseFromTheGuestEndsTheConnectionOnly(t *testing.T) {
+	e := newEcho(t, "127.0.0.1")
+	r := newRig(t, list(t, "127.0.0.1"), nil, reachable(e))
+	for _, line := range []string{"\n", "GET / HTTP/1.1\r\n", strings.Repeat("x", 2*guestapi.MaxLine) + "\n", "{\"host\":7}\n", "[]\n", "\x00\xff\n"} {
+		if _, a := r.send(line); a.Error != "closed" {
+			t.Errorf("%.20q: %+v", line, a)
+		}
+	}
+	if _, a := r.ask("127.0.0.1", e.port); a.Error != "" {
+		t.Errorf("afterwards: %+v", a)
+	}
+}
+
+func TestASessionMovesNoMoreThanItMay(t *testing.T) {
+	e := newEcho(t, "127.0.0.1")
+	r := newRig(t, list(t, "127.0.0.1"), nil, func(o *Options) {
+		reachable(e)(o)
+		o.Limits.Bytes = 1000
+	})
+	c, a := r.ask("127.0.0.1", e.port)
+	if a.Error != "" {
+		t.Fatalf("%+v", a)
+	}
+	_ = r.attempt()
+	_, _ = c.Write(make([]byte, 5000))
+	if b, _ := io.ReadAll(c); len(b) > 1000 {
+		t.Errorf("%d bytes came back", len(b))
+	}
+	if end := r.attempt(); end.Reason != string(errTooMuch) {
+		t.Errorf("recorded %+v", end)
+	}
+}
+
+func TestASilentConnectionEnds(t *testing.T) {
+	e := newEcho(t, "127.0.0.1")
+	r := newRig(t, list(t, "127.0.0.1"), nil, func(o *Options) {
+		reachable(e)(o)
+		o.Limits.Idle = 50 * time.Millisecond
+	})
+	c, _ := r.ask("127.0.0.1", e.port)
+	_ = r.attempt()
+	if _, err := io.ReadAll(c); err != nil {
+		t.Errorf("reading: %v", err)
+	}
+	if end := r.attempt(); end.Reason != string(errTooIdle) {
+		t.Errorf("recorded %+v", end)
+	}
+}
+
+func TestTheNameServersAreAskedWithinABudget(t *testing.T) {
+	answers := map[string][][]netip.Addr{}
+	o := newOutside(&Rules{Resolver: &names{answers: answers}}, list(t, "*.example.org"))
+	long := strings.Repeat("a", 60) + "."
+	refused := 0
+	for i := range 70 {
+		h := host(t, long+strings.Repeat("b", i%30+1)+".example.org")
+		if _, err := o.addresses(t.Context(), h); err != nil {
+			if _, no := err.(denied); no {
+				refused++
+			}
+		}
+	}
+	if n := o.rules.Resolver.(*names).questions(); n > lookupBurst || refused == 0 {
+		t.Errorf("%d questions, %d refused", n, refused)
+	}
+	if o.left > maxLeft {
+		t.Errorf("%d bytes of names", o.left)
+	}
+}
+
+func TestVeryManyAttemptsAreCounted(t *testing.T) {
+	var kept []cellhold.EgressAttempt
+	l := &ledger{record: func(_ context.Context, a cellhold.EgressAttempt) error { kept = append(kept, a); return nil }}
+	for range maxListed + 100 {
+		if _, err := l.begin(t.Context(), cellhold.EgressAttempt{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.last = time.Now().Add(-2 * summaryTime)
+	_, _ = l.begin(t.Context(), cellhold.EgressAttempt{})
+	if n := len(kept); n != maxListed+2 || kept[n-1].More != 99 {
+		t.Errorf("%d kept, the last one says %d more", n, kept[n-1].More)
+	}
+}

@@ -1,0 +1,96 @@
+package guest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"cellhold/internal/guestapi"
+)
+
+// nextTimeout bounds the agent's answer to a request for the next connection of a way.
+const nextTimeout = 30 * time.Second
+
+// maxProxy bounds the answer about a proxy: a number.
+const maxProxy = 1 << 10
+
+// OpenWay opens a way out in the guest, or gives one that is open other settings.
+func (c *Client) OpenWay(ctx context.Context, name string, w guestapi.Way) (guestapi.Proxy, error) {
+	var p guestapi.Proxy
+	body, err := json.Marshal(w)
+	if err != nil {
+		return p, err
+	}
+	r := request{method: http.MethodPut, path: "/v1/ways/" + name, body: bytes.NewReader(body)}
+	if err := c.receive(ctx, r, maxProxy, &p); err != nil {
+		return p, fmt.Errorf("open the way out %q: %w", name, err)
+	}
+	if p.Port < 1 || p.Port > 65535 {
+		return p, strange("a port that cannot be")
+	}
+	return p, nil
+}
+
+// CloseWay closes a way out; one that is not open is no error.
+func (c *Client) CloseWay(ctx context.Context, name string) error {
+	if err := c.call(ctx, request{method: http.MethodDelete, path: "/v1/ways/" + name}); err != nil {
+		return fmt.Errorf("close the way out %q: %w", name, err)
+	}
+	return nil
+}
+
+// Next opens a connection for the next program in the guest that takes that way. What comes on it is
+// the program's. The caller closes it.
+func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Closing a stream of the link ends one direction only; the deadline ends a read that waits.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); conn.Close() })
+	next, err := upgrade(conn, name)
+	if !stop() || err != nil {
+		conn.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("next connection of the way out %q: %w", name, err)
+	}
+	return next, nil
+}
+
+// upgrade turns a connection to the agent into one of a way.
+func upgrade(conn net.Conn, name string) (net.Conn, error) {
+	_ = conn.SetDeadline(time.Now().Add(nextTimeout))
+	_, err := fmt.Fprintf(conn, "POST /v1/ways/%s/next HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", name, guestapi.Upgrade)
+	if err != nil {
+		return nil, err
+	}
+	bounded := &io.LimitedReader{R: conn, N: maxHeaders}
+	r := bufio.NewReader(bounded)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		defer resp.Body.Close()
+		return nil, problem(resp)
+	}
+	bounded.N = 1<<63 - 1 // from here on its reader sets the bounds
+	_ = conn.SetDeadline(time.Time{})
+	return &ahead{Conn: conn, r: r}, nil
+}
+
+// ahead is a connection of which something was read ahead.
+type ahead struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (a *ahead) Read(p []byte) (int, error) { return a.r.Read(p) }
