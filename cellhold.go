@@ -4,6 +4,7 @@ package cellhold
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -163,11 +164,23 @@ func (s CellStatus) Died() bool {
 	return s == StatusOOM || s == StatusSignal || s == StatusExit || s == StatusLost
 }
 
+// CellType is what a cell of a notebook is. All that is submitted is code; the others come with a
+// notebook that is handed in.
+type CellType string
+
+// The types of cells.
+const (
+	CellCode     CellType = "code"
+	CellMarkdown CellType = "markdown"
+	CellRaw      CellType = "raw"
+)
+
 // Cell is one submitted piece of code and its fate. It runs once.
 type Cell struct {
 	ID             CellID        `json:"id" doc:"Identifies the cell." example:"cq7h2w9d4kx5n3vtb"`
 	Session        SessionID     `json:"session" doc:"The session it belongs to."`
 	Kernel         KernelID      `json:"kernel" doc:"The kernel that runs it."`
+	Type           CellType      `json:"cell_type,omitempty" enum:"code,markdown,raw" doc:"Set for the cells of a notebook that was handed in; code when absent."`
 	Code           string        `json:"code" doc:"The submitted source."`
 	State          CellState     `json:"state" enum:"queued,running,done" doc:"Where it is in its life."`
 	Status         CellStatus    `json:"status,omitempty" enum:"ok,error,interrupted,timeout,cancelled,oom,signal,exit,lost" doc:"How it ended."`
@@ -190,4 +203,7 @@ type Cell struct {
 	Truncated      bool          `json:"truncated,omitempty" doc:"Some of its output is not in outputs: of long output the beginning and the end are there. More of the text can be read with get-cell-text."`
 	Omitted        int64         `json:"omitted,omitempty" doc:"Bytes of output that are not in outputs."`
 	Outputs        []Output      `json:"outputs" doc:"What it put out, in notebook form (nbformat 4.5), with progress folded."`
+
+	Metadata    map[string]json.RawMessage `json:"metadata,omitempty" doc:"What a notebook that was handed in said of the cell."`
+	Attachments map[string]json.RawMessage `json:"attachments,omitempty" doc:"Images of a markdown cell, by their names."`
 }

@@ -111,7 +111,11 @@ func (l *life) message(m jupyter.Message) {
 	k := l.kernel
 	switch {
 	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
-		if id, ok := k.ownerOf(l, m.Parent.MsgID); !ok {
+		id, ok := k.ownerOf(l, m.Parent.MsgID)
+		if ok {
+			l.await()
+		}
+		if !ok {
 			k.stranger(m)
 		} else if err := output(k.spool, string(id), m); err != nil {
 			k.stranger(m)
@@ -121,6 +125,24 @@ func (l *life) message(m jupyter.Message) {
 	case m.Channel == jupyter.Shell && m.Header.MsgType == "execute_reply":
 		k.reply(l, m)
 	}
+}
+
+// hostPatience is how long the kernel may be kept waiting by a host that takes nothing: a server that
+// is being restarted is back by then. After that its output is dropped and counted.
+const hostPatience = 10 * time.Second
+
+// await keeps the kernel's output waiting while the host is behind: what is not read here, the kernel
+// keeps, and waits itself when it has too much.
+func (l *life) await() {
+	l.waiting.Store(true)
+	l.kernel.spool.Await(hostPatience, l.proc.Done())
+	l.heard.Store(time.Now().UnixNano())
+	l.waiting.Store(false)
+}
+
+// flows reports whether output has come within that time or waits to be taken.
+func (l *life) flows(within time.Duration) bool {
+	return l.waiting.Load() || time.Since(time.Unix(0, l.heard.Load())) < within
 }
 
 // ownerOf finds the cell that a message belongs to, running or over, and reports it started.
@@ -211,9 +233,15 @@ func (k *kernel) current(l *life, m jupyter.Message) *cell {
 	return nil
 }
 
-// overdue ends a cell whose idle status was lost: ZeroMQ drops messages under load.
+// overdue ends a cell whose idle status was lost: code can take the kernel's sockets apart. The
+// status comes after all output, so as long as output comes it is not lost.
 func (k *kernel) overdue(c *cell) {
 	k.mu.Lock()
+	if idle := k.agent.options.Timing.Idle; c.life.flows(idle) {
+		k.after(c, idle, func() { k.overdue(c) })
+		k.mu.Unlock()
+		return
+	}
 	c.idle = true
 	k.conclude(c)
 }

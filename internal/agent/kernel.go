@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"cellhold"
 	"cellhold/internal/agent/spool"
@@ -44,6 +45,9 @@ type life struct {
 	end    context.CancelCauseFunc
 	proc   Process         // fixed before messages come
 	client *jupyter.Client // nil until it is ready; guarded by kernel.mu
+
+	waiting atomic.Bool  // its output waits for room in the spool
+	heard   atomic.Int64 // when output last came, in nanoseconds
 }
 
 func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel, after int64) *kernel {

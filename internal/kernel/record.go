@@ -95,20 +95,22 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
 			continue // it was ended here; a cell has one end
 		}
-		if !k.hasRoom(g) {
-			continue
-		}
+		room := k.hasRoom(g)
 		if g.Type == cellhold.EventCellDone {
-			evs = append(evs, k.dropped(g.Cell)...)
+			evs = append(evs, k.dropped(1)...)
 		}
 		ev := k.host(ctx, g)
-		evs = append(evs, ev)
 		size += int64(len(ev.Content))
+		if room {
+			evs = append(evs, ev)
+		}
+		// Also what finds no room: the end of a long output is worth more than its middle.
 		if c := k.fold(ev); c != nil {
 			cells = append(cells, c)
 			k.spread(ctx, *c)
 		}
 	}
+	evs = append(evs, k.dropped(reportDropped)...)
 	if len(evs) > 0 {
 		if err := k.o.Log.Append(ctx, evs, cells...); err != nil {
 			return err
@@ -125,6 +127,11 @@ const (
 	defaultSessionOutput = 1 << 30
 	// eventCost is what an event costs in the journal beside its content.
 	eventCost = 256
+	// errorReserve is room beyond the bounds that only exceptions may use: what ended a flood.
+	errorReserve = 1 << 20
+	// reportDropped is how many bytes that found no room are reported while the cell goes on, so that
+	// a server that is killed then has lost no more than that of the count.
+	reportDropped = 16 << 20
 )
 
 // hasRoom reports whether an event may be kept. Only output is ever refused. The caller holds rec; an
@@ -137,11 +144,15 @@ func (k *Kernel) hasRoom(g guestapi.Event) bool {
 		return true
 	}
 	size := int64(len(g.Content)) + eventCost
+	need := size
+	if g.Type == cellhold.EventError {
+		need -= errorReserve
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
 	own := e != nil && e.req.Cell == g.Cell
-	if k.kept+size > k.o.SessionOutput || own && e.kept+size > k.o.CellOutput {
+	if k.kept+need > k.o.SessionOutput || own && e.kept+need > k.o.CellOutput {
 		if own {
 			e.lost.Bytes += int64(len(g.Content))
 			e.lost.Messages++
@@ -155,18 +166,16 @@ func (k *Kernel) hasRoom(g guestapi.Event) bool {
 	return true
 }
 
-// dropped is the event that reports what found no room of a cell's output, if something did.
-func (k *Kernel) dropped(id cellhold.CellID) []cellhold.Event {
+// dropped is the event that reports what found no room of the running cell's output, if that is so
+// much. It is for readers: the output itself was folded.
+func (k *Kernel) dropped(atLeast int64) []cellhold.Event {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
-	if e == nil || e.req.Cell != id || e.lost.Messages == 0 {
+	if e == nil || e.lost.Bytes < atLeast {
 		return nil
 	}
-	ev := cellhold.NewEvent(cellhold.EventOutputDropped, k.o.ID, id, e.lost)
-	if err := e.folder.Add(ev); err != nil {
-		k.o.Logger.Warn("folding output", "cell", id, "err", err)
-	}
+	ev := cellhold.NewEvent(cellhold.EventOutputDropped, k.o.ID, e.req.Cell, e.lost)
 	e.lost = cellhold.OutputDroppedContent{}
 	return []cellhold.Event{ev}
 }

@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -113,6 +115,10 @@ func languageInfo(k cellhold.KernelInfo) json.RawMessage {
 func starts(raw json.RawMessage, c byte) bool { return len(raw) > 0 && raw[0] == c }
 
 func (p *printer) cell(c cellhold.Cell) {
+	if c.Type == cellhold.CellMarkdown || c.Type == cellhold.CellRaw {
+		p.prose(c)
+		return
+	}
 	done := c.State == cellhold.CellDone
 	p.open('{')
 	p.key("cell_type")
@@ -140,37 +146,56 @@ func (p *printer) cell(c cellhold.Cell) {
 	p.close('}')
 }
 
-// cellMeta tells when the cell ran, in the words of JupyterLab, and how it ended if not well.
-func (p *printer) cellMeta(c cellhold.Cell) {
+// prose writes a cell that is no code.
+func (p *printer) prose(c cellhold.Cell) {
 	p.open('{')
-	if c.Status != "" && c.Status != cellhold.StatusOK {
-		p.key("cellhold")
-		p.open('{')
-		if c.Cause != "" {
-			p.key("cause")
-			p.string(c.Cause)
-		}
-		p.key("status")
-		p.string(string(c.Status))
-		p.close('}')
+	if len(c.Attachments) > 0 {
+		p.key("attachments")
+		p.values(c.Attachments)
 	}
-	if !c.Started.IsZero() {
-		p.key("execution")
-		p.open('{')
-		p.time("iopub.execute_input", c.Started)
-		p.time("iopub.status.busy", c.Started)
-		p.time("iopub.status.idle", c.Ended)
-		p.time("shell.execute_reply", c.Ended)
-		p.close('}')
-	}
+	p.key("cell_type")
+	p.string(string(c.Type))
+	p.key("id")
+	p.string(string(c.ID))
+	p.key("metadata")
+	p.values(c.Metadata)
+	p.key("source")
+	p.lines(c.Code)
 	p.close('}')
 }
 
-// time writes six digits of a second, as Jupyter does and some of its readers require.
-func (p *printer) time(key string, t time.Time) {
-	if !t.IsZero() {
-		p.key(key)
-		p.string(t.UTC().Format("2006-01-02T15:04:05.000000Z"))
+// cellMeta tells when the cell ran, in the words of JupyterLab, and how it ended if not well.
+func (p *printer) cellMeta(c cellhold.Cell) {
+	meta := make(map[string]json.RawMessage, len(c.Metadata)+2)
+	maps.Copy(meta, c.Metadata)
+	ours := make(map[string]any)
+	if c.Status != "" && c.Status != cellhold.StatusOK {
+		ours["status"] = strings.ToValidUTF8(string(c.Status), "\ufffd")
+		if c.Cause != "" {
+			ours["cause"] = strings.ToValidUTF8(c.Cause, "\ufffd")
+		}
+	}
+	if c.Truncated {
+		ours["truncated"], ours["bytes"], ours["omitted"] = true, c.Bytes, c.Omitted
+	}
+	setMeta(meta, "cellhold", ours)
+	times := make(map[string]any)
+	for key, t := range map[string]time.Time{
+		"iopub.execute_input": c.Started, "iopub.status.busy": c.Started,
+		"iopub.status.idle": c.Ended, "shell.execute_reply": c.Ended,
+	} {
+		if !t.IsZero() && !c.Started.IsZero() {
+			// Six digits of a second, as Jupyter writes and some of its readers require.
+			times[key] = t.UTC().Format("2006-01-02T15:04:05.000000Z")
+		}
+	}
+	setMeta(meta, "execution", times)
+	p.values(meta)
+}
+
+func setMeta(meta map[string]json.RawMessage, key string, value map[string]any) {
+	if len(value) > 0 {
+		meta[key], _ = json.Marshal(value) // texts and numbers can be encoded
 	}
 }
 

@@ -229,6 +229,42 @@ func (s *Spool) Room() <-chan struct{} {
 	return s.room
 }
 
+// Await waits for room for as long as there is hope: while the host acknowledges something at least
+// once in that time, and until stop is closed. When hope is gone it returns at once, until half of
+// the spool is free again; output is dropped meanwhile. No writer waits for ever.
+func (s *Spool) Await(patience time.Duration, stop <-chan struct{}) {
+	for {
+		room, first := s.roomBy()
+		if room == nil {
+			return
+		}
+		t := time.NewTimer(patience)
+		select {
+		case <-room:
+		case <-stop:
+			t.Stop()
+			return
+		case <-t.C:
+			if _, now := s.roomBy(); now == first {
+				return
+			}
+		}
+		t.Stop()
+	}
+}
+
+// roomBy is Room, but nil too where output is being dropped, with the number of the oldest event.
+func (s *Spool) roomBy() (room <-chan struct{}, first int64) {
+	s.mu.Lock()
+	full := s.full
+	first = s.first
+	s.mu.Unlock()
+	if full {
+		return nil, first
+	}
+	return s.Room(), first
+}
+
 // Settle reports what was dropped of an output. It comes before the end, so that a reader who
 // stops there knows that something is missing.
 func (s *Spool) Settle(of string) {

@@ -1,0 +1,173 @@
+package notebook
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+
+	"cellhold"
+)
+
+// Bounds of a notebook that somebody hands in.
+const (
+	// MaxFile is the most bytes of it: what a request may have.
+	MaxFile = 8 << 20
+	// maxCells is the most cells; the longest real notebooks have some hundred.
+	maxCells = 5000
+	// maxSource is the most bytes of one cell's source, the bound of code elsewhere.
+	maxSource = 4 << 20
+)
+
+// Notebook is what was read from a file: only data, of which nothing has been run.
+type Notebook struct {
+	Kernel   string          // name of the kernelspec it was made with; may be empty
+	Language string          // what its code is written in; may be empty
+	Cells    []cellhold.Cell // done, with their outputs; ids are unique
+}
+
+// file is the part of a notebook's JSON that is looked at. What may be of any type is raw.
+type file struct {
+	Cells    []fileCell                 `json:"cells"`
+	Metadata map[string]json.RawMessage `json:"metadata"`
+	Major    int                        `json:"nbformat"`
+}
+
+type fileCell struct {
+	ID          json.RawMessage            `json:"id"`
+	Type        cellhold.CellType          `json:"cell_type"`
+	Source      json.RawMessage            `json:"source"`
+	Metadata    map[string]json.RawMessage `json:"metadata"`
+	Attachments map[string]json.RawMessage `json:"attachments"`
+	Count       json.RawMessage            `json:"execution_count"`
+	Outputs     []json.RawMessage          `json:"outputs"`
+}
+
+// Read reads a notebook of format 4 that may be hostile. What the format forbids in outputs and
+// metadata is left out; what makes it no notebook is an error that says so.
+func Read(raw []byte) (Notebook, error) {
+	if len(raw) > MaxFile {
+		return Notebook{}, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d bytes; %d are allowed. Clear its outputs and try again.", len(raw), MaxFile)
+	}
+	if !sound(raw) {
+		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is not JSON, or is nested deeper than %d levels.", maxDepth)
+	}
+	var f file
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return Notebook{}, cellhold.Wrap(cellhold.Invalid, err, "The JSON is not that of a notebook.")
+	}
+	if f.Major != 4 {
+		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is of format %d; only format 4 can be read. jupyter nbconvert --to notebook makes one of it.", f.Major)
+	}
+	if len(f.Cells) > maxCells {
+		return Notebook{}, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d cells; %d are allowed.", len(f.Cells), maxCells)
+	}
+	return f.notebook()
+}
+
+func (f file) notebook() (n Notebook, err error) {
+	var spec struct{ Name, Language string }
+	var info struct{ Name string }
+	_ = json.Unmarshal(f.Metadata["kernelspec"], &spec) // of another type: then it says nothing
+	_ = json.Unmarshal(f.Metadata["language_info"], &info)
+	n.Kernel, n.Language = spec.Name, strings.ToLower(or(info.Name, spec.Language))
+	taken := map[cellhold.CellID]bool{}
+	for i, fc := range f.Cells {
+		c, err := fc.cell()
+		if err != nil {
+			return n, cellhold.Wrap(cellhold.KindOf(err), err, "Cell %d: %s", i+1, message(err))
+		}
+		if taken[c.ID] || !validID.MatchString(string(c.ID)) {
+			c.ID = cellhold.NewCellID()
+		}
+		taken[c.ID] = true
+		n.Cells = append(n.Cells, c)
+	}
+	return n, nil
+}
+
+func (fc fileCell) cell() (c cellhold.Cell, err error) {
+	switch fc.Type {
+	case cellhold.CellMarkdown, cellhold.CellRaw:
+	case cellhold.CellCode:
+		fc.Attachments = nil
+	default:
+		return c, cellhold.Errorf(cellhold.Invalid, "Its type is none of code, markdown and raw.")
+	}
+	source, ok := textOf(fc.Source)
+	if !ok || !utf8.ValidString(source) {
+		return c, cellhold.Errorf(cellhold.Invalid, "Its source is no text.")
+	}
+	if len(source) > maxSource {
+		return c, cellhold.Errorf(cellhold.Exhausted, "Its source has %d bytes; %d are allowed.", len(source), maxSource)
+	}
+	c = cellhold.Cell{Type: fc.Type, Code: source, State: cellhold.CellDone, Status: cellhold.StatusOK,
+		Metadata: cleanMetadata(fc.Metadata), Attachments: cleanAttachments(fc.Attachments), Outputs: []cellhold.Output{}}
+	_ = json.Unmarshal(fc.ID, &c.ID) // of another type: then it gets a new one
+	if fc.Type == cellhold.CellCode {
+		var count int
+		if json.Unmarshal(fc.Count, &count) == nil && count > 0 && count < 1<<31 {
+			c.ExecutionCount = count
+		}
+		foldOutputs(&c, fc.Outputs)
+	}
+	return c, nil
+}
+
+// foldOutputs brings outputs of a file into the bounds and the form of our own. What cannot be read
+// is left out.
+func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
+	f := New(Bounds{})
+	for _, raw := range raws {
+		var o struct {
+			Type cellhold.EventType `json:"output_type"`
+			Text json.RawMessage    `json:"text"`
+			Name string             `json:"name"`
+		}
+		if json.Unmarshal(raw, &o) != nil {
+			continue
+		}
+		ev := cellhold.Event{Type: o.Type, Content: raw} // the fields are those of the messages
+		switch o.Type {
+		case cellhold.EventStream:
+			text, ok := textOf(o.Text)
+			if !ok {
+				continue
+			}
+			ev = cellhold.NewEvent(o.Type, "", "", cellhold.StreamContent{Name: o.Name, Text: text})
+		case cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError:
+		default:
+			continue
+		}
+		_ = f.Add(ev) // what is not what its type says changes nothing
+	}
+	c.Outputs, c.Bytes, c.Omitted = f.Outputs(), f.Bytes(), f.Dropped()
+	c.Truncated = c.Omitted > 0
+}
+
+// cleanAttachments keeps the images that markdown refers to.
+func cleanAttachments(m map[string]json.RawMessage) map[string]json.RawMessage {
+	if len(m) == 0 {
+		return nil
+	}
+	clean := make(map[string]json.RawMessage, min(len(m), maxTypes))
+	for _, name := range sorted(m) {
+		var bundle map[string]json.RawMessage
+		if len(clean) == maxTypes || len(name) > maxType || json.Unmarshal(m[name], &bundle) != nil {
+			continue
+		}
+		raw, err := json.Marshal(cleanBundle(bundle))
+		if err == nil {
+			clean[strings.ToValidUTF8(name, "\ufffd")] = raw
+		}
+	}
+	return clean
+}
+
+// message is the sentence of an error of ours.
+func message(err error) string {
+	e, _ := err.(*cellhold.Error)
+	if e == nil {
+		return "it cannot be read."
+	}
+	return e.Message
+}
