@@ -60,6 +60,7 @@ type Timing struct {
 	Interrupt time.Duration // from an interrupt message to the interrupt signal
 	Kill      time.Duration // from that to the kill, when the deadline has passed
 	Shutdown  time.Duration // for an idle kernel to end by itself
+	Host      time.Duration // for a host that takes nothing, before output is dropped
 }
 
 func (t Timing) withDefaults() Timing {
@@ -72,6 +73,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Idle, 4*time.Second)      // what nbclient waits; longer only when the idle was lost
 	set(&t.Interrupt, 2*time.Second) // answering the message takes 0.1 s, clean-up code of the cell longer
 	set(&t.Kill, 3*time.Second)      // so that a deadline is overrun by 5 s at most
+	set(&t.Host, 10*time.Second)     // a server that is being restarted is back by then
 	set(&t.Shutdown, 1*time.Second)  // a kernel ends within 0.15 s; a stuck one is not worth more
 	return t
 }

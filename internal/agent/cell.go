@@ -127,15 +127,11 @@ func (l *life) message(m jupyter.Message) {
 	}
 }
 
-// hostPatience is how long the kernel may be kept waiting by a host that takes nothing: a server that
-// is being restarted is back by then. After that its output is dropped and counted.
-const hostPatience = 10 * time.Second
-
 // await keeps the kernel's output waiting while the host is behind: what is not read here, the kernel
 // keeps, and waits itself when it has too much.
 func (l *life) await() {
 	l.waiting.Store(true)
-	l.kernel.spool.Await(hostPatience, l.proc.Done())
+	l.kernel.spool.Await(l.kernel.agent.options.Timing.Host, l.proc.Done())
 	l.heard.Store(time.Now().UnixNano())
 	l.waiting.Store(false)
 }

@@ -23,6 +23,7 @@ const patience = 3 * time.Minute
 // quick makes the ladder from message to kill short. Idle stays long where a test does not ask for
 // less, so that a slow machine does not end cells early.
 var quick = agent.Timing{
+	Host:  100 * time.Millisecond,
 	Start: patience, Idle: patience,
 	Interrupt: 50 * time.Millisecond, Kill: 50 * time.Millisecond, Shutdown: time.Second,
 }

@@ -396,6 +396,34 @@ func TestAfterAFloodThereIsRoomAgainOnceItIsAcknowledged(t *testing.T) {
 	r.wantText(r.run("print fits"), "fits\n")
 }
 
+func TestAFloodWaitsForAHostThatAcknowledges(t *testing.T) {
+	r := withKernel(t, fake.Options{Spool: 64 << 10})
+	id := r.submit("flood 5000\nprint end")
+	displays, dropped := 0, 0
+	for e, err := range r.kernel.Events(r.ctx, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e.Type {
+		case cellhold.EventDisplayData:
+			displays++
+		case cellhold.EventOutputDropped:
+			dropped++
+		}
+		if e.Cell == id && e.Type == cellhold.EventCellDone {
+			break
+		}
+		if e.Seq%20 == 0 {
+			if err := r.kernel.Ack(r.ctx, e.Seq); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if displays != 5000 || dropped != 0 {
+		t.Errorf("%d of 5000 displays came, %d notes of dropped output", displays, dropped)
+	}
+}
+
 func TestALongTextComesInPieces(t *testing.T) {
 	const size = 1 << 20
 	r := withKernel(t, fake.Options{})
