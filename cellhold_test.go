@@ -43,7 +43,7 @@ var rooms = map[string]struct {
 	"internal/notebook":         {".", "it turns cells into a file"},
 	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
 	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/link", "a driver that knows sessions cannot be swapped"},
-	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
+	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
 	"internal/agent/process":    {". internal/agent internal/agent/command internal/guestapi internal/jupyter", "it is how the agent's kernels run for real"},
 	"internal/agent/forward":    {"internal/guestapi", "it runs beside hostile code; less is safer"},
@@ -57,6 +57,10 @@ var rooms = map[string]struct {
 	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/transcript", "the only place where ownership meets execution"},
 	"internal/transcript":       {".", "it reads events, wherever they are kept"},
 	"internal/store":            {".", "the interface it satisfies is declared by its user"},
+	// The files of the guest, in a process without the agent's rights.
+	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and knows no agent"},
+	"internal/agent/files/notify": {"", "it tells what changes, to whoever asks"},
+	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
 	// What has no dealings with the rest of the house.
 	"internal/sandbox/embedded/syscalls": {"", "it narrows gVisor, and knows nothing of drivers"},
 	// Test helpers stay beside what they help.
@@ -66,7 +70,7 @@ var rooms = map[string]struct {
 	"test/e2e":                           {". client", "it drives the binary as a user would"},
 	"test/report":                        {"", "it reads what go test prints"},
 	// Programs wire rooms together.
-	"cmd/cellhold-guest": {". internal/agent internal/agent/command internal/agent/process internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
+	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/process internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
 	"cmd/cellhold":       {"*", "it wires everything on this side"},
 }
 

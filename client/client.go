@@ -63,7 +63,7 @@ func New(o Options) (*Client, error) {
 // newHTTP returns a client that keeps enough connections for many waiting goroutines, and follows
 // no redirects, because the token must go to the named server only.
 func newHTTP() *http.Client {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 100, MaxIdleConnsPerHost: 100, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 100, MaxIdleConnsPerHost: 100, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true, ExpectContinueTimeout: 2 * time.Second}
 	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

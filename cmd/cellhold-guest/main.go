@@ -15,6 +15,8 @@ import (
 
 	"cellhold/internal/agent"
 	"cellhold/internal/agent/command"
+	"cellhold/internal/agent/deputy"
+	"cellhold/internal/agent/files"
 	"cellhold/internal/agent/process"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/link"
@@ -23,13 +25,16 @@ import (
 // The layout of every image; see the recipes under images.
 const (
 	runDir    = "/run/cellhold"
-	workDir   = "/workspace"
+	workDir   = guestapi.WorkDir
 	homeDir   = "/home/user"
 	userName  = "user"
 	userID    = 1000
 	proxyPort = 3128                                                           // of the way out, if there is one; a name that many know
 	pathInUse = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // when the image sets none
 )
+
+// filesMode is the argument that makes the program the deputy that works on files.
+const filesMode = "files"
 
 // The agent is small and shares the memory of the sandbox with user code: below softMemory it
 // collects garbage only when its heap has grown fourfold, which for a heap of 2 MB costs nothing
@@ -44,6 +49,12 @@ func main() {
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(softMemory)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if len(os.Args) == 2 && os.Args[1] == filesMode {
+		if err := deputy.Serve(files.Handler(workDir)); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(context.Background(), log); err != nil {
 		log.Error("the agent ended", "error", err)
 		os.Exit(1)
@@ -65,6 +76,10 @@ func run(ctx context.Context, log *slog.Logger) error {
 // serve runs the agent until the listener fails, which means that the host has let go of the
 // sandbox for good.
 func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	path := os.Getenv("PATH")
 	if path == "" {
 		path = pathInUse
@@ -77,9 +92,17 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 		return err
 	}
 	defer launcher.Close()
+	proxy, err := deputy.New(deputy.Options{Logger: log, Start: func(control *os.File) (deputy.Process, error) {
+		return launcher.Deputy(control, self, filesMode)
+	}})
+	if err != nil {
+		return err
+	}
+	defer proxy.Close()
 	a, err := agent.New(agent.Options{
 		Launcher: launcher,
 		Commands: command.Options{Spawner: launcher},
+		Files:    proxy,
 		UID:      userID,
 		GID:      userID,
 		Own:      []string{workDir, homeDir, guestapi.OutputDir},

@@ -142,7 +142,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.size > 0 {
+	if r.size != 0 {
 		req.ContentLength = r.size
 	}
 	if !r.once {
@@ -225,6 +225,8 @@ var kinds = map[int]cellhold.Kind{
 	http.StatusBadRequest:            cellhold.Invalid,
 	http.StatusNotFound:              cellhold.NotFound,
 	http.StatusConflict:              cellhold.Conflict,
+	http.StatusForbidden:             cellhold.Denied,
+	http.StatusServiceUnavailable:    cellhold.Unavailable,
 	http.StatusRequestEntityTooLarge: cellhold.Exhausted,
 }
 

@@ -31,6 +31,7 @@
 //	                                       program in the guest that wants out: the guest sends an
 //	                                       Ask, the host an Answer, one line of JSON each, and then
 //	                                       bytes flow in both directions
+//	*      /v1/files…                      → see files.go
 //
 // Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
 // in this state, 413 too large, 500 the agent's own fault.
@@ -45,7 +46,7 @@ import (
 // Version is the version of this contract. The host speaks it and the one before.
 //
 //	1  2026-11: the beginning
-//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out
+//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out, files
 const Version = 2
 
 // Bounds that both sides keep. The host checks all of them, because the guest is not trusted.

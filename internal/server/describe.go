@@ -23,7 +23,7 @@ var tags = []*huma.Tag{
 	{Name: tagCells, Description: "A cell is one piece of code and its fate. It runs once; cells of a kernel run one after the other and share their variables."},
 	{Name: tagCommands, Description: "A command is a program that runs in the sandbox beside the kernel: with streams, standard input and signals, or with a terminal."},
 	{Name: tagEvents, Description: "Everything that happens in a session is a numbered event. Watching live, reconnecting and reading history are the same: read after N."},
-	{Name: tagFiles, Description: "The notebook, and what the code wrote to /mnt/data/output."},
+	{Name: tagFiles, Description: "The files of the sandbox, the notebook, and what the code wrote to /mnt/data/output."},
 	{Name: tagState, Description: "The server itself."},
 	{Name: article.Tag, Description: "The small API of the article that this project grew from, at the root: one session a user, addressed by user_id, and answers as text."},
 }
@@ -62,6 +62,7 @@ func describe(api huma.API) {
 	requestExample(doc.Paths["/v1/sessions"].Post, map[string]any{"user": "ann", "metadata": map[string]any{"purpose": "a first look"}})
 	requestExample(doc.Paths["/v1/sessions/{id}/cells"].Post, map[string]any{"code": "6 * 7", "timeout": 30})
 	requestExample(doc.Paths[commandsPath].Post, map[string]any{"command": "echo hello", "timeout": 30})
+	doc.Paths[folderPath].Post.RequestBody = uploadForm()
 	submitted := doc.Paths["/v1/sessions/{id}/cells"].Post.Responses
 	submitted["202"].Description = "The queued cell"
 	submitted["200"].Headers = submitted["202"].Headers

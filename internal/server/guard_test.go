@@ -14,7 +14,14 @@ import (
 
 // concrete fills the parameters of a route's path.
 func concrete(r route, session string) string {
-	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{path}", "a/b.png", "{$}", "").Replace(r.path)
+	path := r.path
+	switch _, rest, _ := strings.Cut(path, "/files"); {
+	case rest == "/move":
+		path += "?from=a&to=b"
+	case rest == "/content", rest == "/stat", rest == "/directory", rest == "/archive", r.method == "DELETE" && strings.HasSuffix(path, "/files"):
+		path += "?path=a"
+	}
+	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{path}", "a/b.png", "{$}", "").Replace(path)
 }
 
 // bodyFor is a body that the route would take.

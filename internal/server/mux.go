@@ -62,7 +62,7 @@ func (t *table) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Req
 // nowhere answers what no route matches: 405 when the path is right and the method is not.
 func (t *table) nowhere(w http.ResponseWriter, r *http.Request) {
 	var allow []string
-	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost} {
+	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
 		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, pattern := t.Handler(other); pattern != "/" && !strings.HasSuffix(pattern, "{$}") {
 			allow = append(allow, method)

@@ -85,7 +85,7 @@ func New(o Options) (*Server, error) {
 		o.Grace = defaultGrace
 	}
 	s := &Server{sessions: o.Sessions, options: o, log: o.Logger, started: time.Now()}
-	s.guard = guard.Guard{Tokens: o.Tokens, Origins: o.Origins, Public: public}
+	s.guard = guard.Guard{Tokens: o.Tokens, Origins: o.Origins, Public: public, Long: longBody}
 	for _, h := range o.Hosts {
 		s.guard.Hosts = append(s.guard.Hosts, strings.ToLower(h))
 	}

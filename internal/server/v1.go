@@ -35,6 +35,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.eventRoutes(api)
 	s.fileRoutes(api)
 	s.egressRoutes(api)
+	s.folderRoutes(api)
 	s.stateRoutes(api)
 	return api
 }

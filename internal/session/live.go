@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cellhold"
@@ -28,7 +29,8 @@ type Session struct {
 	notes  *notes
 	mirror *mirror
 
-	displays displays
+	displays  displays
+	transfers atomic.Int32 // uploads, downloads and watches under way
 
 	life chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
 

@@ -78,6 +78,7 @@ type Options struct {
 	CellTimeout    time.Duration // deadline of cells that name none; zero means 5 min
 	MaxCellTimeout time.Duration // longest deadline; zero means 24 h
 	StartTimeout   time.Duration // sandbox and kernel must be ready within; zero means 90 s
+	MaxUpload      int64         // bytes of the longest upload; zero means 16 GiB
 	Retention      time.Duration // an expired or lost session can be read for this long; zero means 24 h
 
 	KeepNotebooks bool // notebooks stay on disk when their session has ended
@@ -157,6 +158,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Kernel == "" {
 		o.Kernel = "python3"
+	}
+	if o.MaxUpload == 0 {
+		o.MaxUpload = defaultMaxUpload
 	}
 	def(&o.IdleTimeout, time.Hour)
 	def(&o.CellTimeout, 5*time.Minute)

@@ -68,6 +68,13 @@ func (r *reaper) startCommand(fork func() (int, error)) (pid int, ended <-chan s
 	return r.fork(fork)
 }
 
+// startDeputy is start for what belongs to no kernel, and is cleared away with the last one.
+func (r *reaper) startDeputy(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fork(fork)
+}
+
 // fork starts a process and registers it. The caller holds mu.
 func (r *reaper) fork(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	if pid, err = fork(); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"cellhold/internal/agent"
 	"cellhold/internal/agent/command"
+	"cellhold/internal/agent/files"
 	"cellhold/internal/sandbox"
 )
 
@@ -33,13 +34,14 @@ func newBox(w *World, s sandbox.Spec) (*box, error) {
 		return nil, fmt.Errorf("the world has ended: %w", err)
 	}
 	output := w.OutputDir(s.ID)
-	if err := os.MkdirAll(output, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(output, 0o755), os.MkdirAll(w.WorkDir(s.ID), 0o755)); err != nil {
 		return nil, err
 	}
 	a, err := agent.New(agent.Options{
 		Launcher: &Launcher{Dir: w.sockets, Script: w.options.Script},
 		Commands: command.Options{Spawner: Spawner{}, Timing: w.options.Commands},
 		Output:   output,
+		Files:    files.Handler(w.WorkDir(s.ID)),
 		Spool:    w.options.Spool,
 		Timing:   w.options.Timing,
 		Logger:   w.options.Logger,

@@ -112,6 +112,11 @@ func (w *World) OutputDir(id sandbox.ID) string {
 	return filepath.Join(w.options.Dir, string(id), "output")
 }
 
+// WorkDir is the directory that relative paths of the sandbox's files are below.
+func (w *World) WorkDir(id sandbox.ID) string {
+	return filepath.Join(w.options.Dir, string(id), "work")
+}
+
 func (w *World) find(id sandbox.ID) (*box, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

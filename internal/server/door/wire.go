@@ -25,6 +25,8 @@ const (
 	// writeTime is how long a reader may take no bytes at all before the connection is dropped: a
 	// stalled reader comes back with its cursor, a dead one would hold a goroutine for ever.
 	writeTime = 30 * time.Second
+	// readTime is how long a sender may send nothing of a long body.
+	readTime = 30 * time.Second
 	// writePiece is what must be taken within writeTime: small enough for 20 kbit/s.
 	writePiece = 64 << 10
 	// maxLogged cuts what callers choose, such as paths, in the log.
@@ -68,7 +70,7 @@ func Instrument(log *slog.Logger, next http.Handler) http.Handler {
 		setSafeHeaders(a.Header())
 		if r.ContentLength != 0 {
 			_ = a.control.SetReadDeadline(a.begun.Add(BodyTime))
-			r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, MaxBody+1), answer: a}
+			r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, MaxBody+1), answer: a, whole: r.Body}
 		}
 		defer finish(log, a, r, c)
 		next.ServeHTTP(a, r)
@@ -131,6 +133,7 @@ func cut(s string) string {
 type boundedBody struct {
 	io.ReadCloser
 	answer *answer
+	whole  io.ReadCloser // the body without the bound
 }
 
 // Read reads from the body, and lifts the deadline after the last byte.
@@ -138,6 +141,31 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		_ = b.answer.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// LongBody returns a request's body without the bounds that other bodies have: as many bytes as come,
+// for as long as some come within readTime. Only routes whose bodies are bounded elsewhere use it.
+func LongBody(r *http.Request) io.Reader {
+	if b, ok := r.Body.(*boundedBody); ok {
+		return &longBody{Reader: b.whole, control: b.answer.control}
+	}
+	return r.Body
+}
+
+// longBody gives every piece its own deadline, and lifts it after the last one as boundedBody does.
+type longBody struct {
+	io.Reader
+	control *http.ResponseController
+}
+
+// Read reads from the body.
+func (b *longBody) Read(p []byte) (int, error) {
+	_ = b.control.SetReadDeadline(time.Now().Add(readTime)) // recorders in tests know no deadlines
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }

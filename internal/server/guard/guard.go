@@ -22,6 +22,9 @@ type Guard struct {
 	Hosts   []string        // names by which the server may be called, beside localhost and addresses, in lower case
 	Origins []string        // web origins whose pages may call, beside the server's own
 	Public  map[string]bool // paths that can be read without a token
+
+	// Long reports whether a request's body may be longer than others; its route bounds it. nil means none.
+	Long func(*http.Request) bool
 }
 
 func (g *Guard) isPublic(r *http.Request) bool {
@@ -61,7 +64,7 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
 		}
 		door.SetCaller(ctx, caller)
 	}
-	if r.ContentLength > door.MaxBody {
+	if r.ContentLength > door.MaxBody && (g.Long == nil || !g.Long(r)) {
 		return door.NewProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, door.TooLarge)
 	}
 	return nil

@@ -1,0 +1,165 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"cellhold"
+)
+
+// maxChange is the most bytes of one line of a watch.
+const maxChange = 64 << 10
+
+func folder(id cellhold.SessionID, route string, query url.Values) string {
+	return sessionPath(id, "files") + route + "?" + query.Encode()
+}
+
+// ListDir lists a directory of the sandbox; an empty path is /workspace.
+func (c *Client) ListDir(ctx context.Context, id cellhold.SessionID, path string) ([]cellhold.FileInfo, error) {
+	var all []cellhold.FileInfo
+	query := url.Values{}
+	if path != "" {
+		query.Set("path", path)
+	}
+	for {
+		var page struct {
+			Entries []cellhold.FileInfo `json:"entries"`
+			Next    string              `json:"next"`
+		}
+		if err := c.call(ctx, http.MethodGet, folder(id, "", query), nil, &page); err != nil {
+			return all, err
+		}
+		all = append(all, page.Entries...)
+		if page.Next == "" {
+			return all, nil
+		}
+		next, err := url.PathUnescape(page.Next)
+		if err != nil {
+			return all, cellhold.Wrap(cellhold.Internal, err, "The server named a next page that cannot be.")
+		}
+		query.Set("after", next)
+	}
+}
+
+// StatFile looks at what stands at a path: a symbolic link itself.
+func (c *Client) StatFile(ctx context.Context, id cellhold.SessionID, path string) (cellhold.FileInfo, error) {
+	var f cellhold.FileInfo
+	err := c.call(ctx, http.MethodGet, folder(id, "/stat", url.Values{"path": {path}}), nil, &f)
+	return f, err
+}
+
+// ReadFile opens a file of the sandbox. Reading fails if not all of it comes. The caller closes it.
+func (c *Client) ReadFile(ctx context.Context, id cellhold.SessionID, path string) (io.ReadCloser, error) {
+	res, err := c.send(ctx, http.MethodGet, folder(id, "/content", url.Values{"path": {path}}), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// WriteFile writes a file; it appears whole or not at all. A mode of 0 keeps that of the file which is
+// there, or means 0644.
+func (c *Client) WriteFile(ctx context.Context, id cellhold.SessionID, path string, r io.Reader, mode uint32) (cellhold.FileInfo, error) {
+	query := url.Values{"path": {path}}
+	if mode != 0 {
+		query.Set("mode", "0"+strconv.FormatUint(uint64(mode), 8))
+	}
+	var f cellhold.FileInfo
+	err := c.put(ctx, folder(id, "/content", query), r, &f)
+	return f, err
+}
+
+// put sends a long body. The server is asked before, so that a refusal costs nothing.
+func (c *Client) put(ctx context.Context, path string, r io.Reader, out any) error {
+	res, err := c.send(ctx, http.MethodPut, path, r, http.Header{"Expect": {"100-continue"}, "Content-Type": {"application/octet-stream"}})
+	if err != nil {
+		return err
+	}
+	defer drain(res.Body)
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s broke off.", c.base)
+	}
+	return nil
+}
+
+// MakeDir makes a directory and those above it.
+func (c *Client) MakeDir(ctx context.Context, id cellhold.SessionID, path string) error {
+	return c.call(ctx, http.MethodPost, folder(id, "/directory", url.Values{"path": {path}}), nil, nil)
+}
+
+// MoveFile moves a file or directory. Without replace nothing may stand in its new place.
+func (c *Client) MoveFile(ctx context.Context, id cellhold.SessionID, from, to string, replace bool) error {
+	query := url.Values{"from": {from}, "to": {to}, "replace": {strconv.FormatBool(replace)}}
+	return c.call(ctx, http.MethodPost, folder(id, "/move", query), nil, nil)
+}
+
+// RemoveFile removes a file or directory; one that is not empty only with recursive.
+func (c *Client) RemoveFile(ctx context.Context, id cellhold.SessionID, path string, recursive bool) error {
+	query := url.Values{"path": {path}, "recursive": {strconv.FormatBool(recursive)}}
+	return c.call(ctx, http.MethodDelete, folder(id, "", query), nil, nil)
+}
+
+// PackDir opens a directory of the sandbox as an archive: tar, tgz or zip. It is the work of
+// untrusted code: whoever unpacks it must look at every name. The caller closes it.
+func (c *Client) PackDir(ctx context.Context, id cellhold.SessionID, path, format string) (io.ReadCloser, error) {
+	res, err := c.send(ctx, http.MethodGet, folder(id, "/archive", url.Values{"path": {path}, "format": {format}}), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// UnpackDir puts the content of a tar, tgz or zip into a directory of the sandbox: all of it or nothing.
+func (c *Client) UnpackDir(ctx context.Context, id cellhold.SessionID, path string, archive io.Reader) error {
+	var done struct{}
+	return c.put(ctx, folder(id, "/archive", url.Values{"path": {path}}), archive, &done)
+}
+
+// WatchDir yields what changes in a directory until ctx ends; an empty path is /workspace. The first
+// element is empty and says that from now on nothing is missed. When the watch ends otherwise, the
+// last element is an error.
+func (c *Client) WatchDir(ctx context.Context, id cellhold.SessionID, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
+	return func(yield func(cellhold.FileChange, error) bool) {
+		query := url.Values{"recursive": {strconv.FormatBool(recursive)}}
+		if path != "" {
+			query.Set("path", path)
+		}
+		res, err := c.send(ctx, http.MethodGet, folder(id, "/watch", query), nil, nil)
+		if err != nil {
+			yield(cellhold.FileChange{}, err)
+			return
+		}
+		defer res.Body.Close()
+		lines := bufio.NewScanner(res.Body)
+		lines.Buffer(nil, maxChange)
+		event := ""
+		for lines.Scan() {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			switch {
+			case name == "event":
+				event = value
+			case name != "data" || event == "bye":
+				continue
+			default:
+				var change cellhold.FileChange
+				err := json.NewDecoder(bytes.NewReader([]byte(value))).Decode(&change)
+				if !yield(change, err) || err != nil {
+					return
+				}
+			}
+		}
+		if ctx.Err() == nil {
+			err := errors.Join(lines.Err(), io.ErrUnexpectedEOF)
+			yield(cellhold.FileChange{}, cellhold.Wrap(cellhold.Unavailable, err, "The watch ended. Watch again, and list the directory: something may have been missed."))
+		}
+	}
+}

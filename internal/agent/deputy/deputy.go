@@ -1,0 +1,319 @@
+// Package deputy lets a process without rights answer requests for the agent.
+//
+// The agent is root in the guest, and a path that user code can bend must not be opened with its
+// rights. So it starts a deputy with those of the kernels' user, and passes requests on to it. User
+// code can kill, stop and take over that process, since both are of one user. It gains nothing: the
+// deputy has only what user code has, and the host trusts neither. A deputy that ended or does not
+// answer is replaced, and who waited for it gets an error that says so.
+//
+// The two share one socket, over which the agent sends a fresh connection for each that it needs;
+// there is no name under which anybody else could connect.
+//
+// Proxy.mu is held while a deputy is started, and never while one is spoken to.
+package deputy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"cellhold/internal/guestapi"
+)
+
+const (
+	// idle is how long a deputy that nobody needs stays: it has some megabytes of the session's
+	// memory, and starting another takes 50 ms.
+	idle = 30 * time.Second
+	// maxHeaders is far above what the deputy sends.
+	maxHeaders = 8 << 10
+	// copyBuffer is how much is taken from the deputy at once.
+	copyBuffer = 64 << 10
+)
+
+// Process is a deputy that runs.
+type Process interface {
+	Done() <-chan struct{} // closed when it has ended
+	Kill()                 // ends it; may be called twice
+}
+
+// Options configures a Proxy.
+type Options struct {
+	// Start starts a deputy with that file as descriptor 3.
+	Start  func(control *os.File) (Process, error)
+	Stall  time.Duration // how long a deputy may take nothing and give nothing; 0 means 20 seconds
+	Answer time.Duration // how long it may take for the beginning of an answer; 0 means 2 minutes
+	Logger *slog.Logger  // nil discards
+}
+
+// Proxy passes requests on to a deputy.
+type Proxy struct {
+	o       Options
+	buffers sync.Pool
+	watch   sync.WaitGroup
+
+	mu     sync.Mutex
+	worker *worker // nil when there is none
+	closed bool
+}
+
+// New returns a Proxy that starts a deputy with the first request.
+func New(o Options) (*Proxy, error) {
+	if o.Start == nil {
+		return nil, errors.New("deputy: Options.Start is missing")
+	}
+	if o.Stall <= 0 {
+		o.Stall = 20 * time.Second // a busy sandbox stops for seconds, and hosts give up after 30 s
+	}
+	if o.Answer <= 0 {
+		o.Answer = 2 * time.Minute // removing 200,000 files takes a minute
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Proxy{o: o}, nil
+}
+
+// Close ends the deputy, and with it all requests.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	p.closed = true
+	w := p.worker
+	p.worker = nil
+	p.mu.Unlock()
+	if w != nil {
+		w.end()
+	}
+	p.watch.Wait()
+}
+
+// worker is one deputy.
+type worker struct {
+	process Process
+	control *net.UnixConn
+	proxy   *httputil.ReverseProxy
+	kept    *http.Transport
+
+	once   sync.Once
+	active int         // requests; Proxy.mu guards it and idle
+	idle   *time.Timer // runs when there are none
+}
+
+// end ends the deputy.
+func (w *worker) end() {
+	w.once.Do(func() {
+		w.control.Close()
+		w.process.Kill()
+		w.kept.CloseIdleConnections()
+	})
+}
+
+// ServeHTTP passes a request on.
+func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w, err := p.acquire()
+	if err != nil {
+		p.o.Logger.Warn("deputy not started", "error", err)
+		refuse(rw, "The deputy that works on files could not be started in the sandbox. Its memory or its processes may be used up.")
+		return
+	}
+	defer p.release(w)
+	w.proxy.ServeHTTP(rw, r)
+}
+
+// acquire returns the deputy, a new one if need be.
+func (p *Proxy) acquire() (*worker, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errors.New("the agent is stopping")
+	}
+	if p.worker == nil {
+		w, err := p.start()
+		if err != nil {
+			return nil, err
+		}
+		p.worker = w
+		p.watch.Go(func() {
+			<-w.process.Done()
+			p.drop(w)
+		})
+	}
+	w := p.worker
+	w.active++
+	w.idle.Stop()
+	return w, nil
+}
+
+func (p *Proxy) release(w *worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.active--; w.active == 0 {
+		w.idle.Reset(idle)
+	}
+}
+
+// retire ends a deputy that nobody needs.
+func (p *Proxy) retire(w *worker) {
+	p.mu.Lock()
+	if w.active > 0 {
+		p.mu.Unlock()
+		return
+	}
+	if p.worker == w {
+		p.worker = nil
+	}
+	p.mu.Unlock()
+	w.end()
+}
+
+// drop makes the next request start another deputy.
+func (p *Proxy) drop(w *worker) {
+	p.mu.Lock()
+	if p.worker == w {
+		p.worker = nil
+	}
+	p.mu.Unlock()
+	w.end()
+}
+
+func (p *Proxy) start() (*worker, error) {
+	ours, theirs, err := pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	control, err := asConn(ours)
+	if err != nil {
+		return nil, err
+	}
+	process, err := p.o.Start(theirs)
+	if err != nil {
+		control.Close()
+		return nil, err
+	}
+	w := &worker{process: process, control: control.(*net.UnixConn)}
+	w.kept = &http.Transport{
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return w.dial(p.o.Stall) },
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    4,
+		MaxResponseHeaderBytes: maxHeaders,
+		ResponseHeaderTimeout:  p.o.Answer,
+	}
+	w.proxy = &httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "deputy" },
+		Transport:      w.kept,
+		FlushInterval:  -1, // a watch tells at once
+		BufferPool:     p,
+		ModifyResponse: func(r *http.Response) error { return p.guard(w, r) },
+		ErrorHandler:   func(rw http.ResponseWriter, r *http.Request, err error) { p.failed(w, rw, r, err) },
+		ErrorLog:       slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug),
+	}
+	w.idle = time.AfterFunc(idle, func() { p.retire(w) })
+	return w, nil
+}
+
+// dial makes a connection and gives its other end to the deputy.
+func (w *worker) dial(stall time.Duration) (net.Conn, error) {
+	ours, theirs, err := pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	conn, err := asConn(ours)
+	if err != nil {
+		return nil, err
+	}
+	w.control.SetWriteDeadline(time.Now().Add(stall))
+	if _, _, err := w.control.WriteMsgUnix([]byte{0}, syscall.UnixRights(int(theirs.Fd())), nil); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("pass a connection to the deputy: %w", err)
+	}
+	return &patient{Conn: conn, stall: stall}, nil
+}
+
+// patient bounds how long the deputy may take nothing.
+type patient struct {
+	net.Conn
+	stall time.Duration
+}
+
+func (c *patient) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.stall)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// guard bounds how long the deputy may give nothing while it is asked, and refuses answers that
+// would turn the connection into something else.
+func (p *Proxy) guard(w *worker, r *http.Response) error {
+	if r.StatusCode < 200 {
+		return errors.New("the deputy answered with an interim status")
+	}
+	r.Body = &guarded{ReadCloser: r.Body, stall: p.o.Stall, late: func() { p.drop(w) }}
+	return nil
+}
+
+type guarded struct {
+	io.ReadCloser
+	stall time.Duration
+	late  func()
+}
+
+// Read ends the deputy when it gives nothing: its end ends the reading.
+func (g *guarded) Read(b []byte) (int, error) {
+	timer := time.AfterFunc(g.stall, g.late)
+	defer timer.Stop()
+	return g.ReadCloser.Read(b)
+}
+
+// failed answers a request that got no answer. A deputy that still lives is of no use.
+func (p *Proxy) failed(w *worker, rw http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // nobody waits for it
+	}
+	p.o.Logger.Warn("deputy does not answer", "error", err)
+	p.drop(w)
+	refuse(rw, "The deputy that works on files in the sandbox was ended or stopped, perhaps by the session's code. Try again: there will be a new one.")
+}
+
+func refuse(rw http.ResponseWriter, sentence string) {
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(http.StatusServiceUnavailable)
+	_ = json.NewEncoder(rw).Encode(guestapi.Problem{Error: sentence})
+}
+
+// Get and Put are a pool of buffers.
+func (p *Proxy) Get() []byte {
+	if b, ok := p.buffers.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, copyBuffer)
+}
+
+// Put takes back what Get gave.
+func (p *Proxy) Put(b []byte) { p.buffers.Put(&b) }
+
+// pair makes two connected sockets.
+func pair() (ours, theirs *os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a connection: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs"), nil
+}
+
+// asConn makes a connection of a socket, which it closes.
+func asConn(f *os.File) (net.Conn, error) {
+	defer f.Close()
+	return net.FileConn(f)
+}

@@ -1,0 +1,144 @@
+// Package files serves the files of a guest over HTTP: listing, reading, writing, moving, archives
+// and watches. The routes are those of guestapi.
+//
+// It has no rights of its own to give away: it must run in a process of the kernels' user, so that
+// no path, however user code bends it meanwhile, leads to more than user code has already. Package
+// helper runs it so. It refuses what is no regular file, directory or symbolic link, and keeps no
+// file in memory. What it writes appears whole or not at all.
+//
+// It has no locks: every request stands for itself.
+package files
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"syscall"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// Handler returns the routes. Relative paths are below base.
+func Handler(base string) http.Handler {
+	h := &handler{base: base}
+	mux := http.NewServeMux()
+	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"GET /v1/files":            h.list,
+		"DELETE /v1/files":         h.remove,
+		"GET /v1/files/stat":       h.stat,
+		"GET /v1/files/content":    h.get,
+		"PUT /v1/files/content":    h.put,
+		"POST /v1/files/directory": h.mkdir,
+		"POST /v1/files/move":      h.move,
+		"GET /v1/files/archive":    h.pack,
+		"PUT /v1/files/archive":    h.unpack,
+		"GET /v1/files/watch":      h.watch,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := serve(w, r); err != nil {
+				refuse(w, err)
+			}
+		})
+	}
+	return mux
+}
+
+type handler struct{ base string }
+
+func answer(w http.ResponseWriter, status int, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text) // fails only when the host has gone
+	return nil
+}
+
+// statuses says how each kind of error is answered; all others are our own fault.
+var statuses = map[cellhold.Kind]int{
+	cellhold.Invalid:   http.StatusBadRequest,
+	cellhold.NotFound:  http.StatusNotFound,
+	cellhold.Conflict:  http.StatusConflict,
+	cellhold.Denied:    http.StatusForbidden,
+	cellhold.Exhausted: http.StatusRequestEntityTooLarge,
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	known := explain(err)
+	status, ok := statuses[known.Kind]
+	if !ok {
+		status = http.StatusInternalServerError
+	}
+	_ = answer(w, status, guestapi.Problem{Error: known.Message})
+}
+
+// explain makes a sentence of what the operating system said. It has no path in it, because the
+// caller knows which one was meant, and a path may be anything.
+func explain(err error) *cellhold.Error {
+	if e, ok := errors.AsType[*cellhold.Error](err); ok {
+		return e
+	}
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	kind, message := cellhold.Internal, "The work on the file failed in the sandbox: "+plain(err)+"."
+	switch {
+	case is(fs.ErrNotExist, syscall.ENOTDIR):
+		kind, message = cellhold.NotFound, "There is no file or directory at this path."
+	case is(syscall.EROFS):
+		kind, message = cellhold.Denied, "This place can only be read. Write below "+guestapi.WorkDir+", /tmp, the home directory or "+guestapi.OutputDir+"."
+	case is(fs.ErrPermission):
+		kind, message = cellhold.Denied, "The code of the session may not do this at this path, so neither may its files' API."
+	case is(syscall.ENOTEMPTY):
+		kind, message = cellhold.Conflict, "The directory is not empty."
+	case is(fs.ErrExist, syscall.EISDIR):
+		kind, message = cellhold.Conflict, "A file or a directory stands in the way."
+	case is(syscall.EBUSY):
+		kind, message = cellhold.Conflict, "The path is in use."
+	case is(syscall.ENOSPC, syscall.EDQUOT):
+		kind, message = cellhold.Exhausted, "There is no room left: remove files in the session, or make one with a higher limit of disk."
+	case is(syscall.EFBIG):
+		kind, message = cellhold.Exhausted, "The file is larger than a file may be."
+	case is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM):
+		kind, message = cellhold.Exhausted, "The sandbox has no memory or no open files left for this."
+	case is(syscall.ELOOP):
+		kind, message = cellhold.Invalid, "The path has too many symbolic links in it, or one where none may be."
+	case is(syscall.ENAMETOOLONG, syscall.EINVAL):
+		kind, message = cellhold.Invalid, "The file system does not take this path."
+	case is(io.ErrUnexpectedEOF):
+		kind, message = cellhold.Invalid, "The content broke off."
+	}
+	return cellhold.Wrap(kind, err, "%s", message)
+}
+
+// plain is the innermost text of an error, which has no path in it.
+func plain(err error) string {
+	if e, ok := errors.AsType[syscall.Errno](err); ok {
+		return e.Error()
+	}
+	return "unexpected"
+}
+
+// number reads a parameter that is a number; absent is the default.
+func number(r *http.Request, name string, absent int64) (int64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return absent, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number that is not negative.", name)
+	}
+	return n, nil
+}

@@ -1,0 +1,265 @@
+// Package notify tells what changes in a directory and in those below it, by inotify.
+//
+// It is told by the operating system and never looks around by itself, but for directories that
+// appear. It follows no links: every directory is opened below the root and watched by its open
+// file, so that moving directories about while we look leads nowhere else. It promises no completeness:
+// what is more than its bounds is reported as an overflow, after which only looking helps.
+//
+// A Watcher has no lock; one goroutine uses it.
+package notify
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"unsafe"
+)
+
+// Op is what happened.
+type Op uint8
+
+// What can happen to a name.
+const (
+	Created Op = iota + 1
+	Modified
+	Removed
+	Overflow // something was missed
+)
+
+// Change is one thing that happened. The path is relative to the root; that of an overflow is empty.
+type Change struct {
+	Op   Op
+	Path string
+	Dir  bool
+}
+
+const (
+	mask = syscall.IN_CREATE | syscall.IN_MODIFY | syscall.IN_CLOSE_WRITE | syscall.IN_DELETE |
+		syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO | syscall.IN_ONLYDIR
+	// readSize is how many bytes of events are read at once: some hundred events.
+	readSize = 32 << 10
+	// maxFound bounds the entries that are looked at in directories that appear, in one read.
+	maxFound = 10_000
+)
+
+// Options configures a Watcher.
+type Options struct {
+	Dir     string // the root; required
+	Deep    bool   // also what is below it
+	MaxDirs int    // most directories that are watched; required
+	Ignore  string // names that begin so are not reported, nor what is moved from such a name; empty ignores none
+}
+
+// Watcher watches one directory.
+type Watcher struct {
+	o      Options
+	root   *os.Root
+	events *os.File
+	raw    syscall.RawConn
+	dirs   map[int32]string
+	buffer []byte
+
+	found   []Change // what is reported next
+	budget  int      // entries that may still be looked at
+	cookies map[uint32]bool
+	full    bool // an overflow has been reported because there were too many directories
+}
+
+// New begins to watch. The caller closes the Watcher.
+func New(o Options) (*Watcher, error) {
+	root, err := os.OpenRoot(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("inotify: %w", err)
+	}
+	w := &Watcher{o: o, root: root, events: os.NewFile(uintptr(fd), "inotify"), dirs: map[int32]string{},
+		buffer: make([]byte, readSize), budget: maxFound, cookies: map[uint32]bool{}}
+	if w.raw, err = w.events.SyscallConn(); err == nil {
+		err = w.add(".")
+	}
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	w.found = nil // what is there already is no news
+	return w, nil
+}
+
+// Close ends a Wait that is under way. It may be called from any goroutine.
+func (w *Watcher) Close() error { return errors.Join(w.events.Close(), w.root.Close()) }
+
+// Wait returns when there is something to read.
+func (w *Watcher) Wait() error {
+	return w.raw.Read(func(fd uintptr) bool {
+		var n int32 // FIONREAD tells without taking
+		_, _, e := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
+		return e == 0 && n > 0
+	})
+}
+
+// Read returns what has happened since the last time, and does not wait.
+func (w *Watcher) Read() ([]Change, error) {
+	w.budget = maxFound
+	clear(w.cookies)
+	for {
+		n := 0
+		var failed error
+		err := w.raw.Control(func(fd uintptr) { n, failed = syscall.Read(int(fd), w.buffer) })
+		if errors.Is(failed, syscall.EAGAIN) || err == nil && failed == nil && n == 0 {
+			break
+		}
+		if err = errors.Join(err, failed); err != nil {
+			return nil, err
+		}
+		w.parse(w.buffer[:n])
+	}
+	changes := w.found
+	w.found = nil
+	return changes, nil
+}
+
+func (w *Watcher) parse(b []byte) {
+	for len(b) >= syscall.SizeofInotifyEvent {
+		e := (*syscall.InotifyEvent)(unsafe.Pointer(&b[0]))
+		end := syscall.SizeofInotifyEvent + int(e.Len)
+		if end > len(b) {
+			return
+		}
+		name, _, _ := bytes.Cut(b[syscall.SizeofInotifyEvent:end], []byte{0})
+		w.event(e.Wd, e.Mask, e.Cookie, string(name))
+		b = b[end:]
+	}
+}
+
+func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
+	if mask&syscall.IN_Q_OVERFLOW != 0 {
+		w.report(Overflow, "", false)
+		return
+	}
+	dir, known := w.dirs[wd]
+	if mask&syscall.IN_IGNORED != 0 {
+		delete(w.dirs, wd)
+		return
+	}
+	if !known || name == "" {
+		return
+	}
+	if w.o.Ignore != "" && strings.HasPrefix(name, w.o.Ignore) {
+		if mask&syscall.IN_MOVED_FROM != 0 {
+			w.cookies[cookie] = true
+		}
+		return
+	}
+	p, isDir := path.Join(dir, name), mask&syscall.IN_ISDIR != 0
+	switch {
+	case mask&(syscall.IN_DELETE|syscall.IN_MOVED_FROM) != 0:
+		if isDir {
+			w.forget(p)
+		}
+		w.report(Removed, p, isDir)
+	case mask&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
+		ours := mask&syscall.IN_MOVED_TO != 0 && w.cookies[cookie]
+		before := len(w.found)
+		w.report(Created, p, isDir)
+		if isDir && w.o.Deep {
+			w.appeared(p)
+		}
+		if ours && w.o.Ignore != "" {
+			w.found = w.found[:before]
+		}
+	case mask&(syscall.IN_MODIFY|syscall.IN_CLOSE_WRITE) != 0:
+		w.report(Modified, p, isDir)
+	}
+}
+
+func (w *Watcher) report(op Op, p string, dir bool) {
+	if n := len(w.found); n > 0 && w.found[n-1] == (Change{op, p, dir}) {
+		return
+	}
+	w.found = append(w.found, Change{op, p, dir})
+}
+
+// appeared watches a directory that is new here, and reports what has been put into it before we
+// could.
+func (w *Watcher) appeared(p string) {
+	if err := w.add(p); errors.Is(err, errFull) && !w.full {
+		w.full = true
+		w.report(Overflow, "", false)
+	}
+}
+
+var errFull = errors.New("too many directories")
+
+// add watches a directory and those below it.
+func (w *Watcher) add(p string) error {
+	if len(w.dirs) >= w.o.MaxDirs {
+		return errFull
+	}
+	dir, err := w.root.OpenFile(p, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	wd := 0
+	var failed error
+	err = w.raw.Control(func(fd uintptr) {
+		wd, failed = syscall.InotifyAddWatch(int(fd), fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), mask)
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("watch a directory: %w", err)
+	}
+	w.dirs[int32(wd)] = p
+	if !w.o.Deep {
+		return nil
+	}
+	return w.look(dir, p)
+}
+
+// look reports what is in a directory, and watches the directories among it.
+func (w *Watcher) look(dir *os.File, p string) error {
+	for {
+		entries, err := dir.ReadDir(256)
+		for _, e := range entries {
+			if w.budget--; w.budget < 0 {
+				return errFull
+			}
+			name := path.Join(p, e.Name())
+			if w.o.Ignore != "" && strings.HasPrefix(e.Name(), w.o.Ignore) {
+				continue
+			}
+			w.report(Created, name, e.IsDir())
+			if e.IsDir() {
+				if err := w.add(name); errors.Is(err, errFull) {
+					return err
+				}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// forget stops watching a directory that is not here any more, and those below it.
+func (w *Watcher) forget(p string) {
+	for wd, dir := range w.dirs {
+		if dir == p || strings.HasPrefix(dir, p+"/") {
+			delete(w.dirs, wd)
+			_ = w.raw.Control(func(fd uintptr) {
+				_, _ = syscall.InotifyRmWatch(int(fd), uint32(wd)) // the directory may be gone, and its watch with it
+			})
+		}
+	}
+}

@@ -1,0 +1,322 @@
+package files
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"math"
+	"net/http"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+const (
+	// maxDirectory bounds what is read of a zip's directory before its entries are known: 100 bytes
+	// each for as many as there may be.
+	maxDirectory = 100 * guestapi.MaxArchiveEntries
+	// maxLinkTarget is the most bytes that Linux takes.
+	maxLinkTarget = guestapi.MaxFilePath
+	// maxTail is how much may follow the end of a tar, which is padded.
+	maxTail = 1 << 20
+)
+
+// unpack puts the content of an archive into a directory. It is unpacked beside its place first,
+// and moved there when all of it was good.
+func (h *handler) unpack(w http.ResponseWriter, r *http.Request) error {
+	p, err := h.path(r, "path")
+	if err != nil {
+		return err
+	}
+	limit, err := number(r, "limit", math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	undo, err := makeDirs(p)
+	if err != nil {
+		return err
+	}
+	done, err := unpackInto(r.Context(), p, r.Body, limit)
+	if err != nil {
+		undo()
+		return err
+	}
+	return answer(w, http.StatusOK, done)
+}
+
+func unpackInto(ctx context.Context, p string, body io.Reader, limit int64) (done guestapi.Unpacked, err error) {
+	root, err := os.OpenRoot(p)
+	if err != nil {
+		return done, err
+	}
+	defer root.Close()
+	name := temporary + rand.Text()
+	if err := root.Mkdir(name, 0o700); err != nil {
+		return done, err
+	}
+	defer root.RemoveAll(name)
+	inside, err := root.OpenRoot(name)
+	if err != nil {
+		return done, err
+	}
+	defer inside.Close()
+	in := &counter{Reader: body}
+	s := &stage{root: inside, in: in, limit: limit, names: make(map[string]bool)}
+	if err := s.archive(ctx, in); err != nil {
+		return done, badArchive(err)
+	}
+	if err := s.finish(); err != nil {
+		return done, err
+	}
+	if err := publish(ctx, root, name); err != nil {
+		return done, err
+	}
+	return guestapi.Unpacked{Entries: len(s.names), Bytes: s.out}, nil
+}
+
+// badArchive says that the archive is to blame where the operating system and we are not.
+func badArchive(err error) error {
+	switch {
+	case errors.Is(err, tar.ErrHeader), errors.Is(err, zip.ErrFormat), errors.Is(err, gzip.ErrHeader),
+		errors.Is(err, gzip.ErrChecksum), errors.Is(err, zip.ErrChecksum), errors.Is(err, tar.ErrFieldTooLong), errors.Is(err, errDirectory):
+		return cellhold.Wrap(cellhold.Invalid, err, "This is no archive that can be read; tar, tgz and zip are known.")
+	case errors.Is(err, zip.ErrAlgorithm):
+		return cellhold.Wrap(cellhold.Invalid, err, "The zip is packed in a way that is not known here; deflate is.")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return cellhold.Wrap(cellhold.Invalid, err, "The archive breaks off, or lies about its sizes.")
+	}
+	if name := err.Error(); strings.HasPrefix(name, "flate: corrupt") {
+		return cellhold.Wrap(cellhold.Invalid, err, "The archive is damaged.")
+	}
+	return err
+}
+
+// archive unpacks whatever sort it is.
+func (s *stage) archive(ctx context.Context, body io.Reader) error {
+	in := bufio.NewReaderSize(body, 64<<10)
+	magic, _ := in.Peek(4)
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		plain, err := gzip.NewReader(in)
+		if err != nil {
+			return err
+		}
+		return s.tar(ctx, plain)
+	case bytes.HasPrefix(magic, []byte("PK")):
+		return s.zip(ctx, in)
+	}
+	return s.tar(ctx, in)
+}
+
+func (s *stage) tar(ctx context.Context, in io.Reader) error {
+	r := tar.NewReader(in)
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.tarEntry(h, r); err != nil {
+			return err
+		}
+	}
+	if len(s.names) == 0 && s.in.n < 1024 { // an empty tar is two blocks of zeros
+		return tar.ErrHeader
+	}
+	_, err := io.CopyN(io.Discard, in, maxTail)
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+func (s *stage) tarEntry(h *tar.Header, r io.Reader) error {
+	mode := fs.FileMode(h.Mode & 0o777)
+	switch h.Typeflag {
+	case tar.TypeXGlobalHeader:
+		return s.count()
+	case tar.TypeDir:
+		return s.directory(h.Name, mode)
+	case tar.TypeSymlink:
+		return s.link(h.Name, h.Linkname)
+	case tar.TypeReg, tar.TypeGNUSparse:
+		if h.Mode&0o6000 != 0 {
+			return errSetuid
+		}
+		return s.file(h.Name, mode, h.ModTime, r)
+	case tar.TypeLink:
+		return cellhold.Errorf(cellhold.Invalid, "The archive has a hard link in it; pack it with the contents in its place (tar --hard-dereference).")
+	}
+	return cellhold.Errorf(cellhold.Invalid, "The archive has a device, a pipe or something else in it that is no file, directory or symbolic link.")
+}
+
+var errSetuid = cellhold.Errorf(cellhold.Invalid, "The archive has a file in it that runs with its owner's rights (setuid or setgid).")
+
+// zip needs to jump about, so the archive is kept on disk first, in a file that has no name any more.
+func (s *stage) zip(ctx context.Context, in io.Reader) error {
+	const name = temporary + "zip"
+	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := s.root.Remove(name); err != nil {
+		return err
+	}
+	size, err := io.CopyBuffer(writerOnly{f}, io.LimitReader(in, s.limit), make([]byte, copyBuffer))
+	if err != nil {
+		return err
+	}
+	if more, _ := in.Read(make([]byte, 1)); more > 0 {
+		return s.tooLarge()
+	}
+	at := &budget{ReaderAt: f, left: maxDirectory}
+	z, err := zip.NewReader(at, size)
+	if err != nil {
+		return err
+	}
+	at.left = math.MaxInt64
+	if err := checkOverlap(z.File, size); err != nil {
+		return err
+	}
+	for _, e := range z.File {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.zipEntry(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// budget lets no more be read than it has, because a zip's directory is read as a whole.
+type budget struct {
+	io.ReaderAt
+	left int64
+}
+
+var errDirectory = errors.New("the directory of the zip is too long")
+
+func (b *budget) ReadAt(p []byte, off int64) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errDirectory
+	}
+	return b.ReaderAt.ReadAt(p, off)
+}
+
+// checkOverlap refuses entries that share their bytes: with them a small file unpacks to any size.
+func checkOverlap(entries []*zip.File, size int64) error {
+	if len(entries) > guestapi.MaxArchiveEntries {
+		return errTooMany
+	}
+	type span struct{ from, to int64 }
+	spans := make([]span, 0, len(entries))
+	for _, e := range entries {
+		from, err := e.DataOffset()
+		if err != nil {
+			return err
+		}
+		if e.CompressedSize64 > uint64(size) {
+			return zip.ErrFormat
+		}
+		spans = append(spans, span{from, from + int64(e.CompressedSize64)})
+	}
+	slices.SortFunc(spans, func(a, b span) int {
+		if a.from != b.from {
+			return int(min(max(a.from-b.from, -1), 1))
+		}
+		return int(min(max(a.to-b.to, -1), 1))
+	})
+	for i, s := range spans {
+		if s.to > size || i > 0 && s.from < spans[i-1].to {
+			return cellhold.Errorf(cellhold.Invalid, "Entries of the zip share their bytes, which only a trap does.")
+		}
+	}
+	return nil
+}
+
+func (s *stage) zipEntry(e *zip.File) error {
+	mode := e.Mode()
+	switch {
+	case e.Flags&1 != 0:
+		return cellhold.Errorf(cellhold.Invalid, "The zip is encrypted.")
+	case mode.IsDir() || strings.HasSuffix(e.Name, "/"):
+		return s.directory(e.Name, mode.Perm())
+	case mode&(fs.ModeSetuid|fs.ModeSetgid) != 0:
+		return errSetuid
+	case !mode.IsRegular() && mode&fs.ModeSymlink == 0:
+		return cellhold.Errorf(cellhold.Invalid, "The archive has a device, a pipe or something else in it that is no file, directory or symbolic link.")
+	}
+	r, err := e.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if mode&fs.ModeSymlink != 0 {
+		target, err := io.ReadAll(io.LimitReader(r, maxLinkTarget+1))
+		if err != nil {
+			return err
+		}
+		return s.link(e.Name, string(target))
+	}
+	return s.file(e.Name, mode.Perm(), e.Modified, r)
+}
+
+// publish moves what was unpacked to its place: what is there already is replaced, directories are
+// filled up. What cannot be is found out before anything is moved.
+func publish(ctx context.Context, root *os.Root, staged string) error {
+	for _, act := range []bool{false, true} {
+		if err := merge(ctx, root, staged, ".", act); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func merge(ctx context.Context, root *os.Root, staged, dir string, act bool) error {
+	entries, err := fs.ReadDir(root.FS(), path.Join(staged, dir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		to := path.Join(dir, e.Name())
+		there, err := root.Lstat(to)
+		switch {
+		case err == nil && there.IsDir() && e.IsDir():
+			if err := merge(ctx, root, staged, to, act); err != nil {
+				return err
+			}
+			continue
+		case err == nil && (there.IsDir() || e.IsDir()):
+			return cellhold.Errorf(cellhold.Conflict, "A file stands where the archive has a directory, or the other way round.")
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+		if act {
+			if err := root.Rename(path.Join(staged, to), to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

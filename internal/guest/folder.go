@@ -1,0 +1,419 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+const (
+	// stallTimeout is how long a guest may take nothing and give nothing of a file. Its own agent
+	// gives up on a stopped helper after 20 s.
+	stallTimeout = 60 * time.Second
+	// answerTimeout is how long a guest may take for what it does with many files at once.
+	answerTimeout = 3 * time.Minute
+	// maxListing bounds one page: names and targets of full length, every byte escaped, would be
+	// three times that, and pages of such names are nobody's.
+	maxListing = 8 << 20
+	// maxListingCommas bounds its commas: eight fields for each entry, and room for more.
+	maxListingCommas = 16 * guestapi.MaxPage
+	// maxVersion is far above the three numbers that a version is made of.
+	maxVersion = 64
+)
+
+// The causes of a call's end when the guest does not move.
+var (
+	errStalled = cellhold.Errorf(cellhold.Unavailable, "The sandbox stopped moving the file. Try again.")
+	errSlow    = cellhold.Errorf(cellhold.Unavailable, "The sandbox did not finish the work on files in time. It may still come about; look before you try again.")
+)
+
+func files(route string) string { return "/v1/files" + route }
+
+// ask sends a request about files and decodes the bounded answer; out may be nil.
+func (c *Client) ask(ctx context.Context, r request, limit int64, out any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSlow)
+	defer cancel()
+	resp, err := c.do(ctx, r)
+	if err != nil {
+		return err
+	}
+	return decodeFiles(resp, limit, out)
+}
+
+func decodeFiles(resp *http.Response, limit int64, out any) error {
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox broke off its answer.")
+	}
+	if out == nil {
+		return nil
+	}
+	if int64(len(b)) > limit || !fits(b, listLevels+1, maxListingCommas) {
+		return strange("an answer that is too long")
+	}
+	if json.Unmarshal(b, out) != nil {
+		return strange("an answer that is not the expected JSON")
+	}
+	return nil
+}
+
+// Stat describes what is at a path: a link itself, or with follow what it leads to.
+func (c *Client) Stat(ctx context.Context, p string, follow bool) (cellhold.FileInfo, error) {
+	q := url.Values{"path": {p}}
+	if follow {
+		q.Set("follow", "true")
+	}
+	return c.entry(ctx, request{method: http.MethodGet, path: files("/stat"), query: q})
+}
+
+func (c *Client) entry(ctx context.Context, r request) (cellhold.FileInfo, error) {
+	var e guestapi.Entry
+	if err := c.ask(ctx, r, maxListing, &e); err != nil {
+		return cellhold.FileInfo{}, err
+	}
+	return checkEntry(e)
+}
+
+// ListDir returns one page of a directory: at most limit entries whose names come after that one.
+func (c *Client) ListDir(ctx context.Context, p, after string, limit int) (list []cellhold.FileInfo, more bool, err error) {
+	q := url.Values{"path": {p}, "after": {after}, "limit": {strconv.Itoa(limit)}}
+	var l guestapi.Listing
+	if err := c.ask(ctx, request{method: http.MethodGet, path: files(""), query: q}, maxListing, &l); err != nil {
+		return nil, false, err
+	}
+	if list, err = checkListing(l, after, limit); err != nil {
+		return nil, false, err
+	}
+	return list, l.More, nil
+}
+
+// checkListing makes sure that a page is in order and ends, so that reading all pages ends too.
+func checkListing(l guestapi.Listing, after string, limit int) ([]cellhold.FileInfo, error) {
+	dir, err := checkGuestPath(l.Path)
+	if err != nil || len(l.Entries) > limit || l.More && len(l.Entries) == 0 {
+		return nil, strange("a listing that cannot be")
+	}
+	list := make([]cellhold.FileInfo, 0, len(l.Entries))
+	for _, e := range l.Entries {
+		name, err := url.PathUnescape(e.Name)
+		if err != nil || !validFileName(name) || name <= after {
+			return nil, strange("a name that cannot be")
+		}
+		after = name
+		e.Path = cellhold.EscapePath(path.Join(dir, name))
+		f, err := checkEntry(e)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, nil
+}
+
+func validFileName(name string) bool {
+	return name != "" && name != "." && name != ".." && len(name) <= guestapi.MaxFileName && !strings.ContainsAny(name, "/\x00")
+}
+
+// checkGuestPath decodes an absolute path.
+func checkGuestPath(escaped string) (string, error) {
+	p, err := url.PathUnescape(escaped)
+	if err != nil || !strings.HasPrefix(p, "/") || len(p) > 2*guestapi.MaxFilePath || strings.ContainsRune(p, 0) || path.Clean(p) != p {
+		return "", strange("a path that cannot be")
+	}
+	return p, nil
+}
+
+var fileTypes = map[string]cellhold.FileType{
+	"file": cellhold.FileRegular, "directory": cellhold.FileDirectory, "symlink": cellhold.FileSymlink, "other": cellhold.FileOther,
+}
+
+func checkEntry(e guestapi.Entry) (cellhold.FileInfo, error) {
+	p, err := checkGuestPath(e.Path)
+	if err != nil {
+		return cellhold.FileInfo{}, err
+	}
+	target, err := url.PathUnescape(e.Target)
+	kind := fileTypes[e.Type]
+	if err != nil || kind == "" || e.Size < 0 || e.Mode > 0o777 || len(target) > guestapi.MaxFilePath || !validVersion(e.Version) {
+		return cellhold.FileInfo{}, strange("a file that cannot be")
+	}
+	f := cellhold.FileInfo{Type: kind, Size: e.Size, Modified: e.Modified.UTC(), Mode: fmt.Sprintf("%04o", e.Mode),
+		Target: strings.ToValidUTF8(target, "\uFFFD"), Version: e.Version}
+	f.Path, f.Escaped = shown(p)
+	if year := f.Modified.Year(); year < 1970 || year > 2200 {
+		f.Modified = time.Unix(0, 0).UTC()
+	}
+	return f, nil
+}
+
+// shown returns a path as it can be written in JSON, and percent-encoded where that is not exact.
+func shown(p string) (text, escaped string) {
+	if utf8.ValidString(p) {
+		return p, ""
+	}
+	return strings.ToValidUTF8(p, "\uFFFD"), cellhold.EscapePath(p)
+}
+
+// validVersion: a version becomes a part of a header.
+func validVersion(v string) bool {
+	return v != "" && len(v) <= maxVersion && strings.Trim(v, "0123456789abcdef-") == ""
+}
+
+// ReadAt opens length bytes of a file from an offset, if it still has that version. The reader
+// fails if the guest gives less, and gives no more. The caller closes it.
+func (c *Client) ReadAt(ctx context.Context, p, version string, offset, length int64) (io.ReadCloser, error) {
+	q := url.Values{"path": {p}, "version": {version}, "offset": {strconv.FormatInt(offset, 10)}, "length": {strconv.FormatInt(length, 10)}}
+	r, declared, err := c.stream(ctx, request{method: http.MethodGet, path: files("/content"), query: q})
+	if err != nil {
+		return nil, err
+	}
+	if declared != length {
+		r.Close()
+		return nil, cellhold.Errorf(cellhold.Conflict, "The file has changed meanwhile.")
+	}
+	return r, nil
+}
+
+// Pack opens a directory or file as an archive: tar, tgz or zip. The caller closes it.
+func (c *Client) Pack(ctx context.Context, p, format string) (io.ReadCloser, error) {
+	r, _, err := c.stream(ctx, request{method: http.MethodGet, path: files("/archive"), query: url.Values{"path": {p}, "format": {format}}})
+	return r, err
+}
+
+// stream sends a request whose answer is long, and watches that it moves.
+func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, int64, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(answerTimeout, func() { cancel(errSlow) })
+	resp, err := c.do(ctx, r)
+	if !late.Stop() && err == nil {
+		resp.Body.Close()
+		err = errSlow
+	}
+	if err != nil {
+		cancel(nil)
+		return nil, 0, err
+	}
+	return &moving{ctx: ctx, cancel: cancel, body: resp.Body}, resp.ContentLength, nil
+}
+
+// moving is a body that fails when nothing comes for a while.
+type moving struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	body   io.ReadCloser
+}
+
+// Read reads, and tells an end from a break.
+func (m *moving) Read(b []byte) (int, error) {
+	timer := time.AfterFunc(stallTimeout, func() { m.cancel(errStalled) })
+	n, err := m.body.Read(b)
+	timer.Stop()
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if m.ctx.Err() != nil {
+		return n, context.Cause(m.ctx)
+	}
+	return n, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox broke off in the middle of the file.")
+}
+
+// Close lets go of the answer, whole or not.
+func (m *moving) Close() error {
+	m.cancel(nil)
+	return m.body.Close()
+}
+
+// Upload is one file to write.
+type Upload struct {
+	Path  string
+	Mode  uint32 // permission bits; 0 keeps those of the file that is there, or means 0644
+	Body  io.Reader
+	Size  int64 // -1 when it is not known
+	Limit int64 // most bytes that are taken
+}
+
+// Write writes a file; it appears whole or not at all.
+func (c *Client) Write(ctx context.Context, u Upload) (cellhold.FileInfo, error) {
+	q := url.Values{"path": {u.Path}, "limit": {strconv.FormatInt(u.Limit, 10)}}
+	if u.Mode != 0 {
+		q.Set("mode", strconv.FormatUint(uint64(u.Mode), 10))
+	}
+	var e guestapi.Entry
+	if err := c.upload(ctx, request{method: http.MethodPut, path: files("/content"), query: q, body: u.Body, size: u.Size}, &e); err != nil {
+		return cellhold.FileInfo{}, err
+	}
+	return checkEntry(e)
+}
+
+// Unpack puts an archive's content into a directory: all of it or nothing.
+func (c *Client) Unpack(ctx context.Context, u Upload) (entries int, bytes int64, err error) {
+	q := url.Values{"path": {u.Path}, "limit": {strconv.FormatInt(u.Limit, 10)}}
+	var done guestapi.Unpacked
+	if err := c.upload(ctx, request{method: http.MethodPut, path: files("/archive"), query: q, body: u.Body, size: u.Size}, &done); err != nil {
+		return 0, 0, err
+	}
+	if done.Entries < 0 || done.Bytes < 0 {
+		return 0, 0, strange("a count that cannot be")
+	}
+	return done.Entries, done.Bytes, nil
+}
+
+// upload sends a long body and watches that the guest takes it.
+func (c *Client) upload(ctx context.Context, r request, out any) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	body := &offered{Reader: r.body, timer: time.AfterFunc(stallTimeout, func() { cancel(errStalled) })}
+	defer body.timer.Stop()
+	r.once = true
+	if r.body = body; r.size == 0 {
+		r.body = nil // no body at all says that it is empty
+		body.timer.Reset(answerTimeout)
+	}
+	resp, err := c.do(ctx, r)
+	if failed := body.failed(); failed != nil {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return failed // what the sender did, and not what the guest made of it
+	}
+	if err != nil {
+		return err
+	}
+	return decodeFiles(resp, maxListing, out)
+}
+
+// offered is a body whose pieces the guest must take in time. The time in which the sender has
+// nothing to give does not count.
+type offered struct {
+	io.Reader
+	timer *time.Timer
+	mu    sync.Mutex
+	err   error
+}
+
+func (o *offered) Read(b []byte) (int, error) {
+	o.timer.Stop()
+	n, err := o.Reader.Read(b)
+	if err == nil {
+		o.timer.Reset(stallTimeout)
+		return n, nil
+	}
+	o.timer.Reset(answerTimeout)
+	if err != io.EOF {
+		o.mu.Lock()
+		o.err = err
+		o.mu.Unlock()
+	}
+	return n, err
+}
+
+func (o *offered) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// MakeDir makes a directory and those above it. made tells whether it was missing.
+func (c *Client) MakeDir(ctx context.Context, p string) (info cellhold.FileInfo, made bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSlow)
+	defer cancel()
+	resp, err := c.do(ctx, request{method: http.MethodPost, path: files("/directory"), query: url.Values{"path": {p}}, once: true})
+	if err != nil {
+		return info, false, err
+	}
+	var e guestapi.Entry
+	made = resp.StatusCode == http.StatusCreated
+	if err := decodeFiles(resp, maxListing, &e); err != nil {
+		return info, false, err
+	}
+	info, err = checkEntry(e)
+	return info, made, err
+}
+
+// Move renames, or copies and removes where it must.
+func (c *Client) Move(ctx context.Context, from, to string, replace bool) (cellhold.FileInfo, error) {
+	q := url.Values{"from": {from}, "to": {to}, "replace": {strconv.FormatBool(replace)}}
+	return c.entry(ctx, request{method: http.MethodPost, path: files("/move"), query: q, once: true})
+}
+
+// Remove removes a file, or a directory, which must be empty unless recursive is set.
+func (c *Client) Remove(ctx context.Context, p string, recursive bool) error {
+	q := url.Values{"path": {p}, "recursive": {strconv.FormatBool(recursive)}}
+	return c.ask(ctx, request{method: http.MethodDelete, path: files(""), query: q, once: true}, maxProblem, nil)
+}
+
+// WatchDir yields what changes in a directory until ctx ends. The first element is empty and says
+// that from now on nothing is missed.
+func (c *Client) WatchDir(ctx context.Context, p string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
+	return func(yield func(cellhold.FileChange, error) bool) {
+		q := url.Values{"path": {p}, "recursive": {strconv.FormatBool(recursive)}}
+		r, _, err := c.stream(ctx, request{method: http.MethodGet, path: files("/watch"), query: q})
+		if err != nil {
+			yield(cellhold.FileChange{}, err)
+			return
+		}
+		defer r.Close()
+		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, guestapi.MaxChange)
+		for first := true; lines.Scan(); first = false {
+			if len(lines.Bytes()) == 0 {
+				if first && !yield(cellhold.FileChange{}, nil) {
+					return
+				}
+				continue
+			}
+			change, err := checkChange(lines.Bytes())
+			if !yield(change, err) || err != nil {
+				return
+			}
+		}
+		err = lines.Err()
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = strange("a line that is too long")
+		}
+		if err == nil {
+			err = cellhold.Errorf(cellhold.Unavailable, "The sandbox ended the watch. Watch again, and list the directory: something may have been missed.")
+		}
+		yield(cellhold.FileChange{}, err)
+	}
+}
+
+var changeTypes = map[string]cellhold.FileChangeType{
+	"created": cellhold.FileCreated, "modified": cellhold.FileModified, "removed": cellhold.FileRemoved, "overflow": cellhold.FileOverflow,
+}
+
+func checkChange(line []byte) (cellhold.FileChange, error) {
+	var l guestapi.Change
+	if err := json.Unmarshal(line, &l); err != nil {
+		return cellhold.FileChange{}, strange("a line of a watch")
+	}
+	c := cellhold.FileChange{Type: changeTypes[l.Type], Directory: l.Dir}
+	switch c.Type {
+	case "":
+		return c, strange("a change that cannot be")
+	case cellhold.FileOverflow:
+		return cellhold.FileChange{Type: c.Type}, nil
+	}
+	p, err := checkGuestPath(l.Path)
+	if err != nil {
+		return cellhold.FileChange{}, err
+	}
+	c.Path, c.Escaped = shown(p)
+	return c, nil
+}
