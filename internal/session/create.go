@@ -39,7 +39,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (*Session, error)
 	if err != nil {
 		return nil, err
 	}
-	base, release, err := m.reserve()
+	base, release, err := m.reserve(r.Owner)
 	if err != nil {
 		return nil, err
 	}
@@ -141,32 +141,6 @@ func (m *Manager) replacing(ctx context.Context, key string) (release func(), er
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// reserve takes one of the places for sessions until release is called, when the session counts
-// by itself.
-func (m *Manager) reserve() (base context.Context, release func(), err error) {
-	if err := m.Ready(); err != nil {
-		return nil, nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	alive := 0
-	for _, s := range m.sessions {
-		if s.record().State != cellhold.SessionEnded {
-			alive++
-		}
-	}
-	if alive+m.starting >= m.o.MaxSessions {
-		return nil, nil, cellhold.Errorf(cellhold.Exhausted,
-			"The server runs %d sessions already, which is its limit. End one, or raise --max-sessions.", alive+m.starting)
-	}
-	m.starting++
-	return m.base, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.starting--
-	}, nil
 }
 
 // newRecord checks a request and returns the record and the image of the session to be.

@@ -72,7 +72,10 @@ type Options struct {
 
 	Egress Egress // what sessions may reach outside; zero is nothing
 
-	MaxSessions    int           // alive at once; zero means 64
+	MaxSessions         int // alive at once; zero means 64
+	MaxSessionsPerOwner int // of them, of one caller; zero means all
+	CreatesPerMinute    int // sessions that one caller may ask for within a minute; zero means any number
+
 	IdleTimeout    time.Duration // a session that nothing uses ends after this; zero means 1 h
 	MaxAge         time.Duration // a session ends at this age; zero means never
 	CellTimeout    time.Duration // deadline of cells that name none; zero means 5 min
@@ -96,6 +99,7 @@ type Manager struct {
 	article  map[string]cellhold.SessionID // the article's sessions by owner and user
 	replaced map[string]chan struct{}      // capacity 1 each: held while a user's session is being replaced
 	starting int                           // slots taken by sessions that are being created
+	quotas   map[string]*quota             // by owner; there are no more than tokens
 	strays   []stray
 	wake     chan struct{} // capacity 1: expiry has something new to look at
 
@@ -118,7 +122,7 @@ func New(o Options) (*Manager, error) {
 		}
 	}
 	return &Manager{o: o, sessions: map[cellhold.SessionID]*Session{},
-		article: map[string]cellhold.SessionID{}, replaced: map[string]chan struct{}{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
+		article: map[string]cellhold.SessionID{}, replaced: map[string]chan struct{}{}, quotas: map[string]*quota{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
 }
 
 // check refuses settings that would make every session or cell fail.
@@ -128,6 +132,9 @@ func (o *Options) check() error {
 	}
 	if o.MaxSessions < 1 {
 		return fmt.Errorf("settings: there must be room for at least one session, not %d", o.MaxSessions)
+	}
+	if o.MaxSessionsPerOwner < 1 || o.CreatesPerMinute < 0 {
+		return fmt.Errorf("settings: a token must have room for a session (%d), and ask for no less than none in a minute (%d)", o.MaxSessionsPerOwner, o.CreatesPerMinute)
 	}
 	for _, x := range []struct {
 		name string
@@ -155,6 +162,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxSessions == 0 {
 		o.MaxSessions = 64
+	}
+	if o.MaxSessionsPerOwner == 0 {
+		o.MaxSessionsPerOwner = o.MaxSessions
 	}
 	if o.Kernel == "" {
 		o.Kernel = "python3"

@@ -484,6 +484,50 @@ func TestTheLimitOfSessionsIsKept(t *testing.T) {
 	}
 }
 
+func TestATokenKeepsToItsShareHoweverManyAskAtOnce(t *testing.T) {
+	m := newHost(t).serve(t, func(o *session.Options) { o.MaxSessions, o.MaxSessionsPerOwner, o.CreatesPerMinute = 8, 2, 5 })
+	many := func(owner string) (created []*session.Session) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 12 {
+			wg.Go(func() {
+				s, err := m.Create(t.Context(), session.CreateRequest{Owner: owner})
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					created = append(created, s)
+				} else if cellhold.KindOf(err) != cellhold.Exhausted {
+					t.Errorf("got %v, want exhausted", err)
+				}
+			})
+		}
+		wg.Wait()
+		return created
+	}
+	mine := many("me")
+	if len(mine) != 2 {
+		t.Errorf("%d sessions were created, want 2", len(mine))
+	}
+	if yours := many("you"); len(yours) != 2 {
+		t.Errorf("another token got %d, want 2", len(yours))
+	}
+	for made := 2; ; made++ { // the share of the minute comes next
+		for _, s := range mine {
+			if err := s.End(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := m.Create(t.Context(), session.CreateRequest{Owner: "me"})
+		if err != nil {
+			if cellhold.KindOf(err) != cellhold.Exhausted || made != 5 {
+				t.Errorf("after %d creations: %v", made, err)
+			}
+			return
+		}
+		mine = []*session.Session{s}
+	}
+}
+
 func TestARequestThatIsWrongIsRefusedAndLeavesNothing(t *testing.T) {
 	h := newHost(t)
 	m := h.serve(t)

@@ -56,11 +56,10 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
 		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused.")
 	}
 	if !g.isPublic(r) {
-		caller, ok := g.authenticate(r)
-		if !ok {
+		caller, fault := g.authenticate(r)
+		if fault != "" {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="cellhold"`)
-			return door.NewProblem(ctx, http.StatusUnauthorized, cellhold.Denied,
-				"A token is needed: send the header \"Authorization: Bearer TOKEN\".")
+			return door.NewProblem(ctx, http.StatusUnauthorized, cellhold.Denied, fault)
 		}
 		door.SetCaller(ctx, caller)
 	}
@@ -70,21 +69,37 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
 	return nil
 }
 
-// authenticate returns the name of the caller's token. A token is taken from the header only:
-// in a URL it would end up in logs, histories and Referer headers.
-func (g *Guard) authenticate(r *http.Request) (string, bool) {
+// What is wrong with a request that bears no token that we know. Who sent a wrong one learns
+// nothing but that; who sent none learns how.
+const (
+	noToken    = "A token is needed: send the header \"Authorization: Bearer TOKEN\"."
+	twoTokens  = "There is more than one Authorization header: send one."
+	notAToken  = "The Authorization header bears no token: send \"Authorization: Bearer TOKEN\"."
+	wrongToken = "The token is wrong: this server does not know it. Compare it with the server's token file."
+)
+
+// authenticate returns the name of the caller's token, or what is wrong. A token is taken from the
+// header only: in a URL it would end up in logs, histories and Referer headers.
+func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 	if g.Tokens == nil { // whoever made the guard was asked for this
-		return "", true
+		return "", ""
 	}
 	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
+	switch {
+	case len(values) == 0:
+		return "", noToken
+	case len(values) > 1:
+		return "", twoTokens
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "token") {
-		return "", false
+	if token = strings.TrimSpace(token); token == "" || !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "token") {
+		return "", notAToken
 	}
-	return g.Tokens.caller(strings.TrimSpace(token))
+	caller, known := g.Tokens.caller(token)
+	if !known {
+		return "", wrongToken
+	}
+	return caller, ""
 }
 
 // hostAllowed defends against DNS rebinding: a web page whose name suddenly resolves to this

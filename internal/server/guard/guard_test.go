@@ -120,3 +120,32 @@ func TestBadTokenFilesAreRefused(t *testing.T) {
 		t.Error("a directory was accepted")
 	}
 }
+
+func TestAWrongTokenIsToldThatItIsWrong(t *testing.T) {
+	tokens, err := LoadTokens(filepath.Join(t.TempDir(), "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, right := tokens.First()
+	g := &Guard{Tokens: tokens}
+	for _, tt := range []struct {
+		headers []string
+		want    string
+	}{
+		{nil, noToken},
+		{[]string{""}, notAToken},
+		{[]string{"Bearer"}, notAToken},
+		{[]string{right}, notAToken},
+		{[]string{"Basic " + right}, notAToken},
+		{[]string{"Bearer " + right[1:]}, wrongToken},
+		{[]string{"Bearer " + right, "Bearer " + right}, twoTokens},
+		{[]string{"Bearer " + right}, ""},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header["Authorization"] = tt.headers
+		caller, fault := g.authenticate(r)
+		if fault != tt.want || (caller == "") != (tt.want != "") {
+			t.Errorf("%d headers: %q, %q; want %q", len(tt.headers), caller, fault, tt.want)
+		}
+	}
+}
