@@ -45,16 +45,19 @@ var rooms = map[string]struct {
 	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
+	"internal/agent/install":    {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
+	"internal/packages":         {". internal/guestapi internal/packages/index", "it decides what may be installed, and knows no session"},
+	"internal/packages/index":   {".", "it speaks to package indexes, and knows no guest"},
 	"internal/agent/process":    {". internal/agent internal/agent/command internal/guestapi internal/jupyter", "it is how the agent's kernels run for real"},
 	"internal/agent/forward":    {"internal/guestapi", "it runs beside hostile code; less is safer"},
 	"internal/egress":           {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":           {". internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "nothing below session is public"},
-	"internal/server/article":   {". internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API over the same sessions"},
+	"internal/server":           {". internal/packages internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "nothing below session is public"},
+	"internal/server/article":   {". internal/packages internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API over the same sessions"},
 	"internal/server/door":      {".", "it is what all routes share, and knows none"},
 	"internal/server/guard":     {". internal/server/door", "who may call is decided without looking at what for"},
 	"internal/server/docs":      {"", "it makes pages of a document"},
 	"internal/server/fastapi":   {"", "it is the shape of another framework's errors"},
-	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/transcript", "the only place where ownership meets execution"},
+	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/packages internal/transcript", "the only place where ownership meets execution"},
 	"internal/transcript":       {".", "it reads events, wherever they are kept"},
 	"internal/store":            {".", "the interface it satisfies is declared by its user"},
 	// The files of the guest, in a process without the agent's rights.
@@ -70,7 +73,7 @@ var rooms = map[string]struct {
 	"test/e2e":                           {". client", "it drives the binary as a user would"},
 	"test/report":                        {"", "it reads what go test prints"},
 	// Programs wire rooms together.
-	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/process internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
+	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
 	"cmd/cellhold":       {"*", "it wires everything on this side"},
 }
 
@@ -83,6 +86,8 @@ var foreign = map[string]string{
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
 	"github.com/alecthomas/kong":               "cmd/cellhold",
 	"gopkg.in/yaml.v3":                         "cmd/cellhold",
+	"github.com/BurntSushi/toml":               "cmd/cellhold",
+	"golang.org/x/net":                         "internal/packages/index",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook", // tests only
 }

@@ -32,6 +32,9 @@
 //	                                       Ask, the host an Answer, one line of JSON each, and then
 //	                                       bytes flow in both directions
 //	*      /v1/files…                      → see files.go
+//	POST   /v1/packages                    Install → Installed, when it has ended; hanging up ends it
+//	GET    /v1/packages/ask                → Question, the installer's next question; 204 when there is none yet
+//	PUT    /v1/packages/answer?ask=N&status=S&type=T   the bytes → 204
 //
 // Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
 // in this state, 413 too large, 500 the agent's own fault.
@@ -46,7 +49,7 @@ import (
 // Version is the version of this contract. The host speaks it and the one before.
 //
 //	1  2026-11: the beginning
-//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out, files
+//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out, files, packages
 const Version = 2
 
 // Bounds that both sides keep. The host checks all of them, because the guest is not trusted.

@@ -1,0 +1,277 @@
+package index
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"cellhold"
+)
+
+var errMissing = errors.New("no source has the project")
+
+// statusError is an index's refusal.
+type statusError struct{ status int }
+
+func (e *statusError) Error() string { return fmt.Sprintf("it answered with status %d", e.status) }
+
+// find returns the files of a project from the source that it comes from.
+func (x *Index) find(ctx context.Context, project string) ([]link, error) {
+	pinned := false
+	for i := range x.o.Sources {
+		s := &x.o.Sources[i]
+		if s.Only == nil || !s.Only(project) {
+			continue
+		}
+		pinned = true
+		if links, err := x.ask(ctx, s, project); !errors.Is(err, errMissing) {
+			return links, err
+		}
+	}
+	if pinned {
+		return nil, errMissing // and nobody else is asked for a pinned name
+	}
+	for i := range x.o.Sources {
+		s := &x.o.Sources[i]
+		if s.Only != nil {
+			continue
+		}
+		if links, err := x.ask(ctx, s, project); !errors.Is(err, errMissing) {
+			return links, err
+		}
+	}
+	return nil, errMissing
+}
+
+// ask asks one source.
+func (x *Index) ask(ctx context.Context, s *Source, project string) (links []link, err error) {
+	if s.Folder != "" {
+		links, err = listFolder(s.Folder, project)
+	} else {
+		links, err = x.fetchPage(ctx, s, project)
+	}
+	for i := range links {
+		links[i].source = s
+	}
+	return links, err
+}
+
+func (x *Index) fetchPage(ctx context.Context, s *Source, project string) ([]link, error) {
+	u := s.URL.JoinPath(project, "/")
+	resp, err := x.get(ctx, s, u, accepted)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := readAll(resp.Body, maxPage)
+	if err != nil {
+		return nil, err
+	}
+	return parsePage(resp.Header.Get("Content-Type"), body, resp.Request.URL)
+}
+
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(body)) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes", errPage, limit)
+	}
+	return body, err
+}
+
+// get sends one request. The credentials of a source go to its own host only. A connection that
+// breaks before there is an answer is tried once more.
+func (x *Index) get(ctx context.Context, s *Source, u *url.URL, accept string) (*http.Response, error) {
+	target := *u
+	target.User = nil
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("User-Agent", "cellhold")
+	// Files must come as they are: their hashes and sizes are of that.
+	req.Header.Set("Accept-Encoding", "identity")
+	if s.URL.User != nil && u.Host == s.URL.Host && u.Scheme == s.URL.Scheme {
+		password, _ := s.URL.User.Password()
+		req.SetBasicAuth(s.URL.User.Username(), password)
+	}
+	resp, err := x.http.Do(req)
+	if err != nil && ctx.Err() == nil {
+		resp, err = x.http.Do(req)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone {
+		return nil, errMissing
+	}
+	return nil, &statusError{resp.StatusCode}
+}
+
+// listFolder lists the files of a project in a folder.
+func listFolder(dir, project string) ([]link, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("folder of packages: %w", err)
+	}
+	var links []link
+	for _, e := range entries {
+		name := e.Name()
+		if p, _ := split(name); p != project || !fileName.MatchString(name) || len(links) >= maxLinks {
+			continue
+		}
+		links = append(links, link{name: name, path: name})
+	}
+	if links == nil {
+		return nil, errMissing
+	}
+	return links, nil
+}
+
+// split returns the project and the version that a file's name says, both empty when it says none.
+// The names of source distributions are not quite unambiguous; the last dash is meant.
+func split(file string) (project, version string) {
+	if base, ok := strings.CutSuffix(file, ".whl"); ok {
+		if parts := strings.Split(base, "-"); len(parts) >= 5 {
+			return normal(parts[0]), strings.ReplaceAll(parts[1], "_", "-")
+		}
+		return "", ""
+	}
+	for _, end := range []string{".tar.gz", ".zip", ".tar.bz2"} {
+		if base, ok := strings.CutSuffix(file, end); ok {
+			if i := strings.LastIndexByte(base, '-'); i > 0 {
+				return normal(base[:i]), base[i+1:]
+			}
+		}
+	}
+	return "", ""
+}
+
+// open opens the bytes of a link.
+func (x *Index) open(ctx context.Context, l link) (io.ReadCloser, int64, error) {
+	if l.url == nil {
+		return openInFolder(l.source.Folder, l.path)
+	}
+	resp, err := x.get(ctx, l.source, l.url, "*/*")
+	if err != nil {
+		return nil, 0, err
+	}
+	return resp.Body, resp.ContentLength, nil
+}
+
+// openInFolder opens a regular file of a folder; links do not lead out of it.
+func openInFolder(dir, name string) (io.ReadCloser, int64, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer root.Close()
+	if info, err := root.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return nil, 0, errors.Join(err, fs.ErrInvalid)
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// file hands a file over, and hashes it on its way.
+func (v *Visit) file(ctx context.Context, l link) Answer {
+	body, size, err := v.index.open(ctx, l)
+	if err != nil {
+		v.index.o.Logger.Warn("file of a package", "file", l.name, "err", err)
+		v.fail(cellhold.Wrap(cellhold.Unavailable, err, "The file %s could not be fetched: %s.", l.name, reason(err)))
+		return plain(http.StatusBadGateway, "the file cannot be fetched")
+	}
+	return Answer{http.StatusOK, "application/octet-stream", size, &hashed{ReadCloser: body, visit: v, link: l, hash: sha256.New()}}
+}
+
+// hashed is a file on its way.
+type hashed struct {
+	io.ReadCloser
+	visit *Visit
+	link  link
+	hash  hash.Hash
+	ended bool
+}
+
+var errWrongFile = errors.New("the file is not what was promised")
+
+// Read reads on. At the end it says whether the file is the right one, so that a wrong one never
+// arrives whole.
+func (h *hashed) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	h.hash.Write(p[:n])
+	if !errors.Is(err, io.EOF) || h.ended {
+		return n, err
+	}
+	h.ended = true
+	sum := hex.EncodeToString(h.hash.Sum(nil))
+	if !h.visit.right(h.link, sum) {
+		h.visit.fail(cellhold.Errorf(cellhold.Denied, "The file %s has another hash than promised (sha256 is %s), and was not installed.", h.link.name, sum))
+		return 0, errWrongFile
+	}
+	_, version := split(h.link.name)
+	h.visit.mu.Lock()
+	defer h.visit.mu.Unlock()
+	h.visit.files = append(h.visit.files, File{h.link.project, version, h.link.name, sum})
+	return n, err
+}
+
+// right reports whether a file of that hash is what its page and the request promise.
+func (v *Visit) right(l link, sum string) bool {
+	if l.sha256 != "" && l.sha256 != sum {
+		return false
+	}
+	for _, h := range v.rule.SHA256 {
+		if h == sum {
+			return true
+		}
+	}
+	return len(v.rule.SHA256) == 0
+}
+
+// metadata hands over what a page says there is beside a file (PEP 658).
+func (v *Visit) metadata(ctx context.Context, l link) Answer {
+	if l.metadata == "" || l.url == nil {
+		return plain(http.StatusNotFound, "there is no metadata")
+	}
+	ctx, cancel := context.WithTimeout(ctx, pageTime)
+	defer cancel()
+	u := *l.url
+	u.Path += ".metadata"
+	if u.RawPath != "" {
+		u.RawPath += ".metadata"
+	}
+	resp, err := v.index.get(ctx, l.source, &u, "*/*")
+	if err != nil {
+		// The installer reads the file itself then.
+		return plain(http.StatusNotFound, "the metadata cannot be fetched")
+	}
+	defer resp.Body.Close()
+	text, err := readAll(resp.Body, maxMetadata)
+	sum := sha256.Sum256(text)
+	if err != nil || l.metadata != "?" && l.metadata != hex.EncodeToString(sum[:]) {
+		return plain(http.StatusNotFound, "the metadata is not what was promised")
+	}
+	return Answer{http.StatusOK, "application/octet-stream", int64(len(text)), io.NopCloser(strings.NewReader(string(text)))}
+}

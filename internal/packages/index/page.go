@@ -1,0 +1,257 @@
+package index
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"golang.org/x/net/html"
+)
+
+// simpleJSON is the type of the pages that we make (PEP 691), and accepted what we ask for.
+const (
+	simpleJSON = "application/vnd.pypi.simple.v1+json"
+	accepted   = simpleJSON + ", application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+)
+
+var errPage = errors.New("the page makes no sense")
+
+// maxLinks bounds the files of a project; the most prolific one has 30,000.
+const maxLinks = 100_000
+
+// link is one file that a page names.
+type link struct {
+	source   *Source
+	project  string
+	name     string
+	url      *url.URL // nil for a file of a folder
+	path     string   // in a folder
+	sha256   string   // empty when the page does not say
+	metadata string   // sha256 of its metadata, "?" when there is some of unknown hash, empty when there is none
+	python   string   // versions of Python that it needs
+	yanked   string   // why it was withdrawn; empty when it was not
+	size     int64    // 0 when unknown
+}
+
+var (
+	// fileName is what a link may be called: it becomes part of a path and of our page.
+	fileName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}$`)
+	hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// parsePage reads a page of the simple API in either form.
+func parsePage(contentType string, body []byte, base *url.URL) ([]link, error) {
+	kind, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return nil, fmt.Errorf("%w: content type %.80q", errPage, contentType)
+	}
+	switch kind {
+	case simpleJSON, "application/json":
+		return parseJSON(body, base)
+	case "application/vnd.pypi.simple.v1+html", "text/html":
+		return parseHTML(body, base)
+	}
+	return nil, fmt.Errorf("%w: content type %.80q", errPage, contentType)
+}
+
+// jsonFile is a file of a page in JSON. Members that may be of several types are raw.
+type jsonFile struct {
+	Filename string            `json:"filename"`
+	URL      string            `json:"url"`
+	Hashes   map[string]string `json:"hashes"`
+	Python   string            `json:"requires-python,omitempty"`
+	Yanked   json.RawMessage   `json:"yanked,omitempty"`
+	Core     json.RawMessage   `json:"core-metadata,omitempty"`
+	Dist     json.RawMessage   `json:"dist-info-metadata,omitempty"`
+	Size     int64             `json:"size,omitempty"`
+}
+
+func parseJSON(body []byte, base *url.URL) ([]link, error) {
+	var page struct {
+		Meta struct {
+			Version string `json:"api-version"`
+		} `json:"meta"`
+		Files []jsonFile `json:"files"`
+	}
+	if err := json.Unmarshal(body, &page); err != nil {
+		return nil, fmt.Errorf("%w: %w", errPage, err)
+	}
+	if !strings.HasPrefix(page.Meta.Version, "1.") {
+		return nil, fmt.Errorf("%w: version %.20q of the simple API", errPage, page.Meta.Version)
+	}
+	if len(page.Files) > maxLinks {
+		return nil, fmt.Errorf("%w: more than %d files", errPage, maxLinks)
+	}
+	var links []link
+	for _, f := range page.Files {
+		l := link{name: f.Filename, sha256: f.Hashes["sha256"], python: f.Python, size: f.Size}
+		if core := f.Core; core != nil || f.Dist != nil {
+			if core == nil {
+				core = f.Dist
+			}
+			l.metadata = metadataHash(core)
+		}
+		var why string
+		if json.Unmarshal(f.Yanked, &why) == nil || string(f.Yanked) == "true" {
+			l.yanked = "yanked"
+			if why != "" {
+				l.yanked = why
+			}
+		}
+		if l.resolve(f.URL, base) {
+			links = append(links, l)
+		}
+	}
+	return links, nil
+}
+
+// metadataHash reads a member that is false, true, or hashes.
+func metadataHash(raw json.RawMessage) string {
+	var hashes map[string]string
+	if json.Unmarshal(raw, &hashes) == nil && hashes != nil {
+		if h := hashes["sha256"]; hexDigest.MatchString(h) {
+			return h
+		}
+		return "?"
+	}
+	if string(raw) == "true" {
+		return "?"
+	}
+	return ""
+}
+
+// resolve makes the link complete; false when it is none that we follow.
+func (l *link) resolve(ref string, base *url.URL) bool {
+	u, err := base.Parse(ref)
+	if err != nil || u.Scheme != "https" && u.Scheme != base.Scheme || u.Host == "" || !fileName.MatchString(l.name) {
+		return false // from https to http nothing leads
+	}
+	if u.Fragment != "" && l.sha256 == "" {
+		l.sha256, _ = strings.CutPrefix(u.Fragment, "sha256=")
+	}
+	u.Fragment, u.User = "", nil
+	if !hexDigest.MatchString(l.sha256) {
+		l.sha256 = ""
+	}
+	l.url = u
+	return true
+}
+
+// parseHTML reads the older form (PEP 503): links, with the rest in attributes.
+func parseHTML(body []byte, base *url.URL) ([]link, error) {
+	var links []link
+	z := html.NewTokenizer(bytes.NewReader(body))
+	z.SetMaxBuf(1 << 20) // one tag or text
+	var open *link
+	var ref string
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			if err := z.Err(); !errors.Is(err, io.EOF) {
+				return nil, fmt.Errorf("%w: %w", errPage, err)
+			}
+			return links, nil
+		case html.StartTagToken:
+			t := z.Token()
+			if href := attribute(t, "href"); t.Data == "base" && href != "" {
+				if b, err := base.Parse(href); err == nil && b.Host == base.Host && b.Scheme == base.Scheme {
+					base = b
+				}
+			} else if t.Data == "a" {
+				open, ref = htmlLink(t), href
+			}
+		case html.TextToken:
+			if open != nil {
+				open.name += strings.TrimSpace(string(z.Text()))
+			}
+		case html.EndTagToken:
+			if tag, _ := z.TagName(); string(tag) != "a" || open == nil {
+				continue
+			}
+			if len(links) >= maxLinks {
+				return nil, fmt.Errorf("%w: more than %d files", errPage, maxLinks)
+			}
+			if open.resolve(ref, base) {
+				links = append(links, *open)
+			}
+			open = nil
+		}
+	}
+}
+
+func htmlLink(t html.Token) *link {
+	l := &link{python: attribute(t, "data-requires-python")}
+	for _, a := range t.Attr {
+		switch a.Key {
+		case "data-yanked":
+			l.yanked = "yanked"
+			if a.Val != "" {
+				l.yanked = a.Val
+			}
+		case "data-core-metadata", "data-dist-info-metadata":
+			l.metadata = "?"
+			if h, ok := strings.CutPrefix(a.Val, "sha256="); ok && hexDigest.MatchString(h) {
+				l.metadata = h
+			} else if a.Val == "false" {
+				l.metadata = ""
+			}
+		}
+	}
+	return l
+}
+
+func attribute(t html.Token, key string) string {
+	for _, a := range t.Attr {
+		if a.Key == key {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+// render makes the page that the installer sees. Links are numbers, relative to the page.
+func (v *Visit) render(project string, links []link) []byte {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	files := []map[string]any{}
+	for _, l := range links {
+		l.project = project
+		if !v.visible(l) {
+			continue
+		}
+		f := map[string]any{"filename": l.name, "url": fmt.Sprintf("../../file/%d/%s", len(v.links), url.PathEscape(l.name)), "hashes": map[string]string{}}
+		if l.sha256 != "" {
+			f["hashes"] = map[string]string{"sha256": l.sha256}
+		}
+		if l.python != "" {
+			f["requires-python"] = l.python
+		}
+		if l.yanked != "" {
+			f["yanked"] = l.yanked
+		}
+		if l.size > 0 {
+			f["size"] = l.size
+		}
+		if l.metadata == "?" {
+			f["core-metadata"] = true
+		} else if l.metadata != "" {
+			f["core-metadata"] = map[string]string{"sha256": l.metadata}
+		}
+		v.links = append(v.links, l)
+		files = append(files, f)
+	}
+	if len(files) > 0 {
+		delete(v.hidden, project) // it has more than source
+	}
+	text, err := json.Marshal(map[string]any{"meta": map[string]string{"api-version": "1.1"}, "name": project, "files": files})
+	if err != nil {
+		return nil // cannot happen: maps of strings
+	}
+	return text
+}

@@ -1,0 +1,106 @@
+package index
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	dialTime   = 20 * time.Second
+	headerTime = time.Minute // indexes that make pages on demand need some seconds
+	maxHops    = 5           // of redirects
+)
+
+// errInward is the refusal of an address that a page had no business to name.
+var errInward = errors.New("a page leads to an address of this machine or its link")
+
+// Transport returns what requests to indexes go through. proxy chooses the proxy of a request and
+// may be nil; roots adds certificate authorities to the system's and may be nil. Hosts are the
+// indexes' own: only they may be on this machine. Links of pages that lead to its loopback, or to
+// the metadata services of clouds, are refused.
+func Transport(hosts []string, proxy func(*http.Request) (*url.URL, error), roots *x509.CertPool) *http.Transport {
+	g := &gate{hosts: slices.Clone(hosts)}
+	t := &http.Transport{
+		DialContext:           g.dial,
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   dialTime,
+		ResponseHeaderTimeout: headerTime,
+		IdleConnTimeout:       time.Minute,
+		MaxIdleConnsPerHost:   4,
+		DisableCompression:    true,
+	}
+	if proxy != nil {
+		t.Proxy = func(r *http.Request) (*url.URL, error) {
+			u, err := proxy(r)
+			if u != nil {
+				g.trust(u.Hostname())
+			}
+			return u, err
+		}
+	}
+	return t
+}
+
+// gate opens connections.
+type gate struct {
+	mu    sync.Mutex
+	hosts []string // that the operator named
+}
+
+func (g *gate) trust(host string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !slices.Contains(g.hosts, host) {
+		g.hosts = append(g.hosts, host)
+	}
+}
+
+func (g *gate) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	trusted := slices.Contains(g.hosts, host)
+	g.mu.Unlock()
+	d := net.Dialer{Timeout: dialTime}
+	if !trusted {
+		d.Control = refuseInward // sees the address itself, after the name was resolved
+	}
+	return d.DialContext(ctx, network, addr)
+}
+
+func refuseInward(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	ip := at.Addr().Unmap()
+	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsInterfaceLocalMulticast() || ip.IsMulticast() || ip.IsUnspecified() {
+		return fmt.Errorf("%w: %s", errInward, ip)
+	}
+	return nil
+}
+
+// checkRedirect follows few redirects, and none away from TLS.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxHops {
+		return errors.New("too many redirects")
+	}
+	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return errors.New("a redirect leads away from TLS")
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+// Package packages decides what may be installed in a session, and tells what an installation has
+// changed.
+//
+// It reads requirements strictly, holds them against the operator's policy, lets the agent in the
+// sandbox install them, and answers the questions that the installer there has for its index. It
+// refuses to believe the sandbox more than that: which files were handed over, and their
+// hashes, are what this side saw.
+//
+// It holds no locks.
+package packages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/packages/index"
+)
+
+const (
+	// DefaultTimeout is how long an installation may take.
+	DefaultTimeout = 5 * time.Minute
+	// spare is how much longer than the installation the host waits for the agent's answer: it
+	// looks at the packages afterwards and asks the kernels.
+	spare = 20 * time.Second
+	// askers is how many questions are answered at once; uv asks for some pages and files together.
+	askers = 6
+	// maxAsks bounds the questions of one installation. Large ones have 500.
+	maxAsks = 10_000
+	// A hostile agent could answer "no question yet" as fast as it can: after quickEmpty of these in
+	// less than quickTime each, nobody asks it any more.
+	quickEmpty = 100
+	quickTime  = 100 * time.Millisecond
+)
+
+// Guest is the installer in a sandbox.
+type Guest interface {
+	// InstallPackages makes one change and returns when it has ended, or ends it with the context.
+	InstallPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error)
+	// NextAsk waits for a question of the installer; false means that there was none for a while.
+	NextAsk(ctx context.Context) (guestapi.Question, bool, error)
+	// AnswerAsk answers one; a size below zero is unknown.
+	AnswerAsk(ctx context.Context, id int64, status int, kind string, size int64, body io.Reader) error
+}
+
+// Options configures Packages.
+type Options struct {
+	Policy  Policy
+	Index   *index.Index  // where packages come from; nil means nowhere
+	NoIndex string        // what to tell callers when Index is nil; empty means a plain sentence
+	Timeout time.Duration // of one installation; 0 means DefaultTimeout
+	Logger  *slog.Logger  // nil discards
+}
+
+// Packages installs packages in sessions. Its methods may be called from any goroutine.
+type Packages struct{ o Options }
+
+// New returns Packages.
+func New(o Options) (*Packages, error) {
+	if err := o.Policy.check(); err != nil {
+		return nil, err
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Timeout < 0 {
+		return nil, errors.New("packages: the timeout is negative")
+	}
+	if o.NoIndex == "" {
+		o.NoIndex = "This server knows no package index."
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Packages{o}, nil
+}
+
+// Request asks for packages. Requirements and File may both be given.
+type Request struct {
+	Requirements []string // one each
+	File         string   // text of a requirements file
+}
+
+// Plan is a request that the policy allows.
+type Plan struct {
+	list   []Requirement
+	hashes bool
+}
+
+// Plan checks a request before anything is done.
+func (p *Packages) Plan(r Request) (Plan, error) {
+	var plan Plan
+	for _, text := range r.Requirements {
+		one, err := ParseRequirement(text)
+		if err != nil {
+			return plan, err
+		}
+		plan.list = append(plan.list, one)
+	}
+	fromFile, hashes, err := ParseFile(r.File)
+	if err != nil {
+		return plan, err
+	}
+	plan.list = append(plan.list, fromFile...)
+	if len(plan.list) == 0 {
+		return plan, cellhold.Errorf(cellhold.Invalid, "Name at least one package.")
+	}
+	if len(plan.list) > guestapi.MaxRequirements {
+		return plan, cellhold.Errorf(cellhold.Invalid, "There are more than %d requirements.", guestapi.MaxRequirements)
+	}
+	if err := p.o.Policy.judge(plan.list); err != nil {
+		return plan, err
+	}
+	plan.hashes = hashes || p.o.Policy.Mode == Hashes || slices.ContainsFunc(plan.list, func(r Requirement) bool { return len(r.Hashes) > 0 })
+	if plan.hashes {
+		if err := needHashes(plan.list); err != nil {
+			return plan, &cellhold.Error{Kind: cellhold.Invalid, Message: sentenceOf(err), Err: err}
+		}
+	}
+	if p.o.Index == nil {
+		return plan, cellhold.Errorf(cellhold.Unavailable, "%s", p.o.NoIndex)
+	}
+	return plan, nil
+}
+
+// Install installs what a plan names. The second result is how the packages named in the first came
+// about, for the lock. An error may come with changes: those were made before it.
+func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, []cellhold.Package, error) {
+	in := guestapi.Install{Hashes: plan.hashes, Source: p.o.Policy.Source, Timeout: p.o.Timeout}
+	rule := index.Rule{Allowed: p.o.Policy.allowed, Source: p.o.Policy.Source}
+	for _, r := range plan.list {
+		in.Requirements = append(in.Requirements, r.String())
+		in.Names = append(in.Names, r.Name)
+		if plan.hashes {
+			rule.SHA256 = append(rule.SHA256, r.hashes256()...)
+		}
+	}
+	visit := p.o.Index.Visit(rule)
+	out, err := p.drive(ctx, g, in, visit)
+	if err != nil {
+		return cellhold.Installation{}, nil, err
+	}
+	report := tell(out, in.Names)
+	if out.Failure != guestapi.InstallOK {
+		err = p.failed(out, visit)
+	}
+	return report, provenance(report.Changes, visit.Files()), err
+}
+
+// Remove removes packages by their names.
+func (p *Packages) Remove(ctx context.Context, g Guest, names []string) (cellhold.Installation, error) {
+	if p.o.Policy.Mode == "" || p.o.Policy.Mode == Off {
+		return cellhold.Installation{}, p.o.Policy.judge(nil)
+	}
+	in := guestapi.Install{Timeout: p.o.Timeout}
+	for _, name := range names {
+		if !validName(name) {
+			return cellhold.Installation{}, cellhold.Errorf(cellhold.Invalid, "%.80q is not the name of a package.", name)
+		}
+		in.Remove = append(in.Remove, normalName(name))
+	}
+	out, err := p.drive(ctx, g, in, nil)
+	if err != nil {
+		return cellhold.Installation{}, err
+	}
+	report := tell(out, nil)
+	switch {
+	case out.Failure != guestapi.InstallOK:
+		err = p.failed(out, nil)
+	case len(report.Changes) == 0:
+		err = cellhold.Errorf(cellhold.NotFound, "No such package is installed: %s.", strings.Join(in.Remove, ", "))
+	}
+	return report, err
+}
+
+// drive lets the guest work, and answers its questions meanwhile.
+func (p *Packages) drive(ctx context.Context, g Guest, in guestapi.Install, visit *index.Visit) (guestapi.Installed, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.o.Timeout+spare, errSlow)
+	defer cancel()
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	var workers sync.WaitGroup
+	if visit != nil {
+		for range askers {
+			workers.Go(func() {
+				if err := p.answer(asking, g, visit); err != nil && asking.Err() == nil {
+					p.o.Logger.Warn("an installation was given up", "err", err)
+					cancel()
+				}
+			})
+		}
+	}
+	out, err := g.InstallPackages(ctx, in)
+	stop()
+	workers.Wait()
+	if errors.Is(context.Cause(ctx), errSlow) {
+		return out, p.timedOut()
+	}
+	return out, err
+}
+
+var errSlow = errors.New("the installation took too long")
+
+func (p *Packages) timedOut() error {
+	return cellhold.Wrap(cellhold.Unavailable, errSlow, "The installation was not done within %s and was ended.", p.o.Timeout)
+}
+
+// answer answers one question after the other until the context ends.
+func (p *Packages) answer(ctx context.Context, g Guest, visit *index.Visit) error {
+	quick := 0
+	for range maxAsks {
+		began := time.Now()
+		ask, ok, err := g.NextAsk(ctx)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if time.Since(began) < quickTime {
+				if quick++; quick > quickEmpty {
+					return errors.New("the agent has no questions too often")
+				}
+			}
+			continue
+		}
+		a := visit.Open(ctx, ask.Path)
+		err = g.AnswerAsk(ctx, ask.ID, a.Status, a.Type, a.Size, a.Body)
+		a.Body.Close()
+		if err != nil && ctx.Err() == nil {
+			// The installer may have gone away from this one: it takes the first answer that
+			// it can use. A file that breaks off is told by the index.
+			p.o.Logger.Debug("an answer was not taken", "path", ask.Path, "err", err)
+		}
+	}
+	return fmt.Errorf("the installer had more than %d questions", maxAsks)
+}
+
+// failed says why an installation failed: what this side refused first, because it knows best.
+func (p *Packages) failed(out guestapi.Installed, visit *index.Visit) error {
+	changed := ""
+	if len(out.Changes) > 0 {
+		changed = " Some packages were changed before that."
+	}
+	if out.Failure == guestapi.InstallTimeout {
+		return p.timedOut()
+	}
+	if visit != nil {
+		if err := visit.Fault(); err != nil {
+			return err
+		}
+	}
+	switch out.Failure {
+	case guestapi.InstallDiskFull:
+		return cellhold.Errorf(cellhold.Exhausted, "The session's disk is full; the packages do not fit. Ask for a larger one in the session's limits.%s", changed)
+	case guestapi.InstallKilled:
+		return cellhold.Errorf(cellhold.Exhausted, "The installer was killed; the session's memory or processes may not suffice.%s", changed)
+	}
+	return &cellhold.Error{Kind: cellhold.Invalid, Message: "The installer refused: " + lastWords(out.Log) + changed}
+}
+
+// sentenceOf is the sentence of an error that is ours.
+func sentenceOf(err error) string {
+	if e, ok := errors.AsType[*cellhold.Error](err); ok {
+		return e.Message
+	}
+	return err.Error()
+}

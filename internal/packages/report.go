@@ -1,0 +1,155 @@
+package packages
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/packages/index"
+)
+
+// maxWords bounds what an error repeats of the installer's log.
+const maxWords = 1500
+
+// lastWords is the part of the installer's log that says why it refused.
+func lastWords(log string) string {
+	log = strings.TrimSpace(log)
+	if i := strings.LastIndex(log, "error:"); i >= 0 {
+		log = log[i:]
+	} else if i := strings.LastIndex(log, "×"); i >= 0 {
+		log = log[i:]
+	}
+	words := strings.Join(strings.Fields(log), " ")
+	if len(words) > maxWords {
+		words = strings.ToValidUTF8(words[:maxWords], "") + "…"
+	}
+	return cmp.Or(words, "it did not say why.")
+}
+
+// tell turns the agent's answer into the report for the caller.
+func tell(out guestapi.Installed, names []string) cellhold.Installation {
+	r := cellhold.Installation{Changes: []cellhold.PackageChange{}, Imports: []string{}, Hooks: []cellhold.StartHook{},
+		Stale: []cellhold.StaleModule{}, Warnings: []string{}, Log: out.Log}
+	modules := map[string][]string{}
+	for _, c := range out.Changes {
+		modules[c.Name] = c.Modules
+		r.Changes = append(r.Changes, cellhold.PackageChange{Name: c.Name, Before: c.Before, After: c.After, Modules: orEmpty(c.Modules)})
+	}
+	for _, c := range out.Named {
+		modules[c.Name] = c.Modules
+	}
+	for _, name := range names {
+		r.Imports = append(r.Imports, likeliest(name, modules[name])...)
+	}
+	for _, h := range out.Hooks {
+		r.Hooks = append(r.Hooks, cellhold.StartHook(h))
+	}
+	for _, l := range out.Loaded {
+		r.Stale = append(r.Stale, cellhold.StaleModule(l))
+	}
+	r.Warnings = warnings(r, out.Silent)
+	return r
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// likeliest sorts modules so that the one that is called like the package comes first, then public
+// ones, then the others.
+func likeliest(name string, modules []string) []string {
+	rank := func(m string) int {
+		switch {
+		case normalName(m) == name:
+			return 0
+		case strings.Contains(name, normalName(m)):
+			return 1
+		case !strings.HasPrefix(m, "_"):
+			return 2
+		}
+		return 3
+	}
+	sorted := slices.Clone(modules)
+	slices.SortStableFunc(sorted, func(a, b string) int { return rank(a) - rank(b) })
+	return sorted
+}
+
+// warnings puts into words what a person should know.
+func warnings(r cellhold.Installation, silent []string) []string {
+	list := []string{}
+	versions := map[string]cellhold.PackageChange{}
+	old := false
+	for _, c := range r.Changes {
+		versions[c.Name] = c
+		old = old || c.Before != ""
+	}
+	for _, s := range r.Stale {
+		c := versions[s.Package]
+		what := "has been removed"
+		if c.After != "" {
+			what = "is " + c.After + " now"
+		}
+		list = append(list, fmt.Sprintf("The kernel %s has imported %s from %s %s, which %s. Restart the kernel to use what is installed.", s.Kernel, s.Module, s.Package, c.Before, what))
+	}
+	if old {
+		for _, kernel := range silent {
+			list = append(list, fmt.Sprintf("The kernel %s did not say what it has imported. Restart it if it uses one of the packages that changed.", kernel))
+		}
+	}
+	for _, h := range r.Hooks {
+		list = append(list, fmt.Sprintf("Every Python that starts in this session reads %s, which is new or has changed.", h.Path))
+	}
+	return list
+}
+
+// provenance says from which file each package that is there now came.
+func provenance(changes []cellhold.PackageChange, files []index.File) []cellhold.Package {
+	var list []cellhold.Package
+	for _, c := range changes {
+		if c.After == "" {
+			continue
+		}
+		p := cellhold.Package{Name: c.Name, Version: c.After}
+		for _, f := range files {
+			if f.Project == c.Name && f.Version == c.After {
+				p.SHA256 = f.SHA256
+			}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// Merge brings the packages of a lock up to date with a change.
+func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cellhold.Package) []cellhold.Package {
+	lock = slices.Clone(lock)
+	for _, c := range changes {
+		lock = slices.DeleteFunc(lock, func(p cellhold.Package) bool { return p.Name == c.Name })
+	}
+	lock = append(lock, come...)
+	slices.SortFunc(lock, func(a, b cellhold.Package) int { return strings.Compare(a.Name, b.Name) })
+	return lock
+}
+
+// Lock writes packages as a requirements file with hashes, which installs the same again.
+func Lock(list []cellhold.Package) string {
+	var b strings.Builder
+	b.WriteString("# What was installed in this session. Everything else came with its image.\n")
+	for _, p := range list {
+		if !validName(p.Name) || !versionPattern.MatchString(p.Version) {
+			continue // cannot be: the link lets no such name through
+		}
+		fmt.Fprintf(&b, "%s==%s", p.Name, p.Version)
+		if p.SHA256 != "" {
+			fmt.Fprintf(&b, " \\\n    --hash=sha256:%s", p.SHA256)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
