@@ -8,15 +8,18 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"syscall"
 
+	"cellhold"
 	"cellhold/internal/agent"
 	"cellhold/internal/agent/command"
 	"cellhold/internal/agent/deputy"
 	"cellhold/internal/agent/files"
+	"cellhold/internal/agent/install"
 	"cellhold/internal/agent/process"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/link"
@@ -24,13 +27,17 @@ import (
 
 // The layout of every image; see the recipes under images.
 const (
-	runDir    = "/run/cellhold"
-	workDir   = guestapi.WorkDir
-	homeDir   = "/home/user"
-	userName  = "user"
-	userID    = 1000
-	proxyPort = 3128                                                           // of the way out, if there is one; a name that many know
-	pathInUse = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // when the image sets none
+	runDir   = "/run/cellhold"
+	workDir  = guestapi.WorkDir
+	homeDir  = "/home/user"
+	userName = "user"
+	userID   = 1000
+	// installerID is the user that installs packages: another one than user code's, which could
+	// otherwise speak for it. No image names it.
+	installerID = 1001
+	installDir  = "/opt/cellhold/install"                                        // on the same file system as Python's packages
+	proxyPort   = 3128                                                           // of the way out, if there is one; a name that many know
+	pathInUse   = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // when the image sets none
 )
 
 // filesMode is the argument that makes the program the deputy that works on files.
@@ -99,7 +106,20 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 		return err
 	}
 	defer proxy.Close()
-	a, err := agent.New(agent.Options{
+	var a *agent.Agent
+	installer, err := install.New(install.Options{
+		Do: func(ctx context.Context, argv, env []string, dir string) (install.Ended, error) {
+			e, err := launcher.Do(ctx, process.Job{Argv: argv, Env: env, Dir: dir, UID: installerID, GID: installerID, Keep: guestapi.MaxInstallLog})
+			return install.Ended(e), err
+		},
+		Kernels: func(ctx context.Context) (map[cellhold.KernelID][]string, []string) { return a.Loaded(ctx) },
+		Path:    path, Dir: installDir, UID: installerID, GID: installerID, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	a, err = agent.New(agent.Options{
+		Routes:   []func(*http.ServeMux, func(http.ResponseWriter, error)){installer.Serve},
 		Launcher: launcher,
 		Commands: command.Options{Spawner: launcher},
 		Files:    proxy,

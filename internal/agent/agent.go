@@ -51,7 +51,11 @@ type Options struct {
 	Files    http.Handler    // answers below /v1/files; nil refuses them
 	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
 	Timing   Timing          // how long things may take; zero fields mean the defaults
-	Logger   *slog.Logger    // nil discards
+
+	// Routes add what other rooms serve the host. problem answers with an error.
+	Routes []func(mux *http.ServeMux, problem func(http.ResponseWriter, error))
+
+	Logger *slog.Logger // nil discards
 }
 
 // Timing is how long the agent waits for kernels.

@@ -39,6 +39,9 @@ func (a *Agent) routes() http.Handler {
 		mux.Handle("/v1/files", a.options.Files)
 		mux.Handle("/v1/files/", a.options.Files)
 	}
+	for _, add := range a.options.Routes {
+		add(mux, problem)
+	}
 	return mux
 }
 
@@ -194,6 +197,8 @@ var statuses = map[cellhold.Kind]int{
 	cellhold.NotFound:  http.StatusNotFound,
 	cellhold.Conflict:  http.StatusConflict,
 	cellhold.Exhausted: http.StatusRequestEntityTooLarge,
+
+	cellhold.Unsupported: http.StatusNotImplemented,
 }
 
 func problem(w http.ResponseWriter, err error) {

@@ -228,6 +228,7 @@ var kinds = map[int]cellhold.Kind{
 	http.StatusForbidden:             cellhold.Denied,
 	http.StatusServiceUnavailable:    cellhold.Unavailable,
 	http.StatusRequestEntityTooLarge: cellhold.Exhausted,
+	http.StatusNotImplemented:        cellhold.Unsupported,
 }
 
 func problem(resp *http.Response) error {

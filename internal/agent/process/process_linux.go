@@ -200,7 +200,7 @@ func (p *process) start(argv, env []string) error {
 		return err
 	}
 	defer null.Close()
-	output, w, err := newTail()
+	output, w, err := newTail(tailBytes)
 	if err != nil {
 		return err
 	}

@@ -68,13 +68,15 @@ func hasMark(env []byte, mark string) bool {
 	return false
 }
 
-func (l *Launcher) isUsers(pid int) bool {
+func (l *Launcher) isUsers(pid int) bool { return isOf(pid, l.options.UID) }
+
+func isOf(pid, uid int) bool {
 	st, err := os.Stat(procFile(pid, ""))
 	if err != nil {
 		return false
 	}
 	owner, ok := st.Sys().(*syscall.Stat_t)
-	return ok && int(owner.Uid) == l.options.UID
+	return ok && int(owner.Uid) == uid
 }
 
 // processes lists the ids of all processes that we can see.

@@ -14,16 +14,17 @@ const tailBytes = 8 << 10
 
 // tail reads a pipe for ever and keeps the end of what came.
 type tail struct {
-	r    *os.File
-	done chan struct{}
-	read sync.WaitGroup
+	r     *os.File
+	limit int // bytes that are kept
+	done  chan struct{}
+	read  sync.WaitGroup
 
 	mu   sync.Mutex
 	kept []byte
 }
 
 // newTail returns the tail and the end of the pipe that the process writes to.
-func newTail() (*tail, *os.File, error) {
+func newTail(limit int) (*tail, *os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
@@ -32,7 +33,7 @@ func newTail() (*tail, *os.File, error) {
 	if err := syscall.SetNonblock(int(w.Fd()), false); err != nil {
 		return nil, nil, errors.Join(err, r.Close(), w.Close())
 	}
-	t := &tail{r: r, done: make(chan struct{})}
+	t := &tail{r: r, limit: limit, done: make(chan struct{})}
 	t.read.Go(func() {
 		defer close(t.done)
 		buf := make([]byte, tailBytes)
@@ -51,7 +52,7 @@ func (t *tail) keep(b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.kept = append(t.kept, b...)
-	if over := len(t.kept) - tailBytes; over > 0 {
+	if over := len(t.kept) - t.limit; over > 0 {
 		t.kept = append(t.kept[:0], t.kept[over:]...)
 	}
 }

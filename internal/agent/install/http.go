@@ -1,0 +1,57 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// maxBody bounds a request: all requirements of full length would be 64 MB, real locks have 1 MB.
+const maxBody = 16 << 20
+
+// Serve adds the room's routes. problem answers with an error.
+func (r *Room) Serve(mux *http.ServeMux, problem func(http.ResponseWriter, error)) {
+	mux.HandleFunc("POST /v1/packages", func(w http.ResponseWriter, req *http.Request) {
+		var in guestapi.Install
+		if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxBody)).Decode(&in); err != nil {
+			problem(w, cellhold.Wrap(cellhold.Invalid, err, "The request is not the JSON that is expected here."))
+			return
+		}
+		out, err := r.Install(req.Context(), in)
+		if err != nil {
+			problem(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(out) // fails only when the host has gone
+	})
+	mux.HandleFunc("GET /v1/packages/ask", func(w http.ResponseWriter, req *http.Request) {
+		ctx, cancel := context.WithTimeout(req.Context(), guestapi.AskWait)
+		defer cancel()
+		ask, ok := r.nextAsk(ctx)
+		if !ok {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(ask)
+	})
+	mux.HandleFunc("PUT /v1/packages/answer", func(w http.ResponseWriter, req *http.Request) {
+		q := req.URL.Query()
+		id, err := strconv.ParseInt(q.Get("ask"), 10, 64)
+		status, e := strconv.Atoi(q.Get("status"))
+		if err != nil || e != nil || status < 200 || status > 599 {
+			problem(w, cellhold.Errorf(cellhold.Invalid, "An answer needs the number of its question and a status."))
+			return
+		}
+		if err := r.reply(req.Context(), id, status, q.Get("type"), req.Body); err != nil {
+			problem(w, err)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+}

@@ -1,0 +1,290 @@
+// Package install changes the packages of the sandbox's Python, with uv, for the host.
+//
+// uv runs as a user of its own, so that the code in the kernels can neither look over its shoulder
+// nor speak in its place. The one thing it reaches is a listener on the guest's loopback, behind a
+// random path that only its environment names; every question there is passed to the host, which
+// decides. So the sandbox needs no network, and the guest knows no host, no credential and no
+// certificate of the index.
+//
+// It refuses to judge requirements or policy: that is the host's, which sends only what may be
+// installed. It passes them on in a file, never as arguments. One installation runs at a time.
+//
+// There is one lock, Room.mu, held for moments.
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// Doer runs a program to its end as the installer's user, and leaves nothing of it running.
+type Doer func(ctx context.Context, argv, env []string, dir string) (Ended, error)
+
+// Ended says how a program ended.
+type Ended struct {
+	Code, Signal int
+	Output       string // the last of what it said; foreign text
+}
+
+// Kernels tells what the running kernels have imported. Those that do not answer are silent.
+type Kernels func(ctx context.Context) (loaded map[cellhold.KernelID][]string, silent []string)
+
+// Options configures a Room.
+type Options struct {
+	Do       Doer         // required
+	Kernels  Kernels      // nil means that there are none
+	Python   string       // name or path of the Python whose packages are meant; empty means python3
+	Path     string       // where programs are looked for; required
+	Dir      string       // where an installation keeps what it needs for a while; made if missing; required
+	UID, GID int          // the installer's user, who gets Python's directories; 0 means as we are, for tests
+	Logger   *slog.Logger // nil discards
+}
+
+// Room installs packages.
+type Room struct {
+	o    Options
+	turn chan struct{} // capacity 1: held by the installation that runs
+
+	owned bool // the installer owns the places, and what it adds; guarded by turn
+
+	mu     sync.Mutex
+	places *places // where Python keeps packages; nil until it has been asked
+	run    *run    // nil when no installation runs
+	next   chan struct{}
+}
+
+// New returns a room in which nothing has been installed yet.
+func New(o Options) (*Room, error) {
+	if o.Do == nil || o.Path == "" || o.Dir == "" {
+		return nil, errors.New("install: Options.Do, Path and Dir are required")
+	}
+	if o.Kernels == nil {
+		o.Kernels = func(context.Context) (map[cellhold.KernelID][]string, []string) { return nil, nil }
+	}
+	if o.Python == "" {
+		o.Python = "python3"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Room{o: o, turn: make(chan struct{}, 1), next: make(chan struct{})}, nil
+}
+
+// Install makes the change and says what became of it. A failure of the installer is an answer; an
+// error means that it could not be asked.
+func (r *Room) Install(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
+	if in.Timeout <= 0 || (len(in.Requirements) == 0) == (len(in.Remove) == 0) {
+		return guestapi.Installed{}, cellhold.Errorf(cellhold.Invalid, "An installation needs a timeout, and either requirements or packages to remove.")
+	}
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	default:
+		return guestapi.Installed{}, cellhold.Errorf(cellhold.Conflict, "An installation is running already.")
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
+	defer cancel()
+	t, err := r.tools(ctx)
+	if err != nil {
+		return guestapi.Installed{}, err
+	}
+	if !r.owned {
+		if err := r.own(t.places); err != nil {
+			return guestapi.Installed{}, err
+		}
+		r.owned = true
+	}
+	before := t.places.look()
+	end, err := r.with(ctx, t, in)
+	if err != nil {
+		return guestapi.Installed{}, err
+	}
+	after := t.places.look()
+	out := guestapi.Installed{
+		Failure: failure(ctx, end), Log: end.Output,
+		Changes: changes(before, after), Named: named(after, in.Names), Hooks: hooks(before, after),
+		Loaded: []guestapi.LoadedModule{}, Silent: []string{},
+	}
+	r.stale(ctx, &out)
+	return out, nil
+}
+
+// failure says how the installer ended. What it printed is the only place where a full disk shows.
+func failure(ctx context.Context, end Ended) guestapi.InstallFailure {
+	switch {
+	case end.Code == 0 && end.Signal == 0:
+		return guestapi.InstallOK
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return guestapi.InstallTimeout
+	case strings.Contains(end.Output, fmt.Sprintf("os error %d", int(syscall.ENOSPC))):
+		return guestapi.InstallDiskFull
+	case end.Signal != 0:
+		return guestapi.InstallKilled
+	}
+	return guestapi.InstallRefused
+}
+
+// tools are the programs of one installation.
+type tools struct {
+	uv, python string
+	places     *places
+}
+
+// tools finds the programs, and asks Python once where it keeps packages.
+func (r *Room) tools(ctx context.Context) (tools, error) {
+	var t tools
+	var err error
+	if t.python, err = find(r.o.Python, r.o.Path); err != nil {
+		return t, cellhold.Errorf(cellhold.Unsupported, "The session's image has no %s, so packages cannot be installed in it.", r.o.Python)
+	}
+	if t.uv, err = find("uv", r.o.Path); err != nil {
+		return t, cellhold.Errorf(cellhold.Unsupported, "The session's image has no uv, which installs packages. Use an image that has it; the stock image does.")
+	}
+	r.mu.Lock()
+	t.places = r.places
+	r.mu.Unlock()
+	if t.places == nil {
+		if t.places, err = r.ask(ctx, t.python); err != nil {
+			return t, err
+		}
+		r.mu.Lock()
+		r.places = t.places
+		r.mu.Unlock()
+	}
+	return t, nil
+}
+
+// find finds a program as a shell would with that PATH.
+func find(name, path string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, name)
+		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return file, nil
+		}
+	}
+	return "", os.ErrNotExist
+}
+
+// with runs uv, with a directory and a way to the index that are its own and end with it.
+func (r *Room) with(ctx context.Context, t tools, in guestapi.Install) (Ended, error) {
+	dir, err := r.workDir(t, in)
+	if err != nil {
+		return Ended{}, noRoom(err)
+	}
+	defer os.RemoveAll(dir)
+	index, err := r.open(ctx)
+	if err != nil {
+		return Ended{}, err
+	}
+	end, err := r.o.Do(ctx, command(t, in, dir), environment(r.o.Path, dir, index.url), dir)
+	index.close()
+	if err != nil {
+		return Ended{}, fmt.Errorf("run uv: %w", err)
+	}
+	end.Output = index.hide(end.Output)
+	return end, nil
+}
+
+// command is the command line of uv. Everything that a caller chose is in files.
+func command(t tools, in guestapi.Install, dir string) []string {
+	argv := []string{t.uv, "pip", "install"}
+	if len(in.Remove) > 0 {
+		argv = []string{t.uv, "pip", "uninstall"}
+	}
+	argv = append(argv, "--python", filepath.Join(dir, pythonFile), "--break-system-packages", "--no-config",
+		"--requirement", filepath.Join(dir, requirementsFile))
+	if len(in.Remove) > 0 {
+		return argv
+	}
+	if !in.Source {
+		argv = append(argv, "--only-binary", ":all:")
+	}
+	if in.Hashes {
+		argv = append(argv, "--require-hashes")
+	}
+	return argv
+}
+
+// environment is all that uv gets. The way to the index is here and not in the command line,
+// because everyone may read command lines.
+func environment(path, dir, index string) []string {
+	return []string{
+		"PATH=" + path, "LANG=C.UTF-8", "HOME=" + dir, "TMPDIR=" + dir,
+		"UV_CACHE_DIR=" + filepath.Join(dir, "cache"),
+		"UV_DEFAULT_INDEX=" + index,
+		"UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "NO_COLOR=1",
+		"UV_KEYRING_PROVIDER=disabled",
+		// The host asks the index again where that makes sense, and a refusal stays one.
+		"UV_HTTP_RETRIES=0",
+		// The host's timeouts bound every question; uv's own would end a slow one too early.
+		"UV_HTTP_TIMEOUT=300",
+		// Few at once: every thread and page of it counts against the session's limits.
+		"UV_CONCURRENT_DOWNLOADS=4", "UV_CONCURRENT_BUILDS=1", "UV_CONCURRENT_INSTALLS=2",
+		"RAYON_NUM_THREADS=2", "TOKIO_WORKER_THREADS=2",
+	}
+}
+
+const (
+	pythonFile       = "python"
+	requirementsFile = "requirements.txt"
+)
+
+// workDir makes the directory of one installation: beside the packages, so that what was unpacked
+// there can become a package without being copied.
+func (r *Room) workDir(t tools, in guestapi.Install) (dir string, err error) {
+	if err := os.MkdirAll(r.o.Dir, 0o711); err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp(r.o.Dir, "install-"); err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	lines := in.Requirements
+	if len(in.Remove) > 0 {
+		lines = in.Remove
+	}
+	if err := os.WriteFile(filepath.Join(dir, requirementsFile), []byte(strings.Join(lines, "\n")+"\n"), 0o444); err != nil {
+		return "", err
+	}
+	if err := writePython(filepath.Join(dir, pythonFile), t.python, in.Source); err != nil {
+		return "", err
+	}
+	if r.o.UID != 0 {
+		err = os.Lchown(dir, r.o.UID, r.o.GID)
+	}
+	return dir, err
+}
+
+// writePython makes the Python that uv asks about versions and places. It starts without the hooks
+// that packages can leave: one installed before would otherwise run as the installer. Where
+// source may be built, code of packages runs as the installer anyway, and needs all of Python.
+func writePython(file, python string, source bool) error {
+	if source {
+		return os.Symlink(python, file)
+	}
+	return os.WriteFile(file, []byte("#!/bin/sh\nexec '"+strings.ReplaceAll(python, "'", `'\''`)+"' -S \"$@\"\n"), 0o555)
+}
+
+func noRoom(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return cellhold.Wrap(cellhold.Exhausted, err, "There is no room left in the session to install anything.")
+	}
+	return fmt.Errorf("prepare the installation: %w", err)
+}

@@ -1,0 +1,148 @@
+package install
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cellhold/internal/guestapi"
+)
+
+// maxRecord bounds what is read of the list of a package's files; the longest in wide use has 2 MB.
+const maxRecord = 8 << 20
+
+// state is what is installed.
+type state struct {
+	packages map[string]installed // by normalised name
+	hooks    map[string]string    // start-up hooks: text by path
+}
+
+type installed struct {
+	version string
+	modules []string
+}
+
+// look reads what is installed. User code cannot write there; what packages say of themselves is
+// foreign all the same, and bounded.
+func (p *places) look() state {
+	s := state{packages: map[string]installed{}, hooks: map[string]string{}}
+	for _, lib := range p.Libs {
+		entries, err := os.ReadDir(lib)
+		if err != nil {
+			continue // not made yet
+		}
+		for _, e := range entries {
+			name := e.Name()
+			switch {
+			case strings.HasSuffix(name, ".dist-info") && e.IsDir():
+				s.add(lib, name)
+			case isHook(name) && len(s.hooks) < guestapi.MaxHooks:
+				file := filepath.Join(lib, name)
+				s.hooks[file] = strings.ToValidUTF8(string(readBounded(file, guestapi.MaxHookText)), "\uFFFD")
+			}
+		}
+	}
+	return s
+}
+
+// isHook reports whether every Python reads that file when it starts.
+func isHook(name string) bool {
+	return strings.HasSuffix(name, ".pth") || name == "sitecustomize.py" || name == "usercustomize.py"
+}
+
+func (s state) add(lib, dir string) {
+	name, version, ok := strings.Cut(strings.TrimSuffix(dir, ".dist-info"), "-")
+	if !ok || name == "" || version == "" || len(dir) > 200 || len(s.packages) >= guestapi.MaxPackages {
+		return
+	}
+	modules := topLevel(readBounded(filepath.Join(lib, dir, "RECORD"), maxRecord))
+	if len(modules) > guestapi.MaxModules {
+		modules = modules[:guestapi.MaxModules]
+	}
+	s.packages[normal(name)] = installed{version, modules}
+}
+
+// normal is the form of a package's name that is compared (PEP 503).
+func normal(name string) string {
+	var b strings.Builder
+	for _, part := range strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == '.' }) {
+		if b.Len() > 0 {
+			b.WriteByte('-')
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// changes returns how two states differ, by name.
+func changes(before, after state) []guestapi.PackageChange {
+	list := []guestapi.PackageChange{}
+	names := maps.Clone(before.packages)
+	maps.Copy(names, after.packages)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		old, new := before.packages[name], after.packages[name]
+		if old.version == new.version {
+			continue
+		}
+		c := guestapi.PackageChange{Name: name, Before: old.version, After: new.version, Modules: new.modules}
+		if new.version == "" {
+			c.Modules = old.modules
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+// named returns the state of the packages of those names.
+func named(s state, names []string) []guestapi.PackageChange {
+	list := []guestapi.PackageChange{}
+	for _, name := range names {
+		if p, ok := s.packages[normal(name)]; ok {
+			list = append(list, guestapi.PackageChange{Name: normal(name), Before: p.version, After: p.version, Modules: p.modules})
+		}
+	}
+	return list
+}
+
+// hooks returns the start-up hooks that are new or have changed.
+func hooks(before, after state) []guestapi.StartHook {
+	list := []guestapi.StartHook{}
+	for _, file := range slices.Sorted(maps.Keys(after.hooks)) {
+		if text, was := before.hooks[file]; !was || text != after.hooks[file] {
+			list = append(list, guestapi.StartHook{Path: file, Text: after.hooks[file]})
+		}
+	}
+	return list
+}
+
+// stale finds the modules that running kernels have imported from packages that are another version
+// now, or gone.
+func (r *Room) stale(ctx context.Context, out *guestapi.Installed) {
+	owner := map[string]string{} // of a module
+	for _, c := range out.Changes {
+		if c.Before == "" {
+			continue
+		}
+		for _, m := range c.Modules {
+			owner[m] = c.Name
+		}
+	}
+	if len(owner) == 0 {
+		return
+	}
+	loaded, silent := r.o.Kernels(ctx)
+	out.Silent = append(out.Silent, silent...)
+	for _, kernel := range slices.Sorted(maps.Keys(loaded)) {
+		seen := map[string]bool{}
+		for _, module := range loaded[kernel] {
+			top, _, _ := strings.Cut(module, ".")
+			if owner[top] != "" && !seen[top] {
+				seen[top] = true
+				out.Loaded = append(out.Loaded, guestapi.LoadedModule{Kernel: kernel, Package: owner[top], Module: top})
+			}
+		}
+	}
+}
