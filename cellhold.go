@@ -69,6 +69,8 @@ type Session struct {
 	Digest  string            `json:"-"` // digest of the image, so that the same one is used again
 	Article bool              `json:"-"` // made by the article's API: one a user, plain traceback
 	Meta    map[string]string `json:"metadata,omitempty" doc:"The caller's own notes, kept and given back unchanged."`
+
+	Packages []Package `json:"packages,omitempty" doc:"Packages that were installed in it and are not as the image has them. They end with its sandbox."`
 }
 
 // Limits is what a session's sandbox may use. Zero means the server's default.

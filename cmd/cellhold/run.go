@@ -26,6 +26,7 @@ type runCmd struct {
 	Token     string        `help:"Token for that server." secret:"" placeholder:"TOKEN"`
 	Timeout   time.Duration `help:"End the script after this time." default:"1h"`
 	AllowHost []string      `help:"Host that the script may reach: a name, or *.example.org for all below it. Without any, it reaches nothing." placeholder:"NAME"`
+	With      []string      `help:"Package to install first, such as tabulate>=0.9; may be given again." placeholder:"PACKAGE" sep:"none"`
 	service   `embed:""`
 }
 
@@ -53,7 +54,7 @@ func (c *runCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, hosts: c.AllowHost}
+	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, hosts: c.AllowHost, with: c.With}
 	if err := c.somewhere(ctx, all, t, script.run); err != nil {
 		return err
 	}

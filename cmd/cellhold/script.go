@@ -21,6 +21,7 @@ type script struct {
 	code    string
 	image   string
 	hosts   []string // that it may reach
+	with    []string // packages to install first
 	timeout time.Duration
 	show    *show
 	signals <-chan os.Signal
@@ -45,6 +46,11 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 		defer cancel()
 		err = errors.Join(err, c.DeleteSession(end, session.ID))
 	}()
+	if len(s.with) > 0 {
+		if _, err := c.Install(ctx, session.ID, client.InstallPackages{Requirements: s.with}); err != nil {
+			return s.judge(ctx, err)
+		}
+	}
 	cell, err := c.Submit(ctx, session.ID, client.Code{Code: s.code, Timeout: s.timeout})
 	if err != nil {
 		return s.judge(ctx, err)

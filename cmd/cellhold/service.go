@@ -22,6 +22,8 @@ type service struct {
 	Data  string `help:"Folder that every session sees, read-only, at /mnt/data; without it, the folder data in the home." type:"path" placeholder:"DIR"`
 	Image string `help:"Image of sessions that ask for none." default:"python"`
 
+	packaging `embed:""`
+
 	AcceptMissingLimits bool `help:"Work as root also where this host cannot limit memory, CPU or processes, or cannot give sandboxes a uid of their own."`
 
 	Memory    size    `help:"Memory of a session, its temporary files included." default:"1GiB"`
@@ -108,12 +110,21 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 	if err != nil {
 		return err
 	}
+	img, err := images.Resolve(s.Image)
+	if err != nil {
+		img = image.Image{} // serve says so; without it there are no sessions
+	}
 	out, err := l.reach.settings(s.gates)
 	if err != nil {
 		return err
 	}
+	installer, err := s.packaging.open(img, log)
+	if err != nil {
+		return err
+	}
 	r.sessions, err = session.New(session.Options{
-		Driver: r.driver, Store: r.store, Images: r.finder, Logger: log,
+		Packages: installer,
+		Driver:   r.driver, Store: r.store, Images: r.finder, Logger: log,
 		Home: home, Data: data, Egress: out,
 		Image: s.Image, Limits: s.limits(), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions,
 		MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,

@@ -111,7 +111,7 @@ func (s *Store) buildLocked(ctx context.Context, r recipe, digest string, o Buil
 		return err
 	}
 	o.Progress.say("writing to disk")
-	_, err = s.commit(work, Image{Digest: digest, Source: "recipe " + r.Name})
+	_, err = s.commit(work, Image{Digest: digest, Source: FromRecipe + r.Name})
 	return err
 }
 

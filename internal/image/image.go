@@ -62,6 +62,9 @@ type Image struct {
 	Rootfs  string    `json:"-"`       // host directory of its files; never to be written to
 }
 
+// FromRecipe begins the Source of images that were made here from a recipe of this program.
+const FromRecipe = "recipe "
+
 // Progress is told, in a few words each, what a long operation does. It may be nil.
 type Progress func(step string)
 

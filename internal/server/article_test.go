@@ -167,13 +167,18 @@ func TestUsersAreLabelsAndNeverPaths(t *testing.T) {
 	h.do(422, "POST", "/execute", `{"user_id":7}`)
 }
 
-func TestPackagesCannotBeInstalledYet(t *testing.T) {
+func TestPackagesAreNotInstalledWhereTheOperatorAllowsNone(t *testing.T) {
 	h := newHouse(t)
+	h.do(200, "POST", "/start_session", "user_id=ann")
 	var d article.ArticleDetail
-	h.do(http.StatusNotImplemented, "POST", "/install_package", "user_id=ann&package_name=x").decode(t, &d)
-	if d.Detail == "" {
-		t.Error("no sentence")
+	h.do(http.StatusInternalServerError, "POST", "/install_package", `{"user_id":"ann","package_name":"x"}`).decode(t, &d)
+	if !strings.HasPrefix(d.Detail, "Failed to install x: ") || !strings.Contains(d.Detail, "operator") {
+		t.Errorf("the sentence is %q", d.Detail)
 	}
+	session := h.create()
+	h.do(403, "POST", session+"/packages", `{"requirements":["x"]}`)
+	h.do(422, "POST", session+"/packages", `{"requirements":["--index-url=http://x"]}`)
+	h.do(403, "DELETE", session+"/packages/x", "")
 }
 
 func TestAClientOfTheArticleNeedsNoTokenWithoutAuth(t *testing.T) {

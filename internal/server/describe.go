@@ -15,6 +15,7 @@ const (
 	tagCommands = "Commands"
 	tagEvents   = "Events"
 	tagFiles    = "Files"
+	tagPackages = "Packages"
 	tagState    = "State"
 )
 
@@ -24,6 +25,7 @@ var tags = []*huma.Tag{
 	{Name: tagCommands, Description: "A command is a program that runs in the sandbox beside the kernel: with streams, standard input and signals, or with a terminal."},
 	{Name: tagEvents, Description: "Everything that happens in a session is a numbered event. Watching live, reconnecting and reading history are the same: read after N."},
 	{Name: tagFiles, Description: "The files of the sandbox, the notebook, and what the code wrote to /mnt/data/output."},
+	{Name: tagPackages, Description: "Packages that are installed in a session, beside those of its image."},
 	{Name: tagState, Description: "The server itself."},
 	{Name: article.Tag, Description: "The small API of the article that this project grew from, at the root: one session a user, addressed by user_id, and answers as text."},
 }
@@ -63,6 +65,7 @@ func describe(api huma.API) {
 	requestExample(doc.Paths["/v1/sessions/{id}/cells"].Post, map[string]any{"code": "6 * 7", "timeout": 30})
 	requestExample(doc.Paths[commandsPath].Post, map[string]any{"command": "echo hello", "timeout": 30})
 	doc.Paths[folderPath].Post.RequestBody = uploadForm()
+	requestExample(doc.Paths["/v1/sessions/{id}/packages"].Post, map[string]any{"requirements": []string{"tabulate>=0.9"}})
 	submitted := doc.Paths["/v1/sessions/{id}/cells"].Post.Responses
 	submitted["202"].Description = "The queued cell"
 	submitted["200"].Headers = submitted["202"].Headers
@@ -71,7 +74,7 @@ func describe(api huma.API) {
 // isRequest reports whether a schema is (part of) a request's body, where unknown members are
 // refused.
 func isRequest(name string) bool {
-	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "Limits" || name == "Egress"
+	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "InstallPackages" || name == "Limits" || name == "Egress"
 }
 
 // requestExample gives a request an example that every server takes, where one made of all

@@ -21,7 +21,7 @@ func concrete(r route, session string) string {
 	case rest == "/content", rest == "/stat", rest == "/directory", rest == "/archive", r.method == "DELETE" && strings.HasSuffix(path, "/files"):
 		path += "?path=a"
 	}
-	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{path}", "a/b.png", "{$}", "").Replace(path)
+	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{name}", "tabulate", "{path}", "a/b.png", "{$}", "").Replace(path)
 }
 
 // bodyFor is a body that the route would take.
@@ -41,6 +41,10 @@ func bodyFor(r route) string {
 		return `{"rows":24,"cols":80}`
 	case r.path == "/v1/sessions":
 		return `{}`
+	case r.path == "/v1/sessions/{id}/packages":
+		return `{"requirements":["tabulate"]}`
+	case r.path == "/install_package":
+		return `{"user_id":"ann","package_name":"tabulate"}`
 	case r.path == "/execute":
 		return `{"user_id":"ann","code":"print x"}`
 	case strings.HasPrefix(r.path, "/v1/"):
@@ -135,7 +139,7 @@ func TestArticleSessionsBelongToTheirToken(t *testing.T) {
 	h := newHouse(t)
 	h.do(200, "POST", "/start_session", "user_id=u")
 	for _, r := range h.server.routes {
-		if strings.HasPrefix(r.path, "/v1") || r.method != "POST" || r.path == "/start_session" || r.path == "/install_package" {
+		if strings.HasPrefix(r.path, "/v1") || r.method != "POST" || r.path == "/start_session" {
 			continue
 		}
 		req := h.request("POST", r.path, strings.ReplaceAll(bodyFor(r), "ann", "u"))

@@ -36,6 +36,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.fileRoutes(api)
 	s.egressRoutes(api)
 	s.folderRoutes(api)
+	s.packageRoutes(api)
 	s.stateRoutes(api)
 	return api
 }

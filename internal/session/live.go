@@ -32,7 +32,8 @@ type Session struct {
 	displays  displays
 	transfers atomic.Int32 // uploads, downloads and watches under way
 
-	life chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
+	life       chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
+	installing chan struct{} // capacity 1: held by whoever changes the packages
 
 	mu      sync.Mutex
 	rec     cellhold.Session               // its list of kernels is never changed in place
@@ -60,7 +61,8 @@ type place struct {
 func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 	l := m.o.Logger.With("session", rec.ID)
 	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1),
-		kernels: map[cellhold.KernelID]*running{}}
+		installing: make(chan struct{}, 1),
+		kernels:    map[cellhold.KernelID]*running{}}
 	s.notes = newNotes(s)
 	s.displays.s = s
 	s.mirror = newMirror(m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
@@ -430,7 +432,7 @@ func (s *Session) reopen(ctx context.Context) error {
 	if err := s.dieAll(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Is the server's disk full?")
 	}
-	rec := s.change(func(r *cellhold.Session) { r.Sandbox = nextSandboxID(r.ID, r.Sandbox) })
+	rec := s.change(func(r *cellhold.Session) { r.Sandbox, r.Packages = nextSandboxID(r.ID, r.Sandbox), nil })
 	img, err := s.m.o.Images.Resolve(rec.Image)
 	if err != nil {
 		return err

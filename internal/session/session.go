@@ -21,6 +21,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/kernel"
+	"cellhold/internal/packages"
 	"cellhold/internal/sandbox"
 )
 
@@ -61,6 +62,8 @@ type Options struct {
 	Store  Store
 	Images Images
 	Logger *slog.Logger
+
+	Packages *packages.Packages // installs packages; nil means that nobody may
 
 	Home string // state directory: notebooks and output files
 	Data string // host folder shown read-only at /mnt/data; empty means none
@@ -113,6 +116,12 @@ func New(o Options) (*Manager, error) {
 		return nil, errors.New("session: Driver, Store, Images, Logger, Home and Image are required")
 	}
 	o.setDefaults()
+	if o.Packages == nil {
+		var err error
+		if o.Packages, err = packages.New(packages.Options{}); err != nil {
+			return nil, err
+		}
+	}
 	if err := o.check(); err != nil {
 		return nil, err
 	}

@@ -53,9 +53,6 @@ func TestAClientOfTheArticleWorksUnchanged(t *testing.T) {
 	if status, a = s.post(t, "/execute", js, `{"user_id": "user_test", "code": "'x' in globals(), pd.__name__"}`); status != 200 || a["output"] != "(False, 'pandas')" {
 		t.Errorf("after the reset: %d %v", status, a)
 	}
-	if status, a = s.post(t, "/install_package", form, "user_id=user_test&package_name=x"); status != 501 || detail(a) == "" {
-		t.Errorf("install_package: %d %v", status, a)
-	}
 	if status, a = s.post(t, "/end_session", form, "user_id=user_test"); status != 200 || a["message"] != "Session ended successfully" {
 		t.Errorf("end_session: %d %v", status, a)
 	}

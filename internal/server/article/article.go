@@ -46,7 +46,6 @@ const (
 	noSession = "Session not found. Please start a new session."
 	timedOut  = "Code execution timed out"
 	failed    = "Execution error"
-	noInstall = "Installing packages is not supported by this server yet. The image already has numpy, pandas, matplotlib, scipy, seaborn and scikit-learn."
 	resetHint = " Call /reset to start a new kernel; its variables are lost."
 )
 
@@ -106,9 +105,7 @@ func Register(m Routes, api huma.API, o Options) {
 	m.HandleFunc("POST /reset", s.form(s.resetKernel))
 	m.HandleFunc("POST /end_session", s.form(s.end))
 	m.HandleFunc("POST /execute", s.execute)
-	m.HandleFunc("POST /install_package", func(w http.ResponseWriter, _ *http.Request) {
-		writeDetail(w, http.StatusNotImplemented, noInstall)
-	})
+	m.HandleFunc("POST /install_package", s.install)
 	describe(api)
 }
 

@@ -48,8 +48,9 @@ func describe(api huma.API) {
 		{"article-end", "/end_session", "End the user's session",
 			"Its notebook is deleted, unless the server is told to keep notebooks.",
 			ArticleUser{}, map[string]any{"200": ArticleMessage{}, "404": ArticleDetail{}}},
-		{"article-install", "/install_package", "Install a package", "Not supported yet.",
-			nil, map[string]any{"501": ArticleDetail{}}},
+		{"article-install", "/install_package", "Install a package",
+			"Installs it in the user's session alone, from the server's package index, and imports it in the kernel. Takes five minutes at the most. Every failure is 500. A form with the same fields is read as well.",
+			ArticlePackage{}, map[string]any{"200": ArticleInstalled{}, "404": ArticleDetail{}, "500": ArticleDetail{}}},
 	} {
 		op := &huma.Operation{
 			OperationID: r.id, Method: http.MethodPost, Path: r.path, Tags: []string{Tag},
@@ -69,7 +70,7 @@ func describe(api huma.API) {
 
 var statusText = map[string]string{
 	"200": "Done", "400": "The code raised, or its kernel died", "404": "The user has no session", "408": "The code took too long and was stopped; the session is usable",
-	"409": "The kernel is dead; see /reset", "422": "The body is not as it should be", "501": "Not supported",
+	"409": "The kernel is dead; see /reset", "422": "The body is not as it should be", "500": "It could not be installed",
 }
 
 func response(api huma.API, status string, body any) *huma.Response {

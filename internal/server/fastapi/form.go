@@ -1,6 +1,7 @@
 package fastapi
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -24,6 +25,23 @@ func FormField(r *http.Request, f Field) (string, *Refusal) {
 		return "", invalid(*fault)
 	}
 	return value, nil
+}
+
+// FormFields is FormField for several fields.
+func FormFields(r *http.Request, fields ...Field) ([]string, *Refusal) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	values := make([]string, len(fields))
+	for i, f := range fields {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		var refused *Refusal
+		if values[i], refused = FormField(r, f); refused != nil {
+			return nil, refused
+		}
+	}
+	return values, nil
 }
 
 func formValue(r *http.Request, f Field) (string, *Refusal) {

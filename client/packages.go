@@ -1,0 +1,52 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"cellhold"
+)
+
+// InstallPackages says what to install. Both may be given.
+type InstallPackages struct {
+	Requirements []string `json:"requirements,omitempty"`      // one each, such as "tabulate>=0.9"
+	File         string   `json:"requirements_file,omitempty"` // the text of a requirements file
+}
+
+// Install installs packages in a session and returns when that is done.
+func (c *Client) Install(ctx context.Context, id cellhold.SessionID, r InstallPackages) (cellhold.Installation, error) {
+	var report cellhold.Installation
+	err := c.call(ctx, http.MethodPost, sessionPath(id, "packages"), r, &report)
+	return report, err
+}
+
+// RemovePackage removes a package from a session.
+func (c *Client) RemovePackage(ctx context.Context, id cellhold.SessionID, name string) (cellhold.Installation, error) {
+	var report cellhold.Installation
+	err := c.call(ctx, http.MethodDelete, sessionPath(id, "packages", name), nil, &report)
+	return report, err
+}
+
+// Packages lists what was installed in a session.
+func (c *Client) Packages(ctx context.Context, id cellhold.SessionID) ([]cellhold.Package, error) {
+	var list struct {
+		Packages []cellhold.Package `json:"packages"`
+	}
+	err := c.call(ctx, http.MethodGet, sessionPath(id, "packages"), nil, &list)
+	return list.Packages, err
+}
+
+// Lock returns what was installed in a session as a requirements file with hashes.
+func (c *Client) Lock(ctx context.Context, id cellhold.SessionID) (string, error) {
+	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "packages", "lock"), nil, nil)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return "", cellhold.Wrap(cellhold.Unavailable, err, "The lock broke off.")
+	}
+	return string(text), nil
+}

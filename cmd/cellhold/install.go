@@ -1,0 +1,92 @@
+package main
+
+import (
+	"cellhold"
+	"cellhold/client"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// installCmd installs packages in a session of a server.
+type installCmd struct {
+	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+
+	Session     cellhold.SessionID `arg:"" help:"Id of the session."`
+	Package     []string           `arg:"" optional:"" help:"Packages, such as tabulate>=0.9." sep:"none"`
+	Requirement string             `short:"r" help:"Requirements file, such as a lock; - is the standard input." placeholder:"FILE"`
+	Remove      bool               `help:"Remove the packages instead."`
+	Lock        bool               `help:"Print a lock of what was installed in the session, afterwards."`
+}
+
+// Run changes the packages and says what has changed.
+func (c *installCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	remote, err := newClient(c.URL, c.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	if c.Remove {
+		for _, name := range c.Package {
+			report, err := remote.RemovePackage(ctx, c.Session, name)
+			if err != nil {
+				return err
+			}
+			showInstallation(t.err, report)
+		}
+	} else if len(c.Package) > 0 || c.Requirement != "" || !c.Lock {
+		text, err := readRequirements(c.Requirement, t.in)
+		if err != nil {
+			return err
+		}
+		report, err := remote.Install(ctx, c.Session, client.InstallPackages{Requirements: c.Package, File: text})
+		if err != nil {
+			return err
+		}
+		showInstallation(t.err, report)
+	}
+	if !c.Lock {
+		return nil
+	}
+	lock, err := remote.Lock(ctx, c.Session)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(t.out, lock)
+	return err
+}
+
+// readRequirements reads a requirements file; no name is no file.
+func readRequirements(file string, in io.Reader) (string, error) {
+	switch file {
+	case "":
+		return "", nil
+	case "-":
+		text, err := io.ReadAll(in)
+		return string(text), err
+	}
+	text, err := os.ReadFile(file)
+	return string(text), err
+}
+
+// showInstallation says in a line each what has changed and what to know.
+func showInstallation(w io.Writer, r cellhold.Installation) {
+	for _, c := range r.Changes {
+		switch {
+		case c.Before == "":
+			fmt.Fprintf(w, "+ %s %s\n", printable(c.Name), printable(c.After))
+		case c.After == "":
+			fmt.Fprintf(w, "- %s %s\n", printable(c.Name), printable(c.Before))
+		default:
+			fmt.Fprintf(w, "~ %s %s -> %s\n", printable(c.Name), printable(c.Before), printable(c.After))
+		}
+	}
+	if len(r.Changes) == 0 {
+		fmt.Fprintln(w, "everything was there already")
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintln(w, "! "+strings.TrimSpace(printable(warning)))
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"cellhold/internal/image"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// toolSettings is what this machine's settings of uv and pip say about where packages come from.
+// uv is what installs them; where its settings say nothing, pip's count.
+type toolSettings struct {
+	main      string   // index; empty when none is set
+	extra     []string // indexes that are asked before it, as uv does
+	authority string   // file
+	offline   bool     // no index, only a folder
+	folder    string
+	proxy     *url.URL
+}
+
+// readTools reads the settings from an environment and the files that it names.
+func readTools(environ []string, read func(string) ([]byte, error)) toolSettings {
+	env := map[string]string{}
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		env[name] = value
+	}
+	pip := readPip(env, read)
+	t := toolSettings{
+		offline:   pip["no-index"] == "1" || strings.EqualFold(pip["no-index"], "true"),
+		authority: pip["cert"],
+	}
+	if at, err := url.Parse(pip["proxy"]); err == nil && at.Host != "" {
+		t.proxy = at
+	}
+	for _, at := range strings.Fields(pip["find-links"]) {
+		if at = strings.TrimPrefix(at, "file://"); filepath.IsAbs(at) && t.folder == "" {
+			t.folder = at
+		}
+	}
+	if t.extra, t.main = readUv(env, read); t.main == "" {
+		t.main = pip["index-url"]
+	}
+	t.extra = append(t.extra, strings.Fields(pip["extra-index-url"])...)
+	return t
+}
+
+// readPip reads pip's settings as pip does: the later ones win, the environment last.
+func readPip(env map[string]string, read func(string) ([]byte, error)) map[string]string {
+	home, own := env["HOME"], env["XDG_CONFIG_HOME"]
+	if own == "" {
+		own = filepath.Join(home, ".config")
+	}
+	files := []string{"/etc/xdg/pip/pip.conf", "/etc/pip.conf", filepath.Join(home, ".pip/pip.conf"), filepath.Join(own, "pip/pip.conf")}
+	if at := env["PIP_CONFIG_FILE"]; at == os.DevNull {
+		files = nil
+	} else if at != "" {
+		files = append(files, at)
+	}
+	settings := map[string]string{}
+	for _, section := range []string{"global", "install"} {
+		for _, file := range files {
+			text, err := read(file)
+			if err == nil {
+				readINI(string(text), section, settings)
+			}
+		}
+	}
+	for name, value := range env {
+		if name, ok := strings.CutPrefix(name, "PIP_"); ok && value != "" {
+			settings[strings.ToLower(strings.ReplaceAll(name, "_", "-"))] = value
+		}
+	}
+	return settings
+}
+
+// readINI reads one section: names and values, which lines that begin with a space continue.
+func readINI(text, section string, into map[string]string) {
+	at, last := "", ""
+	for line := range strings.Lines(text) {
+		trimmed := strings.TrimSpace(line)
+		switch {
+		case trimmed == "" || trimmed[0] == '#' || trimmed[0] == ';':
+		case trimmed[0] == '[':
+			at, last = strings.Trim(trimmed, "[]"), ""
+		case at != section:
+		case (line[0] == ' ' || line[0] == '\t') && last != "":
+			into[last] += " " + trimmed
+		default:
+			if i := strings.IndexAny(trimmed, "=:"); i > 0 {
+				last = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(trimmed[:i]), "_", "-"))
+				into[last] = strings.TrimSpace(trimmed[i+1:])
+			}
+		}
+	}
+}
+
+// uvFile is the part of uv.toml that says where packages come from.
+type uvFile struct {
+	IndexURL string   `toml:"index-url"`
+	Extra    []string `toml:"extra-index-url"`
+	Index    []struct {
+		URL     string `toml:"url"`
+		Default bool   `toml:"default"`
+	} `toml:"index"`
+	Pip struct {
+		IndexURL string   `toml:"index-url"`
+		Extra    []string `toml:"extra-index-url"`
+	} `toml:"pip"`
+}
+
+// readUv returns the indexes of uv's settings.
+func readUv(env map[string]string, read func(string) ([]byte, error)) (others []string, main string) {
+	others = append(strings.Fields(env["UV_INDEX"]), strings.Fields(env["UV_EXTRA_INDEX_URL"])...)
+	own := env["XDG_CONFIG_HOME"]
+	if own == "" {
+		own = filepath.Join(env["HOME"], ".config")
+	}
+	files := []string{filepath.Join(own, "uv/uv.toml"), "/etc/uv/uv.toml"}
+	if at := env["UV_CONFIG_FILE"]; at != "" {
+		files = []string{at}
+	}
+	for _, at := range []string{env["UV_DEFAULT_INDEX"], env["UV_INDEX_URL"]} {
+		if main == "" {
+			main = at
+		}
+	}
+	for _, file := range files {
+		text, err := read(file)
+		var f uvFile
+		if err != nil || toml.Unmarshal(text, &f) != nil {
+			continue
+		}
+		for _, x := range f.Index {
+			if x.Default && main == "" {
+				main = x.URL
+			} else if !x.Default {
+				others = append(others, x.URL)
+			}
+		}
+		others = append(append(others, f.Extra...), f.Pip.Extra...)
+		for _, at := range []string{f.IndexURL, f.Pip.IndexURL} {
+			if main == "" {
+				main = at
+			}
+		}
+	}
+	for i, at := range others { // UV_INDEX may name them
+		if name, rest, ok := strings.Cut(at, "="); ok && !strings.Contains(name, ":") {
+			others[i] = rest
+		}
+	}
+	return others, main
+}
+
+// pipIndex is where pip's source says which index it uses when nobody tells it.
+var pipIndex = regexp.MustCompile(`(?m)^PyPI\s*=\s*PackageIndex\(\s*"(https://[^"]+)"`)
+
+const (
+	pipModule = "pip/_internal/models/index.py"
+	maxModule = 1 << 20
+)
+
+// usualIndex asks the pip of an image that was made from a recipe of ours which index it uses by
+// itself. Images from elsewhere are not asked: they would decide where this server reaches out to.
+func usualIndex(img image.Image) string {
+	if !strings.HasPrefix(img.Source, image.FromRecipe) {
+		return ""
+	}
+	root, err := os.OpenRoot(img.Rootfs)
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	wheels, _ := fs.Glob(root.FS(), "usr/share/python-wheels/pip-*.whl")
+	for _, wheel := range wheels {
+		if m := pipIndex.FindSubmatch(moduleInWheel(root, wheel)); m != nil {
+			if u, err := url.Parse(string(m[1])); err == nil {
+				u.Path = path.Join("/", u.Path, "simple")
+				return u.String()
+			}
+		}
+	}
+	return ""
+}
+
+func moduleInWheel(root *os.Root, wheel string) []byte {
+	text, err := root.ReadFile(wheel)
+	if err != nil {
+		return nil
+	}
+	archive, err := zip.NewReader(bytes.NewReader(text), int64(len(text)))
+	if err != nil {
+		return nil
+	}
+	f, err := archive.Open(pipModule)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	module, _ := io.ReadAll(io.LimitReader(f, maxModule))
+	return module
+}

@@ -1,0 +1,102 @@
+package article
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"mime"
+	"net/http"
+
+	"cellhold"
+	"cellhold/internal/packages"
+	"cellhold/internal/server/door"
+	"cellhold/internal/server/fastapi"
+	"cellhold/internal/session"
+)
+
+// packageField is the package to install: one requirement.
+var packageField = fastapi.Field{Name: "package_name", Min: 1, Max: 1024}
+
+// ArticlePackage is the body of /install_package.
+type ArticlePackage struct {
+	User    string `json:"user_id" minLength:"1" maxLength:"256" doc:"The label that /start_session was given." example:"user_test"`
+	Package string `json:"package_name" minLength:"1" maxLength:"1024" doc:"A package's name, with extras and versions if wanted." example:"tabulate"`
+}
+
+// ArticleInstalled is the answer when a package is there.
+type ArticleInstalled struct {
+	Message string `json:"message" example:"Successfully installed and imported tabulate"`
+	Output  string `json:"output" doc:"What the installer said."`
+}
+
+// install installs one package and imports it in the user's kernel.
+func (s *routes) install(w http.ResponseWriter, r *http.Request) {
+	user, name, refused := installFields(r)
+	if refused != nil {
+		writeRefusal(w, refused)
+		return
+	}
+	sess, err := s.sessions.Article(door.Caller(r.Context()), user)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	report, err := sess.Install(r.Context(), packages.Request{Requirements: []string{name}})
+	if err == nil && len(report.Imports) > 0 {
+		err = s.importModule(r.Context(), sess, report.Imports[0])
+	}
+	if err != nil {
+		s.failInstall(w, r, name, err)
+		return
+	}
+	message := "Successfully installed and imported " + name
+	if len(report.Imports) == 0 { // it brings data or commands only
+		message = "Successfully installed " + name
+	}
+	door.WriteJSON(w, http.StatusOK, "application/json", ArticleInstalled{Message: message, Output: report.Log})
+}
+
+// installFields reads the two fields from JSON or from a form of either kind.
+func installFields(r *http.Request) (user, name string, refused *fastapi.Refusal) {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data" {
+		fields, refused := fastapi.FormFields(r, userField, packageField)
+		if refused != nil {
+			return "", "", refused
+		}
+		return fields[0], fields[1], nil
+	}
+	fields, refused := fastapi.JSONFields(r, userField, packageField)
+	if refused != nil {
+		return "", "", refused
+	}
+	return fields[0], fields[1], nil
+}
+
+// importModule runs the import as a cell, so that it is in the notebook too. The guest's words were
+// checked: the module is an identifier.
+func (s *routes) importModule(ctx context.Context, sess *session.Session, module string) error {
+	cell, err := sess.Execute(ctx, session.ExecuteRequest{Code: "import " + module})
+	if err != nil {
+		return err
+	}
+	waiting, leave := s.waiters.Enter(ctx)
+	defer leave()
+	if cell, err = sess.Wait(waiting, cell.ID); err != nil {
+		return err
+	}
+	if cell.Status == cellhold.StatusOK {
+		return nil
+	}
+	lines := traceback(cell)
+	return cellhold.Errorf(cellhold.Conflict, "it is installed, but the import of %s failed: %s", module, lines[len(lines)-1])
+}
+
+// failInstall answers as the article's server did: with 500, whatever went wrong.
+func (s *routes) failInstall(w http.ResponseWriter, r *http.Request, name string, err error) {
+	why := door.ProblemOf(r.Context(), s.log, err).Detail
+	if e, ok := errors.AsType[*cellhold.Error](err); ok && e.Kind != cellhold.Internal {
+		why = cmp.Or(e.Message, why)
+	}
+	writeDetail(w, http.StatusInternalServerError, "Failed to install "+name+": "+why)
+}

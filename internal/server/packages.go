@@ -1,0 +1,113 @@
+package server
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"cellhold"
+	"cellhold/internal/packages"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// InstallPackages is the body that asks for packages.
+type InstallPackages struct {
+	_            struct{} `additionalProperties:"false" json:"-"`
+	Requirements []string `json:"requirements,omitempty" maxItems:"2000" doc:"Names, with extras, versions, markers and hashes as pip knows them. URLs, paths and options are refused." example:"[\"tabulate>=0.9\"]"`
+	File         string   `json:"requirements_file,omitempty" maxLength:"4194304" doc:"The text of a requirements file, such as a lock."`
+}
+
+type installInput struct {
+	SessionPath
+	Body InstallPackages
+}
+
+type installOutput struct {
+	Body cellhold.Installation
+}
+
+type removePackageInput struct {
+	SessionPath
+	Name string `path:"name" maxLength:"128" doc:"Name of the package." example:"tabulate"`
+}
+
+// PackageList is the body that lists packages.
+type PackageList struct {
+	Packages []cellhold.Package `json:"packages" doc:"What is not as the image has it, by name."`
+}
+
+type packagesOutput struct {
+	Body PackageList
+}
+
+func (s *Server) packageRoutes(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "install-packages", Method: http.MethodPost, Path: "/v1/sessions/{id}/packages", Tags: []string{tagPackages},
+		Summary:     "Install packages",
+		Description: "In this session alone, for all its kernels. The answer comes when it is done, at the latest after the time that the operator allows (5 minutes by default). Hanging up does not end it. What may be installed, and from where, is the operator's policy: \"denied\" says that it does not allow this.",
+	}, s.installPackages)
+	register(api, huma.Operation{
+		OperationID: "list-packages", Method: http.MethodGet, Path: "/v1/sessions/{id}/packages", Tags: []string{tagPackages},
+		Summary: "List what was installed",
+	}, s.listPackages)
+	register(api, huma.Operation{
+		OperationID: "lock-packages", Method: http.MethodGet, Path: "/v1/sessions/{id}/packages/lock", Tags: []string{tagPackages},
+		Summary:     "Download a lock of what was installed",
+		Description: "A requirements file with versions and hashes. As the requirements_file of another session with the same image it installs the same files.",
+		Responses:   download("The lock", "text/plain"),
+	}, s.lockPackages)
+	register(api, huma.Operation{
+		OperationID: "remove-package", Method: http.MethodDelete, Path: "/v1/sessions/{id}/packages/{name}", Tags: []string{tagPackages},
+		Summary:     "Remove a package",
+		Description: "What it needed stays.",
+	}, s.removePackage)
+}
+
+func (s *Server) installPackages(ctx context.Context, in *installInput) (*installOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	report, err := sess.Install(ctx, packages.Request{Requirements: in.Body.Requirements, File: in.Body.File})
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &installOutput{Body: report}, nil
+}
+
+func (s *Server) removePackage(ctx context.Context, in *removePackageInput) (*installOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	report, err := sess.RemovePackages(ctx, []string{in.Name})
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &installOutput{Body: report}, nil
+}
+
+func (s *Server) listPackages(ctx context.Context, in *SessionPath) (*packagesOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	list := PackageList{Packages: []cellhold.Package{}}
+	list.Packages = append(list.Packages, sess.Info().Packages...)
+	return &packagesOutput{Body: list}, nil
+}
+
+func (s *Server) lockPackages(ctx context.Context, in *SessionPath) (*streamOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &streamOutput{Body: func(hc huma.Context) {
+		_, w := humago.Unwrap(hc)
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Content-Disposition", attachment("requirements.lock"))
+		_, _ = io.WriteString(w, sess.PackagesLock()) // fails only when the caller has gone
+	}}, nil
+}

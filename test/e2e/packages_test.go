@@ -1,0 +1,541 @@
+package e2e
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// wheel makes a pure-Python wheel with one module, which has the version in it. more adds files and
+// lines of metadata ("Requires-Dist: …").
+func wheel(t testing.TB, name, version string, more map[string]string, metadata ...string) (file string, content []byte) {
+	t.Helper()
+	module := strings.ReplaceAll(name, "-", "_")
+	info := module + "-" + version + ".dist-info"
+	files := map[string]string{
+		module + "/__init__.py": fmt.Sprintf("__version__ = %q\n", version),
+		info + "/METADATA":      "Metadata-Version: 2.1\nName: " + name + "\nVersion: " + version + "\n" + strings.Join(metadata, "\n") + "\n",
+		info + "/WHEEL":         "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+	}
+	for at, text := range more {
+		files[at] = text
+	}
+	var record strings.Builder
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	add := func(at, text string) {
+		w, err := z.Create(at)
+		if err == nil {
+			_, err = w.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at, text := range files {
+		sum := sha256.Sum256([]byte(text))
+		fmt.Fprintf(&record, "%s,sha256=%s,%d\n", at, base64.RawURLEncoding.EncodeToString(sum[:]), len(text))
+		add(at, text)
+	}
+	add(info+"/RECORD", record.String()+info+"/RECORD,,\n")
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return module + "-" + version + "-py3-none-any.whl", b.Bytes()
+}
+
+// pypi is a package index of a test's own, on the host's loopback.
+type pypi struct {
+	*httptest.Server
+	html bool // pages in the older form
+
+	mu    sync.Mutex
+	files map[string]map[string][]byte // by project and file
+	lies  map[string][]byte            // what is sent in place of a file
+	hold  chan struct{}                // files wait until it is closed, if it is there
+	asked []string
+}
+
+func newPyPI(t testing.TB) *pypi {
+	t.Helper()
+	p := &pypi{files: map[string]map[string][]byte{}, lies: map[string][]byte{}}
+	p.Server = httptest.NewServer(p)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// add publishes a file.
+func (p *pypi) add(project, file string, content []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.files[project] == nil {
+		p.files[project] = map[string][]byte{}
+	}
+	p.files[project][file] = content
+}
+
+// wheel makes and publishes a wheel, and returns its sha256.
+func (p *pypi) wheel(t testing.TB, name, version string, more map[string]string, metadata ...string) string {
+	t.Helper()
+	file, content := wheel(t, name, version, more, metadata...)
+	p.add(name, file, content)
+	return digest(content)
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func (p *pypi) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	p.asked = append(p.asked, r.URL.Path)
+	hold := p.hold
+	p.mu.Unlock()
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	p.mu.Lock()
+	files := p.files[parts[1]]
+	p.mu.Unlock()
+	switch {
+	case files == nil:
+		http.NotFound(w, r)
+	case parts[0] == "simple":
+		p.page(w, parts[1], files)
+	case len(parts) == 3:
+		if hold != nil {
+			select {
+			case <-hold:
+			case <-r.Context().Done():
+			}
+		}
+		content, there := files[parts[2]]
+		if !there {
+			http.NotFound(w, r)
+			return
+		}
+		if lie := p.lies[parts[2]]; lie != nil {
+			content = lie
+		}
+		_, _ = w.Write(content)
+	}
+}
+
+func (p *pypi) page(w http.ResponseWriter, project string, files map[string][]byte) {
+	if p.html {
+		w.Header().Set("Content-Type", "text/html")
+		for name, content := range files {
+			fmt.Fprintf(w, "<a href=\"../../files/%s/%s#sha256=%s\">%s</a><br>\n", project, name, digest(content), name)
+		}
+		return
+	}
+	page := map[string]any{"meta": map[string]string{"api-version": "1.0"}, "name": project}
+	var list []map[string]any
+	for name, content := range files {
+		list = append(list, map[string]any{"filename": name, "url": p.URL + "/files/" + project + "/" + name, "hashes": map[string]string{"sha256": digest(content)}})
+	}
+	page["files"] = list
+	w.Header().Set("Content-Type", "application/vnd.pypi.simple.v1+json")
+	_ = json.NewEncoder(w).Encode(page)
+}
+
+func (p *pypi) index() string { return p.URL + "/simple/" }
+
+// requests are the paths that were asked for so far.
+func (p *pypi) requests() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.asked)
+}
+
+// install installs and has to succeed.
+func (s *server) install(t testing.TB, id cellhold.SessionID, requirements ...string) cellhold.Installation {
+	t.Helper()
+	r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: requirements})
+	if err != nil {
+		t.Fatalf("install %q: %v", requirements, err)
+	}
+	return r
+}
+
+// refuse installs and has to fail with that kind, and words in its sentence.
+func (s *server) refuse(t testing.TB, id cellhold.SessionID, kind cellhold.Kind, words string, requirements ...string) {
+	t.Helper()
+	r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: requirements})
+	if cellhold.KindOf(err) != kind || !strings.Contains(fmt.Sprint(err), words) {
+		t.Errorf("install %q: %v %+v, want %s with %q", requirements, err, r, kind, words)
+	}
+}
+
+// change is how a report shows a change.
+func change(c cellhold.PackageChange) string { return c.Name + ":" + c.Before + ">" + c.After }
+
+func changesOf(r cellhold.Installation) string {
+	var list []string
+	for _, c := range r.Changes {
+		list = append(list, change(c))
+	}
+	return strings.Join(list, " ")
+}
+
+func TestPackagesAreInstalledUpgradedLockedAndRemovedInOneSessionAlone(t *testing.T) {
+	p := newPyPI(t)
+	p.wheel(t, "cell-needed", "0.1", nil)
+	p.wheel(t, "cell-extra", "3.0", nil)
+	old := []string{"Requires-Dist: cell-needed", `Requires-Dist: cell-extra; extra == "more"`, "Provides-Extra: more"}
+	sum := p.wheel(t, "cell-demo", "1.0", nil, old...)
+	p.wheel(t, "cell-demo", "2.0", nil, old...)
+	s := serve(t, newHome(t), "--package-index", p.index())
+	mine, other := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
+
+	began := time.Now()
+	r := s.install(t, mine, "Cell_Demo[more] == 1.0")
+	t.Logf("the first installation took %v", time.Since(began))
+	if got := changesOf(r); got != "cell-demo:>1.0 cell-extra:>3.0 cell-needed:>0.1" || len(r.Imports) == 0 || r.Imports[0] != "cell_demo" || len(r.Stale) > 0 || len(r.Hooks) > 0 {
+		t.Errorf("report %q, imports %q, %+v", got, r.Imports, r)
+	}
+	if got := s.must(t, mine, "import cell_demo, cell_needed, cell_extra; cell_demo.__version__"); got != "'1.0'" {
+		t.Errorf("version %s", got)
+	}
+	if got := s.must(t, other, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
+		t.Error("another session sees the package")
+	}
+
+	began = time.Now()
+	r = s.install(t, mine, "cell-demo>=2")
+	t.Logf("the upgrade took %v", time.Since(began))
+	if changesOf(r) != "cell-demo:1.0>2.0" || len(r.Stale) != 1 || r.Stale[0] != (cellhold.StaleModule{Kernel: "python3", Package: "cell-demo", Module: "cell_demo"}) ||
+		len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cell-demo 1.0") {
+		t.Errorf("upgrade: %q, stale %+v, warnings %q", changesOf(r), r.Stale, r.Warnings)
+	}
+	if r = s.install(t, mine, "cell-demo"); changesOf(r) != "" || len(r.Imports) == 0 {
+		t.Errorf("installed again: %+v", r)
+	}
+	s.install(t, mine, "cell-demo==1.0")
+	lock, err := s.Lock(t.Context(), mine)
+	if err != nil || !strings.Contains(lock, "cell-demo==1.0 \\\n    --hash=sha256:"+sum) || !strings.Contains(lock, "cell-needed==0.1") {
+		t.Errorf("lock %v:\n%s", err, lock)
+	}
+	if r, err = s.Install(t.Context(), other, client.InstallPackages{File: lock}); err != nil || changesOf(r) != "cell-demo:>1.0 cell-extra:>3.0 cell-needed:>0.1" {
+		t.Errorf("from the lock: %v %q", err, changesOf(r))
+	}
+	if again, err := s.Lock(t.Context(), other); again != lock {
+		t.Errorf("the lock of what was installed from a lock: %v\n%s", err, again)
+	}
+	if r, err = s.RemovePackage(t.Context(), mine, "Cell.Extra"); err != nil || changesOf(r) != "cell-extra:3.0>" || len(r.Stale) != 1 {
+		t.Errorf("removal: %v %+v", err, r)
+	}
+	if _, err = s.RemovePackage(t.Context(), mine, "cell-extra"); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("removal of what is not there: %v", err)
+	}
+	if list, err := s.Packages(t.Context(), mine); err != nil || len(list) != 2 {
+		t.Errorf("list: %v %+v", err, list)
+	}
+}
+
+func TestNothingButTheIndexCanBeReachedDuringAnInstallation(t *testing.T) {
+	p := newPyPI(t)
+	p.wheel(t, "cell-demo", "1.0", nil)
+	p.hold = make(chan struct{})
+	canary := newPyPI(t)
+	s := serve(t, newHome(t), "--package-index", p.index())
+	id := s.session(t, client.CreateSession{})
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: []string{"cell-demo"}})
+		done <- err
+	}()
+	p.awaitRequest(t, "/files/cell-demo/")
+	// uv runs now and waits for the file. User code looks for its way out, and finds the port but not
+	// the secret, and nothing else.
+	code := `
+import os, socket, urllib.request, urllib.error
+found, secrets, reached = [], [], []
+for line in open('/proc/net/tcp').read().splitlines()[1:]:
+    host, port = line.split()[1].split(':')
+    if line.split()[3] == '0A':
+        found.append(int(port, 16))
+for pid in filter(str.isdigit, os.listdir('/proc')):
+    for name in ('environ', 'cmdline', 'maps', 'fd', 'root', 'cwd'):
+        try:
+            at = f'/proc/{pid}/{name}'
+            if name in ('fd', 'root', 'cwd'):
+                text = ' '.join(os.listdir(at))
+                if os.stat(f'/proc/{pid}').st_uid == 1001: secrets.append(at)
+            else:
+                text = open(at, errors='replace').read()
+            if 'simple/' in text: secrets.append(at)
+        except OSError: pass
+for top, dirs, files in os.walk('/opt/cellhold'):
+    if 'install-' in top and files: secrets.append(top)
+answers = set()
+for port in found:
+    for path in ('/simple/cell-demo/', '/', '/file/0/cell_demo-1.0-py3-none-any.whl'):
+        try: answers.add(urllib.request.urlopen(f'http://127.0.0.1:{port}{path}', timeout=1).status)
+        except urllib.error.HTTPError as e: answers.add(e.code)
+        except OSError: pass # a socket of the kernel's own, which speaks no HTTP
+for host, port in TARGETS:
+    try: socket.create_connection((host, port), 3); reached.append(host)
+    except OSError: pass
+(len(found) > 0, secrets, sorted(map(str, answers)), reached)`
+	host, port, _ := strings.Cut(strings.TrimPrefix(canary.URL, "http://"), ":")
+	code = strings.Replace(code, "TARGETS", fmt.Sprintf("[(%q, %s), ('169.254.169.254', 80), ('1.1.1.1', 443), ('localhost', %s)]", host, port, port), 1)
+	// The kernel complains of our knocking at its own port, in a line before.
+	if got := s.must(t, id, code); !strings.HasSuffix(got, "(True, [], ['404'], [])") {
+		t.Errorf("user code during an installation: %s", got)
+	}
+	close(p.hold)
+	if err := <-done; err != nil {
+		t.Errorf("the installation meanwhile: %v", err)
+	}
+	if got := canary.requests(); len(got) > 0 {
+		t.Errorf("somebody reached %q", got)
+	}
+	if got := s.must(t, id, "import cell_demo; cell_demo.__version__"); got != "'1.0'" {
+		t.Errorf("version %s", got)
+	}
+}
+
+// awaitRequest returns when a path with that beginning was asked for.
+func (p *pypi) awaitRequest(t testing.TB, start string) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if slices.ContainsFunc(p.requests(), func(at string) bool { return strings.HasPrefix(at, start) }) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("nobody asked for %s; asked was %q", start, p.requests())
+		}
+	}
+}
+
+func TestThePolicyOfPackagesIsKept(t *testing.T) {
+	p := newPyPI(t)
+	p.wheel(t, "cell-needed", "0.1", nil)
+	sum := p.wheel(t, "cell-demo", "1.0", nil, "Requires-Dist: cell-needed")
+	lone := p.wheel(t, "cell-alone", "1.0", nil)
+	p.add("cell-source", "cell_source-1.0.tar.gz", []byte("no archive"))
+
+	t.Run("off", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, newHome(t), "--package-index", p.index(), "--packages", "off")
+		s.refuse(t, s.session(t, client.CreateSession{}), cellhold.Denied, "--packages", "cell-alone")
+	})
+	t.Run("allowlist", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, newHome(t), "--package-index", p.index(), "--packages", "allowlist", "--package-allow", "Cell_Demo,cell-al*")
+		id := s.session(t, client.CreateSession{})
+		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on the list`, "cell-needed")
+		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on the list`, "cell-demo")
+		if r := s.install(t, id, "cell-alone"); changesOf(r) != "cell-alone:>1.0" {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("hashes", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, newHome(t), "--package-index", p.index(), "--packages", "hashes")
+		id := s.session(t, client.CreateSession{})
+		s.refuse(t, id, cellhold.Denied, "--hash=sha256", "cell-alone")
+		s.refuse(t, id, cellhold.Denied, "--hash=sha256", "cell-alone>=1 --hash=sha256:"+lone)
+		s.refuse(t, id, cellhold.Invalid, "refused", "cell-alone==1.0 --hash=sha256:"+sum)
+		if r := s.install(t, id, "cell-alone==1.0 --hash=sha256:"+lone); changesOf(r) != "cell-alone:>1.0" {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("open", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t, newHome(t), "--package-index", p.index())
+		id := s.session(t, client.CreateSession{})
+		s.refuse(t, id, cellhold.Unsupported, "only source", "cell-source")
+		s.refuse(t, id, cellhold.Invalid, "cell-missing", "cell-missing")
+		for _, hostile := range []string{"--index-url=http://x/", "-e .", "git+https://x/y", "./x.whl", "/etc/passwd", "a @ http://x/a.whl", "a\n--no-index", "-r /etc/passwd", "a; import os", "файл"} {
+			s.refuse(t, id, cellhold.Invalid, "", hostile)
+		}
+		if _, err := s.Install(t.Context(), id, client.InstallPackages{File: "--extra-index-url http://x/\ncell-alone\n"}); cellhold.KindOf(err) != cellhold.Invalid {
+			t.Errorf("an option in a file: %v", err)
+		}
+	})
+}
+
+func TestAFileThatIsNotWhatWasPromisedIsNotInstalled(t *testing.T) {
+	p := newPyPI(t)
+	p.html = true
+	p.wheel(t, "cell-demo", "1.0", nil)
+	p.wheel(t, "cell-hook", "1.0", map[string]string{"cell_hook.pth": "import os\n"})
+	_, evil := wheel(t, "cell-demo", "1.0", map[string]string{"cell_demo/evil.py": ""})
+	p.lies["cell_demo-1.0-py3-none-any.whl"] = evil
+	s := serve(t, newHome(t), "--package-index", p.index())
+	id := s.session(t, client.CreateSession{})
+	s.refuse(t, id, cellhold.Denied, "another hash", "cell-demo")
+	if got := s.must(t, id, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
+		t.Error("it was installed")
+	}
+	// A hook that every later Python would run is told.
+	r := s.install(t, id, "cell-hook")
+	if len(r.Hooks) != 1 || !strings.HasSuffix(r.Hooks[0].Path, "/cell_hook.pth") || r.Hooks[0].Text != "import os\n" || len(r.Warnings) != 1 {
+		t.Errorf("hooks %+v, warnings %q", r.Hooks, r.Warnings)
+	}
+}
+
+func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
+	private, public, folder := newPyPI(t), newPyPI(t), t.TempDir()
+	public.wheel(t, "corp-tool", "99.0", nil)
+	public.wheel(t, "corp-other", "99.0", nil)
+	public.wheel(t, "cell-demo", "1.0", nil)
+	public.wheel(t, "cell-folder", "99.0", nil)
+	private.wheel(t, "corp-tool", "1.0", nil)
+	file, content := wheel(t, "cell-folder", "1.0", nil)
+	if err := os.WriteFile(filepath.Join(folder, file), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, newHome(t), "--package-index", public.index(), "--package-pin", "corp-*="+private.index(), "--package-folder", folder)
+	id := s.session(t, client.CreateSession{})
+	if r := s.install(t, id, "corp-tool", "cell-demo", "cell-folder"); changesOf(r) != "cell-demo:>1.0 cell-folder:>1.0 corp-tool:>1.0" {
+		t.Errorf("%q", changesOf(r))
+	}
+	s.refuse(t, id, cellhold.Invalid, "corp-other", "corp-other")
+	for _, at := range public.requests() {
+		if strings.Contains(at, "corp-") {
+			t.Errorf("the public index was asked for %s", at)
+		}
+	}
+	private.Close() // an index that fails must not be replaced by the public one either
+	s.refuse(t, id, cellhold.Unavailable, "could not be asked", "corp-tool==99.0")
+}
+
+func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
+	folder := t.TempDir()
+	for _, name := range []string{"cell-demo", "cell-needed"} {
+		file, content := wheel(t, name, "1.0", nil, map[string][]string{"cell-demo": {"Requires-Dist: cell-needed"}}[name]...)
+		if err := os.WriteFile(filepath.Join(folder, file), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serve(t, newHome(t), "--package-folder", folder, "--package-offline")
+	id := s.session(t, client.CreateSession{})
+	if r := s.install(t, id, "cell-demo"); changesOf(r) != "cell-demo:>1.0 cell-needed:>1.0" {
+		t.Errorf("%q", changesOf(r))
+	}
+	lock, err := s.Lock(t.Context(), id)
+	if err != nil || strings.Count(lock, "--hash=sha256:") != 2 {
+		t.Errorf("lock %v:\n%s", err, lock)
+	}
+}
+
+func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
+	p := newPyPI(t)
+	p.wheel(t, "cell-demo", "1.0", nil)
+	large := strings.Repeat("0123456789abcdef", 4<<20)
+	p.wheel(t, "cell-large", "1.0", map[string]string{"cell_large/data.py": large})
+	s := serve(t, newHome(t), "--package-index", p.index(), "--package-timeout", "15s")
+	id := s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 48 << 20}})
+	s.refuse(t, id, cellhold.Exhausted, "disk is full", "cell-large")
+	p.mu.Lock()
+	p.hold = make(chan struct{})
+	p.mu.Unlock()
+	began := time.Now()
+	s.refuse(t, id, cellhold.Unavailable, "within 15s", "cell-demo")
+	if took := time.Since(began); took > 35*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	close(p.hold)
+	if got := s.must(t, id, "import subprocess; [p for p in subprocess.run(['ps', '-e'], capture_output=True, text=True).stdout.split() if p == 'uv'] if __import__('shutil').which('ps') else []"); got != "[]" {
+		t.Errorf("uv is left: %s", got)
+	}
+	// Two at once take turns, and both come about although a cell runs.
+	cell, err := s.Submit(t.Context(), id, client.Code{Code: "print('on', flush=True)\nimport time\nwhile True: time.sleep(0.01)"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitText(t, cell)
+	p.mu.Lock()
+	p.hold = nil
+	p.mu.Unlock()
+	p.wheel(t, "cell-second", "1.0", nil)
+	var both sync.WaitGroup
+	for _, name := range []string{"cell-demo", "cell-second"} {
+		both.Go(func() {
+			if _, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: []string{name}}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	both.Wait()
+	if err := s.Interrupt(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.must(t, id, "import cell_demo, cell_second; 1"); got != "1" {
+		t.Error(got)
+	}
+}
+
+func TestAClientOfTheArticleInstallsAPackage(t *testing.T) {
+	p := newPyPI(t)
+	// The module is not called like the package.
+	file, content := wheel(t, "cell-demo", "1.0", nil)
+	p.add("cell-demo", file, content)
+	p.wheel(t, "cell-broken", "1.0", map[string]string{"cell_broken/__init__.py": "raise RuntimeError('no')\n"})
+	s := serve(t, newHome(t), "--auth", "off", "--package-index", p.index())
+	if status, a := s.post(t, "/install_package", js, `{"user_id": "u", "package_name": "cell-demo"}`); status != 404 {
+		t.Errorf("without a session: %d %v", status, a)
+	}
+	s.post(t, "/start_session", form, "user_id=u")
+	status, a := s.post(t, "/install_package", js, `{"user_id": "u", "package_name": "cell-demo"}`)
+	log, _ := a["output"].(string)
+	if status != 200 || a["message"] != "Successfully installed and imported cell-demo" || !strings.Contains(log, "cell-demo==1.0") {
+		t.Errorf("install: %d %v", status, a)
+	}
+	if strings.Contains(log, "127.0.0.1") {
+		t.Errorf("the log names the way to the index: %s", log)
+	}
+	if status, a = s.post(t, "/execute", js, `{"user_id": "u", "code": "cell_demo.__version__"}`); status != 200 || a["output"] != "'1.0'" {
+		t.Errorf("execute: %d %v", status, a)
+	}
+	for _, bad := range []string{"cell-missing", "cell-broken", "--help", "cell-demo==7"} {
+		body, _ := json.Marshal(map[string]string{"user_id": "u", "package_name": bad})
+		if status, a = s.post(t, "/install_package", js, string(body)); status != 500 || !strings.HasPrefix(detail(a), "Failed to install "+bad+": ") {
+			t.Errorf("%s: %d %v", bad, status, a)
+		}
+	}
+	if status, a = s.post(t, "/install_package", js, `{"user_id": "u"}`); status != 422 {
+		t.Errorf("without a name: %d %v", status, a)
+	}
+}
+
+func TestTheIndexOfThisMachinesSettingsIsUsed(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	r, err := s.Install(ctx, id, client.InstallPackages{Requirements: []string{"iniconfig"}})
+	if err != nil || len(r.Changes) != 1 || r.Changes[0].Name != "iniconfig" {
+		t.Fatalf("%v %+v", err, r)
+	}
+	if got := s.must(t, id, "import iniconfig; iniconfig.__name__"); got != "'iniconfig'" {
+		t.Error(got)
+	}
+	if lock, err := s.Lock(t.Context(), id); err != nil || !strings.Contains(lock, "iniconfig=="+r.Changes[0].After+" \\\n    --hash=sha256:") {
+		t.Errorf("%v\n%s", err, lock)
+	}
+}
