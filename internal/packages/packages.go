@@ -191,7 +191,7 @@ func (p *Packages) drive(ctx context.Context, g Guest, in guestapi.Install, visi
 	if visit != nil {
 		for range askers {
 			workers.Go(func() {
-				if err := p.answer(asking, g, visit); err != nil && asking.Err() == nil {
+				if err := p.answer(asking, g, visit); asking.Err() == nil {
 					p.o.Logger.Warn("an installation was given up", "err", err)
 					cancel()
 				}
@@ -213,7 +213,8 @@ func (p *Packages) timedOut() error {
 	return cellhold.Wrap(cellhold.Unavailable, errSlow, "The installation was not done within %s and was ended.", p.o.Timeout)
 }
 
-// answer answers one question after the other until the context ends.
+// answer answers one question after the other until the context ends or something breaks, and says
+// what that was.
 func (p *Packages) answer(ctx context.Context, g Guest, visit *index.Visit) error {
 	quick := 0
 	for range maxAsks {
