@@ -92,6 +92,11 @@ func (c *Client) Ready(ctx context.Context) error {
 // call sends one request with a JSON body, and decodes the JSON of the answer into out. Either may
 // be nil.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	return c.callWith(ctx, method, path, in, out, nil)
+}
+
+// callWith is call with more headers.
+func (c *Client) callWith(ctx context.Context, method, path string, in, out any, header http.Header) error {
 	var body io.Reader
 	if in != nil {
 		text, err := json.Marshal(in)
@@ -100,7 +105,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		}
 		body = bytes.NewReader(text)
 	}
-	res, err := c.send(ctx, method, path, body, nil)
+	res, err := c.send(ctx, method, path, body, header)
 	if err != nil {
 		return err
 	}

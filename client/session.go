@@ -30,6 +30,10 @@ type Code struct {
 	Code    string
 	Kernel  cellhold.KernelID // empty means the session's first
 	Timeout time.Duration     // 0 means the server's default
+
+	OnError    cellhold.OnError // what becomes of cells that wait behind it; empty means that they run
+	AllowStdin bool             // its code may ask for input
+	Key        string           // the same key again is the same cell; empty means a new cell
 }
 
 // File is one file that a session's code wrote to /mnt/data/output.
@@ -85,9 +89,16 @@ func (c *Client) submit(ctx context.Context, id cellhold.SessionID, r Code, wait
 		Code    string            `json:"code"`
 		Kernel  cellhold.KernelID `json:"kernel,omitempty"`
 		Timeout float64           `json:"timeout,omitempty"`
-	}{r.Code, r.Kernel, r.Timeout.Seconds()}
+
+		OnError    cellhold.OnError `json:"on_error,omitempty"`
+		AllowStdin bool             `json:"allow_stdin,omitempty"`
+	}{r.Code, r.Kernel, r.Timeout.Seconds(), r.OnError, r.AllowStdin}
+	var header http.Header
+	if r.Key != "" {
+		header = http.Header{"Idempotency-Key": {r.Key}}
+	}
 	var cell cellhold.Cell
-	err := c.call(ctx, http.MethodPost, sessionPath(id, "cells")+wait, body, &cell)
+	err := c.callWith(ctx, http.MethodPost, sessionPath(id, "cells")+wait, body, &cell, header)
 	return cell, err
 }
 

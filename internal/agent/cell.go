@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"syscall"
 	"time"
 
 	"cellhold"
@@ -30,7 +29,12 @@ type cell struct {
 	expired     bool // the deadline has passed
 	ending      bool // its end is being reported; nothing may end it again
 
+	unanswered int   // interrupts that the kernel has not dealt with yet
+	stdin      bool  // the code may ask for input
+	asked      int64 // number of the event that asks for input; 0 when nothing is asked
+
 	files bool // a look found files changed
+	meter meter
 
 	timers []*time.Timer
 }
@@ -65,7 +69,7 @@ func (k *kernel) execute(r guestapi.Execute) (fresh bool, err error) {
 		return false, err
 	}
 	// Sent without the lock: a kernel that does not read would stop everything else with it.
-	_, err = c.life.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true})
+	_, err = c.life.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true, AllowStdin: r.AllowStdin})
 	if err != nil {
 		// The kernel is ending, or its code broke the connection. The end of the process ends
 		// the cell, so the cell was accepted all the same.
@@ -99,10 +103,12 @@ func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
 	case k.cell != nil:
 		return nil, cellhold.Errorf(cellhold.Conflict, "The kernel is busy with cell %s.", k.cell.id)
 	}
-	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life}
+	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life, stdin: r.AllowStdin}
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
+	c.meter.begin(c.life.proc)
 	k.after(c, c.timeout, func() { k.expire(c) })
+	k.watchChildren(c)
 	return c, nil
 }
 
@@ -124,6 +130,10 @@ func (l *life) message(m jupyter.Message) {
 		k.progress(l, m)
 	case m.Channel == jupyter.Shell && m.Header.MsgType == "execute_reply":
 		k.reply(l, m)
+	case m.Channel == jupyter.Control && m.Header.MsgType == "interrupt_reply":
+		k.interruptDone(l)
+	case m.Channel == jupyter.Stdin && m.Header.MsgType == "input_request":
+		k.ask(l, m)
 	}
 }
 
@@ -245,19 +255,21 @@ func (k *kernel) overdue(c *cell) {
 // conclude ends the cell if it has been answered and the kernel is idle again. The caller holds mu;
 // conclude lets go of it, because looking at the files takes time.
 func (k *kernel) conclude(c *cell) {
-	if k.cell != c || c.ending || c.reply == nil || !c.idle {
+	if k.cell != c || c.ending || c.reply == nil || !c.idle || c.unanswered > 0 {
 		k.mu.Unlock()
 		return
 	}
 	c.ending = true
-	verdict := c.verdict()
+	verdict, longer := c.verdict(), c.meter.longer
 	k.mu.Unlock()
 
+	spent := read(c.life.proc, longer)
 	verdict.FilesChanged = k.agent.files.changed()
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c.files = verdict.FilesChanged
+	verdict.Usage = c.meter.usage(spent)
 	if k.cell == c { // else the process died meanwhile, and that ended the cell
 		k.closeCell(c, verdict)
 	}
@@ -299,55 +311,4 @@ func (c *cell) verdict() cellhold.CellDoneContent {
 		d.Cause = "The kernel's answer could not be read."
 	}
 	return d
-}
-
-// interrupt asks the running cell to stop. It never kills.
-func (k *kernel) interrupt() {
-	k.mu.Lock()
-	c := k.cell
-	if c == nil || c.ending {
-		k.mu.Unlock()
-		return
-	}
-	if !c.interrupted {
-		c.interrupted = true
-		k.after(c, k.agent.options.Timing.Interrupt, func() { c.life.signal(syscall.SIGINT) })
-	}
-	k.mu.Unlock()
-	c.life.interrupt()
-}
-
-// expire stops a cell at its deadline: by message, then by signal, then by killing the kernel.
-func (k *kernel) expire(c *cell) {
-	t := k.agent.options.Timing
-	k.mu.Lock()
-	c.expired = true
-	k.after(c, t.Interrupt, func() { c.life.signal(syscall.SIGINT) })
-	k.after(c, t.Interrupt+t.Kill, func() { k.giveUp(c) })
-	k.mu.Unlock()
-	c.life.interrupt()
-}
-
-// giveUp kills the kernel of a cell that did not stop. An answer that comes from now on does not
-// count: it would promise variables that are about to be lost.
-func (k *kernel) giveUp(c *cell) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.cell == c && !c.ending {
-		c.ending = true
-		c.life.end(errDeadline)
-	}
-}
-
-// interrupt sends the message only; the running cell's own answer tells whether it helped.
-func (l *life) interrupt() {
-	if _, err := l.client.Send(jupyter.Control, "interrupt_request", struct{}{}); err != nil {
-		l.kernel.log.Debug("interrupt not sent", "error", err)
-	}
-}
-
-func (l *life) signal(sig syscall.Signal) {
-	if err := l.proc.Signal(sig); err != nil {
-		l.kernel.log.Debug("signal not sent", "signal", sig, "error", err)
-	}
 }

@@ -25,6 +25,7 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("DELETE /v1/kernels/{kernel}", a.deleteKernel)
 	mux.HandleFunc("POST /v1/kernels/{kernel}/execute", a.withKernel(postExecute))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/interrupt", a.withKernel(postInterrupt))
+	mux.HandleFunc("POST /v1/kernels/{kernel}/input", a.withKernel(postInput))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/restart", a.withKernel(postRestart))
 	mux.HandleFunc("GET /v1/kernels/{kernel}/events", a.withKernel(getEvents))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/ack", a.withKernel(postAck))
@@ -95,9 +96,18 @@ func postExecute(k *kernel, w http.ResponseWriter, r *http.Request) {
 	accepted(w, fresh, err)
 }
 
-func postInterrupt(k *kernel, w http.ResponseWriter, _ *http.Request) {
-	k.interrupt()
+func postInterrupt(k *kernel, w http.ResponseWriter, r *http.Request) {
+	k.interrupt(cellhold.CellID(r.URL.Query().Get("cell")))
 	w.WriteHeader(http.StatusAccepted)
+}
+
+func postInput(k *kernel, w http.ResponseWriter, r *http.Request) {
+	var in guestapi.InputReply
+	if err := decode(w, r, &in); err != nil {
+		problem(w, err)
+		return
+	}
+	accepted(w, true, k.input(in))
 }
 
 func postRestart(k *kernel, w http.ResponseWriter, _ *http.Request) {

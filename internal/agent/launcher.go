@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"syscall"
+	"time"
 
 	"cellhold"
 	"cellhold/internal/jupyter"
@@ -39,6 +40,11 @@ type Process interface {
 
 	// Exit says how it ended. It may be called once Done is closed.
 	Exit() Exit
+
+	// CPU is the processor time that the process itself has used so far; false when that cannot be
+	// known, as of one that has ended. It is cheap. ChildCPU is that of what it has started.
+	CPU() (time.Duration, bool)
+	ChildCPU() time.Duration
 
 	// Signal sends a signal to the process and its group. One that has ended is no error.
 	Signal(sig syscall.Signal) error

@@ -41,7 +41,7 @@ func TestAnInterruptedCellKeepsItsVariables(t *testing.T) {
 	r.run("set x 1")
 	id := r.submit("print running\nloop")
 	r.until("the first output", func(e guestapi.Event) bool { return e.Type == cellhold.EventStream })
-	if err := r.kernel.Interrupt(r.ctx); err != nil {
+	if err := r.kernel.Interrupt(r.ctx, ""); err != nil {
 		t.Fatal(err)
 	}
 	r.wantStatus(r.finish(id), cellhold.StatusInterrupted)
@@ -50,7 +50,7 @@ func TestAnInterruptedCellKeepsItsVariables(t *testing.T) {
 
 func TestInterruptingAnIdleKernelIsNoError(t *testing.T) {
 	r := withKernel(t, fake.Options{})
-	if err := r.kernel.Interrupt(r.ctx); err != nil {
+	if err := r.kernel.Interrupt(r.ctx, ""); err != nil {
 		t.Fatal(err)
 	}
 	r.wantStatus(r.run("print fine"), cellhold.StatusOK)
@@ -461,7 +461,7 @@ func TestADeletedKernelIsGoneWithItsEvents(t *testing.T) {
 	if _, err, _ := r.next(); err == nil {
 		t.Error("the events go on after the kernel's deletion")
 	}
-	if err := r.kernel.Interrupt(r.ctx); cellhold.KindOf(err) != cellhold.NotFound {
+	if err := r.kernel.Interrupt(r.ctx, ""); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("interrupting a deleted kernel: %v, want not found", err)
 	}
 	r.start("")

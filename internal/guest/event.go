@@ -103,6 +103,7 @@ var checks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, erro
 	cellhold.EventError:             rewrite(checkError),
 	cellhold.EventClearOutput:       rewrite(func(*cellhold.ClearOutputContent) error { return nil }),
 	cellhold.EventOutputDropped:     rewrite(checkDropped),
+	cellhold.EventInputRequest:      rewrite(checkInputRequest),
 	cellhold.EventCellDone:          rewrite(checkCellDone),
 }
 
@@ -173,6 +174,18 @@ func checkCellDone(c *cellhold.CellDoneContent) error {
 	}
 	c.Cause = sentence(c.Cause)
 	c.ExecutionCount = clamp(c.ExecutionCount)
+	if c.Usage != nil { // of the rest the host knows better
+		c.Usage = &cellhold.Usage{CPU: min(max(c.Usage.CPU, 0), maxCount)}
+	}
+	return nil
+}
+
+// checkInputRequest keeps the prompt as it is but for its length: whoever shows it takes care of control
+// characters, as with all output.
+func checkInputRequest(c *cellhold.InputRequestContent) error {
+	if len(c.Prompt) > guestapi.MaxPrompt {
+		return errContent
+	}
 	return nil
 }
 

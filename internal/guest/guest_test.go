@@ -53,7 +53,7 @@ func TestAnEndlessAnswerIsCutOff(t *testing.T) {
 	if _, err := c.Info(t.Context()); cellhold.KindOf(err) != cellhold.Internal {
 		t.Errorf("info: %v, want a refusal", err)
 	}
-	if err := c.Kernel("k").Interrupt(t.Context()); err != nil {
+	if err := c.Kernel("k").Interrupt(t.Context(), ""); err != nil {
 		t.Errorf("interrupt: %v; its answer does not matter", err)
 	}
 	c = against(t, endless("[", []byte(strings.Repeat("{},", 1000))))

@@ -66,9 +66,20 @@ func (k *Kernel) Execute(ctx context.Context, r guestapi.Execute) error {
 	return k.wrap("execute on", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/execute"}, r))
 }
 
-// Interrupt asks for the end of the running cell. That nothing runs is no error.
-func (k *Kernel) Interrupt(ctx context.Context) error {
-	return k.wrap("interrupt", k.client.call(ctx, request{method: http.MethodPost, path: k.path + "/interrupt"}))
+// Interrupt asks for the end of the running cell, if it is that one; no id means whichever runs. That
+// it does not run is no error.
+func (k *Kernel) Interrupt(ctx context.Context, cell cellhold.CellID) error {
+	r := request{method: http.MethodPost, path: k.path + "/interrupt"}
+	if cell != "" {
+		r.query = url.Values{"cell": {string(cell)}}
+	}
+	return k.wrap("interrupt", k.client.call(ctx, r))
+}
+
+// Input answers a question of the running cell. The error is Conflict when it does not wait for this
+// answer, as when it has had one.
+func (k *Kernel) Input(ctx context.Context, r guestapi.InputReply) error {
+	return k.wrap("answer", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/input", once: true}, r))
 }
 
 // Restart replaces the kernel's process, also a dead one. It returns before the new one is ready.

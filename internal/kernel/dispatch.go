@@ -18,6 +18,10 @@ func (k *Kernel) dispatch(ctx context.Context) {
 			}
 			continue
 		}
+		if e := k.neglected(); e != nil {
+			k.reportStuck(ctx, e, "the agent took no cell for "+takeWithin.String())
+			continue
+		}
 		e := k.nextToSend()
 		if e != nil {
 			k.send(ctx, e)
@@ -42,7 +46,7 @@ func (k *Kernel) nextToSend() *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	idle := k.state == cellhold.KernelIdle
-	if idle && k.current == nil && len(k.queue) > 0 {
+	if idle && k.current == nil && len(k.queue) > 0 && !k.queue[0].ending {
 		k.current, k.queue = k.queue[0], k.queue[1:]
 	}
 	// To a dead kernel only a cell goes that an earlier server may have sent: the agent knows.
@@ -63,7 +67,11 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	err := k.o.Link.Execute(ctx, e.req)
 	switch {
 	case err == nil:
-		k.markSent(e)
+		if k.markSent(e) {
+			if err := k.o.Link.Interrupt(ctx, e.req.Cell); err != nil {
+				k.o.Logger.Warn("interrupting a cell", "cell", e.req.Cell, "err", err)
+			}
+		}
 	case ctx.Err() != nil:
 	case cellhold.KindOf(err) == cellhold.Invalid || cellhold.KindOf(err) == cellhold.NotFound:
 		k.finish(ctx, e, cellhold.StatusCancelled, "The agent refused the cell: "+message(err))
@@ -84,17 +92,41 @@ func (k *Kernel) isFinallyDead() bool {
 	return k.finallyDead()
 }
 
-// markSent notes that the agent has the cell, unless the cell is done already.
-func (k *Kernel) markSent(e *entry) {
+// neglected returns the cell that the agent should have taken long since, nil when there is none.
+func (k *Kernel) neglected() *entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.current
+	if e == nil && len(k.queue) > 0 {
+		e = k.queue[0]
+	}
+	if e == nil || e.sent || k.finallyDead() {
+		k.stalled = time.Time{}
+		return nil
+	}
+	if k.stalled.IsZero() {
+		k.stalled = time.Now()
+	}
+	if time.Since(k.stalled) < takeWithin {
+		return nil
+	}
+	return e
+}
+
+// markSent notes that the agent has the cell, unless the cell is done already, and reports whether it is
+// to be interrupted at once.
+func (k *Kernel) markSent(e *entry) (unwanted bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.current != e {
-		return
+		return false
 	}
+	k.stalled = time.Time{}
 	e.sent, e.sentAt = true, time.Now()
 	if e.cell.Started.IsZero() {
 		e.cell.Started = time.Now().UTC()
 	}
+	return e.unwanted
 }
 
 // countAfter is how long a cell runs before the memory kills so far are counted, to tell those of this
@@ -129,10 +161,7 @@ func message(err error) string {
 func (k *Kernel) waitForWork(ctx context.Context) {
 	e, count, stuck := k.moments()
 	if e == nil {
-		select {
-		case <-k.wake:
-		case <-ctx.Done():
-		}
+		k.waitForTaker(ctx)
 		return
 	}
 	next := stuck
@@ -146,10 +175,28 @@ func (k *Kernel) waitForWork(ctx context.Context) {
 	case <-ctx.Done():
 	case <-t.C:
 		if next == stuck {
-			k.reportStuck(ctx, e)
+			k.mu.Lock()
+			e.overdue = true
+			k.mu.Unlock()
+			k.reportStuck(ctx, e, "the agent did not end cell "+string(e.req.Cell)+" at its deadline")
 		} else {
 			k.noteOOM(ctx, e)
 		}
+	}
+}
+
+// waitForTaker waits for a change, and for the moment when cells have waited too long.
+func (k *Kernel) waitForTaker(ctx context.Context) {
+	var late <-chan time.Time
+	if !k.stalled.IsZero() {
+		t := time.NewTimer(takeWithin - time.Since(k.stalled))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-k.wake:
+	case <-late:
+	case <-ctx.Done():
 	}
 }
 
@@ -164,9 +211,9 @@ func (k *Kernel) moments() (e *entry, count, stuck time.Duration) {
 	return e, countAfter - ran, e.req.Timeout + stuckAfter - ran
 }
 
-// reportStuck says that the agent did not end a cell. The owner answers with Die, which ends it.
-func (k *Kernel) reportStuck(ctx context.Context, e *entry) {
-	k.o.Stuck("the agent did not end cell " + string(e.req.Cell) + " in time")
+// reportStuck says that the agent does not do its work. The owner answers with Die, which ends the cell.
+func (k *Kernel) reportStuck(ctx context.Context, e *entry, why string) {
+	k.o.Stuck(why)
 	select {
 	case <-e.done:
 	case <-ctx.Done():
@@ -215,6 +262,7 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 		if k.find(x.e.req.Cell) != x.e {
 			continue
 		}
+		x.e.ending = true
 		evs = append(evs, cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content))
 		cells = append(cells, x.e.ended(x.content, now))
 		ended = append(ended, x.e)
@@ -223,10 +271,16 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 	if len(evs) == 0 {
 		return nil
 	}
-	if err := k.o.Log.Append(ctx, evs, cells...); err != nil {
+	err := k.o.Log.Append(ctx, evs, cells...)
+	k.mu.Lock()
+	if err != nil {
+		for _, e := range ended {
+			e.ending = false
+		}
+		k.tell()
+		k.mu.Unlock()
 		return err
 	}
-	k.mu.Lock()
 	for i, e := range ended {
 		e.cell = *cells[i]
 		k.remove(e)
@@ -241,6 +295,7 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 func (k *Kernel) remove(e *entry) {
 	if k.current == e {
 		k.current = nil
+		return
 	}
 	var rest []*entry
 	for _, q := range k.queue {
@@ -283,6 +338,9 @@ func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) 
 	return k.endCells(ctx, func() []end {
 		list := ends(k.queue, cellhold.StatusCancelled, "It did not run. "+detail)
 		if k.current != nil {
+			if k.current.overdue {
+				s, detail = cellhold.StatusTimeout, "It did not stop at its deadline, and neither did its kernel, so the sandbox was destroyed: the variables are lost."
+			}
 			list = append(ends([]*entry{k.current}, s, detail), list...)
 		}
 		return list

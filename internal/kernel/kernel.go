@@ -12,6 +12,7 @@ import (
 	"context"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,9 @@ import (
 // Link is the way to the agent's end of one kernel.
 type Link interface {
 	Start(ctx context.Context, r guestapi.StartKernel) error
-	Execute(ctx context.Context, r guestapi.Execute) error // the same cell twice runs once
-	Interrupt(ctx context.Context) error
+	Execute(ctx context.Context, r guestapi.Execute) error     // the same cell twice runs once
+	Interrupt(ctx context.Context, only cellhold.CellID) error // no id: whichever cell runs
+	Input(ctx context.Context, r guestapi.InputReply) error
 	Restart(ctx context.Context) error
 	Ack(ctx context.Context, seq int64) error // events up to seq may be forgotten
 	// Events yields the agent's events after that number, and goes on until the link breaks,
@@ -71,6 +73,9 @@ const (
 	// stuckAfter is how long after a cell's deadline the agent may take to end it: its own ladder
 	// (interrupt, SIGINT, SIGKILL) takes less than 10 s, and a loaded host is slow.
 	stuckAfter = 45 * time.Second
+	// takeWithin is how long cells may wait for an agent that does not run any: longer than its own
+	// bound for the start of a kernel, two minutes, after which it says that the kernel is dead.
+	takeWithin = 3 * time.Minute
 	// mirrorTimeout bounds the copying of one cell's files: 256 MiB at 10 MB/s.
 	mirrorTimeout = 30 * time.Second
 	// ackEvery is how many bytes of events are kept twice, here and in the agent's spool, before
@@ -86,6 +91,8 @@ type Kernel struct {
 	o     Options
 	inbox *inbox
 	wake  chan struct{} // capacity 1: something for the dispatcher to look at
+
+	stalled time.Time // since when there is work that the agent does not take; the dispatcher's own
 
 	submit sync.Mutex // makes the order of the queue that of the journal
 	rec    sync.Mutex // held while events are recorded and applied
@@ -122,7 +129,12 @@ type entry struct {
 	kept    int64                         // bytes of its output in the journal
 	lost    cellhold.OutputDroppedContent // its output that found no room there
 	tries   int                           // failed attempts to send it; the dispatcher's own
-	done    chan struct{}                 // closed when the cell is done and recorded
+	asked   int64                         // the agent's number of the event that asks for input; 0 when nothing is asked
+
+	ending   bool          // its end is being recorded: it is not sent any more
+	unwanted bool          // it is to be interrupted as soon as the agent has it
+	overdue  bool          // the agent did not end it at its deadline
+	done     chan struct{} // closed when the cell is done and recorded
 }
 
 // New returns a kernel that goes on where the journal ends. Pending cells are brought up to date
@@ -179,6 +191,7 @@ func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, er
 	k.queue = append(k.queue, newEntry(c))
 	k.mu.Unlock()
 	signal(k.wake)
+	c.Position = position
 	return c, nil
 }
 
@@ -215,17 +228,7 @@ func (k *Kernel) deadError() error {
 }
 
 func newEntry(c cellhold.Cell) *entry {
-	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
-}
-
-// Interrupt stops what the kernel is running. That nothing runs is no error.
-func (k *Kernel) Interrupt(ctx context.Context) error {
-	if k.State().State == cellhold.KernelDead {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		return k.deadError()
-	}
-	return k.o.Link.Interrupt(ctx)
+	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout, AllowStdin: c.AllowStdin}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
 }
 
 // Restart replaces the kernel process and waits until the new one is idle. The running cell ends,
@@ -316,6 +319,12 @@ func (k *Kernel) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	}
 	c := e.cell
 	e.fill(&c)
+	if e != k.current {
+		c.Position = slices.Index(k.queue, e)
+		if k.current != nil {
+			c.Position++
+		}
+	}
 	return c, true
 }
 

@@ -113,7 +113,8 @@ func (a *agent) breakLink() {
 }
 
 func (a *agent) Start(context.Context, guestapi.StartKernel) error { return nil }
-func (a *agent) Interrupt(context.Context) error                   { return nil }
+func (a *agent) Interrupt(context.Context, cellhold.CellID) error  { return nil }
+func (a *agent) Input(context.Context, guestapi.InputReply) error  { return nil }
 func (a *agent) Restart(context.Context) error                     { return nil }
 func (a *agent) Ack(_ context.Context, seq int64) error            { a.acked = seq; return nil }
 

@@ -81,6 +81,10 @@ func (k *Kernel) record(ctx context.Context) {
 
 // keep records one batch and applies it.
 func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
+	if k.cancelsRest() { // a cell that is queued meanwhile is either cancelled or comes after the end
+		k.submit.Lock()
+		defer k.submit.Unlock()
+	}
 	k.rec.Lock()
 	defer k.rec.Unlock()
 	var evs []cellhold.Event
@@ -108,6 +112,8 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 		if c := k.fold(ev); c != nil {
 			cells = append(cells, c)
 			k.spread(ctx, *c)
+			restEvents, rest := k.cancelRest(c)
+			evs, cells = append(evs, restEvents...), append(cells, rest...)
 		}
 	}
 	evs = append(evs, k.dropped(reportDropped)...)
@@ -261,6 +267,7 @@ func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
 			c.Status = cellhold.StatusLost
 		}
 		return e.ended(c, ev.Time)
+	case cellhold.EventInputRequest: // noted in apply, when it has its number
 	default:
 		if ev.Source <= e.folded {
 			break
@@ -291,6 +298,7 @@ func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *cellhold.Cell {
 	cell := e.cell
 	cell.State, cell.Status, cell.Cause = cellhold.CellDone, c.Status, c.Cause
 	cell.ExecutionCount, cell.Ended = c.ExecutionCount, at
+	cell.Usage, cell.Input = c.Usage, nil
 	e.fill(&cell)
 	return &cell
 }
@@ -310,13 +318,16 @@ func (k *Kernel) apply(evs []cellhold.Event, cells []*cellhold.Cell, cursor, siz
 		if ev.Type == cellhold.EventKernelState {
 			k.applyState(ev)
 		}
+		if ev.Type == cellhold.EventInputRequest && k.current != nil && k.current.req.Cell == ev.Cell {
+			k.current.asks(ev)
+		}
 	}
 	var done []*entry
 	for _, c := range cells {
-		if k.current != nil && k.current.req.Cell == c.ID {
-			k.current.cell = *c
-			done = append(done, k.current)
-			k.current = nil
+		if e := k.find(c.ID); e != nil {
+			e.cell = *c
+			done = append(done, e)
+			k.remove(e)
 		}
 	}
 	k.tell()

@@ -57,6 +57,7 @@ func (e *entry) replay(ev cellhold.Event) {
 		e.cell.State, e.cell.Started = cellhold.CellRunning, ev.Time
 		return
 	}
+	e.asks(ev)
 	e.folded = max(e.folded, ev.Source)
 	e.kept += int64(len(ev.Content)) + eventCost
 	_ = e.folder.Add(ev) // what could not be folded then cannot be now

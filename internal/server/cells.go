@@ -21,11 +21,15 @@ type SubmitCell struct {
 	Code    string            `json:"code" doc:"The source to run; 4 MiB at most." example:"1 + 1"`
 	Kernel  cellhold.KernelID `json:"kernel,omitempty" maxLength:"64" doc:"Which kernel runs it; the session's first one when absent." example:"python3"`
 	Timeout float64           `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Seconds that it may run, once it runs; the server's default when absent or 0." example:"30"`
+
+	OnError    cellhold.OnError `json:"on_error,omitempty" enum:"continue,cancel" doc:"What becomes of the cells that wait behind it when it does not end with ok: they run, or those that wait at that moment are cancelled. continue when absent."`
+	AllowStdin bool             `json:"allow_stdin,omitempty" doc:"Let the code ask for input: an input_request event appears, and answer-input answers it. The deadline goes on meanwhile. Without it, input() fails at once."`
 }
 
 type submitInput struct {
 	SessionPath
 	Wait string `query:"wait" doc:"How long to wait for it to be done: \"30s\", \"2m\" or plain seconds, 10 minutes at most. Without it the answer comes at once." example:"30s"`
+	Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Your own name for this request. The same key with the same request gives the same cell, also after a restart of the server, so a request whose answer was lost can be repeated; with another request it is a conflict."`
 	Body SubmitCell
 }
 
@@ -94,6 +98,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 	}
 	cell, err := sess.Execute(ctx, session.ExecuteRequest{
 		Kernel: in.Body.Kernel, Code: in.Body.Code, Timeout: seconds(in.Body.Timeout),
+		OnError: in.Body.OnError, AllowStdin: in.Body.AllowStdin, Key: in.Key,
 	})
 	if err != nil {
 		return nil, s.problem(ctx, err)

@@ -29,6 +29,10 @@ func bodyFor(r route) string {
 	switch {
 	case r.method != "POST":
 		return ""
+	case strings.HasSuffix(r.path, "/cancel"):
+		return ""
+	case strings.HasSuffix(r.path, "/input"):
+		return `{"value":"x"}`
 	case r.path == "/v1/sessions/{id}/kernels":
 		return `{"spec":"toy"}`
 	case strings.HasPrefix(r.path, "/v1/sessions/{id}/cells"):

@@ -66,7 +66,7 @@ func (s *Server) sessionRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "interrupt", Method: http.MethodPost, Path: "/v1/sessions/{id}/interrupt", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
 		Summary:     "Interrupt the running cell",
-		Description: "Variables are kept. When nothing runs, nothing happens.",
+		Description: "Variables are kept. When nothing runs, nothing happens; with cell, no other cell than that one is hit.",
 	}, s.interrupt)
 	register(api, huma.Operation{
 		OperationID: "restart", Method: http.MethodPost, Path: "/v1/sessions/{id}/restart", Tags: []string{tagSessions},
@@ -120,17 +120,23 @@ func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{},
 	return nil, nil
 }
 
+type interruptInput struct {
+	SessionPath
+	KernelQuery
+	Cell cellhold.CellID `query:"cell" maxLength:"40" doc:"Interrupt only if this cell runs; whichever runs when absent." example:"cq7h2w9d4kx5n3vtb"`
+}
+
 type kernelInput struct {
 	SessionPath
 	KernelQuery
 }
 
-func (s *Server) interrupt(ctx context.Context, in *kernelInput) (*struct{}, error) {
+func (s *Server) interrupt(ctx context.Context, in *interruptInput) (*struct{}, error) {
 	sess, err := s.session(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	if err := sess.Interrupt(ctx, in.Kernel); err != nil {
+	if err := sess.Interrupt(ctx, in.Kernel, in.Cell); err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return nil, nil

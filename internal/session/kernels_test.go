@@ -61,13 +61,13 @@ func TestKernelsOfASessionHaveVariablesAndQueuesOfTheirOwn(t *testing.T) {
 	if c := runOn(t, ses, "toy", "print free"); text(c) != "free\n" || c.Kernel != "toy" {
 		t.Errorf("beside a busy kernel another one said %q on %s", text(c), c.Kernel)
 	}
-	if err := ses.Interrupt(t.Context(), "toy"); err != nil {
+	if err := ses.Interrupt(t.Context(), "toy", ""); err != nil {
 		t.Fatal(err)
 	}
 	if c, _ := ses.Cell(t.Context(), busy.ID); c.State == cellhold.CellDone {
 		t.Error("the interrupt of one kernel ended the cell of another")
 	}
-	if err := ses.Interrupt(t.Context(), ""); err != nil {
+	if err := ses.Interrupt(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if c, _ := ses.Wait(t.Context(), busy.ID); c.Status != cellhold.StatusInterrupted {

@@ -40,6 +40,8 @@ type Session struct {
 	place   *place                         // nil when there is no sandbox
 	kernels map[cellhold.KernelID]*running // dead when place is nil
 
+	keyed sync.Mutex // held while a cell with a key is looked for and submitted
+
 	commands *command.Runner // the newest; nil before the first sandbox
 
 	ctx    context.Context // of the goroutines, from run to stop
@@ -309,33 +311,6 @@ func (s *Session) Info() cellhold.Session {
 	return r
 }
 
-// ExecuteRequest asks for one cell.
-type ExecuteRequest struct {
-	Kernel  cellhold.KernelID // zero means the first
-	Code    string
-	Timeout time.Duration // zero means the server's default
-}
-
-// Execute queues a cell and returns it. The cell runs also when the caller goes away.
-func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell, error) {
-	k, err := s.usable(r.Kernel)
-	if err != nil {
-		return cellhold.Cell{}, err
-	}
-	if len(r.Code) > guestapi.MaxCode {
-		return cellhold.Cell{}, cellhold.Errorf(cellhold.Invalid, "The code has %d bytes; %d are allowed.", len(r.Code), guestapi.MaxCode)
-	}
-	if r.Timeout == 0 {
-		r.Timeout = s.m.o.CellTimeout
-	}
-	if r.Timeout < 0 || r.Timeout > s.m.o.MaxCellTimeout {
-		return cellhold.Cell{}, cellhold.Errorf(cellhold.Invalid, "The timeout must be between 0 (the default) and %s.", s.m.o.MaxCellTimeout)
-	}
-	s.change(func(rec *cellhold.Session) { rec.Used = time.Now().UTC() })
-	return k.Submit(ctx, cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: k.State().ID,
-		Code: r.Code, Timeout: r.Timeout})
-}
-
 // Cell returns one cell, with its outputs so far.
 func (s *Session) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
 	for _, k := range s.all() {
@@ -344,11 +319,6 @@ func (s *Session) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, 
 		}
 	}
 	return s.m.o.Store.Cell(ctx, s.id, id)
-}
-
-// Cells yields the cells in the order of their submission.
-func (s *Session) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
-	return s.m.o.Store.Cells(ctx, s.id)
 }
 
 // Wait waits until a cell is done. When ctx ends first it returns the cell as it is and ctx.Err().
@@ -389,15 +359,6 @@ func (s *Session) Events(ctx context.Context, after int64, limit int) ([]cellhol
 
 // maxPage bounds the contents of one page of events; a larger single event still comes.
 const maxPage = 4 << 20
-
-// Interrupt stops what the kernel is running. That nothing runs is no error.
-func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID) error {
-	k, err := s.usable(id)
-	if err != nil {
-		return err
-	}
-	return k.Interrupt(ctx)
-}
 
 // Restart replaces the kernel process, or the whole sandbox with all its kernels when it is gone, and
 // returns when the new kernel is idle. Variables are lost; the files in /mnt/data/output stay.

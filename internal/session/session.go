@@ -36,6 +36,8 @@ type Store interface {
 	DeleteSession(ctx context.Context, id cellhold.SessionID) error
 	// Cell returns one cell, a cellhold.NotFound error when there is none.
 	Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (cellhold.Cell, error)
+	// CellByKey returns the cell that was submitted with that key, likewise.
+	CellByKey(ctx context.Context, id cellhold.SessionID, key string) (cellhold.Cell, error)
 	// PutCell records a cell that has changed, or a new one after all others.
 	PutCell(ctx context.Context, c cellhold.Cell) error
 	// Cells yields the cells in the order of their submission.

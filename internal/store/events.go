@@ -39,7 +39,7 @@ func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.E
 	}
 	err = d.write.transact(ctx, id, func(ctx context.Context, h *head) error {
 		for i, c := range cells {
-			if err := d.write.storeCell(ctx, h, id, c.ID, records[i]); err != nil {
+			if err := d.write.storeCell(ctx, h, id, c, records[i]); err != nil {
 				return err
 			}
 		}

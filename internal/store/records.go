@@ -24,6 +24,8 @@ type sessionRecord struct {
 type cellRecord struct {
 	cellhold.Cell
 	Timeout time.Duration `json:"timeout,omitempty"`
+	Key     string        `json:"key,omitempty"`
+	Digest  string        `json:"digest,omitempty"`
 }
 
 // PutSession records a session, new or changed. A deleted session stays deleted.
@@ -91,7 +93,7 @@ func (d *DB) PutCell(ctx context.Context, c cellhold.Cell) error {
 		if err != nil {
 			return err
 		}
-		return d.write.storeCell(ctx, h, c.Session, c.ID, records[0])
+		return d.write.storeCell(ctx, h, c.Session, c, records[0])
 	})
 	if err != nil {
 		return fmt.Errorf("put cell %s: %w", c.ID, err)
@@ -104,7 +106,7 @@ func encodeCells(cells []cellhold.Cell) ([][]byte, error) {
 	records := make([][]byte, len(cells))
 	for i, c := range cells {
 		var err error
-		if records[i], err = json.Marshal(cellRecord{c, c.Timeout}); err != nil {
+		if records[i], err = json.Marshal(cellRecord{c, c.Timeout, c.Key, c.Digest}); err != nil {
 			return nil, fmt.Errorf("record of cell %s: %w", c.ID, err)
 		}
 	}
@@ -112,9 +114,9 @@ func encodeCells(cells []cellhold.Cell) ([][]byte, error) {
 }
 
 // storeCell writes the record of a cell. The caller has the turn.
-func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c cellhold.CellID, record []byte) error {
+func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c cellhold.Cell, record []byte) error {
 	low, high := span(h.key)
-	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c), recordSum(record, string(id), string(c)), record)
+	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c.ID), recordSum(record, string(id), string(c.ID)), record, c.Key)
 	return err
 }
 
@@ -132,6 +134,20 @@ func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID)
 		return cellhold.Cell{}, fmt.Errorf("cell %s: %w", c, outward(err))
 	}
 	return decodeCell(id, c, sum, record)
+}
+
+// CellByKey returns the cell that was submitted with that key, NotFound when there is none.
+func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (cellhold.Cell, error) {
+	const query = `SELECT c.cell FROM cells c JOIN sessions s ON s.key = c.session WHERE s.id = ? AND c.key = ? AND s.erased = 0`
+	var c cellhold.CellID
+	err := d.read.QueryRowContext(ctx, query, id, key).Scan(&c)
+	if errors.Is(err, sql.ErrNoRows) {
+		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell of that key in session %s.", id)
+	}
+	if err != nil {
+		return cellhold.Cell{}, fmt.Errorf("cell of a key: %w", outward(err))
+	}
+	return d.Cell(ctx, id, c)
 }
 
 // Cells yields the cells of a session in the order in which they were first recorded. A damaged one
@@ -165,6 +181,6 @@ func decodeCell(id cellhold.SessionID, c cellhold.CellID, sum int64, record []by
 	if recordSum(record, string(id), string(c)) != sum || json.Unmarshal(record, &r) != nil {
 		return cellhold.Cell{ID: c, Session: id}, fmt.Errorf("cell %s of session %s: %w", c, id, ErrDamaged)
 	}
-	r.Cell.Timeout = r.Timeout
+	r.Cell.Timeout, r.Cell.Key, r.Cell.Digest = r.Timeout, r.Key, r.Digest
 	return r.Cell, nil
 }

@@ -16,7 +16,7 @@ import (
 var steps embed.FS
 
 // latest is the version that this program works with.
-const latest = 2
+const latest = 3
 
 // migrate brings the schema to the latest version, each step in a transaction of its own.
 func migrate(ctx context.Context, conn *sql.Conn) error {

@@ -76,8 +76,8 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&w.putCursor, `INSERT INTO cursors VALUES (?1, ?2, ?3, ?4)
 			ON CONFLICT DO UPDATE SET source = ?4`},
-		{&w.putCell, `INSERT INTO cells (id, session, cell, crc, record)
-			VALUES ((SELECT coalesce(max(id), ?1) + 1 FROM cells WHERE id BETWEEN ?1 AND ?2), ?3, ?4, ?5, ?6)
+		{&w.putCell, `INSERT INTO cells (id, session, cell, crc, record, key)
+			VALUES ((SELECT coalesce(max(id), ?1) + 1 FROM cells WHERE id BETWEEN ?1 AND ?2), ?3, ?4, ?5, ?6, nullif(?7, ''))
 			ON CONFLICT (session, cell) DO UPDATE SET crc = ?5, record = ?6`},
 		{&w.putCommand, `INSERT INTO commands (id, session, command, crc, record)
 			VALUES ((SELECT coalesce(max(id), ?1) + 1 FROM commands WHERE id BETWEEN ?1 AND ?2), ?3, ?4, ?5, ?6)

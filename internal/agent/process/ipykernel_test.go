@@ -201,7 +201,7 @@ func TestIPykernelIsInterrupted(t *testing.T) {
 	r.want("x = 1", cellhold.StatusOK, "")
 	id := r.submit("print('on', flush=True)\nwhile True: pass", patience)
 	r.until(func(e guestapi.Event) bool { return e.Type == cellhold.EventStream })
-	if err := r.kernel.Interrupt(r.ctx); err != nil {
+	if err := r.kernel.Interrupt(r.ctx, ""); err != nil {
 		t.Fatal(err)
 	}
 	done, out := r.finish(id)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"cellhold"
 	"cellhold/internal/agent"
@@ -73,6 +74,8 @@ func (p *process) Spec() jupyter.KernelSpec        { return p.spec }
 func (p *process) Connection() jupyter.Connection  { return p.conn }
 func (p *process) Done() <-chan struct{}           { return p.done }
 func (p *process) Exit() agent.Exit                { return p.exit }
+func (p *process) CPU() (time.Duration, bool)      { return 0, false } // it shares ours
+func (p *process) ChildCPU() time.Duration         { return 0 }
 func (p *process) Signal(sig syscall.Signal) error { p.kernel.Signal(sig); return nil }
 
 func (p *process) Kill() {

@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// submit queues a cell.
+func (s *server) submit(t testing.TB, id cellhold.SessionID, c client.Code) cellhold.Cell {
+	t.Helper()
+	cell, err := s.Submit(t.Context(), id, c)
+	if err != nil {
+		t.Fatalf("%s: %v", c.Code, err)
+	}
+	return cell
+}
+
+// done waits for the end of a cell.
+func (s *server) done(t testing.TB, c cellhold.Cell) cellhold.Cell {
+	t.Helper()
+	c, err := s.Wait(t.Context(), c.Session, c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// await returns the first event of that type of a cell.
+func (s *server) await(t testing.TB, c cellhold.Cell, typ cellhold.EventType) cellhold.Event {
+	t.Helper()
+	for ev, err := range s.Watch(t.Context(), c.Session, c.First) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Cell == c.ID && ev.Type == typ {
+			return ev
+		}
+	}
+	t.Fatalf("the cell had no %s", typ)
+	return cellhold.Event{}
+}
+
+// Fifty callers at once: the order of acceptance is that of execution, and that of the events. Waiting
+// cells show their places and can be cancelled, and a repeated request is one cell, whoever repeats it.
+func TestAQueueThatCanBeSeen(t *testing.T) {
+	home := newHome(t)
+	s := serve(t, home)
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "seen = []; import time")
+	gate := s.submit(t, id, client.Code{Code: "print('go', flush=True); time.sleep(600)"})
+	s.awaitText(t, gate)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			r := client.Code{Code: fmt.Sprintf("seen.append(%d)", i), Key: fmt.Sprint("key ", i)}
+			one, err := s.Submit(t.Context(), id, r)
+			two, err2 := s.Submit(t.Context(), id, r)
+			if err != nil || err2 != nil || one.ID != two.ID {
+				t.Errorf("a request and its repetition gave %s and %s (%v, %v)", one.ID, two.ID, err, err2)
+			}
+		})
+	}
+	wg.Wait()
+	if c := s.submit(t, id, client.Code{Code: "0"}); c.Position != 51 {
+		t.Errorf("behind 51 cells the position is %d", c.Position)
+	} else if c, err := s.Cancel(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusCancelled {
+		t.Errorf("the cancelled cell is %s (%v)", c.Status, err)
+	}
+	s.signal(t, syscall.SIGKILL)
+
+	s = serve(t, home) // keys and queue survive
+	if c, err := s.Submit(t.Context(), id, client.Code{Code: "seen.append(7)", Key: "key 7"}); err != nil || c.Position == 0 {
+		t.Errorf("after a kill -9 the key gives a cell at position %d (%v)", c.Position, err)
+	}
+	if _, err := s.Submit(t.Context(), id, client.Code{Code: "another", Key: "key 7"}); cellhold.KindOf(err) != cellhold.Conflict {
+		t.Errorf("the key with another request: %v", err)
+	}
+	if c, err := s.Cancel(t.Context(), id, gate.ID); err != nil || c.State != cellhold.CellRunning {
+		t.Errorf("cancelling the running cell: it is %s (%v)", c.State, err)
+	}
+	if c := s.done(t, gate); c.Status != cellhold.StatusInterrupted {
+		t.Errorf("the running cell ended with %s", c.Status)
+	}
+	got := s.must(t, id, "print(seen)")
+	cells, err := s.Cells(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepted []int
+	for _, c := range cells {
+		var n int
+		if _, err := fmt.Sscanf(c.Code, "seen.append(%d)", &n); err == nil {
+			accepted = append(accepted, n)
+		}
+	}
+	if want := strings.ReplaceAll(fmt.Sprintln(accepted), " ", ", "); len(accepted) != 50 || got != want {
+		t.Errorf("accepted as %s, run as %s", want, got)
+	}
+	last := cellhold.Event{}
+	for ev, err := range s.Watch(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Seq != last.Seq+1 {
+			t.Fatalf("event %d after event %d", ev.Seq, last.Seq)
+		}
+		if last = ev; ev.Cell == cells[len(cells)-1].ID && ev.Type == cellhold.EventCellDone {
+			break
+		}
+	}
+}
+
+// Jupyter's stop_on_error: what waits behind a failing cell is cancelled if the caller wished it so.
+func TestAFailingCellTakesTheRestWithItIfAsked(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	for choice, want := range map[cellhold.OnError]cellhold.CellStatus{cellhold.OnErrorContinue: cellhold.StatusOK, cellhold.OnErrorCancel: cellhold.StatusCancelled} {
+		gate := s.submit(t, id, client.Code{Code: "print('go', flush=True)\nimport time; time.sleep(600)"})
+		s.awaitText(t, gate)
+		bad := s.submit(t, id, client.Code{Code: "1/0", OnError: choice})
+		rest := s.submit(t, id, client.Code{Code: "1"})
+		if err := s.InterruptCell(t.Context(), id, "", gate.ID); err != nil {
+			t.Fatal(err)
+		}
+		if c := s.done(t, bad); c.Status != cellhold.StatusError {
+			t.Errorf("the failing cell ended with %s", c.Status)
+		}
+		if c := s.done(t, rest); c.Status != want {
+			t.Errorf("with %s the cell behind ended with %s (%s)", choice, c.Status, c.Cause)
+		}
+	}
+}
+
+// An interrupt that comes while one cell ends and the next begins hits the one it names, or none.
+func TestAnInterruptNeverHitsTheNextCell(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "import time")
+	statuses := map[cellhold.CellStatus]int{}
+	for i := range 30 {
+		first := s.submit(t, id, client.Code{Code: fmt.Sprintf("time.sleep(%f)", 0.003*float64(i))})
+		second := s.submit(t, id, client.Code{Code: "time.sleep(0.02); 'whole'"})
+		s.await(t, first, cellhold.EventCellStarted)
+		if err := s.InterruptCell(t.Context(), id, "", first.ID); err != nil {
+			t.Fatal(err)
+		}
+		statuses[s.done(t, first).Status]++
+		if c := s.done(t, second); text(c) != "'whole'" {
+			t.Fatalf("round %d: the next cell ended with %s: %s", i, c.Status, text(c))
+		}
+	}
+	t.Logf("the cells that were named ended as %v", statuses)
+}
+
+// input() is answered through the API, across a kill of the server, and getpass is marked as such.
+func TestInputThroughTheAPI(t *testing.T) {
+	home := newHome(t)
+	s := serve(t, home)
+	id := s.session(t, client.CreateSession{})
+	begun := time.Now()
+	if c := s.run(t, id, "input('Name? ')"); c.Status != cellhold.StatusError || time.Since(begun) > 5*time.Second {
+		t.Errorf("input() that is not allowed ended with %s after %s", c.Status, time.Since(begun))
+	}
+	cell := s.submit(t, id, client.Code{Code: "import getpass\na = input('Name? ')\nb = getpass.getpass('Secret: ')\nprint(a, len(b))", AllowStdin: true})
+	ask := s.await(t, cell, cellhold.EventInputRequest)
+	s.signal(t, syscall.SIGKILL)
+
+	s = serve(t, home)
+	c, err := s.Cell(t.Context(), id, cell.ID)
+	if err != nil || c.Input == nil || *c.Input != (cellhold.InputRequest{Request: ask.Seq, Prompt: "Name? "}) {
+		t.Fatalf("after a kill -9 the cell asks %+v (%v)", c.Input, err)
+	}
+	if err := s.Answer(t.Context(), id, cell.ID, ask.Seq, "Ænne 漢"); err != nil {
+		t.Fatal(err)
+	}
+	cell.First = ask.Seq
+	ask = s.await(t, cell, cellhold.EventInputRequest)
+	var q cellhold.InputRequestContent
+	if err := ask.Decode(&q); err != nil || !q.Password || q.Prompt != "Secret: " {
+		t.Errorf("getpass asks %+v (%v)", q, err)
+	}
+	if err := s.Answer(t.Context(), id, cell.ID, cell.First, "again"); cellhold.KindOf(err) != cellhold.Conflict {
+		t.Errorf("answering the first question again: %v", err)
+	}
+	if err := s.Answer(t.Context(), id, cell.ID, 0, "12345"); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.done(t, cell); text(c) != "Ænne 漢 5\n" {
+		t.Errorf("the cell ended with %s: %q", c.Status, text(c))
+	}
+}
