@@ -63,6 +63,10 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	if err != nil {
 		return fail(errOut, err)
 	}
+	if err := settingsOf(parser.Model).checkEnvironment(os.Environ()); err != nil {
+		fmt.Fprintf(errOut, "cellhold: %v\n", err)
+		return exitUsage
+	}
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}

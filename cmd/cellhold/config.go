@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -23,39 +24,76 @@ func configFiles() []string {
 }
 
 // configFile is what one file sets. It resolves flags for kong.
-type configFile map[string]any
+type configFile struct {
+	name   string
+	values map[string]*yaml.Node
+	names  []*yaml.Node // in the file's order, so that the first mistake is told first
+}
 
 // readConfig reads a file of settings: one flat YAML mapping from names of flags to values.
 func readConfig(r io.Reader) (kong.Resolver, error) {
-	file := configFile{}
-	if err := yaml.NewDecoder(r).Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("configuration file: %w", err)
+	file := &configFile{name: "configuration file", values: map[string]*yaml.Node{}}
+	if named, ok := r.(interface{ Name() string }); ok {
+		file.name = named.Name()
 	}
-	return file, nil
+	var doc yaml.Node
+	if err := yaml.NewDecoder(r).Decode(&doc); errors.Is(err, io.EOF) {
+		return file, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.name, err)
+	}
+	return file, file.take(&doc)
+}
+
+// take takes the settings out of the document.
+func (f *configFile) take(doc *yaml.Node) error {
+	top := doc.Content[0]
+	if top.Kind == yaml.ScalarNode && top.Tag == "!!null" {
+		return nil
+	}
+	if top.Kind != yaml.MappingNode {
+		return f.fault(top, "is not a list of settings, each a name, a colon and a value")
+	}
+	for i := 0; i < len(top.Content); i += 2 {
+		name, value := top.Content[i], top.Content[i+1]
+		if f.values[name.Value] != nil {
+			return f.fault(name, "%s is set twice", name.Value)
+		}
+		f.values[name.Value] = value
+		f.names = append(f.names, name)
+	}
+	return nil
+}
+
+// fault says where in the file something is wrong.
+func (f *configFile) fault(at *yaml.Node, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %s", f.name, at.Line, fmt.Sprintf(format, args...))
 }
 
 // Validate refuses settings that no command has: a misspelt limit would otherwise be no limit.
-func (f configFile) Validate(app *kong.Application) error {
-	known := map[string]bool{}
-	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok {
-			known[flag.Name] = true
-		}
-		return next(nil)
-	})
-	for name := range f {
-		if !known[name] {
-			return fmt.Errorf("configuration file: no setting is called %q", name)
+func (f *configFile) Validate(app *kong.Application) error {
+	known := settingsOf(app).flags
+	for _, name := range f.names {
+		if !slices.Contains(known, name.Value) {
+			return f.fault(name, "no setting is called %q%s", name.Value, suggestion(name.Value, known))
 		}
 	}
 	return nil
 }
 
-// Resolve returns what the file says of a flag, unless the environment says something too.
-func (f configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	value, ok := f[flag.Name]
-	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
+// Resolve returns what the file says of a flag, unless the environment says something too. The
+// value is tried here, because kong does not say where a bad one is from.
+func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	node := f.values[flag.Name]
+	if node == nil || slices.ContainsFunc(flag.Envs, isSet) {
 		return nil, nil
+	}
+	var value any
+	if err := node.Decode(&value); err != nil {
+		return nil, f.fault(node, "%v", err)
+	}
+	if err := flag.Parse(kong.Scan().PushTyped(value, kong.FlagValueToken), reflect.New(flag.Target.Type()).Elem()); err != nil {
+		return nil, f.fault(node, "%v", err)
 	}
 	return value, nil
 }
