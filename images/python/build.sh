@@ -19,6 +19,8 @@ echo cellhold > /etc/hostname
 printf '127.0.0.1 localhost\n::1 localhost\n' > /etc/hosts
 rm -f /etc/resolv.conf
 ln -s /usr/bin/python3 /usr/local/bin/python
+# It keeps pip from a system that apt manages; nothing but the session lives here.
+rm -f /usr/lib/python3.13/EXTERNALLY-MANAGED
 cp -r $recipe/files/. /
 # Of Unifont only the upper planes are wanted; the rest would win over better fonts.
 find /usr/share/fonts/opentype/unifont -type f ! -name unifont_upper.otf -delete
@@ -26,10 +28,10 @@ rm -f /usr/share/fonts/opentype/unifont/unifont_upper_sample.otf
 
 echo '==> trimming'
 # Test suites are a tenth of the image. numpy's stay: numpy.testing imports from them.
-for package in matplotlib pandas pyarrow scipy sklearn mpl_toolkits; do
+for package in bokeh matplotlib mpmath pandas pyarrow scipy sklearn sympy mpl_toolkits; do
     find $lib/$package -type d -name tests -prune -exec rm -rf {} +
 done
-rm -rf $lib/pyarrow/include $lib/pyarrow/src
+rm -rf $lib/pyarrow/include $lib/pyarrow/src $lib/plotly/labextension
 rm -rf /var/lib/dpkg/info/*.md5sums /var/log/*
 
 python3 $recipe/fonts.py

@@ -6,10 +6,13 @@ import io
 import logging
 import os
 import pwd
+import subprocess
 import warnings
 
-PACKAGES = ["IPython", "PIL", "ipykernel", "matplotlib", "numpy", "openpyxl", "pandas", "pyarrow",
-            "requests", "scipy", "scipy.stats", "seaborn", "sklearn.ensemble", "tabulate", "xlrd"]
+PACKAGES = ["IPython", "PIL", "altair", "bash_kernel", "bokeh.plotting", "cellhold_figures", "ipykernel",
+            "matplotlib", "numpy", "openpyxl", "pandas", "plotly.express", "polars", "pyarrow", "requests",
+            "scipy", "scipy.stats", "seaborn", "sklearn.ensemble", "sympy", "tabulate", "tqdm", "xlrd"]
+TOOLS = ["bash", "curl", "git", "pip", "uv"]
 TITLE = "Größe Ωλ Привет 中文标题 日本語 한국어 العربية हिन्दी 😀🚀📈✅🥲"
 
 font_log = io.StringIO()
@@ -23,6 +26,11 @@ def check_packages():
         module = importlib.import_module(name)
         compiled = importlib.util.cache_from_source(module.__file__)
         assert os.path.exists(compiled), f"{name} is not compiled"
+
+
+def check_tools():
+    for name in TOOLS:
+        subprocess.run([name, "--version"], check=True, stdout=subprocess.DEVNULL)
 
 
 def check_openblas():
@@ -60,10 +68,11 @@ def check_fonts():
     assert not font_log.getvalue(), f"matplotlib complains: {font_log.getvalue()}"
 
 
-def check_kernel():
+def check_kernels():
     from jupyter_client.kernelspec import KernelSpecManager
-    spec = KernelSpecManager().get_kernel_spec("python3")
-    assert os.access(spec.argv[0], os.X_OK), f"kernelspec names {spec.argv[0]}"
+    for name in ["python3", "bash"]:
+        spec = KernelSpecManager().get_kernel_spec(name)
+        assert os.access(spec.argv[0], os.X_OK), f"kernelspec {name} names {spec.argv[0]}"
 
 
 def check_user():
@@ -73,7 +82,8 @@ def check_user():
 
 check_user()
 check_packages()
+check_tools()
 check_openblas()
 check_files()
 check_fonts()
-check_kernel()
+check_kernels()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // killWait is how long a killed tool's pipes are waited for: its namespace dies with it at once.
@@ -98,6 +101,9 @@ func isolated(ctx context.Context, name string, args ...string) *exec.Cmd {
 	// A caller's strict umask would make files that apt's own user cannot read.
 	wrap = append(wrap, "--", "sh", "-c", `umask 022; exec "$@"`, "sh", name)
 	wrap = append(wrap, args...)
+	// mmdebstrap numbers its own streams after those that we were started with, and sh knows only up
+	// to nine. Best effort: without it only such starts fail.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := exec.CommandContext(ctx, "unshare", wrap...)
 	cmd.WaitDelay = killWait
 	// A group of its own: the terminal's interrupt comes to us, and we end the command.

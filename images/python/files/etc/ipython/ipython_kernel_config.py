@@ -137,3 +137,10 @@ def _init_patient_iopub(self, context):
 kernelapp.IPKernelApp.init_iopub = _init_patient_iopub
 kernelapp.IOPubThread = PatientThread
 iostream.OutStream = PatientStream
+
+# Half a millisecond before each reply, meant to let output go first. Who waits for the idle status has
+# the output, and the agent does.
+c.Kernel._execute_sleep = 0
+
+# Figures as the caller of a cell asked for them.
+c.InteractiveShellApp.extensions = ["cellhold_figures"]
