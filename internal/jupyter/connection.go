@@ -47,11 +47,17 @@ func NewConnection(prefix string) Connection {
 // Path is where the kernel listens for a channel.
 func (c Connection) Path(ch Channel) string { return c.Prefix + "-" + strconv.Itoa(ports[ch]) }
 
+// otherPath is where it listens if it joins the parts of an address with a colon over ipc too, as
+// some kernels do.
+func (c Connection) otherPath(ch Channel) string { return c.Prefix + ":" + strconv.Itoa(ports[ch]) }
+
 // Files are all the sockets that a kernel makes. A kernel does not remove them when it ends.
 func (c Connection) Files() []string {
-	files := make([]string, 0, heartbeatPort)
-	for n := 1; n <= heartbeatPort; n++ {
-		files = append(files, c.Prefix+"-"+strconv.Itoa(n))
+	files := make([]string, 0, 2*heartbeatPort)
+	for _, joint := range []string{"-", ":"} {
+		for n := 1; n <= heartbeatPort; n++ {
+			files = append(files, c.Prefix+joint+strconv.Itoa(n))
+		}
 	}
 	return files
 }

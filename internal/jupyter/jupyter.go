@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -159,7 +160,7 @@ func (c *Client) connect(ctx context.Context) error {
 		if ch == IOPub {
 			o.Type, o.Identity, o.Quiet = zmtp.Sub, nil, true
 		}
-		s, err := dialRetry(ctx, c.conn.Path(ch), o)
+		s, err := dialRetry(ctx, o, c.conn.Path(ch), c.conn.otherPath(ch))
 		if err != nil {
 			return fmt.Errorf("%s: %w", ch, err)
 		}
@@ -298,9 +299,12 @@ func (c *Client) ended(err error) {
 }
 
 // dialRetry connects to a socket that may not be there yet.
-func dialRetry(ctx context.Context, path string, o zmtp.Options) (*zmtp.Conn, error) {
+func dialRetry(ctx context.Context, o zmtp.Options, path, other string) (*zmtp.Conn, error) {
 	for {
 		s, err := zmtp.Dial(ctx, path, o)
+		if errors.Is(err, fs.ErrNotExist) {
+			s, err = zmtp.Dial(ctx, other, o)
+		}
 		if err == nil || ctx.Err() == nil && !notYet(err) {
 			return s, err
 		}
