@@ -1,0 +1,49 @@
+package images
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func TestARecipeGoesOnWhereItsBaseEnds(t *testing.T) {
+	all := fstest.MapFS{
+		"low/recipe.json":   {Data: []byte("low")},
+		"low/packages.txt":  {Data: []byte("one\n")},
+		"low/files/etc/a":   {Data: []byte("a")},
+		"high/base":         {Data: []byte("low\n")},
+		"high/recipe.json":  {Data: []byte("high")},
+		"high/packages.txt": {Data: []byte("two\n")},
+		"high/files/etc/b":  {Data: []byte("b")},
+	}
+	got, err := whole(all, "high")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"recipe.json": "high", "packages.txt": "one\ntwo\n", "files/etc/a": "a", "files/etc/b": "b",
+	} {
+		if text, err := fs.ReadFile(got, name); err != nil || string(text) != want {
+			t.Errorf("%s is %q, %v; want %q", name, text, err, want)
+		}
+	}
+	if err := fstest.TestFS(got, "recipe.json", "files/etc/a", "files/etc/b"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheRecipesAreWhole(t *testing.T) {
+	for _, name := range []string{"python", "polyglot"} {
+		recipe, err := Recipe(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{"recipe.json", "packages.txt", "build.sh", "check.py", "requirements.lock"} {
+			text, err := fs.ReadFile(recipe, file)
+			if err != nil || !strings.HasSuffix(string(text), "\n") {
+				t.Errorf("%s of %s does not end with a line: %v", file, name, err)
+			}
+		}
+	}
+}
