@@ -13,10 +13,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 // runCmd runs one script in a session of its own.
@@ -44,7 +47,10 @@ def _leave(status=None):
 get_ipython().push({"exit": _leave, "quit": _leave}); del _leave`
 
 // Run runs the script and ends with its exit status.
-func (c *runCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal) error {
+	if err := c.forServer(k); err != nil {
+		return err
+	}
 	code, err := c.read(t.in)
 	if err != nil {
 		return err
@@ -54,12 +60,43 @@ func (c *runCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, hosts: c.AllowHost, with: c.With}
+	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, limits: c.limits(), hosts: c.AllowHost, with: c.With}
 	if err := c.somewhere(ctx, all, t, script.run); err != nil {
 		return err
 	}
 	if script.show.exit != exitOK {
 		return exitError(script.show.exit)
+	}
+	return nil
+}
+
+// remoteSettings are those that mean something at another server.
+var remoteSettings = strings.Fields("config home log-level url token timeout allow-host with image memory cpu processes disk tmp output")
+
+// forServer makes the settings fit a server that was named: of limits and image only those that were
+// given go there, because its own defaults hold else. What only a service of our own could do is
+// refused; without a word, the script would run under other rules than it was given.
+func (c *runCmd) forServer(k *kong.Context) error {
+	if c.URL == "" {
+		return nil
+	}
+	given := map[string]bool{}
+	for _, path := range k.Path {
+		if path.Flag == nil {
+			continue
+		}
+		given[path.Flag.Name] = true
+		if !path.Resolved && !slices.Contains(remoteSettings, path.Flag.Name) {
+			return fmt.Errorf("--%s is a setting of the service, so it cannot be given together with --url", path.Flag.Name)
+		}
+	}
+	for _, flag := range k.Flags() {
+		if slices.Contains(remoteSettings, flag.Name) && !given[flag.Name] && !slices.ContainsFunc(flag.Envs, isSet) {
+			switch flag.Name {
+			case "image", "memory", "cpu", "processes", "disk", "tmp", "output":
+				flag.Target.SetZero()
+			}
+		}
 	}
 	return nil
 }

@@ -19,9 +19,10 @@ import (
 // script is one run of one script in a session of its own.
 type script struct {
 	code    string
-	image   string
-	hosts   []string // that it may reach
-	with    []string // packages to install first
+	image   string          // zero means the server's
+	limits  cellhold.Limits // a zero field means the server's
+	hosts   []string        // that it may reach
+	with    []string        // packages to install first
 	timeout time.Duration
 	show    *show
 	signals <-chan os.Signal
@@ -37,7 +38,7 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer s.obey(ctx, c, cancel)()
-	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Startup: quietExit, Egress: s.egress()})
+	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Limits: s.limits, Startup: quietExit, Egress: s.egress()})
 	if err != nil {
 		return s.judge(ctx, err)
 	}
@@ -133,8 +134,8 @@ func (s *script) fetch(ctx context.Context, c *client.Client, id cellhold.Sessio
 	if err != nil || len(files) == 0 {
 		return err
 	}
-	dir := s.show.figures + "-output"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	dir, err := s.show.figures.folder()
+	if err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(dir) // the names are the script's: nothing may be written outside

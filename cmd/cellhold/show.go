@@ -4,10 +4,10 @@ import (
 	"cellhold"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -24,18 +24,17 @@ const (
 
 // show writes the outputs of one cell to a terminal and its figures to files.
 type show struct {
-	out, err  io.StringWriter // streams of the script
-	trace     io.StringWriter // tracebacks and our own notes
-	figures   string          // path of figures without number and ending
-	saved     int             // figures so far
-	byDisplay map[string]string
-	exit      int // the script's own status, once it is known
+	out, err io.StringWriter // streams of the script
+	trace    io.StringWriter // tracebacks and our own notes
+	figures  *figures
+	full     bool // it was said that no more figures are saved
+	exit     int  // the script's own status, once it is known
 }
 
 // newShow returns a show of one script. What goes to a terminal is made harmless; files and pipes
 // get the script's bytes as they are.
 func newShow(t *terminal, figures string) *show {
-	s := &show{out: plainWriter{t.out}, err: plainWriter{t.err}, figures: figures, byDisplay: map[string]string{}}
+	s := &show{out: plainWriter{t.out}, err: plainWriter{t.err}, figures: newFigures(figures)}
 	if isTerminal(t.out) {
 		s.out = &screen{w: t.out}
 	}
@@ -136,15 +135,14 @@ func (s *show) figure(raw json.RawMessage, ending string, transient *cellhold.Tr
 	if transient != nil {
 		id = transient.DisplayID
 	}
-	path := s.byDisplay[id]
-	if id == "" || filepath.Ext(path) != ending {
-		s.saved++
-		path = s.figures + "-" + strconv.Itoa(s.saved) + ending
-	}
-	if id != "" {
-		s.byDisplay[id] = path
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
+	path, err := s.figures.save(id, ending, data)
+	switch {
+	case errors.Is(err, errFull) && s.full:
+		return nil
+	case errors.Is(err, errFull):
+		s.full = true
+		return s.note("this figure and those that follow are not saved: %v", err)
+	case err != nil:
 		return fmt.Errorf("save figure: %w", err)
 	}
 	return s.note("figure saved as %s", path)

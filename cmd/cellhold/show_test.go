@@ -2,6 +2,7 @@ package main
 
 import (
 	"cellhold"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,12 +48,12 @@ func TestAResultIsShownAndAFigureSaved(t *testing.T) {
 		t.Errorf("got %q", out)
 	}
 	for name, want := range map[string]string{"-1.png": "\x89PNG", "-2.svg": "<svg/>"} {
-		if got, err := os.ReadFile(s.figures + name); err != nil || string(got) != want {
+		if got, err := os.ReadFile(s.figures.stem + name); err != nil || string(got) != want {
 			t.Errorf("%s: got %q, %v", name, got, err)
 		}
 	}
-	if s.saved != 2 || !strings.Contains(errOut.String(), "plot-1.png") {
-		t.Errorf("%d figures saved; said %q", s.saved, errOut)
+	if s.figures.files != 2 || !strings.Contains(errOut.String(), "plot-1.png") {
+		t.Errorf("%d figures saved; said %q", s.figures.files, errOut)
 	}
 }
 
@@ -63,8 +64,8 @@ func TestABrokenFigureIsNotSaved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.saved != 0 || strings.Count(errOut.String(), "not saved") != 3 {
-		t.Errorf("%d saved; said %q", s.saved, errOut)
+	if s.figures.files != 0 || strings.Count(errOut.String(), "not saved") != 3 {
+		t.Errorf("%d saved; said %q", s.figures.files, errOut)
 	}
 }
 
@@ -103,5 +104,57 @@ func TestTheExitStatusIsTheScripts(t *testing.T) {
 				t.Errorf("got %d and %q, want %d and %q", s.exit, errOut, test.want, test.says)
 			}
 		})
+	}
+}
+
+func TestWhatWasThereIsNotWrittenOver(t *testing.T) {
+	s, _, _ := showing(t)
+	victim := filepath.Join(t.TempDir(), "victim")
+	for path, make := range map[string]func(string) error{
+		s.figures.stem + "-1.png": func(p string) error { return os.WriteFile(p, []byte("mine"), 0o600) },
+		s.figures.stem + "-2.png": func(p string) error { return os.Symlink(victim, p) },
+	} {
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	play(t, s, cellhold.EventDisplayData, map[string]any{"data": map[string]string{"image/png": "aGk="}})
+	if mine, err := os.ReadFile(s.figures.stem + "-1.png"); err != nil || string(mine) != "mine" {
+		t.Errorf("the file that was there: %q, %v", mine, err)
+	}
+	if _, err := os.Lstat(victim); err == nil {
+		t.Error("a link was followed")
+	}
+	if got, err := os.ReadFile(s.figures.stem + "-3.png"); err != nil || string(got) != "hi" {
+		t.Errorf("the figure: %q, %v", got, err)
+	}
+	first, err := s.figures.folder()
+	second, err2 := s.figures.folder()
+	if err != nil || err2 != nil || first == second {
+		t.Errorf("folders %q %v, %q %v", first, err, second, err2)
+	}
+}
+
+func TestAScriptCannotFillTheDiskWithFigures(t *testing.T) {
+	s, _, errOut := showing(t)
+	for range maxFigures + 5 {
+		play(t, s, cellhold.EventDisplayData, map[string]any{"data": map[string]string{"image/svg+xml": "<svg/>"}})
+	}
+	if s.figures.files != maxFigures || strings.Count(errOut.String(), "not saved") != 1 {
+		t.Errorf("%d figures saved; said %q", s.figures.files, errOut)
+	}
+	f := newFigures(filepath.Join(t.TempDir(), "plot"))
+	if _, err := f.save("", ".png", make([]byte, maxFigureBytes+1)); !errors.Is(err, errFull) {
+		t.Errorf("a figure beyond the bound: %v", err)
+	}
+	f.bytes = maxFigureBytes - 10
+	if _, err := f.save("d", ".png", make([]byte, 10)); err != nil {
+		t.Errorf("one that just fits: %v", err)
+	}
+	if _, err := f.save("d", ".png", make([]byte, 9)); err != nil {
+		t.Errorf("its update: %v", err)
+	}
+	if _, err := f.save("d", ".png", make([]byte, 11)); !errors.Is(err, errFull) {
+		t.Errorf("an update that does not fit: %v", err)
 	}
 }
