@@ -29,6 +29,7 @@ type program struct {
 	launcher *Launcher
 	pid      int
 	mark     string
+	seen     *descendants
 	streams  *streams
 	done     chan struct{}
 	status   syscall.WaitStatus // fixed when done is closed
@@ -66,7 +67,7 @@ func (l *Launcher) Spawn(s command.Spec) (command.Process, error) {
 		st.close()
 		return nil, fmt.Errorf("%s: %w", argv[0], err)
 	}
-	p := &program{launcher: l, pid: pid, mark: commandMark + "=" + string(s.ID), streams: st, done: make(chan struct{})}
+	p := &program{launcher: l, pid: pid, mark: commandMark + "=" + string(s.ID), seen: newDescendants(pid), streams: st, done: make(chan struct{})}
 	go func() { // ends with the process
 		p.status = <-ended
 		close(p.done)
@@ -111,6 +112,7 @@ func (p *program) Exit() (code int, sig syscall.Signal) {
 // Signal signals the group, and with a terminal also what is in its foreground, where a shell puts
 // what it runs.
 func (p *program) Signal(sig syscall.Signal) error {
+	p.seen.look() // it may end what leads to the others
 	err := p.launcher.reaper.signal(p.pid, sig)
 	if group := p.streams.foreground(); group > 1 && group != p.pid {
 		if sid, e := sessionOf(group); e == nil && sid == p.pid {
@@ -123,10 +125,11 @@ func (p *program) Signal(sig syscall.Signal) error {
 func (p *program) Resize(t cellhold.Terminal) error { return p.streams.resize(t) }
 
 func (p *program) Kill() {
+	p.seen.look()
 	if err := p.launcher.reaper.signal(p.pid, syscall.SIGKILL); err != nil {
 		p.launcher.options.Logger.Debug("command not killed", "error", err)
 	}
-	p.launcher.sweep(brood{pid: p.pid, mark: p.mark})
+	p.launcher.sweep(brood{pid: p.pid, mark: p.mark, seen: p.seen})
 	<-p.done
 }
 
