@@ -88,6 +88,7 @@ var foreign = map[string]string{
 	"gopkg.in/yaml.v3":                         "cmd/cellhold",
 	"github.com/BurntSushi/toml":               "cmd/cellhold",
 	"golang.org/x/net":                         "internal/egress internal/packages/index", // names of hosts, pages of links
+	"golang.org/x/term":                        "cmd/cellhold",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook", // tests only
 }

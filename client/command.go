@@ -104,8 +104,8 @@ func (c *Client) WatchCommand(ctx context.Context, id cellhold.SessionID, comman
 }
 
 // WriteCommand writes to the standard input of a command, and closes it when eof is set. The bytes
-// begin at offset of all that is written over time; those that were written before count once. It
-// returns how many have been taken since the beginning. The error is Exhausted when the command does
+// begin at offset of all that is written over time, and those that were written before count once; a
+// negative offset means the place after those. It returns how many have been taken since the beginning. The error is Exhausted when the command does
 // not read: write the same again. It is Conflict when the command has closed its input or is done.
 func (c *Client) WriteCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, b []byte, offset int64, eof bool) (int64, error) {
 	query := url.Values{"offset": {strconv.FormatInt(offset, 10)}, "eof": {strconv.FormatBool(eof)}}
@@ -121,12 +121,18 @@ func (c *Client) WriteCommand(ctx context.Context, id cellhold.SessionID, comman
 	return answer.Offset, decodeAnswer(ctx, c.base, res, &answer)
 }
 
-// Feed copies a reader to the standard input of a command that has got none yet, and closes it at the
-// end. Every byte arrives once, also when connections break or the server restarts. It returns nil when
+// Feed copies a reader to the standard input of a command, after what that was given before, and closes
+// it at the end. Every byte arrives once, also when connections break or the server restarts. It returns nil when
 // the command has closed its input or is done.
 func (c *Client) Feed(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, r io.Reader) error {
-	buf := make([]byte, inputPiece)
-	for offset := int64(0); ; {
+	offset, err := c.WriteCommand(ctx, id, command, nil, -1, false)
+	if err != nil && cellhold.KindOf(err) == cellhold.Conflict {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for buf := make([]byte, inputPiece); ; {
 		n, err := r.Read(buf)
 		eof := errors.Is(err, io.EOF)
 		if err != nil && !eof {

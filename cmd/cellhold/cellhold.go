@@ -37,6 +37,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Start the service."`
 	Run     runCmd     `cmd:"" help:"Run a Python file in a sandbox of its own."`
 	Install installCmd `cmd:"" help:"Install packages in a session of a service."`
+	Exec    execCmd    `cmd:"" help:"Run a command in a session, as ssh does on another machine."`
 	Session sessionCmd `cmd:"" help:"List and end the sessions of a service."`
 	Image   imageCmd   `cmd:"" help:"Make and move the images that sandboxes start from."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what this host lacks, and the command that mends it."`
