@@ -64,6 +64,8 @@ type Session struct {
 	Expires time.Time         `json:"expires" doc:"When it ends at the latest if nothing uses it until then."`
 	Limits  Limits            `json:"limits" doc:"What its sandbox may use."`
 	Egress  Egress            `json:"egress" doc:"What its code may reach outside the sandbox."`
+	Secrets []SecretInfo      `json:"secrets,omitempty" doc:"Its secrets, without their values."`
+	Vault   []byte            `json:"-"` // the secrets with their values; sealed by the room of egress
 	Kernels []Kernel          `json:"kernels" doc:"Its kernels."`
 	Sandbox string            `json:"-"` // id of the sandbox it lives in now
 	Digest  string            `json:"-"` // digest of the image, so that the same one is used again

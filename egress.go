@@ -44,3 +44,17 @@ type EgressAttempt struct {
 	Ended    time.Time      `json:"ended,omitzero" doc:"When the connection ended; absent while it is open, or when a restart of the server cut it."`
 	More     int64          `json:"more,omitempty" doc:"Further attempts since the last one listed, not listed one by one because there were too many."`
 }
+
+// Secret is a value that the code of a session can use without seeing it: in requests by HTTPS to one
+// host. Only whoever creates a session has it; it is never given back.
+type Secret struct {
+	Name  string `json:"name" maxLength:"64" doc:"Environment variable in which the code finds a placeholder." example:"API_KEY"`
+	Host  string `json:"host" maxLength:"253" doc:"The host it belongs to, one that the session may reach." example:"api.example.org"`
+	Value string `json:"value" maxLength:"4096" doc:"The secret. It takes the place of the placeholder in headers of HTTPS requests to that host, outside the sandbox." example:"s3cr3t"`
+}
+
+// SecretInfo is what is shown of a secret.
+type SecretInfo struct {
+	Name string `json:"name" doc:"Environment variable with the placeholder."`
+	Host string `json:"host" doc:"The host it belongs to."`
+}

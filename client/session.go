@@ -22,6 +22,7 @@ type CreateSession struct {
 	Startup  string            `json:"startup,omitempty"`
 	Limits   cellhold.Limits   `json:"limits,omitzero"`
 	Egress   *cellhold.Egress  `json:"egress,omitempty"` // nil means the server's default
+	Secrets  []cellhold.Secret `json:"secrets,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 

@@ -4,8 +4,10 @@ import (
 	"cellhold"
 	"cellhold/internal/egress"
 	"cellhold/internal/session"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"os"
 )
 
 // reach holds the settings of what sessions may reach outside. Without any, that is nothing.
@@ -21,6 +23,7 @@ type gates struct {
 	EgressAllowAddress []netip.Prefix `help:"Addresses that sessions may reach although they are private or special." placeholder:"CIDR"`
 	EgressDenyAddress  []netip.Prefix `help:"Addresses that no session may reach." placeholder:"CIDR"`
 	EgressResolver     netip.AddrPort `help:"Name server for what sessions reach; without it, the host's own." placeholder:"IP:PORT"`
+	EgressCA           string         `help:"Certificates that may vouch for hosts which have secrets, beside the host's own list." name:"egress-ca" type:"path" placeholder:"FILE"`
 	EgressBytes        size           `help:"What one session may send and receive in all." default:"16GiB"`
 }
 
@@ -36,6 +39,12 @@ func (r reach) settings(g gates) (session.Egress, error) {
 	if at := g.EgressResolver; at.IsValid() {
 		s.Rules.Resolver = egress.NameServer(at)
 	}
+	if g.EgressCA != "" {
+		var err error
+		if s.Rules.Roots, err = roots(g.EgressCA); err != nil {
+			return s, fmt.Errorf("--egress-ca: %w", err)
+		}
+	}
 	if r.MaxEgress == "" {
 		r.MaxEgress = r.Egress
 	}
@@ -50,6 +59,22 @@ func (r reach) settings(g gates) (session.Egress, error) {
 		return s, fmt.Errorf("--egress=%s goes beyond --max-egress=%s", r.Egress, r.MaxEgress)
 	}
 	return s, nil
+}
+
+// roots are the host's certificate authorities and those in a file.
+func roots(file string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("there is no certificate in %s", file)
+	}
+	return pool, nil
 }
 
 // policy reads one of the settings. Hosts belong to an allowlist only.

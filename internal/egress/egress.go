@@ -60,6 +60,7 @@ type Options struct {
 	// Record keeps an attempt. What cannot be recorded is not done. Required.
 	Record func(context.Context, cellhold.EgressAttempt) error
 
+	Vault  *Vault // secrets of the session; nil means none
 	Limits Limits
 	Logger *slog.Logger // nil discards
 }
@@ -90,6 +91,7 @@ type Gate struct {
 	outside *outside
 	meter   *meter
 	ledger  *ledger
+	web     map[int]bool // ports on which TLS and HTTP are expected, and nothing else goes through
 }
 
 // New returns a gate that is closed until Run.
@@ -102,7 +104,7 @@ func New(o Options) (*Gate, error) {
 	}
 	o.Limits = o.Limits.withDefaults()
 	return &Gate{o: o, outside: newOutside(o.Rules, o.Policy), meter: &meter{most: o.Limits.Bytes},
-		ledger: &ledger{record: o.Record}}, nil
+		ledger: &ledger{record: o.Record}, web: map[int]bool{80: true, 443: true}}, nil
 }
 
 // Run serves the guest until the context ends, and returns when all connections are closed. With a
@@ -195,6 +197,9 @@ type attempt struct {
 	gate   *Gate
 	record cellhold.EgressAttempt
 	listed bool // its beginning is recorded
+
+	mu      sync.Mutex // guards what is said about the end
+	refused string     // why the policy ended a connection that had begun
 }
 
 // run decides, answers and carries the bytes.
@@ -218,7 +223,11 @@ func (a *attempt) run(ctx context.Context, ask guestapi.Ask, c *guestConn) {
 		_ = answer(c, guestapi.Answer{Error: unrecorded})
 		return
 	}
-	if answer(c, guestapi.Answer{}) == nil {
+	switch {
+	case answer(c, guestapi.Answer{}) != nil:
+	case a.gate.inspected(host, ask.Port):
+		a.inspect(ctx, host, c, out)
+	default:
 		a.carry(ctx, c, out)
 	}
 	a.end(ctx)
@@ -280,7 +289,12 @@ func (a *attempt) end(ctx context.Context) {
 	}
 	ctx, cancel := recording(ctx)
 	defer cancel()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.record.Ended = time.Now().UTC()
+	if a.refused != "" {
+		a.record.Decision, a.record.Reason = cellhold.EgressRefused, a.refused
+	}
 	if err := a.gate.o.Record(ctx, a.record); err != nil {
 		a.gate.o.Logger.Warn("recording the end of a connection", "host", a.record.Host, "err", err)
 	}

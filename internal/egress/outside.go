@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -51,8 +52,9 @@ func NameServer(at netip.AddrPort) Resolver {
 // Rules are the operator's, for all sessions.
 type Rules struct {
 	Addresses
-	Ports    []uint16 // that may be dialled; empty means 80 and 443
-	Resolver Resolver // nil means the host's
+	Roots    *x509.CertPool // who may vouch for hosts that have secrets; nil means the host's list
+	Ports    []uint16       // that may be dialled; empty means 80 and 443
+	Resolver Resolver       // nil means the host's
 }
 
 func (r *Rules) port(p uint16) bool {

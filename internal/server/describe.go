@@ -74,7 +74,7 @@ func describe(api huma.API) {
 // isRequest reports whether a schema is (part of) a request's body, where unknown members are
 // refused.
 func isRequest(name string) bool {
-	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "InstallPackages" || name == "Limits" || name == "Egress"
+	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "InstallPackages" || name == "Limits" || name == "Egress" || name == "Secret"
 }
 
 // requestExample gives a request an example that every server takes, where one made of all

@@ -19,6 +19,7 @@ type CreateSession struct {
 	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most." example:"import math"`
 	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"What its sandbox may use; the server's defaults where absent. More than the server allows is refused."`
 	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"What its code may reach outside the sandbox; the server's default when absent. More than the server allows is refused."`
+	Secrets  []cellhold.Secret `json:"secrets,omitempty" maxItems:"32" doc:"Values that its code can use without seeing them: it finds placeholders in environment variables, and the server puts the values into headers of HTTPS requests to the hosts they belong to. They are never given back."`
 	Metadata map[string]string `json:"metadata,omitempty" maxProperties:"32" doc:"Your own notes, kept and given back unchanged; keys and values have 1 KiB at most."`
 }
 
@@ -82,7 +83,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 	}
 	sess, err := s.sessions.Create(ctx, session.CreateRequest{
 		Owner: door.Caller(ctx), User: body.User, Image: body.Image, Startup: body.Startup,
-		Limits: body.Limits, Egress: body.Egress, Meta: body.Metadata,
+		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata,
 	})
 	if err != nil {
 		return nil, s.problem(ctx, err)

@@ -21,6 +21,7 @@ type CreateRequest struct {
 	Startup string            // code run silently at the start and after each restart
 	Limits  cellhold.Limits   // a zero field means the server's default
 	Egress  *cellhold.Egress  // what it may reach outside; nil means the server's default
+	Secrets []cellhold.Secret // values that its code can use without seeing them
 	Meta    map[string]string // the caller's own notes
 	Article bool              // made by the article's API
 }
@@ -155,7 +156,7 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	if err != nil {
 		return cellhold.Session{}, Image{}, err
 	}
-	out, err := m.o.egress(r.Egress)
+	out, vault, err := m.o.egress(r)
 	if err != nil {
 		return cellhold.Session{}, Image{}, err
 	}
@@ -169,7 +170,7 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	now := time.Now().UTC()
 	id := cellhold.NewSessionID()
 	return cellhold.Session{ID: id, Owner: r.Owner, User: r.User, State: cellhold.SessionStarting, Image: r.Image, Digest: img.Digest,
-		Startup: r.Startup, Created: now, Used: now, Limits: limits, Egress: out, Sandbox: sandboxID(id, 0),
+		Startup: r.Startup, Created: now, Used: now, Limits: limits, Egress: out, Secrets: shownSecrets(r.Secrets), Vault: vault, Sandbox: sandboxID(id, 0),
 		Article: r.Article, Meta: r.Meta, Kernels: m.o.firstKernel()}, img, nil
 }
 

@@ -19,16 +19,33 @@ type Egress struct {
 	Limits  egress.Limits // of one session; zero fields mean the defaults
 }
 
-// egress returns what a session gets that asked for want; nil means that it did not ask.
-func (o *Options) egress(want *cellhold.Egress) (cellhold.Egress, error) {
-	if want == nil {
-		return o.Egress.Default.Egress(), nil
+// egress checks what a caller asked for, and returns what the session gets, with its secrets sealed.
+func (o *Options) egress(r CreateRequest) (cellhold.Egress, []byte, error) {
+	policy := o.Egress.Default
+	if r.Egress != nil {
+		var err error
+		if policy, err = egress.NewPolicy(*r.Egress); err != nil {
+			return cellhold.Egress{}, nil, err
+		}
+		if err := policy.Within(o.Egress.Ceiling); err != nil {
+			return cellhold.Egress{}, nil, err
+		}
 	}
-	p, err := egress.NewPolicy(*want)
+	vault, err := egress.NewVault(policy, r.Secrets)
 	if err != nil {
-		return cellhold.Egress{}, err
+		return cellhold.Egress{}, nil, err
 	}
-	return p.Egress(), p.Within(o.Egress.Ceiling)
+	sealed, err := vault.Seal()
+	return policy.Egress(), sealed, err
+}
+
+// shownSecrets is what is told of secrets.
+func shownSecrets(list []cellhold.Secret) []cellhold.SecretInfo {
+	var shown []cellhold.SecretInfo
+	for _, s := range list {
+		shown = append(shown, cellhold.SecretInfo{Name: s.Name, Host: s.Host})
+	}
+	return shown
 }
 
 // letOut opens the session's way out of its sandbox, if it may have one, as far as the operator
@@ -52,11 +69,16 @@ func (s *Session) letOut(ctx context.Context) error {
 		s.slog.Warn("the session's way out stays closed", "err", err)
 		return p.client.CloseWay(ctx, guestapi.SessionWay) // so that nobody waits there in vain
 	}
-	if _, err := p.client.OpenWay(ctx, guestapi.SessionWay, guestapi.Way{}); err != nil {
+	vault, err := egress.Unseal(rec.Vault)
+	if err != nil {
+		return err
+	}
+	way := guestapi.Way{Env: vault.Environment(), Trust: vault.Trust()}
+	if _, err := p.client.OpenWay(ctx, guestapi.SessionWay, way); err != nil {
 		return err
 	}
 	gate, err := egress.New(egress.Options{
-		Policy: policy, Rules: &s.m.o.Egress.Rules, Limits: s.m.o.Egress.Limits, Record: s.recordAttempt, Logger: s.slog,
+		Policy: policy, Vault: vault, Rules: &s.m.o.Egress.Rules, Limits: s.m.o.Egress.Limits, Record: s.recordAttempt, Logger: s.slog,
 		Next: func(ctx context.Context) (net.Conn, error) { return p.client.Next(ctx, guestapi.SessionWay) },
 	})
 	if err != nil {

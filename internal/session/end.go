@@ -33,6 +33,7 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	}
 	rec := s.change(func(r *cellhold.Session) { // from here on it takes nothing
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
+		r.Vault = nil // nothing needs the secrets any more
 	})
 	if s.client() != nil {
 		s.lastFiles(ctx)
@@ -89,6 +90,7 @@ func (s *Session) sayEnded(ctx context.Context, reason cellhold.EndReason) error
 func (s *Session) endLost(ctx context.Context, pending []cellhold.Cell, reason cellhold.EndReason) error {
 	rec := s.change(func(r *cellhold.Session) {
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
+		r.Vault = nil // nothing needs the secrets any more
 	})
 	s.m.add(s)
 	// Kernels without a link: they bring the cells up to what the journal says, and end them.

@@ -18,6 +18,7 @@ type sessionRecord struct {
 	Sandbox string `json:"sandbox,omitempty"`
 	Digest  string `json:"digest,omitempty"`
 	Article bool   `json:"article,omitempty"`
+	Vault   []byte `json:"vault,omitempty"` // holds secrets: the database is mode 0600
 }
 
 // cellRecord is a cell on disk.
@@ -30,7 +31,7 @@ type cellRecord struct {
 
 // PutSession records a session, new or changed. A deleted session stays deleted.
 func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
-	record, err := json.Marshal(sessionRecord{s, s.Owner, s.Sandbox, s.Digest, s.Article})
+	record, err := json.Marshal(sessionRecord{s, s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault})
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
 	}
@@ -77,7 +78,7 @@ func decodeSession(id cellhold.SessionID, sum int64, record []byte) (cellhold.Se
 		return cellhold.Session{ID: id}, fmt.Errorf("session %s: %w", id, ErrDamaged)
 	}
 	s := r.Session
-	s.Owner, s.Sandbox, s.Digest, s.Article = r.Owner, r.Sandbox, r.Digest, r.Article
+	s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault = r.Owner, r.Sandbox, r.Digest, r.Article, r.Vault
 	return s, nil
 }
 

@@ -1,0 +1,276 @@
+package egress
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"cellhold"
+)
+
+// Bounds of the secrets of one session.
+const (
+	maxSecrets = 32
+	// maxValue fits into a header with room for others: servers take 8 KiB at least.
+	maxValue = 4 << 10
+	// placeholderMark begins every placeholder, so that people know one when they see it.
+	placeholderMark = "cellhold-secret-"
+)
+
+// The authority is younger than the session at its start, also by a clock that is a little off, and
+// outlives it in all but strange cases. Its certificates are made anew every so often.
+const (
+	clockSkew     = time.Hour
+	authorityLife = 2 * 365 * 24 * time.Hour
+	leafLife      = 7 * 24 * time.Hour
+)
+
+var secretName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+// Vault is the secrets of one session, and the certificate authority that stands in for the hosts they
+// belong to. Neither the values nor the authority's key ever leave the host.
+type Vault struct {
+	secrets []secret
+	hosts   map[Host]bool
+	cert    *x509.Certificate
+	key     *ecdsa.PrivateKey
+
+	mu     sync.Mutex
+	leaves map[Host]*tls.Certificate
+}
+
+// secret is one value and what the guest sees instead. The fields are those on disk.
+type secret struct {
+	Name        string `json:"name"`
+	Host        string `json:"host"`
+	Placeholder string `json:"placeholder"`
+	Value       string `json:"value"`
+	host        Host
+}
+
+// onDisk is a vault as it is kept with the session.
+type onDisk struct {
+	Secrets []secret `json:"secrets"`
+	Cert    []byte   `json:"cert"` // DER
+	Key     []byte   `json:"key"`  // PKCS 8
+}
+
+// NewVault checks secrets and makes a vault of them; nil when there are none. Each must belong to one
+// host that the policy allows.
+func NewVault(p Policy, list []cellhold.Secret) (*Vault, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	if len(list) > maxSecrets {
+		return nil, cellhold.Errorf(cellhold.Invalid, "There are %d secrets; %d are allowed.", len(list), maxSecrets)
+	}
+	v := &Vault{}
+	for _, s := range list {
+		if err := v.add(p, s); err != nil {
+			return nil, err
+		}
+	}
+	if err := v.makeAuthority(); err != nil {
+		return nil, fmt.Errorf("make a certificate authority: %w", err)
+	}
+	return v, v.index()
+}
+
+func (v *Vault) add(p Policy, s cellhold.Secret) error {
+	if !secretName.MatchString(s.Name) {
+		return cellhold.Errorf(cellhold.Invalid, "The name of a secret must be that of an environment variable, not %.80q.", s.Name)
+	}
+	for _, other := range v.secrets {
+		if other.Name == s.Name {
+			return cellhold.Errorf(cellhold.Invalid, "There are two secrets of the name %s.", s.Name)
+		}
+	}
+	h, err := ParseHost(s.Host)
+	if err != nil || h.name == "" {
+		return cellhold.Errorf(cellhold.Invalid, "The secret %s must belong to one host, by its name.", s.Name)
+	}
+	if _, ok := p.Allows(h); !ok {
+		return cellhold.Errorf(cellhold.Invalid, "The secret %s belongs to %s, which the session may not reach.", s.Name, h)
+	}
+	if s.Value == "" || len(s.Value) > maxValue || strings.TrimSpace(s.Value) != s.Value ||
+		strings.ContainsFunc(s.Value, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return cellhold.Errorf(cellhold.Invalid, "The value of the secret %s must be 1 to %d printable ASCII characters, without spaces around them.", s.Name, maxValue)
+	}
+	v.secrets = append(v.secrets, secret{Name: s.Name, Host: h.String(), Placeholder: placeholderMark + strings.ToLower(rand.Text()), Value: s.Value})
+	return nil
+}
+
+// makeAuthority makes a key and its certificate, which is good for the secrets' hosts only: whoever
+// trusts it trusts it for nothing else.
+func (v *Vault) makeAuthority() error {
+	var err error
+	if v.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "cellhold, for one session"},
+		NotBefore: now.Add(-clockSkew), NotAfter: now.Add(authorityLife),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign,
+		PermittedDNSDomainsCritical: true,
+	}
+	for _, s := range v.secrets {
+		template.PermittedDNSDomains = append(template.PermittedDNSDomains, s.Host)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, v.key.Public(), v.key)
+	if err != nil {
+		return err
+	}
+	v.cert, err = x509.ParseCertificate(der)
+	return err
+}
+
+func serial() *big.Int {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails, by its own documentation
+	b[0] &= 0x7f
+	return new(big.Int).SetBytes(b)
+}
+
+// index prepares what is looked up.
+func (v *Vault) index() error {
+	v.hosts, v.leaves = map[Host]bool{}, map[Host]*tls.Certificate{}
+	for i := range v.secrets {
+		h, err := ParseHost(v.secrets[i].Host)
+		if err != nil {
+			return err
+		}
+		v.secrets[i].host = h
+		v.hosts[h] = true
+	}
+	return nil
+}
+
+// Seal returns the vault as it is kept on disk. It contains the secrets.
+func (v *Vault) Seal() ([]byte, error) {
+	if v == nil {
+		return nil, nil
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(v.key)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(onDisk{Secrets: v.secrets, Cert: v.cert.Raw, Key: key})
+}
+
+// Unseal reads what Seal has written; nothing is no vault.
+func Unseal(b []byte) (*Vault, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	var d onDisk
+	if json.Unmarshal(b, &d) != nil { // its error would quote a part of a secret
+		return nil, errors.New("the recorded secrets are damaged")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(d.Key)
+	if err != nil {
+		return nil, errors.New("the recorded key is damaged")
+	}
+	v := &Vault{secrets: d.Secrets}
+	var ok bool
+	if v.key, ok = key.(*ecdsa.PrivateKey); !ok {
+		return nil, errors.New("the recorded key is damaged")
+	}
+	if v.cert, err = x509.ParseCertificate(d.Cert); err != nil {
+		return nil, fmt.Errorf("the recorded certificate: %w", err)
+	}
+	return v, v.index()
+}
+
+// Environment is what the guest sees: a placeholder for each secret.
+func (v *Vault) Environment() map[string]string {
+	if v == nil {
+		return nil
+	}
+	env := map[string]string{}
+	for _, s := range v.secrets {
+		env[s.Name] = s.Placeholder
+	}
+	return env
+}
+
+// Trust is the authority's certificate as PEM, for the guest to trust.
+func (v *Vault) Trust() string {
+	if v == nil {
+		return ""
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: v.cert.Raw}))
+}
+
+// has reports whether a host has secrets.
+func (v *Vault) has(h Host) bool { return v != nil && v.hosts[h] }
+
+// leaf returns a certificate for a host that has secrets.
+func (v *Vault) leaf(h Host) (*tls.Certificate, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	if c := v.leaves[h]; c != nil && now.Before(c.Leaf.NotAfter.Add(-leafLife/2)) {
+		return c, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: firstBytes(h.name, 64)}, DNSNames: []string{h.name},
+		NotBefore: now.Add(-clockSkew), NotAfter: now.Add(leafLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, v.cert, key.Public(), v.key)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: parsed}
+	v.leaves[h] = c
+	return c, nil
+}
+
+func firstBytes(s string, n int) string { return s[:min(len(s), n)] }
+
+// reveal puts the secrets of a host in place of their placeholders in a header's value, also inside
+// the encoding of Basic authentication.
+func (v *Vault) reveal(h Host, value string) string {
+	if encoded, ok := strings.CutPrefix(value, "Basic "); ok {
+		if plain, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+			if shown := v.replace(h, string(plain)); shown != string(plain) {
+				return "Basic " + base64.StdEncoding.EncodeToString([]byte(shown))
+			}
+		}
+	}
+	return v.replace(h, value)
+}
+
+func (v *Vault) replace(h Host, text string) string {
+	if !strings.Contains(text, placeholderMark) {
+		return text
+	}
+	for _, s := range v.secrets {
+		if s.host == h {
+			text = strings.ReplaceAll(text, s.Placeholder, s.Value)
+		}
+	}
+	return text
+}
