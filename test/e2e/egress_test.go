@@ -1,15 +1,32 @@
 package e2e
 
 import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -21,19 +38,35 @@ import (
 // example.org is that server.
 type outsider struct {
 	*httptest.Server
+	files     http.Handler // of what is below /files/
 	port      string
 	names     string // address of the name server
 	visits    atomic.Int64
 	questions atomic.Int64
 }
 
-func newOutsider(t testing.TB) *outsider {
+func newOutsider(t testing.TB, cert ...tls.Certificate) *outsider {
 	t.Helper()
-	o := &outsider{}
-	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	o := &outsider{files: http.NotFoundHandler()}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.visits.Add(1)
-		fmt.Fprintf(w, "%s %s at %s", r.Method, r.URL.Path, r.Host)
-	}))
+		if strings.HasPrefix(r.URL.Path, "/files/") {
+			o.files.ServeHTTP(w, r)
+			return
+		}
+		if to := r.URL.Query().Get("to"); to != "" {
+			http.Redirect(w, r, to, http.StatusFound)
+			return
+		}
+		fmt.Fprintf(w, "%s %s at %s with %s", r.Method, r.URL.Path, r.Host, r.Header.Get("Authorization"))
+	})
+	o.Server = httptest.NewUnstartedServer(handler)
+	if len(cert) > 0 {
+		o.TLS = &tls.Config{Certificates: cert}
+		o.StartTLS()
+	} else {
+		o.Start()
+	}
 	t.Cleanup(o.Close)
 	u, err := url.Parse(o.URL)
 	if err != nil {
@@ -216,5 +249,207 @@ func TestACallerGetsNoMoreThanTheOperatorAllows(t *testing.T) {
 	}
 	if _, err := s.CreateSession(t.Context(), client.CreateSession{Egress: allow("https://example.org")}); cellhold.KindOf(err) != cellhold.Invalid {
 		t.Errorf("a URL: %v", err)
+	}
+}
+
+func TestTheToolsOfPeopleFindTheWayOut(t *testing.T) {
+	o := newOutsider(t)
+	s := serve(t, newHome(t), o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org")...)
+	id := s.session(t, client.CreateSession{Egress: allow("a.example.org")})
+	site := "http://a.example.org:" + o.port
+	o.files = s.repository(t, id)
+	for name, code := range map[string]string{
+		"requests": `import requests; r = requests.get("SITE/x"); print(r.status_code, r.text)`,
+		"curl":     `!curl -sS SITE/x`,
+		"tunnel":   `!curl -sS --proxytunnel SITE/x`,
+		"SOCKS":    `!curl -sS --proxy socks5h://127.0.0.1:3128 SITE/x`,
+		"pip":      `!cd /tmp && pip download --quiet --no-deps --disable-pip-version-check --trusted-host a.example.org --index-url SITE/files/simple tiny==1.0 && ls /tmp/tiny* && echo GET /x at`,
+		"git":      `!git clone --quiet SITE/files/repo.git /tmp/clone && cat /tmp/clone/hello && echo GET /x at`,
+	} {
+		got := s.must(t, id, strings.ReplaceAll(code, "SITE", site))
+		if !strings.Contains(got, "GET /x at") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	for name, code := range map[string]string{
+		"requests": `import requests
+try: requests.get("https://b.example.org:PORT/")
+except Exception as e: print(e)`,
+		"curl":  `!curl -sS http://b.example.org:PORT/`,
+		"SOCKS": `!curl -sS --proxy socks5h://127.0.0.1:3128 http://b.example.org:PORT/ ; echo "not on this session's list"`,
+	} {
+		if got := s.must(t, id, strings.ReplaceAll(code, "PORT", o.port)); !strings.Contains(got, "not on this session's list") || strings.Contains(got, "GET /") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// repository makes, in a session, a git repository and an index of Python packages, and serves both.
+func (s *server) repository(t testing.TB, id cellhold.SessionID) http.Handler {
+	t.Helper()
+	text := s.must(t, id, `
+import subprocess, base64
+print(base64.b64encode(subprocess.run("""set -e; cd /tmp; mkdir work; cd work; git init --quiet; echo hello > hello; git add hello
+git -c user.name=x -c user.email=x@x commit --quiet -m x; cd ..; git clone --quiet --bare work repo.git; cd repo.git; git update-server-info
+cd ..; tar c repo.git""", shell=True, check=True, capture_output=True).stdout).decode())`)
+	packed, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	untar(t, dir, packed)
+	simple := filepath.Join(dir, "simple", "tiny")
+	if err := os.MkdirAll(simple, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const wheel = "tiny-1.0-py3-none-any.whl"
+	for name, content := range map[string][]byte{"index.html": []byte("<a href=" + wheel + ">" + wheel + "</a>"), wheel: tinyWheel(t)} {
+		if err := os.WriteFile(filepath.Join(simple, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return http.StripPrefix("/files/", http.FileServer(http.Dir(dir)))
+}
+
+func untar(t testing.TB, dir string, packed []byte) {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for r := tar.NewReader(bytes.NewReader(packed)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err == nil && h.FileInfo().IsDir() {
+			err = root.MkdirAll(h.Name, 0o755)
+		} else if err == nil {
+			var content []byte
+			if content, err = io.ReadAll(r); err == nil {
+				err = root.WriteFile(h.Name, content, 0o644)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// tinyWheel is a Python package with nothing in it.
+func tinyWheel(t testing.TB) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for name, text := range map[string]string{
+		"tiny.py":                     "",
+		"tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+		"tiny-1.0.dist-info/WHEEL":    "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+		"tiny-1.0.dist-info/RECORD":   "",
+	} {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = io.WriteString(w, text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestASecretIsUsedWithoutBeingSeen(t *testing.T) {
+	const value = "s3cr3t-of-the-test"
+	cert, file := certificate(t, "a.example.org", "b.example.org")
+	o := newOutsider(t, cert)
+	home := newHome(t)
+	flags := o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org", "--egress-ca", file)
+	s := serve(t, home, flags...)
+	x, err := s.CreateSession(t.Context(), client.CreateSession{
+		Egress:  allow("a.example.org", "b.example.org"),
+		Secrets: []cellhold.Secret{{Name: "API_KEY", Host: "a.example.org", Value: value}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(x.Secrets) != "[{API_KEY a.example.org}]" {
+		t.Errorf("the session says %v", x.Secrets)
+	}
+	a, b := "https://a.example.org:"+o.port, "https://b.example.org:"+o.port
+	s.must(t, x.ID, `import os, requests, subprocess
+key = os.environ["API_KEY"]
+head = {"Authorization": "Bearer " + key}`)
+	use := func(s *server) {
+		t.Helper()
+		for name, code := range map[string]string{
+			"requests": `print(requests.get("` + a + `/x", headers=head).text)`,
+			"urllib":   `import urllib.request; print(urllib.request.urlopen(urllib.request.Request("` + a + `/x", headers=head)).read().decode())`,
+			"curl":     `print(subprocess.run(["curl", "-sS", "-H", "Authorization: Bearer " + key, "` + a + `/x"], capture_output=True, text=True))`,
+		} {
+			if got := s.must(t, x.ID, code); !strings.Contains(got, "GET /x at a.example.org:"+o.port+" with Bearer "+value) {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+	}
+	use(s)
+	// Another host, also by way of a redirect, gets the placeholder.
+	for _, code := range []string{
+		`print(requests.get("` + b + `/x", headers=head, verify=False).text)`,
+		`print(subprocess.run(["curl", "-sSkL", "--location-trusted", "-H", "Authorization: Bearer " + key, "` + a + `/?to=` + b + `/x"], capture_output=True, text=True))`,
+	} {
+		if got := s.must(t, x.ID, code); !strings.Contains(got, "GET /x at b.example.org:"+o.port+" with Bearer cellhold-secret-") || strings.Contains(got, value) {
+			t.Errorf("the other host: %s", got)
+		}
+	}
+	inside := s.must(t, x.ID, `print(subprocess.run("env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; cat /run/cellhold/* 2>/dev/null", shell=True, capture_output=True, text=True).stdout)`)
+	if strings.Contains(inside, value) || strings.Contains(inside, "PRIVATE") || !strings.Contains(inside, "API_KEY=cellhold-secret-") {
+		t.Errorf("the sandbox has the secret, or no placeholder: %.2000s", inside)
+	}
+
+	s.signal(t, syscall.SIGKILL)
+	s = serve(t, home, flags...)
+	use(s)
+	again, err := s.Session(t.Context(), x.ID)
+	if err != nil || fmt.Sprint(again.Secrets) != "[{API_KEY a.example.org}]" || strings.Contains(s.log.String(), value) {
+		t.Errorf("after the restart: %v, %v", again.Secrets, err)
+	}
+}
+
+// certificate makes a certificate for some names, and a file with which to trust it.
+func certificate(t testing.TB, names ...string) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: names, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+}
+
+func TestAScriptReachesTheHostsThatItsUserNames(t *testing.T) {
+	o := newOutsider(t)
+	file := filepath.Join(t.TempDir(), "script.py")
+	if err := os.WriteFile(file, []byte(fetch+"print(fetch('http://a.example.org:"+o.port+"/x'), fetch('http://b.example.org:"+o.port+"/x'))"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"--home", newHome(t), "run"}, o.flags("--allow-host", "a.example.org", file)...)
+	out, err := exec.Command(binary(t), args...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "GET /x at a.example.org") || !strings.Contains(string(out), "403 b.example.org is not") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
