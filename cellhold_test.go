@@ -51,13 +51,14 @@ var rooms = map[string]struct {
 	"internal/agent/process":    {". internal/agent internal/agent/command internal/guestapi internal/jupyter", "it is how the agent's kernels run for real"},
 	"internal/agent/forward":    {"internal/guestapi", "it runs beside hostile code; less is safer"},
 	"internal/egress":           {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":           {". internal/packages internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "nothing below session is public"},
+	"internal/server":           {". internal/notebook internal/packages internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "nothing below session is public"},
 	"internal/server/article":   {". internal/packages internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API over the same sessions"},
 	"internal/server/door":      {".", "it is what all routes share, and knows none"},
 	"internal/server/guard":     {". internal/server/door", "who may call is decided without looking at what for"},
 	"internal/server/docs":      {"", "it makes pages of a document"},
 	"internal/server/fastapi":   {"", "it is the shape of another framework's errors"},
-	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/packages internal/transcript", "the only place where ownership meets execution"},
+	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/notebook/export internal/packages internal/transcript", "the only place where ownership meets execution"},
+	"internal/notebook/export":  {".", "it turns cells into other files"},
 	"internal/transcript":       {".", "it reads events, wherever they are kept"},
 	"internal/store":            {".", "the interface it satisfies is declared by its user"},
 	// The files of the guest, in a process without the agent's rights.
@@ -85,6 +86,8 @@ var foreign = map[string]string{
 	"github.com/hashicorp/yamux":               "internal/link",
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
 	"github.com/alecthomas/kong":               "cmd/cellhold",
+	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
+	"golang.org/x/net":                         "internal/notebook/export", // tests only
 	"gopkg.in/yaml.v3":                         "cmd/cellhold",
 	"github.com/BurntSushi/toml":               "cmd/cellhold",
 	"golang.org/x/net":                         "internal/egress internal/packages/index", // names of hosts, pages of links

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -166,7 +167,12 @@ func kernelQuery(k cellhold.KernelID) string {
 
 // Notebook writes the session's notebook to w.
 func (c *Client) Notebook(ctx context.Context, id cellhold.SessionID, w io.Writer) error {
-	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "notebook"), nil, nil)
+	return c.Export(ctx, id, "ipynb", w)
+}
+
+// Export writes the session's notebook to w as ipynb, py or html.
+func (c *Client) Export(ctx context.Context, id cellhold.SessionID, format string, w io.Writer) error {
+	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "notebook")+"?format="+url.QueryEscape(format), nil, nil)
 	if err != nil {
 		return err
 	}
@@ -175,6 +181,17 @@ func (c *Client) Notebook(ctx context.Context, id cellhold.SessionID, w io.Write
 		return cellhold.Wrap(cellhold.Unavailable, err, "The notebook broke off.")
 	}
 	return nil
+}
+
+// Import makes a notebook file the beginning of a session that has no cells yet, and returns the ids
+// of its cells. With run its code cells are submitted.
+func (c *Client) Import(ctx context.Context, id cellhold.SessionID, notebook []byte, run bool) ([]cellhold.CellID, error) {
+	var out struct {
+		Cells []cellhold.CellID `json:"cells"`
+	}
+	path := sessionPath(id, "notebook") + "?run=" + strconv.FormatBool(run)
+	err := c.call(ctx, http.MethodPost, path, json.RawMessage(notebook), &out)
+	return out.Cells, err
 }
 
 // Files lists what the session's code wrote to /mnt/data/output.

@@ -15,8 +15,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-const notebookType = "application/x-ipynb+json"
-
 // OutputFile is one file that the session's code wrote to /mnt/data/output.
 type OutputFile struct {
 	Path     string    `json:"path" doc:"Its path below /mnt/data/output." example:"plots/sales.png"`
@@ -40,12 +38,6 @@ type fileInput struct {
 
 func (s *Server) fileRoutes(api huma.API) {
 	register(api, huma.Operation{
-		OperationID: "get-notebook", Method: http.MethodGet, Path: "/v1/sessions/{id}/notebook", Tags: []string{tagFiles},
-		Summary:     "Download the notebook",
-		Description: "The session as a Jupyter notebook (nbformat 4.5), with all cells and outputs so far.",
-		Responses:   download("The notebook", notebookType),
-	}, s.notebook)
-	register(api, huma.Operation{
 		OperationID: "list-files", Method: http.MethodGet, Path: "/v1/sessions/{id}/output", Tags: []string{tagFiles},
 		Summary:     "List the files that the code wrote",
 		Description: "What cells wrote to /mnt/data/output. A file is here before the cell that wrote it is reported done.",
@@ -63,37 +55,6 @@ func download(description, mediaType string) map[string]*huma.Response {
 		Description: description,
 		Content:     map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
 	}}
-}
-
-func (s *Server) notebook(ctx context.Context, in *SessionPath) (*streamOutput, error) {
-	sess, err := s.session(ctx, in.ID)
-	if err != nil {
-		return nil, s.problem(ctx, err)
-	}
-	return &streamOutput{Body: func(hc huma.Context) {
-		r, w := humago.Unwrap(hc)
-		late := &lateHeader{w: w, set: func(h http.Header) {
-			h.Set("Content-Type", notebookType)
-			h.Set("Content-Disposition", attachment(string(sess.Info().ID)+".ipynb"))
-		}}
-		if err := sess.WriteNotebook(r.Context(), late); err != nil {
-			s.failStream(w, r, err, late.set != nil)
-		}
-	}}, nil
-}
-
-// lateHeader sets headers with the first byte, so that an error before it can still be told.
-type lateHeader struct {
-	w   io.Writer
-	set func(http.Header) // nil when done
-}
-
-func (l *lateHeader) Write(p []byte) (int, error) {
-	if l.set != nil {
-		l.set(l.w.(http.ResponseWriter).Header())
-		l.set = nil
-	}
-	return l.w.Write(p)
 }
 
 func (s *Server) listFiles(ctx context.Context, in *SessionPath) (*filesOutput, error) {

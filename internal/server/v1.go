@@ -32,6 +32,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	s.cellRoutes(api)
 	s.actRoutes(api)
 	s.textRoutes(api)
+	s.notebookRoutes(api)
 	s.commandRoutes(api)
 	s.eventRoutes(api)
 	s.fileRoutes(api)

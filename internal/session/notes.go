@@ -13,6 +13,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/notebook/export"
 )
 
 // notes keeps the session's notebook file current. Writing happens beside the cells, not in their
@@ -107,6 +108,19 @@ func (s *Session) FlushNotebook(ctx context.Context) error { return s.notes.flus
 func (s *Session) WriteNotebook(ctx context.Context, w io.Writer) error {
 	return notebook.Write(w, s.meta(), s.firstCells(ctx))
 }
+
+// WritePython and WriteHTML write it as a Python file and as a page.
+func (s *Session) WritePython(ctx context.Context, w io.Writer) error {
+	return export.Python(w, s.firstCells(ctx))
+}
+
+// WriteHTML is described with WritePython.
+func (s *Session) WriteHTML(ctx context.Context, w io.Writer) error {
+	return export.HTML(w, "Session "+string(s.id), s.firstCells(ctx))
+}
+
+// Language is what the session's first kernel speaks; empty when it never said.
+func (s *Session) Language() string { return s.meta().Kernel.Language }
 
 // firstCells are the cells of the notebook: those of the first kernel, because a notebook has one
 // language, and could not be run again with cells of others in it.

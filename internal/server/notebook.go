@@ -1,0 +1,119 @@
+package server
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"cellhold"
+	"cellhold/internal/notebook"
+	"cellhold/internal/server/door"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+const notebookType = "application/x-ipynb+json"
+
+type notebookInput struct {
+	SessionPath
+	Format string `query:"format" enum:"ipynb,py,html" default:"ipynb" doc:"ipynb is the notebook; py a Python file in the percent format that runs; html one page that needs nothing else, without any script."`
+}
+
+type importInput struct {
+	SessionPath
+	Run     bool   `query:"run" doc:"Submit its code cells, in order. Otherwise nothing in it is run."`
+	RawBody []byte `contentType:"application/x-ipynb+json" doc:"The notebook, as a file of nbformat 4; 8 MiB at most."`
+}
+
+// ImportedNotebook is the body that tells what became of a notebook.
+type ImportedNotebook struct {
+	Cells []cellhold.CellID `json:"cells" doc:"Its cells in order, by the ids that they have here."`
+}
+
+type importOutput struct {
+	Body ImportedNotebook
+}
+
+func (s *Server) notebookRoutes(api huma.API) {
+	register(api, huma.Operation{
+		OperationID: "get-notebook", Method: http.MethodGet, Path: "/v1/sessions/{id}/notebook", Tags: []string{tagFiles},
+		Summary:     "Download the notebook",
+		Description: "The session as a Jupyter notebook (nbformat 4.5), with all cells and outputs so far; or as a Python file or a page.",
+		Responses:   notebookFormats(),
+	}, s.notebook)
+	register(api, huma.Operation{
+		OperationID: "import-notebook", Method: http.MethodPost, Path: "/v1/sessions/{id}/notebook", DefaultStatus: http.StatusCreated, Tags: []string{tagFiles},
+		Summary:     "Go on with a notebook",
+		Description: "Makes the cells of a notebook, with their outputs, the beginning of the session's own. The session must have no cells yet, and a kernel of the notebook's language.",
+	}, s.importNotebook)
+}
+
+func notebookFormats() map[string]*huma.Response {
+	content := map[string]*huma.MediaType{}
+	for _, mediaType := range []string{notebookType, "text/x-python", "text/html"} {
+		content[mediaType] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Format: "binary"}}
+	}
+	return map[string]*huma.Response{"200": {Description: "The notebook", Content: content}}
+}
+
+func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	write, mediaType := sess.WriteNotebook, notebookType
+	switch in.Format {
+	case "py":
+		if l := sess.Language(); l != "" && l != "python" {
+			return nil, s.problem(ctx, cellhold.Errorf(cellhold.Unsupported, "The notebook is written in %s, so it makes no Python file. Take ipynb or html.", l))
+		}
+		write, mediaType = sess.WritePython, "text/x-python; charset=utf-8"
+	case "html":
+		write, mediaType = sess.WriteHTML, "text/html; charset=utf-8"
+	}
+	return &streamOutput{Body: func(hc huma.Context) {
+		r, w := humago.Unwrap(hc)
+		late := &lateHeader{w: w, set: func(h http.Header) {
+			h.Set("Content-Type", mediaType)
+			h.Set("Content-Disposition", attachment(string(sess.Info().ID)+"."+in.Format))
+			// What untrusted code put out must not be shown as a page of this server.
+			h.Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+		}}
+		if err := write(r.Context(), late); err != nil {
+			s.failStream(w, r, err, late.set != nil)
+		}
+	}}, nil
+}
+
+// lateHeader sets headers with the first byte, so that an error before it can still be told.
+type lateHeader struct {
+	w   io.Writer
+	set func(http.Header) // nil when done
+}
+
+func (l *lateHeader) Write(p []byte) (int, error) {
+	if l.set != nil {
+		l.set(l.w.(http.ResponseWriter).Header())
+		l.set = nil
+	}
+	return l.w.Write(p)
+}
+
+func (s *Server) importNotebook(ctx context.Context, in *importInput) (*importOutput, error) {
+	sess, err := s.session(ctx, in.ID)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	n, err := notebook.Read(in.RawBody)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	acting, cancel := door.Act(ctx)
+	defer cancel()
+	ids, err := sess.Import(acting, n, in.Run)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	return &importOutput{Body: ImportedNotebook{Cells: ids}}, nil
+}

@@ -1,0 +1,94 @@
+package session
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/notebook"
+)
+
+// maxRun is the most code cells of a notebook that are run at once: as many as may wait.
+const maxRun = 1000
+
+// Import makes the cells of a notebook the beginning of the session's own, and returns their ids.
+// Nothing in it is run, unless run says so: then its code cells are submitted in order, and their
+// old outputs are left out. It is for a session that has no cells yet.
+func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]cellhold.CellID, error) {
+	release, err := s.hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	k, err := s.usable("")
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLanguage(n, k.State()); err != nil {
+		return nil, err
+	}
+	for _, err := range s.Cells(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		return nil, cellhold.Errorf(cellhold.Conflict, "The session has cells already, and a notebook can only be its beginning. Create a session for it.")
+	}
+	code := 0
+	for i := range n.Cells {
+		c := &n.Cells[i]
+		c.Session, c.Kernel, c.Submitted = s.id, k.State().ID, time.Now().UTC()
+		if runs(*c) {
+			code++
+		}
+	}
+	if run && code > maxRun {
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d code cells; %d can be run at once. Import it without running and submit them in parts.", code, maxRun)
+	}
+	return s.take(ctx, n.Cells, run)
+}
+
+// runs reports whether there is something to run in a cell.
+func runs(c cellhold.Cell) bool {
+	return c.Type == cellhold.CellCode && strings.TrimSpace(c.Code) != ""
+}
+
+// checkLanguage refuses a notebook that the session's kernel does not speak. Its kernelspec is only a
+// name for the same language elsewhere, such as that of somebody's environment, and starts nothing.
+func checkLanguage(n notebook.Notebook, k cellhold.Kernel) error {
+	if n.Language == "" || strings.EqualFold(n.Language, k.Language) {
+		return nil
+	}
+	return cellhold.Errorf(cellhold.Unsupported, "The notebook is written in %.40q; the session's kernel speaks %s. Create a session with a kernel for it.", n.Language, k.Language)
+}
+
+// take records the cells in order, and submits those that are to run.
+func (s *Session) take(ctx context.Context, cells []cellhold.Cell, run bool) ([]cellhold.CellID, error) {
+	defer s.touch()
+	ids := make([]cellhold.CellID, 0, len(cells))
+	var waiting []*cellhold.Cell
+	flush := func() error {
+		if len(waiting) == 0 {
+			return nil
+		}
+		err := s.log.Append(ctx, nil, waiting...)
+		waiting = nil
+		return err
+	}
+	for i := range cells {
+		if !run || !runs(cells[i]) {
+			waiting = append(waiting, &cells[i])
+			ids = append(ids, cells[i].ID)
+			continue
+		}
+		if err := flush(); err != nil {
+			return ids, err
+		}
+		c, err := s.Execute(ctx, ExecuteRequest{Code: cells[i].Code})
+		if err != nil {
+			return ids, err
+		}
+		ids = append(ids, c.ID)
+	}
+	return ids, flush()
+}
