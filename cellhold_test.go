@@ -87,10 +87,9 @@ var foreign = map[string]string{
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
 	"github.com/alecthomas/kong":               "cmd/cellhold",
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
-	"golang.org/x/net":                         "internal/notebook/export", // tests only
 	"gopkg.in/yaml.v3":                         "cmd/cellhold",
 	"github.com/BurntSushi/toml":               "cmd/cellhold",
-	"golang.org/x/net":                         "internal/egress internal/packages/index", // names of hosts, pages of links
+	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // names of hosts, pages of links
 	"golang.org/x/term":                        "cmd/cellhold",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook", // tests only

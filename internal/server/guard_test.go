@@ -33,6 +33,8 @@ func bodyFor(r route) string {
 		return ""
 	case strings.HasSuffix(r.path, "/input"):
 		return `{"value":"x"}`
+	case r.path == "/v1/sessions/{id}/notebook":
+		return `{"nbformat":4,"cells":[]}`
 	case r.path == "/v1/sessions/{id}/kernels":
 		return `{"spec":"toy"}`
 	case strings.HasPrefix(r.path, "/v1/sessions/{id}/cells"):

@@ -180,28 +180,34 @@ func pngWidth(t *testing.T, raw json.RawMessage) int {
 	return img.Bounds().Dx()
 }
 
-// validate checks a notebook with Jupyter's own reader and converter.
-func validate(t *testing.T, notebook []byte) {
+// validate checks notebooks with Jupyter's own reader and converter.
+func validate(t *testing.T, notebooks ...[]byte) {
 	t.Helper()
 	python, err := filepath.Abs("../../build/testvenv/bin/python")
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "n.ipynb")
-	if err := os.WriteFile(path, notebook, 0o600); err != nil {
-		t.Fatal(err)
+	const check = `import sys, warnings, nbformat, nbconvert
+warnings.simplefilter("ignore") # of what has no picture
+for path in sys.argv[1:]:
+    nb = nbformat.read(path, as_version=4)
+    nbformat.validate(nb)
+    assert (nb.nbformat, nb.nbformat_minor) == (4, 5), nb
+    html, _ = nbconvert.HTMLExporter().from_notebook_node(nb)
+    print(len(nb.cells), "cells,", len(html), "bytes of HTML")`
+	args := []string{"-c", check}
+	for i, nb := range notebooks {
+		path := filepath.Join(t.TempDir(), fmt.Sprintf("%d.ipynb", i))
+		if err := os.WriteFile(path, nb, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, path)
 	}
-	const check = `import sys, nbformat, nbconvert
-nb = nbformat.read(sys.argv[1], as_version=4)
-nbformat.validate(nb)
-assert (nb.nbformat, nb.nbformat_minor) == (4, 5), nb
-html, _ = nbconvert.HTMLExporter().from_notebook_node(nb)
-print(len(nb.cells), "cells,", len(html), "bytes of HTML")`
-	out, err := exec.Command(python, "-c", check, path).CombinedOutput()
+	out, err := exec.Command(python, args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("the notebook is refused: %v\n%s\n%s", err, out, notebook)
+		t.Fatalf("a notebook is refused: %v\n%s\n%s", err, out, notebooks[len(notebooks)-1])
 	}
-	t.Logf("%s", out)
+	t.Logf("%d notebooks open\n%s", len(notebooks), out)
 }
 
 func TestOutputFilesOutliveTheSessionAndBelongToTheirUser(t *testing.T) {
