@@ -39,6 +39,7 @@ type cli struct {
 	Install installCmd `cmd:"" help:"Install packages in a session of a service."`
 	Exec    execCmd    `cmd:"" help:"Run a command in a session, as ssh does on another machine."`
 	Session sessionCmd `cmd:"" help:"List and end the sessions of a service."`
+	Copy    copyCmd    `cmd:"" name:"cp" help:"Copy files and directories to a session and from it."`
 	Image   imageCmd   `cmd:"" help:"Make and move the images that sandboxes start from."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what this host lacks, and the command that mends it."`
 	Show    configCmd  `cmd:"" name:"config" help:"Print the settings that serve would use, with secrets hidden."`
