@@ -210,4 +210,6 @@ type Cell struct {
 
 	Metadata    map[string]json.RawMessage `json:"metadata,omitempty" doc:"What a notebook that was handed in said of the cell."`
 	Attachments map[string]json.RawMessage `json:"attachments,omitempty" doc:"Images of a markdown cell, by their names."`
+	Files       []CellFile                 `json:"files,omitempty" doc:"Files that were written while it ran, below /workspace and /mnt/data/output; 100 at the most. With several kernels at work it may be another's."`
+	MoreFiles   bool                       `json:"more_files,omitempty" doc:"There were more files than are told."`
 }

@@ -64,6 +64,7 @@ var rooms = map[string]struct {
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and knows no agent"},
 	"internal/agent/files/notify": {"", "it tells what changes, to whoever asks"},
+	"internal/agent/written":      {". internal/guestapi internal/agent/files/notify", "it remembers what it is told, and knows no cells"},
 	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
 	// What has no dealings with the rest of the house.
 	"internal/sandbox/embedded/syscalls": {"", "it narrows gVisor, and knows nothing of drivers"},
@@ -74,7 +75,7 @@ var rooms = map[string]struct {
 	"test/e2e":                           {". client", "it drives the binary as a user would"},
 	"test/report":                        {"", "it reads what go test prints"},
 	// Programs wire rooms together.
-	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
+	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
 	"cmd/cellhold":       {"*", "it wires everything on this side"},
 }
 

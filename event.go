@@ -131,6 +131,8 @@ type CellDoneContent struct {
 	Cause          string     `json:"cause,omitempty"` // one sentence, when the status alone does not tell
 	ExecutionCount int        `json:"execution_count,omitempty"`
 	FilesChanged   bool       `json:"files_changed,omitempty"` // in /mnt/data/output
+	Files          []CellFile `json:"files,omitempty"`         // that were written meanwhile, below /workspace and /mnt/data/output
+	MoreFiles      bool       `json:"more_files,omitempty"`    // there were others
 	Usage          *Usage     `json:"usage,omitempty"`
 }
 

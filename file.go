@@ -33,6 +33,17 @@ type FileInfo struct {
 // Exact returns the path as its bytes are.
 func (f FileInfo) Exact() string { return exactPath(f.Path, f.Escaped) }
 
+// CellFile is a file that was written while a cell ran.
+type CellFile struct {
+	Path     string    `json:"path" doc:"Its path in the sandbox; bytes that are no UTF-8 are shown as U+FFFD." example:"/workspace/model.pt"`
+	Escaped  string    `json:"escaped,omitempty" doc:"The path percent-encoded, when it is not valid UTF-8."`
+	Size     int64     `json:"size" doc:"Bytes, at the end of the cell." example:"48213"`
+	Modified time.Time `json:"modified" doc:"When it was last written."`
+}
+
+// Exact returns the path as its bytes are.
+func (f CellFile) Exact() string { return exactPath(f.Path, f.Escaped) }
+
 // FileChangeType is what happened to a file.
 type FileChangeType string
 

@@ -21,6 +21,7 @@ import (
 	"cellhold/internal/agent/files"
 	"cellhold/internal/agent/install"
 	"cellhold/internal/agent/process"
+	"cellhold/internal/agent/written"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/link"
 )
@@ -106,6 +107,11 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 		return err
 	}
 	defer proxy.Close()
+	wrote, err := written.New(log, workDir, guestapi.OutputDir)
+	if err != nil {
+		return fmt.Errorf("watch the files of cells: %w", err)
+	}
+	defer wrote.Close()
 	var a *agent.Agent
 	installer, err := install.New(install.Options{
 		Do: func(ctx context.Context, argv, env []string, dir string) (install.Ended, error) {
@@ -123,6 +129,7 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 		Launcher: launcher,
 		Commands: command.Options{Spawner: launcher},
 		Files:    proxy,
+		Written:  wrote,
 		UID:      userID,
 		GID:      userID,
 		Own:      []string{workDir, homeDir, guestapi.OutputDir},

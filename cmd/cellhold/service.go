@@ -52,7 +52,6 @@ type lifetimes struct {
 
 	MaxUpload size `help:"Longest upload of a file or archive into a session." default:"16GiB"`
 
-	MaxSessions   int           `help:"How many sessions may live at once." default:"64"`
 	IdleTimeout   time.Duration `help:"End sessions that nothing has used for so long." default:"1h"`
 	MaxAge        time.Duration `help:"End sessions that are this old, used or not; 0 means never." default:"0s"`
 	Retention     time.Duration `help:"How long a session that expired or was lost can still be read." default:"24h"`
@@ -129,9 +128,8 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 		Packages: installer,
 		Driver:   r.driver, Store: r.store, Images: r.finder, Logger: log,
 		Home: home, Data: data, Egress: out,
-		Image: s.Image, Limits: s.limits(), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions,
-		MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,
 		Image: s.Image, Limits: s.limits(), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions, MaxUpload: int64(l.MaxUpload),
+		MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,
 		IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
 		CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
 		KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral,

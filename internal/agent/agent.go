@@ -48,6 +48,7 @@ type Options struct {
 	Own      []string        // directories that are given to UID and GID at the start
 	Port     int             // of the session's way out, on the loopback; 0 means any
 	Trust    string          // directory for certificate authorities, which all may read; empty means none can be given
+	Written  Written         // tells which files cells wrote; nil tells none
 	Files    http.Handler    // answers below /v1/files; nil refuses them
 	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
 	Timing   Timing          // how long things may take; zero fields mean the defaults

@@ -33,7 +33,8 @@ type cell struct {
 	stdin      bool  // the code may ask for input
 	asked      int64 // number of the event that asks for input; 0 when nothing is asked
 
-	files bool // a look found files changed
+	files bool  // a look found files changed
+	mark  int64 // of the files that were written before it
 	meter meter
 
 	timers []*time.Timer
@@ -103,7 +104,7 @@ func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
 	case k.cell != nil:
 		return nil, cellhold.Errorf(cellhold.Conflict, "The kernel is busy with cell %s.", k.cell.id)
 	}
-	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life, stdin: r.AllowStdin}
+	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life, mark: k.agent.mark(), stdin: r.AllowStdin}
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
 	c.meter.begin(c.life.proc)
@@ -265,6 +266,7 @@ func (k *kernel) conclude(c *cell) {
 
 	spent := read(c.life.proc, longer)
 	verdict.FilesChanged = k.agent.files.changed()
+	k.agent.wrote(c, &verdict)
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -278,6 +280,7 @@ func (k *kernel) conclude(c *cell) {
 // endCell ends the running cell for a reason outside it. The caller holds mu.
 func (k *kernel) endCell(c *cell, d cellhold.CellDoneContent) {
 	d.FilesChanged = k.agent.files.changed() || c.files // a change is told once
+	k.agent.wrote(c, &d)
 	k.closeCell(c, d)
 }
 

@@ -29,6 +29,27 @@ const (
 	uploadPrefix = ".cellhold-upload-"
 )
 
+// Written tells which files were written; a written.Log does.
+type Written interface {
+	Mark() int64                                  // the present
+	Since(mark int64) ([]cellhold.CellFile, bool) // files since then; true when there were others
+}
+
+// mark is the present.
+func (a *Agent) mark() int64 {
+	if a.options.Written == nil {
+		return 0
+	}
+	return a.options.Written.Mark()
+}
+
+// wrote tells which files were written since the cell began.
+func (a *Agent) wrote(c *cell, d *cellhold.CellDoneContent) {
+	if a.options.Written != nil {
+		d.Files, d.MoreFiles = a.options.Written.Since(c.mark)
+	}
+}
+
 // files is the directory whose files outlive the session. User code changes it at any time, so
 // every name is resolved below the open directory, and what was opened is looked at again.
 type files struct {

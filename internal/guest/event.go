@@ -177,7 +177,7 @@ func checkCellDone(c *cellhold.CellDoneContent) error {
 	if c.Usage != nil { // of the rest the host knows better
 		c.Usage = &cellhold.Usage{CPU: min(max(c.Usage.CPU, 0), maxCount)}
 	}
-	return nil
+	return checkCellFiles(c.Files)
 }
 
 // checkInputRequest keeps the prompt as it is but for its length: whoever shows it takes care of control

@@ -23,8 +23,10 @@ import (
 
 const (
 	// stallTimeout is how long a guest may take nothing and give nothing of a file. Its own agent
-	// gives up on a stopped helper after 20 s.
-	stallTimeout = 60 * time.Second
+	// gives up on a stopped deputy after a minute.
+	stallTimeout = 90 * time.Second
+	// continueTime is how long a guest may take to look at a request before its body is sent all the same.
+	continueTime = 10 * time.Second
 	// answerTimeout is how long a guest may take for what it does with many files at once.
 	answerTimeout = 3 * time.Minute
 	// maxListing bounds one page: names and targets of full length, every byte escaped, would be
@@ -280,7 +282,7 @@ func (c *Client) upload(ctx context.Context, r request, out any) error {
 	defer cancel(nil)
 	body := &offered{Reader: r.body, timer: time.AfterFunc(stallTimeout, func() { cancel(errStalled) })}
 	defer body.timer.Stop()
-	r.once = true
+	r.once, r.expect = true, true
 	if r.body = body; r.size == 0 {
 		r.body = nil // no body at all says that it is empty
 		body.timer.Reset(answerTimeout)
@@ -416,4 +418,27 @@ func checkChange(line []byte) (cellhold.FileChange, error) {
 	}
 	c.Path, c.Escaped = shown(p)
 	return c, nil
+}
+
+// checkCellFiles checks the files that a cell is said to have written.
+func checkCellFiles(list []cellhold.CellFile) error {
+	if len(list) > guestapi.MaxCellFiles {
+		return errContent
+	}
+	for i := range list {
+		f := &list[i]
+		escaped := f.Escaped
+		if escaped == "" {
+			escaped = cellhold.EscapePath(f.Path)
+		}
+		p, err := checkGuestPath(escaped)
+		if err != nil || f.Size < 0 {
+			return errContent
+		}
+		f.Path, f.Escaped = shown(p)
+		if f.Modified = f.Modified.UTC(); f.Modified.Year() < 1970 || f.Modified.Year() > 2200 {
+			f.Modified = time.Unix(0, 0).UTC()
+		}
+	}
+	return nil
 }

@@ -81,6 +81,7 @@ func New(o Options) (*Client, error) {
 		http: &http.Client{
 			Transport: &http.Transport{
 				DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) },
+				ExpectContinueTimeout:  continueTime,
 				DisableCompression:     true, // a small answer could become a large one
 				MaxIdleConnsPerHost:    idleConns,
 				MaxConnsPerHost:        maxConns,
@@ -133,6 +134,7 @@ type request struct {
 	body         io.Reader
 	size         int64 // of the body
 	once         bool  // must not be sent a second time
+	expect       bool  // the body is sent when the guest has looked at the rest
 }
 
 // do sends a request and returns the answer if it is a success. The caller closes its body.
@@ -144,6 +146,10 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if r.size != 0 {
 		req.ContentLength = r.size
+	}
+	if r.expect && r.body != nil {
+		// A file that is refused is then refused before it is sent, all the way from the caller.
+		req.Header.Set("Expect", "100-continue")
 	}
 	if !r.once {
 		// Not sent; it allows the transport to try again when a kept connection turns out to

@@ -27,9 +27,11 @@ const (
 	MaxFileDepth = 128
 	// MaxPage is the most entries of one page of a listing.
 	MaxPage = 1000
-	// MaxArchiveEntries is the most files and directories of one archive: more than a project with
-	// all its dependencies has, and quick to make and to remove again.
-	MaxArchiveEntries = 200_000
+	// MaxCellFiles is the most files that are told of one cell.
+	MaxCellFiles = 100
+	// MaxArchiveEntries is the most files and directories of one archive: more than most projects
+	// have with all their dependencies, and made and removed again within half a minute.
+	MaxArchiveEntries = 100_000
 	// MaxChange is the most bytes of one line of a watch: a path in which every byte is escaped,
 	// a second one, and the rest.
 	MaxChange = 6*MaxFilePath + 1024

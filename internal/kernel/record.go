@@ -299,6 +299,7 @@ func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *cellhold.Cell {
 	cell.State, cell.Status, cell.Cause = cellhold.CellDone, c.Status, c.Cause
 	cell.ExecutionCount, cell.Ended = c.ExecutionCount, at
 	cell.Usage, cell.Input = c.Usage, nil
+	cell.Files, cell.MoreFiles = c.Files, c.MoreFiles
 	e.fill(&cell)
 	return &cell
 }

@@ -36,6 +36,8 @@ const (
 	idle = 30 * time.Second
 	// maxHeaders is far above what the deputy sends.
 	maxHeaders = 8 << 10
+	// continueTime is how long a deputy may take to look at a request before its body is sent all the same.
+	continueTime = 10 * time.Second
 	// copyBuffer is how much is taken from the deputy at once.
 	copyBuffer = 64 << 10
 )
@@ -50,8 +52,9 @@ type Process interface {
 type Options struct {
 	// Start starts a deputy with that file as descriptor 3.
 	Start  func(control *os.File) (Process, error)
-	Stall  time.Duration // how long a deputy may take nothing and give nothing; 0 means 20 seconds
-	Answer time.Duration // how long it may take for the beginning of an answer; 0 means 2 minutes
+	Stall  time.Duration // how long a deputy may give nothing when it is only asked to read; 0 means 20 seconds
+	Accept time.Duration // how long it may take nothing of a body; 0 means a minute
+	Answer time.Duration // how long it may take for the beginning of an answer to all else; 0 means 2 minutes
 	Logger *slog.Logger  // nil discards
 }
 
@@ -74,8 +77,11 @@ func New(o Options) (*Proxy, error) {
 	if o.Stall <= 0 {
 		o.Stall = 20 * time.Second // a busy sandbox stops for seconds, and hosts give up after 30 s
 	}
+	if o.Accept <= 0 {
+		o.Accept = time.Minute // the next piece of an archive is taken when some thousand files of the last are made
+	}
 	if o.Answer <= 0 {
-		o.Answer = 2 * time.Minute // removing 200,000 files takes a minute
+		o.Answer = 2 * time.Minute // removing 100,000 files takes half a minute
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -126,8 +132,16 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer p.release(w)
+	if r.Method == http.MethodGet {
+		timer := time.AfterFunc(p.o.Stall, func() { p.drop(w) })
+		defer timer.Stop()
+		r = r.WithContext(context.WithValue(r.Context(), timerKey{}, timer))
+	}
 	w.proxy.ServeHTTP(rw, r)
 }
+
+// timerKey is the key of the timer that runs until an answer begins.
+type timerKey struct{}
 
 // acquire returns the deputy, a new one if need be.
 func (p *Proxy) acquire() (*worker, error) {
@@ -202,11 +216,12 @@ func (p *Proxy) start() (*worker, error) {
 	}
 	w := &worker{process: process, control: control.(*net.UnixConn)}
 	w.kept = &http.Transport{
-		DialContext:            func(context.Context, string, string) (net.Conn, error) { return w.dial(p.o.Stall) },
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return w.dial(p.o.Accept) },
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    4,
 		MaxResponseHeaderBytes: maxHeaders,
 		ResponseHeaderTimeout:  p.o.Answer,
+		ExpectContinueTimeout:  continueTime,
 	}
 	w.proxy = &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "deputy" },
@@ -256,6 +271,9 @@ func (c *patient) Write(b []byte) (int, error) {
 // guard bounds how long the deputy may give nothing while it is asked, and refuses answers that
 // would turn the connection into something else.
 func (p *Proxy) guard(w *worker, r *http.Response) error {
+	if timer, ok := r.Request.Context().Value(timerKey{}).(*time.Timer); ok {
+		timer.Stop()
+	}
 	if r.StatusCode < 200 {
 		return errors.New("the deputy answered with an interim status")
 	}

@@ -119,7 +119,8 @@ func (s *stage) archive(ctx context.Context, body io.Reader) error {
 	return s.tar(ctx, in)
 }
 
-func (s *stage) tar(ctx context.Context, in io.Reader) error {
+func (s *stage) tar(ctx context.Context, packed io.Reader) error {
+	in := &ending{Reader: packed}
 	r := tar.NewReader(in)
 	for {
 		h, err := r.Next()
@@ -136,14 +137,36 @@ func (s *stage) tar(ctx context.Context, in io.Reader) error {
 			return err
 		}
 	}
-	if len(s.names) == 0 && s.in.n < 1024 { // an empty tar is two blocks of zeros
+	if s.in.n == 0 {
 		return tar.ErrHeader
+	}
+	if in.zeros < tarBlock {
+		return io.ErrUnexpectedEOF // the reader takes a break between two files for the end
 	}
 	_, err := io.CopyN(io.Discard, in, maxTail)
 	if err == io.EOF {
 		return nil
 	}
 	return err
+}
+
+// tarBlock is the unit of a tar, which ends in blocks of zeros.
+const tarBlock = 512
+
+// ending counts the zeros at the end of what was read.
+type ending struct {
+	io.Reader
+	zeros int
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if rest := len(bytes.TrimRight(p[:n], "\x00")); rest > 0 {
+		e.zeros = n - rest
+	} else {
+		e.zeros += n
+	}
+	return n, err
 }
 
 func (s *stage) tarEntry(h *tar.Header, r io.Reader) error {

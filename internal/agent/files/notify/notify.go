@@ -52,7 +52,8 @@ type Options struct {
 	Dir     string // the root; required
 	Deep    bool   // also what is below it
 	MaxDirs int    // most directories that are watched; required
-	Ignore  string // names that begin so are not reported, nor what is moved from such a name; empty ignores none
+	Ignore  string // names that begin so are not reported; empty ignores none
+	Foreign bool   // nor what is moved from such a name
 }
 
 // Watcher watches one directory.
@@ -167,13 +168,13 @@ func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
 		}
 		w.report(Removed, p, isDir)
 	case mask&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
-		ours := mask&syscall.IN_MOVED_TO != 0 && w.cookies[cookie]
+		ours := w.o.Foreign && mask&syscall.IN_MOVED_TO != 0 && w.cookies[cookie]
 		before := len(w.found)
 		w.report(Created, p, isDir)
 		if isDir && w.o.Deep {
 			w.appeared(p)
 		}
-		if ours && w.o.Ignore != "" {
+		if ours {
 			w.found = w.found[:before]
 		}
 	case mask&(syscall.IN_MODIFY|syscall.IN_CLOSE_WRITE) != 0:

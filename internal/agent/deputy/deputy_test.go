@@ -1,0 +1,146 @@
+package deputy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// local is a deputy in this process.
+type local struct {
+	done chan struct{}
+	once sync.Once
+	stop func()
+}
+
+func (l *local) Done() <-chan struct{} { return l.done }
+func (l *local) Kill()                 { l.once.Do(l.stop); <-l.done }
+
+// start serves a proxy whose deputies run a handler here, and counts them.
+func start(t *testing.T, o Options, h http.Handler) (url string, started *atomic.Int32) {
+	t.Helper()
+	started = new(atomic.Int32)
+	o.Start = func(control *os.File) (Process, error) {
+		started.Add(1)
+		fd, err := syscall.Dup(int(control.Fd()))
+		if err != nil {
+			return nil, err
+		}
+		mine := os.NewFile(uintptr(fd), "control")
+		l := &local{done: make(chan struct{})}
+		server := &http.Server{Handler: h}
+		conn, err := asConn(mine)
+		if err != nil {
+			return nil, err
+		}
+		l.stop = func() { server.Close() }
+		go func() {
+			defer close(l.done)
+			server.Serve(&listener{control: conn.(*net.UnixConn)})
+		}()
+		return l, nil
+	}
+	p, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(p)
+	t.Cleanup(func() { s.Close(); p.Close() })
+	return s.URL, started
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return res.StatusCode, err.Error()
+	}
+	return res.StatusCode, string(b)
+}
+
+func TestRequestsAreAnsweredByOneDeputy(t *testing.T) {
+	url, started := start(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(w, io.MultiReader(strings.NewReader(r.URL.RawQuery+" "), r.Body))
+	}))
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if status, body := get(t, url+"/x?q=%FF"); status != 200 || body != "q=%FF " {
+				t.Errorf("%d %q", status, body)
+			}
+		})
+	}
+	wg.Wait()
+	big := bytes.Repeat([]byte("0123456789"), 1<<20)
+	res, err := http.Post(url+"/y", "x", bytes.NewReader(big))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err != nil || !bytes.Equal(b[1:], big) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	if started.Load() != 1 {
+		t.Errorf("%d deputies", started.Load())
+	}
+}
+
+func TestADeputyThatDoesNotAnswerIsReplaced(t *testing.T) {
+	var stuck atomic.Bool
+	stuck.Store(true)
+	url, started := start(t, Options{Stall: 200 * time.Millisecond}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if stuck.Swap(false) {
+			<-r.Context().Done()
+			return
+		}
+		io.WriteString(w, "fine")
+	}))
+	if status, body := get(t, url); status != http.StatusServiceUnavailable || !strings.Contains(body, "Try again") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := get(t, url); status != 200 || body != "fine" {
+		t.Errorf("afterwards %d %s", status, body)
+	}
+	if started.Load() != 2 {
+		t.Errorf("%d deputies", started.Load())
+	}
+}
+
+func TestAnAnswerThatStopsInTheMiddleBreaksOff(t *testing.T) {
+	url, _ := start(t, Options{Stall: 200 * time.Millisecond}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "half")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	if _, body := get(t, url); !strings.Contains(body, "EOF") {
+		t.Errorf("it ended with %q", body)
+	}
+}
+
+func TestADeputyThatCannotStartIsToldAsSuch(t *testing.T) {
+	p, err := New(Options{Start: func(*os.File) (Process, error) { return nil, errors.New("no memory") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "no memory") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

@@ -1,0 +1,222 @@
+// Package written remembers which files below some directories were written, and when.
+//
+// It is told so by the operating system: asking what a small cell wrote costs one system call a
+// directory, however many files there are. It reads no file and decides nothing. What it remembers is
+// bounded, and it says when it has forgotten something.
+//
+// There is one lock, Log.mu, held while events are read.
+package written
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"cellhold"
+	"cellhold/internal/agent/files/notify"
+	"cellhold/internal/guestapi"
+)
+
+const (
+	// maxDirs bounds the directories that are watched below each: a checked-out project has some
+	// hundred, and each takes two system calls when it appears.
+	maxDirs = 1000
+	// maxKept bounds the files that are remembered.
+	maxKept = 2000
+	// gather is how long events may wait in the operating system before they are read: they take its
+	// memory, and each reading wakes the agent.
+	gather = 500 * time.Millisecond
+	// Ignore begins the names of files that are not complete yet.
+	Ignore = ".cellhold-upload-"
+)
+
+// Log remembers what was written.
+type Log struct {
+	log    *slog.Logger
+	places []*place
+	done   chan struct{}
+	wait   sync.WaitGroup
+	once   sync.Once
+
+	mu    sync.Mutex
+	seq   int64            // grows with every reading
+	files map[string]int64 // absolute path to the seq at which it was written last
+	lost  int64            // the newest seq of which something was forgotten
+}
+
+// place is one directory.
+type place struct {
+	dir     string
+	root    *os.Root
+	watcher *notify.Watcher
+}
+
+// New begins to watch directories, which must exist. The caller closes the Log.
+func New(log *slog.Logger, dirs ...string) (*Log, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{log: log, done: make(chan struct{}), files: map[string]int64{}}
+	for _, dir := range dirs {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		w, err := notify.New(notify.Options{Dir: dir, Deep: true, MaxDirs: maxDirs, Ignore: Ignore, Foreign: true})
+		if err != nil {
+			return nil, errors.Join(err, root.Close(), l.Close())
+		}
+		p := &place{dir, root, w}
+		l.places = append(l.places, p)
+		l.wait.Go(func() { l.follow(p) })
+	}
+	return l, nil
+}
+
+// Close stops watching. It may be called twice.
+func (l *Log) Close() error {
+	var errs []error
+	l.once.Do(func() {
+		close(l.done)
+		for _, p := range l.places {
+			errs = append(errs, p.watcher.Close())
+		}
+		l.wait.Wait()
+		for _, p := range l.places {
+			errs = append(errs, p.root.Close())
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// follow keeps the operating system from gathering events without bound.
+func (l *Log) follow(p *place) {
+	for p.watcher.Wait() == nil {
+		timer := time.NewTimer(gather)
+		select {
+		case <-timer.C:
+		case <-l.done:
+			timer.Stop()
+			return
+		}
+		l.mu.Lock()
+		l.read(p)
+		l.mu.Unlock()
+	}
+}
+
+// Mark returns the present as Since understands it.
+func (l *Log) Mark() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readAll()
+	return l.seq
+}
+
+// Since returns the regular files that were written after a mark and are still there, in the order of
+// their paths, at most guestapi.MaxCellFiles. more tells that there were others.
+func (l *Log) Since(mark int64) (list []cellhold.CellFile, more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readAll()
+	more = l.lost > mark
+	var paths []string
+	for p, seq := range l.files {
+		if seq > mark {
+			paths = append(paths, p)
+		}
+	}
+	slices.Sort(paths)
+	for _, p := range paths {
+		f, ok := l.look(p)
+		if !ok {
+			continue
+		}
+		if len(list) == guestapi.MaxCellFiles {
+			return list, true
+		}
+		list = append(list, f)
+	}
+	return list, more
+}
+
+// look describes a file as it is now. It is looked for below its open directory and no link is
+// followed, because we may see more than the code that made it.
+func (l *Log) look(p string) (cellhold.CellFile, bool) {
+	for _, place := range l.places {
+		name, ok := strings.CutPrefix(p, place.dir+"/")
+		if !ok {
+			continue
+		}
+		info, err := place.root.Lstat(name)
+		if err != nil || !info.Mode().IsRegular() {
+			return cellhold.CellFile{}, false
+		}
+		f := cellhold.CellFile{Path: p, Size: info.Size(), Modified: info.ModTime().UTC()}
+		if year := f.Modified.Year(); year < 1970 || year > 2200 {
+			f.Modified = time.Unix(0, 0).UTC() // JSON has no way to write some of them
+		}
+		if !utf8.ValidString(p) {
+			f.Path, f.Escaped = strings.ToValidUTF8(p, "\uFFFD"), cellhold.EscapePath(p)
+		}
+		return f, true
+	}
+	return cellhold.CellFile{}, false
+}
+
+func (l *Log) readAll() {
+	for _, p := range l.places {
+		l.read(p)
+	}
+}
+
+// read takes over what has happened. The caller holds mu.
+func (l *Log) read(p *place) {
+	changes, err := p.watcher.Read()
+	if err != nil {
+		l.log.Debug("watching files", "error", err)
+		return
+	}
+	if len(changes) == 0 {
+		return
+	}
+	l.seq++
+	for _, c := range changes {
+		path := filepath.Join(p.dir, c.Path)
+		switch {
+		case c.Op == notify.Overflow:
+			l.lost = l.seq
+		case c.Op == notify.Removed:
+			delete(l.files, path)
+		case !c.Dir && len(path) <= guestapi.MaxFilePath:
+			l.files[path] = l.seq
+		}
+	}
+	if len(l.files) > maxKept {
+		l.forget()
+	}
+}
+
+// forget drops the older half.
+func (l *Log) forget() {
+	seqs := make([]int64, 0, len(l.files))
+	for _, seq := range l.files {
+		seqs = append(seqs, seq)
+	}
+	slices.Sort(seqs)
+	limit := len(l.files) / 2
+	oldest := seqs[limit]
+	for p, seq := range l.files {
+		if limit > 0 && seq <= oldest {
+			delete(l.files, p)
+			l.lost = max(l.lost, seq)
+			limit--
+		}
+	}
+}
