@@ -59,6 +59,7 @@ type Session struct {
 	Reason  EndReason         `json:"reason,omitempty" enum:"asked,expired,failed,lost" doc:"Why it ended."`
 	Image   string            `json:"image" doc:"Name of the image its sandbox was made from." example:"python"`
 	Startup string            `json:"startup,omitempty" doc:"Code that runs silently when the kernel has started, and again after each restart."`
+	Figures *Figures          `json:"figures,omitempty" doc:"How the figures of its cells are drawn, where the cell does not say."`
 	Created time.Time         `json:"created" doc:"When it was created."`
 	Used    time.Time         `json:"used" doc:"When a caller or a cell last used it."`
 	Expires time.Time         `json:"expires" doc:"When it ends at the latest if nothing uses it until then."`
@@ -186,6 +187,7 @@ type Cell struct {
 	Kernel         KernelID      `json:"kernel" doc:"The kernel that runs it."`
 	Type           CellType      `json:"cell_type,omitempty" enum:"code,markdown,raw" doc:"Set for the cells of a notebook that was handed in; code when absent."`
 	Code           string        `json:"code" doc:"The submitted source."`
+	Figures        *Figures      `json:"figures,omitempty" doc:"How its figures are drawn."`
 	State          CellState     `json:"state" enum:"queued,running,done" doc:"Where it is in its life."`
 	Status         CellStatus    `json:"status,omitempty" enum:"ok,error,interrupted,timeout,cancelled,oom,signal,exit,lost" doc:"How it ended."`
 	Cause          string        `json:"cause,omitempty" doc:"One sentence on how it ended, when the status alone does not tell."`

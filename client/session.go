@@ -21,6 +21,7 @@ type CreateSession struct {
 	User     string            `json:"user,omitempty"`
 	Image    string            `json:"image,omitempty"`
 	Startup  string            `json:"startup,omitempty"`
+	Figures  *cellhold.Figures `json:"figures,omitempty"`
 	Limits   cellhold.Limits   `json:"limits,omitzero"`
 	Egress   *cellhold.Egress  `json:"egress,omitempty"` // nil means the server's default
 	Secrets  []cellhold.Secret `json:"secrets,omitempty"`
@@ -33,9 +34,10 @@ type Code struct {
 	Kernel  cellhold.KernelID // empty means the session's first
 	Timeout time.Duration     // 0 means the server's default
 
-	OnError    cellhold.OnError // what becomes of cells that wait behind it; empty means that they run
-	AllowStdin bool             // its code may ask for input
-	Key        string           // the same key again is the same cell; empty means a new cell
+	OnError    cellhold.OnError  // what becomes of cells that wait behind it; empty means that they run
+	AllowStdin bool              // its code may ask for input
+	Figures    *cellhold.Figures // nil means as the session's
+	Key        string            // the same key again is the same cell; empty means a new cell
 }
 
 // File is one file that a session's code wrote to /mnt/data/output.
@@ -92,9 +94,10 @@ func (c *Client) submit(ctx context.Context, id cellhold.SessionID, r Code, wait
 		Kernel  cellhold.KernelID `json:"kernel,omitempty"`
 		Timeout float64           `json:"timeout,omitempty"`
 
-		OnError    cellhold.OnError `json:"on_error,omitempty"`
-		AllowStdin bool             `json:"allow_stdin,omitempty"`
-	}{r.Code, r.Kernel, r.Timeout.Seconds(), r.OnError, r.AllowStdin}
+		OnError    cellhold.OnError  `json:"on_error,omitempty"`
+		AllowStdin bool              `json:"allow_stdin,omitempty"`
+		Figures    *cellhold.Figures `json:"figures,omitempty"`
+	}{r.Code, r.Kernel, r.Timeout.Seconds(), r.OnError, r.AllowStdin, r.Figures}
 	var header http.Header
 	if r.Key != "" {
 		header = http.Header{"Idempotency-Key": {r.Key}}

@@ -70,13 +70,23 @@ func (k *kernel) execute(r guestapi.Execute) (fresh bool, err error) {
 		return false, err
 	}
 	// Sent without the lock: a kernel that does not read would stop everything else with it.
-	_, err = c.life.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true, AllowStdin: r.AllowStdin})
+	_, err = c.life.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true,
+		AllowStdin: r.AllowStdin, Metadata: metadata(r)})
 	if err != nil {
 		// The kernel is ending, or its code broke the connection. The end of the process ends
 		// the cell, so the cell was accepted all the same.
 		k.log.Debug("cell not sent", "cell", c.id, "error", err)
 	}
 	return true, nil
+}
+
+// metadata is what goes to the kernel beside the code. Jupyter leaves it to those who know it; what
+// ours means is told by the image's cellhold_figures.
+func metadata(r guestapi.Execute) json.RawMessage {
+	if r.Figures == nil {
+		return nil
+	}
+	return marshal(map[string]any{"cellhold": map[string]any{"figures": r.Figures}})
 }
 
 func checkExecute(r guestapi.Execute) error {
@@ -305,7 +315,7 @@ func (c *cell) verdict() cellhold.CellDoneContent {
 		d.Cause = fmt.Sprintf("It was stopped at its deadline of %s; the variables are kept.", c.timeout)
 	case c.reply.Status == "ok":
 		d.Status = cellhold.StatusOK
-	case c.reply.Status == "error" && c.interrupted:
+	case c.reply.Status != "ok" && c.interrupted: // Bash says abort then
 		d.Status = cellhold.StatusInterrupted
 	case c.reply.Status == "error":
 	case c.reply.Status == "aborted" || c.reply.Status == "abort":

@@ -27,7 +27,7 @@ const (
 var mimePattern = regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-Za-z0-9!#$&^_.+=-]+)*$`)
 
 // checkBundle makes a MIME bundle fit for a notebook: JSON types hold any JSON, all others one
-// string. What cannot be made to fit is left out.
+// string, which for an object of an application is its JSON. What cannot be made to fit is left out.
 func checkBundle(c *cellhold.DisplayContent) error {
 	if len(c.Data) > maxTypes || len(c.Metadata) > maxTypes {
 		return errContent
@@ -57,7 +57,10 @@ func mimeValue(mime string, v json.RawMessage) json.RawMessage {
 		return cleanJSON(v)
 	}
 	var text string
-	if json.Unmarshal(v, &text) != nil {
+	if strings.HasPrefix(mime, "application/") && bytes.HasPrefix(v, []byte("{")) {
+		// Altair shows objects under a type that is not of JSON; the format can hold their text.
+		text = string(cleanJSON(v))
+	} else if json.Unmarshal(v, &text) != nil {
 		var lines []string
 		if !fits(v, 1, maxLines) || json.Unmarshal(v, &lines) != nil {
 			return nil

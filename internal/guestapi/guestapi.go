@@ -118,6 +118,9 @@ type Execute struct {
 
 	// AllowStdin lets the code ask for input, by an input_request event.
 	AllowStdin bool `json:"allow_stdin,omitempty"`
+
+	// Figures go to the kernel in the metadata of the request, for it to heed or not.
+	Figures *cellhold.Figures `json:"figures,omitempty"`
 }
 
 // InputReply answers a question of the running cell.

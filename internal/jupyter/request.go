@@ -35,7 +35,8 @@ type ExecuteRequest struct {
 	Code         string
 	Silent       bool // no output, no history, no execution count
 	StoreHistory bool
-	AllowStdin   bool // the code may ask for input; answer with InputReply
+	AllowStdin   bool            // the code may ask for input; answer with InputReply
+	Metadata     json.RawMessage // of the message, a JSON object; empty means none
 }
 
 // NewMsgID makes the id of a request to come.
@@ -50,7 +51,7 @@ func (c *Client) Execute(r ExecuteRequest) (string, error) {
 		r.MsgID = c.NewMsgID()
 	}
 	c.rest()
-	return r.MsgID, c.send(Shell, r.MsgID, "execute_request", map[string]any{
+	return r.MsgID, c.sendWith(Shell, r.MsgID, "execute_request", r.Metadata, map[string]any{
 		"code":             r.Code,
 		"silent":           r.Silent,
 		"store_history":    r.StoreHistory && !r.Silent,
@@ -133,11 +134,15 @@ func (c *Client) Send(ch Channel, msgType string, content any) (string, error) {
 }
 
 func (c *Client) send(ch Channel, id, msgType string, content any) error {
+	return c.sendWith(ch, id, msgType, nil, content)
+}
+
+func (c *Client) sendWith(ch Channel, id, msgType string, metadata json.RawMessage, content any) error {
 	b, err := json.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("%s: encode: %w", msgType, err)
 	}
-	frames, err := Encode(c.conn.Key, Message{Content: b, Header: Header{
+	frames, err := Encode(c.conn.Key, Message{Content: b, Metadata: metadata, Header: Header{
 		MsgID: id, MsgType: msgType, Session: c.session, Username: "jupyter",
 		Date:    time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
 		Version: "5.3", // the first with interrupt by message, and what kernels still answer

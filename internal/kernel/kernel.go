@@ -228,7 +228,7 @@ func (k *Kernel) deadError() error {
 }
 
 func newEntry(c cellhold.Cell) *entry {
-	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout, AllowStdin: c.AllowStdin}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
+	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout, AllowStdin: c.AllowStdin, Figures: c.Figures}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
 }
 
 // Restart replaces the kernel process and waits until the new one is idle. The running cell ends,

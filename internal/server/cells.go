@@ -22,8 +22,9 @@ type SubmitCell struct {
 	Kernel  cellhold.KernelID `json:"kernel,omitempty" maxLength:"64" doc:"Which kernel runs it; the session's first one when absent." example:"python3"`
 	Timeout float64           `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Seconds that it may run, once it runs; the server's default when absent or 0." example:"30"`
 
-	OnError    cellhold.OnError `json:"on_error,omitempty" enum:"continue,cancel" doc:"What becomes of the cells that wait behind it when it does not end with ok: they run, or those that wait at that moment are cancelled. continue when absent."`
-	AllowStdin bool             `json:"allow_stdin,omitempty" doc:"Let the code ask for input: an input_request event appears, and answer-input answers it. The deadline goes on meanwhile. Without it, input() fails at once."`
+	OnError    cellhold.OnError  `json:"on_error,omitempty" enum:"continue,cancel" doc:"What becomes of the cells that wait behind it when it does not end with ok: they run, or those that wait at that moment are cancelled. continue when absent."`
+	Figures    *cellhold.Figures `json:"figures,omitempty" doc:"How its figures are drawn, by a Python kernel; as the session's when absent."`
+	AllowStdin bool              `json:"allow_stdin,omitempty" doc:"Let the code ask for input: an input_request event appears, and answer-input answers it. The deadline goes on meanwhile. Without it, input() fails at once."`
 }
 
 type submitInput struct {
@@ -98,7 +99,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 	}
 	cell, err := sess.Execute(ctx, session.ExecuteRequest{
 		Kernel: in.Body.Kernel, Code: in.Body.Code, Timeout: seconds(in.Body.Timeout),
-		OnError: in.Body.OnError, AllowStdin: in.Body.AllowStdin, Key: in.Key,
+		OnError: in.Body.OnError, AllowStdin: in.Body.AllowStdin, Figures: in.Body.Figures, Key: in.Key,
 	})
 	if err != nil {
 		return nil, s.problem(ctx, err)

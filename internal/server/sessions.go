@@ -17,6 +17,7 @@ type CreateSession struct {
 	User     string            `json:"user,omitempty" maxLength:"256" doc:"Label of the person or agent it is for. Never a path." example:"ann"`
 	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image; the server's default when absent." example:"python"`
 	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most." example:"import math"`
+	Figures  *cellhold.Figures `json:"figures,omitempty" doc:"How the figures of its cells are drawn, where the cell does not say."`
 	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"What its sandbox may use; the server's defaults where absent. More than the server allows is refused."`
 	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"What its code may reach outside the sandbox; the server's default when absent. More than the server allows is refused."`
 	Secrets  []cellhold.Secret `json:"secrets,omitempty" maxItems:"32" doc:"Values that its code can use without seeing them: it finds placeholders in environment variables, and the server puts the values into headers of HTTPS requests to the hosts they belong to. They are never given back."`
@@ -82,7 +83,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 		body = &CreateSession{}
 	}
 	sess, err := s.sessions.Create(ctx, session.CreateRequest{
-		Owner: door.Caller(ctx), User: body.User, Image: body.Image, Startup: body.Startup,
+		Owner: door.Caller(ctx), User: body.User, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
 		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata,
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,10 +23,11 @@ const maxKey = 255
 type ExecuteRequest struct {
 	Kernel     cellhold.KernelID // zero means the first
 	Code       string
-	Timeout    time.Duration    // zero means the server's default
-	OnError    cellhold.OnError // zero means continue
-	AllowStdin bool             // the code may ask for input
-	Key        string           // the same key again gives the same cell; zero means none
+	Timeout    time.Duration     // zero means the server's default
+	OnError    cellhold.OnError  // zero means continue
+	AllowStdin bool              // the code may ask for input
+	Figures    *cellhold.Figures // nil means the session's
+	Key        string            // the same key again gives the same cell; zero means none
 }
 
 // Execute queues a cell and returns it. The cell runs also when the caller goes away. With a key it
@@ -57,9 +59,12 @@ func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell,
 	if r.Timeout == 0 {
 		r.Timeout = s.m.o.CellTimeout
 	}
-	s.change(func(rec *cellhold.Session) { rec.Used = time.Now().UTC() })
+	s.change(func(rec *cellhold.Session) {
+		rec.Used = time.Now().UTC()
+		r.Figures = cmp.Or(r.Figures, rec.Figures)
+	})
 	return k.Submit(ctx, cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: k.State().ID, Code: r.Code,
-		Timeout: r.Timeout, OnError: r.OnError, AllowStdin: r.AllowStdin, Key: r.Key, Digest: digest})
+		Timeout: r.Timeout, OnError: r.OnError, AllowStdin: r.AllowStdin, Figures: r.Figures, Key: r.Key, Digest: digest})
 }
 
 // checkExecute refuses what cannot be, and makes one of the two ways to say continue.

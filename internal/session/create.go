@@ -22,6 +22,7 @@ type CreateRequest struct {
 	Limits  cellhold.Limits   // a zero field means the server's default
 	Egress  *cellhold.Egress  // what it may reach outside; nil means the server's default
 	Secrets []cellhold.Secret // values that its code can use without seeing them
+	Figures *cellhold.Figures // of its cells, where they do not say
 	Meta    map[string]string // the caller's own notes
 	Article bool              // made by the article's API
 }
@@ -171,7 +172,7 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	id := cellhold.NewSessionID()
 	return cellhold.Session{ID: id, Owner: r.Owner, User: r.User, State: cellhold.SessionStarting, Image: r.Image, Digest: img.Digest,
 		Startup: r.Startup, Created: now, Used: now, Limits: limits, Egress: out, Secrets: shownSecrets(r.Secrets), Vault: vault, Sandbox: sandboxID(id, 0),
-		Article: r.Article, Meta: r.Meta, Kernels: m.o.firstKernel()}, img, nil
+		Article: r.Article, Figures: r.Figures, Meta: r.Meta, Kernels: m.o.firstKernel()}, img, nil
 }
 
 // firstKernel is the kernel that every session has.

@@ -1,0 +1,91 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"image"
+	"image/png"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// figure decodes an output's PNG.
+func figure(t *testing.T, o cellhold.Output) image.Image {
+	t.Helper()
+	var text string
+	if err := json.Unmarshal(o.Data["image/png"], &text); err != nil {
+		t.Fatalf("the output has no PNG: %v", err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// threeFigures fills each figure with one colour, so that the order can be seen: red, green, blue.
+const threeFigures = `
+import matplotlib.pyplot as plt
+for colour in ["red", "lime", "blue"]:
+    plt.figure(figsize=(2, 1), facecolor=colour).add_axes([0, 0, 1, 1]).axis("off")
+    if colour == "red":
+        plt.show()
+`
+
+func TestEveryFigureOfACellArrivesInOrder(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	c := s.run(t, id, threeFigures)
+	if c.Status != cellhold.StatusOK || len(c.Outputs) != 3 {
+		t.Fatalf("%d outputs, %s: %s", len(c.Outputs), c.Status, text(c))
+	}
+	for i, want := range [][3]uint32{{0xffff, 0, 0}, {0, 0xffff, 0}, {0, 0, 0xffff}} {
+		img := figure(t, c.Outputs[i])
+		r, g, b, _ := img.At(img.Bounds().Dx()/2, img.Bounds().Dy()/2).RGBA()
+		if got := [3]uint32{r, g, b}; got != want {
+			t.Errorf("figure %d has the colour %x, want %x", i, got, want)
+		}
+	}
+}
+
+func TestFiguresComeAsTheCallerAsksForThem(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{Figures: &cellhold.Figures{Formats: []string{"svg"}}})
+	const plot = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3)).savefig('/tmp/x'); plt.plot([1, 2]);"
+	width := func(f *cellhold.Figures) (png int, svg bool) {
+		t.Helper()
+		c, err := s.Execute(t.Context(), id, client.Code{Code: plot, Figures: f})
+		if err != nil || c.Status != cellhold.StatusOK || len(c.Outputs) != 1 {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		o := c.Outputs[0]
+		if o.Data["image/png"] != nil {
+			png = figure(t, o).Bounds().Dx()
+		}
+		return png, strings.Contains(string(o.Data["image/svg+xml"]), "<svg")
+	}
+	if png, svg := width(nil); png != 0 || !svg {
+		t.Errorf("the session's choice is SVG; got a PNG of width %d, SVG %t", png, svg)
+	}
+	png, svg := width(&cellhold.Figures{Formats: []string{"png", "svg"}, DPI: 100})
+	if png == 0 || !svg {
+		t.Errorf("asked for both; got a PNG of width %d, SVG %t", png, svg)
+	}
+	if fine, svg := width(&cellhold.Figures{Formats: []string{"png"}, DPI: 300}); fine < 3*png-10 || fine > 3*png+10 || svg {
+		t.Errorf("at 300 dpi the width is %d, at 100 dpi it was %d; SVG %t", fine, png, svg)
+	}
+	if png, svg := width(nil); png != 0 || !svg {
+		t.Errorf("after a cell with a choice of its own, the session's holds no more: PNG %d, SVG %t", png, svg)
+	}
+	if _, err := s.Execute(t.Context(), id, client.Code{Code: "1", Figures: &cellhold.Figures{Formats: []string{"gif"}}}); cellhold.KindOf(err) != cellhold.Invalid {
+		t.Errorf("a format that nobody knows: %v", err)
+	}
+}
