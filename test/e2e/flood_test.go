@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,43 +24,51 @@ func part(of, all int) int {
 	return of
 }
 
+// flood is code that puts out a lot.
+type flood struct {
+	name, code string
+	bytes      int64  // of all of it; 0 when nobody knows
+	tail       string // the end of it
+}
+
 func TestFloodsOfOutputLeaveTheServerFlatAndTheNeighbourAnswered(t *testing.T) {
 	s := serve(t, newHome(t))
 	id, neighbour := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, "1")
 	mib, line, displays := part(96, 1024), part(48, 256), part(10_000, 1_000_000)
-	for _, flood := range []struct {
-		name, code string
-		bytes      int64
-		tail       string
-	}{
+	for _, flood := range []flood{
 		{fmt.Sprintf("%d MiB in pieces", mib), fmt.Sprintf("for i in range(%d): print(str(i).zfill(1048575))", mib), int64(mib) << 20, fmt.Sprintf("%d\n", mib-1)},
 		{fmt.Sprintf("one line of %d MiB", line), fmt.Sprintf("print('x' * (%d << 20) + 'end')", line), int64(line)<<20 + 4, "xend\n"},
 		{fmt.Sprintf("%d displays", displays), fmt.Sprintf("for i in range(%d): display(i)", displays), 0, fmt.Sprint(displays - 1)},
 	} {
-		m := s.watchMemory(t)
-		begun := time.Now()
-		c, err := s.Submit(t.Context(), id, client.Code{Code: flood.code, Timeout: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		slowest := s.askUntilDone(t, neighbour, id, c.ID)
-		if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
-			t.Errorf("%s: the cell ended with %s (%s), %v", flood.name, c.Status, c.Cause, err)
-		}
-		t.Logf("%s: %s, %d of %d bytes returned; the neighbour waited %s at the most",
-			flood.name, time.Since(begun).Round(time.Millisecond), c.Bytes-c.Omitted, c.Bytes, slowest.Round(time.Millisecond))
-		if flood.bytes != 0 && c.Bytes != flood.bytes || !c.Truncated || c.Omitted == 0 || len(text(c)) > 2<<20 {
-			t.Errorf("%s: %d bytes, truncated %t, omitted %d, want %d bytes", flood.name, c.Bytes, c.Truncated, c.Omitted, flood.bytes)
-		}
-		if !strings.HasSuffix(text(c), flood.tail) {
-			t.Errorf("%s: the end is missing", flood.name)
-		}
-		m.flat(t, flood.name)
+		t.Run(flood.name, func(t *testing.T) { s.flood(t, id, neighbour, flood) })
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
 		t.Errorf("after the floods the kernel says %q", got)
 	}
+}
+
+// flood runs one flood and checks what is left of it.
+func (s *server) flood(t *testing.T, id, neighbour cellhold.SessionID, flood flood) {
+	m := s.watchMemory(t)
+	begun := time.Now()
+	c, err := s.Submit(t.Context(), id, client.Code{Code: flood.code, Timeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slowest := s.askUntilDone(t, neighbour, id, c.ID)
+	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
+		t.Errorf("%s: the cell ended with %s (%s), %v", flood.name, c.Status, c.Cause, err)
+	}
+	t.Logf("%s: %s, %d of %d bytes returned; the neighbour waited %s at the most",
+		flood.name, time.Since(begun).Round(time.Millisecond), c.Bytes-c.Omitted, c.Bytes, slowest.Round(time.Millisecond))
+	if flood.bytes != 0 && c.Bytes != flood.bytes || !c.Truncated || c.Omitted == 0 || len(text(c)) > 2<<20 {
+		t.Errorf("%s: %d bytes, truncated %t, omitted %d, want %d bytes", flood.name, c.Bytes, c.Truncated, c.Omitted, flood.bytes)
+	}
+	if !strings.HasSuffix(text(c), flood.tail) {
+		t.Errorf("%s: the end is missing", flood.name)
+	}
+	m.flat(t, flood.name)
 }
 
 // askUntilDone has the neighbour compute until the cell is done, and returns the longest answer.
@@ -85,5 +94,51 @@ func (s *server) askUntilDone(t *testing.T, neighbour, id cellhold.SessionID, ce
 			return slowest
 		case <-time.After(time.Second):
 		}
+	}
+}
+
+func TestEndlessOutputEndsAtTheDeadlineAndTheVariablesSurvive(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "x = 42")
+	c := s.run(t, id, "while True: print('x' * 100_000)", 3*time.Second)
+	if c.Status != cellhold.StatusTimeout || !c.Truncated {
+		t.Errorf("ended with %s (%s), truncated %t", c.Status, c.Cause, c.Truncated)
+	}
+	if got := s.must(t, id, "x"); got != "42" {
+		t.Errorf("x is %q", got)
+	}
+}
+
+func TestAFloodThatFindsNoServerGoesOnAndSaysWhatIsMissing(t *testing.T) {
+	home := newHome(t)
+	s := serve(t, home)
+	id := s.session(t, client.CreateSession{})
+	const mib = 100 // three times what the agent keeps
+	c, err := s.Submit(t.Context(), id, client.Code{Code: fmt.Sprintf("for i in range(%d): print(str(i).zfill((1 << 20) - 1), flush=True)", mib)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitText(t, c)
+	s.signal(t, syscall.SIGKILL)
+	begun := time.Now()
+	<-time.After(15 * time.Second) // longer than the agent has patience
+	s = serve(t, home)
+	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
+		t.Fatalf("the cell ended with %s (%s), %v", c.Status, c.Cause, err)
+	}
+	t.Logf("ended %s after the server was killed; %d of %d MiB put out, %d omitted", time.Since(begun), c.Bytes>>20, mib, c.Omitted>>20)
+	if !c.Truncated || c.Bytes < mib<<20*9/10 {
+		t.Errorf("%d bytes counted, want about %d MiB", c.Bytes, mib)
+	}
+	dropped := false
+	for _, ev := range s.events(t, id, c) {
+		dropped = dropped || ev.Type == cellhold.EventOutputDropped
+	}
+	if !dropped {
+		t.Error("no event says that output was dropped")
+	}
+	if got := s.must(t, id, "6 * 7"); got != "42" {
+		t.Errorf("after the flood the kernel says %q", got)
 	}
 }
