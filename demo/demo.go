@@ -61,8 +61,8 @@ func run(ctx context.Context, program, home, out string) error {
 	if err := errors.Join(err, service.stop()); err != nil {
 		return err
 	}
-	fmt.Printf("\nDone in %.1f s.\n   plot:     %s\n   notebook: %s\n",
-		time.Since(began).Seconds(), filepath.Join(out, "penguins.png"), filepath.Join(out, "penguins.ipynb"))
+	fmt.Printf("\nDone in %.1f s.\n   plot:     %s\n   notebook: %s\n   as a page: %s\n",
+		time.Since(began).Seconds(), filepath.Join(out, "penguins.png"), filepath.Join(out, "penguins.ipynb"), filepath.Join(out, "penguins.html"))
 	return nil
 }
 
@@ -153,7 +153,13 @@ func download(ctx context.Context, c *client.Client, id cellhold.SessionID, out 
 	if err != nil {
 		return err
 	}
-	return save(filepath.Join(out, "penguins.ipynb"), func(w io.Writer) error { return c.Notebook(ctx, id, w) })
+	for _, format := range []string{"ipynb", "html"} {
+		err := save(filepath.Join(out, "penguins."+format), func(w io.Writer) error { return c.Export(ctx, id, format, w) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func save(path string, write func(io.Writer) error) error {
