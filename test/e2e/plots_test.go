@@ -1,0 +1,40 @@
+package e2e
+
+import (
+	_ "embed"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"cellhold/client"
+)
+
+//go:embed testdata/plots.py
+var plots string
+
+func TestTitlesInEveryScriptAreDrawnWithRealGlyphs(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	c := s.run(t, id, plots, 4*time.Minute)
+	type verdict struct {
+		Failed     []string `json:"failed"`
+		Complaints []string `json:"complaints"`
+	}
+	var result map[string]map[string]verdict
+	if err := json.Unmarshal([]byte(text(c)), &result); err != nil {
+		t.Fatalf("ended with %s: %s", c.Status, text(c))
+	}
+	for _, setting := range []string{"default", "seaborn", "ggplot", "SimHei", "PIL", "control"} {
+		if len(result[setting]) < 2 {
+			t.Errorf("%s drew %d scripts", setting, len(result[setting]))
+		}
+		for script, v := range result[setting] {
+			switch {
+			case setting != "control" && len(v.Failed)+len(v.Complaints) > 0:
+				t.Errorf("%s, %s: no glyphs for %q; %q", setting, script, v.Failed, v.Complaints)
+			case setting == "control" && script != "Greek and Cyrillic" && (len(v.Failed) == 0 || len(v.Complaints) == 0):
+				t.Errorf("with a font that has no %s the suite saw nothing wrong: %q, %q", script, v.Failed, v.Complaints)
+			}
+		}
+	}
+}
