@@ -20,7 +20,7 @@ LINT    := go tool -modfile=tools.mod staticcheck
 # Tests with real sandboxes find the stock image in this home.
 export CELLHOLD_TEST_HOME := $(STATE)
 
-.PHONY: build demo test check bench clean image needs-test
+.PHONY: build demo test check bench clean image polyglot needs-test
 
 ## build: the binary, with the guest's binary inside
 build:
@@ -33,7 +33,7 @@ demo: image
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
-test: needs-test check image $(VENV)/.done
+test: needs-test check image polyglot $(VENV)/.done
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -timeout 30m ./...
@@ -58,6 +58,10 @@ clean:
 image: build
 	@tools/packages mmdebstrap=mmdebstrap unshare=util-linux newuidmap=uidmap
 	@$(BIN) --home $(STATE) image build
+
+# The image with more languages; its test wants it.
+polyglot: image
+	@$(BIN) --home $(STATE) image build polyglot
 
 needs-test:
 	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl

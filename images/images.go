@@ -1,8 +1,9 @@
 // Package images carries the recipes of the stock images inside the binary.
 //
 // It holds files only; package image reads and builds them. A recipe that has a file "base" is the
-// recipe named there with its own files added to it: of packages.txt, build.sh and check.py its text
-// comes after that of the base, any other file replaces the base's.
+// recipe named there with its own files added to it: of packages.txt and check.py its text comes after
+// that of the base, its build.sh runs before the base's, which ends with cutting off the network and
+// compiling. Any other file replaces the base's.
 package images
 
 import (
@@ -20,7 +21,10 @@ import (
 var files embed.FS
 
 // appended are the files that a recipe goes on with where its base ends.
-var appended = []string{"packages.txt", "build.sh", "check.py"}
+var appended = []string{"packages.txt", "check.py"}
+
+// first is the file that a base goes on with.
+const first = "build.sh"
 
 // Recipe returns the recipe of that name, or an error wrapping fs.ErrNotExist.
 func Recipe(name string) (fs.FS, error) {
@@ -64,6 +68,9 @@ func merge(below, over fs.FS) (fs.FS, error) {
 		if _, ok := more[name]; ok {
 			more[name] = slices.Concat(texts[name], more[name])
 		}
+	}
+	if _, ok := more[first]; ok {
+		more[first] = slices.Concat(more[first], texts[first])
 	}
 	maps.Copy(texts, more)
 	return archive(texts)

@@ -11,10 +11,12 @@ func TestARecipeGoesOnWhereItsBaseEnds(t *testing.T) {
 	all := fstest.MapFS{
 		"low/recipe.json":   {Data: []byte("low")},
 		"low/packages.txt":  {Data: []byte("one\n")},
+		"low/build.sh":      {Data: []byte("last\n")},
 		"low/files/etc/a":   {Data: []byte("a")},
 		"high/base":         {Data: []byte("low\n")},
 		"high/recipe.json":  {Data: []byte("high")},
 		"high/packages.txt": {Data: []byte("two\n")},
+		"high/build.sh":     {Data: []byte("first\n")},
 		"high/files/etc/b":  {Data: []byte("b")},
 	}
 	got, err := whole(all, "high")
@@ -22,7 +24,7 @@ func TestARecipeGoesOnWhereItsBaseEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"recipe.json": "high", "packages.txt": "one\ntwo\n", "files/etc/a": "a", "files/etc/b": "b",
+		"recipe.json": "high", "packages.txt": "one\ntwo\n", "build.sh": "first\nlast\n", "files/etc/a": "a", "files/etc/b": "b",
 	} {
 		if text, err := fs.ReadFile(got, name); err != nil || string(text) != want {
 			t.Errorf("%s is %q, %v; want %q", name, text, err, want)
