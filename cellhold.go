@@ -159,9 +159,9 @@ type InputRequest struct {
 
 // Usage is what a cell used. A figure that could not be measured is absent.
 type Usage struct {
-	Wall       float64 `json:"wall_seconds" doc:"Seconds from the hand-over to the kernel to its end."`
-	CPU        float64 `json:"cpu_seconds,omitempty" doc:"Seconds of processor time of the kernel and what it started, as the sandbox counts them."`
-	PeakMemory int64   `json:"peak_memory_bytes,omitempty" doc:"The most memory that the whole sandbox used while the cell ran, in bytes, as the host counts it."`
+	Wall       float64  `json:"wall_seconds" doc:"Seconds from the hand-over to the kernel to its end."`
+	CPU        *float64 `json:"cpu_seconds,omitempty" doc:"Seconds of processor time of the kernel and what it started, as the sandbox counts them."`
+	PeakMemory int64    `json:"peak_memory_bytes,omitempty" doc:"The most memory that the whole sandbox used while the cell ran, in bytes, as the host counts it."`
 }
 
 // Died reports whether the status means that the kernel died under the cell.

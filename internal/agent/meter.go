@@ -46,7 +46,7 @@ func (m *meter) usage(r readings) *cellhold.Usage {
 	if m.longer {
 		used += max(r.children-m.children, 0)
 	}
-	return &cellhold.Usage{CPU: max(used, 0).Seconds()}
+	return &cellhold.Usage{CPU: new(max(used, 0).Seconds())}
 }
 
 // watchChildren reads the children's time once the cell has run for a moment. The caller holds mu.

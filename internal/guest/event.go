@@ -175,7 +175,10 @@ func checkCellDone(c *cellhold.CellDoneContent) error {
 	c.Cause = sentence(c.Cause)
 	c.ExecutionCount = clamp(c.ExecutionCount)
 	if c.Usage != nil { // of the rest the host knows better
-		c.Usage = &cellhold.Usage{CPU: min(max(c.Usage.CPU, 0), maxCount)}
+		cpu := c.Usage.CPU
+		if c.Usage = nil; cpu != nil {
+			c.Usage = &cellhold.Usage{CPU: new(min(max(*cpu, 0), maxCount))}
+		}
 	}
 	return checkCellFiles(c.Files)
 }

@@ -64,6 +64,9 @@ func (k *Kernel) finallyDead() bool {
 
 // send gives a cell to the agent. Sending it again is harmless: the agent runs each cell once.
 func (k *Kernel) send(ctx context.Context, e *entry) {
+	k.mu.Lock()
+	e.begun = time.Now()
+	k.mu.Unlock()
 	err := k.o.Link.Execute(ctx, e.req)
 	switch {
 	case err == nil:
@@ -137,6 +140,9 @@ const countAfter = 50 * time.Millisecond
 // noteOOM remembers the count of memory kills before those of this cell.
 func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	e.counted = true
+	if k.o.Memory != nil {
+		k.o.Memory.Begin(e.req.Cell)
+	}
 	n, err := k.o.OOMKills(ctx)
 	if err != nil {
 		return
@@ -263,6 +269,9 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 			continue
 		}
 		x.e.ending = true
+		if x.e == k.current {
+			x.content.Usage = &cellhold.Usage{Wall: x.e.wall(now)}
+		}
 		evs = append(evs, cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content))
 		cells = append(cells, x.e.ended(x.content, now))
 		ended = append(ended, x.e)

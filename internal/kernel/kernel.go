@@ -52,6 +52,12 @@ type Options struct {
 
 	// OOMKills tells how many processes of the sandbox the host has killed for want of memory.
 	OOMKills func(ctx context.Context) (int64, error)
+	// Memory measures the most memory that the sandbox uses while a cell runs. May be nil. Begin is
+	// called for cells that are not short, End for all; its 0 means that it cannot tell.
+	Memory interface {
+		Begin(c cellhold.CellID)
+		End(c cellhold.CellID) int64
+	}
 	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
 	Mirror func(ctx context.Context) error
 	// Updates is told what a cell that ends has shown under which display id, for displays of earlier
@@ -124,6 +130,8 @@ type entry struct {
 	folder  *notebook.Folder
 	counted bool                          // memory kills were counted for it; the dispatcher's own
 	sent    bool                          // the agent has accepted it
+	begun   time.Time                     // when it was handed to the agent; zero when an earlier server did
+	usage   *cellhold.Usage               // what it used, once its end was seen
 	sentAt  time.Time                     // when, by this process's clock: those of the guest prove nothing
 	folded  int64                         // the agent's number of the newest event in folder
 	kept    int64                         // bytes of its output in the journal

@@ -208,8 +208,9 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 		}
 		if c.Status == cellhold.StatusSignal && k.killedForMemory {
 			c.Status, c.Cause = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
-			ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
 		}
+		c.Usage = k.used(g.Cell, c.Usage, g.Time)
+		ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
 	case cellhold.EventKernelState:
 		var c cellhold.KernelStateContent
 		if ev.Decode(&c) != nil {
@@ -224,6 +225,41 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 		}
 	}
 	return ev
+}
+
+// used completes what the agent knows of what the running cell used. A batch that could not be kept
+// comes again, so it is found out only once.
+func (k *Kernel) used(id cellhold.CellID, u *cellhold.Usage, at time.Time) *cellhold.Usage {
+	if u == nil {
+		u = &cellhold.Usage{}
+	}
+	if k.o.Memory != nil {
+		u.PeakMemory = k.o.Memory.End(id)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.current
+	if e == nil || e.req.Cell != id {
+		return u
+	}
+	if e.usage == nil {
+		u.Wall = e.wall(at)
+		e.usage = u
+	}
+	return e.usage
+}
+
+// wall is how many seconds the cell ran, by this process's clock. Only of a cell that an earlier server
+// handed over the times on record must do, which are the guest's.
+func (e *entry) wall(end time.Time) float64 {
+	d := time.Duration(0)
+	switch {
+	case !e.begun.IsZero():
+		d = time.Since(e.begun)
+	case !e.cell.Started.IsZero():
+		d = end.Sub(e.cell.Started)
+	}
+	return max(d.Round(time.Microsecond), 0).Seconds()
 }
 
 // mirror copies the guest's output files; what cannot be copied is the operator's to know, and

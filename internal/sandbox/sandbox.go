@@ -66,9 +66,16 @@ type Info struct {
 // Usage is what a sandbox has used so far. A figure that the driver cannot know is -1.
 type Usage struct {
 	Memory     int64         // bytes now
-	MemoryPeak int64         // bytes at most
+	MemoryPeak int64         // bytes at most; see PeakMeter
 	CPU        time.Duration // processor time
 	OOMKills   int64         // processes in it that the host killed for want of memory
+}
+
+// PeakMeter is what a Sandbox also is if it can measure the most memory used from some moment on.
+type PeakMeter interface {
+	// Peak returns the most bytes that the sandbox used since the last call that said anew, or since
+	// its beginning, and starts anew if told to. An error means that this host cannot tell.
+	Peak(anew bool) (int64, error)
 }
 
 // Exit says why a sandbox ended.

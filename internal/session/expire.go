@@ -32,9 +32,9 @@ func (m *Manager) expire(ctx context.Context) {
 func (m *Manager) sweep(ctx context.Context, now time.Time) time.Time {
 	next := now.Add(time.Hour) // nothing depends on it; a bound for the timer
 	for _, s := range m.all() {
-		due := s.due(now)
-		if due.After(now) {
-			next = earlier(next, due)
+		at, end := s.expiring(ctx, s.due(now), now)
+		if !end {
+			next = earlier(next, at)
 			continue
 		}
 		s.endDue(ctx)

@@ -40,6 +40,8 @@ type Session struct {
 	place   *place                         // nil when there is no sandbox
 	kernels map[cellhold.KernelID]*running // dead when place is nil
 
+	pulse pulse // the last look at whether something works on by itself
+
 	keyed sync.Mutex // held while a cell with a key is looked for and submitted
 
 	commands *command.Runner // the newest; nil before the first sandbox
@@ -54,8 +56,10 @@ type Session struct {
 type place struct {
 	sandbox sandbox.Sandbox
 	client  *guest.Client
-	boot    string          // the agent's life
-	run     context.Context // of what runs for it here
+	boot    string // the agent's life
+	peaks   *peaks
+	why     atomic.Pointer[string] // what we destroyed the sandbox for; nil when we did not
+	run     context.Context        // of what runs for it here
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 }
@@ -181,7 +185,7 @@ func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cell
 		client.Close()
 		return nil, fmt.Errorf("asking the agent who it is: %w", err)
 	}
-	p := &place{sandbox: sb, client: client, boot: info.Boot}
+	p := &place{sandbox: sb, client: client, boot: info.Boot, peaks: newPeaks(sb)}
 	var kernels []*kernel.Kernel
 	for _, k := range s.record().Kernels {
 		k, err := kernel.New(ctx, s.kernelOptions(p, k.ID, of(pending, k.ID)))
@@ -219,11 +223,13 @@ func (s *Session) kernelOptions(p *place, id cellhold.KernelID, pending []cellho
 			u, err := p.sandbox.Usage(ctx)
 			return u.OOMKills, err
 		},
+		Memory:  p.peaks,
 		Mirror:  func(ctx context.Context) error { return s.mirror.pull(ctx, p.client) },
 		Updates: s.displays.update,
 		Done:    func(cellhold.Cell) { s.touch() },
 		Stuck: func(why string) {
 			s.slog.Error("destroying a sandbox that does not answer", "why", why)
+			p.why.Store(&why)
 			s.m.destroy(s.ctx, p.sandbox) // watch sees its end
 		},
 	}
@@ -241,6 +247,9 @@ func (s *Session) watch(ctx context.Context, p *place) {
 	status, detail := cellhold.StatusLost, "The sandbox ended unexpectedly."
 	if exit.OOM {
 		status, detail = cellhold.StatusOOM, "The sandbox used more memory than the session may have, and was killed."
+	}
+	if why := p.why.Load(); why != nil {
+		detail = "The sandbox was destroyed, because " + *why + "."
 	}
 	s.slog.Warn("sandbox ended", "sandbox", p.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM, "message", exit.Message)
 	// Until it is recorded, who waits for a cell goes on waiting, and no new sandbox takes the place.

@@ -210,6 +210,14 @@ func (b *box) usage() sandbox.Usage {
 	return b.d.cgroups.usage(b.ID())
 }
 
+// Peak returns the most bytes used since the last call that said anew.
+func (b *box) Peak(anew bool) (int64, error) {
+	if b.d.cgroups == nil {
+		return 0, errors.ErrUnsupported
+	}
+	return b.d.cgroups.peak(b.ID(), anew)
+}
+
 // Suspend stops all processes in the sandbox.
 func (b *box) Suspend(ctx context.Context) error { return b.sleep(ctx, "pause", true) }
 

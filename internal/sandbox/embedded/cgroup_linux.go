@@ -212,6 +212,24 @@ func (c *cgroups) usage(id sandbox.ID) sandbox.Usage {
 	return u
 }
 
+// peak says how much memory the cgroup has used at most since the last call that said anew. Only the
+// older layout can start anew for every reader; the newer one does it for one open file, and only from
+// Linux 6.12 on.
+func (c *cgroups) peak(id sandbox.ID, anew bool) (int64, error) {
+	if c.v2 {
+		return 0, errors.ErrUnsupported
+	}
+	const file = "memory.max_usage_in_bytes"
+	n := parseNumber(c.read("memory", file, id))
+	if n < 0 {
+		return 0, fmt.Errorf("read %s of sandbox %s", file, id)
+	}
+	if anew {
+		return n, writeFile(filepath.Join(c.dir("memory", id), file), "0")
+	}
+	return n, nil
+}
+
 func parseNumber(s string, err error) int64 {
 	if err != nil {
 		return -1

@@ -1,0 +1,80 @@
+package kernel_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cellhold"
+)
+
+func TestAnAgentThatNeverEndsACellIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		start := time.Now()
+		w.submit(t, "c1")
+		<-w.agent.took
+		<-w.stuck
+		if waited := time.Since(start); waited < time.Minute || waited > 3*time.Minute {
+			t.Errorf("reported after %s, want soon after the deadline of a minute", waited)
+		}
+		if err := w.kernel.Die(t.Context(), cellhold.StatusLost, "The sandbox was destroyed."); err != nil {
+			t.Fatal(err)
+		}
+		if c := w.wait(t, "c1"); c.Status != cellhold.StatusTimeout || c.Usage == nil || c.Usage.Wall < 60 {
+			t.Errorf("the cell ended with %s (%s) and used %+v", c.Status, c.Cause, c.Usage)
+		}
+		w.stop()
+	})
+}
+
+func TestAnAgentThatNeverTakesACellIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(silent)
+		a.refuse = cellhold.Errorf(cellhold.Conflict, "The kernel is busy.")
+		w := open(t, newMemory(), a)
+		start := time.Now()
+		w.submit(t, "c1")
+		w.submit(t, "c2")
+		<-w.stuck
+		if waited := time.Since(start); waited < time.Minute || waited > 5*time.Minute {
+			t.Errorf("reported after %s, want some minutes", waited)
+		}
+		if err := w.kernel.Die(t.Context(), cellhold.StatusLost, "The sandbox was destroyed."); err != nil {
+			t.Fatal(err)
+		}
+		if c := w.wait(t, "c1"); c.Status != cellhold.StatusLost {
+			t.Errorf("the cell that was never taken ended with %s", c.Status)
+		}
+		if c := w.wait(t, "c2"); c.Status != cellhold.StatusCancelled {
+			t.Errorf("the one behind it ended with %s", c.Status)
+		}
+		if w.kernel.Busy() {
+			t.Error("the kernel is still busy")
+		}
+		w.stop()
+	})
+}
+
+func TestCellsThatAreTakenInTimeAreNoStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		for _, id := range []cellhold.CellID{"c1", "c2", "c3", "c4", "c5", "c6"} {
+			w.submit(t, id)
+		}
+		for range 6 { // a minute each, so the last one waits for longer than an idle agent may take
+			id := <-w.agent.took
+			<-time.After(50 * time.Second)
+			w.agent.done(id, cellhold.StatusOK)
+		}
+		if c := w.wait(t, "c6"); c.Status != cellhold.StatusOK {
+			t.Errorf("the last cell ended with %s", c.Status)
+		}
+		select {
+		case why := <-w.stuck:
+			t.Errorf("reported: %s", why)
+		default:
+		}
+		w.stop()
+	})
+}

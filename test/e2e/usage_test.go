@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// What a cell used is measured: its time, the processor time of the kernel and of what it started, and
+// the most memory.
+func TestACellSaysWhatItUsed(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	const spin = "import time\nend = time.monotonic() + 0.6\nwhile time.monotonic() < end: pass"
+	for _, x := range []struct {
+		name, code         string
+		wall, cpu, cpuMost float64
+		memory, memoryMost int64
+	}{
+		{"a short cell", "1", 0, 0, 0.1, 30 << 20, 300 << 20},
+		{"sleep", "import time; time.sleep(0.6)", 0.6, 0, 0.3, 30 << 20, 300 << 20},
+		{"computing", spin, 0.6, 0.3, 1.2, 30 << 20, 300 << 20},
+		{"a child computing", "import subprocess, sys; subprocess.run([sys.executable, '-c', '''" + spin + "'''])", 0.6, 0.3, 2.5, 30 << 20, 300 << 20},
+		{"400 MiB for a moment", "b = bytearray(b'x') * (400 << 20); del b\nimport time; time.sleep(0.1)", 0.1, 0, 3, 400 << 20, 700 << 20},
+		{"after it", "import time; time.sleep(0.2)", 0.2, 0, 0.2, 30 << 20, 300 << 20},
+	} {
+		c := s.run(t, id, x.code)
+		u := c.Usage
+		if c.Status != cellhold.StatusOK || u == nil || u.CPU == nil {
+			t.Fatalf("%s: %s, usage %+v: %s", x.name, c.Status, u, text(c))
+		}
+		t.Logf("%s: wall %.3f s, cpu %.3f s, peak %d MiB", x.name, u.Wall, *u.CPU, u.PeakMemory>>20)
+		if u.Wall < x.wall || u.Wall > x.wall+20 || *u.CPU < x.cpu || *u.CPU > x.cpuMost {
+			t.Errorf("%s: wall %.3f s, cpu %.3f s", x.name, u.Wall, *u.CPU)
+		}
+		if u.PeakMemory != 0 && (u.PeakMemory < x.memory || u.PeakMemory > x.memoryMost) {
+			t.Errorf("%s: peak %d MiB", x.name, u.PeakMemory>>20)
+		}
+	}
+	dead := s.run(t, id, "import os; os._exit(3)")
+	if dead.Usage == nil || dead.Usage.Wall <= 0 {
+		t.Errorf("a cell whose kernel died used %+v", dead.Usage)
+	}
+}
+
+// A session whose code computes on in the background is not idle; one that does nothing is.
+func TestASessionThatWorksOnByItselfIsNotIdle(t *testing.T) {
+	s := serve(t, newHome(t), "--idle-timeout", "4s")
+	idle := s.session(t, client.CreateSession{})
+	works := s.session(t, client.CreateSession{})
+	child := s.session(t, client.CreateSession{})
+	s.must(t, works, "import threading\nrun = True\ndef work():\n    while run: pass\nthreading.Thread(target=work, daemon=True).start()")
+	s.must(t, child, "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'while True: pass'])")
+	later := s.session(t, client.CreateSession{}) // its end is after that of the others, if they are idle
+	for _, id := range []cellhold.SessionID{idle, later} {
+		for _, err := range s.Watch(t.Context(), id, 0) { // until it has ended
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, id := range []cellhold.SessionID{works, child} {
+		x, err := s.Session(t.Context(), id)
+		if err != nil || x.State != cellhold.SessionReady {
+			t.Errorf("a session that computes is %s (%v)", x.State, err)
+		}
+	}
+	s.must(t, works, "run = False")
+	s.must(t, child, "p.kill(); p.wait()")
+	for _, id := range []cellhold.SessionID{works, child} {
+		for ev, err := range s.Watch(t.Context(), id, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c cellhold.SessionEndedContent
+			if ev.Type == cellhold.EventSessionEnded && (ev.Decode(&c) != nil || c.Reason != cellhold.EndExpired) {
+				t.Errorf("it ended as %s", c.Reason)
+			}
+		}
+	}
+}
