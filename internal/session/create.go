@@ -74,7 +74,9 @@ func (m *Manager) start(ctx, base context.Context, rec cellhold.Session, img Ima
 		s.stop(nil)
 		return nil, err
 	}
-	s.change(func(r *cellhold.Session) { r.State = cellhold.SessionReady })
+	s.change(func(r *cellhold.Session) { // its idle time begins when it can be used
+		r.State, r.Used = cellhold.SessionReady, time.Now().UTC()
+	})
 	if err := m.o.Store.PutSession(ctx, s.record()); err != nil {
 		s.close(ctx)
 		s.stop(nil)

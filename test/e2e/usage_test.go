@@ -46,18 +46,15 @@ func TestACellSaysWhatItUsed(t *testing.T) {
 
 // A session whose code computes on in the background is not idle; one that does nothing is.
 func TestASessionThatWorksOnByItselfIsNotIdle(t *testing.T) {
-	s := serve(t, newHome(t), "--idle-timeout", "4s")
-	idle := s.session(t, client.CreateSession{})
+	s := serve(t, newHome(t), "--idle-timeout", "6s")
 	works := s.session(t, client.CreateSession{})
-	child := s.session(t, client.CreateSession{})
 	s.must(t, works, "import threading\nrun = True\ndef work():\n    while run: pass\nthreading.Thread(target=work, daemon=True).start()")
+	child := s.session(t, client.CreateSession{})
 	s.must(t, child, "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'while True: pass'])")
-	later := s.session(t, client.CreateSession{}) // its end is after that of the others, if they are idle
-	for _, id := range []cellhold.SessionID{idle, later} {
-		for _, err := range s.Watch(t.Context(), id, 0) { // until it has ended
-			if err != nil {
-				t.Fatal(err)
-			}
+	idle := s.session(t, client.CreateSession{}) // its end is after that of the others, if they are idle
+	for _, err := range s.Watch(t.Context(), idle, 0) {
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	for _, id := range []cellhold.SessionID{works, child} {
