@@ -20,8 +20,8 @@ func TestACellSaysWhatItUsed(t *testing.T) {
 	}{
 		{"a short cell", "1", 0, 0, 0.1, 30 << 20, 300 << 20},
 		{"sleep", "import time; time.sleep(0.6)", 0.6, 0, 0.3, 30 << 20, 300 << 20},
-		{"computing", spin, 0.6, 0.3, 1.2, 30 << 20, 300 << 20},
-		{"a child computing", "import subprocess, sys; subprocess.run([sys.executable, '-c', '''" + spin + "'''])", 0.6, 0.3, 2.5, 30 << 20, 300 << 20},
+		{"computing", spin, 0.6, 0.1, 1.2, 30 << 20, 300 << 20},
+		{"a child computing", "import subprocess, sys; subprocess.run([sys.executable, '-c', '''" + spin + "'''])", 0.6, 0.1, 2.5, 30 << 20, 300 << 20},
 		{"400 MiB for a moment", "b = bytearray(b'x') * (400 << 20); del b\nimport time; time.sleep(0.1)", 0.1, 0, 3, 400 << 20, 700 << 20},
 		{"after it", "import time; time.sleep(0.2)", 0.2, 0, 0.2, 30 << 20, 300 << 20},
 	} {
