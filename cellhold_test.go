@@ -57,7 +57,7 @@ var rooms = map[string]struct {
 	"internal/server/guard":     {". internal/server/door", "who may call is decided without looking at what for"},
 	"internal/server/docs":      {"", "it makes pages of a document"},
 	"internal/server/fastapi":   {"", "it is the shape of another framework's errors"},
-	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/notebook/export internal/packages internal/transcript", "the only place where ownership meets execution"},
+	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/notebook/export internal/mirror internal/packages internal/transcript", "the only place where ownership meets execution"},
 	"internal/notebook/export":  {".", "it turns cells into other files"},
 	"internal/transcript":       {".", "it reads events, wherever they are kept"},
 	"internal/store":            {".", "the interface it satisfies is declared by its user"},
@@ -66,7 +66,8 @@ var rooms = map[string]struct {
 	"internal/agent/files/notify": {"", "it tells what changes, to whoever asks"},
 	"internal/agent/written":      {". internal/guestapi internal/agent/files/notify", "it remembers what it is told, and knows no cells"},
 	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
-	// What has no dealings with the rest of the house.
+	// What has few dealings with the rest of the house.
+	"internal/mirror":                    {". internal/guest internal/guestapi", "it copies files, whoever they belong to"},
 	"internal/sandbox/embedded/syscalls": {"", "it narrows gVisor, and knows nothing of drivers"},
 	// Test helpers stay beside what they help.
 	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "a kernel that follows a script"},

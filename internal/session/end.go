@@ -75,7 +75,7 @@ const lastFilesWait = 10 * time.Second
 func (s *Session) lastFiles(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastFilesWait)
 	defer cancel()
-	if err := s.mirror.pull(ctx, s.client()); err != nil {
+	if err := s.pull(ctx, s.client()); err != nil {
 		s.slog.Warn("mirroring output files", "err", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
+	"cellhold/internal/mirror"
 	"cellhold/internal/sandbox"
 )
 
@@ -27,7 +28,7 @@ type Session struct {
 	log    *kernel.Log
 	slog   *slog.Logger
 	notes  *notes
-	mirror *mirror
+	mirror *mirror.Mirror
 
 	displays  displays
 	transfers atomic.Int32 // uploads, downloads and watches under way
@@ -71,7 +72,7 @@ func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 		kernels:    map[cellhold.KernelID]*running{}}
 	s.notes = newNotes(s)
 	s.displays.s = s
-	s.mirror = newMirror(m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
+	s.mirror = mirror.New(&m.folders, m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
 
@@ -143,7 +144,7 @@ func (s *Session) open(ctx context.Context) error {
 // boot puts the user's files into a fresh sandbox and starts the kernels. The session needs the first
 // one; another that does not start is dead, and says why.
 func (s *Session) boot(ctx context.Context, rec cellhold.Session) error {
-	if err := s.mirror.push(ctx, s.client()); err != nil {
+	if err := s.mirror.Push(ctx, s.client()); err != nil {
 		return fmt.Errorf("putting the output files into the sandbox: %w", err)
 	}
 	if err := s.letOut(ctx); err != nil {
@@ -224,7 +225,7 @@ func (s *Session) kernelOptions(p *place, id cellhold.KernelID, pending []cellho
 			return u.OOMKills, err
 		},
 		Memory:  p.peaks,
-		Mirror:  func(ctx context.Context) error { return s.mirror.pull(ctx, p.client) },
+		Mirror:  func(ctx context.Context) error { return s.pull(ctx, p.client) },
 		Updates: s.displays.update,
 		Done:    func(cellhold.Cell) { s.touch() },
 		Stuck: func(why string) {

@@ -194,7 +194,7 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 		err = s.boot(ctx, rec)
 	default:
 		s.settleKernels(ctx, rec, known)
-		err = s.mirror.recognise(ctx, s.client())
+		err = s.recognise(ctx)
 		if err == nil {
 			err = s.letOut(ctx)
 		}

@@ -21,6 +21,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/kernel"
+	"cellhold/internal/mirror"
 	"cellhold/internal/packages"
 	"cellhold/internal/sandbox"
 )
@@ -105,6 +106,7 @@ type Manager struct {
 	replaced map[string]chan struct{}      // capacity 1 each: held while a user's session is being replaced
 	starting int                           // slots taken by sessions that are being created
 	quotas   map[string]*quota             // by owner; there are no more than tokens
+	folders  mirror.Folders
 	strays   []stray
 	wake     chan struct{} // capacity 1: expiry has something new to look at
 

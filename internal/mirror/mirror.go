@@ -1,4 +1,14 @@
-package session
+// Package mirror keeps the host's copy of what sessions write to /mnt/data/output: one folder for each
+// user, which all sessions of the user share.
+//
+// Names and sizes come from the guest. Package guest has checked the names, and everything here happens
+// through an os.Root, so that no name and no link leads out of the folder. A folder has bounds of its
+// own, which hold for all sessions of the user together: in bytes, and in files and directories.
+//
+// It refuses to know who a user is.
+//
+// Locks: the turn at a folder, then Folders.mu, which is held for map operations only.
+package mirror
 
 import (
 	"context"
@@ -18,34 +28,81 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// mirror keeps the host's copy of a session's /mnt/data/output. Names and sizes come from the
-// guest: package guest has checked the names, and everything here happens through an os.Root, so
-// that no name and no link leads out of the directory.
-type mirror struct {
-	dir   string
-	part  string // name that a file bears while it is copied; sessions of one user share dir
-	limit int64  // bytes in all
+// maxEntries bounds the files and directories of one folder. A guest lists at most MaxFiles files, but
+// each may be deep down in directories of its own.
+const maxEntries = 4 * guestapi.MaxFiles
 
-	mu    sync.Mutex // held while copying, so that two cells do not copy at once
-	known map[string]guestapi.File
+// Folders are the folders of all users of a server. The zero value is ready for use.
+type Folders struct {
+	mu    sync.Mutex
+	turns map[string]*turn
 }
 
-func newMirror(dir, session string, limit int64) *mirror {
-	return &mirror{dir: dir, part: temporary + session, limit: limit, known: map[string]guestapi.File{}}
+// turn is whose turn it is to write to one folder.
+type turn struct {
+	held   chan struct{} // capacity 1
+	wanted int           // by how many, the one that has it included
+}
+
+// take waits for the turn at a folder, because its bounds can only be kept by one at a time.
+func (f *Folders) take(ctx context.Context, dir string) (release func(), err error) {
+	f.mu.Lock()
+	t := f.turns[dir]
+	if t == nil {
+		if f.turns == nil {
+			f.turns = map[string]*turn{}
+		}
+		t = &turn{held: make(chan struct{}, 1)}
+		f.turns[dir] = t
+	}
+	t.wanted++
+	f.mu.Unlock()
+	leave := func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if t.wanted--; t.wanted == 0 {
+			delete(f.turns, dir)
+		}
+	}
+	select {
+	case t.held <- struct{}{}:
+		return func() { <-t.held; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
+
+// Mirror is one session's view of its user's folder.
+type Mirror struct {
+	folders *Folders
+	dir     string
+	part    string // name that a file bears while it is copied
+	limit   int64  // bytes in the folder in all
+
+	known map[string]guestapi.File // as the guest had them when they were copied; whoever has the turn may use it
+}
+
+// New returns the mirror of a session to a folder that may hold so many bytes.
+func New(f *Folders, dir, session string, limit int64) *Mirror {
+	return &Mirror{folders: f, dir: dir, part: temporary + session, limit: limit, known: map[string]guestapi.File{}}
 }
 
 // open makes the directory, private to the server's user, and opens it.
-func (m *mirror) open() (*os.Root, error) {
+func (m *Mirror) open() (*os.Root, error) {
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return nil, err
 	}
 	return os.OpenRoot(m.dir)
 }
 
-// push copies the host's files into a fresh sandbox.
-func (m *mirror) push(ctx context.Context, c *guest.Client) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// Push copies the host's files into a fresh sandbox.
+func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
+	release, err := m.folders.take(ctx, m.dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	root, err := m.open()
 	if err != nil {
 		return err
@@ -55,12 +112,15 @@ func (m *mirror) push(ctx context.Context, c *guest.Client) error {
 	if err != nil {
 		return err
 	}
-	left := m.limit
+	have, err := measure(root)
+	if err != nil {
+		return err
+	}
+	if have.bytes > m.limit || have.entries > maxEntries {
+		return cellhold.Errorf(cellhold.Exhausted,
+			"The user's output files on the server are more than the %d bytes or %d files and directories that a session may have there. Remove some, or raise the limit.", m.limit, maxEntries)
+	}
 	for _, f := range files {
-		if left -= f.Size; left < 0 {
-			return cellhold.Errorf(cellhold.Exhausted,
-				"The user's output files on the server need more than the %d bytes that a session may have there. Remove some, or raise the limit.", m.limit)
-		}
 		if err := pushOne(ctx, root, c, f); err != nil {
 			return fmt.Errorf("%q: %w", f.Path, err)
 		}
@@ -73,12 +133,13 @@ func (m *mirror) push(ctx context.Context, c *guest.Client) error {
 	return err
 }
 
-// recognise finds out which of the guest's files an earlier server has copied already.
-func (m *mirror) recognise(ctx context.Context, c *guest.Client) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
-	defer cancel()
+// Recognise finds out which of the guest's files an earlier server has copied already.
+func (m *Mirror) Recognise(ctx context.Context, c *guest.Client) error {
+	release, err := m.folders.take(ctx, m.dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	there, err := c.Files(ctx)
 	if err != nil {
 		return fmt.Errorf("listing the guest's output files: %w", err)
@@ -108,14 +169,17 @@ func pushOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.Fil
 	return c.WriteFile(ctx, f.Path, io.LimitReader(r, f.Size), f.Size)
 }
 
-// pull copies what has changed in the guest since the last time, and removes what the guest has
+// Pull copies what has changed in the guest since the last time, and removes what the guest has
 // removed.
-func (m *mirror) pull(ctx context.Context, c *guest.Client) error {
+func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 	if c == nil {
 		return nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	release, err := m.folders.take(ctx, m.dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	list, err := c.Files(ctx)
 	if err != nil {
 		return fmt.Errorf("listing the guest's output files: %w", err)
@@ -129,13 +193,16 @@ func (m *mirror) pull(ctx context.Context, c *guest.Client) error {
 	if len(list) < guestapi.MaxFiles { // a list that was cut says nothing of what is missing in it
 		errs = append(errs, m.removeGone(root, list))
 	}
-	left := m.limit
+	have, err := measure(root)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
 	for _, f := range list {
-		if left -= f.Size; left < 0 {
-			errs = append(errs, fmt.Errorf("the guest lists more than %d bytes of output files", m.limit))
-			break
-		}
 		if old, ok := m.known[f.Path]; ok && same(old, f) || strings.HasPrefix(f.Path, temporary) {
+			continue
+		}
+		if err := have.admit(f, m.limit); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		if err := m.pullOne(ctx, root, c, f); err != nil {
@@ -149,7 +216,7 @@ func (m *mirror) pull(ctx context.Context, c *guest.Client) error {
 
 // removeGone removes the files that this session has copied and the guest no longer has. Files of
 // other sessions of the same user stay.
-func (m *mirror) removeGone(root *os.Root, list []guestapi.File) error {
+func (m *Mirror) removeGone(root *os.Root, list []guestapi.File) error {
 	there := map[string]bool{}
 	for _, f := range list {
 		there[f.Path] = true
@@ -177,7 +244,7 @@ const temporary = ".cellhold-part-"
 
 // pullOne copies one file, whole or not at all. A file that grows meanwhile is copied as far as it
 // was listed.
-func (m *mirror) pullOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.File) error {
+func (m *Mirror) pullOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.File) error {
 	r, err := c.ReadFile(ctx, f.Path, f.Size)
 	if err != nil {
 		return err
@@ -225,44 +292,28 @@ func makeParents(root *os.Root, name string) error {
 	return root.MkdirAll(dir, 0o700)
 }
 
-// File is one output file of a session on the host.
-type File struct {
-	Path     string    `json:"path" doc:"Path below /mnt/data/output." example:"report/summary.csv"`
-	Size     int64     `json:"size" doc:"Bytes."`
-	Modified time.Time `json:"modified" doc:"When it was last written."`
-}
-
-// Files lists the session's output files as they were after the last cell.
-func (s *Session) Files() ([]File, error) {
-	root, err := s.mirror.open()
+// Files lists the folder's files as they were after the last cell.
+func (m *Mirror) Files() ([]guestapi.File, error) {
+	root, err := m.open()
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	found, err := listFiles(root)
-	if err != nil {
-		return nil, err
-	}
-	files := make([]File, 0, len(found))
-	for _, f := range found {
-		files = append(files, File(f))
-	}
-	return files, nil
+	return listFiles(root)
 }
 
-// OpenFile opens one output file by its listed path.
-func (s *Session) OpenFile(name string) (*os.File, error) {
-	missing := cellhold.Errorf(cellhold.NotFound, "The session has no output file of that name.")
+// Open opens one file by its listed path, or fails with fs.ErrNotExist.
+func (m *Mirror) Open(name string) (*os.File, error) {
 	if !fs.ValidPath(name) || strings.HasPrefix(name, temporary) {
-		return nil, missing
+		return nil, fs.ErrNotExist
 	}
-	root, err := s.mirror.open()
+	root, err := m.open()
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
 	if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
-		return nil, missing
+		return nil, fs.ErrNotExist
 	}
 	return root.Open(name)
 }

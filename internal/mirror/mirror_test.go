@@ -1,0 +1,107 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"cellhold/internal/guestapi"
+)
+
+func folder(t *testing.T, files map[string]int) use {
+	t.Helper()
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, size := range files {
+		if err := makeParents(root, name); err != nil {
+			t.Fatal(err)
+		}
+		if err := root.WriteFile(name, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u, err := measure(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestTheBoundIsThatOfTheFolderAndNotOfOneSession(t *testing.T) {
+	u := folder(t, map[string]int{"others/a": 60, "mine": 20, temporary + "s1": 1000})
+	if u.bytes != 80 || u.entries != 3 {
+		t.Fatalf("%d bytes in %d", u.bytes, u.entries)
+	}
+	for _, tt := range []struct {
+		name string
+		size int64
+		ok   bool
+	}{
+		{"mine", 40, true}, // replaces 20
+		{"new", 1, false},
+		{"others/a", 10, true}, // makes room
+		{"new", 50, true},
+		{"more", 1, false},
+	} {
+		if err := u.admit(guestapi.File{Path: tt.name, Size: tt.size}, 100); (err == nil) != tt.ok {
+			t.Errorf("%s of %d: %v", tt.name, tt.size, err)
+		}
+	}
+	if u.bytes != 100 {
+		t.Errorf("%d bytes in the end", u.bytes)
+	}
+}
+
+func TestDirectoriesCountAsMuchAsFiles(t *testing.T) {
+	u := folder(t, nil)
+	deep := strings.Repeat("/d", 9)
+	files := 0
+	for ; ; files++ {
+		if err := u.admit(guestapi.File{Path: fmt.Sprint(files, deep)}, 1<<40); err != nil {
+			break
+		}
+	}
+	if want := maxEntries / 10; files != want {
+		t.Errorf("%d files with nine directories each, want %d", files, want)
+	}
+	if u.entries > maxEntries {
+		t.Errorf("%d entries", u.entries)
+	}
+}
+
+func TestOneAtATimeWritesToAFolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f Folders
+		release, err := f.take(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := f.take(t.Context(), "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := f.take(ctx, "a"); !errors.Is(err, context.Canceled) {
+				t.Errorf("who gave up: %v", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+		release()
+		if len(f.turns) != 0 {
+			t.Errorf("%d folders are remembered", len(f.turns))
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guest"
+)
+
+// File is one output file of a session on the host.
+type File struct {
+	Path     string    `json:"path" doc:"Path below /mnt/data/output." example:"report/summary.csv"`
+	Size     int64     `json:"size" doc:"Bytes."`
+	Modified time.Time `json:"modified" doc:"When it was last written."`
+}
+
+// Files lists the session's output files as they were after the last cell.
+func (s *Session) Files() ([]File, error) {
+	found, err := s.mirror.Files()
+	if err != nil {
+		return nil, err
+	}
+	files := make([]File, 0, len(found))
+	for _, f := range found {
+		files = append(files, File(f))
+	}
+	return files, nil
+}
+
+// OpenFile opens one output file by its listed path.
+func (s *Session) OpenFile(name string) (*os.File, error) {
+	f, err := s.mirror.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cellhold.Errorf(cellhold.NotFound, "The session has no output file of that name.")
+	}
+	return f, err
+}
+
+// pull copies what the guest has written, if there is a guest.
+func (s *Session) pull(ctx context.Context, c *guest.Client) error {
+	if c == nil {
+		return nil
+	}
+	return s.mirror.Pull(ctx, c)
+}
+
+// recognise finds out which of the guest's files an earlier server has copied already.
+func (s *Session) recognise(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	return s.mirror.Recognise(ctx, s.client())
+}
