@@ -63,6 +63,9 @@ func (s *Session) due(now time.Time) time.Time {
 	if slices.ContainsFunc(s.all(), func(k *running) bool { return k.Busy() }) {
 		r.Used = now // a session that is computing is not idle
 	}
+	if s.moving.Load() > 0 {
+		r.Used = now
+	}
 	if c := s.currentCommands(); c != nil && c.Busy() {
 		r.Used = now
 	}

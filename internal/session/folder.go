@@ -32,8 +32,21 @@ func (s *Session) folder() (*guest.Client, error) {
 	return s.place.client, nil
 }
 
-// transfer is folder for what takes long. The caller calls done, once or more often.
+// transfer is folder for what moves a file: while it does the session is not idle.
 func (s *Session) transfer() (c *guest.Client, done func(), err error) {
+	c, free, err := s.slot()
+	if err != nil {
+		return nil, nil, err
+	}
+	s.moving.Add(1)
+	return c, sync.OnceFunc(func() {
+		s.moving.Add(-1)
+		free()
+	}), nil
+}
+
+// slot is folder for what takes long. The caller calls done, once or more often.
+func (s *Session) slot() (c *guest.Client, done func(), err error) {
 	if c, err = s.folder(); err != nil {
 		return nil, nil, err
 	}
@@ -167,7 +180,7 @@ func (s *Session) UnpackDir(ctx context.Context, path string, body io.Reader, si
 // from now on nothing is missed.
 func (s *Session) WatchDir(ctx context.Context, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
-		c, done, err := s.transfer()
+		c, done, err := s.slot()
 		if err != nil {
 			yield(cellhold.FileChange{}, err)
 			return

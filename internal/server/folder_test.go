@@ -1,0 +1,123 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/session"
+)
+
+func TestFilesGoInAndOutThroughTheDoor(t *testing.T) {
+	h := newHouse(t)
+	files := h.create() + "/files"
+	big := strings.Repeat("0123456789", 1<<20) // beyond what other bodies may have
+	h.do(200, "PUT", files+"/content?path=a/b%FF", big)
+	a := h.do(200, "GET", files+"/content?path=a/b%FF", "")
+	if string(a.body) != big || a.Header.Get("Content-Type") != "application/octet-stream" || a.Header.Get("Content-Security-Policy") != "sandbox; default-src 'none'" {
+		t.Errorf("%d bytes, %v", len(a.body), a.Header)
+	}
+	var list Directory
+	h.do(200, "GET", files+"?path=a", "").decode(t, &list)
+	if len(list.Entries) != 1 || !strings.HasSuffix(list.Entries[0].Exact(), "/a/b\xff") || list.Entries[0].Size != int64(len(big)) {
+		t.Errorf("%+v", list)
+	}
+	req := h.request("GET", files+"/content?path=a/b%FF", "")
+	req.Header.Set("Range", "bytes=10485755-")
+	if a := h.send(req); a.StatusCode != 206 || string(a.body) != "56789" {
+		t.Errorf("%d %q", a.StatusCode, a.body)
+	}
+	h.do(201, "POST", files+"/directory?path=d/e", "")
+	h.do(200, "POST", files+"/directory?path=d/e", "")
+	h.do(409, "DELETE", files+"?path=d", "")
+	h.do(204, "DELETE", files+"?path=d&recursive=true", "")
+	h.do(404, "GET", files+"/stat?path=d", "")
+	h.do(200, "POST", files+"/move?from=a/b%FF&to=c", "")
+	h.do(409, "GET", files+"/content?path=a", "")
+	h.do(422, "GET", files+"/content?path=../x", "")
+	h.do(422, "PUT", files+"/content?path=x&mode=4755", "x")
+	h.do(422, "GET", files+"/archive?path=a&format=rar", "")
+}
+
+func TestAFormAndAnArchiveArriveAsFiles(t *testing.T) {
+	h := newHouse(t)
+	files := h.create() + "/files"
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	w.WriteField("comment", "no file")
+	part, err := w.CreateFormFile("file", "größe.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(part, "42")
+	w.Close()
+	req := h.request("POST", files+"?path=in", form.String())
+	req.Header.Set("Content-Type", w.FormDataContentType())
+	var done FilesWritten
+	h.send(req).decode(t, &done)
+	if len(done.Files) != 1 || !strings.HasSuffix(done.Files[0].Path, "/in/größe.txt") {
+		t.Errorf("%+v", done)
+	}
+	for _, format := range []string{"tar", "tgz", "zip"} {
+		archive := h.do(200, "GET", files+"/archive?path=in&format="+format, "")
+		if name := archive.Header.Get("Content-Disposition"); !strings.HasPrefix(name, `attachment; filename="in.`) {
+			t.Errorf("%s: %s", format, name)
+		}
+		var unpacked Unpacked
+		h.do(200, "PUT", files+"/archive?path=out/"+format, string(archive.body)).decode(t, &unpacked)
+		if unpacked.Entries != 1 || unpacked.Bytes != 2 {
+			t.Errorf("%s: %+v", format, unpacked)
+		}
+	}
+	h.do(422, "PUT", files+"/archive?path=out", "no archive, and long enough to be one, were it not for what it says")
+}
+
+func TestAnUploadIsBoundedByTheOperator(t *testing.T) {
+	h := newHouseWith(t, func(o *session.Options) { o.MaxUpload = 100 }, nil)
+	files := h.create() + "/files"
+	h.do(429, "PUT", files+"/content?path=a", strings.Repeat("x", 101))
+	req := h.request("PUT", files+"/content?path=a", "")
+	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", 101))), -1
+	if a := h.send(req); a.StatusCode != 429 {
+		t.Errorf("of unknown size: %d", a.StatusCode)
+	}
+	h.do(404, "GET", files+"/stat?path=a", "")
+	h.do(200, "PUT", files+"/content?path=a", strings.Repeat("x", 100))
+}
+
+func TestAWatchIsAStreamOfEvents(t *testing.T) {
+	h := newHouse(t)
+	files := h.create() + "/files"
+	res, err := http.DefaultClient.Do(h.request("GET", files+"/watch", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	event := ""
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		if name == "event" {
+			event = value
+		}
+		if name != "data" {
+			continue
+		}
+		if event == "ready" {
+			h.do(200, "PUT", files+"/content?path=new", "x")
+			continue
+		}
+		var c cellhold.FileChange
+		if err := json.Unmarshal([]byte(value), &c); err != nil || event != "created" || c.Type != cellhold.FileCreated || !strings.HasSuffix(c.Path, "/new") {
+			t.Errorf("%s %s, %v", event, value, err)
+		}
+		return
+	}
+	t.Errorf("it ended with %v", lines.Err())
+}
