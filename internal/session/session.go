@@ -143,6 +143,9 @@ func (o *Options) check() error {
 	if _, err := o.limits(cellhold.Limits{}); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
+	if o.MaxUpload < 0 {
+		return fmt.Errorf("settings: the longest upload cannot be negative (%d)", o.MaxUpload)
+	}
 	if o.MaxSessions < 1 {
 		return fmt.Errorf("settings: there must be room for at least one session, not %d", o.MaxSessions)
 	}

@@ -43,6 +43,8 @@ const (
 		syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO | syscall.IN_ONLYDIR
 	// readSize is how many bytes of events are read at once: some hundred events.
 	readSize = 32 << 10
+	// maxPending bounds the changes that one read returns.
+	maxPending = 20_000
 	// maxFound bounds the entries that are looked at in directories that appear, in one read.
 	maxFound = 10_000
 )
@@ -174,7 +176,7 @@ func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
 		if isDir && w.o.Deep {
 			w.appeared(p)
 		}
-		if ours {
+		if ours && before < len(w.found) { // else an overflow has taken its place
 			w.found = w.found[:before]
 		}
 	case mask&(syscall.IN_MODIFY|syscall.IN_CLOSE_WRITE) != 0:
@@ -185,6 +187,10 @@ func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
 func (w *Watcher) report(op Op, p string, dir bool) {
 	if n := len(w.found); n > 0 && w.found[n-1] == (Change{op, p, dir}) {
 		return
+	}
+	if len(w.found) >= maxPending {
+		// User code makes changes faster than anybody wants to hear of them.
+		w.found = append(w.found[:0], Change{Op: Overflow})
 	}
 	w.found = append(w.found, Change{op, p, dir})
 }

@@ -1,0 +1,76 @@
+package notify
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func watch(t *testing.T, o Options) (*Watcher, func(want ...Change)) {
+	t.Helper()
+	o.Dir = t.TempDir()
+	w, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w, func(want ...Change) {
+		t.Helper()
+		got, err := w.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range want {
+			if !slices.Contains(got, c) {
+				t.Errorf("%+v is missing in %+v", c, got)
+			}
+		}
+		if len(want) == 0 && len(got) != 0 {
+			t.Errorf("%+v, want nothing", got)
+		}
+	}
+}
+
+func TestWhatHappensBelowNewAndMovedDirectoriesIsTold(t *testing.T) {
+	w, expect := watch(t, Options{Deep: true, MaxDirs: 10})
+	at := func(name string) string { return filepath.Join(w.o.Dir, name) }
+	expect()
+	os.MkdirAll(at("a/b"), 0o755)
+	os.WriteFile(at("a/b/f"), []byte("x"), 0o644)
+	expect(Change{Created, "a", true}, Change{Created, "a/b", true}, Change{Created, "a/b/f", false})
+	os.Rename(at("a/b"), at("c"))
+	expect(Change{Removed, "a/b", true}, Change{Created, "c", true}, Change{Created, "c/f", false})
+	os.WriteFile(at("c/f"), []byte("y"), 0o644)
+	expect(Change{Modified, "c/f", false})
+	os.RemoveAll(at("c"))
+	expect(Change{Removed, "c/f", false}, Change{Removed, "c", true})
+	expect()
+}
+
+func TestALinkToADirectoryIsNotFollowed(t *testing.T) {
+	w, expect := watch(t, Options{Deep: true, MaxDirs: 10})
+	other := t.TempDir()
+	if err := os.Symlink(other, filepath.Join(w.o.Dir, "l")); err != nil {
+		t.Fatal(err)
+	}
+	expect(Change{Created, "l", false})
+	os.WriteFile(filepath.Join(other, "secret"), nil, 0o644)
+	expect()
+}
+
+func TestMoreThanTheBoundsIsAnOverflow(t *testing.T) {
+	w, expect := watch(t, Options{Deep: true, MaxDirs: 3})
+	for i := range 5 {
+		os.Mkdir(filepath.Join(w.o.Dir, fmt.Sprint(i)), 0o755)
+	}
+	expect(Change{Op: Overflow})
+	for i := range maxPending + 10 {
+		w.report(Created, fmt.Sprint(i), false)
+	}
+	if len(w.found) > maxPending {
+		t.Errorf("%d changes are kept", len(w.found))
+	}
+	expect(Change{Op: Overflow})
+}
