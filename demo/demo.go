@@ -97,6 +97,9 @@ func use(ctx context.Context, s *service, out string) (err error) {
 	if err := analyse(ctx, c, session.ID); err != nil {
 		return err
 	}
+	if err := tour(ctx, c, session.ID, out); err != nil {
+		return err
+	}
 	step("taking the plot and the notebook home")
 	if err := download(ctx, c, session.ID, out); err != nil {
 		return err
