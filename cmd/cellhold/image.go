@@ -40,7 +40,7 @@ func openImages(home string, log *slog.Logger, inUse func(string) bool) (*image.
 func (t *terminal) progress(step string) { fmt.Fprintln(t.err, step) }
 
 type imageBuildCmd struct {
-	Recipe string `arg:"" help:"Name of the recipe." default:"python"`
+	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot with R and JavaScript too." default:"python"`
 }
 
 // Run builds an image.
@@ -204,7 +204,7 @@ func (f imageFinder) Resolve(name string) (session.Image, error) {
 	img, err := f.images.Resolve(name)
 	if errors.Is(err, image.ErrNotFound) {
 		return session.Image{}, cellhold.Wrap(cellhold.NotFound, err,
-			"There is no image %q. To make the stock image, run: cellhold image build", name)
+			"There is no image %q. To make the stock images, run: cellhold image build, or cellhold image build polyglot", name)
 	}
 	if err != nil {
 		return session.Image{}, err

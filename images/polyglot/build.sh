@@ -16,6 +16,10 @@ cp /run/build/recipe/files$kernel/package*.json $kernel
 # Where the kernel looks for what Node offers; npm puts it one level higher.
 mkdir -p $kernel/node_modules/tslab/node_modules
 ln -s ../../@types $kernel/node_modules/tslab/node_modules/@types
+# After an error it refuses all code for 200 ms. What becomes of waiting cells is their caller's choice.
+jupyter=$kernel/node_modules/tslab/dist/jupyter.js
+grep -q 'execQueue.reset(200)' $jupyter
+sed -i 's/execQueue.reset(200)/execQueue.reset(0)/' $jupyter
 # What is for other systems, and what only the kernel's own developers read.
 find $kernel/node_modules/zeromq/build -mindepth 1 -maxdepth 1 ! -name linux ! -name manifest.json -exec rm -rf {} +
 find $kernel/node_modules -type f \( -name '*.map' -o -name '*.md' \) -delete

@@ -78,6 +78,28 @@ func TestTheRecipePolyglotSpeaksRAndJavaScriptBesidePythonAndBash(t *testing.T) 
 	}
 	s.checkRPlot(t, id)
 	s.checkErrors(t, id)
+	s.checkInterrupt(t, id, "ir", "kept <- 5", "cat('begun\\n'); flush.console(); repeat {}", "cat(kept)")
+	s.checkInterrupt(t, id, "javascript", "var kept = 5", "console.log('begun'); await new Promise(r => setTimeout(r, 60000))", "console.log(kept)")
+}
+
+// checkInterrupt stops a cell that has begun and wants the variable of the cell before it.
+func (s *server) checkInterrupt(t *testing.T, id cellhold.SessionID, k cellhold.KernelID, before, code, after string) {
+	t.Helper()
+	s.runOn(t, id, k, before)
+	c, err := s.Submit(t.Context(), id, client.Code{Kernel: k, Code: code, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitText(t, c)
+	if err := s.Interrupt(t.Context(), id, k); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusInterrupted {
+		t.Errorf("%s: ended with %s (%s) %q, %v", k, c.Status, c.Cause, text(c), err)
+	}
+	if c := s.runOn(t, id, k, after); strings.TrimSpace(text(c)) != "5" {
+		t.Errorf("%s: after the interrupt it says %q (%s)", k, text(c), c.Status)
+	}
 }
 
 func (s *server) checkRPlot(t *testing.T, id cellhold.SessionID) {
