@@ -101,6 +101,10 @@ func (r *relay) serve(proxy http.Handler, w http.ResponseWriter, q *http.Request
 		http.Error(w, r.a.refused, http.StatusMisdirectedRequest)
 		return
 	}
+	if q.Method == http.MethodTrace { // its answer is the request, with the secrets that were put in
+		http.Error(w, "TRACE goes nowhere from here.", http.StatusMethodNotAllowed)
+		return
+	}
 	proxy.ServeHTTP(w, q)
 }
 

@@ -125,6 +125,10 @@ func TestASecretIsPutInOutsideTheSandbox(t *testing.T) {
 	if got := r.attempt(); got.Decision != cellhold.EgressAllowed {
 		t.Errorf("%+v", got)
 	}
+	fmt.Fprintf(inner, "TRACE / HTTP/1.1\r\nHost: %s\r\nX-Key: %s\r\n\r\n", host, placeholder)
+	if res, err := http.ReadResponse(bufio.NewReader(inner), nil); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("TRACE: %v, %v", res, err)
+	}
 
 	// The other host gets what the code has: a placeholder.
 	c, _ = r.ask("other.example.com", s.port)

@@ -87,6 +87,7 @@ func (o *outsider) answerNames(t testing.TB) {
 	o.names = conn.LocalAddr().String()
 	done := make(chan struct{})
 	t.Cleanup(func() { conn.Close(); <-done })
+	flips := 0
 	go func() {
 		defer close(done)
 		buf := make([]byte, 1500)
@@ -106,10 +107,12 @@ func (o *outsider) answerNames(t testing.TB) {
 			case !strings.HasSuffix(q.Name.String(), "example.org."):
 				m.Header.RCode = dnsmessage.RCodeNameError
 			case q.Type == dnsmessage.TypeA:
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
-					Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
-				}}
+				for _, last := range hostsOf(q.Name.String(), &flips) {
+					m.Answers = append(m.Answers, dnsmessage.Resource{
+						Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
+						Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, last}},
+					})
+				}
 			}
 			if answer, err := m.Pack(); err == nil {
 				_, _ = conn.WriteTo(answer, from)
@@ -121,6 +124,23 @@ func (o *outsider) answerNames(t testing.TB) {
 // flags let sessions reach the test's server as if it were on the internet.
 func (o *outsider) flags(more ...string) []string {
 	return append([]string{"--egress-port", o.port, "--egress-resolver", o.names, "--egress-allow-address", "127.0.0.1/32"}, more...)
+}
+
+// hostsOf is where a name leads on loopback: flip.example.org to 1 at first and to 2 from then on,
+// mix.example.org to both, and inside.example.org to 2.
+func hostsOf(name string, flips *int) []byte {
+	switch strings.ToLower(name) {
+	case "flip.example.org.":
+		*flips++
+		if *flips > 1 {
+			return []byte{2}
+		}
+	case "mix.example.org.":
+		return []byte{2, 1}
+	case "inside.example.org.":
+		return []byte{2}
+	}
+	return []byte{1}
 }
 
 func allow(hosts ...string) *cellhold.Egress {
@@ -270,6 +290,10 @@ func TestTheToolsOfPeopleFindTheWayOut(t *testing.T) {
 		if !strings.Contains(got, "GET /x at") {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+	cmd, err := s.RunCommand(t.Context(), id, client.Run{Line: "curl -sS " + site + "/x"})
+	if err != nil || !strings.Contains(fmt.Sprint(cmd.Stdout), "GET /x at") {
+		t.Errorf("a command: %+v, %v", cmd, err)
 	}
 	for name, code := range map[string]string{
 		"requests": `import requests
@@ -453,3 +477,110 @@ func TestAScriptReachesTheHostsThatItsUserNames(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// private is a server on an address that no session may reach, at the port of the one that they may.
+func (o *outsider) private(t testing.TB) *atomic.Int64 {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.2:"+o.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	visits := &atomic.Int64{}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		visits.Add(1)
+		fmt.Fprint(w, "GET private")
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(ln) }()
+	t.Cleanup(func() { server.Close(); <-done })
+	return visits
+}
+
+func TestThePublicPolicyLeadsToNoPrivateAddress(t *testing.T) {
+	o := newOutsider(t)
+	visits := o.private(t)
+	s := serve(t, newHome(t), o.flags("--max-egress", "public")...)
+	id := s.session(t, client.CreateSession{Egress: &cellhold.Egress{Policy: cellhold.EgressPublic}})
+	s.must(t, id, fetch+"import os; os.environ['no_proxy'] = ''")
+	if got := s.must(t, id, "print(fetch('http://any.example.org:"+o.port+"/x'))"); !strings.Contains(got, "GET /x at any") {
+		t.Fatalf("what counts as public: %s", got)
+	}
+	for _, host := range []string{
+		"127.0.0.2", "2130706434", "0x7f000002", "0177.0.0.2", "127.2", "[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[64:ff9b::7f00:2]", "[2002:7f00:2::1]", "[::1]",
+		"0.0.0.0", "localhost", "inside.example.org", "169.254.169.254", "metadata.google.internal", "[fd00:ec2::254]", "100.100.100.200",
+		"127.0.0.2.", "any.example.org@127.0.0.2", "127.0.0.2%00.example.org",
+	} {
+		if got := s.must(t, id, fmt.Sprintf("print(fetch('http://%s:%s/'))", host, o.port)); strings.Contains(got, "GET ") {
+			t.Errorf("%s: %s", host, got)
+		}
+	}
+	for _, to := range []string{"http://127.0.0.2:" + o.port, "http://inside.example.org:" + o.port, "http://169.254.169.254/latest"} {
+		if got := s.must(t, id, "print(fetch('http://any.example.org:"+o.port+"/?to="+url.QueryEscape(to)+"'))"); !strings.Contains(got, "403") {
+			t.Errorf("a redirect to %s: %s", to, got)
+		}
+	}
+	for range 3 { // the address that was checked is the one that is used
+		if got := s.must(t, id, "print(fetch('http://flip.example.org:"+o.port+"/x'), fetch('http://mix.example.org:"+o.port+"/x'))"); strings.Count(got, "GET /x at") != 2 {
+			t.Errorf("names that change: %s", got)
+		}
+	}
+	// What goes past the proxy goes nowhere.
+	past := s.must(t, id, strings.ReplaceAll(`
+import socket
+found = []
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    for to in (("8.8.8.8", 53), ("127.0.0.2", PORT), ("1.1.1.1", 853), ("224.0.0.1", 9)):
+        if kind == socket.SOCK_DGRAM and to[0] == "127.0.0.2": continue  # the sandbox's own loopback takes it
+        try:
+            x = socket.socket(socket.AF_INET, kind); x.settimeout(2); x.connect(to); x.send(b"x"); found.append(to)
+        except OSError: pass
+try: found.append(socket.getaddrinfo("any.example.org", 80))
+except OSError: pass
+print(found)`, "PORT", o.port))
+	if strings.TrimSpace(past) != "[]" {
+		t.Errorf("past the proxy: %s", past)
+	}
+	if n := visits.Load(); n != 0 {
+		t.Errorf("%d visits at the private address", n)
+	}
+}
+
+func TestManyConnectionsAndMuchDataHurtNobody(t *testing.T) {
+	o := newOutsider(t)
+	const size = 24 << 20
+	o.files = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/endless") {
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.CopyN(w, zeros{}, size)
+	})
+	s := serve(t, newHome(t), o.flags("--max-egress", "allowlist", "--egress-host", "a.example.org")...)
+	id := s.session(t, client.CreateSession{Egress: allow("a.example.org")})
+	site := "http://a.example.org:" + o.port
+	s.must(t, id, fetch+"import concurrent.futures as cf, time, threading")
+	got := s.must(t, id, fmt.Sprintf("with cf.ThreadPoolExecutor(60) as p: print(sum('GET /x' in r for r in p.map(fetch, ['%s/x'] * 90)))", site))
+	if strings.TrimSpace(got) != "90" {
+		t.Errorf("of 90 requests at once %s succeeded", got)
+	}
+	got = s.must(t, id, fmt.Sprintf(`begun = time.time(); n = len(urllib.request.urlopen("%s/files/large").read()); print(n, "bytes,", round(n / (time.time() - begun) / 2**20), "MiB/s")`, site))
+	t.Log(strings.TrimSpace(got))
+	if !strings.HasPrefix(got, fmt.Sprint(size)) {
+		t.Errorf("the download: %s", got)
+	}
+	// Connections that hang do not hold up the end of the session.
+	s.must(t, id, fmt.Sprintf(`for _ in range(70): threading.Thread(target=fetch, args=["%s/files/endless"], daemon=True).start()
+time.sleep(1)`, site))
+	begun := time.Now()
+	if err := s.DeleteSession(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("the end took %s", took)
+	}
+}
+
+// zeros reads as zeros for ever.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
