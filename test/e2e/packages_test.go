@@ -1,17 +1,21 @@
 package e2e
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -487,6 +491,121 @@ func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
 	}
 	if got := s.must(t, id, "import cell_demo, cell_second; 1"); got != "1" {
 		t.Error(got)
+	}
+}
+
+func TestWhatCameWithTheImageCanBeChangedToo(t *testing.T) {
+	p := newPyPI(t)
+	p.wheel(t, "tabulate", "99.0", nil)
+	// It writes into a directory of another package, which belongs to the image.
+	p.wheel(t, "cell-plugin", "1.0", map[string]string{"matplotlib/cell_plugin.py": "x = 1\n"})
+	s := serve(t, newHome(t), "--package-index", p.index())
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "import tabulate")
+	r := s.install(t, id, "tabulate>=99")
+	if len(r.Changes) != 1 || r.Changes[0].Before == "" || r.Changes[0].After != "99.0" || len(r.Stale) != 1 {
+		t.Errorf("%+v", r)
+	}
+	if r = s.install(t, id, "cell-plugin"); changesOf(r) != "cell-plugin:>1.0" {
+		t.Errorf("%+v", r)
+	}
+	if _, err := s.Restart(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.must(t, id, "import tabulate, matplotlib.cell_plugin as m; tabulate.__version__, m.x"); got != "('99.0', 1)" {
+		t.Errorf("after the restart: %s", got)
+	}
+	if r, err := s.RemovePackage(t.Context(), id, "tabulate"); err != nil || changesOf(r) != "tabulate:99.0>" {
+		t.Errorf("%v %+v", err, r)
+	}
+	other := s.session(t, client.CreateSession{})
+	if got := s.must(t, other, "import tabulate; tabulate.__version__ == '99.0'"); got != "False" {
+		t.Error("the image has changed for others")
+	}
+}
+
+func TestSourceIsBuiltWhereTheOperatorAllowsIt(t *testing.T) {
+	p := newPyPI(t)
+	file, content := wheel(t, "cell-built", "1.0", nil)
+	p.add("cell-built", "cell_built-1.0.tar.gz", sdist(t, "cell_built-1.0", map[string]string{
+		"PKG-INFO":       "Metadata-Version: 2.1\nName: cell-built\nVersion: 1.0\n",
+		"pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+		"backend.py": fmt.Sprintf(`import base64, os
+def build_wheel(directory, settings=None, metadata=None):
+    with open(os.path.join(directory, %[1]q), "wb") as f: f.write(base64.b64decode(%[2]q))
+    with open("/tmp/built-as", "w") as f: f.write(str(os.getuid()))
+    if os.fork() == 0:  # what builds leave behind ends with the installation
+        os.setsid()
+        os.closerange(0, 1024)
+        import time
+        while True: time.sleep(1)
+    return %[1]q
+`, file, base64.StdEncoding.EncodeToString(content)),
+	}))
+	s := serve(t, newHome(t), "--package-index", p.index(), "--package-source", "--package-timeout", "1m")
+	id := s.session(t, client.CreateSession{})
+	if r := s.install(t, id, "cell-built"); changesOf(r) != "cell-built:>1.0" {
+		t.Errorf("%+v", r)
+	}
+	left := "import os, cell_built; open('/tmp/built-as').read(), [p for p in os.listdir('/proc') if p.isdigit() and os.stat('/proc/' + p).st_uid == 1001]"
+	if got := s.must(t, id, left); got != "('1001', [])" {
+		t.Errorf("built as, and left running: %s", got)
+	}
+}
+
+// sdist makes a source distribution.
+func sdist(t testing.TB, top string, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for name, text := range files {
+		err := w.WriteHeader(&tar.Header{Name: top + "/" + name, Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg})
+		if err == nil {
+			_, err = w.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestAScriptRunsWithAPackage(t *testing.T) {
+	p := newPyPI(t)
+	p.wheel(t, "cell-demo", "1.0", nil)
+	script := filepath.Join(t.TempDir(), "script.py")
+	if err := os.WriteFile(script, []byte("import cell_demo\nprint('version', cell_demo.__version__)\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), binary(t), "--home", newHome(t), "run", "--package-index", p.index(), "--with", "cell-demo>=1,<2", script)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "version 1.0") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
+	p := newPyPI(t)
+	sum := p.wheel(t, "cell-demo", "1.0", nil)
+	s := serve(t, newHome(t), "--package-index", p.index())
+	id := string(s.session(t, client.CreateSession{}))
+	for _, step := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"cell-demo>=1,<2", "--lock"}, "+ cell-demo 1.0"},
+		{[]string{"--lock"}, "cell-demo==1.0 \\\n    --hash=sha256:" + sum},
+		{[]string{"cell-demo"}, "everything was there already"},
+		{[]string{"--remove", "cell-demo"}, "- cell-demo 1.0"},
+	} {
+		args := append([]string{"--home", s.home, "install", "--url", s.url, id}, step.args...)
+		if out, err := exec.CommandContext(t.Context(), binary(t), args...).CombinedOutput(); err != nil || !strings.Contains(string(out), step.want) {
+			t.Errorf("install %q: %v\n%s", step.args, err, out)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ type Room struct {
 	o    Options
 	turn chan struct{} // capacity 1: held by the installation that runs
 
-	owned bool // the installer owns the places, and what it adds; guarded by turn
+	owned bool // the installer owns all of the places; guarded by turn
 
 	mu     sync.Mutex
 	places *places // where Python keeps packages; nil until it has been asked
@@ -98,16 +98,13 @@ func (r *Room) Install(ctx context.Context, in guestapi.Install) (guestapi.Insta
 	if err != nil {
 		return guestapi.Installed{}, err
 	}
-	if !r.owned {
-		if err := r.own(t.places); err != nil {
-			return guestapi.Installed{}, err
-		}
-		r.owned = true
-	}
 	before := t.places.look()
-	end, err := r.with(ctx, t, in)
+	end, err := r.with(ctx, t, in, before)
 	if err != nil {
 		return guestapi.Installed{}, err
+	}
+	if end.Code != 0 || end.Signal != 0 {
+		t.places.mend(before)
 	}
 	after := t.places.look()
 	out := guestapi.Installed{
@@ -179,7 +176,7 @@ func find(name, path string) (string, error) {
 }
 
 // with runs uv, with a directory and a way to the index that are its own and end with it.
-func (r *Room) with(ctx context.Context, t tools, in guestapi.Install) (Ended, error) {
+func (r *Room) with(ctx context.Context, t tools, in guestapi.Install, before state) (Ended, error) {
 	dir, err := r.workDir(t, in)
 	if err != nil {
 		return Ended{}, noRoom(err)
@@ -189,13 +186,55 @@ func (r *Room) with(ctx context.Context, t tools, in guestapi.Install) (Ended, e
 	if err != nil {
 		return Ended{}, err
 	}
-	end, err := r.o.Do(ctx, command(t, in, dir), environment(r.o.Path, dir, index.url), dir)
+	end, err := r.careful(t, in, before, func(more ...string) (Ended, error) {
+		return r.o.Do(ctx, append(command(t, in, dir), more...), environment(r.o.Path, dir, index.url), dir)
+	})
 	index.close()
-	if err != nil {
-		return Ended{}, fmt.Errorf("run uv: %w", err)
-	}
 	end.Output = index.hide(end.Output)
-	return end, nil
+	return end, err
+}
+
+// careful runs uv with the rights that it needs this time. To give it all directories of a large
+// image takes seconds, because each is copied to the session's layer; so a dry run says which
+// packages must go, and only where that was not enough it gets all.
+func (r *Room) careful(t tools, in guestapi.Install, before state, uv func(more ...string) (Ended, error)) (Ended, error) {
+	if r.owned || r.o.UID == 0 {
+		return uv()
+	}
+	leaving := in.Remove
+	if len(leaving) == 0 {
+		dry, err := uv("--dry-run")
+		if err != nil || dry.Code != 0 || dry.Signal != 0 {
+			return dry, err
+		}
+		leaving = uninstalls(dry.Output)
+	}
+	if err := r.ownSome(t.places, leaving); err != nil {
+		return Ended{}, err
+	}
+	end, err := uv()
+	if err != nil || !strings.Contains(end.Output, fmt.Sprintf("os error %d", int(syscall.EACCES))) {
+		return end, err
+	}
+	r.o.Logger.Debug("the installer gets all directories")
+	if err := r.own(t.places); err != nil {
+		return Ended{}, err
+	}
+	r.owned = true
+	t.places.mend(before)
+	return uv()
+}
+
+// uninstalls reads in a dry run's words which packages would go.
+func uninstalls(output string) []string {
+	var names []string
+	for line := range strings.Lines(output) {
+		if rest, ok := strings.CutPrefix(line, " - "); ok {
+			name, _, _ := strings.Cut(strings.TrimSpace(rest), "==")
+			names = append(names, normal(name))
+		}
+	}
+	return names
 }
 
 // command is the command line of uv. Everything that a caller chose is in files.

@@ -2,6 +2,9 @@ package install
 
 import (
 	"context"
+	"errors"
+	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -63,6 +66,51 @@ func (s state) add(lib, dir string) {
 		modules = modules[:guestapi.MaxModules]
 	}
 	s.packages[normal(name)] = installed{version, modules}
+}
+
+// mend makes packages that were installed in part, because the installer was stopped, count as not
+// installed: the next installation would otherwise leave them as they are.
+func (p *places) mend(before state) {
+	for _, lib := range p.Libs {
+		_ = below(lib, func(root *os.Root) error {
+			entries, err := fs.ReadDir(root.FS(), ".")
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				name, version, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".dist-info"), "-")
+				if strings.HasSuffix(e.Name(), ".dist-info") && before.packages[normal(name)].version != version && !complete(root, e.Name()) {
+					err = errors.Join(err, root.RemoveAll(e.Name()))
+				}
+			}
+			return err
+		})
+	}
+}
+
+// complete reports whether what a package's record names in its library is there. Files elsewhere,
+// such as commands, are written before the record is.
+func complete(root *os.Root, dir string) bool {
+	file, err := root.Open(dir + "/RECORD")
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	record, err := io.ReadAll(io.LimitReader(file, maxRecord))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(record)) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), ",")
+		name = strings.Trim(name, `"`)
+		if !fs.ValidPath(name) {
+			continue
+		}
+		if _, err := root.Lstat(name); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // normal is the form of a package's name that is compared (PEP 503).

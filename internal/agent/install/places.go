@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
-	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -54,96 +52,6 @@ func (p *places) sane() bool {
 		}
 	}
 	return filepath.IsAbs(p.Scripts) && filepath.IsAbs(p.Data)
-}
-
-// maxEntries bounds how many directories and files one look at the packages visits: the stock image
-// has 25,000, large collections ten times as many.
-const maxEntries = 1_000_000
-
-// own gives the directories of packages to the installer's user. The files in them may stay as they
-// are: who owns a directory may replace what is in it. Only directories are changed, so the
-// session's layer takes no copies of files.
-func (r *Room) own(p *places) error {
-	if r.o.UID == 0 {
-		return nil
-	}
-	roots := []string{p.Scripts}
-	// Of /usr and / only the commands: the rest is the system's.
-	private := p.Data != "/" && p.Data != "/usr"
-	if private {
-		roots = append(roots, p.Data)
-	}
-	for _, lib := range p.Libs {
-		if !private || !strings.HasPrefix(lib, p.Data+"/") {
-			roots = append(roots, lib)
-		}
-	}
-	for _, dir := range roots {
-		if st, err := os.Stat(dir); err == nil && belongs(st, r.o.UID) {
-			continue // an image may be made so: what is below belongs to the installer as well
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return noRoom(err)
-		}
-		if err := r.ownBelow(dir, dir != p.Scripts); err != nil {
-			return noRoom(err)
-		}
-	}
-	return nil
-}
-
-// ownBelow gives a directory and, if deep, those below it. Everything happens below an open
-// directory: code of a package that was built here could put a link in the place of a
-// directory while we look.
-func (r *Room) ownBelow(dir string, deep bool) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	left := maxEntries
-	for name, d := range walk(root, deep) {
-		if left--; left < 0 {
-			return fmt.Errorf("%s has more than %d entries", dir, maxEntries)
-		}
-		if name != "." && d.IsDir() {
-			if err := r.give(root, name); err != nil {
-				return err
-			}
-		}
-	}
-	return r.give(root, ".") // last: it is the sign that the rest is done
-}
-
-// walk yields what is below a directory, or nothing. What vanishes meanwhile is passed over.
-func walk(root *os.Root, deep bool) iter.Seq2[string, fs.DirEntry] {
-	return func(yield func(string, fs.DirEntry) bool) {
-		if !deep {
-			return
-		}
-		_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-			if err == nil && !yield(name, d) {
-				return fs.SkipAll
-			}
-			return nil
-		})
-	}
-}
-
-func belongs(info fs.FileInfo, uid int) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == uid
-}
-
-func (r *Room) give(root *os.Root, name string) error {
-	info, err := root.Lstat(name)
-	if err != nil {
-		return nil
-	}
-	if belongs(info, r.o.UID) {
-		return nil
-	}
-	return root.Lchown(name, r.o.UID, r.o.GID)
 }
 
 // readBounded reads the beginning of a regular file; nil when there is none.

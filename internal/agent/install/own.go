@@ -1,0 +1,146 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Who owns a directory may replace what is in it, so the installer gets directories only, and the
+// session's layer takes no copies of files. Everything happens below open directories: code of
+// a package that was built here, or the names in its record, could lead elsewhere.
+
+// maxEntries bounds how many directories and files one look visits: the stock image has 30,000,
+// large collections ten times as many.
+const maxEntries = 1_000_000
+
+// roots are the directories below which the installer may own what it needs. Of /usr and / that is
+// only what is named there: the rest is the system's.
+func (p *places) roots() []string {
+	if p.Data == "/" || p.Data == "/usr" {
+		return append(slices.Clone(p.Libs), p.Scripts)
+	}
+	list := []string{p.Data}
+	for _, dir := range append(slices.Clone(p.Libs), p.Scripts) {
+		if !within(dir, p.Data) {
+			list = append(list, dir)
+		}
+	}
+	return list
+}
+
+func within(dir, root string) bool { return dir == root || strings.HasPrefix(dir, root+"/") }
+
+// own gives the installer all directories of packages.
+func (r *Room) own(p *places) error {
+	for _, dir := range p.roots() {
+		err := below(dir, func(root *os.Root) error {
+			left := maxEntries
+			return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+				if left--; left < 0 {
+					return fmt.Errorf("%s has more than %d entries", dir, maxEntries)
+				}
+				if err != nil || !d.IsDir() {
+					return nil // what vanished meanwhile needs no owner
+				}
+				return r.give(root, name)
+			})
+		})
+		if err != nil {
+			return noRoom(err)
+		}
+	}
+	return nil
+}
+
+// ownSome gives the installer the directories in which every package puts something, and those of
+// the packages that will go.
+func (r *Room) ownSome(p *places, leaving []string) error {
+	dirs := map[string]bool{p.Scripts: true}
+	for _, dir := range slices.Concat(p.Libs, []string{p.Scripts}) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return noRoom(err)
+		}
+		dirs[dir] = true
+	}
+	for _, dir := range []string{"", "share", "etc", "include"} {
+		dirs[filepath.Join(p.Data, dir)] = true
+	}
+	for _, lib := range p.Libs {
+		p.addDirs(dirs, lib, leaving)
+	}
+	for _, at := range p.roots() {
+		err := below(at, func(root *os.Root) error {
+			for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+				if !within(dir, at) {
+					continue
+				}
+				name, err := filepath.Rel(at, dir)
+				if err == nil {
+					err = r.give(root, name)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return noRoom(err)
+		}
+	}
+	return nil
+}
+
+// addDirs adds the directories of those packages in a library, as their records name them.
+func (p *places) addDirs(dirs map[string]bool, lib string, names []string) {
+	entries, err := os.ReadDir(lib)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		name, _, _ := strings.Cut(e.Name(), "-")
+		if !strings.HasSuffix(e.Name(), ".dist-info") || !slices.Contains(names, normal(name)) {
+			continue
+		}
+		for line := range strings.Lines(string(readBounded(filepath.Join(lib, e.Name(), "RECORD"), maxRecord))) {
+			file, _, _ := strings.Cut(strings.Trim(strings.TrimSpace(line), `"`), ",")
+			// Their parents too: a directory that becomes empty goes.
+			for dir := filepath.Dir(filepath.Join(lib, file)); len(dir) > 1 && !dirs[dir]; dir = filepath.Dir(dir) {
+				dirs[dir] = true
+			}
+			dirs[filepath.Join(filepath.Dir(filepath.Join(lib, file)), "__pycache__")] = true
+		}
+	}
+}
+
+// below opens a directory for work below it; one that is not there has none.
+func below(dir string, work func(*os.Root) error) error {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return work(root)
+}
+
+// give gives one directory; what is not there, or is none, needs no owner.
+func (r *Room) give(root *os.Root, name string) error {
+	info, err := root.Lstat(name)
+	if err != nil || !info.IsDir() {
+		return nil
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) == r.o.UID {
+		return nil
+	}
+	return root.Lchown(name, r.o.UID, r.o.GID)
+}
