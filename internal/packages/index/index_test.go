@@ -1,0 +1,188 @@
+package index
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cellhold"
+)
+
+const page = `{"meta":{"api-version":"1.0"},"name":"a","files":[
+ {"filename":"a-1-py3-none-any.whl","url":"/f/a-1-py3-none-any.whl","hashes":{}},
+ {"filename":"a-1.tar.gz","url":"/f/a-1.tar.gz","hashes":{}},
+ {"filename":"../evil-1-py3-none-any.whl","url":"/f/x","hashes":{}},
+ {"filename":"a-2-py3-none-any.whl","url":"ftp://x/y","hashes":{}}]}`
+
+// serve makes an index of a handler, and a visit to it.
+func serve(t *testing.T, h http.HandlerFunc, more ...Source) (*Visit, *httptest.Server) {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	u, _ := url.Parse(s.URL + "/simple/")
+	u.User = url.UserPassword("me", "secret")
+	x, err := New(Options{Sources: append(more, Source{URL: u}), HTTP: Transport([]string{u.Hostname()}, nil, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x.Visit(Rule{}), s
+}
+
+func read(t *testing.T, v *Visit, path string) (int, string, error) {
+	t.Helper()
+	a := v.Open(t.Context(), path)
+	defer a.Body.Close()
+	b, err := io.ReadAll(a.Body)
+	return a.Status, string(b), err
+}
+
+func TestOnlyPagesAndTheFilesThatTheyNameCanBeRead(t *testing.T) {
+	v, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "me" || password != "secret" {
+			t.Errorf("%s came without the credentials", r.URL)
+		}
+		switch r.URL.Path {
+		case "/simple/a/":
+			w.Header().Set("Content-Type", simpleJSON)
+			io.WriteString(w, page)
+		case "/f/a-1-py3-none-any.whl":
+			io.WriteString(w, "wheel")
+		default:
+			http.NotFound(w, r)
+		}
+	})
+	if status, _, _ := read(t, v, "file/0/a-1-py3-none-any.whl"); status != 404 {
+		t.Errorf("a file before its page: %d", status)
+	}
+	status, text, _ := read(t, v, "simple/A/")
+	var p struct{ Files []jsonFile }
+	if err := json.Unmarshal([]byte(text), &p); err != nil || status != 200 || len(p.Files) != 1 || p.Files[0].URL != "../../file/0/a-1-py3-none-any.whl" {
+		t.Fatalf("%d %s", status, text)
+	}
+	if strings.Contains(text, "secret") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("the page tells too much: %s", text)
+	}
+	if status, text, err := read(t, v, "file/0/a-1-py3-none-any.whl"); status != 200 || text != "wheel" || err != nil {
+		t.Errorf("%d %q %v", status, text, err)
+	}
+	if files := v.Files(); len(files) != 1 || files[0].Version != "1" || files[0].Project != "a" {
+		t.Errorf("%+v", files)
+	}
+	for _, path := range []string{"", "/", "simple/", "simple/../x/", "simple/a/b", "simple/%2e%2e/", "file/0/other.whl", "file/1/a-1.tar.gz", "file/99999999999/x", "file/-1/x", "http://x/"} {
+		if status, _, _ := read(t, v, path); status != 404 {
+			t.Errorf("%q: %d", path, status)
+		}
+	}
+	if err := v.Fault(); err != nil {
+		t.Errorf("fault: %v", err)
+	}
+}
+
+func TestAPageThatLeadsInwardsIsNotFollowed(t *testing.T) {
+	asked := false
+	inward := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer inward.Close()
+	// Another name of the same machine, which is not the index's own.
+	other := strings.Replace(inward.URL, "127.0.0.1", "127.0.0.2", 1)
+	v, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/simple/b/" {
+			http.Redirect(w, r, other+"/simple/b/", http.StatusFound)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, `<a href="`+other+`/a-1-py3-none-any.whl">a-1-py3-none-any.whl</a><a href="http://169.254.169.254/a-2-py3-none-any.whl">a-2-py3-none-any.whl</a>`)
+	})
+	if status, text, _ := read(t, v, "simple/a/"); status != 200 || !strings.Contains(text, "a-2") {
+		t.Fatalf("%d %s", status, text)
+	}
+	for _, path := range []string{"file/0/a-1-py3-none-any.whl", "file/1/a-2-py3-none-any.whl", "simple/b/"} {
+		if status, _, _ := read(t, v, path); status != http.StatusBadGateway {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+	if asked || cellhold.KindOf(v.Fault()) != cellhold.Unavailable {
+		t.Errorf("asked %v, fault %v", asked, v.Fault())
+	}
+}
+
+func TestAnIndexThatFailsIsNotReplacedByTheNext(t *testing.T) {
+	v, s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", simpleJSON)
+		io.WriteString(w, page)
+	})
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }))
+	defer broken.Close()
+	first, _ := url.Parse(broken.URL + "/simple/")
+	second, _ := url.Parse(s.URL + "/simple/")
+	x, err := New(Options{Sources: []Source{{URL: first}, {URL: second}}, HTTP: Transport([]string{first.Hostname()}, nil, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v = x.Visit(Rule{})
+	if status, _, _ := read(t, v, "simple/a/"); status != http.StatusBadGateway || !strings.Contains(v.Fault().Error(), "500") {
+		t.Errorf("%d %v", status, v.Fault())
+	}
+}
+
+func TestAFolderComesBeforeTheIndexAndNothingLeadsOutOfIt(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(t.TempDir(), "secret")
+	for file, text := range map[string]string{filepath.Join(dir, "a-9-py3-none-any.whl"): "ours", secret: "secret"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(secret, filepath.Join(dir, "a-10-py3-none-any.whl")); err != nil {
+		t.Fatal(err)
+	}
+	v, _ := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the index was asked") }, Source{Folder: dir})
+	status, text, _ := read(t, v, "simple/a/")
+	if status != 200 || !strings.Contains(text, "a-9-py3") {
+		t.Fatalf("%d %s", status, text)
+	}
+	for i, name := range []string{"a-10-py3-none-any.whl", "a-9-py3-none-any.whl"} {
+		status, text, _ := read(t, v, "file/"+string(rune('0'+i))+"/"+name)
+		if strings.Contains(text, "secret") || i == 1 && (status != 200 || text != "ours") {
+			t.Errorf("%s: %d %q", name, status, text)
+		}
+	}
+}
+
+func TestTheEndOfAVisitIsNoFault(t *testing.T) {
+	v, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	v.Open(ctx, "simple/a/").Body.Close()
+	if err := v.Fault(); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzPage: no page makes the parser fail badly, and no link that it gives can break our page.
+func FuzzPage(f *testing.F) {
+	f.Add(simpleJSON, page)
+	f.Add("text/html", `<base href="/x/"><a href="a-1-py3-none-any.whl#sha256=00" data-yanked>a-1-py3-none-any.whl</a>`)
+	base, _ := url.Parse("https://index.example/simple/a/")
+	f.Fuzz(func(t *testing.T, kind, text string) {
+		links, err := parsePage(kind, []byte(text), base)
+		if err != nil {
+			return
+		}
+		for _, l := range links {
+			if !fileName.MatchString(l.name) || l.url.Scheme != "https" || l.url.User != nil || l.sha256 != "" && !hexDigest.MatchString(l.sha256) {
+				t.Fatalf("%+v", l)
+			}
+		}
+		x := &Index{}
+		if !json.Valid(x.Visit(Rule{Source: true}).render("a", links)) {
+			t.Fatal("our page is no JSON")
+		}
+	})
+}
