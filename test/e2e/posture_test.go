@@ -122,6 +122,18 @@ func TestCodeInASandboxHasNoPowersAndNoWayToSome(t *testing.T) {
 	if faults := child.faults(); len(faults) != 0 {
 		t.Errorf("what a kernel starts: %q\n%+v", faults, child)
 	}
+	s.must(t, id, "open('/workspace/probe.py', 'w').write("+string(quoted)+")")
+	c, err := s.RunCommand(t.Context(), id, client.Run{Line: "python3 /workspace/probe.py"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var command posture
+	if err := json.Unmarshal([]byte(c.Stdout.Text), &command); err != nil {
+		t.Fatalf("%v in %q, %q", err, c.Stdout.Text, c.Stderr.Text)
+	}
+	if faults := command.faults(); len(faults) != 0 {
+		t.Errorf("a command: %q\n%+v", faults, command)
+	}
 }
 
 // TestAWeakerPostureIsSeen weakens one thing after the other, so that the test above can fail.
