@@ -190,3 +190,32 @@ func TestReadersThatNeverReadCostNoMemoryAndNobodysTime(t *testing.T) {
 	}
 	m.flat(t, "62 MiB for 20 readers that never read")
 }
+
+func TestWhatThreadsChildrenAndProgramsPrintArrives(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	c := s.run(t, id, `
+import multiprocessing, os, subprocess, sys, threading, time, logging
+def say(who): print(who, flush=True)
+threads = [threading.Thread(target=say, args=(f'thread {i}',)) for i in range(3)]
+children = [multiprocessing.get_context('fork').Process(target=say, args=(f'child {i}',)) for i in range(3)]
+for x in threads + children: x.start()
+for x in threads + children: x.join()
+subprocess.run(['echo', 'a program'])
+os.system('echo a shell >&2')
+os.write(1, b'a descriptor\n')
+logging.warning('a log')
+sys.stdout.writelines(['several ', 'lines\n'])
+big = threading.Thread(target=lambda: print('x' * 5_000_000)); big.start(); big.join()
+time.sleep(1)  # what programs write comes through a pipe
+`)
+	got := text(c)
+	for _, want := range []string{"thread 0", "thread 1", "thread 2", "child 0", "child 1", "child 2", "a program", "a shell", "a descriptor", "a log", "several lines"} {
+		if !strings.Contains(got, want) { // the end of its line may come after what another prints
+			t.Errorf("%q did not arrive", want)
+		}
+	}
+	if c.Status != cellhold.StatusOK || c.Bytes < 5_000_000 {
+		t.Errorf("the cell ended with %s and %d bytes:\n%.2000s", c.Status, c.Bytes, got)
+	}
+}
