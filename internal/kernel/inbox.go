@@ -9,7 +9,7 @@ import (
 
 // inboxBytes bounds the events that have been read from the guest and wait for the journal. With
 // it full the link is not read: the agent's spool fills instead, and sheds there.
-const inboxBytes = 4 << 20
+const inboxBytes = 1 << 20
 
 // inbox passes events from the reader of the link to the recorder, all that are there at once, so
 // that a burst costs one transaction and a single event waits for nothing.
