@@ -55,7 +55,7 @@ func (m *memory) read(t testing.TB, field string) int64 {
 func (m *memory) flat(t testing.TB, what string) {
 	t.Helper()
 	grown := m.read(t, "VmHWM") - m.base
-	t.Logf("%s: the service grew by %d KiB over %d KiB at the most", what, grown>>10, m.base>>10)
+	t.Logf("%s: the service grew by %d KiB over %d KiB at the most; now it has %d KiB of its own and %d KiB of files", what, grown>>10, m.base>>10, m.read(t, "RssAnon")>>10, m.read(t, "RssFile")>>10)
 	if grown > 64<<20 {
 		t.Errorf("%s: the service's memory is not flat", what)
 	}
