@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -60,7 +61,9 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	ctx = context.WithoutCancel(ctx)
-	script := &script{code: code, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, limits: c.limits(), hosts: c.AllowHost, with: c.With}
+	asker := newAsker(c.askAt(t.in))
+	defer asker.restore()
+	script := &script{code: code, asker: asker, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, limits: c.limits(), hosts: c.AllowHost, with: c.With}
 	if err := c.somewhere(ctx, all, t, script.run); err != nil {
 		return err
 	}
@@ -118,12 +121,27 @@ func (c *runCmd) somewhere(ctx context.Context, all *cli, t *terminal, use func(
 }
 
 func (c *runCmd) read(in io.Reader) (string, error) {
+	name, code, err := "the script", []byte(nil), error(nil)
 	if c.File == "-" {
-		code, err := io.ReadAll(in)
-		return string(code), err
+		code, err = io.ReadAll(in)
+	} else {
+		name = c.File
+		code, err = os.ReadFile(c.File)
 	}
-	code, err := os.ReadFile(c.File)
-	return string(code), err
+	if err == nil && !utf8.Valid(code) {
+		// The code travels as JSON, which is UTF-8: other bytes would arrive as something else.
+		err = fmt.Errorf("%s is not UTF-8 text; convert it first, as with: iconv -f latin1 -t utf-8", name)
+	}
+	return strings.TrimPrefix(string(code), "\ufeff"), err
+}
+
+// askAt is the terminal where the script's input() is answered: none when the script came from there, or
+// when nobody can type.
+func (c *runCmd) askAt(in io.Reader) *os.File {
+	if c.File == "-" {
+		return nil
+	}
+	return inputTerminal(in)
 }
 
 // figures returns the path of figures without number and ending: beside the script.

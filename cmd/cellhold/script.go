@@ -25,6 +25,7 @@ type script struct {
 	with    []string        // packages to install first
 	timeout time.Duration
 	show    *show
+	asker   *asker
 	signals <-chan os.Signal
 
 	running atomic.Pointer[cellhold.Cell] // the cell, once it is submitted
@@ -52,7 +53,7 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 			return s.judge(ctx, err)
 		}
 	}
-	cell, err := c.Submit(ctx, session.ID, client.Code{Code: s.code, Timeout: s.timeout})
+	cell, err := c.Submit(ctx, session.ID, client.Code{Code: s.code, Timeout: s.timeout, AllowStdin: s.asker.terminal != nil})
 	if err != nil {
 		return s.judge(ctx, err)
 	}
@@ -86,7 +87,16 @@ func (s *script) follow(ctx context.Context, c *client.Client, cell cellhold.Cel
 		if err != nil {
 			return err
 		}
+		if e.Type == cellhold.EventKernelState {
+			s.show.kernel(e)
+		}
 		if e.Cell != cell.ID {
+			continue
+		}
+		if e.Type == cellhold.EventInputRequest {
+			if err := s.asker.answer(ctx, c, cell, e, s.show); err != nil {
+				return err
+			}
 			continue
 		}
 		if done, err := s.show.event(e); done || err != nil {

@@ -29,6 +29,8 @@ type show struct {
 	figures  *figures
 	full     bool // it was said that no more figures are saved
 	exit     int  // the script's own status, once it is known
+
+	death cellhold.KernelStateContent // how the kernel died, once it has
 }
 
 // newShow returns a show of one script. What goes to a terminal is made harmless; files and pipes
@@ -205,7 +207,16 @@ func (s *show) done(e cellhold.Event) error {
 		s.exit = exitTimeout
 	case cellhold.StatusInterrupted, cellhold.StatusCancelled:
 		s.exit = exitInterrupted
-	case cellhold.StatusOOM, cellhold.StatusSignal:
+	case cellhold.StatusExit: // os._exit, or what the interpreter ends with when it cannot go on
+		if s.exit = s.death.Exit & 0xff; s.exit == exitOK {
+			return nil
+		}
+	case cellhold.StatusSignal:
+		s.exit = exitKilled
+		if s.death.Signal > 0 {
+			s.exit = 128 + s.death.Signal
+		}
+	case cellhold.StatusOOM:
 		s.exit = exitKilled
 	default:
 		s.exit = exitFailed
@@ -215,6 +226,14 @@ func (s *show) done(e cellhold.Event) error {
 		cause = string(c.Status)
 	}
 	return s.note("the script did not end by itself: %s", cause)
+}
+
+// kernel notes how the kernel died, which comes before the end of the cell that it ended.
+func (s *show) kernel(e cellhold.Event) {
+	var c cellhold.KernelStateContent
+	if e.Decode(&c) == nil && c.State == cellhold.KernelDead {
+		s.death = c
+	}
 }
 
 // note tells something that the script did not say.

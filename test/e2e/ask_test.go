@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// runScript runs `cellhold run` on a script, at a terminal or without one, and returns its exit status
+// and what it showed.
+func runScript(t *testing.T, source, input string, terminal bool) (int, string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ask.py")
+	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{binary(t), "--home", newHome(t), "run", file}
+	if terminal {
+		args = []string{"script", "-qec", strings.Join(args, " "), "/dev/null"} // gives the command a terminal
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &out
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatal(err)
+	} else if ok {
+		return exit.ExitCode(), out.String()
+	}
+	return 0, out.String()
+}
+
+// At a terminal a script's questions are answered there, and secrets are not shown.
+func TestAScriptAsksAtTheTerminal(t *testing.T) {
+	const source = "import getpass\nname = input('Name? ')\nsecret = getpass.getpass('Secret: ')\nprint('got', name, len(secret))\n"
+	status, out := runScript(t, source, "Ann\nhush-hush\n", true)
+	if status != 0 || !strings.Contains(out, "Name? ") || !strings.Contains(out, "got Ann 9") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+}
+
+// Without one it fails at once, and a script that leaves by os._exit gives its own status.
+func TestAScriptThatCannotAskAndOneThatLeaves(t *testing.T) {
+	if status, out := runScript(t, "input('Name? ')", "Ann\n", false); status != 1 || !strings.Contains(out, "StdinNotImplementedError") {
+		t.Errorf("input() without a terminal: status %d:\n%s", status, out)
+	}
+	if status, out := runScript(t, "import os; os._exit(7)", "", false); status != 7 {
+		t.Errorf("os._exit(7): status %d:\n%s", status, out)
+	}
+	if status, out := runScript(t, "import os; os._exit(0)", "", false); status != 0 {
+		t.Errorf("os._exit(0): status %d:\n%s", status, out)
+	}
+}
