@@ -22,19 +22,17 @@ type pump struct {
 	command *command
 	out     Output
 	buf     []byte
-	held    int  // bytes at the beginning of buf: the beginning of a character
-	late    int  // bytes read after the end of the process
-	gaveUp  bool // nobody has made room for a while: what comes is dropped
+	held    int // bytes at the beginning of buf: the beginning of a character
+	late    int // bytes read after the end of the process
 }
 
 // run reads until the end of the output, which it reports, or until the process has ended and has
 // nothing more to say.
 func (p *pump) run(ctx context.Context) (ended bool) {
 	for {
-		p.awaitRoom(ctx)
 		over := p.setDeadline()
 		n, err := p.out.Read(p.buf[p.held:])
-		p.put(p.held+n, err != nil)
+		p.put(ctx, p.held+n, err != nil)
 		if over {
 			p.late += n
 		}
@@ -49,26 +47,6 @@ func (p *pump) run(ctx context.Context) (ended bool) {
 		case over:
 			return false
 		}
-	}
-}
-
-// awaitRoom waits until the spool has room, or nobody has made any for too long.
-func (p *pump) awaitRoom(ctx context.Context) {
-	room := p.command.commands.spool.Room()
-	if room == nil {
-		p.gaveUp = false
-		return
-	}
-	if p.gaveUp {
-		return
-	}
-	patience := time.NewTimer(p.command.commands.options.Timing.Reader)
-	defer patience.Stop()
-	select {
-	case <-room:
-	case <-patience.C:
-		p.gaveUp = true
-	case <-ctx.Done():
 	}
 }
 
@@ -91,13 +69,14 @@ func (p *pump) setDeadline() (over bool) {
 
 // put passes the first n bytes of the buffer on, but for the beginning of a character at the end
 // unless nothing follows soon.
-func (p *pump) put(n int, flush bool) {
+func (p *pump) put(ctx context.Context, n int, flush bool) {
 	whole := n
 	if !flush {
 		whole -= unfinished(p.buf[:n])
 	}
 	if whole > 0 {
-		p.command.commands.spool.Stream(string(p.command.id), p.out.Name, string(p.buf[:whole]))
+		c := p.command.commands
+		c.spool.StreamAwait(string(p.command.id), p.out.Name, string(p.buf[:whole]), c.options.Timing.Reader, ctx.Done())
 	}
 	p.held = copy(p.buf, p.buf[whole:n])
 }

@@ -123,10 +123,27 @@ func (s *Spool) Offer(of string, t cellhold.EventType, content []byte) {
 func (s *Spool) Stream(of, name, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if rest := s.fit(of, name, text); rest != "" {
+		s.drop(of, len(rest))
+	}
+}
+
+// StreamAwait is Stream for who can wait for room, as Await does, so that nothing is dropped while
+// there is hope.
+func (s *Spool) StreamAwait(of, name, text string, patience time.Duration, stop <-chan struct{}) {
+	for text != "" && s.Await(patience, stop) {
+		s.mu.Lock()
+		text = s.fit(of, name, text)
+		s.mu.Unlock()
+	}
+	s.Stream(of, name, text)
+}
+
+// fit adds as much text as finds room, and returns the rest. The caller holds mu.
+func (s *Spool) fit(of, name, text string) (rest string) {
 	for len(text) > 0 {
 		if s.full || s.size+entryCost >= s.limit {
-			s.drop(of, len(text))
-			return
+			return text
 		}
 		piece := Cut(text, guestapi.MaxStream)
 		text = text[len(piece):]
@@ -137,6 +154,7 @@ func (s *Spool) Stream(of, name, text string) {
 		}
 		s.push(entry{of: of, name: name, text: []byte(piece)})
 	}
+	return ""
 }
 
 // open returns the newest event if text of that stream may be added to it.
@@ -231,22 +249,23 @@ func (s *Spool) Room() <-chan struct{} {
 
 // Await waits for room for as long as there is hope: while the host acknowledges something at least
 // once in that time, and until stop is closed. When hope is gone it returns at once, until half of
-// the spool is free again; output is dropped meanwhile. No writer waits for ever.
-func (s *Spool) Await(patience time.Duration, stop <-chan struct{}) {
+// the spool is free again; output is dropped meanwhile. No writer waits for ever. It reports whether
+// there is room.
+func (s *Spool) Await(patience time.Duration, stop <-chan struct{}) bool {
 	for {
-		room, first := s.roomBy()
+		room, first, dropping := s.roomBy()
 		if room == nil {
-			return
+			return !dropping
 		}
 		t := time.NewTimer(patience)
 		select {
 		case <-room:
 		case <-stop:
 			t.Stop()
-			return
+			return false
 		case <-t.C:
-			if _, now := s.roomBy(); now == first {
-				return
+			if _, now, _ := s.roomBy(); now == first {
+				return false
 			}
 		}
 		t.Stop()
@@ -254,15 +273,15 @@ func (s *Spool) Await(patience time.Duration, stop <-chan struct{}) {
 }
 
 // roomBy is Room, but nil too where output is being dropped, with the number of the oldest event.
-func (s *Spool) roomBy() (room <-chan struct{}, first int64) {
+func (s *Spool) roomBy() (room <-chan struct{}, first int64, dropping bool) {
 	s.mu.Lock()
 	full := s.full
 	first = s.first
 	s.mu.Unlock()
 	if full {
-		return nil, first
+		return nil, first, true
 	}
-	return s.Room(), first
+	return s.Room(), first, false
 }
 
 // Settle reports what was dropped of an output. It comes before the end, so that a reader who
