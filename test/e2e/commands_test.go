@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
@@ -367,4 +368,72 @@ func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
 	if string(rest) != "caught\n" || cmd.ProcessState.ExitCode() != 5 {
 		t.Errorf("Ctrl-C: %q, %d", rest, cmd.ProcessState.ExitCode())
 	}
+}
+
+func TestHostileCommandsHarmNothing(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	before := resident(t, s)
+	// A flood costs the server no memory, and comes whole as far as there is room for it.
+	const flood = 30_000_000
+	c := s.command(t, id, client.Run{Line: fmt.Sprintf("head -c %d /dev/zero; echo end >&2", flood), Timeout: 2 * time.Minute})
+	if c.Status != cellhold.CommandOK || c.Stdout.Bytes != flood || c.Dropped != 0 || c.Stderr.Bytes != 4 {
+		t.Errorf("%s (%s): %d bytes, %d dropped, %d of stderr", c.Status, c.Cause, c.Stdout.Bytes, c.Dropped, c.Stderr.Bytes)
+	}
+	if grown := resident(t, s) - before; grown > 64<<20 {
+		t.Errorf("the server has grown by %d MiB", grown>>20)
+	}
+	for _, line := range []string{
+		"yes & yes >&2 & exit 0",                    // children that go on writing
+		"(setsid sh -c 'sleep 600' &) ; exit 0",     // a daemon
+		"exec 0<&- 1<&- 2<&-; kill -STOP $$",        // no streams, and stopped
+		"trap '' TERM INT HUP; while :; do :; done", // one that does not want to end
+	} {
+		c := s.command(t, id, client.Run{Line: line, Timeout: 2 * time.Second})
+		if c.State != cellhold.CommandDone {
+			t.Errorf("%s: %+v", line, c)
+		}
+	}
+	if _, err := s.StartCommand(t.Context(), id, client.Run{Line: strings.Repeat("x", 1<<20)}); cellhold.KindOf(err) != cellhold.Invalid {
+		t.Errorf("a line of 1 MiB: %v", err)
+	}
+	big := strings.Repeat("a", 100_000)
+	if c := s.command(t, id, client.Run{Args: []string{"sh", "-c", "echo ${#1} ${#V}", "x", big}, Env: map[string]string{"V": big}}); c.Stdout.Text != "100000 100000\n" {
+		t.Errorf("long arguments: %+v", c)
+	}
+	for range 100 {
+		if c, err := s.StartCommand(t.Context(), id, client.Run{Args: []string{"true"}}); err != nil {
+			t.Fatal(err)
+		} else if c, err = s.WaitCommand(t.Context(), id, c.ID); err != nil || c.Status != cellhold.CommandOK {
+			t.Fatalf("%+v, %v", c, err)
+		}
+	}
+	if zombies := s.line(t, id, "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"); zombies != "0\n" {
+		t.Errorf("%s processes wait for their burial", zombies)
+	}
+	if got := s.must(t, id, "1 + 1"); got != "2" {
+		t.Errorf("the kernel says %q", got)
+	}
+	// The end of the session is the end of all that commands have left; the cleanup of the home
+	// checks that nothing of the sandbox is left on the host.
+	if err := s.DeleteSession(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+// resident is the resident memory of the server.
+func resident(t testing.TB, s *server) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
 }

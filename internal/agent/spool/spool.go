@@ -384,10 +384,11 @@ func (s *Spool) seal(i int) []byte {
 	return e.line
 }
 
-// streamContent encodes the bytes of a stream. What a command writes may be no text.
+// streamContent encodes the bytes of a stream. What a command writes may be no text: what has a zero
+// byte is none either, and would take six bytes for each in JSON.
 func (s *Spool) streamContent(e *entry) []byte {
 	c := cellhold.StreamContent{Name: e.name}
-	if s.subject == Command && !utf8.Valid(e.text) {
+	if s.subject == Command && (!utf8.Valid(e.text) || bytes.IndexByte(e.text, 0) >= 0) {
 		c.Data = e.text
 	} else {
 		c.Text = string(e.text)

@@ -1,0 +1,122 @@
+package command
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// script is a link whose agent says what the test wants, a log and a journal in memory.
+type script struct {
+	Link
+	events chan guestapi.Event
+
+	mu      sync.Mutex
+	kept    []cellhold.Event
+	records map[cellhold.CommandID]cellhold.Command
+	acked   int64
+}
+
+func (s *script) Start(context.Context, cellhold.CommandID, guestapi.StartCommand) error { return nil }
+
+func (s *script) Ack(_ context.Context, seq int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acked = seq
+	return nil
+}
+
+func (s *script) Events(ctx context.Context, _ int64) iter.Seq2[guestapi.Event, error] {
+	return func(yield func(guestapi.Event, error) bool) {
+		for {
+			select {
+			case e := <-s.events:
+				if !yield(e, nil) {
+					return
+				}
+			case <-ctx.Done():
+				yield(guestapi.Event{}, ctx.Err())
+				return
+			}
+		}
+	}
+}
+
+func (s *script) AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error {
+	s.mu.Lock()
+	for i := range evs {
+		evs[i].Seq = int64(len(s.kept) + i + 1)
+	}
+	s.mu.Unlock()
+	return keep(ctx, evs)
+}
+
+func (s *script) AppendCommands(_ context.Context, _ cellhold.SessionID, evs []cellhold.Event, commands ...cellhold.Command) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = append(s.kept, evs...)
+	for _, c := range commands {
+		s.records[c.ID] = c
+	}
+	return nil
+}
+
+func (s *script) Commands(context.Context, cellhold.SessionID) iter.Seq2[cellhold.Command, error] {
+	return func(func(cellhold.Command, error) bool) {}
+}
+
+func (s *script) Read(context.Context, cellhold.SessionID, int64) iter.Seq2[cellhold.Event, error] {
+	return func(func(cellhold.Event, error) bool) {}
+}
+
+func (s *script) Cursor(context.Context, cellhold.SessionID, cellhold.KernelID, string) (int64, error) {
+	return 0, nil
+}
+
+func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
+	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]cellhold.Command{}}
+	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), Output: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { r.Run(ctx) })
+	defer run.Wait()
+	defer cancel()
+	c, err := r.Start(ctx, cellhold.Command{ID: "x1", Line: "flood", Timeout: time.Minute}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("x", 10_000)
+	send := func(seq int64, typ cellhold.EventType, content any) {
+		ev := cellhold.NewEvent(typ, "", "", content)
+		s.events <- guestapi.Event{Seq: seq, Time: time.Now(), Command: c.ID, Type: typ, Content: ev.Content}
+	}
+	for i := range int64(20) {
+		send(i+1, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text})
+	}
+	send(20, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text}) // a replay
+	send(21, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK})
+	send(22, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK}) // a second end
+	if c, _, err = r.Wait(ctx, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if got := s.records["x1"]; got.Status != cellhold.CommandOK || got.Stdout.Bytes != 200_000 || got.Dropped != 140_000 || got.Last == 0 {
+		t.Errorf("%s: %d bytes, %d dropped, last %d", got.Status, got.Stdout.Bytes, got.Dropped, got.Last)
+	}
+	last := s.kept[len(s.kept)-2:]
+	var d cellhold.OutputDroppedContent
+	if last[0].Decode(&d); d.Bytes != 140_000 || last[1].Type != cellhold.EventCommandDone || len(s.kept) != 1+6+2 {
+		t.Errorf("%d events, %d bytes dropped, the last is %s", len(s.kept), d.Bytes, last[1].Type)
+	}
+}
