@@ -196,7 +196,13 @@ func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.
 	return &streamOutput{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
 		if err := f(w, r, sess); err != nil {
-			s.failStream(w, r, err, true)
+			p := s.problem(r.Context(), err)
+			text, _ := json.Marshal(p) // a struct of texts and numbers
+			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+			w.Header().Set("Content-Type", door.ProblemType)
+			w.WriteHeader(p.Status)
+			_, _ = w.Write(text) // fails only when the caller has gone
+			door.Drain(r)
 		}
 	}}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"cellhold"
@@ -25,6 +26,8 @@ const (
 	// writeTime is how long a reader may take no bytes at all before the connection is dropped: a
 	// stalled reader comes back with its cursor, a dead one would hold a goroutine for ever.
 	writeTime = 30 * time.Second
+	// drainTime is how long a sender is listened to that has had its answer: senders stop when they see it.
+	drainTime = 5 * time.Second
 	// readTime is how long a sender may send nothing of a long body.
 	readTime = 30 * time.Second
 	// writePiece is what must be taken within writeTime: small enough for 20 kbit/s.
@@ -134,6 +137,7 @@ type boundedBody struct {
 	io.ReadCloser
 	answer *answer
 	whole  io.ReadCloser // the body without the bound
+	begun  atomic.Bool   // some of it was asked for, as a long body
 }
 
 // Read reads from the body, and lifts the deadline after the last byte.
@@ -149,23 +153,35 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 // for as long as some come within readTime. Only routes whose bodies are bounded elsewhere use it.
 func LongBody(r *http.Request) io.Reader {
 	if b, ok := r.Body.(*boundedBody); ok {
-		return &longBody{Reader: b.whole, control: b.answer.control}
+		return &longBody{bounded: b}
 	}
 	return r.Body
 }
 
-// longBody gives every piece its own deadline, and lifts it after the last one as boundedBody does.
-type longBody struct {
-	io.Reader
-	control *http.ResponseController
+// Drain reads on, for a while, what a sender still sends whose request has been answered with a refusal:
+// if the connection were closed on it, it would see that and not the answer.
+func Drain(r *http.Request) {
+	b, ok := r.Body.(*boundedBody)
+	if !ok || !b.begun.Load() && r.Header.Get("Expect") != "" { // who was not told to send sends nothing
+		return
+	}
+	if b.answer.control.Flush() != nil || b.answer.control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, b.whole) // until the sender has stopped, or has had its time
 }
+
+// longBody gives every piece its own deadline, and lifts it after the last one as boundedBody does.
+type longBody struct{ bounded *boundedBody }
 
 // Read reads from the body.
 func (b *longBody) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(time.Now().Add(readTime)) // recorders in tests know no deadlines
-	n, err := b.Reader.Read(p)
+	b.bounded.begun.Store(true)
+	control := b.bounded.answer.control
+	_ = control.SetReadDeadline(time.Now().Add(readTime)) // recorders in tests know no deadlines
+	n, err := b.bounded.whole.Read(p)
 	if err == io.EOF {
-		_ = b.control.SetReadDeadline(time.Time{})
+		_ = control.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }
