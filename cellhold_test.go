@@ -86,6 +86,7 @@ var foreign = map[string]string{
 	"modernc.org/sqlite":                       "internal/store",
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
+	"golang.org/x/net/idna":                    "internal/egress", // a second reading of names would be a hole
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
 	"github.com/alecthomas/kong":               "cmd/cellhold",
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
