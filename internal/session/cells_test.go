@@ -32,6 +32,7 @@ func end(t *testing.T, s *session.Session, id cellhold.CellID) cellhold.Cell {
 func TestAWaitingCellShowsItsPlaceAndCanBeCancelled(t *testing.T) {
 	ses := newHost(t).serve(t).create(t, session.CreateRequest{})
 	first := submit(t, ses, session.ExecuteRequest{Code: "loop"})
+	awaitStart(t, ses, first) // a cell that waits is cancelled, one that runs is interrupted
 	second := submit(t, ses, session.ExecuteRequest{Code: "set x second"})
 	third := submit(t, ses, session.ExecuteRequest{Code: "print third"})
 	if c, _ := ses.Cell(t.Context(), third.ID); c.State != cellhold.CellQueued || c.Position != 2 {
