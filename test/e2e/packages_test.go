@@ -202,7 +202,7 @@ func TestPackagesAreInstalledUpgradedLockedAndRemovedInOneSessionAlone(t *testin
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
 	p.wheel(t, "cell-extra", "3.0", nil)
-	old := []string{"Requires-Dist: cell-needed", `Requires-Dist: cell-extra; extra == "more"`, "Provides-Extra: more"}
+	old := []string{"Requires-Dist: cell-needed", "Requires-Dist: requests", `Requires-Dist: cell-extra; extra == "more"`, "Provides-Extra: more"}
 	sum := p.wheel(t, "cell-demo", "1.0", nil, old...)
 	p.wheel(t, "cell-demo", "2.0", nil, old...)
 	s := serve(t, newHome(t), "--package-index", p.index())

@@ -252,7 +252,8 @@ func command(t tools, in guestapi.Install, dir string) []string {
 		argv = append(argv, "--only-binary", ":all:")
 	}
 	if in.Hashes {
-		argv = append(argv, "--require-hashes")
+		// What came with the image is in no lock, and uv would want the hashes of that too.
+		argv = append(argv, "--require-hashes", "--no-deps")
 	}
 	return argv
 }
