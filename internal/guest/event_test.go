@@ -35,6 +35,7 @@ func TestOnlyWhatATypeHasGoesThrough(t *testing.T) {
 		{"JSON types hold JSON", "display_data", `{"data":{"application/vnd.plotly.v1+json":{"a":[1]},"application/json":7}}`, `{"data":{"application/json":7,"application/vnd.plotly.v1+json":{"a":[1]}},"metadata":{}}`},
 		{"half a pair in JSON", "display_data", `{"data":{"application/json":{"\uDC00":["\ud83d\ude00","\ud800x","\\ud800"]}}}`, `{"data":{"application/json":{"\ufffd":["\ud83d\ude00","\ufffdx","\\ud800"]}},"metadata":{}}`},
 		{"other types hold text", "execute_result", `{"data":{"model/x+json":{"a":1},"text/plain":{"a":1},"image/png":null,"a/b":1,"text/x":"y"},"execution_count":2}`, `{"data":{"text/x":"y"},"metadata":{},"execution_count":2}`},
+		{"an application's object becomes text", "display_data", `{"data":{"application/vnd.x.v6.json":{"a":"\ud800"}}}`, `{"data":{"application/vnd.x.v6.json":"{\"a\":\"\\ufffd\"}"},"metadata":{}}`},
 		{"names that are no MIME type", "display_data", `{"data":{"plain":"a","text/ plain":"a","text/é":"a","":"a","/":"a","a/b\n":"a"}}`, `{"data":{},"metadata":{}}`},
 		{"no display id in results", "execute_result", `{"data":{},"transient":{"display_id":"x"}}`, `{"data":{},"metadata":{}}`},
 		{"display id", "update_display_data", `{"data":{},"transient":{"display_id":"x","y":1},"execution_count":3}`, `{"data":{},"metadata":{},"transient":{"display_id":"x"}}`},

@@ -267,6 +267,24 @@ func TestANewKernelTakesThePlaceOfADeadOne(t *testing.T) {
 	}
 }
 
+func TestAKernelThatJoinsItsAddressWithAColonIsFound(t *testing.T) {
+	conn := connection(t)
+	k, err := jupytertest.Start(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	files := conn.Files()
+	for i, file := range files[:4] {
+		if err := os.Rename(file, files[len(files)/2+i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, b := connect(t, conn, jupyter.Options{})
+	defer c.Close()
+	b.finished(t, execute(t, c, "print hello"))
+}
+
 func TestAMessageOverTheLimitArrivesWithoutItsContent(t *testing.T) {
 	conn := connection(t)
 	k, err := jupytertest.Start(t.Context(), conn)
