@@ -141,7 +141,7 @@ const countAfter = 50 * time.Millisecond
 func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	e.counted = true
 	if k.o.Memory != nil {
-		k.o.Memory.Begin(e.req.Cell)
+		k.o.Memory.Begin(ctx, e.req.Cell)
 	}
 	n, err := k.o.OOMKills(ctx)
 	if err != nil {

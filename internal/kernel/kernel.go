@@ -55,8 +55,8 @@ type Options struct {
 	// Memory measures the most memory that the sandbox uses while a cell runs. May be nil. Begin is
 	// called for cells that are not short, End for all; its 0 means that it cannot tell.
 	Memory interface {
-		Begin(c cellhold.CellID)
-		End(c cellhold.CellID) int64
+		Begin(ctx context.Context, c cellhold.CellID)
+		End(ctx context.Context, c cellhold.CellID) int64
 	}
 	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
 	Mirror func(ctx context.Context) error

@@ -209,7 +209,7 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 		if c.Status == cellhold.StatusSignal && k.killedForMemory {
 			c.Status, c.Cause = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
 		}
-		c.Usage = k.used(g.Cell, c.Usage, g.Time)
+		c.Usage = k.used(ctx, g.Cell, c.Usage, g.Time)
 		ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
 	case cellhold.EventKernelState:
 		var c cellhold.KernelStateContent
@@ -229,12 +229,12 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 
 // used completes what the agent knows of what the running cell used. A batch that could not be kept
 // comes again, so it is found out only once.
-func (k *Kernel) used(id cellhold.CellID, u *cellhold.Usage, at time.Time) *cellhold.Usage {
+func (k *Kernel) used(ctx context.Context, id cellhold.CellID, u *cellhold.Usage, at time.Time) *cellhold.Usage {
 	if u == nil {
 		u = &cellhold.Usage{}
 	}
 	if k.o.Memory != nil {
-		u.PeakMemory = k.o.Memory.End(id)
+		u.PeakMemory = k.o.Memory.End(ctx, id)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"sync"
 
 	"cellhold"
@@ -9,50 +10,76 @@ import (
 
 // peaks measures the most memory that a sandbox uses while a cell runs. There is one figure for each
 // sandbox, which every look starts anew: so every look is credited to all cells that run at the time.
+// Where it cannot start anew, the maximum of the sandbox's whole life tells as much when it has risen.
 type peaks struct {
-	meter sandbox.PeakMeter // nil when the driver has none
+	sandbox sandbox.Sandbox
+	meter   sandbox.PeakMeter // nil when the driver has none
 
 	mu      sync.Mutex
-	running map[cellhold.CellID]int64 // the cells that were begun, and the most seen since
+	running map[cellhold.CellID]seen // the cells that were begun
+}
+
+// seen is what was seen while a cell ran.
+type seen struct {
+	most int64 // of the looks that start anew
+	life int64 // the maximum of the sandbox's life when the cell began
 }
 
 func newPeaks(s sandbox.Sandbox) *peaks {
 	m, _ := s.(sandbox.PeakMeter)
-	return &peaks{meter: m, running: map[cellhold.CellID]int64{}}
+	return &peaks{sandbox: s, meter: m, running: map[cellhold.CellID]seen{}}
 }
 
 // Begin starts measuring for a cell. It is not called for short cells, which are spared the work.
-func (p *peaks) Begin(id cellhold.CellID) {
-	if p.meter == nil {
-		return
-	}
+func (p *peaks) Begin(ctx context.Context, id cellhold.CellID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.look(true)
-	p.running[id] = 0
+	begun := seen{}
+	if _, ok := p.look(true); !ok {
+		begun.life = p.life(ctx)
+	}
+	p.running[id] = begun
 }
 
 // End returns the most bytes that were used since Begin, or since the last look when that was not
 // called; 0 when it cannot be known.
-func (p *peaks) End(id cellhold.CellID) int64 {
-	if p.meter == nil {
-		return 0
-	}
+func (p *peaks) End(ctx context.Context, id cellhold.CellID) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	most, begun := p.running[id]
+	cell, begun := p.running[id]
 	delete(p.running, id)
-	return max(most, p.look(begun))
+	bytes, ok := p.look(begun)
+	if ok {
+		return max(cell.most, bytes)
+	}
+	if life := p.life(ctx); begun && life > cell.life {
+		return life
+	}
+	return 0
 }
 
-// look reads the figure and credits it to all that run. The caller holds mu.
-func (p *peaks) look(anew bool) int64 {
+// look reads the figure and credits it to all that run; false when the host cannot tell. The caller
+// holds mu.
+func (p *peaks) look(anew bool) (int64, bool) {
+	if p.meter == nil {
+		return 0, false
+	}
 	bytes, err := p.meter.Peak(anew)
+	if err != nil {
+		return 0, false
+	}
+	for id, cell := range p.running {
+		cell.most = max(cell.most, bytes)
+		p.running[id] = cell
+	}
+	return bytes, true
+}
+
+// life is the maximum of the sandbox's whole life, 0 when that is not known.
+func (p *peaks) life(ctx context.Context) int64 {
+	u, err := p.sandbox.Usage(ctx)
 	if err != nil {
 		return 0
 	}
-	for id, most := range p.running {
-		p.running[id] = max(most, bytes)
-	}
-	return bytes
+	return max(u.MemoryPeak, 0)
 }

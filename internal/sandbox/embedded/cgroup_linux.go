@@ -212,9 +212,9 @@ func (c *cgroups) usage(id sandbox.ID) sandbox.Usage {
 	return u
 }
 
-// peak says how much memory the cgroup has used at most since the last call that said anew. Only the
-// older layout can start anew for every reader; the newer one does it for one open file, and only from
-// Linux 6.12 on.
+// peak says how much memory the cgroup has used at most since the last call that said anew, in the older
+// layout, which starts anew for every reader. The newer one does it for one open file, and from Linux
+// 6.12 on only: there the whole life's maximum tells something when it has risen.
 func (c *cgroups) peak(id sandbox.ID, anew bool) (int64, error) {
 	if c.v2 {
 		return 0, errors.ErrUnsupported
