@@ -234,6 +234,10 @@ func TestTooMuchDataIsLeftOut(t *testing.T) {
 
 // That it ends is the point: the square of these numbers would take hours.
 func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
+	n := 200_000
+	if testing.Short() {
+		n = 20_000 // the race detector makes it ten times slower
+	}
 	for name, e := range map[string]cellhold.Event{
 		"carriage returns":     out("\r" + strings.Repeat("█", 50) + " 50%"),
 		"updates of a display": display(cellhold.EventUpdateDisplayData, "i", strings.Repeat("x", 100)),
@@ -247,7 +251,7 @@ func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
 			}
 		}
 		begun := time.Now()
-		for range 200_000 {
+		for range n {
 			if err := f.Add(e); err != nil {
 				t.Fatal(err)
 			}
