@@ -1,7 +1,15 @@
 package main
 
 import (
+	"cellhold/internal/packages/index"
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 )
@@ -40,5 +48,42 @@ func TestWherePackagesComeFromIsReadAsUvAndPipReadIt(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+func TestAnIndexOfACorporateAuthorityIsTrustedWhenItsBundleIsNamed(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.pypi.simple.v1+json")
+		_, _ = io.WriteString(w, `{"meta":{"api-version":"1.0"},"name":"a","files":[]}`)
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of who does not trust it
+	s.StartTLS()
+	defer s.Close()
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if err := os.WriteFile(bundle, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(s.URL + "/simple/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]int{bundle: http.StatusOK, "": http.StatusBadGateway} {
+		roots, err := authorities(file, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := index.New(index.Options{Sources: []index.Source{{URL: u}}, HTTP: index.Transport([]string{u.Hostname()}, nil, roots)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := x.Visit(index.Rule{}).Open(t.Context(), "simple/a/")
+		a.Body.Close()
+		if a.Status != want {
+			t.Errorf("with the bundle %q: %d, want %d", file, a.Status, want)
+		}
+	}
+	if _, err := authorities(filepath.Join(t.TempDir(), "none"), nil); err == nil {
+		t.Error("a bundle that is not there is taken")
 	}
 }
