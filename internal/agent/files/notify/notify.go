@@ -17,6 +17,7 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -42,7 +43,11 @@ const (
 	mask = syscall.IN_CREATE | syscall.IN_MODIFY | syscall.IN_CLOSE_WRITE | syscall.IN_DELETE |
 		syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO | syscall.IN_ONLYDIR
 	// readSize is how many bytes of events are read at once: some hundred events.
-	readSize = 32 << 10
+	readSize = 8 << 10
+	// readTime is how long one Read goes on: user code can make events faster than anybody reads them,
+	// and whoever reads has something else to do. maxDropped bounds the pieces that are thrown away then.
+	readTime   = 50 * time.Millisecond
+	maxDropped = 4096
 	// maxPending bounds the changes that one read returns.
 	maxPending = 20_000
 	// maxFound bounds the entries that are looked at in directories that appear, in one read.
@@ -113,21 +118,36 @@ func (w *Watcher) Wait() error {
 func (w *Watcher) Read() ([]Change, error) {
 	w.budget = maxFound
 	clear(w.cookies)
+	begun, dropped := time.Now(), 0
 	for {
-		n := 0
-		var failed error
-		err := w.raw.Control(func(fd uintptr) { n, failed = syscall.Read(int(fd), w.buffer) })
-		if errors.Is(failed, syscall.EAGAIN) || err == nil && failed == nil && n == 0 {
-			break
-		}
-		if err = errors.Join(err, failed); err != nil {
+		n, err := w.take()
+		if err != nil {
 			return nil, err
 		}
-		w.parse(w.buffer[:n])
+		if n == 0 || dropped > maxDropped {
+			break
+		}
+		if time.Since(begun) < readTime {
+			w.parse(w.buffer[:n])
+			continue
+		}
+		if dropped++; dropped == 1 {
+			w.report(Overflow, "", false)
+		}
 	}
 	changes := w.found
 	w.found = nil
 	return changes, nil
+}
+
+// take reads what fits into the buffer of the events that there are; 0 means that there are none.
+func (w *Watcher) take() (n int, err error) {
+	var failed error
+	err = w.raw.Control(func(fd uintptr) { n, failed = syscall.Read(int(fd), w.buffer) })
+	if errors.Is(failed, syscall.EAGAIN) {
+		return 0, err
+	}
+	return max(n, 0), errors.Join(err, failed)
 }
 
 func (w *Watcher) parse(b []byte) {

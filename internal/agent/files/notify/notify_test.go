@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 func watch(t *testing.T, o Options) (*Watcher, func(want ...Change)) {
@@ -73,4 +74,33 @@ func TestMoreThanTheBoundsIsAnOverflow(t *testing.T) {
 		t.Errorf("%d changes are kept", len(w.found))
 	}
 	expect(Change{Op: Overflow})
+}
+
+func TestReadingEndsWhileChangesGoOn(t *testing.T) {
+	w, _ := watch(t, Options{Deep: true, MaxDirs: 10})
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for a, b := filepath.Join(w.o.Dir, "a"), filepath.Join(w.o.Dir, "b"); ; {
+			select {
+			case <-stop:
+				return
+			default:
+				os.Mkdir(a, 0o755)
+				os.Rename(a, b)
+				os.Remove(b)
+			}
+		}
+	}()
+	begun := time.Now()
+	for range 10 {
+		if _, err := w.Read(); err != nil {
+			t.Error(err)
+		}
+	}
+	if took := time.Since(begun); took > 30*time.Second { // some hundred milliseconds on a quiet machine
+		t.Errorf("ten readings took %s", took)
+	}
+	close(stop)
+	<-stopped
 }
