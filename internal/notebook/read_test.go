@@ -3,7 +3,6 @@ package notebook
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -109,7 +108,7 @@ func both(cells []cellhold.Cell) func(func(cellhold.Cell, error) bool) {
 func TestMetadataOfAnImportedCellStaysBesideOurs(t *testing.T) {
 	c := cellhold.Cell{ID: "c1", State: cellhold.CellDone, Status: cellhold.StatusTimeout, Truncated: true, Bytes: 9, Omitted: 4,
 		Metadata: map[string]json.RawMessage{"tags": json.RawMessage(`["x"]`), "cellhold": json.RawMessage(`"forged"`)}}
-	text := fmt.Sprintf("%s", write(t, Meta{}, c))
+	text := string(write(t, Meta{}, c))
 	for _, want := range []string{`"tags": [`, `"status": "timeout"`, `"omitted": 4`, `"truncated": true`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in:\n%s", want, text)

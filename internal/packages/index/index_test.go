@@ -113,7 +113,7 @@ func TestAPageThatLeadsInwardsIsNotFollowed(t *testing.T) {
 }
 
 func TestAnIndexThatFailsIsNotReplacedByTheNext(t *testing.T) {
-	v, s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	_, s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", simpleJSON)
 		io.WriteString(w, page)
 	})
@@ -125,7 +125,7 @@ func TestAnIndexThatFailsIsNotReplacedByTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v = x.Visit(Rule{})
+	v := x.Visit(Rule{})
 	if status, _, _ := read(t, v, "simple/a/"); status != http.StatusBadGateway || !strings.Contains(v.Fault().Error(), "500") {
 		t.Errorf("%d %v", status, v.Fault())
 	}
