@@ -43,6 +43,8 @@ type Log interface {
 	// AppendWith numbers the events, has keep write them together with what they changed, and
 	// then shows them. When keep fails, nothing has happened.
 	AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error
+	// Kept is how many bytes all events of the session take.
+	Kept() int64
 }
 
 // Journal keeps what happened. All methods may be called from any goroutine.
@@ -69,8 +71,8 @@ type Options struct {
 	Logger  *slog.Logger
 	Known   []cellhold.CommandID // what the agent knows of; others that were running are lost
 
-	// Output and SessionOutput bound the bytes of output in the journal, of one command and of all.
-	// Zero means 256 MiB and 1 GiB.
+	// Output and SessionOutput bound the bytes in the journal of one command's output, and of all
+	// events of the session from which on there is no room for output. Zero means 256 MiB and 1 GiB.
 	Output, SessionOutput int64
 
 	// OOMKills tells how many processes of the sandbox the host has killed for want of memory. May
@@ -110,7 +112,6 @@ type Runner struct {
 	running map[cellhold.CommandID]*entry
 	cursor  int64 // the agent's number of the newest event that was seen to
 	unacked int64 // bytes since the last ack
-	kept    int64 // bytes of output in the journal, of all commands of the session
 	gone    bool  // Die was called: nothing starts any more
 	down    bool  // the link is broken and everything read from it is recorded
 	changed chan struct{}

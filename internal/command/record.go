@@ -80,11 +80,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (r *Runner) keep(ctx context.Context, g guestapi.Event) error {
 	r.rec.Lock()
 	defer r.rec.Unlock()
+	kept := r.o.Log.Kept()
 	r.mu.Lock()
 	e := r.running[g.Command]
 	replayed := g.Seq <= r.cursor
 	// Once something was dropped, all that follows is: a gap has one place.
-	room := e != nil && e.lost.Messages == 0 && r.kept+int64(len(g.Content))+eventCost <= r.o.SessionOutput &&
+	room := e != nil && e.lost.Messages == 0 && kept+int64(len(g.Content))+eventCost <= r.o.SessionOutput &&
 		e.kept+int64(len(g.Content))+eventCost <= r.o.Output
 	r.mu.Unlock()
 	var err error
@@ -119,7 +120,6 @@ func (r *Runner) apply(e *entry, g guestapi.Event, room bool) {
 		e.lost.Messages++
 		return
 	}
-	r.kept += int64(len(g.Content)) + eventCost
 	e.kept += int64(len(g.Content)) + eventCost
 }
 
@@ -335,7 +335,6 @@ func (r *Runner) recover(ctx context.Context) error {
 			return err
 		}
 		if c.State == cellhold.CommandDone {
-			r.kept += max(0, c.Stdout.Bytes+c.Stderr.Bytes-c.Dropped)
 			continue
 		}
 		r.running[c.ID] = newEntry(c)
@@ -356,7 +355,6 @@ func (r *Runner) recover(ctx context.Context) error {
 		if e := r.running[ev.Command]; e != nil {
 			e.fold(ev.Type, ev.Content)
 			e.kept += int64(len(ev.Content)) + eventCost
-			r.kept += int64(len(ev.Content)) + eventCost
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ type script struct {
 
 	mu      sync.Mutex
 	kept    []cellhold.Event
+	before  int64 // bytes that others have kept
 	records map[cellhold.CommandID]cellhold.Command
 	acked   int64
 }
@@ -56,6 +57,12 @@ func (s *script) AppendWith(ctx context.Context, evs []cellhold.Event, keep func
 	}
 	s.mu.Unlock()
 	return keep(ctx, evs)
+}
+
+func (s *script) Kept() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.before
 }
 
 func (s *script) AppendCommands(_ context.Context, _ cellhold.SessionID, evs []cellhold.Event, commands ...cellhold.Command) error {
@@ -118,5 +125,31 @@ func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
 	var d cellhold.OutputDroppedContent
 	if last[0].Decode(&d); d.Bytes != 140_000 || last[1].Type != cellhold.EventCommandDone || len(s.kept) != 1+6+2 {
 		t.Errorf("%d events, %d bytes dropped, the last is %s", len(s.kept), d.Bytes, last[1].Type)
+	}
+}
+
+func TestWhatTheSessionHasKeptLeavesCommandsLessRoom(t *testing.T) {
+	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]cellhold.Command{}, before: 1 << 20}
+	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), SessionOutput: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { r.Run(ctx) })
+	defer run.Wait()
+	defer cancel()
+	c, err := r.Start(ctx, cellhold.Command{ID: "x1", Line: "echo", Timeout: time.Minute}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, ev := range []cellhold.Event{
+		cellhold.NewEvent(cellhold.EventStream, "", "", cellhold.StreamContent{Name: "stdout", Text: "too much"}),
+		cellhold.NewEvent(cellhold.EventCommandDone, "", "", cellhold.CommandDoneContent{Status: cellhold.CommandOK}),
+	} {
+		s.events <- guestapi.Event{Seq: int64(i + 1), Time: time.Now(), Command: c.ID, Type: ev.Type, Content: ev.Content}
+	}
+	if c, _, err = r.Wait(ctx, c.ID); err != nil || c.Dropped != 8 {
+		t.Errorf("%d bytes dropped, want 8 (%v)", c.Dropped, err)
 	}
 }

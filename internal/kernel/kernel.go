@@ -46,8 +46,8 @@ type Options struct {
 	Pending []cellhold.Cell // cells that were not done when the server last ended, in order
 	Fresh   bool            // the kernel is new: what the journal has of its id is of an earlier one
 
-	// CellOutput and SessionOutput bound the bytes of output in the journal. Zero means 256 MiB and
-	// 1 GiB.
+	// CellOutput and SessionOutput bound the bytes in the journal of one cell's output, and of all
+	// events of the session from which on there is no room for output. Zero means 256 MiB and 1 GiB.
 	CellOutput, SessionOutput int64
 
 	// OOMKills tells how many processes of the sandbox the host has killed for want of memory.
@@ -103,8 +103,7 @@ type Kernel struct {
 	submit sync.Mutex // makes the order of the queue that of the journal
 	rec    sync.Mutex // held while events are recorded and applied
 
-	killedForMemory bool  // how the last process died; guarded by rec
-	kept            int64 // bytes of output in the journal; guarded by rec
+	killedForMemory bool // how the last process died; guarded by rec
 
 	mu      sync.Mutex
 	state   cellhold.KernelState // never busy: that is current != nil

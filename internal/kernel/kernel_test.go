@@ -53,10 +53,13 @@ func (m *memory) Read(_ context.Context, _ cellhold.SessionID, after int64) iter
 	}
 }
 
-func (m *memory) Tail(context.Context, cellhold.SessionID) (int64, error) {
+func (m *memory) Tail(context.Context, cellhold.SessionID) (seq, bytes int64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return int64(len(m.evs)), nil
+	for _, ev := range m.evs {
+		bytes += int64(len(ev.Content))
+	}
+	return int64(len(m.evs)), bytes, nil
 }
 
 func (m *memory) Cursor(_ context.Context, _ cellhold.SessionID, _ cellhold.KernelID, boot string) (int64, error) {
@@ -173,8 +176,11 @@ type world struct {
 	stop    func()
 }
 
-// cellOutput is the bound of a cell's output in these tests.
-const cellOutput = 256 << 10
+// cellOutput and sessionOutput are the bounds of what is kept in these tests.
+const (
+	cellOutput    = 256 << 10
+	sessionOutput = 16 * cellOutput
+)
 
 // open runs a kernel on a journal and an agent until stop or the end of the test.
 func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
@@ -194,7 +200,7 @@ func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
 		},
 		Mirror:     func(context.Context) error { return nil },
 		Stuck:      func(why string) { w.stuck <- why },
-		CellOutput: cellOutput})
+		CellOutput: cellOutput, SessionOutput: sessionOutput})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -512,5 +518,29 @@ func TestOutputBeyondTheBoundIsDroppedCountedAndSaid(t *testing.T) {
 	}
 	if kept > cellOutput+1000 || kept < cellOutput/2 || dropped < cellOutput/4 {
 		t.Errorf("kept %d bytes and reported %d dropped", kept, dropped)
+	}
+}
+
+func TestWhatOtherKernelsPutOutLeavesLessRoom(t *testing.T) {
+	w := open(t, newMemory(), newAgent(silent))
+	other := cellhold.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})
+	if err := w.log.Append(t.Context(), []cellhold.Event{other}); err != nil {
+		t.Fatal(err)
+	}
+	w.submit(t, "c1")
+	<-w.agent.took
+	w.agent.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "too much"})
+	w.agent.done("c1", cellhold.StatusOK)
+	if c := w.wait(t, "c1"); c.Status != cellhold.StatusOK || len(c.Outputs) != 1 {
+		t.Errorf("the cell is %s with %d outputs; the end of its output is kept in its record", c.Status, len(c.Outputs))
+	}
+	for ev := range w.journal.Read(t.Context(), "s", other.Seq) {
+		if ev.Type == cellhold.EventStream && ev.Cell == "c1" {
+			t.Error("output was kept beyond the session's bound")
+		}
+	}
+	log, err := kernel.NewLog(t.Context(), "s", w.journal)
+	if err != nil || log.Kept() != w.log.Kept() {
+		t.Errorf("a log that goes on counts %d bytes, the old one %d (%v)", log.Kept(), w.log.Kept(), err)
 	}
 }

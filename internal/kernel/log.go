@@ -18,8 +18,8 @@ type Journal interface {
 	// Read yields the events after that number, in order, up to the newest at the time. A damaged
 	// one comes as its number and an error, and the rest follows; any other error is the last.
 	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
-	// Tail returns the number of the newest event, 0 when there is none.
-	Tail(ctx context.Context, id cellhold.SessionID) (int64, error)
+	// Tail returns the number of the newest event, 0 when there is none, and the bytes of all contents.
+	Tail(ctx context.Context, id cellhold.SessionID) (seq, bytes int64, err error)
 	// Cursor returns the newest number of the agent's own that was kept of that kernel and boot.
 	Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (int64, error)
 }
@@ -46,6 +46,7 @@ type Log struct {
 	next    int64            // number of the next event
 	tail    []cellhold.Event // the newest, without a gap
 	bytes   int              // of their contents
+	kept    int64            // what all events of the journal cost
 	changed chan struct{}    // closed and replaced when something is appended or the log closes
 	closed  bool
 	err     error // what watchers are told at the end
@@ -53,11 +54,11 @@ type Log struct {
 
 // NewLog returns the log of a session, going on where the journal ends.
 func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error) {
-	last, err := j.Tail(ctx, id)
+	last, bytes, err := j.Tail(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{session: id, journal: j, next: last + 1, changed: make(chan struct{})}, nil
+	return &Log{session: id, journal: j, next: last + 1, kept: bytes + last*eventCost, changed: make(chan struct{})}, nil
 }
 
 // Append numbers the events, keeps them with the changed cells, and shows them. It sets the Seq
@@ -88,6 +89,14 @@ func (l *Log) AppendWith(ctx context.Context, evs []cellhold.Event, keep func(co
 	}
 	l.publish(evs)
 	return nil
+}
+
+// Kept is how many bytes the events of the session take in the journal, those of all its kernels and
+// commands together: the disk is everybody's, and who writes output there looks at a bound first.
+func (l *Log) Kept() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kept
 }
 
 func (l *Log) isClosed() bool {
@@ -121,6 +130,7 @@ func (l *Log) publish(evs []cellhold.Event) {
 	l.next += int64(len(evs))
 	for _, ev := range evs {
 		l.bytes += len(ev.Content)
+		l.kept += int64(len(ev.Content)) + eventCost
 	}
 	l.tail = append(l.tail, evs...)
 	l.trim()

@@ -89,7 +89,7 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 	defer k.rec.Unlock()
 	var evs []cellhold.Event
 	var cells []*cellhold.Cell
-	size := int64(0)
+	size, pending := int64(0), int64(0)
 	cursor := k.cursor
 	for _, g := range batch {
 		if g.Seq <= cursor {
@@ -99,7 +99,7 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
 			continue // it was ended here; a cell has one end
 		}
-		room := k.hasRoom(g)
+		room := k.hasRoom(g, pending)
 		if g.Type == cellhold.EventCellDone {
 			evs = append(evs, k.dropped(1)...)
 		}
@@ -107,6 +107,7 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 		size += int64(len(ev.Content))
 		if room {
 			evs = append(evs, ev)
+			pending += int64(len(ev.Content)) + eventCost
 		}
 		// Also what finds no room: the end of a long output is worth more than its middle.
 		if c := k.fold(ev); c != nil {
@@ -141,8 +142,9 @@ const (
 )
 
 // hasRoom reports whether an event may be kept. Only output is ever refused. The caller holds rec; an
-// event that comes again because the journal failed is counted again, which is rare and harmless.
-func (k *Kernel) hasRoom(g guestapi.Event) bool {
+// event that comes again because the journal failed is counted again for its cell, which is rare and
+// harmless. pending is what is about to be kept before it.
+func (k *Kernel) hasRoom(g guestapi.Event, pending int64) bool {
 	switch g.Type {
 	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
 		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput:
@@ -154,18 +156,18 @@ func (k *Kernel) hasRoom(g guestapi.Event) bool {
 	if g.Type == cellhold.EventError {
 		need -= errorReserve
 	}
+	kept := k.o.Log.Kept() + pending
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
 	own := e != nil && e.req.Cell == g.Cell
-	if k.kept+need > k.o.SessionOutput || own && e.kept+need > k.o.CellOutput {
+	if kept+need > k.o.SessionOutput || own && e.kept+need > k.o.CellOutput {
 		if own {
 			e.lost.Bytes += int64(len(g.Content))
 			e.lost.Messages++
 		}
 		return false
 	}
-	k.kept += size
 	if own {
 		e.kept += size
 	}

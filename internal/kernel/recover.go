@@ -35,7 +35,6 @@ func (k *Kernel) recover(ctx context.Context) error {
 		} else if ev.Type == cellhold.EventKernelState && ev.Source == 0 {
 			k.began(ev)
 		}
-		k.kept += int64(len(ev.Content)) + eventCost
 		if e := pending[ev.Cell]; e != nil {
 			e.replay(ev)
 		}

@@ -87,7 +87,7 @@ func TestAServerKilledWhileItWritesLosesNothingItAcknowledged(t *testing.T) {
 	if n := int64(len(evs)); n < max(200, acknowledged) {
 		t.Errorf("got %d events, want at least %d", n, max(200, acknowledged))
 	}
-	tail, err := d.Tail(t.Context(), id)
+	tail, _, err := d.Tail(t.Context(), id)
 	must(t, err)
 	if c, _ := d.Cursor(t.Context(), id, "python3", "boot1"); c != tail || tail != int64(len(evs)) {
 		t.Errorf("got cursor %d, tail %d and %d events, want the same", c, tail, len(evs))

@@ -179,7 +179,7 @@ func TestAFullDatabaseSaysSoAndWorksAgainLater(t *testing.T) {
 	if e, ok := errors.AsType[*cellhold.Error](err); !ok || e.Kind != cellhold.Unavailable {
 		t.Fatalf("got %v, want unavailable", err)
 	}
-	if tail, err := d.Tail(ctx, id); tail != 1 || err != nil {
+	if tail, _, err := d.Tail(ctx, id); tail != 1 || err != nil {
 		t.Errorf("got tail %d, %v, want 1", tail, err)
 	}
 	limit("1000000")
@@ -211,7 +211,7 @@ func TestAFullDiskCanBeEmptiedByDeleting(t *testing.T) {
 
 func appendUntilFull(t *testing.T, d *DB, id cellhold.SessionID, size int) error {
 	t.Helper()
-	tail, err := d.Tail(t.Context(), id)
+	tail, _, err := d.Tail(t.Context(), id)
 	for err == nil {
 		tail++
 		err = d.Append(t.Context(), id, []cellhold.Event{stream(tail, strings.Repeat("x", size))})

@@ -134,18 +134,19 @@ func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e cellhold.E
 	return e, nil
 }
 
-// Tail returns the number of the session's newest event, 0 when it has none.
-func (d *DB) Tail(ctx context.Context, id cellhold.SessionID) (seq int64, err error) {
-	const query = `SELECT coalesce(max(id), 0) FROM events WHERE id BETWEEN ? AND ?`
+// Tail returns the number of the session's newest event, 0 when it has none, and the bytes of the
+// contents of all. The lengths stand in front of the contents, which are not read.
+func (d *DB) Tail(ctx context.Context, id cellhold.SessionID) (seq, bytes int64, err error) {
+	const query = `SELECT coalesce(max(id), 0), coalesce(sum(length(content)), 0) FROM events WHERE id BETWEEN ? AND ?`
 	key, err := d.key(ctx, id)
 	if err == nil {
 		low, high := span(key)
-		err = outward(d.read.QueryRowContext(ctx, query, low, high).Scan(&seq))
+		err = outward(d.read.QueryRowContext(ctx, query, low, high).Scan(&seq, &bytes))
 	}
 	if err != nil {
-		return 0, fmt.Errorf("newest event of session %s: %w", id, err)
+		return 0, 0, fmt.Errorf("newest event of session %s: %w", id, err)
 	}
-	return number(seq), nil
+	return number(seq), bytes, nil
 }
 
 // Cursor returns the newest number that is recorded of one life of an agent, 0 when none is.

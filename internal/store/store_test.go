@@ -122,14 +122,14 @@ func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	ctx, id := t.Context(), put(t, d)
-	if tail, err := d.Tail(ctx, id); tail != 0 || err != nil {
+	if tail, _, err := d.Tail(ctx, id); tail != 0 || err != nil {
 		t.Errorf("got tail %d, %v of a new session, want 0", tail, err)
 	}
 	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a"), stream(2, "b")}))
 	must(t, d.Close())
 
 	d = open(t, dir)
-	if tail, err := d.Tail(ctx, id); tail != 2 || err != nil {
+	if tail, bytes, err := d.Tail(ctx, id); tail != 2 || bytes == 0 || err != nil {
 		t.Errorf("got tail %d, %v, want 2", tail, err)
 	}
 	for _, c := range []struct {
@@ -166,7 +166,7 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 		if err := d.Append(ctx, id, bad); err == nil {
 			t.Errorf("%s: got no error", name)
 		}
-		if tail, _ := d.Tail(ctx, id); tail != 1 {
+		if tail, _, _ := d.Tail(ctx, id); tail != 1 {
 			t.Fatalf("%s: got tail %d, want 1", name, tail)
 		}
 	}
