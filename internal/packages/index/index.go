@@ -35,6 +35,9 @@ const (
 	// maxProjects bounds the pages of one visit; large installations look at 400. It also bounds
 	// what names can carry out of a sandbox.
 	maxProjects = 1000
+	// maxHeld bounds the files that one visit remembers, of all pages: each takes half a kilobyte here.
+	// Large installations see 100,000.
+	maxHeld = 300_000
 	// maxPage is the most bytes of a page; the longest one of the largest index has 30 MB.
 	maxPage = 64 << 20
 	// pageTime bounds the fetching of a page, and metadataTime that of a file's metadata.
@@ -101,15 +104,19 @@ type Visit struct {
 
 	mu       sync.Mutex
 	projects map[string]bool
-	links    []link // by number
+	links    []link          // by number
+	pages    map[string]span // of links, by project
 	files    []File
 	fault    error
 	hidden   map[string]int // source distributions that were not shown, by project
 }
 
+// span is a part of a visit's links.
+type span struct{ from, to int }
+
 // Visit begins the questions of one installation.
 func (x *Index) Visit(r Rule) *Visit {
-	return &Visit{index: x, rule: r, projects: map[string]bool{}, hidden: map[string]int{}}
+	return &Visit{index: x, rule: r, projects: map[string]bool{}, pages: map[string]span{}, hidden: map[string]int{}}
 }
 
 // Files are the files that were handed over whole so far.
@@ -202,10 +209,14 @@ func (v *Visit) page(ctx context.Context, project string) Answer {
 	v.mu.Lock()
 	v.projects[project] = true
 	many := len(v.projects) > maxProjects
+	held, seen := v.pages[project]
 	v.mu.Unlock()
 	if many {
 		v.fail(cellhold.Errorf(cellhold.Exhausted, "The installation looked at more than %d packages and was stopped.", maxProjects))
 		return plain(http.StatusForbidden, "too many packages")
+	}
+	if seen { // an installer asks again; a hostile one as often as it can
+		return v.shown(project, held)
 	}
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
@@ -218,7 +229,16 @@ func (v *Visit) page(ctx context.Context, project string) Answer {
 		v.fail(cellhold.Wrap(cellhold.Unavailable, err, "The package index could not be asked for %q: %s.", project, reason(err)))
 		return plain(http.StatusBadGateway, "the index cannot be asked")
 	}
-	text := v.render(project, links)
+	held, ok := v.keep(project, links)
+	if !ok {
+		v.fail(cellhold.Errorf(cellhold.Exhausted, "The installation looked at packages with more than %d files in all and was stopped.", maxHeld))
+		return plain(http.StatusForbidden, "too many files")
+	}
+	return v.shown(project, held)
+}
+
+func (v *Visit) shown(project string, s span) Answer {
+	text := v.render(project, s)
 	return Answer{http.StatusOK, simpleJSON, int64(len(text)), io.NopCloser(bytes.NewReader(text))}
 }
 

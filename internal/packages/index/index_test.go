@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cellhold"
 )
@@ -165,6 +167,61 @@ func TestTheEndOfAVisitIsNoFault(t *testing.T) {
 	}
 }
 
+func TestAPageThatIsAskedForAgainIsTheSameAndCostsNothing(t *testing.T) {
+	asked := 0
+	v, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		w.Header().Set("Content-Type", simpleJSON)
+		io.WriteString(w, page)
+	})
+	_, first, _ := read(t, v, "simple/a/")
+	for range 3 {
+		if _, text, _ := read(t, v, "simple/a/"); text != first {
+			t.Errorf("got %s after %s", text, first)
+		}
+	}
+	if asked != 1 || len(v.links) != 1 {
+		t.Errorf("the index was asked %d times; %d links", asked, len(v.links))
+	}
+}
+
+func TestAVisitHoldsSoManyFilesAndNoMore(t *testing.T) {
+	v := (&Index{}).Visit(Rule{})
+	many := make([]link, maxLinks)
+	for i := range many {
+		many[i].name = "a-1-py3-none-any.whl"
+	}
+	for i := range maxHeld / maxLinks {
+		if _, ok := v.keep(string(rune('a'+i)), many); !ok {
+			t.Fatalf("page %d was refused", i)
+		}
+	}
+	if _, ok := v.keep("z", many[:1]); ok || len(v.links) != maxHeld {
+		t.Errorf("taken: %v; %d links", ok, len(v.links))
+	}
+}
+
+func TestPagesThatAreMadeToFillMemoryOrTimeAreRefused(t *testing.T) {
+	base, _ := url.Parse("https://index.example/simple/a/")
+	files := strings.Repeat("{},", 4*maxLinks) + "{}"
+	if _, err := parsePage(simpleJSON, []byte(`{"meta":{"api-version":"1.0"},"files":[`+files+`]}`), base); !errors.Is(err, errPage) {
+		t.Errorf("a page of too many files: %v", err)
+	}
+	if got := testing.AllocsPerRun(1, func() { // one for each file at most, and not one for each that is not read
+		_, _ = parsePage(simpleJSON, []byte(`{"meta":{"api-version":"1.0"},"files":[`+files+`]}`), base)
+	}); got > 3*maxLinks {
+		t.Errorf("%.0f allocations", got)
+	}
+	begun := time.Now()
+	links, err := parsePage("text/html", []byte(`<a href="/f/a-1-py3-none-any.whl">`+strings.Repeat("a<b>", 1<<20)+`</a>`), base)
+	if err != nil || len(links) != 0 {
+		t.Errorf("%d links, %v", len(links), err)
+	}
+	if took := time.Since(begun); took > 30*time.Second { // it takes half an hour when every piece copies all before it
+		t.Errorf("it took %s", took)
+	}
+}
+
 // FuzzPage: no page makes the parser fail badly, and no link that it gives can break our page.
 func FuzzPage(f *testing.F) {
 	f.Add(simpleJSON, page)
@@ -180,8 +237,8 @@ func FuzzPage(f *testing.F) {
 				t.Fatalf("%+v", l)
 			}
 		}
-		x := &Index{}
-		if !json.Valid(x.Visit(Rule{Source: true}).render("a", links)) {
+		v := (&Index{}).Visit(Rule{Source: true})
+		if s, ok := v.keep("a", links); !ok || !json.Valid(v.render("a", s)) {
 			t.Fatal("our page is no JSON")
 		}
 	})

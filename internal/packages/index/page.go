@@ -22,8 +22,14 @@ const (
 
 var errPage = errors.New("the page makes no sense")
 
-// maxLinks bounds the files of a project; the most prolific one has 30,000.
-const maxLinks = 100_000
+const (
+	// maxLinks bounds the files of a project; the most prolific one has 30,000.
+	maxLinks = 100_000
+	// maxRef is the most bytes of a link, and maxNote those of the texts beside it: they are kept for as
+	// long as the visit lasts.
+	maxRef  = 4 << 10
+	maxNote = 1 << 10
+)
 
 // link is one file that a page names.
 type link struct {
@@ -62,14 +68,45 @@ func parsePage(contentType string, body []byte, base *url.URL) ([]link, error) {
 
 // jsonFile is a file of a page in JSON. Members that may be of several types are raw.
 type jsonFile struct {
-	Filename string            `json:"filename"`
-	URL      string            `json:"url"`
-	Hashes   map[string]string `json:"hashes"`
-	Python   string            `json:"requires-python,omitempty"`
-	Yanked   json.RawMessage   `json:"yanked,omitempty"`
-	Core     json.RawMessage   `json:"core-metadata,omitempty"`
-	Dist     json.RawMessage   `json:"dist-info-metadata,omitempty"`
-	Size     int64             `json:"size,omitempty"`
+	Filename string          `json:"filename"`
+	URL      string          `json:"url"`
+	Hashes   hashes          `json:"hashes"`
+	Python   string          `json:"requires-python,omitempty"`
+	Yanked   json.RawMessage `json:"yanked,omitempty"`
+	Core     json.RawMessage `json:"core-metadata,omitempty"`
+	Dist     json.RawMessage `json:"dist-info-metadata,omitempty"`
+	Size     int64           `json:"size,omitempty"`
+}
+
+// hashes is what we want of the hashes of a file: a map would take whatever a page puts into it.
+type hashes struct {
+	SHA256 string `json:"sha256"`
+}
+
+// jsonFiles are the files of a page. They are read one by one, because each takes 150 bytes, and could
+// be two in the page.
+type jsonFiles []jsonFile
+
+// UnmarshalJSON reads as many files as there may be.
+func (l *jsonFiles) UnmarshalJSON(b []byte) error {
+	if *l = nil; string(b) == "null" {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return fmt.Errorf("%w: its files are no list", errPage)
+	}
+	for d.More() {
+		if len(*l) >= maxLinks {
+			return fmt.Errorf("%w: more than %d files", errPage, maxLinks)
+		}
+		var f jsonFile
+		if err := d.Decode(&f); err != nil {
+			return err
+		}
+		*l = append(*l, f)
+	}
+	return nil
 }
 
 func parseJSON(body []byte, base *url.URL) ([]link, error) {
@@ -77,7 +114,7 @@ func parseJSON(body []byte, base *url.URL) ([]link, error) {
 		Meta struct {
 			Version string `json:"api-version"`
 		} `json:"meta"`
-		Files []jsonFile `json:"files"`
+		Files jsonFiles `json:"files"`
 	}
 	if err := json.Unmarshal(body, &page); err != nil {
 		return nil, fmt.Errorf("%w: %w", errPage, err)
@@ -85,12 +122,9 @@ func parseJSON(body []byte, base *url.URL) ([]link, error) {
 	if !strings.HasPrefix(page.Meta.Version, "1.") {
 		return nil, fmt.Errorf("%w: version %.20q of the simple API", errPage, page.Meta.Version)
 	}
-	if len(page.Files) > maxLinks {
-		return nil, fmt.Errorf("%w: more than %d files", errPage, maxLinks)
-	}
 	var links []link
 	for _, f := range page.Files {
-		l := link{name: f.Filename, sha256: f.Hashes["sha256"], python: f.Python, size: f.Size}
+		l := link{name: f.Filename, sha256: f.Hashes.SHA256, python: f.Python, size: f.Size}
 		if core := f.Core; core != nil || f.Dist != nil {
 			if core == nil {
 				core = f.Dist
@@ -113,10 +147,10 @@ func parseJSON(body []byte, base *url.URL) ([]link, error) {
 
 // metadataHash reads a member that is false, true, or hashes.
 func metadataHash(raw json.RawMessage) string {
-	var hashes map[string]string
-	if json.Unmarshal(raw, &hashes) == nil && hashes != nil {
-		if h := hashes["sha256"]; hexDigest.MatchString(h) {
-			return h
+	var all *hashes
+	if json.Unmarshal(raw, &all) == nil && all != nil {
+		if hexDigest.MatchString(all.SHA256) {
+			return all.SHA256
 		}
 		return "?"
 	}
@@ -128,6 +162,9 @@ func metadataHash(raw json.RawMessage) string {
 
 // resolve makes the link complete; false when it is none that we follow.
 func (l *link) resolve(ref string, base *url.URL) bool {
+	if len(ref) > maxRef || len(l.python) > maxNote || len(l.yanked) > maxNote {
+		return false
+	}
 	u, err := base.Parse(ref)
 	if err != nil || u.Scheme != "https" && u.Scheme != base.Scheme || u.Host == "" || !fileName.MatchString(l.name) {
 		return false // from https to http nothing leads
@@ -167,7 +204,7 @@ func parseHTML(body []byte, base *url.URL) ([]link, error) {
 				open, ref = htmlLink(t), href
 			}
 		case html.TextToken:
-			if open != nil {
+			if open != nil && len(open.name) < maxNote { // a name that is too long is none
 				open.name += strings.TrimSpace(string(z.Text()))
 			}
 		case html.EndTagToken:
@@ -215,17 +252,41 @@ func attribute(t html.Token, key string) string {
 	return ""
 }
 
-// render makes the page that the installer sees. Links are numbers, relative to the page.
-func (v *Visit) render(project string, links []link) []byte {
+// keep remembers what a page of a project names, and returns what of it the installer sees; false when
+// the visit holds too much. What another question has brought meanwhile stays as it is.
+func (v *Visit) keep(project string, links []link) (span, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	files := []map[string]any{}
+	if seen, ok := v.pages[project]; ok {
+		return seen, true
+	}
+	s := span{from: len(v.links)}
 	for _, l := range links {
 		l.project = project
-		if !v.visible(l) {
-			continue
+		if v.visible(l) {
+			v.links = append(v.links, l)
 		}
-		f := map[string]any{"filename": l.name, "url": fmt.Sprintf("../../file/%d/%s", len(v.links), url.PathEscape(l.name)), "hashes": map[string]string{}}
+	}
+	if s.to = len(v.links); s.to > maxHeld {
+		clear(v.links[s.from:])
+		v.links = v.links[:s.from]
+		return s, false
+	}
+	if s.to > s.from {
+		delete(v.hidden, project) // it has more than source
+	}
+	v.pages[project] = s
+	return s, true
+}
+
+// render makes the page that the installer sees. Links are numbers, relative to the page.
+func (v *Visit) render(project string, s span) []byte {
+	v.mu.Lock()
+	links := v.links[s.from:s.to:s.to] // never changed once they are there
+	v.mu.Unlock()
+	files := []map[string]any{}
+	for i, l := range links {
+		f := map[string]any{"filename": l.name, "url": fmt.Sprintf("../../file/%d/%s", s.from+i, url.PathEscape(l.name)), "hashes": map[string]string{}}
 		if l.sha256 != "" {
 			f["hashes"] = map[string]string{"sha256": l.sha256}
 		}
@@ -243,11 +304,7 @@ func (v *Visit) render(project string, links []link) []byte {
 		} else if l.metadata != "" {
 			f["core-metadata"] = map[string]string{"sha256": l.metadata}
 		}
-		v.links = append(v.links, l)
 		files = append(files, f)
-	}
-	if len(files) > 0 {
-		delete(v.hidden, project) // it has more than source
 	}
 	text, err := json.Marshal(map[string]any{"meta": map[string]string{"api-version": "1.1"}, "name": project, "files": files})
 	if err != nil {
