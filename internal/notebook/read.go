@@ -1,7 +1,9 @@
 package notebook
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"unicode/utf8"
 
@@ -27,7 +29,7 @@ type Notebook struct {
 
 // file is the part of a notebook's JSON that is looked at. What may be of any type is raw.
 type file struct {
-	Cells    []fileCell                 `json:"cells"`
+	Cells    fileCells                  `json:"cells"`
 	Metadata map[string]json.RawMessage `json:"metadata"`
 	Major    int                        `json:"nbformat"`
 }
@@ -42,6 +44,34 @@ type fileCell struct {
 	Outputs     []json.RawMessage          `json:"outputs"`
 }
 
+// fileCells are read one by one, so that there are never more than there may be: a cell takes 170 bytes
+// here, and could be three in the file.
+type fileCells []fileCell
+
+var errCells = cellhold.Errorf(cellhold.Exhausted, "The notebook has more than %d cells, which is the most.", maxCells)
+
+// UnmarshalJSON reads as many cells as there may be.
+func (l *fileCells) UnmarshalJSON(b []byte) error {
+	if *l = nil; string(b) == "null" {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return errors.New("its cells are no list")
+	}
+	for d.More() {
+		if len(*l) == maxCells {
+			return errCells
+		}
+		var c fileCell
+		if err := d.Decode(&c); err != nil {
+			return err
+		}
+		*l = append(*l, c)
+	}
+	return nil
+}
+
 // Read reads a notebook of format 4 that may be hostile. What the format forbids in outputs and
 // metadata is left out; what makes it no notebook is an error that says so.
 func Read(raw []byte) (Notebook, error) {
@@ -52,14 +82,13 @@ func Read(raw []byte) (Notebook, error) {
 		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is not JSON, or is nested deeper than %d levels.", maxDepth)
 	}
 	var f file
-	if err := json.Unmarshal(raw, &f); err != nil {
+	if err := json.Unmarshal(raw, &f); errors.Is(err, errCells) {
+		return Notebook{}, errCells
+	} else if err != nil {
 		return Notebook{}, cellhold.Wrap(cellhold.Invalid, err, "The JSON is not that of a notebook.")
 	}
 	if f.Major != 4 {
 		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is of format %d; only format 4 can be read. jupyter nbconvert --to notebook makes one of it.", f.Major)
-	}
-	if len(f.Cells) > maxCells {
-		return Notebook{}, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d cells; %d are allowed.", len(f.Cells), maxCells)
 	}
 	return f.notebook()
 }

@@ -71,6 +71,17 @@ func TestWhatIsNoNotebookIsRefusedWithASentence(t *testing.T) {
 	}
 }
 
+func TestANotebookThatIsMadeToFillMemoryIsRefusedBeforeItDoes(t *testing.T) {
+	text := []byte(`{"nbformat": 4, "cells": [` + strings.Repeat(`{},`, 200_000) + `{}]}`)
+	if got := testing.AllocsPerRun(1, func() {
+		if _, err := Read(text); cellhold.KindOf(err) != cellhold.Exhausted {
+			t.Errorf("got %v", err)
+		}
+	}); got > 15*maxCells {
+		t.Errorf("%.0f allocations", got)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(handedIn))
 	f.Add([]byte(`{"nbformat":4,"cells":[{"cell_type":"code","source":["\ud800"],"id":5,"execution_count":"x","outputs":[1,{"output_type":"stream","text":5},{"output_type":"error","traceback":["\u001b"]},{"output_type":"display_data","data":{"application/json":1e999}}]}]}`))
