@@ -32,7 +32,7 @@ type Session struct {
 
 	displays  displays
 	transfers atomic.Int32 // uploads, downloads and watches under way
-	moving    atomic.Int32 // those of them that are no watches
+	moving    atomic.Int32 // those of them that are no watches, and installations
 
 	life       chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
 	installing chan struct{} // capacity 1: held by whoever changes the packages

@@ -40,6 +40,8 @@ func (s *Session) changePackages(ctx context.Context, change func(context.Contex
 	if _, err := s.usable(""); err != nil {
 		return cellhold.Installation{}, err
 	}
+	s.moving.Add(1) // until it is done the session is not idle
+	defer s.moving.Add(-1)
 	s.touch()
 	defer s.touch()
 	client := s.client()
