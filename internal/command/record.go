@@ -95,7 +95,7 @@ func (r *Runner) keep(ctx context.Context, g guestapi.Event) error {
 	case e == nil: // it was ended here, or is none of ours
 	case g.Type == cellhold.EventCommandDone:
 		return r.finish(ctx, e, g)
-	case room || g.Type != cellhold.EventStream:
+	case room:
 		ev := cellhold.Event{Time: g.Time, Command: g.Command, Type: g.Type, Content: g.Content, Boot: r.o.Boot, Source: g.Seq}
 		err = r.append(ctx, []cellhold.Event{ev})
 	}
@@ -114,13 +114,25 @@ func (r *Runner) apply(e *entry, g guestapi.Event, room bool) {
 	if e == nil {
 		return
 	}
-	size := e.fold(g.Type, g.Content)
-	if g.Type == cellhold.EventStream && !room {
-		e.lost.Bytes += size
-		e.lost.Messages++
+	if !room {
+		e.lose(g)
 		return
 	}
+	e.fold(g.Type, g.Content)
 	e.kept += int64(len(g.Content)) + eventCost
+}
+
+// lose counts an event that finds no room. What the agent says that it has dropped is counted with it: a
+// hostile one could say so without end.
+func (e *entry) lose(g guestapi.Event) {
+	var lost cellhold.OutputDroppedContent
+	if g.Type == cellhold.EventOutputDropped {
+		_ = (cellhold.Event{Type: g.Type, Content: g.Content}).Decode(&lost) // was checked on its way in
+	} else {
+		lost.Bytes = e.fold(g.Type, g.Content)
+	}
+	e.lost.Bytes += lost.Bytes
+	e.lost.Messages += max(lost.Messages, 1)
 }
 
 // fold adds an event to the output of its command, and returns how many bytes were written.

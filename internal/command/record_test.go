@@ -111,19 +111,22 @@ func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
 		send(i+1, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text})
 	}
 	send(20, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text}) // a replay
-	send(21, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK})
-	send(22, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK}) // a second end
+	for i := range int64(50) {
+		send(21+i, cellhold.EventOutputDropped, cellhold.OutputDroppedContent{Bytes: 10, Messages: 1})
+	}
+	send(71, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK})
+	send(72, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK}) // a second end
 	if c, _, err = r.Wait(ctx, c.ID); err != nil {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if got := s.records["x1"]; got.Status != cellhold.CommandOK || got.Stdout.Bytes != 200_000 || got.Dropped != 140_000 || got.Last == 0 {
+	if got := s.records["x1"]; got.Status != cellhold.CommandOK || got.Stdout.Bytes != 200_000 || got.Dropped != 140_500 || got.Last == 0 {
 		t.Errorf("%s: %d bytes, %d dropped, last %d", got.Status, got.Stdout.Bytes, got.Dropped, got.Last)
 	}
 	last := s.kept[len(s.kept)-2:]
 	var d cellhold.OutputDroppedContent
-	if last[0].Decode(&d); d.Bytes != 140_000 || last[1].Type != cellhold.EventCommandDone || len(s.kept) != 1+6+2 {
+	if last[0].Decode(&d); d.Bytes != 140_500 || last[1].Type != cellhold.EventCommandDone || len(s.kept) != 1+6+2 {
 		t.Errorf("%d events, %d bytes dropped, the last is %s", len(s.kept), d.Bytes, last[1].Type)
 	}
 }
