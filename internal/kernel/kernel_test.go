@@ -521,6 +521,26 @@ func TestOutputBeyondTheBoundIsDroppedCountedAndSaid(t *testing.T) {
 	}
 }
 
+func TestQuestionsWithoutEndDoNotFillTheJournal(t *testing.T) {
+	w := open(t, newMemory(), newAgent(silent))
+	w.submit(t, "c1")
+	<-w.agent.took
+	const most = cellOutput + 1<<20 // they may use what is reserved
+	prompt := strings.Repeat("?", guestapi.MaxPrompt)
+	for range 2 * most / len(prompt) {
+		w.agent.say("c1", cellhold.EventInputRequest, cellhold.InputRequestContent{Prompt: prompt})
+	}
+	w.agent.done("c1", cellhold.StatusOK)
+	w.wait(t, "c1")
+	kept := 0
+	for ev := range w.journal.Read(t.Context(), "s", 0) {
+		kept += len(ev.Content)
+	}
+	if kept > most+1000 || kept < most/2 {
+		t.Errorf("kept %d bytes of questions; %d are allowed", kept, most)
+	}
+}
+
 func TestWhatOtherKernelsPutOutLeavesLessRoom(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	other := cellhold.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})

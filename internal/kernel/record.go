@@ -134,27 +134,29 @@ const (
 	defaultSessionOutput = 1 << 30
 	// eventCost is what an event costs in the journal beside its content.
 	eventCost = 256
-	// errorReserve is room beyond the bounds that only exceptions may use: what ended a flood.
-	errorReserve = 1 << 20
+	// reserve is room beyond the bounds that only exceptions and questions may use: what ended a flood, and
+	// what a cell that has printed much waits for.
+	reserve = 1 << 20
 	// reportDropped is how many bytes that found no room are reported while the cell goes on, so that
 	// a server that is killed then has lost no more than that of the count.
 	reportDropped = 16 << 20
 )
 
-// hasRoom reports whether an event may be kept. Only output is ever refused. The caller holds rec; an
+// hasRoom reports whether an event may be kept. Only output and questions are ever refused. The caller holds rec; an
 // event that comes again because the journal failed is counted again for its cell, which is rare and
 // harmless. pending is what is about to be kept before it.
 func (k *Kernel) hasRoom(g guestapi.Event, pending int64) bool {
 	switch g.Type {
 	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
-		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput:
+		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput,
+		cellhold.EventInputRequest: // code can forge as many as it likes
 	default:
 		return true
 	}
 	size := int64(len(g.Content)) + eventCost
 	need := size
-	if g.Type == cellhold.EventError {
-		need -= errorReserve
+	if g.Type == cellhold.EventError || g.Type == cellhold.EventInputRequest {
+		need -= reserve
 	}
 	kept := k.o.Log.Kept() + pending
 	k.mu.Lock()
