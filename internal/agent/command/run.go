@@ -33,14 +33,16 @@ func (x *command) run(ctx context.Context, timeout time.Duration) {
 		pumps.Add(1)
 		x.commands.work.Go(func() { x.read(ctx, out, pumps.Done) })
 	}
-	expired := x.await(ctx, timeout)
+	expired, stopped := x.await(ctx, timeout)
 	close(x.exited)
 	for _, out := range outputs {
 		_ = out.SetReadDeadline(time.Now().Add(t.Quiet)) // a read that is under way began without one
 	}
 	pumps.Wait()
 	x.input.stop()
-
+	if stopped {
+		return // the sandbox ends, which the host sees and puts down as the cause
+	}
 	d := verdict(x.proc.Exit())
 	if expired {
 		d.Status, d.Cause = cellhold.CommandTimeout, fmt.Sprintf("It was ended at its deadline of %s, with what it had started.", timeout)
@@ -57,16 +59,17 @@ func (x *command) finish(d cellhold.CommandDoneContent) {
 	x.last = s.Keep(string(x.id), cellhold.EventCommandDone, d)
 }
 
-// await returns when the process has ended, and reports whether the deadline did it.
-func (x *command) await(ctx context.Context, timeout time.Duration) (expired bool) {
+// await returns when the process has ended, and reports whether its deadline did it, or the end of all
+// commands.
+func (x *command) await(ctx context.Context, timeout time.Duration) (expired, stopped bool) {
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	select {
 	case <-x.proc.Done():
-		return false
+		return false, false
 	case <-ctx.Done():
 		x.proc.Kill()
-		return false
+		return false, true
 	case <-deadline.C:
 	}
 	if err := x.proc.Signal(syscall.SIGTERM); err != nil {
@@ -80,7 +83,7 @@ func (x *command) await(ctx context.Context, timeout time.Duration) (expired boo
 	case <-patience.C:
 	}
 	x.proc.Kill() // also what the process has left when it ended by itself
-	return true
+	return true, false
 }
 
 func verdict(code int, sig syscall.Signal) cellhold.CommandDoneContent {

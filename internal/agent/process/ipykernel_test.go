@@ -15,6 +15,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/agent"
+	"cellhold/internal/agent/command"
 	"cellhold/internal/agent/process"
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
@@ -70,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(launcher.Close)
 	a, err := agent.New(agent.Options{
-		Launcher: launcher, Output: filepath.Join(run, "output"),
+		Launcher: launcher, Commands: command.Options{Spawner: launcher}, Output: filepath.Join(run, "output"),
 		Timing: agent.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond},
 	})
 	if err != nil {
