@@ -170,12 +170,16 @@ func kernelQuery(k cellhold.KernelID) string {
 
 // Notebook writes the session's notebook to w.
 func (c *Client) Notebook(ctx context.Context, id cellhold.SessionID, w io.Writer) error {
-	return c.Export(ctx, id, "ipynb", w)
+	return c.Export(ctx, id, "", "ipynb", w)
 }
 
-// Export writes the session's notebook to w as ipynb, py or html.
-func (c *Client) Export(ctx context.Context, id cellhold.SessionID, format string, w io.Writer) error {
-	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "notebook")+"?format="+url.QueryEscape(format), nil, nil)
+// Export writes the notebook of a kernel, the first one when k is empty, to w as ipynb, py or html.
+func (c *Client) Export(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, format string, w io.Writer) error {
+	q := url.Values{"format": {format}}
+	if k != "" {
+		q.Set("kernel", string(k))
+	}
+	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "notebook")+"?"+q.Encode(), nil, nil)
 	if err != nil {
 		return err
 	}

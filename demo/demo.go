@@ -157,7 +157,7 @@ func download(ctx context.Context, c *client.Client, id cellhold.SessionID, out 
 		return err
 	}
 	for _, format := range []string{"ipynb", "html"} {
-		err := save(filepath.Join(out, "penguins."+format), func(w io.Writer) error { return c.Export(ctx, id, format, w) })
+		err := save(filepath.Join(out, "penguins."+format), func(w io.Writer) error { return c.Export(ctx, id, "", format, w) })
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -31,7 +30,7 @@ func tour(ctx context.Context, c *client.Client, id cellhold.SessionID, out stri
 			return fmt.Errorf("%s: %w", stop.what, err)
 		}
 	}
-	step("the whole folder as a zip, and the notebook as a page")
+	step("the whole folder, as a zip")
 	return takeAway(ctx, c, id, out)
 }
 
@@ -161,18 +160,8 @@ func takeAway(ctx context.Context, c *client.Client, id cellhold.SessionID, out 
 		return err
 	}
 	defer folder.Close()
-	if err := save(filepath.Join(out, "workspace.zip"), func(w io.Writer) error {
+	return save(filepath.Join(out, "workspace.zip"), func(w io.Writer) error {
 		_, err := io.Copy(w, folder)
-		return err
-	}); err != nil {
-		return err
-	}
-	var page bytes.Buffer
-	if err := c.Export(ctx, id, "html", &page); err != nil {
-		return err
-	}
-	return save(filepath.Join(out, "penguins.html"), func(w io.Writer) error {
-		_, err := page.WriteTo(w)
 		return err
 	})
 }

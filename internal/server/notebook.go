@@ -17,6 +17,7 @@ const notebookType = "application/x-ipynb+json"
 
 type notebookInput struct {
 	SessionPath
+	KernelQuery
 	Format string `query:"format" enum:"ipynb,py,html" default:"ipynb" doc:"ipynb is the notebook; py a Python file in the percent format that runs; html one page that needs nothing else, without any script."`
 }
 
@@ -39,7 +40,7 @@ func (s *Server) notebookRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "get-notebook", Method: http.MethodGet, Path: "/v1/sessions/{id}/notebook", Tags: []string{tagFiles},
 		Summary:     "Download the notebook",
-		Description: "The session as a Jupyter notebook (nbformat 4.5), with all cells and outputs so far; or as a Python file or a page.",
+		Description: "The session as a Jupyter notebook (nbformat 4.5), with all cells of one kernel and their outputs so far; or as a Python file or a page.",
 		Responses:   notebookFormats(),
 	}, s.notebook)
 	register(api, huma.Operation{
@@ -62,15 +63,19 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	write, mediaType := sess.WriteNotebook, notebookType
+	book, err := sess.Book(in.Kernel)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	write, mediaType := book.Write, notebookType
 	switch in.Format {
 	case "py":
-		if l := sess.Language(); l != "" && l != "python" {
+		if l := book.Language(); l != "" && l != "python" {
 			return nil, s.problem(ctx, cellhold.Errorf(cellhold.Unsupported, "The notebook is written in %s, so it makes no Python file. Take ipynb or html.", l))
 		}
-		write, mediaType = sess.WritePython, "text/x-python; charset=utf-8"
+		write, mediaType = book.WritePython, "text/x-python; charset=utf-8"
 	case "html":
-		write, mediaType = sess.WriteHTML, "text/html; charset=utf-8"
+		write, mediaType = book.WriteHTML, "text/html; charset=utf-8"
 	}
 	return &streamOutput{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)

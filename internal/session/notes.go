@@ -81,7 +81,7 @@ func (n *notes) write(ctx context.Context) error {
 	n.mu.Lock()
 	upTo := n.wanted
 	n.mu.Unlock()
-	err := notebook.WriteFile(n.s.NotebookPath(), notebook.FileOptions{}, n.s.meta(), n.s.firstCells(ctx))
+	err := notebook.WriteFile(n.s.NotebookPath(), notebook.FileOptions{}, n.s.book("").meta(), n.s.book("").cells(ctx))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
@@ -104,31 +104,53 @@ func (n *notes) flush(ctx context.Context) error {
 // FlushNotebook returns when the notebook on disk shows all cells that are done.
 func (s *Session) FlushNotebook(ctx context.Context) error { return s.notes.flush(ctx) }
 
-// WriteNotebook writes the notebook as it is now.
-func (s *Session) WriteNotebook(ctx context.Context, w io.Writer) error {
-	return notebook.Write(w, s.meta(), s.firstCells(ctx))
+// Book is the notebook of one kernel: a notebook has one language, and could not be run again with the
+// cells of other kernels in it. The file on disk is that of the first kernel.
+type Book struct {
+	s      *Session
+	kernel cellhold.KernelID
 }
 
-// WritePython and WriteHTML write it as a Python file and as a page.
-func (s *Session) WritePython(ctx context.Context, w io.Writer) error {
-	return export.Python(w, s.firstCells(ctx))
+// Book returns the notebook of a kernel, the first one when id is empty.
+func (s *Session) Book(id cellhold.KernelID) (Book, error) {
+	b := s.book(id)
+	for _, k := range s.record().Kernels {
+		if k.ID == b.kernel {
+			return b, nil
+		}
+	}
+	return Book{}, cellhold.Errorf(cellhold.NotFound, "The session has no kernel %.40q.", id)
 }
 
-// WriteHTML is described with WritePython.
-func (s *Session) WriteHTML(ctx context.Context, w io.Writer) error {
-	return export.HTML(w, "Session "+string(s.id), s.firstCells(ctx))
+func (s *Session) book(id cellhold.KernelID) Book {
+	if id == "" {
+		id = s.record().Kernels[0].ID
+	}
+	return Book{s: s, kernel: id}
 }
 
-// Language is what the session's first kernel speaks; empty when it never said.
-func (s *Session) Language() string { return s.meta().Kernel.Language }
+// Write writes the notebook as it is now.
+func (b Book) Write(ctx context.Context, w io.Writer) error {
+	return notebook.Write(w, b.meta(), b.cells(ctx))
+}
 
-// firstCells are the cells of the notebook: those of the first kernel, because a notebook has one
-// language, and could not be run again with cells of others in it.
-func (s *Session) firstCells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
-	first := s.record().Kernels[0].ID
+// WritePython writes it as a Python file.
+func (b Book) WritePython(ctx context.Context, w io.Writer) error {
+	return export.Python(w, b.cells(ctx))
+}
+
+// WriteHTML writes it as a page.
+func (b Book) WriteHTML(ctx context.Context, w io.Writer) error {
+	return export.HTML(w, "Session "+string(b.s.id), b.cells(ctx))
+}
+
+// Language is what the kernel speaks; empty when it never said.
+func (b Book) Language() string { return b.meta().Kernel.Language }
+
+func (b Book) cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	return func(yield func(cellhold.Cell, error) bool) {
-		for c, err := range s.Cells(ctx) {
-			if err == nil && c.Kernel != first {
+		for c, err := range b.s.Cells(ctx) {
+			if err == nil && c.Kernel != b.kernel {
 				continue
 			}
 			if !yield(c, err) {
@@ -139,8 +161,8 @@ func (s *Session) firstCells(ctx context.Context) iter.Seq2[cellhold.Cell, error
 }
 
 // meta is what the notebook says of its kernel.
-func (s *Session) meta() notebook.Meta {
-	if k := s.kernel(""); k != nil {
+func (b Book) meta() notebook.Meta {
+	if k := b.s.kernel(b.kernel); k != nil {
 		if info := k.Info(); info != nil {
 			return notebook.Meta{Kernel: *info}
 		}

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bytes"
+	"io"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -39,6 +42,16 @@ func TestASessionWithSeveralKernels(t *testing.T) {
 	s.must(t, id, "x = 1; open('/workspace/shared', 'w').write('both')")
 	if c := s.runOn(t, id, "second", "print(open('/workspace/shared').read(), 'x' in globals()); x = 2"); text(c) != "both False\n" {
 		t.Errorf("the second kernel sees %q", text(c))
+	}
+	var own bytes.Buffer
+	if err := s.Export(t.Context(), id, "second", "ipynb", &own); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(own.String(), "x = 2") || strings.Contains(own.String(), "'both'") {
+		t.Errorf("the second kernel's notebook:\n%s", &own)
+	}
+	if err := s.Export(t.Context(), id, "third", "ipynb", io.Discard); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("the notebook of a kernel that is not there: %v", err)
 	}
 	busy, err := s.Submit(t.Context(), id, client.Code{Code: "print('go', flush=True)\nimport time; time.sleep(600)"})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 func (s *server) notebook(t testing.TB, id cellhold.SessionID, format string) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := s.Export(t.Context(), id, format, &b); err != nil {
+	if err := s.Export(t.Context(), id, "", format, &b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
