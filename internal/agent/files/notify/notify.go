@@ -52,6 +52,9 @@ const (
 	maxPending = 20_000
 	// maxFound bounds the entries that are looked at in directories that appear, in one read.
 	maxFound = 10_000
+	// maxDepth is how deep directories are watched. Each of them is opened from the root on while all above
+	// it are open, so that a thousand in each other would take seconds and a thousand open files.
+	maxDepth = 100
 )
 
 // Options configures a Watcher.
@@ -224,12 +227,19 @@ func (w *Watcher) appeared(p string) {
 	}
 }
 
-var errFull = errors.New("too many directories")
+var (
+	errFull = errors.New("too many directories")
+	errDeep = errors.New("a directory too deep")
+)
 
 // add watches a directory and those below it.
 func (w *Watcher) add(p string) error {
 	if len(w.dirs) >= w.o.MaxDirs {
 		return errFull
+	}
+	if strings.Count(p, "/") >= maxDepth {
+		w.report(Overflow, "", false)
+		return errDeep
 	}
 	dir, err := w.root.OpenFile(p, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {

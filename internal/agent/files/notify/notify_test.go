@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -103,4 +104,26 @@ func TestReadingEndsWhileChangesGoOn(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
+}
+
+func TestDirectoriesInEachOtherWithoutEndAreAnOverflow(t *testing.T) {
+	w, _ := watch(t, Options{Deep: true, MaxDirs: 1000})
+	elsewhere := t.TempDir()
+	deep := filepath.Join(elsewhere, strings.Repeat("d/", 2*maxDepth))
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(elsewhere, "d"), filepath.Join(w.o.Dir, "d")); err != nil {
+		t.Fatal(err)
+	}
+	changes, err := w.Read()
+	if err != nil || !slices.Contains(changes, Change{Op: Overflow}) || len(w.dirs) > maxDepth+1 || len(w.dirs) < maxDepth {
+		t.Errorf("%d changes, %d directories watched, %v", len(changes), len(w.dirs), err)
+	}
+	if err := os.WriteFile(filepath.Join(w.o.Dir, "d", "f"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if changes, err = w.Read(); err != nil || !slices.Contains(changes, Change{Op: Created, Path: "d/f"}) {
+		t.Errorf("%+v, %v", changes, err)
+	}
 }
