@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -111,6 +112,27 @@ func TestAPageThatLeadsInwardsIsNotFollowed(t *testing.T) {
 	}
 	if asked || cellhold.KindOf(v.Fault()) != cellhold.Unavailable {
 		t.Errorf("asked %v, fault %v", asked, v.Fault())
+	}
+}
+
+func TestAddressesOfThisMachineAndOfCloudsAreInward(t *testing.T) {
+	for address, want := range map[string]bool{
+		"127.0.0.1:80": true, "[::1]:80": true, "169.254.169.254:80": true, "168.63.129.16:80": true, "100.100.100.200:80": true,
+		"192.0.0.192:80": true, "[fd00:ec2::254]:80": true, "[::ffff:127.0.0.1]:80": true, "0.0.0.0:80": true, "[fe80::1%eth0]:80": true,
+		"192.0.2.7:80": false, "[2001:db8::7]:443": false,
+	} {
+		if err := refuseInward("tcp", address, nil); errors.Is(err, errInward) != want {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && refuseInward("tcp", net.JoinHostPort(n.IP.String(), "80"), nil) == nil {
+			t.Errorf("%s is this machine's and may be reached", n)
+		}
 	}
 }
 

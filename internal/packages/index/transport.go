@@ -27,7 +27,7 @@ var errInward = errors.New("a page leads to an address of this machine or its li
 
 // Transport returns what requests to indexes go through. proxy chooses the proxy of a request and
 // may be nil; roots adds certificate authorities to the system's and may be nil. Hosts are the
-// indexes' own: only they may be on this machine. Links of pages that lead to its loopback, or to
+// indexes' own: only they may be on this machine. Links of pages that lead to its own addresses, or to
 // the metadata services of clouds, are refused.
 func Transport(hosts []string, proxy func(*http.Request) (*url.URL, error), roots *x509.CertPool) *http.Transport {
 	g := &gate{hosts: slices.Clone(hosts)}
@@ -82,13 +82,43 @@ func (g *gate) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return d.DialContext(ctx, network, addr)
 }
 
+// metadata are the clouds' services that tell a machine its secrets, where they are not link-local.
+var metadata = []netip.Addr{
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+	netip.MustParseAddr("168.63.129.16"),   // Azure
+	netip.MustParseAddr("192.0.0.192"),     // Oracle
+	netip.MustParseAddr("fd00:ec2::254"),   // Amazon
+	netip.MustParseAddr("fd20:ce::254"),    // Google
+}
+
+// inward reports whether an address is this machine's, or one that only its neighbours and itself can
+// reach.
+func inward(ip netip.Addr) bool {
+	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || slices.Contains(metadata, ip) || ours(ip)
+}
+
+// ours reports whether the address is this host's. When nobody can tell, it is.
+func ours(ip netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(all, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			return false
+		}
+		b, _ := netip.AddrFromSlice(n.IP)
+		return b.Unmap() == ip
+	})
+}
+
 func refuseInward(_, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
 	}
-	ip := at.Addr().Unmap()
-	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsInterfaceLocalMulticast() || ip.IsMulticast() || ip.IsUnspecified() {
+	if ip := at.Addr().Unmap().WithZone(""); inward(ip) {
 		return fmt.Errorf("%w: %s", errInward, ip)
 	}
 	return nil
