@@ -133,17 +133,19 @@ func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
 	return err
 }
 
-// Recognise finds out which of the guest's files an earlier server has copied already.
+// Recognise finds out which of the guest's files an earlier server has copied already. Where another
+// session of the user has the turn for as long as the context lasts, it recognises none: then all are
+// copied again, which is better than to give up a sandbox for it.
 func (m *Mirror) Recognise(ctx context.Context, c *guest.Client) error {
-	release, err := m.folders.take(ctx, m.dir)
-	if err != nil {
-		return err
-	}
-	defer release()
 	there, err := c.Files(ctx)
 	if err != nil {
 		return fmt.Errorf("listing the guest's output files: %w", err)
 	}
+	release, err := m.folders.take(ctx, m.dir)
+	if err != nil {
+		return nil
+	}
+	defer release()
 	root, err := m.open()
 	if err != nil {
 		return err

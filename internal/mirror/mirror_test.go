@@ -4,12 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 )
 
@@ -104,4 +110,32 @@ func TestOneAtATimeWritesToAFolder(t *testing.T) {
 			t.Errorf("%d folders are remembered", len(f.turns))
 		}
 	})
+}
+
+func TestASessionWhoseFolderIsBusyIsTakenOverAllTheSame(t *testing.T) {
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "[]") }))
+	defer agent.Close()
+	c, err := guest.New(guest.Options{Dial: func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", agent.Listener.Addr().String())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var f Folders
+	dir := t.TempDir()
+	release, err := f.take(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := New(&f, dir, "s1", 1<<20).Recognise(ctx, c); err != nil {
+		t.Error(err)
+	}
+	agent.Close()
+	if err := New(&f, t.TempDir(), "s2", 1<<20).Recognise(t.Context(), c); err == nil {
+		t.Error("a guest that does not answer was taken over")
+	}
 }
