@@ -130,19 +130,35 @@ func (m *Manager) Replace(ctx context.Context, r CreateRequest) (*Session, error
 	return m.Create(ctx, r)
 }
 
-// replacing makes replacements of one user's session take turns.
+// replacement is whose turn it is to replace one user's session.
+type replacement struct {
+	held   chan struct{} // capacity 1
+	wanted int           // by how many, the one that has it included; guarded by Manager.mu
+}
+
+// replacing makes replacements of one user's session take turns. Nothing is left of a turn that nobody
+// wants: callers choose the names of users.
 func (m *Manager) replacing(ctx context.Context, key string) (release func(), err error) {
 	m.mu.Lock()
 	turn := m.replaced[key]
 	if turn == nil {
-		turn = make(chan struct{}, 1)
+		turn = &replacement{held: make(chan struct{}, 1)}
 		m.replaced[key] = turn
 	}
+	turn.wanted++
 	m.mu.Unlock()
+	leave := func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if turn.wanted--; turn.wanted == 0 {
+			delete(m.replaced, key)
+		}
+	}
 	select {
-	case turn <- struct{}{}:
-		return func() { <-turn }, nil
+	case turn.held <- struct{}{}:
+		return func() { <-turn.held; leave() }, nil
 	case <-ctx.Done():
+		leave()
 		return nil, ctx.Err()
 	}
 }

@@ -103,7 +103,7 @@ type Manager struct {
 	ready    bool
 	sessions map[cellhold.SessionID]*Session
 	article  map[string]cellhold.SessionID // the article's sessions by owner and user
-	replaced map[string]chan struct{}      // capacity 1 each: held while a user's session is being replaced
+	replaced map[string]*replacement       // capacity 1 each: held while a user's session is being replaced
 	starting int                           // slots taken by sessions that are being created
 	quotas   map[string]*quota             // by owner; there are no more than tokens
 	folders  mirror.Folders
@@ -135,7 +135,7 @@ func New(o Options) (*Manager, error) {
 		}
 	}
 	return &Manager{o: o, sessions: map[cellhold.SessionID]*Session{},
-		article: map[string]cellhold.SessionID{}, replaced: map[string]chan struct{}{}, quotas: map[string]*quota{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
+		article: map[string]cellhold.SessionID{}, replaced: map[string]*replacement{}, quotas: map[string]*quota{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
 }
 
 // check refuses settings that would make every session or cell fail.
