@@ -397,7 +397,9 @@ func TestAfterAFloodThereIsRoomAgainOnceItIsAcknowledged(t *testing.T) {
 }
 
 func TestAFloodWaitsForAHostThatAcknowledges(t *testing.T) {
-	r := withKernel(t, fake.Options{Spool: 64 << 10})
+	patient := quick
+	patient.Host = patience
+	r := withKernel(t, fake.Options{Spool: 64 << 10, Timing: patient})
 	id := r.submit("flood 5000\nprint end")
 	displays, dropped := 0, 0
 	for e, err := range r.kernel.Events(r.ctx, 0) {

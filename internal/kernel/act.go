@@ -16,8 +16,25 @@ func (k *Kernel) Interrupt(ctx context.Context, only cellhold.CellID) error {
 		defer k.mu.Unlock()
 		return k.deadError()
 	}
+	e := k.next()
+	onItsWay := e != nil && !e.sent && (only == "" || only == e.req.Cell)
+	if onItsWay {
+		e.unwanted = true // the dispatcher interrupts it once the agent has it
+	}
 	k.mu.Unlock()
+	if onItsWay {
+		return nil
+	}
 	return k.o.Link.Interrupt(ctx, only)
+}
+
+// next is the running cell, or the one that an idle kernel runs next: to who submitted it, it is
+// running. It is nil when there is none. The caller holds mu.
+func (k *Kernel) next() *entry {
+	if k.current == nil && len(k.queue) > 0 && k.state == cellhold.KernelIdle {
+		return k.queue[0]
+	}
+	return k.current
 }
 
 // Cancel ends a cell: one that waits never runs, one that runs is interrupted. It returns the cell as it

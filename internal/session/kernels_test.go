@@ -168,3 +168,21 @@ func TestKernelsThatCannotBeAreRefused(t *testing.T) {
 		t.Errorf("the ninth kernel: %v", err)
 	}
 }
+
+// The kernel may get the interrupt before the cell, and ignore it: then the signal stops it, 2 s later.
+func TestAnInterruptRightAfterASubmissionStopsTheCell(t *testing.T) {
+	s := newHost(t).serve(t)
+	ses := s.create(t, session.CreateRequest{})
+	for range 3 {
+		c, err := ses.Execute(t.Context(), session.ExecuteRequest{Code: "loop"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ses.Interrupt(t.Context(), "", ""); err != nil {
+			t.Fatal(err)
+		}
+		if c, err = ses.Wait(t.Context(), c.ID); err != nil || c.Status != cellhold.StatusInterrupted {
+			t.Fatalf("%s (%s), %v", c.Status, c.Cause, err)
+		}
+	}
+}

@@ -62,6 +62,7 @@ func newRig(t *testing.T) *rig {
 	if err := os.Mkdir(home, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	configure(t, home)
 	launcher, err := process.New(process.Options{
 		Run: filepath.Join(run, "k"), Dir: home, Home: home, User: "user",
 		Path: filepath.Dir(python) + ":/usr/bin:/bin",
@@ -85,6 +86,29 @@ func newRig(t *testing.T) *rig {
 	}
 	r.untilState(cellhold.KernelIdle)
 	return r
+}
+
+// configure gives the kernel the settings of the stock image: without them a kernel that is faster than
+// its reader throws output away.
+func configure(t *testing.T, home string) {
+	t.Helper()
+	const image = "../../../images/python/files"
+	for from, to := range map[string]string{
+		"etc/ipython/ipython_kernel_config.py":                       ".ipython/profile_default/ipython_kernel_config.py",
+		"usr/local/lib/python3.13/dist-packages/cellhold_figures.py": ".ipython/extensions/cellhold_figures.py",
+	} {
+		text, err := os.ReadFile(filepath.Join(image, from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		to = filepath.Join(home, to)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (r *rig) serve(a *agent.Agent) {
