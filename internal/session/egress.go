@@ -84,6 +84,11 @@ func (s *Session) letOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.place != p {
+		return errors.New("the sandbox is gone")
+	}
 	p.wg.Go(func() { gate.Run(p.run) })
 	return nil
 }

@@ -78,9 +78,12 @@ func (m *Manager) shutdown(ctx context.Context) {
 func (s *Session) letGo(ctx context.Context) {
 	clean, cancel := cleanup(ctx)
 	defer cancel()
+	leaving := cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Come back with the number of your last event.")
 	release, err := s.hold(clean) // an End that is under way is waited for
 	if err != nil {
-		s.slog.Error("waiting for the session's end", "err", err)
+		// Somebody changes its life and does not come back. The next server takes over what it finds.
+		s.slog.Error("waiting for a change of the session", "err", err)
+		s.stop(leaving)
 		return
 	}
 	defer release()
@@ -91,7 +94,7 @@ func (s *Session) letGo(ctx context.Context) {
 	if err := s.notes.write(clean); err != nil {
 		s.slog.Error("writing the notebook", "err", err)
 	}
-	s.stop(cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Come back with the number of your last event."))
+	s.stop(leaving)
 	if s.m.o.Ephemeral && sb != nil {
 		s.m.destroy(ctx, sb)
 	}
