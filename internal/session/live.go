@@ -63,6 +63,7 @@ type place struct {
 	why     atomic.Pointer[string] // what we destroyed the sandbox for; nil when we did not
 	run     context.Context        // of what runs for it here
 	cancel  context.CancelFunc
+	over    chan struct{} // closed when its end has been recorded, and the session has no place
 	wg      sync.WaitGroup
 }
 
@@ -187,7 +188,7 @@ func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cell
 		client.Close()
 		return nil, fmt.Errorf("asking the agent who it is: %w", err)
 	}
-	p := &place{sandbox: sb, client: client, boot: info.Boot, peaks: newPeaks(sb)}
+	p := &place{sandbox: sb, client: client, boot: info.Boot, peaks: newPeaks(sb), over: make(chan struct{})}
 	var kernels []*kernel.Kernel
 	for _, k := range s.record().Kernels {
 		k, err := kernel.New(ctx, s.kernelOptions(p, k.ID, of(pending, k.ID)))
@@ -269,6 +270,7 @@ func (s *Session) watch(ctx context.Context, p *place) {
 		s.place = nil
 	}
 	s.mu.Unlock()
+	close(p.over)
 	p.cancel()
 	p.wg.Wait()
 	p.client.Close()
@@ -386,8 +388,19 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.m.o.StartTimeout, errStartTimeout)
 	defer cancel()
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
-	if s.client() != nil {
+	s.mu.Lock()
+	p := s.place
+	s.mu.Unlock()
+	if p != nil {
 		err = k.Restart(ctx)
+	}
+	if p != nil && cellhold.KindOf(err) == cellhold.Unavailable {
+		// That it does not answer may be the first sign of its end, which is on its way here then.
+		select {
+		case <-p.over:
+		case <-time.After(endSeen):
+		case <-ctx.Done():
+		}
 	}
 	if s.client() == nil || cellhold.KindOf(err) == cellhold.NotFound { // no sandbox, or one without our kernel
 		err = s.reopen(ctx)
@@ -397,6 +410,10 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 	}
 	return err
 }
+
+// endSeen is how long the end of a sandbox that does not answer any more takes to be known: it is an
+// event, and one entry in the store.
+const endSeen = 2 * time.Second
 
 // reopen gives the session a new sandbox in place of one that ended.
 func (s *Session) reopen(ctx context.Context) error {
