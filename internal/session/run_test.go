@@ -14,7 +14,9 @@ import (
 type empty struct{ kernel.Journal }
 
 // Tail says that there are none.
-func (empty) Tail(context.Context, cellhold.SessionID) (seq, bytes int64, err error) { return 0, 0, nil }
+func (empty) Tail(context.Context, cellhold.SessionID) (seq, bytes int64, err error) {
+	return 0, 0, nil
+}
 
 func TestAShutdownDoesNotWaitForEverForAChangeThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
