@@ -221,6 +221,7 @@ func TestASessionWhoseSandboxIsGoneAtTheStartIsLostAndCanBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	awaitStart(t, s, c)
 	first.stop()
 	box := sandbox.ID(s.Info().Sandbox)
 	if err := h.world.Kill(box, sandbox.Exit{Code: -1, Signal: 9}); err != nil {
@@ -266,6 +267,7 @@ func TestTheDeathOfASandboxEndsItsCellAndARestartBringsANewOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	awaitStart(t, s, c)
 	old := s.Info().Sandbox
 	if err := h.world.Kill(sandbox.ID(old), sandbox.Exit{Code: -1, Signal: 9, OOM: true}); err != nil {
 		t.Fatal(err)
