@@ -66,26 +66,7 @@ func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.Comm
 // one is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
 func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error] {
 	const query = `SELECT id, command, crc, record FROM commands WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
-	return func(yield func(cellhold.Command, error) bool) {
-		key, err := d.key(ctx, id)
-		if err != nil {
-			yield(cellhold.Command{}, fmt.Errorf("commands of session %s: %w", id, err))
-			return
-		}
-		next, high := span(key)
-		pages(yield, func() (batch[cellhold.Command], error) {
-			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (cellhold.Command, int, error) {
-				var c cellhold.CommandID
-				var sum int64
-				var record []byte
-				if err := rows.Scan(&next, &c, &sum, &record); err != nil {
-					return cellhold.Command{}, 0, err
-				}
-				command, err := decodeCommand(id, c, sum, record)
-				return command, len(record), err
-			})
-		})
-	}
+	return records(ctx, d, id, query, "commands", decodeCommand)
 }
 
 func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, record []byte) (cellhold.Command, error) {

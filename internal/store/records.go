@@ -155,23 +155,31 @@ func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (
 // is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
 func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error] {
 	const query = `SELECT id, cell, crc, record FROM cells WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
-	return func(yield func(cellhold.Cell, error) bool) {
+	return records(ctx, d, id, query, "cells", decodeCell)
+}
+
+// records yields the records of a session that the query finds: rows of a key, a name, a checksum and
+// a record. what names them in errors.
+func records[T any, ID ~string](ctx context.Context, d *DB, id cellhold.SessionID, query, what string,
+	decode func(cellhold.SessionID, ID, int64, []byte) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		key, err := d.key(ctx, id)
 		if err != nil {
-			yield(cellhold.Cell{}, fmt.Errorf("cells of session %s: %w", id, err))
+			yield(none, fmt.Errorf("%s of session %s: %w", what, id, err))
 			return
 		}
 		next, high := span(key)
-		pages(yield, func() (batch[cellhold.Cell], error) {
-			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (cellhold.Cell, int, error) {
-				var c cellhold.CellID
+		pages(yield, func() (batch[T], error) {
+			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (T, int, error) {
+				var name ID
 				var sum int64
 				var record []byte
-				if err := rows.Scan(&next, &c, &sum, &record); err != nil {
-					return cellhold.Cell{}, 0, err
+				if err := rows.Scan(&next, &name, &sum, &record); err != nil {
+					return none, 0, err
 				}
-				cell, err := decodeCell(id, c, sum, record)
-				return cell, len(record), err
+				v, err := decode(id, name, sum, record)
+				return v, len(record), err
 			})
 		})
 	}

@@ -318,7 +318,7 @@ func FuzzProgram(f *testing.F) {
 		fw := New(Options{})
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			t.Skip("no port is free")
+			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var run sync.WaitGroup
