@@ -120,20 +120,12 @@ func analyse(ctx context.Context, c *client.Client, id cellhold.SessionID) error
 			return err
 		}
 		step("cell " + strings.TrimSuffix(name.Name(), ".py"))
-		show("   >>> ", string(code))
-		cell, err := c.Execute(ctx, id, client.Code{Code: string(code)})
-		if err != nil {
-			return err
-		}
-		for _, o := range cell.Outputs {
-			showOutput(o)
-		}
 		want := cellhold.StatusOK
 		if strings.Contains(name.Name(), "mistake") {
 			want = cellhold.StatusError
 		}
-		if cell.Status != want {
-			return fmt.Errorf("cell %s ended as %s (%s), and not as %s", name.Name(), cell.Status, cell.Cause, want)
+		if _, err := execute(ctx, c, id, client.Code{Code: string(code)}, want); err != nil {
+			return fmt.Errorf("cell %s: %w", name.Name(), err)
 		}
 		if want == cellhold.StatusError {
 			fmt.Println("   The code failed, the session did not: its variables are there, and we try again.")
