@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
@@ -129,12 +130,7 @@ func (l *life) message(m jupyter.Message) {
 	switch {
 	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
 		id, ok := k.ownerOf(l, m.Parent.MsgID)
-		if ok {
-			l.await()
-		}
-		if !ok {
-			k.stranger(m)
-		} else if err := output(k.spool, string(id), m); err != nil {
+		if !ok || l.output(id, m) != nil {
 			k.stranger(m)
 		}
 	case m.Channel == jupyter.IOPub:
@@ -148,13 +144,14 @@ func (l *life) message(m jupyter.Message) {
 	}
 }
 
-// await keeps the kernel's output waiting while the host is behind: what is not read here, the kernel
-// keeps, and waits itself when it has too much.
-func (l *life) await() {
+// output puts an output into the spool. It keeps the kernel's output waiting while the host is behind:
+// what is not read here, the kernel keeps, and waits itself when it has too much.
+func (l *life) output(cell cellhold.CellID, m jupyter.Message) error {
 	l.waiting.Store(true)
-	l.kernel.spool.Await(l.kernel.agent.options.Timing.Host, l.proc.Done())
+	defer l.waiting.Store(false)
+	err := output(l.kernel.spool, string(cell), m, spool.Patience{For: l.kernel.agent.options.Timing.Host, Stop: l.proc.Done()})
 	l.heard.Store(time.Now().UnixNano())
-	l.waiting.Store(false)
+	return err
 }
 
 // flows reports whether output has come within that time or waits to be taken.

@@ -26,8 +26,8 @@ const (
 var errStrange = errors.New("not an output that we know")
 
 // output turns a message of the kernel into an event of that cell. Nothing of the message goes
-// through but the fields that the type has.
-func output(s *spool.Spool, cell string, m jupyter.Message) error {
+// through but the fields that the type has. It waits for room as long as patience says.
+func output(s *spool.Spool, cell string, m jupyter.Message, p spool.Patience) error {
 	raw := validUTF8(m.Content)
 	if m.Dropped > 0 && m.Header.MsgType == string(cellhold.EventStream) {
 		s.Lose(cell, m.Dropped) // the text was too long to be read at all
@@ -39,25 +39,25 @@ func output(s *spool.Spool, cell string, m jupyter.Message) error {
 		if err := json.Unmarshal(raw, &c); err != nil || c.Name != "stdout" && c.Name != "stderr" {
 			return errors.Join(errStrange, err)
 		}
-		s.Stream(cell, c.Name, c.Text)
+		s.Stream(cell, c.Name, c.Text, p)
 	case cellhold.EventDisplayData, cellhold.EventUpdateDisplayData, cellhold.EventExecuteResult:
 		c, err := display(t, raw, m.Dropped)
 		if err != nil {
 			return err
 		}
-		s.Offer(cell, t, c)
+		s.Offer(cell, t, c, p)
 	case cellhold.EventError:
 		var c cellhold.ErrorContent
 		if err := json.Unmarshal(raw, &c); err != nil {
 			return errors.Join(errStrange, err)
 		}
-		s.Offer(cell, t, marshal(shorten(c)))
+		s.Offer(cell, t, marshal(shorten(c)), p)
 	case cellhold.EventClearOutput:
 		var c cellhold.ClearOutputContent
 		if err := json.Unmarshal(raw, &c); err != nil {
 			return errors.Join(errStrange, err)
 		}
-		s.Offer(cell, t, marshal(c))
+		s.Offer(cell, t, marshal(c), p)
 	default:
 		return errStrange
 	}

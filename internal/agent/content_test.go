@@ -29,7 +29,7 @@ func FuzzContent(f *testing.F) {
 		}
 		s := spool.New(guestapi.SpoolBytes, spool.Cell)
 		for _, typ := range types {
-			output(s, "c1", jupyter.Message{Header: jupyter.Header{MsgType: typ}, Content: content})
+			output(s, "c1", jupyter.Message{Header: jupyter.Header{MsgType: typ}, Content: content}, spool.Patience{})
 		}
 		b := s.Read(0, nil)
 		n := int64(0)

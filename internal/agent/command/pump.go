@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 	"unicode/utf8"
+
+	"cellhold/internal/agent/spool"
 )
 
 const (
@@ -76,7 +78,8 @@ func (p *pump) put(ctx context.Context, n int, flush bool) {
 	}
 	if whole > 0 {
 		c := p.command.commands
-		c.spool.StreamAwait(string(p.command.id), p.out.Name, string(p.buf[:whole]), c.options.Timing.Reader, ctx.Done())
+		patience := spool.Patience{For: c.options.Timing.Reader, Stop: ctx.Done()}
+		c.spool.Stream(string(p.command.id), p.out.Name, string(p.buf[:whole]), patience)
 	}
 	p.held = copy(p.buf, p.buf[whole:n])
 }

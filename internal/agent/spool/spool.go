@@ -23,6 +23,8 @@ const (
 	// entryCost is what an event costs beside its line: the entry and what the allocator rounds
 	// up. Without it, a million tiny events would not fill the spool and still fill the memory.
 	entryCost = 192
+	// lineCost is what an event's line has beside its content, at most.
+	lineCost = 256
 	// errorReserve is room beyond the limit that only tracebacks may use: after a flood, the
 	// exception that ended it is what the reader needs most.
 	errorReserve = 1 << 20
@@ -102,8 +104,16 @@ func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	return s.first + int64(len(s.entries)) - 1
 }
 
-// Offer adds output if there is room.
-func (s *Spool) Offer(of string, t cellhold.EventType, content []byte) {
+// Patience says how long a writer waits for room: while the host acknowledges something at least once
+// in that time, and until Stop is closed. The zero value waits for nothing.
+type Patience struct {
+	For  time.Duration
+	Stop <-chan struct{}
+}
+
+// Offer adds output once there is room for all of it, or drops it when patience ends.
+func (s *Spool) Offer(of string, t cellhold.EventType, content []byte, p Patience) {
+	s.await(int64(len(content))+lineCost, p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limit := s.limit
@@ -118,25 +128,19 @@ func (s *Spool) Offer(of string, t cellhold.EventType, content []byte) {
 }
 
 // Stream adds text to an output: to the last event where that is still open, and to new ones in
-// pieces that a reader can hold. That of a cell must be valid UTF-8; that of a command may be any
-// bytes.
-func (s *Spool) Stream(of, name, text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if rest := s.fit(of, name, text); rest != "" {
-		s.drop(of, len(rest))
-	}
-}
-
-// StreamAwait is Stream for who can wait for room, as Await does, so that nothing is dropped while
-// there is hope.
-func (s *Spool) StreamAwait(of, name, text string, patience time.Duration, stop <-chan struct{}) {
-	for text != "" && s.Await(patience, stop) {
+// pieces that a reader can hold. What finds no room before patience ends is dropped. The text of a
+// cell must be valid UTF-8; that of a command may be any bytes.
+func (s *Spool) Stream(of, name, text string, p Patience) {
+	for hope := true; text != ""; {
+		hope = hope && s.await(lineCost, p)
 		s.mu.Lock()
 		text = s.fit(of, name, text)
+		if text != "" && !hope {
+			s.drop(of, len(text))
+			text = ""
+		}
 		s.mu.Unlock()
 	}
-	s.Stream(of, name, text)
 }
 
 // fit adds as much text as finds room, and returns the rest. The caller holds mu.
@@ -233,38 +237,23 @@ func (s *Spool) Lose(of string, bytes int64) {
 	s.drop(of, int(bytes))
 }
 
-// Room returns nil when output finds room, and otherwise what is closed when it does again. It is for
-// writers that would rather wait than see their output dropped.
-func (s *Spool) Room() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.full && s.size+entryCost < s.limit {
-		return nil
-	}
-	if s.room == nil {
-		s.room = make(chan struct{})
-	}
-	return s.room
-}
-
-// Await waits for room for as long as there is hope: while the host acknowledges something at least
-// once in that time, and until stop is closed. When hope is gone it returns at once, until half of
-// the spool is free again; output is dropped meanwhile. No writer waits for ever. It reports whether
-// there is room.
-func (s *Spool) Await(patience time.Duration, stop <-chan struct{}) bool {
+// await waits for room for that many bytes for as long as there is hope. When hope is gone it returns
+// at once, until half of the spool is free again; output is dropped meanwhile. No writer waits for
+// ever. It reports whether there is room.
+func (s *Spool) await(bytes int64, p Patience) bool {
 	for {
-		room, first, dropping := s.roomBy()
+		room, first, dropping := s.roomFor(bytes)
 		if room == nil {
 			return !dropping
 		}
-		t := time.NewTimer(patience)
+		t := time.NewTimer(p.For)
 		select {
 		case <-room:
-		case <-stop:
+		case <-p.Stop:
 			t.Stop()
 			return false
 		case <-t.C:
-			if _, now, _ := s.roomBy(); now == first {
+			if _, now, _ := s.roomFor(bytes); now == first {
 				return false
 			}
 		}
@@ -272,16 +261,19 @@ func (s *Spool) Await(patience time.Duration, stop <-chan struct{}) bool {
 	}
 }
 
-// roomBy is Room, but nil too where output is being dropped, with the number of the oldest event.
-func (s *Spool) roomBy() (room <-chan struct{}, first int64, dropping bool) {
+// roomFor returns what is closed when there may be room again for that many bytes, with the number of
+// the oldest event. It is nil where there is room, and where output is being dropped. An empty spool
+// has room for everything: there is nothing to wait for.
+func (s *Spool) roomFor(bytes int64) (room <-chan struct{}, first int64, dropping bool) {
 	s.mu.Lock()
-	full := s.full
-	first = s.first
-	s.mu.Unlock()
-	if full {
-		return nil, first, true
+	defer s.mu.Unlock()
+	if s.full || len(s.entries) == 0 || s.size+bytes+entryCost <= s.limit {
+		return nil, s.first, s.full
 	}
-	return s.Room(), first, false
+	if s.room == nil {
+		s.room = make(chan struct{})
+	}
+	return s.room, s.first, false
 }
 
 // Settle reports what was dropped of an output. It comes before the end, so that a reader who

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
@@ -12,7 +13,7 @@ import (
 func TestTextIsCutBetweenCharacters(t *testing.T) {
 	s := New(guestapi.SpoolBytes, Cell)
 	text := strings.Repeat("€", guestapi.MaxStream)
-	s.Stream("c", "stdout", text)
+	s.Stream("c", "stdout", text, Patience{})
 	got := ""
 	for after := int64(0); after < s.Last(); {
 		b := s.Read(after, nil)
@@ -37,7 +38,7 @@ func TestASpoolForgetsWhatItHeld(t *testing.T) {
 	s := New(1<<20, Cell)
 	for range 3 {
 		for range 100 {
-			s.Stream("c", "stdout", strings.Repeat("x", 1000))
+			s.Stream("c", "stdout", strings.Repeat("x", 1000), Patience{})
 			s.Keep("c", cellhold.EventClearOutput, cellhold.ClearOutputContent{})
 			s.Read(s.Last()-1, nil)
 		}
@@ -51,8 +52,8 @@ func TestASpoolForgetsWhatItHeld(t *testing.T) {
 func TestBytesThatAreNoTextSurvive(t *testing.T) {
 	s := New(guestapi.SpoolBytes, Command)
 	all := strings.Repeat("\x80", guestapi.MaxStream+7) + "\xff\x00é"
-	s.Stream("x1", "stdout", all)
-	s.Stream("x1", "stderr", "text €")
+	s.Stream("x1", "stdout", all, Patience{})
+	s.Stream("x1", "stderr", "text €", Patience{})
 	var got, text string
 	for line := range strings.Lines(string(s.Read(0, nil).Lines) + string(s.Read(1, nil).Lines)) {
 		var e guestapi.Event
@@ -71,21 +72,35 @@ func TestBytesThatAreNoTextSurvive(t *testing.T) {
 
 func TestAFullSpoolSaysWhenThereIsRoomAgain(t *testing.T) {
 	s := New(64<<10, Command)
-	if s.Room() != nil {
+	room := func() <-chan struct{} { wait, _, _ := s.roomFor(1); return wait }
+	if room() != nil {
 		t.Fatal("an empty spool has no room")
 	}
-	for s.Room() == nil {
-		s.Stream("x1", "stdout", strings.Repeat("x", 1<<10))
+	for room() == nil {
+		s.Stream("x1", "stdout", strings.Repeat("x", 1<<10), Patience{})
 	}
-	room := s.Room()
+	wait := room()
 	select {
-	case <-room:
+	case <-wait:
 		t.Fatal("there is room in a full spool")
 	default:
 	}
 	s.Ack(s.Last())
-	<-room
-	if s.Room() != nil {
+	<-wait
+	if room() != nil {
 		t.Error("no room after the acknowledgement")
+	}
+}
+
+func TestOutputThatFindsTooLittleRoomWaitsForMore(t *testing.T) {
+	const limit = 64 << 10
+	for free := range 300 { // whatever is left of the limit
+		s := New(limit, Cell)
+		s.Stream("c1", "stdout", strings.Repeat("x", limit-entryCost-free-1), Patience{})
+		go s.Ack(1)
+		s.Offer("c1", cellhold.EventDisplayData, []byte(`{"data":{"text/plain":"small"}}`), Patience{For: time.Minute})
+		if s.Settle("c1"); strings.Contains(string(s.Read(1, nil).Lines), "dropped") {
+			t.Fatalf("with %d bytes free, the output was dropped", free)
+		}
 	}
 }
