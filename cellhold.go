@@ -73,6 +73,11 @@ type Session struct {
 	Article bool              `json:"-"` // made by the article's API: one a user, plain traceback
 	Meta    map[string]string `json:"metadata,omitempty" doc:"The caller's own notes, kept and given back unchanged."`
 
+	Template   string    `json:"template,omitempty" doc:"The template it was made from."`
+	Parent     SessionID `json:"parent,omitempty" doc:"The session it was forked from."`
+	Snapshot   string    `json:"-"` // while suspended: what it continues from
+	Checkpoint string    `json:"checkpoint,omitempty" doc:"The checkpoint it was last rolled back to."`
+
 	Packages []Package `json:"packages,omitempty" doc:"Packages that were installed in it and are not as the image has them. They end with its sandbox."`
 }
 
@@ -106,6 +111,42 @@ type Kernel struct {
 	State    KernelState `json:"state" enum:"starting,idle,busy,restarting,dead" doc:"What it is doing."`
 	Cause    CellStatus  `json:"cause,omitempty" enum:"oom,signal,exit,lost,timeout" doc:"How it died, when it is dead."`
 	Queued   int         `json:"queued" doc:"Cells that wait for it."`
+}
+
+// Template is a recipe of sessions that start fast, because one was started, warmed up and saved
+// beforehand.
+type Template struct {
+	Name     string   `json:"name" doc:"What to ask for." example:"python"`
+	Image    string   `json:"image" doc:"The image of its sessions." example:"python"`
+	Limits   Limits   `json:"limits" doc:"What its sessions may use where they do not say."`
+	Egress   Egress   `json:"egress" doc:"What its sessions may reach where they do not say."`
+	Packages []string `json:"packages,omitempty" doc:"Requirements that are installed in it." example:"[\"polars\"]"`
+	Warmup   string   `json:"warmup,omitempty" doc:"Code that has run in it."`
+	Warm     int      `json:"warm" doc:"Sandboxes that are to be kept ready." example:"2"`
+	Ready    int      `json:"ready" doc:"Sandboxes that are ready now."`
+
+	State   TemplateState `json:"state" enum:"building,ready,failed" doc:"Whether its sessions start from a snapshot; meanwhile they start cold."`
+	Problem string        `json:"problem,omitempty" doc:"Why there is no snapshot, when making it failed."`
+	Built   time.Time     `json:"built,omitzero" doc:"When its snapshot was made."`
+	Size    int64         `json:"size,omitempty" doc:"Bytes of its snapshot on disk."`
+}
+
+// TemplateState says whether a template has a snapshot.
+type TemplateState string
+
+// The states of a template.
+const (
+	TemplateBuilding TemplateState = "building"
+	TemplateReady    TemplateState = "ready"
+	TemplateFailed   TemplateState = "failed"
+)
+
+// Checkpoint is a saved state of a session that it can be rolled back to.
+type Checkpoint struct {
+	Name    string    `json:"name" doc:"Its name within the session." example:"before-the-join"`
+	Created time.Time `json:"created" doc:"When it was made."`
+	Size    int64     `json:"size" doc:"Bytes on disk."`
+	Last    int64     `json:"last" doc:"Number of the session's newest event then."`
 }
 
 // KernelSpec is a sort of kernel that an image has.
@@ -203,6 +244,7 @@ type Cell struct {
 	Usage          *Usage        `json:"usage,omitempty" doc:"When it is done: what it used."`
 	Key            string        `json:"-"` // the caller's idempotency key
 	Digest         string        `json:"-"` // of the request that bore the key
+	Undone         bool          `json:"undone,omitempty" doc:"The session was rolled back to a checkpoint from before it: its effects are gone, and the notebook does not have it."`
 	First          int64         `json:"first,omitempty" doc:"Number of the cell's first event."`
 	Last           int64         `json:"last,omitempty" doc:"Number of the cell's last event."`
 	Bytes          int64         `json:"bytes,omitempty" doc:"Bytes of output that it put out, displays included, whatever became of them."`

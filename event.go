@@ -29,6 +29,10 @@ const (
 	EventCommandDone       EventType = "command_done"
 	EventSessionEnded      EventType = "session_ended"
 	EventEgress            EventType = "egress" // content: EgressAttempt
+	EventSessionSuspended  EventType = "session_suspended"
+	EventSessionResumed    EventType = "session_resumed"
+	EventSessionForked     EventType = "session_forked"
+	EventSessionRolledBack EventType = "session_rolled_back"
 )
 
 // Event is one numbered fact about a session. Numbers start at 1 and have no gaps.
@@ -106,6 +110,28 @@ type ErrorContent struct {
 // ClearOutputContent is the content of clear_output.
 type ClearOutputContent struct {
 	Wait bool `json:"wait"` // clear only when the next output arrives
+}
+
+// SessionSuspendedContent is the content of session_suspended: the session is on disk and uses no
+// memory and no processor.
+type SessionSuspendedContent struct {
+	Idle bool `json:"idle,omitempty"` // because nothing used it, and nobody asked
+}
+
+// SessionResumedContent is the content of session_resumed: everything in it goes on.
+type SessionResumedContent struct{}
+
+// SessionForkedContent is the content of session_forked, the first event of a fork's own: those before
+// it are its parent's.
+type SessionForkedContent struct {
+	Parent SessionID `json:"parent"`
+}
+
+// SessionRolledBackContent is the content of session_rolled_back: memory and files are as they were
+// after the event Last. What came between is history, and its cells are undone.
+type SessionRolledBackContent struct {
+	Checkpoint string `json:"checkpoint"`
+	Last       int64  `json:"last"`
 }
 
 // OutputDroppedContent is the content of output_dropped: output that did not fit the bounds.

@@ -15,6 +15,8 @@
 //	POST   /v1/kernels/{kernel}/restart    → 202; the kernel process is replaced, also a dead one
 //	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event a line (NDJSON), for ever
 //	POST   /v1/kernels/{kernel}/ack?seq=N  → 204; events up to N may be forgotten
+//	POST   /v1/kernels/{kernel}/prepare    Prepare → Prepared, when its code has run; for a kernel that is idle
+//	POST   /v1/renew                       Renew → Info, when all kernels have been renewed
 //	GET    /v1/output                      → []File below /mnt/data/output, regular files only
 //	GET    /v1/output/file?path=P          → the bytes
 //	PUT    /v1/output/file?path=P          the bytes → 204
@@ -50,7 +52,8 @@ import (
 //
 //	1  2026-11: the beginning
 //	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out, files, packages
-const Version = 2
+//	3  2026-11: renewal of restored sandboxes, preparation of kernels
+const Version = 3
 
 // Bounds that both sides keep. The host checks all of them, because the guest is not trusted.
 const (
@@ -107,6 +110,30 @@ type StartKernel struct {
 	Spec    string            `json:"spec"`              // name of the kernelspec, "python3"
 	Startup string            `json:"startup,omitempty"` // code run silently after every start
 	Env     map[string]string `json:"env,omitempty"`     // added to the kernelspec's own
+}
+
+// Prepare has a kernel run code that belongs to no cell: silently, without a number in the prompt. It
+// is how templates warm up, and how a kernel that was started before its session gets the session's
+// startup code.
+type Prepare struct {
+	Code    string        `json:"code"`
+	Timeout time.Duration `json:"timeout"` // nanoseconds; must be positive
+
+	// Startup makes the code run again after every restart of the kernel, in place of what ran before.
+	Startup bool `json:"startup,omitempty"`
+}
+
+// Prepared says how that went.
+type Prepared struct {
+	Error string `json:"error,omitempty"` // one sentence when the code raised
+}
+
+// Renew makes a sandbox that continues from a snapshot differ from all others that do: a new Boot,
+// events numbered from 1 with one kernel_state for each kernel as the first, nothing kept of what was
+// before. In the kernels, the seeds of random number generators, the Jupyter session and its key are
+// fresh. No cell and no command may be running. No user code runs before it has answered.
+type Renew struct {
+	Timeout time.Duration `json:"timeout"` // for each kernel, nanoseconds; must be positive
 }
 
 // Execute asks for one cell. The deadline is kept by the agent, so that it holds also while no

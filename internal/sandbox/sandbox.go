@@ -23,6 +23,9 @@ var (
 	ErrNotFound = errors.New("no such sandbox")
 	// ErrRetry: the operation failed for a passing reason, and may be tried again.
 	ErrRetry = errors.New("worth retrying")
+	// ErrSnapshot: the snapshot cannot be used here: there is none of that name, it is damaged, it is of
+	// another version, host or specification. A sandbox can still be made without it.
+	ErrSnapshot = errors.New("the snapshot cannot be used")
 )
 
 // Spec describes the sandbox to make. The zero value of every limit is refused by drivers:
@@ -34,6 +37,10 @@ type Spec struct {
 	Limits Limits            // what the sandbox may use
 	Data   string            // host directory shown read-only at /mnt/data; empty means none
 	Labels map[string]string // kept with the sandbox and given back by List
+
+	// From names a snapshot that the sandbox continues from; empty means a fresh one. Image, Rootfs and
+	// all limits but memory and CPU must be those of the sandbox that the snapshot was taken of.
+	From string
 }
 
 // Limits bounds one sandbox. Sizes are in bytes.
@@ -71,6 +78,32 @@ type Usage struct {
 	OOMKills   int64         // processes in it that the host killed for want of memory
 }
 
+// Snapshot is a saved state of a sandbox, which any number of sandboxes can continue from. It outlives
+// the sandbox it was taken of, and the server.
+type Snapshot struct {
+	Name    string
+	Created time.Time
+	Size    int64             // bytes on disk
+	Image   string            // digest of the image it needs
+	Labels  map[string]string // those of the sandbox it was taken of
+	Stale   string            // why nothing can continue from it any more; empty when something can
+}
+
+// Shelf is what a Driver also is if Features says Snapshot: it keeps snapshots. All methods may be
+// called from any goroutine.
+type Shelf interface {
+	// Snapshots lists what is there, half-made ones not included.
+	Snapshots(ctx context.Context) ([]Snapshot, error)
+	// RemoveSnapshot frees the space. It is idempotent: an unknown name is no error. Sandboxes that
+	// continue from it go on.
+	RemoveSnapshot(ctx context.Context, name string) error
+}
+
+// Marker is what a Sandbox also is if its labels can be replaced.
+type Marker interface {
+	Mark(ctx context.Context, labels map[string]string) error
+}
+
 // PeakMeter is what a Sandbox also is if it can measure the most memory used from some moment on.
 type PeakMeter interface {
 	// Peak returns the most bytes that the sandbox used since the last call that said anew, or since
@@ -94,7 +127,13 @@ type Driver interface {
 
 	// Create makes a sandbox with the agent running in it. It may be called again with the same
 	// ID after a failure. When it returns an error, nothing of the sandbox is left. A control
-	// that cannot be put in place is an error, never a weaker sandbox.
+	// that cannot be put in place is an error, never a weaker sandbox. A driver that keeps sandboxes
+	// ready returns one with an ID of its own choice; what counts is that of the Sandbox.
+	//
+	// With Spec.From, the sandbox goes on where the snapshot was taken: same processes, memory and
+	// files, in the agent too, whose Dial works as after Adopt. Whoever made the snapshot an origin of
+	// several must renew what may not be equal in them. Errors that are ErrSnapshot mean that trying
+	// again is useless.
 	Create(ctx context.Context, s Spec) (Sandbox, error)
 
 	// Adopt takes over a living sandbox that another process created, ErrNotFound if it is not
@@ -134,7 +173,9 @@ type Sandbox interface {
 	Suspend(ctx context.Context) error
 	Resume(ctx context.Context) error
 
-	// Snapshot saves the state under a name. errors.ErrUnsupported if Features says no.
+	// Snapshot saves the state under a name, in place of a snapshot of that name, whole or not at all.
+	// The sandbox goes on, or stays suspended if it is. Names are like IDs. errors.ErrUnsupported if
+	// Features says no.
 	Snapshot(ctx context.Context, name string) error
 
 	// Destroy ends the sandbox and removes everything that belonged to it: processes, mounts,
