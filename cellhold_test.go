@@ -43,6 +43,7 @@ var rooms = map[string]struct {
 	"internal/notebook":         {".", "it turns cells into a file"},
 	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
 	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/warm":     {"internal/sandbox", "it is a driver around a driver, and knows no guest"},
 	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
 	"internal/agent/install":    {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},

@@ -1,0 +1,453 @@
+package warm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cellhold/internal/sandbox"
+)
+
+// maker is a driver whose sandboxes are names in a list.
+type maker struct {
+	takes time.Duration // to make one
+
+	mu      sync.Mutex
+	made    []sandbox.Spec
+	alive   map[sandbox.ID]*thing
+	fail    error
+	primed  map[sandbox.ID]int
+	blocked chan struct{} // not nil: creations wait for it
+}
+
+type thing struct {
+	m      *maker
+	spec   sandbox.Spec
+	labels map[string]string
+	ended  chan struct{}
+	once   sync.Once
+}
+
+func (m *maker) Features() sandbox.Features { return sandbox.Features{Snapshot: true} }
+
+func (m *maker) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	m.mu.Lock()
+	m.made = append(m.made, s)
+	fail, blocked := m.fail, m.blocked
+	m.mu.Unlock()
+	if blocked != nil {
+		<-blocked
+	}
+	timer := time.NewTimer(m.takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if fail != nil {
+		return nil, fail
+	}
+	t := &thing{m: m, spec: s, labels: s.Labels, ended: make(chan struct{})}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.alive[s.ID] != nil {
+		return nil, errors.New("it exists")
+	}
+	m.alive[s.ID] = t
+	return t, nil
+}
+
+func (m *maker) Adopt(context.Context, sandbox.ID) (sandbox.Sandbox, error) {
+	return nil, sandbox.ErrNotFound
+}
+
+func (m *maker) List(context.Context) ([]sandbox.Info, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var infos []sandbox.Info
+	for id, t := range m.alive {
+		infos = append(infos, sandbox.Info{ID: id, Labels: t.labels})
+	}
+	return infos, nil
+}
+func (m *maker) Remove(context.Context, sandbox.ID) error              { return nil }
+func (m *maker) Close() error                                          { return nil }
+func (m *maker) Snapshots(context.Context) ([]sandbox.Snapshot, error) { return nil, nil }
+func (m *maker) RemoveSnapshot(ctx context.Context, name string) error { return nil }
+func (t *thing) ID() sandbox.ID                                        { return t.spec.ID }
+func (t *thing) Dial(context.Context) (net.Conn, error)                { return nil, errors.ErrUnsupported }
+func (t *thing) Usage(context.Context) (sandbox.Usage, error)          { return sandbox.Usage{}, nil }
+func (t *thing) Suspend(context.Context) error                         { return nil }
+func (t *thing) Resume(context.Context) error                          { return nil }
+func (t *thing) Snapshot(context.Context, string) error                { return nil }
+func (t *thing) Mark(_ context.Context, labels map[string]string) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	t.labels = labels
+	return nil
+}
+
+func (t *thing) Wait(ctx context.Context) (sandbox.Exit, error) {
+	select {
+	case <-t.ended:
+		return sandbox.Exit{}, nil
+	case <-ctx.Done():
+		return sandbox.Exit{}, ctx.Err()
+	}
+}
+
+func (t *thing) Destroy(context.Context) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	delete(t.m.alive, t.spec.ID)
+	t.once.Do(func() { close(t.ended) })
+	return nil
+}
+
+func (m *maker) prime(_ context.Context, sb sandbox.Sandbox, _ sandbox.Spec) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.primed[sb.ID()]++
+	return nil
+}
+
+// history is what was asked for.
+func (m *maker) history() []sandbox.Spec {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.made)
+}
+
+// primes is how often a sandbox was primed.
+func (m *maker) primes(id sandbox.ID) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.primed[id]
+}
+
+func (m *maker) ids() []sandbox.ID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var ids []sandbox.ID
+	for id := range m.alive {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// stage is a driver at work in a bubble.
+type stage struct {
+	*Driver
+	t      *testing.T
+	maker  *maker
+	memory Memory
+	broken []string // guarded by maker.mu
+	stop   func()
+}
+
+var plenty = Memory{Total: 16 << 30, Available: 12 << 30}
+
+// play runs a story with a clock of its own. Making a sandbox takes a second in it.
+func play(t *testing.T, story func(t *testing.T, s *stage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{t: t, memory: plenty, maker: &maker{takes: time.Second, alive: map[sandbox.ID]*thing{}, primed: map[sandbox.ID]int{}}}
+		var err error
+		s.Driver, err = New(Options{
+			Driver: s.maker, Prime: s.maker.prime, Prefix: "shared-",
+			Memory: func() (Memory, error) { s.maker.mu.Lock(); defer s.maker.mu.Unlock(); return s.memory, nil },
+			Broken: func(from string, _ error) {
+				s.maker.mu.Lock()
+				defer s.maker.mu.Unlock()
+				s.broken = append(s.broken, from)
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { s.Run(ctx) })
+		s.stop = func() { cancel(); wg.Wait() }
+		defer s.stop()
+		story(t, s)
+	})
+}
+
+func spec(id, from string) sandbox.Spec {
+	return sandbox.Spec{ID: sandbox.ID(id), From: from, Image: "i", Limits: sandbox.Limits{Memory: 1}, Labels: map[string]string{"owner": id}}
+}
+
+// after lets so much time pass and everything happen that happens then.
+func (s *stage) after(d time.Duration) {
+	timer := time.NewTimer(d)
+	<-timer.C
+	synctest.Wait()
+}
+
+func (s *stage) wantReady(from string, n int) {
+	s.t.Helper()
+	if got := s.Ready(from); got != n {
+		s.t.Fatalf("%d are ready, want %d", got, n)
+	}
+}
+
+func (s *stage) create(id, from string) sandbox.Sandbox {
+	s.t.Helper()
+	sb, err := s.Create(s.t.Context(), spec(id, from))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return sb
+}
+
+func TestAReadyOneIsHandedOutAtOnceTheOldestFirst(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
+		s.after(10 * time.Second)
+		s.wantReady("shared-a", 2)
+		began := time.Now()
+		first := s.create("a", "shared-a")
+		if time.Since(began) != 0 {
+			t.Errorf("it took %s", time.Since(began))
+		}
+		if len(first.ID()) != idLength || first.ID() != s.maker.history()[0].ID {
+			t.Errorf("got %s, want the oldest of %v", first.ID(), s.maker.history())
+		}
+		if got := first.(*thing).labels["owner"]; got != "a" {
+			t.Errorf("its label is %q", got)
+		}
+		if n := s.maker.primes(first.ID()); n != 1 {
+			t.Errorf("it was primed %d times", n)
+		}
+		s.after(10 * time.Second)
+		s.wantReady("shared-a", 2) // made up for
+	})
+}
+
+func TestNoneIsHandedOutTwice(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 8})
+		s.after(time.Minute)
+		var mu sync.Mutex
+		seen := map[sandbox.ID]bool{}
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				sb, err := s.Create(t.Context(), spec(fmt.Sprintf("s%d", i), "shared-a"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if seen[sb.ID()] {
+					t.Errorf("%s was handed out twice", sb.ID())
+				}
+				seen[sb.ID()] = true
+			})
+		}
+		wg.Wait()
+		for id := range seen {
+			if s.maker.primes(id) != 1 {
+				t.Errorf("%s was primed %d times", id, s.maker.primes(id))
+			}
+		}
+	})
+}
+
+func TestASnapshotOfOneSessionIsPassedThrough(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		for _, from := range []string{"", "mine"} {
+			sb := s.create("a"+from, from)
+			if sb.ID() != sandbox.ID("a"+from) || s.maker.primes(sb.ID()) != 0 {
+				t.Errorf("from %q: got %s, primed %d times", from, sb.ID(), s.maker.primes(sb.ID()))
+			}
+		}
+	})
+}
+
+func TestWithLimitsOfItsOwnItIsMadeAndPrimed(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
+		s.after(10 * time.Second)
+		other := spec("a", "shared-a")
+		other.Limits.Memory = 2
+		sb, err := s.Create(t.Context(), other)
+		if err != nil || sb.ID() != "a" || s.maker.primes("a") != 1 {
+			t.Errorf("got %v, %v, primed %d times", sb, err, s.maker.primes("a"))
+		}
+		s.wantReady("shared-a", 1)
+	})
+}
+
+func TestOneThatDiesIsReplaced(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
+		s.after(10 * time.Second)
+		dead := s.maker.history()[0].ID
+		s.maker.mu.Lock()
+		close(s.maker.alive[dead].ended)
+		s.maker.alive[dead].once.Do(func() {})
+		s.maker.mu.Unlock()
+		s.after(10 * time.Second)
+		s.wantReady("shared-a", 1)
+		if ids := s.maker.ids(); len(ids) != 1 || ids[0] == dead {
+			t.Errorf("alive are %v, and %s was dead", ids, dead)
+		}
+	})
+}
+
+func TestOutdatedOnesAreDestroyedAndReadyOnesHidden(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
+		s.after(10 * time.Second)
+		if list, err := s.List(t.Context()); err != nil || len(list) != 0 {
+			t.Errorf("ready ones are listed: %v, %v", list, err)
+		}
+		mine := s.create("a", "shared-a")
+		s.Keep(Kept{Spec: spec("", "shared-b"), Count: 1})
+		s.after(10 * time.Second)
+		s.wantReady("shared-a", 0)
+		s.wantReady("shared-b", 1)
+		if list, err := s.List(t.Context()); err != nil || len(list) != 1 || list[0].ID != mine.ID() {
+			t.Errorf("listed are %v, %v; want only %s", list, err, mine.ID())
+		}
+		if n := len(s.maker.ids()); n != 2 {
+			t.Errorf("%d are alive, want mine and the new ready one", n)
+		}
+	})
+}
+
+func TestShortMemoryEmptiesTheShelf(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
+		s.after(10 * time.Second)
+		s.maker.mu.Lock()
+		s.memory.Available = 1 << 30
+		s.maker.mu.Unlock()
+		s.after(lookEvery)
+		s.wantReady("shared-a", 0)
+		s.after(time.Minute)
+		if n := len(s.maker.ids()); n != 0 {
+			t.Errorf("%d are alive although memory is short", n)
+		}
+		s.maker.mu.Lock()
+		s.memory = plenty
+		s.maker.mu.Unlock()
+		s.after(20 * time.Second)
+		s.wantReady("shared-a", 2)
+	})
+}
+
+func TestFillingKeepsToItsShareOfACore(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 3})
+		for _, step := range []struct {
+			after time.Duration
+			ready int
+		}{{1100 * time.Millisecond, 1}, {time.Second, 1}, {time.Second, 2}, {time.Second, 2}, {time.Second, 3}} {
+			s.after(step.after)
+			s.wantReady("shared-a", step.ready)
+		}
+	})
+}
+
+func TestABurstIsServedInItsOrder(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		var wg sync.WaitGroup
+		var want []sandbox.ID
+		for i := range 50 {
+			id := fmt.Sprintf("s%02d", i)
+			want = append(want, sandbox.ID(id))
+			wg.Go(func() {
+				if _, err := s.Create(t.Context(), spec(id, "shared-a")); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		var got []sandbox.ID
+		for _, s := range s.maker.history() {
+			got = append(got, s.ID)
+		}
+		// Those whose turn comes at the same moment may overtake each other.
+		for i := range got {
+			if at := slices.Index(want, got[i]); at/atOnce() != i/atOnce() {
+				t.Fatalf("made in the order %v", got)
+			}
+		}
+	})
+}
+
+func TestWhoLeavesTheQueueTakesNothingAlong(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.maker.blocked = make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range atOnce() {
+			wg.Go(func() { s.Create(t.Context(), spec(fmt.Sprint("a", i), "shared-a")) })
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		wg.Go(func() {
+			if _, err := s.Create(ctx, spec("left", "shared-a")); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		close(s.maker.blocked)
+		wg.Wait()
+		if s.busy() || len(s.queue) != 0 {
+			t.Errorf("%d turns are free and %d wait", s.turns, len(s.queue))
+		}
+	})
+}
+
+func TestABrokenSnapshotIsToldOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		made int
+	}{{"said so", sandbox.ErrSnapshot, 1}, {"found out", errors.New("odd"), tries}} {
+		t.Run(tt.name, func(t *testing.T) {
+			play(t, func(t *testing.T, s *stage) {
+				s.maker.fail = tt.err
+				s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
+				s.after(10 * time.Minute)
+				if !slices.Equal(s.broken, []string{"shared-a"}) || len(s.maker.history()) != tt.made {
+					t.Errorf("told %v, tried %d times", s.broken, len(s.maker.history()))
+				}
+			})
+		})
+	}
+}
+
+func TestTheEndDestroysWhatIsReady(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 3})
+		s.after(10 * time.Second)
+		mine := s.create("a", "shared-a")
+		s.stop()
+		if ids := s.maker.ids(); len(ids) != 1 || ids[0] != mine.ID() {
+			t.Errorf("alive are %v, want only %s", ids, mine.ID())
+		}
+		s.create("b", "shared-a") // it can still make them
+	})
+}
+
+func TestTheHostSaysHowMuchMemoryItHas(t *testing.T) {
+	m, err := hostMemory()
+	if err != nil || m.Available <= 0 || m.Available > m.Total {
+		t.Errorf("got %+v, %v", m, err)
+	}
+}
