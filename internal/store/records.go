@@ -19,6 +19,8 @@ type sessionRecord struct {
 	Digest  string `json:"digest,omitempty"`
 	Article bool   `json:"article,omitempty"`
 	Vault   []byte `json:"vault,omitempty"` // holds secrets: the database is mode 0600
+
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 // cellRecord is a cell on disk.
@@ -31,7 +33,7 @@ type cellRecord struct {
 
 // PutSession records a session, new or changed. A deleted session stays deleted.
 func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
-	record, err := json.Marshal(sessionRecord{s, s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault})
+	record, err := json.Marshal(sessionRecord{s, s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault, s.Snapshot})
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
 	}
@@ -78,7 +80,7 @@ func decodeSession(id cellhold.SessionID, sum int64, record []byte) (cellhold.Se
 		return cellhold.Session{ID: id}, fmt.Errorf("session %s: %w", id, ErrDamaged)
 	}
 	s := r.Session
-	s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault = r.Owner, r.Sandbox, r.Digest, r.Article, r.Vault
+	s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault, s.Snapshot = r.Owner, r.Sandbox, r.Digest, r.Article, r.Vault, r.Snapshot
 	return s, nil
 }
 
