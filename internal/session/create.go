@@ -87,7 +87,7 @@ func (m *Manager) start(ctx, base context.Context, rec cellhold.Session, img Ima
 		s.stop(nil)
 		return nil, m.Ready()
 	}
-	s.notes.want()
+	s.notes.Want()
 	m.nudge()
 	return s, nil
 }

@@ -54,7 +54,7 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 func (s *Session) finish(ctx context.Context, rec cellhold.Session, reason cellhold.EndReason) error {
 	err := s.dieAll(ctx, cellhold.StatusLost, "The session has ended.")
 	err = errors.Join(err, s.sayEnded(ctx, reason), s.m.o.Store.PutSession(ctx, rec))
-	if e := s.notes.write(ctx); e != nil {
+	if e := s.notes.Write(ctx); e != nil {
 		s.slog.Error("writing the notebook", "err", e)
 	}
 	s.stop(nil)

@@ -17,6 +17,9 @@ import (
 	"cellhold/internal/kernel"
 	"cellhold/internal/mirror"
 	"cellhold/internal/sandbox"
+	"cellhold/internal/session/displays"
+	"cellhold/internal/session/notes"
+	"cellhold/internal/session/peaks"
 )
 
 // Session is one session. All methods may be called from any goroutine.
@@ -27,10 +30,10 @@ type Session struct {
 	rootfs string
 	log    *kernel.Log
 	slog   *slog.Logger
-	notes  *notes
+	notes  *notes.Notes
 	mirror *mirror.Mirror
 
-	displays  displays
+	displays  *displays.Displays
 	transfers atomic.Int32 // uploads, downloads and watches under way
 	moving    atomic.Int32 // those of them that are no watches, and installations
 
@@ -59,7 +62,7 @@ type place struct {
 	sandbox sandbox.Sandbox
 	client  *guest.Client
 	boot    string // the agent's life
-	peaks   *peaks
+	peaks   *peaks.Meter
 	why     atomic.Pointer[string] // what we destroyed the sandbox for; nil when we did not
 	run     context.Context        // of what runs for it here
 	cancel  context.CancelFunc
@@ -72,8 +75,11 @@ func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 	s := &Session{m: m, id: rec.ID, owner: rec.Owner, rec: rec, log: log, slog: l, life: make(chan struct{}, 1),
 		installing: make(chan struct{}, 1),
 		kernels:    map[cellhold.KernelID]*running{}}
-	s.notes = newNotes(s)
-	s.displays.s = s
+	s.notes = notes.New(s.writeNotebook, l)
+	s.displays = displays.New(displays.Options{Cells: s.Cells, Put: m.o.Store.PutCell, Logger: l,
+		Cell: func(ctx context.Context, c cellhold.CellID) (cellhold.Cell, error) {
+			return m.o.Store.Cell(ctx, s.id, c)
+		}})
 	s.mirror = mirror.New(&m.folders, m.o.outputDir(rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
@@ -82,7 +88,7 @@ func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 func (s *Session) run(base context.Context) {
 	s.ctx, s.cancel = context.WithCancel(base)
 	s.m.running.Add(1)
-	s.wg.Go(func() { s.notes.run(s.ctx) })
+	s.wg.Go(func() { s.notes.Run(s.ctx) })
 }
 
 // stop ends the session's goroutines and waits for them; watchers get err, or a plain end.
@@ -188,7 +194,7 @@ func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cell
 		client.Close()
 		return nil, fmt.Errorf("asking the agent who it is: %w", err)
 	}
-	p := &place{sandbox: sb, client: client, boot: info.Boot, peaks: newPeaks(sb), over: make(chan struct{})}
+	p := &place{sandbox: sb, client: client, boot: info.Boot, peaks: peaks.New(sb), over: make(chan struct{})}
 	var kernels []*kernel.Kernel
 	for _, k := range s.record().Kernels {
 		k, err := kernel.New(ctx, s.kernelOptions(p, k.ID, of(pending, k.ID)))
@@ -228,7 +234,7 @@ func (s *Session) kernelOptions(p *place, id cellhold.KernelID, pending []cellho
 		},
 		Memory:  p.peaks,
 		Mirror:  func(ctx context.Context) error { return s.pull(ctx, p.client) },
-		Updates: s.displays.update,
+		Updates: s.displays.Update,
 		Done:    func(cellhold.Cell) { s.touch() },
 		Stuck: func(why string) {
 			s.slog.Error("destroying a sandbox that does not answer", "why", why)
@@ -311,7 +317,7 @@ func (s *Session) client() *guest.Client {
 // touch notes that the session was used just now, and that its notebook has changed.
 func (s *Session) touch() {
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
-	s.notes.want()
+	s.notes.Want()
 }
 
 // Info describes the session as it is now.

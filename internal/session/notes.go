@@ -8,101 +8,19 @@ import (
 	"iter"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"cellhold"
 	"cellhold/internal/notebook"
 	"cellhold/internal/notebook/export"
 )
 
-// notes keeps the session's notebook file current. Writing happens beside the cells, not in their
-// way: several changes in short order are one write, and whoever needs the file waits for it.
-type notes struct {
-	s    *Session
-	kick chan struct{} // capacity 1
-
-	file sync.Mutex // one writer of the file at a time; taken before mu
-
-	mu     sync.Mutex
-	wanted int64 // changes so far
-	have   int64 // changes that the file shows
-}
-
-func newNotes(s *Session) *notes {
-	return &notes{s: s, kick: make(chan struct{}, 1)}
-}
-
-// want asks for the file to be written, soon.
-func (n *notes) want() {
-	n.mu.Lock()
-	n.wanted++
-	n.mu.Unlock()
-	select {
-	case n.kick <- struct{}{}:
-	default:
-	}
-}
-
-// A write costs as much as the whole notebook, so a session of many short cells would spend its time
-// on writing. After each write the next one waits restShare times as long as the last took, which
-// bounds the cost to a fiftieth of one core, but never longer than maxRest.
-const (
-	restShare = 50
-	maxRest   = 5 * time.Second
-)
-
-// run writes when asked until the context ends.
-func (n *notes) run(ctx context.Context) {
-	for {
-		select {
-		case <-n.kick:
-			begun := time.Now()
-			if err := n.flush(ctx); err != nil && ctx.Err() == nil {
-				n.s.slog.Error("writing the notebook", "err", err)
-			}
-			rest := time.NewTimer(min(restShare*time.Since(begun), maxRest))
-			select {
-			case <-rest.C:
-			case <-ctx.Done():
-				rest.Stop()
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// write writes the file now.
-func (n *notes) write(ctx context.Context) error {
-	n.file.Lock()
-	defer n.file.Unlock()
-	n.mu.Lock()
-	upTo := n.wanted
-	n.mu.Unlock()
-	err := notebook.WriteFile(n.s.NotebookPath(), notebook.FileOptions{}, n.s.book("").meta(), n.s.book("").cells(ctx))
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err == nil {
-		n.have = max(n.have, upTo)
-	}
-	return err
-}
-
-// flush returns when the file shows everything up to now.
-func (n *notes) flush(ctx context.Context) error {
-	n.mu.Lock()
-	current := n.have >= n.wanted
-	n.mu.Unlock()
-	if current {
-		return nil
-	}
-	return n.write(ctx)
+// writeNotebook writes the file of the first kernel's notebook.
+func (s *Session) writeNotebook(ctx context.Context) error {
+	return notebook.WriteFile(s.NotebookPath(), notebook.FileOptions{}, s.book("").meta(), s.book("").cells(ctx))
 }
 
 // FlushNotebook returns when the notebook on disk shows all cells that are done.
-func (s *Session) FlushNotebook(ctx context.Context) error { return s.notes.flush(ctx) }
+func (s *Session) FlushNotebook(ctx context.Context) error { return s.notes.Flush(ctx) }
 
 // Book is the notebook of one kernel: a notebook has one language, and could not be run again with the
 // cells of other kernels in it. The file on disk is that of the first kernel.

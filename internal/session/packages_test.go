@@ -10,12 +10,13 @@ import (
 	"cellhold/internal/guest"
 	"cellhold/internal/kernel"
 	"cellhold/internal/packages"
+	"cellhold/internal/session/notes"
 )
 
 func TestASessionThatInstallsIsNotIdle(t *testing.T) {
 	began := time.Now().Add(-time.Hour)
 	s := &Session{ctx: t.Context(), slog: slog.New(slog.DiscardHandler), installing: make(chan struct{}, 1),
-		m: &Manager{o: Options{IdleTimeout: time.Minute}}, notes: &notes{}, place: &place{client: &guest.Client{}},
+		m: &Manager{o: Options{IdleTimeout: time.Minute}}, notes: &notes.Notes{}, place: &place{client: &guest.Client{}},
 		kernels: map[cellhold.KernelID]*running{"toy": {Kernel: &kernel.Kernel{}}},
 		rec:     cellhold.Session{State: cellhold.SessionReady, Kernels: []cellhold.Kernel{{ID: "toy"}}, Used: began}}
 	long := time.Now().Add(time.Hour) // the installation takes that long

@@ -91,7 +91,7 @@ func (s *Session) letGo(ctx context.Context) {
 		return
 	}
 	sb := s.detach()
-	if err := s.notes.write(clean); err != nil {
+	if err := s.notes.Write(clean); err != nil {
 		s.slog.Error("writing the notebook", "err", err)
 	}
 	s.stop(leaving)
@@ -164,7 +164,7 @@ func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
 		if err == nil {
 			m.o.Logger.Info("session taken over", "session", rec.ID, "sandbox", rec.Sandbox, "pending", len(pending))
 			m.add(s)
-			s.notes.want()
+			s.notes.Want()
 			return nil
 		}
 		if ctx.Err() != nil { // shutting down: the next server tries again

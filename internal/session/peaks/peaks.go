@@ -1,4 +1,6 @@
-package session
+// Package peaks measures the most memory that a sandbox uses while a cell runs. It refuses to know what
+// a cell is.
+package peaks
 
 import (
 	"context"
@@ -8,10 +10,10 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// peaks measures the most memory that a sandbox uses while a cell runs. There is one figure for each
+// Meter measures for the cells of one sandbox. There is one figure for each
 // sandbox, which every look starts anew: so every look is credited to all cells that run at the time.
 // Where it cannot start anew, the maximum of the sandbox's whole life tells as much when it has risen.
-type peaks struct {
+type Meter struct {
 	sandbox sandbox.Sandbox
 	meter   sandbox.PeakMeter // nil when the driver has none
 
@@ -25,13 +27,14 @@ type seen struct {
 	life int64 // the maximum of the sandbox's life when the cell began
 }
 
-func newPeaks(s sandbox.Sandbox) *peaks {
+// New returns a meter of that sandbox.
+func New(s sandbox.Sandbox) *Meter {
 	m, _ := s.(sandbox.PeakMeter)
-	return &peaks{sandbox: s, meter: m, running: map[cellhold.CellID]seen{}}
+	return &Meter{sandbox: s, meter: m, running: map[cellhold.CellID]seen{}}
 }
 
 // Begin starts measuring for a cell. It is not called for short cells, which are spared the work.
-func (p *peaks) Begin(ctx context.Context, id cellhold.CellID) {
+func (p *Meter) Begin(ctx context.Context, id cellhold.CellID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	begun := seen{}
@@ -43,7 +46,7 @@ func (p *peaks) Begin(ctx context.Context, id cellhold.CellID) {
 
 // End returns the most bytes that were used since Begin, or since the last look when that was not
 // called; 0 when it cannot be known.
-func (p *peaks) End(ctx context.Context, id cellhold.CellID) int64 {
+func (p *Meter) End(ctx context.Context, id cellhold.CellID) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	cell, begun := p.running[id]
@@ -60,7 +63,7 @@ func (p *peaks) End(ctx context.Context, id cellhold.CellID) int64 {
 
 // look reads the figure and credits it to all that run; false when the host cannot tell. The caller
 // holds mu.
-func (p *peaks) look(anew bool) (int64, bool) {
+func (p *Meter) look(anew bool) (int64, bool) {
 	if p.meter == nil {
 		return 0, false
 	}
@@ -76,7 +79,7 @@ func (p *peaks) look(anew bool) (int64, bool) {
 }
 
 // life is the maximum of the sandbox's whole life, 0 when that is not known.
-func (p *peaks) life(ctx context.Context) int64 {
+func (p *Meter) life(ctx context.Context) int64 {
 	u, err := p.sandbox.Usage(ctx)
 	if err != nil {
 		return 0

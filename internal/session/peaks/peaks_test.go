@@ -1,4 +1,4 @@
-package session
+package peaks
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func (m *memoryOf) Usage(context.Context) (sandbox.Usage, error) {
 
 func TestThePeakOfACellIsItsOwnAlsoBesideAnother(t *testing.T) {
 	m := &memoryOf{}
-	p := newPeaks(m)
+	p := New(m)
 	ctx := t.Context()
 	m.uses(500)
 	p.Begin(ctx, "a")
@@ -52,7 +52,7 @@ func TestThePeakOfACellIsItsOwnAlsoBesideAnother(t *testing.T) {
 
 func TestWhereTheMaximumCannotStartAnewItTellsWhenItRises(t *testing.T) {
 	m := &memoryOf{cannot: true}
-	p := newPeaks(m)
+	p := New(m)
 	ctx := t.Context()
 	m.uses(500)
 	p.Begin(ctx, "a")

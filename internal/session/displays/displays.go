@@ -1,7 +1,11 @@
-package session
+// Package displays lets code replace what an earlier cell showed: it knows which cells of a session show
+// which display, and rewrites their records. It refuses to know where those are kept.
+package displays
 
 import (
 	"context"
+	"iter"
+	"log/slog"
 	"sync"
 
 	"cellhold"
@@ -16,15 +20,26 @@ const (
 	maxRewritten = 64 << 20
 )
 
-// displays knows which cells of a session show which display, so that code can replace what an
-// earlier cell showed. It reads the records once, when the first cell with a display ends.
-type displays struct {
-	s *Session
+// Options says where the cells are. All fields are required.
+type Options struct {
+	Cells  func(ctx context.Context) iter.Seq2[cellhold.Cell, error]            // in order
+	Cell   func(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) // one of them
+	Put    func(ctx context.Context, c cellhold.Cell) error                     // records it anew
+	Logger *slog.Logger
+}
+
+// Displays are those of one session. It reads the records once, when the first cell with a display
+// ends.
+type Displays struct {
+	o Options
 
 	mu     sync.Mutex // held while records are written: two kernels may end cells at once
 	loaded bool
 	shown  map[display][]cellhold.CellID
 }
+
+// New returns the displays of a session.
+func New(o Options) *Displays { return &Displays{o: o} }
 
 // display is one display of a kernel; kernels do not know each other's.
 type display struct {
@@ -32,13 +47,13 @@ type display struct {
 	id     string
 }
 
-// update brings the newest content of displays into the records of earlier cells. The same call
+// Update brings the newest content of displays into the records of earlier cells. The same call
 // again, after a crash, changes nothing more.
-func (d *displays) update(ctx context.Context, c cellhold.Cell, updates []notebook.Update) {
+func (d *Displays) Update(ctx context.Context, c cellhold.Cell, updates []notebook.Update) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.load(ctx); err != nil {
-		d.s.slog.Error("looking for displays of earlier cells", "cell", c.ID, "err", err)
+		d.o.Logger.Error("looking for displays of earlier cells", "cell", c.ID, "err", err)
 		return
 	}
 	changes := map[cellhold.CellID][]notebook.Update{}
@@ -52,19 +67,19 @@ func (d *displays) update(ctx context.Context, c cellhold.Cell, updates []notebo
 	room := int64(maxRewritten)
 	for id, list := range changes {
 		if err := d.rewrite(ctx, id, list, &room); err != nil {
-			d.s.slog.Error("updating the displays of an earlier cell", "cell", id, "err", err)
+			d.o.Logger.Error("updating the displays of an earlier cell", "cell", id, "err", err)
 		}
 	}
 	d.note(c)
 }
 
 // load finds the displays of the cells that are done.
-func (d *displays) load(ctx context.Context) error {
+func (d *Displays) load(ctx context.Context) error {
 	if d.loaded {
 		return nil
 	}
 	d.shown = map[display][]cellhold.CellID{}
-	for c, err := range d.s.Cells(ctx) {
+	for c, err := range d.o.Cells(ctx) {
 		if err != nil && c.ID == "" {
 			return err
 		}
@@ -77,7 +92,7 @@ func (d *displays) load(ctx context.Context) error {
 }
 
 // note remembers what a cell shows.
-func (d *displays) note(c cellhold.Cell) {
+func (d *Displays) note(c cellhold.Cell) {
 	for _, o := range c.Outputs {
 		key := display{c.Kernel, o.DisplayID}
 		cells := d.shown[key]
@@ -89,8 +104,8 @@ func (d *displays) note(c cellhold.Cell) {
 }
 
 // rewrite changes the record of one cell.
-func (d *displays) rewrite(ctx context.Context, id cellhold.CellID, updates []notebook.Update, room *int64) error {
-	c, err := d.s.m.o.Store.Cell(ctx, d.s.id, id)
+func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []notebook.Update, room *int64) error {
+	c, err := d.o.Cell(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -100,5 +115,5 @@ func (d *displays) rewrite(ctx context.Context, id cellhold.CellID, updates []no
 	if *room -= notebook.Size(c.Outputs); *room < 0 {
 		return cellhold.Errorf(cellhold.Exhausted, "too many earlier cells show the displays that one cell updated")
 	}
-	return d.s.m.o.Store.PutCell(ctx, c)
+	return d.o.Put(ctx, c)
 }
