@@ -2,30 +2,17 @@ package server
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"mime/multipart"
 	"net/http"
 	"path"
-	"strconv"
-	"strings"
-	"sync"
 
 	"cellhold"
-	"cellhold/internal/server/door"
-	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
 const (
 	folderPath = "/v1/sessions/{id}/files"
-	// maxParts bounds the files of one form.
-	maxParts = 1000
-	anyType  = "application/octet-stream"
+	anyType    = "application/octet-stream"
 )
 
 // PathQuery names a path in the sandbox. It is exported because huma looks only into exported
@@ -112,20 +99,6 @@ type Unpacked struct {
 	Bytes   int64 `json:"bytes" doc:"Bytes of all files together." example:"48213"`
 }
 
-// longBody reports whether a request brings a file. Its size is bounded by the session.
-func longBody(r *http.Request) bool {
-	if !strings.HasPrefix(r.URL.Path, "/v1/sessions/") {
-		return false
-	}
-	switch {
-	case r.Method == http.MethodPut:
-		return strings.HasSuffix(r.URL.Path, "/files/content") || strings.HasSuffix(r.URL.Path, "/files/archive")
-	case r.Method == http.MethodPost:
-		return strings.HasSuffix(r.URL.Path, "/files")
-	}
-	return false
-}
-
 func (s *Server) folderRoutes(api huma.API) {
 	op := func(id, method, route, summary, text string) huma.Operation {
 		return huma.Operation{OperationID: id, Method: method, Path: folderPath + route, Tags: []string{tagFiles}, Summary: summary, Description: text}
@@ -184,27 +157,6 @@ func uploadForm() *huma.RequestBody {
 func jsonAnswer(api huma.API, value any, description string) map[string]*huma.Response {
 	return map[string]*huma.Response{"200": {Description: description,
 		Content: map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, value)}}}}
-}
-
-// stream answers with what f writes, once the session is found. f's error is told if nothing is
-// written yet; else f panics.
-func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.ResponseWriter, *http.Request, *session.Session) error) (*streamOutput, error) {
-	sess, err := s.session(ctx, id)
-	if err != nil {
-		return nil, s.problem(ctx, err)
-	}
-	return &streamOutput{Body: func(hc huma.Context) {
-		r, w := humago.Unwrap(hc)
-		if err := f(w, r, sess); err != nil {
-			p := s.problem(r.Context(), err)
-			text, _ := json.Marshal(p) // a struct of texts and numbers
-			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-			w.Header().Set("Content-Type", door.ProblemType)
-			w.WriteHeader(p.Status)
-			_, _ = w.Write(text) // fails only when the caller has gone
-			door.Drain(r)
-		}
-	}}, nil
 }
 
 func orWorkspace(p string) string {
@@ -278,247 +230,4 @@ func (s *Server) removeFile(ctx context.Context, in *removeInput) (*struct{}, er
 		return nil, s.problem(ctx, err)
 	}
 	return nil, nil
-}
-
-func (s *Server) downloadFile(ctx context.Context, in *contentInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		info, err := sess.StatFile(r.Context(), in.Path, true)
-		if err != nil {
-			return err
-		}
-		switch info.Type {
-		case cellhold.FileDirectory:
-			return cellhold.Errorf(cellhold.Conflict, "This is a directory; download it as an archive.")
-		case cellhold.FileRegular:
-		default:
-			return cellhold.Errorf(cellhold.Denied, "This is no regular file but a device, a pipe or a socket.")
-		}
-		if strings.Contains(r.Header.Get("Range"), ",") {
-			r.Header.Del("Range") // each of many ranges would be a request to the sandbox
-		}
-		content := &remoteFile{ctx: r.Context(), session: sess, info: info}
-		defer content.close()
-		if r.Method == http.MethodGet && r.Header.Get("Range") == "" { // while an error can still be told
-			if err := content.try(); err != nil {
-				return err
-			}
-		}
-		asAttachment(w.Header(), path.Base(info.Exact()))
-		w.Header().Set("ETag", `"`+info.Version+`"`)
-		http.ServeContent(w, r, "", info.Modified, content)
-		if content.err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		return nil
-	})
-}
-
-// asAttachment sets what keeps a browser from showing what untrusted code wrote.
-func asAttachment(h http.Header, name string) {
-	h.Set("Content-Type", anyType) // ServeContent would guess, and guess text/html
-	h.Set("Content-Disposition", attachment(name))
-	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-}
-
-// remoteFile is a file of the sandbox as http.ServeContent wants it. Only what is asked for is read.
-type remoteFile struct {
-	ctx     context.Context
-	session *session.Session
-	info    cellhold.FileInfo
-
-	at, openAt int64
-	open       io.ReadCloser
-	err        error // of reading
-}
-
-// try opens the file where reading usually begins.
-func (f *remoteFile) try() error {
-	r, err := f.session.OpenGuestFile(f.ctx, f.info, 0, f.info.Size)
-	f.open, f.openAt = r, 0
-	return err
-}
-
-// Seek notes where to read on.
-func (f *remoteFile) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += f.at
-	case io.SeekEnd:
-		offset += f.info.Size
-	}
-	if offset < 0 {
-		return 0, errors.New("seek before the beginning")
-	}
-	f.at = offset
-	return offset, nil
-}
-
-// Read reads on, and opens the file anew when that is elsewhere.
-func (f *remoteFile) Read(b []byte) (int, error) {
-	if f.at >= f.info.Size {
-		return 0, io.EOF
-	}
-	if f.open == nil || f.openAt != f.at {
-		f.close()
-		r, err := f.session.OpenGuestFile(f.ctx, f.info, f.at, f.info.Size-f.at)
-		if err != nil {
-			f.err = err
-			return 0, err
-		}
-		f.open, f.openAt = r, f.at
-	}
-	n, err := f.open.Read(b)
-	f.at += int64(n)
-	f.openAt = f.at
-	if err == io.EOF && f.at < f.info.Size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil && err != io.EOF {
-		f.err = err
-	}
-	return n, err
-}
-
-func (f *remoteFile) close() {
-	if f.open != nil {
-		f.open.Close()
-		f.open = nil
-	}
-}
-
-func (s *Server) uploadFile(ctx context.Context, in *writeInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		mode, err := strconv.ParseUint("0"+in.Mode, 8, 32) // its pattern is checked
-		if err != nil {
-			return cellhold.Wrap(cellhold.Invalid, err, "The mode is not octal.")
-		}
-		info, err := sess.WriteFile(r.Context(), in.Path, uint32(mode), door.LongBody(r), r.ContentLength)
-		if err != nil {
-			return err
-		}
-		door.WriteJSON(w, http.StatusOK, "application/json", info)
-		return nil
-	})
-}
-
-func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		r.Body = io.NopCloser(door.LongBody(r))
-		form, err := r.MultipartReader()
-		if err != nil {
-			return cellhold.Wrap(cellhold.Invalid, err, "The body must be multipart/form-data; to send one file as it is, PUT it to /files/content.")
-		}
-		done := FilesWritten{Files: []cellhold.FileInfo{}}
-		for {
-			part, err := form.NextPart()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				return cellhold.Wrap(cellhold.Invalid, err, "The form is not valid, or broke off.")
-			}
-			info, err := writePart(r.Context(), sess, orWorkspace(in.Path), part, len(done.Files))
-			if err != nil {
-				return err
-			}
-			if info.Path != "" {
-				done.Files = append(done.Files, info)
-			}
-		}
-		door.WriteJSON(w, http.StatusOK, "application/json", done)
-		return nil
-	})
-}
-
-// writePart writes one file of a form, or nothing when the part is none.
-func writePart(ctx context.Context, sess *session.Session, dir string, part *multipart.Part, before int) (cellhold.FileInfo, error) {
-	name := part.FileName()
-	if name == "" {
-		return cellhold.FileInfo{}, nil
-	}
-	if before >= maxParts {
-		return cellhold.FileInfo{}, cellhold.Errorf(cellhold.Invalid, "A form may have %d files; send an archive.", maxParts)
-	}
-	if name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return cellhold.FileInfo{}, cellhold.Errorf(cellhold.Invalid, "A file of the form has a name that no file can have.")
-	}
-	return sess.WriteFile(ctx, dir+"/"+name, 0, part, -1)
-}
-
-func (s *Server) downloadArchive(ctx context.Context, in *archiveInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		archive, err := sess.PackDir(r.Context(), in.Path, in.Format)
-		if err != nil {
-			return err
-		}
-		defer archive.Close()
-		name := path.Base("/" + strings.TrimSuffix(in.Path, "/"))
-		if name == "." || name == "/" {
-			name = "workspace"
-		}
-		suffix := map[string]string{"tgz": ".tar.gz", "zip": ".zip"}[in.Format]
-		if suffix == "" {
-			suffix = ".tar"
-		}
-		asAttachment(w.Header(), name+suffix)
-		if _, err := io.Copy(w, archive); err != nil {
-			s.problem(r.Context(), err) // for the log
-			panic(http.ErrAbortHandler)
-		}
-		return nil
-	})
-}
-
-func (s *Server) uploadArchive(ctx context.Context, in *pathInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		entries, size, err := sess.UnpackDir(r.Context(), in.Path, door.LongBody(r), r.ContentLength)
-		if err != nil {
-			return err
-		}
-		door.WriteJSON(w, http.StatusOK, "application/json", Unpacked{Entries: entries, Bytes: size})
-		return nil
-	})
-}
-
-func (s *Server) watchDirectory(ctx context.Context, in *watchInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		ctx, leave := s.waiters.Enter(r.Context())
-		ctx, cancel := context.WithCancel(ctx)
-		out := &eventWriter{w: w, control: http.NewResponseController(w)}
-		var beat sync.WaitGroup
-		defer func() { cancel(); leave(); beat.Wait() }()
-		ready := false
-		for change, err := range sess.WatchDir(ctx, orWorkspace(in.Path), in.Recursive) {
-			switch {
-			case err != nil && !ready:
-				return err
-			case err != nil:
-				s.closeStream(ctx, r, out, 0, err)
-				return nil
-			case !ready:
-				ready = true
-				if out.open() != nil || out.write("event: ready\ndata: {}\n\n") != nil {
-					return nil
-				}
-				beat.Go(func() {
-					if out.beat(ctx, keepAlive) != nil {
-						cancel() // nobody reads: stop watching
-					}
-				})
-				continue
-			}
-			if writeChange(out, change) != nil {
-				return nil
-			}
-		}
-		return nil
-	})
-}
-
-func writeChange(out *eventWriter, c cellhold.FileChange) error {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("a change: %w", err)
-	}
-	return out.write("event: %s\ndata: %s\n\n", plainWord(string(c.Type)), text)
 }
