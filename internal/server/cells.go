@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"time"
 
 	"cellhold"
 	"cellhold/internal/server/door"
@@ -107,7 +106,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 	status := http.StatusAccepted
 	if wait > 0 {
 		status = http.StatusOK
-		if cell, err = s.wait(ctx, sess, cell.ID, wait); err != nil {
+		if cell, err = await(ctx, s, sess, cell.ID, wait, cells); err != nil {
 			return nil, s.problem(ctx, err)
 		}
 	}
@@ -116,36 +115,11 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 }
 
 func (s *Server) getCell(ctx context.Context, in *cellInput) (*cellOutput, error) {
-	wait, err := parseWait(in.Wait)
-	if err != nil {
-		return nil, s.problem(ctx, err)
-	}
-	sess, err := s.session(ctx, in.ID)
-	if err != nil {
-		return nil, s.problem(ctx, err)
-	}
-	var cell cellhold.Cell
-	if wait > 0 {
-		cell, err = s.wait(ctx, sess, in.Cell, wait)
-	} else {
-		cell, err = sess.Cell(ctx, in.Cell)
-	}
+	cell, err := look(ctx, s, in.SessionPath, in.Wait, in.Cell, cells)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return &cellOutput{Body: wholeCell(cell)}, nil
-}
-
-// wait returns the cell when it is done, when the wait is over, or when the server shuts down.
-// The last two are no errors: the caller gets the cell as it is, and may ask again.
-func (s *Server) wait(ctx context.Context, sess *session.Session, id cellhold.CellID, d time.Duration) (cellhold.Cell, error) {
-	waiting, leave := s.waitFor(ctx, d)
-	defer leave()
-	cell, err := sess.Wait(waiting, id)
-	if err != nil && waiting.Err() != nil && cell.ID != "" {
-		return cell, nil
-	}
-	return cell, err
 }
 
 func (s *Server) listCells(ctx context.Context, in *SessionPath) (*streamOutput, error) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
-	"time"
 
 	"cellhold"
 	"cellhold/internal/server/door"
@@ -166,40 +165,15 @@ func (s *Server) startCommand(ctx context.Context, in *startInput) (*startOutput
 	status := http.StatusAccepted
 	if wait > 0 {
 		status = http.StatusOK
-		if c, err = s.waitCommand(ctx, sess, c.ID, wait); err != nil {
+		if c, err = await(ctx, s, sess, c.ID, wait, commands); err != nil {
 			return nil, s.problem(ctx, err)
 		}
 	}
 	return &startOutput{Status: status, Location: "/v1/sessions/" + string(in.ID) + "/commands/" + string(c.ID), Body: c}, nil
 }
 
-// waitCommand returns the command when it is done, when the wait is over, or when the server shuts
-// down. The last two are no errors: the caller gets the command as it is, and may ask again.
-func (s *Server) waitCommand(ctx context.Context, sess *session.Session, id cellhold.CommandID, d time.Duration) (cellhold.Command, error) {
-	waiting, leave := s.waitFor(ctx, d)
-	defer leave()
-	c, err := sess.WaitCommand(waiting, id)
-	if err != nil && waiting.Err() != nil && c.ID != "" {
-		return c, nil
-	}
-	return c, err
-}
-
 func (s *Server) getCommand(ctx context.Context, in *commandInput) (*commandOutput, error) {
-	wait, err := parseWait(in.Wait)
-	if err != nil {
-		return nil, s.problem(ctx, err)
-	}
-	sess, err := s.session(ctx, in.ID)
-	if err != nil {
-		return nil, s.problem(ctx, err)
-	}
-	var c cellhold.Command
-	if wait > 0 {
-		c, err = s.waitCommand(ctx, sess, in.Command, wait)
-	} else {
-		c, err = sess.Command(ctx, in.Command)
-	}
+	c, err := look(ctx, s, in.SessionPath, in.Wait, in.Command, commands)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

@@ -47,10 +47,3 @@ func parseWait(text string) (time.Duration, error) {
 
 // seconds turns the number of seconds of a body, which its schema bounds, into a duration.
 func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
-
-// waitFor returns a context that ends after d, or when waiters are sent away.
-func (s *Server) waitFor(ctx context.Context, d time.Duration) (context.Context, func()) {
-	ctx, leave := s.waiters.Enter(ctx)
-	ctx, cancel := context.WithTimeout(ctx, d)
-	return ctx, func() { cancel(); leave() }
-}
