@@ -15,7 +15,6 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,9 +22,8 @@ import (
 	"net/http"
 	"os"
 	"regexp"
-	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cellhold"
@@ -87,14 +85,16 @@ func (t Timing) withDefaults() Timing {
 // Agent serves the kernels of one guest.
 type Agent struct {
 	options  Options
-	boot     string
 	files    *files
 	commands *command.Commands
 	ways     *ways
 
 	kernelWork sync.WaitGroup // one goroutine a kernel
 
+	renewing atomic.Bool // nothing may begin
+
 	mu      sync.Mutex
+	boot    string
 	ctx     context.Context // of Run; nil before and after it
 	kernels map[cellhold.KernelID]*kernel
 	ended   map[cellhold.KernelID]int64 // last event of kernels that were removed
@@ -123,7 +123,7 @@ func New(o Options) (*Agent, error) {
 	return &Agent{
 		commands: commands,
 		options:  o,
-		boot:     strings.ToLower(rand.Text()),
+		boot:     newBoot(),
 		files:    &files{dir: o.Output, uid: o.UID, gid: o.GID},
 		kernels:  make(map[cellhold.KernelID]*kernel),
 		ended:    make(map[cellhold.KernelID]int64),
@@ -198,6 +198,9 @@ func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool,
 	if a.ctx == nil {
 		return false, cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
 	}
+	if a.renewing.Load() {
+		return false, errRenewing
+	}
 	if len(a.kernels) >= maxKernels {
 		return false, cellhold.Errorf(cellhold.Conflict, "There are %d kernels already, which is the most.", maxKernels)
 	}
@@ -233,22 +236,18 @@ func (a *Agent) remove(id cellhold.KernelID) error {
 	defer a.mu.Unlock()
 	if a.kernels[id] == k {
 		delete(a.kernels, id)
-		a.ended[id] = k.spool.Last()
+		a.ended[id] = k.events().Last()
 	}
 	return nil
 }
 
 func (a *Agent) info() guestapi.Info {
 	a.mu.Lock()
-	kernels := make([]*kernel, 0, len(a.kernels))
-	for _, k := range a.kernels {
-		kernels = append(kernels, k)
-	}
+	boot := a.boot
 	a.mu.Unlock()
-	info := guestapi.Info{Version: guestapi.Version, Boot: a.boot, Kernels: []guestapi.KernelInfo{}, Commands: a.commands.IDs()}
-	for _, k := range kernels {
+	info := guestapi.Info{Version: guestapi.Version, Boot: boot, Kernels: []guestapi.KernelInfo{}, Commands: a.commands.IDs()}
+	for _, k := range a.all() {
 		info.Kernels = append(info.Kernels, k.info())
 	}
-	slices.SortFunc(info.Kernels, func(x, y guestapi.KernelInfo) int { return strings.Compare(string(x.ID), string(y.ID)) })
 	return info
 }

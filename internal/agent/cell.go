@@ -34,6 +34,10 @@ type cell struct {
 	stdin      bool  // the code may ask for input
 	asked      int64 // number of the event that asks for input; 0 when nothing is asked
 
+	// quiet gets how the cell ended, when it is one that nobody else hears of: it has no id, no events, and
+	// no part in what cells use and write. Nil for all others.
+	quiet chan cellhold.CellDoneContent
+
 	files bool  // a look found files changed
 	mark  int64 // of the files that were written before it
 	meter meter
@@ -110,10 +114,11 @@ func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
 	switch {
 	case k.recent.has(r.Cell):
 		return nil, nil
-	case k.state != cellhold.KernelIdle:
-		return nil, cellhold.Errorf(cellhold.Conflict, "The kernel is %s.", k.state)
-	case k.cell != nil:
-		return nil, cellhold.Errorf(cellhold.Conflict, "The kernel is busy with cell %s.", k.cell.id)
+	case k.agent.renewing.Load():
+		return nil, errRenewing
+	}
+	if err := k.free(); err != nil {
+		return nil, err
 	}
 	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life, mark: k.agent.mark(), stdin: r.AllowStdin}
 	k.cell = c
@@ -129,8 +134,8 @@ func (l *life) message(m jupyter.Message) {
 	k := l.kernel
 	switch {
 	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
-		id, ok := k.ownerOf(l, m.Parent.MsgID)
-		if !ok || l.output(id, m) != nil {
+		id, events := k.ownerOf(l, m.Parent.MsgID)
+		if events == nil || id != "" && l.output(events, id, m) != nil {
 			k.stranger(m)
 		}
 	case m.Channel == jupyter.IOPub:
@@ -146,10 +151,10 @@ func (l *life) message(m jupyter.Message) {
 
 // output puts an output into the spool. It keeps the kernel's output waiting while the host is behind:
 // what is not read here, the kernel keeps, and waits itself when it has too much.
-func (l *life) output(cell cellhold.CellID, m jupyter.Message) error {
+func (l *life) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) error {
 	l.waiting.Store(true)
 	defer l.waiting.Store(false)
-	err := output(l.kernel.spool, string(cell), m, spool.Patience{For: l.kernel.agent.options.Timing.Host, Stop: l.proc.Done()})
+	err := output(events, string(cell), m, spool.Patience{For: l.kernel.agent.options.Timing.Host, Stop: l.proc.Done()})
 	l.heard.Store(time.Now().UnixNano())
 	return err
 }
@@ -159,17 +164,21 @@ func (l *life) flows(within time.Duration) bool {
 	return l.waiting.Load() || time.Since(time.Unix(0, l.heard.Load())) < within
 }
 
-// ownerOf finds the cell that a message belongs to, running or over, and reports it started.
-func (k *kernel) ownerOf(l *life, msgID string) (cellhold.CellID, bool) {
+// ownerOf finds the cell that a message belongs to, running or over, and reports it started. There is no
+// id when that is a cell that nobody hears of, and no place for events when there is none.
+func (k *kernel) ownerOf(l *life, msgID string) (cellhold.CellID, *spool.Spool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.life != l {
-		return "", false
+		return "", nil
 	}
 	if c := k.cell; c != nil && c.msgID == msgID {
 		k.markStarted(c)
 	}
-	return k.recent.byMessage(msgID)
+	if id, ok := k.recent.byMessage(msgID); ok {
+		return id, k.spool
+	}
+	return "", nil
 }
 
 // stranger counts a message that makes no sense here. User code can send as many as it likes.
@@ -184,7 +193,7 @@ func (k *kernel) stranger(m jupyter.Message) {
 }
 
 func (k *kernel) markStarted(c *cell) {
-	if !c.started {
+	if !c.started && c.quiet == nil {
 		c.started = true
 		k.spool.Keep(string(c.id), cellhold.EventCellStarted, cellhold.CellStartedContent{ExecutionCount: c.count})
 	}
@@ -269,6 +278,11 @@ func (k *kernel) conclude(c *cell) {
 	}
 	c.ending = true
 	verdict, longer := c.verdict(), c.meter.longer
+	if c.quiet != nil {
+		k.closeCell(c, verdict)
+		k.mu.Unlock()
+		return
+	}
 	k.mu.Unlock()
 
 	spent := read(c.life.proc, longer)
@@ -286,8 +300,10 @@ func (k *kernel) conclude(c *cell) {
 
 // endCell ends the running cell for a reason outside it. The caller holds mu.
 func (k *kernel) endCell(c *cell, d cellhold.CellDoneContent) {
-	d.FilesChanged = k.agent.files.changed() || c.files // a change is told once
-	k.agent.wrote(c, &d)
+	if c.quiet == nil {
+		d.FilesChanged = k.agent.files.changed() || c.files // a change is told once
+		k.agent.wrote(c, &d)
+	}
 	k.closeCell(c, d)
 }
 
@@ -296,6 +312,11 @@ func (k *kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
 	k.markStarted(c)
 	for _, t := range c.timers {
 		t.Stop()
+	}
+	if c.quiet != nil {
+		k.cell = nil
+		c.quiet <- d // it has room
+		return
 	}
 	d.ExecutionCount = c.count
 	k.spool.Settle(string(c.id))
@@ -314,6 +335,8 @@ func (c *cell) verdict() cellhold.CellDoneContent {
 		d.Status = cellhold.StatusOK
 	case c.reply.Status != "ok" && c.interrupted: // Bash says abort then
 		d.Status = cellhold.StatusInterrupted
+	case c.reply.Status == "error" && c.quiet != nil:
+		d.Cause = c.reply.exception()
 	case c.reply.Status == "error":
 	case c.reply.Status == "aborted" || c.reply.Status == "abort":
 		d.Status, d.Cause = cellhold.StatusCancelled, "The kernel refused to run it."

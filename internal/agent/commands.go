@@ -29,6 +29,10 @@ func (a *Agent) putCommand(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
+	if a.renewing.Load() {
+		problem(w, errRenewing)
+		return
+	}
 	start.Env = a.Environment(start.Env)
 	fresh, err := a.commands.Start(commandID(r), start)
 	accepted(w, fresh, err)

@@ -29,6 +29,8 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("POST /v1/kernels/{kernel}/restart", a.withKernel(postRestart))
 	mux.HandleFunc("GET /v1/kernels/{kernel}/events", a.withKernel(getEvents))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/ack", a.withKernel(postAck))
+	mux.HandleFunc("POST /v1/kernels/{kernel}/prepare", a.withKernel(postPrepare))
+	mux.HandleFunc("POST /v1/renew", a.postRenew)
 	a.commandRoutes(mux)
 	mux.HandleFunc("GET /v1/output", a.getOutput)
 	mux.HandleFunc("GET /v1/output/file", a.getFile)
@@ -121,7 +123,7 @@ func postAck(k *kernel, w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
-	k.spool.Ack(seq)
+	k.events().Ack(seq)
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -132,7 +134,35 @@ func getEvents(k *kernel, w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
-	k.spool.Serve(w, r, after)
+	k.events().Serve(w, r, after)
+}
+
+func postPrepare(k *kernel, w http.ResponseWriter, r *http.Request) {
+	var p guestapi.Prepare
+	err := decode(w, r, &p)
+	var prepared guestapi.Prepared
+	if err == nil {
+		prepared, err = k.prepare(r.Context(), p)
+	}
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	answer(w, prepared)
+}
+
+func (a *Agent) postRenew(w http.ResponseWriter, r *http.Request) {
+	var want guestapi.Renew
+	err := decode(w, r, &want)
+	var info guestapi.Info
+	if err == nil {
+		info, err = a.renew(r.Context(), want)
+	}
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	answer(w, info)
 }
 
 func (a *Agent) getOutput(w http.ResponseWriter, _ *http.Request) { answer(w, a.files.list()) }
@@ -209,6 +239,7 @@ var statuses = map[cellhold.Kind]int{
 	cellhold.Exhausted: http.StatusRequestEntityTooLarge,
 
 	cellhold.Unsupported: http.StatusNotImplemented,
+	cellhold.Unavailable: http.StatusServiceUnavailable,
 }
 
 func problem(w http.ResponseWriter, err error) {

@@ -21,20 +21,21 @@ const maxMessage = 2 * guestapi.MaxEvent
 
 // kernel is one kernel over all its lives: each start and restart is a new process.
 type kernel struct {
-	id      cellhold.KernelID
-	request guestapi.StartKernel
-	agent   *Agent
-	log     *slog.Logger
-	spool   *spool.Spool
-	cancel  context.CancelCauseFunc // ends run
-	done    chan struct{}           // closed when run has returned
-	again   chan struct{}           // capacity 1: wakes run when a dead kernel is wanted back
+	id     cellhold.KernelID
+	agent  *Agent
+	log    *slog.Logger
+	cancel context.CancelCauseFunc // ends run
+	done   chan struct{}           // closed when run has returned
+	again  chan struct{}           // capacity 1: wakes run when a dead kernel is wanted back
 
 	mu      sync.Mutex
+	request guestapi.StartKernel
+	spool   *spool.Spool // another one when the agent has been renewed
 	state   cellhold.KernelState
-	wanted  bool  // a restart was asked for since the last life began
-	life    *life // nil while there is no process
-	cell    *cell // the running one
+	said    cellhold.KernelStateContent // of state, as it was reported
+	wanted  bool                        // a restart was asked for since the last life began
+	life    *life                       // nil while there is no process
+	cell    *cell                       // the running one
 	recent  recentCells
 	strange int64 // messages that belonged to nothing or made no sense
 }
@@ -65,7 +66,7 @@ func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel, after int
 
 // setState records and reports what the kernel does. The caller holds mu, or nobody else knows k.
 func (k *kernel) setState(s cellhold.KernelStateContent) {
-	k.state = s.State
+	k.state, k.said = s.State, s
 	k.spool.Keep("", cellhold.EventKernelState, s)
 }
 
@@ -73,7 +74,7 @@ func (k *kernel) info() guestapi.KernelInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	i := guestapi.KernelInfo{ID: k.id, State: k.state, Last: k.spool.Last(), Strange: k.strange}
-	if k.cell != nil {
+	if k.cell != nil { // one that nobody hears of has no id
 		i.Cell = k.cell.id
 		if i.State == cellhold.KernelIdle {
 			i.State = cellhold.KernelBusy
@@ -82,10 +83,24 @@ func (k *kernel) info() guestapi.KernelInfo {
 	return i
 }
 
+// events are those that are kept now.
+func (k *kernel) events() *spool.Spool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.spool
+}
+
+// asked is what the host wants of the kernel.
+func (k *kernel) asked() guestapi.StartKernel {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.request
+}
+
 // run lives one life after the other until the context ends.
 func (k *kernel) run(ctx context.Context) {
 	defer close(k.done)
-	defer k.spool.Close()
+	defer func() { k.events().Close() }()
 	for {
 		again := k.bury(k.live(ctx))
 		if ctx.Err() != nil {
@@ -107,7 +122,8 @@ func (k *kernel) live(ctx context.Context) death {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	l := k.begin(end)
-	proc, err := k.agent.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: k.request.Spec, Env: k.agent.Environment(k.request.Env)})
+	asked := k.asked()
+	proc, err := k.agent.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: asked.Spec, Env: k.agent.Environment(asked.Env)})
 	if err != nil {
 		return ended(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", sentence(err.Error()))))
 	}
@@ -180,7 +196,7 @@ func (l *life) prepare(ctx context.Context) error {
 
 // startup runs the startup code. What it puts out is nobody's; an exception becomes a sentence.
 func (l *life) startup(ctx context.Context, client *jupyter.Client) (detail string, err error) {
-	code := l.kernel.request.Startup
+	code := l.kernel.asked().Startup
 	if code == "" {
 		return "", nil
 	}

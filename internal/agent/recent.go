@@ -33,15 +33,25 @@ func (r *recentCells) add(id cellhold.CellID, msgID string) {
 	if r.cells == nil {
 		r.cells = make(map[cellhold.CellID]struct{})
 	}
-	if r.messages == nil {
-		r.messages = make(map[string]cellhold.CellID)
-	}
-	r.cells[id], r.messages[msgID] = struct{}{}, id
-	r.order, r.sent = append(r.order, id), append(r.sent, msgID)
+	r.cells[id] = struct{}{}
+	r.order = append(r.order, id)
+	r.remember(id, msgID)
 	if len(r.order) > maxCells {
 		delete(r.cells, r.order[0])
 		r.order = r.order[1:]
 	}
+}
+
+// addQuiet remembers a message that ran code of no cell, so that what it puts out is known to be nobody's.
+func (r *recentCells) addQuiet(msgID string) { r.remember("", msgID) }
+
+// remember notes which cell a message ran.
+func (r *recentCells) remember(id cellhold.CellID, msgID string) {
+	if r.messages == nil {
+		r.messages = make(map[string]cellhold.CellID)
+	}
+	r.messages[msgID] = id
+	r.sent = append(r.sent, msgID)
 	if len(r.sent) > maxMessages {
 		delete(r.messages, r.sent[0])
 		r.sent = r.sent[1:]

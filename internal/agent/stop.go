@@ -8,12 +8,12 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// interrupt asks the running cell to stop, if it is that one; no id means whichever runs. It never
-// kills.
+// interrupt asks the running cell to stop, if it is that one; no id means whichever runs. Code that belongs
+// to no cell goes on. It never kills.
 func (k *kernel) interrupt(only cellhold.CellID) {
 	k.mu.Lock()
 	c := k.cell
-	if c == nil || c.ending || only != "" && c.id != only {
+	if c == nil || c.ending || c.quiet != nil || only != "" && c.id != only {
 		k.mu.Unlock()
 		return
 	}

@@ -96,30 +96,40 @@ func New(o Options) (*Client, error) {
 // Close lets go of the connections that are not in use. Calls that are under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Info asks the agent who it is. The error is Unsupported if it speaks another version.
+// Info asks the agent who it is. The error is Unsupported if it speaks neither this version nor the one
+// before; what the one before does not know, its calls say.
 func (c *Client) Info(ctx context.Context) (guestapi.Info, error) {
 	var info guestapi.Info
 	if err := c.get(ctx, "/v1/info", maxInfo, &info); err != nil {
 		return guestapi.Info{}, fmt.Errorf("ask the agent for its state: %w", err)
 	}
-	if info.Version != guestapi.Version {
-		return guestapi.Info{}, cellhold.Errorf(cellhold.Unsupported,
-			"The agent in the sandbox speaks version %d of the link, this server version %d.", info.Version, guestapi.Version)
+	if err := checkInfo(info); err != nil {
+		return guestapi.Info{}, err
+	}
+	return info, nil
+}
+
+// checkInfo looks at what an agent says of itself.
+func checkInfo(info guestapi.Info) error {
+	if info.Version != guestapi.Version && info.Version != guestapi.Version-1 {
+		return cellhold.Errorf(cellhold.Unsupported,
+			"The agent in the sandbox speaks version %d of the link, this server versions %d and %d.",
+			info.Version, guestapi.Version-1, guestapi.Version)
 	}
 	if !validName(info.Boot, 64) {
-		return guestapi.Info{}, strange("its boot id")
+		return strange("its boot id")
 	}
 	for _, k := range info.Kernels {
 		if !validName(string(k.ID), 40) || !validState(k.State) || !validCell(k.Cell, true) || k.Last < 0 || k.Strange < 0 {
-			return guestapi.Info{}, strange("the state of a kernel")
+			return strange("the state of a kernel")
 		}
 	}
 	for _, id := range info.Commands {
 		if !cellPattern.MatchString(string(id)) {
-			return guestapi.Info{}, strange("the id of a command")
+			return strange("the id of a command")
 		}
 	}
-	return info, nil
+	return nil
 }
 
 // strange is the error for an answer that the agent would not give if it were ours.
@@ -206,7 +216,12 @@ func (c *Client) get(ctx context.Context, path string, limit int64, v any) error
 
 // receive sends a request and reads a bounded JSON answer.
 func (c *Client) receive(ctx context.Context, r request, limit int64, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return c.receiveWithin(ctx, callTimeout, r, limit, v)
+}
+
+// receiveWithin is receive for what may take its time.
+func (c *Client) receiveWithin(ctx context.Context, d time.Duration, r request, limit int64, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	resp, err := c.do(ctx, r)
 	if err != nil {

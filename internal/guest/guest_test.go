@@ -102,6 +102,43 @@ func TestAnotherVersionIsUnsupported(t *testing.T) {
 	}
 }
 
+func TestAnAgentOfTheVersionBeforeIsServed(t *testing.T) {
+	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/info" {
+			http.NotFound(w, r) // as a router does that does not know the path
+			return
+		}
+		w.Write([]byte(`{"version":2,"boot":"b","kernels":[{"id":"k","state":"idle","last":7}]}`))
+	})
+	if info, err := c.Info(t.Context()); err != nil || info.Version != guestapi.Version-1 || info.Kernels[0].Last != 7 {
+		t.Errorf("%+v %v, want its state", info, err)
+	}
+	if _, err := c.Renew(t.Context(), guestapi.Renew{Timeout: time.Second}); cellhold.KindOf(err) != cellhold.Unsupported {
+		t.Errorf("renew: %v, want unsupported", err)
+	}
+	if _, err := c.Kernel("k").Prepare(t.Context(), guestapi.Prepare{Timeout: time.Second}); cellhold.KindOf(err) != cellhold.Unsupported {
+		t.Errorf("prepare: %v, want unsupported", err)
+	}
+}
+
+func TestWhatARenewalAnswersIsChecked(t *testing.T) {
+	for _, answer := range []string{
+		`{"version":3,"boot":""}`, `{"version":3,"boot":"b","kernels":[{"id":"../k","state":"idle"}]}`, `{"version":9,"boot":"b"}`, `[]`,
+		`{"version":3,"boot":"b","kernels":[` + strings.Repeat(" ", 1<<20) + `]}`,
+	} {
+		c := against(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, answer) })
+		if info, err := c.Renew(t.Context(), guestapi.Renew{Timeout: time.Second}); err == nil {
+			t.Errorf("%.60s became %+v", answer, info)
+		}
+	}
+	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"error":"`+strings.Repeat("\\u001b", 900)+`"}`)
+	})
+	if p, err := c.Kernel("k").Prepare(t.Context(), guestapi.Prepare{Timeout: time.Second}); err != nil || strings.ContainsRune(p.Error, 0x1b) {
+		t.Errorf("%q %v, want no control sequences", p.Error, err)
+	}
+}
+
 func TestEventsEndWithTheLinkAndWithTheContext(t *testing.T) {
 	const event = `{"seq":3,"cell":"c1","type":"stream","content":{"name":"stdout","text":"x"}}` + "\n"
 	broken := against(t, func(w http.ResponseWriter, r *http.Request) {

@@ -39,7 +39,7 @@
 //	PUT    /v1/packages/answer?ask=N&status=S&type=T   the bytes → 204
 //
 // Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
-// in this state, 413 too large, 500 the agent's own fault.
+// in this state, 413 too large, 500 the agent's own fault, 501 unsupported, 503 unavailable.
 package guestapi
 
 import (
@@ -125,13 +125,15 @@ type Prepare struct {
 
 // Prepared says how that went.
 type Prepared struct {
-	Error string `json:"error,omitempty"` // one sentence when the code raised
+	Error string `json:"error,omitempty"` // one sentence when the code raised or was stopped at its deadline
 }
 
 // Renew makes a sandbox that continues from a snapshot differ from all others that do: a new Boot,
 // events numbered from 1 with one kernel_state for each kernel as the first, nothing kept of what was
 // before. In the kernels, the seeds of random number generators, the Jupyter session and its key are
-// fresh. No cell and no command may be running. No user code runs before it has answered.
+// fresh, as far as the kernelspec has code for that. No cell and no command may be running. No user code runs
+// before it has answered. A kernel that is dead stays so; one that should be renewed and cannot be is an
+// error, with status 503, and the sandbox is then of no use as a copy.
 type Renew struct {
 	Timeout time.Duration `json:"timeout"` // for each kernel, nanoseconds; must be positive
 }

@@ -10,6 +10,8 @@
 // whether the kernel lives asks the process. Messages that break the form are dropped and logged;
 // parts that are too large or too deep are left out and counted.
 //
+// A kernel may be given another key and session while it runs: see Client.Expect.
+//
 // There is one lock, Client.mu; it is never held while a message is sent or handed over.
 package jupyter
 
@@ -68,7 +70,8 @@ type Options struct {
 type Client struct {
 	conn    Connection
 	options Options
-	session string
+	keys    atomic.Pointer[keys]
+	session atomic.Pointer[string]
 	counter atomic.Uint64
 	sockets map[Channel]*zmtp.Conn // fixed after Dial
 	readers sync.WaitGroup
@@ -96,12 +99,14 @@ func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{
-		conn: conn, options: o, session: newID(),
+		conn: conn, options: o,
 		sockets: make(map[Channel]*zmtp.Conn),
 		heard:   make(chan struct{}),
 		done:    make(chan struct{}),
 		waiting: make(map[string]chan Message),
 	}
+	c.keys.Store(&keys{sign: conn.Key})
+	c.Rename()
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -155,8 +160,9 @@ func (c *Client) Close() error {
 // connect opens the subscription first, so that nothing is said before we listen. Shell and stdin
 // share an identity, by which the kernel finds who may be asked for input.
 func (c *Client) connect(ctx context.Context) error {
+	identity := []byte(*c.session.Load())
 	for _, ch := range []Channel{IOPub, Shell, Control, Stdin} {
-		o := zmtp.Options{Type: zmtp.Dealer, Identity: []byte(c.session), MaxMessage: c.options.MaxMessage}
+		o := zmtp.Options{Type: zmtp.Dealer, Identity: identity, MaxMessage: c.options.MaxMessage}
 		if ch == IOPub {
 			o.Type, o.Identity, o.Quiet = zmtp.Sub, nil, true
 		}
@@ -229,7 +235,7 @@ func (c *Client) read(ch Channel, s *zmtp.Conn) {
 			c.ended(fmt.Errorf("%s: %w", ch, err))
 			return
 		}
-		m, err := Decode(c.conn.Key, ch, raw.Frames, raw.Dropped)
+		m, err := c.decode(ch, raw.Frames, raw.Dropped)
 		if err != nil {
 			c.options.Log.Debug("message dropped", "channel", ch, "reason", err)
 			continue

@@ -29,6 +29,19 @@ type KernelSpec struct {
 	Language      string            `json:"language"`
 	InterruptMode string            `json:"interrupt_mode"` // signal or message
 	Env           map[string]string `json:"env"`            // as written; ${NAME} is not replaced
+	Metadata      Metadata          `json:"metadata"`       // what others have added, by their names
+}
+
+// Metadata is open to all: what is not an object of theirs is left out, and is no mistake of the spec.
+type Metadata map[string]json.RawMessage
+
+// UnmarshalJSON reads what is an object, and takes anything else for none.
+func (m *Metadata) UnmarshalJSON(b []byte) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(b, &fields) == nil {
+		*m = fields
+	}
+	return nil
 }
 
 // UnknownKernelError says that no kernelspec of that name was found, and which were.

@@ -25,6 +25,9 @@ const (
 // errForm marks a message that does not have the form of the protocol.
 var errForm = errors.New("not a Jupyter message")
 
+// errSignature marks one that is signed with another key, or changed on its way.
+var errSignature = fmt.Errorf("%w: its signature is wrong", errForm)
+
 // Header names a message. Every field is foreign text of a few kilobytes at most.
 type Header struct {
 	MsgID    string `json:"msg_id"`
@@ -87,7 +90,7 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 	}
 	signature, parts := frames[0], frames[1:min(5, len(frames))]
 	if len(parts) == 4 && !hmac.Equal(signature, sign(key, parts)) {
-		return Message{}, fmt.Errorf("%w: its signature is wrong", errForm)
+		return Message{}, errSignature
 	}
 	m := Message{Channel: ch, Dropped: dropped}
 	var err error

@@ -41,7 +41,7 @@ type ExecuteRequest struct {
 
 // NewMsgID makes the id of a request to come.
 func (c *Client) NewMsgID() string {
-	return c.session + "_" + strconv.FormatUint(c.counter.Add(1), 10)
+	return *c.session.Load() + "_" + strconv.FormatUint(c.counter.Add(1), 10)
 }
 
 // Execute sends an execute_request and returns its message id. It does not wait: the answers go to
@@ -142,8 +142,8 @@ func (c *Client) sendWith(ch Channel, id, msgType string, metadata json.RawMessa
 	if err != nil {
 		return fmt.Errorf("%s: encode: %w", msgType, err)
 	}
-	frames, err := Encode(c.conn.Key, Message{Content: b, Metadata: metadata, Header: Header{
-		MsgID: id, MsgType: msgType, Session: c.session, Username: "jupyter",
+	frames, err := Encode(c.keys.Load().sign, Message{Content: b, Metadata: metadata, Header: Header{
+		MsgID: id, MsgType: msgType, Session: *c.session.Load(), Username: "jupyter",
 		Date:    time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
 		Version: "5.3", // the first with interrupt by message, and what kernels still answer
 	}})

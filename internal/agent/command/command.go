@@ -138,10 +138,10 @@ func (t Timing) withDefaults() Timing {
 // Commands are the commands of one guest.
 type Commands struct {
 	options Options
-	spool   *spool.Spool
 	work    sync.WaitGroup // goroutines of commands
 
 	mu     sync.Mutex
+	spool  *spool.Spool    // another one when it was renewed
 	ctx    context.Context // between Open and Close
 	end    context.CancelFunc
 	byID   map[cellhold.CommandID]*command
@@ -179,7 +179,7 @@ func (c *Commands) Close() {
 	c.ctx = nil
 	c.mu.Unlock()
 	c.work.Wait()
-	c.spool.Close()
+	c.events().Close()
 }
 
 // Start starts a command. The same command again is no error and does nothing. That a program cannot
@@ -261,6 +261,43 @@ func failed(r guestapi.StartCommand, err error) cellhold.CommandDoneContent {
 		d.Cause = fmt.Sprintf("It could not be started in %s: %v.", r.Dir, err)
 	}
 	return d
+}
+
+// Still says which command runs, if any does.
+func (c *Commands) Still() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.still()
+}
+
+func (c *Commands) still() error {
+	for id, x := range c.byID {
+		if x.last == 0 {
+			return cellhold.Errorf(cellhold.Conflict, "Command %s runs.", id)
+		}
+	}
+	return nil
+}
+
+// Renew forgets all commands, which must be over, and numbers events from 1 again.
+func (c *Commands) Renew() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.still(); err != nil {
+		return err
+	}
+	clear(c.byID)
+	c.recent = nil
+	c.spool.Close() // who reads it is of before
+	c.spool = spool.New(c.options.Spool, spool.Command)
+	return nil
+}
+
+// events are those that are kept now.
+func (c *Commands) events() *spool.Spool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spool
 }
 
 // IDs are the commands that run or whose end has not been acknowledged.
@@ -346,14 +383,14 @@ func (c *Commands) Kill(id cellhold.CommandID) error {
 
 // Serve answers a request with the events of all commands after a number.
 func (c *Commands) Serve(w http.ResponseWriter, r *http.Request, after int64) {
-	c.spool.Serve(w, r, after)
+	c.events().Serve(w, r, after)
 }
 
 // Ack forgets the events up to that number, and the commands that ended there.
 func (c *Commands) Ack(seq int64) {
-	c.spool.Ack(seq)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.spool.Ack(seq)
 	for id, x := range c.byID {
 		if x.last != 0 && x.last <= seq {
 			delete(c.byID, id)

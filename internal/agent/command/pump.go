@@ -79,7 +79,7 @@ func (p *pump) put(ctx context.Context, n int, flush bool) {
 	if whole > 0 {
 		c := p.command.commands
 		patience := spool.Patience{For: c.options.Timing.Reader, Stop: ctx.Done()}
-		c.spool.Stream(string(p.command.id), p.out.Name, string(p.buf[:whole]), patience)
+		c.events().Stream(string(p.command.id), p.out.Name, string(p.buf[:whole]), patience)
 	}
 	p.held = copy(p.buf, p.buf[whole:n])
 }

@@ -267,6 +267,9 @@ func (s *Spool) await(bytes int64, p Patience) bool {
 func (s *Spool) roomFor(bytes int64) (room <-chan struct{}, first int64, dropping bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.first, true
+	}
 	if s.full || len(s.entries) == 0 || s.size+bytes+entryCost <= s.limit {
 		return nil, s.first, s.full
 	}
@@ -318,12 +321,16 @@ func (s *Spool) Last() int64 {
 	return s.first + int64(len(s.entries)) - 1
 }
 
-// Close ends the readers once they have read everything.
+// Close ends the readers once they have read everything, and the waiting of writers.
 func (s *Spool) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	s.wake()
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
 }
 
 // Batch is what one read found: the lines of one or more events, the number of the last of them,

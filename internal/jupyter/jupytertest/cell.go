@@ -80,7 +80,11 @@ func (c *Cell) send(msgType string, content any) {
 
 // Stream writes to stdout or stderr.
 func (c *Cell) Stream(name, text string) {
-	c.send("stream", map[string]string{"name": name, "text": text})
+	c.send("stream", stream(name, text))
+}
+
+func stream(name, text string) map[string]string {
+	return map[string]string{"name": name, "text": text}
 }
 
 // Display shows data under one MIME type.

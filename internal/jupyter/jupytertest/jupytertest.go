@@ -37,7 +37,6 @@ type Kernel struct {
 	conn    jupyter.Connection
 	script  Script
 	welcome bool
-	session string
 	work    sync.WaitGroup
 	life    context.Context // ends when the kernel has died
 	end     context.CancelFunc
@@ -45,6 +44,8 @@ type Kernel struct {
 	queue   chan request  // of execute and other shell requests, in order
 
 	mu          sync.Mutex // guards all below
+	key         string
+	session     string
 	listeners   []net.Listener
 	conns       map[*zmtp.Conn]bool
 	subscribers map[*zmtp.Conn]bool
@@ -74,7 +75,7 @@ func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel
 		o.Script = Toy()
 	}
 	k := &Kernel{
-		conn: conn, script: o.Script, welcome: !o.NoWelcome,
+		conn: conn, key: conn.Key, script: o.Script, welcome: !o.NoWelcome,
 		session:     fmt.Sprintf("toy-%d", time.Now().UnixNano()),
 		listens:     make(chan struct{}),
 		queue:       make(chan request, 1000), // as many as ZeroMQ would hold
@@ -184,7 +185,10 @@ func (k *Kernel) serve(ch jupyter.Channel, nc net.Conn) {
 			k.subscription(c, m.Frames)
 			continue
 		}
-		if r, err := jupyter.Decode(k.conn.Key, ch, m.Frames, m.Dropped); err == nil {
+		k.mu.Lock()
+		key := k.key
+		k.mu.Unlock()
+		if r, err := jupyter.Decode(key, ch, m.Frames, m.Dropped); err == nil {
 			k.receive(request{c, r})
 		}
 	}
@@ -312,9 +316,10 @@ func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
 	for c := range k.subscribers {
 		to = append(to, c)
 	}
+	session := k.session
 	k.mu.Unlock()
 	for _, c := range to {
-		k.send(c, []byte("kernel."+k.session+"."+msgType), msgType, parent, content)
+		k.send(c, []byte("kernel."+session+"."+msgType), msgType, parent, content)
 	}
 }
 
@@ -323,10 +328,11 @@ func (k *Kernel) send(to *zmtp.Conn, topic []byte, msgType string, parent jupyte
 	body, err := json.Marshal(content)
 	k.mu.Lock()
 	k.messages++
-	id := fmt.Sprintf("%s_%d", k.session, k.messages)
+	key, session := k.key, k.session
+	id := fmt.Sprintf("%s_%d", session, k.messages)
 	k.mu.Unlock()
-	frames, err2 := jupyter.Encode(k.conn.Key, jupyter.Message{Parent: parent, Content: body, Header: jupyter.Header{
-		MsgID: id, MsgType: msgType, Session: k.session, Username: "toy", Version: "5.3",
+	frames, err2 := jupyter.Encode(key, jupyter.Message{Parent: parent, Content: body, Header: jupyter.Header{
+		MsgID: id, MsgType: msgType, Session: session, Username: "toy", Version: "5.3",
 		Date: time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
 	}})
 	if errors.Join(err, err2) != nil {

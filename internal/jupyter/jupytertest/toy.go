@@ -28,6 +28,9 @@ import (
 //	late TEXT            print TEXT after the cell's idle
 //	flood N              N display_data messages
 //	big N                one stream message of N bytes
+//	blurt TEXT           print TEXT even when the request wants silence
+//	rekey KEY SESSION    from here on, sign with that key and be that session
+//	tamper HOW           let every rekey after it hang, raise, lie or die
 //	forge                a false idle status in the middle of the cell
 //	noidle, noreply      keep the idle status or the reply back
 //
@@ -83,6 +86,9 @@ var toy = map[string]func(toyLine) bool{
 	"late":     func(l toyLine) bool { l.After(func() { l.Stream("stdout", l.rest+"\n") }); return true },
 	"flood":    toyLine.flood,
 	"big":      func(l toyLine) bool { l.Stream("stdout", strings.Repeat("x", l.number(1))); return true },
+	"blurt":    func(l toyLine) bool { l.Send("stream", stream("stdout", l.rest+"\n")); return true },
+	"rekey":    toyLine.rekey,
+	"tamper":   func(l toyLine) bool { l.vars["tamper"] = l.first; return true },
 	"forge":    func(l toyLine) bool { l.Send("status", map[string]string{"execution_state": "idle"}); return true },
 	"noidle":   func(l toyLine) bool { l.NoIdle = true; return true },
 	"noreply":  func(l toyLine) bool { l.NoReply = true; return true },
@@ -106,6 +112,26 @@ func (l toyLine) add() bool {
 		return false
 	}
 	l.vars[l.first] = strconv.Itoa(a + b)
+	return true
+}
+
+// rekey takes a key and a session, unless the code has tampered with it.
+func (l toyLine) rekey() bool {
+	switch l.vars["tamper"] {
+	case "hang":
+		return l.wait(nil)
+	case "raise":
+		l.Fail("RuntimeError", "no new key")
+		return false
+	case "lie":
+		return true
+	case "die":
+		l.Exit(1)
+		return false
+	}
+	l.k.mu.Lock()
+	defer l.k.mu.Unlock()
+	l.k.key, l.k.session = l.first, l.second
 	return true
 }
 

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,11 +17,16 @@ import (
 )
 
 // Launcher starts kernels that follow a script in this process. It knows one kernelspec, which it
-// gives out under every name.
+// gives out under every name; under that of Plain it says nothing of renewal.
 type Launcher struct {
 	Dir    string                    // for sockets; short, because their paths are bounded
 	Script func() jupytertest.Script // makes the language of one process; nil means jupytertest.Toy
 }
+
+// Plain is a kernelspec without code of renewal. Those of all others set the variable "seed".
+const Plain = "plain"
+
+const renewal = `{"renew": "set seed {seed}\nset entropy {entropy}\nrekey {key} {session}"}`
 
 var _ agent.Launcher = (*Launcher)(nil)
 
@@ -47,8 +53,12 @@ func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Proces
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start the toy kernel: %w", err)
 	}
+	spec := jupyter.KernelSpec{Name: s.Spec, DisplayName: "Toy", Language: "toy"}
+	if s.Spec != Plain {
+		spec.Metadata = jupyter.Metadata{"cellhold": json.RawMessage(renewal)}
+	}
 	p := &process{
-		spec: jupyter.KernelSpec{Name: s.Spec, DisplayName: "Toy", Language: "toy"},
+		spec: spec,
 		conn: conn, dir: dir, kernel: k, done: make(chan struct{}),
 	}
 	p.watch.Go(func() {
