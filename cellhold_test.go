@@ -42,7 +42,7 @@ var rooms = map[string]struct {
 	"internal/link":             {"", "it moves bytes for whoever has a pair of pipes"},
 	"internal/notebook":         {".", "it turns cells into a file"},
 	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
-	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/sandbox/embedded/shelf internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/warm":     {"internal/sandbox", "it is a driver around a driver, and knows no guest"},
 	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
@@ -73,6 +73,7 @@ var rooms = map[string]struct {
 	// What has few dealings with the rest of the house.
 	"internal/mirror":                    {". internal/guest internal/guestapi", "it copies files, whoever they belong to"},
 	"internal/sandbox/embedded/syscalls": {"", "it narrows gVisor, and knows nothing of drivers"},
+	"internal/sandbox/embedded/shelf":    {"internal/sandbox", "it keeps files, and knows no gVisor"},
 	// Test helpers stay beside what they help.
 	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "a kernel that follows a script"},
 	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "the promise every driver keeps"},
@@ -99,7 +100,8 @@ var foreign = map[string]string{
 	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // names of hosts, pages of links
 	"golang.org/x/term":                        "cmd/cellhold",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
-	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook", // tests only
+	"github.com/google/subcommands":            "internal/sandbox/embedded", // gVisor's commands are of its type
+	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",         // tests only
 }
 
 // guestModules are the modules that may be linked into the program that runs beside hostile code.

@@ -26,6 +26,8 @@ var (
 	// ErrSnapshot: the snapshot cannot be used here: there is none of that name, it is damaged, it is of
 	// another version, host or specification. A sandbox can still be made without it.
 	ErrSnapshot = errors.New("the snapshot cannot be used")
+	// ErrSpace: there is not enough room on the disk for a snapshot. Nothing of it was kept.
+	ErrSpace = errors.New("there is not enough room on the disk")
 )
 
 // Spec describes the sandbox to make. The zero value of every limit is refused by drivers:

@@ -97,6 +97,10 @@ func (d *Driver) adopt(ctx context.Context, id sandbox.ID) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Saving {
+		r.Saving = false
+		d.goOn(ctx, r, p)
+	}
 	b, err := d.take(r, p, lock)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -233,24 +237,30 @@ func (b *box) sleep(ctx context.Context, verb string, suspended bool) error {
 	if b.suspended.Load() == suspended {
 		return nil
 	}
-	errput, err := newErrput()
-	if err != nil {
-		return err
-	}
-	defer errput.Close()
-	cmd := b.d.runsc(ctx, b.paths, verb, innerID)
-	cmd.Stderr = errput
-	if err := children.run(cmd); err != nil {
-		return fmt.Errorf("%s sandbox %s: %w%s", verb, b.ID(), err, excerpt(errput))
+	if err := b.d.tell(ctx, b.paths, verb, innerID); err != nil {
+		return fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err)
 	}
 	b.suspended.Store(suspended)
 	b.record.Suspended = suspended
 	return b.record.save(b.paths)
 }
 
-// Snapshot is not there yet.
-func (b *box) Snapshot(context.Context, string) error {
-	return fmt.Errorf("snapshot sandbox %s: %w", b.ID(), errors.ErrUnsupported)
+// tell runs a command on a sandbox of gVisor's.
+func (d *Driver) tell(ctx context.Context, p paths, args ...string) error {
+	errput, err := newErrput()
+	if err != nil {
+		return err
+	}
+	defer errput.Close()
+	cmd := d.runsc(ctx, p, args...)
+	cmd.Stderr = errput
+	if err := children.run(cmd); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return fmt.Errorf("%w%s", err, excerpt(errput))
+	}
+	return nil
 }
 
 // Destroy ends the sandbox and removes everything that belonged to it.

@@ -16,6 +16,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded/shelf"
 )
 
 // innerID is every sandbox's name inside its own gVisor directory. gVisor finds containers by the
@@ -37,12 +38,17 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	case <-ctx.Done():
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, context.Cause(ctx))
 	}
+	from, err := d.origin(s)
+	if err != nil {
+		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
+	}
+	defer from.Close()
 	p := d.paths(s.ID)
 	lock, err := d.claim(ctx, s.ID, p)
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
-	b, err := d.start(ctx, s, p, lock)
+	b, err := d.start(ctx, s, from, p, lock)
 	if err != nil {
 		err = fmt.Errorf("create sandbox %s: %w", s.ID, err)
 		err = errors.Join(err, d.clear(ctx, s.ID, p), lock.Close())
@@ -73,9 +79,10 @@ func (d *Driver) claim(ctx context.Context, id sandbox.ID, p paths) (*ownership,
 }
 
 // start takes the steps of a creation. A kill between any two of them leaves what clear removes.
-func (d *Driver) start(ctx context.Context, s sandbox.Spec, p paths, lock *ownership) (*box, error) {
+func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *shelf.Image, p paths, lock *ownership) (*box, error) {
 	r := &record{
 		ID: s.ID, Created: time.Now().UTC(), Image: s.Image, Labels: s.Labels,
+		Rootfs: s.Rootfs, Limits: s.Limits, Data: s.Data != "", Needs: d.needs(s),
 		Boot: bootID(),
 	}
 	if err := r.save(p); err != nil {
@@ -92,7 +99,7 @@ func (d *Driver) start(ctx context.Context, s sandbox.Spec, p paths, lock *owner
 		return nil, err
 	}
 	defer errput.Close()
-	b, err := d.boot(ctx, s, r, p, lock, errput)
+	b, err := d.boot(ctx, s, from, r, p, lock, errput)
 	if err != nil {
 		return nil, fmt.Errorf("%w%s%s", err, excerpt(errput), panicked(p))
 	}
@@ -100,10 +107,11 @@ func (d *Driver) start(ctx context.Context, s sandbox.Spec, p paths, lock *owner
 }
 
 // boot starts the sandbox, checks it, and waits for its agent.
-func (d *Driver) boot(ctx context.Context, s sandbox.Spec, r *record, p paths, lock *ownership, errput *os.File) (*box, error) {
-	if err := d.launch(ctx, s, p, errput); err != nil {
+func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *shelf.Image, r *record, p paths, lock *ownership, errput *os.File) (*box, error) {
+	if err := d.launch(ctx, s, from, p, errput); err != nil {
 		return nil, err
 	}
+	from.Close()
 	if err := d.identify(r, p); err != nil {
 		return nil, err
 	}
@@ -140,7 +148,7 @@ func (b *box) settle(ctx context.Context) error {
 }
 
 // launch runs our own binary as runsc, which starts the sandbox and ends.
-func (d *Driver) launch(ctx context.Context, s sandbox.Spec, p paths, errput *os.File) error {
+func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *shelf.Image, p paths, errput *os.File) error {
 	// FIFOs, and not pipes or sockets, because a later server can open them again by name. The
 	// sandbox gets each of them open for both reading and writing, so that the death of the
 	// server is neither the end of its input nor a broken pipe.
@@ -157,13 +165,20 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, p paths, errput *os
 
 	ctx, cancel := context.WithTimeoutCause(ctx, d.startTimeout, fmt.Errorf("gVisor did not start within %v", d.startTimeout))
 	defer cancel()
-	cmd := d.runsc(ctx, p, append(d.gvisorFlags(s, p), "run", "--detach", "--bundle", p.bundle, innerID)...)
+	verb := []string{"run", "--detach", "--bundle", p.bundle, innerID}
+	if from != nil {
+		if err := refill(p.in, from.Dir); err != nil {
+			return err
+		}
+		verb = []string{"restore", "--bundle", p.bundle, "--image", from.Dir, innerID}
+	}
+	cmd := d.runsc(ctx, p, append(d.gvisorFlags(s, p), verb...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errput
 	if err := children.run(cmd); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return fmt.Errorf("start gVisor: %w", err)
+		return fmt.Errorf("start gVisor: %w", d.blame(err, s.ID))
 	}
 	return nil
 }

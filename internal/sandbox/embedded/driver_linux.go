@@ -19,6 +19,7 @@ import (
 	"gvisor.dev/gvisor/pkg/log"
 
 	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded/shelf"
 )
 
 // maxSocket is how long a Unix socket's path may be. Where ours is longer, gVisor would quietly put
@@ -42,6 +43,11 @@ type Driver struct {
 
 	acceptUnheld bool
 
+	snapshots string
+	reserve   int64
+	shelf     *shelf.Shelf
+	agent     string // digest of the guest's binary
+
 	mu   sync.Mutex
 	open map[sandbox.ID]*box // those this driver owns
 }
@@ -49,6 +55,9 @@ type Driver struct {
 // New returns a driver for this host. Where the host cannot hold some limit, the driver works and
 // Features says so; where it cannot isolate, New fails.
 func New(o Options) (*Driver, error) {
+	if o.Snapshots != "" && !filepath.IsAbs(o.Snapshots) {
+		return nil, fmt.Errorf("%w: Snapshots must be an absolute path, not %q", errOptions, o.Snapshots)
+	}
 	if !filepath.IsAbs(o.Dir) || !filepath.IsAbs(o.Guest) {
 		return nil, fmt.Errorf("%w: Dir and Guest must be absolute paths, not %q and %q", errOptions, o.Dir, o.Guest)
 	}
@@ -64,12 +73,19 @@ func New(o Options) (*Driver, error) {
 		return nil, fmt.Errorf("%w: %w", errOptions, err)
 	}
 	d.acceptUnheld = o.AcceptUnheld
+	d.snapshots, d.reserve = o.Snapshots, o.Reserve
+	if d.snapshots == "" {
+		d.snapshots = filepath.Join(filepath.Dir(d.dir), "snapshots")
+	}
 	d.setDefaults()
 	d.privileged = os.Geteuid() == 0 && hasSysAdmin() && mapsIDs(d.uidBase)
 	// Two at once per processor: creation waits nearly as long as it computes.
 	d.creating = make(chan struct{}, 2*runtime.NumCPU())
 	if err := d.prepare(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errOptions, err)
+	}
+	if err := d.openShelf(); err != nil {
+		return nil, fmt.Errorf("%w: snapshots: %w", errOptions, err)
 	}
 	return d, nil
 }
@@ -89,6 +105,9 @@ func (d *Driver) setDefaults() {
 	}
 	if d.startTimeout == 0 {
 		d.startTimeout = defaultStartTimeout
+	}
+	if d.reserve == 0 {
+		d.reserve = defaultReserve
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -117,7 +136,7 @@ func (d *Driver) prepare() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper of sandbox processes: %w", err)
 	}
-	d.features = sandbox.Features{Isolated: true, Suspend: true}
+	d.features = sandbox.Features{Isolated: true, Suspend: true, Snapshot: true}
 	return d.prepareLimits()
 }
 
@@ -242,7 +261,7 @@ func (d *Driver) Close() error {
 	if d.cgroups != nil {
 		d.cgroups.close()
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.shelf.Close())...)
 }
 
 // remains finds a sandbox's living processes in three ways: by their arguments, for creations that

@@ -14,6 +14,8 @@
 //	<Dir>/<id>/bundle/       the OCI configuration
 //	<Dir>/<id>/gv/           gVisor's own state
 //	<Dir>/<id>/disk/         where the writable layer's unnamed file lives
+//
+// Snapshots are in a directory of their own, see package shelf.
 package embedded
 
 import (
@@ -27,6 +29,10 @@ type Options struct {
 	// Dir is where sandboxes keep their files while they live. Required, absolute, and short: a
 	// Unix socket's path, Dir/<id>/gv/runsc-s.sock, may have 107 bytes.
 	Dir string
+	// Snapshots is where snapshots are kept. Absolute; empty means "snapshots" beside Dir.
+	Snapshots string
+	// Reserve is how many bytes of disk space a snapshot must leave free. Zero means 1 GiB.
+	Reserve int64
 	// Guest is the agent's binary on the host. Required. Its file name may be anything, but its
 	// directory is shown to sandboxes read-only, so it should hold nothing else.
 	Guest string
@@ -48,6 +54,8 @@ type Options struct {
 const (
 	defaultUIDBase      = 200000
 	defaultStartTimeout = 30 * time.Second
+	// defaultReserve is room for what a server writes in a day or two without snapshots.
+	defaultReserve = 1 << 30
 	// idRange is how many uids a sandbox can use: all that fit in 16 bits, as images expect.
 	idRange = 65536
 )

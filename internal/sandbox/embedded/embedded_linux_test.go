@@ -103,10 +103,24 @@ func TestEmbeddedKeepsThePromise(t *testing.T) {
 		Open:      func(t *testing.T) sandbox.Driver { return open(t) },
 		Spec:      spec(""),
 		Probe:     true,
+		Spoil:     spoil,
 		Leftovers: leftovers,
 		Parallel:  20,
 		Cycles:    10,
 	})
+}
+
+// spoil leaves half of a snapshot's largest file.
+func spoil(t *testing.T, name string) {
+	t.Helper()
+	file := filepath.Join(ground, "snapshots", name, "pages.img")
+	info, err := os.Stat(file)
+	if err == nil {
+		err = os.Truncate(file, info.Size()/2)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // leftovers counts what of our sandboxes is on the host.
@@ -116,10 +130,15 @@ func leftovers(t *testing.T) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	snapshots, err := os.ReadDir(filepath.Join(ground, "snapshots"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	cgroups, _ := filepath.Glob("/sys/fs/cgroup/*/cellhold/" + name("*"))
 	cgroups2, _ := filepath.Glob("/sys/fs/cgroup/cellhold/" + name("*"))
 	return map[string]int{
 		"sandbox directories": len(files),
+		"snapshots":           len(snapshots),
 		"cgroups":             len(cgroups) + len(cgroups2),
 		"sandbox processes":   len(sandboxProcesses(ground)),
 		"control sockets":     len(sockets()),

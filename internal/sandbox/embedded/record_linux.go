@@ -20,8 +20,13 @@ type record struct {
 	Created   time.Time
 	Image     string
 	Labels    map[string]string
-	Boot      string  // the host's boot id: after a reboot, the process ids mean nothing
-	Sentry    process // the zero value while the sandbox is being made
+	Rootfs    string
+	Limits    sandbox.Limits
+	Data      bool              // whether it has a data folder
+	Needs     map[string]string // what a continuation of it needs, see needs
+	Saving    bool              // a snapshot is being taken, for which it may be paused
+	Boot      string            // the host's boot id: after a reboot, the process ids mean nothing
+	Sentry    process           // the zero value while the sandbox is being made
 	Gofer     process
 	Cgroups   bool // whether it has cgroups of its own
 	Suspended bool

@@ -46,6 +46,8 @@ func Main() {
 		new(cmd.Run):          "",
 		new(cmd.Pause):        "",
 		new(cmd.Resume):       "",
+		new(checkpoint):       "",
+		new(restore):          "",
 		new(sentrycmd.Boot):   "",
 		new(cmd.Gofer):        "",
 		new(sentrycmd.Umount): "",

@@ -128,14 +128,6 @@ func (s *suite) life(t *testing.T) {
 			t.Errorf("got %+v, %v", u, err)
 		}
 	})
-	t.Run("snapshots are announced or refused", func(t *testing.T) {
-		if d.Features().Snapshot {
-			t.Skip("this driver can")
-		}
-		if err := create(t, d, s.spec()).Snapshot(within(t), "x"); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("got %v", err)
-		}
-	})
 }
 
 func (s *suite) destroyed(t *testing.T, d sandbox.Driver) {

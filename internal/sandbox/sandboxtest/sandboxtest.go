@@ -23,6 +23,14 @@ type Harness struct {
 	// to attack its surroundings. Without it the suite asks the agent for GET /health only.
 	Probe bool
 
+	// Remember has the sandbox keep a value in its memory, and Recall asks for it. Nil means that
+	// the probe is asked; without a probe and without them, snapshots are not tested.
+	Remember func(t *testing.T, box sandbox.Sandbox, value string)
+	Recall   func(t *testing.T, box sandbox.Sandbox) string
+
+	// Spoil damages the image of a snapshot. Nil means that this cannot be.
+	Spoil func(t *testing.T, name string)
+
 	// Leftovers counts what the driver could leave on the host, by kind. The suite itself
 	// counts the file descriptors, goroutines, mounts and child processes of the test. May be nil.
 	Leftovers func(t *testing.T) map[string]int
@@ -54,6 +62,7 @@ func Test(t *testing.T, h Harness) {
 	t.Run("Ownership", s.ownership)
 	t.Run("Crowd", s.crowd)
 	t.Run("Sleep", s.sleep)
+	t.Run("Snapshots", s.snapshots)
 	t.Run("Leftovers", s.leftovers)
 	t.Run("Isolation", s.isolation)
 }

@@ -48,6 +48,26 @@ var attempts = map[string]func(arg string) (string, error){
 	"bomb":       bomb,
 	"give":       func(path string) (string, error) { return "", os.Chown(path, guestUser, guestUser) },
 	"spin":       spin,
+	"remember":   remember,
+	"recall":     func(string) (string, error) { return memory, nil },
+	"linger":     linger,
+}
+
+// memory is what the agent was told to remember.
+var memory string
+
+func remember(text string) (string, error) {
+	memory = text
+	return "", nil
+}
+
+// linger starts a process that goes on, and says which.
+func linger(string) (string, error) {
+	c := exec.Command("/proc/self/exe", "try", "sleep")
+	if err := c.Start(); err != nil {
+		return "", err
+	}
+	return strconv.Itoa(c.Process.Pid), nil
 }
 
 func dial(addr string) (string, error) {

@@ -1,0 +1,99 @@
+package shelf
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"cellhold/internal/sandbox"
+)
+
+// Draft is a snapshot in the making.
+type Draft struct {
+	s    *Shelf
+	name string
+	dir  string
+	lock *os.File
+}
+
+// Draft makes a place for a snapshot's files, which may come to that many bytes. Its error is
+// sandbox.ErrSpace if the disk has no room for them beyond the reserve.
+func (s *Shelf) Draft(name string, size int64) (*Draft, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
+	if err := s.Room(size); err != nil {
+		return nil, err
+	}
+	d := &Draft{s: s, name: name, dir: s.newPlace()}
+	if err := os.Mkdir(d.dir, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.lock, err = lockDir(d.dir); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(d.dir))
+	}
+	return d, nil
+}
+
+func (s *Shelf) newPlace() string { return filepath.Join(s.o.Dir, draftPrefix+rand.Text()) }
+
+// Room tells whether that many bytes can be written.
+func (s *Shelf) Room(size int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.o.Dir, &fs); err != nil {
+		return err
+	}
+	free := int64(fs.Bavail) * fs.Bsize
+	if free-size >= s.o.Reserve {
+		return nil
+	}
+	return fmt.Errorf("%w: about %d MB are to be written, %d MB are free, and %d MB are to stay free",
+		sandbox.ErrSpace, size>>20, free>>20, s.o.Reserve>>20)
+}
+
+// Dir is where the files belong.
+func (d *Draft) Dir() string { return d.dir }
+
+// Commit puts the snapshot in its place, where another of its name may be, whole or not at all.
+func (d *Draft) Commit(r Record) error {
+	var err error
+	if r.Files, err = sizes(d.dir); err != nil {
+		return err
+	}
+	r.Name, r.Key, r.Boot = d.name, rand.Text(), d.s.o.Boot
+	if err := r.save(d.dir); err != nil {
+		return err
+	}
+	place := filepath.Join(d.s.o.Dir, d.name)
+	d.s.mu.Lock()
+	defer d.s.mu.Unlock()
+	if err := swap(d.dir, place); err != nil {
+		return err
+	}
+	d.s.syncLater(d.name, r.Key)
+	return nil
+}
+
+// swap puts dir into a place; what was there before takes dir's.
+func swap(dir, place string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, place, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EEXIST) {
+		err = unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, place, unix.RENAME_EXCHANGE)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "rename", Path: place, Err: err}
+	}
+	return nil
+}
+
+// Close removes what is left of the draft: all of it, if it was not put in its place, else what was
+// there before.
+func (d *Draft) Close() error {
+	return errors.Join(os.RemoveAll(d.dir), d.lock.Close())
+}

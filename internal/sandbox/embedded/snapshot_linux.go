@@ -1,0 +1,289 @@
+package embedded
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded/shelf"
+)
+
+const (
+	// syncAfter lets those be removed in time that are needed for moments only, as for forks.
+	syncAfter = 5 * time.Second
+	// slowDisk is how many bytes a second a disk writes that is slow, but not stuck.
+	slowDisk = 20 << 20
+)
+
+var _ sandbox.Shelf = (*Driver)(nil)
+
+func (d *Driver) openShelf() (err error) {
+	if d.agent, err = digestOf(d.guest); err != nil {
+		return err
+	}
+	d.shelf, err = shelf.Open(shelf.Options{
+		Dir: d.snapshots, Reserve: d.reserve, Boot: bootID(), SyncAfter: syncAfter,
+		Failed: func(name string, err error) {
+			d.log.Warn("a snapshot did not reach the disk, and will be lost if the host goes down", "snapshot", name, "error", err)
+		},
+	})
+	return err
+}
+
+// needs says what must be the same where a sandbox of that specification goes on, other than what the
+// specification itself says.
+func (d *Driver) needs(s sandbox.Spec) map[string]string {
+	return map[string]string{
+		"gVisor": pinnedGvisor, "agent": d.agent, "processor": processor(), "configuration": d.shape(s),
+	}
+}
+
+// shape is a digest of everything that gVisor is told about a sandbox, without what may be different
+// where it goes on: its own paths, memory and CPU.
+func (d *Driver) shape(s sandbox.Spec) string {
+	spec := d.ociSpec(s)
+	spec.Root.Path = ""
+	for i, m := range spec.Mounts {
+		if m.Type == "bind" {
+			spec.Mounts[i].Source = ""
+		}
+	}
+	spec.Linux.CgroupsPath, spec.Linux.Resources = "", nil
+	data, err := json.Marshal([]any{spec, d.gvisorFlags(s, paths{})})
+	if err != nil {
+		panic(err) // a type that cannot be written as JSON
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// processor is a digest of what the host's processors can do. Programs look once, at their start.
+func processor() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		if key = strings.TrimSpace(key); key == "flags" || key == "Features" {
+			sum := sha256.Sum256([]byte(value))
+			return hex.EncodeToString(sum[:])
+		}
+	}
+	return ""
+}
+
+func digestOf(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// origin opens the snapshot that s continues from, if it does. Every way in which the two do not go
+// together is sandbox.ErrSnapshot.
+func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, error) {
+	if s.From == "" {
+		return nil, nil
+	}
+	from, err := d.shelf.Use(s.From)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot %s: %w", s.From, err)
+	}
+	reason := different(from.Record, s)
+	if reason == "" {
+		reason = lacking(from.Needs, d.needs(s))
+	}
+	if reason != "" {
+		from.Close()
+		return nil, fmt.Errorf("snapshot %s: %w: %s", s.From, sandbox.ErrSnapshot, reason)
+	}
+	return from, nil
+}
+
+// different says in what a specification differs from that of a snapshot, where it may not.
+func different(r shelf.Record, s sandbox.Spec) string {
+	for _, c := range []struct {
+		what       string
+		then, want any
+	}{
+		{"image", r.Image, s.Image},
+		{"root file system", r.Rootfs, s.Rootfs},
+		{"limit of processes", r.Limits.Processes, s.Limits.Processes},
+		{"disk size", r.Limits.Disk, s.Limits.Disk},
+		{"size of /tmp", r.Limits.Tmp, s.Limits.Tmp},
+		{"size of the output folder", r.Limits.Output, s.Limits.Output},
+		{"having a data folder", r.Data, s.Data != ""},
+	} {
+		if c.then != c.want {
+			return fmt.Sprintf("its %s is %v, and not %v", c.what, c.then, c.want)
+		}
+	}
+	return ""
+}
+
+// lacking says what of a snapshot's needs is not met here.
+func lacking(needs, here map[string]string) string {
+	for _, what := range slices.Sorted(maps.Keys(here)) {
+		if needs[what] != here[what] {
+			return fmt.Sprintf("it was made with another %s", what)
+		}
+	}
+	return ""
+}
+
+// blame marks the error of a restore that failed for the image.
+func (d *Driver) blame(err error, id sandbox.ID) error {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || exit.ExitCode() != badImage {
+		return err
+	}
+	if d.cgroups != nil && d.cgroups.usage(id).OOMKills > 0 {
+		return fmt.Errorf("what the snapshot holds does not fit into the memory limit: %w", err)
+	}
+	return fmt.Errorf("%w: %w", sandbox.ErrSnapshot, err)
+}
+
+// Snapshot saves the sandbox's state under a name.
+func (b *box) Snapshot(ctx context.Context, name string) error {
+	b.life.Lock()
+	defer b.life.Unlock()
+	err := error(sandbox.ErrNotFound)
+	if !b.released && !b.hasEnded() {
+		err = b.save(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot %s of sandbox %s: %w", name, b.ID(), err)
+	}
+	return nil
+}
+
+func (b *box) save(ctx context.Context, name string) (err error) {
+	r := b.record
+	if r.Needs == nil {
+		return errors.New("it was made by an earlier version of this server, which noted too little about it")
+	}
+	size := b.footprint()
+	draft, err := b.d.shelf.Draft(name, size)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, draft.Close()) }()
+	limit := b.d.startTimeout + time.Duration(size/slowDisk)*time.Second
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("gVisor has not written it within %v", limit))
+	defer cancel()
+	if err := b.write(ctx, draft.Dir()); err != nil {
+		if full := b.d.shelf.Room(0); full != nil {
+			err = errors.Join(full, err)
+		}
+		return err
+	}
+	return draft.Commit(shelf.Record{
+		Created: time.Now().UTC(), Image: r.Image, Labels: r.Labels,
+		Rootfs: r.Rootfs, Limits: r.Limits, Data: r.Data, Needs: r.Needs,
+	})
+}
+
+// footprint guesses how large a snapshot will be.
+func (b *box) footprint() int64 {
+	if used := b.usage().Memory; used >= 0 {
+		return used
+	}
+	return b.record.Limits.Memory
+}
+
+// write has gVisor write the image. Should its process be killed half way, this server or the next
+// lets the sandbox go on.
+func (b *box) write(ctx context.Context, dir string) error {
+	b.record.Saving = !b.suspended.Load()
+	if err := b.record.save(b.paths); err != nil {
+		return err
+	}
+	args := []string{"checkpoint", "--image", dir, "--in", b.paths.in}
+	if b.suspended.Load() {
+		args = append(args, "--paused")
+	}
+	err := b.d.tell(ctx, b.paths, append(args, innerID)...)
+	if err != nil && b.record.Saving {
+		b.d.goOn(ctx, b.record, b.paths)
+	}
+	b.record.Saving = false
+	return errors.Join(err, b.record.save(b.paths))
+}
+
+// goOn lets a sandbox go on that may have been left paused. Its error says mostly that it was not.
+func (d *Driver) goOn(ctx context.Context, r *record, p paths) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.startTimeout)
+	defer cancel()
+	if err := d.tell(ctx, p, "resume", innerID); err != nil {
+		d.log.Debug("a sandbox that was being saved was not paused", "sandbox", string(r.ID), "error", err)
+	}
+}
+
+// Snapshots lists what is there.
+func (d *Driver) Snapshots(context.Context) ([]sandbox.Snapshot, error) {
+	records, err := d.shelf.List()
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	all := make([]sandbox.Snapshot, 0, len(records))
+	for _, r := range records {
+		all = append(all, sandbox.Snapshot{
+			Name: r.Name, Created: r.Created, Size: r.Size(), Image: r.Image, Labels: r.Labels, Stale: d.stale(r),
+		})
+	}
+	return all, nil
+}
+
+// stale says why nothing can continue from a snapshot any more.
+func (d *Driver) stale(r shelf.Record) string {
+	if r.Fault != "" {
+		return r.Fault
+	}
+	s := sandbox.Spec{Limits: r.Limits}
+	if r.Data {
+		s.Data = "/"
+	}
+	return lacking(r.Needs, d.needs(s))
+}
+
+// RemoveSnapshot frees a snapshot's space.
+func (d *Driver) RemoveSnapshot(_ context.Context, name string) error {
+	if err := d.shelf.Remove(name); err != nil {
+		return fmt.Errorf("remove snapshot %s: %w", name, err)
+	}
+	return nil
+}
+
+// Mark replaces the sandbox's labels.
+func (b *box) Mark(_ context.Context, labels map[string]string) error {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.released {
+		return fmt.Errorf("mark sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
+	}
+	b.record.Labels = maps.Clone(labels)
+	if err := b.record.save(b.paths); err != nil {
+		return fmt.Errorf("mark sandbox %s: %w", b.ID(), err)
+	}
+	return nil
+}

@@ -1,0 +1,366 @@
+package sandboxtest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"cellhold/internal/sandbox"
+)
+
+func (s *suite) snapshots(t *testing.T) {
+	t.Run("are announced or refused", s.announcesSnapshots)
+	if s.Recall == nil && s.Probe {
+		s.Remember = func(t *testing.T, box sandbox.Sandbox, value string) {
+			mustWork(t, ask(t, box, "/self", "remember", value), "remember")
+		}
+		s.Recall = func(t *testing.T, box sandbox.Sandbox) string { return ask(t, box, "/self", "recall", "").Text }
+	}
+	if s.Recall == nil {
+		t.Skip("the harness knows nothing that a sandbox could remember")
+	}
+	t.Run("a sandbox goes on where it was saved, and so does its origin", s.continues)
+	t.Run("many go on from one, at once", s.continuesMany)
+	t.Run("a continuation can be saved again", s.savesAgain)
+	t.Run("a snapshot outlives its sandbox and the driver", s.outlives)
+	t.Run("a suspended sandbox stays so, its continuation does not", s.savesSleeping)
+	t.Run("a continuation can be suspended and adopted", s.adoptsContinuation)
+	t.Run("a name is used again", s.replaces)
+	t.Run("what does not fit is refused", s.refusesSnapshots)
+	t.Run("a damaged one is refused", s.refusesDamaged)
+	t.Run("leave nothing when they are removed", s.removesSnapshots)
+}
+
+func (s *suite) announcesSnapshots(t *testing.T) {
+	d := s.open(t)
+	if _, ok := d.(sandbox.Shelf); ok != d.Features().Snapshot {
+		t.Errorf("Features says %v, being a Shelf is %v", d.Features().Snapshot, ok)
+	}
+	if d.Features().Snapshot {
+		return
+	}
+	if err := create(t, d, s.spec()).Snapshot(within(t), "x"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// openShelf is open for drivers that keep snapshots.
+func (s *suite) openShelf(t *testing.T) (sandbox.Driver, sandbox.Shelf) {
+	t.Helper()
+	d := s.open(t)
+	shelf, ok := d.(sandbox.Shelf)
+	if !ok {
+		t.Skip("this driver keeps no snapshots")
+	}
+	return d, shelf
+}
+
+// snapshot saves a sandbox under a new name, and removes that when the test ends.
+func snapshot(t *testing.T, d sandbox.Driver, box sandbox.Sandbox) string {
+	t.Helper()
+	name := string(newID())
+	if err := box.Snapshot(within(t), name); err != nil {
+		t.Fatalf("snapshot: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := d.(sandbox.Shelf).RemoveSnapshot(within(t), name); err != nil {
+			t.Errorf("remove snapshot: %v", err)
+		}
+	})
+	return name
+}
+
+// from is a specification that continues from a snapshot.
+func (s *suite) from(name string) sandbox.Spec {
+	spec := s.spec()
+	spec.From = name
+	return spec
+}
+
+func (s *suite) mustRecall(t *testing.T, box sandbox.Sandbox, want string) {
+	t.Helper()
+	if got := s.Recall(t, box); got != want {
+		t.Errorf("%s remembers %q, want %q", box.ID(), got, want)
+	}
+}
+
+func (s *suite) continues(t *testing.T) {
+	d, shelf := s.openShelf(t)
+	spec := s.spec()
+	spec.Image, spec.Labels = "sha256:0123", map[string]string{"session": "s1"}
+	origin := create(t, d, spec)
+	s.Remember(t, origin, "before")
+	var process string
+	if s.Probe {
+		process = ask(t, origin, "/self", "linger", "").Text
+		for _, path := range []string{"/workspace/kept", "/tmp/kept", "/mnt/data/output/kept"} {
+			mustWork(t, ask(t, origin, "/self", "write", path), "write "+path)
+		}
+	}
+	before := time.Now().Add(-time.Minute)
+	name := snapshot(t, d, origin)
+	s.Remember(t, origin, "after")
+
+	all, err := shelf.Snapshots(within(t))
+	if err != nil || len(all) != 1 {
+		t.Fatalf("listed are %+v, %v", all, err)
+	}
+	if got := all[0]; got.Name != name || got.Image != spec.Image || got.Labels["session"] != "s1" || got.Stale != "" ||
+		got.Size <= 0 || got.Created.Before(before) || got.Created.After(time.Now().Add(time.Minute)) {
+		t.Errorf("listed as %+v", got)
+	}
+
+	again := s.from(name)
+	again.Image = spec.Image
+	box := create(t, d, again)
+	s.mustRecall(t, box, "before")
+	s.mustRecall(t, origin, "after")
+	s.Remember(t, box, "elsewhere")
+	s.mustRecall(t, origin, "after")
+	if s.Probe {
+		for _, path := range []string{"/workspace/kept", "/tmp/kept", "/mnt/data/output/kept"} {
+			if a := ask(t, box, "/self", "read", path); a.Text != "x" {
+				t.Errorf("%s is %+v", path, a)
+			}
+		}
+		mustWork(t, ask(t, box, "/self", "kill", process), "kill the process that was there")
+		mustWork(t, ask(t, origin, "/self", "read", "/proc/"+process+"/status"), "look at that process in the origin")
+	}
+	if i, ok := listed(t, d, box.ID()); !ok || !i.Alive || len(i.Labels) != 0 {
+		t.Errorf("the continuation is listed as %+v, %v", i, ok)
+	}
+}
+
+func (s *suite) continuesMany(t *testing.T) {
+	d, _ := s.openShelf(t)
+	origin := create(t, d, s.spec())
+	s.Remember(t, origin, "one")
+	name := snapshot(t, d, origin)
+	var wg sync.WaitGroup
+	for i := range 5 {
+		spec := s.from(name)
+		wg.Go(func() {
+			box, err := d.Create(within(t), spec)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer destroy(t, box)
+			s.mustRecall(t, box, "one")
+			own := fmt.Sprintf("own %d", i)
+			s.Remember(t, box, own)
+			s.mustRecall(t, box, own)
+		})
+	}
+	wg.Wait()
+	s.mustRecall(t, origin, "one")
+}
+
+func (s *suite) savesAgain(t *testing.T) {
+	d, _ := s.openShelf(t)
+	origin := create(t, d, s.spec())
+	s.Remember(t, origin, "first")
+	second := create(t, d, s.from(snapshot(t, d, origin)))
+	s.Remember(t, second, "second")
+	third := create(t, d, s.from(snapshot(t, d, second)))
+	s.mustRecall(t, third, "second")
+	s.mustRecall(t, second, "second")
+	s.mustRecall(t, origin, "first")
+}
+
+func (s *suite) outlives(t *testing.T) {
+	first := s.Open(t)
+	if !first.Features().Snapshot {
+		_ = first.Close()
+		t.Skip("this driver keeps no snapshots")
+	}
+	box, err := first.Create(within(t), s.spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Remember(t, box, "kept")
+	name := string(newID())
+	if err := box.Snapshot(within(t), name); err != nil {
+		t.Fatal(err)
+	}
+	destroy(t, box)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := s.open(t)
+	for range 2 {
+		spec := s.from(name)
+		spec.Limits.Memory *= 2
+		spec.Limits.CPU /= 2
+		s.mustRecall(t, create(t, second, spec), "kept")
+	}
+	if err := second.(sandbox.Shelf).RemoveSnapshot(within(t), name); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s *suite) savesSleeping(t *testing.T) {
+	d, _ := s.openShelf(t)
+	if !d.Features().Suspend {
+		t.Skip("this driver cannot suspend")
+	}
+	origin := create(t, d, s.spec())
+	s.Remember(t, origin, "asleep")
+	if err := origin.Suspend(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	box := create(t, d, s.from(snapshot(t, d, origin)))
+	s.mustRecall(t, box, "asleep")
+	if err := origin.Resume(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.mustRecall(t, origin, "asleep")
+}
+
+func (s *suite) adoptsContinuation(t *testing.T) {
+	first := s.Open(t)
+	if !first.Features().Snapshot {
+		_ = first.Close()
+		t.Skip("this driver keeps no snapshots")
+	}
+	origin, err := first.Create(within(t), s.spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Remember(t, origin, "kept")
+	spec := s.from(snapshot(t, first, origin))
+	box, err := first.Create(within(t), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	destroy(t, origin)
+	if first.Features().Suspend {
+		if err := errors.Join(box.Suspend(within(t)), box.Resume(within(t))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mustRecall(t, box, "kept")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	adopted, err := s.open(t).Adopt(within(t), spec.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mustRecall(t, adopted, "kept")
+	destroy(t, adopted)
+	if exit := end(t, adopted); !exit.Destroyed {
+		t.Errorf("wait said %+v", exit)
+	}
+}
+
+func (s *suite) replaces(t *testing.T) {
+	d, shelf := s.openShelf(t)
+	box := create(t, d, s.spec())
+	s.Remember(t, box, "old")
+	name := snapshot(t, d, box)
+	s.Remember(t, box, "new")
+	if err := box.Snapshot(within(t), name); err != nil {
+		t.Fatal(err)
+	}
+	s.mustRecall(t, create(t, d, s.from(name)), "new")
+	if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 1 {
+		t.Errorf("listed are %+v, %v", all, err)
+	}
+}
+
+func (s *suite) refusesSnapshots(t *testing.T) {
+	d, _ := s.openShelf(t)
+	box := create(t, d, s.spec())
+	name := snapshot(t, d, box)
+	for what, change := range map[string]func(*sandbox.Spec){
+		"another image":            func(s *sandbox.Spec) { s.Image = "sha256:4567" },
+		"another limit":            func(s *sandbox.Spec) { s.Limits.Processes++ },
+		"another size of the disk": func(s *sandbox.Spec) { s.Limits.Disk++ },
+		"an unknown name":          func(s *sandbox.Spec) { s.From = "unknown" },
+		"no name":                  func(s *sandbox.Spec) { s.From = "../x" },
+	} {
+		spec := s.from(name)
+		change(&spec)
+		s.mustNotContinue(t, d, what, spec)
+	}
+	for _, name := range []string{"", ".", "..", "a/b", ".draft-x"} {
+		if err := box.Snapshot(within(t), name); err == nil {
+			t.Errorf("a snapshot has the name %q", name)
+		}
+	}
+	mustBeHealthy(t, box)
+	destroy(t, box)
+	if err := box.Snapshot(within(t), "late"); !errors.Is(err, sandbox.ErrNotFound) {
+		t.Errorf("of a destroyed sandbox: %v", err)
+	}
+}
+
+func (s *suite) mustNotContinue(t *testing.T, d sandbox.Driver, what string, spec sandbox.Spec) {
+	t.Helper()
+	box, err := d.Create(within(t), spec)
+	if err == nil {
+		destroy(t, box)
+	}
+	if !errors.Is(err, sandbox.ErrSnapshot) {
+		t.Errorf("%s: got %v", what, err)
+	}
+	if _, ok := listed(t, d, spec.ID); ok {
+		t.Errorf("%s: something of it is listed", what)
+	}
+}
+
+func (s *suite) refusesDamaged(t *testing.T) {
+	if s.Spoil == nil {
+		t.Skip("this driver's snapshots cannot be damaged")
+	}
+	d, shelf := s.openShelf(t)
+	box := create(t, d, s.spec())
+	name := snapshot(t, d, box)
+	s.Spoil(t, name)
+	s.mustNotContinue(t, d, "a damaged image", s.from(name))
+	if err := box.Snapshot(within(t), name); err != nil {
+		t.Fatalf("make it again: %v", err)
+	}
+	destroy(t, create(t, d, s.from(name)))
+	if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 1 || all[0].Stale != "" {
+		t.Errorf("listed are %+v, %v", all, err)
+	}
+}
+
+func (s *suite) removesSnapshots(t *testing.T) {
+	s.leavesNothing(t, func(d sandbox.Driver) {
+		shelf, ok := d.(sandbox.Shelf)
+		if !ok {
+			t.Skip("this driver keeps no snapshots")
+		}
+		box, err := d.Create(within(t), s.spec())
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := string(newID())
+		if err := box.Snapshot(within(t), name); err != nil {
+			t.Fatal(err)
+		}
+		again, err := d.Create(within(t), s.from(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // twice: it is idempotent
+			if err := shelf.RemoveSnapshot(within(t), name); err != nil {
+				t.Error(err)
+			}
+		}
+		mustBeHealthy(t, again) // it goes on
+		destroy(t, box)
+		destroy(t, again)
+		if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 0 {
+			t.Errorf("listed are %+v, %v", all, err)
+		}
+		if _, err := d.Create(within(t), s.from(name)); !errors.Is(err, sandbox.ErrSnapshot) {
+			t.Errorf("from a removed one: %v", err)
+		}
+	})
+}
