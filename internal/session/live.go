@@ -76,7 +76,8 @@ func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
 		installing: make(chan struct{}, 1),
 		kernels:    map[cellhold.KernelID]*running{}}
 	s.notes = notes.New(s.writeNotebook, l)
-	s.displays = displays.New(displays.Options{Cells: s.Cells, Put: m.o.Store.PutCell, Logger: l,
+	s.displays = displays.New(displays.Options{Cells: s.Cells, Logger: l,
+		Put: func(ctx context.Context, c cellhold.Cell) error { return m.o.Store.PutCell(ctx, c) },
 		Cell: func(ctx context.Context, c cellhold.CellID) (cellhold.Cell, error) {
 			return m.o.Store.Cell(ctx, s.id, c)
 		}})
