@@ -78,6 +78,10 @@ type Session struct {
 	Snapshot   string    `json:"-"` // while suspended: what it continues from
 	Checkpoint string    `json:"checkpoint,omitempty" doc:"The checkpoint it was last rolled back to."`
 
+	Boot        string       `json:"-"` // while suspended: the life of the agent in the snapshot
+	Checkpoints []Checkpoint `json:"-"` // oldest first; the list is never changed in place
+	Undone      []Undone     `json:"-"` // what rollbacks have taken back; likewise
+
 	Packages []Package `json:"packages,omitempty" doc:"Packages that were installed in it and are not as the image has them. They end with its sandbox."`
 }
 
@@ -147,6 +151,29 @@ type Checkpoint struct {
 	Created time.Time `json:"created" doc:"When it was made."`
 	Size    int64     `json:"size" doc:"Bytes on disk."`
 	Last    int64     `json:"last" doc:"Number of the session's newest event then."`
+
+	// What the session becomes again with it.
+	Snapshot string    `json:"-"`
+	Kernels  []Kernel  `json:"-"`
+	Packages []Package `json:"-"`
+	Undone   []Undone  `json:"-"`
+}
+
+// Undone is a stretch of a session's history that a rollback has taken back: its events stay, their
+// effects are gone.
+type Undone struct {
+	After int64     `json:"after"` // number of the last event before it
+	Last  int64     `json:"last"`  // number of its last event
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+}
+
+// Has reports whether a cell belongs to that stretch. One that never ran has no events, but a time.
+func (u Undone) Has(c Cell) bool {
+	if c.First > 0 {
+		return c.First > u.After && c.First <= u.Last
+	}
+	return c.Submitted.After(u.Since) && !c.Submitted.After(u.Until)
 }
 
 // KernelSpec is a sort of kernel that an image has.

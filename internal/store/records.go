@@ -20,7 +20,29 @@ type sessionRecord struct {
 	Article bool   `json:"article,omitempty"`
 	Vault   []byte `json:"vault,omitempty"` // holds secrets: the database is mode 0600
 
-	Snapshot string `json:"snapshot,omitempty"`
+	Snapshot    string             `json:"snapshot,omitempty"`
+	Boot        string             `json:"boot,omitempty"`
+	Checkpoints []checkpointRecord `json:"checkpoints,omitempty"`
+	Undone      []cellhold.Undone  `json:"undone,omitempty"`
+}
+
+// checkpointRecord is a checkpoint on disk.
+type checkpointRecord struct {
+	cellhold.Checkpoint
+	Snapshot string             `json:"snapshot"`
+	Kernels  []cellhold.Kernel  `json:"kernels"`
+	Packages []cellhold.Package `json:"packages,omitempty"`
+	Undone   []cellhold.Undone  `json:"undone,omitempty"`
+}
+
+// encodeSession makes the record of a session.
+func encodeSession(s cellhold.Session) ([]byte, error) {
+	r := sessionRecord{Session: s, Owner: s.Owner, Sandbox: s.Sandbox, Digest: s.Digest, Article: s.Article, Vault: s.Vault,
+		Snapshot: s.Snapshot, Boot: s.Boot, Undone: s.Undone}
+	for _, c := range s.Checkpoints {
+		r.Checkpoints = append(r.Checkpoints, checkpointRecord{c, c.Snapshot, c.Kernels, c.Packages, c.Undone})
+	}
+	return json.Marshal(r)
 }
 
 // cellRecord is a cell on disk.
@@ -33,22 +55,46 @@ type cellRecord struct {
 
 // PutSession records a session, new or changed. A deleted session stays deleted.
 func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
-	record, err := json.Marshal(sessionRecord{s, s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault, s.Snapshot})
+	record, err := encodeSession(s)
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
 	}
 	err = d.write.do(ctx, func(ctx context.Context) error {
-		res, err := d.write.putSession.ExecContext(ctx, s.ID, record, recordSum(record, string(s.ID)))
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, cellhold.Errorf(cellhold.NotFound, "The session %s was deleted.", s.ID))
-		}
-		return nil
+		return d.write.storeSession(ctx, s.ID, record)
 	})
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
+	}
+	return nil
+}
+
+// AppendSession records a session that has changed together with the events that say so, all or
+// nothing; see Append.
+func (d *DB) AppendSession(ctx context.Context, s cellhold.Session, evs []cellhold.Event) error {
+	record, err := encodeSession(s)
+	if err != nil {
+		return fmt.Errorf("put session %s: %w", s.ID, err)
+	}
+	err = d.write.transact(ctx, s.ID, func(ctx context.Context, h *head) error {
+		if err := d.write.storeSession(ctx, s.ID, record); err != nil {
+			return err
+		}
+		return d.write.append(ctx, h, s.ID, evs)
+	})
+	if err != nil {
+		return fmt.Errorf("put session %s: %w", s.ID, err)
+	}
+	return nil
+}
+
+// storeSession writes the record of a session. The caller has the turn.
+func (w *writer) storeSession(ctx context.Context, id cellhold.SessionID, record []byte) error {
+	res, err := w.putSession.ExecContext(ctx, id, record, recordSum(record, string(id)))
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, cellhold.Errorf(cellhold.NotFound, "The session %s was deleted.", id))
 	}
 	return nil
 }
@@ -80,7 +126,13 @@ func decodeSession(id cellhold.SessionID, sum int64, record []byte) (cellhold.Se
 		return cellhold.Session{ID: id}, fmt.Errorf("session %s: %w", id, ErrDamaged)
 	}
 	s := r.Session
-	s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault, s.Snapshot = r.Owner, r.Sandbox, r.Digest, r.Article, r.Vault, r.Snapshot
+	s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault = r.Owner, r.Sandbox, r.Digest, r.Article, r.Vault
+	s.Snapshot, s.Boot, s.Undone = r.Snapshot, r.Boot, r.Undone
+	for _, x := range r.Checkpoints {
+		c := x.Checkpoint
+		c.Snapshot, c.Kernels, c.Packages, c.Undone = x.Snapshot, x.Kernels, x.Packages, x.Undone
+		s.Checkpoints = append(s.Checkpoints, c)
+	}
 	return s, nil
 }
 
