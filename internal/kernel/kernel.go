@@ -45,6 +45,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Pending []cellhold.Cell // cells that were not done when the server last ended, in order
 	Fresh   bool            // the kernel is new: what the journal has of its id is of an earlier one
+	Before  *Kernel         // the same kernel, followed until now: it is gone on from there instead of from the journal; may be nil
 
 	// CellOutput and SessionOutput bound the bytes in the journal of one cell's output, and of all
 	// events of the session from which on there is no room for output. Zero means 256 MiB and 1 GiB.
@@ -156,6 +157,10 @@ func New(ctx context.Context, o Options) (*Kernel, error) {
 		return nil, err
 	}
 	if o.Fresh {
+		return k, nil
+	}
+	if o.Before != nil {
+		k.follow(o.Before)
 		return k, nil
 	}
 	if err := k.recover(ctx); err != nil {

@@ -42,6 +42,18 @@ func (k *Kernel) recover(ctx context.Context) error {
 	return nil
 }
 
+// follow takes over what is known of the kernel from the one that followed it before, whose Run has
+// returned and whose cells are done. In another life of the agent, that says by itself how the kernel is.
+func (k *Kernel) follow(before *Kernel) {
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	k.info = before.info
+	if before.o.Boot == k.o.Boot {
+		k.state, k.cause, k.detail = before.state, before.cause, before.detail
+		k.cursor = max(k.cursor, before.cursor)
+	}
+}
+
 // began forgets an earlier kernel of the same id: the host says starting when it makes a kernel.
 func (k *Kernel) began(ev cellhold.Event) {
 	var c cellhold.KernelStateContent
