@@ -216,6 +216,38 @@ func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 	return errors.Join(errs...)
 }
 
+// Restore is Pull for a guest that has gone back in time: what it has not any more goes here too. Of a
+// folder that is the session's own that is all that it does not have; else, what this session has copied.
+func (m *Mirror) Restore(ctx context.Context, c *guest.Client, own bool) error {
+	if own {
+		if err := m.knowAll(ctx); err != nil {
+			return err
+		}
+	}
+	return m.Pull(ctx, c)
+}
+
+// knowAll takes every file in the folder for one that this session has copied, as it is there.
+func (m *Mirror) knowAll(ctx context.Context) error {
+	release, err := m.folders.take(ctx, m.dir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	root, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	files, err := listFiles(root)
+	for _, f := range files {
+		if _, known := m.known[f.Path]; !known {
+			m.known[f.Path] = f
+		}
+	}
+	return err
+}
+
 // removeGone removes the files that this session has copied and the guest no longer has. Files of
 // other sessions of the same user stay.
 func (m *Mirror) removeGone(root *os.Root, list []guestapi.File) error {

@@ -52,6 +52,11 @@ func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell,
 			return cellhold.Cell{}, err
 		}
 	}
+	leave, err := s.enterInTurn(ctx)
+	if err != nil {
+		return cellhold.Cell{}, err
+	}
+	defer leave()
 	k, err := s.usable(r.Kernel)
 	if err != nil {
 		return cellhold.Cell{}, err
@@ -103,6 +108,8 @@ func (s *Session) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 		for c, err := range s.m.o.Store.Cells(ctx, s.id) {
 			if err == nil && c.State != cellhold.CellDone {
 				c = s.current(c)
+			} else if err == nil {
+				c = s.judged(c)
 			}
 			if !yield(c, err) {
 				return
@@ -124,6 +131,14 @@ func (s *Session) current(c cellhold.Cell) cellhold.Cell {
 // Interrupt stops what a kernel is running, or only that cell if one is named. That nothing runs is no
 // error.
 func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID, only cellhold.CellID) error {
+	if s.record().State == cellhold.SessionSuspended {
+		return nil // nothing runs
+	}
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	k, err := s.usable(id)
 	if err != nil {
 		return err

@@ -43,11 +43,11 @@ func (s *Session) newCommands(ctx context.Context, p *place, info guestapi.Info)
 	return command.New(ctx, o)
 }
 
-// commandRunner returns what follows the commands of a session that is alive.
+// commandRunner returns what follows the commands of a session that is alive. When it sleeps, none run.
 func (s *Session) commandRunner() (*command.Runner, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rec.State != cellhold.SessionReady {
+	if s.rec.State != cellhold.SessionReady && s.rec.State != cellhold.SessionSuspended {
 		return nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", s.rec.State)
 	}
 	if s.commands == nil {
@@ -58,6 +58,11 @@ func (s *Session) commandRunner() (*command.Runner, error) {
 
 // StartCommand starts a command and returns it. It runs also when the caller goes away.
 func (s *Session) StartCommand(ctx context.Context, q CommandRequest) (cellhold.Command, error) {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return cellhold.Command{}, err
+	}
+	defer leave()
 	r, err := s.commandRunner()
 	if err != nil {
 		return cellhold.Command{}, err
@@ -74,7 +79,7 @@ func (s *Session) StartCommand(ctx context.Context, q CommandRequest) (cellhold.
 	if q.Timeout < 0 || q.Timeout > s.m.o.MaxCellTimeout {
 		return cellhold.Command{}, cellhold.Errorf(cellhold.Invalid, "The timeout must be between 0 (the default) and %s.", s.m.o.MaxCellTimeout)
 	}
-	s.used()
+	s.use()
 	return r.Start(ctx, cellhold.Command{ID: cellhold.NewCommandID(), Line: q.Line, Args: q.Args, Dir: q.Dir,
 		Terminal: q.Terminal, Timeout: q.Timeout}, q.Env)
 }
@@ -114,8 +119,8 @@ func (q CommandRequest) check() error {
 
 var errZeroByte = cellhold.Errorf(cellhold.Invalid, "A command, its arguments and its variables cannot have a zero byte.")
 
-// used notes that the session was used just now.
-func (s *Session) used() {
+// use notes that the session was used just now.
+func (s *Session) use() {
 	s.change(func(rec *cellhold.Session) { rec.Used = time.Now().UTC() })
 }
 
@@ -217,7 +222,7 @@ func (s *Session) CommandInput(ctx context.Context, id cellhold.CommandID, b []b
 	if err != nil {
 		return 0, err
 	}
-	s.used()
+	s.use()
 	return r.Input(ctx, id, b, offset, eof)
 }
 

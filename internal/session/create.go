@@ -41,7 +41,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (*Session, error)
 	if err != nil {
 		return nil, err
 	}
-	base, release, err := m.reserve(r.Owner)
+	base, release, err := m.reserve(r.Owner, 1)
 	if err != nil {
 		return nil, err
 	}

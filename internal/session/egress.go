@@ -51,19 +51,24 @@ func shownSecrets(list []cellhold.Secret) []cellhold.SecretInfo {
 // letOut opens the session's way out of its sandbox, if it may have one, as far as the operator
 // allows it now: what was recorded under wider settings does not hold any more.
 func (s *Session) letOut(ctx context.Context) error {
+	s.mu.Lock()
+	p := s.place
+	s.mu.Unlock()
+	if p == nil {
+		return errors.New("the sandbox is gone")
+	}
+	return s.letOutOf(ctx, p)
+}
+
+// letOutOf is letOut for a place that need not be the session's yet.
+func (s *Session) letOutOf(ctx context.Context, p *place) error {
 	rec := s.record()
 	policy, err := egress.NewPolicy(rec.Egress)
 	if err != nil {
 		return fmt.Errorf("the recorded egress policy: %w", err)
 	}
-	s.mu.Lock()
-	p := s.place
-	s.mu.Unlock()
-	switch {
-	case policy.None():
+	if policy.None() {
 		return nil
-	case p == nil:
-		return errors.New("the sandbox is gone")
 	}
 	if err := policy.Within(s.m.o.Egress.Ceiling); err != nil {
 		s.slog.Warn("the session's way out stays closed", "err", err)
@@ -86,7 +91,7 @@ func (s *Session) letOut(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.place != p {
+	if p.run.Err() != nil { // whoever waits for what runs there does so already
 		return errors.New("the sandbox is gone")
 	}
 	p.wg.Go(func() { gate.Run(p.run) })

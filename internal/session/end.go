@@ -28,12 +28,14 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	if s.record().State == cellhold.SessionEnded {
 		return s.purge(ctx)
 	}
-	if now := time.Now(); reason == cellhold.EndExpired && now.Before(s.due(now)) {
+	if now := time.Now(); reason == cellhold.EndExpired && now.Before(s.expires(now)) {
 		return nil // used at the last moment
 	}
+	saved := s.record()
 	rec := s.change(func(r *cellhold.Session) { // from here on it takes nothing
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
 		r.Vault = nil // nothing needs the secrets any more
+		r.Snapshot, r.Checkpoints = "", nil
 	})
 	if s.client() != nil {
 		s.lastFiles(ctx)
@@ -42,6 +44,7 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 		s.m.destroy(ctx, sb)
 	}
 	err = s.finish(ctx, rec, reason)
+	s.m.dropSnapshots(ctx, saved)
 	s.slog.Info("session ended", "reason", reason)
 	if reason == cellhold.EndAsked {
 		err = errors.Join(err, s.purge(ctx))
@@ -90,7 +93,8 @@ func (s *Session) sayEnded(ctx context.Context, reason cellhold.EndReason) error
 func (s *Session) endLost(ctx context.Context, pending []cellhold.Cell, reason cellhold.EndReason) error {
 	rec := s.change(func(r *cellhold.Session) {
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
-		r.Vault = nil // nothing needs the secrets any more
+		r.Vault = nil                       // nothing needs the secrets any more
+		r.Snapshot, r.Checkpoints = "", nil // what was saved is reaped
 	})
 	s.m.add(s)
 	// Kernels without a link: they bring the cells up to what the journal says, and end them.

@@ -11,7 +11,7 @@ import (
 // strayRetry is how long a sandbox that could not be destroyed is left alone before the next try.
 const strayRetry = time.Minute
 
-// expire ends idle and old sessions, and purges ended ones, when their time comes, until the
+// expire suspends and ends idle sessions, ends old ones and purges ended ones, when their time comes, until the
 // context ends.
 func (m *Manager) expire(ctx context.Context) {
 	for {
@@ -52,24 +52,39 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// due is when the session has to be looked at again: when it has to end or, once it has, to be purged.
+// due is when the session has to be looked at again: when it has to be suspended or to end or, once it has, to be purged.
 // Use only ever moves that moment away, so nobody has to say that a session was used: it is seen when
 // the old moment comes.
 func (s *Session) due(now time.Time) time.Time {
+	at := s.expires(now)
+	if bed := s.bedtime(s.used(now)); !bed.IsZero() {
+		at = earlier(at, bed)
+	}
+	return at
+}
+
+// expires is when the session has to end or to be purged.
+func (s *Session) expires(now time.Time) time.Time {
 	r := s.record()
 	if r.State == cellhold.SessionEnded {
 		return r.Used.Add(s.m.o.Retention)
 	}
+	r.Used = s.used(now)
+	return s.m.o.expiry(r)
+}
+
+// used is when the session was last used: now, if something is under way.
+func (s *Session) used(now time.Time) time.Time {
 	if slices.ContainsFunc(s.all(), func(k *running) bool { return k.Busy() }) {
-		r.Used = now // a session that is computing is not idle
+		return now // a session that is computing is not idle
 	}
 	if s.moving.Load() > 0 {
-		r.Used = now
+		return now
 	}
 	if c := s.currentCommands(); c != nil && c.Busy() {
-		r.Used = now
+		return now
 	}
-	return s.m.o.expiry(r)
+	return s.record().Used
 }
 
 // expiry is when a session ends if nothing uses it until then.
@@ -86,6 +101,8 @@ func (s *Session) endDue(ctx context.Context) {
 	var err error
 	if s.record().State == cellhold.SessionEnded {
 		err = s.purge(ctx)
+	} else if now := time.Now(); now.Before(s.expires(now)) {
+		s.hibernateIdle(ctx)
 	} else {
 		s.slog.Info("session expired")
 		err = s.end(ctx, cellhold.EndExpired)

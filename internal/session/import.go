@@ -16,7 +16,7 @@ const maxRun = 1000
 // Nothing in it is run, unless run says so: then its code cells are submitted in order, and their
 // old outputs are left out. It is for a session that has no cells yet.
 func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]cellhold.CellID, error) {
-	release, err := s.hold(ctx)
+	release, err := s.awake(ctx)
 	if err != nil {
 		return nil, err
 	}

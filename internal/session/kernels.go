@@ -91,6 +91,16 @@ func (s *Session) Kernels() []cellhold.Kernel {
 
 // Specs are the sorts of kernel that the session's sandbox has.
 func (s *Session) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return s.specs(ctx)
+}
+
+// specs is Specs for who holds the life of a session that is awake, or has entered it.
+func (s *Session) specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 	c := s.client()
 	if c == nil {
 		return nil, cellhold.Errorf(cellhold.Conflict, "The session has no sandbox now. Restart its kernel to give it a new one.")
@@ -106,7 +116,7 @@ type KernelRequest struct {
 
 // AddKernel starts one more kernel and returns when it is idle. When it fails, nothing of it is left.
 func (s *Session) AddKernel(ctx context.Context, r KernelRequest) (cellhold.Kernel, error) {
-	release, err := s.hold(ctx)
+	release, err := s.awake(ctx)
 	if err != nil {
 		return cellhold.Kernel{}, err
 	}
@@ -139,7 +149,7 @@ func (s *Session) AddKernel(ctx context.Context, r KernelRequest) (cellhold.Kern
 
 // checkSpec refuses a kernelspec that the image does not have, and says which it has.
 func (s *Session) checkSpec(ctx context.Context, name string) error {
-	specs, err := s.Specs(ctx)
+	specs, err := s.specs(ctx)
 	if err != nil {
 		return err
 	}
@@ -229,7 +239,7 @@ func (s *Session) seat(p *place, id cellhold.KernelID, k *kernel.Kernel) bool {
 // RemoveKernel ends a kernel: its running cell is interrupted, waiting ones are cancelled. The first one
 // stays as long as the session, which is named after it in notebooks.
 func (s *Session) RemoveKernel(ctx context.Context, id cellhold.KernelID) error {
-	release, err := s.hold(ctx)
+	release, err := s.awake(ctx)
 	if err != nil {
 		return err
 	}

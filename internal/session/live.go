@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,11 +38,17 @@ type Session struct {
 	transfers atomic.Int32 // uploads, downloads and watches under way
 	moving    atomic.Int32 // those of them that are no watches, and installations
 
+	recognised bool // which of the guest's files the mirror has; guarded by life
+
 	life       chan struct{} // capacity 1: held by whoever opens, restarts or ends the session
 	installing chan struct{} // capacity 1: held by whoever changes the packages
 
-	mu      sync.Mutex
-	rec     cellhold.Session               // its list of kernels is never changed in place
+	mu         sync.Mutex
+	inside     int       // calls that work with the sandbox
+	still      bool      // its state is being saved: calls wait for the life to be free
+	awakeUntil time.Time // no try to suspend an idle session before
+
+	rec     cellhold.Session               // its lists are never changed in place
 	place   *place                         // nil when there is no sandbox
 	kernels map[cellhold.KernelID]*running // dead when place is nil
 
@@ -67,7 +74,12 @@ type place struct {
 	run     context.Context        // of what runs for it here
 	cancel  context.CancelFunc
 	over    chan struct{} // closed when its end has been recorded, and the session has no place
-	wg      sync.WaitGroup
+	ended   bool          // the sandbox has ended, and that is being recorded; guarded by Session.mu
+
+	known    []cellhold.KernelID // what the agent had been asked for when we arrived
+	kernels  []*kernel.Kernel    // the session's, in their order
+	commands *command.Runner
+	wg       sync.WaitGroup
 }
 
 func newSession(m *Manager, rec cellhold.Session, log *kernel.Log) *Session {
@@ -184,45 +196,12 @@ func startOf(rec cellhold.Session, i int) guestapi.StartKernel {
 // attach connects to the agent of a sandbox and lets its kernels run here. pending are the cells
 // that an earlier server left. known are the kernels that the agent has been asked for before.
 func (s *Session) attach(ctx context.Context, sb sandbox.Sandbox, pending []cellhold.Cell) (known []cellhold.KernelID, err error) {
-	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: s.slog})
+	p, err := s.arrive(ctx, sb, arrival{kernels: s.record().Kernels, pending: pending})
 	if err != nil {
 		return nil, err
 	}
-	asking, cancel := context.WithTimeout(ctx, adoptTimeout)
-	info, err := client.Info(asking)
-	cancel()
-	if err != nil {
-		client.Close()
-		return nil, fmt.Errorf("asking the agent who it is: %w", err)
-	}
-	p := &place{sandbox: sb, client: client, boot: info.Boot, peaks: peaks.New(sb), over: make(chan struct{})}
-	var kernels []*kernel.Kernel
-	for _, k := range s.record().Kernels {
-		k, err := kernel.New(ctx, s.kernelOptions(p, k.ID, of(pending, k.ID)))
-		if err != nil {
-			client.Close()
-			return nil, err
-		}
-		kernels = append(kernels, k)
-	}
-	c, err := s.newCommands(ctx, p, info)
-	if err != nil {
-		client.Close()
-		return nil, err
-	}
-	p.run, p.cancel = context.WithCancel(s.ctx)
-	s.mu.Lock()
-	s.place, s.kernels, s.commands = p, map[cellhold.KernelID]*running{}, c
-	for i, k := range kernels {
-		s.kernels[s.rec.Kernels[i].ID] = p.serve(p.run, k)
-	}
-	s.mu.Unlock()
-	p.wg.Go(func() { c.Run(p.run) })
-	s.wg.Go(func() { s.watch(p.run, p) })
-	for _, k := range info.Kernels {
-		known = append(known, k.ID)
-	}
-	return known, nil
+	s.seatAll(p)
+	return p.known, nil
 }
 
 func (s *Session) kernelOptions(p *place, id cellhold.KernelID, pending []cellhold.Cell) kernel.Options {
@@ -253,6 +232,13 @@ func (s *Session) watch(ctx context.Context, p *place) {
 	exit, err := p.sandbox.Wait(ctx)
 	if err != nil {
 		return // detached
+	}
+	s.mu.Lock()
+	departed := s.place != p
+	p.ended = true
+	s.mu.Unlock()
+	if departed {
+		return
 	}
 	status, detail := cellhold.StatusLost, "The sandbox ended unexpectedly."
 	if exit.OOM {
@@ -293,9 +279,7 @@ func (s *Session) detach() sandbox.Sandbox {
 	if p == nil {
 		return nil
 	}
-	p.cancel()
-	p.wg.Wait()
-	p.client.Close()
+	p.quit()
 	return p.sandbox
 }
 
@@ -338,7 +322,19 @@ func (s *Session) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, 
 			return c, nil
 		}
 	}
-	return s.m.o.Store.Cell(ctx, s.id, id)
+	return s.kept(ctx, id)
+}
+
+// kept returns a cell as it is recorded, if it is not undone.
+func (s *Session) kept(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+	c, err := s.m.o.Store.Cell(ctx, s.id, id)
+	return s.judged(c), err
+}
+
+// judged says of a recorded cell whether a rollback has taken it back.
+func (s *Session) judged(c cellhold.Cell) cellhold.Cell {
+	c.Undone = slices.ContainsFunc(s.record().Undone, func(u cellhold.Undone) bool { return u.Has(c) })
+	return c
 }
 
 // Wait waits until a cell is done. When ctx ends first it returns the cell as it is and ctx.Err().
@@ -348,7 +344,7 @@ func (s *Session) Wait(ctx context.Context, id cellhold.CellID) (cellhold.Cell, 
 			return c, err
 		}
 	}
-	return s.m.o.Store.Cell(ctx, s.id, id)
+	return s.kept(ctx, id)
 }
 
 // Watch yields the events after that number and what follows, until the session ends.
@@ -381,9 +377,13 @@ func (s *Session) Events(ctx context.Context, after int64, limit int) ([]cellhol
 const maxPage = 4 << 20
 
 // Restart replaces the kernel process, or the whole sandbox with all its kernels when it is gone, and
-// returns when the new kernel is idle. Variables are lost; the files in /mnt/data/output stay.
+// returns when the new kernel is idle. Variables are lost; the files in /mnt/data/output stay. A session
+// that cannot be woken any more gets a new sandbox.
 func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
-	release, err := s.hold(ctx)
+	release, err := s.awake(ctx)
+	if errors.Is(err, sandbox.ErrSnapshot) {
+		return s.startAnew(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -434,6 +434,9 @@ func (s *Session) reopen(ctx context.Context) error {
 		return err
 	}
 	s.rootfs = img.Rootfs
+	if rec.State == cellhold.SessionSuspended {
+		return s.open(ctx) // until that has succeeded, the record stays as it is
+	}
 	if err := s.m.o.Store.PutSession(ctx, rec); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
 	}

@@ -68,7 +68,7 @@ func (b Book) Language() string { return b.meta().Kernel.Language }
 func (b Book) cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	return func(yield func(cellhold.Cell, error) bool) {
 		for c, err := range b.s.Cells(ctx) {
-			if err == nil && c.Kernel != b.kernel {
+			if err == nil && (c.Kernel != b.kernel || c.Undone) {
 				continue
 			}
 			if !yield(c, err) {

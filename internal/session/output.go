@@ -52,5 +52,6 @@ func (s *Session) pull(ctx context.Context, c *guest.Client) error {
 func (s *Session) recognise(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
+	s.recognised = true
 	return s.mirror.Recognise(ctx, s.client())
 }

@@ -37,9 +37,11 @@ func (s *Session) changePackages(ctx context.Context, change func(context.Contex
 	case <-ctx.Done():
 		return cellhold.Installation{}, ctx.Err()
 	}
-	if _, err := s.usable(""); err != nil {
+	leave, err := s.enter(ctx)
+	if err != nil {
 		return cellhold.Installation{}, err
 	}
+	defer leave()
 	s.moving.Add(1) // until it is done the session is not idle
 	defer s.moving.Add(-1)
 	s.touch()

@@ -22,11 +22,17 @@ type pulse struct {
 	cpu time.Duration // negative when it cannot be known
 }
 
-// pulseTime is how long before its end a session is looked at.
-func (o *Options) pulseTime() time.Duration { return min(maxPulse, o.IdleTimeout/4) }
+// pulseTime is how long before its end, or before it is suspended, a session is looked at.
+func (o *Options) pulseTime() time.Duration {
+	idle := o.IdleTimeout
+	if o.HibernateAfter > 0 {
+		idle = min(idle, o.HibernateAfter)
+	}
+	return min(maxPulse, idle/4)
+}
 
 // expiring says when a session that is due at that moment has to be looked at next, and whether it is
-// to end now. A thread or child process that a cell left behind may be computing: a session whose
+// to end, or to be suspended, now. A thread or child process that a cell left behind may be computing: a session whose
 // processes use the processor shortly before its end is not idle, and begins a new idle time. It still
 // ends when it is too old.
 func (s *Session) expiring(ctx context.Context, due, now time.Time) (next time.Time, end bool) {
@@ -57,7 +63,7 @@ func (s *Session) expiring(ctx context.Context, due, now time.Time) (next time.T
 	}
 	s.slog.Debug("a session works on by itself", "cpu", cpu-last.cpu, "within", now.Sub(last.at))
 	s.change(func(r *cellhold.Session) { r.Used = now })
-	return now.Add(s.m.o.IdleTimeout - before), false
+	return s.due(now).Add(-before), false
 }
 
 // takePulse looks at the processor time of the sandbox.

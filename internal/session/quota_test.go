@@ -11,7 +11,7 @@ func TestNoMinuteHasMoreCreationsThanAllowed(t *testing.T) {
 	start := time.Unix(1000, 0)
 	var allowed []time.Time
 	for ms := 0; ms < 300_000; ms += 700 {
-		if now := start.Add(time.Duration(ms) * time.Millisecond); q.ask(now, most) == 0 {
+		if now := start.Add(time.Duration(ms) * time.Millisecond); q.ask(now, 1, most) == 0 {
 			allowed = append(allowed, now)
 		}
 	}
@@ -26,10 +26,10 @@ func TestNoMinuteHasMoreCreationsThanAllowed(t *testing.T) {
 	if len(q.asked) > most {
 		t.Errorf("%d are remembered", len(q.asked))
 	}
-	if wait := q.ask(allowed[len(allowed)-1], most); wait <= 0 || wait > quotaSpan {
+	if wait := q.ask(allowed[len(allowed)-1], 1, most); wait <= 0 || wait > quotaSpan {
 		t.Errorf("wait %s", wait)
 	}
-	if (&quota{}).ask(start, 0) != 0 {
+	if (&quota{}).ask(start, 1, 0) != 0 {
 		t.Error("no bound refuses")
 	}
 }

@@ -95,8 +95,11 @@ func (s *Session) letGo(ctx context.Context) {
 		s.slog.Error("writing the notebook", "err", err)
 	}
 	s.stop(leaving)
-	if s.m.o.Ephemeral && sb != nil {
-		s.m.destroy(ctx, sb)
+	if s.m.o.Ephemeral {
+		if sb != nil {
+			s.m.destroy(ctx, sb)
+		}
+		s.m.dropSnapshots(ctx, s.record())
 	}
 }
 
@@ -131,7 +134,10 @@ func (m *Manager) adopt(ctx context.Context) error {
 			return nil
 		})
 	}
-	_ = g.Wait() // the functions return nil
+	_ = g.Wait()          // the functions return nil
+	if ctx.Err() == nil { // else what was not taken over yet is the next server's
+		m.reapSnapshots(ctx, spared)
+	}
 	return m.reapStrays(ctx, spared)
 }
 
@@ -159,6 +165,13 @@ func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
 		return err
 	}
 	s.run(base)
+	if rec.State == cellhold.SessionSuspended && !m.o.Ephemeral {
+		err := s.sleepOn(ctx, rec, pending)
+		if err != nil {
+			s.stop(err)
+		}
+		return err
+	}
 	if rec.State == cellhold.SessionReady && !m.o.Ephemeral {
 		err := s.readopt(ctx, rec, pending)
 		if err == nil {
@@ -189,7 +202,13 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 		return err
 	}
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
-	known, err := s.attach(ctx, sb, pending)
+	var known []cellhold.KernelID
+	if s.m.o.Driver.Features().Suspend { // the last server may have died while it was saving the sandbox
+		err = sb.Resume(ctx)
+	}
+	if err == nil {
+		known, err = s.attach(ctx, sb, pending)
+	}
 	switch {
 	case err != nil:
 	case !slices.Contains(known, rec.Kernels[0].ID):

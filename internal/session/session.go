@@ -24,6 +24,7 @@ import (
 	"cellhold/internal/mirror"
 	"cellhold/internal/packages"
 	"cellhold/internal/sandbox"
+	"cellhold/internal/session/shelf"
 )
 
 // Store keeps sessions, their cells and their events.
@@ -31,6 +32,11 @@ type Store interface {
 	kernel.Journal
 	CommandStore
 	PutSession(ctx context.Context, s cellhold.Session) error
+	// AppendSession records a session that has changed together with the events that say so.
+	AppendSession(ctx context.Context, s cellhold.Session, evs []cellhold.Event) error
+	// Copy gives a new session the events of another up to that number, and the cells and commands
+	// that had begun by then; those that have no events, by that time.
+	Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error
 	// Sessions yields all records; a damaged one is yielded as an error, and the rest follows.
 	Sessions(ctx context.Context) iter.Seq2[cellhold.Session, error]
 	// DeleteSession deletes the record with its cells and events. An unknown id is no error.
@@ -78,11 +84,15 @@ type Options struct {
 
 	Egress Egress // what sessions may reach outside; zero is nothing
 
-	MaxSessions         int // alive at once; zero means 64
-	MaxSessionsPerOwner int // of them, of one caller; zero means all
-	CreatesPerMinute    int // sessions that one caller may ask for within a minute; zero means any number
+	MaxSessions         int   // alive at once, those that sleep not counted; zero means 64
+	MaxSuspended        int   // that sleep at once; zero means four times MaxSessions
+	MaxSessionsPerOwner int   // of both, of one caller; zero means all
+	MaxCheckpoints      int   // of one session; zero means 8
+	MaxSnapshots        int64 // bytes that all saved sessions and checkpoints may take; zero means 32 GiB
+	CreatesPerMinute    int   // sessions that one caller may ask for within a minute; zero means any number
 
 	IdleTimeout    time.Duration // a session that nothing uses ends after this; zero means 1 h
+	HibernateAfter time.Duration // a session that nothing uses is suspended after this, if it is less than IdleTimeout; zero means never
 	MaxAge         time.Duration // a session ends at this age; zero means never
 	CellTimeout    time.Duration // deadline of cells that name none; zero means 5 min
 	MaxCellTimeout time.Duration // longest deadline; zero means 24 h
@@ -104,10 +114,12 @@ type Manager struct {
 	sessions map[cellhold.SessionID]*Session
 	article  map[string]cellhold.SessionID // the article's sessions by owner and user
 	replaced map[string]*replacement       // capacity 1 each: held while a user's session is being replaced
-	starting int                           // slots taken by sessions that are being created
+	starting int                           // slots taken by sessions that are being created, or are waking up
+	lying    int                           // slots taken by sessions that are being suspended
 	quotas   map[string]*quota             // by owner; there are no more than tokens
 	folders  mirror.Folders
 	strays   []stray
+	shelf    *shelf.Shelf
 	wake     chan struct{} // capacity 1: expiry has something new to look at
 
 	adopted chan struct{}  // closed when Run has taken over what was left
@@ -134,7 +146,7 @@ func New(o Options) (*Manager, error) {
 			return nil, fmt.Errorf("state directory: %w", err)
 		}
 	}
-	return &Manager{o: o, sessions: map[cellhold.SessionID]*Session{},
+	return &Manager{o: o, shelf: shelf.New(o.Driver, o.MaxSnapshots), sessions: map[cellhold.SessionID]*Session{},
 		article: map[string]cellhold.SessionID{}, replaced: map[string]*replacement{}, quotas: map[string]*quota{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
 }
 
@@ -149,6 +161,9 @@ func (o *Options) check() error {
 	if o.MaxSessions < 1 {
 		return fmt.Errorf("settings: there must be room for at least one session, not %d", o.MaxSessions)
 	}
+	if o.MaxSuspended < 0 || o.MaxCheckpoints < 0 || o.MaxSnapshots < 0 {
+		return fmt.Errorf("settings: the most suspended sessions (%d), checkpoints (%d) and bytes of both (%d) cannot be negative", o.MaxSuspended, o.MaxCheckpoints, o.MaxSnapshots)
+	}
 	if o.MaxSessionsPerOwner < 1 || o.CreatesPerMinute < 0 {
 		return fmt.Errorf("settings: a token must have room for a session (%d), and ask for no less than none in a minute (%d)", o.MaxSessionsPerOwner, o.CreatesPerMinute)
 	}
@@ -156,7 +171,7 @@ func (o *Options) check() error {
 		name string
 		d    time.Duration
 	}{
-		{"idle timeout", o.IdleTimeout}, {"cell timeout", o.CellTimeout}, {"most of a cell timeout", o.MaxCellTimeout},
+		{"idle timeout", o.IdleTimeout}, {"time until an idle session is suspended", o.HibernateAfter}, {"cell timeout", o.CellTimeout}, {"most of a cell timeout", o.MaxCellTimeout},
 		{"start timeout", o.StartTimeout}, {"retention", o.Retention}, {"most age of a session", o.MaxAge},
 	} {
 		if x.d < 0 {
@@ -179,8 +194,17 @@ func (o *Options) setDefaults() {
 	if o.MaxSessions == 0 {
 		o.MaxSessions = 64
 	}
+	if o.MaxSuspended == 0 {
+		o.MaxSuspended = suspendedShare * o.MaxSessions
+	}
 	if o.MaxSessionsPerOwner == 0 {
-		o.MaxSessionsPerOwner = o.MaxSessions
+		o.MaxSessionsPerOwner = o.MaxSessions + o.MaxSuspended
+	}
+	if o.MaxCheckpoints == 0 {
+		o.MaxCheckpoints = defaultMaxCheckpoints
+	}
+	if o.MaxSnapshots == 0 {
+		o.MaxSnapshots = defaultMaxSnapshots
 	}
 	if o.Kernel == "" {
 		o.Kernel = "python3"

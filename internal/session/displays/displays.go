@@ -73,6 +73,13 @@ func (d *Displays) Update(ctx context.Context, c cellhold.Cell, updates []notebo
 	d.note(c)
 }
 
+// Forget lets the records be read anew: cells were undone.
+func (d *Displays) Forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.loaded = false
+}
+
 // load finds the displays of the cells that are done.
 func (d *Displays) load(ctx context.Context) error {
 	if d.loaded {
@@ -83,7 +90,7 @@ func (d *Displays) load(ctx context.Context) error {
 		if err != nil && c.ID == "" {
 			return err
 		}
-		if err == nil && c.State == cellhold.CellDone {
+		if err == nil && c.State == cellhold.CellDone && !c.Undone {
 			d.note(c)
 		}
 	}
