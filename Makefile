@@ -13,6 +13,7 @@ export PATH := $(PATH):/usr/local/go/bin
 STATE   := $(shell tools/state)
 BIN     := build/bin/cellhold
 VENV    := build/testvenv
+BENCHVENV := build/benchvenv
 SLIM    := -trimpath -ldflags "-s -w"
 # No vet's complaint is ours to ignore, and staticcheck's list is in staticcheck.conf.
 LINT    := go tool -modfile=tools.mod staticcheck
@@ -20,7 +21,7 @@ LINT    := go tool -modfile=tools.mod staticcheck
 # Tests with real sandboxes find the stock image in this home.
 export CELLHOLD_TEST_HOME := $(STATE)
 
-.PHONY: build demo test check bench clean image polyglot needs-test
+.PHONY: build demo test check bench gobench clean image polyglot needs-test
 
 ## build: the binary, with the guest's binary inside
 build:
@@ -46,8 +47,13 @@ check: build
 	$(LINT) ./...
 	go test .
 
-## bench: how fast it is here
-bench: image
+## bench: how fast it is here, beside others; QUICK=1 for a few minutes, ONLY=first,cell for some figures
+bench: image $(BENCHVENV)/.done
+	@bench/docker-image $(BIN) $(STATE)
+	@go run ./bench -cellhold $(BIN) -home $(STATE) $(if $(QUICK),-quick) $(if $(ONLY),-only $(ONLY))
+
+## gobench: the Go benchmarks
+gobench: image
 	go test -run '^$$' -bench . ./...
 
 ## clean: what was built, images included
@@ -67,8 +73,11 @@ needs-test:
 	@tools/packages gcc=gcc,libc6-dev python3=python3 curl=curl
 
 $(VENV)/.done: test/requirements.txt
+$(BENCHVENV)/.done: bench/requirements.txt
+build/%venv/.done:
+	@tools/packages python3=python3
 	@python3 -m venv --help >/dev/null && python3 -c 'import ensurepip' || tools/packages no-such-command=python3-venv
-	rm -rf $(VENV)
-	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r test/requirements.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@

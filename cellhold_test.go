@@ -27,6 +27,9 @@ var rooms = map[string]struct {
 }{
 	".":                         {"", "everyone speaks it"},
 	"client":                    {".", "it is someone else's program"},
+	"bench":                     {". bench/contender bench/report", "it measures what a user of each contender sees"},
+	"bench/contender":           {". client", "it uses each contender as its users do"},
+	"bench/report":              {"", "it counts, whatever was measured"},
 	"demo":                      {". client", "it does what a user of the service would do"},
 	"internal/agent":            {". internal/guestapi internal/jupyter internal/agent/spool internal/agent/command internal/agent/forward", "it runs beside hostile code; less is safer"},
 	"internal/agent/command":    {". internal/guestapi internal/agent/spool", "it runs beside hostile code; less is safer"},

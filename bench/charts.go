@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cellhold/bench/contender"
+	"cellhold/bench/report"
+)
+
+//go:embed inside/charts.py
+var drawing string
+
+// pictures are drawn by inside/charts.py, as SVG and as PNG, as far as there are figures for them.
+var pictures = []report.Chart{
+	{File: "first.svg", Title: "From the create call to the first answer with pandas"},
+	{File: "cell.svg", Title: "Round trip of 1+1"},
+	{File: "burst.svg", Title: "A burst of creates, in the order of their answers"},
+	{File: "memory.svg", Title: "Where the memory of an idle session is"},
+}
+
+// charts has a session of cellhold's own draw the charts, and returns those that there are.
+func (b *bench) charts(ctx context.Context) []report.Chart {
+	if ctx.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	server, err := b.one(ctx, report.Warm, report.Restore, report.Cold)
+	if err != nil {
+		return nil
+	}
+	begun := time.Now()
+	charts, err := b.draw(ctx, server)
+	if err != nil {
+		b.say("no charts: %v", err)
+		return charts
+	}
+	b.say("a session of cellhold drew the charts in %.1f s", time.Since(begun).Seconds())
+	return charts
+}
+
+func (b *bench) draw(ctx context.Context, server *contender.Cellhold) ([]report.Chart, error) {
+	s, err := server.OpenOne(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end(ctx, s)
+	var results bytes.Buffer
+	if err := b.report.WriteJSON(&results); err != nil {
+		return nil, err
+	}
+	if _, err := server.WriteFile(ctx, s.ID, "results.json", &results, 0o644); err != nil {
+		return nil, err
+	}
+	if out, err := s.Run(ctx, drawing); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out.Text)
+	}
+	var charts []report.Chart
+	for _, c := range pictures {
+		drawn := true
+		for _, name := range []string{c.File, strings.TrimSuffix(c.File, ".svg") + ".png"} {
+			drawn = b.fetch(ctx, server, s, name) == nil && drawn
+		}
+		if drawn {
+			charts = append(charts, c)
+		}
+	}
+	return charts, nil
+}
+
+// fetch copies a file of a session to the report, if it is there.
+func (b *bench) fetch(ctx context.Context, server *contender.Cellhold, s *contender.CellholdSession, name string) error {
+	from, err := server.ReadFile(ctx, s.ID, name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	text, err := io.ReadAll(io.LimitReader(from, 16<<20))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.o.out, name), text, 0o644)
+}

@@ -1,0 +1,67 @@
+package contender
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"cellhold"
+)
+
+// most is the largest answer that is read: fifty sessions, or a PNG in JSON.
+const most = 64 << 20
+
+// caller keeps a connection for each of many sessions, as a service's client does.
+var caller = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
+
+// Call sends a request of JSON to the server's API, for what package client has no method for.
+func (c *Cellhold) Call(ctx context.Context, method, path string, in, out any) error {
+	return call(ctx, method, c.url+path, c.auth, in, out)
+}
+
+// call sends JSON and decodes JSON; in and out may be nil.
+func call(ctx context.Context, method, url string, header http.Header, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return err
+	}
+	req.Header = header.Clone()
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return exchange(req, out)
+}
+
+// exchange sends a request and decodes the answer.
+func exchange(req *http.Request, out any) error {
+	res, err := caller.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, most))
+	if err != nil {
+		return err
+	}
+	switch {
+	case res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed:
+		return cellhold.Errorf(cellhold.NotFound, "%s %s is not there.", req.Method, req.URL.Path)
+	case res.StatusCode > 299:
+		return fmt.Errorf("%s %s: %s: %s", req.Method, req.URL.Path, res.Status, text)
+	case out == nil:
+		return nil
+	}
+	return json.Unmarshal(text, out)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"cellhold/bench/report"
+)
+
+// crowd measures the memory of many sessions, counted in three ways.
+func (b *bench) crowd(ctx context.Context) error {
+	n := b.n.crowd
+	f := b.report.Add(report.Figure{Key: "crowd", Title: fmt.Sprintf("Memory with %d sessions that have used pandas", n), Unit: "MB"})
+	if err := roomFor(n); err != nil {
+		f.LeftOut = err.Error()
+		return nil
+	}
+	for _, name := range []string{report.Restore, report.Cold} {
+		if who := b.who(ctx, name); len(who) == 1 {
+			return b.crowdOf(ctx, who[0], f)
+		}
+	}
+	return nil
+}
+
+func (b *bench) crowdOf(ctx context.Context, e *entry, f *report.Figure) error {
+	server, err := b.one(ctx, e.name)
+	if err != nil {
+		return err
+	}
+	f.Note = "Sessions of " + e.name + "."
+	free := available()
+	sessions, err := openAll(ctx, e, b.n.crowd)
+	defer endAll(ctx, sessions)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		if _, err := s.Run(ctx, firstPandas); err != nil {
+			return err
+		}
+	}
+	f.Of("the machine's MemAvailable fell by").Put(mbOf(free - available()))
+	groups, err := groupsOf(server)
+	if err != nil {
+		return err
+	}
+	sum := 0.0
+	for _, dir := range groups {
+		parts, err := group(dir)
+		if err != nil {
+			return err
+		}
+		sum += parts[partAll]
+	}
+	f.Of("all sandboxes, by their control groups").Put(sum)
+	f.Of("the server").Put(mbOf(resident(server.Pid, "VmRSS:")))
+	return nil
+}
+
+// resident is a process's memory in bytes: VmRSS now, VmHWM the most since it was asked to forget.
+func resident(pid int, field string) int64 { return procField(pid, field) << 10 }

@@ -1,0 +1,34 @@
+"""llm-sandbox on Docker: a container with an interactive IPython for each session, of the image that is
+named by the first argument and must be there."""
+import sys
+
+import docker
+from llm_sandbox.interactive import InteractiveSandboxSession
+
+import lines
+
+PICTURE = "/tmp/first.png"  # where the cell of the plot leaves one too, because it gives back text only
+
+
+class Session:
+    def __init__(self):
+        self.sandbox = InteractiveSandboxSession(lang="python", image=sys.argv[1], keep_template=True,
+                                                 skip_environment_setup=True, verbose=False)
+        self.sandbox.open()
+
+    def run(self, code):
+        plots = "plt." in code
+        if plots:
+            code += f"\nplt.savefig({PICTURE!r})"
+        done = self.sandbox.run(code)
+        if done.exit_code:
+            raise RuntimeError(done.stderr or done.stdout)
+        return done.stdout, self.sandbox.get_archive(PICTURE)[0] if plots else None
+
+    def close(self):
+        self.sandbox.close()
+
+
+if __name__ == "__main__":
+    docker.from_env().images.get(sys.argv[1])  # fails here and not in every session
+    lines.serve(Session)

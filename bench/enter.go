@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cellhold/bench/contender"
+	"cellhold/bench/report"
+)
+
+// enter lists the contenders. None is started yet.
+func (b *bench) enter() {
+	add := func(name, what string, start func() (contender.Contender, error)) {
+		b.entries = append(b.entries, &entry{name: name, start: start})
+		b.report.Contenders = append(b.report.Contenders, report.Contender{Name: name, What: what})
+	}
+	add(report.Warm, fmt.Sprintf("`cellhold serve --warm %d`; sessions are leased from the warm sandboxes.", b.o.warm), b.cellhold(b.o.warm, false))
+	add(report.Restore, "`cellhold serve --warm 0`; nothing is warm, sessions are restored from the template's snapshot.", b.cellhold(0, false))
+	add(report.Cold, "`cellhold serve --no-templates`; sessions start a kernel in a fresh sandbox.", b.cellhold(0, true))
+	add(report.Bare, "ipykernel on the host, a process for each session, started and driven by jupyter_client. No walls.", b.driver("bare.py"))
+	add(report.Article, "FastAPI and jupyter_client on the host, bench/baseline. pandas, numpy and matplotlib are imported in each new session. No walls.", b.baseline)
+	add(report.Gateway, "one gateway on the host, its kernels driven over its WebSocket. No walls.", b.driver("gateway.py"))
+	add(report.LLM, "its interactive session, a container of Docker for each, of the same image as cellhold's.", b.llm)
+}
+
+func (b *bench) cellhold(warm int, cold bool) func() (contender.Contender, error) {
+	return func() (contender.Contender, error) {
+		return contender.StartCellhold(contender.CellholdOptions{
+			Program: b.o.program, Images: filepath.Join(b.o.home, "images"), Temp: b.temp, Warm: warm, Cold: cold,
+		})
+	}
+}
+
+// pythonSide is where the contenders of Python run: nobody's settings count, and Docker's client finds its
+// engine as it does in the user's shell.
+func (b *bench) pythonSide() (contender.Python, error) {
+	if _, err := os.Stat(b.o.python); err != nil {
+		return contender.Python{}, fmt.Errorf("the venv of bench/requirements.txt is not there: %w", err)
+	}
+	dir := filepath.Join(b.temp, "python")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return contender.Python{}, err
+	}
+	env := []string{"PATH=" + filepath.Dir(b.o.python) + ":" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8"}
+	for _, v := range os.Environ() {
+		if strings.HasPrefix(v, "DOCKER_") {
+			env = append(env, v)
+		}
+	}
+	return contender.Python{Program: b.o.python, Env: env, Dir: dir}, nil
+}
+
+func (b *bench) driver(script string, args ...string) func() (contender.Contender, error) {
+	return func() (contender.Contender, error) {
+		p, err := b.pythonSide()
+		if err != nil {
+			return nil, err
+		}
+		return contender.StartDriver(p, filepath.Join(b.o.sources, "drivers", script), args...)
+	}
+}
+
+func (b *bench) baseline() (contender.Contender, error) {
+	p, err := b.pythonSide()
+	if err != nil {
+		return nil, err
+	}
+	return contender.StartBaseline(p, filepath.Join(b.o.sources, "baseline"))
+}
+
+// llm starts llm-sandbox if a Docker engine answers.
+func (b *bench) llm() (contender.Contender, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // an engine that is there answers at once
+	defer cancel()
+	if err := exec.CommandContext(ctx, "docker", "info").Run(); err != nil {
+		return nil, fmt.Errorf("no Docker engine answers: docker info: %w", err)
+	}
+	return b.driver("llm.py", b.o.image)()
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cellhold/bench/contender"
+	"cellhold/bench/report"
+)
+
+// loads says how many cells each of so many sessions runs in one go: some two seconds of work.
+var loads = []struct{ sessions, cells int }{{1, 200}, {8, 40}, {32, 16}}
+
+// load measures how many cells a second several sessions get through, each with one at a time.
+func (b *bench) load(ctx context.Context) error {
+	for _, l := range loads {
+		n := l.sessions
+		f := b.report.Add(report.Figure{Key: fmt.Sprintf("load-%d", n), Title: fmt.Sprintf("Cells a second, sessions: %d", n), Unit: "cells/s", Higher: true})
+		if err := roomFor(n); err != nil {
+			f.LeftOut = err.Error()
+			continue
+		}
+		who := b.who(ctx, report.Restore, report.Bare, report.Article, report.Gateway)
+		if len(who) == 0 || who[0].name != report.Restore {
+			who = append(b.who(ctx, report.Cold), who...)
+		}
+		for _, e := range who {
+			if err := b.loadOne(ctx, e, n, l.cells, f.Of(e.name)); err != nil {
+				f.Of(e.name).Fail(err)
+			}
+		}
+	}
+	return nil
+}
+
+// loadOne keeps n sessions of one contender busy with so many cells each, again and again. The first time
+// is not counted.
+func (b *bench) loadOne(ctx context.Context, e *entry, n, cells int, into *report.Series) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	sessions, err := openAll(ctx, e, n)
+	defer endAll(ctx, sessions)
+	for i := 0; i <= b.n.seconds && err == nil; i++ {
+		begun := time.Now()
+		err = inParallel(sessions, func(s contender.Session) error {
+			_, err := s.Time(ctx, "1+1", cells)
+			return err
+		})
+		if err == nil && i > 0 {
+			into.Put(float64(n*cells) / time.Since(begun).Seconds())
+		}
+	}
+	return err
+}
+
+// count has so many workers do something again and again, and records how often it was done in each of
+// so many windows. The first window is not counted, because workers begin in it.
+func (b *bench) count(ctx context.Context, into *report.Series, windowSeconds, workers int, do func(context.Context, int) error) error {
+	window := time.Duration(windowSeconds) * time.Second
+	var done atomic.Int64
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	failed := make([]error, workers)
+	for i := range workers {
+		all.Go(func() {
+			for !stop.Load() && failed[i] == nil && ctx.Err() == nil {
+				if failed[i] = do(ctx, i); failed[i] == nil {
+					done.Add(1)
+				}
+			}
+		})
+	}
+	pause(ctx, window)
+	last, at := done.Load(), time.Now()
+	for range b.n.seconds {
+		pause(ctx, window)
+		now, then := done.Load(), at
+		at = time.Now()
+		into.Put(float64(now-last) / at.Sub(then).Seconds())
+		last = now
+	}
+	stop.Store(true)
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+// openAll opens sessions, as many at a time as there are cores.
+func openAll(ctx context.Context, e contender.Contender, n int) ([]contender.Session, error) {
+	sessions, failed := make([]contender.Session, n), make([]error, n)
+	places := make(chan struct{}, runtime.NumCPU())
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			s, err := e.Open(ctx)
+			if failed[i] = err; err != nil {
+				return
+			}
+			sessions[i] = s
+			_, failed[i] = s.Run(ctx, "1+1")
+		})
+	}
+	all.Wait()
+	return sessions, errors.Join(failed...)
+}
+
+func endAll(ctx context.Context, sessions []contender.Session) {
+	var all sync.WaitGroup
+	for _, s := range sessions {
+		if s != nil {
+			all.Go(func() { _ = end(ctx, s) }) // what cannot end ends with its contender
+		}
+	}
+	all.Wait()
+}
+
+// creates measures how many sessions a second can be made, used for one cell and ended, for as long as
+// one likes: the windows in which a stock of warm ones is used up do not count.
+func (b *bench) creates(ctx context.Context) error {
+	f := b.report.Add(report.Figure{Key: "creates", Title: "Sustained creates, each with its first answer and its end", Unit: "sessions/s", Higher: true})
+	workers := 2 * runtime.NumCPU()
+	f.Note = fmt.Sprintf("%d at a time.", workers)
+	for _, e := range b.who(ctx, report.Warm, report.Restore, report.Cold, report.Bare, report.Article) {
+		if err := b.createsOf(ctx, e, workers, f.Of(e.name)); err != nil {
+			f.Of(e.name).Fail(err)
+		}
+	}
+	return nil
+}
+
+func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *report.Series) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var stock atomic.Int64
+	stock.Store(int64(2 * b.o.warm)) // twice, because some are made while others are used up
+	var used sync.WaitGroup
+	for range workers {
+		used.Go(func() {
+			for stock.Add(-1) >= 0 && ctx.Err() == nil {
+				_, _ = b.once(ctx, e, firstPandas)
+			}
+		})
+	}
+	used.Wait()
+	const window = 3 // seconds; in one there are some ten creates
+	return b.count(ctx, into, window, workers, func(ctx context.Context, _ int) error {
+		_, err := b.once(ctx, e, firstPandas)
+		return err
+	})
+}

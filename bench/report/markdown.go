@@ -1,0 +1,143 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+)
+
+// Chart is a picture of the report, as its page names it.
+type Chart struct{ File, Title string }
+
+// WriteMarkdown writes the report as a page with tables.
+func (r *Report) WriteMarkdown(w io.Writer, charts []Chart) error {
+	var b strings.Builder
+	r.head(&b)
+	r.judged(&b)
+	for _, c := range charts {
+		fmt.Fprintf(&b, "\n![%s](%s)\n", c.Title, c.File)
+	}
+	for _, f := range r.Figures {
+		f.table(&b)
+	}
+	r.who(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *Report) head(b *strings.Builder) {
+	m := r.Machine
+	fmt.Fprintf(b, "# Benchmark of %s\n\n", r.Begun.UTC().Format("2006-01-02"))
+	fmt.Fprintf(b, "%d cores, %.0f GiB of memory, Linux %s, cgroup %s", m.Cores, m.Memory, m.Kernel, m.Cgroup)
+	if !m.Root {
+		b.WriteString(", as a plain user")
+	}
+	fmt.Fprintf(b, "; the run took %s. What each figure means and how to make it again stands in bench/README.md.\n", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
+	if r.Quick {
+		b.WriteString("\n**A quick run:** fewer samples, shorter steps. Quantiles beyond the number of samples are the largest one.\n")
+	}
+}
+
+func (r *Report) judged(b *strings.Builder) {
+	b.WriteString("\n## Targets\n\n| figure | wanted | measured | |\n|---|---|---|---|\n")
+	for _, t := range targets {
+		v := t.judge(r)
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", v.text, v.want, v.got, v.result)
+	}
+}
+
+func (f *Figure) table(b *strings.Builder) {
+	fmt.Fprintf(b, "\n## %s\n", f.Title)
+	if f.Note != "" {
+		fmt.Fprintf(b, "\n%s\n", f.Note)
+	}
+	if f.LeftOut != "" {
+		fmt.Fprintf(b, "\nLeft out: %s.\n", strings.TrimSuffix(f.LeftOut, "."))
+	}
+	ratio := f.find(Bare) != nil && len(f.find(Bare).Samples) > 0
+	var rows strings.Builder
+	for _, s := range f.Series {
+		if len(s.Samples) > 0 {
+			rows.WriteString(f.row(s, ratio))
+		}
+	}
+	if rows.Len() > 0 {
+		fmt.Fprintf(b, "\n| %s | %s | n |%s\n|---|--:|--:|--:|--:|%s\n%s", f.Unit, f.columns(), iff(ratio, " against bare |"), iff(ratio, "--:|"), rows.String())
+	}
+	f.missing(b)
+}
+
+// columns names the quantiles: from the middle towards the worst.
+func (f *Figure) columns() string {
+	if f.Higher {
+		return "p50 | p10 | p1"
+	}
+	return "p50 | p90 | p99"
+}
+
+func (f *Figure) row(s *Series, ratio bool) string {
+	worse, worst := 0.9, 0.99
+	if f.Higher {
+		worse, worst = 0.1, 0.01
+	}
+	line := fmt.Sprintf("| %s | %s | %s | %s | %d |", s.Contender, number(s.Quantile(0.5)), number(s.Quantile(worse)), number(s.Quantile(worst)), len(s.Samples))
+	if ratio {
+		line += fmt.Sprintf(" %s × |", number(f.Ratio(s, Bare)))
+	}
+	return line + "\n"
+}
+
+// missing says who failed, and who was left out and why.
+func (f *Figure) missing(b *strings.Builder) {
+	for _, s := range f.Series {
+		if s.LeftOut != "" {
+			fmt.Fprintf(b, "\n%s was left out: %s.\n", s.Contender, strings.TrimSuffix(oneLine(s.LeftOut), "."))
+		}
+		if s.Failed > 0 {
+			fmt.Fprintf(b, "\n%s failed %d times, the last time with: %s\n", s.Contender, s.Failed, oneLine(s.Error))
+		}
+	}
+}
+
+func (r *Report) who(b *strings.Builder) {
+	b.WriteString("\n## Contenders\n\n")
+	for _, c := range r.Contenders {
+		fmt.Fprintf(b, "- **%s**: %s", c.Name, c.What)
+		if c.LeftOut != "" {
+			fmt.Fprintf(b, " Left out: %s.", strings.TrimSuffix(oneLine(c.LeftOut), "."))
+		}
+		b.WriteString("\n")
+	}
+}
+
+// number prints with three digits or so: what is beyond them, no run repeats.
+func number(x float64) string {
+	switch {
+	case math.IsNaN(x):
+		return "–"
+	case math.Abs(x) >= 100 || x == math.Trunc(x) && math.Abs(x) < 1e6:
+		return fmt.Sprintf("%.0f", x)
+	case math.Abs(x) >= 10:
+		return fmt.Sprintf("%.1f", x)
+	}
+	return fmt.Sprintf("%.2f", x)
+}
+
+func iff(yes bool, s string) string {
+	if yes {
+		return s
+	}
+	return ""
+}
+
+// oneLine keeps a stranger's error from becoming a part of the page's structure.
+func oneLine(s string) string {
+	const most = 300 // bytes; enough to know what it was
+	s = strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", "/")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,132 @@
+package report
+
+import (
+	"bytes"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the pages anew")
+
+// A run's samples make one page; the committed one shows what it looks like.
+func TestAPageIsMadeOfTheSamples(t *testing.T) {
+	f, err := os.Open("testdata/results.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := ReadJSON(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page bytes.Buffer
+	if err := r.WriteMarkdown(&page, []Chart{{"first.svg", "First answers"}}); err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", "report.md")
+	if *update {
+		if err := os.WriteFile(golden, page.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page.String() != string(want) {
+		t.Errorf("the page differs from %s; if that is meant, run the test with -update. It is:\n%s", golden, &page)
+	}
+}
+
+func TestQuantilesAreTheNearestRank(t *testing.T) {
+	hundred := &Series{}
+	for i := range 100 {
+		hundred.Put(float64(100 - i)) // in no order
+	}
+	for _, x := range []struct {
+		name string
+		of   *Series
+		q    float64
+		want float64
+	}{
+		{"the median of a hundred", hundred, 0.5, 50},
+		{"the 90th percentile", hundred, 0.9, 90},
+		{"the 99th percentile", hundred, 0.99, 99},
+		{"the largest", hundred, 1, 100},
+		{"the smallest", hundred, 0, 1},
+		{"the 90th of ten", &Series{Samples: []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}, 0.9, 9},
+		{"the 99th of few is the largest", &Series{Samples: []float64{3, 9, 5}}, 0.99, 9},
+		{"the median of two is the lower", &Series{Samples: []float64{4, 2}}, 0.5, 2},
+		{"one", &Series{Samples: []float64{7}}, 0.99, 7},
+	} {
+		if got := x.of.Quantile(x.q); got != x.want {
+			t.Errorf("%s: got %v, want %v", x.name, got, x.want)
+		}
+	}
+	if got := (&Series{}).Quantile(0.5); !math.IsNaN(got) {
+		t.Errorf("no samples have the median %v", got)
+	}
+}
+
+func TestRatiosSayHowManyTimesBetter(t *testing.T) {
+	slow := &Figure{Series: []*Series{{Contender: Bare, Samples: []float64{600}}, {Contender: Warm, Samples: []float64{15}}}}
+	if got := slow.Ratio(slow.Of(Warm), Bare); got != 40 {
+		t.Errorf("15 ms instead of 600 is %v times better", got)
+	}
+	rate := &Figure{Higher: true, Series: []*Series{{Contender: Bare, Samples: []float64{2}}, {Contender: Warm, Samples: []float64{8}}}}
+	if got := rate.Ratio(rate.Of(Warm), Bare); got != 4 {
+		t.Errorf("8 a second instead of 2 is %v times better", got)
+	}
+	if got := slow.Ratio(slow.Of(Cold), Bare); !math.IsNaN(got) {
+		t.Errorf("nothing is %v times better", got)
+	}
+}
+
+func TestTargetsAreJudgedByTheSamples(t *testing.T) {
+	report := func(bare, warm float64) *Report {
+		r := &Report{Contenders: []Contender{{Name: Warm}}}
+		r.Add(Figure{Key: "first"}).Of(Bare).Put(bare)
+		r.Figure("first").Of(Warm).Put(warm)
+		return r
+	}
+	least := target{of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40}
+	most := target{of: ref{"first", Warm, 0.5}, most: true, bound: 15, unit: "ms"}
+	without := &Report{Contenders: []Contender{{Name: Warm, LeftOut: "no templates"}}}
+	for _, x := range []struct {
+		name   string
+		target target
+		report *Report
+		got    string
+		result string
+	}{
+		{"more than wanted", least, report(900, 15), "60 times", "reached"},
+		{"as much as wanted", least, report(600, 15), "40 times", "reached"},
+		{"less than wanted", least, report(600, 30), "20 times", "**missed** by 50 %"},
+		{"quick enough", most, report(600, 15), "15 ms", "reached"},
+		{"too slow", most, report(600, 18), "18 ms", "**missed** by 20 %"},
+		{"never measured", most, without, "–", "not measured: without " + Warm},
+	} {
+		v := x.target.judge(x.report)
+		if v.got != x.got || v.result != x.result {
+			t.Errorf("%s: got %s, %s; want %s, %s", x.name, v.got, v.result, x.got, x.result)
+		}
+	}
+}
+
+// Whatever a contender fails with, the page stays a page and tells nothing of its machine.
+func TestStrangersErrorsKeepToTheirLine(t *testing.T) {
+	r := &Report{Contenders: []Contender{{Name: "x", LeftOut: "/home/me/x: no"}}}
+	r.Add(Figure{Key: "first", Title: "First"}).Of("x").Fail(&os.PathError{Op: "open", Path: "/home/me/a\n| b |\n# c", Err: os.ErrNotExist})
+	r.Scrub(strings.NewReplacer("/home/me", "HOME"))
+	var page bytes.Buffer
+	if err := r.WriteMarkdown(&page, nil); err != nil {
+		t.Fatal(err)
+	}
+	if text := page.String(); !strings.Contains(text, "x failed 1 times, the last time with: open HOME/a / b / # c: file does not exist\n") || strings.Contains(text, "/home/me") {
+		t.Errorf("the page is\n%s", text)
+	}
+}

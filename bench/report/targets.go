@@ -1,0 +1,106 @@
+package report
+
+import (
+	"fmt"
+	"math"
+)
+
+// target is a bound that the project has set itself.
+type target struct {
+	text  string
+	of    ref
+	over  *ref    // what it is divided by; nil means that the figure itself counts
+	most  bool    // the bound is the most, not the least
+	bound float64 // in unit
+	unit  string  // of the measured value; "" means "times"
+	scale float64 // from the figure's unit to that one; 0 means 1
+}
+
+// ref names one quantile of one series.
+type ref struct {
+	figure, contender string
+	q                 float64
+}
+
+// Names of the contenders and of what is measured inside a sandbox, as the targets know them.
+const (
+	Warm     = "cellhold, warm"
+	Restore  = "cellhold, by restore"
+	Cold     = "cellhold, cold"
+	Article  = "the article's design"
+	Gateway  = "Jupyter Kernel Gateway"
+	LLM      = "llm-sandbox on Docker"
+	Raw      = "raw client in the same sandbox"
+	Untuned  = "raw client, untuned kernel there"
+	Cellhold = "cellhold"
+)
+
+// targets are what is to be reached on two cores, as ratios of one run where machines differ.
+var targets = []target{
+	{text: "create → first answer with pandas, warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40},
+	{text: "the same, p50", of: ref{"first", Warm, 0.5}, most: true, bound: 15, unit: "ms"},
+	{text: "by restore, nothing warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Restore, 0.5}, bound: 3},
+	{text: "the same, p50", of: ref{"first", Restore, 0.5}, most: true, bound: 200, unit: "ms"},
+	{text: "warm against the article's design", of: ref{"first", Article, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 50},
+	{text: "`1+1` over /v1 against a raw client in the same sandbox, p50", of: ref{"cell", Cellhold, 0.5}, over: &ref{"cell", Raw, 0.5}, most: true, bound: 1.15},
+	{text: "`1+1` over /v1 against an untuned ipykernel there, p50", of: ref{"cell", Cellhold, 0.5}, over: &ref{"cell", Untuned, 0.5}, most: true, bound: 0.8},
+	{text: "sustained creates", of: ref{"creates", Warm, 0.5}, bound: 6, unit: "/s"},
+	{text: "memory of an idle warm session", of: ref{"memory", Warm, 0.5}, most: true, bound: 140, unit: "MB"},
+	{text: "resume with 10 MB of state → first answer, p50", of: ref{"resume-10", Cellhold, 0.5}, most: true, bound: 400, unit: "ms"},
+	{text: "resume with 300 MB of state → first answer, p50", of: ref{"resume-300", Cellhold, 0.5}, most: true, bound: 400, unit: "ms"},
+	{text: "burst of 50 creates, none failed", of: ref{"burst-50-failed", Warm, 1}, most: true, bound: 0, unit: "failed"},
+	{text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 8, unit: "s", scale: 1e-3},
+	{text: "burst of 50 creates, places that one was overtaken by", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 8, unit: "places"},
+}
+
+// verdict is what a run says of a target.
+type verdict struct{ text, want, got, result string }
+
+// judge compares a target with what was measured.
+func (t target) judge(r *Report) verdict {
+	v := verdict{text: t.text, want: t.amount(t.bound)}
+	if t.most {
+		v.want = "at most " + v.want
+	} else {
+		v.want = "at least " + v.want
+	}
+	got := r.look(t.of)
+	if t.over != nil {
+		got /= r.look(*t.over)
+	}
+	if t.scale != 0 {
+		got *= t.scale
+	}
+	if math.IsNaN(got) {
+		v.got, v.result = "–", "not measured"
+		for _, c := range r.Contenders {
+			if c.LeftOut != "" && (c.Name == t.of.contender || t.over != nil && c.Name == t.over.contender) {
+				v.result += ": without " + c.Name
+			}
+		}
+		return v
+	}
+	v.got = t.amount(got)
+	v.result = t.verdict(got)
+	return v
+}
+
+func (t target) verdict(got float64) string {
+	if t.most && got <= t.bound || !t.most && got >= t.bound {
+		return "reached"
+	}
+	if t.bound == 0 {
+		return "**missed**"
+	}
+	return fmt.Sprintf("**missed** by %.0f %%", math.Ceil(100*math.Abs(got-t.bound)/t.bound))
+}
+
+// look returns a quantile, NaN when there are no samples.
+func (r *Report) look(at ref) float64 { return r.Figure(at.figure).find(at.contender).Quantile(at.q) }
+
+func (t target) amount(x float64) string {
+	if t.unit == "" {
+		return number(x) + " times"
+	}
+	return number(x) + " " + t.unit
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"cellhold/bench/report"
+)
+
+// step is a part of the run: one figure, or several that one measurement gives.
+type step struct {
+	name  string
+	limit time.Duration // then it is cut off
+	do    func(*bench, context.Context) error
+}
+
+// allSteps are in the order of the run. Those that leave the machine as it was come first.
+var allSteps = []step{
+	{"first", 10 * time.Minute, (*bench).first},
+	{"plot", 6 * time.Minute, (*bench).plot},
+	{"burst", 8 * time.Minute, (*bench).burst},
+	{"cell", 5 * time.Minute, (*bench).cell},
+	{"load", 8 * time.Minute, (*bench).load},
+	{"creates", 5 * time.Minute, (*bench).creates},
+	{"memory", 5 * time.Minute, (*bench).memory},
+	{"hibernate", 5 * time.Minute, (*bench).hibernate},
+	{"fork", 4 * time.Minute, (*bench).fork},
+	{"print", 6 * time.Minute, (*bench).print},
+}
+
+func stepNames() []string {
+	var names []string
+	for _, s := range allSteps {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// steps does what was asked for. A step that fails as a whole says so in the report, and the next one
+// goes on.
+func (b *bench) steps(ctx context.Context) {
+	for _, s := range allSteps {
+		if ctx.Err() != nil || len(b.o.only) > 0 && !slices.Contains(b.o.only, s.name) {
+			continue
+		}
+		b.say("%s", s.name)
+		within, cancel := context.WithTimeout(ctx, s.limit)
+		if err := s.do(b, within); err != nil {
+			b.say("%s: %v", s.name, err)
+			b.report.Add(report.Figure{Key: s.name, Title: s.name}).LeftOut = err.Error()
+		}
+		cancel()
+	}
+}
