@@ -68,6 +68,7 @@ var rooms = map[string]struct {
 	"internal/session/peaks":    {". internal/sandbox", "it measures one sandbox, whoever lives in it"},
 	"internal/notebook/export":  {".", "it turns cells into other files"},
 	"internal/transcript":       {".", "it reads events, wherever they are kept"},
+	"internal/template":         {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it makes snapshots of sandboxes that are nobody's, and knows no session"},
 	"internal/store":            {".", "the interface it satisfies is declared by its user"},
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and knows no agent"},

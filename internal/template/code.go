@@ -1,0 +1,51 @@
+package template
+
+import (
+	_ "embed"
+	"encoding/json"
+	"strings"
+)
+
+// Code for the kernels. None of it leaves a name in the user's namespace.
+var (
+	//go:embed stock.py
+	stock string
+	//go:embed traceless.py
+	traceless string
+	//go:embed settle.py
+	settling string
+	//go:embed throwaway.py
+	discarded string
+
+	settle    = without(settling)
+	throwaway = without(discarded)
+)
+
+// None as a template's warm-up code means that it has none.
+const None = "none"
+
+// warmup returns the code that a template's kernel runs: the stock one unless it has its own.
+func warmup(own string) string {
+	switch own {
+	case "":
+		return without(stock)
+	case None:
+		return ""
+	default:
+		return without(own)
+	}
+}
+
+// without wraps code so that it leaves no names behind. What JSON makes of a text is a literal of
+// Python's too.
+func without(code string) string {
+	text, err := json.Marshal(code)
+	if err != nil {
+		panic(err) // a string can always be encoded
+	}
+	outer, err := json.Marshal(strings.ReplaceAll(traceless, "CODE", string(text)))
+	if err != nil {
+		panic(err)
+	}
+	return "exec(" + string(outer) + ", {'__name__': '__main__'})"
+}

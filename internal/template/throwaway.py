@@ -1,0 +1,3 @@
+# Touches what every cell needs.
+shell = get_ipython()
+shell.display_formatter.format(1 + 1)
