@@ -15,16 +15,17 @@ import (
 
 // CreateRequest asks for a session. The zero value is a session with the server's defaults.
 type CreateRequest struct {
-	Owner   string            // name of the caller's token
-	User    string            // label of the person or agent; never a path
-	Image   string            // zero means the server's
-	Startup string            // code run silently at the start and after each restart
-	Limits  cellhold.Limits   // a zero field means the server's default
-	Egress  *cellhold.Egress  // what it may reach outside; nil means the server's default
-	Secrets []cellhold.Secret // values that its code can use without seeing them
-	Figures *cellhold.Figures // of its cells, where they do not say
-	Meta    map[string]string // the caller's own notes
-	Article bool              // made by the article's API
+	Owner    string            // name of the caller's token
+	User     string            // label of the person or agent; never a path
+	Template string            // zero means the default one
+	Image    string            // zero means the template's, or the server's
+	Startup  string            // code run silently at the start and after each restart
+	Limits   cellhold.Limits   // a zero field means the server's default
+	Egress   *cellhold.Egress  // what it may reach outside; nil means the server's default
+	Secrets  []cellhold.Secret // values that its code can use without seeing them
+	Figures  *cellhold.Figures // of its cells, where they do not say
+	Meta     map[string]string // the caller's own notes
+	Article  bool              // made by the article's API
 }
 
 // Bounds of what callers may attach to a session, so that records stay small.
@@ -171,6 +172,10 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	if err := checkExtras(r); err != nil {
 		return cellhold.Session{}, Image{}, err
 	}
+	r, err := m.o.fromTemplate(r)
+	if err != nil {
+		return cellhold.Session{}, Image{}, err
+	}
 	limits, err := m.o.limits(r.Limits)
 	if err != nil {
 		return cellhold.Session{}, Image{}, err
@@ -190,7 +195,7 @@ func (m *Manager) newRecord(r CreateRequest) (cellhold.Session, Image, error) {
 	id := cellhold.NewSessionID()
 	return cellhold.Session{ID: id, Owner: r.Owner, User: r.User, State: cellhold.SessionStarting, Image: r.Image, Digest: img.Digest,
 		Startup: r.Startup, Created: now, Used: now, Limits: limits, Egress: out, Secrets: shownSecrets(r.Secrets), Vault: vault, Sandbox: sandboxID(id, 0),
-		Article: r.Article, Figures: r.Figures, Meta: r.Meta, Kernels: m.o.firstKernel()}, img, nil
+		Template: r.Template, Article: r.Article, Figures: r.Figures, Meta: r.Meta, Kernels: m.o.firstKernel()}, img, nil
 }
 
 // firstKernel is the kernel that every session has.

@@ -140,19 +140,22 @@ func (s *Session) hold(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// open makes the session's sandbox and its kernels, and returns when they are idle. When it
-// fails nothing of the sandbox is left.
-func (s *Session) open(ctx context.Context) error {
-	rec := s.record()
-	sb, err := s.m.o.Driver.Create(ctx, s.spec(rec))
+// openFrom makes the session's sandbox, which continues from a snapshot unless it starts cold, and its
+// kernels, and returns when they are idle. When it fails nothing of the sandbox is left.
+func (s *Session) openFrom(ctx context.Context, rec cellhold.Session, from string) error {
+	spec := s.spec(rec)
+	spec.From = from
+	sb, err := s.m.o.Driver.Create(ctx, spec)
 	if err != nil {
 		return fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)
 	}
-	if _, err := s.attach(ctx, sb, nil); err != nil {
+	s.change(func(r *cellhold.Session) { r.Sandbox = string(sb.ID()) }) // a ready one has an id of its own
+	known, err := s.attach(ctx, sb, nil)
+	if err != nil {
 		s.m.destroy(ctx, sb)
 		return err
 	}
-	if err := s.boot(ctx, rec); err != nil {
+	if err := s.boot(ctx, rec, known); err != nil {
 		s.close(ctx)
 		// A cell may have been queued for it already.
 		clean, cancel := cleanup(ctx)
@@ -162,19 +165,17 @@ func (s *Session) open(ctx context.Context) error {
 	return nil
 }
 
-// boot puts the user's files into a fresh sandbox and starts the kernels. The session needs the first
-// one; another that does not start is dead, and says why.
-func (s *Session) boot(ctx context.Context, rec cellhold.Session) error {
+// boot makes a sandbox the session's own: it puts the user's files into it, opens the way out, and starts
+// the kernels. The session needs the first one; another that does not start is dead, and says why.
+func (s *Session) boot(ctx context.Context, rec cellhold.Session, known []cellhold.KernelID) error {
 	if err := s.mirror.Push(ctx, s.client()); err != nil {
 		return fmt.Errorf("putting the output files into the sandbox: %w", err)
 	}
 	if err := s.letOut(ctx); err != nil {
 		return fmt.Errorf("opening the way out of the sandbox: %w", err)
 	}
-	for i, k := range rec.Kernels {
-		if err := s.kernel(k.ID).Start(ctx, startOf(rec, i)); err != nil {
-			return fmt.Errorf("starting the kernel %s: %w", k.ID, err)
-		}
+	if err := s.startKernels(ctx, rec, known); err != nil {
+		return err
 	}
 	for i, k := range s.all() {
 		if err := k.WaitIdle(ctx); err != nil && (i == 0 || ctx.Err() != nil) {
@@ -440,5 +441,13 @@ func (s *Session) reopen(ctx context.Context) error {
 	if err := s.m.o.Store.PutSession(ctx, rec); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
 	}
-	return s.open(ctx)
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	// A ready sandbox has brought its id along. Unrecorded, it would be a stray to the next server.
+	if err := s.m.o.Store.PutSession(ctx, s.record()); err != nil {
+		s.close(ctx)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
+	}
+	return nil
 }

@@ -213,7 +213,7 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 	case err != nil:
 	case !slices.Contains(known, rec.Kernels[0].ID):
 		// The last server died before it had asked for the kernels.
-		err = s.boot(ctx, rec)
+		err = s.boot(ctx, rec, known)
 	default:
 		s.settleKernels(ctx, rec, known)
 		err = s.recognise(ctx)

@@ -74,6 +74,8 @@ type Options struct {
 
 	Packages *packages.Packages // installs packages; nil means that nobody may
 
+	Templates Templates // what sessions can start from; nil means nothing
+
 	Home string // state directory: notebooks and output files
 	Data string // host folder shown read-only at /mnt/data; empty means none
 
@@ -150,9 +152,15 @@ func New(o Options) (*Manager, error) {
 		article: map[string]cellhold.SessionID{}, replaced: map[string]*replacement{}, quotas: map[string]*quota{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
 }
 
+// DefaultKernel is the kernelspec that sessions start unless the options name another one.
+const DefaultKernel = "python3"
+
 // check refuses settings that would make every session or cell fail.
 func (o *Options) check() error {
 	if _, err := o.limits(cellhold.Limits{}); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	if err := o.checkTemplates(); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
 	if o.MaxUpload < 0 {
@@ -207,7 +215,7 @@ func (o *Options) setDefaults() {
 		o.MaxSnapshots = defaultMaxSnapshots
 	}
 	if o.Kernel == "" {
-		o.Kernel = "python3"
+		o.Kernel = DefaultKernel
 	}
 	if o.MaxUpload == 0 {
 		o.MaxUpload = defaultMaxUpload
