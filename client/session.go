@@ -19,6 +19,7 @@ const pollTime = "50s"
 // CreateSession says what session to make. The zero value is the server's defaults.
 type CreateSession struct {
 	User     string            `json:"user,omitempty"`
+	Template string            `json:"template,omitempty"` // empty means the server's default
 	Image    string            `json:"image,omitempty"`
 	Startup  string            `json:"startup,omitempty"`
 	Figures  *cellhold.Figures `json:"figures,omitempty"`
@@ -69,6 +70,15 @@ func (c *Client) Sessions(ctx context.Context) ([]cellhold.Session, error) {
 	}
 	err := c.call(ctx, http.MethodGet, "/v1/sessions", nil, &list)
 	return list.Sessions, err
+}
+
+// Templates lists what sessions can be made from, the default one first.
+func (c *Client) Templates(ctx context.Context) ([]cellhold.Template, error) {
+	var list struct {
+		Templates []cellhold.Template `json:"templates"`
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/templates", nil, &list)
+	return list.Templates, err
 }
 
 // Session returns one session as it is now.

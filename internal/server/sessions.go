@@ -15,7 +15,8 @@ import (
 type CreateSession struct {
 	_        struct{}          `additionalProperties:"false" json:"-"`
 	User     string            `json:"user,omitempty" maxLength:"256" doc:"Label of the person or agent it is for. Never a path." example:"ann"`
-	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image; the server's default when absent." example:"python"`
+	Template string            `json:"template,omitempty" maxLength:"256" doc:"Name of a template; the server's default one when absent, unless an image is named that is not the template's. What the request leaves out is as the template says." example:"python"`
+	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image; the template's or the server's default when absent." example:"python"`
 	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most." example:"import math"`
 	Figures  *cellhold.Figures `json:"figures,omitempty" doc:"How the figures of its cells are drawn, where the cell does not say."`
 	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"What its sandbox may use; the server's defaults where absent. More than the server allows is refused."`
@@ -83,7 +84,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 		body = &CreateSession{}
 	}
 	sess, err := s.sessions.Create(ctx, session.CreateRequest{
-		Owner: door.Caller(ctx), User: body.User, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
+		Owner: door.Caller(ctx), User: body.User, Template: body.Template, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
 		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata,
 	})
 	if err != nil {

@@ -28,6 +28,7 @@ func (s *Server) newAPI(m *table) huma.API {
 		Transformers:  []huma.Transformer{ownProblems},
 	})
 	s.sessionRoutes(api)
+	s.templateRoutes(api)
 	s.kernelRoutes(api)
 	s.cellRoutes(api)
 	s.actRoutes(api)
