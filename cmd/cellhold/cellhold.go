@@ -34,16 +34,17 @@ type cli struct {
 	Home     string          `help:"Where sessions, images and the token are kept." default:"${home}" type:"path"`
 	LogLevel slog.Level      `help:"How much to log: debug, info, warn or error." default:"${loglevel}"`
 
-	Serve   serveCmd   `cmd:"" help:"Start the service."`
-	Run     runCmd     `cmd:"" help:"Run a Python file in a sandbox of its own."`
-	Install installCmd `cmd:"" help:"Install packages in a session of a service."`
-	Exec    execCmd    `cmd:"" help:"Run a command in a session, as ssh does on another machine."`
-	Session sessionCmd `cmd:"" help:"List and end the sessions of a service."`
-	Copy    copyCmd    `cmd:"" name:"cp" help:"Copy files and directories to a session and from it."`
-	Image   imageCmd   `cmd:"" help:"Make and move the images that sandboxes start from."`
-	Doctor  doctorCmd  `cmd:"" help:"Say what this host lacks, and the command that mends it."`
-	Show    configCmd  `cmd:"" name:"config" help:"Print the settings that serve would use, with secrets hidden."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Start the service."`
+	Run      runCmd      `cmd:"" help:"Run a Python file in a sandbox of its own."`
+	Install  installCmd  `cmd:"" help:"Install packages in a session of a service."`
+	Exec     execCmd     `cmd:"" help:"Run a command in a session, as ssh does on another machine."`
+	Session  sessionCmd  `cmd:"" help:"List and end the sessions of a service."`
+	Template templateCmd `cmd:"" help:"List what the sessions of a service can start from."`
+	Copy     copyCmd     `cmd:"" name:"cp" help:"Copy files and directories to a session and from it."`
+	Image    imageCmd    `cmd:"" help:"Make and move the images that sandboxes start from."`
+	Doctor   doctorCmd   `cmd:"" help:"Say what this host lacks, and the command that mends it."`
+	Show     configCmd   `cmd:"" name:"config" help:"Print the settings that serve would use, with secrets hidden."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // terminal is where a command reads and writes.

@@ -8,12 +8,14 @@ import (
 	"cellhold/internal/sandbox/embedded"
 	"cellhold/internal/session"
 	"cellhold/internal/store"
+	"cellhold/internal/template"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -58,7 +60,8 @@ type lifetimes struct {
 	KeepNotebooks bool          `help:"Keep the notebook when its session is ended."`
 	Ephemeral     bool          `help:"End all sessions when the service stops, instead of keeping them for the next start."`
 
-	reach `embed:""`
+	reach   `embed:""`
+	warming `embed:""`
 }
 
 // limits returns the limits of sessions that ask for none.
@@ -76,10 +79,11 @@ func (l *lifetimes) ceiling() cellhold.Limits {
 
 // rooms are the opened parts of a service, lowest first.
 type rooms struct {
-	store    *store.DB
-	finder   session.Images
-	driver   sandbox.Driver
-	sessions *session.Manager
+	store     *store.DB
+	finder    session.Images
+	driver    sandbox.Driver
+	templates *template.Templates // nil where sessions start cold
+	sessions  *session.Manager
 }
 
 // open opens the rooms of a service whose state is in home. Images and data are shared with the
@@ -124,7 +128,7 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 	if err != nil {
 		return err
 	}
-	r.sessions, err = session.New(session.Options{
+	options := session.Options{
 		Packages: installer,
 		Driver:   r.driver, Store: r.store, Images: r.finder, Logger: log,
 		Home: home, Data: data, Egress: out,
@@ -133,7 +137,14 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 		IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
 		CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
 		KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral,
-	})
+	}
+	if r.templates, err = l.warming.open(s, &l, r.driver, r.finder, installer, data, log); err != nil {
+		return err
+	}
+	if r.templates != nil {
+		options.Driver, options.Templates = r.templates.Driver(), r.templates
+	}
+	r.sessions, err = session.New(options)
 	return err
 }
 
@@ -203,6 +214,16 @@ func (r *rooms) while(ctx context.Context, do func(context.Context) error) error
 		cancel(err)
 		managed <- err
 	}()
+	var warming sync.WaitGroup
+	defer warming.Wait()
+	if r.templates != nil {
+		warming.Go(func() {
+			// What an earlier server has left is tidied up first, or what is made here could be taken for it.
+			if r.sessions.WaitReady(managing) == nil {
+				r.templates.Run(managing)
+			}
+		})
+	}
 	err := do(doing)
 	stop()
 	if e := <-managed; e != nil && !errors.Is(e, context.Canceled) {

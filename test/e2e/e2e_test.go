@@ -81,11 +81,12 @@ type server struct {
 	log              *bytes.Buffer
 }
 
-// serve starts the service on a home and returns when it is ready.
+// serve starts the service on a home and returns when it is ready. Sessions start cold unless a flag says
+// otherwise: "--no-templates=false".
 func serve(t testing.TB, home string, flags ...string) *server {
 	t.Helper()
 	s := &server{home: home, exited: make(chan struct{}), log: &bytes.Buffer{}}
-	s.cmd = exec.Command(binary(t), append([]string{"--home", home, "serve", "--listen", "127.0.0.1:0"}, flags...)...)
+	s.cmd = exec.Command(binary(t), append([]string{"--home", home, "serve", "--listen", "127.0.0.1:0", "--no-templates"}, flags...)...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"cellhold"
+	"cellhold/internal/packages"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/session"
+	"cellhold/internal/template"
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"gopkg.in/yaml.v3"
+)
+
+// warming holds the settings of what sessions start from.
+type warming struct {
+	Templates       recipes       `help:"What sessions can start from, as a YAML list; the first is the default. Each has a name, and may have an image, memory, cpu, processes, disk, tmp, output, egress, egress-hosts, packages, warmup (Python that leaves no names behind; none for none) and warm." default:"[{name: python}]" placeholder:"YAML"`
+	NoTemplates     bool          `help:"Start every session cold."`
+	Warm            int           `help:"Sandboxes of the default template that are kept ready, where it does not say." default:"1"`
+	WarmFree        size          `help:"Memory of the host that ready sandboxes leave to others; 0 means a tenth of it." default:"0"`
+	TemplateRefresh time.Duration `help:"Age at which a template's snapshot is made anew." default:"24h"`
+}
+
+// recipe is one template as the operator writes it.
+type recipe struct {
+	Name        string   `yaml:"name"`
+	Image       string   `yaml:"image,omitempty"`
+	Memory      size     `yaml:"memory,omitempty"`
+	CPU         float64  `yaml:"cpu,omitempty"`
+	Processes   int      `yaml:"processes,omitempty"`
+	Disk        size     `yaml:"disk,omitempty"`
+	Tmp         size     `yaml:"tmp,omitempty"`
+	Output      size     `yaml:"output,omitempty"`
+	Egress      string   `yaml:"egress,omitempty"`
+	EgressHosts []string `yaml:"egress-hosts,omitempty"`
+	Packages    []string `yaml:"packages,omitempty"`
+	Warmup      string   `yaml:"warmup,omitempty"`
+	Warm        *int     `yaml:"warm,omitempty"`
+}
+
+// recipes are all of them.
+type recipes []recipe
+
+// Decode reads them from a configuration file, or as YAML from the environment or a flag.
+func (r *recipes) Decode(c *kong.DecodeContext) error {
+	text, ok := c.Scan.Pop().Value.(string)
+	if !ok {
+		return fmt.Errorf("is no list of templates")
+	}
+	return r.read(text)
+}
+
+// read reads them strictly: a misspelt limit would otherwise be no limit.
+func (r *recipes) read(text string) error {
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	decoder.KnownFields(true)
+	var list []recipe
+	if err := decoder.Decode(&list); err != nil {
+		return fmt.Errorf("templates: %w", err)
+	}
+	*r = list
+	return nil
+}
+
+// open makes the templates, nil when there are none: sessions of the driver then start cold.
+func (w *warming) open(s *service, l *lifetimes, driver sandbox.Driver, images session.Images, installer *packages.Packages, data string, log *slog.Logger) (*template.Templates, error) {
+	if _, ok := driver.(sandbox.Shelf); !ok || !driver.Features().Snapshot {
+		if !w.NoTemplates {
+			log.Warn("sandboxes make no snapshots here, so all sessions start cold")
+		}
+		return nil, nil
+	}
+	o := template.Options{
+		Driver: driver, Packages: installer, Data: data, Kernel: session.DefaultKernel, Logger: log,
+		Refresh: w.TemplateRefresh, MinFree: int64(w.WarmFree),
+		Images: func(name string) (template.Image, error) {
+			img, err := images.Resolve(name)
+			return template.Image{Digest: img.Digest, Rootfs: img.Rootfs}, err
+		},
+	}
+	if w.Warm < 0 {
+		return nil, fmt.Errorf("--warm: %d sandboxes cannot be kept ready", w.Warm)
+	}
+	if !w.NoTemplates {
+		for i, r := range w.Templates {
+			t, err := r.spec(s, l)
+			if err != nil {
+				return nil, err
+			}
+			if i == 0 && r.Warm == nil {
+				t.Warm = w.Warm
+			}
+			o.List = append(o.List, t)
+		}
+	}
+	return template.New(o)
+}
+
+// spec fills in what a recipe does not say.
+func (r recipe) spec(s *service, l *lifetimes) (template.Spec, error) {
+	d := s.limits()
+	t := template.Spec{Name: r.Name, Image: cmp.Or(r.Image, s.Image), Packages: r.Packages, Warmup: r.Warmup,
+		Limits: cellhold.Limits{
+			Memory: cmp.Or(int64(r.Memory), d.Memory), CPU: cmp.Or(r.CPU, d.CPU), Processes: cmp.Or(r.Processes, d.Processes),
+			Disk: cmp.Or(int64(r.Disk), d.Disk), Tmp: cmp.Or(int64(r.Tmp), d.Tmp), Output: cmp.Or(int64(r.Output), d.Output)},
+	}
+	if r.Warm != nil {
+		t.Warm = *r.Warm
+	}
+	t.Egress = cellhold.Egress{Policy: cellhold.EgressPolicy(r.Egress), Hosts: r.EgressHosts}
+	if r.Egress == "" {
+		policy, err := l.reach.policy(l.reach.Egress)
+		if err != nil {
+			return t, fmt.Errorf("--egress-host: %w", plainly(err))
+		}
+		t.Egress = policy.Egress()
+	}
+	return t, nil
+}
+
+// templateCmd holds the commands on the templates of a server.
+type templateCmd struct {
+	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+
+	Ls templateLsCmd `cmd:"" help:"List the templates, the default one first."`
+}
+
+type templateLsCmd struct{}
+
+// Run lists templates.
+func (templateLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	c, err := newClient(all.Template.URL, all.Template.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	templates, err := c.Templates(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tIMAGE\tSTATE\tREADY\tBUILT\tSIZE\tPROBLEM")
+	for _, x := range templates {
+		built, on := "-", "-"
+		if !x.Built.IsZero() {
+			built, on = x.Built.Local().Format(time.DateTime), size(x.Size).rounded()
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n", x.Name, printable(x.Image), x.State, x.Ready, x.Warm, built, on, cmp.Or(printable(x.Problem), "-"))
+	}
+	return table.Flush()
+}
