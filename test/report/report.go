@@ -1,11 +1,13 @@
-// Command report runs go test and reports as go test does, and in the end lists every skipped test.
-// A skip that test/skips.txt does not allow fails the run, so that a test cannot vanish unseen.
+// Command report runs go test and reports as go test does, and in the end lists every skipped test and
+// the slowest ones. A skip that test/skips.txt does not allow fails the run, so that a test cannot vanish
+// unseen.
 //
 //	go run ./test/report [arguments of go test]
 package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +18,11 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
+
+// slowest is how many of the slowest tests are listed: enough to see what makes a run long.
+const slowest = 10
 
 func main() {
 	allowed, err := readAllowed("test/skips.txt", os.Geteuid() == 0)
@@ -29,6 +35,7 @@ func main() {
 
 // run runs go test and returns the exit status.
 func run(args []string, allowed allowlist) int {
+	begun := time.Now()
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -42,7 +49,7 @@ func run(args []string, allowed allowlist) int {
 	r := report{w: os.Stdout, output: map[string][]string{}, skips: map[string]string{}}
 	readErr := r.read(out)
 	err = errors.Join(readErr, cmd.Wait())
-	if !r.finish(allowed) || err != nil {
+	if !r.finish(allowed, time.Since(begun)) || err != nil {
 		return 1
 	}
 	return 0
@@ -51,6 +58,13 @@ func run(args []string, allowed allowlist) int {
 // event is one line of go test -json.
 type event struct {
 	Action, Package, Test, Output, ImportPath string
+	Elapsed                                   float64 // in seconds, of one that ended
+}
+
+// lasted is how long a test took.
+type lasted struct {
+	test    string
+	seconds float64
 }
 
 // report follows the tests of one run.
@@ -58,6 +72,7 @@ type report struct {
 	w       io.Writer
 	output  map[string][]string // by package and test: what it printed so far
 	skips   map[string]string   // by package and test: what it said
+	times   []lasted            // of tests, not of their parts
 	closing []string            // go test's line on each package
 }
 
@@ -103,8 +118,11 @@ func (r *report) take(e event) {
 	}
 }
 
-// end forgets a test, or notes the line on a package.
+// end forgets a test and notes its time, or notes the line on a package.
 func (r *report) end(e event, key string) {
+	if e.Test != "" && !strings.Contains(e.Test, "/") {
+		r.times = append(r.times, lasted{key, e.Elapsed})
+	}
 	if e.Test == "" {
 		for _, line := range r.output[key] {
 			if closes(line) {
@@ -135,8 +153,9 @@ func said(output []string) string {
 	return strings.Join(words, " ")
 }
 
-// finish lists the skips and go test's closing lines, and reports whether all skips are allowed.
-func (r *report) finish(allowed allowlist) bool {
+// finish lists the skips, the slowest tests and go test's closing lines, and reports whether all skips
+// are allowed.
+func (r *report) finish(allowed allowlist, took time.Duration) bool {
 	good := true
 	fmt.Fprintf(r.w, "\n%d skipped tests\n", len(r.skips))
 	for _, key := range slices.Sorted(maps.Keys(r.skips)) {
@@ -146,10 +165,16 @@ func (r *report) finish(allowed allowlist) bool {
 		}
 		fmt.Fprintf(r.w, "  %s\n    says:    %s\n    allowed: %s\n", key, r.skips[key], verdict)
 	}
+	slices.SortStableFunc(r.times, func(a, b lasted) int { return cmp.Compare(b.seconds, a.seconds) })
+	fmt.Fprintf(r.w, "\nslowest of %d tests\n", len(r.times))
+	for _, t := range r.times[:min(slowest, len(r.times))] {
+		fmt.Fprintf(r.w, "%8.1f s  %s\n", t.seconds, t.test)
+	}
 	fmt.Fprintln(r.w)
 	for _, line := range r.closing {
 		fmt.Fprintln(r.w, line)
 	}
+	fmt.Fprintf(r.w, "\n%s in all\n", took.Round(time.Second))
 	return good
 }
 

@@ -5,16 +5,18 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const transcript = `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:3: no cgroups here\n"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"--- SKIP: TestA (0.00s)\n"}
-{"Action":"skip","Package":"p","Test":"TestA"}
+{"Action":"skip","Package":"p","Test":"TestA","Elapsed":0}
 {"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:9: got 1, want 2\n"}
-{"Action":"fail","Package":"p","Test":"TestB"}
+{"Action":"fail","Package":"p","Test":"TestB","Elapsed":0.5}
 {"Action":"output","Package":"p","Test":"TestC","Output":"noise\n"}
-{"Action":"pass","Package":"p","Test":"TestC"}
+{"Action":"pass","Package":"p","Test":"TestC/part","Elapsed":61}
+{"Action":"pass","Package":"p","Test":"TestC","Elapsed":61.23}
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
 {"Action":"fail","Package":"p"}
 go: a message
@@ -30,7 +32,7 @@ func reported(t *testing.T, allowed allowlist) (string, bool) {
 	if err := r.read(strings.NewReader(transcript)); err != nil {
 		t.Fatal(err)
 	}
-	good := r.finish(allowed)
+	good := r.finish(allowed, 90*time.Second)
 	return out.String(), good
 }
 
@@ -46,8 +48,15 @@ ok  	q	0.2s
     says:    a_test.go:3: no cgroups here
     allowed: needs cgroups
 
+slowest of 3 tests
+    61.2 s  p/TestC
+     0.5 s  p/TestB
+     0.0 s  p/TestA
+
 FAIL	p	0.1s
 ok  	q	0.2s
+
+1m30s in all
 `
 	if got != want || !good {
 		t.Errorf("good = %v, got\n%s\nwant\n%s", good, got, want)
