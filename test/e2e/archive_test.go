@@ -35,6 +35,7 @@ func tarOf(t testing.TB, headers ...tar.Header) []byte {
 }
 
 func TestFoldersGoInAndOutAsArchives(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, `
@@ -64,6 +65,7 @@ open(b'p/bytes \xff', 'w').write('x')`)
 }
 
 func TestHostileArchivesAreRefusedAndLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	file := func(name string) tar.Header { return tar.Header{Name: name, Mode: 0o644} }

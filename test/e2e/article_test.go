@@ -18,7 +18,8 @@ func detail(answer map[string]any) string {
 }
 
 func TestAClientOfTheArticleWorksUnchanged(t *testing.T) {
-	s := serve(t, newHome(t), "--auth", "off", "--cell-timeout", "3s")
+	t.Parallel()
+	s := serve(t, newHome(t), "--auth", "off", "--cell-timeout", "8s")
 	status, a := s.post(t, "/start_session", form, "user_id=user_test")
 	path, _ := a["notebook_path"].(string)
 	if status != 200 || a["message"] != "Session started successfully" || path == "" {

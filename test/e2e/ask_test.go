@@ -36,6 +36,7 @@ func runScript(t *testing.T, source, input string, terminal bool) (int, string) 
 
 // At a terminal a script's questions are answered there, and secrets are not shown.
 func TestAScriptAsksAtTheTerminal(t *testing.T) {
+	t.Parallel()
 	const source = "import getpass\nname = input('Name? ')\nsecret = getpass.getpass('Secret: ')\nprint('got', name, len(secret))\n"
 	status, out := runScript(t, source, "Ann\nhush-hush\n", true)
 	if status != 0 || !strings.Contains(out, "Name? ") || !strings.Contains(out, "got Ann 9") {
@@ -45,6 +46,7 @@ func TestAScriptAsksAtTheTerminal(t *testing.T) {
 
 // Without one it fails at once, and a script that leaves by os._exit gives its own status.
 func TestAScriptThatCannotAskAndOneThatLeaves(t *testing.T) {
+	t.Parallel()
 	if status, out := runScript(t, "input('Name? ')", "Ann\n", false); status != 1 || !strings.Contains(out, "StdinNotImplementedError") {
 		t.Errorf("input() without a terminal: status %d:\n%s", status, out)
 	}

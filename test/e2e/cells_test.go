@@ -21,27 +21,13 @@ import (
 func TestTwentySessionsKeepTheirOwnVariablesOverTwoHundredCells(t *testing.T) {
 	s := serve(t, newHome(t))
 	const sessions, cells = 20, 10
-	ids := make([]cellhold.SessionID, sessions)
-	var wg sync.WaitGroup
-	for i := range ids {
-		wg.Go(func() {
-			x, err := s.CreateSession(t.Context(), client.CreateSession{})
-			if err != nil {
-				t.Errorf("session %d: %v", i, err)
-				return
-			}
-			ids[i] = x.ID
-		})
-	}
-	wg.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
+	ids := s.sessions(t, sessions)
 	list, err := s.Sessions(t.Context())
 	if err != nil || len(list) != sessions {
 		t.Fatalf("%d sessions listed, %v; want %d", len(list), err, sessions)
 	}
 	answered := make([]int, sessions)
+	var wg sync.WaitGroup
 	for i, id := range ids {
 		wg.Go(func() {
 			for j := range cells {
@@ -64,6 +50,7 @@ func TestTwentySessionsKeepTheirOwnVariablesOverTwoHundredCells(t *testing.T) {
 }
 
 func TestAnInfiniteLoopEndsAtItsDeadlineAndTheVariablesSurvive(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "x = 42")
@@ -80,6 +67,7 @@ func TestAnInfiniteLoopEndsAtItsDeadlineAndTheVariablesSurvive(t *testing.T) {
 }
 
 func TestAnInterruptStopsTheCellAndKeepsTheVariables(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "x = 42")
@@ -100,6 +88,7 @@ func TestAnInterruptStopsTheCellAndKeepsTheVariables(t *testing.T) {
 }
 
 func TestAKernelThatDiesEndsItsCellWithTheCauseAndIsRestartedOnRequest(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	for _, death := range []struct {
 		name, code string
@@ -133,6 +122,7 @@ func TestAKernelThatDiesEndsItsCellWithTheCauseAndIsRestartedOnRequest(t *testin
 }
 
 func TestOutputsArriveAsFullMIMEBundlesAndTheNotebookOpensInJupyter(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "import pandas as pd\ndf = pd.DataFrame({'名前': ['あ', 'ب'], 'n': [1, 2]})")
@@ -211,6 +201,7 @@ for path in sys.argv[1:]:
 }
 
 func TestOutputFilesOutliveTheSessionAndBelongToTheirUser(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	ann := s.session(t, client.CreateSession{User: "ann"})
 	s.must(t, ann, "open('/mnt/data/output/größe 1.txt', 'w').write('42')")

@@ -95,6 +95,7 @@ func await(t testing.TB, c *client.Client, x cellhold.Command, text string) {
 }
 
 func TestACommandKeepsItsStreamsApartAndTellsHowItEnded(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "open('/workspace/shared.txt', 'w').write('from the cell')")
@@ -141,6 +142,7 @@ func TestACommandKeepsItsStreamsApartAndTellsHowItEnded(t *testing.T) {
 }
 
 func TestInputOfACommandArrivesOnceWhateverBreaks(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	data := make([]byte, 3<<20)
@@ -183,6 +185,7 @@ func TestInputOfACommandArrivesOnceWhateverBreaks(t *testing.T) {
 }
 
 func TestSignalsReachTheGroupAndDeadlinesEndAllOfIt(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	x, err := s.StartCommand(t.Context(), id, client.Run{Line: "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done"})
@@ -225,6 +228,7 @@ func TestSignalsReachTheGroupAndDeadlinesEndAllOfIt(t *testing.T) {
 }
 
 func TestATerminalHasASizeAndTakesControlKeys(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	x, err := s.StartCommand(t.Context(), id, client.Run{Line: "stty size; read typed; echo got $typed; stty size; cat", Terminal: &cellhold.Terminal{Rows: 33, Cols: 101}})
@@ -250,6 +254,7 @@ func TestATerminalHasASizeAndTakesControlKeys(t *testing.T) {
 }
 
 func TestACommandIsFollowedThroughDropsAndTheDeathOfTheServer(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
 	id := first.session(t, client.CreateSession{})
@@ -307,6 +312,7 @@ func streamText(ev cellhold.Event) string {
 }
 
 func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := string(s.session(t, client.CreateSession{}))
 	run := func(stdin string, args ...string) (stdout, stderr string, status int) {
@@ -370,11 +376,11 @@ func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
 	}
 }
 
-func TestHostileCommandsHarmNothing(t *testing.T) {
+// A flood costs the server no memory, and comes whole as far as there is room for it.
+func TestACommandThatFloodsLeavesTheServerFlat(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	before := resident(t, s)
-	// A flood costs the server no memory, and comes whole as far as there is room for it.
 	const flood = 30_000_000
 	c := s.command(t, id, client.Run{Line: fmt.Sprintf("head -c %d /dev/zero; echo end >&2", flood), Timeout: 2 * time.Minute})
 	if c.Status != cellhold.CommandOK || c.Stdout.Bytes != flood || c.Dropped != 0 || c.Stderr.Bytes != 4 {
@@ -383,6 +389,12 @@ func TestHostileCommandsHarmNothing(t *testing.T) {
 	if grown := resident(t, s) - before; grown > 64<<20 {
 		t.Errorf("the server has grown by %d MiB", grown>>20)
 	}
+}
+
+func TestHostileCommandsHarmNothing(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
 	for _, line := range []string{
 		"yes & yes >&2 & exit 0",                    // children that go on writing
 		"(setsid sh -c 'sleep 600' &) ; exit 0",     // a daemon

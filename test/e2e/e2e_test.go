@@ -1,5 +1,8 @@
 // Package e2e drives the built binary over its public API, with real sandboxes and real kernels, and
 // checks what a user is promised. It has no code of the service, and tests only.
+//
+// Each story has a service and a home of its own, and most of them wait most of the time, so they run
+// beside each other. Alone run those that measure: memory, processor time, what is left on this machine.
 package e2e
 
 import (
@@ -15,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -165,6 +169,27 @@ func (s *server) session(t testing.TB, r client.CreateSession) cellhold.SessionI
 		t.Fatal(err)
 	}
 	return x.ID
+}
+
+// sessions makes several sessions at once.
+func (s *server) sessions(t testing.TB, n int) []cellhold.SessionID {
+	t.Helper()
+	ids := make([]cellhold.SessionID, n)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() {
+			x, err := s.CreateSession(t.Context(), client.CreateSession{})
+			if err != nil {
+				t.Errorf("session %d: %v", i, err)
+			}
+			ids[i] = x.ID
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return ids
 }
 
 // run runs a cell to its end, whatever that is.

@@ -159,6 +159,7 @@ def fetch(url):
 `
 
 func TestAnAllowlistLetsOutToItsHostsAndToNothingElse(t *testing.T) {
+	t.Parallel()
 	o := newOutsider(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org")...)
 	id := s.session(t, client.CreateSession{Egress: allow("a.example.org", "*.sub.example.org")})
@@ -194,6 +195,7 @@ func TestAnAllowlistLetsOutToItsHostsAndToNothingElse(t *testing.T) {
 }
 
 func TestWithoutAPolicyNothingGetsOut(t *testing.T) {
+	t.Parallel()
 	o := newOutsider(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "public")...)
 	id := s.session(t, client.CreateSession{})
@@ -230,6 +232,7 @@ print(found)`, o.port, udp.LocalAddr().(*net.UDPAddr).Port))
 }
 
 func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
+	t.Parallel()
 	o := newOutsider(t)
 	home := newHome(t)
 	flags := o.flags("--max-egress", "allowlist", "--egress-host", "a.example.org")
@@ -261,6 +264,7 @@ func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
 }
 
 func TestACallerGetsNoMoreThanTheOperatorAllows(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	for _, e := range []*cellhold.Egress{allow("example.org"), {Policy: cellhold.EgressPublic}} {
 		if _, err := s.CreateSession(t.Context(), client.CreateSession{Egress: e}); cellhold.KindOf(err) != cellhold.Denied {
@@ -273,6 +277,7 @@ func TestACallerGetsNoMoreThanTheOperatorAllows(t *testing.T) {
 }
 
 func TestTheToolsOfPeopleFindTheWayOut(t *testing.T) {
+	t.Parallel()
 	o := newOutsider(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org")...)
 	id := s.session(t, client.CreateSession{Egress: allow("a.example.org")})
@@ -387,6 +392,7 @@ func tinyWheel(t testing.TB) []byte {
 }
 
 func TestASecretIsUsedWithoutBeingSeen(t *testing.T) {
+	t.Parallel()
 	const value = "s3cr3t-of-the-test"
 	cert, file := certificate(t, "a.example.org", "b.example.org")
 	o := newOutsider(t, cert)
@@ -466,6 +472,7 @@ func certificate(t testing.TB, names ...string) (tls.Certificate, string) {
 }
 
 func TestAScriptReachesTheHostsThatItsUserNames(t *testing.T) {
+	t.Parallel()
 	o := newOutsider(t)
 	file := filepath.Join(t.TempDir(), "script.py")
 	if err := os.WriteFile(file, []byte(fetch+"print(fetch('http://a.example.org:"+o.port+"/x'), fetch('http://b.example.org:"+o.port+"/x'))"), 0o644); err != nil {
@@ -497,6 +504,7 @@ func (o *outsider) private(t testing.TB) *atomic.Int64 {
 }
 
 func TestThePublicPolicyLeadsToNoPrivateAddress(t *testing.T) {
+	t.Parallel()
 	o := newOutsider(t)
 	visits := o.private(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "public")...)
@@ -546,6 +554,7 @@ print(found)`, "PORT", o.port))
 }
 
 func TestManyConnectionsAndMuchDataHurtNobody(t *testing.T) {
+	t.Parallel()
 	o := newOutsider(t)
 	const size = 24 << 20
 	o.files = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -575,7 +584,7 @@ time.sleep(1)`, site))
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > 20*time.Second { // they would hang for ever
 		t.Errorf("the end took %s", took)
 	}
 }

@@ -41,6 +41,7 @@ for colour in ["red", "lime", "blue"]:
 `
 
 func TestEveryFigureOfACellArrivesInOrder(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	c := s.run(t, id, threeFigures)
@@ -57,6 +58,7 @@ func TestEveryFigureOfACellArrivesInOrder(t *testing.T) {
 }
 
 func TestFiguresComeAsTheCallerAsksForThem(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Figures: &cellhold.Figures{Formats: []string{"svg"}}})
 	const plot = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3)).savefig('/tmp/x'); plt.plot([1, 2]);"

@@ -52,6 +52,7 @@ func (s *server) names(t testing.TB, id cellhold.SessionID, dir string) []string
 }
 
 func TestFilesOfAnyBytesUnderAnyNameGoInAndOut(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	all := make([]byte, 256)

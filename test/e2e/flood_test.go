@@ -98,6 +98,7 @@ func (s *server) askUntilDone(t *testing.T, neighbour, id cellhold.SessionID, ce
 }
 
 func TestEndlessOutputEndsAtTheDeadlineAndTheVariablesSurvive(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "x = 42")
@@ -111,6 +112,7 @@ func TestEndlessOutputEndsAtTheDeadlineAndTheVariablesSurvive(t *testing.T) {
 }
 
 func TestAFloodThatFindsNoServerGoesOnAndSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})

@@ -50,6 +50,7 @@ func (s *server) raw(t testing.TB, method string, id cellhold.SessionID, route s
 func at(path string) url.Values { return url.Values{"path": {path}} }
 
 func TestADownloadIsResumedByRangesAndIsNeverShownAsAPage(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	f := s.write(t, id, "page.html", "<script>alert(1)</script>0123456789")
@@ -85,6 +86,7 @@ func TestADownloadIsResumedByRangesAndIsNeverShownAsAPage(t *testing.T) {
 }
 
 func TestAFormPutsSeveralFilesIntoADirectory(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	var form bytes.Buffer
@@ -110,6 +112,7 @@ func TestAFormPutsSeveralFilesIntoADirectory(t *testing.T) {
 }
 
 func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "import os, socket\nos.mkfifo('fifo'); s = socket.socket(socket.AF_UNIX); s.bind('sock'); os.symlink('/proc/self/environ', 'env'); os.symlink('loop', 'loop')")
@@ -132,7 +135,7 @@ func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
 		if got := cellhold.KindOf(err); got != x.want {
 			t.Errorf("reading %.40q: %v, want %s", x.path, err, x.want)
 		}
-		if took := time.Since(begun); took > 5*time.Second {
+		if took := time.Since(begun); took > 20*time.Second { // one that blocks does so for ever
 			t.Errorf("reading %.40q took %s", x.path, took)
 		}
 	}
@@ -158,6 +161,7 @@ func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
 // TestFlippedPathsNeverLeadFurtherThanTheCodeItselfGets lets user code exchange directories and links
 // as fast as it can while the host works on paths through them.
 func TestFlippedPathsNeverLeadFurtherThanTheCodeItselfGets(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, `
@@ -242,6 +246,7 @@ print(json.dumps(dict(Flips=flips, Etc=etc, Run=run)))`)
 }
 
 func TestAFullDiskIsToldAndNothingIsLeftOfTheUpload(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 32 << 20}})
 	for _, known := range []bool{true, false} {
@@ -278,6 +283,7 @@ func (b *slow) Read(p []byte) (int, error) {
 }
 
 func TestNothingIsLeftOfAnUploadWhoseClientLeaves(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	ctx, leave := context.WithCancel(t.Context())
@@ -301,6 +307,7 @@ func TestNothingIsLeftOfAnUploadWhoseClientLeaves(t *testing.T) {
 }
 
 func TestADeputyThatIsKilledOrStoppedIsReplaced(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.write(t, id, "f", strings.Repeat("x", 1000))
@@ -342,6 +349,7 @@ def state(): return [l for l in open(f'/proc/{deputy()}/status') if l[:3] in ('U
 }
 
 func TestAWatchTellsWhatChangesAlsoInNewDirectories(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	ctx, stop := context.WithCancel(t.Context())
@@ -376,7 +384,7 @@ func TestAWatchTellsWhatChangesAlsoInNewDirectories(t *testing.T) {
 					return
 				}
 				t.Logf("saw %s %s", c.Type, c.Path)
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("never saw %s", want)
 			}
 		}
@@ -476,6 +484,7 @@ func (s *server) peak(t testing.TB) int64 {
 }
 
 func TestTheFilesThatACellWroteAreListedWithIt(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.write(t, id, "uploaded", "x")
@@ -511,6 +520,7 @@ func TestTheFilesThatACellWroteAreListedWithIt(t *testing.T) {
 }
 
 func TestTheCommandLineCopiesInBothDirections(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	dir := t.TempDir()

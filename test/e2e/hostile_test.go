@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +64,7 @@ def send(kind, content, parent): ses.send(pub, kind, content, parent=parent, ide
 `
 
 func TestForgedMessagesReachOnlyTheCellThatForgesThem(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id, other := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, forger+"stale = mine; secret = 41")
@@ -101,6 +103,7 @@ func TestForgedMessagesReachOnlyTheCellThatForgesThem(t *testing.T) {
 }
 
 func TestMalformedFramesAndRoguePeersEndNothingButTheirOwnKernel(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	other := s.session(t, client.CreateSession{})
 	s.must(t, other, "x = 1")
@@ -157,10 +160,7 @@ const stuckTime = 60 * time.Second
 
 func TestAKernelThatIsStuckIsEndedWithinTheStatedWaits(t *testing.T) {
 	s := serve(t, newHome(t))
-	neighbour := s.session(t, client.CreateSession{})
-	s.must(t, neighbour, "x = 1")
-	var all sync.WaitGroup
-	for name, code := range map[string]string{
+	stuck := map[string]string{
 		"stopped":           "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
 		"swallows":          "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
 		"blocks signals":    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nwhile True: pass",
@@ -168,8 +168,13 @@ func TestAKernelThatIsStuckIsEndedWithinTheStatedWaits(t *testing.T) {
 		"holds the lock":    "sum(iter(int, 1))",
 		"backtracks":        "import re; re.match(r'(a|aa)+$', 'a' * 60 + 'b')",
 		"hangs at its exit": "import atexit, ctypes\n@atexit.register\ndef f():\n    while True: pass\nctypes.PyDLL(None).Py_Exit(3)",
-	} {
-		id := s.session(t, client.CreateSession{})
+	}
+	ids := s.sessions(t, len(stuck)+1)
+	neighbour := ids[len(stuck)]
+	s.must(t, neighbour, "x = 1")
+	var all sync.WaitGroup
+	for i, name := range slices.Sorted(maps.Keys(stuck)) {
+		id, code := ids[i], stuck[name]
 		all.Go(func() {
 			begun := time.Now()
 			c, err := s.Execute(t.Context(), id, client.Code{Code: code, Timeout: time.Second})
@@ -200,6 +205,7 @@ func TestAKernelThatIsStuckIsEndedWithinTheStatedWaits(t *testing.T) {
 }
 
 func TestAKernelThatEndsItselfSaysHow(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	ways := []struct {
@@ -228,6 +234,7 @@ func TestAKernelThatEndsItselfSaysHow(t *testing.T) {
 }
 
 func TestDaemonsAndZombiesGoWithTheirKernelAndAllWithTheSession(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	const processes = `

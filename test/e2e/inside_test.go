@@ -26,6 +26,7 @@ func python[T any](t *testing.T, s *server, id cellhold.SessionID, code string) 
 }
 
 func TestInsideASandboxThereIsNoNetwork(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	code := `
@@ -62,6 +63,7 @@ print(json.dumps(res))`
 }
 
 func TestInsideASandboxNothingOfTheHostOrOfAnotherSessionIsVisible(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	const canary = "canary-5b1f0c3a"
@@ -127,6 +129,7 @@ print(json.dumps(dict(hits=hits, seen=seen, pids=sorted(pids), uid=os.getuid(), 
 }
 
 func TestUserCodeCannotKillOrTraceTheAgent(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	got := python[map[string]string](t, s, id, `

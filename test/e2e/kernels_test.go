@@ -25,6 +25,7 @@ func (s *server) runOn(t testing.TB, id cellhold.SessionID, k cellhold.KernelID,
 // Two kernels of one session: each has its variables, its queue and its interrupt, both see the same
 // files, and both are there after the server was killed.
 func TestASessionWithSeveralKernels(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})

@@ -11,6 +11,7 @@ import (
 )
 
 func TestBashIsAKernelOfTheStockImage(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	if _, err := s.AddKernel(t.Context(), id, "bash", ""); err != nil {
@@ -48,6 +49,7 @@ func (s *server) checkBashStreams(t *testing.T, id cellhold.SessionID) {
 }
 
 func TestTheRecipePolyglotSpeaksRAndJavaScriptBesidePythonAndBash(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Image: "polyglot"}) // missing? run: make polyglot
 	for spec, cells := range map[string][][2]string{

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -12,9 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"cellhold"
 	"cellhold/client"
 )
 
@@ -27,35 +30,17 @@ func command(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// count is how many there are of each kind of thing that a session could leave behind.
-func count(t *testing.T, s *server) map[string]int {
+// count is how many there are of each kind of thing that these sessions of a server could leave behind.
+// What others run on this machine does not count.
+func count(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	t.Helper()
 	pid := s.cmd.Process.Pid
 	n := map[string]int{"sandbox processes": 0, "zombies": 0, "cgroups": 0}
-	names, err := filepath.Glob("/proc/[0-9]*/ns/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	namespaces := map[string]bool{}
-	for _, name := range names {
-		if to, err := os.Readlink(name); err == nil {
-			namespaces[to] = true
-		}
-	}
-	n["namespaces"] = len(namespaces)
-	procs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, p := range procs {
-		if line, err := os.ReadFile(p + "/cmdline"); err == nil && strings.Contains(string(line), "runsc") {
-			n["sandbox processes"]++
-		}
-		if stat, err := os.ReadFile(p + "/stat"); err == nil && strings.Contains(string(stat), ") Z ") {
-			n["zombies"]++
-		}
-	}
+	s.countProcesses(made, n)
 	n["mounts"] = lines(t, "/proc/self/mountinfo")
 	n["mounts of the server"] = lines(t, fmt.Sprintf("/proc/%d/mountinfo", pid))
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(p, "cellhold/") {
+		if err == nil && d.IsDir() && ofThese(p, made) {
 			n["cgroups"]++
 		}
 		return nil
@@ -78,6 +63,42 @@ func count(t *testing.T, s *server) map[string]int {
 	outputs, _ := filepath.Glob(filepath.Join(s.home, "output", "*"))
 	n["output folders"] = len(outputs)
 	return n
+}
+
+// countProcesses counts the processes of sandboxes, and their namespaces.
+func (s *server) countProcesses(made []cellhold.SessionID, n map[string]int) {
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	namespaces := map[string]bool{}
+	for _, p := range procs {
+		line, _ := os.ReadFile(p + "/cmdline")
+		groups, _ := os.ReadFile(p + "/cgroup")
+		server := s.cmd.Process.Pid
+		if stat, err := os.ReadFile(p + "/stat"); err == nil && (zombieOf(string(stat), server) || zombieOf(string(stat), 1)) {
+			n["zombies"]++ // it has lost what told whose it is
+			continue
+		}
+		if p == fmt.Sprintf("/proc/%d", server) || !strings.Contains(string(line), s.home) && !ofThese(string(groups), made) {
+			continue
+		}
+		n["sandbox processes"]++
+		names, _ := filepath.Glob(p + "/ns/*")
+		for _, name := range names {
+			if to, err := os.Readlink(name); err == nil {
+				namespaces[to] = true
+			}
+		}
+	}
+	n["namespaces"] = len(namespaces)
+}
+
+// zombieOf reports whether the status of a process is that of a dead one whose parent does not bury it.
+func zombieOf(stat string, parent int) bool {
+	return strings.Contains(stat, fmt.Sprintf(") Z %d ", parent))
+}
+
+// ofThese reports whether a path, or one of several, is that of a sandbox's control group.
+func ofThese(paths string, made []cellhold.SessionID) bool {
+	return slices.ContainsFunc(made, func(id cellhold.SessionID) bool { return strings.Contains(paths, "/cellhold/"+string(id)) })
 }
 
 func lines(t *testing.T, path string) int {
@@ -118,7 +139,7 @@ func goroutines(t *testing.T, s *server) int {
 func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	t.Helper()
 	id := s.session(t, client.CreateSession{})
-	alive := count(t, s)
+	alive := count(t, s, []cellhold.SessionID{id})
 	want := []string{"sandbox processes", "namespaces", "descriptors of the server", "goroutines of the server", "files of sandboxes"}
 	if os.Geteuid() == 0 {
 		want = append(want, "cgroups")
@@ -133,30 +154,49 @@ func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	}
 }
 
+// cycles makes and ends sessions, some at once.
+func (s *server) cycles(t *testing.T, n, atOnce int) []cellhold.SessionID {
+	t.Helper()
+	made := make([]cellhold.SessionID, n)
+	cycle := func(i int) error {
+		x, err := s.CreateSession(t.Context(), client.CreateSession{})
+		if err != nil {
+			return err
+		}
+		made[i] = x.ID
+		c, err := s.Execute(t.Context(), x.ID, client.Code{Code: fmt.Sprintf("open('/mnt/data/output/f', 'w').write('x')\n%d + 1", i)})
+		if err == nil && text(c) != fmt.Sprint(i+1) {
+			err = fmt.Errorf("%s: %q", c.Status, text(c))
+		}
+		return errors.Join(err, s.DeleteSession(t.Context(), x.ID))
+	}
+	var all sync.WaitGroup
+	for first := range atOnce {
+		all.Go(func() {
+			for i := first; i < n; i += atOnce {
+				if err := cycle(i); err != nil {
+					t.Errorf("cycle %d: %v", i, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return made
+}
+
 func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
 	s := serve(t, newHome(t))
-	cycle := func(i int) {
-		id := s.session(t, client.CreateSession{})
-		if got := s.must(t, id, fmt.Sprintf("open('/mnt/data/output/f', 'w').write('x')\n%d + 1", i)); got != fmt.Sprint(i+1) {
-			t.Errorf("cycle %d: %q", i, got)
-		}
-		if err := s.DeleteSession(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cycle(0) // what is made once and kept
-	before := count(t, s)
+	const cycles, atOnce = 100, 3
+	made := s.cycles(t, atOnce, atOnce) // what is made once and kept
+	before := count(t, s, made)
 	checkThatCountsCanRise(t, s, before)
-	const cycles = 100
-	for i := range cycles {
-		cycle(i)
-	}
-	after := count(t, s)
+	made = append(made, s.cycles(t, cycles, atOnce)...)
+	after := count(t, s, made)
 	for _, what := range slices.Sorted(maps.Keys(after)) {
 		t.Logf("%-26s %5d before, %5d after %d cycles", what, before[what], after[what], cycles)
 		slack := 0
-		if what == "goroutines of the server" || what == "descriptors of the server" || what == "namespaces" {
-			slack = 3 // connections that come and go, and other programs of this machine
+		if what == "goroutines of the server" || what == "descriptors of the server" {
+			slack = 3 // connections that come and go
 		}
 		if after[what] > before[what]+slack {
 			t.Errorf("%s: %d before, %d after", what, before[what], after[what])

@@ -49,6 +49,7 @@ var displays = []struct {
 }
 
 func TestEveryDisplayArrivesInAllItsTypesAndTheNotebookKeepsIt(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	for _, d := range displays {

@@ -50,6 +50,7 @@ func results(t testing.TB, notebook []byte) (list []string) {
 }
 
 func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
@@ -97,6 +98,7 @@ func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
 }
 
 func TestANotebookThatIsHandedInIsContinuedAndNotRun(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	const nb = `{"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": {"name": "../../../bin/sh", "language": "python", "display_name": "x"}}, "cells": [
@@ -133,6 +135,7 @@ func TestANotebookThatIsHandedInIsContinuedAndNotRun(t *testing.T) {
 }
 
 func TestHostileOutputLeavesANotebookThatOpens(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
@@ -185,6 +188,7 @@ def shown(data, metadata={}): forge('display_data', {'data': data, 'metadata': m
 }
 
 func TestANotebookIsExportedAsAFileThatRunsAndAPage(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "%matplotlib inline\nx = 6 * 7")

@@ -62,13 +62,14 @@ func (m *memory) flat(t testing.TB, what string) {
 }
 
 func TestLongOutputIsReturnedAsHeadAndTailAndStaysReadable(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
-	const lines = 100_000
-	c := s.run(t, id, fmt.Sprintf("for i in range(%d): print('line', i, 'x' * 40)\nimport sys; print('oops', file=sys.stderr)", lines))
+	const lines = 20_000
+	c := s.run(t, id, fmt.Sprintf("for i in range(%d): print('line', i, 'x' * 240)\nimport sys; print('oops', file=sys.stderr)", lines))
 	var want strings.Builder
 	for i := range lines {
-		fmt.Fprintln(&want, "line", i, strings.Repeat("x", 40))
+		fmt.Fprintln(&want, "line", i, strings.Repeat("x", 240))
 	}
 	size := int64(want.Len())
 	o := c.Outputs[0]
@@ -105,6 +106,7 @@ func TestLongOutputIsReturnedAsHeadAndTailAndStaysReadable(t *testing.T) {
 }
 
 func TestProgressFlowsLiveAndIsFoldedInTheEnd(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	first := s.run(t, id, "from IPython.display import display, clear_output\nbar = display('0 %', display_id=True)")
@@ -192,6 +194,7 @@ func TestReadersThatNeverReadCostNoMemoryAndNobodysTime(t *testing.T) {
 }
 
 func TestWhatThreadsChildrenAndProgramsPrintArrives(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	c := s.run(t, id, `

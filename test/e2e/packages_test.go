@@ -199,6 +199,7 @@ func changesOf(r cellhold.Installation) string {
 }
 
 func TestPackagesAreInstalledUpgradedLockedAndRemovedInOneSessionAlone(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
 	p.wheel(t, "cell-extra", "3.0", nil)
@@ -254,6 +255,7 @@ func TestPackagesAreInstalledUpgradedLockedAndRemovedInOneSessionAlone(t *testin
 }
 
 func TestNothingButTheIndexCanBeReachedDuringAnInstallation(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
 	p.hold = make(chan struct{})
@@ -291,9 +293,9 @@ for top, dirs, files in os.walk('/opt/cellhold'):
 answers = set()
 for port in found:
     for path in ('/simple/cell-demo/', '/', '/file/0/cell_demo-1.0-py3-none-any.whl'):
-        try: answers.add(urllib.request.urlopen(f'http://127.0.0.1:{port}{path}', timeout=1).status)
+        try: answers.add(urllib.request.urlopen(f'http://127.0.0.1:{port}{path}', timeout=5).status)
         except urllib.error.HTTPError as e: answers.add(e.code)
-        except OSError: pass # a socket of the kernel's own, which speaks no HTTP
+        except OSError: break # a socket of the kernel's own, which speaks no HTTP
 for host, port in TARGETS:
     try: socket.create_connection((host, port), 3); reached.append(host)
     except OSError: pass
@@ -335,6 +337,7 @@ func (p *pypi) awaitRequest(t testing.TB, start string) {
 }
 
 func TestThePolicyOfPackagesIsKept(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
 	sum := p.wheel(t, "cell-demo", "1.0", nil, "Requires-Dist: cell-needed")
@@ -383,6 +386,7 @@ func TestThePolicyOfPackagesIsKept(t *testing.T) {
 }
 
 func TestAFileThatIsNotWhatWasPromisedIsNotInstalled(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.html = true
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -403,6 +407,7 @@ func TestAFileThatIsNotWhatWasPromisedIsNotInstalled(t *testing.T) {
 }
 
 func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
+	t.Parallel()
 	private, public, folder := newPyPI(t), newPyPI(t), t.TempDir()
 	public.wheel(t, "corp-tool", "99.0", nil)
 	public.wheel(t, "corp-other", "99.0", nil)
@@ -429,6 +434,7 @@ func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
 }
 
 func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	for _, name := range []string{"cell-demo", "cell-needed"} {
 		file, content := wheel(t, name, "1.0", nil, map[string][]string{"cell-demo": {"Requires-Dist: cell-needed"}}[name]...)
@@ -448,6 +454,7 @@ func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
 }
 
 func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
 	large := strings.Repeat("0123456789abcdef", 4<<20)
@@ -495,6 +502,7 @@ func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
 }
 
 func TestWhatCameWithTheImageCanBeChangedToo(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "tabulate", "99.0", nil)
 	// It writes into a directory of another package, which belongs to the image.
@@ -525,6 +533,7 @@ func TestWhatCameWithTheImageCanBeChangedToo(t *testing.T) {
 }
 
 func TestSourceIsBuiltWhereTheOperatorAllowsIt(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	file, content := wheel(t, "cell-built", "1.0", nil)
 	p.add("cell-built", "cell_built-1.0.tar.gz", sdist(t, "cell_built-1.0", map[string]string{
@@ -575,6 +584,7 @@ func sdist(t testing.TB, top string, files map[string]string) []byte {
 }
 
 func TestAScriptRunsWithAPackage(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
 	script := filepath.Join(t.TempDir(), "script.py")
@@ -589,6 +599,7 @@ func TestAScriptRunsWithAPackage(t *testing.T) {
 }
 
 func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	sum := p.wheel(t, "cell-demo", "1.0", nil)
 	s := serve(t, newHome(t), "--package-index", p.index())
@@ -610,6 +621,7 @@ func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
 }
 
 func TestAClientOfTheArticleInstallsAPackage(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	// The module is not called like the package.
 	file, content := wheel(t, "cell-demo", "1.0", nil)
@@ -643,6 +655,7 @@ func TestAClientOfTheArticleInstallsAPackage(t *testing.T) {
 }
 
 func TestTheIndexOfThisMachinesSettingsIsUsed(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

@@ -13,6 +13,7 @@ import (
 var plots string
 
 func TestTitlesInEveryScriptAreDrawnWithRealGlyphs(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	c := s.run(t, id, plots, 4*time.Minute)

@@ -108,6 +108,7 @@ func (p posture) faults() []string {
 }
 
 func TestCodeInASandboxHasNoPowersAndNoWayToSome(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	inside := python[posture](t, s, id, postureProbe)
@@ -174,6 +175,7 @@ func TestAWeakerPostureIsSeen(t *testing.T) {
 
 // TestPackagesThatStartThreadsAndProcessesWork is what a list of denied calls breaks first.
 func TestPackagesThatStartThreadsAndProcessesWork(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Limits: cellhold.Limits{Processes: 200}})
 	for name, code := range map[string]string{

@@ -76,18 +76,20 @@ func (r *reader) take(t *testing.T, data string) {
 }
 
 func TestAReaderThatDropsAHundredTimesInTheMiddleOfACellGetsEveryByteOnce(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
 	id := first.session(t, client.CreateSession{})
-	const lines, drops = 1500, 100
-	c, err := first.Submit(t.Context(), id, client.Code{Code: fmt.Sprintf(
-		"import time\nfor i in range(%d):\n    print('line', i, 'é' * (i %% 50), flush=True)\n    time.sleep(0.01)", lines)})
+	c, err := first.Submit(t.Context(), id, client.Code{Code: `
+import os, time
+lines = 0
+while not os.path.exists('enough'):
+    print('line', lines, 'é' * (lines % 50), flush=True)
+    lines += 1
+    time.sleep(0.01)
+`})
 	if err != nil {
 		t.Fatal(err)
-	}
-	var want strings.Builder
-	for i := range lines {
-		fmt.Fprintln(&want, "line", i, strings.Repeat("é", i%50))
 	}
 
 	// Beside the reader that drops, one that only calls Watch, and hears of nothing.
@@ -111,23 +113,29 @@ func TestAReaderThatDropsAHundredTimesInTheMiddleOfACellGetsEveryByteOnce(t *tes
 
 	r := &reader{cell: c.ID}
 	random := rand.New(rand.NewPCG(1, 2))
-	s, inTheMiddle := first, 0
+	const drops = 100
+	s := first
 	for i := range drops {
 		if i == drops/2 {
 			first.signal(t, syscall.SIGKILL)
 			s = serve(t, home, "--listen", strings.TrimPrefix(first.url, "http://"))
 		}
-		r.read(t, s, id, 1+random.IntN(5))
-		if !r.done {
-			inTheMiddle++
+		if r.read(t, s, id, 1+random.IntN(5)); r.done {
+			t.Fatalf("the cell ended before drop %d", i)
 		}
 	}
-	t.Logf("%d of %d drops were in the middle of the cell, the server was killed after %d", inTheMiddle, drops, drops/2)
-	if inTheMiddle < drops {
-		t.Errorf("the cell ended too early for this test")
-	}
+	s.write(t, id, "enough", "")
 	r.read(t, s, id, 1<<30)
 	watching.Wait()
+	var lines int
+	if _, err := fmt.Sscan(s.must(t, id, "lines"), &lines); err != nil || lines < drops {
+		t.Fatalf("%d lines, %v", lines, err)
+	}
+	t.Logf("%d drops within %d lines, the server was killed after %d", drops, lines, drops/2)
+	var want strings.Builder
+	for i := range lines {
+		fmt.Fprintln(&want, "line", i, strings.Repeat("é", i%50))
+	}
 	for name, got := range map[string]string{"the reader that dropped": r.text.String(), "Watch": watched.String()} {
 		if got != want.String() {
 			t.Errorf("%s got %d bytes, want %d", name, len(got), want.Len())

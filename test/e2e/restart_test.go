@@ -12,6 +12,7 @@ import (
 )
 
 func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
 	id := first.session(t, client.CreateSession{User: "ann"})
@@ -65,6 +66,7 @@ func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
 }
 
 func TestADeadlineHoldsWhileNoServerRuns(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
 	id := first.session(t, client.CreateSession{})
@@ -85,6 +87,7 @@ func TestADeadlineHoldsWhileNoServerRuns(t *testing.T) {
 }
 
 func TestASecondServerOnTheSameHomeIsRefused(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	serve(t, home)
 	out, err := command(t, "--home", home, "serve", "--listen", "127.0.0.1:0")

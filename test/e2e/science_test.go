@@ -24,6 +24,7 @@ var science = map[string]string{
 }
 
 func TestScientificPackagesMeetNoFilter(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	for _, name := range []string{"numpy and BLAS threads", "scipy", "scikit-learn in threads and processes", "multiprocessing",
@@ -37,6 +38,7 @@ func TestScientificPackagesMeetNoFilter(t *testing.T) {
 }
 
 func TestTheFirstPlotBuildsNoFontCacheAndSeesFontsOfTheUser(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	got := s.must(t, id, `
