@@ -101,7 +101,7 @@ func TestAClientThatHangsUpDoesNotStopItsCode(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	gone := make(chan error)
 	go func() {
-		_, err := http.DefaultClient.Do(h.request("POST", "/execute", `{"user_id":"ann","code":"sleep 100ms\nset x 5"}`).WithContext(ctx))
+		_, err := http.DefaultClient.Do(h.request("POST", "/execute", `{"user_id":"ann","code":"sleep 2s\nset x 5"}`).WithContext(ctx))
 		gone <- err
 	}()
 	var list SessionList

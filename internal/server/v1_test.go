@@ -88,7 +88,7 @@ func TestHangingUpDoesNotStopTheCell(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	gone := make(chan error)
 	go func() {
-		req := h.request("POST", path+"/cells?wait=60s", `{"code":"set x 1\nsleep 100ms\nprint finished"}`).WithContext(ctx)
+		req := h.request("POST", path+"/cells?wait=60s", `{"code":"set x 1\nsleep 2s\nprint finished"}`).WithContext(ctx)
 		_, err := http.DefaultClient.Do(req)
 		gone <- err
 	}()
@@ -233,7 +233,8 @@ func TestEventsAreStreamedLiveAndAgainFromTheLastOneSeen(t *testing.T) {
 }
 
 func TestAStreamOfAnEndedSessionIsNotOpenedAgain(t *testing.T) {
-	h := newHouseWith(t, func(o *session.Options) { o.IdleTimeout = 200 * time.Millisecond }, nil)
+	t.Parallel() // it waits most of the time
+	h := newHouseWith(t, func(o *session.Options) { o.IdleTimeout = 2 * time.Second }, nil)
 	path := h.create()
 	_, lines := h.stream(path+"/events", "")
 	ids := until(t, lines, "session_ended")

@@ -313,10 +313,12 @@ func TestCommandsThatMakeNoSenseAreRefused(t *testing.T) {
 }
 
 func TestARunningCommandKeepsItsSession(t *testing.T) {
-	m := newHost(t).serve(t, func(o *session.Options) { o.IdleTimeout = 300 * time.Millisecond })
+	t.Parallel()                 // it waits most of the time
+	const idle = 2 * time.Second // more than a busy machine takes between two calls
+	m := newHost(t).serve(t, func(o *session.Options) { o.IdleTimeout = idle })
 	s := m.create(t, session.CreateRequest{})
 	c := startCommand(t, s, "wait")
-	waiting, cancel := context.WithTimeout(t.Context(), time.Second)
+	waiting, cancel := context.WithTimeout(t.Context(), 2*idle)
 	defer cancel()
 	if _, err := s.WaitCommand(waiting, c.ID); err == nil {
 		t.Fatal("the command ended")
