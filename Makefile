@@ -26,6 +26,7 @@ export CELLHOLD_TEST_HOME := $(STATE)
 ## build: the binary, with the guest's binary inside
 build:
 	@[ -e $(BIN) ] || echo "building; the first time takes some minutes"
+	@tools/modules
 	@go build -buildvcs=false $(SLIM) -o internal/guestbin/bin/cellhold-guest ./cmd/cellhold-guest
 	@go build $(SLIM) -o $(BIN) ./cmd/cellhold
 
@@ -34,16 +35,18 @@ demo: image
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
+# Tests that say that they may run beside others mostly wait: three at once suit two cores.
 test: needs-test check image polyglot $(VENV)/.done
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
-	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -timeout 30m ./...
+	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 30m ./...
 
 ## check: format, vet, lint and the rules of the house
 check: build
 	@unformatted=$$(gofmt -l $$(find . -path ./build -prune -o -name '*.go' -print)); \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	go vet ./...
+	@tools/modules -modfile=tools.mod
 	$(LINT) ./...
 	go test .
 
@@ -76,8 +79,8 @@ $(VENV)/.done: test/requirements.txt
 $(BENCHVENV)/.done: bench/requirements.txt
 build/%venv/.done:
 	@tools/packages python3=python3
-	@python3 -m venv --help >/dev/null && python3 -c 'import ensurepip' || tools/packages no-such-command=python3-venv
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || tools/packages no-such-command=python3-venv
 	rm -rf $(@D)
 	python3 -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	$(@D)/bin/pip install --quiet --retries 10 --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
