@@ -49,6 +49,7 @@ type Options struct {
 	Written  Written         // tells which files cells wrote; nil tells none
 	Files    http.Handler    // answers below /v1/files; nil refuses them
 	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
+	Saved    *Saved          // what to go on from; nil means nothing
 	Timing   Timing          // how long things may take; zero fields mean the defaults
 
 	// Routes add what other rooms serve the host. problem answers with an error.
@@ -116,6 +117,9 @@ func New(o Options) (*Agent, error) {
 	}
 	o.Timing = o.Timing.withDefaults()
 	o.Commands.Logger = o.Logger
+	if o.Saved != nil {
+		o.Commands.Saved = o.Saved.commands
+	}
 	commands, err := command.New(o.Commands)
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
@@ -146,6 +150,9 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	a.ctx = ctx
 	a.mu.Unlock()
 	a.commands.Open(ctx)
+	if a.options.Saved != nil {
+		a.goOn(ctx, a.options.Saved)
+	}
 
 	server := &http.Server{
 		Handler:  a.routes(),
@@ -208,10 +215,14 @@ func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool,
 	// events for a replay.
 	k := newKernel(a, id, r, a.ended[id])
 	a.kernels[id] = k
-	ctx, cancel := context.WithCancelCause(a.ctx)
-	k.cancel = cancel
-	a.kernelWork.Go(func() { k.run(ctx) })
+	a.launch(a.ctx, k)
 	return true, nil
+}
+
+// launch lets a kernel live, until its cancel is called or the context ends.
+func (a *Agent) launch(ctx context.Context, k *kernel) {
+	ctx, k.cancel = context.WithCancelCause(ctx)
+	a.kernelWork.Go(func() { k.run(ctx) })
 }
 
 // kernel finds a kernel.

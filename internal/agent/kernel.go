@@ -34,6 +34,7 @@ type kernel struct {
 	state   cellhold.KernelState
 	said    cellhold.KernelStateContent // of state, as it was reported
 	wanted  bool                        // a restart was asked for since the last life began
+	there   func()                      // tells that a saved kernel goes on; nil from then on, and for all others
 	life    *life                       // nil while there is no process
 	cell    *cell                       // the running one
 	recent  recentCells
@@ -90,6 +91,13 @@ func (k *kernel) events() *spool.Spool {
 	return k.spool
 }
 
+// dead tells whether it is a saved kernel that had ended.
+func (k *kernel) dead() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state == cellhold.KernelDead
+}
+
 // asked is what the host wants of the kernel.
 func (k *kernel) asked() guestapi.StartKernel {
 	k.mu.Lock()
@@ -101,11 +109,12 @@ func (k *kernel) asked() guestapi.StartKernel {
 func (k *kernel) run(ctx context.Context) {
 	defer close(k.done)
 	defer func() { k.events().Close() }()
-	for {
-		again := k.bury(k.live(ctx))
+	for wanted := !k.dead(); ; {
+		again := wanted && k.bury(k.live(ctx))
 		if ctx.Err() != nil {
 			return
 		}
+		wanted = true
 		if again {
 			continue
 		}
@@ -178,6 +187,9 @@ func (l *life) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if l.goesOn(client) {
+		return nil
+	}
 	detail, err := l.startup(start, client)
 	if err != nil {
 		client.Close()
@@ -192,6 +204,21 @@ func (l *life) prepare(ctx context.Context) error {
 	l.client = client
 	k.setState(cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: detail, Info: kernelInfo(l.proc.Spec(), client.Info())})
 	return nil
+}
+
+// goesOn makes the process that of a saved kernel, if the life is the first of one: nothing has happened
+// that the host should hear of.
+func (l *life) goesOn(client *jupyter.Client) bool {
+	k := l.kernel
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.there == nil {
+		return false
+	}
+	l.client = client
+	k.there()
+	k.there = nil
+	return true
 }
 
 // startup runs the startup code. What it puts out is nobody's; an exception becomes a sentence.
@@ -271,6 +298,10 @@ func (k *kernel) bury(d death) (again bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.life = nil
+	if k.there != nil {
+		k.there()
+		k.there = nil
+	}
 	if d.state.State != "" {
 		k.setState(d.state)
 	}

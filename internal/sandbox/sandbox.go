@@ -7,6 +7,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 )
@@ -41,8 +42,31 @@ type Spec struct {
 	Labels map[string]string // kept with the sandbox and given back by List
 
 	// From names a snapshot that the sandbox continues from; empty means a fresh one. Image, Rootfs and
-	// all limits but memory and CPU must be those of the sandbox that the snapshot was taken of.
+	// all limits but memory and CPU must be those of the sandbox that the snapshot was taken of; see
+	// Unlike.
 	From string
+}
+
+// Unlike says in what a sandbox of specification s cannot continue from a snapshot of one of origin. It
+// is empty if it can, as far as specifications go.
+func (s Spec) Unlike(origin Spec) string {
+	for _, c := range []struct {
+		what       string
+		then, want any
+	}{
+		{"image", origin.Image, s.Image},
+		{"root file system", origin.Rootfs, s.Rootfs},
+		{"limit of processes", origin.Limits.Processes, s.Limits.Processes},
+		{"disk size", origin.Limits.Disk, s.Limits.Disk},
+		{"size of /tmp", origin.Limits.Tmp, s.Limits.Tmp},
+		{"size of the output folder", origin.Limits.Output, s.Limits.Output},
+		{"having a data folder", origin.Data != "", s.Data != ""},
+	} {
+		if c.then != c.want {
+			return fmt.Sprintf("its %s is %v, and not %v", c.what, c.then, c.want)
+		}
+	}
+	return ""
 }
 
 // Limits bounds one sandbox. Sizes are in bytes.

@@ -111,6 +111,7 @@ type Options struct {
 	Spawner Spawner      // required
 	Spool   int64        // bytes of events kept; 0 means guestapi.CommandSpool
 	Timing  Timing       // how long things may take; zero fields mean the defaults
+	Saved   *Saved       // what to go on from; nil means nothing
 	Logger  *slog.Logger // nil discards
 }
 
@@ -160,7 +161,11 @@ func New(o Options) (*Commands, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Timing = o.Timing.withDefaults()
-	return &Commands{options: o, spool: spool.New(o.Spool, spool.Command), byID: make(map[cellhold.CommandID]*command)}, nil
+	c := &Commands{options: o, spool: spool.New(o.Spool, spool.Command), byID: make(map[cellhold.CommandID]*command)}
+	if o.Saved != nil {
+		c.goOn(o.Saved)
+	}
+	return c, nil
 }
 
 // Open lets commands be started until the context ends or Close is called.

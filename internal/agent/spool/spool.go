@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -312,6 +313,22 @@ func (s *Spool) Ack(seq int64) {
 		close(s.room)
 		s.room = nil
 	}
+}
+
+// Copy returns another spool with the same events, which goes on from here by itself.
+func (s *Spool) Copy() *Spool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.entries {
+		s.seal(i)
+	}
+	c := New(s.limit, s.subject)
+	c.entries, c.first, c.size, c.full = slices.Clone(s.entries), s.first, s.size, s.full
+	for of, d := range s.dropped {
+		again := *d
+		c.dropped[of] = &again
+	}
+	return c
 }
 
 // Last is the number of the newest event, 0 when there was none.

@@ -29,6 +29,7 @@ type Script func(*Cell)
 // speaks Toy.
 type Options struct {
 	Script    Script // nil means Toy()
+	Executed  int    // how many cells have run before, for a kernel that goes on
 	NoWelcome bool   // send no iopub_welcome, as kernels did before ipykernel 7.2
 }
 
@@ -75,7 +76,7 @@ func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel
 		o.Script = Toy()
 	}
 	k := &Kernel{
-		conn: conn, key: conn.Key, script: o.Script, welcome: !o.NoWelcome,
+		conn: conn, key: conn.Key, count: o.Executed, script: o.Script, welcome: !o.NoWelcome,
 		session:     fmt.Sprintf("toy-%d", time.Now().UnixNano()),
 		listens:     make(chan struct{}),
 		queue:       make(chan request, 1000), // as many as ZeroMQ would hold
@@ -106,6 +107,13 @@ func (k *Kernel) Wait() (code int, signal syscall.Signal) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.code, k.signal
+}
+
+// Executed is how many cells have run.
+func (k *Kernel) Executed() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.count
 }
 
 // Dead is closed when the kernel has ended.

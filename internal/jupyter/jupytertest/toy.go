@@ -2,8 +2,10 @@ package jupytertest
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -36,8 +38,10 @@ import (
 //
 // Empty lines and lines that begin with #, %, import or from do nothing, so that a preamble meant
 // for Python passes. Anything else is a SyntaxError.
-func Toy() Script {
-	variables := make(map[string]string) // one cell runs at a time
+func Toy() Script { return ToyWith(new(Variables)) }
+
+// ToyWith is Toy with variables that are there already.
+func ToyWith(variables *Variables) Script {
 	return func(c *Cell) {
 		for line := range strings.Lines(c.Code) {
 			word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -57,10 +61,40 @@ func Toy() Script {
 	}
 }
 
+// Variables are those of one kernel that speaks Toy. The zero value has none. All methods may be called
+// from any goroutine.
+type Variables struct {
+	mu sync.Mutex
+	of map[string]string
+}
+
+// Clone returns a copy.
+func (v *Variables) Clone() *Variables {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return &Variables{of: maps.Clone(v.of)}
+}
+
+func (v *Variables) get(name string) (value string, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	value, ok = v.of[name]
+	return value, ok
+}
+
+func (v *Variables) set(name, value string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.of == nil {
+		v.of = make(map[string]string)
+	}
+	v.of[name] = value
+}
+
 // toyLine is one statement to run.
 type toyLine struct {
 	*Cell
-	vars                map[string]string
+	vars                *Variables
 	rest, first, second string
 }
 
@@ -72,7 +106,7 @@ var toy = map[string]func(toyLine) bool{
 	"print":    func(l toyLine) bool { l.Stream("stdout", l.rest+"\n"); return true },
 	"warn":     func(l toyLine) bool { l.Stream("stderr", l.rest+"\n"); return true },
 	"result":   func(l toyLine) bool { l.Result(l.rest); return true },
-	"set":      func(l toyLine) bool { l.vars[l.first] = l.second; return true },
+	"set":      func(l toyLine) bool { l.vars.set(l.first, l.second); return true },
 	"get":      toyLine.get,
 	"add":      toyLine.add,
 	"display":  func(l toyLine) bool { l.Display(l.first, l.second); return true },
@@ -88,14 +122,14 @@ var toy = map[string]func(toyLine) bool{
 	"big":      func(l toyLine) bool { l.Stream("stdout", strings.Repeat("x", l.number(1))); return true },
 	"blurt":    func(l toyLine) bool { l.Send("stream", stream("stdout", l.rest+"\n")); return true },
 	"rekey":    toyLine.rekey,
-	"tamper":   func(l toyLine) bool { l.vars["tamper"] = l.first; return true },
+	"tamper":   func(l toyLine) bool { l.vars.set("tamper", l.first); return true },
 	"forge":    func(l toyLine) bool { l.Send("status", map[string]string{"execution_state": "idle"}); return true },
 	"noidle":   func(l toyLine) bool { l.NoIdle = true; return true },
 	"noreply":  func(l toyLine) bool { l.NoReply = true; return true },
 }
 
 func (l toyLine) get() bool {
-	v, ok := l.vars[l.first]
+	v, ok := l.vars.get(l.first)
 	if !ok {
 		l.Fail("NameError", fmt.Sprintf("name '%s' is not defined", l.first))
 		return false
@@ -105,19 +139,21 @@ func (l toyLine) get() bool {
 }
 
 func (l toyLine) add() bool {
-	a, err := strconv.Atoi(l.vars[l.first])
+	v, _ := l.vars.get(l.first)
+	a, err := strconv.Atoi(v)
 	b, err2 := strconv.Atoi(l.second)
 	if err != nil || err2 != nil {
 		l.Fail("ValueError", "add needs a variable that holds a number, and a number")
 		return false
 	}
-	l.vars[l.first] = strconv.Itoa(a + b)
+	l.vars.set(l.first, strconv.Itoa(a+b))
 	return true
 }
 
 // rekey takes a key and a session, unless the code has tampered with it.
 func (l toyLine) rekey() bool {
-	switch l.vars["tamper"] {
+	tamper, _ := l.vars.get("tamper")
+	switch tamper {
 	case "hang":
 		return l.wait(nil)
 	case "raise":
@@ -142,7 +178,7 @@ func (l toyLine) input() bool {
 	} else if err != nil {
 		l.Fail("StdinNotImplementedError", err.Error())
 	}
-	l.vars[l.first] = v
+	l.vars.set(l.first, v)
 	return err == nil
 }
 

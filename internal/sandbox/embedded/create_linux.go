@@ -82,9 +82,10 @@ func (d *Driver) claim(ctx context.Context, id sandbox.ID, p paths) (*ownership,
 func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *shelf.Image, p paths, lock *ownership) (*box, error) {
 	r := &record{
 		ID: s.ID, Created: time.Now().UTC(), Image: s.Image, Labels: s.Labels,
-		Rootfs: s.Rootfs, Limits: s.Limits, Data: s.Data != "", Needs: d.needs(s),
+		Spec: s, Needs: d.needs(s),
 		Boot: bootID(),
 	}
+	r.Spec.Labels = nil
 	if err := r.save(p); err != nil {
 		return nil, err
 	}

@@ -20,9 +20,7 @@ type record struct {
 	Created   time.Time
 	Image     string
 	Labels    map[string]string
-	Rootfs    string
-	Limits    sandbox.Limits
-	Data      bool              // whether it has a data folder
+	Spec      sandbox.Spec      // as it was made, without its labels
 	Needs     map[string]string // what a continuation of it needs, see needs
 	Saving    bool              // a snapshot is being taken, for which it may be paused
 	Boot      string            // the host's boot id: after a reboot, the process ids mean nothing

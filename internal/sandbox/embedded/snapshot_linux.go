@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"cellhold/internal/sandbox"
@@ -70,7 +71,7 @@ func (d *Driver) shape(s sandbox.Spec) string {
 }
 
 // processor is a digest of what the host's processors can do. Programs look once, at their start.
-func processor() string {
+var processor = sync.OnceValue(func() string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {
 		return ""
@@ -84,7 +85,7 @@ func processor() string {
 		}
 	}
 	return ""
-}
+})
 
 func digestOf(path string) (string, error) {
 	f, err := os.Open(path)
@@ -109,7 +110,7 @@ func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
-	reason := different(from.Record, s)
+	reason := s.Unlike(from.Spec)
 	if reason == "" {
 		reason = lacking(from.Needs, d.needs(s))
 	}
@@ -118,27 +119,6 @@ func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, error) {
 		return nil, fmt.Errorf("snapshot %s: %w: %s", s.From, sandbox.ErrSnapshot, reason)
 	}
 	return from, nil
-}
-
-// different says in what a specification differs from that of a snapshot, where it may not.
-func different(r shelf.Record, s sandbox.Spec) string {
-	for _, c := range []struct {
-		what       string
-		then, want any
-	}{
-		{"image", r.Image, s.Image},
-		{"root file system", r.Rootfs, s.Rootfs},
-		{"limit of processes", r.Limits.Processes, s.Limits.Processes},
-		{"disk size", r.Limits.Disk, s.Limits.Disk},
-		{"size of /tmp", r.Limits.Tmp, s.Limits.Tmp},
-		{"size of the output folder", r.Limits.Output, s.Limits.Output},
-		{"having a data folder", r.Data, s.Data != ""},
-	} {
-		if c.then != c.want {
-			return fmt.Sprintf("its %s is %v, and not %v", c.what, c.then, c.want)
-		}
-	}
-	return ""
 }
 
 // lacking says what of a snapshot's needs is not met here.
@@ -198,8 +178,7 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 		return err
 	}
 	return draft.Commit(shelf.Record{
-		Created: time.Now().UTC(), Image: r.Image, Labels: r.Labels,
-		Rootfs: r.Rootfs, Limits: r.Limits, Data: r.Data, Needs: r.Needs,
+		Created: time.Now().UTC(), Spec: r.Spec, Labels: r.Labels, Needs: r.Needs,
 	})
 }
 
@@ -208,7 +187,7 @@ func (b *box) footprint() int64 {
 	if used := b.usage().Memory; used >= 0 {
 		return used
 	}
-	return b.record.Limits.Memory
+	return b.record.Spec.Limits.Memory
 }
 
 // write has gVisor write the image. Should its process be killed half way, this server or the next
@@ -248,7 +227,7 @@ func (d *Driver) Snapshots(context.Context) ([]sandbox.Snapshot, error) {
 	all := make([]sandbox.Snapshot, 0, len(records))
 	for _, r := range records {
 		all = append(all, sandbox.Snapshot{
-			Name: r.Name, Created: r.Created, Size: r.Size(), Image: r.Image, Labels: r.Labels, Stale: d.stale(r),
+			Name: r.Name, Created: r.Created, Size: r.Size(), Image: r.Spec.Image, Labels: r.Labels, Stale: d.stale(r),
 		})
 	}
 	return all, nil
@@ -259,11 +238,7 @@ func (d *Driver) stale(r shelf.Record) string {
 	if r.Fault != "" {
 		return r.Fault
 	}
-	s := sandbox.Spec{Limits: r.Limits}
-	if r.Data {
-		s.Data = "/"
-	}
-	return lacking(r.Needs, d.needs(s))
+	return lacking(r.Needs, d.needs(r.Spec))
 }
 
 // RemoveSnapshot frees a snapshot's space.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -17,19 +18,24 @@ import (
 
 // box is one sandbox: an agent in this process.
 type box struct {
-	spec    sandbox.Spec
-	created time.Time
-	conns   *listener
-	end     context.CancelFunc
-	done    chan struct{} // closed when the agent has returned
+	spec     sandbox.Spec
+	created  time.Time
+	agent    *agent.Agent
+	launcher *Launcher
+	gate     *gate
+	conns    *listener
+	end      context.CancelFunc
+	done     chan struct{} // closed when the agent has returned
 
 	mu     sync.Mutex
+	labels map[string]string
 	exit   sandbox.Exit
 	ended  bool // exit is decided
 	failed error
 }
 
-func newBox(w *World, s sandbox.Spec) (*box, error) {
+// newBox makes a sandbox that goes on from a snapshot, or from nothing.
+func newBox(w *World, s sandbox.Spec, from *saved) (*box, error) {
 	if err := w.ctx.Err(); err != nil {
 		return nil, fmt.Errorf("the world has ended: %w", err)
 	}
@@ -37,8 +43,17 @@ func newBox(w *World, s sandbox.Spec) (*box, error) {
 	if err := errors.Join(os.MkdirAll(output, 0o755), os.MkdirAll(w.WorkDir(s.ID), 0o755)); err != nil {
 		return nil, err
 	}
+	launcher := &Launcher{Dir: w.sockets, Script: w.options.Script}
+	var known *agent.Saved
+	if from != nil {
+		if err := copyFiles(w.dir(s.ID), from.dir); err != nil {
+			return nil, err
+		}
+		launcher.memories, known = maps.Clone(from.memories), from.agent
+	}
 	a, err := agent.New(agent.Options{
-		Launcher: &Launcher{Dir: w.sockets, Script: w.options.Script},
+		Launcher: launcher,
+		Saved:    known,
 		Commands: command.Options{Spawner: Spawner{}, Timing: w.options.Commands},
 		Output:   output,
 		Files:    files.Handler(w.WorkDir(s.ID)),
@@ -49,9 +64,12 @@ func newBox(w *World, s sandbox.Spec) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &box{spec: s, created: time.Now(), conns: newListener(), done: make(chan struct{})}
 	ctx, end := context.WithCancel(w.ctx)
-	b.end = end
+	b := &box{
+		spec: s, labels: s.Labels, created: time.Now(), agent: a, launcher: launcher,
+		gate: newGate(ctx), end: end, done: make(chan struct{}),
+	}
+	b.conns = newListener(b.gate)
 	go func() { // stop waits for it
 		defer close(b.done)
 		err := a.Run(ctx, b.conns)
@@ -132,27 +150,24 @@ func (s *owned) Usage(context.Context) (sandbox.Usage, error) {
 	return sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}, nil
 }
 
-func (s *owned) Suspend(context.Context) error          { return errors.ErrUnsupported }
-func (s *owned) Resume(context.Context) error           { return errors.ErrUnsupported }
-func (s *owned) Snapshot(context.Context, string) error { return errors.ErrUnsupported }
-
 func (s *owned) Destroy(context.Context) error { return s.driver.world.remove(s.box) }
 
 // listener passes connections from Dial to the agent.
 type listener struct {
+	gate  *gate
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
 }
 
-func newListener() *listener {
-	return &listener{conns: make(chan net.Conn), done: make(chan struct{})}
+func newListener(g *gate) *listener {
+	return &listener{gate: g, conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
 func (l *listener) dial(ctx context.Context) (net.Conn, error) {
 	host, guest := net.Pipe()
 	select {
-	case l.conns <- guest:
+	case l.conns <- &gated{guest, l.gate}:
 		return host, nil
 	case <-l.done:
 		return nil, sandbox.ErrNotFound

@@ -48,9 +48,10 @@ type World struct {
 	end     context.CancelFunc
 	sockets string // a directory with a short name: paths of unix sockets are bounded
 
-	mu     sync.Mutex
-	boxes  map[sandbox.ID]*box
-	driver *Driver // the newest
+	mu        sync.Mutex
+	boxes     map[sandbox.ID]*box
+	snapshots map[string]*saved
+	driver    *Driver // the newest
 }
 
 // NewWorld makes an empty World. The caller closes it, which ends the sandboxes.
@@ -58,14 +59,11 @@ func NewWorld(ctx context.Context, o Options) (*World, error) {
 	if o.Dir == "" {
 		return nil, errors.New("fake: Options.Dir is missing")
 	}
-	if o.Script == nil {
-		o.Script = jupytertest.Toy
-	}
 	sockets, err := os.MkdirTemp("", "fake")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for sockets: %w", err)
 	}
-	w := &World{options: o, sockets: sockets, boxes: make(map[sandbox.ID]*box)}
+	w := &World{options: o, sockets: sockets, boxes: make(map[sandbox.ID]*box), snapshots: make(map[string]*saved)}
 	w.ctx, w.end = context.WithCancel(ctx)
 	return w, nil
 }
@@ -109,12 +107,12 @@ func (w *World) Kill(id sandbox.ID, e sandbox.Exit) error {
 
 // OutputDir is the directory that the sandbox's kernels would see as /mnt/data/output.
 func (w *World) OutputDir(id sandbox.ID) string {
-	return filepath.Join(w.options.Dir, string(id), "output")
+	return filepath.Join(w.dir(id), "output")
 }
 
 // WorkDir is the directory that relative paths of the sandbox's files are below.
 func (w *World) WorkDir(id sandbox.ID) string {
-	return filepath.Join(w.options.Dir, string(id), "work")
+	return filepath.Join(w.dir(id), "work")
 }
 
 func (w *World) find(id sandbox.ID) (*box, error) {
@@ -134,8 +132,10 @@ func (w *World) remove(b *box) error {
 	}
 	w.mu.Unlock()
 	b.stop(sandbox.Exit{Destroyed: true})
-	return os.RemoveAll(filepath.Join(w.options.Dir, string(b.spec.ID)))
+	return os.RemoveAll(w.dir(b.spec.ID))
 }
+
+func (w *World) dir(id sandbox.ID) string { return filepath.Join(w.options.Dir, string(id)) }
 
 // Driver makes sandboxes in a World.
 type Driver struct {
@@ -150,7 +150,7 @@ var _ sandbox.Driver = (*Driver)(nil)
 
 // Features says that nothing is isolated and no limit holds.
 func (d *Driver) Features() sandbox.Features {
-	return sandbox.Features{Unheld: []string{"The fake driver holds no limit at all."}}
+	return sandbox.Features{Suspend: true, Snapshot: true, Unheld: []string{"The fake driver holds no limit at all."}}
 }
 
 // Create starts an agent in this process.
@@ -161,18 +161,34 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
-	w := d.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.boxes[s.ID] != nil {
-		return nil, fmt.Errorf("create sandbox %s: it exists", s.ID)
+	b, err := d.world.create(s)
+	if err == nil && s.From != "" {
+		if err = b.settle(ctx); err != nil {
+			err = errors.Join(err, d.world.remove(b))
+		}
 	}
-	b, err := newBox(w, s)
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
-	w.boxes[s.ID] = b
 	return &owned{driver: d, box: b}, nil
+}
+
+func (w *World) create(s sandbox.Spec) (*box, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.boxes[s.ID] != nil {
+		return nil, errors.New("it exists")
+	}
+	from, err := w.origin(s)
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBox(w, s, from)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(w.dir(s.ID)))
+	}
+	w.boxes[s.ID] = b
+	return b, nil
 }
 
 func check(s sandbox.Spec) error {
@@ -205,7 +221,7 @@ func (d *Driver) List(context.Context) ([]sandbox.Info, error) {
 	infos := []sandbox.Info{}
 	for _, b := range d.world.boxes {
 		infos = append(infos, sandbox.Info{
-			ID: b.spec.ID, Alive: b.alive(), Created: b.created, Image: b.spec.Image, Labels: b.spec.Labels,
+			ID: b.spec.ID, Alive: b.alive(), Created: b.created, Image: b.spec.Image, Labels: b.marks(),
 		})
 	}
 	slices.SortFunc(infos, func(a, b sandbox.Info) int { return cmp.Compare(a.ID, b.ID) })

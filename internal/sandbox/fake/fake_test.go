@@ -2,6 +2,8 @@ package fake_test
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -32,12 +34,21 @@ func newWorld(t *testing.T) *fake.World {
 
 func TestPromise(t *testing.T) {
 	worlds := map[*testing.T]*fake.World{} // one for each test of the suite
+	var newest *fake.World
 	sandboxtest.Test(t, sandboxtest.Harness{
-		Spec: spec,
+		Spec:     spec,
+		Remember: func(t *testing.T, s sandbox.Sandbox, value string) { tell(t, s, "set x "+value) },
+		Recall:   func(t *testing.T, s sandbox.Sandbox) string { return tell(t, s, "get x") },
+		Spoil: func(t *testing.T, name string) {
+			if err := newest.Spoil(name); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Open: func(t *testing.T) sandbox.Driver {
 			if worlds[t] == nil {
 				worlds[t] = newWorld(t)
 			}
+			newest = worlds[t]
 			return worlds[t].Open()
 		},
 	})
@@ -64,6 +75,43 @@ func TestASecondDriverFindsTheVariablesOfTheFirst(t *testing.T) {
 	if e := run(t, ctx, second, "b", "get x"); e.Status != cellhold.StatusOK {
 		t.Errorf("%+v, want the variable of the first", e)
 	}
+}
+
+// tell runs a cell and returns its result.
+func tell(t *testing.T, s sandbox.Sandbox, code string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	id := cellhold.CellID(rand.Text())
+	if done := run(t, ctx, s, id, code); done.Status != cellhold.StatusOK {
+		t.Errorf("%s: %+v", code, done)
+	}
+	c, err := guest.New(guest.Options{Dial: s.Dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for e, err := range c.Kernel("toy").Events(ctx, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var result cellhold.DisplayContent
+		content := cellhold.Event{Content: e.Content}
+		switch {
+		case e.Cell == id && e.Type == cellhold.EventExecuteResult:
+			if err := content.Decode(&result); err != nil {
+				t.Fatal(err)
+			}
+			var text string
+			if err := json.Unmarshal(result.Data["text/plain"], &text); err != nil {
+				t.Fatal(err)
+			}
+			return text
+		case e.Cell == id && e.Type == cellhold.EventCellDone:
+			return ""
+		}
+	}
+	return ""
 }
 
 // run starts the kernel if it is not there, and runs a cell to its end.

@@ -21,6 +21,45 @@ import (
 type Launcher struct {
 	Dir    string                    // for sockets; short, because their paths are bounded
 	Script func() jupytertest.Script // makes the language of one process; nil means jupytertest.Toy
+
+	mu       sync.Mutex
+	memories map[cellhold.KernelID]memory // of kernels that go on from a snapshot, until they do
+	living   map[cellhold.KernelID]*process
+}
+
+// memory is what a toy kernel knows.
+type memory struct {
+	variables *jupytertest.Variables
+	executed  int
+}
+
+// recall takes what a kernel that goes on knows; a fresh one knows nothing.
+func (l *Launcher) recall(id cellhold.KernelID) memory {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m, ok := l.memories[id]
+	if !ok {
+		return memory{variables: new(jupytertest.Variables)}
+	}
+	delete(l.memories, id)
+	return memory{variables: m.variables.Clone(), executed: m.executed}
+}
+
+// memory is a copy of what a living kernel knows.
+func (l *Launcher) memory(id cellhold.KernelID) memory {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.living[id]
+	return memory{variables: p.variables.Clone(), executed: p.kernel.Executed()}
+}
+
+func (l *Launcher) lives(id cellhold.KernelID, p *process) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.living == nil {
+		l.living = make(map[cellhold.KernelID]*process)
+	}
+	l.living[id] = p
 }
 
 // Plain is a kernelspec without code of renewal. Those of all others set the variable "seed".
@@ -43,12 +82,13 @@ func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Proces
 	if err != nil {
 		return nil, err
 	}
-	script := jupytertest.Toy
+	known := l.recall(s.Kernel)
+	script := jupytertest.ToyWith(known.variables)
 	if l.Script != nil {
-		script = l.Script
+		script = l.Script()
 	}
 	conn := jupyter.NewConnection(filepath.Join(dir, "s"))
-	k, err := jupytertest.StartWith(ctx, conn, jupytertest.Options{Script: script()})
+	k, err := jupytertest.StartWith(ctx, conn, jupytertest.Options{Script: script, Executed: known.executed})
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start the toy kernel: %w", err)
@@ -59,8 +99,9 @@ func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Proces
 	}
 	p := &process{
 		spec: spec,
-		conn: conn, dir: dir, kernel: k, done: make(chan struct{}),
+		conn: conn, dir: dir, kernel: k, variables: known.variables, done: make(chan struct{}),
 	}
+	l.lives(s.Kernel, p)
 	p.watch.Go(func() {
 		code, sig := k.Wait()
 		p.exit = agent.Exit{Code: code, Signal: int(sig)}
@@ -71,13 +112,14 @@ func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Proces
 
 // process is a kernel that looks like a process.
 type process struct {
-	spec   jupyter.KernelSpec
-	conn   jupyter.Connection
-	dir    string
-	kernel *jupytertest.Kernel
-	exit   agent.Exit // fixed when done is closed
-	done   chan struct{}
-	watch  sync.WaitGroup
+	spec      jupyter.KernelSpec
+	conn      jupyter.Connection
+	dir       string
+	kernel    *jupytertest.Kernel
+	variables *jupytertest.Variables
+	exit      agent.Exit // fixed when done is closed
+	done      chan struct{}
+	watch     sync.WaitGroup
 }
 
 func (p *process) Spec() jupyter.KernelSpec        { return p.spec }

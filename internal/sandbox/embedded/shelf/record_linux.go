@@ -17,11 +17,8 @@ type Record struct {
 	Name    string
 	Key     string // another for each that was ever made under this name
 	Created time.Time
-	Image   string
+	Spec    sandbox.Spec // of the sandbox it was taken of
 	Labels  map[string]string
-	Rootfs  string
-	Limits  sandbox.Limits
-	Data    bool              // it had a data folder
 	Needs   map[string]string // what must be as it was, by name, for the reader to compare
 	Files   map[string]int64  // the image's files, with their sizes
 	Boot    string            // the host's run in which it was made

@@ -31,7 +31,7 @@ func open(t *testing.T, o Options) *Shelf {
 func put(t *testing.T, s *Shelf, name, content string) {
 	t.Helper()
 	d := write(t, s, name, content)
-	if err := errors.Join(d.Commit(Record{Image: content}), d.Close()); err != nil {
+	if err := errors.Join(d.Commit(Record{Spec: sandbox.Spec{Image: content}}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -60,8 +60,8 @@ func holds(t *testing.T, s *Shelf, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i.Image != string(b) {
-		t.Errorf("the record is of %q, the image of %q", i.Image, b)
+	if i.Spec.Image != string(b) {
+		t.Errorf("the record is of %q, the image of %q", i.Spec.Image, b)
 	}
 	return string(b)
 }
@@ -85,7 +85,7 @@ func TestASnapshotIsWholeOrNotThere(t *testing.T) {
 	if _, err := s.Use("one"); !errors.Is(err, sandbox.ErrSnapshot) {
 		t.Errorf("a draft is used: %v", err)
 	}
-	if err := errors.Join(d.Commit(Record{Image: "first"}), d.Close()); err != nil {
+	if err := errors.Join(d.Commit(Record{Spec: sandbox.Spec{Image: "first"}}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if got := holds(t, s, "one"); got != "first" {
@@ -126,7 +126,7 @@ func TestDraftsOfTheDeadAreRemovedAndNoOthers(t *testing.T) {
 	if n := files(t, dir); n != 1 {
 		t.Errorf("%d directories are left, want the living one's", n)
 	}
-	if err := living.Commit(Record{Image: "first"}); err != nil {
+	if err := living.Commit(Record{Spec: sandbox.Spec{Image: "first"}}); err != nil {
 		t.Error(err)
 	}
 }
