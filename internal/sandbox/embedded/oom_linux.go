@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -26,8 +27,9 @@ const (
 )
 
 // orderVictims makes the guest's processes die before the agent, and the agent before the sentry.
-// It is called when the agent runs and nothing else does. gVisor makes one process at its start of
-// which all later ones are clones that inherit its points; the agent's is the second.
+// It is called when the agent has answered for the first time. gVisor makes one process at its start of
+// which all later ones are clones that inherit its points. In a fresh sandbox the others are the agent's; in
+// one that continues from a snapshot all that were there are back, and the agent is among them.
 func (c *cgroups) orderVictims(id sandbox.ID, r *record) error {
 	procs, err := c.processes(id)
 	if err != nil {
@@ -47,7 +49,7 @@ func (c *cgroups) orderVictims(id sandbox.ID, r *record) error {
 	})
 	for i, p := range procs {
 		points := oomAgent
-		if i == 0 {
+		if i == 0 || r.Spec.From != "" && !runsAgent(p.PID) {
 			points = oomUser
 		}
 		file := fmt.Sprintf("/proc/%d/oom_score_adj", p.PID)
@@ -57,6 +59,12 @@ func (c *cgroups) orderVictims(id sandbox.ID, r *record) error {
 		}
 	}
 	return nil
+}
+
+// runsAgent reports whether a process runs the guest's binary, which it has from the host.
+func runsAgent(pid int) bool {
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	return err == nil && bytes.Contains(maps, []byte(guestBinDir+"/"))
 }
 
 // processes lists the processes in a sandbox's memory cgroup.
