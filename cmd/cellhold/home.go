@@ -67,6 +67,9 @@ func (s *size) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// MarshalText writes the size as people read it.
+func (s size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // String writes the size in the largest unit that divides it.
 func (s size) String() string {
 	for _, u := range units {

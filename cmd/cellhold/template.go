@@ -8,7 +8,9 @@ import (
 	"cellhold/internal/template"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"text/tabwriter"
@@ -49,11 +51,15 @@ type recipes []recipe
 
 // Decode reads them from a configuration file, or as YAML from the environment or a flag.
 func (r *recipes) Decode(c *kong.DecodeContext) error {
-	text, ok := c.Scan.Pop().Value.(string)
-	if !ok {
-		return fmt.Errorf("is no list of templates")
+	value := c.Scan.Pop().Value
+	if text, ok := value.(string); ok {
+		return r.read(text)
 	}
-	return r.read(text)
+	text, err := yaml.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return r.read(string(text))
 }
 
 // read reads them strictly: a misspelt limit would otherwise be no limit.
@@ -61,8 +67,12 @@ func (r *recipes) read(text string) error {
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	decoder.KnownFields(true)
 	var list []recipe
-	if err := decoder.Decode(&list); err != nil {
-		return fmt.Errorf("templates: %w", err)
+	err := decoder.Decode(&list)
+	if e, ok := errors.AsType[*yaml.TypeError](err); ok {
+		err = errors.New(strings.Join(e.Errors, "; ")) // a line each
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("they cannot be read: %w", err)
 	}
 	*r = list
 	return nil
