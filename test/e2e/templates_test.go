@@ -1,0 +1,281 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// templated starts the service with templates.
+func templated(t *testing.T, home string, flags ...string) *server {
+	t.Helper()
+	return serve(t, home, append([]string{"--no-templates=false"}, flags...)...)
+}
+
+// awaitTemplate returns the default template as soon as it is as wanted. Nothing tells of its changes, so it
+// is asked again and again.
+func (s *server) awaitTemplate(t *testing.T, what string, wanted func(cellhold.Template) bool) cellhold.Template {
+	t.Helper()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(3 * time.Minute)
+	for {
+		list, err := s.Templates(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) > 0 && wanted(list[0]) {
+			return list[0]
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatalf("no template is %s: %+v", what, list)
+		}
+	}
+}
+
+// awaitReady returns when so many sandboxes are ready.
+func (s *server) awaitReady(t *testing.T, n int) cellhold.Template {
+	t.Helper()
+	return s.awaitTemplate(t, "warm", func(x cellhold.Template) bool { return x.Ready >= n })
+}
+
+// sandboxes counts what is in the folder of living sandboxes: all, and those that were made before anyone
+// asked for them.
+func (s *server) sandboxes(t *testing.T) (all, early int) {
+	t.Helper()
+	dirs, err := os.ReadDir(filepath.Join(s.home, "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		all++
+		if strings.HasPrefix(d.Name(), "w") {
+			early++
+		}
+	}
+	return all, early
+}
+
+// snapshots are the names of what is saved.
+func (s *server) snapshots(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(s.home, "snapshots", "tpl-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+const (
+	loaded = "import sys\nprint([m for m in ('numpy', 'pandas', 'matplotlib.pyplot') if m in sys.modules])"
+	names  = "print(sorted(globals()))"
+	warm   = "['numpy', 'pandas', 'matplotlib.pyplot']"
+	cold   = "[]"
+)
+
+func TestSessionsFromATemplate(t *testing.T) {
+	s := templated(t, newHome(t), "--warm=2", "--max-egress=public", "--max-memory=2GiB", "--max-disk=2GiB")
+	s.awaitReady(t, 2)
+	t.Run("the first cell finds everything loaded and a namespace of its own", func(t *testing.T) {
+		other := s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}})
+		s.awaitReady(t, 2)
+		id := s.session(t, client.CreateSession{})
+		c := s.run(t, id, names)
+		if c.ExecutionCount != 1 {
+			t.Errorf("the first cell has the number %d", c.ExecutionCount)
+		}
+		if want := s.must(t, other, names); text(c) != want {
+			t.Errorf("it begins with the names\n%sand a cold session with\n%s", text(c), want)
+		}
+		if got := s.oneLine(t, id, loaded); got != warm {
+			t.Errorf("loaded is %s", got)
+		}
+		if got := s.oneLine(t, other, loaded); got != cold {
+			t.Errorf("a session with a disk of its own has loaded %s", got)
+		}
+		x, err := s.Session(t.Context(), id)
+		if err != nil || x.Template != "python" {
+			t.Errorf("the session is of template %q, %v", x.Template, err)
+		}
+		if _, early := s.sandboxes(t); early == 0 {
+			t.Error("no sandbox was ready")
+		}
+		s.end(t, id, other)
+	})
+	t.Run("clones of one snapshot differ", func(t *testing.T) { clonesDiffer(t, s) })
+	t.Run("plots are drawn, startup code runs, restarts work", func(t *testing.T) { kernelWorks(t, s) })
+	t.Run("what is asked for is what is got", func(t *testing.T) { askedIsGot(t, s) })
+	t.Run("an unknown template is refused", func(t *testing.T) {
+		_, err := s.CreateSession(t.Context(), client.CreateSession{Template: "nonesuch"})
+		if cellhold.KindOf(err) != cellhold.NotFound || !strings.Contains(err.Error(), "python") {
+			t.Errorf("got %v, want the list of what there is", err)
+		}
+	})
+}
+
+// oneLine runs a cell that prints one line, and returns it.
+func (s *server) oneLine(t *testing.T, id cellhold.SessionID, code string) string {
+	t.Helper()
+	return strings.TrimSpace(s.must(t, id, code))
+}
+
+// end ends sessions.
+func (s *server) end(t *testing.T, ids ...cellhold.SessionID) {
+	t.Helper()
+	for _, id := range ids {
+		if err := s.DeleteSession(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func clonesDiffer(t *testing.T, s *server) {
+	code, err := os.ReadFile("testdata/clone.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for range 3 {
+		id := s.session(t, client.CreateSession{})
+		for line := range strings.Lines(s.must(t, id, string(code))) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if value == "" || seen[name] == value {
+				t.Errorf("%s is %q in two sessions", name, value)
+			}
+			seen[name] = value
+		}
+		s.end(t, id)
+	}
+	if len(seen) < 5 {
+		t.Errorf("only %d things were compared", len(seen))
+	}
+}
+
+func kernelWorks(t *testing.T, s *server) {
+	s.awaitReady(t, 1)
+	id := s.session(t, client.CreateSession{Startup: "began = 5"})
+	defer s.end(t, id)
+	c := s.run(t, id, "import matplotlib.pyplot as plt\nplt.plot([began])")
+	image := false
+	for _, o := range c.Outputs {
+		image = image || o.Data["image/png"] != nil
+	}
+	if c.Status != cellhold.StatusOK || !image {
+		t.Errorf("the plot ended with %s and %d outputs", c.Status, len(c.Outputs))
+	}
+	s.must(t, id, "mine = 1")
+	if _, err := s.Restart(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.oneLine(t, id, "print(began, 'mine' in globals())"); got != "5 False" {
+		t.Errorf("after the restart: %s", got)
+	}
+	if c := s.run(t, id, "b = bytearray(3 << 30)\nfor i in range(0, len(b), 4096): b[i] = 1"); c.Status != cellhold.StatusOOM && c.Status != cellhold.StatusError {
+		t.Errorf("3 GiB in a session of 1 GiB ended with %s", c.Status)
+	}
+	if _, err := s.Restart(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.oneLine(t, id, "print(began)"); got != "5" {
+		t.Errorf("after the end for want of memory: %s", got)
+	}
+}
+
+func askedIsGot(t *testing.T, s *server) {
+	const reach = "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 80), 3)\nexcept OSError as e:\n    print('no', e.errno)"
+	const proxies = "import os\nprint('https_proxy' in os.environ)"
+	const total = "print(int(open('/proc/meminfo').readline().split()[1]) >> 10)"
+	for _, x := range []struct {
+		name, code, want string
+		r                client.CreateSession
+	}{
+		{"no way out stays none", proxies, "False", client.CreateSession{}},
+		{"nothing is reached", reach, "no 101", client.CreateSession{}},
+		{"a way out is there", proxies, "True", client.CreateSession{Egress: &cellhold.Egress{Policy: cellhold.EgressPublic}}},
+		{"memory", total, "512", client.CreateSession{Limits: cellhold.Limits{Memory: 512 << 20}}},
+		{"memory does not make it cold", loaded, warm, client.CreateSession{Limits: cellhold.Limits{Memory: 512 << 20}}},
+		{"cores make it cold", loaded, cold, client.CreateSession{Limits: cellhold.Limits{CPU: 0.5}}},
+	} {
+		id := s.session(t, x.r)
+		if got := s.oneLine(t, id, x.code); got != x.want {
+			t.Errorf("%s: got %q, want %q", x.name, got, x.want)
+		}
+		s.end(t, id)
+	}
+}
+
+func TestAKilledServerLeavesNothingReady(t *testing.T) {
+	s := templated(t, newHome(t), "--warm=2")
+	first := s.awaitReady(t, 2)
+	s.signal(t, syscall.SIGKILL)
+	if all, early := s.sandboxes(t); early < 2 {
+		t.Fatalf("%d of %d sandboxes were ready", early, all)
+	}
+	// The next one takes up the snapshot, and makes sandboxes of its own.
+	s = templated(t, s.home, "--warm=1")
+	if again := s.awaitReady(t, 1); !again.Built.Equal(first.Built) {
+		t.Errorf("the snapshot of %s was made anew, at %s", first.Built, again.Built)
+	}
+	if all, _ := s.sandboxes(t); all != 1 {
+		t.Errorf("%d sandboxes are there", all)
+	}
+	s.signal(t, syscall.SIGTERM)
+	if all, _ := s.sandboxes(t); all != 0 {
+		t.Errorf("the server has stopped, and %d sandboxes are there", all)
+	}
+	// Another specification needs another snapshot.
+	s = templated(t, s.home, "--warm=1", "--disk=512MiB")
+	if other := s.awaitReady(t, 1); other.Built.Equal(first.Built) {
+		t.Error("sessions with another disk continue from the old snapshot")
+	}
+	if got := s.snapshots(t); len(got) != 1 {
+		t.Errorf("there are the snapshots %v", got)
+	}
+	s.signal(t, syscall.SIGKILL)
+	s = serve(t, s.home) // without templates
+	if all, _ := s.sandboxes(t); all != 0 {
+		t.Errorf("%d sandboxes are there", all)
+	}
+}
+
+func TestADamagedSnapshotIsMadeAnewAndSessionsStartColdMeanwhile(t *testing.T) {
+	s := templated(t, newHome(t), "--warm=0")
+	before := s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
+	id := s.session(t, client.CreateSession{})
+	if got := s.oneLine(t, id, loaded); got != warm { // by restore, as nothing is ready
+		t.Errorf("loaded is %s", got)
+	}
+	s.end(t, id)
+	for _, dir := range s.snapshots(t) {
+		f, err := os.OpenFile(filepath.Join(dir, "checkpoint.img"), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(make([]byte, 64<<10), 0); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	for range 3 { // of others than the driver's own complaints it takes some
+		id = s.session(t, client.CreateSession{})
+		if got := s.oneLine(t, id, "print(6 * 7)"); got != "42" {
+			t.Errorf("a session answers %s", got)
+		}
+		s.end(t, id)
+	}
+	s.awaitTemplate(t, "made anew", func(x cellhold.Template) bool {
+		return x.State == cellhold.TemplateReady && x.Built.After(before.Built)
+	})
+	id = s.session(t, client.CreateSession{})
+	if got := s.oneLine(t, id, loaded); got != warm {
+		t.Errorf("loaded is %s", got)
+	}
+}
