@@ -176,9 +176,17 @@ func TestOneEndlessLineIsBounded(t *testing.T) {
 	}
 }
 
+// fewer is a tenth of a number of rounds where the race detector makes each of them ten times slower.
+func fewer(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
 func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
 	f := New(Bounds{})
-	const n = 100_000
+	n := fewer(100_000)
 	for i := range n {
 		if err := f.Add(display(cellhold.EventDisplayData, "", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
@@ -189,8 +197,8 @@ func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
 	}
 	outputs := f.Outputs()
 	lines := brief(outputs)
-	want := []string{`display_data "0"`, `display_data "499"`, fmt.Sprintf(`streamerr "… 99001 outputs with %d bytes left out …\n"`, f.Dropped()),
-		`display_data "99501"`, `display_data "99999"`, `error "E: "`}
+	want := []string{`display_data "0"`, `display_data "499"`, fmt.Sprintf(`streamerr "… %d outputs with %d bytes left out …\n"`, n-999, f.Dropped()),
+		fmt.Sprintf(`display_data "%d"`, n-499), fmt.Sprintf(`display_data "%d"`, n-1), `error "E: "`}
 	if len(lines) != 1001 {
 		t.Fatalf("got %d outputs, want 1001", len(lines))
 	}
@@ -204,7 +212,8 @@ func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
 
 func TestOfManyShortTextsTheFirstAndTheLastAreKept(t *testing.T) {
 	f := New(Bounds{})
-	for i := range 100_000 {
+	n := fewer(100_000)
+	for i := range n {
 		for _, e := range []cellhold.Event{out(fmt.Sprintln("out", i)), errOut(fmt.Sprintln("err", i))} {
 			if err := f.Add(e); err != nil {
 				t.Fatal(err)
@@ -212,7 +221,7 @@ func TestOfManyShortTextsTheFirstAndTheLastAreKept(t *testing.T) {
 		}
 	}
 	lines := brief(f.Outputs())
-	if len(lines) != 1001 || lines[0] != `streamout "out 0\n"` || lines[1000] != `streamerr "err 99999\n"` {
+	if len(lines) != 1001 || lines[0] != `streamout "out 0\n"` || lines[1000] != fmt.Sprintf(`streamerr "err %d\n"`, n-1) {
 		t.Errorf("got %d outputs, first %s, last %s", len(lines), lines[0], lines[len(lines)-1])
 	}
 }
@@ -234,10 +243,7 @@ func TestTooMuchDataIsLeftOut(t *testing.T) {
 
 // That it ends is the point: the square of these numbers would take hours.
 func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
-	n := 200_000
-	if testing.Short() {
-		n = 20_000 // the race detector makes it ten times slower
-	}
+	n := fewer(200_000)
 	for name, e := range map[string]cellhold.Event{
 		"carriage returns":     out("\r" + strings.Repeat("█", 50) + " 50%"),
 		"updates of a display": display(cellhold.EventUpdateDisplayData, "i", strings.Repeat("x", 100)),
@@ -281,7 +287,8 @@ func TestMemoryStaysBoundedWhateverComes(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	for i := range 2000 {
+	n := fewer(2000) // 100 KiB each
+	for i := range n {
 		e := evs[i%len(evs)]
 		if e.Type == cellhold.EventUpdateDisplayData {
 			e = display(e.Type, fmt.Sprint(i), big)
@@ -293,7 +300,7 @@ func TestMemoryStaysBoundedWhateverComes(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if used := int64(after.HeapAlloc) - int64(before.HeapAlloc); used > 16<<20 {
-		t.Errorf("got %d MiB in use after 200 MiB of events, want less than 16", used>>20)
+		t.Errorf("got %d MiB in use after %d MiB of events, want less than 16", used>>20, n/10)
 	}
 	runtime.KeepAlive(f)
 }
