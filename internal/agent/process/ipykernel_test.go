@@ -2,7 +2,10 @@ package process_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +50,7 @@ type rig struct {
 	kernel   *guest.Kernel
 	last     int64
 	cells    int
+	unsigned atomic.Int64 // messages that were dropped because of their signature
 }
 
 func newRig(t *testing.T) *rig {
@@ -63,22 +68,24 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	configure(t, home)
+	prefix := install(t, run, python)
 	launcher, err := process.New(process.Options{
 		Run: filepath.Join(run, "k"), Dir: home, Home: home, User: "user",
-		Path: filepath.Dir(python) + ":/usr/bin:/bin",
+		Path: filepath.Join(prefix, "bin") + ":" + filepath.Dir(python) + ":/usr/bin:/bin",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(launcher.Close)
+	r := &rig{T: t, ctx: ctx, run: run, launcher: launcher}
 	a, err := agent.New(agent.Options{
+		Logger:   slog.New(signatures{slog.DiscardHandler, &r.unsigned}),
 		Launcher: launcher, Commands: command.Options{Spawner: launcher}, Output: filepath.Join(run, "output"),
 		Timing: agent.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, ctx: ctx, run: run, launcher: launcher}
 	r.serve(a)
 	r.kernel = r.client.Kernel("python3")
 	if err := r.kernel.Start(ctx, guestapi.StartKernel{Spec: "python3", Startup: "ready = 'yes'"}); err != nil {
@@ -88,11 +95,42 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// install puts the kernelspec of the stock image below a directory, with that Python and the modules of the
+// image, and returns its prefix.
+func install(t *testing.T, dir, python string) string {
+	t.Helper()
+	text, err := os.ReadFile(image + "/usr/local/share/jupyter/kernels/python3/kernel.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules, err := filepath.Abs(image + "/usr/local/lib/python3.13/dist-packages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(text, &spec); err != nil {
+		t.Fatal(err)
+	}
+	spec["argv"].([]any)[0] = python
+	spec["env"] = map[string]string{"PYTHONPATH": modules, "PYTHONDONTWRITEBYTECODE": "1"}
+	if text, err = json.Marshal(spec); err != nil {
+		t.Fatal(err)
+	}
+	prefix := filepath.Join(dir, "prefix")
+	to := filepath.Join(prefix, "share", "jupyter", "kernels", "python3")
+	if err := errors.Join(os.MkdirAll(to, 0o755), os.WriteFile(filepath.Join(to, "kernel.json"), text, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return prefix
+}
+
+// image is what the stock image adds to its packages.
+const image = "../../../images/python/files"
+
 // configure gives the kernel the settings of the stock image: without them a kernel that is faster than
 // its reader throws output away.
 func configure(t *testing.T, home string) {
 	t.Helper()
-	const image = "../../../images/python/files"
 	for from, to := range map[string]string{
 		"etc/ipython/ipython_kernel_config.py":                       ".ipython/profile_default/ipython_kernel_config.py",
 		"usr/local/lib/python3.13/dist-packages/cellhold_figures.py": ".ipython/extensions/cellhold_figures.py",

@@ -1,0 +1,79 @@
+"""Makes a kernel that continues from a snapshot differ from all others that continue from it.
+
+What has been imported is given fresh state; nothing is imported for that. What comes from the
+operating system, such as os.urandom, secrets, uuid4 and new generators of numpy.random.default_rng,
+differs anyhow. Generators that the code keeps itself continue where they were.
+"""
+
+import hashlib
+import json
+import os
+import sys
+
+# Modules with a generator of their own, and what seeds it with a number.
+SEEDED = {"random": "seed", "polars": "set_random_seed", "sympy.core.random": "seed"}
+
+
+def renew(key, session, entropy, kernel=None):
+    """Renews this process. From here on messages are signed with the key, so that comes last."""
+    source = bytes.fromhex(entropy)
+
+    def fresh(name, size):
+        return hashlib.blake2b(source, digest_size=size, person=name.encode()[:16]).digest()
+
+    for name, seed in SEEDED.items():
+        if module := sys.modules.get(name):
+            getattr(module, seed)(int.from_bytes(fresh(name, 7), "big"))
+    renew_numpy(fresh)
+    renew_libraries(fresh)
+    renew_kernel(kernel or running_kernel(), key, session)
+
+
+def renew_numpy(fresh):
+    if generators := sys.modules.get("numpy.random"):
+        words = [int.from_bytes(fresh(f"numpy{i}", 4), "big") for i in range(8)]
+        bits = generators.get_bit_generator()
+        if isinstance(bits, generators.MT19937):
+            generators.seed(words)
+        else:  # the code has put another one there
+            generators.set_bit_generator(type(bits)(words))
+
+
+def renew_libraries(fresh):
+    if tempfile := sys.modules.get("tempfile"):
+        tempfile._name_sequence = None  # is made anew when it is wanted
+    if uuid := sys.modules.get("uuid"):
+        # libuuid keeps its node and sequence where nobody can change them; Python's own rules do not.
+        uuid._generate_time_safe = uuid._last_timestamp = None
+        uuid._node = int.from_bytes(fresh("uuid", 6), "big") | 1 << 40
+    if ssl := sys.modules.get("_ssl"):
+        ssl.RAND_add(fresh("ssl", 48), 48.0)  # has OpenSSL ask the operating system too
+    process = sys.modules.get("multiprocessing.process")
+    if process and not process._children:  # who knows the old one must get on with us
+        process.current_process().authkey = fresh("authkey", 32)
+
+
+def running_kernel():
+    from ipykernel.kernelapp import IPKernelApp
+    return IPKernelApp.instance().kernel
+
+
+def renew_kernel(kernel, key, session):
+    kernel.ident = str(__import__("uuid").uuid4())
+    shell = getattr(kernel, "shell", None)
+    if shell is not None:
+        shell.displayhook.topic = kernel._topic("execute_result")
+    write_connection_file(kernel.parent.abs_connection_file, key)
+    kernel.session.session = session
+    kernel.session.key = key.encode()
+
+
+def write_connection_file(path, key):
+    """Puts the key into the file, for other clients of the kernel. The file appears whole, for us alone."""
+    with open(path) as file:
+        connection = json.load(file)
+    connection["key"] = key
+    new = path + ".new"
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(connection, file)
+    os.replace(new, path)

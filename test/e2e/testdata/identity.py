@@ -1,0 +1,64 @@
+# Prints as JSON what may not be equal in two copies of a sandbox: {"differ": {...}}, and what is equal in
+# all copies of one snapshot and said to be: {"equal": {...}}. It takes nothing from a generator that was
+# not there before, so it can run in each copy once. used() brings the generators into being, for a
+# snapshot to hold them.
+
+
+def used():
+    import multiprocessing
+    import random
+    import ssl
+    import tempfile
+    import uuid
+
+    import numpy
+    random.random(), numpy.random.random(), ssl.RAND_bytes(16), uuid.uuid1(), uuid.getnode()
+    next(tempfile._get_candidate_names())
+    multiprocessing.current_process().authkey
+    numpy.random.standard_normal()  # legacy generators keep the second of two
+
+
+def identity():
+    import hashlib
+    import json
+    import multiprocessing
+    import random
+    import secrets
+    import socket
+    import ssl
+    import subprocess
+    import tempfile
+    import time
+    import uuid
+
+    import numpy
+    kernel = get_ipython().kernel
+    first = uuid.uuid1()
+    with open(kernel.parent.abs_connection_file) as file:
+        file_key = json.load(file)["key"]
+    assert file_key == kernel.session.key.decode(), "the connection file has another key"
+    boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+    bash = subprocess.run(["bash", "-c", "echo $RANDOM$SRANDOM"], capture_output=True, text=True).stdout.strip()
+    differ = {
+        "random": random.random(),
+        "random_gauss": random.gauss(),
+        "numpy": numpy.random.random(),
+        "numpy_normal": numpy.random.standard_normal(),
+        "default_rng": numpy.random.default_rng().random(),
+        "uuid1_node": first.node,
+        "uuid1": str(first),
+        "getnode": uuid.getnode(),
+        "uuid4": str(uuid.uuid4()),
+        "secrets": secrets.token_hex(),
+        "ssl": ssl.RAND_bytes(16).hex(),
+        "tempfile": next(tempfile._get_candidate_names()),
+        "authkey": hashlib.sha256(bytes(multiprocessing.current_process().authkey)).hexdigest(),
+        "session": kernel.session.session,
+        "key": hashlib.sha256(kernel.session.key).hexdigest(),
+        "ident": kernel.ident,
+        "hostname": socket.gethostname(),
+        "bash": bash,
+        "time": time.time_ns(),
+    }
+    equal = {"hash": hash("cellhold"), "address": id(json), "boot_id": boot}
+    print(json.dumps({"differ": differ, "equal": equal}))
