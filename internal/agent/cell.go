@@ -38,9 +38,10 @@ type cell struct {
 	// no part in what cells use and write. Nil for all others.
 	quiet chan cellhold.CellDoneContent
 
-	files bool  // a look found files changed
-	mark  int64 // of the files that were written before it
-	meter meter
+	mark    int64 // of the files that were written before it
+	meter   meter
+	looking bool // at what it left; who looks concludes it
+	left    left // as of the last look
 
 	timers []*time.Timer
 }
@@ -269,40 +270,66 @@ func (k *kernel) overdue(c *cell) {
 	k.conclude(c)
 }
 
-// conclude ends the cell if it has been answered and the kernel is idle again. The caller holds mu;
-// conclude lets go of it, because looking at the files takes time.
+// lookLasts is how old a look at what a cell left may be when the cell ends. The code is over with its
+// answer, and the idle status comes within a millisecond, unless there is much output to be sent or
+// the answer was forged: then it is looked at again.
+const lookLasts = 50 * time.Millisecond
+
+// left is what a cell has left behind.
+type left struct {
+	at      time.Time
+	changed bool // the output files, at this look or an earlier one
+	files   []cellhold.CellFile
+	more    bool
+	spent   readings
+}
+
+// conclude ends the cell if it has been answered and the kernel is idle again. It looks at what the
+// cell left as soon as there is an answer, while the kernel still sends the rest. The caller holds mu;
+// conclude lets go of it, because looking at files takes time.
 func (k *kernel) conclude(c *cell) {
-	if k.cell != c || c.ending || c.reply == nil || !c.idle || c.unanswered > 0 {
-		k.mu.Unlock()
-		return
-	}
-	c.ending = true
-	verdict, longer := c.verdict(), c.meter.longer
-	if c.quiet != nil {
-		k.closeCell(c, verdict)
-		k.mu.Unlock()
-		return
-	}
-	k.mu.Unlock()
-
-	spent := read(c.life.proc, longer)
-	verdict.FilesChanged = k.agent.files.changed()
-	k.agent.wrote(c, &verdict)
-
-	k.mu.Lock()
 	defer k.mu.Unlock()
-	c.files = verdict.FilesChanged
-	verdict.Usage = c.meter.usage(spent)
-	if k.cell == c { // else the process died meanwhile, and that ended the cell
-		k.closeCell(c, verdict)
+	if k.cell != c || c.ending || c.looking || c.reply == nil || c.unanswered > 0 {
+		return
 	}
+	final := false
+	if c.quiet == nil && time.Since(c.left.at) > lookLasts {
+		final = c.idle
+		c.ending = final // nothing else may end it while we look
+		k.look(c)
+	}
+	switch {
+	case k.cell != c:
+		return // the process died meanwhile, and that ended the cell
+	case final:
+	case c.ending || !c.idle || c.unanswered > 0:
+		return
+	}
+	d := c.verdict()
+	d.FilesChanged, d.Files, d.MoreFiles = c.left.changed, c.left.files, c.left.more
+	d.Usage = c.meter.usage(c.left.spent)
+	k.closeCell(c, d)
+}
+
+// look notes what the cell has left. The caller holds mu, which is let go of meanwhile.
+func (k *kernel) look(c *cell) {
+	c.looking = true
+	now := left{at: time.Now()}
+	longer := c.meter.longer
+	k.mu.Unlock()
+	now.spent = read(c.life.proc, longer)
+	now.changed = k.agent.files.changed()
+	now.files, now.more = k.agent.wrote(c)
+	k.mu.Lock()
+	now.changed = now.changed || c.left.changed
+	c.looking, c.left = false, now
 }
 
 // endCell ends the running cell for a reason outside it. The caller holds mu.
 func (k *kernel) endCell(c *cell, d cellhold.CellDoneContent) {
 	if c.quiet == nil {
-		d.FilesChanged = k.agent.files.changed() || c.files // a change is told once
-		k.agent.wrote(c, &d)
+		d.FilesChanged = k.agent.files.changed() || c.left.changed // a change is told once
+		d.Files, d.MoreFiles = k.agent.wrote(c)
 	}
 	k.closeCell(c, d)
 }

@@ -44,10 +44,11 @@ func (a *Agent) mark() int64 {
 }
 
 // wrote tells which files were written since the cell began.
-func (a *Agent) wrote(c *cell, d *cellhold.CellDoneContent) {
-	if a.options.Written != nil {
-		d.Files, d.MoreFiles = a.options.Written.Since(c.mark)
+func (a *Agent) wrote(c *cell) (files []cellhold.CellFile, more bool) {
+	if a.options.Written == nil {
+		return nil, false
 	}
+	return a.options.Written.Since(c.mark)
 }
 
 // files is the directory whose files outlive the session. User code changes it at any time, so
