@@ -37,6 +37,9 @@ const maxKernels = 16
 // kernelID keeps an id from being a path.
 var kernelID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
+// errStopping refuses what would outlive the agent.
+var errStopping = cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
+
 // Options configures an Agent.
 type Options struct {
 	Launcher Launcher        // starts kernels; required
@@ -179,6 +182,16 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	return fmt.Errorf("serve the host: %w", err)
 }
 
+// running is the context of Run.
+func (a *Agent) running() (context.Context, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ctx == nil {
+		return nil, errStopping
+	}
+	return a.ctx, nil
+}
+
 // own gives the directories that the image made as root to the user of the kernels.
 func (a *Agent) own() error {
 	if a.options.UID == 0 {
@@ -203,7 +216,7 @@ func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool,
 		return false, nil
 	}
 	if a.ctx == nil {
-		return false, cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
+		return false, errStopping
 	}
 	if a.renewing.Load() {
 		return false, errRenewing

@@ -134,6 +134,10 @@ func getEvents(k *kernel, w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
+	if r.Header.Get("Upgrade") == guestapi.Talk {
+		getTalk(k, w, after)
+		return
+	}
 	k.events().Serve(w, r, after)
 }
 
@@ -242,15 +246,21 @@ var statuses = map[cellhold.Kind]int{
 	cellhold.Unavailable: http.StatusServiceUnavailable,
 }
 
-func problem(w http.ResponseWriter, err error) {
+// refusal is how an error is told to the host.
+func refusal(err error) (status int, message string) {
 	status, known := statuses[cellhold.KindOf(err)]
 	if !known {
 		status = http.StatusInternalServerError
 	}
-	message := "The agent failed."
+	message = "The agent failed."
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		message = e.Message
 	}
+	return status, message
+}
+
+func problem(w http.ResponseWriter, err error) {
+	status, message := refusal(err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(marshal(guestapi.Problem{Error: message}))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -34,6 +35,7 @@ type rig struct {
 	ctx    context.Context
 	world  *fake.World
 	id     sandbox.ID
+	dial   func(context.Context) (net.Conn, error)
 	client *guest.Client
 	kernel *guest.Kernel
 	next   func() (guestapi.Event, error, bool)
@@ -65,7 +67,7 @@ func newRig(t testing.TB, o fake.Options) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return &rig{TB: t, ctx: ctx, world: w, id: s.ID(), client: client, kernel: client.Kernel("toy")}
+	return &rig{TB: t, ctx: ctx, world: w, id: s.ID(), dial: s.Dial, client: client, kernel: client.Kernel("toy")}
 }
 
 // withKernel makes a sandbox with a kernel that is ready.

@@ -52,11 +52,9 @@ func (a *Agent) openWay(name string, w guestapi.Way) (guestapi.Proxy, error) {
 	if !kernelID.MatchString(name) {
 		return guestapi.Proxy{}, cellhold.Errorf(cellhold.Invalid, "A way's name is 1 to 40 letters, digits, '-' or '_'.")
 	}
-	a.mu.Lock()
-	ctx := a.ctx
-	a.mu.Unlock()
-	if ctx == nil {
-		return guestapi.Proxy{}, cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
+	ctx, err := a.running()
+	if err != nil {
+		return guestapi.Proxy{}, err
 	}
 	a.ways.mu.Lock()
 	defer a.ways.mu.Unlock()
@@ -220,7 +218,7 @@ func (a *Agent) postNext(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
-	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+guestapi.Upgrade+"\r\n\r\n"); err != nil {
+	if err := switched(c, guestapi.Upgrade); err != nil {
 		c.Close()
 		return
 	}

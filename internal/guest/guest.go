@@ -253,16 +253,24 @@ var kinds = map[int]cellhold.Kind{
 }
 
 func problem(resp *http.Response) error {
-	kind, ok := kinds[resp.StatusCode]
+	var p guestapi.Problem
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
+	if err != nil || json.Unmarshal(b, &p) != nil {
+		p.Error = ""
+	}
+	return refused(resp.StatusCode, p.Error)
+}
+
+// refused is the error of an answer with that status, whose sentence may be missing.
+func refused(status int, message string) error {
+	kind, ok := kinds[status]
 	if !ok {
 		kind = cellhold.Internal
 	}
-	var p guestapi.Problem
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
-	if err != nil || json.Unmarshal(b, &p) != nil || p.Error == "" {
-		p.Error = fmt.Sprintf("The agent in the sandbox answered with status %d.", resp.StatusCode)
+	if message == "" {
+		message = fmt.Sprintf("The agent in the sandbox answered with status %d.", status)
 	}
-	return &cellhold.Error{Kind: kind, Message: sentence(p.Error)}
+	return &cellhold.Error{Kind: kind, Message: sentence(message)}
 }
 
 // sentence makes foreign text fit to be shown: one line, printable, short.

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"sync"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
@@ -21,6 +23,9 @@ type Kernel struct {
 	client *Client
 	id     cellhold.KernelID
 	path   string
+
+	mu   sync.Mutex
+	talk *talk // the connection of the events; nil when there is none, or when it takes no cells
 }
 
 // Kernel returns the calls about one kernel, which need not be there.
@@ -63,6 +68,9 @@ func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 // Execute hands over a cell. It returns when the agent has it; the same cell again is no error and
 // runs nothing. The error is Conflict when the kernel is busy, dead or not ready.
 func (k *Kernel) Execute(ctx context.Context, r guestapi.Execute) error {
+	if t := k.talking(); t != nil {
+		return k.wrap("execute on", t.execute(ctx, r))
+	}
 	return k.wrap("execute on", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/execute"}, r))
 }
 
@@ -115,19 +123,25 @@ func (k *Kernel) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Eve
 
 // read passes events on until it is told to stop, which is no error.
 func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Event) bool) error {
-	resp, err := k.client.do(ctx, request{method: http.MethodGet, path: k.path + "/events", query: number("after", after)})
+	conn, body, err := k.listen(ctx, after)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	lines := bufio.NewReaderSize(resp.Body, 64<<10) // as much as the agent writes at once
+	defer conn.end()
+	lines := bufio.NewReaderSize(body, 64<<10) // as much as the agent writes at once
 	for {
+		conn.read.Store(true)
 		line, err := readLine(lines, guestapi.MaxEvent)
+		conn.read.Store(false)
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			return err
+		}
+		if bytes.HasPrefix(line, []byte(guestapi.TalkPrefix)) {
+			conn.hear(line)
+			continue
 		}
 		e, err := parseEvent(line, after)
 		if err != nil {

@@ -54,7 +54,7 @@ func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 	}
 	// Closing a stream of the link ends one direction only; the deadline ends a read that waits.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); conn.Close() })
-	next, err := upgrade(conn, name)
+	next, err := wayOf(conn, name)
 	if !stop() || err != nil {
 		conn.Close()
 		if ctx.Err() != nil {
@@ -65,16 +65,9 @@ func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 	return next, nil
 }
 
-// upgrade turns a connection to the agent into one of a way.
-func upgrade(conn net.Conn, name string) (net.Conn, error) {
-	_ = conn.SetDeadline(time.Now().Add(nextTimeout))
-	_, err := fmt.Fprintf(conn, "POST /v1/ways/%s/next HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", name, guestapi.Upgrade)
-	if err != nil {
-		return nil, err
-	}
-	bounded := &io.LimitedReader{R: conn, N: maxHeaders}
-	r := bufio.NewReader(bounded)
-	resp, err := http.ReadResponse(r, nil)
+// wayOf turns a connection to the agent into one of a way.
+func wayOf(conn net.Conn, name string) (net.Conn, error) {
+	resp, stream, err := upgrade(conn, http.MethodPost, "/v1/ways/"+name+"/next", guestapi.Upgrade)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +75,26 @@ func upgrade(conn net.Conn, name string) (net.Conn, error) {
 		defer resp.Body.Close()
 		return nil, problem(resp)
 	}
+	return stream, nil
+}
+
+// upgrade asks the agent to speak another protocol on a connection. It returns the answer, which may be
+// another than 101, and the connection as it is after the answer's headers.
+func upgrade(conn net.Conn, method, path, protocol string) (*http.Response, net.Conn, error) {
+	_ = conn.SetDeadline(time.Now().Add(nextTimeout))
+	_, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", method, path, protocol)
+	if err != nil {
+		return nil, nil, err
+	}
+	bounded := &io.LimitedReader{R: conn, N: maxHeaders}
+	r := bufio.NewReader(bounded)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return nil, nil, err
+	}
 	bounded.N = 1<<63 - 1 // from here on its reader sets the bounds
 	_ = conn.SetDeadline(time.Time{})
-	return &ahead{Conn: conn, r: r}, nil
+	return resp, &ahead{Conn: conn, r: r}, nil
 }
 
 // ahead is a connection of which something was read ahead.

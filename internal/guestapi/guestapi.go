@@ -13,7 +13,9 @@
 //	                                       than that one is interrupted
 //	POST   /v1/kernels/{kernel}/input      InputReply → 202; 409 when nothing is asked, or something else
 //	POST   /v1/kernels/{kernel}/restart    → 202; the kernel process is replaced, also a dead one
-//	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event a line (NDJSON), for ever
+//	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event a line (NDJSON), for ever; who asks to
+//	                                       upgrade to Talk gets 101, may then send Executes, one a line,
+//	                                       and has a TalkLine for each among the events
 //	POST   /v1/kernels/{kernel}/ack?seq=N  → 204; events up to N may be forgotten
 //	POST   /v1/kernels/{kernel}/prepare    Prepare → Prepared, when its code has run; for a kernel that is idle
 //	POST   /v1/renew                       Renew → Info, when all kernels have been renewed
@@ -150,6 +152,25 @@ type Execute struct {
 
 	// Figures go to the kernel in the metadata of the request, for it to heed or not.
 	Figures *cellhold.Figures `json:"figures,omitempty"`
+}
+
+// Talk names the protocol of a connection on which events come and cells are handed over.
+const Talk = "cellhold-talk"
+
+// TalkLine is a line on such a connection that is no event. It begins with TalkPrefix.
+type TalkLine struct {
+	Taken *Taken `json:"taken"`
+}
+
+// TalkPrefix tells a TalkLine from an event.
+const TalkPrefix = `{"taken":`
+
+// Taken says what became of a cell that was handed over, in the words of HTTP: the status and the
+// problem that a request to execute it would have had.
+type Taken struct {
+	Cell   cellhold.CellID `json:"cell"`
+	Status int             `json:"status"`
+	Error  string          `json:"error,omitempty"`
 }
 
 // InputReply answers a question of the running cell.

@@ -1,0 +1,157 @@
+package guest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+// talk is the connection on which a kernel's events come. Cells are handed over on it too, because a
+// request for each would cost both ends more than all the rest of a short cell.
+type talk struct {
+	kernel *Kernel
+	conn   net.Conn
+	stop   func() bool   // undoes the end by context
+	gone   chan struct{} // closed when nobody reads it any more
+	read   atomic.Bool   // somebody waits for the next line, so an answer is heard
+
+	write sync.Mutex // held while one line is written
+
+	mu      sync.Mutex
+	waiting map[cellhold.CellID]chan guestapi.Taken // capacity 1
+}
+
+// listen asks for the events after that number. The caller reads them from what is returned, and ends
+// the talk.
+func (k *Kernel) listen(ctx context.Context, after int64) (*talk, io.Reader, error) {
+	conn, err := k.client.dial(ctx)
+	if err != nil {
+		return nil, nil, silent(ctx, err)
+	}
+	t := &talk{kernel: k, conn: conn, gone: make(chan struct{}), waiting: map[cellhold.CellID]chan guestapi.Taken{}}
+	// Closing a stream of the link ends one direction only; the deadline ends a read that waits.
+	t.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	resp, stream, err := upgrade(conn, http.MethodGet, k.path+"/events?"+number("after", after).Encode(), guestapi.Talk)
+	switch {
+	case err != nil || ctx.Err() != nil: // upgrade has moved the deadline
+		t.end()
+		return nil, nil, silent(ctx, err)
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		k.mu.Lock()
+		k.talk = t
+		k.mu.Unlock()
+		return t, stream, nil
+	case resp.StatusCode == http.StatusOK: // an agent of before, which takes cells by requests only
+		return t, resp.Body, nil
+	}
+	defer t.end()
+	return nil, nil, problem(resp)
+}
+
+// silent is the error of a connection that did not come about.
+func silent(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox does not answer.")
+}
+
+// end closes the connection: nothing more is wanted from it.
+func (t *talk) end() {
+	t.stop()
+	t.kernel.mu.Lock()
+	if t.kernel.talk == t {
+		t.kernel.talk = nil
+	}
+	t.kernel.mu.Unlock()
+	close(t.gone)
+	_ = t.conn.SetDeadline(time.Unix(1, 0))
+	_ = t.conn.Close()
+}
+
+// talking returns the connection on which a cell can be handed over now: nil when there is none, and
+// when who reads the events is busy with one, and might not get to the answer.
+func (k *Kernel) talking() *talk {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.talk == nil || !k.talk.read.Load() {
+		return nil
+	}
+	return k.talk
+}
+
+// execute hands over a cell and waits for the word that it was taken.
+func (t *talk) execute(ctx context.Context, r guestapi.Execute) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	taken := make(chan guestapi.Taken, 1)
+	t.expect(r.Cell, taken)
+	defer t.expect(r.Cell, nil)
+	if err := t.send(append(line, '\n')); err != nil {
+		return silent(ctx, err)
+	}
+	select {
+	case a := <-taken:
+		if a.Status/100 == 2 {
+			return nil
+		}
+		return refused(a.Status, a.Error)
+	case <-t.gone:
+		return cellhold.Wrap(cellhold.Unavailable, errors.New("connection closed"), "The link to the sandbox broke.")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// expect notes who waits for word about a cell; nil for nobody any more.
+func (t *talk) expect(id cellhold.CellID, taken chan guestapi.Taken) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if taken == nil {
+		delete(t.waiting, id)
+		return
+	}
+	t.waiting[id] = taken
+}
+
+// send writes one line. A guest that does not take it loses the connection, because half a line may be
+// out.
+func (t *talk) send(line []byte) error {
+	t.write.Lock()
+	defer t.write.Unlock()
+	_ = t.conn.SetWriteDeadline(time.Now().Add(callTimeout))
+	_, err := t.conn.Write(line)
+	if err != nil {
+		_ = t.conn.SetDeadline(time.Unix(1, 0)) // the reader ends the rest
+	}
+	return err
+}
+
+// hear passes on what became of a cell. A line about none that waits, or that is no such line, is
+// passed over.
+func (t *talk) hear(line []byte) {
+	var l guestapi.TalkLine
+	if len(line) > maxProblem || json.Unmarshal(line, &l) != nil || l.Taken == nil {
+		t.kernel.client.log.Debug("line of the guest passed over", "kernel", t.kernel.id)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if taken := t.waiting[l.Taken.Cell]; taken != nil {
+		delete(t.waiting, l.Taken.Cell)
+		taken <- *l.Taken // it has room for the one answer
+	}
+}
