@@ -20,6 +20,8 @@ type sessionCmd struct {
 
 	Ls sessionLsCmd `cmd:"" help:"List your sessions, the newest first."`
 	Rm sessionRmCmd `cmd:"" help:"End sessions."`
+
+	savedCmds `embed:""`
 }
 
 // newClient returns a client of the server at url. Without a token it takes the first one of the

@@ -10,17 +10,19 @@ import (
 
 // The sections of the API's document.
 const (
-	tagSessions = "Sessions"
-	tagCells    = "Cells"
-	tagCommands = "Commands"
-	tagEvents   = "Events"
-	tagFiles    = "Files"
-	tagPackages = "Packages"
-	tagState    = "State"
+	tagSessions  = "Sessions"
+	tagSnapshots = "Snapshots"
+	tagCells     = "Cells"
+	tagCommands  = "Commands"
+	tagEvents    = "Events"
+	tagFiles     = "Files"
+	tagPackages  = "Packages"
+	tagState     = "State"
 )
 
 var tags = []*huma.Tag{
 	{Name: tagSessions, Description: "A session is one sandbox with its kernel, files and events."},
+	{Name: tagSnapshots, Description: "The state of a session can be saved: to sleep without memory, to go back to, and to start other sessions from. What is saved is private to the session and ends with it."},
 	{Name: tagCells, Description: "A cell is one piece of code and its fate. It runs once; cells of a kernel run one after the other and share their variables."},
 	{Name: tagCommands, Description: "A command is a program that runs in the sandbox beside the kernel: with streams, standard input and signals, or with a terminal."},
 	{Name: tagEvents, Description: "Everything that happens in a session is a numbered event. Watching live, reconnecting and reading history are the same: read after N."},

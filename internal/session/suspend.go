@@ -8,6 +8,7 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
+	"cellhold/internal/sandbox"
 	"cellhold/internal/session/shelf"
 )
 
@@ -107,7 +108,10 @@ func (s *Session) save(ctx context.Context, p *place, name string, suspend bool)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return cellhold.Wrap(cellhold.Unsupported, err, "The session's sandbox cannot be saved on this server. It goes on as it is.")
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be saved, and goes on as it is. Is the server's disk full?")
+	if errors.Is(err, sandbox.ErrSpace) {
+		return cellhold.Wrap(cellhold.Exhausted, err, "The server's disk has no room to save the session, which goes on as it is.")
+	}
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be saved, and goes on as it is. The server's log says why.")
 }
 
 // depart lets go of a place whose sandbox lives; false when it has ended, which is being recorded.

@@ -237,8 +237,16 @@ func (b *box) sleep(ctx context.Context, verb string, suspended bool) error {
 	if b.suspended.Load() == suspended {
 		return nil
 	}
-	if err := b.d.tell(ctx, b.paths, verb, innerID); err != nil {
-		return fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err)
+	if suspended { // should this process be killed before it has noted the pause, the next one lets it go on
+		b.record.Saving = true
+		if err := b.record.save(b.paths); err != nil {
+			return err
+		}
+	}
+	err := b.d.tell(ctx, b.paths, verb, innerID)
+	b.record.Saving = false
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err), b.record.save(b.paths))
 	}
 	b.suspended.Store(suspended)
 	b.record.Suspended = suspended

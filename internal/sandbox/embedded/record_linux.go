@@ -22,7 +22,7 @@ type record struct {
 	Labels    map[string]string
 	Spec      sandbox.Spec      // as it was made, without its labels
 	Needs     map[string]string // what a continuation of it needs, see needs
-	Saving    bool              // a snapshot is being taken, for which it may be paused
+	Saving    bool              // it is being suspended or saved, and may be paused
 	Boot      string            // the host's boot id: after a reboot, the process ids mean nothing
 	Sentry    process           // the zero value while the sandbox is being made
 	Gofer     process

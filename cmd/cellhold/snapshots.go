@@ -1,0 +1,142 @@
+package main
+
+import (
+	"cellhold"
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+)
+
+// savedCmds are the commands on what is saved of sessions.
+type savedCmds struct {
+	Hibernate  hibernateCmd  `cmd:"" help:"Suspend sessions to disk, which frees their memory. The next use wakes them."`
+	Resume     resumeCmd     `cmd:"" help:"Wake suspended sessions."`
+	Fork       forkCmd       `cmd:"" help:"Make sessions that start from this one's memory and files, and print their ids."`
+	Checkpoint checkpointCmd `cmd:"" help:"Save a session under a name, list what is saved, or delete it."`
+	Rollback   rollbackCmd   `cmd:"" help:"Make a session what it was at a checkpoint."`
+}
+
+type hibernateCmd struct {
+	ID []cellhold.SessionID `arg:"" help:"Ids of sessions."`
+}
+
+// Run suspends sessions: all that can be, and then says what went wrong.
+func (c *hibernateCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	return eachSession(t, c.ID, func(id cellhold.SessionID) error {
+		_, err := remote.Hibernate(ctx, id)
+		return err
+	})
+}
+
+type resumeCmd struct {
+	ID []cellhold.SessionID `arg:"" help:"Ids of sessions."`
+}
+
+// Run wakes sessions likewise.
+func (c *resumeCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	return eachSession(t, c.ID, func(id cellhold.SessionID) error {
+		_, err := remote.Resume(ctx, id)
+		return err
+	})
+}
+
+// eachSession does something to sessions, and prints the ids of those where it went well.
+func eachSession(t *terminal, ids []cellhold.SessionID, do func(cellhold.SessionID) error) error {
+	var errs []error
+	for _, id := range ids {
+		if err := do(id); err != nil {
+			errs = append(errs, fmt.Errorf("session %s: %w", id, plainly(err)))
+			continue
+		}
+		fmt.Fprintln(t.out, id)
+	}
+	return errors.Join(errs...)
+}
+
+type forkCmd struct {
+	ID    cellhold.SessionID `arg:"" help:"Id of the session."`
+	Count int                `help:"How many." short:"n" default:"1"`
+	From  string             `help:"Checkpoint to start from; without it, the session as it is now." placeholder:"NAME"`
+}
+
+// Run forks a session.
+func (c *forkCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	forks, err := remote.Fork(ctx, c.ID, c.Count, c.From)
+	if err != nil {
+		return plainly(err)
+	}
+	for _, f := range forks {
+		fmt.Fprintln(t.out, f.ID)
+	}
+	return nil
+}
+
+type checkpointCmd struct {
+	ID   cellhold.SessionID `arg:"" help:"Id of the session."`
+	Name string             `arg:"" optional:"" help:"Name of the checkpoint; without it, those that there are."`
+	Rm   bool               `help:"Delete the checkpoint."`
+}
+
+// Run saves, lists or deletes checkpoints.
+func (c *checkpointCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Rm && c.Name == "":
+		return errors.New("name the checkpoint to delete")
+	case c.Rm:
+		return orPlainly(remote.DeleteCheckpoint(ctx, c.ID, c.Name))
+	case c.Name != "":
+		_, err := remote.Checkpoint(ctx, c.ID, c.Name)
+		return orPlainly(err)
+	}
+	list, err := remote.Checkpoints(ctx, c.ID)
+	if err != nil {
+		return plainly(err)
+	}
+	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tCREATED\tMIB\tEVENT")
+	for _, x := range list {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\n", printable(x.Name), x.Created.Local().Format(time.DateTime), x.Size>>20, x.Last)
+	}
+	return table.Flush()
+}
+
+type rollbackCmd struct {
+	ID   cellhold.SessionID `arg:"" help:"Id of the session."`
+	Name string             `arg:"" help:"Name of the checkpoint."`
+}
+
+// Run rolls a session back.
+func (c *rollbackCmd) Run(ctx context.Context, all *cli, _ *terminal) error {
+	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+	if err != nil {
+		return err
+	}
+	_, err = remote.Rollback(ctx, c.ID, c.Name)
+	return orPlainly(err)
+}
+
+// orPlainly is plainly for what may have gone well.
+func orPlainly(err error) error {
+	if err == nil {
+		return nil
+	}
+	return plainly(err)
+}
