@@ -171,6 +171,7 @@ func (s *Session) boot(ctx context.Context, rec cellhold.Session, known []cellho
 	if err := s.mirror.Push(ctx, s.client()); err != nil {
 		return fmt.Errorf("putting the output files into the sandbox: %w", err)
 	}
+	s.recognised = true
 	if err := s.letOut(ctx); err != nil {
 		return fmt.Errorf("opening the way out of the sandbox: %w", err)
 	}

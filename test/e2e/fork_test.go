@@ -1,0 +1,218 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+func TestForksStartFromOneMemoryAndGoTheirOwnWays(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{Metadata: map[string]string{"k": "v"}})
+	s.must(t, id, "import random, numpy, uuid\nx = [1, 2, 3]\nopen('/workspace/f.txt', 'w').write('shared')\nopen('/mnt/data/output/o.txt', 'w').write('out')")
+	const n = 8
+	forks, err := s.Fork(t.Context(), id, n, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(forks) != n {
+		t.Fatalf("%d forks", len(forks))
+	}
+	random := map[string]bool{s.must(t, id, "random.random(), numpy.random.rand(), uuid.uuid4()"): true}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i, f := range forks {
+		if f.Parent != id || f.Meta["k"] != "v" || f.State != cellhold.SessionReady {
+			t.Errorf("%+v", f)
+		}
+		wg.Go(func() {
+			r := s.must(t, f.ID, "random.random(), numpy.random.rand(), uuid.uuid4()")
+			mu.Lock()
+			random[r] = true
+			mu.Unlock()
+			code := fmt.Sprintf("x.append(%d); open('/workspace/f.txt', 'a').write(' %d'); open('/mnt/data/output/o.txt', 'w').write('%d'); x, open('/workspace/f.txt').read()", i, i, i)
+			if got, want := s.must(t, f.ID, code), fmt.Sprintf("([1, 2, 3, %d], 'shared %d')", i, i); got != want {
+				t.Errorf("fork %d: %s", i, got)
+			}
+			var book bytes.Buffer
+			if err := s.Notebook(t.Context(), f.ID, &book); err != nil || !strings.Contains(book.String(), "import random, numpy") {
+				t.Errorf("the notebook of a fork, %v:\n%s", err, &book)
+			}
+			if got := s.file(t, f.ID, "o.txt"); got != fmt.Sprint(i) {
+				t.Errorf("the output file of fork %d has %q", i, got)
+			}
+			events := s.countEvents(t, f.ID)
+			if events[cellhold.EventSessionForked] != 1 || events[cellhold.EventCellQueued] != 4 {
+				t.Errorf("events of a fork: %v", events)
+			}
+		})
+	}
+	wg.Wait()
+	if len(random) != n+1 {
+		t.Errorf("%d different random numbers of %d sessions", len(random), n+1)
+	}
+	if got := s.must(t, id, "x, open('/workspace/f.txt').read()"); got != "([1, 2, 3], 'shared')" {
+		t.Errorf("the parent has %s", got)
+	}
+	if got := s.file(t, id, "o.txt"); got != "out" {
+		t.Errorf("the parent's output file has %q", got)
+	}
+	s.awaitNothingSaved(t)
+	// A fork is a session like any other.
+	if err := s.DeleteSession(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.must(t, forks[0].ID, "x[-1]"); got != "0" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// file reads an output file.
+func (s *server) file(t testing.TB, id cellhold.SessionID, name string) string {
+	t.Helper()
+	f, err := s.OpenFile(t.Context(), id, name)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
+}
+
+func TestForksAreAllMadeOrNone(t *testing.T) {
+	s := serve(t, newHome(t), "--max-sessions", "3")
+	id := s.session(t, client.CreateSession{})
+	if _, err := s.Fork(t.Context(), id, 3, ""); cellhold.KindOf(err) != cellhold.Exhausted {
+		t.Errorf("got %v", err)
+	}
+	if list, err := s.Sessions(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("%d sessions, %v", len(list), err)
+	}
+	if _, err := s.Fork(t.Context(), id, 2, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARollbackBringsBackVariablesAndFiles(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "x = 1\nopen('/workspace/f.txt', 'w').write('first')\nopen('/mnt/data/output/o.txt', 'w').write('first')")
+	c, err := s.Checkpoint(t.Context(), id, "first")
+	if err != nil || c.Size == 0 || c.Last == 0 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if _, err := s.Checkpoint(t.Context(), id, "first"); cellhold.KindOf(err) != cellhold.Conflict {
+		t.Errorf("the same name again: %v", err)
+	}
+	gone := s.run(t, id, "x = 2\nopen('/workspace/f.txt', 'w').write('second')\nopen('/mnt/data/output/o.txt', 'w').write('second')\nopen('/mnt/data/output/new.txt', 'w').write('new')")
+	if _, err := s.Checkpoint(t.Context(), id, "second"); err != nil {
+		t.Fatal(err)
+	}
+	x, err := s.Rollback(t.Context(), id, "first")
+	if err != nil || x.Checkpoint != "first" {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	if got := s.must(t, id, "x += 10; x, open('/workspace/f.txt').read()"); got != "(11, 'first')" {
+		t.Errorf("got %s", got)
+	}
+	if got := s.file(t, id, "o.txt"); got != "first" {
+		t.Errorf("the output file has %q", got)
+	}
+	if files, err := s.Files(t.Context(), id); err != nil || len(files) != 1 {
+		t.Errorf("output files %v, %v", files, err)
+	}
+	if c, err := s.Cell(t.Context(), id, gone.ID); err != nil || !c.Undone || c.Status != cellhold.StatusOK {
+		t.Errorf("the undone cell: %+v, %v", c, err)
+	}
+	book := s.book(t, id)
+	if strings.Contains(book, "second") || !strings.Contains(book, "x += 10") {
+		t.Errorf("the notebook after the rollback:\n%s", book)
+	}
+	if n := s.countEvents(t, id); n[cellhold.EventSessionRolledBack] != 1 {
+		t.Errorf("events %v", n)
+	}
+
+	// Forward again to what was undone, from sleep, and there its cell counts again.
+	s.hibernate(t, id)
+	if _, err := s.Rollback(t.Context(), id, "second"); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.must(t, id, "x, open('/workspace/f.txt').read()"); got != "(2, 'second')" {
+		t.Errorf("got %s", got)
+	}
+	book = s.book(t, id)
+	if !strings.Contains(book, "second") || strings.Contains(book, "x += 10") {
+		t.Errorf("the notebook after the second rollback:\n%s", book)
+	}
+
+	// The notebook, run anew, gives what the session has.
+	again := s.session(t, client.CreateSession{})
+	cells, err := s.Import(t.Context(), again, []byte(book), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Wait(t.Context(), again, cells[len(cells)-1]); err != nil || text(c) != "(2, 'second')" {
+		t.Errorf("run anew: %s %q, %v", c.Status, text(c), err)
+	}
+
+	// A fork of a checkpoint begins there.
+	forks, err := s.Fork(t.Context(), id, 1, "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.must(t, forks[0].ID, "x"); got != "1" {
+		t.Errorf("the fork of the first checkpoint has %s", got)
+	}
+	if got := s.file(t, forks[0].ID, "o.txt"); got != "first" {
+		t.Errorf("its output file has %q", got)
+	}
+}
+
+// book is the notebook of a session.
+func (s *server) book(t testing.TB, id cellhold.SessionID) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := s.Notebook(t.Context(), id, &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestCheckpointsAreBoundedAndEndWithTheirSession(t *testing.T) {
+	s := serve(t, newHome(t), "--max-checkpoints", "2")
+	id := s.session(t, client.CreateSession{})
+	for _, name := range []string{"a", "b"} {
+		if _, err := s.Checkpoint(t.Context(), id, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Checkpoint(t.Context(), id, "c"); cellhold.KindOf(err) != cellhold.Exhausted {
+		t.Errorf("got %v", err)
+	}
+	if err := s.DeleteCheckpoint(t.Context(), id, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.Checkpoints(t.Context(), id); err != nil || len(list) != 1 || list[0].Name != "b" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if _, err := s.Rollback(t.Context(), id, "a"); cellhold.KindOf(err) != cellhold.NotFound {
+		t.Errorf("got %v", err)
+	}
+	if n := len(saved(t, s.home)); n != 1 {
+		t.Errorf("%d are saved", n)
+	}
+	if err := s.DeleteSession(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitNothingSaved(t)
+}

@@ -1,0 +1,359 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// hibernate suspends a session that must be able to be.
+func (s *server) hibernate(t testing.TB, id cellhold.SessionID) {
+	t.Helper()
+	x, err := s.Hibernate(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.State != cellhold.SessionSuspended {
+		t.Fatalf("the session is %s", x.State)
+	}
+}
+
+// traces are the processes and cgroups that sandboxes of a home have on this host.
+func traces(t testing.TB, home string) []string {
+	t.Helper()
+	var found []string
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		line, err := os.ReadFile(p)
+		if err == nil && bytes.Contains(line, []byte("runsc")) && bytes.Contains(line, []byte(home+"/")) {
+			found = append(found, string(bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
+		}
+	}
+	return found
+}
+
+// saved are the snapshots of sessions in a home.
+func saved(t testing.TB, home string) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(home, "snapshots", "s*-[hcf]-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+const counter = `
+import threading, time, random
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        time.sleep(0.02)
+threading.Thread(target=tick, daemon=True).start()
+def numbers():
+    n = 0
+    while True:
+        n += 1
+        yield n
+g = numbers()
+next(g)
+handle = open('/workspace/open.txt', 'w')
+handle.write('before ')
+x = {'a': [1, 2, 3]}
+open('/workspace/note.txt', 'w').write('on disk')
+open('/tmp/t.txt', 'w').write('in tmp')
+open('/mnt/data/output/out.txt', 'w').write('kept')
+'ready'`
+
+func TestAHibernatedSessionGoesOnAsIfNothingHadHappened(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	if _, err := s.AddKernel(t.Context(), id, "bash", ""); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, id, counter)
+	shell := func(code string) string {
+		t.Helper()
+		c, err := s.Execute(t.Context(), id, client.Code{Code: code, Kernel: "bash"})
+		if err != nil || c.Status != cellhold.StatusOK {
+			t.Fatalf("%s: %s %s, %v", code, c.Status, text(c), err)
+		}
+		return strings.TrimSpace(text(c))
+	}
+	shell("WORD=kept; cd /tmp")
+	before := s.must(t, id, "ticks")
+	s.hibernate(t, id)
+	if left := traces(t, s.home); len(left) > 0 {
+		t.Errorf("processes of a hibernated session:\n%s", strings.Join(left, "\n"))
+	}
+	if list, err := s.Sessions(t.Context()); err != nil || list[0].State != cellhold.SessionSuspended || list[0].Kernels[0].State != cellhold.KernelIdle {
+		t.Errorf("%+v, %v", list, err)
+	}
+	// Reading does not wake it.
+	if cells, err := s.Cells(t.Context(), id); err != nil || len(cells) == 0 {
+		t.Errorf("%d cells, %v", len(cells), err)
+	}
+	if err := s.Notebook(t.Context(), id, new(bytes.Buffer)); err != nil {
+		t.Error(err)
+	}
+	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionSuspended {
+		t.Errorf("reading has woken it: %s, %v", x.State, err)
+	}
+	begun := time.Now()
+	if got := s.must(t, id, "next(g), x, open('/workspace/note.txt').read(), open('/tmp/t.txt').read()"); got != "(2, {'a': [1, 2, 3]}, 'on disk', 'in tmp')" {
+		t.Errorf("got %s", got)
+	}
+	t.Logf("the first answer took %s", time.Since(begun))
+	if got := shell("echo $WORD $PWD"); got != "kept /tmp" {
+		t.Errorf("bash says %q", got)
+	}
+	if got := s.must(t, id, "handle.write('after'); handle.flush(); open('/workspace/open.txt').read()"); got != "'before after'" {
+		t.Errorf("the open file has %s", got)
+	}
+	s.must(t, id, fmt.Sprintf("import time\nwhile ticks < %s + 5: time.sleep(0.01)", before)) // the thread goes on
+	if len(saved(t, s.home)) > 0 {
+		s.awaitNothingSaved(t)
+	}
+}
+
+// awaitNothingSaved waits until the last snapshot has been removed, which happens beside the answer.
+func (s *server) awaitNothingSaved(t testing.TB) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if len(saved(t, s.home)) == 0 {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
+		}
+	}
+	t.Errorf("left: %v", saved(t, s.home))
+}
+
+func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
+	home := newHome(t)
+	first := serve(t, home)
+	id := first.session(t, client.CreateSession{})
+	first.must(t, id, "x = 42; open('/mnt/data/output/f.txt', 'w').write('f')")
+	first.hibernate(t, id)
+	first.signal(t, syscall.SIGKILL)
+	second := serve(t, home)
+	if x, err := second.Session(t.Context(), id); err != nil || x.State != cellhold.SessionSuspended || x.Kernels[0].State != cellhold.KernelIdle {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	if got := second.must(t, id, "x"); got != "42" {
+		t.Errorf("x is %s", got)
+	}
+	second.hibernate(t, id)
+	if err := second.DeleteSession(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	second.awaitNothingSaved(t)
+}
+
+func TestManyWhoWakeASessionWakeItOnce(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "n = 0")
+	s.hibernate(t, id)
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() {
+			c, err := s.Execute(t.Context(), id, client.Code{Code: "n += 1"})
+			if err != nil || c.Status != cellhold.StatusOK {
+				t.Errorf("%s, %v", c.Status, err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := s.must(t, id, "n"); got != "12" {
+		t.Errorf("n is %s", got)
+	}
+	if n := s.countEvents(t, id)[cellhold.EventSessionResumed]; n != 1 {
+		t.Errorf("it was resumed %d times", n)
+	}
+}
+
+// countEvents counts the events of a session by their types, and checks that their numbers have no gap.
+func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.EventType]int {
+	t.Helper()
+	last := s.must(t, id, "'the end'")
+	n, next := map[cellhold.EventType]int{}, int64(1)
+	for ev, err := range s.Watch(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Seq != next {
+			t.Fatalf("event %d where %d was due", ev.Seq, next)
+		}
+		next++
+		n[ev.Type]++
+		if ev.Type == cellhold.EventExecuteResult && bytes.Contains(ev.Content, []byte(strings.Trim(last, "'"))) {
+			return n
+		}
+	}
+	return n
+}
+
+func TestWhoWatchesAHibernatedSessionGetsEveryEventOnce(t *testing.T) {
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	// A thread prints on, whether somebody looks or not.
+	s.must(t, id, `
+import threading, time
+stop = False
+def talk():
+    i = 0
+    while not stop:
+        print('line', i, flush=True)
+        i += 1
+        time.sleep(0.005)
+    print('said', i, flush=True)
+t = threading.Thread(target=talk); t.start()`)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	printed := make(chan string, 1)
+	go func() {
+		var out strings.Builder
+		next := int64(1)
+		for ev, err := range s.Watch(ctx, id, 0) {
+			if err != nil || ev.Seq != next {
+				t.Errorf("event %d where %d was due, %v", ev.Seq, next, err)
+				break
+			}
+			next++
+			var c cellhold.StreamContent
+			if ev.Type == cellhold.EventStream && json.Unmarshal(ev.Content, &c) == nil {
+				out.WriteString(c.Text)
+			}
+			if strings.Contains(c.Text, "said") {
+				break
+			}
+		}
+		printed <- out.String()
+	}()
+	for range 3 {
+		s.hibernate(t, id)
+		s.must(t, id, "time.sleep(0.2)")
+	}
+	s.must(t, id, "stop = True; t.join()")
+	out := <-printed
+	var want strings.Builder
+	n := strings.Count(out, "line ")
+	for i := range n {
+		fmt.Fprintf(&want, "line %d\n", i)
+	}
+	fmt.Fprintf(&want, "said %d\n", n)
+	if out != want.String() {
+		t.Errorf("of %d lines some are missing, twice there or in the wrong place:\n%s", n, out)
+	}
+}
+
+func TestWhatRunsKeepsASessionAwake(t *testing.T) {
+	s := serve(t, newHome(t), "--hibernate-after", "1s")
+	id := s.session(t, client.CreateSession{})
+	c, err := s.Submit(t.Context(), id, client.Code{Code: "import time\nprint('begun', flush=True)\ntime.sleep(3)"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitText(t, c)
+	if _, err := s.Hibernate(t.Context(), id); cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "cell runs") {
+		t.Errorf("got %v", err)
+	}
+	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
+		t.Fatalf("%s, %v", c.Status, err)
+	}
+	// Once nothing uses it any more, it goes to sleep by itself.
+	var idle cellhold.SessionSuspendedContent
+	for ev, err := range s.Watch(t.Context(), id, c.Last) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Type == cellhold.EventSessionSuspended {
+			if err := ev.Decode(&idle); err != nil || !idle.Idle {
+				t.Errorf("%s, %v", ev.Content, err)
+			}
+			break
+		}
+	}
+	if got := s.must(t, id, "1 + 1"); got != "2" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestASuspendedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
+	s := serve(t, newHome(t), "--idle-timeout", "6s")
+	id := s.session(t, client.CreateSession{})
+	if _, err := s.Checkpoint(t.Context(), id, "one"); err != nil {
+		t.Fatal(err)
+	}
+	s.hibernate(t, id)
+	if n := len(saved(t, s.home)); n != 2 {
+		t.Errorf("%d are saved", n)
+	}
+	for ev, err := range s.Watch(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Type == cellhold.EventSessionEnded && !bytes.Contains(ev.Content, []byte("expired")) {
+			t.Errorf("%s", ev.Content)
+		}
+	}
+	s.awaitNothingSaved(t)
+}
+
+func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
+	home := newHome(t)
+	s := serve(t, home)
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "x = 0")
+	for i, wait := range []time.Duration{5, 40, 80, 120, 180, 250, 350} {
+		wait *= time.Millisecond
+		for _, act := range []func(context.Context, cellhold.SessionID) (cellhold.Session, error){s.Hibernate, s.Resume} {
+			done := make(chan struct{})
+			go func() {
+				_, _ = act(t.Context(), id) // it breaks off
+				close(done)
+			}()
+			select {
+			case <-time.After(wait):
+			case <-t.Context().Done():
+			}
+			s.signal(t, syscall.SIGKILL)
+			<-done
+			s = serve(t, home)
+			if i%2 == 1 { // also twice in a row without a look
+				break
+			}
+		}
+		if got := s.must(t, id, "x += 1; x"); got != fmt.Sprint(i+1) {
+			t.Fatalf("after %s: x is %s, want %d", wait, got, i+1)
+		}
+		if n := len(saved(t, home)); n > 1 {
+			t.Errorf("%d are saved", n)
+		}
+	}
+	s.awaitNothingSaved(t)
+	if n := len(traces(t, home)); n == 0 {
+		t.Error("there is no sandbox, or it cannot be seen")
+	}
+	if err := s.DeleteSession(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if left := traces(t, home); len(left) > 0 {
+		t.Errorf("left:\n%s", strings.Join(left, "\n"))
+	}
+}
