@@ -201,18 +201,18 @@ func (t *Templates) look(ctx context.Context, name string) (sandbox.Snapshot, er
 }
 
 // primeTimeout bounds each step of priming: a hundred times what it takes, because a loaded host is slow.
-const primeTimeout = 10 * time.Second
+const primeTimeout = 20 * time.Second
 
-// prime makes a sandbox that continues from a template's snapshot unlike all others, and has its kernel
-// run something, so that what every cell needs is in its memory again before the first one comes.
-func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, _ sandbox.Spec) error {
+// prime makes a sandbox that continues from a template's snapshot unlike all others. One that nobody waits
+// for runs what first cells do as well.
+func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, awaited bool) error {
 	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: t.o.Logger})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if _, err := client.Renew(ctx, guestapi.Renew{Timeout: primeTimeout}); err != nil {
+	if _, err := client.Renew(ctx, guestapi.Renew{Timeout: primeTimeout}); err != nil || awaited {
 		return err
 	}
-	return prepare(ctx, client.Kernel(cellhold.KernelID(t.o.Kernel)), throwaway, primeTimeout)
+	return prepare(ctx, client.Kernel(cellhold.KernelID(t.o.Kernel)), firstCells, primeTimeout)
 }

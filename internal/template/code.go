@@ -14,11 +14,11 @@ var (
 	traceless string
 	//go:embed settle.py
 	settling string
-	//go:embed throwaway.py
-	discarded string
+	//go:embed rehearse.py
+	rehearsal string
 
-	settle    = without(settling)
-	throwaway = without(discarded)
+	settle     = without(settling)
+	firstCells = without(rehearsal)
 )
 
 // None as a template's warm-up code means that it has none.

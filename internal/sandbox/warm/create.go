@@ -38,7 +38,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 		return nil, fmt.Errorf("create sandbox %s: %w: the ready one could not be marked", s.ID, sandbox.ErrRetry)
 	}
 	defer d.done()
-	return d.make(ctx, s)
+	return d.make(ctx, s, true)
 }
 
 // take takes the oldest ready sandbox of that sort from its shelf; from then on it is the caller's alone.
@@ -69,12 +69,12 @@ func (d *Driver) lease(ctx context.Context, r *ready, s sandbox.Spec) sandbox.Sa
 }
 
 // make makes a sandbox and primes it. When it fails, nothing is left.
-func (d *Driver) make(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbox.Sandbox, error) {
 	sb, err := d.o.Driver.Create(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.o.Prime(ctx, sb, s); err != nil {
+	if err := d.o.Prime(ctx, sb, awaited); err != nil {
 		d.destroy(ctx, sb)
 		return nil, fmt.Errorf("prime sandbox %s: %w", s.ID, err)
 	}

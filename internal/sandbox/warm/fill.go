@@ -76,7 +76,7 @@ func (d *Driver) next(ctx context.Context) (sandbox.Spec, bool) {
 func (d *Driver) fill(ctx context.Context, s sandbox.Spec) {
 	making, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
-	sb, err := d.make(making, s)
+	sb, err := d.make(making, s, false)
 	if err != nil {
 		d.show(s.ID)
 		if ctx.Err() == nil {

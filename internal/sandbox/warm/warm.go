@@ -28,8 +28,9 @@ import (
 // Options configures a Driver. Driver, Prime and Prefix are required.
 type Options struct {
 	Driver sandbox.Driver // makes the sandboxes; must be a sandbox.Shelf
-	// Prime makes a sandbox that continues from a snapshot unlike all others that do, and quick to answer.
-	Prime func(ctx context.Context, sb sandbox.Sandbox, s sandbox.Spec) error
+	// Prime makes a sandbox that continues from a snapshot unlike all others that do. One that is not
+	// awaited, but made for the shelf, is also made quick to answer, as far as that takes time.
+	Prime func(ctx context.Context, sb sandbox.Sandbox, awaited bool) error
 	// Prefix begins the names of the snapshots that many sandboxes continue from. What continues from
 	// one of them is primed, kept or not; what continues from another one is not touched.
 	Prefix string

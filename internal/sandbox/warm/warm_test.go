@@ -111,7 +111,7 @@ func (t *thing) Destroy(context.Context) error {
 	return nil
 }
 
-func (m *maker) prime(_ context.Context, sb sandbox.Sandbox, _ sandbox.Spec) error {
+func (m *maker) prime(_ context.Context, sb sandbox.Sandbox, _ bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.primed[sb.ID()]++
