@@ -121,10 +121,26 @@ func (t *Templates) furnish(ctx context.Context, e *entry, sb sandbox.Sandbox, l
 	if err := awaitIdle(ctx, k); err != nil {
 		return err
 	}
-	for _, code := range []string{e.code, settle} {
-		if err := prepare(ctx, k, code, t.o.Timeout); err != nil {
-			return err
-		}
+	if err := prepare(ctx, k, e.code, t.o.Timeout); err != nil {
+		return err
+	}
+	if err := tryRenewal(ctx, client, k); err != nil {
+		return err
+	}
+	return prepare(ctx, k, settle, primeTimeout)
+}
+
+// tryRenewal makes sure that the image's kernel can be renewed. One that cannot be would draw the same random
+// numbers in all sessions.
+func tryRenewal(ctx context.Context, client *guest.Client, k *guest.Kernel) error {
+	if err := prepare(ctx, k, seed, primeTimeout); err != nil {
+		return err
+	}
+	if _, err := client.Renew(ctx, guestapi.Renew{Timeout: primeTimeout}); err != nil {
+		return err
+	}
+	if err := prepare(ctx, k, reseeded, primeTimeout); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel of its image cannot be renewed, so its sessions start cold. Build the image anew with this version.")
 	}
 	return nil
 }

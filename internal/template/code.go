@@ -17,6 +17,8 @@ var (
 	//go:embed rehearse.py
 	rehearsal string
 
+	seed       = without("import random\nrandom.seed(0)\n")
+	reseeded   = without("import random\nassert random.getstate() != random.Random(0).getstate()\n")
 	settle     = without(settling)
 	firstCells = without(rehearsal)
 )
