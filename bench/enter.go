@@ -46,7 +46,7 @@ func (b *bench) pythonSide() (contender.Python, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return contender.Python{}, err
 	}
-	env := []string{"PATH=" + filepath.Dir(b.o.python) + ":" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8"}
+	env := []string{"PATH=" + filepath.Dir(b.o.python) + ":" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"}
 	for _, v := range os.Environ() {
 		if strings.HasPrefix(v, "DOCKER_") {
 			env = append(env, v)
