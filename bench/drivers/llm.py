@@ -1,6 +1,8 @@
 """llm-sandbox on Docker: a container with an interactive IPython for each session, of the image that is
 named by the first argument and must be there."""
+import os
 import sys
+import tempfile
 
 import docker
 from llm_sandbox.interactive import InteractiveSandboxSession
@@ -23,7 +25,14 @@ class Session:
         done = self.sandbox.run(code)
         if done.exit_code:
             raise RuntimeError(done.stderr or done.stdout)
-        return done.stdout, self.sandbox.get_archive(PICTURE)[0] if plots else None
+        return done.stdout, self.picture() if plots else None
+
+    def picture(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "first.png")
+            self.sandbox.copy_from_runtime(PICTURE, path)
+            with open(path, "rb") as f:
+                return f.read()
 
     def close(self):
         self.sandbox.close()
