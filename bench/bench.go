@@ -15,7 +15,7 @@ import (
 
 // Bounds of a run, so that it ends whatever a contender does.
 const (
-	askTime  = 2 * time.Minute // one session of one contender, from nothing to its end
+	askTime  = 3 * time.Minute // one turn of one contender; fifty kernels at once take more than one
 	maxFails = 3               // in a row, until a contender is left out of a figure
 )
 

@@ -141,7 +141,7 @@ func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) err
 // parts records the memory of control groups, and where it is.
 func (b *bench) parts(ctx context.Context, name string, groups map[string]string, into *report.Series, one contender.Session) error {
 	f := b.report.Add(report.Figure{Key: "memory-of-" + name, Title: "Where the memory of an idle session is: " + name, Unit: "MB"})
-	f.Note = "The guest's memory again by process, as gVisor counts it: pages of files are in both, and are not in the sum above."
+	f.Note = "What is in the guest is a part of its memory file, as the processes themselves see it; the rest is of processes that user code does not see, and of files in memory."
 	for _, dir := range groups {
 		parts, err := group(dir)
 		if err != nil {
@@ -165,11 +165,15 @@ func (b *bench) parts(ctx context.Context, name string, groups map[string]string
 	return nil
 }
 
-// processes prints what is resident of each process in the guest.
+// processes prints what each process in the guest has of memory that is not a file's. The agent's is
+// not shown to user code; it is what is left.
 const processes = `import glob
-for path in sorted(glob.glob("/proc/[0-9]*/status")):
-    fields = dict(line.split(":", 1) for line in open(path) if ":" in line)
-    print(fields["Name"].strip(), int(fields.get("VmRSS", "0").split()[0]) * 1024, sep="\t")
+for path in sorted(glob.glob("/proc/[0-9]*/")):
+    try:
+        sizes = [int(line.split()[1]) for line in open(path + "smaps") if line.startswith("Anonymous:")]
+        print(open(path + "comm").read().strip(), sum(sizes) * 1024, sep="\t")
+    except OSError:
+        pass
 `
 
 // memoryOfDriver measures bare kernels, in a driver with a control group of its own.

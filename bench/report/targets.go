@@ -50,7 +50,8 @@ var targets = []target{
 	{text: "resume with 300 MB of state → first answer, p50", of: ref{"resume-300", Cellhold, 0.5}, most: true, bound: 400, unit: "ms"},
 	{text: "burst of 50 creates, none failed", of: ref{"burst-50-failed", Warm, 1}, most: true, bound: 0, unit: "failed"},
 	{text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 8, unit: "s", scale: 1e-3},
-	{text: "burst of 50 creates, places that one was overtaken by", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 8, unit: "places"},
+	// Those that are made at the same time may end in any order: one for each core, and the next two.
+	{text: "burst of 50 creates, sessions that overtook one", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions"},
 }
 
 // verdict is what a run says of a target.
