@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -505,6 +506,31 @@ func TestACellTellsWhetherOutputFilesChanged(t *testing.T) {
 	}
 	if r.run("print x").done.FilesChanged {
 		t.Error("the host's own file was told as a change")
+	}
+}
+
+func TestOneFileInADirectoryThatWasLongEmptyIsAChange(t *testing.T) {
+	r := withKernel(t, fake.Options{})
+	dir := r.world.OutputDir(r.id)
+	for range 2 { // the second time it has been emptied
+		if err := os.Chtimes(dir, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		r.run("print x")
+		if r.run("print x").done.FilesChanged {
+			t.Error("files changed in an empty directory")
+		}
+		name := filepath.Join(dir, "plot.png")
+		writeFile(t, name, "png")
+		if !r.run("print x").done.FilesChanged {
+			t.Error("a new file was not noticed")
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if !r.run("print x").done.FilesChanged {
+			t.Error("the end of a file was not noticed")
+		}
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 
 // takenWithin is how long the word that a cell was taken may wait for the cell's first events. A short
 // cell then costs one write to the host instead of two, and an interrupt of a cell that has only just
-// been sent is late by so much.
-const takenWithin = 5 * time.Millisecond
+// been sent is late by so much. Small cells take 4 to 10 ms.
+const takenWithin = 20 * time.Millisecond
 
 // errLongLine is the end of a connection whose host sends what no host sends.
 var errLongLine = errors.New("a line that is too long")
