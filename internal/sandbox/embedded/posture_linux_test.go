@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -8,9 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded"
 )
 
-// TestEveryThreadOfASandboxIsShutIn looks at a living sandbox from the host.
+// TestEveryThreadOfASandboxIsShutIn looks at living sandboxes from the host: at one that was made, and at
+// one that goes on from its snapshot.
 func TestEveryThreadOfASandboxIsShutIn(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: only then do sandboxes get uids of their own")
@@ -22,10 +27,18 @@ func TestEveryThreadOfASandboxIsShutIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer box.Destroy(t.Context())
+	again := continued(t, d, box, name("posture-2"))
+	defer again.Destroy(t.Context())
+	for _, id := range []sandbox.ID{box.ID(), again.ID()} {
+		checkThreads(t, string(id))
+	}
+}
 
-	threads := sandboxThreads(t, name("posture"))
+func checkThreads(t *testing.T, id string) {
+	t.Helper()
+	threads := sandboxThreads(t, id)
 	if len(threads) < 10 {
-		t.Fatalf("only %d threads found", len(threads))
+		t.Fatalf("only %d threads of %s found", len(threads), id)
 	}
 	for _, th := range threads {
 		th.check(t)
@@ -36,7 +49,59 @@ func TestEveryThreadOfASandboxIsShutIn(t *testing.T) {
 	}
 	for _, kind := range []string{"sentry", "gofer", "stub"} {
 		if kinds[kind] == 0 {
-			t.Errorf("no thread of a %s found among %v", kind, kinds)
+			t.Errorf("%s: no thread of a %s found among %v", id, kind, kinds)
+		}
+	}
+}
+
+// continued makes a sandbox that goes on where another one is.
+func continued(t *testing.T, d *embedded.Driver, box sandbox.Sandbox, id string) sandbox.Sandbox {
+	t.Helper()
+	s := spec(id)
+	s.From = id
+	if err := box.Snapshot(t.Context(), s.From); err != nil {
+		t.Fatal(err)
+	}
+	again, err := d.Create(t.Context(), s)
+	if err := errors.Join(err, d.RemoveSnapshot(t.Context(), s.From)); err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
+// TestUserCodeDiesBeforeTheAgentInAContinuationToo: the host's kernel chooses by these points when memory
+// runs out.
+func TestUserCodeDiesBeforeTheAgentInAContinuationToo(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: only then is memory limited")
+	}
+	d := open(t)
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("victims")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Destroy(t.Context())
+	again := continued(t, d, box, name("victims-2"))
+	defer again.Destroy(t.Context())
+	if _, err := guestClient(again).Get("http://guest/self?what=linger"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []sandbox.ID{box.ID(), again.ID()} {
+		points := map[string]map[string]int{}
+		for _, th := range sandboxThreads(t, string(id)) {
+			b, err := os.ReadFile(filepath.Join(th.dir, "oom_score_adj"))
+			if err != nil {
+				continue // it has ended
+			}
+			if points[th.kind] == nil {
+				points[th.kind] = map[string]int{}
+			}
+			points[th.kind][strings.TrimSpace(string(b))]++
+		}
+		if points["stub"]["500"] == 0 || points["stub"]["1000"] == 0 || points["stub"]["0"] > 0 ||
+			points["sentry"]["500"]+points["sentry"]["1000"] > 0 {
+			t.Errorf("%s: the points are %v", id, points)
 		}
 	}
 }

@@ -65,4 +65,6 @@ func Test(t *testing.T, h Harness) {
 	t.Run("Snapshots", s.snapshots)
 	t.Run("Leftovers", s.leftovers)
 	t.Run("Isolation", s.isolation)
+	// The same of sandboxes that were not made but continued.
+	t.Run("Continued", (&suite{Harness: h, wrap: continuing}).isolation)
 }

@@ -1,6 +1,7 @@
 package sandboxtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -131,6 +132,35 @@ func (s *suite) continues(t *testing.T) {
 	if i, ok := listed(t, d, box.ID()); !ok || !i.Alive || len(i.Labels) != 0 {
 		t.Errorf("the continuation is listed as %+v, %v", i, ok)
 	}
+}
+
+// continuing returns a driver whose sandboxes are all continuations of others, which had more memory
+// and processors.
+func continuing(d sandbox.Driver) sandbox.Driver {
+	if !d.Features().Snapshot {
+		return d
+	}
+	return continuer{d}
+}
+
+type continuer struct{ sandbox.Driver }
+
+func (d continuer) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	first := s
+	first.ID = newID()
+	first.Limits.Memory *= 2
+	first.Limits.CPU *= 2
+	origin, err := d.Driver.Create(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	s.From = string(newID())
+	err = origin.Snapshot(ctx, s.From)
+	if err = errors.Join(err, origin.Destroy(ctx)); err != nil {
+		return nil, err
+	}
+	box, err := d.Driver.Create(ctx, s)
+	return box, errors.Join(err, d.Driver.(sandbox.Shelf).RemoveSnapshot(ctx, s.From))
 }
 
 func (s *suite) continuesMany(t *testing.T) {

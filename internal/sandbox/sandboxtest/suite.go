@@ -23,7 +23,10 @@ import (
 // or two; a step that takes this long hangs.
 const patience = 60 * time.Second
 
-type suite struct{ Harness }
+type suite struct {
+	Harness
+	wrap func(sandbox.Driver) sandbox.Driver // nil for the driver as it is
+}
 
 var serial atomic.Int64
 
@@ -47,6 +50,9 @@ func (s *suite) open(t *testing.T) sandbox.Driver {
 			t.Errorf("close driver: %v", err)
 		}
 	})
+	if s.wrap != nil {
+		return s.wrap(d)
+	}
 	return d
 }
 
