@@ -125,7 +125,8 @@ func (r *restore) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subco
 		return subcommands.ExitFailure
 	}
 	if err := s.Restore(conf, r.image, false, false, nil); err != nil {
-		fmt.Fprintln(os.Stderr, errors.Join(err, s.Destroy()))
+		// What there is of the sandbox is left to the driver, which has questions to its cgroups.
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(badImage) // the program's statuses do not reach further
 	}
 	return subcommands.ExitSuccess

@@ -129,6 +129,9 @@ func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *shelf.Image, r 
 		return nil, err
 	}
 	if err := b.settle(ctx); err != nil {
+		if from != nil {
+			err = b.broken(err)
+		}
 		return nil, errors.Join(err, b.letGoButLock())
 	}
 	return b, nil

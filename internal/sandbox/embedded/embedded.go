@@ -31,7 +31,8 @@ type Options struct {
 	Dir string
 	// Snapshots is where snapshots are kept. Absolute; empty means "snapshots" beside Dir.
 	Snapshots string
-	// Reserve is how many bytes of disk space a snapshot must leave free. Zero means 1 GiB.
+	// Reserve is how many bytes of disk space a snapshot must leave free. Zero means 1 GiB, less than
+	// zero that nothing is asked before.
 	Reserve int64
 	// Guest is the agent's binary on the host. Required. Its file name may be anything, but its
 	// directory is shown to sandboxes read-only, so it should hold nothing else.

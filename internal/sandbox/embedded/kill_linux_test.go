@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 var (
 	roleFlag = flag.String("role", "", "what to be, other than a test")
 	idFlag   = flag.String("id", "", "the sandbox that a server makes")
+	fromFlag = flag.String("from", "", "the snapshot that it continues from, or makes")
 )
 
 func play(role string) int {
@@ -31,6 +33,8 @@ func play(role string) int {
 	switch role {
 	case "serve":
 		err = serve()
+	case "save":
+		err = save()
 	case "no-namespaces":
 		err = withoutNamespaces()
 	}
@@ -48,7 +52,9 @@ func serve() error {
 		return err
 	}
 	fmt.Println("creating")
-	box, err := d.Create(context.Background(), spec(*idFlag))
+	s := spec(*idFlag)
+	s.From = *fromFlag
+	box, err := d.Create(context.Background(), s)
 	if err != nil {
 		return err
 	}
@@ -75,7 +81,12 @@ func guestClient(box sandbox.Sandbox) *http.Client {
 // startServer starts a server and waits for a line of its.
 func startServer(t *testing.T, id, line string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-role=serve", "-ground="+ground, "-id="+id)
+	return startRole(t, line, "-role=serve", "-id="+id)
+}
+
+func startRole(t *testing.T, line string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", append([]string{"-ground=" + ground}, args...)...)
 	cmd.Args[0] = os.Args[0]
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -153,25 +164,106 @@ func TestASandboxHasOneOwner(t *testing.T) {
 func TestACreationKilledAnywhereLeavesNothingAfterRemove(t *testing.T) {
 	d := open(t)
 	defer d.Close()
+	const step, last = 7 * time.Millisecond, 220 * time.Millisecond // a creation takes about 150
+	killAnywhere(t, d, step, last, "-role=serve", "-id="+name("half-made"))
+}
+
+func TestAContinuationKilledAnywhereLeavesNothingAfterRemove(t *testing.T) {
+	d := open(t)
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("origin")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot := name("kept")
+	if err := errors.Join(box.Snapshot(t.Context(), snapshot), box.Destroy(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	defer d.RemoveSnapshot(t.Context(), snapshot)
+	const step, last = 16 * time.Millisecond, 320 * time.Millisecond // a continuation takes about 200
+	killAnywhere(t, d, step, last, "-role=serve", "-id="+name("half-made"), "-from="+snapshot)
+}
+
+// killAnywhere kills a server ever later in what it does, and removes what it leaves.
+func killAnywhere(t *testing.T, d *embedded.Driver, step, last time.Duration, args ...string) {
+	t.Helper()
 	before := leftovers(t)
 	before["zombies"] = zombies()
-	const step, last = 7 * time.Millisecond, 220 * time.Millisecond // a creation takes about 150
 	for delay := time.Duration(0); delay < last; delay += step {
-		server := startServer(t, name("half-made"), "creating")
+		server := startRole(t, "creating", args...)
 		<-time.After(delay)
 		kill(t, server)
-		infos, err := d.List(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, i := range infos {
-			if err := d.Remove(t.Context(), i.ID); err != nil {
-				t.Errorf("killed after %v: %v", delay, err)
-			}
-		}
+		removeAll(t, d)
 		after := leftovers(t)
 		after["zombies"] = zombies()
 		if diff := cmp.Diff(before, after); diff != "" {
+			t.Fatalf("killed after %v, left behind (-before +after):\n%s", delay, diff)
+		}
+	}
+}
+
+func removeAll(t *testing.T, d *embedded.Driver) {
+	t.Helper()
+	infos, err := d.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range infos {
+		if err := d.Remove(t.Context(), i.ID); err != nil {
+			t.Errorf("remove: %v", err)
+		}
+	}
+}
+
+// save is a server that saves a sandbox again and again until it is killed.
+func save() error {
+	d, err := embedded.New(embedded.Options{Dir: ground + "/run", Guest: ground + "/bin/guest"})
+	if err != nil {
+		return err
+	}
+	box, err := d.Create(context.Background(), spec(*idFlag))
+	if err != nil {
+		return err
+	}
+	fmt.Println("saving")
+	for {
+		if err := box.Snapshot(context.Background(), *fromFlag); err != nil {
+			return err
+		}
+	}
+}
+
+// TestASnapshotKilledAnywhereIsWholeOrNotThere: and the sandbox goes on, which is paused while it is saved.
+func TestASnapshotKilledAnywhereIsWholeOrNotThere(t *testing.T) {
+	first := open(t)
+	defer first.Close()
+	before := leftovers(t)
+	const step, last = 13 * time.Millisecond, 130 * time.Millisecond // saving once takes about 80
+	for delay := time.Duration(0); delay < last; delay += step {
+		id := name("saved")
+		server := startRole(t, "saving", "-role=save", "-id="+id, "-from="+id)
+		<-time.After(delay)
+		kill(t, server)
+		d := open(t) // removes what is half-made
+		box, err := d.Adopt(t.Context(), sandbox.ID(id))
+		if err != nil {
+			t.Fatalf("killed after %v: %v", delay, err)
+		}
+		if _, err := guestClient(box).Get("http://guest/health"); err != nil {
+			t.Errorf("killed after %v: %v", delay, err)
+		}
+		s := spec(name("next"))
+		s.From = id
+		again, err := d.Create(t.Context(), s)
+		if err == nil {
+			err = again.Destroy(t.Context())
+		} else if all, _ := d.Snapshots(t.Context()); errors.Is(err, sandbox.ErrSnapshot) && len(all) == 0 {
+			err = nil
+		}
+		if err := errors.Join(err, box.Destroy(t.Context()), d.RemoveSnapshot(t.Context(), id), d.Close()); err != nil {
+			t.Errorf("killed after %v: %v", delay, err)
+		}
+		if diff := cmp.Diff(before, leftovers(t)); diff != "" {
 			t.Fatalf("killed after %v, left behind (-before +after):\n%s", delay, diff)
 		}
 	}

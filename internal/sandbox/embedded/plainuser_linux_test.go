@@ -46,7 +46,7 @@ func TestAsAPlainUser(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.v", "-ground="+theirs,
-		"-test.run=TestEmbeddedKeepsThePromise|TestUnheldLimits|TestAKilledServer|TestACreationKilled|TestTheDoctor")
+		"-test.run=TestEmbeddedKeepsThePromise|TestUnheldLimits|TestAKilledServer|TestACreationKilled|TestAContinuationKilled|TestASnapshotKilled|TestALinkInUse|TestTheDoctor")
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = theirs
 	cmd.Env = []string{"TMPDIR=" + theirs, "PATH=" + os.Getenv("PATH")}

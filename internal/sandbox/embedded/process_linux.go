@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,8 +153,8 @@ func (h *handle) reap() (unix.WaitStatus, bool) {
 func (h *handle) close() { _ = h.f.Close() }
 
 // startedWith lists the living processes that were started with this gVisor root directory, which
-// every one of them has among its arguments.
-func startedWith(root string) []process {
+// every one of them has among its arguments, and with the other arguments.
+func startedWith(root string, args ...string) []process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
@@ -161,18 +162,18 @@ func startedWith(root string) []process {
 	var procs []process
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !isOurs(pid, root) {
+		if err != nil || !isOurs(pid, root, args...) {
 			continue
 		}
 		// Should the number have changed hands since, then to a process with another start.
-		if p, err := identify(pid); err == nil && isOurs(pid, root) {
+		if p, err := identify(pid); err == nil && isOurs(pid, root, args...) {
 			procs = append(procs, p)
 		}
 	}
 	return procs
 }
 
-func isOurs(pid int, root string) bool {
+func isOurs(pid int, root string, with ...string) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	if err != nil {
 		return false
@@ -181,12 +182,12 @@ func isOurs(pid int, root string) bool {
 	if !startedAsSandbox(args[0]) {
 		return false
 	}
-	for _, a := range args[1:] {
-		if a == "--root="+root {
-			return true
+	for _, a := range append(with, "--root="+root) {
+		if !slices.Contains(args[1:], a) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // killAll ends all processes that find finds, and returns when they have ended. It looks again until
@@ -203,6 +204,16 @@ func killAll(ctx context.Context, find func() []process) error {
 			}
 		}
 	}
+}
+
+// await waits for the end of a process.
+func (p process) await(ctx context.Context) error {
+	h, err := p.open()
+	if h == nil {
+		return err
+	}
+	defer h.close()
+	return h.waitFor(ctx)
 }
 
 // end kills a process, waits for its end, and collects it if it is a child of ours.

@@ -143,6 +143,22 @@ func (d *Driver) blame(err error, id sandbox.ID) error {
 	return fmt.Errorf("%w: %w", sandbox.ErrSnapshot, err)
 }
 
+// broken marks the error of a continuation that did not answer because it had ended.
+func (b *box) broken(err error) error {
+	const soon = time.Second // the end of the link is seen a moment before that of the process
+	select {
+	case <-b.ended:
+	case <-time.After(soon):
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.exit.OOM {
+		return fmt.Errorf("what the snapshot holds does not fit into the memory limit: %w", err)
+	}
+	return fmt.Errorf("%w: what went on from it has ended: %w", sandbox.ErrSnapshot, err)
+}
+
 // Snapshot saves the sandbox's state under a name.
 func (b *box) Snapshot(ctx context.Context, name string) error {
 	b.life.Lock()
@@ -169,13 +185,11 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 	}
 	defer func() { err = errors.Join(err, draft.Close()) }()
 	limit := b.d.startTimeout + time.Duration(size/slowDisk)*time.Second
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("gVisor has not written it within %v", limit))
-	defer cancel()
-	if err := b.write(ctx, draft.Dir()); err != nil {
-		if full := b.d.shelf.Room(0); full != nil {
-			err = errors.Join(full, err)
-		}
-		return err
+	if err := b.write(ctx, draft.Dir(), limit); err != nil {
+		return draft.Explain(err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return draft.Commit(shelf.Record{
 		Created: time.Now().UTC(), Spec: r.Spec, Labels: r.Labels, Needs: r.Needs,
@@ -190,9 +204,15 @@ func (b *box) footprint() int64 {
 	return b.record.Spec.Limits.Memory
 }
 
-// write has gVisor write the image. Should its process be killed half way, this server or the next
-// lets the sandbox go on.
-func (b *box) write(ctx context.Context, dir string) error {
+// write has gVisor write the image. It takes its time also when ctx ends: gVisor cannot be stopped in it,
+// and what it has not finished leaves the sandbox paused. Should that happen all the same, this server
+// or the next lets the sandbox go on.
+func (b *box) write(ctx context.Context, dir string, limit time.Duration) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, fmt.Errorf("gVisor has not written it within %v", limit))
+	defer cancel()
 	b.record.Saving = !b.suspended.Load()
 	if err := b.record.save(b.paths); err != nil {
 		return err
@@ -209,10 +229,18 @@ func (b *box) write(ctx context.Context, dir string) error {
 	return errors.Join(err, b.record.save(b.paths))
 }
 
-// goOn lets a sandbox go on that may have been left paused. Its error says mostly that it was not.
+// goOn lets a sandbox go on that may have been left paused. A process of a dead server that is still
+// saving it does so by itself, and must not be forestalled: to be resumed twice is fatal to a sandbox.
 func (d *Driver) goOn(ctx context.Context, r *record, p paths) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.startTimeout)
 	defer cancel()
+	for _, saver := range startedWith(p.gvisor, "checkpoint") {
+		if err := saver.await(ctx); err != nil {
+			d.log.Warn("a process that saves a sandbox does not end, and is ended", "sandbox", string(r.ID), "error", err)
+			_ = saver.end(context.WithoutCancel(ctx)) // it has the sandbox's arguments, so it is ended with it too
+		}
+	}
+	// Its error says mostly that the sandbox was not paused.
 	if err := d.tell(ctx, p, "resume", innerID); err != nil {
 		d.log.Debug("a sandbox that was being saved was not paused", "sandbox", string(r.ID), "error", err)
 	}

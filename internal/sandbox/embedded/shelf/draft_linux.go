@@ -27,7 +27,7 @@ func (s *Shelf) Draft(name string, size int64) (*Draft, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	if err := s.Room(size); err != nil {
+	if err := s.room(size); err != nil {
 		return nil, err
 	}
 	d := &Draft{s: s, name: name, dir: s.newPlace()}
@@ -43,18 +43,35 @@ func (s *Shelf) Draft(name string, size int64) (*Draft, error) {
 
 func (s *Shelf) newPlace() string { return filepath.Join(s.o.Dir, draftPrefix+rand.Text()) }
 
-// Room tells whether that many bytes can be written.
-func (s *Shelf) Room(size int64) error {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(s.o.Dir, &fs); err != nil {
-		return err
-	}
-	free := int64(fs.Bavail) * fs.Bsize
-	if free-size >= s.o.Reserve {
+// room tells whether that many bytes can be written.
+func (s *Shelf) room(size int64) error {
+	if s.o.Reserve < 0 {
 		return nil
+	}
+	free, err := s.free()
+	if err != nil || free-size >= s.o.Reserve {
+		return err
 	}
 	return fmt.Errorf("%w: about %d MB are to be written, %d MB are free, and %d MB are to stay free",
 		sandbox.ErrSpace, size>>20, free>>20, s.o.Reserve>>20)
+}
+
+func (s *Shelf) free() (int64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.o.Dir, &fs); err != nil {
+		return 0, err
+	}
+	return int64(fs.Bavail) * fs.Bsize, nil
+}
+
+// Explain adds to an error of writing the draft that there is no room, if that is so.
+func (d *Draft) Explain(err error) error {
+	const little = 16 << 20 // a writer gives up when its next piece does not fit
+	free, ferr := d.s.free()
+	if ferr != nil || free >= max(d.s.o.Reserve, little) {
+		return err
+	}
+	return fmt.Errorf("%w: %d MB are free: %w", sandbox.ErrSpace, free>>20, err)
 }
 
 // Dir is where the files belong.

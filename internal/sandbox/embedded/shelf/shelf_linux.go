@@ -40,7 +40,8 @@ const (
 type Options struct {
 	// Dir is where the snapshots are. Required, absolute. It is made if it is not there.
 	Dir string
-	// Reserve is how many bytes of disk space a snapshot leaves free.
+	// Reserve is how many bytes of disk space a snapshot leaves free. Less than zero means that
+	// nothing is asked before.
 	Reserve int64
 	// Boot names the present run of the host.
 	Boot string

@@ -1,0 +1,236 @@
+package embedded_test
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded"
+)
+
+func get(t *testing.T, c *http.Client, url string) {
+	t.Helper()
+	resp, err := c.Get(url)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_ = resp.Body.Close()
+}
+
+// TestALinkInUseIsSavedWhole: what lies in the pipe to the agent, of frames that are cut in two, is a part
+// of its state.
+func TestALinkInUseIsSavedWhole(t *testing.T) {
+	d := open(t)
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("busy")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Destroy(t.Context())
+	stop := make(chan struct{})
+	var traffic sync.WaitGroup
+	defer traffic.Wait()
+	defer close(stop)
+	for range 2 {
+		c := guestClient(box)
+		traffic.Go(func() {
+			long := url.QueryEscape(strings.Repeat("x", 200<<10))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					get(t, c, "http://guest/self?what=remember&arg="+long)
+				}
+			}
+		})
+	}
+	for range 5 {
+		again := continued(t, d, box, name("busy-2"))
+		get(t, guestClient(again), "http://guest/health")
+		if err := again.Destroy(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestWhatASuspendedAgentHasNotReadIsSaved: and does not stand in the way of the next host.
+func TestWhatASuspendedAgentHasNotReadIsSaved(t *testing.T) {
+	d := open(t)
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("asleep")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Destroy(t.Context())
+	c := guestClient(box)
+	get(t, c, "http://guest/health")
+	if err := box.Suspend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var asking sync.WaitGroup
+	asking.Go(func() { get(t, c, "http://guest/self?what=remember&arg="+strings.Repeat("x", 10<<10)) })
+	again := continued(t, d, box, name("asleep-2"))
+	get(t, guestClient(again), "http://guest/health")
+	if err := errors.Join(again.Destroy(t.Context()), box.Resume(t.Context())); err != nil {
+		t.Error(err)
+	}
+	asking.Wait()
+}
+
+// TestAFullDiskFailsASnapshotAndNothingElse has a disk that is full in the middle of the writing.
+func TestAFullDiskFailsASnapshotAndNothingElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount a small disk")
+	}
+	o := options(t)
+	o.Snapshots = filepath.Join(t.TempDir(), "small")
+	o.Reserve = -1 // or it would be refused before
+	if err := os.Mkdir(o.Snapshots, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", o.Snapshots, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skipf("a small disk cannot be mounted: %v", err)
+	}
+	defer unix.Unmount(o.Snapshots, unix.MNT_DETACH)
+	d, err := embedded.New(o)
+	if err != nil {
+		t.Skipf("this host cannot run gVisor sandboxes: %v", err)
+	}
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("full")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Destroy(t.Context())
+	get(t, guestClient(box), "http://guest/self?what=eat&arg=20")
+	for range 2 {
+		if err := box.Snapshot(t.Context(), "full"); !errors.Is(err, sandbox.ErrSpace) {
+			t.Errorf("got %v", err)
+		}
+		if all, err := d.Snapshots(t.Context()); err != nil || len(all) != 0 {
+			t.Errorf("listed are %+v, %v", all, err)
+		}
+		if left, _ := os.ReadDir(o.Snapshots); len(left) != 0 {
+			t.Errorf("left are %v", left)
+		}
+		get(t, guestClient(box), "http://guest/health") // it goes on
+	}
+	// And where it is refused before a byte is written.
+	o.Reserve = 1 << 60
+	o.Dir, o.Snapshots = filepath.Join(ground, "run2"), ""
+	refusing, err := embedded.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refusing.Close()
+	other, err := refusing.Create(t.Context(), spec(name("none")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Destroy(t.Context())
+	if err := other.Snapshot(t.Context(), "none"); !errors.Is(err, sandbox.ErrSpace) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestDamageThatKeepsTheSizeIsTheSnapshotsFault: a session that hears so is started anew.
+func TestDamageThatKeepsTheSizeIsTheSnapshotsFault(t *testing.T) {
+	d := open(t)
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("spoilt")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Destroy(t.Context())
+	snapshot := name("spoilt")
+	if err := box.Snapshot(t.Context(), snapshot); err != nil {
+		t.Fatal(err)
+	}
+	defer d.RemoveSnapshot(t.Context(), snapshot)
+	before := leftovers(t)
+	file := filepath.Join(ground, "snapshots", snapshot, "checkpoint.img")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(b) / 3; i < len(b)/2; i++ {
+		b[i] ^= 0x55
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := spec(name("never"))
+	s.From = snapshot
+	if _, err := d.Create(t.Context(), s); !errors.Is(err, sandbox.ErrSnapshot) {
+		t.Errorf("got %v", err)
+	}
+	if diff := cmp.Diff(before, leftovers(t)); diff != "" {
+		t.Errorf("left behind (-before +after):\n%s", diff)
+	}
+}
+
+// TestTooLittleMemoryIsNotTheSnapshotsFault: with more, it can be continued from.
+func TestTooLittleMemoryIsNotTheSnapshotsFault(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: only then is memory limited")
+	}
+	d := open(t)
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("large")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Destroy(t.Context())
+	get(t, guestClient(box), "http://guest/self?what=eat&arg=100")
+	snapshot := name("large")
+	if err := box.Snapshot(t.Context(), snapshot); err != nil {
+		t.Fatal(err)
+	}
+	defer d.RemoveSnapshot(t.Context(), snapshot)
+	s := spec(name("small"))
+	s.From, s.Limits.Memory = snapshot, 64<<20
+	if _, err := d.Create(t.Context(), s); err == nil || errors.Is(err, sandbox.ErrSnapshot) {
+		t.Errorf("got %v", err)
+	}
+	s.Limits.Memory = 512 << 20
+	again, err := d.Create(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLabelsCanBeReplaced: a sandbox that was kept ready becomes somebody's.
+func TestLabelsCanBeReplaced(t *testing.T) {
+	d := open(t)
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("marked")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Destroy(t.Context())
+	want := map[string]string{"session": "s1"}
+	if err := box.(sandbox.Marker).Mark(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := d.List(t.Context())
+	if err != nil || len(infos) != 1 {
+		t.Fatalf("listed are %v, %v", infos, err)
+	}
+	if diff := cmp.Diff(want, infos[0].Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
