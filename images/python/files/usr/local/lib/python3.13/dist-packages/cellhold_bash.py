@@ -11,12 +11,13 @@ ORDER = "# cellhold renew "
 
 
 class RenewableKernel(BashKernel):
-    def do_execute(self, code, silent, *args, **kwargs):
+    # The parameters by their names: the caller looks at what it may pass.
+    def do_execute(self, code, silent, store_history=True, user_expressions=None, allow_stdin=False):
         if silent and code.startswith(ORDER):
             import cellhold_renew
             order, _, code = code.removeprefix(ORDER).partition("\n")
             cellhold_renew.renew(*order.split(), kernel=self)
-        return super().do_execute(code, silent, *args, **kwargs)
+        return super().do_execute(code, silent, store_history, user_expressions, allow_stdin)
 
 
 if __name__ == "__main__":
