@@ -125,6 +125,9 @@ func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
 			return fmt.Errorf("%q: %w", f.Path, err)
 		}
 	}
+	if len(files) == 0 {
+		return nil // asking the guest would cost as much as all the rest of a fast start
+	}
 	// As the guest has them now, so that only what it changes or removes is copied.
 	there, err := c.Files(ctx)
 	for _, f := range there {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
 	"cellhold/internal/sandbox"
@@ -165,33 +164,21 @@ type arrival struct {
 
 // arrive connects to the agent of a sandbox. Nothing of it runs here before seatAll.
 func (s *Session) arrive(ctx context.Context, sb sandbox.Sandbox, a arrival) (*place, error) {
-	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: s.slog})
+	client, info, err := s.greet(ctx, sb, a.renew)
 	if err != nil {
 		return nil, err
 	}
 	p := &place{sandbox: sb, client: client, peaks: peaks.New(sb), over: make(chan struct{})}
 	p.run, p.cancel = context.WithCancel(s.ctx)
-	if err := s.meet(ctx, p, a); err != nil {
+	if err := s.meet(ctx, p, info, a); err != nil {
 		p.quit()
 		return nil, err
 	}
 	return p, nil
 }
 
-// meet asks the agent who it is, and makes what follows its kernels and commands.
-func (s *Session) meet(ctx context.Context, p *place, a arrival) error {
-	asking, cancel := context.WithTimeout(ctx, adoptTimeout)
-	defer cancel()
-	var info guestapi.Info
-	var err error
-	if a.renew {
-		info, err = p.client.Renew(asking, guestapi.Renew{Timeout: renewTimeout})
-	} else {
-		info, err = p.client.Info(asking)
-	}
-	if err != nil {
-		return fmt.Errorf("asking the agent who it is: %w", err)
-	}
+// meet makes what follows the kernels and commands of an agent.
+func (s *Session) meet(ctx context.Context, p *place, info guestapi.Info, a arrival) (err error) {
 	p.boot = info.Boot
 	for _, k := range info.Kernels {
 		p.known = append(p.known, k.ID)

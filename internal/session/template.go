@@ -7,6 +7,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/egress"
+	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/packages"
 	"cellhold/internal/sandbox"
@@ -23,6 +24,9 @@ type Templates interface {
 	// Start says which snapshot a sandbox of that template can continue from, and what was installed in
 	// it; empty when it must start cold. The driver makes what continues from it unlike all others.
 	Start(name string, s sandbox.Spec, out bool) (from string, installed []cellhold.Package)
+	// Met returns a connection to the agent of a sandbox that continues from such a snapshot, and who that
+	// agent is, if it has been spoken to; nil otherwise. It is the caller's from then on.
+	Met(id sandbox.ID) (*guest.Client, guestapi.Info)
 	// Failed is told that a sandbox could not continue from that snapshot, or was of no use.
 	Failed(from string, err error)
 }
@@ -122,6 +126,33 @@ func (s *Session) open(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// greet connects to the agent of a sandbox and asks who it is. One that was primed for its next session has
+// been asked already.
+func (s *Session) greet(ctx context.Context, sb sandbox.Sandbox, renew bool) (*guest.Client, guestapi.Info, error) {
+	if s.m.o.Templates != nil {
+		if client, info := s.m.o.Templates.Met(sb.ID()); client != nil {
+			return client, info, nil
+		}
+	}
+	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: s.slog})
+	if err != nil {
+		return nil, guestapi.Info{}, err
+	}
+	asking, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	var info guestapi.Info
+	if renew {
+		info, err = client.Renew(asking, guestapi.Renew{Timeout: renewTimeout})
+	} else {
+		info, err = client.Info(asking)
+	}
+	if err != nil {
+		client.Close()
+		return nil, info, fmt.Errorf("asking the agent who it is: %w", err)
+	}
+	return client, info, nil
 }
 
 // furnish installs the packages of the session's template in a sandbox that has started cold.

@@ -226,9 +226,39 @@ func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, awaited bool)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	if _, err := client.Renew(ctx, guestapi.Renew{Timeout: primeTimeout}); err != nil || awaited {
+	info, err := client.Renew(ctx, guestapi.Renew{Timeout: primeTimeout})
+	if err == nil && !awaited {
+		err = prepare(ctx, client.Kernel(cellhold.KernelID(t.o.Kernel)), firstCells, primeTimeout)
+	}
+	if err != nil {
+		client.Close()
 		return err
 	}
-	return prepare(ctx, client.Kernel(cellhold.KernelID(t.o.Kernel)), firstCells, primeTimeout)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.met[sb.ID()] = acquaintance{client, info}
+	return nil
+}
+
+// acquaintance is an agent that has been spoken to, and nobody else has since.
+type acquaintance struct {
+	client *guest.Client
+	info   guestapi.Info
+}
+
+// Met returns the connection to the agent of a sandbox that was primed, and who that is; nil when it was
+// not. The connection is the caller's from then on.
+func (t *Templates) Met(id sandbox.ID) (*guest.Client, guestapi.Info) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.met[id]
+	delete(t.met, id)
+	return a.client, a.info
+}
+
+// gone forgets a sandbox that nobody has had.
+func (t *Templates) gone(id sandbox.ID) {
+	if client, _ := t.Met(id); client != nil {
+		client.Close()
+	}
 }

@@ -6,7 +6,7 @@
 // know sessions: they ask what they can continue from, and start cold when the answer is "nothing".
 //
 // A server's snapshots are its own, because its home is; nothing here coordinates with another process.
-// Templates.mu is held for changes of the list only.
+// Templates.mu is held for changes of lists only; it comes before the locks of package warm.
 package template
 
 import (
@@ -82,6 +82,7 @@ type Templates struct {
 
 	mu   sync.Mutex
 	list []*entry
+	met  map[sandbox.ID]acquaintance // of sandboxes that no session has yet
 }
 
 // entry is one template with what is known of its snapshot.
@@ -120,7 +121,7 @@ func New(o Options) (*Templates, error) {
 	if o.Refresh < 0 || o.Timeout < 0 {
 		return nil, fmt.Errorf("template: neither the age of snapshots (%s) nor the time to make one (%s) is negative", o.Refresh, o.Timeout)
 	}
-	t := &Templates{o: o, wake: make(chan struct{}, 1)}
+	t := &Templates{o: o, wake: make(chan struct{}, 1), met: map[sandbox.ID]acquaintance{}}
 	for _, s := range o.List {
 		e, err := o.check(s)
 		if err != nil {
@@ -132,7 +133,7 @@ func New(o Options) (*Templates, error) {
 		t.list = append(t.list, e)
 	}
 	var err error
-	t.warm, err = warm.New(warm.Options{Driver: o.Driver, Prime: t.prime, Prefix: prefix, Broken: t.Failed,
+	t.warm, err = warm.New(warm.Options{Driver: o.Driver, Prime: t.prime, Prefix: prefix, Broken: t.Failed, Gone: t.gone,
 		Budget: o.Budget, MinFree: o.MinFree, Logger: o.Logger})
 	return t, err
 }

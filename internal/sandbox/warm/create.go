@@ -167,6 +167,7 @@ func (d *Driver) destroy(ctx context.Context, sb sandbox.Sandbox) {
 		d.o.Logger.Error("destroying a sandbox", "sandbox", sb.ID(), "err", err)
 	}
 	d.show(sb.ID())
+	d.o.Gone(sb.ID())
 }
 
 // show lets a sandbox be seen in List.

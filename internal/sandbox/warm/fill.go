@@ -119,21 +119,26 @@ func (d *Driver) drop(r *ready) bool {
 	return false
 }
 
-// failed notes that one could not be made.
+// failed notes that one could not be made, and says so when none can be.
 func (d *Driver) failed(s sandbox.Spec, err error) {
 	d.o.Logger.Error("making a sandbox ready", "snapshot", s.From, "err", err)
+	if d.breaks(s, err) {
+		d.o.Broken(s.From, err)
+	}
+}
+
+// breaks counts a failure, and reports whether it was the last one: nothing more is tried.
+func (d *Driver) breaks(s sandbox.Spec, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.shelfOf(s)
 	if k == nil || k.broken {
-		return
+		return false
 	}
 	k.failures++
 	k.again = time.Now().Add(min(againFirst<<(k.failures-1), againMost))
-	if errors.Is(err, sandbox.ErrSnapshot) || k.failures >= tries {
-		k.broken = true
-		d.o.Broken(s.From, err)
-	}
+	k.broken = errors.Is(err, sandbox.ErrSnapshot) || k.failures >= tries
+	return k.broken
 }
 
 // slim destroys ready sandboxes while the host's memory is short, the least important and newest first, and

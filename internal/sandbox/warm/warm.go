@@ -36,8 +36,12 @@ type Options struct {
 	Prefix string
 
 	// Broken is told that nothing can be made from a kept snapshot, which is not tried again until Keep
-	// is called. Nil means nobody. It must not block, and not call this Driver.
+	// is called. Nil means nobody. It must not block.
 	Broken func(from string, err error)
+
+	// Gone is told that a sandbox which was primed, or was to be, is destroyed without anybody having had
+	// it. Nil means nobody. It must not block.
+	Gone func(id sandbox.ID)
 
 	Budget  float64                // share of one core that may be spent on filling up; zero means 0.5
 	MinFree int64                  // bytes of memory that are left to others; zero means a tenth of the host's
@@ -114,6 +118,9 @@ func New(o Options) (*Driver, error) {
 	}
 	if o.Broken == nil {
 		o.Broken = func(string, error) {}
+	}
+	if o.Gone == nil {
+		o.Gone = func(sandbox.ID) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
