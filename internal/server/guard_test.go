@@ -47,6 +47,10 @@ func bodyFor(r route) string {
 		return `{"rows":24,"cols":80}`
 	case r.path == "/v1/sessions":
 		return `{}`
+	case strings.HasSuffix(r.path, "/checkpoints"):
+		return `{"name":"x"}`
+	case strings.HasSuffix(r.path, "/rollback"):
+		return `{"checkpoint":"x"}`
 	case r.path == "/v1/sessions/{id}/packages":
 		return `{"requirements":["tabulate"]}`
 	case r.path == "/install_package":

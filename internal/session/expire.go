@@ -103,6 +103,7 @@ func (s *Session) endDue(ctx context.Context) {
 		err = s.purge(ctx)
 	} else if now := time.Now(); now.Before(s.expires(now)) {
 		s.hibernateIdle(ctx)
+		s.m.nudge() // for what is due next
 	} else {
 		s.slog.Info("session expired")
 		err = s.end(ctx, cellhold.EndExpired)

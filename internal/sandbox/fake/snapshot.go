@@ -135,6 +135,13 @@ func (b *box) settle(ctx context.Context) error {
 	return c.Close()
 }
 
+// SnapshotNames are the names of what is saved, whoever saved it, sorted.
+func (w *World) SnapshotNames() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.snapshots))
+}
+
 // Spoil makes a snapshot useless, as damage to its files would.
 func (w *World) Spoil(name string) error {
 	w.mu.Lock()
