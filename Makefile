@@ -53,7 +53,7 @@ check: build
 ## bench: how fast it is here, beside others; QUICK=1 for a few minutes, ONLY=first,cell for some figures
 bench: image $(BENCHVENV)/.done
 	@bench/docker-image $(BIN) $(STATE)
-	@go run ./bench -cellhold $(BIN) -home $(STATE) $(if $(QUICK),-quick) $(if $(ONLY),-only $(ONLY))
+	@go run ./bench -cellhold $(BIN) -home $(STATE) $(if $(QUICK),-quick) $(if $(ONLY),-only $(ONLY)) $(if $(WITH),-with $(WITH))
 
 ## gobench: the Go benchmarks
 gobench: image

@@ -31,6 +31,7 @@ type bench struct {
 // entry is a contender that may not have been started yet.
 type entry struct {
 	name  string
+	key   string // as -with knows it
 	start func() (contender.Contender, error)
 	contender.Contender
 	err   error // why it takes no part
@@ -156,6 +157,9 @@ func (b *bench) rounds(ctx context.Context, n int, who []*entry, ask func(contex
 				continue
 			}
 			err := b.turn(ctx, e, ask)
+			if err != nil && ctx.Err() != nil {
+				return // nobody's fault
+			}
 			fails[e]++
 			if err == nil {
 				fails[e] = 0

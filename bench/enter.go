@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,17 +17,21 @@ import (
 
 // enter lists the contenders. None is started yet.
 func (b *bench) enter() {
-	add := func(name, what string, start func() (contender.Contender, error)) {
-		b.entries = append(b.entries, &entry{name: name, start: start})
+	add := func(key, name, what string, start func() (contender.Contender, error)) {
+		e := &entry{name: name, key: key, start: start}
+		if len(b.o.with) > 0 && !slices.Contains(b.o.with, key) {
+			e.start = func() (contender.Contender, error) { return nil, errors.New("not asked for") }
+		}
+		b.entries = append(b.entries, e)
 		b.report.Contenders = append(b.report.Contenders, report.Contender{Name: name, What: what})
 	}
-	add(report.Warm, fmt.Sprintf("`cellhold serve --warm %d`; sessions are leased from the warm sandboxes.", b.o.warm), b.cellhold(b.o.warm, false))
-	add(report.Restore, "`cellhold serve --warm 0`; nothing is warm, sessions are restored from the template's snapshot.", b.cellhold(0, false))
-	add(report.Cold, "`cellhold serve --no-templates`; sessions start a kernel in a fresh sandbox.", b.cellhold(0, true))
-	add(report.Bare, "ipykernel on the host, a process for each session, started and driven by jupyter_client. No walls.", b.driver("bare.py"))
-	add(report.Article, "FastAPI and jupyter_client on the host, bench/baseline. pandas, numpy and matplotlib are imported in each new session. No walls.", b.baseline)
-	add(report.Gateway, "one gateway on the host, its kernels driven over its WebSocket. No walls.", b.driver("gateway.py"))
-	add(report.LLM, "its interactive session, a container of Docker for each, of the same image as cellhold's.", b.llm)
+	add("warm", report.Warm, fmt.Sprintf("`cellhold serve --warm %d`; sessions are leased from the warm sandboxes.", b.o.warm), b.cellhold(b.o.warm, false))
+	add("restore", report.Restore, "`cellhold serve --warm 0`; nothing is warm, sessions are restored from the template's snapshot.", b.cellhold(0, false))
+	add("cold", report.Cold, "`cellhold serve --no-templates`; sessions start a kernel in a fresh sandbox.", b.cellhold(0, true))
+	add("bare", report.Bare, "ipykernel on the host, a process for each session, started and driven by jupyter_client. No walls.", b.driver("bare.py"))
+	add("article", report.Article, "FastAPI and jupyter_client on the host, bench/baseline. pandas, numpy and matplotlib are imported in each new session. No walls.", b.baseline)
+	add("gateway", report.Gateway, "one gateway on the host, its kernels driven over its WebSocket. No walls.", b.driver("gateway.py"))
+	add("llm", report.LLM, "its interactive session, a container of Docker for each, of the same image as cellhold's.", b.llm)
 }
 
 func (b *bench) cellhold(warm int, cold bool) func() (contender.Contender, error) {

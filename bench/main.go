@@ -29,6 +29,7 @@ type options struct {
 	sources string   // the folder bench of the repository
 	out     string   // for the report
 	only    []string // figures; empty means all
+	with    []string // contenders; empty means all
 	warm    int      // sandboxes that are kept ready
 	quick   bool
 	render  string // results to make the page of again, instead of measuring
@@ -50,7 +51,7 @@ func main() {
 
 func parse() options {
 	var o options
-	var only string
+	var only, with string
 	flag.StringVar(&o.program, "cellhold", "build/bin/cellhold", "the program")
 	flag.StringVar(&o.home, "home", "build/home", "a home with the stock image in it")
 	flag.StringVar(&o.python, "python", "build/benchvenv/bin/python", "the Python of the other contenders")
@@ -58,12 +59,16 @@ func parse() options {
 	flag.StringVar(&o.sources, "sources", "bench", "the folder of the contenders' programs")
 	flag.StringVar(&o.out, "out", "bench/results", "where the report goes")
 	flag.StringVar(&only, "only", "", "measure only these: "+strings.Join(stepNames(), ","))
+	flag.StringVar(&with, "with", "", "only these contenders: warm,restore,cold,bare,article,gateway,llm")
 	flag.IntVar(&o.warm, "warm", 8, "sandboxes that are kept ready")
 	flag.BoolVar(&o.quick, "quick", false, "a few minutes, with fewer samples")
 	flag.StringVar(&o.render, "render", "", "make the page of this results.json again, and measure nothing")
 	flag.Parse()
 	if only != "" {
 		o.only = strings.Split(only, ",")
+	}
+	if with != "" {
+		o.with = strings.Split(with, ",")
 	}
 	for _, name := range o.only {
 		if !slices.Contains(stepNames(), name) {

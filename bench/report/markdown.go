@@ -56,7 +56,7 @@ func (f *Figure) table(b *strings.Builder) {
 	if f.LeftOut != "" {
 		fmt.Fprintf(b, "\nLeft out: %s.\n", strings.TrimSuffix(f.LeftOut, "."))
 	}
-	ratio := f.find(Bare) != nil && len(f.find(Bare).Samples) > 0
+	ratio := f.Unit != "sessions" && f.find(Bare) != nil && len(f.find(Bare).Samples) > 0 // of counts it says nothing
 	var rows strings.Builder
 	for _, s := range f.Series {
 		if len(s.Samples) > 0 {
