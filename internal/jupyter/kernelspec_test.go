@@ -45,6 +45,15 @@ func TestAKernelspecIsFoundAndItsCommandFilledIn(t *testing.T) {
 	}
 }
 
+func TestMetadataOfAnyFormIsNoMistakeOfAKernelspec(t *testing.T) {
+	for metadata, want := range map[string]string{`{"x":{"y":1}}`: `{"y":1}`, `[]`: "", `"x"`: "", `null`: "", `{"x":null}`: "null"} {
+		p := prefix(t, map[string]string{"k": `{"argv":["k"],"metadata":` + metadata + `}`})
+		if s, err := FindKernelSpec([]string{p}, "k"); err != nil || string(s.Metadata["x"]) != want {
+			t.Errorf("%s: %s %v, want %q", metadata, s.Metadata["x"], err, want)
+		}
+	}
+}
+
 func TestAnUnknownKernelNamesTheKnownOnes(t *testing.T) {
 	p := prefix(t, map[string]string{"python3": pythonSpec, "bash": `{"argv":["bash"]}`, "broken": `{`})
 	for _, name := range []string{"julia", "", "..", "../kernels/python3", "python3/", "/etc", "a\x00b", strings.Repeat("x", 101)} {
