@@ -52,10 +52,10 @@ func (d *Driver) needs(s sandbox.Spec) map[string]string {
 }
 
 // shape is a digest of everything that gVisor is told about a sandbox, without what may be different
-// where it goes on: its own paths, memory and CPU.
+// where it goes on: its own name and paths, memory and CPU.
 func (d *Driver) shape(s sandbox.Spec) string {
 	spec := d.ociSpec(s)
-	spec.Root.Path = ""
+	spec.Root.Path, spec.Hostname = "", ""
 	for i, m := range spec.Mounts {
 		if m.Type == "bind" {
 			spec.Mounts[i].Source = ""

@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -65,7 +67,7 @@ func (d *Driver) bundle(p paths, s sandbox.Spec) error {
 func (d *Driver) ociSpec(s sandbox.Spec) *specs.Spec {
 	spec := &specs.Spec{
 		Version:  specs.Version,
-		Hostname: "cellhold",
+		Hostname: hostname(s.ID),
 		Root:     &specs.Root{Path: s.Rootfs}, // written to the overlay, see gvisorFlags
 		Process: &specs.Process{
 			Args: []string{filepath.Join(guestBinDir, filepath.Base(d.guest))},
@@ -101,6 +103,18 @@ func (d *Driver) ociSpec(s sandbox.Spec) *specs.Spec {
 		spec.Linux.Resources = d.resources(s.Limits)
 	}
 	return spec
+}
+
+// hostname is another one for every sandbox, so that copies of a snapshot can be told apart inside. Those that
+// follow each other as one session's have the same: the end of their ids counts them. The id itself is the
+// host's affair.
+func hostname(id sandbox.ID) string {
+	of := string(id)
+	if i := strings.LastIndexByte(of, '-'); i > 0 {
+		of = of[:i]
+	}
+	sum := sha256.Sum256([]byte(of))
+	return "cellhold-" + hex.EncodeToString(sum[:6])
 }
 
 // privilegedSpec makes the sandbox's processes run under uids that own nothing on the host.
