@@ -1,0 +1,223 @@
+package template_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/jupyter/jupytertest"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/fake"
+	"cellhold/internal/template"
+)
+
+// polite is a kernel that speaks the toy language, and takes all of Python but one import.
+func polite() jupytertest.Script {
+	toy := jupytertest.Toy()
+	return func(c *jupytertest.Cell) {
+		switch {
+		case !strings.HasPrefix(c.Code, "exec("):
+			toy(c)
+		case strings.Contains(c.Code, "impossible"):
+			c.Fail("ImportError", "no module")
+		}
+	}
+}
+
+var limits = cellhold.Limits{Memory: 1 << 30, CPU: 1, Processes: 64, Disk: 1 << 20, Tmp: 1 << 20, Output: 1 << 20}
+
+// plain is the template of most stories.
+func plain() template.Spec {
+	return template.Spec{Name: "plain", Image: "toy", Limits: limits, Warm: 1}
+}
+
+// open returns templates at work in a world.
+func open(t *testing.T, w *fake.World, list ...template.Spec) (*template.Templates, func()) {
+	t.Helper()
+	x, err := template.New(template.Options{
+		Driver: w.Open(), Kernel: "toy", List: list, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Images: func(name string) (template.Image, error) { return template.Image{Digest: name, Rootfs: "/"}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { x.Run(ctx) })
+	stop := func() { cancel(); run.Wait() }
+	t.Cleanup(stop)
+	return x, stop
+}
+
+func world(t *testing.T) *fake.World {
+	t.Helper()
+	w, err := fake.NewWorld(context.Background(), fake.Options{Dir: t.TempDir(), Script: polite})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w
+}
+
+// await returns the first template once it is as wanted. Nothing tells of its changes.
+func await(t *testing.T, x *template.Templates, wanted func(cellhold.Template) bool) cellhold.Template {
+	t.Helper()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(20 * time.Second)
+	for {
+		if now := x.List()[0]; wanted(now) {
+			return now
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatalf("it is still %+v", x.List()[0])
+		}
+	}
+}
+
+func warmed(x cellhold.Template) bool { return x.Ready > 0 }
+
+// spec is what a session asks for.
+func spec(id string) sandbox.Spec {
+	return sandbox.Spec{ID: sandbox.ID(id), Rootfs: "/", Image: "toy", Limits: sandbox.Limits{Memory: 1 << 30, CPU: 1, Processes: 64, Disk: 1 << 20, Tmp: 1 << 20, Output: 1 << 20}}
+}
+
+func TestASessionGetsAReadySandboxWithTheConnectionThatPrimedIt(t *testing.T) {
+	x, _ := open(t, world(t), plain())
+	await(t, x, warmed)
+	s := spec("s0000000000000000-0000")
+	s.From, _ = x.Start("plain", s, false)
+	sb, err := x.Driver().Create(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sb.ID() == s.ID || len(sb.ID()) != len(s.ID) {
+		t.Errorf("the sandbox is %s, which was not ready, or has an id of another length than %s", sb.ID(), s.ID)
+	}
+	client, met := x.Met(sb.ID())
+	if client == nil {
+		t.Fatal("it was not primed")
+	}
+	defer client.Close()
+	if info, err := client.Info(t.Context()); err != nil || info.Boot != met.Boot || len(met.Kernels) != 1 {
+		t.Errorf("met %+v, now it is %+v, %v", met, info, err)
+	}
+	if again, _ := x.Met(sb.ID()); again != nil {
+		t.Error("the connection was given away twice")
+	}
+}
+
+func TestOnlyWhatFitsContinuesFromTheSnapshot(t *testing.T) {
+	x, _ := open(t, world(t), plain())
+	await(t, x, warmed)
+	for _, tt := range []struct {
+		name   string
+		change func(*sandbox.Spec)
+		out    bool
+		fits   bool
+	}{
+		{"the same", func(s *sandbox.Spec) {}, false, true},
+		{"more memory", func(s *sandbox.Spec) { s.Limits.Memory *= 2 }, false, true},
+		{"more cores", func(s *sandbox.Spec) { s.Limits.CPU = 2 }, false, false},
+		{"another disk", func(s *sandbox.Spec) { s.Limits.Disk *= 2 }, false, false},
+		{"another image", func(s *sandbox.Spec) { s.Image = "new" }, false, false},
+		{"data", func(s *sandbox.Spec) { s.Data = "/data" }, false, false},
+		{"a way out", func(s *sandbox.Spec) {}, true, false},
+	} {
+		s := spec("s")
+		tt.change(&s)
+		if from, _ := x.Start("plain", s, tt.out); (from != "") != tt.fits {
+			t.Errorf("%s: it continues from %q", tt.name, from)
+		}
+	}
+	if from, _ := x.Start("nonesuch", spec("s"), false); from != "" {
+		t.Errorf("an unknown template has the snapshot %s", from)
+	}
+}
+
+func TestTheNextServerTakesUpTheSnapshotOrMakesAnother(t *testing.T) {
+	w := world(t)
+	x, stop := open(t, w, plain())
+	first := await(t, x, warmed)
+	stop()
+	x, stop = open(t, w, plain())
+	if again := await(t, x, warmed); !again.Built.Equal(first.Built) {
+		t.Error("it was made anew")
+	}
+	stop()
+	changed := plain()
+	changed.Warmup = "something = 'else'"
+	x, stop = open(t, w, changed)
+	if other := await(t, x, warmed); other.Built.Equal(first.Built) {
+		t.Error("other warm-up code continues from the old snapshot")
+	}
+	stop()
+	if names := w.SnapshotNames(); len(names) != 1 {
+		t.Errorf("there are %v", names)
+	}
+	_, stop = open(t, w)
+	stop()
+	x, _ = open(t, w, plain())
+	await(t, x, warmed)
+}
+
+func TestASnapshotThatIsOfNoUseIsGivenUp(t *testing.T) {
+	for _, tt := range []struct {
+		err   error
+		times int
+	}{{fmt.Errorf("create: %w", sandbox.ErrSnapshot), 1}, {fmt.Errorf("odd"), 3}} {
+		x, _ := open(t, world(t), plain())
+		await(t, x, warmed)
+		for i := range tt.times {
+			from, _ := x.Start("plain", spec("s"), false)
+			if from == "" {
+				t.Fatalf("%v: it was given up after %d complaints", tt.err, i)
+			}
+			x.Failed(from, tt.err)
+		}
+		if from, _ := x.Start("plain", spec("s"), false); from != "" {
+			t.Errorf("%v: sessions still continue from %s", tt.err, from)
+		}
+		if now := x.List()[0]; now.State == cellhold.TemplateReady || now.Problem == "" {
+			t.Errorf("it is told to be %+v", now)
+		}
+	}
+}
+
+func TestATemplateThatCannotBeMadeSaysWhy(t *testing.T) {
+	bad := plain()
+	bad.Warmup = "import impossible"
+	x, _ := open(t, world(t), bad)
+	now := await(t, x, func(x cellhold.Template) bool { return x.State == cellhold.TemplateFailed })
+	if !strings.Contains(now.Problem, "ImportError: no module") {
+		t.Errorf("its problem is %q", now.Problem)
+	}
+	if _, err := x.Find("good"); cellhold.KindOf(err) != cellhold.NotFound || !strings.Contains(err.Error(), "plain") {
+		t.Errorf("got %v, want the names that there are", err)
+	}
+}
+
+func TestWhatCouldNeverBeMadeIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(*template.Spec){
+		"a name with a slash": func(s *template.Spec) { s.Name = "a/b" },
+		"no image":            func(s *template.Spec) { s.Image = "" },
+		"fewer than none":     func(s *template.Spec) { s.Warm = -1 },
+		"an unknown policy":   func(s *template.Spec) { s.Egress.Policy = "some" },
+		"packages from where": func(s *template.Spec) { s.Packages = []string{"tabulate"} },
+	} {
+		s := plain()
+		spoil(&s)
+		_, err := template.New(template.Options{Driver: world(t).Open(), Kernel: "toy", List: []template.Spec{s}, Logger: slog.New(slog.DiscardHandler),
+			Images: func(string) (template.Image, error) { return template.Image{}, nil }})
+		if err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
