@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"cellhold/internal/sandbox"
 )
@@ -51,6 +52,7 @@ func (d *Driver) take(s sandbox.Spec) *ready {
 	}
 	r := k.ready[0]
 	k.ready = slices.Delete(k.ready, 0, 1)
+	d.handed = time.Now()
 	return r
 }
 

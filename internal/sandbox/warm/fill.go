@@ -20,6 +20,9 @@ const (
 	// room is how much more than MinFree must be available before one is made: what it takes, 140 MB,
 	// and as much again, so that it is not destroyed as soon as it is there.
 	room = 280 << 20
+	// calm is how long nothing is made after one was handed out. Whoever got it runs a first cell now, and
+	// making a sandbox takes all the processor that it can get.
+	calm = 250 * time.Millisecond
 )
 
 // Run keeps the shelves filled until the context ends, and then destroys what is ready, which is nobody's.
@@ -29,9 +32,9 @@ func (d *Driver) Run(ctx context.Context) {
 	d.running = ctx
 	d.mu.Unlock()
 	for ctx.Err() == nil {
-		s, found := d.next(ctx)
-		if !found {
-			d.rest(ctx, lookEvery, d.wake)
+		s, wait := d.next(ctx)
+		if wait > 0 {
+			d.rest(ctx, wait, d.wake)
 			continue
 		}
 		began := time.Now()
@@ -53,23 +56,26 @@ func (d *Driver) rest(ctx context.Context, t time.Duration, something <-chan str
 	}
 }
 
-// next says what to make for a shelf now.
-func (d *Driver) next(ctx context.Context) (sandbox.Spec, bool) {
+// next says what to make for a shelf now, or how long to wait if nothing happens.
+func (d *Driver) next(ctx context.Context) (s sandbox.Spec, wait time.Duration) {
 	roomy := d.slim(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !roomy || d.busy() {
-		return sandbox.Spec{}, false
+		return s, lookEvery
+	}
+	if left := calm - time.Since(d.handed); left > 0 {
+		return s, left
 	}
 	for _, k := range d.shelves {
 		if !k.broken && len(k.ready) < k.Count && !time.Now().Before(k.again) {
-			s := k.Spec
+			s = k.Spec
 			s.ID, s.Labels = newID(), nil
 			d.hidden[s.ID] = true // before it is there: List must not show it as somebody's
-			return s, true
+			return s, 0
 		}
 	}
-	return sandbox.Spec{}, false
+	return s, lookEvery
 }
 
 // fill makes one sandbox and puts it on its shelf.

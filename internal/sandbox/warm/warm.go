@@ -81,6 +81,7 @@ type Driver struct {
 	shelves []*shelf        // the most important first
 	hidden  map[sandbox.ID]bool
 	queue   []*waiter // creations that wait for their turn or for a ready one, the oldest first
+	handed  time.Time // when one was handed out last
 	turns   int       // free ones of those that make sandboxes at once
 }
 
