@@ -6,10 +6,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/yamux"
 )
@@ -169,6 +171,12 @@ func (s *stream) Read(p []byte) (int, error) {
 		err = ErrLost
 	}
 	return n, err
+}
+
+// Close also wakes who reads: the guest's own closing, which would, does not come from one that is
+// suspended.
+func (s *stream) Close() error {
+	return errors.Join(s.Stream.Close(), s.Stream.SetReadDeadline(time.Unix(1, 0)))
 }
 
 // hostConn is what yamux reads and writes on the host.

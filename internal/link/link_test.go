@@ -399,3 +399,26 @@ func TestDialingADeafGuestEndsWithTheContext(t *testing.T) {
 	}
 	t.Error("ten thousand streams to a guest that answers none")
 }
+
+func TestClosingAStreamEndsItsReadingAlsoWithADeafGuest(t *testing.T) {
+	h := hostile(t, newFIFOs(t), nil) // answers no closing
+	c, err := h.Dial(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		read <- err
+	}()
+	begun := time.Now()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err == nil {
+		t.Error("something was read")
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("the reading ended after %s", took)
+	}
+}
