@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +19,7 @@ func templated(t *testing.T, home string, flags ...string) *server {
 	return serve(t, home, append([]string{"--no-templates=false"}, flags...)...)
 }
 
-// awaitTemplate returns the default template as soon as it is as wanted. Nothing tells of its changes, so it
+// awaitTemplate returns a template as soon as one is as wanted. Nothing tells of its changes, so it
 // is asked again and again.
 func (s *server) awaitTemplate(t *testing.T, what string, wanted func(cellhold.Template) bool) cellhold.Template {
 	t.Helper()
@@ -30,8 +31,8 @@ func (s *server) awaitTemplate(t *testing.T, what string, wanted func(cellhold.T
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(list) > 0 && wanted(list[0]) {
-			return list[0]
+		if i := slices.IndexFunc(list, wanted); i >= 0 {
+			return list[i]
 		}
 		select {
 		case <-again.C:
@@ -82,7 +83,8 @@ const (
 )
 
 func TestSessionsFromATemplate(t *testing.T) {
-	s := templated(t, newHome(t), "--warm=2", "--max-egress=public", "--max-memory=2GiB", "--max-disk=2GiB")
+	s := templated(t, newHome(t), "--warm=2", "--max-egress=public", "--max-memory=2GiB", "--max-disk=2GiB",
+		"--templates=[{name: python}, {name: web, egress: public, warmup: import pandas}]")
 	s.awaitReady(t, 2)
 	t.Run("the first cell finds everything loaded and a namespace of its own", func(t *testing.T) {
 		other := s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}})
@@ -193,6 +195,7 @@ func askedIsGot(t *testing.T, s *server) {
 	const reach = "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 80), 3)\nexcept OSError as e:\n    print('no', e.errno)"
 	const proxies = "import os\nprint('https_proxy' in os.environ)"
 	const total = "print(int(open('/proc/meminfo').readline().split()[1]) >> 10)"
+	s.awaitTemplate(t, "web", func(x cellhold.Template) bool { return x.Name == "web" && x.State == cellhold.TemplateReady })
 	for _, x := range []struct {
 		name, code, want string
 		r                client.CreateSession
@@ -200,6 +203,9 @@ func askedIsGot(t *testing.T, s *server) {
 		{"no way out stays none", proxies, "False", client.CreateSession{}},
 		{"nothing is reached", reach, "no 101", client.CreateSession{}},
 		{"a way out is there", proxies, "True", client.CreateSession{Egress: &cellhold.Egress{Policy: cellhold.EgressPublic}}},
+		{"a template has a way out", proxies, "True", client.CreateSession{Template: "web"}},
+		{"and its own warm-up", loaded, "['numpy', 'pandas']", client.CreateSession{Template: "web"}},
+		{"without the way out it is cold", loaded, cold, client.CreateSession{Template: "web", Egress: &cellhold.Egress{}}},
 		{"memory", total, "512", client.CreateSession{Limits: cellhold.Limits{Memory: 512 << 20}}},
 		{"memory does not make it cold", loaded, warm, client.CreateSession{Limits: cellhold.Limits{Memory: 512 << 20}}},
 		{"cores make it cold", loaded, cold, client.CreateSession{Limits: cellhold.Limits{CPU: 0.5}}},
