@@ -40,7 +40,12 @@ class PatientThread(iostream.IOPubThread):
         self._events.append(f)
         if not self._woken:
             self._woken = True
-            self._event_pipe.send(b"")
+            try:
+                # Not by its ZeroMQ socket, for which it would ask the system five times what is there.
+                self.io_loop.add_callback(self._handle_event, [])
+            except BaseException:  # an interrupt
+                self._woken = False
+                raise
 
     def _handle_event(self, msg):
         self._woken = False  # first, so that whatever comes after the counting wakes again
@@ -137,6 +142,27 @@ def _init_patient_iopub(self, context):
 kernelapp.IPKernelApp.init_iopub = _init_patient_iopub
 kernelapp.IOPubThread = PatientThread
 iostream.OutStream = PatientStream
+
+# Each message and each flush asks the system several times whether this is still the process that it
+# was, or a fork of it, and in gVisor each time costs more than the rest of the look. It is asked once
+# here, and again in every fork.
+import os
+import types
+
+from jupyter_client import session
+
+_remembering = types.ModuleType("os")
+_remembering.__dict__.update(os.__dict__)
+
+
+def _remember():
+    pid = os.getpid()
+    _remembering.getpid = lambda: pid
+
+
+_remember()
+os.register_at_fork(after_in_child=_remember)
+iostream.os = session.os = _remembering
 
 # Half a millisecond before each reply, meant to let output go first. Who waits for the idle status has
 # the output, and the agent does.
