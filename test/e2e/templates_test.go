@@ -285,3 +285,25 @@ func TestADamagedSnapshotIsMadeAnewAndSessionsStartColdMeanwhile(t *testing.T) {
 		t.Errorf("loaded is %s", got)
 	}
 }
+
+func TestTheSessionsOfATemplateHaveItsPackages(t *testing.T) {
+	p := newPyPI(t)
+	p.wheel(t, "cell-demo", "1.0", nil)
+	s := templated(t, newHome(t), "--package-index", p.index(), "--templates=[{name: own, warm: 0, packages: [cell-demo], warmup: import cell_demo}]")
+	s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
+	const version = "import cell_demo, sys\nprint(cell_demo.__version__, 'pandas' in sys.modules)"
+	for _, r := range []client.CreateSession{
+		{},
+		{Limits: cellhold.Limits{CPU: 0.5}}, // starts cold, and has them all the same
+	} {
+		id := s.session(t, r)
+		if got := s.oneLine(t, id, version); got != "1.0 False" {
+			t.Errorf("%+v: got %s", r.Limits, got)
+		}
+		x, err := s.Session(t.Context(), id)
+		if err != nil || len(x.Packages) != 1 || x.Packages[0].Name != "cell-demo" {
+			t.Errorf("the session tells of %+v, %v", x.Packages, err)
+		}
+		s.end(t, id)
+	}
+}
