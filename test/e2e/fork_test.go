@@ -13,6 +13,7 @@ import (
 )
 
 func TestForksStartFromOneMemoryAndGoTheirOwnWays(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Metadata: map[string]string{"k": "v"}})
 	s.must(t, id, "import random, numpy, uuid\nx = [1, 2, 3]\nopen('/workspace/f.txt', 'w').write('shared')\nopen('/mnt/data/output/o.txt', 'w').write('out')")
@@ -90,6 +91,7 @@ func (s *server) file(t testing.TB, id cellhold.SessionID, name string) string {
 }
 
 func TestForksAreAllMadeOrNone(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t), "--max-sessions", "3")
 	id := s.session(t, client.CreateSession{})
 	if _, err := s.Fork(t.Context(), id, 3, ""); cellhold.KindOf(err) != cellhold.Exhausted {
@@ -104,6 +106,7 @@ func TestForksAreAllMadeOrNone(t *testing.T) {
 }
 
 func TestARollbackBringsBackVariablesAndFiles(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "x = 1\nopen('/workspace/f.txt', 'w').write('first')\nopen('/mnt/data/output/o.txt', 'w').write('first')")
@@ -189,6 +192,7 @@ func (s *server) book(t testing.TB, id cellhold.SessionID) string {
 }
 
 func TestCheckpointsAreBoundedAndEndWithTheirSession(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t), "--max-checkpoints", "2")
 	id := s.session(t, client.CreateSession{})
 	for _, name := range []string{"a", "b"} {

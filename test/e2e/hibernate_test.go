@@ -78,6 +78,7 @@ open('/mnt/data/output/out.txt', 'w').write('kept')
 'ready'`
 
 func TestAHibernatedSessionGoesOnAsIfNothingHadHappened(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	if _, err := s.AddKernel(t.Context(), id, "bash", ""); err != nil {
@@ -144,6 +145,7 @@ func (s *server) awaitNothingSaved(t testing.TB) {
 }
 
 func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
 	id := first.session(t, client.CreateSession{})
@@ -165,6 +167,7 @@ func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
 }
 
 func TestManyWhoWakeASessionWakeItOnce(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "n = 0")
@@ -209,6 +212,7 @@ func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.E
 }
 
 func TestWhoWatchesAHibernatedSessionGetsEveryEventOnce(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	// A thread prints on, whether somebody looks or not.
@@ -239,8 +243,8 @@ t = threading.Thread(target=talk); t.start()`)
 			if ev.Type == cellhold.EventStream && json.Unmarshal(ev.Content, &c) == nil {
 				out.WriteString(c.Text)
 			}
-			if strings.Contains(c.Text, "said") {
-				break
+			if text := out.String(); strings.Contains(text, "said") && strings.HasSuffix(text, "\n") {
+				break // the last line may come in pieces
 			}
 		}
 		printed <- out.String()
@@ -263,6 +267,7 @@ t = threading.Thread(target=talk); t.start()`)
 }
 
 func TestWhatRunsKeepsASessionAwake(t *testing.T) {
+	t.Parallel()
 	s := serve(t, newHome(t), "--hibernate-after", "1s")
 	id := s.session(t, client.CreateSession{})
 	c, err := s.Submit(t.Context(), id, client.Code{Code: "import time\nprint('begun', flush=True)\ntime.sleep(3)"})
@@ -295,7 +300,8 @@ func TestWhatRunsKeepsASessionAwake(t *testing.T) {
 }
 
 func TestASuspendedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
-	s := serve(t, newHome(t), "--idle-timeout", "6s")
+	t.Parallel()
+	s := serve(t, newHome(t), "--idle-timeout", "12s")
 	id := s.session(t, client.CreateSession{})
 	if _, err := s.Checkpoint(t.Context(), id, "one"); err != nil {
 		t.Fatal(err)
@@ -316,6 +322,7 @@ func TestASuspendedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
 }
 
 func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
+	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
