@@ -34,6 +34,7 @@ type entry struct {
 	key   string // as -with knows it
 	start func() (contender.Contender, error)
 	contender.Contender
+	slow  bool  // seconds for each session: it is asked a third as often
 	err   error // why it takes no part
 	ready bool
 }
@@ -153,7 +154,7 @@ func (b *bench) rounds(ctx context.Context, n int, who []*entry, ask func(contex
 	for round := range n {
 		for i := range who {
 			e := who[(i+round)%len(who)]
-			if ctx.Err() != nil || fails[e] >= maxFails {
+			if ctx.Err() != nil || fails[e] >= maxFails || e.slow && round > n/3 {
 				continue
 			}
 			err := b.turn(ctx, e, ask)

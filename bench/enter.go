@@ -18,7 +18,7 @@ import (
 // enter lists the contenders. None is started yet.
 func (b *bench) enter() {
 	add := func(key, name, what string, start func() (contender.Contender, error)) {
-		e := &entry{name: name, key: key, start: start}
+		e := &entry{name: name, key: key, start: start, slow: name == report.LLM} // ten seconds for the end of each container
 		if len(b.o.with) > 0 && !slices.Contains(b.o.with, key) {
 			e.start = func() (contender.Contender, error) { return nil, errors.New("not asked for") }
 		}
