@@ -107,7 +107,12 @@ func openAll(ctx context.Context, e contender.Contender, n int) ([]contender.Ses
 		})
 	}
 	all.Wait()
-	return sessions, errors.Join(failed...)
+	for _, err := range failed {
+		if err != nil {
+			return sessions, err // the others say the same
+		}
+	}
+	return sessions, nil
 }
 
 func endAll(ctx context.Context, sessions []contender.Session) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -46,7 +48,14 @@ func (b *bench) steps(ctx context.Context) {
 		}
 		b.say("%s", s.name)
 		within, cancel := context.WithTimeout(ctx, s.limit)
-		if err := s.do(b, within); err != nil {
+		err := s.do(b, within)
+		switch {
+		case ctx.Err() != nil:
+			err = errors.New("the run was ended before")
+		case within.Err() != nil:
+			err = fmt.Errorf("it was cut off after %s", s.limit)
+		}
+		if err != nil {
 			b.say("%s: %v", s.name, err)
 			b.report.Add(report.Figure{Key: s.name, Title: s.name}).LeftOut = err.Error()
 		}

@@ -54,7 +54,7 @@ func (f *Figure) table(b *strings.Builder) {
 		fmt.Fprintf(b, "\n%s\n", f.Note)
 	}
 	if f.LeftOut != "" {
-		fmt.Fprintf(b, "\nLeft out: %s.\n", strings.TrimSuffix(f.LeftOut, "."))
+		fmt.Fprintf(b, "\nLeft out: %s.\n", strings.TrimSuffix(oneLine(f.LeftOut), "."))
 	}
 	ratio := f.Unit != "sessions" && f.find(Bare) != nil && len(f.find(Bare).Samples) > 0 // of counts it says nothing
 	var rows strings.Builder
