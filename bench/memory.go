@@ -182,7 +182,7 @@ func (b *bench) memoryOfDriver(ctx context.Context, into *report.Series) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(dir)
+	defer b.removeGroup(dir)
 	c, err := b.driver("bare.py")()
 	if err != nil {
 		return err
@@ -212,6 +212,17 @@ func (b *bench) memoryOfDriver(ctx context.Context, into *report.Series) error {
 		before = after
 	}
 	return nil
+}
+
+// removeGroup removes a control group whose last processes are just ending.
+func (b *bench) removeGroup(dir string) {
+	err := os.Remove(dir)
+	for begun := time.Now(); err != nil && time.Since(begun) < 5*time.Second; err = os.Remove(dir) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil {
+		b.say("%v", err)
+	}
 }
 
 // newGroup makes a control group that counts memory.

@@ -4,6 +4,7 @@ its own, and answers leave as lines of JSON with the request's number.
 import base64
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ import time
 def serve(opens, ends=lambda: None):
     """Serves until standard input ends, then closes what is left. opens() makes a session with the
     methods run(code), which returns text and a PNG or None, and close()."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the input comes with it, and kernels are ended then
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     sessions, lock = {}, threading.Lock()
