@@ -141,7 +141,7 @@ func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) err
 // parts records the memory of control groups, and where it is.
 func (b *bench) parts(ctx context.Context, name string, groups map[string]string, into *report.Series, one contender.Session) error {
 	f := b.report.Add(report.Figure{Key: "memory-of-" + name, Title: "Where the memory of an idle session is: " + name, Unit: "MB"})
-	f.Note = "What is in the guest is a part of its memory file, as the processes themselves see it; the rest is of processes that user code does not see, and of files in memory."
+	f.Note = "The last rows are what gVisor has allotted to processes that user code can see; only what they have touched is in the memory file, and so part of the sum."
 	for _, dir := range groups {
 		parts, err := group(dir)
 		if err != nil {
