@@ -283,13 +283,15 @@ func TestTheToolsOfPeopleFindTheWayOut(t *testing.T) {
 	id := s.session(t, client.CreateSession{Egress: allow("a.example.org")})
 	site := "http://a.example.org:" + o.port
 	o.files = s.repository(t, id)
+	// Not with an exclamation mark: IPython may miss the output of a command that ends while it looks.
+	s.must(t, id, "import subprocess\ndef shell(line): return subprocess.run(line, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout")
 	for name, code := range map[string]string{
 		"requests": `import requests; r = requests.get("SITE/x"); print(r.status_code, r.text)`,
-		"curl":     `!curl -sS SITE/x`,
-		"tunnel":   `!curl -sS --proxytunnel SITE/x`,
-		"SOCKS":    `!curl -sS --proxy socks5h://127.0.0.1:3128 SITE/x`,
-		"pip":      `!cd /tmp && pip download --quiet --no-deps --disable-pip-version-check --trusted-host a.example.org --index-url SITE/files/simple tiny==1.0 && ls /tmp/tiny* && echo GET /x at`,
-		"git":      `!git clone --quiet SITE/files/repo.git /tmp/clone && cat /tmp/clone/hello && echo GET /x at`,
+		"curl":     `print(shell('''curl -sS SITE/x'''))`,
+		"tunnel":   `print(shell('''curl -sS --proxytunnel SITE/x'''))`,
+		"SOCKS":    `print(shell('''curl -sS --proxy socks5h://127.0.0.1:3128 SITE/x'''))`,
+		"pip":      `print(shell('''cd /tmp && pip download --quiet --no-deps --disable-pip-version-check --trusted-host a.example.org --index-url SITE/files/simple tiny==1.0 && ls /tmp/tiny* && echo GET /x at'''))`,
+		"git":      `print(shell('''git clone --quiet SITE/files/repo.git /tmp/clone && cat /tmp/clone/hello && echo GET /x at'''))`,
 	} {
 		got := s.must(t, id, strings.ReplaceAll(code, "SITE", site))
 		if !strings.Contains(got, "GET /x at") {
@@ -304,8 +306,8 @@ func TestTheToolsOfPeopleFindTheWayOut(t *testing.T) {
 		"requests": `import requests
 try: requests.get("https://b.example.org:PORT/")
 except Exception as e: print(e)`,
-		"curl":  `!curl -sS http://b.example.org:PORT/`,
-		"SOCKS": `!curl -sS --proxy socks5h://127.0.0.1:3128 http://b.example.org:PORT/ ; echo "not on this session's list"`,
+		"curl":  `print(shell('''curl -sS http://b.example.org:PORT/'''))`,
+		"SOCKS": `print(shell('''curl -sS --proxy socks5h://127.0.0.1:3128 http://b.example.org:PORT/ ; echo "not on this session's list"'''))`,
 	} {
 		if got := s.must(t, id, strings.ReplaceAll(code, "PORT", o.port)); !strings.Contains(got, "not on this session's list") || strings.Contains(got, "GET /") {
 			t.Errorf("%s: %s", name, got)
