@@ -83,6 +83,7 @@ const (
 )
 
 func TestSessionsFromATemplate(t *testing.T) {
+	t.Parallel()
 	s := templated(t, newHome(t), "--warm=2", "--max-egress=public", "--max-memory=2GiB", "--max-disk=2GiB",
 		"--templates=[{name: python}, {name: web, egress: public, warmup: import pandas}]")
 	s.awaitReady(t, 2)
@@ -219,6 +220,7 @@ func askedIsGot(t *testing.T, s *server) {
 }
 
 func TestAKilledServerLeavesNothingReady(t *testing.T) {
+	t.Parallel()
 	s := templated(t, newHome(t), "--warm=2")
 	first := s.awaitReady(t, 2)
 	s.signal(t, syscall.SIGKILL)
@@ -253,6 +255,7 @@ func TestAKilledServerLeavesNothingReady(t *testing.T) {
 }
 
 func TestADamagedSnapshotIsMadeAnewAndSessionsStartColdMeanwhile(t *testing.T) {
+	t.Parallel()
 	s := templated(t, newHome(t), "--warm=0")
 	before := s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
 	id := s.session(t, client.CreateSession{})
@@ -287,6 +290,7 @@ func TestADamagedSnapshotIsMadeAnewAndSessionsStartColdMeanwhile(t *testing.T) {
 }
 
 func TestTheSessionsOfATemplateHaveItsPackages(t *testing.T) {
+	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
 	s := templated(t, newHome(t), "--package-index", p.index(), "--templates=[{name: own, warm: 0, packages: [cell-demo], warmup: import cell_demo}]")
