@@ -246,6 +246,25 @@ func newEntry(c cellhold.Cell) *entry {
 // Restart replaces the kernel process and waits until the new one is idle. The running cell ends,
 // waiting cells are cancelled, variables are lost.
 func (k *Kernel) Restart(ctx context.Context) error {
+	starved := k.died(cellhold.StatusOOM)
+	err := k.replace(ctx)
+	if err != nil && starved && k.died(cellhold.StatusOOM, cellhold.StatusSignal) {
+		// What a process had that was killed for want of memory is given back little by little, and the
+		// new one can be killed for it.
+		err = k.replace(ctx)
+	}
+	return err
+}
+
+// died reports whether the kernel is dead for one of these reasons.
+func (k *Kernel) died(of ...cellhold.CellStatus) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state == cellhold.KernelDead && slices.Contains(of, k.cause)
+}
+
+// replace is Restart, tried once.
+func (k *Kernel) replace(ctx context.Context) error {
 	if err := k.cancelQueue(ctx, cellhold.StatusCancelled, "The kernel was restarted before the cell could run."); err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ type agent struct {
 	took    chan cellhold.CellID // each cell that it took, for tests that go on from there
 	run     func(a *agent, r guestapi.Execute)
 	refuse  error // what Execute answers, for ever
+	restart func()
 }
 
 func newAgent(run func(a *agent, r guestapi.Execute)) *agent {
@@ -119,7 +120,7 @@ func (a *agent) breakLink() {
 func (a *agent) Start(context.Context, guestapi.StartKernel) error { return nil }
 func (a *agent) Interrupt(context.Context, cellhold.CellID) error  { return nil }
 func (a *agent) Input(context.Context, guestapi.InputReply) error  { return nil }
-func (a *agent) Restart(context.Context) error                     { return nil }
+func (a *agent) Restart(context.Context) error                     { a.restart(); return nil }
 func (a *agent) Ack(_ context.Context, seq int64) error            { a.acked = seq; return nil }
 
 func (a *agent) Execute(_ context.Context, r guestapi.Execute) error {
@@ -353,6 +354,38 @@ func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
 	}
 	if _, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: "c2", Timeout: time.Minute}); cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("a dead kernel answered %v, want conflict", err)
+	}
+}
+
+func TestAKernelThatIsKilledForThePastOnesMemoryIsStartedOnceMore(t *testing.T) {
+	for name, died := range map[string]struct {
+		kills int64
+		want  bool
+	}{"killed for want of memory": {1, true}, "killed for something else": {0, false}} {
+		t.Run(name, func(t *testing.T) {
+			a := newAgent(silent)
+			dead := cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusSignal, Signal: 9}
+			starts := 0
+			a.restart = func() {
+				starts++
+				a.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelRestarting})
+				if starts == 1 {
+					a.say("", cellhold.EventKernelState, dead)
+					return
+				}
+				a.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelIdle})
+			}
+			w := open(t, newMemory(), a)
+			w.oom = func() int64 { return died.kills }
+			w.submit(t, "c1")
+			<-a.took
+			a.say("", cellhold.EventKernelState, dead)
+			a.done("c1", cellhold.StatusSignal)
+			w.wait(t, "c1")
+			if err := w.kernel.Restart(t.Context()); (err == nil) != died.want {
+				t.Errorf("after %d starts: %v", starts, err)
+			}
+		})
 	}
 }
 
