@@ -88,6 +88,9 @@ const (
 	// ackEvery is how many bytes of events are kept twice, here and in the agent's spool, before
 	// the agent is told to forget: far below its bound, and rare enough to cost nothing.
 	ackEvery = 256 << 10
+	// starvedTries is how often a kernel is started in place of one that was killed for want of memory:
+	// each start takes a second, and on a busy machine one in fifty did not survive it.
+	starvedTries = 4
 	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
@@ -248,9 +251,9 @@ func newEntry(c cellhold.Cell) *entry {
 func (k *Kernel) Restart(ctx context.Context) error {
 	starved := k.died(cellhold.StatusOOM)
 	err := k.replace(ctx)
-	if err != nil && starved && k.died(cellhold.StatusOOM, cellhold.StatusSignal) {
-		// What a process had that was killed for want of memory is given back little by little, and the
-		// new one can be killed for it.
+	// What a process had that was killed for want of memory is given back little by little, and the new
+	// one can be killed for it.
+	for try := 1; try < starvedTries && err != nil && starved && k.died(cellhold.StatusOOM, cellhold.StatusSignal); try++ {
 		err = k.replace(ctx)
 	}
 	return err
