@@ -2,13 +2,7 @@
 c.HistoryManager.enabled = False
 
 # IPython keeps a copy of all that cells print, for %notebook and for as long as the kernel lives.
-import codecs
 import contextlib
-import fcntl
-import os
-import select
-import sys
-import termios
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -86,41 +80,6 @@ class PatientStream(iostream.OutStream):
 
     _unsent = 0        # characters in the buffers
     _flushing = False  # they are on their way to the thread's queue
-    _taken = 0         # bytes that programs have written to the descriptor, and that were passed on
-
-    def __init__(self, *args, **kwargs):
-        self._taking = threading.Condition()
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        super().__init__(*args, **kwargs)
-
-    def _watch_pipe_fd(self):
-        """Passes on what programs write. A character that comes in two pieces stays whole."""
-        poll = select.poll()
-        poll.register(self._fid, select.POLLIN)
-        try:
-            while self._should_watch:
-                poll.poll()
-                with self._taking:
-                    if not self._should_watch:
-                        break
-                    data = os.read(self._fid, PIECE)
-                    self.write(self._decoder.decode(data))
-                    os.write(self._original_stdstream_copy, data)
-                    self._taken += len(data)
-                    self._taking.notify_all()
-        except Exception:
-            self._exc = sys.exc_info()
-
-    def _unread(self):
-        return int.from_bytes(fcntl.ioctl(self._fid, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-    def _take(self):
-        """Waits until what programs have written by now is passed on: a cell has the output of those
-        that it waited for."""
-        with self._taking:
-            goal = self._taken + self._unread()
-            while self._taken < goal and self.watch_fd_thread.is_alive():
-                self._taking.wait(1)
 
     def write(self, string):
         if not isinstance(string, str) or not self._is_master_process():
@@ -146,8 +105,6 @@ class PatientStream(iostream.OutStream):
 
     def flush(self):
         """Waits for nothing where nothing is to be sent: every display flushes both streams."""
-        if self._should_watch and self._is_master_process() and threading.current_thread() is not self.watch_fd_thread:
-            self._take()
         if self._unsent or self._flushing or not self._is_master_process():
             super().flush()
 
@@ -213,10 +170,3 @@ c.Kernel._execute_sleep = 0
 
 # Figures as the caller of a cell asked for them.
 c.InteractiveShellApp.extensions = ["cellhold_figures"]
-
-# What `!command` writes comes whole and as it is written.
-import cellhold_system
-from IPython.core import interactiveshell
-from ipykernel import zmqshell
-
-interactiveshell.system = zmqshell.system = cellhold_system.system
