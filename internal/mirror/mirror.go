@@ -96,18 +96,26 @@ func (m *Mirror) open() (*os.Root, error) {
 	return os.OpenRoot(m.dir)
 }
 
+// hold takes the turn at the folder, and opens it.
+func (m *Mirror) hold(ctx context.Context) (root *os.Root, release func(), err error) {
+	leave, err := m.folders.take(ctx, m.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if root, err = m.open(); err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return root, func() { root.Close(); leave() }, nil
+}
+
 // Push copies the host's files into a fresh sandbox.
 func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
-	release, err := m.folders.take(ctx, m.dir)
+	root, release, err := m.hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	root, err := m.open()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	files, err := listFiles(root)
 	if err != nil {
 		return err
@@ -232,16 +240,11 @@ func (m *Mirror) Restore(ctx context.Context, c *guest.Client, own bool) error {
 
 // knowAll takes every file in the folder for one that this session has copied, as it is there.
 func (m *Mirror) knowAll(ctx context.Context) error {
-	release, err := m.folders.take(ctx, m.dir)
+	root, release, err := m.hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	root, err := m.open()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	files, err := listFiles(root)
 	for _, f := range files {
 		if _, known := m.known[f.Path]; !known {

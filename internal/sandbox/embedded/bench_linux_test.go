@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"cellhold/internal/sandbox/embedded"
 )
 
 // BenchmarkCreate measures from nothing to the agent's first answer.
@@ -12,26 +14,7 @@ func BenchmarkCreate(b *testing.B) {
 	options(b)
 	d := open(b)
 	defer d.Close()
-	var took []time.Duration
-	for i := 0; b.Loop(); i++ {
-		start := time.Now()
-		box, err := d.Create(b.Context(), spec(name(fmt.Sprintf("b%d", i))))
-		if err != nil {
-			b.Fatal(err)
-		}
-		resp, err := guestClient(box).Get("http://guest/health")
-		if err != nil {
-			b.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		took = append(took, time.Since(start))
-		b.StopTimer()
-		if err := box.Destroy(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-	}
-	report(b, took)
+	measureStarts(b, d, "")
 }
 
 // BenchmarkContinue measures from a snapshot to the agent's first answer.
@@ -49,15 +32,25 @@ func BenchmarkContinue(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer d.RemoveSnapshot(b.Context(), snapshot)
+	measureStarts(b, d, snapshot)
+}
+
+// measureStarts measures to the agent's first answer, from a snapshot or from nothing.
+func measureStarts(b *testing.B, d *embedded.Driver, from string) {
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
-		s := spec(name(fmt.Sprintf("c%d", i)))
-		s.From = snapshot
+		s := spec(name(fmt.Sprintf("b%d", i)))
+		s.From = from
 		start := time.Now()
 		box, err := d.Create(b.Context(), s)
 		if err != nil {
 			b.Fatal(err)
 		}
+		resp, err := guestClient(box).Get("http://guest/health")
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = resp.Body.Close()
 		took = append(took, time.Since(start))
 		b.StopTimer()
 		if err := box.Destroy(b.Context()); err != nil {
