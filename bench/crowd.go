@@ -30,15 +30,10 @@ func (b *bench) crowdOf(ctx context.Context, e *entry, f *report.Figure) error {
 	}
 	f.Note = "Sessions of " + e.name + "."
 	free := available()
-	sessions, err := openAll(ctx, e, b.n.crowd)
+	sessions, err := openUsed(ctx, e, b.n.crowd)
 	defer endAll(ctx, sessions)
 	if err != nil {
 		return err
-	}
-	for _, s := range sessions {
-		if _, err := s.Run(ctx, firstPandas); err != nil {
-			return err
-		}
 	}
 	f.Of("the machine's MemAvailable fell by").Put(mbOf(free - available()))
 	groups, err := groupsOf(server)

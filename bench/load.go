@@ -159,3 +159,17 @@ func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *repo
 		return err
 	})
 }
+
+// openUsed is openAll for sessions that have used pandas.
+func openUsed(ctx context.Context, e contender.Contender, n int) ([]contender.Session, error) {
+	sessions, err := openAll(ctx, e, n)
+	if err != nil {
+		return sessions, err
+	}
+	for _, s := range sessions {
+		if _, err := s.Run(ctx, firstPandas); err != nil {
+			return sessions, err
+		}
+	}
+	return sessions, nil
+}

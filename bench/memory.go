@@ -116,15 +116,10 @@ func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) err
 	if len(warm) > 0 {
 		n = len(warm)
 	}
-	sessions, err := openAll(ctx, e, n)
+	sessions, err := openUsed(ctx, e, n)
 	defer endAll(ctx, sessions)
 	if err != nil {
 		return err
-	}
-	for _, s := range sessions {
-		if _, err := s.Run(ctx, firstPandas); err != nil {
-			return err
-		}
 	}
 	if err := server.Settle(ctx); err != nil {
 		return err
