@@ -41,7 +41,7 @@ type EgressAttempt struct {
 	Address  string         `json:"address,omitempty" doc:"The address that was connected to."`
 	Sent     int64          `json:"sent,omitempty" doc:"Bytes from the sandbox."`
 	Received int64          `json:"received,omitempty" doc:"Bytes to the sandbox."`
-	Ended    time.Time      `json:"ended,omitzero" doc:"When the connection ended; absent while it is open, or when a restart of the server cut it."`
+	Ended    time.Time      `json:"ended,omitzero" doc:"When the connection ended; absent while it is open, when a restart of the server cut it, and in a fork that was made while it was open."`
 	More     int64          `json:"more,omitempty" doc:"Further attempts since the last one listed, not listed one by one because there were too many."`
 }
 
