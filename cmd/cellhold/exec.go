@@ -78,10 +78,7 @@ func (c *execCmd) begin(ctx context.Context, x *execution) (cellhold.Command, er
 	if c.Attach != "" {
 		return x.client.Command(ctx, x.session, cellhold.CommandID(c.Attach))
 	}
-	r := client.Run{Args: c.Command, Dir: c.Cwd, Timeout: c.Timeout, Env: map[string]string{}}
-	if len(r.Args) > 0 && r.Args[0] == "--" {
-		r.Args = r.Args[1:]
-	}
+	r := client.Run{Args: withoutMark(c.Command), Dir: c.Cwd, Timeout: c.Timeout, Env: map[string]string{}}
 	if len(r.Args) == 0 {
 		return cellhold.Command{}, errors.New("name a command to run: cellhold exec SESSION -- ls -l")
 	}
@@ -300,4 +297,12 @@ func (x *execution) done(e cellhold.Event) error {
 		return nil
 	}
 	return exitError(exit)
+}
+
+// withoutMark returns arguments without the -- that ends those of cellhold, which kong leaves there.
+func withoutMark(args []string) []string {
+	if len(args) > 0 && args[0] == "--" {
+		return args[1:]
+	}
+	return args
 }

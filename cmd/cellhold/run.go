@@ -26,6 +26,7 @@ import (
 // runCmd runs one script in a session of its own.
 type runCmd struct {
 	File      string        `arg:"" help:"Python file; - is the standard input."`
+	Args      []string      `arg:"" optional:"" passthrough:"partial" help:"Arguments of the script: all that follows the first one, or --."`
 	URL       string        `help:"Run it at this server instead of in this process." name:"url" placeholder:"URL"`
 	Token     string        `help:"Token for that server." secret:"" placeholder:"TOKEN"`
 	Timeout   time.Duration `help:"End the script after this time." default:"1h"`
@@ -40,12 +41,8 @@ const onceDir = "once"
 // maxOnce bounds the scripts that run at once under one home. Each takes at least 100 MB.
 const maxOnce = 64
 
-// quietExit keeps IPython's advice on how to leave a prompt out of what a script says.
-// And a script that calls exit or quit means to end, where IPython's own only ask the front end to.
-const quietExit = `import warnings; warnings.filterwarnings("ignore", message="To exit: use"); del warnings
-def _leave(status=None):
-    raise SystemExit(status)
-get_ipython().push({"exit": _leave, "quit": _leave}); del _leave`
+// stdinName is the name of a script that comes from the standard input.
+const stdinName = "-"
 
 // Run runs the script and ends with its exit status.
 func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal) error {
@@ -56,6 +53,10 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal
 	if err != nil {
 		return err
 	}
+	prepare, err := startup(c.File, withoutMark(c.Args))
+	if err != nil {
+		return err
+	}
 	// From here on this command decides itself what a signal means.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -63,7 +64,7 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal
 	ctx = context.WithoutCancel(ctx)
 	asker := newAsker(c.askAt(t.in))
 	defer asker.restore()
-	script := &script{code: code, asker: asker, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, limits: c.limits(), hosts: c.AllowHost, with: c.With}
+	script := &script{name: c.File, code: code, startup: prepare, asker: asker, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, limits: c.limits(), hosts: c.AllowHost, with: c.With}
 	if err := c.somewhere(ctx, all, t, script.run); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (c *runCmd) somewhere(ctx context.Context, all *cli, t *terminal, use func(
 
 func (c *runCmd) read(in io.Reader) (string, error) {
 	name, code, err := "the script", []byte(nil), error(nil)
-	if c.File == "-" {
+	if c.File == stdinName {
 		code, err = io.ReadAll(in)
 	} else {
 		name = c.File
@@ -138,7 +139,7 @@ func (c *runCmd) read(in io.Reader) (string, error) {
 // askAt is the terminal where the script's input() is answered: none when the script came from there, or
 // when nobody can type.
 func (c *runCmd) askAt(in io.Reader) *os.File {
-	if c.File == "-" {
+	if c.File == stdinName {
 		return nil
 	}
 	return inputTerminal(in)
@@ -146,7 +147,7 @@ func (c *runCmd) askAt(in io.Reader) *os.File {
 
 // figures returns the path of figures without number and ending: beside the script.
 func (c *runCmd) figures() string {
-	if c.File == "-" {
+	if c.File == stdinName {
 		return "figure"
 	}
 	return strings.TrimSuffix(c.File, filepath.Ext(c.File))

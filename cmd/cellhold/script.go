@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,7 +19,9 @@ import (
 
 // script is one run of one script in a session of its own.
 type script struct {
+	name    string // the path of its file, or stdinName
 	code    string
+	startup string          // what runs before it, in silence
 	image   string          // zero means the server's
 	limits  cellhold.Limits // a zero field means the server's
 	hosts   []string        // that it may reach
@@ -39,7 +42,7 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer s.obey(ctx, c, cancel)()
-	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Limits: s.limits, Startup: quietExit, Egress: s.egress()})
+	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Limits: s.limits, Startup: s.startup, Egress: s.egress()})
 	if err != nil {
 		return s.judge(ctx, err)
 	}
@@ -53,6 +56,9 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 			return s.judge(ctx, err)
 		}
 	}
+	if err := s.place(ctx, c, session.ID); err != nil {
+		return s.judge(ctx, err)
+	}
 	cell, err := c.Submit(ctx, session.ID, client.Code{Code: s.code, Timeout: s.timeout, AllowStdin: s.asker.terminal != nil})
 	if err != nil {
 		return s.judge(ctx, err)
@@ -62,6 +68,16 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 		return s.judge(ctx, err)
 	}
 	return s.judge(ctx, s.fetch(ctx, c, session.ID))
+}
+
+// place puts the script's file where its __file__ says: some read it, and processes that multiprocessing
+// spawns import it.
+func (s *script) place(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
+	if s.name == stdinName {
+		return nil
+	}
+	_, err := c.WriteFile(ctx, id, filepath.Base(s.name), strings.NewReader(s.code), 0o644)
+	return err
 }
 
 // egress is what the script may reach: what was asked for, and not what the server's default is.

@@ -179,6 +179,9 @@ func (s *show) exception(e cellhold.Event) error {
 	}
 	s.exit = exitFailed
 	_, err := s.trace.WriteString(strings.Join(c.Traceback, "\n") + "\n")
+	if err == nil && c.Name == "StdinNotImplementedError" { // Jupyter's, whose words are about front ends
+		err = s.note("input() is answered at a terminal, and there is none here")
+	}
 	return err
 }
 
@@ -224,6 +227,9 @@ func (s *show) done(e cellhold.Event) error {
 	cause := c.Cause
 	if cause == "" {
 		cause = string(c.Status)
+	}
+	if c.Status == cellhold.StatusTimeout { // the rest is about the variables, which end with the session
+		cause, _, _ = strings.Cut(cause, ";")
 	}
 	return s.note("the script did not end by itself: %s", cause)
 }
