@@ -31,6 +31,27 @@ var (
 	ErrSpace = errors.New("there is not enough room on the disk")
 )
 
+// Misfit is an ErrSnapshot with a reason.
+type Misfit struct {
+	Why string // the end of a sentence about the snapshot, fit for everyone: "it is damaged"
+	Err error  // more for the operator, may be nil
+}
+
+func (m *Misfit) Error() string {
+	if m.Err == nil {
+		return fmt.Sprintf("%v: %s", ErrSnapshot, m.Why)
+	}
+	return fmt.Sprintf("%v: %s: %v", ErrSnapshot, m.Why, m.Err)
+}
+
+// Unwrap makes every Misfit an ErrSnapshot.
+func (m *Misfit) Unwrap() []error {
+	if m.Err == nil {
+		return []error{ErrSnapshot}
+	}
+	return []error{ErrSnapshot, m.Err}
+}
+
 // Spec describes the sandbox to make. The zero value of every limit is refused by drivers:
 // an unlimited sandbox must not come about by forgetting a field.
 type Spec struct {
@@ -45,6 +66,9 @@ type Spec struct {
 	// all limits but memory and CPU must be those of the sandbox that the snapshot was taken of; see
 	// Unlike.
 	From string
+	// Often says that many continue from it, so that whether it holds what was saved is looked at once
+	// in the life of the driver, and again when it is written to, instead of each time.
+	Often bool
 }
 
 // Unlike says in what a sandbox of specification s cannot continue from a snapshot of one of origin. It

@@ -169,7 +169,7 @@ func (s *Session) rollBack(ctx context.Context, rec cellhold.Session, c cellhold
 	if err != nil {
 		s.slog.Error("rolling back", "checkpoint", c.Name, "err", err)
 		if errors.Is(err, sandbox.ErrSnapshot) {
-			return cellhold.Wrap(cellhold.Conflict, err, "The checkpoint %q fits this server or host no more; the session stays as it is. Delete the checkpoint.", c.Name)
+			return cellhold.Wrap(cellhold.Conflict, err, "Nothing can go on from the checkpoint %q: %s. The session stays as it is. Delete the checkpoint.", c.Name, shelf.Why(err))
 		}
 		return cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint could not be continued from; the session stays as it is. Try again.")
 	}

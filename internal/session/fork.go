@@ -75,7 +75,7 @@ func (s *Session) forkError(ctx context.Context, err error) error {
 	s.slog.Error("forking a session", "err", err)
 	switch {
 	case errors.Is(err, sandbox.ErrSnapshot):
-		return cellhold.Wrap(cellhold.Conflict, err, "What was saved of the session fits this server or host no more, so nothing can go on from it.")
+		return cellhold.Wrap(cellhold.Conflict, err, "Nothing can go on from what was saved of the session: %s.", shelf.Why(err))
 	case errors.Is(context.Cause(ctx), errStartTimeout):
 		return cellhold.Wrap(cellhold.Unavailable, err, "The forks did not start within %s. The host may be overloaded; try fewer.", s.m.o.StartTimeout)
 	}

@@ -11,6 +11,7 @@ import (
 	"cellhold/internal/kernel"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/peaks"
+	"cellhold/internal/session/shelf"
 )
 
 // Resume wakes a session that sleeps. One that is awake is no error.
@@ -43,7 +44,8 @@ func (s *Session) resume(ctx context.Context) error {
 	case errors.Is(err, sandbox.ErrSnapshot):
 		s.slog.Error("a session cannot be resumed", "err", err)
 		return cellhold.Wrap(cellhold.Conflict, err,
-			"The session cannot be resumed from its saved state, which fits this server or host no more. Restart the kernel to go on; its variables are lost.")
+			"The session cannot be resumed from its saved state: %s. Restart a kernel to go on in a new sandbox: variables and all files but the output files are lost; "+
+				"the events, the notebook and the output files are kept.", shelf.Why(err))
 	}
 	s.slog.Error("resuming a session", "err", err)
 	if errors.Is(context.Cause(ctx), errStartTimeout) {
@@ -125,12 +127,15 @@ func (s *Session) goOn(ctx context.Context, rec cellhold.Session, snapshot strin
 	}
 	rec.Sandbox = nextSandboxID(rec.ID, rec.Sandbox)
 	spec := s.spec(rec)
-	spec.From = snapshot
+	spec.From, spec.Often = snapshot, shelf.IsOfForks(snapshot)
 	sb, err := s.m.o.Driver.Create(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)
 	}
 	p, err := s.arrive(ctx, sb, a)
+	if cellhold.KindOf(err) == cellhold.Unsupported {
+		err = &sandbox.Misfit{Why: "the agent in it is of a version that this server does not speak", Err: err}
+	}
 	if err == nil {
 		if err = s.letOutOf(ctx, p); err == nil {
 			return p, nil

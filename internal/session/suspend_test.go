@@ -173,7 +173,7 @@ func TestASessionWhoseSavedStateIsOfNoUseCanBeRestarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "get x"})
-	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "Restart the kernel") {
+	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "Restart a kernel") {
 		t.Errorf("got %v", err)
 	}
 	if state := s.Info().State; state != cellhold.SessionSuspended {

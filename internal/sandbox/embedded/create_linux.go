@@ -48,7 +48,14 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
+	check := from.Check(ctx, s.Often) // beside the start, which waits for other things
 	b, err := d.start(ctx, s, from, p, lock)
+	if bad := check.Wait(); bad != nil && (err == nil || errors.Is(bad, sandbox.ErrSnapshot)) {
+		if b != nil {
+			bad = errors.Join(bad, b.letGoButLock())
+		}
+		err = fmt.Errorf("snapshot %s: %w", s.From, bad)
+	}
 	if err != nil {
 		err = fmt.Errorf("create sandbox %s: %w", s.ID, err)
 		err = errors.Join(err, d.clear(ctx, s.ID, p), lock.Close())

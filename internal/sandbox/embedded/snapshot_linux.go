@@ -110,13 +110,14 @@ func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
-	reason := s.Unlike(from.Spec)
-	if reason == "" {
-		reason = lacking(from.Needs, d.needs(s))
+	if reason := lacking(from.Needs, d.needs(s)); reason != "" {
+		err = &sandbox.Misfit{Why: reason}
+	} else if reason := s.Unlike(from.Spec); reason != "" {
+		err = fmt.Errorf("%w: %s", sandbox.ErrSnapshot, reason)
 	}
-	if reason != "" {
+	if err != nil {
 		from.Close()
-		return nil, fmt.Errorf("snapshot %s: %w: %s", s.From, sandbox.ErrSnapshot, reason)
+		return nil, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
 	return from, nil
 }
@@ -191,7 +192,7 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return draft.Commit(shelf.Record{
+	return draft.Commit(ctx, shelf.Record{
 		Created: time.Now().UTC(), Spec: r.Spec, Labels: r.Labels, Needs: r.Needs,
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -153,30 +154,58 @@ func TestDamageThatKeepsTheSizeIsTheSnapshotsFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer box.Destroy(t.Context())
-	snapshot := name("spoilt")
-	if err := box.Snapshot(t.Context(), snapshot); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		file  string
+		often bool
+	}{{"checkpoint.img", false}, {"pages.img", false}, {"pages.img", true}} {
+		snapshot := name("spoilt")
+		if err := box.Snapshot(t.Context(), snapshot); err != nil {
+			t.Fatal(err)
+		}
+		defer d.RemoveSnapshot(t.Context(), snapshot)
+		s := spec(name("good"))
+		s.From, s.Often = snapshot, c.often
+		good, err := d.Create(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := good.Destroy(t.Context()); err != nil {
+			t.Error(err)
+		}
+		before := leftovers(t)
+		flip(t, filepath.Join(ground, "snapshots", snapshot, c.file))
+		s.ID = sandbox.ID(name("never"))
+		if _, err := d.Create(t.Context(), s); !errors.Is(err, sandbox.ErrSnapshot) || !strings.Contains(err.Error(), "the bytes of "+c.file+" are not") {
+			t.Errorf("%s: got %v", c.file, err)
+		}
+		if diff := cmp.Diff(before, leftovers(t)); diff != "" {
+			t.Errorf("left behind (-before +after):\n%s", diff)
+		}
 	}
-	defer d.RemoveSnapshot(t.Context(), snapshot)
-	before := leftovers(t)
-	file := filepath.Join(ground, "snapshots", snapshot, "checkpoint.img")
-	b, err := os.ReadFile(file)
+}
+
+// flip changes a byte in the middle of a file, and leaves its size and its time as they were.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := len(b) / 3; i < len(b)/2; i++ {
-		b[i] ^= 0x55
-	}
-	if err := os.WriteFile(file, b, 0o600); err != nil {
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
 		t.Fatal(err)
 	}
-	s := spec(name("never"))
-	s.From = snapshot
-	if _, err := d.Create(t.Context(), s); !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("got %v", err)
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, info.Size()/2); err != nil {
+		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, leftovers(t)); diff != "" {
-		t.Errorf("left behind (-before +after):\n%s", diff)
+	b[0] ^= 0x10
+	if _, err := f.WriteAt(b, info.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, info.ModTime()); err != nil {
+		t.Fatal(err)
 	}
 }
 

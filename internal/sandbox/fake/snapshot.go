@@ -118,7 +118,7 @@ func (w *World) origin(s sandbox.Spec) (*saved, error) {
 		return nil, fmt.Errorf("snapshot %s: %w: there is none of that name", s.From, sandbox.ErrSnapshot)
 	}
 	if from.Stale != "" {
-		return nil, fmt.Errorf("snapshot %s: %w: %s", s.From, sandbox.ErrSnapshot, from.Stale)
+		return nil, fmt.Errorf("snapshot %s: %w", s.From, &sandbox.Misfit{Why: from.Stale})
 	}
 	if reason := s.Unlike(from.spec); reason != "" {
 		return nil, fmt.Errorf("snapshot %s: %w: %s", s.From, sandbox.ErrSnapshot, reason)

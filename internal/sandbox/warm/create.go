@@ -72,6 +72,7 @@ func (d *Driver) lease(ctx context.Context, r *ready, s sandbox.Spec) sandbox.Sa
 
 // make makes a sandbox and primes it. When it fails, nothing is left.
 func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbox.Sandbox, error) {
+	s.Often = true
 	sb, err := d.o.Driver.Create(ctx, s)
 	if err != nil {
 		return nil, err

@@ -29,11 +29,26 @@ const (
 )
 
 // ours matches the names that this room gives: the session, the kind, something random.
-var ours = regexp.MustCompile(`^(s[a-z2-7]{16})-[hcf]-[a-z2-7]{8}$`)
+var ours = regexp.MustCompile(`^(s[a-z2-7]{16})-([hcf])-[a-z2-7]{8}$`)
 
 // Name returns a name for a saved state that no other one has.
 func Name(id cellhold.SessionID, k Kind) string {
 	return fmt.Sprintf("%s-%s-%s", id, k, strings.ToLower(rand.Text()[:8]))
+}
+
+// IsOfForks reports whether a saved state is what forks that are being made continue from: it was saved just
+// now, and all of them do.
+func IsOfForks(name string) bool {
+	m := ours.FindStringSubmatch(name)
+	return m != nil && Kind(m[2]) == Fork
+}
+
+// Why says why nothing can go on from a saved state, given the error that says so: the end of a sentence.
+func Why(err error) string {
+	if m, ok := errors.AsType[*sandbox.Misfit](err); ok {
+		return m.Why
+	}
+	return "it fits this server or host no more"
 }
 
 // Shelf is where a driver keeps the saved states of sessions. All methods may be called from any

@@ -1,6 +1,7 @@
 package shelf
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -78,9 +79,9 @@ func (d *Draft) Explain(err error) error {
 func (d *Draft) Dir() string { return d.dir }
 
 // Commit puts the snapshot in its place, where another of its name may be, whole or not at all.
-func (d *Draft) Commit(r Record) error {
-	var err error
-	if r.Files, err = sizes(d.dir); err != nil {
+func (d *Draft) Commit(ctx context.Context, r Record) error {
+	print, err := d.measure(ctx, &r)
+	if err != nil {
 		return err
 	}
 	r.Name, r.Key, r.Boot = d.name, rand.Text(), d.s.o.Boot
@@ -93,8 +94,26 @@ func (d *Draft) Commit(r Record) error {
 	if err := swap(d.dir, place); err != nil {
 		return err
 	}
+	d.s.looks.saved(d.name, print)
 	d.s.syncLater(d.name, r.Key)
 	return nil
+}
+
+// measure notes what the files are, and returns their print.
+func (d *Draft) measure(ctx context.Context, r *Record) (print string, err error) {
+	if r.Files, err = sizes(d.dir); err != nil {
+		return "", err
+	}
+	files, err := openFiles(d.dir, r.Files)
+	if err != nil {
+		return "", err
+	}
+	defer files.close()
+	if print, err = files.print(); err != nil {
+		return "", err
+	}
+	r.Sums, err = files.sums(ctx)
+	return print, err
 }
 
 // swap puts dir into a place; what was there before takes dir's.

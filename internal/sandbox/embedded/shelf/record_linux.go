@@ -21,6 +21,7 @@ type Record struct {
 	Labels  map[string]string
 	Needs   map[string]string // what must be as it was, by name, for the reader to compare
 	Files   map[string]int64  // the image's files, with their sizes
+	Sums    map[string]uint32 `json:",omitempty"` // their checksums; none in records of earlier versions
 	Boot    string            // the host's run in which it was made
 	Synced  bool              // its bytes have reached the disk
 
@@ -63,13 +64,13 @@ func (s *Shelf) fault(dir string, r Record) string {
 	for file, size := range r.Files {
 		info, err := os.Lstat(filepath.Join(dir, file))
 		if errors.Is(err, fs.ErrNotExist) {
-			return "its image is damaged: " + file + " is missing"
+			return damaged + ": " + file + " is missing"
 		}
 		if err != nil {
-			return "its image is damaged: " + err.Error()
+			return damaged + ": " + file + " cannot be looked at"
 		}
 		if info.Size() != size {
-			return fmt.Sprintf("its image is damaged: %s has %d bytes and not %d", file, info.Size(), size)
+			return fmt.Sprintf("%s: %s has %d bytes and not %d", damaged, file, info.Size(), size)
 		}
 	}
 	return ""

@@ -58,6 +58,7 @@ type Shelf struct {
 	closing chan struct{}
 	once    sync.Once
 	syncs   sync.WaitGroup
+	looks   looks
 
 	mu      sync.RWMutex
 	waiting map[string]chan struct{} // snapshots that wait to be driven to the disk; closed when they need not
@@ -65,7 +66,8 @@ type Shelf struct {
 
 // Open returns the shelf at a directory, and removes what is left there of drafts whose makers died.
 func Open(o Options) (*Shelf, error) {
-	s := &Shelf{o: o, closing: make(chan struct{}), waiting: map[string]chan struct{}{}}
+	s := &Shelf{o: o, closing: make(chan struct{}), waiting: map[string]chan struct{}{},
+		looks: looks{of: map[string]*look{}}}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -154,6 +156,7 @@ func (s *Shelf) Remove(name string) error {
 	s.mu.Lock()
 	err := os.Rename(filepath.Join(s.o.Dir, name), aside)
 	s.forget(name)
+	s.looks.forget(name)
 	s.mu.Unlock()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -165,6 +168,7 @@ func (s *Shelf) Remove(name string) error {
 type Image struct {
 	Record
 	Dir     string
+	look    *look
 	release func()
 }
 
@@ -183,7 +187,8 @@ func (s *Shelf) Use(name string) (*Image, error) {
 	s.mu.RLock()
 	r, err := s.record(name)
 	if err == nil && r.Fault != "" {
-		err = errors.New(r.Fault)
+		s.mu.RUnlock()
+		return nil, &sandbox.Misfit{Why: r.Fault}
 	}
 	if err != nil {
 		s.mu.RUnlock()
@@ -192,7 +197,7 @@ func (s *Shelf) Use(name string) (*Image, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", sandbox.ErrSnapshot, err)
 	}
-	return &Image{Record: r, Dir: filepath.Join(s.o.Dir, name), release: sync.OnceFunc(s.mu.RUnlock)}, nil
+	return &Image{Record: r, Dir: filepath.Join(s.o.Dir, name), look: s.looks.at(name), release: sync.OnceFunc(s.mu.RUnlock)}, nil
 }
 
 // CheckName refuses names that are no good as one of a directory.

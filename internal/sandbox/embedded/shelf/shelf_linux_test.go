@@ -1,9 +1,13 @@
 package shelf
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +35,7 @@ func open(t *testing.T, o Options) *Shelf {
 func put(t *testing.T, s *Shelf, name, content string) {
 	t.Helper()
 	d := write(t, s, name, content)
-	if err := errors.Join(d.Commit(Record{Spec: sandbox.Spec{Image: content}}), d.Close()); err != nil {
+	if err := errors.Join(d.Commit(t.Context(), Record{Spec: sandbox.Spec{Image: content}}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -85,7 +89,7 @@ func TestASnapshotIsWholeOrNotThere(t *testing.T) {
 	if _, err := s.Use("one"); !errors.Is(err, sandbox.ErrSnapshot) {
 		t.Errorf("a draft is used: %v", err)
 	}
-	if err := errors.Join(d.Commit(Record{Spec: sandbox.Spec{Image: "first"}}), d.Close()); err != nil {
+	if err := errors.Join(d.Commit(t.Context(), Record{Spec: sandbox.Spec{Image: "first"}}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if got := holds(t, s, "one"); got != "first" {
@@ -126,7 +130,7 @@ func TestDraftsOfTheDeadAreRemovedAndNoOthers(t *testing.T) {
 	if n := files(t, dir); n != 1 {
 		t.Errorf("%d directories are left, want the living one's", n)
 	}
-	if err := living.Commit(Record{Spec: sandbox.Spec{Image: "first"}}); err != nil {
+	if err := living.Commit(t.Context(), Record{Spec: sandbox.Spec{Image: "first"}}); err != nil {
 		t.Error(err)
 	}
 }
@@ -244,5 +248,149 @@ func TestNamesStayInTheDirectory(t *testing.T) {
 		if err := s.Remove(name); err != nil {
 			t.Errorf("remove %q: %v", name, err)
 		}
+	}
+}
+
+// flip changes one byte of a snapshot's file and leaves its size and its time as they were.
+func flip(t *testing.T, dir, name string) {
+	t.Helper()
+	path := filepath.Join(dir, name, "image")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := errors.Join(os.WriteFile(path, b, 0o600), os.Chtimes(path, time.Time{}, info.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lookAt checks a snapshot's bytes.
+func lookAt(t *testing.T, s *Shelf, name string, once bool) error {
+	t.Helper()
+	i, err := s.Use(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := i.Check(t.Context(), once)
+	i.Close()
+	return c.Wait()
+}
+
+func TestDamageThatKeepsTheSizeIsSeenWhenTheBytesAreLookedAt(t *testing.T) {
+	for _, once := range []bool{false, true} {
+		dir := t.TempDir()
+		s := open(t, Options{Dir: dir})
+		put(t, s, "one", "first")
+		if err := lookAt(t, s, "one", once); err != nil {
+			t.Errorf("a good one: %v", err)
+		}
+		flip(t, dir, "one")
+		if err := lookAt(t, s, "one", once); !errors.Is(err, sandbox.ErrSnapshot) || !strings.Contains(err.Error(), "is damaged") {
+			t.Errorf("damaged, once %v: %v", once, err)
+		}
+		put(t, s, "one", "second")
+		if err := lookAt(t, s, "one", once); err != nil {
+			t.Errorf("its successor: %v", err)
+		}
+	}
+}
+
+func TestWhatIsUsedOftenIsReadOnceInALife(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	put(t, s, "one", "first")
+	// The record is not what is compared before an image is used: a false sum in it shows who has read the file.
+	r, err := s.record("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Sums["image"]++
+	if err := r.save(filepath.Join(dir, "one")); err != nil {
+		t.Fatal(err)
+	}
+	if err := lookAt(t, s, "one", true); err != nil {
+		t.Errorf("it was read again: %v", err)
+	}
+	if err := lookAt(t, s, "one", false); !errors.Is(err, sandbox.ErrSnapshot) {
+		t.Errorf("it was not read: %v", err)
+	}
+	if err := lookAt(t, open(t, Options{Dir: dir}), "one", true); !errors.Is(err, sandbox.ErrSnapshot) {
+		t.Errorf("the next life has not read it: %v", err)
+	}
+}
+
+func TestASnapshotOfAnEarlierVersionHasNoSumsAndIsUsed(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	put(t, s, "one", "first")
+	r, err := s.record("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Sums = nil
+	if err := r.save(filepath.Join(dir, "one")); err != nil {
+		t.Fatal(err)
+	}
+	if err := lookAt(t, s, "one", false); err != nil {
+		t.Error(err)
+	}
+	if err := (*Image)(nil).Check(t.Context(), true).Wait(); err != nil {
+		t.Errorf("of none: %v", err)
+	}
+}
+
+func TestALookEndsWithItsContext(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir()})
+	put(t, s, "one", "first")
+	i, err := s.Use("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := i.Check(ctx, false).Wait(); !errors.Is(err, context.Canceled) || errors.Is(err, sandbox.ErrSnapshot) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// BenchmarkCheck reads a file as large as the pages of the stock image's snapshot, from the page cache.
+func BenchmarkCheck(b *testing.B) {
+	s, err := Open(Options{Dir: b.TempDir(), SyncAfter: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	d, err := s.Draft("one", 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const size = 104_824_832
+	if err := os.WriteFile(filepath.Join(d.Dir(), "image"), bytes.Repeat([]byte("cellhold"), size/8), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	if err := errors.Join(d.Commit(b.Context(), Record{}), d.Close()); err != nil {
+		b.Fatal(err)
+	}
+	for _, once := range []bool{false, true} {
+		b.Run(fmt.Sprintf("once=%v", once), func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				i, err := s.Use("one")
+				if err != nil {
+					b.Fatal(err)
+				}
+				err = i.Check(b.Context(), once).Wait()
+				i.Close()
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
