@@ -118,6 +118,17 @@ func (s *Session) fork(ctx, base context.Context, c cellhold.Checkpoint) (*Sessi
 	return f, nil
 }
 
+// unmake deletes what is recorded of a fork that a dead server was making. Nobody knows of it, and its history
+// may be half of its parent's. Its sandbox is a stray.
+func (m *Manager) unmake(ctx context.Context, rec cellhold.Session) error {
+	m.o.Logger.Info("deleting a fork that was not made to its end", "session", rec.ID, "parent", rec.Parent)
+	err := m.o.Store.DeleteSession(ctx, rec.ID)
+	if rec.User == "" {
+		err = errors.Join(err, os.RemoveAll(m.o.outputDir(rec)))
+	}
+	return err
+}
+
 // childRecord is the record of a fork.
 func (s *Session) childRecord(c cellhold.Checkpoint) cellhold.Session {
 	rec, now := s.record(), time.Now().UTC()

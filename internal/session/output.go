@@ -48,10 +48,18 @@ func (s *Session) pull(ctx context.Context, c *guest.Client) error {
 	return s.mirror.Pull(ctx, c)
 }
 
-// recognise finds out which of the guest's files an earlier server has copied already.
-func (s *Session) recognise(ctx context.Context) error {
+// recognise finds out which of the guest's files an earlier server has copied already. Of a quiet session,
+// where nobody else writes to the folder, it also copies the rest: the server may have died between a rollback
+// or a fork and the copying of its files.
+func (s *Session) recognise(ctx context.Context, quiet bool) error {
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
 	s.recognised = true
-	return s.mirror.Recognise(ctx, s.client())
+	if err := s.mirror.Recognise(ctx, s.client()); err != nil || !quiet || s.record().User != "" {
+		return err
+	}
+	if err := s.mirror.Restore(ctx, s.client(), true); err != nil {
+		s.slog.Warn("mirroring output files", "err", err)
+	}
+	return nil
 }

@@ -143,6 +143,9 @@ func (m *Manager) adopt(ctx context.Context) error {
 
 // adoptOne takes over one session, or writes its end.
 func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
+	if rec.State == cellhold.SessionStarting && rec.Parent != "" {
+		return m.unmake(ctx, rec)
+	}
 	log, err := kernel.NewLog(ctx, rec.ID, m.o.Store)
 	if err != nil {
 		return err
@@ -216,7 +219,7 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 		err = s.boot(ctx, rec, known)
 	default:
 		s.settleKernels(ctx, rec, known)
-		err = s.recognise(ctx)
+		err = s.recognise(ctx, len(pending) == 0)
 		if err == nil {
 			err = s.letOut(ctx)
 		}

@@ -3,6 +3,9 @@ package session_test
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +16,7 @@ import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/fake"
 	"cellhold/internal/session"
+	"cellhold/internal/store"
 )
 
 // saved are the names of what is saved on a host.
@@ -342,5 +346,66 @@ func TestForksThatFailLeaveNothing(t *testing.T) {
 	}
 	if _, err := s.Fork(t.Context(), 17, ""); cellhold.KindOf(err) != cellhold.Invalid {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAForkThatADeadServerWasMakingIsDeletedAtTheStart(t *testing.T) {
+	h := newHost(t)
+	first := h.serve(t)
+	s := first.create(t, session.CreateRequest{})
+	run(t, s, "set x 1")
+	first.stop()
+	half := s.Info()
+	half.ID, half.Parent, half.State = cellhold.NewSessionID(), half.ID, cellhold.SessionStarting
+	db, err := store.Open(t.Context(), store.Options{Dir: h.home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := filepath.Join(h.home, "output", string(half.ID))
+	if err := errors.Join(db.PutSession(t.Context(), half), db.Copy(t.Context(), half.Parent, half.ID, 1, time.Now()), db.Close(), os.Mkdir(files, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	m := h.serve(t)
+	if list := m.List("me"); len(list) != 1 || list[0].ID != half.Parent || list[0].State != cellhold.SessionReady {
+		t.Errorf("%+v", list)
+	}
+	if _, err := os.Stat(files); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its output files: %v", err)
+	}
+}
+
+func TestADeathBetweenARollbackAndItsFilesIsMadeUpFor(t *testing.T) {
+	h := newHost(t)
+	first := h.serve(t)
+	own, shared := first.create(t, session.CreateRequest{}), first.create(t, session.CreateRequest{User: "ann"})
+	for _, s := range []*session.Session{own, shared} {
+		writeInside(t, h, s, "o.txt", "after")
+		run(t, s, "print copied")
+	}
+	first.stop()
+	for _, s := range []*session.Session{own, shared} { // as it is when the sandbox has gone back, and the host's folder has not
+		if err := os.Remove(filepath.Join(h.world.OutputDir(sandbox.ID(s.Info().Sandbox)), "o.txt")); err != nil {
+			t.Fatal(err)
+		}
+		writeInside(t, h, s, "b.txt", "before")
+	}
+	m := h.serve(t)
+	for id, want := range map[cellhold.SessionID]string{own.Info().ID: "b.txt", shared.Info().ID: "o.txt"} {
+		s, err := m.Session("me", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The user's other sessions may have written what the folder has.
+		if files, err := s.Files(); err != nil || len(files) != 1 || files[0].Path != want {
+			t.Errorf("the host has %v, %v, and not %s", files, err, want)
+		}
+	}
+}
+
+// writeInside writes an output file in the session's sandbox.
+func writeInside(t *testing.T, h *host, s *session.Session, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(h.world.OutputDir(sandbox.ID(s.Info().Sandbox)), name), []byte(content), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
