@@ -78,6 +78,9 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
 		return exitUsage
 	}
+	if c.Home == "" {
+		c.Home = defaultHome()
+	}
 	c.Home = resolved(c.Home)
 	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer release()
@@ -102,6 +105,7 @@ func newParser(c *cli, out, errOut io.Writer) (*kong.Kong, error) {
 		kong.UsageOnError(),
 		kong.DefaultEnvars("CELLHOLD"),
 		kong.Configuration(readConfig, configFiles()...),
+		kong.NamedMapper("path", kong.MapperFunc(readPath)),
 		kong.Vars{"home": defaultHome(), "loglevel": "info"},
 		kong.Writers(out, errOut),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -135,6 +136,11 @@ func shownValue(flag *kong.Flag) any {
 		return "(hidden)"
 	}
 	switch value := value.(type) {
+	case netip.AddrPort: // its words for none are no address
+		if !value.IsValid() {
+			return ""
+		}
+		return value.String()
 	case fmt.Stringer:
 		return strings.TrimSpace(value.String())
 	default:

@@ -5,8 +5,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/alecthomas/kong"
 )
 
 // defaultHome is where the state is kept when nobody says: the place that the file system standard
@@ -23,6 +26,20 @@ func defaultHome() string {
 		dir = os.TempDir()
 	}
 	return filepath.Join(dir, ".local", "state", "cellhold")
+}
+
+// readPath reads a path and makes it absolute. An empty one, as of a variable that is set to nothing, stays
+// empty: kong takes it for the current directory, and would show that to every session as --data.
+func readPath(ctx *kong.DecodeContext, target reflect.Value) error {
+	var path string
+	if err := ctx.Scan.PopValueInto("path", &path); err != nil {
+		return err
+	}
+	if path != "" {
+		path = kong.ExpandPath(path)
+	}
+	target.SetString(path)
+	return nil
 }
 
 // resolved returns the path without symbolic links, as far as it exists: gVisor's file proxy does not
