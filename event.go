@@ -195,7 +195,7 @@ type Output struct {
 	Metadata       map[string]json.RawMessage `json:"metadata,omitempty" doc:"Metadata by MIME type or name (display_data, execute_result)."`
 	ExecutionCount int                        `json:"execution_count,omitempty" doc:"The number in the kernel's prompt (execute_result)."`
 	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception (error)."`
-	ErrorValue     string                     `json:"evalue,omitempty" doc:"Text of the exception (error)."`
+	ErrorValue     *string                    `json:"evalue,omitempty" doc:"Text of the exception; always there, also when it is empty (error)."`
 	Traceback      []string                   `json:"traceback,omitempty" doc:"The traceback, with ANSI colours (error)."`
 
 	// What notebooks do not have.
@@ -203,4 +203,12 @@ type Output struct {
 	Truncated bool   `json:"truncated,omitempty" doc:"The text is not whole: its beginning and its end are here (stream)."`
 	Bytes     int64  `json:"bytes,omitempty" doc:"Bytes of the whole text, when truncated."`
 	Omitted   int64  `json:"omitted,omitempty" doc:"Bytes that are missing, when truncated."`
+}
+
+// Exception is what an error says in one line, as Python writes it.
+func (o Output) Exception() string {
+	if o.ErrorValue == nil || *o.ErrorValue == "" {
+		return o.ErrorName
+	}
+	return o.ErrorName + ": " + *o.ErrorValue
 }

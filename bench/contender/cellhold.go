@@ -172,7 +172,7 @@ func (s *CellholdSession) Run(ctx context.Context, code string) (Output, error) 
 	}
 	var out Output
 	for _, o := range cell.Outputs {
-		out.Text += o.Text + o.ErrorValue
+		out.Text += o.Text + o.Exception()
 		var encoded string
 		if raw := o.Data["image/png"]; raw != nil && out.PNG == nil && json.Unmarshal(raw, &encoded) == nil {
 			out.PNG, _ = base64.StdEncoding.DecodeString(encoded)

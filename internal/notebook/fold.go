@@ -365,10 +365,10 @@ func (f *Folder) addError(c cellhold.ErrorContent) {
 	e := cellhold.Output{
 		Type:       cellhold.EventError,
 		ErrorName:  f.shorten(c.Name, maxErrorName),
-		ErrorValue: f.shorten(c.Value, maxErrorValue),
+		ErrorValue: new(f.shorten(c.Value, maxErrorValue)),
 		Traceback:  f.shortenAll(c.Traceback, maxTraceback),
 	}
-	size := len(e.ErrorName) + len(e.ErrorValue)
+	size := len(e.ErrorName) + len(*e.ErrorValue)
 	for _, entry := range e.Traceback {
 		size += len(entry)
 	}

@@ -56,7 +56,7 @@ func brief(outputs []cellhold.Output) (lines []string) {
 			text, _ = textOf(o.Data["text/plain"])
 		}
 		if o.Type == cellhold.EventError {
-			text = o.ErrorName + ": " + o.ErrorValue
+			text = o.Exception()
 		}
 		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s%s %q", o.Type, strings.TrimPrefix(o.Name, "std"), text)))
 	}
@@ -198,7 +198,7 @@ func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
 	outputs := f.Outputs()
 	lines := brief(outputs)
 	want := []string{`display_data "0"`, `display_data "499"`, fmt.Sprintf(`streamerr "… %d outputs with %d bytes left out …\n"`, n-999, f.Dropped()),
-		fmt.Sprintf(`display_data "%d"`, n-499), fmt.Sprintf(`display_data "%d"`, n-1), `error "E: "`}
+		fmt.Sprintf(`display_data "%d"`, n-499), fmt.Sprintf(`display_data "%d"`, n-1), `error "E"`}
 	if len(lines) != 1001 {
 		t.Fatalf("got %d outputs, want 1001", len(lines))
 	}
@@ -273,8 +273,8 @@ func TestAGiganticTracebackIsBounded(t *testing.T) {
 		if size := len(strings.Join(o.Traceback, "")); size > maxTraceback+100 || len(o.Traceback) > maxTraceback/16+2 {
 			t.Errorf("%s: got %d bytes in %d entries", name, size, len(o.Traceback))
 		}
-		if len(o.ErrorName) > maxErrorName+3 || len(o.ErrorValue) > maxErrorValue+3 || !utf8.ValidString(o.ErrorValue) {
-			t.Errorf("%s: got a name of %d and a value of %d bytes", name, len(o.ErrorName), len(o.ErrorValue))
+		if len(o.ErrorName) > maxErrorName+3 || len(*o.ErrorValue) > maxErrorValue+3 || !utf8.ValidString(*o.ErrorValue) {
+			t.Errorf("%s: got a name of %d and a value of %d bytes", name, len(o.ErrorName), len(*o.ErrorValue))
 		}
 	}
 }
@@ -373,5 +373,14 @@ func BenchmarkFoldJumps(b *testing.B) {
 		if err := f.Add(e); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Clients read evalue without asking whether it is there, as nbformat lets them: `assert False` has none.
+func TestAnExceptionWithoutATextHasAnEmptyOne(t *testing.T) {
+	f := fold(t, Bounds{}, ev(cellhold.EventError, cellhold.ErrorContent{Name: "AssertionError", Traceback: []string{"t"}}))
+	text, err := json.Marshal(f.Outputs()[0])
+	if err != nil || !strings.Contains(string(text), `"ename":"AssertionError","evalue":"","traceback":["t"]`) {
+		t.Errorf("got %s, %v", text, err)
 	}
 }

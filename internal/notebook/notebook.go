@@ -231,8 +231,12 @@ func (p *printer) output(o cellhold.Output) {
 		p.open('{')
 		p.key("ename")
 		p.string(o.ErrorName)
-		p.key("evalue")
-		p.string(o.ErrorValue)
+		p.key("evalue") // required, also when the exception has no text
+		if o.ErrorValue != nil {
+			p.string(*o.ErrorValue)
+		} else {
+			p.string("")
+		}
 		p.key("output_type")
 		p.string(string(o.Type))
 		p.key("traceback")

@@ -94,7 +94,7 @@ func everything() []cellhold.Cell {
 			}, Metadata: map[string]json.RawMessage{"image/png": raw(`{"width":640,"height":480}`), "isolated": raw(`true`)}},
 			{Type: cellhold.EventExecuteResult, ExecutionCount: 7, Data: map[string]json.RawMessage{"text/html": raw(`"<b>\n</b>"`)}},
 			{Type: cellhold.EventExecuteResult},
-			{Type: cellhold.EventError, ErrorName: "ValueError", ErrorValue: "x\ty", Traceback: []string{"\x1b[31mred\x1b[0m", "line\ntwo"}},
+			{Type: cellhold.EventError, ErrorName: "ValueError", ErrorValue: new("x\ty"), Traceback: []string{"\x1b[31mred\x1b[0m", "line\ntwo"}},
 		},
 	}
 	return []cellhold.Cell{

@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -241,7 +240,7 @@ func text(c cellhold.Cell) string {
 			}
 		}
 		if o.ErrorName != "" {
-			fmt.Fprintf(&b, "%s: %s", o.ErrorName, o.ErrorValue)
+			b.WriteString(o.Exception())
 		}
 	}
 	return b.String()

@@ -96,7 +96,7 @@ func output(policy *bluemonday.Policy, o cellhold.Output) outputView {
 	case cellhold.EventError:
 		text := strings.Join(o.Traceback, "\n")
 		if text == "" {
-			text = o.ErrorName + ": " + o.ErrorValue
+			text = o.Exception()
 		}
 		return outputView{Class: "error", Text: readable(text)}
 	}

@@ -238,7 +238,7 @@ func traceback(cell cellhold.Cell) []string {
 				lines = append(lines, ansi.ReplaceAllString(line, ""))
 			}
 			if len(lines) == 0 {
-				lines = append(lines, o.ErrorName+": "+o.ErrorValue)
+				lines = append(lines, o.Exception())
 			}
 			return lines
 		}

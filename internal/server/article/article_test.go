@@ -27,7 +27,7 @@ func TestEveryEndOfACellHasAnAnswer(t *testing.T) {
 		{died(cellhold.StatusLost), 400, "gone"},
 		{cellhold.Cell{Status: cellhold.StatusOOM, Cause: "It wanted 9 GiB."}, 400, "It wanted 9 GiB."},
 		{cellhold.Cell{Status: cellhold.StatusError, Outputs: []cellhold.Output{{Type: cellhold.EventError, ErrorName: "E", Traceback: []string{"\x1b[0;31mE\x1b[0m: x"}}}}, 400, `["E: x"]`},
-		{cellhold.Cell{Status: cellhold.StatusError, Outputs: []cellhold.Output{{Type: cellhold.EventError, ErrorName: "E", ErrorValue: "v"}}}, 400, `["E: v"]`},
+		{cellhold.Cell{Status: cellhold.StatusError, Outputs: []cellhold.Output{{Type: cellhold.EventError, ErrorName: "E", ErrorValue: new("v")}}}, 400, `["E: v"]`},
 	} {
 		w := httptest.NewRecorder()
 		writeCell(w, tt.cell)
