@@ -78,12 +78,15 @@ func kernelStates(s cellhold.Session) string {
 		if k.Cause != "" {
 			state += " (" + string(k.Cause) + ")"
 		}
+		if len(s.Kernels) > 1 {
+			state = string(k.ID) + " " + state
+		}
 		states = append(states, state)
 	}
 	if len(states) == 0 {
 		return "-"
 	}
-	return strings.Join(states, ",")
+	return strings.Join(states, ", ")
 }
 
 type sessionRmCmd struct {
