@@ -20,7 +20,7 @@ type StartCommand struct {
 	Command  string             `json:"command,omitempty" doc:"One line for a shell: bash, or sh in images without bash. Either this or args." example:"ls -l | wc -l"`
 	Args     []string           `json:"args,omitempty" doc:"A program and its arguments, run without a shell. Either this or command."`
 	Env      map[string]string  `json:"env,omitempty" doc:"Variables to add to the environment. They are neither recorded nor given back."`
-	Dir      string             `json:"cwd,omitempty" doc:"Where to start it; /workspace when absent." example:"/tmp"`
+	Dir      string             `json:"cwd,omitempty" doc:"Where to start it: an absolute path, or one below /workspace, which it is when absent." example:"/tmp"`
 	Timeout  float64            `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Seconds that it may run; the server's default when absent or 0, and the longest that the server allows for one with a terminal." example:"30"`
 	Terminal *cellhold.Terminal `json:"tty,omitempty" doc:"Give it a terminal of this size. Its output then is one stream, stdout."`
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"iter"
+	"path"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ type CommandRequest struct {
 	Line     string
 	Args     []string
 	Env      map[string]string // added to what every command gets; not recorded
-	Dir      string            // zero means /workspace
+	Dir      string            // zero means /workspace, and what is relative is below that
 	Timeout  time.Duration     // zero means the server's default; with a terminal, the longest
 	Terminal *cellhold.Terminal
 }
@@ -78,6 +79,9 @@ func (s *Session) StartCommand(ctx context.Context, q CommandRequest) (cellhold.
 	}
 	if q.Timeout < 0 || q.Timeout > s.m.o.MaxCellTimeout {
 		return cellhold.Command{}, cellhold.Errorf(cellhold.Invalid, "The timeout must be between 0 (the default) and %s.", s.m.o.MaxCellTimeout)
+	}
+	if q.Dir != "" && !path.IsAbs(q.Dir) { // below /workspace, as all relative paths are
+		q.Dir = path.Join(guestapi.WorkDir, q.Dir)
 	}
 	s.use()
 	return r.Start(ctx, cellhold.Command{ID: cellhold.NewCommandID(), Line: q.Line, Args: q.Args, Dir: q.Dir,

@@ -23,6 +23,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -262,7 +263,9 @@ func failed(r guestapi.StartCommand, err error) cellhold.CommandDoneContent {
 		d.Code = exitNotFound
 	}
 	d.Cause = fmt.Sprintf("It could not be started: %v.", err)
-	if r.Dir != "" {
+	if info, failed := os.Stat(r.Dir); r.Dir != "" && (failed != nil || !info.IsDir()) {
+		d.Code, d.Cause = exitCannot, fmt.Sprintf("It could not be started: there is no directory %s.", r.Dir)
+	} else if r.Dir != "" {
 		d.Cause = fmt.Sprintf("It could not be started in %s: %v.", r.Dir, err)
 	}
 	return d
