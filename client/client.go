@@ -13,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -147,13 +149,28 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The server at %s cannot be reached.", c.base)
+		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The server at %s cannot be reached: %v.", c.base, innermost(err))
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		defer drain(res.Body)
 		return nil, problem(res)
 	}
 	return res, nil
+}
+
+// innermost returns what went wrong without the method, the address and the system call around it, which
+// the caller knows or need not.
+func innermost(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = e.Err
+	}
+	return err
 }
 
 // drain reads what is left of a short answer, so that its connection can be used again.

@@ -85,7 +85,7 @@ func ParseRequirement(text string) (Requirement, error) {
 	}
 	r.Name = normalName(name)
 	rest = strings.TrimSpace(rest[len(name):])
-	if strings.HasPrefix(rest, "@") {
+	if strings.HasPrefix(rest, "@") || strings.HasPrefix(rest, "://") || strings.HasPrefix(rest, "+") { // name @ URL, URL, git+URL
 		return refuse("packages come from the server's index, not from a URL.")
 	}
 	if rest, r.Extras, why = cutExtras(rest); why != "" {

@@ -39,6 +39,15 @@ func TestWhatIsMoreThanARequirementIsRefused(t *testing.T) {
 	}
 }
 
+// Who gives a URL is told that it is one, and not that its versions are odd.
+func TestAURLIsRefusedAsOne(t *testing.T) {
+	for _, text := range []string{"http://x/a.whl", "git+https://x/a", "file:///a", "a @ http://x/a.whl"} {
+		if _, err := ParseRequirement(text); err == nil || !strings.Contains(err.Error(), "not from a URL") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestARequirementsFileHasRequirementsAndNothingElse(t *testing.T) {
 	sum := strings.Repeat("b", 64)
 	list, hashes, err := ParseFile("# a lock\r\n--require-hashes\na==1 \\\n    --hash=sha256:" + sum + " \\\n  --hash=sha256:" + sum + "\n\n  # more\nb>=2 # why\n")

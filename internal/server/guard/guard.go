@@ -72,10 +72,11 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
 // What is wrong with a request that bears no token that we know. Who sent a wrong one learns
 // nothing but that; who sent none learns how.
 const (
-	noToken    = "A token is needed: send the header \"Authorization: Bearer TOKEN\"."
+	noToken    = "A token is needed: send the header \"Authorization: Bearer TOKEN\", or give the command line --token or CELLHOLD_TOKEN."
 	twoTokens  = "There is more than one Authorization header: send one."
 	notAToken  = "The Authorization header bears no token: send \"Authorization: Bearer TOKEN\"."
 	wrongToken = "The token is wrong: this server does not know it. Compare it with the server's token file."
+	wholeLine  = "A token has no space in it. A line of the server's token file is a name and a token: send the token only."
 )
 
 // authenticate returns the name of the caller's token, or what is wrong. A token is taken from the
@@ -94,6 +95,9 @@ func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if token = strings.TrimSpace(token); token == "" || !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "token") {
 		return "", notAToken
+	}
+	if strings.Contains(token, " ") { // a line of the file, pasted
+		return "", wholeLine
 	}
 	caller, known := g.Tokens.caller(token)
 	if !known {

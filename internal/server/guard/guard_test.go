@@ -138,6 +138,7 @@ func TestAWrongTokenIsToldThatItIsWrong(t *testing.T) {
 		{[]string{right}, notAToken},
 		{[]string{"Basic " + right}, notAToken},
 		{[]string{"Bearer " + right[1:]}, wrongToken},
+		{[]string{"Bearer default " + right}, wholeLine},
 		{[]string{"Bearer " + right, "Bearer " + right}, twoTokens},
 		{[]string{"Bearer " + right}, ""},
 	} {
