@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -70,8 +71,11 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
 		return exitUsage
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case slices.Equal(args, []string{"--version"}): // no flag, which CELLHOLD_VERSION would set
+		args = []string{"version"}
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {

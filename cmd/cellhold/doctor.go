@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -54,6 +55,9 @@ func (c *doctorCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 // look collects the findings.
 func (c *doctorCmd) look(ctx context.Context, home string) []finding {
 	quiet := slog.New(slog.DiscardHandler)
+	if f := lookAtHome(home); !f.OK { // all else would fail for this reason, in words of its own
+		return []finding{f, lookAtTools(false), c.lookAtAddress()}
+	}
 	var all []finding
 	if o, err := embeddedOptions(home, home, quiet); err != nil {
 		all = append(all, finding{Finding: embedded.Finding{Name: "this binary", Detail: err.Error(), Mend: "make build"}})
@@ -64,6 +68,26 @@ func (c *doctorCmd) look(ctx context.Context, home string) []finding {
 	}
 	image := c.lookAtImage(home, quiet)
 	return append(all, image, lookAtTools(image.OK), c.lookAtAddress())
+}
+
+// lookAtHome tries whether things can be kept in the home.
+func lookAtHome(home string) finding {
+	f := finding{Finding: embedded.Finding{Name: "home", OK: true}}
+	err := makeHome(home)
+	if err == nil {
+		var file *os.File
+		if file, err = os.CreateTemp(home, ".doctor-"); err == nil {
+			err = errors.Join(file.Close(), os.Remove(file.Name()))
+		}
+	}
+	if err != nil {
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = e.Err
+		}
+		f.OK, f.Detail = false, fmt.Sprintf("nothing can be kept in %s: %v", home, err)
+		f.Mend = "name a folder where this user may write, with --home, or be the user to whom this one belongs"
+	}
+	return f
 }
 
 func (c *doctorCmd) lookAtImage(home string, log *slog.Logger) finding {

@@ -36,6 +36,14 @@ func openImages(home string, log *slog.Logger, inUse func(string) bool) (*image.
 	return image.Open(image.Options{Dir: filepath.Join(home, "images"), Logger: log, InUse: inUse})
 }
 
+// openKept opens the store of a home that is there. A look must not make one where the name was mistyped.
+func openKept(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
+	if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no home %s, so it has no images; make one there with cellhold image build, or name another home with --home", home)
+	}
+	return openImages(home, log, inUse)
+}
+
 // progress shows the steps of something long.
 func (t *terminal) progress(step string) { fmt.Fprintln(t.err, step) }
 
@@ -96,7 +104,7 @@ type imageExportCmd struct {
 
 // Run exports an image.
 func (c *imageExportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	store, err := openImages(all.Home, t.log, nil)
+	store, err := openKept(all.Home, t.log, nil)
 	if err != nil {
 		return err
 	}
@@ -124,7 +132,7 @@ type imageLsCmd struct{}
 
 // Run lists the images, the newest first.
 func (imageLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	store, err := openImages(all.Home, t.log, nil)
+	store, err := openKept(all.Home, t.log, nil)
 	if err != nil {
 		return err
 	}
@@ -156,7 +164,7 @@ func (c *imageRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	store, err := openImages(all.Home, t.log, func(digest string) bool { return used[digest] })
+	store, err := openKept(all.Home, t.log, func(digest string) bool { return used[digest] })
 	if err != nil {
 		return err
 	}
