@@ -135,7 +135,7 @@ func TestWhatPeopleAreToldToPasteWorks(t *testing.T) {
 	if id == nil {
 		t.Fatalf("no session: %s", made)
 	}
-	pasteAll(t, append(env, "ID="+id[1]), dir, url, "docs/api.md", "event: kernel_state", "", "42\n")
+	pasteAll(t, append(env, "ID="+id[1]), dir, url, "docs/api.md", `"text/plain":"42"`, "event: kernel_state", "", "42\n")
 	if got, err := os.ReadFile(filepath.Join(dir, "models", "model.pt")); err != nil || string(got) != "weights" {
 		t.Errorf("what went in and came out again is %q, %v", got, err)
 	}

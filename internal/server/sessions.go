@@ -17,7 +17,7 @@ type CreateSession struct {
 	User     string            `json:"user,omitempty" maxLength:"256" doc:"Label of the person or agent it is for. Never a path." example:"ann"`
 	Template string            `json:"template,omitempty" maxLength:"256" doc:"Name of a template; the server's default one when absent, unless an image is named that is not the template's. What the request leaves out is as the template says." example:"python"`
 	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image; the template's or the server's default when absent." example:"python"`
-	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most." example:"import math"`
+	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most. When it fails the session starts all the same, and an event kernel_state has the reason as its detail." example:"import math"`
 	Figures  *cellhold.Figures `json:"figures,omitempty" doc:"How the figures of its cells are drawn, where the cell does not say."`
 	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"What its sandbox may use; the server's defaults where absent. More than the server allows is refused."`
 	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"What its code may reach outside the sandbox; the server's default when absent. More than the server allows is refused."`
