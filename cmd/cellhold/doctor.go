@@ -14,10 +14,11 @@ import (
 	"strings"
 )
 
-// doctorCmd looks at the host.
+// doctorCmd looks at the host, with the settings that serve would have.
 type doctorCmd struct {
-	Listen string `help:"Address that serve would listen on." default:"127.0.0.1:5002"`
-	Image  string `help:"Image that sessions would use." default:"python"`
+	service   `embed:""`
+	lifetimes `embed:""`
+	Listen    string `help:"Address that serve would listen on." default:"127.0.0.1:5002"`
 }
 
 // finding is one thing that was looked at.
@@ -27,7 +28,7 @@ type finding struct {
 }
 
 // optional names what the embedded driver can do without.
-var optional = map[string]bool{"user": true, "cgroups": true, "disk": true}
+var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "room for snapshots": true, "a sandbox can be saved": true}
 
 // Run prints what was found, and ends with status 1 if something needed is missing.
 func (c *doctorCmd) Run(ctx context.Context, all *cli, t *terminal) error {
@@ -67,6 +68,7 @@ func (c *doctorCmd) look(ctx context.Context, home string) []finding {
 		}
 	}
 	image := c.lookAtImage(home, quiet)
+	all = append(all, c.lookAtSaved(ctx, home, quiet)...)
 	return append(all, image, lookAtTools(image.OK), c.lookAtAddress())
 }
 

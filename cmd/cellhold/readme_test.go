@@ -169,8 +169,11 @@ func pasteAll(t *testing.T, env []string, dir, url, document string, wants ...st
 
 func TestTheDoctorKnowsThisHost(t *testing.T) {
 	env, program := ourselves(t, imageHome(t))
-	if got := sh(t, env, t.TempDir(), program+" doctor"); !strings.Contains(got, "This host can run cellhold.") {
-		t.Errorf("got %s", got)
+	got := sh(t, env, t.TempDir(), program+" doctor")
+	for _, want := range []string{"This host can run cellhold.", "ok       a sandbox can be saved: ", "ok       saved sessions: ", "template python: "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in:\n%s", want, got)
+		}
 	}
 	cmd := exec.Command(program, "doctor", "--image", "no-such-image")
 	cmd.Env = env

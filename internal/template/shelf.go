@@ -49,10 +49,39 @@ func newName() string { return prefix + strings.ToLower(rand.Text()[:16]) }
 
 // recall takes up the snapshots that an earlier server has left, and removes those that are of no use.
 func (t *Templates) recall(ctx context.Context) {
-	there, err := t.warm.Snapshots(ctx)
+	useless, err := t.takeUp(ctx)
 	if err != nil {
 		t.o.Logger.Error("looking for the templates' snapshots", "err", err)
 		return
+	}
+	for _, s := range useless {
+		t.o.Logger.Info("removing a template's old snapshot", "snapshot", s.Name, "stale", s.Stale)
+		t.remove(ctx, s.Name)
+	}
+}
+
+// Look takes up what Run would take up first, and changes nothing. List then says what there is; outdated
+// says of the templates that have nothing but an outdated snapshot, by their names, what is the matter with it.
+func (t *Templates) Look(ctx context.Context) (outdated map[string]string, err error) {
+	useless, err := t.takeUp(ctx)
+	outdated = map[string]string{}
+	for _, s := range useless {
+		name := s.Labels[labelTemplate]
+		if e := t.find(name); e == nil || e.snapshot != "" || outdated[name] != "" {
+			continue // the newest says it
+		}
+		if outdated[name] = s.Stale; s.Stale == "" {
+			outdated[name] = "it was made with other settings, or from another image"
+		}
+	}
+	return outdated, err
+}
+
+// takeUp takes up the snapshots that an earlier server has left, and returns the others, the newest first.
+func (t *Templates) takeUp(ctx context.Context) (useless []sandbox.Snapshot, err error) {
+	there, err := t.warm.Snapshots(ctx)
+	if err != nil {
+		return nil, err
 	}
 	there = slices.DeleteFunc(there, func(s sandbox.Snapshot) bool { return !strings.HasPrefix(s.Name, prefix) })
 	slices.SortFunc(there, func(a, b sandbox.Snapshot) int { return b.Created.Compare(a.Created) }) // the newest first
@@ -70,12 +99,7 @@ func (t *Templates) recall(ctx context.Context) {
 			}
 		}
 	}
-	for _, s := range there {
-		if !used[s.Name] {
-			t.o.Logger.Info("removing a template's old snapshot", "snapshot", s.Name, "stale", s.Stale)
-			t.remove(ctx, s.Name)
-		}
-	}
+	return slices.DeleteFunc(there, func(s sandbox.Snapshot) bool { return used[s.Name] }), nil
 }
 
 // entries are the templates.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,18 @@ func plain() template.Spec {
 // open returns templates at work in a world.
 func open(t *testing.T, w *fake.World, list ...template.Spec) (*template.Templates, func()) {
 	t.Helper()
+	x := made(t, w, list...)
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { x.Run(ctx) })
+	stop := func() { cancel(); run.Wait() }
+	t.Cleanup(stop)
+	return x, stop
+}
+
+// made returns templates that do not run.
+func made(t *testing.T, w *fake.World, list ...template.Spec) *template.Templates {
+	t.Helper()
 	x, err := template.New(template.Options{
 		Driver: w.Open(), Kernel: "toy", List: list, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Images: func(name string) (template.Image, error) { return template.Image{Digest: name, Rootfs: "/"}, nil },
@@ -46,12 +59,7 @@ func open(t *testing.T, w *fake.World, list ...template.Spec) (*template.Templat
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var run sync.WaitGroup
-	run.Go(func() { x.Run(ctx) })
-	stop := func() { cancel(); run.Wait() }
-	t.Cleanup(stop)
-	return x, stop
+	return x
 }
 
 func world(t *testing.T) *fake.World {
@@ -166,6 +174,40 @@ func TestTheNextServerTakesUpTheSnapshotOrMakesAnother(t *testing.T) {
 	stop()
 	x, _ = open(t, w, plain())
 	await(t, x, warmed)
+}
+
+func TestALookSaysWhatIsSavedAndChangesNothing(t *testing.T) {
+	w := world(t)
+	look := func(s template.Spec) (cellhold.Template, string) {
+		t.Helper()
+		before := w.SnapshotNames()
+		x := made(t, w, s)
+		outdated, err := x.Look(t.Context())
+		if after := w.SnapshotNames(); err != nil || !slices.Equal(before, after) {
+			t.Errorf("there were %v, and are %v, %v", before, after, err)
+		}
+		return x.List()[0], outdated[s.Name]
+	}
+	if now, outdated := look(plain()); now.State == cellhold.TemplateReady || outdated != "" {
+		t.Errorf("before there is one: %+v, %q", now, outdated)
+	}
+	x, stop := open(t, w, plain())
+	built := await(t, x, warmed).Built
+	stop()
+	if now, outdated := look(plain()); now.State != cellhold.TemplateReady || !now.Built.Equal(built) || outdated != "" {
+		t.Errorf("of a good one: %+v, %q", now, outdated)
+	}
+	changed := plain()
+	changed.Warmup = "something = 'else'"
+	if now, outdated := look(changed); now.State == cellhold.TemplateReady || !strings.Contains(outdated, "other settings") {
+		t.Errorf("of one with other settings: %+v, %q", now, outdated)
+	}
+	if err := w.Spoil(w.SnapshotNames()[0]); err != nil {
+		t.Fatal(err)
+	}
+	if now, outdated := look(plain()); now.State == cellhold.TemplateReady || outdated != "it is damaged" {
+		t.Errorf("of a damaged one: %+v, %q", now, outdated)
+	}
 }
 
 func TestASnapshotThatIsOfNoUseIsGivenUp(t *testing.T) {

@@ -73,10 +73,7 @@ func New(o Options) (*Driver, error) {
 		return nil, fmt.Errorf("%w: %w", errOptions, err)
 	}
 	d.acceptUnheld = o.AcceptUnheld
-	d.snapshots, d.reserve = o.Snapshots, o.Reserve
-	if d.snapshots == "" {
-		d.snapshots = filepath.Join(filepath.Dir(d.dir), "snapshots")
-	}
+	d.snapshots, d.reserve = o.snapshots(), o.reserve()
 	d.setDefaults()
 	d.privileged = os.Geteuid() == 0 && hasSysAdmin() && mapsIDs(d.uidBase)
 	// Two at once per processor: creation waits nearly as long as it computes.
@@ -105,9 +102,6 @@ func (d *Driver) setDefaults() {
 	}
 	if d.startTimeout == 0 {
 		d.startTimeout = defaultStartTimeout
-	}
-	if d.reserve == 0 {
-		d.reserve = defaultReserve
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

@@ -21,6 +21,7 @@ package embedded
 import (
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"time"
 )
 
@@ -60,6 +61,22 @@ const (
 	// idRange is how many uids a sandbox can use: all that fit in 16 bits, as images expect.
 	idRange = 65536
 )
+
+// snapshots is where snapshots are kept.
+func (o Options) snapshots() string {
+	if o.Snapshots != "" {
+		return o.Snapshots
+	}
+	return filepath.Join(filepath.Dir(filepath.Clean(o.Dir)), "snapshots")
+}
+
+// reserve is what a snapshot must leave free.
+func (o Options) reserve() int64 {
+	if o.Reserve != 0 {
+		return o.Reserve
+	}
+	return defaultReserve
+}
 
 // Finding is one thing that Check looked at.
 type Finding struct {

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -77,11 +78,14 @@ func selfRunnable(privileged bool) error {
 // wantedSpace is one session's writable layer at its default size, with a little beside it.
 const wantedSpace = 2 << 30
 
-// Check looks at what this host offers sandboxes, up to starting a tiny one, and says what to do
-// about each thing that is missing.
+// wantedRoom is what a session at its default memory takes when it is saved, at the most.
+const wantedRoom = 1 << 30
+
+// Check looks at what this host offers sandboxes, up to starting a tiny one and saving it, and says what
+// to do about each thing that is missing.
 func Check(ctx context.Context, o Options) []Finding {
-	findings := []Finding{checkUser(), checkNamespaces(), checkCgroups(), checkSpace(o.Dir)}
-	return append(findings, checkBoot(ctx, o))
+	findings := []Finding{checkUser(), checkNamespaces(), checkCgroups(), checkSpace(o.Dir), checkRoom(o)}
+	return append(findings, checkBoot(ctx, o)...)
 }
 
 func checkUser() Finding {
@@ -123,13 +127,31 @@ func checkCgroups() Finding {
 	return Finding{Name: "cgroups", OK: true, Detail: "version " + version + ", with memory, cpu and pids"}
 }
 
-func checkSpace(dir string) Finding {
+// freeAt is how many bytes are free where a directory is, or will be made; at says where that is.
+func freeAt(dir string) (free uint64, at string) {
 	var fs unix.Statfs_t
-	at := dir
+	at = dir
 	for unix.Statfs(at, &fs) != nil && at != filepath.Dir(at) {
 		at = filepath.Dir(at) // not made yet
 	}
-	free := fs.Bavail * uint64(fs.Bsize)
+	return fs.Bavail * uint64(fs.Bsize), at
+}
+
+// checkRoom looks whether a session can be saved as far as the disk goes.
+func checkRoom(o Options) Finding {
+	free, at := freeAt(o.snapshots())
+	reserve := uint64(max(o.reserve(), 0))
+	f := Finding{Name: "room for snapshots", OK: free >= reserve+wantedRoom,
+		Detail: fmt.Sprintf("%d MB are free at %s, of which %d MB are never taken by snapshots", free>>20, at, reserve>>20)}
+	if !f.OK {
+		f.Mend = fmt.Sprintf("end sessions that sleep, delete checkpoints, or make room until %d MB are free; without it no session sleeps, is forked or gets a checkpoint",
+			(reserve+wantedRoom)>>20)
+	}
+	return f
+}
+
+func checkSpace(dir string) Finding {
+	free, at := freeAt(dir)
 	f := Finding{Name: "disk", OK: free >= wantedSpace, Detail: fmt.Sprintf("%d MB are free at %s", free>>20, at)}
 	if !f.OK {
 		f.Mend = fmt.Sprintf("make room, or move the state directory to a disk with %d MB free", wantedSpace>>20)
@@ -137,41 +159,79 @@ func checkSpace(dir string) Finding {
 	return f
 }
 
-// checkBoot starts a sandbox with nothing in it but the agent.
-func checkBoot(ctx context.Context, o Options) Finding {
-	f := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + pinnedGvisor + " runs on this host"}
-	if err := tryBoot(ctx, o); err != nil {
-		f.OK, f.Detail, f.Mend = false, err.Error(), "mend what is listed above; if nothing is, the error says what the host refused"
+// checkBoot starts a sandbox with nothing in it but the agent, saves it, and lets another one go on from
+// what was saved.
+func checkBoot(ctx context.Context, o Options) []Finding {
+	starts := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + pinnedGvisor + " runs on this host"}
+	saves := Finding{Name: "a sandbox can be saved", OK: true, Detail: "one went on from what was saved of another"}
+	notSaved, err := tryBoot(ctx, o)
+	switch {
+	case err != nil:
+		starts.OK, starts.Detail, starts.Mend = false, err.Error(), "mend what is listed above; if nothing is, the error says what the host refused"
+		saves.OK, saves.Detail, saves.Mend = false, "none starts that could be saved", "mend that first"
+	case notSaved != nil:
+		saves.OK, saves.Detail = false, notSaved.Error()
+		saves.Mend = "mend what is listed above; if nothing is, the error says what the host refused. Until then sessions start cold, and cannot sleep, be forked or go back"
 	}
-	return f
+	return []Finding{starts, saves}
 }
 
-func tryBoot(ctx context.Context, o Options) (err error) {
-	d, err := New(o)
-	if err != nil {
-		return err
+// tryBoot makes a sandbox. Its first result says why it could not be saved.
+func tryBoot(ctx context.Context, o Options) (notSaved, err error) {
+	if err := os.MkdirAll(o.Dir, 0o711); err != nil {
+		return nil, err
 	}
-	defer d.Close()
 	root, err := os.MkdirTemp(o.Dir, ".check-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(root)
-	if err := os.Chmod(root, 0o755); err != nil {
-		return err
+	// What is saved here is never among what a server keeps, also if nobody lives to remove it.
+	o.Snapshots, o.Reserve = filepath.Join(root, "snapshots"), -1
+	d, err := New(o)
+	if err != nil {
+		return nil, err
 	}
+	defer d.Close()
+	s, err := tinySpec(filepath.Join(root, "rootfs"))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(root, 0o711); err != nil {
+		return nil, err
+	}
+	box, err := d.Create(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	notSaved = tryToSave(ctx, d, box, s)
+	return notSaved, box.Destroy(ctx)
+}
+
+// tinySpec makes files for a sandbox of the smallest sort.
+func tinySpec(rootfs string) (sandbox.Spec, error) {
 	for _, dir := range []string{guestBinDir, guestData, "/workspace", "/home/user", "/tmp", "/run", "/dev/shm", "/proc", "/sys"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return err
+		if err := os.MkdirAll(filepath.Join(rootfs, dir), 0o755); err != nil {
+			return sandbox.Spec{}, err
 		}
 	}
-	box, err := d.Create(ctx, sandbox.Spec{
+	return sandbox.Spec{
 		ID:     sandbox.ID(fmt.Sprintf("check-%d", os.Getpid())),
-		Rootfs: root,
+		Rootfs: rootfs,
 		Limits: sandbox.Limits{Memory: 256 << 20, CPU: 1, Processes: 32, Disk: 16 << 20, Tmp: 16 << 20, Output: 16 << 20},
-	})
-	if err != nil {
+	}, nil
+}
+
+// tryToSave saves a sandbox, and lets another one of that specification go on from there.
+func tryToSave(ctx context.Context, d *Driver, box sandbox.Sandbox, s sandbox.Spec) error {
+	const name = "check"
+	if err := box.Snapshot(ctx, name); err != nil {
 		return err
 	}
-	return box.Destroy(ctx)
+	s.ID, s.From = "saved-"+s.ID, name
+	next, err := d.Create(ctx, s)
+	if err == nil {
+		err = next.Destroy(ctx)
+	}
+	return errors.Join(err, d.RemoveSnapshot(ctx, name))
 }

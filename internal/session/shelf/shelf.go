@@ -75,19 +75,35 @@ func (s *Shelf) Able() error {
 	return nil
 }
 
+// Stock is what there is of saved states.
+type Stock struct {
+	Count int
+	Stale int   // of those, how many nothing can continue from any more
+	Bytes int64 // that all of them take
+}
+
+// Stock says what there is.
+func (s *Shelf) Stock(ctx context.Context) (Stock, error) {
+	list, err := s.list(ctx)
+	have := Stock{Count: len(list)}
+	for _, x := range list {
+		have.Bytes += x.Size
+		if x.Stale != "" {
+			have.Stale++
+		}
+	}
+	return have, err
+}
+
 // Room returns nil if that many bytes more may be kept.
 func (s *Shelf) Room(ctx context.Context, more int64) error {
-	list, err := s.list(ctx)
+	have, err := s.Stock(ctx)
 	if err != nil {
 		return err
 	}
-	used := int64(0)
-	for _, x := range list {
-		used += x.Size
-	}
-	if used+max(more, 0) > s.most {
+	if have.Bytes+max(more, 0) > s.most {
 		return cellhold.Errorf(cellhold.Exhausted,
-			"The saved sessions of this server take %d MiB, and %d MiB are the most. End some, delete checkpoints, or raise --max-snapshots.", used>>20, s.most>>20)
+			"The saved sessions of this server take %d MiB, and %d MiB are the most. End some, delete checkpoints, or raise --max-snapshots.", have.Bytes>>20, s.most>>20)
 	}
 	return nil
 }
