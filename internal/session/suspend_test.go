@@ -160,6 +160,15 @@ func TestASessionThatCannotBeSavedGoesOn(t *testing.T) {
 	if _, err := s.Checkpoint(t.Context(), "a"); cellhold.KindOf(err) != cellhold.Exhausted || len(s.Checkpoints()) != 0 {
 		t.Errorf("got %v", err)
 	}
+	// An adopted one of an earlier version: saved, it would be lost.
+	misfit := error(&sandbox.Misfit{Why: "it was made with another agent"})
+	d.snapshot.Store(&misfit)
+	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported || !strings.Contains(err.Error(), "made with another agent") {
+		t.Errorf("got %v", err)
+	}
+	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
+		t.Errorf("x is %q", got)
+	}
 	d.snapshot.Store(nil)
 	hibernate(t, s)
 }

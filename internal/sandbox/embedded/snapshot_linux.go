@@ -179,6 +179,10 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 	if r.Needs == nil {
 		return errors.New("it was made by an earlier version of this server, which noted too little about it")
 	}
+	// Who has adopted the sandbox of an earlier version could save it, and then not go on from that.
+	if reason := lacking(r.Needs, b.d.needs(r.Spec)); reason != "" {
+		return &sandbox.Misfit{Why: reason}
+	}
 	size := b.footprint()
 	draft, err := b.d.shelf.Draft(name, size)
 	if err != nil {
