@@ -14,8 +14,8 @@ import (
 const (
 	// lookEvery is how often the host's memory is looked at while nothing happens here: often enough to
 	// give back before others run short, who need seconds to fill a tenth of a machine; rare enough to
-	// cost nothing, as a look takes 30 µs. The kernel's own notice, pressure stall information, comes
-	// when somebody waits for memory already.
+	// cost nothing, as a look takes 30 µs. No event says how much is left, or that there is enough again:
+	// the kernel's notice comes when somebody waits already. It is for those who fill a machine faster.
 	lookEvery = 5 * time.Second
 	// room is how much more than MinFree must be available before one is made: what it takes, 140 MB,
 	// and as much again, so that it is not destroyed as soon as it is there.
@@ -31,6 +31,11 @@ func (d *Driver) Run(ctx context.Context) {
 	d.mu.Lock()
 	d.running = ctx
 	d.mu.Unlock()
+	d.tasks.Go(func() {
+		if err := d.o.Stalls(ctx, d.nudge); err != nil {
+			d.o.Logger.Debug("the kernel does not tell when memory is short, so it is only looked at from time to time", "every", lookEvery, "err", err)
+		}
+	})
 	for ctx.Err() == nil {
 		s, wait := d.next(ctx)
 		if wait > 0 {

@@ -47,6 +47,10 @@ type Options struct {
 	MinFree int64                  // bytes of memory that are left to others; zero means a tenth of the host's
 	Memory  func() (Memory, error) // of the host; nil means what /proc/meminfo says
 	Logger  *slog.Logger           // nil discards
+
+	// Stalls calls notice whenever programs of the host have begun to wait for memory, until ctx ends. An
+	// error says why it cannot. Nil means that the kernel is asked.
+	Stalls func(ctx context.Context, notice func()) error
 }
 
 // Kept asks for sandboxes to be kept ready.
@@ -116,6 +120,9 @@ func New(o Options) (*Driver, error) {
 	}
 	if o.Memory == nil {
 		o.Memory = hostMemory
+	}
+	if o.Stalls == nil {
+		o.Stalls = hostStalls
 	}
 	if o.Broken == nil {
 		o.Broken = func(string, error) {}

@@ -148,7 +148,8 @@ type stage struct {
 	t      *testing.T
 	maker  *maker
 	memory Memory
-	broken []string // guarded by maker.mu
+	broken []string      // guarded by maker.mu
+	stalls chan struct{} // each is a notice of the kernel's
 	stop   func()
 }
 
@@ -158,11 +159,21 @@ var plenty = Memory{Total: 16 << 30, Available: 12 << 30}
 func play(t *testing.T, story func(t *testing.T, s *stage)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &stage{t: t, memory: plenty, maker: &maker{takes: time.Second, alive: map[sandbox.ID]*thing{}, primed: map[sandbox.ID]int{}}}
+		s := &stage{t: t, memory: plenty, stalls: make(chan struct{}), maker: &maker{takes: time.Second, alive: map[sandbox.ID]*thing{}, primed: map[sandbox.ID]int{}}}
 		var err error
 		s.Driver, err = New(Options{
 			Driver: s.maker, Prime: s.maker.prime, Prefix: "shared-",
 			Memory: func() (Memory, error) { s.maker.mu.Lock(); defer s.maker.mu.Unlock(); return s.memory, nil },
+			Stalls: func(ctx context.Context, notice func()) error {
+				for {
+					select {
+					case <-s.stalls:
+						notice()
+					case <-ctx.Done():
+						return nil
+					}
+				}
+			},
 			Broken: func(from string, _ error) {
 				s.maker.mu.Lock()
 				defer s.maker.mu.Unlock()
@@ -344,6 +355,24 @@ func TestShortMemoryEmptiesTheShelf(t *testing.T) {
 		s.maker.mu.Unlock()
 		s.after(20 * time.Second)
 		s.wantReady("shared-a", 2)
+	})
+}
+
+func TestWhenProgramsWaitForMemoryItIsLookedAtAtOnce(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
+		s.after(10 * time.Second)
+		s.stalls <- struct{}{} // some wait within limits of their own
+		s.after(time.Millisecond)
+		s.wantReady("shared-a", 2)
+		s.maker.mu.Lock()
+		s.memory.Available = 1 << 30
+		s.maker.mu.Unlock()
+		s.after(time.Millisecond)
+		s.wantReady("shared-a", 2)
+		s.stalls <- struct{}{}
+		s.after(time.Millisecond)
+		s.wantReady("shared-a", 0)
 	})
 }
 
