@@ -9,11 +9,12 @@ import (
 )
 
 // Scripts are written for `python FILE`. What differs in a kernel must not be noticed by one that `run`
-// runs: its arguments, its file, the processes it spawns and the event loop it brings.
+// runs: its arguments, its file, the processes it spawns, the event loop it brings, and what is still to come when
+// its last line has run.
 func TestAScriptFindsWhatPythonWouldGiveIt(t *testing.T) {
 	t.Parallel()
-	const source = `
-import argparse, asyncio, multiprocessing, pathlib, sys
+	const source = `"""What the tool is for."""
+import argparse, asyncio, atexit, multiprocessing, pathlib, sys, threading, time
 
 def double(x):
     return 2 * x
@@ -36,6 +37,12 @@ if __name__ == "__main__":
     print("run:", asyncio.run(main()), asyncio.run(main()))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         print("spawned:", pool.map(double, [3]))
+    print("doc:", __doc__)
+    atexit.register(print, "at the end")
+    def last():
+        time.sleep(0.3)
+        print("a thread ends")
+    threading.Thread(target=last).start()
     sys.exit(5)
 `
 	file := filepath.Join(t.TempDir(), "tool.py")
@@ -51,6 +58,9 @@ file: /workspace/tool.py True
 loop: True
 run: True True
 spawned: [6]
+doc: What the tool is for.
+a thread ends
+at the end
 `
 	if string(out) != want || problems.Len() > 0 || cmd.ProcessState.ExitCode() != 5 {
 		t.Errorf("status %d\n%s%s", cmd.ProcessState.ExitCode(), out, &problems)
