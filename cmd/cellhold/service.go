@@ -118,6 +118,12 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 	if r.driver, err = newDriver(home, shared, s.AcceptMissingLimits, log); err != nil {
 		return err
 	}
+	// With the store goes the right to say what of the home is needed; what is shared is the home's.
+	if d, ok := r.driver.(interface{ PruneGuests() error }); ok && home == shared {
+		if err := d.PruneGuests(); err != nil {
+			log.Warn("looking for guest binaries of earlier versions", "err", err)
+		}
+	}
 	data, err := s.dataFolder(shared)
 	if err != nil {
 		return err
@@ -174,11 +180,11 @@ func embeddedOptions(home, shared string, log *slog.Logger) (embedded.Options, e
 	if withCgo {
 		return embedded.Options{}, errors.New("this cellhold was built with cgo, which gVisor does not bear; build it with: make build")
 	}
-	guest, err := guestbin.Extract(filepath.Join(shared, "guest"))
+	guests, err := guestbin.Open(filepath.Join(shared, "guest"))
 	if err != nil {
 		return embedded.Options{}, err
 	}
-	return embedded.Options{Dir: filepath.Join(home, runDir), Guest: guest, Logger: log}, nil
+	return embedded.Options{Dir: filepath.Join(home, runDir), Guest: guests.Path(), Guests: guests, Logger: log}, nil
 }
 
 // dataFolder makes the folder that sessions see at /mnt/data. Its folder output is where that of

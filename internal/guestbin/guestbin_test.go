@@ -1,7 +1,10 @@
 package guestbin
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +12,15 @@ import (
 	"sync"
 	"testing"
 )
+
+// put makes a binary below dir and lets go of it.
+func put(dir string, data []byte) (string, error) {
+	g, err := open(dir, data)
+	if err != nil {
+		return "", err
+	}
+	return g.Path(), g.Close()
+}
 
 const script = "#!/bin/sh\necho hello\n"
 
@@ -84,18 +96,127 @@ func TestManyAtOnceAllGetAWholeFile(t *testing.T) {
 
 func TestABuildWithoutTheGuestSaysHowToMendIt(t *testing.T) {
 	if _, err := files.Open("bin/" + Name); err == nil {
-		path, err := Extract(t.TempDir())
+		g, err := Open(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		head, err := os.ReadFile(path)
+		defer g.Close()
+		head, err := os.ReadFile(g.Path())
 		if err != nil || !strings.HasPrefix(string(head), "\x7fELF") {
 			t.Fatalf("the guest's binary is no program: %v", err)
 		}
 		return
 	}
-	_, err := Extract(t.TempDir())
+	_, err := Open(t.TempDir())
 	if !errors.Is(err, ErrNotBuiltIn) || !strings.Contains(err.Error(), "make build") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// digest names a binary as snapshots do.
+func digest(data string) string {
+	sum := sha256.Sum256([]byte(data))
+	return hex.EncodeToString(sum[:])
+}
+
+func TestTheBinaryOfAnotherBuildIsKeptWhileItIsNeededOrHeld(t *testing.T) {
+	dir := t.TempDir()
+	old, err := open(dir, []byte(script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := open(dir, []byte("#!/bin/sh\necho later\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	other := filepath.Join(dir, "other")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	prune := func(needed ...string) {
+		t.Helper()
+		set := map[string]bool{}
+		for _, d := range needed {
+			set[d] = true
+		}
+		if err := g.Prune(set); err != nil {
+			t.Error(err)
+		}
+	}
+	prune() // another process holds it
+	if path, err := g.Find(digest(script)); err != nil || path != old.Path() {
+		t.Errorf("found at %q, %v", path, err)
+	}
+	if err := errors.Join(old.Close(), old.Close()); err != nil {
+		t.Fatal(err)
+	}
+	prune("nonsense", digest(script))
+	if _, err := g.Find(digest(script)); err != nil {
+		t.Error(err)
+	}
+	prune("nonsense")
+	if _, err := g.Find(digest(script)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if _, err := os.Stat(g.Path()); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("what is none of its business: %v", err)
+	}
+}
+
+func TestABinaryWithOtherBytesIsNotHandedOut(t *testing.T) {
+	for what, spoil := range map[string]func(path string) error{
+		"bytes": func(p string) error { return os.WriteFile(p, []byte(strings.ToUpper(script)), 0o755) },
+		"mode":  func(p string) error { return os.Chmod(p, 0o777) },
+		"link":  func(p string) error { return errors.Join(os.Rename(p, p+".real"), os.Symlink(p+".real", p)) },
+	} {
+		g, err := open(t.TempDir(), []byte(script))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		if _, err := g.Find(digest(script)); err != nil {
+			t.Errorf("a good one: %v", err)
+		}
+		if err := spoil(g.Path()); err != nil {
+			t.Fatal(err)
+		}
+		if path, err := g.Find(digest(script)); err == nil {
+			t.Errorf("%s: %s is handed out", what, path)
+		}
+		if path, err := g.Find("../" + digest(script)); err == nil {
+			t.Errorf("%s is handed out", path)
+		}
+	}
+}
+
+func TestWhoOpensABinaryThatIsBeingRemovedHasItAfterwards(t *testing.T) {
+	dir := t.TempDir()
+	pruner, err := open(dir, []byte("pruner"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pruner.Close()
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range 4 {
+		all.Go(func() {
+			for range 50 {
+				g, err := open(dir, []byte(script))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := g.Find(digest(script)); err != nil {
+					t.Errorf("held, and yet: %v", err)
+				}
+				if err := errors.Join(g.Close(), pruner.Prune(nil)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }

@@ -137,6 +137,7 @@ type Snapshot struct {
 	Image   string            // digest of the image it needs
 	Labels  map[string]string // those of the sandbox it was taken of
 	Stale   string            // why nothing can continue from it any more; empty when something can
+	Former  bool              // the agent in it is of another build than those of new sandboxes
 }
 
 // Shelf is what a Driver also is if Features says Snapshot: it keeps snapshots. All methods may be

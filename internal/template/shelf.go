@@ -55,7 +55,7 @@ func (t *Templates) recall(ctx context.Context) {
 		return
 	}
 	for _, s := range useless {
-		t.o.Logger.Info("removing a template's old snapshot", "snapshot", s.Name, "stale", s.Stale)
+		t.o.Logger.Info("removing a template's old snapshot", "snapshot", s.Name, "stale", s.Stale, "former agent", s.Former)
 		t.remove(ctx, s.Name)
 	}
 }
@@ -70,7 +70,12 @@ func (t *Templates) Look(ctx context.Context) (outdated map[string]string, err e
 		if e := t.find(name); e == nil || e.snapshot != "" || outdated[name] != "" {
 			continue // the newest says it
 		}
-		if outdated[name] = s.Stale; s.Stale == "" {
+		switch {
+		case s.Stale != "":
+			outdated[name] = s.Stale
+		case s.Former:
+			outdated[name] = "it has the agent of another version of this server"
+		default:
 			outdated[name] = "it was made with other settings, or from another image"
 		}
 	}
@@ -93,7 +98,7 @@ func (t *Templates) takeUp(ctx context.Context) (useless []sandbox.Snapshot, err
 		}
 		key := t.key(e, base)
 		for _, s := range there {
-			if s.Labels[labelKey] == key && s.Stale == "" && t.take(e, base, s) {
+			if s.Labels[labelKey] == key && s.Stale == "" && !s.Former && t.take(e, base, s) {
 				used[s.Name] = true
 				break
 			}

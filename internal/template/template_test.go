@@ -40,7 +40,11 @@ func plain() template.Spec {
 // open returns templates at work in a world.
 func open(t *testing.T, w *fake.World, list ...template.Spec) (*template.Templates, func()) {
 	t.Helper()
-	x := made(t, w, list...)
+	return run(t, made(t, w.Open(), list...))
+}
+
+// run has templates work until stop is called.
+func run(t *testing.T, x *template.Templates) (*template.Templates, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var run sync.WaitGroup
 	run.Go(func() { x.Run(ctx) })
@@ -50,10 +54,10 @@ func open(t *testing.T, w *fake.World, list ...template.Spec) (*template.Templat
 }
 
 // made returns templates that do not run.
-func made(t *testing.T, w *fake.World, list ...template.Spec) *template.Templates {
+func made(t *testing.T, d sandbox.Driver, list ...template.Spec) *template.Templates {
 	t.Helper()
 	x, err := template.New(template.Options{
-		Driver: w.Open(), Kernel: "toy", List: list, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Driver: d, Kernel: "toy", List: list, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Images: func(name string) (template.Image, error) { return template.Image{Digest: name, Rootfs: "/"}, nil },
 	})
 	if err != nil {
@@ -181,7 +185,7 @@ func TestALookSaysWhatIsSavedAndChangesNothing(t *testing.T) {
 	look := func(s template.Spec) (cellhold.Template, string) {
 		t.Helper()
 		before := w.SnapshotNames()
-		x := made(t, w, s)
+		x := made(t, w.Open(), s)
 		outdated, err := x.Look(t.Context())
 		if after := w.SnapshotNames(); err != nil || !slices.Equal(before, after) {
 			t.Errorf("there were %v, and are %v, %v", before, after, err)
@@ -207,6 +211,31 @@ func TestALookSaysWhatIsSavedAndChangesNothing(t *testing.T) {
 	}
 	if now, outdated := look(plain()); now.State == cellhold.TemplateReady || outdated != "it is damaged" {
 		t.Errorf("of a damaged one: %+v, %q", now, outdated)
+	}
+}
+
+// upgraded is the driver of a server whose predecessor had another agent.
+type upgraded struct {
+	*fake.Driver
+	since time.Time
+}
+
+func (u upgraded) Snapshots(ctx context.Context) ([]sandbox.Snapshot, error) {
+	all, err := u.Driver.Snapshots(ctx)
+	for i := range all {
+		all[i].Former = all[i].Created.Before(u.since)
+	}
+	return all, err
+}
+
+func TestASnapshotWithAFormerAgentIsMadeAnew(t *testing.T) {
+	w := world(t)
+	x, stop := open(t, w, plain())
+	first := await(t, x, warmed)
+	stop()
+	x, _ = run(t, made(t, upgraded{w.Open(), time.Now()}, plain()))
+	if again := await(t, x, warmed); !again.Built.After(first.Built) {
+		t.Error("sessions start with the former agent")
 	}
 }
 

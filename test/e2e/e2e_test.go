@@ -88,8 +88,14 @@ type server struct {
 // otherwise: "--no-templates=false".
 func serve(t testing.TB, home string, flags ...string) *server {
 	t.Helper()
+	return serveBy(t, binary(t), home, flags...)
+}
+
+// serveBy is serve with another build of the program.
+func serveBy(t testing.TB, program, home string, flags ...string) *server {
+	t.Helper()
 	s := &server{home: home, exited: make(chan struct{}), log: &bytes.Buffer{}}
-	s.cmd = exec.Command(binary(t), append([]string{"--home", home, "serve", "--listen", "127.0.0.1:0", "--no-templates"}, flags...)...)
+	s.cmd = exec.Command(program, append([]string{"--home", home, "serve", "--listen", "127.0.0.1:0", "--no-templates"}, flags...)...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

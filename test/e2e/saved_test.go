@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,4 +105,138 @@ func TestAByteThatChangesOnTheDiskIsNeverGoneOnFrom(t *testing.T) {
 	s.hibernate(t, id)
 	flipByte(t, filepath.Join(saved(t, s.home)[0], "pages.img"))
 	s.lostButKept(t, id, "damaged on the disk")
+}
+
+// nextBuild is the program with another guest's binary in it: a byte differs that nothing reads, as releases
+// differ in many.
+func nextBuild(t *testing.T, home string) string {
+	t.Helper()
+	program, err := os.ReadFile(binary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest, err := os.ReadFile("../../internal/guestbin/bin/cellhold-guest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const padding = 15 // the end of what an ELF file says of itself
+	at := bytes.Index(program, guest)
+	if at < 0 || program[at+padding] != 0 {
+		t.Fatalf("the guest's binary is at %d of the program, or is none", at)
+	}
+	program[at+padding] = 1
+	path := filepath.Join(home, "next")
+	if err := os.WriteFile(path, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// guests are the binaries of guests in a home.
+func guests(t *testing.T, home string) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(home, "guest", "*", "cellhold-guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestAHibernatedSessionGoesOnUnderTheNextVersionOfTheService(t *testing.T) {
+	t.Parallel()
+	home := newHome(t)
+	next := nextBuild(t, home)
+	s := serve(t, home)
+	asleep, awake := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
+	s.must(t, asleep, counter)
+	s.must(t, awake, "y = 7")
+	if _, err := s.Checkpoint(t.Context(), asleep, "before"); err != nil {
+		t.Fatal(err)
+	}
+	s.hibernate(t, asleep)
+	s.signal(t, syscall.SIGTERM)
+
+	s = serveBy(t, next, home)
+	if n := len(guests(t, home)); n != 2 {
+		t.Errorf("%d guest binaries are there", n)
+	}
+	for range 2 { // what goes on can be saved by the next version, too
+		if got := s.must(t, asleep, "x, open('/workspace/note.txt').read()"); got != "({'a': [1, 2, 3]}, 'on disk')" {
+			t.Errorf("got %s", got)
+		}
+		s.must(t, asleep, "import sys, subprocess; subprocess.run([sys.executable, '-c', 'pass'], check=True)")
+		s.hibernate(t, asleep)
+	}
+	s.must(t, asleep, "x = 0")
+	if _, err := s.Rollback(t.Context(), asleep, "before"); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.must(t, asleep, "x"); got != "{'a': [1, 2, 3]}" {
+		t.Errorf("x is %s", got)
+	}
+	forks, err := s.Fork(t.Context(), asleep, 1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.must(t, forks[0].ID, "next(g)"); got != "2" {
+		t.Errorf("the fork has %s", got)
+	}
+	// One that was awake meanwhile has the same agent as ever, also when it sleeps.
+	s.hibernate(t, awake)
+	if got := s.must(t, awake, "y"); got != "7" {
+		t.Errorf("y is %s", got)
+	}
+	// While something of the sort lives, its agent stays; then it goes.
+	if err := s.DeleteSession(t.Context(), asleep); err != nil {
+		t.Fatal(err)
+	}
+	s.signal(t, syscall.SIGTERM)
+	s = serveBy(t, next, home)
+	if n := len(guests(t, home)); n != 2 {
+		t.Errorf("%d guest binaries are there", n)
+	}
+	if got := s.must(t, awake, "y"); got != "7" {
+		t.Errorf("y is %s", got)
+	}
+	s.endSessions()
+	s.signal(t, syscall.SIGTERM)
+	s = serveBy(t, next, home)
+	if n := len(guests(t, home)); n != 1 {
+		t.Errorf("%d guest binaries are there", n)
+	}
+	id := s.session(t, client.CreateSession{})
+	if got := s.must(t, id, "6 * 7"); got != "42" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// changeNeed changes what a snapshot needs, as if it had been made elsewhere.
+func changeNeed(t *testing.T, dir, what, to string) {
+	t.Helper()
+	path := filepath.Join(dir, "record.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(text, &record); err != nil {
+		t.Fatal(err)
+	}
+	record["Needs"].(map[string]any)[what] = to
+	if text, err = json.Marshal(record); err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestASessionThatAnotherGvisorSavedKeepsAllButItsSandbox(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, printAndKeep)
+	s.hibernate(t, id)
+	changeNeed(t, saved(t, s.home)[0], "gVisor", "v0.0.0")
+	s.lostButKept(t, id, "another gVisor")
 }

@@ -38,7 +38,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	case <-ctx.Done():
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, context.Cause(ctx))
 	}
-	from, err := d.origin(s)
+	from, a, err := d.origin(s)
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
@@ -49,7 +49,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
 	check := from.Check(ctx, s.Often) // beside the start, which waits for other things
-	b, err := d.start(ctx, s, from, p, lock)
+	b, err := d.start(ctx, s, from, a, p, lock)
 	if bad := check.Wait(); bad != nil && (err == nil || errors.Is(bad, sandbox.ErrSnapshot)) {
 		if b != nil {
 			bad = errors.Join(bad, b.letGoButLock())
@@ -86,17 +86,17 @@ func (d *Driver) claim(ctx context.Context, id sandbox.ID, p paths) (*ownership,
 }
 
 // start takes the steps of a creation. A kill between any two of them leaves what clear removes.
-func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *shelf.Image, p paths, lock *ownership) (*box, error) {
+func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *shelf.Image, a agent, p paths, lock *ownership) (*box, error) {
 	r := &record{
 		ID: s.ID, Created: time.Now().UTC(), Image: s.Image, Labels: s.Labels,
-		Spec: s, Needs: d.needs(s),
+		Spec: s, Needs: with(d.needs(s), a),
 		Boot: bootID(),
 	}
 	r.Spec.Labels = nil
 	if err := r.save(p); err != nil {
 		return nil, err
 	}
-	if err := d.bundle(p, s); err != nil {
+	if err := d.bundle(p, s, a); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(p.disk, 0o700); err != nil {

@@ -31,7 +31,9 @@ const clearTimeout = 60 * time.Second
 
 // Driver makes gVisor sandboxes.
 type Driver struct {
-	dir, guest   string
+	dir          string
+	agent        agent  // of this build
+	guests       Guests // of other builds, may be nil
 	uidBase      uint32
 	startTimeout time.Duration
 	log          *slog.Logger
@@ -46,7 +48,7 @@ type Driver struct {
 	snapshots string
 	reserve   int64
 	shelf     *shelf.Shelf
-	agent     string // digest of the guest's binary
+	agents    map[string]agent // those that something can go on with, by their digests; does not change
 
 	mu   sync.Mutex
 	open map[sandbox.ID]*box // those this driver owns
@@ -55,6 +57,14 @@ type Driver struct {
 // New returns a driver for this host. Where the host cannot hold some limit, the driver works and
 // Features says so; where it cannot isolate, New fails.
 func New(o Options) (*Driver, error) {
+	d, err := open(o)
+	if err != nil && o.Guests != nil {
+		err = errors.Join(err, o.Guests.Close())
+	}
+	return d, err
+}
+
+func open(o Options) (*Driver, error) {
 	if o.Snapshots != "" && !filepath.IsAbs(o.Snapshots) {
 		return nil, fmt.Errorf("%w: Snapshots must be an absolute path, not %q", errOptions, o.Snapshots)
 	}
@@ -63,7 +73,8 @@ func New(o Options) (*Driver, error) {
 	}
 	d := &Driver{
 		dir:          filepath.Clean(o.Dir),
-		guest:        filepath.Clean(o.Guest),
+		agent:        agent{path: filepath.Clean(o.Guest)},
+		guests:       o.Guests,
 		uidBase:      o.UIDBase,
 		startTimeout: o.StartTimeout,
 		log:          o.Logger,
@@ -83,6 +94,9 @@ func New(o Options) (*Driver, error) {
 	}
 	if err := d.openShelf(); err != nil {
 		return nil, fmt.Errorf("%w: snapshots: %w", errOptions, err)
+	}
+	if err := d.openAgents(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errOptions, err), d.shelf.Close())
 	}
 	return d, nil
 }
@@ -114,12 +128,12 @@ func (d *Driver) prepare() error {
 	if err := os.MkdirAll(d.dir, 0o711); err != nil {
 		return err
 	}
-	if info, err := os.Stat(d.guest); err != nil {
+	if info, err := os.Stat(d.agent.path); err != nil {
 		return fmt.Errorf("guest binary: %w", err)
 	} else if info.Mode().Perm()&0o001 == 0 && d.privileged {
-		return fmt.Errorf("guest binary %s cannot be run by sandboxes; allow it with: chmod o+rx %s", d.guest, d.guest)
+		return fmt.Errorf("guest binary %s cannot be run by sandboxes; allow it with: chmod o+rx %s", d.agent.path, d.agent.path)
 	}
-	if err := d.reachable(filepath.Dir(d.guest)); err != nil {
+	if err := d.reachable(filepath.Dir(d.agent.path)); err != nil {
 		return fmt.Errorf("guest binary: %w", err)
 	}
 	if err := selfRunnable(d.privileged); err != nil {
@@ -255,7 +269,11 @@ func (d *Driver) Close() error {
 	if d.cgroups != nil {
 		d.cgroups.close()
 	}
-	return errors.Join(append(errs, d.shelf.Close())...)
+	errs = append(errs, d.shelf.Close())
+	if d.guests != nil {
+		errs = append(errs, d.guests.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // remains finds a sandbox's living processes in three ways: by their arguments, for creations that

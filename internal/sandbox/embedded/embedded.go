@@ -38,6 +38,9 @@ type Options struct {
 	// Guest is the agent's binary on the host. Required. Its file name may be anything, but its
 	// directory is shown to sandboxes read-only, so it should hold nothing else.
 	Guest string
+	// Guests has the agent's binaries of other builds, for sandboxes that were saved with them. Nil means that
+	// there are none. The driver closes it, also when New fails.
+	Guests Guests
 	// UIDBase is the first of the 65536 host uids and gids that sandboxes run as when the
 	// server is root. Zero means 200000: above what distributions give to people and their
 	// containers.
@@ -51,6 +54,15 @@ type Options struct {
 	AcceptUnheld bool
 	// Logger takes the driver's log. Nil means none.
 	Logger *slog.Logger
+}
+
+// Guests keeps the agent's binaries of other builds, each in a directory of its own.
+type Guests interface {
+	// Find returns the path of the binary with a SHA-256 digest, given in hexadecimal digits.
+	Find(digest string) (string, error)
+	// Prune removes all but those with such digests and those in use.
+	Prune(needed map[string]bool) error
+	Close() error
 }
 
 const (

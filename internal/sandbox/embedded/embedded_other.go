@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"cellhold/internal/sandbox"
@@ -13,8 +14,12 @@ import (
 func Main() {}
 
 // New fails: gVisor runs on Linux only.
-func New(Options) (sandbox.Driver, error) {
-	return nil, fmt.Errorf("%w: sandboxes need Linux", errOptions)
+func New(o Options) (sandbox.Driver, error) {
+	err := fmt.Errorf("%w: sandboxes need Linux", errOptions)
+	if o.Guests != nil {
+		err = errors.Join(err, o.Guests.Close())
+	}
+	return nil, err
 }
 
 // Check says so.

@@ -2,11 +2,9 @@ package embedded_test
 
 import (
 	"errors"
-	"os"
 	"testing"
 
 	"cellhold/internal/sandbox"
-	"cellhold/internal/sandbox/embedded"
 )
 
 // TestASandboxOfAnotherVersionIsNotSaved: nothing could go on from that, so who saved it and then ended it
@@ -20,27 +18,15 @@ func TestASandboxOfAnotherVersionIsNotSaved(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	o := options(t)
-	agent, err := os.ReadFile(o.Guest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Guest += "-newer" // only its digest counts here
-	defer os.Remove(o.Guest)
-	if err := os.WriteFile(o.Guest, append(agent, '\n'), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	d, err = embedded.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	newer, _ := otherBuild(t, options(t).Guest)
+	d = openWith(t, newer, nil) // it has no guests but its own
 	defer d.Close()
 	if box, err = d.Adopt(t.Context(), box.ID()); err != nil {
 		t.Fatal(err)
 	}
 	defer box.Destroy(t.Context())
 	err = box.Snapshot(t.Context(), name("elder"))
-	if misfit, ok := errors.AsType[*sandbox.Misfit](err); !ok || misfit.Why != "it was made with another agent" {
+	if misfit, ok := errors.AsType[*sandbox.Misfit](err); !ok || misfit.Why != "the agent that it was made with is not there any more" {
 		t.Errorf("got %v", err)
 	}
 	if list, err := d.Snapshots(t.Context()); err != nil || len(list) > 0 {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -31,9 +30,6 @@ const (
 var _ sandbox.Shelf = (*Driver)(nil)
 
 func (d *Driver) openShelf() (err error) {
-	if d.agent, err = digestOf(d.guest); err != nil {
-		return err
-	}
 	d.shelf, err = shelf.Open(shelf.Options{
 		Dir: d.snapshots, Reserve: d.reserve, Boot: bootID(), SyncAfter: syncAfter,
 		Failed: func(name string, err error) {
@@ -44,17 +40,17 @@ func (d *Driver) openShelf() (err error) {
 }
 
 // needs says what must be the same where a sandbox of that specification goes on, other than what the
-// specification itself says.
+// specification itself says, and than its agent.
 func (d *Driver) needs(s sandbox.Spec) map[string]string {
 	return map[string]string{
-		"gVisor": pinnedGvisor, "agent": d.agent, "processor": processor(), "configuration": d.shape(s),
+		"gVisor": pinnedGvisor, "processor": processor(), "configuration": d.shape(s),
 	}
 }
 
 // shape is a digest of everything that gVisor is told about a sandbox, without what may be different
 // where it goes on: its own name and paths, memory and CPU.
 func (d *Driver) shape(s sandbox.Spec) string {
-	spec := d.ociSpec(s)
+	spec := d.ociSpec(s, d.agent)
 	spec.Root.Path, spec.Hostname = "", ""
 	for i, m := range spec.Mounts {
 		if m.Type == "bind" {
@@ -87,47 +83,45 @@ var processor = sync.OnceValue(func() string {
 	return ""
 })
 
-func digestOf(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// origin opens the snapshot that s continues from, if it does. Every way in which the two do not go
-// together is sandbox.ErrSnapshot.
-func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, error) {
+// origin opens the snapshot that s continues from, if it does, and returns the agent that it runs. Every way in
+// which the two do not go together is sandbox.ErrSnapshot.
+func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, agent, error) {
 	if s.From == "" {
-		return nil, nil
+		return nil, d.agent, nil
 	}
 	from, err := d.shelf.Use(s.From)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot %s: %w", s.From, err)
+		return nil, agent{}, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
-	if reason := lacking(from.Needs, d.needs(s)); reason != "" {
-		err = &sandbox.Misfit{Why: reason}
-	} else if reason := s.Unlike(from.Spec); reason != "" {
-		err = fmt.Errorf("%w: %s", sandbox.ErrSnapshot, reason)
-	}
+	a, err := d.fitting(from.Record, s)
 	if err != nil {
 		from.Close()
-		return nil, fmt.Errorf("snapshot %s: %w", s.From, err)
+		return nil, agent{}, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
-	return from, nil
+	return from, a, nil
 }
 
-// lacking says what of a snapshot's needs is not met here.
-func lacking(needs, here map[string]string) string {
+// fitting returns the agent of a snapshot that s can continue from.
+func (d *Driver) fitting(r shelf.Record, s sandbox.Spec) (agent, error) {
+	if reason := d.lacking(r.Needs, s); reason != "" {
+		return agent{}, &sandbox.Misfit{Why: reason}
+	}
+	if reason := s.Unlike(r.Spec); reason != "" {
+		return agent{}, fmt.Errorf("%w: %s", sandbox.ErrSnapshot, reason)
+	}
+	return d.agents[r.Needs[needsAgent]], nil
+}
+
+// lacking says what of a snapshot's needs is not met here by a sandbox of that specification.
+func (d *Driver) lacking(needs map[string]string, s sandbox.Spec) string {
+	here := d.needs(s)
 	for _, what := range slices.Sorted(maps.Keys(here)) {
 		if needs[what] != here[what] {
 			return fmt.Sprintf("it was made with another %s", what)
 		}
+	}
+	if d.agents[needs[needsAgent]].path == "" {
+		return "the agent that it was made with is not there any more"
 	}
 	return ""
 }
@@ -180,7 +174,7 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 		return errors.New("it was made by an earlier version of this server, which noted too little about it")
 	}
 	// Who has adopted the sandbox of an earlier version could save it, and then not go on from that.
-	if reason := lacking(r.Needs, b.d.needs(r.Spec)); reason != "" {
+	if reason := b.d.lacking(r.Needs, r.Spec); reason != "" {
 		return &sandbox.Misfit{Why: reason}
 	}
 	size := b.footprint()
@@ -260,7 +254,8 @@ func (d *Driver) Snapshots(context.Context) ([]sandbox.Snapshot, error) {
 	all := make([]sandbox.Snapshot, 0, len(records))
 	for _, r := range records {
 		all = append(all, sandbox.Snapshot{
-			Name: r.Name, Created: r.Created, Size: r.Size(), Image: r.Spec.Image, Labels: r.Labels, Stale: d.stale(r),
+			Name: r.Name, Created: r.Created, Size: r.Size(), Image: r.Spec.Image, Labels: r.Labels,
+			Stale: d.stale(r), Former: r.Needs[needsAgent] != d.agent.digest,
 		})
 	}
 	return all, nil
@@ -271,7 +266,7 @@ func (d *Driver) stale(r shelf.Record) string {
 	if r.Fault != "" {
 		return r.Fault
 	}
-	return lacking(r.Needs, d.needs(r.Spec))
+	return d.lacking(r.Needs, r.Spec)
 }
 
 // RemoveSnapshot frees a snapshot's space.

@@ -51,11 +51,11 @@ func cpuQuota(cores float64) int64 {
 }
 
 // bundle writes the OCI configuration of s.
-func (d *Driver) bundle(p paths, s sandbox.Spec) error {
+func (d *Driver) bundle(p paths, s sandbox.Spec, a agent) error {
 	if err := os.Mkdir(p.bundle, 0o700); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(d.ociSpec(s), "", "  ")
+	data, err := json.MarshalIndent(d.ociSpec(s, a), "", "  ")
 	if err != nil {
 		return err
 	}
@@ -64,13 +64,13 @@ func (d *Driver) bundle(p paths, s sandbox.Spec) error {
 
 // ociSpec leaves every empty list out: a saved configuration drops them, and a restore would
 // find an empty list different from none.
-func (d *Driver) ociSpec(s sandbox.Spec) *specs.Spec {
+func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 	spec := &specs.Spec{
 		Version:  specs.Version,
 		Hostname: hostname(s.ID),
 		Root:     &specs.Root{Path: s.Rootfs}, // written to the overlay, see gvisorFlags
 		Process: &specs.Process{
-			Args: []string{filepath.Join(guestBinDir, filepath.Base(d.guest))},
+			Args: []string{filepath.Join(guestBinDir, filepath.Base(a.path))},
 			Cwd:  "/",
 			Env: []string{
 				"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -86,7 +86,7 @@ func (d *Driver) ociSpec(s sandbox.Spec) *specs.Spec {
 				rlimit("RLIMIT_CORE", 0),
 			},
 		},
-		Mounts: d.mounts(s),
+		Mounts: mounts(s, a),
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
@@ -138,14 +138,14 @@ func (d *Driver) resources(l sandbox.Limits) *specs.LinuxResources {
 	return r
 }
 
-func (d *Driver) mounts(s sandbox.Spec) []specs.Mount {
+func mounts(s sandbox.Spec, a agent) []specs.Mount {
 	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "nodev", "noexec", "ro"}},
 		tmpfs("/dev/shm", s.Limits.Tmp, "1777"),
 		tmpfs("/tmp", s.Limits.Tmp, "1777"),
 		tmpfs("/run", runSize, "0755"),
-		bind(filepath.Dir(d.guest), guestBinDir),
+		bind(filepath.Dir(a.path), guestBinDir),
 	}
 	if s.Data != "" {
 		mounts = append(mounts, bind(s.Data, guestData))
