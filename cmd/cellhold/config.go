@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"gopkg.in/yaml.v3"
@@ -93,6 +94,9 @@ func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 	if err := node.Decode(&value); err != nil {
 		return nil, f.fault(node, "%v", err)
 	}
+	if flag.Target.Type() == reflect.TypeFor[time.Duration]() {
+		value = node.Value // or kong would take 5 for nanoseconds, where the command line asks for a unit
+	}
 	if err := flag.Parse(kong.Scan().PushTyped(value, kong.FlagValueToken), reflect.New(flag.Target.Type()).Elem()); err != nil {
 		return nil, f.fault(node, "%v", err)
 	}
@@ -112,7 +116,10 @@ type configCmd struct {
 }
 
 // Run prints every setting in the form of a configuration file.
-func (configCmd) Run(k *kong.Context, t *terminal) error {
+func (c *configCmd) Run(k *kong.Context, t *terminal) error {
+	if err := errors.Join(c.lifetimes.check(), c.access.check()); err != nil {
+		return err
+	}
 	settings := map[string]any{}
 	for _, path := range k.Path {
 		for _, flag := range path.Flags {

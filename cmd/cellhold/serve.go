@@ -32,6 +32,9 @@ type access struct {
 // Run serves until a signal ends it. Sessions stay for the next start.
 func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 	// Before anything is opened: a dangerous address is refused at once.
+	if err := c.lifetimes.check(); err != nil {
+		return err
+	}
 	options, err := c.access.options(all.Home)
 	if err != nil {
 		return err
@@ -68,6 +71,9 @@ func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 
 // options returns the server's options as far as the command line says them.
 func (a *access) options(home string) (server.Options, error) {
+	if err := a.check(); err != nil {
+		return server.Options{}, err
+	}
 	o := server.Options{AuthOff: a.Auth == "off", Hosts: a.Host, Origins: a.Origin, InsecureHTTP: a.InsecureHTTP}
 	if (a.TLSCert == "") != (a.TLSKey == "") {
 		return o, errors.New("--tls-cert and --tls-key belong together")

@@ -69,7 +69,9 @@ func (r *recipes) read(text string) error {
 	var list []recipe
 	err := decoder.Decode(&list)
 	if e, ok := errors.AsType[*yaml.TypeError](err); ok {
-		err = errors.New(strings.Join(e.Errors, "; ")) // a line each
+		said := strings.Join(e.Errors, "; ") // a line each
+		err = errors.New(strings.NewReplacer(" not found in type main.recipe", " is no setting of a template",
+			"into []main.recipe", "into a list of templates", "into main.recipe", "into a template").Replace(said))
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("they cannot be read: %w", err)

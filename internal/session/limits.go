@@ -24,6 +24,10 @@ func (o *Options) limits(want cellhold.Limits) (cellhold.Limits, error) {
 		{"tmp", float64(l.Tmp), float64(least.Tmp), float64(o.Ceiling.Tmp)},
 		{"output", float64(l.Output), float64(least.Output), float64(o.Ceiling.Output)},
 	} {
+		if x.most < x.least { // the operator's doing
+			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s of this server, %s, is less than what a session needs: %s.",
+				x.name, number(x.most), number(x.least))
+		}
 		if !(x.got >= x.least && x.got <= x.most) { // in this form it refuses what is not a number too
 			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s must be between %s and %s on this server; 0 means its default.",
 				x.name, number(x.least), number(x.most))
