@@ -52,6 +52,9 @@ func New(o Options) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("client: %q is not the URL of a server, such as http://127.0.0.1:5002", o.URL)
 	}
+	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) { // lines of the file, pasted
+		return nil, errors.New("client: the token has a space or a line's end in it; a line of the server's token file is a name and a token, of which only the token is meant")
+	}
 	c := &Client{base: strings.TrimSuffix(o.URL, "/"), token: o.Token, http: o.HTTP, patience: o.Patience}
 	if c.patience == 0 {
 		c.patience = defaultPatience

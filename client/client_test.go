@@ -328,3 +328,12 @@ func TestBadURLsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Who gives the whole token file hears of that, and not that the server cannot be reached.
+func TestATokenIsOneWord(t *testing.T) {
+	for _, token := range []string{"default 0123", "0123\n4567", "0123\r"} {
+		if _, err := client.New(client.Options{URL: "http://127.0.0.1:5002", Token: token}); err == nil || !strings.Contains(err.Error(), "only the token is meant") {
+			t.Errorf("%q: %v", token, err)
+		}
+	}
+}
