@@ -10,9 +10,9 @@ import subprocess
 import warnings
 
 PACKAGES = ["IPython", "PIL", "altair", "bash_kernel", "bokeh.plotting", "cellhold_bash",
-            "cellhold_figures", "cellhold_renew", "cellhold_streams", "cellhold_system",
-            "ipykernel", "matplotlib", "numpy", "openpyxl", "pandas", "plotly.express", "polars", "pyarrow",
-            "requests", "scipy", "scipy.stats", "seaborn", "sklearn.ensemble", "sympy", "tabulate", "tqdm", "xlrd"]
+            "cellhold_figures", "cellhold_interrupts", "cellhold_renew", "cellhold_streams",
+            "cellhold_system", "ipykernel", "matplotlib", "numpy", "openpyxl", "pandas", "plotly.express", "polars",
+            "pyarrow", "requests", "scipy", "scipy.stats", "seaborn", "sklearn.ensemble", "sympy", "tabulate", "tqdm", "xlrd"]
 TOOLS = ["bash", "curl", "git", "pip", "uv"]
 TITLE = "Größe Ωλ Привет 中文标题 日本語 한국어 العربية हिन्दी 😀🚀📈✅🥲"
 

@@ -9,10 +9,13 @@ from IPython.core.interactiveshell import InteractiveShell
 InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 
 # Output waits for its reader, and what programs write comes whole, as it is written, and with their cell.
+# An interrupt hits the code of the cell alone.
+import cellhold_interrupts
 import cellhold_streams
 import cellhold_system
 from ipykernel import iostream
 
+cellhold_interrupts.install()
 cellhold_streams.install()
 cellhold_system.install()
 
