@@ -31,7 +31,7 @@ var rooms = map[string]struct {
 	"bench/contender":           {". client", "it uses each contender as its users do"},
 	"bench/report":              {"", "it counts, whatever was measured"},
 	"demo":                      {". client", "it does what a user of the service would do"},
-	"internal/agent":            {". internal/guestapi internal/jupyter internal/agent/spool internal/agent/command internal/agent/forward", "it runs beside hostile code; less is safer"},
+	"internal/agent":            {". internal/guestapi internal/jupyter internal/agent/spool internal/agent/command internal/agent/forward internal/rawio", "it runs beside hostile code; less is safer"},
 	"internal/agent/command":    {". internal/guestapi internal/agent/spool", "it runs beside hostile code; less is safer"},
 	"internal/agent/spool":      {". internal/guestapi", "it keeps events, whoever makes them"},
 	"internal/command":          {". internal/guestapi", "it gets its link and its journal as small interfaces"},
@@ -40,10 +40,11 @@ var rooms = map[string]struct {
 	"internal/guestbin":         {"", "it carries bytes"},
 	"internal/image":            {".", "it makes directories, and knows nothing of who runs in them"},
 	"internal/jupyter":          {"internal/jupyter/zmtp", "it is a protocol, and could be lifted out"},
-	"internal/jupyter/zmtp":     {"", "it is a protocol, and could be lifted out"},
+	"internal/jupyter/zmtp":     {"internal/rawio", "it is a protocol, and could be lifted out"},
 	"internal/kernel":           {". internal/guestapi internal/notebook", "it gets its link as a small interface"},
 	"internal/link":             {"", "it moves bytes for whoever has a pair of pipes"},
 	"internal/notebook":         {".", "it turns cells into a file"},
+	"internal/rawio":            {"", "it makes system calls for whoever has a descriptor"},
 	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
 	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/sandbox/embedded/shelf internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/warm":     {"internal/sandbox", "it is a driver around a driver, and knows no guest"},
@@ -72,7 +73,7 @@ var rooms = map[string]struct {
 	"internal/store":            {".", "the interface it satisfies is declared by its user"},
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and knows no agent"},
-	"internal/agent/files/notify": {"", "it tells what changes, to whoever asks"},
+	"internal/agent/files/notify": {"internal/rawio", "it tells what changes, to whoever asks"},
 	"internal/agent/written":      {". internal/guestapi internal/agent/files/notify", "it remembers what it is told, and knows no cells"},
 	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
 	// What has few dealings with the rest of the house.
@@ -86,7 +87,7 @@ var rooms = map[string]struct {
 	"test/e2e":                           {". client", "it drives the binary as a user would"},
 	"test/report":                        {"", "it reads what go test prints"},
 	// Programs wire rooms together.
-	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link", "less is safer beside hostile code"},
+	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "less is safer beside hostile code"},
 	"cmd/cellhold":       {"*", "it wires everything on this side"},
 }
 

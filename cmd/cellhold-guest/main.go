@@ -24,6 +24,7 @@ import (
 	"cellhold/internal/agent/written"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/link"
+	"cellhold/internal/rawio"
 )
 
 // The layout of every image; see the recipes under images.
@@ -167,5 +168,5 @@ func moveAway(fd int, name string) (io.ReadWriteCloser, error) {
 	if err := syscall.Dup3(int(null.Fd()), fd, 0); err != nil {
 		return nil, fmt.Errorf("put /dev/null in place of stream %d: %w", fd, err)
 	}
-	return os.NewFile(uintptr(moved), name), nil
+	return rawio.Pipe(os.NewFile(uintptr(moved), name))
 }

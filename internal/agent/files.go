@@ -17,6 +17,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/rawio"
 )
 
 const (
@@ -56,7 +57,8 @@ func (a *Agent) wrote(c *cell) (files []cellhold.CellFile, more bool) {
 type files struct {
 	dir      string
 	uid, gid int
-	root     *os.Root // fixed by open
+	root     *os.Root        // fixed by open
+	top      syscall.RawConn // of the directory itself
 
 	mu    sync.Mutex
 	seen  map[string]stamp // as of the last report
@@ -80,6 +82,13 @@ func (f *files) open() error {
 		return fmt.Errorf("make the output directory: %w", err)
 	}
 	root, err := os.OpenRoot(f.dir)
+	if err != nil {
+		return fmt.Errorf("open the output directory: %w", err)
+	}
+	top, err := root.Open(".")
+	if err == nil {
+		f.top, err = top.SyscallConn()
+	}
 	if err != nil {
 		return fmt.Errorf("open the output directory: %w", err)
 	}
@@ -116,11 +125,9 @@ func (f *files) changed() bool {
 
 // touched is when an entry of the directory came or went last; zero when that cannot be read.
 func (f *files) touched() time.Time {
-	info, err := f.root.Lstat(".")
-	if err != nil {
-		return time.Time{}
-	}
-	return info.ModTime()
+	var t time.Time
+	_ = f.top.Control(func(fd uintptr) { t, _ = rawio.Modified(int(fd)) })
+	return t
 }
 
 // list returns the regular files, sorted by path.

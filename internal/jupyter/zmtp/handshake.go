@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 )
@@ -167,7 +166,7 @@ func (c *Conn) command(size int64) error {
 }
 
 func (c *Conn) sendCommand(body []byte) error {
-	return c.write(net.Buffers{appendHeader(nil, flagCommand, len(body)), body})
+	return c.write(append(appendHeader(nil, flagCommand, len(body)), body...))
 }
 
 func refusal(body []byte) error {

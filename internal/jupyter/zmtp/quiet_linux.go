@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"cellhold/internal/rawio"
 )
 
 // quietConn is a connection whose reader can be left asleep for a while, although data arrive. The
@@ -25,6 +27,16 @@ type quietConn struct {
 	asleep bool // the reader waits, so data that arrive must wake it unless held
 	closed bool
 	users  int // system calls that use fd now
+
+	in, out rawio.Row // each belongs to who reads or writes
+}
+
+// light is a stream whose calls cost little.
+func light(nc net.Conn) (net.Conn, error) {
+	if u, ok := nc.(*net.UnixConn); ok {
+		return rawio.Conn(u)
+	}
+	return nc, nil
 }
 
 // quiet takes the stream over.
@@ -88,7 +100,7 @@ func (c *quietConn) watch(on bool) {
 	raw, err := c.poll.SyscallConn()
 	if err == nil {
 		_ = raw.Control(func(poll uintptr) {
-			_ = syscall.EpollCtl(int(poll), syscall.EPOLL_CTL_MOD, c.fd, &e)
+			_ = rawio.EpollModify(int(poll), c.fd, &e)
 		})
 	}
 }
@@ -128,9 +140,6 @@ func (c *quietConn) use(f func(fd int) (int, error)) (int, error) {
 	c.users++
 	c.mu.Unlock()
 	n, err := f(c.fd)
-	for err == syscall.EINTR {
-		n, err = f(c.fd)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.users--
@@ -149,7 +158,7 @@ func (c *quietConn) letGo() {
 // Read reads what is there, or waits.
 func (c *quietConn) Read(p []byte) (int, error) {
 	for {
-		n, err := c.use(func(fd int) (int, error) { return syscall.Read(fd, p) })
+		n, err := c.use(func(fd int) (int, error) { return c.in.Read(fd, p) })
 		switch {
 		case err == nil && n == 0 && len(p) > 0:
 			return 0, io.EOF
@@ -183,17 +192,16 @@ func (c *quietConn) sleep() error {
 	if err != nil {
 		return err
 	}
-	var events [1]syscall.EpollEvent
 	return raw.Read(func(poll uintptr) bool {
-		n, err := syscall.EpollWait(int(poll), events[:], 0)
-		return n > 0 || err != nil && err != syscall.EINTR
+		ready, err := rawio.EpollReady(int(poll))
+		return ready || err != nil
 	})
 }
 
 // Write writes a subscription or an answer to a heartbeat: a few bytes, for which a socket that
 // nobody else writes to has room. A peer that lets them gather is left.
 func (c *quietConn) Write(p []byte) (int, error) {
-	n, err := c.use(func(fd int) (int, error) { return syscall.Write(fd, p) })
+	n, err := c.use(func(fd int) (int, error) { return c.out.Write(fd, p) })
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}

@@ -102,8 +102,12 @@ type Conn struct {
 func Dial(ctx context.Context, path string, o Options) (*Conn, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "unix", path)
-	if err == nil && o.Quiet {
+	switch {
+	case err != nil:
+	case o.Quiet:
 		nc, err = quiet(nc)
+	default:
+		nc, err = light(nc)
 	}
 	if err != nil {
 		return nil, err
@@ -176,25 +180,26 @@ func (c *Conn) Send(frames ...[]byte) error {
 	if len(frames) == 0 {
 		return errors.New("zmtp: a message has at least one frame")
 	}
-	headers := make([]byte, 0, len(frames)*maxHeader)
-	bufs := make(net.Buffers, 0, 2*len(frames))
+	size := 0
+	for _, f := range frames {
+		size += maxHeader + len(f)
+	}
+	message := make([]byte, 0, size)
 	for i, f := range frames {
 		var flags byte
 		if i < len(frames)-1 {
 			flags = flagMore
 		}
-		start := len(headers)
-		headers = appendHeader(headers, flags, len(f))
-		bufs = append(bufs, headers[start:len(headers):len(headers)], f)
+		message = append(appendHeader(message, flags, len(f)), f...)
 	}
-	return c.write(bufs)
+	return c.write(message)
 }
 
-func (c *Conn) write(bufs net.Buffers) error {
+func (c *Conn) write(message []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
-	if _, err := bufs.WriteTo(c.nc); err != nil {
+	if _, err := c.nc.Write(message); err != nil {
 		c.nc.Close()
 		return fmt.Errorf("zmtp: send: %w", err)
 	}

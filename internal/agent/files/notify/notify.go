@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"cellhold/internal/rawio"
 )
 
 // Op is what happened.
@@ -72,6 +74,7 @@ type Watcher struct {
 	root   *os.Root
 	events *os.File
 	raw    syscall.RawConn
+	row    rawio.Row
 	dirs   map[int32]string
 	buffer []byte
 
@@ -146,7 +149,7 @@ func (w *Watcher) Read() ([]Change, error) {
 // take reads what fits into the buffer of the events that there are; 0 means that there are none.
 func (w *Watcher) take() (n int, err error) {
 	var failed error
-	err = w.raw.Control(func(fd uintptr) { n, failed = syscall.Read(int(fd), w.buffer) })
+	err = w.raw.Control(func(fd uintptr) { n, failed = w.row.Read(int(fd), w.buffer) })
 	if errors.Is(failed, syscall.EAGAIN) {
 		return 0, err
 	}

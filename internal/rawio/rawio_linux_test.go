@@ -1,0 +1,154 @@
+package rawio
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pipes returns both ends of a pipe that does not block.
+func pipes(t *testing.T) (r, w io.ReadWriteCloser) {
+	t.Helper()
+	var fds [2]int
+	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]io.ReadWriteCloser
+	for i, fd := range fds {
+		p, err := Pipe(os.NewFile(uintptr(fd), "pipe"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		ends[i] = p
+	}
+	return ends[0], ends[1]
+}
+
+// sockets returns both ends of a connection; only the first is ours.
+func sockets(t *testing.T) (ours net.Conn, theirs *net.UnixConn) {
+	t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	dialled, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dialled.Close() })
+	accepted, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { accepted.Close() })
+	if ours, err = Conn(dialled.(*net.UnixConn)); err != nil {
+		t.Fatal(err)
+	}
+	return ours, accepted.(*net.UnixConn)
+}
+
+func TestMoreThanFitsGoesThroughWhole(t *testing.T) {
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // sixteen times what a pipe holds
+	r, w := pipes(t)
+	ours, theirs := sockets(t)
+	for name, end := range map[string]struct {
+		r io.Reader
+		w io.WriteCloser
+	}{"pipe": {r, w}, "to a socket": {theirs, ours}} {
+		t.Run(name, func(t *testing.T) {
+			var wrote sync.WaitGroup
+			wrote.Go(func() {
+				if n, err := end.w.Write(sent); n != len(sent) || err != nil {
+					t.Errorf("wrote %d of %d: %v", n, len(sent), err)
+				}
+				end.w.Close()
+			})
+			got, err := io.ReadAll(end.r)
+			wrote.Wait()
+			if err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("read %d of %d bytes: %v", len(got), len(sent), err)
+			}
+		})
+	}
+}
+
+func TestAReaderGetsWhatIsThereAndWaitsForMore(t *testing.T) {
+	ours, theirs := sockets(t)
+	p := make([]byte, 100)
+	for _, piece := range []string{"one", "two"} {
+		var wrote sync.WaitGroup
+		wrote.Go(func() { _, _ = theirs.Write([]byte(piece)) })
+		if n, err := ours.Read(p); string(p[:n]) != piece || err != nil {
+			t.Errorf("read %q: %v", p[:n], err)
+		}
+		wrote.Wait()
+	}
+	theirs.Close()
+	if n, err := ours.Read(p); n != 0 || err != io.EOF {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+}
+
+func TestAWaitingReaderIsEndedByItsDeadlineAndByClose(t *testing.T) {
+	ours, _ := sockets(t)
+	if err := ours.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("deadline: %v", err)
+	}
+	r, _ := pipes(t)
+	ended := make(chan error)
+	go func() {
+		_, err := r.Read(make([]byte, 1))
+		ended <- err
+	}()
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func TestWhoDoesNotReadAnyMoreIsAnError(t *testing.T) {
+	ours, theirs := sockets(t)
+	theirs.Close()
+	if _, err := ours.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("write: %v", err)
+	}
+}
+
+// A goroutine that never rests must not keep the others from their turn, nor from what comes meanwhile.
+func TestTheSchedulerHearsOfCallsThatNeverRest(t *testing.T) {
+	var told int
+	row := Row(0)
+	plain := func(int, []byte) (int, error) { told++; return 1, nil }
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zero.Close()
+	for range 10 * inRow {
+		if _, err := row.call(plain, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told != 10 {
+		t.Errorf("it heard of %d calls of %d", told, 10*inRow)
+	}
+	again := func(int, []byte) (int, error) { return 0, syscall.EAGAIN }
+	row = inRow - 1
+	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row != 0 {
+		t.Errorf("a rest left %d in the row: %v", row, err)
+	}
+}

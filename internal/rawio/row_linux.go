@@ -1,0 +1,83 @@
+package rawio
+
+import (
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// inRow is after how many calls in a row the scheduler is told of one. A cell of a few lines has fewer,
+// and what so many move takes less than a millisecond.
+const inRow = 16
+
+// Row counts calls in one direction of a descriptor, since it last had nothing or no room. Its calls are
+// read(2) and write(2), which no signal ends.
+type Row int
+
+// Read reads what is there; the error is EAGAIN when that is nothing.
+func (r *Row) Read(fd int, p []byte) (int, error) {
+	return r.call(syscall.Read, syscall.SYS_READ, fd, p)
+}
+
+// Write writes what there is room for; the error is EAGAIN when there is none.
+func (r *Row) Write(fd int, p []byte) (int, error) {
+	return r.call(syscall.Write, syscall.SYS_WRITE, fd, p)
+}
+
+func (r *Row) call(told func(int, []byte) (int, error), number uintptr, fd int, p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for *r++; ; {
+		if *r%inRow == 0 {
+			n, err = told(fd, p)
+		} else {
+			n, err = raw(number, fd, p)
+		}
+		switch err {
+		case nil:
+			return n, nil
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			*r = 0
+		}
+		return 0, err
+	}
+}
+
+func raw(number uintptr, fd int, p []byte) (int, error) {
+	n, _, e := syscall.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
+}
+
+// EpollReady tells whether a descriptor of an epoll is ready now.
+func EpollReady(epoll int) (bool, error) {
+	var e syscall.EpollEvent
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&e)), 1, 0, 0, 0)
+	if errno != 0 && errno != syscall.EINTR {
+		return false, errno
+	}
+	return errno == 0 && n > 0, nil
+}
+
+// EpollModify changes what an epoll watches a descriptor for.
+func EpollModify(epoll, fd int, e *syscall.EpollEvent) error {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epoll), syscall.EPOLL_CTL_MOD, uintptr(fd), uintptr(unsafe.Pointer(e)), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// Modified is when an open file or directory was changed last.
+func Modified(fd int) (time.Time, error) {
+	var s syscall.Stat_t
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&s)), 0); errno != 0 {
+		return time.Time{}, errno
+	}
+	return time.Unix(s.Mtim.Unix()), nil
+}

@@ -1,0 +1,129 @@
+package rawio
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// stream is what pipes and sockets have in common. Reads belong to one goroutine at a time, and so do
+// writes.
+type stream struct {
+	raw         syscall.RawConn
+	read, write func(fd uintptr) bool // bound once: there is one for each call otherwise
+
+	in    Row
+	into  []byte
+	got   int
+	inErr error
+
+	out    Row
+	from   []byte // what is left of it
+	outErr error
+}
+
+func newStream(c syscall.Conn) (*stream, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &stream{raw: raw}
+	s.read, s.write = s.tryRead, s.tryWrite
+	return s, nil
+}
+
+func (s *stream) tryRead(fd uintptr) bool {
+	s.got, s.inErr = s.in.Read(int(fd), s.into)
+	return s.inErr != syscall.EAGAIN
+}
+
+func (s *stream) tryWrite(fd uintptr) bool {
+	for len(s.from) > 0 {
+		n, err := s.out.Write(int(fd), s.from)
+		if err != nil {
+			s.outErr = err
+			return err != syscall.EAGAIN
+		}
+		s.from = s.from[n:]
+	}
+	s.outErr = nil
+	return true
+}
+
+// Read reads what is there, or waits until something is.
+func (s *stream) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	s.into = p
+	err := s.raw.Read(s.read)
+	s.into = nil
+	switch {
+	case err != nil:
+		return 0, known(err)
+	case s.inErr != nil:
+		return 0, os.NewSyscallError("read", s.inErr)
+	case s.got == 0:
+		return 0, io.EOF
+	}
+	return s.got, nil
+}
+
+// Write writes all of p, and waits where there is no room.
+func (s *stream) Write(p []byte) (int, error) {
+	s.from = p
+	err := s.raw.Write(s.write)
+	n := len(p) - len(s.from)
+	s.from = nil
+	if err != nil {
+		return n, known(err)
+	}
+	if s.outErr != nil {
+		return n, os.NewSyscallError("write", s.outErr)
+	}
+	return n, nil
+}
+
+// known gives what the runtime says of a closed file the name that callers know; it has no other errors
+// but the deadline's, and those of the net package have their names.
+func known(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return os.ErrClosed
+}
+
+type pipe struct {
+	*stream
+	file *os.File
+}
+
+// Pipe returns a pipe that is read and written this way. f belongs to it.
+func Pipe(f *os.File) (io.ReadWriteCloser, error) {
+	s, err := newStream(f)
+	if err != nil {
+		return nil, err
+	}
+	return &pipe{s, f}, nil
+}
+
+func (p *pipe) Close() error { return p.file.Close() }
+
+type conn struct {
+	*net.UnixConn
+	stream *stream
+}
+
+// Conn returns a connection that is read and written this way. u belongs to it.
+func Conn(u *net.UnixConn) (net.Conn, error) {
+	s, err := newStream(u)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{u, s}, nil
+}
+
+func (c *conn) Read(p []byte) (int, error)  { return c.stream.Read(p) }
+func (c *conn) Write(p []byte) (int, error) { return c.stream.Write(p) }
