@@ -101,6 +101,18 @@ func (c *cgroups) read(controller, file string, id sandbox.ID) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
+// limitCPU ends the time in which a sandbox starts.
+func (c *cgroups) limitCPU(id sandbox.ID, l sandbox.Limits) error {
+	file, quota := "cpu.cfs_quota_us", strconv.FormatInt(cpuQuota(l.CPU), 10)
+	if c.v2 {
+		file, quota = "cpu.max", fmt.Sprintf("%s %d", quota, cpuPeriod)
+	}
+	if err := writeFile(filepath.Join(c.dir("cpu", id), file), quota); err != nil {
+		return fmt.Errorf("limit the processor time: %w", err)
+	}
+	return nil
+}
+
 // verify reads back every limit from the kernel, and that the processes are under them: what
 // set them is other people's code, and what it could not set it may only have logged.
 func (c *cgroups) verify(id sandbox.ID, l sandbox.Limits, members ...int) error {

@@ -124,6 +124,9 @@ func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *shelf.Image, r 
 		return nil, err
 	}
 	if d.cgroups != nil {
+		if err := d.cgroups.limitCPU(s.ID, s.Limits); err != nil {
+			return nil, err
+		}
 		if err := d.cgroups.verify(s.ID, s.Limits, r.Sentry.PID, r.Gofer.PID); err != nil {
 			return nil, fmt.Errorf("a limit is not in place: %w", err)
 		}

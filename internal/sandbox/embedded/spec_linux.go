@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -125,8 +126,12 @@ func (d *Driver) privilegedSpec(l *specs.Linux) {
 	l.UIDMappings, l.GIDMappings = ids, ids
 }
 
+// startCPU is what a sandbox may use until it has started: that has work for all cores, and a limit of one holds it up
+// for two periods. What a resumed session had under way may use it for a moment, too.
+func startCPU(l sandbox.Limits) float64 { return max(l.CPU, float64(runtime.NumCPU())) }
+
 func (d *Driver) resources(l sandbox.Limits) *specs.LinuxResources {
-	memory, quota, period := l.Memory, cpuQuota(l.CPU), uint64(cpuPeriod)
+	memory, quota, period := l.Memory, cpuQuota(startCPU(l)), uint64(cpuPeriod)
 	r := &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: &memory},
 		CPU:    &specs.LinuxCPU{Quota: &quota, Period: &period},
