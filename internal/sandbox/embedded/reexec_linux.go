@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	_ "unsafe" // for go:linkname
 
+	"cellhold/internal/sandbox/embedded/filter"
 	"cellhold/internal/sandbox/embedded/syscalls"
 
 	"gvisor.dev/gvisor/runsc/cli"
@@ -39,6 +41,9 @@ func Main() {
 		return
 	}
 	gvisorVersion = pinnedGvisor
+	if slices.Contains(os.Args, "boot") { // only the sandbox itself has use for it
+		filter.Provide(pinnedGvisor)
+	}
 	hurry()
 	if err := syscalls.Narrow(); err != nil {
 		fmt.Fprintln(os.Stderr, "no sandbox is started that can call more than it should:", err)

@@ -1,0 +1,129 @@
+package filter
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"gvisor.dev/gvisor/pkg/bpf"
+	"gvisor.dev/gvisor/pkg/seccomp"
+	"gvisor.dev/gvisor/pkg/seccomp/precompiledseccomp"
+	"gvisor.dev/gvisor/pkg/sentry/platform"
+	"gvisor.dev/gvisor/runsc/boot/filter"
+	"gvisor.dev/gvisor/runsc/boot/filter/config"
+)
+
+var update = flag.Bool("update", false, "write the program anew")
+
+// pinned is the version of gVisor in go.mod.
+func pinned(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "gvisor.dev/gvisor ")
+	version, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(version)
+}
+
+// options are those that a sandbox of the driver has, with one value of what differs between sandboxes.
+func options(t *testing.T, controller uint32) config.Options {
+	t.Helper()
+	systrap, err := platform.Lookup("systrap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.Options{Platform: systrap.PrecompiledSeccompInfo()[0], HostFilesystem: true, ControllerFD: controller}
+}
+
+// built is the filter that gVisor makes for them at a start.
+func built(t *testing.T, o config.Options) []bpf.Instruction {
+	t.Helper()
+	rules, deny := config.Rules(o)
+	p := seccomp.Program{
+		RuleSets: []seccomp.RuleSet{{Rules: deny}, {Rules: rules, Action: seccomp.Allow}},
+		Options:  config.SeccompOptions(o),
+	}
+	list, _, err := p.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestTheProgramIsWhatThisVersionOfGvisorMakesOfItsRules(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the program is for amd64; elsewhere gVisor makes its filter at each start")
+	}
+	if *update {
+		write(t)
+	}
+	Provide(pinned(t))
+	for _, controller := range []uint32{5, 12345} {
+		o := options(t, controller)
+		p, ok := filter.GetPrecompiled(o.ConfigKey())
+		if !ok {
+			t.Fatalf("there is none for %s; write it: go test ./internal/sandbox/embedded/filter -update", o.ConfigKey())
+		}
+		got, err := p.RenderInstructions(o.Vars())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := built(t, o); !slices.Equal(got, want) {
+			t.Errorf("it has %d instructions that are not the %d of gVisor; write it anew: go test ./internal/sandbox/embedded/filter -update", len(got), len(want))
+		}
+	}
+}
+
+// write makes the programs of all configurations, which takes half a minute, and keeps ours.
+func write(t *testing.T) {
+	t.Helper()
+	all, err := config.PrecompiledPrograms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := stored{Gvisor: pinned(t)}
+	for _, p := range all {
+		if p.Name == options(t, 0).ConfigKey() {
+			ownPID(t, p)
+			s.Programs = append(s.Programs, p)
+		}
+	}
+	if file, err = json.Marshal(s); err == nil {
+		err = os.WriteFile("programs.json", append(file, '\n'), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ownPID makes the process id a variable of the program where it is one: a rule of systrap's has that of
+// the process which makes the program, and gVisor's code that looks for variables cannot know it.
+func ownPID(t *testing.T, p precompiledseccomp.Program) {
+	t.Helper()
+	for i, word := range p.Bytecode32 {
+		if word == uint32(os.Getpid()) {
+			p.VarOffsets["self_pid_low32bits"] = append(p.VarOffsets["self_pid_low32bits"], i)
+		}
+	}
+	if n := len(p.VarOffsets["self_pid_low32bits"]); n != 1 {
+		t.Fatalf("the process id is in %d places and was in one; look at the rules", n)
+	}
+}
+
+func TestGvisorGetsTheProgramsOfItsOwnVersionOnly(t *testing.T) {
+	clear(programs)
+	Provide("v0")
+	if n := len(filter.ListPrecompiled()); n != 0 {
+		t.Errorf("another version got %d", n)
+	}
+	Provide(pinned(t))
+	if len(filter.ListPrecompiled()) != 1 {
+		t.Errorf("its own version got %q", filter.ListPrecompiled())
+	}
+}
