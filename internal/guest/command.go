@@ -150,7 +150,7 @@ func parseCommandEvent(line []byte, after int64) (guestapi.Event, error) {
 		return guestapi.Event{}, strange(fmt.Sprintf("event %d after event %d", e.Seq, after))
 	}
 	check := commandChecks[e.Type]
-	if check == nil || !cellPattern.MatchString(string(e.Command)) {
+	if check == nil || !cellPattern().MatchString(string(e.Command)) {
 		return guestapi.Event{Seq: e.Seq}, nil
 	}
 	content, err := check(e.Content)

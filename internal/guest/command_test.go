@@ -25,7 +25,7 @@ func FuzzCommandEventsOfAHostileAgent(f *testing.F) {
 		if err != nil || e.Type == "" {
 			return
 		}
-		if e.Seq < 1 || e.Cell != "" || !cellPattern.MatchString(string(e.Command)) || !json.Valid(e.Content) || len(e.Content) > maxCommandEvent {
+		if e.Seq < 1 || e.Cell != "" || !cellPattern().MatchString(string(e.Command)) || !json.Valid(e.Content) || len(e.Content) > maxCommandEvent {
 			t.Fatalf("%+v", e)
 		}
 		var s cellhold.StreamContent

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"cellhold"
@@ -32,7 +33,7 @@ const (
 )
 
 var (
-	cellPattern = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
+	cellPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`) })
 	namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 )
 
@@ -41,7 +42,7 @@ var errContent = errors.New("content that does not fit the type")
 func validName(s string, most int) bool { return len(s) <= most && namePattern.MatchString(s) }
 
 func validCell(id cellhold.CellID, mayBeEmpty bool) bool {
-	return id == "" && mayBeEmpty || cellPattern.MatchString(string(id))
+	return id == "" && mayBeEmpty || cellPattern().MatchString(string(id))
 }
 
 func validState(s cellhold.KernelState) bool {

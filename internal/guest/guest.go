@@ -125,7 +125,7 @@ func checkInfo(info guestapi.Info) error {
 		}
 	}
 	for _, id := range info.Commands {
-		if !cellPattern.MatchString(string(id)) {
+		if !cellPattern().MatchString(string(id)) {
 			return strange("the id of a command")
 		}
 	}

@@ -44,7 +44,7 @@ func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 	}
 	for i := range specs {
 		s := &specs[i]
-		if !specPattern.MatchString(s.Name) {
+		if !specPattern().MatchString(s.Name) {
 			return nil, strange("the name of a kernelspec")
 		}
 		s.DisplayName = firstRunes(sentence(s.DisplayName), maxInfoText)
@@ -54,7 +54,7 @@ func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 }
 
 // specPattern is what a kernelspec may be called: the name of a folder, and no path.
-var specPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
+var specPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`) })
 
 // maxSpecs bounds the list of kernelspecs: three texts of a sentence each, every byte escaped.
 const maxSpecs = guestapi.MaxKernelSpecs * 3 * 6 * maxSentence

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"cellhold/internal/guestapi"
 )
@@ -27,10 +28,12 @@ const (
 	maxModule = 128
 )
 
+// Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
+// program, which have no use for them and would pay milliseconds each.
 var (
-	packageName    = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`)
-	packageVersion = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
-	askPath        = regexp.MustCompile(`^[A-Za-z0-9._/+!%-]{1,500}$`)
+	packageName    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`) })
+	packageVersion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`) })
+	askPath        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._/+!%-]{1,500}$`) })
 )
 
 // InstallPackages changes the installed packages and returns when that has ended. It takes as long as
@@ -99,7 +102,7 @@ func checkInstalled(out *guestapi.Installed) error {
 		out.Hooks[i] = guestapi.StartHook{Path: sentence(h.Path), Text: showable(h.Text)}
 	}
 	for _, l := range out.Loaded {
-		if !validName(string(l.Kernel), 40) || !packageName.MatchString(l.Package) || !validModule(l.Module) {
+		if !validName(string(l.Kernel), 40) || !packageName().MatchString(l.Package) || !validModule(l.Module) {
 			return strange("a module of a kernel")
 		}
 	}
@@ -115,8 +118,8 @@ func checkInstalled(out *guestapi.Installed) error {
 const maxKernelsReported = 64
 
 func validChange(c *guestapi.PackageChange) bool {
-	version := func(v string) bool { return v == "" || packageVersion.MatchString(v) }
-	if !packageName.MatchString(c.Name) || !version(c.Before) || !version(c.After) || len(c.Modules) > guestapi.MaxModules {
+	version := func(v string) bool { return v == "" || packageVersion().MatchString(v) }
+	if !packageName().MatchString(c.Name) || !version(c.Before) || !version(c.After) || len(c.Modules) > guestapi.MaxModules {
 		return false
 	}
 	for _, m := range c.Modules {
@@ -163,7 +166,7 @@ func (c *Client) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
 	if err := readJSON(resp.Body, maxAsk, 1, 10, &ask); err != nil {
 		return guestapi.Question{}, false, err
 	}
-	if ask.ID <= 0 || !askPath.MatchString(ask.Path) {
+	if ask.ID <= 0 || !askPath().MatchString(ask.Path) {
 		// A question that no index can answer; the path is not looked at further.
 		ask.Path = "unknown"
 	}

@@ -142,7 +142,7 @@ func Lock(list []cellhold.Package) string {
 	var b strings.Builder
 	b.WriteString("# What was installed in this session. Everything else came with its image.\n")
 	for _, p := range list {
-		if !validName(p.Name) || !versionPattern.MatchString(p.Version) {
+		if !validName(p.Name) || !versionPattern().MatchString(p.Version) {
 			continue // cannot be: the link lets no such name through
 		}
 		fmt.Fprintf(&b, "%s==%s", p.Name, p.Version)

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
@@ -25,12 +26,16 @@ const (
 	maxHashes = 400 // files of one version; the largest projects have 150
 )
 
+// Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
+// program, which have no use for them and would pay milliseconds each.
 var (
-	namePattern    = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
-	specPattern    = regexp.MustCompile(`^(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9][A-Za-z0-9.!+_*-]*)\s*$`)
-	hashPattern    = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$`)
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
+	specPattern = regexp.MustCompile(`^(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9][A-Za-z0-9.!+_*-]*)\s*$`)
+	hashPattern = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$`)
+	})
 	separators     = regexp.MustCompile(`[-_.]+`)
-	versionPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
+	versionPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`) })
 )
 
 // normalName is the form of a name that is compared (PEP 503).
@@ -115,7 +120,7 @@ func cutHashes(text string) (rest string, hashes []string, why string) {
 			value = part
 		}
 		value = strings.ToLower(strings.TrimSpace(value))
-		if !hashPattern.MatchString(value) {
+		if !hashPattern().MatchString(value) {
 			return "", nil, "after --hash= must stand sha256:, sha384: or sha512: and as many hexadecimal digits as that has."
 		}
 		if hashes = append(hashes, value); len(hashes) > maxHashes {

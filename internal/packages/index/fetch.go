@@ -130,7 +130,7 @@ func listFolder(dir, project string) ([]link, error) {
 	var links []link
 	for _, e := range entries {
 		name := e.Name()
-		if p, _ := split(name); p != project || !fileName.MatchString(name) || len(links) >= maxLinks {
+		if p, _ := split(name); p != project || !fileName().MatchString(name) || len(links) >= maxLinks {
 			continue
 		}
 		links = append(links, link{name: name, path: name})

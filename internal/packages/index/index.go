@@ -165,9 +165,11 @@ func plain(status int, text string) Answer {
 	return Answer{status, "text/plain", int64(len(text)), io.NopCloser(strings.NewReader(text))}
 }
 
+// Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
+// program, which have no use for them and would pay milliseconds each.
 var (
-	pagePath = regexp.MustCompile(`^simple/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/?$`)
-	filePath = regexp.MustCompile(`^file/([0-9]{1,9})/([^/]{1,300})$`)
+	pagePath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^simple/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/?$`) })
+	filePath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^file/([0-9]{1,9})/([^/]{1,300})$`) })
 	joints   = regexp.MustCompile(`[-_.]+`)
 )
 
@@ -175,10 +177,10 @@ func normal(name string) string { return strings.ToLower(joints.ReplaceAllString
 
 // Open answers one question. It always has an answer; the reason of a refusal is in Fault too.
 func (v *Visit) Open(ctx context.Context, path string) Answer {
-	if m := pagePath.FindStringSubmatch(path); m != nil {
+	if m := pagePath().FindStringSubmatch(path); m != nil {
 		return v.page(ctx, normal(m[1]))
 	}
-	if m := filePath.FindStringSubmatch(path); m != nil {
+	if m := filePath().FindStringSubmatch(path); m != nil {
 		n, err := strconv.Atoi(m[1])
 		name, metadata := strings.CutSuffix(m[2], ".metadata")
 		v.mu.Lock()

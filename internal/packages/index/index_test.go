@@ -255,7 +255,7 @@ func FuzzPage(f *testing.F) {
 			return
 		}
 		for _, l := range links {
-			if !fileName.MatchString(l.name) || l.url.Scheme != "https" || l.url.User != nil || l.sha256 != "" && !hexDigest.MatchString(l.sha256) {
+			if !fileName().MatchString(l.name) || l.url.Scheme != "https" || l.url.User != nil || l.sha256 != "" && !hexDigest().MatchString(l.sha256) {
 				t.Fatalf("%+v", l)
 			}
 		}

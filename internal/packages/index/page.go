@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/net/html"
 )
@@ -47,8 +48,8 @@ type link struct {
 
 var (
 	// fileName is what a link may be called: it becomes part of a path and of our page.
-	fileName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}$`)
-	hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	fileName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}$`) })
+	hexDigest = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{64}$`) })
 )
 
 // parsePage reads a page of the simple API in either form.
@@ -149,7 +150,7 @@ func parseJSON(body []byte, base *url.URL) ([]link, error) {
 func metadataHash(raw json.RawMessage) string {
 	var all *hashes
 	if json.Unmarshal(raw, &all) == nil && all != nil {
-		if hexDigest.MatchString(all.SHA256) {
+		if hexDigest().MatchString(all.SHA256) {
 			return all.SHA256
 		}
 		return "?"
@@ -166,14 +167,14 @@ func (l *link) resolve(ref string, base *url.URL) bool {
 		return false
 	}
 	u, err := base.Parse(ref)
-	if err != nil || u.Scheme != "https" && u.Scheme != base.Scheme || u.Host == "" || !fileName.MatchString(l.name) {
+	if err != nil || u.Scheme != "https" && u.Scheme != base.Scheme || u.Host == "" || !fileName().MatchString(l.name) {
 		return false // from https to http nothing leads
 	}
 	if u.Fragment != "" && l.sha256 == "" {
 		l.sha256, _ = strings.CutPrefix(u.Fragment, "sha256=")
 	}
 	u.Fragment, u.User = "", nil
-	if !hexDigest.MatchString(l.sha256) {
+	if !hexDigest().MatchString(l.sha256) {
 		l.sha256 = ""
 	}
 	l.url = u
@@ -233,7 +234,7 @@ func htmlLink(t html.Token) *link {
 			}
 		case "data-core-metadata", "data-dist-info-metadata":
 			l.metadata = "?"
-			if h, ok := strings.CutPrefix(a.Val, "sha256="); ok && hexDigest.MatchString(h) {
+			if h, ok := strings.CutPrefix(a.Val, "sha256="); ok && hexDigest().MatchString(h) {
 				l.metadata = h
 			} else if a.Val == "false" {
 				l.metadata = ""
