@@ -144,7 +144,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	if err := a.files.open(); err != nil {
 		return err
 	}
-	defer a.files.root.Close()
+	defer a.files.close()
 	if err := a.own(); err != nil {
 		return err
 	}

@@ -57,8 +57,8 @@ func (a *Agent) wrote(c *cell) (files []cellhold.CellFile, more bool) {
 type files struct {
 	dir      string
 	uid, gid int
-	root     *os.Root        // fixed by open
-	top      syscall.RawConn // of the directory itself
+	root     *os.Root // fixed by open
+	top      *os.File // the directory itself
 
 	mu    sync.Mutex
 	seen  map[string]stamp // as of the last report
@@ -86,14 +86,17 @@ func (f *files) open() error {
 		return fmt.Errorf("open the output directory: %w", err)
 	}
 	top, err := root.Open(".")
-	if err == nil {
-		f.top, err = top.SyscallConn()
-	}
 	if err != nil {
+		root.Close()
 		return fmt.Errorf("open the output directory: %w", err)
 	}
-	f.root = root
+	f.root, f.top = root, top
 	return nil
+}
+
+func (f *files) close() {
+	f.top.Close()
+	f.root.Close()
 }
 
 // changed reports whether files have changed since it was called last. A directory that cannot be
@@ -125,8 +128,7 @@ func (f *files) changed() bool {
 
 // touched is when an entry of the directory came or went last; zero when that cannot be read.
 func (f *files) touched() time.Time {
-	var t time.Time
-	_ = f.top.Control(func(fd uintptr) { t, _ = rawio.Modified(int(fd)) })
+	t, _ := rawio.Modified(f.top)
 	return t
 }
 

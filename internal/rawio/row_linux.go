@@ -1,6 +1,8 @@
 package rawio
 
 import (
+	"cmp"
+	"os"
 	"syscall"
 	"time"
 	"unsafe"
@@ -74,10 +76,18 @@ func EpollModify(epoll, fd int, e *syscall.EpollEvent) error {
 }
 
 // Modified is when an open file or directory was changed last.
-func Modified(fd int) (time.Time, error) {
-	var s syscall.Stat_t
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(&s)), 0); errno != 0 {
-		return time.Time{}, errno
+func Modified(f *os.File) (t time.Time, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return t, err
 	}
-	return time.Unix(s.Mtim.Unix()), nil
+	gone := raw.Control(func(fd uintptr) {
+		var s syscall.Stat_t
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_FSTAT, fd, uintptr(unsafe.Pointer(&s)), 0); errno != 0 {
+			err = errno
+			return
+		}
+		t = time.Unix(s.Mtim.Unix())
+	})
+	return t, cmp.Or(gone, err)
 }
