@@ -20,6 +20,16 @@ def series(key):
     return []
 
 
+def ranks(samples, *of):
+    """Nearest ranks, as in the tables."""
+    return np.quantile(samples, of, method="inverted_cdf")
+
+
+def told(ms):
+    """A time (ms, float) for people (str)."""
+    return f"{ms:.3g} ms" if ms < 999.5 else f"{ms / 1000:.3g} s"
+
+
 def colour(name):
     return OURS if name.startswith("cellhold") else THEIRS
 
@@ -37,10 +47,10 @@ def bars(key, name, title):
         return
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(rows) + 1.2))
     for i, (who, samples) in enumerate(rows):
-        median, high = np.quantile(samples, [0.5, 0.99])
+        median, high = ranks(samples, 0.5, 0.99)
         axes.barh(i, median, color=colour(who), height=0.6)
         axes.plot([median, high], [i, i], color="#404040", linewidth=1)
-        axes.annotate(f" {median:.3g} ms", (max(high, median), i), va="center", fontsize=9)
+        axes.annotate(f" {told(median)}", (max(high, median), i), va="center", fontsize=9)
     axes.set_yticks(range(len(rows)), [who for who, _ in rows])
     axes.set_xscale("log")
     axes.set_xlim(right=axes.get_xlim()[1] * 2)
@@ -55,12 +65,14 @@ def burst():
     rows = series(key)
     if not rows:
         return
+    failed = {s["contender"]: s.get("failed", 0) for f in results["figures"] if f["key"] == key for s in f["series"]}
     figure, axes = plt.subplots(figsize=(8, 4))
     for who, samples in rows:
-        axes.plot(np.sort(samples) / 1000, np.arange(1, len(samples) + 1) / len(samples), label=who, linewidth=2)
+        asked = len(samples) + failed[who]
+        axes.plot(np.sort(samples) / 1000, np.arange(1, len(samples) + 1) / asked, label=who, linewidth=2)
     axes.set(xlabel="seconds from the create call to the answer", ylabel="share that has been answered", ylim=(0, 1.02), xlim=0)
     axes.set_title(f"A burst of {key.split('-')[1]} creates", loc="left")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     save(figure, "burst")
 
 
