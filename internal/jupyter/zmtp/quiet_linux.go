@@ -163,7 +163,7 @@ func (c *quietConn) Read(p []byte) (int, error) {
 		case err == nil && n == 0 && len(p) > 0:
 			return 0, io.EOF
 		case err != syscall.EAGAIN:
-			return max(n, 0), err
+			return n, err
 		}
 		if err := c.sleep(); err != nil {
 			return 0, err
@@ -205,7 +205,7 @@ func (c *quietConn) Write(p []byte) (int, error) {
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}
-	return max(n, 0), err
+	return n, err
 }
 
 // Close ends the connection and a waiting Read.

@@ -153,7 +153,7 @@ func (w *Watcher) take() (n int, err error) {
 	if errors.Is(failed, syscall.EAGAIN) {
 		return 0, err
 	}
-	return max(n, 0), errors.Join(err, failed)
+	return n, errors.Join(err, failed)
 }
 
 func (w *Watcher) parse(b []byte) {
