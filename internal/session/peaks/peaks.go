@@ -55,7 +55,10 @@ func (p *Meter) End(ctx context.Context, id cellhold.CellID) int64 {
 	if ok {
 		return max(cell.most, bytes)
 	}
-	if life := p.life(ctx); begun && life > cell.life {
+	if !begun {
+		return 0
+	}
+	if life := p.life(ctx); life > cell.life {
 		return life
 	}
 	return 0
