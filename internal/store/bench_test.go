@@ -37,6 +37,25 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkCell is what a cell of one result leaves: an entry when it is queued, and one when it is done.
+func BenchmarkCell(b *testing.B) {
+	d := open(b, b.TempDir())
+	id, seq := put(b, d), int64(0)
+	for b.Loop() {
+		c := newCell(id, "1+1")
+		queued := stream(seq+1, `{"position":0}`)
+		must(b, d.Append(b.Context(), id, []cellhold.Event{queued}, c))
+		evs := make([]cellhold.Event, 3)
+		for i := range evs {
+			evs[i] = stream(seq+2+int64(i), "a line of output, as short as most\n")
+			evs[i].Kernel, evs[i].Boot, evs[i].Source = "python3", "boot", seq+2+int64(i)
+		}
+		seq += 4
+		c.State = cellhold.CellDone
+		must(b, d.Append(b.Context(), id, evs, c))
+	}
+}
+
 func BenchmarkPutCell(b *testing.B) {
 	d := open(b, b.TempDir())
 	id := put(b, d)
