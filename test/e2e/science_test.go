@@ -56,3 +56,16 @@ print(any(f.fname == "/tmp/mine.ttf" for f in fm.fontManager.ttflist))`)
 		t.Errorf("got %q", got)
 	}
 }
+
+// The kernel leaves out a debugger that nobody could reach, and the code can have it all the same.
+func TestAKernelHasNoDebuggerUntilTheCodeAsksForIt(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	if got := s.must(t, id, "import sys; print([m for m in sys.modules if 'debugpy' in m or 'pydevd' in m])"); got != "[]\n" {
+		t.Errorf("loaded at first: %s", got)
+	}
+	if got := s.must(t, id, "import debugpy; print(debugpy.__name__, debugpy.is_client_connected())"); !strings.HasSuffix(got, "debugpy False\n") {
+		t.Errorf("on request: %s", got)
+	}
+}
