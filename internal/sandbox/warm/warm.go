@@ -136,8 +136,9 @@ func New(o Options) (*Driver, error) {
 	return &Driver{o: o, wake: make(chan struct{}, 1), hidden: map[sandbox.ID]bool{}, turns: atOnce()}, nil
 }
 
-// atOnce is how many sandboxes are made at the same time: making one waits nearly as long as it computes.
-func atOnce() int { return 2 * runtime.NumCPU() }
+// atOnce is how many sandboxes are made at the same time: with one more than there are processors these are
+// busy while one waits. With twice as many nothing is ready earlier, and more calls are overtaken by later ones.
+func atOnce() int { return runtime.NumCPU() + 1 }
 
 // Keep replaces what is kept. Ready ones that are still wanted stay, all others are destroyed.
 func (d *Driver) Keep(want ...Kept) {
