@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -26,7 +27,7 @@ type copyCmd struct {
 }
 
 // remotePath is SESSION:PATH.
-var remotePath = regexp.MustCompile(`(?s)^(s[a-z2-7]{16}):(.*)$`)
+var remotePath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?s)^(s[a-z2-7]{16}):(.*)$`) })
 
 // Run copies a file or a directory.
 func (c *copyCmd) Run(ctx context.Context, all *cli, t *terminal) error {
@@ -34,7 +35,7 @@ func (c *copyCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	from, to := remotePath.FindStringSubmatch(c.Src), remotePath.FindStringSubmatch(c.Dst)
+	from, to := remotePath().FindStringSubmatch(c.Src), remotePath().FindStringSubmatch(c.Dst)
 	switch {
 	case from == nil && to != nil:
 		return plainly(upload(ctx, remote, cellhold.SessionID(to[1]), c.Src, orHere(to[2])))

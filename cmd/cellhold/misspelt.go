@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/alecthomas/kong"
 )
@@ -14,7 +15,9 @@ const envPrefix = "CELLHOLD_"
 
 // othersEnv are variables of our prefix that are not settings: those of this repository's tests, and
 // those that Kubernetes gives to every container beside a service that is called cellhold.
-var othersEnv = regexp.MustCompile(`^CELLHOLD_(TEST_.*|SERVICE_(HOST|PORT|PORT_.*)|PORT|PORT_[0-9].*)$`)
+var othersEnv = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^CELLHOLD_(TEST_.*|SERVICE_(HOST|PORT|PORT_.*)|PORT|PORT_[0-9].*)$`)
+})
 
 // settings are all names that the program knows: of flags, which are those of the configuration
 // file too, and of variables.
@@ -39,7 +42,7 @@ func settingsOf(app *kong.Application) settings {
 func (s settings) checkEnvironment(environ []string) error {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, envPrefix) && !slices.Contains(s.variables, name) && !othersEnv.MatchString(name) {
+		if strings.HasPrefix(name, envPrefix) && !slices.Contains(s.variables, name) && !othersEnv().MatchString(name) {
 			return fmt.Errorf("environment: no setting is called %s%s", name, suggestion(name, s.variables))
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/BurntSushi/toml"
 )
@@ -163,7 +164,7 @@ func readUv(env map[string]string, read func(string) ([]byte, error)) (others []
 }
 
 // pipIndex is where pip's source says which index it uses when nobody tells it.
-var pipIndex = regexp.MustCompile(`(?m)^PyPI\s*=\s*PackageIndex\(\s*"(https://[^"]+)"`)
+var pipIndex = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^PyPI\s*=\s*PackageIndex\(\s*"(https://[^"]+)"`) })
 
 const (
 	pipModule = "pip/_internal/models/index.py"
@@ -183,7 +184,7 @@ func usualIndex(img image.Image) string {
 	defer root.Close()
 	wheels, _ := fs.Glob(root.FS(), "usr/share/python-wheels/pip-*.whl")
 	for _, wheel := range wheels {
-		if m := pipIndex.FindSubmatch(moduleInWheel(root, wheel)); m != nil {
+		if m := pipIndex().FindSubmatch(moduleInWheel(root, wheel)); m != nil {
 			if u, err := url.Parse(string(m[1])); err == nil {
 				u.Path = path.Join("/", u.Path, "simple")
 				return u.String()

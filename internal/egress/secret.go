@@ -38,7 +38,7 @@ const (
 	leafLife      = 7 * 24 * time.Hour
 )
 
-var secretName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+var secretName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`) })
 
 // Vault is the secrets of one session, and the certificate authority that stands in for the hosts they
 // belong to. Neither the values nor the authority's key ever leave the host.
@@ -90,7 +90,7 @@ func NewVault(p Policy, list []cellhold.Secret) (*Vault, error) {
 }
 
 func (v *Vault) add(p Policy, s cellhold.Secret) error {
-	if !secretName.MatchString(s.Name) {
+	if !secretName().MatchString(s.Name) {
 		return cellhold.Errorf(cellhold.Invalid, "The name of a secret must be that of an environment variable, not %.80q.", s.Name)
 	}
 	for _, other := range v.secrets {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"cellhold"
@@ -24,7 +25,9 @@ const (
 )
 
 // mimePattern is type/subtype and parameters without spaces, in printable ASCII.
-var mimePattern = regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-Za-z0-9!#$&^_.+=-]+)*$`)
+var mimePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-Za-z0-9!#$&^_.+=-]+)*$`)
+})
 
 // checkBundle makes a MIME bundle fit for a notebook: JSON types hold any JSON, all others one
 // string, which for an object of an application is its JSON. What cannot be made to fit is left out.
@@ -34,7 +37,7 @@ func checkBundle(c *cellhold.DisplayContent) error {
 	}
 	data := make(map[string]json.RawMessage, len(c.Data))
 	for mime, v := range c.Data {
-		if len(mime) > maxKey || !mimePattern.MatchString(mime) {
+		if len(mime) > maxKey || !mimePattern().MatchString(mime) {
 			continue
 		}
 		if v = mimeValue(mime, v); v != nil {

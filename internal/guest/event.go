@@ -34,12 +34,12 @@ const (
 
 var (
 	cellPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`) })
-	namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]+$`) })
 )
 
 var errContent = errors.New("content that does not fit the type")
 
-func validName(s string, most int) bool { return len(s) <= most && namePattern.MatchString(s) }
+func validName(s string, most int) bool { return len(s) <= most && namePattern().MatchString(s) }
 
 func validCell(id cellhold.CellID, mayBeEmpty bool) bool {
 	return id == "" && mayBeEmpty || cellPattern().MatchString(string(id))

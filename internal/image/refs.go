@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const (
@@ -26,9 +27,11 @@ const (
 )
 
 var (
-	hexDigits = regexp.MustCompile(`^[0-9a-f]+$`)
+	hexDigits = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]+$`) })
 	// goodName is an image reference's form: host, path and tag, without a digest.
-	goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?$`)
+	goodName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?$`)
+	})
 )
 
 func (s *Store) path(digest string) string {
@@ -51,7 +54,7 @@ func withTag(name string) string {
 }
 
 func checkName(name string) error {
-	if len(name) > longestName || !goodName.MatchString(name) {
+	if len(name) > longestName || !goodName().MatchString(name) {
 		return fmt.Errorf("%q is no image name: use letters, digits and . _ - /, at most %d characters", name, longestName)
 	}
 	return nil
@@ -59,7 +62,7 @@ func checkName(name string) error {
 
 // digestOf turns what a person typed into the digest of an image of the store.
 func (s *Store) digestOf(ref string) (string, error) {
-	if digits := strings.TrimPrefix(ref, algorithm); hexDigits.MatchString(digits) && len(digits) >= shortest {
+	if digits := strings.TrimPrefix(ref, algorithm); hexDigits().MatchString(digits) && len(digits) >= shortest {
 		found, err := s.digestStarting(digits)
 		if found != "" || err != nil || digits != ref {
 			return found, err
@@ -103,7 +106,7 @@ func (s *Store) digestStarting(digits string) (string, error) {
 
 func isDigest(d string) bool {
 	digits, ok := strings.CutPrefix(d, algorithm)
-	return ok && len(digits) == 64 && hexDigits.MatchString(digits)
+	return ok && len(digits) == 64 && hexDigits().MatchString(digits)
 }
 
 // digests lists the images by their directories.

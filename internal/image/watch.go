@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // watcher reads what the tools print: all of it goes to the log, the gist to the progress, and what
@@ -54,27 +56,31 @@ func (w *watcher) line(line string) {
 		w.progress.say("%s", step)
 	}
 	for _, c := range causes {
-		if w.cause == "" && c.pattern.MatchString(line) {
+		if w.cause == "" && slices.ContainsFunc(c.words, func(word string) bool { return strings.Contains(line, word) }) {
 			w.cause = c.sentence
 		}
 	}
 }
 
 var (
-	ownStep     = regexp.MustCompile(`^==> (.+)$`)
-	debianStep  = regexp.MustCompile(`^I: ((?:running apt-get update|downloading packages|extracting|installing|creating tarball).*)$`)
-	pythonFetch = regexp.MustCompile(`^Downloading ([A-Za-z0-9_.]+?)-([0-9][^-]*)-\S+ (\(.*\))`)
+	ownStep    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^==> (.+)$`) })
+	debianStep = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^I: ((?:running apt-get update|downloading packages|extracting|installing|creating tarball).*)$`)
+	})
+	pythonFetch = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^Downloading ([A-Za-z0-9_.]+?)-([0-9][^-]*)-\S+ (\(.*\))`)
+	})
 )
 
 // stepOf is what people want to know of a line, or nothing.
 func stepOf(line string) string {
-	if m := ownStep.FindStringSubmatch(line); m != nil {
+	if m := ownStep().FindStringSubmatch(line); m != nil {
 		return m[1]
 	}
-	if m := debianStep.FindStringSubmatch(line); m != nil {
+	if m := debianStep().FindStringSubmatch(line); m != nil {
 		return strings.TrimSuffix(m[1], "...")
 	}
-	if m := pythonFetch.FindStringSubmatch(line); m != nil {
+	if m := pythonFetch().FindStringSubmatch(line); m != nil {
 		return fmt.Sprintf("downloading %s %s %s", m[1], m[2], m[3])
 	}
 	return ""
@@ -83,18 +89,18 @@ func stepOf(line string) string {
 // causes turn the tools' words into a sentence about what is wrong. The first that matches the
 // earliest line counts.
 var causes = []struct {
-	pattern  *regexp.Regexp
+	words    []string // any of them
 	sentence string
 }{
-	{regexp.MustCompile(`No space left on device`), "the disk is full"},
-	{regexp.MustCompile(`NO_PUBKEY|no public key|is not signed`),
+	{[]string{"No space left on device"}, "the disk is full"},
+	{[]string{"NO_PUBKEY", "no public key", "is not signed"},
 		"this host does not know Debian's keys; run: apt-get install debian-archive-keyring"},
-	{regexp.MustCompile(`Temporary failure resolving|Could not resolve|Failed to fetch|Unable to connect|Could not connect|does not have a Release file`),
+	{[]string{"Temporary failure resolving", "Could not resolve", "Failed to fetch", "Unable to connect", "Could not connect", "does not have a Release file"},
 		unreachableMirror},
-	{regexp.MustCompile(`DO NOT MATCH THE HASHES`), "a Python package is not the one that requirements.lock names"},
-	{regexp.MustCompile(`NewConnectionError|Max retries exceeded|ReadTimeoutError|SSLError|Could not find a version`),
+	{[]string{"DO NOT MATCH THE HASHES"}, "a Python package is not the one that requirements.lock names"},
+	{[]string{"NewConnectionError", "Max retries exceeded", "ReadTimeoutError", "SSLError", "Could not find a version"},
 		"cannot reach the Python package index that pip is configured for"},
-	{regexp.MustCompile(`unshare failed: (Operation not permitted|No space)|newuidmap`),
+	{[]string{"unshare failed: Operation not permitted", "unshare failed: No space", "newuidmap"},
 		"this host does not let you make namespaces: build as root"},
 }
 

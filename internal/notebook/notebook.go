@@ -15,6 +15,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -26,7 +27,7 @@ type Meta struct {
 }
 
 // validID is the format's own rule for the ids of cells.
-var validID = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+var validID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`) })
 
 // Write writes a notebook, cell by cell, so that memory holds one cell at a time. It writes what
 // the reference writer would: sorted keys, an indent of one, a newline at the end. Ids must be
@@ -40,7 +41,7 @@ func Write(w io.Writer, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
 		if err != nil {
 			return fmt.Errorf("write notebook: %w", err)
 		}
-		if !validID.MatchString(string(c.ID)) {
+		if !validID().MatchString(string(c.ID)) {
 			return fmt.Errorf("write notebook: %q cannot be the id of a cell", c.ID)
 		}
 		p.item()

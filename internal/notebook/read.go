@@ -105,7 +105,7 @@ func (f file) notebook() (n Notebook, err error) {
 		if err != nil {
 			return n, cellhold.Wrap(cellhold.KindOf(err), err, "Cell %d: %s", i+1, message(err))
 		}
-		if taken[c.ID] || !validID.MatchString(string(c.ID)) {
+		if taken[c.ID] || !validID().MatchString(string(c.ID)) {
 			c.ID = cellhold.NewCellID()
 		}
 		taken[c.ID] = true

@@ -4,12 +4,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // markerNames are the variables of PEP 508.
 var markerNames = strings.Fields("python_version python_full_version os_name sys_platform platform_release platform_system platform_version platform_machine platform_python_implementation implementation_name implementation_version extra")
 
-var markerToken = regexp.MustCompile(`^(?:\(|\)|===|==|~=|!=|<=|>=|<|>|[a-z_]+|'[^'"\\]*'|"[^'"\\]*")`)
+var markerToken = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:\(|\)|===|==|~=|!=|<=|>=|<|>|[a-z_]+|'[^'"\\]*'|"[^'"\\]*")`)
+})
 
 const (
 	maxTokens = 200 // of one marker; real ones have up to 30
@@ -27,7 +30,7 @@ type markers struct {
 func parseMarker(text string) (marker, why string) {
 	var m markers
 	for text = strings.TrimSpace(text); text != ""; text = strings.TrimLeft(text, " \t") {
-		token := markerToken.FindString(text)
+		token := markerToken().FindString(text)
 		if token == "" || len(m.tokens) >= maxTokens {
 			return "", "its marker has something that markers do not have."
 		}

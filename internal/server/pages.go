@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 
 	"cellhold/internal/server/docs"
 
@@ -14,7 +15,8 @@ import (
 )
 
 // landing is the page at the root, for browsers.
-var landing = template.Must(template.New("landing").Parse(`<!doctype html>
+var landing = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("landing").Parse(`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -28,6 +30,7 @@ var landing = template.Must(template.New("landing").Parse(`<!doctype html>
 <pre>{{.}}</pre>
 </main>
 `))
+})
 
 // sample is one example to paste. The token is the reader's to fill in.
 func sample(url string, auth bool) string {
@@ -84,7 +87,7 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var page bytes.Buffer
-	if err := landing.Execute(&page, text); err != nil {
+	if err := landing().Execute(&page, text); err != nil {
 		s.failStream(w, r, err, true)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"cellhold"
@@ -19,14 +20,14 @@ const (
 )
 
 // checkpointPattern is what a checkpoint may be called: it stands in paths of the API.
-var checkpointPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var checkpointPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
 
 // Checkpoints lists the session's checkpoints, the oldest first.
 func (s *Session) Checkpoints() []cellhold.Checkpoint { return slices.Clone(s.record().Checkpoints) }
 
 // Checkpoint saves the session as it is now under a name. It goes on; what runs is a Conflict.
 func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpoint, error) {
-	if !checkpointPattern.MatchString(name) {
+	if !checkpointPattern().MatchString(name) {
 		return cellhold.Checkpoint{}, cellhold.Errorf(cellhold.Invalid, "The name of a checkpoint is 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit.")
 	}
 	if err := s.m.shelf.Able(); err != nil {

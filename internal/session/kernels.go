@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
@@ -17,8 +18,8 @@ import (
 const maxKernels = 8
 
 var (
-	kernelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
-	notInKernelID = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+	kernelPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`) })
+	notInKernelID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^A-Za-z0-9_-]+`) })
 )
 
 // running is one kernel with what serves it here.
@@ -174,7 +175,7 @@ func (s *Session) newKernelID(r KernelRequest) (cellhold.KernelID, error) {
 		return "", cellhold.Errorf(cellhold.Exhausted, "The session has %d kernels, which is the most. Delete one first.", len(taken))
 	}
 	if r.ID != "" {
-		if !kernelPattern.MatchString(string(r.ID)) {
+		if !kernelPattern().MatchString(string(r.ID)) {
 			return "", cellhold.Errorf(cellhold.Invalid, "A kernel id is 1 to 40 letters, digits, '-' or '_', and begins with a letter or digit.")
 		}
 		if has(r.ID) {
@@ -182,7 +183,7 @@ func (s *Session) newKernelID(r KernelRequest) (cellhold.KernelID, error) {
 		}
 		return r.ID, nil
 	}
-	name := strings.Trim(notInKernelID.ReplaceAllString(r.Spec, "-"), "-_")
+	name := strings.Trim(notInKernelID().ReplaceAllString(r.Spec, "-"), "-_")
 	name = name[:min(len(name), 36)] // room for the number
 	if name == "" {
 		name = "kernel"

@@ -105,7 +105,7 @@ type entry struct {
 	due      time.Time // when to make it; the zero time is at once
 }
 
-var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,39}$`)
+var validName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,39}$`) })
 
 // New returns templates that have no snapshots yet.
 func New(o Options) (*Templates, error) {
@@ -141,7 +141,7 @@ func New(o Options) (*Templates, error) {
 // check refuses what could never be made.
 func (o *Options) check(s Spec) (*entry, error) {
 	switch {
-	case !validName.MatchString(s.Name):
+	case !validName().MatchString(s.Name):
 		return nil, fmt.Errorf("the name of a template is 1 to 40 small letters, digits, '.', '_' or '-', and begins with a letter or digit, not %q", s.Name)
 	case s.Image == "":
 		return nil, fmt.Errorf("template %s: it names no image", s.Name)

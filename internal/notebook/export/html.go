@@ -8,6 +8,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 
 	"cellhold"
 
@@ -16,7 +17,8 @@ import (
 
 // The page allows itself its own style and images that are inside it. A browser that is shown a flaw
 // of the cleaning below still runs no script and asks nobody for anything.
-var page = template.Must(template.New("page").Parse(`{{define "head"}}<!DOCTYPE html>
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Parse(`{{define "head"}}<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
 <meta name="referrer" content="no-referrer"><meta name="viewport" content="width=device-width">
@@ -35,6 +37,7 @@ img { max-width: 100% } table { border-collapse: collapse; font-size: 13px } td,
 {{end}}{{if .Note}}<div class="note">{{.Note}}</div>{{end}}</div>
 {{end}}{{define "tail"}}</body></html>
 {{end}}`))
+})
 
 type cellView struct {
 	Prose   bool
@@ -53,19 +56,19 @@ type outputView struct {
 
 // HTML writes the cells as one page that needs nothing else.
 func HTML(w io.Writer, title string, cells Cells) error {
-	if err := page.ExecuteTemplate(w, "head", title); err != nil {
+	if err := page().ExecuteTemplate(w, "head", title); err != nil {
 		return fmt.Errorf("export notebook: %w", err)
 	}
 	policy := cleaner()
 	for c, err := range cells {
 		if err == nil {
-			err = page.ExecuteTemplate(w, "cell", view(policy, c))
+			err = page().ExecuteTemplate(w, "cell", view(policy, c))
 		}
 		if err != nil {
 			return fmt.Errorf("export notebook: %w", err)
 		}
 	}
-	if err := page.ExecuteTemplate(w, "tail", nil); err != nil {
+	if err := page().ExecuteTemplate(w, "tail", nil); err != nil {
 		return fmt.Errorf("export notebook: %w", err)
 	}
 	return nil
@@ -127,13 +130,13 @@ func value(o cellhold.Output, mime string) string {
 	return text
 }
 
-var base64Text = regexp.MustCompile(`^[A-Za-z0-9+/=\s]+$`)
+var base64Text = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9+/=\s]+$`) })
 
 // image returns an image of the display as a data URL. An SVG that is shown as an image runs no
 // script and loads nothing.
 func image(o cellhold.Output) template.URL {
 	for _, mime := range []string{"image/png", "image/jpeg", "image/gif", "image/webp"} {
-		if text := value(o, mime); text != "" && base64Text.MatchString(text) {
+		if text := value(o, mime); text != "" && base64Text().MatchString(text) {
 			return template.URL("data:" + mime + ";base64," + strings.Join(strings.Fields(text), ""))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"sync"
 
 	"cellhold"
 	"cellhold/internal/notebook"
@@ -223,7 +224,7 @@ func writeCell(w http.ResponseWriter, cell cellhold.Cell) {
 
 // ansi are the colours in tracebacks. The article's clients hand the lines to language models
 // and logs, which colours only disturb.
-var ansi = regexp.MustCompile("\x1b\\[[0-9;]*m")
+var ansi = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("\x1b\\[[0-9;]*m") })
 
 // traceback returns the lines of the cell's exception. Where there is none, because the kernel
 // died or was interrupted before it could raise, one sentence says so.
@@ -235,7 +236,7 @@ func traceback(cell cellhold.Cell) []string {
 		if o := cell.Outputs[i]; o.Type == cellhold.EventError {
 			lines := make([]string, 0, len(o.Traceback)+1)
 			for _, line := range o.Traceback {
-				lines = append(lines, ansi.ReplaceAllString(line, ""))
+				lines = append(lines, ansi().ReplaceAllString(line, ""))
 			}
 			if len(lines) == 0 {
 				lines = append(lines, o.Exception())

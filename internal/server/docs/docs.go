@@ -35,7 +35,6 @@ var (
 
 	//go:embed page.html
 	pageText string
-	page     = template.Must(template.New("page").Parse(pageText))
 )
 
 // view is what the template shows.
@@ -108,7 +107,7 @@ func Render(doc *huma.OpenAPI) ([]byte, error) {
 	}
 	slices.SortFunc(v.Schemas, func(a, b schema) int { return cmp.Compare(a.Name, b.Name) })
 	var out bytes.Buffer
-	if err := page.Execute(&out, v); err != nil {
+	if err := template.Must(template.New("page").Parse(pageText)).Execute(&out, v); err != nil {
 		return nil, fmt.Errorf("render the documentation page: %w", err)
 	}
 	return out.Bytes(), nil

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -29,7 +30,7 @@ const (
 )
 
 // tokenName is what the owner of sessions may be called; names end up in records and logs.
-var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var tokenName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
 
 // Tokens are the callers that a server knows, by the digest of their tokens.
 type Tokens struct {
@@ -150,7 +151,7 @@ func parseTokens(r io.Reader) (*Tokens, error) {
 }
 
 func (t *Tokens) add(name, token string) error {
-	if !tokenName.MatchString(name) {
+	if !tokenName().MatchString(name) {
 		return errors.New("a name is 1 to 64 letters, digits, dots, dashes and underscores")
 	}
 	if len(token) < minToken {

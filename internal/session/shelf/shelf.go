@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"cellhold"
 	"cellhold/internal/sandbox"
@@ -29,7 +30,7 @@ const (
 )
 
 // ours matches the names that this room gives: the session, the kind, something random.
-var ours = regexp.MustCompile(`^(s[a-z2-7]{16})-([hcf])-[a-z2-7]{8}$`)
+var ours = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(s[a-z2-7]{16})-([hcf])-[a-z2-7]{8}$`) })
 
 // Name returns a name for a saved state that no other one has.
 func Name(id cellhold.SessionID, k Kind) string {
@@ -39,7 +40,7 @@ func Name(id cellhold.SessionID, k Kind) string {
 // IsOfForks reports whether a saved state is what forks that are being made continue from: it was saved just
 // now, and all of them do.
 func IsOfForks(name string) bool {
-	m := ours.FindStringSubmatch(name)
+	m := ours().FindStringSubmatch(name)
 	return m != nil && Kind(m[2]) == Fork
 }
 
@@ -142,7 +143,7 @@ func (s *Shelf) Reap(ctx context.Context, needed map[string]bool, spared map[cel
 	}
 	var errs []error
 	for _, x := range list {
-		if id := ours.FindStringSubmatch(x.Name)[1]; !needed[x.Name] && !spared[cellhold.SessionID(id)] {
+		if id := ours().FindStringSubmatch(x.Name)[1]; !needed[x.Name] && !spared[cellhold.SessionID(id)] {
 			errs = append(errs, s.driver.RemoveSnapshot(ctx, x.Name))
 		}
 	}
@@ -160,7 +161,7 @@ func (s *Shelf) list(ctx context.Context) ([]sandbox.Snapshot, error) {
 	}
 	var own []sandbox.Snapshot
 	for _, x := range all {
-		if ours.MatchString(x.Name) {
+		if ours().MatchString(x.Name) {
 			own = append(own, x)
 		}
 	}
