@@ -41,7 +41,7 @@ func Main() {
 		return
 	}
 	gvisorVersion = pinnedGvisor
-	if slices.Contains(os.Args, "boot") { // only the sandbox itself has use for it
+	if slices.Contains(os.Args, "boot") || slices.Contains(os.Args, "gofer") { // the others have no filter
 		filter.Provide(pinnedGvisor)
 	}
 	hurry()

@@ -19,6 +19,8 @@ import (
 	"gvisor.dev/gvisor/pkg/sentry/platform"
 	"gvisor.dev/gvisor/runsc/boot/filter"
 	"gvisor.dev/gvisor/runsc/boot/filter/config"
+	gofer "gvisor.dev/gvisor/runsc/fsgofer/filter"
+	goferconfig "gvisor.dev/gvisor/runsc/fsgofer/filter/config"
 )
 
 var update = flag.Bool("update", false, "write the program anew")
@@ -45,14 +47,13 @@ func options(t *testing.T, controller uint32) config.Options {
 	return config.Options{Platform: systrap.PrecompiledSeccompInfo()[0], HostFilesystem: true, ControllerFD: controller}
 }
 
-// built is the filter that gVisor makes for them at a start.
-func built(t *testing.T, o config.Options) []bpf.Instruction {
+// ofGofer are the options of its gofer.
+var ofGofer = goferconfig.Options{DirectFS: true}
+
+// built is the filter that gVisor makes of rules at a start.
+func built(t *testing.T, rules, deny seccomp.SyscallRules, o seccomp.ProgramOptions) []bpf.Instruction {
 	t.Helper()
-	rules, deny := config.Rules(o)
-	p := seccomp.Program{
-		RuleSets: []seccomp.RuleSet{{Rules: deny}, {Rules: rules, Action: seccomp.Allow}},
-		Options:  config.SeccompOptions(o),
-	}
+	p := seccomp.Program{RuleSets: []seccomp.RuleSet{{Rules: deny}, {Rules: rules, Action: seccomp.Allow}}, Options: o}
 	list, _, err := p.Build()
 	if err != nil {
 		t.Fatal(err)
@@ -60,9 +61,24 @@ func built(t *testing.T, o config.Options) []bpf.Instruction {
 	return list
 }
 
-func TestTheProgramIsWhatThisVersionOfGvisorMakesOfItsRules(t *testing.T) {
+// equal compares a stored program with what gVisor makes.
+func equal(t *testing.T, key string, p precompiledseccomp.Program, ok bool, vars precompiledseccomp.Values, want []bpf.Instruction) {
+	t.Helper()
+	if !ok {
+		t.Fatalf("there is none for %s; write it: go test ./internal/sandbox/embedded/filter -update", key)
+	}
+	got, err := p.RenderInstructions(vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("it has %d instructions that are not the %d of gVisor; write it anew: go test ./internal/sandbox/embedded/filter -update", len(got), len(want))
+	}
+}
+
+func TestTheProgramsAreWhatThisVersionOfGvisorMakesOfItsRules(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
-		t.Skip("the program is for amd64; elsewhere gVisor makes its filter at each start")
+		t.Skip("the programs are for amd64; elsewhere gVisor makes its filters at each start")
 	}
 	if *update {
 		write(t)
@@ -70,32 +86,35 @@ func TestTheProgramIsWhatThisVersionOfGvisorMakesOfItsRules(t *testing.T) {
 	Provide(pinned(t))
 	for _, controller := range []uint32{5, 12345} {
 		o := options(t, controller)
+		rules, deny := config.Rules(o)
 		p, ok := filter.GetPrecompiled(o.ConfigKey())
-		if !ok {
-			t.Fatalf("there is none for %s; write it: go test ./internal/sandbox/embedded/filter -update", o.ConfigKey())
-		}
-		got, err := p.RenderInstructions(o.Vars())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := built(t, o); !slices.Equal(got, want) {
-			t.Errorf("it has %d instructions that are not the %d of gVisor; write it anew: go test ./internal/sandbox/embedded/filter -update", len(got), len(want))
-		}
+		equal(t, o.ConfigKey(), p, ok, o.Vars(), built(t, rules, deny, config.SeccompOptions(o)))
 	}
+	rules, deny := goferconfig.Rules(ofGofer)
+	p, ok := gofer.GetPrecompiled(ofGofer.ConfigKey())
+	equal(t, ofGofer.ConfigKey(), p, ok, ofGofer.Vars(), built(t, rules, deny, seccomp.ProgramOptions{}))
 }
 
 // write makes the programs of all configurations, which takes half a minute, and keeps ours.
 func write(t *testing.T) {
 	t.Helper()
+	s := stored{Gvisor: pinned(t)}
 	all, err := config.PrecompiledPrograms()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := stored{Gvisor: pinned(t)}
 	for _, p := range all {
 		if p.Name == options(t, 0).ConfigKey() {
 			ownPID(t, p)
-			s.Programs = append(s.Programs, p)
+			s.Sentry = append(s.Sentry, p)
+		}
+	}
+	if all, err = goferconfig.PrecompiledPrograms(); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if p.Name == ofGofer.ConfigKey() {
+			s.Gofer = append(s.Gofer, p)
 		}
 	}
 	if file, err = json.Marshal(s); err == nil {
@@ -121,13 +140,14 @@ func ownPID(t *testing.T, p precompiledseccomp.Program) {
 }
 
 func TestGvisorGetsTheProgramsOfItsOwnVersionOnly(t *testing.T) {
-	clear(programs)
+	clear(sentryPrograms)
+	clear(goferPrograms)
 	Provide("v0")
-	if n := len(filter.ListPrecompiled()); n != 0 {
+	if n := len(filter.ListPrecompiled()) + len(gofer.ListPrecompiled()); n != 0 {
 		t.Errorf("another version got %d", n)
 	}
 	Provide(pinned(t))
-	if len(filter.ListPrecompiled()) != 1 {
-		t.Errorf("its own version got %q", filter.ListPrecompiled())
+	if len(filter.ListPrecompiled()) != 1 || len(gofer.ListPrecompiled()) != 1 {
+		t.Errorf("its own version got %q and %q", filter.ListPrecompiled(), gofer.ListPrecompiled())
 	}
 }
