@@ -1,25 +1,6 @@
 # The history of a session is its notebook; a database in the sandbox would only cost time.
 c.HistoryManager.enabled = False
 
-# The kernel's debugger speaks to a front end over sockets that end in the sandbox. It is a hundred modules,
-# which nobody needs here; `import debugpy` in a cell finds it all the same.
-import sys
-
-from ipykernel.ipkernel import IPythonKernel
-
-sys.modules["debugpy"] = None
-try:
-    import ipykernel.debugger
-finally:
-    del sys.modules["debugpy"]
-
-
-async def _nothing(kernel):
-    """What the debugger would be asked for, for as long as the kernel lives."""
-
-
-IPythonKernel.poll_stopped_queue = _nothing
-
 # IPython keeps a copy of all that cells print, for %notebook and for as long as the kernel lives.
 import contextlib
 
@@ -28,12 +9,14 @@ from IPython.core.interactiveshell import InteractiveShell
 InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 
 # Output waits for its reader, and what programs write comes whole, as it is written, and with their cell.
-# An interrupt hits the code of the cell alone.
+# An interrupt hits the code of the cell alone. The debugger, whom nobody could reach, is left out.
+import cellhold_debugger
 import cellhold_interrupts
 import cellhold_streams
 import cellhold_system
 from ipykernel import iostream
 
+cellhold_debugger.install()
 cellhold_interrupts.install()
 cellhold_streams.install()
 cellhold_system.install()
