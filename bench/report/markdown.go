@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -42,9 +43,19 @@ func (r *Report) head(b *strings.Builder) {
 
 func (r *Report) judged(b *strings.Builder) {
 	b.WriteString("\n## Targets\n\n| figure | wanted | measured | |\n|---|---|---|---|\n")
+	var limits []string // each once
 	for _, t := range targets {
 		v := t.judge(r)
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", v.text, v.want, v.got, v.result)
+		if v.limit != "" && !slices.Contains(limits, v.limit) {
+			limits = append(limits, v.limit)
+		}
+	}
+	if len(limits) > 0 {
+		b.WriteString("\nWhat bounds those that are missed; docs/performance.md has the figures:\n\n")
+	}
+	for _, l := range limits {
+		fmt.Fprintf(b, "- %s\n", l)
 	}
 }
 

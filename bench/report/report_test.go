@@ -117,6 +117,22 @@ func TestTargetsAreJudgedByTheSamples(t *testing.T) {
 	}
 }
 
+func TestAReportSaysWhatBoundsATargetThatIsMissedAndNoOther(t *testing.T) {
+	for _, x := range []struct {
+		took float64
+		want bool
+	}{{100, false}, {300, true}} {
+		r := &Report{}
+		r.Add(Figure{Key: "first"}).Of(Bare).Put(600)
+		r.Figure("first").Of(Restore).Put(x.took)
+		var page strings.Builder
+		r.judged(&page)
+		if got := strings.Contains(page.String(), restoreLimit); got != x.want {
+			t.Errorf("a restore of %v ms against 600: %s", x.took, page.String())
+		}
+	}
+}
+
 // Whatever a contender fails with, the page stays a page and tells nothing of its machine.
 func TestStrangersErrorsKeepToTheirLine(t *testing.T) {
 	r := &Report{Contenders: []Contender{{Name: "x", LeftOut: "/home/me/x: no"}}}
