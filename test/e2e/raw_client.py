@@ -59,6 +59,9 @@ def measure(rounds):
     return json.dumps(took)
 
 
+send("kernel_info_request", {})
+while not iopub.poll(500):  # the kernel may answer before iopub is connected, and its status is gone then
+    send("kernel_info_request", {})
 finish(send("kernel_info_request", {}))
 cell = {"code": "1+1", "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,
         "stop_on_error": False}
