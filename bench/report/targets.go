@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"math"
-	"strings"
 )
 
 // target is a bound that the project has set itself.
@@ -93,23 +92,25 @@ func (t target) judge(r *Report) verdict {
 		return v
 	}
 	v.got = t.amount(got)
-	if v.result = t.verdict(got); strings.HasPrefix(v.result, missed) {
+	v.result = t.verdict(got)
+	if !t.reached(got) {
 		v.limit = t.limit
 	}
 	return v
 }
 
-// missed begins the verdict of a target that is.
-const missed = "**missed**"
+func (t target) reached(got float64) bool {
+	return t.most && got <= t.bound || !t.most && got >= t.bound
+}
 
 func (t target) verdict(got float64) string {
-	if t.most && got <= t.bound || !t.most && got >= t.bound {
+	if t.reached(got) {
 		return "reached"
 	}
 	if t.bound == 0 {
-		return missed
+		return "**missed**"
 	}
-	return fmt.Sprintf(missed+" by %.0f %%", math.Ceil(100*math.Abs(got-t.bound)/t.bound))
+	return fmt.Sprintf("**missed** by %.0f %%", math.Ceil(100*math.Abs(got-t.bound)/t.bound))
 }
 
 // look returns a quantile, NaN when there are no samples.
