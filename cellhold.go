@@ -227,7 +227,7 @@ type InputRequest struct {
 
 // Usage is what a cell used. A figure that could not be measured is absent.
 type Usage struct {
-	Wall       float64  `json:"wall_seconds" doc:"Seconds from the hand-over to the kernel to its end."`
+	Wall       float64  `json:"wall_seconds" doc:"Seconds from started to ended."`
 	CPU        *float64 `json:"cpu_seconds,omitempty" doc:"Seconds of processor time of the kernel and what it started, as the sandbox counts them."`
 	PeakMemory int64    `json:"peak_memory_bytes,omitempty" doc:"The most memory that the whole sandbox used while the cell ran, in bytes, as the host counts it."`
 }
@@ -261,7 +261,7 @@ type Cell struct {
 	Cause          string        `json:"cause,omitempty" doc:"One sentence on how it ended, when the status alone does not tell."`
 	ExecutionCount int           `json:"execution_count,omitempty" doc:"The number in the kernel's prompt."`
 	Submitted      time.Time     `json:"submitted" doc:"When it was accepted."`
-	Started        time.Time     `json:"started,omitzero" doc:"When it was handed to the kernel."`
+	Started        time.Time     `json:"started,omitzero" doc:"When its kernel got it; its deadline counts from here."`
 	Ended          time.Time     `json:"ended,omitzero" doc:"When it was done."`
 	Timeout        time.Duration `json:"-"`
 	OnError        OnError       `json:"on_error,omitempty" enum:"continue,cancel" doc:"What becomes of the cells that wait behind it when it does not end well; continue when absent."`

@@ -22,7 +22,8 @@ type cell struct {
 	timeout time.Duration
 	life    *life
 
-	started     bool // cell_started has been reported
+	admitted    time.Time // when the kernel, which was free, got it; its deadline counts from here
+	started     bool      // cell_started has been reported
 	count       int
 	reply       *executeReply // the first one
 	idle        bool
@@ -121,7 +122,7 @@ func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
 	if err := k.free(); err != nil {
 		return nil, err
 	}
-	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life, mark: k.agent.mark(), stdin: r.AllowStdin}
+	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life, mark: k.agent.mark(), stdin: r.AllowStdin, admitted: time.Now()}
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
 	c.meter.begin(c.life.proc)
@@ -193,10 +194,12 @@ func (k *kernel) stranger(m jupyter.Message) {
 	k.log.Debug("message dropped", "type", sentence(m.Header.MsgType), "count", k.strange)
 }
 
+// markStarted reports that the cell has started, with the time at which the kernel got it. A loaded machine
+// hears the kernel's own word much later, and the deadline does not wait for that word.
 func (k *kernel) markStarted(c *cell) {
 	if !c.started && c.quiet == nil {
 		c.started = true
-		k.spool.Keep(string(c.id), cellhold.EventCellStarted, cellhold.CellStartedContent{ExecutionCount: c.count})
+		k.spool.Note(string(c.id), cellhold.EventCellStarted, c.admitted, cellhold.CellStartedContent{ExecutionCount: c.count})
 	}
 }
 

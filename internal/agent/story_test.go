@@ -554,3 +554,23 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		t.Errorf("a kernel id that is a path: %v", err)
 	}
 }
+
+// TestACellStartsWhenItsKernelGetsIt: a kernel that is slow to say so shortens no cell.
+func TestACellStartsWhenItsKernelGetsIt(t *testing.T) {
+	slow := make(chan struct{})
+	r := withKernel(t, fake.Options{Script: func() jupytertest.Script {
+		return func(c *jupytertest.Cell) {
+			if c.Code == "linger" {
+				c.After(func() { <-slow })
+			}
+		}
+	}})
+	r.run("linger")
+	id := r.submit("next")
+	handedOver := time.Now()
+	close(slow)
+	o := r.finish(id)
+	if started := o.events[0]; started.Type != cellhold.EventCellStarted || started.Time.After(handedOver) {
+		t.Errorf("its first event is %s at %s, want cell_started before %s", started.Type, started.Time, handedOver)
+	}
+}

@@ -98,9 +98,13 @@ func newAgent(run func(a *agent, r guestapi.Execute)) *agent {
 }
 
 func (a *agent) say(c cellhold.CellID, t cellhold.EventType, content any) {
+	a.sayAt(time.Now(), c, t, content)
+}
+
+func (a *agent) sayAt(at time.Time, c cellhold.CellID, t cellhold.EventType, content any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.evs = append(a.evs, guestapi.Event{Seq: int64(len(a.evs) + 1), Time: time.Now(), Cell: c, Type: t,
+	a.evs = append(a.evs, guestapi.Event{Seq: int64(len(a.evs) + 1), Time: at, Cell: c, Type: t,
 		Content: cellhold.NewEvent(t, "", c, content).Content})
 	close(a.changed)
 	a.changed = make(chan struct{})

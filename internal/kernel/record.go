@@ -253,15 +253,15 @@ func (k *Kernel) used(ctx context.Context, id cellhold.CellID, u *cellhold.Usage
 	return e.usage
 }
 
-// wall is how many seconds the cell ran, by this process's clock. Only of a cell that an earlier server
-// handed over the times on record must do, which are the guest's.
+// wall is how many seconds the cell ran, from Started to Ended in its record. Those times are the guest's,
+// so the answer is never more than what has passed here since the cell was handed over.
 func (e *entry) wall(end time.Time) float64 {
 	d := time.Duration(0)
-	switch {
-	case !e.begun.IsZero():
-		d = time.Since(e.begun)
-	case !e.cell.Started.IsZero():
+	if !e.cell.Started.IsZero() {
 		d = end.Sub(e.cell.Started)
+	}
+	if !e.begun.IsZero() {
+		d = min(d, time.Since(e.begun))
 	}
 	return max(d.Round(time.Microsecond), 0).Seconds()
 }

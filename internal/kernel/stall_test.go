@@ -78,3 +78,21 @@ func TestCellsThatAreTakenInTimeAreNoStall(t *testing.T) {
 		w.stop()
 	})
 }
+
+// TestTheTimeOfACellIsThatFromItsStartToItsEnd: not until its host heard of it, which takes a loaded machine long.
+func TestTheTimeOfACellIsThatFromItsStartToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newMemory(), newAgent(silent))
+		w.submit(t, "c1")
+		<-w.agent.took
+		began := time.Now()
+		<-time.After(5 * time.Second) // of the fake clock
+		w.agent.sayAt(began, "c1", cellhold.EventCellStarted, cellhold.CellStartedContent{})
+		w.agent.sayAt(began.Add(3*time.Second), "c1", cellhold.EventCellDone, cellhold.CellDoneContent{Status: cellhold.StatusOK})
+		c := w.wait(t, "c1")
+		if c.Usage == nil || c.Usage.Wall != 3 || c.Ended.Sub(c.Started) != 3*time.Second {
+			t.Errorf("it ran from %s to %s and used %+v, want 3 s", c.Started, c.Ended, c.Usage)
+		}
+		w.stop()
+	})
+}

@@ -98,11 +98,16 @@ func (s *Spool) StartAfter(seq int64) {
 func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(of, t, Encode(content))
-	if t != cellhold.EventCellStarted {
-		s.wake()
-	}
+	s.add(time.Now(), of, t, Encode(content))
+	s.wake()
 	return s.first + int64(len(s.entries)) - 1
+}
+
+// Note is Keep for an event of an earlier moment, which readers need not see at once.
+func (s *Spool) Note(of string, t cellhold.EventType, at time.Time, content any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(at, of, t, Encode(content))
 }
 
 // Patience says how long a writer waits for room: while the host acknowledges something at least once
@@ -125,7 +130,7 @@ func (s *Spool) Offer(of string, t cellhold.EventType, content []byte, p Patienc
 		s.drop(of, len(content))
 		return
 	}
-	s.add(of, t, content)
+	s.add(time.Now(), of, t, content)
 }
 
 // Stream adds text to an output: to the last event where that is still open, and to new ones in
@@ -174,9 +179,9 @@ func (s *Spool) open(of, name string) *entry {
 	return last
 }
 
-func (s *Spool) add(of string, t cellhold.EventType, content []byte) {
-	now := time.Now().UTC()
-	s.push(entry{time: now, of: of, line: s.encodeLine(s.first+int64(len(s.entries)), now, of, t, content)})
+func (s *Spool) add(at time.Time, of string, t cellhold.EventType, content []byte) {
+	at = at.UTC()
+	s.push(entry{time: at, of: of, line: s.encodeLine(s.first+int64(len(s.entries)), at, of, t, content)})
 }
 
 func (s *Spool) push(e entry) {
@@ -287,7 +292,7 @@ func (s *Spool) Settle(of string) {
 	defer s.mu.Unlock()
 	if d := s.dropped[of]; d != nil {
 		delete(s.dropped, of)
-		s.add(of, cellhold.EventOutputDropped, Encode(d))
+		s.add(time.Now(), of, cellhold.EventOutputDropped, Encode(d))
 	}
 }
 
@@ -305,7 +310,7 @@ func (s *Spool) Ack(seq int64) {
 	if s.full && s.size <= s.limit/2 {
 		s.full = false
 		for of, d := range s.dropped {
-			s.add(of, cellhold.EventOutputDropped, Encode(d))
+			s.add(time.Now(), of, cellhold.EventOutputDropped, Encode(d))
 		}
 		clear(s.dropped)
 	}
