@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -202,7 +203,7 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *shelf.Image, 
 // through the sandbox's cgroups.
 func (d *Driver) runsc(ctx context.Context, p paths, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, self, append([]string{"--root=" + p.gvisor}, args...)...)
-	cmd.Args[0] = "runsc"
+	cmd.Args[0] = commandPrefix + strconv.Itoa(os.Getpid())
 	cmd.Dir = "/"
 	cmd.Env = []string{} // nothing of the server's environment reaches a sandbox process
 	// Not in our process group: a Ctrl-C on the server's terminal is not for sandboxes.

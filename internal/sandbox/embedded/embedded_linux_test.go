@@ -15,8 +15,8 @@ import (
 	"cellhold/internal/sandbox/sandboxtest"
 )
 
-// ground is where this package's sandboxes live: a root file system, the probe as guest, and the
-// driver's directory. It is short because of the socket in it.
+// ground has what all tests of this package share, a root file system and the probe as guest, and the homes
+// of the tests.
 var ground string
 
 // groundFlag names a ground that is there already; TestAsAPlainUser hands its own on.
@@ -70,7 +70,7 @@ func options(t testing.TB) embedded.Options {
 	if err := prepare(); err != nil {
 		t.Fatal(err)
 	}
-	return embedded.Options{Dir: filepath.Join(ground, "run"), Guest: filepath.Join(ground, "bin", "guest")}
+	return embedded.Options{Dir: filepath.Join(home(t), "run"), Guest: guestPath()}
 }
 
 func open(t testing.TB) *embedded.Driver {
@@ -113,7 +113,7 @@ func TestEmbeddedKeepsThePromise(t *testing.T) {
 // spoil leaves half of a snapshot's largest file.
 func spoil(t *testing.T, name string) {
 	t.Helper()
-	file := filepath.Join(ground, "snapshots", name, "pages.img")
+	file := filepath.Join(home(t), "snapshots", name, "pages.img")
 	info, err := os.Stat(file)
 	if err == nil {
 		err = os.Truncate(file, info.Size()/2)
@@ -126,11 +126,11 @@ func spoil(t *testing.T, name string) {
 // leftovers counts what of our sandboxes is on the host.
 func leftovers(t *testing.T) map[string]int {
 	t.Helper()
-	files, err := os.ReadDir(filepath.Join(ground, "run"))
+	files, err := os.ReadDir(filepath.Join(home(t), "run"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	snapshots, err := os.ReadDir(filepath.Join(ground, "snapshots"))
+	snapshots, err := os.ReadDir(filepath.Join(home(t), "snapshots"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func leftovers(t *testing.T) map[string]int {
 		"sandbox directories": len(files),
 		"snapshots":           len(snapshots),
 		"cgroups":             len(cgroups) + len(cgroups2),
-		"sandbox processes":   len(sandboxProcesses(ground)),
+		"sandbox processes":   len(sandboxProcesses(home(t) + "/")),
 		"control sockets":     len(sockets()),
 	}
 }

@@ -44,7 +44,7 @@ func childrenOf(parent int) []child {
 
 func TestTheDoctorStartsASandbox(t *testing.T) {
 	o := options(t)
-	before := leftovers0(t)
+	before := leftovers(t)
 	findings := embedded.Check(t.Context(), o)
 	boots, saves := false, false
 	for _, f := range findings {
@@ -58,20 +58,9 @@ func TestTheDoctorStartsASandbox(t *testing.T) {
 	if !boots || !saves {
 		t.Errorf("a sandbox started: %v, and was saved: %v", boots, saves)
 	}
-	if diff := cmp.Diff(before, leftovers0(t)); diff != "" {
+	if diff := cmp.Diff(before, leftovers(t)); diff != "" {
 		t.Errorf("left behind (-before +after):\n%s", diff)
 	}
-}
-
-// leftovers0 counts also where there has been no driver yet.
-func leftovers0(t *testing.T) map[string]int {
-	t.Helper()
-	for _, dir := range []string{"run", "snapshots"} {
-		if err := os.MkdirAll(filepath.Join(ground, dir), 0o711); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return leftovers(t)
 }
 
 func TestTheDoctorSaysWhatIsWrong(t *testing.T) {
@@ -232,7 +221,7 @@ func TestWithoutNamespacesThereIsNoDriver(t *testing.T) {
 		t.Skip("needs root to make a place without user namespaces")
 	}
 	options(t)
-	cmd := exec.Command("/proc/self/exe", "-role=no-namespaces", "-ground="+ground)
+	cmd := exec.Command("/proc/self/exe", "-role=no-namespaces", "-ground="+ground, "-home="+home(t))
 	cmd.Args[0] = os.Args[0]
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,
@@ -253,7 +242,7 @@ func withoutNamespaces() error {
 	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
 		return err
 	}
-	d, err := embedded.New(embedded.Options{Dir: ground + "/run", Guest: ground + "/bin/guest"})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
 	if err == nil {
 		defer d.Close()
 		return errors.New("there is a driver")

@@ -11,10 +11,14 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
@@ -47,7 +51,7 @@ func play(role string) int {
 
 // serve is a server that makes a sandbox and then talks to it until it is killed.
 func serve() error {
-	d, err := embedded.New(embedded.Options{Dir: ground + "/run", Guest: ground + "/bin/guest"})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
 	if err != nil {
 		return err
 	}
@@ -86,7 +90,7 @@ func startServer(t *testing.T, id, line string) *exec.Cmd {
 
 func startRole(t *testing.T, line string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", append([]string{"-ground=" + ground}, args...)...)
+	cmd := exec.Command("/proc/self/exe", append([]string{"-ground=" + ground, "-home=" + home(t)}, args...)...)
 	cmd.Args[0] = os.Args[0]
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -114,6 +118,36 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // says that it was killed
+	awaitNewborns(t)
+}
+
+// awaitNewborns waits for the commands that a killed server had started a moment before, which do not have
+// their own name yet. They find that their server is dead and end; they have become children of this process.
+func awaitNewborns(t *testing.T) {
+	t.Helper()
+	for _, c := range childrenOf(os.Getpid()) {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c.pid))
+		if err != nil || len(line) == 0 || strings.HasPrefix(string(line), "runsc") {
+			continue // it is ending, or can be found
+		}
+		if err := unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+			t.Errorf("wait for a command of the killed server: %v", err)
+		}
+	}
+}
+
+// TestACommandWhoseServerHasDiedDoesNothing: it would make the folder of a removed sandbox again.
+func TestACommandWhoseServerHasDiedDoesNothing(t *testing.T) {
+	root := filepath.Join(home(t), "gvisor")
+	cmd := exec.Command("/proc/self/exe", "--root="+root, "run", "--bundle", home(t), "x")
+	cmd.Args[0] = "runsc-of-" + strconv.Itoa(os.Getppid()) // which is not the process that starts it
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "the server that started this command has died") {
+		t.Errorf("it ended with %v and said %s", err, out)
+	}
+	if _, err := os.Stat(root); err == nil {
+		t.Error("it made a folder")
+	}
 }
 
 func TestAKilledServerLosesNoSandbox(t *testing.T) {
@@ -202,14 +236,15 @@ func killAnywhere(t *testing.T, d *embedded.Driver, step, last time.Duration, ar
 	}
 }
 
-func removeAll(t *testing.T, d *embedded.Driver) {
+func removeAll(t testing.TB, d *embedded.Driver) {
 	t.Helper()
-	infos, err := d.List(t.Context())
+	ctx := context.WithoutCancel(t.Context())
+	infos, err := d.List(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range infos {
-		if err := d.Remove(t.Context(), i.ID); err != nil {
+		if err := d.Remove(ctx, i.ID); err != nil {
 			t.Errorf("remove: %v", err)
 		}
 	}
@@ -217,7 +252,7 @@ func removeAll(t *testing.T, d *embedded.Driver) {
 
 // save is a server that saves a sandbox again and again until it is killed.
 func save() error {
-	d, err := embedded.New(embedded.Options{Dir: ground + "/run", Guest: ground + "/bin/guest"})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	_ "unsafe" // for go:linkname
@@ -33,12 +34,27 @@ const pinnedGvisor = "v0.0.0-20260905035102-160fafc42237"
 //go:linkname gvisorVersion gvisor.dev/gvisor/runsc/version.version
 var gvisorVersion string
 
+// commandPrefix begins the name of a command that a server starts. The server's process id follows.
+const commandPrefix = "runsc-of-"
+
+// orphaned reports whether this is a command whose server has died. Such a command does nothing: the
+// next server, which removes what is half-made, may have looked for commands before this one had its name,
+// and gVisor would make the folder of the removed sandbox again.
+func orphaned(arg0 string) bool {
+	server, is := strings.CutPrefix(arg0, commandPrefix)
+	return is && server != strconv.Itoa(os.Getppid())
+}
+
 // Main does the work of a sandbox process and does not return, if that is what this process was
 // started for; else it returns at once. It must be the first thing that main and TestMain call:
 // nothing that a server does at its start may happen in a sandbox process.
 func Main() {
 	if !startedAsSandbox(os.Args[0]) {
 		return
+	}
+	if orphaned(os.Args[0]) {
+		fmt.Fprintln(os.Stderr, "the server that started this command has died")
+		os.Exit(1)
 	}
 	gvisorVersion = pinnedGvisor
 	if slices.Contains(os.Args, "boot") || slices.Contains(os.Args, "gofer") { // the others have no filter

@@ -129,7 +129,7 @@ func TestAFullDiskFailsASnapshotAndNothingElse(t *testing.T) {
 	}
 	// And where it is refused before a byte is written.
 	o.Reserve = 1 << 60
-	o.Dir, o.Snapshots = filepath.Join(ground, "run2"), ""
+	o.Dir, o.Snapshots = filepath.Join(home(t), "run2"), ""
 	refusing, err := embedded.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestDamageThatKeepsTheSizeIsTheSnapshotsFault(t *testing.T) {
 			t.Error(err)
 		}
 		before := leftovers(t)
-		flip(t, filepath.Join(ground, "snapshots", snapshot, c.file))
+		flip(t, filepath.Join(home(t), "snapshots", snapshot, c.file))
 		s.ID = sandbox.ID(name("never"))
 		if _, err := d.Create(t.Context(), s); !errors.Is(err, sandbox.ErrSnapshot) || !strings.Contains(err.Error(), "the bytes of "+c.file+" are not") {
 			t.Errorf("%s: got %v", c.file, err)

@@ -1,0 +1,68 @@
+package embedded_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"cellhold/internal/sandbox/embedded"
+)
+
+// homeFlag is the home of the test that runs this process in a role.
+var homeFlag = flag.String("home", "", "directory of the sandboxes of the test that started this process")
+
+// homes are the directories of the tests so far, by the name of the test.
+var homes = struct {
+	mu sync.Mutex
+	of map[string]string
+}{of: map[string]string{}}
+
+// home is the directory of a test's sandboxes and snapshots. Subtests share that of their test. Its path is
+// short because of the sockets in it. What a test leaves there, killed servers included, is gone before the
+// next test looks; a test that passes leaves nothing.
+func home(t testing.TB) string {
+	t.Helper()
+	if *homeFlag != "" {
+		return *homeFlag
+	}
+	name, _, _ := strings.Cut(t.Name(), "/")
+	homes.mu.Lock()
+	defer homes.mu.Unlock()
+	if dir := homes.of[name]; dir != "" {
+		return dir
+	}
+	dir := filepath.Join(ground, strconv.Itoa(len(homes.of)))
+	for _, sub := range []string{"", "run", "snapshots"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	homes.of[name] = dir
+	t.Cleanup(func() { empty(t, dir) })
+	return dir
+}
+
+// empty removes the sandboxes of a home whose test has ended, whatever became of their servers.
+func empty(t testing.TB, dir string) {
+	left, err := os.ReadDir(filepath.Join(dir, "run"))
+	if err != nil {
+		t.Error(err)
+	}
+	if len(left) == 0 {
+		return
+	}
+	t.Errorf("the test left %d sandboxes, such as %s", len(left), left[0].Name())
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(dir, "run"), Guest: guestPath()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	removeAll(t, d)
+}
+
+// guestPath is the probe.
+func guestPath() string { return filepath.Join(ground, "bin", "guest") }
