@@ -10,7 +10,7 @@ import subprocess
 import warnings
 
 PACKAGES = ["IPython", "PIL", "altair", "bash_kernel", "bokeh.plotting", "cellhold_bash",
-            "cellhold_debugger", "cellhold_figures", "cellhold_interrupts", "cellhold_renew", "cellhold_streams",
+            "cellhold_debugger", "cellhold_figures", "cellhold_interrupts", "cellhold_leftovers", "cellhold_renew", "cellhold_streams",
             "cellhold_system", "ipykernel", "matplotlib", "numpy", "openpyxl", "pandas", "plotly.express", "polars",
             "pyarrow", "requests", "scipy", "scipy.stats", "seaborn", "sklearn.ensemble", "sympy", "tabulate", "tqdm", "xlrd"]
 TOOLS = ["bash", "curl", "git", "pip", "uv"]

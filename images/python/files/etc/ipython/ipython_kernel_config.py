@@ -46,5 +46,5 @@ iostream.os = session.os = _remembering
 # the output, and the agent does.
 c.Kernel._execute_sleep = 0
 
-# Figures as the caller of a cell asked for them.
-c.InteractiveShellApp.extensions = ["cellhold_figures"]
+# Figures as the caller of a cell asked for them; nothing of a cell that would mislead the next one.
+c.InteractiveShellApp.extensions = ["cellhold_figures", "cellhold_leftovers"]

@@ -1,0 +1,45 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+func TestTheSessionSpeaksAgainAfterCodeReplacedItsStreams(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	for _, x := range []struct{ code, stream, class string }{
+		{"import io, sys\nsys.stdout = io.StringIO()\n1 / 0", "stdout", "_io.StringIO"},
+		{"sys.stdout = io.StringIO()", "stdout", "_io.StringIO"},
+		{"sys.stderr = open('/dev/null', 'w')", "stderr", "_io.TextIOWrapper"},
+		{"sys.stdout = None", "stdout", "builtins.NoneType"},
+		{"sys.stdout = print", "stdout", "builtins.builtin_function_or_method"},
+		{"async def f():\n    sys.stdout = io.StringIO()\n    raise KeyError\nawait f()", "stdout", "_io.StringIO"},
+		{"sys.stdin = io.StringIO('x')\n1 / 0", "stdin", "_io.StringIO"},
+	} {
+		c := s.run(t, id, x.code)
+		note := "[The code left sys." + x.stream + " replaced by " + x.class + "."
+		if got := stderrOf(c); strings.Count(got, note) != 1 {
+			t.Errorf("%s\nsays on stderr %q, want %q", x.code, got, note)
+		}
+		c = s.run(t, id, "print('out')\nprint('err', file=sys.stderr)")
+		if got := stderrOf(c); text(c) != "out\nerr\n" || got != "err\n" {
+			t.Errorf("after\n%s\nthe next cell writes %q, on stderr %q", x.code, text(c), got)
+		}
+	}
+}
+
+// stderrOf is what a cell wrote to stderr.
+func stderrOf(c cellhold.Cell) string {
+	var b strings.Builder
+	for _, o := range c.Outputs {
+		if o.Name == "stderr" {
+			b.WriteString(o.Text)
+		}
+	}
+	return b.String()
+}
