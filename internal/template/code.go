@@ -10,6 +10,8 @@ import (
 var (
 	//go:embed stock.py
 	stock string
+	//go:embed unchanged.py
+	keeping string
 	//go:embed traceless.py
 	traceless string
 	//go:embed settle.py
@@ -20,7 +22,7 @@ var (
 	seed       = without("import random\nrandom.seed(0)\n")
 	reseeded   = without("import random\nassert random.getstate() != random.Random(0).getstate()\n")
 	settle     = without(settling)
-	firstCells = without(rehearsal)
+	firstCells = without(keeping + "\n" + rehearsal)
 )
 
 // None as a template's warm-up code means that it has none.
@@ -30,7 +32,7 @@ const None = "none"
 func warmup(own string) string {
 	switch own {
 	case "":
-		return without(stock)
+		return without(keeping + "\n" + stock)
 	case None:
 		return ""
 	default:

@@ -23,11 +23,11 @@ except ImportError:
 try:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots()
-    axes.plot([1, 2, 3], [1, 4, 9], label="x")
-    axes.set_title("x")
-    axes.legend()
-    show(figure)
-    plt.close("all")
+    with unchanged():
+        figure, axes = plt.subplots()
+        axes.plot([1, 2, 3], [1, 4, 9], label="x")
+        axes.set_title("x")
+        axes.legend()
+        show(figure)
 except ImportError:
     pass

@@ -1,0 +1,56 @@
+# unchanged runs code so that the kernel is afterwards as it was: its results, its history, and what drawing
+# the first figure sets up. What was imported and compiled meanwhile stays in memory.
+import contextlib
+import sys
+
+INLINE = "matplotlib_inline.backend_inline"
+
+
+@contextlib.contextmanager
+def unchanged():
+    shell = get_ipython()
+    hook, history = shell.displayhook, shell.history_manager
+    results = {name: getattr(hook, name) for name in ("_", "__", "___")}
+    # The values stay the same objects: IPython asks whether "_" is still its own.
+    tables = [shell.user_ns, shell.user_ns_hidden, shell.user_ns["_oh"], history.outputs, history.output_hist_reprs, history.exceptions]
+    tables = [(table, dict(table)) for table in tables]
+    callbacks = [(functions, list(functions)) for functions in shell.events.callbacks.values()]
+    undo = figures(shell)
+    try:
+        yield
+    finally:
+        undo()
+        for functions, before in callbacks:
+            functions[:] = before
+        for table, before in tables:
+            table.clear()
+            table.update(before)
+        vars(hook).update(results)
+
+
+def figures(shell):
+    """Returns a function that undoes what drawing has set up since: the backend is loaded and switched to by
+    the next first figure, as in a kernel that has drawn none."""
+    if "matplotlib.pyplot" not in sys.modules or INLINE in sys.modules:
+        return lambda: None
+    import matplotlib
+    from matplotlib import font_manager, pyplot
+
+    tables = [(table, dict(dict.items(table))) for table in (matplotlib.rcParams, matplotlib.rcParamsDefault)]
+    backend = {name: getattr(pyplot, name) for name in ("_backend_mod", "_REPL_DISPLAYHOOK", "draw_if_interactive")}
+
+    def undo():
+        pyplot.close("all")
+        for table, before in tables:
+            dict.clear(table)
+            dict.update(table, before)
+        vars(pyplot).update(backend)
+        font_manager._get_font.cache_clear()  # closes their files
+        if sys.modules.pop(INLINE, None):
+            del sys.modules["matplotlib_inline"].backend_inline
+        from matplotlib.figure import Figure
+
+        for formatter in shell.display_formatter.formatters.values():
+            formatter.pop(Figure, None)
+
+    return undo

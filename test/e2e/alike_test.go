@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// alike are lists of cells, one session a file. A line that starts with "# %%" begins a cell.
+//
+//go:embed testdata/alike/*.py
+var alike embed.FS
+
+// The kinds of session that a caller can get, and cannot tell apart by what the code says.
+var kinds = []string{"cold", "restored", "ready"}
+
+// TestColdRestoredAndReadySessionsGiveTheSameOutputs runs each list of cells in a session that started cold,
+// in one restored from a template, and in one that was made ready before anyone asked. A cell that ends with
+// an AssertionError fails the test even where all three agree.
+func TestColdRestoredAndReadySessionsGiveTheSameOutputs(t *testing.T) {
+	t.Parallel()
+	files, err := alike.ReadDir("testdata/alike")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := templated(t, newHome(t), "--warm=1", "--templates=[{name: ready}, {name: restored, warm: 0}]")
+	s.awaitTemplate(t, "restorable", func(x cellhold.Template) bool {
+		return x.Name == "restored" && x.State == cellhold.TemplateReady
+	})
+	for _, f := range files {
+		t.Run(f.Name(), func(t *testing.T) {
+			code, err := alike.ReadFile("testdata/alike/" + f.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.compare(t, cellsOf(string(code)))
+		})
+	}
+}
+
+// cellsOf splits a file into its cells.
+func cellsOf(file string) []string {
+	var cells []string
+	for line := range strings.Lines(file) {
+		if strings.HasPrefix(line, "# %%") {
+			cells = append(cells, "")
+		} else if len(cells) > 0 {
+			cells[len(cells)-1] += line
+		}
+	}
+	return cells
+}
+
+// compare runs the cells in a session of each kind, all three at once.
+func (s *server) compare(t *testing.T, cells []string) {
+	t.Helper()
+	if len(cells) == 0 {
+		t.Fatal("the file has no cells: a line that starts with \"# %%\" begins one")
+	}
+	results := map[string][]string{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, kind := range kinds {
+		id := s.sessionOf(t, kind)
+		defer s.end(t, id)
+		all.Go(func() {
+			got := s.runAll(t, id, cells)
+			mu.Lock()
+			defer mu.Unlock()
+			results[kind] = got
+		})
+	}
+	all.Wait()
+	for i, code := range cells {
+		cold := nth(results["cold"], i)
+		if strings.Contains(cold, `"ename":"AssertionError"`) {
+			t.Errorf("cell %d is wrong:\n%s\n%s", i+1, code, cold)
+		}
+		for _, kind := range kinds[1:] {
+			if got := nth(results[kind], i); got != cold {
+				from := firstDifference(cold, got)
+				t.Errorf("cell %d differs:\n%s\ncold:     …%.300s\n%-9s …%.300s", i+1, code, cold[from:], kind+":", got[from:])
+			}
+		}
+	}
+}
+
+// firstDifference is where two texts begin to differ, and a little before.
+func firstDifference(a, b string) int {
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	return max(0, i-60)
+}
+
+func nth(list []string, i int) string {
+	if i >= len(list) {
+		return "(did not run)"
+	}
+	return list[i]
+}
+
+// kernelFile is where a kernel says that the code of a cell is; its number is that of the process.
+var kernelFile = regexp.MustCompile(`/tmp/ipykernel_[0-9]+/`)
+
+// runAll runs cells one after the other, and returns what is seen of each: status, number and outputs. The
+// names of displays are random and left out.
+func (s *server) runAll(t *testing.T, id cellhold.SessionID, cells []string) []string {
+	seen := make([]string, 0, len(cells))
+	for _, code := range cells {
+		c, err := s.Execute(t.Context(), id, client.Code{Code: code, Timeout: 2 * time.Minute})
+		if err != nil {
+			t.Errorf("%s: %v", code, err)
+			return seen
+		}
+		for i := range c.Outputs {
+			c.Outputs[i].DisplayID = ""
+		}
+		outputs, err := json.Marshal(c.Outputs)
+		if err != nil {
+			t.Errorf("%s: %v", code, err)
+			return seen
+		}
+		seen = append(seen, fmt.Sprintf("%s %s [%d] %s", c.Status, c.Cause, c.ExecutionCount, kernelFile.ReplaceAll(outputs, []byte("/tmp/ipykernel/"))))
+	}
+	return seen
+}
+
+// imported asks the sandbox, not the kernel, whether the kernel has imported what the warm-up imports.
+const imported = `grep -qs _multiarray_umath /proc/[0-9]*/maps && echo imported || echo not`
+
+// sessionOf makes a session of a kind, and makes sure that it is one: a ready one has a sandbox that was there
+// before, and a cold one runs no snapshot.
+func (s *server) sessionOf(t *testing.T, kind string) cellhold.SessionID {
+	t.Helper()
+	request := client.CreateSession{Template: "ready"}
+	switch kind {
+	case "cold":
+		request = client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}}
+	case "restored":
+		request = client.CreateSession{Template: "restored"}
+	default:
+		s.awaitReady(t, 1)
+	}
+	id := s.session(t, request)
+	x, err := s.Session(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := filepath.Glob(filepath.Join(s.home, "run", string(id)+"*")) // a ready sandbox has an older name
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot := s.line(t, id, imported) == "imported\n"
+	if snapshot != (kind != "cold") || (len(own) > 0) != (kind != "ready") || kind != "cold" && x.Template != kind {
+		t.Fatalf("the session is not %s: template %q, sandbox %q, from a snapshot: %t", kind, x.Template, own, snapshot)
+	}
+	return id
+}
