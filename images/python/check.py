@@ -5,14 +5,14 @@ import importlib.util
 import io
 import logging
 import os
+import pathlib
 import pwd
 import subprocess
 import warnings
 
-PACKAGES = ["IPython", "PIL", "altair", "bash_kernel", "bokeh.plotting", "cellhold_bash",
-            "cellhold_debugger", "cellhold_figures", "cellhold_interrupts", "cellhold_leftovers", "cellhold_renew", "cellhold_streams",
-            "cellhold_system", "ipykernel", "matplotlib", "numpy", "openpyxl", "pandas", "plotly.express", "polars",
-            "pyarrow", "requests", "scipy", "scipy.stats", "seaborn", "sklearn.ensemble", "sympy", "tabulate", "tqdm", "xlrd"]
+PACKAGES = ["IPython", "PIL", "altair", "bash_kernel", "bokeh.plotting", "ipykernel", "matplotlib", "numpy",
+            "openpyxl", "pandas", "plotly.express", "polars", "pyarrow", "requests", "scipy", "scipy.stats",
+            "seaborn", "sklearn.ensemble", "sympy", "tabulate", "tqdm", "xlrd"]
 TOOLS = ["bash", "curl", "git", "pip", "uv"]
 TITLE = "Größe Ωλ Привет 中文标题 日本語 한국어 العربية हिन्दी 😀🚀📈✅🥲"
 
@@ -22,8 +22,16 @@ logging.getLogger("matplotlib.font_manager").setLevel(logging.INFO)
 warnings.simplefilter("error")  # a missing glyph is a warning
 
 
+def own_modules():
+    """The modules of the recipe (list of str), each of which the kernels import."""
+    lib = pathlib.Path(importlib.util.find_spec("ipykernel").origin).parent.parent
+    names = sorted(file.stem for file in lib.glob("cellhold_*.py"))
+    assert names, f"{lib} has no module of the recipe"
+    return names
+
+
 def check_packages():
-    for name in PACKAGES:
+    for name in PACKAGES + own_modules():
         module = importlib.import_module(name)
         compiled = importlib.util.cache_from_source(module.__file__)
         assert os.path.exists(compiled), f"{name} is not compiled"
