@@ -15,9 +15,10 @@ const (
 	// maxHeader is far above any real header (about 250 bytes). It also bounds the ids in it,
 	// which callers keep.
 	maxHeader = 16 << 10
-	// maxDepth is how deep metadata and content may nest. Output formats stay below 30;
-	// readers in other languages begin to refuse at 100 to 1000, and some crash.
-	maxDepth = 200
+	// maxDepth is how deep metadata and content may nest; what is deeper is cut. Output formats stay below 30;
+	// readers in other languages begin to refuse at 100 to 1000, and the host refuses an event of more than 100,
+	// of which the event itself takes some.
+	maxDepth = 90
 	// maxPrefix is how many frames may stand before the delimiter: a topic, or none.
 	maxPrefix = 16
 )
@@ -115,21 +116,52 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 	return m, nil
 }
 
-// keep returns part i if it is there and a JSON object. One that is too deep is dropped, so that
-// the rest of the message still arrives.
+// keep returns part i if it is there and a JSON object. What is too deep in it is cut, so that the rest of the
+// message still arrives.
 func (m *Message) keep(parts [][]byte, i int) (json.RawMessage, error) {
 	if i >= len(parts) {
 		return object(nil), nil
 	}
 	b := parts[i]
 	if tooDeep(b) {
-		m.Dropped += int64(len(b))
-		return object(nil), nil
+		b = shallow(b)
 	}
 	if b = bytes.TrimSpace(b); len(b) == 0 || b[0] != '{' || !json.Valid(b) {
 		return nil, fmt.Errorf("%w: not a JSON object", errForm)
 	}
 	return b, nil
+}
+
+// shallow returns JSON in which a mark stands for each list and object below maxDepth.
+func shallow(b []byte) []byte {
+	const mark = `"…"`
+	out := make([]byte, 0, len(b))
+	depth, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		c := b[i]
+		opens := !quoted && (c == '{' || c == '[')
+		closes := !quoted && (c == '}' || c == ']')
+		if opens {
+			depth++
+		}
+		switch {
+		case depth <= maxDepth:
+			out = append(out, c)
+		case opens && depth == maxDepth+1:
+			out = append(out, mark...)
+		}
+		switch {
+		case closes:
+			depth--
+		case quoted && c == '\\':
+			if i++; i < len(b) && depth <= maxDepth {
+				out = append(out, b[i])
+			}
+		case c == '"':
+			quoted = !quoted
+		}
+	}
+	return out
 }
 
 // decodeHeader reads a header or a parent header, which may be empty. Where a name comes twice the

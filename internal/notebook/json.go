@@ -181,7 +181,11 @@ func (p *printer) json(raw json.RawMessage) {
 			i = n
 		default: // numbers, true, false, null
 			n := tokenEnd(raw, i)
-			p.w.Write(raw[i:n])
+			if readable(raw[i:n]) {
+				p.w.Write(raw[i:n])
+			} else {
+				p.string(string(raw[i:n]))
+			}
 			i = n
 		}
 	}
@@ -239,8 +243,7 @@ func sortKeys(raw json.RawMessage) json.RawMessage {
 	return out
 }
 
-// sound reports whether raw is JSON that every reader can hold: valid, not nested too deep,
-// without endless numbers.
+// sound reports whether raw is JSON that every reader can hold: valid, and not nested too deep.
 func sound(raw []byte) bool {
 	if !json.Valid(raw) {
 		return false
@@ -259,18 +262,14 @@ func sound(raw []byte) bool {
 		case ',', ':', ' ', '\t', '\n', '\r':
 			i++
 		default:
-			n := tokenEnd(raw, i)
-			if raw[i] != '"' && !readable(raw[i:n]) {
-				return false
-			}
-			i = n
+			i = tokenEnd(raw, i)
 		}
 	}
 	return true
 }
 
 // readable reports whether a number, or a word, means something finite. Python would write what is
-// not as Infinity, which is no JSON.
+// not as Infinity, which is no JSON; such a number is written as a text.
 func readable(token []byte) bool {
 	if len(token) > maxDigits {
 		return false

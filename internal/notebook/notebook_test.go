@@ -208,7 +208,8 @@ func TestALyingKernelCannotMakeANotebookInvalid(t *testing.T) {
 		m.Kernel.LanguageInfo = bundle["application/json"]
 		nb := write(t, m, cellhold.Cell{ID: "c1", State: cellhold.CellDone, Outputs: []cellhold.Output{o}})
 		t.Run(name, func(t *testing.T) { checkValid(t, s, nb) })
-		if strings.Contains(string(nb), strings.Repeat("9", 5000)) || strings.Contains(string(nb), strings.Repeat("\n", 2)) {
+		endless := strings.Repeat("9", 5000) // as a text it is what it was, and every reader holds it
+		if strings.Contains(strings.ReplaceAll(string(nb), `"`+endless+`"`, ""), endless) || strings.Contains(string(nb), strings.Repeat("\n", 2)) {
 			t.Errorf("%s: got a notebook that readers cannot hold", name)
 		}
 	}

@@ -10,13 +10,16 @@ InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 
 # Output waits for its reader, and what programs write comes whole, as it is written, and with their cell.
 # An interrupt hits the code of the cell alone. The debugger, whom nobody could reach, is left out.
+# No value keeps a message from being sent.
 import cellhold_debugger
+import cellhold_encoding
 import cellhold_interrupts
 import cellhold_streams
 import cellhold_system
 from ipykernel import iostream
 
 cellhold_debugger.install()
+cellhold_encoding.install()
 cellhold_interrupts.install()
 cellhold_streams.install()
 cellhold_system.install()

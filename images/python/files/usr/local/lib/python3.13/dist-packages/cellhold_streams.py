@@ -41,6 +41,17 @@ def _pass(schedule, thread, seconds=float("inf")):
     return True
 
 
+def _pieces(text):
+    """Yields a text in pieces, and never half of a pair of surrogates, which is one character."""
+    start = 0
+    while start < len(text):
+        end = start + PIECE
+        if end < len(text) and "\ud800" <= text[end - 1] <= "\udbff":
+            end += 1
+        yield text[start:end]
+        start = end
+
+
 class PatientThread(iostream.IOPubThread):
     """Sends messages, and lets those wait who are too far ahead of it."""
 
@@ -108,8 +119,7 @@ class PatientStream(iostream.OutStream):
     def write(self, string):
         if not isinstance(string, str) or not self._is_master_process():
             return super().write(string)
-        for i in range(0, len(string), PIECE):
-            piece = string[i : i + PIECE]
+        for piece in _pieces(string):
             with self._buffer_lock:
                 self._unsent += len(piece)
                 super().write(piece)
@@ -147,8 +157,8 @@ class PatientStream(iostream.OutStream):
 
     def _flush_buffers(self):
         for parent, data in super()._flush_buffers():
-            for i in range(0, len(data), PIECE):
-                yield parent, data[i : i + PIECE]
+            for piece in _pieces(data):
+                yield parent, piece
 
     def _take(self):
         """Waits until what programs have written by now is in the buffers: a cell has the output of those

@@ -1,0 +1,140 @@
+"""Encodes every message of a kernel, whatever the code put into it.
+
+A message that cannot be encoded is lost, and with it all text that was printed before it, or the reply for
+which the caller waits. JSON knows no halves of surrogate pairs, no NaN, no keys that are tuples and no
+objects. Python's own encoder is tried first, so good messages cost nothing more. Only what it refuses is
+cleaned, value by value: nothing else of the message changes.
+"""
+
+import base64
+import datetime
+import itertools
+import json
+import numbers
+from collections.abc import Iterable, Mapping
+
+from jupyter_client import session
+from jupyter_client.jsonutil import json_default
+
+DEPTH = 64       # levels of lists and objects; notebooks can hold 100 with what is around them
+VALUES = 1 << 20  # values of one message that are cleaned; the rest is left out
+LONGEST = 10_000  # characters of the repr of an object that JSON does not know
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=json_default).encode
+
+
+def pack(message):
+    """Returns the message (a dict) as JSON (bytes in UTF-8). No value makes it fail."""
+    try:
+        text = _encode(message)
+    except Exception:  # also what the code of a value raises
+        text = _encode(_Cleaner().clean(message, 0))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return whole(text).encode()
+
+
+def whole(text):
+    """Returns a text in which pairs of surrogates are their character, and lone ones U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class _Cleaner:
+    """Makes JSON's own types of all values of one message."""
+
+    def __init__(self):
+        self.left = VALUES
+        self.around = set()  # ids of the containers around the current value
+
+    def clean(self, value, depth):
+        self.left -= 1
+        if value is None or value is True or value is False or type(value) is str:
+            return value
+        try:
+            return self._convert(value, depth)
+        except Exception:  # the code of the value, or too deep a stack
+            return _described(value)
+
+    def _convert(self, value, depth):
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, numbers.Integral):
+            return _integer(int(value))
+        if isinstance(value, numbers.Real):
+            return _real(float(value))
+        if isinstance(value, (datetime.datetime, datetime.date)):
+            return json_default(value)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return base64.b64encode(value).decode()
+        if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+            value = value.tolist()
+            if not isinstance(value, list):
+                return self.clean(value, depth)
+        if isinstance(value, (Mapping, Iterable)):
+            return self._container(value, depth)
+        return _described(value)
+
+    def _container(self, value, depth):
+        if depth >= DEPTH or self.left <= 0 or id(value) in self.around:
+            return "…"
+        self.around.add(id(value))
+        try:
+            if isinstance(value, Mapping):
+                return self._object(value, depth + 1)
+            return [self.clean(v, depth + 1) for v in itertools.islice(value, max(self.left, 0))]
+        finally:
+            self.around.discard(id(value))
+
+    def _object(self, mapping, depth):
+        clean = {}
+        for key, value in itertools.islice(mapping.items(), max(self.left, 0)):
+            name = _key(key)
+            if name not in clean or isinstance(key, str):  # a key that is a text is worth more
+                clean[name] = self.clean(value, depth)
+        return clean
+
+
+def _key(key):
+    """Returns the key as Python's encoder writes it where it can, and else as the text that it prints."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or isinstance(key, (bool, int, float)):
+        try:
+            return json.dumps(key)
+        except Exception:
+            return _described(key)
+    try:
+        return str(key)[:LONGEST]
+    except Exception:
+        return _described(key)
+
+
+def _integer(number):
+    try:
+        int.__repr__(number)
+    except ValueError:  # more digits than Python converts
+        return hex(number)
+    return number
+
+
+def _real(number):
+    """Returns the number, or the name that JavaScript has for it where JSON has none."""
+    if number != number:
+        return "NaN"
+    if number in (float("inf"), float("-inf")):
+        return "Infinity" if number > 0 else "-Infinity"
+    return number
+
+
+def _described(value):
+    try:
+        return repr(value)[:LONGEST]
+    except Exception:
+        return f"<unprintable {type(value).__name__} object>"
+
+
+def install():
+    """Makes the kernels of this process encode their messages this way."""
+    session.json_packer = pack  # what Session takes for its own name, "json"
+    session.Session.pack.default_value = pack
