@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -18,9 +19,9 @@ const (
 	// maxContent leaves room for the rest of the event in guestapi.MaxEvent.
 	maxContent = guestapi.MaxEvent - 1024
 	// maxErrorText bounds each of the texts of an exception, and maxTraceback the lines of its
-	// traceback together; IPython's longest are about 100 KiB.
+	// traceback together. The Python kernel of the stock image keeps half of each.
 	maxErrorText = 64 << 10
-	maxTraceback = 256 << 10
+	maxTraceback = 128 << 10
 )
 
 var errStrange = errors.New("not an output that we know")
@@ -112,21 +113,42 @@ func tooLarge(c cellhold.DisplayContent, size int64) []byte {
 	return marshal(c)
 }
 
-// shorten keeps the beginning of an exception's texts and the end of its traceback, where the
-// reason stands.
+// shorten keeps the beginning of an exception's texts, and the beginning and the end of its traceback: where
+// it began, and the reason.
 func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
 	c.Name, c.Value = spool.Cut(c.Name, maxErrorText), spool.Cut(c.Value, maxErrorText)
-	size := 0
-	for i := len(c.Traceback) - 1; i >= 0; i-- {
-		if size += len(c.Traceback[i]) + 8; size > maxTraceback {
-			c.Traceback = append([]string{"[The beginning of the traceback was left out.]"}, c.Traceback[i+1:]...)
-			break
-		}
-	}
 	if c.Traceback == nil {
 		c.Traceback = []string{}
 	}
+	lines := c.Traceback
+	for i := range lines {
+		lines[i] = middle(lines[i], maxTraceback/2)
+	}
+	size := func(i int) int { return len(lines[i]) + 16 } // with what a line takes in memory
+	room, end := maxTraceback, len(lines)
+	for ; end > 0 && room-size(end-1) >= maxTraceback/3; end-- {
+		room -= size(end - 1)
+	}
+	start := 0
+	for ; start < end && room >= size(start); start++ {
+		room -= size(start)
+	}
+	if start < end {
+		note := fmt.Sprintf("[... %d lines of the traceback left out]", end-start)
+		c.Traceback = slices.Concat(lines[:start], []string{note}, lines[end:])
+	}
 	return c
+}
+
+// middle returns a text of at most about n bytes: of a longer one the beginning and the end.
+func middle(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	head, tail := spool.Cut(s, n/2), len(s)-n/2
+	for ; !utf8.RuneStart(s[tail]) && tail < len(s)-1; tail++ {
+	}
+	return fmt.Sprintf("%s… %d bytes left out …%s", head, tail-len(head), s[tail:])
 }
 
 // marshal encodes what must be encodable.

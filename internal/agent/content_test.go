@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -46,10 +47,19 @@ func FuzzContent(f *testing.F) {
 	})
 }
 
-func TestTheEndOfALongTracebackIsKept(t *testing.T) {
-	c := shorten(cellhold.ErrorContent{Value: strings.Repeat("v", 1<<20), Traceback: append(make([]string, 100_000), "the reason")})
-	if n := len(c.Traceback); n > maxTraceback/8+2 || c.Traceback[n-1] != "the reason" || len(c.Value) > maxErrorText {
-		t.Errorf("%d lines that end in %q", n, c.Traceback[n-1])
+func TestBothEndsOfALongTracebackAreKept(t *testing.T) {
+	many := append(append([]string{"where it began"}, make([]string, 100_000)...), "the reason")
+	c := shorten(cellhold.ErrorContent{Value: strings.Repeat("v", 1<<20), Traceback: many})
+	n := len(c.Traceback)
+	if n > maxTraceback/16+1 || c.Traceback[0] != "where it began" || c.Traceback[n-1] != "the reason" || len(c.Value) > maxErrorText {
+		t.Errorf("%d lines from %q to %q", n, c.Traceback[0], c.Traceback[n-1])
+	}
+	if all := strings.Join(c.Traceback, ""); !strings.Contains(all, fmt.Sprintf("[... %d lines of the traceback left out]", 100_002-(n-1))) {
+		t.Errorf("it does not say how many lines are missing")
+	}
+	c = shorten(cellhold.ErrorContent{Traceback: []string{"began" + strings.Repeat("é", 1<<20) + "reason"}})
+	if one := c.Traceback[0]; len(one) > maxTraceback || !utf8.ValidString(one) || !strings.HasPrefix(one, "began") || !strings.HasSuffix(one, "reason") {
+		t.Errorf("of one long line %d bytes are left", len(one))
 	}
 }
 

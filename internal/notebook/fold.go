@@ -381,21 +381,30 @@ func (f *Folder) addError(c cellhold.ErrorContent) {
 	}
 }
 
-// shortenAll keeps the first entries of a traceback; the last of them says what is missing.
-func (f *Folder) shortenAll(list []string, n int) (kept []string) {
+// shortenAll keeps the first and the last entries of a traceback; one between them says what is missing.
+func (f *Folder) shortenAll(list []string, n int) []string {
 	const entry = 16 // what an empty one takes in memory
-	for i, s := range list {
-		if n <= entry {
-			missing := int64(0)
-			for _, rest := range list[i:] {
-				missing += int64(len(rest))
-			}
-			f.dropped += missing
-			return append(kept, leftOut(missing))
+	kept := make([]string, 0, min(len(list), n/entry+1))
+	tail, room := len(list), n
+	size := func(i int) int { return min(len(list[i]), n/2) + entry }
+	for ; tail > 0 && room-size(tail-1) >= n/3; tail-- {
+		room -= size(tail - 1)
+	}
+	head := 0
+	for ; head < tail && room >= size(head); head++ {
+		room -= size(head)
+		kept = append(kept, f.shorten(list[head], n/2))
+	}
+	if head < tail {
+		missing := int64(0)
+		for _, s := range list[head:tail] {
+			missing += int64(len(s))
 		}
-		s = f.shorten(s, n-entry)
-		n -= len(s) + entry
-		kept = append(kept, s)
+		f.dropped += missing
+		kept = append(kept, leftOut(missing))
+	}
+	for _, s := range list[tail:] {
+		kept = append(kept, f.shorten(s, n/2))
 	}
 	return kept
 }

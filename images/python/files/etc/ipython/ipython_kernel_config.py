@@ -10,12 +10,13 @@ InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 
 # Output waits for its reader, and what programs write comes whole, as it is written, and with their cell.
 # An interrupt hits the code of the cell alone. The debugger, whom nobody could reach, is left out.
-# No value keeps a message from being sent.
+# No value keeps a message from being sent, and no exception is too long to be shown.
 import cellhold_debugger
 import cellhold_encoding
 import cellhold_interrupts
 import cellhold_streams
 import cellhold_system
+import cellhold_tracebacks
 from ipykernel import iostream
 
 cellhold_debugger.install()
@@ -23,6 +24,7 @@ cellhold_encoding.install()
 cellhold_interrupts.install()
 cellhold_streams.install()
 cellhold_system.install()
+cellhold_tracebacks.install()
 
 # Each message and each flush asks the system several times whether this is still the process that it
 # was, or a fork of it, and in gVisor each time costs more than the rest of the look. It is asked once

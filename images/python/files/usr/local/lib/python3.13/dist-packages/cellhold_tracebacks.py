@@ -1,0 +1,418 @@
+"""Bounds tracebacks before they are rendered: of frames that repeat the first and the last are shown.
+
+IPython renders each frame with its source, and each call of a recursion is a frame: a recursion of 20,000
+calls takes it most of a minute, and code that raises its limit further takes the cell to its deadline. Here
+frames are counted first, and some thirty of them are rendered. Chains and groups of exceptions, long lines
+and long texts have bounds too. Each place where something is missing says how much.
+
+Whatever happens while a traceback is rendered, the cell has an error output and a reply.
+"""
+
+import collections
+import functools
+import linecache
+import re
+import sys
+import types
+
+from IPython.core import interactiveshell, ultratb
+from IPython.core.error import UsageError
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.zmqshell import ZMQInteractiveShell
+
+REPEATS = 2           # times that a line of code is shown before its calls count as repeated
+FIRST, LAST = 10, 20  # frames shown at both ends of a traceback
+ENDS = 3              # last frames that are shown even if they are repeated
+CHAIN = 5             # exceptions shown at both ends of a chain of causes
+MEMBERS, NESTED = 15, 10  # exceptions shown of a group, and levels of groups in groups: Python's own bounds
+LINE = 2000           # characters of one line
+VALUE = 32 << 10      # characters of the text of an exception
+TOTAL = 64 << 10      # characters of a traceback
+SOURCE = 256 << 10    # characters of source beyond which IPython may not parse it
+
+# Frames of IPython and of the kernel, which the reader has not written.
+_HIDDEN = (ultratb.__file__.removesuffix("ultratb.py"), __file__.removesuffix("tracebacks.py"))
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Left:
+    """Stands for frames that are left out."""
+
+    def __init__(self, entries):
+        kinds = collections.Counter(map(_place, entries))
+        one = dict(zip(map(_place, entries), entries))
+        named = [f"{one[place].tb_frame.f_code.co_qualname[:200]} at line {one[place].tb_lineno} ({count} times)"
+                 for place, count in kinds.most_common(3)]
+        if len(kinds) > 3:
+            named.append(f"and {len(kinds) - 3} other lines")
+        self.text = f"[... {len(entries)} frames left out: {', '.join(named)}]\n"
+
+
+def _place(entry):
+    return id(entry.tb_frame.f_code), entry.tb_lasti
+
+
+def fold(traceback):
+    """Returns the parts of a traceback in order (list): short tracebacks, and Left between them."""
+    entries = []
+    while traceback is not None:
+        entries.append(traceback)
+        traceback = traceback.tb_next
+    shown, seen, last = [], {}, len(entries) - ENDS
+    for i, place in enumerate(map(_place, entries)):
+        times = seen.get(place, 0)
+        if times < REPEATS:
+            seen[place] = times + 1
+            shown.append(i)
+        elif i >= last:
+            shown.append(i)
+    if len(shown) > FIRST + LAST:
+        shown = shown[:FIRST] + shown[-LAST:]
+    parts, run, next_one = [], [], 0
+    for i in shown:
+        if i == next_one + 1:  # to name one frame takes as much room as the frame
+            run.append(entries[next_one])
+        elif i > next_one:
+            parts += [run, Left(entries[next_one:i])]
+            run = []
+        run.append(entries[i])
+        next_one = i + 1
+    parts.append(run)
+    return [_linked(part) if isinstance(part, list) else part for part in parts if part]
+
+
+def _linked(entries):
+    """Returns copies of the entries as a traceback of their own."""
+    traceback = None
+    for entry in reversed(entries):
+        traceback = types.TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return traceback
+
+
+def chain(value):
+    """Returns the exception and those that it came from, the last one first (list of pairs): the exception, or how
+    many are left out (int), and whether it was the cause of the one before."""
+    links, seen, cause = [], set(), False
+    while value is not None and id(value) not in seen:
+        seen.add(id(value))
+        links.append((value, cause))
+        cause = value.__cause__ is not None
+        value = value.__cause__ if cause else None if value.__suppress_context__ else value.__context__
+    if len(links) > 2 * CHAIN:
+        links[CHAIN:-CHAIN] = [(len(links) - 2 * CHAIN, False)]
+    return links
+
+
+def _chain_note(count):
+    return f"\n[... {count} exceptions left out, each of which led to the next]\n"
+
+
+# IPython's own rendering, with bounds.
+
+_get_records = ultratb.VerboseTB.get_records
+_format_record = ultratb.VerboseTB.format_record
+_format_list = ultratb.ListTB._format_list
+_line_count = ultratb.get_line_number_of_frame
+
+
+def _records(self, traceback, context, offset):
+    records = []
+    for part in fold(traceback):
+        if isinstance(part, Left):
+            records.append(part)
+            continue
+        lines = {}
+        entry = part
+        while entry is not None:
+            lines[id(entry.tb_frame)] = entry.tb_lineno
+            entry = entry.tb_next
+        for record in _get_records(self, part, context, offset):
+            if (record.filename or "").startswith(_HIDDEN):
+                continue
+            if record._sd is None:  # IPython looks where the frame is by now
+                record.lineno = lines.get(id(record.frame), record.lineno)
+                record.raw_lines = [middle(line, LINE) for line in record.raw_lines]
+            records.append(record)
+    return [_note(r) if isinstance(r, Left) else r for r in records]
+
+
+def _note(left):
+    import stack_data
+    note = ultratb.FrameInfo(left.text, None, None, None, None, sd=stack_data.RepeatedFrames([], []))
+    note.left = True
+    return note
+
+
+def _record(self, record):
+    if getattr(record, "left", False):
+        return "    " + record.description
+    return _format_record(self, record)
+
+
+def _lines_of(frame):
+    """Returns how many lines the file of the frame has, or too many for IPython to parse it."""
+    if sum(map(len, linecache.getlines(frame.f_code.co_filename))) > SOURCE:
+        return ultratb.FAST_THRESHOLD + 1
+    return _line_count(frame)
+
+
+def _exception(self, etype, evalue):
+    """Renders the line that says what went wrong, and the exception's notes (list of str)."""
+    from IPython.utils.PyColorize import theme_table
+    theme, token = theme_table[self._theme_name], ultratb.Token
+    line = [(token.ExcName, str(etype)), (token, ": "), (token, text_of(evalue))]
+    return [theme.format(line), *(theme.format([(token, note)]) for note in notes(evalue))]
+
+
+def _verbose(self, etype, evalue, etb, tb_offset=None, context=5):
+    """Renders the exception and those that it came from (list of str)."""
+    parts = []
+    for value, cause in chain(evalue):
+        if isinstance(value, int):
+            parts.append([_chain_note(value)])
+        elif not parts:
+            parts += self.format_exception_as_a_whole(etype, evalue, etb, context, tb_offset)
+        else:
+            parts += self.prepare_chained_exception_message(cause)
+            parts += self.format_exception_as_a_whole(type(value), value, value.__traceback__, 3, 0)
+    lines = [_rule(self)]
+    for part in reversed(parts or self.format_exception_as_a_whole(etype, evalue, etb, context, tb_offset)):
+        lines += part
+    return lines
+
+
+def _rule(self):
+    from IPython.utils.PyColorize import theme_table
+    theme = theme_table[self._theme_name]
+    width = min(75, ultratb.get_terminal_size()[0])
+    return theme.format([(ultratb.Token.Topline, theme.symbols["top_line"] * width)])
+
+
+def _extracted(self, traceback):
+    """Returns the frames of IPython's plain mode (list), and Left between them."""
+    import traceback as tb
+    frames = []
+    for part in fold(traceback):
+        frames += [part] if isinstance(part, Left) else tb.extract_tb(part)
+    return frames
+
+
+def _listed(self, frames):
+    lines, start = [], 0
+    for i, frame in enumerate(frames):
+        if isinstance(frame, Left):
+            lines += _format_list(self, frames[start:i]) + ["  " + frame.text]
+            start = i + 1
+    return lines + _format_list(self, frames[start:])
+
+
+# What IPython cannot render: groups, and exceptions whose own code fails.
+
+def plain(value):
+    """Renders an exception as Python does (list of str). Nothing of it can make that fail."""
+    parts = []
+    for link, cause in chain(value):
+        if isinstance(link, int):
+            parts.append(_chain_note(link))
+            continue
+        if parts:
+            parts.append("\nThe above exception was the direct cause of the following exception:\n\n" if cause else
+                         "\nDuring handling of the above exception, another exception occurred:\n\n")
+        parts.append("".join(_plain_one(link, 0)))
+    return ["".join(reversed(parts))]
+
+
+def _plain_one(value, level):
+    lines = []
+    if value.__traceback__ is not None:
+        lines.append("Traceback (most recent call last):\n")
+    for part in fold(value.__traceback__):
+        lines += ["  " + part.text] if isinstance(part, Left) else _plain_frames(part)
+    lines.append(said(value) + "\n")
+    lines += [note + "\n" for note in notes(value)]
+    if isinstance(value, BaseExceptionGroup):
+        lines += _plain_members(value, level + 1)
+    return lines
+
+
+def _plain_frames(entry):
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        if not code.co_filename.startswith(_HIDDEN):
+            line = linecache.getline(code.co_filename, entry.tb_lineno, entry.tb_frame.f_globals).strip()
+            yield f"  {_file(code.co_filename)}, line {entry.tb_lineno}, in {code.co_name}\n"
+            if line:
+                yield f"    {middle(line, LINE)}\n"
+        entry = entry.tb_next
+
+
+def _file(name):
+    """Returns how a traceback names a file; code of a cell has the cell's number."""
+    shell = ultratb.get_ipython()
+    cell = shell.compile.format_code_name(name) if shell is not None else None
+    return " ".join(cell) if cell else f'File "{name}"'
+
+
+def _plain_members(group, level):
+    if level > NESTED:
+        return [f"  [... groups nested deeper than {NESTED} left out]\n"]
+    lines = []
+    for number, member in enumerate(group.exceptions[:MEMBERS], 1):
+        lines.append(f"  +---------------- {number} ----------------\n")
+        for line in "".join(_plain_one(member, level)).splitlines():
+            lines.append(f"  | {line}\n")
+    if left := len(group.exceptions) - MEMBERS:
+        lines += [f"  [... {left} exceptions of the group left out]\n"] if left > 0 else []
+    lines.append("  +------------------------------------\n")
+    return lines
+
+
+def said(value):
+    """Returns the exception in one line, as Python ends a traceback with (str)."""
+    text = text_of(value)
+    return f"{type(value).__name__}: {text}" if text else type(value).__name__
+
+
+def text_of(value):
+    """Returns the text of an exception, its middle left out if it is long; it has one if its code fails (str)."""
+    try:
+        return middle(str(value), VALUE)
+    except Exception:
+        return f"<exception str() failed: {type(value).__name__}>"
+
+
+def notes(value):
+    found = getattr(value, "__notes__", None)
+    if not isinstance(found, (list, tuple)):
+        return []
+    return [middle(note, VALUE) for note in found if isinstance(note, str)]
+
+
+def middle(text, most):
+    """Returns a text of at most so many characters, and of a longer one its beginning and its end (str)."""
+    if len(text) <= most:
+        return text
+    head = most * 2 // 3
+    tail = most - head
+    return f"{text[:head]}… {len(text) - most} characters left out …{text[-tail:]}"
+
+
+def bounded(lines):
+    """Returns the entries of a traceback within the bounds of lines and of the whole (list of str)."""
+    kept = [_bounded_entry(entry) for entry in lines if isinstance(entry, str)]
+    if sum(map(len, kept)) <= TOTAL:
+        return kept
+    head, tail, room = [], [], TOTAL
+    while kept and len(kept[-1]) <= room:  # the end says what went wrong
+        if room < TOTAL // 3:
+            break
+        room -= len(kept[-1])
+        tail.insert(0, kept.pop())
+    while kept and len(kept[0]) <= room:
+        room -= len(kept[0])
+        head.append(kept.pop(0))
+    return head + [f"[... {sum(map(len, kept))} characters of the traceback left out]\n"] * bool(kept) + tail
+
+
+def _bounded_entry(entry):
+    if len(entry) <= LINE:
+        return entry
+    lines = entry.splitlines(keepends=True)
+    if len(entry) > TOTAL // 2 or max(map(len, lines)) > LINE:
+        lines = [line if len(line) <= LINE else middle(_ANSI.sub("", line), LINE) for line in lines]
+    text = "".join(lines)
+    return text if len(text) <= TOTAL // 2 else middle(_ANSI.sub("", text), TOTAL // 2)
+
+
+# The shell.
+
+_showtraceback = interactiveshell.InteractiveShell.showtraceback
+_send = ZMQInteractiveShell._showtraceback
+_do_execute = IPythonKernel.do_execute
+
+
+def _show(self, exc_tuple=None, filename=None, tb_offset=None, exception_only=False, running_compiled_code=False):
+    etype, value, tb = exc_tuple or sys.exc_info()
+    try:
+        if etype is None or exception_only or issubclass(etype, (SyntaxError, UsageError)):
+            return _showtraceback(self, exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
+        self._get_exc_info(exc_tuple)  # sets sys.last_exc and its like
+        self._showtraceback(etype, value, render(self, etype, value, tb, tb_offset))
+    except KeyboardInterrupt:
+        print("\n" + said(value), file=sys.stderr)
+    except Exception:
+        self._showtraceback(etype, value, plain(value))
+    if self.call_pdb:
+        self.debugger(force=True)
+
+
+def render(shell, etype, value, tb, tb_offset=None):
+    """Renders an exception (list of str)."""
+    try:
+        if hasattr(value, "_render_traceback_"):
+            return bounded(value._render_traceback_())
+        if not any(isinstance(link, BaseExceptionGroup) for link, _ in chain(value)):
+            return bounded(shell.InteractiveTB.structured_traceback(etype, value, tb, tb_offset=tb_offset))
+    except Exception:
+        pass
+    return bounded(plain(value))
+
+
+class _Text:
+    """What is sent as the text of an exception: a str of it does not fail."""
+
+    def __init__(self, value):
+        self.text = text_of(value)
+
+    def __str__(self):
+        return self.text
+
+
+def _sent(self, etype, evalue, stb):
+    return _send(self, etype, _Text(evalue), bounded(stb))
+
+
+def _kept(self, exception, filename=None, running_compiled_code=False):
+    """Returns what %notebook writes of an exception. IPython renders it once more for that."""
+    return {"ename": type(exception).__name__, "evalue": text_of(exception),
+            "traceback": getattr(self, "_last_traceback", None) or []}
+
+
+async def _execute(self, *args, **kwargs):
+    try:
+        reply = await _do_execute(self, *args, **kwargs)
+    except Exception as e:  # the text of an exception that the code made
+        reply = _answer(self.shell, e)
+    if isinstance(reply, dict) and isinstance(reply.get("evalue"), str):
+        reply["evalue"] = middle(reply["evalue"], VALUE)
+    return reply
+
+
+def _answer(shell, failure):
+    """Returns the reply to a cell of which the kernel could not make one, and shows why if nothing was shown."""
+    last = shell._last_traceback
+    if not last:
+        last = plain(failure)
+        shell._showtraceback(type(failure), failure, last)
+    value = getattr(sys, "last_value", None) or failure
+    shell.payload_manager.clear_payload()
+    return {"status": "error", "ename": type(value).__name__, "evalue": text_of(value), "traceback": last,
+            "execution_count": shell.execution_count - 1, "user_expressions": {}, "payload": []}
+
+
+def install():
+    """Makes kernels of this process render tracebacks this way."""
+    global _do_execute
+    _do_execute = IPythonKernel.do_execute  # with what has been installed by now
+    IPythonKernel.do_execute = functools.wraps(_do_execute)(_execute)
+    ZMQInteractiveShell._showtraceback = _sent
+    interactiveshell.InteractiveShell.showtraceback = _show
+    interactiveshell.InteractiveShell._format_exception_for_storage = _kept
+    ultratb.get_line_number_of_frame = _lines_of
+    ultratb.ListTB._extract_tb = _extracted
+    ultratb.ListTB._format_list = _listed
+    ultratb.ListTB._some_str = lambda self, value: text_of(value)
+    ultratb.VerboseTB.format_exception = _exception
+    ultratb.VerboseTB.get_records = _records
+    ultratb.VerboseTB.format_record = _record
+    ultratb.VerboseTB.structured_traceback = _verbose
