@@ -10,10 +10,12 @@ InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 
 # Output waits for its reader, and what programs write comes whole, as it is written, and with their cell.
 # An interrupt hits the code of the cell alone. The debugger, whom nobody could reach, is left out.
-# No value keeps a message from being sent, and no exception is too long to be shown.
+# No value keeps a message from being sent, no exception is too long to be shown, and a repr that fails is an
+# error of its cell.
 import cellhold_debugger
 import cellhold_encoding
 import cellhold_interrupts
+import cellhold_results
 import cellhold_streams
 import cellhold_system
 import cellhold_tracebacks
@@ -22,6 +24,7 @@ from ipykernel import iostream
 cellhold_debugger.install()
 cellhold_encoding.install()
 cellhold_interrupts.install()
+cellhold_results.install()
 cellhold_streams.install()
 cellhold_system.install()
 cellhold_tracebacks.install()

@@ -1,0 +1,53 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+func TestAReprThatFailsIsAnErrorOfItsCell(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "'before'\nclass B:\n    def __repr__(self): return str(1 / 0)\n    def _repr_html_(self): return '<b>x</b>'\n"+
+		"class N:\n    def __repr__(self): raise NotImplementedError('no')")
+	for code, want := range map[string]string{
+		"2 ** 20000":                   "ValueError: Exceeds the limit (4300 digits) for integer string conversion; use sys.set_int_max_str_digits() to increase the limit",
+		"B()":                          "ZeroDivisionError: division by zero",
+		"[B()]":                        "ZeroDivisionError: division by zero",
+		"display(B()); print('after')": "ZeroDivisionError: division by zero",
+		"N()":                          "NotImplementedError: no",
+	} {
+		c := s.run(t, id, code)
+		if c.Status != cellhold.StatusError || len(c.Outputs) != 1 || c.Outputs[0].Exception() != want {
+			t.Errorf("%s ended with %s: %q", code, c.Status, text(c))
+		}
+		if all := strings.Join(c.Outputs[0].Traceback, "\n"); strings.Contains(all, "cellhold_") {
+			t.Errorf("%s: the traceback shows frames of the kernel:\n%s", code, all)
+		}
+	}
+}
+
+func TestWhereOnlyARicherFormFailsTheReprIsShown(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	for _, method := range []string{"_repr_html_(self)", "_repr_mimebundle_(self, **kw)", "_ipython_display_(self)", "_repr_png_(self)"} {
+		s.must(t, id, "class H:\n    def __repr__(self): return 'good'\n    def "+method+": return 1 / 0")
+		for _, code := range []string{"H()", "display(H())"} {
+			c := s.run(t, id, code)
+			if c.Status != cellhold.StatusOK || len(c.Outputs) != 2 {
+				t.Fatalf("%s, %s: ended with %s: %q", method, code, c.Status, text(c))
+			}
+			if o := c.Outputs[0]; o.Name != "stderr" || !strings.Contains(o.Text, "division by zero") {
+				t.Errorf("%s, %s: the reason is not on standard error: %+v", method, code, o)
+			}
+			if got := unescaped(c.Outputs[1].Data["text/plain"]); got != "good" {
+				t.Errorf("%s, %s: shown is %q", method, code, got)
+			}
+		}
+	}
+}
