@@ -4,31 +4,122 @@ ipykernel lets one raise KeyboardInterrupt wherever it is in the handling of a r
 code and is about to answer, the answer is lost then, and who waits for it waits for ever; where it has not
 begun yet, the code never runs and nobody is told. Here an interrupt is noted before the code, raised in it,
 and too late after it; and whatever it hits, there is an answer.
+
+A cell with `await` shares the event loop with the kernel. There ipykernel only notes an interrupt, and the
+loop looks at the note when something else wakes it. Here the interrupt wakes the loop. Code of the cell that
+is running gets KeyboardInterrupt. A cell that waits is cancelled, as asyncio.run does for Ctrl-C. A cell that
+has refused this gets KeyboardInterrupt where it waits, at the second interrupt. Tasks that earlier cells have
+started go on.
 """
 
+import asyncio
+import contextvars
 import functools
 import signal
 
+from IPython.core.interactiveshell import InteractiveShell
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
+from tornado.ioloop import IOLoop
 
 _do_execute = IPythonKernel.do_execute
-_noted = False  # an interrupt has come since the last request did
+_start = IPKernelApp.start
+_get_exc_info = InteractiveShell._get_exc_info
+_cell = contextvars.ContextVar("cellhold_cell", default=None)  # the cell that code, or its task, belongs to
+_noted = False    # an interrupt has come since the last request did
+_owed = False     # one that the next request gets
+_awaiting = None  # the running cell, if it has `await`
 
 
 def _note(number, frame):
-    global _noted
+    """Notes an interrupt where no cell runs. The second one ends a task that does not let the next cell begin."""
+    global _noted, _owed
+    running = asyncio._get_running_loop() and asyncio.current_task()
+    if _noted and running and getattr(running.get_coro(), "cr_code", None) is not _dispatch.__code__:
+        _owed = True
+        raise KeyboardInterrupt
     _noted = True
 
 
 def _forget(kernel):
-    global _noted
-    _noted = False
+    global _noted, _owed
+    _noted, _owed = _owed, False
+
+
+class _Awaiting:
+    """A cell with `await` while it runs: what an interrupt does to it. The kernel waits for its task."""
+
+    def __init__(self, task):
+        self.task, self.loop, self.cell = task, task.get_loop(), _cell.get()
+        self.kernels = asyncio.current_task(self.loop)
+        self.interrupts = 0
+
+    def __enter__(self):
+        global _awaiting
+        _awaiting = self
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def __exit__(self, *exception):
+        global _awaiting
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _awaiting = None
+        if self.interrupts and self.task.done() and not self.task.cancelled() and not self.task.exception():
+            result = self.task.result()
+            if isinstance(result.error_in_exec, asyncio.CancelledError):
+                result.error_in_exec = KeyboardInterrupt()
+
+    def _interrupt(self, number, frame):
+        self.interrupts += 1
+        running = asyncio.current_task(self.loop)
+        if self.task.done():
+            if running is self.kernels:
+                raise KeyboardInterrupt
+            return
+        # The loop itself, and tasks of other cells, run in other contexts. A task of another cell that never
+        # waits does not let the loop go on, so the second interrupt hits it.
+        ours = _cell.get() is self.cell and running is not self.kernels
+        if not ours or running is not self.task:
+            self.loop.call_soon_threadsafe(self._end)
+        if ours or self.interrupts > 1 and running not in (None, self.kernels):
+            raise KeyboardInterrupt
+
+    def _end(self):
+        """Ends the waiting of the cell, whatever it waits for."""
+        if self.task.done():
+            return
+        waited = self.task._fut_waiter
+        wake = [f for f, _ in getattr(waited, "_callbacks", None) or () if getattr(f, "__self__", None) is self.task]
+        if self.interrupts == 1 or not wake:
+            self.task.cancel()
+            return
+        # The cell has refused. It is woken as if what it waits for had failed.
+        waited.remove_done_callback(wake[0])
+        waited.cancel()
+        failed = self.loop.create_future()
+        failed.set_exception(KeyboardInterrupt())
+        self.loop.call_soon(wake[0], failed)
+
+
+def _exc_info(self, exc_tuple=None):
+    """Shows an interrupt as one, also where it came as a cancellation, and without the handler."""
+    kind, value, trace = _get_exc_info(self, exc_tuple)
+    if not _awaiting or not _awaiting.interrupts or asyncio.current_task() is not _awaiting.task:
+        return kind, value, trace
+    if isinstance(value, asyncio.CancelledError):
+        return _get_exc_info(self, (KeyboardInterrupt, KeyboardInterrupt().with_traceback(trace), trace))
+    step = trace
+    while step and step.tb_next:
+        if step.tb_next.tb_frame.f_code is _Awaiting._interrupt.__code__:
+            step.tb_next = None
+        step = step.tb_next
+    return kind, value, trace
 
 
 @functools.wraps(_do_execute)  # ipykernel looks at its parameters
 async def _execute(self, *args, **kwargs):
     count = self.shell.execution_count
+    cell = object()
+    _cell.set(cell)
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -37,16 +128,58 @@ async def _execute(self, *args, **kwargs):
             return await _do_execute(self, *args, **kwargs)
         finally:
             signal.signal(signal.SIGINT, _note)
-    except KeyboardInterrupt as e:  # not in the code itself, which IPython looks after
+    # Not in the code itself, which IPython looks after; or the code has cancelled all tasks, the kernel's too.
+    except (KeyboardInterrupt, asyncio.CancelledError) as e:
         signal.signal(signal.SIGINT, _note)
-        self.shell._showtraceback(KeyboardInterrupt, e, ["KeyboardInterrupt"])
-        return {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": ["KeyboardInterrupt"],
+        _cancel_code(cell)
+        name = type(e).__name__
+        self.shell._showtraceback(type(e), e, [name])
+        return {"status": "error", "ename": name, "evalue": str(e), "traceback": [name],
                 "execution_count": count, "user_expressions": {}, "payload": []}
+
+
+def _cancel_code(cell):
+    """Cancels the code of a cell if it runs on without the kernel."""
+    code = InteractiveShell.run_cell_async.__qualname__
+    for task in asyncio.all_tasks():
+        if task.get_context().get(_cell) is cell and getattr(task.get_coro(), "__qualname__", "") == code:
+            task.cancel()
+
+
+async def _dispatch(self):
+    """Handles requests for ever, also where code cancels all tasks of the loop."""
+    while True:
+        try:
+            await self.process_one()
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            self.log.exception("Error in message handler")
+
+
+def _start_patiently(app):
+    """Keeps the loop going where an interrupt, or sys.exit(), in a task or callback of the code ends it."""
+    loop = IOLoop.current()
+    run = loop.start
+
+    def start():
+        while True:
+            try:
+                return run()
+            except (KeyboardInterrupt, SystemExit):
+                pass
+
+    loop.start = start
+    _start(app)
 
 
 def install():
     """Makes kernels of this process take interrupts this way."""
+    InteractiveShell._get_exc_info = _exc_info
+    IPythonKernel._cancel_on_sigint = lambda kernel, task: _Awaiting(task)
+    IPythonKernel.dispatch_queue = _dispatch
     IPythonKernel.do_execute = _execute
     IPythonKernel.pre_handler_hook = _forget
     IPythonKernel.post_handler_hook = lambda kernel: None
     IPKernelApp.init_signal = lambda app: signal.signal(signal.SIGINT, _note)
+    IPKernelApp.start = _start_patiently

@@ -1,0 +1,207 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// soon is how long an interrupt may take on a busy machine; what the cells wait for takes a minute.
+const soon = 15 * time.Second
+
+// stop interrupts a cell when it has begun, and checks what the caller sees.
+func (s *server) stop(t *testing.T, id cellhold.SessionID, code string) {
+	t.Helper()
+	c := s.submit(t, id, client.Code{Code: "print('begun', flush=True)\n" + code})
+	s.awaitText(t, c)
+	begun := time.Now()
+	if err := s.Interrupt(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	c = s.done(t, c)
+	if took := time.Since(begun); took > soon {
+		t.Errorf("the interrupt took %s, want at most %s", took, soon)
+	}
+	if c.Status != cellhold.StatusInterrupted {
+		t.Errorf("ended with %s (%s): %s", c.Status, c.Cause, text(c))
+	}
+	if last := c.Outputs[len(c.Outputs)-1]; last.ErrorName != "KeyboardInterrupt" {
+		t.Errorf("the last output is %+v, want KeyboardInterrupt", last)
+	}
+}
+
+func TestAnInterruptEndsACellThatAwaitsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, `x = 42
+import asyncio, contextlib, time
+async def busy():
+    while True: pass
+async def numbers():
+    while True:
+        yield 1
+        await asyncio.sleep(60)
+@contextlib.asynccontextmanager
+async def slow():
+    await asyncio.sleep(60)
+    yield
+async def inner(): await asyncio.sleep(60)
+`)
+	for name, code := range map[string]string{
+		"sleep":          "await asyncio.sleep(60)",
+		"loop":           "for i in range(9):\n    while True:\n        await asyncio.sleep(60)",
+		"async for":      "async for i in numbers(): pass",
+		"async with":     "async with slow(): pass",
+		"gather":         "await asyncio.gather(inner(), asyncio.sleep(50), inner())",
+		"task group":     "async with asyncio.TaskGroup() as g:\n    g.create_task(inner())",
+		"task":           "await asyncio.create_task(inner())",
+		"shield":         "await asyncio.shield(inner())",
+		"wait_for":       "await asyncio.wait_for(inner(), 50)",
+		"timeout":        "async with asyncio.timeout(50): await inner()",
+		"wait":           "await asyncio.wait([asyncio.create_task(inner())])",
+		"queue":          "await asyncio.Queue().get()",
+		"thread":         "await asyncio.to_thread(time.sleep, 60)",
+		"executor":       "await asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)",
+		"process":        "p = await asyncio.create_subprocess_shell('sleep 60'); await p.wait()",
+		"busy after":     "await asyncio.sleep(0)\nwhile True: pass",
+		"blocking after": "await asyncio.sleep(0)\ntime.sleep(60)",
+		"busy task":      "await asyncio.gather(busy(), inner())",
+		"busy callback":  "def spin():\n    while True: pass\nasyncio.get_running_loop().call_soon(spin); await inner()",
+		"command":        "await asyncio.sleep(0)\n!sleep 60",
+		"no wait":        "while True: await asyncio.sleep(0)",
+		"cleaning up":    "try: await inner()\nexcept asyncio.CancelledError: raise",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.stop(t, id, code)
+			if got := s.must(t, id, "x"); got != "42" {
+				t.Errorf("x is %q", got)
+			}
+		})
+	}
+}
+
+// Each of these cells catches its cancellation once or always, and waits on.
+func TestACellThatRefusesCancellationEndsWithTheSecondInterrupt(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, `x = 42
+import asyncio
+async def once():
+    try: await asyncio.sleep(60)
+    except asyncio.CancelledError: await asyncio.sleep(60)
+async def never():
+    while True:
+        try: await asyncio.sleep(60)
+        except asyncio.CancelledError: pass
+`)
+	for name, code := range map[string]string{
+		"once":          "await once()",
+		"once, a task":  "await asyncio.create_task(once())",
+		"never":         "await never()",
+		"never, a task": "await asyncio.create_task(never())",
+		"never, some":   "await asyncio.gather(never(), never())",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.stop(t, id, code)
+			if got := s.must(t, id, "x"); got != "42" {
+				t.Errorf("x is %q", got)
+			}
+		})
+	}
+}
+
+func TestACellThatAwaitsEndsAtItsDeadlineAndTheVariablesSurvive(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "import asyncio; x = 42")
+	for _, code := range []string{
+		"await asyncio.sleep(60)",
+		"try: await asyncio.sleep(60)\nexcept asyncio.CancelledError: await asyncio.sleep(60)",
+	} {
+		c := s.run(t, id, code, time.Second)
+		if c.Status != cellhold.StatusTimeout || !strings.Contains(c.Cause, "the variables are kept") {
+			t.Errorf("%s: ended with %s (%s)", code, c.Status, c.Cause)
+		}
+		if !strings.Contains(text(c), "KeyboardInterrupt") {
+			t.Errorf("%s: it shows %q", code, text(c))
+		}
+	}
+	if got := s.must(t, id, "x"); got != "42" {
+		t.Errorf("x is %q", got)
+	}
+}
+
+func TestAnInterruptSparesTheTasksOfEarlierCells(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, `import asyncio
+n = 0
+async def tick():
+    global n
+    while True:
+        n += 1
+        for i in range(20000): pass
+        await asyncio.sleep(0)
+ticking = asyncio.create_task(tick())
+cleaned = []`)
+	for range 5 {
+		s.stop(t, id, `try: await asyncio.sleep(60)
+finally:
+    await asyncio.sleep(0.1)
+    cleaned.append(1)`)
+	}
+	if got := s.must(t, id, "before = n; await asyncio.sleep(0.2); n > before, ticking.done(), len(cleaned)"); got != "(True, False, 5)" {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+// A task that never waits keeps the kernel from beginning the next cell, whose deadline ends the task.
+func TestATaskThatNeverWaitsEndsAtTheDeadlineOfTheNextCellAndTheVariablesSurvive(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "import asyncio; x = 42\nasync def busy():\n    while True: pass\nspinning = asyncio.create_task(busy())")
+	if c := s.run(t, id, "await asyncio.sleep(60)", time.Second); c.Status != cellhold.StatusTimeout {
+		t.Errorf("ended with %s (%s)", c.Status, c.Cause)
+	}
+	if got := s.must(t, id, "x, spinning.done()"); got != "(42, True)" {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+// Code that cancels all tasks also hits the task in which the kernel handles requests.
+func TestACellThatCancelsAllTasksLeavesAKernelThatAnswers(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "import asyncio, sys; x = 42")
+	for _, code := range []string{
+		"for task in asyncio.all_tasks(): task.cancel()\nawait asyncio.sleep(0)",
+		"asyncio.current_task().cancel()\nawait asyncio.sleep(1)",
+		"await asyncio.sleep(0)\nasyncio.current_task().cancel()",
+	} {
+		if c := s.run(t, id, code); c.Status != cellhold.StatusError || !strings.Contains(text(c), "CancelledError") {
+			t.Errorf("%s\nended with %s: %s", code, c.Status, text(c))
+		}
+	}
+	s.must(t, id, `async def later():
+    await asyncio.sleep(0.05)
+    for task in asyncio.all_tasks(): task.cancel()
+async def leave():
+    sys.exit(3)
+cancelling = asyncio.create_task(later())`)
+	s.must(t, id, "import time; time.sleep(0.2)")
+	if c := s.run(t, id, "await asyncio.gather(leave())"); !strings.Contains(text(c), "SystemExit") {
+		t.Errorf("sys.exit in a task: %s: %s", c.Status, text(c))
+	}
+	if got := s.must(t, id, "x"); got != "42" {
+		t.Errorf("x is %q", got)
+	}
+}
