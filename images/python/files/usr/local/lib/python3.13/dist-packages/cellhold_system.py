@@ -1,8 +1,12 @@
-"""Runs `!command` in a terminal of its own, and passes on what it writes as it comes.
+"""Runs `!command` with output to a terminal of its own, and passes on what it writes as it comes.
 
 It stands in for IPython's own way, which asks twenty times a second whether there is something, copies
 the whole kernel for each command, waits a quarter of a second at the end, and under load loses the last
 words of a command that has ended.
+
+Programs see a terminal where they write, so that they show progress and colours and write line by line. They
+find the end of their input at once, since nobody could answer: standard input is empty, the terminal is open for
+writing only, and it is not the controlling terminal, so that /dev/tty cannot be opened.
 """
 
 import _thread
@@ -29,11 +33,15 @@ def system(cmd):
     terminal, theirs = os.openpty()
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        # setsid makes the terminal the command's own. Done here instead, after a fork, it would take a
-        # copy of the kernel.
-        process = subprocess.Popen(
-            ["setsid", "-c", os.environ.get("SHELL", "/bin/sh"), "-c", cmd], stdin=theirs, stdout=theirs, stderr=theirs
-        )
+        os.fchmod(theirs, 0o200)  # a program may open it by its name, too
+        output = os.open(os.ptsname(terminal), os.O_WRONLY | os.O_NOCTTY)
+        try:
+            # A session of its own keeps it from the terminal of whoever started the kernel, and a group of its
+            # own is what an interrupt is sent to.
+            process = subprocess.Popen([os.environ.get("SHELL", "/bin/sh"), "-c", cmd], stdin=subprocess.DEVNULL,
+                                       stdout=output, stderr=output, start_new_session=True)
+        finally:
+            os.close(output)
     except BaseException:
         os.close(terminal)
         raise
