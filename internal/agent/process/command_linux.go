@@ -85,7 +85,7 @@ func shell() string {
 
 // commandEnv is all the environment that a command gets, and the PATH in it.
 func (l *Launcher) commandEnv(s command.Spec) (env []string, path string) {
-	vars := map[string]string{"HOME": l.options.Home, "USER": l.options.User, "PATH": l.options.Path, "LANG": "C.UTF-8"}
+	vars := l.basics()
 	if s.Terminal != nil {
 		vars["TERM"] = terminalType
 	}

@@ -152,12 +152,7 @@ func (l *Launcher) privateDir(kernel string) (dir string, conn jupyter.Connectio
 
 // environment is all that a kernel gets: later settings win, but for the mark.
 func (l *Launcher) environment(dir string, more ...map[string]string) []string {
-	vars := map[string]string{
-		"HOME": l.options.Home,
-		"USER": l.options.User,
-		"PATH": l.options.Path,
-		"LANG": "C.UTF-8",
-	}
+	vars := l.basics()
 	for _, m := range more {
 		for name, value := range m {
 			if name != "" && !strings.ContainsAny(name, "=\x00") && !strings.Contains(value, "\x00") {

@@ -60,6 +60,13 @@ func Main() {
 	if slices.Contains(os.Args, "boot") || slices.Contains(os.Args, "gofer") { // the others have no filter
 		filter.Provide(pinnedGvisor)
 	}
+	if slices.Contains(os.Args, "boot") {
+		var err error
+		if os.Args, err = withCores(os.Args); err != nil {
+			fmt.Fprintln(os.Stderr, "no sandbox is started whose processors are not known:", err)
+			os.Exit(1)
+		}
+	}
 	hurry()
 	if err := syscalls.Narrow(); err != nil {
 		fmt.Fprintln(os.Stderr, "no sandbox is started that can call more than it should:", err)

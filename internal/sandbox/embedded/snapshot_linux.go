@@ -51,7 +51,7 @@ func (d *Driver) needs(s sandbox.Spec) map[string]string {
 // where it goes on: its own name and paths, memory and CPU.
 func (d *Driver) shape(s sandbox.Spec) string {
 	spec := d.ociSpec(s, d.agent)
-	spec.Root.Path, spec.Hostname = "", ""
+	spec.Root.Path, spec.Hostname, spec.Annotations = "", "", nil
 	for i, m := range spec.Mounts {
 		if m.Type == "bind" {
 			spec.Mounts[i].Source = ""

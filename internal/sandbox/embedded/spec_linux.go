@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -87,7 +88,8 @@ func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 				rlimit("RLIMIT_CORE", 0),
 			},
 		},
-		Mounts: mounts(s, a),
+		Mounts:      mounts(s, a),
+		Annotations: map[string]string{coresAnnotation: strconv.Itoa(coresOf(s.Limits))},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
