@@ -136,6 +136,7 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 		Own:      []string{workDir, homeDir, guestapi.OutputDir},
 		Port:     proxyPort,
 		Trust:    runDir,
+		Etc:      "/etc",
 		Logger:   log,
 	})
 	if err != nil {

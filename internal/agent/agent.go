@@ -49,6 +49,7 @@ type Options struct {
 	Own      []string        // directories that are given to UID and GID at the start
 	Port     int             // of the session's way out, on the loopback; 0 means any
 	Trust    string          // directory for certificate authorities, which all may read; empty means none can be given
+	Etc      string          // directory whose file hosts names this host; empty leaves it as it is
 	Written  Written         // tells which files cells wrote; nil tells none
 	Files    http.Handler    // answers below /v1/files; nil refuses them
 	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
@@ -148,6 +149,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	if err := a.own(); err != nil {
 		return err
 	}
+	a.nameHost()
 	ctx, cancel := context.WithCancelCause(ctx)
 	a.mu.Lock()
 	a.ctx = ctx

@@ -46,6 +46,7 @@ func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, err
 	if err := a.commands.Still(); err != nil {
 		return guestapi.Info{}, err
 	}
+	a.nameHost() // a copy has a name of its own
 	if err := renewAll(ctx, kernels, r.Timeout); err != nil {
 		return guestapi.Info{}, err
 	}

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// The file in which resolvers look a name up before they ask a server, and the one that is written first.
+const (
+	hostsFile = "hosts"
+	hostsNew  = ".hosts.cellhold"
+)
+
+// hostsText gives the loopback its names, in IPv4 and IPv6, and the host its own. The host's name has an IPv4 address
+// only: a program that listens on the name and one that connects to it then agree on the address.
+func hostsText(host string) string {
+	return "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.0.1 " + host + "\n"
+}
+
+// nameHost keeps the image's /etc/hosts in step with the host name, which differs from sandbox to sandbox. Without it
+// programs that look up their own name fail. A sandbox whose file cannot be written works in all other respects, so
+// that is only logged.
+func (a *Agent) nameHost() {
+	if a.options.Etc == "" {
+		return
+	}
+	host, err := os.Hostname()
+	if err == nil {
+		err = writeHosts(a.options.Etc, hostsText(host))
+	}
+	if err != nil {
+		a.options.Logger.Warn("the sandbox's own name cannot be looked up in it", "error", err)
+	}
+}
+
+// writeHosts replaces the hosts file of a directory by one of that text. It works with root's rights on an image that
+// is foreign: it enters no directory that is a link, and the replacement follows none.
+func writeHosts(etc, text string) error {
+	switch info, err := os.Lstat(etc); {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := os.Mkdir(etc, 0o755); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", etc)
+	}
+	dir, err := os.OpenRoot(etc)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if is, err := dir.Lstat(hostsFile); err == nil && is.Mode().IsRegular() && is.Size() == int64(len(text)) {
+		if old, err := dir.ReadFile(hostsFile); err == nil && string(old) == text {
+			return nil
+		}
+	}
+	if err := dir.Remove(hostsNew); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writeNew(dir, hostsNew, text); err != nil {
+		return errors.Join(err, dir.Remove(hostsNew))
+	}
+	return dir.Rename(hostsNew, hostsFile)
+}
+
+// writeNew makes a file that all may read.
+func writeNew(dir *os.Root, name, text string) error {
+	f, err := dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Chmod(0o644), f.Close())
+}

@@ -1,0 +1,66 @@
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// everyKind makes a session in each of the ways in which a sandbox comes about, on a service whose templates are
+// python, of which sandboxes are ready, and saved, of which none is.
+func everyKind(t *testing.T, s *server) map[string]cellhold.SessionID {
+	t.Helper()
+	s.awaitReady(t, 1)
+	s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.Name == "saved" && !x.Built.IsZero() })
+	kinds := map[string]cellhold.SessionID{
+		"ready":    s.session(t, client.CreateSession{}),
+		"restored": s.session(t, client.CreateSession{Template: "saved"}),
+		"cold":     s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}}),
+	}
+	forks, err := s.Fork(t.Context(), kinds["restored"], 1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds["forked"] = forks[0].ID
+	s.hibernate(t, kinds["cold"])
+	kinds["resumed"] = kinds["cold"] // the next cell resumes it
+	kinds["cold"] = s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}})
+	return kinds
+}
+
+func TestASandboxKnowsItsNameAndItsProcessorsHoweverItCameAbout(t *testing.T) {
+	t.Parallel()
+	code, err := os.ReadFile("testdata/names.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `its name 127.0.0.1
+addresses ['127.0.0.1']
+localhost 127.0.0.1 ['127.0.0.1', '::1']
+full name 127.0.0.1 True 127.0.0.1
+libc 127.0.0.1 ::1             localhost ip6-localhost ip6-loopback
+a server on its name is reached by it
+no other name has an address
+at once True
+`
+	s := templated(t, newHome(t), "--cpu=1", "--warm=1", "--templates=[{name: python}, {name: saved, warmup: import json}]")
+	hosts := map[string]string{}
+	for kind, id := range everyKind(t, s) {
+		if got := s.must(t, id, string(code)); got != want {
+			t.Errorf("%s: got\n%s", kind, got)
+		}
+		if got := s.oneLine(t, id, "import os; print(os.cpu_count(), len(os.sched_getaffinity(0)))") + " " + strings.TrimSpace(s.line(t, id, "nproc")); got != "1 1 1" {
+			t.Errorf("%s: it was given one processor and sees %s", kind, got)
+		}
+		hosts[s.line(t, id, "hostname")] += kind + " "
+		if c := s.command(t, id, client.Run{Line: "echo 1.2.3.4 localhost >> /etc/hosts"}); c.Status == cellhold.CommandOK {
+			t.Errorf("%s: its code wrote to the hosts file", kind)
+		}
+	}
+	if len(hosts) != 5 {
+		t.Errorf("sandboxes share their names: %v", hosts)
+	}
+}
