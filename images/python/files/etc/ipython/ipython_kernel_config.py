@@ -8,26 +8,20 @@ from IPython.core.interactiveshell import InteractiveShell
 
 InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 
-# Output waits for its reader, and what programs write comes whole, as it is written, and with their cell.
-# An interrupt hits the code of the cell alone. The debugger, whom nobody could reach, is left out.
-# No value keeps a message from being sent, no exception is too long to be shown, and a repr that fails is an
-# error of its cell.
-import cellhold_debugger
-import cellhold_encoding
-import cellhold_interrupts
-import cellhold_results
-import cellhold_streams
-import cellhold_system
-import cellhold_tracebacks
-from ipykernel import iostream
+# What this image changes about its kernels; each module says what and why. A later one may wrap what an earlier
+# one has put in place.
+import importlib
 
-cellhold_debugger.install()
-cellhold_encoding.install()
-cellhold_interrupts.install()
-cellhold_results.install()
-cellhold_streams.install()
-cellhold_system.install()
-cellhold_tracebacks.install()
+for _module in (
+    "cellhold_debugger",
+    "cellhold_encoding",
+    "cellhold_interrupts",
+    "cellhold_results",
+    "cellhold_streams",
+    "cellhold_system",
+    "cellhold_tracebacks",
+):
+    importlib.import_module(_module).install()
 
 # Each message and each flush asks the system several times whether this is still the process that it
 # was, or a fork of it, and in gVisor each time costs more than the rest of the look. It is asked once
@@ -35,6 +29,7 @@ cellhold_tracebacks.install()
 import os
 import types
 
+from ipykernel import iostream
 from jupyter_client import session
 
 _remembering = types.ModuleType("os")
