@@ -68,3 +68,18 @@ from IPython.utils.capture import capture_output
 with capture_output() as captured:
     print('in the captured output')
 captured.stdout
+# %%
+%%capture captured
+print('out')
+print('err', file=sys.stderr)
+1 + 1
+# %%
+captured.stdout, captured.stderr, len(captured.outputs)
+# %%
+shell = get_ipython()
+sys.stdout = inner = io.StringIO()
+nothing = shell.run_cell('print("of an inner cell")')
+nothing = shell.run_cell('')
+print('of the outer one')
+sys.stdout = kernel[0]
+assert inner.getvalue() == "of an inner cell\nof the outer one\n", inner.getvalue()

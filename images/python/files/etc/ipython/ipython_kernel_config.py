@@ -15,6 +15,7 @@ import importlib
 for _module in (
     "cellhold_debugger",
     "cellhold_encoding",
+    "cellhold_exit",
     "cellhold_interrupts",
     "cellhold_results",
     "cellhold_streams",
@@ -50,4 +51,4 @@ iostream.os = session.os = _remembering
 c.Kernel._execute_sleep = 0
 
 # Figures as the caller of a cell asked for them; nothing of a cell that would mislead the next one.
-c.InteractiveShellApp.extensions = ["cellhold_figures", "cellhold_leftovers"]
+c.InteractiveShellApp.extensions = ["cellhold_figures", "cellhold_leftovers", "cellhold_exit"]

@@ -15,8 +15,14 @@ def load_ipython_extension(shell):
     kernels = {"stdout": sys.stdout, "stderr": sys.stderr}
     stdin = sys.stdin
     last = [None, True]
+    request, depth = None, 0
 
     def before():
+        nonlocal request, depth
+        if shell.parent_header is request:  # a cell in a cell, as of %%capture, which replaces the streams itself
+            depth += 1
+            return
+        request, depth = shell.parent_header, 1
         last[:] = shell.last_execution_result, shell.last_execution_succeeded
         if sys.stdout is not kernels["stdout"] or sys.stderr is not kernels["stderr"]:
             put_back()
@@ -24,7 +30,13 @@ def load_ipython_extension(shell):
                 stream.set_parent(shell.parent_header)  # which a wrapper need not pass on
 
     def after():
+        nonlocal depth
         result = shell.last_execution_result
+        if result is not None and (not result.info.raw_cell or result.info.raw_cell.isspace()):
+            return  # IPython does not begin an empty cell, and ends it all the same
+        depth -= 1
+        if depth > 0:
+            return
         if result is not None and result.info.silent:
             shell.last_execution_result, shell.last_execution_succeeded = last
         last[0] = None
