@@ -91,7 +91,7 @@ type StreamContent struct {
 type DisplayContent struct {
 	Data           map[string]json.RawMessage `json:"data"`                      // by MIME type
 	Metadata       map[string]json.RawMessage `json:"metadata"`                  // by MIME type or name
-	Transient      *Transient                 `json:"transient,omitempty"`       // display_data and update_display_data
+	Transient      *Transient                 `json:"transient,omitempty"`       // the name of the display, if it has one
 	ExecutionCount int                        `json:"execution_count,omitempty"` // execute_result
 }
 

@@ -85,7 +85,7 @@ func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
 	if t != cellhold.EventExecuteResult {
 		c.ExecutionCount = 0
 	}
-	if t == cellhold.EventExecuteResult || c.Transient != nil && c.Transient.DisplayID == "" {
+	if c.Transient != nil && c.Transient.DisplayID == "" {
 		c.Transient = nil
 	}
 	if c.Metadata == nil {

@@ -219,15 +219,18 @@ func checkDropped(c *cellhold.OutputDroppedContent) error {
 
 func checkShown(c *cellhold.DisplayContent) error {
 	c.ExecutionCount = 0
-	if c.Transient != nil && (c.Transient.DisplayID == "" || len(c.Transient.DisplayID) > maxKey) {
-		c.Transient = nil
-	}
-	return checkBundle(c)
+	return checkDisplay(c)
 }
 
 func checkResult(c *cellhold.DisplayContent) error {
 	c.ExecutionCount = clamp(c.ExecutionCount)
-	c.Transient = nil
+	return checkDisplay(c)
+}
+
+func checkDisplay(c *cellhold.DisplayContent) error {
+	if c.Transient != nil && (c.Transient.DisplayID == "" || len(c.Transient.DisplayID) > maxKey) {
+		c.Transient = nil
+	}
 	return checkBundle(c)
 }
 

@@ -14,6 +14,7 @@ import importlib
 
 for _module in (
     "cellhold_debugger",
+    "cellhold_displays",
     "cellhold_encoding",
     "cellhold_exit",
     "cellhold_interrupts",
