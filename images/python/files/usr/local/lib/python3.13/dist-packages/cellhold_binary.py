@@ -1,0 +1,98 @@
+"""Gives the kernel's output streams what Python's own have: buffer, reconfigure, encoding, errors, detach.
+
+Bytes become text in the stream's encoding, in order with the text that is printed; the output of a cell is
+text. fileno is the descriptor whose output belongs to the cell, in place of one whose output nobody sees. close only
+flushes: a session whose code has closed sys.stdout would be mute from then on.
+"""
+
+import codecs
+import io
+
+from cellhold_streams import PIECE, PatientStream
+
+
+class Binary(io.BufferedIOBase):
+    """Writes bytes to a stream of text."""
+
+    def __init__(self, text):
+        self._text = text
+        self._decoder = codecs.getincrementaldecoder(text.encoding)("replace")
+
+    name = property(lambda self: self._text.name)
+    mode = "wb"
+
+    @property
+    def raw(self):
+        return self
+
+    def write(self, data):
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        with memoryview(data) as view, view.cast("B") as octets:
+            for i in range(0, len(octets), PIECE):
+                self._text.write(self._decoder.decode(octets[i : i + PIECE]))
+            return len(octets)
+
+    def flush(self):
+        self._text.flush()
+
+    def close(self):
+        self.flush()
+
+    def writable(self):
+        return True
+
+    def isatty(self):
+        return self._text.isatty()
+
+    def fileno(self):
+        return self._text.fileno()
+
+
+def _buffer(stream):
+    if (binary := stream.__dict__.get("_binary")) is None:
+        binary = stream._binary = Binary(stream)
+    return binary
+
+
+def _reconfigure(stream, *, encoding=None, errors=None, newline=None, line_buffering=None, write_through=None):
+    """Takes what io.TextIOWrapper.reconfigure takes. Text is shown as it is in any encoding; bytes are read in it."""
+    if encoding is not None:
+        codecs.lookup(encoding)
+    if errors is not None:
+        codecs.lookup_error(errors)
+    if newline not in (None, "", "\n", "\r", "\r\n"):
+        raise ValueError(f"illegal newline value: {newline!r}")
+    stream.flush()
+    if encoding is not None and encoding != stream.encoding:
+        stream.encoding = encoding
+        stream.__dict__.pop("_binary", None)
+    if errors is not None:
+        stream.errors = errors
+    for name, value in (("line_buffering", line_buffering), ("write_through", write_through)):
+        if value is not None:
+            setattr(stream, name, bool(value))
+
+
+def _fileno(stream):
+    try:
+        return stream._original_stdstream_fd
+    except AttributeError:
+        raise io.UnsupportedOperation("fileno") from None
+
+
+def _close(stream):
+    if not stream.closed:
+        stream.flush()
+
+
+def install():
+    """Makes the streams of kernels of this process have these."""
+    PatientStream.buffer = property(_buffer)
+    PatientStream.detach = _buffer
+    PatientStream.reconfigure = _reconfigure
+    PatientStream.fileno = _fileno
+    PatientStream.close = _close
+    PatientStream.encoding, PatientStream.errors, PatientStream.newlines = "utf-8", "strict", None
+    PatientStream.line_buffering = PatientStream.write_through = False
+    PatientStream.mode = "w"
