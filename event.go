@@ -1,6 +1,7 @@
 package cellhold
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -186,23 +187,85 @@ func (e Event) Decode(content any) error {
 }
 
 // Output is one output of a cell in notebook form: a value of output_type and the fields that
-// nbformat 4.5 gives to that type.
+// nbformat 4.5 gives to that type. In JSON all fields of its type are there, also empty ones.
 type Output struct {
 	Type           EventType                  `json:"output_type" enum:"stream,display_data,execute_result,error" doc:"Which of the four kinds it is."`
-	Name           string                     `json:"name,omitempty" doc:"stdout or stderr (stream)."`
-	Text           string                     `json:"text,omitempty" doc:"The text (stream)."`
-	Data           map[string]json.RawMessage `json:"data,omitempty" doc:"The result by MIME type (display_data, execute_result)."`
-	Metadata       map[string]json.RawMessage `json:"metadata,omitempty" doc:"Metadata by MIME type or name (display_data, execute_result)."`
-	ExecutionCount int                        `json:"execution_count,omitempty" doc:"The number in the kernel's prompt (execute_result)."`
-	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception (error)."`
-	ErrorValue     *string                    `json:"evalue,omitempty" doc:"Text of the exception; always there, also when it is empty (error)."`
-	Traceback      []string                   `json:"traceback,omitempty" doc:"The traceback, with ANSI colours (error)."`
+	Name           string                     `json:"name,omitempty" doc:"stdout or stderr (stream; always there)."`
+	Text           string                     `json:"text,omitempty" doc:"The text (stream; always there)."`
+	Data           map[string]json.RawMessage `json:"data,omitempty" doc:"The result by MIME type (display_data, execute_result; always there). A value is text, or any JSON where the type is application/json or ends with +json."`
+	Metadata       map[string]json.RawMessage `json:"metadata,omitempty" doc:"Metadata by MIME type or name (display_data, execute_result; always there)."`
+	ExecutionCount int                        `json:"execution_count,omitempty" doc:"The number in the kernel's prompt, null when there is none (execute_result; always there)."`
+	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception (error; always there)."`
+	ErrorValue     *string                    `json:"evalue,omitempty" doc:"Text of the exception (error; always there)."`
+	Traceback      []string                   `json:"traceback,omitempty" doc:"The traceback, with ANSI colours (error; always there)."`
 
 	// What notebooks do not have.
 	DisplayID string `json:"display_id,omitempty" doc:"Name of the display, by which later code can replace it (display_data, execute_result)."`
 	Truncated bool   `json:"truncated,omitempty" doc:"The text is not whole: its beginning and its end are here (stream)."`
 	Bytes     int64  `json:"bytes,omitempty" doc:"Bytes of the whole text, when truncated."`
 	Omitted   int64  `json:"omitted,omitempty" doc:"Bytes that are missing, when truncated."`
+}
+
+// MarshalJSON writes all fields that the type of the output has. An output of another type is written as it is.
+func (o Output) MarshalJSON() ([]byte, error) {
+	type plain Output // its fields, without this method
+	rest := plain(o)
+	var v any = rest
+	switch o.Type {
+	case EventStream:
+		v = struct {
+			Type EventType `json:"output_type"`
+			Name string    `json:"name"`
+			Text string    `json:"text"`
+			plain
+		}{o.Type, o.Name, o.Text, rest}
+	case EventDisplayData:
+		v = struct {
+			Type     EventType                  `json:"output_type"`
+			Data     map[string]json.RawMessage `json:"data"`
+			Metadata map[string]json.RawMessage `json:"metadata"`
+			plain
+		}{o.Type, filled(o.Data), filled(o.Metadata), rest}
+	case EventExecuteResult:
+		v = struct {
+			Type     EventType                  `json:"output_type"`
+			Count    *int                       `json:"execution_count"`
+			Data     map[string]json.RawMessage `json:"data"`
+			Metadata map[string]json.RawMessage `json:"metadata"`
+			plain
+		}{o.Type, countOrNil(o.ExecutionCount), filled(o.Data), filled(o.Metadata), rest}
+	case EventError:
+		value := ""
+		if o.ErrorValue != nil {
+			value = *o.ErrorValue
+		}
+		v = struct {
+			Type      EventType `json:"output_type"`
+			Name      string    `json:"ename"`
+			Value     string    `json:"evalue"`
+			Traceback []string  `json:"traceback"`
+			plain
+		}{o.Type, o.ErrorName, value, append([]string{}, o.Traceback...), rest}
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // the encoder of the whole escapes what it has to
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+func filled(m map[string]json.RawMessage) map[string]json.RawMessage {
+	if m == nil {
+		return map[string]json.RawMessage{}
+	}
+	return m
+}
+
+func countOrNil(n int) *int {
+	if n < 1 {
+		return nil
+	}
+	return &n
 }
 
 // Exception is what an error says in one line, as Python writes it.

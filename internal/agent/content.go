@@ -2,9 +2,11 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -97,10 +99,28 @@ func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
 	if c.Data == nil {
 		return nil, fmt.Errorf("%w: a display without data", errStrange)
 	}
+	c.Data, c.Metadata = few(c.Data), few(c.Metadata)
 	if b := marshal(c); len(b) <= maxContent {
 		return b, nil
 	}
 	return tooLarge(c, int64(len(raw))), nil
+}
+
+// few returns the first keys of a bundle, MIME types first: the host takes more than a few thousand for an attack.
+func few(bundle map[string]json.RawMessage) map[string]json.RawMessage {
+	const most = 64 // entries; real bundles have up to 5
+	if len(bundle) <= most {
+		return bundle
+	}
+	keys := slices.SortedFunc(maps.Keys(bundle), func(a, b string) int {
+		isType := func(key string) int { return min(strings.Count(key, "/"), 1) }
+		return cmp.Or(isType(b)-isType(a), strings.Compare(a, b))
+	})
+	kept := make(map[string]json.RawMessage, most)
+	for _, key := range keys[:most] {
+		kept[key] = bundle[key]
+	}
+	return kept
 }
 
 func tooLarge(c cellhold.DisplayContent, size int64) []byte {

@@ -3,7 +3,9 @@ package guest
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -17,6 +19,8 @@ const (
 	maxTypes = 64
 	// maxKey bounds a MIME type, a name in the metadata and a display id.
 	maxKey = 256
+	// maxOddText bounds the text that stands for values whose keys are no MIME types, in characters.
+	maxOddText = 64 << 10
 	// maxLines bounds a text that comes as a list of lines.
 	maxLines = 200_000
 	// maxDepth bounds how deep an event's JSON nests. Figures stay below 30; encoders and
@@ -30,18 +34,26 @@ var mimePattern = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // checkBundle makes a MIME bundle fit for a notebook: JSON types hold any JSON, all others one
-// string, which for an object of an application is its JSON. What cannot be made to fit is left out.
+// string, which for what is no text is its JSON. Values under keys that are no MIME types are text where there
+// is no other text. What cannot be made to fit is left out.
 func checkBundle(c *cellhold.DisplayContent) error {
-	if len(c.Data) > maxTypes || len(c.Metadata) > maxTypes {
+	if len(c.Data) > maxTypes || len(c.Metadata) > maxTypes { // the agent sends no more
 		return errContent
 	}
 	data := make(map[string]json.RawMessage, len(c.Data))
-	for mime, v := range c.Data {
+	var odd []string
+	for _, mime := range slices.Sorted(maps.Keys(c.Data)) {
 		if len(mime) > maxKey || !mimePattern().MatchString(mime) {
+			odd = append(odd, mime)
 			continue
 		}
-		if v = mimeValue(mime, v); v != nil {
+		if v := mimeValue(mime, c.Data[mime]); v != nil {
 			data[mime] = v
+		}
+	}
+	if _, ok := data[plain]; !ok && len(odd) > 0 {
+		if text, err := encode(oddText(c.Data, odd)); err == nil {
+			data[plain] = text
 		}
 	}
 	metadata := make(map[string]json.RawMessage, len(c.Metadata))
@@ -54,29 +66,53 @@ func checkBundle(c *cellhold.DisplayContent) error {
 	return nil
 }
 
+const plain = "text/plain"
+
+// oddText is the text of values whose keys are no MIME types: of one its own, of several what Python would print
+// of a dictionary.
+func oddText(data map[string]json.RawMessage, keys []string) string {
+	if len(keys) == 1 {
+		return firstRunes(textOf(data[keys[0]]), maxOddText)
+	}
+	var b strings.Builder
+	for i, key := range keys {
+		if b.Len() > maxOddText {
+			break
+		}
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(key + ": " + textOf(data[key]))
+	}
+	return firstRunes(b.String(), maxOddText)
+}
+
 // mimeValue returns the value in the form that nbformat has for the type, nil if it has none.
 func mimeValue(mime string, v json.RawMessage) json.RawMessage {
 	if isJSON(mime) {
 		return cleanJSON(v)
 	}
-	var text string
-	if strings.HasPrefix(mime, "application/") && bytes.HasPrefix(v, []byte("{")) {
-		// Altair shows objects under a type that is not of JSON; the format can hold their text.
-		text = string(cleanJSON(v))
-	} else if json.Unmarshal(v, &text) != nil {
-		var lines []string
-		if !fits(v, 1, maxLines) || json.Unmarshal(v, &lines) != nil {
-			return nil
-		}
-		text = strings.Join(lines, "")
-	} else if bytes.Equal(v, []byte("null")) {
+	if bytes.Equal(v, []byte("null")) {
 		return nil
 	}
-	raw, err := encode(text)
+	raw, err := encode(textOf(v))
 	if err != nil {
 		return nil
 	}
 	return raw
+}
+
+// textOf returns a value as text: a string, a list of strings put together, and JSON for everything else.
+func textOf(v json.RawMessage) string {
+	var text string
+	if json.Unmarshal(v, &text) == nil {
+		return text
+	}
+	var lines []string
+	if !bytes.Contains(v, []byte("null")) && fits(v, 1, maxLines) && json.Unmarshal(v, &lines) == nil {
+		return strings.Join(lines, "")
+	}
+	return string(cleanJSON(v))
 }
 
 func isJSON(mime string) bool {

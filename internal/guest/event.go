@@ -98,9 +98,9 @@ var checks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, erro
 	cellhold.EventKernelState:       rewrite(checkKernelState),
 	cellhold.EventCellStarted:       rewrite(checkCellStarted),
 	cellhold.EventStream:            rewrite(checkStream),
-	cellhold.EventDisplayData:       rewrite(checkShown),
-	cellhold.EventUpdateDisplayData: rewrite(checkShown),
-	cellhold.EventExecuteResult:     rewrite(checkResult),
+	cellhold.EventDisplayData:       rewriteAs(checkShown, wholeDisplay),
+	cellhold.EventUpdateDisplayData: rewriteAs(checkShown, wholeDisplay),
+	cellhold.EventExecuteResult:     rewriteAs(checkResult, wholeResult),
 	cellhold.EventError:             rewrite(checkError),
 	cellhold.EventClearOutput:       rewrite(func(*cellhold.ClearOutputContent) error { return nil }),
 	cellhold.EventOutputDropped:     rewrite(checkDropped),
@@ -111,6 +111,11 @@ var checks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, erro
 // rewrite decodes a content, lets check correct or refuse it, and encodes it. Text becomes valid
 // UTF-8 on the way.
 func rewrite[C any](check func(*C) error) func(json.RawMessage) (json.RawMessage, error) {
+	return rewriteAs(check, func(c *C) any { return c })
+}
+
+// rewriteAs is rewrite with a function that returns the form in which the content is encoded.
+func rewriteAs[C any](check func(*C) error, form func(*C) any) func(json.RawMessage) (json.RawMessage, error) {
 	return func(raw json.RawMessage) (json.RawMessage, error) {
 		c := new(C)
 		if len(raw) == 0 || raw[0] != '{' {
@@ -122,7 +127,7 @@ func rewrite[C any](check func(*C) error) func(json.RawMessage) (json.RawMessage
 		if err := check(c); err != nil {
 			return nil, err
 		}
-		b, err := encode(c)
+		b, err := encode(form(c))
 		if len(b) > guestapi.MaxEvent {
 			return nil, errContent
 		}
@@ -232,6 +237,32 @@ func checkDisplay(c *cellhold.DisplayContent) error {
 		c.Transient = nil
 	}
 	return checkBundle(c)
+}
+
+// wholeDisplay and wholeResult return displays and results with all fields that Jupyter gives them, also empty ones.
+func wholeDisplay(c *cellhold.DisplayContent) any {
+	transient := cellhold.Transient{}
+	if c.Transient != nil {
+		transient = *c.Transient
+	}
+	return struct {
+		Data      map[string]json.RawMessage `json:"data"`
+		Metadata  map[string]json.RawMessage `json:"metadata"`
+		Transient cellhold.Transient         `json:"transient"`
+	}{c.Data, c.Metadata, transient}
+}
+
+func wholeResult(c *cellhold.DisplayContent) any {
+	count := &c.ExecutionCount
+	if *count < 1 {
+		count = nil
+	}
+	return struct {
+		Data      map[string]json.RawMessage `json:"data"`
+		Metadata  map[string]json.RawMessage `json:"metadata"`
+		Transient *cellhold.Transient        `json:"transient,omitempty"`
+		Count     *int                       `json:"execution_count"`
+	}{c.Data, c.Metadata, c.Transient, count}
 }
 
 // clamp keeps a number in what every reader takes for an integer.

@@ -61,11 +61,13 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 	if starts(raw, '"') && bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) && json.Valid(raw) {
 		return raw, true // the usual case, and the large one: an image in base64
 	}
-	text, ok := textOf(raw)
-	if !ok {
+	if text, ok := textOf(raw); ok {
+		return quoted(text), true
+	}
+	if bytes.Equal(raw, []byte("null")) || !sound(raw) {
 		return nil, false
 	}
-	return quoted(text), true
+	return quoted(string(raw)), true // a number or an object: its JSON is its text
 }
 
 // cleanMetadata returns the metadata of a display without what readers cannot hold.

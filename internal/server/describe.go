@@ -3,6 +3,7 @@ package server
 import (
 	"reflect"
 
+	"cellhold"
 	"cellhold/internal/server/article"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -63,6 +64,7 @@ func describe(api huma.API) {
 			s.AdditionalProperties = true // readers ignore what they do not know; more may come
 		}
 	}
+	describeOutput(schemas["Output"])
 	requestExample(doc.Paths["/v1/sessions"].Post, map[string]any{"user": "ann", "metadata": map[string]any{"purpose": "a first look"}})
 	requestExample(doc.Paths["/v1/sessions/{id}/cells"].Post, map[string]any{"code": "6 * 7", "timeout": 30})
 	requestExample(doc.Paths[commandsPath].Post, map[string]any{"command": "echo hello", "timeout": 30})
@@ -71,6 +73,25 @@ func describe(api huma.API) {
 	submitted := doc.Paths["/v1/sessions/{id}/cells"].Post.Responses
 	submitted["202"].Description = "The queued cell"
 	submitted["200"].Headers = submitted["202"].Headers
+}
+
+// describeOutput says which fields each type of output always has.
+func describeOutput(s *huma.Schema) {
+	for _, kind := range []struct {
+		output cellhold.EventType
+		fields []string
+	}{
+		{cellhold.EventStream, []string{"name", "text"}},
+		{cellhold.EventDisplayData, []string{"data", "metadata"}},
+		{cellhold.EventExecuteResult, []string{"data", "metadata", "execution_count"}},
+		{cellhold.EventError, []string{"ename", "evalue", "traceback"}},
+	} {
+		s.OneOf = append(s.OneOf, &huma.Schema{
+			Properties: map[string]*huma.Schema{"output_type": {Type: huma.TypeString, Enum: []any{string(kind.output)}}},
+			Required:   kind.fields,
+		})
+	}
+	s.Properties["execution_count"].Nullable = true
 }
 
 // isRequest reports whether a schema is (part of) a request's body, where unknown members are
