@@ -53,4 +53,4 @@ iostream.os = session.os = _remembering
 c.Kernel._execute_sleep = 0
 
 # Figures as the caller of a cell asked for them; nothing of a cell that would mislead the next one.
-c.InteractiveShellApp.extensions = ["cellhold_figures", "cellhold_leftovers", "cellhold_exit"]
+c.InteractiveShellApp.extensions = ["cellhold_figures", "cellhold_leftovers", "cellhold_exit", "cellhold_backends"]
