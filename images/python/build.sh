@@ -15,6 +15,13 @@ echo '==> setting up the user and the fonts'
 echo 'user:x:1000:1000:user:/home/user:/bin/bash' >> /etc/passwd
 echo 'user:x:1000:' >> /etc/group
 mkdir -p /home/user /workspace
+# Folders of other services, for which models write code.
+mkdir -p /mnt/user-data /kaggle
+for folder in /content /kaggle/working /home/sandbox /mnt/user-data/uploads; do
+    ln -s /workspace $folder
+done
+ln -s /mnt/data /kaggle/input
+ln -s /mnt/data/output /mnt/user-data/outputs
 echo cellhold > /etc/hostname
 printf '127.0.0.1 localhost\n::1 localhost\n' > /etc/hosts
 rm -f /etc/resolv.conf

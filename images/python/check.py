@@ -89,7 +89,13 @@ def check_user():
     assert (user.pw_name, user.pw_uid, user.pw_dir) == ("user", 1000, "/home/user"), user
 
 
+def check_folders():
+    for name, means in FOLDERS.items():
+        assert os.path.realpath(name) == means, f"{name} is {os.path.realpath(name)}"
+
+
 check_user()
+check_folders()
 check_packages()
 check_tools()
 check_openblas()
