@@ -1,5 +1,5 @@
 # %%
-import asyncio, os, signal, threading
+import asyncio, os, signal, sys, threading
 kept = 42
 def interrupt(after):
     threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -14,6 +14,8 @@ ticking = asyncio.create_task(tick())
 interrupt(0.2)
 await asyncio.sleep(60)
 # %%
+assert sys.last_type is KeyboardInterrupt and kept == 42
+# %%
 interrupt(0.2)
 await asyncio.gather(asyncio.sleep(60), asyncio.sleep(50))
 # %%
@@ -22,10 +24,10 @@ await asyncio.sleep(0)
 while True: pass
 # %%
 before = ticks
-await asyncio.sleep(0.2)
-kept, ticks > before, ticking.cancel()
+await asyncio.sleep(0.5)
+assert ticks > before and ticking.cancel()
 # %%
 asyncio.current_task().cancel()
 await asyncio.sleep(0)
 # %%
-kept
+assert sys.last_type is asyncio.CancelledError and kept == 42

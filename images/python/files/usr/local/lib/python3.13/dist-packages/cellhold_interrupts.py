@@ -23,7 +23,7 @@ from ipykernel.kernelapp import IPKernelApp
 from tornado.ioloop import IOLoop
 
 _do_execute = IPythonKernel.do_execute
-_start = IPKernelApp.start
+_start = None  # the application's own; set by install
 _get_exc_info = InteractiveShell._get_exc_info
 _cell = contextvars.ContextVar("cellhold_cell", default=None)  # the cell that code, or its task, belongs to
 _noted = False    # an interrupt has come since the last request did
@@ -175,6 +175,8 @@ def _start_patiently(app):
 
 def install():
     """Makes kernels of this process take interrupts this way."""
+    global _start
+    _start = IPKernelApp.start
     InteractiveShell._get_exc_info = _exc_info
     IPythonKernel._cancel_on_sigint = lambda kernel, task: _Awaiting(task)
     IPythonKernel.dispatch_queue = _dispatch
