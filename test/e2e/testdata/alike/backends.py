@@ -39,3 +39,10 @@ print(plotly.io.renderers.default)
 # %%
 import locale
 print(locale.setlocale(locale.LC_ALL, ""))
+# %%
+plt.ioff()
+plt.figure(figsize=(1, 1))
+print(plt.get_fignums(), plt.isinteractive())
+# %%
+plt.show()
+print(plt.get_fignums())

@@ -94,6 +94,9 @@ def adapt_pyplot(pyplot):
     if not hasattr(draw, "__wrapped__"):  # pyplot is loaded again
         pylabtools.print_figure = print_figure
     FigureManagerBase.show = show_one
+    # At once and not with the first figure, which would undo a plt.ioff() that comes before it.
+    if pyplot.rcParams._get_backend_or_none() in ALSO_INLINE:
+        switch_backend(INLINE)
 
 
 class Displayed:
