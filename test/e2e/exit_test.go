@@ -28,6 +28,7 @@ func TestExitEndsItsCellAndKeepsTheKernel(t *testing.T) {
 		{"%time exit(2)\nkept = 0", "2"},
 		{"%%time\nexit(2)\nkept = 0", "2"},
 		{"%run leaves.py\nkept = 0", "2"},
+		{"%run -m leaves\nkept = 0", "2"},
 		{"import leaves\nkept = 0", "2"},
 		{"exec('exit(2)')\nkept = 0", "2"},
 		{"sys.exit(2)\nkept = 0", "2"},

@@ -43,3 +43,25 @@ func stderrOf(c cellhold.Cell) string {
 	}
 	return b.String()
 }
+
+func TestAStreamThatStillWritesToTheSessionStays(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "import contextlib, io, sys\nimport tqdm.contrib\nkernel = sys.stdout")
+	for _, x := range []string{
+		"class Tee:\n    def __init__(self, *files): self.files = files\n    def write(self, text): [f.write(text) for f in self.files]\n    def flush(self): pass\nlog = io.StringIO()\nsys.stdout = Tee(sys.stdout, log)",
+		"class Upper:\n    def __init__(self, stream): self.write = stream.write; self.flush = stream.flush\nsys.stdout = Upper(sys.stdout)",
+		"import colorama.ansitowin32 as a\nsys.stdout = a.StreamWrapper(sys.stdout, a.AnsiToWin32(sys.stdout))",
+		"from tqdm.contrib import DummyTqdmFile\nsys.stdout = DummyTqdmFile(sys.stdout)",
+		"sys.stdout = io.TextIOWrapper(sys.stdout.buffer)",
+	} {
+		if got := s.must(t, id, "try:\n    "+strings.ReplaceAll(x, "\n", "\n    ")+"\nexcept ImportError:\n    pass\nmine = sys.stdout\nprint('one')"); got != "one\n" {
+			t.Errorf("%s\nwrites %q", x, got)
+		}
+		if got := s.must(t, id, "print('two', sys.stdout is mine)"); got != "two True\n" {
+			t.Errorf("after %s\nthe next cell writes %q", x, got)
+		}
+		s.must(t, id, "sys.stdout = kernel")
+	}
+}

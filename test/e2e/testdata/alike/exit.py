@@ -48,9 +48,12 @@ exit(6)
 %run leaves.py
 print('never')
 # %%
-print(y)
+assert y == 2
 %run -e leaves.py
 print('ignored, as it was asked')
+# %%
+%run -m leaves
+print("never")
 # %%
 import leaves
 # %%
@@ -72,7 +75,7 @@ class Cleaned:
 with Cleaned():
     exit(8)
 # %%
-print(x, y)
+assert (x, y) == (1, 2)
 exit = 5
 # %%
 exit

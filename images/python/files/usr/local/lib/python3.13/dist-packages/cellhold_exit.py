@@ -6,9 +6,12 @@ of the event loop if a task or a callback did; the kernel's loop goes on.
 """
 
 import ast
+import functools
+import runpy
 import warnings
 
 from IPython.core import interactiveshell
+from IPython.core.magics import ExecutionMagics
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQExitAutocall, ZMQInteractiveShell
@@ -16,6 +19,8 @@ from tornado import ioloop
 
 NAMES = ("exit", "quit")
 
+_runs = []  # the SystemExit that ended each %run under way, or None
+_run = ExecutionMagics.run
 _safe_execfile = ZMQInteractiveShell.safe_execfile
 _dispatch_queue = IPythonKernel.dispatch_queue
 _start = IPKernelApp.start
@@ -28,16 +33,46 @@ def _exit(self, *status, keep_kernel=True):
 
 
 def _run_file(self, fname, *where, exit_ignore=False, raise_exceptions=False, **kwargs):
-    """Runs a file for %run; a status other than 0 ends the cell, where IPython only prints it."""
+    """Runs a file for %run, which goes on with what the file has defined."""
     try:
         return _safe_execfile(self, fname, *where, raise_exceptions=True, **kwargs)
-    except SystemExit:
+    except SystemExit as status:
         if not exit_ignore:
-            raise
+            _leave(status)
     except BaseException:
         if raise_exceptions:
             raise
         self.showtraceback(tb_offset=3)
+
+
+def _run_module(self, mod_name, where):
+    """Runs a module for %run -m."""
+    try:
+        where.update(runpy.run_module(str(mod_name), run_name="__main__", alter_sys=True))
+    except SystemExit as status:
+        if status.code:
+            _leave(status)
+    except BaseException:
+        self.showtraceback()
+
+
+def _leave(status):
+    if not _runs:
+        raise status
+    _runs[-1] = status
+
+
+@functools.wraps(_run)
+def _run_and_leave(*args, **kwargs):
+    """Is %run; a status other than 0 ends the cell, where IPython only prints it."""
+    _runs.append(None)
+    try:
+        result = _run(*args, **kwargs)
+    finally:
+        status = _runs.pop()
+    if status is not None:
+        raise status.with_traceback(None)
+    return result
 
 
 def _advise(message, category=None, stacklevel=1, **kwargs):
@@ -106,7 +141,9 @@ def _bare(node):
 def install():
     """Makes kernels of this process exit this way."""
     ZMQExitAutocall.__call__ = _exit
+    ExecutionMagics.run = _run_and_leave
     ZMQInteractiveShell.safe_execfile = _run_file
+    ZMQInteractiveShell.safe_run_module = _run_module
     IPythonKernel.dispatch_queue = _dispatch
     IPKernelApp.start = _start_for_long
     interactiveshell.warn = _advise

@@ -55,6 +55,7 @@ def load_ipython_extension(shell):
                 flush(found)
             elif writes_to(found, (*kernels.values(), sys.__stdout__, sys.__stderr__)):
                 flush(found)
+                stream.flush()  # which a wrapper need not do
                 continue
             setattr(sys, name, stream)
             if found is not original:
