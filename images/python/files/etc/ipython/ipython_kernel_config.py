@@ -19,6 +19,7 @@ for _module in (
     "cellhold_encoding",
     "cellhold_exit",
     "cellhold_interrupts",
+    "cellhold_loops",
     "cellhold_paths",
     "cellhold_results",
     "cellhold_streams",
