@@ -1,74 +1,92 @@
-"""The Bash kernel, which can be renewed (see cellhold_renew), and whose interrupts do not miss.
+"""The Bash kernel: cells run in one Bash (see cellhold_shell), whose end or exit status a cell reports.
 
 Bash has no hold on the Python process that runs it. So the first line of what its kernelspec has for
-renewal is an order to that process; the rest is Bash. No cell of a user is silent.
-
-An interrupt is typed at the terminal of Bash as Ctrl-C, and the terminal passes it to the process in the
-foreground. Between two commands of a loop that can be one that has just ended, and nobody hears of it. So
-it is typed again until Bash asks for the next command. No exception comes of it: in the middle of reading
-what Bash prints it would lose some of that, and the place where Bash asks with it.
+renewal (see cellhold_renew) is an order to that process; the rest is Bash. No cell of a user is silent.
 """
 
 import signal
-import uuid
 
-from bash_kernel.kernel import BashKernel
+import cellhold_rich
+from cellhold_shell import Shell
 from ipykernel.kernelapp import IPKernelApp
-from pexpect import TIMEOUT
+from ipykernel.kernelbase import Kernel
 
 ORDER = "# cellhold renew "
-AGAIN = 2  # seconds until Ctrl-C is typed again; a command that wants to clean up has this long for it
+LOST = "A new shell was started: variables, functions and the working directory are lost.\n"
+# Bash takes minutes to die of endless recursion; a thousand levels take 0.1 s.
+SETUP = "export PAGER=cat; FUNCNEST=1000\n" + cellhold_rich.FUNCTIONS
 
 
-class Interrupted(Exception):
-    pass
+class BashKernel(Kernel):
+    implementation = "cellhold_bash"
+    implementation_version = "1.0"
+    language_info = {"name": "bash", "codemirror_mode": "shell", "mimetype": "text/x-sh", "file_extension": ".sh"}
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._silent = True
+        self._cell = {}         # the request whose output comes
+        self._noted = False     # an interrupt has come since the last request did
+        self._captured = None   # output of the kernel's own questions
+        self._known = set()     # display ids
+        self._lines = {"stdout": cellhold_rich.Lines(), "stderr": cellhold_rich.Lines()}
+        self.shell_process = Shell(self.parent.abs_connection_file, self._show)
+        self.shell_process.start(SETUP)
+        self.language_info = {**self.language_info, "version": self._ask("echo ${BASH_VERSION%%[!0-9.]*}").strip()}
 
-class RenewableKernel(BashKernel):
-    def _start_bash(self):
-        super()._start_bash()
-        bash, run = self.bashwrapper.child, self.bashwrapper.run_command
+    @property
+    def banner(self):
+        return "GNU bash, version " + self.language_info["version"]
 
-        def run_command(command, timeout=-1):
-            if timeout is not None:  # no cell, but a question of the kernel's own
-                return run(command, timeout)
-            typed = False
+    def start(self):
+        super().start()
+        for descriptor in self.shell_process.streams:  # programs in the background write between cells, too
+            self.io_loop.add_handler(descriptor, lambda d, events: self.shell_process.read(d), self.io_loop.READ)
+        signal.signal(signal.SIGINT, self._interrupt)
 
-            def type_interrupt(*_):
-                nonlocal typed
-                typed = True
-                bash.sendintr()
-                signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    def pre_handler_hook(self):
+        self._noted = False
 
-            before = {s: signal.signal(s, type_interrupt) for s in (signal.SIGINT, signal.SIGALRM)}
+    def post_handler_hook(self):
+        pass
+
+    def _interrupt(self, number, frame):
+        if self.shell_process.running:
+            self.shell_process.interrupt()
+        else:
+            self._noted = True
+
+    def _show(self, name, text, last=False):
+        if self._captured is not None:
+            self._captured += text if name == "stdout" else ""
+            return
+        if self._silent:
+            return
+        text, lines = self._lines[name].split(text, last)
+        if text:
+            self._send("stream", {"name": name, "text": text})
+        for line in lines:
             try:
-                output = run(command, timeout)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                if typed:
-                    self.meet()
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                for s, handler in before.items():
-                    signal.signal(s, handler)
-            if typed:
-                raise Interrupted
-            return output
+                content = cellhold_rich.content(line)
+            except (OSError, ValueError) as e:
+                self._send("stream", {"name": "stderr", "text": f"display: {e}\n"})
+                continue
+            known = content.get("transient", {}).get("display_id")
+            self._send("update_display_data" if known in self._known else "display_data", content)
+            if known:
+                self._known.add(known)
 
-        self.bashwrapper.run_command = run_command
+    def _send(self, kind, content):
+        self.session.send(self.iopub_socket, kind, content, self._cell, ident=self._topic(kind))
 
-    def meet(self):
-        """Reads to where Bash asks for the next command. After Ctrl-C it may have asked more than once,
-        and forgets what was typed meanwhile."""
-        bash = self.bashwrapper.child
-        while True:
-            here = uuid.uuid4().hex
-            bash.sendline("echo " + here)
-            try:
-                bash.expect_exact(here, timeout=AGAIN)
-                self.bashwrapper._expect_prompt(AGAIN)
-                return
-            except TIMEOUT:
-                bash.sendintr()
+    def _ask(self, code):
+        """Has Bash answer a question of the kernel's own, and keeps the exit status of the last cell (str)."""
+        status, self._captured = self.shell_process.status, ""
+        try:
+            self.shell_process.run(code)
+            return self._captured
+        finally:
+            self.shell_process.status, self._captured = status, None
 
     # The parameters by their names: the caller looks at what it may pass.
     def do_execute(self, code, silent, store_history=True, user_expressions=None, allow_stdin=False):
@@ -76,11 +94,80 @@ class RenewableKernel(BashKernel):
             import cellhold_renew
             order, _, code = code.removeprefix(ORDER).partition("\n")
             cellhold_renew.renew(*order.split(), kernel=self)
+        self._silent = silent
+        if not silent:
+            self._cell = self.get_parent("shell")
         try:
-            return super().do_execute(code, silent, store_history, user_expressions, allow_stdin)
-        except Interrupted:
-            return {"status": "abort", "execution_count": self.execution_count}
+            return self._execute(code)
+        except OSError as e:
+            return self._fail("OSError", f"the cell could not be handed to Bash: {e}")
+        finally:
+            for name in self._lines:
+                self._show(name, "", last=True)
+            self._silent = False
+
+    def _execute(self, code):
+        if self._noted:
+            return self._fail("KeyboardInterrupt", "")
+        if "\0" in code:
+            return self._fail("ValueError", f"Bash cannot read a NUL character, which is at place {code.index(chr(0))}; nothing ran")
+        if self.shell_process.ended():
+            return self._fail("ShellEnded", self._renew_shell() + "The cell did not run.")
+        status, said = self.shell_process.run(code), ""
+        interrupted = self.shell_process.interrupted
+        if status is None:
+            said = self._renew_shell()
+            status = max(self.shell_process.status, 0)
+            self._show("stderr", said)
+        if interrupted and status:
+            return self._fail("KeyboardInterrupt", "")
+        if status:
+            return self._fail("ExitStatus", str(status), f"exit status {status}{_signal(status)}")
+        return {"status": "ok", "execution_count": self.execution_count, "payload": [], "user_expressions": {}}
+
+    def _renew_shell(self):
+        """Starts another Bash where the last one has ended; returns what has happened (str)."""
+        code = self.shell_process.close()
+        captured, self._captured = self._captured, ""
+        try:
+            self.shell_process.start(SETUP)
+        finally:
+            self._captured = captured
+        if code < 0:
+            self.shell_process.status = 128 - code
+            return f"The shell was ended by signal {-code}{_signal(128 - code)}. {LOST}"
+        self.shell_process.status = code
+        return f"The shell ended with exit status {code}. {LOST}"
+
+    def _fail(self, name, value, shown=""):
+        shown = shown or (f"{name}: {value}" if value else name)
+        content = {"ename": name, "evalue": value, "traceback": [shown]}
+        if not self._silent:
+            self._send("error", content)
+        return {"status": "error", "execution_count": self.execution_count, **content}
+
+    def do_complete(self, code, cursor_pos):
+        words = code[:cursor_pos].replace(";", " ").split()
+        answer = {"matches": [], "cursor_start": cursor_pos, "cursor_end": cursor_pos, "metadata": {}, "status": "ok"}
+        if not words or code[:cursor_pos][-1:].isspace() or "\0" in code or self.shell_process.ended():
+            return answer
+        word = words[-1]
+        variable = word.startswith("$")
+        kinds = "-A arrayvar -A export -A variable" if variable else "-cdfa"
+        quoted = word.removeprefix("$").replace("'", "'\\''")
+        found = self._ask(f"\\builtin compgen {kinds} -- '{quoted}'").splitlines()
+        answer["matches"] = sorted({"$" * variable + m for m in found if m.startswith(word.removeprefix("$"))})
+        answer["cursor_start"] = cursor_pos - len(word)
+        return answer
+
+
+def _signal(status):
+    """Names the signal that an exit status stands for, in brackets (str)."""
+    try:
+        return f" ({signal.Signals(status - 128).name})" if status > 128 else ""
+    except ValueError:
+        return ""
 
 
 if __name__ == "__main__":
-    IPKernelApp.launch_instance(kernel_class=RenewableKernel)
+    IPKernelApp.launch_instance(kernel_class=BashKernel)
