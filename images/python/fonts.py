@@ -3,7 +3,7 @@
 1. Styles and themes (seaborn's too) set the font to one Latin family, and titles in other scripts
    become boxes. So the fonts in FALLBACKS follow whatever font was chosen.
 2. Code is often written for fonts of other systems. Where one is missing matplotlib prints a
-   warning for every text it draws, so the names in STAND_INS lead to a font of the same kind.
+   warning for every text it draws, so the names in fontnames.py lead to a font of the same kind.
 3. matplotlib looks for a list of all fonts below the user's home, which is empty in a new
    sandbox. The list made here is used instead, which saves the search at each first import.
 """
@@ -13,23 +13,9 @@ import os
 
 import matplotlib.font_manager as fm
 
+from fontnames import STAND_INS
+
 FALLBACKS = ["DejaVu Sans", "WenQuanYi Micro Hei", "Lohit Devanagari", "Symbola", "Unifont Upper"]
-STAND_INS = {
-    "WenQuanYi Micro Hei": [
-        "SimHei", "SimSun", "NSimSun", "FangSong", "KaiTi", "Microsoft YaHei", "Microsoft JhengHei",
-        "PingFang SC", "PingFang TC", "PingFang HK", "Heiti SC", "Heiti TC", "STHeiti", "STSong",
-        "Songti SC", "Hiragino Sans GB", "WenQuanYi Zen Hei", "Noto Sans CJK SC", "Noto Sans CJK TC",
-        "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR",
-        "Source Han Sans SC", "Source Han Sans CN", "Arial Unicode MS", "MS Gothic", "Yu Gothic",
-        "Meiryo", "Hiragino Sans", "IPAexGothic", "TakaoGothic", "Malgun Gothic", "NanumGothic",
-        "AppleGothic",
-    ],
-    "DejaVu Sans": ["Arial", "Helvetica", "Helvetica Neue", "Verdana", "Tahoma", "Calibri",
-                    "Segoe UI", "Roboto", "Open Sans", "Liberation Sans", "Noto Sans"],
-    "DejaVu Serif": ["Times New Roman", "Times", "Georgia", "Cambria", "Liberation Serif"],
-    "DejaVu Sans Mono": ["Courier New", "Courier", "Consolas", "Menlo", "Monaco", "Liberation Mono"],
-    "Symbola": ["Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji", "Noto Emoji"],
-}
 FONT_LIST = "/usr/local/share/matplotlib/fontlist.json"
 
 LOAD = "fontManager = _load_fontmanager()\n"

@@ -169,8 +169,18 @@ mount --rbind /dev "$1/dev"
 mount -t tmpfs tmpfs "$1/tmp"
 chmod 1777 "$1/tmp"
 PATH=$PATH:/usr/sbin:/sbin # a plain user's lacks them
-exec unshare --net chroot --userspec=1000:1000 "$1" \
-	env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 python3 -
+exec unshare --net sh -c '
+	chroot "$1" /usr/bin/python3 -c "$2"
+	exec chroot --userspec=1000:1000 "$1" env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 python3 -
+' sh "$1" "$2"
+`
+
+// loopback brings up the network of a new namespace, which reaches nothing but the check's own servers. The host
+// may have no tool for that.
+const loopback = `import fcntl, socket, struct
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+with socket.socket() as s:
+    fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 `
 
 // check runs the recipe's check inside the image.
@@ -182,7 +192,7 @@ func (j job) check(ctx context.Context, watch *watcher) error {
 	defer script.Close()
 	runtime.LockOSThread() // see unpackOutput
 	defer runtime.UnlockOSThread()
-	cmd := isolated(ctx, "sh", "-c", checkScript, "sh", j.rootfs)
+	cmd := isolated(ctx, "sh", "-c", checkScript, "sh", j.rootfs, loopback)
 	cmd.Env = j.env
 	cmd.Stdin = script
 	cmd.Stdout, cmd.Stderr = watch, watch
