@@ -24,6 +24,7 @@ var chosen = []plot{
 	{"Agg, saved and closed", "import matplotlib\nmatplotlib.use('Agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.savefig('/tmp/x.png'); plt.close()", 0},
 	{"a window of Tk", "import matplotlib\nmatplotlib.use('TkAgg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 	{"switch_backend", "import matplotlib.pyplot as plt\nplt.switch_backend('agg')\nplt.plot([1, 2])\nplt.show()", 1},
+	{"the module of Agg", "import matplotlib\nmatplotlib.use('module://matplotlib.backends.backend_agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 	{"the environment", "import os\nos.environ['MPLBACKEND'] = 'Agg'\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 	{"rcParams", "import matplotlib\nmatplotlib.rcParams['backend'] = 'QtAgg'\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 	{"pandas", "import matplotlib\nmatplotlib.use('Agg')\nimport pandas as pd\npd.Series([1, 2]).plot();", 1},

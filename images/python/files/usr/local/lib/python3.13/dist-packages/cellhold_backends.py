@@ -33,7 +33,7 @@ def shown_here(name):
     """Says whether the inline backend stands in for this one (bool)."""
     if not isinstance(name, str):
         return name is not None  # matplotlib's sign that it may choose
-    name = name.lower()
+    name = name.lower().removeprefix("module://matplotlib.backends.backend_")
     if name in IPYMPL:  # the user may have installed it
         from importlib.util import find_spec
         return find_spec("ipympl") is None
