@@ -10,9 +10,10 @@ type Package struct {
 // Installation is what an installation changed.
 type Installation struct {
 	Changes  []PackageChange `json:"changes" doc:"What was added, changed and removed, by name. Empty when everything was there already."`
+	Present  []Package       `json:"present" doc:"What was asked for and was there already, in a version that fits."`
 	Imports  []string        `json:"imports" doc:"What to import: the modules of the packages that were asked for, the likeliest first."`
 	Hooks    []StartHook     `json:"hooks" doc:"New or changed files that every Python runs or reads when it starts. Most packages have none."`
-	Stale    []StaleModule   `json:"stale" doc:"Modules that running kernels had imported from packages that are another version now. They keep the old one until the kernel is restarted."`
+	Stale    []StaleModule   `json:"stale" doc:"Modules that running kernels had imported from packages that are another version now, and keep until they are restarted; and modules that looked for a package before it was installed."`
 	Warnings []string        `json:"warnings" doc:"What a person should know, a sentence each."`
 	Log      string          `json:"log" doc:"What the installer said."`
 }
@@ -36,4 +37,5 @@ type StaleModule struct {
 	Kernel  KernelID `json:"kernel" doc:"The kernel that has imported it." example:"python3"`
 	Package string   `json:"package" doc:"The package that it came from."`
 	Module  string   `json:"module" doc:"Its name."`
+	Absent  bool     `json:"absent,omitempty" doc:"The module is of another package. It looked for this one before that was there, and may remember that it was absent."`
 }

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"cellhold"
@@ -119,12 +121,24 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 			e, err := launcher.Do(ctx, process.Job{Argv: argv, Env: env, Dir: dir, UID: installerID, GID: installerID, Keep: guestapi.MaxInstallLog})
 			return install.Ended(e), err
 		},
-		Kernels: func(ctx context.Context) (map[cellhold.KernelID][]string, []string) { return a.Loaded(ctx) },
-		Path:    path, Dir: installDir, UID: installerID, GID: installerID, Logger: log,
+		Kernels: func(ctx context.Context) (map[cellhold.KernelID]install.Modules, []string) {
+			said := map[cellhold.KernelID]install.Modules{}
+			kernels, silent := a.Loaded(ctx)
+			for id, m := range kernels {
+				said[id] = install.Modules(m)
+			}
+			return said, silent
+		},
+		Path: path, Dir: installDir, UID: installerID, GID: installerID, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
+	stop, err := serveCode(ctx, installer)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	a, err = agent.New(agent.Options{
 		Routes:   []func(*http.ServeMux, func(http.ResponseWriter, error)){installer.Serve},
 		Launcher: launcher,
@@ -143,6 +157,23 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 		return err
 	}
 	return a.Run(ctx, ln)
+}
+
+// serveCode lets code in the sandbox ask for packages. stop ends that and waits.
+func serveCode(ctx context.Context, installer *install.Room) (stop func(), err error) {
+	at := filepath.Join(runDir, "packages")
+	ln, err := new(net.ListenConfig).Listen(ctx, "unix", at)
+	if err != nil {
+		return nil, fmt.Errorf("listen for code that asks for packages: %w", err)
+	}
+	if err := os.Chmod(at, 0o666); err != nil { // whoever it is, the host decides
+		ln.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var run sync.WaitGroup
+	run.Go(func() { installer.ServeCode(ctx, ln) })
+	return func() { cancel(); run.Wait() }, nil
 }
 
 // moveAway takes a standard stream for ourselves and leaves /dev/null in its place, so that

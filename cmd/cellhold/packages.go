@@ -19,6 +19,7 @@ import (
 // packaging holds the settings of what may be installed in sessions, and from where.
 type packaging struct {
 	Packages       string        `help:"What callers may install in their sessions: off; allowlist, the packages of --package-allow only; hashes, files named by their hash only; open, all that the index has." enum:"off,allowlist,hashes,open" default:"open"`
+	CodePackages   string        `help:"What code in sessions may install by pip and uv: off; allowlist, the packages of --package-allow only; callers, what callers may." enum:"off,allowlist,callers" default:"callers"`
 	PackageAllow   []string      `help:"A package that may be installed where there is an allowlist, or the beginning of names and a '*'. What it needs must be allowed too." placeholder:"NAME"`
 	PackageIndex   []string      `help:"URL of a package index's simple API; a package comes from the first that has it. Without it, what uv's and pip's own settings say." placeholder:"URL"`
 	PackagePin     []string      `help:"Packages that come from one index and from no other, even when that lacks them." placeholder:"NAME=URL"`
@@ -32,8 +33,8 @@ type packaging struct {
 // open makes what installs packages. img is the image of sessions, whose pip knows the usual index.
 func (p *packaging) open(img image.Image, log *slog.Logger) (*packages.Packages, error) {
 	o := packages.Options{
-		Policy:  packages.Policy{Mode: packages.Mode(p.Packages), Allow: p.PackageAllow, Source: p.PackageSource},
-		Timeout: p.PackageTimeout, Logger: log,
+		Policy: packages.Policy{Mode: packages.Mode(p.Packages), Allow: p.PackageAllow, Source: p.PackageSource},
+		Code:   packages.CodeMode(p.CodePackages), Timeout: p.PackageTimeout, Logger: log,
 	}
 	if o.Policy.Mode == packages.Off {
 		return packages.New(o)

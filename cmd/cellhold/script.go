@@ -52,8 +52,14 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 		err = errors.Join(err, c.DeleteSession(end, session.ID))
 	}()
 	if len(s.with) > 0 {
-		if _, err := c.Install(ctx, session.ID, client.InstallPackages{Requirements: s.with}); err != nil {
+		report, err := c.Install(ctx, session.ID, client.InstallPackages{Requirements: s.with})
+		if err != nil {
 			return s.judge(ctx, err)
+		}
+		for _, warning := range report.Warnings {
+			if err := s.show.note("%s", warning); err != nil {
+				return err
+			}
 		}
 	}
 	if err := s.place(ctx, c, session.ID); err != nil {

@@ -38,7 +38,12 @@ rm -f /etc/resolv.conf
 ln -s /usr/bin/python3 /usr/local/bin/python
 # It keeps pip from a system that apt manages; nothing but the session lives here.
 rm -f /usr/lib/python3.13/EXTERNALLY-MANAGED
+# The uv on PATH is ours, and pip begins with ours: they ask the server for packages.
+mkdir -p /usr/local/lib/cellhold
+mv /usr/local/bin/uv /usr/local/lib/cellhold/uv
 cp -r $recipe/files/. /
+chmod 755 /usr/local/bin/uv
+printf '\n\nimport cellhold_pip\n\n_main = cellhold_pip.in_front_of(_main)\n' >> $lib/pip/_internal/cli/main.py
 # Of Unifont only the upper planes are wanted; the rest would win over better fonts.
 find /usr/share/fonts/opentype/unifont -type f ! -name unifont_upper.otf -delete
 rm -f /usr/share/fonts/opentype/unifont/unifont_upper_sample.otf

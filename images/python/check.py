@@ -48,6 +48,13 @@ def check_tools():
         subprocess.run([name, "--version"], check=True, stdout=subprocess.DEVNULL)
 
 
+def check_pip():
+    # Here is no server, which must be told at once and in words.
+    for command in (["pip", "install", "x"], ["python3", "-m", "pip", "install", "x"], ["uv", "pip", "install", "x"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "no way to ask for packages" in done.stderr, done
+
+
 def check_openblas():
     import numpy
     import threadpoolctl
@@ -295,6 +302,7 @@ check_user()
 check_folders()
 check_packages()
 check_tools()
+check_pip()
 check_openblas()
 check_files()
 check_fonts()

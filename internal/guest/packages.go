@@ -39,11 +39,21 @@ var (
 // InstallPackages changes the installed packages and returns when that has ended. It takes as long as
 // it takes: the context bounds it, and its end ends the installation.
 func (c *Client) InstallPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
+	return c.postInstall(ctx, "/v1/packages", in)
+}
+
+// LookPackages says whether requirements are met already, and changes nothing. The error is NotFound when the
+// agent is of a version that cannot say.
+func (c *Client) LookPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
+	return c.postInstall(ctx, "/v1/packages/look", in)
+}
+
+func (c *Client) postInstall(ctx context.Context, path string, in guestapi.Install) (guestapi.Installed, error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return guestapi.Installed{}, err
 	}
-	resp, err := c.do(ctx, request{method: http.MethodPost, path: "/v1/packages", body: strings.NewReader(string(body)), once: true})
+	resp, err := c.do(ctx, request{method: http.MethodPost, path: path, body: strings.NewReader(string(body)), once: true})
 	if err != nil {
 		return guestapi.Installed{}, fmt.Errorf("install packages: %w", err)
 	}

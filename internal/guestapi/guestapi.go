@@ -37,8 +37,13 @@
 //	                                       bytes flow in both directions
 //	*      /v1/files…                      → see files.go
 //	POST   /v1/packages                    Install → Installed, when it has ended; hanging up ends it
+//	POST   /v1/packages/look               Install → Installed, without changing anything: InstallOK means that
+//	                                       all is there already
 //	GET    /v1/packages/ask                → Question, the installer's next question; 204 when there is none yet
 //	PUT    /v1/packages/answer?ask=N&status=S&type=T   the bytes → 204
+//	POST   /v1/packages/requests           → 101; from here on the connection belongs to the next program in the
+//	                                       guest that asks for packages: it sends a CodeRequest, the host
+//	                                       CodeLines, one line of JSON each
 //
 // Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
 // in this state, 413 too large, 500 the agent's own fault, 501 unsupported, 503 unavailable.
@@ -54,7 +59,7 @@ import (
 //
 //	1  2026-11: the beginning
 //	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out, files, packages
-//	3  2026-11: renewal of restored sandboxes, preparation of kernels
+//	3  2026-11: renewal of restored sandboxes, preparation of kernels, requests of code for packages
 const Version = 3
 
 // Bounds that both sides keep. The host checks all of them, because the guest is not trusted.

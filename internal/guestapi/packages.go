@@ -30,11 +30,13 @@ const (
 // Remove is given.
 type Install struct {
 	Requirements []string      `json:"requirements,omitempty"`
-	Remove       []string      `json:"remove,omitempty"` // normalised names
-	Names        []string      `json:"names,omitempty"`  // what the requirements name, normalised: reported even when nothing changes
-	Hashes       bool          `json:"hashes,omitempty"` // every file must have a hash that the requirements name
-	Source       bool          `json:"source,omitempty"` // source distributions may be built
-	Timeout      time.Duration `json:"timeout"`          // nanoseconds; must be positive
+	Remove       []string      `json:"remove,omitempty"`  // normalised names
+	Names        []string      `json:"names,omitempty"`   // what the requirements name, normalised: reported even when nothing changes
+	Hashes       bool          `json:"hashes,omitempty"`  // every file must have a hash that the requirements name
+	Source       bool          `json:"source,omitempty"`  // source distributions may be built
+	Upgrade      bool          `json:"upgrade,omitempty"` // what is named, to the newest version that fits
+	Alone        bool          `json:"alone,omitempty"`   // without what the packages need
+	Timeout      time.Duration `json:"timeout"`           // nanoseconds; must be positive
 }
 
 // InstallFailure says why an installation failed, as far as the agent can tell.
@@ -74,11 +76,13 @@ type StartHook struct {
 	Text string `json:"text"` // its beginning
 }
 
-// LoadedModule is a module that a running kernel had imported from a package that has changed.
+// LoadedModule is a module that a running kernel had imported from a package that has changed, or one that
+// looked for a package before that was installed.
 type LoadedModule struct {
 	Kernel  cellhold.KernelID `json:"kernel"`
 	Package string            `json:"package"`
 	Module  string            `json:"module"`
+	Absent  bool              `json:"absent,omitempty"` // it looked for the package in vain
 }
 
 // Question is one question of the installer to its index: a page or a file.

@@ -31,6 +31,8 @@ const (
 	// spare is how much longer than the installation the host waits for the agent's answer: it
 	// looks at the packages afterwards and asks the kernels.
 	spare = 20 * time.Second
+	// lookTime is how long it may take to find out whether packages are there already.
+	lookTime = 20 * time.Second
 	// askers is how many questions are answered at once; uv asks for some pages and files together.
 	askers = 6
 	// maxAsks bounds the questions of one installation. Large ones have 500.
@@ -47,6 +49,8 @@ type Guest interface {
 	InstallPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error)
 	// NextAsk waits for a question of the installer; false means that there was none for a while.
 	NextAsk(ctx context.Context) (guestapi.Question, bool, error)
+	// LookPackages says whether requirements are met already, and changes nothing.
+	LookPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error)
 	// AnswerAsk answers one; a size below zero is unknown.
 	AnswerAsk(ctx context.Context, id int64, status int, kind string, size int64, body io.Reader) error
 }
@@ -54,6 +58,7 @@ type Guest interface {
 // Options configures Packages.
 type Options struct {
 	Policy  Policy
+	Code    CodeMode      // what code in sessions may install, within the policy
 	Index   *index.Index  // where packages come from; nil means nowhere
 	NoIndex string        // what to tell callers when Index is nil; empty means a plain sentence
 	Timeout time.Duration // of one installation; 0 means DefaultTimeout
@@ -67,6 +72,11 @@ type Packages struct{ o Options }
 func New(o Options) (*Packages, error) {
 	if err := o.Policy.check(); err != nil {
 		return nil, err
+	}
+	switch o.Code {
+	case "", CodeOff, CodeAllowlist, CodeCallers:
+	default:
+		return nil, cellhold.Errorf(cellhold.Invalid, "What code may install is off, allowlist or callers, not %q.", o.Code)
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
@@ -87,17 +97,23 @@ func New(o Options) (*Packages, error) {
 type Request struct {
 	Requirements []string // one each
 	File         string   // text of a requirements file
+	Upgrade      bool     // what is named, to the newest version that fits
+	Alone        bool     // without what the packages need
 }
 
 // Plan is a request that the policy allows.
 type Plan struct {
-	list   []Requirement
-	hashes bool
+	resolved
+	hashes, upgrade, alone bool
+	code                   bool // of code in the session
 }
 
-// Plan checks a request before anything is done.
+var errNoIndex = errors.New("no package index")
+
+// Plan checks a request before anything is done. With an error of the kind Denied or Unavailable it is good
+// for Present all the same.
 func (p *Packages) Plan(r Request) (Plan, error) {
-	var plan Plan
+	plan := Plan{upgrade: r.Upgrade, alone: r.Alone}
 	for _, text := range r.Requirements {
 		one, err := ParseRequirement(text)
 		if err != nil {
@@ -116,6 +132,9 @@ func (p *Packages) Plan(r Request) (Plan, error) {
 	if len(plan.list) > guestapi.MaxRequirements {
 		return plan, cellhold.Errorf(cellhold.Invalid, "There are more than %d requirements.", guestapi.MaxRequirements)
 	}
+	if plan.resolved = resolve(plan.list, p.keeps); len(plan.list) == 0 {
+		return plan, nil
+	}
 	if err := p.o.Policy.judge(plan.list); err != nil {
 		return plan, err
 	}
@@ -126,20 +145,77 @@ func (p *Packages) Plan(r Request) (Plan, error) {
 		}
 	}
 	if p.o.Index == nil {
-		return plan, cellhold.Errorf(cellhold.Unavailable, "%s", p.o.NoIndex)
+		return plan, cellhold.Wrap(cellhold.Unavailable, errNoIndex, "%s", p.o.NoIndex)
 	}
 	return plan, nil
+}
+
+// keeps reports whether the operator has a package of just that name, or names it on the list.
+func (p *Packages) keeps(name string) bool {
+	return p.o.Index != nil && p.o.Index.Owns(name) || p.o.Policy.Mode == Allowlist && p.o.Policy.allowed(name) == nil
+}
+
+// allowed says why a package may not be installed by the plan, or nil.
+func (p *Packages) allowed(plan Plan) func(name string) error {
+	return func(name string) error {
+		if err := p.o.Policy.allowed(name); err != nil || !plan.code {
+			return err
+		}
+		return p.codeMay([]Requirement{{Name: name}})
+	}
+}
+
+// guestInstall is a plan for the agent.
+func (p *Packages) guestInstall(plan Plan) guestapi.Install {
+	in := guestapi.Install{Hashes: plan.hashes, Source: p.o.Policy.Source, Timeout: p.o.Timeout, Upgrade: plan.upgrade, Alone: plan.alone}
+	for _, r := range plan.list {
+		in.Requirements = append(in.Requirements, r.String())
+		in.Names = append(in.Names, r.Name)
+	}
+	return in
+}
+
+// MayBePresent reports whether a plan can be met by what is there already. Hashes are of files, which are not
+// there any more.
+func (p Plan) MayBePresent() bool {
+	return len(p.list) > 0 && !p.hashes && !p.upgrade && !slices.ContainsFunc(p.list, func(r Requirement) bool { return len(r.Hashes) > 0 })
+}
+
+// Present reports on a plan that may not be carried out: true when all that it names is there already.
+func (p *Packages) Present(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime+spare)
+	defer cancel()
+	in := p.guestInstall(plan)
+	in.Timeout = lookTime
+	out, err := g.LookPackages(ctx, in)
+	if err != nil || out.Failure != guestapi.InstallOK {
+		return cellhold.Installation{}, false
+	}
+	return plan.tell(out), true
+}
+
+// tell is the report on a plan.
+func (p Plan) tell(out guestapi.Installed) cellhold.Installation {
+	var names []string
+	for _, r := range p.list {
+		names = append(names, r.Name)
+	}
+	report := tell(out, names, p.asked)
+	report.Warnings = append(slices.Clone(p.notes), report.Warnings...)
+	report.Imports = append(slices.Clone(p.modules), report.Imports...)
+	return report
 }
 
 // Install installs what a plan names. The second result is how the packages named in the first came
 // about, for the lock. An error may come with changes: those were made before it.
 func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, []cellhold.Package, error) {
-	in := guestapi.Install{Hashes: plan.hashes, Source: p.o.Policy.Source, Timeout: p.o.Timeout}
-	rule := index.Rule{Allowed: p.o.Policy.allowed, Source: p.o.Policy.Source}
-	for _, r := range plan.list {
-		in.Requirements = append(in.Requirements, r.String())
-		in.Names = append(in.Names, r.Name)
-		if plan.hashes {
+	if len(plan.list) == 0 { // nothing but what is part of Python
+		return plan.tell(guestapi.Installed{}), nil, nil
+	}
+	in := p.guestInstall(plan)
+	rule := index.Rule{Allowed: p.allowed(plan), Source: p.o.Policy.Source}
+	if plan.hashes {
+		for _, r := range plan.list {
 			rule.SHA256 = append(rule.SHA256, r.hashes256()...)
 		}
 	}
@@ -148,7 +224,7 @@ func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.In
 	if err != nil {
 		return cellhold.Installation{}, nil, err
 	}
-	report := tell(out, in.Names)
+	report := plan.tell(out)
 	if out.Failure != guestapi.InstallOK {
 		err = p.failed(out, visit)
 	}
@@ -171,7 +247,7 @@ func (p *Packages) Remove(ctx context.Context, g Guest, names []string) (cellhol
 	if err != nil {
 		return cellhold.Installation{}, err
 	}
-	report := tell(out, nil)
+	report := tell(out, nil, nil)
 	switch {
 	case out.Failure != guestapi.InstallOK:
 		err = p.failed(out, nil)

@@ -29,20 +29,24 @@ func lastWords(log string) string {
 	return cmp.Or(words, "it did not say why.")
 }
 
-// tell turns the agent's answer into the report for the caller.
-func tell(out guestapi.Installed, names []string) cellhold.Installation {
+// tell turns the agent's answer into the report for the caller. asked are names that others stand for now.
+func tell(out guestapi.Installed, names []string, asked map[string]string) cellhold.Installation {
 	r := cellhold.Installation{Changes: []cellhold.PackageChange{}, Imports: []string{}, Hooks: []cellhold.StartHook{},
-		Stale: []cellhold.StaleModule{}, Warnings: []string{}, Log: out.Log}
+		Stale: []cellhold.StaleModule{}, Warnings: []string{}, Present: []cellhold.Package{}, Log: out.Log}
 	modules := map[string][]string{}
+	changed := map[string]bool{}
 	for _, c := range out.Changes {
-		modules[c.Name] = c.Modules
+		modules[c.Name], changed[c.Name] = c.Modules, true
 		r.Changes = append(r.Changes, cellhold.PackageChange{Name: c.Name, Before: c.Before, After: c.After, Modules: orEmpty(c.Modules)})
 	}
 	for _, c := range out.Named {
 		modules[c.Name] = c.Modules
+		if !changed[c.Name] {
+			r.Present = append(r.Present, cellhold.Package{Name: c.Name, Version: c.After})
+		}
 	}
 	for _, name := range names {
-		r.Imports = append(r.Imports, likeliest(name, modules[name])...)
+		r.Imports = append(r.Imports, likeliest(cmp.Or(asked[name], name), modules[name])...)
 	}
 	for _, h := range out.Hooks {
 		r.Hooks = append(r.Hooks, cellhold.StartHook(h))
@@ -91,6 +95,10 @@ func warnings(r cellhold.Installation, silent []string) []string {
 	}
 	for _, s := range r.Stale {
 		c := versions[s.Package]
+		if s.Absent {
+			list = append(list, fmt.Sprintf("The kernel %s has imported %s, which looked for %s before that was installed and may remember that it was absent. Restart the kernel to use both.", s.Kernel, s.Module, s.Package))
+			continue
+		}
 		what := "has been removed"
 		if c.After != "" {
 			what = "is " + c.After + " now"

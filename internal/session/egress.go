@@ -60,8 +60,12 @@ func (s *Session) letOut(ctx context.Context) error {
 	return s.letOutOf(ctx, p)
 }
 
-// letOutOf is letOut for a place that need not be the session's yet.
+// letOutOf is letOut for a place that need not be the session's yet. It also lets the code there ask for
+// packages.
 func (s *Session) letOutOf(ctx context.Context, p *place) error {
+	if err := s.let(p, func(ctx context.Context) { s.hearCode(ctx, p.client) }); err != nil {
+		return err
+	}
 	rec := s.record()
 	policy, err := egress.NewPolicy(rec.Egress)
 	if err != nil {
@@ -89,12 +93,17 @@ func (s *Session) letOutOf(ctx context.Context, p *place) error {
 	if err != nil {
 		return err
 	}
+	return s.let(p, gate.Run)
+}
+
+// let lets something run for a place.
+func (s *Session) let(p *place, run func(context.Context)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.run.Err() != nil { // whoever waits for what runs there does so already
 		return errors.New("the sandbox is gone")
 	}
-	p.wg.Go(func() { gate.Run(p.run) })
+	p.wg.Go(func() { run(p.run) })
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
 	"cellhold/internal/mirror"
+	"cellhold/internal/packages"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/displays"
 	"cellhold/internal/session/notes"
@@ -51,6 +52,8 @@ type Session struct {
 	rec     cellhold.Session               // its lists are never changed in place
 	place   *place                         // nil when there is no sandbox
 	kernels map[cellhold.KernelID]*running // dead when place is nil
+
+	tally packages.Tally // of what code has asked for
 
 	pulse pulse // the last look at whether something works on by itself
 

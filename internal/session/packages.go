@@ -11,26 +11,44 @@ import (
 // with the sandbox. Installations of one session take turns. A report may come with an error: what
 // was changed before it.
 func (s *Session) Install(ctx context.Context, r packages.Request) (cellhold.Installation, error) {
+	plan, err := s.m.o.Packages.Plan(r)
+	return s.carryOut(ctx, s.ctx, plan, err)
+}
+
+// carryOut installs what a plan names, unless the life ends before. What the plan was refused for does not matter
+// where all is there already.
+func (s *Session) carryOut(ctx, life context.Context, plan packages.Plan, refusal error) (cellhold.Installation, error) {
 	p := s.m.o.Packages
-	plan, err := p.Plan(r)
-	if err != nil {
-		return cellhold.Installation{}, err
+	kind := cellhold.KindOf(refusal)
+	if refusal != nil && (kind != cellhold.Denied && kind != cellhold.Unavailable || !plan.MayBePresent()) {
+		return cellhold.Installation{}, refusal
 	}
-	return s.changePackages(ctx, func(ctx context.Context, g packages.Guest) (cellhold.Installation, []cellhold.Package, error) {
-		return p.Install(ctx, g, plan)
+	return s.changePackages(ctx, life, func(ctx context.Context, g packages.Guest) (cellhold.Installation, []cellhold.Package, error) {
+		if refusal == nil {
+			return p.Install(ctx, g, plan)
+		}
+		if report, all := p.Present(ctx, g, plan); all {
+			return report, nil, nil
+		}
+		return cellhold.Installation{}, nil, refusal
 	})
 }
 
 // RemovePackages removes packages by their names.
 func (s *Session) RemovePackages(ctx context.Context, names []string) (cellhold.Installation, error) {
-	return s.changePackages(ctx, func(ctx context.Context, g packages.Guest) (cellhold.Installation, []cellhold.Package, error) {
+	return s.remove(ctx, s.ctx, names)
+}
+
+func (s *Session) remove(ctx, life context.Context, names []string) (cellhold.Installation, error) {
+	return s.changePackages(ctx, life, func(ctx context.Context, g packages.Guest) (cellhold.Installation, []cellhold.Package, error) {
 		report, err := s.m.o.Packages.Remove(ctx, g, names)
 		return report, nil, err
 	})
 }
 
-// changePackages makes one change and records what became of it.
-func (s *Session) changePackages(ctx context.Context, change func(context.Context, packages.Guest) (cellhold.Installation, []cellhold.Package, error)) (cellhold.Installation, error) {
+// changePackages makes one change and records what became of it. The life is what it may take at the most: the
+// session's, or that of its sandbox here.
+func (s *Session) changePackages(ctx, life context.Context, change func(context.Context, packages.Guest) (cellhold.Installation, []cellhold.Package, error)) (cellhold.Installation, error) {
 	select {
 	case s.installing <- struct{}{}:
 		defer func() { <-s.installing }()
@@ -50,11 +68,10 @@ func (s *Session) changePackages(ctx context.Context, change func(context.Contex
 	if client == nil {
 		return cellhold.Installation{}, cellhold.Errorf(cellhold.Unavailable, "The session's sandbox is gone. Restart its kernel to get a new one.")
 	}
-	// Half an installation is worth less than a whole one, so the caller's leaving does not end it;
-	// the end of the session does.
+	// Half an installation is worth less than a whole one, so the caller's leaving does not end it.
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
+	defer context.AfterFunc(life, cancel)()
 	report, come, err := change(working, client)
 	if len(report.Changes) == 0 {
 		return report, err

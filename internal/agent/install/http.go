@@ -16,18 +16,13 @@ const maxBody = 16 << 20
 // Serve adds the room's routes. problem answers with an error.
 func (r *Room) Serve(mux *http.ServeMux, problem func(http.ResponseWriter, error)) {
 	mux.HandleFunc("POST /v1/packages", func(w http.ResponseWriter, req *http.Request) {
-		var in guestapi.Install
-		if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxBody)).Decode(&in); err != nil {
-			problem(w, cellhold.Wrap(cellhold.Invalid, err, "The request is not the JSON that is expected here."))
-			return
-		}
-		out, err := r.Install(req.Context(), in)
-		if err != nil {
-			problem(w, err)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(out) // fails only when the host has gone
+		r.postInstall(w, req, r.Install, problem)
+	})
+	mux.HandleFunc("POST /v1/packages/look", func(w http.ResponseWriter, req *http.Request) {
+		r.postInstall(w, req, r.Look, problem)
+	})
+	mux.HandleFunc("POST /v1/packages/requests", func(w http.ResponseWriter, _ *http.Request) {
+		r.postRequests(w, func(err error) { problem(w, err) })
 	})
 	mux.HandleFunc("GET /v1/packages/ask", func(w http.ResponseWriter, req *http.Request) {
 		ctx, cancel := context.WithTimeout(req.Context(), guestapi.AskWait)
@@ -54,4 +49,20 @@ func (r *Room) Serve(mux *http.ServeMux, problem func(http.ResponseWriter, error
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+}
+
+// postInstall answers a request about packages.
+func (r *Room) postInstall(w http.ResponseWriter, req *http.Request, do func(context.Context, guestapi.Install) (guestapi.Installed, error), problem func(http.ResponseWriter, error)) {
+	var in guestapi.Install
+	if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxBody)).Decode(&in); err != nil {
+		problem(w, cellhold.Wrap(cellhold.Invalid, err, "The request is not the JSON that is expected here."))
+		return
+	}
+	out, err := do(req.Context(), in)
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(out) // fails only when the host has gone
 }

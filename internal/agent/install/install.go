@@ -36,8 +36,14 @@ type Ended struct {
 	Output       string // the last of what it said; foreign text
 }
 
+// Modules is what one kernel says of imports.
+type Modules struct {
+	Loaded []string            // modules that are there
+	Missed map[string][]string // modules that looked for one that was not there, by its name
+}
+
 // Kernels tells what the running kernels have imported. Those that do not answer are silent.
-type Kernels func(ctx context.Context) (loaded map[cellhold.KernelID][]string, silent []string)
+type Kernels func(ctx context.Context) (said map[cellhold.KernelID]Modules, silent []string)
 
 // Options configures a Room.
 type Options struct {
@@ -54,6 +60,7 @@ type Options struct {
 type Room struct {
 	o    Options
 	turn chan struct{} // capacity 1: held by the installation that runs
+	desk *desk
 
 	owned bool // the installer owns all of the places; guarded by turn
 
@@ -69,7 +76,7 @@ func New(o Options) (*Room, error) {
 		return nil, errors.New("install: Options.Do, Path and Dir are required")
 	}
 	if o.Kernels == nil {
-		o.Kernels = func(context.Context) (map[cellhold.KernelID][]string, []string) { return nil, nil }
+		o.Kernels = func(context.Context) (map[cellhold.KernelID]Modules, []string) { return nil, nil }
 	}
 	if o.Python == "" {
 		o.Python = "python3"
@@ -77,21 +84,17 @@ func New(o Options) (*Room, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Room{o: o, turn: make(chan struct{}, 1), next: make(chan struct{})}, nil
+	return &Room{o: o, turn: make(chan struct{}, 1), desk: newDesk(), next: make(chan struct{})}, nil
 }
 
 // Install makes the change and says what became of it. A failure of the installer is an answer; an
 // error means that it could not be asked.
 func (r *Room) Install(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
-	if in.Timeout <= 0 || (len(in.Requirements) == 0) == (len(in.Remove) == 0) {
-		return guestapi.Installed{}, cellhold.Errorf(cellhold.Invalid, "An installation needs a timeout, and either requirements or packages to remove.")
+	leave, err := r.enter(in)
+	if err != nil {
+		return guestapi.Installed{}, err
 	}
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	default:
-		return guestapi.Installed{}, cellhold.Errorf(cellhold.Conflict, "An installation is running already.")
-	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
 	defer cancel()
 	t, err := r.tools(ctx)
@@ -116,6 +119,45 @@ func (r *Room) Install(ctx context.Context, in guestapi.Install) (guestapi.Insta
 	return out, nil
 }
 
+// enter takes the turn for a request that makes sense.
+func (r *Room) enter(in guestapi.Install) (leave func(), err error) {
+	if in.Timeout <= 0 || (len(in.Requirements) == 0) == (len(in.Remove) == 0) {
+		return nil, cellhold.Errorf(cellhold.Invalid, "An installation needs a timeout, and either requirements or packages to remove.")
+	}
+	select {
+	case r.turn <- struct{}{}:
+		return func() { <-r.turn }, nil
+	default:
+		return nil, cellhold.Errorf(cellhold.Conflict, "An installation is running already.")
+	}
+}
+
+// Look says whether requirements are met by what is installed. It changes nothing and asks no index.
+func (r *Room) Look(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
+	leave, err := r.enter(in)
+	if err != nil {
+		return guestapi.Installed{}, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
+	defer cancel()
+	t, err := r.tools(ctx)
+	if err != nil {
+		return guestapi.Installed{}, err
+	}
+	dir, err := r.workDir(t, in)
+	if err != nil {
+		return guestapi.Installed{}, noRoom(err)
+	}
+	defer os.RemoveAll(dir)
+	end, err := r.o.Do(ctx, append(command(t, in, dir), "--no-index", "--dry-run"), environment(r.o.Path, dir, ""), dir)
+	if err != nil {
+		return guestapi.Installed{}, err
+	}
+	return guestapi.Installed{Failure: failure(ctx, end), Log: end.Output, Changes: []guestapi.PackageChange{},
+		Named: named(t.places.look(), in.Names), Hooks: []guestapi.StartHook{}, Loaded: []guestapi.LoadedModule{}, Silent: []string{}}, nil
+}
+
 // failure says how the installer ended. What it printed is the only place where a full disk shows.
 func failure(ctx context.Context, end Ended) guestapi.InstallFailure {
 	switch {
@@ -131,6 +173,9 @@ func failure(ctx context.Context, end Ended) guestapi.InstallFailure {
 	return guestapi.InstallRefused
 }
 
+// realDir has uv in images where the uv on PATH is ours, which asks the host for packages.
+const realDir = "/usr/local/lib/cellhold"
+
 // tools are the programs of one installation.
 type tools struct {
 	uv, python string
@@ -144,7 +189,7 @@ func (r *Room) tools(ctx context.Context) (tools, error) {
 	if t.python, err = find(r.o.Python, r.o.Path); err != nil {
 		return t, cellhold.Errorf(cellhold.Unsupported, "The session's image has no %s, so packages cannot be installed in it.", r.o.Python)
 	}
-	if t.uv, err = find("uv", r.o.Path); err != nil {
+	if t.uv, err = find("uv", realDir+string(filepath.ListSeparator)+r.o.Path); err != nil {
 		return t, cellhold.Errorf(cellhold.Unsupported, "The session's image has no uv, which installs packages. Use an image that has it; the stock image does.")
 	}
 	r.mu.Lock()
@@ -251,6 +296,14 @@ func command(t tools, in guestapi.Install, dir string) []string {
 	if !in.Source {
 		argv = append(argv, "--only-binary", ":all:")
 	}
+	if in.Upgrade {
+		for _, name := range in.Names { // normalised by the host; with "=" none can become an option
+			argv = append(argv, "--upgrade-package="+normal(name))
+		}
+	}
+	if in.Alone && !in.Hashes {
+		argv = append(argv, "--no-deps")
+	}
 	if in.Hashes {
 		// What came with the image is in no lock, and uv would want the hashes of that too.
 		argv = append(argv, "--require-hashes", "--no-deps")
@@ -261,10 +314,9 @@ func command(t tools, in guestapi.Install, dir string) []string {
 // environment is all that uv gets. The way to the index is here and not in the command line,
 // because everyone may read command lines.
 func environment(path, dir, index string) []string {
-	return []string{
+	env := []string{
 		"PATH=" + path, "LANG=C.UTF-8", "HOME=" + dir, "TMPDIR=" + dir,
 		"UV_CACHE_DIR=" + filepath.Join(dir, "cache"),
-		"UV_DEFAULT_INDEX=" + index,
 		"UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "NO_COLOR=1",
 		"UV_KEYRING_PROVIDER=disabled",
 		// The host asks the index again where that makes sense, and a refusal stays one.
@@ -275,6 +327,10 @@ func environment(path, dir, index string) []string {
 		"UV_CONCURRENT_DOWNLOADS=4", "UV_CONCURRENT_BUILDS=1", "UV_CONCURRENT_INSTALLS=2",
 		"RAYON_NUM_THREADS=2", "TOKIO_WORKER_THREADS=2",
 	}
+	if index != "" {
+		env = append(env, "UV_DEFAULT_INDEX="+index)
+	}
+	return env
 }
 
 const (

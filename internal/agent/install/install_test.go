@@ -30,8 +30,8 @@ func room(t *testing.T, uv func(ctx context.Context, env map[string]string) Ende
 		}
 	}
 	r, err := New(Options{Path: top, Dir: filepath.Join(top, "install"),
-		Kernels: func(context.Context) (map[cellhold.KernelID][]string, []string) {
-			return map[cellhold.KernelID][]string{"k": {"a.b", "a", "os"}}, []string{"mute"}
+		Kernels: func(context.Context) (map[cellhold.KernelID]Modules, []string) {
+			return map[cellhold.KernelID]Modules{"k": {Loaded: []string{"a.b", "a", "os"}}}, []string{"mute"}
 		},
 		Do: func(ctx context.Context, argv, environ []string, _ string) (Ended, error) {
 			if strings.HasSuffix(argv[0], "python3") {

@@ -167,10 +167,29 @@ func hooks(before, after state) []guestapi.StartHook {
 }
 
 // stale finds the modules that running kernels have imported from packages that are another version
-// now, or gone.
+// now, or gone, and those that have looked for a package before it was there.
 func (r *Room) stale(ctx context.Context, out *guestapi.Installed) {
+	if len(out.Changes) == 0 {
+		return
+	}
+	said, silent := r.o.Kernels(ctx)
+	out.Silent = append(out.Silent, silent...)
+	for _, kernel := range slices.Sorted(maps.Keys(said)) {
+		found := append(outdated(out.Changes, said[kernel].Loaded), unaware(out.Changes, said[kernel].Missed)...)
+		for _, l := range found[:min(len(found), maxStale)] {
+			l.Kernel = kernel
+			out.Loaded = append(out.Loaded, l)
+		}
+	}
+}
+
+// maxStale bounds what is reported of one kernel.
+const maxStale = 200
+
+// outdated are the loaded modules of packages that were there before and have changed.
+func outdated(list []guestapi.PackageChange, loaded []string) (found []guestapi.LoadedModule) {
 	owner := map[string]string{} // of a module
-	for _, c := range out.Changes {
+	for _, c := range list {
 		if c.Before == "" {
 			continue
 		}
@@ -178,19 +197,34 @@ func (r *Room) stale(ctx context.Context, out *guestapi.Installed) {
 			owner[m] = c.Name
 		}
 	}
-	if len(owner) == 0 {
-		return
+	seen := map[string]bool{}
+	for _, module := range loaded {
+		top, _, _ := strings.Cut(module, ".")
+		if owner[top] != "" && !seen[top] {
+			seen[top] = true
+			found = append(found, guestapi.LoadedModule{Package: owner[top], Module: top})
+		}
 	}
-	loaded, silent := r.o.Kernels(ctx)
-	out.Silent = append(out.Silent, silent...)
-	for _, kernel := range slices.Sorted(maps.Keys(loaded)) {
+	return found
+}
+
+// unaware are the modules that have looked for what a new package brings, and may remember that it was not
+// there. Those of the package itself do not count.
+func unaware(list []guestapi.PackageChange, missed map[string][]string) (found []guestapi.LoadedModule) {
+	for _, c := range list {
+		if c.Before != "" {
+			continue
+		}
 		seen := map[string]bool{}
-		for _, module := range loaded[kernel] {
-			top, _, _ := strings.Cut(module, ".")
-			if owner[top] != "" && !seen[top] {
-				seen[top] = true
-				out.Loaded = append(out.Loaded, guestapi.LoadedModule{Kernel: kernel, Package: owner[top], Module: top})
+		for _, m := range c.Modules {
+			for _, by := range missed[m] {
+				top, _, _ := strings.Cut(by, ".")
+				if isIdentifier(top) && !seen[top] && !slices.Contains(c.Modules, top) {
+					seen[top] = true
+					found = append(found, guestapi.LoadedModule{Package: c.Name, Module: top, Absent: true})
+				}
 			}
 		}
 	}
+	return found
 }

@@ -85,6 +85,21 @@ func New(o Options) (*Index, error) {
 	return &Index{o: o, http: &http.Client{Transport: o.HTTP, CheckRedirect: checkRedirect}}, nil
 }
 
+// Owns reports whether the operator has a project of just that name: one that is pinned, or in a folder.
+func (x *Index) Owns(project string) bool {
+	for _, s := range x.o.Sources {
+		if s.Only != nil && s.Only(project) {
+			return true
+		}
+		if s.Folder != "" {
+			if links, err := listFolder(s.Folder, project); err == nil && len(links) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Rule says what one visit may see.
 type Rule struct {
 	Allowed func(project string) error // nil means everything

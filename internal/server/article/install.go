@@ -6,6 +6,8 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
 
 	"cellhold"
 	"cellhold/internal/packages"
@@ -26,7 +28,7 @@ type ArticlePackage struct {
 // ArticleInstalled is the answer when a package is there.
 type ArticleInstalled struct {
 	Message string `json:"message" example:"Successfully installed and imported tabulate"`
-	Output  string `json:"output" doc:"What the installer said."`
+	Output  string `json:"output" doc:"What to know, a line each, and what the installer said."`
 }
 
 // install installs one package and imports it in the user's kernel.
@@ -53,7 +55,7 @@ func (s *routes) install(w http.ResponseWriter, r *http.Request) {
 	if len(report.Imports) == 0 { // it brings data or commands only
 		message = "Successfully installed " + name
 	}
-	door.WriteJSON(w, http.StatusOK, "application/json", ArticleInstalled{Message: message, Output: report.Log})
+	door.WriteJSON(w, http.StatusOK, "application/json", ArticleInstalled{Message: message, Output: strings.Join(append(slices.Clone(report.Warnings), report.Log), "\n")})
 }
 
 // installFields reads the two fields from JSON or from a form of either kind.

@@ -13,6 +13,7 @@ InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 import importlib
 
 for _module in (
+    "cellhold_absent",
     "cellhold_binary",
     "cellhold_debugger",
     "cellhold_displays",

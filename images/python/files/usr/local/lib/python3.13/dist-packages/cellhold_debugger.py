@@ -1,12 +1,13 @@
 """Leaves the debugger of ipykernel out: a hundred modules that speak to a front end over sockets which end in
 the sandbox. Code that imports debugpy finds it all the same.
 
-One thing is asked for in the debugger's words without one running, which modules are loaded, and is answered
-here: Jupyter has no other request for it that works while a cell runs.
+One thing is asked for in the debugger's words without one running, which modules are loaded and which were
+looked for in vain, and is answered here: Jupyter has no other request for it that works while a cell runs.
 """
 
 import sys
 
+import cellhold_absent
 from ipykernel.ipkernel import IPythonKernel
 
 
@@ -24,7 +25,8 @@ async def _answer(kernel, request):
         path = getattr(getattr(module, "__spec__", None), "origin", None)
         if isinstance(path, str) and path.endswith(".py"):
             found.append({"id": number, "name": module.__name__, "path": path})
-    return {"body": {"modules": found, "totalModules": len(found)}}
+    missed = {name: list(by) for name, by in list(cellhold_absent.missed.items())}
+    return {"body": {"modules": found, "totalModules": len(found), "missed": missed}}
 
 
 def install():

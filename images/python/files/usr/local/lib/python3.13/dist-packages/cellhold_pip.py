@@ -1,0 +1,315 @@
+"""Stands in front of pip and uv, so that code can install packages although it reaches no index.
+
+What installs or removes packages of the index is asked of the server, which decides by its operator's policy and
+installs as it does for callers. What needs no index stays with the real program: lists, files that are
+here. What would change where packages come from is refused, unless the session has a way out of its own: then
+the real program takes that. Nothing here is a wall; the server checks every request.
+"""
+
+import os
+import sys
+
+SOCKET = "/run/cellhold/packages"
+UV = "/usr/local/lib/cellhold/uv"
+REAL = "CELLHOLD_PIP"  # variable that says that the real pip runs, which starts itself to build something
+
+# Options that change nothing here. Those of the second line take a value.
+PLAIN = set("""-q --quiet -v --verbose -y --yes --user --no-cache-dir --no-cache -n --disable-pip-version-check
+    --break-system-packages --no-input --no-color --no-warn-script-location --no-warn-conflicts --prefer-binary
+    --no-build-isolation --compile --no-compile --compile-bytecode --isolated --system --no-progress --no-config
+    --native-tls --strict --no-python-version-warning --check-build-dependencies""".split())
+VALUED = set("""--root-user-action --progress-bar --timeout --default-timeout --retries --resume-retries
+    --exists-action --log --cache-dir --only-binary --upgrade-strategy --trusted-host --use-feature
+    --use-deprecated --link-mode --color --cert --proxy --keyring-provider""".split())
+AGAIN = {"-I", "--ignore-installed", "--force-reinstall", "--reinstall"}  # what is there already stays
+# Options that change what is installed, from where or to where.
+ELSEWHERE = set("--no-index --pre --dry-run --all-extras --no-clean --offline --require-virtualenv".split())
+ELSEWHERE_VALUED = set("""-i --index-url --extra-index-url --index --default-index -f --find-links -e --editable -t --target
+    --prefix --root --src --platform --python-version --implementation --abi --no-binary -c --constraint
+    --constraints -C --config-settings --config-setting --global-option --report --group -P --upgrade-package
+    --reinstall-package --override --overrides --prerelease --resolution --exclude-newer --extra -b
+    --uploaded-prior-to -p --python""".split())
+NEEDS_INDEX = {"download", "wheel", "index", "search", "lock"}
+
+
+class Refused(Exception):
+    """One sentence."""
+
+
+class Asked:
+    """What a command line asks for."""
+
+    def __init__(self):
+        self.names, self.files, self.local, self.elsewhere, self.notes = [], [], [], [], []
+        self.upgrade = self.alone = self.quiet = self.yes = self.help = self.hashes = False
+
+
+def words(args):
+    """Yields options as (name, inline value or None) and other words as (None, word). -qU is two options."""
+    plain = False
+    for arg in args:
+        if plain or not arg.startswith("-") or arg == "-":
+            yield None, arg
+        elif arg == "--":
+            plain = True
+        elif arg.startswith("--"):
+            name, equals, value = arg.partition("=")
+            yield name, value if equals else None
+        else:
+            rest = arg[1:]
+            while rest:
+                name, rest = "-" + rest[0], rest[1:]
+                if takes_value(name) and rest:
+                    yield name, rest.removeprefix("=")
+                    break
+                yield name, None
+
+
+def takes_value(name):
+    return name in VALUED or name in ELSEWHERE_VALUED or name in ("-r", "--requirement", "--requirements")
+
+
+def command_of(args):
+    """The name of the command, such as install, and the arguments without it."""
+    skip = False
+    for at, arg in enumerate(args):
+        if skip:
+            skip = False
+        elif not arg.startswith("-"):
+            return arg, args[:at] + args[at + 1:]
+        else:
+            skip = takes_value(arg) and "=" not in arg
+    return "", args
+
+
+def parse(args):
+    """Reads the arguments of install or uninstall."""
+    asked, waiting = Asked(), None
+    for name, value in words(args):
+        if waiting:
+            name, value, waiting = waiting, value if name is None else name, None
+        elif name and takes_value(name) and value is None:
+            waiting = name
+            continue
+        take(asked, name, value)
+    if waiting:
+        raise Refused(f"{waiting} needs a value.")
+    return asked
+
+
+def take(asked, name, value):
+    if name is None:
+        if is_local(value):
+            asked.local.append(value)
+        elif "://" in value or value.startswith("git+") or " @ " in value:
+            asked.elsewhere.append(value)
+        else:
+            asked.names.append(value)
+    elif name in ("-r", "--requirement", "--requirements"):
+        asked.files.append(value)
+    elif name in ("-e", "--editable") and is_local(value):
+        asked.local.append(value)
+    elif name in ("-U", "--upgrade"):
+        asked.upgrade = True
+    elif name == "--no-deps":
+        asked.alone = True
+    elif name == "--require-hashes":
+        asked.hashes = True
+    elif name in ("-h", "--help"):
+        asked.help = True
+    elif name in AGAIN:
+        asked.notes.append(f"{name} is ignored: what is there in a version that fits stays.")
+    elif name in ("-p", "--python") and value in (sys.executable, "python", "python3", "/usr/bin/python3", "3", "3.13"):
+        pass
+    elif name in ELSEWHERE or name in ELSEWHERE_VALUED:
+        asked.elsewhere.append(name)
+    elif name not in PLAIN and name not in VALUED:
+        raise Refused(f"pip in this sandbox does not know the option {name}.")
+    asked.quiet |= name in ("-q", "--quiet")
+    asked.yes |= name in ("-y", "--yes")
+
+
+def is_local(word):
+    """Whether a word names a file or folder here, as pip sees it."""
+    word = word.split("[")[0].removeprefix("file://")
+    archive = word.endswith((".whl", ".tar.gz", ".zip", ".tar.bz2"))
+    return word in (".", "..") or (os.sep in word or archive) and "://" not in word and os.path.exists(os.path.expanduser(word))
+
+
+def read_files(files, depth=0):
+    """The lines of requirements files and of those that they name."""
+    lines = []
+    for file in files:
+        try:
+            with open(file, encoding="utf-8-sig") as opened:
+                text = opened.read(1 << 20)
+        except (OSError, UnicodeError) as error:
+            raise Refused(f"The requirements file {file} cannot be read: {error}.") from None
+        for line in text.replace("\\\n", " ").splitlines():
+            option, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+            if option in ("-r", "--requirement") and depth < 5:
+                lines += read_files([os.path.join(os.path.dirname(file), rest.strip())], depth + 1)
+            elif option not in ("--prefer-binary", "--only-binary"):
+                lines.append(line)
+    return lines
+
+
+def way_out():
+    """Whether the session may reach hosts by itself."""
+    return any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+
+
+def ask(request):
+    """Sends a request (dict) to the server and returns how it ended (dict)."""
+    import json
+    import socket
+    line = json.dumps(request).encode() + b"\n"
+    if len(line) > 256 << 10:
+        raise Refused("The request names too many packages. Install them in several steps.")
+    try:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(SOCKET)
+            s.sendall(line)
+            for answer in s.makefile("rb"):
+                done = json.loads(answer).get("done")
+                if done is not None:
+                    return done
+    except FileNotFoundError:
+        raise Refused("This sandbox has no way to ask for packages.") from None
+    except (OSError, ValueError) as error:
+        raise Refused(f"The server could not be asked for packages: {error}.") from None
+    raise Refused("The server went away while it worked on this. Run it again.")
+
+
+def install(asked):
+    """Has the server install; returns its last answer."""
+    request = {"requirements": asked.names, "upgrade": asked.upgrade, "alone": asked.alone}
+    lines = read_files(asked.files)
+    if asked.hashes:
+        lines.append("--require-hashes")
+    if lines:
+        request["file"] = "\n".join(lines) + "\n"
+    if not asked.names and not lines:
+        raise Refused('You must give at least one requirement to install (see "pip help install").')
+    if not asked.quiet:
+        print("Installing", ", ".join(asked.names + asked.files), "through the server", flush=True)
+    return ask(request)
+
+
+def remove(asked):
+    """Has the server remove packages; returns its last answer."""
+    if not asked.yes:
+        raise Refused("Nobody can answer a question here. To remove the packages, say pip uninstall -y.")
+    names = asked.names + [line.split("#")[0].split("=")[0].strip() for line in read_files(asked.files)]
+    names = [name for name in names if name]
+    if not names:
+        raise Refused('You must give at least one requirement to uninstall (see "pip help uninstall").')
+    return ask({"remove": names})
+
+
+def in_home(names):
+    """Whether those packages are the user's own, which the real pip put into the home."""
+    from importlib import metadata
+    try:
+        return bool(names) and all(os.access(metadata.distribution(n).locate_file(""), os.W_OK) for n in names)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def serve(program, args, real):
+    """Does what a command line asks for, or leaves it to real, which takes arguments; returns the exit status."""
+    command, rest = command_of(args)
+    if os.environ.get(REAL):
+        return real(args)
+    if command in NEEDS_INDEX or command == "list" and {"-o", "--outdated", "-u", "--uptodate"} & set(rest):
+        if way_out():
+            return real(args)
+        raise Refused(f"{program} {command} needs a package index, and code in this session reaches none. {program} install works through the server.")
+    if command not in ("install", "uninstall"):
+        return real(args)
+    asked = parse(rest)
+    if asked.help or "--no-index" in asked.elsewhere:  # it says itself that it needs no index
+        return real(args)
+    if command == "uninstall":
+        return real(args) if in_home(asked.names) else show(asked, remove(asked))
+    if asked.local:
+        return install_local(asked, args, real)
+    if asked.elsewhere:
+        if way_out():
+            print("Note: this goes by the session's own way out. The server neither checks nor records it.", file=sys.stderr, flush=True)
+            return real(args)
+        raise Refused(f"{', '.join(asked.elsewhere)} cannot be used here: packages come from the server's index, by their names.")
+    done = install(asked)
+    if done.get("denied") and way_out():
+        print(f"Note: {done.get('error')} Trying the session's own way out.", file=sys.stderr, flush=True)
+        return real(args)
+    return show(asked, done)
+
+
+def install_local(asked, args, real):
+    """Leaves files that are here to the real program, without an index."""
+    if asked.names or asked.files or asked.elsewhere:
+        raise Refused("Files of this sandbox and packages of the index cannot be installed in one step. Use two.")
+    at = args.index("install") + 1
+    status = real(args[:at] + ["--no-index", "--no-build-isolation"] + args[at:])
+    if not status and "ipykernel" not in sys.modules:
+        print("Note: a running kernel finds it after a restart, if it is the first package of your own.")
+    return status
+
+
+def show(asked, done):
+    """Prints what became of a request; returns the exit status."""
+    if not asked.quiet:
+        for line in done.get("lines") or []:
+            print(line)
+    for note in asked.notes:
+        print("Note:", note)
+    sys.stdout.flush()
+    if done.get("error"):
+        raise Refused(done["error"])
+    return 0
+
+
+def guarded(program, args, real):
+    """serve, with refusals told as pip tells errors."""
+    try:
+        return serve(program, args, real)
+    except Refused as error:
+        sys.stdout.flush()
+        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("ERROR: Interrupted. What the server has begun, it brings to an end.", file=sys.stderr, flush=True)
+        return 130
+
+
+def in_front_of(main):
+    """The main function of pip with this one in front of it."""
+    def front(args, **options):
+        def real(args):
+            os.environ[REAL] = "real"
+            if not way_out():
+                os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+            try:
+                return main(args, **options)
+            finally:
+                os.environ.pop(REAL, None)
+        return guarded("pip", list(sys.argv[1:] if args is None else args), real)
+    return front
+
+
+def uv(args):
+    """uv pip ARGS; everything else never comes here."""
+    def real(_):
+        if not way_out():
+            os.environ.setdefault("UV_OFFLINE", "1")
+        os.execv(UV, ["uv", *args])
+    at = args.index("pip")
+    rest = args[at + 1:]
+    if "uninstall" in rest[:1]:
+        rest.append("-y")  # uv never asks
+    return guarded("uv pip", args[:at] + rest, real)
+
+
+if __name__ == "__main__":
+    sys.exit(uv(sys.argv[1:]))

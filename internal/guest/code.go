@@ -1,0 +1,104 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+const (
+	// codeLevels and codeCommas bound how deep a request of code nests, and its parts.
+	codeLevels = 2
+	codeCommas = 2 * guestapi.MaxRequirements
+	// sayTime bounds the writing of one line to the guest.
+	sayTime = 10 * time.Second
+)
+
+// CodeConn is a connection on which code in the sandbox has asked for packages. The caller closes it.
+type CodeConn struct {
+	Request guestapi.CodeRequest // unchecked, but bounded
+	conn    net.Conn
+}
+
+// NextCode waits until code in the sandbox asks for packages. The error is NotFound when the agent is of a
+// version that does not know that, and Invalid when the request made no sense.
+func (c *Client) NextCode(ctx context.Context) (*CodeConn, error) {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { abort(conn) })
+	request, err := readCode(conn)
+	if !stop() || err != nil {
+		abort(conn)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("next request of code for packages: %w", err)
+	}
+	return &CodeConn{Request: request, conn: conn}, nil
+}
+
+// readCode has the agent wait for a request, and reads it.
+func readCode(conn net.Conn) (r guestapi.CodeRequest, err error) {
+	resp, stream, err := upgrade(conn, http.MethodPost, "/v1/packages/requests", guestapi.CodeUpgrade)
+	if err != nil {
+		return r, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		defer resp.Body.Close()
+		return r, problem(resp)
+	}
+	in := bufio.NewReader(stream)
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > guestapi.MaxCodeRequest {
+			return r, cellhold.Errorf(cellhold.Invalid, "The request of code is too long.")
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return r, err
+		}
+	}
+	if !fits(line, codeLevels, codeCommas) || json.Unmarshal(line, &r) != nil {
+		return r, cellhold.Errorf(cellhold.Invalid, "The request of code is not the JSON that is expected.")
+	}
+	return r, nil
+}
+
+// Wait tells the guest that the request is still worked on.
+func (c *CodeConn) Wait() error { return c.say(guestapi.CodeLine{Wait: true}) }
+
+// Done gives the last answer.
+func (c *CodeConn) Done(d guestapi.CodeDone) error { return c.say(guestapi.CodeLine{Done: &d}) }
+
+func (c *CodeConn) say(what guestapi.CodeLine) error {
+	line, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(sayTime))
+	_, err = c.conn.Write(append(line, '\n'))
+	return err
+}
+
+// Close ends the connection.
+func (c *CodeConn) Close() error { return c.conn.Close() }
+
+// abort ends a connection at once: closing a stream of the link ends one direction only.
+func abort(conn net.Conn) {
+	_ = conn.SetDeadline(time.Unix(1, 0))
+	_ = conn.Close()
+}

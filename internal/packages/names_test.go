@@ -1,0 +1,125 @@
+package packages
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+)
+
+func TestImportNamesLeadToPackages(t *testing.T) {
+	sum := "sha256:" + strings.Repeat("a", 64)
+	kept := func(name string) bool { return name == "serial" }
+	for text, want := range map[string]string{
+		"sklearn": "scikit-learn", "sklearn[x]>=1.2": "scikit-learn[x]>=1.2", "sklearn==0.0.post1": "scikit-learn",
+		"cv2": "opencv-python-headless", "opencv-python==4.10.0.84": "opencv-python-headless==4.10.0.84",
+		"PIL": "pillow", "bs4": "beautifulsoup4", "yaml": "pyyaml", "docx": "python-docx", "skimage": "scikit-image",
+		"dotenv": "python-dotenv", "Crypto": "pycryptodome", "fitz": "pymupdf", "dateutil": "python-dateutil",
+		"pkg_resources": "setuptools", "numpy": "numpy", "scikit_learn": "scikit-learn",
+		"serial":                           "serial", // the operator has one of that name
+		"opencv-python==1.0 --hash=" + sum: "opencv-python==1.0 --hash=" + sum,
+		`yaml>=5; python_version >= "3.9"`: `pyyaml>=5 ; python_version >= "3.9"`,
+		"json":                             "", "sqlite3": "", "concurrent.futures": "", "dataclasses==0.8": "", "pip": "", "uv>=0.1": "",
+	} {
+		q, err := ParseRequirement(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := resolve([]Requirement{q}, kept)
+		got := ""
+		if len(r.list) > 0 {
+			got = r.list[0].String()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+		if changed := want == "" || r.list[0].Name != q.Name; changed != (len(r.notes) == 1) {
+			t.Errorf("%s: %q", text, r.notes)
+		}
+	}
+}
+
+// here is a sandbox in which everything is installed.
+type here struct{ looked int }
+
+func (h *here) LookPackages(_ context.Context, in guestapi.Install) (guestapi.Installed, error) {
+	h.looked++
+	return guestapi.Installed{Named: []guestapi.PackageChange{{Name: in.Names[0], Before: "1", After: "1"}}}, nil
+}
+func (*here) InstallPackages(context.Context, guestapi.Install) (guestapi.Installed, error) {
+	panic("no")
+}
+func (*here) NextAsk(context.Context) (guestapi.Question, bool, error)              { panic("no") }
+func (*here) AnswerAsk(context.Context, int64, int, string, int64, io.Reader) error { panic("no") }
+
+func TestWhatIsThereIsAnAnswerWhereNothingMayBeInstalled(t *testing.T) {
+	for _, o := range []Options{{Policy: Policy{Mode: Off}}, {Policy: Policy{Mode: Allowlist}}, {Policy: Policy{Mode: Hashes}}, {Policy: Policy{Mode: Open}}} {
+		p, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := p.Plan(Request{Requirements: []string{"sklearn>=1", "json"}})
+		if kind := cellhold.KindOf(err); kind != cellhold.Denied && kind != cellhold.Unavailable || !plan.MayBePresent() {
+			t.Fatalf("%s: %v %+v", o.Policy.Mode, err, plan)
+		}
+		report, all := p.Present(t.Context(), new(here), plan)
+		if !all || len(report.Present) != 1 || report.Present[0].Name != "scikit-learn" || len(report.Warnings) != 2 || len(report.Imports) == 0 || report.Imports[0] != "json" {
+			t.Errorf("%s: %+v", o.Policy.Mode, report)
+		}
+		if plan, err = p.Plan(Request{Requirements: []string{"json"}}); err != nil {
+			t.Errorf("%s, of the library alone: %v", o.Policy.Mode, err)
+		}
+		if report, _, err = p.Install(t.Context(), new(here), plan); err != nil || len(report.Changes) > 0 {
+			t.Errorf("%s, of the library alone: %v %+v", o.Policy.Mode, err, report)
+		}
+	}
+}
+
+func TestCodeGetsNoMoreThanCallersAndNotEveryName(t *testing.T) {
+	kind := func(code CodeMode, policy Policy, tally *Tally, names ...string) cellhold.Kind {
+		p, err := New(Options{Policy: policy, Code: code})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.PlanOfCode(Request{Requirements: names}, tally)
+		if err == nil {
+			return ""
+		}
+		return cellhold.KindOf(err)
+	}
+	open := Policy{Mode: Open, Allow: []string{"a"}}
+	// Unavailable is what the policy allows, for there is no index here.
+	for i, got := range []cellhold.Kind{
+		kind(CodeCallers, Policy{Mode: Off}, new(Tally), "a"),
+		kind(CodeAllowlist, Policy{Mode: Off, Allow: []string{"a"}}, new(Tally), "a"),
+		kind(CodeCallers, Policy{Mode: Allowlist}, new(Tally), "a"),
+	} {
+		if got != cellhold.Denied {
+			t.Errorf("%d: %q", i, got)
+		}
+	}
+	if got := kind(CodeCallers, open, new(Tally), "a"); got != cellhold.Unavailable {
+		t.Errorf("as callers: %q", got)
+	}
+	p := &Packages{Options{Policy: open, Code: CodeAllowlist}}
+	if err := p.codeMay([]Requirement{{Name: "b"}}); cellhold.KindOf(err) != cellhold.Denied {
+		t.Errorf("not on the list of code: %v", err)
+	}
+	var tally Tally
+	var list []Requirement
+	for range maxCodeNames {
+		list = append(list, Requirement{Name: strings.Repeat("n", len(list)+1)})
+	}
+	if err := tally.add(list); err != nil {
+		t.Error(err)
+	}
+	if err := tally.add(list[:1]); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if err := tally.add([]Requirement{{Name: "another"}}); cellhold.KindOf(err) != cellhold.Exhausted {
+		t.Errorf("one too many: %v", err)
+	}
+}
