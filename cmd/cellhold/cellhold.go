@@ -36,7 +36,7 @@ type cli struct {
 	LogLevel slog.Level      `help:"How much to log: debug, info, warn or error." default:"${loglevel}"`
 
 	Serve    serveCmd    `cmd:"" help:"Start the service."`
-	Run      runCmd      `cmd:"" help:"Run a Python file in a sandbox of its own."`
+	Run      runCmd      `cmd:"" help:"Run a script or notebook in a sandbox of its own."`
 	Install  installCmd  `cmd:"" help:"Install packages in a session of a service."`
 	Exec     execCmd     `cmd:"" help:"Run a command in a session, as ssh does on another machine."`
 	Session  sessionCmd  `cmd:"" help:"List, end, suspend and fork the sessions of a service."`
@@ -77,7 +77,7 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	case slices.Equal(args, []string{"--version"}): // no flag, which CELLHOLD_VERSION would set
 		args = []string{"version"}
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(scriptArgs(parser.Model, args))
 	if err != nil {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
 		return exitUsage

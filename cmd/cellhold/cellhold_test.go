@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	testscript.Main(m, map[string]func(){"cellhold": func() {
+		aids, outputs = filepath.Join(os.TempDir(), "aids"), filepath.Join(os.TempDir(), "outputs") // pretended sandboxes have this machine's /tmp
 		newDriver, newImages = openFake, func(*image.Store) session.Images { return noImages{} }
 		os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})

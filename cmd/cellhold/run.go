@@ -4,10 +4,10 @@ import (
 	"cellhold"
 	"cellhold/client"
 	"cellhold/internal/server"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -18,15 +18,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
 
 // runCmd runs one script in a session of its own.
 type runCmd struct {
-	File      string        `arg:"" help:"Python file; - is the standard input."`
-	Args      []string      `arg:"" optional:"" passthrough:"partial" help:"Arguments of the script: all that follows the first one, or --."`
+	File      string        `arg:"" help:"Script or notebook: .py, .ipynb, .sh, or any file that begins with #!; - is a Python script on the standard input."`
+	Args      []string      `arg:"" optional:"" passthrough:"partial" help:"Arguments of the script: all that follows its name, from the first word on that is no flag of cellhold, or from --."`
+	Files     []string      `help:"File or folder of this machine that the script finds in its working directory, at the same place as next to the script; may be given again." placeholder:"PATH" sep:"none"`
+	Output    target        `help:"Folder for all that the script leaves: its files, its figures, the executed notebook. Without it they are put next to the script, and replace nothing. A size such as 512MiB bounds /mnt/data/output, as with serve." placeholder:"DIR"`
 	URL       string        `help:"Run it at this server instead of in this process." name:"url" placeholder:"URL"`
 	Token     string        `help:"Token for that server." secret:"" placeholder:"TOKEN"`
 	Timeout   time.Duration `help:"End the script after this time." default:"1h"`
@@ -35,36 +36,42 @@ type runCmd struct {
 	service   `embed:""`
 }
 
+// defaultOutput is how much a script may write to /mnt/data/output when nobody says.
+const defaultOutput size = 256 << 20
+
 // onceDir holds the homes of the services that `run` starts for itself.
 const onceDir = "once"
 
 // maxOnce bounds the scripts that run at once under one home. Each takes at least 100 MB.
 const maxOnce = 64
 
-// stdinName is the name of a script that comes from the standard input.
-const stdinName = "-"
-
 // Run runs the script and ends with its exit status.
 func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal) error {
 	if err := c.forServer(k); err != nil {
 		return err
 	}
-	code, err := c.read(t.in)
+	source, err := openSource(c.File, withoutMark(c.Args))
 	if err != nil {
 		return err
 	}
-	prepare, err := startup(c.File, withoutMark(c.Args))
+	given, err := findGiven(c.Files, source.folder())
 	if err != nil {
 		return err
 	}
-	// From here on this command decides itself what a signal means.
+	place, err := c.Output.place(source)
+	if err != nil {
+		return err
+	}
+	// From here on this command decides itself what a signal means. A reader that went away is an error
+	// of our writing, so that the sandbox is ended as always.
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGTTIN)
 	ctx = context.WithoutCancel(ctx)
-	asker := newAsker(c.askAt(t.in))
-	defer asker.restore()
-	script := &script{name: c.File, code: code, startup: prepare, asker: asker, show: newShow(t, c.figures()), signals: signals, timeout: c.Timeout, image: c.Image, limits: c.limits(), hosts: c.AllowHost, with: c.With}
+	limits := c.limits(&lifetimes{Output: c.Output.size})
+	script := &script{source: source, given: given, term: t, show: newShow(t, place.stem()), place: place, signals: signals,
+		timeout: c.Timeout, image: c.Image, limits: limits, room: max(limits.Disk, minRoom), hosts: c.AllowHost, with: c.With}
 	if err := c.somewhere(ctx, all, t, script.run); err != nil {
 		return err
 	}
@@ -75,7 +82,7 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal
 }
 
 // remoteSettings are those that mean something at another server.
-var remoteSettings = strings.Fields("config home log-level url token timeout allow-host with image memory cpu processes disk tmp output")
+var remoteSettings = strings.Fields("config home log-level url token timeout allow-host with image memory cpu processes disk tmp output files")
 
 // forServer makes the settings fit a server that was named: of limits and image only those that were
 // given go there, because its own defaults hold else. What only a service of our own could do is
@@ -97,7 +104,7 @@ func (c *runCmd) forServer(k *kong.Context) error {
 	for _, flag := range k.Flags() {
 		if slices.Contains(remoteSettings, flag.Name) && !given[flag.Name] && !slices.ContainsFunc(flag.Envs, isSet) {
 			switch flag.Name {
-			case "image", "memory", "cpu", "processes", "disk", "tmp", "output":
+			case "image", "memory", "cpu", "processes", "disk", "tmp":
 				flag.Target.SetZero()
 			}
 		}
@@ -119,38 +126,6 @@ func (c *runCmd) somewhere(ctx context.Context, all *cli, t *terminal, use func(
 		log = slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	return c.privately(ctx, all.Home, log, use)
-}
-
-func (c *runCmd) read(in io.Reader) (string, error) {
-	name, code, err := "the script", []byte(nil), error(nil)
-	if c.File == stdinName {
-		code, err = io.ReadAll(in)
-	} else {
-		name = c.File
-		code, err = os.ReadFile(c.File)
-	}
-	if err == nil && !utf8.Valid(code) {
-		// The code travels as JSON, which is UTF-8: other bytes would arrive as something else.
-		err = fmt.Errorf("%s is not UTF-8 text; convert it first, as with: iconv -f latin1 -t utf-8", name)
-	}
-	return strings.TrimPrefix(string(code), "\ufeff"), err
-}
-
-// askAt is the terminal where the script's input() is answered: none when the script came from there, or
-// when nobody can type.
-func (c *runCmd) askAt(in io.Reader) *os.File {
-	if c.File == stdinName {
-		return nil
-	}
-	return inputTerminal(in)
-}
-
-// figures returns the path of figures without number and ending: beside the script.
-func (c *runCmd) figures() string {
-	if c.File == stdinName {
-		return "figure"
-	}
-	return strings.TrimSuffix(c.File, filepath.Ext(c.File))
 }
 
 // privately starts a service that only this process can reach, for as long as use runs.
@@ -188,7 +163,7 @@ func (c *runCmd) privately(ctx context.Context, home string, log *slog.Logger, u
 // openOnce opens the rooms of a private service in the first home that no other process uses. What
 // a killed one left there is cleared away.
 func (c *runCmd) openOnce(ctx context.Context, home string, log *slog.Logger) (*rooms, error) {
-	l := lifetimes{warming: warming{NoTemplates: true}, Ephemeral: true, MaxSessions: 1, CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout, IdleTimeout: c.Timeout + time.Hour}
+	l := lifetimes{Output: cmp.Or(c.Output.size, defaultOutput), warming: warming{NoTemplates: true}, Ephemeral: true, MaxSessions: 1, CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout, IdleTimeout: c.Timeout + time.Hour}
 	if len(c.AllowHost) > 0 {
 		l.reach = reach{MaxEgress: string(cellhold.EgressAllowlist), EgressHost: c.AllowHost}
 	}

@@ -1,38 +1,40 @@
 package main
 
 import (
+	"bytes"
 	"cellhold"
 	"cellhold/client"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"os"
-	"path"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// script is one run of one script in a session of its own.
+// script is one run of one script or notebook in a session of its own.
 type script struct {
-	name    string // the path of its file, or stdinName
-	code    string
-	startup string          // what runs before it, in silence
+	source  *source
+	given   []given         // files that it gets
+	term    *terminal       // our own
 	image   string          // zero means the server's
 	limits  cellhold.Limits // a zero field means the server's
 	hosts   []string        // that it may reach
 	with    []string        // packages to install first
 	timeout time.Duration
 	show    *show
-	asker   *asker
+	place   *destination // for its files
+	room    int64        // bytes that they may have
 	signals <-chan os.Signal
 
-	running atomic.Pointer[cellhold.Cell] // the cell, once it is submitted
+	client  *client.Client
+	session cellhold.SessionID
+	running atomic.Pointer[interrupter] // what a signal is passed to, while the script runs
 }
+
+// interrupter passes a signal on.
+type interrupter func(context.Context, syscall.Signal) error
 
 // endTime bounds the end of the session when the script was ended by force.
 const endTime = 20 * time.Second
@@ -41,20 +43,26 @@ const endTime = 20 * time.Second
 func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer s.obey(ctx, c, cancel)()
-	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Limits: s.limits, Startup: s.startup, Egress: s.egress()})
+	defer s.obey(ctx, cancel)()
+	session, err := c.CreateSession(ctx, client.CreateSession{Image: s.image, Limits: s.limits, Egress: s.egress()})
 	if err != nil {
 		return s.judge(ctx, err)
 	}
+	s.client, s.session = c, session.ID
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 		defer cancel()
 		err = errors.Join(err, c.DeleteSession(end, session.ID))
 	}()
+	return s.judge(ctx, s.inSession(ctx))
+}
+
+// inSession takes the steps of a run.
+func (s *script) inSession(ctx context.Context) error {
 	if len(s.with) > 0 {
-		report, err := c.Install(ctx, session.ID, client.InstallPackages{Requirements: s.with})
+		report, err := s.client.Install(ctx, s.session, client.InstallPackages{Requirements: s.with})
 		if err != nil {
-			return s.judge(ctx, err)
+			return err
 		}
 		for _, warning := range report.Warnings {
 			if err := s.show.note("%s", warning); err != nil {
@@ -62,27 +70,55 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 			}
 		}
 	}
-	if err := s.place(ctx, c, session.ID); err != nil {
-		return s.judge(ctx, err)
+	if err := s.prepare(ctx); err != nil {
+		return err
 	}
-	cell, err := c.Submit(ctx, session.ID, client.Code{Code: s.code, Timeout: s.timeout, AllowStdin: s.asker.terminal != nil})
-	if err != nil {
-		return s.judge(ctx, err)
+	results := &results{client: s.client, session: s.session, show: s.show, place: s.place, room: s.room}
+	if err := results.look(ctx); err != nil {
+		return err
 	}
-	s.running.Store(&cell)
-	if err := s.follow(ctx, c, cell); err != nil {
-		return s.judge(ctx, err)
+	if err := s.work(ctx); err != nil {
+		return err
 	}
-	return s.judge(ctx, s.fetch(ctx, c, session.ID))
+	s.running.Store(nil) // a signal from here on ends the session
+	if err := errors.Join(s.figures(ctx), results.bring(ctx)); err != nil && ctx.Err() == nil {
+		if s.show.exit == exitOK {
+			s.show.exit = exitFailed
+		}
+		_ = s.show.note("the script's files are not kept: %v", plainly(err)) // all that can be done
+	}
+	return ctx.Err()
 }
 
-// place puts the script's file where its __file__ says: some read it, and processes that multiprocessing
-// spawns import it.
-func (s *script) place(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
-	if s.name == stdinName {
+func (s *script) work(ctx context.Context) error {
+	if s.source.notebook() {
+		return s.runNotebook(ctx)
+	}
+	return s.runProgram(ctx)
+}
+
+// prepare puts the script and its files into the working directory. The script comes last: it may be among
+// the files.
+func (s *script) prepare(ctx context.Context) error {
+	left, err := send(ctx, s.client, s.session, s.given)
+	if err != nil {
+		return err
+	}
+	for i, name := range left {
+		if i == maxNamed {
+			if err := s.show.note("%d further links are left out of --files", len(left)-i); err != nil {
+				return err
+			}
+			break
+		}
+		if err := s.show.note("left out of --files, because it is a link or no file: %s", printable(name)); err != nil {
+			return err
+		}
+	}
+	if s.source.path == stdinName || s.source.notebook() {
 		return nil
 	}
-	_, err := c.WriteFile(ctx, id, filepath.Base(s.name), strings.NewReader(s.code), 0o644)
+	_, err = s.client.WriteFile(ctx, s.session, s.source.name(), bytes.NewReader(s.source.code), s.source.mode())
 	return err
 }
 
@@ -103,52 +139,29 @@ func (s *script) judge(ctx context.Context, err error) error {
 	return err
 }
 
-// follow shows what the cell puts out until it is done.
-func (s *script) follow(ctx context.Context, c *client.Client, cell cellhold.Cell) error {
-	for e, err := range c.Watch(ctx, cell.Session, 0) {
-		if err != nil {
-			return err
-		}
-		if e.Type == cellhold.EventKernelState {
-			s.show.kernel(e)
-		}
-		if e.Cell != cell.ID {
-			continue
-		}
-		if e.Type == cellhold.EventInputRequest {
-			if err := s.asker.answer(ctx, c, cell, e, s.show); err != nil {
-				return err
-			}
-			continue
-		}
-		if done, err := s.show.event(e); done || err != nil {
-			return err
-		}
-	}
-	return errors.New("the session ended before the script did")
-}
-
-// obey acts on signals until the returned function is called, which waits for it: the first Ctrl-C
-// interrupts the script, so that it can clean up; the second, or any other signal, ends the session.
-func (s *script) obey(ctx context.Context, c *client.Client, cancel context.CancelCauseFunc) (stop func()) {
+// obey acts on signals until the returned function is called, which waits for it: the first one is the
+// script's, which may clean up; the second one, or one before or after the script runs, ends the session.
+func (s *script) obey(ctx context.Context, cancel context.CancelCauseFunc) (stop func()) {
 	quit := make(chan struct{})
 	var tasks sync.WaitGroup
 	tasks.Go(func() {
-		interrupted := false
+		passed := false
 		for {
 			select {
 			case <-quit:
 				return
-			case sig := <-s.signals:
-				cell := s.running.Load()
-				if sig != syscall.SIGINT || interrupted || cell == nil {
-					cancel(exitError(128 + int(sig.(syscall.Signal))))
+			case got := <-s.signals:
+				sig := got.(syscall.Signal)
+				pass := s.running.Load()
+				if passed || pass == nil {
+					cancel(exitError(128 + int(sig)))
 					continue
 				}
-				interrupted = true
+				passed = true
 				tasks.Go(func() {
-					if err := c.Interrupt(ctx, cell.Session, ""); err != nil {
-						cancel(exitError(exitInterrupted))
+					// One that is done already has its own exit status.
+					if err := (*pass)(ctx, sig); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
+						cancel(exitError(128 + int(sig)))
 					}
 				})
 			}
@@ -158,44 +171,4 @@ func (s *script) obey(ctx context.Context, c *client.Client, cancel context.Canc
 		close(quit)
 		tasks.Wait()
 	}
-}
-
-// fetch saves what the script wrote to /mnt/data/output, in a folder beside the figures.
-func (s *script) fetch(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
-	files, err := c.Files(ctx, id)
-	if err != nil || len(files) == 0 {
-		return err
-	}
-	dir, err := s.show.figures.folder()
-	if err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(dir) // the names are the script's: nothing may be written outside
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for _, file := range files {
-		if err := fetchFile(ctx, c, id, root, file.Path); err != nil {
-			return fmt.Errorf("save %q: %w", file.Path, err)
-		}
-	}
-	return s.show.note("what it wrote to /mnt/data/output is saved in %s", dir)
-}
-
-func fetchFile(ctx context.Context, c *client.Client, id cellhold.SessionID, root *os.Root, name string) error {
-	from, err := c.OpenFile(ctx, id, name)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	if err := root.MkdirAll(filepath.FromSlash(path.Dir(name)), 0o755); err != nil {
-		return err
-	}
-	to, err := root.Create(filepath.FromSlash(name))
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(to, from)
-	return errors.Join(err, to.Close())
 }

@@ -33,13 +33,14 @@ type service struct {
 	Processes int     `help:"Processes and threads of a session." default:"256"`
 	Disk      size    `help:"What a session may write outside /tmp and /mnt/data/output." default:"1GiB"`
 	Tmp       size    `help:"Size of a session's /tmp." default:"256MiB"`
-	Output    size    `help:"Size of a session's /mnt/data/output." default:"256MiB"`
 
 	gates `embed:""`
 }
 
 // lifetimes are the settings that only a lasting service needs.
 type lifetimes struct {
+	Output size `help:"Size of a session's /mnt/data/output." default:"256MiB"`
+
 	MaxMemory    size    `help:"Most memory that a session may ask for; 0 means the default is the most." default:"0"`
 	MaxCPU       float64 `help:"Most processor cores that a session may ask for; 0 means the default is the most." default:"0" name:"max-cpu"`
 	MaxProcesses int     `help:"Most processes that a session may ask for; 0 means the default is the most." default:"0"`
@@ -71,10 +72,10 @@ type lifetimes struct {
 }
 
 // limits returns the limits of sessions that ask for none.
-func (s *service) limits() cellhold.Limits {
+func (s *service) limits(l *lifetimes) cellhold.Limits {
 	return cellhold.Limits{
 		Memory: int64(s.Memory), CPU: s.CPU, Processes: s.Processes,
-		Disk: int64(s.Disk), Tmp: int64(s.Tmp), Output: int64(s.Output),
+		Disk: int64(s.Disk), Tmp: int64(s.Tmp), Output: int64(l.Output),
 	}
 }
 
@@ -144,7 +145,7 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 		Packages: installer,
 		Driver:   r.driver, Store: r.store, Images: r.finder, Logger: log,
 		Home: home, Data: data, Egress: out,
-		Image: s.Image, Limits: s.limits(), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions, MaxUpload: int64(l.MaxUpload),
+		Image: s.Image, Limits: s.limits(&l), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions, MaxUpload: int64(l.MaxUpload),
 		MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,
 		HibernateAfter: l.HibernateAfter, MaxSuspended: l.MaxSuspended, MaxCheckpoints: l.MaxCheckpoints, MaxSnapshots: int64(l.MaxSnapshots),
 		IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,

@@ -72,15 +72,19 @@ func (s *show) event(e cellhold.Event) (done bool, err error) {
 	case cellhold.EventError:
 		return false, s.exception(e)
 	case cellhold.EventOutputDropped:
-		var c cellhold.OutputDroppedContent
-		if err := e.Decode(&c); err != nil {
-			return false, err
-		}
-		return false, s.note("%d bytes of output did not fit the bounds and were dropped", c.Bytes)
+		return false, s.dropped(e)
 	case cellhold.EventCellDone:
 		return true, s.done(e)
 	}
 	return false, nil
+}
+
+func (s *show) dropped(e cellhold.Event) error {
+	var c cellhold.OutputDroppedContent
+	if err := e.Decode(&c); err != nil {
+		return err
+	}
+	return s.note("%d bytes of output did not fit the bounds and were dropped", c.Bytes)
 }
 
 func (s *show) stream(e cellhold.Event) error {
@@ -137,6 +141,11 @@ func (s *show) figure(raw json.RawMessage, ending string, transient *cellhold.Tr
 	if transient != nil {
 		id = transient.DisplayID
 	}
+	return s.keep(id, ending, data)
+}
+
+// keep saves the bytes of a figure.
+func (s *show) keep(id, ending string, data []byte) error {
 	path, err := s.figures.save(id, ending, data)
 	switch {
 	case errors.Is(err, errFull) && s.full:
@@ -180,7 +189,7 @@ func (s *show) exception(e cellhold.Event) error {
 	s.exit = exitFailed
 	_, err := s.trace.WriteString(strings.Join(c.Traceback, "\n") + "\n")
 	if err == nil && c.Name == "StdinNotImplementedError" { // Jupyter's, whose words are about front ends
-		err = s.note("input() is answered at a terminal, and there is none here")
+		err = s.note("a notebook cannot ask for input here; a script can")
 	}
 	return err
 }

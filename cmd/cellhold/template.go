@@ -116,7 +116,7 @@ func (w *warming) open(s *service, l *lifetimes, driver sandbox.Driver, images s
 
 // spec fills in what a recipe does not say.
 func (r recipe) spec(s *service, l *lifetimes) (template.Spec, error) {
-	d := s.limits()
+	d := s.limits(l)
 	t := template.Spec{Name: r.Name, Image: cmp.Or(r.Image, s.Image), Packages: r.Packages, Warmup: r.Warmup,
 		Limits: cellhold.Limits{
 			Memory: cmp.Or(int64(r.Memory), d.Memory), CPU: cmp.Or(r.CPU, d.CPU), Processes: cmp.Or(r.Processes, d.Processes),

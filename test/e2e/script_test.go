@@ -1,16 +1,45 @@
 package e2e
 
 import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
-// Scripts are written for `python FILE`. What differs in a kernel must not be noticed by one that `run`
-// runs: its arguments, its file, the processes it spawns, the event loop it brings, and what is still to come when
-// its last line has run.
+// ran is how a script ended.
+type ran struct {
+	out, err string
+	status   int
+}
+
+// runScript runs `cellhold run` in a directory with these files.
+func runScript(t *testing.T, dir string, files map[string]string, in io.Reader, args ...string) ran {
+	t.Helper()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(binary(t), append([]string{"--home", newHome(t), "run", "--timeout", "5m"}, args...)...)
+	var out, problems bytes.Buffer
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, in, &out, &problems
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return ran{out.String(), problems.String(), cmd.ProcessState.ExitCode()}
+}
+
+// Scripts are written for `python FILE`: arguments, file, processes that it spawns, the event loop that it brings,
+// and what is still to come when its last line has run. The value of its last line is nobody's.
 func TestAScriptFindsWhatPythonWouldGiveIt(t *testing.T) {
 	t.Parallel()
 	const source = `"""What the tool is for."""
@@ -26,14 +55,11 @@ async def main():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
-    parser.add_argument("-n", type=int)
+    parser.add_argument("--n", type=int)
     args = parser.parse_args()
     print("arguments:", args.name, args.n, sys.argv)
     here = pathlib.Path(__file__)
-    print("file:", here, "def double" in here.read_text())
-    loop = asyncio.get_event_loop()
-    print("loop:", loop.run_until_complete(main()))
-    loop.close()
+    print("file:", here, "def double" in here.read_text(), sys.path[0])
     print("run:", asyncio.run(main()), asyncio.run(main()))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         print("spawned:", pool.map(double, [3]))
@@ -44,37 +70,270 @@ if __name__ == "__main__":
         print("a thread ends")
     threading.Thread(target=last).start()
     sys.exit(5)
+5
 `
-	file := filepath.Join(t.TempDir(), "tool.py")
-	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(binary(t), "--home", newHome(t), "run", file, "--timeout", "5m", `a "word" ü`, "-n", "3")
-	var problems strings.Builder
-	cmd.Stderr = &problems
-	out, _ := cmd.Output() // how it ended is looked at below
-	const want = `arguments: a "word" ü 3 ['tool.py', 'a "word" ü', '-n', '3']
-file: /workspace/tool.py True
-loop: True
+	got := runScript(t, t.TempDir(), map[string]string{"tool.py": source}, nil, "tool.py", "--n", "3", `a "word" ü`)
+	const want = `arguments: a "word" ü 3 ['tool.py', '--n', '3', 'a "word" ü']
+file: /workspace/tool.py True /workspace
 run: True True
 spawned: [6]
 doc: What the tool is for.
 a thread ends
 at the end
 `
-	if string(out) != want || problems.Len() > 0 || cmd.ProcessState.ExitCode() != 5 {
-		t.Errorf("status %d\n%s%s", cmd.ProcessState.ExitCode(), out, &problems)
+	if got != (ran{want, "", 5}) {
+		t.Errorf("%+v", got)
 	}
 }
 
-// What only a kernel can do still works: a script may await at its top level. It has no file when it comes
-// from the standard input.
-func TestAScriptFromTheStandardInputMayAwait(t *testing.T) {
+func TestStandardInputReachesAScriptHoweverItReads(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command(binary(t), "--home", newHome(t), "run", "-", "--", "-x")
-	cmd.Stdin = strings.NewReader("import asyncio, sys\nprint(await asyncio.sleep(0, 7), sys.argv, '__file__' in globals())\n")
+	const source = `import fileinput, subprocess, sys
+for line in sys.stdin:
+    print(repr(line))
+    break
+print(input("name? "))
+with fileinput.input("-") as lines:
+    print([next(lines), next(lines)])
+`
+	got := runScript(t, t.TempDir(), map[string]string{"lines.py": source}, strings.NewReader("one\ntwo\nthree\n\xff\x00x"), "lines.py")
+	if want := "'one\\n'\nname? two\n['three\\n', '\\udcff\\x00x']\n"; got != (ran{want, "", 0}) {
+		t.Errorf("%+v", got)
+	}
+	const raw = `import os, subprocess
+print(len(os.read(0, 4)), len(open("/dev/stdin", "rb", buffering=0).read(6)), flush=True)
+print(int(subprocess.run(["wc", "-c"], capture_output=True).stdout), open(0).read() == "")
+`
+	got = runScript(t, t.TempDir(), map[string]string{"raw.py": raw}, strings.NewReader(strings.Repeat("x", 30)), "raw.py")
+	if got != (ran{"4 6\n20 True\n", "", 0}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestLongBinaryInputReachesAScriptWhole(t *testing.T) {
+	t.Parallel()
+	const size = 20 << 20 // far beyond every buffer on the way
+	const source = `import hashlib, sys
+h, n = hashlib.sha256(), 0
+while b := sys.stdin.buffer.read(1 << 20):
+    h.update(b); n += len(b)
+print(n, h.hexdigest())
+`
+	sum := sha256.New()
+	got := runScript(t, t.TempDir(), map[string]string{"sum.py": source}, io.TeeReader(io.LimitReader(rand.Reader, size), sum), "sum.py")
+	if want := "20971520 " + hex.EncodeToString(sum.Sum(nil)) + "\n"; got != (ran{want, "", 0}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestInputThatNeverEndsKeepsNoScriptFromItsEnd(t *testing.T) {
+	t.Parallel()
+	silent, stay, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	defer stay.Close()
+	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "print(1)"}, silent, "s.py"); got != (ran{"1\n", "", 0}) {
+		t.Errorf("a silent pipe: %+v", got)
+	}
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zero.Close()
+	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "import sys; print(len(sys.stdin.read(5)))"}, zero, "s.py"); got != (ran{"5\n", "", 0}) {
+		t.Errorf("/dev/zero: %+v", got)
+	}
+}
+
+// What goes wrong is told in Python's own words, and exit statuses are Python's.
+func TestAScriptFailsAsWithPython(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		source, err string
+		status      int
+	}{
+		"trace.py": {"def f():\n    return 1 / 0\n\nf()\n", `Traceback (most recent call last):
+  File "/workspace/trace.py", line 4, in <module>
+    f()
+    ~^^
+  File "/workspace/trace.py", line 2, in f
+    return 1 / 0
+           ~~^~~
+ZeroDivisionError: division by zero
+`, 1},
+		"syntax.py": {"def f(:\n", "  File \"/workspace/syntax.py\", line 1\n    def f(:\n          ^\nSyntaxError: invalid syntax\n", 1},
+		"exit.py":   {"exit(3)\n", "", 3},
+		"word.py":   {"import sys\nsys.exit('no luck')\n", "no luck\n", 1},
+		"killed.py": {"import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "", 137},
+		"fail.sh":   {"#!/bin/bash\necho \"$0 $1\" >&2\nexit 4\n", "fail.sh --n\n", 4},
+		"tool":      {"#!/usr/bin/env python3\nimport sys\nsys.exit(sys.argv[1:] == ['--n'] and 6)\n", "", 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := runScript(t, t.TempDir(), map[string]string{name: x.source}, nil, name, "--n"); got != (ran{"", x.err, x.status}) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestAScriptMayComeFromTheStandardInput(t *testing.T) {
+	t.Parallel()
+	got := runScript(t, t.TempDir(), nil, strings.NewReader("import sys\nprint(sys.argv)\n1 / 0\n"), "-", "-x")
+	if got.out != "['-', '-x']\n" || got.status != 1 || !strings.Contains(got.err, `File "<stdin>", line 3, in <module>`) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestFilesAndFiguresOfAScriptComeBackAndReplaceNothing(t *testing.T) {
+	t.Parallel()
+	const source = `import os, sys
+import matplotlib.pyplot as plt
+from IPython.display import Image, display
+print(open("data.csv").read(), open("sub/more.csv").read())
+open("data.csv", "a").write("changed")
+open("new.txt", "w").write("new")
+open("mine.txt", "w").write("of the script")
+open(".bashrc", "w").write("evil")
+open("link/inside.txt", "w").write("through a link") if os.makedirs("link") is None else 0
+os.symlink("/etc/passwd", "password")
+os.mkfifo("pipe")
+open("bell\a", "w").write("x")
+open("/mnt/data/output/kept.txt", "w").write("kept")
+plt.plot([1, 2]); plt.show()
+plt.plot([2, 1]); plt.savefig("plot.png")
+display(Image("plot.png"))
+`
+	dir := t.TempDir()
+	elsewhere := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "sub"), 0o755), os.Symlink(elsewhere, filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"s.py": source, "data.csv": "given", "sub/more.csv": "more", "mine.txt": "of the user"}
+	got := runScript(t, dir, files, nil, "--files", "data.csv", "--files", "sub", "s.py")
+	if got.status != 0 || got.out != "given more\n" {
+		t.Fatalf("%+v", got)
+	}
+	for name, want := range map[string]string{
+		"data.csv": "given", "mine.txt": "of the user", "new.txt": "new",
+		"s-output/data.csv": "givenchanged", "s-output/mine.txt": "of the script", "s-output/.bashrc": "evil",
+		"s-output/link/inside.txt": "through a link", "s-output/kept.txt": "kept",
+	} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	for _, name := range []string{"s-1.png", "s-2.png", "plot.png"} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.HasPrefix(b, []byte("\x89PNG")) {
+			t.Errorf("%s is no picture: %v", name, err)
+		}
+	}
+	for _, want := range []string{`not kept: "password": it is a symbolic link`, `not kept: "pipe": it is a device`, `not kept: "bell\a": its name has control`} {
+		if !strings.Contains(got.err, want) {
+			t.Errorf("no word of %s: %s", want, got.err)
+		}
+	}
+	if left, _ := os.ReadDir(elsewhere); len(left) > 0 {
+		t.Errorf("something came through a link: %v", left)
+	}
+}
+
+// What is neither small nor few is bounded here, whatever the guest says of it.
+func TestAScriptCannotFillTheHostsDisk(t *testing.T) {
+	t.Parallel()
+	const source = `import os
+os.truncate("big", 1 << 40) if open("big", "w").close() is None else 0
+open("small", "w").write("x")
+`
+	dir := t.TempDir()
+	got := runScript(t, dir, map[string]string{"s.py": source}, nil, "--output", "out", "s.py")
+	if _, err := os.Stat(filepath.Join(dir, "out/big")); got.status != 0 || err == nil || !strings.Contains(got.err, `not kept: "big"`) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "out/small")); err != nil || string(b) != "x" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func TestANotebookRunsCellByCellAndIsKeptWithItsOutputs(t *testing.T) {
+	t.Parallel()
+	const book = `{"nbformat":4,"nbformat_minor":5,"metadata":{"kernelspec":{"name":"python3","display_name":"Python 3"}},"cells":[
+{"id":"t","cell_type":"markdown","metadata":{},"source":"# Title"},
+{"id":"a","cell_type":"code","metadata":{},"outputs":[],"execution_count":null,"source":"import matplotlib.pyplot as plt\nplt.plot([1])\nplt.show()\nopen('w.txt', 'w').write('x')"},
+{"id":"b","cell_type":"code","metadata":{},"outputs":[],"execution_count":null,"source":"1 / 0"},
+{"id":"c","cell_type":"code","metadata":{},"outputs":[],"execution_count":null,"source":"print('never')"}]}`
+	dir := t.TempDir()
+	got := runScript(t, dir, map[string]string{"n.ipynb": book}, nil, "--output", "out", "n.ipynb")
+	if got.status != 1 || got.out != "1\n" || !strings.Contains(got.err, "ZeroDivisionError: division by zero") {
+		t.Errorf("%+v", got)
+	}
+	for _, name := range []string{"n.ipynb", "n-1.png", "w.txt"} {
+		if info, err := os.Stat(filepath.Join(dir, "out", name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "out/n.ipynb")); !bytes.Contains(b, []byte("# Title")) || !bytes.Contains(b, []byte("ZeroDivisionError")) {
+		t.Errorf("the executed notebook: %s", b)
+	}
+}
+
+func TestSignalsAreTheScripts(t *testing.T) {
+	t.Parallel()
+	const source = `import signal, sys, time
+def stop(number, frame):
+    open("stopped", "w").write(str(number))
+    sys.exit(9)
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGHUP, stop)
+print("ready")
+time.sleep(300)
+`
+	for sig, want := range map[syscall.Signal]int{syscall.SIGTERM: 9, syscall.SIGHUP: 9, syscall.SIGINT: 130} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "s.py"), []byte(source), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(binary(t), "--home", newHome(t), "run", "s.py")
+			var problems bytes.Buffer
+			cmd.Dir, cmd.Stderr = dir, &problems
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+				t.Fatalf("%v: %s", err, &problems)
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if got := cmd.ProcessState.ExitCode(); got != want || sig == syscall.SIGINT != strings.HasSuffix(problems.String(), "KeyboardInterrupt\n") {
+				t.Errorf("status %d: %s", got, &problems)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "stopped")); (err == nil) != (sig != syscall.SIGINT) {
+				t.Errorf("what it wrote at its end: %v", err)
+			}
+		})
+	}
+}
+
+func TestAReaderThatGoesAwayEndsTheScriptQuietly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "s.py"), []byte("n = 0\nwhile True:\n    print(n); n += 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", "-c", `"$1" --home "$2" run s.py | head -1; echo "${PIPESTATUS[0]}"`, "bash", binary(t), newHome(t))
+	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
-	if err != nil || string(out) != "7 ['-', '-x'] False\n" {
+	if err != nil || string(out) != "0\n141\n" {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -1,10 +1,12 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -154,13 +156,13 @@ func (l *Launcher) newStreams(t *cellhold.Terminal) (s *streams, err error) {
 	if t != nil {
 		return s, s.openTerminal(*t, l.options.UID, l.options.GID)
 	}
-	theirs, ours, err := os.Pipe()
+	theirs, ours, err := l.pipe()
 	if err != nil {
 		return nil, err
 	}
 	s.in, s.files = ours, append(s.files, theirs)
 	for _, name := range []string{"stdout", "stderr"} {
-		ours, theirs, err := os.Pipe()
+		ours, theirs, err := l.pipe()
 		if err != nil {
 			return nil, err
 		}
@@ -173,6 +175,32 @@ func (l *Launcher) newStreams(t *cellhold.Terminal) (s *streams, err error) {
 		}
 	}
 	return s, nil
+}
+
+// pipe makes a pipe that belongs to the uid of commands: else /dev/stdin and /dev/stdout could not be opened.
+// gVisor lets nobody give a pipe away, so this thread makes it under that uid.
+func (l *Launcher) pipe() (r, w *os.File, err error) {
+	if l.options.UID == 0 || os.Geteuid() != 0 {
+		return os.Pipe()
+	}
+	const same = ^uintptr(0)
+	setEffective := func(uid int) error {
+		if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(uid), same); e != 0 {
+			return fmt.Errorf("take uid %d for a moment: %w", uid, e)
+		}
+		return nil
+	}
+	runtime.LockOSThread()
+	if err := setEffective(l.options.UID); err != nil {
+		runtime.UnlockOSThread()
+		return nil, nil, err
+	}
+	r, w, err = os.Pipe()
+	if e := setEffective(0); e != nil {
+		return r, w, errors.Join(err, e) // a thread that stays locked ends with its goroutine
+	}
+	runtime.UnlockOSThread()
+	return r, w, err
 }
 
 // theirs are the descriptors 0, 1 and 2 of the process.

@@ -54,7 +54,7 @@ func newBox(w *World, s sandbox.Spec, from *saved) (*box, error) {
 	a, err := agent.New(agent.Options{
 		Launcher: launcher,
 		Saved:    known,
-		Commands: command.Options{Spawner: Spawner{}, Timing: w.options.Commands},
+		Commands: command.Options{Spawner: Spawner{Dir: w.WorkDir(s.ID)}, Timing: w.options.Commands},
 		Output:   output,
 		Files:    files.Handler(w.WorkDir(s.ID)),
 		Spool:    w.options.Spool,

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,14 +26,19 @@ import (
 //	wait         goes on until a signal comes
 //	stubborn     the same, but only KILL ends it
 //	size         with a terminal: writes its size, and again when that changes, until input comes
+//	write F WORDS   writes them to a file
+//	python3 F    does what the lines of a file say, until one exits with another number than 0; - is the
+//	             input. bash does the same.
 //
 // Words after a semicolon are a command of their own; the last one's exit status counts.
-type Spawner struct{}
+type Spawner struct {
+	Dir string // of files that are named without a directory
+}
 
 var _ command.Spawner = Spawner{}
 
 // Spawn starts a pretended command.
-func (Spawner) Spawn(s command.Spec) (command.Process, error) {
+func (w Spawner) Spawn(s command.Spec) (command.Process, error) {
 	line := s.Line
 	if line == "" {
 		line = strings.Join(s.Args, " ")
@@ -40,7 +46,7 @@ func (Spawner) Spawn(s command.Spec) (command.Process, error) {
 	if strings.HasPrefix(line, "missing") {
 		return nil, fmt.Errorf("missing: %w", fs.ErrNotExist)
 	}
-	p := &pretended{terminal: s.Terminal, done: make(chan struct{}), signals: make(chan syscall.Signal, 64), resized: make(chan cellhold.Terminal, 64)}
+	p := &pretended{dir: w.Dir, terminal: s.Terminal, done: make(chan struct{}), signals: make(chan syscall.Signal, 64), resized: make(chan cellhold.Terminal, 64)}
 	var err error
 	var out, warn *os.File
 	if p.stdin, p.in, err = os.Pipe(); err != nil {
@@ -64,6 +70,7 @@ func (Spawner) Spawn(s command.Spec) (command.Process, error) {
 
 // pretended is one pretended process.
 type pretended struct {
+	dir                       string
 	in, stdin, stdout, stderr *os.File
 	outputs                   []command.Output
 	terminal                  *cellhold.Terminal
@@ -117,12 +124,39 @@ func (p *pretended) step(words []string) (code int) {
 			_ = w.WriteByte(byte(i))
 		}
 		_ = w.Flush()
+	case "write":
+		if err := os.WriteFile(filepath.Join(p.dir, words[1]), []byte(strings.Join(words[2:], " ")+"\n"), 0o644); err != nil {
+			return 1
+		}
+	case "python3", "bash":
+		return p.script(words[1])
 	case "exit":
 		return number
 	case "wait", "stubborn":
 		p.await(words[0] == "stubborn")
 	case "size":
 		p.size()
+	}
+	return 0
+}
+
+// script does what the lines of a file say.
+func (p *pretended) script(name string) (code int) {
+	var text []byte
+	var err error
+	if name == "-" {
+		text, err = io.ReadAll(p.stdin)
+	} else {
+		text, err = os.ReadFile(filepath.Join(p.dir, name))
+	}
+	if err != nil {
+		fmt.Fprintln(p.stderr, err)
+		return 2
+	}
+	for line := range strings.Lines(string(text)) {
+		if code = p.step(strings.Fields(line)); code != 0 {
+			return code
+		}
 	}
 	return 0
 }

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"archive/tar"
+	"cellhold"
+	"cellhold/client"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// given is one file or folder of this machine that a script gets.
+type given struct {
+	from string      // here
+	at   string      // there: relative to the working directory, with slashes
+	info fs.FileInfo // of what from leads to
+}
+
+// findGiven looks for what --files names. A relative path is one of the current directory, or else one next to
+// the script. What is below the script's folder stands at the same place there; anything else is put
+// right next to the script, and so is what is in a folder that has the script in it.
+func findGiven(paths []string, folder string) ([]given, error) {
+	base, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, err
+	}
+	var all []given
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(p) {
+			if next, e := os.Stat(filepath.Join(base, p)); e == nil {
+				p, info, err = filepath.Join(base, p), next, nil
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--files: %w", err)
+		}
+		if !info.IsDir() && !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("--files: %s is neither a file nor a folder", p)
+		}
+		full, err := filepath.Abs(p)
+		if err != nil {
+			return nil, err
+		}
+		at, err := filepath.Rel(base, full)
+		if err != nil {
+			return nil, err
+		}
+		if !filepath.IsLocal(at) { // above, or elsewhere
+			at = filepath.Base(full)
+			if strings.HasPrefix(base+"/", strings.TrimSuffix(full, "/")+"/") {
+				at = "."
+			}
+		}
+		all = append(all, given{full, filepath.ToSlash(at), info})
+	}
+	return all, nil
+}
+
+// send puts files into the working directory of a session, in one archive. It returns what was left out: links
+// inside of folders, and what is no file.
+func send(ctx context.Context, c *client.Client, id cellhold.SessionID, all []given) (left []string, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	r, w := io.Pipe()
+	packed := make(chan error, 1)
+	go func() { // ends when the archive is written, or read no more
+		p := &packer{to: tar.NewWriter(w), seen: map[string]bool{}}
+		err := p.all(all)
+		left = p.left
+		w.CloseWithError(err)
+		packed <- err
+	}()
+	err = c.UnpackDir(ctx, id, workspace, r)
+	r.CloseWithError(io.ErrClosedPipe)
+	if local := <-packed; local != nil && !errors.Is(local, io.ErrClosedPipe) {
+		return left, fmt.Errorf("--files: %w", local)
+	}
+	return left, err
+}
+
+// packer writes files into an archive.
+type packer struct {
+	to   *tar.Writer
+	seen map[string]bool // --files may name things twice, an archive may not
+	left []string
+}
+
+// again reports whether a path is in the archive already, and notes it.
+func (p *packer) again(at string) bool {
+	if p.seen[at] {
+		return true
+	}
+	p.seen[at] = true
+	return false
+}
+
+func (p *packer) all(all []given) error {
+	for _, g := range all {
+		if err := p.add(g); err != nil {
+			return err
+		}
+	}
+	return p.to.Close()
+}
+
+func (p *packer) add(g given) error {
+	if err := p.above(g.at); err != nil {
+		return err
+	}
+	if !g.info.IsDir() {
+		return p.file(g.from, g.at, g.info)
+	}
+	return filepath.WalkDir(g.from, func(from string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(g.from, from)
+		if err != nil {
+			return err
+		}
+		at := path.Join(g.at, filepath.ToSlash(rel))
+		switch {
+		case d.IsDir():
+			return p.folder(at)
+		case !d.Type().IsRegular():
+			p.left = append(p.left, from)
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return p.file(from, at, info)
+	})
+}
+
+// above adds the folders that a path is in.
+func (p *packer) above(at string) error {
+	dir := path.Dir(at)
+	if dir == "." {
+		return nil
+	}
+	if err := p.above(dir); err != nil {
+		return err
+	}
+	return p.folder(dir)
+}
+
+func (p *packer) folder(at string) error {
+	if at == "." || p.again(at) {
+		return nil
+	}
+	return p.to.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: at + "/", Mode: 0o755})
+}
+
+func (p *packer) file(from, at string, info fs.FileInfo) error {
+	if p.again(at) {
+		return nil
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: at, Size: info.Size(), ModTime: info.ModTime(), Mode: int64(info.Mode().Perm())}
+	if err := p.to.WriteHeader(h); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(p.to, f, info.Size()); err != nil {
+		return fmt.Errorf("read %s: %w", from, err)
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+"""Makes what a script shows a file that `cellhold run` saves.
+
+Every Python of the script loads this at its start, by the name sitecustomize; the program itself stays as
+it is. A library is changed only when the script imports it.
+"""
+
+
+def _begin():
+    import os
+    import sys
+
+    # What hides behind our name comes next, and the script does not see our folder.
+    here = os.path.dirname(__file__)
+    sys.path[:] = [p for p in sys.path if p != here]
+    own = sys.modules.pop("sitecustomize")
+    try:
+        import sitecustomize  # noqa: F401
+    except ImportError:
+        sys.modules["sitecustomize"] = own
+
+    # A script that is killed has lost nothing that it printed.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True)
+    folder = os.environ.get("CELLHOLD_FIGURES")
+    if folder:
+        sys.meta_path.insert(0, _Watch(folder))
+
+
+class _Watch:
+    """Changes a few modules when they have been imported."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.changes = {
+            "matplotlib.pyplot": self.pyplot,
+            "IPython.core.display_functions": self.display,
+            "plotly.io._renderers": self.plotly,
+        }
+
+    def find_spec(self, name, path=None, target=None):
+        change = self.changes.pop(name, None)
+        if change is None:
+            return None
+        import sys
+
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                break
+        else:
+            return None
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            try:
+                change(module)
+            except Exception as e:  # another version of the library, or one that is broken
+                print(f"cellhold: figures of {name} are not saved: {e!r}", file=sys.stderr)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+    def write(self, data, ending):
+        """Writes a file under the next name; it is complete as soon as it has that name."""
+        import os
+
+        part = os.path.join(self.folder, f".{os.getpid()}")
+        with open(part, "wb") as f:
+            f.write(data)
+        number = len(os.listdir(self.folder))
+        while True:
+            try:
+                os.link(part, os.path.join(self.folder, f"{number:06}{ending}"))
+                break
+            except FileExistsError:
+                number += 1
+        os.unlink(part)
+
+    def pyplot(self, plt):
+        """A figure that is shown is saved and closed, as if somebody had looked at it and closed its window.
+
+        One that the script neither shows nor saves is kept when it ends."""
+        import atexit
+        import functools
+        import io
+        import weakref
+
+        from matplotlib._pylab_helpers import Gcf
+        from matplotlib.figure import Figure
+
+        kept = weakref.WeakSet()
+        savefig, show = Figure.savefig, plt.show
+
+        def keep(figure):
+            out = io.BytesIO()
+            savefig(figure, out, format="png", bbox_inches="tight")
+            self.write(out.getvalue(), ".png")
+            kept.add(figure)
+
+        @functools.wraps(show)
+        def show_all(*args, **kwargs):
+            for manager in Gcf.get_all_fig_managers():
+                keep(manager.canvas.figure)
+            Gcf.destroy_all()
+
+        @functools.wraps(Figure.show)
+        def show_one(figure, warn=True):
+            keep(figure)
+
+        @functools.wraps(savefig)
+        def save(figure, *args, **kwargs):
+            savefig(figure, *args, **kwargs)
+            kept.add(figure)
+
+        def end():
+            for manager in Gcf.get_all_fig_managers():
+                if manager.canvas.figure not in kept:
+                    keep(manager.canvas.figure)
+
+        plt.show, Figure.show, Figure.savefig = show_all, show_one, save
+        self.figure, self.keep = Figure, keep
+        atexit.register(end)
+
+    def display(self, module):
+        """Saves what has a picture of itself, and prints the rest, as IPython does where it has no shell."""
+        import functools
+
+        plain = module.display
+
+        @functools.wraps(plain)
+        def display(*objs, **kwargs):
+            for obj in objs:
+                if not self.picture(obj):
+                    plain(obj, **kwargs)
+
+        module.display = display
+
+    def picture(self, obj):
+        """Writes the picture of an object, if it has one."""
+        if isinstance(obj, getattr(self, "figure", ())):
+            self.keep(obj)
+            return True
+        bundle = getattr(obj, "_repr_mimebundle_", None)
+        found = bundle(include=None, exclude=None) if callable(bundle) else None
+        found = found[0] if isinstance(found, tuple) else found
+        for mime, ending in (("image/png", ".png"), ("image/jpeg", ".jpg"), ("image/svg+xml", ".svg"), ("application/pdf", ".pdf")):
+            data = found.get(mime) if isinstance(found, dict) else None
+            method = getattr(obj, f"_repr_{ending[1:].replace('jpg', 'jpeg')}_", None)
+            if data is None and callable(method):
+                data = method()
+            data = data[0] if isinstance(data, tuple) else data
+            if data is None:
+                continue
+            if isinstance(data, str):
+                if ending == ".svg":
+                    data = data.encode()
+                else:
+                    import base64
+
+                    data = base64.b64decode(data)
+            self.write(data, ending)
+            return True
+        return False
+
+    def plotly(self, module):
+        """A figure that would open in a browser is saved as a page."""
+        import os
+
+        from plotly.io._base_renderers import ExternalRenderer
+
+        watch = self
+
+        class Page(ExternalRenderer):
+            def render(self, fig_dict):
+                from plotly.io import to_html
+
+                watch.write(to_html(fig_dict).encode(), ".html")
+
+        module.renderers["cellhold"] = Page()
+        if not os.environ.get("PLOTLY_RENDERER"):
+            module.renderers.default = "cellhold"
+
+
+_begin()

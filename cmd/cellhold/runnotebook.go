@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"cellhold"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+)
+
+// runNotebook runs the code cells of a notebook in order, until one fails, and shows what they show. With
+// --output the executed notebook is kept too.
+func (s *script) runNotebook(ctx context.Context) error {
+	pass := interrupter(func(ctx context.Context, _ syscall.Signal) error {
+		return s.client.Interrupt(ctx, s.session, "")
+	})
+	s.running.Store(&pass)
+	cells, err := s.client.Import(ctx, s.session, s.source.code, true)
+	if err != nil {
+		return err
+	}
+	ran := map[cellhold.CellID]bool{}
+	for _, id := range cells {
+		c, err := s.client.Cell(ctx, s.session, id)
+		if err != nil {
+			return err
+		}
+		ran[id] = c.State != cellhold.CellDone || !c.Started.IsZero()
+	}
+	cells = slices.DeleteFunc(cells, func(id cellhold.CellID) bool { return !ran[id] })
+	if err := s.followCells(ctx, cells); err != nil {
+		return err
+	}
+	if !s.place.named {
+		return nil
+	}
+	return s.executed(ctx)
+}
+
+// followCells shows cells until the last one is done, or one has failed: then those after it are cancelled.
+func (s *script) followCells(ctx context.Context, cells []cellhold.CellID) error {
+	if len(cells) == 0 {
+		return nil
+	}
+	limited, stop := context.WithTimeoutCause(ctx, s.timeout, exitError(exitTimeout))
+	defer stop()
+	for e, err := range s.client.Watch(limited, s.session, 0) {
+		if err != nil && ctx.Err() == nil && limited.Err() != nil {
+			s.show.exit = exitTimeout
+			return s.show.note("the notebook did not end by itself: stopped at its deadline of %v", s.timeout)
+		}
+		if err != nil {
+			return err
+		}
+		if e.Type == cellhold.EventKernelState {
+			s.show.kernel(e)
+		}
+		if e.Cell != cells[0] {
+			continue
+		}
+		done, err := s.show.event(e)
+		if err != nil {
+			return err
+		}
+		if !done {
+			continue
+		}
+		if cells = cells[1:]; s.show.exit != exitOK || len(cells) == 0 {
+			return s.cancelCells(ctx, cells)
+		}
+	}
+	return errors.New("the session ended before the notebook did")
+}
+
+// cancelCells ends cells that are not to run any more.
+func (s *script) cancelCells(ctx context.Context, cells []cellhold.CellID) error {
+	for _, id := range slices.Backward(cells) {
+		if _, err := s.client.Cancel(ctx, s.session, id); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
+			return err
+		}
+	}
+	return nil
+}
+
+// executed keeps the notebook as it is now, with the outputs of this run.
+func (s *script) executed(ctx context.Context) error {
+	var file bytes.Buffer
+	if err := s.client.Notebook(ctx, s.session, &file); err != nil {
+		return err
+	}
+	name := s.source.name()
+	err := s.place.keep(name, &file)
+	if errors.Is(err, errTaken) {
+		return s.show.note("the executed notebook is not kept: %s is there already; name another folder with --output", s.place.stem()+notebookEnding)
+	}
+	if err != nil {
+		return fmt.Errorf("save %s: %w", name, err)
+	}
+	return s.show.note("notebook saved as %s", s.place.stem()+notebookEnding)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"cellhold/client"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// stdinName is the name of a script that comes from the standard input.
+const stdinName = "-"
+
+// notebookEnding tells a notebook from a script.
+const notebookEnding = ".ipynb"
+
+// interpreters run files by their endings. A file with none of these that begins with #! runs itself, and
+// all others are Python.
+var interpreters = map[string]string{".py": "python3", ".sh": "bash", ".bash": "bash", ".r": "Rscript"}
+
+// maxSource is the longest script or notebook: what a server takes for a notebook, and more than anybody wrote.
+const maxSource = 64 << 20
+
+// source is one script or notebook.
+type source struct {
+	path string // stdinName for one that comes from the standard input
+	code []byte // nil for one that comes from the standard input
+	args []string
+}
+
+// openSource reads a script that is a file.
+func openSource(path string, args []string) (*source, error) {
+	s := &source{path: path, args: args}
+	if path == stdinName {
+		return s, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if s.code, err = io.ReadAll(io.LimitReader(f, maxSource+1)); err != nil {
+		return nil, err
+	}
+	if len(s.code) > maxSource {
+		return nil, fmt.Errorf("%s has more than %d MiB, which no script may have; give data to it with --files", path, maxSource>>20)
+	}
+	if s.notebook() && len(args) > 0 {
+		return nil, errors.New("a notebook takes no arguments")
+	}
+	return s, nil
+}
+
+// name is what the script is called in its working directory.
+func (s *source) name() string {
+	if s.path == stdinName {
+		return stdinName
+	}
+	return filepath.Base(s.path)
+}
+
+// folder is where the script is on this machine; one from the standard input is in the current directory.
+func (s *source) folder() string {
+	if s.path == stdinName {
+		return "."
+	}
+	return filepath.Dir(s.path)
+}
+
+// stem is the beginning of the names of figures.
+func (s *source) stem() string {
+	if s.path == stdinName {
+		return "figure"
+	}
+	return strings.TrimSuffix(s.name(), filepath.Ext(s.name()))
+}
+
+func (s *source) notebook() bool { return strings.EqualFold(filepath.Ext(s.path), notebookEnding) }
+
+// executes reports whether the script names its interpreter itself.
+func (s *source) executes() bool {
+	_, known := interpreters[strings.ToLower(filepath.Ext(s.path))]
+	return !known && bytes.HasPrefix(s.code, []byte("#!"))
+}
+
+// command is what runs the script in the directory where it is.
+func (s *source) command() client.Run {
+	if s.executes() {
+		return client.Run{Args: append([]string{workspace + "/" + s.name()}, s.args...)}
+	}
+	program, ok := interpreters[strings.ToLower(filepath.Ext(s.path))]
+	if !ok {
+		program = "python3"
+	}
+	return client.Run{Args: append([]string{program, s.named()}, s.args...)}
+}
+
+// named is the script's name as an argument: one that begins with - would be an option.
+func (s *source) named() string {
+	if name := s.name(); s.path == stdinName || !strings.HasPrefix(name, "-") {
+		return name
+	}
+	return "./" + s.name()
+}
+
+// mode is that of the script's file.
+func (s *source) mode() uint32 {
+	if s.executes() {
+		return 0o755
+	}
+	return 0o644
+}
