@@ -86,7 +86,7 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 		c.Home = defaultHome()
 	}
 	c.Home = resolved(c.Home)
-	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, release := signal.NotifyContext(context.Background(), obeyed(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer release()
 	// From the first signal on the next one has its usual effect: it ends the program at once.
 	context.AfterFunc(ctx, release)
@@ -98,6 +98,12 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 		return fail(errOut, err)
 	}
 	return exitOK
+}
+
+// obeyed returns those of the signals that are not ignored: under nohup a terminal that closes changes nothing,
+// and asking for a signal would end that. SIGTERM is always one of them.
+func obeyed(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s != syscall.SIGTERM && signal.Ignored(s) })
 }
 
 // newParser returns the parser of the command line, the environment and the configuration files,

@@ -124,7 +124,7 @@ func lookAtTools(haveImage bool) finding {
 
 func (c *doctorCmd) lookAtAddress() finding {
 	f := finding{Finding: embedded.Finding{Name: "address", OK: true, Detail: c.Listen + " is free"}, optional: true}
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := net.Listen(network(c.Listen), c.Listen)
 	if err != nil {
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err

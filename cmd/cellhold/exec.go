@@ -51,7 +51,7 @@ func (c *execCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 		return err
 	}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGWINCH)
+	signal.Notify(signals, obeyed(syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGWINCH, syscall.SIGHUP)...)
 	defer signal.Stop(signals)
 	// From here on a signal is the command's; see execution.obey.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -201,6 +201,9 @@ func (x *execution) obey(ctx context.Context) {
 			case sig == syscall.SIGWINCH:
 				x.resize(ctx)
 				continue
+			case sig == syscall.SIGHUP: // our terminal is gone; the command goes on
+				x.end(exitError(128 + int(sig)))
+				return
 			case sig == syscall.SIGINT:
 				interrupts++
 			}

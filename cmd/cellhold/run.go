@@ -65,7 +65,7 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal
 	// From here on this command decides itself what a signal means. A reader that went away is an error
 	// of our writing, so that the sandbox is ended as always.
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(signals, obeyed(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)...)
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGTTIN)
 	ctx = context.WithoutCancel(ctx)

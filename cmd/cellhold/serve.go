@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 )
 
 // serveCmd starts the service.
@@ -58,7 +60,7 @@ func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := net.Listen(network(c.Listen), c.Listen)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
@@ -70,6 +72,30 @@ func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 		c.greet(t, listener.Addr(), options.Tokens, all.Home)
 		return door.Serve(ctx, listener)
 	})
+}
+
+// network is what an address is listened on with. 0.0.0.0 is every address of IPv4, for which Go would also
+// take those of IPv6.
+func network(addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		return "tcp4"
+	}
+	return "tcp"
+}
+
+// reachable is an address by which this machine reaches a listener, and whether others do so by other ones.
+func reachable(addr net.Addr, asked string) (at string, others bool) {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String(), false
+	}
+	host, _, _ := net.SplitHostPort(asked)
+	loopback := "127.0.0.1"
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() {
+		loopback = "::1"
+	}
+	return net.JoinHostPort(loopback, strconv.Itoa(tcp.Port)), true
 }
 
 // leaveProcessors lets this process use half of the processors at a time. A cell passes through a dozen
@@ -115,11 +141,16 @@ func (a *access) options(home string) (server.Options, error) {
 
 // greet tells a person how to begin. The token is shown here and nowhere else.
 func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *guard.Tokens, home string) {
-	url := "http://" + addr.String()
+	at, others := reachable(addr, c.Listen)
+	url := "http://" + at
 	if c.TLSCert != "" {
-		url = "https://" + addr.String()
+		url = "https://" + at
 	}
 	fmt.Fprintf(t.out, "cellhold %s is ready.\n\n  URL    %s  (documentation: %s/docs)\n", version(), url, url)
+	if others {
+		_, port, _ := net.SplitHostPort(at)
+		fmt.Fprintf(t.out, "         Other machines reach it by the names and addresses of this one, at port %s (--listen %s).\n", port, c.Listen)
+	}
 	auth := ""
 	if tokens == nil {
 		fmt.Fprintf(t.out, "  Token  none needed: every program on this machine may run code here\n")

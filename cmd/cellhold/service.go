@@ -171,7 +171,11 @@ var (
 			return nil, err
 		}
 		o.AcceptUnheld = unheld
-		return embedded.New(o)
+		d, err := embedded.New(o)
+		if err != nil {
+			return nil, err // and not a driver that holds a nil pointer
+		}
+		return d, nil
 	}
 	newImages = func(store *image.Store) session.Images { return imageFinder{store} }
 )
@@ -188,22 +192,22 @@ func embeddedOptions(home, shared string, log *slog.Logger) (embedded.Options, e
 	return embedded.Options{Dir: filepath.Join(home, runDir), Guest: guests.Path(), Guests: guests, Logger: log}, nil
 }
 
-// dataFolder makes the folder that sessions see at /mnt/data. Its folder output is where that of
-// each session is mounted.
+// dataFolder returns the folder that sessions see at /mnt/data, and makes the one in the home. Nothing is ever
+// written to one that was named.
 func (s *service) dataFolder(shared string) (string, error) {
 	data := s.Data
 	if data == "" {
 		data = filepath.Join(shared, "data")
+		if err := os.MkdirAll(data, 0o755); err != nil {
+			return "", fmt.Errorf("data folder: %w", err)
+		}
 	} else if info, err := os.Stat(data); err != nil || !info.IsDir() {
 		return "", fmt.Errorf("there is no data folder %s; make it, or name another one with --data", data)
-	}
-	if err := os.MkdirAll(filepath.Join(data, "output"), 0o755); err != nil {
-		return "", fmt.Errorf("data folder: %w", err)
 	}
 	return resolved(data), nil
 }
 
-// close closes what is open, highest first.
+// close closes what is open, highest first. What could not be opened is nil.
 func (r *rooms) close() error {
 	var errs []error
 	if r.driver != nil {

@@ -54,6 +54,17 @@ func (c *cgroups) prepareV1() error {
 			return fmt.Errorf("cgroup controller %s cannot be used: %w", controller, err)
 		}
 	}
+	// gVisor makes a group under each of these that the host has, and starts nothing where it may not. One
+	// that is mounted read-only it leaves out.
+	for _, controller := range []string{"cpuset", "blkio", "devices", "freezer", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "systemd"} {
+		dir := filepath.Join(c.root, controller)
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		if err := makeUsable(filepath.Join(dir, cgroupParent)); err != nil && !errors.Is(err, unix.EROFS) {
+			return fmt.Errorf("cgroup controller %s cannot be used, and gVisor needs every one that is there: %w", controller, err)
+		}
+	}
 	_, err := os.Stat(filepath.Join(c.root, "memory", cgroupParent, "memory.memsw.limit_in_bytes"))
 	c.swapCounter = err == nil
 	return nil

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,27 +83,45 @@ const wantedSpace = 2 << 30
 const wantedRoom = 1 << 30
 
 // Check looks at what this host offers sandboxes, up to starting a tiny one and saving it, and says what
-// to do about each thing that is missing.
+// to do about each thing that is missing. Where a sandbox starts, nothing that sandboxes need is missing.
 func Check(ctx context.Context, o Options) []Finding {
-	findings := []Finding{checkUser(), checkNamespaces(), checkCgroups(), checkSpace(o.Dir), checkRoom(o)}
-	return append(findings, checkBoot(ctx, o)...)
+	boots := checkBoot(ctx, o)
+	_, limits := findCgroups(cgroupRoot)
+	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK), checkCgroups(), checkSpace(o.Dir), checkRoom(o)}, boots...)
 }
 
-func checkUser() Finding {
-	f := Finding{Name: "user", OK: os.Geteuid() == 0 && hasSysAdmin(), Detail: "the server runs as root"}
+// checkUser says what depends on the user: whether sandboxes get uids of their own, and whether their limits
+// are held. limits says why not.
+func checkUser(o Options, limits error) Finding {
+	base := cmp.Or(o.UIDBase, defaultUIDBase)
+	return judgeUser(os.Geteuid() == 0, hasSysAdmin(), mapsIDs(base), base, limits)
+}
+
+func judgeUser(root, admin, ids bool, base uint32, limits error) Finding {
+	f := Finding{Name: "user", OK: limits == nil, Detail: "the server runs as a plain user"}
 	switch {
+	case root && admin && ids:
+		return Finding{Name: "user", OK: true, Detail: "the server runs as root"}
+	case root:
+		f.OK, f.Detail = false, "the server runs as root, but cannot give sandboxes another uid: without CAP_SYS_ADMIN"
+		if admin {
+			f.Detail = fmt.Sprintf("the server runs as root, but its user namespace lacks the uids from %d on", base)
+		}
+		f.Mend = "give the container CAP_SYS_ADMIN and these uids, or accept that sandboxes run under the server's own uid"
 	case f.OK:
-	case os.Geteuid() == 0:
-		f.Detail = "the server runs as root, but without CAP_SYS_ADMIN"
-		f.Mend = "give the container CAP_SYS_ADMIN, or accept that sandboxes run under the server's own uid"
+		f.Detail += ", and the cgroups that it was given hold memory, CPU and processes"
 	default:
-		f.Detail = "the server runs as a plain user: memory, CPU and the host's process limit are not held"
+		f.Detail += ": memory, CPU and the host's process limit are not held"
 		f.Mend = "run the server as root, for example: sudo cellhold serve"
 	}
 	return f
 }
 
-func checkNamespaces() Finding {
+// checkNamespaces says whether sandboxes can have user namespaces. Started says that one has had its own.
+func checkNamespaces(started bool) Finding {
+	if started {
+		return Finding{Name: "user namespaces", OK: true, Detail: "they can be made"}
+	}
 	if err := tryUserNamespace(); err != nil {
 		return Finding{
 			Name: "user namespaces", Detail: fmt.Sprintf("a process in a new user namespace cannot be started: %v", err),
@@ -117,14 +136,14 @@ func checkCgroups() Finding {
 	if err != nil {
 		return Finding{
 			Name: "cgroups", Detail: err.Error(),
-			Mend: "run the server as root on a host with the memory, cpu and pids controllers, and " + cgroupRoot + " mounted read-write",
+			Mend: "run the server as root on a host with the memory, cpu, cpuset and pids controllers, and " + cgroupRoot + " mounted read-write; or delegate every controller to its user",
 		}
 	}
-	version := "1"
+	version := "1, with memory, cpu, cpuset and pids"
 	if c.v2 {
-		version = "2"
+		version = "2, with memory, cpu and pids"
 	}
-	return Finding{Name: "cgroups", OK: true, Detail: "version " + version + ", with memory, cpu and pids"}
+	return Finding{Name: "cgroups", OK: true, Detail: "version " + version}
 }
 
 // freeAt is how many bytes are free where a directory is, or will be made; at says where that is.

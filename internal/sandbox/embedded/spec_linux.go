@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -262,8 +264,8 @@ func plainDirs(root *os.Root, path string) error {
 	return nil
 }
 
-// checkData wants the mount point of /mnt/data/output in the data folder, because the folder is
-// read-only in the sandbox.
+// checkData refuses a data folder in which /mnt/data/output is something else than a directory. Where there is
+// nothing, gVisor makes the mount point inside the sandbox only: the folder is read-only for it.
 func (d *Driver) checkData(dir string) error {
 	if !filepath.IsAbs(dir) {
 		return fmt.Errorf("the path is not absolute")
@@ -273,7 +275,7 @@ func (d *Driver) checkData(dir string) error {
 		return err
 	}
 	defer root.Close()
-	if err := plainDirs(root, "output"); err != nil {
+	if err := plainDirs(root, "output"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return d.reachable(dir)

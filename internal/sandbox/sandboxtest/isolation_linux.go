@@ -2,6 +2,8 @@ package sandboxtest
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -188,8 +190,11 @@ func (s *suite) data(t *testing.T, d sandbox.Driver) {
 	}
 	spec := s.spec()
 	spec.Data = dir
-	t.Run("it is refused without the place for output", func(t *testing.T) { s.mustRefuse(t, d, spec) })
-	if err := os.Mkdir(filepath.Join(dir, "output"), 0o755); err != nil {
+	if err := os.Symlink("/etc", filepath.Join(dir, "output")); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("it is refused with a link in the place for output", func(t *testing.T) { s.mustRefuse(t, d, spec) })
+	if err := os.Remove(filepath.Join(dir, "output")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "table.csv"), []byte("a,b\n"), 0o644); err != nil {
@@ -202,6 +207,9 @@ func (s *suite) data(t *testing.T, d sandbox.Driver) {
 	mustFail(t, ask(t, box, "/self", "write", "/mnt/data/table.csv"), "write to the data")
 	mustFail(t, ask(t, box, "/self", "write", "/mnt/data/new"), "write beside the data")
 	mustWork(t, ask(t, box, "/self", "write", "/mnt/data/output/new"), "write to the output")
+	if _, err := os.Lstat(filepath.Join(dir, "output")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the place for output was made in the data folder: %v", err)
+	}
 	if _, err := os.Stat(filepath.Join(dir, "output", "new")); err == nil {
 		t.Error("the sandbox wrote to the host's folder")
 	}
