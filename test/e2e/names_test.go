@@ -20,6 +20,11 @@ func everyKind(t *testing.T, s *server) map[string]cellhold.SessionID {
 		"restored": s.session(t, client.CreateSession{Template: "saved"}),
 		"cold":     s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}}),
 	}
+	// What remembers the name must not do so in a copy.
+	s.must(t, kinds["restored"], "import platform\nplatform.node()")
+	if _, err := s.AddKernel(t.Context(), kinds["restored"], "bash", "bash"); err != nil {
+		t.Fatal(err)
+	}
 	forks, err := s.Fork(t.Context(), kinds["restored"], 1, "")
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +43,7 @@ func TestASandboxKnowsItsNameAndItsProcessorsHoweverItCameAbout(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `its name 127.0.0.1
+names agree True
 addresses ['127.0.0.1']
 localhost 127.0.0.1 ['127.0.0.1', '::1']
 full name 127.0.0.1 True 127.0.0.1
@@ -54,6 +60,11 @@ at once True
 		}
 		if got := s.oneLine(t, id, "import os; print(os.cpu_count(), len(os.sched_getaffinity(0)))") + " " + strings.TrimSpace(s.line(t, id, "nproc")); got != "1 1 1" {
 			t.Errorf("%s: it was given one processor and sees %s", kind, got)
+		}
+		if kind == "restored" || kind == "forked" {
+			if got, want := text(s.runOn(t, id, "bash", "echo $HOSTNAME")), s.line(t, id, "hostname"); got != want {
+				t.Errorf("%s: Bash takes the host for %q, and it is %q", kind, got, want)
+			}
 		}
 		hosts[s.line(t, id, "hostname")] += kind + " "
 		if c := s.command(t, id, client.Run{Line: "echo 1.2.3.4 localhost >> /etc/hosts"}); c.Status == cellhold.CommandOK {

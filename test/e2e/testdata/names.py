@@ -1,9 +1,10 @@
-import socket, subprocess, time
+import platform, socket, subprocess, time
 def program(line):
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
     return done.stdout.strip() or done.stderr
 begun, name = time.monotonic(), socket.gethostname()
 print('its name', socket.gethostbyname(name))
+print('names agree', {name, platform.node(), platform.uname().node, program('hostname')} == {name})
 print('addresses', sorted({x[4][0] for x in socket.getaddrinfo(name, 80)}))
 print('localhost', socket.gethostbyname('localhost'), sorted({x[4][0] for x in socket.getaddrinfo('localhost', 80)}))
 print('full name', socket.gethostbyname(socket.getfqdn()), program('hostname -f') == name, program('hostname -i'))

@@ -42,6 +42,8 @@ def renew_numpy(fresh):
 def renew_libraries(fresh):
     if tempfile := sys.modules.get("tempfile"):
         tempfile._name_sequence = None  # is made anew when it is wanted
+    if platform := sys.modules.get("platform"):
+        platform._uname_cache = None  # it has the host name
     if uuid := sys.modules.get("uuid"):
         # libuuid keeps its node and sequence where nobody can change them; Python's own rules do not.
         uuid._generate_time_safe = uuid._last_timestamp = None
