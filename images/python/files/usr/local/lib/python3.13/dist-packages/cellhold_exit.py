@@ -12,7 +12,6 @@ import warnings
 
 from IPython.core import interactiveshell
 from IPython.core.magics import ExecutionMagics
-from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQExitAutocall, ZMQInteractiveShell
 from tornado import ioloop
@@ -22,7 +21,6 @@ NAMES = ("exit", "quit")
 _runs = []  # the SystemExit that ended each %run under way, or None
 _run = ExecutionMagics.run
 _safe_execfile = ZMQInteractiveShell.safe_execfile
-_dispatch_queue = IPythonKernel.dispatch_queue
 _start = IPKernelApp.start
 _warn = interactiveshell.warn
 
@@ -82,11 +80,14 @@ def _advise(message, category=None, stacklevel=1, **kwargs):
 
 
 def _start_for_long(app):
+    shell = getattr(app.kernel, "shell", None)
+    if shell is None:  # another language
+        return _start(app)
     loop = ioloop.IOLoop.current()
     run = loop.start
 
     def run_for_long():
-        while not app.kernel.shell.exit_now and not getattr(app.kernel, "_deaf", False):
+        while not shell.exit_now:
             try:
                 run()  # code may stop it too
             except (SystemExit, KeyboardInterrupt):  # of a task, which keeps it, or of a callback
@@ -94,13 +95,6 @@ def _start_for_long(app):
 
     loop.start = run_for_long
     _start(app)
-
-
-async def _dispatch(kernel):
-    try:
-        await _dispatch_queue(kernel)
-    finally:
-        kernel._deaf = True  # nothing handles requests any more: better no kernel than this one
 
 
 def load_ipython_extension(shell):
@@ -144,6 +138,5 @@ def install():
     ExecutionMagics.run = _run_and_leave
     ZMQInteractiveShell.safe_execfile = _run_file
     ZMQInteractiveShell.safe_run_module = _run_module
-    IPythonKernel.dispatch_queue = _dispatch
     IPKernelApp.start = _start_for_long
     interactiveshell.warn = _advise

@@ -336,7 +336,7 @@ def _show(self, exc_tuple=None, filename=None, tb_offset=None, exception_only=Fa
     try:
         if etype is None or exception_only or issubclass(etype, (SyntaxError, UsageError)):
             return _showtraceback(self, exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
-        self._get_exc_info(exc_tuple)  # sets sys.last_exc and its like
+        etype, value, tb = self._get_exc_info(exc_tuple)  # sets sys.last_exc and its like; an interrupt may be another one
         self._showtraceback(etype, value, render(self, etype, value, tb, tb_offset))
     except KeyboardInterrupt:
         print("\n" + said(value), file=sys.stderr)
