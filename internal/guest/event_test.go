@@ -39,7 +39,7 @@ func TestOnlyWhatATypeHasGoesThrough(t *testing.T) {
 		{"names that are no MIME type", "display_data", `{"data":{"plain":"a","text/ plain":"a","text/é":"a","":"a","/":"a","a/b\n":["b","c"]}}`, `{"data":{"text/plain":": a\n/: a\na/b\n: bc\nplain: a\ntext/ plain: a\ntext/é: a"},"metadata":{},"transient":{}}`},
 		{"one name that is no MIME type", "display_data", `{"data":{"1":7}}`, `{"data":{"text/plain":"7"},"metadata":{},"transient":{}}`},
 		{"numbers in lists", "display_data", `{"data":{"text/html":["a",1],"text/plain":["a",null]}}`, `{"data":{"text/html":"[\"a\",1]","text/plain":"[\"a\",null]"},"metadata":{},"transient":{}}`},
-		{"no display id in results", "execute_result", `{"data":{},"transient":{"display_id":"x"}}`, `{"data":{},"metadata":{},"execution_count":null}`},
+		{"display id of a result", "execute_result", `{"data":{},"transient":{"display_id":"x","y":1},"execution_count":4}`, `{"data":{},"metadata":{},"transient":{"display_id":"x"},"execution_count":4}`},
 		{"display id", "update_display_data", `{"data":{},"transient":{"display_id":"x","y":1},"execution_count":3}`, `{"data":{},"metadata":{},"transient":{"display_id":"x"}}`},
 		{"metadata", "display_data", `{"data":{},"metadata":{"image/png":{"width":1},"a\u0000":1,"":2}}`, `{"data":{},"metadata":{"image/png":{"width":1}},"transient":{}}`},
 		{"error", "error", `{"ename":"E","evalue":"v","traceback":null,"x":1}`, `{"ename":"E","evalue":"v","traceback":[]}`},

@@ -12,7 +12,8 @@ def unchanged():
     hook, history = shell.displayhook, shell.history_manager
     results = {name: getattr(hook, name) for name in ("_", "__", "___")}
     # The values stay the same objects: IPython asks whether "_" is still its own.
-    tables = [shell.user_ns, shell.user_ns_hidden, shell.user_ns["_oh"], history.outputs, history.output_hist_reprs, history.exceptions]
+    tables = [shell.user_ns, shell.user_ns_hidden, shell.user_ns["_oh"]]
+    tables += [getattr(history, name, {}) for name in ("outputs", "output_hist_reprs", "exceptions")]
     tables = [(table, dict(table)) for table in tables]
     callbacks = [(functions, list(functions)) for functions in shell.events.callbacks.values()]
     undo = figures(shell)
@@ -37,7 +38,7 @@ def figures(shell):
     from matplotlib import font_manager, pyplot
 
     tables = [(table, dict(dict.items(table))) for table in (matplotlib.rcParams, matplotlib.rcParamsDefault)]
-    backend = {name: getattr(pyplot, name) for name in ("_backend_mod", "_REPL_DISPLAYHOOK", "draw_if_interactive")}
+    backend = {name: vars(pyplot)[name] for name in ("_backend_mod", "_REPL_DISPLAYHOOK", "draw_if_interactive") if name in vars(pyplot)}
 
     def undo():
         pyplot.close("all")
@@ -45,9 +46,10 @@ def figures(shell):
             dict.clear(table)
             dict.update(table, before)
         vars(pyplot).update(backend)
-        font_manager._get_font.cache_clear()  # closes their files
+        if hasattr(font_manager, "_get_font"):
+            font_manager._get_font.cache_clear()  # closes their files
         if sys.modules.pop(INLINE, None):
-            del sys.modules["matplotlib_inline"].backend_inline
+            vars(sys.modules["matplotlib_inline"]).pop("backend_inline", None)
         from matplotlib.figure import Figure
 
         for formatter in shell.display_formatter.formatters.values():

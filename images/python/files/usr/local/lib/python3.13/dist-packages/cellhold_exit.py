@@ -103,12 +103,13 @@ def load_ipython_extension(shell):
 
     def call_bare(lines):
         """Calls names of ours that stand alone; IPython does so in cells of one line."""
-        if not any(name in line for line in lines for name in NAMES):
+        code = "".join(lines)
+        if not any(name in code for name in NAMES):
             return lines
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come when the cell is compiled
-                tree = compile("".join(lines), "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                tree = compile(code, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         except (SyntaxError, ValueError, MemoryError, RecursionError):
             return lines
         lines = [line.encode() for line in lines]
