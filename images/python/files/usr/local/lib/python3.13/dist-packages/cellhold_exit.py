@@ -94,7 +94,7 @@ def _start_for_long(app):
                 pass
 
     loop.start = run_for_long
-    _start(app)
+    return _start(app)
 
 
 def load_ipython_extension(shell):
