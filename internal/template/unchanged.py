@@ -1,5 +1,5 @@
 # unchanged runs code so that the kernel is afterwards as it was: its results, its history, and what drawing
-# the first figure sets up. What was imported and compiled meanwhile stays in memory.
+# the first figure sets up. What the code imported and compiled stays in memory.
 import contextlib
 import sys
 

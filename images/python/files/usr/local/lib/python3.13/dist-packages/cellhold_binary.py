@@ -2,7 +2,7 @@
 
 Bytes become text in the stream's encoding, in order with the text that is printed; the output of a cell is
 text. fileno is the descriptor whose output belongs to the cell, in place of one whose output nobody sees. close only
-flushes: a session whose code has closed sys.stdout would be mute from then on.
+flushes: a session whose code has closed sys.stdout could not print from then on.
 """
 
 import codecs

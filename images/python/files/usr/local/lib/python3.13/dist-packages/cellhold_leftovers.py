@@ -2,7 +2,7 @@
 
 Code that nobody sees, such as a renewal or a rehearsal, leaves no result behind in the shell. The streams are
 those of the kernel again, unless what stands in their place still writes to them: code that loses track of a
-replaced sys.stdout in an exception would mute the session, without a word, for as long as it lives. A replaced
+replaced sys.stdout in an exception would leave a session that never prints again. A replaced
 sys.stdin hides nothing; it stays unless its cell failed or it is closed.
 """
 

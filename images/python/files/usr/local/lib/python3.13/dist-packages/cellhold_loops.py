@@ -1,9 +1,9 @@
 """asyncio.run, asyncio.Runner and loop.run_until_complete work in a cell, where the kernel's event loop runs.
 
-Another loop runs with the kernel's out of sight: asyncio.run and Runner make one each, as in a script. The loop that
+Another loop runs with the kernel's hidden: asyncio.run and Runner make one each, as in a script. The loop that
 runs already, which get_event_loop returns in a cell, takes turns from inside itself until the awaited is done.
-asyncio is left as it is for all else, in particular its tasks in C. The kernel handles no other request meanwhile:
-that comes back to the same coroutine, which waits for the cell.
+asyncio is left as it is for all else, in particular its tasks in C. The kernel handles no other request
+in between, because the coroutine that handles them waits for the cell.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def _interruptible(call, *args, **kwargs):
             signal.signal(signal.SIGINT, before)
 
 
-def _out_of_sight(function):
+def _hidden(function):
     """Wraps a function so that it finds no running loop."""
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -48,8 +48,8 @@ def _out_of_sight(function):
     return call
 
 
-_run_other_until_complete = _out_of_sight(_run_until_complete)
-_run_other_forever = _out_of_sight(_run_forever)
+_run_other_until_complete = _hidden(_run_until_complete)
+_run_other_forever = _hidden(_run_forever)
 
 
 def _take_turns(loop, done):
@@ -98,9 +98,9 @@ def _close_other(loop):
 
 def install():
     """Makes event loops of this process work this way."""
-    asyncio.run = runners.run = _out_of_sight(runners.run)
-    runners.Runner.run = _out_of_sight(runners.Runner.run)
-    runners.Runner.close = _out_of_sight(runners.Runner.close)
+    asyncio.run = runners.run = _hidden(runners.run)
+    runners.Runner.run = _hidden(runners.Runner.run)
+    runners.Runner.close = _hidden(runners.Runner.close)
     base_events.BaseEventLoop.run_until_complete = _until_complete
     base_events.BaseEventLoop.run_forever = _forever
     unix_events._UnixSelectorEventLoop.close = _close_other
