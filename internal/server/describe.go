@@ -86,10 +86,14 @@ func describeOutput(s *huma.Schema) {
 		{cellhold.EventExecuteResult, []string{"data", "metadata", "execution_count"}},
 		{cellhold.EventError, []string{"ename", "evalue", "traceback"}},
 	} {
-		s.OneOf = append(s.OneOf, &huma.Schema{
-			Properties: map[string]*huma.Schema{"output_type": {Type: huma.TypeString, Enum: []any{string(kind.output)}}},
-			Required:   kind.fields,
-		})
+		one := &huma.Schema{
+			Type:                 huma.TypeObject,
+			Properties:           map[string]*huma.Schema{"output_type": {Type: huma.TypeString, Enum: []any{string(kind.output)}}},
+			AdditionalProperties: true,
+			Required:             kind.fields,
+		}
+		one.PrecomputeMessages()
+		s.OneOf = append(s.OneOf, one)
 	}
 	s.Properties["execution_count"].Nullable = true
 }
