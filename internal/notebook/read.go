@@ -31,7 +31,7 @@ type Notebook struct {
 type file struct {
 	Cells    fileCells                  `json:"cells"`
 	Metadata map[string]json.RawMessage `json:"metadata"`
-	Major    int                        `json:"nbformat"`
+	Major    float64                    `json:"nbformat"` // some writers have 4.0
 }
 
 type fileCell struct {
@@ -78,8 +78,12 @@ func Read(raw []byte) (Notebook, error) {
 	if len(raw) > MaxFile {
 		return Notebook{}, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d bytes; %d are allowed. Clear its outputs and try again.", len(raw), MaxFile)
 	}
+	raw, err := document(raw)
+	if err != nil {
+		return Notebook{}, err
+	}
 	if !sound(raw) {
-		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is not JSON, or is nested deeper than %d levels.", maxDepth)
+		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is nested deeper than %d levels. Clear its outputs and try again.", maxDepth)
 	}
 	var f file
 	if err := json.Unmarshal(raw, &f); errors.Is(err, errCells) {
@@ -88,7 +92,7 @@ func Read(raw []byte) (Notebook, error) {
 		return Notebook{}, cellhold.Wrap(cellhold.Invalid, err, "The JSON is not that of a notebook.")
 	}
 	if f.Major != 4 {
-		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is of format %d; only format 4 can be read. jupyter nbconvert --to notebook makes one of it.", f.Major)
+		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is of format %g; only format 4 can be read. jupyter nbconvert --to notebook makes one of it.", f.Major)
 	}
 	return f.notebook()
 }
