@@ -82,3 +82,20 @@ plt.style.use("seaborn-whitegrid"); assert plt.rcParams["axes.grid"]`,
 		})
 	}
 }
+
+func TestRHasThePackagesThatCodeForDataExpects(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{Image: "polyglot"}) // missing? run: make polyglot
+	if _, err := s.AddKernel(t.Context(), id, "ir", ""); err != nil {
+		t.Fatal(err)
+	}
+	c := s.runOn(t, id, "ir", `
+suppressPackageStartupMessages({ library(dplyr); library(tidyr); library(readr); library(data.table); library(jsonlite) })
+write_csv(data.frame(a = c(1, 1, 2), b = 1:3), "x.csv")
+cat(data.table::fread("x.csv")[, sum(b)], toJSON(1:2), "\n")
+read_csv("x.csv", show_col_types = FALSE) |> group_by(a) |> summarise(total = sum(b))`)
+	if c.Status != cellhold.StatusOK || !strings.Contains(text(c), "6 [1,2]") || outputsOf(c, "text/html") != 1 {
+		t.Errorf("ended with %s: %s", c.Status, text(c))
+	}
+}
