@@ -42,6 +42,14 @@ func TestImportNamesLeadToPackages(t *testing.T) {
 	}
 }
 
+func TestAPackageThatNeedsAScreenIsToldWhenAnotherBringsIt(t *testing.T) {
+	plan := Plan{resolved: resolved{list: []Requirement{{Name: "reader"}}}}
+	report := plan.tell(guestapi.Installed{Changes: []guestapi.PackageChange{{Name: "opencv-python", After: "4"}, {Name: "reader", After: "1"}}})
+	if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "install opencv-python-headless too") {
+		t.Errorf("%q", report.Warnings)
+	}
+}
+
 // here is a sandbox in which everything is installed.
 type here struct{ looked int }
 

@@ -202,6 +202,11 @@ func (p Plan) tell(out guestapi.Installed) cellhold.Installation {
 	}
 	report := tell(out, names, p.asked)
 	report.Warnings = append(slices.Clone(p.notes), report.Warnings...)
+	for _, c := range report.Changes { // it came as what another package needs, or by the name of its file
+		if better := headless[c.Name]; better != "" && c.After != "" {
+			report.Warnings = append(report.Warnings, fmt.Sprintf("%s needs libGL, which images without a screen lack. If import cv2 fails, install %s too.", c.Name, better))
+		}
+	}
 	report.Imports = append(slices.Clone(p.modules), report.Imports...)
 	return report
 }

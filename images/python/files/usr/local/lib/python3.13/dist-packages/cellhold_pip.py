@@ -192,7 +192,7 @@ def install(asked):
     if not asked.names and not lines:
         raise Refused('You must give at least one requirement to install (see "pip help install").')
     if not asked.quiet:
-        print("Installing", ", ".join(asked.names + asked.files), "through the server", flush=True)
+        print("Asking the server to install", ", ".join(asked.names + asked.files), flush=True)
     return ask(request)
 
 
@@ -259,8 +259,8 @@ def install_local(asked, args, real):
 
 def show(asked, done):
     """Prints what became of a request; returns the exit status."""
-    if not asked.quiet:
-        for line in done.get("lines") or []:
+    for line in done.get("lines") or []:
+        if not asked.quiet or line.startswith("Note:"):
             print(line)
     for note in asked.notes:
         print("Note:", note)
