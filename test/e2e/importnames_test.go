@@ -95,7 +95,8 @@ try:
     import cell_late
 except ImportError:
     cell_late = None`)
-	s.must(t, id, "%%writefile two.py\nimport importlib.util\nfound = importlib.util.find_spec('cell_late') is not None\n")
+	s.must(t, id, "%%writefile _looks.py\nimport importlib.util\ndef found(name): return importlib.util.find_spec(name) is not None\n")
+	s.must(t, id, "%%writefile two.py\nimport _looks\nfound = _looks.found('cell_late')\n")
 	s.must(t, id, "import one, two")
 	if c := s.run(t, id, "import cell_asked"); text(c) == "" {
 		t.Error("it was there already")

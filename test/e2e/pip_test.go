@@ -110,13 +110,12 @@ func TestWhatCodeMayNotInstallFailsAtOnceWithASentence(t *testing.T) {
 	p.wheel(t, "cell-needed", "1.0", nil)
 	try := func(t *testing.T, s *server, id cellhold.SessionID, line, want string) {
 		t.Helper()
-		began := time.Now()
 		got := s.must(t, id, "!"+line+"; echo status $?")
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) || !strings.Contains(got, "status 1") {
 			t.Errorf("%s:\n%s\nwant %q", line, got, want)
 		}
-		if took := time.Since(began); took > 8*time.Second { // the retries of pip take longer
-			t.Errorf("%s took %v", line, took)
+		if strings.Contains(got, "Retrying") { // which would take pip eight seconds
+			t.Errorf("%s was tried again:\n%s", line, got)
 		}
 	}
 	t.Run("not by names of the index", func(t *testing.T) {

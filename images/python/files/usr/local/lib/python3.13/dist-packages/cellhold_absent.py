@@ -24,16 +24,27 @@ class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
         if path is None and "." not in name:
-            frame = sys._getframe(1)
-            while frame is not None and str(frame.f_globals.get("__name__")).startswith(_PASSING):
-                frame = frame.f_back
-            if frame is not None:
-                _remember(name, str(frame.f_globals.get("__name__")))
+            _remember(name, _looker(sys._getframe(1)))
         return None
 
 
+def _looker(frame):
+    """The name of the module that looks. A private one looks for others: plotly does by _plotly_utils."""
+    private = ""
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name.startswith(_OURS):
+            break
+        if not name.startswith(_PASSING):
+            if not name.startswith("_"):
+                return name
+            private = private or name
+        frame = frame.f_back
+    return private
+
+
 def _remember(name, by):
-    if by.startswith(_OURS) or name not in missed and len(missed) >= NAMES:
+    if not by or name not in missed and len(missed) >= NAMES:
         return
     modules = missed.setdefault(name, [])
     if by not in modules and len(modules) < EACH:
