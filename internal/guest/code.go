@@ -81,6 +81,9 @@ func readCode(conn net.Conn) (r guestapi.CodeRequest, err error) {
 // Wait tells the guest that the request is still worked on.
 func (c *CodeConn) Wait() error { return c.say(guestapi.CodeLine{Wait: true}) }
 
+// Say tells the guest in a line what is done.
+func (c *CodeConn) Say(line string) error { return c.say(guestapi.CodeLine{Say: line}) }
+
 // Done gives the last answer.
 func (c *CodeConn) Done(d guestapi.CodeDone) error { return c.say(guestapi.CodeLine{Done: &d}) }
 

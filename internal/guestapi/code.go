@@ -30,6 +30,7 @@ type CodeRequest struct {
 // CodeLine is one of the lines that the host answers. The last one has Done.
 type CodeLine struct {
 	Wait bool      `json:"wait,omitempty"` // it still works on it
+	Say  string    `json:"say,omitempty"`  // what it does, a line to print
 	Done *CodeDone `json:"done,omitempty"`
 }
 

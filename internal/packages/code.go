@@ -96,6 +96,25 @@ func (p *Packages) RemovableByCode() error {
 	return p.codeMay(nil)
 }
 
+// downloads says each file once.
+func downloads(say func(line string)) func(file string, size int64) {
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	return func(file string, size int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if seen[file] || len(seen) >= maxCodeLines {
+			return
+		}
+		seen[file] = true
+		line := "Downloading " + strings.Trim(fmt.Sprintf("%+q", file), `"`)
+		if size >= 1<<20 {
+			line += fmt.Sprintf(" (%d MB)", size>>20)
+		}
+		say(line)
+	}
+}
+
 // ForCode puts what became of a request into the words of pip, for the code that made it.
 func ForCode(report cellhold.Installation, err error) guestapi.CodeDone {
 	var d guestapi.CodeDone

@@ -106,6 +106,14 @@ type Plan struct {
 	resolved
 	hashes, upgrade, alone bool
 	code                   bool // of code in the session
+	say                    func(line string)
+}
+
+// Said is the plan whose installation says in lines what it does. say must not block, and may be called from
+// several goroutines at once.
+func (p Plan) Said(say func(line string)) Plan {
+	p.say = say
+	return p
 }
 
 var errNoIndex = errors.New("no package index")
@@ -219,6 +227,9 @@ func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.In
 	}
 	in := p.guestInstall(plan)
 	rule := index.Rule{Allowed: p.allowed(plan), Source: p.o.Policy.Source}
+	if plan.say != nil {
+		rule.Begun = downloads(plan.say)
+	}
 	if plan.hashes {
 		for _, r := range plan.list {
 			rule.SHA256 = append(rule.SHA256, r.hashes256()...)

@@ -20,6 +20,8 @@ const (
 	// codeRate and codeBurst bound how fast code can have the host look at requests. Beyond it the code waits.
 	codeRate  = rate.Limit(1)
 	codeBurst = 20
+	// maxSaid is how many lines about an installation wait to be written to its code.
+	maxSaid = 50
 	// firstCodeRetry and lastCodeRetry are the pauses after the guest gave no connection.
 	firstCodeRetry = 100 * time.Millisecond
 	lastCodeRetry  = 5 * time.Second
@@ -73,9 +75,16 @@ func (s *Session) serveCode(ctx context.Context, c *guest.CodeConn) {
 		return // nothing has begun
 	}
 	done := make(chan guestapi.CodeDone, 1)
+	lines := make(chan string, maxSaid)
+	say := func(line string) {
+		select {
+		case lines <- line:
+		default: // a code that does not read misses some
+		}
+	}
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { done <- packages.ForCode(s.changeForCode(ctx, c.Request)) })
+	work.Go(func() { done <- packages.ForCode(s.changeForCode(ctx, c.Request, say)) })
 	beat := time.NewTicker(guestapi.CodeBeat)
 	defer beat.Stop()
 	for {
@@ -84,8 +93,13 @@ func (s *Session) serveCode(ctx context.Context, c *guest.CodeConn) {
 			if ctx.Err() != nil {
 				d = guestapi.CodeDone{Error: "The server stops, or lets go of the session, and has ended the installation. Run it again."}
 			}
+			for len(lines) > 0 {
+				_ = c.Say(<-lines)
+			}
 			_ = c.Done(d) // the code may have left
 			return
+		case line := <-lines:
+			_ = c.Say(line)
 		case <-beat.C:
 			_ = c.Wait()
 		}
@@ -93,7 +107,7 @@ func (s *Session) serveCode(ctx context.Context, c *guest.CodeConn) {
 }
 
 // changeForCode installs or removes what code asks for, within what the operator allows it.
-func (s *Session) changeForCode(ctx context.Context, r guestapi.CodeRequest) (cellhold.Installation, error) {
+func (s *Session) changeForCode(ctx context.Context, r guestapi.CodeRequest, say func(string)) (cellhold.Installation, error) {
 	p := s.m.o.Packages
 	if len(r.Remove) > 0 {
 		if err := p.RemovableByCode(); err != nil {
@@ -105,5 +119,5 @@ func (s *Session) changeForCode(ctx context.Context, r guestapi.CodeRequest) (ce
 		return s.remove(ctx, ctx, r.Remove)
 	}
 	plan, err := p.PlanOfCode(packages.Request{Requirements: r.Requirements, File: r.File, Upgrade: r.Upgrade, Alone: r.Alone}, &s.tally)
-	return s.carryOut(ctx, ctx, plan, err)
+	return s.carryOut(ctx, ctx, plan.Said(say), err)
 }

@@ -69,12 +69,14 @@ func TestPipSaysWhatItDidAndWhatIsStale(t *testing.T) {
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
 	p.wheel(t, "cell-late", "1.0", nil)
+	p.wheel(t, "cell-said", "1.0", nil)
 	s := serve(t, newHome(t), "--package-index", p.index())
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "%%writefile library.py\ntry:\n    import cell_late\nexcept ImportError:\n    cell_late = None\n")
 	s.must(t, id, "import library")
 	for _, step := range []struct{ code, want string }{
 		{"!pip install cell-demo", "Successfully installed cell-demo-1.0"},
+		{"!pip install -U --force-reinstall cell-said", "Downloading cell_said-1.0-py3-none-any.whl"},
 		{"!pip install numpy cell_demo", "Requirement already satisfied: cell-demo (1.0)"},
 		{"!pip install json", "json is part of Python"},
 		{"!pip install -U pip", "pip is the image's own"},

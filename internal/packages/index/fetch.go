@@ -202,6 +202,9 @@ func (v *Visit) file(ctx context.Context, l link) Answer {
 		v.fail(cellhold.Wrap(cellhold.Unavailable, err, "The file %s could not be fetched: %s.", l.name, reason(err)))
 		return plain(http.StatusBadGateway, "the file cannot be fetched")
 	}
+	if v.rule.Begun != nil {
+		v.rule.Begun(l.name, size)
+	}
 	return Answer{http.StatusOK, "application/octet-stream", size, &hashed{ReadCloser: body, visit: v, link: l, hash: sha256.New()}}
 }
 

@@ -105,6 +105,10 @@ type Rule struct {
 	Allowed func(project string) error // nil means everything
 	Source  bool                       // source distributions too
 	SHA256  []string                   // when not empty: only files of these hashes
+
+	// Begun is told each file that begins to be handed over; a size below zero is unknown. It may be called
+	// from several goroutines at once, and more than once for a file. Nil tells nobody.
+	Begun func(file string, size int64)
 }
 
 // File is a file that was handed over whole.

@@ -159,8 +159,8 @@ def way_out():
     return any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
 
 
-def ask(request):
-    """Sends a request (dict) to the server and returns how it ended (dict)."""
+def ask(request, quiet=True):
+    """Sends a request (dict) to the server, prints what it says and returns how it ended (dict)."""
     import json
     import socket
     line = json.dumps(request).encode() + b"\n"
@@ -171,9 +171,11 @@ def ask(request):
             s.connect(SOCKET)
             s.sendall(line)
             for answer in s.makefile("rb"):
-                done = json.loads(answer).get("done")
-                if done is not None:
-                    return done
+                answer = json.loads(answer)
+                if answer.get("done") is not None:
+                    return answer["done"]
+                if answer.get("say") and not quiet:
+                    print(answer["say"], flush=True)
     except FileNotFoundError:
         raise Refused("This sandbox has no way to ask for packages.") from None
     except (OSError, ValueError) as error:
@@ -193,7 +195,7 @@ def install(asked):
         raise Refused('You must give at least one requirement to install (see "pip help install").')
     if not asked.quiet:
         print("Asking the server to install", ", ".join(asked.names + asked.files), flush=True)
-    return ask(request)
+    return ask(request, asked.quiet)
 
 
 def remove(asked):
