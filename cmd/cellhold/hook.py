@@ -18,10 +18,9 @@ def _begin():
     except ImportError:
         sys.modules["sitecustomize"] = own
 
-    # A script that is killed has lost nothing that it printed.
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(line_buffering=True)
+    # Somebody looks at a terminal at the other end, which Python cannot see from here.
+    if os.environ.get("CELLHOLD_WATCHED") and sys.stdout is not None:
+        sys.stdout.reconfigure(line_buffering=True)
     folder = os.environ.get("CELLHOLD_FIGURES")
     if folder:
         sys.meta_path.insert(0, _Watch(folder))

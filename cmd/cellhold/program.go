@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // workspace is where a session's code is at the beginning.
@@ -25,6 +26,10 @@ var aids = "/tmp/.cellhold"
 //
 //go:embed hook.py
 var hook string
+
+// lastWords is how long a script may go on after it was interrupted at its deadline, for what it has not written
+// yet and for its files.
+const lastWords = 5 * time.Second
 
 // exitPipe is the exit status of a program whose reader has gone away.
 const exitPipe = 128 + int(syscall.SIGPIPE)
@@ -42,7 +47,10 @@ func (s *script) runProgram(ctx context.Context) error {
 		return err
 	}
 	run := s.source.command()
-	run.Timeout, run.Env = s.timeout, map[string]string{"PYTHONPATH": folder, "CELLHOLD_FIGURES": figures}
+	run.Timeout, run.Env = s.timeout+lastWords, map[string]string{"PYTHONPATH": folder, "CELLHOLD_FIGURES": figures}
+	if isTerminal(s.term.out) {
+		run.Env["CELLHOLD_WATCHED"] = "1"
+	}
 	x := &execution{client: s.client, session: s.session, terminal: s.term}
 	if s.talks() {
 		size := x.size()
@@ -63,6 +71,11 @@ func (s *script) runProgram(ctx context.Context) error {
 		return s.client.SignalCommand(ctx, s.session, command.ID, cellhold.SignalName(int(sig)))
 	})
 	s.running.Store(&pass)
+	deadline := time.AfterFunc(s.timeout, func() {
+		s.late.Store(true)
+		_ = pass(ctx, syscall.SIGINT) // the deadline of the command itself follows
+	})
+	defer deadline.Stop()
 	// The input outlives the script where it never ends, and nobody waits for it: a read cannot be ended,
 	// and this program ends soon.
 	go s.feed(ctx, command.ID)
@@ -141,7 +154,11 @@ func (s *script) watch(ctx context.Context, command cellhold.Command, restore fu
 		}
 		if e.Type == cellhold.EventCommandDone {
 			restore()
-			return s.show.commandDone(e, left)
+			if err := s.show.commandDone(e, left); err != nil || !s.late.Load() || left {
+				return err
+			}
+			s.show.exit = exitTimeout
+			return s.show.note("the script did not end by itself: stopped at its deadline of %v", s.timeout)
 		}
 		if left {
 			continue
@@ -200,7 +217,8 @@ func (s *show) commandDone(e cellhold.Event, left bool) error {
 		s.exit = exitPipe
 		return nil
 	}
-	if d.Cause == "" {
+	if d.Cause == "" || d.Status == cellhold.CommandTimeout { // the caller says so
+
 		return nil
 	}
 	return s.note("the script did not end by itself: %s", d.Cause)

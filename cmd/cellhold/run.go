@@ -163,7 +163,7 @@ func (c *runCmd) privately(ctx context.Context, home string, log *slog.Logger, u
 // openOnce opens the rooms of a private service in the first home that no other process uses. What
 // a killed one left there is cleared away.
 func (c *runCmd) openOnce(ctx context.Context, home string, log *slog.Logger) (*rooms, error) {
-	l := lifetimes{Output: cmp.Or(c.Output.size, defaultOutput), warming: warming{NoTemplates: true}, Ephemeral: true, MaxSessions: 1, CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout, IdleTimeout: c.Timeout + time.Hour}
+	l := lifetimes{Output: cmp.Or(c.Output.size, defaultOutput), warming: warming{NoTemplates: true}, Ephemeral: true, MaxSessions: 1, CellTimeout: c.Timeout, MaxCellTimeout: c.Timeout + lastWords, IdleTimeout: c.Timeout + time.Hour}
 	if len(c.AllowHost) > 0 {
 		l.reach = reach{MaxEgress: string(cellhold.EgressAllowlist), EgressHost: c.AllowHost}
 	}

@@ -30,6 +30,7 @@ type script struct {
 
 	client  *client.Client
 	session cellhold.SessionID
+	late    atomic.Bool                 // the deadline has passed
 	running atomic.Pointer[interrupter] // what a signal is passed to, while the script runs
 }
 

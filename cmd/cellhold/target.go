@@ -100,34 +100,29 @@ func (p *destination) keep(name string, from io.Reader) error {
 	return p.write(root, name, from)
 }
 
-// partial is the name of a file that is not complete yet.
+// partial is the name of a file that is not complete yet, where it will replace another.
 const partial = ".cellhold-part"
 
 func (p *destination) write(root *os.Root, name string, from io.Reader) (err error) {
-	part := path.Join(path.Dir(name), fmt.Sprintf("%s-%d", partial, os.Getpid()))
-	f, err := root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	at := name
+	if p.replaces {
+		at = path.Join(path.Dir(name), fmt.Sprintf("%s-%d", partial, os.Getpid()))
+	}
+	f, err := root.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return errTaken
+	}
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, root.Remove(part))
-		}
-	}()
 	_, err = io.Copy(f, from)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil && p.replaces {
+		err = root.Rename(at, name) // which replaces a link itself
 	}
-	if p.replaces {
-		return root.Rename(part, name) // which replaces a link itself
+	if err != nil {
+		return errors.Join(err, root.Remove(at))
 	}
-	// Unlike a rename, a link fails where something has appeared since we looked.
-	if err := root.Link(part, name); errors.Is(err, fs.ErrExist) {
-		return errTaken
-	} else if err != nil {
-		return err
-	}
-	return root.Remove(part)
+	return nil
 }
 
 // makeFolders makes the folders of a path. One that is a link, or no folder, is not entered.

@@ -287,7 +287,7 @@ def stop(number, frame):
     sys.exit(9)
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGHUP, stop)
-print("ready")
+print("ready", flush=True)
 time.sleep(300)
 `
 	for sig, want := range map[syscall.Signal]int{syscall.SIGTERM: 9, syscall.SIGHUP: 9, syscall.SIGINT: 130} {
@@ -321,6 +321,23 @@ time.sleep(300)
 				t.Errorf("what it wrote at its end: %v", err)
 			}
 		})
+	}
+}
+
+func TestAtItsDeadlineAScriptIsInterruptedAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	const source = "import time\nopen('w.txt', 'w').write('x')\nprint('begun')\ntry:\n    time.sleep(300)\nfinally:\n    print('tidied up')\n"
+	dir := t.TempDir()
+	got := runScript(t, dir, map[string]string{"s.py": source}, nil, "--timeout", "2s", "s.py")
+	if got.out != "begun\ntidied up\n" || got.status != 124 || !strings.Contains(got.err, "KeyboardInterrupt\ncellhold: the script did not end by itself: stopped at its deadline of 2s\n") {
+		t.Errorf("%+v", got)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "w.txt")); err != nil {
+		t.Error(err)
+	}
+	got = runScript(t, dir, map[string]string{"s.py": "import time\nwhile True:\n    try: time.sleep(300)\n    except KeyboardInterrupt: pass\n"}, nil, "--timeout", "1s", "s.py")
+	if got.status != 124 {
+		t.Errorf("one that goes on: %+v", got)
 	}
 }
 
