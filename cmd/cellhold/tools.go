@@ -4,6 +4,8 @@ import (
 	"archive/zip"
 	"bytes"
 	"cellhold/internal/image"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"io/fs"
 	"net/url"
@@ -169,21 +171,34 @@ var pipIndex = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(
 const (
 	pipModule = "pip/_internal/models/index.py"
 	maxModule = 1 << 20
+	// maxWheel is ten times what pip's wheel has, and maxWheels more than an image has of them.
+	maxWheel, maxWheels = 20 << 20, 4
 )
 
-// usualIndex asks the pip of an image that was made from a recipe of ours which index it uses by
-// itself. Images from elsewhere are not asked: they would decide where this server reaches out to.
+// knownIndex is the SHA-256 of the URL that the pip of the stock images names.
+const knownIndex = "5a06749b2297be54ac5699f6f2761716adc5001a2d5f8b915ab2172922dd5706"
+
+// usualIndex asks the pip of an image which index it uses by itself. An image that was made here from a recipe of
+// ours is believed. Any other could have been made to send this server to an address of its choice, so it is believed
+// only if it names the index that the stock images name, as a stock image does that was exported and imported.
 func usualIndex(img image.Image) string {
-	if !strings.HasPrefix(img.Source, image.FromRecipe) {
-		return ""
+	at := namedIndex(img.Rootfs)
+	sum := sha256.Sum256([]byte(at))
+	if strings.HasPrefix(img.Source, image.FromRecipe) || hex.EncodeToString(sum[:]) == knownIndex {
+		return at
 	}
-	root, err := os.OpenRoot(img.Rootfs)
+	return ""
+}
+
+// namedIndex is the index that the pip of a root file system names.
+func namedIndex(rootfs string) string {
+	root, err := os.OpenRoot(rootfs)
 	if err != nil {
 		return ""
 	}
 	defer root.Close()
 	wheels, _ := fs.Glob(root.FS(), "usr/share/python-wheels/pip-*.whl")
-	for _, wheel := range wheels {
+	for _, wheel := range wheels[:min(len(wheels), maxWheels)] {
 		if m := pipIndex().FindSubmatch(moduleInWheel(root, wheel)); m != nil {
 			if u, err := url.Parse(string(m[1])); err == nil {
 				u.Path = path.Join("/", u.Path, "simple")
@@ -194,7 +209,11 @@ func usualIndex(img image.Image) string {
 	return ""
 }
 
+// moduleInWheel reads pip's module from a wheel that a foreign image may have made.
 func moduleInWheel(root *os.Root, wheel string) []byte {
+	if info, err := root.Lstat(wheel); err != nil || !info.Mode().IsRegular() || info.Size() > maxWheel {
+		return nil
+	}
 	text, err := root.ReadFile(wheel)
 	if err != nil {
 		return nil

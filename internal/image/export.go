@@ -104,6 +104,9 @@ func asOCI(ctx context.Context, img Image, layerFile string) (v1.Image, error) {
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", runtime.GOARCH
 	config.Created = v1.Time{Time: img.Created}
+	if recipe := recipeOf(img); recipe != "" {
+		config.Config.Labels = map[string]string{recipeLabel: recipe}
+	}
 	return mutate.ConfigFile(oci, config)
 }
 

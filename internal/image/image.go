@@ -54,12 +54,13 @@ type Store struct {
 
 // Image is one image of the store.
 type Image struct {
-	Digest  string    `json:"digest"`  // sha256:<hex>, the address of the image in the store
-	Source  string    `json:"source"`  // where it came from, for people
-	Created time.Time `json:"created"` // when it came into this store
-	Size    int64     `json:"size"`    // bytes of all files
-	Names   []string  `json:"-"`       // the names that point to it, sorted
-	Rootfs  string    `json:"-"`       // host directory of its files; never to be written to
+	Digest  string    `json:"digest"`           // sha256:<hex>, the address of the image in the store
+	Source  string    `json:"source"`           // where it came from, for people
+	Claims  string    `json:"claims,omitempty"` // the recipe that a foreign image says it was made from; never to be trusted
+	Created time.Time `json:"created"`          // when it came into this store
+	Size    int64     `json:"size"`             // bytes of all files
+	Names   []string  `json:"-"`                // the names that point to it, sorted
+	Rootfs  string    `json:"-"`                // host directory of its files; never to be written to
 }
 
 // FromRecipe begins the Source of images that were made here from a recipe of this program.

@@ -55,7 +55,7 @@ func (s *Store) importFrom(ctx context.Context, path, name string, progress Prog
 	if err != nil {
 		return Image{}, err
 	}
-	src.where = path
+	src.where = absolute(path)
 	if name, err = importedName(name, suggested, path); err != nil {
 		return Image{}, err
 	}
@@ -120,7 +120,7 @@ func dockerSource(root *os.Root) (source, string, error) {
 	if err != nil {
 		return source{}, "", err
 	}
-	src := source{digest: digestOfString(string(config))}
+	src := source{digest: digestOfString(string(config)), recipe: claimedRecipe(config)}
 	for i, layer := range m.Layers {
 		src.layers = append(src.layers, fileBlob(root, layer, diffIDs[i]))
 	}
@@ -157,7 +157,7 @@ func layoutSource(root *os.Root) (source, string, error) {
 	if err != nil {
 		return source{}, "", err
 	}
-	src := source{digest: desc.Digest.String()}
+	src := source{digest: desc.Digest.String(), recipe: claimedRecipe(config)}
 	for i, l := range manifest.Layers {
 		src.layers = append(src.layers, fileBlob(root, blobPath(l.Digest), diffIDs[i]))
 	}

@@ -74,7 +74,7 @@ func remoteSource(ctx context.Context, r name.Reference) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
-	src := source{digest: digest.String(), where: r.Name()}
+	src := source{digest: digest.String(), where: r.Name(), recipe: claimedRecipe(config)}
 	for i, l := range layers {
 		src.layers = append(src.layers, blob{open: l.Compressed, diffID: diffIDs[i]})
 	}

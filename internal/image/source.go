@@ -24,6 +24,7 @@ const unpackVersion = 1
 type source struct {
 	digest string // of its manifest: sha256:<hex>
 	where  string // for people
+	recipe string // which it says it was made from; empty if it says none
 	layers []blob // the lowest first
 }
 
@@ -80,7 +81,7 @@ func (s *Store) unpack(ctx context.Context, src source, digest string, progress 
 	if err := u.mountPoints(); err != nil {
 		return err
 	}
-	_, err = s.commit(work, Image{Digest: digest, Source: src.where + " " + src.digest})
+	_, err = s.commit(work, Image{Digest: digest, Source: src.from(), Claims: src.recipe})
 	return err
 }
 
