@@ -56,7 +56,16 @@ func images(t testing.TB) string {
 // because gVisor's sockets lie below it.
 func newHome(t testing.TB) string {
 	t.Helper()
-	shared := images(t)
+	shared, home := images(t), emptyHome(t)
+	if err := os.Symlink(filepath.Join(shared, "images"), filepath.Join(home, "images")); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// emptyHome makes a state directory that has no images.
+func emptyHome(t testing.TB) string {
+	t.Helper()
 	home, err := os.MkdirTemp("/tmp", "ch")
 	if err != nil {
 		t.Fatal(err)
@@ -67,9 +76,6 @@ func newHome(t testing.TB) string {
 		}
 	})
 	if err := os.Chmod(home, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(filepath.Join(shared, "images"), filepath.Join(home, "images")); err != nil {
 		t.Fatal(err)
 	}
 	return home
