@@ -64,6 +64,14 @@ type Options struct {
 	// Updates is told what a cell that ends has shown under which display id, for displays of earlier
 	// cells to get it too. It may be told twice. May be nil.
 	Updates func(ctx context.Context, c cellhold.Cell, updates []notebook.Update)
+	// Record returns the record of a cell that is done, for output that comes later. Without it, which is nil,
+	// such output is only in the journal.
+	Record func(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error)
+	// Changed is called when a record has got such output. May be nil. It must not block.
+	Changed func()
+	// Refold makes the records of cells what their events say: the server before this one was killed before it had
+	// written late output. May be nil.
+	Refold func(ctx context.Context) error
 	// Done is called after a cell is done and recorded. May be nil. It must not block.
 	Done func(c cellhold.Cell)
 	// Stuck is called when the agent did not end a cell in time, for the owner to destroy the
@@ -109,21 +117,23 @@ type Kernel struct {
 
 	killedForMemory bool // how the last process died; guarded by rec
 
-	mu      sync.Mutex
-	state   cellhold.KernelState // never busy: that is current != nil
-	cause   cellhold.CellStatus
-	detail  string
-	info    *cellhold.KernelInfo
-	cursor  int64 // the agent's number of the newest recorded event
-	unacked int64 // bytes recorded since the last ack
-	queue   []*entry
-	current *entry
-	oom     int64         // memory kills that are known not to be the running cell's
-	killed  int64         // memory kills at the last look
-	gone    bool          // Die was called: nothing revives the kernel
-	revived int           // how often the agent said that it restarts the process
-	down    bool          // the link is broken and everything read from it is recorded
-	changed chan struct{} // closed and replaced when any of the above changes
+	mu        sync.Mutex
+	state     cellhold.KernelState // never busy: that is current != nil
+	cause     cellhold.CellStatus
+	detail    string
+	info      *cellhold.KernelInfo
+	cursor    int64 // the agent's number of the newest recorded event
+	unacked   int64 // bytes recorded since the last ack
+	queue     []*entry
+	current   *entry
+	late      map[cellhold.CellID]*late
+	lateSince time.Time     // since when the journal has output that a record does not; zero when they agree
+	oom       int64         // memory kills that are known not to be the running cell's
+	killed    int64         // memory kills at the last look
+	gone      bool          // Die was called: nothing revives the kernel
+	revived   int           // how often the agent said that it restarts the process
+	down      bool          // the link is broken and everything read from it is recorded
+	changed   chan struct{} // closed and replaced when any of the above changes
 }
 
 // entry is one cell that is not done.

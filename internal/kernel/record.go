@@ -59,8 +59,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // record keeps what the reader brings, batch by batch.
 func (k *Kernel) record(ctx context.Context) {
+	defer k.lastLate(ctx)
 	for {
-		batch, err := k.inbox.take(ctx)
+		batch, err := k.takeBatch(ctx)
 		if err != nil {
 			return
 		}
@@ -87,6 +88,9 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 	}
 	k.rec.Lock()
 	defer k.rec.Unlock()
+	if k.crowded() {
+		k.writeLate(ctx)
+	}
 	var evs []cellhold.Event
 	var cells []*cellhold.Cell
 	size, pending := int64(0), int64(0)
@@ -99,7 +103,8 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
 			continue // it was ended here; a cell has one end
 		}
-		room := k.hasRoom(g, pending)
+		l := k.lateCell(ctx, g.Type, g.Cell)
+		room := k.hasRoom(g, l, pending)
 		if g.Type == cellhold.EventCellDone {
 			evs = append(evs, k.dropped(1)...)
 		}
@@ -110,7 +115,9 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 			pending += int64(len(ev.Content)) + eventCost
 		}
 		// Also what finds no room: the end of a long output is worth more than its middle.
-		if c := k.fold(ev); c != nil {
+		if l != nil {
+			k.foldLate(l, ev)
+		} else if c := k.fold(ev); c != nil {
 			cells = append(cells, c)
 			k.spread(ctx, *c)
 			restEvents, rest := k.cancelRest(c)
@@ -145,7 +152,7 @@ const (
 // hasRoom reports whether an event may be kept. Only output and questions are ever refused. The caller holds rec; an
 // event that comes again because the journal failed is counted again for its cell, which is rare and
 // harmless. pending is what is about to be kept before it.
-func (k *Kernel) hasRoom(g guestapi.Event, pending int64) bool {
+func (k *Kernel) hasRoom(g guestapi.Event, l *late, pending int64) bool {
 	switch g.Type {
 	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
 		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput,
@@ -161,17 +168,22 @@ func (k *Kernel) hasRoom(g guestapi.Event, pending int64) bool {
 	kept := k.o.Log.Kept() + pending
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	e := k.current
-	own := e != nil && e.req.Cell == g.Cell
-	if kept+need > k.o.SessionOutput || own && e.kept+need > k.o.CellOutput {
-		if own {
-			e.lost.Bytes += int64(len(g.Content))
-			e.lost.Messages++
+	var cell *int64
+	var lost *cellhold.OutputDroppedContent
+	if e := k.current; l != nil {
+		cell, lost = &l.kept, &l.lost
+	} else if e != nil && e.req.Cell == g.Cell {
+		cell, lost = &e.kept, &e.lost
+	}
+	if kept+need > k.o.SessionOutput || cell != nil && *cell+need > k.o.CellOutput {
+		if lost != nil {
+			lost.Bytes += int64(len(g.Content))
+			lost.Messages++
 		}
 		return false
 	}
-	if own {
-		e.kept += size
+	if cell != nil {
+		*cell += size
 	}
 	return true
 }
@@ -329,6 +341,7 @@ func (k *Kernel) spread(ctx context.Context, c cellhold.Cell) {
 	}
 	k.mu.Unlock()
 	if len(updates) > 0 && k.o.Updates != nil {
+		k.updateLate(updates)
 		k.o.Updates(ctx, c, updates)
 	}
 }
@@ -355,6 +368,7 @@ func (k *Kernel) apply(evs []cellhold.Event, cells []*cellhold.Cell, cursor, siz
 	k.mu.Lock()
 	k.cursor = cursor
 	k.unacked += size
+	k.arrived(evs)
 	for _, ev := range evs {
 		if ev.Type == cellhold.EventKernelState {
 			k.applyState(ev)

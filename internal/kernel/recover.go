@@ -19,6 +19,7 @@ func (k *Kernel) recover(ctx context.Context) error {
 	if len(k.queue) > 0 {
 		k.current, k.queue = k.queue[0], k.queue[1:]
 	}
+	done, ends := map[cellhold.CellID]bool{}, map[cellhold.CellID]int64{}
 	for ev, err := range k.o.Journal.Read(ctx, k.o.Session, 0) {
 		if err != nil && ev.Seq > 0 {
 			k.o.Logger.Error("reading an event", "session", k.o.Session, "seq", ev.Seq, "err", err)
@@ -38,6 +39,15 @@ func (k *Kernel) recover(ctx context.Context) error {
 		if e := pending[ev.Cell]; e != nil {
 			e.replay(ev)
 		}
+		switch {
+		case ev.Type == cellhold.EventCellDone:
+			done[ev.Cell] = true
+		case done[ev.Cell] && isOutput(ev.Type):
+			ends[ev.Cell] = ev.Seq
+		}
+	}
+	if k.missing(ctx, ends) {
+		return k.o.Refold(ctx)
 	}
 	return nil
 }

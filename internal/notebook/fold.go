@@ -2,6 +2,7 @@ package notebook
 
 import (
 	"cellhold"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -105,6 +106,42 @@ func New(b Bounds) *Folder {
 	f := &Folder{bounds: b, updates: make(map[string]Update)}
 	f.clear()
 	return f
+}
+
+// Continue returns a Folder that goes on where a cell's outputs end.
+func Continue(c cellhold.Cell) *Folder {
+	f := New(Bounds{})
+	for _, o := range c.Outputs {
+		ev := cellhold.Event{Type: o.Type}
+		switch o.Type {
+		case cellhold.EventStream:
+			ev = cellhold.NewEvent(o.Type, "", "", cellhold.StreamContent{Name: o.Name, Text: o.Text})
+		case cellhold.EventError:
+			ev = cellhold.NewEvent(o.Type, "", "", cellhold.ErrorContent{Name: o.ErrorName, Value: *cmp.Or(o.ErrorValue, new(string)), Traceback: o.Traceback})
+		default:
+			content := cellhold.DisplayContent{Data: o.Data, Metadata: o.Metadata, ExecutionCount: o.ExecutionCount}
+			if o.DisplayID != "" {
+				content.Transient = &cellhold.Transient{DisplayID: o.DisplayID}
+			}
+			ev = cellhold.NewEvent(o.Type, "", "", content)
+		}
+		_ = f.Add(ev) // outputs of ours have content of ours
+		if n := len(f.outputs); n > 0 && o.Truncated {
+			last := &f.outputs[n-1].Output
+			last.Truncated, last.Bytes, last.Omitted = true, o.Bytes, o.Omitted
+		}
+	}
+	f.bytes, f.dropped = c.Bytes, c.Omitted
+	return f
+}
+
+// Replace brings updates into the displays that the cell shows, and leaves others out.
+func (f *Folder) Replace(updates []Update) {
+	for _, u := range updates {
+		if f.shown[u.DisplayID] > 0 {
+			f.update(u.DisplayID, u)
+		}
+	}
 }
 
 // Add folds one event in. Types that are no outputs are ignored. An event whose content is not

@@ -189,6 +189,9 @@ func (s *Session) rollBack(ctx context.Context, rec cellhold.Session, c cellhold
 	if sb := s.detach(); sb != nil {
 		s.m.destroy(ctx, sb)
 	}
+	if err := s.refold(ctx, c.Last, c.Undone); err != nil { // the output is in the events all the same
+		s.slog.Error("taking back output that came after the end of its cell", "err", err)
+	}
 	s.seatAll(p)
 	s.m.dropSnapshot(ctx, rec.Snapshot)
 	s.displays.Forget()

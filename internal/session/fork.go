@@ -151,6 +151,10 @@ func (s *Session) bear(ctx, base context.Context, rec cellhold.Session, c cellho
 		return nil, err
 	}
 	f := newSession(s.m, rec, log)
+	if err := f.refold(ctx, c.Last, c.Undone); err != nil {
+		log.Close(err)
+		return nil, err
+	}
 	f.run(base)
 	err = f.begin(ctx, c, s.followed())
 	if err == nil && !s.m.addReady(f) {

@@ -220,6 +220,11 @@ func (s *Session) kernelOptions(p *place, id cellhold.KernelID, pending []cellho
 		Memory:  p.peaks,
 		Mirror:  func(ctx context.Context) error { return s.pull(ctx, p.client) },
 		Updates: s.displays.Update,
+		Record: func(ctx context.Context, c cellhold.CellID) (cellhold.Cell, error) {
+			return s.m.o.Store.Cell(ctx, s.id, c)
+		},
+		Refold:  func(ctx context.Context) error { return s.refold(ctx, s.log.Last(), s.record().Undone) },
+		Changed: s.notes.Want,
 		Done:    func(cellhold.Cell) { s.touch() },
 		Stuck: func(why string) {
 			s.slog.Error("destroying a sandbox that does not answer", "why", why)
@@ -332,12 +337,22 @@ func (s *Session) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, 
 
 // kept returns a cell as it is recorded, if it is not undone.
 func (s *Session) kept(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+	for _, k := range s.all() { // first, because the record may get it in between
+		if c, ok := k.Late(id); ok {
+			return s.judged(c), nil
+		}
+	}
 	c, err := s.m.o.Store.Cell(ctx, s.id, id)
 	return s.judged(c), err
 }
 
-// judged says of a recorded cell whether a rollback has taken it back.
+// judged says of a recorded cell whether a rollback has taken it back, and adds what came after its end.
 func (s *Session) judged(c cellhold.Cell) cellhold.Cell {
+	if k := s.kernel(c.Kernel); k != nil {
+		if now, ok := k.Late(c.ID); ok {
+			c = now
+		}
+	}
 	c.Undone = slices.ContainsFunc(s.record().Undone, func(u cellhold.Undone) bool { return u.Has(c) })
 	return c
 }

@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"bytes"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/client"
+)
+
+// awaitCell returns a cell as it is once its outputs have that text. It looks when an event has come.
+func (s *server) awaitCell(t *testing.T, id cellhold.SessionID, cell cellhold.CellID, want string) cellhold.Cell {
+	t.Helper()
+	c, err := s.Cell(t.Context(), id, cell)
+	if err == nil && strings.Contains(text(c), want) {
+		return c
+	}
+	for ev, err := range s.Watch(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Cell != cell {
+			continue
+		}
+		if c, err = s.Cell(t.Context(), id, cell); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(text(c), want) {
+			return c
+		}
+	}
+	t.Fatalf("the events end before the cell has %q: %q", want, text(c))
+	return c
+}
+
+// later is code that prints something when a file appears, after its cell has ended.
+const later = `import threading, time, os, subprocess
+def work():
+    while not os.path.exists('go'): time.sleep(0.02)
+    print('late one'); print('late two')
+threading.Thread(target=work).start()
+print('at once')`
+
+func TestOutputAfterTheEndOfItsCellIsInTheCellAndTheNotebook(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	c := s.run(t, id, later)
+	if text(c) != "at once\n" {
+		t.Fatalf("the cell ended with %q", text(c))
+	}
+	s.must(t, id, "open('go', 'w').close()")
+	c = s.awaitCell(t, id, c.ID, "late two")
+	if want := "at once\nlate one\nlate two\n"; text(c) != want || c.Bytes != int64(len(want)) || len(c.Outputs) != 1 || c.Status != cellhold.StatusOK {
+		t.Errorf("the cell has %d outputs, %d bytes, %q", len(c.Outputs), c.Bytes, text(c))
+	}
+	list, err := s.Cells(t.Context(), id)
+	if err != nil || text(list[0]) != text(c) {
+		t.Errorf("the list of cells has %q, %v", text(list[0]), err)
+	}
+	var book bytes.Buffer
+	if err := s.Notebook(t.Context(), id, &book); err != nil || !strings.Contains(book.String(), "late two") {
+		t.Errorf("the notebook lacks it: %v\n%s", err, &book)
+	}
+}
+
+func TestALateUpdateChangesTheDisplaysOfEarlierCells(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	before := s.run(t, id, "shown = display('old', display_id='earlier')")
+	c := s.run(t, id, `import threading, os, time
+h = display('first', display_id=True)
+def work():
+    while not os.path.exists('go'): time.sleep(0.02)
+    h.update('second'); shown.update('new'); display('third')
+threading.Thread(target=work).start()`)
+	last := s.run(t, id, "open('go', 'w').close()")
+	s.awaitCell(t, id, last.ID, "third") // a thread shows in the cell that ran last
+	s.signal(t, syscall.SIGTERM)         // writes what is gathered
+	s = serve(t, s.home)
+	for cell, want := range map[cellhold.CellID]string{before.ID: "'new'", c.ID: "'second'", last.ID: "'third'"} {
+		if now, err := s.Cell(t.Context(), id, cell); err != nil || text(now) != want {
+			t.Errorf("the cell shows %q, want %q, %v", text(now), want, err)
+		}
+	}
+}
+
+func TestLateOutputSurvivesTheServer(t *testing.T) {
+	t.Parallel()
+	home := newHome(t)
+	s := serve(t, home)
+	id := s.session(t, client.CreateSession{})
+	c := s.run(t, id, later)
+	s.must(t, id, "open('go', 'w').close()")
+	s.awaitCell(t, id, c.ID, "late two")
+	s.signal(t, syscall.SIGKILL) // before the record is written, which takes a second
+	s = serve(t, home)
+	if c, err := s.Cell(t.Context(), id, c.ID); err != nil || text(c) != "at once\nlate one\nlate two\n" {
+		t.Fatalf("after the kill: %q, %v", text(c), err)
+	}
+	// A process that writes while no server runs. What processes write belongs to the cell that ran last.
+	s.must(t, id, "subprocess.Popen('echo began; until [ -e stop ]; do sleep 0.05; done; echo ended', shell=True); time.sleep(0.3)")
+	c = s.run(t, id, "threading.Timer(1.5, lambda: open('stop', 'w').close()).start()")
+	s.signal(t, syscall.SIGTERM)
+	s = serve(t, home)
+	if c = s.awaitCell(t, id, c.ID, "ended"); text(c) != "ended\n" {
+		t.Errorf("of the process: %q", text(c))
+	}
+}
+
+func TestARollbackTakesLateOutputBackAndAForkHasWhatItsParentHadThen(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	c := s.run(t, id, strings.Replace(later, "print('late two')", "print('late', os.environ.get('WHICH'))", 1))
+	if _, err := s.Checkpoint(t.Context(), id, "before"); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, id, "os.environ['WHICH'] = 'undone'; open('go', 'w').close()")
+	s.awaitCell(t, id, c.ID, "late undone")
+	forks, err := s.Fork(t.Context(), id, 1, "before")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := s.Cell(t.Context(), forks[0].ID, c.ID); err != nil || text(f) != "at once\n" {
+		t.Errorf("the fork's cell has %q, %v", text(f), err)
+	}
+	if _, err := s.Rollback(t.Context(), id, "before"); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = s.Cell(t.Context(), id, c.ID); err != nil || text(c) != "at once\n" {
+		t.Errorf("after the rollback the cell has %q, %v", text(c), err)
+	}
+}
+
+func TestLateOutputIsBoundedAsAllOutputIs(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	c := s.run(t, id, `import threading
+def work():
+    for i in range(60): print('x' * 99_999)
+    print('the end')
+threading.Timer(0.2, work).start()
+print('the beginning')`)
+	c = s.awaitCell(t, id, c.ID, "the end")
+	got := text(c)
+	if c.Bytes != 14+6_000_000+8 || !c.Truncated || len(got) > 1<<20+1000 || !strings.HasPrefix(got, "the beginning") {
+		t.Errorf("%d of %d bytes, truncated %t, %.20q…", len(got), c.Bytes, c.Truncated, got)
+	}
+	begun := time.Now()
+	s.must(t, id, "1 + 1")
+	t.Logf("the next cell took %s", time.Since(begun))
+}
