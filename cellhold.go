@@ -87,12 +87,12 @@ type Session struct {
 
 // Limits is what a session's sandbox may use. Zero means the server's default.
 type Limits struct {
-	Memory    int64   `json:"memory,omitempty" minimum:"0" doc:"Bytes of memory, tmpfs included." example:"1073741824"`
+	Memory    int64   `json:"memory,omitempty" minimum:"0" doc:"Bytes of memory, tmpfs included; in a request also a text such as \"2GiB\"." example:"1073741824"`
 	CPU       float64 `json:"cpu,omitempty" minimum:"0" doc:"Processor cores; 0.5 is half of one." example:"1"`
 	Processes int     `json:"processes,omitempty" minimum:"0" doc:"Processes and threads at once." example:"256"`
-	Disk      int64   `json:"disk,omitempty" minimum:"0" doc:"Bytes that may be written outside /tmp and /mnt/data/output." example:"1073741824"`
-	Tmp       int64   `json:"tmp,omitempty" minimum:"0" doc:"Bytes of /tmp." example:"268435456"`
-	Output    int64   `json:"output,omitempty" minimum:"0" doc:"Bytes of /mnt/data/output." example:"268435456"`
+	Disk      int64   `json:"disk,omitempty" minimum:"0" doc:"Bytes that may be written outside /tmp and /mnt/data/output; in a request also a text such as \"2GiB\"." example:"1073741824"`
+	Tmp       int64   `json:"tmp,omitempty" minimum:"0" doc:"Bytes of /tmp; in a request also a text such as \"2GiB\"." example:"268435456"`
+	Output    int64   `json:"output,omitempty" minimum:"0" doc:"Bytes of /mnt/data/output; in a request also a text such as \"2GiB\"." example:"268435456"`
 }
 
 // KernelState is what a kernel is doing, in Jupyter's own words.
@@ -277,6 +277,7 @@ type Cell struct {
 	Bytes          int64         `json:"bytes,omitempty" doc:"Bytes of output that it put out, displays included, whatever became of them."`
 	Truncated      bool          `json:"truncated,omitempty" doc:"Some of its output is not in outputs: of long output the beginning and the end are there. More of the text can be read with get-cell-text."`
 	Omitted        int64         `json:"omitted,omitempty" doc:"Bytes of output that are not in outputs."`
+	WaitOver       bool          `json:"wait_over,omitempty" doc:"In an answer to a request with wait: the wait ended before the cell did. The cell goes on, and the status of the answer is 202. Ask again, with wait."`
 	Outputs        []Output      `json:"outputs" doc:"What it put out, in notebook form (nbformat 4.5), with progress folded."`
 
 	Metadata    map[string]json.RawMessage `json:"metadata,omitempty" doc:"What a notebook that was handed in said of the cell."`

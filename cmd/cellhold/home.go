@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"strings"
+
+	"cellhold"
 
 	"github.com/alecthomas/kong"
 )
@@ -58,44 +58,18 @@ func resolved(path string) string {
 // size is a number of bytes that people write as 512M or 1GiB.
 type size int64
 
-var units = []struct {
-	name  string
-	bytes int64
-}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
-
-// UnmarshalText reads a size. K, M, G and T, with or without iB or B, are powers of 1024.
+// UnmarshalText reads a size.
 func (s *size) UnmarshalText(text []byte) error {
-	number := strings.TrimRight(string(text), "KMGTiBkmgtb ")
-	unit := strings.ToUpper(strings.TrimSpace(string(text[len(number):])))
-	factor := int64(0)
-	if unit == "" || unit == "B" {
-		factor = 1
-	}
-	for _, u := range units {
-		if unit == u.name[:1] || unit == u.name[:1]+"B" || unit == strings.ToUpper(u.name) {
-			factor = u.bytes
-		}
-	}
-	value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || factor == 0 || !(value >= 0) || value*float64(factor) >= math.MaxInt64 {
-		return fmt.Errorf("%q is no size; write it like 512MiB or 2GiB", text)
-	}
-	*s = size(value * float64(factor))
-	return nil
+	n, err := cellhold.ParseSize(string(text))
+	*s = size(n)
+	return err
 }
 
 // MarshalText writes the size as people read it.
 func (s size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // String writes the size in the largest unit that divides it.
-func (s size) String() string {
-	for _, u := range units {
-		if s != 0 && int64(s)%u.bytes == 0 {
-			return strconv.FormatInt(int64(s)/u.bytes, 10) + u.name
-		}
-	}
-	return strconv.FormatInt(int64(s), 10)
-}
+func (s size) String() string { return cellhold.FormatSize(int64(s)) }
 
 const (
 	// runDir is the folder of living sandboxes in a home. Its name is short because gVisor puts
@@ -113,6 +87,11 @@ func makeHome(home string) error {
 	}
 	return nil
 }
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
 // rounded writes the size for people who need no more than its order.
 func (s size) rounded() string {

@@ -54,7 +54,7 @@ func (s *Server) cancelCell(ctx context.Context, in *cellPath) (*cellOutput, err
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &cellOutput{Body: wholeCell(cell)}, nil
+	return &cellOutput{Status: http.StatusOK, Body: wholeCell(cell)}, nil
 }
 
 func (s *Server) answerInput(ctx context.Context, in *answerInput) (*struct{}, error) {

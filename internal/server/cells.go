@@ -46,7 +46,8 @@ type cellInput struct {
 }
 
 type cellOutput struct {
-	Body cellhold.Cell
+	Status int
+	Body   cellhold.Cell
 }
 
 // CellList is the body that lists cells.
@@ -63,9 +64,9 @@ func (s *Server) cellRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "submit-cell", Method: http.MethodPost, Path: "/v1/sessions/{id}/cells", DefaultStatus: http.StatusAccepted, Tags: []string{tagCells},
 		Summary:     "Run code",
-		Description: "Queues a cell. Without wait the answer is 202 with the queued cell. With wait it is 200 with the cell as it is when it is done or when the wait is over, whichever is first; it goes on running in the second case, and also when you hang up. Code that raises is no error of this API: the cell has the status \"error\" and the traceback among its outputs.",
+		Description: "Queues a cell. Without wait the answer is 202 with the queued cell. With wait it is 200 with the cell when it is done. When the wait is over before, it is 202 with the cell as it is then, and wait_over is true; the cell goes on running, also when you hang up. Code that raises is no error of this API: the cell has the status \"error\" and the traceback among its outputs.",
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The cell as it is when it is done or the wait is over",
+			Description: "The cell, which is done",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: cellSchema}},
 		}},
 	}, s.submit)
@@ -80,7 +81,11 @@ func (s *Server) cellRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "get-cell", Method: http.MethodGet, Path: "/v1/sessions/{id}/cells/{cell}", Tags: []string{tagCells},
 		Summary:     "Look at a cell, or wait for it",
-		Description: "With wait, the answer comes when the cell is done or the wait is over.",
+		Description: "With wait, the answer comes when the cell is done or the wait is over. In the second case its status is 202, and wait_over is true.",
+		Responses: map[string]*huma.Response{"202": {
+			Description: "The cell as it is when the wait is over: it is not done",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: cellSchema}},
+		}},
 	}, s.getCell)
 }
 
@@ -105,10 +110,10 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 	}
 	status := http.StatusAccepted
 	if wait > 0 {
-		status = http.StatusOK
 		if cell, err = await(ctx, s, sess, cell.ID, wait, cells); err != nil {
 			return nil, s.problem(ctx, err)
 		}
+		status = waitStatus(&cell)
 	}
 	location := "/v1/sessions/" + string(in.ID) + "/cells/" + string(cell.ID)
 	return &submitOutput{Status: status, Location: location, Body: wholeCell(cell)}, nil
@@ -119,7 +124,20 @@ func (s *Server) getCell(ctx context.Context, in *cellInput) (*cellOutput, error
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &cellOutput{Body: wholeCell(cell)}, nil
+	status := http.StatusOK
+	if in.Wait != "" {
+		status = waitStatus(&cell)
+	}
+	return &cellOutput{Status: status, Body: wholeCell(cell)}, nil
+}
+
+// waitStatus returns the status of an answer after a wait, and says in a cell that is not done that the wait is over.
+func waitStatus(c *cellhold.Cell) int {
+	if c.State == cellhold.CellDone {
+		return http.StatusOK
+	}
+	c.WaitOver = true
+	return http.StatusAccepted
 }
 
 func (s *Server) listCells(ctx context.Context, in *SessionPath) (*streamOutput, error) {

@@ -55,6 +55,9 @@ func describe(api huma.API) {
 	delete(schemas, "ErrorModel") // huma's own errors leave as Problem
 	delete(schemas, "ErrorDetail")
 	schemas["Limits"].AdditionalProperties = false // a misspelt limit must not be no limit
+	for _, name := range []string{"memory", "disk", "tmp", "output"} {
+		describeSize(schemas["Limits"].Properties[name])
+	}
 	schemas["Egress"].AdditionalProperties = false // nor a misspelt policy the server's default
 	for name, s := range schemas {
 		for _, p := range s.Properties {
@@ -71,8 +74,20 @@ func describe(api huma.API) {
 	doc.Paths[folderPath].Post.RequestBody = uploadForm()
 	requestExample(doc.Paths["/v1/sessions/{id}/packages"].Post, map[string]any{"requirements": []string{"tabulate>=0.9"}})
 	submitted := doc.Paths["/v1/sessions/{id}/cells"].Post.Responses
-	submitted["202"].Description = "The queued cell"
+	submitted["202"].Description = "The cell, which is not done: it was queued, or the wait is over"
 	submitted["200"].Headers = submitted["202"].Headers
+}
+
+// describeSize lets a limit be a number of bytes or a text such as "2GiB".
+func describeSize(s *huma.Schema) {
+	number := &huma.Schema{Type: huma.TypeInteger, Format: s.Format, Minimum: s.Minimum}
+	text := &huma.Schema{Type: huma.TypeString, Examples: []any{"2GiB"}}
+	for _, one := range []*huma.Schema{number, text} {
+		one.PrecomputeMessages()
+		s.OneOf = append(s.OneOf, one)
+	}
+	s.Type, s.Format, s.Minimum = "", "", nil
+	s.PrecomputeMessages()
 }
 
 // describeOutput says which fields each type of output always has.

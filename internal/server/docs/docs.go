@@ -278,6 +278,12 @@ func kindOf(s *huma.Schema) kind {
 		k := kindOf(s.Items)
 		k.Before = "list of " + k.Before
 		return k
+	case s.Type == "" && len(s.OneOf) > 0:
+		k := kindOf(s.OneOf[0])
+		for _, other := range s.OneOf[1:] {
+			k.Before += " or " + kindOf(other).Before
+		}
+		return k
 	case s.Type == "":
 		return kind{Before: "anything"}
 	case s.Format == "date-time":
