@@ -71,8 +71,8 @@ func TestAWaitThatIsOverAnswersWithTheCellAsItIs(t *testing.T) {
 	h := newHouse(t)
 	path := h.create()
 	var cell cellhold.Cell
-	h.do(200, "POST", path+"/cells?wait=10ms", `{"code":"loop"}`).decode(t, &cell)
-	if cell.State == cellhold.CellDone || cell.ID == "" {
+	h.do(202, "POST", path+"/cells?wait=10ms", `{"code":"loop"}`).decode(t, &cell)
+	if cell.State == cellhold.CellDone || cell.ID == "" || !cell.WaitOver {
 		t.Errorf("got %+v", cell)
 	}
 	h.do(204, "POST", path+"/interrupt", "")
@@ -295,7 +295,7 @@ func TestWatchersAreSentAwayWithTheirCursor(t *testing.T) {
 	var cell cellhold.Cell
 	a := <-waited
 	a.decode(t, &cell)
-	if a.StatusCode != 200 || cell.State == cellhold.CellDone {
+	if a.StatusCode != 202 || !cell.WaitOver || cell.State == cellhold.CellDone {
 		t.Errorf("a waiting request got %d %+v", a.StatusCode, cell)
 	}
 }
