@@ -112,7 +112,7 @@ func New(b Bounds) *Folder {
 func Continue(c cellhold.Cell) *Folder {
 	f := New(Bounds{})
 	for _, o := range c.Outputs {
-		ev := cellhold.Event{Type: o.Type}
+		var ev cellhold.Event
 		switch o.Type {
 		case cellhold.EventStream:
 			ev = cellhold.NewEvent(o.Type, "", "", cellhold.StreamContent{Name: o.Name, Text: o.Text})
