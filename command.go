@@ -54,6 +54,7 @@ type Command struct {
 	Code     int           `json:"exit_code" doc:"Its exit status, when it exited; as in a shell, 128 and the number of the signal when one ended it."`
 	Signal   string        `json:"signal,omitempty" doc:"The signal that ended it." example:"KILL"`
 	Cause    string        `json:"cause,omitempty" doc:"One sentence on how it ended, when the status alone does not tell."`
+	WaitOver bool          `json:"wait_over,omitempty" doc:"In an answer to a request with wait: the wait ended before the command did. The command goes on, and the status of the answer is 202. Ask again, with wait."`
 	Started  time.Time     `json:"started" doc:"When it was accepted."`
 	Ended    time.Time     `json:"ended,omitzero" doc:"When it was done."`
 	First    int64         `json:"first" doc:"Number of the command's first event."`

@@ -113,7 +113,7 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 		if cell, err = await(ctx, s, sess, cell.ID, wait, cells); err != nil {
 			return nil, s.problem(ctx, err)
 		}
-		status = waitStatus(&cell)
+		status = waitStatus(cell.State == cellhold.CellDone, &cell.WaitOver)
 	}
 	location := "/v1/sessions/" + string(in.ID) + "/cells/" + string(cell.ID)
 	return &submitOutput{Status: status, Location: location, Body: wholeCell(cell)}, nil
@@ -126,18 +126,9 @@ func (s *Server) getCell(ctx context.Context, in *cellInput) (*cellOutput, error
 	}
 	status := http.StatusOK
 	if in.Wait != "" {
-		status = waitStatus(&cell)
+		status = waitStatus(cell.State == cellhold.CellDone, &cell.WaitOver)
 	}
 	return &cellOutput{Status: status, Body: wholeCell(cell)}, nil
-}
-
-// waitStatus returns the status of an answer after a wait, and says in a cell that is not done that the wait is over.
-func waitStatus(c *cellhold.Cell) int {
-	if c.State == cellhold.CellDone {
-		return http.StatusOK
-	}
-	c.WaitOver = true
-	return http.StatusAccepted
 }
 
 func (s *Server) listCells(ctx context.Context, in *SessionPath) (*streamOutput, error) {

@@ -49,7 +49,8 @@ type commandInput struct {
 }
 
 type commandOutput struct {
-	Body cellhold.Command
+	Status int
+	Body   cellhold.Command
 }
 
 // CommandList is the body that lists commands.
@@ -100,9 +101,9 @@ func (s *Server) commandRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "start-command", Method: http.MethodPost, Path: commandsPath, DefaultStatus: http.StatusAccepted, Tags: []string{tagCommands},
 		Summary:     "Run a command",
-		Description: "Starts a program in the session's sandbox, beside its kernel. Without wait the answer is 202 with the running command. With wait it is 200 with the command as it is when it is done or when the wait is over; it goes on running in the second case, and also when you hang up. A command that fails is no error of this API: it has an exit_code. Its standard input is open until you close it.",
+		Description: "Starts a program in the session's sandbox, beside its kernel. Without wait the answer is 202 with the running command. With wait it is 200 with the command when it is done. When the wait is over before, it is 202 with the command as it is then, and wait_over is true; the command goes on running, also when you hang up. A command that fails is no error of this API: it has an exit_code. Its standard input is open until you close it.",
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The command as it is when it is done or the wait is over",
+			Description: "The command, which is done",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, cellhold.Command{})}},
 		}},
 	}, s.startCommand)
@@ -117,7 +118,11 @@ func (s *Server) commandRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "get-command", Method: http.MethodGet, Path: commandsPath + "/{command}", Tags: []string{tagCommands},
 		Summary:     "Look at a command, or wait for it",
-		Description: "With wait, the answer comes when the command is done or the wait is over. It has the first and the last 64 KiB of each stream, and says how many bytes there were; all of them are in the events.",
+		Description: "With wait, the answer comes when the command is done or the wait is over. In the second case its status is 202, and wait_over is true. It has the first and the last 64 KiB of each stream, and says how many bytes there were; all of them are in the events.",
+		Responses: map[string]*huma.Response{"202": {
+			Description: "The command as it is when the wait is over: it is not done",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, cellhold.Command{})}},
+		}},
 	}, s.getCommand)
 	register(api, huma.Operation{
 		OperationID: "read-command-events", Method: http.MethodGet, Path: commandsPath + "/{command}/events", Tags: []string{tagCommands},
@@ -164,10 +169,10 @@ func (s *Server) startCommand(ctx context.Context, in *startInput) (*startOutput
 	}
 	status := http.StatusAccepted
 	if wait > 0 {
-		status = http.StatusOK
 		if c, err = await(ctx, s, sess, c.ID, wait, commands); err != nil {
 			return nil, s.problem(ctx, err)
 		}
+		status = waitStatus(c.State == cellhold.CommandDone, &c.WaitOver)
 	}
 	return &startOutput{Status: status, Location: "/v1/sessions/" + string(in.ID) + "/commands/" + string(c.ID), Body: c}, nil
 }
@@ -177,7 +182,11 @@ func (s *Server) getCommand(ctx context.Context, in *commandInput) (*commandOutp
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &commandOutput{Body: c}, nil
+	status := http.StatusOK
+	if in.Wait != "" {
+		status = waitStatus(c.State == cellhold.CommandDone, &c.WaitOver)
+	}
+	return &commandOutput{Status: status, Body: c}, nil
 }
 
 func (s *Server) listCommands(ctx context.Context, in *SessionPath) (*streamOutput, error) {

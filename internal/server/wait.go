@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"cellhold"
@@ -52,4 +53,13 @@ func (s *Server) waitFor(ctx context.Context, d time.Duration) (context.Context,
 	ctx, leave := s.waiters.Enter(ctx)
 	ctx, cancel := context.WithTimeout(ctx, d)
 	return ctx, func() { cancel(); leave() }
+}
+
+// waitStatus returns the status of an answer after a wait, and notes whether the wait was over before.
+func waitStatus(done bool, over *bool) int {
+	*over = !done
+	if done {
+		return http.StatusOK
+	}
+	return http.StatusAccepted
 }

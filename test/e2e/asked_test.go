@@ -88,3 +88,24 @@ func TestAWaitThatIsOverSaysSo(t *testing.T) {
 		t.Errorf("a short one: %d, %v", status, c)
 	}
 }
+
+func TestAWaitForACommandThatIsOverSaysSo(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	commands := "/v1/sessions/" + string(id) + "/commands"
+	status, c := s.ask(t, "POST", commands+"?wait=100ms", `{"args": ["cat"]}`)
+	if status != http.StatusAccepted || c["wait_over"] != true || c["state"] != "running" {
+		t.Errorf("while it runs: %d, %v", status, c)
+	}
+	command := commands + "/" + c["id"].(string)
+	if status, c = s.ask(t, "GET", command+"?wait=100ms", ""); status != http.StatusAccepted || c["wait_over"] != true {
+		t.Errorf("asked again: %d, %v", status, c)
+	}
+	if status, _ := s.ask(t, "POST", command+"/stdin?eof=true", ""); status >= 300 {
+		t.Fatalf("its input was not closed: %d", status)
+	}
+	if status, c = s.ask(t, "GET", command+"?wait=30s", ""); status != http.StatusOK || c["wait_over"] != nil || c["status"] != "ok" {
+		t.Errorf("when it is done: %d, %v", status, c)
+	}
+}
