@@ -17,6 +17,8 @@ PACKAGES = [
     "scipy.stats", "seaborn", "sklearn.ensemble", "sqlalchemy", "statsmodels.api", "statsmodels.formula.api", "sympy",
     "tabulate", "tqdm", "vl_convert", "xlrd", "xlsxwriter",
 ]
+FOLDERS = {"/content": "/workspace", "/kaggle/working": "/workspace", "/kaggle/input": "/mnt/data",
+           "/home/sandbox": "/workspace", "/mnt/user-data/uploads": "/workspace", "/mnt/user-data/outputs": "/mnt/data/output"}
 TOOLS = ["bash", "curl", "git", "pip", "uv"]
 TITLE = "Größe Ωλ Привет 中文标题 日本語 한국어 العربية हिन्दी 😀🚀📈✅🥲"
 
