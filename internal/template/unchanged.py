@@ -30,15 +30,16 @@ def unchanged():
 
 
 def figures(shell):
-    """Returns a function that undoes what drawing has set up since: the backend is loaded and switched to by
-    the next first figure, as in a kernel that has drawn none."""
-    if "matplotlib.pyplot" not in sys.modules or INLINE in sys.modules:
+    """Returns a function that undoes what drawing has set up since: a backend that came with the first figure
+    comes with the next one again, as in a kernel that has drawn none."""
+    if "matplotlib.pyplot" not in sys.modules:
         return lambda: None
     import matplotlib
     from matplotlib import font_manager, pyplot
 
     tables = [(table, dict(dict.items(table))) for table in (matplotlib.rcParams, matplotlib.rcParamsDefault)]
     backend = {name: vars(pyplot)[name] for name in ("_backend_mod", "_REPL_DISPLAYHOOK", "draw_if_interactive") if name in vars(pyplot)}
+    loaded = INLINE in sys.modules  # with pyplot, in kernels of the stock image
 
     def undo():
         pyplot.close("all")
@@ -48,6 +49,8 @@ def figures(shell):
         vars(pyplot).update(backend)
         if hasattr(font_manager, "_get_font"):
             font_manager._get_font.cache_clear()  # closes their files
+        if loaded:
+            return
         if sys.modules.pop(INLINE, None):
             vars(sys.modules["matplotlib_inline"]).pop("backend_inline", None)
         from matplotlib.figure import Figure

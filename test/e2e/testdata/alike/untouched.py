@@ -31,7 +31,9 @@ for fd in os.listdir('/proc/self/fd'):
         pass
 print(sorted(links))
 # %%
-print({n: [f.__qualname__ for f in shell.events.callbacks[n]] for n in sorted(shell.events.callbacks)}, shell.ast_transformers)
+# Those of pyplot come when it is imported, which the warm-up has done.
+print({n: [f.__qualname__ for f in shell.events.callbacks[n] if not f.__module__.startswith('matplotlib')]
+       for n in sorted(shell.events.callbacks)}, shell.ast_transformers)
 print(shell.payload_manager.read_payload(), shell.pylab_gui_select, shell.active_eventloop)
 # %%
 import warnings
