@@ -134,7 +134,8 @@ displayed = Displayed()
 
 
 def adapt_plotly(module):
-    if not os.environ.get("PLOTLY_RENDERER") and module.renderers.default == "plotly_mimetype":
+    # It takes a kernel whose image has /kaggle for one of that service.
+    if not os.environ.get("PLOTLY_RENDERER") and module.renderers.default in ("plotly_mimetype", "kaggle"):
         module.renderers["notebook_connected"].global_init = False  # each figure brings what it needs
         module.renderers.default = PLOTLY
 
