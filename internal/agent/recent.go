@@ -1,6 +1,11 @@
 package agent
 
-import "cellhold"
+import (
+	"maps"
+	"slices"
+
+	"cellhold"
+)
 
 const (
 	// maxCells is how many cell ids are remembered: a host that repeats a request does so
@@ -56,6 +61,19 @@ func (r *recentCells) remember(id cellhold.CellID, msgID string) {
 		delete(r.messages, r.sent[0])
 		r.sent = r.sent[1:]
 	}
+}
+
+// again is what is remembered in a copy, whose host has cells of its own: the threads of earlier cells go on, and what
+// they put out belongs to the history that the copy has.
+func (r *recentCells) again() recentCells {
+	return recentCells{messages: maps.Clone(r.messages), sent: slices.Clone(r.sent)}
+}
+
+// clone is a copy that shares nothing.
+func (r *recentCells) clone() recentCells {
+	c := r.again()
+	c.cells, c.order = maps.Clone(r.cells), slices.Clone(r.order)
+	return c
 }
 
 // forgetMessages is called when the process is gone: nobody can answer any more.

@@ -151,7 +151,7 @@ func (k *kernel) forget() {
 	defer k.mu.Unlock()
 	before := k.spool
 	k.spool = spool.New(k.agent.options.Spool, spool.Cell)
-	k.recent, k.strange = recentCells{}, 0
+	k.recent, k.strange = k.recent.again(), 0
 	k.setState(k.said)
 	before.Close() // who reads or writes it is of before
 }

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"maps"
-	"slices"
 	"sync"
 
 	"cellhold"
@@ -27,7 +26,7 @@ type savedKernel struct {
 	request guestapi.StartKernel
 	spool   *spool.Spool
 	said    cellhold.KernelStateContent
-	recent  []cellhold.CellID
+	recent  recentCells
 	strange int64
 }
 
@@ -63,7 +62,7 @@ func (k *kernel) save(also func(cellhold.KernelID)) (savedKernel, error) {
 	}
 	return savedKernel{
 		id: k.id, request: k.request, spool: k.spool.Copy(), said: k.said,
-		recent: slices.Clone(k.recent.order), strange: k.strange,
+		recent: k.recent.clone(), strange: k.strange,
 	}, nil
 }
 
@@ -88,9 +87,6 @@ func (a *Agent) goOn(ctx context.Context, s *Saved) {
 func (s savedKernel) again(a *Agent) *kernel {
 	k := newKernel(a, s.id, s.request, 0)
 	k.spool, k.state, k.said, k.strange = s.spool.Copy(), s.said.State, s.said, s.strange
-	for _, id := range s.recent {
-		k.recent.add(id, "")
-	}
-	k.recent.forgetMessages()
+	k.recent = s.recent.clone()
 	return k
 }
