@@ -304,6 +304,7 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 func (k *Kernel) remove(e *entry) {
 	if k.current == e {
 		k.current = nil
+		k.remember(e.req.Cell, e.folder.Held(), e.kept)
 		return
 	}
 	var rest []*entry

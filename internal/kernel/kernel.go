@@ -62,8 +62,8 @@ type Options struct {
 	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
 	Mirror func(ctx context.Context) error
 	// Updates is told what a cell that ends has shown under which display id, for displays of earlier
-	// cells to get it too. It may be told twice. May be nil.
-	Updates func(ctx context.Context, c cellhold.Cell, updates []notebook.Update)
+	// cells to get it too. It may be told twice. It returns the bytes of the records that it has written. May be nil.
+	Updates func(ctx context.Context, c cellhold.Cell, updates []notebook.Update) int64
 	// Record returns the record of a cell that is done, for output that comes later. Without it, which is nil,
 	// such output is only in the journal.
 	Record func(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error)
@@ -126,8 +126,11 @@ type Kernel struct {
 	unacked   int64 // bytes recorded since the last ack
 	queue     []*entry
 	current   *entry
+	done      map[cellhold.CellID]*doneCell // the newest of this kernel's
+	order     []cellhold.CellID             // of done, oldest first
 	late      map[cellhold.CellID]*late
 	lateSince time.Time     // since when the journal has output that a record does not; zero when they agree
+	lateNext  time.Time     // when records may be written for it again
 	oom       int64         // memory kills that are known not to be the running cell's
 	killed    int64         // memory kills at the last look
 	gone      bool          // Die was called: nothing revives the kernel

@@ -21,12 +21,20 @@ type memory struct {
 	mu    sync.Mutex
 	evs   []cellhold.Event
 	cells map[cellhold.CellID]cellhold.Cell
-	fail  error // what Append answers, once
+	fail  error           // what Append answers, once
+	gate  chan struct{}   // when it is not nil, Append waits for it to be closed
+	puts  []cellhold.Cell // the records in the order in which they were written, without outputs
 }
 
 func newMemory() *memory { return &memory{cells: map[cellhold.CellID]cellhold.Cell{}} }
 
 func (m *memory) Append(_ context.Context, _ cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error {
+	m.mu.Lock()
+	gate := m.gate
+	m.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.fail; err != nil {
@@ -36,6 +44,8 @@ func (m *memory) Append(_ context.Context, _ cellhold.SessionID, evs []cellhold.
 	m.evs = append(m.evs, evs...)
 	for _, c := range cells {
 		m.cells[c.ID] = c
+		c.Outputs, c.Ended = nil, time.Now()
+		m.puts = append(m.puts, c)
 	}
 	return nil
 }
@@ -190,13 +200,19 @@ const (
 // open runs a kernel on a journal and an agent until stop or the end of the test.
 func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
 	t.Helper()
+	return openWith(t, j, a, func(o *kernel.Options) { o.Pending = pending })
+}
+
+// openWith is open with other options.
+func openWith(t *testing.T, j *memory, a *agent, change func(*kernel.Options)) *world {
+	t.Helper()
 	log, err := kernel.NewLog(t.Context(), "s", j)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{journal: j, agent: a, log: log, stuck: make(chan string, 1)}
-	w.kernel, err = kernel.New(t.Context(), kernel.Options{ID: "toy", Session: "s", Boot: "b", Link: a, Log: log, Journal: j,
-		Logger: slog.New(slog.DiscardHandler), Pending: pending,
+	o := kernel.Options{ID: "toy", Session: "s", Boot: "b", Link: a, Log: log, Journal: j,
+		Logger: slog.New(slog.DiscardHandler),
 		OOMKills: func(context.Context) (int64, error) {
 			if w.oom == nil {
 				return 0, nil
@@ -205,7 +221,9 @@ func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
 		},
 		Mirror:     func(context.Context) error { return nil },
 		Stuck:      func(why string) { w.stuck <- why },
-		CellOutput: cellOutput, SessionOutput: sessionOutput})
+		CellOutput: cellOutput, SessionOutput: sessionOutput}
+	change(&o)
+	w.kernel, err = kernel.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,7 @@ type Log struct {
 	tail    []cellhold.Event // the newest, without a gap
 	bytes   int              // of their contents
 	kept    int64            // what all events of the journal cost
+	late    int64            // bytes of late output that the kernels hold in memory
 	changed chan struct{}    // closed and replaced when something is appended or the log closes
 	closed  bool
 	err     error // what watchers are told at the end
@@ -97,6 +98,26 @@ func (l *Log) Kept() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.kept
+}
+
+// hold counts late output that a kernel holds in memory with now bytes in place of old, false when the kernels
+// of the session hold too much for that.
+func (l *Log) hold(old, now int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	others := l.late - old
+	if now > old && others > 0 && others+now > maxLateBytes {
+		return false
+	}
+	l.late = others + now
+	return true
+}
+
+// held counts bytes that are held, or released, in any case.
+func (l *Log) held(more int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late += more
 }
 
 func (l *Log) isClosed() bool {

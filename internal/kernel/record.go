@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"slices"
 	"syscall"
 	"time"
 
@@ -80,17 +81,43 @@ func (k *Kernel) record(ctx context.Context) {
 	}
 }
 
-// keep records one batch and applies it.
+// keep records a batch and applies it.
 func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
+	for len(batch) > 0 {
+		n := lateFrom(batch)
+		if err := k.keepPart(ctx, batch[:n]); err != nil {
+			return err // what is recorded is not when the batch comes again: its numbers tell
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
+// lateFrom returns where a batch has output of a cell that ends in it, else its length. That is late output, and
+// recorded after the end.
+func lateFrom(batch []guestapi.Event) int {
+	end := slices.IndexFunc(batch, func(g guestapi.Event) bool { return g.Type == cellhold.EventCellDone })
+	if end < 0 {
+		return len(batch)
+	}
+	for i, g := range batch[end+1:] {
+		if isOutput(g.Type) && slices.ContainsFunc(batch[:end+1+i], func(d guestapi.Event) bool {
+			return d.Type == cellhold.EventCellDone && d.Cell == g.Cell
+		}) {
+			return end + 1 + i
+		}
+	}
+	return len(batch)
+}
+
+// keepPart records events and applies them.
+func (k *Kernel) keepPart(ctx context.Context, batch []guestapi.Event) error {
 	if k.cancelsRest() { // a cell that is queued meanwhile is either cancelled or comes after the end
 		k.submit.Lock()
 		defer k.submit.Unlock()
 	}
 	k.rec.Lock()
 	defer k.rec.Unlock()
-	if k.crowded() {
-		k.writeLate(ctx)
-	}
 	var evs []cellhold.Event
 	var cells []*cellhold.Cell
 	size, pending := int64(0), int64(0)
@@ -103,8 +130,8 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
 			continue // it was ended here; a cell has one end
 		}
-		l := k.lateCell(ctx, g.Type, g.Cell)
-		room := k.hasRoom(g, l, pending)
+		d := k.lateCell(g.Type, g.Cell)
+		room := k.hasRoom(g, d, pending)
 		if g.Type == cellhold.EventCellDone {
 			evs = append(evs, k.dropped(1)...)
 		}
@@ -114,10 +141,14 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 			evs = append(evs, ev)
 			pending += int64(len(ev.Content)) + eventCost
 		}
+		if d != nil {
+			if room { // else each event would be a record written, for nothing
+				k.foldLate(ctx, d, ev)
+			}
+			continue
+		}
 		// Also what finds no room: the end of a long output is worth more than its middle.
-		if l != nil {
-			k.foldLate(l, ev)
-		} else if c := k.fold(ev); c != nil {
+		if c := k.fold(ev); c != nil {
 			cells = append(cells, c)
 			k.spread(ctx, *c)
 			restEvents, rest := k.cancelRest(c)
@@ -152,7 +183,7 @@ const (
 // hasRoom reports whether an event may be kept. Only output and questions are ever refused. The caller holds rec; an
 // event that comes again because the journal failed is counted again for its cell, which is rare and
 // harmless. pending is what is about to be kept before it.
-func (k *Kernel) hasRoom(g guestapi.Event, l *late, pending int64) bool {
+func (k *Kernel) hasRoom(g guestapi.Event, d *doneCell, pending int64) bool {
 	switch g.Type {
 	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
 		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput,
@@ -170,8 +201,8 @@ func (k *Kernel) hasRoom(g guestapi.Event, l *late, pending int64) bool {
 	defer k.mu.Unlock()
 	var cell *int64
 	var lost *cellhold.OutputDroppedContent
-	if e := k.current; l != nil {
-		cell, lost = &l.kept, &l.lost
+	if e := k.current; d != nil {
+		cell, lost = &d.kept, &d.lost
 	} else if e != nil && e.req.Cell == g.Cell {
 		cell, lost = &e.kept, &e.lost
 	}
@@ -179,6 +210,9 @@ func (k *Kernel) hasRoom(g guestapi.Event, l *late, pending int64) bool {
 		if lost != nil {
 			lost.Bytes += int64(len(g.Content))
 			lost.Messages++
+			if d != nil && k.mayReport() {
+				k.startLate()
+			}
 		}
 		return false
 	}
@@ -341,7 +375,7 @@ func (k *Kernel) spread(ctx context.Context, c cellhold.Cell) {
 	}
 	k.mu.Unlock()
 	if len(updates) > 0 && k.o.Updates != nil {
-		k.updateLate(updates)
+		k.updateLate(updates, nil)
 		k.o.Updates(ctx, c, updates)
 	}
 }

@@ -19,7 +19,7 @@ func (k *Kernel) recover(ctx context.Context) error {
 	if len(k.queue) > 0 {
 		k.current, k.queue = k.queue[0], k.queue[1:]
 	}
-	done, ends := map[cellhold.CellID]bool{}, map[cellhold.CellID]int64{}
+	done, kept, ends := map[cellhold.CellID]bool{}, map[cellhold.CellID]int64{}, map[cellhold.CellID]int64{}
 	for ev, err := range k.o.Journal.Read(ctx, k.o.Session, 0) {
 		if err != nil && ev.Seq > 0 {
 			k.o.Logger.Error("reading an event", "session", k.o.Session, "seq", ev.Seq, "err", err)
@@ -39,11 +39,20 @@ func (k *Kernel) recover(ctx context.Context) error {
 		if e := pending[ev.Cell]; e != nil {
 			e.replay(ev)
 		}
-		switch {
+		cost := int64(len(ev.Content)) + eventCost
+		switch d := k.done[ev.Cell]; {
 		case ev.Type == cellhold.EventCellDone:
 			done[ev.Cell] = true
-		case done[ev.Cell] && isOutput(ev.Type):
+			k.remember(ev.Cell, min(kept[ev.Cell], maxLateBytes/2), kept[ev.Cell])
+			delete(kept, ev.Cell)
+		case !isOutput(ev.Type):
+		case !done[ev.Cell]:
+			kept[ev.Cell] += cost
+		default:
 			ends[ev.Cell] = ev.Seq
+			if d != nil {
+				d.kept += cost
+			}
 		}
 	}
 	if k.missing(ctx, ends) {
@@ -58,6 +67,7 @@ func (k *Kernel) follow(before *Kernel) {
 	before.mu.Lock()
 	defer before.mu.Unlock()
 	k.info = before.info
+	k.inherit(before, before.o.Boot == k.o.Boot)
 	if before.o.Boot == k.o.Boot {
 		k.state, k.cause, k.detail = before.state, before.cause, before.detail
 		k.cursor = max(k.cursor, before.cursor)

@@ -181,6 +181,14 @@ func (f *Folder) Bytes() int64 { return f.bytes }
 // progress bar or an update has replaced was not left out.
 func (f *Folder) Dropped() int64 { return f.dropped }
 
+// outputCost is what an output takes in memory beside its content.
+const outputCost = 512
+
+// Held returns the bytes that the Folder holds in memory, about.
+func (f *Folder) Held() int64 {
+	return f.text.held() + f.data + f.updateBytes + int64(len(f.outputs))*outputCost
+}
+
 // Outputs returns what the cell put out so far. The caller may keep it.
 func (f *Folder) Outputs() []cellhold.Output {
 	f.dropped += f.text.trim()

@@ -126,3 +126,6 @@ func (k *keeper) render(s *kept) string {
 	}
 	return b.String()
 }
+
+// held returns the bytes in memory.
+func (k *keeper) held() int64 { return int64(k.head + k.tail + len(k.line.text)) }

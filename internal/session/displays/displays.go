@@ -48,13 +48,13 @@ type display struct {
 }
 
 // Update brings the newest content of displays into the records of earlier cells. The same call
-// again, after a crash, changes nothing more.
-func (d *Displays) Update(ctx context.Context, c cellhold.Cell, updates []notebook.Update) {
+// again, after a crash, changes nothing more. It returns the bytes of the records that it has written.
+func (d *Displays) Update(ctx context.Context, c cellhold.Cell, updates []notebook.Update) (written int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.load(ctx); err != nil {
 		d.o.Logger.Error("looking for displays of earlier cells", "cell", c.ID, "err", err)
-		return
+		return 0
 	}
 	changes := map[cellhold.CellID][]notebook.Update{}
 	for _, u := range updates {
@@ -64,13 +64,18 @@ func (d *Displays) Update(ctx context.Context, c cellhold.Cell, updates []notebo
 			}
 		}
 	}
-	room := int64(maxRewritten)
 	for id, list := range changes {
-		if err := d.rewrite(ctx, id, list, &room); err != nil {
+		n, err := d.rewrite(ctx, id, list, maxRewritten-written)
+		written += n
+		if err != nil {
 			d.o.Logger.Error("updating the displays of an earlier cell", "cell", id, "err", err)
+		}
+		if cellhold.KindOf(err) == cellhold.Exhausted {
+			break // the others would be read for nothing
 		}
 	}
 	d.note(c)
+	return written
 }
 
 // Forget lets the records be read anew: cells were undone.
@@ -110,17 +115,15 @@ func (d *Displays) note(c cellhold.Cell) {
 	}
 }
 
-// rewrite changes the record of one cell.
-func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []notebook.Update, room *int64) error {
+// rewrite changes the record of one cell, and returns its bytes when it has written it.
+func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []notebook.Update, room int64) (int64, error) {
 	c, err := d.o.Cell(ctx, id)
-	if err != nil {
-		return err
+	if err != nil || !notebook.Replace(c.Outputs, updates) {
+		return 0, err
 	}
-	if !notebook.Replace(c.Outputs, updates) {
-		return nil
+	size := notebook.Size(c.Outputs)
+	if size > room {
+		return 0, cellhold.Errorf(cellhold.Exhausted, "too many earlier cells show the displays that one cell updated")
 	}
-	if *room -= notebook.Size(c.Outputs); *room < 0 {
-		return cellhold.Errorf(cellhold.Exhausted, "too many earlier cells show the displays that one cell updated")
-	}
-	return d.o.Put(ctx, c)
+	return size, d.o.Put(ctx, c)
 }

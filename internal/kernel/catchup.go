@@ -1,0 +1,102 @@
+package kernel
+
+import (
+	"context"
+
+	"cellhold"
+)
+
+// catchUp gathers output from the journal that found no room when it came. It reads no more than may be gathered, and
+// goes on there the next time. It returns the bytes that it has read. The caller holds rec.
+func (k *Kernel) catchUp(ctx context.Context) (read int64) {
+	group, read := k.gatherBehind(ctx)
+	if len(group) == 0 {
+		return read
+	}
+	next, records := group[0].done.since, read
+	for _, l := range group {
+		next = min(next, l.done.since)
+	}
+	complete := true
+	for ev, err := range k.o.Journal.Read(ctx, k.o.Session, next-1) {
+		if err != nil && ev.Seq == 0 || read-records > maxLateBytes {
+			complete = false
+			break
+		}
+		next = ev.Seq + 1
+		read += int64(len(ev.Content)) + eventCost
+		if l := k.lateOf(ev.Cell); err == nil && l != nil && ev.Kernel == k.o.ID && isOutput(ev.Type) {
+			k.foldKept(l, ev)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range group {
+		l.caughtUp(next, complete)
+		l.folded = k.cursor
+		if l.first == 0 {
+			k.release(l) // nothing was found for it yet
+		}
+	}
+	return read
+}
+
+// gatherBehind takes the cells that output in the journal waits for, oldest first, as many as there is room for, and
+// returns them with the bytes of their records.
+func (k *Kernel) gatherBehind(ctx context.Context) (group []*late, read int64) {
+	var list []*doneCell
+	k.mu.Lock()
+	for _, id := range k.order {
+		if d := k.done[id]; d.since > 0 && k.late[id] == nil {
+			list = append(list, d)
+		}
+	}
+	k.mu.Unlock()
+	for _, d := range list {
+		l, err := k.gather(ctx, d)
+		if ctx.Err() != nil {
+			return group, read
+		}
+		if err != nil {
+			k.o.Logger.Warn("reading the record of a cell with late output", "cell", d.id, "err", err)
+			k.mu.Lock()
+			k.forget(d.id) // its output is in the journal
+			k.mu.Unlock()
+		}
+		if l != nil {
+			l.stopped = false
+			group, read = append(group, l), read+l.held
+		}
+	}
+	return group, read
+}
+
+func (k *Kernel) lateOf(id cellhold.CellID) *late {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.late[id]
+}
+
+// foldKept folds an event of the journal that is not gathered yet.
+func (k *Kernel) foldKept(l *late, ev cellhold.Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch d := l.done; {
+	case d.since == 0 || l.stopped || ev.Seq < d.since || ev.Seq <= l.cell.Last:
+	case k.takes(l, ev):
+		l.has(ev.Seq)
+	default:
+		l.stopped, d.since = true, ev.Seq
+	}
+}
+
+// caughtUp notes up to where the journal was read. The caller holds mu.
+func (l *late) caughtUp(next int64, complete bool) {
+	switch d := l.done; {
+	case l.stopped:
+	case complete:
+		d.behind, d.since = false, 0
+	default:
+		d.since = max(d.since, next)
+	}
+}

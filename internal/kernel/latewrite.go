@@ -1,0 +1,164 @@
+package kernel
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/notebook"
+)
+
+// lateDue returns how long late output is still gathered; false when there is none.
+func (k *Kernel) lateDue() (time.Duration, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lateSince.IsZero() {
+		return 0, false
+	}
+	at := k.lateSince.Add(lateRest)
+	if k.lateNext.After(at) {
+		at = k.lateNext
+	}
+	return max(time.Until(at), 0), true
+}
+
+// writeLate writes the records of cells with late output, and gathers what waits for that in the journal. It is not
+// called again before a rest in proportion.
+func (k *Kernel) writeLate(ctx context.Context) {
+	k.rec.Lock()
+	defer k.rec.Unlock()
+	k.reportLost(ctx)
+	written, _ := k.writeGathered(ctx)
+	read := k.catchUp(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lateNext = time.Now().Add(restAfter(written + read/readShare))
+	k.lateSince = time.Time{}
+	k.startLate()
+}
+
+// restAfter is how long writing rests after that many bytes.
+func restAfter(bytes int64) time.Duration {
+	return time.Duration(float64(lateRest) * float64(bytes) / (1 << 20))
+}
+
+// lastLate writes what is left when the kernel is not followed any more. What cannot be written is left to who
+// follows the kernel next, and to the next start of the server.
+func (k *Kernel) lastLate(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushWithin)
+	defer cancel()
+	k.rec.Lock()
+	defer k.rec.Unlock()
+	k.reportLost(ctx)
+	for ctx.Err() == nil {
+		if _, err := k.writeGathered(ctx); err != nil {
+			break
+		}
+		k.catchUp(ctx)
+		if k.gathered() == 0 {
+			break
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range k.late {
+		k.release(l)
+		if d := l.done; l.first > 0 {
+			d.behind, d.since = true, l.first
+		}
+	}
+}
+
+// gathered is how many cells late output is gathered for.
+func (k *Kernel) gathered() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.late)
+}
+
+// mayReport says whether there is room for reports of what found none. Each costs the session's share of the journal
+// something, so they end. They leave half of what questions and exceptions have.
+func (k *Kernel) mayReport() bool { return k.o.Log.Kept() < k.o.SessionOutput+reserve/2 }
+
+// reportLost says in the journal how much late output found no room there. The caller holds rec.
+func (k *Kernel) reportLost(ctx context.Context) {
+	if !k.mayReport() {
+		return
+	}
+	var evs []cellhold.Event
+	k.mu.Lock()
+	for _, id := range k.order {
+		if d := k.done[id]; d.lost.Bytes > 0 {
+			evs = append(evs, cellhold.NewEvent(cellhold.EventOutputDropped, k.o.ID, id, d.lost))
+		}
+	}
+	k.mu.Unlock()
+	if len(evs) == 0 {
+		return
+	}
+	if err := k.o.Log.Append(ctx, evs); err != nil {
+		k.o.Logger.Error("reporting lost output", "err", err)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, ev := range evs {
+		d, l := k.done[ev.Cell], k.late[ev.Cell]
+		d.lost = cellhold.OutputDroppedContent{}
+		if l != nil && !d.behind && k.takes(l, ev) {
+			l.has(ev.Seq)
+		} else if d.since == 0 {
+			d.behind, d.since = true, ev.Seq
+		}
+	}
+}
+
+// writeGathered writes what is gathered, oldest first, until it has written as much as may be gathered. What cannot be
+// written stays and is tried again. It returns the bytes, and the first error. The caller holds rec.
+func (k *Kernel) writeGathered(ctx context.Context) (written int64, first error) {
+	k.mu.Lock()
+	list := slices.SortedFunc(maps.Values(k.late), func(a, b *late) int { return cmp.Compare(a.first, b.first) })
+	k.mu.Unlock()
+	for _, l := range list {
+		if written > maxLateBytes {
+			break
+		}
+		if l.first > 0 {
+			n, err := k.writeOne(ctx, l)
+			written += n
+			if err != nil && cellhold.KindOf(err) != cellhold.NotFound {
+				k.o.Logger.Error("recording late output", "cell", l.cell.ID, "err", err)
+				first = cmp.Or(first, err)
+				continue
+			}
+		}
+		k.mu.Lock()
+		k.release(l)
+		k.mu.Unlock()
+	}
+	return written, first
+}
+
+// writeOne writes one record, and the displays of earlier cells that its late output has updated.
+func (k *Kernel) writeOne(ctx context.Context, l *late) (written int64, err error) {
+	k.mu.Lock()
+	c := l.filled()
+	updates := l.folder.Updates()
+	k.mu.Unlock()
+	written = notebook.Size(c.Outputs)
+	if err := k.o.Log.Append(ctx, nil, &c); err != nil {
+		return written, err
+	}
+	updates = slices.DeleteFunc(updates, func(u notebook.Update) bool { return !l.shown[u.DisplayID] })
+	if len(updates) > 0 && k.o.Updates != nil {
+		k.updateLate(updates, l)
+		written += k.o.Updates(ctx, c, updates)
+	}
+	if k.o.Changed != nil {
+		k.o.Changed()
+	}
+	return written, nil
+}
