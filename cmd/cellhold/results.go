@@ -36,6 +36,8 @@ type results struct {
 	aside  *destination      // for what cannot be at its place; nil until something is
 	kept   int
 	lost   int
+	obeyed bool // aside are files that programs may run or obey
+	taken  bool // a place was taken
 }
 
 // look remembers what is in the working directory before the script runs.
@@ -125,33 +127,22 @@ func (r *results) full() string {
 
 // fetch copies one file to its place, or aside when it cannot be there.
 func (r *results) fetch(ctx context.Context, file, name string, to *destination) error {
-	copyTo := func(to *destination) error {
-		from, err := r.client.ReadFile(ctx, r.session, file)
-		if err != nil {
-			return err
-		}
-		defer from.Close()
-		counted := &bounded{from: from, left: r.room}
-		err = to.keep(name, counted)
-		if err == nil {
-			r.room = counted.left
-		}
-		return err
+	why, err := to.objection(name), errTaken
+	if why == "" {
+		err, why = r.copy(ctx, file, name, to), "its place is taken"
+		r.taken = r.taken || errors.Is(err, errTaken)
 	}
-	err, because := copyTo(to), ""
+	because := ""
 	if errors.Is(err, errTaken) && to == r.place {
-		because = ", because its place is taken"
-		if hidden(name) {
-			because = ", because a hidden file is not put next to the script"
-		}
+		because = ", because " + why
 		if to, err = r.asideOf(); err != nil {
 			return err
 		}
-		err = copyTo(to)
+		err = r.copy(ctx, file, name, to)
 	}
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return context.Cause(ctx)
 	case errors.Is(err, errTaken):
 		return r.not(name, "something else is there already")
 	case errors.Is(err, errTooLong):
@@ -159,7 +150,23 @@ func (r *results) fetch(ctx context.Context, file, name string, to *destination)
 	case err != nil:
 		return r.not(name, plainly(err).Error())
 	}
+	r.obeyed = r.obeyed || to == r.aside && (hidden(name) || !data(name))
 	return r.saved(path.Join(to.dir, name) + because)
+}
+
+// copy copies one file.
+func (r *results) copy(ctx context.Context, file, name string, to *destination) error {
+	from, err := r.client.ReadFile(ctx, r.session, file)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	counted := &bounded{from: from, left: r.room}
+	err = to.keep(name, counted)
+	if err == nil {
+		r.room = counted.left
+	}
+	return err
 }
 
 // outputs is where code writes what is to be kept, in every session. A test has its own.
@@ -175,7 +182,7 @@ func (r *results) outputs(ctx context.Context) error {
 		return err
 	}
 	to := r.place
-	if !to.replaces {
+	if !to.ours {
 		if to, err = r.asideOf(); err != nil {
 			return err
 		}
@@ -195,7 +202,7 @@ func (r *results) asideOf() (*destination, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.aside = &destination{dir: dir, name: r.place.name, replaces: true}
+		r.aside = &destination{dir: dir, name: r.place.name, ours: true}
 	}
 	return r.aside, nil
 }
@@ -222,7 +229,7 @@ func (r *results) not(name, why string) error {
 	return r.show.note("not kept: %q: %s", name, why)
 }
 
-// count tells of the files that were not told one by one.
+// count tells of the files that were not told one by one, and what to do about files that are aside.
 func (r *results) count() error {
 	var err error
 	if r.kept > maxNamed {
@@ -230,6 +237,13 @@ func (r *results) count() error {
 	}
 	if r.lost > maxNamed {
 		err = errors.Join(err, r.show.note("%d further files are not kept", r.lost-maxNamed))
+	}
+	if r.taken && r.place.named && !r.place.ours {
+		err = errors.Join(err, r.show.note("nothing in %s is replaced, because it is not only for the files of scripts; "+
+			"name a new or empty folder with --output", r.place.dir))
+	}
+	if r.obeyed {
+		err = errors.Join(err, r.show.note("programs may run or obey files in %s: look at them before you run them", r.aside.dir))
 	}
 	return err
 }

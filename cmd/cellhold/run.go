@@ -27,7 +27,7 @@ type runCmd struct {
 	File      string        `arg:"" help:"Script or notebook: .py, .ipynb, .sh, or any file that begins with #!; - is a Python script on the standard input."`
 	Args      []string      `arg:"" optional:"" passthrough:"partial" help:"Arguments of the script: all that follows its name, from the first word on that is no flag of cellhold, or from --."`
 	Files     []string      `help:"File or folder of this machine that the script finds in its working directory, at the same place as next to the script; may be given again." placeholder:"PATH" sep:"none"`
-	Output    target        `help:"Folder for all that the script leaves: its files, its figures, the executed notebook. Without it they are put next to the script, and replace nothing. A size such as 512MiB bounds /mnt/data/output, as with serve." placeholder:"DIR"`
+	Output    target        `help:"Folder for all that the script leaves: its files, its figures, the executed notebook. Only in a folder that is new or empty at first may a later run replace them. Without it data is put next to the script, and replaces nothing. A size such as 512MiB bounds /mnt/data/output, as with serve." placeholder:"DIR"`
 	URL       string        `help:"Run it at this server instead of in this process." name:"url" placeholder:"URL"`
 	Token     string        `help:"Token for that server." secret:"" placeholder:"TOKEN"`
 	Timeout   time.Duration `help:"End the script after this time." default:"1h"`

@@ -92,8 +92,11 @@ func (s *script) executed(ctx context.Context) error {
 	}
 	name := s.source.name()
 	err := s.place.keep(name, &file)
+	if why := s.place.objection(name); why != "" {
+		return s.show.note("the executed notebook is not kept: %s; name a new or empty folder with --output", why)
+	}
 	if errors.Is(err, errTaken) {
-		return s.show.note("the executed notebook is not kept: %s is there already; name another folder with --output", s.place.stem()+notebookEnding)
+		return s.show.note("the executed notebook is not kept: %s is there already; name a new or empty folder with --output", s.place.stem()+notebookEnding)
 	}
 	if err != nil {
 		return fmt.Errorf("save %s: %w", name, err)

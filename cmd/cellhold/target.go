@@ -48,16 +48,66 @@ func (t target) place(s *source) (*destination, error) {
 	if t.folder == "" {
 		return p, nil
 	}
-	if err := os.MkdirAll(t.folder, 0o755); err != nil {
-		return nil, fmt.Errorf("--output: %w", err)
-	}
-	there, err := os.Stat(t.folder)
+	ours, err := claim(t.folder, s.folder())
 	if err != nil {
 		return nil, fmt.Errorf("--output: %w", err)
 	}
-	here, err := os.Stat(p.dir)
-	p.dir, p.named, p.replaces = t.folder, true, err == nil && !os.SameFile(there, here)
+	p.dir, p.named, p.ours = t.folder, true, ours
 	return p, nil
+}
+
+// mark is the file that tells a folder for the files of scripts from one in which somebody works.
+const mark = ".cellhold-output"
+
+const markText = "This folder is for the files of scripts that `cellhold run --output` runs. A later run replaces files here.\n" +
+	"Remove this file, and no run replaces anything.\n"
+
+// claim makes a folder if it is not there, and reports whether it is ours: marked, or empty and marked now. The
+// script's folder, the current directory and the home are for other things, also when they are empty.
+func claim(dir, scripts string) (ours bool, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	there, err := os.Stat(dir)
+	if err != nil {
+		return false, err
+	}
+	home, _ := os.UserHomeDir() // empty where nobody says
+	for _, other := range []string{scripts, ".", home} {
+		if info, err := os.Stat(other); err == nil && os.SameFile(info, there) {
+			return false, nil
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	if info, err := root.Lstat(mark); err == nil {
+		return info.Mode().IsRegular(), nil
+	}
+	if empty, err := isEmpty(root); err != nil || !empty {
+		return false, err
+	}
+	f, err := root.OpenFile(mark, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return false, err
+	}
+	_, err = f.WriteString(markText)
+	return err == nil, errors.Join(err, f.Close())
+}
+
+func isEmpty(root *os.Root) (bool, error) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	_, err = dir.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		return true, nil
+	}
+	return false, err
 }
 
 // destination is the folder on this machine that a script's files are put into.
@@ -65,9 +115,9 @@ type destination struct {
 	dir   string
 	name  string // of the script, without its ending
 	named bool   // by the user
-	// replaces is set for a folder that was named for the purpose: a second run may replace what the first
-	// one left. In the script's own folder are other things than the script's.
-	replaces bool
+	// ours is set for a folder that is only for the files of scripts: a second run may replace what the first
+	// one left. In any other are things of the user, and programs that obey some names.
+	ours bool
 }
 
 // stem is the path of figures without number and ending.
@@ -77,10 +127,22 @@ func (p *destination) stem() string { return filepath.Join(p.dir, p.name) }
 // would obey it.
 var errTaken = errors.New("taken")
 
+// objection says why a path cannot be in this folder though nothing is there. It is empty if it can.
+func (p *destination) objection(name string) string {
+	switch {
+	case p.ours:
+	case hidden(name):
+		return "a hidden file is not put into a folder with other files"
+	case !data(name):
+		return "only data is put into a folder with other files, and programs may run or obey this one"
+	}
+	return ""
+}
+
 // keep writes a file at a path below the folder. The path is the guest's, so nothing is reached through a
 // link, and the file is there as a whole or not at all.
 func (p *destination) keep(name string, from io.Reader) error {
-	if !p.replaces && hidden(name) {
+	if p.objection(name) != "" {
 		return errTaken
 	}
 	root, err := os.OpenRoot(p.dir)
@@ -92,7 +154,7 @@ func (p *destination) keep(name string, from io.Reader) error {
 		return err
 	}
 	switch info, err := root.Lstat(name); {
-	case err == nil && (!p.replaces || info.IsDir()):
+	case err == nil && (!p.ours || info.IsDir()):
 		return errTaken
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
@@ -105,7 +167,7 @@ const partial = ".cellhold-part"
 
 func (p *destination) write(root *os.Root, name string, from io.Reader) (err error) {
 	at := name
-	if p.replaces {
+	if p.ours {
 		at = path.Join(path.Dir(name), fmt.Sprintf("%s-%d", partial, os.Getpid()))
 	}
 	f, err := root.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -116,7 +178,7 @@ func (p *destination) write(root *os.Root, name string, from io.Reader) (err err
 		return err
 	}
 	_, err = io.Copy(f, from)
-	if err = errors.Join(err, f.Close()); err == nil && p.replaces {
+	if err = errors.Join(err, f.Close()); err == nil && p.ours {
 		err = root.Rename(at, name) // which replaces a link itself
 	}
 	if err != nil {
@@ -143,17 +205,6 @@ func makeFolders(root *os.Root, dir string) error {
 	return err
 }
 
-// hidden reports whether some part of a path is hidden: git, shells and editors obey such files, so code that
-// is not trusted must not put them into a folder where somebody works.
-func hidden(name string) bool {
-	for part := range strings.SplitSeq(name, "/") {
-		if strings.HasPrefix(part, ".") {
-			return true
-		}
-	}
-	return false
-}
-
 // oddName says what is wrong with a path of the guest, and nothing if it can be one here.
 func oddName(name string) string {
 	switch {
@@ -163,6 +214,11 @@ func oddName(name string) string {
 		return "its name has control characters"
 	case !filepath.IsLocal(filepath.FromSlash(name)) || strings.Contains(name, `\`):
 		return "its name could lead elsewhere"
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if why := reserved(part); why != "" {
+			return why
+		}
 	}
 	return ""
 }
