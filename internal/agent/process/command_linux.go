@@ -190,14 +190,23 @@ func (l *Launcher) pipe() (r, w *os.File, err error) {
 		}
 		return nil
 	}
+	return pipeAs(l.options.UID, setEffective)
+}
+
+// pipeAs makes a pipe under another uid, which that function takes, and takes back 0.
+func pipeAs(uid int, setEffective func(uid int) error) (r, w *os.File, err error) {
 	runtime.LockOSThread()
-	if err := setEffective(l.options.UID); err != nil {
+	if err := setEffective(uid); err != nil {
 		runtime.UnlockOSThread()
 		return nil, nil, err
 	}
 	r, w, err = os.Pipe()
 	if e := setEffective(0); e != nil {
-		return r, w, errors.Join(err, e) // a thread that stays locked ends with its goroutine
+		if err == nil {
+			r.Close()
+			w.Close()
+		}
+		return nil, nil, errors.Join(err, e) // a thread that stays locked ends with its goroutine
 	}
 	runtime.UnlockOSThread()
 	return r, w, err
