@@ -283,7 +283,7 @@ func TestSignalsAreTheScripts(t *testing.T) {
 	t.Parallel()
 	const source = `import signal, sys, time
 def stop(number, frame):
-    open("stopped", "w").write(str(number))
+    open("stopped.txt", "w").write(str(number))
     sys.exit(9)
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGHUP, stop)
@@ -317,7 +317,7 @@ time.sleep(300)
 			if got := cmd.ProcessState.ExitCode(); got != want || sig == syscall.SIGINT != strings.HasSuffix(problems.String(), "KeyboardInterrupt\n") {
 				t.Errorf("status %d: %s", got, &problems)
 			}
-			if _, err := os.Stat(filepath.Join(dir, "stopped")); (err == nil) != (sig != syscall.SIGINT) {
+			if _, err := os.Stat(filepath.Join(dir, "stopped.txt")); (err == nil) != (sig != syscall.SIGINT) {
 				t.Errorf("what it wrote at its end: %v", err)
 			}
 		})
