@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -23,31 +24,47 @@ func folder(id cellhold.SessionID, route string, query url.Values) string {
 	return sessionPath(id, "files") + route + "?" + query.Encode()
 }
 
-// ListDir lists a directory of the sandbox; an empty path is /workspace.
+// ListDir lists a directory of the sandbox, however many entries it has; an empty path is /workspace.
 func (c *Client) ListDir(ctx context.Context, id cellhold.SessionID, path string) ([]cellhold.FileInfo, error) {
-	var all []cellhold.FileInfo
+	all, _, err := c.ListDirUpTo(ctx, id, path, math.MaxInt)
+	return all, err
+}
+
+// maxPage is the most entries of one page of a listing.
+const maxPage = 1000
+
+// ListDirUpTo lists the first entries of a directory, at most that many, and reports whether there are more. It asks
+// for no further page then: code in the sandbox can make entries without end. An empty path is /workspace.
+func (c *Client) ListDirUpTo(ctx context.Context, id cellhold.SessionID, path string, most int) (all []cellhold.FileInfo, more bool, err error) {
 	query := url.Values{}
 	if path != "" {
 		query.Set("path", path)
 	}
-	for {
+	for len(all) < most {
+		if left := most - len(all); left < maxPage {
+			query.Set("limit", strconv.Itoa(left))
+		}
 		var page struct {
 			Entries []cellhold.FileInfo `json:"entries"`
 			Next    string              `json:"next"`
 		}
 		if err := c.call(ctx, http.MethodGet, folder(id, "", query), nil, &page); err != nil {
-			return all, err
+			return all, false, err
 		}
 		all = append(all, page.Entries...)
-		if page.Next == "" {
-			return all, nil
+		switch {
+		case len(all) > most:
+			return all[:most], true, nil
+		case page.Next == "":
+			return all, false, nil
 		}
 		next, err := url.PathUnescape(page.Next)
-		if err != nil {
-			return all, cellhold.Wrap(cellhold.Internal, err, "The server named a next page that cannot be.")
+		if err != nil || len(page.Entries) == 0 || next == query.Get("after") {
+			return all, true, cellhold.Wrap(cellhold.Internal, err, "The server named a next page that cannot be.")
 		}
 		query.Set("after", next)
 	}
+	return all, true, nil
 }
 
 // StatFile looks at what stands at a path: a symbolic link itself.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -61,6 +62,28 @@ func (f *figures) save(display, ending string, data []byte) (string, error) {
 		f.byDisplay[display] = w.Name()
 	}
 	return w.Name(), f.write(w, w.Name(), data)
+}
+
+// saveFrom saves a figure that is read to its end, or to the bytes that are left for figures. It returns where.
+func (f *figures) saveFrom(ending string, from io.Reader) (string, error) {
+	if f.files >= maxFigures {
+		return "", errFull
+	}
+	w, err := f.create(ending)
+	if err != nil {
+		return "", err
+	}
+	n, err := io.Copy(w, &bounded{from: from, left: maxFigureBytes - f.bytes})
+	if errors.Is(err, errTooLong) {
+		err = errFull
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(w.Name()))
+	}
+	f.files++
+	f.bytes += n
+	f.sizes[w.Name()] = n
+	return w.Name(), nil
 }
 
 // create makes a file of the next number that is free.

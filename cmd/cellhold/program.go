@@ -5,7 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -227,12 +226,15 @@ func (s *show) commandDone(e cellhold.Event, left bool) error {
 // figureEndings are the files that the hook leaves for us.
 var figureEndings = []string{".png", ".jpg", ".svg", ".pdf", ".html"}
 
+// maxFigureFiles is the most files that are looked at for figures; the hook makes one for each.
+const maxFigureFiles = 2 * maxFigures
+
 // figures saves the figures that a program has shown. They are files of the guest: only their bytes count.
 func (s *script) figures(ctx context.Context) error {
 	if s.source.notebook() {
 		return nil
 	}
-	list, err := s.client.ListDir(ctx, s.session, path.Join(aids, "figures"))
+	list, more, err := s.client.ListDirUpTo(ctx, s.session, path.Join(aids, "figures"), maxFigureFiles)
 	if err != nil && cellhold.KindOf(err) == cellhold.NotFound { // the script removed it
 		return nil
 	}
@@ -250,9 +252,12 @@ func (s *script) figures(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := s.figure(ctx, path.Join(aids, "figures", path.Base(f.Exact())), ending); err != nil {
+		if err := s.figure(ctx, path.Join(aids, "figures", path.Base(f.Exact())), ending); err != nil || s.show.full {
 			return err
 		}
+	}
+	if more {
+		return s.show.note("further figures are not saved: there are more than %d files of them", maxFigureFiles)
 	}
 	return nil
 }
@@ -263,9 +268,6 @@ func (s *script) figure(ctx context.Context, from, ending string) error {
 		return err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxFigureBytes+1))
-	if err != nil {
-		return fmt.Errorf("read figure: %w", err)
-	}
-	return s.show.keep("", ending, data)
+	at, err := s.show.figures.saveFrom(ending, r)
+	return s.show.saved(at, err)
 }

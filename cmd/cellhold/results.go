@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"time"
 )
 
 // Bounds of what a script may leave on this machine, beside figures.
@@ -30,7 +31,8 @@ type results struct {
 	session cellhold.SessionID
 	show    *show
 	place   *destination
-	room    int64 // bytes that may still come
+	bound   int64 // bytes that may come in all
+	room    int64 // bytes that may still come; below 0 when more came
 
 	before map[string]string // versions of files by their paths, from before the script
 	aside  *destination      // for what cannot be at its place; nil until something is
@@ -57,16 +59,18 @@ func (r *results) list(ctx context.Context, folder string) (files map[string]cel
 	seen := 0
 	var walk func(dir string, depth int) error
 	walk = func(dir string, depth int) error {
-		entries, err := r.client.ListDir(ctx, r.session, path.Join(folder, dir))
+		if seen == maxResults {
+			more = true
+			return nil
+		}
+		entries, cut, err := r.client.ListDirUpTo(ctx, r.session, path.Join(folder, dir), maxResults-seen)
 		if err != nil {
 			return err
 		}
+		seen += len(entries)
+		more = more || cut
 		for _, f := range entries {
 			name := path.Join(dir, path.Base(f.Exact()))
-			if seen++; seen > maxResults {
-				more = true
-				return nil
-			}
 			switch {
 			case f.Type != cellhold.FileDirectory:
 				files[name] = f
@@ -75,7 +79,11 @@ func (r *results) list(ctx context.Context, folder string) (files map[string]cel
 				more = true
 			default:
 				// A folder that ends meanwhile, or that the code has closed, has no files.
-				if err := walk(name, depth+1); err != nil && cellhold.KindOf(err) == cellhold.Unavailable {
+				err := walk(name, depth+1)
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				if cellhold.KindOf(err) == cellhold.Unavailable {
 					return err
 				}
 			}
@@ -122,7 +130,7 @@ func (r *results) one(ctx context.Context, folder, name string, f cellhold.FileI
 }
 
 func (r *results) full() string {
-	return fmt.Sprintf("the script's files have more than the %s that are kept", size(r.room).rounded())
+	return fmt.Sprintf("the script's files have more than the %s that are kept", size(r.bound).rounded())
 }
 
 // fetch copies one file to its place, or aside when it cannot be there.
@@ -163,9 +171,7 @@ func (r *results) copy(ctx context.Context, file, name string, to *destination) 
 	defer from.Close()
 	counted := &bounded{from: from, left: r.room}
 	err = to.keep(name, counted)
-	if err == nil {
-		r.room = counted.left
-	}
+	r.room = counted.left // also what is not kept has come, whatever the file said of its size
 	return err
 }
 
@@ -244,6 +250,26 @@ func (r *results) count() error {
 	}
 	if r.obeyed {
 		err = errors.Join(err, r.show.note("programs may run or obey files in %s: look at them before you run them", r.aside.dir))
+	}
+	return err
+}
+
+// Bounds of the time that files may take to come back, after the script has ended. Code that it left running can
+// hold up each answer.
+const (
+	bringBase = 5 * time.Minute
+	bringRate = 2 << 20 // bytes per second, for the bytes that may come in all
+)
+
+// bringBack saves the executed notebook, the figures of the script and its files, until their time is over.
+func (s *script) bringBack(ctx context.Context, r *results) error {
+	allowed := bringBase + time.Duration(r.bound/bringRate)*time.Second
+	late := fmt.Errorf("some did not come back within %v, which is the limit", allowed)
+	limited, stop := context.WithTimeoutCause(ctx, allowed, late)
+	defer stop()
+	err := errors.Join(s.executed(limited), s.figures(limited), r.bring(limited))
+	if ctx.Err() == nil && limited.Err() != nil {
+		return late
 	}
 	return err
 }

@@ -1,17 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"cellhold"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"syscall"
 )
 
-// runNotebook runs the code cells of a notebook in order, until one fails, and shows what they show. With
-// --output the executed notebook is kept too.
+// runNotebook runs the code cells of a notebook in order, until one fails, and shows what they show.
 func (s *script) runNotebook(ctx context.Context) error {
 	pass := interrupter(func(ctx context.Context, _ syscall.Signal) error {
 		return s.client.Interrupt(ctx, s.session, "")
@@ -30,13 +29,7 @@ func (s *script) runNotebook(ctx context.Context) error {
 		ran[id] = c.State != cellhold.CellDone || !c.Started.IsZero()
 	}
 	cells = slices.DeleteFunc(cells, func(id cellhold.CellID) bool { return !ran[id] })
-	if err := s.followCells(ctx, cells); err != nil {
-		return err
-	}
-	if !s.place.named {
-		return nil
-	}
-	return s.executed(ctx)
+	return s.followCells(ctx, cells)
 }
 
 // followCells shows cells until the last one is done, or one has failed: then those after it are cancelled.
@@ -84,16 +77,30 @@ func (s *script) cancelCells(ctx context.Context, cells []cellhold.CellID) error
 	return nil
 }
 
-// executed keeps the notebook as it is now, with the outputs of this run.
+// executed keeps the notebook as it is now, with the outputs of this run, where --output says so.
 func (s *script) executed(ctx context.Context) error {
-	var file bytes.Buffer
-	if err := s.client.Notebook(ctx, s.session, &file); err != nil {
-		return err
+	if !s.source.notebook() || !s.place.named {
+		return nil
 	}
 	name := s.source.name()
-	err := s.place.keep(name, &file)
 	if why := s.place.objection(name); why != "" {
 		return s.show.note("the executed notebook is not kept: %s; name a new or empty folder with --output", why)
+	}
+	// It has what the code has shown, so it goes to the disk as it comes, and is bounded as its files are.
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	from, to := io.Pipe()
+	sent := make(chan struct{})
+	go func() { // ends when the notebook has come, or is read no more
+		defer close(sent)
+		to.CloseWithError(s.client.Notebook(asking, s.session, to))
+	}()
+	err := s.place.keep(name, &bounded{from: from, left: s.room})
+	from.CloseWithError(io.ErrClosedPipe)
+	stop()
+	<-sent
+	if errors.Is(err, errTooLong) {
+		return s.show.note("the executed notebook is not kept: it has more than the %s that are kept", size(s.room).rounded())
 	}
 	if errors.Is(err, errTaken) {
 		return s.show.note("the executed notebook is not kept: %s is there already; name a new or empty folder with --output", s.place.stem()+notebookEnding)

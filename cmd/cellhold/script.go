@@ -74,7 +74,7 @@ func (s *script) inSession(ctx context.Context) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	results := &results{client: s.client, session: s.session, show: s.show, place: s.place, room: s.room}
+	results := &results{client: s.client, session: s.session, show: s.show, place: s.place, bound: s.room, room: s.room}
 	if err := results.look(ctx); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (s *script) inSession(ctx context.Context) error {
 		return err
 	}
 	s.running.Store(nil) // a signal from here on ends the session
-	if err := errors.Join(s.figures(ctx), results.bring(ctx)); err != nil && ctx.Err() == nil {
+	if err := s.bringBack(ctx, results); err != nil && ctx.Err() == nil {
 		if s.show.exit == exitOK {
 			s.show.exit = exitFailed
 		}

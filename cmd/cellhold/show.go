@@ -146,7 +146,11 @@ func (s *show) figure(raw json.RawMessage, ending string, transient *cellhold.Tr
 
 // keep saves the bytes of a figure.
 func (s *show) keep(id, ending string, data []byte) error {
-	path, err := s.figures.save(id, ending, data)
+	return s.saved(s.figures.save(id, ending, data))
+}
+
+// saved tells where a figure is, or that there are enough.
+func (s *show) saved(path string, err error) error {
 	switch {
 	case errors.Is(err, errFull) && s.full:
 		return nil

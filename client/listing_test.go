@@ -1,0 +1,57 @@
+package client
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"cellhold"
+)
+
+// pageOf is a page of a listing with that many entries.
+func pageOf(entries int, next string) func() io.ReadCloser {
+	one := `{"path":"/workspace/x","type":"file"}`
+	return text(fmt.Sprintf(`{"entries":[%s],"next":%q}`, strings.TrimSuffix(strings.Repeat(one+",", entries), ","), next))
+}
+
+func TestAListingIsReadToTheEntriesThatAreAskedFor(t *testing.T) {
+	tests := []struct {
+		name   string
+		pages  []func() io.ReadCloser
+		most   int
+		limits []string // of the requests
+		want   int
+		more   bool
+		fails  bool
+	}{
+		{"all of it", []func() io.ReadCloser{pageOf(1000, "a"), pageOf(7, "")}, 2000, []string{"", ""}, 1007, false, false},
+		{"a listing without end", []func() io.ReadCloser{pageOf(1000, "a"), pageOf(500, "b"), pageOf(1000, "c")}, 1500, []string{"", "500"}, 1500, true, false},
+		{"as many as there are", []func() io.ReadCloser{pageOf(3, "")}, 3, []string{"3"}, 3, false, false},
+		{"a server that gives more than it was asked for", []func() io.ReadCloser{pageOf(9, "")}, 3, []string{"3"}, 3, true, false},
+		{"a page of nothing that names another", []func() io.ReadCloser{pageOf(0, "a"), pageOf(0, "b")}, 3, []string{"3"}, 0, true, true},
+		{"a page that names itself", []func() io.ReadCloser{pageOf(1, "a"), pageOf(1, "a"), pageOf(1, "a")}, 9, []string{"9", "8"}, 2, true, true},
+	}
+	for _, test := range tests {
+		s := &scripted{bodies: test.pages}
+		c, err := New(Options{URL: "http://localhost", HTTP: &http.Client{Transport: s}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, more, err := c.ListDirUpTo(t.Context(), "s1", "", test.most)
+		if len(all) != test.want || more != test.more || (err != nil) != test.fails || err != nil && cellhold.KindOf(err) != cellhold.Internal {
+			t.Errorf("%s: %d entries, more: %v, %v", test.name, len(all), more, err)
+		}
+		if len(s.asked) != len(test.limits) {
+			t.Errorf("%s: asked %q", test.name, s.asked)
+			continue
+		}
+		for i, want := range test.limits {
+			if asked, err := url.Parse(s.asked[i]); err != nil || asked.Query().Get("limit") != want {
+				t.Errorf("%s: asked %q, want the limit %q", test.name, s.asked[i], want)
+			}
+		}
+	}
+}
