@@ -3,8 +3,10 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // The file in which resolvers look a name up before they ask a server, and the one that is written first.
@@ -53,10 +55,8 @@ func writeHosts(etc, text string) error {
 		return err
 	}
 	defer dir.Close()
-	if is, err := dir.Lstat(hostsFile); err == nil && is.Mode().IsRegular() && is.Size() == int64(len(text)) {
-		if old, err := dir.ReadFile(hostsFile); err == nil && string(old) == text {
-			return nil
-		}
+	if is, err := dir.Lstat(hostsFile); err == nil && is.Mode().IsRegular() && holds(dir, hostsFile, text) {
+		return nil
 	}
 	if err := dir.Remove(hostsNew); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -65,6 +65,21 @@ func writeHosts(etc, text string) error {
 		return errors.Join(err, dir.Remove(hostsNew))
 	}
 	return dir.Rename(hostsNew, hostsFile)
+}
+
+// holds reports whether a file has that text. The directory may belong to a user of the sandbox, who can put a pipe
+// in the file's place at any moment: opening and reading never wait for anybody.
+func holds(dir *os.Root, name, text string) bool {
+	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if is, err := f.Stat(); err != nil || !is.Mode().IsRegular() || is.Size() != int64(len(text)) {
+		return false
+	}
+	old, err := io.ReadAll(io.LimitReader(f, int64(len(text))+1))
+	return err == nil && string(old) == text
 }
 
 // writeNew makes a file that all may read.

@@ -4,7 +4,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestTheHostsFileIsReplacedAndNoLinkOfTheImageIsFollowed(t *testing.T) {
@@ -78,5 +80,33 @@ func TestADirectoryThatIsALinkGetsNoHostsFile(t *testing.T) {
 	}
 	if left, err := os.ReadDir(elsewhere); err != nil || len(left) > 0 {
 		t.Errorf("the directory that the link names has %v, %v", left, err)
+	}
+}
+
+func TestAPipeInPlaceOfTheHostsFileStopsNobody(t *testing.T) {
+	etc := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(etc, hostsFile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.OpenRoot(etc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	same := make(chan bool, 1)
+	go func() { same <- holds(dir, hostsFile, hostsText("box")) }() // as if the pipe had come after the look at it
+	select {
+	case is := <-same:
+		if is {
+			t.Error("the pipe holds the text")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for a writer")
+	}
+	if err := writeHosts(etc, hostsText("box")); err != nil {
+		t.Fatal(err)
+	}
+	if !holds(dir, hostsFile, hostsText("box")) || holds(dir, hostsFile, hostsText("fox")) {
+		t.Error("the file is not recognised")
 	}
 }
