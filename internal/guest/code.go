@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"cellhold"
@@ -18,14 +19,18 @@ const (
 	// codeLevels and codeCommas bound how deep a request of code nests, and its parts.
 	codeLevels = 2
 	codeCommas = 2 * guestapi.MaxRequirements
-	// sayTime bounds the writing of one line to the guest.
-	sayTime = 10 * time.Second
+	// sayTime bounds the writing of one line to the guest, and hurryTime all the writing when that must end.
+	sayTime   = 10 * time.Second
+	hurryTime = 2 * time.Second
 )
 
 // CodeConn is a connection on which code in the sandbox has asked for packages. The caller closes it.
 type CodeConn struct {
 	Request guestapi.CodeRequest // unchecked, but bounded
 	conn    net.Conn
+
+	mu   sync.Mutex
+	last time.Time // when all writing ends; zero means that it need not
 }
 
 // NextCode waits until code in the sandbox asks for packages. The error is NotFound when the agent is of a
@@ -92,9 +97,29 @@ func (c *CodeConn) say(what guestapi.CodeLine) error {
 	if err != nil {
 		return err
 	}
-	_ = c.conn.SetWriteDeadline(time.Now().Add(sayTime))
-	_, err = c.conn.Write(append(line, '\n'))
+	c.setDeadline()
+	if _, err = c.conn.Write(append(line, '\n')); err != nil {
+		abort(c.conn) // an agent that does not read one line gets no other
+	}
 	return err
+}
+
+func (c *CodeConn) setDeadline() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := time.Now().Add(sayTime)
+	if !c.last.IsZero() && c.last.Before(end) {
+		end = c.last
+	}
+	_ = c.conn.SetWriteDeadline(end)
+}
+
+// Hurry ends all writing within two seconds, also one that is under way. It may be called from any goroutine.
+func (c *CodeConn) Hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = time.Now().Add(hurryTime)
+	_ = c.conn.SetWriteDeadline(c.last)
 }
 
 // Close ends the connection.
