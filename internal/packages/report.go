@@ -3,6 +3,7 @@ package packages
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -119,30 +120,44 @@ func warnings(r cellhold.Installation, silent []string) []string {
 // provenance says from which file each package that is there now came.
 func provenance(changes []cellhold.PackageChange, files []index.File) []cellhold.Package {
 	var list []cellhold.Package
+	sums := map[[2]string]string{}
+	for _, f := range files {
+		sums[[2]string{f.Project, f.Version}] = f.SHA256
+	}
 	for _, c := range changes {
 		if c.After == "" {
 			continue
 		}
-		p := cellhold.Package{Name: c.Name, Version: c.After}
-		for _, f := range files {
-			if f.Project == c.Name && f.Version == c.After {
-				p.SHA256 = f.SHA256
-			}
-		}
-		list = append(list, p)
+		list = append(list, cellhold.Package{Name: c.Name, Version: c.After, SHA256: sums[[2]string{c.Name, c.After}]})
 	}
 	return list
 }
 
-// Merge brings the packages of a lock up to date with a change.
-func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cellhold.Package) []cellhold.Package {
-	lock = slices.Clone(lock)
-	for _, c := range changes {
-		lock = slices.DeleteFunc(lock, func(p cellhold.Package) bool { return p.Name == c.Name })
+// Merge brings the packages of a lock up to date with a change. The changes are the sandbox's word, which may be
+// made up, so a lock has no more packages than a sandbox may report. With an error of the kind Exhausted the lock is
+// good: it lacks new packages for which it has no room.
+func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cellhold.Package) ([]cellhold.Package, error) {
+	packages := map[string]cellhold.Package{}
+	for _, p := range lock {
+		packages[p.Name] = p
 	}
-	lock = append(lock, come...)
-	slices.SortFunc(lock, func(a, b cellhold.Package) int { return strings.Compare(a.Name, b.Name) })
-	return lock
+	for _, c := range changes {
+		delete(packages, c.Name)
+	}
+	lost := 0
+	for _, p := range come {
+		if _, there := packages[p.Name]; !there && len(packages) >= guestapi.MaxPackages {
+			lost++
+			continue
+		}
+		packages[p.Name] = p
+	}
+	merged := slices.SortedFunc(maps.Values(packages), func(a, b cellhold.Package) int { return strings.Compare(a.Name, b.Name) })
+	if lost > 0 {
+		return merged, cellhold.Errorf(cellhold.Exhausted,
+			"The session's lock lacks %d packages that its sandbox reports: it has room for %d. Remove packages that you do not need, or use another session.", lost, guestapi.MaxPackages)
+	}
+	return merged, nil
 }
 
 // Lock writes packages as a requirements file with hashes, which installs the same again.

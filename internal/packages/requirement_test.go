@@ -117,9 +117,12 @@ func TestAnAllowlistMeansWholeNamesAndBeginnings(t *testing.T) {
 
 func TestALockReadsAsARequirementsFile(t *testing.T) {
 	sum := strings.Repeat("c", 64)
-	lock := Merge([]cellhold.Package{{Name: "gone", Version: "1"}, {Name: "b", Version: "1"}},
+	lock, err := Merge([]cellhold.Package{{Name: "gone", Version: "1"}, {Name: "b", Version: "1"}},
 		[]cellhold.PackageChange{{Name: "gone", Before: "1"}, {Name: "b", Before: "1", After: "2"}, {Name: "a", After: "1.0"}},
 		[]cellhold.Package{{Name: "b", Version: "2", SHA256: sum}, {Name: "a", Version: "1.0", SHA256: sum}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	list, _, err := ParseFile(Lock(lock))
 	if err != nil || len(list) != 2 || list[0].String() != "a==1.0 --hash=sha256:"+sum || list[1].Name != "b" {
 		t.Errorf("%+v %v", list, err)

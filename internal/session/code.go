@@ -71,6 +71,7 @@ func (s *Session) hearCode(ctx context.Context, client *guest.Client) {
 // serveCode answers one request. The code's leaving does not end it, as a caller's does not.
 func (s *Session) serveCode(ctx context.Context, c *guest.CodeConn) {
 	defer c.Close()
+	defer context.AfterFunc(ctx, c.Hurry)() // the end of the place waits for this
 	if c.Wait() != nil {
 		return // nothing has begun
 	}
@@ -108,7 +109,7 @@ func (s *Session) serveCode(ctx context.Context, c *guest.CodeConn) {
 
 // changeForCode installs or removes what code asks for, within what the operator allows it.
 func (s *Session) changeForCode(ctx context.Context, r guestapi.CodeRequest, say func(string)) (cellhold.Installation, error) {
-	p := s.m.o.Packages
+	p, by := s.m.o.Packages, caller{life: ctx, code: true}
 	if len(r.Remove) > 0 {
 		if err := p.RemovableByCode(); err != nil {
 			return cellhold.Installation{}, err
@@ -116,8 +117,8 @@ func (s *Session) changeForCode(ctx context.Context, r guestapi.CodeRequest, say
 		if len(r.Remove) > guestapi.MaxRequirements {
 			return cellhold.Installation{}, cellhold.Errorf(cellhold.Invalid, "More than %d packages cannot be removed at once.", guestapi.MaxRequirements)
 		}
-		return s.remove(ctx, ctx, r.Remove)
+		return s.remove(ctx, by, r.Remove)
 	}
 	plan, err := p.PlanOfCode(packages.Request{Requirements: r.Requirements, File: r.File, Upgrade: r.Upgrade, Alone: r.Alone}, &s.tally)
-	return s.carryOut(ctx, ctx, plan.Said(say), err)
+	return s.carryOut(ctx, by, plan.Said(say), err)
 }

@@ -20,7 +20,7 @@ func TestASessionThatInstallsIsNotIdle(t *testing.T) {
 		kernels: map[cellhold.KernelID]*running{"toy": {Kernel: &kernel.Kernel{}}},
 		rec:     cellhold.Session{State: cellhold.SessionReady, Kernels: []cellhold.Kernel{{ID: "toy"}}, Used: began}}
 	long := time.Now().Add(time.Hour) // the installation takes that long
-	_, err := s.changePackages(t.Context(), t.Context(), func(context.Context, packages.Guest) (cellhold.Installation, []cellhold.Package, error) {
+	_, err := s.changePackages(t.Context(), caller{life: t.Context()}, func(context.Context, packages.Guest) (cellhold.Installation, []cellhold.Package, error) {
 		if due := s.due(long); due.Before(long) {
 			t.Errorf("in the middle of it the session would end at %s", due)
 		}

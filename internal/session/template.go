@@ -172,8 +172,9 @@ func (s *Session) furnish(ctx context.Context, rec cellhold.Session) error {
 	if err != nil {
 		return err
 	}
-	s.change(func(r *cellhold.Session) { r.Packages = packages.Merge(nil, report.Changes, come) })
-	return nil
+	lock, err := packages.Merge(nil, report.Changes, come)
+	s.change(func(r *cellhold.Session) { r.Packages = lock })
+	return err
 }
 
 // startKernels starts those of the session's kernels that the agent does not have yet. One that was there

@@ -158,7 +158,11 @@ func (t *Templates) install(ctx context.Context, e *entry, sb sandbox.Sandbox, c
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(packages.Merge(nil, report.Changes, come))
+	lock, err := packages.Merge(nil, report.Changes, come)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(lock)
 	if err != nil {
 		return err
 	}
