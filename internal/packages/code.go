@@ -1,6 +1,7 @@
 package packages
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,59 +22,33 @@ const (
 )
 
 const (
-	// maxCodeNames bounds the packages that the code of one session can ask for by name. Code is hostile,
-	// and each name that it chooses carries some bytes of a session's data to the index.
-	maxCodeNames = 300
 	// maxCodeLine bounds one line of an answer to code.
 	maxCodeLine = 4 << 10
 	// maxCodeLines bounds them all.
 	maxCodeLines = 200
+	// codeRoom is the most bytes of the lines of an answer as JSON, in which a character takes up to six. The rest
+	// of guestapi.MaxCodeLine is for the error and what surrounds both.
+	codeRoom = guestapi.MaxCodeLine - 6*maxCodeLine - 1<<10
 )
-
-// Tally counts what the code of one session has asked for. Its methods may be called from any goroutine. The zero
-// value has counted nothing.
-type Tally struct {
-	mu    sync.Mutex
-	names map[string]bool
-}
-
-// add counts the packages of a request, all or none.
-func (t *Tally) add(list []Requirement) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fresh := map[string]bool{}
-	for _, r := range list {
-		if !t.names[r.Name] {
-			fresh[r.Name] = true
-		}
-	}
-	if len(t.names)+len(fresh) > maxCodeNames {
-		return cellhold.Errorf(cellhold.Exhausted,
-			"The code of this session has asked for %d packages, and may ask for %d in all. The session's caller can install more.", len(t.names), maxCodeNames)
-	}
-	if t.names == nil {
-		t.names = map[string]bool{}
-	}
-	for name := range fresh {
-		t.names[name] = true
-	}
-	return nil
-}
 
 // PlanOfCode checks a request that code in a session makes. It gets no more than a caller does.
 func (p *Packages) PlanOfCode(r Request, t *Tally) (Plan, error) {
-	plan, err := p.Plan(r)
-	if err != nil {
-		return plan, err
-	}
-	plan.code = true
-	if len(plan.list) == 0 {
-		return plan, nil
-	}
-	if err := p.codeMay(plan.list); err != nil {
+	plan, err := p.plan(r, t)
+	if err != nil || len(plan.list) == 0 {
 		return plan, err
 	}
 	return plan, t.add(plan.list)
+}
+
+// never says why nothing at all may be installed, or nil: it needs no look at what is asked for.
+func (p *Packages) never(code bool) error {
+	if m := p.o.Policy.Mode; m == "" || m == Off {
+		return p.o.Policy.judge(nil)
+	}
+	if code {
+		return p.codeMay(nil)
+	}
+	return nil
 }
 
 // codeMay says why code may not change packages, or nil.
@@ -118,9 +93,13 @@ func downloads(say func(line string)) func(file string, size int64) {
 // ForCode puts what became of a request into the words of pip, for the code that made it.
 func ForCode(report cellhold.Installation, err error) guestapi.CodeDone {
 	var d guestapi.CodeDone
+	room := codeRoom
 	add := func(format string, args ...any) {
-		if text := fmt.Sprintf(format, args...); len(d.Lines) < maxCodeLines {
-			d.Lines = append(d.Lines, strings.ToValidUTF8(text[:min(len(text), maxCodeLine)], ""))
+		text := fmt.Sprintf(format, args...)
+		text = strings.ToValidUTF8(text[:min(len(text), maxCodeLine)], "")
+		written, err := json.Marshal(text)
+		if size := len(written) + len(","); err == nil && len(d.Lines) < maxCodeLines && size <= room {
+			d.Lines, room = append(d.Lines, text), room-size
 		}
 	}
 	for _, p := range report.Present {

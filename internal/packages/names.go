@@ -83,7 +83,7 @@ func resolve(list []Requirement, keep func(name string) bool) resolved {
 	}
 	for _, q := range list {
 		name := q.Name
-		if len(q.Hashes) > 0 || keep(name) {
+		if len(q.Hashes) > 0 || !special(name) || keep(name) { // keep may take a look at a folder
 			r.list = append(r.list, q)
 			continue
 		}
@@ -111,6 +111,11 @@ func resolve(list []Requirement, keep func(name string) bool) resolved {
 		r.list = append(r.list, q)
 	}
 	return r
+}
+
+// special reports whether a name is not simply that of a package.
+func special(name string) bool {
+	return library()[name] || slices.Contains(tools, name) || headless[name] != "" || importNames()[name] != ""
 }
 
 // maxNotes bounds the sentences about names.

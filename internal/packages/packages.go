@@ -105,7 +105,7 @@ type Request struct {
 type Plan struct {
 	resolved
 	hashes, upgrade, alone bool
-	code                   bool // of code in the session
+	code                   *Tally // of the code that asks; nil for a caller
 	say                    func(line string)
 }
 
@@ -120,8 +120,10 @@ var errNoIndex = errors.New("no package index")
 
 // Plan checks a request before anything is done. With an error of the kind Denied or Unavailable it is good
 // for Present all the same.
-func (p *Packages) Plan(r Request) (Plan, error) {
-	plan := Plan{upgrade: r.Upgrade, alone: r.Alone}
+func (p *Packages) Plan(r Request) (Plan, error) { return p.plan(r, nil) }
+
+func (p *Packages) plan(r Request, code *Tally) (Plan, error) {
+	plan := Plan{upgrade: r.Upgrade, alone: r.Alone, code: code}
 	for _, text := range r.Requirements {
 		one, err := ParseRequirement(text)
 		if err != nil {
@@ -140,11 +142,20 @@ func (p *Packages) Plan(r Request) (Plan, error) {
 	if len(plan.list) > guestapi.MaxRequirements {
 		return plan, cellhold.Errorf(cellhold.Invalid, "There are more than %d requirements.", guestapi.MaxRequirements)
 	}
-	if plan.resolved = resolve(plan.list, p.keeps); len(plan.list) == 0 {
+	never := p.never(code != nil)
+	if plan.resolved = resolve(plan.list, p.keeps(code != nil, never == nil)); len(plan.list) == 0 {
 		return plan, nil
+	}
+	if never != nil {
+		return plan, never
 	}
 	if err := p.o.Policy.judge(plan.list); err != nil {
 		return plan, err
+	}
+	if code != nil {
+		if err := p.codeMay(plan.list); err != nil {
+			return plan, err
+		}
 	}
 	plan.hashes = hashes || p.o.Policy.Mode == Hashes || slices.ContainsFunc(plan.list, func(r Requirement) bool { return len(r.Hashes) > 0 })
 	if plan.hashes {
@@ -158,15 +169,22 @@ func (p *Packages) Plan(r Request) (Plan, error) {
 	return plan, nil
 }
 
-// keeps reports whether the operator has a package of just that name, or names it on the list.
-func (p *Packages) keeps(name string) bool {
-	return p.o.Index != nil && p.o.Index.Owns(name) || p.o.Policy.Mode == Allowlist && p.o.Policy.allowed(name) == nil
+// keeps returns what reports, for one request, whether the operator has a package of just that name, or names it on
+// the list that counts. Only with look does it look into the operator's folders, once.
+func (p *Packages) keeps(code, look bool) func(name string) bool {
+	owns := func(string) bool { return false }
+	if look && p.o.Index != nil {
+		owns = p.o.Index.Owned()
+	}
+	listed := p.o.Policy.Mode == Allowlist || code && p.o.Code == CodeAllowlist
+	list := Policy{Mode: Allowlist, Allow: p.o.Policy.Allow}
+	return func(name string) bool { return listed && list.allowed(name) == nil || owns(name) }
 }
 
 // allowed says why a package may not be installed by the plan, or nil.
 func (p *Packages) allowed(plan Plan) func(name string) error {
 	return func(name string) error {
-		if err := p.o.Policy.allowed(name); err != nil || !plan.code {
+		if err := p.o.Policy.allowed(name); err != nil || plan.code == nil {
 			return err
 		}
 		return p.codeMay([]Requirement{{Name: name}})
@@ -227,6 +245,9 @@ func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.In
 	}
 	in := p.guestInstall(plan)
 	rule := index.Rule{Allowed: p.allowed(plan), Source: p.o.Policy.Source}
+	if plan.code != nil {
+		rule.Count = plan.code.take
+	}
 	if plan.say != nil {
 		rule.Begun = downloads(plan.say)
 	}

@@ -151,6 +151,7 @@ func (s *Session) bear(ctx, base context.Context, rec cellhold.Session, c cellho
 		return nil, err
 	}
 	f := newSession(s.m, rec, log)
+	f.tally.Inherit(&s.tally) // or forks of forks would have new bounds without end
 	if err := f.refold(ctx, c.Last, c.Undone); err != nil {
 		log.Close(err)
 		return nil, err

@@ -53,7 +53,7 @@ type Session struct {
 	place   *place                         // nil when there is no sandbox
 	kernels map[cellhold.KernelID]*running // dead when place is nil
 
-	tally packages.Tally // of what code has asked for
+	tally packages.Tally // of what code has asked for, also while the session sleeps; a rollback takes nothing back
 
 	pulse pulse // the last look at whether something works on by itself
 

@@ -205,15 +205,16 @@ def say(data, wait=40):
             return "ended"
 def ask(**request): return say(json.dumps(request).encode() + b"\n")`)
 	for code, want := range map[string]string{
-		`ask(requirements=["--index-url=http://x/"])`:            "is not a requirement",
-		`ask(requirements=["a @ file:///etc/passwd"])`:           "not from a URL",
-		`ask(remove=["--all"])`:                                  "is not the name of a package",
-		`ask(requirements=["cell-x%d" % i for i in range(301)])`: "may ask for 300 in all",
-		`ask(requirements=["a"] * 3000)`:                         "",
-		`say(b"[" * 1000 + b"\n")`:                               "",
-		`say(b"x" * 300000 + b"\n")`:                             "",
-		`ask()`:                                                  "Name at least one package",
-		`ask(file="-r /etc/passwd\n")`:                           "which callers cannot set",
+		`ask(requirements=["--index-url=http://x/"])`:              "is not a requirement",
+		`ask(requirements=["a @ file:///etc/passwd"])`:             "not from a URL",
+		`ask(remove=["--all"])`:                                    "is not the name of a package",
+		`ask(requirements=["cell-x%d" % i for i in range(301)])`:   "may ask for 300 in all",
+		`ask(requirements=["cell-x==%d" % i for i in range(301)])`: "may ask for 300 in all",
+		`ask(requirements=["a"] * 3000)`:                           "",
+		`say(b"[" * 1000 + b"\n")`:                                 "",
+		`say(b"x" * 300000 + b"\n")`:                               "",
+		`ask()`:                                                    "Name at least one package",
+		`ask(file="-r /etc/passwd\n")`:                             "which callers cannot set",
 		`[socket.socket(socket.AF_UNIX).connect("/run/cellhold/packages") for i in range(3)] and ask(requirements=["json"])`: "part of Python",
 	} {
 		if got := s.must(t, id, code); !strings.Contains(got, want) {

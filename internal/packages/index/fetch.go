@@ -25,27 +25,27 @@ type statusError struct{ status int }
 func (e *statusError) Error() string { return fmt.Sprintf("it answered with status %d", e.status) }
 
 // find returns the files of a project from the source that it comes from.
-func (x *Index) find(ctx context.Context, project string) ([]link, error) {
+func (v *Visit) find(ctx context.Context, project string) ([]link, error) {
 	pinned := false
-	for i := range x.o.Sources {
-		s := &x.o.Sources[i]
+	for i := range v.index.o.Sources {
+		s := &v.index.o.Sources[i]
 		if s.Only == nil || !s.Only(project) {
 			continue
 		}
 		pinned = true
-		if links, err := x.ask(ctx, s, project); !errors.Is(err, errMissing) {
+		if links, err := v.ask(ctx, s, project); !errors.Is(err, errMissing) {
 			return links, err
 		}
 	}
 	if pinned {
 		return nil, errMissing // and nobody else is asked for a pinned name
 	}
-	for i := range x.o.Sources {
-		s := &x.o.Sources[i]
+	for i := range v.index.o.Sources {
+		s := &v.index.o.Sources[i]
 		if s.Only != nil {
 			continue
 		}
-		if links, err := x.ask(ctx, s, project); !errors.Is(err, errMissing) {
+		if links, err := v.ask(ctx, s, project); !errors.Is(err, errMissing) {
 			return links, err
 		}
 	}
@@ -53,11 +53,11 @@ func (x *Index) find(ctx context.Context, project string) ([]link, error) {
 }
 
 // ask asks one source.
-func (x *Index) ask(ctx context.Context, s *Source, project string) (links []link, err error) {
+func (v *Visit) ask(ctx context.Context, s *Source, project string) (links []link, err error) {
 	if s.Folder != "" {
 		links, err = listFolder(s.Folder, project)
 	} else {
-		links, err = x.fetchPage(ctx, s, project)
+		links, err = v.fetchPage(ctx, s, project)
 	}
 	for i := range links {
 		links[i].source = s
@@ -65,14 +65,14 @@ func (x *Index) ask(ctx context.Context, s *Source, project string) (links []lin
 	return links, err
 }
 
-func (x *Index) fetchPage(ctx context.Context, s *Source, project string) ([]link, error) {
+func (v *Visit) fetchPage(ctx context.Context, s *Source, project string) ([]link, error) {
 	u := s.URL.JoinPath(project, "/")
-	resp, err := x.get(ctx, s, u, accepted)
+	resp, err := v.index.get(ctx, s, u, accepted)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := readAll(resp.Body, maxPage)
+	body, err := readAll(metered{resp.Body, v}, maxPage)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +141,19 @@ func listFolder(dir, project string) ([]link, error) {
 	return links, nil
 }
 
+// projectsOf adds the projects that have a file in a folder. A folder that cannot be read has none.
+func projectsOf(dir string, projects map[string]bool) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if p, _ := split(e.Name()); p != "" && fileName().MatchString(e.Name()) {
+			projects[p] = true
+		}
+	}
+}
+
 // split returns the project and the version that a file's name says, both empty when it says none.
 // The names of source distributions are not quite unambiguous; the last dash is meant.
 func split(file string) (project, version string) {
@@ -196,6 +209,9 @@ func openInFolder(dir, name string) (io.ReadCloser, int64, error) {
 
 // file hands a file over, and hashes it on its way.
 func (v *Visit) file(ctx context.Context, l link) Answer {
+	if v.count(Taken{Files: 1}) != nil {
+		return plain(http.StatusForbidden, "too many files")
+	}
 	body, size, err := v.index.open(ctx, l)
 	if err != nil {
 		v.index.o.Logger.Warn("file of a package", "file", l.name, "err", err)
@@ -205,7 +221,7 @@ func (v *Visit) file(ctx context.Context, l link) Answer {
 	if v.rule.Begun != nil {
 		v.rule.Begun(l.name, size)
 	}
-	return Answer{http.StatusOK, "application/octet-stream", size, &hashed{ReadCloser: body, visit: v, link: l, hash: sha256.New()}}
+	return Answer{http.StatusOK, "application/octet-stream", size, &hashed{ReadCloser: metered{body, v}, visit: v, link: l, hash: sha256.New()}}
 }
 
 // hashed is a file on its way.
@@ -258,6 +274,9 @@ func (v *Visit) metadata(ctx context.Context, l link) Answer {
 	if l.metadata == "" || l.url == nil {
 		return plain(http.StatusNotFound, "there is no metadata")
 	}
+	if v.count(Taken{Files: 1}) != nil {
+		return plain(http.StatusForbidden, "too many files")
+	}
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
 	u := *l.url
@@ -271,7 +290,7 @@ func (v *Visit) metadata(ctx context.Context, l link) Answer {
 		return plain(http.StatusNotFound, "the metadata cannot be fetched")
 	}
 	defer resp.Body.Close()
-	text, err := readAll(resp.Body, maxMetadata)
+	text, err := readAll(metered{resp.Body, v}, maxMetadata)
 	sum := sha256.Sum256(text)
 	if err != nil || l.metadata != "?" && l.metadata != hex.EncodeToString(sum[:]) {
 		return plain(http.StatusNotFound, "the metadata is not what was promised")

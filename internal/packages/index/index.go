@@ -85,19 +85,26 @@ func New(o Options) (*Index, error) {
 	return &Index{o: o, http: &http.Client{Transport: o.HTTP, CheckRedirect: checkRedirect}}, nil
 }
 
-// Owns reports whether the operator has a project of just that name: one that is pinned, or in a folder.
-func (x *Index) Owns(project string) bool {
-	for _, s := range x.o.Sources {
-		if s.Only != nil && s.Only(project) {
-			return true
+// Owned returns what reports whether the operator has a project of just that name: one that is pinned, or in a folder.
+// It is for one request, because it reads each folder once, when it is first asked.
+func (x *Index) Owned() func(project string) bool {
+	inFolders := sync.OnceValue(func() map[string]bool {
+		owned := map[string]bool{}
+		for _, s := range x.o.Sources {
+			if s.Folder != "" {
+				projectsOf(s.Folder, owned)
+			}
 		}
-		if s.Folder != "" {
-			if links, err := listFolder(s.Folder, project); err == nil && len(links) > 0 {
+		return owned
+	})
+	return func(project string) bool {
+		for _, s := range x.o.Sources {
+			if s.Only != nil && s.Only(project) {
 				return true
 			}
 		}
+		return inFolders()[project]
 	}
-	return false
 }
 
 // Rule says what one visit may see.
@@ -106,9 +113,20 @@ type Rule struct {
 	Source  bool                       // source distributions too
 	SHA256  []string                   // when not empty: only files of these hashes
 
+	// Count is told what the visit takes from the sources: pages and files before it asks for them, bytes once they
+	// are read. Its error is a refusal. It may be called from several goroutines at once. Nil counts nothing.
+	Count func(n Taken) error
+
 	// Begun is told each file that begins to be handed over; a size below zero is unknown. It may be called
 	// from several goroutines at once, and more than once for a file. Nil tells nobody.
 	Begun func(file string, size int64)
+}
+
+// Taken is what visits take from the sources. A page that is asked for again counts again, unless the visit has it.
+type Taken struct {
+	Pages int   // of projects
+	Files int   // files, and what indexes say of a file's metadata
+	Bytes int64 // of all
 }
 
 // File is a file that was handed over whole.
@@ -170,6 +188,36 @@ func (v *Visit) fail(err error) {
 	if v.fault == nil {
 		v.fault = err
 	}
+}
+
+// count counts what the visit takes, and notes a refusal.
+func (v *Visit) count(n Taken) error {
+	if v.rule.Count == nil {
+		return nil
+	}
+	if err := v.rule.Count(n); err != nil {
+		v.fail(err)
+		return fmt.Errorf("%w: %w", errCount, err)
+	}
+	return nil
+}
+
+// errCount is the refusal of who counts.
+var errCount = errors.New("the visit has taken too much")
+
+// metered counts the bytes that are read of a source.
+type metered struct {
+	io.ReadCloser
+	visit *Visit
+}
+
+// Read reads on, and fails once the visit has taken too much.
+func (m metered) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	if refusal := m.visit.count(Taken{Bytes: int64(n)}); refusal != nil {
+		return 0, refusal
+	}
+	return n, err
 }
 
 // Answer is what to answer to one question. The caller closes the Body.
@@ -239,9 +287,15 @@ func (v *Visit) page(ctx context.Context, project string) Answer {
 	if seen { // an installer asks again; a hostile one as often as it can
 		return v.shown(project, held)
 	}
+	if v.count(Taken{Pages: 1}) != nil {
+		return plain(http.StatusForbidden, "too many packages")
+	}
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
-	links, err := v.index.find(ctx, project)
+	links, err := v.find(ctx, project)
+	if errors.Is(err, errCount) {
+		return plain(http.StatusForbidden, "too many bytes")
+	}
 	if errors.Is(err, errMissing) {
 		return plain(http.StatusNotFound, "there is no such package")
 	}

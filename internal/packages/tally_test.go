@@ -1,0 +1,165 @@
+package packages
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/packages/index"
+)
+
+// folderPackages installs from a folder that has the packages a0 to a9, of which each is one wheel of ten bytes.
+func folderPackages(t *testing.T, o Options) (p *Packages, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for i := range 10 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("a%d-1-py3-none-any.whl", i)), []byte("0123456789"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	if o.Index, err = index.New(index.Options{Sources: []index.Source{{Folder: dir}}}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	return p, dir
+}
+
+// isRefusal reports whether an error says what there is too much of, the limit, and what remains possible.
+func isRefusal(err error, limit string) bool {
+	return cellhold.KindOf(err) == cellhold.Exhausted && strings.Contains(err.Error(), limit) && strings.Contains(err.Error(), "The session's caller can install more.")
+}
+
+func TestCodeHasABoundOnVersionsExtrasAndRepetitions(t *testing.T) {
+	p, _ := folderPackages(t, Options{Policy: Policy{Mode: Open}, Code: CodeCallers})
+	for name, test := range map[string]struct {
+		requirement func(i int) string
+		good        int // so many are taken one after the other
+		limit       string
+	}{
+		"names":       {func(i int) string { return fmt.Sprintf("n%d", i) }, 300, "may ask for 300 in all"},
+		"versions":    {func(i int) string { return fmt.Sprintf("a==%d", i) }, 300, "may ask for 300 in all"},
+		"extras":      {func(i int) string { return fmt.Sprintf("a[x%d]", i) }, 300, "may ask for 300 in all"},
+		"hashes":      {func(i int) string { return fmt.Sprintf("a==1 --hash=sha256:%064x", i) }, 300, "may ask for 300 in all"},
+		"repetitions": {func(i int) string { return fmt.Sprintf("a==%d", i%2) }, 2000, "may make 2000 in all"},
+	} {
+		var tally Tally
+		for i := range test.good {
+			if _, err := p.PlanOfCode(Request{Requirements: []string{test.requirement(i)}}, &tally); err != nil {
+				t.Fatalf("%s: number %d: %v", name, i, err)
+			}
+		}
+		if _, err := p.PlanOfCode(Request{Requirements: []string{test.requirement(test.good)}}, &tally); !isRefusal(err, test.limit) {
+			t.Errorf("%s: one too many: %v", name, err)
+		}
+	}
+}
+
+func TestATallyGoesOnFromItsParentAndLeavesThatAlone(t *testing.T) {
+	var parent, child Tally
+	var list []Requirement
+	for i := range maxCodeNames {
+		list = append(list, Requirement{Name: fmt.Sprint("n", i)})
+	}
+	if err := parent.add(list[1:]); err != nil {
+		t.Fatal(err)
+	}
+	child.Inherit(&parent)
+	if err := child.add(list[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := child.add([]Requirement{{Name: "another"}}); cellhold.KindOf(err) != cellhold.Exhausted {
+		t.Errorf("the child: %v", err)
+	}
+	if err := parent.add([]Requirement{{Name: "another"}}); err != nil {
+		t.Errorf("the parent: %v", err)
+	}
+}
+
+// asker is a sandbox whose installer asks some questions and then fails.
+type asker struct {
+	paths    []string
+	asks     chan guestapi.Question
+	answered chan int
+}
+
+func ask(paths ...string) *asker {
+	return &asker{paths, make(chan guestapi.Question), make(chan int)}
+}
+
+func (a *asker) InstallPackages(ctx context.Context, _ guestapi.Install) (guestapi.Installed, error) {
+	out := guestapi.Installed{Failure: guestapi.InstallRefused, Log: "no"}
+	for i, path := range a.paths {
+		select {
+		case a.asks <- guestapi.Question{ID: int64(i + 1), Path: path}:
+			<-a.answered
+		case <-ctx.Done():
+			return out, ctx.Err()
+		}
+	}
+	return out, nil
+}
+
+func (a *asker) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
+	select {
+	case q := <-a.asks:
+		return q, true, nil
+	case <-ctx.Done():
+		return guestapi.Question{}, false, ctx.Err()
+	}
+}
+
+func (a *asker) AnswerAsk(_ context.Context, _ int64, status int, _ string, _ int64, body io.Reader) error {
+	_, err := io.Copy(io.Discard, body)
+	a.answered <- status
+	return err
+}
+
+func (*asker) LookPackages(context.Context, guestapi.Install) (guestapi.Installed, error) {
+	panic("no")
+}
+
+func TestWhatAnAgentAsksForInTheNameOfCodeIsBounded(t *testing.T) {
+	p, _ := folderPackages(t, Options{Policy: Policy{Mode: Open}, Code: CodeCallers})
+	pages := []string{"simple/a0/", "simple/a1/"}
+	file := []string{"simple/a0/", "file/0/a0-1-py3-none-any.whl"}
+	for name, test := range map[string]struct {
+		before index.Taken
+		paths  []string
+		limit  string // empty means that the questions are answered, and the installer's own failure is told
+	}{
+		"two pages left":        {index.Taken{Pages: 2998}, pages, ""},
+		"one page left":         {index.Taken{Pages: 2999}, pages, "may look at 3000 in all"},
+		"a page that is not":    {index.Taken{Pages: 2999}, []string{"simple/x/", "simple/x/"}, "may look at 3000 in all"},
+		"a file left":           {index.Taken{Files: 19_999}, file, ""},
+		"no file left":          {index.Taken{Files: 20_000}, file, "may fetch 20000 in all"},
+		"ten bytes left":        {index.Taken{Bytes: 16<<30 - 10}, file, ""},
+		"nine bytes left":       {index.Taken{Bytes: 16<<30 - 9}, file, "may fetch 16384 MiB in all"},
+		"no page after a limit": {index.Taken{Bytes: 16<<30 + 1}, pages[:1], "may fetch 16384 MiB in all"},
+	} {
+		tally := Tally{took: test.before}
+		plan, err := p.PlanOfCode(Request{Requirements: []string{"a0"}}, &tally)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = p.Install(t.Context(), ask(test.paths...), plan)
+		if test.limit != "" && !isRefusal(err, test.limit) || test.limit == "" && cellhold.KindOf(err) != cellhold.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	plan, err := p.Plan(Request{Requirements: []string{"a0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err = p.Install(t.Context(), ask(file...), plan); cellhold.KindOf(err) != cellhold.Invalid {
+		t.Errorf("a caller: %v", err)
+	}
+}
