@@ -92,7 +92,7 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 				t.Fatalf("%d cells are gathered for, %d records were read and %d written before they are due", gathered, reads(), len(j.puts))
 			}
 		}
-		time.Sleep(5 * time.Minute) // of the bubble's clock
+		<-time.After(5 * time.Minute) // of the bubble's clock
 		for _, id := range ids {
 			if got := j.printed(id); got != "one\ntwo\n" {
 				t.Errorf("the record of %s has %q", id, got)
@@ -154,7 +154,7 @@ func TestCellsOfTheSameSessionsKernelsShareTheRoomForLateOutput(t *testing.T) {
 		if gathered < 6 || gathered > 8 {
 			t.Errorf("%d cells of 8 MiB are gathered for, want at most 64 MiB", gathered)
 		}
-		time.Sleep(5 * time.Minute)
+		<-time.After(5 * time.Minute)
 		for _, id := range ids {
 			if got := j.printed(id); got != "late\n" {
 				t.Errorf("the record of %s has %q", id, got)
@@ -193,18 +193,18 @@ func TestLateOutputThatFindsNoRoomInTheJournalIsSaidAndEnds(t *testing.T) {
 		for range 3 {
 			a.print(id, "lost output")
 		}
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		if got := j.printed(id); !strings.Contains(got, "bytes left out") || strings.Contains(got, "lost output") {
 			t.Errorf("the record has %q", got)
 		}
 		for range 5000 {
 			a.print(id, "x")
-			time.Sleep(2 * time.Second)
+			<-time.After(2 * time.Second)
 		}
 		before := len(j.puts)
 		for range 100 {
 			a.print(id, "x")
-			time.Sleep(2 * time.Second)
+			<-time.After(2 * time.Second)
 		}
 		if over := w.log.Kept() - sessionOutput; over > 1<<20 || before < 100 || len(j.puts) > before {
 			t.Errorf("the journal has %d bytes more than it may, and %d records were written, %d of them in the end", over, len(j.puts), len(j.puts)-before)
@@ -223,7 +223,7 @@ func TestTheRestAfterLateOutputCountsTheDisplaysOfOtherCells(t *testing.T) {
 		for range 60 {
 			a.say(id, cellhold.EventUpdateDisplayData, cellhold.DisplayContent{Data: map[string]json.RawMessage{"text/plain": json.RawMessage(`"x"`)},
 				Transient: &cellhold.Transient{DisplayID: "d"}})
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		if n := len(j.puts); n != 2 {
 			t.Errorf("the record was written %d times in a minute, want once and once after a rest of 50 s", n)
@@ -255,7 +255,7 @@ func TestOutputThatComesTogetherWithTheEndOfItsCellIsInTheRecord(t *testing.T) {
 		j.mu.Unlock()
 		close(gate)
 		w.wait(t, "c1")
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		if got := j.printed("c1"); got != "before\nafter\n" {
 			t.Errorf("the record has %q", got)
 		}
