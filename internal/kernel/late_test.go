@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,15 @@ func (a *agent) print(id cellhold.CellID, text string) {
 	a.say(id, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text})
 }
 
+// all returns the records that were written, in order.
+func (m *memory) all() []cellhold.Cell {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.puts)
+}
+
+func (m *memory) written() int { return len(m.all()) }
+
 // printed is the text in the record of a cell.
 func (m *memory) printed(id cellhold.CellID) (text string) {
 	m.mu.Lock()
@@ -70,6 +80,9 @@ func (m *memory) printed(id cellhold.CellID) (text string) {
 }
 
 func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves hundreds of MiB, which takes the race detector minutes")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		const size = 8 << 20
 		j, a := newMemory(), newAgent(silent)
@@ -88,8 +101,8 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 					gathered++
 				}
 			}
-			if gathered == 0 || gathered*size > 64<<20 || reads() > gathered || len(j.puts) > 0 {
-				t.Fatalf("%d cells are gathered for, %d records were read and %d written before they are due", gathered, reads(), len(j.puts))
+			if gathered == 0 || gathered*size > 64<<20 || reads() > gathered || j.written() > 0 {
+				t.Fatalf("%d cells are gathered for, %d records were read and %d written before they are due", gathered, reads(), j.written())
 			}
 		}
 		<-time.After(5 * time.Minute) // of the bubble's clock
@@ -98,10 +111,10 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 				t.Errorf("the record of %s has %q", id, got)
 			}
 		}
-		if len(j.puts) != len(ids) || reads() > len(ids) {
-			t.Errorf("%d records were written and %d read for %d cells", len(j.puts), reads(), len(ids))
+		if j.written() != len(ids) || reads() > len(ids) {
+			t.Errorf("%d records were written and %d read for %d cells", j.written(), reads(), len(ids))
 		}
-		for i, c := range j.puts { // a round of 64 MiB, and a second of rest for each MiB
+		for i, c := range j.all() { // a round of 64 MiB, and a second of rest for each MiB
 			if allowed := 64<<20 + int64(c.Ended.Sub(begun).Seconds())<<20; int64(i+1)*size > allowed {
 				t.Errorf("%d records are written after %s", i+1, c.Ended.Sub(begun))
 			}
@@ -110,6 +123,9 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 }
 
 func TestLateOutputThatIsNotWrittenYetIsWrittenWhenTheKernelIsLetGo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves hundreds of MiB, which takes the race detector minutes")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		ids := j.past(10, 8<<20)
@@ -128,6 +144,9 @@ func TestLateOutputThatIsNotWrittenYetIsWrittenWhenTheKernelIsLetGo(t *testing.T
 }
 
 func TestCellsOfTheSameSessionsKernelsShareTheRoomForLateOutput(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves hundreds of MiB, which takes the race detector minutes")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		j, a, b := newMemory(), newAgent(silent), newAgent(silent)
 		ids := j.past(12, 8<<20)
@@ -201,13 +220,13 @@ func TestLateOutputThatFindsNoRoomInTheJournalIsSaidAndEnds(t *testing.T) {
 			a.print(id, "x")
 			<-time.After(2 * time.Second)
 		}
-		before := len(j.puts)
+		before := j.written()
 		for range 100 {
 			a.print(id, "x")
 			<-time.After(2 * time.Second)
 		}
-		if over := w.log.Kept() - sessionOutput; over > 1<<20 || before < 100 || len(j.puts) > before {
-			t.Errorf("the journal has %d bytes more than it may, and %d records were written, %d of them in the end", over, len(j.puts), len(j.puts)-before)
+		if over := w.log.Kept() - sessionOutput; over > 1<<20 || before < 100 || j.written() > before {
+			t.Errorf("the journal has %d bytes more than it may, and %d records were written, %d of them in the end", over, j.written(), j.written()-before)
 		}
 	})
 }
@@ -225,7 +244,7 @@ func TestTheRestAfterLateOutputCountsTheDisplaysOfOtherCells(t *testing.T) {
 				Transient: &cellhold.Transient{DisplayID: "d"}})
 			<-time.After(time.Second)
 		}
-		if n := len(j.puts); n != 2 {
+		if n := j.written(); n != 2 {
 			t.Errorf("the record was written %d times in a minute, want once and once after a rest of 50 s", n)
 		}
 	})
