@@ -58,8 +58,8 @@ func TestEmptyFieldsOfOutputsAreThereInEveryAPI(t *testing.T) {
 			t.Errorf("%s has the outputs %q, want %q", name, types, want)
 		}
 	}
-	_, answer := s.post(t, "/start_session", "application/x-www-form-urlencoded", "user_id=me")
-	_, answer = s.post(t, "/execute", "application/json", `{"user_id":"me","code":"display({}, raw=True)"}`)
+	s.post(t, "/start_session", "application/x-www-form-urlencoded", "user_id=me")
+	_, answer := s.post(t, "/execute", "application/json", `{"user_id":"me","code":"display({}, raw=True)"}`)
 	if o, _ := json.Marshal(answer["outputs"]); string(o) != `[{"data":{},"metadata":{},"output_type":"display_data"}]` {
 		t.Errorf("the article's API answers %s", o)
 	}
