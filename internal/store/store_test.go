@@ -88,7 +88,7 @@ func TestWhatWasRecordedIsThereAfterARestart(t *testing.T) {
 	must(t, d.PutCell(ctx, second))
 	first.State, first.Status, first.ExecutionCount = cellhold.CellDone, cellhold.StatusOK, 1
 	first.Outputs = []cellhold.Output{{Type: cellhold.EventExecuteResult, ExecutionCount: 1,
-		Data: map[string]json.RawMessage{"text/plain": json.RawMessage(`"1"`)}}}
+		Data: map[string]json.RawMessage{"text/plain": json.RawMessage(`"1"`)}, Metadata: map[string]json.RawMessage{}}}
 	must(t, d.PutCell(ctx, first)) // changed: keeps its place
 	evs := []cellhold.Event{stream(1, "a"), stream(2, "<é&\u2028>"), stream(3, "c")}
 	evs[2].Source, evs[2].Boot, evs[2].Time = 0, "", time.Time{} // made by the host
