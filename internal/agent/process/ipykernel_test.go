@@ -53,7 +53,16 @@ type rig struct {
 	unsigned atomic.Int64 // messages that were dropped because of their signature
 }
 
+// hasty sends signals soon after the message that has not helped.
+var hasty = agent.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond}
+
 func newRig(t *testing.T) *rig {
+	t.Helper()
+	return newRigWith(t, hasty)
+}
+
+// newRigWith is newRig with other waits.
+func newRigWith(t *testing.T, timing agent.Timing) *rig {
 	t.Helper()
 	python := findPython(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -81,7 +90,7 @@ func newRig(t *testing.T) *rig {
 	a, err := agent.New(agent.Options{
 		Logger:   slog.New(signatures{slog.DiscardHandler, &r.unsigned}),
 		Launcher: launcher, Commands: command.Options{Spawner: launcher}, Output: filepath.Join(run, "output"),
-		Timing: agent.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond},
+		Timing: timing,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +269,8 @@ func TestIPykernelKeepsVariablesAndShowsErrors(t *testing.T) {
 }
 
 func TestIPykernelIsInterrupted(t *testing.T) {
-	r := newRig(t)
+	// A signal that comes while a loaded machine still renders the exception makes IPython print it instead.
+	r := newRigWith(t, agent.Timing{Interrupt: patience, Kill: patience})
 	r.want("x = 1", cellhold.StatusOK, "")
 	id := r.submit("print('on', flush=True)\nwhile True: pass", patience)
 	r.until(func(e guestapi.Event) bool { return e.Type == cellhold.EventStream })
