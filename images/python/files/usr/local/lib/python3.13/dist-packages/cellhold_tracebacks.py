@@ -338,9 +338,7 @@ def _show(self, exc_tuple=None, filename=None, tb_offset=None, exception_only=Fa
             return _showtraceback(self, exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
         etype, value, tb = self._get_exc_info(exc_tuple)  # sets sys.last_exc and its like; an interrupt may be another one
         self._showtraceback(etype, value, render(self, etype, value, tb, tb_offset))
-    except KeyboardInterrupt:
-        print("\n" + said(value), file=sys.stderr)
-    except Exception:
+    except (Exception, KeyboardInterrupt):  # the second interrupt comes while a loaded machine renders the first
         self._showtraceback(etype, value, plain(value))
     if self.call_pdb:
         self.debugger(force=True)
