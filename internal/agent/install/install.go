@@ -90,17 +90,11 @@ func New(o Options) (*Room, error) {
 // Install makes the change and says what became of it. A failure of the installer is an answer; an
 // error means that it could not be asked.
 func (r *Room) Install(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
-	leave, err := r.enter(in)
+	ctx, t, leave, err := r.begin(ctx, in)
 	if err != nil {
 		return guestapi.Installed{}, err
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
-	defer cancel()
-	t, err := r.tools(ctx)
-	if err != nil {
-		return guestapi.Installed{}, err
-	}
 	before := t.places.look()
 	end, err := r.with(ctx, t, in, before)
 	if err != nil {
@@ -132,19 +126,30 @@ func (r *Room) enter(in guestapi.Install) (leave func(), err error) {
 	}
 }
 
+// begin takes the turn of an installation, bounds its time and finds the tools. The caller calls leave in the end.
+func (r *Room) begin(ctx context.Context, in guestapi.Install) (bounded context.Context, t tools, leave func(), err error) {
+	left, err := r.enter(in)
+	if err != nil {
+		return ctx, t, nil, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, in.Timeout)
+	leave = func() {
+		cancel()
+		left()
+	}
+	if t, err = r.tools(bounded); err != nil {
+		leave()
+	}
+	return bounded, t, leave, err
+}
+
 // Look says whether requirements are met by what is installed. It changes nothing and asks no index.
 func (r *Room) Look(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
-	leave, err := r.enter(in)
+	ctx, t, leave, err := r.begin(ctx, in)
 	if err != nil {
 		return guestapi.Installed{}, err
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
-	defer cancel()
-	t, err := r.tools(ctx)
-	if err != nil {
-		return guestapi.Installed{}, err
-	}
 	dir, err := r.workDir(t, in)
 	if err != nil {
 		return guestapi.Installed{}, noRoom(err)
