@@ -174,7 +174,7 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 // Close also wakes who reads: the guest's own closing, which would, does not come from one that is
-// suspended.
+// paused.
 func (s *stream) Close() error {
 	return errors.Join(s.Stream.Close(), s.Stream.SetReadDeadline(time.Unix(1, 0)))
 }

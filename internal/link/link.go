@@ -61,7 +61,7 @@ var (
 // muxConfig is the same on both ends.
 func muxConfig() *yamux.Config {
 	c := yamux.DefaultConfig()
-	// A suspended sandbox answers no pings, and is not dead.
+	// A paused sandbox answers no pings, and is not dead.
 	c.EnableKeepAlive = false
 	// For the same reason an unanswered open must not end the session.
 	c.StreamOpenTimeout = 0

@@ -106,7 +106,7 @@ type Limits struct {
 // Features says what a driver can do beyond the required.
 type Features struct {
 	Isolated bool     // false for drivers that only pretend (fake)
-	Suspend  bool     // Suspend and Resume work
+	Pause    bool     // Pause and Resume work
 	Snapshot bool     // Snapshot works
 	Unheld   []string // limits that this host cannot enforce, each a sentence for the operator; empty is good
 }
@@ -219,13 +219,13 @@ type Sandbox interface {
 	// Usage says what the sandbox has used so far; ErrNotFound once it has been destroyed.
 	Usage(ctx context.Context) (Usage, error)
 
-	// Suspend stops all processes, Resume lets them go on. errors.ErrUnsupported if Features
+	// Pause stops all processes, Resume lets them go on. errors.ErrUnsupported if Features
 	// says no.
-	Suspend(ctx context.Context) error
+	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
 
 	// Snapshot saves the state under a name, in place of a snapshot of that name, whole or not at all.
-	// The sandbox goes on, or stays suspended if it is. Names are like IDs. errors.ErrUnsupported if
+	// The sandbox goes on, or stays paused if it is. Names are like IDs. errors.ErrUnsupported if
 	// Features says no.
 	Snapshot(ctx context.Context, name string) error
 

@@ -151,7 +151,7 @@ func (s *Session) Rollback(ctx context.Context, name string) error {
 		return err
 	}
 	defer stir()
-	if err := p.sandbox.Suspend(ctx); err != nil { // nothing more happens in what is about to be undone
+	if err := p.sandbox.Pause(ctx); err != nil { // nothing more happens in what is about to be undone
 		return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be stopped for the rollback, and goes on as it is.")
 	}
 	if err := s.rollBack(ctx, rec, c, p); err != nil {

@@ -206,7 +206,7 @@ func (s *Session) readopt(ctx context.Context, rec cellhold.Session, pending []c
 	}
 	s.change(func(r *cellhold.Session) { r.Used = time.Now().UTC() })
 	var known []cellhold.KernelID
-	if s.m.o.Driver.Features().Suspend { // the last server may have died while it was saving the sandbox
+	if s.m.o.Driver.Features().Pause { // the last server may have died while it was saving the sandbox
 		err = sb.Resume(ctx)
 	}
 	if err == nil {

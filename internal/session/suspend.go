@@ -91,7 +91,7 @@ func (s *Session) save(ctx context.Context, p *place, name string, suspend bool)
 	}
 	var err error
 	if suspend {
-		err = p.sandbox.Suspend(ctx)
+		err = p.sandbox.Pause(ctx)
 	}
 	if err == nil {
 		err = p.sandbox.Snapshot(ctx, name)

@@ -26,12 +26,12 @@ type box struct {
 	ended  chan struct{} // closed when exit is set
 	letgo  chan struct{} // closed when the driver lets go of it alive
 
-	// life serialises Suspend, Resume, Destroy and letting go.
+	// life serialises Pause, Resume, Destroy and letting go.
 	life     sync.Mutex
 	released bool
 	lock     *ownership
 
-	suspended atomic.Bool
+	paused atomic.Bool
 
 	// linking lets one attachment through at a time; it is a lock with a context.
 	linking chan struct{}
@@ -64,7 +64,7 @@ func (d *Driver) take(r *record, p paths, lock *ownership) (*box, error) {
 		d: d, paths: p, record: r, lock: lock, sentry: sentry, gofer: gofer,
 		ended: make(chan struct{}), letgo: make(chan struct{}), linking: make(chan struct{}, 1),
 	}
-	b.suspended.Store(r.Suspended)
+	b.paused.Store(r.Paused)
 	children.add(r.Sentry.PID)
 	children.add(r.Gofer.PID)
 	d.register(b)
@@ -105,7 +105,7 @@ func (d *Driver) adopt(ctx context.Context, id sandbox.ID) (*box, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	if r.Suspended {
+	if r.Paused {
 		return b, nil // it cannot answer; the first Dial after Resume attaches
 	}
 	if _, err := b.attached(ctx); err != nil {
@@ -155,8 +155,8 @@ func (b *box) attached(ctx context.Context) (*link.Host, error) {
 		return nil, net.ErrClosed
 	default:
 	}
-	if b.suspended.Load() {
-		return nil, errors.New("it is suspended and cannot answer")
+	if b.paused.Load() {
+		return nil, errors.New("it is paused and cannot answer")
 	}
 	host, err := b.attach(ctx)
 	if err != nil {
@@ -222,22 +222,22 @@ func (b *box) Peak(anew bool) (int64, error) {
 	return b.d.cgroups.peak(b.ID(), anew)
 }
 
-// Suspend stops all processes in the sandbox.
-func (b *box) Suspend(ctx context.Context) error { return b.sleep(ctx, "pause", true) }
+// Pause stops all processes in the sandbox.
+func (b *box) Pause(ctx context.Context) error { return b.setPaused(ctx, "pause", true) }
 
 // Resume lets them go on.
-func (b *box) Resume(ctx context.Context) error { return b.sleep(ctx, "resume", false) }
+func (b *box) Resume(ctx context.Context) error { return b.setPaused(ctx, "resume", false) }
 
-func (b *box) sleep(ctx context.Context, verb string, suspended bool) error {
+func (b *box) setPaused(ctx context.Context, verb string, paused bool) error {
 	b.life.Lock()
 	defer b.life.Unlock()
 	if b.released {
 		return fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), sandbox.ErrNotFound)
 	}
-	if b.suspended.Load() == suspended {
+	if b.paused.Load() == paused {
 		return nil
 	}
-	if suspended { // should this process be killed before it has noted the pause, the next one lets it go on
+	if paused { // should this process be killed before it has noted the pause, the next one lets it go on
 		b.record.Saving = true
 		if err := b.record.save(b.paths); err != nil {
 			return err
@@ -248,8 +248,8 @@ func (b *box) sleep(ctx context.Context, verb string, suspended bool) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err), b.record.save(b.paths))
 	}
-	b.suspended.Store(suspended)
-	b.record.Suspended = suspended
+	b.paused.Store(paused)
+	b.record.Paused = paused
 	return b.record.save(b.paths)
 }
 

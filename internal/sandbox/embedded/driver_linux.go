@@ -144,7 +144,7 @@ func (d *Driver) prepare() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper of sandbox processes: %w", err)
 	}
-	d.features = sandbox.Features{Isolated: true, Suspend: true, Snapshot: true}
+	d.features = sandbox.Features{Isolated: true, Pause: true, Snapshot: true}
 	return d.prepareLimits()
 }
 

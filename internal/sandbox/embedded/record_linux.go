@@ -16,18 +16,18 @@ import (
 // record is what the driver knows about a sandbox. It is on disk before the sandbox's first
 // process is, and again, with the processes in it, once they run.
 type record struct {
-	ID        sandbox.ID
-	Created   time.Time
-	Image     string
-	Labels    map[string]string
-	Spec      sandbox.Spec      // as it was made, without its labels
-	Needs     map[string]string // what a continuation of it needs, see needs
-	Saving    bool              // it is being suspended or saved, and may be paused
-	Boot      string            // the host's boot id: after a reboot, the process ids mean nothing
-	Sentry    process           // the zero value while the sandbox is being made
-	Gofer     process
-	Cgroups   bool // whether it has cgroups of its own
-	Suspended bool
+	ID      sandbox.ID
+	Created time.Time
+	Image   string
+	Labels  map[string]string
+	Spec    sandbox.Spec      // as it was made, without its labels
+	Needs   map[string]string // what a continuation of it needs, see needs
+	Saving  bool              // it is being paused or saved, and may be paused
+	Boot    string            // the host's boot id: after a reboot, the process ids mean nothing
+	Sentry  process           // the zero value while the sandbox is being made
+	Gofer   process
+	Cgroups bool // whether it has cgroups of its own
+	Paused  bool `json:"Suspended"` // the key of the records on disk
 }
 
 // paths are the places of one sandbox.

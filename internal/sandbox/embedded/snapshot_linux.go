@@ -212,12 +212,12 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, fmt.Errorf("gVisor has not written it within %v", limit))
 	defer cancel()
-	b.record.Saving = !b.suspended.Load()
+	b.record.Saving = !b.paused.Load()
 	if err := b.record.save(b.paths); err != nil {
 		return err
 	}
 	args := []string{"checkpoint", "--image", dir, "--in", b.paths.in}
-	if b.suspended.Load() {
+	if b.paused.Load() {
 		args = append(args, "--paused")
 	}
 	err := b.d.tell(ctx, b.paths, append(args, innerID)...)

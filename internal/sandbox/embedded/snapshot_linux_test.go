@@ -76,7 +76,7 @@ func TestWhatASuspendedAgentHasNotReadIsSaved(t *testing.T) {
 	defer box.Destroy(t.Context())
 	c := guestClient(box)
 	get(t, c, "http://guest/health")
-	if err := box.Suspend(t.Context()); err != nil {
+	if err := box.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var asking sync.WaitGroup

@@ -150,7 +150,7 @@ var _ sandbox.Driver = (*Driver)(nil)
 
 // Features says that nothing is isolated and no limit holds.
 func (d *Driver) Features() sandbox.Features {
-	return sandbox.Features{Suspend: true, Snapshot: true, Unheld: []string{"The fake driver holds no limit at all."}}
+	return sandbox.Features{Pause: true, Snapshot: true, Unheld: []string{"The fake driver holds no limit at all."}}
 }
 
 // Create starts an agent in this process.

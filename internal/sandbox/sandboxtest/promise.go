@@ -290,22 +290,22 @@ func (s *suite) crowd(t *testing.T) {
 }
 
 func (s *suite) sleep(t *testing.T) {
-	t.Run("a suspended sandbox sleeps until it is resumed", s.suspends)
-	t.Run("a suspended sandbox can be adopted", s.adoptsSleeping)
+	t.Run("a paused sandbox stays still until it is resumed", s.pauses)
+	t.Run("a paused sandbox can be adopted", s.adoptsPaused)
 }
 
-func (s *suite) adoptsSleeping(t *testing.T) {
+func (s *suite) adoptsPaused(t *testing.T) {
 	first := s.Open(t)
-	if !first.Features().Suspend {
+	if !first.Features().Pause {
 		_ = first.Close()
-		t.Skip("this driver cannot suspend")
+		t.Skip("this driver cannot pause")
 	}
 	spec := s.spec()
 	box, err := first.Create(within(t), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(box.Suspend(within(t)), first.Close()); err != nil {
+	if err := errors.Join(box.Pause(within(t)), first.Close()); err != nil {
 		t.Fatal(err)
 	}
 	adopted, err := s.open(t).Adopt(within(t), spec.ID)
@@ -319,12 +319,12 @@ func (s *suite) adoptsSleeping(t *testing.T) {
 	destroy(t, adopted)
 }
 
-func (s *suite) suspends(t *testing.T) {
+func (s *suite) pauses(t *testing.T) {
 	d := s.open(t)
 	box := create(t, d, s.spec())
-	if !d.Features().Suspend {
-		if err := box.Suspend(within(t)); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("suspend: got %v", err)
+	if !d.Features().Pause {
+		if err := box.Pause(within(t)); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("pause: got %v", err)
 		}
 		if err := box.Resume(within(t)); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("resume: got %v", err)
@@ -336,14 +336,14 @@ func (s *suite) suspends(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // twice: it is idempotent
-		if err := box.Suspend(within(t)); err != nil {
+		if err := box.Pause(within(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := get(ctx, c, "/health"); err == nil {
-		t.Error("a suspended sandbox answers")
+		t.Error("a paused sandbox answers")
 	}
 	for range 2 {
 		if err := box.Resume(within(t)); err != nil {

@@ -26,8 +26,8 @@ func (s *suite) snapshots(t *testing.T) {
 	t.Run("many go on from one, at once", s.continuesMany)
 	t.Run("a continuation can be saved again", s.savesAgain)
 	t.Run("a snapshot outlives its sandbox and the driver", s.outlives)
-	t.Run("a suspended sandbox stays so, its continuation does not", s.savesSleeping)
-	t.Run("a continuation can be suspended and adopted", s.adoptsContinuation)
+	t.Run("a paused sandbox stays so, its continuation does not", s.savesPaused)
+	t.Run("a continuation can be paused and adopted", s.adoptsContinuation)
 	t.Run("a name is used again", s.replaces)
 	t.Run("what does not fit is refused", s.refusesSnapshots)
 	t.Run("a damaged one is refused", s.refusesDamaged)
@@ -231,14 +231,14 @@ func (s *suite) outlives(t *testing.T) {
 	}
 }
 
-func (s *suite) savesSleeping(t *testing.T) {
+func (s *suite) savesPaused(t *testing.T) {
 	d, _ := s.openShelf(t)
-	if !d.Features().Suspend {
-		t.Skip("this driver cannot suspend")
+	if !d.Features().Pause {
+		t.Skip("this driver cannot pause")
 	}
 	origin := create(t, d, s.spec())
 	s.Remember(t, origin, "asleep")
-	if err := origin.Suspend(within(t)); err != nil {
+	if err := origin.Pause(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	box := create(t, d, s.from(snapshot(t, d, origin)))
@@ -266,8 +266,8 @@ func (s *suite) adoptsContinuation(t *testing.T) {
 		t.Fatal(err)
 	}
 	destroy(t, origin)
-	if first.Features().Suspend {
-		if err := errors.Join(box.Suspend(within(t)), box.Resume(within(t))); err != nil {
+	if first.Features().Pause {
+		if err := errors.Join(box.Pause(within(t)), box.Resume(within(t))); err != nil {
 			t.Fatal(err)
 		}
 	}

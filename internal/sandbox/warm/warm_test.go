@@ -84,7 +84,7 @@ func (m *maker) RemoveSnapshot(ctx context.Context, name string) error { return 
 func (t *thing) ID() sandbox.ID                                        { return t.spec.ID }
 func (t *thing) Dial(context.Context) (net.Conn, error)                { return nil, errors.ErrUnsupported }
 func (t *thing) Usage(context.Context) (sandbox.Usage, error)          { return sandbox.Usage{}, nil }
-func (t *thing) Suspend(context.Context) error                         { return nil }
+func (t *thing) Pause(context.Context) error                           { return nil }
 func (t *thing) Resume(context.Context) error                          { return nil }
 func (t *thing) Snapshot(context.Context, string) error                { return nil }
 func (t *thing) Mark(_ context.Context, labels map[string]string) error {

@@ -9,7 +9,7 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// gate keeps an agent from hearing and answering while its sandbox is suspended. Its kernels cannot be
+// gate keeps an agent from hearing and answering while its sandbox is paused. Its kernels cannot be
 // stopped: a cell that runs goes on, unheard.
 type gate struct {
 	life context.Context // of the agent
@@ -56,7 +56,7 @@ type gated struct {
 	gate *gate
 }
 
-// Read holds back what came while the sandbox was suspended.
+// Read holds back what came while the sandbox was paused.
 func (c *gated) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.gate.wait()
@@ -68,8 +68,8 @@ func (c *gated) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Suspend makes the agent deaf and dumb.
-func (s *owned) Suspend(context.Context) error { return s.awake("suspend", false) }
+// Pause makes the agent deaf and dumb.
+func (s *owned) Pause(context.Context) error { return s.awake("pause", false) }
 
 // Resume lets it go on.
 func (s *owned) Resume(context.Context) error { return s.awake("resume", true) }
