@@ -33,10 +33,10 @@ type SessionState string
 
 // The states of a session, in the order of a life.
 const (
-	SessionStarting  SessionState = "starting"
-	SessionReady     SessionState = "ready"
-	SessionSuspended SessionState = "suspended"
-	SessionEnded     SessionState = "ended"
+	SessionStarting   SessionState = "starting"
+	SessionReady      SessionState = "ready"
+	SessionHibernated SessionState = "hibernated"
+	SessionEnded      SessionState = "ended"
 )
 
 // EndReason says why a session ended.
@@ -55,7 +55,7 @@ type Session struct {
 	ID      SessionID         `json:"id" doc:"Identifies the session." example:"sk3v7q2m9xw4tz6hb"`
 	Owner   string            `json:"-"` // name of the token it was made with; others cannot see it
 	User    string            `json:"user,omitempty" doc:"Label of the person or agent it belongs to, as given at creation. Never a path."`
-	State   SessionState      `json:"state" enum:"starting,ready,suspended,ended" doc:"Where the session is in its life."`
+	State   SessionState      `json:"state" enum:"starting,ready,hibernated,ended" doc:"Where the session is in its life."`
 	Reason  EndReason         `json:"reason,omitempty" enum:"asked,expired,failed,lost" doc:"Why it ended."`
 	Image   string            `json:"image" doc:"Name of the image its sandbox was made from." example:"python"`
 	Startup string            `json:"startup,omitempty" doc:"Code that runs silently when the kernel has started, and again after each restart."`
@@ -75,10 +75,10 @@ type Session struct {
 
 	Template   string    `json:"template,omitempty" doc:"The template it was made from."`
 	Parent     SessionID `json:"parent,omitempty" doc:"The session it was forked from."`
-	Snapshot   string    `json:"-"` // while suspended: what it continues from
+	Snapshot   string    `json:"-"` // while hibernated: what it continues from
 	Checkpoint string    `json:"checkpoint,omitempty" doc:"The checkpoint it was last rolled back to."`
 
-	Boot        string       `json:"-"` // while suspended: the life of the agent in the snapshot
+	Boot        string       `json:"-"` // while hibernated: the life of the agent in the snapshot
 	Checkpoints []Checkpoint `json:"-"` // oldest first; the list is never changed in place
 	Undone      []Undone     `json:"-"` // what rollbacks have taken back; likewise
 

@@ -30,7 +30,7 @@ const (
 	EventCommandDone       EventType = "command_done"
 	EventSessionEnded      EventType = "session_ended"
 	EventEgress            EventType = "egress" // content: EgressAttempt
-	EventSessionSuspended  EventType = "session_suspended"
+	EventSessionHibernated EventType = "session_hibernated"
 	EventSessionResumed    EventType = "session_resumed"
 	EventSessionForked     EventType = "session_forked"
 	EventSessionRolledBack EventType = "session_rolled_back"
@@ -113,9 +113,9 @@ type ClearOutputContent struct {
 	Wait bool `json:"wait"` // clear only when the next output arrives
 }
 
-// SessionSuspendedContent is the content of session_suspended: the session is on disk and uses no
+// SessionHibernatedContent is the content of session_hibernated: the session is on disk and uses no
 // memory and no processor.
-type SessionSuspendedContent struct {
+type SessionHibernatedContent struct {
 	Idle bool `json:"idle,omitempty"` // because nothing used it, and nobody asked
 }
 

@@ -50,7 +50,7 @@ func sleepAndWake(ctx context.Context, server *contender.Cellhold, size int) (sl
 	}
 	slept = time.Since(begun)
 	x, err := server.Session(ctx, s.ID)
-	if err != nil || x.State != cellhold.SessionSuspended {
+	if err != nil || x.State != cellhold.SessionHibernated {
 		return 0, 0, fmt.Errorf("after it was hibernated the session is %s (%v)", x.State, err)
 	}
 	begun = time.Now()

@@ -7,14 +7,14 @@ import (
 	"cellhold"
 )
 
-// Hibernate suspends a session to disk, which frees its memory. The next use wakes it.
+// Hibernate hibernates a session to disk, which frees its memory. The next use wakes it.
 func (c *Client) Hibernate(ctx context.Context, id cellhold.SessionID) (cellhold.Session, error) {
 	var s cellhold.Session
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "hibernate"), nil, &s)
 	return s, err
 }
 
-// Resume wakes a suspended session. It is not needed: whatever uses the session does.
+// Resume wakes a hibernated session. It is not needed: whatever uses the session does.
 func (c *Client) Resume(ctx context.Context, id cellhold.SessionID) (cellhold.Session, error) {
 	var s cellhold.Session
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "resume"), nil, &s)

@@ -39,7 +39,7 @@ type cli struct {
 	Run      runCmd      `cmd:"" help:"Run a script or notebook in a sandbox of its own."`
 	Install  installCmd  `cmd:"" help:"Install packages in a session of a service."`
 	Exec     execCmd     `cmd:"" help:"Run a command in a session, as ssh does on another machine."`
-	Session  sessionCmd  `cmd:"" help:"List, end, suspend and fork the sessions of a service."`
+	Session  sessionCmd  `cmd:"" help:"List, end, hibernate and fork the sessions of a service."`
 	Template templateCmd `cmd:"" help:"List what the sessions of a service can start from."`
 	Copy     copyCmd     `cmd:"" name:"cp" help:"Copy files and directories to a session and from it."`
 	Image    imageCmd    `cmd:"" help:"Make and move the images that sandboxes start from."`

@@ -49,17 +49,17 @@ type lifetimes struct {
 	CellTimeout    time.Duration `help:"How long a cell may run when its caller does not say." default:"5m"`
 	MaxCellTimeout time.Duration `help:"How long a cell may run at most." default:"24h"`
 
-	MaxSessions         int `help:"How many sessions may live at once, those that are suspended not counted." default:"64"`
-	MaxSuspended        int `help:"How many sessions may be suspended at once; 0 means four times --max-sessions." default:"0"`
+	MaxSessions         int `help:"How many sessions may live at once, those that are hibernated not counted." default:"64"`
+	MaxHibernated       int `aliases:"max-suspended" help:"How many sessions may be hibernated at once; 0 means four times --max-sessions." default:"0"`
 	MaxSessionsPerToken int `help:"How many of both may be of one token; 0 means all." default:"0"`
 	MaxCreatesPerMinute int `help:"How many sessions one token may ask for within a minute; 0 means any number." default:"600"`
 
 	MaxCheckpoints int  `help:"How many checkpoints a session may have." default:"8"`
-	MaxSnapshots   size `help:"What all suspended sessions and checkpoints may take on disk." default:"32GiB"`
+	MaxSnapshots   size `help:"What all hibernated sessions and checkpoints may take on disk." default:"32GiB"`
 
 	MaxUpload size `help:"Longest upload of a file or archive into a session." default:"16GiB"`
 
-	HibernateAfter time.Duration `help:"Suspend sessions to disk that nothing has used for so long, if they are not ended before; 0 means never." default:"15m"`
+	HibernateAfter time.Duration `help:"Hibernate sessions to disk that nothing has used for so long, if they are not ended before; 0 means never." default:"15m"`
 
 	IdleTimeout   time.Duration `help:"End sessions that nothing has used for so long." default:"1h"`
 	MaxAge        time.Duration `help:"End sessions that are this old, used or not; 0 means never." default:"0s"`
@@ -147,7 +147,7 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 		Home: home, Data: data, Egress: out,
 		Image: s.Image, Limits: s.limits(&l), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions, MaxUpload: int64(l.MaxUpload),
 		MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,
-		HibernateAfter: l.HibernateAfter, MaxSuspended: l.MaxSuspended, MaxCheckpoints: l.MaxCheckpoints, MaxSnapshots: int64(l.MaxSnapshots),
+		HibernateAfter: l.HibernateAfter, MaxHibernated: l.MaxHibernated, MaxCheckpoints: l.MaxCheckpoints, MaxSnapshots: int64(l.MaxSnapshots),
 		IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
 		CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
 		KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral,

@@ -11,8 +11,8 @@ import (
 
 // savedCmds are the commands on what is saved of sessions.
 type savedCmds struct {
-	Hibernate  hibernateCmd  `cmd:"" help:"Suspend sessions to disk, which frees their memory. The next use wakes them."`
-	Resume     resumeCmd     `cmd:"" help:"Wake suspended sessions."`
+	Hibernate  hibernateCmd  `cmd:"" help:"Hibernate sessions to disk, which frees their memory. The next use wakes them."`
+	Resume     resumeCmd     `cmd:"" help:"Wake hibernated sessions."`
 	Fork       forkCmd       `cmd:"" help:"Make sessions that start from this one's memory and files, and print their ids."`
 	Checkpoint checkpointCmd `cmd:"" help:"Save a session under a name, list what is saved, or delete it."`
 	Rollback   rollbackCmd   `cmd:"" help:"Make a session what it was at a checkpoint."`
@@ -22,7 +22,7 @@ type hibernateCmd struct {
 	ID []cellhold.SessionID `arg:"" help:"Ids of sessions."`
 }
 
-// Run suspends sessions: all that can be, and then says what went wrong.
+// Run hibernates sessions: all that can be, and then says what went wrong.
 func (c *hibernateCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
 	if err != nil {

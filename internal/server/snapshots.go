@@ -66,12 +66,12 @@ type forkInput struct {
 func (s *Server) snapshotRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "hibernate", Method: http.MethodPost, Path: "/v1/sessions/{id}/hibernate", Tags: []string{tagSnapshots},
-		Summary:     "Suspend a session to disk",
-		Description: "Saves memory, files and processes, and frees the memory. Whatever needs the sandbox wakes it again; reading events, cells and the notebook does not. A cell, command or transfer under way is a conflict. A session that is suspended already stays so. The server does the same with idle sessions.",
+		Summary:     "Hibernate a session to disk",
+		Description: "Saves memory, files and processes, and frees the memory. Whatever needs the sandbox wakes it again; reading events, cells and the notebook does not. A cell, command or transfer under way is a conflict. A session that is hibernated already stays so. The server does the same with idle sessions.",
 	}, s.hibernate)
 	register(api, huma.Operation{
 		OperationID: "resume", Method: http.MethodPost, Path: "/v1/sessions/{id}/resume", Tags: []string{tagSnapshots},
-		Summary:     "Wake a suspended session",
+		Summary:     "Wake a hibernated session",
 		Description: "Everything goes on as it was. A session wakes by itself when it is used; this makes the first use quick. One that is awake stays so.",
 	}, s.resume)
 	register(api, huma.Operation{

@@ -18,7 +18,7 @@ func (s *Server) newAPI(m *table) huma.API {
 	api := humago.New(m, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "cellhold", Version: "1", Description: introduction},
+			Info:       &huma.Info{Title: "cellhold", Version: "1.1", Description: introduction},
 			Components: &huma.Components{Schemas: registry, SecuritySchemes: securitySchemes},
 			Security:   []map[string][]string{{"token": {}}},
 			Tags:       tags,

@@ -46,7 +46,7 @@ func (s *Session) tryEnter() (in bool, err error) {
 			return true, nil
 		}
 		return false, nil
-	case cellhold.SessionSuspended:
+	case cellhold.SessionHibernated:
 		return false, nil
 	}
 	return false, cellhold.Errorf(cellhold.Conflict, "The session is %s.", s.rec.State)
@@ -66,7 +66,7 @@ func (s *Session) awake(ctx context.Context) (release func(), err error) {
 	}
 	switch state := s.record().State; state {
 	case cellhold.SessionReady:
-	case cellhold.SessionSuspended:
+	case cellhold.SessionHibernated:
 		err = s.resume(ctx)
 	default:
 		err = cellhold.Errorf(cellhold.Conflict, "The session is %s.", state)

@@ -131,7 +131,7 @@ func (s *Session) current(c cellhold.Cell) cellhold.Cell {
 // Interrupt stops what a kernel is running, or only that cell if one is named. That nothing runs is no
 // error.
 func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID, only cellhold.CellID) error {
-	if s.record().State == cellhold.SessionSuspended {
+	if s.record().State == cellhold.SessionHibernated {
 		return nil // nothing runs
 	}
 	leave, err := s.enter(ctx)

@@ -134,7 +134,7 @@ func (s *Session) Rollback(ctx context.Context, name string) error {
 	rec := s.record()
 	switch rec.State {
 	case cellhold.SessionReady:
-	case cellhold.SessionSuspended: // what sleeps need not wake for it
+	case cellhold.SessionHibernated: // what sleeps need not wake for it
 		free, err := s.m.reserveAwake()
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func TestWhatCodeInstallsDoesNotCountAsUseOfTheSession(t *testing.T) {
 			t.Errorf("in the middle of it the session would end at %s", due)
 		}
 		if _, _, err := s.quieten(); cellhold.KindOf(err) != cellhold.Conflict {
-			t.Errorf("in the middle of it the session can be suspended: %v", err)
+			t.Errorf("in the middle of it the session can be hibernated: %v", err)
 		}
 		return cellhold.Installation{}, nil, nil
 	})

@@ -48,7 +48,7 @@ func (s *Session) newCommands(ctx context.Context, p *place, info guestapi.Info)
 func (s *Session) commandRunner() (*command.Runner, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rec.State != cellhold.SessionReady && s.rec.State != cellhold.SessionSuspended {
+	if s.rec.State != cellhold.SessionReady && s.rec.State != cellhold.SessionHibernated {
 		return nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", s.rec.State)
 	}
 	if s.commands == nil {

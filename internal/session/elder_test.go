@@ -57,7 +57,7 @@ func TestASessionWhoseAgentIsTooOldStaysAndCanBeRestarted(t *testing.T) {
 	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "of a version that this server does not speak") {
 		t.Errorf("got %v", err)
 	}
-	if state, saved := s.Info().State, h.saved(); state != cellhold.SessionSuspended || len(saved) != 1 {
+	if state, saved := s.Info().State, h.saved(); state != cellhold.SessionHibernated || len(saved) != 1 {
 		t.Errorf("the session is %s, and %v are saved", state, saved)
 	}
 	if err := s.Restart(t.Context(), ""); err != nil {

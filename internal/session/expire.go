@@ -11,7 +11,7 @@ import (
 // strayRetry is how long a sandbox that could not be destroyed is left alone before the next try.
 const strayRetry = time.Minute
 
-// expire suspends and ends idle sessions, ends old ones and purges ended ones, when their time comes, until the
+// expire hibernates and ends idle sessions, ends old ones and purges ended ones, when their time comes, until the
 // context ends.
 func (m *Manager) expire(ctx context.Context) {
 	for {
@@ -52,7 +52,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// due is when the session has to be looked at again: when it has to be suspended or to end or, once it has, to be purged.
+// due is when the session has to be looked at again: when it has to be hibernated or to end or, once it has, to be purged.
 // Use only ever moves that moment away, so nobody has to say that a session was used: it is seen when
 // the old moment comes.
 func (s *Session) due(now time.Time) time.Time {

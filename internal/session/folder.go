@@ -187,7 +187,7 @@ func (s *Session) UnpackDir(ctx context.Context, path string, body io.Reader, si
 }
 
 // WatchDir yields what changes in a directory until ctx ends. The first element is empty and says that
-// from now on nothing is missed. It does not keep the session from being suspended, and breaks off then.
+// from now on nothing is missed. It does not keep the session from being hibernated, and breaks off then.
 func (s *Session) WatchDir(ctx context.Context, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		c, leave, err := s.folder(ctx)
@@ -203,8 +203,8 @@ func (s *Session) WatchDir(ctx context.Context, path string, recursive bool) ite
 		}
 		defer free()
 		for change, err := range c.WatchDir(ctx, path, recursive) {
-			if err != nil && ctx.Err() == nil && s.record().State == cellhold.SessionSuspended {
-				err = cellhold.Errorf(cellhold.Unavailable, "The session was suspended, which ends the watching. Watch again; that wakes it.")
+			if err != nil && ctx.Err() == nil && s.record().State == cellhold.SessionHibernated {
+				err = cellhold.Errorf(cellhold.Unavailable, "The session was hibernated, which ends the watching. Watch again; that wakes it.")
 			}
 			if !yield(change, err) {
 				return

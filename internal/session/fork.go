@@ -82,17 +82,17 @@ func (s *Session) forkError(ctx context.Context, err error) error {
 	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be forked, and goes on as it is. The server's log says why.")
 }
 
-// forkFrom returns what forks go on from: a checkpoint, what a suspended session is to go on from itself,
+// forkFrom returns what forks go on from: a checkpoint, what a hibernated session is to go on from itself,
 // or what is saved now, which drop removes.
 func (s *Session) forkFrom(ctx context.Context, name string) (c cellhold.Checkpoint, drop func(), err error) {
 	rec := s.record()
 	switch {
-	case rec.State != cellhold.SessionReady && rec.State != cellhold.SessionSuspended:
+	case rec.State != cellhold.SessionReady && rec.State != cellhold.SessionHibernated:
 		return c, nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", rec.State)
 	case name != "":
 		c, err = s.checkpoint(name)
 		return c, func() {}, err
-	case rec.State == cellhold.SessionSuspended:
+	case rec.State == cellhold.SessionHibernated:
 		c = s.moment()
 		c.Snapshot = rec.Snapshot
 		return c, func() {}, nil

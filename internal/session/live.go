@@ -47,7 +47,7 @@ type Session struct {
 	mu         sync.Mutex
 	inside     int       // calls that work with the sandbox
 	still      bool      // its state is being saved: calls wait for the life to be free
-	awakeUntil time.Time // no try to suspend an idle session before
+	awakeUntil time.Time // no try to hibernate an idle session before
 
 	rec     cellhold.Session               // its lists are never changed in place
 	place   *place                         // nil when there is no sandbox
@@ -454,7 +454,7 @@ func (s *Session) reopen(ctx context.Context) error {
 		return err
 	}
 	s.rootfs = img.Rootfs
-	if rec.State == cellhold.SessionSuspended {
+	if rec.State == cellhold.SessionHibernated {
 		return s.open(ctx) // until that has succeeded, the record stays as it is
 	}
 	if err := s.m.o.Store.PutSession(ctx, rec); err != nil {

@@ -22,7 +22,7 @@ type pulse struct {
 	cpu time.Duration // negative when it cannot be known
 }
 
-// pulseTime is how long before its end, or before it is suspended, a session is looked at.
+// pulseTime is how long before its end, or before it is hibernated, a session is looked at.
 func (o *Options) pulseTime() time.Duration {
 	idle := o.IdleTimeout
 	if o.HibernateAfter > 0 {
@@ -32,7 +32,7 @@ func (o *Options) pulseTime() time.Duration {
 }
 
 // expiring says when a session that is due at that moment has to be looked at next, and whether it is
-// to end, or to be suspended, now. A thread or child process that a cell left behind may be computing: a session whose
+// to end, or to be hibernated, now. A thread or child process that a cell left behind may be computing: a session whose
 // processes use the processor shortly before its end is not idle, and begins a new idle time. It still
 // ends when it is too old.
 func (s *Session) expiring(ctx context.Context, due, now time.Time) (next time.Time, end bool) {

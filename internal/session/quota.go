@@ -34,7 +34,7 @@ func (m *Manager) reserve(owner string, n int) (base context.Context, release fu
 	}
 	if all+n > m.o.MaxSessions {
 		return nil, nil, cellhold.Errorf(cellhold.Exhausted,
-			"The server runs %d sessions already, and %d are its limit. End or suspend some, or raise --max-sessions.", all, m.o.MaxSessions)
+			"The server runs %d sessions already, and %d are its limit. End or hibernate some, or raise --max-sessions.", all, m.o.MaxSessions)
 	}
 	q := m.quotas[owner]
 	if q == nil {
@@ -63,15 +63,15 @@ func (m *Manager) reserve(owner string, n int) (base context.Context, release fu
 func (m *Manager) alive() int {
 	n := m.starting
 	for _, s := range m.sessions {
-		if state := s.record().State; state != cellhold.SessionEnded && state != cellhold.SessionSuspended {
+		if state := s.record().State; state != cellhold.SessionEnded && state != cellhold.SessionHibernated {
 			n++
 		}
 	}
 	return n
 }
 
-// suspendedShare is how many sessions may sleep for each that may be awake: they cost disk only.
-const suspendedShare = 4
+// hibernatedShare is how many sessions may sleep for each that may be awake: they cost disk only.
+const hibernatedShare = 4
 
 // reserveAwake takes a place for a session that wakes up.
 func (m *Manager) reserveAwake() (release func(), err error) {
@@ -79,24 +79,24 @@ func (m *Manager) reserveAwake() (release func(), err error) {
 	defer m.mu.Unlock()
 	if all := m.alive(); all >= m.o.MaxSessions {
 		return nil, cellhold.Errorf(cellhold.Exhausted,
-			"The session is suspended, and cannot wake up: the server runs %d sessions already, which is its limit. End or suspend one, or raise --max-sessions.", all)
+			"The session is hibernated, and cannot wake up: the server runs %d sessions already, which is its limit. End or hibernate one, or raise --max-sessions.", all)
 	}
 	m.starting++
 	return m.giveBack(&m.starting), nil
 }
 
-// reserveBed takes a place for a session that is being suspended.
+// reserveBed takes a place for a session that is being hibernated.
 func (m *Manager) reserveBed() (release func(), err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.lying
 	for _, s := range m.sessions {
-		if s.record().State == cellhold.SessionSuspended {
+		if s.record().State == cellhold.SessionHibernated {
 			n++
 		}
 	}
-	if n >= m.o.MaxSuspended {
-		return nil, cellhold.Errorf(cellhold.Exhausted, "%d sessions are suspended already, which is the limit. End one, or raise --max-suspended.", n)
+	if n >= m.o.MaxHibernated {
+		return nil, cellhold.Errorf(cellhold.Exhausted, "%d sessions are hibernated already, which is the limit. End one, or raise --max-hibernated.", n)
 	}
 	m.lying++
 	return m.giveBack(&m.lying), nil

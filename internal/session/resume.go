@@ -24,7 +24,7 @@ func (s *Session) Resume(ctx context.Context) error {
 	return nil
 }
 
-// resume is Resume for who holds the life of a suspended session. It goes on when the caller goes away:
+// resume is Resume for who holds the life of a hibernated session. It goes on when the caller goes away:
 // others wait for it too.
 func (s *Session) resume(ctx context.Context) error {
 	free, err := s.m.reserveAwake()
@@ -49,13 +49,13 @@ func (s *Session) resume(ctx context.Context) error {
 	}
 	s.slog.Error("resuming a session", "err", err)
 	if errors.Is(context.Cause(ctx), errStartTimeout) {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not resume within %s, and is still suspended. The host may be overloaded; try again.", s.m.o.StartTimeout)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not resume within %s, and is still hibernated. The host may be overloaded; try again.", s.m.o.StartTimeout)
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be resumed, and is still suspended. Try again.")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be resumed, and is still hibernated. Try again.")
 }
 
 // comeBack lets the session go on from its saved state. Until the record says ready the session is
-// suspended, and a death of the server leaves only a sandbox to be reaped; from then on the saved state
+// hibernated, and a death of the server leaves only a sandbox to be reaped; from then on the saved state
 // is what is to be removed.
 func (s *Session) comeBack(ctx context.Context) error {
 	rec := s.record()
@@ -90,7 +90,7 @@ func (s *Session) startAnew(ctx context.Context) error {
 	}
 	defer release()
 	rec := s.record()
-	if rec.State != cellhold.SessionSuspended {
+	if rec.State != cellhold.SessionHibernated {
 		return cellhold.Errorf(cellhold.Conflict, "The session was used meanwhile. Try again.")
 	}
 	free, err := s.m.reserveAwake()

@@ -168,7 +168,7 @@ func (m *Manager) adoptOne(ctx context.Context, rec cellhold.Session) error {
 		return err
 	}
 	s.run(base)
-	if rec.State == cellhold.SessionSuspended && !m.o.Ephemeral {
+	if rec.State == cellhold.SessionHibernated && !m.o.Ephemeral {
 		err := s.sleepOn(ctx, rec, pending)
 		if err != nil {
 			s.stop(err)

@@ -87,14 +87,14 @@ type Options struct {
 	Egress Egress // what sessions may reach outside; zero is nothing
 
 	MaxSessions         int   // alive at once, those that sleep not counted; zero means 64
-	MaxSuspended        int   // that sleep at once; zero means four times MaxSessions
+	MaxHibernated       int   // that sleep at once; zero means four times MaxSessions
 	MaxSessionsPerOwner int   // of both, of one caller; zero means all
 	MaxCheckpoints      int   // of one session; zero means 8
 	MaxSnapshots        int64 // bytes that all saved sessions and checkpoints may take; zero means 32 GiB
 	CreatesPerMinute    int   // sessions that one caller may ask for within a minute; zero means any number
 
 	IdleTimeout    time.Duration // a session that nothing uses ends after this; zero means 1 h
-	HibernateAfter time.Duration // a session that nothing uses is suspended after this, if it is less than IdleTimeout; zero means never
+	HibernateAfter time.Duration // a session that nothing uses is hibernated after this, if it is less than IdleTimeout; zero means never
 	MaxAge         time.Duration // a session ends at this age; zero means never
 	CellTimeout    time.Duration // deadline of cells that name none; zero means 5 min
 	MaxCellTimeout time.Duration // longest deadline; zero means 24 h
@@ -117,7 +117,7 @@ type Manager struct {
 	article  map[string]cellhold.SessionID // the article's sessions by owner and user
 	replaced map[string]*replacement       // capacity 1 each: held while a user's session is being replaced
 	starting int                           // slots taken by sessions that are being created, or are waking up
-	lying    int                           // slots taken by sessions that are being suspended
+	lying    int                           // slots taken by sessions that are being hibernated
 	quotas   map[string]*quota             // by owner; there are no more than tokens
 	folders  mirror.Folders
 	strays   []stray
@@ -169,8 +169,8 @@ func (o *Options) check() error {
 	if o.MaxSessions < 1 {
 		return fmt.Errorf("settings: there must be room for at least one session, not %d", o.MaxSessions)
 	}
-	if o.MaxSuspended < 0 || o.MaxCheckpoints < 0 || o.MaxSnapshots < 0 {
-		return fmt.Errorf("settings: the most suspended sessions (%d), checkpoints (%d) and bytes of both (%d) cannot be negative", o.MaxSuspended, o.MaxCheckpoints, o.MaxSnapshots)
+	if o.MaxHibernated < 0 || o.MaxCheckpoints < 0 || o.MaxSnapshots < 0 {
+		return fmt.Errorf("settings: the most hibernated sessions (%d), checkpoints (%d) and bytes of both (%d) cannot be negative", o.MaxHibernated, o.MaxCheckpoints, o.MaxSnapshots)
 	}
 	if o.MaxSessionsPerOwner < 1 || o.CreatesPerMinute < 0 {
 		return fmt.Errorf("settings: a token must have room for a session (%d), and ask for no less than none in a minute (%d)", o.MaxSessionsPerOwner, o.CreatesPerMinute)
@@ -179,7 +179,7 @@ func (o *Options) check() error {
 		name string
 		d    time.Duration
 	}{
-		{"idle timeout", o.IdleTimeout}, {"time until an idle session is suspended", o.HibernateAfter}, {"cell timeout", o.CellTimeout}, {"most of a cell timeout", o.MaxCellTimeout},
+		{"idle timeout", o.IdleTimeout}, {"time until an idle session is hibernated", o.HibernateAfter}, {"cell timeout", o.CellTimeout}, {"most of a cell timeout", o.MaxCellTimeout},
 		{"start timeout", o.StartTimeout}, {"retention", o.Retention}, {"most age of a session", o.MaxAge},
 	} {
 		if x.d < 0 {
@@ -202,11 +202,11 @@ func (o *Options) setDefaults() {
 	if o.MaxSessions == 0 {
 		o.MaxSessions = 64
 	}
-	if o.MaxSuspended == 0 {
-		o.MaxSuspended = suspendedShare * o.MaxSessions
+	if o.MaxHibernated == 0 {
+		o.MaxHibernated = hibernatedShare * o.MaxSessions
 	}
 	if o.MaxSessionsPerOwner == 0 {
-		o.MaxSessionsPerOwner = o.MaxSessions + o.MaxSuspended
+		o.MaxSessionsPerOwner = o.MaxSessions + o.MaxHibernated
 	}
 	if o.MaxCheckpoints == 0 {
 		o.MaxCheckpoints = defaultMaxCheckpoints

@@ -131,6 +131,9 @@ func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e cellhold.E
 	if eventSum(id, &e) != sum {
 		return cellhold.Event{Seq: e.Seq}, fmt.Errorf("event %d of session %s: %w", e.Seq, id, ErrDamaged)
 	}
+	if e.Type == suspendedEvent {
+		e.Type = cellhold.EventSessionHibernated
+	}
 	return e, nil
 }
 

@@ -11,6 +11,12 @@ import (
 	"time"
 )
 
+// The words of older records for a session that is hibernated. They are translated when they are read.
+const (
+	suspendedState cellhold.SessionState = "suspended"
+	suspendedEvent cellhold.EventType    = "session_suspended"
+)
+
 // sessionRecord is a session on disk: with the fields that callers of the API do not see.
 type sessionRecord struct {
 	cellhold.Session
@@ -126,6 +132,9 @@ func decodeSession(id cellhold.SessionID, sum int64, record []byte) (cellhold.Se
 		return cellhold.Session{ID: id}, fmt.Errorf("session %s: %w", id, ErrDamaged)
 	}
 	s := r.Session
+	if s.State == suspendedState {
+		s.State = cellhold.SessionHibernated
+	}
 	s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault = r.Owner, r.Sandbox, r.Digest, r.Article, r.Vault
 	s.Snapshot, s.Boot, s.Undone = r.Snapshot, r.Boot, r.Undone
 	for _, x := range r.Checkpoints {

@@ -118,6 +118,24 @@ func TestWhatWasRecordedIsThereAfterARestart(t *testing.T) {
 	}
 }
 
+func TestTheOlderWordForHibernatedIsRead(t *testing.T) {
+	d := open(t, t.TempDir())
+	s := newSession()
+	s.State = suspendedState
+	old := cellhold.NewEvent(suspendedEvent, "", "", cellhold.SessionHibernatedContent{Idle: true})
+	old.Seq = 1
+	must(t, d.PutSession(t.Context(), s))
+	must(t, d.AppendSession(t.Context(), s, []cellhold.Event{old}))
+	for got, err := range d.Sessions(t.Context()) {
+		if err != nil || got.State != cellhold.SessionHibernated {
+			t.Errorf("the session is %q, %v; want %q", got.State, err, cellhold.SessionHibernated)
+		}
+	}
+	if evs := read(t, d, s.ID, 0); len(evs) != 1 || evs[0].Type != cellhold.EventSessionHibernated {
+		t.Errorf("the events are %v; want one of type %q", evs, cellhold.EventSessionHibernated)
+	}
+}
+
 func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)

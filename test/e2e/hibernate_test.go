@@ -17,14 +17,14 @@ import (
 	"cellhold/client"
 )
 
-// hibernate suspends a session that must be able to be.
+// hibernate hibernates a session that must be able to be.
 func (s *server) hibernate(t testing.TB, id cellhold.SessionID) {
 	t.Helper()
 	x, err := s.Hibernate(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x.State != cellhold.SessionSuspended {
+	if x.State != cellhold.SessionHibernated {
 		t.Fatalf("the session is %s", x.State)
 	}
 }
@@ -99,7 +99,7 @@ func TestAHibernatedSessionGoesOnAsIfNothingHadHappened(t *testing.T) {
 	if left := traces(t, s.home); len(left) > 0 {
 		t.Errorf("processes of a hibernated session:\n%s", strings.Join(left, "\n"))
 	}
-	if list, err := s.Sessions(t.Context()); err != nil || list[0].State != cellhold.SessionSuspended || list[0].Kernels[0].State != cellhold.KernelIdle {
+	if list, err := s.Sessions(t.Context()); err != nil || list[0].State != cellhold.SessionHibernated || list[0].Kernels[0].State != cellhold.KernelIdle {
 		t.Errorf("%+v, %v", list, err)
 	}
 	// Reading does not wake it.
@@ -109,7 +109,7 @@ func TestAHibernatedSessionGoesOnAsIfNothingHadHappened(t *testing.T) {
 	if err := s.Notebook(t.Context(), id, new(bytes.Buffer)); err != nil {
 		t.Error(err)
 	}
-	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionSuspended {
+	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionHibernated {
 		t.Errorf("reading has woken it: %s, %v", x.State, err)
 	}
 	begun := time.Now()
@@ -153,7 +153,7 @@ func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
 	first.hibernate(t, id)
 	first.signal(t, syscall.SIGKILL)
 	second := serve(t, home)
-	if x, err := second.Session(t.Context(), id); err != nil || x.State != cellhold.SessionSuspended || x.Kernels[0].State != cellhold.KernelIdle {
+	if x, err := second.Session(t.Context(), id); err != nil || x.State != cellhold.SessionHibernated || x.Kernels[0].State != cellhold.KernelIdle {
 		t.Fatalf("%+v, %v", x, err)
 	}
 	if got := second.must(t, id, "x"); got != "42" {
@@ -282,12 +282,12 @@ func TestWhatRunsKeepsASessionAwake(t *testing.T) {
 		t.Fatalf("%s, %v", c.Status, err)
 	}
 	// Once nothing uses it any more, it goes to sleep by itself.
-	var idle cellhold.SessionSuspendedContent
+	var idle cellhold.SessionHibernatedContent
 	for ev, err := range s.Watch(t.Context(), id, c.Last) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ev.Type == cellhold.EventSessionSuspended {
+		if ev.Type == cellhold.EventSessionHibernated {
 			if err := ev.Decode(&idle); err != nil || !idle.Idle {
 				t.Errorf("%s, %v", ev.Content, err)
 			}
@@ -299,7 +299,7 @@ func TestWhatRunsKeepsASessionAwake(t *testing.T) {
 	}
 }
 
-func TestASuspendedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
+func TestAHibernatedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t), "--idle-timeout", "12s")
 	id := s.session(t, client.CreateSession{})

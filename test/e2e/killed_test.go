@@ -100,7 +100,7 @@ func (s *server) sound(t testing.TB, found []string) {
 		switch x.State {
 		case cellhold.SessionReady:
 			awake[string(x.ID)] = true
-		case cellhold.SessionSuspended:
+		case cellhold.SessionHibernated:
 			saved++
 		default:
 			t.Errorf("session %s is %s, %s", x.ID, x.State, x.Reason)

@@ -52,7 +52,7 @@ func (s *server) lostButKept(t *testing.T, id cellhold.SessionID, why string) {
 	if left := traces(t, s.home); len(left) > 0 {
 		t.Errorf("left of what went on from it:\n%s", strings.Join(left, "\n"))
 	}
-	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionSuspended {
+	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionHibernated {
 		t.Errorf("%+v, %v", x, err)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
@@ -71,7 +71,7 @@ func (s *server) lostButKept(t *testing.T, id cellhold.SessionID, why string) {
 	if err := s.Notebook(t.Context(), id, &notebook); err != nil || !strings.Contains(notebook.String(), "hello") {
 		t.Errorf("notebook: %v\n%s", err, &notebook)
 	}
-	if n := s.countEvents(t, id)[cellhold.EventSessionSuspended]; n != 1 {
+	if n := s.countEvents(t, id)[cellhold.EventSessionHibernated]; n != 1 {
 		t.Errorf("%d events of its sleep", n)
 	}
 	s.awaitNothingSaved(t)

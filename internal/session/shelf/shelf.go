@@ -1,4 +1,4 @@
-// Package shelf keeps the saved states of sessions: what a suspended session continues from, its
+// Package shelf keeps the saved states of sessions: what a hibernated session continues from, its
 // checkpoints, and what forks start from.
 //
 // A saved state bears the name of its session, so that after a crash those that nobody needs are found
@@ -24,7 +24,7 @@ type Kind string
 
 // The kinds of saved states, as they stand in their names.
 const (
-	Asleep     Kind = "h" // what a suspended session continues from
+	Asleep     Kind = "h" // what a hibernated session continues from
 	Checkpoint Kind = "c" // a checkpoint
 	Fork       Kind = "f" // what forks that are being made continue from
 )

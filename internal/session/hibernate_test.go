@@ -65,7 +65,7 @@ func hibernate(t *testing.T, s *session.Session) {
 	if err := s.Hibernate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if state := s.Info().State; state != cellhold.SessionSuspended {
+	if state := s.Info().State; state != cellhold.SessionHibernated {
 		t.Fatalf("the session is %s", state)
 	}
 }
@@ -105,19 +105,19 @@ func TestReadingDoesNotWakeASessionAndUsingItDoes(t *testing.T) {
 		t.Errorf("its kernel is %s", got)
 	}
 	types(t, s)
-	if state := s.Info().State; state != cellhold.SessionSuspended {
+	if state := s.Info().State; state != cellhold.SessionHibernated {
 		t.Errorf("reading has made it %s", state)
 	}
 	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
 		t.Errorf("x is %q", got)
 	}
 	got := types(t, s)
-	if len(got) != 2 || got[0] != cellhold.EventSessionSuspended || got[1] != cellhold.EventSessionResumed {
+	if len(got) != 2 || got[0] != cellhold.EventSessionHibernated || got[1] != cellhold.EventSessionResumed {
 		t.Errorf("events %v", got)
 	}
 }
 
-func TestASuspendedSessionOutlivesTheServer(t *testing.T) {
+func TestAHibernatedSessionOutlivesTheServer(t *testing.T) {
 	h := newHost(t)
 	first := h.serve(t)
 	s := first.create(t, session.CreateRequest{})
@@ -129,7 +129,7 @@ func TestASuspendedSessionOutlivesTheServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info := again.Info(); info.State != cellhold.SessionSuspended || info.Kernels[0].State != cellhold.KernelIdle {
+	if info := again.Info(); info.State != cellhold.SessionHibernated || info.Kernels[0].State != cellhold.KernelIdle {
 		t.Errorf("got %+v", info)
 	}
 	if got := text(run(t, again, "get x")); !strings.Contains(got, "42") {
@@ -189,7 +189,7 @@ func TestASessionWhoseSavedStateIsOfNoUseCanBeRestarted(t *testing.T) {
 	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "Restart a kernel") {
 		t.Errorf("got %v", err)
 	}
-	if state := s.Info().State; state != cellhold.SessionSuspended {
+	if state := s.Info().State; state != cellhold.SessionHibernated {
 		t.Errorf("the session is %s", state)
 	}
 	if err := s.Restart(t.Context(), ""); err != nil {
@@ -208,12 +208,12 @@ func TestAnIdleSessionIsSuspendedAndEndsWhenItsTimeComes(t *testing.T) {
 	if reason := ended(t, s); reason != cellhold.EndExpired {
 		t.Errorf("it ended: %s", reason)
 	}
-	if got := types(t, s); len(got) != 2 || got[0] != cellhold.EventSessionSuspended {
+	if got := types(t, s); len(got) != 2 || got[0] != cellhold.EventSessionHibernated {
 		t.Errorf("events %v", got)
 	}
 }
 
-func TestManyWhoUseASuspendedSessionWakeItOnce(t *testing.T) {
+func TestManyWhoUseAHibernatedSessionWakeItOnce(t *testing.T) {
 	s := newHost(t).serve(t).create(t, session.CreateRequest{})
 	hibernate(t, s)
 	var wg sync.WaitGroup
@@ -235,7 +235,7 @@ func TestManyWhoUseASuspendedSessionWakeItOnce(t *testing.T) {
 }
 
 func TestSuspendedSessionsHaveABoundOfTheirOwn(t *testing.T) {
-	m := newHost(t).serve(t, func(o *session.Options) { o.MaxSessions, o.MaxSuspended = 1, 1 })
+	m := newHost(t).serve(t, func(o *session.Options) { o.MaxSessions, o.MaxHibernated = 1, 1 })
 	a := m.create(t, session.CreateRequest{})
 	hibernate(t, a)
 	b := m.create(t, session.CreateRequest{}) // its place is free
@@ -320,7 +320,7 @@ func TestForksHaveTheHistoryOfTheirParentAndLivesOfTheirOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := text(run(t, late[0], "get x")); !strings.Contains(got, "2") || s.Info().State != cellhold.SessionSuspended {
+	if got := text(run(t, late[0], "get x")); !strings.Contains(got, "2") || s.Info().State != cellhold.SessionHibernated {
 		t.Errorf("x is %q, the parent %s", got, s.Info().State)
 	}
 	if got := h.saved(); len(got) != 1 {

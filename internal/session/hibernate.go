@@ -24,7 +24,7 @@ func (s *Session) Hibernate(ctx context.Context) error {
 	}
 	defer release()
 	switch state := s.record().State; state {
-	case cellhold.SessionSuspended:
+	case cellhold.SessionHibernated:
 		return nil
 	case cellhold.SessionReady:
 		return s.hibernate(ctx, false)
@@ -34,7 +34,7 @@ func (s *Session) Hibernate(ctx context.Context) error {
 }
 
 // hibernate is Hibernate for who holds the life of a session that is ready. The order of its steps is
-// what a death of the server at any of them leaves: until the record says suspended, there is a sandbox
+// what a death of the server at any of them leaves: until the record says hibernated, there is a sandbox
 // for the next server to adopt; from then on there is the saved state. What is not needed of either is
 // reaped at the next start.
 func (s *Session) hibernate(ctx context.Context, idle bool) error {
@@ -66,22 +66,22 @@ func (s *Session) hibernate(ctx context.Context, idle bool) error {
 		s.m.dropSnapshot(ctx, name)
 		return cellhold.Errorf(cellhold.Conflict, "The session's sandbox ended while it was being saved. Restart its kernel to get a new one.")
 	}
-	ev := cellhold.NewEvent(cellhold.EventSessionSuspended, "", "", cellhold.SessionSuspendedContent{Idle: idle})
+	ev := cellhold.NewEvent(cellhold.EventSessionHibernated, "", "", cellhold.SessionHibernatedContent{Idle: idle})
 	err = s.turn(ctx, ev, func(r *cellhold.Session, _ int64) {
-		r.State, r.Snapshot, r.Boot = cellhold.SessionSuspended, name, p.boot
+		r.State, r.Snapshot, r.Boot = cellhold.SessionHibernated, name, p.boot
 	})
 	if err != nil {
 		s.m.dropSnapshot(ctx, name)
 		return errors.Join(err, s.goBack(ctx, p))
 	}
 	s.m.destroy(ctx, p.sandbox)
-	s.slog.Info("session suspended", "idle", idle, "took", time.Since(begun))
+	s.slog.Info("session hibernated", "idle", idle, "took", time.Since(begun))
 	return nil
 }
 
-// save saves the state of the sandbox. With suspend it stays suspended afterwards, so that nothing happens
+// save saves the state of the sandbox. With pause it stays paused afterwards, so that nothing happens
 // in it that is not saved; when saving fails it goes on.
-func (s *Session) save(ctx context.Context, p *place, name string, suspend bool) error {
+func (s *Session) save(ctx context.Context, p *place, name string, pause bool) error {
 	need := int64(0)
 	if u, err := p.sandbox.Usage(ctx); err == nil {
 		need = u.Memory
@@ -90,7 +90,7 @@ func (s *Session) save(ctx context.Context, p *place, name string, suspend bool)
 		return err
 	}
 	var err error
-	if suspend {
+	if pause {
 		err = p.sandbox.Pause(ctx)
 	}
 	if err == nil {
@@ -100,7 +100,7 @@ func (s *Session) save(ctx context.Context, p *place, name string, suspend bool)
 		return nil
 	}
 	s.slog.Error("saving a session", "err", err)
-	if suspend {
+	if pause {
 		clean, cancel := cleanup(ctx)
 		defer cancel()
 		err = errors.Join(err, p.sandbox.Resume(clean))
@@ -182,7 +182,7 @@ func (m *Manager) reapSnapshots(ctx context.Context, spared map[cellhold.Session
 	}
 }
 
-// sleepOn makes a suspended session known that an earlier server has left.
+// sleepOn makes a hibernated session known that an earlier server has left.
 func (s *Session) sleepOn(ctx context.Context, rec cellhold.Session, pending []cellhold.Cell) error {
 	for _, x := range rec.Kernels {
 		k, err := kernel.New(ctx, kernel.Options{ID: x.ID, Session: s.id, Boot: rec.Boot, Log: s.log,
@@ -205,7 +205,7 @@ func (s *Session) sleepOn(ctx context.Context, rec cellhold.Session, pending []c
 	return nil
 }
 
-// hibernateIdle suspends a session that nothing has used. One that cannot be is left alone for a while.
+// hibernateIdle hibernates a session that nothing has used. One that cannot be is left alone for a while.
 func (s *Session) hibernateIdle(ctx context.Context) {
 	select {
 	case s.life <- struct{}{}:
@@ -220,7 +220,7 @@ func (s *Session) hibernateIdle(ctx context.Context) {
 	}
 	if err := s.hibernate(ctx, true); err != nil && ctx.Err() == nil {
 		s.postpone()
-		s.slog.Warn("an idle session could not be suspended", "err", err)
+		s.slog.Warn("an idle session could not be hibernated", "err", err)
 	}
 }
 
@@ -231,7 +231,7 @@ func (s *Session) postpone() {
 	s.awakeUntil = time.Now().Add(max(s.m.o.HibernateAfter, strayRetry))
 }
 
-// bedtime is when an idle session is suspended, the zero time when it never is.
+// bedtime is when an idle session is hibernated, the zero time when it never is.
 func (s *Session) bedtime(used time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
