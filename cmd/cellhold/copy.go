@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"cellhold"
 	"cellhold/client"
+	"cellhold/internal/lazy"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 )
 
@@ -27,7 +26,7 @@ type copyCmd struct {
 }
 
 // remotePath is SESSION:PATH.
-var remotePath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?s)^(s[a-z2-7]{16}):(.*)$`) })
+var remotePath = lazy.Regexp(`(?s)^(s[a-z2-7]{16}):(.*)$`)
 
 // Run copies a file or a directory.
 func (c *copyCmd) Run(ctx context.Context, all *cli, t *terminal) error {

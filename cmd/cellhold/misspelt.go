@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/alecthomas/kong"
+
+	"cellhold/internal/lazy"
 )
 
 // envPrefix begins the names of all variables that set something.
@@ -15,9 +15,7 @@ const envPrefix = "CELLHOLD_"
 
 // othersEnv are variables of our prefix that are not settings: those of this repository's tests, and
 // those that Kubernetes gives to every container beside a service that is called cellhold.
-var othersEnv = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^CELLHOLD_(TEST_.*|SERVICE_(HOST|PORT|PORT_.*)|PORT|PORT_[0-9].*)$`)
-})
+var othersEnv = lazy.Regexp(`^CELLHOLD_(TEST_.*|SERVICE_(HOST|PORT|PORT_.*)|PORT|PORT_[0-9].*)$`)
 
 // settings are all names that the program knows: of flags, which are those of the configuration
 // file too, and of variables.

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"cellhold/internal/image"
+	"cellhold/internal/lazy"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -12,9 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/BurntSushi/toml"
 )
@@ -166,7 +165,7 @@ func readUv(env map[string]string, read func(string) ([]byte, error)) (others []
 }
 
 // pipIndex is where pip's source says which index it uses when nobody tells it.
-var pipIndex = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^PyPI\s*=\s*PackageIndex\(\s*"(https://[^"]+)"`) })
+var pipIndex = lazy.Regexp(`(?m)^PyPI\s*=\s*PackageIndex\(\s*"(https://[^"]+)"`)
 
 const (
 	pipModule = "pip/_internal/models/index.py"

@@ -13,12 +13,12 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"cellhold"
+	"cellhold/internal/lazy"
 )
 
 // Bounds of the secrets of one session.
@@ -38,7 +38,7 @@ const (
 	leafLife      = 7 * 24 * time.Hour
 )
 
-var secretName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`) })
+var secretName = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
 // Vault is the secrets of one session, and the certificate authority that stands in for the hosts they
 // belong to. Neither the values nor the authority's key ever leave the host.

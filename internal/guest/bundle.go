@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"cellhold"
+	"cellhold/internal/lazy"
 )
 
 const (
@@ -29,9 +28,7 @@ const (
 )
 
 // mimePattern is type/subtype and parameters without spaces, in printable ASCII.
-var mimePattern = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-Za-z0-9!#$&^_.+=-]+)*$`)
-})
+var mimePattern = lazy.Regexp(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-Za-z0-9!#$&^_.+=-]+)*$`)
 
 // checkBundle makes a MIME bundle fit for a notebook: JSON types hold any JSON, all others one
 // string, which for what is no text is its JSON. Values under keys that are no MIME types are text where there

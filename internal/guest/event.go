@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"sync"
 	"time"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/lazy"
 )
 
 // Bounds of what events may contain.
@@ -33,8 +32,8 @@ const (
 )
 
 var (
-	cellPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`) })
-	namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]+$`) })
+	cellPattern = lazy.Regexp(`^[A-Za-z0-9]{1,40}$`)
+	namePattern = lazy.Regexp(`^[A-Za-z0-9_-]+$`)
 )
 
 var errContent = errors.New("content that does not fit the type")

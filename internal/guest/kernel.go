@@ -10,12 +10,12 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"sync"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/lazy"
 )
 
 // Kernel calls the agent about one kernel.
@@ -54,7 +54,7 @@ func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 }
 
 // specPattern is what a kernelspec may be called: the name of a folder, and no path.
-var specPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`) })
+var specPattern = lazy.Regexp(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
 
 // maxSpecs bounds the list of kernelspecs: three texts of a sentence each, every byte escaped.
 const maxSpecs = guestapi.MaxKernelSpecs * 3 * 6 * maxSentence

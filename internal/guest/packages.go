@@ -7,12 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
 	"cellhold/internal/guestapi"
+	"cellhold/internal/lazy"
 )
 
 const (
@@ -31,9 +30,9 @@ const (
 // Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
 // program, which have no use for them and would pay milliseconds each.
 var (
-	packageName    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`) })
-	packageVersion = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`) })
-	askPath        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._/+!%-]{1,500}$`) })
+	packageName    = lazy.Regexp(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`)
+	packageVersion = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
+	askPath        = lazy.Regexp(`^[A-Za-z0-9._/+!%-]{1,500}$`)
 )
 
 // InstallPackages changes the installed packages and returns when that has ended. It takes as long as

@@ -7,10 +7,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
+
+	"cellhold/internal/lazy"
 )
 
 const (
@@ -27,11 +27,9 @@ const (
 )
 
 var (
-	hexDigits = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]+$`) })
+	hexDigits = lazy.Regexp(`^[0-9a-f]+$`)
 	// goodName is an image reference's form: host, path and tag, without a digest.
-	goodName = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?$`)
-	})
+	goodName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?$`)
 )
 
 func (s *Store) path(digest string) string {

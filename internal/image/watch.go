@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
+
+	"cellhold/internal/lazy"
 )
 
 // watcher reads what the tools print: all of it goes to the log, the gist to the progress, and what
@@ -63,13 +63,9 @@ func (w *watcher) line(line string) {
 }
 
 var (
-	ownStep    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^==> (.+)$`) })
-	debianStep = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`^I: ((?:running apt-get update|downloading packages|extracting|installing|creating tarball).*)$`)
-	})
-	pythonFetch = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`^Downloading ([A-Za-z0-9_.]+?)-([0-9][^-]*)-\S+ (\(.*\))`)
-	})
+	ownStep     = lazy.Regexp(`^==> (.+)$`)
+	debianStep  = lazy.Regexp(`^I: ((?:running apt-get update|downloading packages|extracting|installing|creating tarball).*)$`)
+	pythonFetch = lazy.Regexp(`^Downloading ([A-Za-z0-9_.]+?)-([0-9][^-]*)-\S+ (\(.*\))`)
 )
 
 // stepOf is what people want to know of a line, or nothing.

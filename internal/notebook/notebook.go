@@ -8,14 +8,13 @@ package notebook
 import (
 	"bufio"
 	"cellhold"
+	"cellhold/internal/lazy"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
-	"regexp"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -27,7 +26,7 @@ type Meta struct {
 }
 
 // validID is the format's own rule for the ids of cells.
-var validID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`) })
+var validID = lazy.Regexp(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // Write writes a notebook, cell by cell, so that memory holds one cell at a time. It writes what
 // the reference writer would: sorted keys, an indent of one, a newline at the end. Ids must be

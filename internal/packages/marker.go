@@ -1,18 +1,16 @@
 package packages
 
 import (
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
+
+	"cellhold/internal/lazy"
 )
 
 // markerNames are the variables of PEP 508.
 var markerNames = strings.Fields("python_version python_full_version os_name sys_platform platform_release platform_system platform_version platform_machine platform_python_implementation implementation_name implementation_version extra")
 
-var markerToken = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^(?:\(|\)|===|==|~=|!=|<=|>=|<|>|[a-z_]+|'[^'"\\]*'|"[^'"\\]*")`)
-})
+var markerToken = lazy.Regexp(`^(?:\(|\)|===|==|~=|!=|<=|>=|<|>|[a-z_]+|'[^'"\\]*'|"[^'"\\]*")`)
 
 const (
 	maxTokens = 200 // of one marker; real ones have up to 30

@@ -4,10 +4,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/lazy"
 )
 
 // Requirement is one line that asks for a package: the part of PEP 508 that names packages of an
@@ -29,13 +29,11 @@ const (
 // Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
 // program, which have no use for them and would pay milliseconds each.
 var (
-	namePattern = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
-	specPattern = regexp.MustCompile(`^(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9][A-Za-z0-9.!+_*-]*)\s*$`)
-	hashPattern = sync.OnceValue(func() *regexp.Regexp {
-		return regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$`)
-	})
+	namePattern    = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
+	specPattern    = regexp.MustCompile(`^(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9][A-Za-z0-9.!+_*-]*)\s*$`)
+	hashPattern    = lazy.Regexp(`^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$`)
 	separators     = regexp.MustCompile(`[-_.]+`)
-	versionPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`) })
+	versionPattern = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
 )
 
 // normalName is the form of a name that is compared (PEP 503).

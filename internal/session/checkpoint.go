@@ -3,12 +3,11 @@ package session
 import (
 	"context"
 	"errors"
-	"regexp"
 	"slices"
-	"sync"
 	"time"
 
 	"cellhold"
+	"cellhold/internal/lazy"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/shelf"
 )
@@ -20,7 +19,7 @@ const (
 )
 
 // checkpointPattern is what a checkpoint may be called: it stands in paths of the API.
-var checkpointPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
+var checkpointPattern = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // Checkpoints lists the session's checkpoints, the oldest first.
 func (s *Session) Checkpoints() []cellhold.Checkpoint { return slices.Clone(s.record().Checkpoints) }

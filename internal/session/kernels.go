@@ -4,22 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
+	"cellhold/internal/lazy"
 )
 
 // maxKernels bounds the kernels of one session: each takes 50 MB or more of its memory.
 const maxKernels = 8
 
 var (
-	kernelPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`) })
-	notInKernelID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^A-Za-z0-9_-]+`) })
+	kernelPattern = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
+	notInKernelID = lazy.Regexp(`[^A-Za-z0-9_-]+`)
 )
 
 // running is one kernel with what serves it here.

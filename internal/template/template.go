@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/egress"
+	"cellhold/internal/lazy"
 	"cellhold/internal/packages"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/warm"
@@ -105,7 +105,7 @@ type entry struct {
 	due      time.Time // when to make it; the zero time is at once
 }
 
-var validName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,39}$`) })
+var validName = lazy.Regexp(`^[a-z0-9][a-z0-9._-]{0,39}$`)
 
 // New returns templates that have no snapshots yet.
 func New(o Options) (*Templates, error) {

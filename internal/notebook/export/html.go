@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"cellhold"
+	"cellhold/internal/lazy"
 
 	"github.com/microcosm-cc/bluemonday"
 )
@@ -130,7 +131,7 @@ func value(o cellhold.Output, mime string) string {
 	return text
 }
 
-var base64Text = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9+/=\s]+$`) })
+var base64Text = lazy.Regexp(`^[A-Za-z0-9+/=\s]+$`)
 
 // image returns an image of the display as a data URL. An SVG that is shown as an image runs no
 // script and loads nothing.

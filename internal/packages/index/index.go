@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/lazy"
 )
 
 const (
@@ -235,8 +236,8 @@ func plain(status int, text string) Answer {
 // Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
 // program, which have no use for them and would pay milliseconds each.
 var (
-	pagePath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^simple/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/?$`) })
-	filePath = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^file/([0-9]{1,9})/([^/]{1,300})$`) })
+	pagePath = lazy.Regexp(`^simple/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/?$`)
+	filePath = lazy.Regexp(`^file/([0-9]{1,9})/([^/]{1,300})$`)
 	joints   = regexp.MustCompile(`[-_.]+`)
 )
 

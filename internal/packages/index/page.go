@@ -8,11 +8,11 @@ import (
 	"io"
 	"mime"
 	"net/url"
-	"regexp"
 	"strings"
-	"sync"
 
 	"golang.org/x/net/html"
+
+	"cellhold/internal/lazy"
 )
 
 // simpleJSON is the type of the pages that we make (PEP 691), and accepted what we ask for.
@@ -48,8 +48,8 @@ type link struct {
 
 var (
 	// fileName is what a link may be called: it becomes part of a path and of our page.
-	fileName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}$`) })
-	hexDigest = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{64}$`) })
+	fileName  = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}$`)
+	hexDigest = lazy.Regexp(`^[0-9a-f]{64}$`)
 )
 
 // parsePage reads a page of the simple API in either form.

@@ -10,10 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
-	"sync"
 
 	"cellhold"
+	"cellhold/internal/lazy"
 	"cellhold/internal/notebook"
 	"cellhold/internal/server/door"
 	"cellhold/internal/server/fastapi"
@@ -224,7 +223,7 @@ func writeCell(w http.ResponseWriter, cell cellhold.Cell) {
 
 // ansi are the colours in tracebacks. The article's clients hand the lines to language models
 // and logs, which colours only disturb.
-var ansi = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("\x1b\\[[0-9;]*m") })
+var ansi = lazy.Regexp("\x1b\\[[0-9;]*m")
 
 // traceback returns the lines of the cell's exception. Where there is none, because the kernel
 // died or was interrupted before it could raise, one sentence says so.

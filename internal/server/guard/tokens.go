@@ -11,10 +11,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"syscall"
+
+	"cellhold/internal/lazy"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 )
 
 // tokenName is what the owner of sessions may be called; names end up in records and logs.
-var tokenName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
+var tokenName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // Tokens are the callers that a server knows, by the digest of their tokens.
 type Tokens struct {

@@ -11,11 +11,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
-	"sync"
 
 	"cellhold"
+	"cellhold/internal/lazy"
 	"cellhold/internal/sandbox"
 )
 
@@ -30,7 +29,7 @@ const (
 )
 
 // ours matches the names that this room gives: the session, the kind, something random.
-var ours = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(s[a-z2-7]{16})-([hcf])-[a-z2-7]{8}$`) })
+var ours = lazy.Regexp(`^(s[a-z2-7]{16})-([hcf])-[a-z2-7]{8}$`)
 
 // Name returns a name for a saved state that no other one has.
 func Name(id cellhold.SessionID, k Kind) string {
