@@ -53,7 +53,6 @@ const (
 // Session is what a caller owns: one sandbox, its kernels, files and events.
 type Session struct {
 	ID      SessionID         `json:"id" doc:"Identifies the session." example:"sk3v7q2m9xw4tz6hb"`
-	Owner   string            `json:"-"` // name of the token it was made with; others cannot see it
 	User    string            `json:"user,omitempty" doc:"Label of the person or agent it belongs to, as given at creation. Never a path."`
 	State   SessionState      `json:"state" enum:"starting,ready,hibernated,ended" doc:"Where the session is in its life."`
 	Reason  EndReason         `json:"reason,omitempty" enum:"asked,expired,failed,lost" doc:"Why it ended."`
@@ -66,21 +65,12 @@ type Session struct {
 	Limits  Limits            `json:"limits" doc:"What its sandbox may use."`
 	Egress  Egress            `json:"egress" doc:"What its code may reach outside the sandbox."`
 	Secrets []SecretInfo      `json:"secrets,omitempty" doc:"Its secrets, without their values."`
-	Vault   []byte            `json:"-"` // the secrets with their values; sealed by the room of egress
 	Kernels []Kernel          `json:"kernels" doc:"Its kernels."`
-	Sandbox string            `json:"-"` // id of the sandbox it lives in now
-	Digest  string            `json:"-"` // digest of the image, so that the same one is used again
-	Article bool              `json:"-"` // made by the article's API: one a user, plain traceback
 	Meta    map[string]string `json:"metadata,omitempty" doc:"The caller's own notes, kept and given back unchanged."`
 
 	Template   string    `json:"template,omitempty" doc:"The template it was made from."`
 	Parent     SessionID `json:"parent,omitempty" doc:"The session it was forked from."`
-	Snapshot   string    `json:"-"` // while hibernated: what it continues from
 	Checkpoint string    `json:"checkpoint,omitempty" doc:"The checkpoint it was last rolled back to."`
-
-	Boot        string       `json:"-"` // while hibernated: the life of the agent in the snapshot
-	Checkpoints []Checkpoint `json:"-"` // oldest first; the list is never changed in place
-	Undone      []Undone     `json:"-"` // what rollbacks have taken back; likewise
 
 	Packages []Package `json:"packages,omitempty" doc:"Packages that were installed in it and are not as the image has them. They end with its sandbox."`
 }
@@ -151,29 +141,6 @@ type Checkpoint struct {
 	Created time.Time `json:"created" doc:"When it was made."`
 	Size    int64     `json:"size" doc:"Bytes on disk."`
 	Last    int64     `json:"last" doc:"Number of the session's newest event then."`
-
-	// What the session becomes again with it.
-	Snapshot string    `json:"-"`
-	Kernels  []Kernel  `json:"-"`
-	Packages []Package `json:"-"`
-	Undone   []Undone  `json:"-"`
-}
-
-// Undone is a stretch of a session's history that a rollback has taken back: its events stay, their
-// effects are gone.
-type Undone struct {
-	After int64     `json:"after"` // number of the last event before it
-	Last  int64     `json:"last"`  // number of its last event
-	Since time.Time `json:"since"`
-	Until time.Time `json:"until"`
-}
-
-// Has reports whether a cell belongs to that stretch. One that never ran has no events, but a time.
-func (u Undone) Has(c Cell) bool {
-	if c.First > 0 {
-		return c.First > u.After && c.First <= u.Last
-	}
-	return c.Submitted.After(u.Since) && !c.Submitted.After(u.Until)
 }
 
 // KernelSpec is a sort of kernel that an image has.

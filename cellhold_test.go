@@ -56,21 +56,29 @@ var rooms = map[string]struct {
 	"internal/agent/process":    {". internal/agent internal/agent/command internal/guestapi internal/jupyter", "it is how the agent's kernels run for real"},
 	"internal/agent/forward":    {"internal/guestapi", "it runs beside hostile code; less is safer"},
 	"internal/egress":           {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":           {". internal/notebook internal/packages internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "nothing below session is public"},
-	"internal/server/article":   {". internal/packages internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API over the same sessions"},
+	"internal/server":           {". internal/attachment internal/command internal/history internal/notebook internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "it calls sessions, and decides nothing about them"},
+	"internal/server/article":   {". internal/packages internal/registry internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API over the same sessions"},
 	"internal/server/door":      {".", "it is what all routes share, and knows none"},
 	"internal/server/guard":     {". internal/server/door", "who may call is decided without looking at what for"},
 	"internal/server/docs":      {"", "it makes pages of a document"},
 	"internal/server/fastapi":   {"", "it is the shape of another framework's errors"},
-	"internal/session":          {". internal/command internal/egress internal/kernel internal/guest internal/guestapi internal/sandbox internal/notebook internal/notebook/export internal/mirror internal/packages internal/transcript internal/session/displays internal/session/notes internal/session/peaks internal/session/shelf", "the only place where ownership meets execution"},
+	"internal/session":          {". internal/attachment internal/command internal/egress internal/guest internal/guestapi internal/history internal/kernel internal/lazy internal/mirror internal/notebook internal/packages internal/record internal/sandbox internal/session/displays internal/session/idle internal/session/notes internal/session/paths internal/session/refold internal/session/shelf internal/session/states", "the only place where the record of a session meets its sandbox"},
 	"internal/session/displays": {". internal/notebook", "it gets its cells as functions, and knows no session"},
-	"internal/session/notes":    {"", "it keeps a file current, whatever is in it"},
-	"internal/session/shelf":    {". internal/sandbox", "it keeps what is saved, whatever becomes of it"},
-	"internal/session/peaks":    {". internal/sandbox", "it measures one sandbox, whoever lives in it"},
+	"internal/session/notes":    {"", "it keeps a file current, and does not know its content"},
+	"internal/session/shelf":    {". internal/sandbox", "it keeps snapshots, and does not know who needs them"},
+	"internal/registry":         {". internal/egress internal/mirror internal/packages internal/record internal/sandbox internal/session internal/session/idle internal/session/paths internal/session/shelf", "it counts sessions, and does not know how one works"},
+	"internal/session/idle":     {". internal/record", "it decides by the facts that it is given about a session"},
+	"internal/session/paths":    {"internal/record", "it names files"},
+	"internal/session/refold":   {". internal/notebook internal/record", "it works on records alone"},
+	"internal/session/states":   {".", "a table of states knows nothing else"},
+	"internal/attachment":       {". internal/attachment/peaks internal/command internal/egress internal/guest internal/guestapi internal/kernel internal/mirror internal/notebook internal/packages internal/sandbox", "one live sandbox knows no owners, expiry and records"},
+	"internal/attachment/peaks": {". internal/sandbox", "it measures one sandbox"},
+	"internal/history":          {". internal/command internal/kernel internal/notebook internal/notebook/export internal/record internal/transcript", "it reads, and needs no sandbox"},
+	"internal/record":           {".", "it is what is stored, and has no behaviour"},
 	"internal/notebook/export":  {".", "it turns cells into other files"},
 	"internal/transcript":       {".", "it reads events, wherever they are kept"},
 	"internal/template":         {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it makes snapshots of sandboxes that are nobody's, and knows no session"},
-	"internal/store":            {".", "the interface it satisfies is declared by its user"},
+	"internal/store":            {". internal/record", "the interface it satisfies is declared by its user"},
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and knows no agent"},
 	"internal/agent/files/notify": {"internal/rawio", "it tells what changes, to whoever asks"},
@@ -122,7 +130,11 @@ var emptyNames = strings.Fields("util utils common shared types model core base 
 const (
 	maxFile  = 700 // lines; beyond it nobody reads a file top-down
 	maxFunc  = 100 // lines
-	maxChain = 8   // packages in the longest chain of imports
+	maxChain = 10  // packages in the longest chain of imports
+
+	maxRoom           = 5300 // lines of a package without its tests; a longer one has two nouns
+	maxSessionRoom    = 2500 // of those that were one room: registry, session, attachment, history
+	maxSessionMethods = 40   // of session.Session
 )
 
 // exceptions are "rule file" pairs, each with its reason.
@@ -247,6 +259,60 @@ func TestChainsAreShort(t *testing.T) {
 	for path := range imports {
 		if chain := longest(path); len(chain) > maxChain {
 			t.Errorf("chain of %d packages: %s", len(chain), strings.Join(chain, " → "))
+		}
+	}
+}
+
+func TestRoomsHaveOneNoun(t *testing.T) {
+	for _, p := range house(t) {
+		lines, methods := 0, map[string]int{}
+		for _, name := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines += bytes.Count(text, []byte{'\n'})
+			file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range file.Decls {
+				if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+					methods[receiver(f)]++
+				}
+			}
+		}
+		most := maxRoom
+		if slices.Contains(sessionRooms, p.short()) {
+			most = maxSessionRoom
+		}
+		if lines > most {
+			t.Errorf("%s has %d lines, never more than %d: split it where there are two nouns", p.short(), lines, most)
+		}
+		if n := methods["Session"]; p.short() == "internal/session" && n > maxSessionMethods {
+			t.Errorf("session.Session has %d methods, never more than %d", n, maxSessionMethods)
+		}
+	}
+}
+
+// sessionRooms were one room once.
+var sessionRooms = []string{"internal/registry", "internal/session", "internal/attachment", "internal/history"}
+
+// receiver returns the name of a method's type.
+func receiver(f *ast.FuncDecl) string {
+	e := f.Recv.List[0].Type
+	for {
+		switch x := e.(type) {
+		case *ast.StarExpr:
+			e = x.X
+		case *ast.IndexExpr:
+			e = x.X
+		case *ast.IndexListExpr:
+			e = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return ""
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"cellhold"
 	"cellhold/client"
+	"cellhold/internal/registry"
 	"cellhold/internal/sandbox/fake"
 	"cellhold/internal/server"
 	"cellhold/internal/server/guard"
@@ -45,9 +46,10 @@ func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client 
 		t.Fatal(err)
 	}
 	driver := world.Open()
-	m, err := session.New(session.Options{
-		Driver: driver, Store: db, Images: images{}, Logger: slog.New(slog.DiscardHandler), Home: t.TempDir(), Image: "toy",
-		Limits: cellhold.Limits{Memory: 1 << 28, CPU: 1, Processes: 64, Disk: 1 << 28, Tmp: 1 << 26, Output: 1 << 26}, Ephemeral: true,
+	m, err := registry.New(registry.Options{
+		Driver: driver, Store: db, Images: images{}, Logger: slog.New(slog.DiscardHandler), Image: "toy",
+		Limits:   cellhold.Limits{Memory: 1 << 28, CPU: 1, Processes: 64, Disk: 1 << 28, Tmp: 1 << 26, Output: 1 << 26},
+		Settings: session.Settings{Home: t.TempDir(), Ephemeral: true},
 	})
 	if err != nil {
 		t.Fatal(err)

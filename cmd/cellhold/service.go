@@ -4,6 +4,7 @@ import (
 	"cellhold"
 	"cellhold/internal/guestbin"
 	"cellhold/internal/image"
+	"cellhold/internal/registry"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
 	"cellhold/internal/session"
@@ -90,7 +91,7 @@ type rooms struct {
 	finder    session.Images
 	driver    sandbox.Driver
 	templates *template.Templates // nil where sessions start cold
-	sessions  *session.Manager
+	sessions  *registry.Registry
 }
 
 // open opens the rooms of a service whose state is in home. Images and data are shared with the
@@ -141,16 +142,17 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 	if err != nil {
 		return err
 	}
-	options := session.Options{
+	options := registry.Options{
+		Settings: session.Settings{Home: home, Data: data, Egress: out,
+			MaxUpload: int64(l.MaxUpload), MaxCheckpoints: l.MaxCheckpoints,
+			HibernateAfter: l.HibernateAfter, IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
+			CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
+			KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral},
 		Packages: installer,
 		Driver:   r.driver, Store: r.store, Images: r.finder, Logger: log,
-		Home: home, Data: data, Egress: out,
-		Image: s.Image, Limits: s.limits(&l), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions, MaxUpload: int64(l.MaxUpload),
-		MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,
-		HibernateAfter: l.HibernateAfter, MaxHibernated: l.MaxHibernated, MaxCheckpoints: l.MaxCheckpoints, MaxSnapshots: int64(l.MaxSnapshots),
-		IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
-		CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
-		KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral,
+		Image: s.Image, Limits: s.limits(&l), Ceiling: l.ceiling(),
+		MaxSessions: l.MaxSessions, MaxHibernated: l.MaxHibernated, MaxSessionsPerOwner: l.MaxSessionsPerToken,
+		CreatesPerMinute: l.MaxCreatesPerMinute, MaxSnapshots: int64(l.MaxSnapshots),
 	}
 	if r.templates, err = l.warming.open(s, &l, r.driver, r.finder, installer, data, log); err != nil {
 		return err
@@ -158,7 +160,7 @@ func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, 
 	if r.templates != nil {
 		options.Driver, options.Templates = r.templates.Driver(), r.templates
 	}
-	r.sessions, err = session.New(options)
+	r.sessions, err = registry.New(options)
 	return err
 }
 

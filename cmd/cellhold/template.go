@@ -3,6 +3,7 @@ package main
 import (
 	"cellhold"
 	"cellhold/internal/packages"
+	"cellhold/internal/registry"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session"
 	"cellhold/internal/template"
@@ -89,7 +90,7 @@ func (w *warming) open(s *service, l *lifetimes, driver sandbox.Driver, images s
 		return nil, nil
 	}
 	o := template.Options{
-		Driver: driver, Packages: installer, Data: data, Kernel: session.DefaultKernel, Logger: log,
+		Driver: driver, Packages: installer, Data: data, Kernel: registry.DefaultKernel, Logger: log,
 		Refresh: w.TemplateRefresh, MinFree: int64(w.WarmFree),
 		Images: func(name string) (template.Image, error) {
 			img, err := images.Resolve(name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/registry"
 	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 
@@ -54,7 +55,7 @@ func BenchmarkCell(b *testing.B) {
 		begun = time.Now()
 		cell, err := sess.Execute(b.Context(), session.ExecuteRequest{Code: "result 2"})
 		if err == nil {
-			cell, err = sess.Wait(b.Context(), cell.ID)
+			cell, err = sess.History().WaitCell(b.Context(), cell.ID)
 		}
 		if err != nil || cell.Status != cellhold.StatusOK {
 			b.Fatal(cell, err)
@@ -70,7 +71,7 @@ func BenchmarkCell(b *testing.B) {
 // BenchmarkDoor is what decoding, checking and encoding cost: guards, huma and JSON, with a cell
 // that is done at once and without a connection.
 func BenchmarkDoor(b *testing.B) {
-	s, _ := newServer(b, new(session.Manager), func(o *Options) { o.Logger = nil })
+	s, _ := newServer(b, new(registry.Registry), func(o *Options) { o.Logger = nil })
 	m := &table{ServeMux: http.NewServeMux(), server: s}
 	api := humago.New(m, huma.Config{
 		OpenAPI:       &huma.OpenAPI{Info: &huma.Info{}},

@@ -146,7 +146,7 @@ func (s *Server) listCells(ctx context.Context, in *SessionPath) (*streamOutput,
 // than what one request should hold in memory.
 func (s *Server) writeCells(w http.ResponseWriter, r *http.Request, sess *session.Session) {
 	open := `{"cells":[`
-	for cell, err := range sess.Cells(r.Context()) {
+	for cell, err := range sess.History().Cells(r.Context()) {
 		var text []byte
 		if err == nil {
 			text, err = json.Marshal(wholeCell(cell))

@@ -7,6 +7,8 @@ import (
 	"net/http"
 
 	"cellhold"
+	"cellhold/internal/attachment"
+	"cellhold/internal/command"
 	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 
@@ -162,7 +164,7 @@ func (s *Server) startCommand(ctx context.Context, in *startInput) (*startOutput
 		return nil, s.problem(ctx, err)
 	}
 	b := in.Body
-	c, err := sess.StartCommand(ctx, session.CommandRequest{Line: b.Command, Args: b.Args, Env: b.Env, Dir: b.Dir,
+	c, err := sess.StartCommand(ctx, attachment.CommandRequest{Line: b.Command, Args: b.Args, Env: b.Env, Dir: b.Dir,
 		Timeout: seconds(b.Timeout), Terminal: b.Terminal})
 	if err != nil {
 		return nil, s.problem(ctx, err)
@@ -204,7 +206,7 @@ func (s *Server) listCommands(ctx context.Context, in *SessionPath) (*streamOutp
 func (s *Server) writeCommands(w http.ResponseWriter, r *http.Request, sess *session.Session) {
 	const first = `{"commands":[`
 	open := first
-	for c, err := range sess.Commands(r.Context()) {
+	for c, err := range sess.History().Commands(r.Context()) {
 		var text []byte
 		if err == nil {
 			text, err = json.Marshal(c)
@@ -232,22 +234,22 @@ func (s *Server) commandEvents(ctx context.Context, in *commandEventsInput) (*st
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	if _, err := sess.Command(ctx, in.Command); err != nil {
+	if _, err := sess.History().Command(ctx, in.Command); err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return s.readEvents(ctx, in.EventsQuery, eventSource{
 		watch: func(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
-			watch, err := sess.WatchCommand(ctx, in.Command, after)
+			watch, err := sess.History().WatchCommand(ctx, in.Command, after)
 			if err != nil {
 				return func(yield func(cellhold.Event, error) bool) { yield(cellhold.Event{}, err) }
 			}
 			return watch
 		},
 		page: func(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) {
-			return sess.CommandEvents(ctx, in.Command, after, limit)
+			return sess.History().CommandEvents(ctx, in.Command, after, limit)
 		},
 		over: func() bool {
-			c, err := sess.Command(ctx, in.Command)
+			c, err := sess.History().Command(ctx, in.Command)
 			return err == nil && c.State == cellhold.CommandDone
 		},
 	})
@@ -258,7 +260,11 @@ func (s *Server) writeInput(ctx context.Context, in *stdinInput) (*stdinOutput, 
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	taken, err := sess.CommandInput(ctx, in.Command, in.RawBody, in.Offset, in.EOF)
+	run, err := sess.Commands(ctx, in.Command)
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	taken, err := run.Input(ctx, in.Command, in.RawBody, in.Offset, in.EOF)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -270,7 +276,15 @@ func (s *Server) signalCommand(ctx context.Context, in *signalInput) (*struct{},
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	if err := sess.SignalCommand(ctx, in.Command, in.Body.Signal); err != nil {
+	number := cellhold.SignalNumber(in.Body.Signal)
+	if number == 0 {
+		return nil, s.problem(ctx, cellhold.Errorf(cellhold.Invalid, "Unknown signal %.20q: use a name such as INT, TERM, KILL or HUP, or a number.", in.Body.Signal))
+	}
+	run, err := sess.Commands(ctx, in.Command)
+	if err == nil {
+		err = run.Signal(ctx, in.Command, number)
+	}
+	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return nil, nil
@@ -281,7 +295,11 @@ func (s *Server) resizeCommand(ctx context.Context, in *resizeInput) (*struct{},
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	if err := sess.ResizeCommand(ctx, in.Command, in.Body); err != nil {
+	run, err := sess.Commands(ctx, in.Command)
+	if err == nil {
+		err = run.Resize(ctx, in.Command, in.Body)
+	}
+	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return nil, nil
@@ -294,7 +312,14 @@ func (s *Server) endCommand(ctx context.Context, in *CommandPath) (*struct{}, er
 	}
 	acting, cancel := door.Act(ctx)
 	defer cancel()
-	if err := sess.EndCommand(acting, in.Command); err != nil {
+	c, err := sess.History().Command(acting, in.Command)
+	if err == nil && c.State == cellhold.CommandRunning {
+		var run *command.Runner
+		if run, err = sess.Commands(acting, in.Command); err == nil {
+			err = run.Kill(acting, in.Command)
+		}
+	}
+	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return nil, nil

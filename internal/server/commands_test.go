@@ -9,7 +9,7 @@ import (
 )
 
 // command decodes a command from an answer.
-func command(t *testing.T, body []byte) cellhold.Command {
+func decodeCommand(t *testing.T, body []byte) cellhold.Command {
 	t.Helper()
 	var c cellhold.Command
 	if err := json.Unmarshal(body, &c); err != nil {
@@ -21,7 +21,7 @@ func command(t *testing.T, body []byte) cellhold.Command {
 func TestACommandFromBeginningToEnd(t *testing.T) {
 	h := newHouse(t)
 	path := h.create() + "/commands"
-	c := command(t, h.do(200, "POST", path+"?wait=30s", `{"command": "echo hello; warn you; exit 3"}`).body)
+	c := decodeCommand(t, h.do(200, "POST", path+"?wait=30s", `{"command": "echo hello; warn you; exit 3"}`).body)
 	if c.Code != 3 || c.Status != cellhold.CommandExit || c.Stdout.Text != "hello\n" || c.Stderr.Text != "you\n" {
 		t.Errorf("%+v", c)
 	}
@@ -38,7 +38,7 @@ func TestACommandFromBeginningToEnd(t *testing.T) {
 		}
 	}
 	done := h.do(200, "GET", one+"?wait=30s", "").body
-	if c := command(t, done); c.Status != cellhold.CommandOK || c.Stdout.Text != "abc" || c.Dir != "/tmp" || strings.Contains(string(done), "s3cr3t") {
+	if c := decodeCommand(t, done); c.Status != cellhold.CommandOK || c.Stdout.Text != "abc" || c.Dir != "/tmp" || strings.Contains(string(done), "s3cr3t") {
 		t.Errorf("%s", done)
 	}
 	var page EventPage
@@ -70,7 +70,7 @@ func TestSignalsSizesAndEndsOfCommands(t *testing.T) {
 	h.do(204, "POST", one+"/resize", `{"rows": 50, "cols": 132}`)
 	h.do(422, "POST", one+"/resize", `{"rows": 0, "cols": 132}`)
 	h.do(204, "DELETE", one, "")
-	if c := command(t, h.do(200, "GET", one, "").body); c.Status != cellhold.CommandSignal || c.Signal != "KILL" || c.Code != 137 {
+	if c := decodeCommand(t, h.do(200, "GET", one, "").body); c.Status != cellhold.CommandSignal || c.Signal != "KILL" || c.Code != 137 {
 		t.Errorf("%+v", c)
 	}
 	h.do(204, "DELETE", one, "")

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"cellhold"
+	"cellhold/internal/attachment"
 	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 
@@ -41,7 +42,20 @@ func longBody(r *http.Request) bool {
 	return false
 }
 
-// stream answers with what f writes, once the session is found. f's error is told if nothing is
+// files answers with what f writes from or to the files of a sandbox. The answer has f's error if nothing is
+// written yet; else f panics.
+func (s *Server) files(ctx context.Context, id cellhold.SessionID, f func(http.ResponseWriter, *http.Request, *attachment.Attachment) error) (*streamOutput, error) {
+	return s.stream(ctx, id, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
+		a, leave, err := sess.Enter(r.Context())
+		if err != nil {
+			return err
+		}
+		defer leave()
+		return f(w, r, a)
+	})
+}
+
+// stream answers with what f writes, once the session is found. The answer has f's error if nothing is
 // written yet; else f panics.
 func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.ResponseWriter, *http.Request, *session.Session) error) (*streamOutput, error) {
 	sess, err := s.session(ctx, id)
@@ -63,22 +77,22 @@ func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.
 }
 
 func (s *Server) downloadFile(ctx context.Context, in *contentInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		info, err := sess.StatFile(r.Context(), in.Path, true)
+	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
+		info, err := a.StatFile(r.Context(), in.Path, true)
 		if err != nil {
 			return err
 		}
 		switch info.Type {
 		case cellhold.FileDirectory:
-			return cellhold.Errorf(cellhold.Conflict, "This is a directory; download it as an archive.")
+			return cellhold.Errorf(cellhold.Conflict, "%s is a directory. Download it as an archive.", info.Path)
 		case cellhold.FileRegular:
 		default:
-			return cellhold.Errorf(cellhold.Denied, "This is no regular file but a device, a pipe or a socket.")
+			return cellhold.Errorf(cellhold.Denied, "%s is not a regular file.", info.Path)
 		}
 		if strings.Contains(r.Header.Get("Range"), ",") {
 			r.Header.Del("Range") // each of many ranges would be a request to the sandbox
 		}
-		content := &remoteFile{ctx: r.Context(), session: sess, info: info}
+		content := &remoteFile{ctx: r.Context(), sandbox: a, info: info}
 		defer content.close()
 		if r.Method == http.MethodGet && r.Header.Get("Range") == "" { // while an error can still be told
 			if err := content.try(); err != nil {
@@ -98,14 +112,14 @@ func (s *Server) downloadFile(ctx context.Context, in *contentInput) (*streamOut
 // asAttachment sets what keeps a browser from showing what untrusted code wrote.
 func asAttachment(h http.Header, name string) {
 	h.Set("Content-Type", anyType) // ServeContent would guess, and guess text/html
-	h.Set("Content-Disposition", attachment(name))
+	h.Set("Content-Disposition", asDownload(name))
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 }
 
-// remoteFile is a file of the sandbox as http.ServeContent wants it. Only what is asked for is read.
+// remoteFile is a file of the sandbox as http.ServeContent reads it. Only the requested part is read.
 type remoteFile struct {
 	ctx     context.Context
-	session *session.Session
+	sandbox *attachment.Attachment
 	info    cellhold.FileInfo
 
 	at, openAt int64
@@ -115,7 +129,7 @@ type remoteFile struct {
 
 // try opens the file where reading usually begins.
 func (f *remoteFile) try() error {
-	r, err := f.session.OpenGuestFile(f.ctx, f.info, 0, f.info.Size)
+	r, err := f.sandbox.OpenFile(f.ctx, f.info, 0, f.info.Size)
 	f.open, f.openAt = r, 0
 	return err
 }
@@ -135,14 +149,14 @@ func (f *remoteFile) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Read reads on, and opens the file anew when that is elsewhere.
+// Read continues to read, and opens the file again after a seek to another place.
 func (f *remoteFile) Read(b []byte) (int, error) {
 	if f.at >= f.info.Size {
 		return 0, io.EOF
 	}
 	if f.open == nil || f.openAt != f.at {
 		f.close()
-		r, err := f.session.OpenGuestFile(f.ctx, f.info, f.at, f.info.Size-f.at)
+		r, err := f.sandbox.OpenFile(f.ctx, f.info, f.at, f.info.Size-f.at)
 		if err != nil {
 			f.err = err
 			return 0, err
@@ -169,12 +183,12 @@ func (f *remoteFile) close() {
 }
 
 func (s *Server) uploadFile(ctx context.Context, in *writeInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
+	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
 		mode, err := strconv.ParseUint("0"+in.Mode, 8, 32) // its pattern is checked
 		if err != nil {
 			return cellhold.Wrap(cellhold.Invalid, err, "The mode is not octal.")
 		}
-		info, err := sess.WriteFile(r.Context(), in.Path, uint32(mode), door.LongBody(r), r.ContentLength)
+		info, err := a.WriteFile(r.Context(), in.Path, uint32(mode), door.LongBody(r), r.ContentLength)
 		if err != nil {
 			return err
 		}
@@ -184,7 +198,7 @@ func (s *Server) uploadFile(ctx context.Context, in *writeInput) (*streamOutput,
 }
 
 func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
+	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
 		r.Body = io.NopCloser(door.LongBody(r))
 		form, err := r.MultipartReader()
 		if err != nil {
@@ -199,7 +213,7 @@ func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput
 			if err != nil {
 				return cellhold.Wrap(cellhold.Invalid, err, "The form is not valid, or broke off.")
 			}
-			info, err := writePart(r.Context(), sess, orWorkspace(in.Path), part, len(done.Files))
+			info, err := writePart(r.Context(), a, orWorkspace(in.Path), part, len(done.Files))
 			if err != nil {
 				return err
 			}
@@ -213,7 +227,7 @@ func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput
 }
 
 // writePart writes one file of a form, or nothing when the part is none.
-func writePart(ctx context.Context, sess *session.Session, dir string, part *multipart.Part, before int) (cellhold.FileInfo, error) {
+func writePart(ctx context.Context, a *attachment.Attachment, dir string, part *multipart.Part, before int) (cellhold.FileInfo, error) {
 	name := part.FileName()
 	if name == "" {
 		return cellhold.FileInfo{}, nil
@@ -224,12 +238,12 @@ func writePart(ctx context.Context, sess *session.Session, dir string, part *mul
 	if name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
 		return cellhold.FileInfo{}, cellhold.Errorf(cellhold.Invalid, "A file of the form has a name that no file can have.")
 	}
-	return sess.WriteFile(ctx, dir+"/"+name, 0, part, -1)
+	return a.WriteFile(ctx, dir+"/"+name, 0, part, -1)
 }
 
 func (s *Server) downloadArchive(ctx context.Context, in *archiveInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		archive, err := sess.PackDir(r.Context(), in.Path, in.Format)
+	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
+		archive, err := a.PackDir(r.Context(), in.Path, in.Format)
 		if err != nil {
 			return err
 		}
@@ -252,8 +266,8 @@ func (s *Server) downloadArchive(ctx context.Context, in *archiveInput) (*stream
 }
 
 func (s *Server) uploadArchive(ctx context.Context, in *pathInput) (*streamOutput, error) {
-	return s.stream(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
-		entries, size, err := sess.UnpackDir(r.Context(), in.Path, door.LongBody(r), r.ContentLength)
+	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
+		entries, size, err := a.UnpackDir(r.Context(), in.Path, door.LongBody(r), r.ContentLength)
 		if err != nil {
 			return err
 		}
@@ -270,7 +284,12 @@ func (s *Server) watchDirectory(ctx context.Context, in *watchInput) (*streamOut
 		var beat sync.WaitGroup
 		defer func() { cancel(); leave(); beat.Wait() }()
 		ready := false
-		for change, err := range sess.WatchDir(ctx, orWorkspace(in.Path), in.Recursive) {
+		a, leaveSandbox, err := sess.Enter(ctx)
+		if err != nil {
+			return err
+		}
+		leaveSandbox() // a watch does not keep the session from hibernating
+		for change, err := range a.WatchDir(ctx, orWorkspace(in.Path), in.Recursive) {
 			switch {
 			case err != nil && !ready:
 				return err

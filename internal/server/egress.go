@@ -37,7 +37,7 @@ func (s *Server) listAttempts(ctx context.Context, in *attemptsInput) (*attempts
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	list, next, err := sess.Attempts(ctx, in.After)
+	list, next, err := sess.History().Attempts(ctx, in.After)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

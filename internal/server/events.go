@@ -68,7 +68,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, er
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return s.readEvents(ctx, in.EventsQuery, eventSource{watch: sess.Watch, page: sess.Events,
+	return s.readEvents(ctx, in.EventsQuery, eventSource{watch: sess.History().Watch, page: sess.History().Events,
 		over: func() bool { return sess.Info().State == cellhold.SessionEnded }})
 }
 

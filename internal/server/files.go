@@ -61,7 +61,7 @@ func (s *Server) listFiles(ctx context.Context, in *SessionPath) (*filesOutput, 
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	files, err := sess.Files()
+	files, err := sess.HostFiles().Outputs()
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -84,7 +84,7 @@ func (s *Server) getFile(ctx context.Context, in *fileInput) (*streamOutput, err
 }
 
 func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, sess *session.Session, name string) {
-	f, err := sess.OpenFile(name)
+	f, err := sess.HostFiles().OpenOutput(name)
 	if err != nil {
 		s.failStream(w, r, err, true)
 		return
@@ -97,15 +97,15 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, sess *session
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream") // ServeContent would guess, and guess text/html
-	h.Set("Content-Disposition", attachment(path.Base(name)))
+	h.Set("Content-Disposition", asDownload(path.Base(name)))
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	http.ServeContent(w, r, "", info.ModTime(), f)
 }
 
-// attachment returns a Content-Disposition (RFC 6266) that asks to save under the name. Old
+// asDownload returns a Content-Disposition (RFC 6266) that asks to save under the name. Old
 // readers get the ASCII part of the name, all others the whole; quotes, control characters and
 // separators cannot end the value early or name a directory.
-func attachment(name string) string {
+func asDownload(name string) string {
 	ascii := strings.Map(func(c rune) rune {
 		if c < ' ' || c > '~' || strings.ContainsRune(`"\/%;`, c) {
 			return '_'

@@ -167,11 +167,12 @@ func orWorkspace(p string) string {
 }
 
 func (s *Server) listDirectory(ctx context.Context, in *listDirInput) (*directoryOutput, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	list, more, err := sess.ListDir(ctx, orWorkspace(in.Path), in.After, in.Limit)
+	defer leave()
+	list, more, err := a.ListDir(ctx, orWorkspace(in.Path), in.After, in.Limit)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -183,11 +184,12 @@ func (s *Server) listDirectory(ctx context.Context, in *listDirInput) (*director
 }
 
 func (s *Server) statFile(ctx context.Context, in *pathInput) (*fileOutput, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	info, err := sess.StatFile(ctx, in.Path, false)
+	defer leave()
+	info, err := a.StatFile(ctx, in.Path, false)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -195,11 +197,12 @@ func (s *Server) statFile(ctx context.Context, in *pathInput) (*fileOutput, erro
 }
 
 func (s *Server) makeDirectory(ctx context.Context, in *pathInput) (*fileOutput, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	info, made, err := sess.MakeDir(ctx, in.Path)
+	defer leave()
+	info, made, err := a.MakeDir(ctx, in.Path)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -210,11 +213,12 @@ func (s *Server) makeDirectory(ctx context.Context, in *pathInput) (*fileOutput,
 }
 
 func (s *Server) moveFile(ctx context.Context, in *moveInput) (*fileOutput, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	info, err := sess.MoveFile(ctx, in.From, in.To, in.Replace)
+	defer leave()
+	info, err := a.MoveFile(ctx, in.From, in.To, in.Replace)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -222,11 +226,12 @@ func (s *Server) moveFile(ctx context.Context, in *moveInput) (*fileOutput, erro
 }
 
 func (s *Server) removeFile(ctx context.Context, in *removeInput) (*struct{}, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	if err := sess.RemoveFile(ctx, in.Path, in.Recursive); err != nil {
+	defer leave()
+	if err := a.RemoveFile(ctx, in.Path, in.Recursive); err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return nil, nil

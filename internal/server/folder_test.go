@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"cellhold"
-	"cellhold/internal/session"
+	"cellhold/internal/registry"
 )
 
 func TestFilesGoInAndOutThroughTheDoor(t *testing.T) {
@@ -79,7 +79,7 @@ func TestAFormAndAnArchiveArriveAsFiles(t *testing.T) {
 }
 
 func TestAnUploadIsBoundedByTheOperator(t *testing.T) {
-	h := newHouseWith(t, func(o *session.Options) { o.MaxUpload = 100 }, nil)
+	h := newHouseWith(t, func(o *registry.Options) { o.MaxUpload = 100 }, nil)
 	files := h.create() + "/files"
 	h.do(429, "PUT", files+"/content?path=a", strings.Repeat("x", 101))
 	req := h.request("PUT", files+"/content?path=a", "")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -128,6 +129,9 @@ func TestForeignSessionsLookLikeUnknownOnes(t *testing.T) {
 			a := h.send(req)
 			var p door.Problem
 			a.decode(t, &p)
+			if shown, err := url.PathUnescape(id); err == nil { // the caller's own text
+				p.Detail = strings.Replace(p.Detail, fmt.Sprintf("%.40q", shown), "ID", 1)
+			}
 			got := fmt.Sprint(a.StatusCode, p.Title, p.Status, p.Kind, p.Detail, p.Errors, a.Header.Get("Content-Type"), len(a.Header))
 			if want == "" {
 				want = got

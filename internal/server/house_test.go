@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"cellhold"
+	"cellhold/internal/registry"
 	"cellhold/internal/sandbox/fake"
 	"cellhold/internal/server/guard"
 	"cellhold/internal/session"
@@ -32,7 +33,7 @@ type house struct {
 	t       testing.TB
 	url     string
 	server  *Server
-	manager *session.Manager
+	manager *registry.Registry
 	world   *fake.World
 	log     *lockedBuffer
 }
@@ -64,7 +65,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func newManager(t testing.TB, change func(*session.Options)) (*session.Manager, *fake.World) {
+func newManager(t testing.TB, change func(*registry.Options)) (*registry.Registry, *fake.World) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	world, err := fake.NewWorld(ctx, fake.Options{Dir: t.TempDir()})
@@ -75,14 +76,15 @@ func newManager(t testing.TB, change func(*session.Options)) (*session.Manager, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := session.Options{
-		Driver: world.Open(), Store: db, Images: images{}, Logger: slog.New(slog.DiscardHandler), Home: t.TempDir(), Image: "toy",
-		Limits: cellhold.Limits{Memory: 1 << 28, CPU: 1, Processes: 64, Disk: 1 << 28, Tmp: 1 << 26, Output: 1 << 26}, Ephemeral: true,
+	o := registry.Options{
+		Driver: world.Open(), Store: db, Images: images{}, Logger: slog.New(slog.DiscardHandler), Image: "toy",
+		Limits:   cellhold.Limits{Memory: 1 << 28, CPU: 1, Processes: 64, Disk: 1 << 28, Tmp: 1 << 26, Output: 1 << 26},
+		Settings: session.Settings{Home: t.TempDir(), Ephemeral: true},
 	}
 	if change != nil {
 		change(&o)
 	}
-	m, err := session.New(o)
+	m, err := registry.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func newManager(t testing.TB, change func(*session.Options)) (*session.Manager, 
 	return m, world
 }
 
-func newServer(t testing.TB, m *session.Manager, change func(*Options)) (*Server, *lockedBuffer) {
+func newServer(t testing.TB, m *registry.Registry, change func(*Options)) (*Server, *lockedBuffer) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte("ann "+annToken+"\nbob "+bobToken+"\n"), 0o600); err != nil {
@@ -133,7 +135,7 @@ func newServer(t testing.TB, m *session.Manager, change func(*Options)) (*Server
 // newHouse starts a server. Its requests are made as ann.
 func newHouse(t testing.TB) *house { return newHouseWith(t, nil, nil) }
 
-func newHouseWith(t testing.TB, sessions func(*session.Options), door func(*Options)) *house {
+func newHouseWith(t testing.TB, sessions func(*registry.Options), door func(*Options)) *house {
 	t.Helper()
 	m, world := newManager(t, sessions)
 	s, log := newServer(t, m, door)

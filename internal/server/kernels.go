@@ -5,8 +5,8 @@ import (
 	"net/http"
 
 	"cellhold"
+	"cellhold/internal/attachment"
 	"cellhold/internal/server/door"
-	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -78,7 +78,7 @@ func (s *Server) addKernel(ctx context.Context, in *addKernelInput) (*addKernelO
 	}
 	acting, cancel := door.Act(ctx)
 	defer cancel()
-	k, err := sess.AddKernel(acting, session.KernelRequest{Spec: in.Body.Spec, ID: in.Body.ID})
+	k, err := sess.AddKernel(acting, attachment.KernelRequest{Spec: in.Body.Spec, ID: in.Body.ID})
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -90,7 +90,7 @@ func (s *Server) listKernels(ctx context.Context, in *SessionPath) (*kernelsOutp
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &kernelsOutput{Body: KernelList{Kernels: sess.Kernels()}}, nil
+	return &kernelsOutput{Body: KernelList{Kernels: sess.Info().Kernels}}, nil
 }
 
 func (s *Server) deleteKernel(ctx context.Context, in *oneKernelInput) (*struct{}, error) {
@@ -107,11 +107,12 @@ func (s *Server) deleteKernel(ctx context.Context, in *oneKernelInput) (*struct{
 }
 
 func (s *Server) listKernelSpecs(ctx context.Context, in *SessionPath) (*kernelSpecsOutput, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	specs, err := sess.Specs(ctx)
+	defer leave()
+	specs, err := a.Specs(ctx)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

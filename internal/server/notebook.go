@@ -63,7 +63,7 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	book, err := sess.Book(in.Kernel)
+	book, err := sess.History().Notebook(in.Kernel)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -81,7 +81,7 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 		r, w := humago.Unwrap(hc)
 		late := &lateHeader{w: w, set: func(h http.Header) {
 			h.Set("Content-Type", mediaType)
-			h.Set("Content-Disposition", attachment(string(sess.Info().ID)+"."+in.Format))
+			h.Set("Content-Disposition", asDownload(string(sess.Info().ID)+"."+in.Format))
 			// What untrusted code put out must not be shown as a page of this server.
 			h.Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 		}}

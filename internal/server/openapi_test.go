@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"cellhold/internal/registry"
 	"cellhold/internal/server/article"
 	"cellhold/internal/server/docs"
-	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/go-cmp/cmp"
@@ -25,14 +25,14 @@ var update = flag.Bool("update", false, "rewrite api/openapi.yaml")
 func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
 
 // shortCells gives cells a short default deadline.
-func shortCells(o *session.Options) { o.CellTimeout = 100 * time.Millisecond }
+func shortCells(o *registry.Options) { o.CellTimeout = 100 * time.Millisecond }
 
 const committed = "../../api/openapi.yaml"
 
 // page fetches a public page without a manager behind it.
 func page(t *testing.T, path string) *httptest.ResponseRecorder {
 	t.Helper()
-	s, _ := newServer(t, new(session.Manager), nil)
+	s, _ := newServer(t, new(registry.Registry), nil)
 	w, r := newRecorder(), httptest.NewRequest("GET", path, nil)
 	r.Host = "localhost"
 	s.Handler().ServeHTTP(w, r)
@@ -60,7 +60,7 @@ func TestTheCommittedDocumentIsTheGeneratedOne(t *testing.T) {
 
 func document(t *testing.T) *huma.OpenAPI {
 	t.Helper()
-	s, _ := newServer(t, new(session.Manager), nil)
+	s, _ := newServer(t, new(registry.Registry), nil)
 	m := &table{ServeMux: http.NewServeMux(), server: s}
 	api := s.newAPI(m)
 	article.Register(m, api, article.Options{Sessions: s.sessions, Waiters: &s.waiters, Logger: s.log})
@@ -162,7 +162,7 @@ func TestExamplesOfRequestsRun(t *testing.T) {
 }
 
 func TestEveryRouteIsInTheDocumentAndTheOtherWayRound(t *testing.T) {
-	s, _ := newServer(t, new(session.Manager), nil)
+	s, _ := newServer(t, new(registry.Registry), nil)
 	doc := document(t)
 	described := map[string]bool{}
 	for path, item := range doc.Paths {

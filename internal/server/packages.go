@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 
 	"cellhold"
 	"cellhold/internal/packages"
+	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -66,11 +68,12 @@ func (s *Server) packageRoutes(api huma.API) {
 }
 
 func (s *Server) installPackages(ctx context.Context, in *installInput) (*installOutput, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
-		return nil, s.problem(ctx, err)
+		return nil, s.problem(ctx, withoutSandbox(err))
 	}
-	report, err := sess.Install(ctx, packages.Request{Requirements: in.Body.Requirements, File: in.Body.File})
+	defer leave()
+	report, err := a.Install(ctx, packages.Request{Requirements: in.Body.Requirements, File: in.Body.File})
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -78,11 +81,12 @@ func (s *Server) installPackages(ctx context.Context, in *installInput) (*instal
 }
 
 func (s *Server) removePackage(ctx context.Context, in *removePackageInput) (*installOutput, error) {
-	sess, err := s.session(ctx, in.ID)
+	a, leave, err := s.enter(ctx, in.ID)
 	if err != nil {
-		return nil, s.problem(ctx, err)
+		return nil, s.problem(ctx, withoutSandbox(err))
 	}
-	report, err := sess.RemovePackages(ctx, []string{in.Name})
+	defer leave()
+	report, err := a.RemovePackages(ctx, []string{in.Name})
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -107,7 +111,15 @@ func (s *Server) lockPackages(ctx context.Context, in *SessionPath) (*streamOutp
 	return &streamOutput{Body: func(hc huma.Context) {
 		_, w := humago.Unwrap(hc)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Content-Disposition", attachment("requirements.lock"))
-		_, _ = io.WriteString(w, sess.PackagesLock()) // fails only when the caller has gone
+		w.Header().Set("Content-Disposition", asDownload("requirements.lock"))
+		_, _ = io.WriteString(w, packages.Lock(sess.Info().Packages)) // fails only when the caller has gone
 	}}, nil
+}
+
+// withoutSandbox makes Unavailable of the error that the session has no sandbox.
+func withoutSandbox(err error) error {
+	if errors.Is(err, session.ErrNoSandbox) {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The packages cannot be changed: the session's sandbox has ended. Restart its kernel to get a new one.")
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/attachment"
 	"cellhold/internal/server/door"
 	"cellhold/internal/session"
 )
@@ -26,6 +27,15 @@ func (s *Server) session(ctx context.Context, id cellhold.SessionID) (*session.S
 	return s.sessions.Session(door.Caller(ctx), id)
 }
 
+// enter returns the sandbox of a caller's session for one call, as session.Enter does.
+func (s *Server) enter(ctx context.Context, id cellhold.SessionID) (a *attachment.Attachment, leave func(), err error) {
+	sess, err := s.session(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return sess.Enter(ctx)
+}
+
 // parseWait reads a wait: a Go duration or plain seconds. Empty is no wait.
 func parseWait(text string) (time.Duration, error) {
 	if text == "" {
@@ -35,12 +45,12 @@ func parseWait(text string) (time.Duration, error) {
 	if err != nil {
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(n >= 0 && n <= maxSeconds) { // the negation also refuses NaN
-			return 0, cellhold.Errorf(cellhold.Invalid, "The wait is neither a duration such as 30s nor a number of seconds.")
+			return 0, cellhold.Errorf(cellhold.Invalid, "Invalid wait %.40q: use a duration such as 30s, or seconds.", text)
 		}
 		d = seconds(n)
 	}
 	if d < 0 {
-		return 0, cellhold.Errorf(cellhold.Invalid, "The wait is negative.")
+		return 0, cellhold.Errorf(cellhold.Invalid, "Invalid wait %.40q: it must not be negative.", text)
 	}
 	return min(d, maxWait), nil
 }

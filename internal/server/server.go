@@ -18,9 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cellhold/internal/registry"
 	"cellhold/internal/server/door"
 	"cellhold/internal/server/guard"
-	"cellhold/internal/session"
 )
 
 const (
@@ -37,9 +37,9 @@ const (
 
 // Options configures a Server.
 type Options struct {
-	Sessions *session.Manager // required
-	Tokens   *guard.Tokens    // the known callers; nil is refused unless AuthOff is set
-	AuthOff  bool             // nobody needs a token; refused on anything but loopback
+	Sessions *registry.Registry // required
+	Tokens   *guard.Tokens      // the known callers; nil is refused unless AuthOff is set
+	AuthOff  bool               // nobody needs a token; refused on anything but loopback
 
 	Hosts        []string      // names by which the server may be called, beside localhost and addresses; empty means none
 	Origins      []string      // web origins ("https://notes.example") whose pages may call it; empty means only its own
@@ -53,7 +53,7 @@ type Options struct {
 
 // Server answers HTTP requests.
 type Server struct {
-	sessions *session.Manager
+	sessions *registry.Registry
 	guard    guard.Guard
 	options  Options
 	log      *slog.Logger

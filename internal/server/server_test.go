@@ -10,12 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"cellhold/internal/registry"
 	"cellhold/internal/server/guard"
-	"cellhold/internal/session"
 )
 
 func TestAnUnguardedServerIsNotMade(t *testing.T) {
-	m := new(session.Manager)
+	m := new(registry.Registry)
 	for name, o := range map[string]Options{
 		"nothing":              {},
 		"no tokens":            {Sessions: m},
@@ -32,7 +32,7 @@ func TestTheListenerItselfIsChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, _ := newServer(t, new(session.Manager), func(o *Options) { o.Tokens, o.AuthOff = nil, true })
+	s, _ := newServer(t, new(registry.Registry), func(o *Options) { o.Tokens, o.AuthOff = nil, true })
 	if err := s.Serve(t.Context(), ln); err == nil || !strings.Contains(err.Error(), "authentication") {
 		t.Errorf("served: %v", err)
 	}
@@ -68,7 +68,7 @@ func TestAServerShutsDownInOrder(t *testing.T) {
 func TestAServerSpeaksTLS(t *testing.T) {
 	other := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate
 	defer other.Close()
-	s, _ := newServer(t, new(session.Manager), func(o *Options) {
+	s, _ := newServer(t, new(registry.Registry), func(o *Options) {
 		o.TLS = &tls.Config{Certificates: other.TLS.Certificates}
 	})
 	ln, err := net.Listen("tcp", "0.0.0.0:0") // beyond loopback, which TLS and tokens allow

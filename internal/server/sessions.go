@@ -5,8 +5,8 @@ import (
 	"net/http"
 
 	"cellhold"
+	"cellhold/internal/registry"
 	"cellhold/internal/server/door"
-	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -83,7 +83,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 	if body == nil {
 		body = &CreateSession{}
 	}
-	sess, err := s.sessions.Create(ctx, session.CreateRequest{
+	sess, err := s.sessions.Create(ctx, registry.CreateRequest{
 		Owner: door.Caller(ctx), User: body.User, Template: body.Template, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
 		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata,
 	})

@@ -144,7 +144,7 @@ func (s *Server) listCheckpoints(ctx context.Context, in *SessionPath) (*checkpo
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &checkpointsOutput{Body: CheckpointList{Checkpoints: append([]cellhold.Checkpoint{}, sess.Checkpoints()...)}}, nil
+	return &checkpointsOutput{Body: CheckpointList{Checkpoints: sess.Checkpoints()}}, nil
 }
 
 func (s *Server) deleteCheckpoint(ctx context.Context, in *oneCheckpointInput) (*struct{}, error) {
@@ -184,7 +184,7 @@ func (s *Server) fork(ctx context.Context, in *forkInput) (*sessionsOutput, erro
 	}
 	acting, cancel := door.Act(ctx)
 	defer cancel()
-	forks, err := sess.Fork(acting, max(body.Count, 1), body.Checkpoint)
+	forks, err := s.sessions.Fork(acting, sess, max(body.Count, 1), body.Checkpoint)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

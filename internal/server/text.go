@@ -35,7 +35,7 @@ func (s *Server) cellText(ctx context.Context, in *textInput) (*streamOutput, er
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	text, err := sess.Text(ctx, in.Cell, in.Stream)
+	text, err := sess.History().Text(ctx, in.Cell, in.Stream)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}

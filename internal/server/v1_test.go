@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/registry"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/server/door"
-	"cellhold/internal/session"
 )
 
 func TestACellRunsAndItsOutputsComeBack(t *testing.T) {
@@ -234,7 +234,7 @@ func TestEventsAreStreamedLiveAndAgainFromTheLastOneSeen(t *testing.T) {
 
 func TestAStreamOfAnEndedSessionIsNotOpenedAgain(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	h := newHouseWith(t, func(o *session.Options) { o.IdleTimeout = 2 * time.Second }, nil)
+	h := newHouseWith(t, func(o *registry.Options) { o.IdleTimeout = 2 * time.Second }, nil)
 	path := h.create()
 	_, lines := h.stream(path+"/events", "")
 	ids := until(t, lines, "session_ended")
@@ -331,7 +331,7 @@ func TestFilesThatTheCodeWroteAreDownloadedAsAttachments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guest := filepath.Join(h.world.OutputDir(sandbox.ID(sess.Info().Sandbox)), "plots")
+	guest := filepath.Join(h.world.OutputDir(sandbox.ID(sess.Record().Sandbox)), "plots")
 	if err := os.MkdirAll(guest, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +377,7 @@ func TestNamesOfDownloadsAreSafe(t *testing.T) {
 		{"a\r\nX: y", `attachment; filename="a__X: y"; filename*=UTF-8''a%0D%0AX%3A%20y`},
 		{`..\x`, `attachment; filename=".._x"; filename*=UTF-8''..%5Cx`},
 	} {
-		if got := attachment(tt.name); got != tt.want {
+		if got := asDownload(tt.name); got != tt.want {
 			t.Errorf("%q: %s, want %s", tt.name, got, tt.want)
 		}
 	}

@@ -6,22 +6,23 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/history"
 	"cellhold/internal/session"
 )
 
-// doing is what runs in a session until it is done, and how to look at one and to wait for it.
-type doing[ID, T any] struct {
-	now  func(*session.Session, context.Context, ID) (T, error)
-	done func(*session.Session, context.Context, ID) (T, error)
+// waitable says how to read a cell or a command of a session, and how to wait until it is done.
+type waitable[ID, T any] struct {
+	read func(*history.History, context.Context, ID) (T, error)
+	wait func(*history.History, context.Context, ID) (T, error)
 }
 
 var (
-	cells    = doing[cellhold.CellID, cellhold.Cell]{now: (*session.Session).Cell, done: (*session.Session).Wait}
-	commands = doing[cellhold.CommandID, cellhold.Command]{now: (*session.Session).Command, done: (*session.Session).WaitCommand}
+	cells    = waitable[cellhold.CellID, cellhold.Cell]{(*history.History).Cell, (*history.History).WaitCell}
+	commands = waitable[cellhold.CommandID, cellhold.Command]{(*history.History).Command, (*history.History).WaitCommand}
 )
 
-// look returns one of a session's doings as it is, or waits for it if the caller said how long.
-func look[ID, T any](ctx context.Context, s *Server, in SessionPath, wait string, id ID, of doing[ID, T]) (none T, err error) {
+// look returns a cell or a command as it is, or waits until it is done if the caller said how long.
+func look[ID, T any](ctx context.Context, s *Server, in SessionPath, wait string, id ID, of waitable[ID, T]) (none T, err error) {
 	d, err := parseWait(wait)
 	if err != nil {
 		return none, err
@@ -31,19 +32,19 @@ func look[ID, T any](ctx context.Context, s *Server, in SessionPath, wait string
 		return none, err
 	}
 	if d == 0 {
-		return of.now(sess, ctx, id)
+		return of.read(sess.History(), ctx, id)
 	}
 	return await(ctx, s, sess, id, d, of)
 }
 
-// await returns it when it is done, when the wait is over, or when the server shuts down. The last two
-// are no errors: the caller gets it as it is, and may ask again.
-func await[ID, T any](ctx context.Context, s *Server, sess *session.Session, id ID, d time.Duration, of doing[ID, T]) (T, error) {
+// await returns a cell or a command when it is done, when the wait is over, or when the server shuts down. The
+// last two are no errors: the caller gets it as it is, and can ask again.
+func await[ID, T any](ctx context.Context, s *Server, sess *session.Session, id ID, d time.Duration, of waitable[ID, T]) (T, error) {
 	waiting, leave := s.waitFor(ctx, d)
 	defer leave()
-	v, err := of.done(sess, waiting, id)
+	v, err := of.wait(sess.History(), waiting, id)
 	if err != nil && waiting.Err() != nil {
-		return of.now(sess, ctx, id)
+		return of.read(sess.History(), ctx, id)
 	}
 	return v, err
 }

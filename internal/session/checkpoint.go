@@ -7,209 +7,209 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/attachment"
 	"cellhold/internal/lazy"
+	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
+	"cellhold/internal/session/refold"
 	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/states"
 )
 
-// Defaults of what sessions may save: a checkpoint takes about as much disk as its session takes memory.
-const (
-	defaultMaxCheckpoints = 8
-	defaultMaxSnapshots   = 32 << 30
-)
+// checkpointName matches the names of checkpoints. They stand in paths of the API.
+var checkpointName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// checkpointPattern is what a checkpoint may be called: it stands in paths of the API.
-var checkpointPattern = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
-// Checkpoints lists the session's checkpoints, the oldest first.
-func (s *Session) Checkpoints() []cellhold.Checkpoint { return slices.Clone(s.record().Checkpoints) }
-
-// Checkpoint saves the session as it is now under a name. It goes on; what runs is a Conflict.
-func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpoint, error) {
-	if !checkpointPattern().MatchString(name) {
-		return cellhold.Checkpoint{}, cellhold.Errorf(cellhold.Invalid, "The name of a checkpoint is 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit.")
+// Checkpoints returns the session's checkpoints, the oldest first.
+func (s *Session) Checkpoints() []cellhold.Checkpoint {
+	list := []cellhold.Checkpoint{}
+	for _, c := range s.Record().Checkpoints {
+		list = append(list, c.Checkpoint)
 	}
-	if err := s.m.shelf.Able(); err != nil {
-		return cellhold.Checkpoint{}, err
-	}
-	release, err := s.awake(ctx)
-	if err != nil {
-		return cellhold.Checkpoint{}, err
-	}
-	defer release()
-	rec := s.record()
-	if _, err := s.checkpoint(name); err == nil {
-		return cellhold.Checkpoint{}, cellhold.Errorf(cellhold.Conflict, "The session has a checkpoint %q already. Delete it first, or take another name.", name)
-	}
-	if len(rec.Checkpoints) >= s.m.o.MaxCheckpoints {
-		return cellhold.Checkpoint{}, cellhold.Errorf(cellhold.Exhausted, "The session has %d checkpoints, which is the most. Delete one first.", len(rec.Checkpoints))
-	}
-	c, err := s.saveNow(ctx, shelf.Checkpoint)
-	if err != nil {
-		return cellhold.Checkpoint{}, err
-	}
-	c.Name, c.Size = name, s.m.shelf.Size(ctx, c.Snapshot)
-	rec = s.change(func(r *cellhold.Session) { r.Checkpoints = append(slices.Clone(r.Checkpoints), c) })
-	if err := s.m.o.Store.PutSession(ctx, rec); err != nil {
-		s.change(func(r *cellhold.Session) { r.Checkpoints = without(r.Checkpoints, name) })
-		s.m.dropSnapshot(ctx, c.Snapshot)
-		return cellhold.Checkpoint{}, cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint could not be recorded. Is the server's disk full?")
-	}
-	s.slog.Info("checkpoint made", "bytes", c.Size)
-	return c, nil
+	return list
 }
 
-// saveNow saves the sandbox, which goes on, and says what the session is at that moment. The caller holds
-// the life of a session that is awake.
-func (s *Session) saveNow(ctx context.Context, k shelf.Kind) (cellhold.Checkpoint, error) {
-	p, stir, err := s.quieten()
-	if err != nil {
-		return cellhold.Checkpoint{}, err
+// Checkpoint saves the session as it is now under a name. The session continues. A call, a cell or a command
+// under way is a Conflict, and so is a name that is taken.
+func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpoint, error) {
+	none := cellhold.Checkpoint{}
+	if !checkpointName().MatchString(name) {
+		return none, cellhold.Errorf(cellhold.Invalid, "The checkpoint name %.64q is not valid: use 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit.", name)
 	}
-	defer stir()
+	if err := s.env.Shelf.Able(); err != nil {
+		return none, err
+	}
+	turn, err := s.awake(ctx)
+	if err != nil {
+		return none, err
+	}
+	defer turn.Release()
+	rec := s.Record()
+	if _, err := findCheckpoint(rec, name); err == nil {
+		return none, cellhold.Errorf(cellhold.Conflict, "The session has a checkpoint %q already. Delete it first, or choose another name.", name)
+	}
+	if len(rec.Checkpoints) >= s.env.MaxCheckpoints {
+		return none, cellhold.Errorf(cellhold.Exhausted, "The session has %d checkpoints, which is the limit. Delete one first.", len(rec.Checkpoints))
+	}
+	if err := turn.Begin(states.Checkpoint); err != nil {
+		return none, err
+	}
+	c, err := s.sandboxes.saveNow(ctx, turn, shelf.Checkpoint)
+	if err != nil {
+		return none, err
+	}
+	c.Name, c.Size = name, s.env.Shelf.Size(ctx, c.Snapshot)
+	rec = s.change(func(r *record.Session) { r.Checkpoints = append(slices.Clone(r.Checkpoints), c) })
+	if err := s.env.Store.PutSession(ctx, rec); err != nil {
+		s.change(func(r *record.Session) { r.Checkpoints = withoutCheckpoint(r.Checkpoints, name) })
+		s.env.Registry.DropSnapshot(ctx, c.Snapshot)
+		return none, cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint could not be recorded. Is the server's disk full?")
+	}
+	turn.Commit()
+	s.slog.Info("checkpoint made", "bytes", c.Size)
+	return c.Checkpoint, nil
+}
+
+// saveNow saves the sandbox, which continues, and returns what the session is at that moment. A transition
+// must be under way.
+func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k shelf.Kind) (record.Checkpoint, error) {
+	l, err := b.close(turn)
+	if err != nil {
+		return record.Checkpoint{}, err
+	}
+	defer turn.Reopen()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	s.use()
-	c := s.moment()
-	c.Snapshot = shelf.Name(s.id, k)
-	return c, s.save(ctx, p, c.Snapshot, false)
+	b.s.use()
+	c := b.moment()
+	c.Snapshot = shelf.Name(b.s.id, k)
+	return c, b.save(ctx, l, c.Snapshot, false)
 }
 
 // moment is what the session is now, without its sandbox.
-func (s *Session) moment() cellhold.Checkpoint {
-	rec := s.record()
-	return cellhold.Checkpoint{Created: time.Now().UTC(), Last: s.log.Last(), Kernels: rec.Kernels, Packages: rec.Packages, Undone: rec.Undone}
+func (b *sandboxes) moment() record.Checkpoint {
+	rec := b.s.Record()
+	return record.Checkpoint{Checkpoint: cellhold.Checkpoint{Created: time.Now().UTC(), Last: b.s.log.Last()},
+		Kernels: rec.Kernels, Packages: rec.Packages, Undone: rec.Undone}
 }
 
-// checkpoint returns the checkpoint of that name.
-func (s *Session) checkpoint(name string) (cellhold.Checkpoint, error) {
-	for _, c := range s.record().Checkpoints {
+// findCheckpoint returns the checkpoint of that name.
+func findCheckpoint(rec record.Session, name string) (record.Checkpoint, error) {
+	for _, c := range rec.Checkpoints {
 		if c.Name == name {
 			return c, nil
 		}
 	}
-	return cellhold.Checkpoint{}, cellhold.Errorf(cellhold.NotFound, "The session has no checkpoint %.64q.", name)
+	return record.Checkpoint{}, cellhold.Errorf(cellhold.NotFound, "The session has no checkpoint %.64q.", name)
 }
 
-func without(list []cellhold.Checkpoint, name string) []cellhold.Checkpoint {
-	return slices.DeleteFunc(slices.Clone(list), func(c cellhold.Checkpoint) bool { return c.Name == name })
+func withoutCheckpoint(list []record.Checkpoint, name string) []record.Checkpoint {
+	return slices.DeleteFunc(slices.Clone(list), func(c record.Checkpoint) bool { return c.Name == name })
 }
 
-// DeleteCheckpoint deletes a checkpoint. It does not wake the session.
+// DeleteCheckpoint deletes a checkpoint. It does not resume the session.
 func (s *Session) DeleteCheckpoint(ctx context.Context, name string) error {
-	release, err := s.hold(ctx)
+	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
-	c, err := s.checkpoint(name)
+	defer turn.Release()
+	rec := s.Record()
+	c, err := findCheckpoint(rec, name)
 	if err != nil {
 		return err
 	}
-	rec := s.record()
-	rec.Checkpoints = without(rec.Checkpoints, name)
-	if err := s.m.o.Store.PutSession(ctx, rec); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the checkpoint could not be recorded. Is the server's disk full?")
+	rec.Checkpoints = withoutCheckpoint(rec.Checkpoints, name)
+	if err := s.env.Store.PutSession(ctx, rec); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The deletion of the checkpoint could not be recorded. Is the server's disk full?")
 	}
-	s.change(func(r *cellhold.Session) { r.Checkpoints = rec.Checkpoints })
-	s.m.dropSnapshot(ctx, c.Snapshot)
+	s.change(func(r *record.Session) { r.Checkpoints = rec.Checkpoints })
+	s.env.Registry.DropSnapshot(ctx, c.Snapshot)
 	return nil
 }
 
-// Rollback makes memory and files what they were at a checkpoint. What runs is a Conflict. Cells that were
-// submitted since stay to be read, and leave the notebook.
-func (s *Session) Rollback(ctx context.Context, name string) error {
-	release, err := s.hold(ctx)
+// Rollback makes memory and files what they were at a checkpoint. A call, a cell or a command under way is a
+// Conflict. Cells that were submitted since stay readable, and leave the notebook.
+func (s *Session) Rollback(ctx context.Context, name string) (err error) {
+	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
-	c, err := s.checkpoint(name)
+	defer turn.Release()
+	c, err := findCheckpoint(s.Record(), name)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.m.o.StartTimeout, errStartTimeout)
+	if err := turn.Begin(states.Rollback); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.env.StartTimeout, errStartTimeout)
 	defer cancel()
-	rec := s.record()
-	switch rec.State {
-	case cellhold.SessionReady:
-	case cellhold.SessionHibernated: // what sleeps need not wake for it
-		free, err := s.m.reserveAwake()
+	var undo undo
+	defer func() { undo.run(ctx, &err) }()
+	if turn.Settled() == states.Hibernated { // it need not be resumed for this
+		free, err := s.env.Registry.ReserveRunning()
 		if err != nil {
 			return err
 		}
 		defer free()
-	default:
-		return cellhold.Errorf(cellhold.Conflict, "The session is %s.", rec.State)
 	}
-	if s.client() == nil { // it sleeps, or its sandbox has ended
-		return s.rollBack(ctx, rec, c, nil)
+	if s.sandboxes.current() != nil { // else it hibernates, or its sandbox has ended
+		l, err := s.sandboxes.close(turn)
+		if err != nil {
+			return err
+		}
+		if err := l.Sandbox().Pause(ctx); err != nil { // so that nothing happens in the sandbox that is about to be replaced
+			return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox could not be paused for the rollback. The session continues as it is.")
+		}
+		undo.add(l.Sandbox().Resume)
 	}
-	p, stir, err := s.quieten()
-	if err != nil {
+	if err := s.sandboxes.rollBack(ctx, c); err != nil {
 		return err
 	}
-	defer stir()
-	if err := p.sandbox.Pause(ctx); err != nil { // nothing more happens in what is about to be undone
-		return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be stopped for the rollback, and goes on as it is.")
-	}
-	if err := s.rollBack(ctx, rec, c, p); err != nil {
-		clean, cancel := cleanup(ctx)
-		defer cancel()
-		return errors.Join(err, p.sandbox.Resume(clean))
-	}
-	return nil
+	turn.Commit()
+	undo = nil // whatever comes now, the session is rolled back
+	return s.sandboxes.following().WaitIdle(ctx)
 }
 
-// rollBack replaces the session's sandbox, if it has one, by one that goes on from a checkpoint. The new
-// one comes first: until the record names it, a failure or a death of the server leaves the session as it
-// was.
-func (s *Session) rollBack(ctx context.Context, rec cellhold.Session, c cellhold.Checkpoint, old *place) error {
-	p, err := s.goOn(ctx, rec, c.Snapshot, arrival{kernels: c.Kernels, before: s.followed(), renew: true})
+// rollBack replaces the session's sandbox, if it has one, by one that continues from a checkpoint. The new
+// sandbox comes first: until the record names it, a failure or the death of the server leaves the session as
+// it was.
+func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
+	rec := b.s.Record()
+	l, err := b.restore(ctx, rec, c.Snapshot, attachment.Request{Kernels: c.Kernels, Before: b.following(), Renew: true})
 	if err != nil {
-		s.slog.Error("rolling back", "checkpoint", c.Name, "err", err)
+		b.s.slog.Error("rolling back", "checkpoint", c.Name, "err", err)
 		if errors.Is(err, sandbox.ErrSnapshot) {
-			return cellhold.Wrap(cellhold.Conflict, err, "Nothing can go on from the checkpoint %q: %s. The session stays as it is. Delete the checkpoint.", c.Name, shelf.Why(err))
+			return cellhold.Wrap(cellhold.Conflict, err, "The checkpoint %q cannot be restored: %s. The session stays as it is. Delete the checkpoint.", c.Name, shelf.Why(err))
 		}
-		return cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint could not be continued from; the session stays as it is. Try again.")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint %q could not be restored. The session stays as it is. Try again.", c.Name)
 	}
 	ev := cellhold.NewEvent(cellhold.EventSessionRolledBack, "", "", cellhold.SessionRolledBackContent{Checkpoint: c.Name, Last: c.Last})
 	now := time.Now().UTC()
-	err = s.turn(ctx, ev, func(r *cellhold.Session, seq int64) {
-		ready(r, p.sandbox.ID())
+	err = b.s.commit(ctx, ev, func(r *record.Session, seq int64) {
+		makeReady(r, l.Sandbox().ID())
 		r.Checkpoint, r.Kernels, r.Packages = c.Name, c.Kernels, c.Packages
-		r.Undone = append(slices.Clone(c.Undone), cellhold.Undone{After: c.Last, Last: seq, Since: c.Created, Until: now})
+		r.Undone = append(slices.Clone(c.Undone), record.Undone{After: c.Last, Last: seq, Since: c.Created, Until: now})
 	})
 	if err != nil {
-		p.quit()
-		s.m.destroy(ctx, p.sandbox)
+		l.Close(nil)
+		b.s.env.Registry.Destroy(ctx, l.Sandbox())
 		return err
 	}
-	if sb := s.detach(); sb != nil {
-		s.m.destroy(ctx, sb)
+	b.destroy(ctx)
+	if err := refold.Cells(ctx, b.s.env.Store, b.s.id, c.Last, c.Undone); err != nil { // the output is in the events all the same
+		b.s.slog.Error("undoing output that came after the end of its cell", "err", err)
 	}
-	if err := s.refold(ctx, c.Last, c.Undone); err != nil { // the output is in the events all the same
-		s.slog.Error("taking back output that came after the end of its cell", "err", err)
+	b.attach(l)
+	b.s.env.Registry.DropSnapshot(ctx, rec.Snapshot)
+	b.s.displays.Forget()
+	b.s.use()
+	b.s.notes.Want()
+	b.s.env.Registry.Reschedule()
+	if err := b.s.mirror.Restore(ctx, l.Client(), rec.User == ""); err != nil {
+		b.s.slog.Warn("mirroring output files", "err", err)
 	}
-	s.seatAll(p)
-	s.m.dropSnapshot(ctx, rec.Snapshot)
-	s.displays.Forget()
-	s.touch()
-	s.m.nudge()
-	if err := s.mirror.Restore(ctx, p.client, rec.User == ""); err != nil {
-		s.slog.Warn("mirroring output files", "err", err)
-	}
-	s.recognised = true
-	s.slog.Info("session rolled back", "sandbox", p.sandbox.ID())
-	return s.settled(ctx)
-}
-
-// settled waits until the kernels have said how they are. That one is dead is no error: it was.
-func (s *Session) settled(ctx context.Context) error {
-	for _, k := range s.all() {
-		if err := k.WaitIdle(ctx); err != nil && ctx.Err() != nil {
-			return cellhold.Wrap(cellhold.Unavailable, err, "The kernels did not answer in time.")
-		}
-	}
+	b.filesKnown = true
+	b.s.slog.Info("session rolled back", "sandbox", l.Sandbox().ID())
 	return nil
 }

@@ -8,43 +8,42 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/guestapi"
-	"cellhold/internal/kernel"
+	"cellhold/internal/record"
+	"cellhold/internal/session/paths"
+	"cellhold/internal/session/states"
 )
 
-// End ends the session because its owner asked: the sandbox is destroyed, the records are deleted.
-// It goes on when the caller goes away. Ending a session that has ended deletes what can be read.
+// End ends the session because its owner asked: the sandbox is destroyed, the records are deleted. It
+// continues when the caller leaves. The end of a session that has ended deletes what is still readable.
 func (s *Session) End(ctx context.Context) error {
 	return s.end(context.WithoutCancel(ctx), cellhold.EndAsked)
 }
 
 // end ends the session for that reason.
 func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
-	release, err := s.hold(ctx)
+	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
-	if s.record().State == cellhold.SessionEnded {
+	defer turn.Release()
+	if turn.Settled() == states.Ended {
 		return s.purge(ctx)
 	}
-	if now := time.Now(); reason == cellhold.EndExpired && now.Before(s.expires(now)) {
+	if now := time.Now(); reason == cellhold.EndExpired && now.Before(s.idle.Expires(now)) {
 		return nil // used at the last moment
 	}
-	saved := s.record()
-	rec := s.change(func(r *cellhold.Session) { // from here on it takes nothing
-		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
-		r.Vault = nil // nothing needs the secrets any more
-		r.Snapshot, r.Checkpoints = "", nil
-	})
-	if s.client() != nil {
-		s.lastFiles(ctx)
+	if err := turn.Begin(states.End); err != nil {
+		return err
 	}
-	if sb := s.detach(); sb != nil {
-		s.m.destroy(ctx, sb)
+	before := s.Record()
+	rec := s.change(markEnded(reason))
+	if l := s.sandboxes.current(); l != nil {
+		s.sandboxes.pullLast(ctx, l)
 	}
-	err = s.finish(ctx, rec, reason)
-	s.m.dropSnapshots(ctx, saved)
+	s.sandboxes.destroy(ctx)
+	err = s.finish(ctx, rec)
+	turn.Commit()
+	s.env.DropSnapshots(ctx, before)
 	s.slog.Info("session ended", "reason", reason)
 	if reason == cellhold.EndAsked {
 		err = errors.Join(err, s.purge(ctx))
@@ -52,79 +51,62 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	return err
 }
 
-// finish writes the last events and the record of a session that has no sandbox any more, and stops
-// what runs for it here.
-func (s *Session) finish(ctx context.Context, rec cellhold.Session, reason cellhold.EndReason) error {
-	err := s.dieAll(ctx, cellhold.StatusLost, "The session has ended.")
-	err = errors.Join(err, s.sayEnded(ctx, reason), s.m.o.Store.PutSession(ctx, rec))
+// markEnded makes a record that of a session that has ended. From here on the session takes no calls.
+func markEnded(reason cellhold.EndReason) func(*record.Session) {
+	return func(r *record.Session) {
+		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
+		r.Vault = nil // nothing needs the secrets now
+		r.Snapshot, r.Checkpoints = "", nil
+	}
+}
+
+// finish writes the last events and the record of a session whose sandbox is destroyed, and stops what runs
+// for it.
+func (s *Session) finish(ctx context.Context, rec record.Session) error {
+	f := s.sandboxes.following()
+	err := f.Die(ctx, cellhold.StatusLost, "The session has ended.")
+	err = errors.Join(err, s.log.Append(ctx, []cellhold.Event{
+		cellhold.NewEvent(cellhold.EventSessionEnded, "", "", cellhold.SessionEndedContent{Reason: rec.Reason})}),
+		s.env.Store.PutSession(ctx, rec))
 	if e := s.notes.Write(ctx); e != nil {
 		s.slog.Error("writing the notebook", "err", e)
 	}
 	s.stop(nil)
-	for _, k := range s.all() {
-		k.Release()
-	}
-	if c := s.currentCommands(); c != nil {
-		c.Release()
-	}
-	s.m.forget(s, true)
+	f.Release()
+	s.env.Registry.Forget(s, true)
 	return err
 }
 
-// lastFilesWait bounds the last copy of the output files; a guest that hangs must not delay the end.
-const lastFilesWait = 10 * time.Second
+// DropSnapshots removes all snapshots of a session.
+func (e *Environment) DropSnapshots(ctx context.Context, rec record.Session) {
+	e.Registry.DropSnapshot(ctx, rec.Snapshot)
+	for _, c := range rec.Checkpoints {
+		e.Registry.DropSnapshot(ctx, c.Snapshot)
+	}
+}
 
-// lastFiles copies the output files once more: a background thread may have written some.
-func (s *Session) lastFiles(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lastFilesWait)
+// pullLastTimeout bounds the last copy of the output files: a guest that hangs must not delay the end.
+const pullLastTimeout = 10 * time.Second
+
+// pullLast copies the output files once more: a background thread may have written some.
+func (b *sandboxes) pullLast(ctx context.Context, l *live) {
+	ctx, cancel := context.WithTimeout(ctx, pullLastTimeout)
 	defer cancel()
-	if err := s.pull(ctx, s.client()); err != nil {
-		s.slog.Warn("mirroring output files", "err", err)
+	if err := l.PullOutput(ctx); err != nil {
+		b.s.slog.Warn("mirroring output files", "err", err)
 	}
 }
 
-func (s *Session) sayEnded(ctx context.Context, reason cellhold.EndReason) error {
-	return s.log.Append(ctx, []cellhold.Event{
-		cellhold.NewEvent(cellhold.EventSessionEnded, "", "", cellhold.SessionEndedContent{Reason: reason})})
-}
-
-// endLost writes the end of a session whose sandbox an earlier server has left and that is gone, or
-// never was ready.
-func (s *Session) endLost(ctx context.Context, pending []cellhold.Cell, reason cellhold.EndReason) error {
-	rec := s.change(func(r *cellhold.Session) {
-		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
-		r.Vault = nil                       // nothing needs the secrets any more
-		r.Snapshot, r.Checkpoints = "", nil // what was saved is reaped
-	})
-	s.m.add(s)
-	// Kernels without a link: they bring the cells up to what the journal says, and end them.
-	var errs []error
-	for _, x := range rec.Kernels {
-		k, err := kernel.New(ctx, kernel.Options{ID: x.ID, Session: s.id, Log: s.log,
-			Journal: s.m.o.Store, Logger: s.slog, Pending: of(pending, x.ID)})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, k.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server came back."))
-		s.mu.Lock()
-		s.kernels[x.ID] = resting(k)
-		s.mu.Unlock()
-	}
-	_, lost := s.newCommands(ctx, nil, guestapi.Info{}) // likewise
-	return errors.Join(append(errs, lost, s.finish(ctx, rec, reason))...)
-}
-
-// purge deletes the records of an ended session, its notebook unless notebooks are kept, and the
-// files of a session that belongs to no user, which nobody could find again.
+// purge deletes the records of an ended session, its notebook unless notebooks are kept, and the output
+// files of a session without a user, which no later session could find.
 func (s *Session) purge(ctx context.Context) error {
-	s.m.forget(s, false)
-	err := s.m.o.Store.DeleteSession(ctx, s.id)
-	if !s.m.o.KeepNotebooks {
-		err = errors.Join(err, ignoreMissing(os.Remove(s.NotebookPath())))
+	s.env.Registry.Forget(s, false)
+	err := s.env.Store.DeleteSession(ctx, s.id)
+	if !s.env.KeepNotebooks {
+		err = errors.Join(err, ignoreMissing(os.Remove(s.HostFiles().NotebookPath())))
 	}
-	if r := s.record(); r.User == "" {
-		err = errors.Join(err, os.RemoveAll(s.m.o.outputDir(r)))
+	if r := s.Record(); r.User == "" {
+		err = errors.Join(err, os.RemoveAll(paths.Output(s.env.Home, r)))
 	}
 	return err
 }
@@ -134,4 +116,34 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// Detach stops what runs here for a session at the end of the server. The sandbox runs on for the next
+// server, unless the server is ephemeral.
+func (s *Session) Detach(ctx context.Context) {
+	clean, cancel := cleanup(ctx)
+	defer cancel()
+	leaving := cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Reconnect with the number of your last event.")
+	turn, err := s.states.Acquire(clean) // an End that is under way is waited for
+	if err != nil {
+		// A transition hangs. The next server takes over what it finds.
+		s.slog.Error("waiting for a change of the session", "err", err)
+		s.stop(leaving)
+		return
+	}
+	defer turn.Release()
+	if turn.Settled() == states.Ended {
+		return
+	}
+	sb := s.sandboxes.detach(nil)
+	if err := s.notes.Write(clean); err != nil {
+		s.slog.Error("writing the notebook", "err", err)
+	}
+	s.stop(leaving)
+	if s.env.Ephemeral {
+		if sb != nil {
+			s.env.Registry.Destroy(ctx, sb)
+		}
+		s.env.DropSnapshots(ctx, s.Record())
+	}
 }

@@ -10,40 +10,38 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cellhold"
+	"cellhold/internal/attachment"
 	"cellhold/internal/kernel"
+	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
+	"cellhold/internal/session/paths"
+	"cellhold/internal/session/refold"
 	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/states"
 )
 
-const (
-	// maxForks bounds the sessions that one call makes.
-	maxForks = 16
-	// forkAtOnce bounds those that are being made at a time: each start takes most of a core.
-	forkAtOnce = 4
-)
+// MaxForks bounds the sessions that one call makes.
+const MaxForks = 16
 
-// Fork makes n sessions that go on from this one's memory and files as they are now, or as they were at a
-// checkpoint if one is named. Either all are made or none. The session itself goes on, or sleeps on.
-func (s *Session) Fork(ctx context.Context, n int, name string) ([]*Session, error) {
-	if n < 1 || n > maxForks {
-		return nil, cellhold.Errorf(cellhold.Invalid, "1 to %d forks can be made at once, not %d.", maxForks, n)
-	}
-	if err := s.m.shelf.Able(); err != nil {
-		return nil, err
-	}
-	base, free, err := s.m.reserve(s.owner, n)
+// forkAtOnce bounds the forks that start at a time: each start takes most of a core.
+const forkAtOnce = 4
+
+// Fork makes n sessions that continue from this one's memory and files as they are now, or as they were at a
+// checkpoint if one is named. Either all are made or none. The session itself continues, or stays
+// hibernated. base ends what runs for the forks; the caller has reserved their slots.
+func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Session, error) {
+	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer free()
-	release, err := s.hold(ctx) // until all are made: what they go on from stays
-	if err != nil {
+	defer turn.Release() // when all are made: their snapshot is needed until then
+	if err := turn.Begin(states.Fork); err != nil {
 		return nil, err
 	}
-	defer release()
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.m.o.StartTimeout, errStartTimeout)
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.env.StartTimeout, errStartTimeout)
 	defer cancel()
-	c, drop, err := s.forkFrom(ctx, name)
+	f := forking{parent: s, base: base}
+	drop, err := f.save(ctx, turn, name)
 	if err != nil {
 		return nil, err
 	}
@@ -53,146 +51,163 @@ func (s *Session) Fork(ctx context.Context, n int, name string) ([]*Session, err
 	g.SetLimit(forkAtOnce)
 	for i := range made {
 		g.Go(func() (err error) {
-			made[i], err = s.fork(ctx, base, c)
+			made[i], err = f.make(ctx)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		clean, cancel := cleanup(ctx)
 		defer cancel()
-		for _, f := range made {
-			if f != nil {
-				err = errors.Join(err, f.End(clean))
+		for _, child := range made {
+			if child != nil {
+				err = errors.Join(err, child.End(clean))
 			}
 		}
-		return nil, s.forkError(ctx, err)
+		return nil, f.error(ctx, err)
 	}
 	s.slog.Info("session forked", "count", n)
 	return made, nil
 }
 
-func (s *Session) forkError(ctx context.Context, err error) error {
-	s.slog.Error("forking a session", "err", err)
+// forking is the making of forks of one session.
+type forking struct {
+	parent *Session
+	base   context.Context   // of what runs for the forks
+	from   record.Checkpoint // what they continue from
+}
+
+// error is the error for the caller of a fork that failed.
+func (f *forking) error(ctx context.Context, err error) error {
+	f.parent.slog.Error("forking a session", "err", err)
 	switch {
 	case errors.Is(err, sandbox.ErrSnapshot):
-		return cellhold.Wrap(cellhold.Conflict, err, "Nothing can go on from what was saved of the session: %s.", shelf.Why(err))
+		return cellhold.Wrap(cellhold.Conflict, err, "The session cannot be forked: its snapshot cannot be restored (%s).", shelf.Why(err))
 	case errors.Is(context.Cause(ctx), errStartTimeout):
-		return cellhold.Wrap(cellhold.Unavailable, err, "The forks did not start within %s. The host may be overloaded; try fewer.", s.m.o.StartTimeout)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The forks did not start within %s. The host may be overloaded; try fewer.", f.parent.env.StartTimeout)
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be forked, and goes on as it is. The server's log says why.")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be forked, and continues as it is. The server's log says why.")
 }
 
-// forkFrom returns what forks go on from: a checkpoint, what a hibernated session is to go on from itself,
-// or what is saved now, which drop removes.
-func (s *Session) forkFrom(ctx context.Context, name string) (c cellhold.Checkpoint, drop func(), err error) {
-	rec := s.record()
+// save finds what forks continue from: a checkpoint, the snapshot of a hibernated session, or a snapshot made
+// now, which drop removes.
+func (f *forking) save(ctx context.Context, turn *states.Turn, name string) (drop func(), err error) {
+	s := f.parent
+	rec := s.Record()
 	switch {
-	case rec.State != cellhold.SessionReady && rec.State != cellhold.SessionHibernated:
-		return c, nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", rec.State)
 	case name != "":
-		c, err = s.checkpoint(name)
-		return c, func() {}, err
-	case rec.State == cellhold.SessionHibernated:
-		c = s.moment()
-		c.Snapshot = rec.Snapshot
-		return c, func() {}, nil
+		f.from, err = findCheckpoint(rec, name)
+		return func() {}, err
+	case turn.Settled() == states.Hibernated:
+		f.from = s.sandboxes.moment()
+		f.from.Snapshot = rec.Snapshot
+		return func() {}, nil
 	}
-	c, err = s.saveNow(ctx, shelf.Fork)
-	return c, func() { s.m.dropSnapshot(ctx, c.Snapshot) }, err
+	f.from, err = s.sandboxes.saveNow(ctx, turn, shelf.Fork)
+	return func() { s.env.Registry.DropSnapshot(ctx, f.from.Snapshot) }, err
 }
 
-// fork makes one session that goes on from there. When it fails, nothing is left.
-func (s *Session) fork(ctx, base context.Context, c cellhold.Checkpoint) (*Session, error) {
-	rec := s.childRecord(c)
-	if err := s.m.o.Store.PutSession(ctx, rec); err != nil {
-		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
+// make makes one fork. After an error nothing is left of it.
+func (f *forking) make(ctx context.Context) (*Session, error) {
+	env, rec := f.parent.env, f.record()
+	if err := env.Store.PutSession(ctx, rec); err != nil {
+		return nil, notRecorded(err)
 	}
-	f, err := s.bear(ctx, base, rec, c)
+	child, err := f.start(ctx, rec)
 	if err != nil {
-		err = s.m.abandon(ctx, rec, err)
+		err = env.abandon(ctx, rec, err)
 		if rec.User == "" {
-			err = errors.Join(err, os.RemoveAll(s.m.o.outputDir(rec)))
+			err = errors.Join(err, os.RemoveAll(paths.Output(env.Home, rec)))
 		}
 		return nil, err
 	}
-	return f, nil
+	return child, nil
 }
 
-// unmake deletes what is recorded of a fork that a dead server was making. Nobody knows of it, and its history
-// may be half of its parent's. Its sandbox is a stray.
-func (m *Manager) unmake(ctx context.Context, rec cellhold.Session) error {
-	m.o.Logger.Info("deleting a fork that was not made to its end", "session", rec.ID, "parent", rec.Parent)
-	err := m.o.Store.DeleteSession(ctx, rec.ID)
-	if rec.User == "" {
-		err = errors.Join(err, os.RemoveAll(m.o.outputDir(rec)))
-	}
-	return err
-}
-
-// childRecord is the record of a fork.
-func (s *Session) childRecord(c cellhold.Checkpoint) cellhold.Session {
-	rec, now := s.record(), time.Now().UTC()
-	rec.ID, rec.Parent = cellhold.NewSessionID(), s.id
+// record is the record of a fork.
+func (f *forking) record() record.Session {
+	rec, now, c := f.parent.Record(), time.Now().UTC(), f.from
+	rec.ID, rec.Parent = cellhold.NewSessionID(), f.parent.id
 	rec.State, rec.Created, rec.Used = cellhold.SessionStarting, now, now
-	rec.Sandbox = sandboxID(rec.ID, 0)
-	rec.Article = false // there is one for each user
+	rec.Sandbox = SandboxID(rec.ID, 0)
+	rec.Article = false // a user has one such session
 	rec.Snapshot, rec.Boot, rec.Checkpoint, rec.Checkpoints = "", "", "", nil
 	rec.Kernels, rec.Packages, rec.Undone = slices.Clone(c.Kernels), c.Packages, c.Undone
 	return rec
 }
 
-// bear gives a fork that is recorded its history and its sandbox, and makes it known.
-func (s *Session) bear(ctx, base context.Context, rec cellhold.Session, c cellhold.Checkpoint) (*Session, error) {
-	if err := s.m.o.Store.Copy(ctx, s.id, rec.ID, c.Last, c.Created); err != nil {
+// start gives a fork that is recorded its history and its sandbox, and makes it known.
+func (f *forking) start(ctx context.Context, rec record.Session) (*Session, error) {
+	env, c := f.parent.env, f.from
+	if err := env.Store.Copy(ctx, f.parent.id, rec.ID, c.Last, c.Created); err != nil {
 		return nil, err
 	}
-	log, err := kernel.NewLog(ctx, rec.ID, s.m.o.Store)
+	log, err := kernel.NewLog(ctx, rec.ID, env.Store)
 	if err != nil {
 		return nil, err
 	}
-	f := newSession(s.m, rec, log)
-	f.tally.Inherit(&s.tally) // or forks of forks would have new bounds without end
-	if err := f.refold(ctx, c.Last, c.Undone); err != nil {
+	child := newSession(env, rec, log)
+	child.tally.Inherit(&f.parent.tally) // else forks of forks would have new bounds without end
+	if err := refold.Cells(ctx, env.Store, rec.ID, c.Last, c.Undone); err != nil {
 		log.Close(err)
 		return nil, err
 	}
-	f.run(base)
-	err = f.begin(ctx, c, s.followed())
-	if err == nil && !s.m.addReady(f) {
-		err = s.m.Ready()
-	}
-	if err != nil {
-		f.close(ctx)
-		f.stop(nil)
+	child.run(f.base)
+	if err := f.begin(ctx, child); err != nil {
+		child.sandboxes.destroy(ctx)
+		child.stop(nil)
 		return nil, err
 	}
-	f.touch()
-	s.m.nudge()
-	return f, nil
+	child.use()
+	child.notes.Want()
+	env.Registry.Reschedule()
+	return child, nil
 }
 
-// begin is the start of a fork's own life. before are those who follow the kernels of its parent.
-func (s *Session) begin(ctx context.Context, c cellhold.Checkpoint, before map[cellhold.KernelID]*kernel.Kernel) error {
-	rec := s.record()
-	p, err := s.goOn(ctx, rec, c.Snapshot, arrival{kernels: rec.Kernels, before: before, renew: true})
+// begin restores the sandbox of a fork, and makes the fork ready and known.
+func (f *forking) begin(ctx context.Context, child *Session) error {
+	turn, err := child.states.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	if err := turn.Begin(states.Start); err != nil {
+		return err
+	}
+	rec := child.Record()
+	l, err := child.sandboxes.restore(ctx, rec, f.from.Snapshot, attachment.Request{Kernels: rec.Kernels, Before: f.parent.sandboxes.following(), Renew: true})
 	if err != nil {
 		return err
 	}
 	ev := cellhold.NewEvent(cellhold.EventSessionForked, "", "", cellhold.SessionForkedContent{Parent: rec.Parent})
-	if err := s.turn(ctx, ev, func(r *cellhold.Session, _ int64) { ready(r, p.sandbox.ID()) }); err != nil {
-		p.quit()
-		s.m.destroy(ctx, p.sandbox)
+	if err := child.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) }); err != nil {
+		l.Close(nil)
+		child.env.Registry.Destroy(ctx, l.Sandbox())
 		return err
 	}
-	s.seatAll(p)
-	if rec.User == "" { // a folder of its own
-		err = s.mirror.Pull(ctx, p.client)
+	child.sandboxes.attach(l)
+	turn.Commit()
+	if rec.User == "" { // it has a folder of its own
+		err = child.mirror.Pull(ctx, l.Client())
 	} else {
-		err = s.mirror.Recognise(ctx, p.client)
+		err = child.mirror.Recognise(ctx, l.Client())
 	}
 	if err != nil {
-		s.slog.Warn("mirroring output files", "err", err)
+		child.slog.Warn("mirroring output files", "err", err)
 	}
-	s.recognised = true
-	return s.settled(ctx)
+	child.sandboxes.filesKnown = true
+	if err := l.Followers().WaitIdle(ctx); err != nil {
+		return err
+	}
+	return child.env.Registry.Add(child)
+}
+
+// DeleteUnfinishedFork deletes what is recorded of a fork that an earlier server was making. No caller knows
+// of it, and its history may be half of its parent's. Its sandbox is a stray.
+func DeleteUnfinishedFork(ctx context.Context, env *Environment, rec record.Session) error {
+	env.Logger.Info("deleting an unfinished fork", "session", rec.ID, "parent", rec.Parent)
+	err := env.Store.DeleteSession(ctx, rec.ID)
+	if rec.User == "" {
+		err = errors.Join(err, os.RemoveAll(paths.Output(env.Home, rec)))
+	}
+	return err
 }

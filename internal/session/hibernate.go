@@ -6,237 +6,222 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/guestapi"
-	"cellhold/internal/kernel"
+	"cellhold/internal/attachment"
+	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/states"
 )
 
 // saveTimeout bounds the saving of one sandbox: 1 GiB at 10 MB/s.
 const saveTimeout = 2 * time.Minute
 
-// Hibernate saves the session to disk and frees its memory. The next use that needs the sandbox wakes it. What
-// runs is a Conflict; a session that sleeps already is no error.
+// errWatchEnds is what watches of files get when their session hibernates.
+var errWatchEnds = cellhold.Errorf(cellhold.Unavailable, "The session was hibernated, which ends the watch. Watch again to resume the session.")
+
+// Hibernate saves the session to disk and frees its memory. The next use resumes it. A call, a cell or a
+// command under way is a Conflict. A session that hibernates already is no error.
 func (s *Session) Hibernate(ctx context.Context) error {
-	release, err := s.hold(ctx)
+	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
-	switch state := s.record().State; state {
-	case cellhold.SessionHibernated:
+	defer turn.Release()
+	if turn.Settled() == states.Hibernated {
 		return nil
-	case cellhold.SessionReady:
-		return s.hibernate(ctx, false)
-	default:
-		return cellhold.Errorf(cellhold.Conflict, "The session is %s.", state)
 	}
+	return s.hibernate(ctx, turn, false)
 }
 
-// hibernate is Hibernate for who holds the life of a session that is ready. The order of its steps is
-// what a death of the server at any of them leaves: until the record says hibernated, there is a sandbox
-// for the next server to adopt; from then on there is the saved state. What is not needed of either is
-// reaped at the next start.
-func (s *Session) hibernate(ctx context.Context, idle bool) error {
-	if err := s.m.shelf.Able(); err != nil {
+// hibernate hibernates a ready session. The order of the steps is what makes the death of the server at any
+// of them harmless: until step 5 has recorded the session as hibernated, the next server finds a sandbox to
+// adopt; from then on it finds the snapshot. It removes whichever is not needed.
+func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (err error) {
+	if err := turn.Begin(states.Hibernate); err != nil {
 		return err
 	}
-	p, stir, err := s.quieten()
+	defer turn.Abort()
+	if err := s.env.Shelf.Able(); err != nil {
+		return err
+	}
+	// 1. Keep calls out.
+	l, err := s.sandboxes.close(turn)
 	if err != nil {
 		return err
 	}
-	defer stir()
-	free, err := s.m.reserveBed()
+	free, err := s.env.Registry.ReserveHibernated()
 	if err != nil {
 		return err
 	}
 	defer free()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	s.lastFiles(ctx)
+	begun := time.Now()
+	var undo undo
+	defer func() { undo.run(ctx, &err) }()
+	// 2. Bring what the host has up to date.
+	s.sandboxes.pullLast(ctx, l)
 	if err := s.notes.Flush(ctx); err != nil {
 		s.slog.Error("writing the notebook", "err", err)
 	}
-	begun := time.Now()
-	name := shelf.Name(s.id, shelf.Asleep)
-	if err := s.save(ctx, p, name, true); err != nil {
+	// 3. Save the sandbox. It stays paused, so that nothing happens in it that is not saved.
+	name := shelf.Name(s.id, shelf.Hibernation)
+	if err := s.sandboxes.save(ctx, l, name, true); err != nil {
 		return err
 	}
-	if !s.depart(p) {
-		s.m.dropSnapshot(ctx, name)
+	undo.add(func(ctx context.Context) error { s.env.Registry.DropSnapshot(ctx, name); return nil })
+	// 4. Detach from the sandbox.
+	if !s.sandboxes.detachLive(l, errWatchEnds) {
 		return cellhold.Errorf(cellhold.Conflict, "The session's sandbox ended while it was being saved. Restart its kernel to get a new one.")
 	}
+	undo.add(func(ctx context.Context) error { return s.sandboxes.reattach(ctx, l) })
+	// 5. Record it.
 	ev := cellhold.NewEvent(cellhold.EventSessionHibernated, "", "", cellhold.SessionHibernatedContent{Idle: idle})
-	err = s.turn(ctx, ev, func(r *cellhold.Session, _ int64) {
-		r.State, r.Snapshot, r.Boot = cellhold.SessionHibernated, name, p.boot
+	err = s.commit(ctx, ev, func(r *record.Session, _ int64) {
+		r.State, r.Snapshot, r.Boot = cellhold.SessionHibernated, name, l.Boot()
 	})
 	if err != nil {
-		s.m.dropSnapshot(ctx, name)
-		return errors.Join(err, s.goBack(ctx, p))
+		return err
 	}
-	s.m.destroy(ctx, p.sandbox)
+	turn.Commit()
+	// 6. Free the memory.
+	s.env.Registry.Destroy(ctx, l.Sandbox())
 	s.slog.Info("session hibernated", "idle", idle, "took", time.Since(begun))
 	return nil
 }
 
-// save saves the state of the sandbox. With pause it stays paused afterwards, so that nothing happens
-// in it that is not saved; when saving fails it goes on.
-func (s *Session) save(ctx context.Context, p *place, name string, pause bool) error {
+// save saves the state of a sandbox under a name. With pause the sandbox stays paused afterwards. After an
+// error it runs on, and nothing is saved.
+func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) (err error) {
+	sb := l.Sandbox()
 	need := int64(0)
-	if u, err := p.sandbox.Usage(ctx); err == nil {
+	if u, err := sb.Usage(ctx); err == nil {
 		need = u.Memory
 	}
-	if err := s.m.shelf.Room(ctx, need); err != nil {
+	if err := b.s.env.Shelf.Room(ctx, need); err != nil {
 		return err
 	}
-	var err error
 	if pause {
-		err = p.sandbox.Pause(ctx)
+		err = sb.Pause(ctx)
 	}
 	if err == nil {
-		err = p.sandbox.Snapshot(ctx, name)
+		err = sb.Snapshot(ctx, name)
 	}
 	if err == nil {
 		return nil
 	}
-	s.slog.Error("saving a session", "err", err)
+	b.s.slog.Error("saving a session", "err", err)
 	if pause {
 		clean, cancel := cleanup(ctx)
 		defer cancel()
-		err = errors.Join(err, p.sandbox.Resume(clean))
+		err = errors.Join(err, sb.Resume(clean))
 	}
+	return saveError(err)
+}
+
+// saveError is the error for the caller of a sandbox that could not be saved.
+func saveError(err error) error {
 	if m, ok := errors.AsType[*sandbox.Misfit](err); ok {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session's sandbox goes on as it is: this server could not use what is saved of it, because %s.", m.Why)
+		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server could not restore it, because %s. The session continues.", m.Why)
 	}
 	if errors.Is(err, errors.ErrUnsupported) {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session's sandbox cannot be saved on this server. It goes on as it is.")
+		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server's sandboxes do not support it. The session continues.")
 	}
 	if errors.Is(err, sandbox.ErrSpace) {
-		return cellhold.Wrap(cellhold.Exhausted, err, "The server's disk has no room to save the session, which goes on as it is.")
+		return cellhold.Wrap(cellhold.Exhausted, err, "The session cannot be saved: the server's disk is full. The session continues.")
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be saved, and goes on as it is. The server's log says why.")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be saved, and continues. The server's log says why.")
 }
 
-// depart lets go of a place whose sandbox lives; false when it has ended, which is being recorded.
-func (s *Session) depart(p *place) bool {
-	s.mu.Lock()
-	if s.place != p || p.ended {
-		s.mu.Unlock()
-		return false
-	}
-	s.place = nil
-	s.mu.Unlock()
-	p.quit()
-	return true
-}
-
-// goBack takes the sandbox of a place that was departed from again.
-func (s *Session) goBack(ctx context.Context, p *place) error {
-	err := p.sandbox.Resume(ctx)
-	var back *place
+// reattach attaches to the paused sandbox of a session again, after hibernation has failed.
+func (b *sandboxes) reattach(ctx context.Context, l *live) error {
+	err := l.Sandbox().Resume(ctx)
+	var again *live
 	if err == nil {
-		back, err = s.arrive(ctx, p.sandbox, arrival{kernels: s.record().Kernels, before: s.followed()})
+		again, err = b.connect(ctx, l.Sandbox(), attachment.Request{Kernels: b.s.Record().Kernels, Before: b.following()})
 	}
 	if err == nil {
-		if err = s.letOutOf(ctx, back); err == nil {
-			s.seatAll(back)
+		if err = again.OpenNetwork(ctx, b.network()); err == nil {
+			b.attach(again)
 			return nil
 		}
-		back.quit()
+		again.Close(nil)
 	}
-	s.slog.Error("going back to a sandbox", "err", err)
-	s.m.destroy(ctx, p.sandbox)
-	return errors.Join(err, s.dieAll(ctx, cellhold.StatusLost, "The sandbox could not be reached any more after it was saved."))
+	b.s.slog.Error("attaching to a sandbox again", "err", err)
+	b.s.env.Registry.Destroy(ctx, l.Sandbox())
+	return errors.Join(err, b.following().Die(ctx, cellhold.StatusLost, "The sandbox could not be reached after it was saved."))
 }
 
-// dropSnapshot removes a saved state that is not needed any more, and tries it again later if it must.
-func (m *Manager) dropSnapshot(ctx context.Context, name string) {
-	if name != "" {
-		m.cleanUp(ctx, "", func(ctx context.Context) error { return m.shelf.Remove(ctx, name) })
-	}
-}
-
-// dropSnapshots removes all that is saved of a session.
-func (m *Manager) dropSnapshots(ctx context.Context, rec cellhold.Session) {
-	m.dropSnapshot(ctx, rec.Snapshot)
-	for _, c := range rec.Checkpoints {
-		m.dropSnapshot(ctx, c.Snapshot)
-	}
-}
-
-// reapSnapshots removes the saved states that no session needs.
-func (m *Manager) reapSnapshots(ctx context.Context, spared map[cellhold.SessionID]bool) {
-	needed := map[string]bool{}
-	for _, s := range m.all() {
-		rec := s.record()
-		if rec.State == cellhold.SessionEnded {
-			continue
-		}
-		needed[rec.Snapshot] = true
-		for _, c := range rec.Checkpoints {
-			needed[c.Snapshot] = true
-		}
-	}
-	if err := m.shelf.Reap(ctx, needed, spared); err != nil {
-		m.o.Logger.Error("removing saved states that nobody needs", "err", err)
-	}
-}
-
-// sleepOn makes a hibernated session known that an earlier server has left.
-func (s *Session) sleepOn(ctx context.Context, rec cellhold.Session, pending []cellhold.Cell) error {
-	for _, x := range rec.Kernels {
-		k, err := kernel.New(ctx, kernel.Options{ID: x.ID, Session: s.id, Boot: rec.Boot, Log: s.log,
-			Journal: s.m.o.Store, Logger: s.slog, Pending: of(pending, x.ID)})
-		if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		s.kernels[x.ID] = resting(k)
-		s.mu.Unlock()
-	}
-	c, err := s.newCommands(ctx, nil, guestapi.Info{})
+// Resume resumes a session that hibernates. A session that is ready is no error.
+func (s *Session) Resume(ctx context.Context) error {
+	turn, err := s.awake(ctx)
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.commands = c
-	s.mu.Unlock()
-	s.m.add(s)
+	turn.Release()
 	return nil
 }
 
-// hibernateIdle hibernates a session that nothing has used. One that cannot be is left alone for a while.
-func (s *Session) hibernateIdle(ctx context.Context) {
-	select {
-	case s.life <- struct{}{}:
-		defer func() { <-s.life }()
-	default:
-		s.postpone() // somebody changes its life
-		return
+// resume resumes a hibernated session. It continues when the caller leaves, because others wait for it too.
+func (s *Session) resume(ctx context.Context, turn *states.Turn) error {
+	if err := turn.Begin(states.Resume); err != nil {
+		return err
 	}
-	now := time.Now()
-	if s.record().State != cellhold.SessionReady || now.Before(s.due(now)) {
-		return // ended, or used at the last moment
+	defer turn.Abort()
+	free, err := s.env.Registry.ReserveRunning()
+	if err != nil {
+		return err
 	}
-	if err := s.hibernate(ctx, true); err != nil && ctx.Err() == nil {
-		s.postpone()
-		s.slog.Warn("an idle session could not be hibernated", "err", err)
+	defer free()
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.env.StartTimeout, errStartTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	begun := time.Now()
+	if err := s.sandboxes.restoreHibernated(ctx); err != nil {
+		s.slog.Error("resuming a session", "err", err)
+		return resumeError(ctx, err, s.env.StartTimeout)
 	}
+	turn.Commit()
+	s.slog.Info("session resumed", "sandbox", s.Record().Sandbox, "took", time.Since(begun))
+	return nil
 }
 
-// postpone leaves a session awake for as long as an idle one is.
-func (s *Session) postpone() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.awakeUntil = time.Now().Add(max(s.m.o.HibernateAfter, strayRetry))
+// restoreHibernated gives the session the sandbox of its snapshot. Until the record says ready, the death of
+// the server leaves only a sandbox to destroy; from then on only a snapshot to remove.
+func (b *sandboxes) restoreHibernated(ctx context.Context) error {
+	rec := b.s.Record()
+	l, err := b.restore(ctx, rec, rec.Snapshot, attachment.Request{Kernels: rec.Kernels, Before: b.following()})
+	if err != nil {
+		return err
+	}
+	if !b.filesKnown {
+		if err := b.s.mirror.Recognise(ctx, l.Client()); err != nil {
+			b.s.slog.Warn("recognising output files", "err", err) // they are copied again
+		}
+		b.filesKnown = true
+	}
+	ev := cellhold.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
+	err = b.s.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) })
+	if err != nil {
+		l.Close(nil)
+		b.s.env.Registry.Destroy(ctx, l.Sandbox())
+		return err
+	}
+	b.attach(l)
+	b.s.env.Registry.Reschedule()
+	b.s.wg.Go(func() { b.s.env.Registry.DropSnapshot(b.s.ctx, rec.Snapshot) })
+	return nil
 }
 
-// bedtime is when an idle session is hibernated, the zero time when it never is.
-func (s *Session) bedtime(used time.Time) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.m.o.HibernateAfter == 0 || s.rec.State != cellhold.SessionReady || s.place == nil || s.m.shelf.Able() != nil {
-		return time.Time{}
+// resumeError is the error for the caller of a session that did not resume.
+func resumeError(ctx context.Context, err error, timeout time.Duration) error {
+	if errors.Is(err, sandbox.ErrSnapshot) {
+		return cellhold.Wrap(cellhold.Conflict, err,
+			"The session cannot be resumed from its snapshot: %s. Restart a kernel to continue in a new sandbox: variables and all files but the output files are lost; "+
+				"the events, the notebook and the output files are kept.", shelf.Why(err))
 	}
-	return later(used.Add(s.m.o.HibernateAfter), s.awakeUntil)
+	if errors.Is(context.Cause(ctx), errStartTimeout) {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not resume within %s, and is still hibernated. The host may be overloaded; try again.", timeout)
+	}
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be resumed, and is still hibernated. Try again.")
 }

@@ -9,26 +9,25 @@ import (
 	"cellhold/internal/notebook"
 )
 
-// maxRun is the most code cells of a notebook that are run at once: as many as may wait.
-const maxRun = 1000
+// maxImport is the most code cells of a notebook that are run at once: as many as can wait.
+const maxImport = 1000
 
-// Import makes the cells of a notebook the beginning of the session's own, and returns their ids.
-// Nothing in it is run, unless run says so: then its code cells are submitted in order, and their
-// old outputs are left out. It is for a session that has no cells yet.
+// Import makes the cells of a notebook the beginning of the session's own, and returns their ids. With run
+// its code cells are submitted in order, without their old outputs. A session that has cells is a Conflict.
 func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]cellhold.CellID, error) {
-	release, err := s.awake(ctx)
+	turn, err := s.awake(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	k, err := s.usable("")
+	defer turn.Release()
+	k, err := s.sandboxes.following().Kernel("")
 	if err != nil {
 		return nil, err
 	}
 	if err := checkLanguage(n, k.State()); err != nil {
 		return nil, err
 	}
-	for _, err := range s.Cells(ctx) {
+	for _, err := range s.history.Cells(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -42,19 +41,19 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 			code++
 		}
 	}
-	if run && code > maxRun {
-		return nil, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d code cells; %d can be run at once. Import it without running and submit them in parts.", code, maxRun)
+	if run && code > maxImport {
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d code cells; at most %d can be run at once. Import it without running, and submit them in parts.", code, maxImport)
 	}
-	return s.take(ctx, n.Cells, run)
+	return importCells(ctx, s, n.Cells, run)
 }
 
-// runs reports whether there is something to run in a cell.
+// runs reports whether a cell has code to run.
 func runs(c cellhold.Cell) bool {
 	return c.Type == cellhold.CellCode && strings.TrimSpace(c.Code) != ""
 }
 
-// checkLanguage refuses a notebook that the session's kernel does not speak. Its kernelspec is only a
-// name for the same language elsewhere, such as that of somebody's environment, and starts nothing.
+// checkLanguage refuses a notebook in another language than the kernel's. Its kernelspec is not compared:
+// elsewhere it may be a name for the same language, such as that of an environment.
 func checkLanguage(n notebook.Notebook, k cellhold.Kernel) error {
 	if n.Language == "" || strings.EqualFold(n.Language, k.Language) {
 		return nil
@@ -62,9 +61,10 @@ func checkLanguage(n notebook.Notebook, k cellhold.Kernel) error {
 	return cellhold.Errorf(cellhold.Unsupported, "The notebook is written in %.40q; the session's kernel speaks %s. Create a session with a kernel for it.", n.Language, k.Language)
 }
 
-// take records the cells in order, and submits those that are to run.
-func (s *Session) take(ctx context.Context, cells []cellhold.Cell, run bool) ([]cellhold.CellID, error) {
-	defer s.touch()
+// importCells records the cells in order, and submits those that run.
+func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run bool) ([]cellhold.CellID, error) {
+	defer s.notes.Want()
+	defer s.use()
 	ids := make([]cellhold.CellID, 0, len(cells))
 	var waiting []*cellhold.Cell
 	flush := func() error {

@@ -1,358 +1,256 @@
-// Package session decides who owns which sandbox and kernels, and for how long: creation, limits,
-// expiry, the end, and adoption after a restart of the server.
-//
-// It refuses to know how callers reach it (the doors do) and how sandboxes are made (drivers do).
-// A session's sandbox outlives the server; only End, expiry or its own death ends it.
-//
-// Lock order: Session.life, Manager.mu, Session.mu; then those of package kernel.
 package session
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"iter"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"sort"
 	"sync"
 	"time"
 
 	"cellhold"
+	"cellhold/internal/attachment"
+	"cellhold/internal/command"
+	"cellhold/internal/history"
 	"cellhold/internal/kernel"
 	"cellhold/internal/mirror"
 	"cellhold/internal/packages"
-	"cellhold/internal/sandbox"
-	"cellhold/internal/session/shelf"
+	"cellhold/internal/record"
+	"cellhold/internal/session/displays"
+	"cellhold/internal/session/idle"
+	"cellhold/internal/session/notes"
+	"cellhold/internal/session/paths"
+	"cellhold/internal/session/states"
 )
 
-// Store keeps sessions, their cells and their events.
-type Store interface {
-	kernel.Journal
-	CommandStore
-	PutSession(ctx context.Context, s cellhold.Session) error
-	// AppendSession records a session that has changed together with the events that say so.
-	AppendSession(ctx context.Context, s cellhold.Session, evs []cellhold.Event) error
-	// Copy gives a new session the events of another up to that number, and the cells and commands
-	// that had begun by then; those that have no events, by that time.
-	Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error
-	// Sessions yields all records; a damaged one is yielded as an error, and the rest follows.
-	Sessions(ctx context.Context) iter.Seq2[cellhold.Session, error]
-	// DeleteSession deletes the record with its cells and events. An unknown id is no error.
-	DeleteSession(ctx context.Context, id cellhold.SessionID) error
-	// Cell returns one cell, a cellhold.NotFound error when there is none.
-	Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (cellhold.Cell, error)
-	// CellByKey returns the cell that was submitted with that key, likewise.
-	CellByKey(ctx context.Context, id cellhold.SessionID, key string) (cellhold.Cell, error)
-	// PutCell records a cell that has changed, or a new one after all others.
-	PutCell(ctx context.Context, c cellhold.Cell) error
-	// Cells yields the cells in the order of their submission.
-	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error]
-	// ReadType yields the events of one type after that number, in order, up to the newest.
-	ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[cellhold.Event, error]
+// Session is one session. All methods may be called from any goroutine.
+type Session struct {
+	env      *Environment
+	id       cellhold.SessionID
+	log      *kernel.Log
+	slog     *slog.Logger
+	states   *states.Machine
+	history  *history.History
+	notes    *notes.Notes
+	mirror   *mirror.Mirror
+	displays *displays.Displays
+	idle     *idle.Timer
+
+	tally packages.Tally // of what code has asked for; it outlives sandboxes, and no rollback resets it
+	keyed sync.Mutex     // held while a cell with a key is looked for and submitted
+
+	sandboxes sandboxes
+
+	mu  sync.Mutex
+	rec record.Session
+
+	ctx    context.Context // of the goroutines, from run to stop
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	once   sync.Once // of stop
 }
 
-// Image is a root file system that sandboxes can be made from.
-type Image struct {
-	Name   string // as the caller knows it
-	Digest string // of its content
-	Rootfs string // host directory
+// newSession returns a session that is recorded. The caller must call run, and stop at its end.
+func newSession(env *Environment, rec record.Session, log *kernel.Log) *Session {
+	l := env.Logger.With("session", rec.ID)
+	s := &Session{env: env, id: rec.ID, rec: rec, log: log, slog: l, states: states.New(states.State(rec.State))}
+	s.sandboxes.s = s
+	s.idle = idle.New(subject{s}, env.times())
+	s.history = history.New(history.Options{Session: rec.ID, Store: env.Store, Log: log, Record: s.Record,
+		Followers: func() history.Followers { return s.sandboxes.following() }})
+	s.notes = notes.New(s.HostFiles().writeNotebook, l)
+	s.displays = displays.New(displays.Options{Cells: s.history.Cells, Logger: l,
+		Put: env.Store.PutCell,
+		Cell: func(ctx context.Context, c cellhold.CellID) (cellhold.Cell, error) {
+			return env.Store.Cell(ctx, rec.ID, c)
+		}})
+	s.mirror = mirror.New(env.Folders, paths.Output(env.Home, rec), string(rec.ID), rec.Limits.Output)
+	return s
 }
 
-// Images finds images by name; a cellhold.NotFound error says how to get one.
-type Images interface {
-	Resolve(name string) (Image, error)
+// run starts the session's own goroutines. base ends them.
+func (s *Session) run(base context.Context) {
+	s.ctx, s.cancel = context.WithCancel(base)
+	s.env.Running.Add(1)
+	s.wg.Go(func() { s.notes.Run(s.ctx) })
 }
 
-// Options configures a Manager. Driver, Store, Images, Logger, Home, Image and Limits are required.
-type Options struct {
-	Driver sandbox.Driver
-	Store  Store
-	Images Images
-	Logger *slog.Logger
-
-	Packages *packages.Packages // installs packages; nil means that nobody may
-
-	Templates Templates // what sessions can start from; nil means nothing
-
-	Home string // state directory: notebooks and output files
-	Data string // host folder shown read-only at /mnt/data; empty means none
-
-	Image   string          // image of sessions that name none
-	Kernel  string          // kernelspec that sessions start; zero means python3
-	Limits  cellhold.Limits // of sessions that name none; every field set
-	Ceiling cellhold.Limits // most that a caller may ask for; a zero field means that of Limits
-
-	Egress Egress // what sessions may reach outside; zero is nothing
-
-	MaxSessions         int   // alive at once, those that sleep not counted; zero means 64
-	MaxHibernated       int   // that sleep at once; zero means four times MaxSessions
-	MaxSessionsPerOwner int   // of both, of one caller; zero means all
-	MaxCheckpoints      int   // of one session; zero means 8
-	MaxSnapshots        int64 // bytes that all saved sessions and checkpoints may take; zero means 32 GiB
-	CreatesPerMinute    int   // sessions that one caller may ask for within a minute; zero means any number
-
-	IdleTimeout    time.Duration // a session that nothing uses ends after this; zero means 1 h
-	HibernateAfter time.Duration // a session that nothing uses is hibernated after this, if it is less than IdleTimeout; zero means never
-	MaxAge         time.Duration // a session ends at this age; zero means never
-	CellTimeout    time.Duration // deadline of cells that name none; zero means 5 min
-	MaxCellTimeout time.Duration // longest deadline; zero means 24 h
-	StartTimeout   time.Duration // sandbox and kernel must be ready within; zero means 90 s
-	MaxUpload      int64         // bytes of the longest upload; zero means 16 GiB
-	Retention      time.Duration // an expired or lost session can be read for this long; zero means 24 h
-
-	KeepNotebooks bool // notebooks stay on disk when their session has ended
-	Ephemeral     bool // sandboxes end with the manager
+// stop ends the session's goroutines and waits for them. Watchers get err, or a plain end if it is nil.
+func (s *Session) stop(err error) {
+	s.once.Do(func() {
+		s.cancel()
+		s.sandboxes.detach(nil)
+		s.wg.Wait()
+		s.log.Close(err)
+		s.env.Running.Done()
+	})
 }
 
-// Manager owns all sessions of a server. Run must be running for it to take any.
-type Manager struct {
-	o Options
+// ID returns the id of the session.
+func (s *Session) ID() cellhold.SessionID { return s.id }
 
-	mu       sync.Mutex
-	base     context.Context // of the sessions' goroutines; nil while Run does not run
-	ready    bool
-	sessions map[cellhold.SessionID]*Session
-	article  map[string]cellhold.SessionID // the article's sessions by owner and user
-	replaced map[string]*replacement       // capacity 1 each: held while a user's session is being replaced
-	starting int                           // slots taken by sessions that are being created, or are waking up
-	lying    int                           // slots taken by sessions that are being hibernated
-	quotas   map[string]*quota             // by owner; there are no more than tokens
-	folders  mirror.Folders
-	strays   []stray
-	shelf    *shelf.Shelf
-	wake     chan struct{} // capacity 1: expiry has something new to look at
-
-	adopted chan struct{}  // closed when Run has taken over what was left
-	running sync.WaitGroup // one for each session's goroutines
+// Record returns the record as it is now.
+func (s *Session) Record() record.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec
 }
 
-// New returns a manager that has not looked at its store yet.
-func New(o Options) (*Manager, error) {
-	if o.Driver == nil || o.Store == nil || o.Images == nil || o.Logger == nil || o.Home == "" || o.Image == "" {
-		return nil, errors.New("session: Driver, Store, Images, Logger, Home and Image are required")
+// Info describes the session to callers as it is now.
+func (s *Session) Info() cellhold.Session {
+	rec := s.Record()
+	r := rec.Session
+	f := s.sandboxes.following()
+	r.Kernels = []cellhold.Kernel{}
+	for _, k := range rec.Kernels {
+		if follower, err := f.Kernel(k.ID); err == nil {
+			state := follower.State()
+			state.Spec = k.Spec
+			r.Kernels = append(r.Kernels, state)
+		}
 	}
-	o.setDefaults()
-	if o.Packages == nil {
-		var err error
-		if o.Packages, err = packages.New(packages.Options{}); err != nil {
+	if r.State != cellhold.SessionEnded {
+		r.Expires = s.idle.Expiry(rec)
+	}
+	return r
+}
+
+// History returns what the session has done.
+func (s *Session) History() *history.History { return s.history }
+
+// change changes the record in memory and returns it.
+func (s *Session) change(f func(*record.Session)) record.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.rec)
+	return s.rec
+}
+
+// use notes that the session was used just now.
+func (s *Session) use() { s.change(func(r *record.Session) { r.Used = time.Now().UTC() }) }
+
+// commit records a change of the session together with the event that says so, all or nothing. f gets the
+// number of the event, and may be called twice.
+func (s *Session) commit(ctx context.Context, ev cellhold.Event, f func(r *record.Session, seq int64)) error {
+	return s.log.AppendWith(ctx, []cellhold.Event{ev}, func(ctx context.Context, evs []cellhold.Event) error {
+		rec := s.Record()
+		f(&rec, evs[0].Seq)
+		if err := s.env.Store.AppendSession(ctx, rec, evs); err != nil {
+			return notRecorded(err)
+		}
+		s.change(func(r *record.Session) { f(r, evs[0].Seq) })
+		return nil
+	})
+}
+
+// notRecorded is the error of a record that could not be written.
+func notRecorded(err error) error {
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
+}
+
+// Enter returns the sandbox of the session for a call, and keeps the session from being saved until leave
+// is called. A session that hibernates is resumed first; while its state is being saved, the call waits. A
+// session without a sandbox is a Conflict.
+func (s *Session) Enter(ctx context.Context) (a *attachment.Attachment, leave func(), err error) {
+	leave, err = s.enter(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l := s.sandboxes.current(); l != nil {
+		s.use()
+		return l.Attachment, leave, nil
+	}
+	leave()
+	return nil, nil, ErrNoSandbox
+}
+
+// ErrNoSandbox is the error of calls that need a sandbox when the session has none.
+var ErrNoSandbox = cellhold.Errorf(cellhold.Conflict, "The session's sandbox has ended, and its files with it. Restart the kernel to get a new one.")
+
+// StartCommand starts a command and returns it. A session without a sandbox is Unavailable.
+func (s *Session) StartCommand(ctx context.Context, r attachment.CommandRequest) (cellhold.Command, error) {
+	a, leave, err := s.Enter(ctx)
+	if errors.Is(err, ErrNoSandbox) {
+		return cellhold.Command{}, cellhold.Wrap(cellhold.Unavailable, err, "The command was not started: the session's sandbox has ended. Restart the kernel to get a new one.")
+	}
+	if err != nil {
+		return cellhold.Command{}, err
+	}
+	defer leave()
+	return a.StartCommand(ctx, r)
+}
+
+// Commands returns what follows the commands, for a call that acts on the command of that id. A command that
+// the session does not have is a NotFound error.
+func (s *Session) Commands(ctx context.Context, id cellhold.CommandID) (*command.Runner, error) {
+	if state := s.Record().State; state != cellhold.SessionReady && state != cellhold.SessionHibernated {
+		return nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", state)
+	}
+	r := s.sandboxes.following().Commands()
+	if r == nil {
+		return nil, cellhold.Errorf(cellhold.Unavailable, "The session has no sandbox now. Try again in a moment.")
+	}
+	if !r.Has(id) { // it is over, and the runner will say so, or never was
+		if _, err := s.env.Store.Command(ctx, s.id, id); err != nil {
 			return nil, err
 		}
 	}
-	if err := o.check(); err != nil {
+	s.use()
+	return r, nil
+}
+
+// enter is Enter without a look at the sandbox.
+func (s *Session) enter(ctx context.Context) (leave func(), err error) {
+	if in, err := s.states.TryEnter(); in || err != nil {
+		return s.states.Leave, err
+	}
+	turn, err := s.awake(ctx)
+	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{o.notebookDir(), o.outputRoot()} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("state directory: %w", err)
-		}
-	}
-	return &Manager{o: o, shelf: shelf.New(o.Driver, o.MaxSnapshots), sessions: map[cellhold.SessionID]*Session{},
-		article: map[string]cellhold.SessionID{}, replaced: map[string]*replacement{}, quotas: map[string]*quota{}, wake: make(chan struct{}, 1), adopted: make(chan struct{})}, nil
+	defer turn.Release()
+	turn.Enter()
+	return s.states.Leave, nil
 }
 
-// DefaultKernel is the kernelspec that sessions start unless the options name another one.
-const DefaultKernel = "python3"
-
-// check refuses settings that would make every session or cell fail.
-func (o *Options) check() error {
-	if _, err := o.limits(cellhold.Limits{}); err != nil {
-		return fmt.Errorf("settings: %w", err)
+// enterInOrder is enter for calls whose order counts: those that had to wait enter one after the other, in
+// the order in which they came.
+func (s *Session) enterInOrder(ctx context.Context) (leave func(), err error) {
+	if in, err := s.states.TryEnter(); in || err != nil {
+		return s.states.Leave, err
 	}
-	if err := o.checkTemplates(); err != nil {
-		return fmt.Errorf("settings: %w", err)
+	turn, err := s.awake(ctx) // callers get a turn in order
+	if err != nil {
+		return nil, err
 	}
-	if o.MaxUpload < 0 {
-		return fmt.Errorf("settings: the longest upload cannot be negative (%d)", o.MaxUpload)
-	}
-	if o.MaxSessions < 1 {
-		return fmt.Errorf("settings: there must be room for at least one session, not %d", o.MaxSessions)
-	}
-	if o.MaxHibernated < 0 || o.MaxCheckpoints < 0 || o.MaxSnapshots < 0 {
-		return fmt.Errorf("settings: the most hibernated sessions (%d), checkpoints (%d) and bytes of both (%d) cannot be negative", o.MaxHibernated, o.MaxCheckpoints, o.MaxSnapshots)
-	}
-	if o.MaxSessionsPerOwner < 1 || o.CreatesPerMinute < 0 {
-		return fmt.Errorf("settings: a token must have room for a session (%d), and ask for no less than none in a minute (%d)", o.MaxSessionsPerOwner, o.CreatesPerMinute)
-	}
-	for _, x := range []struct {
-		name string
-		d    time.Duration
-	}{
-		{"idle timeout", o.IdleTimeout}, {"time until an idle session is hibernated", o.HibernateAfter}, {"cell timeout", o.CellTimeout}, {"most of a cell timeout", o.MaxCellTimeout},
-		{"start timeout", o.StartTimeout}, {"retention", o.Retention}, {"most age of a session", o.MaxAge},
-	} {
-		if x.d < 0 {
-			return fmt.Errorf("settings: the %s cannot be negative (%s)", x.name, x.d)
-		}
-	}
-	if o.CellTimeout > o.MaxCellTimeout {
-		return fmt.Errorf("settings: the timeout of cells (%s) is longer than the longest that is allowed (%s)", o.CellTimeout, o.MaxCellTimeout)
-	}
-	return nil
+	return turn.Release, nil
 }
 
-// setDefaults fills in what zero means.
-func (o *Options) setDefaults() {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
+// awake takes the turn of a session that is ready, or resumes it first.
+func (s *Session) awake(ctx context.Context) (*states.Turn, error) {
+	turn, err := s.states.Acquire(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if o.MaxSessions == 0 {
-		o.MaxSessions = 64
-	}
-	if o.MaxHibernated == 0 {
-		o.MaxHibernated = hibernatedShare * o.MaxSessions
-	}
-	if o.MaxSessionsPerOwner == 0 {
-		o.MaxSessionsPerOwner = o.MaxSessions + o.MaxHibernated
-	}
-	if o.MaxCheckpoints == 0 {
-		o.MaxCheckpoints = defaultMaxCheckpoints
-	}
-	if o.MaxSnapshots == 0 {
-		o.MaxSnapshots = defaultMaxSnapshots
-	}
-	if o.Kernel == "" {
-		o.Kernel = DefaultKernel
-	}
-	if o.MaxUpload == 0 {
-		o.MaxUpload = defaultMaxUpload
-	}
-	def(&o.IdleTimeout, time.Hour)
-	def(&o.CellTimeout, 5*time.Minute)
-	def(&o.MaxCellTimeout, 24*time.Hour)
-	def(&o.StartTimeout, 90*time.Second)
-	def(&o.Retention, 24*time.Hour)
-	o.Ceiling = orDefault(o.Ceiling, o.Limits)
-}
-
-func (o *Options) notebookDir() string { return filepath.Join(o.Home, "notebooks") }
-func (o *Options) outputRoot() string  { return filepath.Join(o.Home, "output") }
-
-// Ready returns nil once the manager takes sessions, and says why not before and after.
-func (m *Manager) Ready() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.ready {
-		return cellhold.Errorf(cellhold.Unavailable, "The server is starting up or shutting down. Try again in a moment.")
-	}
-	return nil
-}
-
-// Session returns a session of that owner. Unknown and foreign sessions give the same error, so
-// that nobody learns of another's.
-func (m *Manager) Session(owner string, id cellhold.SessionID) (*Session, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.sessions[id]
-	if s == nil || s.owner != owner {
-		return nil, cellhold.Errorf(cellhold.NotFound, "No such session.")
-	}
-	return s, nil
-}
-
-// Article returns the session that the article's API made for that user.
-func (m *Manager) Article(owner, user string) (*Session, error) {
-	m.mu.Lock()
-	id, ok := m.article[articleKey(owner, user)]
-	m.mu.Unlock()
-	if !ok {
-		return nil, cellhold.Errorf(cellhold.NotFound, "No such session.")
-	}
-	return m.Session(owner, id)
-}
-
-func articleKey(owner, user string) string { return owner + "\x00" + user }
-
-// List returns the sessions of an owner, newest first.
-func (m *Manager) List(owner string) []cellhold.Session {
-	m.mu.Lock()
-	var own []*Session
-	for _, s := range m.sessions {
-		if s.owner == owner {
-			own = append(own, s)
-		}
-	}
-	m.mu.Unlock()
-	list := make([]cellhold.Session, 0, len(own))
-	for _, s := range own {
-		list = append(list, s.Info())
-	}
-	sort.Slice(list, func(i, j int) bool {
-		if !list[i].Created.Equal(list[j].Created) {
-			return list[i].Created.After(list[j].Created)
-		}
-		return list[i].ID < list[j].ID
-	})
-	return list
-}
-
-// ImageInUse reports whether a session that is alive was made from that image.
-func (m *Manager) ImageInUse(digest string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.sessions {
-		if r := s.record(); r.Digest == digest && r.State != cellhold.SessionEnded {
-			return true
-		}
-	}
-	return false
-}
-
-// add makes a session known.
-func (m *Manager) add(s *Session) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.put(s)
-}
-
-// addReady is add while the manager takes sessions; false when it no longer does.
-func (m *Manager) addReady(s *Session) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.ready {
-		m.put(s)
-	}
-	return m.ready
-}
-
-// put is add. The caller holds mu.
-func (m *Manager) put(s *Session) {
-	m.sessions[s.id] = s
-	if r := s.record(); r.Article && r.State != cellhold.SessionEnded {
-		m.article[articleKey(s.owner, r.User)] = s.id
-	}
-}
-
-// forget makes a session unknown. keepReading leaves it to be read, but no longer found by its user.
-func (m *Manager) forget(s *Session, keepReading bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if key := articleKey(s.owner, s.record().User); m.article[key] == s.id {
-		delete(m.article, key)
-	}
-	if !keepReading {
-		delete(m.sessions, s.id)
-	}
-}
-
-// all returns the sessions known now.
-func (m *Manager) all() []*Session {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := make([]*Session, 0, len(m.sessions))
-	for _, s := range m.sessions {
-		list = append(list, s)
-	}
-	return list
-}
-
-// nudge wakes the expiry.
-func (m *Manager) nudge() {
-	select {
-	case m.wake <- struct{}{}:
+	switch state := turn.Settled(); state {
+	case states.Ready:
+	case states.Hibernated:
+		err = s.resume(ctx, turn)
 	default:
+		err = cellhold.Errorf(cellhold.Conflict, "The session is %s.", state)
 	}
+	if err != nil {
+		turn.Release()
+		return nil, err
+	}
+	return turn, nil
 }
+
+// cleanupTimeout bounds work after a failure or a cancelled request. The destruction of a fork bomb took 4 s.
+const cleanupTimeout = 30 * time.Second
+
+// cleanup returns a context for work that must be finished after ctx has ended. It has a deadline.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+}
+
+var errStartTimeout = errors.New("the start took too long")

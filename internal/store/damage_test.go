@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"cellhold"
+	"cellhold/internal/record"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -88,7 +89,7 @@ func TestAFileThatIsNoDatabaseIsRefusedInOneSentence(t *testing.T) {
 func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
-	want := make(map[cellhold.SessionID]cellhold.Session)
+	want := make(map[cellhold.SessionID]record.Session)
 	for range 8 {
 		s := newSession()
 		want[s.ID] = s
@@ -134,7 +135,7 @@ func spoil(r *rand.Rand, b []byte) []byte {
 
 // survey reads everything and fails the test on what was never written. It returns the number of
 // reported damages, or false when the store refused to open.
-func survey(t *testing.T, dir string, want map[cellhold.SessionID]cellhold.Session) (damages int, ok bool) {
+func survey(t *testing.T, dir string, want map[cellhold.SessionID]record.Session) (damages int, ok bool) {
 	d, err := Open(t.Context(), Options{Dir: dir})
 	if err != nil {
 		return 0, false

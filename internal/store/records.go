@@ -2,6 +2,7 @@ package store
 
 import (
 	"cellhold"
+	"cellhold/internal/record"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -17,40 +18,6 @@ const (
 	suspendedEvent cellhold.EventType    = "session_suspended"
 )
 
-// sessionRecord is a session on disk: with the fields that callers of the API do not see.
-type sessionRecord struct {
-	cellhold.Session
-	Owner   string `json:"owner,omitempty"`
-	Sandbox string `json:"sandbox,omitempty"`
-	Digest  string `json:"digest,omitempty"`
-	Article bool   `json:"article,omitempty"`
-	Vault   []byte `json:"vault,omitempty"` // holds secrets: the database is mode 0600
-
-	Snapshot    string             `json:"snapshot,omitempty"`
-	Boot        string             `json:"boot,omitempty"`
-	Checkpoints []checkpointRecord `json:"checkpoints,omitempty"`
-	Undone      []cellhold.Undone  `json:"undone,omitempty"`
-}
-
-// checkpointRecord is a checkpoint on disk.
-type checkpointRecord struct {
-	cellhold.Checkpoint
-	Snapshot string             `json:"snapshot"`
-	Kernels  []cellhold.Kernel  `json:"kernels"`
-	Packages []cellhold.Package `json:"packages,omitempty"`
-	Undone   []cellhold.Undone  `json:"undone,omitempty"`
-}
-
-// encodeSession makes the record of a session.
-func encodeSession(s cellhold.Session) ([]byte, error) {
-	r := sessionRecord{Session: s, Owner: s.Owner, Sandbox: s.Sandbox, Digest: s.Digest, Article: s.Article, Vault: s.Vault,
-		Snapshot: s.Snapshot, Boot: s.Boot, Undone: s.Undone}
-	for _, c := range s.Checkpoints {
-		r.Checkpoints = append(r.Checkpoints, checkpointRecord{c, c.Snapshot, c.Kernels, c.Packages, c.Undone})
-	}
-	return json.Marshal(r)
-}
-
 // cellRecord is a cell on disk.
 type cellRecord struct {
 	cellhold.Cell
@@ -60,13 +27,13 @@ type cellRecord struct {
 }
 
 // PutSession records a session, new or changed. A deleted session stays deleted.
-func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
-	record, err := encodeSession(s)
+func (d *DB) PutSession(ctx context.Context, s record.Session) error {
+	b, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
 	}
 	err = d.write.do(ctx, func(ctx context.Context) error {
-		return d.write.storeSession(ctx, s.ID, record)
+		return d.write.storeSession(ctx, s.ID, b)
 	})
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
@@ -76,13 +43,13 @@ func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
 
 // AppendSession records a session that has changed together with the events that say so, all or
 // nothing; see Append.
-func (d *DB) AppendSession(ctx context.Context, s cellhold.Session, evs []cellhold.Event) error {
-	record, err := encodeSession(s)
+func (d *DB) AppendSession(ctx context.Context, s record.Session, evs []cellhold.Event) error {
+	b, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
 	}
 	err = d.write.transact(ctx, s.ID, func(ctx context.Context, h *head) error {
-		if err := d.write.storeSession(ctx, s.ID, record); err != nil {
+		if err := d.write.storeSession(ctx, s.ID, b); err != nil {
 			return err
 		}
 		return d.write.append(ctx, h, s.ID, evs)
@@ -107,40 +74,32 @@ func (w *writer) storeSession(ctx context.Context, id cellhold.SessionID, record
 
 // Sessions yields all sessions in the order of their creation. A damaged one is yielded as its id
 // and ErrDamaged, and the others follow; any other error is the last item.
-func (d *DB) Sessions(ctx context.Context) iter.Seq2[cellhold.Session, error] {
+func (d *DB) Sessions(ctx context.Context) iter.Seq2[record.Session, error] {
 	const query = `SELECT key, id, crc, record FROM sessions WHERE key > ? AND erased = 0 ORDER BY key LIMIT ?`
-	return func(yield func(cellhold.Session, error) bool) {
+	return func(yield func(record.Session, error) bool) {
 		var next int64
-		pages(yield, func() (batch[cellhold.Session], error) {
-			return fill(ctx, d.read, query, []any{next, batchRows}, func(rows *sql.Rows) (cellhold.Session, int, error) {
+		pages(yield, func() (batch[record.Session], error) {
+			return fill(ctx, d.read, query, []any{next, batchRows}, func(rows *sql.Rows) (record.Session, int, error) {
 				var id cellhold.SessionID
 				var sum int64
-				var record []byte
-				if err := rows.Scan(&next, &id, &sum, &record); err != nil {
-					return cellhold.Session{}, 0, err
+				var b []byte
+				if err := rows.Scan(&next, &id, &sum, &b); err != nil {
+					return record.Session{}, 0, err
 				}
-				s, err := decodeSession(id, sum, record)
-				return s, len(record), err
+				s, err := decodeSession(id, sum, b)
+				return s, len(b), err
 			})
 		})
 	}
 }
 
-func decodeSession(id cellhold.SessionID, sum int64, record []byte) (cellhold.Session, error) {
-	var r sessionRecord
-	if recordSum(record, string(id)) != sum || json.Unmarshal(record, &r) != nil {
-		return cellhold.Session{ID: id}, fmt.Errorf("session %s: %w", id, ErrDamaged)
+func decodeSession(id cellhold.SessionID, sum int64, b []byte) (record.Session, error) {
+	var s record.Session
+	if recordSum(b, string(id)) != sum || json.Unmarshal(b, &s) != nil {
+		return record.Session{Session: cellhold.Session{ID: id}}, fmt.Errorf("session %s: %w", id, ErrDamaged)
 	}
-	s := r.Session
 	if s.State == suspendedState {
 		s.State = cellhold.SessionHibernated
-	}
-	s.Owner, s.Sandbox, s.Digest, s.Article, s.Vault = r.Owner, r.Sandbox, r.Digest, r.Article, r.Vault
-	s.Snapshot, s.Boot, s.Undone = r.Snapshot, r.Boot, r.Undone
-	for _, x := range r.Checkpoints {
-		c := x.Checkpoint
-		c.Snapshot, c.Kernels, c.Packages, c.Undone = x.Snapshot, x.Kernels, x.Packages, x.Undone
-		s.Checkpoints = append(s.Checkpoints, c)
 	}
 	return s, nil
 }

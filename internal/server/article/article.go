@@ -14,6 +14,7 @@ import (
 	"cellhold"
 	"cellhold/internal/lazy"
 	"cellhold/internal/notebook"
+	"cellhold/internal/registry"
 	"cellhold/internal/server/door"
 	"cellhold/internal/server/fastapi"
 	"cellhold/internal/session"
@@ -81,7 +82,7 @@ type ArticleDetail struct {
 
 // Options is what the API needs of the server around it; all are required.
 type Options struct {
-	Sessions *session.Manager
+	Sessions *registry.Registry
 	Waiters  *door.Waiters
 	Logger   *slog.Logger
 }
@@ -93,7 +94,7 @@ type Routes interface {
 
 // routes is the API at work.
 type routes struct {
-	sessions *session.Manager
+	sessions *registry.Registry
 	waiters  *door.Waiters
 	log      *slog.Logger
 }
@@ -127,13 +128,13 @@ func (s *routes) form(act func(ctx context.Context, owner, user string) (Article
 }
 
 func (s *routes) start(ctx context.Context, owner, user string) (ArticleMessage, error) {
-	sess, err := s.sessions.Replace(ctx, session.CreateRequest{
+	sess, err := s.sessions.Replace(ctx, registry.CreateRequest{
 		Owner: owner, User: user, Startup: imports, Article: true,
 	})
 	if err != nil {
 		return ArticleMessage{}, err
 	}
-	return ArticleMessage{Message: "Session started successfully", Notebook: sess.NotebookPath()}, nil
+	return ArticleMessage{Message: "Session started successfully", Notebook: sess.HostFiles().NotebookPath()}, nil
 }
 
 func (s *routes) resetKernel(ctx context.Context, owner, user string) (ArticleMessage, error) {
@@ -186,7 +187,7 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 	// The cell's own deadline bounds the wait. The client's leaving ends the wait only.
 	waiting, leave := s.waiters.Enter(r.Context())
 	defer leave()
-	if cell, err = sess.Wait(waiting, cell.ID); err != nil && context.Cause(waiting) == door.ErrAway {
+	if cell, err = sess.History().WaitCell(waiting, cell.ID); err != nil && context.Cause(waiting) == door.ErrAway {
 		err = cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. The code goes on running; its outputs will be in the notebook.")
 	}
 	if err != nil {
@@ -194,7 +195,7 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// A full disk must not hide what the code has put out.
-	if err := sess.FlushNotebook(r.Context()); err != nil && r.Context().Err() == nil {
+	if err := sess.HostFiles().FlushNotebook(r.Context()); err != nil && r.Context().Err() == nil {
 		s.log.Error("notebook not written", "session", cell.Session, "error", err)
 	}
 	writeCell(w, cell)

@@ -43,7 +43,7 @@ func (s *routes) install(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	report, err := sess.Install(r.Context(), packages.Request{Requirements: []string{name}})
+	report, err := installIn(r.Context(), sess, name)
 	if err == nil && len(report.Imports) > 0 {
 		err = s.importModule(r.Context(), sess, report.Imports[0])
 	}
@@ -75,6 +75,16 @@ func installFields(r *http.Request) (user, name string, refused *fastapi.Refusal
 	return fields[0], fields[1], nil
 }
 
+// installIn installs one package in a session.
+func installIn(ctx context.Context, sess *session.Session, name string) (cellhold.Installation, error) {
+	a, leave, err := sess.Enter(ctx)
+	if err != nil {
+		return cellhold.Installation{}, err
+	}
+	defer leave()
+	return a.Install(ctx, packages.Request{Requirements: []string{name}})
+}
+
 // importModule runs the import as a cell, so that it is in the notebook too. The guest's words were
 // checked: the module is an identifier.
 func (s *routes) importModule(ctx context.Context, sess *session.Session, module string) error {
@@ -84,7 +94,7 @@ func (s *routes) importModule(ctx context.Context, sess *session.Session, module
 	}
 	waiting, leave := s.waiters.Enter(ctx)
 	defer leave()
-	if cell, err = sess.Wait(waiting, cell.ID); err != nil {
+	if cell, err = sess.History().WaitCell(waiting, cell.ID); err != nil {
 		return err
 	}
 	if cell.Status == cellhold.StatusOK {

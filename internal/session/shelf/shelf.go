@@ -23,9 +23,9 @@ type Kind string
 
 // The kinds of saved states, as they stand in their names.
 const (
-	Asleep     Kind = "h" // what a hibernated session continues from
-	Checkpoint Kind = "c" // a checkpoint
-	Fork       Kind = "f" // what forks that are being made continue from
+	Hibernation Kind = "h" // what a hibernated session continues from
+	Checkpoint  Kind = "c" // a checkpoint
+	Fork        Kind = "f" // what forks that are being made continue from
 )
 
 // ours matches the names that this room gives: the session, the kind, something random.

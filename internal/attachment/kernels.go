@@ -1,0 +1,181 @@
+package attachment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/kernel"
+)
+
+// GreetTimeout bounds the first answer of an agent. One that is slower does not work.
+const GreetTimeout = 20 * time.Second
+
+// renewTimeout bounds the renewal of one kernel, which runs a few lines.
+const renewTimeout = 15 * time.Second
+
+func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {
+	return kernel.Options{
+		ID: id, Session: a.o.Session, Boot: a.boot, Link: a.client.Kernel(id), Log: a.o.Log, Journal: a.o.Journal,
+		Logger: a.o.Logger, OOMKills: a.oomKills, Memory: a.peaks, Mirror: a.PullOutput,
+		Updates: a.o.Updates, Record: a.o.Record, Refold: a.o.Refold, Changed: a.o.Changed,
+		Done: func(cellhold.Cell) { a.changed() },
+		Stuck: func(why string) {
+			a.o.Logger.Error("destroying a sandbox that does not answer", "why", why)
+			a.Destroyed(why)
+			if a.o.Stuck != nil {
+				a.o.Stuck(a, why)
+			}
+		},
+	}
+}
+
+// serve lets a kernel run.
+func (a *Attachment) serve(k *Kernel) {
+	ctx, cancel := context.WithCancel(a.ctx)
+	k.cancel, k.done = cancel, make(chan struct{})
+	a.wg.Go(func() {
+		defer close(k.done)
+		k.Run(ctx)
+	})
+}
+
+// StartKernels starts the kernels that the agent does not have yet, with the startup code in the first one,
+// and waits until they are idle. An error is that of the first kernel; another one that does not start is
+// dead and says why.
+func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel, startup string, timeout time.Duration) error {
+	for i, k := range kernels {
+		start := startOf(k, startup, i)
+		err := error(nil)
+		if !slices.Contains(a.known, k.ID) {
+			err = a.followers.kernel(k.ID).Start(ctx, start)
+		} else if start.Startup != "" {
+			err = a.prepare(ctx, k.ID, start.Startup, timeout)
+		}
+		if err != nil {
+			return fmt.Errorf("starting the kernel %s: %w", k.ID, err)
+		}
+	}
+	for i, k := range a.followers.Kernels() {
+		if err := k.WaitIdle(ctx); err != nil && (i == 0 || ctx.Err() != nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare runs the startup code in a kernel that was started before its session. An exception is reported
+// as after any other start.
+func (a *Attachment) prepare(ctx context.Context, id cellhold.KernelID, startup string, timeout time.Duration) error {
+	done, err := a.client.Kernel(id).Prepare(ctx, guestapi.Prepare{Code: startup, Timeout: timeout, Startup: true})
+	if err != nil || done.Error == "" {
+		return err
+	}
+	return a.o.Log.Append(ctx, []cellhold.Event{cellhold.NewEvent(cellhold.EventKernelState, id, "",
+		cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: "startup code failed: " + done.Error})})
+}
+
+// FinishKernels does what an earlier server had begun: it starts the kernels that the agent was not asked
+// for, and ends those that are not the session's.
+func (a *Attachment) FinishKernels(ctx context.Context, kernels []cellhold.Kernel, startup string) {
+	for i, k := range kernels {
+		if slices.Contains(a.known, k.ID) {
+			continue
+		}
+		if err := a.followers.kernel(k.ID).Start(ctx, startOf(k, startup, i)); err != nil {
+			a.o.Logger.Error("starting a kernel", "kernel", k.ID, "err", err)
+		}
+	}
+	for _, id := range a.known {
+		if a.followers.kernel(id) != nil {
+			continue
+		}
+		if err := a.client.Kernel(id).Delete(ctx); err != nil {
+			a.o.Logger.Error("ending a kernel", "kernel", id, "err", err)
+		}
+	}
+}
+
+// Specs returns the kernelspecs of the sandbox.
+func (a *Attachment) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
+	return a.client.Specs(ctx)
+}
+
+// CheckSpec refuses a kernelspec that the image does not have.
+func (a *Attachment) CheckSpec(ctx context.Context, name string) error {
+	specs, err := a.Specs(ctx)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(specs))
+	for i, spec := range specs {
+		names[i] = spec.Name
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	return cellhold.Errorf(cellhold.Invalid, "The image has no kernelspec %.100q; it has %s.", name, strings.Join(names, ", "))
+}
+
+// AddKernel starts one more kernel and returns when it is idle. record is called before the start. After an
+// error the caller must call RemoveKernel.
+func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, record func() error) error {
+	o := a.kernelOptions(k.ID)
+	o.Fresh = true
+	fresh, err := kernel.New(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := record(); err != nil {
+		return err
+	}
+	if err := a.o.Log.Append(ctx, []cellhold.Event{cellhold.NewEvent(cellhold.EventKernelState, k.ID, "",
+		cellhold.KernelStateContent{State: cellhold.KernelStarting})}); err != nil {
+		return err
+	}
+	follower := unserved(fresh)
+	a.mu.Lock()
+	closed := a.ctx.Err() != nil
+	if !closed {
+		a.serve(follower)
+		a.followers.add(k.ID, follower)
+	}
+	a.mu.Unlock()
+	if closed {
+		return cellhold.Errorf(cellhold.Unavailable, "The sandbox ended while the kernel was starting.")
+	}
+	if err := fresh.Start(ctx, guestapi.StartKernel{Spec: k.Spec}); err != nil {
+		return err
+	}
+	return fresh.WaitIdle(ctx)
+}
+
+// RemoveKernel ends a kernel of the sandbox: its running cell is interrupted, the waiting ones are cancelled.
+// A kernel that there is not is no error. record is called before the agent is asked, so that a restarted
+// server ends what is left.
+func (a *Attachment) RemoveKernel(ctx context.Context, id cellhold.KernelID, record func() error) error {
+	k := a.followers.kernel(id)
+	if k == nil {
+		return record()
+	}
+	if err := k.Retire(ctx); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The end of waiting cells could not be recorded. Is the server's disk full?")
+	}
+	err := record()
+	if derr := a.client.Kernel(id).Delete(ctx); cellhold.KindOf(derr) != cellhold.NotFound {
+		err = errors.Join(err, derr)
+	}
+	err = errors.Join(err, k.Die(ctx, cellhold.StatusInterrupted, "The kernel was shut down."))
+	k.cancel()
+	if k.done != nil {
+		<-k.done
+	}
+	a.followers.remove(id)
+	k.Release()
+	return err
+}

@@ -1,0 +1,62 @@
+package attachment
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"cellhold"
+	"cellhold/internal/egress"
+	"cellhold/internal/guestapi"
+)
+
+// Network is the network access of a session.
+type Network struct {
+	Policy  cellhold.Egress // as it is recorded
+	Vault   []byte          // the secrets, as egress seals them
+	Ceiling egress.Policy   // the most that the operator allows now
+	Rules   *egress.Rules
+	Limits  egress.Limits
+}
+
+// OpenNetwork opens the network access of the session, if it has one, and lets its code ask for packages. A
+// recorded policy that is wider than the operator allows now stays closed.
+func (a *Attachment) OpenNetwork(ctx context.Context, n Network) error {
+	if a.o.Packages != nil {
+		if err := a.Run(a.serveCode); err != nil {
+			return err
+		}
+	}
+	policy, err := egress.NewPolicy(n.Policy)
+	if err != nil {
+		return fmt.Errorf("the recorded egress policy: %w", err)
+	}
+	if policy.None() {
+		return nil
+	}
+	if err := policy.Within(n.Ceiling); err != nil {
+		a.o.Logger.Warn("the network access of the session stays closed", "err", err)
+		return a.client.CloseWay(ctx, guestapi.SessionWay) // so that code fails at once
+	}
+	vault, err := egress.Unseal(n.Vault)
+	if err != nil {
+		return err
+	}
+	way := guestapi.Way{Env: vault.Environment(), Trust: vault.Trust()}
+	if _, err := a.client.OpenWay(ctx, guestapi.SessionWay, way); err != nil {
+		return err
+	}
+	gate, err := egress.New(egress.Options{
+		Policy: policy, Vault: vault, Rules: n.Rules, Limits: n.Limits, Record: a.recordAttempt, Logger: a.o.Logger,
+		Next: func(ctx context.Context) (net.Conn, error) { return a.client.Next(ctx, guestapi.SessionWay) },
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(gate.Run)
+}
+
+// recordAttempt records what the code of the session tried to reach.
+func (a *Attachment) recordAttempt(ctx context.Context, x cellhold.EgressAttempt) error {
+	return a.o.Log.Append(ctx, []cellhold.Event{cellhold.NewEvent(cellhold.EventEgress, "", "", x)})
+}

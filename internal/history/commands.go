@@ -1,0 +1,84 @@
+package history
+
+import (
+	"context"
+	"iter"
+
+	"cellhold"
+	"cellhold/internal/command"
+)
+
+// Command returns one command, with the ends of its output so far.
+func (h *History) Command(ctx context.Context, id cellhold.CommandID) (cellhold.Command, error) {
+	if r := h.runner(); r != nil {
+		if c, ok := r.Get(id); ok {
+			return c, nil
+		}
+	}
+	return h.o.Store.Command(ctx, h.o.Session, id)
+}
+
+// Commands yields the commands in the order of their start.
+func (h *History) Commands(ctx context.Context) iter.Seq2[cellhold.Command, error] {
+	return func(yield func(cellhold.Command, error) bool) {
+		r := h.runner()
+		for c, err := range h.o.Store.Commands(ctx, h.o.Session) {
+			if r != nil && err == nil && c.State == cellhold.CommandRunning {
+				if now, ok := r.Get(c.ID); ok {
+					c = now
+				}
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// WaitCommand waits until a command is done. When ctx ends first it returns the command as it is and
+// ctx.Err().
+func (h *History) WaitCommand(ctx context.Context, id cellhold.CommandID) (cellhold.Command, error) {
+	if r := h.runner(); r != nil {
+		if c, ok, err := r.Wait(ctx, id); ok {
+			return c, err
+		}
+	}
+	return h.o.Store.Command(ctx, h.o.Session, id)
+}
+
+// WatchCommand yields the events of one command after that number, and later ones as they happen, until the
+// command is done. The numbers are those of the session, so they have gaps here.
+func (h *History) WatchCommand(ctx context.Context, id cellhold.CommandID, after int64) (iter.Seq2[cellhold.Event, error], error) {
+	c, err := h.Command(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(cellhold.Event, error) bool) {
+		if c.Last > 0 && after >= c.Last {
+			return
+		}
+		for ev, err := range h.o.Log.Watch(ctx, max(after, c.First-1)) {
+			if err == nil && ev.Command != id {
+				continue
+			}
+			if !yield(ev, err) || ev.Type == cellhold.EventCommandDone {
+				return
+			}
+		}
+	}, nil
+}
+
+// CommandEvents returns at most limit recorded events of a command after that number.
+func (h *History) CommandEvents(ctx context.Context, id cellhold.CommandID, after int64, limit int) ([]cellhold.Event, error) {
+	c, err := h.Command(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	last := h.o.Log.Last()
+	if c.Last > 0 {
+		last = c.Last
+	}
+	return h.page(ctx, max(after, c.First-1), last, limit, func(ev cellhold.Event) bool { return ev.Command == id })
+}
+
+func (h *History) runner() *command.Runner { return h.o.Followers().Commands() }

@@ -1,0 +1,198 @@
+// Package history reads what a session has done: its cells, commands, events and notebooks, and the
+// attempts of its code to reach the network. It changes nothing, and needs no sandbox.
+package history
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"cellhold"
+	"cellhold/internal/command"
+	"cellhold/internal/kernel"
+	"cellhold/internal/record"
+	"cellhold/internal/transcript"
+)
+
+// Store reads the records of sessions.
+type Store interface {
+	// Read yields the events after that number, in order, up to the newest.
+	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
+	// ReadType yields the events of one type after that number, in order, up to the newest.
+	ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[cellhold.Event, error]
+	// Cell returns one cell, a cellhold.NotFound error when there is none.
+	Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (cellhold.Cell, error)
+	// Cells yields the cells in the order of their submission.
+	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error]
+	// Command returns one command, a cellhold.NotFound error when there is none.
+	Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (cellhold.Command, error)
+	// Commands yields the commands in the order of their start.
+	Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error]
+}
+
+// Followers are the kernels and commands of a session as the server follows them.
+type Followers interface {
+	// Cell returns a cell that is not done, or was done a moment ago; false when no kernel knows it.
+	Cell(id cellhold.CellID) (cellhold.Cell, bool)
+	// WaitCell waits until such a cell is done; false when no kernel knows it.
+	WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error)
+	// LateCell returns a cell that is done with output that is not recorded yet; false when there is none.
+	LateCell(id cellhold.CellID) (cellhold.Cell, bool)
+	// KernelInfo returns what a kernel has said of itself; nil when it has not.
+	KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo
+	// Commands returns what follows the commands; nil when there is nothing.
+	Commands() *command.Runner
+}
+
+// Options says what a history reads. All fields are required.
+type Options struct {
+	Session   cellhold.SessionID
+	Store     Store
+	Log       *kernel.Log
+	Followers func() Followers
+	Record    func() record.Session // the session now
+}
+
+// History is that of one session. All methods may be called from any goroutine.
+type History struct{ o Options }
+
+// New returns the history of a session.
+func New(o Options) *History { return &History{o} }
+
+// maxPage bounds the contents of one page of events in bytes; a larger single event is returned alone.
+const maxPage = 4 << 20
+
+// Watch yields the events after that number, and later ones as they happen, until the session ends.
+func (h *History) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
+	return h.o.Log.Watch(ctx, after)
+}
+
+// Events returns at most limit recorded events after that number.
+func (h *History) Events(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) {
+	return h.page(ctx, after, h.o.Log.Last(), limit, func(cellhold.Event) bool { return true })
+}
+
+// page returns at most limit events after one number up to another that are wanted.
+func (h *History) page(ctx context.Context, after, last int64, limit int, wanted func(cellhold.Event) bool) ([]cellhold.Event, error) {
+	evs, size := []cellhold.Event{}, 0
+	if after >= last || limit <= 0 {
+		return evs, nil
+	}
+	for ev, err := range h.o.Log.Watch(ctx, after) {
+		if err != nil {
+			return evs, err
+		}
+		if wanted(ev) {
+			evs = append(evs, ev)
+			size += len(ev.Content)
+		}
+		if ev.Seq >= last || len(evs) >= limit || size >= maxPage {
+			break
+		}
+	}
+	return evs, nil
+}
+
+// Cell returns one cell with its outputs so far.
+func (h *History) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+	if c, ok := h.o.Followers().Cell(id); ok {
+		return c, nil
+	}
+	return h.recorded(ctx, id)
+}
+
+// WaitCell waits until a cell is done. When ctx ends first it returns the cell as it is and ctx.Err().
+func (h *History) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+	if c, ok, err := h.o.Followers().WaitCell(ctx, id); ok {
+		return c, err
+	}
+	return h.recorded(ctx, id)
+}
+
+// Cells yields the cells in the order of their submission.
+func (h *History) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
+	return func(yield func(cellhold.Cell, error) bool) {
+		for c, err := range h.o.Store.Cells(ctx, h.o.Session) {
+			if err == nil && c.State == cellhold.CellDone {
+				c = h.complete(c)
+			} else if err == nil {
+				if now, ok := h.o.Followers().Cell(c.ID); ok { // else it was done since it was read
+					c = now
+				}
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// recorded returns a cell as it is recorded. Late output is looked for first, because the record may get it
+// in between.
+func (h *History) recorded(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+	if c, ok := h.o.Followers().LateCell(id); ok {
+		return h.complete(c), nil
+	}
+	c, err := h.o.Store.Cell(ctx, h.o.Session, id)
+	return h.complete(c), err
+}
+
+// complete adds to a recorded cell the output after its end, and whether a rollback has undone it.
+func (h *History) complete(c cellhold.Cell) cellhold.Cell {
+	if now, ok := h.o.Followers().LateCell(c.ID); ok {
+		c = now
+	}
+	c.Undone = slices.ContainsFunc(h.o.Record().Undone, func(u record.Undone) bool { return u.Has(c) })
+	return c
+}
+
+// CellIsDone returns the error for a call that acts on a cell that is done, or that there is not.
+func (h *History) CellIsDone(ctx context.Context, id cellhold.CellID) error {
+	c, err := h.o.Store.Cell(ctx, h.o.Session, id)
+	if err != nil {
+		return err
+	}
+	return cellhold.Errorf(cellhold.Conflict, "Cell %s is done; it ended with %s.", id, c.Status)
+}
+
+// Text opens the text that a cell has written to stdout or stderr, as far as it is recorded. ctx bounds the
+// reading. The caller closes it.
+func (h *History) Text(ctx context.Context, id cellhold.CellID, stream string) (*transcript.Text, error) {
+	cell, err := h.Cell(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	source := func(after int64) iter.Seq2[cellhold.Event, error] { return h.o.Store.Read(ctx, h.o.Session, after) }
+	return transcript.Open(source, cell, stream, h.o.Log.Last())
+}
+
+// maxAttempts bounds one page of attempts.
+const maxAttempts = 1000
+
+// Attempts returns what the code of the session tried to reach, oldest first: the attempts recorded after
+// the event of that number, and the number for the next page. An attempt whose connection ended on a later
+// page is there again, with the same id.
+func (h *History) Attempts(ctx context.Context, after int64) (list []cellhold.EgressAttempt, next int64, err error) {
+	list, next = []cellhold.EgressAttempt{}, after
+	at := map[string]int{}
+	for ev, err := range h.o.Store.ReadType(ctx, h.o.Session, cellhold.EventEgress, after) {
+		if err != nil {
+			return nil, 0, cellhold.Wrap(cellhold.Internal, err, "The recorded attempts cannot be read.")
+		}
+		var a cellhold.EgressAttempt
+		if err := ev.Decode(&a); err != nil {
+			return nil, 0, cellhold.Wrap(cellhold.Internal, err, "A recorded attempt cannot be read.")
+		}
+		next = ev.Seq
+		if i, known := at[a.ID]; known {
+			list[i] = a
+			continue
+		}
+		at[a.ID] = len(list)
+		list = append(list, a)
+		if len(list) == maxAttempts {
+			break
+		}
+	}
+	return list, next, nil
+}

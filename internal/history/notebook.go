@@ -1,0 +1,73 @@
+package history
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"cellhold"
+	"cellhold/internal/notebook"
+	"cellhold/internal/notebook/export"
+)
+
+// Notebook is the notebook of one kernel. A notebook has one language, so it has no cells of other kernels.
+type Notebook struct {
+	h      *History
+	kernel cellhold.KernelID
+}
+
+// Notebook returns the notebook of a kernel, of the first one if id is empty. An unknown kernel is a
+// NotFound error.
+func (h *History) Notebook(id cellhold.KernelID) (Notebook, error) {
+	for i, k := range h.o.Record().Kernels {
+		if k.ID == id || i == 0 && id == "" {
+			return Notebook{h, k.ID}, nil
+		}
+	}
+	return Notebook{}, cellhold.Errorf(cellhold.NotFound, "The session has no kernel %.40q.", id)
+}
+
+// Write writes the notebook as it is now.
+func (n Notebook) Write(ctx context.Context, w io.Writer) error {
+	return notebook.Write(w, n.meta(), n.cells(ctx))
+}
+
+// WriteFile writes the notebook to a file of the host.
+func (n Notebook) WriteFile(ctx context.Context, path string) error {
+	return notebook.WriteFile(path, notebook.FileOptions{}, n.meta(), n.cells(ctx))
+}
+
+// WritePython writes the notebook as a Python file.
+func (n Notebook) WritePython(ctx context.Context, w io.Writer) error {
+	return export.Python(w, n.cells(ctx))
+}
+
+// WriteHTML writes the notebook as a page.
+func (n Notebook) WriteHTML(ctx context.Context, w io.Writer) error {
+	return export.HTML(w, "Session "+string(n.h.o.Session), n.cells(ctx))
+}
+
+// Language returns the language of the kernel; empty when the kernel never said it.
+func (n Notebook) Language() string { return n.meta().Kernel.Language }
+
+// cells yields the cells of the kernel that no rollback has undone.
+func (n Notebook) cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
+	return func(yield func(cellhold.Cell, error) bool) {
+		for c, err := range n.h.Cells(ctx) {
+			if err == nil && (c.Kernel != n.kernel || c.Undone) {
+				continue
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// meta is the description of the kernel.
+func (n Notebook) meta() notebook.Meta {
+	if info := n.h.o.Followers().KernelInfo(n.kernel); info != nil {
+		return notebook.Meta{Kernel: *info}
+	}
+	return notebook.Meta{}
+}

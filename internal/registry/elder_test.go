@@ -1,0 +1,70 @@
+package registry_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/registry"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/fake"
+	"cellhold/internal/session"
+)
+
+// elder is a driver of whose sandboxes those that continue from a snapshot have an agent of long ago.
+type elder struct {
+	*fake.Driver
+	agent string // where it listens
+}
+
+func (d elder) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	sb, err := d.Driver.Create(ctx, s)
+	if err != nil || s.From == "" {
+		return sb, err
+	}
+	return elderBox{sb, d.agent}, nil
+}
+
+type elderBox struct {
+	sandbox.Sandbox
+	agent string
+}
+
+func (b elderBox) Dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", b.agent)
+}
+
+func TestASessionWhoseAgentIsTooOldStaysAndCanBeRestarted(t *testing.T) {
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/info" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write([]byte(`{"version": 1, "boot": "long-ago", "kernels": [], "commands": []}`))
+	}))
+	defer agent.Close()
+	h := newHost(t)
+	s := h.serve(t, func(o *registry.Options) {
+		o.Driver = elder{o.Driver.(*fake.Driver), agent.Listener.Addr().String()}
+	}).create(t, registry.CreateRequest{})
+	run(t, s, "set x 42")
+	hibernate(t, s)
+	_, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "get x"})
+	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "of a version that this server does not speak") {
+		t.Errorf("got %v", err)
+	}
+	if state, saved := s.Info().State, h.saved(); state != cellhold.SessionHibernated || len(saved) != 1 {
+		t.Errorf("the session is %s, and %v are saved", state, saved)
+	}
+	if err := s.Restart(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if c := run(t, s, "set x 1"); c.Status != cellhold.StatusOK {
+		t.Errorf("after the restart: %s", c.Status)
+	}
+}

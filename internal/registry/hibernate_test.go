@@ -1,0 +1,421 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/registry"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/fake"
+	"cellhold/internal/session"
+	"cellhold/internal/store"
+)
+
+// saved are the names of what is saved on a host.
+func (h *host) saved() []string { return h.world.SnapshotNames() }
+
+// moody is a driver that can refuse.
+type moody struct {
+	*fake.Driver
+	snapshot, create atomic.Pointer[error]
+}
+
+func (d *moody) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	if err := d.create.Load(); err != nil {
+		return nil, *err
+	}
+	sb, err := d.Driver.Create(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return &moodyBox{sb, d}, nil
+}
+
+type moodyBox struct {
+	sandbox.Sandbox
+	driver *moody
+}
+
+func (b *moodyBox) Snapshot(ctx context.Context, name string) error {
+	if err := b.driver.snapshot.Load(); err != nil {
+		return *err
+	}
+	return b.Sandbox.Snapshot(ctx, name)
+}
+
+// withMoods gives a server a moody driver.
+func withMoods(h *host) (*moody, func(*registry.Options)) {
+	d := &moody{}
+	return d, func(o *registry.Options) {
+		d.Driver = h.world.Open()
+		o.Driver = d
+	}
+}
+
+func hibernate(t *testing.T, s *session.Session) {
+	t.Helper()
+	if err := s.Hibernate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if state := s.Info().State; state != cellhold.SessionHibernated {
+		t.Fatalf("the session is %s", state)
+	}
+}
+
+// types are the types of a session's events of its own, in order, and checks that no number is missing.
+func types(t *testing.T, s *session.Session) []cellhold.EventType {
+	t.Helper()
+	evs, err := s.History().Events(t.Context(), 0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []cellhold.EventType
+	for i, ev := range evs {
+		if ev.Seq != int64(i+1) {
+			t.Fatalf("event %d where %d was due", ev.Seq, i+1)
+		}
+		if strings.HasPrefix(string(ev.Type), "session_") {
+			list = append(list, ev.Type)
+		}
+	}
+	return list
+}
+
+func TestReadingDoesNotWakeASessionAndUsingItDoes(t *testing.T) {
+	m := newHost(t).serve(t)
+	s := m.create(t, registry.CreateRequest{})
+	c := run(t, s, "set x 42")
+	hibernate(t, s)
+	hibernate(t, s) // again is no error
+	if _, err := s.History().Cell(t.Context(), c.ID); err != nil {
+		t.Error(err)
+	}
+	if err := s.Interrupt(t.Context(), "", ""); err != nil {
+		t.Error(err)
+	}
+	if got := s.Info().Kernels[0].State; got != cellhold.KernelIdle {
+		t.Errorf("its kernel is %s", got)
+	}
+	types(t, s)
+	if state := s.Info().State; state != cellhold.SessionHibernated {
+		t.Errorf("reading has made it %s", state)
+	}
+	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
+		t.Errorf("x is %q", got)
+	}
+	got := types(t, s)
+	if len(got) != 2 || got[0] != cellhold.EventSessionHibernated || got[1] != cellhold.EventSessionResumed {
+		t.Errorf("events %v", got)
+	}
+}
+
+func TestAHibernatedSessionOutlivesTheServer(t *testing.T) {
+	h := newHost(t)
+	first := h.serve(t)
+	s := first.create(t, registry.CreateRequest{})
+	run(t, s, "set x 42")
+	hibernate(t, s)
+	first.stop()
+	second := h.serve(t)
+	again, err := second.Session("me", s.Info().ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := again.Info(); info.State != cellhold.SessionHibernated || info.Kernels[0].State != cellhold.KernelIdle {
+		t.Errorf("got %+v", info)
+	}
+	if got := text(run(t, again, "get x")); !strings.Contains(got, "42") {
+		t.Errorf("x is %q", got)
+	}
+	if err := again.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second.stop()
+	if left := h.saved(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestASessionThatCannotBeSavedGoesOn(t *testing.T) {
+	h := newHost(t)
+	d, moods := withMoods(h)
+	s := h.serve(t, moods).create(t, registry.CreateRequest{})
+	run(t, s, "set x 42")
+	full := error(sandbox.ErrSpace)
+	d.snapshot.Store(&full)
+	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Exhausted {
+		t.Errorf("got %v", err)
+	}
+	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
+		t.Errorf("x is %q", got)
+	}
+	if _, err := s.Checkpoint(t.Context(), "a"); cellhold.KindOf(err) != cellhold.Exhausted || len(s.Checkpoints()) != 0 {
+		t.Errorf("got %v", err)
+	}
+	// An adopted one of an earlier version: saved, it would be lost.
+	misfit := error(&sandbox.Misfit{Why: "it was made with another agent"})
+	d.snapshot.Store(&misfit)
+	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported || !strings.Contains(err.Error(), "made with another agent") {
+		t.Errorf("got %v", err)
+	}
+	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
+		t.Errorf("x is %q", got)
+	}
+	d.snapshot.Store(nil)
+	hibernate(t, s)
+}
+
+func TestASessionWhoseSavedStateIsOfNoUseCanBeRestarted(t *testing.T) {
+	h := newHost(t)
+	s := h.serve(t).create(t, registry.CreateRequest{})
+	run(t, s, "set x 42")
+	hibernate(t, s)
+	list := h.saved()
+	if len(list) != 1 {
+		t.Fatalf("saved: %v", list)
+	}
+	if err := h.world.Spoil(list[0]); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "get x"})
+	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "Restart a kernel") {
+		t.Errorf("got %v", err)
+	}
+	if state := s.Info().State; state != cellhold.SessionHibernated {
+		t.Errorf("the session is %s", state)
+	}
+	if err := s.Restart(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if c := run(t, s, "set x 1"); c.Status != cellhold.StatusOK || s.Info().State != cellhold.SessionReady {
+		t.Errorf("%+v, %s", c, s.Info().State)
+	}
+}
+
+func TestAnIdleSessionIsSuspendedAndEndsWhenItsTimeComes(t *testing.T) {
+	m := newHost(t).serve(t, func(o *registry.Options) {
+		o.HibernateAfter, o.IdleTimeout = 100*time.Millisecond, 1500*time.Millisecond
+	})
+	s := m.create(t, registry.CreateRequest{})
+	if reason := ended(t, s); reason != cellhold.EndExpired {
+		t.Errorf("it ended: %s", reason)
+	}
+	if got := types(t, s); len(got) != 2 || got[0] != cellhold.EventSessionHibernated {
+		t.Errorf("events %v", got)
+	}
+}
+
+func TestManyWhoUseAHibernatedSessionWakeItOnce(t *testing.T) {
+	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
+	hibernate(t, s)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			c, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "set x 1"})
+			if err == nil {
+				c, err = s.History().WaitCell(t.Context(), c.ID)
+			}
+			if err != nil || c.Status != cellhold.StatusOK {
+				t.Errorf("%s, %v", c.Status, err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := types(t, s); len(got) != 2 {
+		t.Errorf("events %v", got)
+	}
+}
+
+func TestSuspendedSessionsHaveABoundOfTheirOwn(t *testing.T) {
+	m := newHost(t).serve(t, func(o *registry.Options) { o.MaxSessions, o.MaxHibernated = 1, 1 })
+	a := m.create(t, registry.CreateRequest{})
+	hibernate(t, a)
+	b := m.create(t, registry.CreateRequest{}) // its place is free
+	if err := b.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Exhausted {
+		t.Errorf("a second one sleeps: %v", err)
+	}
+	if err := a.Resume(t.Context()); cellhold.KindOf(err) != cellhold.Exhausted {
+		t.Errorf("two are awake: %v", err)
+	}
+	if err := b.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Resume(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARollbackUndoesCellsAndAFailingOneLeavesTheSessionAsItIs(t *testing.T) {
+	h := newHost(t)
+	d, moods := withMoods(h)
+	s := h.serve(t, moods).create(t, registry.CreateRequest{})
+	run(t, s, "set x 1")
+	if _, err := s.Checkpoint(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	gone := run(t, s, "set x 2")
+	broken := errors.New("broken")
+	d.create.Store(&broken)
+	if err := s.Rollback(t.Context(), "one"); cellhold.KindOf(err) != cellhold.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	if got := text(run(t, s, "get x")); !strings.Contains(got, "2") {
+		t.Errorf("after a rollback that failed, x is %q", got)
+	}
+	d.create.Store(nil)
+	if err := s.Rollback(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	if got := text(run(t, s, "get x")); !strings.Contains(got, "1") {
+		t.Errorf("x is %q", got)
+	}
+	c, err := s.History().Cell(t.Context(), gone.ID)
+	if err != nil || !c.Undone {
+		t.Errorf("the undone cell: %+v, %v", c, err)
+	}
+	book, err := s.History().Notebook("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := book.Write(t.Context(), &b); err != nil || strings.Contains(b.String(), "set x 2") || !strings.Contains(b.String(), "set x 1") {
+		t.Errorf("the notebook, %v: %s", err, &b)
+	}
+}
+
+func TestForksHaveTheHistoryOfTheirParentAndLivesOfTheirOwn(t *testing.T) {
+	h := newHost(t)
+	m := h.serve(t)
+	s := m.create(t, registry.CreateRequest{User: "ann"})
+	c := run(t, s, "set x 1")
+	forks, err := m.Fork(t.Context(), s, 3, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s, "set x 2")
+	for _, f := range forks {
+		if got := text(run(t, f, "get x")); !strings.Contains(got, "1") {
+			t.Errorf("x of a fork is %q", got)
+		}
+		if got, err := f.History().Cell(t.Context(), c.ID); err != nil || got.Session != f.Info().ID || got.First != c.First {
+			t.Errorf("the parent's cell in a fork: %+v, %v", got, err)
+		}
+		if got := types(t, f); len(got) != 1 || got[0] != cellhold.EventSessionForked {
+			t.Errorf("events %v", got)
+		}
+		if info := f.Info(); info.Parent != s.Info().ID || info.User != "ann" {
+			t.Errorf("%+v", info)
+		}
+	}
+	hibernate(t, s)
+	late, err := m.Fork(t.Context(), s, 1, "") // from sleep, which goes on
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(run(t, late[0], "get x")); !strings.Contains(got, "2") || s.Info().State != cellhold.SessionHibernated {
+		t.Errorf("x is %q, the parent %s", got, s.Info().State)
+	}
+	if got := h.saved(); len(got) != 1 {
+		t.Errorf("saved: %v", got)
+	}
+	id := forks[0].Info().ID
+	m.stop()
+	again, err := h.serve(t).Session("me", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(run(t, again, "get x")); !strings.Contains(got, "1") {
+		t.Errorf("x of a fork after a restart of the server is %q", got)
+	}
+}
+
+func TestForksThatFailLeaveNothing(t *testing.T) {
+	h := newHost(t)
+	d, moods := withMoods(h)
+	m := h.serve(t, moods)
+	s := m.create(t, registry.CreateRequest{})
+	broken := errors.New("broken")
+	d.create.Store(&broken)
+	if _, err := m.Fork(t.Context(), s, 4, ""); cellhold.KindOf(err) != cellhold.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	if list := m.List("me"); len(list) != 1 {
+		t.Errorf("%d sessions", len(list))
+	}
+	if got := h.saved(); len(got) != 0 {
+		t.Errorf("saved: %v", got)
+	}
+	if _, err := m.Fork(t.Context(), s, 17, ""); cellhold.KindOf(err) != cellhold.Invalid {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAForkThatADeadServerWasMakingIsDeletedAtTheStart(t *testing.T) {
+	h := newHost(t)
+	first := h.serve(t)
+	s := first.create(t, registry.CreateRequest{})
+	run(t, s, "set x 1")
+	first.stop()
+	half := s.Record()
+	half.ID, half.Parent, half.State = cellhold.NewSessionID(), half.ID, cellhold.SessionStarting
+	db, err := store.Open(t.Context(), store.Options{Dir: h.home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := filepath.Join(h.home, "output", string(half.ID))
+	if err := errors.Join(db.PutSession(t.Context(), half), db.Copy(t.Context(), half.Parent, half.ID, 1, time.Now()), db.Close(), os.Mkdir(files, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	m := h.serve(t)
+	if list := m.List("me"); len(list) != 1 || list[0].ID != half.Parent || list[0].State != cellhold.SessionReady {
+		t.Errorf("%+v", list)
+	}
+	if _, err := os.Stat(files); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its output files: %v", err)
+	}
+}
+
+func TestADeathBetweenARollbackAndItsFilesIsMadeUpFor(t *testing.T) {
+	h := newHost(t)
+	first := h.serve(t)
+	own, shared := first.create(t, registry.CreateRequest{}), first.create(t, registry.CreateRequest{User: "ann"})
+	for _, s := range []*session.Session{own, shared} {
+		writeInside(t, h, s, "o.txt", "after")
+		run(t, s, "print copied")
+	}
+	first.stop()
+	for _, s := range []*session.Session{own, shared} { // as it is when the sandbox has gone back, and the host's folder has not
+		if err := os.Remove(filepath.Join(h.world.OutputDir(sandbox.ID(s.Record().Sandbox)), "o.txt")); err != nil {
+			t.Fatal(err)
+		}
+		writeInside(t, h, s, "b.txt", "before")
+	}
+	m := h.serve(t)
+	for id, want := range map[cellhold.SessionID]string{own.Info().ID: "b.txt", shared.Info().ID: "o.txt"} {
+		s, err := m.Session("me", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The user's other sessions may have written what the folder has.
+		if files, err := s.HostFiles().Outputs(); err != nil || len(files) != 1 || files[0].Path != want {
+			t.Errorf("the host has %v, %v, and not %s", files, err, want)
+		}
+	}
+}
+
+// writeInside writes an output file in the session's sandbox.
+func writeInside(t *testing.T, h *host, s *session.Session, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(h.world.OutputDir(sandbox.ID(s.Record().Sandbox)), name), []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

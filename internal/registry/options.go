@@ -1,0 +1,147 @@
+package registry
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/egress"
+)
+
+// DefaultKernel is the kernelspec that sessions start unless the options name another one.
+const DefaultKernel = "python3"
+
+// Defaults. A checkpoint takes about as much disk as its session takes memory. The longest upload is far
+// above what the disk of a session holds.
+const (
+	defaultMaxSessions    = 64
+	defaultMaxCheckpoints = 8
+	defaultMaxSnapshots   = 32 << 30
+	defaultMaxUpload      = 16 << 30
+)
+
+// setDefaults replaces zero values by their defaults.
+func (o *Options) setDefaults() {
+	fill(&o.MaxSessions, defaultMaxSessions)
+	fill(&o.MaxHibernated, hibernatedShare*o.MaxSessions)
+	fill(&o.MaxSessionsPerOwner, o.MaxSessions+o.MaxHibernated)
+	fill(&o.MaxCheckpoints, defaultMaxCheckpoints)
+	fill(&o.MaxSnapshots, defaultMaxSnapshots)
+	fill(&o.Kernel, DefaultKernel)
+	fill(&o.MaxUpload, defaultMaxUpload)
+	fill(&o.IdleTimeout, time.Hour)
+	fill(&o.CellTimeout, 5*time.Minute)
+	fill(&o.MaxCellTimeout, 24*time.Hour)
+	fill(&o.StartTimeout, 90*time.Second)
+	fill(&o.Retention, 24*time.Hour)
+	o.Ceiling = orDefault(o.Ceiling, o.Limits)
+}
+
+// check refuses settings that would make every session or cell fail.
+func (o *Options) check() error {
+	if _, err := o.limits(cellhold.Limits{}); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	if err := o.checkTemplates(); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	for _, x := range []struct {
+		name       string
+		got, least int64
+	}{
+		{"max-upload", o.MaxUpload, 0}, {"max-sessions", int64(o.MaxSessions), 1}, {"max-hibernated", int64(o.MaxHibernated), 0},
+		{"max-checkpoints", int64(o.MaxCheckpoints), 0}, {"max-snapshots", o.MaxSnapshots, 0},
+		{"max-sessions-per-token", int64(o.MaxSessionsPerOwner), 1}, {"max-creates-per-minute", int64(o.CreatesPerMinute), 0},
+	} {
+		if x.got < x.least {
+			return fmt.Errorf("settings: %s must be at least %d (got %d)", x.name, x.least, x.got)
+		}
+	}
+	for _, x := range []struct {
+		name string
+		got  time.Duration
+	}{
+		{"idle-timeout", o.IdleTimeout}, {"hibernate-after", o.HibernateAfter}, {"cell-timeout", o.CellTimeout}, {"max-cell-timeout", o.MaxCellTimeout},
+		{"start-timeout", o.StartTimeout}, {"retention", o.Retention}, {"max-age", o.MaxAge},
+	} {
+		if x.got < 0 {
+			return fmt.Errorf("settings: %s must not be negative (got %s)", x.name, x.got)
+		}
+	}
+	if o.CellTimeout > o.MaxCellTimeout {
+		return fmt.Errorf("settings: cell-timeout (%s) must not be longer than max-cell-timeout (%s)", o.CellTimeout, o.MaxCellTimeout)
+	}
+	return nil
+}
+
+// checkTemplates refuses templates whose sessions would all be refused.
+func (o *Options) checkTemplates() error {
+	if o.Templates == nil {
+		return nil
+	}
+	for _, t := range o.Templates.List() {
+		if _, err := o.limits(t.Limits); err != nil {
+			return fmt.Errorf("template %s: %w", t.Name, err)
+		}
+		policy, err := egress.NewPolicy(t.Egress)
+		if err == nil {
+			err = policy.Within(o.Egress.Ceiling)
+		}
+		if err != nil {
+			return fmt.Errorf("template %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// least is the least of each limit with which a kernel can start and run a cell.
+var least = cellhold.Limits{Memory: 96 << 20, CPU: 0.05, Processes: 32, Disk: 1 << 20, Tmp: 1 << 20, Output: 4 << 10}
+
+// limits returns the limits of a session that asks for want.
+func (o *Options) limits(want cellhold.Limits) (cellhold.Limits, error) {
+	l := orDefault(want, o.Limits)
+	for _, x := range []struct {
+		name             string
+		got, least, most float64
+	}{
+		{"memory", float64(l.Memory), float64(least.Memory), float64(o.Ceiling.Memory)},
+		{"cpu", l.CPU, least.CPU, o.Ceiling.CPU},
+		{"processes", float64(l.Processes), float64(least.Processes), float64(o.Ceiling.Processes)},
+		{"disk", float64(l.Disk), float64(least.Disk), float64(o.Ceiling.Disk)},
+		{"tmp", float64(l.Tmp), float64(least.Tmp), float64(o.Ceiling.Tmp)},
+		{"output", float64(l.Output), float64(least.Output), float64(o.Ceiling.Output)},
+	} {
+		if x.most < x.least { // a setting of the operator
+			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s of this server, %s, is less than a session needs: %s.",
+				x.name, number(x.most), number(x.least))
+		}
+		if !(x.got >= x.least && x.got <= x.most) { // in this form it refuses NaN too
+			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s is %s; on this server it must be between %s and %s. 0 means the default.",
+				x.name, number(x.got), number(x.least), number(x.most))
+		}
+	}
+	return l, nil
+}
+
+// number writes a number without an exponent.
+func number(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
+
+// orDefault fills the zero fields of l from d.
+func orDefault(l, d cellhold.Limits) cellhold.Limits {
+	fill(&l.Memory, d.Memory)
+	fill(&l.CPU, d.CPU)
+	fill(&l.Processes, d.Processes)
+	fill(&l.Disk, d.Disk)
+	fill(&l.Tmp, d.Tmp)
+	fill(&l.Output, d.Output)
+	return l
+}
+
+// fill replaces a zero value by its default.
+func fill[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

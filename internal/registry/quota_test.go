@@ -1,0 +1,35 @@
+package registry
+
+import (
+	"testing"
+	"time"
+)
+
+func TestNoMinuteHasMoreCreationsThanAllowed(t *testing.T) {
+	const most = 5
+	var q quota
+	start := time.Unix(1000, 0)
+	var allowed []time.Time
+	for ms := 0; ms < 300_000; ms += 700 {
+		if now := start.Add(time.Duration(ms) * time.Millisecond); q.take(now, 1, most) == 0 {
+			allowed = append(allowed, now)
+		}
+	}
+	for i := most; i < len(allowed); i++ {
+		if span := allowed[i].Sub(allowed[i-most]); span < quotaSpan {
+			t.Fatalf("%d creations within %s", most+1, span)
+		}
+	}
+	if len(allowed) != 5*most {
+		t.Errorf("%d creations in five minutes, want %d", len(allowed), 5*most)
+	}
+	if len(q.created) > most {
+		t.Errorf("%d are remembered", len(q.created))
+	}
+	if wait := q.take(allowed[len(allowed)-1], 1, most); wait <= 0 || wait > quotaSpan {
+		t.Errorf("wait %s", wait)
+	}
+	if (&quota{}).take(start, 1, 0) != 0 {
+		t.Error("no bound refuses")
+	}
+}

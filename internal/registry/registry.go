@@ -1,0 +1,197 @@
+// Package registry knows all sessions of a server: it creates them within the limits, finds them for their
+// owners, takes over those of an earlier server, and ends them when their time comes. It also destroys what
+// sessions leave behind.
+//
+// It does not know how a session starts, hibernates or ends: package session does. Nor does it know how
+// callers reach it.
+//
+// Lock order: the turn of a session, Registry.mu, the locks of a session.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"sort"
+	"sync"
+
+	"cellhold"
+	"cellhold/internal/mirror"
+	"cellhold/internal/packages"
+	"cellhold/internal/record"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/session"
+	"cellhold/internal/session/paths"
+	"cellhold/internal/session/shelf"
+)
+
+// Store keeps sessions, their cells and their events.
+type Store interface {
+	session.Store
+	// Sessions yields all records; a damaged one is yielded as an error, and the others follow.
+	Sessions(ctx context.Context) iter.Seq2[record.Session, error]
+}
+
+// Options configures a Registry. Driver, Store, Images, Logger, Home, Image and Limits are required.
+type Options struct {
+	session.Settings
+	Driver    sandbox.Driver
+	Store     Store
+	Images    session.Images
+	Templates session.Templates  // nil: none
+	Packages  *packages.Packages // nil: no packages can be installed
+	Logger    *slog.Logger
+
+	Image   string          // image of sessions that name none
+	Limits  cellhold.Limits // of sessions that name none; every field set
+	Ceiling cellhold.Limits // the most that a caller can ask for; a zero field means that of Limits
+
+	MaxSessions         int   // sessions with a sandbox at once; 0: 64
+	MaxHibernated       int   // hibernated sessions at once; 0: four times MaxSessions
+	MaxSessionsPerOwner int   // of both, for one owner; 0: all
+	MaxSnapshots        int64 // bytes of all snapshots of sessions; 0: 32 GiB
+	CreatesPerMinute    int   // sessions that one owner can create within a minute; 0: no limit
+}
+
+// Registry has all sessions of a server. Run must be running for it to take any.
+type Registry struct {
+	o   Options
+	env *session.Environment
+
+	mu          sync.Mutex
+	base        context.Context // of the sessions' goroutines; nil while Run does not run
+	ready       bool
+	sessions    map[cellhold.SessionID]*session.Session
+	article     map[string]cellhold.SessionID // the sessions of the article's API by owner and user
+	replacing   map[string]*replacement       // by owner and user
+	starting    int                           // slots of sessions that get a sandbox
+	hibernating int                           // slots of sessions that hibernate
+	quotas      map[string]*quota             // by owner; there are no more than tokens
+	strays      []stray
+	reschedule  chan struct{} // capacity 1: a session is due at another time
+
+	adopted chan struct{}  // closed when Run has taken over the sessions of an earlier server
+	running sync.WaitGroup // one for the goroutines of each session
+	folders mirror.Folders
+}
+
+// New returns a registry that has not read its store yet.
+func New(o Options) (*Registry, error) {
+	if o.Driver == nil || o.Store == nil || o.Images == nil || o.Logger == nil || o.Home == "" || o.Image == "" {
+		return nil, errors.New("registry: Driver, Store, Images, Logger, Home and Image are required")
+	}
+	o.setDefaults()
+	if o.Packages == nil {
+		var err error
+		if o.Packages, err = packages.New(packages.Options{}); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	for _, d := range []string{paths.Notebooks(o.Home), paths.Outputs(o.Home)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("state directory: %w", err)
+		}
+	}
+	r := &Registry{o: o, sessions: map[cellhold.SessionID]*session.Session{}, article: map[string]cellhold.SessionID{},
+		replacing: map[string]*replacement{}, quotas: map[string]*quota{}, reschedule: make(chan struct{}, 1), adopted: make(chan struct{})}
+	r.env = &session.Environment{Settings: o.Settings, Driver: o.Driver, Store: o.Store, Images: o.Images, Templates: o.Templates,
+		Packages: o.Packages, Logger: o.Logger, Shelf: shelf.New(o.Driver, o.MaxSnapshots), Folders: &r.folders, Registry: hooks{r}, Running: &r.running}
+	return r, nil
+}
+
+// Ready returns nil when the registry takes sessions, and an error that says why not before and after.
+func (r *Registry) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ready {
+		return errNotReady
+	}
+	return nil
+}
+
+var errNotReady = cellhold.Errorf(cellhold.Unavailable, "The server is starting up or shutting down. Try again in a moment.")
+
+// Session returns a session of that owner. Unknown sessions and those of others give the same error, so that
+// a caller learns nothing of the sessions of others.
+func (r *Registry) Session(owner string, id cellhold.SessionID) (*session.Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sessions[id]
+	if s == nil || s.Record().Owner != owner {
+		return nil, cellhold.Errorf(cellhold.NotFound, "Session %.40q not found.", id)
+	}
+	return s, nil
+}
+
+// Article returns the session that the article's API made for that user.
+func (r *Registry) Article(owner, user string) (*session.Session, error) {
+	r.mu.Lock()
+	id, ok := r.article[articleKey(owner, user)]
+	r.mu.Unlock()
+	if !ok {
+		return nil, cellhold.Errorf(cellhold.NotFound, "The user %.40q has no session.", user)
+	}
+	return r.Session(owner, id)
+}
+
+func articleKey(owner, user string) string { return owner + "\x00" + user }
+
+// List describes the sessions of an owner, newest first.
+func (r *Registry) List(owner string) []cellhold.Session {
+	list := []cellhold.Session{}
+	for _, s := range r.all() {
+		if s.Record().Owner == owner {
+			list = append(list, s.Info())
+		}
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if !list[i].Created.Equal(list[j].Created) {
+			return list[i].Created.After(list[j].Created)
+		}
+		return list[i].ID < list[j].ID
+	})
+	return list
+}
+
+// Templates describes the templates from which sessions can be created, the default one first.
+func (r *Registry) Templates() []cellhold.Template {
+	if r.o.Templates == nil {
+		return []cellhold.Template{}
+	}
+	return r.o.Templates.List()
+}
+
+// ImageInUse reports whether a session that has not ended was created from that image.
+func (r *Registry) ImageInUse(digest string) bool {
+	for _, s := range r.all() {
+		if rec := s.Record(); rec.Digest == digest && rec.State != cellhold.SessionEnded {
+			return true
+		}
+	}
+	return false
+}
+
+// put adds a session to the maps. The caller must hold r.mu.
+func (r *Registry) put(s *session.Session) {
+	r.sessions[s.ID()] = s
+	if rec := s.Record(); rec.Article && rec.State != cellhold.SessionEnded {
+		r.article[articleKey(rec.Owner, rec.User)] = s.ID()
+	}
+}
+
+// all returns the sessions that are known now.
+func (r *Registry) all() []*session.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]*session.Session, 0, len(r.sessions))
+	for _, s := range r.sessions {
+		list = append(list, s)
+	}
+	return list
+}

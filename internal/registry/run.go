@@ -1,0 +1,163 @@
+package registry
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cellhold"
+	"cellhold/internal/record"
+	"cellhold/internal/session"
+	"cellhold/internal/session/idle"
+)
+
+// adoptAtOnce bounds the sandboxes that are taken over at a time after a restart: enough to be quick with one
+// that does not answer, few enough not to overload a small host.
+const adoptAtOnce = 8
+
+// Run takes over the sessions of an earlier server, destroys strays, and then ends sessions when they are due,
+// until ctx ends. It returns when everything that runs for sessions has stopped. Their sandboxes run on for
+// the next server, unless this one is ephemeral. It is called once.
+func (r *Registry) Run(ctx context.Context) error {
+	base, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r.mu.Lock()
+	r.base = base
+	r.mu.Unlock()
+	err := r.adopt(ctx, base)
+	if err == nil {
+		r.setReady(true)
+		close(r.adopted)
+		r.expire(ctx)
+		r.setReady(false)
+	}
+	r.shutdown(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// WaitReady waits until the registry takes sessions.
+func (r *Registry) WaitReady(ctx context.Context) error {
+	select {
+	case <-r.adopted:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (r *Registry) setReady(ready bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = ready
+}
+
+// shutdown detaches from all sessions.
+func (r *Registry) shutdown(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(adoptAtOnce)
+	for _, s := range r.all() {
+		g.Go(func() error {
+			s.Detach(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return nil
+	r.running.Wait()
+}
+
+// adopt brings the store and the living sandboxes together.
+func (r *Registry) adopt(ctx, base context.Context) error {
+	known, spared, err := r.records(ctx)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex // guards spared
+	var g errgroup.Group
+	g.SetLimit(adoptAtOnce)
+	for _, rec := range known {
+		g.Go(func() error {
+			if err := r.adoptOne(ctx, base, rec); err != nil {
+				r.o.Logger.Error("taking over a session", "session", rec.ID, "err", err)
+				mu.Lock()
+				defer mu.Unlock()
+				spared[rec.ID] = true
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()          // the functions return nil
+	if ctx.Err() == nil { // else the next server takes over the rest
+		r.reapSnapshots(ctx, spared)
+	}
+	return r.reapStrays(ctx, spared)
+}
+
+// records returns the sessions of the store. A damaged record must not keep the others from their owners: its
+// session is spared, so that the operator can look at its sandbox.
+func (r *Registry) records(ctx context.Context) (known []record.Session, spared map[cellhold.SessionID]bool, err error) {
+	spared = map[cellhold.SessionID]bool{}
+	for rec, err := range r.o.Store.Sessions(ctx) {
+		if err != nil && rec.ID == "" {
+			return nil, nil, err
+		}
+		if err != nil {
+			r.o.Logger.Error("reading a session's record", "session", rec.ID, "err", err)
+			spared[rec.ID] = true
+			continue
+		}
+		known = append(known, rec)
+	}
+	return known, spared, nil
+}
+
+// adoptOne takes over one session, or writes its end.
+func (r *Registry) adoptOne(ctx, base context.Context, rec record.Session) error {
+	if rec.State == cellhold.SessionStarting && rec.Parent != "" {
+		return session.DeleteUnfinishedFork(ctx, r.env, rec)
+	}
+	s, err := session.Adopt(ctx, base, r.env, rec)
+	if s != nil {
+		r.mu.Lock()
+		r.put(s)
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// expire hibernates, ends and purges sessions when they are due, until the context ends.
+func (r *Registry) expire(ctx context.Context) {
+	for {
+		next := r.sweep(ctx, time.Now())
+		t := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-r.reschedule:
+			t.Stop()
+		case <-t.C:
+		}
+	}
+}
+
+// sweep does what is due, and returns when it must be called again.
+func (r *Registry) sweep(ctx context.Context, now time.Time) time.Time {
+	next := now.Add(time.Hour) // nothing depends on it; a bound for the timer
+	for _, s := range r.all() {
+		at, due := s.Due(ctx, now)
+		if due {
+			s.Expire(ctx)
+		} else if at.Before(next) {
+			next = at
+		}
+	}
+	if retry := now.Add(idle.RetryAfter); r.retryStrays(ctx) && retry.Before(next) {
+		next = retry
+	}
+	return next
+}

@@ -1,0 +1,67 @@
+package registry_test
+
+import (
+	"fmt"
+	"testing"
+
+	"cellhold"
+	"cellhold/internal/packages"
+	"cellhold/internal/packages/index"
+	"cellhold/internal/registry"
+	"cellhold/internal/session"
+)
+
+// askAsCode makes the code of a session ask for the packages of those numbers, one after the other.
+func askAsCode(t *testing.T, s *session.Session, from, to int) error {
+	a, leave, err := s.Enter(t.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for i := from; i < to; i++ {
+		if _, err := a.PlanOfCode(packages.Request{Requirements: []string{fmt.Sprint("n", i)}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestForksRollbacksAndSleepGiveCodeNoNewNames(t *testing.T) {
+	x, err := index.New(index.Options{Sources: []index.Source{{Folder: t.TempDir()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := packages.New(packages.Options{Policy: packages.Policy{Mode: packages.Open}, Code: packages.CodeCallers, Index: x})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newHost(t).serve(t, func(o *registry.Options) { o.Packages = p })
+	s := m.create(t, registry.CreateRequest{})
+	if _, err := s.Checkpoint(t.Context(), "before"); err != nil {
+		t.Fatal(err)
+	}
+	if err := askAsCode(t, s, 0, 300); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Rollback(t.Context(), "before"); err != nil {
+		t.Fatal(err)
+	}
+	forks, err := m.Fork(t.Context(), s, 1, "before")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hibernate(t, s)
+	run(t, s, "set x 42")
+	more, err := m.Fork(t.Context(), forks[0], 1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*session.Session{"the session": s, "its fork": forks[0], "the fork of that": more[0]} {
+		if err := askAsCode(t, s, 300, 301); cellhold.KindOf(err) != cellhold.Exhausted {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := askAsCode(t, s, 0, 1); err != nil {
+			t.Errorf("%s, what it has asked for: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"cellhold"
+	"cellhold/internal/attachment"
+	"cellhold/internal/kernel"
+	"cellhold/internal/record"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/session/states"
+)
+
+// Adopt takes over a session that an earlier server has left, and returns it in whichever state it can be
+// continued: ready, hibernated or ended. base ends what runs for it. With an error the record stays as it is
+// for the next server; a session may come with it, which can be read.
+func Adopt(ctx, base context.Context, env *Environment, rec record.Session) (*Session, error) {
+	log, err := kernel.NewLog(ctx, rec.ID, env.Store)
+	if err != nil {
+		return nil, err
+	}
+	if len(rec.Kernels) == 0 || rec.Kernels[0].Spec == "" {
+		rec.Kernels = env.FirstKernel() // the record is from a server that knew no others
+	}
+	s := newSession(env, rec, log)
+	if rec.State == cellhold.SessionEnded {
+		log.Close(nil)
+		return s, nil
+	}
+	a := adoption{Session: s, rec: rec}
+	if a.pending, err = a.readPending(ctx); err != nil {
+		log.Close(err)
+		return nil, err
+	}
+	s.run(base)
+	switch {
+	case rec.State == cellhold.SessionStarting:
+		return s, a.endLost(ctx, cellhold.EndFailed)
+	case env.Ephemeral:
+		return s, a.endLost(ctx, cellhold.EndLost)
+	case rec.State == cellhold.SessionHibernated:
+		err = a.hibernated(ctx)
+	default:
+		err = a.ready(ctx)
+		if err != nil && ctx.Err() == nil {
+			env.Logger.Warn("session lost", "session", rec.ID, "sandbox", rec.Sandbox, "err", err)
+			return s, a.endLost(ctx, cellhold.EndLost)
+		}
+	}
+	if err != nil {
+		s.stop(err)
+		return nil, err
+	}
+	return s, nil
+}
+
+// adoption is a session that is taken over.
+type adoption struct {
+	*Session
+	rec     record.Session
+	pending []cellhold.Cell // that were not done when the earlier server ended
+}
+
+// readPending returns the cells that are not done, in order.
+func (s adoption) readPending(ctx context.Context) ([]cellhold.Cell, error) {
+	var cells []cellhold.Cell
+	for c, err := range s.env.Store.Cells(ctx, s.id) {
+		if err != nil && c.ID != "" {
+			s.slog.Error("reading a cell", "cell", c.ID, "err", err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.State != cellhold.CellDone {
+			cells = append(cells, c)
+		}
+	}
+	return cells, nil
+}
+
+// hibernated takes over a session that has no sandbox.
+func (s adoption) hibernated(ctx context.Context) error {
+	f, err := attachment.Detached(ctx, s.options(), s.rec.Kernels, s.rec.Boot, s.pending)
+	if err != nil {
+		return err
+	}
+	s.sandboxes.follow(f)
+	return nil
+}
+
+func (s adoption) options() attachment.Options {
+	return attachment.Options{Session: s.id, Logger: s.slog, Log: s.log, Journal: s.env.Store}
+}
+
+// ready attaches to the living sandbox of a session. After an error the sandbox is destroyed, unless
+// this server is ending: then it is the next server's.
+func (s adoption) ready(ctx context.Context) (err error) {
+	rec := s.rec
+	adopting, cancel := context.WithTimeout(ctx, attachment.GreetTimeout)
+	sb, err := s.env.Driver.Adopt(adopting, sandbox.ID(rec.Sandbox))
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.sandboxes.detach(nil)
+			if ctx.Err() == nil {
+				s.env.Registry.Destroy(ctx, sb)
+			}
+		}
+	}()
+	s.use()
+	if s.env.Driver.Features().Pause { // the last server may have died while it was saving the sandbox
+		if err := sb.Resume(ctx); err != nil {
+			return err
+		}
+	}
+	l, err := s.sandboxes.connect(ctx, sb, attachment.Request{Kernels: rec.Kernels, Pending: s.pending})
+	if err != nil {
+		return err
+	}
+	s.sandboxes.attach(l)
+	if !slices.Contains(l.Known(), rec.Kernels[0].ID) { // the last server died before it had asked for the kernels
+		err = s.sandboxes.furnish(ctx, l, rec)
+	} else {
+		l.FinishKernels(ctx, rec.Kernels, rec.Startup)
+		if err = s.sandboxes.recognise(ctx, l, len(s.pending) == 0); err == nil {
+			err = l.OpenNetwork(ctx, s.sandboxes.network())
+		}
+	}
+	if err == nil {
+		s.slog.Info("session taken over", "sandbox", rec.Sandbox, "pending", len(s.pending))
+		s.notes.Want()
+	}
+	return err
+}
+
+// recognise finds out which output files of the sandbox an earlier server has copied. If the session is
+// quiet, so that nothing else writes to the folder, it also copies the rest: the server may have died between
+// a rollback or a fork and the copying of its files.
+func (b *sandboxes) recognise(ctx context.Context, l *live, quiet bool) error {
+	ctx, cancel := context.WithTimeout(ctx, attachment.GreetTimeout)
+	defer cancel()
+	b.filesKnown = true
+	if err := b.s.mirror.Recognise(ctx, l.Client()); err != nil || !quiet || b.s.Record().User != "" {
+		return err
+	}
+	if err := b.s.mirror.Restore(ctx, l.Client(), true); err != nil {
+		b.s.slog.Warn("mirroring output files", "err", err)
+	}
+	return nil
+}
+
+// endLost writes the end of a session whose sandbox is gone, or never was ready.
+func (s adoption) endLost(ctx context.Context, reason cellhold.EndReason) error {
+	turn, err := s.states.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	if err := turn.Begin(states.End); err != nil {
+		return err
+	}
+	rec := s.change(markEnded(reason))
+	// Without a sandbox, followers bring the cells up to what the journal says, and end them.
+	f, err := attachment.Detached(ctx, s.options(), rec.Kernels, "", s.pending)
+	s.sandboxes.follow(f)
+	err = errors.Join(err, f.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server started."), s.finish(ctx, rec))
+	turn.Commit()
+	return err
+}

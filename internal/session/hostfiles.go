@@ -1,0 +1,48 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/session/paths"
+)
+
+// HostFiles are the files of a session on the host: its notebook, and its output files as they were after the
+// last cell.
+type HostFiles struct{ s *Session }
+
+// HostFiles returns the files of the session on the host.
+func (s *Session) HostFiles() HostFiles { return HostFiles{s} }
+
+// writeNotebook writes the file of the first kernel's notebook.
+func (h HostFiles) writeNotebook(ctx context.Context) error {
+	n, err := h.s.history.Notebook("")
+	if err != nil {
+		return err
+	}
+	return n.WriteFile(ctx, h.NotebookPath())
+}
+
+// FlushNotebook returns when the notebook on disk shows all cells that are done.
+func (h HostFiles) FlushNotebook(ctx context.Context) error { return h.s.notes.Flush(ctx) }
+
+// NotebookPath returns the path of the session's notebook.
+func (h HostFiles) NotebookPath() string {
+	return paths.Notebook(h.s.env.Home, h.s.Record())
+}
+
+// Outputs lists the output files.
+func (h HostFiles) Outputs() ([]guestapi.File, error) { return h.s.mirror.Files() }
+
+// OpenOutput opens one output file by its listed path. The caller closes it.
+func (h HostFiles) OpenOutput(name string) (*os.File, error) {
+	f, err := h.s.mirror.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, cellhold.Errorf(cellhold.NotFound, "The session has no output file %.200q.", name)
+	}
+	return f, err
+}

@@ -1,0 +1,189 @@
+// Package idle decides when a session has not been used for so long that it hibernates or ends.
+//
+// A session whose processes use the processor is not idle, also when only a thread or a process works that a
+// cell left behind. So the processor time is measured twice before the session is due. The package does
+// nothing to a session.
+package idle
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/record"
+)
+
+const (
+	// maxWindow is the longest time before a session is due in which its processor time is measured. It is a
+	// quarter of the idle time if that is less.
+	maxWindow = time.Minute
+	// workShare is the share of one core from which on a session works. An idle kernel and everything around
+	// it take less than a tenth of that.
+	workShare = 0.05
+	// RetryAfter is the pause after a session could not be ended or hibernated.
+	RetryAfter = time.Minute
+)
+
+// Times are the operator's settings.
+type Times struct {
+	Idle      time.Duration // a session ends after this long without use
+	Hibernate time.Duration // a session hibernates after this long without use; 0: never
+	MaxAge    time.Duration // a session ends at this age; 0: never
+	Retention time.Duration // an ended session is readable for this long
+}
+
+// Expiry is when a session ends if nothing uses it until then.
+func (t Times) Expiry(r record.Session) time.Time {
+	end := r.Used.Add(t.Idle)
+	if t.MaxAge > 0 {
+		end = earlier(end, r.Created.Add(t.MaxAge))
+	}
+	return end
+}
+
+// Session is what must be known of a session.
+type Session interface {
+	Record() record.Session
+	// Busy reports whether a cell, a command or a transfer is under way.
+	Busy() bool
+	// CPU returns the processor time that the sandbox has used; an error when it cannot be measured.
+	CPU(ctx context.Context) (time.Duration, error)
+	// CanHibernate reports whether the session has a sandbox that can be saved.
+	CanHibernate() bool
+	// Used says that the session was used at that moment.
+	Used(at time.Time)
+}
+
+// Timer decides for one session. Its methods may be called from any goroutine.
+type Timer struct {
+	Times
+	s Session
+
+	mu         sync.Mutex
+	last       sample
+	awakeUntil time.Time // no attempt to hibernate before
+}
+
+// sample is the processor time that the sandbox had used at some moment.
+type sample struct {
+	at  time.Time
+	cpu time.Duration // negative when it cannot be measured
+}
+
+// New returns the timer of a session.
+func New(s Session, t Times) *Timer { return &Timer{Times: t, s: s} }
+
+// Look returns when the session must be looked at again, and whether it is due now: to hibernate, to end or,
+// after its end, to be purged. Use only delays that moment, so it need not be reported: it is seen when the
+// moment comes. The processor time is measured when the window before that moment begins, and when it ends.
+func (t *Timer) Look(ctx context.Context, now time.Time) (next time.Time, due bool) {
+	end := t.Due(now)
+	if !t.canWork(now) {
+		return end, !end.After(now)
+	}
+	window := t.window()
+	begin := end.Add(-window)
+	last := t.lastSample()
+	switch {
+	case now.Before(begin):
+		return begin, false
+	case last.at.Before(begin): // the first look in this window, which may be late
+		if t.measure(ctx, now).cpu < 0 {
+			return end, !end.After(now)
+		}
+		return later(end, now.Add(window)), false
+	case now.Before(end):
+		return end, false
+	}
+	used := t.measure(ctx, now).cpu - last.cpu
+	if used < time.Duration(workShare*float64(now.Sub(last.at))) {
+		return end, true
+	}
+	t.s.Used(now)
+	return t.Due(now).Add(-window), false
+}
+
+// canWork reports whether work in the sandbox would delay the moment: the session is ready and not too old.
+func (t *Timer) canWork(now time.Time) bool {
+	r := t.s.Record()
+	return r.State == cellhold.SessionReady && (t.MaxAge == 0 || r.Created.Add(t.MaxAge).After(now))
+}
+
+// window is the time before a session is due in which its processor time is measured.
+func (t *Timer) window() time.Duration {
+	d := t.Idle
+	if t.Hibernate > 0 {
+		d = min(d, t.Hibernate)
+	}
+	return min(maxWindow, d/4)
+}
+
+func (t *Timer) lastSample() sample {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
+}
+
+// measure takes a sample.
+func (t *Timer) measure(ctx context.Context, now time.Time) sample {
+	x := sample{at: now, cpu: -1}
+	if cpu, err := t.s.CPU(ctx); err == nil {
+		x.cpu = cpu
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = x
+	return x
+}
+
+// Due returns when the session hibernates, ends or is purged, if nothing uses it until then.
+func (t *Timer) Due(now time.Time) time.Time {
+	at := t.Expires(now)
+	if t.Hibernate == 0 || t.s.Record().State != cellhold.SessionReady || !t.s.CanHibernate() {
+		return at
+	}
+	used := t.used(now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return earlier(at, later(used.Add(t.Hibernate), t.awakeUntil))
+}
+
+// Expires returns when the session ends or is purged, if nothing uses it until then.
+func (t *Timer) Expires(now time.Time) time.Time {
+	r := t.s.Record()
+	if r.State == cellhold.SessionEnded {
+		return r.Used.Add(t.Retention)
+	}
+	r.Used = t.used(now)
+	return t.Expiry(r)
+}
+
+// used returns when the session was last used: now, if something is under way.
+func (t *Timer) used(now time.Time) time.Time {
+	if t.s.Busy() {
+		return now
+	}
+	return t.s.Record().Used
+}
+
+// Postpone leaves a session that could not hibernate as it is for one more idle time.
+func (t *Timer) Postpone() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.awakeUntil = time.Now().Add(max(t.Hibernate, RetryAfter))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,48 @@
+// Package paths says where the files of sessions are on the host, below the state directory of the server.
+package paths
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+
+	"cellhold/internal/record"
+)
+
+// Notebooks is the directory of the notebooks.
+func Notebooks(home string) string { return filepath.Join(home, "notebooks") }
+
+// Outputs is the directory of the output files.
+func Outputs(home string) string { return filepath.Join(home, "output") }
+
+// Notebook is the file of a session's notebook.
+func Notebook(home string, r record.Session) string {
+	return filepath.Join(Notebooks(home), label(r)+string(r.ID)+".ipynb")
+}
+
+// Output is the directory of a session's output files: shared by the sessions of one user label, private to a
+// session without one.
+func Output(home string, r record.Session) string {
+	if r.User == "" {
+		return filepath.Join(Outputs(home), string(r.ID))
+	}
+	sum := sha256.Sum256([]byte(r.Owner + "\x00" + r.User))
+	return filepath.Join(Outputs(home), label(r)+hex.EncodeToString(sum[:8]))
+}
+
+// label makes of the user label a text that is safe in file names on every system, for people to recognise
+// it. It need not be unique, and is empty when nothing is left.
+func label(r record.Session) string {
+	keep := func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' {
+			return c
+		}
+		return -1
+	}
+	text := strings.Map(keep, r.User)
+	if text == "" {
+		return ""
+	}
+	return text[:min(len(text), 40)] + "-"
+}

@@ -1,0 +1,81 @@
+package refold
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"testing"
+
+	"cellhold"
+)
+
+// history is a store of cells and events that notes how it is used.
+type history struct {
+	evs    []cellhold.Event
+	cells  map[cellhold.CellID]cellhold.Cell
+	order  []cellhold.CellID
+	groups []int // for each reading of the events, how many records were written before the next
+}
+
+func (h *history) Read(_ context.Context, _ cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
+	h.groups = append(h.groups, 0)
+	return func(yield func(cellhold.Event, error) bool) {
+		for _, ev := range h.evs[after:] {
+			if !yield(ev, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (h *history) Cells(context.Context, cellhold.SessionID) iter.Seq2[cellhold.Cell, error] {
+	return func(yield func(cellhold.Cell, error) bool) {
+		for _, id := range h.order {
+			if !yield(h.cells[id], nil) {
+				return
+			}
+		}
+	}
+}
+
+func (h *history) PutCell(_ context.Context, c cellhold.Cell) error {
+	h.groups[len(h.groups)-1]++
+	h.cells[c.ID] = c
+	return nil
+}
+
+func TestManyRecordsThatLackLateOutputAreFoldedAFewAtATime(t *testing.T) {
+	h := &history{cells: map[cellhold.CellID]cellhold.Cell{}}
+	say := func(id cellhold.CellID, text string) int64 {
+		ev := cellhold.NewEvent(cellhold.EventStream, "toy", id, cellhold.StreamContent{Name: "stdout", Text: text})
+		ev.Seq = int64(len(h.evs) + 1)
+		h.evs = append(h.evs, ev)
+		return ev.Seq
+	}
+	large := strings.Repeat("x", 20<<20)
+	for i := range 50 {
+		id, text := cellhold.CellID(fmt.Sprint("c", i)), "early\n"
+		if i >= 40 {
+			text = large
+		}
+		first := say(id, text)
+		h.order = append(h.order, id)
+		h.cells[id] = cellhold.Cell{ID: id, Session: "s", State: cellhold.CellDone, First: first, Last: first}
+	}
+	for _, id := range h.order {
+		say(id, "late\n")
+	}
+	if err := Cells(t.Context(), h, "s", int64(len(h.evs)), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(h.groups); got != "[0 16 16 11 3 3 1]" {
+		t.Errorf("the records were folded in groups of %s", got)
+	}
+	for i, id := range h.order {
+		c := h.cells[id]
+		if text := c.Outputs[0].Text; !strings.HasSuffix(text, "late\n") || c.Last != int64(51+i) || len(text) > 1<<20+100 {
+			t.Errorf("cell %s ends with event %d and has %d bytes", id, c.Last, len(text))
+		}
+	}
+}

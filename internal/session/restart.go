@@ -1,0 +1,137 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/record"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/session/states"
+)
+
+// Restart replaces the process of a kernel, of the first one if id is empty, and returns when it is idle.
+// Variables are lost; the files in /mnt/data/output stay. A session whose sandbox has ended, or cannot be
+// resumed, gets a new sandbox with all its kernels.
+func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
+	turn, err := s.awake(ctx)
+	if errors.Is(err, sandbox.ErrSnapshot) {
+		return replaceHibernated(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	k, err := s.sandboxes.following().Kernel(id)
+	if err != nil {
+		return err
+	}
+	if err := turn.Begin(states.Restart); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.env.StartTimeout, errStartTimeout)
+	defer cancel()
+	s.use()
+	if l := s.sandboxes.current(); l == nil {
+		err = s.sandboxes.replace(ctx)
+	} else if err = k.Restart(ctx); s.sandboxes.hasLost(ctx, l, err) {
+		err = s.sandboxes.replace(ctx)
+	}
+	if errors.Is(context.Cause(ctx), errStartTimeout) {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel did not start within %s.", s.env.StartTimeout)
+	}
+	turn.Commit()
+	return err
+}
+
+// endSeen is how long the end of a sandbox takes to be known after it has stopped to answer: it is an event,
+// and one entry in the store.
+const endSeen = 2 * time.Second
+
+// hasLost reports whether the restart of a kernel failed with err because its sandbox has ended, or does not
+// have the kernel. A sandbox that does not answer may be about to end, so its end is waited for.
+func (b *sandboxes) hasLost(ctx context.Context, l *live, err error) bool {
+	switch cellhold.KindOf(err) {
+	case cellhold.NotFound:
+		return true
+	case cellhold.Unavailable:
+		select {
+		case <-l.over:
+		case <-time.After(endSeen):
+		case <-ctx.Done():
+		}
+	}
+	return b.current() == nil
+}
+
+// replace gives the session a new sandbox in place of one that ended. The caller holds the turn.
+func (b *sandboxes) replace(ctx context.Context) error {
+	b.destroy(ctx)
+	if err := b.following().Die(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Is the server's disk full?")
+	}
+	rec := b.s.change(func(r *record.Session) { r.Sandbox, r.Packages = nextSandboxID(r.ID, r.Sandbox), nil })
+	img, err := b.s.env.Images.Resolve(rec.Image)
+	if err != nil {
+		return err
+	}
+	b.rootfs = img.Rootfs
+	if rec.State == cellhold.SessionHibernated {
+		return b.open(ctx) // until that has succeeded, the record stays as it is
+	}
+	if err := b.s.env.Store.PutSession(ctx, rec); err != nil {
+		return notRecorded(err)
+	}
+	if err := b.open(ctx); err != nil {
+		return err
+	}
+	// A sandbox that was kept ready has an id of its own. If that is not recorded, the sandbox is a stray to
+	// the next server.
+	if err := b.s.env.Store.PutSession(ctx, b.s.Record()); err != nil {
+		b.destroy(ctx)
+		return notRecorded(err)
+	}
+	return nil
+}
+
+// replaceHibernated gives a new sandbox to a session whose snapshot cannot be restored.
+func replaceHibernated(ctx context.Context, s *Session) error {
+	turn, err := s.states.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	rec := s.Record()
+	if turn.Settled() != states.Hibernated {
+		return cellhold.Errorf(cellhold.Conflict, "The session was used at the same time. Retry.")
+	}
+	if err := turn.Begin(states.Restart); err != nil {
+		return err
+	}
+	free, err := s.env.Registry.ReserveRunning()
+	if err != nil {
+		return err
+	}
+	defer free()
+	ctx, cancel := context.WithTimeoutCause(ctx, s.env.StartTimeout, errStartTimeout)
+	defer cancel()
+	if err := s.sandboxes.replace(ctx); err != nil {
+		return err
+	}
+	ev := cellhold.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
+	in := sandbox.ID(s.Record().Sandbox)
+	if err := s.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, in) }); err != nil {
+		s.sandboxes.destroy(ctx)
+		return err
+	}
+	turn.Commit()
+	s.env.Registry.DropSnapshot(ctx, rec.Snapshot)
+	return nil
+}
+
+// makeReady makes a record that of a session with that sandbox.
+func makeReady(r *record.Session, id sandbox.ID) {
+	r.State, r.Snapshot, r.Boot = cellhold.SessionReady, "", ""
+	r.Sandbox, r.Used = string(id), time.Now().UTC()
+}

@@ -1,0 +1,392 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"cellhold"
+	"cellhold/internal/attachment"
+	"cellhold/internal/egress"
+	"cellhold/internal/packages"
+	"cellhold/internal/record"
+	"cellhold/internal/sandbox"
+	"cellhold/internal/session/refold"
+	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/states"
+)
+
+// sandboxes has the sandbox of a session, and makes the next one. The callers of the methods that make or
+// replace one hold the turn.
+type sandboxes struct {
+	s          *Session
+	rootfs     string // of the image; guarded by the turn
+	filesKnown bool   // the mirror knows which output files of the sandbox it has; guarded by the turn
+
+	mu        sync.Mutex
+	live      *live                 // nil when there is no sandbox
+	followers *attachment.Followers // the newest; nil before the first sandbox
+}
+
+// live is the attachment that a session has now.
+type live struct {
+	*attachment.Attachment
+	ended bool          // the sandbox has ended, and that is being recorded; guarded by sandboxes.mu
+	over  chan struct{} // closed when the end is recorded and the session has no sandbox
+}
+
+// Label is the label of a sandbox that names its session.
+const Label = "session"
+
+// SandboxID returns the id of the nth sandbox of a session. All ids have the same length.
+func SandboxID(id cellhold.SessionID, n int) string { return fmt.Sprintf("%s-%04x", id, n) }
+
+// nextSandboxID returns the id after that one.
+func nextSandboxID(id cellhold.SessionID, last string) string {
+	n := 0
+	if i := strings.LastIndexByte(last, '-'); i >= 0 {
+		fmt.Sscanf(last[i+1:], "%x", &n)
+	}
+	return SandboxID(id, (n+1)&0xffff)
+}
+
+// current returns the attachment, nil when the session has no sandbox.
+func (b *sandboxes) current() *live {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.live
+}
+
+// following returns the kernels and commands, nil before the first sandbox.
+func (b *sandboxes) following() *attachment.Followers {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.followers
+}
+
+// spec is what the driver is asked for.
+func (b *sandboxes) spec(r record.Session) sandbox.Spec {
+	return sandbox.Spec{
+		ID: sandbox.ID(r.Sandbox), Rootfs: b.rootfs, Image: r.Digest, Data: b.s.env.Data,
+		Limits: sandbox.Limits{Memory: r.Limits.Memory, CPU: r.Limits.CPU, Processes: r.Limits.Processes,
+			Disk: r.Limits.Disk, Tmp: r.Limits.Tmp, Output: r.Limits.Output},
+		Labels: map[string]string{Label: string(r.ID)},
+	}
+}
+
+// origin returns the snapshot from which the session's sandbox can continue, and the packages that were
+// installed there. It returns no snapshot when the sandbox must start cold.
+func (b *sandboxes) origin(rec record.Session) (from string, installed []cellhold.Package) {
+	first := b.s.env.FirstKernel()[0]
+	switch {
+	case b.s.env.Templates == nil || rec.Template == "":
+		return "", nil
+	case len(rec.Secrets) > 0: // their placeholders are in the environment with which a kernel starts
+		return "", nil
+	case rec.Kernels[0].ID != first.ID || rec.Kernels[0].Spec != first.Spec:
+		return "", nil
+	}
+	policy, err := egress.NewPolicy(rec.Egress)
+	if err != nil {
+		return "", nil
+	}
+	return b.s.env.Templates.Start(rec.Template, b.spec(rec), !policy.None())
+}
+
+// open gives the session a sandbox and its kernels, and returns when they are idle. After an error nothing
+// is left of the sandbox.
+func (b *sandboxes) open(ctx context.Context) error {
+	rec := b.s.Record()
+	if from, installed := b.origin(rec); from != "" {
+		err := b.openFrom(ctx, rec, from)
+		if err == nil {
+			b.s.change(func(r *record.Session) { r.Packages = installed })
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		b.s.slog.Warn("starting cold", "snapshot", from, "err", err)
+		b.s.env.Templates.Failed(from, err)
+	}
+	if err := b.openFrom(ctx, rec, ""); err != nil {
+		return err
+	}
+	if err := b.installTemplate(ctx, rec); err != nil {
+		b.destroy(ctx)
+		return err
+	}
+	return nil
+}
+
+// openFrom makes a sandbox that continues from a snapshot, or starts cold if from is empty. After an error
+// nothing is left of the sandbox.
+func (b *sandboxes) openFrom(ctx context.Context, rec record.Session, from string) error {
+	spec := b.spec(rec)
+	spec.From = from
+	sb, err := b.s.env.Driver.Create(ctx, spec)
+	if err != nil {
+		return fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)
+	}
+	b.s.change(func(r *record.Session) { r.Sandbox = string(sb.ID()) }) // a sandbox that was kept ready has an id of its own
+	l, err := b.connect(ctx, sb, attachment.Request{Kernels: rec.Kernels})
+	if err != nil {
+		b.s.env.Registry.Destroy(ctx, sb)
+		return err
+	}
+	b.attach(l)
+	if err := b.furnish(ctx, l, rec); err != nil {
+		b.destroy(ctx)
+		clean, cancel := cleanup(ctx) // a cell may be queued already
+		defer cancel()
+		return errors.Join(err, l.Followers().Die(clean, cellhold.StatusLost, "The kernel could not be started."))
+	}
+	return nil
+}
+
+// furnish makes a new sandbox the session's own: it copies the user's files into it, opens the network
+// access, and starts the kernels.
+func (b *sandboxes) furnish(ctx context.Context, l *live, rec record.Session) error {
+	if err := b.s.mirror.Push(ctx, l.Client()); err != nil {
+		return fmt.Errorf("copying the output files into the sandbox: %w", err)
+	}
+	b.filesKnown = true
+	if err := l.OpenNetwork(ctx, b.network()); err != nil {
+		return fmt.Errorf("opening the network access of the sandbox: %w", err)
+	}
+	return l.StartKernels(ctx, rec.Kernels, rec.Startup, b.s.env.StartTimeout)
+}
+
+// installTemplate installs the packages of the session's template in a sandbox that has started cold.
+func (b *sandboxes) installTemplate(ctx context.Context, rec record.Session) error {
+	if b.s.env.Templates == nil || rec.Template == "" {
+		return nil
+	}
+	t, err := b.s.env.Templates.Find(rec.Template)
+	if err != nil || len(t.Packages) == 0 {
+		return nil // a template that is gone has no packages
+	}
+	plan, err := b.s.env.Packages.Plan(packages.Request{Requirements: t.Packages})
+	if err != nil {
+		return err
+	}
+	l := b.current()
+	if l == nil {
+		return ErrNoSandbox
+	}
+	report, locked, err := b.s.env.Packages.Install(ctx, l.Client(), plan)
+	if err != nil {
+		return err
+	}
+	lock, err := packages.Merge(nil, report.Changes, locked)
+	b.s.change(func(r *record.Session) { r.Packages = lock })
+	return err
+}
+
+// restore makes the session's next sandbox from a snapshot and connects to it. Nothing runs for it yet. After
+// an error nothing is left of the sandbox.
+func (b *sandboxes) restore(ctx context.Context, rec record.Session, snapshot string, r attachment.Request) (*live, error) {
+	if err := b.findRootfs(rec); err != nil {
+		return nil, err
+	}
+	rec.Sandbox = nextSandboxID(rec.ID, rec.Sandbox)
+	spec := b.spec(rec)
+	spec.From, spec.Often = snapshot, shelf.IsOfForks(snapshot)
+	sb, err := b.s.env.Driver.Create(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)
+	}
+	l, err := b.connect(ctx, sb, r)
+	if cellhold.KindOf(err) == cellhold.Unsupported {
+		err = &sandbox.Misfit{Why: "the agent in it is of a version that this server does not speak", Err: err}
+	}
+	if err == nil {
+		if err = l.OpenNetwork(ctx, b.network()); err == nil {
+			return l, nil
+		}
+		l.Close(nil)
+	}
+	b.s.env.Registry.Destroy(ctx, sb)
+	return nil, err
+}
+
+// findRootfs finds the files of the image from which the session was created: by the digest first, because
+// another image may have the name by now.
+func (b *sandboxes) findRootfs(rec record.Session) error {
+	img, err := b.s.env.Images.Resolve(rec.Digest)
+	if err != nil {
+		if img, err = b.s.env.Images.Resolve(rec.Image); err != nil {
+			return err
+		}
+	}
+	b.rootfs = img.Rootfs
+	return nil
+}
+
+// connect connects to the agent of a sandbox. Nothing runs for it before attach.
+func (b *sandboxes) connect(ctx context.Context, sb sandbox.Sandbox, r attachment.Request) (*live, error) {
+	o := attachment.Options{Session: b.s.id, Logger: b.s.slog, Log: b.s.log, Journal: b.s.env.Store, Mirror: b.s.mirror,
+		Packages: b.s.env.Packages, Tally: &b.s.tally, MaxUpload: b.s.env.MaxUpload,
+		CommandTimeout: b.s.env.CellTimeout, MaxCommandTimeout: b.s.env.MaxCellTimeout, Hooks: b.hooks()}
+	if b.s.env.Templates != nil {
+		o.Greeted = b.s.env.Templates.Met
+	}
+	a, err := attachment.Attach(ctx, b.s.ctx, sb, o, r)
+	if err != nil {
+		return nil, err
+	}
+	return &live{Attachment: a, over: make(chan struct{})}, nil
+}
+
+func (b *sandboxes) hooks() attachment.Hooks {
+	return attachment.Hooks{
+		Enter: b.s.enter, Used: b.s.use, Changed: b.s.notes.Want, Installed: b.recordPackages, Updates: b.s.displays.Update,
+		Stuck: func(a *attachment.Attachment, _ string) { b.s.env.Registry.Destroy(b.s.ctx, a.Sandbox()) }, // watch sees its end
+		Record: func(ctx context.Context, c cellhold.CellID) (cellhold.Cell, error) {
+			return b.s.env.Store.Cell(ctx, b.s.id, c)
+		},
+		Refold: func(ctx context.Context) error {
+			return refold.Cells(ctx, b.s.env.Store, b.s.id, b.s.log.Last(), b.s.Record().Undone)
+		},
+	}
+}
+
+// network is the network access of the session as the operator allows it now.
+func (b *sandboxes) network() attachment.Network {
+	rec := b.s.Record()
+	e := &b.s.env.Egress
+	return attachment.Network{Policy: rec.Egress, Vault: rec.Vault, Ceiling: e.Ceiling, Rules: &e.Rules, Limits: e.Limits}
+}
+
+// recordPackages records packages that were changed in a sandbox, if the session still has it.
+func (b *sandboxes) recordPackages(ctx context.Context, a *attachment.Attachment, changes []cellhold.PackageChange, locked []cellhold.Package) error {
+	var full error
+	rec := b.s.change(func(r *record.Session) {
+		if b.live != nil && b.live.Attachment == a {
+			r.Packages, full = packages.Merge(r.Packages, changes, locked)
+		}
+	})
+	if full != nil {
+		b.s.slog.Warn("the lock of a session is full", "err", full)
+	}
+	if err := b.s.env.Store.PutSession(ctx, rec); err != nil && full == nil {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The packages were installed, but that could not be recorded. Is the server's disk full?")
+	}
+	return full
+}
+
+// attach makes an attachment the session's, and lets everything run in it.
+func (b *sandboxes) attach(l *live) {
+	b.mu.Lock()
+	b.live, b.followers = l, l.Followers()
+	b.mu.Unlock()
+	l.Start()
+	b.s.wg.Go(func() { b.watch(l) })
+}
+
+// follow sets the followers of a session that has no sandbox.
+func (b *sandboxes) follow(f *attachment.Followers) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.followers = f
+}
+
+// detach releases the sandbox, which continues to run, and returns it; nil when there is none. Watches of
+// files end with reason, if it is not nil.
+func (b *sandboxes) detach(reason error) sandbox.Sandbox {
+	b.mu.Lock()
+	l := b.live
+	b.live = nil
+	b.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	l.Close(reason)
+	return l.Sandbox()
+}
+
+// detachLive is detach for a sandbox that must not have ended; it returns false when it has.
+func (b *sandboxes) detachLive(l *live, reason error) bool {
+	b.mu.Lock()
+	if b.live != l || l.ended {
+		b.mu.Unlock()
+		return false
+	}
+	b.live = nil
+	b.mu.Unlock()
+	l.Close(reason)
+	return true
+}
+
+// close keeps calls from the sandbox until the turn's transition ends, and returns the sandbox. A
+// call, a cell or a command under way is a Conflict.
+func (b *sandboxes) close(turn *states.Turn) (*live, error) {
+	l := b.current()
+	if l == nil {
+		return nil, cellhold.Errorf(cellhold.Conflict, "The session has no sandbox now. Restart its kernel to get a new one.")
+	}
+	if l.Moving() || !turn.Close() {
+		return nil, cellhold.Errorf(cellhold.Conflict, "The session is in use: a file is moved, packages are installed, or a call is under way. Retry when that is done.")
+	}
+	if err := l.Followers().Idle(); err != nil { // what began before the closing is seen here
+		turn.Reopen()
+		return nil, err
+	}
+	return l, nil
+}
+
+// destroy destroys the sandbox, if there is one.
+func (b *sandboxes) destroy(ctx context.Context) {
+	if sb := b.detach(nil); sb != nil {
+		b.s.env.Registry.Destroy(ctx, sb)
+	}
+}
+
+// dieRetry is the pause after the end of a sandbox could not be recorded: the disk may be full.
+const dieRetry = 2 * time.Second
+
+// watch waits for the end of a sandbox and ends what ran in it. Until the end is recorded, callers that wait
+// for a cell wait on, and the session gets no new sandbox.
+func (b *sandboxes) watch(l *live) {
+	status, detail, err := l.End(l.Context())
+	if err != nil {
+		return // detached
+	}
+	b.mu.Lock()
+	attached := b.live == l
+	l.ended = true
+	b.mu.Unlock()
+	if !attached || !b.recordEnd(l, status, detail) {
+		return
+	}
+	b.s.use()
+	b.s.notes.Want()
+	b.mu.Lock()
+	if b.live == l {
+		b.live = nil
+	}
+	b.mu.Unlock()
+	close(l.over)
+	l.Close(nil)
+	b.s.env.Registry.Destroy(b.s.ctx, l.Sandbox())
+}
+
+// recordEnd records the end of a sandbox, and tries again until that succeeds or the attachment is closed.
+// It reports whether it has succeeded.
+func (b *sandboxes) recordEnd(l *live, status cellhold.CellStatus, detail string) bool {
+	for {
+		err := l.Followers().Die(l.Context(), status, detail)
+		if err == nil {
+			return true
+		}
+		b.s.slog.Error("recording the end of a sandbox", "err", err)
+		select {
+		case <-l.Context().Done():
+			return false
+		case <-time.After(dieRetry):
+		}
+	}
+}
