@@ -302,44 +302,53 @@ func (s *stage) zipEntry(e *zip.File) error {
 	return s.file(e.Name, mode.Perm(), e.Modified, r)
 }
 
-// publish moves what was unpacked to its place: what is there already is replaced, directories are
-// filled up. What cannot be is found out before anything is moved.
+// publish moves the unpacked entries to their place. Files that exist are replaced, and directories that
+// exist are merged. All moves are planned first, so that a conflict moves nothing.
 func publish(ctx context.Context, root *os.Root, staged string) error {
-	for _, act := range []bool{false, true} {
-		if err := merge(ctx, root, staged, ".", act); err != nil {
+	moves, err := planMoves(ctx, root, staged, ".")
+	if err != nil {
+		return err
+	}
+	for _, to := range moves {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := root.Rename(path.Join(staged, to), to); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func merge(ctx context.Context, root *os.Root, staged, dir string, act bool) error {
+// planMoves returns the paths of the staged entries that can be moved as they are: files, links, and
+// directories that do not exist yet. It fails where a file would replace a directory, or a directory a file.
+func planMoves(ctx context.Context, root *os.Root, staged, dir string) (moves []string, err error) {
 	entries, err := fs.ReadDir(root.FS(), path.Join(staged, dir))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		to := path.Join(dir, e.Name())
-		there, err := root.Lstat(to)
+		existing, err := root.Lstat(to)
 		switch {
-		case err == nil && there.IsDir() && e.IsDir():
-			if err := merge(ctx, root, staged, to, act); err != nil {
-				return err
+		case errors.Is(err, fs.ErrNotExist):
+			moves = append(moves, to)
+		case err != nil:
+			return nil, err
+		case existing.IsDir() && e.IsDir():
+			below, err := planMoves(ctx, root, staged, to)
+			if err != nil {
+				return nil, err
 			}
-			continue
-		case err == nil && (there.IsDir() || e.IsDir()):
-			return cellhold.Errorf(cellhold.Conflict, "A file stands where the archive has a directory, or the other way round.")
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return err
-		}
-		if act {
-			if err := root.Rename(path.Join(staged, to), to); err != nil {
-				return err
-			}
+			moves = append(moves, below...)
+		case existing.IsDir() || e.IsDir():
+			return nil, cellhold.Errorf(cellhold.Conflict, "The archive has a directory at the path of a file, or a file at the path of a directory.")
+		default:
+			moves = append(moves, to)
 		}
 	}
-	return nil
+	return moves, nil
 }
