@@ -169,26 +169,36 @@ func (w *Watcher) parse(b []byte) {
 	}
 }
 
+// event handles one event of a watched directory.
 func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
-	if mask&syscall.IN_Q_OVERFLOW != 0 {
-		w.report(Overflow, "", false)
-		return
-	}
 	dir, known := w.dirs[wd]
-	if mask&syscall.IN_IGNORED != 0 {
+	switch {
+	case mask&syscall.IN_Q_OVERFLOW != 0:
+		w.report(Overflow, "", false)
+	case mask&syscall.IN_IGNORED != 0:
 		delete(w.dirs, wd)
-		return
-	}
-	if !known || name == "" {
-		return
-	}
-	if w.o.Ignore != "" && strings.HasPrefix(name, w.o.Ignore) {
+	case !known || name == "":
+	case w.ignores(name):
 		if mask&syscall.IN_MOVED_FROM != 0 {
 			w.cookies[cookie] = true
 		}
-		return
+	case w.o.Foreign && mask&syscall.IN_MOVED_TO != 0 && w.cookies[cookie]:
+		if mask&syscall.IN_ISDIR != 0 && w.o.Deep {
+			w.watchSilently(path.Join(dir, name))
+		}
+	default:
+		w.change(mask, path.Join(dir, name))
 	}
-	p, isDir := path.Join(dir, name), mask&syscall.IN_ISDIR != 0
+}
+
+// ignores reports whether a name begins with the prefix that is not reported.
+func (w *Watcher) ignores(name string) bool {
+	return w.o.Ignore != "" && strings.HasPrefix(name, w.o.Ignore)
+}
+
+// change reports an event, and updates the watches when a directory appeared or went away.
+func (w *Watcher) change(mask uint32, p string) {
+	isDir := mask&syscall.IN_ISDIR != 0
 	switch {
 	case mask&(syscall.IN_DELETE|syscall.IN_MOVED_FROM) != 0:
 		if isDir {
@@ -196,18 +206,21 @@ func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
 		}
 		w.report(Removed, p, isDir)
 	case mask&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
-		ours := w.o.Foreign && mask&syscall.IN_MOVED_TO != 0 && w.cookies[cookie]
-		before := len(w.found)
 		w.report(Created, p, isDir)
 		if isDir && w.o.Deep {
 			w.appeared(p)
 		}
-		if ours && before < len(w.found) { // else an overflow has taken its place
-			w.found = w.found[:before]
-		}
 	case mask&(syscall.IN_MODIFY|syscall.IN_CLOSE_WRITE) != 0:
 		w.report(Modified, p, isDir)
 	}
+}
+
+// watchSilently watches a new directory and reports nothing of it.
+func (w *Watcher) watchSilently(p string) {
+	reported := w.found
+	w.found = nil
+	w.appeared(p)
+	w.found = reported
 }
 
 func (w *Watcher) report(op Op, p string, dir bool) {
@@ -273,7 +286,7 @@ func (w *Watcher) look(dir *os.File, p string) error {
 				return errFull
 			}
 			name := path.Join(p, e.Name())
-			if w.o.Ignore != "" && strings.HasPrefix(e.Name(), w.o.Ignore) {
+			if w.ignores(e.Name()) {
 				continue
 			}
 			w.report(Created, name, e.IsDir())
