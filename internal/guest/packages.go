@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,10 +62,7 @@ func (c *Client) postInstall(ctx context.Context, path string, in guestapi.Insta
 	if err := readJSON(resp.Body, maxInstalled, installedLevels, maxInstalledCommas, &out); err != nil {
 		return guestapi.Installed{}, fmt.Errorf("install packages: %w", err)
 	}
-	if err := checkInstalled(&out); err != nil {
-		return guestapi.Installed{}, err
-	}
-	return out, nil
+	return acceptInstalled(out)
 }
 
 // readJSON reads a bounded answer.
@@ -82,61 +80,80 @@ func readJSON(r io.Reader, limit int64, levels, commas int, v any) error {
 	return nil
 }
 
-// checkInstalled refuses a report that our agent would not give, and makes its texts fit to show.
-func checkInstalled(out *guestapi.Installed) error {
-	switch out.Failure {
+// acceptInstalled returns a report that is safe to show. It fails for a report that the agent never gives.
+func acceptInstalled(in guestapi.Installed) (guestapi.Installed, error) {
+	if err := checkInstalled(in); err != nil {
+		return guestapi.Installed{}, err
+	}
+	return showableInstalled(in), nil
+}
+
+// checkInstalled fails for a report that the agent never gives.
+func checkInstalled(in guestapi.Installed) error {
+	switch in.Failure {
 	case guestapi.InstallOK, guestapi.InstallRefused, guestapi.InstallTimeout, guestapi.InstallDiskFull, guestapi.InstallKilled:
 	default:
-		return strange("the end of an installation")
+		return strange("the result of an installation")
 	}
+	if len(in.Changes) > guestapi.MaxPackages || len(in.Named) > guestapi.MaxPackages || len(in.Hooks) > guestapi.MaxHooks ||
+		len(in.Loaded) > guestapi.MaxPackages*guestapi.MaxModules || len(in.Silent) > maxKernelsReported {
+		return strange("a report of an installation that is too long")
+	}
+	for _, list := range [][]guestapi.PackageChange{in.Changes, in.Named} {
+		if !allOf(list, validChange) {
+			return strange("a package")
+		}
+	}
+	switch {
+	case !allOf(in.Hooks, validHook):
+		return strange("a start-up hook")
+	case !allOf(in.Loaded, validLoaded):
+		return strange("a module of a kernel")
+	case !allOf(in.Silent, validKernel):
+		return strange("the name of a kernel")
+	}
+	return nil
+}
+
+// showableInstalled returns a copy of a report with the end of a long log, and without characters that
+// could control a terminal.
+func showableInstalled(in guestapi.Installed) guestapi.Installed {
+	out := in
 	if len(out.Log) > guestapi.MaxInstallLog {
 		out.Log = out.Log[len(out.Log)-guestapi.MaxInstallLog:]
 	}
 	out.Log = showable(out.Log)
-	if len(out.Changes) > guestapi.MaxPackages || len(out.Named) > guestapi.MaxPackages || len(out.Hooks) > guestapi.MaxHooks ||
-		len(out.Loaded) > guestapi.MaxPackages*guestapi.MaxModules || len(out.Silent) > maxKernelsReported {
-		return strange("a report of an installation that is too long")
-	}
-	for _, list := range [][]guestapi.PackageChange{out.Changes, out.Named} {
-		for i := range list {
-			if !validChange(&list[i]) {
-				return strange("a package")
-			}
-		}
-	}
+	out.Hooks = slices.Clone(in.Hooks)
 	for i, h := range out.Hooks {
-		if len(h.Path) > guestapi.MaxPath || len(h.Text) > guestapi.MaxHookText+3 {
-			return strange("a start-up hook")
-		}
 		out.Hooks[i] = guestapi.StartHook{Path: sentence(h.Path), Text: showable(h.Text)}
 	}
-	for _, l := range out.Loaded {
-		if !validName(string(l.Kernel), 40) || !packageName().MatchString(l.Package) || !validModule(l.Module) {
-			return strange("a module of a kernel")
-		}
-	}
-	for _, k := range out.Silent {
-		if !validName(k, 40) {
-			return strange("the name of a kernel")
-		}
-	}
-	return nil
+	return out
 }
 
 // maxKernelsReported is above the number of kernels that an agent runs.
 const maxKernelsReported = 64
 
-func validChange(c *guestapi.PackageChange) bool {
+// allOf reports whether every element is valid.
+func allOf[T any](list []T, valid func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(v T) bool { return !valid(v) })
+}
+
+func validHook(h guestapi.StartHook) bool {
+	return len(h.Path) <= guestapi.MaxPath && len(h.Text) <= guestapi.MaxHookText+3
+}
+
+func validLoaded(l guestapi.LoadedModule) bool {
+	return validKernel(string(l.Kernel)) && packageName().MatchString(l.Package) && validModule(l.Module)
+}
+
+func validKernel(name string) bool { return validName(name, 40) }
+
+func validChange(c guestapi.PackageChange) bool {
 	version := func(v string) bool { return v == "" || packageVersion().MatchString(v) }
 	if !packageName().MatchString(c.Name) || !version(c.Before) || !version(c.After) || len(c.Modules) > guestapi.MaxModules {
 		return false
 	}
-	for _, m := range c.Modules {
-		if !validModule(m) {
-			return false
-		}
-	}
-	return true
+	return allOf(c.Modules, validModule)
 }
 
 // validModule reports whether a name is an identifier: it becomes code, as in "import NAME".

@@ -18,7 +18,7 @@ func TestAReportThatOurAgentWouldNotGiveIsRefused(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &out); err != nil {
 			t.Fatal(err)
 		}
-		if checkInstalled(&out) == nil {
+		if _, err := acceptInstalled(out); err == nil {
 			t.Errorf("%s is taken", text)
 		}
 	}
@@ -29,8 +29,12 @@ func TestAReportThatOurAgentWouldNotGiveIsRefused(t *testing.T) {
 func FuzzInstalled(f *testing.F) {
 	f.Add(`{"log":"a\u001b[2Jb","changes":[{"name":"a","after":"1","modules":["a"]}],"hooks":[{"path":"/x.pth","text":"import a\n"}]}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		var out guestapi.Installed
-		if json.Unmarshal([]byte(text), &out) != nil || checkInstalled(&out) != nil {
+		var in guestapi.Installed
+		if json.Unmarshal([]byte(text), &in) != nil {
+			return
+		}
+		out, err := acceptInstalled(in)
+		if err != nil {
 			return
 		}
 		for _, c := range append(out.Changes, out.Named...) {
