@@ -86,7 +86,7 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 	for len(batch) > 0 {
 		n := lateFrom(batch)
 		if err := k.keepPart(ctx, batch[:n]); err != nil {
-			return err // what is recorded is not when the batch comes again: its numbers tell
+			return err // the whole batch comes again; the numbers of its events show which are recorded
 		}
 		batch = batch[n:]
 	}
@@ -110,59 +110,87 @@ func lateFrom(batch []guestapi.Event) int {
 	return len(batch)
 }
 
+// addition is what a batch of the agent's events adds to the journal.
+type addition struct {
+	events []cellhold.Event
+	cells  []*cellhold.Cell // records of the cells that end
+	cursor int64            // number of the newest event
+	size   int64            // content of all events, dropped ones included
+	kept   int64            // bytes of the journal that events takes
+}
+
+// add adds an event. An event without room is only counted.
+func (r *addition) add(ev cellhold.Event, room bool) {
+	size := int64(len(ev.Content))
+	r.size += size
+	if room {
+		r.events = append(r.events, ev)
+		r.kept += size + eventCost
+	}
+}
+
 // keepPart records events and applies them.
 func (k *Kernel) keepPart(ctx context.Context, batch []guestapi.Event) error {
-	if k.cancelsRest() { // a cell that is queued meanwhile is either cancelled or comes after the end
+	if k.cancelsRest() { // a cell that is queued now is either cancelled or comes after the end
 		k.submit.Lock()
 		defer k.submit.Unlock()
 	}
 	k.rec.Lock()
 	defer k.rec.Unlock()
-	var evs []cellhold.Event
-	var cells []*cellhold.Cell
-	size, pending := int64(0), int64(0)
-	cursor := k.cursor
-	for _, g := range batch {
-		if g.Seq <= cursor {
-			continue // a replay after reconnecting
-		}
-		cursor = g.Seq
-		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
-			continue // it was ended here; a cell has one end
-		}
-		d := k.lateCell(g.Type, g.Cell)
-		room := k.hasRoom(g, d, pending)
-		if g.Type == cellhold.EventCellDone {
-			evs = append(evs, k.dropped(1)...)
-		}
-		ev := k.host(ctx, g)
-		size += int64(len(ev.Content))
-		if room {
-			evs = append(evs, ev)
-			pending += int64(len(ev.Content)) + eventCost
-		}
-		if d != nil {
-			if room { // else each event would be a record written, for nothing
-				k.foldLate(ctx, d, ev)
-			}
-			continue
-		}
-		// Also what finds no room: the end of a long output is worth more than its middle.
-		if c := k.fold(ev); c != nil {
-			cells = append(cells, c)
-			k.spread(ctx, *c)
-			restEvents, rest := k.cancelRest(c)
-			evs, cells = append(evs, restEvents...), append(cells, rest...)
-		}
-	}
-	evs = append(evs, k.dropped(reportDropped)...)
-	if len(evs) > 0 {
-		if err := k.o.Log.Append(ctx, evs, cells...); err != nil {
+	r := k.collect(ctx, batch)
+	r.events = append(r.events, k.dropped(reportDropped)...)
+	if len(r.events) > 0 {
+		if err := k.o.Log.Append(ctx, r.events, r.cells...); err != nil {
 			return err
 		}
 	}
-	k.apply(evs, cells, cursor, size)
+	k.apply(r)
 	return nil
+}
+
+// collect returns what the journal gets for a batch. It leaves out replays after a reconnect, and second
+// ends of a cell. The caller holds rec.
+func (k *Kernel) collect(ctx context.Context, batch []guestapi.Event) *addition {
+	r := &addition{cursor: k.cursor}
+	for _, g := range batch {
+		if g.Seq <= r.cursor {
+			continue // a replay
+		}
+		r.cursor = g.Seq
+		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
+			continue // the server ended this cell itself; a cell has one end
+		}
+		k.collectEvent(ctx, r, g)
+	}
+	return r
+}
+
+// collectEvent adds one event within the bounds of the journal, and folds it into the outputs of its cell.
+func (k *Kernel) collectEvent(ctx context.Context, r *addition, g guestapi.Event) {
+	d := k.lateCell(g.Type, g.Cell)
+	room := k.hasRoom(g, d, r.kept)
+	if g.Type == cellhold.EventCellDone {
+		r.events = append(r.events, k.dropped(1)...)
+	}
+	ev := k.host(ctx, g)
+	r.add(ev, room)
+	switch {
+	case d == nil:
+		// An event without room is folded too: the end of a long output is worth more than its middle.
+		if c := k.fold(ev); c != nil {
+			k.collectEnd(ctx, r, c)
+		}
+	case room: // without room, a late event would only make its record be written again
+		k.foldLate(ctx, d, ev)
+	}
+}
+
+// collectEnd adds the record of a cell that ends, and the cells that its end cancels.
+func (k *Kernel) collectEnd(ctx context.Context, r *addition, c *cellhold.Cell) {
+	r.cells = append(r.cells, c)
+	k.updateDisplays(ctx, *c)
+	events, cells := k.cancelRest(c)
+	r.events, r.cells = append(r.events, events...), append(r.cells, cells...)
 }
 
 // Bounds of the output in the journal: the disk is everybody's. What exceeds them is dropped, counted
@@ -366,8 +394,8 @@ func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
 	return nil
 }
 
-// spread tells what a cell has shown under which display id.
-func (k *Kernel) spread(ctx context.Context, c cellhold.Cell) {
+// updateDisplays passes on the displays that a cell updated in other cells.
+func (k *Kernel) updateDisplays(ctx context.Context, c cellhold.Cell) {
 	k.mu.Lock()
 	var updates []notebook.Update
 	if k.current != nil {
@@ -398,12 +426,12 @@ func (e *entry) fill(c *cellhold.Cell) {
 }
 
 // apply makes the recorded events true here, and wakes who waits for them.
-func (k *Kernel) apply(evs []cellhold.Event, cells []*cellhold.Cell, cursor, size int64) {
+func (k *Kernel) apply(r *addition) {
 	k.mu.Lock()
-	k.cursor = cursor
-	k.unacked += size
-	k.arrived(evs)
-	for _, ev := range evs {
+	k.cursor = r.cursor
+	k.unacked += r.size
+	k.arrived(r.events)
+	for _, ev := range r.events {
 		if ev.Type == cellhold.EventKernelState {
 			k.applyState(ev)
 		}
@@ -412,7 +440,7 @@ func (k *Kernel) apply(evs []cellhold.Event, cells []*cellhold.Cell, cursor, siz
 		}
 	}
 	var done []*entry
-	for _, c := range cells {
+	for _, c := range r.cells {
 		if e := k.find(c.ID); e != nil {
 			e.cell = *c
 			done = append(done, e)
