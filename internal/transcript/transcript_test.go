@@ -12,7 +12,7 @@ import (
 
 var cell = cellhold.Cell{ID: "c1", First: 2}
 
-// journal is a Source of events that are numbered from 1.
+// journal returns a Source of events that are numbered from 1.
 func journal(evs ...cellhold.Event) Source {
 	return func(after int64) iter.Seq2[cellhold.Event, error] {
 		return func(yield func(cellhold.Event, error) bool) {
@@ -50,7 +50,7 @@ func TestOnlyTheTextOfThatStreamOfThatCellIsRead(t *testing.T) {
 	}
 }
 
-func TestAPartCanBeReadFromAnyPlace(t *testing.T) {
+func TestAPartCanBeReadFromAnyOffset(t *testing.T) {
 	f, err := Open(mixed, cell, "stdout", 7)
 	if err != nil {
 		t.Fatal(err)
