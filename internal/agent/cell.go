@@ -12,7 +12,7 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// cellID keeps an id from being anything but a name: it is written into events as it is.
+// cellID is the pattern of ids, which are written into events without escapes.
 var cellID = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
 
 // cell is the running cell of a kernel. kernel.mu guards it.
@@ -20,34 +20,34 @@ type cell struct {
 	id      cellhold.CellID
 	msgID   string
 	timeout time.Duration
-	life    *life
+	process *process
 
-	admitted    time.Time // when the kernel, which was free, got it; its deadline counts from here
+	admitted    time.Time // when the kernel got it; its deadline counts from here
 	started     bool      // cell_started has been reported
 	count       int
 	reply       *executeReply // the first one
 	idle        bool
 	interrupted bool // the host asked for it
 	expired     bool // the deadline has passed
-	ending      bool // its end is being reported; nothing may end it again
+	ending      bool // its end is being reported; nothing else can end it
 
-	unanswered int   // interrupts that the kernel has not dealt with yet
+	unanswered int   // interrupts that the kernel has not answered yet
 	stdin      bool  // the code may ask for input
-	asked      int64 // number of the event that asks for input; 0 when nothing is asked
+	asked      int64 // number of the event that asks for input; 0 when none waits
 
-	// quiet gets how the cell ended, when it is one that nobody else hears of: it has no id, no events, and
-	// no part in what cells use and write. Nil for all others.
+	// quiet receives the result of a cell that runs code of the agent. Such a cell has no id and no events,
+	// and its use and its files are not reported. It is nil for all other cells.
 	quiet chan cellhold.CellDoneContent
 
-	mark    int64 // of the files that were written before it
-	meter   meter
-	looking bool // at what it left; who looks concludes it
-	left    left // as of the last look
+	mark           int64 // position in the log of written files at its start
+	meter          meter
+	readingEffects bool    // its effects are being read; that call also concludes it
+	effects        effects // as of the last read
 
 	timers []*time.Timer
 }
 
-// executeReply is what we need of an execute_reply. User code can forge it.
+// executeReply has the used fields of an execute_reply. User code can forge it.
 type executeReply struct {
 	Status string `json:"status"`
 	Count  int    `json:"execution_count"`
@@ -55,7 +55,7 @@ type executeReply struct {
 	Value  string `json:"evalue"`
 }
 
-// after calls f when the time has passed and the cell is still running. The caller holds mu.
+// after calls f when the time has passed and the cell is still running. The caller must hold mu.
 func (k *kernel) after(c *cell, d time.Duration, f func()) {
 	c.timers = append(c.timers, time.AfterFunc(d, func() {
 		k.mu.Lock()
@@ -67,7 +67,8 @@ func (k *kernel) after(c *cell, d time.Duration, f func()) {
 	}))
 }
 
-// execute hands a cell to the kernel. The same cell again is no error and does nothing.
+// execute submits a cell to the kernel. If the same cell was submitted before, it does nothing and returns
+// no error.
 func (k *kernel) execute(r guestapi.Execute) (fresh bool, err error) {
 	if err := checkExecute(r); err != nil {
 		return false, err
@@ -76,19 +77,19 @@ func (k *kernel) execute(r guestapi.Execute) (fresh bool, err error) {
 	if c == nil || err != nil {
 		return false, err
 	}
-	// Sent without the lock: a kernel that does not read would stop everything else with it.
-	_, err = c.life.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true,
+	// Execute is called without the lock: a kernel that does not read would block everything else.
+	_, err = c.process.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true,
 		AllowStdin: r.AllowStdin, Metadata: metadata(r)})
 	if err != nil {
-		// The kernel is ending, or its code broke the connection. The end of the process ends
-		// the cell, so the cell was accepted all the same.
+		// The kernel is ending, or its code broke the connection. The end of the process ends the cell, so
+		// the cell counts as accepted.
 		k.log.Debug("cell not sent", "cell", c.id, "error", err)
 	}
 	return true, nil
 }
 
-// metadata is what goes to the kernel beside the code. Jupyter leaves it to those who know it; what
-// ours means is told by the image's cellhold_figures.
+// metadata returns the metadata that the kernel gets with the code. Jupyter does not interpret it. The
+// image's cellhold_figures reads these fields.
 func metadata(r guestapi.Execute) json.RawMessage {
 	if r.Figures == nil {
 		return nil
@@ -103,13 +104,13 @@ func checkExecute(r guestapi.Execute) error {
 	case r.Timeout <= 0:
 		return cellhold.Errorf(cellhold.Invalid, "The timeout of a cell must be positive.")
 	case len(r.Code) > guestapi.MaxCode:
-		return cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; a cell may have %d.", len(r.Code), guestapi.MaxCode)
+		return cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; the limit is %d bytes.", len(r.Code), guestapi.MaxCode)
 	}
 	return nil
 }
 
-// admit makes the cell the running one, and starts its deadline. It returns nil if the cell has
-// been here before.
+// admit makes the cell the running one, and starts its deadline. It returns nil if the cell was admitted
+// before.
 func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,59 +120,59 @@ func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
 	case k.agent.renewing.Load():
 		return nil, errRenewing
 	}
-	if err := k.free(); err != nil {
+	if err := k.checkFree(); err != nil {
 		return nil, err
 	}
-	c := &cell{id: r.Cell, msgID: k.life.client.NewMsgID(), timeout: r.Timeout, life: k.life, mark: k.agent.mark(), stdin: r.AllowStdin, admitted: time.Now()}
+	c := &cell{id: r.Cell, msgID: k.process.client.NewMsgID(), timeout: r.Timeout, process: k.process, mark: k.agent.mark(), stdin: r.AllowStdin, admitted: time.Now()}
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
-	c.meter.begin(c.life.proc)
+	c.meter.begin(c.process.proc)
 	k.after(c, c.timeout, func() { k.expire(c) })
 	k.watchChildren(c)
 	return c, nil
 }
 
-// message gets everything that the kernel process says, on one goroutine a channel.
-func (l *life) message(m jupyter.Message) {
-	k := l.kernel
+// message handles every message of the kernel process, on one goroutine per channel.
+func (p *process) message(m jupyter.Message) {
+	k := p.kernel
 	switch {
 	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
-		id, events := k.ownerOf(l, m.Parent.MsgID)
-		if events == nil || id != "" && l.output(events, id, m) != nil {
-			k.stranger(m)
+		id, events := k.ownerOf(p, m.Parent.MsgID)
+		if events == nil || id != "" && p.output(events, id, m) != nil {
+			k.countStrange(m)
 		}
 	case m.Channel == jupyter.IOPub:
-		k.progress(l, m)
+		k.progress(p, m)
 	case m.Channel == jupyter.Shell && m.Header.MsgType == "execute_reply":
-		k.reply(l, m)
+		k.reply(p, m)
 	case m.Channel == jupyter.Control && m.Header.MsgType == "interrupt_reply":
-		k.interruptDone(l)
+		k.interruptDone(p)
 	case m.Channel == jupyter.Stdin && m.Header.MsgType == "input_request":
-		k.ask(l, m)
+		k.ask(p, m)
 	}
 }
 
-// output puts an output into the spool. It keeps the kernel's output waiting while the host is behind:
-// what is not read here, the kernel keeps, and waits itself when it has too much.
-func (l *life) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) error {
-	l.waiting.Store(true)
-	defer l.waiting.Store(false)
-	err := output(events, string(cell), m, spool.Patience{For: l.kernel.agent.options.Timing.Host, Stop: l.proc.Done()})
-	l.heard.Store(time.Now().UnixNano())
+// output puts an output into the spool. It reads no more output of the kernel while the host is behind.
+// Unread output stays in the kernel, which waits itself when it has too much.
+func (p *process) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) error {
+	p.waiting.Store(true)
+	defer p.waiting.Store(false)
+	err := output(events, string(cell), m, spool.Patience{For: p.kernel.agent.options.Timing.Host, Stop: p.proc.Done()})
+	p.lastOutput.Store(time.Now().UnixNano())
 	return err
 }
 
-// flows reports whether output has come within that time or waits to be taken.
-func (l *life) flows(within time.Duration) bool {
-	return l.waiting.Load() || time.Since(time.Unix(0, l.heard.Load())) < within
+// outputComes reports whether output arrived within that time or waits for space in the spool.
+func (p *process) outputComes(within time.Duration) bool {
+	return p.waiting.Load() || time.Since(time.Unix(0, p.lastOutput.Load())) < within
 }
 
-// ownerOf finds the cell that a message belongs to, running or over, and reports it started. There is no
-// id when that is a cell that nobody hears of, and no place for events when there is none.
-func (k *kernel) ownerOf(l *life, msgID string) (cellhold.CellID, *spool.Spool) {
+// ownerOf finds the running or ended cell that a message belongs to, and reports that it started. The id is
+// empty for code of the agent. The spool is nil if the message belongs to no cell.
+func (k *kernel) ownerOf(p *process, msgID string) (cellhold.CellID, *spool.Spool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.life != l {
+	if k.process != p {
 		return "", nil
 	}
 	if c := k.cell; c != nil && c.msgID == msgID {
@@ -183,19 +184,20 @@ func (k *kernel) ownerOf(l *life, msgID string) (cellhold.CellID, *spool.Spool) 
 	return "", nil
 }
 
-// stranger counts a message that makes no sense here. User code can send as many as it likes.
-func (k *kernel) stranger(m jupyter.Message) {
+// countStrange counts a message that belongs to nothing or makes no sense. User code can send any number of
+// them.
+func (k *kernel) countStrange(m jupyter.Message) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.life != nil && k.life.client == nil {
+	if k.process != nil && k.process.client == nil {
 		return // output of the startup code
 	}
 	k.strange++
 	k.log.Debug("message dropped", "type", sentence(m.Header.MsgType), "count", k.strange)
 }
 
-// markStarted reports that the cell has started, with the time at which the kernel got it. A loaded machine
-// hears the kernel's own word much later, and the deadline does not wait for that word.
+// markStarted reports that the cell has started, with the time at which the kernel got it. On a loaded
+// machine the kernel's own report arrives much later, and the deadline does not wait for that report.
 func (k *kernel) markStarted(c *cell) {
 	if !c.started && c.quiet == nil {
 		c.started = true
@@ -203,8 +205,8 @@ func (k *kernel) markStarted(c *cell) {
 	}
 }
 
-// progress notes how far the running cell is.
-func (k *kernel) progress(l *life, m jupyter.Message) {
+// progress records the status and the execution count of the running cell.
+func (k *kernel) progress(p *process, m jupyter.Message) {
 	var content struct {
 		State string `json:"execution_state"`
 		Count int    `json:"execution_count"`
@@ -214,13 +216,13 @@ func (k *kernel) progress(l *life, m jupyter.Message) {
 		return
 	}
 	k.mu.Lock()
-	c := k.current(l, m)
+	c := k.current(p, m)
 	if c == nil {
 		k.mu.Unlock()
 		return
 	}
 	if !isStatus {
-		if c.count == 0 { // a second one is forged
+		if c.count == 0 { // a second number is forged
 			c.count = max(content.Count, 0)
 		}
 		k.markStarted(c)
@@ -230,14 +232,14 @@ func (k *kernel) progress(l *life, m jupyter.Message) {
 	k.conclude(c)
 }
 
-// reply notes the answer to the running cell; a second one is not looked at.
-func (k *kernel) reply(l *life, m jupyter.Message) {
+// reply records the first answer to the running cell, and ignores later ones.
+func (k *kernel) reply(p *process, m jupyter.Message) {
 	var r executeReply
 	if err := json.Unmarshal(m.Content, &r); err != nil {
 		r = executeReply{}
 	}
 	k.mu.Lock()
-	c := k.current(l, m)
+	c := k.current(p, m)
 	if c == nil || c.reply != nil {
 		k.mu.Unlock()
 		return
@@ -247,25 +249,25 @@ func (k *kernel) reply(l *life, m jupyter.Message) {
 		c.count = r.Count
 	}
 	if !c.idle {
-		k.after(c, k.agent.options.Timing.Idle, func() { k.overdue(c) })
+		k.after(c, k.agent.options.Timing.Idle, func() { k.endOverdue(c) })
 	}
 	k.conclude(c)
 }
 
-// current returns the running cell if the message answers it. The caller holds mu.
-func (k *kernel) current(l *life, m jupyter.Message) *cell {
-	if c := k.cell; c != nil && k.life == l && !c.ending && c.msgID == m.Parent.MsgID {
+// current returns the running cell if the message answers it. The caller must hold mu.
+func (k *kernel) current(p *process, m jupyter.Message) *cell {
+	if c := k.cell; c != nil && k.process == p && !c.ending && c.msgID == m.Parent.MsgID {
 		return c
 	}
 	return nil
 }
 
-// overdue ends a cell whose idle status was lost: code can take the kernel's sockets apart. The
-// status comes after all output, so as long as output comes it is not lost.
-func (k *kernel) overdue(c *cell) {
+// endOverdue ends a cell whose idle status was lost: user code can break the kernel's sockets. The status
+// comes after all output, so it is not lost while output still arrives.
+func (k *kernel) endOverdue(c *cell) {
 	k.mu.Lock()
-	if idle := k.agent.options.Timing.Idle; c.life.flows(idle) {
-		k.after(c, idle, func() { k.overdue(c) })
+	if idle := k.agent.options.Timing.Idle; c.process.outputComes(idle) {
+		k.after(c, idle, func() { k.endOverdue(c) })
 		k.mu.Unlock()
 		return
 	}
@@ -273,71 +275,71 @@ func (k *kernel) overdue(c *cell) {
 	k.conclude(c)
 }
 
-// lookLasts is how old a look at what a cell left may be when the cell ends. The code is over with its
-// answer, and the idle status comes within a millisecond, unless there is much output to be sent or
-// the answer was forged: then it is looked at again.
-const lookLasts = 50 * time.Millisecond
+// effectsLast is how old the effects of a cell can be when the cell ends. The code has ended when it
+// answers, and the idle status follows within a millisecond. It follows later if much output must be sent
+// or the answer was forged. Then the effects are read again.
+const effectsLast = 50 * time.Millisecond
 
-// left is what a cell has left behind.
-type left struct {
+// effects are the changes that a cell made outside its kernel, and its use of the processor.
+type effects struct {
 	at      time.Time
-	changed bool // the output files, at this look or an earlier one
+	changed bool // the output files, at this read or an earlier one
 	files   []cellhold.CellFile
 	more    bool
 	spent   readings
 }
 
-// conclude ends the cell if it has been answered and the kernel is idle again. It looks at what the
-// cell left as soon as there is an answer, while the kernel still sends the rest. The caller holds mu;
-// conclude lets go of it, because looking at files takes time.
+// conclude ends the cell if it is answered and the kernel is idle again. It reads the effects of the cell
+// as soon as there is an answer, while the kernel still sends the rest. The caller must hold mu; conclude
+// releases it, because reading takes time.
 func (k *kernel) conclude(c *cell) {
 	defer k.mu.Unlock()
-	if k.cell != c || c.ending || c.looking || c.reply == nil || c.unanswered > 0 {
+	if k.cell != c || c.ending || c.readingEffects || c.reply == nil || c.unanswered > 0 {
 		return
 	}
 	final := false
-	if c.quiet == nil && time.Since(c.left.at) > lookLasts {
+	if c.quiet == nil && time.Since(c.effects.at) > effectsLast {
 		final = c.idle
-		c.ending = final // nothing else may end it while we look
-		k.look(c)
+		c.ending = final // nothing else can end it during the read
+		k.readEffects(c)
 	}
 	switch {
 	case k.cell != c:
-		return // the process died meanwhile, and that ended the cell
+		return // the process died during the read, and that ended the cell
 	case final:
 	case c.ending || !c.idle || c.unanswered > 0:
 		return
 	}
 	d := c.verdict()
-	d.FilesChanged, d.Files, d.MoreFiles = c.left.changed, c.left.files, c.left.more
-	d.Usage = c.meter.usage(c.left.spent)
+	d.FilesChanged, d.Files, d.MoreFiles = c.effects.changed, c.effects.files, c.effects.more
+	d.Usage = c.meter.usage(c.effects.spent)
 	k.closeCell(c, d)
 }
 
-// look notes what the cell has left. The caller holds mu, which is let go of meanwhile.
-func (k *kernel) look(c *cell) {
-	c.looking = true
-	now := left{at: time.Now()}
+// readEffects stores the effects of the cell. The caller must hold mu, which is released during the read.
+func (k *kernel) readEffects(c *cell) {
+	c.readingEffects = true
+	now := effects{at: time.Now()}
 	longer := c.meter.longer
 	k.mu.Unlock()
-	now.spent = read(c.life.proc, longer)
+	now.spent = read(c.process.proc, longer)
 	now.changed = k.agent.files.changed()
 	now.files, now.more = k.agent.wrote(c)
 	k.mu.Lock()
-	now.changed = now.changed || c.left.changed
-	c.looking, c.left = false, now
+	now.changed = now.changed || c.effects.changed
+	c.readingEffects, c.effects = false, now
 }
 
-// endCell ends the running cell for a reason outside it. The caller holds mu.
+// endCell ends the running cell for a reason outside it. The caller must hold mu.
 func (k *kernel) endCell(c *cell, d cellhold.CellDoneContent) {
 	if c.quiet == nil {
-		d.FilesChanged = k.agent.files.changed() || c.left.changed // a change is told once
+		d.FilesChanged = k.agent.files.changed() || c.effects.changed // a change is reported once
 		d.Files, d.MoreFiles = k.agent.wrote(c)
 	}
 	k.closeCell(c, d)
 }
 
-// closeCell reports the end of the running cell. The caller holds mu.
+// closeCell reports the end of the running cell. The caller must hold mu.
 func (k *kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
 	k.markStarted(c)
 	for _, t := range c.timers {
@@ -345,7 +347,7 @@ func (k *kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
 	}
 	if c.quiet != nil {
 		k.cell = nil
-		c.quiet <- d // it has room
+		c.quiet <- d // does not block: the channel has a buffer
 		return
 	}
 	d.ExecutionCount = c.count
@@ -354,22 +356,22 @@ func (k *kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
 	k.cell = nil
 }
 
-// verdict says how the cell ended, from the kernel's answer and what we did to it.
+// verdict returns how the cell ended, from the kernel's answer and the agent's own actions.
 func (c *cell) verdict() cellhold.CellDoneContent {
 	d := cellhold.CellDoneContent{Status: cellhold.StatusError}
 	switch {
 	case c.expired:
 		d.Status = cellhold.StatusTimeout
-		d.Cause = fmt.Sprintf("It was stopped at its deadline of %s; the variables are kept.", c.timeout)
+		d.Cause = fmt.Sprintf("The cell was stopped at its deadline of %s; the variables are kept.", c.timeout)
 	case c.reply.Status == "ok":
 		d.Status = cellhold.StatusOK
-	case c.reply.Status != "ok" && c.interrupted: // Bash says abort then
+	case c.reply.Status != "ok" && c.interrupted: // Bash answers "abort" after an interrupt
 		d.Status = cellhold.StatusInterrupted
 	case c.reply.Status == "error" && c.quiet != nil:
 		d.Cause = c.reply.exception()
 	case c.reply.Status == "error":
 	case c.reply.Status == "aborted" || c.reply.Status == "abort":
-		d.Status, d.Cause = cellhold.StatusCancelled, "The kernel refused to run it."
+		d.Status, d.Cause = cellhold.StatusCancelled, "The kernel refused to run the cell."
 	default:
 		d.Cause = "The kernel's answer could not be read."
 	}

@@ -9,7 +9,7 @@ import (
 	"cellhold"
 )
 
-// The reasons why we end a kernel process.
+// The reasons for which the agent ends a kernel process.
 var (
 	errRestart  = errors.New("the kernel was restarted")
 	errDeleted  = errors.New("the kernel was shut down")
@@ -17,48 +17,49 @@ var (
 	errDeadline = errors.New("the cell did not stop at its deadline")
 )
 
-// death says how a life ended, and what comes next.
-type death struct {
+// processEnd says how a kernel process ended, and whether another one follows.
+type processEnd struct {
 	state cellhold.KernelStateContent
 	cell  cellhold.CellDoneContent // for the cell that was running
-	again bool                     // start anew at once
+	again bool                     // start another process at once
 }
 
-// autopsy says how a life ended: by our will, or by itself.
-func (l *life) autopsy(ctx context.Context, err error) death {
+// endOf returns how the process ended: by the agent, or by itself.
+func (p *process) endOf(ctx context.Context, err error) processEnd {
 	if ctx.Err() != nil {
-		return ended(ctx, cellhold.KernelStateContent{})
+		return endedByAgent(ctx, cellhold.KernelStateContent{})
 	}
-	// A process that ends closes its sockets a moment before we hear of its end.
-	wait, cancel := l.kernel.agent.grace(ctx)
+	// A process that ends closes its sockets a moment before its end is reported.
+	wait, cancel := p.kernel.agent.grace(ctx)
 	defer cancel()
 	select {
-	case <-l.proc.Done():
-		return died(l.proc.Exit())
+	case <-p.proc.Done():
+		return endedByItself(p.proc.Exit())
 	case <-wait.Done():
-		return ended(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel was ended: %s.", sentence(err.Error()))))
+		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel was ended: %s.", sentence(err.Error()))))
 	}
 }
 
-// ended is the death of a life that we ended: for the reason in the context, or as the state says.
-func ended(ctx context.Context, s cellhold.KernelStateContent) death {
+// endedByAgent returns the end of a process that the agent ended: for the cause of the context, or else as
+// s says.
+func endedByAgent(ctx context.Context, s cellhold.KernelStateContent) processEnd {
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
-		return death{state: s, cell: cellhold.CellDoneContent{Status: s.Cause, Cause: s.Detail}}
+		return processEnd{state: s, cell: cellhold.CellDoneContent{Status: s.Cause, Cause: s.Detail}}
 	case errors.Is(cause, errRestart):
-		return death{again: true, cell: cellhold.CellDoneContent{Status: cellhold.StatusInterrupted, Cause: "The kernel was restarted."}}
+		return processEnd{again: true, cell: cellhold.CellDoneContent{Status: cellhold.StatusInterrupted, Cause: "The kernel was restarted."}}
 	case errors.Is(cause, errDeadline):
-		return death{
+		return processEnd{
 			again: true,
 			state: deadState(cellhold.StatusTimeout, "The kernel was killed because a cell did not stop at its deadline."),
 			cell: cellhold.CellDoneContent{
 				Status: cellhold.StatusTimeout,
-				Cause:  "It did not stop at its deadline, so its kernel was restarted: the variables are lost.",
+				Cause:  "The cell did not stop at its deadline, so its kernel was restarted: the variables are lost.",
 			},
 		}
 	default:
 		const shut = "The kernel was shut down."
-		return death{state: deadState("", shut), cell: cellhold.CellDoneContent{Status: cellhold.StatusInterrupted, Cause: shut}}
+		return processEnd{state: deadState("", shut), cell: cellhold.CellDoneContent{Status: cellhold.StatusInterrupted, Cause: shut}}
 	}
 }
 
@@ -66,16 +67,16 @@ func deadState(cause cellhold.CellStatus, detail string) cellhold.KernelStateCon
 	return cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cause, Detail: detail}
 }
 
-// died is the death of a kernel whose process ended by itself.
-func died(e Exit) death {
+// endedByItself returns the end of a kernel process with exit status e.
+func endedByItself(e Exit) processEnd {
 	s := deadState(cellhold.StatusExit, fmt.Sprintf("The kernel process ended with exit status %d.", e.Code))
 	s.Exit = e.Code
 	if e.Signal != 0 {
 		s = deadState(cellhold.StatusSignal, fmt.Sprintf("The kernel process was ended by signal %d (%s).", e.Signal, syscall.Signal(e.Signal)))
 		s.Signal = e.Signal
 	}
-	if line := lastWords(e.Output); line != "" {
-		s.Detail += " Its last words: " + line
+	if line := errorLine(e.Output); line != "" {
+		s.Detail += " Its last output: " + line
 	}
-	return death{state: s, cell: cellhold.CellDoneContent{Status: s.Cause, Cause: s.Detail}}
+	return processEnd{state: s, cell: cellhold.CellDoneContent{Status: s.Cause, Cause: s.Detail}}
 }

@@ -11,11 +11,11 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// maxBody is how much of a request's JSON is read: the code of a cell, each byte of which may
-// become six in JSON, and the rest.
+// maxBody bounds the JSON of a request: the code of a cell, whose bytes can each become six in JSON, and
+// the other fields.
 const maxBody = 6*guestapi.MaxCode + 64<<10
 
-// routes is the contract of guestapi.
+// routes returns the handler of the guest protocol; see package guestapi.
 func (a *Agent) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
@@ -127,7 +127,7 @@ func postAck(k *kernel, w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// getEvents writes the events after a number until the reader goes away or the kernel is gone.
+// getEvents writes the events after a number until the reader disconnects or the kernel is removed.
 func getEvents(k *kernel, w http.ResponseWriter, r *http.Request) {
 	after, err := number(r, "after")
 	if err != nil {
@@ -180,8 +180,8 @@ func (a *Agent) getFile(w http.ResponseWriter, r *http.Request) {
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-	// A file that shrinks meanwhile breaks the connection, which tells the host that it has
-	// not got it all. One that grows is cut where it ended when it was opened.
+	// If the file shrinks during the copy, the connection breaks, and the host knows that the file is
+	// incomplete. If it grows, only its size at the open is sent.
 	if _, err := io.CopyN(w, f, size); err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -202,7 +202,7 @@ func number(r *http.Request, name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number that is not negative.", name)
+		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number of at least 0.", name)
 	}
 	return n, nil
 }
@@ -213,7 +213,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 		return cellhold.Wrap(cellhold.Exhausted, err, "The request is too large.")
 	}
 	if err != nil {
-		return cellhold.Wrap(cellhold.Invalid, err, "The request is not the JSON that is expected here.")
+		return cellhold.Wrap(cellhold.Invalid, err, "The request is not the expected JSON.")
 	}
 	return nil
 }
@@ -223,7 +223,7 @@ func answer(w http.ResponseWriter, v any) {
 	w.Write(marshal(v))
 }
 
-// accepted answers 202 for what was begun now, 200 for what was there already.
+// accepted answers 202 for something that was started now, and 200 for something that existed.
 func accepted(w http.ResponseWriter, fresh bool, err error) {
 	switch {
 	case err != nil:
@@ -235,7 +235,7 @@ func accepted(w http.ResponseWriter, fresh bool, err error) {
 	}
 }
 
-// statuses says how each kind of error is answered; all others are our own fault.
+// statuses maps kinds of errors to HTTP statuses. All other errors are failures of the agent.
 var statuses = map[cellhold.Kind]int{
 	cellhold.Invalid:   http.StatusBadRequest,
 	cellhold.NotFound:  http.StatusNotFound,
@@ -246,7 +246,7 @@ var statuses = map[cellhold.Kind]int{
 	cellhold.Unavailable: http.StatusServiceUnavailable,
 }
 
-// refusal is how an error is told to the host.
+// refusal returns the HTTP status and the message of an error.
 func refusal(err error) (status int, message string) {
 	status, known := statuses[cellhold.KindOf(err)]
 	if !known {

@@ -9,19 +9,19 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// ask reports that the running cell's code waits for input. Code that was not allowed to ask gets no
-// answer from us: the kernel has told it so, unless it forged the question.
-func (k *kernel) ask(l *life, m jupyter.Message) {
+// ask reports that the running cell's code waits for input. If the cell does not allow input, the kernel
+// has refused already, unless the question is forged. Then the agent does not answer.
+func (k *kernel) ask(p *process, m jupyter.Message) {
 	var q cellhold.InputRequestContent
 	if json.Unmarshal(m.Content, &q) != nil {
-		k.stranger(m)
+		k.countStrange(m)
 		return
 	}
 	k.mu.Lock()
-	c := k.current(l, m)
+	c := k.current(p, m)
 	if c == nil || !c.stdin {
 		k.mu.Unlock()
-		k.stranger(m)
+		k.countStrange(m)
 		return
 	}
 	defer k.mu.Unlock()
@@ -30,21 +30,21 @@ func (k *kernel) ask(l *life, m jupyter.Message) {
 	c.asked = k.spool.Keep(string(c.id), cellhold.EventInputRequest, q)
 }
 
-// input answers the question that is open. A question is answered once.
+// input answers the open question. Each question is answered once.
 func (k *kernel) input(r guestapi.InputReply) error {
 	if len(r.Value) > guestapi.MaxAnswer {
-		return cellhold.Errorf(cellhold.Exhausted, "The answer has %d bytes; %d are allowed.", len(r.Value), guestapi.MaxAnswer)
+		return cellhold.Errorf(cellhold.Exhausted, "The answer has %d bytes; the limit is %d bytes.", len(r.Value), guestapi.MaxAnswer)
 	}
 	k.mu.Lock()
 	c := k.cell
 	if c == nil || c.ending || c.id != r.Cell || c.asked == 0 || c.asked != r.Request {
 		k.mu.Unlock()
-		return cellhold.Errorf(cellhold.Conflict, "The cell does not wait for this input.")
+		return cellhold.Errorf(cellhold.Conflict, "The cell is not waiting for this input.")
 	}
 	c.asked = 0
 	k.mu.Unlock()
-	// Sent without the lock: a kernel that does not read would stop everything else with it.
-	if err := c.life.client.InputReply(r.Value); err != nil {
+	// InputReply is called without the lock: a kernel that does not read would block everything else.
+	if err := c.process.client.InputReply(r.Value); err != nil {
 		// The kernel is ending; the end of the process ends the cell.
 		k.log.Debug("input not sent", "cell", c.id, "error", err)
 	}

@@ -15,41 +15,41 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// maxMessage is how much of one message is read: room for the largest event with all its escapes,
-// without letting a kernel make the agent large.
+// maxMessage bounds the size of one message. It has space for the largest event with all its escapes, and
+// keeps the agent's memory small.
 const maxMessage = 2 * guestapi.MaxEvent
 
-// kernel is one kernel over all its lives: each start and restart is a new process.
+// kernel is one kernel with all its processes. Each start and restart makes a new process.
 type kernel struct {
 	id     cellhold.KernelID
 	agent  *Agent
 	log    *slog.Logger
 	cancel context.CancelCauseFunc // ends run
 	done   chan struct{}           // closed when run has returned
-	again  chan struct{}           // capacity 1: wakes run when a dead kernel is wanted back
+	again  chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
 
-	mu      sync.Mutex
-	request guestapi.StartKernel
-	spool   *spool.Spool // another one when the agent has been renewed
-	state   cellhold.KernelState
-	said    cellhold.KernelStateContent // of state, as it was reported
-	wanted  bool                        // a restart was asked for since the last life began
-	there   func()                      // tells that a saved kernel goes on; nil from then on, and for all others
-	life    *life                       // nil while there is no process
-	cell    *cell                       // the running one
-	recent  recentCells
-	strange int64 // messages that belonged to nothing or made no sense
+	mu           sync.Mutex
+	request      guestapi.StartKernel
+	spool        *spool.Spool // replaced when the agent is renewed
+	state        cellhold.KernelState
+	reported     cellhold.KernelStateContent // content of the last state event
+	restartAsked bool                        // a restart was requested since the current process began
+	restored     func()                      // called once when a saved kernel is restored; otherwise nil
+	process      *process                    // nil while there is none
+	cell         *cell                       // the running cell
+	recent       recentCells
+	strange      int64 // messages that belong to nothing or make no sense
 }
 
-// life is one process of a kernel.
-type life struct {
+// process is one process of a kernel.
+type process struct {
 	kernel *kernel
 	end    context.CancelCauseFunc
-	proc   Process         // fixed before messages come
-	client *jupyter.Client // nil until it is ready; guarded by kernel.mu
+	proc   Process         // set before messages come
+	client *jupyter.Client // nil until the kernel is ready; guarded by kernel.mu
 
-	waiting atomic.Bool  // its output waits for room in the spool
-	heard   atomic.Int64 // when output last came, in nanoseconds
+	waiting    atomic.Bool  // its output waits for space in the spool
+	lastOutput atomic.Int64 // when the last output came, in nanoseconds
 }
 
 func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel, after int64) *kernel {
@@ -65,9 +65,10 @@ func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel, after int
 	return k
 }
 
-// setState records and reports what the kernel does. The caller holds mu, or nobody else knows k.
+// setState records and reports the state of the kernel. The caller must hold mu, unless no other goroutine
+// knows k.
 func (k *kernel) setState(s cellhold.KernelStateContent) {
-	k.state, k.said = s.State, s
+	k.state, k.reported = s.State, s
 	k.spool.Keep("", cellhold.EventKernelState, s)
 }
 
@@ -75,7 +76,7 @@ func (k *kernel) info() guestapi.KernelInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	i := guestapi.KernelInfo{ID: k.id, State: k.state, Last: k.spool.Last(), Strange: k.strange}
-	if k.cell != nil { // one that nobody hears of has no id
+	if k.cell != nil { // a cell with code of the agent has no id
 		i.Cell = k.cell.id
 		if i.State == cellhold.KernelIdle {
 			i.State = cellhold.KernelBusy
@@ -84,37 +85,37 @@ func (k *kernel) info() guestapi.KernelInfo {
 	return i
 }
 
-// events are those that are kept now.
+// events returns the current spool.
 func (k *kernel) events() *spool.Spool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.spool
 }
 
-// dead tells whether it is a saved kernel that had ended.
+// dead reports whether the kernel has ended, as a restored kernel can have.
 func (k *kernel) dead() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.state == cellhold.KernelDead
 }
 
-// asked is what the host wants of the kernel.
+// asked returns the host's request for the kernel.
 func (k *kernel) asked() guestapi.StartKernel {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.request
 }
 
-// run lives one life after the other until the context ends.
+// run runs one process after another until the context ends.
 func (k *kernel) run(ctx context.Context) {
 	defer close(k.done)
 	defer func() { k.events().Close() }()
-	for wanted := !k.dead(); ; {
-		again := wanted && k.bury(k.live(ctx))
+	for start := !k.dead(); ; {
+		again := start && k.reportEnd(k.runProcess(ctx))
 		if ctx.Err() != nil {
 			return
 		}
-		wanted = true
+		start = true
 		if again {
 			continue
 		}
@@ -126,104 +127,104 @@ func (k *kernel) run(ctx context.Context) {
 	}
 }
 
-// live starts a process, serves it until it ends or must end, and says how that was.
-func (k *kernel) live(ctx context.Context) death {
+// runProcess starts a process, serves it until it ends or must end, and returns how it ended.
+func (k *kernel) runProcess(ctx context.Context) processEnd {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	l := k.begin(end)
 	asked := k.asked()
 	proc, err := k.agent.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: asked.Spec, Env: k.agent.Environment(asked.Env)})
 	if err != nil {
-		return ended(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", sentence(err.Error()))))
+		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", sentence(err.Error()))))
 	}
 	l.proc = proc
 	if err = l.prepare(ctx); err == nil {
 		err = l.serve(ctx)
 	}
-	d := l.autopsy(ctx, err)
+	d := l.endOf(ctx, err)
 	proc.Kill()
 	l.drain(ctx)
 	return d
 }
 
-// begin makes a new life the current one.
-func (k *kernel) begin(end context.CancelCauseFunc) *life {
+// newProcess makes a new process the current one.
+func (k *kernel) begin(end context.CancelCauseFunc) *process {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.life = &life{kernel: k, end: end}
-	k.wanted = false
+	k.process = &process{kernel: k, end: end}
+	k.restartAsked = false
 	select {
 	case <-k.again:
 	default:
 	}
-	return k.life
+	return k.process
 }
 
-// drain reads what a dead process left in its sockets, and closes them.
-func (l *life) drain(ctx context.Context) {
-	if l.client == nil {
+// drain reads the rest of the output from the sockets of a dead process, and closes them.
+func (p *process) drain(ctx context.Context) {
+	if p.client == nil {
 		return
 	}
-	wait, cancel := l.kernel.agent.grace(ctx)
+	wait, cancel := p.kernel.agent.grace(ctx)
 	defer cancel()
 	select {
-	case <-l.client.Done():
+	case <-p.client.Done():
 	case <-wait.Done():
 	}
-	l.client.Close()
+	p.client.Close()
 }
 
 // prepare waits until the kernel is ready and has run its startup code, and reports it idle.
-func (l *life) prepare(ctx context.Context) error {
-	k := l.kernel
+func (p *process) prepare(ctx context.Context) error {
+	k := p.kernel
 	start, cancel := context.WithTimeoutCause(ctx, k.agent.options.Timing.Start, errors.New("it was not ready in time"))
 	defer cancel()
-	client, err := jupyter.Dial(start, l.proc.Connection(), jupyter.Options{
-		OnMessage:  l.message,
-		Dead:       l.proc.Done(),
+	client, err := jupyter.Dial(start, p.proc.Connection(), jupyter.Options{
+		OnMessage:  p.message,
+		Dead:       p.proc.Done(),
 		MaxMessage: maxMessage,
 		Log:        k.log,
 	})
 	if err != nil {
 		return err
 	}
-	if l.goesOn(client) {
+	if p.resume(client) {
 		return nil
 	}
-	detail, err := l.startup(start, client)
+	detail, err := p.startup(start, client)
 	if err != nil {
 		client.Close()
 		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if ctx.Err() != nil { // a restart was asked for meanwhile, and reported
+	if ctx.Err() != nil { // a restart was requested during the start, and is reported
 		client.Close()
 		return context.Cause(ctx)
 	}
-	l.client = client
-	k.setState(cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: detail, Info: kernelInfo(l.proc.Spec(), client.Info())})
+	p.client = client
+	k.setState(cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: detail, Info: kernelInfo(p.proc.Spec(), client.Info())})
 	return nil
 }
 
-// goesOn makes the process that of a saved kernel, if the life is the first of one: nothing has happened
-// that the host should hear of.
-func (l *life) goesOn(client *jupyter.Client) bool {
-	k := l.kernel
+// resume makes the process that of a restored kernel, if there is one. Nothing is reported to the host,
+// because nothing changed for it.
+func (p *process) resume(client *jupyter.Client) bool {
+	k := p.kernel
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.there == nil {
+	if k.restored == nil {
 		return false
 	}
-	l.client = client
-	k.there()
-	k.there = nil
+	p.client = client
+	k.restored()
+	k.restored = nil
 	return true
 }
 
-// startup runs the startup code. What it puts out is nobody's; an exception becomes a sentence.
-func (l *life) startup(ctx context.Context, client *jupyter.Client) (detail string, err error) {
-	code := l.kernel.asked().Startup
+// startup runs the startup code and drops its output. It describes an exception in detail.
+func (p *process) startup(ctx context.Context, client *jupyter.Client) (detail string, err error) {
+	code := p.kernel.asked().Startup
 	if code == "" {
 		return "", nil
 	}
@@ -233,7 +234,7 @@ func (l *life) startup(ctx context.Context, client *jupyter.Client) (detail stri
 	defer watch.Wait()
 	watch.Go(func() {
 		select {
-		case <-l.proc.Done():
+		case <-p.proc.Done():
 			cancel(jupyter.ErrDead)
 		case <-ctx.Done():
 		}
@@ -253,59 +254,59 @@ func (l *life) startup(ctx context.Context, client *jupyter.Client) (detail stri
 	return "", nil
 }
 
-// serve waits for the end of a kernel that is ready. What it returns is why it must end, or nil
-// when it did by itself.
-func (l *life) serve(ctx context.Context) error {
+// serve waits until a ready kernel ends or must end. It returns nil if the kernel ended by itself, and
+// otherwise the reason why it must end.
+func (p *process) serve(ctx context.Context) error {
 	select {
-	case <-l.proc.Done():
+	case <-p.proc.Done():
 		return nil
 	case <-ctx.Done():
-		l.shutdown(ctx)
+		p.shutdown(ctx)
 		return context.Cause(ctx)
-	case <-l.client.Done():
+	case <-p.client.Done():
 		return errors.New("it closed its connections")
 	}
 }
 
-// grace is the time in which a kernel that means to end has ended.
+// grace returns a context with the time that a kernel gets to end by itself.
 func (a *Agent) grace(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), a.options.Timing.Shutdown)
 }
 
-// shutdown lets an idle kernel end by itself, so that its exit handlers run. A busy one would not
-// listen.
-func (l *life) shutdown(ctx context.Context) {
-	l.kernel.mu.Lock()
-	busy := l.kernel.cell != nil
-	l.kernel.mu.Unlock()
+// shutdown lets an idle kernel end by itself, so that its exit handlers run. A busy kernel would not read
+// the request.
+func (p *process) shutdown(ctx context.Context) {
+	p.kernel.mu.Lock()
+	busy := p.kernel.cell != nil
+	p.kernel.mu.Unlock()
 	if busy {
 		return
 	}
-	wait, cancel := l.kernel.agent.grace(ctx)
+	wait, cancel := p.kernel.agent.grace(ctx)
 	defer cancel()
-	if err := l.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
+	if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
 		return
 	}
 	select {
-	case <-l.proc.Done():
+	case <-p.proc.Done():
 	case <-wait.Done():
 	}
 }
 
-// bury reports the end of a life. The state comes before the end of the cell: who has seen the
-// end knows what the kernel is then.
-func (k *kernel) bury(d death) (again bool) {
+// reportEnd reports the end of a process. The state comes before the end of the cell, so that a reader that
+// sees the end already knows the state.
+func (k *kernel) reportEnd(d processEnd) (again bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.life = nil
-	if k.there != nil {
-		k.there()
-		k.there = nil
+	k.process = nil
+	if k.restored != nil {
+		k.restored()
+		k.restored = nil
 	}
 	if d.state.State != "" {
 		k.setState(d.state)
 	}
-	again = d.again || k.wanted
+	again = d.again || k.restartAsked
 	if again && k.state != cellhold.KernelRestarting {
 		k.setState(cellhold.KernelStateContent{State: cellhold.KernelRestarting})
 	}
@@ -321,12 +322,12 @@ func (k *kernel) restart() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.state == cellhold.KernelRestarting {
-		return // the new process is on its way
+		return // a restart is in progress
 	}
-	k.wanted = true
+	k.restartAsked = true
 	k.setState(cellhold.KernelStateContent{State: cellhold.KernelRestarting})
-	if k.life != nil {
-		k.life.end(errRestart)
+	if k.process != nil {
+		k.process.end(errRestart)
 		return
 	}
 	select {

@@ -11,47 +11,48 @@ import (
 
 // Launcher starts kernel processes.
 type Launcher interface {
-	// Launch starts a kernel and returns without waiting until it is ready. The context bounds
-	// the starting only. When it returns an error, nothing of the kernel is left.
+	// Launch starts a kernel and returns before the kernel is ready. The context bounds only the start.
+	// After an error, nothing of the kernel remains.
 	Launch(ctx context.Context, s LaunchSpec) (Process, error)
 
-	// Specs are the sorts of kernel that it can start. Their texts are the image's, bounded in
-	// nothing but number.
+	// Specs lists the kernels that it can start. The texts come from the image. Only their number is
+	// bounded.
 	Specs() []cellhold.KernelSpec
 }
 
-// LaunchSpec says which kernel to start.
+// LaunchSpec describes a kernel to start.
 type LaunchSpec struct {
 	Kernel cellhold.KernelID
 	Spec   string            // name of the kernelspec
-	Env    map[string]string // added to the kernelspec's own
+	Env    map[string]string // added to the variables of the kernelspec
 }
 
-// Process is one kernel process. All methods may be called from any goroutine.
+// Process is one kernel process. Its methods are safe for concurrent use.
 type Process interface {
-	// Spec is the kernelspec it was started from.
+	// Spec returns the kernelspec that it was started from.
 	Spec() jupyter.KernelSpec
 
-	// Connection says where it listens.
+	// Connection returns the addresses on which it listens.
 	Connection() jupyter.Connection
 
-	// Done is closed when the process has ended.
+	// Done returns a channel that is closed when the process has ended.
 	Done() <-chan struct{}
 
-	// Exit says how it ended. It may be called once Done is closed.
+	// Exit returns how the process ended. It can be called after Done is closed.
 	Exit() Exit
 
-	// CPU is the processor time that the process itself has used so far; false when that cannot be
-	// known, as of one that has ended. It is cheap. ChildCPU is that of what it has started.
+	// CPU returns the processor time that the process itself has used so far. It is false when the time is
+	// not known, for example after the end of the process. The call is cheap. ChildCPU returns the time of
+	// the processes that it has started.
 	CPU() (time.Duration, bool)
 	ChildCPU() time.Duration
 
-	// Signal sends a signal to the process and its group. One that has ended is no error.
+	// Signal sends a signal to the process and its group. If the process has ended, Signal returns no
+	// error.
 	Signal(sig syscall.Signal) error
 
-	// Kill ends the process with everything it started, frees what it held, and returns when
-	// Done is closed. It must be called also for a process that ended by itself, and may be
-	// called again.
+	// Kill ends the process and everything that it started, frees their resources, and returns when Done is
+	// closed. It must also be called for a process that ended by itself, and can be called again.
 	Kill()
 }
 
@@ -59,5 +60,5 @@ type Process interface {
 type Exit struct {
 	Code   int    // exit status, if it exited
 	Signal int    // the signal that ended it, or 0
-	Output string // the last of what it wrote to its own stdout and stderr; foreign text
+	Output string // the end of its output on stdout and stderr; foreign text
 }

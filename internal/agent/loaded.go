@@ -14,28 +14,28 @@ import (
 )
 
 const (
-	// askPatience is how long a kernel may take to say what it has imported: a busy one answers
-	// within a second, one that is stuck in C not at all.
+	// askPatience is the time that a kernel has to list its imports. A busy kernel answers within a second,
+	// a kernel that hangs in C code never.
 	askPatience = 3 * time.Second
 	// maxLoaded bounds the modules of one kernel; scientific sessions have 3,000. maxMissed bounds the
-	// names that were looked for in vain, and the modules that did so, of each.
+	// names of missing modules, and for each name the modules that tried to import it.
 	maxLoaded = 20_000
 	maxMissed = 1000
 )
 
-// Modules is what one kernel says of its imports.
+// Modules lists the imports of one kernel.
 type Modules struct {
 	Loaded []string
-	Missed map[string][]string // by the name of what was not there
+	Missed map[string][]string // modules that tried an import, by the name of the missing module
 }
 
-// Loaded asks the running kernels which modules they have imported. It goes over the control
-// channel, so that a kernel that runs a cell answers too. Those that do not answer are silent. Code
-// in a kernel can make it say anything; the answer is a hint for its own user.
-func (a *Agent) Loaded(ctx context.Context) (said map[cellhold.KernelID]Modules, silent []string) {
+// Loaded asks the running kernels which modules they have imported. It uses the control channel, so that a
+// kernel that runs a cell answers too. silent lists the kernels that do not answer. Code in a kernel can
+// forge the answer, so it is only a hint for that code's own user.
+func (a *Agent) Loaded(ctx context.Context) (imports map[cellhold.KernelID]Modules, silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	said = map[cellhold.KernelID]Modules{}
+	imports = map[cellhold.KernelID]Modules{}
 	var mu sync.Mutex
 	var asked sync.WaitGroup
 	for id, client := range a.clients() {
@@ -44,7 +44,7 @@ func (a *Agent) Loaded(ctx context.Context) (said map[cellhold.KernelID]Modules,
 			mu.Lock()
 			defer mu.Unlock()
 			if ok {
-				said[id] = modules
+				imports[id] = modules
 			} else {
 				silent = append(silent, string(id))
 			}
@@ -52,10 +52,10 @@ func (a *Agent) Loaded(ctx context.Context) (said map[cellhold.KernelID]Modules,
 	}
 	asked.Wait()
 	slices.Sort(silent)
-	return said, silent
+	return imports, silent
 }
 
-// clients are the connections to the kernels that speak Python and live.
+// clients returns the connections to the running Python kernels.
 func (a *Agent) clients() map[cellhold.KernelID]*jupyter.Client {
 	a.mu.Lock()
 	kernels := slices.Collect(maps.Values(a.kernels))
@@ -63,21 +63,21 @@ func (a *Agent) clients() map[cellhold.KernelID]*jupyter.Client {
 	list := map[cellhold.KernelID]*jupyter.Client{}
 	for _, k := range kernels {
 		k.mu.Lock()
-		if k.life != nil && k.life.client != nil && strings.EqualFold(k.life.client.Info().LanguageInfo.Name, "python") {
-			list[k.id] = k.life.client
+		if k.process != nil && k.process.client != nil && strings.EqualFold(k.process.client.Info().LanguageInfo.Name, "python") {
+			list[k.id] = k.process.client
 		}
 		k.mu.Unlock()
 	}
 	return list
 }
 
-// askModules asks one kernel in the words of Jupyter's debugger, which needs no debugger to be
-// running for this.
-func askModules(ctx context.Context, c *jupyter.Client) (said Modules, ok bool) {
+// askModules asks one kernel with a request of Jupyter's debugger. The debugger does not have to run for
+// this.
+func askModules(ctx context.Context, c *jupyter.Client) (imports Modules, ok bool) {
 	request := map[string]any{"type": "request", "seq": 1, "command": "modules", "arguments": map[string]any{}}
 	m, err := c.Request(ctx, jupyter.Control, "debug_request", request)
 	if err != nil {
-		return said, false
+		return imports, false
 	}
 	var reply struct {
 		Body struct {
@@ -88,15 +88,15 @@ func askModules(ctx context.Context, c *jupyter.Client) (said Modules, ok bool) 
 		} `json:"body"`
 	}
 	if json.Unmarshal(m.Content, &reply) != nil || reply.Body.Modules == nil || len(reply.Body.Modules) > maxLoaded || len(reply.Body.Missed) > maxMissed {
-		return said, false
+		return imports, false
 	}
-	said.Loaded = make([]string, 0, len(reply.Body.Modules))
+	imports.Loaded = make([]string, 0, len(reply.Body.Modules))
 	for _, module := range reply.Body.Modules {
-		said.Loaded = append(said.Loaded, module.Name)
+		imports.Loaded = append(imports.Loaded, module.Name)
 	}
 	for name, by := range reply.Body.Missed {
 		reply.Body.Missed[name] = by[:min(len(by), maxMissed)]
 	}
-	said.Missed = reply.Body.Missed
-	return said, true
+	imports.Missed = reply.Body.Missed
+	return imports, true
 }

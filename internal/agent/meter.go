@@ -6,9 +6,9 @@ import (
 	"cellhold"
 )
 
-// childrenAfter is how long a cell runs before the processor time of the kernel's children is looked
-// at, to know what of it is not the cell's. Reading it costs some files of /proc, 50 µs each in
-// gVisor; most cells are shorter and are spared both this and the look at the end.
+// childrenAfter is the age of a cell at which the processor time of the kernel's children is read for the
+// first time. That time is not the cell's own. A read needs some files of /proc, 50 µs each in gVisor. Most
+// cells are shorter, and for them children are never read.
 const childrenAfter = 50 * time.Millisecond
 
 // meter measures the processor time of one cell. kernel.mu guards it.
@@ -19,16 +19,17 @@ type meter struct {
 	children time.Duration
 }
 
-// begin notes what the process had used before the cell.
+// begin records the time that the process had used before the cell.
 func (m *meter) begin(p Process) { m.own, m.known = p.CPU() }
 
-// readings are what a process has used by now.
+// readings are the times that a process has used so far.
 type readings struct {
 	known         bool
 	own, children time.Duration
 }
 
-// read looks at the process, without the lock: at its children only for cells that are not short.
+// read reads the times of a process. It reads the children's time only if children is set. The caller must
+// not hold mu.
 func read(p Process, children bool) (r readings) {
 	r.own, r.known = p.CPU()
 	if children {
@@ -37,7 +38,7 @@ func read(p Process, children bool) (r readings) {
 	return r
 }
 
-// usage is what the cell used; nil when that is not known.
+// usage returns the use of the cell, or nil when it is not known.
 func (m *meter) usage(r readings) *cellhold.Usage {
 	if !m.known || !r.known {
 		return nil
@@ -49,10 +50,10 @@ func (m *meter) usage(r readings) *cellhold.Usage {
 	return &cellhold.Usage{CPU: new(max(used, 0).Seconds())}
 }
 
-// watchChildren reads the children's time once the cell has run for a moment. The caller holds mu.
+// watchChildren reads the children's time once the cell has run for childrenAfter. The caller must hold mu.
 func (k *kernel) watchChildren(c *cell) {
 	k.after(c, childrenAfter, func() {
-		spent := c.life.proc.ChildCPU()
+		spent := c.process.proc.ChildCPU()
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		c.meter.children, c.meter.longer = spent, true

@@ -10,13 +10,13 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// prepare has the kernel run code that belongs to no cell. What it puts out is nobody's.
+// prepare runs code that belongs to no cell in the kernel. Its output is dropped.
 func (k *kernel) prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prepared, error) {
 	switch {
 	case r.Timeout <= 0:
 		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Invalid, "The timeout of a preparation must be positive.")
 	case len(r.Code) > guestapi.MaxCode:
-		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; it may have %d.", len(r.Code), guestapi.MaxCode)
+		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; the limit is %d bytes.", len(r.Code), guestapi.MaxCode)
 	}
 	if k.agent.renewing.Load() {
 		return guestapi.Prepared{}, errRenewing
@@ -32,36 +32,36 @@ func (k *kernel) prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prep
 		keep()
 		return guestapi.Prepared{}, nil
 	}
-	c, err := k.hush(r.Timeout, keep)
+	c, err := k.admitQuiet(r.Timeout, keep)
 	if err != nil {
 		return guestapi.Prepared{}, err
 	}
-	d, err := k.quietly(ctx, c, r.Code)
+	d, err := k.runQuiet(ctx, c, r.Code)
 	if err != nil {
 		return guestapi.Prepared{}, err
 	}
 	return guestapi.Prepared{Error: sentence(d.Cause)}, nil
 }
 
-// hush makes a cell that nobody hears of the running one, so that no other can run beside it and all that
-// bounds cells bounds it: its deadline, and the end of its process. It calls first under the lock when nothing
-// is in the way.
-func (k *kernel) hush(timeout time.Duration, first func()) (*cell, error) {
+// admitQuiet makes a cell for code of the agent the running one. So no other cell runs at the same time, and
+// the bounds of cells hold for it: its deadline, and the end of its process. If the kernel is free,
+// admitQuiet calls first under the lock.
+func (k *kernel) admitQuiet(timeout time.Duration, first func()) (*cell, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.free(); err != nil {
+	if err := k.checkFree(); err != nil {
 		return nil, err
 	}
 	first()
-	c := &cell{msgID: k.life.client.NewMsgID(), timeout: timeout, life: k.life, quiet: make(chan cellhold.CellDoneContent, 1)}
+	c := &cell{msgID: k.process.client.NewMsgID(), timeout: timeout, process: k.process, quiet: make(chan cellhold.CellDoneContent, 1)}
 	k.cell = c
 	k.recent.addQuiet(c.msgID)
 	k.after(c, timeout, func() { k.expire(c) })
 	return c, nil
 }
 
-// free says why the kernel cannot run anything now. The caller holds mu.
-func (k *kernel) free() error {
+// checkFree fails if the kernel cannot run a cell now. The caller must hold mu.
+func (k *kernel) checkFree() error {
 	switch {
 	case k.state != cellhold.KernelIdle:
 		return cellhold.Errorf(cellhold.Conflict, "The kernel is %s.", k.state)
@@ -73,11 +73,11 @@ func (k *kernel) free() error {
 	return nil
 }
 
-// quietly runs code as a cell that hush has made, and says how it ended: with a cause where it did not end
-// well. The error says that there is no answer: the kernel is gone, or the context has ended. The code goes
-// on then, until its deadline.
-func (k *kernel) quietly(ctx context.Context, c *cell, code string) (cellhold.CellDoneContent, error) {
-	if _, err := c.life.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: code, Silent: true}); err != nil {
+// runQuiet runs code as a cell of admitQuiet, and returns how it ended, with a cause if it failed. The
+// error says that there is no answer, because the kernel was lost or the context ended. After the end of
+// the context the code continues until its deadline.
+func (k *kernel) runQuiet(ctx context.Context, c *cell, code string) (cellhold.CellDoneContent, error) {
+	if _, err := c.process.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: code, Silent: true}); err != nil {
 		// The kernel is ending, and that ends the cell.
 		k.log.Debug("silent code not sent", "error", err)
 	}
@@ -92,7 +92,7 @@ func (k *kernel) quietly(ctx context.Context, c *cell, code string) (cellhold.Ce
 	}
 }
 
-// exception is what the kernel's answer names, for code whose traceback nobody sees.
+// exception returns the exception of an answer, for code whose traceback is not shown.
 func (r *executeReply) exception() string {
 	if r.Name == "" {
 		return "The code failed."

@@ -18,8 +18,8 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// What a kernelspec's code of renewal may name, and gets replaced: the key of the kernel's messages, the
-// session that they bear, a number below 2³¹ and 64 hexadecimal digits, all random.
+// The placeholders in a kernelspec's renewal code. They are replaced by random values: the key of the
+// kernel's messages, the session id in them, a number below 2³¹, and 64 hexadecimal digits.
 const (
 	ofKey     = "{key}"
 	ofSession = "{session}"
@@ -27,8 +27,8 @@ const (
 	ofEntropy = "{entropy}"
 )
 
-// renew makes this agent and its kernels differ from all others that continue from the same memory. When
-// it fails, kernels may have been renewed and others not; the agent goes on as it was.
+// renew makes this agent and its kernels differ from all others that continue from the same memory. If it
+// fails, some kernels may be renewed already, and the agent continues unchanged.
 func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, error) {
 	if r.Timeout <= 0 {
 		return guestapi.Info{}, cellhold.Errorf(cellhold.Invalid, "The timeout of a renewal must be positive.")
@@ -39,14 +39,14 @@ func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, err
 	defer a.renewing.Store(false)
 	kernels := a.all()
 	for _, k := range kernels {
-		if err := k.still(); err != nil {
+		if err := k.checkRenewable(); err != nil {
 			return guestapi.Info{}, err
 		}
 	}
 	if err := a.commands.Still(); err != nil {
 		return guestapi.Info{}, err
 	}
-	a.nameHost() // a copy has a name of its own
+	a.nameHost() // each copy has its own host name
 	if err := renewAll(ctx, kernels, r.Timeout); err != nil {
 		return guestapi.Info{}, err
 	}
@@ -63,13 +63,13 @@ func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, err
 	return a.info(), nil
 }
 
-// errRenewing keeps everything else from beginning meanwhile.
+// errRenewing is the error of requests that would start something during a renewal.
 var errRenewing = cellhold.Errorf(cellhold.Conflict, "The sandbox is being renewed.")
 
-// newBoot names a life of an agent.
+// newBoot returns an id for one run of an agent.
 func newBoot() string { return strings.ToLower(rand.Text()) }
 
-// all are the kernels, sorted by their ids.
+// all returns the kernels, sorted by id.
 func (a *Agent) all() []*kernel {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,21 +97,22 @@ func renewAll(ctx context.Context, kernels []*kernel, timeout time.Duration) err
 	return nil
 }
 
-// still says why the kernel cannot be renewed now. A dead one can: nothing of it is left.
-func (k *kernel) still() error {
+// checkRenewable fails if the kernel cannot be renewed now. A dead kernel can be renewed, because it has no
+// process.
+func (k *kernel) checkRenewable() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.state == cellhold.KernelDead && k.life == nil {
+	if k.state == cellhold.KernelDead && k.process == nil {
 		return nil
 	}
-	return k.free()
+	return k.checkFree()
 }
 
-// renew has the kernel run the code that its kernelspec has for that. One whose spec has none stays as it
-// is, but for our own part.
+// renew runs the renewal code of the kernelspec in the kernel. Without such code, only the agent's part of
+// the kernel is renewed.
 func (k *kernel) renew(ctx context.Context, timeout time.Duration) error {
 	k.mu.Lock()
-	l, state := k.life, k.state
+	l, state := k.process, k.state
 	k.mu.Unlock()
 	switch {
 	case l == nil && state == cellhold.KernelDead:
@@ -124,39 +125,39 @@ func (k *kernel) renew(ctx context.Context, timeout time.Duration) error {
 		l.client.Rename()
 		return nil
 	}
-	c, err := k.hush(timeout, func() {})
+	c, err := k.admitQuiet(timeout, func() {})
 	if err != nil {
 		return err
 	}
-	key := hex.EncodeToString(random(16)) // as long as those that kernels start with
+	key := hex.EncodeToString(random(16)) // same length as the keys of new kernels
 	if strings.Contains(code, ofKey) {
-		c.life.client.Expect(key)
+		c.process.client.Expect(key)
 	}
-	d, err := k.quietly(ctx, c, fill(code, key))
+	d, err := k.runQuiet(ctx, c, fill(code, key))
 	switch {
 	case err != nil:
 		return cellhold.Wrap(cellhold.Unavailable, err, "Kernel %s could not be renewed: it was lost.", k.id)
 	case d.Status != cellhold.StatusOK:
 		return cellhold.Errorf(cellhold.Unavailable, "Kernel %s could not be renewed: %s", k.id, sentence(d.Cause))
-	case strings.Contains(code, ofKey) && !c.life.client.Uses(key):
+	case strings.Contains(code, ofKey) && !c.process.client.Uses(key):
 		return cellhold.Errorf(cellhold.Unavailable, "Kernel %s could not be renewed: it kept its old key.", k.id)
 	}
-	c.life.client.Rename()
+	c.process.client.Rename()
 	return nil
 }
 
-// forget lets the kernel's events begin anew, with what it is now.
+// forget restarts the kernel's events, with its current state as the first one.
 func (k *kernel) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.spool
 	k.spool = spool.New(k.agent.options.Spool, spool.Cell)
 	k.recent, k.strange = k.recent.again(), 0
-	k.setState(k.said)
-	before.Close() // who reads or writes it is of before
+	k.setState(k.reported)
+	before.Close() // ends its readers and writers
 }
 
-// renewal is the code that a kernelspec has for renewing its kernels, empty if it has none:
+// renewal returns the code with which a kernelspec renews its kernels. It is empty if there is none.
 //
 //	"metadata": {"cellhold": {"renew": "…"}}
 func renewal(s jupyter.KernelSpec) string {
@@ -169,9 +170,9 @@ func renewal(s jupyter.KernelSpec) string {
 	return ours.Renew
 }
 
-// fill puts fresh values into code of renewal.
+// fill replaces the placeholders of renewal code by new values.
 func fill(code, key string) string {
-	const below = 1<<31 - 1 // what R, Bash and numpy all take
+	const below = 1<<31 - 1 // the limit of R, Bash and numpy
 	return strings.NewReplacer(
 		ofKey, key,
 		ofSession, hex.EncodeToString(random(16)),
@@ -182,6 +183,6 @@ func fill(code, key string) string {
 
 func random(n int) []byte {
 	b := make([]byte, n)
-	rand.Read(b) // never fails, by its own documentation
+	rand.Read(b) // never fails, says its documentation
 	return b
 }

@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// renew renews the sandbox and reads the kernel's events from their new beginning.
+// renew renews the sandbox and reads the kernel's events from their new start.
 func (r *rig) renew() guestapi.Info {
 	r.Helper()
 	info, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience})
@@ -79,7 +79,7 @@ func TestTheSameCellRunsAgainAfterARenewal(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	r.renew()
-	r.cells = 0 // a fork's host counts for itself
+	r.cells = 0 // the host of a fork counts its own cells
 	r.wantText(r.run("add x 1\nget x"), `"2"`)
 }
 
@@ -93,7 +93,7 @@ func TestNothingIsRenewedWhileSomethingRuns(t *testing.T) {
 	if err := r.kernel.Interrupt(r.ctx, ""); err != nil {
 		t.Fatal(err)
 	}
-	r.finish(id) // with the numbers of before
+	r.finish(id) // with the numbers from before
 
 	commands := r.client.Commands()
 	if err := commands.Start(r.ctx, "x1", guestapi.StartCommand{Args: []string{"cat"}, Timeout: patience}); err != nil {
@@ -199,7 +199,7 @@ func TestPreparationIsSilent(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	if p := r.prepare(guestapi.Prepare{Code: "add x 1\nblurt nobody hears this\ndisplay image/png AAAA"}); p.Error != "" {
-		t.Errorf("it failed: %s", p.Error)
+		t.Errorf("the preparation failed: %s", p.Error)
 	}
 	o := r.run("get x")
 	r.wantText(o, `"2"`)
@@ -244,7 +244,7 @@ func TestNoCellRunsBesideAPreparation(t *testing.T) {
 		_, err := r.kernel.Prepare(r.ctx, guestapi.Prepare{Code: "loop", Timeout: time.Second})
 		done <- err
 	}()
-	for { // until it has begun
+	for { // until the preparation has begun
 		info, err := r.client.Info(r.ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -257,7 +257,7 @@ func TestNoCellRunsBesideAPreparation(t *testing.T) {
 	if cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("a cell: %v, want a conflict", err)
 	}
-	if err := r.kernel.Interrupt(r.ctx, ""); err != nil { // means cells, and there is none
+	if err := r.kernel.Interrupt(r.ctx, ""); err != nil { // interrupts cells only, and none runs
 		t.Error(err)
 	}
 	if err := <-done; err != nil {

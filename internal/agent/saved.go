@@ -11,9 +11,9 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Saved is what another agent needs to go on where this one is: its name, its kernels, and the events
-// that the host has not acknowledged. It is for drivers whose agents are no processes of their own; the
-// others save the agent's memory, and all of this with it.
+// Saved has the state that another agent needs to continue this one: its boot id, its kernels, and the
+// events that the host has not acknowledged. It is for drivers whose agents are not processes of their own.
+// Other drivers save the whole memory of the agent.
 type Saved struct {
 	boot     string
 	ended    map[cellhold.KernelID]int64
@@ -22,16 +22,17 @@ type Saved struct {
 }
 
 type savedKernel struct {
-	id      cellhold.KernelID
-	request guestapi.StartKernel
-	spool   *spool.Spool
-	said    cellhold.KernelStateContent
-	recent  recentCells
-	strange int64
+	id       cellhold.KernelID
+	request  guestapi.StartKernel
+	spool    *spool.Spool
+	reported cellhold.KernelStateContent
+	recent   recentCells
+	strange  int64
 }
 
-// Save returns it. Every kernel must be idle or dead, and no command may run. While a kernel that is
-// alive can begin nothing, also is called, for what the Launcher's processes know.
+// Save returns the state of the agent. Every kernel must be idle or dead, and no command can run. Save
+// calls also for each kernel that is alive, while the kernel is locked. There the caller can save the state
+// of its processes.
 func (a *Agent) Save(also func(cellhold.KernelID)) (*Saved, error) {
 	commands, err := a.commands.Save()
 	if err != nil {
@@ -54,39 +55,39 @@ func (a *Agent) Save(also func(cellhold.KernelID)) (*Saved, error) {
 func (k *kernel) save(also func(cellhold.KernelID)) (savedKernel, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.life != nil || k.state != cellhold.KernelDead {
-		if err := k.free(); err != nil {
+	if k.process != nil || k.state != cellhold.KernelDead {
+		if err := k.checkFree(); err != nil {
 			return savedKernel{}, err
 		}
 		also(k.id)
 	}
 	return savedKernel{
-		id: k.id, request: k.request, spool: k.spool.Copy(), said: k.said,
+		id: k.id, request: k.request, spool: k.spool.Copy(), reported: k.reported,
 		recent: k.recent.clone(), strange: k.strange,
 	}, nil
 }
 
-// goOn makes a new agent the one that was saved. It returns when its kernels are there again.
-func (a *Agent) goOn(ctx context.Context, s *Saved) {
-	var there sync.WaitGroup
+// restore makes a new agent continue a saved one. It returns when the kernels are ready again.
+func (a *Agent) restore(ctx context.Context, s *Saved) {
+	var ready sync.WaitGroup
 	a.mu.Lock()
 	a.boot, a.ended = s.boot, maps.Clone(s.ended)
 	for _, one := range s.kernels {
 		k := one.again(a)
 		if k.state != cellhold.KernelDead {
-			there.Add(1)
-			k.there = there.Done
+			ready.Add(1)
+			k.restored = ready.Done
 		}
 		a.kernels[k.id] = k
 		a.launch(ctx, k)
 	}
 	a.mu.Unlock()
-	there.Wait()
+	ready.Wait()
 }
 
 func (s savedKernel) again(a *Agent) *kernel {
 	k := newKernel(a, s.id, s.request, 0)
-	k.spool, k.state, k.said, k.strange = s.spool.Copy(), s.said.State, s.said, s.strange
+	k.spool, k.state, k.reported, k.strange = s.spool.Copy(), s.reported.State, s.reported, s.strange
 	k.recent = s.recent.clone()
 	return k
 }

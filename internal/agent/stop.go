@@ -8,8 +8,8 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// interrupt asks the running cell to stop, if it is that one; no id means whichever runs. Code that belongs
-// to no cell goes on. It never kills.
+// interrupt asks the running cell to stop, if only is its id or empty. It does not stop code of the agent,
+// and it never kills.
 func (k *kernel) interrupt(only cellhold.CellID) {
 	k.mu.Lock()
 	c := k.cell
@@ -19,11 +19,11 @@ func (k *kernel) interrupt(only cellhold.CellID) {
 	}
 	if !c.interrupted {
 		c.interrupted = true
-		k.insist(c, k.agent.options.Timing.Interrupt)
+		k.signalAfter(c, k.agent.options.Timing.Interrupt)
 	}
 	c.unanswered++
 	k.mu.Unlock()
-	c.life.interrupt()
+	c.process.interrupt()
 }
 
 // expire stops a cell at its deadline: by message, then by signal, then by killing the kernel.
@@ -31,32 +31,32 @@ func (k *kernel) expire(c *cell) {
 	t := k.agent.options.Timing
 	k.mu.Lock()
 	c.expired = true
-	k.insist(c, t.Interrupt)
-	k.after(c, t.Interrupt+t.Kill, func() { k.giveUp(c) })
+	k.signalAfter(c, t.Interrupt)
+	k.after(c, t.Interrupt+t.Kill, func() { k.killAtDeadline(c) })
 	c.unanswered++
 	k.mu.Unlock()
-	c.life.interrupt()
+	c.process.interrupt()
 }
 
-// insist sends the signal when the message has not helped. The signal leaves under the lock, so the
-// cell is still the running one, and the kernel has not answered it. The caller holds mu.
-func (k *kernel) insist(c *cell, d time.Duration) {
+// signalAfter sends the signal if the message has not helped. It sends it under the lock, so that the cell
+// is still running and not answered yet. The caller must hold mu.
+func (k *kernel) signalAfter(c *cell, d time.Duration) {
 	k.after(c, d, func() {
 		k.mu.Lock()
 		if k.cell == c && !c.ending && c.reply == nil {
-			c.life.signal(syscall.SIGINT)
+			c.process.signal(syscall.SIGINT)
 		}
-		c.unanswered = 0 // a kernel that has not answered by now does not know the message
+		c.unanswered = 0 // a kernel that has not answered by now does not support the message
 		k.conclude(c)
 	})
 }
 
-// interruptDone notes that the kernel has dealt with an interrupt. Only then may the cell end: it could
-// hit the next one otherwise.
-func (k *kernel) interruptDone(l *life) {
+// interruptDone records that the kernel has handled an interrupt. Before that the cell must not end, or the
+// interrupt could hit the next cell.
+func (k *kernel) interruptDone(p *process) {
 	k.mu.Lock()
 	c := k.cell
-	if c == nil || c.life != l || c.unanswered == 0 {
+	if c == nil || c.process != p || c.unanswered == 0 {
 		k.mu.Unlock()
 		return
 	}
@@ -64,27 +64,27 @@ func (k *kernel) interruptDone(l *life) {
 	k.conclude(c)
 }
 
-// giveUp kills the kernel of a cell that did not stop. An answer that comes from now on does not
-// count: it would promise variables that are about to be lost.
-func (k *kernel) giveUp(c *cell) {
+// killAtDeadline kills the kernel of a cell that did not stop. Later answers are ignored: they would report variables
+// that are about to be lost.
+func (k *kernel) killAtDeadline(c *cell) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.cell == c && !c.ending {
 		c.ending = true
-		c.life.end(errDeadline)
+		c.process.end(errDeadline)
 	}
 }
 
-// interrupt sends the message only; the running cell's own answer tells whether it helped.
-func (l *life) interrupt() {
-	if _, err := l.client.Send(jupyter.Control, "interrupt_request", struct{}{}); err != nil {
-		l.kernel.log.Debug("interrupt not sent", "error", err)
-		l.kernel.interruptDone(l)
+// interrupt sends only the message. The running cell's own answer shows whether it helped.
+func (p *process) interrupt() {
+	if _, err := p.client.Send(jupyter.Control, "interrupt_request", struct{}{}); err != nil {
+		p.kernel.log.Debug("interrupt not sent", "error", err)
+		p.kernel.interruptDone(p)
 	}
 }
 
-func (l *life) signal(sig syscall.Signal) {
-	if err := l.proc.Signal(sig); err != nil {
-		l.kernel.log.Debug("signal not sent", "signal", sig, "error", err)
+func (p *process) signal(sig syscall.Signal) {
+	if err := p.proc.Signal(sig); err != nil {
+		p.kernel.log.Debug("signal not sent", "signal", sig, "error", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// talk is a connection as the host has it.
+// talk is the host's end of a connection.
 type talk struct {
 	*rig
 	conn  net.Conn
@@ -57,7 +57,7 @@ func (t *talk) hear(answers int, done cellhold.CellID) (taken []guestapi.Taken, 
 	t.Helper()
 	for len(taken) < answers || done != "" && end == nil {
 		if !t.lines.Scan() {
-			t.Fatalf("it ended: %v; %+v", t.lines.Err(), taken)
+			t.Fatalf("the connection ended: %v; %+v", t.lines.Err(), taken)
 		}
 		var l guestapi.TalkLine
 		var e guestapi.Event

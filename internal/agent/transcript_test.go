@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected events in testdata")
 
-// TestTranscripts sends the messages of each file in testdata as a kernel and compares the events of
-// the cell. A line of messages is a type and a content; "reply" lines set how the cell ends.
+// TestTranscripts sends the messages of each file in testdata as a kernel, and compares the events of the
+// cell. A line of messages has a type and a content. "reply" lines set how the cell ends.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {

@@ -2,9 +2,9 @@ package agent
 
 import "strings"
 
-// lastWords picks from what a dead process wrote the one line that says why it died, if any does.
-// Interpreters name the error on the last line, or behind "Fatal Python error" when they crash.
-func lastWords(output string) string {
+// errorLine returns the line in a dead process's output that says why it died, or the empty string.
+// Interpreters name the error on the last line, or after "Fatal Python error" in a crash.
+func errorLine(output string) string {
 	found := ""
 	for line := range strings.Lines(output) {
 		line = strings.TrimSpace(line)

@@ -28,7 +28,6 @@ var pending = map[string]bool{
 	"demo":                               true,
 	"docs":                               true,
 	"images":                             true,
-	"internal/agent":                     true,
 	"internal/agent/command":             true,
 	"internal/agent/deputy":              true,
 	"internal/agent/files":               true,
