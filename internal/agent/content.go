@@ -146,13 +146,13 @@ func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
 		lines[i] = middle(lines[i], maxTraceback/2)
 	}
 	size := func(i int) int { return len(lines[i]) + 16 } // includes the memory of a string header
-	room, end := maxTraceback, len(lines)
-	for ; end > 0 && room-size(end-1) >= maxTraceback/3; end-- {
-		room -= size(end - 1)
+	space, end := maxTraceback, len(lines)
+	for ; end > 0 && space-size(end-1) >= maxTraceback/3; end-- {
+		space -= size(end - 1)
 	}
 	start := 0
-	for ; start < end && room >= size(start); start++ {
-		room -= size(start)
+	for ; start < end && space >= size(start); start++ {
+		space -= size(start)
 	}
 	if start < end {
 		note := fmt.Sprintf("[... %d lines of the traceback left out]", end-start)

@@ -43,7 +43,7 @@ func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, err
 			return guestapi.Info{}, err
 		}
 	}
-	if err := a.commands.Still(); err != nil {
+	if err := a.commands.CheckIdle(); err != nil {
 		return guestapi.Info{}, err
 	}
 	a.nameHost() // each copy has its own host name

@@ -60,7 +60,7 @@ func getTalk(k *kernel, w http.ResponseWriter, after int64) {
 		defer gone()
 		k.log.Debug("the host's connection ended", "reason", t.listen(rw.Reader))
 	})
-	k.events().Follow(c, after, spool.Beside{Take: t.take, Due: t.due, Gone: ctx.Done()})
+	k.events().Follow(c, after, spool.Extra{Take: t.take, Due: t.due, Gone: ctx.Done()})
 	// Close would end only one direction of a stream of the link.
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 }

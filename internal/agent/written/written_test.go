@@ -49,7 +49,7 @@ func TestOnlyWhatWasWrittenAfterTheMarkIsTold(t *testing.T) {
 	write(t, filepath.Join(dir, "changed"), "1")
 	mark := l.Mark()
 	if list, more := l.Since(mark); len(list) != 0 || more {
-		t.Errorf("nothing happened, and %v is told", list)
+		t.Errorf("%v is listed without a write", list)
 	}
 	write(t, filepath.Join(dir, "changed"), "12")
 	write(t, filepath.Join(dir, "new/deep/file"), "123")
@@ -61,13 +61,13 @@ func TestOnlyWhatWasWrittenAfterTheMarkIsTold(t *testing.T) {
 	os.Rename(filepath.Join(dir, Ignore+"x"), filepath.Join(dir, "uploaded"))
 	list, more := l.Since(mark)
 	if got := paths(list); got != "[bytes \xff changed file]" || more {
-		t.Errorf("told %q, more %t", got, more)
+		t.Errorf("listed %q, more %t", got, more)
 	}
 	if list[1].Size != 2 {
 		t.Errorf("%+v", list[1])
 	}
 	if list, _ := l.Since(l.Mark()); len(list) != 0 {
-		t.Errorf("told twice: %v", list)
+		t.Errorf("listed twice: %v", list)
 	}
 }
 

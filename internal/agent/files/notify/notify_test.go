@@ -26,11 +26,11 @@ func watch(t *testing.T, o Options) (*Watcher, func(want ...Change)) {
 		}
 		for _, c := range want {
 			if !slices.Contains(got, c) {
-				t.Errorf("%+v is missing in %+v", c, got)
+				t.Errorf("change %+v is missing in %+v", c, got)
 			}
 		}
 		if len(want) == 0 && len(got) != 0 {
-			t.Errorf("%+v, want nothing", got)
+			t.Errorf("got changes %+v, want none", got)
 		}
 	}
 }
@@ -72,7 +72,7 @@ func TestMoreThanTheBoundsIsAnOverflow(t *testing.T) {
 		w.report(Created, fmt.Sprint(i), false)
 	}
 	if len(w.found) > maxPending {
-		t.Errorf("%d changes are kept", len(w.found))
+		t.Errorf("%d changes are kept, more than the limit", len(w.found))
 	}
 	expect(Change{Op: Overflow})
 }
@@ -99,7 +99,7 @@ func TestReadingEndsWhileChangesGoOn(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if took := time.Since(begun); took > 30*time.Second { // some hundred milliseconds on a quiet machine
+	if took := time.Since(begun); took > 30*time.Second { // some hundred milliseconds on an idle machine
 		t.Errorf("ten readings took %s", took)
 	}
 	close(stop)
