@@ -159,7 +159,7 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 }
 
 // serveCode lets code in the sandbox ask for packages. stop ends that and waits.
-func serveCode(ctx context.Context, installer *install.Room) (stop func(), err error) {
+func serveCode(ctx context.Context, installer *install.Installer) (stop func(), err error) {
 	at := filepath.Join(runDir, "packages")
 	ln, err := new(net.ListenConfig).Listen(ctx, "unix", at)
 	if err != nil {

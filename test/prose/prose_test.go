@@ -28,8 +28,6 @@ var pending = map[string]bool{
 	"demo":                               true,
 	"docs":                               true,
 	"images":                             true,
-	"internal/agent/install":             true,
-	"internal/agent/process":             true,
 	"internal/command":                   true,
 	"internal/egress":                    true,
 	"internal/guest":                     true,

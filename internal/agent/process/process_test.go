@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shells returns a launcher whose kernelspec "sh" runs a script: enough where no kernel is needed.
+// shells returns a launcher whose kernelspec "sh" runs a script. That is enough for tests without a kernel.
 func shells(dir, script string, uid int, init bool) (*process.Launcher, error) {
 	spec := filepath.Join(dir, "prefix", "share", "jupyter", "kernels", "sh")
 	b, err := json.Marshal(map[string]any{
@@ -55,7 +55,7 @@ func shells(dir, script string, uid int, init bool) (*process.Launcher, error) {
 	})
 }
 
-// launch runs a script as a kernel; shortDir keeps its sockets' paths within their bound.
+// launch runs a script as a kernel.
 func launch(t *testing.T, script string, uid int) agent.Process {
 	t.Helper()
 	l, err := shells(shortDir(t), script, uid, false)
@@ -119,7 +119,7 @@ func TestASignalReachesTheWholeGroup(t *testing.T) {
 }
 
 func TestAProcessGetsNothingThatItDoesNotNeed(t *testing.T) {
-	leaked, err := syscall.Open("/etc/passwd", syscall.O_RDONLY, 0) // open for everyone that we start
+	leaked, err := syscall.Open("/etc/passwd", syscall.O_RDONLY, 0) // inherited by every program that is started
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,17 +175,17 @@ func TestKillEndsWhatTheProcessStarted(t *testing.T) {
 	for len(marked(mark)) < 6 { // two of sh, four of sleep
 		select {
 		case <-p.Done():
-			t.Fatalf("it ended early: %+v", p.Exit())
-		case <-time.After(5 * time.Millisecond): // processes appear without an event
+			t.Fatalf("the process ended early: %+v", p.Exit())
+		case <-time.After(5 * time.Millisecond): // no event reports the start of a process
 		}
 	}
 	p.Kill()
 	p.Kill()
 	if left := marked(mark); len(left) > 0 {
-		t.Errorf("processes %v live on", left)
+		t.Errorf("processes %v still run", left)
 	}
 	if _, err := os.Stat(filepath.Dir(p.Connection().Prefix)); !os.IsNotExist(err) {
-		t.Errorf("its directory is still there: %v", err)
+		t.Errorf("the kernel's directory still exists: %v", err)
 	}
 }
 
@@ -194,7 +194,7 @@ func markOf(t *testing.T, p agent.Process) string {
 	return "CELLHOLD_KERNEL=" + filepath.Base(filepath.Dir(p.Connection().Prefix))
 }
 
-// marked finds the living processes of a kernel.
+// marked returns the running processes of a kernel.
 func marked(mark string) []int {
 	var pids []int
 	entries, _ := os.ReadDir("/proc")
@@ -223,11 +223,11 @@ func TestAnUnknownKernelIsNamedWithTheKnown(t *testing.T) {
 		t.Errorf("%v, want an error that names sh", err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "run")); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v %v", left, err)
+		t.Errorf("directories left over: %v %v", left, err)
 	}
 }
 
-func TestTheFirstProcessBuriesOrphansAndKillsAll(t *testing.T) {
+func TestTheFirstProcessReapsOrphansAndKillsAll(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make a process namespace")
 	}
@@ -243,8 +243,8 @@ func TestTheFirstProcessBuriesOrphansAndKillsAll(t *testing.T) {
 	}
 }
 
-// actAsInit is the other end of TestTheFirstProcessBuriesOrphansAndKillsAll: it starts a kernel that
-// forks away from itself, hides its environment and leaves zombies, and kills it.
+// actAsInit is the other end of TestTheFirstProcessReapsOrphansAndKillsAll. It starts a kernel that leaves
+// its session, hides its environment and leaves zombies, and kills it.
 func actAsInit() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot mount: %w", err)
@@ -275,7 +275,7 @@ sleep 0.5; exit 9`
 	p.Kill()
 	after := pids()
 	for deadline := time.Now().Add(patience); len(after) > 1 && time.Now().Before(deadline); after = pids() {
-		// What the kill ended is buried by the launcher's own goroutine.
+		// The launcher's own goroutine reaps the killed processes.
 	}
 	if len(after) != 1 {
 		return fmt.Errorf("processes after the kill: %v, want 1 only", after)

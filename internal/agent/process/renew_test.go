@@ -14,8 +14,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// identity prints what must be another in every copy of a kernel, one a line. The generators are set to
-// where a copy would find them first.
+// identity prints the values that must differ in every copy of a kernel, one per line. The generators are
+// first set to the state of the snapshot.
 const identity = `
 import random, uuid, tempfile, multiprocessing
 kernel = get_ipython().kernel
@@ -67,7 +67,7 @@ func TestARenewedIPykernelIsAnotherAndKeepsItsVariables(t *testing.T) {
 				}
 			}
 			if v == before {
-				t.Errorf("the key is that of before")
+				t.Errorf("the key is the same as before")
 			}
 		}
 		seen = append(seen, is)
@@ -77,7 +77,7 @@ func TestARenewedIPykernelIsAnotherAndKeepsItsVariables(t *testing.T) {
 	r.wantConnectionFile(seen[1][len(seen[1])-1])
 }
 
-// wantConnectionFile checks that other clients find the key where they look for it.
+// wantConnectionFile checks that other clients find the key in the connection file.
 func (r *rig) wantConnectionFile(key string) {
 	r.Helper()
 	files, err := filepath.Glob(filepath.Join(r.run, "k", "*", "kernel.json*"))
@@ -103,7 +103,7 @@ func TestOutputOfThreadsSurvivesTheChangeOfTheKey(t *testing.T) {
 	for range 20 {
 		r.renew()
 		if _, out := r.finish(r.submit("'here'", patience)); !strings.Contains(out, "'here'") {
-			t.Errorf("a cell put out %q", out)
+			t.Errorf("a cell printed %q", out)
 		}
 	}
 	if _, out := r.finish(r.submit("stop.set(); thread.join(); said > 20", patience)); !strings.Contains(out, "True") {
@@ -114,7 +114,7 @@ func TestOutputOfThreadsSurvivesTheChangeOfTheKey(t *testing.T) {
 	}
 }
 
-// signatures counts what the log has about messages that were signed wrongly.
+// signatures counts the log's records of messages with a wrong signature.
 type signatures struct {
 	slog.Handler
 	count *atomic.Int64
