@@ -62,6 +62,6 @@ func TestAnAgentCannotSayOfACommandWhatOnlyTheHostKnows(t *testing.T) {
 		}
 	}
 	if _, err := parseCommandEvent([]byte(`{"seq":3,"command":"x1","type":"stream","content":{}}`), 3); err == nil {
-		t.Error("a number that does not rise was taken")
+		t.Error("a number that does not increase was accepted")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// parse makes a line of an event of cell c1 and parses it.
+// parse makes an event of cell c1 and parses its line.
 func parse(t *testing.T, typ cellhold.EventType, content string) guestapi.Event {
 	t.Helper()
 	line := fmt.Sprintf(`{"seq":2,"time":%q,"cell":"c1","type":%q,"content":%s}`, time.Now().Format(time.RFC3339), typ, content)
@@ -131,14 +131,14 @@ func checkParsed(t *testing.T, e guestapi.Event) {
 	}
 	b, err := json.Marshal(e)
 	if err != nil || len(e.Content) > guestapi.MaxEvent || !fits(b, 0, 0) {
-		t.Fatalf("cannot be passed on: %v %.200s", err, e.Content)
+		t.Fatalf("the event cannot be encoded: %v %.200s", err, e.Content)
 	}
 	if checks[e.Type] == nil || !validCell(e.Cell, e.Type == cellhold.EventKernelState) {
 		t.Fatalf("type %q of cell %q", e.Type, e.Cell)
 	}
 	again, err := checks[e.Type](e.Content)
 	if err != nil || string(again) != string(e.Content) {
-		t.Fatalf("checked twice it is another: %v\n%s\n%s", err, e.Content, again)
+		t.Fatalf("a second check changes the event: %v\n%s\n%s", err, e.Content, again)
 	}
 }
 

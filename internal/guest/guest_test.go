@@ -105,7 +105,7 @@ func TestAnotherVersionIsUnsupported(t *testing.T) {
 func TestAnAgentOfTheVersionBeforeIsServed(t *testing.T) {
 	c := against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/info" {
-			http.NotFound(w, r) // as a router does that does not know the path
+			http.NotFound(w, r) // as a router does for an unknown path
 			return
 		}
 		w.Write([]byte(`{"version":2,"boot":"b","kernels":[{"id":"k","state":"idle","last":7}]}`))

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// maxInstalled bounds the report of an installation: the log, the hooks, and a kilobyte for each
+	// maxInstalled bounds the report of an installation: the log, the hooks, and four kilobytes for each
 	// package.
 	maxInstalled = 6*guestapi.MaxInstallLog + 6*guestapi.MaxHooks*guestapi.MaxHookText + guestapi.MaxPackages*4<<10
-	// maxInstalledCommas bounds its parts, and installedLevels how deep it nests.
+	// maxInstalledCommas bounds the number of its parts, and installedLevels its nesting.
 	maxInstalledCommas = guestapi.MaxPackages * (10 + guestapi.MaxModules)
 	installedLevels    = 4
 	// maxAsk bounds one question: a path and a number.
@@ -28,22 +28,22 @@ const (
 	maxModule = 128
 )
 
-// Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
-// program, which have no use for them and would pay milliseconds each.
+// Patterns with large counts are compiled when they are first used. Each sandbox starts four processes of
+// this program that do not use them and would spend milliseconds on each.
 var (
 	packageName    = lazy.Regexp(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`)
 	packageVersion = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
 	askPath        = lazy.Regexp(`^[A-Za-z0-9._/+!%-]{1,500}$`)
 )
 
-// InstallPackages changes the installed packages and returns when that has ended. It takes as long as
-// it takes: the context bounds it, and its end ends the installation.
+// InstallPackages changes the installed packages and returns when the change has ended. It has no timeout
+// of its own: the end of the context ends the installation.
 func (c *Client) InstallPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
 	return c.postInstall(ctx, "/v1/packages", in)
 }
 
-// LookPackages says whether requirements are met already, and changes nothing. The error is NotFound when the
-// agent is of a version that cannot say.
+// LookPackages reports whether requirements are met already, and changes nothing. The error is NotFound if
+// the agent's version does not support that.
 func (c *Client) LookPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
 	return c.postInstall(ctx, "/v1/packages/look", in)
 }
@@ -69,7 +69,7 @@ func (c *Client) postInstall(ctx context.Context, path string, in guestapi.Insta
 func readJSON(r io.Reader, limit int64, levels, commas int, v any) error {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return fmt.Errorf("the sandbox broke off its answer: %w", err)
+		return fmt.Errorf("the sandbox's answer ended early: %w", err)
 	}
 	if int64(len(b)) > limit || !fits(b, levels, commas) {
 		return strange("an answer that is too long")
@@ -156,7 +156,7 @@ func validChange(c guestapi.PackageChange) bool {
 	return allOf(c.Modules, validModule)
 }
 
-// validModule reports whether a name is an identifier: it becomes code, as in "import NAME".
+// validModule reports whether a name is an identifier, because it becomes code, as in "import NAME".
 func validModule(name string) bool {
 	for i, c := range name {
 		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
@@ -166,7 +166,7 @@ func validModule(name string) bool {
 	return name != "" && len(name) <= maxModule
 }
 
-// showable keeps lines and drops what could command a terminal.
+// showable keeps lines and drops characters that could control a terminal.
 func showable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if isControl(r) && r != '\n' && r != '\t' {
@@ -176,7 +176,7 @@ func showable(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
-// NextAsk waits for the next question of the installer; false when there was none for a while.
+// NextAsk waits for the next question of the installer. It returns false if there was none for some time.
 func (c *Client) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, guestapi.AskWait+callTimeout)
 	defer cancel()
@@ -193,13 +193,13 @@ func (c *Client) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
 		return guestapi.Question{}, false, err
 	}
 	if ask.ID <= 0 || !askPath().MatchString(ask.Path) {
-		// A question that no index can answer; the path is not looked at further.
+		// No index can answer this question. The path is not used further.
 		ask.Path = "unknown"
 	}
 	return ask, true, nil
 }
 
-// AnswerAsk answers a question. A size below zero is unknown.
+// AnswerAsk answers a question. A negative size means that it is unknown.
 func (c *Client) AnswerAsk(ctx context.Context, id int64, status int, kind string, size int64, body io.Reader) error {
 	q := url.Values{"ask": {strconv.FormatInt(id, 10)}, "status": {strconv.Itoa(status)}, "type": {kind}}
 	resp, err := c.do(ctx, request{method: http.MethodPut, path: "/v1/packages/answer", query: q, body: io.NopCloser(body), size: size, once: true})

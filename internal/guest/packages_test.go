@@ -19,12 +19,12 @@ func TestAReportThatOurAgentWouldNotGiveIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := acceptInstalled(out); err == nil {
-			t.Errorf("%s is taken", text)
+			t.Errorf("%s is accepted", text)
 		}
 	}
 }
 
-// FuzzInstalled: whatever a guest reports, what passes commands no terminal, and its modules are
+// FuzzInstalled checks reports of any guest: accepted texts cannot control a terminal, and modules are
 // identifiers, because they become code.
 func FuzzInstalled(f *testing.F) {
 	f.Add(`{"log":"a\u001b[2Jb","changes":[{"name":"a","after":"1","modules":["a"]}],"hooks":[{"path":"/x.pth","text":"import a\n"}]}`)

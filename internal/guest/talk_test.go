@@ -14,8 +14,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// talker is an agent that answers each cell on its connection with the lines that reply returns, and
-// cells that come by request with 202.
+// talker returns a client whose agent answers each cell on the connection with the lines of reply, and
+// cells in requests with 202.
 func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) string) *guest.Client {
 	return against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -24,7 +24,7 @@ func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) strin
 			return
 		}
 		if r.Header.Get("Upgrade") != guestapi.Talk {
-			t.Errorf("events are asked for with %v", r.Header)
+			t.Errorf("the request for events has the headers %v", r.Header)
 		}
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -51,7 +51,7 @@ func follow(t *testing.T, k *guest.Kernel) {
 	t.Cleanup(func() { <-done })
 }
 
-// A cell goes by request while nobody waits for events, so the first ones may.
+// A cell is sent by request while no reader waits for events. So the first cells can be.
 const tries = 1000
 
 func TestCellsGoOutOnTheConnectionOfTheEvents(t *testing.T) {
@@ -81,7 +81,7 @@ func TestCellsGoOutOnTheConnectionOfTheEvents(t *testing.T) {
 			return
 		}
 	}
-	t.Error("no refusal was heard")
+	t.Error("no refusal was received")
 }
 
 func TestAnAgentThatEndsTheConnectionEndsTheWaitingForAnAnswer(t *testing.T) {

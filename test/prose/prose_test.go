@@ -30,8 +30,6 @@ var pending = map[string]bool{
 	"images":                             true,
 	"internal/command":                   true,
 	"internal/egress":                    true,
-	"internal/guest":                     true,
-	"internal/guestapi":                  true,
 	"internal/image":                     true,
 	"internal/jupyter":                   true,
 	"internal/jupyter/jupytertest":       true,
