@@ -46,7 +46,7 @@ func TestAReaderThatComesBackGetsEveryEventOnce(t *testing.T) {
 			}
 			after = ev.Seq
 			if after%53 == 0 {
-				break // the reader drops
+				break // the reader disconnects
 			}
 		}
 	}

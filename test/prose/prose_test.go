@@ -34,7 +34,6 @@ var pending = map[string]bool{
 	"internal/jupyter":                   true,
 	"internal/jupyter/jupytertest":       true,
 	"internal/jupyter/zmtp":              true,
-	"internal/kernel":                    true,
 	"internal/notebook":                  true,
 	"internal/notebook/export":           true,
 	"internal/packages":                  true,
