@@ -13,14 +13,14 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// script is a link whose agent says what the test wants, a log and a journal in memory.
+// script is a link whose agent sends the events of the test, and a log and a journal in memory.
 type script struct {
 	Link
 	events chan guestapi.Event
 
 	mu      sync.Mutex
 	kept    []cellhold.Event
-	before  int64 // bytes that others have kept
+	before  int64 // bytes that other writers have kept
 	records map[cellhold.CommandID]cellhold.Command
 	acked   int64
 }

@@ -32,7 +32,7 @@ func encoded(t testing.TB, m Message) [][]byte {
 	return frames
 }
 
-// signed makes frames of any text, with a sound signature: user code knows the key.
+// signed makes frames of any text, with a valid signature, because user code knows the key.
 func signed(header, parent, metadata, content string) [][]byte {
 	parts := [][]byte{[]byte(header), []byte(parent), []byte(metadata), []byte(content)}
 	return append([][]byte{[]byte(delimiter), sign(testKey, parts)}, parts...)
@@ -121,7 +121,7 @@ func TestContentThatIsTooDeepIsCutAndTheRestOfTheMessageArrives(t *testing.T) {
 	}
 	m, err := Decode(testKey, IOPub, signed(header, `{}`, `{}`, deep(maxDepth-1)), 0)
 	if err != nil || m.Dropped != 0 || string(m.Content) != deep(maxDepth-1) {
-		t.Fatalf("the deepest that is allowed: %d dropped, %v", m.Dropped, err)
+		t.Fatalf("at the limit of the depth: %d dropped, %v", m.Dropped, err)
 	}
 	text := `{"text":"` + strings.Repeat(`[{\"`, 1000) + `"}`
 	if m, err = Decode(testKey, IOPub, signed(header, `{}`, `{}`, text), 0); err != nil || m.Dropped != 0 {
@@ -145,7 +145,7 @@ func TestAMessageWhoseEndWasTooLargeKeepsItsNames(t *testing.T) {
 	}
 }
 
-// FuzzMessage takes frames separated by newlines. They are signed, because user code can sign.
+// FuzzMessage decodes frames that are separated by newlines. They are signed, because user code can sign.
 func FuzzMessage(f *testing.F) {
 	f.Add([]byte(`{"msg_id":"1","msg_type":"stream"}`+"\n{}\n{}\n{\"a\":[1,{}]}\nbuffer"), int64(0))
 	f.Add([]byte(`{"msg_id":"1","msg_type":"stream","msg_type":"status"}`+"\n{}\n{}"), int64(7))
