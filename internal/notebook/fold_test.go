@@ -48,7 +48,7 @@ func fold(t testing.TB, b Bounds, evs ...cellhold.Event) *Folder {
 	return f
 }
 
-// brief writes outputs as short lines: the type and the text.
+// brief returns outputs as short lines: the type and the text.
 func brief(outputs []cellhold.Output) (lines []string) {
 	for _, o := range outputs {
 		text := o.Text
@@ -109,7 +109,7 @@ func TestAnUpdateReachesEarlierCells(t *testing.T) {
 	}
 	huge := Update{DisplayID: "j", Data: map[string]json.RawMessage{"text/plain": quoted(strings.Repeat("x", 33<<20))}}
 	if Replace(outputs, []Update{huge}) {
-		t.Error("an update beyond the bounds was taken")
+		t.Error("an update beyond the bounds was accepted")
 	}
 	if diff := cmp.Diff(brief(outputs), []string{`streamout "x"`, `display_data "newest"`, `display_data "other"`}); diff != "" {
 		t.Errorf("outputs differ (-got +want):\n%s", diff)
@@ -158,7 +158,7 @@ func TestTheBoundHoldsOverAllStreamsOfACell(t *testing.T) {
 		all += o.Text
 	}
 	if !strings.HasPrefix(all, "out 0 ") || !strings.HasSuffix(all, "err 199\n") || strings.Contains(all, "out 100 ") {
-		t.Errorf("got not the beginning and the end:\n%s", all)
+		t.Errorf("the beginning or the end is missing:\n%s", all)
 	}
 }
 
@@ -176,7 +176,8 @@ func TestOneEndlessLineIsBounded(t *testing.T) {
 	}
 }
 
-// fewer is a tenth of a number of rounds where the race detector makes each of them ten times slower.
+// fewer returns a tenth of a number of rounds under the race detector, which makes each round ten times
+// slower.
 func fewer(n int) int {
 	if testing.Short() {
 		return n / 10
@@ -241,7 +242,7 @@ func TestTooMuchDataIsLeftOut(t *testing.T) {
 	}
 }
 
-// That it ends is the point: the square of these numbers would take hours.
+// The test must end: the square of these numbers would take hours.
 func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
 	n := fewer(200_000)
 	for name, e := range map[string]cellhold.Event{
@@ -251,7 +252,7 @@ func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
 		"displays shown again": display(cellhold.EventDisplayData, "i", strings.Repeat("x", 100)),
 	} {
 		f := New(Bounds{})
-		for range 500 { // places that an update reaches
+		for range 500 { // outputs that an update changes
 			if err := f.Add(display(cellhold.EventDisplayData, "i", "x")); err != nil {
 				t.Fatal(err)
 			}
@@ -319,8 +320,8 @@ func TestAnEventThatIsNotWhatItsTypeSaysChangesNothing(t *testing.T) {
 	}
 }
 
-// FuzzFold feeds events, one a line: a type's number and its content. Whatever they are, nothing
-// panics and the notebook is valid.
+// FuzzFold folds events, one per line: a type's number and its content. It never panics, and the notebook
+// is always valid.
 func FuzzFold(f *testing.F) {
 	types := []cellhold.EventType{cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
 		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput, cellhold.EventOutputDropped, cellhold.EventCellDone}
@@ -364,7 +365,7 @@ func BenchmarkFoldText(b *testing.B) {
 	}
 }
 
-// The worst a program can do to us is jump back all the time, with letters of changing length.
+// The most expensive output jumps back all the time, with letters of changing length.
 func BenchmarkFoldJumps(b *testing.B) {
 	e := out(strings.Repeat("x", 4000) + "\r" + strings.Repeat("é\ba\b", 1000))
 	b.SetBytes(9000)
@@ -376,7 +377,7 @@ func BenchmarkFoldJumps(b *testing.B) {
 	}
 }
 
-// Clients read evalue without asking whether it is there, as nbformat lets them: `assert False` has none.
+// Clients read evalue without a check, as nbformat allows: `assert False` has none.
 func TestAnExceptionWithoutATextHasAnEmptyOne(t *testing.T) {
 	f := fold(t, Bounds{}, ev(cellhold.EventError, cellhold.ErrorContent{Name: "AssertionError", Traceback: []string{"t"}}))
 	text, err := json.Marshal(f.Outputs()[0])

@@ -12,7 +12,7 @@ import (
 	"cellhold"
 )
 
-const handedIn = `{"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec": {"name": "conda-env-x", "language": "Python"}}, "cells": [
+const uploaded = `{"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec": {"name": "conda-env-x", "language": "Python"}}, "cells": [
  {"cell_type": "markdown", "id": "intro", "metadata": {"tags": ["a"]}, "source": ["# Title\n", "![x](attachment:x.png)"], "attachments": {"x.png": {"image/png": "AAAA"}}},
  {"cell_type": "code", "id": "intro", "metadata": {}, "execution_count": 7, "source": "1 + 1", "outputs": [
   {"output_type": "stream", "name": "stdout", "text": ["a\n", "b\n"]},
@@ -20,7 +20,7 @@ const handedIn = `{"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec"
  {"cell_type": "raw", "metadata": {}, "source": ""}]}`
 
 func TestANotebookIsReadAndWrittenAgain(t *testing.T) {
-	n, err := Read([]byte(handedIn))
+	n, err := Read([]byte(uploaded))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestANotebookThatIsMadeToFillMemoryIsRefusedBeforeItDoes(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add([]byte(handedIn))
+	f.Add([]byte(uploaded))
 	f.Add([]byte(`{"nbformat":4,"cells":[{"cell_type":"code","source":["\ud800"],"id":5,"execution_count":"x","outputs":[1,{"output_type":"stream","text":5},{"output_type":"error","traceback":["\u001b"]},{"output_type":"display_data","data":{"application/json":1e999}}]}]}`))
 	s := schema(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -30,8 +30,6 @@ var pending = map[string]bool{
 	"images":                             true,
 	"internal/egress":                    true,
 	"internal/image":                     true,
-	"internal/notebook":                  true,
-	"internal/notebook/export":           true,
 	"internal/packages":                  true,
 	"internal/packages/index":            true,
 	"internal/sandbox":                   true,
