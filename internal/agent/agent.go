@@ -1,16 +1,12 @@
-// Package agent serves kernels, commands and files below one directory to the host. It is the guest's end
-// of the link.
+// Package agent serves kernels, commands and files below one directory to the host. It is the guest's end of the
+// link.
 //
-// It starts kernels through a Launcher, turns their messages into numbered events, and keeps the events
-// until the host has acknowledged them. It decides when a cell has ended: after the reply and the idle
-// status, after the reply and a short wait, at the end of the process, or at the deadline. All messages of
-// a kernel are hostile, because user code can forge every message. So a message can end only the cell that
-// it answers, and only once. Deadlines come from the clock, and deaths from the process.
+// It keeps the events of kernels and commands until the host has acknowledged them. Its parts are packages: kernels
+// run in package kernels, commands in package command, and egress proxies in package forward.
 //
-// It has no users, no queue of cells and no policy, and it does not restart a kernel that crashed. It
-// trusts the host and does not protect itself from it.
+// It has no users, no queue of cells and no policy. It trusts the host and does not protect itself from it.
 //
-// Locks: kernel.mu before spool.mu. Both are free while the agent sends to a kernel or waits for it.
+// Locks: Agent.mu, before those of the kernels.
 package agent
 
 import (
@@ -24,10 +20,10 @@ import (
 	"regexp"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"cellhold"
 	"cellhold/internal/agent/command"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/guestapi"
 )
 
@@ -42,19 +38,19 @@ var errStopping = cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
 
 // Options configures an Agent.
 type Options struct {
-	Launcher Launcher        // starts kernels; required
-	Commands command.Options // starts commands; its Spawner is required
-	Output   string          // directory of the files; empty means guestapi.OutputDir
-	UID, GID int             // owner of the files that the host writes; 0 leaves them as they are
-	Own      []string        // directories that are given to UID and GID at the start
-	Port     int             // port of the session's egress proxy on the loopback; 0 means any
-	Trust    string          // directory for certificate authorities, which every user can read; empty means that none can be added
-	Etc      string          // directory whose file hosts gets the host name; empty changes no file
-	Written  Written         // lists the files that cells wrote; nil lists none
-	Files    http.Handler    // answers below /v1/files; nil refuses them
-	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
-	Saved    *Saved          // state of the agent that this one continues; nil means none
-	Timing   Timing          // waits for kernels; zero fields mean the defaults
+	Launcher kernels.Launcher // starts kernels; required
+	Commands command.Options  // starts commands; its Spawner is required
+	Output   string           // directory of the files; empty means guestapi.OutputDir
+	UID, GID int              // owner of the files that the host writes; 0 leaves them as they are
+	Own      []string         // directories that are given to UID and GID at the start
+	Port     int              // port of the session's egress proxy on the loopback; 0 means any
+	Trust    string           // directory for certificate authorities, which every user can read; empty means that none can be added
+	Etc      string           // directory whose file hosts gets the host name; empty changes no file
+	Written  kernels.Written  // lists the files that cells wrote; nil lists none
+	Files    http.Handler     // answers below /v1/files; nil refuses them
+	Spool    int64            // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
+	Saved    *Saved           // state of the agent that this one continues; nil means none
+	Timing   kernels.Timing   // waits for kernels; zero fields mean the defaults
 
 	// Routes add the routes of other packages. problem answers with an error.
 	Routes []func(mux *http.ServeMux, problem func(http.ResponseWriter, error))
@@ -62,30 +58,8 @@ type Options struct {
 	Logger *slog.Logger // nil discards
 }
 
-// Timing has the times that the agent waits for kernels and for the host.
-type Timing struct {
-	Start     time.Duration // from the launch of a kernel to the end of its startup code
-	Idle      time.Duration // from the reply to the idle status
-	Interrupt time.Duration // from an interrupt message to the interrupt signal
-	Kill      time.Duration // from the interrupt signal to the kill, when the deadline has passed
-	Shutdown  time.Duration // for an idle kernel that was asked to end
-	Host      time.Duration // for a host that reads nothing, before output is dropped
-}
-
-func (t Timing) withDefaults() Timing {
-	set := func(d *time.Duration, v time.Duration) {
-		if *d <= 0 {
-			*d = v
-		}
-	}
-	set(&t.Start, 120*time.Second)   // a kernel needs 1 s, startup code that imports pandas and more up to 10 s on a busy host
-	set(&t.Idle, 4*time.Second)      // nbclient waits as long; it is needed only when the idle status was lost
-	set(&t.Interrupt, 2*time.Second) // the answer to the message takes 0.1 s, clean-up code of the cell longer
-	set(&t.Kill, 3*time.Second)      // so a deadline is exceeded by at most 5 s
-	set(&t.Host, 10*time.Second)     // enough for a server that restarts
-	set(&t.Shutdown, 1*time.Second)  // a kernel ends within 0.15 s; a stuck kernel is killed
-	return t
-}
+// errStopped is the reason for which the agent ends kernels when it stops.
+var errStopped = errors.New("the agent stopped")
 
 // Agent serves the kernels of one guest.
 type Agent struct {
@@ -101,7 +75,7 @@ type Agent struct {
 	mu      sync.Mutex
 	boot    string
 	ctx     context.Context // the context of Run; nil before and after Run
-	kernels map[cellhold.KernelID]*kernel
+	kernels map[cellhold.KernelID]*kernels.Kernel
 	ended   map[cellhold.KernelID]int64 // number of the last event of kernels that were removed
 }
 
@@ -119,7 +93,7 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	o.Timing = o.Timing.withDefaults()
+	o.Timing = o.Timing.WithDefaults()
 	o.Commands.Logger = o.Logger
 	if o.Saved != nil {
 		o.Commands.Saved = o.Saved.commands
@@ -133,7 +107,7 @@ func New(o Options) (*Agent, error) {
 		options:  o,
 		boot:     newBoot(),
 		files:    &files{dir: o.Output, uid: o.UID, gid: o.GID},
-		kernels:  make(map[cellhold.KernelID]*kernel),
+		kernels:  make(map[cellhold.KernelID]*kernels.Kernel),
 		ended:    make(map[cellhold.KernelID]int64),
 		ways:     &ways{port: o.Port, dir: o.Trust, open: make(map[string]*way)},
 	}, nil
@@ -220,28 +194,44 @@ func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool,
 	if a.ctx == nil {
 		return false, errStopping
 	}
-	if a.renewing.Load() {
-		return false, errRenewing
+	if err := a.checkStart(); err != nil {
+		return false, err
 	}
 	if len(a.kernels) >= maxKernels {
 		return false, cellhold.Errorf(cellhold.Conflict, "The sandbox already has %d kernels; the limit is %d.", len(a.kernels), maxKernels)
 	}
 	// A new kernel with an old id continues the numbers of the old kernel. Otherwise the host would take
 	// its events for a replay.
-	k := newKernel(a, id, r, a.ended[id])
+	k := kernels.New(a.kernelOptions(), id, r, a.ended[id])
 	a.kernels[id] = k
-	a.launch(a.ctx, k)
+	k.Launch(a.ctx, &a.kernelWork)
 	return true, nil
 }
 
-// launch runs a kernel until its cancel is called or the context ends.
-func (a *Agent) launch(ctx context.Context, k *kernel) {
-	ctx, k.cancel = context.WithCancelCause(ctx)
-	a.kernelWork.Go(func() { k.run(ctx) })
+// kernelOptions returns the options of the agent's kernels.
+func (a *Agent) kernelOptions() kernels.Options {
+	return kernels.Options{
+		Launcher:      a.options.Launcher,
+		Timing:        a.options.Timing,
+		Spool:         a.options.Spool,
+		Logger:        a.options.Logger,
+		Environment:   a.Environment,
+		CheckStart:    a.checkStart,
+		OutputChanged: a.files.changed,
+		Written:       a.options.Written,
+	}
+}
+
+// checkStart fails during a renewal, when nothing can start.
+func (a *Agent) checkStart() error {
+	if a.renewing.Load() {
+		return errRenewing
+	}
+	return nil
 }
 
 // kernel returns a kernel by its id.
-func (a *Agent) kernel(id cellhold.KernelID) (*kernel, error) {
+func (a *Agent) kernel(id cellhold.KernelID) (*kernels.Kernel, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if k := a.kernels[id]; k != nil {
@@ -256,13 +246,12 @@ func (a *Agent) remove(id cellhold.KernelID) error {
 	if err != nil {
 		return err
 	}
-	k.cancel(errDeleted)
-	<-k.done
+	k.Delete()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.kernels[id] == k {
 		delete(a.kernels, id)
-		a.ended[id] = k.events().Last()
+		a.ended[id] = k.Events().Last()
 	}
 	return nil
 }
@@ -273,7 +262,7 @@ func (a *Agent) info() guestapi.Info {
 	a.mu.Unlock()
 	info := guestapi.Info{Version: guestapi.Version, Boot: boot, Kernels: []guestapi.KernelInfo{}, Commands: a.commands.IDs()}
 	for _, k := range a.all() {
-		info.Kernels = append(info.Kernels, k.info())
+		info.Kernels = append(info.Kernels, k.Info())
 	}
 	return info
 }

@@ -29,8 +29,8 @@ func (a *Agent) putCommand(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
-	if a.renewing.Load() {
-		problem(w, errRenewing)
+	if err := a.checkStart(); err != nil {
+		problem(w, err)
 		return
 	}
 	start.Env = a.Environment(start.Env)

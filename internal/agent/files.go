@@ -30,28 +30,6 @@ const (
 	uploadPrefix = ".cellhold-upload-"
 )
 
-// Written lists the files that were written. A written.Log implements it.
-type Written interface {
-	Mark() int64                                  // the current position
-	Since(mark int64) ([]cellhold.CellFile, bool) // files written since then; true when more were written
-}
-
-// mark returns the current position in the log of written files.
-func (a *Agent) mark() int64 {
-	if a.options.Written == nil {
-		return 0
-	}
-	return a.options.Written.Mark()
-}
-
-// wrote returns the files that were written since the cell began.
-func (a *Agent) wrote(c *cell) (files []cellhold.CellFile, more bool) {
-	if a.options.Written == nil {
-		return nil, false
-	}
-	return a.options.Written.Since(c.mark)
-}
-
 // files is the directory whose files outlive the session. User code changes it at any time. So every name
 // is resolved below the open directory, and every opened file is checked again.
 type files struct {

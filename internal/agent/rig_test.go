@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/agent"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/sandbox"
@@ -23,7 +23,7 @@ const patience = 3 * time.Minute
 
 // quick makes the times from message to kill short. Idle stays long unless a test sets it, so that a slow
 // machine does not end cells early.
-var quick = agent.Timing{
+var quick = kernels.Timing{
 	Host:  100 * time.Millisecond,
 	Start: patience, Idle: patience,
 	Interrupt: 50 * time.Millisecond, Kill: 50 * time.Millisecond, Shutdown: time.Second,
@@ -49,7 +49,7 @@ func newRig(t testing.TB, o fake.Options) *rig {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	o.Dir = t.TempDir()
-	if o.Timing == (agent.Timing{}) {
+	if o.Timing == (kernels.Timing{}) {
 		o.Timing = quick
 	}
 	w, err := fake.NewWorld(context.WithoutCancel(ctx), o)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 )
@@ -27,7 +28,7 @@ var errLongLine = errors.New("a line that is too long")
 
 // talk is one connection of the host on which a kernel's events are sent and cells are received.
 type talk struct {
-	kernel *kernel
+	kernel *kernels.Kernel
 	due    chan struct{} // capacity 1: answers must be written now
 
 	mu      sync.Mutex
@@ -36,8 +37,8 @@ type talk struct {
 }
 
 // getTalk answers a request for events that also wants to submit cells.
-func getTalk(k *kernel, w http.ResponseWriter, after int64) {
-	running, err := k.agent.running()
+func (a *Agent) getTalk(k *kernels.Kernel, w http.ResponseWriter, after int64) {
+	running, err := a.running()
 	if err != nil {
 		problem(w, err)
 		return
@@ -58,9 +59,9 @@ func getTalk(k *kernel, w http.ResponseWriter, after int64) {
 	defer listening.Wait()
 	listening.Go(func() {
 		defer gone()
-		k.log.Debug("the host's connection ended", "reason", t.listen(rw.Reader))
+		a.options.Logger.Debug("the host's connection ended", "kernel", k.ID(), "reason", t.listen(rw.Reader))
 	})
-	k.events().Follow(c, after, spool.Extra{Take: t.take, Due: t.due, Gone: ctx.Done()})
+	k.Events().Follow(c, after, spool.Extra{Take: t.take, Due: t.due, Gone: ctx.Done()})
 	// Close would end only one direction of a stream of the link.
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 }
@@ -82,7 +83,7 @@ func (t *talk) listen(r *bufio.Reader) error {
 		if err := json.Unmarshal(line, &e); err != nil {
 			return fmt.Errorf("read a cell: %w", err)
 		}
-		fresh, err := t.kernel.execute(e)
+		fresh, err := t.kernel.Execute(e)
 		t.answer(e.Cell, fresh, err)
 	}
 }
@@ -115,7 +116,7 @@ func (t *talk) answer(id cellhold.CellID, fresh bool, err error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.answers = append(append(t.answers, marshal(guestapi.TalkLine{Taken: &a})...), '\n')
+	t.answers = append(append(t.answers, spool.Encode(guestapi.TalkLine{Taken: &a})...), '\n')
 	switch {
 	case err != nil:
 		t.now()

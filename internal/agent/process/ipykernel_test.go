@@ -20,6 +20,7 @@ import (
 	"cellhold"
 	"cellhold/internal/agent"
 	"cellhold/internal/agent/command"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/agent/process"
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
@@ -54,7 +55,7 @@ type rig struct {
 }
 
 // hasty sends the signal soon after a message that did not help.
-var hasty = agent.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond}
+var hasty = kernels.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond}
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
@@ -62,7 +63,7 @@ func newRig(t *testing.T) *rig {
 }
 
 // newRigWith is newRig with other waits.
-func newRigWith(t *testing.T, timing agent.Timing) *rig {
+func newRigWith(t *testing.T, timing kernels.Timing) *rig {
 	t.Helper()
 	python := findPython(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -271,7 +272,7 @@ func TestIPykernelKeepsVariablesAndShowsErrors(t *testing.T) {
 func TestIPykernelIsInterrupted(t *testing.T) {
 	// If a signal arrives while a loaded machine still renders the exception, IPython prints the signal
 	// instead.
-	r := newRigWith(t, agent.Timing{Interrupt: patience, Kill: patience})
+	r := newRigWith(t, kernels.Timing{Interrupt: patience, Kill: patience})
 	r.want("x = 1", cellhold.StatusOK, "")
 	id := r.submit("print('on', flush=True)\nwhile True: pass", patience)
 	r.until(func(e guestapi.Event) bool { return e.Type == cellhold.EventStream })

@@ -30,7 +30,7 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/agent"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
@@ -107,7 +107,7 @@ func (l *Launcher) Specs() []cellhold.KernelSpec {
 }
 
 // Launch starts a kernel.
-func (l *Launcher) Launch(_ context.Context, s agent.LaunchSpec) (agent.Process, error) {
+func (l *Launcher) Launch(_ context.Context, s kernels.LaunchSpec) (kernels.Process, error) {
 	spec, err := jupyter.FindKernelSpec(l.prefixes, s.Spec)
 	if err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ type process struct {
 	pid      int
 	output   *tail
 	done     chan struct{}
-	exit     agent.Exit // set when done is closed
+	exit     kernels.Exit // set when done is closed
 	watch    sync.WaitGroup
 	kill     sync.Once
 }
@@ -223,7 +223,7 @@ func (p *process) start(argv, env []string) error {
 // await records how the process ended.
 func (p *process) await(ended <-chan syscall.WaitStatus) {
 	status := <-ended
-	p.exit = agent.Exit{Code: status.ExitStatus(), Output: p.output.last(lastOutput)}
+	p.exit = kernels.Exit{Code: status.ExitStatus(), Output: p.output.last(lastOutput)}
 	if status.Signaled() {
 		p.exit.Code, p.exit.Signal = 0, int(status.Signal())
 	}
@@ -233,7 +233,7 @@ func (p *process) await(ended <-chan syscall.WaitStatus) {
 func (p *process) Spec() jupyter.KernelSpec       { return p.spec }
 func (p *process) Connection() jupyter.Connection { return p.conn }
 func (p *process) Done() <-chan struct{}          { return p.done }
-func (p *process) Exit() agent.Exit               { return p.exit }
+func (p *process) Exit() kernels.Exit             { return p.exit }
 
 // Signal signals the group. The reaper's lock ensures that the id does not belong to a new process.
 func (p *process) Signal(sig syscall.Signal) error {

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"cellhold/internal/agent"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/agent/process"
 )
 
@@ -56,14 +56,14 @@ func shells(dir, script string, uid int, init bool) (*process.Launcher, error) {
 }
 
 // launch runs a script as a kernel.
-func launch(t *testing.T, script string, uid int) agent.Process {
+func launch(t *testing.T, script string, uid int) kernels.Process {
 	t.Helper()
 	l, err := shells(shortDir(t), script, uid, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	p, err := l.Launch(t.Context(), agent.LaunchSpec{Kernel: "k", Spec: "sh", Env: map[string]string{"GIVEN": "yes"}})
+	p, err := l.Launch(t.Context(), kernels.LaunchSpec{Kernel: "k", Spec: "sh", Env: map[string]string{"GIVEN": "yes"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,14 +84,14 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func ended(t *testing.T, p agent.Process) agent.Exit {
+func ended(t *testing.T, p kernels.Process) kernels.Exit {
 	t.Helper()
 	select {
 	case <-p.Done():
 		return p.Exit()
 	case <-time.After(patience):
 		t.Fatal("the process does not end")
-		return agent.Exit{}
+		return kernels.Exit{}
 	}
 }
 
@@ -189,7 +189,7 @@ func TestKillEndsWhatTheProcessStarted(t *testing.T) {
 	}
 }
 
-func markOf(t *testing.T, p agent.Process) string {
+func markOf(t *testing.T, p kernels.Process) string {
 	t.Helper()
 	return "CELLHOLD_KERNEL=" + filepath.Base(filepath.Dir(p.Connection().Prefix))
 }
@@ -218,7 +218,7 @@ func TestAnUnknownKernelIsNamedWithTheKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, err = l.Launch(t.Context(), agent.LaunchSpec{Kernel: "k", Spec: "cobol"})
+	_, err = l.Launch(t.Context(), kernels.LaunchSpec{Kernel: "k", Spec: "cobol"})
 	if err == nil || !strings.Contains(err.Error(), "known are sh") {
 		t.Errorf("%v, want an error that names sh", err)
 	}
@@ -260,7 +260,7 @@ sleep 0.5; exit 9`
 		return err
 	}
 	defer l.Close()
-	p, err := l.Launch(context.Background(), agent.LaunchSpec{Kernel: "k", Spec: "sh"})
+	p, err := l.Launch(context.Background(), kernels.LaunchSpec{Kernel: "k", Spec: "sh"})
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"context"
@@ -10,16 +10,16 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// prepare runs code that belongs to no cell in the kernel. Its output is dropped.
-func (k *kernel) prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prepared, error) {
+// Prepare runs code that belongs to no cell in the kernel. Its output is dropped.
+func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prepared, error) {
 	switch {
 	case r.Timeout <= 0:
 		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Invalid, "The timeout of a preparation must be positive.")
 	case len(r.Code) > guestapi.MaxCode:
 		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; the limit is %d bytes.", len(r.Code), guestapi.MaxCode)
 	}
-	if k.agent.renewing.Load() {
-		return guestapi.Prepared{}, errRenewing
+	if err := k.options.CheckStart(); err != nil {
+		return guestapi.Prepared{}, err
 	}
 	keep := func() {
 		if r.Startup {
@@ -40,13 +40,13 @@ func (k *kernel) prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prep
 	if err != nil {
 		return guestapi.Prepared{}, err
 	}
-	return guestapi.Prepared{Error: sentence(d.Cause)}, nil
+	return guestapi.Prepared{Error: Sentence(d.Cause)}, nil
 }
 
 // admitQuiet makes a cell for code of the agent the running one. So no other cell runs at the same time, and
 // the bounds of cells hold for it: its deadline, and the end of its process. If the kernel is free,
 // admitQuiet calls first under the lock.
-func (k *kernel) admitQuiet(timeout time.Duration, first func()) (*cell, error) {
+func (k *Kernel) admitQuiet(timeout time.Duration, first func()) (*cell, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.checkFree(); err != nil {
@@ -61,7 +61,7 @@ func (k *kernel) admitQuiet(timeout time.Duration, first func()) (*cell, error) 
 }
 
 // checkFree fails if the kernel cannot run a cell now. The caller must hold mu.
-func (k *kernel) checkFree() error {
+func (k *Kernel) checkFree() error {
 	switch {
 	case k.state != cellhold.KernelIdle:
 		return cellhold.Errorf(cellhold.Conflict, "The kernel is %s.", k.state)
@@ -76,7 +76,7 @@ func (k *kernel) checkFree() error {
 // runQuiet runs code as a cell of admitQuiet, and returns how it ended, with a cause if it failed. The
 // error says that there is no answer, because the kernel was lost or the context ended. After the end of
 // the context the code continues until its deadline.
-func (k *kernel) runQuiet(ctx context.Context, c *cell, code string) (cellhold.CellDoneContent, error) {
+func (k *Kernel) runQuiet(ctx context.Context, c *cell, code string) (cellhold.CellDoneContent, error) {
 	if _, err := c.process.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: code, Silent: true}); err != nil {
 		// The kernel is ending, and that ends the cell.
 		k.log.Debug("silent code not sent", "error", err)
@@ -97,5 +97,5 @@ func (r *executeReply) exception() string {
 	if r.Name == "" {
 		return "The code failed."
 	}
-	return fmt.Sprintf("%s: %s", sentence(r.Name), sentence(r.Value))
+	return fmt.Sprintf("%s: %s", Sentence(r.Name), Sentence(r.Value))
 }

@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"time"
@@ -51,7 +51,7 @@ func (m *meter) usage(r readings) *cellhold.Usage {
 }
 
 // watchChildren reads the children's time once the cell has run for childrenAfter. The caller must hold mu.
-func (k *kernel) watchChildren(c *cell) {
+func (k *Kernel) watchChildren(c *cell) {
 	k.after(c, childrenAfter, func() {
 		spent := c.process.proc.ChildCPU()
 		k.mu.Lock()

@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 
 // ask reports that the running cell's code waits for input. If the cell does not allow input, the kernel
 // has refused already, unless the question is forged. Then the agent does not answer.
-func (k *kernel) ask(p *process, m jupyter.Message) {
+func (k *Kernel) ask(p *process, m jupyter.Message) {
 	var q cellhold.InputRequestContent
 	if json.Unmarshal(m.Content, &q) != nil {
 		k.countStrange(m)
@@ -30,8 +30,8 @@ func (k *kernel) ask(p *process, m jupyter.Message) {
 	c.asked = k.spool.Keep(string(c.id), cellhold.EventInputRequest, q)
 }
 
-// input answers the open question. Each question is answered once.
-func (k *kernel) input(r guestapi.InputReply) error {
+// Input answers the open question. Each question is answered once.
+func (k *Kernel) Input(r guestapi.InputReply) error {
 	if len(r.Value) > guestapi.MaxAnswer {
 		return cellhold.Errorf(cellhold.Exhausted, "The answer has %d bytes; the limit is %d bytes.", len(r.Value), guestapi.MaxAnswer)
 	}

@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"bytes"
@@ -184,8 +184,8 @@ func validUTF8(b []byte) []byte {
 	return bytes.ToValidUTF8(b, []byte("\uFFFD"))
 }
 
-// sentence makes a foreign text safe to be part of a message: one line, printable and short.
-func sentence(s string) string {
+// Sentence makes a foreign text safe to be part of a message: one line, printable and short.
+func Sentence(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
 			return ' '

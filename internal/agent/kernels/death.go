@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 var (
 	errRestart  = errors.New("the kernel was restarted")
 	errDeleted  = errors.New("the kernel was shut down")
-	errStopped  = errors.New("the agent stopped")
 	errDeadline = errors.New("the cell did not stop at its deadline")
 )
 
@@ -30,13 +29,13 @@ func (p *process) endOf(ctx context.Context, err error) processEnd {
 		return endedByAgent(ctx, cellhold.KernelStateContent{})
 	}
 	// A process that ends closes its sockets a moment before its end is reported.
-	wait, cancel := p.kernel.agent.grace(ctx)
+	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
 	select {
 	case <-p.proc.Done():
 		return endedByItself(p.proc.Exit())
 	case <-wait.Done():
-		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel was ended: %s.", sentence(err.Error()))))
+		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel was ended: %s.", Sentence(err.Error()))))
 	}
 }
 

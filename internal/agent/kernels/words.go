@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import "strings"
 
@@ -9,11 +9,11 @@ func errorLine(output string) string {
 	for line := range strings.Lines(output) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "Fatal ") {
-			return sentence(line)
+			return Sentence(line)
 		}
 		if strings.Contains(line, "Error") || strings.Contains(line, "error") {
 			found = line
 		}
 	}
-	return sentence(found)
+	return Sentence(found)
 }

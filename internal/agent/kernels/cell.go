@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"encoding/json"
@@ -56,7 +56,7 @@ type executeReply struct {
 }
 
 // after calls f when the time has passed and the cell is still running. The caller must hold mu.
-func (k *kernel) after(c *cell, d time.Duration, f func()) {
+func (k *Kernel) after(c *cell, d time.Duration, f func()) {
 	c.timers = append(c.timers, time.AfterFunc(d, func() {
 		k.mu.Lock()
 		running := k.cell == c && !c.ending
@@ -67,9 +67,9 @@ func (k *kernel) after(c *cell, d time.Duration, f func()) {
 	}))
 }
 
-// execute submits a cell to the kernel. If the same cell was submitted before, it does nothing and returns
+// Execute submits a cell to the kernel. If the same cell was submitted before, it does nothing and returns
 // no error.
-func (k *kernel) execute(r guestapi.Execute) (fresh bool, err error) {
+func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 	if err := checkExecute(r); err != nil {
 		return false, err
 	}
@@ -111,19 +111,19 @@ func checkExecute(r guestapi.Execute) error {
 
 // admit makes the cell the running one, and starts its deadline. It returns nil if the cell was admitted
 // before.
-func (k *kernel) admit(r guestapi.Execute) (*cell, error) {
+func (k *Kernel) admit(r guestapi.Execute) (*cell, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case k.recent.has(r.Cell):
+	if k.recent.has(r.Cell) {
 		return nil, nil
-	case k.agent.renewing.Load():
-		return nil, errRenewing
+	}
+	if err := k.options.CheckStart(); err != nil {
+		return nil, err
 	}
 	if err := k.checkFree(); err != nil {
 		return nil, err
 	}
-	c := &cell{id: r.Cell, msgID: k.process.client.NewMsgID(), timeout: r.Timeout, process: k.process, mark: k.agent.mark(), stdin: r.AllowStdin, admitted: time.Now()}
+	c := &cell{id: r.Cell, msgID: k.process.client.NewMsgID(), timeout: r.Timeout, process: k.process, mark: k.mark(), stdin: r.AllowStdin, admitted: time.Now()}
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
 	c.meter.begin(c.process.proc)
@@ -157,7 +157,7 @@ func (p *process) message(m jupyter.Message) {
 func (p *process) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) error {
 	p.waiting.Store(true)
 	defer p.waiting.Store(false)
-	err := output(events, string(cell), m, spool.Patience{For: p.kernel.agent.options.Timing.Host, Stop: p.proc.Done()})
+	err := output(events, string(cell), m, spool.Patience{For: p.kernel.options.Timing.Host, Stop: p.proc.Done()})
 	p.lastOutput.Store(time.Now().UnixNano())
 	return err
 }
@@ -169,7 +169,7 @@ func (p *process) outputComes(within time.Duration) bool {
 
 // ownerOf finds the running or ended cell that a message belongs to, and reports that it started. The id is
 // empty for code of the agent. The spool is nil if the message belongs to no cell.
-func (k *kernel) ownerOf(p *process, msgID string) (cellhold.CellID, *spool.Spool) {
+func (k *Kernel) ownerOf(p *process, msgID string) (cellhold.CellID, *spool.Spool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.process != p {
@@ -186,19 +186,19 @@ func (k *kernel) ownerOf(p *process, msgID string) (cellhold.CellID, *spool.Spoo
 
 // countStrange counts a message that belongs to nothing or makes no sense. User code can send any number of
 // them.
-func (k *kernel) countStrange(m jupyter.Message) {
+func (k *Kernel) countStrange(m jupyter.Message) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.process != nil && k.process.client == nil {
 		return // output of the startup code
 	}
 	k.strange++
-	k.log.Debug("message dropped", "type", sentence(m.Header.MsgType), "count", k.strange)
+	k.log.Debug("message dropped", "type", Sentence(m.Header.MsgType), "count", k.strange)
 }
 
 // markStarted reports that the cell has started, with the time at which the kernel got it. On a loaded
 // machine the kernel's own report arrives much later, and the deadline does not wait for that report.
-func (k *kernel) markStarted(c *cell) {
+func (k *Kernel) markStarted(c *cell) {
 	if !c.started && c.quiet == nil {
 		c.started = true
 		k.spool.Note(string(c.id), cellhold.EventCellStarted, c.admitted, cellhold.CellStartedContent{ExecutionCount: c.count})
@@ -206,7 +206,7 @@ func (k *kernel) markStarted(c *cell) {
 }
 
 // progress records the status and the execution count of the running cell.
-func (k *kernel) progress(p *process, m jupyter.Message) {
+func (k *Kernel) progress(p *process, m jupyter.Message) {
 	var content struct {
 		State string `json:"execution_state"`
 		Count int    `json:"execution_count"`
@@ -233,7 +233,7 @@ func (k *kernel) progress(p *process, m jupyter.Message) {
 }
 
 // reply records the first answer to the running cell, and ignores later ones.
-func (k *kernel) reply(p *process, m jupyter.Message) {
+func (k *Kernel) reply(p *process, m jupyter.Message) {
 	var r executeReply
 	if err := json.Unmarshal(m.Content, &r); err != nil {
 		r = executeReply{}
@@ -249,13 +249,13 @@ func (k *kernel) reply(p *process, m jupyter.Message) {
 		c.count = r.Count
 	}
 	if !c.idle {
-		k.after(c, k.agent.options.Timing.Idle, func() { k.endOverdue(c) })
+		k.after(c, k.options.Timing.Idle, func() { k.endOverdue(c) })
 	}
 	k.conclude(c)
 }
 
 // current returns the running cell if the message answers it. The caller must hold mu.
-func (k *kernel) current(p *process, m jupyter.Message) *cell {
+func (k *Kernel) current(p *process, m jupyter.Message) *cell {
 	if c := k.cell; c != nil && k.process == p && !c.ending && c.msgID == m.Parent.MsgID {
 		return c
 	}
@@ -264,9 +264,9 @@ func (k *kernel) current(p *process, m jupyter.Message) *cell {
 
 // endOverdue ends a cell whose idle status was lost: user code can break the kernel's sockets. The status
 // comes after all output, so it is not lost while output still arrives.
-func (k *kernel) endOverdue(c *cell) {
+func (k *Kernel) endOverdue(c *cell) {
 	k.mu.Lock()
-	if idle := k.agent.options.Timing.Idle; c.process.outputComes(idle) {
+	if idle := k.options.Timing.Idle; c.process.outputComes(idle) {
 		k.after(c, idle, func() { k.endOverdue(c) })
 		k.mu.Unlock()
 		return
@@ -292,7 +292,7 @@ type effects struct {
 // conclude ends the cell if it is answered and the kernel is idle again. It reads the effects of the cell
 // as soon as there is an answer, while the kernel still sends the rest. The caller must hold mu; conclude
 // releases it, because reading takes time.
-func (k *kernel) conclude(c *cell) {
+func (k *Kernel) conclude(c *cell) {
 	defer k.mu.Unlock()
 	if k.cell != c || c.ending || c.readingEffects || c.reply == nil || c.unanswered > 0 {
 		return
@@ -317,30 +317,30 @@ func (k *kernel) conclude(c *cell) {
 }
 
 // readEffects stores the effects of the cell. The caller must hold mu, which is released during the read.
-func (k *kernel) readEffects(c *cell) {
+func (k *Kernel) readEffects(c *cell) {
 	c.readingEffects = true
 	now := effects{at: time.Now()}
 	longer := c.meter.longer
 	k.mu.Unlock()
 	now.spent = read(c.process.proc, longer)
-	now.changed = k.agent.files.changed()
-	now.files, now.more = k.agent.wrote(c)
+	now.changed = k.options.OutputChanged()
+	now.files, now.more = k.wrote(c)
 	k.mu.Lock()
 	now.changed = now.changed || c.effects.changed
 	c.readingEffects, c.effects = false, now
 }
 
 // endCell ends the running cell for a reason outside it. The caller must hold mu.
-func (k *kernel) endCell(c *cell, d cellhold.CellDoneContent) {
+func (k *Kernel) endCell(c *cell, d cellhold.CellDoneContent) {
 	if c.quiet == nil {
-		d.FilesChanged = k.agent.files.changed() || c.effects.changed // a change is reported once
-		d.Files, d.MoreFiles = k.agent.wrote(c)
+		d.FilesChanged = k.options.OutputChanged() || c.effects.changed // a change is reported once
+		d.Files, d.MoreFiles = k.wrote(c)
 	}
 	k.closeCell(c, d)
 }
 
 // closeCell reports the end of the running cell. The caller must hold mu.
-func (k *kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
+func (k *Kernel) closeCell(c *cell, d cellhold.CellDoneContent) {
 	k.markStarted(c)
 	for _, t := range c.timers {
 		t.Stop()

@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"context"
@@ -19,14 +19,14 @@ import (
 // keeps the agent's memory small.
 const maxMessage = 2 * guestapi.MaxEvent
 
-// kernel is one kernel with all its processes. Each start and restart makes a new process.
-type kernel struct {
-	id     cellhold.KernelID
-	agent  *Agent
-	log    *slog.Logger
-	cancel context.CancelCauseFunc // ends run
-	done   chan struct{}           // closed when run has returned
-	again  chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
+// Kernel is one kernel with all its processes. Each start and restart makes a new process.
+type Kernel struct {
+	id      cellhold.KernelID
+	options Options
+	log     *slog.Logger
+	cancel  context.CancelCauseFunc // ends run
+	done    chan struct{}           // closed when run has returned
+	again   chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
 
 	mu           sync.Mutex
 	request      guestapi.StartKernel
@@ -43,7 +43,7 @@ type kernel struct {
 
 // process is one process of a kernel.
 type process struct {
-	kernel *kernel
+	kernel *Kernel
 	end    context.CancelCauseFunc
 	proc   Process         // set before messages come
 	client *jupyter.Client // nil until the kernel is ready; guarded by kernel.mu
@@ -52,11 +52,12 @@ type process struct {
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
 }
 
-func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel, after int64) *kernel {
-	k := &kernel{
-		id: id, request: r, agent: a,
-		log:   a.options.Logger.With("kernel", id),
-		spool: spool.New(a.options.Spool, spool.Cell),
+// New returns a kernel, which Launch starts. Its events are numbered from after+1.
+func New(o Options, id cellhold.KernelID, r guestapi.StartKernel, after int64) *Kernel {
+	k := &Kernel{
+		id: id, request: r, options: o,
+		log:   o.Logger.With("kernel", id),
+		spool: spool.New(o.Spool, spool.Cell),
 		done:  make(chan struct{}),
 		again: make(chan struct{}, 1),
 	}
@@ -65,14 +66,30 @@ func newKernel(a *Agent, id cellhold.KernelID, r guestapi.StartKernel, after int
 	return k
 }
 
+// Launch runs the kernel in a goroutine of work, until Delete is called or the context ends.
+func (k *Kernel) Launch(ctx context.Context, work *sync.WaitGroup) {
+	ctx, k.cancel = context.WithCancelCause(ctx)
+	work.Go(func() { k.run(ctx) })
+}
+
+// Delete ends the kernel and waits for its end.
+func (k *Kernel) Delete() {
+	k.cancel(errDeleted)
+	<-k.done
+}
+
+// ID returns the id of the kernel.
+func (k *Kernel) ID() cellhold.KernelID { return k.id }
+
 // setState records and reports the state of the kernel. The caller must hold mu, unless no other goroutine
 // knows k.
-func (k *kernel) setState(s cellhold.KernelStateContent) {
+func (k *Kernel) setState(s cellhold.KernelStateContent) {
 	k.state, k.reported = s.State, s
 	k.spool.Keep("", cellhold.EventKernelState, s)
 }
 
-func (k *kernel) info() guestapi.KernelInfo {
+// Info returns the state of the kernel for the host.
+func (k *Kernel) Info() guestapi.KernelInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	i := guestapi.KernelInfo{ID: k.id, State: k.state, Last: k.spool.Last(), Strange: k.strange}
@@ -85,31 +102,31 @@ func (k *kernel) info() guestapi.KernelInfo {
 	return i
 }
 
-// events returns the current spool.
-func (k *kernel) events() *spool.Spool {
+// Events returns the current spool.
+func (k *Kernel) Events() *spool.Spool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.spool
 }
 
 // dead reports whether the kernel has ended, as a restored kernel can have.
-func (k *kernel) dead() bool {
+func (k *Kernel) dead() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.state == cellhold.KernelDead
 }
 
 // asked returns the host's request for the kernel.
-func (k *kernel) asked() guestapi.StartKernel {
+func (k *Kernel) asked() guestapi.StartKernel {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.request
 }
 
 // run runs one process after another until the context ends.
-func (k *kernel) run(ctx context.Context) {
+func (k *Kernel) run(ctx context.Context) {
 	defer close(k.done)
-	defer func() { k.events().Close() }()
+	defer func() { k.Events().Close() }()
 	for start := !k.dead(); ; {
 		again := start && k.reportEnd(k.runProcess(ctx))
 		if ctx.Err() != nil {
@@ -128,14 +145,14 @@ func (k *kernel) run(ctx context.Context) {
 }
 
 // runProcess starts a process, serves it until it ends or must end, and returns how it ended.
-func (k *kernel) runProcess(ctx context.Context) processEnd {
+func (k *Kernel) runProcess(ctx context.Context) processEnd {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	l := k.begin(end)
 	asked := k.asked()
-	proc, err := k.agent.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: asked.Spec, Env: k.agent.Environment(asked.Env)})
+	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: asked.Spec, Env: k.options.Environment(asked.Env)})
 	if err != nil {
-		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", sentence(err.Error()))))
+		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", Sentence(err.Error()))))
 	}
 	l.proc = proc
 	if err = l.prepare(ctx); err == nil {
@@ -148,7 +165,7 @@ func (k *kernel) runProcess(ctx context.Context) processEnd {
 }
 
 // newProcess makes a new process the current one.
-func (k *kernel) begin(end context.CancelCauseFunc) *process {
+func (k *Kernel) begin(end context.CancelCauseFunc) *process {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.process = &process{kernel: k, end: end}
@@ -165,7 +182,7 @@ func (p *process) drain(ctx context.Context) {
 	if p.client == nil {
 		return
 	}
-	wait, cancel := p.kernel.agent.grace(ctx)
+	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
 	select {
 	case <-p.client.Done():
@@ -177,7 +194,7 @@ func (p *process) drain(ctx context.Context) {
 // prepare waits until the kernel is ready and has run its startup code, and reports it idle.
 func (p *process) prepare(ctx context.Context) error {
 	k := p.kernel
-	start, cancel := context.WithTimeoutCause(ctx, k.agent.options.Timing.Start, errors.New("it was not ready in time"))
+	start, cancel := context.WithTimeoutCause(ctx, k.options.Timing.Start, errors.New("it was not ready in time"))
 	defer cancel()
 	client, err := jupyter.Dial(start, p.proc.Connection(), jupyter.Options{
 		OnMessage:  p.message,
@@ -249,7 +266,7 @@ func (p *process) startup(ctx context.Context, client *jupyter.Client) (detail s
 	}
 	var reply executeReply
 	if err := json.Unmarshal(m.Content, &reply); err != nil || reply.Status != "ok" {
-		return fmt.Sprintf("startup code failed: %s: %s", sentence(reply.Name), sentence(reply.Value)), nil
+		return fmt.Sprintf("startup code failed: %s: %s", Sentence(reply.Name), Sentence(reply.Value)), nil
 	}
 	return "", nil
 }
@@ -269,8 +286,8 @@ func (p *process) serve(ctx context.Context) error {
 }
 
 // grace returns a context with the time that a kernel gets to end by itself.
-func (a *Agent) grace(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), a.options.Timing.Shutdown)
+func (k *Kernel) grace(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), k.options.Timing.Shutdown)
 }
 
 // shutdown lets an idle kernel end by itself, so that its exit handlers run. A busy kernel would not read
@@ -282,7 +299,7 @@ func (p *process) shutdown(ctx context.Context) {
 	if busy {
 		return
 	}
-	wait, cancel := p.kernel.agent.grace(ctx)
+	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
 	if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
 		return
@@ -295,7 +312,7 @@ func (p *process) shutdown(ctx context.Context) {
 
 // reportEnd reports the end of a process. The state comes before the end of the cell, so that a reader that
 // sees the end already knows the state.
-func (k *kernel) reportEnd(d processEnd) (again bool) {
+func (k *Kernel) reportEnd(d processEnd) (again bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.process = nil
@@ -317,8 +334,8 @@ func (k *kernel) reportEnd(d processEnd) (again bool) {
 	return again
 }
 
-// restart replaces the process, also of a dead kernel. It does not wait for the new one.
-func (k *kernel) restart() {
+// Restart replaces the process, also of a dead kernel. It does not wait for the new one.
+func (k *Kernel) Restart() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.state == cellhold.KernelRestarting {

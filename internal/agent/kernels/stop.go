@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"syscall"
@@ -8,9 +8,9 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// interrupt asks the running cell to stop, if only is its id or empty. It does not stop code of the agent,
+// Interrupt asks the running cell to stop, if only is its id or empty. It does not stop code of the agent,
 // and it never kills.
-func (k *kernel) interrupt(only cellhold.CellID) {
+func (k *Kernel) Interrupt(only cellhold.CellID) {
 	k.mu.Lock()
 	c := k.cell
 	if c == nil || c.ending || c.quiet != nil || only != "" && c.id != only {
@@ -19,7 +19,7 @@ func (k *kernel) interrupt(only cellhold.CellID) {
 	}
 	if !c.interrupted {
 		c.interrupted = true
-		k.signalAfter(c, k.agent.options.Timing.Interrupt)
+		k.signalAfter(c, k.options.Timing.Interrupt)
 	}
 	c.unanswered++
 	k.mu.Unlock()
@@ -27,8 +27,8 @@ func (k *kernel) interrupt(only cellhold.CellID) {
 }
 
 // expire stops a cell at its deadline: by message, then by signal, then by killing the kernel.
-func (k *kernel) expire(c *cell) {
-	t := k.agent.options.Timing
+func (k *Kernel) expire(c *cell) {
+	t := k.options.Timing
 	k.mu.Lock()
 	c.expired = true
 	k.signalAfter(c, t.Interrupt)
@@ -40,7 +40,7 @@ func (k *kernel) expire(c *cell) {
 
 // signalAfter sends the signal if the message has not helped. It sends it under the lock, so that the cell
 // is still running and not answered yet. The caller must hold mu.
-func (k *kernel) signalAfter(c *cell, d time.Duration) {
+func (k *Kernel) signalAfter(c *cell, d time.Duration) {
 	k.after(c, d, func() {
 		k.mu.Lock()
 		if k.cell == c && !c.ending && c.reply == nil {
@@ -53,7 +53,7 @@ func (k *kernel) signalAfter(c *cell, d time.Duration) {
 
 // interruptDone records that the kernel has handled an interrupt. Before that the cell must not end, or the
 // interrupt could hit the next cell.
-func (k *kernel) interruptDone(p *process) {
+func (k *Kernel) interruptDone(p *process) {
 	k.mu.Lock()
 	c := k.cell
 	if c == nil || c.process != p || c.unanswered == 0 {
@@ -66,7 +66,7 @@ func (k *kernel) interruptDone(p *process) {
 
 // killAtDeadline kills the kernel of a cell that did not stop. Later answers are ignored: they would report variables
 // that are about to be lost.
-func (k *kernel) killAtDeadline(c *cell) {
+func (k *Kernel) killAtDeadline(c *cell) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.cell == c && !c.ending {
