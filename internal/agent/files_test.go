@@ -68,7 +68,7 @@ func TestFilesGoBothWays(t *testing.T) {
 	}
 }
 
-func TestAnUploadThatBreaksOffLeavesTheOldFile(t *testing.T) {
+func TestABrokenUploadLeavesTheOldFile(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	if err := r.client.WriteFile(r.ctx, "a", strings.NewReader("old"), 3); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestOnlyRegularFilesBelowTheDirectoryAreSeen(t *testing.T) {
 	}
 }
 
-func TestANameThatFlipsNeverLeadsOutside(t *testing.T) {
+func TestANameThatChangesNeverLeadsOutside(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	dir := r.world.OutputDir(r.id)
 	outside := t.TempDir()

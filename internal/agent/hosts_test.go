@@ -83,7 +83,7 @@ func TestADirectoryThatIsALinkGetsNoHostsFile(t *testing.T) {
 	}
 }
 
-func TestAPipeInPlaceOfTheHostsFileStopsNobody(t *testing.T) {
+func TestAPipeInPlaceOfTheHostsFileDoesNotBlock(t *testing.T) {
 	etc := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(etc, hostsFile), 0o644); err != nil {
 		t.Fatal(err)

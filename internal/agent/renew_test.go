@@ -33,7 +33,7 @@ func (r *rig) prepare(p guestapi.Prepare) guestapi.Prepared {
 	return got
 }
 
-func TestARenewedSandboxBeginsAnewAndKeepsItsVariables(t *testing.T) {
+func TestARenewedSandboxNumbersFromOneAndKeepsItsVariables(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.wantStatus(r.run("set x 42"), cellhold.StatusOK)
 	before, err := r.client.Info(r.ctx)
@@ -59,7 +59,7 @@ func TestARenewedSandboxBeginsAnewAndKeepsItsVariables(t *testing.T) {
 	}
 }
 
-func TestEveryRenewalGivesOtherSeeds(t *testing.T) {
+func TestEveryRenewalGivesNewSeeds(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	seen := map[string]bool{}
 	for range 3 {
@@ -107,7 +107,7 @@ func TestNothingIsRenewedWhileSomethingRuns(t *testing.T) {
 	}
 }
 
-func TestCommandsOfBeforeAreForgotten(t *testing.T) {
+func TestARenewalForgetsEarlierCommands(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	run := func() {
 		t.Helper()
@@ -144,7 +144,7 @@ func TestADeadKernelStaysDeadWithItsCause(t *testing.T) {
 	r.wantStatus(r.run("print on"), cellhold.StatusOK)
 }
 
-func TestAKernelThatCannotBeRenewedIsNamedAndTheAgentGoesOn(t *testing.T) {
+func TestAKernelThatCannotBeRenewedIsReportedAndTheAgentContinues(t *testing.T) {
 	for how, want := range map[string]string{
 		"hang":  "deadline",
 		"raise": "RuntimeError: no new key",
@@ -168,7 +168,7 @@ func TestAKernelThatCannotBeRenewedIsNamedAndTheAgentGoesOn(t *testing.T) {
 	}
 }
 
-func TestAKernelspecWithoutCodeOfRenewalIsNoMistake(t *testing.T) {
+func TestAKernelspecWithoutRenewalCodeIsValid(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	if err := r.kernel.Start(r.ctx, guestapi.StartKernel{Spec: fake.Plain}); err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestAKernelspecWithoutCodeOfRenewalIsNoMistake(t *testing.T) {
 	r.wantStatus(r.run("get seed"), cellhold.StatusError)
 }
 
-func TestReadersOfBeforeARenewalAreAtTheirEnd(t *testing.T) {
+func TestARenewalEndsEarlierReaders(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	next := r.next
 	if _, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience}); err != nil {
@@ -212,7 +212,7 @@ func TestPreparationIsSilent(t *testing.T) {
 	}
 }
 
-func TestAPreparationThatRaisesSaysSo(t *testing.T) {
+func TestAPreparationReportsItsException(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	if p := r.prepare(guestapi.Prepare{Code: "error ValueError bad\x1b[31m"}); p.Error != "ValueError: bad [31m" {
 		t.Errorf("%q", p.Error)
@@ -237,7 +237,7 @@ func TestAPreparationEndsAtItsDeadline(t *testing.T) {
 	r.wantStatus(r.run("get x"), cellhold.StatusError)
 }
 
-func TestNoCellRunsBesideAPreparation(t *testing.T) {
+func TestNoCellRunsDuringAPreparation(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	done := make(chan error, 1)
 	go func() {

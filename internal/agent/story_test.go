@@ -26,7 +26,7 @@ func TestVariablesLastFromCellToCell(t *testing.T) {
 	}
 }
 
-func TestAnExceptionIsDataAndTheKernelGoesOn(t *testing.T) {
+func TestAnExceptionIsAnOutputAndTheKernelContinues(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	o := r.run("print before\nerror ValueError no such thing\nprint after")
 	r.wantStatus(o, cellhold.StatusError)
@@ -68,7 +68,7 @@ func TestALoopEndsAtItsDeadlineAndKeepsItsVariables(t *testing.T) {
 	r.wantText(r.run("get x"), `"1"`)
 }
 
-func TestAStubbornLoopIsKilledAtItsDeadlineAndItsKernelComesBack(t *testing.T) {
+func TestALoopThatIgnoresInterruptsIsKilledAndItsKernelRestarts(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	id := r.submitFor("stubborn", 20*time.Millisecond)
@@ -123,7 +123,7 @@ func TestADeadKernelEndsItsCellWithTheCause(t *testing.T) {
 	}
 }
 
-func TestADeadKernelComesBackOnRestart(t *testing.T) {
+func TestADeadKernelCanBeRestarted(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	r.run("exit 1")
@@ -167,7 +167,7 @@ func TestStartupCodeRunsSilentlyAfterEveryStart(t *testing.T) {
 	r.wantText(r.run("get x"), `"7"`)
 }
 
-func TestAnExceptionInStartupCodeIsToldWithTheIdleState(t *testing.T) {
+func TestAnExceptionInStartupCodeIsReportedWithTheIdleState(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	r.start("error NameError name 'x' is not defined")
 	idle := r.untilState(cellhold.KernelIdle)
@@ -179,7 +179,7 @@ func TestAnExceptionInStartupCodeIsToldWithTheIdleState(t *testing.T) {
 	}
 }
 
-func TestAKernelThatDiesWhileStartingSaysSo(t *testing.T) {
+func TestAKernelThatDiesDuringItsStartReportsTheCause(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	r.start("exit 4")
 	dead := r.untilState(cellhold.KernelDead)
@@ -226,7 +226,7 @@ func TestAnIdleWithoutReplyEndsAtTheDeadlineOnly(t *testing.T) {
 	r.wantStatus(r.finish(r.submitFor("noreply", 20*time.Millisecond)), cellhold.StatusTimeout)
 }
 
-func TestForgedMessagesEndACellOnceAndTouchNoOther(t *testing.T) {
+func TestForgedMessagesEndOnlyTheirCellAndOnlyOnce(t *testing.T) {
 	script := func() jupytertest.Script {
 		return func(c *jupytertest.Cell) {
 			if c.Code == "honest" {
@@ -264,7 +264,7 @@ func TestForgedMessagesEndACellOnceAndTouchNoOther(t *testing.T) {
 	}
 }
 
-func TestOutputOfNobodyIsDroppedAndCounted(t *testing.T) {
+func TestOutputThatBelongsToNoCellIsDroppedAndCounted(t *testing.T) {
 	script := func() jupytertest.Script {
 		return func(c *jupytertest.Cell) {
 			c.Send("stream", map[string]any{"name": "secret", "text": "x"})
@@ -388,7 +388,7 @@ func waitDone(r *rig) {
 	r.until("the end", func(e guestapi.Event) bool { return e.Type == cellhold.EventCellDone })
 }
 
-func TestAfterAFloodThereIsRoomAgainOnceItIsAcknowledged(t *testing.T) {
+func TestAnAcknowledgedFloodFreesItsSpace(t *testing.T) {
 	r := withKernel(t, fake.Options{Spool: 64 << 10})
 	o := r.run("flood 5000")
 	if err := r.kernel.Ack(r.ctx, o.events[len(o.events)-1].Seq); err != nil {
@@ -439,7 +439,7 @@ func TestALongTextComesInPieces(t *testing.T) {
 	}
 }
 
-func TestATooLargeDisplayIsReplacedByASentence(t *testing.T) {
+func TestADisplayThatIsTooLargeIsReplacedByANote(t *testing.T) {
 	script := func() jupytertest.Script {
 		return func(c *jupytertest.Cell) {
 			c.Display("image/png", strings.Repeat("A", guestapi.MaxEvent))
@@ -453,7 +453,7 @@ func TestATooLargeDisplayIsReplacedByASentence(t *testing.T) {
 	}
 }
 
-func TestADeletedKernelIsGoneWithItsEvents(t *testing.T) {
+func TestADeletedKernelHasNoEvents(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	id := r.submit("stubborn")
 	r.until("the start", func(e guestapi.Event) bool { return e.Type == cellhold.EventCellStarted })
@@ -489,7 +489,7 @@ func TestInputFailsAtOnce(t *testing.T) {
 	r.wantStatus(r.run("input x Name?"), cellhold.StatusError)
 }
 
-func TestACellTellsWhetherOutputFilesChanged(t *testing.T) {
+func TestACellReportsWhetherOutputFilesChanged(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	if r.run("print x").done.FilesChanged {
 		t.Error("files changed in an empty directory")
@@ -509,7 +509,7 @@ func TestACellTellsWhetherOutputFilesChanged(t *testing.T) {
 	}
 }
 
-func TestOneFileInADirectoryThatWasLongEmptyIsAChange(t *testing.T) {
+func TestTheFirstFileInAnEmptyDirectoryIsAChange(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	dir := r.world.OutputDir(r.id)
 	for range 2 { // the second time after it was emptied

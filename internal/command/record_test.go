@@ -131,7 +131,7 @@ func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
 	}
 }
 
-func TestWhatTheSessionHasKeptLeavesCommandsLessRoom(t *testing.T) {
+func TestOutputOfTheSessionLeavesCommandsLessSpace(t *testing.T) {
 	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]cellhold.Command{}, before: 1 << 20}
 	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), SessionOutput: 1 << 20})
 	if err != nil {

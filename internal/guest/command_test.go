@@ -46,7 +46,7 @@ func FuzzCommandEventsOfAHostileAgent(f *testing.F) {
 	})
 }
 
-func TestAnAgentCannotSayOfACommandWhatOnlyTheHostKnows(t *testing.T) {
+func TestAnAgentCannotReportCommandStatesOfTheHost(t *testing.T) {
 	for _, line := range []string{
 		`{"seq":1,"command":"x1","type":"command_started","content":{}}`,
 		`{"seq":1,"command":"x1","type":"session_ended","content":{"reason":"asked"}}`,

@@ -22,7 +22,7 @@ func parse(t *testing.T, typ cellhold.EventType, content string) guestapi.Event 
 	return e
 }
 
-func TestOnlyWhatATypeHasGoesThrough(t *testing.T) {
+func TestOnlyTheFieldsOfATypeArePassedOn(t *testing.T) {
 	tests := []struct {
 		name          string
 		typ           cellhold.EventType
@@ -57,7 +57,7 @@ func TestOnlyWhatATypeHasGoesThrough(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotFitIsPassedOver(t *testing.T) {
+func TestContentThatDoesNotMatchItsTypeIsSkipped(t *testing.T) {
 	tests := []struct {
 		name    string
 		typ     cellhold.EventType
@@ -94,7 +94,7 @@ func keys(n int) string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-func TestAnAgentThatBreaksTheFormIsNotListenedToAnyMore(t *testing.T) {
+func TestAnAgentThatBreaksTheProtocolIsNotReadAnyMore(t *testing.T) {
 	deep := strings.Repeat("[", 150) + strings.Repeat("]", 150)
 	wide := `{"ename":"","evalue":"","traceback":["` + strings.Repeat(`","`, 30_000) + `"]}`
 	for name, line := range map[string]string{
@@ -110,7 +110,7 @@ func TestAnAgentThatBreaksTheFormIsNotListenedToAnyMore(t *testing.T) {
 	}
 }
 
-func TestTimesOfOtherCenturiesAreNotBelieved(t *testing.T) {
+func TestTimesOfOtherCenturiesAreReplaced(t *testing.T) {
 	for _, when := range []string{"9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"} {
 		line := `{"seq":1,"time":"` + when + `","type":"clear_output","cell":"c","content":{}}`
 		e, err := parseEvent([]byte(line), 0)

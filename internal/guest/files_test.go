@@ -25,7 +25,7 @@ func TestAPathThatCouldLeadElsewhereIsRefused(t *testing.T) {
 	}
 }
 
-func TestAListWithAStrangeFileIsRefused(t *testing.T) {
+func TestAListWithAnInvalidFileIsRefused(t *testing.T) {
 	for name, list := range map[string][]guestapi.File{
 		"a path that leads out": {{Path: "../x"}},
 		"a negative size":       {{Path: "x", Size: -1}},

@@ -16,7 +16,7 @@ func good() guestapi.Entry {
 	return guestapi.Entry{Path: "/workspace/a", Name: "a", Type: "file", Size: 1, Modified: time.Unix(1, 0), Mode: 0o644, Version: "1-2-3"}
 }
 
-func TestEntriesThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidEntriesAreRefused(t *testing.T) {
 	if f, err := checkEntry(good()); err != nil || f.Path != "/workspace/a" || f.Mode != "0644" {
 		t.Fatalf("%+v %v", f, err)
 	}
@@ -43,7 +43,7 @@ func TestEntriesThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-func TestPagesThatWouldNeverEndAreRefused(t *testing.T) {
+func TestEndlessPagesAreRefused(t *testing.T) {
 	entry := func(name string) guestapi.Entry { e := good(); e.Name = name; return e }
 	for name, l := range map[string]guestapi.Listing{
 		"empty and more":  {Path: "/d", More: true},

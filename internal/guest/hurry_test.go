@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestAnAnswerThatNobodyReadsEndsSoonOnceItHasToHurry(t *testing.T) {
+func TestHurryEndsAnAnswerWithoutAReader(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	c := &CodeConn{conn: ours}

@@ -8,7 +8,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-func TestAReportThatOurAgentWouldNotGiveIsRefused(t *testing.T) {
+func TestAReportThatTheAgentNeverGivesIsRefused(t *testing.T) {
 	for _, text := range []string{
 		`{"failure":"fine"}`, `{"changes":[{"name":"A"}]}`, `{"changes":[{"name":"a","after":"1; rm"}]}`,
 		`{"changes":[{"name":"a","modules":["os; import x"]}]}`, `{"named":[{"name":"../a"}]}`, `{"named":[{"name":"a","modules":["1a"]}]}`,

@@ -54,7 +54,7 @@ func follow(t *testing.T, k *guest.Kernel) {
 // A cell is sent by request while no reader waits for events. So the first cells can be.
 const tries = 1000
 
-func TestCellsGoOutOnTheConnectionOfTheEvents(t *testing.T) {
+func TestCellsAreSentOnTheConnectionOfTheEvents(t *testing.T) {
 	var byRequest, byLine atomic.Int32
 	k := talker(t, &byRequest, func(line string) string {
 		byLine.Add(1)
@@ -84,7 +84,7 @@ func TestCellsGoOutOnTheConnectionOfTheEvents(t *testing.T) {
 	t.Error("no refusal was received")
 }
 
-func TestAnAgentThatEndsTheConnectionEndsTheWaitingForAnAnswer(t *testing.T) {
+func TestAnAgentThatEndsTheConnectionEndsTheWaitForAnAnswer(t *testing.T) {
 	var byRequest atomic.Int32
 	for _, garbage := range []string{"{\"taken\":{\"cell\":\"c1\"\nx\n", fmt.Sprintf("{\"taken\":%s}\nx\n", strings.Repeat("[", 1<<20)), "x\n"} {
 		k := talker(t, &byRequest, func(string) string { return garbage }).Kernel("k")

@@ -140,12 +140,12 @@ func TestACellGivesItsOutputInOrderAndKeepsItsVariables(t *testing.T) {
 	}
 }
 
-func TestAKernelThatGivesNoWelcomeBecomesReadyToo(t *testing.T) {
+func TestAKernelWithoutAWelcomeBecomesReady(t *testing.T) {
 	_, c, b := toy(t, jupytertest.Options{NoWelcome: true})
 	b.finished(t, execute(t, c, "print here"))
 }
 
-func TestAnInterruptEndsALoopAndSparesTheVariables(t *testing.T) {
+func TestAnInterruptEndsALoopAndKeepsTheVariables(t *testing.T) {
 	_, c, b := toy(t, jupytertest.Options{})
 	b.finished(t, execute(t, c, "set x kept"))
 	id := execute(t, c, "print in the loop\nloop\nset x lost")
@@ -247,7 +247,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestANewKernelTakesThePlaceOfADeadOne(t *testing.T) {
+func TestANewKernelReplacesADeadOne(t *testing.T) {
 	conn := connection(t)
 	for i := range 2 {
 		k, err := jupytertest.Start(t.Context(), conn)
@@ -267,7 +267,7 @@ func TestANewKernelTakesThePlaceOfADeadOne(t *testing.T) {
 	}
 }
 
-func TestAKernelThatJoinsItsAddressWithAColonIsFound(t *testing.T) {
+func TestAKernelWithAColonInItsAddressIsFound(t *testing.T) {
 	conn := connection(t)
 	k, err := jupytertest.Start(t.Context(), conn)
 	if err != nil {
@@ -310,7 +310,7 @@ func TestAFloodArrivesWhole(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesNoGoroutineAndMayBeRepeated(t *testing.T) {
+func TestCloseLeavesNoGoroutineAndCanBeRepeated(t *testing.T) {
 	before := runtime.NumGoroutine()
 	conn := connection(t)
 	k, err := jupytertest.Start(t.Context(), conn)

@@ -330,7 +330,7 @@ func TestABrokenLinkLosesAndRepeatsNothing(t *testing.T) {
 	})
 }
 
-func TestEventsThatCannotBeKeptAreTriedAgainAndFoldedOnce(t *testing.T) {
+func TestEventsThatCannotBeRecordedAreRetriedAndFoldedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		w.submit(t, "c1")
@@ -361,7 +361,7 @@ func TestACellThatCannotBeRecordedIsRefusedAndNotRun(t *testing.T) {
 	}
 }
 
-func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
+func TestAKillForLackOfMemoryHasItsStatus(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	w.oom = func() int64 { return 1 }
 	w.submit(t, "c1")
@@ -379,7 +379,7 @@ func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
 	}
 }
 
-func TestAKernelThatIsKilledForThePastOnesMemoryIsStartedOnceMore(t *testing.T) {
+func TestAKernelThatIsKilledForItsPredecessorsMemoryIsStartedAgain(t *testing.T) {
 	for name, died := range map[string]struct {
 		kills int64
 		want  bool
@@ -411,7 +411,7 @@ func TestAKernelThatIsKilledForThePastOnesMemoryIsStartedOnceMore(t *testing.T) 
 	}
 }
 
-func TestAnEarlierKillForWantOfMemoryIsNotBlamedForALaterDeath(t *testing.T) {
+func TestAnEarlierMemoryKillIsNotTheCauseOfALaterDeath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		w.oom = func() int64 { return 1 } // of a child process in an earlier cell
@@ -457,7 +457,7 @@ func TestTheEndOfTheSandboxEndsEveryCell(t *testing.T) {
 	})
 }
 
-func TestANewServerGoesOnInTheMiddleOfACell(t *testing.T) {
+func TestANewServerContinuesInTheMiddleOfACell(t *testing.T) {
 	j, a := newMemory(), newAgent(silent)
 	w := open(t, j, a)
 	c1, c2 := w.submit(t, "c1"), w.submit(t, "c2")
@@ -528,7 +528,7 @@ func TestACellThatAnEarlierServerLeftForADeadKernelIsCancelled(t *testing.T) {
 	cancel()
 }
 
-func TestACellSentInThePastGetsAFreshDeadlineFromANewServer(t *testing.T) {
+func TestACellOfAnEarlierServerGetsANewDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		w := open(t, j, a)
@@ -550,7 +550,7 @@ func TestACellSentInThePastGetsAFreshDeadlineFromANewServer(t *testing.T) {
 	})
 }
 
-func TestOutputBeyondTheBoundIsDroppedCountedAndSaid(t *testing.T) {
+func TestOutputBeyondTheBoundIsDroppedAndReported(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	w.submit(t, "c1")
 	<-w.agent.took
@@ -596,7 +596,7 @@ func TestQuestionsWithoutEndDoNotFillTheJournal(t *testing.T) {
 	}
 }
 
-func TestWhatOtherKernelsPutOutLeavesLessRoom(t *testing.T) {
+func TestOutputOfOtherKernelsTakesSpace(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	other := cellhold.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})
 	if err := w.log.Append(t.Context(), []cellhold.Event{other}); err != nil {

@@ -122,7 +122,7 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 	})
 }
 
-func TestLateOutputThatIsNotWrittenYetIsWrittenWhenTheKernelIsLetGo(t *testing.T) {
+func TestLateOutputIsWrittenWhenTheKernelStops(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes hundreds of MiB, which takes minutes with the race detector")
 	}
@@ -143,7 +143,7 @@ func TestLateOutputThatIsNotWrittenYetIsWrittenWhenTheKernelIsLetGo(t *testing.T
 	})
 }
 
-func TestCellsOfTheSameSessionsKernelsShareTheRoomForLateOutput(t *testing.T) {
+func TestTheKernelsOfASessionShareTheSpaceForLateOutput(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes hundreds of MiB, which takes minutes with the race detector")
 	}
@@ -182,7 +182,7 @@ func TestCellsOfTheSameSessionsKernelsShareTheRoomForLateOutput(t *testing.T) {
 	})
 }
 
-func TestLateOutputOfCellsThatAreNotTheKernelsReadsNoRecord(t *testing.T) {
+func TestLateOutputOfUnknownCellsReadsNoRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		j.cells["other"] = cellhold.Cell{ID: "other", Session: "s", Kernel: "other", State: cellhold.CellDone}
@@ -199,7 +199,7 @@ func TestLateOutputOfCellsThatAreNotTheKernelsReadsNoRecord(t *testing.T) {
 	})
 }
 
-func TestLateOutputThatFindsNoRoomInTheJournalIsSaidAndEnds(t *testing.T) {
+func TestLateOutputWithoutSpaceInTheJournalIsReportedAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		id := j.past(1, 10)[0]
@@ -250,7 +250,7 @@ func TestTheRestAfterLateOutputCountsTheDisplaysOfOtherCells(t *testing.T) {
 	})
 }
 
-func TestOutputThatComesTogetherWithTheEndOfItsCellIsInTheRecord(t *testing.T) {
+func TestOutputInOneBatchWithTheEndOfItsCellIsInTheRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		w, _ := openLate(t, j, a, func(*kernel.Options) {})

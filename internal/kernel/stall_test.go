@@ -28,7 +28,7 @@ func TestAnAgentThatNeverEndsACellIsReported(t *testing.T) {
 	})
 }
 
-func TestAnAgentThatNeverTakesACellIsReported(t *testing.T) {
+func TestAnAgentThatNeverAcceptsACellIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(silent)
 		a.refuse = cellhold.Errorf(cellhold.Conflict, "The kernel is busy.")
@@ -56,7 +56,7 @@ func TestAnAgentThatNeverTakesACellIsReported(t *testing.T) {
 	})
 }
 
-func TestCellsThatAreTakenInTimeAreNoStall(t *testing.T) {
+func TestCellsThatAreAcceptedInTimeAreNotReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		for _, id := range []cellhold.CellID{"c1", "c2", "c3", "c4", "c5", "c6"} {
@@ -79,9 +79,9 @@ func TestCellsThatAreTakenInTimeAreNoStall(t *testing.T) {
 	})
 }
 
-// TestTheTimeOfACellIsThatFromItsStartToItsEnd checks that the time ends when the cell ends, although the
+// TestTheTimeOfACellRunsFromItsStartToItsEnd checks that the time ends when the cell ends, although the
 // host hears of that later on a loaded machine.
-func TestTheTimeOfACellIsThatFromItsStartToItsEnd(t *testing.T) {
+func TestTheTimeOfACellRunsFromItsStartToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		w.submit(t, "c1")

@@ -258,7 +258,7 @@ func TestTheDeathOfTheGuestEndsTheLink(t *testing.T) {
 	}
 }
 
-func TestAttachGivesUpWithItsContext(t *testing.T) {
+func TestAttachEndsWithItsContext(t *testing.T) {
 	f := newFIFOs(t) // without a guest that listens
 	r, w := f.host(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -41,7 +41,7 @@ func folder(t *testing.T, files map[string]int) use {
 	return u
 }
 
-func TestTheBoundIsThatOfTheFolderAndNotOfOneSession(t *testing.T) {
+func TestTheBoundHoldsForTheFolderAndNotForOneSession(t *testing.T) {
 	u := folder(t, map[string]int{"others/a": 60, "mine": 20, temporary + "s1": 1000})
 	if u.bytes != 80 || u.entries != 3 {
 		t.Fatalf("the folder has %d bytes in %d entries", u.bytes, u.entries)
@@ -83,7 +83,7 @@ func TestDirectoriesCountAsMuchAsFiles(t *testing.T) {
 	}
 }
 
-func TestOneAtATimeWritesToAFolder(t *testing.T) {
+func TestOneSessionAtATimeWritesToAFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f Folders
 		release, err := f.lock(t.Context(), "a")

@@ -185,7 +185,7 @@ func fewer(n int) int {
 	return n
 }
 
-func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
+func TestTheFirstAndTheLastOfTooManyOutputsAreKept(t *testing.T) {
 	f := New(Bounds{})
 	n := fewer(100_000)
 	for i := range n {
@@ -211,7 +211,7 @@ func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
 	}
 }
 
-func TestOfManyShortTextsTheFirstAndTheLastAreKept(t *testing.T) {
+func TestTheFirstAndTheLastOfManyShortTextsAreKept(t *testing.T) {
 	f := New(Bounds{})
 	n := fewer(100_000)
 	for i := range n {
@@ -243,7 +243,7 @@ func TestTooMuchDataIsLeftOut(t *testing.T) {
 }
 
 // The test must end: the square of these numbers would take hours.
-func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
+func TestTheCostOfUpdatesIsLinear(t *testing.T) {
 	n := fewer(200_000)
 	for name, e := range map[string]cellhold.Event{
 		"carriage returns":     out("\r" + strings.Repeat("█", 50) + " 50%"),
@@ -280,7 +280,7 @@ func TestAGiganticTracebackIsBounded(t *testing.T) {
 	}
 }
 
-func TestMemoryStaysBoundedWhateverComes(t *testing.T) {
+func TestMemoryStaysBoundedForAllOutput(t *testing.T) {
 	f := New(Bounds{Text: 1 << 20, Data: 4 << 20})
 	big := strings.Repeat("x", 100<<10)
 	evs := []cellhold.Event{out(big), errOut(big + "\n"), display(cellhold.EventDisplayData, "a", big), display(cellhold.EventUpdateDisplayData, "a", big),
@@ -306,7 +306,7 @@ func TestMemoryStaysBoundedWhateverComes(t *testing.T) {
 	runtime.KeepAlive(f)
 }
 
-func TestAnEventThatIsNotWhatItsTypeSaysChangesNothing(t *testing.T) {
+func TestAnInvalidEventChangesNothing(t *testing.T) {
 	f := fold(t, Bounds{}, out("a"))
 	for _, typ := range []cellhold.EventType{cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventError, cellhold.EventClearOutput} {
 		for _, content := range []string{`[]`, `{`, `"x"`, ``, `{"text":1,"data":2,"ename":3,"wait":4}`} {
@@ -378,7 +378,7 @@ func BenchmarkFoldJumps(b *testing.B) {
 }
 
 // Clients read evalue without a check, as nbformat allows: `assert False` has none.
-func TestAnExceptionWithoutATextHasAnEmptyOne(t *testing.T) {
+func TestAnExceptionWithoutATextHasAnEmptyText(t *testing.T) {
 	f := fold(t, Bounds{}, ev(cellhold.EventError, cellhold.ErrorContent{Name: "AssertionError", Traceback: []string{"t"}}))
 	text, err := json.Marshal(f.Outputs()[0])
 	if err != nil || !strings.Contains(string(text), `"ename":"AssertionError","evalue":"","traceback":["t"]`) {

@@ -224,7 +224,7 @@ func TestALyingKernelCannotMakeTheMetadataInvalid(t *testing.T) {
 	}
 }
 
-func TestAnImpossibleCellEndsTheWriting(t *testing.T) {
+func TestAnInvalidCellEndsTheWrite(t *testing.T) {
 	for _, id := range []cellhold.CellID{"", "a b", "é", "x\n", cellhold.CellID(strings.Repeat("x", 65))} {
 		if err := Write(io.Discard, Meta{}, all(cellhold.Cell{ID: id})); err == nil {
 			t.Errorf("got no error for the id %q", id)

@@ -49,7 +49,7 @@ func TestANotebookIsReadAndWrittenAgain(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoNotebookIsRefusedWithASentence(t *testing.T) {
+func TestAnInvalidNotebookIsRefusedWithAMessage(t *testing.T) {
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	for name, c := range map[string]struct {
 		text string
@@ -71,7 +71,7 @@ func TestWhatIsNoNotebookIsRefusedWithASentence(t *testing.T) {
 	}
 }
 
-func TestANotebookThatIsMadeToFillMemoryIsRefusedBeforeItDoes(t *testing.T) {
+func TestAHostileNotebookIsRefusedBeforeItFillsTheMemory(t *testing.T) {
 	text := []byte(`{"nbformat": 4, "cells": [` + strings.Repeat(`{},`, 200_000) + `{}]}`)
 	if got := testing.AllocsPerRun(1, func() {
 		if _, err := Read(text); cellhold.KindOf(err) != cellhold.Exhausted {
@@ -116,7 +116,7 @@ func both(cells []cellhold.Cell) func(func(cellhold.Cell, error) bool) {
 	}
 }
 
-func TestMetadataOfAnImportedCellStaysBesideOurs(t *testing.T) {
+func TestMetadataOfAnImportedCellIsKept(t *testing.T) {
 	c := cellhold.Cell{ID: "c1", State: cellhold.CellDone, Status: cellhold.StatusTimeout, Truncated: true, Bytes: 9, Omitted: 4,
 		Metadata: map[string]json.RawMessage{"tags": json.RawMessage(`["x"]`), "cellhold": json.RawMessage(`"forged"`)}}
 	text := string(write(t, Meta{}, c))

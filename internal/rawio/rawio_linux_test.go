@@ -81,7 +81,7 @@ func TestMoreThanAPipeHoldsArrivesWhole(t *testing.T) {
 	}
 }
 
-func TestAReaderGetsWhatIsThereAndWaitsForMore(t *testing.T) {
+func TestAReaderGetsAvailableDataAndWaitsForMore(t *testing.T) {
 	ours, theirs := sockets(t)
 	p := make([]byte, 100)
 	for _, piece := range []string{"one", "two"} {

@@ -35,7 +35,7 @@ var mixed = journal(
 	cellhold.NewEvent(cellhold.EventDisplayData, "python3", "c1", cellhold.DisplayContent{}),
 	text("c1", "stdout", "wörld\n"), text("c1", "stdout", "later"))
 
-func TestOnlyTheTextOfThatStreamOfThatCellIsRead(t *testing.T) {
+func TestOnlyTheTextOfOneStreamOfOneCellIsRead(t *testing.T) {
 	for stream, want := range map[string]string{"stdout": "hello wörld\n", "stderr": "oops", "stdin": ""} {
 		f, err := Open(mixed, cell, stream, 6)
 		if err != nil {

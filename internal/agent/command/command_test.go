@@ -89,7 +89,7 @@ func TestACommandWaitsForItsReaderAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestACommandWithoutAReaderIsNotBlockedForEver(t *testing.T) {
+func TestACommandWithoutAReaderIsNotBlockedForever(t *testing.T) {
 	const size = 2 << 20
 	c := open(t, command.Options{Spool: 256 << 10, Timing: command.Timing{Reader: 50 * time.Millisecond}})
 	start(t, c, "x1", "bytes 2097152")
@@ -141,7 +141,7 @@ func TestTheSameCommandAgainRunsNothing(t *testing.T) {
 	}
 }
 
-func TestManyCommandsLeaveNothing(t *testing.T) {
+func TestManyCommandsLeaveNoState(t *testing.T) {
 	c := open(t, command.Options{})
 	for range 500 {
 		id := cellhold.NewCommandID()

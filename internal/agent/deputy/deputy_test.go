@@ -121,7 +121,7 @@ func TestADeputyThatDoesNotAnswerIsReplaced(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatStopsInTheMiddleBreaksOff(t *testing.T) {
+func TestAnAnswerThatStopsInTheMiddleIsAnError(t *testing.T) {
 	url, _ := start(t, Options{Stall: 200 * time.Millisecond}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "half")
 		http.NewResponseController(w).Flush()
@@ -132,7 +132,7 @@ func TestAnAnswerThatStopsInTheMiddleBreaksOff(t *testing.T) {
 	}
 }
 
-func TestADeputyThatCannotStartIsToldAsSuch(t *testing.T) {
+func TestADeputyThatCannotStartIsReported(t *testing.T) {
 	p, err := New(Options{Start: func(*os.File) (Process, error) { return nil, errors.New("no memory") }})
 	if err != nil {
 		t.Fatal(err)

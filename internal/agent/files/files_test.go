@@ -73,7 +73,7 @@ func TestADirectoryIsReadPageByPageInOrder(t *testing.T) {
 	}
 }
 
-func TestAFileThatStandsThereKeepsItsModeAndIsReplacedWhole(t *testing.T) {
+func TestAnExistingFileKeepsItsModeAndIsReplacedWhole(t *testing.T) {
 	d := newDesk(t)
 	script := filepath.Join(d.dir, "run.sh")
 	if err := os.WriteFile(script, []byte("old"), 0o755); err != nil {
@@ -122,7 +122,7 @@ func TestAnUploadReplacesALinkAndDoesNotWriteThroughIt(t *testing.T) {
 	}
 }
 
-func TestMovingKeepsWhatIsThereUnlessAskedToReplaceIt(t *testing.T) {
+func TestAMoveReplacesOnlyOnRequest(t *testing.T) {
 	d := newDesk(t)
 	for _, name := range []string{"a", "b"} {
 		os.WriteFile(filepath.Join(d.dir, name), []byte(name), 0o644)
@@ -159,7 +159,7 @@ func TestMovingKeepsWhatIsThereUnlessAskedToReplaceIt(t *testing.T) {
 	}
 }
 
-func TestADownloadIsAsLongAsTheFileWasWhenItWasOpened(t *testing.T) {
+func TestADownloadHasTheSizeOfTheFileAtTheOpen(t *testing.T) {
 	d := newDesk(t)
 	os.WriteFile(filepath.Join(d.dir, "f"), []byte("0123456789"), 0o644)
 	for _, x := range []struct{ offset, length, want string }{

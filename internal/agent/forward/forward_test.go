@@ -143,7 +143,7 @@ func (r *rig) say(c net.Conn, text string) (int, string, string) {
 	return res.StatusCode, res.Status, string(body)
 }
 
-func TestProgramsGetOutByHTTP(t *testing.T) {
+func TestProgramsUseTheProxyByHTTP(t *testing.T) {
 	r := newRig(t, Options{})
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: r.addr})}}
 	defer client.CloseIdleConnections()
@@ -171,7 +171,7 @@ func TestProgramsGetOutByHTTP(t *testing.T) {
 	}
 }
 
-func TestARefusalIsTold(t *testing.T) {
+func TestARefusalIsReported(t *testing.T) {
 	r := newRig(t, Options{})
 	for _, text := range []string{
 		"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
@@ -184,7 +184,7 @@ func TestARefusalIsTold(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRequestToAProxyIsRefused(t *testing.T) {
+func TestAnInvalidProxyRequestIsRefused(t *testing.T) {
 	r := newRig(t, Options{})
 	for _, text := range []string{
 		"GET / HTTP/1.1\r\nHost: site.example\r\n\r\n",
@@ -206,7 +206,7 @@ func TestWhatIsNoRequestToAProxyIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPasswordIsAskedFor(t *testing.T) {
+func TestAPasswordIsRequired(t *testing.T) {
 	r := newRig(t, Options{Token: "right"})
 	request := "GET http://site.example/ HTTP/1.1\r\nHost: site.example\r\nConnection: close\r\n%s\r\n"
 	auth := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -236,7 +236,7 @@ func TestAPasswordIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestProgramsGetOutBySOCKS(t *testing.T) {
+func TestProgramsUseTheProxyBySOCKS(t *testing.T) {
 	r := newRig(t, Options{})
 	for request, code := range map[string]byte{
 		"\x05\x01\x00\x03\x0csite.example\x00\x50":                       replyDone,
@@ -265,7 +265,7 @@ func TestProgramsGetOutBySOCKS(t *testing.T) {
 	}
 }
 
-func TestConnectionsOfADeadHostArePassedOver(t *testing.T) {
+func TestConnectionsOfADeadHostAreSkipped(t *testing.T) {
 	r := newRig(t, Options{})
 	for range 2 * maxOffers {
 		host, guest, err := pair()
@@ -295,7 +295,7 @@ func TestConnectionsOfADeadHostArePassedOver(t *testing.T) {
 	}
 }
 
-func TestWithoutAHostAProgramHearsSo(t *testing.T) {
+func TestWithoutAHostAProgramGetsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		_, err := New(Options{}).dial(t.Context(), "site.example", 80)

@@ -77,7 +77,7 @@ func TestARequestOfCodeReachesTheHostAndItsLinesComeBack(t *testing.T) {
 	}
 }
 
-func TestAProgramHearsWhenNoHostComesAndWhenOneFallsSilent(t *testing.T) {
+func TestAProgramGetsAnErrorWithoutAHostAndWithASilentHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, silent := range []bool{false, true} {
 			d := newRelay()

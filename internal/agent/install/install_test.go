@@ -71,7 +71,7 @@ func put(t *testing.T, lib, name, version string, whole bool) {
 
 var one = guestapi.Install{Requirements: []string{"a"}, Names: []string{"a"}, Timeout: time.Minute}
 
-func TestAnInstallationTellsWhatChangedAndWhatIsStale(t *testing.T) {
+func TestAnInstallationReportsChangesAndStaleModules(t *testing.T) {
 	var lib string
 	r, lib := newInstaller(t, func(context.Context, map[string]string) Ended {
 		os.RemoveAll(filepath.Join(lib, "a-1.dist-info"))
@@ -90,7 +90,7 @@ func TestAnInstallationTellsWhatChangedAndWhatIsStale(t *testing.T) {
 	}
 }
 
-func TestHalfAnInstallationCountsAsNone(t *testing.T) {
+func TestAPartialInstallationCountsAsNone(t *testing.T) {
 	var lib string
 	r, lib := newInstaller(t, func(context.Context, map[string]string) Ended {
 		put(t, lib, "a", "2", false)
@@ -102,7 +102,7 @@ func TestHalfAnInstallationCountsAsNone(t *testing.T) {
 	}
 }
 
-func TestOnlyWhoKnowsTheSecretReachesTheHost(t *testing.T) {
+func TestTheHostIsReachedOnlyWithTheSecret(t *testing.T) {
 	r, _ := newInstaller(t, func(ctx context.Context, env map[string]string) Ended {
 		base := env["UV_DEFAULT_INDEX"]
 		host := strings.Join(strings.SplitAfter(base, "/")[:3], "")
@@ -157,7 +157,7 @@ func get(ctx context.Context, t *testing.T, at string) (int, string) {
 	return resp.StatusCode, string(text)
 }
 
-func TestAnImageWithoutUvIsToldSo(t *testing.T) {
+func TestAnImageWithoutUvIsAnError(t *testing.T) {
 	r, err := New(Options{Path: t.TempDir(), Dir: t.TempDir(), Python: "/bin/sh", Do: func(context.Context, []string, []string, string) (Ended, error) { return Ended{}, nil }})
 	if err != nil {
 		t.Fatal(err)

@@ -63,7 +63,7 @@ func TestBothEndsOfALongTracebackAreKept(t *testing.T) {
 	}
 }
 
-func TestLastWordsNameTheReason(t *testing.T) {
+func TestTheErrorLineOfADeadProcessIsFound(t *testing.T) {
 	for output, want := range map[string]string{
 		"":                  "",
 		"starting\nready\n": "",

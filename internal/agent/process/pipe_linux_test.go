@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAPipeIsClosedWhenTheWayBackFails(t *testing.T) {
+func TestAPipeIsClosedWhenTheUidCannotBeRestored(t *testing.T) {
 	made := map[string]string{} // descriptors that were opened between the two changes of the uid
 	open := func() map[string]string {
 		all := map[string]string{}

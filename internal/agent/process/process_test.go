@@ -95,7 +95,7 @@ func ended(t *testing.T, p kernels.Process) kernels.Exit {
 	}
 }
 
-func TestTheEndOfAProcessIsTold(t *testing.T) {
+func TestTheEndOfAProcessIsReported(t *testing.T) {
 	if e := ended(t, launch(t, "echo out; echo err >&2; exit 5", 0)); e.Code != 5 || e.Signal != 0 || e.Output != "out\nerr\n" {
 		t.Errorf("%+v", e)
 	}
@@ -118,7 +118,7 @@ func TestASignalReachesTheWholeGroup(t *testing.T) {
 	}
 }
 
-func TestAProcessGetsNothingThatItDoesNotNeed(t *testing.T) {
+func TestAProcessInheritsOnlyWhatItNeeds(t *testing.T) {
 	leaked, err := syscall.Open("/etc/passwd", syscall.O_RDONLY, 0) // inherited by every program that is started
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestAProcessRunsAsAnotherUserWithoutPrivileges(t *testing.T) {
 	}
 }
 
-func TestKillEndsWhatTheProcessStarted(t *testing.T) {
+func TestKillEndsAllChildrenOfAProcess(t *testing.T) {
 	p := launch(t, "sleep 1000 & setsid sleep 1001 & setsid sh -c 'sleep 1002 & sleep 1003' & echo; wait", 0)
 	mark := markOf(t, p)
 	for len(marked(mark)) < 6 { // two of sh, four of sleep
@@ -211,7 +211,7 @@ func marked(mark string) []int {
 	return pids
 }
 
-func TestAnUnknownKernelIsNamedWithTheKnown(t *testing.T) {
+func TestAnUnknownKernelIsReportedWithTheKnownOnes(t *testing.T) {
 	dir := shortDir(t)
 	l, err := shells(dir, "", 0, false)
 	if err != nil {

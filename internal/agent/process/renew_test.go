@@ -51,7 +51,7 @@ func (r *rig) lines(code string) []string {
 	return strings.Split(strings.TrimSpace(out), "\n")
 }
 
-func TestARenewedIPykernelIsAnotherAndKeepsItsVariables(t *testing.T) {
+func TestARenewedIPykernelDiffersAndKeepsItsVariables(t *testing.T) {
 	r := newRig(t)
 	r.want("x = 41", cellhold.StatusOK, "")
 	var seen [][]string
@@ -159,7 +159,7 @@ func TestAPreparationOfIPykernelIsStopped(t *testing.T) {
 	r.want("z", cellhold.StatusOK, "1")
 }
 
-func TestUserCodeThatStandsInTheWayOfItsRenewalIsTold(t *testing.T) {
+func TestUserCodeThatPreventsTheRenewalIsReported(t *testing.T) {
 	r := newRig(t)
 	r.lines("import sys\nclass Bad:\n    def renew(*a): raise OSError('mine')\nsys.modules['cellhold_renew'] = Bad\nprint()")
 	_, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience})

@@ -34,7 +34,7 @@ func TestTextIsCutBetweenCharacters(t *testing.T) {
 	}
 }
 
-func TestASpoolForgetsWhatItHeld(t *testing.T) {
+func TestAnAcknowledgedSpoolFreesItsMemory(t *testing.T) {
 	s := New(1<<20, Cell)
 	for range 3 {
 		for range 100 {
@@ -49,7 +49,7 @@ func TestASpoolForgetsWhatItHeld(t *testing.T) {
 	}
 }
 
-func TestBytesThatAreNoTextSurvive(t *testing.T) {
+func TestBytesThatAreNotTextSurvive(t *testing.T) {
 	s := New(guestapi.SpoolBytes, Command)
 	all := strings.Repeat("\x80", guestapi.MaxStream+7) + "\xff\x00é"
 	s.Stream("x1", "stdout", all, Patience{})
@@ -70,7 +70,7 @@ func TestBytesThatAreNoTextSurvive(t *testing.T) {
 	}
 }
 
-func TestAFullSpoolSaysWhenThereIsRoomAgain(t *testing.T) {
+func TestAFullSpoolReportsFreeSpace(t *testing.T) {
 	s := New(64<<10, Command)
 	space := func() <-chan struct{} { wait, _, _ := s.spaceFor(1); return wait }
 	if space() != nil {
@@ -92,7 +92,7 @@ func TestAFullSpoolSaysWhenThereIsRoomAgain(t *testing.T) {
 	}
 }
 
-func TestOutputThatFindsTooLittleRoomWaitsForMore(t *testing.T) {
+func TestOutputWithTooLittleSpaceWaits(t *testing.T) {
 	const limit = 64 << 10
 	for free := range 300 { // any number of free bytes
 		s := New(limit, Cell)

@@ -43,7 +43,7 @@ func paths(list []cellhold.CellFile) string {
 	return fmt.Sprint(p)
 }
 
-func TestOnlyWhatWasWrittenAfterTheMarkIsTold(t *testing.T) {
+func TestOnlyFilesWrittenAfterTheMarkAreListed(t *testing.T) {
 	l, dir := open(t)
 	write(t, filepath.Join(dir, "before"), "1")
 	write(t, filepath.Join(dir, "changed"), "1")
@@ -71,7 +71,7 @@ func TestOnlyWhatWasWrittenAfterTheMarkIsTold(t *testing.T) {
 	}
 }
 
-func TestTheListIsBoundedAndSaysSo(t *testing.T) {
+func TestTheListIsBoundedAndReportsThat(t *testing.T) {
 	l, dir := open(t)
 	mark := l.Mark()
 	for i := range maxKept + 500 {

@@ -29,7 +29,7 @@ c.stop_channels()
 `
 
 // The scripted kernel must work with the reference client, and not only with the client of this project.
-func TestTheReferenceClientTakesTheToyForAKernel(t *testing.T) {
+func TestTheReferenceClientAcceptsTheToyKernel(t *testing.T) {
 	python := os.Getenv("CELLHOLD_TEST_PYTHON")
 	if python == "" {
 		python = filepath.Join("..", "..", "..", "build", "testvenv", "bin", "python")

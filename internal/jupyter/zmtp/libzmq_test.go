@@ -81,7 +81,7 @@ func TestMessagesOfAllSizesComeBackFromLibzmq(t *testing.T) {
 	}
 }
 
-func TestASubscriberHearsTheWelcomeAndEverythingAfterIt(t *testing.T) {
+func TestASubscriberGetsTheWelcomeAndAllLaterMessages(t *testing.T) {
 	c := dial(t, libzmq(t, "xpub"), Options{Type: Sub})
 	if err := c.Subscribe(""); err != nil {
 		t.Fatal(err)

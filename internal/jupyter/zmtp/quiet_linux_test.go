@@ -43,7 +43,7 @@ func (c *quietConn) isWaiting() bool {
 	return c.readerWaits
 }
 
-func TestAHeldReaderSleepsOnUntilItIsReleased(t *testing.T) {
+func TestAHeldReaderSleepsUntilItIsReleased(t *testing.T) {
 	c, read, peer := waitingReader(t)
 	c.hold()
 	peer.Write([]byte("first"))

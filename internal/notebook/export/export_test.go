@@ -116,7 +116,7 @@ func all(n *html.Node) iter.Seq[*html.Node] {
 	}
 }
 
-func TestThePageHasNoScriptWhateverCellsPutOut(t *testing.T) {
+func TestThePageHasNoScriptFromOutputs(t *testing.T) {
 	text := render(t, cells(
 		cellhold.Cell{Type: cellhold.CellMarkdown, Code: "<script>alert(1)</script>[x](javascript:alert(1))"},
 		cellhold.Cell{Code: "</code></pre><script>alert(1)</script>", Cause: "<script>", Status: cellhold.StatusTimeout, Outputs: hostile}))

@@ -35,7 +35,7 @@ func watch(t *testing.T, o Options) (*Watcher, func(want ...Change)) {
 	}
 }
 
-func TestWhatHappensBelowNewAndMovedDirectoriesIsTold(t *testing.T) {
+func TestChangesBelowNewAndMovedDirectoriesAreReported(t *testing.T) {
 	w, expect := watch(t, Options{Deep: true, MaxDirs: 10})
 	at := func(name string) string { return filepath.Join(w.o.Dir, name) }
 	expect()
@@ -77,7 +77,7 @@ func TestMoreThanTheBoundsIsAnOverflow(t *testing.T) {
 	expect(Change{Op: Overflow})
 }
 
-func TestReadingEndsWhileChangesGoOn(t *testing.T) {
+func TestReadEndsWhileChangesContinue(t *testing.T) {
 	w, _ := watch(t, Options{Deep: true, MaxDirs: 10})
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -106,7 +106,7 @@ func TestReadingEndsWhileChangesGoOn(t *testing.T) {
 	<-stopped
 }
 
-func TestDirectoriesInEachOtherWithoutEndAreAnOverflow(t *testing.T) {
+func TestDirectoriesThatAreTooDeepAreAnOverflow(t *testing.T) {
 	w, _ := watch(t, Options{Deep: true, MaxDirs: 1000})
 	elsewhere := t.TempDir()
 	deep := filepath.Join(elsewhere, strings.Repeat("d/", 2*maxDepth))
