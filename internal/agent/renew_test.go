@@ -225,7 +225,7 @@ func TestAPreparationEndsAtItsDeadline(t *testing.T) {
 	r.run("set x 1")
 	p := r.prepare(guestapi.Prepare{Code: "loop", Timeout: 50 * time.Millisecond})
 	if !strings.Contains(p.Error, "deadline") {
-		t.Errorf("%q, want words about the deadline", p.Error)
+		t.Errorf("%q, want an error about the deadline", p.Error)
 	}
 	r.wantText(r.run("get x"), `"1"`)
 

@@ -542,7 +542,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		want cellhold.Kind
 	}{
 		{"no deadline", guestapi.Execute{Cell: "a", Code: "print"}, cellhold.Invalid},
-		{"a cell id that is no name", guestapi.Execute{Cell: `a","x":"`, Timeout: 1}, cellhold.Invalid},
+		{"an invalid cell id", guestapi.Execute{Cell: `a","x":"`, Timeout: 1}, cellhold.Invalid},
 		{"too much code", guestapi.Execute{Cell: "a", Timeout: 1, Code: strings.Repeat("x", guestapi.MaxCode+1)}, cellhold.Exhausted},
 	}
 	for _, test := range tests {

@@ -65,7 +65,7 @@ func play(t *testing.T, c *jupytertest.Cell, messages string) {
 			c.Fail(name, value)
 		default:
 			if !json.Valid([]byte(content)) {
-				t.Errorf("%s: the content is no JSON: %s", word, content)
+				t.Errorf("%s: the content is not JSON: %s", word, content)
 				return
 			}
 			c.Send(word, json.RawMessage(content))

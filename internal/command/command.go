@@ -125,12 +125,12 @@ type entry struct {
 	kept           int64                         // bytes of its output in the journal
 	lost           cellhold.OutputDroppedContent // its output without space there
 	oom            int64                         // memory kills before its start
-	turn           chan struct{}                 // capacity 1: held by the request that sends input
+	sending        chan struct{}                 // capacity 1: held by the request that sends input
 	done           chan struct{}                 // closed when the command is done and recorded
 }
 
 func newEntry(c cellhold.Command) *entry {
-	return &entry{command: c, turn: make(chan struct{}, 1), done: make(chan struct{})}
+	return &entry{command: c, sending: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // New returns a runner that continues where the journal ends. Running commands that the agent does not know
@@ -320,8 +320,8 @@ func (r *Runner) Input(ctx context.Context, id cellhold.CommandID, b []byte, off
 		return 0, errOver
 	}
 	select {
-	case e.turn <- struct{}{}:
-		defer func() { <-e.turn }()
+	case e.sending <- struct{}{}:
+		defer func() { <-e.sending }()
 	case <-e.done:
 		return 0, errOver
 	case <-ctx.Done():

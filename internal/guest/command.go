@@ -70,7 +70,7 @@ func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, of
 		return 0, about("feed", id, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox's answer ended early."))
 	}
 	if json.Unmarshal(text, &answer) != nil || answer.Offset < 0 || answer.Offset > maxCount {
-		return 0, about("feed", id, strange("the amount of received input"))
+		return 0, about("feed", id, invalidData("the amount of received input"))
 	}
 	return answer.Offset, nil
 }
@@ -141,13 +141,13 @@ var commandChecks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessag
 func parseCommandEvent(line []byte, after int64) (guestapi.Event, error) {
 	var e guestapi.Event
 	if !fits(line, eventLevels, maxCommandCommas) {
-		return e, strange("an event that is too deep or too wide")
+		return e, invalidData("an event that is too deep or too wide")
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
-		return guestapi.Event{}, strange("an event that is not the expected JSON")
+		return guestapi.Event{}, invalidData("an event that is not the expected JSON")
 	}
 	if e.Seq <= after {
-		return guestapi.Event{}, strange(fmt.Sprintf("event %d after event %d", e.Seq, after))
+		return guestapi.Event{}, invalidData(fmt.Sprintf("event %d after event %d", e.Seq, after))
 	}
 	check := commandChecks[e.Type]
 	if check == nil || !cellPattern().MatchString(string(e.Command)) {

@@ -56,13 +56,13 @@ func validState(s cellhold.KernelState) bool {
 func parseEvent(line []byte, after int64) (guestapi.Event, error) {
 	var e guestapi.Event
 	if !fits(line, eventLevels, maxTraceLines) {
-		return e, strange("an event that is too deep or too wide")
+		return e, invalidData("an event that is too deep or too wide")
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
-		return guestapi.Event{}, strange("an event that is not the expected JSON")
+		return guestapi.Event{}, invalidData("an event that is not the expected JSON")
 	}
 	if e.Seq <= after {
-		return guestapi.Event{}, strange(fmt.Sprintf("event %d after event %d", e.Seq, after))
+		return guestapi.Event{}, invalidData(fmt.Sprintf("event %d after event %d", e.Seq, after))
 	}
 	skip := guestapi.Event{Seq: e.Seq}
 	check := checks[e.Type]

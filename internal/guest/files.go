@@ -32,12 +32,12 @@ func (c *Client) Files(ctx context.Context) ([]guestapi.File, error) {
 
 func checkFiles(list []guestapi.File) error {
 	if len(list) > guestapi.MaxFiles {
-		return strange("too many files")
+		return invalidData("too many files")
 	}
 	for i := range list {
 		f := &list[i]
 		if !ValidPath(f.Path) || f.Size < 0 {
-			return strange("an invalid file")
+			return invalidData("an invalid file")
 		}
 		// The guest sets these times. Encoders refuse some of them, and some file systems too.
 		if f.Modified = f.Modified.UTC(); f.Modified.Year() < 1970 || f.Modified.Year() > 2200 {
@@ -47,7 +47,7 @@ func checkFiles(list []guestapi.File) error {
 	slices.SortFunc(list, func(a, b guestapi.File) int { return strings.Compare(a.Path, b.Path) })
 	for i := 1; i < len(list); i++ {
 		if list[i].Path == list[i-1].Path {
-			return strange("the same file twice")
+			return invalidData("the same file twice")
 		}
 	}
 	return nil

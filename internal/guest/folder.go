@@ -68,10 +68,10 @@ func decodeFiles(resp *http.Response, limit int64, out any) error {
 		return nil
 	}
 	if int64(len(b)) > limit || !fits(b, listLevels+1, maxListingCommas) {
-		return strange("an answer that is too long")
+		return invalidData("an answer that is too long")
 	}
 	if json.Unmarshal(b, out) != nil {
-		return strange("an answer that is not the expected JSON")
+		return invalidData("an answer that is not the expected JSON")
 	}
 	return nil
 }
@@ -111,13 +111,13 @@ func (c *Client) ListDir(ctx context.Context, p, after string, limit int) (list 
 func checkListing(l guestapi.Listing, after string, limit int) ([]cellhold.FileInfo, error) {
 	dir, err := checkGuestPath(l.Path)
 	if err != nil || len(l.Entries) > limit || l.More && len(l.Entries) == 0 {
-		return nil, strange("an invalid listing")
+		return nil, invalidData("an invalid listing")
 	}
 	list := make([]cellhold.FileInfo, 0, len(l.Entries))
 	for _, e := range l.Entries {
 		name, err := url.PathUnescape(e.Name)
 		if err != nil || !validFileName(name) || name <= after {
-			return nil, strange("an invalid name")
+			return nil, invalidData("an invalid name")
 		}
 		after = name
 		e.Path = cellhold.EscapePath(path.Join(dir, name))
@@ -138,7 +138,7 @@ func validFileName(name string) bool {
 func checkGuestPath(escaped string) (string, error) {
 	p, err := url.PathUnescape(escaped)
 	if err != nil || !strings.HasPrefix(p, "/") || len(p) > 2*guestapi.MaxFilePath || strings.ContainsRune(p, 0) || path.Clean(p) != p {
-		return "", strange("an invalid path")
+		return "", invalidData("an invalid path")
 	}
 	return p, nil
 }
@@ -155,7 +155,7 @@ func checkEntry(e guestapi.Entry) (cellhold.FileInfo, error) {
 	target, err := url.PathUnescape(e.Target)
 	kind := fileTypes[e.Type]
 	if err != nil || kind == "" || e.Size < 0 || e.Mode > 0o777 || len(target) > guestapi.MaxFilePath || !validVersion(e.Version) {
-		return cellhold.FileInfo{}, strange("an invalid file")
+		return cellhold.FileInfo{}, invalidData("an invalid file")
 	}
 	f := cellhold.FileInfo{Type: kind, Size: e.Size, Modified: e.Modified.UTC(), Mode: fmt.Sprintf("%04o", e.Mode),
 		Target: strings.ToValidUTF8(target, "\uFFFD"), Version: e.Version}
@@ -273,7 +273,7 @@ func (c *Client) Unpack(ctx context.Context, u Upload) (entries int, bytes int64
 		return 0, 0, err
 	}
 	if done.Entries < 0 || done.Bytes < 0 {
-		return 0, 0, strange("an invalid count")
+		return 0, 0, invalidData("an invalid count")
 	}
 	return done.Entries, done.Bytes, nil
 }
@@ -389,7 +389,7 @@ func (c *Client) WatchDir(ctx context.Context, p string, recursive bool) iter.Se
 		}
 		err = lines.Err()
 		if errors.Is(err, bufio.ErrTooLong) {
-			err = strange("a line that is too long")
+			err = invalidData("a line that is too long")
 		}
 		if err == nil {
 			err = cellhold.Errorf(cellhold.Unavailable, "The sandbox ended the watch. Watch again, and list the directory, because changes may have been missed.")
@@ -405,12 +405,12 @@ var changeTypes = map[string]cellhold.FileChangeType{
 func checkChange(line []byte) (cellhold.FileChange, error) {
 	var l guestapi.Change
 	if err := json.Unmarshal(line, &l); err != nil {
-		return cellhold.FileChange{}, strange("a line of a watch")
+		return cellhold.FileChange{}, invalidData("a line of a watch")
 	}
 	c := cellhold.FileChange{Type: changeTypes[l.Type], Directory: l.Dir}
 	switch c.Type {
 	case "":
-		return c, strange("an invalid change")
+		return c, invalidData("an invalid change")
 	case cellhold.FileOverflow:
 		return cellhold.FileChange{Type: c.Type}, nil
 	}

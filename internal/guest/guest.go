@@ -116,23 +116,23 @@ func checkInfo(info guestapi.Info) error {
 			info.Version, guestapi.Version-1, guestapi.Version)
 	}
 	if !validName(info.Boot, 64) {
-		return strange("its boot id")
+		return invalidData("its boot id")
 	}
 	for _, k := range info.Kernels {
 		if !validName(string(k.ID), 40) || !validState(k.State) || !validCell(k.Cell, true) || k.Last < 0 || k.Strange < 0 {
-			return strange("the state of a kernel")
+			return invalidData("the state of a kernel")
 		}
 	}
 	for _, id := range info.Commands {
 		if !cellPattern().MatchString(string(id)) {
-			return strange("the id of a command")
+			return invalidData("the id of a command")
 		}
 	}
 	return nil
 }
 
-// strange returns the error for an answer that an honest agent would not give.
-func strange(what string) error {
+// invalidData returns the error for an answer that an honest agent would not give.
+func invalidData(what string) error {
 	return cellhold.Errorf(cellhold.Internal, "The agent in the sandbox sent invalid data: %s.", what)
 }
 
@@ -176,7 +176,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 		// The body is the bare connection now, and no context ends it: a guest could block the caller
 		// forever.
 		resp.Body.Close()
-		return nil, strange("an answer that changes the protocol")
+		return nil, invalidData("an answer that changes the protocol")
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
@@ -233,10 +233,10 @@ func (c *Client) receiveWithin(ctx context.Context, d time.Duration, r request, 
 		return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox's answer ended early.")
 	}
 	if int64(len(b)) > limit || !fits(b, listLevels, maxListCommas) {
-		return strange("an answer that is too long")
+		return invalidData("an answer that is too long")
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return strange("an answer that is not the expected JSON")
+		return invalidData("an answer that is not the expected JSON")
 	}
 	return nil
 }

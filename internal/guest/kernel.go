@@ -40,12 +40,12 @@ func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 		return nil, fmt.Errorf("ask the agent for its kernelspecs: %w", err)
 	}
 	if len(specs) > guestapi.MaxKernelSpecs {
-		return nil, strange("too many kernelspecs")
+		return nil, invalidData("too many kernelspecs")
 	}
 	for i := range specs {
 		s := &specs[i]
 		if !specPattern().MatchString(s.Name) {
-			return nil, strange("the name of a kernelspec")
+			return nil, invalidData("the name of a kernelspec")
 		}
 		s.DisplayName = firstRunes(sentence(s.DisplayName), maxInfoText)
 		s.Language = firstRunes(sentence(s.Language), maxInfoText)
@@ -165,7 +165,7 @@ func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 	for {
 		part, err := r.ReadSlice('\n')
 		if len(long)+len(part) > limit {
-			return nil, strange("an event that is too long")
+			return nil, invalidData("an event that is too long")
 		}
 		if err == nil && long == nil {
 			return part, nil // valid until the next read

@@ -72,10 +72,10 @@ func readJSON(r io.Reader, limit int64, levels, commas int, v any) error {
 		return fmt.Errorf("the sandbox's answer ended early: %w", err)
 	}
 	if int64(len(b)) > limit || !fits(b, levels, commas) {
-		return strange("an answer that is too long")
+		return invalidData("an answer that is too long")
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return strange("an answer that is not the expected JSON")
+		return invalidData("an answer that is not the expected JSON")
 	}
 	return nil
 }
@@ -93,24 +93,24 @@ func checkInstalled(in guestapi.Installed) error {
 	switch in.Failure {
 	case guestapi.InstallOK, guestapi.InstallRefused, guestapi.InstallTimeout, guestapi.InstallDiskFull, guestapi.InstallKilled:
 	default:
-		return strange("the result of an installation")
+		return invalidData("the result of an installation")
 	}
 	if len(in.Changes) > guestapi.MaxPackages || len(in.Named) > guestapi.MaxPackages || len(in.Hooks) > guestapi.MaxHooks ||
 		len(in.Loaded) > guestapi.MaxPackages*guestapi.MaxModules || len(in.Silent) > maxKernelsReported {
-		return strange("a report of an installation that is too long")
+		return invalidData("a report of an installation that is too long")
 	}
 	for _, list := range [][]guestapi.PackageChange{in.Changes, in.Named} {
 		if !allOf(list, validChange) {
-			return strange("a package")
+			return invalidData("a package")
 		}
 	}
 	switch {
 	case !allOf(in.Hooks, validHook):
-		return strange("a start-up hook")
+		return invalidData("a start-up hook")
 	case !allOf(in.Loaded, validLoaded):
-		return strange("a module of a kernel")
+		return invalidData("a module of a kernel")
 	case !allOf(in.Silent, validKernel):
-		return strange("the name of a kernel")
+		return invalidData("the name of a kernel")
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (c *Client) OpenWay(ctx context.Context, name string, w guestapi.Way) (gues
 		return p, fmt.Errorf("open the egress proxy %q: %w", name, err)
 	}
 	if p.Port < 1 || p.Port > 65535 {
-		return p, strange("an invalid port")
+		return p, invalidData("an invalid port")
 	}
 	return p, nil
 }

@@ -67,17 +67,17 @@ type Options struct {
 
 // Client is the connection to one kernel process. Its methods are safe for concurrent use.
 type Client struct {
-	conn    Connection
-	options Options
-	keys    atomic.Pointer[keys]
-	session atomic.Pointer[string]
-	counter atomic.Uint64
-	sockets map[Channel]*zmtp.Conn // set by Dial
-	readers sync.WaitGroup
-	heard   chan struct{} // closed at the first message on iopub
-	once    sync.Once     // closes heard
-	done    chan struct{}
-	info    KernelInfo // set by Dial
+	conn      Connection
+	options   Options
+	keys      atomic.Pointer[keys]
+	session   atomic.Pointer[string]
+	counter   atomic.Uint64
+	sockets   map[Channel]*zmtp.Conn // set by Dial
+	readers   sync.WaitGroup
+	published chan struct{} // closed at the first message on iopub
+	once      sync.Once     // closes published
+	done      chan struct{}
+	info      KernelInfo // set by Dial
 
 	mu      sync.Mutex
 	holding *time.Timer             // ends the pause of iopub; nil when there is none
@@ -99,10 +99,10 @@ func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
 	}
 	c := &Client{
 		conn: conn, options: o,
-		sockets: make(map[Channel]*zmtp.Conn),
-		heard:   make(chan struct{}),
-		done:    make(chan struct{}),
-		waiting: make(map[string]chan Message),
+		sockets:   make(map[Channel]*zmtp.Conn),
+		published: make(chan struct{}),
+		done:      make(chan struct{}),
+		waiting:   make(map[string]chan Message),
 	}
 	c.keys.Store(&keys{sign: conn.Key})
 	c.Rename()
@@ -193,7 +193,7 @@ func (c *Client) ready(ctx context.Context) error {
 		err := c.askInfo(try)
 		if answered = answered || err == nil; answered {
 			select {
-			case <-c.heard:
+			case <-c.published:
 			case <-c.done:
 			case <-try.Done():
 			}
@@ -202,7 +202,7 @@ func (c *Client) ready(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case answered && closed(c.heard):
+		case answered && closed(c.published):
 			return nil
 		case err != nil && !errors.Is(err, context.DeadlineExceeded):
 			return err
@@ -239,7 +239,7 @@ func (c *Client) read(ch Channel, s *zmtp.Conn) {
 			continue
 		}
 		if ch == IOPub {
-			c.once.Do(func() { close(c.heard) })
+			c.once.Do(func() { close(c.published) })
 		}
 		if ch == Shell {
 			c.releaseOutput()

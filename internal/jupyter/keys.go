@@ -28,8 +28,8 @@ func (c *Client) Expect(key string) {
 // Uses reports whether the kernel has taken a key.
 func (c *Client) Uses(key string) bool { return c.keys.Load().sign == key }
 
-// turn records that the kernel has taken the expected key.
-func (c *Client) turn(key string) {
+// switchKey records that the kernel has taken the expected key.
+func (c *Client) switchKey(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.keys.Load(); k.other == key && k.until.IsZero() {
@@ -49,7 +49,7 @@ func (c *Client) decode(ch Channel, frames [][]byte, dropped int64) (Message, er
 	}
 	m, err = Decode(k.other, ch, frames, dropped)
 	if err == nil && ch == Shell && k.until.IsZero() && dropped == 0 {
-		c.turn(k.other)
+		c.switchKey(k.other)
 	}
 	return m, err
 }

@@ -119,8 +119,8 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 	return true, nil
 }
 
-// asks updates the open question of a cell from a recorded event.
-func (e *entry) asks(ev cellhold.Event) {
+// updateQuestion updates the open question of a cell from a recorded event.
+func (e *entry) updateQuestion(ev cellhold.Event) {
 	switch ev.Type {
 	case cellhold.EventInputRequest:
 		var c cellhold.InputRequestContent

@@ -84,7 +84,7 @@ func (k *Kernel) foldKept(l *late, ev cellhold.Event) {
 	defer k.mu.Unlock()
 	switch d := l.done; {
 	case d.since == 0 || l.stopped || ev.Seq < d.since || ev.Seq <= l.cell.Last:
-	case k.takes(l, ev):
+	case k.tryFold(l, ev):
 		l.has(ev.Seq)
 	default:
 		l.stopped, d.since = true, ev.Seq

@@ -286,7 +286,7 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 		for _, e := range ended {
 			e.ending = false
 		}
-		k.tell()
+		k.notify()
 		k.mu.Unlock()
 		return err
 	}
@@ -294,7 +294,7 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 		e.cell = *cells[i]
 		k.remove(e)
 	}
-	k.tell()
+	k.notify()
 	k.mu.Unlock()
 	k.announce(ended)
 	return nil
@@ -370,7 +370,7 @@ func (k *Kernel) Release() {
 		e.cell = *e.ended(cellhold.CellDoneContent{Status: cellhold.StatusLost, Cause: "The end of the cell could not be recorded."}, time.Now().UTC())
 		close(e.done)
 	}
-	k.tell()
+	k.notify()
 }
 
 // waitDown waits until the link is broken and the events that were read from it are recorded.

@@ -298,7 +298,7 @@ func (k *Kernel) replace(ctx context.Context) error {
 		defer k.mu.Unlock()
 		if k.state == cellhold.KernelRestarting && k.revived == revived {
 			k.state, k.cause, k.detail = state, cause, detail
-			k.tell()
+			k.notify()
 		}
 		return err
 	}
@@ -417,11 +417,11 @@ func (k *Kernel) setState(s cellhold.KernelState, cause cellhold.CellStatus, det
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.state, k.cause, k.detail = s, cause, detail
-	k.tell()
+	k.notify()
 }
 
-// tell wakes all waiters for a change. The caller must hold mu.
-func (k *Kernel) tell() {
+// notify wakes all waiters for a change. The caller must hold mu.
+func (k *Kernel) notify() {
 	close(k.changed)
 	k.changed = make(chan struct{})
 	signal(k.wake)

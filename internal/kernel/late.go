@@ -57,15 +57,15 @@ func (k *Kernel) foldLate(ctx context.Context, d *doneCell, ev cellhold.Event) {
 	if l != nil && ev.Source <= l.folded {
 		return
 	}
-	if l == nil || !k.takes(l, ev) {
+	if l == nil || !k.tryFold(l, ev) {
 		d.behind = true
 		return
 	}
 	l.folded = ev.Source
 }
 
-// takes folds an event. It returns false if there is no space. The caller must hold mu.
-func (k *Kernel) takes(l *late, ev cellhold.Event) bool {
+// tryFold folds an event. It returns false if there is no space. The caller must hold mu.
+func (k *Kernel) tryFold(l *late, ev cellhold.Event) bool {
 	if !k.o.Log.hold(l.held, l.held+int64(len(ev.Content))) {
 		return false
 	}

@@ -108,7 +108,7 @@ func (k *Kernel) reportLost(ctx context.Context) {
 	for _, ev := range evs {
 		d, l := k.done[ev.Cell], k.late[ev.Cell]
 		d.lost = cellhold.OutputDroppedContent{}
-		if l != nil && !d.behind && k.takes(l, ev) {
+		if l != nil && !d.behind && k.tryFold(l, ev) {
 			l.has(ev.Seq)
 		} else if d.since == 0 {
 			d.behind, d.since = true, ev.Seq

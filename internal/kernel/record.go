@@ -42,7 +42,7 @@ func (k *Kernel) setDown(down bool) {
 	defer k.mu.Unlock()
 	if k.down != down {
 		k.down = down
-		k.tell()
+		k.notify()
 	}
 }
 
@@ -435,7 +435,7 @@ func (k *Kernel) apply(r *addition) {
 			k.applyState(ev)
 		}
 		if ev.Type == cellhold.EventInputRequest && k.current != nil && k.current.req.Cell == ev.Cell {
-			k.current.asks(ev)
+			k.current.updateQuestion(ev)
 		}
 	}
 	var done []*entry
@@ -446,7 +446,7 @@ func (k *Kernel) apply(r *addition) {
 			k.remove(e)
 		}
 	}
-	k.tell()
+	k.notify()
 	k.mu.Unlock()
 	k.announce(done)
 }

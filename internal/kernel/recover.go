@@ -89,7 +89,7 @@ func (e *entry) replay(ev cellhold.Event) {
 		e.cell.State, e.cell.Started = cellhold.CellRunning, ev.Time
 		return
 	}
-	e.asks(ev)
+	e.updateQuestion(ev)
 	e.folded = max(e.folded, ev.Source)
 	e.kept += int64(len(ev.Content)) + eventCost
 	_ = e.folder.Add(ev) // an event that could not be folded before is skipped again

@@ -347,15 +347,15 @@ func muxFrame(version, kind byte, flags uint16, id, length uint32) []byte {
 
 func TestAHostileGuestLosesTheLink(t *testing.T) {
 	for name, say := range map[string][]byte{
-		"version":       muxFrame(1, 0, 0, 1, 0),
-		"ping":          muxFrame(0, 2, 1, 0, 7),
-		"go away":       muxFrame(0, 3, 0, 0, 0),
-		"opens streams": muxFrame(0, 1, 1, 2, 0),
-		"opens ours":    muxFrame(0, 1, 1, 1, 0),
-		"unknown type":  muxFrame(0, 4, 0, 1, 0),
-		"unknown flag":  muxFrame(0, 0, 16, 1, 0),
-		"even stream":   muxFrame(0, 0, 0, 2, 0),
-		"too long":      muxFrame(0, 0, 0, 1, 1<<31),
+		"version":               muxFrame(1, 0, 0, 1, 0),
+		"ping":                  muxFrame(0, 2, 1, 0, 7),
+		"go away":               muxFrame(0, 3, 0, 0, 0),
+		"opens streams":         muxFrame(0, 1, 1, 2, 0),
+		"opens a host's stream": muxFrame(0, 1, 1, 1, 0),
+		"unknown type":          muxFrame(0, 4, 0, 1, 0),
+		"unknown flag":          muxFrame(0, 0, 16, 1, 0),
+		"even stream":           muxFrame(0, 0, 0, 2, 0),
+		"too long":              muxFrame(0, 0, 0, 1, 1<<31),
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := hostile(t, newFIFOs(t), say)

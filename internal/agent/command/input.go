@@ -24,7 +24,7 @@ const (
 type input struct {
 	w        io.WriteCloser
 	terminal bool
-	turn     chan struct{} // capacity 1: held by the request whose bytes are next
+	sending  chan struct{} // capacity 1: held by the request whose bytes are next
 	ready    chan struct{} // capacity 1: a token when there are bytes to write
 	space    chan struct{} // capacity 1: a token when there is space, or never will be
 	stopped  chan struct{} // closed at the end of the command
@@ -37,7 +37,7 @@ type input struct {
 }
 
 func newInput(w io.WriteCloser, terminal bool) *input {
-	return &input{w: w, terminal: terminal, turn: make(chan struct{}, 1), ready: make(chan struct{}, 1),
+	return &input{w: w, terminal: terminal, sending: make(chan struct{}, 1), ready: make(chan struct{}, 1),
 		space: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
@@ -46,13 +46,13 @@ var errClosed = cellhold.Errorf(cellhold.Conflict, "The command's standard input
 // take receives the bytes of a request; see Commands.Input.
 func (in *input) take(ctx context.Context, body io.Reader, at int64, eof bool, patience time.Duration) (int64, error) {
 	select {
-	case in.turn <- struct{}{}:
+	case in.sending <- struct{}{}:
 	case <-in.stopped:
 		return 0, errOver
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	defer func() { <-in.turn }()
+	defer func() { <-in.sending }()
 	if err := in.skip(body, at); err != nil {
 		return in.taken(), err
 	}

@@ -18,9 +18,9 @@ var (
 
 // processEnd says how a kernel process ended, and whether another one follows.
 type processEnd struct {
-	state cellhold.KernelStateContent
-	cell  cellhold.CellDoneContent // for the cell that was running
-	again bool                     // start another process at once
+	state   cellhold.KernelStateContent
+	cell    cellhold.CellDoneContent // for the cell that was running
+	restart bool                     // start another process at once
 }
 
 // endOf returns how the process ended: by the agent, or by itself.
@@ -46,11 +46,11 @@ func endedByAgent(ctx context.Context, s cellhold.KernelStateContent) processEnd
 	case cause == nil:
 		return processEnd{state: s, cell: cellhold.CellDoneContent{Status: s.Cause, Cause: s.Detail}}
 	case errors.Is(cause, errRestart):
-		return processEnd{again: true, cell: cellhold.CellDoneContent{Status: cellhold.StatusInterrupted, Cause: "The kernel was restarted."}}
+		return processEnd{restart: true, cell: cellhold.CellDoneContent{Status: cellhold.StatusInterrupted, Cause: "The kernel was restarted."}}
 	case errors.Is(cause, errDeadline):
 		return processEnd{
-			again: true,
-			state: deadState(cellhold.StatusTimeout, "The kernel was killed because a cell did not stop at its deadline."),
+			restart: true,
+			state:   deadState(cellhold.StatusTimeout, "The kernel was killed because a cell did not stop at its deadline."),
 			cell: cellhold.CellDoneContent{
 				Status: cellhold.StatusTimeout,
 				Cause:  "The cell did not stop at its deadline, so its kernel was restarted: the variables are lost.",

@@ -26,7 +26,7 @@ type Kernel struct {
 	log     *slog.Logger
 	cancel  context.CancelCauseFunc // ends run
 	done    chan struct{}           // closed when run has returned
-	again   chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
+	wake    chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
 
 	mu           sync.Mutex
 	request      guestapi.StartKernel
@@ -59,7 +59,7 @@ func New(o Options, id cellhold.KernelID, r guestapi.StartKernel, after int64) *
 		log:   o.Logger.With("kernel", id),
 		spool: spool.New(o.Spool, spool.Cell),
 		done:  make(chan struct{}),
-		again: make(chan struct{}, 1),
+		wake:  make(chan struct{}, 1),
 	}
 	k.spool.StartAfter(after)
 	k.setState(cellhold.KernelStateContent{State: cellhold.KernelStarting})
@@ -137,7 +137,7 @@ func (k *Kernel) run(ctx context.Context) {
 			continue
 		}
 		select {
-		case <-k.again:
+		case <-k.wake:
 		case <-ctx.Done():
 			return
 		}
@@ -171,7 +171,7 @@ func (k *Kernel) begin(end context.CancelCauseFunc) *process {
 	k.process = &process{kernel: k, end: end}
 	k.restartAsked = false
 	select {
-	case <-k.again:
+	case <-k.wake:
 	default:
 	}
 	return k.process
@@ -323,7 +323,7 @@ func (k *Kernel) reportEnd(d processEnd) (again bool) {
 	if d.state.State != "" {
 		k.setState(d.state)
 	}
-	again = d.again || k.restartAsked
+	again = d.restart || k.restartAsked
 	if again && k.state != cellhold.KernelRestarting {
 		k.setState(cellhold.KernelStateContent{State: cellhold.KernelRestarting})
 	}
@@ -348,7 +348,7 @@ func (k *Kernel) Restart() {
 		return
 	}
 	select {
-	case k.again <- struct{}{}:
+	case k.wake <- struct{}{}:
 	default:
 	}
 }

@@ -62,15 +62,15 @@ func (r *recentCells) remember(id cellhold.CellID, msgID string) {
 	}
 }
 
-// again returns the state for a copy of the sandbox, whose host has cells of its own. Threads of earlier
+// forCopy returns the state for a copy of the sandbox, whose host has cells of its own. Threads of earlier
 // cells continue there, and their output belongs to the history that the copy inherits.
-func (r *recentCells) again() recentCells {
+func (r *recentCells) forCopy() recentCells {
 	return recentCells{messages: maps.Clone(r.messages), sent: slices.Clone(r.sent)}
 }
 
 // clone returns a copy that shares no memory.
 func (r *recentCells) clone() recentCells {
-	c := r.again()
+	c := r.forCopy()
 	c.cells, c.order = maps.Clone(r.cells), slices.Clone(r.order)
 	return c
 }

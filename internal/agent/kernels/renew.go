@@ -79,7 +79,7 @@ func (k *Kernel) Forget() {
 	defer k.mu.Unlock()
 	before := k.spool
 	k.spool = spool.New(k.options.Spool, spool.Cell)
-	k.recent, k.strange = k.recent.again(), 0
+	k.recent, k.strange = k.recent.forCopy(), 0
 	k.setState(k.reported)
 	before.Close() // ends its readers and writers
 }

@@ -154,7 +154,7 @@ func TestAPreparationOfIPykernelIsStopped(t *testing.T) {
 	r := newRig(t)
 	p, err := r.kernel.Prepare(r.ctx, guestapi.Prepare{Timeout: patience / 100, Code: "z = 1\nwhile True: pass"})
 	if err != nil || !strings.Contains(p.Error, "deadline") {
-		t.Errorf("%+v %v, want words about the deadline", p, err)
+		t.Errorf("%+v %v, want an error about the deadline", p, err)
 	}
 	r.want("z", cellhold.StatusOK, "1")
 }
@@ -169,7 +169,7 @@ func TestUserCodeThatPreventsTheRenewalIsReported(t *testing.T) {
 	r.want("1 + 1", cellhold.StatusOK, "2")
 	r.lines("Bad.renew = lambda *a: None\nprint()")
 	if _, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience}); !strings.Contains(err.Error(), "kept its old key") {
-		t.Errorf("%v, want words about the key", err)
+		t.Errorf("%v, want an error about the key", err)
 	}
 	r.want("1 + 1", cellhold.StatusOK, "2")
 }
