@@ -15,7 +15,7 @@ import (
 // cellID is the pattern of ids, which are written into events without escapes.
 var cellID = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
 
-// cell is the running cell of a kernel. kernel.mu guards it.
+// cell is the running cell of a kernel. Kernel.mu guards it.
 type cell struct {
 	id      cellhold.CellID
 	msgID   string

@@ -46,7 +46,7 @@ type process struct {
 	kernel *Kernel
 	end    context.CancelCauseFunc
 	proc   Process         // set before messages come
-	client *jupyter.Client // nil until the kernel is ready; guarded by kernel.mu
+	client *jupyter.Client // nil until the kernel is ready; guarded by Kernel.mu
 
 	waiting    atomic.Bool  // its output waits for space in the spool
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
@@ -148,7 +148,7 @@ func (k *Kernel) run(ctx context.Context) {
 func (k *Kernel) runProcess(ctx context.Context) processEnd {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	l := k.begin(end)
+	l := k.newProcess(end)
 	asked := k.asked()
 	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: asked.Spec, Env: k.options.Environment(asked.Env)})
 	if err != nil {
@@ -165,7 +165,7 @@ func (k *Kernel) runProcess(ctx context.Context) processEnd {
 }
 
 // newProcess makes a new process the current one.
-func (k *Kernel) begin(end context.CancelCauseFunc) *process {
+func (k *Kernel) newProcess(end context.CancelCauseFunc) *process {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.process = &process{kernel: k, end: end}

@@ -11,7 +11,7 @@ import (
 // cells are shorter, and for them children are never read.
 const childrenAfter = 50 * time.Millisecond
 
-// meter measures the processor time of one cell. kernel.mu guards it.
+// meter measures the processor time of one cell. Kernel.mu guards it.
 type meter struct {
 	known    bool // own was read
 	own      time.Duration

@@ -50,7 +50,7 @@ type Log struct {
 	lost  int64            // the newest seq of a forgotten write
 }
 
-// place is one directory.
+// directory is one watched directory.
 type directory struct {
 	dir     string
 	root    *os.Root
