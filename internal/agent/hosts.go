@@ -17,7 +17,7 @@ const (
 )
 
 // hostsText returns a hosts file. It names the loopback in IPv4 and IPv6. The host name has an IPv4 address
-// only, so that a program that listens on the name and one that connects to it use the same address.
+// only. So a program that listens on the name and one that connects to it use the same address.
 func hostsText(host string) string {
 	return "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.0.1 " + host + "\n"
 }

@@ -1,8 +1,8 @@
 // Package command follows the commands of one sandbox from the host.
 //
 // The agent in the guest starts commands, keeps their deadlines and numbers their output. This package
-// records the agent's events in the session's log, which gives each event its public number, and keeps a
-// record of each command. The agent's number is stored with the event, so a replay after a crash of the
+// records the agent's events in the session's log, which gives each event its public number. It also keeps
+// a record of each command. The agent's number is stored with the event, so a replay after a crash of the
 // server adds nothing twice. The host adds only facts that it alone knows: that memory ran out, or that the
 // sandbox is gone. Every command gets its last event.
 //
@@ -88,9 +88,9 @@ const (
 	defaultSessionOutput = 1 << 30
 	// eventCost is the size of an event in the journal without its content.
 	eventCost = 256
-	// ackEvery is the amount of events that is kept twice, in the journal and in the agent's spool, before
-	// the agent can forget it. It is far below the limit of the spool, and so large that acknowledgements
-	// cost little.
+	// ackEvery is the amount of events after which the agent is told to forget them. Until then they are
+	// kept twice, in the journal and in the agent's spool. It is far below the limit of the spool, and so
+	// large that acknowledgements cost little.
 	ackEvery = 256 << 10
 	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal.
 	// startTries is how often a command is sent, because the link may be resetting.

@@ -28,7 +28,7 @@ import (
 
 const (
 	// callTimeout bounds one call, except reads of events and files. The agent takes up to 3 s to end a
-	// busy kernel, and a host with 20 starting sandboxes is ten times slower than an idle one.
+	// busy kernel. A host with 20 starting sandboxes is ten times slower than an idle one.
 	callTimeout = 30 * time.Second
 	// fileTimeout bounds the transfer of one file of up to some hundred megabytes.
 	fileTimeout = 2 * time.Minute

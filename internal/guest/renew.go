@@ -19,9 +19,9 @@ const renewVersion = 3
 const maxPrepared = 6*maxSentence + 100
 
 // Renew makes the sandbox differ from all others that continue from the same snapshot. It returns the new
-// state of the agent. The error is Conflict if something runs in the sandbox, Unavailable if a kernel could
-// not be renewed, and Unsupported if the agent is too old. After Unavailable or Unsupported the sandbox
-// cannot be used as a copy.
+// state of the agent. The error is Conflict if something runs in the sandbox. It is Unavailable if a kernel
+// could not be renewed, and Unsupported if the agent is too old. After Unavailable or Unsupported the
+// sandbox cannot be used as a copy.
 func (c *Client) Renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, error) {
 	var info guestapi.Info
 	err := c.post(ctx, request{path: "/v1/renew"}, r, r.Timeout, maxInfo, &info)

@@ -15,8 +15,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// talk is the connection on which a kernel's events arrive. Cells are submitted on it too, because a
-// request for each cell would cost both ends more than the rest of a short cell.
+// talk is the connection on which a kernel's events arrive. Cells are submitted on it too. A request for
+// each cell would cost both ends more than the rest of a short cell.
 type talk struct {
 	kernel *Kernel
 	conn   net.Conn

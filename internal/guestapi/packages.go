@@ -75,8 +75,8 @@ type StartHook struct {
 	Text string `json:"text"` // the beginning of the file
 }
 
-// LoadedModule is a module that a running kernel has imported from a package that has changed, or a module
-// that tried to import a package before it was installed.
+// LoadedModule is a module of a running kernel that does not match the installed packages. Either its
+// package has changed since the import, or it tried to import a package before that was installed.
 type LoadedModule struct {
 	Kernel  cellhold.KernelID `json:"kernel"`
 	Package string            `json:"package"`

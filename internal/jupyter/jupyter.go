@@ -1,6 +1,6 @@
 // Package jupyter speaks the Jupyter messaging protocol to one kernel process.
 //
-// It writes the connection file, connects over unix sockets, detects when the kernel is ready, sends
+// It writes the connection file, connects over unix sockets and detects when the kernel is ready. It sends
 // requests, and passes on every message of the kernel, in order per channel. It finds kernels by their
 // kernelspecs. It does not start or signal processes, does not queue requests, and does not decide when a
 // cell is done.

@@ -150,7 +150,7 @@ func (k *Kernel) cancelRest(c *cellhold.Cell) (evs []cellhold.Event, cells []*ce
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, x := range ends(k.queue, cellhold.StatusCancelled, "An earlier cell ended with "+string(c.Status)+" and was submitted with the option to cancel the cells behind it.") {
+	for _, x := range ends(k.queue, cellhold.StatusCancelled, "An earlier cell with on_error=cancel ended with "+string(c.Status)+".") {
 		x.e.ending = true
 		ev := cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content)
 		evs = append(evs, ev)

@@ -56,8 +56,8 @@ func (k *Kernel) nextToSend() *entry {
 	return nil
 }
 
-// finallyDead reports whether the kernel is dead and will not restart by itself, as it does after a cell
-// was killed at its deadline. The caller must hold mu.
+// finallyDead reports whether the kernel is dead and will not restart by itself. It restarts by itself
+// after a cell was killed at its deadline. The caller must hold mu.
 func (k *Kernel) finallyDead() bool {
 	return k.state == cellhold.KernelDead && k.cause != cellhold.StatusTimeout
 }

@@ -94,9 +94,9 @@ const (
 	takeWithin = 3 * time.Minute
 	// mirrorTimeout bounds the copy of one cell's files: 256 MiB at 10 MB/s.
 	mirrorTimeout = 30 * time.Second
-	// ackEvery is the amount of events that is kept twice, in the journal and in the agent's spool, before
-	// the agent can forget it. It is far below the limit of the spool, and so large that acknowledgements
-	// cost little.
+	// ackEvery is the amount of events after which the agent is told to forget them. Until then they are
+	// kept twice, in the journal and in the agent's spool. It is far below the limit of the spool, and so
+	// large that acknowledgements cost little.
 	ackEvery = 256 << 10
 	// starvedTries is how often a kernel is started after one was killed for lack of memory. Each start
 	// takes a second, and on a busy machine one in fifty was killed too.

@@ -93,8 +93,8 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 	return nil
 }
 
-// lateFrom returns the index of the first output of a cell that has ended in the same batch, or the length
-// of the batch. Such output is late, and must be recorded after the end.
+// lateFrom returns the index of the first output whose cell has ended earlier in the batch. Without one it
+// returns the length of the batch. Such output is late, and must be recorded after the end.
 func lateFrom(batch []guestapi.Event) int {
 	end := slices.IndexFunc(batch, func(g guestapi.Event) bool { return g.Type == cellhold.EventCellDone })
 	if end < 0 {

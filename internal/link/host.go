@@ -59,8 +59,8 @@ func handshake(ctx context.Context, r io.Reader, w io.Writer, abort func()) ([]b
 	_, _ = rand.Read(nonce) // never fails, says its documentation
 	reset := append([]byte{frameReset, 0, nonceSize}, nonce...)
 
-	// The write runs in parallel to the read. The pipe to the guest can be full of data from a dead host,
-	// and the guest can be blocked until its own output is read.
+	// The write runs in parallel to the read. The pipe to the guest can be full of data from a dead host.
+	// Then the guest may be blocked until its own output is read.
 	sent := make(chan error, 1)
 	go func() {
 		_, err := w.Write(reset)

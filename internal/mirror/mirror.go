@@ -1,7 +1,7 @@
 // Package mirror keeps the host's copy of the files that sessions write to /mnt/data/output. Each user has
 // one folder, which all sessions of the user share.
 //
-// Names and sizes come from the guest. Package guest has checked the names, and every access here uses an
+// Names and sizes come from the guest. Package guest has checked the names. Every access here uses an
 // os.Root, so that no name and no link leads out of the folder. The bounds of a folder hold for all
 // sessions of the user together. They limit its bytes, and its files and directories.
 //

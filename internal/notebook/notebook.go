@@ -1,8 +1,8 @@
 // Package notebook turns events into notebook outputs, and cells into notebook files (nbformat 4.5).
 //
-// It does not trust the kernel. For all events, outputs are bounded, text is valid UTF-8, and a written
-// file matches the schema of the format and can be read by its readers. The package does not know where
-// events come from or when a file is written.
+// It does not trust the kernel. Outputs are always bounded, and text is valid UTF-8. A written file matches
+// the schema of the format, and its readers can read it. The package does not know where events come from
+// or when a file is written.
 package notebook
 
 import (

@@ -1,10 +1,10 @@
-// Package kernels runs the kernels of a sandbox: it starts their processes through a Launcher, runs one cell
-// at a time in each, and turns their messages into numbered events in a spool.
+// Package kernels runs the kernels of a sandbox. It starts their processes through a Launcher and runs one
+// cell at a time in each. It turns their messages into numbered events in a spool.
 //
-// It decides when a cell has ended: after the reply and the idle status, after the reply and a short wait, at
-// the end of the process, or at the deadline. All messages of a kernel are hostile, because user code can forge
-// every message. So a message can end only the cell that it answers, and only once. Deadlines come from the
-// clock, and deaths from the process.
+// It decides when a cell has ended. A cell ends after the reply and the idle status, or after the reply and
+// a short wait. It also ends with the process, and at its deadline. All messages of a kernel are hostile,
+// because user code can forge every message. So a message can end only the cell that it answers, and only
+// once. Deadlines come from the clock, and deaths from the process.
 //
 // It has no queue of cells, does not restart a kernel that crashed, and does not know the host.
 //

@@ -34,9 +34,9 @@ const (
 	// system calls, and so small that many readers cost little memory.
 	batchBytes = 64 << 10
 	// gather is how long output can wait for more output before readers are woken. A short cell then costs
-	// one wake-up of this process and of the host instead of three, while both share their processors with
-	// the kernel. A delay of 5 ms is not noticeable. The end of a cell and the state of the kernel are sent
-	// at once, with all output that waits.
+	// one wake-up of this process and of the host instead of three. That matters because both share their
+	// processors with the kernel. A delay of 5 ms is not noticeable. The end of a cell and the state of the
+	// kernel are sent at once, with all output that waits.
 	gather = 5 * time.Millisecond
 	// gatherBytes bounds the output that waits.
 	gatherBytes = 16 << 10

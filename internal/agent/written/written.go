@@ -146,8 +146,8 @@ func (l *Log) Since(mark int64) (list []cellhold.CellFile, more bool) {
 	return list, more
 }
 
-// look describes a file as it is now. It opens the file below its open directory and follows no link,
-// because this process can read more than the code that made the file.
+// look describes a file as it is now. It opens the file below its open directory and follows no link.
+// Otherwise the code could name files that only this process can read.
 func (l *Log) look(p string) (cellhold.CellFile, bool) {
 	for _, directory := range l.directories {
 		name, ok := strings.CutPrefix(p, directory.dir+"/")

@@ -14,8 +14,8 @@ import (
 )
 
 // quietConn is a connection whose reader can keep sleeping for some time although data arrive. The
-// runtime's poller cannot do that. It wakes the process for every piece of data, read or not, and in gVisor
-// a wake-up costs more than the work on the piece. So the socket is watched by an epoll of its own, and the
+// runtime's poller cannot do that: it wakes the process for every piece of data, read or not. In gVisor a
+// wake-up costs more than the work on the piece. So the socket is watched by an epoll of its own, and the
 // runtime's poller watches that epoll.
 type quietConn struct {
 	net.Conn // for the addresses; it is closed

@@ -39,8 +39,8 @@ var partners = map[SocketType][]SocketType{
 }
 
 const (
-	// defaultMaxMessage is well above the largest useful output (a print of 10 MB is one message of 10 MB),
-	// and well below the memory of the smallest sandbox.
+	// defaultMaxMessage is well above the largest useful output, and well below the memory of the smallest
+	// sandbox. A print of 10 MB is one message of 10 MB.
 	defaultMaxMessage = 64 << 20
 	// defaultMaxFrames bounds the slice headers of a message with empty frames. A Jupyter message has 7
 	// frames and a widget's buffers, at most some dozens.
