@@ -42,7 +42,7 @@ type Options struct {
 	Commands command.Options  // starts commands; its Spawner is required
 	Output   string           // directory of the files; empty means guestapi.OutputDir
 	UID, GID int              // owner of the files that the host writes; 0 leaves them as they are
-	Own      []string         // directories that are given to UID and GID at the start
+	Own      []string         // directories whose owner becomes UID and GID at the start
 	Port     int              // port of the session's egress proxy on the loopback; 0 means any
 	Trust    string           // directory for certificate authorities, which every user can read; empty means that none can be added
 	Etc      string           // directory whose file hosts gets the host name; empty changes no file

@@ -110,7 +110,7 @@ func lateFrom(batch []guestapi.Event) int {
 	return len(batch)
 }
 
-// addition is what a batch of the agent's events adds to the journal.
+// addition has the events and records that a batch of the agent's events adds to the journal.
 type addition struct {
 	events []cellhold.Event
 	cells  []*cellhold.Cell // records of the cells that end

@@ -239,7 +239,7 @@ func (p *process) resume(client *jupyter.Client) bool {
 	return true
 }
 
-// startup runs the startup code and drops its output. It describes an exception in detail.
+// startup runs the startup code and drops its output. detail describes an exception of the code.
 func (p *process) startup(ctx context.Context, client *jupyter.Client) (detail string, err error) {
 	code := p.kernel.asked().Startup
 	if code == "" {
