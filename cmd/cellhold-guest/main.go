@@ -1,5 +1,5 @@
-// Command cellhold-guest is the program inside every sandbox: PID 1, and the agent of the host. It
-// speaks to the host over its stdin and stdout.
+// Command cellhold-guest runs inside every sandbox. It is PID 1 and the agent of the server, to which it
+// speaks over its stdin and stdout.
 package main
 
 import (
@@ -36,27 +36,27 @@ const (
 	homeDir  = "/home/user"
 	userName = "user"
 	userID   = 1000
-	// installerID is the user that installs packages: another one than user code's, which could
-	// otherwise speak for it. No image names it.
+	// installerID is the user that installs packages. It differs from the user of the code, because code
+	// with the same user could control the installer. No image gives this user a name.
 	installerID = 1001
 	installDir  = "/opt/cellhold/install"                                        // on the same file system as Python's packages
-	proxyPort   = 3128                                                           // of the way out, if there is one; a name that many know
+	proxyPort   = 3128                                                           // of the egress proxy, if there is one; a usual port for proxies
 	pathInUse   = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" // when the image sets none
 )
 
 // filesMode is the argument that makes the program the deputy that works on files.
 const filesMode = "files"
 
-// The agent is small and shares the memory of the sandbox with user code: below softMemory it
-// collects garbage only when its heap has grown fourfold, which for a heap of 2 MB costs nothing
-// and saves the collector's threads from waking in every cell.
+// The agent is small and shares the memory of the sandbox with user code. Below softMemory it collects
+// garbage only when its heap has grown fourfold. That costs nothing for a heap of 2 MB, and the collector's
+// threads do not wake in every cell.
 const (
 	gcPercent  = 400
 	softMemory = 96 << 20
 )
 
 func main() {
-	runtime.GOMAXPROCS(1) // waking a second thread costs more in gVisor than it would do for us
+	runtime.GOMAXPROCS(1) // in gVisor a second thread costs more than it gains here
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(softMemory)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -84,8 +84,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 	return serve(ctx, log, link.Listen(in, out))
 }
 
-// serve runs the agent until the listener fails, which means that the host has let go of the
-// sandbox for good.
+// serve runs the agent until the listener fails: then the server has released the sandbox for good.
 func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -160,13 +159,13 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener) error {
 }
 
 // serveCode lets code in the sandbox ask for packages. stop ends that and waits.
-func serveCode(ctx context.Context, installer *install.Room) (stop func(), err error) {
+func serveCode(ctx context.Context, installer *install.Installer) (stop func(), err error) {
 	at := filepath.Join(runDir, "packages")
 	ln, err := new(net.ListenConfig).Listen(ctx, "unix", at)
 	if err != nil {
 		return nil, fmt.Errorf("listen for code that asks for packages: %w", err)
 	}
-	if err := os.Chmod(at, 0o666); err != nil { // whoever it is, the host decides
+	if err := os.Chmod(at, 0o666); err != nil { // every user in the sandbox can ask; the server decides
 		ln.Close()
 		return nil, err
 	}
@@ -176,8 +175,8 @@ func serveCode(ctx context.Context, installer *install.Room) (stop func(), err e
 	return func() { cancel(); run.Wait() }, nil
 }
 
-// moveAway takes a standard stream for ourselves and leaves /dev/null in its place, so that
-// nothing that prints can break the link, and no child can inherit it.
+// moveAway takes a standard stream for the agent and puts /dev/null in its place. So no print can break the
+// link, and no child inherits it.
 func moveAway(fd int, name string) (io.ReadWriteCloser, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -186,9 +185,9 @@ func moveAway(fd int, name string) (io.ReadWriteCloser, error) {
 		return nil, fmt.Errorf("take over stream %d: %w", fd, err)
 	}
 	syscall.CloseOnExec(moved)
-	// A blocking read would keep its thread, and in gVisor waking another one for the goroutine
-	// that has the data costs more than all the rest of a request: a round trip over the link took
-	// 1.5 ms with blocking streams and 0.9 ms without.
+	// A blocking read would keep its thread, and another thread must then run the goroutine that gets the
+	// data. In gVisor waking that thread costs more than the rest of a request. A round trip over the link
+	// took 1.5 ms with blocking streams and 0.9 ms without.
 	if err := syscall.SetNonblock(moved, true); err != nil {
 		return nil, fmt.Errorf("take over stream %d: %w", fd, err)
 	}

@@ -1,16 +1,12 @@
-// Package agent serves kernels, commands, and files below one directory, to the host: it is the
-// guest's end of the link.
+// Package agent serves kernels, commands and files below one directory to the host. It is the guest's end of the
+// link.
 //
-// It starts kernels through a Launcher, turns their messages into numbered events, and keeps those
-// until the host has acknowledged them. It decides when a cell has ended: reply and idle, reply
-// and a short wait, end of the process, or deadline. Everything that a kernel says is hostile:
-// user code can forge every message, so a message can end only the cell that it answers, once, and
-// deadlines and deaths come from the clock and the process.
+// It keeps the events of kernels and commands until the host has acknowledged them. Its parts are packages: kernels
+// run in package kernels, commands in package command, and egress proxies in package forward.
 //
-// It has no users, no queue of cells and no policy; it does not restart a kernel that crashed. It
-// trusts the host and does not protect itself from it.
+// It has no users, no queue of cells and no policy. It trusts the host and does not protect itself from it.
 //
-// Locks: kernel.mu before spool.mu. Neither is held while a kernel is sent to or waited for.
+// Locks: Agent.mu, before those of the kernels.
 package agent
 
 import (
@@ -24,68 +20,46 @@ import (
 	"regexp"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"cellhold"
 	"cellhold/internal/agent/command"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/guestapi"
 )
 
-// maxKernels bounds the kernels of one sandbox; each takes 50 MB or more.
+// maxKernels bounds the kernels of one sandbox. Each kernel takes 50 MB or more.
 const maxKernels = 16
 
-// kernelID keeps an id from being a path.
+// kernelID is the pattern of ids. An id that matches cannot be a path.
 var kernelID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
-// errStopping refuses what would outlive the agent.
+// errStopping is the error of requests that would outlive the agent.
 var errStopping = cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
 
 // Options configures an Agent.
 type Options struct {
-	Launcher Launcher        // starts kernels; required
-	Commands command.Options // how commands are started; its Spawner is required
-	Output   string          // directory of the files; empty means guestapi.OutputDir
-	UID, GID int             // owner of the files that the host writes; 0 leaves them as they are
-	Own      []string        // directories that are given to UID and GID at the start
-	Port     int             // of the session's way out, on the loopback; 0 means any
-	Trust    string          // directory for certificate authorities, which all may read; empty means none can be given
-	Etc      string          // directory whose file hosts names this host; empty leaves it as it is
-	Written  Written         // tells which files cells wrote; nil tells none
-	Files    http.Handler    // answers below /v1/files; nil refuses them
-	Spool    int64           // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
-	Saved    *Saved          // what to go on from; nil means nothing
-	Timing   Timing          // how long things may take; zero fields mean the defaults
+	Launcher kernels.Launcher // starts kernels; required
+	Commands command.Options  // starts commands; its Spawner is required
+	Output   string           // directory of the files; empty means guestapi.OutputDir
+	UID, GID int              // owner of the files that the host writes; 0 leaves them as they are
+	Own      []string         // directories whose owner becomes UID and GID at the start
+	Port     int              // port of the session's egress proxy on the loopback; 0 means any
+	Trust    string           // directory for certificate authorities, which every user can read; empty means that none can be added
+	Etc      string           // directory whose file hosts gets the host name; empty changes no file
+	Written  kernels.Written  // lists the files that cells wrote; nil lists none
+	Files    http.Handler     // answers below /v1/files; nil refuses them
+	Spool    int64            // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
+	Saved    *Saved           // state of the agent that this one continues; nil means none
+	Timing   kernels.Timing   // waits for kernels; zero fields mean the defaults
 
-	// Routes add what other rooms serve the host. problem answers with an error.
+	// Routes add the routes of other packages. problem answers with an error.
 	Routes []func(mux *http.ServeMux, problem func(http.ResponseWriter, error))
 
 	Logger *slog.Logger // nil discards
 }
 
-// Timing is how long the agent waits for kernels.
-type Timing struct {
-	Start     time.Duration // from the launch of a kernel to the end of its startup code
-	Idle      time.Duration // from the reply to the idle status
-	Interrupt time.Duration // from an interrupt message to the interrupt signal
-	Kill      time.Duration // from that to the kill, when the deadline has passed
-	Shutdown  time.Duration // for an idle kernel to end by itself
-	Host      time.Duration // for a host that takes nothing, before output is dropped
-}
-
-func (t Timing) withDefaults() Timing {
-	set := func(d *time.Duration, v time.Duration) {
-		if *d <= 0 {
-			*d = v
-		}
-	}
-	set(&t.Start, 120*time.Second)   // a kernel needs 1 s, startup code that imports pandas and more up to 10 s on a busy host
-	set(&t.Idle, 4*time.Second)      // what nbclient waits; longer only when the idle was lost
-	set(&t.Interrupt, 2*time.Second) // answering the message takes 0.1 s, clean-up code of the cell longer
-	set(&t.Kill, 3*time.Second)      // so that a deadline is overrun by 5 s at most
-	set(&t.Host, 10*time.Second)     // a server that is being restarted is back by then
-	set(&t.Shutdown, 1*time.Second)  // a kernel ends within 0.15 s; a stuck one is not worth more
-	return t
-}
+// errStopped is the reason for which the agent ends kernels when it stops.
+var errStopped = errors.New("the agent stopped")
 
 // Agent serves the kernels of one guest.
 type Agent struct {
@@ -94,18 +68,18 @@ type Agent struct {
 	commands *command.Commands
 	ways     *ways
 
-	kernelWork sync.WaitGroup // one goroutine a kernel
+	kernelWork sync.WaitGroup // one goroutine per kernel
 
-	renewing atomic.Bool // nothing may begin
+	renewing atomic.Bool // nothing can start
 
 	mu      sync.Mutex
 	boot    string
-	ctx     context.Context // of Run; nil before and after it
-	kernels map[cellhold.KernelID]*kernel
-	ended   map[cellhold.KernelID]int64 // last event of kernels that were removed
+	ctx     context.Context // the context of Run; nil before and after Run
+	kernels map[cellhold.KernelID]*kernels.Kernel
+	ended   map[cellhold.KernelID]int64 // number of the last event of kernels that were removed
 }
 
-// New returns an agent that serves nothing yet.
+// New returns an agent that does not serve yet.
 func New(o Options) (*Agent, error) {
 	if o.Launcher == nil {
 		return nil, errors.New("agent: Options.Launcher is missing")
@@ -119,7 +93,7 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	o.Timing = o.Timing.withDefaults()
+	o.Timing = o.Timing.WithDefaults()
 	o.Commands.Logger = o.Logger
 	if o.Saved != nil {
 		o.Commands.Saved = o.Saved.commands
@@ -133,14 +107,14 @@ func New(o Options) (*Agent, error) {
 		options:  o,
 		boot:     newBoot(),
 		files:    &files{dir: o.Output, uid: o.UID, gid: o.GID},
-		kernels:  make(map[cellhold.KernelID]*kernel),
+		kernels:  make(map[cellhold.KernelID]*kernels.Kernel),
 		ended:    make(map[cellhold.KernelID]int64),
 		ways:     &ways{port: o.Port, dir: o.Trust, open: make(map[string]*way)},
 	}, nil
 }
 
-// Run serves the listener until the context ends or the listener fails, then ends all kernels. It
-// may be called once.
+// Run serves the listener until the context ends or the listener fails, and then ends all kernels. It can
+// be called once.
 func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	if err := a.files.open(); err != nil {
 		return err
@@ -156,7 +130,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	a.mu.Unlock()
 	a.commands.Open(ctx)
 	if a.options.Saved != nil {
-		a.goOn(ctx, a.options.Saved)
+		a.restore(ctx, a.options.Saved)
 	}
 
 	server := &http.Server{
@@ -184,7 +158,7 @@ func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	return fmt.Errorf("serve the host: %w", err)
 }
 
-// running is the context of Run.
+// running returns the context of Run.
 func (a *Agent) running() (context.Context, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -194,20 +168,20 @@ func (a *Agent) running() (context.Context, error) {
 	return a.ctx, nil
 }
 
-// own gives the directories that the image made as root to the user of the kernels.
+// own makes the user of the kernels the owner of directories that the image made as root.
 func (a *Agent) own() error {
 	if a.options.UID == 0 {
 		return nil
 	}
 	for _, dir := range a.options.Own {
 		if err := os.Chown(dir, a.options.UID, a.options.GID); err != nil {
-			return fmt.Errorf("give a directory to the kernels' user: %w", err)
+			return fmt.Errorf("change the owner of a directory to the kernels' user: %w", err)
 		}
 	}
 	return nil
 }
 
-// start starts a kernel unless one of that id is there.
+// start starts a kernel unless a kernel with that id exists.
 func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool, err error) {
 	if !kernelID.MatchString(string(id)) {
 		return false, cellhold.Errorf(cellhold.Invalid, "A kernel id is 1 to 40 letters, digits, '-' or '_'.")
@@ -220,49 +194,64 @@ func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool,
 	if a.ctx == nil {
 		return false, errStopping
 	}
-	if a.renewing.Load() {
-		return false, errRenewing
+	if err := a.checkStart(); err != nil {
+		return false, err
 	}
 	if len(a.kernels) >= maxKernels {
-		return false, cellhold.Errorf(cellhold.Conflict, "There are %d kernels already, which is the most.", maxKernels)
+		return false, cellhold.Errorf(cellhold.Conflict, "The sandbox already has %d kernels; the limit is %d.", len(a.kernels), maxKernels)
 	}
-	// A new kernel of an old name goes on in the old one's numbers, or the host would take its
-	// events for a replay.
-	k := newKernel(a, id, r, a.ended[id])
+	// A new kernel with an old id continues the numbers of the old kernel. Otherwise the host would take
+	// its events for a replay.
+	k := kernels.New(a.kernelOptions(), id, r, a.ended[id])
 	a.kernels[id] = k
-	a.launch(a.ctx, k)
+	k.Launch(a.ctx, &a.kernelWork)
 	return true, nil
 }
 
-// launch lets a kernel live, until its cancel is called or the context ends.
-func (a *Agent) launch(ctx context.Context, k *kernel) {
-	ctx, k.cancel = context.WithCancelCause(ctx)
-	a.kernelWork.Go(func() { k.run(ctx) })
+// kernelOptions returns the options of the agent's kernels.
+func (a *Agent) kernelOptions() kernels.Options {
+	return kernels.Options{
+		Launcher:      a.options.Launcher,
+		Timing:        a.options.Timing,
+		Spool:         a.options.Spool,
+		Logger:        a.options.Logger,
+		Environment:   a.Environment,
+		CheckStart:    a.checkStart,
+		OutputChanged: a.files.changed,
+		Written:       a.options.Written,
+	}
 }
 
-// kernel finds a kernel.
-func (a *Agent) kernel(id cellhold.KernelID) (*kernel, error) {
+// checkStart fails during a renewal, when nothing can start.
+func (a *Agent) checkStart() error {
+	if a.renewing.Load() {
+		return errRenewing
+	}
+	return nil
+}
+
+// kernel returns a kernel by its id.
+func (a *Agent) kernel(id cellhold.KernelID) (*kernels.Kernel, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if k := a.kernels[id]; k != nil {
 		return k, nil
 	}
-	return nil, cellhold.Errorf(cellhold.NotFound, "There is no kernel %.40q.", id)
+	return nil, cellhold.Errorf(cellhold.NotFound, "Kernel %.40q not found.", id)
 }
 
-// remove ends a kernel and forgets it. The id is free again when it returns.
+// remove ends a kernel and forgets it. The id is free again when remove returns.
 func (a *Agent) remove(id cellhold.KernelID) error {
 	k, err := a.kernel(id)
 	if err != nil {
 		return err
 	}
-	k.cancel(errDeleted)
-	<-k.done
+	k.Delete()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.kernels[id] == k {
 		delete(a.kernels, id)
-		a.ended[id] = k.events().Last()
+		a.ended[id] = k.Events().Last()
 	}
 	return nil
 }
@@ -273,7 +262,7 @@ func (a *Agent) info() guestapi.Info {
 	a.mu.Unlock()
 	info := guestapi.Info{Version: guestapi.Version, Boot: boot, Kernels: []guestapi.KernelInfo{}, Commands: a.commands.IDs()}
 	for _, k := range a.all() {
-		info.Kernels = append(info.Kernels, k.info())
+		info.Kernels = append(info.Kernels, k.Info())
 	}
 	return info
 }

@@ -6,15 +6,15 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// BenchmarkCell is one small cell from the host's client to the kernel and back. The kernel is the
-// toy, so what is measured is ours.
+// BenchmarkCell runs one small cell from the host's client to the kernel and back. The kernel is the toy,
+// so only the agent is measured.
 func BenchmarkCell(b *testing.B) {
 	r := withKernel(b, fake.Options{})
 	var last int64
 	for b.Loop() {
 		o := r.run("result 2")
 		last = o.events[len(o.events)-1].Seq
-		if last%1000 < 3 { // as the host does, once in a while
+		if last%1000 < 3 { // as the host does from time to time
 			if err := r.kernel.Ack(r.ctx, last); err != nil {
 				b.Fatal(err)
 			}
@@ -22,7 +22,7 @@ func BenchmarkCell(b *testing.B) {
 	}
 }
 
-// BenchmarkDisplay is one display of many.
+// BenchmarkDisplay sends one of many displays.
 func BenchmarkDisplay(b *testing.B) {
 	const flood = 10_000
 	r := withKernel(b, fake.Options{})
@@ -35,7 +35,7 @@ func BenchmarkDisplay(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/flood, "µs/display")
 }
 
-// BenchmarkText is a megabyte of text in one message.
+// BenchmarkText sends a megabyte of text in one message.
 func BenchmarkText(b *testing.B) {
 	r := withKernel(b, fake.Options{})
 	b.SetBytes(1 << 20)

@@ -8,7 +8,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// commandRoutes is the part of the contract that is about commands.
+// commandRoutes adds the routes of commands.
 func (a *Agent) commandRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("PUT /v1/commands/{command}", a.putCommand)
 	mux.HandleFunc("DELETE /v1/commands/{command}", a.deleteCommand)
@@ -29,8 +29,8 @@ func (a *Agent) putCommand(w http.ResponseWriter, r *http.Request) {
 		problem(w, err)
 		return
 	}
-	if a.renewing.Load() {
-		problem(w, errRenewing)
+	if err := a.checkStart(); err != nil {
+		problem(w, err)
 		return
 	}
 	start.Env = a.Environment(start.Env)
@@ -47,7 +47,7 @@ func (a *Agent) deleteCommand(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Agent) postStdin(w http.ResponseWriter, r *http.Request) {
-	offset := int64(-1) // after what was taken
+	offset := int64(-1) // continue after the data that was taken
 	if r.URL.Query().Has("offset") {
 		var err error
 		if offset, err = number(r, "offset"); err != nil {

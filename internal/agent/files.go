@@ -21,62 +21,40 @@ import (
 )
 
 const (
-	// maxEntries bounds what one look at the directory visits, since user code can fill it with
-	// a million names that are no files.
+	// maxEntries bounds the entries that one walk of the directory visits. User code can fill the directory
+	// with a million names that are not files.
 	maxEntries = 16 * guestapi.MaxFiles
-	// readChunk is how many names are read at once.
+	// readChunk is the number of names that are read at once.
 	readChunk = 256
 	// uploadPrefix begins the names of files that are not complete yet. They are not listed.
 	uploadPrefix = ".cellhold-upload-"
 )
 
-// Written tells which files were written; a written.Log does.
-type Written interface {
-	Mark() int64                                  // the present
-	Since(mark int64) ([]cellhold.CellFile, bool) // files since then; true when there were others
-}
-
-// mark is the present.
-func (a *Agent) mark() int64 {
-	if a.options.Written == nil {
-		return 0
-	}
-	return a.options.Written.Mark()
-}
-
-// wrote tells which files were written since the cell began.
-func (a *Agent) wrote(c *cell) (files []cellhold.CellFile, more bool) {
-	if a.options.Written == nil {
-		return nil, false
-	}
-	return a.options.Written.Since(c.mark)
-}
-
-// files is the directory whose files outlive the session. User code changes it at any time, so
-// every name is resolved below the open directory, and what was opened is looked at again.
+// files is the directory whose files outlive the session. User code changes it at any time. So every name
+// is resolved below the open directory, and every opened file is checked again.
 type files struct {
 	dir      string
 	uid, gid int
-	root     *os.Root // fixed by open
+	root     *os.Root // set by open
 	top      *os.File // the directory itself
 
 	mu    sync.Mutex
 	seen  map[string]stamp // as of the last report
-	empty time.Time        // when the directory was changed last, if it is known to be empty since; else zero
+	empty time.Time        // last change of the directory if it has been empty since; otherwise zero
 }
 
-// settled is how long a directory must have been left alone for its time to tell the next change: some
-// clocks go by steps of milliseconds.
+// settled is the age of a directory's time from which it is reliable. Some clocks advance in steps of
+// milliseconds, so a younger time can miss a change.
 const settled = time.Second
 
-// stamp tells one version of a file from the next. It is cheap, and user code can deceive it: then
-// its own file is not kept.
+// stamp distinguishes the versions of a file. It is cheap, and user code can forge it. Then only the code's
+// own file is not kept.
 type stamp struct {
 	size     int64
 	modified time.Time
 }
 
-// open makes the directory if it is missing.
+// open makes the directory if it is missing, and opens it.
 func (f *files) open() error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return fmt.Errorf("make the output directory: %w", err)
@@ -99,8 +77,8 @@ func (f *files) close() {
 	f.root.Close()
 }
 
-// changed reports whether files have changed since it was called last. A directory that cannot be
-// read counts as unchanged: there is nothing to fetch.
+// changed reports whether files have changed since its last call. A directory that cannot be read counts as
+// unchanged, because the host cannot fetch its files.
 func (f *files) changed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -126,7 +104,8 @@ func (f *files) changed() bool {
 	return differs
 }
 
-// touched is when an entry of the directory came or went last; zero when that cannot be read.
+// touched returns the time at which an entry of the directory was last added or removed. It is zero when
+// that cannot be read.
 func (f *files) touched() time.Time {
 	t, _ := rawio.Modified(f.top)
 	return t
@@ -142,8 +121,8 @@ func (f *files) list() []guestapi.File {
 	return list
 }
 
-// walk visits the regular files that have a usable name, within the bounds. What vanishes
-// meanwhile, or cannot be read, is passed over. It returns how many entries of any sort it met.
+// walk visits the regular files with a usable name, within the bounds. It skips files that disappear during
+// the walk or cannot be read. It returns the number of entries of any type that it met.
 func (f *files) walk(visit func(name string, info fs.FileInfo)) int {
 	w := walker{root: f.root, visit: visit, entries: maxEntries, files: guestapi.MaxFiles}
 	for w.dirs = []string{"."}; len(w.dirs) > 0 && w.entries > 0 && w.files > 0; {
@@ -157,13 +136,13 @@ func (f *files) walk(visit func(name string, info fs.FileInfo)) int {
 type walker struct {
 	root    *os.Root
 	visit   func(name string, info fs.FileInfo)
-	dirs    []string // still to read
-	entries int      // that may still be visited
-	files   int      // that may still be found
+	dirs    []string // not read yet
+	entries int      // entries that can still be visited
+	files   int      // files that can still be found
 }
 
 func (w *walker) directory(dir string) {
-	// O_DIRECTORY: a FIFO that was put in its place must not block us.
+	// O_DIRECTORY: a FIFO that user code put in its place must not block the agent.
 	d, err := w.root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return
@@ -196,27 +175,27 @@ func (w *walker) entry(name string, e fs.DirEntry) {
 	}
 }
 
-// checkPath refuses what is not a plain relative path within the bounds.
+// checkPath fails for a path that is not plain, relative and within the bounds.
 func checkPath(name string) error {
 	switch {
 	case len(name) > guestapi.MaxPath || strings.Count(name, "/") >= guestapi.MaxDepth:
 		return cellhold.Errorf(cellhold.Invalid, "The path is too long or too deep.")
 	case !fs.ValidPath(name) || name == "." || !utf8.ValidString(name) || strings.ContainsFunc(name, isControl):
-		return cellhold.Errorf(cellhold.Invalid, "The path must be relative, clean and printable.")
+		return cellhold.Errorf(cellhold.Invalid, "The path must be relative and printable, without empty, \".\" or \"..\" parts.")
 	}
 	return nil
 }
 
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
 
-// get opens a regular file for reading and says how many bytes of it to send.
+// get opens a regular file for reading and returns the number of bytes to send.
 func (f *files) get(name string) (*os.File, int64, error) {
 	if err := checkPath(name); err != nil {
 		return nil, 0, err
 	}
-	gone := cellhold.Errorf(cellhold.NotFound, "There is no such file.")
-	// The type is looked at before, so that a device is not opened, and after, because user
-	// code may have exchanged it.
+	gone := cellhold.Errorf(cellhold.NotFound, "The file does not exist.")
+	// The type is checked twice. The check before the open avoids opening a device. The check after it
+	// finds a file that user code has exchanged.
 	if info, err := f.root.Lstat(name); err != nil || !info.Mode().IsRegular() {
 		return nil, 0, gone
 	}
@@ -232,7 +211,7 @@ func (f *files) get(name string) (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-// put writes a file, replacing what stands there. It appears whole or not at all.
+// put writes a file, and replaces an existing one. It appears whole or not at all.
 func (f *files) put(name string, r io.Reader) error {
 	if err := checkPath(name); err != nil {
 		return err
@@ -283,7 +262,7 @@ func (f *files) write(name string, r io.Reader) error {
 	return errors.Join(err, file.Close())
 }
 
-// remember keeps a file that the host wrote from being reported as changed.
+// remember prevents that a file of the host is reported as changed.
 func (f *files) remember(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -300,9 +279,9 @@ func (f *files) remember(name string) {
 func putError(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		return cellhold.Wrap(cellhold.Exhausted, err, "There is no room for the file.")
+		return cellhold.Wrap(cellhold.Exhausted, err, "The disk has no space for the file.")
 	case errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrExist):
-		return cellhold.Wrap(cellhold.Conflict, err, "A directory or a file stands in the way.")
+		return cellhold.Wrap(cellhold.Conflict, err, "A directory or a file with that name is in the way.")
 	}
 	return cellhold.Wrap(cellhold.Internal, err, "The file could not be written.")
 }

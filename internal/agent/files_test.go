@@ -64,17 +64,17 @@ func TestFilesGoBothWays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := r.readFile("in.csv"); err != nil || got != "new" {
-		t.Errorf("replaced: %q %v", got, err)
+		t.Errorf("replaced file: %q %v", got, err)
 	}
 }
 
-func TestAnUploadThatBreaksOffLeavesTheOldFile(t *testing.T) {
+func TestABrokenUploadLeavesTheOldFile(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	if err := r.client.WriteFile(r.ctx, "a", strings.NewReader("old"), 3); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.client.WriteFile(r.ctx, "a", strings.NewReader("ne"), 3); err == nil {
-		t.Error("a short file is no error")
+		t.Error("a short upload returned no error")
 	}
 	if got, err := r.readFile("a"); err != nil || got != "old" {
 		t.Errorf("%q %v, want the old file", got, err)
@@ -111,9 +111,9 @@ func TestOnlyRegularFilesBelowTheDirectoryAreSeen(t *testing.T) {
 		}
 	}
 	if err := r.client.WriteFile(r.ctx, "up/planted", strings.NewReader("x"), 1); err == nil {
-		t.Error("a file was written outside")
+		t.Error("a file outside the directory was written")
 	}
-	for _, name := range []string{"link", "fifo", "zero"} { // replaced, not written through
+	for _, name := range []string{"link", "fifo", "zero"} { // these names are replaced, not followed
 		if err := r.client.WriteFile(r.ctx, name, strings.NewReader("new"), 3); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -122,11 +122,11 @@ func TestOnlyRegularFilesBelowTheDirectoryAreSeen(t *testing.T) {
 		t.Errorf("outside: %q %v", b, err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(outside)); err != nil || len(left) != 1 {
-		t.Errorf("outside there is now %v %v", left, err)
+		t.Errorf("the directory outside now has %v %v", left, err)
 	}
 }
 
-func TestANameThatFlipsNeverLeadsOutside(t *testing.T) {
+func TestANameThatChangesNeverLeadsOutside(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	dir := r.world.OutputDir(r.id)
 	outside := t.TempDir()
@@ -162,7 +162,7 @@ func TestANameThatFlipsNeverLeadsOutside(t *testing.T) {
 	close(stop)
 	flips.Wait()
 	if left, err := os.ReadDir(outside); err != nil || len(left) != 1 {
-		t.Errorf("outside there is now %v %v", left, err)
+		t.Errorf("the directory outside now has %v %v", left, err)
 	}
 }
 

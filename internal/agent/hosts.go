@@ -9,21 +9,22 @@ import (
 	"syscall"
 )
 
-// The file in which resolvers look a name up before they ask a server, and the one that is written first.
+// The file in which resolvers look up a name before they ask a server, and the temporary file that replaces
+// it.
 const (
 	hostsFile = "hosts"
 	hostsNew  = ".hosts.cellhold"
 )
 
-// hostsText gives the loopback its names, in IPv4 and IPv6, and the host its own. The host's name has an IPv4 address
-// only: a program that listens on the name and one that connects to it then agree on the address.
+// hostsText returns a hosts file. It names the loopback in IPv4 and IPv6. The host name has an IPv4 address
+// only. So a program that listens on the name and one that connects to it use the same address.
 func hostsText(host string) string {
 	return "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.0.1 " + host + "\n"
 }
 
-// nameHost keeps the image's /etc/hosts in step with the host name, which differs from sandbox to sandbox. Without it
-// programs that look up their own name fail. A sandbox whose file cannot be written works in all other respects, so
-// that is only logged.
+// nameHost writes the host name, which differs from sandbox to sandbox, to the image's /etc/hosts. Without
+// it programs that look up their own name fail. A failure is only logged, because the sandbox works in all
+// other respects.
 func (a *Agent) nameHost() {
 	if a.options.Etc == "" {
 		return
@@ -33,12 +34,12 @@ func (a *Agent) nameHost() {
 		err = writeHosts(a.options.Etc, hostsText(host))
 	}
 	if err != nil {
-		a.options.Logger.Warn("the sandbox's own name cannot be looked up in it", "error", err)
+		a.options.Logger.Warn("cannot write the host name to /etc/hosts", "error", err)
 	}
 }
 
-// writeHosts replaces the hosts file of a directory by one of that text. It works with root's rights on an image that
-// is foreign: it enters no directory that is a link, and the replacement follows none.
+// writeHosts replaces the hosts file of a directory. It has root's rights on a foreign image. So it enters
+// no directory through a link, and the replacement follows none.
 func writeHosts(etc, text string) error {
 	switch info, err := os.Lstat(etc); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -67,8 +68,8 @@ func writeHosts(etc, text string) error {
 	return dir.Rename(hostsNew, hostsFile)
 }
 
-// holds reports whether a file has that text. The directory may belong to a user of the sandbox, who can put a pipe
-// in the file's place at any moment: opening and reading never wait for anybody.
+// holds reports whether a file has that text. A user of the sandbox can own the directory and put a pipe in
+// place of the file at any moment. So neither the open nor the read waits.
 func holds(dir *os.Root, name, text string) bool {
 	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -82,7 +83,7 @@ func holds(dir *os.Root, name, text string) bool {
 	return err == nil && string(old) == text
 }
 
-// writeNew makes a file that all may read.
+// writeNew makes a file that every user can read.
 func writeNew(dir *os.Root, name, text string) error {
 	f, err := dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {

@@ -58,7 +58,7 @@ func TestTheHostsFileIsReplacedAndNoLinkOfTheImageIsFollowed(t *testing.T) {
 	}
 }
 
-// with makes the directory etc, and in it what make makes of the hosts file's path.
+// with makes the directory etc, and calls make with the path of its hosts file.
 func with(etc string, make func(file string) error) error {
 	if err := os.Mkdir(etc, 0o755); err != nil {
 		return err
@@ -76,14 +76,14 @@ func TestADirectoryThatIsALinkGetsNoHostsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := writeHosts(etc, hostsText("box")); err == nil {
-		t.Error("it was written through the link")
+		t.Error("the hosts file was written through the link")
 	}
 	if left, err := os.ReadDir(elsewhere); err != nil || len(left) > 0 {
 		t.Errorf("the directory that the link names has %v, %v", left, err)
 	}
 }
 
-func TestAPipeInPlaceOfTheHostsFileStopsNobody(t *testing.T) {
+func TestAPipeInPlaceOfTheHostsFileDoesNotBlock(t *testing.T) {
 	etc := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(etc, hostsFile), 0o644); err != nil {
 		t.Fatal(err)
@@ -94,14 +94,14 @@ func TestAPipeInPlaceOfTheHostsFileStopsNobody(t *testing.T) {
 	}
 	defer dir.Close()
 	same := make(chan bool, 1)
-	go func() { same <- holds(dir, hostsFile, hostsText("box")) }() // as if the pipe had come after the look at it
+	go func() { same <- holds(dir, hostsFile, hostsText("box")) }() // as if the pipe had come after the check
 	select {
 	case is := <-same:
 		if is {
-			t.Error("the pipe holds the text")
+			t.Error("the pipe counts as the same text")
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("it waits for a writer")
+		t.Fatal("holds waits for a writer")
 	}
 	if err := writeHosts(etc, hostsText("box")); err != nil {
 		t.Fatal(err)

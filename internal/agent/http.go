@@ -8,14 +8,16 @@ import (
 	"strconv"
 
 	"cellhold"
+	"cellhold/internal/agent/kernels"
+	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 )
 
-// maxBody is how much of a request's JSON is read: the code of a cell, each byte of which may
-// become six in JSON, and the rest.
+// maxBody bounds the JSON of a request: the code of a cell, whose bytes can each become six in JSON, and
+// the other fields.
 const maxBody = 6*guestapi.MaxCode + 64<<10
 
-// routes is the contract of guestapi.
+// routes returns the handler of the guest protocol; see package guestapi.
 func (a *Agent) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
@@ -27,7 +29,7 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("POST /v1/kernels/{kernel}/interrupt", a.withKernel(postInterrupt))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/input", a.withKernel(postInput))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/restart", a.withKernel(postRestart))
-	mux.HandleFunc("GET /v1/kernels/{kernel}/events", a.withKernel(getEvents))
+	mux.HandleFunc("GET /v1/kernels/{kernel}/events", a.withKernel(a.getEvents))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/ack", a.withKernel(postAck))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/prepare", a.withKernel(postPrepare))
 	mux.HandleFunc("POST /v1/renew", a.postRenew)
@@ -49,7 +51,7 @@ func (a *Agent) routes() http.Handler {
 }
 
 // withKernel finds the kernel that the path names.
-func (a *Agent) withKernel(h func(*kernel, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+func (a *Agent) withKernel(h func(*kernels.Kernel, http.ResponseWriter, *http.Request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		k, err := a.kernel(cellhold.KernelID(r.PathValue("kernel")))
 		if err != nil {
@@ -65,7 +67,7 @@ func (a *Agent) getInfo(w http.ResponseWriter, _ *http.Request) { answer(w, a.in
 func (a *Agent) getSpecs(w http.ResponseWriter, _ *http.Request) {
 	specs := a.options.Launcher.Specs()
 	for i, s := range specs {
-		specs[i].DisplayName, specs[i].Language = sentence(s.DisplayName), sentence(s.Language)
+		specs[i].DisplayName, specs[i].Language = kernels.Sentence(s.DisplayName), kernels.Sentence(s.Language)
 	}
 	answer(w, specs)
 }
@@ -88,65 +90,65 @@ func (a *Agent) deleteKernel(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func postExecute(k *kernel, w http.ResponseWriter, r *http.Request) {
+func postExecute(k *kernels.Kernel, w http.ResponseWriter, r *http.Request) {
 	var e guestapi.Execute
 	if err := decode(w, r, &e); err != nil {
 		problem(w, err)
 		return
 	}
-	fresh, err := k.execute(e)
+	fresh, err := k.Execute(e)
 	accepted(w, fresh, err)
 }
 
-func postInterrupt(k *kernel, w http.ResponseWriter, r *http.Request) {
-	k.interrupt(cellhold.CellID(r.URL.Query().Get("cell")))
+func postInterrupt(k *kernels.Kernel, w http.ResponseWriter, r *http.Request) {
+	k.Interrupt(cellhold.CellID(r.URL.Query().Get("cell")))
 	w.WriteHeader(http.StatusAccepted)
 }
 
-func postInput(k *kernel, w http.ResponseWriter, r *http.Request) {
+func postInput(k *kernels.Kernel, w http.ResponseWriter, r *http.Request) {
 	var in guestapi.InputReply
 	if err := decode(w, r, &in); err != nil {
 		problem(w, err)
 		return
 	}
-	accepted(w, true, k.input(in))
+	accepted(w, true, k.Input(in))
 }
 
-func postRestart(k *kernel, w http.ResponseWriter, _ *http.Request) {
-	k.restart()
+func postRestart(k *kernels.Kernel, w http.ResponseWriter, _ *http.Request) {
+	k.Restart()
 	w.WriteHeader(http.StatusAccepted)
 }
 
-func postAck(k *kernel, w http.ResponseWriter, r *http.Request) {
+func postAck(k *kernels.Kernel, w http.ResponseWriter, r *http.Request) {
 	seq, err := number(r, "seq")
 	if err != nil {
 		problem(w, err)
 		return
 	}
-	k.events().Ack(seq)
+	k.Events().Ack(seq)
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// getEvents writes the events after a number until the reader goes away or the kernel is gone.
-func getEvents(k *kernel, w http.ResponseWriter, r *http.Request) {
+// getEvents writes the events after a number until the reader disconnects or the kernel is removed.
+func (a *Agent) getEvents(k *kernels.Kernel, w http.ResponseWriter, r *http.Request) {
 	after, err := number(r, "after")
 	if err != nil {
 		problem(w, err)
 		return
 	}
 	if r.Header.Get("Upgrade") == guestapi.Talk {
-		getTalk(k, w, after)
+		a.getTalk(k, w, after)
 		return
 	}
-	k.events().Serve(w, r, after)
+	k.Events().Serve(w, r, after)
 }
 
-func postPrepare(k *kernel, w http.ResponseWriter, r *http.Request) {
+func postPrepare(k *kernels.Kernel, w http.ResponseWriter, r *http.Request) {
 	var p guestapi.Prepare
 	err := decode(w, r, &p)
 	var prepared guestapi.Prepared
 	if err == nil {
-		prepared, err = k.prepare(r.Context(), p)
+		prepared, err = k.Prepare(r.Context(), p)
 	}
 	if err != nil {
 		problem(w, err)
@@ -180,8 +182,8 @@ func (a *Agent) getFile(w http.ResponseWriter, r *http.Request) {
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-	// A file that shrinks meanwhile breaks the connection, which tells the host that it has
-	// not got it all. One that grows is cut where it ended when it was opened.
+	// If the file shrinks during the copy, the connection breaks, and the host knows that the file is
+	// incomplete. If it grows, only its size at the open is sent.
 	if _, err := io.CopyN(w, f, size); err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -202,7 +204,7 @@ func number(r *http.Request, name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number that is not negative.", name)
+		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number of at least 0.", name)
 	}
 	return n, nil
 }
@@ -213,17 +215,17 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 		return cellhold.Wrap(cellhold.Exhausted, err, "The request is too large.")
 	}
 	if err != nil {
-		return cellhold.Wrap(cellhold.Invalid, err, "The request is not the JSON that is expected here.")
+		return cellhold.Wrap(cellhold.Invalid, err, "The request is not the expected JSON.")
 	}
 	return nil
 }
 
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(marshal(v))
+	w.Write(spool.Encode(v))
 }
 
-// accepted answers 202 for what was begun now, 200 for what was there already.
+// accepted answers 202 for something that was started now, and 200 for something that existed.
 func accepted(w http.ResponseWriter, fresh bool, err error) {
 	switch {
 	case err != nil:
@@ -235,7 +237,7 @@ func accepted(w http.ResponseWriter, fresh bool, err error) {
 	}
 }
 
-// statuses says how each kind of error is answered; all others are our own fault.
+// statuses maps kinds of errors to HTTP statuses. All other errors are failures of the agent.
 var statuses = map[cellhold.Kind]int{
 	cellhold.Invalid:   http.StatusBadRequest,
 	cellhold.NotFound:  http.StatusNotFound,
@@ -246,7 +248,7 @@ var statuses = map[cellhold.Kind]int{
 	cellhold.Unavailable: http.StatusServiceUnavailable,
 }
 
-// refusal is how an error is told to the host.
+// refusal returns the HTTP status and the message of an error.
 func refusal(err error) (status int, message string) {
 	status, known := statuses[cellhold.KindOf(err)]
 	if !known {
@@ -263,5 +265,5 @@ func problem(w http.ResponseWriter, err error) {
 	status, message := refusal(err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(marshal(guestapi.Problem{Error: message}))
+	w.Write(spool.Encode(guestapi.Problem{Error: message}))
 }

@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// renew renews the sandbox and reads the kernel's events from their new beginning.
+// renew renews the sandbox and reads the kernel's events from their new start.
 func (r *rig) renew() guestapi.Info {
 	r.Helper()
 	info, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience})
@@ -33,7 +33,7 @@ func (r *rig) prepare(p guestapi.Prepare) guestapi.Prepared {
 	return got
 }
 
-func TestARenewedSandboxBeginsAnewAndKeepsItsVariables(t *testing.T) {
+func TestARenewedSandboxNumbersFromOneAndKeepsItsVariables(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.wantStatus(r.run("set x 42"), cellhold.StatusOK)
 	before, err := r.client.Info(r.ctx)
@@ -59,7 +59,7 @@ func TestARenewedSandboxBeginsAnewAndKeepsItsVariables(t *testing.T) {
 	}
 }
 
-func TestEveryRenewalGivesOtherSeeds(t *testing.T) {
+func TestEveryRenewalGivesNewSeeds(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	seen := map[string]bool{}
 	for range 3 {
@@ -79,7 +79,7 @@ func TestTheSameCellRunsAgainAfterARenewal(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	r.renew()
-	r.cells = 0 // a fork's host counts for itself
+	r.cells = 0 // the host of a fork counts its own cells
 	r.wantText(r.run("add x 1\nget x"), `"2"`)
 }
 
@@ -93,7 +93,7 @@ func TestNothingIsRenewedWhileSomethingRuns(t *testing.T) {
 	if err := r.kernel.Interrupt(r.ctx, ""); err != nil {
 		t.Fatal(err)
 	}
-	r.finish(id) // with the numbers of before
+	r.finish(id) // with the numbers from before
 
 	commands := r.client.Commands()
 	if err := commands.Start(r.ctx, "x1", guestapi.StartCommand{Args: []string{"cat"}, Timeout: patience}); err != nil {
@@ -107,7 +107,7 @@ func TestNothingIsRenewedWhileSomethingRuns(t *testing.T) {
 	}
 }
 
-func TestCommandsOfBeforeAreForgotten(t *testing.T) {
+func TestARenewalForgetsEarlierCommands(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	run := func() {
 		t.Helper()
@@ -144,7 +144,7 @@ func TestADeadKernelStaysDeadWithItsCause(t *testing.T) {
 	r.wantStatus(r.run("print on"), cellhold.StatusOK)
 }
 
-func TestAKernelThatCannotBeRenewedIsNamedAndTheAgentGoesOn(t *testing.T) {
+func TestAKernelThatCannotBeRenewedIsReportedAndTheAgentContinues(t *testing.T) {
 	for how, want := range map[string]string{
 		"hang":  "deadline",
 		"raise": "RuntimeError: no new key",
@@ -168,7 +168,7 @@ func TestAKernelThatCannotBeRenewedIsNamedAndTheAgentGoesOn(t *testing.T) {
 	}
 }
 
-func TestAKernelspecWithoutCodeOfRenewalIsNoMistake(t *testing.T) {
+func TestAKernelspecWithoutRenewalCodeIsValid(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	if err := r.kernel.Start(r.ctx, guestapi.StartKernel{Spec: fake.Plain}); err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestAKernelspecWithoutCodeOfRenewalIsNoMistake(t *testing.T) {
 	r.wantStatus(r.run("get seed"), cellhold.StatusError)
 }
 
-func TestReadersOfBeforeARenewalAreAtTheirEnd(t *testing.T) {
+func TestARenewalEndsEarlierReaders(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	next := r.next
 	if _, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience}); err != nil {
@@ -199,7 +199,7 @@ func TestPreparationIsSilent(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	if p := r.prepare(guestapi.Prepare{Code: "add x 1\nblurt nobody hears this\ndisplay image/png AAAA"}); p.Error != "" {
-		t.Errorf("it failed: %s", p.Error)
+		t.Errorf("the preparation failed: %s", p.Error)
 	}
 	o := r.run("get x")
 	r.wantText(o, `"2"`)
@@ -212,7 +212,7 @@ func TestPreparationIsSilent(t *testing.T) {
 	}
 }
 
-func TestAPreparationThatRaisesSaysSo(t *testing.T) {
+func TestAPreparationReportsItsException(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	if p := r.prepare(guestapi.Prepare{Code: "error ValueError bad\x1b[31m"}); p.Error != "ValueError: bad [31m" {
 		t.Errorf("%q", p.Error)
@@ -225,7 +225,7 @@ func TestAPreparationEndsAtItsDeadline(t *testing.T) {
 	r.run("set x 1")
 	p := r.prepare(guestapi.Prepare{Code: "loop", Timeout: 50 * time.Millisecond})
 	if !strings.Contains(p.Error, "deadline") {
-		t.Errorf("%q, want words about the deadline", p.Error)
+		t.Errorf("%q, want an error about the deadline", p.Error)
 	}
 	r.wantText(r.run("get x"), `"1"`)
 
@@ -237,14 +237,14 @@ func TestAPreparationEndsAtItsDeadline(t *testing.T) {
 	r.wantStatus(r.run("get x"), cellhold.StatusError)
 }
 
-func TestNoCellRunsBesideAPreparation(t *testing.T) {
+func TestNoCellRunsDuringAPreparation(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.kernel.Prepare(r.ctx, guestapi.Prepare{Code: "loop", Timeout: time.Second})
 		done <- err
 	}()
-	for { // until it has begun
+	for { // until the preparation has begun
 		info, err := r.client.Info(r.ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -257,7 +257,7 @@ func TestNoCellRunsBesideAPreparation(t *testing.T) {
 	if cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("a cell: %v, want a conflict", err)
 	}
-	if err := r.kernel.Interrupt(r.ctx, ""); err != nil { // means cells, and there is none
+	if err := r.kernel.Interrupt(r.ctx, ""); err != nil { // interrupts cells only, and none runs
 		t.Error(err)
 	}
 	if err := <-done; err != nil {

@@ -11,19 +11,19 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/agent"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/fake"
 )
 
-// patience is how long a test waits for what must come; only a broken test takes so long.
+// patience bounds the wait of a test. Only a broken test takes so long.
 const patience = 3 * time.Minute
 
-// quick makes the ladder from message to kill short. Idle stays long where a test does not ask for
-// less, so that a slow machine does not end cells early.
-var quick = agent.Timing{
+// quick makes the times from message to kill short. Idle stays long unless a test sets it, so that a slow
+// machine does not end cells early.
+var quick = kernels.Timing{
 	Host:  100 * time.Millisecond,
 	Start: patience, Idle: patience,
 	Interrupt: 50 * time.Millisecond, Kill: 50 * time.Millisecond, Shutdown: time.Second,
@@ -49,7 +49,7 @@ func newRig(t testing.TB, o fake.Options) *rig {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	o.Dir = t.TempDir()
-	if o.Timing == (agent.Timing{}) {
+	if o.Timing == (kernels.Timing{}) {
 		o.Timing = quick
 	}
 	w, err := fake.NewWorld(context.WithoutCancel(ctx), o)
@@ -70,7 +70,7 @@ func newRig(t testing.TB, o fake.Options) *rig {
 	return &rig{TB: t, ctx: ctx, world: w, id: s.ID(), dial: s.Dial, client: client, kernel: client.Kernel("toy")}
 }
 
-// withKernel makes a sandbox with a kernel that is ready.
+// withKernel makes a sandbox with a ready kernel.
 func withKernel(t testing.TB, o fake.Options) *rig {
 	t.Helper()
 	r := newRig(t, o)
@@ -87,7 +87,7 @@ func (r *rig) start(startup string) {
 	r.watch(0)
 }
 
-// watch reads events from here on, in place of any earlier reading.
+// watch reads events after a number, in place of any earlier reader.
 func (r *rig) watch(after int64) {
 	if r.stop != nil {
 		r.stop()
@@ -129,7 +129,7 @@ func (r *rig) decode(e guestapi.Event, c *cellhold.KernelStateContent) *cellhold
 	return c
 }
 
-// submit hands over a cell with a deadline that no test reaches.
+// submit submits a cell with a deadline that no test reaches.
 func (r *rig) submit(code string) cellhold.CellID {
 	r.Helper()
 	return r.submitFor(code, patience)
@@ -145,7 +145,7 @@ func (r *rig) submitFor(code string, timeout time.Duration) cellhold.CellID {
 	return id
 }
 
-// outcome is a cell as its events tell it.
+// outcome is a cell as its events describe it.
 type outcome struct {
 	events []guestapi.Event // of the cell
 	done   cellhold.CellDoneContent
@@ -156,16 +156,16 @@ type outcome struct {
 func (r *rig) finish(id cellhold.CellID) outcome {
 	r.Helper()
 	var o outcome
-	var said strings.Builder
+	var printed strings.Builder
 	for _, e := range r.until("the end of "+string(id), func(e guestapi.Event) bool {
 		return e.Cell == id && e.Type == cellhold.EventCellDone
 	}) {
 		if e.Cell == id {
 			o.events = append(o.events, e)
-			said.WriteString(text(r, e))
+			printed.WriteString(text(r, e))
 		}
 	}
-	o.text = said.String()
+	o.text = printed.String()
 	decode(r, o.events[len(o.events)-1], &o.done)
 	return o
 }
@@ -184,7 +184,7 @@ func (r *rig) wantStatus(o outcome, s cellhold.CellStatus) {
 	}
 }
 
-// wantText checks what a cell put out.
+// wantText checks the output of a cell.
 func (r *rig) wantText(o outcome, want string) {
 	r.Helper()
 	if o.text != want {

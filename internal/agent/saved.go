@@ -7,31 +7,22 @@ import (
 
 	"cellhold"
 	"cellhold/internal/agent/command"
-	"cellhold/internal/agent/spool"
-	"cellhold/internal/guestapi"
+	"cellhold/internal/agent/kernels"
 )
 
-// Saved is what another agent needs to go on where this one is: its name, its kernels, and the events
-// that the host has not acknowledged. It is for drivers whose agents are no processes of their own; the
-// others save the agent's memory, and all of this with it.
+// Saved has the state that another agent needs to continue this one: its boot id, its kernels, and the
+// events that the host has not acknowledged. It is for drivers whose agents are not processes of their own.
+// Other drivers save the whole memory of the agent.
 type Saved struct {
 	boot     string
 	ended    map[cellhold.KernelID]int64
-	kernels  []savedKernel
+	kernels  []kernels.Saved
 	commands *command.Saved
 }
 
-type savedKernel struct {
-	id      cellhold.KernelID
-	request guestapi.StartKernel
-	spool   *spool.Spool
-	said    cellhold.KernelStateContent
-	recent  recentCells
-	strange int64
-}
-
-// Save returns it. Every kernel must be idle or dead, and no command may run. While a kernel that is
-// alive can begin nothing, also is called, for what the Launcher's processes know.
+// Save returns the state of the agent. Every kernel must be idle or dead, and no command can run. Save
+// calls also for each kernel that is alive, while the kernel is locked. There the caller can save the state
+// of its processes.
 func (a *Agent) Save(also func(cellhold.KernelID)) (*Saved, error) {
 	commands, err := a.commands.Save()
 	if err != nil {
@@ -39,7 +30,7 @@ func (a *Agent) Save(also func(cellhold.KernelID)) (*Saved, error) {
 	}
 	s := &Saved{commands: commands}
 	for _, k := range a.all() {
-		one, err := k.save(also)
+		one, err := k.Save(also)
 		if err != nil {
 			return nil, err
 		}
@@ -51,42 +42,19 @@ func (a *Agent) Save(also func(cellhold.KernelID)) (*Saved, error) {
 	return s, nil
 }
 
-func (k *kernel) save(also func(cellhold.KernelID)) (savedKernel, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.life != nil || k.state != cellhold.KernelDead {
-		if err := k.free(); err != nil {
-			return savedKernel{}, err
-		}
-		also(k.id)
-	}
-	return savedKernel{
-		id: k.id, request: k.request, spool: k.spool.Copy(), said: k.said,
-		recent: k.recent.clone(), strange: k.strange,
-	}, nil
-}
-
-// goOn makes a new agent the one that was saved. It returns when its kernels are there again.
-func (a *Agent) goOn(ctx context.Context, s *Saved) {
-	var there sync.WaitGroup
+// restore makes a new agent continue a saved one. It returns when the kernels are ready again.
+func (a *Agent) restore(ctx context.Context, s *Saved) {
+	var ready sync.WaitGroup
 	a.mu.Lock()
 	a.boot, a.ended = s.boot, maps.Clone(s.ended)
 	for _, one := range s.kernels {
-		k := one.again(a)
-		if k.state != cellhold.KernelDead {
-			there.Add(1)
-			k.there = there.Done
+		k, alive := kernels.Restore(a.kernelOptions(), one, ready.Done)
+		if alive {
+			ready.Add(1)
 		}
-		a.kernels[k.id] = k
-		a.launch(ctx, k)
+		a.kernels[k.ID()] = k
+		k.Launch(ctx, &a.kernelWork)
 	}
 	a.mu.Unlock()
-	there.Wait()
-}
-
-func (s savedKernel) again(a *Agent) *kernel {
-	k := newKernel(a, s.id, s.request, 0)
-	k.spool, k.state, k.said, k.strange = s.spool.Copy(), s.said.State, s.said, s.strange
-	k.recent = s.recent.clone()
-	return k
+	ready.Wait()
 }

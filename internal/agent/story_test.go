@@ -26,7 +26,7 @@ func TestVariablesLastFromCellToCell(t *testing.T) {
 	}
 }
 
-func TestAnExceptionIsDataAndTheKernelGoesOn(t *testing.T) {
+func TestAnExceptionIsAnOutputAndTheKernelContinues(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	o := r.run("print before\nerror ValueError no such thing\nprint after")
 	r.wantStatus(o, cellhold.StatusError)
@@ -68,7 +68,7 @@ func TestALoopEndsAtItsDeadlineAndKeepsItsVariables(t *testing.T) {
 	r.wantText(r.run("get x"), `"1"`)
 }
 
-func TestAStubbornLoopIsKilledAtItsDeadlineAndItsKernelComesBack(t *testing.T) {
+func TestALoopThatIgnoresInterruptsIsKilledAndItsKernelRestarts(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	id := r.submitFor("stubborn", 20*time.Millisecond)
@@ -123,7 +123,7 @@ func TestADeadKernelEndsItsCellWithTheCause(t *testing.T) {
 	}
 }
 
-func TestADeadKernelComesBackOnRestart(t *testing.T) {
+func TestADeadKernelCanBeRestarted(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	r.run("exit 1")
@@ -167,7 +167,7 @@ func TestStartupCodeRunsSilentlyAfterEveryStart(t *testing.T) {
 	r.wantText(r.run("get x"), `"7"`)
 }
 
-func TestAnExceptionInStartupCodeIsToldWithTheIdleState(t *testing.T) {
+func TestAnExceptionInStartupCodeIsReportedWithTheIdleState(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	r.start("error NameError name 'x' is not defined")
 	idle := r.untilState(cellhold.KernelIdle)
@@ -179,7 +179,7 @@ func TestAnExceptionInStartupCodeIsToldWithTheIdleState(t *testing.T) {
 	}
 }
 
-func TestAKernelThatDiesWhileStartingSaysSo(t *testing.T) {
+func TestAKernelThatDiesDuringItsStartReportsTheCause(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	r.start("exit 4")
 	dead := r.untilState(cellhold.KernelDead)
@@ -207,7 +207,7 @@ func TestTheSameCellRunsOnce(t *testing.T) {
 		}
 	}
 	r.finish("twice")
-	if err := r.kernel.Execute(r.ctx, e); err != nil { // also when it is over
+	if err := r.kernel.Execute(r.ctx, e); err != nil { // also after its end
 		t.Fatal(err)
 	}
 	r.wantText(r.run("get x"), `"1"`)
@@ -226,7 +226,7 @@ func TestAnIdleWithoutReplyEndsAtTheDeadlineOnly(t *testing.T) {
 	r.wantStatus(r.finish(r.submitFor("noreply", 20*time.Millisecond)), cellhold.StatusTimeout)
 }
 
-func TestForgedMessagesEndACellOnceAndTouchNoOther(t *testing.T) {
+func TestForgedMessagesEndOnlyTheirCellAndOnlyOnce(t *testing.T) {
 	script := func() jupytertest.Script {
 		return func(c *jupytertest.Cell) {
 			if c.Code == "honest" {
@@ -244,7 +244,7 @@ func TestForgedMessagesEndACellOnceAndTouchNoOther(t *testing.T) {
 		}
 	}
 	r := withKernel(t, fake.Options{Script: script})
-	// Which output comes before the forged end is left to chance; whose it is, is not.
+	// It is random which output comes before the forged end, but each output must belong to its cell.
 	r.wantStatus(r.run("forge"), cellhold.StatusError)
 	r.wantText(r.run("honest"), "honest\n")
 	r.watch(0)
@@ -255,16 +255,16 @@ func TestForgedMessagesEndACellOnceAndTouchNoOther(t *testing.T) {
 	if n := count(all, cellhold.EventKernelState); n != 2 {
 		t.Errorf("%d states, want starting and idle: %s", n, show(all))
 	}
-	said := map[cellhold.CellID]string{}
+	printed := map[cellhold.CellID]string{}
 	for _, e := range all {
-		said[e.Cell] += text(t, e)
+		printed[e.Cell] += text(t, e)
 	}
-	if said["c1"] != "still here\n" || said["c2"] != "honest\n" {
-		t.Errorf("output by cell: %q", said)
+	if printed["c1"] != "still here\n" || printed["c2"] != "honest\n" {
+		t.Errorf("output by cell: %q", printed)
 	}
 }
 
-func TestOutputOfNobodyIsDroppedAndCounted(t *testing.T) {
+func TestOutputThatBelongsToNoCellIsDroppedAndCounted(t *testing.T) {
 	script := func() jupytertest.Script {
 		return func(c *jupytertest.Cell) {
 			c.Send("stream", map[string]any{"name": "secret", "text": "x"})
@@ -279,7 +279,7 @@ func TestOutputOfNobodyIsDroppedAndCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := info.Kernels[0].Strange; got != 2 { // the second is no message at all: jupyter drops it
+	if got := info.Kernels[0].Strange; got != 2 { // the second is not a valid message: jupyter drops it
 		t.Errorf("%d strange messages, want 2", got)
 	}
 }
@@ -300,12 +300,12 @@ func TestLateOutputKeepsItsCell(t *testing.T) {
 	r.wantStatus(r.run("one"), cellhold.StatusOK)
 	r.submit("two")
 	all := r.until("the end", func(e guestapi.Event) bool { return e.Type == cellhold.EventCellDone })
-	said := map[cellhold.CellID]string{}
+	printed := map[cellhold.CellID]string{}
 	for _, e := range all {
-		said[e.Cell] += text(t, e)
+		printed[e.Cell] += text(t, e)
 	}
-	if said["c1"] != "from the first\n" || said["c2"] != "from the second\n" {
-		t.Errorf("output by cell: %q", said)
+	if printed["c1"] != "from the first\n" || printed["c2"] != "from the second\n" {
+		t.Errorf("output by cell: %q", printed)
 	}
 }
 
@@ -333,7 +333,7 @@ func TestAReaderThatReconnectsMissesNothing(t *testing.T) {
 	if n := count(seen, cellhold.EventDisplayData); n != 50 {
 		t.Errorf("%d displays, want 50", n)
 	}
-	r.watch(0) // nothing was acknowledged, so all of it is there
+	r.watch(0) // nothing was acknowledged, so every event is still there
 	r.wantText(r.finish(id), "one\n"+displays(50)+`"two"`)
 }
 
@@ -382,13 +382,13 @@ func TestAFloodIsBoundedAndTheEndStillArrives(t *testing.T) {
 	}
 }
 
-// waitDone waits for the end of the running cell without reading its events, as a host that hangs.
+// waitDone waits for the end of the running cell without reading its events, like a host that hangs.
 func waitDone(r *rig) {
 	r.Helper()
 	r.until("the end", func(e guestapi.Event) bool { return e.Type == cellhold.EventCellDone })
 }
 
-func TestAfterAFloodThereIsRoomAgainOnceItIsAcknowledged(t *testing.T) {
+func TestAnAcknowledgedFloodFreesItsSpace(t *testing.T) {
 	r := withKernel(t, fake.Options{Spool: 64 << 10})
 	o := r.run("flood 5000")
 	if err := r.kernel.Ack(r.ctx, o.events[len(o.events)-1].Seq); err != nil {
@@ -439,7 +439,7 @@ func TestALongTextComesInPieces(t *testing.T) {
 	}
 }
 
-func TestATooLargeDisplayIsReplacedByASentence(t *testing.T) {
+func TestADisplayThatIsTooLargeIsReplacedByANote(t *testing.T) {
 	script := func() jupytertest.Script {
 		return func(c *jupytertest.Cell) {
 			c.Display("image/png", strings.Repeat("A", guestapi.MaxEvent))
@@ -453,7 +453,7 @@ func TestATooLargeDisplayIsReplacedByASentence(t *testing.T) {
 	}
 }
 
-func TestADeletedKernelIsGoneWithItsEvents(t *testing.T) {
+func TestADeletedKernelHasNoEvents(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	id := r.submit("stubborn")
 	r.until("the start", func(e guestapi.Event) bool { return e.Type == cellhold.EventCellStarted })
@@ -462,7 +462,7 @@ func TestADeletedKernelIsGoneWithItsEvents(t *testing.T) {
 	}
 	r.wantStatus(r.finish(id), cellhold.StatusInterrupted)
 	if _, err, _ := r.next(); err == nil {
-		t.Error("the events go on after the kernel's deletion")
+		t.Error("the events continue after the kernel's deletion")
 	}
 	if err := r.kernel.Interrupt(r.ctx, ""); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("interrupting a deleted kernel: %v, want not found", err)
@@ -489,7 +489,7 @@ func TestInputFailsAtOnce(t *testing.T) {
 	r.wantStatus(r.run("input x Name?"), cellhold.StatusError)
 }
 
-func TestACellTellsWhetherOutputFilesChanged(t *testing.T) {
+func TestACellReportsWhetherOutputFilesChanged(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	if r.run("print x").done.FilesChanged {
 		t.Error("files changed in an empty directory")
@@ -499,20 +499,20 @@ func TestACellTellsWhetherOutputFilesChanged(t *testing.T) {
 		t.Error("a new file was not noticed")
 	}
 	if r.run("print x").done.FilesChanged {
-		t.Error("a change was told twice")
+		t.Error("a change was reported twice")
 	}
 	if err := r.client.WriteFile(r.ctx, "sub/in.csv", strings.NewReader("a,b"), 3); err != nil {
 		t.Fatal(err)
 	}
 	if r.run("print x").done.FilesChanged {
-		t.Error("the host's own file was told as a change")
+		t.Error("the host's own file was reported as a change")
 	}
 }
 
-func TestOneFileInADirectoryThatWasLongEmptyIsAChange(t *testing.T) {
+func TestTheFirstFileInAnEmptyDirectoryIsAChange(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	dir := r.world.OutputDir(r.id)
-	for range 2 { // the second time it has been emptied
+	for range 2 { // the second time after it was emptied
 		if err := os.Chtimes(dir, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}
@@ -529,7 +529,7 @@ func TestOneFileInADirectoryThatWasLongEmptyIsAChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !r.run("print x").done.FilesChanged {
-			t.Error("the end of a file was not noticed")
+			t.Error("the removal of a file was not noticed")
 		}
 	}
 }
@@ -542,7 +542,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		want cellhold.Kind
 	}{
 		{"no deadline", guestapi.Execute{Cell: "a", Code: "print"}, cellhold.Invalid},
-		{"a cell id that is no name", guestapi.Execute{Cell: `a","x":"`, Timeout: 1}, cellhold.Invalid},
+		{"an invalid cell id", guestapi.Execute{Cell: `a","x":"`, Timeout: 1}, cellhold.Invalid},
 		{"too much code", guestapi.Execute{Cell: "a", Timeout: 1, Code: strings.Repeat("x", guestapi.MaxCode+1)}, cellhold.Exhausted},
 	}
 	for _, test := range tests {
@@ -555,7 +555,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-// TestACellStartsWhenItsKernelGetsIt: a kernel that is slow to say so shortens no cell.
+// TestACellStartsWhenItsKernelGetsIt checks that a kernel that reports its start late shortens no cell.
 func TestACellStartsWhenItsKernelGetsIt(t *testing.T) {
 	slow := make(chan struct{})
 	r := withKernel(t, fake.Options{Script: func() jupytertest.Script {

@@ -13,31 +13,32 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 )
 
-// takenWithin is how long the word that a cell was taken may wait for the cell's first events. A short
-// cell then costs one write to the host instead of two, and an interrupt of a cell that has only just
-// been sent is late by so much. Small cells take 4 to 10 ms.
+// takenWithin is how long the answer for an accepted cell can wait for the cell's first events. A short
+// cell then costs one write to the host instead of two. An interrupt right after the submission is delayed
+// by this time. Small cells take 4 to 10 ms.
 const takenWithin = 20 * time.Millisecond
 
-// errLongLine is the end of a connection whose host sends what no host sends.
+// errLongLine ends a connection whose line no host would send.
 var errLongLine = errors.New("a line that is too long")
 
-// talk is one connection of the host on which a kernel's events go out and cells come in.
+// talk is one connection of the host on which a kernel's events are sent and cells are received.
 type talk struct {
-	kernel *kernel
-	due    chan struct{} // capacity 1: answers are to be written now
+	kernel *kernels.Kernel
+	due    chan struct{} // capacity 1: answers must be written now
 
 	mu      sync.Mutex
-	answers []byte      // lines that have not been written
-	timer   *time.Timer // ends their waiting; nil when there is none
+	answers []byte      // lines that are not written yet
+	timer   *time.Timer // ends the wait of the answers; nil when none wait
 }
 
-// getTalk answers a request for events that asks for more than reading.
-func getTalk(k *kernel, w http.ResponseWriter, after int64) {
-	running, err := k.agent.running()
+// getTalk answers a request for events that also wants to submit cells.
+func (a *Agent) getTalk(k *kernels.Kernel, w http.ResponseWriter, after int64) {
+	running, err := a.running()
 	if err != nil {
 		problem(w, err)
 		return
@@ -58,20 +59,20 @@ func getTalk(k *kernel, w http.ResponseWriter, after int64) {
 	defer listening.Wait()
 	listening.Go(func() {
 		defer gone()
-		k.log.Debug("the host's connection ended", "reason", t.listen(rw.Reader))
+		a.options.Logger.Debug("the host's connection ended", "kernel", k.ID(), "reason", t.listen(rw.Reader))
 	})
-	k.events().Follow(c, after, spool.Beside{Take: t.take, Due: t.due, Gone: ctx.Done()})
-	// Closing a stream of the link ends one direction only.
+	k.Events().Follow(c, after, spool.Extra{Take: t.take, Due: t.due, Gone: ctx.Done()})
+	// Close would end only one direction of a stream of the link.
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 }
 
-// switched tells the host that the connection speaks another protocol from here on.
+// switched tells the host that the connection now uses another protocol.
 func switched(c net.Conn, protocol string) error {
 	_, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
 	return err
 }
 
-// listen takes the cells that the host hands over, one a line, until it goes away.
+// listen accepts the cells that the host submits, one per line, until the host disconnects.
 func (t *talk) listen(r *bufio.Reader) error {
 	for {
 		line, err := readLine(r)
@@ -80,14 +81,14 @@ func (t *talk) listen(r *bufio.Reader) error {
 		}
 		var e guestapi.Execute
 		if err := json.Unmarshal(line, &e); err != nil {
-			return fmt.Errorf("a cell that cannot be read: %w", err)
+			return fmt.Errorf("read a cell: %w", err)
 		}
-		fresh, err := t.kernel.execute(e)
+		fresh, err := t.kernel.Execute(e)
 		t.answer(e.Cell, fresh, err)
 	}
 }
 
-// readLine reads one line of the host; it is valid until the next one.
+// readLine reads one line from the host. The line is valid until the next call.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -104,7 +105,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	return long, err
 }
 
-// answer says what became of a cell: what was refused at once, what was taken soon.
+// answer reports whether a cell was accepted. Refusals are written at once, acceptances can wait.
 func (t *talk) answer(id cellhold.CellID, fresh bool, err error) {
 	a := guestapi.Taken{Cell: id, Status: http.StatusOK}
 	switch {
@@ -115,7 +116,7 @@ func (t *talk) answer(id cellhold.CellID, fresh bool, err error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.answers = append(append(t.answers, marshal(guestapi.TalkLine{Taken: &a})...), '\n')
+	t.answers = append(append(t.answers, spool.Encode(guestapi.TalkLine{Taken: &a})...), '\n')
 	switch {
 	case err != nil:
 		t.now()
@@ -124,7 +125,7 @@ func (t *talk) answer(id cellhold.CellID, fresh bool, err error) {
 	}
 }
 
-// now has the answers written.
+// now makes the answers be written.
 func (t *talk) now() {
 	select {
 	case t.due <- struct{}{}:
@@ -132,7 +133,7 @@ func (t *talk) now() {
 	}
 }
 
-// take returns the answers that have not been written.
+// take returns the answers that are not written yet.
 func (t *talk) take() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// talk is a connection as the host has it.
+// talk is the host's end of a connection.
 type talk struct {
 	*rig
 	conn  net.Conn
@@ -57,7 +57,7 @@ func (t *talk) hear(answers int, done cellhold.CellID) (taken []guestapi.Taken, 
 	t.Helper()
 	for len(taken) < answers || done != "" && end == nil {
 		if !t.lines.Scan() {
-			t.Fatalf("it ended: %v; %+v", t.lines.Err(), taken)
+			t.Fatalf("the connection ended: %v; %+v", t.lines.Err(), taken)
 		}
 		var l guestapi.TalkLine
 		var e guestapi.Event
@@ -76,7 +76,7 @@ func (t *talk) hear(answers int, done cellhold.CellID) (taken []guestapi.Taken, 
 	return taken, end
 }
 
-func TestCellsAreTakenOnTheConnectionOfTheEvents(t *testing.T) {
+func TestCellsAreAcceptedOnTheConnectionOfTheEvents(t *testing.T) {
 	k := withKernel(t, fake.Options{}).talk()
 	k.say(guestapi.Execute{Cell: "t1", Code: "set x 1"})
 	taken, _ := k.hear(1, "t1")
@@ -90,7 +90,7 @@ func TestCellsAreTakenOnTheConnectionOfTheEvents(t *testing.T) {
 	k.wantText(k.run("get x"), `"1"`)
 }
 
-func TestACellThatIsRefusedIsAnsweredAtOnce(t *testing.T) {
+func TestARefusedCellIsAnsweredAtOnce(t *testing.T) {
 	k := withKernel(t, fake.Options{}).talk()
 	k.say(guestapi.Execute{Cell: "t1", Code: "loop"})
 	k.say(guestapi.Execute{Cell: "t2", Code: "print x"})
@@ -101,7 +101,7 @@ func TestACellThatIsRefusedIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-func TestALineThatIsNoCellEndsTheConnection(t *testing.T) {
+func TestAnInvalidLineEndsTheConnection(t *testing.T) {
 	k := withKernel(t, fake.Options{}).talk()
 	if _, err := io.WriteString(k.conn, "GET / HTTP/1.1\r\n\r\n"); err != nil {
 		t.Fatal(err)

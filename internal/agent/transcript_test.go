@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected events in testdata")
 
-// TestTranscripts sends the messages of each file in testdata as a kernel and compares the events of
-// the cell. A line of messages is a type and a content; "reply" lines set how the cell ends.
+// TestTranscripts sends the messages of each file in testdata as a kernel, and compares the events of the
+// cell. A line of messages has a type and a content. "reply" lines set how the cell ends.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -65,7 +65,7 @@ func play(t *testing.T, c *jupytertest.Cell, messages string) {
 			c.Fail(name, value)
 		default:
 			if !json.Valid([]byte(content)) {
-				t.Errorf("%s: the content is no JSON: %s", word, content)
+				t.Errorf("%s: the content is not JSON: %s", word, content)
 				return
 			}
 			c.Send(word, json.RawMessage(content))

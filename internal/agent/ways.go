@@ -19,25 +19,25 @@ import (
 )
 
 const (
-	// maxWays bounds the ways out of one sandbox: the session's, and one for each installation
-	// of packages that runs.
+	// maxWays bounds the egress proxies of one sandbox: the session's own, and one for each installation of
+	// packages that runs.
 	maxWays = 8
-	// maxTrust bounds the image's own list of certificate authorities; Debian's has 220 KiB.
+	// maxTrust bounds the image's own list of certificate authorities. Debian's has 220 KiB.
 	maxTrust = 4 << 20
-	// systemTrust is where Debian's images have it.
+	// systemTrust is the path of that list in Debian's images.
 	systemTrust = "/etc/ssl/certs/ca-certificates.crt"
 )
 
-// ways are the ways out that the host has opened.
+// ways are the egress proxies that the host has opened. The protocol calls an egress proxy a way.
 type ways struct {
-	port int    // of the session's way; 0 means any
-	dir  string // for the list of certificate authorities; empty means none can be given
+	port int    // of the session's proxy; 0 means any
+	dir  string // for the list of certificate authorities; empty means that none can be added
 
 	mu   sync.Mutex
 	open map[string]*way
 }
 
-// way is one proxy on the loopback.
+// way is one egress proxy on the loopback.
 type way struct {
 	forward *forward.Forwarder
 	token   string
@@ -47,10 +47,10 @@ type way struct {
 	done    chan struct{}
 }
 
-// openWay opens a way, or gives one that is open other settings.
+// openWay opens an egress proxy, or changes the settings of an open one.
 func (a *Agent) openWay(name string, w guestapi.Way) (guestapi.Proxy, error) {
 	if !kernelID.MatchString(name) {
-		return guestapi.Proxy{}, cellhold.Errorf(cellhold.Invalid, "A way's name is 1 to 40 letters, digits, '-' or '_'.")
+		return guestapi.Proxy{}, cellhold.Errorf(cellhold.Invalid, "The name of a way is 1 to 40 letters, digits, '-' or '_'.")
 	}
 	ctx, err := a.running()
 	if err != nil {
@@ -77,10 +77,10 @@ func (a *Agent) openWay(name string, w guestapi.Way) (guestapi.Proxy, error) {
 	return guestapi.Proxy{Port: is.port}, nil
 }
 
-// start starts a proxy. The caller holds mu.
+// start starts a proxy. The caller must hold mu.
 func (s *ways) start(ctx context.Context, name, token string) (*way, error) {
 	if len(s.open) >= maxWays {
-		return nil, cellhold.Errorf(cellhold.Conflict, "There are %d ways out already, which is the most.", maxWays)
+		return nil, cellhold.Errorf(cellhold.Conflict, "The sandbox already has %d egress proxies; the limit is %d.", len(s.open), maxWays)
 	}
 	port := 0
 	if name == guestapi.SessionWay {
@@ -88,7 +88,7 @@ func (s *ways) start(ctx context.Context, name, token string) (*way, error) {
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return nil, fmt.Errorf("open a way out: %w", err)
+		return nil, fmt.Errorf("open an egress proxy: %w", err)
 	}
 	w := &way{forward: forward.New(forward.Options{Token: token}), token: token,
 		port: ln.Addr().(*net.TCPAddr).Port, done: make(chan struct{})}
@@ -101,7 +101,7 @@ func (s *ways) start(ctx context.Context, name, token string) (*way, error) {
 	return w, nil
 }
 
-// close ends a way. The caller holds mu.
+// close ends a proxy. The caller must hold mu.
 func (s *ways) close(name string) {
 	if w := s.open[name]; w != nil {
 		delete(s.open, name)
@@ -118,8 +118,8 @@ func (s *ways) closeAll() {
 	}
 }
 
-// environment is what programs need to take a way: the names of the proxy in both cases, because some
-// programs read only one, and the certificate authorities.
+// environment returns the variables with which programs use a proxy. The proxy variables are set in both
+// cases, because some programs read only one. The others name the certificate authorities.
 func (s *ways) environment(name string, port int, w guestapi.Way) (map[string]string, error) {
 	env := map[string]string{}
 	user := ""
@@ -149,17 +149,17 @@ func (s *ways) environment(name string, port int, w guestapi.Way) (map[string]st
 // trust writes the image's certificate authorities and one more to a file that programs can read.
 func (s *ways) trust(name, more string) (string, error) {
 	if s.dir == "" {
-		return "", cellhold.Errorf(cellhold.Conflict, "This agent has no place for certificates.")
+		return "", cellhold.Errorf(cellhold.Conflict, "This agent has no directory for certificates.")
 	}
 	all := []byte{}
 	if f, err := os.Open(systemTrust); err == nil {
 		all, err = io.ReadAll(io.LimitReader(f, maxTrust))
 		f.Close()
 		if err != nil {
-			return "", fmt.Errorf("read the certificates of the image: %w", err)
+			return "", fmt.Errorf("read the image's certificates: %w", err)
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("read the certificates of the image: %w", err)
+		return "", fmt.Errorf("read the image's certificates: %w", err)
 	}
 	all = append(append(all, '\n'), more...)
 	file := filepath.Join(s.dir, "trust-"+name+".pem")
@@ -169,8 +169,8 @@ func (s *ways) trust(name, more string) (string, error) {
 	return file, nil
 }
 
-// Environment is what programs of the session get beside their own settings: how to take the way out,
-// when there is one. Their own settings win.
+// Environment adds the variables of the session's egress proxy, if there is one, to the variables of a
+// program. The program's own values have priority.
 func (a *Agent) Environment(own map[string]string) map[string]string {
 	a.ways.mu.Lock()
 	defer a.ways.mu.Unlock()
@@ -204,13 +204,13 @@ func (a *Agent) deleteWay(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// postNext turns a request of the host into a connection for the next program that wants out.
+// postNext turns a request of the host into a connection for the next program that needs one.
 func (a *Agent) postNext(w http.ResponseWriter, r *http.Request) {
 	a.ways.mu.Lock()
 	is := a.ways.open[r.PathValue("way")]
 	a.ways.mu.Unlock()
 	if is == nil {
-		problem(w, cellhold.Errorf(cellhold.NotFound, "There is no such way out."))
+		problem(w, cellhold.Errorf(cellhold.NotFound, "The egress proxy does not exist."))
 		return
 	}
 	c, _, err := http.NewResponseController(w).Hijack()

@@ -1,12 +1,12 @@
-// Package command follows, from the host, the commands that run in one sandbox.
+// Package command follows the commands of one sandbox from the host.
 //
-// The agent in the guest starts them, keeps their deadlines and numbers what they put out; this room
-// brings that into the session's log, where each event gets its public number, and keeps a record of
-// each command. The agent's number is kept with the event, so a replay after the death of the server
-// adds nothing twice. The host adds only what it alone can know: that memory ran out, that the sandbox
-// is gone. No command is left without its last event.
+// The agent in the guest starts commands, keeps their deadlines and numbers their output. This package
+// records the agent's events in the session's log, which gives each event its public number. It also keeps
+// a record of each command. The agent's number is stored with the event, so a replay after a crash of the
+// server adds nothing twice. The host adds only facts that it alone knows: that memory ran out, or that the
+// sandbox is gone. Every command gets its last event.
 //
-// It refuses to start a command twice, and to decide who may run what.
+// It does not start a command twice, and does not decide who can run commands.
 //
 // Lock order: Runner.rec, the log's own, Runner.mu.
 package command
@@ -25,60 +25,60 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Link is the way to the agent's end of the commands.
+// Link has the calls to the agent about commands.
 type Link interface {
 	Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) error // the same command twice runs once
 	Input(ctx context.Context, id cellhold.CommandID, b []byte, offset int64, eof bool) (taken int64, err error)
 	Signal(ctx context.Context, id cellhold.CommandID, number int) error
 	Resize(ctx context.Context, id cellhold.CommandID, t cellhold.Terminal) error
 	Kill(ctx context.Context, id cellhold.CommandID) error
-	Ack(ctx context.Context, seq int64) error // events up to seq may be forgotten
-	// Events yields the agent's events after that number, and goes on until the link breaks,
-	// which is an error, or the context ends.
+	Ack(ctx context.Context, seq int64) error // the agent can forget events up to seq
+	// Events yields the agent's events after a number. It ends when the link breaks, with an error, or when
+	// the context ends.
 	Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error]
 }
 
 // Log numbers events and shows them to watchers.
 type Log interface {
-	// AppendWith numbers the events, has keep write them together with what they changed, and
-	// then shows them. When keep fails, nothing has happened.
+	// AppendWith numbers the events, calls keep to write them together with other changes, and then shows
+	// them. If keep fails, nothing has changed.
 	AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error
-	// Kept is how many bytes all events of the session take.
+	// Kept returns the bytes that all events of the session take.
 	Kept() int64
 }
 
-// Journal keeps what happened. All methods may be called from any goroutine.
+// Journal stores events and records of commands. Its methods are safe for concurrent use.
 type Journal interface {
-	// AppendCommands keeps events together with the records of the commands that they changed: all
-	// of it or, when it returns an error, nothing.
+	// AppendCommands stores events and the records of the commands that they changed. If it returns an
+	// error, nothing is stored.
 	AppendCommands(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, commands ...cellhold.Command) error
-	// Commands yields all records in the order of their start; a damaged one is yielded as an error
-	// with its id, and the rest follows.
+	// Commands yields all records in the order of their start. For a damaged record it yields an error and
+	// a command with only its id, and continues.
 	Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error]
-	// Read yields the events after that number; a damaged one comes as its number and an error.
+	// Read yields the events after a number. For a damaged event it yields the number and an error.
 	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
-	// Cursor returns the newest number of the agent's own that was kept. Commands have no kernel.
+	// Cursor returns the highest of the agent's own numbers that is stored. Commands have no kernel.
 	Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (int64, error)
 }
 
-// Options configures a Runner. All fields are required unless it says otherwise.
+// Options configures a Runner. All fields are required unless their comment says otherwise.
 type Options struct {
 	Session cellhold.SessionID
-	Boot    string // the agent's life, from its Info; empty when there is no sandbox any more
-	Link    Link   // nil when there is no sandbox any more
+	Boot    string // boot of the agent, from its Info; empty when the sandbox is gone
+	Link    Link   // nil when the sandbox is gone
 	Log     Log
 	Journal Journal
 	Logger  *slog.Logger
-	Known   []cellhold.CommandID // what the agent knows of; others that were running are lost
+	Known   []cellhold.CommandID // the commands that the agent knows; other running commands are lost
 
-	// Output and SessionOutput bound the bytes in the journal of one command's output, and of all
-	// events of the session from which on there is no room for output. Zero means 256 MiB and 1 GiB.
+	// Output and SessionOutput bound output in the journal: the bytes of one command's output, and the
+	// bytes of all events of the session. Zero means 256 MiB and 1 GiB.
 	Output, SessionOutput int64
 
-	// OOMKills tells how many processes of the sandbox the host has killed for want of memory. May
-	// be nil.
+	// OOMKills returns the number of processes of the sandbox that the host has killed for lack of memory.
+	// It may be nil.
 	OOMKills func(ctx context.Context) (int64, error)
-	// Done is called after a command is done and recorded. May be nil. It must not block.
+	// Done is called after a command is done and recorded. It may be nil. It must not block.
 	Done func()
 }
 
@@ -86,23 +86,24 @@ type Options struct {
 const (
 	defaultOutput        = 256 << 20
 	defaultSessionOutput = 1 << 30
-	// eventCost is what an event costs in the journal beside its content.
+	// eventCost is the size of an event in the journal without its content.
 	eventCost = 256
-	// ackEvery is how many bytes of events are kept twice, here and in the agent's spool, before
-	// the agent is told to forget: far below its bound, and rare enough to cost nothing.
+	// ackEvery is the amount of events after which the agent is told to forget them. Until then they are
+	// kept twice, in the journal and in the agent's spool. It is far below the limit of the spool, and so
+	// large that acknowledgements cost little.
 	ackEvery = 256 << 10
-	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal,
-	// and startTries is how often a command is sent: the link may be resetting.
+	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal.
+	// startTries is how often a command is sent, because the link may be resetting.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
 	startTries = 3
-	// drainWait bounds the wait for what a dead sandbox has left in the link.
+	// drainWait bounds the wait for the last events of a dead sandbox in the link.
 	drainWait = 2 * time.Second
-	// inputPiece is how much input is sent at once: what a command takes without reading.
+	// inputPiece is the amount of input that is sent at once. A command accepts it without reading.
 	inputPiece = 64 << 10
 )
 
-// Runner follows the commands of one sandbox. Run must be running for their events to come.
+// Runner follows the commands of one sandbox. It gets their events only while Run runs.
 type Runner struct {
 	o Options
 
@@ -110,10 +111,10 @@ type Runner struct {
 
 	mu      sync.Mutex
 	running map[cellhold.CommandID]*entry
-	cursor  int64 // the agent's number of the newest event that was seen to
+	cursor  int64 // the agent's number of the newest event that was handled
 	unacked int64 // bytes since the last ack
-	gone    bool  // Die was called: nothing starts any more
-	down    bool  // the link is broken and everything read from it is recorded
+	gone    bool  // Die was called: no command starts any more
+	down    bool  // the link is broken and all events that were read from it are recorded
 	changed chan struct{}
 }
 
@@ -122,18 +123,18 @@ type entry struct {
 	command        cellhold.Command
 	stdout, stderr ends
 	kept           int64                         // bytes of its output in the journal
-	lost           cellhold.OutputDroppedContent // its output that found no room there
-	oom            int64                         // memory kills when it began
-	turn           chan struct{}                 // capacity 1: held by whoever sends input
+	lost           cellhold.OutputDroppedContent // its output without space there
+	oom            int64                         // memory kills before its start
+	sending        chan struct{}                 // capacity 1: held by the request that sends input
 	done           chan struct{}                 // closed when the command is done and recorded
 }
 
 func newEntry(c cellhold.Command) *entry {
-	return &entry{command: c, turn: make(chan struct{}, 1), done: make(chan struct{})}
+	return &entry{command: c, sending: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// New returns a runner that goes on where the journal ends. Commands that were running and that the
-// agent does not know are ended as lost.
+// New returns a runner that continues where the journal ends. Running commands that the agent does not know
+// end as lost.
 func New(ctx context.Context, o Options) (*Runner, error) {
 	o.Output = cmp.Or(o.Output, defaultOutput)
 	o.SessionOutput = cmp.Or(o.SessionOutput, defaultSessionOutput)
@@ -151,13 +152,13 @@ func New(ctx context.Context, o Options) (*Runner, error) {
 			lost = append(lost, id)
 		}
 	}
-	return r, r.endAll(ctx, lost, cellhold.CommandLost, "The sandbox was gone, or had not got the command, when the server came back.")
+	return r, r.endAll(ctx, lost, cellhold.CommandLost, "The sandbox was gone, or did not have the command, when the server restarted.")
 }
 
-// Start starts a command, or refuses it at once. It returns when the command runs, and when it could
-// not be started, which is its end. Watching ends with ctx, running does not.
+// Start starts a command, or refuses it at once. It returns when the command runs. It also returns when the
+// command could not be started, which is its end. The end of ctx does not stop the command.
 func (r *Runner) Start(ctx context.Context, c cellhold.Command, env map[string]string) (cellhold.Command, error) {
-	ctx = context.WithoutCancel(ctx) // once begun, it must be recorded and sent, not half of it
+	ctx = context.WithoutCancel(ctx) // from here on, the command must be recorded and sent, or neither
 	c.Session, c.State, c.Started, c.Boot = r.o.Session, cellhold.CommandRunning, time.Now().UTC(), r.o.Boot
 	e := newEntry(c)
 	e.oom = r.oomKills(ctx)
@@ -169,22 +170,22 @@ func (r *Runner) Start(ctx context.Context, c cellhold.Command, env map[string]s
 	}
 	err := r.send(ctx, c.ID, guestapi.StartCommand{Line: c.Line, Args: c.Args, Env: env, Dir: c.Dir, Timeout: c.Timeout, Terminal: c.Terminal})
 	if err != nil {
-		r.o.Logger.Warn("starting a command", "command", c.ID, "err", err)
-		_ = r.o.Link.Kill(ctx, c.ID) // the answer may have been lost, and not the command
-		why := "The sandbox did not take the command."
+		r.o.Logger.Warn("start a command", "command", c.ID, "err", err)
+		_ = r.o.Link.Kill(ctx, c.ID) // the command may have started although the answer was lost
+		why := "The sandbox did not accept the command."
 		if x, ok := errors.AsType[*cellhold.Error](err); ok && x.Kind != cellhold.Internal {
 			why = x.Message
 		}
 		err = errors.Join(err, r.endAll(ctx, []cellhold.CommandID{c.ID}, cellhold.CommandLost, why))
 	}
 	got, _ := r.Get(c.ID)
-	if got.ID == "" { // it ended meanwhile
+	if got.ID == "" { // it has ended already
 		got = e.command
 	}
 	return got, err
 }
 
-// admit takes a place for a command.
+// admit adds a command if fewer than the limit run.
 func (r *Runner) admit(e *entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,7 +193,7 @@ func (r *Runner) admit(e *entry) error {
 		return errNoSandbox
 	}
 	if len(r.running) >= guestapi.MaxCommands {
-		return cellhold.Errorf(cellhold.Exhausted, "%d commands run in this session already, which is the most. End one of them.", len(r.running))
+		return cellhold.Errorf(cellhold.Exhausted, "The session already runs %d commands; the limit is %d. End one of them.", len(r.running), guestapi.MaxCommands)
 	}
 	r.running[e.command.ID] = e
 	return nil
@@ -200,14 +201,14 @@ func (r *Runner) admit(e *entry) error {
 
 var errNoSandbox = cellhold.Errorf(cellhold.Unavailable, "The session has no sandbox now. Restart its kernel, which gives it a new one.")
 
-// begin records the start of a command, or gives its place back.
+// begin records the start of a command, or removes the command again.
 func (r *Runner) begin(ctx context.Context, e *entry) error {
 	r.rec.Lock()
 	defer r.rec.Unlock()
 	r.mu.Lock()
 	if r.running[e.command.ID] != e {
 		r.mu.Unlock()
-		return errNoSandbox // the sandbox has ended meanwhile
+		return errNoSandbox // the sandbox has ended since admit
 	}
 	c := e.command
 	r.mu.Unlock()
@@ -224,7 +225,7 @@ func (r *Runner) begin(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// send sends a command to the agent, again when the answer did not come.
+// send sends a command to the agent, and again if the answer did not arrive.
 func (r *Runner) send(ctx context.Context, id cellhold.CommandID, s guestapi.StartCommand) error {
 	wait := retryFirst
 	for try := 1; ; try++ {
@@ -264,7 +265,7 @@ func (r *Runner) Get(id cellhold.CommandID) (cellhold.Command, bool) {
 	return e.snapshot(), true
 }
 
-// snapshot is the command with its output so far. The caller holds mu.
+// snapshot returns the command with its output so far. The caller must hold mu.
 func (e *entry) snapshot() cellhold.Command {
 	c := e.command
 	c.Stdout, c.Stderr = e.stdout.output(), e.stderr.output()
@@ -272,9 +273,9 @@ func (e *entry) snapshot() cellhold.Command {
 	return c
 }
 
-// Wait waits until a command that was not done is, and returns it; false when there is no such command
-// here, because it is done long since or never was. When ctx ends first it returns the command as it is
-// and the context's error.
+// Wait waits until a command is done, and returns it. It returns false if there is no such command, because
+// it was done before or never existed. If ctx ends first, it returns the unfinished command and the error
+// of ctx.
 func (r *Runner) Wait(ctx context.Context, id cellhold.CommandID) (cellhold.Command, bool, error) {
 	r.mu.Lock()
 	e := r.running[id]
@@ -284,10 +285,10 @@ func (r *Runner) Wait(ctx context.Context, id cellhold.CommandID) (cellhold.Comm
 	}
 	select {
 	case <-e.done:
-		return e.command, true, nil // not written to after done is closed
+		return e.command, true, nil // not modified after done is closed
 	case <-ctx.Done():
 		c, ok := r.Get(id)
-		if !ok { // done at the same moment
+		if !ok { // ended at the same moment
 			return e.command, true, nil
 		}
 		return c, true, ctx.Err()
@@ -301,16 +302,16 @@ func (r *Runner) Busy() bool {
 	return len(r.running) > 0
 }
 
-// Has reports whether that command runs.
+// Has reports whether a command with that id runs.
 func (r *Runner) Has(id cellhold.CommandID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.running[id] != nil
 }
 
-// Input passes on standard input that begins at offset, some of which may have been sent before; a
-// negative offset means the place after all that was sent. It returns how much the command has been
-// given since its beginning.
+// Input passes on standard input that begins at offset. Bytes that were sent before are skipped. A negative
+// offset means the end of all sent bytes. It returns the number of bytes that the command has received
+// since its start.
 func (r *Runner) Input(ctx context.Context, id cellhold.CommandID, b []byte, offset int64, eof bool) (int64, error) {
 	r.mu.Lock()
 	e := r.running[id]
@@ -319,8 +320,8 @@ func (r *Runner) Input(ctx context.Context, id cellhold.CommandID, b []byte, off
 		return 0, errOver
 	}
 	select {
-	case e.turn <- struct{}{}:
-		defer func() { <-e.turn }()
+	case e.sending <- struct{}{}:
+		defer func() { <-e.sending }()
 	case <-e.done:
 		return 0, errOver
 	case <-ctx.Done():
@@ -358,8 +359,8 @@ func (r *Runner) Resize(ctx context.Context, id cellhold.CommandID, t cellhold.T
 	return r.o.Link.Resize(ctx, id, t)
 }
 
-// Kill ends a command with what it started, and returns when its end is recorded. One that is over is
-// no error.
+// Kill ends a command and its processes, and returns when its end is recorded. If the command has ended,
+// Kill returns no error.
 func (r *Runner) Kill(ctx context.Context, id cellhold.CommandID) error {
 	if !r.Has(id) {
 		return nil

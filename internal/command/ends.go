@@ -7,7 +7,7 @@ import (
 	"cellhold"
 )
 
-// Bounds of what a record has of one stream. The rest is in the events.
+// Bounds of one stream in a record. The rest is only in the events.
 const (
 	headBytes = 64 << 10
 	tailBytes = 64 << 10
@@ -16,11 +16,11 @@ const (
 // ends keeps the beginning and the end of a stream, and counts all of it.
 type ends struct {
 	head  []byte
-	tail  []byte // what follows the head: at most twice tailBytes
+	tail  []byte // the bytes after the head: at most twice tailBytes
 	bytes int64
 }
 
-// add adds what was written.
+// add adds bytes of the stream.
 func (s *ends) add(b []byte) {
 	s.bytes += int64(len(b))
 	n := min(headBytes-len(s.head), len(b))
@@ -29,14 +29,14 @@ func (s *ends) add(b []byte) {
 	if over := len(b) - tailBytes; over > 0 {
 		b, s.tail = b[over:], s.tail[:0]
 	}
-	if len(s.tail)+len(b) > 2*tailBytes { // not for every byte
+	if len(s.tail)+len(b) > 2*tailBytes { // not for every byte, to copy less
 		keep := tailBytes - len(b)
 		s.tail = append(s.tail[:0], s.tail[len(s.tail)-keep:]...)
 	}
 	s.tail = append(s.tail, b...)
 }
 
-// output is what a record has of the stream.
+// output returns the stream for a record.
 func (s *ends) output() cellhold.CommandOutput {
 	head, tail := s.head, s.tail[max(0, len(s.tail)-tailBytes):]
 	omitted := s.bytes - int64(len(head)) - int64(len(tail))
@@ -56,7 +56,7 @@ func (s *ends) output() cellhold.CommandOutput {
 	return o
 }
 
-// trimEnd leaves out a character at the end that is cut.
+// trimEnd removes a character at the end that is cut.
 func trimEnd(b []byte) []byte {
 	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
 		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
@@ -69,7 +69,7 @@ func trimEnd(b []byte) []byte {
 	return b
 }
 
-// trimStart leaves out the rest of a character at the beginning.
+// trimStart removes the rest of a character at the beginning.
 func trimStart(b []byte) []byte {
 	for n := range min(utf8.UTFMax, len(b)) {
 		if utf8.RuneStart(b[n]) {

@@ -21,7 +21,7 @@ func TestTheEndsOfAStreamAreKeptAndTheMiddleIsCounted(t *testing.T) {
 			t.Errorf("in pieces of %d: %d and %d bytes of %d, %d omitted", piece, len(o.Text), len(o.Tail), o.Bytes, o.Omitted)
 		}
 		if cap(s.tail) > 4*tailBytes+piece {
-			t.Errorf("in pieces of %d: %d bytes are held", piece, cap(s.tail))
+			t.Errorf("in pieces of %d: %d bytes are kept", piece, cap(s.tail))
 		}
 	}
 }

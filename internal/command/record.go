@@ -9,7 +9,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Run reads and records until the context ends. The commands themselves go on.
+// Run reads and records events until the context ends. The commands themselves keep running.
 func (r *Runner) Run(ctx context.Context) {
 	wait := retryFirst
 	for ctx.Err() == nil {
@@ -18,7 +18,7 @@ func (r *Runner) Run(ctx context.Context) {
 		r.mu.Unlock()
 		for g, err := range r.o.Link.Events(ctx, after) {
 			if err != nil {
-				r.o.Logger.Debug("reading events of commands", "after", after, "err", err)
+				r.o.Logger.Debug("read events of commands", "after", after, "err", err)
 				break
 			}
 			r.setDown(false)
@@ -35,8 +35,8 @@ func (r *Runner) Run(ctx context.Context) {
 	}
 }
 
-// persist keeps one event, and tries again while the journal fails: nothing is lost, because the agent
-// keeps the event until it is acknowledged. False when the context ended first.
+// persist records one event, and tries again while the journal fails. No event is lost, because the agent
+// keeps it until it is acknowledged. It returns false if the context ended first.
 func (r *Runner) persist(ctx context.Context, g guestapi.Event) bool {
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		err := r.keep(ctx, g)
@@ -45,7 +45,7 @@ func (r *Runner) persist(ctx context.Context, g guestapi.Event) bool {
 			return true
 		}
 		if ctx.Err() == nil {
-			r.o.Logger.Error("keeping an event", "command", g.Command, "err", err)
+			r.o.Logger.Error("record an event", "command", g.Command, "err", err)
 		}
 		if !pause(ctx, wait) {
 			return false
@@ -53,7 +53,7 @@ func (r *Runner) persist(ctx context.Context, g guestapi.Event) bool {
 	}
 }
 
-// setDown notes whether the link is broken, for Die to know that nothing more comes.
+// setDown records whether the link is broken. Die waits for that, because then no more events come.
 func (r *Runner) setDown(down bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,7 +64,7 @@ func (r *Runner) setDown(down bool) {
 	}
 }
 
-// pause waits, false when the context ended first.
+// pause waits for d. It returns false if the context ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -76,7 +76,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// keep records one event of the agent's and applies it.
+// keep records one event of the agent and applies it.
 func (r *Runner) keep(ctx context.Context, g guestapi.Event) error {
 	r.rec.Lock()
 	defer r.rec.Unlock()
@@ -84,29 +84,29 @@ func (r *Runner) keep(ctx context.Context, g guestapi.Event) error {
 	r.mu.Lock()
 	e := r.running[g.Command]
 	replayed := g.Seq <= r.cursor
-	// Once something was dropped, all that follows is: a gap has one place.
-	room := e != nil && e.lost.Messages == 0 && kept+int64(len(g.Content))+eventCost <= r.o.SessionOutput &&
+	// After the first drop, all output of the command is dropped, so that there is one gap.
+	space := e != nil && e.lost.Messages == 0 && kept+int64(len(g.Content))+eventCost <= r.o.SessionOutput &&
 		e.kept+int64(len(g.Content))+eventCost <= r.o.Output
 	r.mu.Unlock()
 	var err error
 	switch {
 	case replayed:
 		return nil
-	case e == nil: // it was ended here, or is none of ours
+	case e == nil: // the server ended the command itself, or does not know it
 	case g.Type == cellhold.EventCommandDone:
 		return r.finish(ctx, e, g)
-	case room:
+	case space:
 		ev := cellhold.Event{Time: g.Time, Command: g.Command, Type: g.Type, Content: g.Content, Boot: r.o.Boot, Source: g.Seq}
 		err = r.append(ctx, []cellhold.Event{ev})
 	}
 	if err == nil {
-		r.apply(e, g, room)
+		r.apply(e, g, space)
 	}
 	return err
 }
 
-// apply makes a recorded event true here.
-func (r *Runner) apply(e *entry, g guestapi.Event, room bool) {
+// apply updates the command from a recorded event.
+func (r *Runner) apply(e *entry, g guestapi.Event, space bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cursor = g.Seq
@@ -114,7 +114,7 @@ func (r *Runner) apply(e *entry, g guestapi.Event, room bool) {
 	if e == nil {
 		return
 	}
-	if !room {
+	if !space {
 		e.lose(g)
 		return
 	}
@@ -122,12 +122,12 @@ func (r *Runner) apply(e *entry, g guestapi.Event, room bool) {
 	e.kept += int64(len(g.Content)) + eventCost
 }
 
-// lose counts an event that finds no room. What the agent says that it has dropped is counted with it: a
-// hostile one could say so without end.
+// lose counts an event without space. If the agent reports dropped output, the report is only counted too,
+// because a hostile agent could send any number of reports.
 func (e *entry) lose(g guestapi.Event) {
 	var lost cellhold.OutputDroppedContent
 	if g.Type == cellhold.EventOutputDropped {
-		_ = (cellhold.Event{Type: g.Type, Content: g.Content}).Decode(&lost) // was checked on its way in
+		_ = (cellhold.Event{Type: g.Type, Content: g.Content}).Decode(&lost) // cannot fail: the content was checked when it was received
 	} else {
 		lost.Bytes = e.fold(g.Type, g.Content)
 	}
@@ -135,7 +135,7 @@ func (e *entry) lose(g guestapi.Event) {
 	e.lost.Messages += max(lost.Messages, 1)
 }
 
-// fold adds an event to the output of its command, and returns how many bytes were written.
+// fold adds an event to the output of its command, and returns the number of bytes written.
 func (e *entry) fold(t cellhold.EventType, content []byte) int64 {
 	ev := cellhold.Event{Type: t, Content: content}
 	switch t {
@@ -163,14 +163,14 @@ func (e *entry) fold(t cellhold.EventType, content []byte) int64 {
 	return 0
 }
 
-// finish records the end of a command as the agent reports it. The caller holds rec.
+// finish records the end of a command as the agent reports it. The caller must hold rec.
 func (r *Runner) finish(ctx context.Context, e *entry, g guestapi.Event) error {
 	var d cellhold.CommandDoneContent
 	if err := (cellhold.Event{Type: g.Type, Content: g.Content}).Decode(&d); err != nil {
-		d = cellhold.CommandDoneContent{Status: cellhold.CommandLost, Cause: "Its end could not be read."}
+		d = cellhold.CommandDoneContent{Status: cellhold.CommandLost, Cause: "The end of the command could not be read."}
 	}
 	if d.Status == cellhold.CommandSignal && d.Signal == "KILL" && r.oomKills(ctx) > e.oom {
-		d.Status, d.Cause = cellhold.CommandOOM, "The session used more memory than it may have, and this was killed for it."
+		d.Status, d.Cause = cellhold.CommandOOM, "The command was killed because the session exceeded its memory limit."
 	}
 	end := newEvent(cellhold.EventCommandDone, g.Command, d)
 	end.Time, end.Boot, end.Source = g.Time, r.o.Boot, g.Seq
@@ -183,8 +183,8 @@ func (r *Runner) finish(ctx context.Context, e *entry, g guestapi.Event) error {
 	return nil
 }
 
-// endAs records the ends of commands, whose last events are given, and tells who waits for them. The
-// caller holds rec.
+// endAs records the ends of commands, with their last events, and wakes their waiters. The caller must hold
+// rec.
 func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDoneContent, ends ...cellhold.Event) error {
 	var evs []cellhold.Event
 	var commands []*cellhold.Command
@@ -213,7 +213,7 @@ func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDon
 	}
 	r.mu.Unlock()
 	if r.o.Done != nil {
-		r.o.Done() // first, so that who has waited finds the session up to date
+		r.o.Done() // called first, so that waiters find the session up to date
 	}
 	for _, e := range entries {
 		close(e.done)
@@ -221,7 +221,7 @@ func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDon
 	return nil
 }
 
-// append records events with the commands that they changed.
+// append records events and the commands that they changed.
 func (r *Runner) append(ctx context.Context, evs []cellhold.Event, commands ...*cellhold.Command) error {
 	return r.o.Log.AppendWith(ctx, evs, func(ctx context.Context, evs []cellhold.Event) error {
 		records := make([]cellhold.Command, 0, len(commands))
@@ -243,8 +243,8 @@ func (r *Runner) append(ctx context.Context, evs []cellhold.Event, commands ...*
 	})
 }
 
-// ack lets the agent forget, once enough has gathered or a command is over. Failing is harmless: the
-// next one covers it.
+// ack lets the agent forget events, once enough have gathered or a command has ended. A failure is
+// harmless: the next call covers it.
 func (r *Runner) ack(ctx context.Context, now bool) {
 	r.mu.Lock()
 	due, cursor := now || r.unacked >= ackEvery, r.cursor
@@ -256,12 +256,12 @@ func (r *Runner) ack(ctx context.Context, now bool) {
 		return
 	}
 	if err := r.o.Link.Ack(ctx, cursor); err != nil {
-		r.o.Logger.Debug("acknowledging events of commands", "err", err)
+		r.o.Logger.Debug("acknowledge events of commands", "err", err)
 	}
 }
 
-// Die ends all commands because the sandbox has ended. Nothing starts any more. When it fails it may be
-// called again.
+// Die ends all commands because the sandbox has ended. No command starts afterwards. If Die fails, it can
+// be called again.
 func (r *Runner) Die(ctx context.Context, s cellhold.CommandStatus, why string) error {
 	drain, cancel := context.WithTimeout(ctx, drainWait)
 	r.waitDown(drain)
@@ -276,7 +276,7 @@ func (r *Runner) Die(ctx context.Context, s cellhold.CommandStatus, why string) 
 	return r.endAll(ctx, ids, s, why)
 }
 
-// waitDown waits until the link is broken and what was read from it is recorded.
+// waitDown waits until the link is broken and the events that were read from it are recorded.
 func (r *Runner) waitDown(ctx context.Context) {
 	for {
 		r.mu.Lock()
@@ -293,7 +293,7 @@ func (r *Runner) waitDown(ctx context.Context) {
 	}
 }
 
-// endAll records the ends of commands for a reason that the agent did not give.
+// endAll records the ends of commands for a reason that the agent did not report.
 func (r *Runner) endAll(ctx context.Context, ids []cellhold.CommandID, s cellhold.CommandStatus, why string) error {
 	r.rec.Lock()
 	defer r.rec.Unlock()
@@ -304,8 +304,8 @@ func (r *Runner) endAll(ctx context.Context, ids []cellhold.CommandID, s cellhol
 	r.mu.Lock()
 	for _, id := range ids {
 		switch e := r.running[id]; {
-		case e == nil: // ended meanwhile
-		case e.command.First == 0: // its start is not recorded, so its end need not be
+		case e == nil: // has ended already
+		case e.command.First == 0: // its start is not recorded, so its end is not recorded either
 			delete(r.running, id)
 			unborn = append(unborn, e)
 		default:
@@ -323,8 +323,8 @@ func (r *Runner) endAll(ctx context.Context, ids []cellhold.CommandID, s cellhol
 	return r.endAs(ctx, dones, evs...)
 }
 
-// Release lets go of whoever waits for commands whose end could not be recorded. Nothing else may be
-// done with the runner afterwards.
+// Release ends the waits for commands whose end could not be recorded. The runner must not be used
+// afterwards.
 func (r *Runner) Release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -335,12 +335,12 @@ func (r *Runner) Release() {
 	}
 }
 
-// recover brings the commands that were running up to what the journal says.
+// recover updates the running commands from the journal.
 func (r *Runner) recover(ctx context.Context) error {
 	first := int64(0)
 	for c, err := range r.o.Journal.Commands(ctx, r.o.Session) {
 		if err != nil && c.ID != "" {
-			r.o.Logger.Error("reading a command", "command", c.ID, "err", err)
+			r.o.Logger.Error("read a command", "command", c.ID, "err", err)
 			continue
 		}
 		if err != nil {
@@ -362,7 +362,7 @@ func (r *Runner) recover(ctx context.Context) error {
 			continue // a damaged event
 		}
 		if err != nil {
-			return errors.Join(errors.New("reading the events of commands"), err)
+			return errors.Join(errors.New("read the events of commands"), err)
 		}
 		if e := r.running[ev.Command]; e != nil {
 			e.fold(ev.Type, ev.Content)

@@ -13,14 +13,14 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// script is a link whose agent says what the test wants, a log and a journal in memory.
+// script is a link whose agent sends the events of the test, and a log and a journal in memory.
 type script struct {
 	Link
 	events chan guestapi.Event
 
 	mu      sync.Mutex
 	kept    []cellhold.Event
-	before  int64 // bytes that others have kept
+	before  int64 // bytes that other writers have kept
 	records map[cellhold.CommandID]cellhold.Command
 	acked   int64
 }
@@ -131,7 +131,7 @@ func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
 	}
 }
 
-func TestWhatTheSessionHasKeptLeavesCommandsLessRoom(t *testing.T) {
+func TestOutputOfTheSessionLeavesCommandsLessSpace(t *testing.T) {
 	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]cellhold.Command{}, before: 1 << 20}
 	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), SessionOutput: 1 << 20})
 	if err != nil {

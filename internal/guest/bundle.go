@@ -13,28 +13,28 @@ import (
 )
 
 const (
-	// maxTypes bounds the MIME types of one output, and the entries of its metadata; real ones
-	// have up to 5.
+	// maxTypes bounds the MIME types of one output, and the entries of its metadata. Real outputs have up
+	// to 5.
 	maxTypes = 64
 	// maxKey bounds a MIME type, a name in the metadata and a display id.
 	maxKey = 256
-	// maxOddText bounds the text that stands for values whose keys are no MIME types, in characters.
+	// maxOddText bounds the text for values whose keys are not MIME types, in characters.
 	maxOddText = 64 << 10
 	// maxLines bounds a text that comes as a list of lines.
 	maxLines = 200_000
-	// maxDepth bounds how deep an event's JSON nests. Figures stay below 30; encoders and
-	// parsers of some languages break from a few hundred on.
+	// maxDepth bounds the nesting of an event's JSON. Figures stay below 30. Encoders and parsers of some
+	// languages fail from a few hundred on.
 	maxDepth = 100
 )
 
-// mimePattern is type/subtype and parameters without spaces, in printable ASCII.
+// mimePattern matches type/subtype and parameters without spaces, in printable ASCII.
 var mimePattern = lazy.Regexp(`^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(;[A-Za-z0-9!#$&^_.+=-]+)*$`)
 
-// checkBundle makes a MIME bundle fit for a notebook: JSON types hold any JSON, all others one
-// string, which for what is no text is its JSON. Values under keys that are no MIME types are text where there
-// is no other text. What cannot be made to fit is left out.
+// checkBundle makes a MIME bundle valid for a notebook. JSON types hold any JSON. All other types hold one
+// string; a value that is not text becomes its JSON. Values under keys that are not MIME types become the
+// plain text if there is no other. Values that cannot be made valid are left out.
 func checkBundle(c *cellhold.DisplayContent) error {
-	if len(c.Data) > maxTypes || len(c.Metadata) > maxTypes { // the agent sends no more
+	if len(c.Data) > maxTypes || len(c.Metadata) > maxTypes { // the agent never sends more
 		return errContent
 	}
 	data := make(map[string]json.RawMessage, len(c.Data))
@@ -65,8 +65,8 @@ func checkBundle(c *cellhold.DisplayContent) error {
 
 const plain = "text/plain"
 
-// oddText is the text of values whose keys are no MIME types: of one its own, of several what Python would print
-// of a dictionary.
+// oddText returns the text of values whose keys are not MIME types. A single value is its own text. Several
+// become the text that Python would print for a dictionary.
 func oddText(data map[string]json.RawMessage, keys []string) string {
 	if len(keys) == 1 {
 		return firstRunes(textOf(data[keys[0]]), maxOddText)
@@ -84,7 +84,7 @@ func oddText(data map[string]json.RawMessage, keys []string) string {
 	return firstRunes(b.String(), maxOddText)
 }
 
-// mimeValue returns the value in the form that nbformat has for the type, nil if it has none.
+// mimeValue returns the value in the form that nbformat has for the type, or nil if there is none.
 func mimeValue(mime string, v json.RawMessage) json.RawMessage {
 	if isJSON(mime) {
 		return cleanJSON(v)
@@ -99,7 +99,7 @@ func mimeValue(mime string, v json.RawMessage) json.RawMessage {
 	return raw
 }
 
-// textOf returns a value as text: a string, a list of strings put together, and JSON for everything else.
+// textOf returns a value as text: a string, the joined lines of a list, and JSON for all else.
 func textOf(v json.RawMessage) string {
 	var text string
 	if json.Unmarshal(v, &text) == nil {
@@ -117,8 +117,8 @@ func isJSON(mime string) bool {
 	return base == "application/json" || strings.HasPrefix(base, "application/") && strings.HasSuffix(base, "+json")
 }
 
-// cleanJSON makes valid JSON that stays encoded safe for strict readers: valid UTF-8, and no half of
-// a surrogate pair, which other languages cannot turn into text. It may change v.
+// cleanJSON makes valid JSON safe for strict readers. The result is valid UTF-8 without half a surrogate
+// pair, which other languages cannot turn into text. It may modify v.
 func cleanJSON(v json.RawMessage) json.RawMessage {
 	if !utf8.Valid(v) {
 		v = bytes.ToValidUTF8(v, []byte("\uFFFD"))
@@ -135,8 +135,8 @@ func cleanJSON(v json.RawMessage) json.RawMessage {
 	return v
 }
 
-// escape returns the length of the escape at the beginning of b, two for a whole surrogate pair, and
-// replaces half of one.
+// escape returns the length of the escape at the beginning of b: one unit, or two for a surrogate pair. It
+// replaces half a pair.
 func escape(b []byte) int {
 	const unit = 6 // of \uXXXX
 	switch {
@@ -152,7 +152,7 @@ func escape(b []byte) int {
 
 func isUnit(b []byte) bool { return len(b) >= 6 && b[0] == '\\' && b[1] == 'u' }
 
-// isHigh and isLow tell the halves D800 to DBFF and DC00 to DFFF.
+// isHigh and isLow match the halves D800 to DBFF and DC00 to DFFF.
 func isHigh(b []byte) bool {
 	return (b[2] == 'd' || b[2] == 'D') && strings.IndexByte("89abAB", b[3]) >= 0
 }
@@ -160,9 +160,9 @@ func isLow(b []byte) bool {
 	return (b[2] == 'd' || b[2] == 'D') && strings.IndexByte("cdefCDEF", b[3]) >= 0
 }
 
-// fits reports whether JSON nests at most maxDepth deep and has at most wide commas outside its
-// depth-th level. It is exact for valid JSON. It comes before decoding, because a megabyte of empty
-// values would take a hundred megabytes of memory.
+// fits reports whether JSON nests at most depth deep and has at most wide commas outside its depth-th
+// level. It is exact for valid JSON. It runs before the decoder, because a megabyte of empty values would
+// take a hundred megabytes of memory.
 func fits(b []byte, depth, wide int) bool {
 	level, commas, quoted := 0, 0, false
 	for i := 0; i < len(b); i++ {

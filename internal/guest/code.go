@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// codeLevels and codeCommas bound how deep a request of code nests, and its parts.
+	// codeLevels bounds the nesting of a request of code, and codeCommas the number of its parts.
 	codeLevels = 2
 	codeCommas = 2 * guestapi.MaxRequirements
-	// sayTime bounds the writing of one line to the guest, and hurryTime all the writing when that must end.
+	// sayTime bounds the write of one line to the guest. hurryTime bounds all writes after Hurry.
 	sayTime   = 10 * time.Second
 	hurryTime = 2 * time.Second
 )
 
-// CodeConn is a connection on which code in the sandbox has asked for packages. The caller closes it.
+// CodeConn is a connection on which code in the sandbox has asked for packages. The caller must close it.
 type CodeConn struct {
 	Request guestapi.CodeRequest // unchecked, but bounded
 	conn    net.Conn
 
 	mu   sync.Mutex
-	last time.Time // when all writing ends; zero means that it need not
+	last time.Time // end of all writes; zero means none
 }
 
-// NextCode waits until code in the sandbox asks for packages. The error is NotFound when the agent is of a
-// version that does not know that, and Invalid when the request made no sense.
+// NextCode waits until code in the sandbox asks for packages. The error is NotFound if the agent's version
+// does not support that, and Invalid if the request is not valid.
 func (c *Client) NextCode(ctx context.Context) (*CodeConn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -47,12 +47,12 @@ func (c *Client) NextCode(ctx context.Context) (*CodeConn, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("next request of code for packages: %w", err)
+		return nil, fmt.Errorf("wait for a request of code for packages: %w", err)
 	}
 	return &CodeConn{Request: request, conn: conn}, nil
 }
 
-// readCode has the agent wait for a request, and reads it.
+// readCode asks the agent for the next request, and reads it.
 func readCode(conn net.Conn) (r guestapi.CodeRequest, err error) {
 	resp, stream, err := upgrade(conn, http.MethodPost, "/v1/packages/requests", guestapi.CodeUpgrade)
 	if err != nil {
@@ -68,7 +68,7 @@ func readCode(conn net.Conn) (r guestapi.CodeRequest, err error) {
 		part, err := in.ReadSlice('\n')
 		line = append(line, part...)
 		if len(line) > guestapi.MaxCodeRequest {
-			return r, cellhold.Errorf(cellhold.Invalid, "The request of code is too long.")
+			return r, cellhold.Errorf(cellhold.Invalid, "The code's request for packages is too long.")
 		}
 		if err == nil {
 			break
@@ -78,18 +78,18 @@ func readCode(conn net.Conn) (r guestapi.CodeRequest, err error) {
 		}
 	}
 	if !fits(line, codeLevels, codeCommas) || json.Unmarshal(line, &r) != nil {
-		return r, cellhold.Errorf(cellhold.Invalid, "The request of code is not the JSON that is expected.")
+		return r, cellhold.Errorf(cellhold.Invalid, "The code's request for packages is not the expected JSON.")
 	}
 	return r, nil
 }
 
-// Wait tells the guest that the request is still worked on.
+// Wait tells the guest that the host still works on the request.
 func (c *CodeConn) Wait() error { return c.say(guestapi.CodeLine{Wait: true}) }
 
-// Say tells the guest in a line what is done.
+// Say sends a line of progress to the guest.
 func (c *CodeConn) Say(line string) error { return c.say(guestapi.CodeLine{Say: line}) }
 
-// Done gives the last answer.
+// Done sends the last answer.
 func (c *CodeConn) Done(d guestapi.CodeDone) error { return c.say(guestapi.CodeLine{Done: &d}) }
 
 func (c *CodeConn) say(what guestapi.CodeLine) error {
@@ -99,7 +99,7 @@ func (c *CodeConn) say(what guestapi.CodeLine) error {
 	}
 	c.setDeadline()
 	if _, err = c.conn.Write(append(line, '\n')); err != nil {
-		abort(c.conn) // an agent that does not read one line gets no other
+		abort(c.conn) // an agent that does not read a line gets no more lines
 	}
 	return err
 }
@@ -114,7 +114,7 @@ func (c *CodeConn) setDeadline() {
 	_ = c.conn.SetWriteDeadline(end)
 }
 
-// Hurry ends all writing within two seconds, also one that is under way. It may be called from any goroutine.
+// Hurry ends all writes within two seconds, also one in progress. It can be called from any goroutine.
 func (c *CodeConn) Hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,7 +125,7 @@ func (c *CodeConn) Hurry() {
 // Close ends the connection.
 func (c *CodeConn) Close() error { return c.conn.Close() }
 
-// abort ends a connection at once: closing a stream of the link ends one direction only.
+// abort ends a connection at once: Close would end only one direction of a stream of the link.
 func abort(conn net.Conn) {
 	_ = conn.SetDeadline(time.Unix(1, 0))
 	_ = conn.Close()

@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// agentSays is what readCode makes of an agent that answers the upgrade and then says that.
+// agentSays returns the result of readCode for an agent that answers the upgrade and then sends text.
 func agentSays(t *testing.T, text string) (guestapi.CodeRequest, error) {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -26,7 +26,7 @@ func agentSays(t *testing.T, text string) (guestapi.CodeRequest, error) {
 		}
 		_, _ = io.WriteString(theirs, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+guestapi.CodeUpgrade+"\r\n\r\n"+text)
 	}()
-	defer ours.Close() // ends a write that nobody reads
+	defer ours.Close() // ends a write without a reader
 	return readCode(ours)
 }
 

@@ -16,7 +16,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Commands calls the agent about the commands of its sandbox.
+// Commands has the calls to the agent about commands.
 type Commands struct{ client *Client }
 
 // Commands returns the calls about commands.
@@ -26,14 +26,14 @@ func commandPath(id cellhold.CommandID) string {
 	return "/v1/commands/" + url.PathEscape(string(id))
 }
 
-// Start starts a command. The same command again is no error and runs nothing. That its program
-// cannot be started is its end, and no error.
+// Start starts a command. If the same command was started before, it returns no error and does not run
+// again. A program that cannot be started ends the command; Start returns no error.
 func (c Commands) Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) error {
 	return about("start", id, c.client.send(ctx, request{method: http.MethodPut, path: commandPath(id)}, r))
 }
 
-// Kill ends a command with what it started, and returns when it has ended. One that is over is no
-// error.
+// Kill ends a command and its processes, and returns when it has ended. If the command has ended before,
+// Kill returns no error.
 func (c Commands) Kill(ctx context.Context, id cellhold.CommandID) error {
 	return about("kill", id, c.client.call(ctx, request{method: http.MethodDelete, path: commandPath(id)}))
 }
@@ -48,9 +48,9 @@ func (c Commands) Resize(ctx context.Context, id cellhold.CommandID, t cellhold.
 	return about("resize", id, c.client.send(ctx, request{method: http.MethodPost, path: commandPath(id) + "/resize"}, t))
 }
 
-// Input passes on standard input that begins at offset, of which the agent has taken some already
-// perhaps; a negative offset means the place after what it took. It returns how much was taken since
-// the beginning. The error is Exhausted when the command does not read, and Conflict when it never will.
+// Input passes on standard input that begins at offset. The agent skips bytes that it received before. A
+// negative offset means the end of the received bytes. Input returns the number of bytes received since the
+// start. The error is Exhausted if the command does not read, and Conflict if it can never read again.
 func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, offset int64, eof bool) (taken int64, err error) {
 	query := url.Values{"eof": {strconv.FormatBool(eof)}}
 	if offset >= 0 {
@@ -67,38 +67,38 @@ func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, of
 	var answer guestapi.Input
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	if err != nil {
-		return 0, about("feed", id, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox broke off its answer."))
+		return 0, about("feed", id, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox's answer ended early."))
 	}
 	if json.Unmarshal(text, &answer) != nil || answer.Offset < 0 || answer.Offset > maxCount {
-		return 0, about("feed", id, strange("how much input was taken"))
+		return 0, about("feed", id, invalidData("the amount of received input"))
 	}
 	return answer.Offset, nil
 }
 
-// Ack lets the agent forget the events up to that number, and the commands that ended there.
+// Ack lets the agent forget the events up to seq, and the commands that ended there.
 func (c Commands) Ack(ctx context.Context, seq int64) error {
 	return c.client.call(ctx, request{method: http.MethodPost, path: "/v1/commands/ack", query: number("seq", seq)})
 }
 
-// Events yields the events of all commands after that number, as Kernel.Events does for a kernel.
+// Events yields the events of all commands after a number, as Kernel.Events does for a kernel.
 func (c Commands) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
 	return func(yield func(guestapi.Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		defer cancel() // closes the connection: nothing more is wanted from it
+		defer cancel() // closes the connection
 		if err := c.read(ctx, after, func(e guestapi.Event) bool { return yield(e, nil) }); err != nil {
 			yield(guestapi.Event{}, fmt.Errorf("read events of commands: %w", err))
 		}
 	}
 }
 
-// read passes events on until it is told to stop, which is no error.
+// read passes events on until yield returns false, which is no error.
 func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Event) bool) error {
 	resp, err := c.client.do(ctx, request{method: http.MethodGet, path: "/v1/commands/events", query: number("after", after)})
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewReaderSize(resp.Body, 64<<10) // as much as the agent writes at once
+	lines := bufio.NewReaderSize(resp.Body, 64<<10) // the amount that the agent writes at once
 	for {
 		line, err := readLine(lines, maxCommandEvent)
 		if err != nil {
@@ -113,7 +113,7 @@ func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Eve
 		}
 		after = e.Seq
 		if e.Type == "" {
-			c.client.log.Debug("event of the guest passed over", "event", e.Seq)
+			c.client.log.Debug("skipped an event of the guest", "event", e.Seq)
 			continue
 		}
 		if !yield(e) {
@@ -123,10 +123,10 @@ func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Eve
 }
 
 const (
-	// maxCommandEvent bounds the line of one event: the largest piece of output, every byte of
-	// which may take six in JSON, and the rest.
+	// maxCommandEvent bounds the line of one event: the largest piece of output, whose bytes can each
+	// become six in JSON, and the other fields.
 	maxCommandEvent = 6*guestapi.MaxStream + 4<<10
-	// maxCommandCommas is how many fields such an event may have; ours have about ten.
+	// maxCommandCommas bounds the fields of such an event. The agent's events have about ten.
 	maxCommandCommas = 100
 )
 
@@ -141,13 +141,13 @@ var commandChecks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessag
 func parseCommandEvent(line []byte, after int64) (guestapi.Event, error) {
 	var e guestapi.Event
 	if !fits(line, eventLevels, maxCommandCommas) {
-		return e, strange("an event that is too deep or too wide")
+		return e, invalidData("an event that is too deep or too wide")
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
-		return guestapi.Event{}, strange("an event that is not the expected JSON")
+		return guestapi.Event{}, invalidData("an event that is not the expected JSON")
 	}
 	if e.Seq <= after {
-		return guestapi.Event{}, strange(fmt.Sprintf("event %d after event %d", e.Seq, after))
+		return guestapi.Event{}, invalidData(fmt.Sprintf("event %d after event %d", e.Seq, after))
 	}
 	check := commandChecks[e.Type]
 	if check == nil || !cellPattern().MatchString(string(e.Command)) {
@@ -168,7 +168,7 @@ func checkCommandStream(c *cellhold.StreamContent) error {
 	return nil
 }
 
-// checkCommandDone leaves to the host what only the host can know: oom and lost.
+// checkCommandDone fails for oom and lost, which only the host can know.
 func checkCommandDone(c *cellhold.CommandDoneContent) error {
 	const mostCode = 255
 	switch c.Status {

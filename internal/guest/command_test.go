@@ -46,7 +46,7 @@ func FuzzCommandEventsOfAHostileAgent(f *testing.F) {
 	})
 }
 
-func TestAnAgentCannotSayOfACommandWhatOnlyTheHostKnows(t *testing.T) {
+func TestAnAgentCannotReportCommandStatesOfTheHost(t *testing.T) {
 	for _, line := range []string{
 		`{"seq":1,"command":"x1","type":"command_started","content":{}}`,
 		`{"seq":1,"command":"x1","type":"session_ended","content":{"reason":"asked"}}`,
@@ -62,6 +62,6 @@ func TestAnAgentCannotSayOfACommandWhatOnlyTheHostKnows(t *testing.T) {
 		}
 	}
 	if _, err := parseCommandEvent([]byte(`{"seq":3,"command":"x1","type":"stream","content":{}}`), 3); err == nil {
-		t.Error("a number that does not rise was taken")
+		t.Error("a number that does not increase was accepted")
 	}
 }

@@ -13,21 +13,21 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// Bounds of what events may contain.
+// Bounds of events.
 const (
-	// maxAhead and maxPast are how far an event's time may be off: clocks differ by little, and
-	// a sandbox without a server waits for days at most. Beyond that, now is as good.
+	// maxAhead and maxPast bound the error of an event's time. Clocks differ by little, and a sandbox waits
+	// at most some days without a server. A time outside these bounds is replaced by the current time.
 	maxAhead = time.Minute
 	maxPast  = 30 * 24 * time.Hour
-	// maxCount bounds counters of the guest, so that adding to them cannot overflow.
+	// maxCount bounds counters of the guest, so that sums cannot overflow.
 	maxCount = 1 << 40
 	// maxInfoText bounds names in the kernel's description, and maxLanguageInfo its language_info.
 	maxInfoText     = 200
 	maxLanguageInfo = 16 << 10
-	// maxTraceLines bounds a traceback; the agent cuts at 256 KiB, which is about 5,000 lines.
+	// maxTraceLines bounds a traceback. The agent cuts tracebacks at 256 KiB, about 5,000 lines.
 	maxTraceLines = 20_000
-	// eventLevels is where an event's own fields end: the event, its content, and the maps and
-	// lists in that.
+	// eventLevels is the depth of an event's own fields: the event, its content, and the maps and lists in
+	// that.
 	eventLevels = 3
 )
 
@@ -36,7 +36,7 @@ var (
 	namePattern = lazy.Regexp(`^[A-Za-z0-9_-]+$`)
 )
 
-var errContent = errors.New("content that does not fit the type")
+var errContent = errors.New("content that does not match the type")
 
 func validName(s string, most int) bool { return len(s) <= most && namePattern().MatchString(s) }
 
@@ -50,19 +50,19 @@ func validState(s cellhold.KernelState) bool {
 	}, s)
 }
 
-// parseEvent checks one line. Its number must come after the last one; otherwise, and when it is no
-// event at all, the error means that the agent is not to be listened to any more. An event that can
-// be passed over comes back with its number and without a type.
+// parseEvent checks one line. It fails if the line is not an event or its number is not above after. Then
+// the caller must stop reading from the agent. An event that should be skipped is returned with its number
+// and without a type.
 func parseEvent(line []byte, after int64) (guestapi.Event, error) {
 	var e guestapi.Event
 	if !fits(line, eventLevels, maxTraceLines) {
-		return e, strange("an event that is too deep or too wide")
+		return e, invalidData("an event that is too deep or too wide")
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
-		return guestapi.Event{}, strange("an event that is not the expected JSON")
+		return guestapi.Event{}, invalidData("an event that is not the expected JSON")
 	}
 	if e.Seq <= after {
-		return guestapi.Event{}, strange(fmt.Sprintf("event %d after event %d", e.Seq, after))
+		return guestapi.Event{}, invalidData(fmt.Sprintf("event %d after event %d", e.Seq, after))
 	}
 	skip := guestapi.Event{Seq: e.Seq}
 	check := checks[e.Type]
@@ -81,8 +81,7 @@ func parseEvent(line []byte, after int64) (guestapi.Event, error) {
 	return e, nil
 }
 
-// plausible keeps the guest from writing history in other centuries, some of which our own encoders
-// refuse.
+// plausible replaces times of other centuries. Encoders refuse some of them.
 func plausible(t time.Time) time.Time {
 	now := time.Now().UTC()
 	if t.After(now.Add(maxAhead)) || t.Before(now.Add(-maxPast)) {
@@ -91,8 +90,8 @@ func plausible(t time.Time) time.Time {
 	return t.UTC()
 }
 
-// checks has a function for each type that may come from a guest: it reads the content and writes it
-// anew with nothing but what the type has.
+// checks has a function for each type that a guest can send. It decodes the content and encodes only the
+// fields of the type.
 var checks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, error){
 	cellhold.EventKernelState:       rewrite(checkKernelState),
 	cellhold.EventCellStarted:       rewrite(checkCellStarted),
@@ -107,13 +106,13 @@ var checks = map[cellhold.EventType]func(json.RawMessage) (json.RawMessage, erro
 	cellhold.EventCellDone:          rewrite(checkCellDone),
 }
 
-// rewrite decodes a content, lets check correct or refuse it, and encodes it. Text becomes valid
-// UTF-8 on the way.
+// rewrite decodes a content, calls check to correct or refuse it, and encodes it. The result is valid
+// UTF-8.
 func rewrite[C any](check func(*C) error) func(json.RawMessage) (json.RawMessage, error) {
 	return rewriteAs(check, func(c *C) any { return c })
 }
 
-// rewriteAs is rewrite with a function that returns the form in which the content is encoded.
+// rewriteAs is rewrite with a function that returns the value to encode.
 func rewriteAs[C any](check func(*C) error, form func(*C) any) func(json.RawMessage) (json.RawMessage, error) {
 	return func(raw json.RawMessage) (json.RawMessage, error) {
 		c := new(C)
@@ -134,7 +133,7 @@ func rewriteAs[C any](check func(*C) error, form func(*C) any) func(json.RawMess
 	}
 }
 
-// encode leaves <, > and & as they are: escaped, an HTML page would grow beyond its bound.
+// encode does not escape <, > and &: with escapes an HTML page would exceed its bound.
 func encode(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -169,7 +168,7 @@ func checkCellStarted(c *cellhold.CellStartedContent) error {
 	return nil
 }
 
-// checkCellDone leaves to the host what only the host can know: oom and lost.
+// checkCellDone fails for oom and lost, which only the host can know.
 func checkCellDone(c *cellhold.CellDoneContent) error {
 	switch c.Status {
 	case cellhold.StatusOK, cellhold.StatusError, cellhold.StatusInterrupted, cellhold.StatusTimeout,
@@ -179,7 +178,7 @@ func checkCellDone(c *cellhold.CellDoneContent) error {
 	}
 	c.Cause = sentence(c.Cause)
 	c.ExecutionCount = clamp(c.ExecutionCount)
-	if c.Usage != nil { // of the rest the host knows better
+	if c.Usage != nil { // the host measures the other values itself
 		cpu := c.Usage.CPU
 		if c.Usage = nil; cpu != nil {
 			c.Usage = &cellhold.Usage{CPU: new(min(max(*cpu, 0), maxCount))}
@@ -188,8 +187,8 @@ func checkCellDone(c *cellhold.CellDoneContent) error {
 	return checkCellFiles(c.Files)
 }
 
-// checkInputRequest keeps the prompt as it is but for its length: whoever shows it takes care of control
-// characters, as with all output.
+// checkInputRequest bounds the length of the prompt. It keeps control characters, as in all output: the
+// program that shows the prompt must handle them.
 func checkInputRequest(c *cellhold.InputRequestContent) error {
 	if len(c.Prompt) > guestapi.MaxPrompt {
 		return errContent
@@ -201,7 +200,7 @@ func checkStream(c *cellhold.StreamContent) error {
 	if c.Name != "stdout" && c.Name != "stderr" || len(c.Text) > guestapi.MaxStream {
 		return errContent
 	}
-	c.Data = nil // cells have text
+	c.Data = nil // cells have only text
 	return nil
 }
 
@@ -238,7 +237,7 @@ func checkDisplay(c *cellhold.DisplayContent) error {
 	return checkBundle(c)
 }
 
-// wholeDisplay and wholeResult return displays and results with all fields that Jupyter gives them, also empty ones.
+// wholeDisplay and wholeResult return displays and results with all fields of Jupyter, also empty ones.
 func wholeDisplay(c *cellhold.DisplayContent) any {
 	transient := cellhold.Transient{}
 	if c.Transient != nil {
@@ -264,7 +263,7 @@ func wholeResult(c *cellhold.DisplayContent) any {
 	}{c.Data, c.Metadata, c.Transient, count}
 }
 
-// clamp keeps a number in what every reader takes for an integer.
+// clamp returns n within the bounds of a non-negative 32-bit integer.
 func clamp(n int) int { return min(max(n, 0), 1<<31-1) }
 
 func firstRunes(s string, n int) string {

@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// parse makes a line of an event of cell c1 and parses it.
+// parse makes an event of cell c1 and parses its line.
 func parse(t *testing.T, typ cellhold.EventType, content string) guestapi.Event {
 	t.Helper()
 	line := fmt.Sprintf(`{"seq":2,"time":%q,"cell":"c1","type":%q,"content":%s}`, time.Now().Format(time.RFC3339), typ, content)
@@ -22,7 +22,7 @@ func parse(t *testing.T, typ cellhold.EventType, content string) guestapi.Event 
 	return e
 }
 
-func TestOnlyWhatATypeHasGoesThrough(t *testing.T) {
+func TestOnlyTheFieldsOfATypeArePassedOn(t *testing.T) {
 	tests := []struct {
 		name          string
 		typ           cellhold.EventType
@@ -36,8 +36,8 @@ func TestOnlyWhatATypeHasGoesThrough(t *testing.T) {
 		{"half a pair in JSON", "display_data", `{"data":{"application/json":{"\uDC00":["\ud83d\ude00","\ud800x","\\ud800"]}}}`, `{"data":{"application/json":{"\ufffd":["\ud83d\ude00","\ufffdx","\\ud800"]}},"metadata":{},"transient":{}}`},
 		{"other types hold text", "execute_result", `{"data":{"model/x+json":{"a":1},"text/plain":{"a":1},"image/png":null,"a/b":1,"text/x":"y"},"execution_count":2}`, `{"data":{"a/b":"1","model/x+json":"{\"a\":1}","text/plain":"{\"a\":1}","text/x":"y"},"metadata":{},"execution_count":2}`},
 		{"an application's object becomes text", "display_data", `{"data":{"application/vnd.x.v6.json":{"a":"\ud800"}}}`, `{"data":{"application/vnd.x.v6.json":"{\"a\":\"\\ufffd\"}"},"metadata":{},"transient":{}}`},
-		{"names that are no MIME type", "display_data", `{"data":{"plain":"a","text/ plain":"a","text/é":"a","":"a","/":"a","a/b\n":["b","c"]}}`, `{"data":{"text/plain":": a\n/: a\na/b\n: bc\nplain: a\ntext/ plain: a\ntext/é: a"},"metadata":{},"transient":{}}`},
-		{"one name that is no MIME type", "display_data", `{"data":{"1":7}}`, `{"data":{"text/plain":"7"},"metadata":{},"transient":{}}`},
+		{"names that are not MIME types", "display_data", `{"data":{"plain":"a","text/ plain":"a","text/é":"a","":"a","/":"a","a/b\n":["b","c"]}}`, `{"data":{"text/plain":": a\n/: a\na/b\n: bc\nplain: a\ntext/ plain: a\ntext/é: a"},"metadata":{},"transient":{}}`},
+		{"one name that is not a MIME type", "display_data", `{"data":{"1":7}}`, `{"data":{"text/plain":"7"},"metadata":{},"transient":{}}`},
 		{"numbers in lists", "display_data", `{"data":{"text/html":["a",1],"text/plain":["a",null]}}`, `{"data":{"text/html":"[\"a\",1]","text/plain":"[\"a\",null]"},"metadata":{},"transient":{}}`},
 		{"display id of a result", "execute_result", `{"data":{},"transient":{"display_id":"x","y":1},"execution_count":4}`, `{"data":{},"metadata":{},"transient":{"display_id":"x"},"execution_count":4}`},
 		{"display id", "update_display_data", `{"data":{},"transient":{"display_id":"x","y":1},"execution_count":3}`, `{"data":{},"metadata":{},"transient":{"display_id":"x"}}`},
@@ -57,7 +57,7 @@ func TestOnlyWhatATypeHasGoesThrough(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotFitIsPassedOver(t *testing.T) {
+func TestContentThatDoesNotMatchItsTypeIsSkipped(t *testing.T) {
 	tests := []struct {
 		name    string
 		typ     cellhold.EventType
@@ -68,11 +68,11 @@ func TestWhatDoesNotFitIsPassedOver(t *testing.T) {
 		{"an unknown type", "comm_open", `{}`},
 		{"a stream of another name", "stream", `{"name":"stdin","text":"x"}`},
 		{"an end that only the host can know", "cell_done", `{"status":"oom"}`},
-		{"another one", "cell_done", `{"status":"lost"}`},
-		{"no end at all", "cell_done", `{"status":""}`},
+		{"another end of the host", "cell_done", `{"status":"lost"}`},
+		{"a missing status", "cell_done", `{"status":""}`},
 		{"a death that only the host can know", "kernel_state", `{"state":"dead","cause":"oom"}`},
 		{"an unknown state", "kernel_state", `{"state":"happy"}`},
-		{"content that is no object", "clear_output", `null`},
+		{"content that is not an object", "clear_output", `null`},
 		{"a field of another type", "clear_output", `{"wait":"yes"}`},
 		{"too long a text", "stream", `{"name":"stdout","text":"` + strings.Repeat("x", guestapi.MaxStream+1) + `"}`},
 		{"too many types", "display_data", `{"data":{` + keys(maxTypes+1) + `}}`},
@@ -94,7 +94,7 @@ func keys(n int) string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-func TestAnAgentThatBreaksTheFormIsNotListenedToAnyMore(t *testing.T) {
+func TestAnAgentThatBreaksTheProtocolIsNotReadAnyMore(t *testing.T) {
 	deep := strings.Repeat("[", 150) + strings.Repeat("]", 150)
 	wide := `{"ename":"","evalue":"","traceback":["` + strings.Repeat(`","`, 30_000) + `"]}`
 	for name, line := range map[string]string{
@@ -110,7 +110,7 @@ func TestAnAgentThatBreaksTheFormIsNotListenedToAnyMore(t *testing.T) {
 	}
 }
 
-func TestTimesOfOtherCenturiesAreNotBelieved(t *testing.T) {
+func TestTimesOfOtherCenturiesAreReplaced(t *testing.T) {
 	for _, when := range []string{"9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"} {
 		line := `{"seq":1,"time":"` + when + `","type":"clear_output","cell":"c","content":{}}`
 		e, err := parseEvent([]byte(line), 0)
@@ -131,14 +131,14 @@ func checkParsed(t *testing.T, e guestapi.Event) {
 	}
 	b, err := json.Marshal(e)
 	if err != nil || len(e.Content) > guestapi.MaxEvent || !fits(b, 0, 0) {
-		t.Fatalf("cannot be passed on: %v %.200s", err, e.Content)
+		t.Fatalf("the event cannot be encoded: %v %.200s", err, e.Content)
 	}
 	if checks[e.Type] == nil || !validCell(e.Cell, e.Type == cellhold.EventKernelState) {
 		t.Fatalf("type %q of cell %q", e.Type, e.Cell)
 	}
 	again, err := checks[e.Type](e.Content)
 	if err != nil || string(again) != string(e.Content) {
-		t.Fatalf("checked twice it is another: %v\n%s\n%s", err, e.Content, again)
+		t.Fatalf("a second check changes the event: %v\n%s\n%s", err, e.Content, again)
 	}
 }
 

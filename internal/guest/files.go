@@ -16,8 +16,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Files lists the regular files below guestapi.OutputDir, sorted by path, each path once. A list
-// with anything in it that the agent would not send is refused as a whole.
+// Files lists the regular files below guestapi.OutputDir, sorted by path, each path once. It refuses the
+// whole list if the agent could not have sent a part of it.
 func (c *Client) Files(ctx context.Context) ([]guestapi.File, error) {
 	var list []guestapi.File
 	err := c.get(ctx, "/v1/output", maxList, &list)
@@ -32,14 +32,14 @@ func (c *Client) Files(ctx context.Context) ([]guestapi.File, error) {
 
 func checkFiles(list []guestapi.File) error {
 	if len(list) > guestapi.MaxFiles {
-		return strange("too many files")
+		return invalidData("too many files")
 	}
 	for i := range list {
 		f := &list[i]
 		if !ValidPath(f.Path) || f.Size < 0 {
-			return strange("a file that cannot be")
+			return invalidData("an invalid file")
 		}
-		// The guest sets these times. Our own encoders refuse some, and file systems others.
+		// The guest sets these times. Encoders refuse some of them, and some file systems too.
 		if f.Modified = f.Modified.UTC(); f.Modified.Year() < 1970 || f.Modified.Year() > 2200 {
 			f.Modified = time.Unix(0, 0).UTC()
 		}
@@ -47,24 +47,23 @@ func checkFiles(list []guestapi.File) error {
 	slices.SortFunc(list, func(a, b guestapi.File) int { return strings.Compare(a.Path, b.Path) })
 	for i := 1; i < len(list); i++ {
 		if list[i].Path == list[i-1].Path {
-			return strange("a file that is there twice")
+			return invalidData("the same file twice")
 		}
 	}
 	return nil
 }
 
-// ValidPath reports whether a path from the guest is relative, clean, printable, and within the
-// bounds.
+// ValidPath reports whether a path from the guest is relative, clean, printable, and within the bounds.
 func ValidPath(p string) bool {
 	return len(p) <= guestapi.MaxPath && strings.Count(p, "/") < guestapi.MaxDepth &&
 		p != "." && fs.ValidPath(p) && utf8.ValidString(p) && !strings.ContainsFunc(p, isControl)
 }
 
-// ReadFile opens one of the files. The reader gives at most limit bytes and fails if the guest sends
-// less than it promised. The caller closes it.
+// ReadFile opens one of the files. The reader returns at most limit bytes, and fails if the guest sends
+// fewer bytes than announced. The caller must close it.
 func (c *Client) ReadFile(ctx context.Context, path string, limit int64) (io.ReadCloser, error) {
 	if !ValidPath(path) {
-		return nil, cellhold.Errorf(cellhold.Invalid, "The path must be relative, clean and printable.")
+		return nil, cellhold.Errorf(cellhold.Invalid, "The path must be relative and printable, without empty, \".\" or \"..\" parts.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, fileTimeout)
 	resp, err := c.do(ctx, request{method: http.MethodGet, path: "/v1/output/file", query: url.Values{"path": {path}}})
@@ -86,15 +85,15 @@ func (r *fileReader) Close() error {
 	return r.body.Close()
 }
 
-// WriteFile writes one of the files, of exactly that size, replacing what stands there.
+// WriteFile writes one of the files with exactly size bytes, and replaces an existing one.
 func (c *Client) WriteFile(ctx context.Context, path string, r io.Reader, size int64) error {
 	if !ValidPath(path) {
-		return cellhold.Errorf(cellhold.Invalid, "The path must be relative, clean and printable.")
+		return cellhold.Errorf(cellhold.Invalid, "The path must be relative and printable, without empty, \".\" or \"..\" parts.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, fileTimeout)
 	defer cancel()
 	req := request{method: http.MethodPut, path: "/v1/output/file", query: url.Values{"path": {path}}, size: size, once: true}
-	if size > 0 { // no body at all says that it is empty; a reader would be sent as of unknown size
+	if size > 0 { // an empty file must have no body: a reader would be sent with unknown size
 		req.body = r
 	}
 	resp, err := c.do(ctx, req)

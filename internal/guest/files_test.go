@@ -15,7 +15,7 @@ func TestAPathThatCouldLeadElsewhereIsRefused(t *testing.T) {
 		"\xff", strings.Repeat("x", guestapi.MaxPath+1), strings.Repeat("d/", guestapi.MaxDepth) + "f",
 	} {
 		if ValidPath(p) {
-			t.Errorf("%.40q is taken for valid", p)
+			t.Errorf("%.40q counts as valid", p)
 		}
 	}
 	for _, p := range []string{"a", "a/b.csv", "…", "..a", "a b", strings.Repeat("d/", guestapi.MaxDepth-1) + "f"} {
@@ -25,7 +25,7 @@ func TestAPathThatCouldLeadElsewhereIsRefused(t *testing.T) {
 	}
 }
 
-func TestAListWithAStrangeFileIsRefused(t *testing.T) {
+func TestAListWithAnInvalidFileIsRefused(t *testing.T) {
 	for name, list := range map[string][]guestapi.File{
 		"a path that leads out": {{Path: "../x"}},
 		"a negative size":       {{Path: "x", Size: -1}},
@@ -33,7 +33,7 @@ func TestAListWithAStrangeFileIsRefused(t *testing.T) {
 		"too many":              make([]guestapi.File, guestapi.MaxFiles+1),
 	} {
 		if err := checkFiles(list); err == nil {
-			t.Errorf("%s: it is taken", name)
+			t.Errorf("%s: the list is accepted", name)
 		}
 	}
 }
@@ -47,7 +47,7 @@ func FuzzFiles(f *testing.F) {
 			return
 		}
 		if _, err := json.Marshal(list); err != nil {
-			t.Fatalf("cannot be passed on: %v", err)
+			t.Fatalf("the list cannot be encoded: %v", err)
 		}
 		for _, file := range list {
 			if path.IsAbs(file.Path) || path.Clean(file.Path) != file.Path || strings.HasPrefix(file.Path, "..") && strings.HasPrefix(file.Path+"/", "../") {

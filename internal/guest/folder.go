@@ -22,31 +22,32 @@ import (
 )
 
 const (
-	// stallTimeout is how long a guest may take nothing and give nothing of a file. Its own agent
-	// gives up on a stopped deputy after a minute.
+	// stallTimeout is how long a guest can neither read nor send a part of a file. The agent itself gives
+	// up on a stopped deputy after a minute.
 	stallTimeout = 90 * time.Second
-	// continueTime is how long a guest may take to look at a request before its body is sent all the same.
+	// continueTime is the time that a guest has to accept a request. After it the body is sent without an
+	// acceptance.
 	continueTime = 10 * time.Second
-	// answerTimeout is how long a guest may take for what it does with many files at once.
+	// answerTimeout is the time that a guest has for an operation on many files.
 	answerTimeout = 3 * time.Minute
-	// maxListing bounds one page: names and targets of full length, every byte escaped, would be
-	// three times that, and pages of such names are nobody's.
+	// maxListing bounds one page. Names and targets of full length with every byte escaped would need three
+	// times as much, but real pages are smaller.
 	maxListing = 8 << 20
-	// maxListingCommas bounds its commas: eight fields for each entry, and room for more.
+	// maxListingCommas bounds the commas of a page: eight fields for each entry, and space for new ones.
 	maxListingCommas = 16 * guestapi.MaxPage
-	// maxVersion is far above the three numbers that a version is made of.
+	// maxVersion is far above the length of a version, which has three numbers.
 	maxVersion = 64
 )
 
-// The causes of a call's end when the guest does not move.
+// The causes with which a call ends when the guest makes no progress.
 var (
-	errStalled = cellhold.Errorf(cellhold.Unavailable, "The sandbox stopped moving the file. Try again.")
-	errSlow    = cellhold.Errorf(cellhold.Unavailable, "The sandbox did not finish the work on files in time. It may still come about; look before you try again.")
+	errStalled = cellhold.Errorf(cellhold.Unavailable, "The transfer of the file made no progress. Try again.")
+	errSlow    = cellhold.Errorf(cellhold.Unavailable, "The file operation timed out and may still complete. Check before you try again.")
 )
 
 func files(route string) string { return "/v1/files" + route }
 
-// ask sends a request about files and decodes the bounded answer; out may be nil.
+// ask sends a request about files and decodes the bounded answer. out may be nil.
 func (c *Client) ask(ctx context.Context, r request, limit int64, out any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSlow)
 	defer cancel()
@@ -61,21 +62,22 @@ func decodeFiles(resp *http.Response, limit int64, out any) error {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox broke off its answer.")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox's answer ended early.")
 	}
 	if out == nil {
 		return nil
 	}
 	if int64(len(b)) > limit || !fits(b, listLevels+1, maxListingCommas) {
-		return strange("an answer that is too long")
+		return invalidData("an answer that is too long")
 	}
 	if json.Unmarshal(b, out) != nil {
-		return strange("an answer that is not the expected JSON")
+		return invalidData("an answer that is not the expected JSON")
 	}
 	return nil
 }
 
-// Stat describes what is at a path: a link itself, or with follow what it leads to.
+// Stat describes the entry at a path. For a link it describes the link itself, or its target if follow is
+// set.
 func (c *Client) Stat(ctx context.Context, p string, follow bool) (cellhold.FileInfo, error) {
 	q := url.Values{"path": {p}}
 	if follow {
@@ -92,7 +94,7 @@ func (c *Client) entry(ctx context.Context, r request) (cellhold.FileInfo, error
 	return checkEntry(e)
 }
 
-// ListDir returns one page of a directory: at most limit entries whose names come after that one.
+// ListDir returns one page of a directory: at most limit entries whose names come after a name.
 func (c *Client) ListDir(ctx context.Context, p, after string, limit int) (list []cellhold.FileInfo, more bool, err error) {
 	q := url.Values{"path": {p}, "after": {after}, "limit": {strconv.Itoa(limit)}}
 	var l guestapi.Listing
@@ -105,17 +107,17 @@ func (c *Client) ListDir(ctx context.Context, p, after string, limit int) (list 
 	return list, l.More, nil
 }
 
-// checkListing makes sure that a page is in order and ends, so that reading all pages ends too.
+// checkListing checks that a page is sorted and bounded, so that a loop over all pages ends.
 func checkListing(l guestapi.Listing, after string, limit int) ([]cellhold.FileInfo, error) {
 	dir, err := checkGuestPath(l.Path)
 	if err != nil || len(l.Entries) > limit || l.More && len(l.Entries) == 0 {
-		return nil, strange("a listing that cannot be")
+		return nil, invalidData("an invalid listing")
 	}
 	list := make([]cellhold.FileInfo, 0, len(l.Entries))
 	for _, e := range l.Entries {
 		name, err := url.PathUnescape(e.Name)
 		if err != nil || !validFileName(name) || name <= after {
-			return nil, strange("a name that cannot be")
+			return nil, invalidData("an invalid name")
 		}
 		after = name
 		e.Path = cellhold.EscapePath(path.Join(dir, name))
@@ -136,7 +138,7 @@ func validFileName(name string) bool {
 func checkGuestPath(escaped string) (string, error) {
 	p, err := url.PathUnescape(escaped)
 	if err != nil || !strings.HasPrefix(p, "/") || len(p) > 2*guestapi.MaxFilePath || strings.ContainsRune(p, 0) || path.Clean(p) != p {
-		return "", strange("a path that cannot be")
+		return "", invalidData("an invalid path")
 	}
 	return p, nil
 }
@@ -153,7 +155,7 @@ func checkEntry(e guestapi.Entry) (cellhold.FileInfo, error) {
 	target, err := url.PathUnescape(e.Target)
 	kind := fileTypes[e.Type]
 	if err != nil || kind == "" || e.Size < 0 || e.Mode > 0o777 || len(target) > guestapi.MaxFilePath || !validVersion(e.Version) {
-		return cellhold.FileInfo{}, strange("a file that cannot be")
+		return cellhold.FileInfo{}, invalidData("an invalid file")
 	}
 	f := cellhold.FileInfo{Type: kind, Size: e.Size, Modified: e.Modified.UTC(), Mode: fmt.Sprintf("%04o", e.Mode),
 		Target: strings.ToValidUTF8(target, "\uFFFD"), Version: e.Version}
@@ -164,7 +166,7 @@ func checkEntry(e guestapi.Entry) (cellhold.FileInfo, error) {
 	return f, nil
 }
 
-// shown returns a path as it can be written in JSON, and percent-encoded where that is not exact.
+// shown returns a path for JSON. If JSON cannot express it exactly, escaped is the percent-encoded path.
 func shown(p string) (text, escaped string) {
 	if utf8.ValidString(p) {
 		return p, ""
@@ -172,13 +174,13 @@ func shown(p string) (text, escaped string) {
 	return strings.ToValidUTF8(p, "\uFFFD"), cellhold.EscapePath(p)
 }
 
-// validVersion: a version becomes a part of a header.
+// validVersion checks a version, because it becomes part of a header.
 func validVersion(v string) bool {
 	return v != "" && len(v) <= maxVersion && strings.Trim(v, "0123456789abcdef-") == ""
 }
 
-// ReadAt opens length bytes of a file from an offset, if it still has that version. The reader
-// fails if the guest gives less, and gives no more. The caller closes it.
+// ReadAt opens length bytes of a file from an offset, if the file still has that version. The reader fails
+// if the guest sends fewer bytes, and never returns more. The caller must close it.
 func (c *Client) ReadAt(ctx context.Context, p, version string, offset, length int64) (io.ReadCloser, error) {
 	q := url.Values{"path": {p}, "version": {version}, "offset": {strconv.FormatInt(offset, 10)}, "length": {strconv.FormatInt(length, 10)}}
 	r, declared, err := c.stream(ctx, request{method: http.MethodGet, path: files("/content"), query: q})
@@ -187,18 +189,18 @@ func (c *Client) ReadAt(ctx context.Context, p, version string, offset, length i
 	}
 	if declared != length {
 		r.Close()
-		return nil, cellhold.Errorf(cellhold.Conflict, "The file has changed meanwhile.")
+		return nil, cellhold.Errorf(cellhold.Conflict, "The file has changed since the given version.")
 	}
 	return r, nil
 }
 
-// Pack opens a directory or file as an archive: tar, tgz or zip. The caller closes it.
+// Pack opens a directory or file as an archive: tar, tgz or zip. The caller must close it.
 func (c *Client) Pack(ctx context.Context, p, format string) (io.ReadCloser, error) {
 	r, _, err := c.stream(ctx, request{method: http.MethodGet, path: files("/archive"), query: url.Values{"path": {p}, "format": {format}}})
 	return r, err
 }
 
-// stream sends a request whose answer is long, and watches that it moves.
+// stream sends a request with a long answer, and checks its progress.
 func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, int64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	late := time.AfterFunc(answerTimeout, func() { cancel(errSlow) })
@@ -214,14 +216,14 @@ func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, int64, e
 	return &moving{ctx: ctx, cancel: cancel, body: resp.Body}, resp.ContentLength, nil
 }
 
-// moving is a body that fails when nothing comes for a while.
+// moving is a body that fails when no bytes arrive for some time.
 type moving struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	body   io.ReadCloser
 }
 
-// Read reads, and tells an end from a break.
+// Read reads, and distinguishes the end of the body from a broken connection.
 func (m *moving) Read(b []byte) (int, error) {
 	timer := time.AfterFunc(stallTimeout, func() { m.cancel(errStalled) })
 	n, err := m.body.Read(b)
@@ -232,10 +234,10 @@ func (m *moving) Read(b []byte) (int, error) {
 	if m.ctx.Err() != nil {
 		return n, context.Cause(m.ctx)
 	}
-	return n, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox broke off in the middle of the file.")
+	return n, cellhold.Wrap(cellhold.Unavailable, err, "The connection to the sandbox broke in the middle of the file.")
 }
 
-// Close lets go of the answer, whole or not.
+// Close releases the answer, complete or not.
 func (m *moving) Close() error {
 	m.cancel(nil)
 	return m.body.Close()
@@ -244,13 +246,13 @@ func (m *moving) Close() error {
 // Upload is one file to write.
 type Upload struct {
 	Path  string
-	Mode  uint32 // permission bits; 0 keeps those of the file that is there, or means 0644
+	Mode  uint32 // permission bits; 0 keeps the mode of an existing file, or means 0644
 	Body  io.Reader
-	Size  int64 // -1 when it is not known
-	Limit int64 // most bytes that are taken
+	Size  int64 // -1 if unknown
+	Limit int64 // limit of the content in bytes
 }
 
-// Write writes a file; it appears whole or not at all.
+// Write writes a file. It appears whole or not at all.
 func (c *Client) Write(ctx context.Context, u Upload) (cellhold.FileInfo, error) {
 	q := url.Values{"path": {u.Path}, "limit": {strconv.FormatInt(u.Limit, 10)}}
 	if u.Mode != 0 {
@@ -263,7 +265,7 @@ func (c *Client) Write(ctx context.Context, u Upload) (cellhold.FileInfo, error)
 	return checkEntry(e)
 }
 
-// Unpack puts an archive's content into a directory: all of it or nothing.
+// Unpack puts the content of an archive into a directory: all of it or nothing.
 func (c *Client) Unpack(ctx context.Context, u Upload) (entries int, bytes int64, err error) {
 	q := url.Values{"path": {u.Path}, "limit": {strconv.FormatInt(u.Limit, 10)}}
 	var done guestapi.Unpacked
@@ -271,12 +273,12 @@ func (c *Client) Unpack(ctx context.Context, u Upload) (entries int, bytes int64
 		return 0, 0, err
 	}
 	if done.Entries < 0 || done.Bytes < 0 {
-		return 0, 0, strange("a count that cannot be")
+		return 0, 0, invalidData("an invalid count")
 	}
 	return done.Entries, done.Bytes, nil
 }
 
-// upload sends a long body and watches that the guest takes it.
+// upload sends a long body and checks that the guest reads it.
 func (c *Client) upload(ctx context.Context, r request, out any) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -284,7 +286,7 @@ func (c *Client) upload(ctx context.Context, r request, out any) error {
 	defer body.timer.Stop()
 	r.once, r.expect = true, true
 	if r.body = body; r.size == 0 {
-		r.body = nil // no body at all says that it is empty
+		r.body = nil // an empty file must have no body
 		body.timer.Reset(answerTimeout)
 	}
 	resp, err := c.do(ctx, r)
@@ -292,7 +294,7 @@ func (c *Client) upload(ctx context.Context, r request, out any) error {
 		if err == nil {
 			resp.Body.Close()
 		}
-		return failed // what the sender did, and not what the guest made of it
+		return failed // the sender's error is the cause of the guest's answer
 	}
 	if err != nil {
 		return err
@@ -300,8 +302,8 @@ func (c *Client) upload(ctx context.Context, r request, out any) error {
 	return decodeFiles(resp, maxListing, out)
 }
 
-// offered is a body whose pieces the guest must take in time. The time in which the sender has
-// nothing to give does not count.
+// offered is a body whose pieces the guest must read in time. The time in which the sender has no bytes
+// does not count.
 type offered struct {
 	io.Reader
 	timer *time.Timer
@@ -331,7 +333,7 @@ func (o *offered) failed() error {
 	return o.err
 }
 
-// MakeDir makes a directory and those above it. made tells whether it was missing.
+// MakeDir makes a directory and those above it. made reports whether it was missing.
 func (c *Client) MakeDir(ctx context.Context, p string) (info cellhold.FileInfo, made bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSlow)
 	defer cancel()
@@ -348,7 +350,7 @@ func (c *Client) MakeDir(ctx context.Context, p string) (info cellhold.FileInfo,
 	return info, made, err
 }
 
-// Move renames, or copies and removes where it must.
+// Move renames a path. To another file system it copies and removes.
 func (c *Client) Move(ctx context.Context, from, to string, replace bool) (cellhold.FileInfo, error) {
 	q := url.Values{"from": {from}, "to": {to}, "replace": {strconv.FormatBool(replace)}}
 	return c.entry(ctx, request{method: http.MethodPost, path: files("/move"), query: q, once: true})
@@ -360,8 +362,8 @@ func (c *Client) Remove(ctx context.Context, p string, recursive bool) error {
 	return c.ask(ctx, request{method: http.MethodDelete, path: files(""), query: q, once: true}, maxProblem, nil)
 }
 
-// WatchDir yields what changes in a directory until ctx ends. The first element is empty and says
-// that from now on nothing is missed.
+// WatchDir yields the changes in a directory until ctx ends. The first element is empty: from then on all
+// changes are reported.
 func (c *Client) WatchDir(ctx context.Context, p string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		q := url.Values{"path": {p}, "recursive": {strconv.FormatBool(recursive)}}
@@ -387,10 +389,10 @@ func (c *Client) WatchDir(ctx context.Context, p string, recursive bool) iter.Se
 		}
 		err = lines.Err()
 		if errors.Is(err, bufio.ErrTooLong) {
-			err = strange("a line that is too long")
+			err = invalidData("a line that is too long")
 		}
 		if err == nil {
-			err = cellhold.Errorf(cellhold.Unavailable, "The sandbox ended the watch. Watch again, and list the directory: something may have been missed.")
+			err = cellhold.Errorf(cellhold.Unavailable, "The sandbox ended the watch. Watch again, and list the directory, because changes may have been missed.")
 		}
 		yield(cellhold.FileChange{}, err)
 	}
@@ -403,12 +405,12 @@ var changeTypes = map[string]cellhold.FileChangeType{
 func checkChange(line []byte) (cellhold.FileChange, error) {
 	var l guestapi.Change
 	if err := json.Unmarshal(line, &l); err != nil {
-		return cellhold.FileChange{}, strange("a line of a watch")
+		return cellhold.FileChange{}, invalidData("a line of a watch")
 	}
 	c := cellhold.FileChange{Type: changeTypes[l.Type], Directory: l.Dir}
 	switch c.Type {
 	case "":
-		return c, strange("a change that cannot be")
+		return c, invalidData("an invalid change")
 	case cellhold.FileOverflow:
 		return cellhold.FileChange{Type: c.Type}, nil
 	}
@@ -420,7 +422,7 @@ func checkChange(line []byte) (cellhold.FileChange, error) {
 	return c, nil
 }
 
-// checkCellFiles checks the files that a cell is said to have written.
+// checkCellFiles checks the files that a cell is reported to have written.
 func checkCellFiles(list []cellhold.CellFile) error {
 	if len(list) > guestapi.MaxCellFiles {
 		return errContent

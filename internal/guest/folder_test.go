@@ -16,7 +16,7 @@ func good() guestapi.Entry {
 	return guestapi.Entry{Path: "/workspace/a", Name: "a", Type: "file", Size: 1, Modified: time.Unix(1, 0), Mode: 0o644, Version: "1-2-3"}
 }
 
-func TestEntriesThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidEntriesAreRefused(t *testing.T) {
 	if f, err := checkEntry(good()); err != nil || f.Path != "/workspace/a" || f.Mode != "0644" {
 		t.Fatalf("%+v %v", f, err)
 	}
@@ -38,12 +38,12 @@ func TestEntriesThatCannotBeAreRefused(t *testing.T) {
 		e := good()
 		spoil(&e)
 		if f, err := checkEntry(e); err == nil {
-			t.Errorf("%s: taken as %+v", name, f)
+			t.Errorf("%s: accepted as %+v", name, f)
 		}
 	}
 }
 
-func TestPagesThatWouldNeverEndAreRefused(t *testing.T) {
+func TestEndlessPagesAreRefused(t *testing.T) {
 	entry := func(name string) guestapi.Entry { e := good(); e.Name = name; return e }
 	for name, l := range map[string]guestapi.Listing{
 		"empty and more":  {Path: "/d", More: true},
@@ -64,8 +64,8 @@ func TestPagesThatWouldNeverEndAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzListing feeds what a hostile guest may answer. Whatever passes is within the bounds, and can be
-// written as JSON and read again as the same.
+// FuzzListing parses answers of a hostile guest. Accepted answers are within the bounds, and can be encoded
+// as JSON and decoded to the same value.
 func FuzzListing(f *testing.F) {
 	f.Add([]byte(`{"path":"/workspace","entries":[{"name":"a%FF","type":"file","size":3,"modified":"2026-01-02T03:04:05Z","mode":420,"version":"1-2"}],"more":false}`))
 	f.Add([]byte(`{"path":"/%2e%2e","entries":[{"name":"..","type":"symlink","target":"%00"}],"more":true}`))
@@ -82,7 +82,7 @@ func FuzzListing(f *testing.F) {
 		for _, x := range list {
 			exact := x.Exact()
 			if !utf8.ValidString(x.Path) || !strings.HasPrefix(exact, "/") || path.Clean(exact) != exact || path.Base(exact) <= last || x.Size < 0 {
-				t.Errorf("passed: %+v", x)
+				t.Errorf("accepted: %+v", x)
 			}
 			last = path.Base(exact)
 		}
@@ -97,7 +97,7 @@ func FuzzListing(f *testing.F) {
 	})
 }
 
-// FuzzChange feeds lines of a watch.
+// FuzzChange parses lines of a watch.
 func FuzzChange(f *testing.F) {
 	f.Add([]byte(`{"type":"created","path":"/workspace/a%FF","dir":true}`))
 	f.Add([]byte(`{"type":"overflow","path":"x"}`))
@@ -108,12 +108,12 @@ func FuzzChange(f *testing.F) {
 			return
 		}
 		if c.Type == cellhold.FileOverflow && c.Path != "" || c.Type != cellhold.FileOverflow && path.Clean(c.Exact()) != c.Exact() || !utf8.ValidString(c.Path) {
-			t.Errorf("passed: %+v", c)
+			t.Errorf("accepted: %+v", c)
 		}
 	})
 }
 
-// FuzzCellFiles feeds the files that a cell is said to have written.
+// FuzzCellFiles checks the files that a cell is reported to have written.
 func FuzzCellFiles(f *testing.F) {
 	f.Add([]byte(`[{"path":"/workspace/a","size":1,"modified":"2026-01-02T03:04:05Z"},{"path":"/x\ufffd","escaped":"/x%FF"}]`))
 	f.Add([]byte(`[{"path":"../a","size":-1}]`))
@@ -127,7 +127,7 @@ func FuzzCellFiles(f *testing.F) {
 		}
 		for _, x := range list {
 			if !strings.HasPrefix(x.Exact(), "/") || path.Clean(x.Exact()) != x.Exact() || !utf8.ValidString(x.Path) {
-				t.Errorf("passed: %+v", x)
+				t.Errorf("accepted: %+v", x)
 			}
 		}
 	})

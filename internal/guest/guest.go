@@ -1,12 +1,11 @@
 // Package guest is the host's end of the link to the agent in a sandbox.
 //
-// Nothing that comes back is trusted: user code may have taken over the agent. Every answer is
-// bounded in size and time, every event is taken apart, checked and put together again from the
-// fields that its type has, and every path is checked. What does not fit is left out, or ends the
-// call; it never reaches the caller.
+// It trusts no answer, because user code may have taken over the agent. Every answer is bounded in size and
+// time. Every event is decoded, checked and encoded again from the fields of its type. Every path is
+// checked. Invalid data is left out, or ends the call; it never reaches the caller.
 //
-// It does not reconnect and does not retry beyond what is harmless: its callers know when that makes
-// sense. It holds no locks.
+// It does not reconnect, and retries only harmless requests: its callers know when a retry makes sense. It
+// holds no locks.
 package guest
 
 import (
@@ -28,29 +27,29 @@ import (
 )
 
 const (
-	// callTimeout bounds one call but for reading events and files. Ending a busy kernel takes
-	// the agent up to 3 s; a host with 20 starting sandboxes is ten times slower than an idle one.
+	// callTimeout bounds one call, except reads of events and files. The agent takes up to 3 s to end a
+	// busy kernel. A host with 20 starting sandboxes is ten times slower than an idle one.
 	callTimeout = 30 * time.Second
-	// fileTimeout bounds moving one file, of up to some hundred megabytes.
+	// fileTimeout bounds the transfer of one file of up to some hundred megabytes.
 	fileTimeout = 2 * time.Minute
 	// maxHeaders is far above the 200 bytes of headers that the agent sends.
 	maxHeaders = 8 << 10
-	// maxProblem bounds an error answer; it is one sentence.
+	// maxProblem bounds an error answer, which is one sentence.
 	maxProblem = 4 << 10
 	// maxInfo bounds the answer about a handful of kernels.
 	maxInfo = 64 << 10
-	// maxList bounds the list of files: all paths of full length, every byte escaped.
+	// maxList bounds the list of files: all paths of full length with every byte escaped.
 	maxList = guestapi.MaxFiles * (6*guestapi.MaxPath + 200)
-	// maxListCommas bounds the commas of such an answer: four for each file, and room for fields
-	// to come; listLevels is the list and the files in it.
+	// maxListCommas bounds the commas of such an answer: four for each file, and space for new fields.
+	// listLevels is the list and the files in it.
 	maxListCommas = 10 * guestapi.MaxFiles
 	listLevels    = 2
 	// maxSentence bounds foreign text that is shown as a sentence.
 	maxSentence = 1000
-	// idleConns is how many connections stay open between calls. One call at a time is usual,
-	// an interrupt or a file beside it.
+	// idleConns is the number of connections that stay open between calls. Usually there is one call at a
+	// time, and sometimes an interrupt or a file in parallel.
 	idleConns = 2
-	// maxConns bounds what a guest that never answers costs here: further calls wait, and give up.
+	// maxConns bounds the cost of a guest that never answers: further calls wait, and time out.
 	maxConns = 64
 )
 
@@ -60,14 +59,14 @@ type Options struct {
 	Logger *slog.Logger                            // nil discards
 }
 
-// Client calls the agent of one sandbox. All methods may be called from any goroutine.
+// Client calls the agent of one sandbox. Its methods are safe for concurrent use.
 type Client struct {
 	http *http.Client
 	dial func(context.Context) (net.Conn, error)
 	log  *slog.Logger
 }
 
-// New returns a client. It connects when it is used.
+// New returns a client. It connects at the first call.
 func New(o Options) (*Client, error) {
 	if o.Dial == nil {
 		return nil, errors.New("guest: Options.Dial is missing")
@@ -82,22 +81,22 @@ func New(o Options) (*Client, error) {
 			Transport: &http.Transport{
 				DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) },
 				ExpectContinueTimeout:  continueTime,
-				DisableCompression:     true, // a small answer could become a large one
+				DisableCompression:     true, // a small answer could expand to a large one
 				MaxIdleConnsPerHost:    idleConns,
 				MaxConnsPerHost:        maxConns,
 				MaxResponseHeaderBytes: maxHeaders,
 			},
-			// A hostile agent could otherwise make us repeat requests elsewhere.
+			// Otherwise a hostile agent could make the client repeat requests elsewhere.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
 }
 
-// Close lets go of the connections that are not in use. Calls that are under way go on.
+// Close closes the idle connections. Calls in progress continue.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Info asks the agent who it is. The error is Unsupported if it speaks neither this version nor the one
-// before; what the one before does not know, its calls say.
+// Info returns the state of the agent. The error is Unsupported if the agent has neither this version of
+// the protocol nor the one before. Calls that an older agent does not support fail themselves.
 func (c *Client) Info(ctx context.Context) (guestapi.Info, error) {
 	var info guestapi.Info
 	if err := c.get(ctx, "/v1/info", maxInfo, &info); err != nil {
@@ -109,32 +108,32 @@ func (c *Client) Info(ctx context.Context) (guestapi.Info, error) {
 	return info, nil
 }
 
-// checkInfo looks at what an agent says of itself.
+// checkInfo checks the agent's answer about itself.
 func checkInfo(info guestapi.Info) error {
 	if info.Version != guestapi.Version && info.Version != guestapi.Version-1 {
 		return cellhold.Errorf(cellhold.Unsupported,
-			"The agent in the sandbox speaks version %d of the link, this server versions %d and %d.",
+			"The agent in the sandbox has version %d of the protocol; this server supports versions %d and %d.",
 			info.Version, guestapi.Version-1, guestapi.Version)
 	}
 	if !validName(info.Boot, 64) {
-		return strange("its boot id")
+		return invalidData("its boot id")
 	}
 	for _, k := range info.Kernels {
 		if !validName(string(k.ID), 40) || !validState(k.State) || !validCell(k.Cell, true) || k.Last < 0 || k.Strange < 0 {
-			return strange("the state of a kernel")
+			return invalidData("the state of a kernel")
 		}
 	}
 	for _, id := range info.Commands {
 		if !cellPattern().MatchString(string(id)) {
-			return strange("the id of a command")
+			return invalidData("the id of a command")
 		}
 	}
 	return nil
 }
 
-// strange is the error for an answer that the agent would not give if it were ours.
-func strange(what string) error {
-	return cellhold.Errorf(cellhold.Internal, "The agent in the sandbox sent something that makes no sense: %s.", what)
+// invalidData returns the error for an answer that an honest agent would not give.
+func invalidData(what string) error {
+	return cellhold.Errorf(cellhold.Internal, "The agent in the sandbox sent invalid data: %s.", what)
 }
 
 // request is one call.
@@ -143,11 +142,11 @@ type request struct {
 	query        url.Values
 	body         io.Reader
 	size         int64 // of the body
-	once         bool  // must not be sent a second time
-	expect       bool  // the body is sent when the guest has looked at the rest
+	once         bool  // must not be sent twice
+	expect       bool  // the body is sent after the guest has accepted the headers
 }
 
-// do sends a request and returns the answer if it is a success. The caller closes its body.
+// do sends a request and returns a successful answer. The caller must close its body.
 func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "agent", Path: r.path, RawQuery: r.query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), r.body)
@@ -158,12 +157,12 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 		req.ContentLength = r.size
 	}
 	if r.expect && r.body != nil {
-		// A file that is refused is then refused before it is sent, all the way from the caller.
+		// So a file that is refused is refused before its body is sent, from the caller on.
 		req.Header.Set("Expect", "100-continue")
 	}
 	if !r.once {
-		// Not sent; it allows the transport to try again when a kept connection turns out to
-		// be dead, as all are after the link was reset.
+		// This header is not sent. It lets the transport retry when a kept connection is dead, as all are
+		// after a reset of the link.
 		req.Header["X-Idempotency-Key"] = nil
 	}
 	resp, err := c.http.Do(req)
@@ -174,9 +173,10 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox does not answer.")
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// The body is the bare connection now, which no context ends: a guest could hold us for ever.
+		// The body is the bare connection now, and no context ends it: a guest could block the caller
+		// forever.
 		resp.Body.Close()
-		return nil, strange("an answer that changes the protocol")
+		return nil, invalidData("an answer that changes the protocol")
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
@@ -185,7 +185,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	return nil, problem(resp)
 }
 
-// call sends a request whose answer has no content that matters.
+// call sends a request whose answer has no relevant content.
 func (c *Client) call(ctx context.Context, r request) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -193,8 +193,8 @@ func (c *Client) call(ctx context.Context, r request) error {
 	if err != nil {
 		return err
 	}
-	// Read to its end, so that the connection can be used again; an answer that has no end here
-	// costs the guest its connection.
+	// The answer is read to its end, so that the connection can be reused. If it is too long, the
+	// connection is closed.
 	io.CopyN(io.Discard, resp.Body, maxProblem)
 	return resp.Body.Close()
 }
@@ -219,7 +219,7 @@ func (c *Client) receive(ctx context.Context, r request, limit int64, v any) err
 	return c.receiveWithin(ctx, callTimeout, r, limit, v)
 }
 
-// receiveWithin is receive for what may take its time.
+// receiveWithin is receive with another timeout.
 func (c *Client) receiveWithin(ctx context.Context, d time.Duration, r request, limit int64, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -230,18 +230,18 @@ func (c *Client) receiveWithin(ctx context.Context, d time.Duration, r request, 
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox broke off its answer.")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox's answer ended early.")
 	}
 	if int64(len(b)) > limit || !fits(b, listLevels, maxListCommas) {
-		return strange("an answer that is too long")
+		return invalidData("an answer that is too long")
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return strange("an answer that is not the expected JSON")
+		return invalidData("an answer that is not the expected JSON")
 	}
 	return nil
 }
 
-// kinds is the kind of error for each status that the agent answers with.
+// kinds maps the statuses of the agent's answers to kinds of errors.
 var kinds = map[int]cellhold.Kind{
 	http.StatusBadRequest:            cellhold.Invalid,
 	http.StatusNotFound:              cellhold.NotFound,
@@ -261,7 +261,7 @@ func problem(resp *http.Response) error {
 	return refused(resp.StatusCode, p.Error)
 }
 
-// refused is the error of an answer with that status, whose sentence may be missing.
+// refused returns the error of an answer. The message may be missing.
 func refused(status int, message string) error {
 	kind, ok := kinds[status]
 	if !ok {
@@ -273,7 +273,7 @@ func refused(status int, message string) error {
 	return &cellhold.Error{Kind: kind, Message: sentence(message)}
 }
 
-// sentence makes foreign text fit to be shown: one line, printable, short.
+// sentence makes a foreign text safe to show: one line, printable and short.
 func sentence(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if isControl(r) || r == '\u2028' || r == '\u2029' {

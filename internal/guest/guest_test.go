@@ -79,7 +79,7 @@ func TestEndlessHeadersAndRedirectsAreRefused(t *testing.T) {
 	}
 }
 
-func TestAProblemBecomesAKindAndASentence(t *testing.T) {
+func TestAProblemBecomesAKindAndAMessage(t *testing.T) {
 	for status, want := range map[int]cellhold.Kind{
 		400: cellhold.Invalid, 404: cellhold.NotFound, 409: cellhold.Conflict, 413: cellhold.Exhausted, 500: cellhold.Internal,
 	} {
@@ -102,10 +102,10 @@ func TestAnotherVersionIsUnsupported(t *testing.T) {
 	}
 }
 
-func TestAnAgentOfTheVersionBeforeIsServed(t *testing.T) {
+func TestAnAgentOfTheLastVersionIsSupported(t *testing.T) {
 	c := against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/info" {
-			http.NotFound(w, r) // as a router does that does not know the path
+			http.NotFound(w, r) // as a router does for an unknown path
 			return
 		}
 		w.Write([]byte(`{"version":2,"boot":"b","kernels":[{"id":"k","state":"idle","last":7}]}`))
@@ -121,7 +121,7 @@ func TestAnAgentOfTheVersionBeforeIsServed(t *testing.T) {
 	}
 }
 
-func TestWhatARenewalAnswersIsChecked(t *testing.T) {
+func TestTheAnswerOfARenewalIsChecked(t *testing.T) {
 	for _, answer := range []string{
 		`{"version":3,"boot":""}`, `{"version":3,"boot":"b","kernels":[{"id":"../k","state":"idle"}]}`, `{"version":9,"boot":"b"}`, `[]`,
 		`{"version":3,"boot":"b","kernels":[` + strings.Repeat(" ", 1<<20) + `]}`,

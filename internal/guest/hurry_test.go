@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestAnAnswerThatNobodyReadsEndsSoonOnceItHasToHurry(t *testing.T) {
+func TestHurryEndsAnAnswerWithoutAReader(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	c := &CodeConn{conn: ours}
@@ -15,17 +15,17 @@ func TestAnAnswerThatNobodyReadsEndsSoonOnceItHasToHurry(t *testing.T) {
 	said := make(chan error, 1)
 	go func() { said <- c.Say("a") }()
 	one := make([]byte, 1)
-	if _, err := theirs.Read(one); err != nil { // the writing is under way
+	if _, err := theirs.Read(one); err != nil { // the write is in progress
 		t.Fatal(err)
 	}
 	c.Hurry()
 	if err := <-said; err == nil {
-		t.Error("it was said")
+		t.Error("the first line was sent")
 	}
 	if err := c.Say("b"); err == nil {
-		t.Error("another line was said")
+		t.Error("another line was sent")
 	}
 	if took := time.Since(began); took > 6*time.Second {
-		t.Errorf("it took %s", took)
+		t.Errorf("the write took %s", took)
 	}
 }

@@ -18,34 +18,34 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// Kernel calls the agent about one kernel.
+// Kernel has the calls to the agent about one kernel.
 type Kernel struct {
 	client *Client
 	id     cellhold.KernelID
 	path   string
 
 	mu   sync.Mutex
-	talk *talk // the connection of the events; nil when there is none, or when it takes no cells
+	talk *talk // the connection of the events; nil when there is none, or when it accepts no cells
 }
 
-// Kernel returns the calls about one kernel, which need not be there.
+// Kernel returns the calls about one kernel, which does not have to exist.
 func (c *Client) Kernel(id cellhold.KernelID) *Kernel {
 	return &Kernel{client: c, id: id, path: "/v1/kernels/" + url.PathEscape(string(id))}
 }
 
-// Specs are the sorts of kernel that the sandbox has, by name.
+// Specs returns the kernelspecs of the sandbox, sorted by name.
 func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 	var specs []cellhold.KernelSpec
 	if err := c.get(ctx, "/v1/kernelspecs", maxSpecs, &specs); err != nil {
 		return nil, fmt.Errorf("ask the agent for its kernelspecs: %w", err)
 	}
 	if len(specs) > guestapi.MaxKernelSpecs {
-		return nil, strange("too many kernelspecs")
+		return nil, invalidData("too many kernelspecs")
 	}
 	for i := range specs {
 		s := &specs[i]
 		if !specPattern().MatchString(s.Name) {
-			return nil, strange("the name of a kernelspec")
+			return nil, invalidData("the name of a kernelspec")
 		}
 		s.DisplayName = firstRunes(sentence(s.DisplayName), maxInfoText)
 		s.Language = firstRunes(sentence(s.Language), maxInfoText)
@@ -53,20 +53,21 @@ func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 	return specs, nil
 }
 
-// specPattern is what a kernelspec may be called: the name of a folder, and no path.
+// specPattern matches names of kernelspecs: the name of a folder, and not a path.
 var specPattern = lazy.Regexp(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
 
-// maxSpecs bounds the list of kernelspecs: three texts of a sentence each, every byte escaped.
+// maxSpecs bounds the list of kernelspecs: three sentences each, with every byte escaped.
 const maxSpecs = guestapi.MaxKernelSpecs * 3 * 6 * maxSentence
 
-// Start asks for the kernel. It returns before the kernel is ready; one that is there already is no
+// Start starts the kernel. It returns before the kernel is ready. If the kernel exists, Start returns no
 // error.
 func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 	return k.wrap("start", k.client.send(ctx, request{method: http.MethodPut, path: k.path}, r))
 }
 
-// Execute hands over a cell. It returns when the agent has it; the same cell again is no error and
-// runs nothing. The error is Conflict when the kernel is busy, dead or not ready.
+// Execute submits a cell. It returns when the agent has accepted it. If the same cell was submitted before,
+// it returns no error and the cell is not run again. The error is Conflict when the kernel is busy, dead or
+// not ready.
 func (k *Kernel) Execute(ctx context.Context, r guestapi.Execute) error {
 	if t := k.talking(); t != nil {
 		return k.wrap("execute on", t.execute(ctx, r))
@@ -74,8 +75,8 @@ func (k *Kernel) Execute(ctx context.Context, r guestapi.Execute) error {
 	return k.wrap("execute on", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/execute"}, r))
 }
 
-// Interrupt asks for the end of the running cell, if it is that one; no id means whichever runs. That
-// it does not run is no error.
+// Interrupt interrupts the running cell, if cell is its id or empty. If no such cell runs, Interrupt
+// returns no error.
 func (k *Kernel) Interrupt(ctx context.Context, cell cellhold.CellID) error {
 	r := request{method: http.MethodPost, path: k.path + "/interrupt"}
 	if cell != "" {
@@ -84,51 +85,51 @@ func (k *Kernel) Interrupt(ctx context.Context, cell cellhold.CellID) error {
 	return k.wrap("interrupt", k.client.call(ctx, r))
 }
 
-// Input answers a question of the running cell. The error is Conflict when it does not wait for this
-// answer, as when it has had one.
+// Input answers a question of the running cell. The error is Conflict if the cell is not waiting for this
+// answer, for example because it has got one.
 func (k *Kernel) Input(ctx context.Context, r guestapi.InputReply) error {
 	return k.wrap("answer", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/input", once: true}, r))
 }
 
-// Restart replaces the kernel's process, also a dead one. It returns before the new one is ready.
+// Restart replaces the kernel's process, also a dead one. It returns before the new process is ready.
 func (k *Kernel) Restart(ctx context.Context) error {
 	return k.wrap("restart", k.client.call(ctx, request{method: http.MethodPost, path: k.path + "/restart", once: true}))
 }
 
-// Delete shuts the kernel down, also a busy one, and returns when it is gone.
+// Delete shuts the kernel down, also a busy one, and returns when it has ended.
 func (k *Kernel) Delete(ctx context.Context) error {
 	return k.wrap("delete", k.client.call(ctx, request{method: http.MethodDelete, path: k.path}))
 }
 
-// Ack lets the agent forget the events up to that number.
+// Ack lets the agent forget the events up to seq.
 func (k *Kernel) Ack(ctx context.Context, seq int64) error {
 	return k.wrap("acknowledge events of", k.client.call(ctx, request{
 		method: http.MethodPost, path: k.path + "/ack", query: number("seq", seq),
 	}))
 }
 
-// Events yields the kernel's events after that number as they happen, checked, in order. Events of
-// unknown types, and those whose content is not what their type has, are passed over. It ends with
-// an error: that of the context, or when the link breaks, the kernel is deleted, or the agent sends
-// what it must not. Nothing is read ahead while the caller does not ask for more.
+// Events yields the kernel's events after a number as they happen, checked and in order. It skips events of
+// unknown types, and events whose content does not match their type. It ends with an error: that of the
+// context, or when the link breaks, the kernel is deleted, or the agent sends invalid data. It reads ahead
+// only as far as the caller asks for events.
 func (k *Kernel) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
 	return func(yield func(guestapi.Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		defer cancel() // closes the connection: nothing more is wanted from it
+		defer cancel() // closes the connection
 		if err := k.read(ctx, after, func(e guestapi.Event) bool { return yield(e, nil) }); err != nil {
 			yield(guestapi.Event{}, k.wrap("read events of", err))
 		}
 	}
 }
 
-// read passes events on until it is told to stop, which is no error.
+// read passes events on until yield returns false, which is no error.
 func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Event) bool) error {
 	conn, body, err := k.listen(ctx, after)
 	if err != nil {
 		return err
 	}
 	defer conn.end()
-	lines := bufio.NewReaderSize(body, 64<<10) // as much as the agent writes at once
+	lines := bufio.NewReaderSize(body, 64<<10) // the amount that the agent writes at once
 	for {
 		conn.read.Store(true)
 		line, err := readLine(lines, guestapi.MaxEvent)
@@ -149,7 +150,7 @@ func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Even
 		}
 		after = e.Seq
 		if e.Type == "" {
-			k.client.log.Debug("event of the guest passed over", "kernel", k.id, "event", e.Seq)
+			k.client.log.Debug("skipped an event of the guest", "kernel", k.id, "event", e.Seq)
 			continue
 		}
 		if !yield(e) {
@@ -158,13 +159,13 @@ func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Even
 	}
 }
 
-// readLine reads one line of bounded length. The memory grows with what really arrives.
+// readLine reads one line of bounded length. Its memory grows with the bytes that arrive.
 func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 	var long []byte
 	for {
 		part, err := r.ReadSlice('\n')
 		if len(long)+len(part) > limit {
-			return nil, strange("an event that is too long")
+			return nil, invalidData("an event that is too long")
 		}
 		if err == nil && long == nil {
 			return part, nil // valid until the next read
@@ -175,7 +176,7 @@ func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 			return long, nil
 		case errors.Is(err, bufio.ErrBufferFull):
 		case errors.Is(err, io.EOF):
-			return nil, cellhold.Wrap(cellhold.Unavailable, err, "The events ended.")
+			return nil, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox ended the events.")
 		default:
 			return nil, cellhold.Wrap(cellhold.Unavailable, err, "The link to the sandbox broke.")
 		}

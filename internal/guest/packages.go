@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,10 +16,10 @@ import (
 )
 
 const (
-	// maxInstalled bounds the report of an installation: the log, the hooks, and a kilobyte for each
+	// maxInstalled bounds the report of an installation: the log, the hooks, and four kilobytes for each
 	// package.
 	maxInstalled = 6*guestapi.MaxInstallLog + 6*guestapi.MaxHooks*guestapi.MaxHookText + guestapi.MaxPackages*4<<10
-	// maxInstalledCommas bounds its parts, and installedLevels how deep it nests.
+	// maxInstalledCommas bounds the number of its parts, and installedLevels its nesting.
 	maxInstalledCommas = guestapi.MaxPackages * (10 + guestapi.MaxModules)
 	installedLevels    = 4
 	// maxAsk bounds one question: a path and a number.
@@ -27,22 +28,22 @@ const (
 	maxModule = 128
 )
 
-// Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
-// program, which have no use for them and would pay milliseconds each.
+// Patterns with large counts are compiled when they are first used. Each sandbox starts four processes of
+// this program that do not use them and would spend milliseconds on each.
 var (
 	packageName    = lazy.Regexp(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`)
 	packageVersion = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
 	askPath        = lazy.Regexp(`^[A-Za-z0-9._/+!%-]{1,500}$`)
 )
 
-// InstallPackages changes the installed packages and returns when that has ended. It takes as long as
-// it takes: the context bounds it, and its end ends the installation.
+// InstallPackages changes the installed packages and returns when the change has ended. It has no timeout
+// of its own: the end of the context ends the installation.
 func (c *Client) InstallPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
 	return c.postInstall(ctx, "/v1/packages", in)
 }
 
-// LookPackages says whether requirements are met already, and changes nothing. The error is NotFound when the
-// agent is of a version that cannot say.
+// LookPackages reports whether requirements are met already, and changes nothing. The error is NotFound if
+// the agent's version does not support that.
 func (c *Client) LookPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
 	return c.postInstall(ctx, "/v1/packages/look", in)
 }
@@ -61,85 +62,101 @@ func (c *Client) postInstall(ctx context.Context, path string, in guestapi.Insta
 	if err := readJSON(resp.Body, maxInstalled, installedLevels, maxInstalledCommas, &out); err != nil {
 		return guestapi.Installed{}, fmt.Errorf("install packages: %w", err)
 	}
-	if err := checkInstalled(&out); err != nil {
-		return guestapi.Installed{}, err
-	}
-	return out, nil
+	return acceptInstalled(out)
 }
 
 // readJSON reads a bounded answer.
 func readJSON(r io.Reader, limit int64, levels, commas int, v any) error {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return fmt.Errorf("the sandbox broke off its answer: %w", err)
+		return fmt.Errorf("the sandbox's answer ended early: %w", err)
 	}
 	if int64(len(b)) > limit || !fits(b, levels, commas) {
-		return strange("an answer that is too long")
+		return invalidData("an answer that is too long")
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return strange("an answer that is not the expected JSON")
+		return invalidData("an answer that is not the expected JSON")
 	}
 	return nil
 }
 
-// checkInstalled refuses a report that our agent would not give, and makes its texts fit to show.
-func checkInstalled(out *guestapi.Installed) error {
-	switch out.Failure {
+// acceptInstalled returns a report that is safe to show. It fails for a report that the agent never gives.
+func acceptInstalled(in guestapi.Installed) (guestapi.Installed, error) {
+	if err := checkInstalled(in); err != nil {
+		return guestapi.Installed{}, err
+	}
+	return showableInstalled(in), nil
+}
+
+// checkInstalled fails for a report that the agent never gives.
+func checkInstalled(in guestapi.Installed) error {
+	switch in.Failure {
 	case guestapi.InstallOK, guestapi.InstallRefused, guestapi.InstallTimeout, guestapi.InstallDiskFull, guestapi.InstallKilled:
 	default:
-		return strange("the end of an installation")
+		return invalidData("the result of an installation")
 	}
+	if len(in.Changes) > guestapi.MaxPackages || len(in.Named) > guestapi.MaxPackages || len(in.Hooks) > guestapi.MaxHooks ||
+		len(in.Loaded) > guestapi.MaxPackages*guestapi.MaxModules || len(in.Silent) > maxKernelsReported {
+		return invalidData("a report of an installation that is too long")
+	}
+	for _, list := range [][]guestapi.PackageChange{in.Changes, in.Named} {
+		if !allOf(list, validChange) {
+			return invalidData("a package")
+		}
+	}
+	switch {
+	case !allOf(in.Hooks, validHook):
+		return invalidData("a start-up hook")
+	case !allOf(in.Loaded, validLoaded):
+		return invalidData("a module of a kernel")
+	case !allOf(in.Silent, validKernel):
+		return invalidData("the name of a kernel")
+	}
+	return nil
+}
+
+// showableInstalled returns a copy of a report with the end of a long log, and without characters that
+// could control a terminal.
+func showableInstalled(in guestapi.Installed) guestapi.Installed {
+	out := in
 	if len(out.Log) > guestapi.MaxInstallLog {
 		out.Log = out.Log[len(out.Log)-guestapi.MaxInstallLog:]
 	}
 	out.Log = showable(out.Log)
-	if len(out.Changes) > guestapi.MaxPackages || len(out.Named) > guestapi.MaxPackages || len(out.Hooks) > guestapi.MaxHooks ||
-		len(out.Loaded) > guestapi.MaxPackages*guestapi.MaxModules || len(out.Silent) > maxKernelsReported {
-		return strange("a report of an installation that is too long")
-	}
-	for _, list := range [][]guestapi.PackageChange{out.Changes, out.Named} {
-		for i := range list {
-			if !validChange(&list[i]) {
-				return strange("a package")
-			}
-		}
-	}
+	out.Hooks = slices.Clone(in.Hooks)
 	for i, h := range out.Hooks {
-		if len(h.Path) > guestapi.MaxPath || len(h.Text) > guestapi.MaxHookText+3 {
-			return strange("a start-up hook")
-		}
 		out.Hooks[i] = guestapi.StartHook{Path: sentence(h.Path), Text: showable(h.Text)}
 	}
-	for _, l := range out.Loaded {
-		if !validName(string(l.Kernel), 40) || !packageName().MatchString(l.Package) || !validModule(l.Module) {
-			return strange("a module of a kernel")
-		}
-	}
-	for _, k := range out.Silent {
-		if !validName(k, 40) {
-			return strange("the name of a kernel")
-		}
-	}
-	return nil
+	return out
 }
 
 // maxKernelsReported is above the number of kernels that an agent runs.
 const maxKernelsReported = 64
 
-func validChange(c *guestapi.PackageChange) bool {
+// allOf reports whether every element is valid.
+func allOf[T any](list []T, valid func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(v T) bool { return !valid(v) })
+}
+
+func validHook(h guestapi.StartHook) bool {
+	return len(h.Path) <= guestapi.MaxPath && len(h.Text) <= guestapi.MaxHookText+3
+}
+
+func validLoaded(l guestapi.LoadedModule) bool {
+	return validKernel(string(l.Kernel)) && packageName().MatchString(l.Package) && validModule(l.Module)
+}
+
+func validKernel(name string) bool { return validName(name, 40) }
+
+func validChange(c guestapi.PackageChange) bool {
 	version := func(v string) bool { return v == "" || packageVersion().MatchString(v) }
 	if !packageName().MatchString(c.Name) || !version(c.Before) || !version(c.After) || len(c.Modules) > guestapi.MaxModules {
 		return false
 	}
-	for _, m := range c.Modules {
-		if !validModule(m) {
-			return false
-		}
-	}
-	return true
+	return allOf(c.Modules, validModule)
 }
 
-// validModule reports whether a name is an identifier: it becomes code, as in "import NAME".
+// validModule reports whether a name is an identifier, because it becomes code, as in "import NAME".
 func validModule(name string) bool {
 	for i, c := range name {
 		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
@@ -149,7 +166,7 @@ func validModule(name string) bool {
 	return name != "" && len(name) <= maxModule
 }
 
-// showable keeps lines and drops what could command a terminal.
+// showable keeps lines and drops characters that could control a terminal.
 func showable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if isControl(r) && r != '\n' && r != '\t' {
@@ -159,7 +176,7 @@ func showable(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
-// NextAsk waits for the next question of the installer; false when there was none for a while.
+// NextAsk waits for the next question of the installer. It returns false if there was none for some time.
 func (c *Client) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, guestapi.AskWait+callTimeout)
 	defer cancel()
@@ -176,13 +193,13 @@ func (c *Client) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
 		return guestapi.Question{}, false, err
 	}
 	if ask.ID <= 0 || !askPath().MatchString(ask.Path) {
-		// A question that no index can answer; the path is not looked at further.
+		// No index can answer this question. The path is not used further.
 		ask.Path = "unknown"
 	}
 	return ask, true, nil
 }
 
-// AnswerAsk answers a question. A size below zero is unknown.
+// AnswerAsk answers a question. A negative size means that it is unknown.
 func (c *Client) AnswerAsk(ctx context.Context, id int64, status int, kind string, size int64, body io.Reader) error {
 	q := url.Values{"ask": {strconv.FormatInt(id, 10)}, "status": {strconv.Itoa(status)}, "type": {kind}}
 	resp, err := c.do(ctx, request{method: http.MethodPut, path: "/v1/packages/answer", query: q, body: io.NopCloser(body), size: size, once: true})

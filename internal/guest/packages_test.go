@@ -8,7 +8,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-func TestAReportThatOurAgentWouldNotGiveIsRefused(t *testing.T) {
+func TestAReportThatTheAgentNeverGivesIsRefused(t *testing.T) {
 	for _, text := range []string{
 		`{"failure":"fine"}`, `{"changes":[{"name":"A"}]}`, `{"changes":[{"name":"a","after":"1; rm"}]}`,
 		`{"changes":[{"name":"a","modules":["os; import x"]}]}`, `{"named":[{"name":"../a"}]}`, `{"named":[{"name":"a","modules":["1a"]}]}`,
@@ -18,19 +18,23 @@ func TestAReportThatOurAgentWouldNotGiveIsRefused(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &out); err != nil {
 			t.Fatal(err)
 		}
-		if checkInstalled(&out) == nil {
-			t.Errorf("%s is taken", text)
+		if _, err := acceptInstalled(out); err == nil {
+			t.Errorf("%s is accepted", text)
 		}
 	}
 }
 
-// FuzzInstalled: whatever a guest reports, what passes commands no terminal, and its modules are
+// FuzzInstalled checks reports of any guest: accepted texts cannot control a terminal, and modules are
 // identifiers, because they become code.
 func FuzzInstalled(f *testing.F) {
 	f.Add(`{"log":"a\u001b[2Jb","changes":[{"name":"a","after":"1","modules":["a"]}],"hooks":[{"path":"/x.pth","text":"import a\n"}]}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		var out guestapi.Installed
-		if json.Unmarshal([]byte(text), &out) != nil || checkInstalled(&out) != nil {
+		var in guestapi.Installed
+		if json.Unmarshal([]byte(text), &in) != nil {
+			return
+		}
+		out, err := acceptInstalled(in)
+		if err != nil {
 			return
 		}
 		for _, c := range append(out.Changes, out.Named...) {

@@ -12,16 +12,16 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// renewVersion is the first version of the link that knows renewal and preparation.
+// renewVersion is the first version of the protocol with renewal and preparation.
 const renewVersion = 3
 
-// maxPrepared bounds the answer to a preparation: one sentence, every byte of which may be escaped.
+// maxPrepared bounds the answer to a preparation: one sentence with every byte escaped.
 const maxPrepared = 6*maxSentence + 100
 
-// Renew makes the sandbox differ from all others that continue from the same snapshot. It returns what the
-// agent is from then on. The error is Conflict when something runs in it, Unavailable when a kernel could not
-// be renewed, and Unsupported when its agent is too old to know how; the sandbox is then of no use as a
-// copy.
+// Renew makes the sandbox differ from all others that continue from the same snapshot. It returns the new
+// state of the agent. The error is Conflict if something runs in the sandbox. It is Unavailable if a kernel
+// could not be renewed, and Unsupported if the agent is too old. After Unavailable or Unsupported the
+// sandbox cannot be used as a copy.
 func (c *Client) Renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, error) {
 	var info guestapi.Info
 	err := c.post(ctx, request{path: "/v1/renew"}, r, r.Timeout, maxInfo, &info)
@@ -34,9 +34,9 @@ func (c *Client) Renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, er
 	return info, nil
 }
 
-// Prepare has the kernel run code that belongs to no cell, and returns when it has. That the code raised, or
-// was stopped at its deadline, is no error. The error is Conflict when something runs, when the kernel is not
-// ready, or was lost over it.
+// Prepare runs code that belongs to no cell in the kernel, and returns when it has ended. An exception of
+// the code, or its end at the deadline, is no error. The error is Conflict if something runs, or if the
+// kernel is not ready or was lost during the call.
 func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prepared, error) {
 	var p guestapi.Prepared
 	if err := k.client.post(ctx, request{path: k.path + "/prepare", once: true}, r, r.Timeout, maxPrepared, &p); err != nil {
@@ -46,7 +46,7 @@ func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prep
 	return p, nil
 }
 
-// post sends a request that takes the agent up to that long, beside what any call takes.
+// post sends a request that takes the agent up to within longer than other calls.
 func (c *Client) post(ctx context.Context, r request, body any, within time.Duration, limit int64, v any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -57,9 +57,9 @@ func (c *Client) post(ctx context.Context, r request, body any, within time.Dura
 	if cellhold.KindOf(err) != cellhold.NotFound {
 		return err
 	}
-	// An older agent does not know the path, and has no other words for that.
+	// An older agent does not know the path, and answers NotFound.
 	if info, infoErr := c.Info(ctx); infoErr == nil && info.Version < renewVersion {
-		return cellhold.Errorf(cellhold.Unsupported, "The agent in the sandbox is of an older server and cannot do this.")
+		return cellhold.Errorf(cellhold.Unsupported, "The agent in the sandbox is from an older server and does not support this.")
 	}
 	return err
 }

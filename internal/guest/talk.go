@@ -15,14 +15,14 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// talk is the connection on which a kernel's events come. Cells are handed over on it too, because a
-// request for each would cost both ends more than all the rest of a short cell.
+// talk is the connection on which a kernel's events arrive. Cells are submitted on it too. A request for
+// each cell would cost both ends more than the rest of a short cell.
 type talk struct {
 	kernel *Kernel
 	conn   net.Conn
-	stop   func() bool   // undoes the end by context
-	gone   chan struct{} // closed when nobody reads it any more
-	read   atomic.Bool   // somebody waits for the next line, so an answer is heard
+	stop   func() bool   // stops the context from ending the connection
+	gone   chan struct{} // closed when the connection is no longer read
+	read   atomic.Bool   // the caller waits for the next line, so answers are read
 
 	write sync.Mutex // held while one line is written
 
@@ -30,7 +30,7 @@ type talk struct {
 	waiting map[cellhold.CellID]chan guestapi.Taken // capacity 1
 }
 
-// listen asks for the events after that number. The caller reads them from what is returned, and ends
+// listen asks for the events after a number. The caller must read them from the returned reader, and end
 // the talk.
 func (k *Kernel) listen(ctx context.Context, after int64) (*talk, io.Reader, error) {
 	conn, err := k.client.dial(ctx)
@@ -38,11 +38,11 @@ func (k *Kernel) listen(ctx context.Context, after int64) (*talk, io.Reader, err
 		return nil, nil, silent(ctx, err)
 	}
 	t := &talk{kernel: k, conn: conn, gone: make(chan struct{}), waiting: map[cellhold.CellID]chan guestapi.Taken{}}
-	// Closing a stream of the link ends one direction only; the deadline ends a read that waits.
+	// Close would end only one direction of a stream of the link. The deadline ends a read that waits.
 	t.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	resp, stream, err := upgrade(conn, http.MethodGet, k.path+"/events?"+number("after", after).Encode(), guestapi.Talk)
 	switch {
-	case err != nil || ctx.Err() != nil: // upgrade has moved the deadline
+	case err != nil || ctx.Err() != nil: // upgrade has changed the deadline
 		t.end()
 		return nil, nil, silent(ctx, err)
 	case resp.StatusCode == http.StatusSwitchingProtocols:
@@ -50,14 +50,14 @@ func (k *Kernel) listen(ctx context.Context, after int64) (*talk, io.Reader, err
 		k.talk = t
 		k.mu.Unlock()
 		return t, stream, nil
-	case resp.StatusCode == http.StatusOK: // an agent of before, which takes cells by requests only
+	case resp.StatusCode == http.StatusOK: // an older agent, which accepts cells only by requests
 		return t, resp.Body, nil
 	}
 	defer t.end()
 	return nil, nil, problem(resp)
 }
 
-// silent is the error of a connection that did not come about.
+// silent returns the error of a connection that failed.
 func silent(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -65,7 +65,7 @@ func silent(ctx context.Context, err error) error {
 	return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox does not answer.")
 }
 
-// end closes the connection: nothing more is wanted from it.
+// end closes the connection.
 func (t *talk) end() {
 	t.stop()
 	t.kernel.mu.Lock()
@@ -78,8 +78,8 @@ func (t *talk) end() {
 	_ = t.conn.Close()
 }
 
-// talking returns the connection on which a cell can be handed over now: nil when there is none, and
-// when who reads the events is busy with one, and might not get to the answer.
+// talking returns the connection on which a cell can be submitted now. It is nil if there is none. It is
+// also nil while the reader of the events is busy with one, because it might not read the answer.
 func (k *Kernel) talking() *talk {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -89,7 +89,7 @@ func (k *Kernel) talking() *talk {
 	return k.talk
 }
 
-// execute hands over a cell and waits for the word that it was taken.
+// execute submits a cell and waits for the answer.
 func (t *talk) execute(ctx context.Context, r guestapi.Execute) error {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -116,7 +116,7 @@ func (t *talk) execute(ctx context.Context, r guestapi.Execute) error {
 	}
 }
 
-// expect notes who waits for word about a cell; nil for nobody any more.
+// expect records the channel for the answer to a cell; nil removes it.
 func (t *talk) expect(id cellhold.CellID, taken chan guestapi.Taken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,8 +127,8 @@ func (t *talk) expect(id cellhold.CellID, taken chan guestapi.Taken) {
 	t.waiting[id] = taken
 }
 
-// send writes one line. A guest that does not take it loses the connection, because half a line may be
-// out.
+// send writes one line. If the guest does not read it, the connection ends, because half a line may be
+// sent.
 func (t *talk) send(line []byte) error {
 	t.write.Lock()
 	defer t.write.Unlock()
@@ -140,18 +140,17 @@ func (t *talk) send(line []byte) error {
 	return err
 }
 
-// hear passes on what became of a cell. A line about none that waits, or that is no such line, is
-// passed over.
+// hear passes on the answer to a cell. It skips invalid lines, and answers that no caller expects.
 func (t *talk) hear(line []byte) {
 	var l guestapi.TalkLine
 	if len(line) > maxProblem || json.Unmarshal(line, &l) != nil || l.Taken == nil {
-		t.kernel.client.log.Debug("line of the guest passed over", "kernel", t.kernel.id)
+		t.kernel.client.log.Debug("skipped a line of the guest", "kernel", t.kernel.id)
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if taken := t.waiting[l.Taken.Cell]; taken != nil {
 		delete(t.waiting, l.Taken.Cell)
-		taken <- *l.Taken // it has room for the one answer
+		taken <- *l.Taken // does not block: the channel has a buffer, and there is one answer
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// talker is an agent that answers each cell on its connection with the lines that reply returns, and
-// cells that come by request with 202.
+// talker returns a client whose agent answers each cell on the connection with the lines of reply, and
+// cells in requests with 202.
 func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) string) *guest.Client {
 	return against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -24,7 +24,7 @@ func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) strin
 			return
 		}
 		if r.Header.Get("Upgrade") != guestapi.Talk {
-			t.Errorf("events are asked for with %v", r.Header)
+			t.Errorf("the request for events has the headers %v", r.Header)
 		}
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -51,10 +51,10 @@ func follow(t *testing.T, k *guest.Kernel) {
 	t.Cleanup(func() { <-done })
 }
 
-// A cell goes by request while nobody waits for events, so the first ones may.
+// A cell is sent by request while no reader waits for events. So the first cells can be.
 const tries = 1000
 
-func TestCellsGoOutOnTheConnectionOfTheEvents(t *testing.T) {
+func TestCellsAreSentOnTheConnectionOfTheEvents(t *testing.T) {
 	var byRequest, byLine atomic.Int32
 	k := talker(t, &byRequest, func(line string) string {
 		byLine.Add(1)
@@ -81,10 +81,10 @@ func TestCellsGoOutOnTheConnectionOfTheEvents(t *testing.T) {
 			return
 		}
 	}
-	t.Error("no refusal was heard")
+	t.Error("no refusal was received")
 }
 
-func TestAnAgentThatEndsTheConnectionEndsTheWaitingForAnAnswer(t *testing.T) {
+func TestAnAgentThatEndsTheConnectionEndsTheWaitForAnAnswer(t *testing.T) {
 	var byRequest atomic.Int32
 	for _, garbage := range []string{"{\"taken\":{\"cell\":\"c1\"\nx\n", fmt.Sprintf("{\"taken\":%s}\nx\n", strings.Repeat("[", 1<<20)), "x\n"} {
 		k := talker(t, &byRequest, func(string) string { return garbage }).Kernel("k")

@@ -14,13 +14,13 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// nextTimeout bounds the agent's answer to a request for the next connection of a way.
+// nextTimeout bounds the agent's answer to a request for the next connection of an egress proxy.
 const nextTimeout = 30 * time.Second
 
 // maxProxy bounds the answer about a proxy: a number.
 const maxProxy = 1 << 10
 
-// OpenWay opens a way out in the guest, or gives one that is open other settings.
+// OpenWay opens an egress proxy in the guest, or changes the settings of an open one.
 func (c *Client) OpenWay(ctx context.Context, name string, w guestapi.Way) (guestapi.Proxy, error) {
 	var p guestapi.Proxy
 	body, err := json.Marshal(w)
@@ -29,30 +29,30 @@ func (c *Client) OpenWay(ctx context.Context, name string, w guestapi.Way) (gues
 	}
 	r := request{method: http.MethodPut, path: "/v1/ways/" + name, body: bytes.NewReader(body)}
 	if err := c.receive(ctx, r, maxProxy, &p); err != nil {
-		return p, fmt.Errorf("open the way out %q: %w", name, err)
+		return p, fmt.Errorf("open the egress proxy %q: %w", name, err)
 	}
 	if p.Port < 1 || p.Port > 65535 {
-		return p, strange("a port that cannot be")
+		return p, invalidData("an invalid port")
 	}
 	return p, nil
 }
 
-// CloseWay closes a way out; one that is not open is no error.
+// CloseWay closes an egress proxy. If it is not open, CloseWay returns no error.
 func (c *Client) CloseWay(ctx context.Context, name string) error {
 	if err := c.call(ctx, request{method: http.MethodDelete, path: "/v1/ways/" + name}); err != nil {
-		return fmt.Errorf("close the way out %q: %w", name, err)
+		return fmt.Errorf("close the egress proxy %q: %w", name, err)
 	}
 	return nil
 }
 
-// Next opens a connection for the next program in the guest that takes that way. What comes on it is
-// the program's. The caller closes it.
+// Next opens a connection for the next program in the guest that uses the egress proxy. Its bytes come from
+// that program. The caller must close it.
 func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Closing a stream of the link ends one direction only; the deadline ends a read that waits.
+	// Close would end only one direction of a stream of the link. The deadline ends a read that waits.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)); conn.Close() })
 	next, err := wayOf(conn, name)
 	if !stop() || err != nil {
@@ -60,12 +60,12 @@ func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("next connection of the way out %q: %w", name, err)
+		return nil, fmt.Errorf("next connection of the egress proxy %q: %w", name, err)
 	}
 	return next, nil
 }
 
-// wayOf turns a connection to the agent into one of a way.
+// wayOf turns a connection to the agent into one of an egress proxy.
 func wayOf(conn net.Conn, name string) (net.Conn, error) {
 	resp, stream, err := upgrade(conn, http.MethodPost, "/v1/ways/"+name+"/next", guestapi.Upgrade)
 	if err != nil {
@@ -78,8 +78,8 @@ func wayOf(conn net.Conn, name string) (net.Conn, error) {
 	return stream, nil
 }
 
-// upgrade asks the agent to speak another protocol on a connection. It returns the answer, which may be
-// another than 101, and the connection as it is after the answer's headers.
+// upgrade asks the agent to change the protocol of a connection. It returns the answer, whose status may
+// differ from 101, and the connection after the answer's headers.
 func upgrade(conn net.Conn, method, path, protocol string) (*http.Response, net.Conn, error) {
 	_ = conn.SetDeadline(time.Now().Add(nextTimeout))
 	_, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", method, path, protocol)
@@ -92,12 +92,12 @@ func upgrade(conn net.Conn, method, path, protocol string) (*http.Response, net.
 	if err != nil {
 		return nil, nil, err
 	}
-	bounded.N = 1<<63 - 1 // from here on its reader sets the bounds
+	bounded.N = 1<<63 - 1 // from here on the reader sets the bounds
 	_ = conn.SetDeadline(time.Time{})
 	return resp, &ahead{Conn: conn, r: r}, nil
 }
 
-// ahead is a connection of which something was read ahead.
+// ahead is a connection from which bytes were read ahead.
 type ahead struct {
 	net.Conn
 	r *bufio.Reader

@@ -1,52 +1,52 @@
-// Package guestapi is the contract between host and guest: paths, types, bounds and the version of
-// the HTTP that the agent serves over the link. It has no behaviour.
+// Package guestapi is the contract between host and guest: paths, types, bounds and the version of the HTTP
+// that the agent serves over the link. It has no behaviour.
 //
-// The link, as a list:
+// The routes of the link:
 //
 //	GET    /health                         → 200, empty: the agent is there
 //	GET    /v1/info                        → Info
-//	GET    /v1/kernelspecs                 → []cellhold.KernelSpec: the sorts of kernel that are installed
-//	PUT    /v1/kernels/{kernel}            StartKernel → 202; 200 when that kernel is there already
-//	DELETE /v1/kernels/{kernel}            → 204; shuts the kernel down, also when it is busy
-//	POST   /v1/kernels/{kernel}/execute    Execute → 202; the same cell again is 200 and runs nothing
-//	POST   /v1/kernels/{kernel}/interrupt?cell=C → 202; nothing runs is no error; with a cell, no other
-//	                                       than that one is interrupted
-//	POST   /v1/kernels/{kernel}/input      InputReply → 202; 409 when nothing is asked, or something else
+//	GET    /v1/kernelspecs                 → []cellhold.KernelSpec: the kernels that are installed
+//	PUT    /v1/kernels/{kernel}            StartKernel → 202; 200 if the kernel exists already
+//	DELETE /v1/kernels/{kernel}            → 204; shuts the kernel down, also a busy one
+//	POST   /v1/kernels/{kernel}/execute    Execute → 202; the same cell again gets 200 and is not run again
+//	POST   /v1/kernels/{kernel}/interrupt?cell=C → 202, also if no cell runs; with a cell, only that
+//	                                       cell is interrupted
+//	POST   /v1/kernels/{kernel}/input      InputReply → 202; 409 if no input or another one is asked for
 //	POST   /v1/kernels/{kernel}/restart    → 202; the kernel process is replaced, also a dead one
-//	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event a line (NDJSON), for ever; who asks to
-//	                                       upgrade to Talk gets 101, may then send Executes, one a line,
-//	                                       and has a TalkLine for each among the events
-//	POST   /v1/kernels/{kernel}/ack?seq=N  → 204; events up to N may be forgotten
-//	POST   /v1/kernels/{kernel}/prepare    Prepare → Prepared, when its code has run; for a kernel that is idle
+//	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event per line (NDJSON), endless; a request to
+//	                                       upgrade to Talk gets 101. Then the host can send Executes, one
+//	                                       per line, and gets a TalkLine for each among the events
+//	POST   /v1/kernels/{kernel}/ack?seq=N  → 204; the agent can forget events up to N
+//	POST   /v1/kernels/{kernel}/prepare    Prepare → Prepared, when its code has run; for an idle kernel
 //	POST   /v1/renew                       Renew → Info, when all kernels have been renewed
 //	GET    /v1/output                      → []File below /mnt/data/output, regular files only
 //	GET    /v1/output/file?path=P          → the bytes
 //	PUT    /v1/output/file?path=P          the bytes → 204
-//	PUT    /v1/commands/{command}          StartCommand → 202; the same command again is 200 and runs nothing
-//	DELETE /v1/commands/{command}          → 204; kills the command and what it started; 204 also when it is over
-//	POST   /v1/commands/{command}/stdin?offset=N&eof=true   bytes → Input; those before offset were taken already
+//	PUT    /v1/commands/{command}          StartCommand → 202; the same command again gets 200 and is not run again
+//	DELETE /v1/commands/{command}          → 204; kills the command and its processes; 204 also if it has ended
+//	POST   /v1/commands/{command}/stdin?offset=N&eof=true   bytes → Input; bytes before offset were received already
 //	POST   /v1/commands/{command}/signal   Signal → 202
 //	POST   /v1/commands/{command}/resize   cellhold.Terminal → 202
-//	GET    /v1/commands/events?after=N     → 200, one Event a line, of all commands, for ever
-//	POST   /v1/commands/ack?seq=N          → 204; events up to N, and commands that ended there, may be forgotten
-//	PUT    /v1/ways/{way}                  Way → Proxy; opens a way out, or changes one that is open
-//	DELETE /v1/ways/{way}                  → 204; nothing gets out that way any more
+//	GET    /v1/commands/events?after=N     → 200, one Event per line, of all commands, endless
+//	POST   /v1/commands/ack?seq=N          → 204; the agent can forget events up to N, and commands that ended there
+//	PUT    /v1/ways/{way}                  Way → Proxy; opens an egress proxy, or changes an open one
+//	DELETE /v1/ways/{way}                  → 204; closes an egress proxy
 //	POST   /v1/ways/{way}/next             → 101; from here on the connection belongs to the next
-//	                                       program in the guest that wants out: the guest sends an
+//	                                       program in the guest that uses the proxy: the guest sends an
 //	                                       Ask, the host an Answer, one line of JSON each, and then
 //	                                       bytes flow in both directions
 //	*      /v1/files…                      → see files.go
-//	POST   /v1/packages                    Install → Installed, when it has ended; hanging up ends it
-//	POST   /v1/packages/look               Install → Installed, without changing anything: InstallOK means that
-//	                                       all is there already
-//	GET    /v1/packages/ask                → Question, the installer's next question; 204 when there is none yet
+//	POST   /v1/packages                    Install → Installed, when it has ended; a disconnect ends it
+//	POST   /v1/packages/look               Install → Installed, without a change: InstallOK means that
+//	                                       the requirements are met
+//	GET    /v1/packages/ask                → Question, the installer's next question; 204 if there is none yet
 //	PUT    /v1/packages/answer?ask=N&status=S&type=T   the bytes → 204
 //	POST   /v1/packages/requests           → 101; from here on the connection belongs to the next program in the
 //	                                       guest that asks for packages: it sends a CodeRequest, the host
 //	                                       CodeLines, one line of JSON each
 //
-// Errors are a Problem with a fitting status: 400 bad request, 404 no such kernel or file, 409 not
-// in this state, 413 too large, 500 the agent's own fault, 501 unsupported, 503 unavailable.
+// Errors are a Problem with one of these statuses: 400 bad request, 404 kernel or file not found, 409 wrong
+// state, 413 too large, 500 failure of the agent, 501 unsupported, 503 unavailable.
 package guestapi
 
 import (
@@ -55,49 +55,49 @@ import (
 	"time"
 )
 
-// Version is the version of this contract. The host speaks it and the one before.
+// Version is the version of this contract. The host supports it and the version before it.
 //
-//	1  2026-11: the beginning
-//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, ways out, files, packages
+//	1  2026-11: first version
+//	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, egress proxies, files, packages
 //	3  2026-11: renewal of restored sandboxes, preparation of kernels, requests of code for packages
 const Version = 3
 
-// Bounds that both sides keep. The host checks all of them, because the guest is not trusted.
+// Bounds that both sides keep. The host checks all of them, because it does not trust the guest.
 const (
-	// MaxEvent is the most bytes of one encoded event: enough for a large plotly figure or image,
-	// small enough that a line can be held in memory for each session.
+	// MaxEvent is the limit of one encoded event in bytes. It is large enough for a big plotly figure or
+	// image, and small enough to hold one line per session in memory.
 	MaxEvent = 16 << 20
-	// MaxStream is the most bytes of text in one stream event; longer text is cut into several,
-	// so that readers see progress and nobody has to hold a 1 GiB line.
+	// MaxStream is the limit of text in one stream event, in bytes. Longer text is cut into several events.
+	// So readers see progress, and no program must hold a line of 1 GiB.
 	MaxStream = 128 << 10
-	// MaxCode is the most bytes of a cell's code.
+	// MaxCode is the limit of a cell's code in bytes.
 	MaxCode = 4 << 20
-	// MaxAnswer is the most bytes of an answer to input(), and MaxPrompt of the question: lines that
-	// a person reads and types, with room for who pastes a document.
+	// MaxAnswer is the limit of an answer to input() in bytes, and MaxPrompt that of the prompt. A person
+	// reads and types these lines, or pastes a document.
 	MaxAnswer = 1 << 20
 	MaxPrompt = 4 << 10
-	// MaxKernelSpecs bounds the list of kernelspecs; an image has a handful.
+	// MaxKernelSpecs bounds the list of kernelspecs. An image has a handful.
 	MaxKernelSpecs = 100
-	// SpoolBytes bounds the events that the agent keeps for a host that does not read. Beyond it,
-	// stream text and displays are dropped, counted and reported; states and ends never are.
+	// SpoolBytes bounds the events that the agent keeps for a host that does not read. Beyond it, stream
+	// text and displays are dropped, counted and reported. States and ends are always kept.
 	SpoolBytes = 32 << 20
 	// MaxFiles bounds the files that the agent lists below /mnt/data/output.
 	MaxFiles = 1000
-	// MaxPath is the most bytes of a file's path there, and MaxDepth its most components.
+	// MaxPath is the limit of a file's path there in bytes, and MaxDepth that of its components.
 	MaxPath  = 1024
 	MaxDepth = 16
 )
 
-// OutputDir is where guests put the files that outlive the session.
+// OutputDir is the guest's directory for files that outlive the session.
 const OutputDir = "/mnt/data/output"
 
-// Info says who the agent is and what it has.
+// Info describes the agent, its kernels and its commands.
 type Info struct {
 	Version int          `json:"version"`
-	Boot    string       `json:"boot"` // random, one for each life of an agent
+	Boot    string       `json:"boot"` // random; differs for each start and each renewal of an agent
 	Kernels []KernelInfo `json:"kernels"`
 
-	// Commands are those that run, and those whose end has not been acknowledged.
+	// Commands lists the commands that run, and those whose end is not acknowledged.
 	Commands []cellhold.CommandID `json:"commands"`
 }
 
@@ -115,63 +115,62 @@ type KernelInfo struct {
 // StartKernel asks for a kernel.
 type StartKernel struct {
 	Spec    string            `json:"spec"`              // name of the kernelspec, "python3"
-	Startup string            `json:"startup,omitempty"` // code run silently after every start
-	Env     map[string]string `json:"env,omitempty"`     // added to the kernelspec's own
+	Startup string            `json:"startup,omitempty"` // runs silently after every start
+	Env     map[string]string `json:"env,omitempty"`     // added to the variables of the kernelspec
 }
 
-// Prepare has a kernel run code that belongs to no cell: silently, without a number in the prompt. It
-// is how templates warm up, and how a kernel that was started before its session gets the session's
-// startup code.
+// Prepare runs code that belongs to no cell in a kernel: silently, without a prompt number. Templates warm
+// up with it. A kernel that was started before its session gets the session's startup code with it.
 type Prepare struct {
 	Code    string        `json:"code"`
 	Timeout time.Duration `json:"timeout"` // nanoseconds; must be positive
 
-	// Startup makes the code run again after every restart of the kernel, in place of what ran before.
+	// Startup makes the code run again after every restart of the kernel, in place of the earlier startup
+	// code.
 	Startup bool `json:"startup,omitempty"`
 }
 
-// Prepared says how that went.
+// Prepared is the result of a preparation.
 type Prepared struct {
-	Error string `json:"error,omitempty"` // one sentence when the code raised or was stopped at its deadline
+	Error string `json:"error,omitempty"` // one sentence if the code raised an exception or was stopped at its deadline
 }
 
-// Renew makes a sandbox that continues from a snapshot differ from all others that do: a new Boot,
-// events numbered from 1 with one kernel_state for each kernel as the first, nothing kept of what was
-// before. In the kernels, the seeds of random number generators, the Jupyter session and its key are
-// fresh, as far as the kernelspec has code for that. No cell and no command may be running. No user code runs
-// before it has answered. A kernel that is dead stays so; one that should be renewed and cannot be is an
-// error, with status 503, and the sandbox is then of no use as a copy.
+// Renew makes a sandbox that continues from a snapshot differ from all others that do. It gets a new Boot
+// and forgets its earlier events. New events are numbered from 1, and begin with one kernel_state for each
+// kernel. In the kernels, the seeds of random number generators, the Jupyter session and its key are new,
+// as far as the kernelspec has code for that. No cell and no command can be running, and no user code runs
+// before the answer. A dead kernel stays dead. If a kernel cannot be renewed, the answer is an error with
+// status 503, and the sandbox cannot be used as a copy.
 type Renew struct {
 	Timeout time.Duration `json:"timeout"` // for each kernel, nanoseconds; must be positive
 }
 
-// Execute asks for one cell. The deadline is kept by the agent, so that it holds also while no
-// server runs.
+// Execute asks for one cell. The agent keeps the deadline, so that it also holds while no server runs.
 type Execute struct {
 	Cell    cellhold.CellID `json:"cell"`
 	Code    string          `json:"code"`
 	Timeout time.Duration   `json:"timeout"` // nanoseconds; must be positive
 
-	// AllowStdin lets the code ask for input, by an input_request event.
+	// AllowStdin lets the code ask for input, with an input_request event.
 	AllowStdin bool `json:"allow_stdin,omitempty"`
 
-	// Figures go to the kernel in the metadata of the request, for it to heed or not.
+	// Figures are passed to the kernel in the metadata of the request. The kernel can ignore them.
 	Figures *cellhold.Figures `json:"figures,omitempty"`
 }
 
-// Talk names the protocol of a connection on which events come and cells are handed over.
+// Talk is the protocol of a connection on which events are sent and cells are submitted.
 const Talk = "cellhold-talk"
 
-// TalkLine is a line on such a connection that is no event. It begins with TalkPrefix.
+// TalkLine is a line on such a connection that is not an event. It begins with TalkPrefix.
 type TalkLine struct {
 	Taken *Taken `json:"taken"`
 }
 
-// TalkPrefix tells a TalkLine from an event.
+// TalkPrefix distinguishes a TalkLine from an event.
 const TalkPrefix = `{"taken":`
 
-// Taken says what became of a cell that was handed over, in the words of HTTP: the status and the
-// problem that a request to execute it would have had.
+// Taken is the answer to a submitted cell, in terms of HTTP: the status and the problem that a request to
+// execute it would have had.
 type Taken struct {
 	Cell   cellhold.CellID `json:"cell"`
 	Status int             `json:"status"`
@@ -185,9 +184,9 @@ type InputReply struct {
 	Value   string          `json:"value"`
 }
 
-// Event is one numbered fact about a kernel, numbered by the agent from 1 without gaps within one
-// Boot. Types and contents are those of cellhold.Event; cell_queued, command_started and
-// session_ended are the host's own and refused from the guest. All commands share one numbering.
+// Event is one event of a kernel or a command. The agent numbers events from 1 without gaps within one
+// Boot; all commands share one numbering. Types and contents are those of cellhold.Event. The host makes
+// cell_queued, command_started and session_ended itself and does not accept them from the guest.
 type Event struct {
 	Seq     int64              `json:"seq"`
 	Time    time.Time          `json:"time"`
@@ -204,23 +203,23 @@ type File struct {
 	Modified time.Time `json:"modified"`
 }
 
-// Way is a way out of the sandbox: a proxy on its loopback, whose connections the host makes. There
-// is none until the host opens one. The one named SessionWay is that of all kernels and commands.
+// Way is an egress proxy: a proxy on the loopback of the sandbox, whose connections the host makes. There
+// is none until the host opens one. The proxy named SessionWay is for all kernels and commands.
 type Way struct {
 	Token string            `json:"token,omitempty"` // password that users of the proxy must give; empty means none
-	Env   map[string]string `json:"env,omitempty"`   // for kernels and commands, beside the variables that name the proxy
-	Trust string            `json:"trust,omitempty"` // PEM of a certificate authority that they trust too
+	Env   map[string]string `json:"env,omitempty"`   // for kernels and commands, in addition to the variables that name the proxy
+	Trust string            `json:"trust,omitempty"` // PEM of an additional certificate authority for programs
 }
 
-// SessionWay is the way out of all kernels and commands of a session.
+// SessionWay is the egress proxy of all kernels and commands of a session.
 const SessionWay = "session"
 
-// Proxy says where a way begins.
+// Proxy is the address of an egress proxy.
 type Proxy struct {
 	Port int `json:"port"` // on the sandbox's loopback
 }
 
-// Ask is the first line on a connection of a way.
+// Ask is the first line on a connection of an egress proxy.
 type Ask struct {
 	Host string `json:"host"` // as the program in the guest wrote it
 	Port int    `json:"port"`
@@ -232,10 +231,10 @@ type Answer struct {
 	Error   string `json:"error,omitempty"`   // one sentence; empty means that bytes flow from here on
 }
 
-// MaxLine is the most bytes of an Ask or an Answer.
+// MaxLine is the limit of an Ask or an Answer in bytes.
 const MaxLine = 2048
 
-// Upgrade names the protocol of connections of a way.
+// Upgrade is the protocol of connections of an egress proxy.
 const Upgrade = "cellhold-way"
 
 // Problem is the body of every error answer.

@@ -1,8 +1,9 @@
-// Package guestbin carries the guest's binary inside the host's, and keeps those of other builds on disk for
-// what still needs them. It refuses to hand out a file whose bytes are not the ones that were built in.
+// Package guestbin carries the guest's binary inside the server's binary. On disk it also keeps the guest
+// binaries of other builds while sessions or snapshots need them. It never returns a file whose bytes
+// differ from the ones that were built in.
 //
-// Each is in a folder of its own, named by its digest. Who uses one holds a lock on its folder, so that no other
-// process removes it.
+// Each binary has a folder of its own, named by its digest. A process that uses a binary holds a lock on
+// its folder, so that no other process removes it.
 package guestbin
 
 import (
@@ -20,29 +21,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Name is the name of the guest's binary, in here and where Extract puts it.
+// Name is the file name of the guest's binary, in this package and on disk.
 const Name = "cellhold-guest"
 
-// mode is that of binaries and their folders: sandboxes run them under another uid.
+// mode is the mode of binaries and their folders. Sandboxes run them with another uid.
 const mode = 0o755
 
-// The binary is built by `make build` and not committed; the folder's README is, so that the
-// package compiles without it.
+// `make build` builds the binary; it is not committed. The folder's README is committed, so that the
+// package compiles without the binary.
 //
 //go:embed bin
 var files embed.FS
 
-// ErrNotBuiltIn says that this binary was built without the guest's.
+// ErrNotBuiltIn says that this binary was built without the guest's binary.
 var ErrNotBuiltIn = errors.New("this cellhold was built without its guest binary; build it with: make build")
 
-// Guests are the guest's binaries in a folder: that of this build, which is held until Close, and others.
+// Guests are the guest binaries in a folder: the one of this build, which is held until Close, and those of
+// other builds.
 type Guests struct {
 	dir, path string
 	held      *os.File
 }
 
-// Open writes this build's binary below dir, at <dir>/<digest>/cellhold-guest, unless it is there. Several
-// processes may do this at once.
+// Open writes this build's binary to <dir>/<digest>/cellhold-guest, unless it is there. Several processes
+// can do this at the same time.
 func Open(dir string) (*Guests, error) {
 	want, err := files.ReadFile("bin/" + Name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,10 +75,10 @@ func open(dir string, data []byte) (*Guests, error) {
 	return g, nil
 }
 
-// Path is where this build's binary is.
+// Path returns the path of this build's binary.
 func (g *Guests) Path() string { return g.path }
 
-// Close lets go of it. It may be called twice.
+// Close releases the binary. It can be called twice.
 func (g *Guests) Close() error {
 	if err := g.held.Close(); !errors.Is(err, os.ErrClosed) {
 		return err
@@ -84,7 +86,7 @@ func (g *Guests) Close() error {
 	return nil
 }
 
-// folderOf is the name of a digest's folder, half of it: paths have to be short.
+// folderOf returns the name of a digest's folder: half of the digest, because paths must be short.
 func folderOf(digest string) string { return digest[:32] }
 
 // A SHA-256 digest in hexadecimal digits, and the name of its folder.
@@ -93,29 +95,28 @@ var (
 	folderPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
 )
 
-// Find returns the path of the binary with that SHA-256 digest, whichever build it is of. Its bytes have been
-// compared.
+// Find returns the path of the binary with a SHA-256 digest, from any build. It has compared the bytes.
 func (g *Guests) Find(digest string) (string, error) {
 	if !digestPattern.MatchString(digest) {
-		return "", fmt.Errorf("guest binary: %q is no digest", digest)
+		return "", fmt.Errorf("find a guest binary: %q is not a SHA-256 digest", digest)
 	}
 	path := filepath.Join(g.dir, folderOf(digest), Name)
 	if info, err := os.Lstat(path); err != nil {
 		return "", fmt.Errorf("guest binary: %w", err)
 	} else if info.Mode() != mode {
-		return "", fmt.Errorf("guest binary %s: its mode is %v, and not %v", path, info.Mode(), fs.FileMode(mode))
+		return "", fmt.Errorf("guest binary %s: its mode is %v; expected %v", path, info.Mode(), fs.FileMode(mode))
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("guest binary: %w", err)
 	}
 	if is := sha256.Sum256(data); hex.EncodeToString(is[:]) != digest {
-		return "", fmt.Errorf("guest binary %s: its bytes are not what they were", path)
+		return "", fmt.Errorf("guest binary %s: its bytes have changed", path)
 	}
 	return path, nil
 }
 
-// Prune removes the binaries that are needed by none of those digests and held by no process.
+// Prune removes the binaries that are not in needed and that no process holds.
 func (g *Guests) Prune(needed map[string]bool) error {
 	keep := map[string]bool{}
 	for digest := range needed {
@@ -149,22 +150,23 @@ func remove(folder string) error {
 	return os.RemoveAll(folder)
 }
 
-// hold makes a folder if it is not there, and keeps other processes from removing it.
+// hold makes a folder if it does not exist, and locks it so that other processes do not remove it.
 func hold(folder string) (*os.File, error) {
 	for {
-		// Sandboxes mount the folder: everybody may read and enter it, only its owner may write.
+		// Sandboxes mount the folder: every user can read and enter it, only its owner can write.
 		err := errors.Join(os.MkdirAll(folder, mode), os.Chmod(folder, mode))
 		var f *os.File
 		if err == nil {
 			f, err = lock(folder, unix.LOCK_SH)
 		}
-		if !errors.Is(err, fs.ErrNotExist) { // else another process has removed it just now
+		if !errors.Is(err, fs.ErrNotExist) { // otherwise another process has just removed it; try again
 			return f, err
 		}
 	}
 }
 
-// lock opens a folder and locks it. The error is fs.ErrNotExist if it is not there, or not any more.
+// lock opens a folder and locks it. The error is fs.ErrNotExist if it does not exist, or was removed during
+// the call.
 func lock(folder string, how int) (*os.File, error) {
 	f, err := os.Open(folder)
 	if err != nil {
@@ -187,8 +189,8 @@ func lock(folder string, how int) (*os.File, error) {
 	return f, nil
 }
 
-// good reports whether path is a regular, executable file with exactly these bytes, which only
-// its owner may write.
+// good reports whether path is a regular, executable file with exactly these bytes that only its owner can
+// write.
 func good(path string, want []byte) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode() != mode || info.Size() != int64(len(want)) {
@@ -198,14 +200,14 @@ func good(path string, want []byte) bool {
 	return err == nil && bytes.Equal(got, want)
 }
 
-// replace puts the whole file in place in one step, so that nobody ever runs half of it. A running
-// sandbox keeps the file that it has open.
+// replace puts the file in place in one step, so that no sandbox runs half of it. A running sandbox keeps
+// the file that it has open.
 func replace(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // fails, as it should, once it has been renamed
+	defer os.Remove(f.Name()) // fails, as intended, after the rename
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err != nil {

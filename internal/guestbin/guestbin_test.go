@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// put makes a binary below dir and lets go of it.
+// put makes a binary below dir and releases it.
 func put(dir string, data []byte) (string, error) {
 	g, err := open(dir, data)
 	if err != nil {
@@ -90,11 +90,11 @@ func TestManyAtOnceAllGetAWholeFile(t *testing.T) {
 	all.Wait()
 	left, _ := filepath.Glob(filepath.Join(dir, "*", ".new-*"))
 	if len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("files left over: %v", left)
 	}
 }
 
-func TestABuildWithoutTheGuestSaysHowToMendIt(t *testing.T) {
+func TestABuildWithoutTheGuestSaysHowToFixIt(t *testing.T) {
 	if _, err := files.Open("bin/" + Name); err == nil {
 		g, err := Open(t.TempDir())
 		if err != nil {
@@ -103,7 +103,7 @@ func TestABuildWithoutTheGuestSaysHowToMendIt(t *testing.T) {
 		defer g.Close()
 		head, err := os.ReadFile(g.Path())
 		if err != nil || !strings.HasPrefix(string(head), "\x7fELF") {
-			t.Fatalf("the guest's binary is no program: %v", err)
+			t.Fatalf("the guest's binary does not run: %v", err)
 		}
 		return
 	}
@@ -113,7 +113,7 @@ func TestABuildWithoutTheGuestSaysHowToMendIt(t *testing.T) {
 	}
 }
 
-// digest names a binary as snapshots do.
+// digest returns the digest by which snapshots name a binary.
 func digest(data string) string {
 	sum := sha256.Sum256([]byte(data))
 	return hex.EncodeToString(sum[:])
@@ -157,17 +157,17 @@ func TestTheBinaryOfAnotherBuildIsKeptWhileItIsNeededOrHeld(t *testing.T) {
 	}
 	prune("nonsense")
 	if _, err := g.Find(digest(script)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it is still there: %v", err)
+		t.Errorf("the unused binary: %v", err)
 	}
 	if _, err := os.Stat(g.Path()); err != nil {
-		t.Errorf("its own: %v", err)
+		t.Errorf("the binary of this build: %v", err)
 	}
 	if _, err := os.Stat(other); err != nil {
-		t.Errorf("what is none of its business: %v", err)
+		t.Errorf("another file in the folder: %v", err)
 	}
 }
 
-func TestABinaryWithOtherBytesIsNotHandedOut(t *testing.T) {
+func TestABinaryWithOtherBytesIsNotReturned(t *testing.T) {
 	for what, spoil := range map[string]func(path string) error{
 		"bytes": func(p string) error { return os.WriteFile(p, []byte(strings.ToUpper(script)), 0o755) },
 		"mode":  func(p string) error { return os.Chmod(p, 0o777) },
@@ -179,21 +179,21 @@ func TestABinaryWithOtherBytesIsNotHandedOut(t *testing.T) {
 		}
 		defer g.Close()
 		if _, err := g.Find(digest(script)); err != nil {
-			t.Errorf("a good one: %v", err)
+			t.Errorf("an unchanged binary: %v", err)
 		}
 		if err := spoil(g.Path()); err != nil {
 			t.Fatal(err)
 		}
 		if path, err := g.Find(digest(script)); err == nil {
-			t.Errorf("%s: %s is handed out", what, path)
+			t.Errorf("%s: %s is returned", what, path)
 		}
 		if path, err := g.Find("../" + digest(script)); err == nil {
-			t.Errorf("%s is handed out", path)
+			t.Errorf("%s is returned", path)
 		}
 	}
 }
 
-func TestWhoOpensABinaryThatIsBeingRemovedHasItAfterwards(t *testing.T) {
+func TestABinaryThatIsOpenedDuringItsRemovalExistsAfterwards(t *testing.T) {
 	dir := t.TempDir()
 	pruner, err := open(dir, []byte("pruner"))
 	if err != nil {
@@ -211,7 +211,7 @@ func TestWhoOpensABinaryThatIsBeingRemovedHasItAfterwards(t *testing.T) {
 					return
 				}
 				if _, err := g.Find(digest(script)); err != nil {
-					t.Errorf("held, and yet: %v", err)
+					t.Errorf("a held binary: %v", err)
 				}
 				if err := errors.Join(g.Close(), pruner.Prune(nil)); err != nil {
 					t.Error(err)

@@ -18,7 +18,7 @@ import (
 	"cellhold/internal/jupyter/jupytertest"
 )
 
-// inbox collects messages as they come and lets a test wait for what it wants.
+// inbox collects messages and lets a test wait for one of them.
 type inbox struct {
 	mu   sync.Mutex
 	got  map[string][]jupyter.Message // by id of the request
@@ -39,7 +39,7 @@ func (b *inbox) add(m jupyter.Message) {
 	b.news = make(chan struct{})
 }
 
-// of returns the messages of one type that answer a request; all types if it is empty.
+// of returns the messages of a type that answer a request; an empty type means all.
 func (b *inbox) of(id, msgType string) (found []jupyter.Message, news <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -140,12 +140,12 @@ func TestACellGivesItsOutputInOrderAndKeepsItsVariables(t *testing.T) {
 	}
 }
 
-func TestAKernelThatGivesNoWelcomeBecomesReadyToo(t *testing.T) {
+func TestAKernelWithoutAWelcomeBecomesReady(t *testing.T) {
 	_, c, b := toy(t, jupytertest.Options{NoWelcome: true})
 	b.finished(t, execute(t, c, "print here"))
 }
 
-func TestAnInterruptEndsALoopAndSparesTheVariables(t *testing.T) {
+func TestAnInterruptEndsALoopAndKeepsTheVariables(t *testing.T) {
 	_, c, b := toy(t, jupytertest.Options{})
 	b.finished(t, execute(t, c, "set x kept"))
 	id := execute(t, c, "print in the loop\nloop\nset x lost")
@@ -184,10 +184,10 @@ func TestTheDeathOfTheKernelIsReported(t *testing.T) {
 			t.Fatal("Done without a reason")
 		}
 		if got, _ := b.of(id, "display_data"); len(got) != 100 {
-			t.Fatalf("%d of 100 of its last words arrived", len(got))
+			t.Fatalf("%d of 100 of its last messages arrived", len(got))
 		}
 		if err := c.Interrupt(soon(t)); err == nil {
-			t.Fatal("a dead kernel was interrupted")
+			t.Fatal("the interrupt of a dead kernel returned no error")
 		}
 	}
 }
@@ -233,7 +233,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
-	// A peer that accepts and says nothing.
+	// A peer that accepts and never sends.
 	conn := connection(t)
 	l, err := net.Listen("unix", conn.Path(jupyter.IOPub))
 	if err != nil {
@@ -247,7 +247,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestANewKernelTakesThePlaceOfADeadOne(t *testing.T) {
+func TestANewKernelReplacesADeadOne(t *testing.T) {
 	conn := connection(t)
 	for i := range 2 {
 		k, err := jupytertest.Start(t.Context(), conn)
@@ -267,7 +267,7 @@ func TestANewKernelTakesThePlaceOfADeadOne(t *testing.T) {
 	}
 }
 
-func TestAKernelThatJoinsItsAddressWithAColonIsFound(t *testing.T) {
+func TestAKernelWithAColonInItsAddressIsFound(t *testing.T) {
 	conn := connection(t)
 	k, err := jupytertest.Start(t.Context(), conn)
 	if err != nil {
@@ -310,7 +310,7 @@ func TestAFloodArrivesWhole(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesNoGoroutineAndMayBeRepeated(t *testing.T) {
+func TestCloseLeavesNoGoroutineAndCanBeRepeated(t *testing.T) {
 	before := runtime.NumGoroutine()
 	conn := connection(t)
 	k, err := jupytertest.Start(t.Context(), conn)
@@ -327,12 +327,12 @@ func TestCloseLeavesNoGoroutineAndMayBeRepeated(t *testing.T) {
 		}
 	}
 	if c.Err() != nil {
-		t.Fatalf("Close is no loss: %v", c.Err())
+		t.Fatalf("the error after Close: %v", c.Err())
 	}
 	if _, err := c.Execute(jupyter.ExecuteRequest{Code: "print no"}); err == nil {
 		t.Fatal("a closed client sent a message")
 	}
-	// A goroutine that has been waited for still needs a moment to be gone.
+	// A goroutine that has ended may still be counted for a moment.
 	for start := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Since(start) > 10*time.Second {
 			t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())

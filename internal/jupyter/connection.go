@@ -16,8 +16,8 @@ import (
 // Channel is one of a kernel's sockets.
 type Channel string
 
-// The channels of a kernel. The heartbeat is not used: who asks whether the kernel lives asks the
-// process.
+// The channels of a kernel. The heartbeat is not used: the process itself shows whether the kernel is
+// alive.
 const (
 	Shell   Channel = "shell"
 	IOPub   Channel = "iopub"
@@ -25,33 +25,32 @@ const (
 	Control Channel = "control"
 )
 
-// ports numbers the channels in the connection file. Over ipc a port is the end of a file name.
+// ports numbers the channels in the connection file. With ipc, a port is the end of a file name.
 var ports = map[Channel]int{Shell: 1, IOPub: 2, Stdin: 3, Control: 4}
 
 const heartbeatPort = 5
 
-// maxSocketPath is what fits into sun_path with its final zero.
+// maxSocketPath is the limit of sun_path without its final zero.
 const maxSocketPath = 107
 
-// Connection says where a kernel listens and what it signs with.
+// Connection has the addresses on which a kernel listens, and its key.
 type Connection struct {
-	Key    string // of the signatures; empty means that messages are not signed
+	Key    string // key of the signatures; empty means that messages are not signed
 	Prefix string // the sockets are Prefix-1 to Prefix-5
 }
 
-// NewConnection makes a connection with a fresh key.
+// NewConnection returns a connection with a new key.
 func NewConnection(prefix string) Connection {
 	return Connection{Key: newID(), Prefix: prefix}
 }
 
-// Path is where the kernel listens for a channel.
+// Path returns the socket path of a channel.
 func (c Connection) Path(ch Channel) string { return c.Prefix + "-" + strconv.Itoa(ports[ch]) }
 
-// otherPath is where it listens if it joins the parts of an address with a colon over ipc too, as
-// some kernels do.
+// otherPath returns the socket path of kernels that join address and port with a colon over ipc too.
 func (c Connection) otherPath(ch Channel) string { return c.Prefix + ":" + strconv.Itoa(ports[ch]) }
 
-// Files are all the sockets that a kernel makes. A kernel does not remove them when it ends.
+// Files returns all socket paths of a kernel. A kernel does not remove its sockets when it ends.
 func (c Connection) Files() []string {
 	files := make([]string, 0, 2*heartbeatPort)
 	for _, joint := range []string{"-", ":"} {
@@ -62,12 +61,11 @@ func (c Connection) Files() []string {
 	return files
 }
 
-// WriteFile writes the connection file that a kernel is started with. The file must not exist:
-// another name for a file of someone else could stand there. It holds the key, so mode should let
-// only the kernel's user read it.
+// WriteFile writes the connection file of a kernel. The file must not exist, because the path could be a
+// link to another file. It contains the key, so mode should allow only the kernel's user to read it.
 func (c Connection) WriteFile(path string, mode fs.FileMode) error {
 	if n := len(c.Prefix) + 2; n > maxSocketPath {
-		return fmt.Errorf("write connection file: socket path of %d bytes, a unix socket has at most %d", n, maxSocketPath)
+		return fmt.Errorf("write connection file: the socket path has %d bytes; the limit is %d", n, maxSocketPath)
 	}
 	b, err := json.Marshal(map[string]any{
 		"transport":        "ipc",
@@ -94,15 +92,15 @@ func (c Connection) WriteFile(path string, mode fs.FileMode) error {
 	return nil
 }
 
-// notYet tells a kernel that is still starting from a broken one. A kernel that a signal ends in
-// the middle of a handshake also looks like that; Options.Dead tells the two apart.
+// notYet distinguishes a kernel that is still starting from a broken one. A kernel that a signal ends
+// during a handshake also looks like one that is starting; Options.Dead detects that.
 func notYet(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// newID is 32 random hexadecimal digits: unguessable, and longer than any two can clash.
+// newID returns 32 random hexadecimal digits, which cannot be guessed and never repeat.
 func newID() string {
 	var b [16]byte
 	rand.Read(b[:])

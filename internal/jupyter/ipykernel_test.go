@@ -17,7 +17,7 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// python finds a Python with ipykernel.
+// python returns a Python with ipykernel.
 func python(t testing.TB) string {
 	t.Helper()
 	p := os.Getenv("CELLHOLD_TEST_PYTHON")
@@ -165,8 +165,8 @@ print("still here")`)
 	}
 }
 
-// TestJitteredPairsAreAllAnswered looks for kernels that stop answering on shell when two requests
-// come close together, as ipykernel 7.0 to 7.3 do. It takes a minute or more, so it is asked for.
+// TestJitteredPairsAreAllAnswered looks for kernels that stop answering on shell when two requests come
+// close together, as ipykernel 7.0 to 7.3 do. It takes a minute or more, so it runs only on request.
 func TestJitteredPairsAreAllAnswered(t *testing.T) {
 	if os.Getenv("CELLHOLD_TEST_JITTER") == "" {
 		t.Skip("CELLHOLD_TEST_JITTER is not set")
@@ -194,7 +194,7 @@ func TestJitteredPairsAreAllAnswered(t *testing.T) {
 	t.Logf("all of %d pairs answered", pairs)
 }
 
-// answered waits for a kernel_info_reply.
+// answered waits for a kernel_info_reply, and reports whether it came.
 func (b *inbox) answered(id string, within time.Duration) bool {
 	late := time.After(within)
 	for {
@@ -216,7 +216,7 @@ func (b *inbox) forget() {
 	clear(b.got)
 }
 
-// BenchmarkOneCell is 1+1 from its request to its reply and idle.
+// BenchmarkOneCell runs 1+1 from its request to its reply and idle.
 func BenchmarkOneCell(b *testing.B) {
 	c, in, _ := ipykernel(b)
 	in.finished(b, execute(b, c, "1+1"))

@@ -1,18 +1,18 @@
 // Package jupyter speaks the Jupyter messaging protocol to one kernel process.
 //
-// It writes the connection file, connects over unix sockets, knows when the kernel is ready, sends
-// requests, and hands over every message the kernel sends, in order per channel. It finds kernels
-// by their kernelspecs. It does not start or signal processes, does not queue requests, and does
-// not decide when a cell is done.
+// It writes the connection file, connects over unix sockets and detects when the kernel is ready. It sends
+// requests, and passes on every message of the kernel, in order per channel. It finds kernels by their
+// kernelspecs. It does not start or signal processes, does not queue requests, and does not decide when a
+// cell is done.
 //
-// Nothing a kernel says is believed further than its form. The code that runs in a kernel knows
-// the signing key, so it can forge any message, a reply or an idle status included: who must know
-// whether the kernel lives asks the process. Messages that break the form are dropped and logged;
-// parts that are too large or too deep are left out and counted.
+// It checks the form of the kernel's messages, and trusts nothing else. The code in a kernel knows the
+// signing key, so it can forge any message, a reply or an idle status included. So only the process shows
+// whether the kernel is alive. Messages with the wrong form are dropped and logged. Parts that are too
+// large or too deep are left out and counted.
 //
-// A kernel may be given another key and session while it runs: see Client.Expect.
+// A kernel can get another key and session while it runs: see Client.Expect.
 //
-// There is one lock, Client.mu; it is never held while a message is sent or handed over.
+// There is one lock, Client.mu. It is never held while a message is sent or passed on.
 package jupyter
 
 import (
@@ -29,68 +29,67 @@ import (
 	"cellhold/internal/jupyter/zmtp"
 )
 
-// ErrDead is the end of whatever was waiting for a kernel that is gone.
+// ErrDead is the error of calls that wait for a kernel process that has ended.
 var ErrDead = errors.New("the kernel process is dead")
 
 const (
-	// connectRetry is the pause between two tries to connect to a kernel that is starting. A
-	// try costs microseconds and a start takes a third of a second or more. Watching the
-	// directory would not do away with it: a socket file appears at bind, and connections
-	// are refused until listen, which makes no event.
+	// connectRetry is the pause between two attempts to connect to a kernel that is starting. An attempt
+	// costs microseconds, and a start takes at least a third of a second. A watch of the directory would
+	// not replace the attempts. A socket file appears at bind, and connections are refused until listen,
+	// which makes no event.
 	connectRetry = 5 * time.Millisecond
-	// infoRetry is how long to wait for a kernel_info_reply before asking again: a kernel may
-	// have lost the first request, or its status messages, while it was starting.
+	// infoRetry is the time to wait for a kernel_info_reply before the request is sent again. A kernel may
+	// lose the first request, or its status messages, while it is starting.
 	infoRetry = time.Second
-	// lastWords is how long the other channels are read on when one has ended. A kernel that
-	// dies leaves in each socket what it said last, and then its end: that takes moments.
-	lastWords = time.Second
-	// holdFor is how long the first output of a request may wait, so that what a short cell says is
-	// read at once, when the kernel has answered: five messages with one wake-up of this process
-	// instead of five, while it shares its processors with the kernel. Nobody sees the difference.
+	// lastOutput is how long the other channels are read after one has ended. In each socket a kernel that
+	// dies leaves its last messages, and then the end of the stream.
+	lastOutput = time.Second
+	// holdFor is how long the first output of a request can wait. So the output of a short cell is read at
+	// once, when the kernel has answered. Then five messages need one wake-up of this process instead of
+	// five, while it shares its processors with the kernel. The delay is too short to notice.
 	holdFor = 20 * time.Millisecond
 )
 
-// Options says how to see a kernel.
+// Options configures a Client.
 type Options struct {
-	// OnMessage gets every message of the kernel, replies to our own requests included, from
-	// one goroutine per channel: in order on each channel, with no order between channels,
-	// and from before Dial returns. It must be quick and must not wait for the kernel,
-	// because ZeroMQ drops what is not read. Nil means that nobody listens.
+	// OnMessage receives every message of the kernel, also replies to the client's own requests, from one
+	// goroutine per channel. Messages are in order on each channel, and without order between channels.
+	// They can come before Dial returns. OnMessage must be quick and must not wait for the kernel, because
+	// ZeroMQ drops unread messages. It may be nil.
 	OnMessage func(Message)
-	// Dead is closed when the kernel process has ended. Dial stops waiting then. May be nil.
+	// Dead is closed when the kernel process has ended. Then Dial stops waiting. It may be nil.
 	Dead <-chan struct{}
-	// MaxMessage is how many bytes of one message are kept; zero means 64 MiB.
+	// MaxMessage bounds the bytes of one message that are kept. Zero means 64 MiB.
 	MaxMessage int64
-	// Log gets what was dropped, at debug level, since user code can cause it. May be nil.
+	// Log records dropped messages at debug level, because user code can cause them. It may be nil.
 	Log *slog.Logger
 }
 
-// Client is one kernel process, seen over its connection. All methods may be called from any
-// goroutine.
+// Client is the connection to one kernel process. Its methods are safe for concurrent use.
 type Client struct {
-	conn    Connection
-	options Options
-	keys    atomic.Pointer[keys]
-	session atomic.Pointer[string]
-	counter atomic.Uint64
-	sockets map[Channel]*zmtp.Conn // fixed after Dial
-	readers sync.WaitGroup
-	heard   chan struct{} // closed at the first message on iopub
-	once    sync.Once     // closes heard
-	done    chan struct{}
-	info    KernelInfo // fixed after Dial
+	conn      Connection
+	options   Options
+	keys      atomic.Pointer[keys]
+	session   atomic.Pointer[string]
+	counter   atomic.Uint64
+	sockets   map[Channel]*zmtp.Conn // set by Dial
+	readers   sync.WaitGroup
+	published chan struct{} // closed at the first message on iopub
+	once      sync.Once     // closes published
+	done      chan struct{}
+	info      KernelInfo // set by Dial
 
 	mu      sync.Mutex
-	holding *time.Timer             // lets iopub be read again; nil when it is
-	waiting map[string]chan Message // by id of the request
+	holding *time.Timer             // ends the pause of iopub; nil when there is none
+	waiting map[string]chan Message // replies by id of the request
 	reading int                     // channels that have not ended
 	ending  bool
-	err     error // why it ends
+	err     error // reason of the end
 }
 
-// Dial connects to a kernel that may still be starting and returns when it is ready: it has
-// answered a request and the subscription to its output is live. The context bounds the waiting,
-// not the Client. The caller must Close the Client.
+// Dial connects to a kernel that may still be starting, and returns when it is ready: it has answered a
+// request, and the subscription to its output works. The context bounds only Dial. The caller must close
+// the Client.
 func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
 	if o.OnMessage == nil {
 		o.OnMessage = func(Message) {}
@@ -100,10 +99,10 @@ func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
 	}
 	c := &Client{
 		conn: conn, options: o,
-		sockets: make(map[Channel]*zmtp.Conn),
-		heard:   make(chan struct{}),
-		done:    make(chan struct{}),
-		waiting: make(map[string]chan Message),
+		sockets:   make(map[Channel]*zmtp.Conn),
+		published: make(chan struct{}),
+		done:      make(chan struct{}),
+		waiting:   make(map[string]chan Message),
 	}
 	c.keys.Store(&keys{sign: conn.Key})
 	c.Rename()
@@ -130,22 +129,22 @@ func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
 	return c, nil
 }
 
-// Info is what the kernel said of itself when it became ready.
+// Info returns the kernel's description of itself.
 func (c *Client) Info() KernelInfo { return c.info }
 
-// Done is closed when the connection has ended, by Close or because the kernel ended it, and
-// everything the kernel said before has been handed over.
+// Done returns a channel that is closed when the connection has ended and all earlier messages were passed
+// on. Close or the kernel ends the connection.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err says why the connection ended: nil after Close, and as long as it lives.
+// Err returns the reason of the end. It is nil after Close, and before the end.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close ends the connection and waits until OnMessage will not be called again, so it must not be
-// called from there. The kernel goes on. It may be called twice.
+// Close ends the connection and waits until OnMessage will not be called again. So OnMessage must not call
+// it. The kernel keeps running. Close can be called twice.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.ending = true
@@ -157,8 +156,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// connect opens the subscription first, so that nothing is said before we listen. Shell and stdin
-// share an identity, by which the kernel finds who may be asked for input.
+// connect opens the subscription first, so that no output is missed. Shell and stdin share an identity,
+// with which the kernel finds the client that it can ask for input.
 func (c *Client) connect(ctx context.Context) error {
 	identity := []byte(*c.session.Load())
 	for _, ch := range []Channel{IOPub, Shell, Control, Stdin} {
@@ -185,16 +184,16 @@ func (c *Client) connect(ctx context.Context) error {
 	return nil
 }
 
-// ready asks until the kernel has answered and something has come over iopub. That may be the
-// welcome of newer kernels or the status messages of the request itself: without waiting for it,
-// the first output of the first cell could be lost.
+// ready repeats a request until the kernel has answered it and a message has come over iopub. That message
+// is the welcome of newer kernels, or a status of the request itself. Without this wait, the first output
+// of the first cell could be lost.
 func (c *Client) ready(ctx context.Context) error {
 	for answered := false; ; {
 		try, cancel := context.WithTimeout(ctx, infoRetry)
 		err := c.askInfo(try)
 		if answered = answered || err == nil; answered {
 			select {
-			case <-c.heard:
+			case <-c.published:
 			case <-c.done:
 			case <-try.Done():
 			}
@@ -203,7 +202,7 @@ func (c *Client) ready(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case answered && closed(c.heard):
+		case answered && closed(c.published):
 			return nil
 		case err != nil && !errors.Is(err, context.DeadlineExceeded):
 			return err
@@ -217,8 +216,7 @@ func (c *Client) askInfo(ctx context.Context) error {
 		return err
 	}
 	var info KernelInfo
-	// A field of another type than the protocol's is left empty; a kernel that wrote one is
-	// still a kernel.
+	// A field with a wrong type stays empty, because the kernel can still be used.
 	err = json.Unmarshal(m.Content, &info)
 	if _, odd := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !odd {
 		return fmt.Errorf("read kernel_info_reply: %w", err)
@@ -227,7 +225,7 @@ func (c *Client) askInfo(ctx context.Context) error {
 	return nil
 }
 
-// read hands over what comes on one channel until the connection ends.
+// read passes on the messages of one channel until the connection ends.
 func (c *Client) read(ch Channel, s *zmtp.Conn) {
 	for {
 		raw, err := s.Recv()
@@ -241,28 +239,28 @@ func (c *Client) read(ch Channel, s *zmtp.Conn) {
 			continue
 		}
 		if ch == IOPub {
-			c.once.Do(func() { close(c.heard) })
+			c.once.Do(func() { close(c.published) })
 		}
 		if ch == Shell {
-			c.listen()
+			c.releaseOutput()
 		}
 		c.answer(m)
 		c.options.OnMessage(m)
 	}
 }
 
-// rest lets what comes on iopub wait until the kernel has answered on shell, or for holdFor.
-func (c *Client) rest() {
+// holdOutput lets messages on iopub wait until the kernel has answered on shell, or for holdFor.
+func (c *Client) holdOutput() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.holding == nil && !c.ending {
 		c.sockets[IOPub].Hold()
-		c.holding = time.AfterFunc(holdFor, c.listen)
+		c.holding = time.AfterFunc(holdFor, c.releaseOutput)
 	}
 }
 
-// listen undoes rest.
-func (c *Client) listen() {
+// releaseOutput undoes holdOutput.
+func (c *Client) releaseOutput() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.holding != nil {
@@ -281,19 +279,19 @@ func (c *Client) answer(m Message) {
 	defer c.mu.Unlock()
 	if w := c.waiting[m.Parent.MsgID]; w != nil {
 		delete(c.waiting, m.Parent.MsgID)
-		w <- m // it has room for the one reply
+		w <- m // does not block: the channel has a buffer for the one reply
 	}
 }
 
-// ended ends the connection because one channel did. The others are read to their end first; the
-// first reason stays.
+// ended ends the connection because one channel ended. The other channels are read to their end first. The
+// first reason is kept.
 func (c *Client) ended(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ending {
 		c.ending, c.err = true, err
 		for _, s := range c.sockets {
-			s.EndWithin(lastWords)
+			s.EndWithin(lastOutput)
 		}
 	}
 	if c.reading--; c.reading == 0 {
@@ -304,7 +302,7 @@ func (c *Client) ended(err error) {
 	}
 }
 
-// dialRetry connects to a socket that may not be there yet.
+// dialRetry connects to a socket that may not exist yet.
 func dialRetry(ctx context.Context, o zmtp.Options, path, other string) (*zmtp.Conn, error) {
 	for {
 		s, err := zmtp.Dial(ctx, path, o)

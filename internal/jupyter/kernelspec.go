@@ -14,28 +14,28 @@ import (
 	"syscall"
 )
 
-// maxKernelSpec is far above any real kernel.json (about 200 bytes).
+// maxKernelSpec is far above the size of a real kernel.json (about 200 bytes).
 const maxKernelSpec = 64 << 10
 
-// kernelName keeps a name from being a path. A name is a folder's.
+// kernelName is the pattern of names, which are names of folders. A name that matches cannot be a path.
 var kernelName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
 
-// KernelSpec says how to start a kernel.
+// KernelSpec describes how to start a kernel.
 type KernelSpec struct {
-	Name          string            `json:"-"` // of its folder, such as python3
+	Name          string            `json:"-"` // name of its folder, such as python3
 	Dir           string            `json:"-"` // its folder
 	Argv          []string          `json:"argv"`
 	DisplayName   string            `json:"display_name"`
 	Language      string            `json:"language"`
 	InterruptMode string            `json:"interrupt_mode"` // signal or message
-	Env           map[string]string `json:"env"`            // as written; ${NAME} is not replaced
-	Metadata      Metadata          `json:"metadata"`       // what others have added, by their names
+	Env           map[string]string `json:"env"`            // as in the file; ${NAME} is not replaced
+	Metadata      Metadata          `json:"metadata"`       // additions of other programs, by their names
 }
 
-// Metadata is open to all: what is not an object of theirs is left out, and is no mistake of the spec.
+// Metadata can have values of any type. A value that is not an object is left out, and is no error.
 type Metadata map[string]json.RawMessage
 
-// UnmarshalJSON reads what is an object, and takes anything else for none.
+// UnmarshalJSON reads an object, and treats all other values as an empty one.
 func (m *Metadata) UnmarshalJSON(b []byte) error {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(b, &fields) == nil {
@@ -44,22 +44,22 @@ func (m *Metadata) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// UnknownKernelError says that no kernelspec of that name was found, and which were.
+// UnknownKernelError says that there is no kernelspec of that name, and lists the known ones.
 type UnknownKernelError struct {
 	Name  string
 	Known []string // sorted
 }
 
 func (e *UnknownKernelError) Error() string {
-	known := "there are none"
+	known := "no kernels are installed"
 	if len(e.Known) > 0 {
 		known = "known are " + strings.Join(e.Known, ", ")
 	}
 	return fmt.Sprintf("no kernel %.100q: %s", e.Name, known)
 }
 
-// FindKernelSpec reads the kernelspec of a name under the given prefixes, such as /usr/local; the
-// first prefix that has it wins. The error is an UnknownKernelError if none has.
+// FindKernelSpec reads a kernelspec under the given prefixes, such as /usr/local. The first prefix that has
+// it wins. The error is an UnknownKernelError if none has it.
 func FindKernelSpec(prefixes []string, name string) (KernelSpec, error) {
 	if kernelName.MatchString(name) {
 		for _, p := range prefixes {
@@ -72,8 +72,8 @@ func FindKernelSpec(prefixes []string, name string) (KernelSpec, error) {
 	return KernelSpec{}, &UnknownKernelError{Name: name, Known: kernelNames(prefixes)}
 }
 
-// KernelSpecs reads all kernelspecs under the given prefixes, sorted by name. One that cannot be
-// read is left out: FindKernelSpec says what is wrong with it.
+// KernelSpecs reads all kernelspecs under the given prefixes, sorted by name. It leaves out invalid ones;
+// FindKernelSpec returns their errors.
 func KernelSpecs(prefixes []string) []KernelSpec {
 	var specs []KernelSpec
 	for _, name := range kernelNames(prefixes) {
@@ -84,8 +84,8 @@ func KernelSpecs(prefixes []string) []KernelSpec {
 	return specs
 }
 
-// Command is the command line that starts the kernel. A bare "python" at its head is the caller's
-// to find.
+// Command returns the command line that starts the kernel. The caller must resolve a bare "python" at its
+// beginning.
 func (s KernelSpec) Command(connectionFile string) []string {
 	r := strings.NewReplacer("{connection_file}", connectionFile, "{resource_dir}", s.Dir)
 	argv := make([]string, len(s.Argv))
@@ -100,7 +100,7 @@ func specDir(prefix string) string { return filepath.Join(prefix, "share", "jupy
 func kernelNames(prefixes []string) []string {
 	var names []string
 	for _, p := range prefixes {
-		entries, _ := os.ReadDir(specDir(p)) // a prefix without kernels is an empty one
+		entries, _ := os.ReadDir(specDir(p)) // a prefix without kernels counts as empty
 		for _, e := range entries {
 			file := filepath.Join(specDir(p), e.Name(), "kernel.json")
 			if _, err := os.Stat(file); err == nil && kernelName.MatchString(e.Name()) {
@@ -119,10 +119,10 @@ func readKernelSpec(dir string) (KernelSpec, error) {
 		err = json.Unmarshal(b, &s)
 	}
 	if err == nil && len(s.Argv) == 0 {
-		err = errors.New("it has no argv")
+		err = errors.New("argv is missing")
 	}
 	if err == nil && s.InterruptMode != "signal" && s.InterruptMode != "message" {
-		err = fmt.Errorf("interrupt_mode is %.20q, not signal or message", s.InterruptMode)
+		err = fmt.Errorf("interrupt_mode is %.20q; it must be signal or message", s.InterruptMode)
 	}
 	if err != nil {
 		return KernelSpec{}, fmt.Errorf("kernelspec %s: %w", s.Name, err)
@@ -130,7 +130,7 @@ func readKernelSpec(dir string) (KernelSpec, error) {
 	return s, nil
 }
 
-// readSmall reads a plain file of bounded size. It does not block on a pipe that stands there.
+// readSmall reads a plain file of bounded size. It does not block on a pipe in place of the file.
 func readSmall(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

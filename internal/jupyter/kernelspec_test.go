@@ -45,7 +45,7 @@ func TestAKernelspecIsFoundAndItsCommandFilledIn(t *testing.T) {
 	}
 }
 
-func TestMetadataOfAnyFormIsNoMistakeOfAKernelspec(t *testing.T) {
+func TestAKernelspecCanHaveAnyMetadata(t *testing.T) {
 	for metadata, want := range map[string]string{`{"x":{"y":1}}`: `{"y":1}`, `[]`: "", `"x"`: "", `null`: "", `{"x":null}`: "null"} {
 		p := prefix(t, map[string]string{"k": `{"argv":["k"],"metadata":` + metadata + `}`})
 		if s, err := FindKernelSpec([]string{p}, "k"); err != nil || string(s.Metadata["x"]) != want {
@@ -54,7 +54,7 @@ func TestMetadataOfAnyFormIsNoMistakeOfAKernelspec(t *testing.T) {
 	}
 }
 
-func TestAnUnknownKernelNamesTheKnownOnes(t *testing.T) {
+func TestTheErrorOfAnUnknownKernelListsTheKnownOnes(t *testing.T) {
 	p := prefix(t, map[string]string{"python3": pythonSpec, "bash": `{"argv":["bash"]}`, "broken": `{`})
 	for _, name := range []string{"julia", "", "..", "../kernels/python3", "python3/", "/etc", "a\x00b", strings.Repeat("x", 101)} {
 		_, err := FindKernelSpec([]string{p}, name)

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// oldKeyFor is how long the key before still counts when a kernel has taken a new one: threads of user
-// code may have signed with it what has not left the kernel yet.
+// oldKeyFor is how long the old key is valid after a kernel has taken a new one. Threads of user code may
+// have signed messages with it that are not sent yet.
 const oldKeyFor = 2 * time.Second
 
 // keys are the keys of a kernel's messages. A value is never changed, only replaced.
 type keys struct {
-	sign  string    // signs what we send
-	other string    // counts too: the key to come, or the one before; empty means none
-	until time.Time // when the one before ceases to count; zero while the other is to come
+	sign  string    // signs sent messages
+	other string    // also valid: the expected key, or the last one; empty means none
+	until time.Time // when the last key becomes invalid; zero while a key is expected
 }
 
-// Expect lets the kernel take another key at any time, as code that we have it run tells it to. Both keys
-// count until it does, which shows in its first reply on Shell that is signed with the new one; from then on
-// we sign with that too. Nobody but the caller chooses keys: a kernel can at most keep the one it has.
+// Expect allows the kernel to take another key, which code in the kernel must then do. Both keys are valid
+// until the first reply on Shell with the new key. From then on the client signs with the new key too. Only
+// the caller chooses keys: a kernel can at most keep its old one.
 func (c *Client) Expect(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keys.Store(&keys{sign: c.keys.Load().sign, other: key})
 }
 
-// Uses reports whether the kernel has taken that key.
+// Uses reports whether the kernel has taken a key.
 func (c *Client) Uses(key string) bool { return c.keys.Load().sign == key }
 
-// turn notes that the kernel has taken the key that was expected.
-func (c *Client) turn(key string) {
+// switchKey records that the kernel has taken the expected key.
+func (c *Client) switchKey(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.keys.Load(); k.other == key && k.until.IsZero() {
@@ -49,13 +49,13 @@ func (c *Client) decode(ch Channel, frames [][]byte, dropped int64) (Message, er
 	}
 	m, err = Decode(k.other, ch, frames, dropped)
 	if err == nil && ch == Shell && k.until.IsZero() && dropped == 0 {
-		c.turn(k.other)
+		c.switchKey(k.other)
 	}
 	return m, err
 }
 
-// Rename gives our own messages another session, so that their ids differ from those of any other client
-// that continues from the same memory. What was sent before is still waited for.
+// Rename gives the client's messages another session. Then their ids differ from those of every other
+// client that continues from the same memory. Requests that were sent before still get their replies.
 func (c *Client) Rename() {
 	session := newID()
 	c.session.Store(&session)

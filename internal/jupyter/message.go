@@ -12,24 +12,24 @@ import (
 
 const (
 	delimiter = "<IDS|MSG>"
-	// maxHeader is far above any real header (about 250 bytes). It also bounds the ids in it,
+	// maxHeader is far above the size of a real header (about 250 bytes). It also bounds the ids in it,
 	// which callers keep.
 	maxHeader = 16 << 10
-	// maxDepth is how deep metadata and content may nest; what is deeper is cut. Output formats stay below 30;
-	// readers in other languages begin to refuse at 100 to 1000, and the host refuses an event of more than 100,
-	// of which the event itself takes some.
+	// maxDepth bounds the nesting of metadata and content; deeper values are cut. Output formats stay below
+	// 30. Readers in other languages fail from 100 to 1000 on. The host refuses an event of more than 100
+	// levels, and the event itself takes some of them.
 	maxDepth = 90
-	// maxPrefix is how many frames may stand before the delimiter: a topic, or none.
+	// maxPrefix bounds the frames before the delimiter: a topic, or none.
 	maxPrefix = 16
 )
 
 // errForm marks a message that does not have the form of the protocol.
 var errForm = errors.New("not a Jupyter message")
 
-// errSignature marks one that is signed with another key, or changed on its way.
+// errSignature marks a message that is signed with another key, or was changed.
 var errSignature = fmt.Errorf("%w: its signature is wrong", errForm)
 
-// Header names a message. Every field is foreign text of a few kilobytes at most.
+// Header identifies a message. Every field is foreign text of at most a few kilobytes.
 type Header struct {
 	MsgID    string `json:"msg_id"`
 	MsgType  string `json:"msg_type"`
@@ -39,22 +39,22 @@ type Header struct {
 	Version  string `json:"version"`
 }
 
-// Message is one message, to or from a kernel. Metadata and Content are JSON objects, valid and not
-// too deep; what is inside is still foreign.
+// Message is one message to or from a kernel. Metadata and Content are valid JSON objects of bounded depth.
+// Their values are foreign.
 type Message struct {
 	Channel  Channel
 	Header   Header
-	Parent   Header // of the request that caused the message; zero if there is none
+	Parent   Header // header of the request that caused the message; zero if there is none
 	Metadata json.RawMessage
 	Content  json.RawMessage
 	Buffers  [][]byte
-	// Dropped is not zero when parts were left out, as too large or too deep: about so many
-	// bytes. Content is an empty object then, or Buffers are missing.
+	// Dropped is about the number of bytes that were left out, because they were too large or too deep.
+	// Then Content is an empty object, or Buffers are missing.
 	Dropped int64
 }
 
-// Encode makes the frames of a message and signs them. An empty Metadata or Content becomes an
-// empty object; a zero Parent too. The frames alias the message.
+// Encode makes the frames of a message and signs them. An empty Metadata or Content becomes an empty
+// object, and so does a zero Parent. The frames share memory with the message.
 func Encode(key string, m Message) ([][]byte, error) {
 	header, err := json.Marshal(m.Header)
 	if err != nil {
@@ -71,9 +71,9 @@ func Encode(key string, m Message) ([][]byte, error) {
 	return append(frames, m.Buffers...), nil
 }
 
-// Decode reads the frames of a message from a kernel; dropped is what the transport left out at
-// the end. It keeps parts of the frames. A message whose end is missing cannot be verified and is
-// passed on all the same: nothing may rest on signatures, because user code can make them.
+// Decode reads the frames of a message from a kernel. dropped is the number of bytes that the transport
+// left out at the end. The message shares memory with the frames. A message with a missing end cannot be
+// verified, but it is passed on. That is safe, because user code can sign messages anyway.
 func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, error) {
 	at := -1
 	for i := range min(len(frames), maxPrefix+1) {
@@ -102,7 +102,7 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 		return Message{}, fmt.Errorf("parent header: %w", err)
 	}
 	if m.Header.MsgType == "" {
-		return Message{}, fmt.Errorf("%w: it has no type", errForm)
+		return Message{}, fmt.Errorf("%w: the message has no type", errForm)
 	}
 	if m.Metadata, err = m.keep(parts, 2); err != nil {
 		return Message{}, fmt.Errorf("metadata: %w", err)
@@ -116,8 +116,8 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 	return m, nil
 }
 
-// keep returns part i if it is there and a JSON object. What is too deep in it is cut, so that the rest of the
-// message still arrives.
+// keep returns part i if it exists and is a JSON object. Values that are too deep are cut, so that the rest
+// of the message still arrives.
 func (m *Message) keep(parts [][]byte, i int) (json.RawMessage, error) {
 	if i >= len(parts) {
 		return object(nil), nil
@@ -132,7 +132,7 @@ func (m *Message) keep(parts [][]byte, i int) (json.RawMessage, error) {
 	return b, nil
 }
 
-// shallow returns JSON in which a mark stands for each list and object below maxDepth.
+// shallow returns JSON in which a mark replaces each list and object below maxDepth.
 func shallow(b []byte) []byte {
 	const mark = `"…"`
 	out := make([]byte, 0, len(b))
@@ -164,8 +164,8 @@ func shallow(b []byte) []byte {
 	return out
 }
 
-// decodeHeader reads a header or a parent header, which may be empty. Where a name comes twice the
-// last one counts, which helps nobody: user code could as well have sent only that one.
+// decodeHeader reads a header or a parent header, which can be empty. If a name occurs twice, the last one
+// counts. An attacker gains nothing by that, because user code can send any header.
 func decodeHeader(b []byte) (Header, error) {
 	var h Header
 	if len(b) > maxHeader || tooDeep(b) {

@@ -32,7 +32,7 @@ func encoded(t testing.TB, m Message) [][]byte {
 	return frames
 }
 
-// signed makes frames of any text, with a sound signature: user code knows the key.
+// signed makes frames of any text, with a valid signature, because user code knows the key.
 func signed(header, parent, metadata, content string) [][]byte {
 	parts := [][]byte{[]byte(header), []byte(parent), []byte(metadata), []byte(content)}
 	return append([][]byte{[]byte(delimiter), sign(testKey, parts)}, parts...)
@@ -56,7 +56,7 @@ func TestAMessageSurvivesEncodingAndDecoding(t *testing.T) {
 	}
 }
 
-func TestTheSignatureIsTheOneOfTheSpecification(t *testing.T) {
+func TestTheSignatureMatchesTheSpecification(t *testing.T) {
 	// Made with Python: hmac.new(b"a key", b'{"h":1}{}{}{"c":2}', "sha256").hexdigest()
 	const want = "03d0175f78cbf8fc9e3675d887b51d597b212bc77d50b028b8c8a9d289e68a62"
 	got := sign(testKey, [][]byte{[]byte(`{"h":1}`), []byte(`{}`), []byte(`{}`), []byte(`{"c":2}`)})
@@ -68,7 +68,7 @@ func TestTheSignatureIsTheOneOfTheSpecification(t *testing.T) {
 	}
 }
 
-func TestMessagesOfTheWrongFormAreRefused(t *testing.T) {
+func TestMalformedMessagesAreRefused(t *testing.T) {
 	const header = `{"msg_id":"1","msg_type":"stream"}`
 	tampered := encoded(t, sample())
 	tampered[5] = []byte(`{"name":"stdout","text":"ho"}`)
@@ -99,7 +99,7 @@ func TestMessagesOfTheWrongFormAreRefused(t *testing.T) {
 	}
 }
 
-func TestAHeaderMaySayThingsTwiceOrUnknown(t *testing.T) {
+func TestAHeaderCanHaveRepeatedAndUnknownFields(t *testing.T) {
 	m, err := Decode(testKey, Shell, signed(
 		`{"msg_id":"first","msg_type":"stream","msg_id":"second","new_field":[1]}`, `{}`, `{}`, `{}`), 0)
 	if err != nil || m.Header.MsgID != "second" || m.Parent != (Header{}) {
@@ -107,7 +107,7 @@ func TestAHeaderMaySayThingsTwiceOrUnknown(t *testing.T) {
 	}
 }
 
-func TestContentThatIsTooDeepIsCutAndTheRestOfTheMessageArrives(t *testing.T) {
+func TestContentThatIsTooDeepIsCut(t *testing.T) {
 	deep := func(n int) string {
 		return `{"a":` + strings.Repeat("[", n) + `"}\""` + strings.Repeat("]", n) + `,"b":"]["}`
 	}
@@ -121,7 +121,7 @@ func TestContentThatIsTooDeepIsCutAndTheRestOfTheMessageArrives(t *testing.T) {
 	}
 	m, err := Decode(testKey, IOPub, signed(header, `{}`, `{}`, deep(maxDepth-1)), 0)
 	if err != nil || m.Dropped != 0 || string(m.Content) != deep(maxDepth-1) {
-		t.Fatalf("the deepest that is allowed: %d dropped, %v", m.Dropped, err)
+		t.Fatalf("at the limit of the depth: %d dropped, %v", m.Dropped, err)
 	}
 	text := `{"text":"` + strings.Repeat(`[{\"`, 1000) + `"}`
 	if m, err = Decode(testKey, IOPub, signed(header, `{}`, `{}`, text), 0); err != nil || m.Dropped != 0 {
@@ -132,7 +132,7 @@ func TestContentThatIsTooDeepIsCutAndTheRestOfTheMessageArrives(t *testing.T) {
 	}
 }
 
-func TestAMessageWhoseEndWasTooLargeKeepsItsNames(t *testing.T) {
+func TestAMessageWithoutItsEndKeepsItsHeaders(t *testing.T) {
 	frames := encoded(t, sample())
 	for cut := 4; cut <= 7; cut++ { // after the parent header, metadata, content, a buffer
 		m, err := Decode(testKey, IOPub, frames[:cut], 1000)
@@ -145,7 +145,7 @@ func TestAMessageWhoseEndWasTooLargeKeepsItsNames(t *testing.T) {
 	}
 }
 
-// FuzzMessage takes frames separated by newlines. They are signed, because user code can sign.
+// FuzzMessage decodes frames that are separated by newlines. They are signed, because user code can sign.
 func FuzzMessage(f *testing.F) {
 	f.Add([]byte(`{"msg_id":"1","msg_type":"stream"}`+"\n{}\n{}\n{\"a\":[1,{}]}\nbuffer"), int64(0))
 	f.Add([]byte(`{"msg_id":"1","msg_type":"stream","msg_type":"status"}`+"\n{}\n{}"), int64(7))

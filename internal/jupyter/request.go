@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// KernelInfo is what a kernel says of itself. It is foreign text.
+// KernelInfo is a kernel's description of itself. It is foreign text.
 type KernelInfo struct {
 	ProtocolVersion       string       `json:"protocol_version"`
 	Implementation        string       `json:"implementation"`
@@ -31,34 +31,34 @@ type LanguageInfo struct {
 
 // ExecuteRequest asks a kernel to run code.
 type ExecuteRequest struct {
-	MsgID        string // by NewMsgID, for who must know it before the first answer; empty means a new one
+	MsgID        string // from NewMsgID, for a caller that needs the id before the first answer; empty means a new id
 	Code         string
 	Silent       bool // no output, no history, no execution count
 	StoreHistory bool
 	AllowStdin   bool            // the code may ask for input; answer with InputReply
-	Metadata     json.RawMessage // of the message, a JSON object; empty means none
+	Metadata     json.RawMessage // metadata of the message, a JSON object; empty means none
 }
 
-// NewMsgID makes the id of a request to come.
+// NewMsgID returns the id for a later request.
 func (c *Client) NewMsgID() string {
 	return *c.session.Load() + "_" + strconv.FormatUint(c.counter.Add(1), 10)
 }
 
-// Execute sends an execute_request and returns its message id. It does not wait: the answers go to
+// Execute sends an execute_request and returns its message id. It does not wait. The answers go to
 // OnMessage, with that id in their parent header.
 func (c *Client) Execute(r ExecuteRequest) (string, error) {
 	if r.MsgID == "" {
 		r.MsgID = c.NewMsgID()
 	}
-	c.rest()
+	c.holdOutput()
 	return r.MsgID, c.sendWith(Shell, r.MsgID, "execute_request", r.Metadata, map[string]any{
 		"code":             r.Code,
 		"silent":           r.Silent,
 		"store_history":    r.StoreHistory && !r.Silent,
 		"user_expressions": struct{}{},
 		"allow_stdin":      r.AllowStdin,
-		// With true, a kernel aborts what comes within a moment of an error, also what
-		// was not queued. The queue is the caller's.
+		// With true, a kernel aborts requests that arrive shortly after an error, even if they were not
+		// queued. The caller manages the queue.
 		"stop_on_error": false,
 	})
 }
@@ -69,13 +69,13 @@ func (c *Client) InputReply(value string) error {
 	return err
 }
 
-// Interrupt asks the kernel to interrupt what it runs, and waits until it has said that it did.
-// The interrupted code may go on all the same.
+// Interrupt asks the kernel to interrupt its running code, and waits for the reply. The interrupted code
+// may still continue.
 func (c *Client) Interrupt(ctx context.Context) error {
 	return c.command(ctx, "interrupt_request", struct{}{})
 }
 
-// Shutdown asks the kernel to end, and waits for its answer, not for its end.
+// Shutdown asks the kernel to end, and waits for its answer. It does not wait for its end.
 func (c *Client) Shutdown(ctx context.Context, restart bool) error {
 	return c.command(ctx, "shutdown_request", map[string]bool{"restart": restart})
 }
@@ -89,15 +89,15 @@ func (c *Client) command(ctx context.Context, msgType string, content any) error
 	if err := json.Unmarshal(m.Content, &reply); err != nil {
 		return fmt.Errorf("%s: read the reply: %w", msgType, err)
 	}
-	// Kernels older than protocol 5.1 send no status with it.
+	// Kernels with a protocol before 5.1 send no status.
 	if reply.Status != "" && reply.Status != "ok" {
 		return fmt.Errorf("%s: the kernel answered %.20q: %.100q %.200q", msgType, reply.Status, reply.EName, reply.EValue)
 	}
 	return nil
 }
 
-// Request sends a request and waits for its reply. On Shell that takes as long as the cell that is
-// running; on Control it does not. The reply goes to OnMessage as well.
+// Request sends a request and waits for its reply. On Shell that takes as long as the running cell, on
+// Control it does not. The reply goes to OnMessage as well.
 func (c *Client) Request(ctx context.Context, ch Channel, msgType string, content any) (Message, error) {
 	id, reply := c.NewMsgID(), make(chan Message, 1)
 	c.mu.Lock()
@@ -119,15 +119,14 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 	case <-c.done:
 	}
 	select {
-	case m := <-reply: // it may have been among the last words
+	case m := <-reply: // the reply may be among the last messages
 		return m, nil
 	default:
 		return Message{}, fmt.Errorf("%s: %w", msgType, c.lost())
 	}
 }
 
-// Send sends one message, content being anything that encodes as a JSON object, and returns its
-// message id.
+// Send sends one message and returns its message id. content must encode as a JSON object.
 func (c *Client) Send(ch Channel, msgType string, content any) (string, error) {
 	id := c.NewMsgID()
 	return id, c.send(ch, id, msgType, content)
@@ -145,14 +144,14 @@ func (c *Client) sendWith(ch Channel, id, msgType string, metadata json.RawMessa
 	frames, err := Encode(c.keys.Load().sign, Message{Content: b, Metadata: metadata, Header: Header{
 		MsgID: id, MsgType: msgType, Session: *c.session.Load(), Username: "jupyter",
 		Date:    time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
-		Version: "5.3", // the first with interrupt by message, and what kernels still answer
+		Version: "5.3", // the first version with interrupts by message; kernels still answer it
 	}})
 	if err != nil {
 		return fmt.Errorf("%s: %w", msgType, err)
 	}
 	s := c.sockets[ch]
 	if s == nil || ch == IOPub {
-		return fmt.Errorf("%s: nothing can be sent on %q", msgType, ch)
+		return fmt.Errorf("%s: cannot send on channel %q", msgType, ch)
 	}
 	if err := s.Send(frames...); err != nil {
 		return fmt.Errorf("%s: %w", msgType, err)
@@ -160,7 +159,7 @@ func (c *Client) sendWith(ch Channel, id, msgType string, metadata json.RawMessa
 	return nil
 }
 
-// lost is why the connection ended, never nil.
+// lost returns why the connection ended. It is never nil.
 func (c *Client) lost() error {
 	if err := c.Err(); err != nil {
 		return fmt.Errorf("connection to the kernel lost: %w", err)

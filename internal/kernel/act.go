@@ -8,8 +8,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Interrupt stops what the kernel is running, or only that cell if one is named: it never hits another
-// one. That nothing runs is no error.
+// Interrupt interrupts the running cell, if only is its id or empty. It never hits another cell. If no such
+// cell runs, it returns no error.
 func (k *Kernel) Interrupt(ctx context.Context, only cellhold.CellID) error {
 	k.mu.Lock()
 	if k.state == cellhold.KernelDead {
@@ -19,7 +19,7 @@ func (k *Kernel) Interrupt(ctx context.Context, only cellhold.CellID) error {
 	e := k.next()
 	onItsWay := e != nil && !e.sent && (only == "" || only == e.req.Cell)
 	if onItsWay {
-		e.unwanted = true // the dispatcher interrupts it once the agent has it
+		e.unwanted = true // the dispatcher interrupts it when the agent has accepted it
 	}
 	k.mu.Unlock()
 	if onItsWay {
@@ -28,8 +28,8 @@ func (k *Kernel) Interrupt(ctx context.Context, only cellhold.CellID) error {
 	return k.o.Link.Interrupt(ctx, only)
 }
 
-// next is the running cell, or the one that an idle kernel runs next: to who submitted it, it is
-// running. It is nil when there is none. The caller holds mu.
+// next returns the running cell, or the one that an idle kernel runs next: its caller sees it as running.
+// It is nil when there is none. The caller must hold mu.
 func (k *Kernel) next() *entry {
 	if k.current == nil && len(k.queue) > 0 && k.state == cellhold.KernelIdle {
 		return k.queue[0]
@@ -37,15 +37,15 @@ func (k *Kernel) next() *entry {
 	return k.current
 }
 
-// Cancel ends a cell: one that waits never runs, one that runs is interrupted. It returns the cell as it
-// is then, false when there is no such cell that is not done.
+// Cancel ends a cell. A waiting cell never runs, a running cell is interrupted. It returns the cell in its
+// state after the call. It returns false if there is no such cell or the cell is done.
 func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error) {
 	var waiting *entry
 	err := k.endCells(ctx, func() []end {
 		for _, e := range k.queue {
 			if e.req.Cell == id {
 				waiting = e
-				return ends([]*entry{e}, cellhold.StatusCancelled, "It was cancelled while it waited.")
+				return ends([]*entry{e}, cellhold.StatusCancelled, "The cell was cancelled while it was queued.")
 			}
 		}
 		return nil
@@ -61,7 +61,7 @@ func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (cellhold.Cell,
 	e := k.find(id)
 	unsent := e != nil && !e.sent
 	if unsent {
-		e.unwanted = true // the dispatcher interrupts it once the agent has it
+		e.unwanted = true // the dispatcher interrupts it when the agent has accepted it
 	}
 	k.mu.Unlock()
 	if e == nil {
@@ -71,15 +71,15 @@ func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (cellhold.Cell,
 		err = k.Interrupt(ctx, id)
 	}
 	c, ok := k.Cell(id)
-	if !ok { // done at the same moment
+	if !ok { // ended at the same moment
 		<-e.done
 		c = e.cell
 	}
 	return c, true, err
 }
 
-// Input answers what a cell asks for. A request of 0 answers whatever is asked now. It is false when
-// there is no such cell that is not done.
+// Input answers the question of a cell. A request of 0 answers any open question. It returns false if there
+// is no such cell or the cell is done.
 func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, value string) (bool, error) {
 	k.mu.Lock()
 	e := k.find(id)
@@ -92,11 +92,11 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 	k.mu.Unlock()
 	switch {
 	case !stdin:
-		return true, cellhold.Errorf(cellhold.Conflict, "The cell may not ask for input: it was submitted without allow_stdin.")
+		return true, cellhold.Errorf(cellhold.Conflict, "The cell cannot ask for input: it was submitted without allow_stdin.")
 	case q == nil:
-		return true, cellhold.Errorf(cellhold.Conflict, "The cell does not ask for input now.")
+		return true, cellhold.Errorf(cellhold.Conflict, "The cell is not asking for input now.")
 	case request != 0 && request != q.Request:
-		return true, cellhold.Errorf(cellhold.Conflict, "That question is closed; the cell asks another one now, as event %d says.", q.Request)
+		return true, cellhold.Errorf(cellhold.Conflict, "That question is closed. The cell asks another one now: see event %d.", q.Request)
 	}
 	err := k.o.Link.Input(ctx, guestapi.InputReply{Cell: id, Request: source, Value: value})
 	if err != nil && cellhold.KindOf(err) != cellhold.Conflict {
@@ -108,18 +108,19 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 	}
 	k.mu.Unlock()
 	if err != nil {
-		return true, cellhold.Errorf(cellhold.Conflict, "The question was answered already.")
+		return true, cellhold.Errorf(cellhold.Conflict, "The question is answered already.")
 	}
 	ev := cellhold.NewEvent(cellhold.EventInputReply, k.o.ID, id, cellhold.InputReplyContent{Request: q.Request})
 	if err := k.o.Log.Append(context.WithoutCancel(ctx), []cellhold.Event{ev}); err != nil {
-		// The kernel has the answer. After a crash the question would seem open, and the agent knows better.
-		k.o.Logger.Error("recording that input was given", "cell", id, "err", err)
+		// The kernel has the answer. After a crash the question would look open, but the agent refuses a
+		// second answer.
+		k.o.Logger.Error("record an answered question", "cell", id, "err", err)
 	}
 	return true, nil
 }
 
-// asks notes what a recorded event says of the input that a cell waits for.
-func (e *entry) asks(ev cellhold.Event) {
+// updateQuestion updates the open question of a cell from a recorded event.
+func (e *entry) updateQuestion(ev cellhold.Event) {
 	switch ev.Type {
 	case cellhold.EventInputRequest:
 		var c cellhold.InputRequestContent
@@ -134,22 +135,22 @@ func (e *entry) asks(ev cellhold.Event) {
 	}
 }
 
-// cancelsRest reports whether the running cell takes those that wait with it when it ends badly.
+// cancelsRest reports whether a bad end of the running cell cancels the queued cells.
 func (k *Kernel) cancelsRest() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.current != nil && k.current.cell.OnError == cellhold.OnErrorCancel
 }
 
-// cancelRest returns the ends of the cells that wait behind one that ended badly, when its caller asked
-// for that. They are recorded together with its own end, so no reader sees one without the other.
+// cancelRest returns the ends of the cells that are queued behind a cell with a bad end, if its caller
+// asked for that. They are recorded in one step with its own end, so every reader sees all of them or none.
 func (k *Kernel) cancelRest(c *cellhold.Cell) (evs []cellhold.Event, cells []*cellhold.Cell) {
 	if c.OnError != cellhold.OnErrorCancel || c.Status == cellhold.StatusOK {
 		return nil, nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, x := range ends(k.queue, cellhold.StatusCancelled, "A cell before it ended with "+string(c.Status)+" and asked for this.") {
+	for _, x := range ends(k.queue, cellhold.StatusCancelled, "An earlier cell with on_error=cancel ended with "+string(c.Status)+".") {
 		x.e.ending = true
 		ev := cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content)
 		evs = append(evs, ev)

@@ -6,8 +6,9 @@ import (
 	"cellhold"
 )
 
-// catchUp gathers output from the journal that found no room when it came. It reads no more than may be gathered, and
-// goes on there the next time. It returns the bytes that it has read. The caller holds rec.
+// catchUp gathers output from the journal for which there was no space before. It reads at most as much as
+// can be gathered, and continues there at the next call. It returns the number of bytes read. The caller
+// must hold rec.
 func (k *Kernel) catchUp(ctx context.Context) (read int64) {
 	group, read := k.gatherBehind(ctx)
 	if len(group) == 0 {
@@ -35,14 +36,14 @@ func (k *Kernel) catchUp(ctx context.Context) (read int64) {
 		l.caughtUp(next, complete)
 		l.folded = k.cursor
 		if l.first == 0 {
-			k.release(l) // nothing was found for it yet
+			k.release(l) // no output was found for it yet
 		}
 	}
 	return read
 }
 
-// gatherBehind takes the cells that output in the journal waits for, oldest first, as many as there is room for, and
-// returns them with the bytes of their records.
+// gatherBehind gathers for the cells with output in the journal that is not gathered, oldest first, as many
+// as there is space for. It returns them and the size of their records. The caller must hold rec.
 func (k *Kernel) gatherBehind(ctx context.Context) (group []*late, read int64) {
 	var list []*doneCell
 	k.mu.Lock()
@@ -58,9 +59,9 @@ func (k *Kernel) gatherBehind(ctx context.Context) (group []*late, read int64) {
 			return group, read
 		}
 		if err != nil {
-			k.o.Logger.Warn("reading the record of a cell with late output", "cell", d.id, "err", err)
+			k.o.Logger.Warn("read the record of a cell with late output", "cell", d.id, "err", err)
 			k.mu.Lock()
-			k.forget(d.id) // its output is in the journal
+			k.forget(d.id) // its output stays in the journal
 			k.mu.Unlock()
 		}
 		if l != nil {
@@ -83,14 +84,14 @@ func (k *Kernel) foldKept(l *late, ev cellhold.Event) {
 	defer k.mu.Unlock()
 	switch d := l.done; {
 	case d.since == 0 || l.stopped || ev.Seq < d.since || ev.Seq <= l.cell.Last:
-	case k.takes(l, ev):
+	case k.tryFold(l, ev):
 		l.has(ev.Seq)
 	default:
 		l.stopped, d.since = true, ev.Seq
 	}
 }
 
-// caughtUp notes up to where the journal was read. The caller holds mu.
+// caughtUp stores the position up to which the journal was read. The caller must hold mu.
 func (l *late) caughtUp(next int64, complete bool) {
 	switch d := l.done; {
 	case l.stopped:

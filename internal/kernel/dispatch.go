@@ -8,18 +8,18 @@ import (
 	"cellhold"
 )
 
-// dispatch hands cells to the agent, one at a time, and watches that the agent ends them.
+// dispatch sends cells to the agent, one at a time, and checks that the agent ends them in time.
 func (k *Kernel) dispatch(ctx context.Context) {
 	for ctx.Err() == nil {
 		if k.orphaned() {
 			if err := k.cancelQueue(ctx, cellhold.StatusCancelled, "The kernel died before the cell could run."); err != nil {
-				k.o.Logger.Error("cancelling cells of a dead kernel", "session", k.o.Session, "err", err)
+				k.o.Logger.Error("cancel the cells of a dead kernel", "session", k.o.Session, "err", err)
 				pause(ctx, retryMost)
 			}
 			continue
 		}
 		if e := k.neglected(); e != nil {
-			k.reportStuck(ctx, e, "the agent took no cell for "+takeWithin.String())
+			k.reportStuck(ctx, e, "the agent accepted no cell for "+takeWithin.String())
 			continue
 		}
 		e := k.nextToSend()
@@ -31,17 +31,17 @@ func (k *Kernel) dispatch(ctx context.Context) {
 	}
 }
 
-// orphaned reports whether cells wait for a kernel that died and does not come back by itself. After
-// a deadline the agent restarts the kernel, so waiting cells stay.
+// orphaned reports whether cells are queued for a kernel that died and will not restart by itself. After a
+// deadline the agent restarts the kernel, and queued cells stay.
 func (k *Kernel) orphaned() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.finallyDead() && k.current == nil && len(k.queue) > 0
 }
 
-// nextToSend makes the first waiting cell the current one if the kernel is free, and returns the
-// current one if the agent does not have it yet. From then on its events are folded, so that
-// output that overtakes the answer to Execute is not missed.
+// nextToSend makes the first queued cell the current one if the kernel is free. It returns the current cell
+// if the agent does not have it yet. Events of the current cell are folded, because output can arrive
+// before the answer to Execute.
 func (k *Kernel) nextToSend() *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -49,20 +49,20 @@ func (k *Kernel) nextToSend() *entry {
 	if idle && k.current == nil && len(k.queue) > 0 && !k.queue[0].ending {
 		k.current, k.queue = k.queue[0], k.queue[1:]
 	}
-	// To a dead kernel only a cell goes that an earlier server may have sent: the agent knows.
+	// A dead kernel gets only a cell that an earlier server may have sent: the agent knows it then.
 	if k.current != nil && !k.current.sent && (idle || k.finallyDead()) {
 		return k.current
 	}
 	return nil
 }
 
-// finallyDead reports whether the kernel is dead and does not come back by itself, as it does after a
-// cell that had to be killed at its deadline. The caller holds mu.
+// finallyDead reports whether the kernel is dead and will not restart by itself. It restarts by itself
+// after a cell was killed at its deadline. The caller must hold mu.
 func (k *Kernel) finallyDead() bool {
 	return k.state == cellhold.KernelDead && k.cause != cellhold.StatusTimeout
 }
 
-// send gives a cell to the agent. Sending it again is harmless: the agent runs each cell once.
+// send sends a cell to the agent. A second send is harmless: the agent runs each cell once.
 func (k *Kernel) send(ctx context.Context, e *entry) {
 	k.mu.Lock()
 	e.begun = time.Now()
@@ -72,7 +72,7 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	case err == nil:
 		if k.markSent(e) {
 			if err := k.o.Link.Interrupt(ctx, e.req.Cell); err != nil {
-				k.o.Logger.Warn("interrupting a cell", "cell", e.req.Cell, "err", err)
+				k.o.Logger.Warn("interrupt a cell", "cell", e.req.Cell, "err", err)
 			}
 		}
 	case ctx.Err() != nil:
@@ -81,9 +81,9 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	case cellhold.KindOf(err) == cellhold.Conflict && k.isFinallyDead():
 		k.finish(ctx, e, cellhold.StatusCancelled, "The kernel died before the cell could run.")
 	default:
-		// Busy with a restart, dead but not yet told, or out of reach: what comes next on the
-		// link or from the owner of the sandbox decides.
-		k.o.Logger.Debug("sending a cell", "cell", e.req.Cell, "err", err)
+		// The kernel is restarting, dead without a report yet, or not reachable. The next event, or the
+		// owner of the sandbox, decides.
+		k.o.Logger.Debug("send a cell", "cell", e.req.Cell, "err", err)
 		e.tries++
 		pause(ctx, min(retryFirst<<min(e.tries, 10), retryMost))
 	}
@@ -95,7 +95,7 @@ func (k *Kernel) isFinallyDead() bool {
 	return k.finallyDead()
 }
 
-// neglected returns the cell that the agent should have taken long since, nil when there is none.
+// neglected returns the cell that the agent should have accepted long ago, or nil when there is none.
 func (k *Kernel) neglected() *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -116,8 +116,8 @@ func (k *Kernel) neglected() *entry {
 	return e
 }
 
-// markSent notes that the agent has the cell, unless the cell is done already, and reports whether it is
-// to be interrupted at once.
+// markSent records that the agent has the cell, unless the cell is done, and reports whether it must be
+// interrupted at once.
 func (k *Kernel) markSent(e *entry) (unwanted bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -132,12 +132,12 @@ func (k *Kernel) markSent(e *entry) (unwanted bool) {
 	return e.unwanted
 }
 
-// countAfter is how long a cell runs before the memory kills so far are counted, to tell those of this
-// cell from earlier ones. Most cells are shorter and are spared the reading, which would take
-// processor time from them; a kernel that is killed sooner is judged by the count known before.
+// countAfter is how long a cell runs before earlier memory kills are counted, to distinguish them from
+// those of this cell. Most cells are shorter, and for them nothing is counted, because it takes processor
+// time from the cell. For a kernel that is killed sooner, the last known count is used.
 const countAfter = 50 * time.Millisecond
 
-// noteOOM remembers the count of memory kills before those of this cell.
+// noteOOM stores the number of memory kills before those of this cell.
 func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	e.counted = true
 	if k.o.Memory != nil {
@@ -154,7 +154,7 @@ func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	}
 }
 
-// message is the part of an error that is safe to show.
+// message returns the part of an error that is safe to show.
 func message(err error) string {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		return e.Message
@@ -162,10 +162,10 @@ func message(err error) string {
 	return "internal error"
 }
 
-// waitForWork waits for a change, and for two moments in the life of the running cell: when the
-// memory kills are to be counted, and when the agent should have ended it.
+// waitForWork waits for a change, and for two times of the running cell: when the memory kills must be
+// counted, and when the agent should have ended it.
 func (k *Kernel) waitForWork(ctx context.Context) {
-	e, count, stuck := k.moments()
+	e, count, stuck := k.checkTimes()
 	if e == nil {
 		k.waitForTaker(ctx)
 		return
@@ -191,7 +191,7 @@ func (k *Kernel) waitForWork(ctx context.Context) {
 	}
 }
 
-// waitForTaker waits for a change, and for the moment when cells have waited too long.
+// waitForTaker waits for a change, and for the time when cells have been queued too long.
 func (k *Kernel) waitForTaker(ctx context.Context) {
 	var late <-chan time.Time
 	if !k.stalled.IsZero() {
@@ -206,8 +206,8 @@ func (k *Kernel) waitForTaker(ctx context.Context) {
 	}
 }
 
-// moments returns the running cell, nil when there is none, and how long it is until its moments.
-func (k *Kernel) moments() (e *entry, count, stuck time.Duration) {
+// checkTimes returns the running cell, or nil when there is none, and the time until each of its checks.
+func (k *Kernel) checkTimes() (e *entry, count, stuck time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if e = k.current; e == nil || !e.sent {
@@ -217,7 +217,7 @@ func (k *Kernel) moments() (e *entry, count, stuck time.Duration) {
 	return e, countAfter - ran, e.req.Timeout + stuckAfter - ran
 }
 
-// reportStuck says that the agent does not do its work. The owner answers with Die, which ends the cell.
+// reportStuck reports that the agent does not work. The owner answers with Die, which ends the cell.
 func (k *Kernel) reportStuck(ctx context.Context, e *entry, why string) {
 	k.o.Stuck(why)
 	select {
@@ -226,23 +226,23 @@ func (k *Kernel) reportStuck(ctx context.Context, e *entry, why string) {
 	}
 }
 
-// cancelQueue ends all waiting cells.
+// cancelQueue ends all queued cells.
 func (k *Kernel) cancelQueue(ctx context.Context, s cellhold.CellStatus, cause string) error {
-	k.submit.Lock() // no cell slips in between
+	k.submit.Lock() // no cell is queued in between
 	defer k.submit.Unlock()
 	return k.endCells(ctx, func() []end { return ends(k.queue, s, cause) })
 }
 
-// finish ends one cell from here.
+// finish ends one cell on the server's side.
 func (k *Kernel) finish(ctx context.Context, e *entry, s cellhold.CellStatus, cause string) {
 	err := k.endCells(ctx, func() []end { return ends([]*entry{e}, s, cause) })
 	if err != nil {
-		k.o.Logger.Error("ending a cell", "cell", e.req.Cell, "err", err)
+		k.o.Logger.Error("end a cell", "cell", e.req.Cell, "err", err)
 		pause(ctx, retryMost)
 	}
 }
 
-// end is how a cell is ended from here.
+// end describes the end of a cell on the server's side.
 type end struct {
 	e       *entry
 	content cellhold.CellDoneContent
@@ -256,8 +256,8 @@ func ends(es []*entry, s cellhold.CellStatus, cause string) []end {
 	return list
 }
 
-// endCells writes the last event of cells that the agent will not end, after more events, and takes
-// the cells away. pick is called with mu held and says which; those that are done are left alone.
+// endCells appends the last events of cells that the agent will not end, after more events, and removes the
+// cells. pick is called with mu held and returns the ends. Cells that are done are skipped.
 func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellhold.Event) error {
 	k.rec.Lock()
 	defer k.rec.Unlock()
@@ -286,7 +286,7 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 		for _, e := range ended {
 			e.ending = false
 		}
-		k.tell()
+		k.notify()
 		k.mu.Unlock()
 		return err
 	}
@@ -294,13 +294,13 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 		e.cell = *cells[i]
 		k.remove(e)
 	}
-	k.tell()
+	k.notify()
 	k.mu.Unlock()
 	k.announce(ended)
 	return nil
 }
 
-// remove takes a cell that is done away. The caller holds mu.
+// remove removes a cell that is done. The caller must hold mu.
 func (k *Kernel) remove(e *entry) {
 	if k.current == e {
 		k.current = nil
@@ -316,13 +316,13 @@ func (k *Kernel) remove(e *entry) {
 	k.queue = rest
 }
 
-// drainWait bounds how long Die waits for the last events of a sandbox that is gone: they are in a
-// pipe of this host, so it is only a matter of reading them.
+// drainWait bounds the time in which Die waits for the last events of a sandbox that is gone. They are in a
+// pipe of this host, so they only have to be read.
 const drainWait = 2 * time.Second
 
-// Retire lets the kernel take no more cells, and cancels those that wait: it is about to end.
+// Retire makes the kernel refuse new cells, and cancels the queued ones, before the kernel is shut down.
 func (k *Kernel) Retire(ctx context.Context) error {
-	k.submit.Lock() // a cell is either refused or ended here
+	k.submit.Lock() // each cell is either refused, or cancelled below
 	k.mu.Lock()
 	k.gone = true
 	k.mu.Unlock()
@@ -330,9 +330,9 @@ func (k *Kernel) Retire(ctx context.Context) error {
 	return k.cancelQueue(ctx, cellhold.StatusCancelled, "The kernel was shut down before the cell could run.")
 }
 
-// Die ends the kernel and all its cells because it or its sandbox is gone: s is the status of the
-// running cell, and detail one sentence. What the agent said before its end is recorded first. It takes no cells afterwards.
-// When it fails, it may be called again.
+// Die ends the kernel and all its cells because the kernel or its sandbox is gone. s is the status of the
+// running cell, and detail is one sentence. The agent's last events are recorded first. The kernel accepts
+// no cells afterwards. If Die fails, it can be called again.
 func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) error {
 	drain, cancel := context.WithTimeout(ctx, drainWait)
 	k.waitDown(drain)
@@ -346,10 +346,10 @@ func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) 
 	state := cellhold.NewEvent(cellhold.EventKernelState, k.o.ID, "",
 		cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: s, Detail: detail})
 	return k.endCells(ctx, func() []end {
-		list := ends(k.queue, cellhold.StatusCancelled, "It did not run. "+detail)
+		list := ends(k.queue, cellhold.StatusCancelled, "The cell was not run. "+detail)
 		if k.current != nil {
 			if k.current.overdue {
-				s, detail = cellhold.StatusTimeout, "It did not stop at its deadline, and neither did its kernel, so the sandbox was destroyed: the variables are lost."
+				s, detail = cellhold.StatusTimeout, "The cell and its kernel did not stop at the deadline, so the sandbox was destroyed: the variables are lost."
 			}
 			list = append(ends([]*entry{k.current}, s, detail), list...)
 		}
@@ -357,8 +357,7 @@ func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) 
 	}, state)
 }
 
-// Release lets go of whoever waits for cells whose end could not be recorded. Nothing else may be done
-// with the kernel afterwards.
+// Release ends the waits for cells whose end could not be recorded. The kernel must not be used afterwards.
 func (k *Kernel) Release() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -371,10 +370,10 @@ func (k *Kernel) Release() {
 		e.cell = *e.ended(cellhold.CellDoneContent{Status: cellhold.StatusLost, Cause: "The end of the cell could not be recorded."}, time.Now().UTC())
 		close(e.done)
 	}
-	k.tell()
+	k.notify()
 }
 
-// waitDown waits until the link is broken and what was read from it is recorded.
+// waitDown waits until the link is broken and the events that were read from it are recorded.
 func (k *Kernel) waitDown(ctx context.Context) {
 	for {
 		k.mu.Lock()

@@ -6,24 +6,25 @@ import (
 	"cellhold"
 )
 
-// maxDone is how many cells that are done can still get output: the agent knows the newest 256, too. What comes for
-// others is in the journal only.
+// maxDone is the number of ended cells that can still get output. The agent also knows the newest 256.
+// Output of other cells is only in the journal.
 const maxDone = 256
 
-// doneCell is what is remembered of a cell of this kernel that is done. Kernel.mu guards it.
+// doneCell is the state that is kept for an ended cell. Kernel.mu guards it.
 type doneCell struct {
 	id   cellhold.CellID
-	size int64                         // bytes of its record in memory, about
+	size int64                         // size of its record in memory, approximately
 	kept int64                         // bytes of its output in the journal
-	lost cellhold.OutputDroppedContent // late output that found no room there, and is not reported yet
+	lost cellhold.OutputDroppedContent // late output without space there that is not reported yet
 
-	// behind says that the journal has output that is not gathered, because there was no room for it. What comes later
-	// is not gathered either, until that is read from the journal: it has to be folded in order.
+	// behind is set when the journal has output that is not gathered, because there was no space. Later
+	// output is not gathered either until that output is read from the journal, because output must be
+	// folded in order.
 	behind bool
-	since  int64 // number of the first event that is not gathered, 0 until it has one
+	since  int64 // number of the first event that is not gathered; 0 until there is one
 }
 
-// remember notes that a cell has ended, and forgets the oldest. The caller holds mu.
+// remember adds an ended cell, and forgets the oldest one. The caller must hold mu.
 func (k *Kernel) remember(id cellhold.CellID, size, kept int64) {
 	if k.done == nil {
 		k.done = map[cellhold.CellID]*doneCell{}
@@ -43,27 +44,27 @@ func (k *Kernel) remember(id cellhold.CellID, size, kept int64) {
 	k.order = slices.Delete(k.order, i, i+1)
 }
 
-// forget is for a cell whose record cannot be read. The caller holds mu.
+// forget forgets a cell whose record cannot be read. The caller must hold mu.
 func (k *Kernel) forget(id cellhold.CellID) {
 	delete(k.done, id)
 	k.order = slices.DeleteFunc(k.order, func(o cellhold.CellID) bool { return o == id })
 }
 
-// inherit takes over the cells that are done from the one who followed the kernel before. In another life of the
-// agent the records have been folded from the events already. The caller holds mu of both.
-func (k *Kernel) inherit(before *Kernel, sameLife bool) {
+// inherit takes over the ended cells from the Kernel that followed the agent before. With another boot of
+// the agent, the records have been folded from the events already. The caller must hold mu of both.
+func (k *Kernel) inherit(before *Kernel, sameBoot bool) {
 	for _, id := range before.order {
 		b := before.done[id]
 		k.remember(id, b.size, b.kept)
-		if d := k.done[id]; sameLife && b.since > 0 {
+		if d := k.done[id]; sameBoot && b.since > 0 {
 			d.behind, d.since = true, b.since
 		}
 	}
 	k.startLate()
 }
 
-// lateCell returns the cell that is done and that an output belongs to; nil when the output is not late or is
-// nobody's: the guest can name any cell.
+// lateCell returns the ended cell that an output belongs to. It is nil if the output is not late, or if the
+// cell is unknown: the guest can name any cell.
 func (k *Kernel) lateCell(t cellhold.EventType, id cellhold.CellID) *doneCell {
 	if id == "" || !isOutput(t) || k.o.Record == nil {
 		return nil

@@ -7,25 +7,25 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// inboxBytes bounds the events that have been read from the guest and wait for the journal. With
-// it full the link is not read: the agent's spool fills instead, and sheds there.
+// inboxBytes bounds the events that were read from the guest and wait for the journal. When the inbox is
+// full, the link is not read. Then the agent's spool fills, and drops output.
 const inboxBytes = 1 << 20
 
-// inbox passes events from the reader of the link to the recorder, all that are there at once, so
-// that a burst costs one transaction and a single event waits for nothing.
+// inbox passes events from the reader of the link to the recorder, always all that are there. So a burst
+// costs one transaction, and a single event does not wait.
 type inbox struct {
 	mu    sync.Mutex
 	evs   []guestapi.Event
 	bytes int
-	space chan struct{} // capacity 1: a token when take made room
-	ready chan struct{} // capacity 1: a token when put added something
+	space chan struct{} // capacity 1: a token when take freed space
+	ready chan struct{} // capacity 1: a token when put added an event
 }
 
 func newInbox() *inbox {
 	return &inbox{space: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
 }
 
-// put adds an event and waits while the inbox is full. One putter only.
+// put adds an event and waits while the inbox is full. One goroutine can call it.
 func (b *inbox) put(ctx context.Context, ev guestapi.Event) error {
 	for {
 		b.mu.Lock()
@@ -45,7 +45,7 @@ func (b *inbox) put(ctx context.Context, ev guestapi.Event) error {
 	}
 }
 
-// take returns all events that are there, after waiting for the first. One taker only.
+// take waits for the first event, and returns all events that are there. One goroutine can call it.
 func (b *inbox) take(ctx context.Context) ([]guestapi.Event, error) {
 	for {
 		b.mu.Lock()
@@ -64,7 +64,7 @@ func (b *inbox) take(ctx context.Context) ([]guestapi.Event, error) {
 	}
 }
 
-// signal leaves a token in a channel of capacity 1.
+// signal puts a token into a channel of capacity 1.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -72,7 +72,7 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// empty reports whether nothing waits.
+// empty reports whether the inbox has no events.
 func (b *inbox) empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

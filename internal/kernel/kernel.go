@@ -1,8 +1,8 @@
-// Package kernel is one kernel seen from the host: a queue, one cell at a time, events in order.
+// Package kernel is the host's side of one kernel: a queue, one cell at a time, and events in order.
 //
-// It refuses to decide how a cell ends: the agent in the guest does, because it sees the process,
-// and goes on while no server runs. The host adds only what it alone can know: that a cell waits,
-// that memory ran out, that the sandbox is gone. No cell is left without its last event.
+// It does not decide how a cell ends. The agent in the guest does, because it sees the process and keeps
+// running while no server runs. The host adds only facts that it alone knows: that a cell is queued, that
+// memory ran out, that the sandbox is gone. Every cell gets its last event.
 //
 // Lock order: Kernel.submit, Kernel.rec, Log.write, Kernel.mu, Log.mu.
 package kernel
@@ -21,83 +21,85 @@ import (
 	"cellhold/internal/notebook"
 )
 
-// Link is the way to the agent's end of one kernel.
+// Link has the calls to the agent about one kernel.
 type Link interface {
 	Start(ctx context.Context, r guestapi.StartKernel) error
 	Execute(ctx context.Context, r guestapi.Execute) error     // the same cell twice runs once
-	Interrupt(ctx context.Context, only cellhold.CellID) error // no id: whichever cell runs
+	Interrupt(ctx context.Context, only cellhold.CellID) error // no id: any running cell
 	Input(ctx context.Context, r guestapi.InputReply) error
 	Restart(ctx context.Context) error
-	Ack(ctx context.Context, seq int64) error // events up to seq may be forgotten
-	// Events yields the agent's events after that number, and goes on until the link breaks,
-	// which is an error, or the context ends.
+	Ack(ctx context.Context, seq int64) error // the agent can forget events up to seq
+	// Events yields the agent's events after a number. It ends when the link breaks, with an error, or when
+	// the context ends.
 	Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error]
 }
 
-// Options configures a Kernel. All fields are required unless it says otherwise.
+// Options configures a Kernel. All fields are required unless their comment says otherwise.
 type Options struct {
 	ID      cellhold.KernelID
 	Session cellhold.SessionID
-	Boot    string // the agent's life, from its Info
+	Boot    string // boot of the agent, from its Info
 	Link    Link
 	Log     *Log
 	Journal Journal
 	Logger  *slog.Logger
-	Pending []cellhold.Cell // cells that were not done when the server last ended, in order
-	Fresh   bool            // the kernel is new: what the journal has of its id is of an earlier one
-	Before  *Kernel         // the same kernel, followed until now: it is gone on from there instead of from the journal; may be nil
+	Pending []cellhold.Cell // cells that were not done when the last server ended, in order
+	Fresh   bool            // the kernel is new: events of its id in the journal belong to an earlier kernel
+	Before  *Kernel         // the Kernel that followed the same kernel until now; its state is used in place of the journal; may be nil
 
-	// CellOutput and SessionOutput bound the bytes in the journal of one cell's output, and of all
-	// events of the session from which on there is no room for output. Zero means 256 MiB and 1 GiB.
+	// CellOutput and SessionOutput bound output in the journal: the bytes of one cell's output, and the
+	// bytes of all events of the session. Zero means 256 MiB and 1 GiB.
 	CellOutput, SessionOutput int64
 
-	// OOMKills tells how many processes of the sandbox the host has killed for want of memory.
+	// OOMKills returns the number of processes of the sandbox that the host has killed for lack of memory.
 	OOMKills func(ctx context.Context) (int64, error)
-	// Memory measures the most memory that the sandbox uses while a cell runs. May be nil. Begin is
-	// called for cells that are not short, End for all; its 0 means that it cannot tell.
+	// Memory measures the peak memory of the sandbox while a cell runs. It may be nil. Begin is called for
+	// cells that are not short, End for all. End returns 0 if the peak is unknown.
 	Memory interface {
 		Begin(ctx context.Context, c cellhold.CellID)
 		End(ctx context.Context, c cellhold.CellID) int64
 	}
 	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
 	Mirror func(ctx context.Context) error
-	// Updates is told what a cell that ends has shown under which display id, for displays of earlier
-	// cells to get it too. It may be told twice. It returns the bytes of the records that it has written. May be nil.
+	// Updates receives the displays with ids of a cell that ends, so that displays of earlier cells are
+	// updated. It can be called twice for a cell. It returns the size of the records that it has written.
+	// It may be nil.
 	Updates func(ctx context.Context, c cellhold.Cell, updates []notebook.Update) int64
-	// Record returns the record of a cell that is done, for output that comes later. Without it, which is nil,
-	// such output is only in the journal.
+	// Record returns the record of a done cell, so that later output can be added. If it is nil, such
+	// output is only in the journal.
 	Record func(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error)
-	// Changed is called when a record has got such output. May be nil. It must not block.
+	// Changed is called when late output was added to a record. It may be nil. It must not block.
 	Changed func()
-	// Refold makes the records of cells what their events say: the server before this one was killed before it had
-	// written late output. May be nil.
+	// Refold rebuilds the records of cells from their events, after a server was killed before it had
+	// written late output. It may be nil.
 	Refold func(ctx context.Context) error
-	// Done is called after a cell is done and recorded. May be nil. It must not block.
+	// Done is called after a cell is done and recorded. It may be nil. It must not block.
 	Done func(c cellhold.Cell)
-	// Stuck is called when the agent did not end a cell in time, for the owner to destroy the
-	// sandbox and call Die. It must not block.
+	// Stuck is called when the agent did not end a cell in time. The owner must then destroy the sandbox
+	// and call Die. It must not block.
 	Stuck func(why string)
 }
 
 // Bounds and waits.
 const (
-	// maxQueue is the most cells that wait: a caller who sends more does not read the answers.
+	// maxQueue is the limit of queued cells. A caller that submits more does not read the answers.
 	maxQueue = 1000
-	// maxQueued is the most bytes of code that wait, because they wait in the server's memory.
+	// maxQueued is the limit of queued code in bytes, because it is in the server's memory.
 	maxQueued = 32 << 20
-	// stuckAfter is how long after a cell's deadline the agent may take to end it: its own ladder
-	// (interrupt, SIGINT, SIGKILL) takes less than 10 s, and a loaded host is slow.
+	// stuckAfter is how long after a cell's deadline the agent can take to end it. Its steps (interrupt,
+	// SIGINT, SIGKILL) take less than 10 s, and a loaded host is slow.
 	stuckAfter = 45 * time.Second
-	// takeWithin is how long cells may wait for an agent that does not run any: longer than its own
-	// bound for the start of a kernel, two minutes, after which it says that the kernel is dead.
+	// takeWithin is how long cells can wait for an agent that runs none. It is longer than the agent's own
+	// limit for the start of a kernel. After those two minutes the agent reports that the kernel is dead.
 	takeWithin = 3 * time.Minute
-	// mirrorTimeout bounds the copying of one cell's files: 256 MiB at 10 MB/s.
+	// mirrorTimeout bounds the copy of one cell's files: 256 MiB at 10 MB/s.
 	mirrorTimeout = 30 * time.Second
-	// ackEvery is how many bytes of events are kept twice, here and in the agent's spool, before
-	// the agent is told to forget: far below its bound, and rare enough to cost nothing.
+	// ackEvery is the amount of events after which the agent is told to forget them. Until then they are
+	// kept twice, in the journal and in the agent's spool. It is far below the limit of the spool, and so
+	// large that acknowledgements cost little.
 	ackEvery = 256 << 10
-	// starvedTries is how often a kernel is started in place of one that was killed for want of memory:
-	// each start takes a second, and on a busy machine one in fifty did not survive it.
+	// starvedTries is how often a kernel is started after one was killed for lack of memory. Each start
+	// takes a second, and on a busy machine one in fifty was killed too.
 	starvedTries = 4
 	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal.
 	retryFirst = 20 * time.Millisecond
@@ -108,17 +110,17 @@ const (
 type Kernel struct {
 	o     Options
 	inbox *inbox
-	wake  chan struct{} // capacity 1: something for the dispatcher to look at
+	wake  chan struct{} // capacity 1: wakes the dispatcher
 
-	stalled time.Time // since when there is work that the agent does not take; the dispatcher's own
+	stalled time.Time // start of the time in which the agent accepts no work; used by the dispatcher only
 
-	submit sync.Mutex // makes the order of the queue that of the journal
+	submit sync.Mutex // gives queue and journal the same order
 	rec    sync.Mutex // held while events are recorded and applied
 
-	killedForMemory bool // how the last process died; guarded by rec
+	killedForMemory bool // cause of the last process's death; guarded by rec
 
 	mu        sync.Mutex
-	state     cellhold.KernelState // never busy: that is current != nil
+	state     cellhold.KernelState // never busy: current != nil means busy
 	cause     cellhold.CellStatus
 	detail    string
 	info      *cellhold.KernelInfo
@@ -126,43 +128,43 @@ type Kernel struct {
 	unacked   int64 // bytes recorded since the last ack
 	queue     []*entry
 	current   *entry
-	done      map[cellhold.CellID]*doneCell // the newest of this kernel's
-	order     []cellhold.CellID             // of done, oldest first
+	done      map[cellhold.CellID]*doneCell // the newest ended cells of this kernel
+	order     []cellhold.CellID             // ids in done, oldest first
 	late      map[cellhold.CellID]*late
-	lateSince time.Time     // since when the journal has output that a record does not; zero when they agree
-	lateNext  time.Time     // when records may be written for it again
-	oom       int64         // memory kills that are known not to be the running cell's
-	killed    int64         // memory kills at the last look
-	gone      bool          // Die was called: nothing revives the kernel
-	revived   int           // how often the agent said that it restarts the process
-	down      bool          // the link is broken and everything read from it is recorded
+	lateSince time.Time     // since when the journal has output that a record lacks; zero when there is none
+	lateNext  time.Time     // earliest time of the next write of records
+	oom       int64         // memory kills that were not caused by the running cell
+	killed    int64         // memory kills at the last count
+	gone      bool          // Die was called: the kernel stays dead
+	revived   int           // number of restarts that the agent has reported
+	down      bool          // the link is broken and all events that were read from it are recorded
 	changed   chan struct{} // closed and replaced when any of the above changes
 }
 
 // entry is one cell that is not done.
 type entry struct {
-	req     guestapi.Execute // what the agent is asked for; never changes
+	req     guestapi.Execute // the request to the agent; never changes
 	cell    cellhold.Cell
 	folder  *notebook.Folder
-	counted bool                          // memory kills were counted for it; the dispatcher's own
+	counted bool                          // memory kills were counted for it; used by the dispatcher only
 	sent    bool                          // the agent has accepted it
-	begun   time.Time                     // when it was handed to the agent; zero when an earlier server did
-	usage   *cellhold.Usage               // what it used, once its end was seen
-	sentAt  time.Time                     // when, by this process's clock: those of the guest prove nothing
+	begun   time.Time                     // when it was sent to the agent; zero if an earlier server sent it
+	usage   *cellhold.Usage               // its use, once its end was seen
+	sentAt  time.Time                     // time of sent, by the server's clock, because the guest can forge its times
 	folded  int64                         // the agent's number of the newest event in folder
 	kept    int64                         // bytes of its output in the journal
-	lost    cellhold.OutputDroppedContent // its output that found no room there
-	tries   int                           // failed attempts to send it; the dispatcher's own
-	asked   int64                         // the agent's number of the event that asks for input; 0 when nothing is asked
+	lost    cellhold.OutputDroppedContent // its output without space in the journal
+	tries   int                           // failed attempts to send it; used by the dispatcher only
+	asked   int64                         // the agent's number of the event that asks for input; 0 when none is open
 
 	ending   bool          // its end is being recorded: it is not sent any more
-	unwanted bool          // it is to be interrupted as soon as the agent has it
+	unwanted bool          // interrupt it as soon as the agent has accepted it
 	overdue  bool          // the agent did not end it at its deadline
 	done     chan struct{} // closed when the cell is done and recorded
 }
 
-// New returns a kernel that goes on where the journal ends. Pending cells are brought up to date
-// from the journal; those that never started will run, and those that started are waited for.
+// New returns a kernel that continues where the journal ends. Pending cells get their state from the
+// journal. Cells that never started will run, and started cells are awaited.
 func New(ctx context.Context, o Options) (*Kernel, error) {
 	o.CellOutput = cmp.Or(o.CellOutput, defaultCellOutput)
 	o.SessionOutput = cmp.Or(o.SessionOutput, defaultSessionOutput)
@@ -185,8 +187,8 @@ func New(ctx context.Context, o Options) (*Kernel, error) {
 	return k, nil
 }
 
-// Run reads, records and dispatches until the context ends, and returns when all of it has stopped.
-// The kernel itself goes on.
+// Run reads, records and dispatches until the context ends, and returns when all of that has stopped. The
+// kernel process itself keeps running.
 func (k *Kernel) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { k.read(ctx) })
@@ -195,13 +197,13 @@ func (k *Kernel) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Start asks the agent for the kernel process. The kernel is there when WaitIdle returns.
+// Start asks the agent for the kernel process. WaitIdle waits until it is ready.
 func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 	return k.o.Link.Start(ctx, r)
 }
 
-// Submit queues a cell, or refuses it at once. It returns when the cell is on disk. Watching ends
-// with ctx, running does not.
+// Submit queues a cell, or refuses it at once. It returns when the cell is on disk. The end of ctx does not
+// stop the cell.
 func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, error) {
 	k.submit.Lock()
 	defer k.submit.Unlock()
@@ -211,7 +213,7 @@ func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, er
 	}
 	c.State, c.Submitted, c.Outputs = cellhold.CellQueued, time.Now().UTC(), []cellhold.Output{}
 	ev := cellhold.NewEvent(cellhold.EventCellQueued, k.o.ID, c.ID, cellhold.CellQueuedContent{Position: position})
-	// Once the caller is gone the cell must be either recorded or refused, not half of it.
+	// Even if the caller has gone, the cell must be either recorded or refused.
 	if err := k.o.Log.Append(context.WithoutCancel(ctx), []cellhold.Event{ev}, &c); err != nil {
 		return c, cellhold.Wrap(cellhold.Unavailable, err, "The cell could not be recorded, so it was not run. Is the server's disk full?")
 	}
@@ -223,7 +225,7 @@ func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, er
 	return c, nil
 }
 
-// admit says whether a cell may be queued now, and how many are before it.
+// admit returns the number of cells before a new one, or an error if the cell cannot be queued now.
 func (k *Kernel) admit(size int) (position int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -237,7 +239,7 @@ func (k *Kernel) admit(size int) (position int, err error) {
 		return 0, cellhold.Errorf(cellhold.Conflict, "The kernel is being shut down.")
 	}
 	if len(k.queue) >= maxQueue || size > maxQueued {
-		return 0, cellhold.Errorf(cellhold.Exhausted, "%d cells wait for this kernel already. Wait for some of them.", len(k.queue))
+		return 0, cellhold.Errorf(cellhold.Exhausted, "%d cells are queued for this kernel already. Wait for some of them.", len(k.queue))
 	}
 	position = len(k.queue)
 	if k.current != nil {
@@ -246,40 +248,40 @@ func (k *Kernel) admit(size int) (position int, err error) {
 	return position, nil
 }
 
-// deadError says that the kernel is dead, how, and what helps. The caller holds mu.
+// deadError returns the error of a dead kernel, with its cause and the remedy. The caller must hold mu.
 func (k *Kernel) deadError() error {
 	detail := k.detail
 	if detail == "" {
 		detail = "The kernel is dead."
 	}
-	return cellhold.Errorf(cellhold.Conflict, "%s Restart the kernel to go on; its variables are lost.", detail)
+	return cellhold.Errorf(cellhold.Conflict, "%s Restart the kernel to continue; its variables are lost.", detail)
 }
 
 func newEntry(c cellhold.Cell) *entry {
 	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout, AllowStdin: c.AllowStdin, Figures: c.Figures}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
 }
 
-// Restart replaces the kernel process and waits until the new one is idle. The running cell ends,
-// waiting cells are cancelled, variables are lost.
+// Restart replaces the kernel process and waits until the new one is idle. The running cell ends, queued
+// cells are cancelled, and variables are lost.
 func (k *Kernel) Restart(ctx context.Context) error {
 	starved := k.died(cellhold.StatusOOM)
 	err := k.replace(ctx)
-	// What a process had that was killed for want of memory is given back little by little, and the new
-	// one can be killed for it.
+	// The memory of a process that was killed for lack of memory is freed gradually. The new process can be
+	// killed in that time.
 	for try := 1; try < starvedTries && err != nil && starved && k.died(cellhold.StatusOOM, cellhold.StatusSignal); try++ {
 		err = k.replace(ctx)
 	}
 	return err
 }
 
-// died reports whether the kernel is dead for one of these reasons.
+// died reports whether the kernel is dead for one of these causes.
 func (k *Kernel) died(of ...cellhold.CellStatus) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.state == cellhold.KernelDead && slices.Contains(of, k.cause)
 }
 
-// replace is Restart, tried once.
+// replace is one attempt of Restart.
 func (k *Kernel) replace(ctx context.Context) error {
 	if err := k.cancelQueue(ctx, cellhold.StatusCancelled, "The kernel was restarted before the cell could run."); err != nil {
 		return err
@@ -287,7 +289,7 @@ func (k *Kernel) replace(ctx context.Context) error {
 	k.mu.Lock()
 	state, cause, detail, revived := k.state, k.cause, k.detail, k.revived
 	if state == cellhold.KernelRestarting {
-		revived-- // the agent says so once
+		revived-- // the agent reports the restart once
 	}
 	k.mu.Unlock()
 	k.setState(cellhold.KernelRestarting, "", "")
@@ -296,17 +298,17 @@ func (k *Kernel) replace(ctx context.Context) error {
 		defer k.mu.Unlock()
 		if k.state == cellhold.KernelRestarting && k.revived == revived {
 			k.state, k.cause, k.detail = state, cause, detail
-			k.tell()
+			k.notify()
 		}
 		return err
 	}
 	return k.waitState(ctx, revived+1)
 }
 
-// WaitIdle waits until the kernel can take cells, or says why it never will.
+// WaitIdle waits until the kernel can run cells. It fails if the kernel never will.
 func (k *Kernel) WaitIdle(ctx context.Context) error { return k.waitState(ctx, 0) }
 
-// waitState is WaitIdle for what comes after that many restarts: what was said before is passed over.
+// waitState is WaitIdle for the state after a number of restarts. It ignores earlier states.
 func (k *Kernel) waitState(ctx context.Context, revived int) error {
 	for {
 		k.mu.Lock()
@@ -328,7 +330,7 @@ func (k *Kernel) waitState(ctx context.Context, revived int) error {
 	}
 }
 
-// State says what the kernel is doing.
+// State returns the state of the kernel.
 func (k *Kernel) State() cellhold.Kernel {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -342,21 +344,21 @@ func (k *Kernel) State() cellhold.Kernel {
 	return s
 }
 
-// Info is what the kernel said of itself, nil before it was ready for the first time.
+// Info returns the kernel's description of itself, or nil before it was ready for the first time.
 func (k *Kernel) Info() *cellhold.KernelInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.info
 }
 
-// Busy reports whether a cell runs or waits.
+// Busy reports whether a cell runs or is queued.
 func (k *Kernel) Busy() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.current != nil || len(k.queue) > 0
 }
 
-// Cell returns a cell that is not done yet, with its outputs so far.
+// Cell returns a cell that is not done, with its outputs so far.
 func (k *Kernel) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -375,9 +377,9 @@ func (k *Kernel) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	return c, true
 }
 
-// Wait waits until a cell that was not done is, and returns it; false when there is no such cell
-// here, because it is done long since or was never sent. When ctx ends first it returns the cell
-// as it is and the context's error.
+// Wait waits until a cell is done, and returns it. It returns false if there is no such cell, because it
+// was done before or never submitted. If ctx ends first, it returns the unfinished cell and the error of
+// ctx.
 func (k *Kernel) Wait(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error) {
 	k.mu.Lock()
 	e := k.find(id)
@@ -387,17 +389,17 @@ func (k *Kernel) Wait(ctx context.Context, id cellhold.CellID) (cellhold.Cell, b
 	}
 	select {
 	case <-e.done:
-		return e.cell, true, nil // not written to after done is closed
+		return e.cell, true, nil // not modified after done is closed
 	case <-ctx.Done():
 		c, ok := k.Cell(id)
-		if !ok { // done at the same moment
+		if !ok { // ended at the same moment
 			return e.cell, true, nil
 		}
 		return c, true, ctx.Err()
 	}
 }
 
-// find returns the entry of a cell that is not done. The caller holds mu.
+// find returns the entry of a cell that is not done. The caller must hold mu.
 func (k *Kernel) find(id cellhold.CellID) *entry {
 	if k.current != nil && k.current.req.Cell == id {
 		return k.current
@@ -410,16 +412,16 @@ func (k *Kernel) find(id cellhold.CellID) *entry {
 	return nil
 }
 
-// setState changes the state and tells who waits for it.
+// setState changes the state and wakes its waiters.
 func (k *Kernel) setState(s cellhold.KernelState, cause cellhold.CellStatus, detail string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.state, k.cause, k.detail = s, cause, detail
-	k.tell()
+	k.notify()
 }
 
-// tell wakes all who wait for a change. The caller holds mu.
-func (k *Kernel) tell() {
+// notify wakes all waiters for a change. The caller must hold mu.
+func (k *Kernel) notify() {
 	close(k.changed)
 	k.changed = make(chan struct{})
 	signal(k.wake)

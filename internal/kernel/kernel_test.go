@@ -21,9 +21,9 @@ type memory struct {
 	mu    sync.Mutex
 	evs   []cellhold.Event
 	cells map[cellhold.CellID]cellhold.Cell
-	fail  error           // what Append answers, once
-	gate  chan struct{}   // when it is not nil, Append waits for it to be closed
-	puts  []cellhold.Cell // the records in the order in which they were written, without outputs
+	fail  error           // error of the next Append
+	gate  chan struct{}   // if not nil, Append waits until it is closed
+	puts  []cellhold.Cell // the records in the order of their writes, without outputs
 }
 
 func newMemory() *memory { return &memory{cells: map[cellhold.CellID]cellhold.Cell{}} }
@@ -84,8 +84,8 @@ func (m *memory) Cursor(_ context.Context, _ cellhold.SessionID, _ cellhold.Kern
 	return last, nil
 }
 
-// agent is the guest's end of a kernel as the contract describes it: it keeps its events, runs each
-// cell once, and the test says what a cell does.
+// agent is the guest's end of a kernel as in the contract. It keeps its events and runs each cell once. The
+// test decides what a cell does.
 type agent struct {
 	mu      sync.Mutex
 	evs     []guestapi.Event
@@ -93,9 +93,9 @@ type agent struct {
 	cut     chan struct{} // closed to break the link
 	seen    map[cellhold.CellID]int
 	acked   int64
-	took    chan cellhold.CellID // each cell that it took, for tests that go on from there
+	took    chan cellhold.CellID // receives each accepted cell, for tests that wait for it
 	run     func(a *agent, r guestapi.Execute)
-	refuse  error // what Execute answers, for ever
+	refuse  error // error of every Execute
 	restart func()
 }
 
@@ -180,7 +180,7 @@ func (a *agent) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Even
 	}
 }
 
-// world is a kernel with what is around it.
+// world is a kernel with its journal, log and agent.
 type world struct {
 	journal *memory
 	agent   *agent
@@ -191,7 +191,7 @@ type world struct {
 	stop    func()
 }
 
-// cellOutput and sessionOutput are the bounds of what is kept in these tests.
+// cellOutput and sessionOutput are the bounds of output in these tests.
 const (
 	cellOutput    = 256 << 10
 	sessionOutput = 16 * cellOutput
@@ -268,7 +268,7 @@ func echo(a *agent, r guestapi.Execute) {
 	a.done(r.Cell, cellhold.StatusOK)
 }
 
-// silent is an agent that takes cells and never ends them.
+// silent is an agent that accepts cells and never ends them.
 func silent(*agent, guestapi.Execute) {}
 
 func TestACellRunsAndItsOutputsAreInItsRecord(t *testing.T) {
@@ -330,7 +330,7 @@ func TestABrokenLinkLosesAndRepeatsNothing(t *testing.T) {
 	})
 }
 
-func TestEventsThatCannotBeKeptAreTriedAgainAndFoldedOnce(t *testing.T) {
+func TestEventsThatCannotBeRecordedAreRetriedAndFoldedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		w.submit(t, "c1")
@@ -361,7 +361,7 @@ func TestACellThatCannotBeRecordedIsRefusedAndNotRun(t *testing.T) {
 	}
 }
 
-func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
+func TestAKillForLackOfMemoryHasItsStatus(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	w.oom = func() int64 { return 1 }
 	w.submit(t, "c1")
@@ -379,7 +379,7 @@ func TestAKillForWantOfMemoryIsCalledSo(t *testing.T) {
 	}
 }
 
-func TestAKernelThatIsKilledForThePastOnesMemoryIsStartedOnceMore(t *testing.T) {
+func TestAKernelThatIsKilledForItsPredecessorsMemoryIsStartedAgain(t *testing.T) {
 	for name, died := range map[string]struct {
 		kills int64
 		want  bool
@@ -411,13 +411,13 @@ func TestAKernelThatIsKilledForThePastOnesMemoryIsStartedOnceMore(t *testing.T) 
 	}
 }
 
-func TestAnEarlierKillForWantOfMemoryIsNotBlamedForALaterDeath(t *testing.T) {
+func TestAnEarlierMemoryKillIsNotTheCauseOfALaterDeath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
-		w.oom = func() int64 { return 1 } // of a child process in a cell long done
+		w.oom = func() int64 { return 1 } // of a child process in an earlier cell
 		w.submit(t, "c1")
 		<-w.agent.took
-		<-time.After(time.Second) // of the bubble's clock: the cell has been running for a while
+		<-time.After(time.Second) // of the bubble's clock: the cell has been running for some time
 		w.agent.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusSignal, Signal: 9})
 		w.agent.done("c1", cellhold.StatusSignal)
 		if c := w.wait(t, "c1"); c.Status != cellhold.StatusSignal {
@@ -457,7 +457,7 @@ func TestTheEndOfTheSandboxEndsEveryCell(t *testing.T) {
 	})
 }
 
-func TestANewServerGoesOnInTheMiddleOfACell(t *testing.T) {
+func TestANewServerContinuesInTheMiddleOfACell(t *testing.T) {
 	j, a := newMemory(), newAgent(silent)
 	w := open(t, j, a)
 	c1, c2 := w.submit(t, "c1"), w.submit(t, "c2")
@@ -496,7 +496,7 @@ func waitFor(t *testing.T, l *kernel.Log, want cellhold.EventType) {
 	}
 }
 
-// refusing is an agent that is dead: it takes no cell that it does not know.
+// refusing is the agent of a dead kernel: it accepts no cell that it does not know.
 type refusing struct{ *agent }
 
 func (refusing) Execute(context.Context, guestapi.Execute) error {
@@ -528,7 +528,7 @@ func TestACellThatAnEarlierServerLeftForADeadKernelIsCancelled(t *testing.T) {
 	cancel()
 }
 
-func TestACellSentInThePastGetsAFreshDeadlineFromANewServer(t *testing.T) {
+func TestACellOfAnEarlierServerGetsANewDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		w := open(t, j, a)
@@ -550,12 +550,12 @@ func TestACellSentInThePastGetsAFreshDeadlineFromANewServer(t *testing.T) {
 	})
 }
 
-func TestOutputBeyondTheBoundIsDroppedCountedAndSaid(t *testing.T) {
+func TestOutputBeyondTheBoundIsDroppedAndReported(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	w.submit(t, "c1")
 	<-w.agent.took
 	text := strings.Repeat("x", cellOutput/32)
-	for range 40 { // a quarter more than a cell may have
+	for range 40 { // a quarter more than the limit of a cell
 		w.agent.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text})
 	}
 	w.agent.done("c1", cellhold.StatusOK)
@@ -580,7 +580,7 @@ func TestQuestionsWithoutEndDoNotFillTheJournal(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	w.submit(t, "c1")
 	<-w.agent.took
-	const most = cellOutput + 1<<20 // they may use what is reserved
+	const most = cellOutput + 1<<20 // questions can use the reserve
 	prompt := strings.Repeat("?", guestapi.MaxPrompt)
 	for range 2 * most / len(prompt) {
 		w.agent.say("c1", cellhold.EventInputRequest, cellhold.InputRequestContent{Prompt: prompt})
@@ -592,11 +592,11 @@ func TestQuestionsWithoutEndDoNotFillTheJournal(t *testing.T) {
 		kept += len(ev.Content)
 	}
 	if kept > most+1000 || kept < most/2 {
-		t.Errorf("kept %d bytes of questions; %d are allowed", kept, most)
+		t.Errorf("kept %d bytes of questions; the limit is %d", kept, most)
 	}
 }
 
-func TestWhatOtherKernelsPutOutLeavesLessRoom(t *testing.T) {
+func TestOutputOfOtherKernelsTakesSpace(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	other := cellhold.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})
 	if err := w.log.Append(t.Context(), []cellhold.Event{other}); err != nil {
@@ -616,6 +616,6 @@ func TestWhatOtherKernelsPutOutLeavesLessRoom(t *testing.T) {
 	}
 	log, err := kernel.NewLog(t.Context(), "s", w.journal)
 	if err != nil || log.Kept() != w.log.Kept() {
-		t.Errorf("a log that goes on counts %d bytes, the old one %d (%v)", log.Kept(), w.log.Kept(), err)
+		t.Errorf("a log that continues counts %d bytes, the old one %d (%v)", log.Kept(), w.log.Kept(), err)
 	}
 }

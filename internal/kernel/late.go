@@ -9,68 +9,69 @@ import (
 	"cellhold/internal/notebook"
 )
 
-// Output can come after the end of its cell: from a thread, a process that was left running, or a display that is
-// updated later. It belongs to the cell's record as all other output does. A record is rewritten whole, so
-// late output is gathered here first, and readers are served from here until it is written. Code decides how many
-// cells get late output and how large their records are, so all of it is bounded: what is in memory by maxLateBytes,
-// what is written and read by a rest in proportion. What finds no room here stays in the journal until there is some.
+// Output can come after the end of its cell: from a thread, from a process that still runs, or when a
+// display is updated later. It belongs to the cell's record like all other output. A record is always
+// rewritten whole. So late output is gathered in memory first, and readers get it from there until it is
+// written. User code decides how many cells get late output and how large their records are, so all of it
+// is bounded. maxLateBytes bounds the memory, and rests in proportion to the size bound reads and writes.
+// Output without space here stays in the journal until there is space.
 
 const (
-	// lateRest is how long late output is gathered before records are rewritten, and how long writing rests for each
-	// MiB that it has written.
+	// lateRest is how long late output is gathered before records are rewritten. After a write it is also
+	// the rest for each MiB written.
 	lateRest = time.Second
-	// maxLate is how many cells of a kernel are gathered for at once.
+	// maxLate is the number of cells of a kernel for which output can be gathered at once.
 	maxLate = 16
-	// maxLateBytes bounds what is gathered for all kernels of a session. One cell has room in any case.
+	// maxLateBytes bounds the gathered output of all kernels of a session. One cell always has space.
 	maxLateBytes = 64 << 20
-	// readShare is how much is read for what one byte written costs.
+	// readShare is the number of bytes that can be read for the cost of one written byte.
 	readShare = 8
-	// flushWithin bounds the last writes, when the kernel is not followed any more.
+	// flushWithin bounds the last writes when the Kernel stops.
 	flushWithin = 10 * time.Second
 )
 
-// late is a cell that is done, with output that came afterwards.
+// late is a done cell with output that came later.
 type late struct {
 	done    *doneCell
 	cell    cellhold.Cell
 	folder  *notebook.Folder
-	held    int64           // bytes that it is counted with in the log
-	first   int64           // number of the first event that the record does not have; 0 when it has all
+	held    int64           // bytes that the log counts for it
+	first   int64           // number of the first event that the record lacks; 0 when it has all
 	folded  int64           // the agent's number of the newest event in folder
-	shown   map[string]bool // ids of displays that late output shows or updates
-	stopped bool            // there was no room for all that the journal has of it
+	shown   map[string]bool // display ids that its late output shows or updates
+	stopped bool            // there was no space for all of its events in the journal
 }
 
-// foldLate folds a late output that the journal gets, if there is room. A batch that could not be kept comes again, so
-// each event is folded only once. The caller holds rec.
+// foldLate folds a late output that the journal gets, if there is space. A batch that could not be recorded
+// comes again, so each event is folded only once. The caller must hold rec.
 func (k *Kernel) foldLate(ctx context.Context, d *doneCell, ev cellhold.Event) {
-	if d.behind { // written under rec
+	if d.behind { // modified with rec held
 		return
 	}
 	l, err := k.gather(ctx, d)
 	if err != nil {
-		k.o.Logger.Warn("reading the record of a cell with late output", "cell", d.id, "err", err)
+		k.o.Logger.Warn("read the record of a cell with late output", "cell", d.id, "err", err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l != nil && ev.Source <= l.folded {
 		return
 	}
-	if l == nil || !k.takes(l, ev) {
+	if l == nil || !k.tryFold(l, ev) {
 		d.behind = true
 		return
 	}
 	l.folded = ev.Source
 }
 
-// takes folds an event, false when there is no room for it. The caller holds mu.
-func (k *Kernel) takes(l *late, ev cellhold.Event) bool {
+// tryFold folds an event. It returns false if there is no space. The caller must hold mu.
+func (k *Kernel) tryFold(l *late, ev cellhold.Event) bool {
 	if !k.o.Log.hold(l.held, l.held+int64(len(ev.Content))) {
 		return false
 	}
 	l.held += int64(len(ev.Content))
 	if err := l.folder.Add(ev); err != nil {
-		k.o.Logger.Warn("folding late output", "cell", l.cell.ID, "err", err)
+		k.o.Logger.Warn("fold late output", "cell", l.cell.ID, "err", err)
 	}
 	var c cellhold.DisplayContent
 	if (ev.Type == cellhold.EventDisplayData || ev.Type == cellhold.EventUpdateDisplayData) && ev.Decode(&c) == nil && c.Transient != nil {
@@ -80,15 +81,15 @@ func (k *Kernel) takes(l *late, ev cellhold.Event) bool {
 	return true
 }
 
-// recount counts a cell with what it really holds. The caller holds mu.
+// recount corrects the counted size of a cell. The caller must hold mu.
 func (k *Kernel) recount(l *late) {
 	now := l.folder.Held()
 	k.o.Log.held(now - l.held)
 	l.held, l.done.size = now, now
 }
 
-// gather returns the cell among those with late output, nil when there is no room for it. The record is not read
-// then. The caller holds rec.
+// gather returns the gathered output of a cell, and starts it if necessary. It returns nil without reading
+// the record if there is no space. The caller must hold rec.
 func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 	k.mu.Lock()
 	l, full, size := k.late[d.id], len(k.late) >= maxLate, max(d.size, 1)
@@ -98,14 +99,14 @@ func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 	}
 	c, err := k.o.Record(ctx, d.id)
 	if err == nil && (c.Kernel != k.o.ID || c.State != cellhold.CellDone) {
-		err = cellhold.Errorf(cellhold.NotFound, "The record of cell %s is not that of a cell of this kernel that is done.", d.id)
+		err = cellhold.Errorf(cellhold.NotFound, "The record of cell %s does not belong to a done cell of this kernel.", d.id)
 	}
 	if err != nil {
 		k.o.Log.held(-size)
 		return nil, err
 	}
 	l = &late{done: d, cell: c, folder: notebook.Continue(c), held: size, shown: map[string]bool{}}
-	l.cell.Outputs = nil // the folder has them
+	l.cell.Outputs = nil // the folder has the outputs
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	d.size = l.folder.Held()
@@ -121,13 +122,13 @@ func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 	return l, nil
 }
 
-// release takes a cell from those with late output. The caller holds mu.
+// release drops the gathered output of a cell. The caller must hold mu.
 func (k *Kernel) release(l *late) {
 	k.o.Log.held(-l.held)
 	delete(k.late, l.cell.ID)
 }
 
-// arrived notes that the journal has these events. The caller holds mu.
+// arrived records that the journal has these events. The caller must hold mu.
 func (k *Kernel) arrived(evs []cellhold.Event) {
 	for _, ev := range evs {
 		d := k.done[ev.Cell]
@@ -143,7 +144,7 @@ func (k *Kernel) arrived(evs []cellhold.Event) {
 	}
 }
 
-// has notes that the journal has an event that is folded.
+// has records that the journal has a folded event.
 func (l *late) has(seq int64) {
 	l.cell.Last = seq
 	if l.first == 0 {
@@ -151,14 +152,14 @@ func (l *late) has(seq int64) {
 	}
 }
 
-// startLate lets the time until the next writing begin, when there is something to write. The caller holds mu.
+// startLate starts the time until the next write, if there is output to write. The caller must hold mu.
 func (k *Kernel) startLate() {
 	if k.lateSince.IsZero() && k.unwritten() {
 		k.lateSince = time.Now()
 	}
 }
 
-// unwritten reports whether a record lacks output. The caller holds mu.
+// unwritten reports whether a record lacks output. The caller must hold mu.
 func (k *Kernel) unwritten() bool {
 	if len(k.late) > 0 {
 		return true
@@ -171,7 +172,8 @@ func (k *Kernel) unwritten() bool {
 	return false
 }
 
-// missing reports whether the record of one of these cells, which are done, lacks output of an event of that number.
+// missing reports whether the record of a done cell lacks output. ends has the number of each cell's last
+// output.
 func (k *Kernel) missing(ctx context.Context, ends map[cellhold.CellID]int64) bool {
 	if k.o.Record == nil || k.o.Refold == nil {
 		return false
@@ -184,8 +186,8 @@ func (k *Kernel) missing(ctx context.Context, ends map[cellhold.CellID]int64) bo
 	return false
 }
 
-// Late returns a cell that is done with the late output that its record does not have yet, false when it has all, or
-// when that is only in the journal.
+// Late returns a done cell with the late output that its record lacks. It returns false if the record has
+// all output, or if late output is only in the journal.
 func (k *Kernel) Late(id cellhold.CellID) (cellhold.Cell, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -203,8 +205,8 @@ func (l *late) filled() cellhold.Cell {
 	return c
 }
 
-// updateLate brings updates of another cell into the cells whose records are about to be written. What their own late
-// output shows stays when those are late, too. The caller holds rec.
+// updateLate applies display updates of another cell to the cells whose records will be written. If the
+// updates are late too, displays from a cell's own late output stay. The caller must hold rec.
 func (k *Kernel) updateLate(updates []notebook.Update, from *late) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -221,7 +223,7 @@ func (k *Kernel) updateLate(updates []notebook.Update, from *late) {
 	}
 }
 
-// takeBatch returns what the reader brings. Late output is written while nothing comes.
+// takeBatch returns the next events from the reader. While there are none, it writes late output.
 func (k *Kernel) takeBatch(ctx context.Context) (batch []guestapi.Event, err error) {
 	for ctx.Err() == nil {
 		due, waiting := k.lateDue()

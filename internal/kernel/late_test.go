@@ -15,7 +15,7 @@ import (
 	"cellhold/internal/notebook"
 )
 
-// past puts cells that are done into a journal, each with a display of that many bytes.
+// past puts done cells into a journal, each with a display of that many bytes.
 func (m *memory) past(n, size int) (ids []cellhold.CellID) {
 	data := json.RawMessage(`"` + strings.Repeat("x", size) + `"`)
 	shown := cellhold.NewEvent(cellhold.EventDisplayData, "toy", "", cellhold.DisplayContent{Data: map[string]json.RawMessage{"text/plain": data}})
@@ -32,7 +32,7 @@ func (m *memory) past(n, size int) (ids []cellhold.CellID) {
 	return ids
 }
 
-// openLate runs a kernel that can read records, and counts how often it does.
+// openLate runs a kernel that can read records, and counts the reads.
 func openLate(t *testing.T, j *memory, a *agent, change func(*kernel.Options)) (w *world, reads func() int) {
 	n := 0
 	w = openWith(t, j, a, func(o *kernel.Options) {
@@ -69,7 +69,7 @@ func (m *memory) all() []cellhold.Cell {
 
 func (m *memory) written() int { return len(m.all()) }
 
-// printed is the text in the record of a cell.
+// printed returns the text in the record of a cell.
 func (m *memory) printed(id cellhold.CellID) (text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -81,7 +81,7 @@ func (m *memory) printed(id cellhold.CellID) (text string) {
 
 func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it moves hundreds of MiB, which takes the race detector minutes")
+		t.Skip("writes hundreds of MiB, which takes minutes with the race detector")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		const size = 8 << 20
@@ -102,7 +102,7 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 				}
 			}
 			if gathered == 0 || gathered*size > 64<<20 || reads() > gathered || j.written() > 0 {
-				t.Fatalf("%d cells are gathered for, %d records were read and %d written before they are due", gathered, reads(), j.written())
+				t.Fatalf("output of %d cells is gathered, %d records were read and %d written too early", gathered, reads(), j.written())
 			}
 		}
 		<-time.After(5 * time.Minute) // of the bubble's clock
@@ -114,7 +114,7 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 		if j.written() != len(ids) || reads() > len(ids) {
 			t.Errorf("%d records were written and %d read for %d cells", j.written(), reads(), len(ids))
 		}
-		for i, c := range j.all() { // a round of 64 MiB, and a second of rest for each MiB
+		for i, c := range j.all() { // a round of 64 MiB, and a rest of one second for each MiB
 			if allowed := 64<<20 + int64(c.Ended.Sub(begun).Seconds())<<20; int64(i+1)*size > allowed {
 				t.Errorf("%d records are written after %s", i+1, c.Ended.Sub(begun))
 			}
@@ -122,9 +122,9 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 	})
 }
 
-func TestLateOutputThatIsNotWrittenYetIsWrittenWhenTheKernelIsLetGo(t *testing.T) {
+func TestLateOutputIsWrittenWhenTheKernelStops(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it moves hundreds of MiB, which takes the race detector minutes")
+		t.Skip("writes hundreds of MiB, which takes minutes with the race detector")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
@@ -143,9 +143,9 @@ func TestLateOutputThatIsNotWrittenYetIsWrittenWhenTheKernelIsLetGo(t *testing.T
 	})
 }
 
-func TestCellsOfTheSameSessionsKernelsShareTheRoomForLateOutput(t *testing.T) {
+func TestTheKernelsOfASessionShareTheSpaceForLateOutput(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it moves hundreds of MiB, which takes the race detector minutes")
+		t.Skip("writes hundreds of MiB, which takes minutes with the race detector")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		j, a, b := newMemory(), newAgent(silent), newAgent(silent)
@@ -171,7 +171,7 @@ func TestCellsOfTheSameSessionsKernelsShareTheRoomForLateOutput(t *testing.T) {
 			}
 		}
 		if gathered < 6 || gathered > 8 {
-			t.Errorf("%d cells of 8 MiB are gathered for, want at most 64 MiB", gathered)
+			t.Errorf("output of %d cells of 8 MiB is gathered, want at most 64 MiB", gathered)
 		}
 		<-time.After(5 * time.Minute)
 		for _, id := range ids {
@@ -182,7 +182,7 @@ func TestCellsOfTheSameSessionsKernelsShareTheRoomForLateOutput(t *testing.T) {
 	})
 }
 
-func TestLateOutputOfCellsThatAreNotTheKernelsReadsNoRecord(t *testing.T) {
+func TestLateOutputOfUnknownCellsReadsNoRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		j.cells["other"] = cellhold.Cell{ID: "other", Session: "s", Kernel: "other", State: cellhold.CellDone}
@@ -199,7 +199,7 @@ func TestLateOutputOfCellsThatAreNotTheKernelsReadsNoRecord(t *testing.T) {
 	})
 }
 
-func TestLateOutputThatFindsNoRoomInTheJournalIsSaidAndEnds(t *testing.T) {
+func TestLateOutputWithoutSpaceInTheJournalIsReportedAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		id := j.past(1, 10)[0]
@@ -226,7 +226,7 @@ func TestLateOutputThatFindsNoRoomInTheJournalIsSaidAndEnds(t *testing.T) {
 			<-time.After(2 * time.Second)
 		}
 		if over := w.log.Kept() - sessionOutput; over > 1<<20 || before < 100 || j.written() > before {
-			t.Errorf("the journal has %d bytes more than it may, and %d records were written, %d of them in the end", over, j.written(), j.written()-before)
+			t.Errorf("the journal is %d bytes above its limit, and %d records were written, %d of them at the end", over, j.written(), j.written()-before)
 		}
 	})
 }
@@ -250,7 +250,7 @@ func TestTheRestAfterLateOutputCountsTheDisplaysOfOtherCells(t *testing.T) {
 	})
 }
 
-func TestOutputThatComesTogetherWithTheEndOfItsCellIsInTheRecord(t *testing.T) {
+func TestOutputInOneBatchWithTheEndOfItsCellIsInTheRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		w, _ := openLate(t, j, a, func(*kernel.Options) {})
@@ -264,7 +264,7 @@ func TestOutputThatComesTogetherWithTheEndOfItsCellIsInTheRecord(t *testing.T) {
 		j.gate = gate
 		j.mu.Unlock()
 		a.say("c1", cellhold.EventCellStarted, cellhold.CellStartedContent{})
-		synctest.Wait() // that is being written, so what follows is one batch
+		synctest.Wait() // the first batch is being written, so the rest is one batch
 		a.print("c1", "before\n")
 		a.done("c1", cellhold.StatusOK)
 		a.print("c1", "after\n")

@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/notebook"
 )
 
-// lateDue returns how long late output is still gathered; false when there is none.
+// lateDue returns the time until the next write of late output. It returns false when there is none.
 func (k *Kernel) lateDue() (time.Duration, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -25,8 +25,8 @@ func (k *Kernel) lateDue() (time.Duration, bool) {
 	return max(time.Until(at), 0), true
 }
 
-// writeLate writes the records of cells with late output, and gathers what waits for that in the journal. It is not
-// called again before a rest in proportion.
+// writeLate writes the records of cells with late output, and then gathers output that waits in the
+// journal. It runs again only after a rest in proportion to the size.
 func (k *Kernel) writeLate(ctx context.Context) {
 	k.rec.Lock()
 	defer k.rec.Unlock()
@@ -40,13 +40,13 @@ func (k *Kernel) writeLate(ctx context.Context) {
 	k.startLate()
 }
 
-// restAfter is how long writing rests after that many bytes.
+// restAfter returns the rest after a write of that many bytes.
 func restAfter(bytes int64) time.Duration {
 	return time.Duration(float64(lateRest) * float64(bytes) / (1 << 20))
 }
 
-// lastLate writes what is left when the kernel is not followed any more. What cannot be written is left to who
-// follows the kernel next, and to the next start of the server.
+// lastLate writes the gathered output when the Kernel stops. Output that cannot be written is left to the
+// next Kernel, and to the next start of the server.
 func (k *Kernel) lastLate(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushWithin)
 	defer cancel()
@@ -72,18 +72,18 @@ func (k *Kernel) lastLate(ctx context.Context) {
 	}
 }
 
-// gathered is how many cells late output is gathered for.
+// gathered returns the number of cells with gathered output.
 func (k *Kernel) gathered() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.late)
 }
 
-// mayReport says whether there is room for reports of what found none. Each costs the session's share of the journal
-// something, so they end. They leave half of what questions and exceptions have.
+// mayReport reports whether there is space for reports of dropped output. Each report takes space in the
+// journal, so they end. They leave half of the reserve to questions and exceptions.
 func (k *Kernel) mayReport() bool { return k.o.Log.Kept() < k.o.SessionOutput+reserve/2 }
 
-// reportLost says in the journal how much late output found no room there. The caller holds rec.
+// reportLost records how much late output was dropped. The caller must hold rec.
 func (k *Kernel) reportLost(ctx context.Context) {
 	if !k.mayReport() {
 		return
@@ -100,7 +100,7 @@ func (k *Kernel) reportLost(ctx context.Context) {
 		return
 	}
 	if err := k.o.Log.Append(ctx, evs); err != nil {
-		k.o.Logger.Error("reporting lost output", "err", err)
+		k.o.Logger.Error("report lost output", "err", err)
 		return
 	}
 	k.mu.Lock()
@@ -108,7 +108,7 @@ func (k *Kernel) reportLost(ctx context.Context) {
 	for _, ev := range evs {
 		d, l := k.done[ev.Cell], k.late[ev.Cell]
 		d.lost = cellhold.OutputDroppedContent{}
-		if l != nil && !d.behind && k.takes(l, ev) {
+		if l != nil && !d.behind && k.tryFold(l, ev) {
 			l.has(ev.Seq)
 		} else if d.since == 0 {
 			d.behind, d.since = true, ev.Seq
@@ -116,8 +116,9 @@ func (k *Kernel) reportLost(ctx context.Context) {
 	}
 }
 
-// writeGathered writes what is gathered, oldest first, until it has written as much as may be gathered. What cannot be
-// written stays and is tried again. It returns the bytes, and the first error. The caller holds rec.
+// writeGathered writes the gathered output, oldest first, at most maxLateBytes. Records that cannot be
+// written stay and are tried again. It returns the bytes written and the first error. The caller must hold
+// rec.
 func (k *Kernel) writeGathered(ctx context.Context) (written int64, first error) {
 	k.mu.Lock()
 	list := slices.SortedFunc(maps.Values(k.late), func(a, b *late) int { return cmp.Compare(a.first, b.first) })
@@ -130,7 +131,7 @@ func (k *Kernel) writeGathered(ctx context.Context) (written int64, first error)
 			n, err := k.writeOne(ctx, l)
 			written += n
 			if err != nil && cellhold.KindOf(err) != cellhold.NotFound {
-				k.o.Logger.Error("recording late output", "cell", l.cell.ID, "err", err)
+				k.o.Logger.Error("record late output", "cell", l.cell.ID, "err", err)
 				first = cmp.Or(first, err)
 				continue
 			}

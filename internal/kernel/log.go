@@ -10,50 +10,50 @@ import (
 	"cellhold"
 )
 
-// Journal keeps what happened in sessions. All methods may be called from any goroutine.
+// Journal stores the events of sessions. Its methods are safe for concurrent use.
 type Journal interface {
-	// Append keeps events, whose numbers the caller has set without a gap, together with the
-	// records of cells that they changed: all of it or, when it returns an error, nothing.
+	// Append stores events and the records of cells that they changed. The caller has numbered the events
+	// without a gap. If Append returns an error, nothing is stored.
 	Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error
-	// Read yields the events after that number, in order, up to the newest at the time. A damaged
-	// one comes as its number and an error, and the rest follows; any other error is the last.
+	// Read yields the events after a number, in order, up to the newest at the time of the call. For a
+	// damaged event it yields the number and an error, and continues. Any other error is the last element.
 	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
-	// Tail returns the number of the newest event, 0 when there is none, and the bytes of all contents.
+	// Tail returns the number of the newest event, or 0 when there is none, and the bytes of all contents.
 	Tail(ctx context.Context, id cellhold.SessionID) (seq, bytes int64, err error)
-	// Cursor returns the newest number of the agent's own that was kept of that kernel and boot.
+	// Cursor returns the highest of the agent's own numbers that is stored for a kernel and boot.
 	Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (int64, error)
 }
 
-// Bounds of the newest events that a log keeps in memory. Watchers that keep up are served from
-// there; a watcher that lags reads the journal again, so no reader makes the server grow.
+// Bounds of the newest events that a log keeps in memory. Watchers that keep up read from there. A watcher
+// that lags reads the journal again, so no reader makes the server grow.
 const (
 	tailEvents = 512
 	tailBytes  = 1 << 20
-	// handBytes is about how much one watcher holds at a time: a thousand that never read cost no
-	// more than a thousand times this.
+	// handBytes is about the amount that one watcher holds at a time. A thousand watchers that never read
+	// hold only a thousand times this.
 	handBytes = 64 << 10
 )
 
-// Log is the numbered events of one session, shared by its kernels: it gives out the numbers,
-// writes through to the journal and only then shows events to watchers.
+// Log has the numbered events of one session, which its kernels share. It numbers events, writes them to
+// the journal, and only then shows them to watchers.
 type Log struct {
 	session cellhold.SessionID
 	journal Journal
 
-	write sync.Mutex // makes number, journal and tail one step; taken before mu
+	write sync.Mutex // makes number, journal and tail one step; locked before mu
 
 	mu      sync.Mutex
 	next    int64            // number of the next event
-	tail    []cellhold.Event // the newest, without a gap
+	tail    []cellhold.Event // the newest events, without a gap
 	bytes   int              // of their contents
-	kept    int64            // what all events of the journal cost
+	kept    int64            // bytes that all events take in the journal
 	late    int64            // bytes of late output that the kernels hold in memory
-	changed chan struct{}    // closed and replaced when something is appended or the log closes
+	changed chan struct{}    // closed and replaced when events are appended or the log closes
 	closed  bool
-	err     error // what watchers are told at the end
+	err     error // the last error of watchers
 }
 
-// NewLog returns the log of a session, going on where the journal ends.
+// NewLog returns the log of a session. It continues where the journal ends.
 func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error) {
 	last, bytes, err := j.Tail(ctx, id)
 	if err != nil {
@@ -62,16 +62,16 @@ func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error)
 	return &Log{session: id, journal: j, next: last + 1, kept: bytes + last*eventCost, changed: make(chan struct{})}, nil
 }
 
-// Append numbers the events, keeps them with the changed cells, and shows them. It sets the Seq
-// and, where missing, the Time of evs, and First and Last of the cells.
+// Append numbers the events, stores them with the changed cells, and shows them. It sets the Seq and, if
+// missing, the Time of evs, and First and Last of the cells.
 func (l *Log) Append(ctx context.Context, evs []cellhold.Event, cells ...*cellhold.Cell) error {
 	return l.AppendWith(ctx, evs, func(ctx context.Context, evs []cellhold.Event) error {
 		return l.journal.Append(ctx, l.session, evs, numbered(cells, evs)...)
 	})
 }
 
-// AppendWith is Append where keep writes the numbered events, together with what else they changed:
-// all of it or, when it returns an error, nothing.
+// AppendWith is Append with a function that stores the numbered events and the other changes. If it returns
+// an error, it must have stored nothing.
 func (l *Log) AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error {
 	l.write.Lock()
 	defer l.write.Unlock()
@@ -92,16 +92,16 @@ func (l *Log) AppendWith(ctx context.Context, evs []cellhold.Event, keep func(co
 	return nil
 }
 
-// Kept is how many bytes the events of the session take in the journal, those of all its kernels and
-// commands together: the disk is everybody's, and who writes output there looks at a bound first.
+// Kept returns the bytes that the events of the session take in the journal, of all its kernels and
+// commands. All sessions share the disk, so writers of output check a bound first.
 func (l *Log) Kept() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.kept
 }
 
-// hold counts late output that a kernel holds in memory with now bytes in place of old, false when the kernels
-// of the session hold too much for that.
+// hold changes the counted size of late output from old to now. It returns false if the kernels of the
+// session would hold too much.
 func (l *Log) hold(old, now int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +113,7 @@ func (l *Log) hold(old, now int64) bool {
 	return true
 }
 
-// held counts bytes that are held, or released, in any case.
+// held adds to the counted size without a check.
 func (l *Log) held(more int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -144,7 +144,7 @@ func numbered(cells []*cellhold.Cell, evs []cellhold.Event) []cellhold.Cell {
 	return out
 }
 
-// publish puts events into the tail and wakes the watchers.
+// publish adds events to the tail and wakes the watchers.
 func (l *Log) publish(evs []cellhold.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +159,7 @@ func (l *Log) publish(evs []cellhold.Event) {
 	l.changed = make(chan struct{})
 }
 
-// trim forgets the oldest of the tail. It waits until twice the bound is reached, so that a steady
+// trim drops the oldest events of the tail. It waits until twice the bound is reached, so that a steady
 // flow does not copy the tail for every event.
 func (l *Log) trim() {
 	if len(l.tail) <= 2*tailEvents && l.bytes <= 2*tailBytes {
@@ -180,9 +180,9 @@ func (l *Log) Last() int64 {
 	return l.next - 1
 }
 
-// Close ends the log: watchers get what is there, then err, or a plain end when err is nil.
+// Close ends the log. Watchers get the remaining events, and then err. If err is nil, they just end.
 func (l *Log) Close(err error) {
-	l.write.Lock() // an Append that is under way is shown first
+	l.write.Lock() // an Append in progress is shown first
 	defer l.write.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -193,8 +193,8 @@ func (l *Log) Close(err error) {
 	close(l.changed)
 }
 
-// Watch yields the events after that number and goes on with what happens, until the context
-// ends or the log closes. It runs on the caller's goroutine; a slow caller costs no memory.
+// Watch yields the events after a number and then new events, until the context ends or the log closes. It
+// runs on the caller's goroutine; a slow caller costs no memory.
 func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
 	return func(yield func(cellhold.Event, error) bool) {
 		for {
@@ -232,7 +232,7 @@ func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, 
 	}
 }
 
-// after returns the events after that number if the tail has them all.
+// after returns the events after a number if the tail has all of them.
 func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-chan struct{}, end bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -246,8 +246,8 @@ func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-c
 	return handful(l.tail[after+1-first:]), true, l.changed, l.closed
 }
 
-// handful returns a copy of the first events, so that a watcher who stops reading does not keep the
-// rest of the tail in memory.
+// handful returns a copy of the first events, so that a watcher that stops reading does not keep the tail
+// in memory.
 func handful(evs []cellhold.Event) []cellhold.Event {
 	n, bytes := 0, 0
 	for n < len(evs) && (n == 0 || bytes+len(evs[n].Content) <= handBytes) {
@@ -257,12 +257,13 @@ func handful(evs []cellhold.Event) []cellhold.Event {
 	return slices.Clone(evs[:n])
 }
 
-// replay yields from the journal and returns the last number; false when the caller has to stop.
+// replay yields events from the journal and returns the last number. It returns false when the caller must
+// stop.
 func (l *Log) replay(ctx context.Context, after int64, yield func(cellhold.Event, error) bool) (int64, bool) {
 	start := after
 	for ev, err := range l.journal.Read(ctx, l.session, after) {
 		if err != nil && ev.Seq > after {
-			after = ev.Seq // one damaged event: readers see the gap in the numbers
+			after = ev.Seq // a damaged event: readers see the gap in the numbers
 			continue
 		}
 		if !yield(ev, err) || err != nil {
@@ -270,8 +271,8 @@ func (l *Log) replay(ctx context.Context, after int64, yield func(cellhold.Event
 		}
 		after = ev.Seq
 	}
-	if after == start { // the tail said there is more: the session's records are gone
-		yield(cellhold.Event{}, cellhold.Errorf(cellhold.NotFound, "The session's events are gone."))
+	if after == start { // the tail has newer events: the session's records were removed
+		yield(cellhold.Event{}, cellhold.Errorf(cellhold.NotFound, "The session's events were removed."))
 		return after, false
 	}
 	return after, true

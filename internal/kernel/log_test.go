@@ -27,7 +27,7 @@ func appendText(t *testing.T, l *kernel.Log, texts ...string) {
 	}
 }
 
-func TestAReaderThatComesBackGetsEveryEventOnce(t *testing.T) {
+func TestAReaderThatReconnectsGetsEveryEventOnce(t *testing.T) {
 	l := newLog(t)
 	const n = 5000 // more than the tail keeps, so that the journal is read too
 	for range n {
@@ -46,7 +46,7 @@ func TestAReaderThatComesBackGetsEveryEventOnce(t *testing.T) {
 			}
 			after = ev.Seq
 			if after%53 == 0 {
-				break // the reader drops
+				break // the reader disconnects
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func TestAReaderThatComesBackGetsEveryEventOnce(t *testing.T) {
 	}
 }
 
-func TestAWatcherSeesWhatHappensAndThenTheReasonForTheEnd(t *testing.T) {
+func TestAWatcherSeesEventsAndThenTheReasonOfTheEnd(t *testing.T) {
 	l := newLog(t)
 	reason := errors.New("shutting down")
 	got := make(chan error, 1)

@@ -15,11 +15,11 @@ import (
 func (k *Kernel) read(ctx context.Context) {
 	defer k.setDown(true)
 	wait := retryFirst
-	after := k.cursor // nobody else writes it before the first event is recorded
+	after := k.cursor // no other goroutine writes it before the first event is recorded
 	for ctx.Err() == nil {
 		for ev, err := range k.o.Link.Events(ctx, after) {
 			if err != nil {
-				k.o.Logger.Debug("reading events", "kernel", k.o.ID, "after", after, "err", err)
+				k.o.Logger.Debug("read events", "kernel", k.o.ID, "after", after, "err", err)
 				break
 			}
 			if k.inbox.put(ctx, ev) != nil {
@@ -36,17 +36,17 @@ func (k *Kernel) read(ctx context.Context) {
 	}
 }
 
-// setDown notes whether the link is broken, for Die to know that nothing more comes.
+// setDown records whether the link is broken. Die waits for that, because then no more events come.
 func (k *Kernel) setDown(down bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.down != down {
 		k.down = down
-		k.tell()
+		k.notify()
 	}
 }
 
-// pause waits, false when the context ended first.
+// pause waits for d. It returns false if the context ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -58,7 +58,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// record keeps what the reader brings, batch by batch.
+// record records the events of the reader, batch by batch.
 func (k *Kernel) record(ctx context.Context) {
 	defer k.lastLate(ctx)
 	for {
@@ -71,8 +71,8 @@ func (k *Kernel) record(ctx context.Context) {
 			if err == nil {
 				break
 			}
-			// Nothing is lost: the agent keeps the events until they are acknowledged.
-			k.o.Logger.Error("keeping events", "session", k.o.Session, "kernel", k.o.ID, "err", err)
+			// No event is lost: the agent keeps the events until they are acknowledged.
+			k.o.Logger.Error("record events", "session", k.o.Session, "kernel", k.o.ID, "err", err)
 			if !pause(ctx, wait) {
 				return
 			}
@@ -86,15 +86,15 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 	for len(batch) > 0 {
 		n := lateFrom(batch)
 		if err := k.keepPart(ctx, batch[:n]); err != nil {
-			return err // what is recorded is not when the batch comes again: its numbers tell
+			return err // the whole batch comes again; the numbers of its events show which are recorded
 		}
 		batch = batch[n:]
 	}
 	return nil
 }
 
-// lateFrom returns where a batch has output of a cell that ends in it, else its length. That is late output, and
-// recorded after the end.
+// lateFrom returns the index of the first output whose cell has ended earlier in the batch. Without one it
+// returns the length of the batch. Such output is late, and must be recorded after the end.
 func lateFrom(batch []guestapi.Event) int {
 	end := slices.IndexFunc(batch, func(g guestapi.Event) bool { return g.Type == cellhold.EventCellDone })
 	if end < 0 {
@@ -110,84 +110,112 @@ func lateFrom(batch []guestapi.Event) int {
 	return len(batch)
 }
 
+// addition has the events and records that a batch of the agent's events adds to the journal.
+type addition struct {
+	events []cellhold.Event
+	cells  []*cellhold.Cell // records of the cells that end
+	cursor int64            // number of the newest event
+	size   int64            // content of all events, dropped ones included
+	kept   int64            // bytes of the journal that events takes
+}
+
+// add adds an event. An event without space is only counted.
+func (r *addition) add(ev cellhold.Event, space bool) {
+	size := int64(len(ev.Content))
+	r.size += size
+	if space {
+		r.events = append(r.events, ev)
+		r.kept += size + eventCost
+	}
+}
+
 // keepPart records events and applies them.
 func (k *Kernel) keepPart(ctx context.Context, batch []guestapi.Event) error {
-	if k.cancelsRest() { // a cell that is queued meanwhile is either cancelled or comes after the end
+	if k.cancelsRest() { // a cell that is queued now is either cancelled or comes after the end
 		k.submit.Lock()
 		defer k.submit.Unlock()
 	}
 	k.rec.Lock()
 	defer k.rec.Unlock()
-	var evs []cellhold.Event
-	var cells []*cellhold.Cell
-	size, pending := int64(0), int64(0)
-	cursor := k.cursor
-	for _, g := range batch {
-		if g.Seq <= cursor {
-			continue // a replay after reconnecting
-		}
-		cursor = g.Seq
-		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
-			continue // it was ended here; a cell has one end
-		}
-		d := k.lateCell(g.Type, g.Cell)
-		room := k.hasRoom(g, d, pending)
-		if g.Type == cellhold.EventCellDone {
-			evs = append(evs, k.dropped(1)...)
-		}
-		ev := k.host(ctx, g)
-		size += int64(len(ev.Content))
-		if room {
-			evs = append(evs, ev)
-			pending += int64(len(ev.Content)) + eventCost
-		}
-		if d != nil {
-			if room { // else each event would be a record written, for nothing
-				k.foldLate(ctx, d, ev)
-			}
-			continue
-		}
-		// Also what finds no room: the end of a long output is worth more than its middle.
-		if c := k.fold(ev); c != nil {
-			cells = append(cells, c)
-			k.spread(ctx, *c)
-			restEvents, rest := k.cancelRest(c)
-			evs, cells = append(evs, restEvents...), append(cells, rest...)
-		}
-	}
-	evs = append(evs, k.dropped(reportDropped)...)
-	if len(evs) > 0 {
-		if err := k.o.Log.Append(ctx, evs, cells...); err != nil {
+	r := k.collect(ctx, batch)
+	r.events = append(r.events, k.dropped(reportDropped)...)
+	if len(r.events) > 0 {
+		if err := k.o.Log.Append(ctx, r.events, r.cells...); err != nil {
 			return err
 		}
 	}
-	k.apply(evs, cells, cursor, size)
+	k.apply(r)
 	return nil
 }
 
-// Bounds of the output in the journal: the disk is everybody's. What exceeds them is dropped, counted
-// and reported. A cell may fill a session's share only once in four times.
+// collect returns the addition to the journal for a batch. It leaves out replays after a reconnect, and
+// second ends of a cell. The caller must hold rec.
+func (k *Kernel) collect(ctx context.Context, batch []guestapi.Event) *addition {
+	r := &addition{cursor: k.cursor}
+	for _, g := range batch {
+		if g.Seq <= r.cursor {
+			continue // a replay
+		}
+		r.cursor = g.Seq
+		if g.Type == cellhold.EventCellDone && !k.isCurrent(g.Cell) {
+			continue // the server ended this cell itself; a cell has one end
+		}
+		k.collectEvent(ctx, r, g)
+	}
+	return r
+}
+
+// collectEvent adds one event within the bounds of the journal, and folds it into the outputs of its cell.
+func (k *Kernel) collectEvent(ctx context.Context, r *addition, g guestapi.Event) {
+	d := k.lateCell(g.Type, g.Cell)
+	space := k.hasSpace(g, d, r.kept)
+	if g.Type == cellhold.EventCellDone {
+		r.events = append(r.events, k.dropped(1)...)
+	}
+	ev := k.host(ctx, g)
+	r.add(ev, space)
+	switch {
+	case d == nil:
+		// An event without space is folded too: the end of a long output is worth more than its middle.
+		if c := k.fold(ev); c != nil {
+			k.collectEnd(ctx, r, c)
+		}
+	case space: // without space, a late event would only make its record be written again
+		k.foldLate(ctx, d, ev)
+	}
+}
+
+// collectEnd adds the record of a cell that ends, and the cells that its end cancels.
+func (k *Kernel) collectEnd(ctx context.Context, r *addition, c *cellhold.Cell) {
+	r.cells = append(r.cells, c)
+	k.updateDisplays(ctx, *c)
+	events, cells := k.cancelRest(c)
+	r.events, r.cells = append(r.events, events...), append(r.cells, cells...)
+}
+
+// Bounds of output in the journal, because all sessions share the disk. Output beyond them is dropped,
+// counted and reported. One cell can fill a quarter of a session's share.
 const (
 	defaultCellOutput    = 256 << 20
 	defaultSessionOutput = 1 << 30
-	// eventCost is what an event costs in the journal beside its content.
+	// eventCost is the size of an event in the journal without its content.
 	eventCost = 256
-	// reserve is room beyond the bounds that only exceptions and questions may use: what ended a flood, and
-	// what a cell that has printed much waits for.
+	// reserve is space above the bounds that only exceptions and questions can use: the exception that
+	// ended a flood, and the question of a cell that has printed much.
 	reserve = 1 << 20
-	// reportDropped is how many bytes that found no room are reported while the cell goes on, so that
-	// a server that is killed then has lost no more than that of the count.
+	// reportDropped is the amount of dropped output that is reported while the cell runs. If the server is
+	// killed, it loses at most that much of the count.
 	reportDropped = 16 << 20
 )
 
-// hasRoom reports whether an event may be kept. Only output and questions are ever refused. The caller holds rec; an
-// event that comes again because the journal failed is counted again for its cell, which is rare and
-// harmless. pending is what is about to be kept before it.
-func (k *Kernel) hasRoom(g guestapi.Event, d *doneCell, pending int64) bool {
+// hasSpace reports whether an event can be recorded. It refuses only output and questions. pending is the
+// size of the events that will be recorded before it. If the journal fails, an event comes again and is
+// counted twice for its cell, which is rare and harmless. The caller must hold rec.
+func (k *Kernel) hasSpace(g guestapi.Event, d *doneCell, pending int64) bool {
 	switch g.Type {
 	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
 		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput,
-		cellhold.EventInputRequest: // code can forge as many as it likes
+		cellhold.EventInputRequest: // code can forge any number of them
 	default:
 		return true
 	}
@@ -222,8 +250,8 @@ func (k *Kernel) hasRoom(g guestapi.Event, d *doneCell, pending int64) bool {
 	return true
 }
 
-// dropped is the event that reports what found no room of the running cell's output, if that is so
-// much. It is for readers: the output itself was folded.
+// dropped returns the event that reports dropped output of the running cell, if at least that much was
+// dropped. It is for readers: the output itself was folded.
 func (k *Kernel) dropped(atLeast int64) []cellhold.Event {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -236,14 +264,14 @@ func (k *Kernel) dropped(atLeast int64) []cellhold.Event {
 	return []cellhold.Event{ev}
 }
 
-// isCurrent reports whether that is the running cell.
+// isCurrent reports whether a cell is the running one.
 func (k *Kernel) isCurrent(id cellhold.CellID) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.current != nil && k.current.req.Cell == id
 }
 
-// host makes a public event of the agent's, with what only the host knows.
+// host turns an agent's event into a public one, and adds the facts that only the host knows.
 func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 	ev := cellhold.Event{Time: g.Time, Kernel: k.o.ID, Cell: g.Cell, Type: g.Type, Content: g.Content,
 		Boot: k.o.Boot, Source: g.Seq}
@@ -257,7 +285,7 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 			k.mirror(ctx)
 		}
 		if c.Status == cellhold.StatusSignal && k.killedForMemory {
-			c.Status, c.Cause = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
+			c.Status, c.Cause = cellhold.StatusOOM, "The kernel was killed because it exceeded the session's memory limit."
 		}
 		c.Usage = k.used(ctx, g.Cell, c.Usage, g.Time)
 		ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
@@ -266,19 +294,19 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 		if ev.Decode(&c) != nil {
 			return ev
 		}
-		if c.State == cellhold.KernelDead { // reported before the end of the cell that it ended
+		if c.State == cellhold.KernelDead { // comes before the end of the cell that it ended
 			k.killedForMemory = c.Signal == int(syscall.SIGKILL) && k.ranOutOfMemory(ctx)
 		}
 		if c.State == cellhold.KernelDead && k.killedForMemory {
-			c.Cause, c.Detail = cellhold.StatusOOM, "The kernel used more memory than the session may have, and was killed."
+			c.Cause, c.Detail = cellhold.StatusOOM, "The kernel was killed because it exceeded the session's memory limit."
 			ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
 		}
 	}
 	return ev
 }
 
-// used completes what the agent knows of what the running cell used. A batch that could not be kept
-// comes again, so it is found out only once.
+// used completes the agent's report of the running cell's use. A batch that could not be recorded comes
+// again, so the result is stored.
 func (k *Kernel) used(ctx context.Context, id cellhold.CellID, u *cellhold.Usage, at time.Time) *cellhold.Usage {
 	if u == nil {
 		u = &cellhold.Usage{}
@@ -299,8 +327,8 @@ func (k *Kernel) used(ctx context.Context, id cellhold.CellID, u *cellhold.Usage
 	return e.usage
 }
 
-// wall is how many seconds the cell ran, from Started to Ended in its record. Those times are the guest's,
-// so the answer is never more than what has passed here since the cell was handed over.
+// wall returns the seconds that the cell ran, from Started to Ended in its record. These times come from
+// the guest. So the result is at most the time since the server sent the cell.
 func (e *entry) wall(end time.Time) float64 {
 	d := time.Duration(0)
 	if !e.cell.Started.IsZero() {
@@ -312,18 +340,17 @@ func (e *entry) wall(end time.Time) float64 {
 	return max(d.Round(time.Microsecond), 0).Seconds()
 }
 
-// mirror copies the guest's output files; what cannot be copied is the operator's to know, and
-// never keeps the cell from being done.
+// mirror copies the guest's output files. A failure is only logged, for the operator; the cell is done
+// anyway.
 func (k *Kernel) mirror(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, mirrorTimeout)
 	defer cancel()
 	if err := k.o.Mirror(ctx); err != nil {
-		k.o.Logger.Warn("mirroring output files", "session", k.o.Session, "err", err)
+		k.o.Logger.Warn("copy the output files", "session", k.o.Session, "err", err)
 	}
 }
 
-// ranOutOfMemory reports whether the host killed a process of the sandbox that it had not killed
-// before the running cell began.
+// ranOutOfMemory reports whether the host has killed a process of the sandbox since the running cell began.
 func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
 	n, err := k.o.OOMKills(ctx)
 	if err != nil {
@@ -335,14 +362,14 @@ func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
 	return n > k.oom
 }
 
-// fold puts an event into the outputs of its cell, and returns the cell's record when the event
-// ends it. A batch that could not be kept comes again, so each event is folded only once.
+// fold adds an event to the outputs of its cell, and returns the cell's record when the event ends it. A
+// batch that could not be recorded comes again, so each event is folded only once.
 func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
 	if e == nil || ev.Cell != e.req.Cell {
-		return nil // late output, or a cell that was ended here
+		return nil // late output, or a cell that the server ended itself
 	}
 	switch ev.Type {
 	case cellhold.EventCellStarted:
@@ -353,21 +380,21 @@ func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
 			c.Status = cellhold.StatusLost
 		}
 		return e.ended(c, ev.Time)
-	case cellhold.EventInputRequest: // noted in apply, when it has its number
+	case cellhold.EventInputRequest: // applied later, when it has its number
 	default:
 		if ev.Source <= e.folded {
 			break
 		}
 		e.folded = ev.Source
 		if err := e.folder.Add(ev); err != nil {
-			k.o.Logger.Warn("folding output", "cell", e.req.Cell, "err", err)
+			k.o.Logger.Warn("fold output", "cell", e.req.Cell, "err", err)
 		}
 	}
 	return nil
 }
 
-// spread tells what a cell has shown under which display id.
-func (k *Kernel) spread(ctx context.Context, c cellhold.Cell) {
+// updateDisplays passes on the displays that a cell updated in other cells.
+func (k *Kernel) updateDisplays(ctx context.Context, c cellhold.Cell) {
 	k.mu.Lock()
 	var updates []notebook.Update
 	if k.current != nil {
@@ -391,40 +418,40 @@ func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *cellhold.Cell {
 	return &cell
 }
 
-// fill puts what has come so far into the cell's record.
+// fill stores the output so far in the cell's record.
 func (e *entry) fill(c *cellhold.Cell) {
 	c.Outputs, c.Bytes, c.Omitted = e.folder.Outputs(), e.folder.Bytes(), e.folder.Dropped()
 	c.Truncated = c.Omitted > 0
 }
 
-// apply makes the recorded events true here, and wakes who waits for them.
-func (k *Kernel) apply(evs []cellhold.Event, cells []*cellhold.Cell, cursor, size int64) {
+// apply updates the kernel from the recorded events, and wakes their waiters.
+func (k *Kernel) apply(r *addition) {
 	k.mu.Lock()
-	k.cursor = cursor
-	k.unacked += size
-	k.arrived(evs)
-	for _, ev := range evs {
+	k.cursor = r.cursor
+	k.unacked += r.size
+	k.arrived(r.events)
+	for _, ev := range r.events {
 		if ev.Type == cellhold.EventKernelState {
 			k.applyState(ev)
 		}
 		if ev.Type == cellhold.EventInputRequest && k.current != nil && k.current.req.Cell == ev.Cell {
-			k.current.asks(ev)
+			k.current.updateQuestion(ev)
 		}
 	}
 	var done []*entry
-	for _, c := range cells {
+	for _, c := range r.cells {
 		if e := k.find(c.ID); e != nil {
 			e.cell = *c
 			done = append(done, e)
 			k.remove(e)
 		}
 	}
-	k.tell()
+	k.notify()
 	k.mu.Unlock()
 	k.announce(done)
 }
 
-// applyState takes over what the agent says of the kernel. The caller holds mu.
+// applyState applies a state event of the agent. The caller must hold mu.
 func (k *Kernel) applyState(ev cellhold.Event) {
 	var c cellhold.KernelStateContent
 	if ev.Decode(&c) != nil {
@@ -438,27 +465,28 @@ func (k *Kernel) applyState(ev cellhold.Event) {
 	}
 	k.state, k.cause, k.detail = c.State, c.Cause, c.Detail
 	if c.State != cellhold.KernelDead {
-		k.oom = max(k.oom, k.killed) // what killed the last process is over
+		k.oom = max(k.oom, k.killed) // earlier kills belong to the last process
 	}
 	if c.State == cellhold.KernelBusy {
-		k.state = cellhold.KernelIdle // busy is derived from the cells here
+		k.state = cellhold.KernelIdle // busy is derived from the cells
 	}
 	if c.Info != nil {
 		k.info = c.Info
 	}
 }
 
-// announce tells who waits for these cells.
+// announce wakes the waiters for these cells.
 func (k *Kernel) announce(done []*entry) {
 	for _, e := range done {
 		if k.o.Done != nil {
-			k.o.Done(e.cell) // first, so that who has waited finds the session up to date
+			k.o.Done(e.cell) // called first, so that waiters find the session up to date
 		}
 		close(e.done)
 	}
 }
 
-// ack lets the agent forget, once enough has gathered. Failing is harmless: the next one covers it.
+// ack lets the agent forget events, once enough have gathered. A failure is harmless: the next call covers
+// it.
 func (k *Kernel) ack(ctx context.Context) {
 	k.mu.Lock()
 	due, cursor := k.unacked >= ackEvery, k.cursor
@@ -470,6 +498,6 @@ func (k *Kernel) ack(ctx context.Context) {
 		return
 	}
 	if err := k.o.Link.Ack(ctx, cursor); err != nil {
-		k.o.Logger.Debug("acknowledging events", "kernel", k.o.ID, "err", err)
+		k.o.Logger.Debug("acknowledge events", "kernel", k.o.ID, "err", err)
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"cellhold"
 )
 
-// recover brings the kernel and its pending cells up to what the journal says. The first of them
-// becomes the current one, because the agent may be running it. (The end of a cell and its record
-// are kept in one step, so a pending cell has no end in the journal.)
+// recover updates the kernel and its pending cells from the journal. The first pending cell becomes the
+// current one, because the agent may be running it. The end of a cell and its record are stored in one
+// step, so a pending cell has no end in the journal.
 func (k *Kernel) recover(ctx context.Context) error {
 	pending := map[cellhold.CellID]*entry{}
 	for _, c := range k.o.Pending {
@@ -22,7 +22,7 @@ func (k *Kernel) recover(ctx context.Context) error {
 	done, kept, ends := map[cellhold.CellID]bool{}, map[cellhold.CellID]int64{}, map[cellhold.CellID]int64{}
 	for ev, err := range k.o.Journal.Read(ctx, k.o.Session, 0) {
 		if err != nil && ev.Seq > 0 {
-			k.o.Logger.Error("reading an event", "session", k.o.Session, "seq", ev.Seq, "err", err)
+			k.o.Logger.Error("read an event", "session", k.o.Session, "seq", ev.Seq, "err", err)
 			continue
 		}
 		if err != nil {
@@ -61,8 +61,8 @@ func (k *Kernel) recover(ctx context.Context) error {
 	return nil
 }
 
-// follow takes over what is known of the kernel from the one that followed it before, whose Run has
-// returned and whose cells are done. In another life of the agent, that says by itself how the kernel is.
+// follow takes over the state from the Kernel that followed the agent before. That Kernel's Run has
+// returned, and its cells are done. With another boot, the agent reports the kernel's state itself.
 func (k *Kernel) follow(before *Kernel) {
 	before.mu.Lock()
 	defer before.mu.Unlock()
@@ -74,7 +74,8 @@ func (k *Kernel) follow(before *Kernel) {
 	}
 }
 
-// began forgets an earlier kernel of the same id: the host says starting when it makes a kernel.
+// began forgets an earlier kernel of the same id: the host records the state starting when it makes a
+// kernel.
 func (k *Kernel) began(ev cellhold.Event) {
 	var c cellhold.KernelStateContent
 	if ev.Decode(&c) == nil && c.State == cellhold.KernelStarting {
@@ -88,8 +89,8 @@ func (e *entry) replay(ev cellhold.Event) {
 		e.cell.State, e.cell.Started = cellhold.CellRunning, ev.Time
 		return
 	}
-	e.asks(ev)
+	e.updateQuestion(ev)
 	e.folded = max(e.folded, ev.Source)
 	e.kept += int64(len(ev.Content)) + eventCost
-	_ = e.folder.Add(ev) // what could not be folded then cannot be now
+	_ = e.folder.Add(ev) // an event that could not be folded before is skipped again
 }

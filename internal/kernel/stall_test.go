@@ -28,7 +28,7 @@ func TestAnAgentThatNeverEndsACellIsReported(t *testing.T) {
 	})
 }
 
-func TestAnAgentThatNeverTakesACellIsReported(t *testing.T) {
+func TestAnAgentThatNeverAcceptsACellIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(silent)
 		a.refuse = cellhold.Errorf(cellhold.Conflict, "The kernel is busy.")
@@ -44,7 +44,7 @@ func TestAnAgentThatNeverTakesACellIsReported(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c := w.wait(t, "c1"); c.Status != cellhold.StatusLost {
-			t.Errorf("the cell that was never taken ended with %s", c.Status)
+			t.Errorf("the cell that was never accepted ended with %s", c.Status)
 		}
 		if c := w.wait(t, "c2"); c.Status != cellhold.StatusCancelled {
 			t.Errorf("the one behind it ended with %s", c.Status)
@@ -56,13 +56,13 @@ func TestAnAgentThatNeverTakesACellIsReported(t *testing.T) {
 	})
 }
 
-func TestCellsThatAreTakenInTimeAreNoStall(t *testing.T) {
+func TestCellsThatAreAcceptedInTimeAreNotReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		for _, id := range []cellhold.CellID{"c1", "c2", "c3", "c4", "c5", "c6"} {
 			w.submit(t, id)
 		}
-		for range 6 { // a minute each, so the last one waits for longer than an idle agent may take
+		for range 6 { // a minute each, so the last cell waits longer than an idle agent can take
 			id := <-w.agent.took
 			<-time.After(50 * time.Second)
 			w.agent.done(id, cellhold.StatusOK)
@@ -79,8 +79,9 @@ func TestCellsThatAreTakenInTimeAreNoStall(t *testing.T) {
 	})
 }
 
-// TestTheTimeOfACellIsThatFromItsStartToItsEnd: not until its host heard of it, which takes a loaded machine long.
-func TestTheTimeOfACellIsThatFromItsStartToItsEnd(t *testing.T) {
+// TestTheTimeOfACellRunsFromItsStartToItsEnd checks that the time ends when the cell ends, although the
+// host hears of that later on a loaded machine.
+func TestTheTimeOfACellRunsFromItsStartToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		w.submit(t, "c1")

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A request and an answer of 300 bytes each: one cell's worth.
+// The request and the answer have 300 bytes each, as for one cell.
 func BenchmarkPingPong(b *testing.B) {
 	f := newFIFOs(b)
 	f.echo(b)
@@ -25,7 +25,7 @@ func BenchmarkPingPong(b *testing.B) {
 	}
 }
 
-// Both directions at once, as when a large file is sent and comes back.
+// Data flows in both directions at once, as when a large file is sent and comes back.
 func BenchmarkThroughput(b *testing.B) {
 	f := newFIFOs(b)
 	f.echo(b)

@@ -8,7 +8,7 @@ import (
 	"testing/iotest"
 )
 
-// FuzzSkipPast: what follows the first mark comes out, however the bytes arrive.
+// FuzzSkipPast checks that the bytes after the first mark are returned, however they arrive.
 func FuzzSkipPast(f *testing.F) {
 	mark := bytes.Repeat([]byte("ab"), nonceSize/2)
 	f.Add([]byte{}, true)
@@ -34,7 +34,7 @@ func FuzzSkipPast(f *testing.F) {
 	})
 }
 
-// FuzzFrameReader: the guest never panics, and never hands out more than was sent.
+// FuzzFrameReader checks that the guest never panics, and never returns more bytes than were sent.
 func FuzzFrameReader(f *testing.F) {
 	f.Add([]byte{1, 0, 2, 'h', 'i', 1, 0, 0})
 	f.Add(append([]byte{2, 0, 32}, make([]byte, 32)...))
@@ -57,7 +57,8 @@ func FuzzFrameReader(f *testing.F) {
 	})
 }
 
-// FuzzGuard: the verdict does not depend on how the bytes are cut, and what passes is unchanged.
+// FuzzGuard checks that the result does not depend on how the bytes are cut, and that passed bytes are
+// unchanged.
 func FuzzGuard(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 'h', 'i', 0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0})
 	f.Add([]byte{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7})

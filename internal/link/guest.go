@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// guestBuffer is how much the guest reads at once; sixteen frames.
+// guestBuffer is the number of bytes that the guest reads at once: sixteen frames.
 const guestBuffer = 64 << 10
 
 // Listener is the guest's end of a link: a net.Listener that outlives any number of hosts.
@@ -24,15 +24,15 @@ type Listener struct {
 
 	conns chan net.Conn
 	done  chan struct{} // closed by Close
-	ended chan struct{} // closed when err is set for good
+	ended chan struct{} // closed when err has its final value
 	err   error
 	once  sync.Once
 	run   sync.WaitGroup
 }
 
-// Listen serves the guest's end of a link: r is read from the host, w written to it. Streams of
-// an old host end when a new one attaches; Accept goes on over all of them, and fails only when
-// r ends or Close is called. If r and w are closers, Close closes them; if r is not one, Close
+// Listen serves the guest's end of a link. r is read from the host, and w is written to the host. Streams
+// of an old host end when a new host attaches. Accept keeps working across hosts, and fails only when r
+// ends or Close is called. Close also closes r and w if they are closers. If r is not a closer, Close
 // returns only after r has ended.
 func Listen(r io.Reader, w io.Writer) *Listener {
 	l := &Listener{
@@ -57,15 +57,15 @@ func closeIfCloser(v any) error {
 	return nil
 }
 
-// serve serves one host after the other until r ends.
+// serve serves one host after another until r ends.
 func (l *Listener) serve() error {
 	for {
 		nonce, err := l.in.awaitReset()
 		if err != nil {
 			return err
 		}
-		// The old session's writes have ended: serveHost waits for them. The nonce therefore
-		// never lands in the middle of one.
+		// serveHost waits until the writes of the old session have ended. So the nonce is never inside one
+		// of them.
 		if _, err := l.w.Write(nonce); err != nil {
 			return fmt.Errorf("answer the host: %w", err)
 		}
@@ -90,7 +90,7 @@ func (l *Listener) serveHost() error {
 	for {
 		s, err := mux.AcceptStream()
 		if err != nil {
-			return nil // this session only; the next reset starts another
+			return nil // ends this session only; the next reset starts another
 		}
 		select {
 		case l.conns <- &stream{s}:
@@ -114,7 +114,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends the link and its streams. It may be called twice.
+// Close ends the link and its streams. It can be called twice.
 func (l *Listener) Close() error {
 	var err error
 	l.once.Do(func() {
@@ -125,7 +125,7 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// Addr names the link for logs.
+// Addr returns the name of the link for logs.
 func (l *Listener) Addr() net.Addr { return addr{} }
 
 type addr struct{}
@@ -133,7 +133,7 @@ type addr struct{}
 func (addr) Network() string { return "link" }
 func (addr) String() string  { return "link" }
 
-// guestConn is what yamux reads and writes in the guest.
+// guestConn is the connection of yamux in the guest.
 type guestConn struct {
 	in     *frameReader
 	closed atomic.Bool
@@ -147,19 +147,19 @@ func (c *guestConn) Read(p []byte) (int, error) {
 	return c.in.Read(p)
 }
 
-// Close ends the session, not the pipes: the next host needs them.
+// Close ends the session and leaves the pipes open: the next host needs them.
 func (c *guestConn) Close() error {
 	c.closed.Store(true)
 	return nil
 }
 
-// frameReader takes the frames apart. It is used by one goroutine at a time: the running
-// session's receiver, or serve between two sessions.
+// frameReader decodes the frames. One goroutine at a time uses it: the receiver of the running session, or
+// serve between two sessions.
 type frameReader struct {
 	r     *bufio.Reader
 	left  int    // bytes left in the current DATA frame
-	nonce []byte // of a RESET that has not been answered
-	err   error  // once the frames cannot be trusted any more
+	nonce []byte // of a RESET that is not answered yet
+	err   error  // set when the frames can no longer be trusted
 }
 
 // Read returns the payload of DATA frames, and io.EOF at a RESET.
@@ -193,8 +193,8 @@ func (f *frameReader) awaitReset() ([]byte, error) {
 	return nonce, nil
 }
 
-// next reads the header of the next frame, and the whole of a RESET. Its errors are final: after
-// one, the boundaries are lost.
+// next reads the header of the next frame, and all of a RESET. Its errors are final: after one, the frame
+// boundaries are lost.
 func (f *frameReader) next() error {
 	if f.err == nil {
 		f.err = f.readHeader()

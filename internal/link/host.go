@@ -16,21 +16,21 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// scanBuffer is how much of a predecessor's leftovers is read at once.
+// scanBuffer is the number of bytes that are read at once while the host skips old data.
 const scanBuffer = 64 << 10
 
-// Host is the host's end of a link. All methods may be called from any goroutine.
+// Host is the host's end of a link. Its methods are safe for concurrent use.
 type Host struct {
 	mux *yamux.Session
-	// opening lets one open through at a time: yamux's open takes no context and blocks while
-	// a guest does not answer, and so at most one goroutine is ever stuck in it.
+	// opening lets one open through at a time. yamux's open takes no context and blocks while a guest does
+	// not answer. So at most one goroutine hangs in it.
 	opening chan struct{}
 	opens   sync.WaitGroup
 }
 
-// Attach takes over the host's end: r is read from the guest, w written to it. It returns when
-// the guest has answered. The link owns r and w from here on, and closes them also when Attach
-// fails; their Close must end a Read or Write that blocks, as it does for pipes.
+// Attach takes over the host's end. r is read from the guest, and w is written to the guest. It returns
+// when the guest has answered. The link owns r and w and closes them, also when Attach fails. Their Close
+// must end a blocked Read or Write, as it does for pipes.
 func Attach(ctx context.Context, r io.ReadCloser, w io.WriteCloser) (*Host, error) {
 	closeBoth := func() { _ = w.Close(); _ = r.Close() }
 	rest, err := handshake(ctx, r, w, closeBoth)
@@ -51,16 +51,16 @@ func Attach(ctx context.Context, r io.ReadCloser, w io.WriteCloser) (*Host, erro
 	return &Host{mux: mux, opening: make(chan struct{}, 1)}, nil
 }
 
-// handshake sends a RESET and reads up to its echo. It returns what was read beyond that.
+// handshake sends a RESET and reads up to its echo. It returns the bytes that it read after the echo.
 func handshake(ctx context.Context, r io.Reader, w io.Writer, abort func()) ([]byte, error) {
 	stop := context.AfterFunc(ctx, abort)
 	defer stop()
 	nonce := make([]byte, nonceSize)
-	_, _ = rand.Read(nonce) // never fails, by its own documentation
+	_, _ = rand.Read(nonce) // never fails, says its documentation
 	reset := append([]byte{frameReset, 0, nonceSize}, nonce...)
 
-	// Written beside the reading: the pipe to the guest may be full of what a dead host left
-	// there, and the guest may be stuck until somebody reads what it wrote.
+	// The write runs in parallel to the read. The pipe to the guest can be full of data from a dead host.
+	// Then the guest may be blocked until its own output is read.
 	sent := make(chan error, 1)
 	go func() {
 		_, err := w.Write(reset)
@@ -77,8 +77,8 @@ func handshake(ctx context.Context, r io.Reader, w io.Writer, abort func()) ([]b
 	return rest, cmp.Or(err, writeErr)
 }
 
-// skipPast reads r until it has seen mark, and returns what it read after it. It never holds
-// more than its buffer, however much comes before.
+// skipPast reads r up to and including mark, and returns the bytes that it read after mark. Its memory is
+// bounded by its buffer, however much comes before mark.
 func skipPast(r io.Reader, mark []byte) ([]byte, error) {
 	buf := make([]byte, 0, scanBuffer)
 	for {
@@ -99,7 +99,7 @@ func skipPast(r io.Reader, mark []byte) ([]byte, error) {
 	}
 }
 
-// writeFrames writes p as DATA frames, each by one write.
+// writeFrames writes p as DATA frames, each with one write.
 func writeFrames(w io.Writer, p []byte) error {
 	var frame [maxFrame]byte
 	for len(p) > 0 {
@@ -114,7 +114,7 @@ func writeFrames(w io.Writer, p []byte) error {
 	return nil
 }
 
-// Dial opens a stream to the guest. It does not wait for the guest to accept it.
+// Dial opens a stream to the guest. It does not wait until the guest accepts it.
 func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
 	select {
 	case h.opening <- struct{}{}:
@@ -150,19 +150,19 @@ func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// Done is closed when the link has ended: by Close, by the guest's death, or because the guest
-// broke the protocol.
+// Done returns a channel that is closed when the link has ended: by Close, by the guest's death, or because
+// the guest broke the protocol.
 func (h *Host) Done() <-chan struct{} { return h.mux.CloseChan() }
 
-// Close ends the link and its streams. The guest lives on and may be attached to again. It may
-// be called twice.
+// Close ends the link and its streams. The guest keeps running, and a host can attach to it again. Close
+// can be called twice.
 func (h *Host) Close() error {
 	err := h.mux.Close()
 	h.opens.Wait()
 	return err
 }
 
-// stream is a yamux stream that tells a lost link from an orderly end.
+// stream is a yamux stream whose errors distinguish a lost link from an orderly end.
 type stream struct{ *yamux.Stream }
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -173,13 +173,12 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close also wakes who reads: the guest's own closing, which would, does not come from one that is
-// paused.
+// Close also wakes a blocked reader. The guest's own close would do that, but a paused guest sends none.
 func (s *stream) Close() error {
 	return errors.Join(s.Stream.Close(), s.Stream.SetReadDeadline(time.Unix(1, 0)))
 }
 
-// hostConn is what yamux reads and writes on the host.
+// hostConn is the connection of yamux on the host.
 type hostConn struct {
 	guard
 	joiner
@@ -192,14 +191,14 @@ func (c *hostConn) Close() error {
 	return nil
 }
 
-// guard lets through only what an honest guest sends: data and window updates for streams that
-// the host opened. Without it, a guest could send pings, each of which costs yamux a goroutine,
-// or open streams, each with a buffer of its own, and so use up the host's memory.
+// guard passes only the messages of an honest guest: data and window updates for streams that the host
+// opened. Without it, a guest could use up the host's memory with pings or streams. Each ping costs yamux a
+// goroutine, and each stream has a buffer.
 type guard struct {
 	r      io.Reader
 	header [muxHeader]byte
-	have   int    // bytes of header that have been seen
-	body   uint32 // bytes of the current frame's body still to come
+	have   int    // header bytes that were read
+	body   uint32 // bytes of the current frame's body that are still missing
 }
 
 func (g *guard) Read(p []byte) (int, error) {
@@ -245,7 +244,7 @@ func (g *guard) checkHeader() error {
 	case flags&muxFlagSYN != 0 || flags&^muxFlagsAll != 0:
 		return fmt.Errorf("%w: flags %#x", errBadGuest, flags)
 	case id%2 == 0:
-		return fmt.Errorf("%w: stream %d is not ours", errBadGuest, id)
+		return fmt.Errorf("%w: the host did not open stream %d", errBadGuest, id)
 	case h[1] == muxData && length > muxMaxBody:
 		return fmt.Errorf("%w: %d bytes in one frame", errBadGuest, length)
 	}

@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beHost attaches and sends on eight streams until it is killed. It says so on standard output
-// once bytes have come back.
+// beHost attaches and sends on eight streams until it is killed. It reports on standard output when bytes
+// have come back.
 func beHost(in, out string) error {
 	r, err := os.OpenFile(out, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -84,7 +84,7 @@ func TestAKilledHostCanBeReplaced(t *testing.T) {
 	}
 }
 
-// killHost runs a host until it is busy and for a moment more, then kills it.
+// killHost runs a host until it is busy, waits for a moment, and kills it.
 func killHost(t *testing.T, f fifos, moment time.Duration) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "host", f.in, f.out)
@@ -97,10 +97,10 @@ func killHost(t *testing.T, f fifos, moment time.Duration) {
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil || line != "busy\n" {
-		t.Fatalf("the host to be killed said %q, %v", line, err)
+		t.Fatalf("the host that will be killed said %q, %v", line, err)
 	}
 	go func() { _, _ = io.Copy(io.Discard, stdout) }()
-	<-time.After(moment) // anywhere in its traffic
+	<-time.After(moment) // at any point of its traffic
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,18 +1,17 @@
-// Package link carries many byte streams over one pair of pipes whose host end may die at any
-// moment and be replaced by another process.
+// Package link carries many byte streams over one pair of pipes. The host process can die at any moment and
+// be replaced by another one.
 //
-// The host calls Attach, the guest calls Listen. Streams are opened by the host only and end
-// with the process that opened them; a host that attaches later starts afresh. The package
-// starts no processes, knows nothing of what the streams carry, and does not authenticate:
-// whoever holds the pipes is the host.
+// The host calls Attach, the guest calls Listen. Only the host opens streams, and they end with the process
+// that opened them. A host that attaches later starts without streams. The package starts no processes,
+// does not interpret the streams, and does not authenticate: the process that has the pipes is the host.
 //
-// The bytes from host to guest are framed, because a host may be killed between any two writes:
-// a frame is at most PIPE_BUF long and written by one write, which a pipe takes whole or not at
-// all, so the guest always finds the boundaries. The bytes from guest to host need no frames.
-// After every RESET the guest echoes the nonce in it, and a new host throws away all it reads
-// before that nonce: what the guest was still saying to its predecessor.
+// The bytes from host to guest are framed, because a host can be killed between any two writes. A frame is
+// at most PIPE_BUF long and is written with one write. A pipe takes such a write whole or not at all, so
+// the guest always finds the boundaries. The bytes from guest to host need no frames. After every RESET the
+// guest echoes the nonce in it. A new host drops all that it reads before that nonce: the guest sent those
+// bytes to the previous host.
 //
-// The host trusts nothing that it reads. The guest trusts the host.
+// The host does not trust the bytes that it reads. The guest trusts the host.
 package link
 
 import (
@@ -34,7 +33,7 @@ const (
 	frameData  byte = 1 // a piece of the yamux session
 	frameReset byte = 2 // a new host: drop the session, echo this nonce
 
-	// nonceSize makes it hopeless for a guest to guess or contain the nonce by chance.
+	// nonceSize is so long that a guest cannot guess the nonce or send it by chance.
 	nonceSize = 32
 )
 
@@ -46,12 +45,12 @@ const (
 	muxWindow   = 1
 	muxFlagSYN  = 1
 	muxFlagsAll = 15
-	// muxMaxBody is the receive window of a stream; no honest frame is longer.
+	// muxMaxBody is the receive window of a stream. An honest frame is never longer.
 	muxMaxBody = 256 << 10
 )
 
 var (
-	// ErrLost is returned by streams whose link ended while they were open.
+	// ErrLost is the error of streams whose link ended while they were open.
 	ErrLost = errors.New("link lost")
 
 	errBadFrame = errors.New("malformed frame from the host")
@@ -61,28 +60,28 @@ var (
 // muxConfig is the same on both ends.
 func muxConfig() *yamux.Config {
 	c := yamux.DefaultConfig()
-	// A paused sandbox answers no pings, and is not dead.
+	// A paused sandbox answers no pings, but it is alive.
 	c.EnableKeepAlive = false
 	// For the same reason an unanswered open must not end the session.
 	c.StreamOpenTimeout = 0
-	// How long a closed stream waits for the other end's close before it is forgotten. Long
-	// enough for a busy guest, short enough that a hostile one cannot pile them up.
+	// StreamCloseTimeout is the time that a closed stream waits for the close of the other end. It is long
+	// enough for a busy guest, and short enough that a hostile guest cannot pile up streams.
 	c.StreamCloseTimeout = 30 * time.Second
-	// How long one write may wait for room in the pipe.
+	// ConnectionWriteTimeout is the time that one write can wait for space in the pipe.
 	c.ConnectionWriteTimeout = 10 * time.Second
 	c.MaxStreamWindowSize = muxMaxBody
 	c.LogOutput = io.Discard
 	return c
 }
 
-// joiner joins the two writes that yamux makes of a data frame, header and body, into one:
-// half the system calls, and half the wake-ups of the other end.
+// joiner joins the two writes that yamux makes for a data frame, header and body. One write needs half the
+// system calls, and wakes the other end half as often.
 type joiner struct {
 	emit    func([]byte) error
-	pending []byte // a data header whose body has not come yet
+	pending []byte // a data header whose body is still missing
 }
 
-// Write is called by one goroutine only, yamux's sender.
+// Write is called by one goroutine only, the sender of yamux.
 func (j *joiner) Write(p []byte) (int, error) {
 	if len(j.pending) == 0 && announcesBody(p) {
 		j.pending = append(j.pending, p...)

@@ -21,7 +21,7 @@ import (
 	"cellhold/internal/link"
 )
 
-// patience bounds what should take milliseconds.
+// patience bounds operations that should take milliseconds.
 const patience = 20 * time.Second
 
 func contextWithPatience() (context.Context, context.CancelFunc) {
@@ -34,8 +34,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// fifos are a pair of named pipes with the guest's ends open for both reading and writing, as in
-// a sandbox.
+// fifos are a pair of named pipes with the guest's ends open for both reading and writing, as in a sandbox.
 type fifos struct {
 	in, out           string
 	guestIn, guestOut *os.File
@@ -84,7 +83,7 @@ func (f fifos) attach(t testing.TB) *link.Host {
 	return h
 }
 
-// echo serves a guest that sends back what it gets.
+// echo serves a guest that sends back all that it gets.
 func (f fifos) echo(t testing.TB) *link.Listener {
 	t.Helper()
 	l := link.Listen(f.guestIn, f.guestOut)
@@ -108,7 +107,7 @@ func (f fifos) echo(t testing.TB) *link.Listener {
 	return l
 }
 
-// mustEcho sends n random bytes over a new stream and wants them back.
+// mustEcho sends n random bytes over a new stream and expects them back.
 func mustEcho(t testing.TB, h *link.Host, n int) {
 	t.Helper()
 	c, err := h.Dial(within(t))
@@ -184,7 +183,7 @@ func TestALinkWorksOverPlainPipes(t *testing.T) {
 	if resp.StatusCode != http.StatusNotFound {
 		t.Error(resp.Status)
 	}
-	for range 2 { // closing is idempotent on both ends
+	for range 2 { // Close can be called twice on both ends
 		_ = h.Close()
 		_ = l.Close()
 	}
@@ -244,7 +243,7 @@ func TestTheDeathOfTheGuestEndsTheLink(t *testing.T) {
 	select {
 	case <-h.Done():
 	case <-time.After(patience):
-		t.Fatal("the host did not notice")
+		t.Fatal("the host did not notice that the guest is gone")
 	}
 	r, err := os.OpenFile(f.out, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -259,8 +258,8 @@ func TestTheDeathOfTheGuestEndsTheLink(t *testing.T) {
 	}
 }
 
-func TestAttachGivesUpWithItsContext(t *testing.T) {
-	f := newFIFOs(t) // and nobody listening
+func TestAttachEndsWithItsContext(t *testing.T) {
+	f := newFIFOs(t) // without a guest that listens
 	r, w := f.host(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -283,7 +282,7 @@ func TestGarbageBeforeTheNonceIsSkipped(t *testing.T) {
 	mustEcho(t, f.attach(t), 10_000)
 }
 
-func TestWhatADeadHostLeftIsDropped(t *testing.T) {
+func TestDataOfADeadHostIsDropped(t *testing.T) {
 	f := newFIFOs(t)
 	_, w := f.host(t)
 	frame := append([]byte{1, 0, 5}, "hello"...)
@@ -327,7 +326,7 @@ func TestAHostThatBreaksTheFramesEndsTheLink(t *testing.T) {
 	}
 }
 
-// hostile is a guest that answers the handshake and then says whatever it likes.
+// hostile is a guest that answers the handshake and then sends say.
 func hostile(t *testing.T, f fifos, say []byte) *link.Host {
 	t.Helper()
 	go func() {
@@ -348,22 +347,22 @@ func muxFrame(version, kind byte, flags uint16, id, length uint32) []byte {
 
 func TestAHostileGuestLosesTheLink(t *testing.T) {
 	for name, say := range map[string][]byte{
-		"version":       muxFrame(1, 0, 0, 1, 0),
-		"ping":          muxFrame(0, 2, 1, 0, 7),
-		"go away":       muxFrame(0, 3, 0, 0, 0),
-		"opens streams": muxFrame(0, 1, 1, 2, 0),
-		"opens ours":    muxFrame(0, 1, 1, 1, 0),
-		"unknown type":  muxFrame(0, 4, 0, 1, 0),
-		"unknown flag":  muxFrame(0, 0, 16, 1, 0),
-		"even stream":   muxFrame(0, 0, 0, 2, 0),
-		"too long":      muxFrame(0, 0, 0, 1, 1<<31),
+		"version":               muxFrame(1, 0, 0, 1, 0),
+		"ping":                  muxFrame(0, 2, 1, 0, 7),
+		"go away":               muxFrame(0, 3, 0, 0, 0),
+		"opens streams":         muxFrame(0, 1, 1, 2, 0),
+		"opens a host's stream": muxFrame(0, 1, 1, 1, 0),
+		"unknown type":          muxFrame(0, 4, 0, 1, 0),
+		"unknown flag":          muxFrame(0, 0, 16, 1, 0),
+		"even stream":           muxFrame(0, 0, 0, 2, 0),
+		"too long":              muxFrame(0, 0, 0, 1, 1<<31),
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := hostile(t, newFIFOs(t), say)
 			select {
 			case <-h.Done():
 			case <-time.After(patience):
-				t.Error("the host goes on")
+				t.Error("the host keeps the link")
 			}
 		})
 	}
@@ -378,9 +377,9 @@ func TestAFloodOfPingsCostsNoGoroutines(t *testing.T) {
 	}
 }
 
-func TestDialingADeafGuestEndsWithTheContext(t *testing.T) {
+func TestADialToASilentGuestEndsWithTheContext(t *testing.T) {
 	f := newFIFOs(t)
-	h := hostile(t, f, nil) // answers no opening
+	h := hostile(t, f, nil) // never answers an open
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	before := runtime.NumGoroutine()
@@ -388,7 +387,7 @@ func TestDialingADeafGuestEndsWithTheContext(t *testing.T) {
 		c, err := h.Dial(ctx)
 		if err != nil {
 			if !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("got %v", err)
+				t.Errorf("a dial without answer: %v", err)
 			}
 			if after := runtime.NumGoroutine(); after > before+1000 {
 				t.Errorf("%d goroutines before, %d after", before, after)
@@ -400,8 +399,8 @@ func TestDialingADeafGuestEndsWithTheContext(t *testing.T) {
 	t.Error("ten thousand streams to a guest that answers none")
 }
 
-func TestClosingAStreamEndsItsReadingAlsoWithADeafGuest(t *testing.T) {
-	h := hostile(t, newFIFOs(t), nil) // answers no closing
+func TestClosingAStreamEndsItsReadAlsoWithASilentGuest(t *testing.T) {
+	h := hostile(t, newFIFOs(t), nil) // never answers a close
 	c, err := h.Dial(within(t))
 	if err != nil {
 		t.Fatal(err)
@@ -416,9 +415,9 @@ func TestClosingAStreamEndsItsReadingAlsoWithADeafGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-read; err == nil {
-		t.Error("something was read")
+		t.Error("the read of a closed stream returned data")
 	}
 	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("the reading ended after %s", took)
+		t.Errorf("the read ended after %s", took)
 	}
 }

@@ -1,13 +1,13 @@
-// Package mirror keeps the host's copy of what sessions write to /mnt/data/output: one folder for each
-// user, which all sessions of the user share.
+// Package mirror keeps the host's copy of the files that sessions write to /mnt/data/output. Each user has
+// one folder, which all sessions of the user share.
 //
-// Names and sizes come from the guest. Package guest has checked the names, and everything here happens
-// through an os.Root, so that no name and no link leads out of the folder. A folder has bounds of its
-// own, which hold for all sessions of the user together: in bytes, and in files and directories.
+// Names and sizes come from the guest. Package guest has checked the names. Every access here uses an
+// os.Root, so that no name and no link leads out of the folder. The bounds of a folder hold for all
+// sessions of the user together. They limit its bytes, and its files and directories.
 //
-// It refuses to know who a user is.
+// It does not know which user a folder belongs to.
 //
-// Locks: the turn at a folder, then Folders.mu, which is held for map operations only.
+// Locks: the lock of a folder, then Folders.mu. Folders.mu is held for map operations only.
 package mirror
 
 import (
@@ -28,45 +28,45 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// maxEntries bounds the files and directories of one folder. A guest lists at most MaxFiles files, but
-// each may be deep down in directories of its own.
+// maxEntries bounds the files and directories of one folder. A guest lists at most MaxFiles files, but each
+// can be in several directories of its own.
 const maxEntries = 4 * guestapi.MaxFiles
 
 // Folders are the folders of all users of a server. The zero value is ready for use.
 type Folders struct {
 	mu    sync.Mutex
-	turns map[string]*turn
+	locks map[string]*folderLock
 }
 
-// turn is whose turn it is to write to one folder.
-type turn struct {
-	held   chan struct{} // capacity 1
-	wanted int           // by how many, the one that has it included
+// folderLock lets one session at a time write to a folder.
+type folderLock struct {
+	held  chan struct{} // capacity 1
+	users int           // sessions that hold it or wait for it
 }
 
-// take waits for the turn at a folder, because its bounds can only be kept by one at a time.
-func (f *Folders) take(ctx context.Context, dir string) (release func(), err error) {
+// lock waits for the lock of a folder. Only one session at a time can keep the bounds of the folder.
+func (f *Folders) lock(ctx context.Context, dir string) (release func(), err error) {
 	f.mu.Lock()
-	t := f.turns[dir]
-	if t == nil {
-		if f.turns == nil {
-			f.turns = map[string]*turn{}
+	l := f.locks[dir]
+	if l == nil {
+		if f.locks == nil {
+			f.locks = map[string]*folderLock{}
 		}
-		t = &turn{held: make(chan struct{}, 1)}
-		f.turns[dir] = t
+		l = &folderLock{held: make(chan struct{}, 1)}
+		f.locks[dir] = l
 	}
-	t.wanted++
+	l.users++
 	f.mu.Unlock()
 	leave := func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if t.wanted--; t.wanted == 0 {
-			delete(f.turns, dir)
+		if l.users--; l.users == 0 {
+			delete(f.locks, dir)
 		}
 	}
 	select {
-	case t.held <- struct{}{}:
-		return func() { <-t.held; leave() }, nil
+	case l.held <- struct{}{}:
+		return func() { <-l.held; leave() }, nil
 	case <-ctx.Done():
 		leave()
 		return nil, ctx.Err()
@@ -77,13 +77,13 @@ func (f *Folders) take(ctx context.Context, dir string) (release func(), err err
 type Mirror struct {
 	folders *Folders
 	dir     string
-	part    string // name that a file bears while it is copied
-	limit   int64  // bytes in the folder in all
+	part    string // name of a file while it is copied
+	limit   int64  // bytes in the whole folder
 
-	known map[string]guestapi.File // as the guest had them when they were copied; whoever has the turn may use it
+	known map[string]guestapi.File // as the guest had them when they were copied; the folder's lock guards it
 }
 
-// New returns the mirror of a session to a folder that may hold so many bytes.
+// New returns the mirror of a session to a folder that can hold limit bytes.
 func New(f *Folders, dir, session string, limit int64) *Mirror {
 	return &Mirror{folders: f, dir: dir, part: temporary + session, limit: limit, known: map[string]guestapi.File{}}
 }
@@ -96,9 +96,9 @@ func (m *Mirror) open() (*os.Root, error) {
 	return os.OpenRoot(m.dir)
 }
 
-// hold takes the turn at the folder, and opens it.
+// hold locks the folder and opens it.
 func (m *Mirror) hold(ctx context.Context) (root *os.Root, release func(), err error) {
-	leave, err := m.folders.take(ctx, m.dir)
+	leave, err := m.folders.lock(ctx, m.dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -126,17 +126,17 @@ func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
 	}
 	if have.bytes > m.limit || have.entries > maxEntries {
 		return cellhold.Errorf(cellhold.Exhausted,
-			"The user's output files on the server are more than the %d bytes or %d files and directories that a session may have there. Remove some, or raise the limit.", m.limit, maxEntries)
+			"The user's output files on the server exceed the limit of %d bytes or %d files and directories. Remove some of them, or raise the limit.", m.limit, maxEntries)
 	}
 	for _, f := range files {
 		if err := pushOne(ctx, root, c, f); err != nil {
-			return fmt.Errorf("%q: %w", f.Path, err)
+			return fmt.Errorf("copy %q to the guest: %w", f.Path, err)
 		}
 	}
 	if len(files) == 0 {
-		return nil // asking the guest would cost as much as all the rest of a fast start
+		return nil // a question to the guest would take as long as the rest of a fast start
 	}
-	// As the guest has them now, so that only what it changes or removes is copied.
+	// Remember the guest's own times, so that only files that it changes or removes are copied.
 	there, err := c.Files(ctx)
 	for _, f := range there {
 		m.known[f.Path] = f
@@ -144,15 +144,15 @@ func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
 	return err
 }
 
-// Recognise finds out which of the guest's files an earlier server has copied already. Where another
-// session of the user has the turn for as long as the context lasts, it recognises none: then all are
-// copied again, which is better than to give up a sandbox for it.
+// Recognise finds out which of the guest's files an earlier server has copied already. If another session
+// of the user holds the folder until the context ends, it recognises none. Then all files are copied again,
+// which is better than the loss of a sandbox.
 func (m *Mirror) Recognise(ctx context.Context, c *guest.Client) error {
 	there, err := c.Files(ctx)
 	if err != nil {
-		return fmt.Errorf("listing the guest's output files: %w", err)
+		return fmt.Errorf("list the guest's output files: %w", err)
 	}
-	release, err := m.folders.take(ctx, m.dir)
+	release, err := m.folders.lock(ctx, m.dir)
 	if err != nil {
 		return nil
 	}
@@ -182,20 +182,20 @@ func pushOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.Fil
 	return c.WriteFile(ctx, f.Path, io.LimitReader(r, f.Size), f.Size)
 }
 
-// Pull copies what has changed in the guest since the last time, and removes what the guest has
+// Pull copies the files that changed in the guest since the last time, and removes the files that the guest
 // removed.
 func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 	if c == nil {
 		return nil
 	}
-	release, err := m.folders.take(ctx, m.dir)
+	release, err := m.folders.lock(ctx, m.dir)
 	if err != nil {
 		return err
 	}
 	defer release()
 	list, err := c.Files(ctx)
 	if err != nil {
-		return fmt.Errorf("listing the guest's output files: %w", err)
+		return fmt.Errorf("list the guest's output files: %w", err)
 	}
 	root, err := m.open()
 	if err != nil {
@@ -203,7 +203,7 @@ func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 	}
 	defer root.Close()
 	var errs []error
-	if len(list) < guestapi.MaxFiles { // a list that was cut says nothing of what is missing in it
+	if len(list) < guestapi.MaxFiles { // a list that was cut does not show which files are missing
 		errs = append(errs, m.removeGone(root, list))
 	}
 	have, err := measure(root)
@@ -219,7 +219,7 @@ func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 			continue
 		}
 		if err := m.pullOne(ctx, root, c, f); err != nil {
-			errs = append(errs, fmt.Errorf("%q: %w", f.Path, err))
+			errs = append(errs, fmt.Errorf("copy %q from the guest: %w", f.Path, err))
 			continue
 		}
 		m.known[f.Path] = f
@@ -227,8 +227,9 @@ func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 	return errors.Join(errs...)
 }
 
-// Restore is Pull for a guest that has gone back in time: what it has not any more goes here too. Of a
-// folder that is the session's own that is all that it does not have; else, what this session has copied.
+// Restore is Pull for a guest that was rolled back. It also removes files that the guest no longer has. In
+// a folder of this session alone it removes all of them; in a shared folder, only files that this session
+// has copied.
 func (m *Mirror) Restore(ctx context.Context, c *guest.Client, own bool) error {
 	if own {
 		if err := m.knowAll(ctx); err != nil {
@@ -238,7 +239,7 @@ func (m *Mirror) Restore(ctx context.Context, c *guest.Client, own bool) error {
 	return m.Pull(ctx, c)
 }
 
-// knowAll takes every file in the folder for one that this session has copied, as it is there.
+// knowAll marks every file in the folder as copied by this session.
 func (m *Mirror) knowAll(ctx context.Context) error {
 	root, release, err := m.hold(ctx)
 	if err != nil {
@@ -254,8 +255,8 @@ func (m *Mirror) knowAll(ctx context.Context) error {
 	return err
 }
 
-// removeGone removes the files that this session has copied and the guest no longer has. Files of
-// other sessions of the same user stay.
+// removeGone removes the files that this session has copied and the guest no longer has. Files of other
+// sessions of the same user stay.
 func (m *Mirror) removeGone(root *os.Root, list []guestapi.File) error {
 	there := map[string]bool{}
 	for _, f := range list {
@@ -272,18 +273,17 @@ func (m *Mirror) removeGone(root *os.Root, list []guestapi.File) error {
 			continue
 		}
 		for dir := path.Dir(p); dir != "." && root.Remove(dir) == nil; dir = path.Dir(dir) {
-			// an empty directory is nobody's
+			// no session owns an empty directory
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// temporary begins the names that files bear while they are copied. A guest's file of such a name is
-// not copied.
+// temporary begins the names of files while they are copied. A guest's file with such a name is not copied.
 const temporary = ".cellhold-part-"
 
-// pullOne copies one file, whole or not at all. A file that grows meanwhile is copied as far as it
-// was listed.
+// pullOne copies one file, whole or not at all. A file that grows during the copy is copied up to its
+// listed size.
 func (m *Mirror) pullOne(ctx context.Context, root *os.Root, c *guest.Client, f guestapi.File) error {
 	r, err := c.ReadFile(ctx, f.Path, f.Size)
 	if err != nil {
@@ -305,7 +305,7 @@ func (m *Mirror) pullOne(ctx context.Context, root *os.Root, c *guest.Client, f 
 		return err
 	}
 	err = root.Rename(m.part, f.Path)
-	if info, e := root.Lstat(f.Path); err != nil && e == nil && info.IsDir() { // the guest has replaced it by a file
+	if info, e := root.Lstat(f.Path); err != nil && e == nil && info.IsDir() { // the guest has replaced the directory by a file
 		if err = root.RemoveAll(f.Path); err == nil {
 			err = root.Rename(m.part, f.Path)
 		}
@@ -313,8 +313,8 @@ func (m *Mirror) pullOne(ctx context.Context, root *os.Root, c *guest.Client, f 
 	return err
 }
 
-// makeParents makes the directories of a file. A file in the way has become a directory in the
-// guest, and goes.
+// makeParents makes the directories of a file. A file in the way is removed: in the guest it is a directory
+// now.
 func makeParents(root *os.Root, name string) error {
 	dir := path.Dir(name)
 	if dir == "." {
@@ -332,7 +332,7 @@ func makeParents(root *os.Root, name string) error {
 	return root.MkdirAll(dir, 0o700)
 }
 
-// Files lists the folder's files as they were after the last cell.
+// Files lists the files of the folder as they were after the last cell.
 func (m *Mirror) Files() ([]guestapi.File, error) {
 	root, err := m.open()
 	if err != nil {
@@ -342,7 +342,7 @@ func (m *Mirror) Files() ([]guestapi.File, error) {
 	return listFiles(root)
 }
 
-// Open opens one file by its listed path, or fails with fs.ErrNotExist.
+// Open opens one file by its listed path. The error is fs.ErrNotExist if there is no such file.
 func (m *Mirror) Open(name string) (*os.File, error) {
 	if !fs.ValidPath(name) || strings.HasPrefix(name, temporary) {
 		return nil, fs.ErrNotExist
@@ -358,7 +358,7 @@ func (m *Mirror) Open(name string) (*os.File, error) {
 	return root.Open(name)
 }
 
-// listFiles lists the regular files below a directory, in order of their names.
+// listFiles lists the regular files below a directory, sorted by name.
 func listFiles(root *os.Root) ([]guestapi.File, error) {
 	var files []guestapi.File
 	err := fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {

@@ -41,10 +41,10 @@ func folder(t *testing.T, files map[string]int) use {
 	return u
 }
 
-func TestTheBoundIsThatOfTheFolderAndNotOfOneSession(t *testing.T) {
+func TestTheBoundHoldsForTheFolderAndNotForOneSession(t *testing.T) {
 	u := folder(t, map[string]int{"others/a": 60, "mine": 20, temporary + "s1": 1000})
 	if u.bytes != 80 || u.entries != 3 {
-		t.Fatalf("%d bytes in %d", u.bytes, u.entries)
+		t.Fatalf("the folder has %d bytes in %d entries", u.bytes, u.entries)
 	}
 	for _, tt := range []struct {
 		name string
@@ -53,7 +53,7 @@ func TestTheBoundIsThatOfTheFolderAndNotOfOneSession(t *testing.T) {
 	}{
 		{"mine", 40, true}, // replaces 20
 		{"new", 1, false},
-		{"others/a", 10, true}, // makes room
+		{"others/a", 10, true}, // frees space
 		{"new", 50, true},
 		{"more", 1, false},
 	} {
@@ -62,7 +62,7 @@ func TestTheBoundIsThatOfTheFolderAndNotOfOneSession(t *testing.T) {
 		}
 	}
 	if u.bytes != 100 {
-		t.Errorf("%d bytes in the end", u.bytes)
+		t.Errorf("%d bytes at the end", u.bytes)
 	}
 }
 
@@ -83,14 +83,14 @@ func TestDirectoriesCountAsMuchAsFiles(t *testing.T) {
 	}
 }
 
-func TestOneAtATimeWritesToAFolder(t *testing.T) {
+func TestOneSessionAtATimeWritesToAFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f Folders
-		release, err := f.take(t.Context(), "a")
+		release, err := f.lock(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := f.take(t.Context(), "b")
+		other, err := f.lock(t.Context(), "b")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,21 +98,21 @@ func TestOneAtATimeWritesToAFolder(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := f.take(ctx, "a"); !errors.Is(err, context.Canceled) {
-				t.Errorf("who gave up: %v", err)
+			if _, err := f.lock(ctx, "a"); !errors.Is(err, context.Canceled) {
+				t.Errorf("a cancelled wait: %v", err)
 			}
 		})
 		synctest.Wait()
 		cancel()
 		wg.Wait()
 		release()
-		if len(f.turns) != 0 {
-			t.Errorf("%d folders are remembered", len(f.turns))
+		if len(f.locks) != 0 {
+			t.Errorf("%d folders are remembered, want 0", len(f.locks))
 		}
 	})
 }
 
-func TestASessionWhoseFolderIsBusyIsTakenOverAllTheSame(t *testing.T) {
+func TestASessionWhoseFolderIsBusyIsAdopted(t *testing.T) {
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "[]") }))
 	defer agent.Close()
 	c, err := guest.New(guest.Options{Dial: func(ctx context.Context) (net.Conn, error) {
@@ -124,12 +124,12 @@ func TestASessionWhoseFolderIsBusyIsTakenOverAllTheSame(t *testing.T) {
 	defer c.Close()
 	var f Folders
 	dir := t.TempDir()
-	release, err := f.take(t.Context(), dir)
+	release, err := f.lock(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // enough for the guest to answer on a busy machine
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // long enough for the guest to answer on a busy machine
 	defer cancel()
 	if err := New(&f, dir, "s1", 1<<20).Recognise(ctx, c); err != nil {
 		t.Error(err)

@@ -10,14 +10,14 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// use is what a folder holds.
+// use counts the content of a folder.
 type use struct {
 	bytes   int64
 	entries int              // files and directories
-	sizes   map[string]int64 // of files; -1 of directories
+	sizes   map[string]int64 // of files; -1 for directories
 }
 
-// measure looks at all of a folder. What is being copied by other sessions is not there yet.
+// measure counts the content of a folder. Files that other sessions copy at this moment are left out.
 func measure(root *os.Root) (use, error) {
 	u := use{sizes: map[string]int64{}}
 	err := fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
@@ -43,7 +43,8 @@ func (u *use) add(p string, size int64) {
 	u.bytes += max(size, 0)
 }
 
-// admit notes a file that is to be copied, with the directories that it needs, or refuses it.
+// admit adds a file that will be copied, with the directories that it needs. It fails if the folder would
+// exceed its limits.
 func (u *use) admit(f guestapi.File, limit int64) error {
 	var missing []string
 	for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
@@ -59,7 +60,7 @@ func (u *use) admit(f guestapi.File, limit int64) error {
 	}
 	bytes := u.bytes - max(old, 0) + f.Size
 	if bytes > limit || entries > maxEntries {
-		return fmt.Errorf("%q: the user's folder would hold %d bytes in %d files and directories; %d bytes in %d are allowed", f.Path, bytes, entries, limit, maxEntries)
+		return fmt.Errorf("%q: the user's folder would have %d bytes in %d files and directories; the limit is %d bytes in %d", f.Path, bytes, entries, limit, maxEntries)
 	}
 	for _, dir := range missing {
 		u.sizes[dir] = -1

@@ -9,7 +9,7 @@ import (
 	"cellhold"
 )
 
-// Marks with which files of other encodings begin.
+// The marks at the beginning of files in other encodings.
 var encodings = []struct {
 	name string
 	mark []byte
@@ -18,8 +18,8 @@ var encodings = []struct {
 	{"UTF-16", []byte{0xff, 0xfe}}, {"UTF-16", []byte{0xfe, 0xff}},
 }
 
-// document returns the JSON of a file as programs in other languages write it: Windows puts a byte order mark in
-// front, Python writes NaN and Infinity, and some leave line ends or zero bytes behind.
+// document returns the JSON of a file from any program. Windows adds a byte order mark, Python writes NaN
+// and Infinity, and some programs leave line ends or zero bytes at the end.
 func document(raw []byte) ([]byte, error) {
 	for _, e := range encodings {
 		if bytes.HasPrefix(raw, e.mark) {
@@ -48,7 +48,7 @@ func document(raw []byte) ([]byte, error) {
 	return nil, cellhold.Errorf(cellhold.Invalid, "The notebook is not JSON.")
 }
 
-// named returns JSON in which the numbers that JSON does not have are texts. Text in strings stays.
+// named returns JSON in which the numbers that JSON does not have are strings. Text inside strings stays.
 func named(raw []byte) []byte {
 	if !bytes.Contains(raw, []byte("NaN")) && !bytes.Contains(raw, []byte("Infinity")) {
 		return raw
@@ -78,7 +78,7 @@ func named(raw []byte) []byte {
 	return out
 }
 
-// stringEnd returns the end of the string that starts at i, or of what is there of it.
+// stringEnd returns the end of the string that starts at i, or the end of raw if the string has none.
 func stringEnd(raw []byte, i int) int {
 	for i++; i < len(raw); i++ {
 		switch raw[i] {

@@ -39,7 +39,7 @@ func TestANotebookIsReadAsOtherProgramsWriteIt(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoNotebookIsRefusedWithTheReason(t *testing.T) {
+func TestAnInvalidNotebookFileIsRefusedWithTheReason(t *testing.T) {
 	wide := []byte{0xff, 0xfe}
 	for _, unit := range utf16.Encode([]rune(foreign)) {
 		wide = append(wide, byte(unit), byte(unit>>8))

@@ -12,17 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FileOptions says how a notebook file is written.
+// FileOptions configures how a notebook file is written.
 type FileOptions struct {
-	Mode fs.FileMode // zero means 0600: notebooks hold their users' data
-	// Sync waits for the disk. Off, a power cut can lose the newest file or leave it empty, which
-	// is harmless when the file is made from a journal that makes it again at the next start. The
-	// death of the server alone never harms it.
+	Mode fs.FileMode // zero means 0600: notebooks contain their users' data
+	// Sync waits for the disk. Without it, a power failure can lose the newest file or leave it empty. That
+	// is harmless if the file is made again from a journal at the next start. A crash of the server alone
+	// never harms the file.
 	Sync bool
 }
 
-// WriteFile replaces the file at path by a notebook, so that readers see the whole old file or the
-// whole new one. On an error the old one stays. Writers of the same path take turns.
+// WriteFile replaces the file at path by a notebook. Readers see the complete old file or the complete new
+// one. On an error the old file stays. Writers of the same path wait for each other.
 func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
 	if o.Mode == 0 {
 		o.Mode = 0o600
@@ -31,7 +31,7 @@ func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell
 	if err != nil {
 		return fmt.Errorf("write notebook: %w", err)
 	}
-	defer f.Close() // also ends the turn
+	defer f.Close() // also releases the lock
 	err = f.Chmod(o.Mode)
 	if err == nil {
 		err = Write(f, m, cells)
@@ -51,9 +51,9 @@ func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell
 	return nil
 }
 
-// draft opens the file beside the notebook that the new text goes to, empty and locked. Its name is
-// always the same, so that what a crash left behind is used again and nothing piles up; the lock
-// keeps two writers apart, and dies with its holder.
+// draft opens the temporary file for the new text, empty and locked. Its name is always the same, so that a
+// file from a crash is reused and files do not pile up. The lock keeps two writers apart, and ends with its
+// holder.
 func draft(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
@@ -71,8 +71,8 @@ func draft(path string) (*os.File, error) {
 	}
 }
 
-// claim locks the file and empties it. It is not ours when whoever had it before has renamed or
-// removed it meanwhile.
+// claim locks the file and empties it. mine is false if the previous holder has renamed or removed the
+// file.
 func claim(f *os.File) (mine bool, err error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		return false, err
@@ -91,7 +91,7 @@ func claim(f *os.File) (mine bool, err error) {
 	return true, f.Truncate(0)
 }
 
-// syncDir makes the new name last.
+// syncDir makes the new name survive a power failure.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -69,7 +69,7 @@ func TestAFailedWriteLeavesTheOldFile(t *testing.T) {
 	checkFile(t, path, 0o600)
 }
 
-func TestWhatACrashLeftBehindIsUsedAgain(t *testing.T) {
+func TestAFileOfACrashIsReused(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "n.ipynb")
 	if err := os.WriteFile(filepath.Join(dir, ".n.ipynb.new"), make([]byte, 1<<20), 0o644); err != nil {
@@ -81,7 +81,7 @@ func TestWhatACrashLeftBehindIsUsedAgain(t *testing.T) {
 	checkFile(t, path, 0o600)
 }
 
-func TestWritersOfTheSameFileTakeTurns(t *testing.T) {
+func TestWritersOfTheSameFileWaitForEachOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "n.ipynb")
 	var wg sync.WaitGroup
 	for range 8 {

@@ -9,28 +9,28 @@ import (
 	"strings"
 )
 
-// Bounds is how much of a cell's output is kept. Zero fields mean the values of DefaultBounds.
+// Bounds limits how much of a cell's output is kept. Zero fields mean the values of DefaultBounds.
 type Bounds struct {
-	Text    int   // bytes of stream text: the first half of it and the last half
+	Text    int   // bytes of stream text: the first half and the last half of it
 	Data    int64 // bytes of displays and results
-	Outputs int   // outputs of all types; one error and one notice come on top
+	Outputs int   // outputs of all types, plus one error and one notice
 }
 
-// DefaultBounds is far more than people read and little enough for a server with many cells.
+// DefaultBounds is far more than people read, and little enough for a server with many cells.
 var DefaultBounds = Bounds{Text: 1 << 20, Data: 32 << 20, Outputs: 1000}
 
-// maxDisplayID bounds the name of a display; longer ones are no names.
+// maxDisplayID bounds the id of a display; longer ids are ignored.
 const maxDisplayID = 256
 
-// Update is the new content of all displays with that id, in whichever cell they are.
+// Update is the new content of all displays with an id, in all cells.
 type Update struct {
 	DisplayID string
 	Data      map[string]json.RawMessage
 	Metadata  map[string]json.RawMessage
 }
 
-// Replace brings updates into the outputs of an earlier cell, and reports whether that changed
-// anything. Outputs that would become too large stay as they are.
+// Replace applies updates to the outputs of an earlier cell, and reports whether they changed. Outputs that
+// would become too large stay unchanged.
 func Replace(outputs []cellhold.Output, updates []Update) (changed bool) {
 	for _, u := range updates {
 		before := slices.Clone(outputs)
@@ -44,7 +44,7 @@ func Replace(outputs []cellhold.Output, updates []Update) (changed bool) {
 	return changed
 }
 
-// Size returns the bytes of outputs, roughly.
+// Size returns the approximate size of outputs in bytes.
 func Size(outputs []cellhold.Output) (n int64) {
 	for _, o := range outputs {
 		n += int64(len(o.Text)) + bundleSize(o.Data) + bundleSize(o.Metadata)
@@ -64,28 +64,28 @@ func (u Update) apply(outputs []cellhold.Output) (found bool) {
 
 func (u Update) size() int64 { return bundleSize(u.Data) + bundleSize(u.Metadata) }
 
-// Folder folds the events of one cell into its outputs, in time and memory that grow with the
-// events and not with their square. It is not for several goroutines.
+// Folder folds the events of one cell into its outputs. Time and memory grow with the number of events, and
+// not with its square. It is for one goroutine at a time.
 type Folder struct {
 	bounds  Bounds
 	outputs []*output
 	text    keeper
 	data    int64 // bytes of all displays in outputs
-	bytes   int64 // of everything that came
+	bytes   int64 // of all output that came
 	dropped int64
 
-	clearNext bool // clear_output with wait: at the next output
-	head      int  // outputs that stay when others must go; 0 as long as there is room
-	lost      int  // outputs that went
+	clearNext bool // clear_output with wait: clears at the next output
+	head      int  // outputs that stay when others are dropped; 0 while there is space
+	lost      int  // outputs that were dropped
 	lostBytes int64
 
-	shown       map[string]int // how many outputs show a display id
+	shown       map[string]int // number of outputs by display id
 	updates     map[string]Update
 	updateBytes int64
 }
 
-// output is one output; a stream's text is in the keeper until it is asked for, and the content
-// of a display with an id in the newest update.
+// output is one output. The text of a stream is in the keeper until it is needed. The content of a display
+// with an id is in the newest update.
 type output struct {
 	cellhold.Output
 	text *kept
@@ -108,7 +108,7 @@ func New(b Bounds) *Folder {
 	return f
 }
 
-// Continue returns a Folder that goes on where a cell's outputs end.
+// Continue returns a Folder that continues after a cell's outputs.
 func Continue(c cellhold.Cell) *Folder {
 	f := New(Bounds{})
 	for _, o := range c.Outputs {
@@ -125,7 +125,7 @@ func Continue(c cellhold.Cell) *Folder {
 			}
 			ev = cellhold.NewEvent(o.Type, "", "", content)
 		}
-		_ = f.Add(ev) // outputs of ours have content of ours
+		_ = f.Add(ev) // cannot fail: outputs of a Folder are valid
 		if n := len(f.outputs); n > 0 && o.Truncated {
 			last := &f.outputs[n-1].Output
 			last.Truncated, last.Bytes, last.Omitted = true, o.Bytes, o.Omitted
@@ -135,7 +135,7 @@ func Continue(c cellhold.Cell) *Folder {
 	return f
 }
 
-// Replace brings updates into the displays that the cell shows, and leaves others out.
+// Replace applies updates to the displays of the cell, and ignores other ids.
 func (f *Folder) Replace(updates []Update) {
 	for _, u := range updates {
 		if f.shown[u.DisplayID] > 0 {
@@ -144,8 +144,8 @@ func (f *Folder) Replace(updates []Update) {
 	}
 }
 
-// Add folds one event in. Types that are no outputs are ignored. An event whose content is not
-// what its type says changes nothing and is an error.
+// Add folds one event. It ignores events that are not outputs. If the content does not match the type, Add
+// changes nothing and returns an error.
 func (f *Folder) Add(ev cellhold.Event) error {
 	switch ev.Type {
 	case cellhold.EventStream:
@@ -173,23 +173,23 @@ func add[T any](ev cellhold.Event, to func(T)) error {
 	return nil
 }
 
-// Bytes returns the bytes of output that came, whatever became of them: text and displays as they
-// were sent, and what did not come here at all.
+// Bytes returns the size of all output of the cell: text and displays as they were sent, and output that
+// was dropped before.
 func (f *Folder) Bytes() int64 { return f.bytes }
 
-// Dropped returns the bytes of output that were left out, here and before they came here. What a
-// progress bar or an update has replaced was not left out.
+// Dropped returns the size of the output that was left out, in the Folder or before. Output that a progress
+// bar or an update has replaced does not count.
 func (f *Folder) Dropped() int64 { return f.dropped }
 
-// outputCost is what an output takes in memory beside its content.
+// outputCost is the memory of an output without its content.
 const outputCost = 512
 
-// Held returns the bytes that the Folder holds in memory, about.
+// Held returns the approximate memory of the Folder in bytes.
 func (f *Folder) Held() int64 {
 	return f.text.held() + f.data + f.updateBytes + int64(len(f.outputs))*outputCost
 }
 
-// Outputs returns what the cell put out so far. The caller may keep it.
+// Outputs returns the outputs so far. The caller can keep them.
 func (f *Folder) Outputs() []cellhold.Output {
 	f.dropped += f.text.trim()
 	outs := make([]cellhold.Output, 0, len(f.outputs)+1)
@@ -205,7 +205,7 @@ func (f *Folder) Outputs() []cellhold.Output {
 	return outs
 }
 
-// notice stands where outputs are missing.
+// notice stands in place of missing outputs.
 func (f *Folder) notice() cellhold.Output {
 	text := fmt.Sprintf("… %d outputs with %d bytes left out …\n", f.lost, f.lostBytes)
 	return cellhold.Output{Type: cellhold.EventStream, Name: "stderr", Text: text,
@@ -227,8 +227,8 @@ func (f *Folder) render(o *output) cellhold.Output {
 	return out
 }
 
-// Updates returns the newest content of each display id that the cell has shown or updated. It is
-// applied here already; displays of that id in earlier cells must get it too.
+// Updates returns the newest content of each display id that the cell has shown or updated. It is applied
+// to this cell already. The caller must apply it to displays in earlier cells.
 func (f *Folder) Updates() []Update {
 	list := make([]Update, 0, len(f.updates))
 	for _, u := range f.updates {
@@ -244,24 +244,23 @@ func (f *Folder) clear() {
 	f.shown = make(map[string]int)
 }
 
-// next returns a place for one more output, or nil when it is too large for any. When there is no
-// room, the oldest output of the second half goes: the beginning tells what went on, and the end
-// how it ended.
+// next returns a new output, or nil if it would be too large. If there is no space, the oldest output of
+// the second half is dropped: the beginning and the end of the output are the most useful parts.
 func (f *Folder) next(t cellhold.EventType, size int64) *output {
-	if size > f.bounds.Data/2 && t != cellhold.EventError { // an error is bounded by itself, and nobody can do without it
+	if size > f.bounds.Data/2 && t != cellhold.EventError { // an error has bounds of its own, and is always kept
 		f.lose(size)
 		return nil
 	}
 	f.text.finish()
-	f.makeRoom(1, size)
+	f.makeSpace(1, size)
 	o := &output{Output: cellhold.Output{Type: t}, size: size}
 	f.outputs = append(f.outputs, o)
 	f.data += size
 	return o
 }
 
-// makeRoom lets outputs go until there is room for so many more.
-func (f *Folder) makeRoom(outputs int, size int64) {
+// makeSpace drops outputs until there is space.
+func (f *Folder) makeSpace(outputs int, size int64) {
 	for len(f.outputs)+outputs > f.bounds.Outputs || f.data+size > f.bounds.Data {
 		if f.head == 0 {
 			f.head = f.firstHalf()
@@ -283,7 +282,7 @@ func (f *Folder) firstHalf() (n int) {
 	return n
 }
 
-// evict lets one output go.
+// evict drops one output.
 func (f *Folder) evict(i int) {
 	o := f.outputs[i]
 	f.outputs = slices.Delete(f.outputs, i, i+1)
@@ -307,7 +306,7 @@ func (f *Folder) lose(size int64) {
 	f.dropped += size
 }
 
-// arrive does what is due when an output comes.
+// arrive applies a pending clear_output when an output comes.
 func (f *Folder) arrive() {
 	if f.clearNext {
 		f.clear()
@@ -323,11 +322,11 @@ func (f *Folder) addStream(c cellhold.StreamContent) {
 }
 
 func (f *Folder) stream(name, text string) {
-	if name != "stderr" { // there are two streams, whatever a kernel says
+	if name != "stderr" { // every name except stderr counts as stdout
 		name = "stdout"
 	}
 	f.arrive()
-	if n := len(f.outputs); n == 0 || f.outputs[n-1].Name != name { // not a piece of the last one
+	if n := len(f.outputs); n == 0 || f.outputs[n-1].Name != name { // does not continue the last output
 		o := f.next(cellhold.EventStream, 0)
 		o.Name, o.text = name, f.text.begin()
 	}
@@ -338,7 +337,7 @@ func (f *Folder) addDisplay(t cellhold.EventType, c cellhold.DisplayContent) {
 	f.arrive()
 	u, id := cleaned(c), displayID(c)
 	f.bytes += u.size()
-	if id != "" && !f.update(id, u) { // a display shown again changes where it was shown before
+	if id != "" && !f.update(id, u) { // a display that is shown again also updates its earlier output
 		id = ""
 	}
 	o := f.next(t, u.size())
@@ -362,8 +361,8 @@ func (f *Folder) addUpdate(c cellhold.DisplayContent) {
 	}
 }
 
-// update changes the displays of that id here and remembers to do so in other cells. It reports
-// false when there is no room for that.
+// update changes the displays of that id, and remembers the update for other cells. It returns false if
+// there is no space for that.
 func (f *Folder) update(id string, u Update) bool {
 	u.DisplayID = id
 	old, known := f.updates[id]
@@ -387,7 +386,7 @@ func (f *Folder) addClear(c cellhold.ClearOutputContent) {
 	f.clear()
 }
 
-// addDropped says in the output itself that something is missing, where it is missing.
+// addDropped adds a line to the output at the position where output is missing.
 func (f *Folder) addDropped(c cellhold.OutputDroppedContent) {
 	n := max(c.Bytes, 0)
 	f.stream("stderr", leftOut(n))
@@ -395,10 +394,10 @@ func (f *Folder) addDropped(c cellhold.OutputDroppedContent) {
 	f.dropped += n
 }
 
-// leftOut is the line that stands where text is missing.
+// leftOut returns the line that replaces missing text.
 func leftOut(n int64) string { return fmt.Sprintf("… %d bytes left out …\n", n) }
 
-// Bounds of an error, each far above what Python prints.
+// Bounds of an error, each far above the size of real errors in Python.
 const (
 	maxErrorName  = 1 << 10
 	maxErrorValue = 64 << 10
@@ -426,18 +425,19 @@ func (f *Folder) addError(c cellhold.ErrorContent) {
 	}
 }
 
-// shortenAll keeps the first and the last entries of a traceback; one between them says what is missing.
+// shortenAll keeps the first and the last entries of a traceback. An entry between them says how much is
+// missing.
 func (f *Folder) shortenAll(list []string, n int) []string {
-	const entry = 16 // what an empty one takes in memory
+	const entry = 16 // memory of an empty entry
 	kept := make([]string, 0, min(len(list), n/entry+1))
-	tail, room := len(list), n
+	tail, space := len(list), n
 	size := func(i int) int { return min(len(list[i]), n/2) + entry }
-	for ; tail > 0 && room-size(tail-1) >= n/3; tail-- {
-		room -= size(tail - 1)
+	for ; tail > 0 && space-size(tail-1) >= n/3; tail-- {
+		space -= size(tail - 1)
 	}
 	head := 0
-	for ; head < tail && room >= size(head); head++ {
-		room -= size(head)
+	for ; head < tail && space >= size(head); head++ {
+		space -= size(head)
 		kept = append(kept, f.shorten(list[head], n/2))
 	}
 	if head < tail {

@@ -48,7 +48,7 @@ func fold(t testing.TB, b Bounds, evs ...cellhold.Event) *Folder {
 	return f
 }
 
-// brief writes outputs as short lines: the type and the text.
+// brief returns outputs as short lines: the type and the text.
 func brief(outputs []cellhold.Output) (lines []string) {
 	for _, o := range outputs {
 		text := o.Text
@@ -69,28 +69,28 @@ func TestOutputsAreFolded(t *testing.T) {
 		evs  []cellhold.Event
 		want []string
 	}{
-		"streams of one name join":            {[]cellhold.Event{out("a"), out("b\n"), errOut("e"), out("c")}, []string{`streamout "ab\n"`, `streamerr "e"`, `streamout "c"`}},
-		"a display parts them":                {[]cellhold.Event{out("a"), display(shown, "", "d"), out("b")}, []string{`streamout "a"`, `display_data "d"`, `streamout "b"`}},
-		"a progress bar is its last state":    {[]cellhold.Event{out("10%\r"), out("50%\r"), out("100%\n"), out("done")}, []string{`streamout "100%\ndone"`}},
-		"a shorter line leaves the rest":      {[]cellhold.Event{out("hello\rAB")}, []string{`streamout "ABllo"`}},
-		"letters count, not bytes":            {[]cellhold.Event{out("ééé\raö")}, []string{`streamout "aöé"`}},
-		"a line feed keeps the line":          {[]cellhold.Event{out("abc\r\ndef\r\n")}, []string{`streamout "abc\ndef\n"`}},
-		"a backspace goes back":               {[]cellhold.Event{out("abé\b"), out("c\b\b\b\b\b\bX")}, []string{`streamout "Xbc"`}},
-		"a backspace stays in its line":       {[]cellhold.Event{out("a\n\b\bb")}, []string{`streamout "a\nb"`}},
-		"a jump at the end changes nothing":   {[]cellhold.Event{out("50%\r")}, []string{`streamout "50%"`}},
-		"a jump does not cross an output":     {[]cellhold.Event{out("abc"), errOut("x"), out("\rY")}, []string{`streamout "abc"`, `streamerr "x"`, `streamout "Y"`}},
-		"clear removes all":                   {[]cellhold.Event{out("a"), display(shown, "", "d"), clearOutput(false), out("b")}, []string{`streamout "b"`}},
-		"clear at the end leaves nothing":     {[]cellhold.Event{out("a"), clearOutput(false)}, nil},
-		"clear with wait waits":               {[]cellhold.Event{out("a"), clearOutput(true)}, []string{`streamout "a"`}},
-		"clear with wait, then output":        {[]cellhold.Event{out("a"), clearOutput(true), out("b"), out("c")}, []string{`streamout "bc"`}},
-		"an update is no output to wait for":  {[]cellhold.Event{display(shown, "i", "1"), clearOutput(true), display(updated, "i", "2")}, []string{`display_data "2"`}},
-		"an update changes all of its id":     {[]cellhold.Event{display(shown, "i", "1"), display(shown, "j", "2"), display(cellhold.EventExecuteResult, "i", "3"), display(updated, "i", "4")}, []string{`display_data "4"`, `display_data "2"`, `execute_result "4"`}},
-		"a display shown again updates":       {[]cellhold.Event{display(shown, "i", "1"), display(shown, "i", "2")}, []string{`display_data "2"`, `display_data "2"`}},
-		"an update after clear finds nothing": {[]cellhold.Event{display(shown, "i", "1"), clearOutput(false), out("x"), display(updated, "i", "2")}, []string{`streamout "x"`}},
-		"an error is an output":               {[]cellhold.Event{ev(cellhold.EventError, cellhold.ErrorContent{Name: "E", Value: "v", Traceback: []string{"t"}})}, []string{`error "E: v"`}},
-		"unknown streams are stdout":          {[]cellhold.Event{ev(cellhold.EventStream, cellhold.StreamContent{Name: "x\xff", Text: "a"}), out("b")}, []string{`streamout "ab"`}},
-		"what is no output is ignored":        {[]cellhold.Event{ev("news", 1), ev(cellhold.EventCellDone, cellhold.CellDoneContent{}), out("")}, nil},
-		"lost output leaves a line":           {[]cellhold.Event{out("a"), ev(cellhold.EventOutputDropped, cellhold.OutputDroppedContent{Bytes: 12}), out("b")}, []string{`streamout "a"`, `streamerr "… 12 bytes left out …\n"`, `streamout "b"`}},
+		"streams of one name join":           {[]cellhold.Event{out("a"), out("b\n"), errOut("e"), out("c")}, []string{`streamout "ab\n"`, `streamerr "e"`, `streamout "c"`}},
+		"a display parts them":               {[]cellhold.Event{out("a"), display(shown, "", "d"), out("b")}, []string{`streamout "a"`, `display_data "d"`, `streamout "b"`}},
+		"a progress bar is its last state":   {[]cellhold.Event{out("10%\r"), out("50%\r"), out("100%\n"), out("done")}, []string{`streamout "100%\ndone"`}},
+		"a shorter line leaves the rest":     {[]cellhold.Event{out("hello\rAB")}, []string{`streamout "ABllo"`}},
+		"letters count, not bytes":           {[]cellhold.Event{out("ééé\raö")}, []string{`streamout "aöé"`}},
+		"a line feed keeps the line":         {[]cellhold.Event{out("abc\r\ndef\r\n")}, []string{`streamout "abc\ndef\n"`}},
+		"a backspace goes back":              {[]cellhold.Event{out("abé\b"), out("c\b\b\b\b\b\bX")}, []string{`streamout "Xbc"`}},
+		"a backspace stays in its line":      {[]cellhold.Event{out("a\n\b\bb")}, []string{`streamout "a\nb"`}},
+		"a jump at the end changes nothing":  {[]cellhold.Event{out("50%\r")}, []string{`streamout "50%"`}},
+		"a jump does not cross an output":    {[]cellhold.Event{out("abc"), errOut("x"), out("\rY")}, []string{`streamout "abc"`, `streamerr "x"`, `streamout "Y"`}},
+		"clear removes all":                  {[]cellhold.Event{out("a"), display(shown, "", "d"), clearOutput(false), out("b")}, []string{`streamout "b"`}},
+		"clear at the end leaves nothing":    {[]cellhold.Event{out("a"), clearOutput(false)}, nil},
+		"clear with wait waits":              {[]cellhold.Event{out("a"), clearOutput(true)}, []string{`streamout "a"`}},
+		"clear with wait, then output":       {[]cellhold.Event{out("a"), clearOutput(true), out("b"), out("c")}, []string{`streamout "bc"`}},
+		"clear with wait ignores updates":    {[]cellhold.Event{display(shown, "i", "1"), clearOutput(true), display(updated, "i", "2")}, []string{`display_data "2"`}},
+		"an update changes all of its id":    {[]cellhold.Event{display(shown, "i", "1"), display(shown, "j", "2"), display(cellhold.EventExecuteResult, "i", "3"), display(updated, "i", "4")}, []string{`display_data "4"`, `display_data "2"`, `execute_result "4"`}},
+		"a display shown again updates":      {[]cellhold.Event{display(shown, "i", "1"), display(shown, "i", "2")}, []string{`display_data "2"`, `display_data "2"`}},
+		"an update after clear does nothing": {[]cellhold.Event{display(shown, "i", "1"), clearOutput(false), out("x"), display(updated, "i", "2")}, []string{`streamout "x"`}},
+		"an error is an output":              {[]cellhold.Event{ev(cellhold.EventError, cellhold.ErrorContent{Name: "E", Value: "v", Traceback: []string{"t"}})}, []string{`error "E: v"`}},
+		"unknown streams are stdout":         {[]cellhold.Event{ev(cellhold.EventStream, cellhold.StreamContent{Name: "x\xff", Text: "a"}), out("b")}, []string{`streamout "ab"`}},
+		"other events are ignored":           {[]cellhold.Event{ev("news", 1), ev(cellhold.EventCellDone, cellhold.CellDoneContent{}), out("")}, nil},
+		"lost output leaves a line":          {[]cellhold.Event{out("a"), ev(cellhold.EventOutputDropped, cellhold.OutputDroppedContent{Bytes: 12}), out("b")}, []string{`streamout "a"`, `streamerr "… 12 bytes left out …\n"`, `streamout "b"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(brief(fold(t, Bounds{}, c.evs...).Outputs()), c.want); diff != "" {
@@ -109,7 +109,7 @@ func TestAnUpdateReachesEarlierCells(t *testing.T) {
 	}
 	huge := Update{DisplayID: "j", Data: map[string]json.RawMessage{"text/plain": quoted(strings.Repeat("x", 33<<20))}}
 	if Replace(outputs, []Update{huge}) {
-		t.Error("an update beyond the bounds was taken")
+		t.Error("an update beyond the bounds was accepted")
 	}
 	if diff := cmp.Diff(brief(outputs), []string{`streamout "x"`, `display_data "newest"`, `display_data "other"`}); diff != "" {
 		t.Errorf("outputs differ (-got +want):\n%s", diff)
@@ -158,7 +158,7 @@ func TestTheBoundHoldsOverAllStreamsOfACell(t *testing.T) {
 		all += o.Text
 	}
 	if !strings.HasPrefix(all, "out 0 ") || !strings.HasSuffix(all, "err 199\n") || strings.Contains(all, "out 100 ") {
-		t.Errorf("got not the beginning and the end:\n%s", all)
+		t.Errorf("the beginning or the end is missing:\n%s", all)
 	}
 }
 
@@ -176,7 +176,8 @@ func TestOneEndlessLineIsBounded(t *testing.T) {
 	}
 }
 
-// fewer is a tenth of a number of rounds where the race detector makes each of them ten times slower.
+// fewer returns a tenth of a number of rounds under the race detector, which makes each round ten times
+// slower.
 func fewer(n int) int {
 	if testing.Short() {
 		return n / 10
@@ -184,7 +185,7 @@ func fewer(n int) int {
 	return n
 }
 
-func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
+func TestTheFirstAndTheLastOfTooManyOutputsAreKept(t *testing.T) {
 	f := New(Bounds{})
 	n := fewer(100_000)
 	for i := range n {
@@ -210,7 +211,7 @@ func TestOfTooManyOutputsTheFirstAndTheLastAreKept(t *testing.T) {
 	}
 }
 
-func TestOfManyShortTextsTheFirstAndTheLastAreKept(t *testing.T) {
+func TestTheFirstAndTheLastOfManyShortTextsAreKept(t *testing.T) {
 	f := New(Bounds{})
 	n := fewer(100_000)
 	for i := range n {
@@ -241,8 +242,8 @@ func TestTooMuchDataIsLeftOut(t *testing.T) {
 	}
 }
 
-// That it ends is the point: the square of these numbers would take hours.
-func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
+// The test must end: the square of these numbers would take hours.
+func TestTheCostOfUpdatesIsLinear(t *testing.T) {
 	n := fewer(200_000)
 	for name, e := range map[string]cellhold.Event{
 		"carriage returns":     out("\r" + strings.Repeat("█", 50) + " 50%"),
@@ -251,7 +252,7 @@ func TestManyUpdatesTakeTimeAndMemoryOfMany(t *testing.T) {
 		"displays shown again": display(cellhold.EventDisplayData, "i", strings.Repeat("x", 100)),
 	} {
 		f := New(Bounds{})
-		for range 500 { // places that an update reaches
+		for range 500 { // outputs that an update changes
 			if err := f.Add(display(cellhold.EventDisplayData, "i", "x")); err != nil {
 				t.Fatal(err)
 			}
@@ -279,7 +280,7 @@ func TestAGiganticTracebackIsBounded(t *testing.T) {
 	}
 }
 
-func TestMemoryStaysBoundedWhateverComes(t *testing.T) {
+func TestMemoryStaysBoundedForAllOutput(t *testing.T) {
 	f := New(Bounds{Text: 1 << 20, Data: 4 << 20})
 	big := strings.Repeat("x", 100<<10)
 	evs := []cellhold.Event{out(big), errOut(big + "\n"), display(cellhold.EventDisplayData, "a", big), display(cellhold.EventUpdateDisplayData, "a", big),
@@ -305,7 +306,7 @@ func TestMemoryStaysBoundedWhateverComes(t *testing.T) {
 	runtime.KeepAlive(f)
 }
 
-func TestAnEventThatIsNotWhatItsTypeSaysChangesNothing(t *testing.T) {
+func TestAnInvalidEventChangesNothing(t *testing.T) {
 	f := fold(t, Bounds{}, out("a"))
 	for _, typ := range []cellhold.EventType{cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventError, cellhold.EventClearOutput} {
 		for _, content := range []string{`[]`, `{`, `"x"`, ``, `{"text":1,"data":2,"ename":3,"wait":4}`} {
@@ -319,8 +320,8 @@ func TestAnEventThatIsNotWhatItsTypeSaysChangesNothing(t *testing.T) {
 	}
 }
 
-// FuzzFold feeds events, one a line: a type's number and its content. Whatever they are, nothing
-// panics and the notebook is valid.
+// FuzzFold folds events, one per line: a type's number and its content. It never panics, and the notebook
+// is always valid.
 func FuzzFold(f *testing.F) {
 	types := []cellhold.EventType{cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
 		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput, cellhold.EventOutputDropped, cellhold.EventCellDone}
@@ -364,7 +365,7 @@ func BenchmarkFoldText(b *testing.B) {
 	}
 }
 
-// The worst a program can do to us is jump back all the time, with letters of changing length.
+// The most expensive output jumps back all the time, with letters of changing length.
 func BenchmarkFoldJumps(b *testing.B) {
 	e := out(strings.Repeat("x", 4000) + "\r" + strings.Repeat("é\ba\b", 1000))
 	b.SetBytes(9000)
@@ -376,8 +377,8 @@ func BenchmarkFoldJumps(b *testing.B) {
 	}
 }
 
-// Clients read evalue without asking whether it is there, as nbformat lets them: `assert False` has none.
-func TestAnExceptionWithoutATextHasAnEmptyOne(t *testing.T) {
+// Clients read evalue without a check, as nbformat allows: `assert False` has none.
+func TestAnExceptionWithoutATextHasAnEmptyText(t *testing.T) {
 	f := fold(t, Bounds{}, ev(cellhold.EventError, cellhold.ErrorContent{Name: "AssertionError", Traceback: []string{"t"}}))
 	text, err := json.Marshal(f.Outputs()[0])
 	if err != nil || !strings.Contains(string(text), `"ename":"AssertionError","evalue":"","traceback":["t"]`) {

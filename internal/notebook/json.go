@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// maxDepth bounds how deep a JSON value may be nested. The reference reader gives up at about
-	// 300 levels, and no plot needs 50.
+	// maxDepth bounds the nesting of a JSON value. The reference reader fails at about 300 levels, and no
+	// plot needs 50.
 	maxDepth = 100
-	// maxDigits bounds a number's text, so that an integer is finite as a float, too. Python refuses
-	// to read integers of more than 4,300 digits, and with them the whole file.
+	// maxDigits bounds the text of a number, so that an integer is also finite as a float. Python refuses
+	// integers of more than 4,300 digits, and then the whole file.
 	maxDigits = 300
-	// maxSorted is the largest JSON value whose keys are sorted, because sorting holds it in
-	// memory many times over. Larger ones keep their order, which no reader minds.
+	// maxSorted is the largest JSON value whose keys are sorted, because sorting needs several times its
+	// memory. Larger values keep their order, which all readers accept.
 	maxSorted = 1 << 20
 )
 
-// printer writes JSON as Python's writer does. The first error sticks in w.
+// printer writes JSON like Python's writer. w keeps the first error.
 type printer struct {
 	w      *bufio.Writer
 	indent bool
 	depth  int
-	filled bool // the innermost object or array has something in it
+	filled bool // the innermost object or array is not empty
 }
 
 func (p *printer) open(c byte) {
@@ -79,7 +79,7 @@ func (p *printer) colon() {
 
 func (p *printer) number(n int) { p.w.WriteString(strconv.Itoa(n)) }
 
-// count writes an execution count; there is none below 1.
+// count writes an execution count; a count below 1 becomes null.
 func (p *printer) count(n int) {
 	if n < 1 {
 		p.w.WriteString("null")
@@ -88,7 +88,7 @@ func (p *printer) count(n int) {
 	p.number(n)
 }
 
-// string writes what must be escaped and nothing else escaped; what is not UTF-8 is replaced.
+// string escapes only the characters that must be escaped, and replaces bytes that are not UTF-8.
 func (p *printer) string(s string) {
 	s = strings.ToValidUTF8(s, "\ufffd")
 	p.w.WriteByte('"')
@@ -134,8 +134,8 @@ func (p *printer) lines(s string) {
 	p.close(']')
 }
 
-// lineEnd returns the length of the first line with its end. Lines end where Python's splitlines
-// has them end, because the reference writer uses it.
+// lineEnd returns the length of the first line with its end. Lines end as in Python's splitlines, which the
+// reference writer uses.
 func lineEnd(s string) int {
 	for i, r := range s {
 		switch r {
@@ -151,7 +151,7 @@ func lineEnd(s string) int {
 	return len(s)
 }
 
-// json writes a sound JSON value, in our layout.
+// json writes a valid JSON value in the layout of the printer.
 func (p *printer) json(raw json.RawMessage) {
 	if p.indent && len(raw) <= maxSorted {
 		raw = sortKeys(raw)
@@ -191,14 +191,14 @@ func (p *printer) json(raw json.RawMessage) {
 	}
 }
 
-// token writes a string that is JSON already, as it is if there is nothing to mend in it.
+// token writes a string that is JSON already. It writes it unchanged if it has no fault.
 func (p *printer) token(raw []byte) {
 	if bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
 		p.w.Write(raw)
 		return
 	}
 	var s string
-	_ = json.Unmarshal(raw, &s) // cannot fail: it is sound; half surrogates are replaced
+	_ = json.Unmarshal(raw, &s) // cannot fail: the string is valid; half surrogates are replaced
 	p.string(s)
 }
 
@@ -231,7 +231,7 @@ func sortKeys(raw json.RawMessage) json.RawMessage {
 		return raw
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber() // keep numbers as they are written
+	d.UseNumber() // keep the text of numbers
 	var value any
 	if d.Decode(&value) != nil {
 		return raw
@@ -243,7 +243,7 @@ func sortKeys(raw json.RawMessage) json.RawMessage {
 	return out
 }
 
-// sound reports whether raw is JSON that every reader can hold: valid, and not nested too deep.
+// sound reports whether raw is JSON that every reader can hold: valid, and with bounded nesting.
 func sound(raw []byte) bool {
 	if !json.Valid(raw) {
 		return false
@@ -268,8 +268,8 @@ func sound(raw []byte) bool {
 	return true
 }
 
-// readable reports whether a number, or a word, means something finite. Python would write what is
-// not as Infinity, which is no JSON; such a number is written as a text.
+// readable reports whether a number or a word has a finite value. Python would write other numbers as
+// Infinity, which is not JSON. So they are written as strings.
 func readable(token []byte) bool {
 	if len(token) > maxDigits {
 		return false

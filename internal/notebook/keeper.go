@@ -7,22 +7,22 @@ import (
 	"unicode/utf8"
 )
 
-// keeper keeps the first and the last bytes of the stream text of a cell, over all its streams:
-// the beginning tells what went on, the end how it ended.
+// keeper keeps the first and the last bytes of the stream text of a cell, over all its streams. The
+// beginning and the end of the text are the most useful parts.
 type keeper struct {
-	half    int     // bytes of the beginning, and again of the end
-	streams []*kept // in order; the last is the one being written
+	half    int     // limit of the beginning in bytes, and of the end
+	streams []*kept // in order; text is added to the last one
 	line    line    // the last line of the last stream
 	head    int     // bytes kept of the beginning
 	tail    int     // bytes kept of the end
-	full    bool    // the beginning is over
-	oldest  int     // first stream that may have an end to cut from
+	full    bool    // the beginning is complete
+	oldest  int     // first stream whose end can be cut
 }
 
-// kept is what is kept of one stream output.
+// kept is the kept text of one stream output.
 type kept struct {
 	head, tail []byte
-	bytes      int64 // that were written, those that later ones replaced included
+	bytes      int64 // bytes written, replaced ones included
 	cut        int64 // bytes left out between head and tail
 }
 
@@ -43,18 +43,18 @@ func (k *keeper) finish() {
 // write adds text to the last stream and returns the bytes left out for it.
 func (k *keeper) write(text string) (dropped int64) {
 	k.streams[len(k.streams)-1].bytes += int64(len(text))
-	for text != "" { // in pieces, so that memory stays bounded within one text too
+	for text != "" { // in pieces, so that memory also stays bounded within one text
 		n := cut(text, max(k.half, maxLine))
 		k.line.write(text[:n], k.keep)
 		text = text[n:]
-		if k.tail > 2*k.half { // not at once: cutting for each line would copy the end each time
+		if k.tail > 2*k.half { // not at once, because a cut for each line would copy the end each time
 			dropped += k.trim()
 		}
 	}
 	return dropped
 }
 
-// keep takes a piece that is final.
+// keep adds a piece of final text.
 func (k *keeper) keep(piece []byte) {
 	s := k.streams[len(k.streams)-1]
 	if k.full = k.full || k.head+len(piece) > k.half; k.full {
@@ -66,12 +66,12 @@ func (k *keeper) keep(piece []byte) {
 	}
 }
 
-// trim cuts the end down to its bound, oldest text first, and returns the bytes cut.
+// trim cuts the end to its bound, oldest text first, and returns the number of bytes cut.
 func (k *keeper) trim() (cut int64) {
 	for k.tail > k.half {
 		s := k.streams[k.oldest]
 		n := cutPoint(s.tail, k.tail-k.half)
-		s.tail = bytes.Clone(s.tail[n:]) // a copy, so that the rest is freed
+		s.tail = bytes.Clone(s.tail[n:]) // a copy, so that the memory of the rest is freed
 		s.cut += int64(n)
 		cut += int64(n)
 		k.tail -= n
@@ -82,8 +82,8 @@ func (k *keeper) trim() (cut int64) {
 	return cut
 }
 
-// cutPoint returns how much to cut off the start of text for at least n bytes, or all: up to the
-// end of a line if one is near, and never within a code point.
+// cutPoint returns how much to cut off the start of text for at least n bytes, or the whole length. It cuts
+// after the end of a line if one is near, and never within a code point.
 func cutPoint(text []byte, n int) int {
 	if n >= len(text) {
 		return len(text)
@@ -98,7 +98,7 @@ func cutPoint(text []byte, n int) int {
 	return n
 }
 
-// evict forgets a stream output that is not the one being written, and returns its bytes.
+// evict drops a stream output that is not the last one, and returns its size.
 func (k *keeper) evict(s *kept) int64 {
 	i := slices.Index(k.streams, s)
 	k.streams = slices.Delete(k.streams, i, i+1)
@@ -110,7 +110,7 @@ func (k *keeper) evict(s *kept) int64 {
 	return int64(len(s.head) + len(s.tail))
 }
 
-// render returns the text of a stream output as it stands.
+// render returns the current text of a stream output.
 func (k *keeper) render(s *kept) string {
 	var b strings.Builder
 	b.Write(s.head)
@@ -127,5 +127,5 @@ func (k *keeper) render(s *kept) string {
 	return b.String()
 }
 
-// held returns the bytes in memory.
+// held returns the memory in bytes.
 func (k *keeper) held() int64 { return int64(k.head + k.tail + len(k.line.text)) }

@@ -6,19 +6,19 @@ import (
 	"unicode/utf8"
 )
 
-// maxLine is how much of a line can still be overwritten. Progress bars are far shorter. It also
-// bounds the work of a program that jumps back for each letter.
+// maxLine is how much of a line can still be overwritten. Progress bars are far shorter. It also bounds the
+// work for a program that jumps back for each letter.
 const maxLine = 8 << 10
 
-// line is the last line of a stream, where a carriage return and a backspace still reach. It shows
-// progress as JupyterLab and terminals do: what is written after a jump replaces what stood there,
-// letter by letter, and the rest of the line stays.
+// line is the last line of a stream, which a carriage return or a backspace can still change. It shows
+// progress like JupyterLab and terminals. Text after a jump replaces the old text letter by letter, and the
+// rest of the line stays.
 type line struct {
 	text   []byte
 	cursor int
 }
 
-// write adds text and hands on what can no longer change.
+// write adds text, and passes text that can no longer change to emit.
 func (l *line) write(text string, emit func(final []byte)) {
 	for text != "" {
 		i := strings.IndexAny(text, "\n\r\b")

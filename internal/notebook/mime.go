@@ -11,32 +11,32 @@ import (
 )
 
 const (
-	// maxTypes bounds the MIME types of one display, and the entries of its metadata. Real ones
-	// have fewer than ten.
+	// maxTypes bounds the MIME types of one display, and the entries of its metadata. Real displays have
+	// fewer than ten.
 	maxTypes = 64
-	// maxType bounds the name of one.
+	// maxType bounds the name of a type.
 	maxType = 256
 )
 
-// isJSON reports whether values of that type are any JSON. Values of all other types are text.
+// isJSON reports whether values of a type can be any JSON. Values of all other types are text.
 func isJSON(mime string) bool {
 	return mime == "application/json" || strings.HasPrefix(mime, "application/") && strings.HasSuffix(mime, "+json")
 }
 
-// isLines reports whether values of that type are written line by line.
+// isLines reports whether values of a type are written line by line.
 func isLines(mime string) bool {
 	return strings.HasPrefix(mime, "text/") || mime == "image/svg+xml" || mime == "application/javascript"
 }
 
-// isType reports whether s can be a MIME type: printable ASCII with a slash. Line feeds, for one,
-// would make "application/x+json" something else for some readers.
+// isType reports whether s can be a MIME type: printable ASCII with a slash. A line feed in
+// "application/x+json", for example, would make it another type for some readers.
 func isType(s string) bool {
 	return len(s) <= maxType && strings.IndexByte(s, '/') > 0 &&
 		strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
-// cleanBundle returns the data of a display as the format wants it, without what it forbids. A
-// hostile kernel can send any value under any type; a reader would then refuse the whole file.
+// cleanBundle returns the data of a display as the format requires, without forbidden values. A hostile
+// kernel can send any value under any type, and then a reader would refuse the whole file.
 func cleanBundle(data map[string]json.RawMessage) map[string]json.RawMessage {
 	clean := make(map[string]json.RawMessage, min(len(data), maxTypes))
 	for _, mime := range sorted(data) {
@@ -67,10 +67,10 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 	if bytes.Equal(raw, []byte("null")) || !sound(raw) {
 		return nil, false
 	}
-	return quoted(string(raw)), true // a number or an object: its JSON is its text
+	return quoted(string(raw)), true // the JSON of a number or an object becomes its text
 }
 
-// cleanMetadata returns the metadata of a display without what readers cannot hold.
+// cleanMetadata returns the metadata of a display without values that readers cannot hold.
 func cleanMetadata(m map[string]json.RawMessage) map[string]json.RawMessage {
 	clean := make(map[string]json.RawMessage, min(len(m), maxTypes))
 	for _, key := range sorted(m) {
@@ -84,7 +84,7 @@ func cleanMetadata(m map[string]json.RawMessage) map[string]json.RawMessage {
 	return clean
 }
 
-// normal returns a sound value without spaces and with all strings mended.
+// normal returns a valid value without spaces and with all strings repaired.
 func normal(raw json.RawMessage) (json.RawMessage, bool) {
 	if !sound(raw) {
 		return nil, false
@@ -92,7 +92,7 @@ func normal(raw json.RawMessage) (json.RawMessage, bool) {
 	var b bytes.Buffer
 	p := &printer{w: bufio.NewWriter(&b)}
 	p.json(raw)
-	_ = p.w.Flush() // a buffer takes all
+	_ = p.w.Flush() // cannot fail: a buffer accepts all bytes
 	return b.Bytes(), true
 }
 
@@ -118,7 +118,7 @@ func quoted(text string) json.RawMessage {
 	var b bytes.Buffer
 	p := &printer{w: bufio.NewWriter(&b)}
 	p.string(text)
-	_ = p.w.Flush() // a buffer takes all
+	_ = p.w.Flush() // cannot fail: a buffer accepts all bytes
 	return b.Bytes()
 }
 

@@ -1,8 +1,8 @@
 // Package notebook turns events into notebook outputs, and cells into notebook files (nbformat 4.5).
 //
-// It trusts nothing that a kernel said: whatever the events hold, outputs are bounded, text is
-// valid UTF-8, and a written file passes the format's schema and can be held by its readers. It
-// refuses to know where events come from or when a file is due.
+// It does not trust the kernel. Outputs are always bounded, and text is valid UTF-8. A written file matches
+// the schema of the format, and its readers can read it. The package does not know where events come from
+// or when a file is written.
 package notebook
 
 import (
@@ -18,19 +18,19 @@ import (
 	"time"
 )
 
-// Meta is what a notebook says of itself.
+// Meta has the metadata of a notebook.
 type Meta struct {
-	// Kernel is what the kernel said when it was ready. Its zero value, of a kernel that never
-	// was, makes the notebook one of Python, which is what the stock image speaks.
+	// Kernel is the kernel's description of itself. If it is empty, because the kernel was never ready, the
+	// notebook is one of Python, the language of the stock image.
 	Kernel cellhold.KernelInfo
 }
 
-// validID is the format's own rule for the ids of cells.
+// validID is the format's rule for the ids of cells.
 var validID = lazy.Regexp(`^[a-zA-Z0-9_-]{1,64}$`)
 
-// Write writes a notebook, cell by cell, so that memory holds one cell at a time. It writes what
-// the reference writer would: sorted keys, an indent of one, a newline at the end. Ids must be
-// unique. An error among the cells ends the writing and is returned.
+// Write writes a notebook cell by cell, so that only one cell is in memory. The result equals that of the
+// reference writer: sorted keys, an indent of one, a newline at the end. Ids must be unique. An error among
+// the cells ends the write and is returned.
 func Write(w io.Writer, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
 	p := &printer{w: bufio.NewWriterSize(w, 64<<10), indent: true}
 	p.open('{')
@@ -41,7 +41,7 @@ func Write(w io.Writer, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
 			return fmt.Errorf("write notebook: %w", err)
 		}
 		if !validID().MatchString(string(c.ID)) {
-			return fmt.Errorf("write notebook: %q cannot be the id of a cell", c.ID)
+			return fmt.Errorf("write notebook: %q is not a valid cell id", c.ID)
 		}
 		p.item()
 		p.cell(c)
@@ -85,16 +85,16 @@ func or(s, otherwise string) string {
 	return s
 }
 
-// maxLanguageInfo bounds what a kernel says of its language; real ones need half a kilobyte.
+// maxLanguageInfo bounds the kernel's description of its language. Real ones have half a kilobyte.
 const maxLanguageInfo = 64 << 10
 
-// languageInfo returns what the kernel said of its language without what the format forbids.
+// languageInfo returns the kernel's description of its language without forbidden values.
 func languageInfo(k cellhold.KernelInfo) json.RawMessage {
 	info := make(map[string]json.RawMessage)
 	if len(k.LanguageInfo) <= maxLanguageInfo && sound(k.LanguageInfo) {
-		_ = json.Unmarshal(k.LanguageInfo, &info) // not an object: then there is nothing to keep
+		_ = json.Unmarshal(k.LanguageInfo, &info) // a value that is not an object is dropped
 	}
-	if info == nil { // a JSON null
+	if info == nil { // JSON null
 		info = make(map[string]json.RawMessage)
 	}
 	for _, name := range []string{"name", "file_extension", "mimetype", "pygments_lexer"} {
@@ -108,7 +108,7 @@ func languageInfo(k cellhold.KernelInfo) json.RawMessage {
 	if info["name"] == nil {
 		info["name"], _ = json.Marshal(or(k.Language, "python"))
 	}
-	raw, _ := json.Marshal(info) // cannot fail: the parts are sound
+	raw, _ := json.Marshal(info) // cannot fail: the parts are valid
 	return raw
 }
 
@@ -146,7 +146,7 @@ func (p *printer) cell(c cellhold.Cell) {
 	p.close('}')
 }
 
-// prose writes a cell that is no code.
+// prose writes a cell that has no code.
 func (p *printer) prose(c cellhold.Cell) {
 	p.open('{')
 	if len(c.Attachments) > 0 {
@@ -164,7 +164,7 @@ func (p *printer) prose(c cellhold.Cell) {
 	p.close('}')
 }
 
-// cellMeta tells when the cell ran, in the words of JupyterLab, and how it ended if not well.
+// cellMeta writes when the cell ran, with the keys of JupyterLab, and its status if that is not ok.
 func (p *printer) cellMeta(c cellhold.Cell) {
 	meta := make(map[string]json.RawMessage, len(c.Metadata)+2)
 	maps.Copy(meta, c.Metadata)
@@ -185,7 +185,7 @@ func (p *printer) cellMeta(c cellhold.Cell) {
 		"iopub.status.idle": c.Ended, "shell.execute_reply": c.Ended,
 	} {
 		if !t.IsZero() && !c.Started.IsZero() {
-			// Six digits of a second, as Jupyter writes and some of its readers require.
+			// With six digits of a second, as Jupyter writes them and some readers require them.
 			times[key] = t.UTC().Format("2006-01-02T15:04:05.000000Z")
 		}
 	}
@@ -195,11 +195,11 @@ func (p *printer) cellMeta(c cellhold.Cell) {
 
 func setMeta(meta map[string]json.RawMessage, key string, value map[string]any) {
 	if len(value) > 0 {
-		meta[key], _ = json.Marshal(value) // texts and numbers can be encoded
+		meta[key], _ = json.Marshal(value) // cannot fail: the values are texts and numbers
 	}
 }
 
-// output writes one output with exactly the keys that the format gives to its type.
+// output writes one output with exactly the keys that the format defines for its type.
 func (p *printer) output(o cellhold.Output) {
 	switch o.Type {
 	case cellhold.EventStream:
@@ -231,7 +231,7 @@ func (p *printer) output(o cellhold.Output) {
 		p.open('{')
 		p.key("ename")
 		p.string(o.ErrorName)
-		p.key("evalue") // required, also when the exception has no text
+		p.key("evalue") // required, also for an exception without a text
 		if o.ErrorValue != nil {
 			p.string(*o.ErrorValue)
 		} else {

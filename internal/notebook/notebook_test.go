@@ -20,7 +20,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// schema is the format's own, from the package nbformat 5.10.4 (BSD-3-Clause, testdata/nbformat.LICENSE).
+// schema is the format's own schema, from the package nbformat 5.10.4 (BSD-3-Clause,
+// testdata/nbformat.LICENSE).
 func schema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
 	s, err := jsonschema.NewCompiler().Compile("testdata/nbformat.v4.5.schema.json")
@@ -30,8 +31,8 @@ func schema(t testing.TB) *jsonschema.Schema {
 	return s
 }
 
-// checkValid fails the test unless the notebook passes the schema and its ids are unique, which no
-// schema can say.
+// checkValid fails the test unless the notebook matches the schema and its ids are unique, which a schema
+// cannot express.
 func checkValid(t testing.TB, s *jsonschema.Schema, notebook []byte) {
 	t.Helper()
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(notebook))
@@ -78,7 +79,7 @@ func python() Meta {
 			"codemirror_mode":{"version":3,"name":"ipython"},"pygments_lexer":"ipython3","nbconvert_exporter":"python","file_extension":".py"}`)}}
 }
 
-// everything is a cell of each kind, with outputs of each kind.
+// everything has a cell of each kind, with outputs of each kind.
 func everything() []cellhold.Cell {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	done := cellhold.Cell{
@@ -208,7 +209,7 @@ func TestALyingKernelCannotMakeANotebookInvalid(t *testing.T) {
 		m.Kernel.LanguageInfo = bundle["application/json"]
 		nb := write(t, m, cellhold.Cell{ID: "c1", State: cellhold.CellDone, Outputs: []cellhold.Output{o}})
 		t.Run(name, func(t *testing.T) { checkValid(t, s, nb) })
-		endless := strings.Repeat("9", 5000) // as a text it is what it was, and every reader holds it
+		endless := strings.Repeat("9", 5000) // as a text it is unchanged, and every reader can hold it
 		if strings.Contains(strings.ReplaceAll(string(nb), `"`+endless+`"`, ""), endless) || strings.Contains(string(nb), strings.Repeat("\n", 2)) {
 			t.Errorf("%s: got a notebook that readers cannot hold", name)
 		}
@@ -223,7 +224,7 @@ func TestALyingKernelCannotMakeTheMetadataInvalid(t *testing.T) {
 	}
 }
 
-func TestAnImpossibleCellEndsTheWriting(t *testing.T) {
+func TestAnInvalidCellEndsTheWrite(t *testing.T) {
 	for _, id := range []cellhold.CellID{"", "a b", "é", "x\n", cellhold.CellID(strings.Repeat("x", 65))} {
 		if err := Write(io.Discard, Meta{}, all(cellhold.Cell{ID: id})); err == nil {
 			t.Errorf("got no error for the id %q", id)
@@ -278,7 +279,7 @@ func TestTheReferenceReaderAcceptsOurNotebooks(t *testing.T) {
 	if err := WriteFile(path, FileOptions{}, python(), all(append(everything(), hostileCell(t))...)); err != nil {
 		t.Fatal(err)
 	}
-	// isvalid is the strict one. Reading and writing must give back our very bytes.
+	// isvalid is the strict check. Reading and writing must give back exactly the same bytes.
 	script := `
 import sys, json, nbformat, nbconvert
 path = sys.argv[1]
@@ -301,7 +302,7 @@ assert "import this" in code
 	}
 }
 
-// hostileCell is what is left of a cell that tried everything.
+// hostileCell returns the record of a cell with hostile output of all kinds.
 func hostileCell(t *testing.T) cellhold.Cell {
 	f := New(Bounds{})
 	for _, content := range []string{

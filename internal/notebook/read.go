@@ -10,28 +10,28 @@ import (
 	"cellhold"
 )
 
-// Bounds of a notebook that somebody hands in.
+// Bounds of an uploaded notebook.
 const (
-	// MaxFile is the most bytes of it: what a request may have.
+	// MaxFile is the limit of its size in bytes, as for any request.
 	MaxFile = 8 << 20
-	// maxCells is the most cells; the longest real notebooks have some hundred.
+	// maxCells is the limit of its cells. The longest real notebooks have some hundred.
 	maxCells = 5000
-	// maxSource is the most bytes of one cell's source, the bound of code elsewhere.
+	// maxSource is the limit of one cell's source in bytes, as for all code.
 	maxSource = 4 << 20
 )
 
-// Notebook is what was read from a file: only data, of which nothing has been run.
+// Notebook is the content of a file. It is only data; none of it has been run.
 type Notebook struct {
-	Kernel   string          // name of the kernelspec it was made with; may be empty
-	Language string          // what its code is written in; may be empty
+	Kernel   string          // name of its kernelspec; may be empty
+	Language string          // language of its code; may be empty
 	Cells    []cellhold.Cell // done, with their outputs; ids are unique
 }
 
-// file is the part of a notebook's JSON that is looked at. What may be of any type is raw.
+// file has the fields of a notebook's JSON that are read. Fields that can have any type are raw.
 type file struct {
 	Cells    fileCells                  `json:"cells"`
 	Metadata map[string]json.RawMessage `json:"metadata"`
-	Major    float64                    `json:"nbformat"` // some writers have 4.0
+	Major    float64                    `json:"nbformat"` // some programs write 4.0
 }
 
 type fileCell struct {
@@ -44,20 +44,20 @@ type fileCell struct {
 	Outputs     []json.RawMessage          `json:"outputs"`
 }
 
-// fileCells are read one by one, so that there are never more than there may be: a cell takes 170 bytes
-// here, and could be three in the file.
+// fileCells are read one by one, so that there are never more than the limit: a cell takes 170 bytes in
+// memory, and can take three in the file.
 type fileCells []fileCell
 
-var errCells = cellhold.Errorf(cellhold.Exhausted, "The notebook has more than %d cells, which is the most.", maxCells)
+var errCells = cellhold.Errorf(cellhold.Exhausted, "The notebook has more than %d cells, the limit.", maxCells)
 
-// UnmarshalJSON reads as many cells as there may be.
+// UnmarshalJSON reads the cells, and fails above the limit.
 func (l *fileCells) UnmarshalJSON(b []byte) error {
 	if *l = nil; string(b) == "null" {
 		return nil
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
-		return errors.New("its cells are no list")
+		return errors.New("the cells are not a list")
 	}
 	for d.More() {
 		if len(*l) == maxCells {
@@ -72,11 +72,11 @@ func (l *fileCells) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Read reads a notebook of format 4 that may be hostile. What the format forbids in outputs and
-// metadata is left out; what makes it no notebook is an error that says so.
+// Read reads a notebook of format 4, which can be hostile. It leaves out forbidden values in outputs and
+// metadata. If the file is not a notebook, the error says why.
 func Read(raw []byte) (Notebook, error) {
 	if len(raw) > MaxFile {
-		return Notebook{}, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d bytes; %d are allowed. Clear its outputs and try again.", len(raw), MaxFile)
+		return Notebook{}, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d bytes; the limit is %d bytes. Clear its outputs and try again.", len(raw), MaxFile)
 	}
 	raw, err := document(raw)
 	if err != nil {
@@ -92,7 +92,7 @@ func Read(raw []byte) (Notebook, error) {
 		return Notebook{}, cellhold.Wrap(cellhold.Invalid, err, "The JSON is not that of a notebook.")
 	}
 	if f.Major != 4 {
-		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook is of format %g; only format 4 can be read. jupyter nbconvert --to notebook makes one of it.", f.Major)
+		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook has format %g; only format 4 can be read. Convert it with: jupyter nbconvert --to notebook", f.Major)
 	}
 	return f.notebook()
 }
@@ -100,7 +100,7 @@ func Read(raw []byte) (Notebook, error) {
 func (f file) notebook() (n Notebook, err error) {
 	var spec struct{ Name, Language string }
 	var info struct{ Name string }
-	_ = json.Unmarshal(f.Metadata["kernelspec"], &spec) // of another type: then it says nothing
+	_ = json.Unmarshal(f.Metadata["kernelspec"], &spec) // a value of another type is ignored
 	_ = json.Unmarshal(f.Metadata["language_info"], &info)
 	n.Kernel, n.Language = spec.Name, strings.ToLower(or(info.Name, spec.Language))
 	taken := map[cellhold.CellID]bool{}
@@ -124,18 +124,18 @@ func (fc fileCell) cell() (c cellhold.Cell, err error) {
 	case cellhold.CellCode:
 		fc.Attachments = nil
 	default:
-		return c, cellhold.Errorf(cellhold.Invalid, "Its type is none of code, markdown and raw.")
+		return c, cellhold.Errorf(cellhold.Invalid, "Its type is not code, markdown or raw.")
 	}
 	source, ok := textOf(fc.Source)
 	if !ok || !utf8.ValidString(source) {
-		return c, cellhold.Errorf(cellhold.Invalid, "Its source is no text.")
+		return c, cellhold.Errorf(cellhold.Invalid, "Its source is not text.")
 	}
 	if len(source) > maxSource {
-		return c, cellhold.Errorf(cellhold.Exhausted, "Its source has %d bytes; %d are allowed.", len(source), maxSource)
+		return c, cellhold.Errorf(cellhold.Exhausted, "Its source has %d bytes; the limit is %d bytes.", len(source), maxSource)
 	}
 	c = cellhold.Cell{Type: fc.Type, Code: source, State: cellhold.CellDone, Status: cellhold.StatusOK,
 		Metadata: cleanMetadata(fc.Metadata), Attachments: cleanAttachments(fc.Attachments), Outputs: []cellhold.Output{}}
-	_ = json.Unmarshal(fc.ID, &c.ID) // of another type: then it gets a new one
+	_ = json.Unmarshal(fc.ID, &c.ID) // an id of another type is replaced by a new one
 	if fc.Type == cellhold.CellCode {
 		var count int
 		if json.Unmarshal(fc.Count, &count) == nil && count > 0 && count < 1<<31 {
@@ -146,8 +146,8 @@ func (fc fileCell) cell() (c cellhold.Cell, err error) {
 	return c, nil
 }
 
-// foldOutputs brings outputs of a file into the bounds and the form of our own. What cannot be read
-// is left out.
+// foldOutputs applies the bounds and the form of the Folder to the outputs of a file. It leaves out invalid
+// outputs.
 func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 	f := New(Bounds{})
 	for _, raw := range raws {
@@ -171,7 +171,7 @@ func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 		default:
 			continue
 		}
-		_ = f.Add(ev) // what is not what its type says changes nothing
+		_ = f.Add(ev) // an invalid output changes nothing
 	}
 	c.Outputs, c.Bytes, c.Omitted = f.Outputs(), f.Bytes(), f.Dropped()
 	c.Truncated = c.Omitted > 0
@@ -196,7 +196,7 @@ func cleanAttachments(m map[string]json.RawMessage) map[string]json.RawMessage {
 	return clean
 }
 
-// message is the sentence of an error of ours.
+// message returns the message of an error of this package.
 func message(err error) string {
 	e, _ := err.(*cellhold.Error)
 	if e == nil {

@@ -12,7 +12,7 @@ import (
 	"cellhold"
 )
 
-const handedIn = `{"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec": {"name": "conda-env-x", "language": "Python"}}, "cells": [
+const uploaded = `{"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec": {"name": "conda-env-x", "language": "Python"}}, "cells": [
  {"cell_type": "markdown", "id": "intro", "metadata": {"tags": ["a"]}, "source": ["# Title\n", "![x](attachment:x.png)"], "attachments": {"x.png": {"image/png": "AAAA"}}},
  {"cell_type": "code", "id": "intro", "metadata": {}, "execution_count": 7, "source": "1 + 1", "outputs": [
   {"output_type": "stream", "name": "stdout", "text": ["a\n", "b\n"]},
@@ -20,7 +20,7 @@ const handedIn = `{"nbformat": 4, "nbformat_minor": 4, "metadata": {"kernelspec"
  {"cell_type": "raw", "metadata": {}, "source": ""}]}`
 
 func TestANotebookIsReadAndWrittenAgain(t *testing.T) {
-	n, err := Read([]byte(handedIn))
+	n, err := Read([]byte(uploaded))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestANotebookIsReadAndWrittenAgain(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoNotebookIsRefusedWithASentence(t *testing.T) {
+func TestAnInvalidNotebookIsRefusedWithAMessage(t *testing.T) {
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	for name, c := range map[string]struct {
 		text string
@@ -71,7 +71,7 @@ func TestWhatIsNoNotebookIsRefusedWithASentence(t *testing.T) {
 	}
 }
 
-func TestANotebookThatIsMadeToFillMemoryIsRefusedBeforeItDoes(t *testing.T) {
+func TestAHostileNotebookIsRefusedBeforeItFillsTheMemory(t *testing.T) {
 	text := []byte(`{"nbformat": 4, "cells": [` + strings.Repeat(`{},`, 200_000) + `{}]}`)
 	if got := testing.AllocsPerRun(1, func() {
 		if _, err := Read(text); cellhold.KindOf(err) != cellhold.Exhausted {
@@ -83,7 +83,7 @@ func TestANotebookThatIsMadeToFillMemoryIsRefusedBeforeItDoes(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add([]byte(handedIn))
+	f.Add([]byte(uploaded))
 	f.Add([]byte(`{"nbformat":4,"cells":[{"cell_type":"code","source":["\ud800"],"id":5,"execution_count":"x","outputs":[1,{"output_type":"stream","text":5},{"output_type":"error","traceback":["\u001b"]},{"output_type":"display_data","data":{"application/json":1e999}}]}]}`))
 	s := schema(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -116,7 +116,7 @@ func both(cells []cellhold.Cell) func(func(cellhold.Cell, error) bool) {
 	}
 }
 
-func TestMetadataOfAnImportedCellStaysBesideOurs(t *testing.T) {
+func TestMetadataOfAnImportedCellIsKept(t *testing.T) {
 	c := cellhold.Cell{ID: "c1", State: cellhold.CellDone, Status: cellhold.StatusTimeout, Truncated: true, Bytes: 9, Omitted: 4,
 		Metadata: map[string]json.RawMessage{"tags": json.RawMessage(`["x"]`), "cellhold": json.RawMessage(`"forged"`)}}
 	text := string(write(t, Meta{}, c))

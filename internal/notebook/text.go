@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Text returns what a reader without pictures sees: stream text and the text/plain of results and
-// displays, joined by newlines.
+// Text returns the outputs as text: stream text, and the text/plain of results and displays, joined by
+// newlines.
 func Text(outputs []cellhold.Output) string {
 	var parts []string
 	for _, o := range outputs {
@@ -25,21 +25,21 @@ func Text(outputs []cellhold.Output) string {
 
 // Plot is one PNG image.
 type Plot struct {
-	Number int    `json:"plot_number" doc:"Its place among the plots of the cell, from 1."`
-	Name   string `json:"file_name" doc:"A name for a file." example:"output_1.png"`
-	Base64 string `json:"base64_data" doc:"The PNG, in base64."`
+	Number int    `json:"plot_number" doc:"Number of the plot in the cell, from 1."`
+	Name   string `json:"file_name" doc:"Name for a file." example:"output_1.png"`
+	Base64 string `json:"base64_data" doc:"PNG image in base64."`
 }
 
 // Plots returns the PNG images among the outputs, in order.
 func Plots(outputs []cellhold.Output) []Plot {
-	plots := []Plot{} // so that JSON has a list also when there is none
+	plots := []Plot{} // not nil, so that JSON has an empty list
 	for _, o := range outputs {
 		data, ok := textOf(o.Data["image/png"])
 		if !ok {
 			continue
 		}
 		n := len(plots) + 1
-		data = strings.Join(strings.Fields(data), "") // kernels may break it into lines
+		data = strings.Join(strings.Fields(data), "") // kernels may split it into lines
 		plots = append(plots, Plot{Number: n, Name: fmt.Sprintf("output_%d.png", n), Base64: data})
 	}
 	return plots

@@ -1,13 +1,14 @@
-// Package rawio reads and writes pipes and sockets that never wait in the operating system, without
-// telling Go's scheduler of each call.
+// Package rawio reads and writes pipes and sockets that never block, without a report of each call to Go's
+// scheduler.
 //
-// The scheduler must know of calls that may wait, to run something else meanwhile. For those that do
-// not, telling it costs more than the call: the first one after a rest wakes the runtime's monitor, a
-// thread that then wakes every 20 microseconds for as long as anything runs, and in gVisor each time is
-// a way to its kernel and back. The agent has a dozen of such calls in every cell.
+// The scheduler must know of calls that can block, so that it can run other goroutines. For calls that
+// cannot block, the report costs more than the call. The first report after a rest wakes the runtime's
+// monitor thread. The monitor then wakes every 20 microseconds while anything runs, and in gVisor each wake
+// enters its kernel. The agent makes a dozen of such calls in every cell.
 //
-// The monitor is also what lets goroutines share a processor, and what looks at other descriptors while
-// one keeps everything busy. So where many calls follow each other without a rest, it is told again.
+// The monitor is also needed: it lets goroutines share a processor, and it polls other descriptors while
+// one keeps the processor busy. So in a long row of calls without a rest, some calls are reported.
 //
-// What it is given must not block (O_NONBLOCK), or the program stands still.
+// Every descriptor given to this package must be non-blocking (O_NONBLOCK). A blocking descriptor stops the
+// whole program.
 package rawio

@@ -32,7 +32,7 @@ func pipes(t *testing.T) (r, w io.ReadWriteCloser) {
 	return ends[0], ends[1]
 }
 
-// sockets returns both ends of a connection; only the first is ours.
+// sockets returns both ends of a connection. Only the first end uses this package.
 func sockets(t *testing.T) (ours net.Conn, theirs *net.UnixConn) {
 	t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
@@ -56,8 +56,8 @@ func sockets(t *testing.T) (ours net.Conn, theirs *net.UnixConn) {
 	return ours, accepted.(*net.UnixConn)
 }
 
-func TestMoreThanFitsGoesThroughWhole(t *testing.T) {
-	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // sixteen times what a pipe holds
+func TestMoreThanAPipeHoldsArrivesWhole(t *testing.T) {
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // sixteen times the capacity of a pipe
 	r, w := pipes(t)
 	ours, theirs := sockets(t)
 	for name, end := range map[string]struct {
@@ -81,7 +81,7 @@ func TestMoreThanFitsGoesThroughWhole(t *testing.T) {
 	}
 }
 
-func TestAReaderGetsWhatIsThereAndWaitsForMore(t *testing.T) {
+func TestAReaderGetsAvailableDataAndWaitsForMore(t *testing.T) {
 	ours, theirs := sockets(t)
 	p := make([]byte, 100)
 	for _, piece := range []string{"one", "two"} {
@@ -104,7 +104,7 @@ func TestAWaitingReaderIsEndedByItsDeadlineAndByClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("deadline: %v", err)
+		t.Errorf("read at its deadline: %v", err)
 	}
 	r, _ := pipes(t)
 	ended := make(chan error)
@@ -116,20 +116,20 @@ func TestAWaitingReaderIsEndedByItsDeadlineAndByClose(t *testing.T) {
 		t.Error(err)
 	}
 	if err := <-ended; !errors.Is(err, os.ErrClosed) {
-		t.Errorf("close: %v", err)
+		t.Errorf("read of a closed pipe: %v", err)
 	}
 }
 
-func TestWhoDoesNotReadAnyMoreIsAnError(t *testing.T) {
+func TestAWriteToAClosedReaderIsAnError(t *testing.T) {
 	ours, theirs := sockets(t)
 	theirs.Close()
 	if _, err := ours.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("write: %v", err)
+		t.Errorf("write to a closed reader: %v", err)
 	}
 }
 
-// A goroutine that never rests must not keep the others from their turn, nor from what comes meanwhile.
-func TestTheSchedulerHearsOfCallsThatNeverRest(t *testing.T) {
+// A goroutine that never rests must let other goroutines run, and must not delay data on other descriptors.
+func TestCallsThatNeverRestAreReportedToTheScheduler(t *testing.T) {
 	var told int
 	row := Row(0)
 	plain := func(int, []byte) (int, error) { told++; return 1, nil }
@@ -144,11 +144,11 @@ func TestTheSchedulerHearsOfCallsThatNeverRest(t *testing.T) {
 		}
 	}
 	if told != 10 {
-		t.Errorf("it heard of %d calls of %d", told, 10*inRow)
+		t.Errorf("%d calls of %d were reported to the scheduler", told, 10*inRow)
 	}
 	again := func(int, []byte) (int, error) { return 0, syscall.EAGAIN }
 	row = inRow - 1
 	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row != 0 {
-		t.Errorf("a rest left %d in the row: %v", row, err)
+		t.Errorf("the row counts %d after a rest: %v", row, err)
 	}
 }

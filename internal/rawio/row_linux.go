@@ -8,20 +8,20 @@ import (
 	"unsafe"
 )
 
-// inRow is after how many calls in a row the scheduler is told of one. A cell of a few lines has fewer,
-// and what so many move takes less than a millisecond.
+// inRow is the number of calls in a row after which one call is reported to the scheduler. A cell of a few
+// lines makes fewer calls, and this many calls take less than a millisecond.
 const inRow = 16
 
-// Row counts calls in one direction of a descriptor, since it last had nothing or no room. Its calls are
-// read(2) and write(2), which no signal ends.
+// Row counts the calls in one direction of a descriptor since it last had no data or no space. Its calls
+// are read(2) and write(2), which no signal interrupts.
 type Row int
 
-// Read reads what is there; the error is EAGAIN when that is nothing.
+// Read reads the data that is available. The error is EAGAIN when there is none.
 func (r *Row) Read(fd int, p []byte) (int, error) {
 	return r.call(syscall.Read, syscall.SYS_READ, fd, p)
 }
 
-// Write writes what there is room for; the error is EAGAIN when there is none.
+// Write writes as much as the descriptor accepts. The error is EAGAIN when it accepts nothing.
 func (r *Row) Write(fd int, p []byte) (int, error) {
 	return r.call(syscall.Write, syscall.SYS_WRITE, fd, p)
 }
@@ -56,7 +56,7 @@ func raw(number uintptr, fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
-// EpollReady tells whether a descriptor of an epoll is ready now.
+// EpollReady reports whether a descriptor of an epoll is ready now.
 func EpollReady(epoll int) (bool, error) {
 	var e syscall.EpollEvent
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&e)), 1, 0, 0, 0)
@@ -66,7 +66,7 @@ func EpollReady(epoll int) (bool, error) {
 	return errno == 0 && n > 0, nil
 }
 
-// EpollModify changes what an epoll watches a descriptor for.
+// EpollModify changes the events for which an epoll watches a descriptor.
 func EpollModify(epoll, fd int, e *syscall.EpollEvent) error {
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epoll), syscall.EPOLL_CTL_MOD, uintptr(fd), uintptr(unsafe.Pointer(e)), 0, 0)
 	if errno != 0 {
@@ -75,7 +75,7 @@ func EpollModify(epoll, fd int, e *syscall.EpollEvent) error {
 	return nil
 }
 
-// Modified is when an open file or directory was changed last.
+// Modified returns the time at which an open file or directory was last changed.
 func Modified(f *os.File) (t time.Time, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {

@@ -8,11 +8,10 @@ import (
 	"syscall"
 )
 
-// stream is what pipes and sockets have in common. Reads belong to one goroutine at a time, and so do
-// writes.
+// stream has the code that pipes and sockets share. One goroutine at a time can read, and one can write.
 type stream struct {
 	raw         syscall.RawConn
-	read, write func(fd uintptr) bool // bound once: there is one for each call otherwise
+	read, write func(fd uintptr) bool // bound once; method values would be allocated at each call
 
 	in    Row
 	into  []byte
@@ -20,7 +19,7 @@ type stream struct {
 	inErr error
 
 	out    Row
-	from   []byte // what is left of it
+	from   []byte // rest of the data to write
 	outErr error
 }
 
@@ -52,7 +51,7 @@ func (s *stream) tryWrite(fd uintptr) bool {
 	return true
 }
 
-// Read reads what is there, or waits until something is.
+// Read reads the data that is available. It waits until there is some.
 func (s *stream) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -71,7 +70,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	return s.got, nil
 }
 
-// Write writes all of p, and waits where there is no room.
+// Write writes all of p, and waits while the descriptor accepts nothing.
 func (s *stream) Write(p []byte) (int, error) {
 	s.from = p
 	err := s.raw.Write(s.write)
@@ -86,8 +85,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// known gives what the runtime says of a closed file the name that callers know; it has no other errors
-// but the deadline's, and those of the net package have their names.
+// known replaces the runtime's error for a closed file by the one that callers know. The only other error
+// of the runtime is that of a deadline. Errors of the net package are known already.
 func known(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
 		return err
@@ -100,7 +99,7 @@ type pipe struct {
 	file *os.File
 }
 
-// Pipe returns a pipe that is read and written this way. f belongs to it.
+// Pipe returns a pipe that is read and written with this package. It owns f.
 func Pipe(f *os.File) (io.ReadWriteCloser, error) {
 	s, err := newStream(f)
 	if err != nil {
@@ -116,7 +115,7 @@ type conn struct {
 	stream *stream
 }
 
-// Conn returns a connection that is read and written this way. u belongs to it.
+// Conn returns a connection that is read and written with this package. It owns u.
 func Conn(u *net.UnixConn) (net.Conn, error) {
 	s, err := newStream(u)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package transcript reads the text that a cell printed back from the recorded events, as a file.
+// Package transcript reads the printed text of a cell from the recorded events, as a file.
 //
-// It refuses to hold the text: each reading goes through the events again, so a reader costs time
-// and no memory, however long the text is.
+// It keeps no text in memory: each reading goes through the events again. A reader costs time and no
+// memory, however long the text is.
 package transcript
 
 import (
@@ -12,26 +12,26 @@ import (
 	"cellhold"
 )
 
-// Source yields the events after that number, in order. The cell's events are among them.
+// Source yields the events after a number, in order. They include the events of the cell.
 type Source func(after int64) iter.Seq2[cellhold.Event, error]
 
-// Text is the text of one stream of a cell as it was when Open was called. It is an io.ReadSeeker,
-// and not for several goroutines. It must be closed.
+// Text is the text of one stream of a cell at the time of Open. It is an io.ReadSeeker for one goroutine at
+// a time. The caller must close it.
 type Text struct {
 	source      Source
 	cell        cellhold.CellID
 	stream      string
-	after, last int64 // the events to look at: after the first, up to the last
+	after, last int64 // the events to read: after the first number, up to the last
 	size        int64
 	pos         int64
 
-	next  func() (cellhold.Event, error, bool) // nil when no reading is under way
+	next  func() (cellhold.Event, error, bool) // nil when no reading is in progress
 	stop  func()
-	piece string // read, and not given out yet
-	skip  int64  // bytes to pass over before the next piece
+	piece string // text that was read but not returned yet
+	skip  int64  // bytes to skip before the next piece
 }
 
-// Open finds the text of a stream (stdout or stderr) of a cell in the events up to the last.
+// Open finds the text of a stream (stdout or stderr) of a cell in the events up to the number last.
 func Open(source Source, cell cellhold.Cell, stream string, last int64) (*Text, error) {
 	t := &Text{source: source, cell: cell.ID, stream: stream, after: max(cell.First, 1) - 1, last: last}
 	for {
@@ -46,7 +46,7 @@ func Open(source Source, cell cellhold.Cell, stream string, last int64) (*Text, 
 	}
 }
 
-// Size returns the bytes of the text.
+// Size returns the length of the text in bytes.
 func (t *Text) Size() int64 { return t.size }
 
 // read returns the next piece of the text.
@@ -60,7 +60,7 @@ func (t *Text) read() (string, error) {
 		case !ok || err == nil && ev.Seq > t.last:
 			return "", io.EOF
 		case err != nil && ev.Seq > 0:
-			continue // one damaged event; the rest is there
+			continue // one damaged event does not hide the rest
 		case err != nil:
 			return "", err
 		}
@@ -76,7 +76,7 @@ func (t *Text) read() (string, error) {
 	}
 }
 
-// Read reads on from where the last reading ended, or from where Seek went.
+// Read continues where the last Read ended, or where Seek set the offset.
 func (t *Text) Read(p []byte) (int, error) {
 	if t.pos >= t.size {
 		return 0, io.EOF
@@ -84,7 +84,7 @@ func (t *Text) Read(p []byte) (int, error) {
 	for t.piece == "" {
 		piece, err := t.read()
 		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF // there was more a moment ago: the session's records are gone
+			err = io.ErrUnexpectedEOF // the text was longer at Open: the session's records were removed
 		}
 		if err != nil {
 			return 0, err
@@ -99,7 +99,7 @@ func (t *Text) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Seek sets where the next Read begins.
+// Seek sets the offset of the next Read.
 func (t *Text) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
@@ -108,7 +108,7 @@ func (t *Text) Seek(offset int64, whence int) (int64, error) {
 		offset += t.size
 	}
 	if offset < 0 {
-		return 0, errors.New("transcript: a place before the beginning")
+		return 0, errors.New("transcript: negative offset")
 	}
 	if offset != t.pos {
 		if err := t.Close(); err != nil {
@@ -119,7 +119,7 @@ func (t *Text) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Close ends the reading that is under way. It may be called twice, and Read begins anew after it.
+// Close ends the reading in progress. It can be called twice. A later Read starts a new reading.
 func (t *Text) Close() error {
 	if t.stop != nil {
 		t.stop()

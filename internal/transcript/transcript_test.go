@@ -12,7 +12,7 @@ import (
 
 var cell = cellhold.Cell{ID: "c1", First: 2}
 
-// journal is a Source of events that are numbered from 1.
+// journal returns a Source of events that are numbered from 1.
 func journal(evs ...cellhold.Event) Source {
 	return func(after int64) iter.Seq2[cellhold.Event, error] {
 		return func(yield func(cellhold.Event, error) bool) {
@@ -35,7 +35,7 @@ var mixed = journal(
 	cellhold.NewEvent(cellhold.EventDisplayData, "python3", "c1", cellhold.DisplayContent{}),
 	text("c1", "stdout", "wörld\n"), text("c1", "stdout", "later"))
 
-func TestOnlyTheTextOfThatStreamOfThatCellIsRead(t *testing.T) {
+func TestOnlyTheTextOfOneStreamOfOneCellIsRead(t *testing.T) {
 	for stream, want := range map[string]string{"stdout": "hello wörld\n", "stderr": "oops", "stdin": ""} {
 		f, err := Open(mixed, cell, stream, 6)
 		if err != nil {
@@ -50,7 +50,7 @@ func TestOnlyTheTextOfThatStreamOfThatCellIsRead(t *testing.T) {
 	}
 }
 
-func TestAPartCanBeReadFromAnyPlace(t *testing.T) {
+func TestAPartCanBeReadFromAnyOffset(t *testing.T) {
 	f, err := Open(mixed, cell, "stdout", 7)
 	if err != nil {
 		t.Fatal(err)

@@ -342,7 +342,7 @@ func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
 		{"input", "a\xffb\x00", []string{id, "--", "od", "-An", "-tx1"}, " 61 ff 62 00\n", "", 0},
 		{"bytes", "", []string{id, "--", "printf", `\377\376\000`}, "\xff\xfe\x00", "", 0},
 		{"a signal", "", []string{id, "kill -TERM $$"}, "", "", 143},
-		{"a deadline", "", []string{"--timeout=1s", id, "sleep 100"}, "", "cellhold: It was ended at its deadline of 1s, with what it had started.\n", 124},
+		{"a deadline", "", []string{"--timeout=1s", id, "sleep 100"}, "", "cellhold: The command and its processes were ended at its deadline of 1s.\n", 124},
 		{"a terminal", "", []string{"-t", id, "stty size"}, "24 80\r\n", "", 0},
 		{"a variable", "", []string{"-e", "A=b=c", "-w", "/tmp", id, "echo $A $PWD"}, "b=c /tmp\n", "", 0},
 	} {

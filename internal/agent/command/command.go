@@ -1,18 +1,17 @@
-// Package command runs commands in the guest: programs beside the kernels, with streams, standard
-// input and signals, or with a terminal.
+// Package command runs commands in the guest. Commands are programs outside the kernels, with streams,
+// standard input and signals, or with a terminal.
 //
-// What they write becomes numbered events in one spool. A command whose output nobody takes waits,
-// as it would behind any pipe, but not for ever: after a while its output is dropped, counted and
-// reported. A command is over when its process has ended and what it wrote has been read. Processes
-// that it leaves behind live on, and what they write then is nobody's; but a deadline, or being
-// killed by the host, ends all of them. Deadlines are kept here, so that they hold also while no
-// server runs.
+// Their output becomes numbered events in one spool. If the host does not read the output, the command
+// waits, as it would with a pipe. After a while its output is dropped, counted and reported. A command has
+// ended when its process has ended and its output was read. Processes that it started keep running, and
+// their later output is dropped. But a deadline, or a kill by the host, ends all of them. The agent keeps
+// the deadlines, so that they also hold while no server runs.
 //
-// It refuses to queue, to restart and to decide who may run what. It trusts the host and does not
-// protect itself from it.
+// It does not queue or restart commands, and does not decide who can run them. It trusts the host and does
+// not protect itself from it.
 //
-// Locks: Commands.mu before that of the spool; input.mu stands alone. None is held while anything is
-// waited for but the start of a process.
+// Locks: Commands.mu before that of the spool; input.mu is independent. No lock is held during a wait,
+// except for the start of a process.
 package command
 
 import (
@@ -36,25 +35,25 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Exit statuses of commands that could not be started, as shells give them.
+// Exit statuses of commands that could not be started, as in shells.
 const (
 	exitCannot   = 126
 	exitNotFound = 127
-	exitSignal   = 128 // and the number of the signal
+	exitSignal   = 128 // plus the number of the signal
 )
 
 const (
 	// maxKept bounds the commands that run or whose end the host has not acknowledged yet.
 	maxKept = 8 * guestapi.MaxCommands
-	// maxRecent is how many ids of commands that are over are remembered: a host that repeats a
-	// request does so within seconds.
+	// maxRecent is the number of ended commands whose ids are remembered. A host repeats a request within
+	// seconds.
 	maxRecent = 256
 )
 
-// validID keeps an id from being anything but a name: it is written into events as it is.
+// validID is the pattern of ids, which are written into events without escapes.
 var validID = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
 
-// Spec says what to start.
+// Spec describes a process to start.
 type Spec struct {
 	ID cellhold.CommandID
 	guestapi.StartCommand
@@ -62,46 +61,45 @@ type Spec struct {
 
 // Spawner starts processes.
 type Spawner interface {
-	// Spawn starts a command. When it returns an error, nothing of the command is left; the error
-	// is fs.ErrNotExist when the program is not there.
+	// Spawn starts a command. After an error, nothing of the command remains. The error is fs.ErrNotExist
+	// if the program does not exist.
 	Spawn(s Spec) (Process, error)
 }
 
-// Process is one process that was started. All methods may be called from any goroutine.
+// Process is one process that was started. Its methods are safe for concurrent use.
 type Process interface {
-	// Input is what the process reads. With a terminal, it is the same as the output. Closing
-	// it ends a write that is under way.
+	// Input returns the standard input of the process. With a terminal it is the same as the output. Its
+	// Close ends a write in progress.
 	Input() io.WriteCloser
 
-	// Outputs are what the process writes: stdout and stderr, or stdout alone with a terminal.
-	// The caller closes them.
+	// Outputs returns stdout and stderr, or stdout alone with a terminal. The caller must close them.
 	Outputs() []Output
 
-	// Done is closed when the process has ended.
+	// Done returns a channel that is closed when the process has ended.
 	Done() <-chan struct{}
 
-	// Exit says how it ended: its exit status, or the signal that ended it. It may be called
-	// once Done is closed.
+	// Exit returns the exit status of the process, or the signal that ended it. It can be called after Done
+	// is closed.
 	Exit() (code int, sig syscall.Signal)
 
-	// Signal sends a signal to its process group. One that has ended is no error.
+	// Signal sends a signal to the process group. If the process has ended, Signal returns no error.
 	Signal(sig syscall.Signal) error
 
-	// Resize sets the size of the terminal; there must be one.
+	// Resize sets the size of the terminal. The process must have one.
 	Resize(t cellhold.Terminal) error
 
-	// Kill ends the process with everything it started, as far as that can be found, and returns
-	// when Done is closed. It may be called again, also when the process has ended.
+	// Kill ends the process and everything that it started, as far as they can be found, and returns when
+	// Done is closed. It can be called again, also after the end of the process.
 	Kill()
 }
 
-// Output is one stream that a process writes.
+// Output is one output stream of a process.
 type Output struct {
 	Name string // stdout or stderr
 	Reader
 }
 
-// Reader is the reading end of a pipe or terminal.
+// Reader is the read end of a pipe or terminal.
 type Reader interface {
 	io.ReadCloser
 	SetReadDeadline(t time.Time) error
@@ -111,17 +109,17 @@ type Reader interface {
 type Options struct {
 	Spawner Spawner      // required
 	Spool   int64        // bytes of events kept; 0 means guestapi.CommandSpool
-	Timing  Timing       // how long things may take; zero fields mean the defaults
-	Saved   *Saved       // what to go on from; nil means nothing
+	Timing  Timing       // waits; zero fields mean the defaults
+	Saved   *Saved       // state that these commands continue; nil means none
 	Logger  *slog.Logger // nil discards
 }
 
-// Timing is how long commands are waited for.
+// Timing has the times that the agent waits for commands.
 type Timing struct {
-	Reader time.Duration // for somebody to take the output, before it is dropped
-	Input  time.Duration // for the command to read its input, before a request for more is refused
+	Reader time.Duration // for a reader of the output, before it is dropped
+	Input  time.Duration // for the command to read its input, before a request with more is refused
 	Term   time.Duration // from the signal at the deadline to the kill
-	Quiet  time.Duration // without a word, after the process has ended, until its output counts as read
+	Quiet  time.Duration // of silence after the end of the process, until its output counts as read
 }
 
 func (t Timing) withDefaults() Timing {
@@ -130,10 +128,10 @@ func (t Timing) withDefaults() Timing {
 			*d = v
 		}
 	}
-	set(&t.Reader, 10*time.Second)      // a server restarts in that time
+	set(&t.Reader, 10*time.Second)      // enough for a server that restarts
 	set(&t.Input, 15*time.Second)       // less than the host waits for an answer
-	set(&t.Term, 2*time.Second)         // for files and children to be put in order
-	set(&t.Quiet, 250*time.Millisecond) // what was written is in the pipe; longer only when a child holds it open
+	set(&t.Term, 2*time.Second)         // time to clean up files and children
+	set(&t.Quiet, 250*time.Millisecond) // the output is in the pipe already; longer only when a child keeps the pipe open
 	return t
 }
 
@@ -143,14 +141,14 @@ type Commands struct {
 	work    sync.WaitGroup // goroutines of commands
 
 	mu     sync.Mutex
-	spool  *spool.Spool    // another one when it was renewed
-	ctx    context.Context // between Open and Close
+	spool  *spool.Spool    // replaced by Renew
+	ctx    context.Context // set between Open and Close
 	end    context.CancelFunc
 	byID   map[cellhold.CommandID]*command
-	recent []cellhold.CommandID // over and acknowledged, oldest first
+	recent []cellhold.CommandID // ended and acknowledged, oldest first
 }
 
-// New returns the commands of a guest, none yet.
+// New returns an empty set of commands.
 func New(o Options) (*Commands, error) {
 	if o.Spawner == nil {
 		return nil, errors.New("command: Options.Spawner is missing")
@@ -164,12 +162,12 @@ func New(o Options) (*Commands, error) {
 	o.Timing = o.Timing.withDefaults()
 	c := &Commands{options: o, spool: spool.New(o.Spool, spool.Command), byID: make(map[cellhold.CommandID]*command)}
 	if o.Saved != nil {
-		c.goOn(o.Saved)
+		c.restore(o.Saved)
 	}
 	return c, nil
 }
 
-// Open lets commands be started until the context ends or Close is called.
+// Open allows commands to start until the context ends or Close is called.
 func (c *Commands) Open(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,8 +186,8 @@ func (c *Commands) Close() {
 	c.events().Close()
 }
 
-// Start starts a command. The same command again is no error and does nothing. That a program cannot
-// be started is the end of the command and no error.
+// Start starts a command. If the same command was started before, it does nothing and returns no error. A
+// program that cannot be started ends the command; Start returns no error.
 func (c *Commands) Start(id cellhold.CommandID, r guestapi.StartCommand) (fresh bool, err error) {
 	if err := check(id, r); err != nil {
 		return false, err
@@ -215,7 +213,7 @@ func (c *Commands) Start(id cellhold.CommandID, r guestapi.StartCommand) (fresh 
 	return true, nil
 }
 
-// full says why no more commands can be started. The caller holds mu.
+// full fails if no more commands can be started. The caller must hold mu.
 func (c *Commands) full() error {
 	if c.ctx == nil || c.ctx.Err() != nil {
 		return cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
@@ -227,7 +225,7 @@ func (c *Commands) full() error {
 		}
 	}
 	if running >= guestapi.MaxCommands || len(c.byID) >= maxKept {
-		return cellhold.Errorf(cellhold.Conflict, "There are %d commands already, which is the most.", len(c.byID))
+		return cellhold.Errorf(cellhold.Conflict, "The sandbox already has %d commands, running or not acknowledged; the limit is %d.", len(c.byID), maxKept)
 	}
 	return nil
 }
@@ -249,66 +247,66 @@ func check(id cellhold.CommandID, r guestapi.StartCommand) error {
 	case (r.Line == "") == (len(r.Args) == 0) || len(r.Args) > 0 && r.Args[0] == "":
 		return cellhold.Errorf(cellhold.Invalid, "A command is either one line or a program with its arguments.")
 	case long || size > guestapi.MaxArgs || count > guestapi.MaxArgCount || strings.ContainsRune(r.Line+r.Dir, 0) || len(r.Dir) > guestapi.MaxArg:
-		return cellhold.Errorf(cellhold.Invalid, "An argument or variable is too long or has a zero byte, or there are too many.")
+		return cellhold.Errorf(cellhold.Invalid, "An argument or variable is too long or contains a zero byte, or there are too many of them.")
 	case r.Timeout <= 0:
 		return cellhold.Errorf(cellhold.Invalid, "The timeout must be positive.")
 	}
 	return nil
 }
 
-// failed says how a command ended that could not be started.
+// failed returns the end of a command that could not be started.
 func failed(r guestapi.StartCommand, err error) cellhold.CommandDoneContent {
 	d := cellhold.CommandDoneContent{Status: cellhold.CommandExit, Code: exitCannot}
 	if errors.Is(err, fs.ErrNotExist) {
 		d.Code = exitNotFound
 	}
-	d.Cause = fmt.Sprintf("It could not be started: %v.", err)
+	d.Cause = fmt.Sprintf("The command could not be started: %v.", err)
 	if info, failed := os.Stat(r.Dir); r.Dir != "" && (failed != nil || !info.IsDir()) {
-		d.Code, d.Cause = exitCannot, fmt.Sprintf("It could not be started: there is no directory %s.", r.Dir)
+		d.Code, d.Cause = exitCannot, fmt.Sprintf("The command could not be started: the directory %s does not exist.", r.Dir)
 	} else if r.Dir != "" {
-		d.Cause = fmt.Sprintf("It could not be started in %s: %v.", r.Dir, err)
+		d.Cause = fmt.Sprintf("The command could not be started in %s: %v.", r.Dir, err)
 	}
 	return d
 }
 
-// Still says which command runs, if any does.
-func (c *Commands) Still() error {
+// CheckIdle fails if a command runs.
+func (c *Commands) CheckIdle() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.still()
+	return c.checkIdle()
 }
 
-func (c *Commands) still() error {
+func (c *Commands) checkIdle() error {
 	for id, x := range c.byID {
 		if x.last == 0 {
-			return cellhold.Errorf(cellhold.Conflict, "Command %s runs.", id)
+			return cellhold.Errorf(cellhold.Conflict, "Command %s is running.", id)
 		}
 	}
 	return nil
 }
 
-// Renew forgets all commands, which must be over, and numbers events from 1 again.
+// Renew forgets all commands, which must have ended, and numbers events from 1 again.
 func (c *Commands) Renew() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.still(); err != nil {
+	if err := c.checkIdle(); err != nil {
 		return err
 	}
 	clear(c.byID)
 	c.recent = nil
-	c.spool.Close() // who reads it is of before
+	c.spool.Close() // ends its readers
 	c.spool = spool.New(c.options.Spool, spool.Command)
 	return nil
 }
 
-// events are those that are kept now.
+// events returns the current spool.
 func (c *Commands) events() *spool.Spool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.spool
 }
 
-// IDs are the commands that run or whose end has not been acknowledged.
+// IDs returns the commands that run or whose end is not acknowledged.
 func (c *Commands) IDs() []cellhold.CommandID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -320,13 +318,13 @@ func (c *Commands) IDs() []cellhold.CommandID {
 	return ids
 }
 
-// running finds a command that is not over.
+// running returns a command that has not ended.
 func (c *Commands) running(id cellhold.CommandID) (*command, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	x := c.byID[id]
 	if x == nil && !slices.Contains(c.recent, id) {
-		return nil, cellhold.Errorf(cellhold.NotFound, "There is no command %.40q.", id)
+		return nil, cellhold.Errorf(cellhold.NotFound, "Command %.40q not found.", id)
 	}
 	if x == nil || x.last != 0 {
 		return nil, errOver
@@ -336,9 +334,9 @@ func (c *Commands) running(id cellhold.CommandID) (*command, error) {
 
 var errOver = cellhold.Errorf(cellhold.Conflict, "The command has ended.")
 
-// Input takes bytes of the command's standard input, and its end if eof is set. Those before offset
-// count as the same that were taken before; a negative offset means the place after those. It
-// returns how many bytes have been taken since the beginning.
+// Input adds bytes to the command's standard input, and ends it if eof is set. Bytes before offset were
+// received before and are skipped. A negative offset means the end of the received bytes. Input returns the
+// number of bytes received since the start.
 func (c *Commands) Input(ctx context.Context, id cellhold.CommandID, body io.Reader, offset int64, eof bool) (int64, error) {
 	x, err := c.running(id)
 	if err != nil {
@@ -355,7 +353,7 @@ func (c *Commands) Signal(id cellhold.CommandID, sig syscall.Signal) error {
 	}
 	const most = 64 // the last real-time signal
 	if sig < 1 || sig > most {
-		return cellhold.Errorf(cellhold.Invalid, "There is no signal %d.", sig)
+		return cellhold.Errorf(cellhold.Invalid, "Signal %d does not exist.", sig)
 	}
 	return x.proc.Signal(sig)
 }
@@ -366,17 +364,17 @@ func (c *Commands) Resize(id cellhold.CommandID, t cellhold.Terminal) error {
 	if err != nil {
 		return err
 	}
-	const most = 1<<16 - 1 // what the operating system can say
+	const most = 1<<16 - 1 // the limit of the operating system
 	if !x.terminal {
 		return cellhold.Errorf(cellhold.Conflict, "The command has no terminal.")
 	}
 	if min(t.Rows, t.Cols) < 1 || max(t.Rows, t.Cols) > most {
-		return cellhold.Errorf(cellhold.Invalid, "The size of the terminal is not possible.")
+		return cellhold.Errorf(cellhold.Invalid, "The rows and columns of a terminal must be between 1 and 65535.")
 	}
 	return x.proc.Resize(t)
 }
 
-// Kill ends a command with everything that it started. One that is over is no error.
+// Kill ends a command and everything that it started. If the command has ended, Kill returns no error.
 func (c *Commands) Kill(id cellhold.CommandID) error {
 	x, err := c.running(id)
 	if errors.Is(err, errOver) {
@@ -394,7 +392,7 @@ func (c *Commands) Serve(w http.ResponseWriter, r *http.Request, after int64) {
 	c.events().Serve(w, r, after)
 }
 
-// Ack forgets the events up to that number, and the commands that ended there.
+// Ack forgets the events up to a number, and the commands that ended there.
 func (c *Commands) Ack(seq int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -27,7 +27,7 @@ func open(t *testing.T, o command.Options) *command.Commands {
 	return c
 }
 
-// follow reads the events until the command is done, and acknowledges them unless told not to.
+// follow reads the events until the command is done, and acknowledges them if ack is set.
 func follow(t *testing.T, c *command.Commands, id cellhold.CommandID, ack bool) (out []byte, dropped int64, done cellhold.CommandDoneContent) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.Serve(w, r, 0) }))
@@ -89,7 +89,7 @@ func TestACommandWaitsForItsReaderAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestACommandWithoutAReaderIsNotBlockedForEver(t *testing.T) {
+func TestACommandWithoutAReaderIsNotBlockedForever(t *testing.T) {
 	const size = 2 << 20
 	c := open(t, command.Options{Spool: 256 << 10, Timing: command.Timing{Reader: 50 * time.Millisecond}})
 	start(t, c, "x1", "bytes 2097152")
@@ -108,7 +108,7 @@ func TestACommandThatDoesNotReadRefusesMoreInput(t *testing.T) {
 		t.Errorf("%d bytes taken, %v", taken, err)
 	}
 	if again, err := c.Input(t.Context(), "x1", strings.NewReader(big[:taken]), 0, false); err != nil || again != taken {
-		t.Errorf("the same again: %d, %v", again, err)
+		t.Errorf("the same input again: %d, %v", again, err)
 	}
 	if err := c.Kill("x1"); err != nil {
 		t.Error(err)
@@ -134,14 +134,14 @@ func TestTheSameCommandAgainRunsNothing(t *testing.T) {
 		t.Errorf("still known: %v", ids)
 	}
 	if err := c.Kill("x1"); err != nil {
-		t.Errorf("killing what is over: %v", err)
+		t.Errorf("kill of an ended command: %v", err)
 	}
 	if err := c.Kill("x2"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("killing what never was: %v", err)
+		t.Errorf("kill of an unknown command: %v", err)
 	}
 }
 
-func TestManyCommandsLeaveNothing(t *testing.T) {
+func TestManyCommandsLeaveNoState(t *testing.T) {
 	c := open(t, command.Options{})
 	for range 500 {
 		id := cellhold.NewCommandID()

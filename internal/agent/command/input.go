@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// inputBytes is how much standard input waits for the command to read it: enough that a fast
+	// inputBytes is the amount of standard input that waits for the command. It is so large that a fast
 	// reader never waits for the host.
 	inputBytes = 256 << 10
-	// inputPiece is how much of a request is read at once.
+	// inputPiece is the amount of a request that is read at once.
 	inputPiece = 32 << 10
-	// endOfText is what ends the input at a terminal, on a line of its own.
+	// endOfText ends the input of a terminal, on a line of its own.
 	endOfText = 4
 )
 
@@ -24,35 +24,35 @@ const (
 type input struct {
 	w        io.WriteCloser
 	terminal bool
-	turn     chan struct{} // capacity 1: held by the request whose bytes come next
-	ready    chan struct{} // capacity 1: a token when there is something to write
-	space    chan struct{} // capacity 1: a token when there is room, or never will be
+	sending  chan struct{} // capacity 1: held by the request whose bytes are next
+	ready    chan struct{} // capacity 1: a token when there are bytes to write
+	space    chan struct{} // capacity 1: a token when there is space, or never will be
 	stopped  chan struct{} // closed at the end of the command
 
 	mu     sync.Mutex
 	queue  []byte
-	offset int64 // bytes taken since the beginning
-	eof    bool  // no more will come
+	offset int64 // bytes received since the start
+	eof    bool  // no more bytes follow
 	broken bool  // the command reads no more
 }
 
 func newInput(w io.WriteCloser, terminal bool) *input {
-	return &input{w: w, terminal: terminal, turn: make(chan struct{}, 1), ready: make(chan struct{}, 1),
+	return &input{w: w, terminal: terminal, sending: make(chan struct{}, 1), ready: make(chan struct{}, 1),
 		space: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
 var errClosed = cellhold.Errorf(cellhold.Conflict, "The command's standard input is closed.")
 
-// take takes what a request brings; see Commands.Input.
+// take receives the bytes of a request; see Commands.Input.
 func (in *input) take(ctx context.Context, body io.Reader, at int64, eof bool, patience time.Duration) (int64, error) {
 	select {
-	case in.turn <- struct{}{}:
+	case in.sending <- struct{}{}:
 	case <-in.stopped:
 		return 0, errOver
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	defer func() { <-in.turn }()
+	defer func() { <-in.sending }()
 	if err := in.skip(body, at); err != nil {
 		return in.taken(), err
 	}
@@ -77,14 +77,14 @@ func (in *input) take(ctx context.Context, body io.Reader, at int64, eof bool, p
 	return in.taken(), nil
 }
 
-// skip passes over what was taken before.
+// skip drops bytes that were received before.
 func (in *input) skip(body io.Reader, at int64) error {
 	offset := in.taken()
 	if at < 0 {
 		return nil
 	}
 	if at > offset {
-		return cellhold.Errorf(cellhold.Conflict, "Input from byte %d on cannot follow byte %d.", at, offset)
+		return cellhold.Errorf(cellhold.Conflict, "Input that begins at byte %d cannot follow byte %d.", at, offset)
 	}
 	if _, err := io.CopyN(io.Discard, body, offset-at); err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -98,7 +98,7 @@ func (in *input) taken() int64 {
 	return in.offset
 }
 
-// put queues bytes, and waits for room.
+// put queues bytes, and waits for space.
 func (in *input) put(ctx context.Context, b []byte, patience time.Duration) error {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -123,12 +123,12 @@ func (in *input) put(ctx context.Context, b []byte, patience time.Duration) erro
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			return cellhold.Errorf(cellhold.Exhausted, "The command does not read its standard input.")
+			return cellhold.Errorf(cellhold.Exhausted, "The command is not reading its standard input.")
 		}
 	}
 }
 
-// finish says that no more will come.
+// finish marks the end of the input.
 func (in *input) finish() {
 	in.mu.Lock()
 	in.eof = true
@@ -136,7 +136,7 @@ func (in *input) finish() {
 	signal(in.ready)
 }
 
-// run writes what is queued until the command or the input ends.
+// run writes queued bytes until the command or the input ends.
 func (in *input) run() {
 	for {
 		in.mu.Lock()
@@ -166,7 +166,7 @@ func (in *input) run() {
 	}
 }
 
-// close tells the command that no more will come.
+// close ends the command's standard input.
 func (in *input) close() {
 	if in.terminal {
 		_, _ = in.w.Write([]byte{endOfText})
@@ -175,13 +175,13 @@ func (in *input) close() {
 	in.w.Close()
 }
 
-// stop ends the input at the end of the command. It may be called once.
+// stop ends the input at the end of the command. It can be called once.
 func (in *input) stop() {
 	close(in.stopped)
 	in.w.Close()
 }
 
-// signal leaves a token in a channel of capacity 1.
+// signal puts a token into a channel of capacity 1.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

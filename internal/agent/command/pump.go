@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// pumpBytes is how much is read at once: half of what a pipe holds.
+	// pumpBytes is the amount that is read at once: half the capacity of a pipe.
 	pumpBytes = 32 << 10
-	// runePatience is how long the beginning of a character waits for the rest. It may be no
-	// character at all but the end of a message, whose reader must not wait for ever.
+	// runePatience is the time that the beginning of a character waits for the rest. If the rest never
+	// comes, the reader of the output still gets the bytes.
 	runePatience = 20 * time.Millisecond
-	// lastBytes bounds what is read when the process has ended but a child goes on writing. The
-	// process's own last words are in the pipe, which holds 1 MiB at the most.
+	// lastBytes bounds the output that is read after the end of the process while a child still writes. The
+	// process's own last output is in the pipe, which holds at most 1 MiB.
 	lastBytes = 1 << 20
 )
 
@@ -24,12 +24,12 @@ type pump struct {
 	command *command
 	out     Output
 	buf     []byte
-	held    int // bytes at the beginning of buf: the beginning of a character
+	held    int // bytes at the beginning of buf that begin a character
 	late    int // bytes read after the end of the process
 }
 
-// run reads until the end of the output, which it reports, or until the process has ended and has
-// nothing more to say.
+// run reads until the end of the output, which it reports, or until the process has ended and there is no
+// more output.
 func (p *pump) run(ctx context.Context) (ended bool) {
 	for {
 		over := p.setDeadline()
@@ -45,15 +45,15 @@ func (p *pump) run(ctx context.Context) (ended bool) {
 		case err == nil:
 			return false
 		case !isTimeout(err):
-			return true // the end, or that of a terminal, which is an error
+			return true // the end, which is an error for a terminal
 		case over:
 			return false
 		}
 	}
 }
 
-// setDeadline bounds the next read where it must not wait for ever, and reports whether the process
-// has ended. Who closes exited sets a deadline afterwards, so that none of the two can be missed.
+// setDeadline bounds the next read if it must not wait forever, and reports whether the process has ended.
+// The goroutine that closes exited sets a deadline afterwards, so that one of the two always takes effect.
 func (p *pump) setDeadline() (over bool) {
 	var deadline time.Time
 	if p.held > 0 {
@@ -69,8 +69,8 @@ func (p *pump) setDeadline() (over bool) {
 	}
 }
 
-// put passes the first n bytes of the buffer on, but for the beginning of a character at the end
-// unless nothing follows soon.
+// put passes on the first n bytes of the buffer. An unfinished character at the end waits for its rest,
+// unless flush is set.
 func (p *pump) put(ctx context.Context, n int, flush bool) {
 	whole := n
 	if !flush {
@@ -84,7 +84,7 @@ func (p *pump) put(ctx context.Context, n int, flush bool) {
 	p.held = copy(p.buf, p.buf[whole:n])
 }
 
-// unfinished returns how many bytes at the end are the beginning of a character.
+// unfinished returns the number of bytes at the end that begin a character.
 func unfinished(b []byte) int {
 	for n := 1; n <= min(len(b), utf8.UTFMax-1); n++ {
 		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {

@@ -16,14 +16,14 @@ type command struct {
 	id       cellhold.CommandID
 	commands *Commands
 	terminal bool
-	proc     Process // fixed before run; nil when it could not be started
+	proc     Process // set before run; nil when it could not be started
 	input    *input
 	exited   chan struct{} // closed when the process has ended
 
 	last int64 // number of its last event, 0 while it runs; guarded by Commands.mu
 }
 
-// run follows the process to its end and reports it.
+// run waits for the end of the process and reports it.
 func (x *command) run(ctx context.Context, timeout time.Duration) {
 	t := x.commands.options.Timing
 	x.commands.work.Go(x.input.run)
@@ -36,30 +36,30 @@ func (x *command) run(ctx context.Context, timeout time.Duration) {
 	expired, stopped := x.await(ctx, timeout)
 	close(x.exited)
 	for _, out := range outputs {
-		_ = out.SetReadDeadline(time.Now().Add(t.Quiet)) // a read that is under way began without one
+		_ = out.SetReadDeadline(time.Now().Add(t.Quiet)) // a read in progress began without a deadline
 	}
 	pumps.Wait()
 	x.input.stop()
 	if stopped {
-		return // the sandbox ends, which the host sees and puts down as the cause
+		return // the sandbox ends; the host sees that and records it as the cause
 	}
 	d := verdict(x.proc.Exit())
 	if expired {
-		d.Status, d.Cause = cellhold.CommandTimeout, fmt.Sprintf("It was ended at its deadline of %s, with what it had started.", timeout)
+		d.Status, d.Cause = cellhold.CommandTimeout, fmt.Sprintf("The command and its processes were ended at its deadline of %s.", timeout)
 	}
 	x.commands.mu.Lock()
 	defer x.commands.mu.Unlock()
 	x.finish(d)
 }
 
-// finish reports the end. The caller holds Commands.mu.
+// finish reports the end. The caller must hold Commands.mu.
 func (x *command) finish(d cellhold.CommandDoneContent) {
 	s := x.commands.spool
 	s.Settle(string(x.id))
 	x.last = s.Keep(string(x.id), cellhold.EventCommandDone, d)
 }
 
-// await returns when the process has ended, and reports whether its deadline did it, or the end of all
+// await returns when the process has ended. It reports whether the deadline ended it, or the end of all
 // commands.
 func (x *command) await(ctx context.Context, timeout time.Duration) (expired, stopped bool) {
 	deadline := time.NewTimer(timeout)
@@ -82,7 +82,7 @@ func (x *command) await(ctx context.Context, timeout time.Duration) (expired, st
 	case <-ctx.Done():
 	case <-patience.C:
 	}
-	x.proc.Kill() // also what the process has left when it ended by itself
+	x.proc.Kill() // also processes that are left when the command ended by itself
 	return true, false
 }
 
@@ -96,9 +96,9 @@ func verdict(code int, sig syscall.Signal) cellhold.CommandDoneContent {
 	return cellhold.CommandDoneContent{Status: cellhold.CommandOK}
 }
 
-// read turns what comes from one output into events, until the command is over, and then throws away
-// what its children still write: without a reader they would be killed by their next word. With a
-// terminal there is nothing to throw away: closing it hangs up, as people expect.
+// read turns one output into events until the command has ended. Then it reads and drops the output of the
+// command's children, because without a reader their next write would kill them. With a terminal it drops
+// nothing: its close hangs up, as users expect.
 func (x *command) read(ctx context.Context, out Output, done func()) {
 	defer out.Close()
 	p := pump{command: x, out: out, buf: make([]byte, pumpBytes)}

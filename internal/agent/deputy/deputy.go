@@ -1,15 +1,15 @@
 // Package deputy lets a process without rights answer requests for the agent.
 //
-// The agent is root in the guest, and a path that user code can bend must not be opened with its
-// rights. So it starts a deputy with those of the kernels' user, and passes requests on to it. User
-// code can kill, stop and take over that process, since both are of one user. It gains nothing: the
-// deputy has only what user code has, and the host trusts neither. A deputy that ended or does not
-// answer is replaced, and who waited for it gets an error that says so.
+// The agent is root in the guest, and must not open paths that user code can change with root's rights. So
+// it starts a deputy process with the rights of the kernels' user, and passes requests on to it. User code
+// has the same user, so it can kill, stop and take over the deputy. It gains nothing by that: the deputy
+// has only the rights of user code, and the host trusts both equally little. A deputy that ended or does
+// not answer is replaced, and its requests fail with an error that says so.
 //
-// The two share one socket, over which the agent sends a fresh connection for each that it needs;
-// there is no name under which anybody else could connect.
+// The agent and the deputy share one socket, over which the agent sends a new connection for each request.
+// The socket has no name, so no other process can connect.
 //
-// Proxy.mu is held while a deputy is started, and never while one is spoken to.
+// Proxy.mu is held while a deputy is started, and never while the agent talks to one.
 package deputy
 
 import (
@@ -31,30 +31,31 @@ import (
 )
 
 const (
-	// idle is how long a deputy that nobody needs stays: it has some megabytes of the session's
-	// memory, and starting another takes 50 ms.
+	// idle is how long an unused deputy stays. It takes some megabytes of the session's memory, and the
+	// start of another takes 50 ms.
 	idle = 30 * time.Second
-	// maxHeaders is far above what the deputy sends.
+	// maxHeaders is far above the headers that the deputy sends.
 	maxHeaders = 8 << 10
-	// continueTime is how long a deputy may take to look at a request before its body is sent all the same.
+	// continueTime is the time that a deputy has to accept a request. After it the body is sent without an
+	// acceptance.
 	continueTime = 10 * time.Second
-	// copyBuffer is how much is taken from the deputy at once.
+	// copyBuffer is the amount that is read from the deputy at once.
 	copyBuffer = 64 << 10
 )
 
-// Process is a deputy that runs.
+// Process is a running deputy.
 type Process interface {
 	Done() <-chan struct{} // closed when it has ended
-	Kill()                 // ends it; may be called twice
+	Kill()                 // ends it; can be called twice
 }
 
 // Options configures a Proxy.
 type Options struct {
 	// Start starts a deputy with that file as descriptor 3.
 	Start  func(control *os.File) (Process, error)
-	Stall  time.Duration // how long a deputy may give nothing when it is only asked to read; 0 means 20 seconds
-	Accept time.Duration // how long it may take nothing of a body; 0 means a minute
-	Answer time.Duration // how long it may take for the beginning of an answer to all else; 0 means 2 minutes
+	Stall  time.Duration // limit of silence of a deputy that is reading files; 0 means 20 seconds
+	Accept time.Duration // limit of its delay in reading a request body; 0 means a minute
+	Answer time.Duration // limit of the time until the answer to all other requests begins; 0 means 2 minutes
 	Logger *slog.Logger  // nil discards
 }
 
@@ -69,7 +70,7 @@ type Proxy struct {
 	closed bool
 }
 
-// New returns a Proxy that starts a deputy with the first request.
+// New returns a Proxy that starts a deputy at the first request.
 func New(o Options) (*Proxy, error) {
 	if o.Start == nil {
 		return nil, errors.New("deputy: Options.Start is missing")
@@ -78,10 +79,10 @@ func New(o Options) (*Proxy, error) {
 		o.Stall = 20 * time.Second // a busy sandbox stops for seconds, and hosts give up after 30 s
 	}
 	if o.Accept <= 0 {
-		o.Accept = time.Minute // the next piece of an archive is taken when some thousand files of the last are made
+		o.Accept = time.Minute // the next piece of an archive is read when some thousand files of the last piece are written
 	}
 	if o.Answer <= 0 {
-		o.Answer = 2 * time.Minute // removing 100,000 files takes half a minute
+		o.Answer = 2 * time.Minute // the removal of 100,000 files takes half a minute
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -89,7 +90,7 @@ func New(o Options) (*Proxy, error) {
 	return &Proxy{o: o}, nil
 }
 
-// Close ends the deputy, and with it all requests.
+// Close ends the deputy and all requests.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -110,8 +111,8 @@ type worker struct {
 	kept    *http.Transport
 
 	once   sync.Once
-	active int         // requests; Proxy.mu guards it and idle
-	idle   *time.Timer // runs when there are none
+	active int         // requests in progress; Proxy.mu guards it and idle
+	idle   *time.Timer // runs while there are none
 }
 
 // end ends the deputy.
@@ -128,7 +129,7 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w, err := p.acquire()
 	if err != nil {
 		p.o.Logger.Warn("deputy not started", "error", err)
-		refuse(rw, "The deputy that works on files could not be started in the sandbox. Its memory or its processes may be used up.")
+		refuse(rw, "The process that works on files could not be started in the sandbox. The sandbox may have reached its limit of memory or processes.")
 		return
 	}
 	defer p.release(w)
@@ -140,10 +141,10 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.proxy.ServeHTTP(rw, r)
 }
 
-// timerKey is the key of the timer that runs until an answer begins.
+// timerKey is the context key of the timer that runs until an answer begins.
 type timerKey struct{}
 
-// acquire returns the deputy, a new one if need be.
+// acquire returns the deputy, and starts one if there is none.
 func (p *Proxy) acquire() (*worker, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,7 +176,7 @@ func (p *Proxy) release(w *worker) {
 	}
 }
 
-// retire ends a deputy that nobody needs.
+// retire ends an unused deputy.
 func (p *Proxy) retire(w *worker) {
 	p.mu.Lock()
 	if w.active > 0 {
@@ -226,7 +227,7 @@ func (p *Proxy) start() (*worker, error) {
 	w.proxy = &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "deputy" },
 		Transport:      w.kept,
-		FlushInterval:  -1, // a watch tells at once
+		FlushInterval:  -1, // a watch reports changes at once
 		BufferPool:     p,
 		ModifyResponse: func(r *http.Response) error { return p.guard(w, r) },
 		ErrorHandler:   func(rw http.ResponseWriter, r *http.Request, err error) { p.failed(w, rw, r, err) },
@@ -255,7 +256,7 @@ func (w *worker) dial(stall time.Duration) (net.Conn, error) {
 	return &patient{Conn: conn, stall: stall}, nil
 }
 
-// patient bounds how long the deputy may take nothing.
+// patient bounds the time in which the deputy reads nothing.
 type patient struct {
 	net.Conn
 	stall time.Duration
@@ -268,14 +269,14 @@ func (c *patient) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// guard bounds how long the deputy may give nothing while it is asked, and refuses answers that
-// would turn the connection into something else.
+// guard bounds the silence of a deputy during an answer. It refuses answers that would change the protocol
+// of the connection.
 func (p *Proxy) guard(w *worker, r *http.Response) error {
 	if timer, ok := r.Request.Context().Value(timerKey{}).(*time.Timer); ok {
 		timer.Stop()
 	}
 	if r.StatusCode < 200 {
-		return errors.New("the deputy answered with an interim status")
+		return errors.New("the deputy answered with an informational status")
 	}
 	r.Body = &guarded{ReadCloser: r.Body, stall: p.o.Stall, late: func() { p.drop(w) }}
 	return nil
@@ -287,21 +288,21 @@ type guarded struct {
 	late  func()
 }
 
-// Read ends the deputy when it gives nothing: its end ends the reading.
+// Read ends a deputy that is silent for too long, and that ends the read.
 func (g *guarded) Read(b []byte) (int, error) {
 	timer := time.AfterFunc(g.stall, g.late)
 	defer timer.Stop()
 	return g.ReadCloser.Read(b)
 }
 
-// failed answers a request that got no answer. A deputy that still lives is of no use.
+// failed answers a request that got no answer. It ends the deputy if it is still alive.
 func (p *Proxy) failed(w *worker, rw http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
-		return // nobody waits for it
+		return // the caller has given up
 	}
 	p.o.Logger.Warn("deputy does not answer", "error", err)
 	p.drop(w)
-	refuse(rw, "The deputy that works on files in the sandbox was ended or stopped, perhaps by the session's code. Try again: there will be a new one.")
+	refuse(rw, "The process that works on files in the sandbox was ended or stopped, possibly by the session's code. Try again: a new one will be started.")
 }
 
 func refuse(rw http.ResponseWriter, sentence string) {
@@ -318,7 +319,7 @@ func (p *Proxy) Get() []byte {
 	return make([]byte, copyBuffer)
 }
 
-// Put takes back what Get gave.
+// Put returns a buffer of Get to the pool.
 func (p *Proxy) Put(b []byte) { p.buffers.Put(&b) }
 
 // pair makes two connected sockets.
@@ -330,7 +331,7 @@ func pair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs"), nil
 }
 
-// asConn makes a connection of a socket, which it closes.
+// asConn turns a socket into a connection, and closes the socket.
 func asConn(f *os.File) (net.Conn, error) {
 	defer f.Close()
 	return net.FileConn(f)

@@ -26,7 +26,7 @@ type local struct {
 func (l *local) Done() <-chan struct{} { return l.done }
 func (l *local) Kill()                 { l.once.Do(l.stop); <-l.done }
 
-// start serves a proxy whose deputies run a handler here, and counts them.
+// start serves a proxy whose deputies run a handler in this process, and counts them.
 func start(t *testing.T, o Options, h http.Handler) (url string, started *atomic.Int32) {
 	t.Helper()
 	started = new(atomic.Int32)
@@ -96,7 +96,7 @@ func TestRequestsAreAnsweredByOneDeputy(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
 	if started.Load() != 1 {
-		t.Errorf("%d deputies", started.Load())
+		t.Errorf("%d deputies were started", started.Load())
 	}
 }
 
@@ -114,25 +114,25 @@ func TestADeputyThatDoesNotAnswerIsReplaced(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 	if status, body := get(t, url); status != 200 || body != "fine" {
-		t.Errorf("afterwards %d %s", status, body)
+		t.Errorf("the next request: %d %s", status, body)
 	}
 	if started.Load() != 2 {
-		t.Errorf("%d deputies", started.Load())
+		t.Errorf("%d deputies were started", started.Load())
 	}
 }
 
-func TestAnAnswerThatStopsInTheMiddleBreaksOff(t *testing.T) {
+func TestAnAnswerThatStopsInTheMiddleIsAnError(t *testing.T) {
 	url, _ := start(t, Options{Stall: 200 * time.Millisecond}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "half")
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}))
 	if _, body := get(t, url); !strings.Contains(body, "EOF") {
-		t.Errorf("it ended with %q", body)
+		t.Errorf("the answer ended without an error: %q", body)
 	}
 }
 
-func TestADeputyThatCannotStartIsToldAsSuch(t *testing.T) {
+func TestADeputyThatCannotStartIsReported(t *testing.T) {
 	p, err := New(Options{Start: func(*os.File) (Process, error) { return nil, errors.New("no memory") }})
 	if err != nil {
 		t.Fatal(err)

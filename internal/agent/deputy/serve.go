@@ -9,19 +9,19 @@ import (
 	"syscall"
 )
 
-// controlFD is where a deputy finds the socket that it shares with the agent.
+// controlFD is the descriptor of the socket that a deputy shares with the agent.
 const controlFD = 3
 
-// Serve answers requests in a deputy until the agent lets go of it.
+// Serve answers requests in a deputy until the agent closes the socket.
 func Serve(h http.Handler) error {
 	f := os.NewFile(controlFD, "control")
 	if f == nil {
-		return errors.New("there is no socket to the agent")
+		return errors.New("the socket to the agent is missing")
 	}
 	return ServeFile(f, h)
 }
 
-// ServeFile is Serve with a socket that is given, which it closes.
+// ServeFile is Serve with a given socket, which it closes.
 func ServeFile(f *os.File, h http.Handler) error {
 	control, err := asConn(f)
 	if err != nil {
@@ -30,7 +30,7 @@ func ServeFile(f *os.File, h http.Handler) error {
 	unix, ok := control.(*net.UnixConn)
 	if !ok {
 		control.Close()
-		return errors.New("the descriptor is no unix socket")
+		return errors.New("the descriptor is not a unix socket")
 	}
 	server := &http.Server{Handler: h}
 	defer server.Close()
@@ -41,7 +41,7 @@ func ServeFile(f *os.File, h http.Handler) error {
 	return err
 }
 
-// listener takes the connections that come over the control socket.
+// listener accepts the connections that come over the control socket.
 type listener struct{ control *net.UnixConn }
 
 func (l *listener) Accept() (net.Conn, error) {

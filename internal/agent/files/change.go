@@ -31,25 +31,24 @@ func (h *handler) mkdir(w http.ResponseWriter, r *http.Request) error {
 	return answerEntry(w, http.StatusCreated, p)
 }
 
-// makeDirs makes the directories of a path that are missing. undo removes them again, as far as
-// nobody has put anything there.
+// makeDirs makes the missing directories of a path. undo removes them again while they are empty.
 func makeDirs(p string) (undo func(), err error) {
 	var made []string
 	undo = func() {
 		for i := len(made) - 1; i >= 0 && os.Remove(made[i]) == nil; i-- {
-			// a directory is removed only when the one in it was
+			// Remove fails for a directory that is not empty, and then its parents stay too
 		}
 	}
 	var missing []string
 	for dir := p; ; dir = path.Dir(dir) {
 		if info, err := os.Stat(dir); err == nil {
 			if !info.IsDir() {
-				return undo, cellhold.Errorf(cellhold.Conflict, "A file stands where a directory is needed.")
+				return undo, cellhold.Errorf(cellhold.Conflict, "A part of the path is a file; a directory is needed there.")
 			}
 			break
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			if errors.Is(err, syscall.ENOTDIR) {
-				return undo, cellhold.Wrap(cellhold.Conflict, err, "A file stands where a directory is needed.")
+				return undo, cellhold.Wrap(cellhold.Conflict, err, "A part of the path is a file; a directory is needed there.")
 			}
 			return undo, err
 		}
@@ -65,7 +64,7 @@ func makeDirs(p string) (undo func(), err error) {
 	return undo, nil
 }
 
-// move renames, and copies to another file system where it must.
+// move renames a path. To another file system it copies.
 func (h *handler) move(w http.ResponseWriter, r *http.Request) error {
 	from, err := h.path(r, "from")
 	if err != nil {
@@ -75,7 +74,7 @@ func (h *handler) move(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(h.refuseFixed(from), h.refuseFixed(to)); err != nil {
+	if err := errors.Join(h.checkRemovable(from), h.checkRemovable(to)); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(from); err != nil {
@@ -87,7 +86,7 @@ func (h *handler) move(w http.ResponseWriter, r *http.Request) error {
 	}
 	replace := r.URL.Query().Get("replace") == "true"
 	if err := rename(from, to, replace); errors.Is(err, syscall.EXDEV) {
-		err = h.carry(r, from, to, replace)
+		err = h.moveByCopy(r, from, to, replace)
 		if err != nil {
 			undo()
 			return err
@@ -102,7 +101,7 @@ func (h *handler) move(w http.ResponseWriter, r *http.Request) error {
 	return answerEntry(w, http.StatusOK, to)
 }
 
-// renameNoReplace makes renameat2 fail when something is there, in one step with the renaming.
+// renameNoReplace makes renameat2 fail if the new path exists, in one step with the rename.
 const renameNoReplace = 1
 
 func rename(from, to string, replace bool) error {
@@ -125,13 +124,13 @@ func rename(from, to string, replace bool) error {
 	return nil
 }
 
-// remove removes what is at a path, a link itself and not what it leads to.
+// remove removes the entry at a path. It removes a link itself, not its target.
 func (h *handler) remove(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
 		return err
 	}
-	if err := h.refuseFixed(p); err != nil {
+	if err := h.checkRemovable(p); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(p); err != nil {
@@ -149,9 +148,9 @@ func (h *handler) remove(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// carry moves to another file system: it copies under a name of its own first, and removes the
-// original when the copy has its place.
-func (h *handler) carry(r *http.Request, from, to string, replace bool) error {
+// moveByCopy moves to another file system. It copies under a temporary name first, and removes the original
+// when the copy is at its path.
+func (h *handler) moveByCopy(r *http.Request, from, to string, replace bool) error {
 	root, err := os.OpenRoot(path.Dir(to))
 	if err != nil {
 		return err
@@ -179,7 +178,7 @@ func (h *handler) carry(r *http.Request, from, to string, replace bool) error {
 	return os.RemoveAll(from)
 }
 
-// copyTo copies whatever is at a path into a directory, under the same name.
+// copyTo copies the entry at a path into a directory, under the same name.
 func copyTo(ctx context.Context, dir *os.Root, from string) error {
 	parent, err := os.OpenRoot(path.Dir(from))
 	if err != nil {

@@ -16,16 +16,18 @@ import (
 )
 
 const (
-	// temporary begins the names of what is not complete yet.
+	// temporary begins the names of files that are not complete yet.
 	temporary = ".cellhold-upload-"
-	// copyBuffer is how much of a file is in memory: enough that the system calls do not count.
+	// copyBuffer is the amount of a file in memory. It is so large that the cost of the system calls does
+	// not matter.
 	copyBuffer = 256 << 10
-	// Magic numbers of file systems whose files are not stored bytes: reading can block, or do things.
+	// Magic numbers of file systems whose files are not stored bytes. Reading them can block or have side
+	// effects.
 	procMagic, sysMagic, cgroupMagic = 0x9fa0, 0x62656572, 0x27e0eb
 )
 
-// get sends a part of a regular file. Its size is that of the moment of opening: what it grows by
-// later is not sent, and if it shrinks the answer breaks off.
+// get sends a part of a regular file. The size is that at the open. Bytes that are added later are not
+// sent, and if the file shrinks, the answer is cut.
 func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -45,7 +47,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer f.Close()
 	if v := r.URL.Query().Get("version"); v != "" && v != version(info) {
-		return cellhold.Errorf(cellhold.Conflict, "The file has changed meanwhile.")
+		return cellhold.Errorf(cellhold.Conflict, "The file has changed since the given version.")
 	}
 	length = min(length, max(info.Size()-offset, 0))
 	if length > 0 {
@@ -56,7 +58,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(length, 10))
 	if _, err := copyN(w, f, length); err != nil {
-		panic(http.ErrAbortHandler) // the host sees that it has not got it all
+		panic(http.ErrAbortHandler) // the host sees that the content is incomplete
 	}
 	return nil
 }
@@ -70,12 +72,12 @@ func copyN(w io.Writer, r io.Reader, n int64) (int64, error) {
 	return done, err
 }
 
-// writerOnly hides a writer's own way of copying, which would not use our buffer.
+// writerOnly hides the ReadFrom method of a writer, which would not use the given buffer.
 type writerOnly struct{ io.Writer }
 
-// openRegular opens a regular file for reading. What it is is looked at before, so that opening
-// does nothing to a device, and after, because user code may have put something else there. Not to
-// block is asked for all the same.
+// openRegular opens a regular file for reading. It checks the type twice. The check before the open keeps
+// devices closed. The check after it finds a file that user code has exchanged. O_NONBLOCK protects the
+// time between them.
 func openRegular(p string) (*os.File, fs.FileInfo, error) {
 	info, err := os.Stat(p)
 	if err != nil {
@@ -95,7 +97,7 @@ func openRegular(p string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// checkOpen refuses an open file that is not stored bytes.
+// checkOpen fails for an open file that is not stored bytes.
 func checkOpen(f *os.File) (fs.FileInfo, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -110,7 +112,7 @@ func checkOpen(f *os.File) (fs.FileInfo, error) {
 	}
 	switch uint32(st.Type) {
 	case procMagic, sysMagic, cgroupMagic:
-		return nil, cellhold.Errorf(cellhold.Denied, "This is a window to the operating system and no stored file.")
+		return nil, cellhold.Errorf(cellhold.Denied, "This is a virtual file of the operating system, not a stored file.")
 	}
 	return info, nil
 }
@@ -120,13 +122,13 @@ func checkRegular(info fs.FileInfo) error {
 	case info.Mode().IsRegular():
 		return nil
 	case info.IsDir():
-		return cellhold.Errorf(cellhold.Conflict, "This is a directory; ask for it as an archive.")
+		return cellhold.Errorf(cellhold.Conflict, "This is a directory; download it as an archive.")
 	}
-	return cellhold.Errorf(cellhold.Denied, "This is no regular file but a device, a pipe or a socket.")
+	return cellhold.Errorf(cellhold.Denied, "This is not a regular file: it is a device, a pipe or a socket.")
 }
 
-// put writes a file. It gets its name when it is complete: until then it stands beside it under
-// another, in a directory that is held open, so that moving directories about changes nothing.
+// put writes a file. The file has a temporary name until it is complete. Its directory is held open, so
+// that moved directories change nothing.
 func (h *handler) put(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -138,9 +140,9 @@ func (h *handler) put(w http.ResponseWriter, r *http.Request) error {
 	}
 	mode, err := number(r, "mode", 0)
 	if err != nil || mode > 0o777 {
-		return cellhold.Errorf(cellhold.Invalid, "The mode must be permission bits only.")
+		return cellhold.Errorf(cellhold.Invalid, "The mode must have permission bits only.")
 	}
-	if err := h.refuseFixed(p); err != nil {
+	if err := h.checkRemovable(p); err != nil {
 		return err
 	}
 	undo, err := makeDirs(path.Dir(p))
@@ -163,7 +165,7 @@ func (h *handler) replace(p string, r *http.Request, limit int64, mode fs.FileMo
 	name := path.Base(p)
 	info, err := root.Lstat(name)
 	if err == nil && info.IsDir() {
-		return cellhold.Errorf(cellhold.Conflict, "A directory stands at this path.")
+		return cellhold.Errorf(cellhold.Conflict, "There is a directory at this path.")
 	}
 	if mode == 0 {
 		mode = 0o644
@@ -171,12 +173,12 @@ func (h *handler) replace(p string, r *http.Request, limit int64, mode fs.FileMo
 			mode = info.Mode().Perm()
 		}
 	}
-	if err := checkRoom(root, r.ContentLength); err != nil {
+	if err := checkSpace(root, r.ContentLength); err != nil {
 		return err
 	}
 	temp := temporary + rand.Text()
 	if err := receive(root, temp, r.Body, limit, mode); err != nil {
-		_ = root.Remove(temp) // it may never have been made
+		_ = root.Remove(temp) // may not exist
 		return err
 	}
 	if err := root.Rename(temp, name); err != nil {
@@ -186,8 +188,8 @@ func (h *handler) replace(p string, r *http.Request, limit int64, mode fs.FileMo
 	return nil
 }
 
-// checkRoom refuses at once what cannot fit, rather than after it has been sent.
-func checkRoom(root *os.Root, size int64) error {
+// checkSpace refuses a file that is too large for the disk before it is sent.
+func checkSpace(root *os.Root, size int64) error {
 	dir, err := root.Open(".")
 	if err != nil {
 		return err
@@ -195,7 +197,7 @@ func checkRoom(root *os.Root, size int64) error {
 	defer dir.Close()
 	var st syscall.Statfs_t
 	if err := syscall.Fstatfs(int(dir.Fd()), &st); err != nil || st.Blocks == 0 {
-		return nil // nothing is known; writing will tell
+		return nil // the free space is unknown; the write will fail if there is too little
 	}
 	if size > 0 && uint64(size) > st.Bavail*uint64(st.Bsize) {
 		return syscall.ENOSPC
@@ -211,7 +213,7 @@ func receive(root *os.Root, name string, body io.Reader, limit int64, mode fs.Fi
 	n, err := io.CopyBuffer(writerOnly{f}, io.LimitReader(body, limit), make([]byte, copyBuffer))
 	if err == nil && n == limit {
 		if more, _ := body.Read(make([]byte, 1)); more > 0 {
-			err = cellhold.Errorf(cellhold.Exhausted, "The content is larger than the %d bytes that it may have here.", limit)
+			err = cellhold.Errorf(cellhold.Exhausted, "The content is larger than the limit of %d bytes.", limit)
 		}
 	}
 	if err == nil {

@@ -1,12 +1,12 @@
-// Package files serves the files of a guest over HTTP: listing, reading, writing, moving, archives
-// and watches. The routes are those of guestapi.
+// Package files serves the files of a guest over HTTP: lists, reads, writes, moves, archives and watches.
+// The routes are those of package guestapi.
 //
-// It has no rights of its own to give away: it must run in a process of the kernels' user, so that
-// no path, however user code bends it meanwhile, leads to more than user code has already. Package
-// helper runs it so. It refuses what is no regular file, directory or symbolic link, and keeps no
-// file in memory. What it writes appears whole or not at all.
+// It must run in a process of the kernels' user, because it checks no rights itself. Then no path leads to
+// more than user code can reach, even if user code changes the path during a request. Package deputy runs
+// it so. It accepts only regular files, directories and symbolic links, and keeps no file in memory. Files
+// that it writes appear whole or not at all.
 //
-// It has no locks: every request stands for itself.
+// It has no locks: the requests share no state.
 package files
 
 import (
@@ -56,11 +56,11 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // fails only when the host has gone
+	_, _ = w.Write(text) // fails only when the host has disconnected
 	return nil
 }
 
-// statuses says how each kind of error is answered; all others are our own fault.
+// statuses maps kinds of errors to HTTP statuses. All other errors are failures of the agent.
 var statuses = map[cellhold.Kind]int{
 	cellhold.Invalid:   http.StatusBadRequest,
 	cellhold.NotFound:  http.StatusNotFound,
@@ -78,8 +78,8 @@ func refuse(w http.ResponseWriter, err error) {
 	_ = answer(w, status, guestapi.Problem{Error: known.Message})
 }
 
-// explain makes a sentence of what the operating system said. It has no path in it, because the
-// caller knows which one was meant, and a path may be anything.
+// explain turns an error of the operating system into a message. The message has no path, because the
+// caller knows its path, and a path can have any text.
 func explain(err error) *cellhold.Error {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		return e
@@ -92,37 +92,37 @@ func explain(err error) *cellhold.Error {
 		}
 		return false
 	}
-	kind, message := cellhold.Internal, "The work on the file failed in the sandbox: "+plain(err)+"."
+	kind, message := cellhold.Internal, "The file operation failed in the sandbox: "+plain(err)+"."
 	switch {
 	case is(fs.ErrNotExist, syscall.ENOTDIR):
 		kind, message = cellhold.NotFound, "There is no file or directory at this path."
 	case is(syscall.EROFS):
-		kind, message = cellhold.Denied, "This place can only be read. Write below "+guestapi.WorkDir+", /tmp, the home directory or "+guestapi.OutputDir+"."
+		kind, message = cellhold.Denied, "This path is read-only. Write below "+guestapi.WorkDir+", /tmp, the home directory or "+guestapi.OutputDir+"."
 	case is(fs.ErrPermission):
-		kind, message = cellhold.Denied, "The code of the session may not do this at this path, so neither may its files' API."
+		kind, message = cellhold.Denied, "The session's code has no permission for this path, and the files API has the same permissions."
 	case is(syscall.ENOTEMPTY):
 		kind, message = cellhold.Conflict, "The directory is not empty."
 	case is(fs.ErrExist, syscall.EISDIR):
-		kind, message = cellhold.Conflict, "A file or a directory stands in the way."
+		kind, message = cellhold.Conflict, "There is a file or a directory at this path already."
 	case is(syscall.EBUSY):
 		kind, message = cellhold.Conflict, "The path is in use."
 	case is(syscall.ENOSPC, syscall.EDQUOT):
-		kind, message = cellhold.Exhausted, "There is no room left: remove files in the session, or make one with a higher limit of disk."
+		kind, message = cellhold.Exhausted, "The disk is full. Remove files in the session, or create a session with a higher disk limit."
 	case is(syscall.EFBIG):
-		kind, message = cellhold.Exhausted, "The file is larger than a file may be."
+		kind, message = cellhold.Exhausted, "The file is larger than the file system allows."
 	case is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM):
 		kind, message = cellhold.Exhausted, "The sandbox has no memory or no open files left for this."
 	case is(syscall.ELOOP):
-		kind, message = cellhold.Invalid, "The path has too many symbolic links in it, or one where none may be."
+		kind, message = cellhold.Invalid, "The path has too many symbolic links, or one where none is allowed."
 	case is(syscall.ENAMETOOLONG, syscall.EINVAL):
-		kind, message = cellhold.Invalid, "The file system does not take this path."
+		kind, message = cellhold.Invalid, "The file system does not accept this path."
 	case is(io.ErrUnexpectedEOF):
-		kind, message = cellhold.Invalid, "The content broke off."
+		kind, message = cellhold.Invalid, "The content ended early."
 	}
 	return cellhold.Wrap(kind, err, "%s", message)
 }
 
-// plain is the innermost text of an error, which has no path in it.
+// plain returns the innermost text of an error, which has no path in it.
 func plain(err error) string {
 	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		return e.Error()
@@ -130,7 +130,7 @@ func plain(err error) string {
 	return "unexpected"
 }
 
-// number reads a parameter that is a number; absent is the default.
+// number reads a numeric parameter. It returns absent if the parameter is missing.
 func number(r *http.Request, name string, absent int64) (int64, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
@@ -138,7 +138,7 @@ func number(r *http.Request, name string, absent int64) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number that is not negative.", name)
+		return 0, cellhold.Errorf(cellhold.Invalid, "%s must be a number of at least 0.", name)
 	}
 	return n, nil
 }

@@ -73,7 +73,7 @@ func TestADirectoryIsReadPageByPageInOrder(t *testing.T) {
 	}
 }
 
-func TestAFileThatStandsThereKeepsItsModeAndIsReplacedWhole(t *testing.T) {
+func TestAnExistingFileKeepsItsModeAndIsReplacedWhole(t *testing.T) {
 	d := newDesk(t)
 	script := filepath.Join(d.dir, "run.sh")
 	if err := os.WriteFile(script, []byte("old"), 0o755); err != nil {
@@ -84,13 +84,13 @@ func TestAFileThatStandsThereKeepsItsModeAndIsReplacedWhole(t *testing.T) {
 	}
 	info, err := os.Stat(script)
 	if err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("%v %v", info, err)
+		t.Errorf("mode and time of the replaced file: %v %v", info, err)
 	}
 	if status, _ := d.call("PUT", "/content", url.Values{"path": {"run.sh"}, "limit": {"2"}}, "longer"); status != 413 {
 		t.Errorf("over the limit: %d", status)
 	}
 	if got, _ := os.ReadFile(script); string(got) != "new" {
-		t.Errorf("it has %q", got)
+		t.Errorf("the file has %q", got)
 	}
 	if status, _ := d.call("PUT", "/content", at("a/b/c"), "x"); status != 200 {
 		t.Errorf("directories were not made: %d", status)
@@ -105,7 +105,7 @@ func TestAFileThatStandsThereKeepsItsModeAndIsReplacedWhole(t *testing.T) {
 		t.Errorf("over the limit: %d", status)
 	}
 	if strings.Contains(d.left(), "new") || strings.Contains(d.left(), temporary) {
-		t.Errorf("left: %s", d.left())
+		t.Errorf("files after refused uploads: %s", d.left())
 	}
 }
 
@@ -122,7 +122,7 @@ func TestAnUploadReplacesALinkAndDoesNotWriteThroughIt(t *testing.T) {
 	}
 }
 
-func TestMovingKeepsWhatIsThereUnlessAskedToReplaceIt(t *testing.T) {
+func TestAMoveReplacesOnlyOnRequest(t *testing.T) {
 	d := newDesk(t)
 	for _, name := range []string{"a", "b"} {
 		os.WriteFile(filepath.Join(d.dir, name), []byte(name), 0o644)
@@ -154,12 +154,12 @@ func TestMovingKeepsWhatIsThereUnlessAskedToReplaceIt(t *testing.T) {
 			t.Errorf("%q %v", got, err)
 		}
 		if got := d.left(); strings.Contains(got, " d") || strings.Contains(got, "[d") {
-			t.Errorf("the original is there: %s", got)
+			t.Errorf("the original still exists: %s", got)
 		}
 	}
 }
 
-func TestADownloadIsAsLongAsTheFileWasWhenItWasOpened(t *testing.T) {
+func TestADownloadHasTheSizeOfTheFileAtTheOpen(t *testing.T) {
 	d := newDesk(t)
 	os.WriteFile(filepath.Join(d.dir, "f"), []byte("0123456789"), 0o644)
 	for _, x := range []struct{ offset, length, want string }{
@@ -179,8 +179,8 @@ func TestADownloadIsAsLongAsTheFileWasWhenItWasOpened(t *testing.T) {
 	}
 }
 
-// FuzzUnpack lets any bytes be an archive. Whatever it says, nothing appears outside the directory,
-// and a refused archive leaves nothing inside.
+// FuzzUnpack unpacks arbitrary bytes. Nothing may appear outside the directory, and a refused archive must
+// leave nothing inside.
 func FuzzUnpack(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -210,7 +210,7 @@ func FuzzUnpack(f *testing.F) {
 			t.Errorf("%d %s", status, body)
 		}
 		if entries, _ := os.ReadDir(outer); len(entries) != 1 {
-			t.Errorf("outside there is %v", entries)
+			t.Errorf("the directory outside has %v", entries)
 		}
 		filepath.WalkDir(d.dir, func(path string, e os.DirEntry, err error) error {
 			if e.Type()&os.ModeSymlink != 0 {

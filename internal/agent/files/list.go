@@ -14,11 +14,11 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// readChunk is how many names are read at once.
+// readChunk is the number of names that are read at once.
 const readChunk = 256
 
-// list answers one page of a directory. Only the names of that page are kept while all are looked
-// at, so that a directory of a million names costs time and no memory.
+// list answers one page of a directory. It reads all names but keeps only those of the page. So a directory
+// of a million names costs time and no memory.
 func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -47,7 +47,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	for _, name := range names {
 		info, err := root.Lstat(name)
 		if err != nil {
-			continue // removed meanwhile
+			continue // removed during the list
 		}
 		target := ""
 		if info.Mode()&fs.ModeSymlink != 0 {
@@ -58,22 +58,22 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, list)
 }
 
-// openDir opens a directory. O_NONBLOCK: a FIFO that was put in its place must not hold us.
+// openDir opens a directory. O_NONBLOCK: a FIFO that user code put in its place must not block the process.
 func openDir(p string) (*os.File, error) {
 	dir, err := os.OpenFile(p, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
 	if err == nil {
 		return dir, nil
 	}
 	if info, statErr := os.Lstat(p); statErr == nil && !info.IsDir() {
-		return nil, cellhold.Wrap(cellhold.Conflict, err, "This is no directory.")
+		return nil, cellhold.Wrap(cellhold.Conflict, err, "This is not a directory.")
 	}
 	return nil, err
 }
 
-// fdPath names an open file, whatever its path leads to by now.
+// fdPath returns a path to an open file that stays valid when the file is moved.
 func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-// page returns the first names after that one.
+// page returns the first limit names after a name, in order.
 func page(r *http.Request, dir *os.File, after string, limit int) (names []string, more bool, err error) {
 	for {
 		chunk, err := dir.Readdirnames(readChunk)
@@ -106,7 +106,7 @@ func page(r *http.Request, dir *os.File, after string, limit int) (names []strin
 	return names, false, nil
 }
 
-// stat answers what is at a path, a link itself and not what it leads to.
+// stat answers the entry at a path. For a link it describes the link itself.
 func (h *handler) stat(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -143,7 +143,7 @@ func entry(name string, info fs.FileInfo, target string) guestapi.Entry {
 		Name: cellhold.EscapePath(name), Type: typeOf(info.Mode()), Size: info.Size(), Modified: info.ModTime().UTC(),
 		Mode: uint32(info.Mode().Perm()), Target: cellhold.EscapePath(target), Version: version(info),
 	}
-	if year := e.Modified.Year(); year < 1970 || year > 2200 { // JSON has no way to write some of them
+	if year := e.Modified.Year(); year < 1970 || year > 2200 { // JSON cannot express times of every year
 		e.Modified = e.Modified.AddDate(1970-year, 0, 0)
 	}
 	if e.Type != "file" {
@@ -164,7 +164,7 @@ func typeOf(m fs.FileMode) string {
 	return "other"
 }
 
-// version tells one content of a path from the next.
+// version distinguishes the contents of a path.
 func version(info fs.FileInfo) string {
 	inode := uint64(0)
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

@@ -22,14 +22,14 @@ func isErrno(err error, any ...syscall.Errno) bool {
 	return ok && slices.Contains(any, e)
 }
 
-// pack sends a tree as an archive, names relative to the path, or one file under its own name.
+// pack sends a tree as an archive with names relative to the path, or one file under its own name.
 func (h *handler) pack(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
 		return err
 	}
 	if p == "/" {
-		return cellhold.Errorf(cellhold.Invalid, "The whole file system is no folder to download; name one in it.")
+		return cellhold.Errorf(cellhold.Invalid, "The root directory cannot be downloaded; give the path of a directory in it.")
 	}
 	info, err := os.Stat(p)
 	if err != nil {
@@ -57,7 +57,7 @@ func (h *handler) pack(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if err := write(r.Context(), w, format, from); err != nil {
-		panic(http.ErrAbortHandler) // part of it is sent; the host sees that the rest is missing
+		panic(http.ErrAbortHandler) // a part is sent already; the host sees that the rest is missing
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (s tarSink) link(name string, info fs.FileInfo, target string) error {
 	return s.header(name, info, tar.TypeSymlink, 0, target)
 }
 
-// file is cut where the file ended when it was opened; one that shrinks is an error.
+// file writes at most as many bytes as the file had at the open. A file that shrinks is an error.
 func (s tarSink) file(name string, info fs.FileInfo, r io.Reader) error {
 	if err := s.header(name, info, tar.TypeReg, info.Size(), ""); err != nil {
 		return err

@@ -9,11 +9,11 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// path reads a parameter that names a path, and makes it absolute.
+// path reads a parameter that is a path, and makes it absolute.
 func (h *handler) path(r *http.Request, name string) (string, error) {
 	p := r.URL.Query().Get(name)
 	if p == "" {
-		return "", cellhold.Errorf(cellhold.Invalid, "The %s is missing.", name)
+		return "", cellhold.Errorf(cellhold.Invalid, "The parameter %s is missing.", name)
 	}
 	if err := checkPath(p); err != nil {
 		return "", err
@@ -24,20 +24,20 @@ func (h *handler) path(r *http.Request, name string) (string, error) {
 	return path.Clean(p), nil
 }
 
-// checkPath refuses what no file has as its path, and "..": what it means depends on links that
-// user code can change, and nobody needs it in an absolute path.
+// checkPath fails for a path that no file can have, and for "..". The target of ".." depends on links that
+// user code can change, and an absolute path does not need it.
 func checkPath(p string) error {
 	if len(p) > guestapi.MaxFilePath {
 		return cellhold.Errorf(cellhold.Invalid, "The path is longer than %d bytes.", guestapi.MaxFilePath)
 	}
 	if strings.ContainsRune(p, 0) {
-		return cellhold.Errorf(cellhold.Invalid, "A path cannot have a zero byte in it.")
+		return cellhold.Errorf(cellhold.Invalid, "A path cannot contain a zero byte.")
 	}
 	depth := 0
 	for part := range strings.SplitSeq(p, "/") {
 		switch {
 		case part == "..":
-			return cellhold.Errorf(cellhold.Invalid, "A path cannot have \"..\" in it.")
+			return cellhold.Errorf(cellhold.Invalid, "A path cannot contain \"..\".")
 		case len(part) > guestapi.MaxFileName:
 			return cellhold.Errorf(cellhold.Invalid, "A name in the path is longer than %d bytes.", guestapi.MaxFileName)
 		case part != "" && part != ".":
@@ -50,10 +50,10 @@ func checkPath(p string) error {
 	return nil
 }
 
-// refuseFixed refuses to move or to remove what a session cannot do without.
-func (h *handler) refuseFixed(p string) error {
+// checkRemovable fails for directories that a session needs.
+func (h *handler) checkRemovable(p string) error {
 	if p == "/" || p == h.base {
-		return cellhold.Errorf(cellhold.Invalid, "This directory itself must stay; name what is in it.")
+		return cellhold.Errorf(cellhold.Invalid, "This directory cannot be moved or removed; give the path of an entry in it.")
 	}
 	return nil
 }

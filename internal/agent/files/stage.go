@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// maxRatio is how many times larger than itself an archive may become, once it is larger than
-	// ratioFrom: text packs 20 times, logs of one line 100 times, a bomb 1000 times.
+	// maxRatio is the limit of an archive's expansion, once its content is larger than ratioFrom. Text
+	// expands 20 times, logs of one repeated line 100 times, a zip bomb 1000 times.
 	maxRatio  = 200
 	ratioFrom = 64 << 20
-	// maxNames is the most bytes of all names together, since they are kept in memory.
+	// maxNames bounds the bytes of all names together, which are kept in memory.
 	maxNames = 32 << 20
 )
 
-// counter counts what is read.
+// counter counts the bytes that are read.
 type counter struct {
 	io.Reader
 	n int64
@@ -35,23 +35,24 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stage takes the entries of an archive, none of which it trusts, into an empty directory. Symbolic
-// links are made last, so that nothing is ever written through one, and only those that stay inside.
+// stage puts the entries of an archive into an empty directory, and trusts none of them. It makes symbolic
+// links last, so that nothing is written through one. It accepts only links whose target is in the archive.
 type stage struct {
 	root  *os.Root
 	in    *counter
-	limit int64 // bytes that may come out
+	limit int64 // bytes that all files can have together
 	out   int64
 	seen  int
 	names map[string]bool // entries so far; true for directories
 	links [][2]string
 	modes []dirMode
 
-	nameBytes int // of names
+	nameBytes int // bytes of all names
 	buffer    []byte
 }
 
-// dirMode is set when a directory has been filled: until then we must be able to write to it.
+// dirMode is the mode of a directory. It is set when the directory is complete, because until then the
+// process must be able to write to it.
 type dirMode struct {
 	name string
 	mode fs.FileMode
@@ -60,7 +61,7 @@ type dirMode struct {
 var errTooMany = cellhold.Errorf(cellhold.Exhausted, "The archive has more than %d entries.", guestapi.MaxArchiveEntries)
 
 func (s *stage) tooLarge() error {
-	return cellhold.Errorf(cellhold.Exhausted, "The archive's content is larger than the %d bytes that it may have here.", s.limit)
+	return cellhold.Errorf(cellhold.Exhausted, "The archive's content is larger than the limit of %d bytes.", s.limit)
 }
 
 // count counts one entry.
@@ -71,8 +72,8 @@ func (s *stage) count() error {
 	return nil
 }
 
-// enter checks an entry's name, makes the directories above it and returns it clean; "" means the
-// root itself.
+// enter checks the name of an entry, makes the directories above it and returns the name in clean form. The
+// empty string means the root itself.
 func (s *stage) enter(name string, dir bool) (string, error) {
 	if err := s.count(); err != nil {
 		return "", err
@@ -84,7 +85,7 @@ func (s *stage) enter(name string, dir bool) (string, error) {
 		return "", bad("begins with a slash")
 	}
 	if name == "" || checkPath(name) != nil {
-		return "", bad("is empty, too long or too deep, or leads upwards")
+		return "", bad("is empty, too long, too deep or outside the archive")
 	}
 	if name = path.Clean(name); name == "." {
 		if !dir {
@@ -96,7 +97,7 @@ func (s *stage) enter(name string, dir bool) (string, error) {
 		return "", bad("is reserved")
 	}
 	if was, twice := s.names[name]; twice && !(was && dir) {
-		return "", bad("is there twice")
+		return "", bad("is used twice")
 	}
 	if s.nameBytes += len(name); s.nameBytes > maxNames {
 		return "", errTooMany
@@ -108,7 +109,7 @@ func (s *stage) enter(name string, dir bool) (string, error) {
 	return name, nil
 }
 
-// above makes a directory that the archive only implies, and those above it; they count as entries.
+// above makes a directory that the archive does not list itself, and those above it. They count as entries.
 func (s *stage) above(dir string) error {
 	if dir == "." || s.names[dir] {
 		return nil
@@ -132,7 +133,7 @@ func (s *stage) above(dir string) error {
 // entryError says that two entries contradict each other.
 func entryError(err error) error {
 	if errors.Is(err, fs.ErrExist) || isErrno(err, syscall.ENOTDIR, syscall.EISDIR) {
-		return cellhold.Wrap(cellhold.Invalid, err, "The archive has one name as a file and as a directory, or twice.")
+		return cellhold.Wrap(cellhold.Invalid, err, "The archive has the same name twice, or as a file and as a directory.")
 	}
 	return err
 }
@@ -143,7 +144,7 @@ func (s *stage) directory(name string, mode fs.FileMode) error {
 		return err
 	}
 	if err := s.root.Mkdir(name, 0o755); err != nil {
-		// Made before, for an entry below it.
+		// It may exist already, made for an entry below it.
 		if info, statErr := s.root.Lstat(name); statErr != nil || !info.IsDir() {
 			return entryError(err)
 		}
@@ -165,7 +166,7 @@ func (s *stage) file(name string, mode fs.FileMode, modified time.Time, r io.Rea
 	}
 	err = s.fill(f, r)
 	if mode == 0 {
-		mode = 0o644 // made where there are no such bits
+		mode = 0o644 // made on a system without permission bits
 	}
 	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return err
@@ -176,7 +177,7 @@ func (s *stage) file(name string, mode fs.FileMode, modified time.Time, r io.Rea
 	return nil
 }
 
-// fill copies one file, and notices a bomb while it goes off.
+// fill copies one file, and stops when the archive expands too much.
 func (s *stage) fill(w io.Writer, r io.Reader) error {
 	if s.buffer == nil {
 		s.buffer = make([]byte, copyBuffer)
@@ -188,7 +189,7 @@ func (s *stage) fill(w io.Writer, r io.Reader) error {
 			return s.tooLarge()
 		}
 		if s.out > ratioFrom && s.out/maxRatio > s.in.n {
-			return cellhold.Errorf(cellhold.Invalid, "The archive becomes more than %d times larger than it is, as only a trap does.", maxRatio)
+			return cellhold.Errorf(cellhold.Invalid, "The archive expands more than %d times. It is refused as a possible zip bomb.", maxRatio)
 		}
 		if _, err := w.Write(s.buffer[:n]); err != nil {
 			return err
@@ -202,8 +203,8 @@ func (s *stage) fill(w io.Writer, r io.Reader) error {
 	}
 }
 
-// link notes a symbolic link. It may lead up only at its beginning: after the name of another link
-// the way up is another one than it seems.
+// link records a symbolic link. Its target can have ".." only at its beginning: after the name of another
+// link, ".." leads to a different directory than it seems.
 func (s *stage) link(name, target string) error {
 	name, err := s.enter(name, false)
 	if err != nil {
@@ -223,13 +224,13 @@ func (s *stage) link(name, target string) error {
 	}
 	if target == "" || len(target) > maxLinkTarget || strings.HasPrefix(target, "/") || strings.ContainsRune(target, 0) ||
 		up > strings.Count(name, "/") {
-		return cellhold.Errorf(cellhold.Invalid, "The archive has a symbolic link in it that leads out of it.")
+		return cellhold.Errorf(cellhold.Invalid, "The archive has a symbolic link to a path outside it.")
 	}
 	s.links = append(s.links, [2]string{name, target})
 	return nil
 }
 
-// finish makes the links, and gives the directories their modes, from the deepest upwards.
+// finish makes the links, and sets the modes of the directories, the deepest first.
 func (s *stage) finish() error {
 	for _, l := range s.links {
 		if err := s.root.Symlink(l[1], l[0]); err != nil {
@@ -237,7 +238,7 @@ func (s *stage) finish() error {
 		}
 	}
 	for i := len(s.modes) - 1; i >= 0; i-- {
-		// The owner can always look into it and clear it away: so can we, to publish it.
+		// The owner keeps all rights on the directory, so that publish can move and remove its entries.
 		if err := s.root.Chmod(s.modes[i].name, s.modes[i].mode|0o700); err != nil {
 			return err
 		}

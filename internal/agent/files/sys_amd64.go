@@ -1,4 +1,4 @@
 package files
 
-// sysRenameat2 is a system call that package syscall has no name for.
+// sysRenameat2 is a system call for which package syscall has no name.
 const sysRenameat2 = 316

@@ -23,17 +23,17 @@ import (
 )
 
 const (
-	// maxDirectory bounds what is read of a zip's directory before its entries are known: 100 bytes
-	// each for as many as there may be.
+	// maxDirectory bounds the directory of a zip, which is read before its entries are known: 100 bytes for
+	// each of the allowed entries.
 	maxDirectory = 100 * guestapi.MaxArchiveEntries
-	// maxLinkTarget is the most bytes that Linux takes.
+	// maxLinkTarget is the limit of Linux.
 	maxLinkTarget = guestapi.MaxFilePath
-	// maxTail is how much may follow the end of a tar, which is padded.
+	// maxTail bounds the padding after the end of a tar.
 	maxTail = 1 << 20
 )
 
-// unpack puts the content of an archive into a directory. It is unpacked beside its place first,
-// and moved there when all of it was good.
+// unpack puts the content of an archive into a directory. It unpacks into a temporary directory first, and
+// moves the content when all of it is valid.
 func (h *handler) unpack(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -85,16 +85,16 @@ func unpackInto(ctx context.Context, p string, body io.Reader, limit int64) (don
 	return guestapi.Unpacked{Entries: len(s.names), Bytes: s.out}, nil
 }
 
-// badArchive says that the archive is to blame where the operating system and we are not.
+// badArchive blames the archive for an error, unless the operating system or the agent caused it.
 func badArchive(err error) error {
 	switch {
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, zip.ErrFormat), errors.Is(err, gzip.ErrHeader),
 		errors.Is(err, gzip.ErrChecksum), errors.Is(err, zip.ErrChecksum), errors.Is(err, tar.ErrFieldTooLong), errors.Is(err, errDirectory):
-		return cellhold.Wrap(cellhold.Invalid, err, "This is no archive that can be read; tar, tgz and zip are known.")
+		return cellhold.Wrap(cellhold.Invalid, err, "The archive cannot be read. Supported formats are tar, tgz and zip.")
 	case errors.Is(err, zip.ErrAlgorithm):
-		return cellhold.Wrap(cellhold.Invalid, err, "The zip is packed in a way that is not known here; deflate is.")
+		return cellhold.Wrap(cellhold.Invalid, err, "The zip uses an unsupported compression method; use deflate.")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return cellhold.Wrap(cellhold.Invalid, err, "The archive breaks off, or lies about its sizes.")
+		return cellhold.Wrap(cellhold.Invalid, err, "The archive ends early, or its sizes are wrong.")
 	}
 	if name := err.Error(); strings.HasPrefix(name, "flate: corrupt") {
 		return cellhold.Wrap(cellhold.Invalid, err, "The archive is damaged.")
@@ -102,7 +102,7 @@ func badArchive(err error) error {
 	return err
 }
 
-// archive unpacks whatever sort it is.
+// archive unpacks an archive of any supported format.
 func (s *stage) archive(ctx context.Context, body io.Reader) error {
 	in := bufio.NewReaderSize(body, 64<<10)
 	magic, _ := in.Peek(4)
@@ -141,7 +141,7 @@ func (s *stage) tar(ctx context.Context, packed io.Reader) error {
 		return tar.ErrHeader
 	}
 	if in.zeros < tarBlock {
-		return io.ErrUnexpectedEOF // the reader takes a break between two files for the end
+		return io.ErrUnexpectedEOF // between two files the reader accepts a cut as the end
 	}
 	_, err := io.CopyN(io.Discard, in, maxTail)
 	if err == io.EOF {
@@ -150,10 +150,10 @@ func (s *stage) tar(ctx context.Context, packed io.Reader) error {
 	return err
 }
 
-// tarBlock is the unit of a tar, which ends in blocks of zeros.
+// tarBlock is the block size of a tar, which ends in blocks of zeros.
 const tarBlock = 512
 
-// ending counts the zeros at the end of what was read.
+// ending counts the zeros at the end of the bytes that were read.
 type ending struct {
 	io.Reader
 	zeros int
@@ -184,14 +184,14 @@ func (s *stage) tarEntry(h *tar.Header, r io.Reader) error {
 		}
 		return s.file(h.Name, mode, h.ModTime, r)
 	case tar.TypeLink:
-		return cellhold.Errorf(cellhold.Invalid, "The archive has a hard link in it; pack it with the contents in its place (tar --hard-dereference).")
+		return cellhold.Errorf(cellhold.Invalid, "The archive has a hard link; pack the file itself instead (tar --hard-dereference).")
 	}
-	return cellhold.Errorf(cellhold.Invalid, "The archive has a device, a pipe or something else in it that is no file, directory or symbolic link.")
+	return cellhold.Errorf(cellhold.Invalid, "The archive has an entry that is not a file, a directory or a symbolic link, such as a device or a pipe.")
 }
 
-var errSetuid = cellhold.Errorf(cellhold.Invalid, "The archive has a file in it that runs with its owner's rights (setuid or setgid).")
+var errSetuid = cellhold.Errorf(cellhold.Invalid, "The archive has a file with a setuid or setgid bit.")
 
-// zip needs to jump about, so the archive is kept on disk first, in a file that has no name any more.
+// zip needs random access, so it stores the archive on disk first, in a file without a name.
 func (s *stage) zip(ctx context.Context, in io.Reader) error {
 	const name = temporary + "zip"
 	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -229,7 +229,7 @@ func (s *stage) zip(ctx context.Context, in io.Reader) error {
 	return nil
 }
 
-// budget lets no more be read than it has, because a zip's directory is read as a whole.
+// budget bounds the bytes that can be read, because package zip reads the whole directory of a zip at once.
 type budget struct {
 	io.ReaderAt
 	left int64
@@ -244,7 +244,7 @@ func (b *budget) ReadAt(p []byte, off int64) (int, error) {
 	return b.ReaderAt.ReadAt(p, off)
 }
 
-// checkOverlap refuses entries that share their bytes: with them a small file unpacks to any size.
+// checkOverlap fails for entries that share bytes: with them a small file could expand to any size.
 func checkOverlap(entries []*zip.File, size int64) error {
 	if len(entries) > guestapi.MaxArchiveEntries {
 		return errTooMany
@@ -269,7 +269,7 @@ func checkOverlap(entries []*zip.File, size int64) error {
 	})
 	for i, s := range spans {
 		if s.to > size || i > 0 && s.from < spans[i-1].to {
-			return cellhold.Errorf(cellhold.Invalid, "Entries of the zip share their bytes, which only a trap does.")
+			return cellhold.Errorf(cellhold.Invalid, "Entries of the zip overlap. It is refused as a possible zip bomb.")
 		}
 	}
 	return nil
@@ -285,7 +285,7 @@ func (s *stage) zipEntry(e *zip.File) error {
 	case mode&(fs.ModeSetuid|fs.ModeSetgid) != 0:
 		return errSetuid
 	case !mode.IsRegular() && mode&fs.ModeSymlink == 0:
-		return cellhold.Errorf(cellhold.Invalid, "The archive has a device, a pipe or something else in it that is no file, directory or symbolic link.")
+		return cellhold.Errorf(cellhold.Invalid, "The archive has an entry that is not a file, a directory or a symbolic link, such as a device or a pipe.")
 	}
 	r, err := e.Open()
 	if err != nil {
@@ -302,44 +302,53 @@ func (s *stage) zipEntry(e *zip.File) error {
 	return s.file(e.Name, mode.Perm(), e.Modified, r)
 }
 
-// publish moves what was unpacked to its place: what is there already is replaced, directories are
-// filled up. What cannot be is found out before anything is moved.
+// publish moves the unpacked entries to their place. Files that exist are replaced, and directories that
+// exist are merged. All moves are planned first, so that a conflict moves nothing.
 func publish(ctx context.Context, root *os.Root, staged string) error {
-	for _, act := range []bool{false, true} {
-		if err := merge(ctx, root, staged, ".", act); err != nil {
+	moves, err := planMoves(ctx, root, staged, ".")
+	if err != nil {
+		return err
+	}
+	for _, to := range moves {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := root.Rename(path.Join(staged, to), to); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func merge(ctx context.Context, root *os.Root, staged, dir string, act bool) error {
+// planMoves returns the paths of the staged entries that can be moved as they are: files, links, and
+// directories that do not exist yet. It fails where a file would replace a directory, or a directory a file.
+func planMoves(ctx context.Context, root *os.Root, staged, dir string) (moves []string, err error) {
 	entries, err := fs.ReadDir(root.FS(), path.Join(staged, dir))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		to := path.Join(dir, e.Name())
-		there, err := root.Lstat(to)
+		existing, err := root.Lstat(to)
 		switch {
-		case err == nil && there.IsDir() && e.IsDir():
-			if err := merge(ctx, root, staged, to, act); err != nil {
-				return err
+		case errors.Is(err, fs.ErrNotExist):
+			moves = append(moves, to)
+		case err != nil:
+			return nil, err
+		case existing.IsDir() && e.IsDir():
+			below, err := planMoves(ctx, root, staged, to)
+			if err != nil {
+				return nil, err
 			}
-			continue
-		case err == nil && (there.IsDir() || e.IsDir()):
-			return cellhold.Errorf(cellhold.Conflict, "A file stands where the archive has a directory, or the other way round.")
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return err
-		}
-		if act {
-			if err := root.Rename(path.Join(staged, to), to); err != nil {
-				return err
-			}
+			moves = append(moves, below...)
+		case existing.IsDir() || e.IsDir():
+			return nil, cellhold.Errorf(cellhold.Conflict, "The archive has a directory at the path of a file, or a file at the path of a directory.")
+		default:
+			moves = append(moves, to)
 		}
 	}
-	return nil
+	return moves, nil
 }

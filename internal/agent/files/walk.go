@@ -13,17 +13,17 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// sink takes the things of a tree, a directory before what is in it. Names are relative and clean.
+// sink receives the entries of a tree, a directory before its entries. Names are relative and clean.
 type sink interface {
 	directory(name string, info fs.FileInfo) error
 	file(name string, info fs.FileInfo, r io.Reader) error
 	link(name string, info fs.FileInfo, target string) error
 }
 
-// walk gives a tree to a sink. User code changes the tree meanwhile, so every name is resolved below
-// the open root and no link is followed. What vanishes meanwhile is passed over, as are devices,
-// pipes, sockets and our own unfinished files; what cannot be read is an error, because an archive
-// that silently lacks a file is worse than none.
+// walk gives a tree to a sink. User code can change the tree during the walk, so every name is resolved
+// below the open root, and no link is followed. It skips entries that disappear, devices, pipes, sockets
+// and unfinished uploads. An entry that cannot be read is an error, because an archive that silently lacks
+// a file is worse than none.
 func walk(ctx context.Context, root *os.Root, to sink) error {
 	w := &walker{root: root, to: to, left: guestapi.MaxArchiveEntries, dirs: []string{"."}}
 	for len(w.dirs) > 0 {
@@ -39,8 +39,8 @@ func walk(ctx context.Context, root *os.Root, to sink) error {
 type walker struct {
 	root *os.Root
 	to   sink
-	dirs []string // still to read
-	left int      // entries that may still come
+	dirs []string // not read yet
+	left int      // entries that are still allowed
 }
 
 func (w *walker) directory(ctx context.Context, dir string) error {
@@ -68,7 +68,7 @@ func (w *walker) directory(ctx context.Context, dir string) error {
 	}
 }
 
-// ifThere is the error unless it says that something has gone.
+// ifThere returns the error, or nil if it says that an entry does not exist any more.
 func ifThere(err error) error {
 	if err == nil || os.IsNotExist(err) || isErrno(err, syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP) {
 		return nil
@@ -107,7 +107,7 @@ func (w *walker) entry(p, name string) error {
 	}
 	defer f.Close()
 	if info, err = checkOpen(f); err != nil {
-		return nil // exchanged meanwhile for something that is not kept
+		return nil // user code exchanged it for an entry that is skipped
 	}
 	return w.to.file(p, info, f)
 }

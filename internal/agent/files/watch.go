@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	// maxWatched bounds the directories of one watch: more than a project without its dependencies has.
+	// maxWatched bounds the directories of one watch. A project without its dependencies has fewer.
 	maxWatched = 4096
-	// gather is how long changes of one path are gathered into one: a file that is written in many
-	// steps is one change, and people still call it at once.
+	// gather is the time in which changes of one path become one change. A file that is written in many
+	// steps is one change, and the delay is too short to notice.
 	gather = 50 * time.Millisecond
-	// maxGathered bounds the changes that are told in one go; more is an overflow.
+	// maxGathered bounds the changes that are reported at once. More changes are an overflow.
 	maxGathered = 4096
 )
 
-// watch tells what changes until the reader goes away.
+// watch reports changes until the reader disconnects.
 func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
 		return err
 	}
-	dir, err := openDir(p) // tells better than inotify what is wrong
+	dir, err := openDir(p) // its error is clearer than that of inotify
 	if err != nil {
 		return err
 	}
@@ -39,12 +39,12 @@ func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
 		Dir: p, Deep: r.URL.Query().Get("recursive") == "true", MaxDirs: maxWatched, Ignore: temporary,
 	})
 	if isErrno(err, syscall.EMFILE, syscall.ENOSPC) {
-		return cellhold.Wrap(cellhold.Exhausted, err, "There are too many watches in this session.")
+		return cellhold.Wrap(cellhold.Exhausted, err, "The session has too many watches. End one of them first.")
 	}
 	if err != nil {
 		return err
 	}
-	t := &teller{w: w, out: http.NewResponseController(w), base: p, from: from}
+	t := &reporter{w: w, out: http.NewResponseController(w), base: p, from: from}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	if t.beat() == nil {
 		t.run(r.Context())
@@ -52,16 +52,16 @@ func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// teller writes the changes of one watch.
-type teller struct {
+// reporter writes the changes of one watch.
+type reporter struct {
 	w    http.ResponseWriter
 	out  *http.ResponseController
 	base string
 	from *notify.Watcher
 }
 
-// run waits on a goroutine of its own, because only closing the watcher ends its waiting.
-func (t *teller) run(ctx context.Context) {
+// run waits for changes on a separate goroutine, because only a close of the watcher ends that wait.
+func (t *reporter) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready, next := make(chan struct{}), make(chan struct{})
 	var waiting sync.WaitGroup
@@ -94,7 +94,7 @@ func (t *teller) run(ctx context.Context) {
 				return
 			}
 		case _, ok := <-ready:
-			if !ok || !pause(ctx, gather) || t.tell() != nil {
+			if !ok || !pause(ctx, gather) || t.report() != nil {
 				return
 			}
 			select {
@@ -117,15 +117,15 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// beat shows that the watch lives.
-func (t *teller) beat() error {
+// beat shows that the watch is alive.
+func (t *reporter) beat() error {
 	if _, err := t.w.Write([]byte("\n")); err != nil {
 		return err
 	}
 	return t.out.Flush()
 }
 
-func (t *teller) tell() error {
+func (t *reporter) report() error {
 	changes, err := t.from.Read()
 	if err != nil {
 		return err
@@ -147,8 +147,8 @@ var words = map[notify.Op]string{
 	notify.Created: "created", notify.Modified: "modified", notify.Removed: "removed", notify.Overflow: "overflow",
 }
 
-// merged makes one change of all changes of a path: what a reader that looked before and looks now
-// would find.
+// merged turns all changes of a path into one. It is the change that a reader would find that looked before
+// and after them.
 func merged(changes []notify.Change) []notify.Change {
 	type fate struct{ at, first int }
 	seen := make(map[string]fate, len(changes))
@@ -166,11 +166,11 @@ func merged(changes []notify.Change) []notify.Change {
 		last := &out[f.at]
 		switch {
 		case notify.Op(f.first) == notify.Created && c.Op == notify.Removed:
-			last.Op = notify.Removed // it came and went
+			last.Op = notify.Removed // it was created and removed
 		case notify.Op(f.first) == notify.Created:
 			last.Op = notify.Created
 		case notify.Op(f.first) == notify.Removed && c.Op != notify.Removed:
-			last.Op = notify.Modified // there is another one in its place
+			last.Op = notify.Modified // another one took its place
 		default:
 			last.Op = c.Op
 		}

@@ -1,13 +1,13 @@
-// Package forward is the guest's end of a way out of the sandbox: a proxy on the loopback that
-// speaks HTTP (CONNECT and absolute URLs) and SOCKS5 on one port, for programs that cannot reach
-// anything by themselves.
+// Package forward is the guest's end of the egress. It is a proxy on the loopback for programs, which
+// cannot connect to the outside themselves. It speaks HTTP (CONNECT and absolute URLs) and SOCKS5 on one
+// port.
 //
-// It makes no connections. The host offers some over the link; each carries what one program asks
-// for, and the host decides about it. So nothing here is a wall: whatever a program sends, the worst
-// that it can do is to ask the host. It refuses only what is no proxy request at all, and bounds what
-// one sandbox's programs can make it hold.
+// It makes no connections. The host offers connections over the link. Each carries the request of one
+// program, and the host decides about it. So the proxy is not a security boundary: a program can at most
+// send a request to the host. It refuses only bytes that are not a proxy request, and bounds the memory
+// that the programs of one sandbox can use.
 //
-// Lock: pool.mu, held for no I/O.
+// Lock: pool.mu, never held during I/O.
 package forward
 
 import (
@@ -21,22 +21,22 @@ import (
 )
 
 const (
-	// maxConns bounds the programs' connections at once; more wait in the listener's queue. Each
-	// holds about 70 KB while bytes flow.
+	// maxConns bounds the programs' connections at one time; more wait in the listener's queue. Each takes
+	// about 70 KB while bytes flow.
 	maxConns = 64
-	// askTime bounds a program's request to the proxy up to the answer's beginning. It is longer
-	// than the host takes to give up on a connection.
+	// askTime bounds a program's request to the proxy until the answer begins. It is longer than the time
+	// after which the host gives up on a connection.
 	askTime = 45 * time.Second
-	// greetTime is how long a program may take to say what it wants.
+	// greetTime is the time that a program has to send its request.
 	greetTime = 30 * time.Second
 )
 
 // Options configures a Forwarder.
 type Options struct {
-	Token string // password that programs must give, under any user name; empty means none
+	Token string // password that programs must give, with any user name; empty means none
 }
 
-// Forwarder is one way out.
+// Forwarder is one egress proxy.
 type Forwarder struct {
 	token string
 	pool  *pool
@@ -50,11 +50,11 @@ func New(o Options) *Forwarder {
 	return f
 }
 
-// Offer gives a connection to the host, which is closed here in the end.
+// Offer adds a connection to the host. The forwarder closes it.
 func (f *Forwarder) Offer(c net.Conn) { f.pool.put(c) }
 
-// Serve serves programs until the context ends or the listener fails, and returns when nothing runs
-// any more. It closes the listener. It may be called once.
+// Serve serves programs until the context ends or the listener fails, and returns when all connections have
+// ended. It closes the listener. It can be called once.
 func (f *Forwarder) Serve(ctx context.Context, ln net.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -65,7 +65,7 @@ func (f *Forwarder) Serve(ctx context.Context, ln net.Listener) {
 	defer f.pool.close()
 	run.Go(func() { f.web.serve(ctx) })
 	slots := make(chan struct{}, maxConns)
-	defer func() { // all programs' connections are closed when all places can be had
+	defer func() { // when every slot can be taken, all connections of programs are closed
 		for range maxConns {
 			slots <- struct{}{}
 		}
@@ -87,7 +87,7 @@ func (f *Forwarder) Serve(ctx context.Context, ln net.Listener) {
 	}
 }
 
-// greet finds out which protocol a program speaks, by its first byte.
+// greet detects the protocol of a program by its first byte.
 func (f *Forwarder) greet(ctx context.Context, c net.Conn) {
 	stop := context.AfterFunc(ctx, func() { abort(c) })
 	defer stop()
@@ -107,7 +107,7 @@ func (f *Forwarder) greet(ctx context.Context, c net.Conn) {
 	f.web.take(ctx, both)
 }
 
-// slotConn gives its place free when it is closed.
+// slotConn releases its slot when it is closed.
 type slotConn struct {
 	net.Conn
 	once    sync.Once
@@ -120,10 +120,10 @@ func (c *slotConn) Close() error {
 	return err
 }
 
-// CloseWrite lets the other end know that nothing more comes.
+// CloseWrite tells the other end that no more bytes follow.
 func (c *slotConn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// buffered is a connection of which something was read ahead.
+// buffered is a connection from which bytes were read ahead.
 type buffered struct {
 	net.Conn
 	r *bufio.Reader
@@ -131,10 +131,10 @@ type buffered struct {
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
-// CloseWrite lets the other end know that nothing more comes.
+// CloseWrite tells the other end that no more bytes follow.
 func (b *buffered) CloseWrite() error { return closeWrite(b.Conn) }
 
-// closeWrite ends one direction. A stream of the link has no other Close than that.
+// closeWrite ends one direction. On a stream of the link, Close does only that.
 func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -142,24 +142,24 @@ func closeWrite(c net.Conn) error {
 	return c.Close()
 }
 
-// abort ends a connection at once; a read of a stream of the link would go on after its Close.
+// abort ends a connection at once. On a stream of the link, a read would continue after Close.
 func abort(c net.Conn) {
 	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Close()
 }
 
-// refusal is an error that a program is told about.
+// refusal is an error that a program sees.
 type refusal struct {
-	status  int // of HTTP
+	status  int // HTTP status
 	message string
 }
 
 func (r *refusal) Error() string { return r.message }
 
-// asRefusal makes any error one that can be told.
+// asRefusal turns any error into a refusal.
 func asRefusal(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
-	return &refusal{http.StatusBadGateway, "The way out of the sandbox broke down."}
+	return &refusal{http.StatusBadGateway, "The connection to the server failed."}
 }

@@ -21,7 +21,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// patience is how long a test waits for what must come.
+// patience bounds the wait of a test.
 const patience = 20 * time.Second
 
 // rig is a forwarder with a host that knows one web server.
@@ -54,7 +54,7 @@ func newRig(t testing.TB, o Options) *rig {
 	return r
 }
 
-// host offers connections, one after the other, and serves them.
+// host offers connections, one after another, and serves them.
 func (r *rig) host(ctx context.Context) {
 	var run sync.WaitGroup
 	defer run.Wait()
@@ -102,7 +102,7 @@ func (r *rig) serve(c net.Conn, in *bufio.Reader, line []byte) {
 	out.Close()
 }
 
-// pair is a connection with both ends.
+// pair returns both ends of a connection.
 func pair() (a, b net.Conn, err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -128,7 +128,7 @@ func (r *rig) dial() net.Conn {
 	return c
 }
 
-// say sends text and returns the answer's status line and body.
+// say sends text and returns the status, the status line and the body of the answer.
 func (r *rig) say(c net.Conn, text string) (int, string, string) {
 	r.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
@@ -143,11 +143,11 @@ func (r *rig) say(c net.Conn, text string) (int, string, string) {
 	return res.StatusCode, res.Status, string(body)
 }
 
-func TestProgramsGetOutByHTTP(t *testing.T) {
+func TestProgramsUseTheProxyByHTTP(t *testing.T) {
 	r := newRig(t, Options{})
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: r.addr})}}
 	defer client.CloseIdleConnections()
-	for range 3 { // the connection is used again
+	for range 3 { // the connection is reused
 		res, err := client.Post("http://site.example/a?b", "text/plain", strings.NewReader("x"))
 		if err != nil {
 			t.Fatal(err)
@@ -171,7 +171,7 @@ func TestProgramsGetOutByHTTP(t *testing.T) {
 	}
 }
 
-func TestARefusalIsTold(t *testing.T) {
+func TestARefusalIsReported(t *testing.T) {
 	r := newRig(t, Options{})
 	for _, text := range []string{
 		"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
@@ -184,7 +184,7 @@ func TestARefusalIsTold(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRequestToAProxyIsRefused(t *testing.T) {
+func TestAnInvalidProxyRequestIsRefused(t *testing.T) {
 	r := newRig(t, Options{})
 	for _, text := range []string{
 		"GET / HTTP/1.1\r\nHost: site.example\r\n\r\n",
@@ -206,7 +206,7 @@ func TestWhatIsNoRequestToAProxyIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPasswordIsAskedFor(t *testing.T) {
+func TestAPasswordIsRequired(t *testing.T) {
 	r := newRig(t, Options{Token: "right"})
 	request := "GET http://site.example/ HTTP/1.1\r\nHost: site.example\r\nConnection: close\r\n%s\r\n"
 	auth := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -236,7 +236,7 @@ func TestAPasswordIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestProgramsGetOutBySOCKS(t *testing.T) {
+func TestProgramsUseTheProxyBySOCKS(t *testing.T) {
 	r := newRig(t, Options{})
 	for request, code := range map[string]byte{
 		"\x05\x01\x00\x03\x0csite.example\x00\x50":                       replyDone,
@@ -265,7 +265,7 @@ func TestProgramsGetOutBySOCKS(t *testing.T) {
 	}
 }
 
-func TestConnectionsOfADeadHostArePassedOver(t *testing.T) {
+func TestConnectionsOfADeadHostAreSkipped(t *testing.T) {
 	r := newRig(t, Options{})
 	for range 2 * maxOffers {
 		host, guest, err := pair()
@@ -279,7 +279,7 @@ func TestConnectionsOfADeadHostArePassedOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.f.pool.mu.Lock() // the oldest, which is taken last
+	r.f.pool.mu.Lock() // the oldest connection, which is taken last
 	r.f.pool.conns = append([]net.Conn{guest}, r.f.pool.conns...)
 	r.f.pool.mu.Unlock()
 	var run sync.WaitGroup
@@ -295,7 +295,7 @@ func TestConnectionsOfADeadHostArePassedOver(t *testing.T) {
 	}
 }
 
-func TestWithoutAHostAProgramHearsSo(t *testing.T) {
+func TestWithoutAHostAProgramGetsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		_, err := New(Options{}).dial(t.Context(), "site.example", 80)
@@ -305,8 +305,8 @@ func TestWithoutAHostAProgramHearsSo(t *testing.T) {
 	})
 }
 
-// FuzzProgram sends anything to the proxy. Nothing may get stuck, and what the host is asked for is
-// one line.
+// FuzzProgram sends arbitrary bytes to the proxy. Nothing can hang, and each question to the host is one
+// line.
 func FuzzProgram(f *testing.F) {
 	for _, s := range []string{
 		"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "\x05\x01\x00\x05\x01\x00\x03\x01a\x00\x50",

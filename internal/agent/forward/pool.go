@@ -14,20 +14,19 @@ import (
 )
 
 const (
-	// maxOffers bounds the host's connections that wait. The host offers a few at a time; those of
-	// a host that died are found out when they are used, or pushed out here.
+	// maxOffers bounds the host's connections that wait. The host offers a few at a time. Connections of a
+	// dead host are detected when they are used, or dropped by this limit.
 	maxOffers = 16
-	// hostTime is how long a program waits for a host that is not there, such as one that is being
-	// restarted.
+	// hostTime is how long a program waits for a missing host, for example during a restart of the server.
 	hostTime = 15 * time.Second
 )
 
-// pool is the connections that the host has offered.
+// pool has the connections that the host has offered.
 type pool struct {
 	mu      sync.Mutex
 	conns   []net.Conn
 	closed  bool
-	changed chan struct{} // capacity 1: something was put in
+	changed chan struct{} // capacity 1: a connection was added
 }
 
 func newPool() *pool { return &pool{changed: make(chan struct{}, 1)} }
@@ -38,7 +37,7 @@ func (p *pool) put(c net.Conn) {
 	switch {
 	case p.closed:
 		out = c
-	case len(p.conns) >= maxOffers: // the oldest is the one most likely dead
+	case len(p.conns) >= maxOffers: // the oldest connection is most likely to be dead
 		out, p.conns = p.conns[0], append(p.conns[1:], c)
 	default:
 		p.conns = append(p.conns, c)
@@ -66,7 +65,7 @@ func (p *pool) take(ctx context.Context) (net.Conn, error) {
 			p.conns = p.conns[:n-1]
 			p.mu.Unlock()
 			if n > 1 {
-				p.signal() // for whoever else waits
+				p.signal() // wakes another waiter
 			}
 			return c, nil
 		}
@@ -90,13 +89,13 @@ func (p *pool) close() {
 }
 
 // errNoHost says that no connection was offered in time.
-var errNoHost = &refusal{http.StatusServiceUnavailable, "The way out of the sandbox is closed at the moment; try again."}
+var errNoHost = &refusal{http.StatusServiceUnavailable, "The server accepts no connections at the moment; try again."}
 
 // dial asks the host for a connection. The error is a refusal.
 func (f *Forwarder) dial(ctx context.Context, host string, port int) (net.Conn, error) {
 	ask, err := json.Marshal(guestapi.Ask{Host: host, Port: port})
 	if err != nil || len(ask) >= guestapi.MaxLine {
-		return nil, &refusal{http.StatusBadRequest, "The name of the host is too long."}
+		return nil, &refusal{http.StatusBadRequest, "The host name is too long."}
 	}
 	waiting, cancel := context.WithTimeoutCause(ctx, hostTime, errNoHost)
 	defer cancel()
@@ -107,7 +106,7 @@ func (f *Forwarder) dial(ctx context.Context, host string, port int) (net.Conn, 
 		}
 		out, answer, err := f.ask(ctx, c, append(ask, '\n'))
 		switch {
-		case err != nil: // of a host that died; the next one may be alive
+		case err != nil: // from a dead host; the next one may work
 			c.Close()
 		case answer.Error == "":
 			return out, nil
@@ -118,7 +117,7 @@ func (f *Forwarder) dial(ctx context.Context, host string, port int) (net.Conn, 
 	}
 }
 
-// ask puts one question to the host.
+// ask sends one question to the host.
 func (f *Forwarder) ask(ctx context.Context, c net.Conn, question []byte) (net.Conn, guestapi.Answer, error) {
 	stop := context.AfterFunc(ctx, func() { abort(c) })
 	defer stop()

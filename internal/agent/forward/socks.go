@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// SOCKS version 5, RFC 1928, and its passwords, RFC 1929. Only CONNECT: there is no way out for
-// datagrams, and none in.
+// SOCKS version 5, RFC 1928, and its passwords, RFC 1929. Only CONNECT is supported: the egress has no
+// datagrams and no incoming connections.
 const (
 	socksVersion = 5
 	socksConnect = 1
@@ -91,7 +91,7 @@ func (f *Forwarder) socksPassword(c net.Conn) bool {
 	if err != nil || version[0] != 1 {
 		return false
 	}
-	if _, err := readCounted(c); err != nil { // the name, which may be any
+	if _, err := readCounted(c); err != nil { // any user name is accepted
 		return false
 	}
 	password, err := readCounted(c)
@@ -106,7 +106,7 @@ func (f *Forwarder) socksPassword(c net.Conn) bool {
 	return err == nil
 }
 
-// socksRequest reads what a program wants; reply is replyDone, or how to refuse it.
+// socksRequest reads the request of a program. reply is replyDone, or the code of the refusal.
 func socksRequest(c io.Reader) (host string, port int, reply byte, err error) {
 	head, err := readBytes(c, 4)
 	if err != nil {
@@ -152,7 +152,7 @@ func readBytes(r io.Reader, n int) ([]byte, error) {
 	return b, err
 }
 
-// readCounted reads a byte of length and as many bytes.
+// readCounted reads a length byte and that number of bytes.
 func readCounted(r io.Reader) ([]byte, error) {
 	n, err := readBytes(r, 1)
 	if err != nil {
@@ -161,7 +161,7 @@ func readCounted(r io.Reader) ([]byte, error) {
 	return readBytes(r, int(n[0]))
 }
 
-// socksReply answers a request. The address in it means nothing here.
+// socksReply answers a request. The address in the answer has no meaning here.
 func socksReply(w io.Writer, code byte) error {
 	_, err := w.Write([]byte{socksVersion, code, 0, addrIPv4, 0, 0, 0, 0, 0, 0})
 	return err

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// maxHeaders bounds a request's headers; cookies and tokens take up to 16 KiB.
+	// maxHeaders bounds a request's headers. Cookies and tokens take up to 16 KiB.
 	maxHeaders = 64 << 10
-	// idleTime is how long a program's or the host's connection is kept for the next request.
+	// idleTime is how long a connection of a program or of the host is kept for the next request.
 	idleTime = 10 * time.Second
 )
 
@@ -31,20 +31,20 @@ type web struct {
 	conns  chan net.Conn
 	done   chan struct{}
 	once   sync.Once
-	ctx    context.Context // of serve; set before any request is served
+	ctx    context.Context // of serve; set before the first request
 }
 
 func newWeb(f *Forwarder) *web {
 	w := &web{f: f, conns: make(chan net.Conn), done: make(chan struct{})}
-	quiet := log.New(io.Discard, "", 0) // programs could otherwise fill the agent's log
+	quiet := log.New(io.Discard, "", 0) // programs could fill the agent's log otherwise
 	w.proxy = &httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { keepHeaders(p) },
-		FlushInterval: -1, // as it comes: the answer may be a stream of events
+		FlushInterval: -1, // the answer may be a stream of events
 		ErrorHandler:  func(rw http.ResponseWriter, _ *http.Request, err error) { refuse(rw, asRefusal(err)) },
 		ErrorLog:      quiet,
 		Transport: &http.Transport{
 			DialContext:         w.dial,
-			DisableCompression:  true, // the answer goes on as it came
+			DisableCompression:  true, // the answer is passed on unchanged
 			MaxIdleConnsPerHost: 2,
 			IdleConnTimeout:     idleTime,
 		},
@@ -65,7 +65,7 @@ func (w *web) serve(ctx context.Context) {
 	w.proxy.Transport.(*http.Transport).CloseIdleConnections()
 }
 
-// take hands a connection to the server.
+// take gives a connection to the server.
 func (w *web) take(ctx context.Context, c net.Conn) {
 	select {
 	case w.conns <- c:
@@ -90,14 +90,14 @@ func (w *web) Close() error {
 	return nil
 }
 
-// Addr names the listener.
+// Addr returns a dummy address.
 func (w *web) Addr() net.Addr { return &net.TCPAddr{} }
 
 // ServeHTTP serves one request of a program.
 func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if !w.mayPass(r) {
 		rw.Header().Set("Proxy-Authenticate", `Basic realm="cellhold"`)
-		refuse(rw, &refusal{http.StatusProxyAuthRequired, "This way out is not for you."})
+		refuse(rw, &refusal{http.StatusProxyAuthRequired, "The proxy password is missing or wrong."})
 		return
 	}
 	switch {
@@ -106,7 +106,7 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case r.URL.Scheme == "http" && r.URL.Host != "":
 		w.proxy.ServeHTTP(rw, r)
 	default:
-		refuse(rw, &refusal{http.StatusBadRequest, "This is the proxy of the sandbox: it takes CONNECT, and requests with the whole http URL."})
+		refuse(rw, &refusal{http.StatusBadRequest, "This is the proxy of the sandbox. It accepts CONNECT, and requests with an absolute http URL."})
 	}
 }
 
@@ -128,7 +128,8 @@ func (f *Forwarder) isToken(s string) bool {
 	return subtle.ConstantTimeCompare([]byte(s), []byte(f.token)) == 1
 }
 
-// keepHeaders takes back what ReverseProxy removes: the program's headers are its own affair.
+// keepHeaders restores the headers that ReverseProxy removes: the proxy must not change the program's
+// headers.
 func keepHeaders(p *httputil.ProxyRequest) {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v, ok := p.In.Header[name]; ok {
@@ -137,7 +138,7 @@ func keepHeaders(p *httputil.ProxyRequest) {
 	}
 }
 
-// dial is the transport's way to the host.
+// dial is the dial function of the transport: it asks the host for a connection.
 func (w *web) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	host, port, err := splitAddr(addr)
 	if err != nil {
@@ -171,7 +172,7 @@ func (w *web) tunnel(rw http.ResponseWriter, r *http.Request) {
 	join(w.ctx, &buffered{Conn: c, r: ahead.Reader}, out)
 }
 
-// refuse answers a request that got nowhere.
+// refuse answers a request that failed.
 func refuse(rw http.ResponseWriter, e *refusal) {
 	rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	rw.Header().Set("X-Cellhold-Egress", e.message)
@@ -179,8 +180,8 @@ func refuse(rw http.ResponseWriter, e *refusal) {
 	fmt.Fprintln(rw, e.message)
 }
 
-// refuseTunnel answers a CONNECT. Its body is shown by no client, so the reason is in the status line,
-// which Python's show.
+// refuseTunnel answers a failed CONNECT. Clients do not show the body of the answer. So the reason is also
+// in the status line, which Python clients show.
 func refuseTunnel(rw http.ResponseWriter, e *refusal) {
 	c, _, err := http.NewResponseController(rw).Hijack()
 	if err != nil {
@@ -198,15 +199,15 @@ func refuseTunnel(rw http.ResponseWriter, e *refusal) {
 		e.status, text, text, len(text)+1, text)
 }
 
-// splitAddr takes host and port apart. What the host may be is for the other end to say.
+// splitAddr splits an address into host and port. The host decides whether the host name is valid.
 func splitAddr(addr string) (string, int, error) {
 	host, text, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", 0, &refusal{http.StatusBadRequest, "The address is not a host and a port."}
+		return "", 0, &refusal{http.StatusBadRequest, "The address must have the form host:port."}
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 || host == "" {
-		return "", 0, &refusal{http.StatusBadRequest, "The address is not a host and a port."}
+		return "", 0, &refusal{http.StatusBadRequest, "The address must have the form host:port."}
 	}
 	return host, int(port), nil
 }

@@ -14,35 +14,37 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Code in the sandbox asks for packages on a socket; pip and uv of the stock image do. Its request is passed
-// to the host on a connection that the host has opened, and the host's lines are passed back. Nothing is
-// decided here. Every byte of a program is hostile, and so are its silence and its leaving: a request is
-// one line, one is with the host at a time, and each wait ends.
+// Code in the sandbox asks for packages on a socket; pip and uv of the stock image do that. The request is
+// passed to the host on a connection that the host has opened, and the host's lines are passed back. The
+// agent decides nothing. Every byte of a program is hostile, and a program can be silent or disconnect. So
+// a request is one line, the host gets one request at a time, and each wait ends.
 
 const (
-	// maxPrograms bounds the programs that ask at once; more wait in the socket's queue. Each may hold
-	// MaxCodeRequest.
+	// maxPrograms bounds the programs that ask at the same time; more wait in the socket's queue. Each can
+	// use MaxCodeRequest bytes.
 	maxPrograms = 4
-	// programTime bounds the writing of a program's request.
+	// programTime bounds the time in which a program writes its request.
 	programTime = 10 * time.Second
-	// hostTime is how long a request waits for a host that is not there, such as one that restarts.
+	// hostTime is how long a request waits for a missing host, for example during a restart of the server.
 	hostTime = 15 * time.Second
 )
 
-// noHost is what a program is told when no host comes.
-const noHost = "The server does not take requests for packages at the moment. Try again, or install it over the API."
+// noHost is the message for a program when no host comes.
+const noHost = "The server accepts no requests for packages at the moment. Try again, or install the package over the API."
 
-// desk is where requests of code and connections of the host meet.
-type desk struct {
-	offers chan net.Conn // capacity 1: the host's newest connection
-	turn   chan struct{} // capacity 1: held by the request that is with the host
+// relay gives requests of code to connections of the host.
+type relay struct {
+	offers  chan net.Conn // capacity 1: the host's newest connection
+	running chan struct{} // capacity 1: held by the request that is with the host
 }
 
-func newDesk() *desk { return &desk{offers: make(chan net.Conn, 1), turn: make(chan struct{}, 1)} }
+func newRelay() *relay {
+	return &relay{offers: make(chan net.Conn, 1), running: make(chan struct{}, 1)}
+}
 
-// offer keeps a connection of the host for the next request, in place of an older one: the host keeps one,
-// so the older one is of a host that died.
-func (d *desk) offer(c net.Conn) {
+// offer keeps a connection of the host for the next request. It replaces an older one, which is of a dead
+// host, because each host keeps one.
+func (d *relay) offer(c net.Conn) {
 	for {
 		select {
 		case d.offers <- c:
@@ -57,9 +59,9 @@ func (d *desk) offer(c net.Conn) {
 	}
 }
 
-// ServeCode takes requests of code until the context ends or the listener fails, and returns when none is
-// under way. It closes the listener. It may be called once.
-func (r *Room) ServeCode(ctx context.Context, ln net.Listener) {
+// ServeCode accepts requests of code until the context ends or the listener fails, and returns when all of
+// them have ended. It closes the listener. It can be called once.
+func (r *Installer) ServeCode(ctx context.Context, ln net.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
@@ -81,13 +83,13 @@ func (r *Room) ServeCode(ctx context.Context, ln net.Listener) {
 		run.Go(func() {
 			defer func() { <-slots }()
 			defer c.Close()
-			r.desk.serve(ctx, c)
+			r.relay.serve(ctx, c)
 		})
 	}
 }
 
 // serve serves one program.
-func (d *desk) serve(ctx context.Context, c net.Conn) {
+func (d *relay) serve(ctx context.Context, c net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { abort(c) })
@@ -101,28 +103,28 @@ func (d *desk) serve(ctx context.Context, c net.Conn) {
 	_ = c.SetDeadline(time.Time{})
 	var run sync.WaitGroup
 	defer run.Wait()
-	defer cancel() // ends the look below
+	defer cancel() // ends the goroutine below
 	run.Go(func() {
-		_, _ = io.Copy(io.Discard, io.LimitReader(c, 1)) // returns when the program has left, or says more
+		_, _ = io.Copy(io.Discard, io.LimitReader(c, 1)) // returns when the program disconnects, or sends more
 		cancel()
 	})
 	select {
-	case d.turn <- struct{}{}:
-		defer func() { <-d.turn }()
+	case d.running <- struct{}{}:
+		defer func() { <-d.running }()
 	case <-ctx.Done():
 		return
 	}
-	if err := d.pass(ctx, c, line); errors.Is(err, errNobody) {
+	if err := d.pass(ctx, c, line); errors.Is(err, errNoConnection) {
 		tell(c, noHost)
 	}
 }
 
-var errNobody = errors.New("no connection of a host")
+var errNoConnection = errors.New("no connection of a host")
 
-// pass gives a request to the host and its lines to the program. A connection on which the host says nothing
-// is one of a host that died; the next one may be alive.
-func (d *desk) pass(ctx context.Context, program net.Conn, line []byte) error {
-	waiting, cancel := context.WithTimeoutCause(ctx, hostTime, errNobody)
+// pass gives a request to the host and the host's lines to the program. If the host sends nothing on a
+// connection, it has died, and the next connection may work.
+func (d *relay) pass(ctx context.Context, program net.Conn, line []byte) error {
+	waiting, cancel := context.WithTimeoutCause(ctx, hostTime, errNoConnection)
 	defer cancel()
 	for {
 		select {
@@ -137,7 +139,8 @@ func (d *desk) pass(ctx context.Context, program net.Conn, line []byte) error {
 	}
 }
 
-// talk carries one request. begun says whether the host has answered anything: then nobody else is asked.
+// talk carries one request. begun reports whether the host has answered anything; then the request is not
+// sent again.
 func talk(ctx context.Context, host, program net.Conn, line []byte) (begun bool, err error) {
 	stop := context.AfterFunc(ctx, func() { abort(host) })
 	defer stop()
@@ -164,7 +167,7 @@ func talk(ctx context.Context, host, program net.Conn, line []byte) (begun bool,
 	}
 }
 
-// readLine reads one line, with its end, of at most that many bytes.
+// readLine reads one line of at most that many bytes, with its end.
 func readLine(r *bufio.Reader, most int) ([]byte, error) {
 	var line []byte
 	for {
@@ -179,24 +182,24 @@ func readLine(r *bufio.Reader, most int) ([]byte, error) {
 	}
 }
 
-// tell answers a program in the host's place.
+// tell answers a program in place of the host.
 func tell(program net.Conn, sentence string) {
 	line, err := json.Marshal(guestapi.CodeLine{Done: &guestapi.CodeDone{Error: sentence}})
 	if err != nil {
 		return
 	}
 	_ = program.SetWriteDeadline(time.Now().Add(programTime))
-	_, _ = program.Write(append(line, '\n')) // fails when the program has left
+	_, _ = program.Write(append(line, '\n')) // fails when the program has disconnected
 }
 
-// abort ends a connection at once; a read of a stream of the link would go on after its Close.
+// abort ends a connection at once. On a stream of the link, a read would continue after Close.
 func abort(c net.Conn) {
 	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Close()
 }
 
 // postRequests turns a request of the host into a connection for the next request of code.
-func (r *Room) postRequests(w http.ResponseWriter, problem func(error)) {
+func (r *Installer) postRequests(w http.ResponseWriter, problem func(error)) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		problem(err)
@@ -208,5 +211,5 @@ func (r *Room) postRequests(w http.ResponseWriter, problem func(error)) {
 		return
 	}
 	_ = c.SetWriteDeadline(time.Time{})
-	r.desk.offer(c)
+	r.relay.offer(c)
 }

@@ -17,10 +17,10 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// counter serves code on a socket and returns how to ask there.
-func counter(t *testing.T) (*Room, func(text string) string) {
+// counter serves code on a socket and returns a function that asks there.
+func counter(t *testing.T) (*Installer, func(text string) string) {
 	t.Helper()
-	r, _ := room(t, func(context.Context, map[string]string) Ended { return Ended{} })
+	r, _ := newInstaller(t, func(context.Context, map[string]string) Ended { return Ended{} })
 	at := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", at)
 	if err != nil {
@@ -45,7 +45,7 @@ func counter(t *testing.T) (*Room, func(text string) string) {
 	}
 }
 
-// host answers what comes on its end of a connection.
+// host answers the request on its end of a connection.
 func host(run *sync.WaitGroup, answer string) net.Conn {
 	ours, theirs := net.Pipe()
 	run.Go(func() {
@@ -61,26 +61,26 @@ func TestARequestOfCodeReachesTheHostAndItsLinesComeBack(t *testing.T) {
 	r, ask := counter(t)
 	var run sync.WaitGroup
 	defer run.Wait()
-	r.desk.offer(host(&run, "{\"wait\":true}\n{\"done\":%s}\n"))
+	r.relay.offer(host(&run, "{\"wait\":true}\n{\"done\":%s}\n"))
 	if got := ask("{}\n"); got != "{\"wait\":true}\n{\"done\":{}}\n" {
 		t.Errorf("%q", got)
 	}
-	dead, theirs := net.Pipe() // of a host that died; the next offer takes its place
+	dead, theirs := net.Pipe() // of a dead host; the next offer replaces it
 	dead.Close()
-	r.desk.offer(theirs)
-	r.desk.offer(host(&run, "{\"done\":%s}\n"))
+	r.relay.offer(theirs)
+	r.relay.offer(host(&run, "{\"done\":%s}\n"))
 	if got := ask("[1]\n"); got != "{\"done\":[1]}\n" {
 		t.Errorf("%q", got)
 	}
 	if got := ask(strings.Repeat("x", guestapi.MaxCodeRequest+1) + "\n"); got != "not taken" && !strings.Contains(got, "not one line") {
-		t.Errorf("too long: %.80q", got)
+		t.Errorf("a request that is too long: %.80q", got)
 	}
 }
 
-func TestAProgramHearsWhenNoHostComesAndWhenOneFallsSilent(t *testing.T) {
+func TestAProgramGetsAnErrorWithoutAHostAndWithASilentHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, silent := range []bool{false, true} {
-			d := newDesk()
+			d := newRelay()
 			if silent {
 				ours, theirs := net.Pipe()
 				go func() { _, _ = io.Copy(io.Discard, ours) }()
@@ -97,7 +97,7 @@ func TestAProgramHearsWhenNoHostComesAndWhenOneFallsSilent(t *testing.T) {
 				t.Errorf("%v %+v", err, line)
 			}
 			if took := time.Since(begun); took < hostTime || took > guestapi.CodeSilence {
-				t.Errorf("it took %v", took)
+				t.Errorf("the answer took %v", took)
 			}
 			program.Close()
 			<-done

@@ -10,11 +10,11 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// maxBody bounds a request: all requirements of full length would be 64 MB, real locks have 1 MB.
+// maxBody bounds a request. All requirements at full length would have 64 MB, real lock files have 1 MB.
 const maxBody = 16 << 20
 
-// Serve adds the room's routes. problem answers with an error.
-func (r *Room) Serve(mux *http.ServeMux, problem func(http.ResponseWriter, error)) {
+// Serve adds the routes of packages. problem answers with an error.
+func (r *Installer) Serve(mux *http.ServeMux, problem func(http.ResponseWriter, error)) {
 	mux.HandleFunc("POST /v1/packages", func(w http.ResponseWriter, req *http.Request) {
 		r.postInstall(w, req, r.Install, problem)
 	})
@@ -52,10 +52,10 @@ func (r *Room) Serve(mux *http.ServeMux, problem func(http.ResponseWriter, error
 }
 
 // postInstall answers a request about packages.
-func (r *Room) postInstall(w http.ResponseWriter, req *http.Request, do func(context.Context, guestapi.Install) (guestapi.Installed, error), problem func(http.ResponseWriter, error)) {
+func (r *Installer) postInstall(w http.ResponseWriter, req *http.Request, do func(context.Context, guestapi.Install) (guestapi.Installed, error), problem func(http.ResponseWriter, error)) {
 	var in guestapi.Install
 	if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxBody)).Decode(&in); err != nil {
-		problem(w, cellhold.Wrap(cellhold.Invalid, err, "The request is not the JSON that is expected here."))
+		problem(w, cellhold.Wrap(cellhold.Invalid, err, "The request is not the expected JSON."))
 		return
 	}
 	out, err := do(req.Context(), in)
@@ -64,5 +64,5 @@ func (r *Room) postInstall(w http.ResponseWriter, req *http.Request, do func(con
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(out) // fails only when the host has gone
+	_ = json.NewEncoder(w).Encode(out) // fails only when the host has disconnected
 }

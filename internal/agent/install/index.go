@@ -15,11 +15,11 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// run is the way of one installation to the index: a listener on the loopback that passes every
-// question to the host and every answer back.
+// run is the connection of one installation to the index. It is a listener on the loopback that passes
+// every question to the host and every answer back.
 type run struct {
 	url    string // ends in simple/
-	origin string // what to hide in uv's words
+	origin string // hidden in the output of uv
 	server *http.Server
 	served sync.WaitGroup
 	ctx    context.Context // ends with the installation
@@ -37,7 +37,7 @@ type question struct {
 	answer chan answer // capacity 1
 }
 
-// answer is what the host says to it. done gets the end of passing it on.
+// answer is the host's answer to a question. done gets the result of passing it on.
 type answer struct {
 	status int
 	kind   string
@@ -46,12 +46,12 @@ type answer struct {
 }
 
 // open starts the listener and makes the installation known to the host.
-func (r *Room) open(ctx context.Context) (*run, error) {
+func (r *Installer) open(ctx context.Context) (*run, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	// Without the secret every process in the sandbox could ask the index in uv's place.
+	// Without the secret, every process in the sandbox could ask the index in place of uv.
 	secret := rand.Text()
 	x := &run{origin: "http://" + ln.Addr().String() + "/" + secret, asks: make(chan *question), asked: map[int64]*question{}}
 	x.url = x.origin + "/simple/"
@@ -64,7 +64,7 @@ func (r *Room) open(ctx context.Context) (*run, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.run = x
-	close(r.next) // wakes hosts that wait for a question
+	close(r.next) // wakes requests of the host that wait for a question
 	r.next = make(chan struct{})
 	x.served.Go(func() {
 		<-x.ctx.Done()
@@ -77,14 +77,14 @@ func (r *Room) open(ctx context.Context) (*run, error) {
 	return x, nil
 }
 
-// close ends the way and waits until nothing uses it.
+// close ends the listener and waits until all its requests have ended.
 func (x *run) close() {
 	x.cancel()
 	x.server.Close()
 	x.served.Wait()
 }
 
-// hide takes the way to the index out of what uv said: it means nothing to its reader.
+// hide removes the address of the listener from the output of uv: it has no meaning for the reader.
 func (x *run) hide(log string) string {
 	log = strings.ReplaceAll(log, x.url, "index:")
 	return strings.ReplaceAll(log, x.origin+"/", "index:")
@@ -93,7 +93,7 @@ func (x *run) hide(log string) string {
 // pass asks the host one question of uv and passes the answer on.
 func (x *run) pass(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		http.Error(w, "only reading is possible", http.StatusMethodNotAllowed)
+		http.Error(w, "only GET and HEAD are supported", http.StatusMethodNotAllowed)
 		return
 	}
 	q := &question{answer: make(chan answer, 1)}
@@ -117,7 +117,7 @@ func (x *run) pass(w http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(w, a.body)
 		a.done <- err
 		if err != nil {
-			panic(http.ErrAbortHandler) // half a file must not look like a whole one
+			panic(http.ErrAbortHandler) // half a file must not look like a complete one
 		}
 	case <-r.Context().Done():
 	case <-x.ctx.Done():
@@ -130,15 +130,15 @@ func (x *run) forget(q *question) {
 	delete(x.asked, q.ask.ID)
 }
 
-// current returns the installation that runs, or what is closed when one begins.
-func (r *Room) current() (*run, <-chan struct{}) {
+// current returns the running installation, or a channel that is closed when one begins.
+func (r *Installer) current() (*run, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.run, r.next
 }
 
-// ask waits for the next question; false when there is none until the context ends.
-func (r *Room) nextAsk(ctx context.Context) (guestapi.Question, bool) {
+// nextAsk waits for the next question. It returns false if there is none until the context ends.
+func (r *Installer) nextAsk(ctx context.Context) (guestapi.Question, bool) {
 	for {
 		x, begun := r.current()
 		if x == nil {
@@ -162,25 +162,25 @@ func (r *Room) nextAsk(ctx context.Context) (guestapi.Question, bool) {
 
 var errAnswered = errors.New("answered already")
 
-// reply passes an answer of the host to uv and returns when it has been passed on.
-func (r *Room) reply(ctx context.Context, id int64, status int, kind string, body io.Reader) error {
+// reply passes an answer of the host to uv, and returns when uv has read it.
+func (r *Installer) reply(ctx context.Context, id int64, status int, kind string, body io.Reader) error {
 	x, _ := r.current()
 	var q *question
 	if x != nil {
 		x.mu.Lock()
 		q = x.asked[id]
-		delete(x.asked, id) // answered once
+		delete(x.asked, id) // a question is answered once
 		x.mu.Unlock()
 	}
 	if q == nil {
-		return cellhold.Wrap(cellhold.NotFound, errAnswered, "Nobody waits for the answer to question %d.", id)
+		return cellhold.Wrap(cellhold.NotFound, errAnswered, "Question %d is not waiting for an answer.", id)
 	}
 	a := answer{status: status, kind: kind, body: body, done: make(chan error, 1)}
 	q.answer <- a
 	select {
 	case err := <-a.done:
 		if err != nil {
-			return cellhold.Wrap(cellhold.Conflict, err, "The installer did not take the answer.")
+			return cellhold.Wrap(cellhold.Conflict, err, "The installer did not read the answer.")
 		}
 		return nil
 	case <-x.ctx.Done():

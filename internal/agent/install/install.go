@@ -1,15 +1,14 @@
 // Package install changes the packages of the sandbox's Python, with uv, for the host.
 //
-// uv runs as a user of its own, so that the code in the kernels can neither look over its shoulder
-// nor speak in its place. The one thing it reaches is a listener on the guest's loopback, behind a
-// random path that only its environment names; every question there is passed to the host, which
-// decides. So the sandbox needs no network, and the guest knows no host, no credential and no
-// certificate of the index.
+// uv runs as a user of its own, so that the code in the kernels can neither read its memory nor act in its
+// place. It can reach only a listener on the guest's loopback, at a random path that only its environment
+// contains. The agent passes every request there to the host, which decides. So the sandbox needs no
+// network, and the guest has no host name, credential or certificate of the index.
 //
-// It refuses to judge requirements or policy: that is the host's, which sends only what may be
-// installed. It passes them on in a file, never as arguments. One installation runs at a time.
+// It does not check requirements or apply policy. The host does that, and sends only packages that may be
+// installed. They are passed on in a file, never as arguments. One installation runs at a time.
 //
-// There is one lock, Room.mu, held for moments.
+// There is one lock, Installer.mu, held for short operations only.
 package install
 
 import (
@@ -27,51 +26,51 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Doer runs a program to its end as the installer's user, and leaves nothing of it running.
+// Doer runs a program to its end as the installer's user, and leaves no process of it running.
 type Doer func(ctx context.Context, argv, env []string, dir string) (Ended, error)
 
 // Ended says how a program ended.
 type Ended struct {
 	Code, Signal int
-	Output       string // the last of what it said; foreign text
+	Output       string // the end of its output; foreign text
 }
 
-// Modules is what one kernel says of imports.
+// Modules lists the imports of one kernel.
 type Modules struct {
-	Loaded []string            // modules that are there
-	Missed map[string][]string // modules that looked for one that was not there, by its name
+	Loaded []string            // imported modules
+	Missed map[string][]string // modules that tried an import, by the name of the missing module
 }
 
-// Kernels tells what the running kernels have imported. Those that do not answer are silent.
+// Kernels returns the imports of the running kernels. silent lists the kernels that do not answer.
 type Kernels func(ctx context.Context) (said map[cellhold.KernelID]Modules, silent []string)
 
-// Options configures a Room.
+// Options configures an Installer.
 type Options struct {
 	Do       Doer         // required
-	Kernels  Kernels      // nil means that there are none
-	Python   string       // name or path of the Python whose packages are meant; empty means python3
-	Path     string       // where programs are looked for; required
-	Dir      string       // where an installation keeps what it needs for a while; made if missing; required
-	UID, GID int          // the installer's user, who gets Python's directories; 0 means as we are, for tests
+	Kernels  Kernels      // nil means no kernels
+	Python   string       // name or path of the Python whose packages change; empty means python3
+	Path     string       // where programs are searched; required
+	Dir      string       // for temporary files of an installation; made if missing; required
+	UID, GID int          // the installer's user, who becomes the owner of Python's directories; 0 means the agent's user, for tests
 	Logger   *slog.Logger // nil discards
 }
 
-// Room installs packages.
-type Room struct {
-	o    Options
-	turn chan struct{} // capacity 1: held by the installation that runs
-	desk *desk
+// Installer installs packages.
+type Installer struct {
+	o       Options
+	running chan struct{} // capacity 1: held by the running installation
+	relay   *relay
 
-	owned bool // the installer owns all of the places; guarded by turn
+	owned bool // the installer owns all directories of the layout; guarded by running
 
 	mu     sync.Mutex
-	places *places // where Python keeps packages; nil until it has been asked
+	layout *layout // Python's directories for packages; nil until the first installation
 	run    *run    // nil when no installation runs
 	next   chan struct{}
 }
 
-// New returns a room in which nothing has been installed yet.
-func New(o Options) (*Room, error) {
+// New returns an installer.
+func New(o Options) (*Installer, error) {
 	if o.Do == nil || o.Path == "" || o.Dir == "" {
 		return nil, errors.New("install: Options.Do, Path and Dir are required")
 	}
@@ -84,26 +83,26 @@ func New(o Options) (*Room, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Room{o: o, turn: make(chan struct{}, 1), desk: newDesk(), next: make(chan struct{})}, nil
+	return &Installer{o: o, running: make(chan struct{}, 1), relay: newRelay(), next: make(chan struct{})}, nil
 }
 
-// Install makes the change and says what became of it. A failure of the installer is an answer; an
-// error means that it could not be asked.
-func (r *Room) Install(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
-	ctx, t, leave, err := r.begin(ctx, in)
+// Install makes the change and reports its result. A failure of uv is a result. The error says that uv
+// could not be run.
+func (r *Installer) Install(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
+	ctx, t, release, err := r.begin(ctx, in)
 	if err != nil {
 		return guestapi.Installed{}, err
 	}
-	defer leave()
-	before := t.places.look()
-	end, err := r.with(ctx, t, in, before)
+	defer release()
+	before := t.layout.look()
+	end, err := r.runUV(ctx, t, in, before)
 	if err != nil {
 		return guestapi.Installed{}, err
 	}
 	if end.Code != 0 || end.Signal != 0 {
-		t.places.mend(before)
+		t.layout.dropPartial(before)
 	}
-	after := t.places.look()
+	after := t.layout.look()
 	out := guestapi.Installed{
 		Failure: failure(ctx, end), Log: end.Output,
 		Changes: changes(before, after), Named: named(after, in.Names), Hooks: hooks(before, after),
@@ -113,46 +112,48 @@ func (r *Room) Install(ctx context.Context, in guestapi.Install) (guestapi.Insta
 	return out, nil
 }
 
-// enter takes the turn for a request that makes sense.
-func (r *Room) enter(in guestapi.Install) (leave func(), err error) {
+// lock starts an installation if the request is valid and no other installation runs.
+func (r *Installer) lock(in guestapi.Install) (release func(), err error) {
 	if in.Timeout <= 0 || (len(in.Requirements) == 0) == (len(in.Remove) == 0) {
 		return nil, cellhold.Errorf(cellhold.Invalid, "An installation needs a timeout, and either requirements or packages to remove.")
 	}
 	select {
-	case r.turn <- struct{}{}:
-		return func() { <-r.turn }, nil
+	case r.running <- struct{}{}:
+		return func() { <-r.running }, nil
 	default:
 		return nil, cellhold.Errorf(cellhold.Conflict, "An installation is running already.")
 	}
 }
 
-// begin takes the turn of an installation, bounds its time and finds the tools. The caller calls leave in the end.
-func (r *Room) begin(ctx context.Context, in guestapi.Install) (bounded context.Context, t tools, leave func(), err error) {
-	left, err := r.enter(in)
+// begin starts an installation, bounds its time and finds the tools. The caller must call release at the
+// end.
+func (r *Installer) begin(ctx context.Context, in guestapi.Install) (bounded context.Context, t tools, release func(), err error) {
+	unlock, err := r.lock(in)
 	if err != nil {
 		return ctx, t, nil, err
 	}
 	bounded, cancel := context.WithTimeout(ctx, in.Timeout)
-	leave = func() {
+	release = func() {
 		cancel()
-		left()
+		unlock()
 	}
 	if t, err = r.tools(bounded); err != nil {
-		leave()
+		release()
 	}
-	return bounded, t, leave, err
+	return bounded, t, release, err
 }
 
-// Look says whether requirements are met by what is installed. It changes nothing and asks no index.
-func (r *Room) Look(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
-	ctx, t, leave, err := r.begin(ctx, in)
+// Look reports whether the installed packages meet requirements. It changes nothing and does not ask the
+// index.
+func (r *Installer) Look(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
+	ctx, t, release, err := r.begin(ctx, in)
 	if err != nil {
 		return guestapi.Installed{}, err
 	}
-	defer leave()
+	defer release()
 	dir, err := r.workDir(t, in)
 	if err != nil {
-		return guestapi.Installed{}, noRoom(err)
+		return guestapi.Installed{}, diskError(err)
 	}
 	defer os.RemoveAll(dir)
 	end, err := r.o.Do(ctx, append(command(t, in, dir), "--no-index", "--dry-run"), environment(r.o.Path, dir, ""), dir)
@@ -160,10 +161,10 @@ func (r *Room) Look(ctx context.Context, in guestapi.Install) (guestapi.Installe
 		return guestapi.Installed{}, err
 	}
 	return guestapi.Installed{Failure: failure(ctx, end), Log: end.Output, Changes: []guestapi.PackageChange{},
-		Named: named(t.places.look(), in.Names), Hooks: []guestapi.StartHook{}, Loaded: []guestapi.LoadedModule{}, Silent: []string{}}, nil
+		Named: named(t.layout.look(), in.Names), Hooks: []guestapi.StartHook{}, Loaded: []guestapi.LoadedModule{}, Silent: []string{}}, nil
 }
 
-// failure says how the installer ended. What it printed is the only place where a full disk shows.
+// failure returns how the installer ended. A full disk shows only in its output.
 func failure(ctx context.Context, end Ended) guestapi.InstallFailure {
 	switch {
 	case end.Code == 0 && end.Signal == 0:
@@ -178,40 +179,40 @@ func failure(ctx context.Context, end Ended) guestapi.InstallFailure {
 	return guestapi.InstallRefused
 }
 
-// realDir has uv in images where the uv on PATH is ours, which asks the host for packages.
+// realDir has the real uv in images whose uv on PATH asks the host for packages.
 const realDir = "/usr/local/lib/cellhold"
 
 // tools are the programs of one installation.
 type tools struct {
 	uv, python string
-	places     *places
+	layout     *layout
 }
 
-// tools finds the programs, and asks Python once where it keeps packages.
-func (r *Room) tools(ctx context.Context) (tools, error) {
+// tools finds the programs, and asks Python once for its directories.
+func (r *Installer) tools(ctx context.Context) (tools, error) {
 	var t tools
 	var err error
 	if t.python, err = find(r.o.Python, r.o.Path); err != nil {
 		return t, cellhold.Errorf(cellhold.Unsupported, "The session's image has no %s, so packages cannot be installed in it.", r.o.Python)
 	}
 	if t.uv, err = find("uv", realDir+string(filepath.ListSeparator)+r.o.Path); err != nil {
-		return t, cellhold.Errorf(cellhold.Unsupported, "The session's image has no uv, which installs packages. Use an image that has it; the stock image does.")
+		return t, cellhold.Errorf(cellhold.Unsupported, "The session's image has no uv, so packages cannot be installed in it. Use an image with uv, such as the stock image.")
 	}
 	r.mu.Lock()
-	t.places = r.places
+	t.layout = r.layout
 	r.mu.Unlock()
-	if t.places == nil {
-		if t.places, err = r.ask(ctx, t.python); err != nil {
+	if t.layout == nil {
+		if t.layout, err = r.ask(ctx, t.python); err != nil {
 			return t, err
 		}
 		r.mu.Lock()
-		r.places = t.places
+		r.layout = t.layout
 		r.mu.Unlock()
 	}
 	return t, nil
 }
 
-// find finds a program as a shell would with that PATH.
+// find finds a program in a PATH as a shell would.
 func find(name, path string) (string, error) {
 	if filepath.IsAbs(name) {
 		return name, nil
@@ -225,18 +226,18 @@ func find(name, path string) (string, error) {
 	return "", os.ErrNotExist
 }
 
-// with runs uv, with a directory and a way to the index that are its own and end with it.
-func (r *Room) with(ctx context.Context, t tools, in guestapi.Install, before state) (Ended, error) {
+// runUV runs uv with a directory and an index listener of its own.
+func (r *Installer) runUV(ctx context.Context, t tools, in guestapi.Install, before state) (Ended, error) {
 	dir, err := r.workDir(t, in)
 	if err != nil {
-		return Ended{}, noRoom(err)
+		return Ended{}, diskError(err)
 	}
 	defer os.RemoveAll(dir)
 	index, err := r.open(ctx)
 	if err != nil {
 		return Ended{}, err
 	}
-	end, err := r.careful(t, in, before, func(more ...string) (Ended, error) {
+	end, err := r.runWithRights(t, in, before, func(more ...string) (Ended, error) {
 		return r.o.Do(ctx, append(command(t, in, dir), more...), environment(r.o.Path, dir, index.url), dir)
 	})
 	index.close()
@@ -244,10 +245,10 @@ func (r *Room) with(ctx context.Context, t tools, in guestapi.Install, before st
 	return end, err
 }
 
-// careful runs uv with the rights that it needs this time. To give it all directories of a large
-// image takes seconds, because each is copied to the session's layer; so a dry run says which
-// packages must go, and only where that was not enough it gets all.
-func (r *Room) careful(t tools, in guestapi.Install, before state, uv func(more ...string) (Ended, error)) (Ended, error) {
+// runWithRights runs uv with only the rights that it needs. To give it all directories of a large image
+// takes seconds, because each one is copied to the session's layer. So a dry run lists the packages that
+// will be removed. Only if their directories are not enough, uv gets all directories.
+func (r *Installer) runWithRights(t tools, in guestapi.Install, before state, uv func(more ...string) (Ended, error)) (Ended, error) {
 	if r.owned || r.o.UID == 0 {
 		return uv()
 	}
@@ -259,7 +260,7 @@ func (r *Room) careful(t tools, in guestapi.Install, before state, uv func(more 
 		}
 		leaving = uninstalls(dry.Output)
 	}
-	if err := r.ownSome(t.places, leaving); err != nil {
+	if err := r.ownSome(t.layout, leaving); err != nil {
 		return Ended{}, err
 	}
 	end, err := uv()
@@ -267,15 +268,15 @@ func (r *Room) careful(t tools, in guestapi.Install, before state, uv func(more 
 		return end, err
 	}
 	r.o.Logger.Debug("the installer gets all directories")
-	if err := r.own(t.places); err != nil {
+	if err := r.own(t.layout); err != nil {
 		return Ended{}, err
 	}
 	r.owned = true
-	t.places.mend(before)
+	t.layout.dropPartial(before)
 	return uv()
 }
 
-// uninstalls reads in a dry run's words which packages would go.
+// uninstalls returns the packages that a dry run would remove, from its output.
 func uninstalls(output string) []string {
 	var names []string
 	for line := range strings.Lines(output) {
@@ -287,7 +288,7 @@ func uninstalls(output string) []string {
 	return names
 }
 
-// command is the command line of uv. Everything that a caller chose is in files.
+// command returns the command line of uv. All values of the caller are in files.
 func command(t tools, in guestapi.Install, dir string) []string {
 	argv := []string{t.uv, "pip", "install"}
 	if len(in.Remove) > 0 {
@@ -302,7 +303,7 @@ func command(t tools, in guestapi.Install, dir string) []string {
 		argv = append(argv, "--only-binary", ":all:")
 	}
 	if in.Upgrade {
-		for _, name := range in.Names { // normalised by the host; with "=" none can become an option
+		for _, name := range in.Names { // normalised by the host; with "=" a name cannot become an option
 			argv = append(argv, "--upgrade-package="+normal(name))
 		}
 	}
@@ -310,25 +311,25 @@ func command(t tools, in guestapi.Install, dir string) []string {
 		argv = append(argv, "--no-deps")
 	}
 	if in.Hashes {
-		// What came with the image is in no lock, and uv would want the hashes of that too.
+		// Packages of the image are in no lock file, and uv would need hashes for them too.
 		argv = append(argv, "--require-hashes", "--no-deps")
 	}
 	return argv
 }
 
-// environment is all that uv gets. The way to the index is here and not in the command line,
-// because everyone may read command lines.
+// environment returns the complete environment of uv. It contains the address of the index listener. The
+// command line does not, because every user can read command lines.
 func environment(path, dir, index string) []string {
 	env := []string{
 		"PATH=" + path, "LANG=C.UTF-8", "HOME=" + dir, "TMPDIR=" + dir,
 		"UV_CACHE_DIR=" + filepath.Join(dir, "cache"),
 		"UV_PYTHON_DOWNLOADS=never", "UV_NO_PROGRESS=1", "NO_COLOR=1",
 		"UV_KEYRING_PROVIDER=disabled",
-		// The host asks the index again where that makes sense, and a refusal stays one.
+		// The host retries requests to the index itself, and a refusal is final.
 		"UV_HTTP_RETRIES=0",
-		// The host's timeouts bound every question; uv's own would end a slow one too early.
+		// The host's timeouts bound every request. uv's own timeout would end slow requests too early.
 		"UV_HTTP_TIMEOUT=300",
-		// Few at once: every thread and page of it counts against the session's limits.
+		// Low numbers: every thread and page of uv counts against the session's limits.
 		"UV_CONCURRENT_DOWNLOADS=4", "UV_CONCURRENT_BUILDS=1", "UV_CONCURRENT_INSTALLS=2",
 		"RAYON_NUM_THREADS=2", "TOKIO_WORKER_THREADS=2",
 	}
@@ -343,9 +344,9 @@ const (
 	requirementsFile = "requirements.txt"
 )
 
-// workDir makes the directory of one installation: beside the packages, so that what was unpacked
-// there can become a package without being copied.
-func (r *Room) workDir(t tools, in guestapi.Install) (dir string, err error) {
+// workDir makes the directory of one installation. It is on the file system of the packages, so that
+// unpacked files need not be copied.
+func (r *Installer) workDir(t tools, in guestapi.Install) (dir string, err error) {
 	if err := os.MkdirAll(r.o.Dir, 0o711); err != nil {
 		return "", err
 	}
@@ -373,9 +374,9 @@ func (r *Room) workDir(t tools, in guestapi.Install) (dir string, err error) {
 	return dir, err
 }
 
-// writePython makes the Python that uv asks about versions and places. It starts without the hooks
-// that packages can leave: one installed before would otherwise run as the installer. Where
-// source may be built, code of packages runs as the installer anyway, and needs all of Python.
+// writePython makes the Python that uv asks for versions and directories. It starts without the start-up
+// hooks of packages. Otherwise a hook of an installed package would run as the installer. If a package can
+// be built from source, its code runs as the installer anyway, and needs the complete Python.
 func writePython(file, python string, source bool) error {
 	if source {
 		return os.Symlink(python, file)
@@ -383,9 +384,9 @@ func writePython(file, python string, source bool) error {
 	return os.WriteFile(file, []byte("#!/bin/sh\nexec '"+strings.ReplaceAll(python, "'", `'\''`)+"' -S \"$@\"\n"), 0o555)
 }
 
-func noRoom(err error) error {
+func diskError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return cellhold.Wrap(cellhold.Exhausted, err, "There is no room left in the session to install anything.")
+		return cellhold.Wrap(cellhold.Exhausted, err, "The session's disk is full, so no packages can be installed.")
 	}
 	return fmt.Errorf("prepare the installation: %w", err)
 }

@@ -16,8 +16,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// room is a room whose uv is a function of the test.
-func room(t *testing.T, uv func(ctx context.Context, env map[string]string) Ended) (*Room, string) {
+// newInstaller returns an installer whose uv is a function of the test.
+func newInstaller(t *testing.T, uv func(ctx context.Context, env map[string]string) Ended) (*Installer, string) {
 	t.Helper()
 	top := t.TempDir()
 	lib := filepath.Join(top, "lib", "site-packages")
@@ -44,7 +44,7 @@ func room(t *testing.T, uv func(ctx context.Context, env map[string]string) Ende
 			}
 			for _, a := range argv {
 				if strings.Contains(a, "http") {
-					t.Errorf("everyone can read the way to the index: %q", argv)
+					t.Errorf("the command line shows the address of the index: %q", argv)
 				}
 			}
 			return uv(ctx, env), nil
@@ -71,9 +71,9 @@ func put(t *testing.T, lib, name, version string, whole bool) {
 
 var one = guestapi.Install{Requirements: []string{"a"}, Names: []string{"a"}, Timeout: time.Minute}
 
-func TestAnInstallationTellsWhatChangedAndWhatIsStale(t *testing.T) {
+func TestAnInstallationReportsChangesAndStaleModules(t *testing.T) {
 	var lib string
-	r, lib := room(t, func(context.Context, map[string]string) Ended {
+	r, lib := newInstaller(t, func(context.Context, map[string]string) Ended {
 		os.RemoveAll(filepath.Join(lib, "a-1.dist-info"))
 		put(t, lib, "a", "2", true)
 		put(t, lib, "n", "1", true)
@@ -90,9 +90,9 @@ func TestAnInstallationTellsWhatChangedAndWhatIsStale(t *testing.T) {
 	}
 }
 
-func TestHalfAnInstallationCountsAsNone(t *testing.T) {
+func TestAPartialInstallationCountsAsNone(t *testing.T) {
 	var lib string
-	r, lib := room(t, func(context.Context, map[string]string) Ended {
+	r, lib := newInstaller(t, func(context.Context, map[string]string) Ended {
 		put(t, lib, "a", "2", false)
 		return Ended{Signal: 9}
 	})
@@ -102,8 +102,8 @@ func TestHalfAnInstallationCountsAsNone(t *testing.T) {
 	}
 }
 
-func TestOnlyWhoKnowsTheSecretReachesTheHost(t *testing.T) {
-	r, _ := room(t, func(ctx context.Context, env map[string]string) Ended {
+func TestTheHostIsReachedOnlyWithTheSecret(t *testing.T) {
+	r, _ := newInstaller(t, func(ctx context.Context, env map[string]string) Ended {
 		base := env["UV_DEFAULT_INDEX"]
 		host := strings.Join(strings.SplitAfter(base, "/")[:3], "")
 		for _, at := range []string{host, host + "simple/a/", host + "wrong/simple/a/"} {
@@ -127,7 +127,7 @@ func TestOnlyWhoKnowsTheSecretReachesTheHost(t *testing.T) {
 		if status != 200 || !strings.Contains(text, `"path":"simple/a/"`) {
 			t.Errorf("%d %s", status, text)
 		}
-		for _, want := range []int{204, 400} { // once, and not again
+		for _, want := range []int{204, 400} { // the first answer is accepted, the second is not
 			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, host.URL+"/v1/packages/answer?ask=1&status=200&type=text/plain", strings.NewReader("page of simple/a/"))
 			if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != want {
 				t.Errorf("%v %v, want %d", resp, err, want)
@@ -157,7 +157,7 @@ func get(ctx context.Context, t *testing.T, at string) (int, string) {
 	return resp.StatusCode, string(text)
 }
 
-func TestAnImageWithoutUvIsToldSo(t *testing.T) {
+func TestAnImageWithoutUvIsAnError(t *testing.T) {
 	r, err := New(Options{Path: t.TempDir(), Dir: t.TempDir(), Python: "/bin/sh", Do: func(context.Context, []string, []string, string) (Ended, error) { return Ended{}, nil }})
 	if err != nil {
 		t.Fatal(err)

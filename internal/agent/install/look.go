@@ -14,13 +14,13 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// maxRecord bounds what is read of the list of a package's files; the longest in wide use has 2 MB.
+// maxRecord bounds the part of a package's file list that is read. The longest in wide use has 2 MB.
 const maxRecord = 8 << 20
 
-// state is what is installed.
+// state is the set of installed packages.
 type state struct {
 	packages map[string]installed // by normalised name
-	hooks    map[string]string    // start-up hooks: text by path
+	hooks    map[string]string    // text of start-up hooks by path
 }
 
 type installed struct {
@@ -28,14 +28,14 @@ type installed struct {
 	modules []string
 }
 
-// look reads what is installed. User code cannot write there; what packages say of themselves is
-// foreign all the same, and bounded.
-func (p *places) look() state {
+// look reads the installed packages. User code cannot write there, but the metadata of packages is foreign,
+// and so it is bounded.
+func (p *layout) look() state {
 	s := state{packages: map[string]installed{}, hooks: map[string]string{}}
 	for _, lib := range p.Libs {
 		entries, err := os.ReadDir(lib)
 		if err != nil {
-			continue // not made yet
+			continue // does not exist yet
 		}
 		for _, e := range entries {
 			name := e.Name()
@@ -68,9 +68,9 @@ func (s state) add(lib, dir string) {
 	s.packages[normal(name)] = installed{version, modules}
 }
 
-// mend makes packages that were installed in part, because the installer was stopped, count as not
-// installed: the next installation would otherwise leave them as they are.
-func (p *places) mend(before state) {
+// dropPartial makes packages that were installed in part count as not installed. They occur when the
+// installer was stopped. Otherwise the next installation would leave them unchanged.
+func (p *layout) dropPartial(before state) {
 	for _, lib := range p.Libs {
 		_ = below(lib, func(root *os.Root) error {
 			entries, err := fs.ReadDir(root.FS(), ".")
@@ -88,8 +88,8 @@ func (p *places) mend(before state) {
 	}
 }
 
-// complete reports whether what a package's record names in its library is there. Files elsewhere,
-// such as commands, are written before the record is.
+// complete reports whether the files in a package's record exist in its library. Files elsewhere, such as
+// commands, are written before the record.
 func complete(root *os.Root, dir string) bool {
 	file, err := root.Open(dir + "/RECORD")
 	if err != nil {
@@ -113,7 +113,7 @@ func complete(root *os.Root, dir string) bool {
 	return true
 }
 
-// normal is the form of a package's name that is compared (PEP 503).
+// normal returns the form of a package's name for comparisons (PEP 503).
 func normal(name string) string {
 	var b strings.Builder
 	for _, part := range strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == '.' }) {
@@ -125,7 +125,7 @@ func normal(name string) string {
 	return b.String()
 }
 
-// changes returns how two states differ, by name.
+// changes returns the differences of two states, sorted by name.
 func changes(before, after state) []guestapi.PackageChange {
 	list := []guestapi.PackageChange{}
 	names := maps.Clone(before.packages)
@@ -144,7 +144,7 @@ func changes(before, after state) []guestapi.PackageChange {
 	return list
 }
 
-// named returns the state of the packages of those names.
+// named returns the state of the packages with those names.
 func named(s state, names []string) []guestapi.PackageChange {
 	list := []guestapi.PackageChange{}
 	for _, name := range names {
@@ -166,9 +166,9 @@ func hooks(before, after state) []guestapi.StartHook {
 	return list
 }
 
-// stale finds the modules that running kernels have imported from packages that are another version
-// now, or gone, and those that have looked for a package before it was there.
-func (r *Room) stale(ctx context.Context, out *guestapi.Installed) {
+// stale finds modules of running kernels that do not match the installed packages. Either their package has
+// another version now or was removed, or they tried to import a package before it was installed.
+func (r *Installer) stale(ctx context.Context, out *guestapi.Installed) {
 	if len(out.Changes) == 0 {
 		return
 	}
@@ -183,12 +183,12 @@ func (r *Room) stale(ctx context.Context, out *guestapi.Installed) {
 	}
 }
 
-// maxStale bounds what is reported of one kernel.
+// maxStale bounds the modules that are reported for one kernel.
 const maxStale = 200
 
-// outdated are the loaded modules of packages that were there before and have changed.
+// outdated returns the loaded modules of packages that were installed before and have changed.
 func outdated(list []guestapi.PackageChange, loaded []string) (found []guestapi.LoadedModule) {
-	owner := map[string]string{} // of a module
+	owner := map[string]string{} // package by module
 	for _, c := range list {
 		if c.Before == "" {
 			continue
@@ -208,8 +208,8 @@ func outdated(list []guestapi.PackageChange, loaded []string) (found []guestapi.
 	return found
 }
 
-// unaware are the modules that have looked for what a new package brings, and may remember that it was not
-// there. Those of the package itself do not count.
+// unaware returns the modules that tried to import a module of a new package, and may remember that it was
+// missing. Modules of the package itself do not count.
 func unaware(list []guestapi.PackageChange, missed map[string][]string) (found []guestapi.LoadedModule) {
 	for _, c := range list {
 		if c.Before != "" {

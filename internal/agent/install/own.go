@@ -12,17 +12,17 @@ import (
 	"syscall"
 )
 
-// Who owns a directory may replace what is in it, so the installer gets directories only, and the
-// session's layer takes no copies of files. Everything happens below open directories: code of
-// a package that was built here, or the names in its record, could lead elsewhere.
+// The owner of a directory can replace its entries. So the installer becomes the owner of directories only,
+// and no files are copied to the session's layer. All changes happen below open directories: the code of a
+// package, or the names in its record, could lead elsewhere.
 
-// maxEntries bounds how many directories and files one look visits: the stock image has 30,000,
-// large collections ten times as many.
+// maxEntries bounds the directories and files that one walk visits. The stock image has 30,000, large
+// collections ten times as many.
 const maxEntries = 1_000_000
 
-// roots are the directories below which the installer may own what it needs. Of /usr and / that is
-// only what is named there: the rest is the system's.
-func (p *places) roots() []string {
+// roots returns the directories below which the installer can own directories. In /usr and / only
+// the named ones count: the rest belongs to the system.
+func (p *layout) roots() []string {
 	if p.Data == "/" || p.Data == "/usr" {
 		return append(slices.Clone(p.Libs), p.Scripts)
 	}
@@ -38,7 +38,7 @@ func (p *places) roots() []string {
 func within(dir, root string) bool { return dir == root || strings.HasPrefix(dir, root+"/") }
 
 // own gives the installer all directories of packages.
-func (r *Room) own(p *places) error {
+func (r *Installer) own(p *layout) error {
 	for _, dir := range p.roots() {
 		err := below(dir, func(root *os.Root) error {
 			left := maxEntries
@@ -47,25 +47,25 @@ func (r *Room) own(p *places) error {
 					return fmt.Errorf("%s has more than %d entries", dir, maxEntries)
 				}
 				if err != nil || !d.IsDir() {
-					return nil // what vanished meanwhile needs no owner
+					return nil // a directory that disappeared needs no owner
 				}
 				return r.give(root, name)
 			})
 		})
 		if err != nil {
-			return noRoom(err)
+			return diskError(err)
 		}
 	}
 	return nil
 }
 
-// ownSome gives the installer the directories in which every package puts something, and those of
-// the packages that will go.
-func (r *Room) ownSome(p *places, leaving []string) error {
+// ownSome gives the installer the directories in which every package puts files, and the directories of the
+// packages that will be removed.
+func (r *Installer) ownSome(p *layout, leaving []string) error {
 	dirs := map[string]bool{p.Scripts: true}
 	for _, dir := range slices.Concat(p.Libs, []string{p.Scripts}) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return noRoom(err)
+			return diskError(err)
 		}
 		dirs[dir] = true
 	}
@@ -92,14 +92,14 @@ func (r *Room) ownSome(p *places, leaving []string) error {
 			return nil
 		})
 		if err != nil {
-			return noRoom(err)
+			return diskError(err)
 		}
 	}
 	return nil
 }
 
-// addDirs adds the directories of those packages in a library, as their records name them.
-func (p *places) addDirs(dirs map[string]bool, lib string, names []string) {
+// addDirs adds the directories of those packages in a library, as their records list them.
+func (p *layout) addDirs(dirs map[string]bool, lib string, names []string) {
 	entries, err := os.ReadDir(lib)
 	if err != nil {
 		return
@@ -111,7 +111,7 @@ func (p *places) addDirs(dirs map[string]bool, lib string, names []string) {
 		}
 		for line := range strings.Lines(string(readBounded(filepath.Join(lib, e.Name(), "RECORD"), maxRecord))) {
 			file, _, _ := strings.Cut(strings.Trim(strings.TrimSpace(line), `"`), ",")
-			// Their parents too: a directory that becomes empty goes.
+			// Their parents are added too, because an empty directory is removed.
 			for dir := filepath.Dir(filepath.Join(lib, file)); len(dir) > 1 && !dirs[dir]; dir = filepath.Dir(dir) {
 				dirs[dir] = true
 			}
@@ -120,7 +120,7 @@ func (p *places) addDirs(dirs map[string]bool, lib string, names []string) {
 	}
 }
 
-// below opens a directory for work below it; one that is not there has none.
+// below opens a directory and calls work with it. It does nothing if the directory does not exist.
 func below(dir string, work func(*os.Root) error) error {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,8 +133,8 @@ func below(dir string, work func(*os.Root) error) error {
 	return work(root)
 }
 
-// give gives one directory; what is not there, or is none, needs no owner.
-func (r *Room) give(root *os.Root, name string) error {
+// give makes the installer the owner of one directory. It does nothing if there is no directory.
+func (r *Installer) give(root *os.Root, name string) error {
 	info, err := root.Lstat(name)
 	if err != nil || !info.IsDir() {
 		return nil

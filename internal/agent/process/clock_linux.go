@@ -9,14 +9,14 @@ import (
 	"unsafe"
 )
 
-// clockTick is the unit of the times in /proc, the same on every Linux that Go runs on. gVisor counts
-// processor time in these steps, everywhere.
+// clockTick is the unit of times in /proc, the same on every Linux that Go runs on. gVisor counts all
+// processor time in these steps.
 const clockTick = 10 * time.Millisecond
 
-// CPU is the processor time that the process itself has used: one system call that opens no file,
-// because it is asked for at both ends of every cell.
+// CPU returns the processor time of the process itself. It needs one system call and opens no file, because
+// it is called at both ends of every cell.
 func (p *process) CPU() (time.Duration, bool) {
-	const schedClock = 2 // of a process, by its inverted number
+	const schedClock = 2 // of a process, which its inverted id selects
 	var t syscall.Timespec
 	clock := uintptr(^p.pid<<3 | schedClock)
 	if _, _, e := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clock, uintptr(unsafe.Pointer(&t)), 0); e != 0 {
@@ -25,8 +25,8 @@ func (p *process) CPU() (time.Duration, bool) {
 	return time.Duration(t.Nano()), true
 }
 
-// ChildCPU is the processor time of what the process started: those it has buried and those that run in
-// its session. One that left the session counts when it is buried.
+// ChildCPU returns the processor time of the processes that the process started: those that it has reaped,
+// and those that run in its session. A process that left the session counts when it is reaped.
 func (p *process) ChildCPU() time.Duration {
 	total := time.Duration(0)
 	for _, pid := range processes() {
@@ -42,15 +42,15 @@ func (p *process) ChildCPU() time.Duration {
 	return total
 }
 
-// cpuOf reads what a process and the children that it has buried used.
+// cpuOf reads the processor times of a process and of the children that it has reaped.
 func cpuOf(pid int) (own, children time.Duration) {
 	stat, err := os.ReadFile(procFile(pid, "stat"))
 	if err != nil {
 		return 0, 0
 	}
-	// The name in brackets is the program's own choice and may contain brackets and spaces.
+	// The program chooses the name in parentheses, which may contain parentheses and spaces.
 	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const user, system, childUser, childSystem = 11, 12, 13, 14 // behind the name; see proc(5)
+	const user, system, childUser, childSystem = 11, 12, 13, 14 // after the name; see proc(5)
 	if len(f) <= childSystem {
 		return 0, 0
 	}

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// commandMark is the environment variable that tells which command a process belongs to.
+	// commandMark is the environment variable that names the command of a process.
 	commandMark = "CELLHOLD_COMMAND"
-	// shellName is the shell that people mean, and plainShell the one that is everywhere.
+	// shellName is the preferred shell, and plainShell the one that every image has.
 	shellName, plainShell = "/bin/bash", "/bin/sh"
-	// terminalType is what a terminal is taken for when nobody says.
+	// terminalType is the default value of TERM.
 	terminalType = "xterm-256color"
 )
 
 var _ command.Spawner = (*Launcher)(nil)
 
-// program is one command's process; it leads a session and a process group of its own.
+// program is the process of one command. It leads a session and a process group of its own.
 type program struct {
 	launcher *Launcher
 	pid      int
@@ -34,7 +34,7 @@ type program struct {
 	seen     *descendants
 	streams  *streams
 	done     chan struct{}
-	status   syscall.WaitStatus // fixed when done is closed
+	status   syscall.WaitStatus // set when done is closed
 }
 
 // Spawn starts a command.
@@ -60,8 +60,8 @@ func (l *Launcher) Spawn(s command.Spec) (command.Process, error) {
 	attr := &syscall.ProcAttr{Dir: dir, Env: env, Files: st.theirs(),
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: s.Terminal != nil}}
 	if o := l.options; o.UID != 0 {
-		// The child changes its user before it enters the directory and looks at the program, so
-		// that nothing is reached with our rights.
+		// The child changes its user before it enters the directory and opens the program, so that neither
+		// is reached with root's rights.
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: []uint32{}}
 	}
 	pid, ended, err := l.reaper.startCommand(func() (int, error) { return forkExec(file, argv, attr) })
@@ -77,7 +77,7 @@ func (l *Launcher) Spawn(s command.Spec) (command.Process, error) {
 	return p, nil
 }
 
-// shell returns the shell that runs lines.
+// shell returns the path of the shell that runs lines.
 func shell() string {
 	if _, err := os.Stat(shellName); err == nil {
 		return shellName
@@ -85,7 +85,7 @@ func shell() string {
 	return plainShell
 }
 
-// commandEnv is all the environment that a command gets, and the PATH in it.
+// commandEnv returns the complete environment of a command, and its PATH.
 func (l *Launcher) commandEnv(s command.Spec) (env []string, path string) {
 	vars := l.basics()
 	if s.Terminal != nil {
@@ -111,14 +111,14 @@ func (p *program) Exit() (code int, sig syscall.Signal) {
 	return p.status.ExitStatus(), 0
 }
 
-// Signal signals the group, and with a terminal also what is in its foreground, where a shell puts
-// what it runs.
+// Signal signals the group. With a terminal it also signals the foreground group, to which a shell moves
+// its programs.
 func (p *program) Signal(sig syscall.Signal) error {
-	p.seen.look() // it may end what leads to the others
+	p.seen.look() // the signal may end a process that connects the others
 	err := p.launcher.reaper.signal(p.pid, sig)
 	if group := p.streams.foreground(); group > 1 && group != p.pid {
 		if sid, e := sessionOf(group); e == nil && sid == p.pid {
-			syscall.Kill(-group, sig) // gone meanwhile is no error
+			syscall.Kill(-group, sig) // a process that has ended is no error
 		}
 	}
 	return err
@@ -129,18 +129,17 @@ func (p *program) Resize(t cellhold.Terminal) error { return p.streams.resize(t)
 func (p *program) Kill() {
 	p.seen.look()
 	if err := p.launcher.reaper.signal(p.pid, syscall.SIGKILL); err != nil {
-		p.launcher.options.Logger.Debug("command not killed", "error", err)
+		p.launcher.options.Logger.Debug("failed to kill the command", "error", err)
 	}
-	p.launcher.sweep(brood{pid: p.pid, mark: p.mark, seen: p.seen})
+	p.launcher.sweep(family{pid: p.pid, mark: p.mark, seen: p.seen})
 	<-p.done
 }
 
-// streams are the ends of a command's pipes, or of its terminal, that are ours, and those that the
-// process gets.
+// streams are both ends of a command's pipes, or of its terminal.
 type streams struct {
 	in       *os.File
 	outputs  []command.Output
-	terminal *os.File // ours; nil without one
+	terminal *os.File // the agent's end; nil without a terminal
 	files    []*os.File
 	once     sync.Once
 }
@@ -177,8 +176,8 @@ func (l *Launcher) newStreams(t *cellhold.Terminal) (s *streams, err error) {
 	return s, nil
 }
 
-// pipe makes a pipe that belongs to the uid of commands: else /dev/stdin and /dev/stdout could not be opened.
-// gVisor lets nobody give a pipe away, so this thread makes it under that uid.
+// pipe makes a pipe that belongs to the uid of commands. Otherwise /dev/stdin and /dev/stdout could not be
+// opened. In gVisor a pipe cannot change its owner, so this thread makes it under that uid.
 func (l *Launcher) pipe() (r, w *os.File, err error) {
 	if l.options.UID == 0 || os.Geteuid() != 0 {
 		return os.Pipe()
@@ -186,14 +185,15 @@ func (l *Launcher) pipe() (r, w *os.File, err error) {
 	const same = ^uintptr(0)
 	setEffective := func(uid int) error {
 		if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(uid), same); e != 0 {
-			return fmt.Errorf("take uid %d for a moment: %w", uid, e)
+			return fmt.Errorf("change to uid %d and back: %w", uid, e)
 		}
 		return nil
 	}
 	return pipeAs(l.options.UID, setEffective)
 }
 
-// pipeAs makes a pipe under another uid, which that function takes, and takes back 0.
+// pipeAs makes a pipe under another uid. setEffective changes the uid of the thread, and then changes it
+// back to 0.
 func pipeAs(uid int, setEffective func(uid int) error) (r, w *os.File, err error) {
 	runtime.LockOSThread()
 	if err := setEffective(uid); err != nil {
@@ -212,7 +212,7 @@ func pipeAs(uid int, setEffective func(uid int) error) (r, w *os.File, err error
 	return r, w, err
 }
 
-// theirs are the descriptors 0, 1 and 2 of the process.
+// theirs returns the descriptors 0, 1 and 2 of the process.
 func (s *streams) theirs() []uintptr {
 	if s.terminal != nil {
 		fd := s.files[0].Fd()
@@ -221,7 +221,7 @@ func (s *streams) theirs() []uintptr {
 	return []uintptr{s.files[0].Fd(), s.files[1].Fd(), s.files[2].Fd()}
 }
 
-// closeTheirs closes what only the process needs.
+// closeTheirs closes the files that only the process needs.
 func (s *streams) closeTheirs() {
 	s.once.Do(func() {
 		for _, f := range s.files {

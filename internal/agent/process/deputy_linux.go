@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// Deputy is a program of ours that runs as the kernels' user, and so can be ended by user code. It
-// belongs to no kernel, and ends with all else when the last kernel is cleared away.
+// Deputy is a program of the agent that runs as the kernels' user, so user code can end it. It belongs to
+// no kernel. It is killed with all other processes when the last kernel ends.
 type Deputy struct {
 	launcher *Launcher
 	pid      int
@@ -15,8 +15,8 @@ type Deputy struct {
 	watch    sync.WaitGroup
 }
 
-// Deputy starts a program with that file as descriptor 3. It has no other files of ours, no
-// capabilities, and no way to gain any.
+// Deputy starts a program with that file as descriptor 3. It has no other files of the agent and no
+// capabilities, and can gain none.
 func (l *Launcher) Deputy(control *os.File, argv ...string) (*Deputy, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -45,11 +45,11 @@ func (l *Launcher) Deputy(control *os.File, argv ...string) (*Deputy, error) {
 	return h, nil
 }
 
-// Done is closed when it has ended.
+// Done returns a channel that is closed when the deputy has ended.
 func (h *Deputy) Done() <-chan struct{} { return h.done }
 
-// Kill ends it and waits for its end.
+// Kill ends the deputy and waits for its end.
 func (h *Deputy) Kill() {
-	_ = h.launcher.reaper.signal(h.pid, syscall.SIGKILL) // that it has ended already is no error
+	_ = h.launcher.reaper.signal(h.pid, syscall.SIGKILL) // fails if the deputy has ended already
 	h.watch.Wait()
 }

@@ -12,18 +12,18 @@ import (
 const (
 	prSetNoNewPrivs     = 38
 	capabilityVersion3  = 0x20080522
-	capabilityDataParts = 2 // version 3 splits 64 bits in two
+	capabilityDataParts = 2 // version 3 splits 64 bits into two words
 )
 
-// forkExec starts a program that can never gain privileges. The two settings that bring this about
-// belong to the thread that forks, so they are made on a thread that is thrown away afterwards:
-// a goroutine that ends while locked to its thread ends the thread.
+// forkExec starts a program that can never gain privileges. The two settings for this belong to the thread
+// that forks. So they are made on a thread that ends afterwards: a goroutine that ends while it is locked
+// to its thread ends the thread.
 func forkExec(file string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
 	var once sync.WaitGroup
 	once.Go(func() {
 		runtime.LockOSThread()
-		// Without this, a setuid program or a file with capabilities in the image would
-		// make user code root in the guest.
+		// Without this, a setuid program or a file with capabilities in the image would make user code root
+		// in the guest.
 		if _, _, e := syscall.RawSyscall6(syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0, 0); e != 0 {
 			err = e
 			return
@@ -38,8 +38,8 @@ func forkExec(file string, argv []string, attr *syscall.ProcAttr) (pid int, err 
 	return pid, err
 }
 
-// keepFiles keeps our files from programs that we start. Go marks those that it opens; those that we
-// were started with may be open for everyone.
+// keepFiles keeps the agent's files from programs that it starts. Go marks the files that it opens. Files
+// that the agent was started with may be inherited otherwise.
 func keepFiles() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
@@ -50,10 +50,10 @@ func keepFiles() error {
 	return err
 }
 
-// dropBounding empties the set of capabilities that a program could gain, where we may. It is a
-// second lock behind no_new_privs, so that we may not is no error.
+// dropBounding empties the set of capabilities that a program could gain, if the agent has that right. It
+// is a second protection in addition to no_new_privs, so a missing right is no error.
 func dropBounding() {
-	for c := range uintptr(64) { // capability sets have 64 bits; those unknown here are refused
+	for c := range uintptr(64) { // capability sets have 64 bits; the kernel refuses unknown ones
 		syscall.RawSyscall6(syscall.SYS_PRCTL, syscall.PR_CAPBSET_DROP, c, 0, 0, 0, 0)
 	}
 }
@@ -65,8 +65,7 @@ type capabilityHeader struct {
 
 type capabilityData struct{ effective, permitted, inheritable uint32 }
 
-// dropInheritable clears the one capability set that a change of the user leaves as it is. The
-// others are cleared by that change itself.
+// dropInheritable clears the one capability set that a change of the user does not clear.
 func dropInheritable() error {
 	header := capabilityHeader{version: capabilityVersion3}
 	var data [capabilityDataParts]capabilityData

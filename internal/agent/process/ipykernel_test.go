@@ -20,6 +20,7 @@ import (
 	"cellhold"
 	"cellhold/internal/agent"
 	"cellhold/internal/agent/command"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/agent/process"
 	"cellhold/internal/guest"
 	"cellhold/internal/guestapi"
@@ -53,8 +54,8 @@ type rig struct {
 	unsigned atomic.Int64 // messages that were dropped because of their signature
 }
 
-// hasty sends signals soon after the message that has not helped.
-var hasty = agent.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond}
+// hasty sends the signal soon after a message that did not help.
+var hasty = kernels.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond}
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
@@ -62,12 +63,12 @@ func newRig(t *testing.T) *rig {
 }
 
 // newRigWith is newRig with other waits.
-func newRigWith(t *testing.T, timing agent.Timing) *rig {
+func newRigWith(t *testing.T, timing kernels.Timing) *rig {
 	t.Helper()
 	python := findPython(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	run, err := os.MkdirTemp("", "run") // short: paths of sockets are bounded
+	run, err := os.MkdirTemp("", "run") // short, because the paths of sockets are bounded
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func newRigWith(t *testing.T, timing agent.Timing) *rig {
 }
 
 // install puts the kernelspec of the stock image below a directory, with that Python and the modules of the
-// image, and returns its prefix.
+// image. It returns the prefix of the kernelspec.
 func install(t *testing.T, dir, python string) string {
 	t.Helper()
 	text, err := os.ReadFile(image + "/usr/local/share/jupyter/kernels/python3/kernel.json")
@@ -133,11 +134,11 @@ func install(t *testing.T, dir, python string) string {
 	return prefix
 }
 
-// image is what the stock image adds to its packages.
+// image has the files that the stock image adds to its packages.
 const image = "../../../images/python/files"
 
-// configure gives the kernel the settings of the stock image: without them a kernel that is faster than
-// its reader throws output away.
+// configure gives the kernel the settings of the stock image. Without them a kernel that is faster than its
+// reader drops output.
 func configure(t *testing.T, home string) {
 	t.Helper()
 	for from, to := range map[string]string{
@@ -181,7 +182,7 @@ func (r *rig) serve(a *agent.Agent) {
 	r.Cleanup(r.client.Close)
 }
 
-// until reads on from the last event that was read, up to the first that fits.
+// until reads from the last event on, up to the first that fits.
 func (r *rig) until(fits func(guestapi.Event) bool) []guestapi.Event {
 	r.Helper()
 	var seen []guestapi.Event
@@ -224,7 +225,7 @@ func (r *rig) submit(code string, timeout time.Duration) cellhold.CellID {
 	return id
 }
 
-// finish reads until the cell is done and returns its end and all that it put out as text.
+// finish reads until the cell is done and returns its end and all its text output.
 func (r *rig) finish(id cellhold.CellID) (cellhold.CellDoneContent, string) {
 	r.Helper()
 	var out strings.Builder
@@ -269,8 +270,9 @@ func TestIPykernelKeepsVariablesAndShowsErrors(t *testing.T) {
 }
 
 func TestIPykernelIsInterrupted(t *testing.T) {
-	// A signal that comes while a loaded machine still renders the exception makes IPython print it instead.
-	r := newRigWith(t, agent.Timing{Interrupt: patience, Kill: patience})
+	// If a signal arrives while a loaded machine still renders the exception, IPython prints the signal
+	// instead.
+	r := newRigWith(t, kernels.Timing{Interrupt: patience, Kill: patience})
 	r.want("x = 1", cellhold.StatusOK, "")
 	id := r.submit("print('on', flush=True)\nwhile True: pass", patience)
 	r.until(func(e guestapi.Event) bool { return e.Type == cellhold.EventStream })
@@ -361,8 +363,8 @@ func TestChildrenDieWithTheirKernel(t *testing.T) {
 		if err != nil {
 			t.Fatalf("pids %q", out)
 		}
-		if state := stateOf(n); state != "" && state != "Z" { // in a test nobody buries orphans
-			t.Errorf("process %d lives on in state %s", n, state)
+		if state := stateOf(n); state != "" && state != "Z" { // in a test orphans are not reaped
+			t.Errorf("process %d still exists in state %s", n, state)
 		}
 	}
 }

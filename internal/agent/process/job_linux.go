@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Job is a program that runs beside the kernels as a user of its own, and to its end.
+// Job is a program that runs to its end outside the kernels, as a user of its own.
 type Job struct {
 	Argv     []string // the first is a path
-	Env      []string // all of its environment
-	Dir      string   // where it runs
-	UID, GID int      // a user that nobody else has: all its processes end with the job; 0 means as we do, for tests
+	Env      []string // its complete environment
+	Dir      string   // its working directory
+	UID, GID int      // a user of its own: all processes of it end with the job; 0 means the agent's user, for tests
 	Keep     int      // bytes of its output that are kept, the last ones
 }
 
@@ -20,12 +20,11 @@ type Job struct {
 type Ended struct {
 	Code   int    // exit status, if it exited
 	Signal int    // the signal that ended it, or 0
-	Output string // the last of what it wrote to stdout and stderr; foreign text
+	Output string // the end of its output on stdout and stderr; foreign text
 }
 
-// Do runs a job. When the context ends the job is killed. Nothing of it is left when Do returns:
-// what it started and left behind would otherwise hold its user's rights for as long as the sandbox
-// lives.
+// Do runs a job. When the context ends, the job is killed. No process of the job remains when Do returns,
+// because it would keep its user's rights until the sandbox ends.
 func (l *Launcher) Do(ctx context.Context, j Job) (Ended, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -66,15 +65,15 @@ func (l *Launcher) Do(ctx context.Context, j Job) (Ended, error) {
 	return e, nil
 }
 
-// endJob kills the group of a job and every process of its user, in rounds, because one that forks
-// may be faster than one look.
+// endJob kills the group of a job and every process of its user. It does so in rounds, because a process
+// that forks can escape one round.
 func (l *Launcher) endJob(pid, uid int) {
 	_ = l.reaper.signal(pid, syscall.SIGKILL)
 	if uid == 0 {
 		return
 	}
 	for range killRounds {
-		buried, found := l.reaper.next(), false
+		ended, found := l.reaper.next(), false
 		for _, p := range processes() {
 			if p == os.Getpid() || !alive(p) || !isOf(p, uid) {
 				continue
@@ -86,9 +85,9 @@ func (l *Launcher) endJob(pid, uid int) {
 			return
 		}
 		select {
-		case <-buried:
+		case <-ended:
 		case <-time.After(killPatience):
 		}
 	}
-	l.options.Logger.Warn("processes of a job are left", "uid", uid)
+	l.options.Logger.Warn("processes of a job could not be killed", "uid", uid)
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-func TestAPipeIsClosedWhenTheWayBackFails(t *testing.T) {
-	made := map[string]string{} // descriptors that are open between the two changes and not before
+func TestAPipeIsClosedWhenTheUidCannotBeRestored(t *testing.T) {
+	made := map[string]string{} // descriptors that were opened between the two changes of the uid
 	open := func() map[string]string {
 		all := map[string]string{}
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -37,7 +37,7 @@ func TestAPipeIsClosedWhenTheWayBackFails(t *testing.T) {
 		return no
 	}
 	done := make(chan error)
-	go func() { // its thread stays locked, and ends with it
+	go func() { // the thread stays locked, and ends with the goroutine
 		r, w, err := pipeAs(1000, setEffective)
 		if r != nil || w != nil {
 			err = errors.New("files came back with the error")
@@ -50,7 +50,7 @@ func TestAPipeIsClosedWhenTheWayBackFails(t *testing.T) {
 	after := open()
 	for fd, leads := range made {
 		if after[fd] == leads {
-			t.Errorf("descriptor %s is open still", fd)
+			t.Errorf("descriptor %s is still open", fd)
 		}
 	}
 }

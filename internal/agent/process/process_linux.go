@@ -1,18 +1,18 @@
-// Package process starts kernels as processes of their own user, and ends them with everything
-// that they started.
+// Package process starts kernels as processes of their own user, and ends them with all processes that they
+// started.
 //
-// A kernel is told nothing and given nothing that it does not need: it has no capabilities and can
-// gain none, no file descriptors of ours, a small environment, and a private directory for its
-// sockets. It leads its own session, so that a signal to its group reaches what it runs.
+// A kernel gets only what it needs: a small environment, and a private directory for its sockets. It has no
+// capabilities and can gain none, and inherits no file descriptors of the agent. It leads its own session,
+// so that a signal to its group reaches its children.
 //
-// Commands are started in the same way, with pipes of ours or a terminal.
+// Commands are started in the same way, with pipes of the agent or a terminal.
 //
-// As PID 1 the Launcher also buries every process that nobody waits for. All processes of the
-// kernels' user die with a kernel if it is the only one and there was no command. Otherwise those die
-// that are in the kernel's session or bear its mark in their environment, where we may read that; a
-// process that left the session and hides its environment lives on until the sandbox ends.
+// As PID 1 the Launcher also reaps every orphan. If a kernel is the only one and there was no command, all
+// processes of the kernels' user die with it. Otherwise the processes die that are in the kernel's session
+// or have its mark in their environment, if the agent can read that. A process that left the session and
+// hides its environment runs until the sandbox ends.
 //
-// There is one lock, reaper.mu, held while a process is started and while one is buried.
+// There is one lock, reaper.mu, held while a process is started and while one is reaped.
 package process
 
 import (
@@ -30,19 +30,19 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/agent"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
 
 const (
-	// mark is the environment variable that tells which kernel a process belongs to.
+	// mark is the environment variable that names the kernel of a process.
 	mark = "CELLHOLD_KERNEL"
-	// lastOutput is how long to wait for what a dead process has written.
+	// lastOutput is how long the agent waits for the output of a dead process.
 	lastOutput = 200 * time.Millisecond
-	// killPatience is how long to wait between two rounds of killing, and killRounds how many
-	// there are: a fork bomb needs several, a process that the operating system cannot end
-	// must not hold us for ever.
+	// killPatience is the wait between two rounds of kills, and killRounds the number of rounds. A fork
+	// bomb needs several rounds. A process that the operating system cannot end must not block the agent
+	// forever.
 	killPatience = 20 * time.Millisecond
 	killRounds   = 100
 )
@@ -54,19 +54,19 @@ type Options struct {
 	Home     string       // their HOME; required
 	User     string       // their USER; required
 	Path     string       // their PATH, which also says where kernelspecs are; required
-	UID, GID int          // who they run as; 0 means as we do, which is for tests
-	Init     bool         // we are PID 1: bury every orphan, and own every process of UID
+	UID, GID int          // their user; 0 means the agent's user, for tests
+	Init     bool         // the agent is PID 1: it reaps every orphan and controls every process of UID
 	Logger   *slog.Logger // nil discards
 }
 
 // Launcher starts kernel processes.
 type Launcher struct {
 	options  Options
-	prefixes []string // where kernelspecs are
+	prefixes []string // directories with kernelspecs
 	reaper   *reaper
 }
 
-// New returns a Launcher. The caller closes it when all its processes have been killed.
+// New returns a Launcher. The caller must close it after all its processes have been killed.
 func New(o Options) (*Launcher, error) {
 	for name, v := range map[string]string{"Run": o.Run, "Dir": o.Dir, "Home": o.Home, "User": o.User, "Path": o.Path} {
 		if v == "" {
@@ -77,9 +77,9 @@ func New(o Options) (*Launcher, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := keepFiles(); err != nil {
-		return nil, fmt.Errorf("look at our open files: %w", err)
+		return nil, fmt.Errorf("protect the agent's open files: %w", err)
 	}
-	// Others may pass through, to their own directory, and not look around.
+	// Other users can enter it to reach their own directory, but cannot list it.
 	if err := os.MkdirAll(o.Run, 0o711); err != nil {
 		return nil, fmt.Errorf("make the directory of kernels: %w", err)
 	}
@@ -92,10 +92,10 @@ func New(o Options) (*Launcher, error) {
 	return l, nil
 }
 
-// Close stops burying processes.
+// Close stops reaping.
 func (l *Launcher) Close() { l.reaper.close() }
 
-// Specs are the kernelspecs of the image.
+// Specs returns the kernelspecs of the image.
 func (l *Launcher) Specs() []cellhold.KernelSpec {
 	found := jupyter.KernelSpecs(l.prefixes)
 	found = found[:min(len(found), guestapi.MaxKernelSpecs)]
@@ -107,7 +107,7 @@ func (l *Launcher) Specs() []cellhold.KernelSpec {
 }
 
 // Launch starts a kernel.
-func (l *Launcher) Launch(_ context.Context, s agent.LaunchSpec) (agent.Process, error) {
+func (l *Launcher) Launch(_ context.Context, s kernels.LaunchSpec) (kernels.Process, error) {
 	spec, err := jupyter.FindKernelSpec(l.prefixes, s.Spec)
 	if err != nil {
 		return nil, err
@@ -127,9 +127,9 @@ func (l *Launcher) Launch(_ context.Context, s agent.LaunchSpec) (agent.Process,
 
 const connectionFile = "kernel.json"
 
-// privateDir makes a new directory that only the kernel's user can enter, with the connection
-// file in it. It is new for every process, so nothing of an earlier one can stand in its way. It
-// becomes the user's own only when we have written to it.
+// privateDir makes a new directory that only the kernel's user can enter, with the connection file in it.
+// Each process gets a new directory, so that files of an earlier one are not in the way. The user becomes
+// its owner after the agent has written the file.
 func (l *Launcher) privateDir(kernel string) (dir string, conn jupyter.Connection, err error) {
 	if dir, err = os.MkdirTemp(l.options.Run, kernel+"-"); err != nil {
 		return "", conn, fmt.Errorf("make the kernel's directory: %w", err)
@@ -150,7 +150,8 @@ func (l *Launcher) privateDir(kernel string) (dir string, conn jupyter.Connectio
 	return dir, conn, err
 }
 
-// environment is all that a kernel gets: later settings win, but for the mark.
+// environment returns the complete environment of a kernel. Later settings have priority, except for the
+// mark.
 func (l *Launcher) environment(dir string, more ...map[string]string) []string {
 	vars := l.basics()
 	for _, m := range more {
@@ -169,7 +170,7 @@ func (l *Launcher) environment(dir string, more ...map[string]string) []string {
 	return env
 }
 
-// process is one kernel process; it leads a session and a process group of its own.
+// process is one kernel process. It leads a session and a process group of its own.
 type process struct {
 	launcher *Launcher
 	spec     jupyter.KernelSpec
@@ -178,12 +179,12 @@ type process struct {
 	pid      int
 	output   *tail
 	done     chan struct{}
-	exit     agent.Exit // fixed when done is closed
+	exit     kernels.Exit // set when done is closed
 	watch    sync.WaitGroup
 	kill     sync.Once
 }
 
-// start starts the process and watches it.
+// start starts the process and waits for its end on another goroutine.
 func (p *process) start(argv, env []string) error {
 	o := p.launcher.options
 	file, err := lookPath(argv[0], o.Path)
@@ -203,7 +204,7 @@ func (p *process) start(argv, env []string) error {
 	attr := &syscall.ProcAttr{
 		Dir:   o.Dir,
 		Env:   env,
-		Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}, // our own 0 and 1 may be the link to the host
+		Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}, // the agent's own 0 and 1 may be the link to the host
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	if o.UID != 0 {
@@ -222,7 +223,7 @@ func (p *process) start(argv, env []string) error {
 // await records how the process ended.
 func (p *process) await(ended <-chan syscall.WaitStatus) {
 	status := <-ended
-	p.exit = agent.Exit{Code: status.ExitStatus(), Output: p.output.last(lastOutput)}
+	p.exit = kernels.Exit{Code: status.ExitStatus(), Output: p.output.last(lastOutput)}
 	if status.Signaled() {
 		p.exit.Code, p.exit.Signal = 0, int(status.Signal())
 	}
@@ -232,29 +233,29 @@ func (p *process) await(ended <-chan syscall.WaitStatus) {
 func (p *process) Spec() jupyter.KernelSpec       { return p.spec }
 func (p *process) Connection() jupyter.Connection { return p.conn }
 func (p *process) Done() <-chan struct{}          { return p.done }
-func (p *process) Exit() agent.Exit               { return p.exit }
+func (p *process) Exit() kernels.Exit             { return p.exit }
 
-// Signal signals the group. The reaper's lock keeps the number from meaning another process.
+// Signal signals the group. The reaper's lock ensures that the id does not belong to a new process.
 func (p *process) Signal(sig syscall.Signal) error {
 	return p.launcher.reaper.signal(p.pid, sig)
 }
 
-// Kill ends the process and everything that belongs to it.
+// Kill ends the process and all processes that belong to it.
 func (p *process) Kill() {
 	p.kill.Do(func() {
 		p.Signal(syscall.SIGKILL)
-		p.launcher.sweep(brood{pid: p.pid, mark: mark + "=" + filepath.Base(p.dir), alone: true})
+		p.launcher.sweep(family{pid: p.pid, mark: mark + "=" + filepath.Base(p.dir), alone: true})
 		p.watch.Wait()
 		p.output.close()
 		if err := os.RemoveAll(p.dir); err != nil {
-			p.launcher.options.Logger.Warn("kernel's directory not removed", "error", err)
+			p.launcher.options.Logger.Warn("failed to remove the kernel's directory", "error", err)
 		}
 		p.launcher.reaper.release()
 	})
 	<-p.done
 }
 
-// lookPath finds a program as a shell would with that PATH, which is not our own.
+// lookPath finds a program in a PATH as a shell would. It does not use the agent's own PATH.
 func lookPath(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil

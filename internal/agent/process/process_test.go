@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"cellhold/internal/agent"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/agent/process"
 )
 
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shells returns a launcher whose kernelspec "sh" runs a script: enough where no kernel is needed.
+// shells returns a launcher whose kernelspec "sh" runs a script. That is enough for tests without a kernel.
 func shells(dir, script string, uid int, init bool) (*process.Launcher, error) {
 	spec := filepath.Join(dir, "prefix", "share", "jupyter", "kernels", "sh")
 	b, err := json.Marshal(map[string]any{
@@ -55,15 +55,15 @@ func shells(dir, script string, uid int, init bool) (*process.Launcher, error) {
 	})
 }
 
-// launch runs a script as a kernel; shortDir keeps its sockets' paths within their bound.
-func launch(t *testing.T, script string, uid int) agent.Process {
+// launch runs a script as a kernel.
+func launch(t *testing.T, script string, uid int) kernels.Process {
 	t.Helper()
 	l, err := shells(shortDir(t), script, uid, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	p, err := l.Launch(t.Context(), agent.LaunchSpec{Kernel: "k", Spec: "sh", Env: map[string]string{"GIVEN": "yes"}})
+	p, err := l.Launch(t.Context(), kernels.LaunchSpec{Kernel: "k", Spec: "sh", Env: map[string]string{"GIVEN": "yes"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,18 +84,18 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func ended(t *testing.T, p agent.Process) agent.Exit {
+func ended(t *testing.T, p kernels.Process) kernels.Exit {
 	t.Helper()
 	select {
 	case <-p.Done():
 		return p.Exit()
 	case <-time.After(patience):
 		t.Fatal("the process does not end")
-		return agent.Exit{}
+		return kernels.Exit{}
 	}
 }
 
-func TestTheEndOfAProcessIsTold(t *testing.T) {
+func TestTheEndOfAProcessIsReported(t *testing.T) {
 	if e := ended(t, launch(t, "echo out; echo err >&2; exit 5", 0)); e.Code != 5 || e.Signal != 0 || e.Output != "out\nerr\n" {
 		t.Errorf("%+v", e)
 	}
@@ -118,8 +118,8 @@ func TestASignalReachesTheWholeGroup(t *testing.T) {
 	}
 }
 
-func TestAProcessGetsNothingThatItDoesNotNeed(t *testing.T) {
-	leaked, err := syscall.Open("/etc/passwd", syscall.O_RDONLY, 0) // open for everyone that we start
+func TestAProcessInheritsOnlyWhatItNeeds(t *testing.T) {
+	leaked, err := syscall.Open("/etc/passwd", syscall.O_RDONLY, 0) // inherited by every program that is started
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,32 +169,32 @@ func TestAProcessRunsAsAnotherUserWithoutPrivileges(t *testing.T) {
 	}
 }
 
-func TestKillEndsWhatTheProcessStarted(t *testing.T) {
+func TestKillEndsAllChildrenOfAProcess(t *testing.T) {
 	p := launch(t, "sleep 1000 & setsid sleep 1001 & setsid sh -c 'sleep 1002 & sleep 1003' & echo; wait", 0)
 	mark := markOf(t, p)
 	for len(marked(mark)) < 6 { // two of sh, four of sleep
 		select {
 		case <-p.Done():
-			t.Fatalf("it ended early: %+v", p.Exit())
-		case <-time.After(5 * time.Millisecond): // processes appear without an event
+			t.Fatalf("the process ended early: %+v", p.Exit())
+		case <-time.After(5 * time.Millisecond): // no event reports the start of a process
 		}
 	}
 	p.Kill()
 	p.Kill()
 	if left := marked(mark); len(left) > 0 {
-		t.Errorf("processes %v live on", left)
+		t.Errorf("processes %v still run", left)
 	}
 	if _, err := os.Stat(filepath.Dir(p.Connection().Prefix)); !os.IsNotExist(err) {
-		t.Errorf("its directory is still there: %v", err)
+		t.Errorf("the kernel's directory still exists: %v", err)
 	}
 }
 
-func markOf(t *testing.T, p agent.Process) string {
+func markOf(t *testing.T, p kernels.Process) string {
 	t.Helper()
 	return "CELLHOLD_KERNEL=" + filepath.Base(filepath.Dir(p.Connection().Prefix))
 }
 
-// marked finds the living processes of a kernel.
+// marked returns the running processes of a kernel.
 func marked(mark string) []int {
 	var pids []int
 	entries, _ := os.ReadDir("/proc")
@@ -211,23 +211,23 @@ func marked(mark string) []int {
 	return pids
 }
 
-func TestAnUnknownKernelIsNamedWithTheKnown(t *testing.T) {
+func TestAnUnknownKernelIsReportedWithTheKnownOnes(t *testing.T) {
 	dir := shortDir(t)
 	l, err := shells(dir, "", 0, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, err = l.Launch(t.Context(), agent.LaunchSpec{Kernel: "k", Spec: "cobol"})
+	_, err = l.Launch(t.Context(), kernels.LaunchSpec{Kernel: "k", Spec: "cobol"})
 	if err == nil || !strings.Contains(err.Error(), "known are sh") {
 		t.Errorf("%v, want an error that names sh", err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "run")); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v %v", left, err)
+		t.Errorf("directories left over: %v %v", left, err)
 	}
 }
 
-func TestTheFirstProcessBuriesOrphansAndKillsAll(t *testing.T) {
+func TestTheFirstProcessReapsOrphansAndKillsAll(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make a process namespace")
 	}
@@ -243,8 +243,8 @@ func TestTheFirstProcessBuriesOrphansAndKillsAll(t *testing.T) {
 	}
 }
 
-// actAsInit is the other end of TestTheFirstProcessBuriesOrphansAndKillsAll: it starts a kernel that
-// forks away from itself, hides its environment and leaves zombies, and kills it.
+// actAsInit is the other end of TestTheFirstProcessReapsOrphansAndKillsAll. It starts a kernel that leaves
+// its session, hides its environment and leaves zombies, and kills it.
 func actAsInit() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot mount: %w", err)
@@ -260,7 +260,7 @@ sleep 0.5; exit 9`
 		return err
 	}
 	defer l.Close()
-	p, err := l.Launch(context.Background(), agent.LaunchSpec{Kernel: "k", Spec: "sh"})
+	p, err := l.Launch(context.Background(), kernels.LaunchSpec{Kernel: "k", Spec: "sh"})
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ sleep 0.5; exit 9`
 	p.Kill()
 	after := pids()
 	for deadline := time.Now().Add(patience); len(after) > 1 && time.Now().Before(deadline); after = pids() {
-		// What the kill ended is buried by the launcher's own goroutine.
+		// The launcher's own goroutine reaps the killed processes.
 	}
 	if len(after) != 1 {
 		return fmt.Errorf("processes after the kill: %v, want 1 only", after)

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// reaper learns how processes ended. As PID 1 it also buries the orphans, whose end nobody else
-// would ask for; otherwise it asks for its own processes only.
+// reaper waits for the end of processes. As PID 1 it reaps every process, orphans included; otherwise only
+// the processes that it started.
 type reaper struct {
 	init    bool
 	signals chan os.Signal
@@ -18,15 +18,15 @@ type reaper struct {
 
 	mu      sync.Mutex
 	kernels int                             // started and not released
-	shared  bool                            // a command was started: what it left belongs to no kernel
+	shared  bool                            // a command was started: its processes belong to no kernel
 	waiting map[int]chan syscall.WaitStatus // by process id; capacity 1
-	reaped  chan struct{}                   // closed when a process has been buried; nil when nobody waits
+	reaped  chan struct{}                   // closed when a process has been reaped; nil when no goroutine waits
 }
 
 func newReaper(init bool) *reaper {
 	r := &reaper{
 		init:    init,
-		signals: make(chan os.Signal, 1), // one is enough: a round looks for all
+		signals: make(chan os.Signal, 1), // one is enough: a round reaps all
 		stop:    make(chan struct{}),
 		waiting: make(map[int]chan syscall.WaitStatus),
 	}
@@ -50,7 +50,7 @@ func (r *reaper) close() {
 	r.loop.Wait()
 }
 
-// start starts a kernel and registers it before anyone can bury it.
+// start starts a kernel and registers it before it can be reaped.
 func (r *reaper) start(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,14 +68,14 @@ func (r *reaper) startCommand(fork func() (int, error)) (pid int, ended <-chan s
 	return r.fork(fork)
 }
 
-// startDeputy is start for what belongs to no kernel, and is cleared away with the last one.
+// startDeputy is start for a process that belongs to no kernel. It is killed when the last kernel ends.
 func (r *reaper) startDeputy(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.fork(fork)
 }
 
-// fork starts a process and registers it. The caller holds mu.
+// fork starts a process and registers it. The caller must hold mu.
 func (r *reaper) fork(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	if pid, err = fork(); err != nil {
 		return 0, nil, err
@@ -85,27 +85,27 @@ func (r *reaper) fork(fork func() (int, error)) (pid int, ended <-chan syscall.W
 	return pid, ch, nil
 }
 
-// release is called when all of a kernel is gone.
+// release is called when all processes of a kernel have ended.
 func (r *reaper) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kernels--
 }
 
-// killAll kills every process but us if there is nothing but one kernel, and reports whether that was so.
-// No other kernel can be started in between.
+// killAll kills every process except the agent if only one kernel exists, and reports whether it did. No
+// other kernel can start in between.
 func (r *reaper) killAll() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.init || r.kernels != 1 || r.shared {
 		return false
 	}
-	syscall.Kill(-1, syscall.SIGKILL) // ESRCH says that there was nothing to kill
+	syscall.Kill(-1, syscall.SIGKILL) // ESRCH: there was nothing to kill
 	return true
 }
 
-// signal signals the group that a process leads, unless the process has been buried: then the
-// number may mean another one.
+// signal signals the group that a process leads, unless the process has been reaped: then its id may belong
+// to another process.
 func (r *reaper) signal(pid int, sig syscall.Signal) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,24 +118,24 @@ func (r *reaper) signal(pid int, sig syscall.Signal) error {
 	return nil
 }
 
-// reap buries all that have ended. Asking and telling are one step under the lock, or a number
-// could be given out again in between.
+// reap reaps all processes that have ended. The wait and the report are one step under the lock. Otherwise
+// the id could be reused in between.
 func (r *reaper) reap() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.init {
-		for r.bury(-1) {
+		for r.reapOne(-1) {
 		}
 		return
 	}
 	for pid := range r.waiting {
-		r.bury(pid)
+		r.reapOne(pid)
 	}
 }
 
-// bury asks for the end of one process, -1 being any, and reports whether there was one. The
-// caller holds mu.
-func (r *reaper) bury(pid int) bool {
+// reapOne reaps one process, or any if pid is -1, and reports whether there was one. The caller must hold
+// mu.
+func (r *reaper) reapOne(pid int) bool {
 	var status syscall.WaitStatus
 	got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
 	for errors.Is(err, syscall.EINTR) {
@@ -155,7 +155,7 @@ func (r *reaper) bury(pid int) bool {
 	return true
 }
 
-// next is closed when the next process has been buried.
+// next returns a channel that is closed when the next process has been reaped.
 func (r *reaper) next() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()

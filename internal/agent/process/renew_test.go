@@ -14,8 +14,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// identity prints what must be another in every copy of a kernel, one a line. The generators are set to
-// where a copy would find them first.
+// identity prints the values that must differ in every copy of a kernel, one per line. The generators are
+// first set to the state of the snapshot.
 const identity = `
 import random, uuid, tempfile, multiprocessing
 kernel = get_ipython().kernel
@@ -51,7 +51,7 @@ func (r *rig) lines(code string) []string {
 	return strings.Split(strings.TrimSpace(out), "\n")
 }
 
-func TestARenewedIPykernelIsAnotherAndKeepsItsVariables(t *testing.T) {
+func TestARenewedIPykernelDiffersAndKeepsItsVariables(t *testing.T) {
 	r := newRig(t)
 	r.want("x = 41", cellhold.StatusOK, "")
 	var seen [][]string
@@ -67,7 +67,7 @@ func TestARenewedIPykernelIsAnotherAndKeepsItsVariables(t *testing.T) {
 				}
 			}
 			if v == before {
-				t.Errorf("the key is that of before")
+				t.Errorf("the key is the same as before")
 			}
 		}
 		seen = append(seen, is)
@@ -77,7 +77,7 @@ func TestARenewedIPykernelIsAnotherAndKeepsItsVariables(t *testing.T) {
 	r.wantConnectionFile(seen[1][len(seen[1])-1])
 }
 
-// wantConnectionFile checks that other clients find the key where they look for it.
+// wantConnectionFile checks that other clients find the key in the connection file.
 func (r *rig) wantConnectionFile(key string) {
 	r.Helper()
 	files, err := filepath.Glob(filepath.Join(r.run, "k", "*", "kernel.json*"))
@@ -103,7 +103,7 @@ func TestOutputOfThreadsSurvivesTheChangeOfTheKey(t *testing.T) {
 	for range 20 {
 		r.renew()
 		if _, out := r.finish(r.submit("'here'", patience)); !strings.Contains(out, "'here'") {
-			t.Errorf("a cell put out %q", out)
+			t.Errorf("a cell printed %q", out)
 		}
 	}
 	if _, out := r.finish(r.submit("stop.set(); thread.join(); said > 20", patience)); !strings.Contains(out, "True") {
@@ -114,7 +114,7 @@ func TestOutputOfThreadsSurvivesTheChangeOfTheKey(t *testing.T) {
 	}
 }
 
-// signatures counts what the log has about messages that were signed wrongly.
+// signatures counts the log's records of messages with a wrong signature.
 type signatures struct {
 	slog.Handler
 	count *atomic.Int64
@@ -154,12 +154,12 @@ func TestAPreparationOfIPykernelIsStopped(t *testing.T) {
 	r := newRig(t)
 	p, err := r.kernel.Prepare(r.ctx, guestapi.Prepare{Timeout: patience / 100, Code: "z = 1\nwhile True: pass"})
 	if err != nil || !strings.Contains(p.Error, "deadline") {
-		t.Errorf("%+v %v, want words about the deadline", p, err)
+		t.Errorf("%+v %v, want an error about the deadline", p, err)
 	}
 	r.want("z", cellhold.StatusOK, "1")
 }
 
-func TestUserCodeThatStandsInTheWayOfItsRenewalIsTold(t *testing.T) {
+func TestUserCodeThatPreventsTheRenewalIsReported(t *testing.T) {
 	r := newRig(t)
 	r.lines("import sys\nclass Bad:\n    def renew(*a): raise OSError('mine')\nsys.modules['cellhold_renew'] = Bad\nprint()")
 	_, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience})
@@ -169,7 +169,7 @@ func TestUserCodeThatStandsInTheWayOfItsRenewalIsTold(t *testing.T) {
 	r.want("1 + 1", cellhold.StatusOK, "2")
 	r.lines("Bad.renew = lambda *a: None\nprint()")
 	if _, err := r.client.Renew(r.ctx, guestapi.Renew{Timeout: patience}); !strings.Contains(err.Error(), "kept its old key") {
-		t.Errorf("%v, want words about the key", err)
+		t.Errorf("%v, want an error about the key", err)
 	}
 	r.want("1 + 1", cellhold.StatusOK, "2")
 }

@@ -12,28 +12,28 @@ import (
 	"time"
 )
 
-// brood is a process with all that it started: what is in its session, what bears its mark, and what
-// was seen to descend from it.
-type brood struct {
+// family is a process with all processes that it started: those in its session, those with its mark, and
+// those that were seen to descend from it.
+type family struct {
 	pid   int
 	mark  string // a variable in the environment, with its value
 	alone bool   // all processes of the kernels' user belong to it, if it is the only kernel
 	seen  *descendants
 }
 
-// descendants are the processes that were seen to descend from one. A process that has left the session
-// is one of them only while all between it and that one are alive, so they have to be looked for before
-// something ends.
+// descendants are the processes that were seen to descend from one ancestor. A process that has left the
+// session can be recognised only while all processes between it and the ancestor are alive. So descendants
+// must be found before any of them ends.
 type descendants struct {
-	mu   sync.Mutex
-	born map[int]string // when each began, because numbers are used again; the ancestor included
+	mu    sync.Mutex
+	began map[int]string // start time by process id, because ids are reused; includes the ancestor
 }
 
 func newDescendants(pid int) *descendants {
-	return &descendants{born: map[int]string{pid: stateOf(pid).born}}
+	return &descendants{began: map[int]string{pid: stateOf(pid).began}}
 }
 
-// look finds those that are there now.
+// look adds the descendants that exist now.
 func (d *descendants) look() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -43,14 +43,14 @@ func (d *descendants) look() {
 		now[pid] = s
 		children[s.parent] = append(children[s.parent], pid)
 	}
-	maps.DeleteFunc(d.born, func(pid int, born string) bool { return now[pid].born != born })
-	queue := slices.Collect(maps.Keys(d.born))
+	maps.DeleteFunc(d.began, func(pid int, began string) bool { return now[pid].began != began })
+	queue := slices.Collect(maps.Keys(d.began))
 	for len(queue) > 0 {
 		pid := queue[0]
 		queue = queue[1:]
 		for _, child := range children[pid] {
-			if d.born[child] == "" {
-				d.born[child] = now[child].born
+			if d.began[child] == "" {
+				d.began[child] = now[child].began
 				queue = append(queue, child)
 			}
 		}
@@ -63,29 +63,29 @@ func (d *descendants) has(pid int) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.born[pid] != "" && d.born[pid] == stateOf(pid).born
+	return d.began[pid] != "" && d.began[pid] == stateOf(pid).began
 }
 
-// sweep kills what a process leaves behind, in rounds until nothing is left.
-func (l *Launcher) sweep(p brood) {
+// sweep kills the processes of a family, in rounds until none is left.
+func (l *Launcher) sweep(p family) {
 	for range killRounds {
-		buried := l.reaper.next()
+		ended := l.reaper.next()
 		if !l.killRound(p) {
 			return
 		}
 		select {
-		case <-buried:
+		case <-ended:
 		case <-time.After(killPatience):
 		}
 	}
-	l.options.Logger.Warn("processes are left", "mark", p.mark)
+	l.options.Logger.Warn("processes could not be killed", "mark", p.mark)
 }
 
-// killRound kills every process of the brood that it finds, and reports whether there were any.
-// Those that a signal has already ended but that are not buried yet do not count.
-func (l *Launcher) killRound(p brood) bool {
-	// As PID 1 the signal reaches every process but us, in one step: nothing can fork its way
-	// around it.
+// killRound kills every process of the family that it finds, and reports whether there were any. Processes
+// that have ended but are not reaped yet do not count.
+func (l *Launcher) killRound(p family) bool {
+	// As PID 1 one signal reaches every process except the agent in one step. No process can escape it by a
+	// fork.
 	alone := p.alone && l.options.UID != 0 && l.reaper.killAll()
 	found := false
 	if p.seen != nil {
@@ -103,8 +103,8 @@ func (l *Launcher) killRound(p brood) bool {
 	return found
 }
 
-// has reports whether a process belongs to it.
-func (p brood) has(pid int) bool {
+// has reports whether a process belongs to the family.
+func (p family) has(pid int) bool {
 	if sid, err := sessionOf(pid); err == nil && sid == p.pid || p.seen.has(pid) {
 		return true
 	}
@@ -132,7 +132,7 @@ func isOf(pid, uid int) bool {
 	return ok && int(owner.Uid) == uid
 }
 
-// processes lists the ids of all processes that we can see.
+// processes returns the ids of all processes that the agent can see.
 func processes() []int {
 	entries, _ := os.ReadDir("/proc")
 	var pids []int
@@ -144,32 +144,32 @@ func processes() []int {
 	return pids
 }
 
-// alive reports whether a process still runs, which the dead that nobody has buried do not.
+// alive reports whether a process runs. A process that has ended but is not reaped yet does not run.
 func alive(pid int) bool {
 	s := stateOf(pid).letter
 	return s != "" && s != "Z" && s != "X"
 }
 
-// state is what the operating system says of a process.
+// state is the state of a process as the operating system reports it.
 type state struct {
 	letter string
 	parent int
-	born   string // in ticks since the system started
+	began  string // start time, in ticks since the start of the system
 }
 
-// stateOf returns the state of a process, the zero state when there is none.
+// stateOf returns the state of a process, or the zero state when there is none.
 func stateOf(pid int) state {
-	const letter, parent, born = 0, 1, 19 // places after the name, see proc(5)
+	const letter, parent, began = 0, 1, 19 // positions after the name, see proc(5)
 	stat, err := os.ReadFile(procFile(pid, "stat"))
 	if err != nil {
 		return state{}
 	}
-	// The name in brackets is the program's own choice and may contain brackets.
+	// The program chooses the name in parentheses, which may contain parentheses.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) <= born {
+	if len(fields) <= began {
 		return state{}
 	}
-	s := state{letter: string(fields[letter]), born: string(fields[born])}
+	s := state{letter: string(fields[letter]), began: string(fields[began])}
 	s.parent, _ = strconv.Atoi(string(fields[parent]))
 	return s
 }

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// tailBytes is how much of a process's own output is kept: the end of a traceback, or the report
-// of a crash.
+// tailBytes is the amount of a process's own output that is kept: the end of a traceback, or a crash
+// report.
 const tailBytes = 8 << 10
 
-// tail reads a pipe for ever and keeps the end of what came.
+// tail reads a pipe to its end and keeps the last bytes.
 type tail struct {
 	r     *os.File
 	limit int // bytes that are kept
@@ -57,8 +57,8 @@ func (t *tail) keep(b []byte) {
 	}
 }
 
-// last returns what was kept. It waits until all writers are gone, but not for long: a child of
-// the process may hold the pipe open.
+// last returns the kept bytes. It waits until all writers are gone, but at most for patience: a child of
+// the process may keep the pipe open.
 func (t *tail) last(patience time.Duration) string {
 	select {
 	case <-t.done:
@@ -69,7 +69,7 @@ func (t *tail) last(patience time.Duration) string {
 	return string(t.kept)
 }
 
-// close stops the reading.
+// close stops the reader.
 func (t *tail) close() {
 	t.r.Close()
 	t.read.Wait()

@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/agent/command"
 )
 
-// openTerminal makes a pseudo-terminal: one end for us, one for the process.
+// openTerminal makes a pseudo-terminal: one end for the agent, one for the process.
 func (s *streams) openTerminal(size cellhold.Terminal, uid, gid int) error {
 	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -33,20 +33,19 @@ func (s *streams) openTerminal(size cellhold.Terminal, uid, gid int) error {
 	}
 	s.files = append(s.files, theirs)
 	if uid != 0 {
-		// So that programs can open it again by its name. Where that cannot be done they still
-		// have it open.
+		// The new owner can open the terminal by its name. If this fails, programs still have it open.
 		_ = theirs.Chown(uid, gid)
 	}
 	return s.resize(size)
 }
 
-// resize sets the size of the terminal, which tells the programs in its foreground.
+// resize sets the size of the terminal, which notifies the programs in its foreground.
 func (s *streams) resize(t cellhold.Terminal) error {
-	size := [4]uint16{uint16(t.Rows), uint16(t.Cols)} // and two that nobody uses: its size in dots
+	size := [4]uint16{uint16(t.Rows), uint16(t.Cols)} // the last two numbers are the size in pixels, which is unused
 	return control(s.terminal, syscall.TIOCSWINSZ, unsafe.Pointer(&size))
 }
 
-// foreground is the process group in the terminal's foreground; 0 without a terminal.
+// foreground returns the process group in the terminal's foreground, or 0 without a terminal.
 func (s *streams) foreground() int {
 	var group int32
 	if s.terminal == nil || control(s.terminal, syscall.TIOCGPGRP, unsafe.Pointer(&group)) != nil {
@@ -55,7 +54,7 @@ func (s *streams) foreground() int {
 	return int(group)
 }
 
-// control is ioctl on a file that stays in the poller, which asking for its number would end.
+// control calls ioctl on a file without removing it from the poller, as a call of Fd would.
 func control(f *os.File, request uintptr, arg unsafe.Pointer) error {
 	c, err := f.SyscallConn()
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Serve answers a request with the events after a number, one a line, all that are there in one
-// write, until the reader goes away or the spool is closed and read.
+// Serve answers a request with the events after a number, one per line. It writes all available events at
+// once. It ends when the reader disconnects, or when the spool is closed and read to its end.
 func (s *Spool) Serve(w http.ResponseWriter, r *http.Request, after int64) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
@@ -14,30 +14,30 @@ func (s *Spool) Serve(w http.ResponseWriter, r *http.Request, after int64) {
 	if out.Flush() != nil { // the headers
 		return
 	}
-	s.follow(w, out.Flush, after, Beside{Gone: r.Context().Done()})
+	s.follow(w, out.Flush, after, Extra{Gone: r.Context().Done()})
 }
 
-// Beside is what goes to a reader beside the events.
-type Beside struct {
-	Take func() []byte   // returns whole lines that are to be written before the next events; may be nil
-	Due  <-chan struct{} // tells that there are some and that they are not to wait for events; may be nil
-	Gone <-chan struct{} // closed when nobody reads any more
+// Extra has additional lines for a reader of events.
+type Extra struct {
+	Take func() []byte   // returns whole lines that must be written before the next events; may be nil
+	Due  <-chan struct{} // receives when such lines must not wait for events; may be nil
+	Gone <-chan struct{} // closed when the reader has disconnected
 }
 
-// Follow writes the events after a number and what comes beside them, all that is there in one write,
-// until the reader goes away or the spool is closed and read.
-func (s *Spool) Follow(w io.Writer, after int64, beside Beside) {
-	s.follow(w, func() error { return nil }, after, beside)
+// Follow writes the events after a number and the lines of extra. It writes all that is available at once.
+// It ends when the reader disconnects, or when the spool is closed and read to its end.
+func (s *Spool) Follow(w io.Writer, after int64, extra Extra) {
+	s.follow(w, func() error { return nil }, after, extra)
 }
 
-func (s *Spool) follow(w io.Writer, flush func() error, after int64, beside Beside) {
-	buf := make([]byte, 0, 4<<10) // grows to what the bursts of this source need
+func (s *Spool) follow(w io.Writer, flush func() error, after int64, extra Extra) {
+	buf := make([]byte, 0, 4<<10) // grows to the size of the bursts of this source
 	unsent := false
 	for {
 		b := s.Read(after, buf)
 		lines := b.Lines
-		if beside.Take != nil {
-			if more := beside.Take(); len(more) > 0 {
+		if extra.Take != nil {
+			if more := extra.Take(); len(more) > 0 {
 				lines = append(more, lines...)
 			}
 		}
@@ -62,8 +62,8 @@ func (s *Spool) follow(w io.Writer, flush func() error, after int64, beside Besi
 		}
 		select {
 		case <-b.Changed:
-		case <-beside.Due:
-		case <-beside.Gone:
+		case <-extra.Due:
+		case <-extra.Gone:
 			return
 		}
 	}

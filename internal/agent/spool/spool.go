@@ -1,7 +1,8 @@
 // Package spool keeps the numbered events of one source until the host has acknowledged them.
 //
-// It refuses to grow beyond its limit and to wait for a reader: output that finds no room is dropped,
-// counted and reported. A writer that can wait asks Room first. Reading after N is the one way to read.
+// It does not grow beyond its limit, and does not wait for a reader. Output without space is dropped,
+// counted and reported. A writer that can wait gives a Patience. All readers use one call: Read after a
+// number.
 //
 // There is one lock, Spool.mu, held for memory operations only.
 package spool
@@ -21,38 +22,38 @@ import (
 )
 
 const (
-	// entryCost is what an event costs beside its line: the entry and what the allocator rounds
-	// up. Without it, a million tiny events would not fill the spool and still fill the memory.
+	// entryCost is the memory of an event in addition to its line: the entry, and the rounding of the
+	// allocator. Without it, a million tiny events would fill the memory before the spool.
 	entryCost = 192
-	// lineCost is what an event's line has beside its content, at most.
+	// lineCost is the largest size of an event's line without its content.
 	lineCost = 256
-	// errorReserve is room beyond the limit that only tracebacks may use: after a flood, the
-	// exception that ended it is what the reader needs most.
+	// errorReserve is space above the limit that only tracebacks can use. After a flood, the exception that
+	// ended it is the most important output.
 	errorReserve = 1 << 20
-	// batchBytes is how much one read takes at most, one larger event excepted: enough that a
-	// burst costs few system calls, small enough that many readers cost no memory.
+	// batchBytes bounds one read, except for a single larger event. It is so large that a burst costs few
+	// system calls, and so small that many readers cost little memory.
 	batchBytes = 64 << 10
-	// gather is how long output may wait for more before readers are woken. A short cell then costs
-	// one wake-up of this process and of the host instead of three, while both share their
-	// processors with the kernel; and nobody sees the difference of 5 ms. The end of a cell
-	// and the state of the kernel never wait, and take along what does.
+	// gather is how long output can wait for more output before readers are woken. A short cell then costs
+	// one wake-up of this process and of the host instead of three. That matters because both share their
+	// processors with the kernel. A delay of 5 ms is not noticeable. The end of a cell and the state of the
+	// kernel are sent at once, with all output that waits.
 	gather = 5 * time.Millisecond
-	// gatherBytes is how much output waits at most.
+	// gatherBytes bounds the output that waits.
 	gatherBytes = 16 << 10
 )
 
-// Subject names whom an event is about: a cell or a command. It is the field of the event that has
-// the id, and what the text of a stream looks like there.
+// Subject is the kind of object that the events of a spool are about: a cell or a command. It sets the
+// field for the id, and the form of stream text.
 type Subject string
 
-// The subjects of events.
+// The kinds of objects.
 const (
 	Cell    Subject = "cell"
 	Command Subject = "command"
 )
 
-// Spool holds the events of one kernel, or of all commands, numbered without gaps, until the host has
-// acknowledged them. All methods may be called from any goroutine.
+// Spool holds the events of one kernel, or of all commands, until the host has acknowledged them. Their
+// numbers have no gaps. Its methods are safe for concurrent use.
 type Spool struct {
 	limit   int64
 	subject Subject
@@ -61,17 +62,17 @@ type Spool struct {
 	entries []entry
 	first   int64 // number of entries[0], or of the next event when there is none
 	size    int64
-	full    bool // output is dropped until half of the limit is free again, so that it is dropped in one piece
+	full    bool // output is dropped until half of the limit is free again, so that one piece is missing and not many
 	dropped map[string]*cellhold.OutputDroppedContent
-	changed chan struct{} // closed when there is something to read; nil when nobody waits
-	room    chan struct{} // closed when there is room again; nil when nobody waits
+	changed chan struct{} // closed when there are events to read; nil when no reader waits
+	space   chan struct{} // closed when there is space again; nil when no writer waits
 	closed  bool
 
-	waiting int         // bytes that readers have not been woken for
-	timer   *time.Timer // wakes them; nil when nothing waits
+	waiting int         // bytes that readers are not woken for yet
+	timer   *time.Timer // wakes them; nil when no bytes wait
 }
 
-// entry is one event. The text of a stream event stays open, and may grow, until a reader takes it.
+// entry is one event. The text of a stream event can grow until a reader reads it.
 type entry struct {
 	time time.Time
 	of   string // id of the cell or command
@@ -80,21 +81,21 @@ type entry struct {
 	line []byte // the encoded event, nil while the stream is open
 }
 
-// New returns an empty spool of that many bytes.
+// New returns an empty spool with a limit in bytes.
 func New(limit int64, subject Subject) *Spool {
 	return &Spool{limit: limit, subject: subject, first: 1, dropped: make(map[string]*cellhold.OutputDroppedContent)}
 }
 
-// StartAfter lets the numbers of an empty spool begin after that one, in place of 1: they go on where
-// those of a spool of the same name ended.
+// StartAfter makes the numbers of an empty spool begin after seq. They continue those of an earlier spool
+// with the same name.
 func (s *Spool) StartAfter(seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.first = seq + 1
 }
 
-// Keep adds an event that may not be dropped, and returns its number. How many there can be is bounded
-// by what the host asks for.
+// Keep adds an event that must not be dropped, and returns its number. Requests of the host bound how many
+// there are.
 func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,21 +104,21 @@ func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	return s.first + int64(len(s.entries)) - 1
 }
 
-// Note is Keep for an event of an earlier moment, which readers need not see at once.
+// Note is Keep for an event of an earlier time. Readers do not need to see it at once.
 func (s *Spool) Note(of string, t cellhold.EventType, at time.Time, content any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(at, of, t, Encode(content))
 }
 
-// Patience says how long a writer waits for room: while the host acknowledges something at least once
-// in that time, and until Stop is closed. The zero value waits for nothing.
+// Patience is how long a writer waits for space. It waits while the host acknowledges an event at least
+// once in For, and until Stop is closed. The zero value does not wait.
 type Patience struct {
 	For  time.Duration
 	Stop <-chan struct{}
 }
 
-// Offer adds output once there is room for all of it, or drops it when patience ends.
+// Offer adds output when there is space for all of it. It drops the output when patience ends.
 func (s *Spool) Offer(of string, t cellhold.EventType, content []byte, p Patience) {
 	s.await(int64(len(content))+lineCost, p)
 	s.mu.Lock()
@@ -133,9 +134,9 @@ func (s *Spool) Offer(of string, t cellhold.EventType, content []byte, p Patienc
 	s.add(time.Now(), of, t, content)
 }
 
-// Stream adds text to an output: to the last event where that is still open, and to new ones in
-// pieces that a reader can hold. What finds no room before patience ends is dropped. The text of a
-// cell must be valid UTF-8; that of a command may be any bytes.
+// Stream adds text to an output: to the last event if that is still open, and to new events of limited
+// size. Text without space at the end of patience is dropped. The text of a cell must be valid UTF-8; that
+// of a command can be any bytes.
 func (s *Spool) Stream(of, name, text string, p Patience) {
 	for hope := true; text != ""; {
 		hope = hope && s.await(lineCost, p)
@@ -149,7 +150,7 @@ func (s *Spool) Stream(of, name, text string, p Patience) {
 	}
 }
 
-// fit adds as much text as finds room, and returns the rest. The caller holds mu.
+// fit adds as much text as there is space for, and returns the rest. The caller must hold mu.
 func (s *Spool) fit(of, name, text string) (rest string) {
 	for len(text) > 0 {
 		if s.full || s.size+entryCost >= s.limit {
@@ -167,7 +168,7 @@ func (s *Spool) fit(of, name, text string) (rest string) {
 	return ""
 }
 
-// open returns the newest event if text of that stream may be added to it.
+// open returns the newest event if text of that stream can be added to it.
 func (s *Spool) open(of, name string) *entry {
 	if len(s.entries) == 0 {
 		return nil
@@ -193,12 +194,12 @@ func (s *Spool) push(e entry) {
 	s.wakeSoon(int(e.size()))
 }
 
-// wakeSoon has the readers woken when enough has gathered, or when it has waited long enough. The
-// caller holds mu.
+// wakeSoon wakes the readers when enough output has gathered, or has waited long enough. The caller must
+// hold mu.
 func (s *Spool) wakeSoon(bytes int) {
 	s.waiting += bytes
 	switch {
-	case s.changed == nil: // nobody waits
+	case s.changed == nil: // no reader waits
 	case s.waiting >= gatherBytes:
 		s.wake()
 	case s.timer == nil:
@@ -210,7 +211,7 @@ func (s *Spool) wakeSoon(bytes int) {
 	}
 }
 
-// wake tells the readers that there is something to read. The caller holds mu.
+// wake wakes the readers. The caller must hold mu.
 func (s *Spool) wake() {
 	s.waiting = 0
 	if s.timer != nil {
@@ -223,8 +224,7 @@ func (s *Spool) wake() {
 	}
 }
 
-// drop counts output that found no room. The marker for it is written by settle, or by ack when
-// there is room again.
+// drop counts output without space. Its report is written by settle, or by Ack when there is space again.
 func (s *Spool) drop(of string, bytes int) {
 	s.full = s.size > s.limit/2
 	d := s.dropped[of]
@@ -236,30 +236,30 @@ func (s *Spool) drop(of string, bytes int) {
 	d.Messages++
 }
 
-// Lose counts output that never reached us whole.
+// Lose counts output that was lost before it reached the spool.
 func (s *Spool) Lose(of string, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(of, int(bytes))
 }
 
-// await waits for room for that many bytes for as long as there is hope. When hope is gone it returns
-// at once, until half of the spool is free again; output is dropped meanwhile. No writer waits for
-// ever. It reports whether there is room.
+// await waits until there is space for bytes, within patience. After a failure it fails at once until half
+// of the spool is free again, and output is dropped in that time. So no writer waits forever. It reports
+// whether there is space.
 func (s *Spool) await(bytes int64, p Patience) bool {
 	for {
-		room, first, dropping := s.roomFor(bytes)
-		if room == nil {
+		space, first, dropping := s.spaceFor(bytes)
+		if space == nil {
 			return !dropping
 		}
 		t := time.NewTimer(p.For)
 		select {
-		case <-room:
+		case <-space:
 		case <-p.Stop:
 			t.Stop()
 			return false
 		case <-t.C:
-			if _, now, _ := s.roomFor(bytes); now == first {
+			if _, now, _ := s.spaceFor(bytes); now == first {
 				return false
 			}
 		}
@@ -267,10 +267,10 @@ func (s *Spool) await(bytes int64, p Patience) bool {
 	}
 }
 
-// roomFor returns what is closed when there may be room again for that many bytes, with the number of
-// the oldest event. It is nil where there is room, and where output is being dropped. An empty spool
-// has room for everything: there is nothing to wait for.
-func (s *Spool) roomFor(bytes int64) (room <-chan struct{}, first int64, dropping bool) {
+// spaceFor returns a channel that is closed when there may be space again, and the number of the oldest
+// event. The channel is nil if there is space, and while output is being dropped. An empty spool has space
+// for everything, because a wait would not help.
+func (s *Spool) spaceFor(bytes int64) (space <-chan struct{}, first int64, dropping bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -279,14 +279,14 @@ func (s *Spool) roomFor(bytes int64) (room <-chan struct{}, first int64, droppin
 	if s.full || len(s.entries) == 0 || s.size+bytes+entryCost <= s.limit {
 		return nil, s.first, s.full
 	}
-	if s.room == nil {
-		s.room = make(chan struct{})
+	if s.space == nil {
+		s.space = make(chan struct{})
 	}
-	return s.room, s.first, false
+	return s.space, s.first, false
 }
 
-// Settle reports what was dropped of an output. It comes before the end, so that a reader who
-// stops there knows that something is missing.
+// Settle reports the dropped output of an object. The report comes before the end, so that a reader that
+// stops at the end knows that output is missing.
 func (s *Spool) Settle(of string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,14 +296,14 @@ func (s *Spool) Settle(of string) {
 	}
 }
 
-// Ack forgets the events up to that number.
+// Ack forgets the events up to seq.
 func (s *Spool) Ack(seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := int(min(max(seq-s.first+1, 0), int64(len(s.entries))))
 	for i := range n {
 		s.size -= s.entries[i].size()
-		s.entries[i] = entry{} // the array stays for a while; what it held must not
+		s.entries[i] = entry{} // release the memory at once; the array itself stays for a while
 	}
 	s.entries = s.entries[n:]
 	s.first += int64(n)
@@ -314,13 +314,13 @@ func (s *Spool) Ack(seq int64) {
 		}
 		clear(s.dropped)
 	}
-	if s.room != nil && s.size <= s.limit/2 {
-		close(s.room)
-		s.room = nil
+	if s.space != nil && s.size <= s.limit/2 {
+		close(s.space)
+		s.space = nil
 	}
 }
 
-// Copy returns another spool with the same events, which goes on from here by itself.
+// Copy returns an independent spool with the same events.
 func (s *Spool) Copy() *Spool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -336,35 +336,35 @@ func (s *Spool) Copy() *Spool {
 	return c
 }
 
-// Last is the number of the newest event, 0 when there was none.
+// Last returns the number of the newest event, or 0 if there was none.
 func (s *Spool) Last() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.first + int64(len(s.entries)) - 1
 }
 
-// Close ends the readers once they have read everything, and the waiting of writers.
+// Close ends the readers when they have read everything, and ends the waits of writers.
 func (s *Spool) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	s.wake()
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+	if s.space != nil {
+		close(s.space)
+		s.space = nil
 	}
 }
 
-// Batch is what one read found: the lines of one or more events, the number of the last of them,
-// and when there are none, what to wait for; nil means that there will be no more.
+// Batch is the result of one read: the lines of one or more events, and the number of the last one. Without
+// events it has a channel to wait for; nil means that no more events follow.
 type Batch struct {
 	Lines   []byte
-	shared  bool // Lines belongs to the spool and must not be written to
+	shared  bool // Lines belongs to the spool and must not be modified
 	Last    int64
 	Changed <-chan struct{}
 }
 
-// Read returns the events after that number, as many as fit into a batch. It uses buf if it can.
+// Read returns the events after a number, as many as fit into a batch. It uses buf if it can.
 func (s *Spool) Read(after int64, buf []byte) Batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -393,7 +393,7 @@ func (s *Spool) Read(after int64, buf []byte) Batch {
 	return b
 }
 
-// seal encodes an open stream event; its text does not grow any more.
+// seal encodes an open stream event. Its text no longer grows.
 func (s *Spool) seal(i int) []byte {
 	e := &s.entries[i]
 	if e.line == nil {
@@ -405,8 +405,8 @@ func (s *Spool) seal(i int) []byte {
 	return e.line
 }
 
-// streamContent encodes the bytes of a stream. What a command writes may be no text: what has a zero
-// byte is none either, and would take six bytes for each in JSON.
+// streamContent encodes the bytes of a stream. The output of a command may not be text. Bytes with a zero
+// byte count as no text, because JSON would need six bytes for each zero.
 func (s *Spool) streamContent(e *entry) []byte {
 	c := cellhold.StreamContent{Name: e.name}
 	if s.subject == Command && (!utf8.Valid(e.text) || bytes.IndexByte(e.text, 0) >= 0) {
@@ -419,8 +419,8 @@ func (s *Spool) streamContent(e *entry) []byte {
 
 func (e *entry) size() int64 { return int64(len(e.line)) + int64(len(e.text)) + entryCost }
 
-// encodeLine encodes a guestapi.Event and a line feed. It is written by hand because the encoder
-// would read a content of megabytes a second time.
+// encodeLine encodes a guestapi.Event and a line feed. It does not use the JSON encoder, which would read a
+// content of megabytes a second time.
 func (s *Spool) encodeLine(seq int64, t time.Time, of string, typ cellhold.EventType, content []byte) []byte {
 	b := make([]byte, 0, len(content)+128)
 	b = append(b, `{"seq":`...)
@@ -431,7 +431,7 @@ func (s *Spool) encodeLine(seq int64, t time.Time, of string, typ cellhold.Event
 		b = append(b, `","`...)
 		b = append(b, s.subject...)
 		b = append(b, `":"`...)
-		b = append(b, of...) // checked to be letters and digits
+		b = append(b, of...) // only letters and digits, checked before
 	}
 	b = append(b, `","type":"`...)
 	b = append(b, typ...)
@@ -440,12 +440,12 @@ func (s *Spool) encodeLine(seq int64, t time.Time, of string, typ cellhold.Event
 	return append(b, "}\n"...)
 }
 
-// Cut returns the first n bytes of a text, or a little less where a character would be cut.
+// Cut returns the first n bytes of a text, or fewer so that no character is cut.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	// What has no start of a character near the place is no text, and can be cut anywhere.
+	// Without a start of a character near n, the text is not UTF-8 and can be cut anywhere.
 	for back := range min(n, utf8.UTFMax-1) + 1 {
 		if utf8.RuneStart(s[n-back]) {
 			return s[:n-back]
@@ -454,8 +454,8 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// Encode encodes what must be encodable: our own types, and raw JSON that was decoded before. It
-// leaves <, > and & as they are, because nothing here ends in a web page unescaped.
+// Encode encodes a value that always can be encoded: types of this project, and raw JSON that was decoded
+// before. It does not escape <, > and &, because no web page gets them unescaped.
 func Encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

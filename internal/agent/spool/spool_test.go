@@ -34,7 +34,7 @@ func TestTextIsCutBetweenCharacters(t *testing.T) {
 	}
 }
 
-func TestASpoolForgetsWhatItHeld(t *testing.T) {
+func TestAnAcknowledgedSpoolFreesItsMemory(t *testing.T) {
 	s := New(1<<20, Cell)
 	for range 3 {
 		for range 100 {
@@ -45,11 +45,11 @@ func TestASpoolForgetsWhatItHeld(t *testing.T) {
 		s.Ack(s.Last())
 	}
 	if s.size != 0 || len(s.entries) != 0 {
-		t.Errorf("%d bytes in %d entries are left", s.size, len(s.entries))
+		t.Errorf("%d bytes in %d entries are left after Ack", s.size, len(s.entries))
 	}
 }
 
-func TestBytesThatAreNoTextSurvive(t *testing.T) {
+func TestBytesThatAreNotTextSurvive(t *testing.T) {
 	s := New(guestapi.SpoolBytes, Command)
 	all := strings.Repeat("\x80", guestapi.MaxStream+7) + "\xff\x00é"
 	s.Stream("x1", "stdout", all, Patience{})
@@ -70,31 +70,31 @@ func TestBytesThatAreNoTextSurvive(t *testing.T) {
 	}
 }
 
-func TestAFullSpoolSaysWhenThereIsRoomAgain(t *testing.T) {
+func TestAFullSpoolReportsFreeSpace(t *testing.T) {
 	s := New(64<<10, Command)
-	room := func() <-chan struct{} { wait, _, _ := s.roomFor(1); return wait }
-	if room() != nil {
-		t.Fatal("an empty spool has no room")
+	space := func() <-chan struct{} { wait, _, _ := s.spaceFor(1); return wait }
+	if space() != nil {
+		t.Fatal("an empty spool has no space")
 	}
-	for room() == nil {
+	for space() == nil {
 		s.Stream("x1", "stdout", strings.Repeat("x", 1<<10), Patience{})
 	}
-	wait := room()
+	wait := space()
 	select {
 	case <-wait:
-		t.Fatal("there is room in a full spool")
+		t.Fatal("a full spool has space")
 	default:
 	}
 	s.Ack(s.Last())
 	<-wait
-	if room() != nil {
-		t.Error("no room after the acknowledgement")
+	if space() != nil {
+		t.Error("no space after the acknowledgement")
 	}
 }
 
-func TestOutputThatFindsTooLittleRoomWaitsForMore(t *testing.T) {
+func TestOutputWithTooLittleSpaceWaits(t *testing.T) {
 	const limit = 64 << 10
-	for free := range 300 { // whatever is left of the limit
+	for free := range 300 { // any number of free bytes
 		s := New(limit, Cell)
 		s.Stream("c1", "stdout", strings.Repeat("x", limit-entryCost-free-1), Patience{})
 		go s.Ack(1)

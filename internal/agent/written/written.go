@@ -1,8 +1,8 @@
 // Package written remembers which files below some directories were written, and when.
 //
-// It is told so by the operating system: asking what a small cell wrote costs one system call a
-// directory, however many files there are. It reads no file and decides nothing. What it remembers is
-// bounded, and it says when it has forgotten something.
+// The operating system reports the writes. So the list of files that a small cell wrote costs one system
+// call per directory, however many files there are. The package reads no file and decides nothing. Its
+// memory is bounded, and it reports when it has forgotten a write.
 //
 // There is one lock, Log.mu, held while events are read.
 package written
@@ -24,40 +24,40 @@ import (
 )
 
 const (
-	// maxDirs bounds the directories that are watched below each: a checked-out project has some
-	// hundred, and each takes two system calls when it appears.
+	// maxDirs bounds the watched directories below each directory. A checked-out project has some hundred,
+	// and each takes two system calls when it appears.
 	maxDirs = 1000
 	// maxKept bounds the files that are remembered.
 	maxKept = 2000
-	// gather is how long events may wait in the operating system before they are read: they take its
-	// memory, and each reading wakes the agent.
+	// gather is the time that events can wait in the operating system before they are read. There they take
+	// memory, but each read wakes the agent.
 	gather = 500 * time.Millisecond
 	// Ignore begins the names of files that are not complete yet.
 	Ignore = ".cellhold-upload-"
 )
 
-// Log remembers what was written.
+// Log remembers which files were written.
 type Log struct {
-	log    *slog.Logger
-	places []*place
-	done   chan struct{}
-	wait   sync.WaitGroup
-	once   sync.Once
+	log         *slog.Logger
+	directories []*directory
+	done        chan struct{}
+	wait        sync.WaitGroup
+	once        sync.Once
 
 	mu    sync.Mutex
-	seq   int64            // grows with every reading
-	files map[string]int64 // absolute path to the seq at which it was written last
-	lost  int64            // the newest seq of which something was forgotten
+	seq   int64            // incremented by every read of events
+	files map[string]int64 // absolute path to the seq of its last write
+	lost  int64            // the newest seq of a forgotten write
 }
 
-// place is one directory.
-type place struct {
+// directory is one watched directory.
+type directory struct {
 	dir     string
 	root    *os.Root
 	watcher *notify.Watcher
 }
 
-// New begins to watch directories, which must exist. The caller closes the Log.
+// New starts to watch directories, which must exist. The caller must close the Log.
 func New(log *slog.Logger, dirs ...string) (*Log, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -72,31 +72,31 @@ func New(log *slog.Logger, dirs ...string) (*Log, error) {
 		if err != nil {
 			return nil, errors.Join(err, root.Close(), l.Close())
 		}
-		p := &place{dir, root, w}
-		l.places = append(l.places, p)
+		p := &directory{dir, root, w}
+		l.directories = append(l.directories, p)
 		l.wait.Go(func() { l.follow(p) })
 	}
 	return l, nil
 }
 
-// Close stops watching. It may be called twice.
+// Close stops watching. It can be called twice.
 func (l *Log) Close() error {
 	var errs []error
 	l.once.Do(func() {
 		close(l.done)
-		for _, p := range l.places {
+		for _, p := range l.directories {
 			errs = append(errs, p.watcher.Close())
 		}
 		l.wait.Wait()
-		for _, p := range l.places {
+		for _, p := range l.directories {
 			errs = append(errs, p.root.Close())
 		}
 	})
 	return errors.Join(errs...)
 }
 
-// follow keeps the operating system from gathering events without bound.
-func (l *Log) follow(p *place) {
+// follow reads events from time to time, so that they do not pile up in the operating system.
+func (l *Log) follow(p *directory) {
 	for p.watcher.Wait() == nil {
 		timer := time.NewTimer(gather)
 		select {
@@ -111,7 +111,7 @@ func (l *Log) follow(p *place) {
 	}
 }
 
-// Mark returns the present as Since understands it.
+// Mark returns the current position for Since.
 func (l *Log) Mark() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,8 +119,8 @@ func (l *Log) Mark() int64 {
 	return l.seq
 }
 
-// Since returns the regular files that were written after a mark and are still there, in the order of
-// their paths, at most guestapi.MaxCellFiles. more tells that there were others.
+// Since returns the regular files that were written after a mark and still exist, sorted by path. It
+// returns at most guestapi.MaxCellFiles; more reports that there were others.
 func (l *Log) Since(mark int64) (list []cellhold.CellFile, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,21 +146,21 @@ func (l *Log) Since(mark int64) (list []cellhold.CellFile, more bool) {
 	return list, more
 }
 
-// look describes a file as it is now. It is looked for below its open directory and no link is
-// followed, because we may see more than the code that made it.
+// look describes a file as it is now. It opens the file below its open directory and follows no link.
+// Otherwise the code could name files that only this process can read.
 func (l *Log) look(p string) (cellhold.CellFile, bool) {
-	for _, place := range l.places {
-		name, ok := strings.CutPrefix(p, place.dir+"/")
+	for _, directory := range l.directories {
+		name, ok := strings.CutPrefix(p, directory.dir+"/")
 		if !ok {
 			continue
 		}
-		info, err := place.root.Lstat(name)
+		info, err := directory.root.Lstat(name)
 		if err != nil || !info.Mode().IsRegular() {
 			return cellhold.CellFile{}, false
 		}
 		f := cellhold.CellFile{Path: p, Size: info.Size(), Modified: info.ModTime().UTC()}
 		if year := f.Modified.Year(); year < 1970 || year > 2200 {
-			f.Modified = time.Unix(0, 0).UTC() // JSON has no way to write some of them
+			f.Modified = time.Unix(0, 0).UTC() // JSON cannot express times of every year
 		}
 		if !utf8.ValidString(p) {
 			f.Path, f.Escaped = strings.ToValidUTF8(p, "\uFFFD"), cellhold.EscapePath(p)
@@ -171,13 +171,13 @@ func (l *Log) look(p string) (cellhold.CellFile, bool) {
 }
 
 func (l *Log) readAll() {
-	for _, p := range l.places {
+	for _, p := range l.directories {
 		l.read(p)
 	}
 }
 
-// read takes over what has happened. The caller holds mu.
-func (l *Log) read(p *place) {
+// read reads the events of a directory. The caller must hold mu.
+func (l *Log) read(p *directory) {
 	changes, err := p.watcher.Read()
 	if err != nil {
 		l.log.Debug("watching files", "error", err)

@@ -43,13 +43,13 @@ func paths(list []cellhold.CellFile) string {
 	return fmt.Sprint(p)
 }
 
-func TestOnlyWhatWasWrittenAfterTheMarkIsTold(t *testing.T) {
+func TestOnlyFilesWrittenAfterTheMarkAreListed(t *testing.T) {
 	l, dir := open(t)
 	write(t, filepath.Join(dir, "before"), "1")
 	write(t, filepath.Join(dir, "changed"), "1")
 	mark := l.Mark()
 	if list, more := l.Since(mark); len(list) != 0 || more {
-		t.Errorf("nothing happened, and %v is told", list)
+		t.Errorf("%v is listed without a write", list)
 	}
 	write(t, filepath.Join(dir, "changed"), "12")
 	write(t, filepath.Join(dir, "new/deep/file"), "123")
@@ -61,17 +61,17 @@ func TestOnlyWhatWasWrittenAfterTheMarkIsTold(t *testing.T) {
 	os.Rename(filepath.Join(dir, Ignore+"x"), filepath.Join(dir, "uploaded"))
 	list, more := l.Since(mark)
 	if got := paths(list); got != "[bytes \xff changed file]" || more {
-		t.Errorf("told %q, more %t", got, more)
+		t.Errorf("listed %q, more %t", got, more)
 	}
 	if list[1].Size != 2 {
 		t.Errorf("%+v", list[1])
 	}
 	if list, _ := l.Since(l.Mark()); len(list) != 0 {
-		t.Errorf("told twice: %v", list)
+		t.Errorf("listed twice: %v", list)
 	}
 }
 
-func TestTheListIsBoundedAndSaysSo(t *testing.T) {
+func TestTheListIsBoundedAndReportsThat(t *testing.T) {
 	l, dir := open(t)
 	mark := l.Mark()
 	for i := range maxKept + 500 {

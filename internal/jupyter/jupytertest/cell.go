@@ -6,14 +6,13 @@ import (
 	"syscall"
 )
 
-// ErrInterrupted is what waiting in a cell ends with when it is interrupted or the kernel is
-// killed.
+// ErrInterrupted is the error of waits in a cell that is interrupted or whose kernel is killed.
 var ErrInterrupted = errors.New("KeyboardInterrupt")
 
-// Cell is one execute_request, seen by a script. Its methods are for the script's goroutine.
+// Cell is one execute_request for a script. Only the script's goroutine can call its methods.
 type Cell struct {
 	Code string
-	// NoReply and NoIdle keep the kernel from sending these at the end.
+	// NoReply and NoIdle suppress these messages at the end.
 	NoReply, NoIdle bool
 
 	k          *Kernel
@@ -68,10 +67,10 @@ func (c *Cell) finish(count int) {
 	}
 }
 
-// Send publishes any message about this cell.
+// Send publishes a message about this cell.
 func (c *Cell) Send(msgType string, content any) { c.k.publish(msgType, c.r.Header, content) }
 
-// send is Send for what a silent request does not want.
+// send is Send for messages that a silent request suppresses.
 func (c *Cell) send(msgType string, content any) {
 	if !c.silent {
 		c.Send(msgType, content)
@@ -104,14 +103,14 @@ func (c *Cell) Result(text string) {
 	})
 }
 
-// Fail sends an error, and makes the reply one. The script should return then.
+// Fail sends an error, and makes the reply an error. The script should return then.
 func (c *Cell) Fail(name, message string) {
 	content := map[string]any{"ename": name, "evalue": message, "traceback": []string{name + ": " + message}}
 	c.send("error", content)
 	c.failed = map[string]any{"status": "error", "ename": name, "evalue": message, "traceback": content["traceback"]}
 }
 
-// After runs f when reply and idle have been sent.
+// After runs f after the reply and the idle status.
 func (c *Cell) After(f func()) { c.after = append(c.after, f) }
 
 // Input asks the client for a line of text.
@@ -119,7 +118,7 @@ func (c *Cell) Input(prompt string) (string, error) {
 	if !c.allowStdin {
 		return "", errors.New("input was called, but the client does not allow it")
 	}
-	// A client's request can overtake its connection to stdin, by a moment.
+	// A client's request can arrive shortly before its connection to stdin.
 	select {
 	case <-c.k.listens:
 	case <-c.Interrupted():
@@ -142,13 +141,13 @@ func (c *Cell) Input(prompt string) (string, error) {
 	return "", ErrInterrupted
 }
 
-// Interrupted is closed when the cell has been interrupted.
+// Interrupted returns a channel that is closed when the cell has been interrupted.
 func (c *Cell) Interrupted() <-chan struct{} { return c.interrupts }
 
-// Killed is closed when the kernel has died.
+// Killed returns a channel that is closed when the kernel has died.
 func (c *Cell) Killed() <-chan struct{} { return c.k.Dead() }
 
-// Exit ends the kernel, as os._exit does. Nothing is sent after it.
+// Exit ends the kernel like os._exit. It sends nothing.
 func (c *Cell) Exit(code int) { c.k.die(code, 0) }
 
 // Kill ends the kernel by a signal.

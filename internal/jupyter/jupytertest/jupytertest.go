@@ -1,9 +1,9 @@
-// Package jupytertest is a kernel that follows a script, for tests that have no Python.
+// Package jupytertest is a kernel that follows a script, for tests without Python.
 //
-// It listens on real sockets and speaks the real protocol, so that the client under test is the
-// shipped one; only the language is pretended. Toy is a small language that can do what makes
-// kernels difficult: hang, ignore interrupts, die, flood, speak too late. It refuses nothing and
-// trusts its client: it is not for anything but tests and demonstrations.
+// It listens on real sockets and uses the real protocol, so that tests use the real client. Only the
+// language is not real. Toy is a small language for the difficult behaviour of kernels: they hang, ignore
+// interrupts, die, flood, or print too late. The kernel trusts its client and refuses nothing. It is for
+// tests and demonstrations only.
 package jupytertest
 
 import (
@@ -21,37 +21,38 @@ import (
 	"cellhold/internal/jupyter/zmtp"
 )
 
-// Script runs one cell. It returns when the cell is done; the kernel then sends what is missing of
-// reply and idle. It must return soon after Cell.Killed is closed.
+// Script runs one cell. It returns when the cell is done; the kernel then sends the reply and the idle
+// status. It must return soon after Cell.Killed is closed.
 type Script func(*Cell)
 
-// Options changes how the kernel behaves. The zero value is a well-behaved modern kernel that
-// speaks Toy.
+// Options changes the behaviour of the kernel. The zero value is a well-behaved modern kernel that speaks
+// Toy.
 type Options struct {
 	Script    Script // nil means Toy()
-	Executed  int    // how many cells have run before, for a kernel that goes on
-	NoWelcome bool   // send no iopub_welcome, as kernels did before ipykernel 7.2
+	Executed  int    // number of cells that have run before, for a restored kernel
+	NoWelcome bool   // do not send iopub_welcome, like kernels before ipykernel 7.2
 }
 
-// Kernel is a kernel "process": it has an exit status and can be signalled, but lives in this one.
+// Kernel acts as a kernel process: it has an exit status and can be signalled, but runs in the process of
+// the test.
 type Kernel struct {
 	conn    jupyter.Connection
 	script  Script
 	welcome bool
 	work    sync.WaitGroup
-	life    context.Context // ends when the kernel has died
+	life    context.Context // ends when the kernel dies
 	end     context.CancelFunc
 	listens chan struct{} // closed when a client has connected to stdin
-	queue   chan request  // of execute and other shell requests, in order
+	queue   chan request  // execute and other shell requests, in order
 
-	mu          sync.Mutex // guards all below
+	mu          sync.Mutex // guards the fields below
 	key         string
 	session     string
 	listeners   []net.Listener
 	conns       map[*zmtp.Conn]bool
 	subscribers map[*zmtp.Conn]bool
 	stdin       *zmtp.Conn
-	inputs      chan string   // where the running cell waits for input
+	inputs      chan string   // input for the running cell
 	interrupt   chan struct{} // closed to interrupt the running cell; nil when idle
 	count       int           // executions
 	messages    int
@@ -69,8 +70,8 @@ func Start(ctx context.Context, conn jupyter.Connection) (*Kernel, error) {
 	return StartWith(ctx, conn, Options{})
 }
 
-// StartWith starts a kernel. It listens when StartWith returns. It outlives the context, as a
-// process outlives the call that started it. The caller must Close it.
+// StartWith starts a kernel. The kernel listens when StartWith returns, and outlives the context. The
+// caller must close it.
 func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel, error) {
 	if o.Script == nil {
 		o.Script = Toy()
@@ -79,14 +80,14 @@ func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel
 		conn: conn, key: conn.Key, count: o.Executed, script: o.Script, welcome: !o.NoWelcome,
 		session:     fmt.Sprintf("toy-%d", time.Now().UnixNano()),
 		listens:     make(chan struct{}),
-		queue:       make(chan request, 1000), // as many as ZeroMQ would hold
+		queue:       make(chan request, 1000), // as many as ZeroMQ would queue
 		conns:       make(map[*zmtp.Conn]bool),
 		subscribers: make(map[*zmtp.Conn]bool),
 	}
 	k.life, k.end = context.WithCancel(context.WithoutCancel(ctx))
 	for _, ch := range []jupyter.Channel{jupyter.Shell, jupyter.IOPub, jupyter.Stdin, jupyter.Control} {
 		path := conn.Path(ch)
-		os.Remove(path) // a dead kernel leaves its sockets behind, and ZeroMQ takes their place too
+		os.Remove(path) // a dead kernel leaves its sockets, which ZeroMQ replaces too
 		l, err := net.Listen("unix", path)
 		if err != nil {
 			k.Close()
@@ -100,7 +101,7 @@ func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel
 	return k, nil
 }
 
-// Wait blocks until the kernel has ended and says how: its exit status, or the signal.
+// Wait waits until the kernel has ended, and returns its exit status or the signal.
 func (k *Kernel) Wait() (code int, signal syscall.Signal) {
 	<-k.life.Done()
 	k.work.Wait()
@@ -109,18 +110,18 @@ func (k *Kernel) Wait() (code int, signal syscall.Signal) {
 	return k.code, k.signal
 }
 
-// Executed is how many cells have run.
+// Executed returns the number of cells that have run.
 func (k *Kernel) Executed() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.count
 }
 
-// Dead is closed when the kernel has ended.
+// Dead returns a channel that is closed when the kernel has ended.
 func (k *Kernel) Dead() <-chan struct{} { return k.life.Done() }
 
-// Signal does what the signal does to a kernel: SIGINT interrupts the running cell and means
-// nothing to an idle kernel; all others end it.
+// Signal acts like the signal for a kernel. SIGINT interrupts the running cell and does nothing to an idle
+// kernel. All other signals end the kernel.
 func (k *Kernel) Signal(s syscall.Signal) {
 	if s == syscall.SIGINT {
 		k.Interrupt()
@@ -139,14 +140,14 @@ func (k *Kernel) Interrupt() {
 	}
 }
 
-// Close kills the kernel and waits for its goroutines. It may be called twice.
+// Close kills the kernel and waits for its goroutines. It can be called twice.
 func (k *Kernel) Close() error {
 	k.die(0, syscall.SIGKILL)
 	k.work.Wait()
 	return nil
 }
 
-// die ends the kernel as a process ends: at once, with nothing said. The first reason counts.
+// die ends the kernel like a process: at once, without a message. The first reason counts.
 func (k *Kernel) die(code int, s syscall.Signal) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -173,7 +174,7 @@ func (k *Kernel) accept(ch jupyter.Channel, l net.Listener) {
 	}
 }
 
-// serve speaks with one client on one channel until either of them is gone.
+// serve serves one client on one channel until one of them ends.
 func (k *Kernel) serve(ch jupyter.Channel, nc net.Conn) {
 	o := zmtp.Options{Type: zmtp.Router}
 	if ch == jupyter.IOPub {
@@ -227,10 +228,10 @@ func (k *Kernel) dismiss(c *zmtp.Conn) {
 	c.Close()
 }
 
-// subscription obeys a SUB. The welcome has no topic for the empty subscription.
+// subscription handles a SUB. The welcome has no topic for the empty subscription.
 func (k *Kernel) subscription(c *zmtp.Conn, frames [][]byte) {
 	if len(frames) != 1 || len(frames[0]) != 1 || frames[0][0] != 1 {
-		return // only the empty one is known
+		return // only the empty one is supported
 	}
 	k.mu.Lock()
 	k.subscribers[c] = true
@@ -240,7 +241,7 @@ func (k *Kernel) subscription(c *zmtp.Conn, frames [][]byte) {
 	}
 }
 
-// receive takes a request: control is answered at once, shell in its turn.
+// receive handles a request: control at once, shell in its turn.
 func (k *Kernel) receive(r request) {
 	switch r.Channel {
 	case jupyter.Control:
@@ -262,7 +263,7 @@ func (k *Kernel) input(value string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.inputs != nil {
-		k.inputs <- value // it has room for the one answer
+		k.inputs <- value // does not block: the channel has a buffer for the one answer
 		k.inputs = nil
 	}
 }
@@ -317,7 +318,7 @@ func (k *Kernel) reply(r request, msgType string, content any) {
 	k.send(r.from, nil, msgType, r.Header, content)
 }
 
-// publish sends to all subscribers, as one message.
+// publish sends one message to all subscribers.
 func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
 	k.mu.Lock()
 	to := make([]*zmtp.Conn, 0, len(k.subscribers))
@@ -331,7 +332,7 @@ func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
 	}
 }
 
-// send sends one message, and forgets a client that does not take it.
+// send sends one message. It drops a client that does not read it.
 func (k *Kernel) send(to *zmtp.Conn, topic []byte, msgType string, parent jupyter.Header, content any) {
 	body, err := json.Marshal(content)
 	k.mu.Lock()
@@ -344,10 +345,10 @@ func (k *Kernel) send(to *zmtp.Conn, topic []byte, msgType string, parent jupyte
 		Date: time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
 	}})
 	if errors.Join(err, err2) != nil {
-		panic(fmt.Sprintf("jupytertest: a script sent %s with content that is no JSON", msgType))
+		panic(fmt.Sprintf("jupytertest: a script sent %s with content that is not JSON", msgType))
 	}
 	if topic != nil {
 		frames = append([][]byte{topic}, frames...)
 	}
-	to.Send(frames...) // an error closes it, and its reader then dismisses it
+	to.Send(frames...) // an error closes the connection, and its reader then removes it
 }

@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// session is what a user of jupyter_client does. It prints what it got.
+// session is a typical session of jupyter_client. It prints the messages that it gets.
 const session = `
 import sys
 from jupyter_client import BlockingKernelClient
@@ -28,8 +28,8 @@ c.shutdown()
 c.stop_channels()
 `
 
-// The scripted kernel must not be a kernel for our own client only: this is the reference client.
-func TestTheReferenceClientTakesTheToyForAKernel(t *testing.T) {
+// The scripted kernel must work with the reference client, and not only with the client of this project.
+func TestTheReferenceClientAcceptsTheToyKernel(t *testing.T) {
 	python := os.Getenv("CELLHOLD_TEST_PYTHON")
 	if python == "" {
 		python = filepath.Join("..", "..", "..", "build", "testvenv", "bin", "python")

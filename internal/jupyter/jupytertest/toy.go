@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Toy is a small language, one statement a line. A kernel that speaks it keeps its variables from
+// Toy is a small language with one statement per line. A kernel that speaks it keeps its variables from
 // cell to cell.
 //
 //	print TEXT           write TEXT and a newline to stdout
@@ -20,27 +20,27 @@ import (
 //	add NAME N           add a number to a variable
 //	result TEXT          TEXT as the result
 //	display MIME DATA    show DATA under a MIME type
-//	error NAME MESSAGE   fail with an exception; the lines after it do not run
+//	error NAME MESSAGE   fail with an exception; later lines do not run
 //	input NAME PROMPT    ask for a line and keep it in a variable
 //	sleep DURATION       wait, such as 50ms; an interrupt ends it with KeyboardInterrupt
 //	loop                 wait for an interrupt
 //	stubborn             wait, and ignore interrupts: only death ends it
-//	exit N               end the kernel with status N, nothing said
-//	kill [N]             end the kernel by signal N (9), nothing said
+//	exit N               end the kernel with status N, without a message
+//	kill [N]             end the kernel by signal N (9), without a message
 //	late TEXT            print TEXT after the cell's idle
 //	flood N              N display_data messages
 //	big N                one stream message of N bytes
-//	blurt TEXT           print TEXT even when the request wants silence
-//	rekey KEY SESSION    from here on, sign with that key and be that session
-//	tamper HOW           let every rekey after it hang, raise, lie or die
+//	blurt TEXT           print TEXT even if the request is silent
+//	rekey KEY SESSION    from here on, use that key and that session
+//	tamper HOW           make every later rekey hang, raise, lie or die
 //	forge                a false idle status in the middle of the cell
-//	noidle, noreply      keep the idle status or the reply back
+//	noidle, noreply      do not send the idle status or the reply
 //
-// Empty lines and lines that begin with #, %, import or from do nothing, so that a preamble meant
-// for Python passes. Anything else is a SyntaxError.
+// Empty lines and lines that begin with #, %, import or from do nothing, so that a preamble for Python can
+// run. Everything else is a SyntaxError.
 func Toy() Script { return ToyWith(new(Variables)) }
 
-// ToyWith is Toy with variables that are there already.
+// ToyWith is Toy with given variables.
 func ToyWith(variables *Variables) Script {
 	return func(c *Cell) {
 		for line := range strings.Lines(c.Code) {
@@ -61,8 +61,8 @@ func ToyWith(variables *Variables) Script {
 	}
 }
 
-// Variables are those of one kernel that speaks Toy. The zero value has none. All methods may be called
-// from any goroutine.
+// Variables are the variables of one kernel that speaks Toy. The zero value has none. The methods are safe
+// for concurrent use.
 type Variables struct {
 	mu sync.Mutex
 	of map[string]string
@@ -98,8 +98,8 @@ type toyLine struct {
 	rest, first, second string
 }
 
-// toy says what each word does. A statement returns false to end the cell. No word means nothing to
-// toy itself, so an import needs an entry.
+// toy maps each word to its statement. A statement returns false to end the cell. Unknown words are errors,
+// so import needs an entry.
 var toy = map[string]func(toyLine) bool{
 	"import":   func(toyLine) bool { return true },
 	"from":     func(toyLine) bool { return true },
@@ -191,7 +191,7 @@ func (l toyLine) sleep() bool {
 	return l.wait(time.After(d))
 }
 
-// wait waits for until, an interrupt or death.
+// wait waits for until, an interrupt or the death of the kernel.
 func (l toyLine) wait(until <-chan time.Time) bool {
 	select {
 	case <-until:
@@ -218,7 +218,7 @@ func (l toyLine) flood() bool {
 	return true
 }
 
-// number is the first argument, or another value if there is none.
+// number returns the first argument, or otherwise if there is none.
 func (l toyLine) number(otherwise int) int {
 	if n, err := strconv.Atoi(l.first); err == nil {
 		return n

@@ -16,7 +16,7 @@ const (
 
 const (
 	maxHeader = 9 // flags and a long size
-	// firstRead is what a frame's announced size alone can make us allocate.
+	// firstRead bounds the memory that a frame's announced size alone can allocate.
 	firstRead = 64 << 10
 )
 
@@ -28,8 +28,8 @@ type header struct {
 func (h header) more() bool    { return h.flags&flagMore != 0 }
 func (h header) command() bool { return h.flags&flagCommand != 0 }
 
-// readHeader reads and checks the header of the next frame. Its error is plain io.EOF when the
-// stream ended before the header began.
+// readHeader reads and checks the header of the next frame. The error is plain io.EOF if the stream ended
+// before the header.
 func readHeader(r io.Reader) (header, error) {
 	var b [maxHeader]byte
 	if _, err := io.ReadFull(r, b[:1]); err != nil {
@@ -68,8 +68,8 @@ func appendHeader(b []byte, flags byte, size int) []byte {
 	return binary.BigEndian.AppendUint64(append(b, flags|flagLong), uint64(size))
 }
 
-// readBody reads size bytes. The buffer doubles as bytes arrive, so a peer must send half of what
-// it makes us allocate.
+// readBody reads size bytes. The buffer doubles as bytes arrive, so a peer must send half of the bytes that
+// it makes the reader allocate.
 func readBody(r io.Reader, size int64) ([]byte, error) {
 	b := make([]byte, min(size, firstRead))
 	if _, err := io.ReadFull(r, b); err != nil {
@@ -87,7 +87,7 @@ func readBody(r io.Reader, size int64) ([]byte, error) {
 	return b, nil
 }
 
-// cut makes the end of the stream inside a frame an unexpected one.
+// cut turns the end of the stream inside a frame into io.ErrUnexpectedEOF.
 func cut(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -95,7 +95,7 @@ func cut(err error) error {
 	return err
 }
 
-// midway keeps io.EOF plain only between messages.
+// midway keeps a plain io.EOF only between messages.
 func midway(err error, m Message) error {
 	if err == io.EOF && len(m.Frames) == 0 && m.Dropped == 0 {
 		return err

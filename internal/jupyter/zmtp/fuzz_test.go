@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// said is a net.Conn of a peer that said all it will say, and takes everything.
+// said is a net.Conn of a peer that has sent all its bytes, and reads everything.
 type said struct{ *bytes.Reader }
 
 func (said) Write(b []byte) (int, error)      { return len(b), nil }
@@ -53,7 +53,7 @@ func FuzzReady(f *testing.F) {
 		if err == nil && len(p.Identity) > maxIdentity {
 			t.Fatalf("identity of %d bytes", len(p.Identity))
 		}
-		// What was read can be written and read again.
+		// The result can be written and read again.
 		if err == nil {
 			again, err := parseReady(readyBody(p)[6:])
 			if err != nil || again.Type != p.Type || !bytes.Equal(again.Identity, p.Identity) {

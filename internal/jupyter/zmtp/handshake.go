@@ -11,11 +11,11 @@ import (
 
 const (
 	greetingSize = 64
-	maxIdentity  = 255 // by the specification
-	maxContext   = 16  // of a PING, by the specification
+	maxIdentity  = 255 // from the specification
+	maxContext   = 16  // of a PING, from the specification
 )
 
-// greeting is the whole of ours: signature, version 3.0, NULL, not a server, filler.
+// greeting returns the complete greeting: signature, version 3.0, NULL, not a server, filler.
 func greeting() []byte {
 	g := make([]byte, greetingSize)
 	g[0], g[9] = 0xff, 0x7f
@@ -26,19 +26,19 @@ func greeting() []byte {
 
 func checkGreeting(g []byte) error {
 	if g[0] != 0xff || g[9]&1 != 1 {
-		return fmt.Errorf("%w: it does not greet", ErrProtocol)
+		return fmt.Errorf("%w: no greeting", ErrProtocol)
 	}
 	if g[10] < 3 {
-		return fmt.Errorf("%w: it speaks version %d", ErrProtocol, g[10])
+		return fmt.Errorf("%w: version %d is not supported", ErrProtocol, g[10])
 	}
 	if name := bytes.TrimRight(g[12:32], "\x00"); string(name) != "NULL" {
-		return fmt.Errorf("%w: it wants the mechanism %.20q", ErrProtocol, name)
+		return fmt.Errorf("%w: the mechanism %.20q is not supported", ErrProtocol, name)
 	}
 	return nil
 }
 
-// handshake exchanges greetings and then READY. The order matters: libzmq 4.3.4 drops a connection
-// whose READY comes in the same write as the greeting, so ours waits for all 64 bytes of the peer's.
+// handshake exchanges greetings and then READY. The order matters. libzmq 4.3.4 drops a connection whose
+// READY comes in the same write as the greeting. So READY waits for all 64 bytes of the peer's greeting.
 func (c *Conn) handshake(o Options) error {
 	if _, err := c.nc.Write(greeting()); err != nil {
 		return err
@@ -66,7 +66,7 @@ func (c *Conn) handshake(o Options) error {
 		err = fmt.Errorf("%w: %.20q instead of READY", ErrProtocol, name)
 	}
 	if err == nil && !slices.Contains(partners[o.Type], c.peer.Type) {
-		err = fmt.Errorf("%w: it is a %.20q", ErrProtocol, c.peer.Type)
+		err = fmt.Errorf("%w: its socket type is %.20q", ErrProtocol, c.peer.Type)
 	}
 	return err
 }
@@ -84,7 +84,7 @@ func appendProperty(b []byte, name, value string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(value))), value...)
 }
 
-// parseReady reads the properties of a READY. Unknown ones are passed over.
+// parseReady reads the properties of a READY. It skips unknown ones.
 func parseReady(b []byte) (Peer, error) {
 	var p Peer
 	for len(b) > 0 {
@@ -120,7 +120,7 @@ func short(b []byte) (s, rest []byte, ok bool) {
 	return b[1:n], b[n:], true
 }
 
-// readCommand reads a command where nothing else may come.
+// readCommand reads a command where no message is allowed.
 func (c *Conn) readCommand() (name string, body []byte, err error) {
 	h, err := readHeader(c.r)
 	if err != nil {
@@ -144,7 +144,7 @@ func (c *Conn) commandBody(size int64) (name string, body []byte, err error) {
 	return string(n), body, nil
 }
 
-// command reads and obeys a command that came among the messages.
+// command reads and handles a command between messages.
 func (c *Conn) command(size int64) error {
 	name, body, err := c.commandBody(size)
 	if err != nil {
@@ -152,8 +152,8 @@ func (c *Conn) command(size int64) error {
 	}
 	switch name {
 	case "PING":
-		// Two bytes say how long the peer will wait; the rest must come back. A peer that
-		// gets no answer hangs up.
+		// Two bytes have the time that the peer will wait; the rest must be sent back. A peer that gets no
+		// answer disconnects.
 		if len(body) < 2 || len(body) > 2+maxContext {
 			return fmt.Errorf("zmtp: %w: PING of %d bytes", ErrProtocol, len(body))
 		}
@@ -161,7 +161,7 @@ func (c *Conn) command(size int64) error {
 	case "ERROR":
 		return fmt.Errorf("zmtp: %w", refusal(body))
 	default:
-		return nil // PONG, and what later versions may add
+		return nil // PONG, and commands of later versions
 	}
 }
 
@@ -171,5 +171,5 @@ func (c *Conn) sendCommand(body []byte) error {
 
 func refusal(body []byte) error {
 	reason, _, _ := short(body)
-	return fmt.Errorf("%w: it refused us: %.255q", ErrProtocol, reason)
+	return fmt.Errorf("%w: the peer refused the connection: %.255q", ErrProtocol, reason)
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// libzmq starts testdata/peer.py and returns the path it listens at.
+// libzmq starts testdata/peer.py and returns its socket path.
 func libzmq(t *testing.T, mode string) string {
 	t.Helper()
 	python := os.Getenv("CELLHOLD_TEST_PYTHON")
@@ -81,7 +81,7 @@ func TestMessagesOfAllSizesComeBackFromLibzmq(t *testing.T) {
 	}
 }
 
-func TestASubscriberHearsTheWelcomeAndEverythingAfterIt(t *testing.T) {
+func TestASubscriberGetsTheWelcomeAndAllLaterMessages(t *testing.T) {
 	c := dial(t, libzmq(t, "xpub"), Options{Type: Sub})
 	if err := c.Subscribe(""); err != nil {
 		t.Fatal(err)

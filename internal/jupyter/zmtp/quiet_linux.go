@@ -13,25 +13,25 @@ import (
 	"cellhold/internal/rawio"
 )
 
-// quietConn is a connection whose reader can be left asleep for a while, although data arrive. The
-// runtime's poller cannot do that: it wakes the process for every piece that arrives, read or not,
-// and in gVisor a wake-up costs more than what is done with the piece. So the socket is watched by
-// an epoll of its own, and the runtime's poller watches that one.
+// quietConn is a connection whose reader can keep sleeping for some time although data arrive. The
+// runtime's poller cannot do that: it wakes the process for every piece of data, read or not. In gVisor a
+// wake-up costs more than the work on the piece. So the socket is watched by an epoll of its own, and the
+// runtime's poller watches that epoll.
 type quietConn struct {
-	net.Conn // for the addresses; closed, but for its names
+	net.Conn // for the addresses; it is closed
 	fd       int
 	poll     *os.File // the epoll
 
-	mu     sync.Mutex
-	held   bool
-	asleep bool // the reader waits, so data that arrive must wake it unless held
-	closed bool
-	users  int // system calls that use fd now
+	mu          sync.Mutex
+	held        bool
+	readerWaits bool // the reader waits, so new data must wake it unless held
+	closed      bool
+	users       int // system calls that use fd now
 
-	in, out rawio.Row // each belongs to who reads or writes
+	in, out rawio.Row // in belongs to the reader, out to the writer
 }
 
-// light is a stream whose calls cost little.
+// light returns a stream whose calls cost little.
 func light(nc net.Conn) (net.Conn, error) {
 	if u, ok := nc.(*net.UnixConn); ok {
 		return rawio.Conn(u)
@@ -39,7 +39,7 @@ func light(nc net.Conn) (net.Conn, error) {
 	return nc, nil
 }
 
-// quiet takes the stream over.
+// quiet takes over the stream.
 func quiet(nc net.Conn) (net.Conn, error) {
 	u, ok := nc.(*net.UnixConn)
 	if !ok {
@@ -80,7 +80,7 @@ func (c *quietConn) openPoll() error {
 		return err
 	}
 	if err := errors.Join(
-		syscall.SetNonblock(poll, true), // or the runtime would not watch it
+		syscall.SetNonblock(poll, true), // otherwise the runtime would not watch it
 		syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, c.fd, &syscall.EpollEvent{}),
 	); err != nil {
 		syscall.Close(poll)
@@ -90,11 +90,11 @@ func (c *quietConn) openPoll() error {
 	return nil
 }
 
-// watch says whether data that arrive are reported. The caller holds mu.
+// watch sets whether new data are reported. The caller must hold mu.
 func (c *quietConn) watch(on bool) {
 	e := syscall.EpollEvent{}
 	if on {
-		// Once, because it stays true until the reader has come round to reading.
+		// One report is enough, because it stays pending until the reader reads.
 		e.Events = syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT
 	}
 	raw, err := c.poll.SyscallConn()
@@ -105,14 +105,13 @@ func (c *quietConn) watch(on bool) {
 	}
 }
 
-// hold lets data that arrive from now on wait until release. The end of the connection is seen all
-// the same.
+// hold lets new data wait until release. The end of the connection is still reported.
 func (c *quietConn) hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.held && !c.closed {
 		c.held = true
-		if c.asleep {
+		if c.readerWaits {
 			c.watch(false)
 		}
 	}
@@ -124,13 +123,14 @@ func (c *quietConn) release() {
 	defer c.mu.Unlock()
 	if c.held && !c.closed {
 		c.held = false
-		if c.asleep {
+		if c.readerWaits {
 			c.watch(true)
 		}
 	}
 }
 
-// use keeps the descriptor from being closed, and so from becoming somebody else's, while f runs.
+// use runs f with the descriptor. In that time it cannot be closed, so its number cannot be reused for
+// another file.
 func (c *quietConn) use(f func(fd int) (int, error)) (int, error) {
 	c.mu.Lock()
 	if c.closed {
@@ -143,19 +143,19 @@ func (c *quietConn) use(f func(fd int) (int, error)) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.users--
-	c.letGo()
+	c.closeUnused()
 	return n, err
 }
 
-// letGo closes what nobody uses any more. The caller holds mu.
-func (c *quietConn) letGo() {
+// closeUnused closes the descriptor when it is no longer used. The caller must hold mu.
+func (c *quietConn) closeUnused() {
 	if c.closed && c.users == 0 && c.fd >= 0 {
 		syscall.Close(c.fd)
 		c.fd = -1
 	}
 }
 
-// Read reads what is there, or waits.
+// Read reads the data that is available. It waits until there is some.
 func (c *quietConn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.use(func(fd int) (int, error) { return c.in.Read(fd, p) })
@@ -165,20 +165,20 @@ func (c *quietConn) Read(p []byte) (int, error) {
 		case err != syscall.EAGAIN:
 			return n, err
 		}
-		if err := c.sleep(); err != nil {
+		if err := c.waitReadable(); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// sleep waits until there is something to read and no hold.
-func (c *quietConn) sleep() error {
+// waitReadable waits until there is something to read and no hold.
+func (c *quietConn) waitReadable() error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return net.ErrClosed
 	}
-	c.asleep = true
+	c.readerWaits = true
 	if !c.held {
 		c.watch(true)
 	}
@@ -186,7 +186,7 @@ func (c *quietConn) sleep() error {
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.asleep = false
+		c.readerWaits = false
 	}()
 	raw, err := c.poll.SyscallConn()
 	if err != nil {
@@ -198,8 +198,8 @@ func (c *quietConn) sleep() error {
 	})
 }
 
-// Write writes a subscription or an answer to a heartbeat: a few bytes, for which a socket that
-// nobody else writes to has room. A peer that lets them gather is left.
+// Write writes a subscription or an answer to a heartbeat. They have a few bytes, for which an otherwise
+// unused socket has space. If a peer does not read them, the write fails.
 func (c *quietConn) Write(p []byte) (int, error) {
 	n, err := c.use(func(fd int) (int, error) { return c.out.Write(fd, p) })
 	if err == nil && n < len(p) {
@@ -216,7 +216,7 @@ func (c *quietConn) Close() error {
 		return net.ErrClosed
 	}
 	c.closed = true
-	c.letGo()
+	c.closeUnused()
 	c.mu.Unlock()
 	return c.poll.Close()
 }

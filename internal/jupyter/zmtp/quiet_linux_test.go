@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// sleeper returns a quiet connection with a reader that waits for data already, where its one Read
-// goes, and the peer.
-func sleeper(t *testing.T) (c *quietConn, read chan error, peer net.Conn) {
+// waitingReader returns a quiet connection with a reader that waits for data, the result of its one Read,
+// and the peer.
+func waitingReader(t *testing.T) (c *quietConn, read chan error, peer net.Conn) {
 	t.Helper()
 	a, b := pair(t)
 	nc, err := quiet(a)
@@ -31,31 +31,31 @@ func (c *quietConn) readOnce(t *testing.T) chan error {
 		_, err := c.Read(make([]byte, 10))
 		read <- err
 	}()
-	for !c.isAsleep() {
+	for !c.isWaiting() {
 		runtime.Gosched()
 	}
 	return read
 }
 
-func (c *quietConn) isAsleep() bool {
+func (c *quietConn) isWaiting() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.asleep
+	return c.readerWaits
 }
 
-func TestAHeldReaderSleepsOnUntilItIsReleased(t *testing.T) {
-	c, read, peer := sleeper(t)
+func TestAHeldReaderSleepsUntilItIsReleased(t *testing.T) {
+	c, read, peer := waitingReader(t)
 	c.hold()
 	peer.Write([]byte("first"))
 	c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("held, the reader got %v", err)
+		t.Fatalf("a held reader got %v", err)
 	}
 	c.SetReadDeadline(time.Time{})
 	if n, err := c.Read(make([]byte, 10)); n != 5 || err != nil {
-		t.Fatalf("what is there already gave %d, %v", n, err)
+		t.Fatalf("a read of data that was there gave %d, %v", n, err)
 	}
-	read = c.readOnce(t) // asleep, and held still
+	read = c.readOnce(t) // waiting, and still held
 	peer.Write([]byte("second"))
 	c.release()
 	if err := <-read; err != nil {
@@ -64,7 +64,7 @@ func TestAHeldReaderSleepsOnUntilItIsReleased(t *testing.T) {
 }
 
 func TestTheEndOfThePeerWakesAHeldReader(t *testing.T) {
-	c, read, peer := sleeper(t)
+	c, read, peer := waitingReader(t)
 	c.hold()
 	peer.Close()
 	if err := <-read; err != io.EOF {
@@ -73,7 +73,7 @@ func TestTheEndOfThePeerWakesAHeldReader(t *testing.T) {
 }
 
 func TestCloseWakesAHeldReader(t *testing.T) {
-	c, read, _ := sleeper(t)
+	c, read, _ := waitingReader(t)
 	c.hold()
 	c.Close()
 	if err := <-read; err == nil {

@@ -4,8 +4,8 @@ package zmtp
 
 import "net"
 
-// quiet is for Linux; elsewhere nothing is ever held.
+// quiet is only for Linux; elsewhere Hold does nothing.
 func quiet(nc net.Conn) (net.Conn, error) { return nc, nil }
 
-// light is for Linux.
+// light is only for Linux.
 func light(nc net.Conn) (net.Conn, error) { return nc, nil }

@@ -1,12 +1,11 @@
 // Package zmtp speaks ZMTP 3.0, the wire protocol of ZeroMQ, over one connected stream.
 //
-// It is the small part of ZeroMQ that a Jupyter client needs: the NULL mechanism, one peer per
-// connection, no reconnecting, no queues. It takes every byte of the peer for hostile: a size is
-// checked before memory is given for it, memory grows only as bytes arrive, and what is too large
-// is skipped and counted instead of kept. It refuses ZMTP 1 and 2, PLAIN, CURVE, and any address
-// that is not a unix socket.
+// It is the small part of ZeroMQ that a Jupyter client needs: the NULL mechanism, one peer per connection,
+// no reconnects and no queues. Every byte of the peer can be hostile. A size is checked before memory is
+// allocated, memory grows only as bytes arrive, and data that is too large is skipped and counted. The
+// package refuses ZMTP 1 and 2, PLAIN, CURVE, and any address that is not a unix socket.
 //
-// Send may be called from any goroutine. Recv belongs to one goroutine at a time.
+// Send can be called from any goroutine. One goroutine at a time can call Recv.
 package zmtp
 
 import (
@@ -20,10 +19,10 @@ import (
 	"time"
 )
 
-// SocketType is the ZeroMQ type that one end of a connection plays.
+// SocketType is the ZeroMQ type of one end of a connection.
 type SocketType string
 
-// The types that this package can play. Router and XPub are the kernel's side and serve tests.
+// The supported types. Router and XPub are the kernel's side, for tests.
 const (
 	Dealer SocketType = "DEALER"
 	Sub    SocketType = "SUB"
@@ -31,7 +30,7 @@ const (
 	XPub   SocketType = "XPUB"
 )
 
-// partners says which types may stand at the other end; any other pair loses messages silently.
+// partners lists the types that can be at the other end. Any other pair loses messages silently.
 var partners = map[SocketType][]SocketType{
 	Dealer: {Router},
 	Sub:    {"PUB", XPub},
@@ -40,32 +39,32 @@ var partners = map[SocketType][]SocketType{
 }
 
 const (
-	// defaultMaxMessage is well above the largest output worth keeping (a 10 MB print is one
-	// message of 10 MB), and well below the memory of the smallest sandbox.
+	// defaultMaxMessage is well above the largest useful output, and well below the memory of the smallest
+	// sandbox. A print of 10 MB is one message of 10 MB.
 	defaultMaxMessage = 64 << 20
-	// defaultMaxFrames bounds the slice headers of a message made of empty frames. A Jupyter
-	// message has 7 frames and a widget's buffers, some dozens at most.
+	// defaultMaxFrames bounds the slice headers of a message with empty frames. A Jupyter message has 7
+	// frames and a widget's buffers, at most some dozens.
 	defaultMaxFrames = 1024
-	// maxFrame is the largest size that is believed at all. What lies between the message
-	// limit and this is skipped; a peer that announces more is lying, and is left.
+	// maxFrame is the largest plausible size. A message between the message limit and this size is skipped.
+	// A peer that announces more is hostile, and the connection ends.
 	maxFrame = math.MaxInt32
-	// maxCommand holds any READY: a type, an identity of 255 bytes, and room for properties.
+	// maxCommand is large enough for any READY: a type, an identity of 255 bytes, and other properties.
 	maxCommand = 4096
-	// readBuffer makes one read of many small frames, which is what a busy kernel sends.
+	// readBuffer makes one read of many small frames, which a busy kernel sends.
 	readBuffer = 64 << 10
-	// sendTimeout ends a send to a peer that has stopped reading. ZeroMQ reads on a thread of
-	// its own, so a healthy peer takes milliseconds even while it computes.
+	// sendTimeout ends a send to a peer that has stopped reading. ZeroMQ reads on a thread of its own, so a
+	// healthy peer takes milliseconds even while it computes.
 	sendTimeout = 10 * time.Second
 )
 
-// ErrProtocol marks everything that a correct ZMTP 3.0 peer would not have sent. The connection
-// is of no use after it.
+// ErrProtocol marks all data that a correct ZMTP 3.0 peer would not send. The connection cannot be used
+// after it.
 var ErrProtocol = errors.New("the peer broke ZMTP")
 
-// Options says how to play one end of a connection.
+// Options configures one end of a connection.
 type Options struct {
 	Type       SocketType // required
-	Identity   []byte     // told to the peer, at most 255 bytes; empty means none
+	Identity   []byte     // sent to the peer, at most 255 bytes; empty means none
 	MaxMessage int64      // bytes of one message that are kept; zero means 64 MiB
 	MaxFrames  int        // frames of one message that are kept; zero means 1024
 
@@ -73,7 +72,7 @@ type Options struct {
 	Quiet bool
 }
 
-// Peer is what the other end said of itself.
+// Peer is the other end's description of itself.
 type Peer struct {
 	Type     SocketType
 	Identity []byte
@@ -82,8 +81,8 @@ type Peer struct {
 // Message is one message, in frames.
 type Message struct {
 	Frames [][]byte
-	// Dropped is not zero when the message was larger than the limits. It counts the bytes
-	// and frames that were skipped: the first frame that did not fit and all after it.
+	// Dropped is not zero if the message exceeded the limits. It counts the bytes and frames that were
+	// skipped: the first frame that did not fit and all later ones.
 	Dropped int64
 }
 
@@ -95,10 +94,10 @@ type Conn struct {
 	maxMessage int64
 	maxFrames  int
 
-	mu sync.Mutex // guards writing: frames of two messages must not mix
+	mu sync.Mutex // guards writes: frames of two messages must not mix
 }
 
-// Dial connects to a unix socket and shakes hands. The context bounds both.
+// Dial connects to a unix socket and makes the handshake. The context bounds both.
 func Dial(ctx context.Context, path string, o Options) (*Conn, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "unix", path)
@@ -115,15 +114,15 @@ func Dial(ctx context.Context, path string, o Options) (*Conn, error) {
 	return New(ctx, nc, o)
 }
 
-// holder is a stream whose reader can be left asleep.
+// holder is a stream whose reader can keep sleeping.
 type holder interface {
 	hold()
 	release()
 }
 
-// Hold lets a waiting Recv sleep on, whatever arrives, until Release. It spares a process that cannot
-// do anything yet with what arrives from being woken for each piece. The end of the connection is
-// seen all the same. It does nothing unless the connection was dialled to be quiet.
+// Hold lets a waiting Recv sleep until Release, although data arrive. A process that cannot use the data
+// yet is then not woken for each piece. The end of the connection is still reported. Hold does nothing
+// unless the connection was dialled with Quiet.
 func (c *Conn) Hold() {
 	if h, ok := c.nc.(holder); ok {
 		h.hold()
@@ -137,13 +136,13 @@ func (c *Conn) Release() {
 	}
 }
 
-// New shakes hands on a connected stream, at either end. The stream belongs to the Conn from then
-// on, and is closed when the handshake fails. The stream must take 64 bytes before the peer
-// reads, as sockets do and net.Pipe does not.
+// New makes the handshake on a connected stream, at either end. The Conn owns the stream, which is closed
+// if the handshake fails. The stream must accept 64 bytes before the peer reads, as sockets do and net.Pipe
+// does not.
 func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	if partners[o.Type] == nil || len(o.Identity) > maxIdentity {
 		nc.Close()
-		return nil, fmt.Errorf("zmtp: cannot play a %q socket with an identity of %d bytes", o.Type, len(o.Identity))
+		return nil, fmt.Errorf("zmtp: a %q socket with an identity of %d bytes is not supported", o.Type, len(o.Identity))
 	}
 	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readBuffer), maxMessage: o.MaxMessage, maxFrames: o.MaxFrames}
 	if c.maxMessage <= 0 {
@@ -165,20 +164,20 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// Peer is what the other end said of itself in the handshake.
+// Peer returns the other end's description of itself from the handshake.
 func (c *Conn) Peer() Peer { return c.peer }
 
-// Subscribe asks for all messages whose first frame begins with prefix; all if it is empty.
-// It is for Sub. ZMTP 3.0 carries the wish as a message.
+// Subscribe asks for all messages whose first frame begins with prefix. An empty prefix means all. It is
+// for Sub. ZMTP 3.0 sends the request as a message.
 func (c *Conn) Subscribe(prefix string) error {
 	return c.Send(append([]byte{1}, prefix...))
 }
 
-// Send writes one message with one system call. It fails when the peer does not read for ten
-// seconds, and the connection is closed then, because half a message may be out.
+// Send writes one message with one system call. If the peer does not read for ten seconds, Send fails and
+// the connection is closed, because half a message may be sent.
 func (c *Conn) Send(frames ...[]byte) error {
 	if len(frames) == 0 {
-		return errors.New("zmtp: a message has at least one frame")
+		return errors.New("zmtp: a message needs at least one frame")
 	}
 	size := 0
 	for _, f := range frames {
@@ -206,11 +205,11 @@ func (c *Conn) write(message []byte) error {
 	return nil
 }
 
-// Recv returns the next message. It answers heartbeats on the way. After an error the connection
-// is of no use; io.EOF means that the peer closed it between two messages.
+// Recv returns the next message, and answers heartbeats. After an error the connection cannot be used.
+// io.EOF means that the peer closed it between two messages.
 func (c *Conn) Recv() (Message, error) {
 	var m Message
-	room := c.maxMessage
+	space := c.maxMessage
 	for {
 		h, err := readHeader(c.r)
 		if err != nil {
@@ -222,14 +221,14 @@ func (c *Conn) Recv() (Message, error) {
 			}
 			continue
 		}
-		if m.Dropped > 0 || h.size > room || len(m.Frames) == c.maxFrames {
+		if m.Dropped > 0 || h.size > space || len(m.Frames) == c.maxFrames {
 			m.Dropped += h.size + 1
 			_, err = c.r.Discard(int(h.size))
 		} else {
 			var body []byte
 			body, err = readBody(c.r, h.size)
 			m.Frames = append(m.Frames, body)
-			room -= h.size
+			space -= h.size
 		}
 		if err != nil {
 			return Message{}, fmt.Errorf("zmtp: receive a frame of %d bytes: %w", h.size, cut(err))
@@ -240,12 +239,12 @@ func (c *Conn) Recv() (Message, error) {
 	}
 }
 
-// EndWithin lets Recv return only what arrives within d; after that it fails.
+// EndWithin makes Recv fail after d. Messages that arrive before are returned.
 func (c *Conn) EndWithin(d time.Duration) {
 	c.nc.SetReadDeadline(time.Now().Add(d))
 }
 
-// Close ends the connection; a blocked Recv or Send returns. It may be called twice.
+// Close ends the connection; a blocked Recv or Send returns. It can be called twice.
 func (c *Conn) Close() error {
 	if err := c.nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err

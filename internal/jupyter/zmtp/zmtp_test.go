@@ -16,8 +16,8 @@ import (
 
 func socketPath(t *testing.T) string { return filepath.Join(t.TempDir(), "s") }
 
-// raw connects a Dealer to a peer that says exactly these bytes after a sound handshake, or
-// instead of one.
+// raw connects a Dealer to a peer that sends exactly these bytes, after a valid handshake or in place of
+// one.
 func raw(t *testing.T, handshake bool, said ...[]byte) (*Conn, net.Conn, error) {
 	t.Helper()
 	l, err := net.Listen("unix", socketPath(t))
@@ -88,7 +88,7 @@ func TestMemoryGrowsOnlyAsBytesArrive(t *testing.T) {
 	_, err := readBody(bytes.NewReader(make([]byte, 100)), maxFrame)
 	runtime.ReadMemStats(&after)
 	if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 4*firstRead {
-		t.Fatalf("a promise of 2 GiB made us allocate %d bytes (error %v)", got, err)
+		t.Fatalf("an announced size of 2 GiB allocated %d bytes (error %v)", got, err)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestReadyIsNotSentBeforeThePeerHasGreeted(t *testing.T) {
 	theirs.Write(greeting()[:63])
 	theirs.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	if n, _ := theirs.Read(make([]byte, 1)); n != 0 {
-		t.Fatal("READY was sent before the greeting had come whole")
+		t.Fatal("READY was sent before the greeting was complete")
 	}
 	theirs.SetReadDeadline(time.Time{})
 	theirs.Write(greeting()[63:])
@@ -252,7 +252,7 @@ func TestTheEndOfThePeerIsReported(t *testing.T) {
 	}
 }
 
-// drain takes our greeting and READY: what is unread at a close makes it a reset.
+// drain reads the greeting and READY of the other end. Unread bytes would turn the close into a reset.
 func drain(nc net.Conn) {
 	io.ReadFull(nc, make([]byte, greetingSize+len(command(readyBody(Peer{Type: Dealer})))))
 }

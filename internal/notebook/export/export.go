@@ -1,8 +1,8 @@
-// Package export writes a notebook as what people open without Jupyter: a Python file and a page.
+// Package export writes a notebook in formats that people open without Jupyter: a Python file and an HTML
+// page.
 //
-// It refuses to trust what cells put out. The page has no script and loads nothing: text is escaped,
-// images are data inside it, and of HTML only what tables and prose need is left. The rest of
-// hostile output is the reader's to see, as text.
+// It does not trust the output of cells. The page has no script and loads nothing. Text is escaped, images
+// are embedded as data, and HTML is reduced to tables and prose. Other hostile output is shown as text.
 package export
 
 import (
@@ -14,10 +14,10 @@ import (
 	"cellhold"
 )
 
-// Cells are the cells of a notebook in order; an error among them ends the writing.
+// Cells are the cells of a notebook in order. An error among them ends the write.
 type Cells = iter.Seq2[cellhold.Cell, error]
 
-// showAhead makes display known where Python runs without IPython.
+// showAhead defines display for Python without IPython.
 const showAhead = `try:
     from IPython.display import display
 except ImportError:
@@ -25,8 +25,9 @@ except ImportError:
 
 `
 
-// Python writes the cells as a Python file in the percent format, which editors show as cells and
-// Jupytext turns into a notebook again. It runs as it is: what only IPython understands is a comment.
+// Python writes the cells as a Python file in the percent format. Editors show that format as cells, and
+// Jupytext turns it into a notebook again. The file runs unchanged: code that only IPython understands
+// becomes a comment.
 func Python(w io.Writer, cells Cells) error {
 	p := &printer{w: w}
 	p.print("# Cells of a notebook, in the percent format.\n\n")
@@ -76,8 +77,8 @@ func comment(text string) string {
 	return b.String()
 }
 
-// oneLine turns what Python takes for the end of a line within one into a space: code could hide
-// behind it in a comment.
+// oneLine replaces characters within a line that Python treats as line ends by spaces. Otherwise code could
+// hide behind them in a comment.
 func oneLine(line string) string {
 	body := strings.TrimRight(line, "\r\n")
 	return strings.NewReplacer("\r", " ", "\f", " ").Replace(body) + "\n"
@@ -85,10 +86,10 @@ func oneLine(line string) string {
 
 func ended(text string) string { return strings.TrimRight(text, "\n") + "\n" }
 
-// plain makes comments of magics, shell lines and questions, so that Python reads the rest.
+// plain turns magics, shell lines and questions into comments, so that Python can read the rest.
 func plain(code string) string {
 	if strings.HasPrefix(strings.TrimSpace(code), "%%") {
-		return comment(code) // the cell is in the language of the magic
+		return comment(code) // the magic sets another language for the cell
 	}
 	var b strings.Builder
 	open := "" // the quotes of a string over several lines
@@ -96,7 +97,7 @@ func plain(code string) string {
 		trimmed := strings.TrimSpace(line)
 		if open == "" && (strings.HasPrefix(trimmed, "%") || strings.HasPrefix(trimmed, "!") || strings.HasSuffix(trimmed, "?") && !strings.HasPrefix(trimmed, "#")) {
 			indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
-			if indent != "" { // a block of nothing but comments would not be Python
+			if indent != "" { // a block with only comments would not be valid Python
 				b.WriteString(indent + "pass  # " + oneLine(strings.TrimLeft(line, " \t")))
 			} else {
 				b.WriteString("# " + oneLine(line))
@@ -131,7 +132,7 @@ func openQuotes(line, open string) string {
 	return open
 }
 
-// skipString returns the place where a string of one line ends.
+// skipString returns the index at which a string of one line ends.
 func skipString(line string, i int) int {
 	quote := line[i]
 	for i++; i < len(line) && line[i] != quote; i++ {

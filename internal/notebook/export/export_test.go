@@ -67,7 +67,7 @@ func TestThePythonFileRuns(t *testing.T) {
 	}
 }
 
-// hostile is what outputs try.
+// hostile has the attacks that outputs can try.
 var hostile = []cellhold.Output{
 	shown("text/html", `<script>alert(1)</script><img src=x onerror=alert(2)><table onclick="x()"><tr><td style="background:url(http://evil.test)">kept</td></tr></table>`),
 	shown("text/html", `<iframe srcdoc="<script>1</script>"></iframe><meta http-equiv=refresh content="0;url=http://evil.test"><a href="javascript:alert(1)">link</a>`),
@@ -80,7 +80,7 @@ var hostile = []cellhold.Output{
 	{Type: cellhold.EventError, Traceback: []string{"<b onmouseover=alert(1)>\x1b[0;31mE\x1b[0m"}},
 }
 
-// checkSafe fails when a page has an element or an attribute that does anything.
+// checkSafe fails if a page has an active element or attribute.
 func checkSafe(t testing.TB, text string) {
 	t.Helper()
 	doc, err := html.Parse(strings.NewReader(text))
@@ -116,7 +116,7 @@ func all(n *html.Node) iter.Seq[*html.Node] {
 	}
 }
 
-func TestThePageHasNoScriptWhateverCellsPutOut(t *testing.T) {
+func TestThePageHasNoScriptFromOutputs(t *testing.T) {
 	text := render(t, cells(
 		cellhold.Cell{Type: cellhold.CellMarkdown, Code: "<script>alert(1)</script>[x](javascript:alert(1))"},
 		cellhold.Cell{Code: "</code></pre><script>alert(1)</script>", Cause: "<script>", Status: cellhold.StatusTimeout, Outputs: hostile}))

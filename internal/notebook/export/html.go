@@ -16,8 +16,8 @@ import (
 	"github.com/microcosm-cc/bluemonday"
 )
 
-// The page allows itself its own style and images that are inside it. A browser that is shown a flaw
-// of the cleaning below still runs no script and asks nobody for anything.
+// The policy of the page allows only its own style and embedded images. If the cleaning below has a flaw, a
+// browser still runs no script and sends no requests.
 var page = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Parse(`{{define "head"}}<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -55,7 +55,7 @@ type outputView struct {
 	Image template.URL  // checked
 }
 
-// HTML writes the cells as one page that needs nothing else.
+// HTML writes the cells as one page without other files.
 func HTML(w io.Writer, title string, cells Cells) error {
 	if err := page().ExecuteTemplate(w, "head", title); err != nil {
 		return fmt.Errorf("export notebook: %w", err)
@@ -108,7 +108,7 @@ func output(policy *bluemonday.Policy, o cellhold.Output) outputView {
 	if v.Image = image(o); v.Image != "" {
 		return v
 	}
-	// A widget's HTML is script and nothing else; its text says more than an empty box.
+	// A widget's HTML is only script; its text is more useful than an empty box.
 	if clean := policy.Sanitize(value(o, "text/html")); strings.TrimSpace(clean) != "" {
 		v.HTML = template.HTML(clean)
 		return v
@@ -133,8 +133,8 @@ func value(o cellhold.Output, mime string) string {
 
 var base64Text = lazy.Regexp(`^[A-Za-z0-9+/=\s]+$`)
 
-// image returns an image of the display as a data URL. An SVG that is shown as an image runs no
-// script and loads nothing.
+// image returns an image of the display as a data URL. An SVG in an img element runs no script and loads
+// nothing.
 func image(o cellhold.Output) template.URL {
 	for _, mime := range []string{"image/png", "image/jpeg", "image/gif", "image/webp"} {
 		if text := value(o, mime); text != "" && base64Text().MatchString(text) {
@@ -147,7 +147,7 @@ func image(o cellhold.Output) template.URL {
 	return ""
 }
 
-// cleaner leaves of HTML what tables and prose need: no script, style, frame, form, link or address.
+// cleaner reduces HTML to tables and prose: no script, style, frame, form, link or address.
 func cleaner() *bluemonday.Policy {
 	p := bluemonday.NewPolicy()
 	p.AllowElements("table", "thead", "tbody", "tfoot", "tr", "td", "th", "caption", "colgroup", "col",
@@ -159,12 +159,12 @@ func cleaner() *bluemonday.Policy {
 }
 
 var (
-	// escapes are the terminal's: colours, and commands with a text such as titles and links.
+	// escapes matches terminal sequences: colours, and commands with a text such as titles and links.
 	escapes  = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|\x1b[ -~]`)
 	controls = regexp.MustCompile(`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]`)
 )
 
-// readable returns text without what a page cannot show.
+// readable returns text without characters that a page cannot show.
 func readable(text string) string {
 	text = strings.ToValidUTF8(text, "\ufffd")
 	return controls.ReplaceAllString(escapes.ReplaceAllString(text, ""), "")

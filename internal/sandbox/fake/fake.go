@@ -23,8 +23,8 @@ import (
 	"slices"
 	"sync"
 
-	"cellhold/internal/agent"
 	"cellhold/internal/agent/command"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/jupyter/jupytertest"
 	"cellhold/internal/sandbox"
 )
@@ -35,7 +35,7 @@ var validID = regexp.MustCompile(`^[A-Za-z0-9-]{1,40}$`)
 type Options struct {
 	Dir      string                    // for the files of sandboxes; required
 	Script   func() jupytertest.Script // makes the language of one kernel process; nil means jupytertest.Toy
-	Timing   agent.Timing              // how long agents wait; zero fields mean the agent's defaults
+	Timing   kernels.Timing            // how long agents wait; zero fields mean the agent's defaults
 	Commands command.Timing            // how long agents wait for commands; likewise
 	Spool    int64                     // bytes of events that agents keep; 0 means the agent's default
 	Logger   *slog.Logger              // nil discards

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/agent"
+	"cellhold/internal/agent/kernels"
 	"cellhold/internal/jupyter"
 	"cellhold/internal/jupyter/jupytertest"
 )
@@ -67,7 +67,7 @@ const Plain = "plain"
 
 const renewal = `{"renew": "set seed {seed}\nset entropy {entropy}\nrekey {key} {session}"}`
 
-var _ agent.Launcher = (*Launcher)(nil)
+var _ kernels.Launcher = (*Launcher)(nil)
 
 // Specs are names that it gives the toy out under.
 func (l *Launcher) Specs() []cellhold.KernelSpec {
@@ -77,7 +77,7 @@ func (l *Launcher) Specs() []cellhold.KernelSpec {
 }
 
 // Launch starts a kernel.
-func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Process, error) {
+func (l *Launcher) Launch(ctx context.Context, s kernels.LaunchSpec) (kernels.Process, error) {
 	dir, err := os.MkdirTemp(l.Dir, "k")
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (l *Launcher) Launch(ctx context.Context, s agent.LaunchSpec) (agent.Proces
 	l.lives(s.Kernel, p)
 	p.watch.Go(func() {
 		code, sig := k.Wait()
-		p.exit = agent.Exit{Code: code, Signal: int(sig)}
+		p.exit = kernels.Exit{Code: code, Signal: int(sig)}
 		close(p.done)
 	})
 	return p, nil
@@ -117,7 +117,7 @@ type process struct {
 	dir       string
 	kernel    *jupytertest.Kernel
 	variables *jupytertest.Variables
-	exit      agent.Exit // fixed when done is closed
+	exit      kernels.Exit // fixed when done is closed
 	done      chan struct{}
 	watch     sync.WaitGroup
 }
@@ -125,7 +125,7 @@ type process struct {
 func (p *process) Spec() jupyter.KernelSpec        { return p.spec }
 func (p *process) Connection() jupyter.Connection  { return p.conn }
 func (p *process) Done() <-chan struct{}           { return p.done }
-func (p *process) Exit() agent.Exit                { return p.exit }
+func (p *process) Exit() kernels.Exit              { return p.exit }
 func (p *process) CPU() (time.Duration, bool)      { return 0, false } // it shares ours
 func (p *process) ChildCPU() time.Duration         { return 0 }
 func (p *process) Signal(sig syscall.Signal) error { p.kernel.Signal(sig); return nil }

@@ -1,11 +1,11 @@
-// Package notify tells what changes in a directory and in those below it, by inotify.
+// Package notify reports changes in a directory and in the directories below it, with inotify.
 //
-// It is told by the operating system and never looks around by itself, but for directories that
-// appear. It follows no links: every directory is opened below the root and watched by its open
-// file, so that moving directories about while we look leads nowhere else. It promises no completeness:
-// what is more than its bounds is reported as an overflow, after which only looking helps.
+// It reads only directories that appear; for all others it relies on the operating system. It follows no
+// links. Every directory is opened below the root and watched through its open file, so that moved
+// directories lead nowhere else. It does not report every change: changes beyond its bounds become an
+// overflow, after which the caller must read the directory itself.
 //
-// A Watcher has no lock; one goroutine uses it.
+// A Watcher has no lock; one goroutine at a time can use it.
 package notify
 
 import (
@@ -23,18 +23,18 @@ import (
 	"cellhold/internal/rawio"
 )
 
-// Op is what happened.
+// Op is the kind of a change.
 type Op uint8
 
-// What can happen to a name.
+// The kinds of changes.
 const (
 	Created Op = iota + 1
 	Modified
 	Removed
-	Overflow // something was missed
+	Overflow // changes were missed
 )
 
-// Change is one thing that happened. The path is relative to the root; that of an overflow is empty.
+// Change is one change. The path is relative to the root; an overflow has none.
 type Change struct {
 	Op   Op
 	Path string
@@ -44,28 +44,29 @@ type Change struct {
 const (
 	mask = syscall.IN_CREATE | syscall.IN_MODIFY | syscall.IN_CLOSE_WRITE | syscall.IN_DELETE |
 		syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO | syscall.IN_ONLYDIR
-	// readSize is how many bytes of events are read at once: some hundred events.
+	// readSize is the number of bytes of events that are read at once: some hundred events.
 	readSize = 8 << 10
-	// readTime is how long one Read goes on: user code can make events faster than anybody reads them,
-	// and whoever reads has something else to do. maxDropped bounds the pieces that are thrown away then.
+	// readTime bounds one Read: user code can make events faster than they can be read, and the caller has
+	// other work. After that time events are dropped, at most maxDropped buffers of them.
 	readTime   = 50 * time.Millisecond
 	maxDropped = 4096
-	// maxPending bounds the changes that one read returns.
+	// maxPending bounds the changes that one Read returns.
 	maxPending = 20_000
-	// maxFound bounds the entries that are looked at in directories that appear, in one read.
+	// maxFound bounds the entries of new directories that one Read looks at.
 	maxFound = 10_000
-	// maxDepth is how deep directories are watched. Each of them is opened from the root on while all above
-	// it are open, so that a thousand in each other would take seconds and a thousand open files.
+	// maxDepth is the depth to which directories are watched. Each directory is opened from the root on,
+	// while all above it are open. A thousand nested directories would take seconds and a thousand open
+	// files.
 	maxDepth = 100
 )
 
 // Options configures a Watcher.
 type Options struct {
 	Dir     string // the root; required
-	Deep    bool   // also what is below it
-	MaxDirs int    // most directories that are watched; required
-	Ignore  string // names that begin so are not reported; empty ignores none
-	Foreign bool   // nor what is moved from such a name
+	Deep    bool   // also the directories below it
+	MaxDirs int    // limit of watched directories; required
+	Ignore  string // prefix of names that are not reported; empty ignores none
+	Foreign bool   // also ignore files that are moved from such a name to another one
 }
 
 // Watcher watches one directory.
@@ -78,13 +79,13 @@ type Watcher struct {
 	dirs   map[int32]string
 	buffer []byte
 
-	found   []Change // what is reported next
-	budget  int      // entries that may still be looked at
+	found   []Change // changes for the next Read
+	budget  int      // entries that Read can still look at
 	cookies map[uint32]bool
-	full    bool // an overflow has been reported because there were too many directories
+	full    bool // an overflow was reported because there were too many directories
 }
 
-// New begins to watch. The caller closes the Watcher.
+// New starts to watch. The caller must close the Watcher.
 func New(o Options) (*Watcher, error) {
 	root, err := os.OpenRoot(o.Dir)
 	if err != nil {
@@ -104,23 +105,23 @@ func New(o Options) (*Watcher, error) {
 		w.Close()
 		return nil, err
 	}
-	w.found = nil // what is there already is no news
+	w.found = nil // existing entries are not changes
 	return w, nil
 }
 
-// Close ends a Wait that is under way. It may be called from any goroutine.
+// Close ends a Wait in progress. It can be called from any goroutine.
 func (w *Watcher) Close() error { return errors.Join(w.events.Close(), w.root.Close()) }
 
-// Wait returns when there is something to read.
+// Wait returns when there are events to read.
 func (w *Watcher) Wait() error {
 	return w.raw.Read(func(fd uintptr) bool {
-		var n int32 // FIONREAD tells without taking
+		var n int32 // FIONREAD reports the size of the events without reading them
 		_, _, e := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&n)))
 		return e == 0 && n > 0
 	})
 }
 
-// Read returns what has happened since the last time, and does not wait.
+// Read returns the changes since the last Read, and does not wait.
 func (w *Watcher) Read() ([]Change, error) {
 	w.budget = maxFound
 	clear(w.cookies)
@@ -146,7 +147,7 @@ func (w *Watcher) Read() ([]Change, error) {
 	return changes, nil
 }
 
-// take reads what fits into the buffer of the events that there are; 0 means that there are none.
+// take reads events into the buffer, as many as fit. It returns 0 when there are none.
 func (w *Watcher) take() (n int, err error) {
 	var failed error
 	err = w.raw.Control(func(fd uintptr) { n, failed = w.row.Read(int(fd), w.buffer) })
@@ -169,26 +170,36 @@ func (w *Watcher) parse(b []byte) {
 	}
 }
 
+// event handles one event of a watched directory.
 func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
-	if mask&syscall.IN_Q_OVERFLOW != 0 {
-		w.report(Overflow, "", false)
-		return
-	}
 	dir, known := w.dirs[wd]
-	if mask&syscall.IN_IGNORED != 0 {
+	switch {
+	case mask&syscall.IN_Q_OVERFLOW != 0:
+		w.report(Overflow, "", false)
+	case mask&syscall.IN_IGNORED != 0:
 		delete(w.dirs, wd)
-		return
-	}
-	if !known || name == "" {
-		return
-	}
-	if w.o.Ignore != "" && strings.HasPrefix(name, w.o.Ignore) {
+	case !known || name == "":
+	case w.ignores(name):
 		if mask&syscall.IN_MOVED_FROM != 0 {
 			w.cookies[cookie] = true
 		}
-		return
+	case w.o.Foreign && mask&syscall.IN_MOVED_TO != 0 && w.cookies[cookie]:
+		if mask&syscall.IN_ISDIR != 0 && w.o.Deep {
+			w.watchSilently(path.Join(dir, name))
+		}
+	default:
+		w.change(mask, path.Join(dir, name))
 	}
-	p, isDir := path.Join(dir, name), mask&syscall.IN_ISDIR != 0
+}
+
+// ignores reports whether a name begins with the prefix that is not reported.
+func (w *Watcher) ignores(name string) bool {
+	return w.o.Ignore != "" && strings.HasPrefix(name, w.o.Ignore)
+}
+
+// change reports an event, and updates the watches when a directory appeared or went away.
+func (w *Watcher) change(mask uint32, p string) {
+	isDir := mask&syscall.IN_ISDIR != 0
 	switch {
 	case mask&(syscall.IN_DELETE|syscall.IN_MOVED_FROM) != 0:
 		if isDir {
@@ -196,18 +207,21 @@ func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
 		}
 		w.report(Removed, p, isDir)
 	case mask&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
-		ours := w.o.Foreign && mask&syscall.IN_MOVED_TO != 0 && w.cookies[cookie]
-		before := len(w.found)
 		w.report(Created, p, isDir)
 		if isDir && w.o.Deep {
 			w.appeared(p)
 		}
-		if ours && before < len(w.found) { // else an overflow has taken its place
-			w.found = w.found[:before]
-		}
 	case mask&(syscall.IN_MODIFY|syscall.IN_CLOSE_WRITE) != 0:
 		w.report(Modified, p, isDir)
 	}
+}
+
+// watchSilently watches a new directory and reports nothing of it.
+func (w *Watcher) watchSilently(p string) {
+	reported := w.found
+	w.found = nil
+	w.appeared(p)
+	w.found = reported
 }
 
 func (w *Watcher) report(op Op, p string, dir bool) {
@@ -215,14 +229,13 @@ func (w *Watcher) report(op Op, p string, dir bool) {
 		return
 	}
 	if len(w.found) >= maxPending {
-		// User code makes changes faster than anybody wants to hear of them.
+		// User code makes changes faster than they are read.
 		w.found = append(w.found[:0], Change{Op: Overflow})
 	}
 	w.found = append(w.found, Change{op, p, dir})
 }
 
-// appeared watches a directory that is new here, and reports what has been put into it before we
-// could.
+// appeared watches a new directory, and reports entries that were put into it before the watch.
 func (w *Watcher) appeared(p string) {
 	if err := w.add(p); errors.Is(err, errFull) && !w.full {
 		w.full = true
@@ -232,10 +245,10 @@ func (w *Watcher) appeared(p string) {
 
 var (
 	errFull = errors.New("too many directories")
-	errDeep = errors.New("a directory too deep")
+	errDeep = errors.New("the directory is too deep")
 )
 
-// add watches a directory and those below it.
+// add watches a directory and the directories below it.
 func (w *Watcher) add(p string) error {
 	if len(w.dirs) >= w.o.MaxDirs {
 		return errFull
@@ -264,7 +277,7 @@ func (w *Watcher) add(p string) error {
 	return w.look(dir, p)
 }
 
-// look reports what is in a directory, and watches the directories among it.
+// look reports the entries of a directory, and watches the directories among them.
 func (w *Watcher) look(dir *os.File, p string) error {
 	for {
 		entries, err := dir.ReadDir(256)
@@ -273,7 +286,7 @@ func (w *Watcher) look(dir *os.File, p string) error {
 				return errFull
 			}
 			name := path.Join(p, e.Name())
-			if w.o.Ignore != "" && strings.HasPrefix(e.Name(), w.o.Ignore) {
+			if w.ignores(e.Name()) {
 				continue
 			}
 			w.report(Created, name, e.IsDir())
@@ -292,7 +305,7 @@ func (w *Watcher) look(dir *os.File, p string) error {
 	}
 }
 
-// forget stops watching a directory that is not here any more, and those below it.
+// forget stops watching a directory that was moved or removed, and the directories below it.
 func (w *Watcher) forget(p string) {
 	for wd, dir := range w.dirs {
 		if dir == p || strings.HasPrefix(dir, p+"/") {

@@ -26,16 +26,16 @@ func watch(t *testing.T, o Options) (*Watcher, func(want ...Change)) {
 		}
 		for _, c := range want {
 			if !slices.Contains(got, c) {
-				t.Errorf("%+v is missing in %+v", c, got)
+				t.Errorf("change %+v is missing in %+v", c, got)
 			}
 		}
 		if len(want) == 0 && len(got) != 0 {
-			t.Errorf("%+v, want nothing", got)
+			t.Errorf("got changes %+v, want none", got)
 		}
 	}
 }
 
-func TestWhatHappensBelowNewAndMovedDirectoriesIsTold(t *testing.T) {
+func TestChangesBelowNewAndMovedDirectoriesAreReported(t *testing.T) {
 	w, expect := watch(t, Options{Deep: true, MaxDirs: 10})
 	at := func(name string) string { return filepath.Join(w.o.Dir, name) }
 	expect()
@@ -72,12 +72,12 @@ func TestMoreThanTheBoundsIsAnOverflow(t *testing.T) {
 		w.report(Created, fmt.Sprint(i), false)
 	}
 	if len(w.found) > maxPending {
-		t.Errorf("%d changes are kept", len(w.found))
+		t.Errorf("%d changes are kept, more than the limit", len(w.found))
 	}
 	expect(Change{Op: Overflow})
 }
 
-func TestReadingEndsWhileChangesGoOn(t *testing.T) {
+func TestReadEndsWhileChangesContinue(t *testing.T) {
 	w, _ := watch(t, Options{Deep: true, MaxDirs: 10})
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -99,14 +99,14 @@ func TestReadingEndsWhileChangesGoOn(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if took := time.Since(begun); took > 30*time.Second { // some hundred milliseconds on a quiet machine
+	if took := time.Since(begun); took > 30*time.Second { // some hundred milliseconds on an idle machine
 		t.Errorf("ten readings took %s", took)
 	}
 	close(stop)
 	<-stopped
 }
 
-func TestDirectoriesInEachOtherWithoutEndAreAnOverflow(t *testing.T) {
+func TestDirectoriesThatAreTooDeepAreAnOverflow(t *testing.T) {
 	w, _ := watch(t, Options{Deep: true, MaxDirs: 1000})
 	elsewhere := t.TempDir()
 	deep := filepath.Join(elsewhere, strings.Repeat("d/", 2*maxDepth))

@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"bytes"
@@ -18,22 +18,22 @@ import (
 )
 
 const (
-	// maxContent leaves room for the rest of the event in guestapi.MaxEvent.
+	// maxContent leaves space for the rest of the event in guestapi.MaxEvent.
 	maxContent = guestapi.MaxEvent - 1024
-	// maxErrorText bounds each of the texts of an exception, and maxTraceback the lines of its
-	// traceback together. The Python kernel of the stock image keeps half of each.
+	// maxErrorText bounds the name and the value of an exception, and maxTraceback the total size of its
+	// traceback. The Python kernel of the stock image keeps half of each.
 	maxErrorText = 64 << 10
 	maxTraceback = 128 << 10
 )
 
-var errStrange = errors.New("not an output that we know")
+var errStrange = errors.New("unknown kind of output")
 
-// output turns a message of the kernel into an event of that cell. Nothing of the message goes
-// through but the fields that the type has. It waits for room as long as patience says.
+// output turns a message of the kernel into an event of a cell. Only the fields that the type defines are
+// passed on. It waits for space in the spool as long as p says.
 func output(s *spool.Spool, cell string, m jupyter.Message, p spool.Patience) error {
 	raw := validUTF8(m.Content)
 	if m.Dropped > 0 && m.Header.MsgType == string(cellhold.EventStream) {
-		s.Lose(cell, m.Dropped) // the text was too long to be read at all
+		s.Lose(cell, m.Dropped) // the text was too long to be read
 		return nil
 	}
 	switch t := cellhold.EventType(m.Header.MsgType); t {
@@ -67,7 +67,7 @@ func output(s *spool.Spool, cell string, m jupyter.Message, p spool.Patience) er
 	return nil
 }
 
-// isOutput reports whether messages of that type belong to what a cell puts out.
+// isOutput reports whether messages of a type are output of a cell.
 func isOutput(msgType string) bool {
 	switch cellhold.EventType(msgType) {
 	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventUpdateDisplayData,
@@ -77,8 +77,8 @@ func isOutput(msgType string) bool {
 	return false
 }
 
-// display encodes a MIME bundle. One that is too large, here or before it reached us, becomes a
-// sentence that says so.
+// display encodes a MIME bundle. A bundle that is too large, here or when it was read, is replaced by a
+// note.
 func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
 	var c cellhold.DisplayContent
 	if err := json.Unmarshal(raw, &c); err != nil {
@@ -97,7 +97,7 @@ func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
 		return tooLarge(c, dropped), nil
 	}
 	if c.Data == nil {
-		return nil, fmt.Errorf("%w: a display without data", errStrange)
+		return nil, fmt.Errorf("%w: display without data", errStrange)
 	}
 	c.Data, c.Metadata = few(c.Data), few(c.Metadata)
 	if b := marshal(c); len(b) <= maxContent {
@@ -106,7 +106,8 @@ func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
 	return tooLarge(c, int64(len(raw))), nil
 }
 
-// few returns the first keys of a bundle, MIME types first: the host takes more than a few thousand for an attack.
+// few returns the first keys of a bundle, MIME types first. The host treats more than a few thousand keys
+// as an attack.
 func few(bundle map[string]json.RawMessage) map[string]json.RawMessage {
 	const most = 64 // entries; real bundles have up to 5
 	if len(bundle) <= most {
@@ -124,7 +125,7 @@ func few(bundle map[string]json.RawMessage) map[string]json.RawMessage {
 }
 
 func tooLarge(c cellhold.DisplayContent, size int64) []byte {
-	note := fmt.Sprintf("[An output of %d bytes was left out: one may have %d.]", size, maxContent)
+	note := fmt.Sprintf("[An output of %d bytes was left out; the limit is %d bytes.]", size, maxContent)
 	c.Data = map[string]json.RawMessage{"text/plain": marshal(note)}
 	c.Metadata = map[string]json.RawMessage{}
 	if c.Transient != nil && len(c.Transient.DisplayID) > maxErrorText {
@@ -133,8 +134,8 @@ func tooLarge(c cellhold.DisplayContent, size int64) []byte {
 	return marshal(c)
 }
 
-// shorten keeps the beginning of an exception's texts, and the beginning and the end of its traceback: where
-// it began, and the reason.
+// shorten keeps the beginning of an exception's name and value, and both ends of its traceback. They show
+// where it began and its reason.
 func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
 	c.Name, c.Value = spool.Cut(c.Name, maxErrorText), spool.Cut(c.Value, maxErrorText)
 	if c.Traceback == nil {
@@ -144,14 +145,14 @@ func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
 	for i := range lines {
 		lines[i] = middle(lines[i], maxTraceback/2)
 	}
-	size := func(i int) int { return len(lines[i]) + 16 } // with what a line takes in memory
-	room, end := maxTraceback, len(lines)
-	for ; end > 0 && room-size(end-1) >= maxTraceback/3; end-- {
-		room -= size(end - 1)
+	size := func(i int) int { return len(lines[i]) + 16 } // includes the memory of a string header
+	space, end := maxTraceback, len(lines)
+	for ; end > 0 && space-size(end-1) >= maxTraceback/3; end-- {
+		space -= size(end - 1)
 	}
 	start := 0
-	for ; start < end && room >= size(start); start++ {
-		room -= size(start)
+	for ; start < end && space >= size(start); start++ {
+		space -= size(start)
 	}
 	if start < end {
 		note := fmt.Sprintf("[... %d lines of the traceback left out]", end-start)
@@ -160,7 +161,8 @@ func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
 	return c
 }
 
-// middle returns a text of at most about n bytes: of a longer one the beginning and the end.
+// middle returns s if it has at most n bytes. Otherwise it returns about n bytes: the beginning and the end
+// of s.
 func middle(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -171,10 +173,10 @@ func middle(s string, n int) string {
 	return fmt.Sprintf("%s… %d bytes left out …%s", head, tail-len(head), s[tail:])
 }
 
-// marshal encodes what must be encodable.
+// marshal encodes a value that always can be encoded.
 func marshal(v any) []byte { return spool.Encode(v) }
 
-// validUTF8 replaces what is not UTF-8, which JSON does not allow and decoders pass through.
+// validUTF8 replaces bytes that are not UTF-8. JSON does not allow them, but decoders pass them through.
 func validUTF8(b []byte) []byte {
 	if utf8.Valid(b) {
 		return b
@@ -182,8 +184,8 @@ func validUTF8(b []byte) []byte {
 	return bytes.ToValidUTF8(b, []byte("\uFFFD"))
 }
 
-// sentence makes foreign text fit to stand in a sentence of ours: one line, printable, short.
-func sentence(s string) string {
+// Sentence makes a foreign text safe to be part of a message: one line, printable and short.
+func Sentence(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
 			return ' '

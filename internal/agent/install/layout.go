@@ -15,34 +15,34 @@ import (
 	"cellhold"
 )
 
-// places are where a Python keeps packages.
-type places struct {
+// layout has the directories in which a Python keeps packages.
+type layout struct {
 	Libs    []string `json:"libs"`    // purelib and platlib, each once
 	Scripts string   `json:"scripts"` // commands of packages
-	Data    string   `json:"data"`    // what else packages bring
+	Data    string   `json:"data"`    // other files of packages
 }
 
-// questionForPlaces asks Python for its places. -S and -I keep hooks and settings of others out.
-const questionForPlaces = `import json, sysconfig
+// layoutCode prints the layout of a Python. -S and -I ignore hooks and settings of packages.
+const layoutCode = `import json, sysconfig
 p = sysconfig.get_paths()
 print(json.dumps({"libs": sorted({p["purelib"], p["platlib"]}), "scripts": p["scripts"], "data": p["data"]}))`
 
-// ask asks Python where it keeps packages. It is asked before anything has been installed, and not
-// again: a package could put a Python of its own in place of that one, and make us give away more.
-func (r *Room) ask(ctx context.Context, python string) (*places, error) {
-	end, err := r.o.Do(ctx, []string{python, "-I", "-S", "-c", questionForPlaces}, []string{"PATH=" + r.o.Path, "LANG=C.UTF-8"}, "/")
+// ask asks Python for its layout. It is asked once, before anything is installed. Later a package could
+// replace that Python, and make the agent give away other directories.
+func (r *Installer) ask(ctx context.Context, python string) (*layout, error) {
+	end, err := r.o.Do(ctx, []string{python, "-I", "-S", "-c", layoutCode}, []string{"PATH=" + r.o.Path, "LANG=C.UTF-8"}, "/")
 	if err != nil {
 		return nil, fmt.Errorf("ask Python for its directories: %w", err)
 	}
-	var p places
+	var p layout
 	if end.Code != 0 || end.Signal != 0 || json.Unmarshal([]byte(end.Output), &p) != nil || !p.sane() {
-		return nil, cellhold.Errorf(cellhold.Unsupported, "The session's Python does not say where it keeps packages.")
+		return nil, cellhold.Errorf(cellhold.Unsupported, "The session's Python does not report its package directories.")
 	}
 	return &p, nil
 }
 
-// sane refuses places that are not those of packages, since we give them to the installer.
-func (p *places) sane() bool {
+// sane fails for directories that cannot be those of packages, because the installer becomes their owner.
+func (p *layout) sane() bool {
 	if len(p.Libs) == 0 || len(p.Libs) > 2 {
 		return false
 	}
@@ -54,7 +54,7 @@ func (p *places) sane() bool {
 	return filepath.IsAbs(p.Scripts) && filepath.IsAbs(p.Data)
 }
 
-// readBounded reads the beginning of a regular file; nil when there is none.
+// readBounded reads the beginning of a regular file, or returns nil when there is none.
 func readBounded(file string, limit int64) []byte {
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -71,7 +71,7 @@ func readBounded(file string, limit int64) []byte {
 	return b
 }
 
-// topLevel returns what can be imported because of the paths of a package's record.
+// topLevel returns the names that can be imported, from the paths in a package's record.
 func topLevel(record []byte) []string {
 	var names []string
 	for line := range strings.Lines(string(record)) {

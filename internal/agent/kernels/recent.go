@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"maps"
@@ -8,11 +8,10 @@ import (
 )
 
 const (
-	// maxCells is how many cell ids are remembered: a host that repeats a request does so
-	// within seconds, or after a restart with the one cell that was running.
+	// maxCells is the number of cell ids that are remembered. A host repeats a request within seconds, or
+	// after a restart for the one cell that was running.
 	maxCells = 1024
-	// maxMessages is how many cells may still put something out when they are over, from
-	// threads that they left behind.
+	// maxMessages is the number of ended cells that can still have output from threads that they started.
 	maxMessages = 256
 )
 
@@ -47,10 +46,10 @@ func (r *recentCells) add(id cellhold.CellID, msgID string) {
 	}
 }
 
-// addQuiet remembers a message that ran code of no cell, so that what it puts out is known to be nobody's.
+// addQuiet remembers a message that ran code of the agent, so that its output is dropped.
 func (r *recentCells) addQuiet(msgID string) { r.remember("", msgID) }
 
-// remember notes which cell a message ran.
+// remember records the cell that a message ran.
 func (r *recentCells) remember(id cellhold.CellID, msgID string) {
 	if r.messages == nil {
 		r.messages = make(map[string]cellhold.CellID)
@@ -63,20 +62,20 @@ func (r *recentCells) remember(id cellhold.CellID, msgID string) {
 	}
 }
 
-// again is what is remembered in a copy, whose host has cells of its own: the threads of earlier cells go on, and what
-// they put out belongs to the history that the copy has.
-func (r *recentCells) again() recentCells {
+// forCopy returns the state for a copy of the sandbox, whose host has cells of its own. Threads of earlier
+// cells continue there, and their output belongs to the history that the copy inherits.
+func (r *recentCells) forCopy() recentCells {
 	return recentCells{messages: maps.Clone(r.messages), sent: slices.Clone(r.sent)}
 }
 
-// clone is a copy that shares nothing.
+// clone returns a copy that shares no memory.
 func (r *recentCells) clone() recentCells {
-	c := r.again()
+	c := r.forCopy()
 	c.cells, c.order = maps.Clone(r.cells), slices.Clone(r.order)
 	return c
 }
 
-// forgetMessages is called when the process is gone: nobody can answer any more.
+// forgetMessages is called when the process has ended: no answer can come any more.
 func (r *recentCells) forgetMessages() {
 	r.messages, r.sent = nil, nil
 }

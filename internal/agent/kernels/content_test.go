@@ -1,4 +1,4 @@
-package agent
+package kernels
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// FuzzContent gives the content of messages to each type of output.
+// FuzzContent decodes the same content as each type of output.
 func FuzzContent(f *testing.F) {
 	for _, s := range []string{
 		`{"name":"stdout","text":"x"}`,
@@ -25,7 +25,7 @@ func FuzzContent(f *testing.F) {
 	}
 	types := []string{"stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		if !json.Valid(content) { // as the jupyter package guarantees
+		if !json.Valid(content) { // the jupyter package guarantees valid JSON
 			return
 		}
 		s := spool.New(guestapi.SpoolBytes, spool.Cell)
@@ -55,15 +55,15 @@ func TestBothEndsOfALongTracebackAreKept(t *testing.T) {
 		t.Errorf("%d lines from %q to %q", n, c.Traceback[0], c.Traceback[n-1])
 	}
 	if all := strings.Join(c.Traceback, ""); !strings.Contains(all, fmt.Sprintf("[... %d lines of the traceback left out]", 100_002-(n-1))) {
-		t.Errorf("it does not say how many lines are missing")
+		t.Errorf("the traceback does not say how many lines are missing")
 	}
 	c = shorten(cellhold.ErrorContent{Traceback: []string{"began" + strings.Repeat("é", 1<<20) + "reason"}})
 	if one := c.Traceback[0]; len(one) > maxTraceback || !utf8.ValidString(one) || !strings.HasPrefix(one, "began") || !strings.HasSuffix(one, "reason") {
-		t.Errorf("of one long line %d bytes are left", len(one))
+		t.Errorf("%d bytes of one long line are kept", len(one))
 	}
 }
 
-func TestLastWordsNameTheReason(t *testing.T) {
+func TestTheErrorLineOfADeadProcessIsFound(t *testing.T) {
 	for output, want := range map[string]string{
 		"":                  "",
 		"starting\nready\n": "",
@@ -71,7 +71,7 @@ func TestLastWordsNameTheReason(t *testing.T) {
 		"an error\nFatal Python error: Segmentation fault\n\nerror": "Fatal Python error: Segmentation fault",
 		"Error: \x1b[31m\xff": "Error:  [31m\uFFFD",
 	} {
-		if got := lastWords(output); got != want {
+		if got := errorLine(output); got != want {
 			t.Errorf("%q: %q, want %q", output, got, want)
 		}
 	}

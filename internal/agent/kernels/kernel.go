@@ -1,0 +1,363 @@
+package kernels
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"cellhold"
+	"cellhold/internal/agent/spool"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/jupyter"
+)
+
+// maxMessage bounds the size of one message. It has space for the largest event with all its escapes, and
+// keeps the agent's memory small.
+const maxMessage = 2 * guestapi.MaxEvent
+
+// Kernel is one kernel with all its processes. Each start and restart makes a new process.
+type Kernel struct {
+	id      cellhold.KernelID
+	options Options
+	log     *slog.Logger
+	cancel  context.CancelCauseFunc // ends run
+	done    chan struct{}           // closed when run has returned
+	wake    chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
+
+	mu           sync.Mutex
+	request      guestapi.StartKernel
+	spool        *spool.Spool // replaced when the agent is renewed
+	state        cellhold.KernelState
+	reported     cellhold.KernelStateContent // content of the last state event
+	restartAsked bool                        // a restart was requested since the current process began
+	restored     func()                      // called once when a saved kernel is restored; otherwise nil
+	process      *process                    // nil while there is none
+	cell         *cell                       // the running cell
+	recent       recentCells
+	strange      int64 // messages that belong to nothing or make no sense
+}
+
+// process is one process of a kernel.
+type process struct {
+	kernel *Kernel
+	end    context.CancelCauseFunc
+	proc   Process         // set before messages come
+	client *jupyter.Client // nil until the kernel is ready; guarded by Kernel.mu
+
+	waiting    atomic.Bool  // its output waits for space in the spool
+	lastOutput atomic.Int64 // when the last output came, in nanoseconds
+}
+
+// New returns a kernel, which Launch starts. Its events are numbered from after+1.
+func New(o Options, id cellhold.KernelID, r guestapi.StartKernel, after int64) *Kernel {
+	k := &Kernel{
+		id: id, request: r, options: o,
+		log:   o.Logger.With("kernel", id),
+		spool: spool.New(o.Spool, spool.Cell),
+		done:  make(chan struct{}),
+		wake:  make(chan struct{}, 1),
+	}
+	k.spool.StartAfter(after)
+	k.setState(cellhold.KernelStateContent{State: cellhold.KernelStarting})
+	return k
+}
+
+// Launch runs the kernel in a goroutine of work, until Delete is called or the context ends.
+func (k *Kernel) Launch(ctx context.Context, work *sync.WaitGroup) {
+	ctx, k.cancel = context.WithCancelCause(ctx)
+	work.Go(func() { k.run(ctx) })
+}
+
+// Delete ends the kernel and waits for its end.
+func (k *Kernel) Delete() {
+	k.cancel(errDeleted)
+	<-k.done
+}
+
+// ID returns the id of the kernel.
+func (k *Kernel) ID() cellhold.KernelID { return k.id }
+
+// setState records and reports the state of the kernel. The caller must hold mu, unless no other goroutine
+// knows k.
+func (k *Kernel) setState(s cellhold.KernelStateContent) {
+	k.state, k.reported = s.State, s
+	k.spool.Keep("", cellhold.EventKernelState, s)
+}
+
+// Info returns the state of the kernel for the host.
+func (k *Kernel) Info() guestapi.KernelInfo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	i := guestapi.KernelInfo{ID: k.id, State: k.state, Last: k.spool.Last(), Strange: k.strange}
+	if k.cell != nil { // a cell with code of the agent has no id
+		i.Cell = k.cell.id
+		if i.State == cellhold.KernelIdle {
+			i.State = cellhold.KernelBusy
+		}
+	}
+	return i
+}
+
+// Events returns the current spool.
+func (k *Kernel) Events() *spool.Spool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.spool
+}
+
+// dead reports whether the kernel has ended, as a restored kernel can have.
+func (k *Kernel) dead() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state == cellhold.KernelDead
+}
+
+// asked returns the host's request for the kernel.
+func (k *Kernel) asked() guestapi.StartKernel {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.request
+}
+
+// run runs one process after another until the context ends.
+func (k *Kernel) run(ctx context.Context) {
+	defer close(k.done)
+	defer func() { k.Events().Close() }()
+	for start := !k.dead(); ; {
+		again := start && k.reportEnd(k.runProcess(ctx))
+		if ctx.Err() != nil {
+			return
+		}
+		start = true
+		if again {
+			continue
+		}
+		select {
+		case <-k.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// runProcess starts a process, serves it until it ends or must end, and returns how it ended.
+func (k *Kernel) runProcess(ctx context.Context) processEnd {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	l := k.newProcess(end)
+	asked := k.asked()
+	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: asked.Spec, Env: k.options.Environment(asked.Env)})
+	if err != nil {
+		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", Sentence(err.Error()))))
+	}
+	l.proc = proc
+	if err = l.prepare(ctx); err == nil {
+		err = l.serve(ctx)
+	}
+	d := l.endOf(ctx, err)
+	proc.Kill()
+	l.drain(ctx)
+	return d
+}
+
+// newProcess makes a new process the current one.
+func (k *Kernel) newProcess(end context.CancelCauseFunc) *process {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.process = &process{kernel: k, end: end}
+	k.restartAsked = false
+	select {
+	case <-k.wake:
+	default:
+	}
+	return k.process
+}
+
+// drain reads the rest of the output from the sockets of a dead process, and closes them.
+func (p *process) drain(ctx context.Context) {
+	if p.client == nil {
+		return
+	}
+	wait, cancel := p.kernel.grace(ctx)
+	defer cancel()
+	select {
+	case <-p.client.Done():
+	case <-wait.Done():
+	}
+	p.client.Close()
+}
+
+// prepare waits until the kernel is ready and has run its startup code, and reports it idle.
+func (p *process) prepare(ctx context.Context) error {
+	k := p.kernel
+	start, cancel := context.WithTimeoutCause(ctx, k.options.Timing.Start, errors.New("it was not ready in time"))
+	defer cancel()
+	client, err := jupyter.Dial(start, p.proc.Connection(), jupyter.Options{
+		OnMessage:  p.message,
+		Dead:       p.proc.Done(),
+		MaxMessage: maxMessage,
+		Log:        k.log,
+	})
+	if err != nil {
+		return err
+	}
+	if p.resume(client) {
+		return nil
+	}
+	detail, err := p.startup(start, client)
+	if err != nil {
+		client.Close()
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ctx.Err() != nil { // a restart was requested during the start, and is reported
+		client.Close()
+		return context.Cause(ctx)
+	}
+	p.client = client
+	k.setState(cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: detail, Info: kernelInfo(p.proc.Spec(), client.Info())})
+	return nil
+}
+
+// resume makes the process that of a restored kernel, if there is one. Nothing is reported to the host,
+// because nothing changed for it.
+func (p *process) resume(client *jupyter.Client) bool {
+	k := p.kernel
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.restored == nil {
+		return false
+	}
+	p.client = client
+	k.restored()
+	k.restored = nil
+	return true
+}
+
+// startup runs the startup code and drops its output. detail describes an exception of the code.
+func (p *process) startup(ctx context.Context, client *jupyter.Client) (detail string, err error) {
+	code := p.kernel.asked().Startup
+	if code == "" {
+		return "", nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() {
+		select {
+		case <-p.proc.Done():
+			cancel(jupyter.ErrDead)
+		case <-ctx.Done():
+		}
+	})
+	defer cancel(nil)
+	m, err := client.Request(ctx, jupyter.Shell, "execute_request", map[string]any{
+		"code": code, "silent": true, "store_history": false, "user_expressions": struct{}{},
+		"allow_stdin": false, "stop_on_error": false,
+	})
+	if err != nil {
+		return "", fmt.Errorf("run the startup code: %w", err)
+	}
+	var reply executeReply
+	if err := json.Unmarshal(m.Content, &reply); err != nil || reply.Status != "ok" {
+		return fmt.Sprintf("startup code failed: %s: %s", Sentence(reply.Name), Sentence(reply.Value)), nil
+	}
+	return "", nil
+}
+
+// serve waits until a ready kernel ends or must end. It returns nil if the kernel ended by itself, and
+// otherwise the reason why it must end.
+func (p *process) serve(ctx context.Context) error {
+	select {
+	case <-p.proc.Done():
+		return nil
+	case <-ctx.Done():
+		p.shutdown(ctx)
+		return context.Cause(ctx)
+	case <-p.client.Done():
+		return errors.New("it closed its connections")
+	}
+}
+
+// grace returns a context with the time that a kernel gets to end by itself.
+func (k *Kernel) grace(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), k.options.Timing.Shutdown)
+}
+
+// shutdown lets an idle kernel end by itself, so that its exit handlers run. A busy kernel would not read
+// the request.
+func (p *process) shutdown(ctx context.Context) {
+	p.kernel.mu.Lock()
+	busy := p.kernel.cell != nil
+	p.kernel.mu.Unlock()
+	if busy {
+		return
+	}
+	wait, cancel := p.kernel.grace(ctx)
+	defer cancel()
+	if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
+		return
+	}
+	select {
+	case <-p.proc.Done():
+	case <-wait.Done():
+	}
+}
+
+// reportEnd reports the end of a process. The state comes before the end of the cell, so that a reader that
+// sees the end already knows the state.
+func (k *Kernel) reportEnd(d processEnd) (again bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.process = nil
+	if k.restored != nil {
+		k.restored()
+		k.restored = nil
+	}
+	if d.state.State != "" {
+		k.setState(d.state)
+	}
+	again = d.restart || k.restartAsked
+	if again && k.state != cellhold.KernelRestarting {
+		k.setState(cellhold.KernelStateContent{State: cellhold.KernelRestarting})
+	}
+	if k.cell != nil {
+		k.endCell(k.cell, d.cell)
+	}
+	k.recent.forgetMessages()
+	return again
+}
+
+// Restart replaces the process, also of a dead kernel. It does not wait for the new one.
+func (k *Kernel) Restart() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.state == cellhold.KernelRestarting {
+		return // a restart is in progress
+	}
+	k.restartAsked = true
+	k.setState(cellhold.KernelStateContent{State: cellhold.KernelRestarting})
+	if k.process != nil {
+		k.process.end(errRestart)
+		return
+	}
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func kernelInfo(s jupyter.KernelSpec, i jupyter.KernelInfo) *cellhold.KernelInfo {
+	return &cellhold.KernelInfo{
+		Name:         s.Name,
+		DisplayName:  s.DisplayName,
+		Language:     s.Language,
+		LanguageInfo: marshal(i.LanguageInfo),
+	}
+}
