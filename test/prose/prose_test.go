@@ -27,7 +27,6 @@ var pending = map[string]bool{
 	"cmd/cellhold":                       true,
 	"cmd/cellhold-guest":                 true,
 	"demo":                               true,
-	"docs":                               true,
 	"images":                             true,
 	"internal/agent":                     true,
 	"internal/agent/command":             true,
