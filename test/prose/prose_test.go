@@ -66,7 +66,6 @@ var pending = map[string]bool{
 	"internal/sandbox/warm":              true,
 	"internal/server":                    true,
 	"internal/server/article":            true,
-	"internal/server/docs":               true,
 	"internal/server/door":               true,
 	"internal/server/fastapi":            true,
 	"internal/server/guard":              true,
