@@ -16,7 +16,7 @@ import (
 // block is one fenced block of a page.
 type block struct {
 	line     int    // where it begins
-	language string // "sh" or "python"
+	language string // "sh", "python" or "go"
 	text     string
 	output   string // the text block that follows it; empty when there is none
 	why      string // the reason why it is not run; empty when it is
@@ -27,7 +27,7 @@ var (
 	notRun = regexp.MustCompile(`^ *<!-- not run: (.+) -->$`)
 )
 
-// blocksOf returns the sh and python blocks of a page, with their outputs.
+// blocksOf returns the sh, python and go blocks of a page, with their outputs.
 func blocksOf(page string) (list []block) {
 	var now *block
 	language, why, indent := "", "", 0
@@ -36,7 +36,7 @@ func blocksOf(page string) (list []block) {
 		switch {
 		case now != nil && mark != nil: // the end of a block
 			switch last := len(list) - 1; {
-			case language == "sh" || language == "python":
+			case language == "sh" || language == "python" || language == "go":
 				list = append(list, *now)
 			case language == "text" && last >= 0 && list[last].output == "":
 				list[last].output = now.text
@@ -59,6 +59,7 @@ type docs struct {
 	*server
 	env      []string
 	python   string
+	module   string // folder of the Go module
 	replaced *strings.Replacer
 }
 
@@ -83,10 +84,14 @@ func newDocs(t *testing.T) *docs {
 	link(t, binary(t), filepath.Join(bin, "cellhold"))
 	// curl reports a refused request by its exit status here, so that the test sees it.
 	curl := "#!/bin/sh\nexec " + lookup(t, "curl") + " --fail-with-body -sS \"$@\"\n"
-	if err := os.WriteFile(filepath.Join(bin, "curl"), []byte(curl), 0o755); err != nil {
+	err := os.WriteFile(filepath.Join(bin, "curl"), []byte(curl), 0o755)
+	if err != nil {
 		t.Fatal(err)
 	}
 	d.python = pythonWithRequests(t)
+	if d.module, err = filepath.Abs("../.."); err != nil {
+		t.Fatal(err)
+	}
 	d.env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TOKEN="+d.token, "CELLHOLD_TOKEN="+d.token,
 		"CELLHOLD_HOME="+home, "CELLHOLD_URL="+d.url, "CELLHOLD_PACKAGE_INDEX="+index.index(),
 		"CELLHOLD_EGRESS_PORT="+web.port, "CELLHOLD_EGRESS_RESOLVER="+web.names, "CELLHOLD_EGRESS_ALLOW_ADDRESS=127.0.0.1/32")
@@ -137,6 +142,8 @@ func (d *docs) script(blocks []block) string {
 		case b.why != "":
 		case b.language == "python":
 			fmt.Fprintf(&program, "print(%q, flush=True)\n%s\n", "\n"+mark+at, b.text)
+		case b.language == "go": // a program; it is compiled in this module
+			fmt.Fprintf(&shell, "printf '\\n%s%s\\n'\ncat > main.go <<'END OF GO'\n%sEND OF GO\n(program=$PWD/main.go; cd '%s'; go run \"$program\")\n", mark, at, b.text, d.module)
 		default:
 			fmt.Fprintf(&shell, "printf '\\n%s%s\\n'\n%s\n", mark, at, b.text)
 		}
