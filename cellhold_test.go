@@ -97,6 +97,7 @@ var rooms = map[string]struct {
 	"test/e2e":                           {". client", "it drives the binary as a user would"},
 	"test/report":                        {"", "it reads what go test prints"},
 	"test/prose":                         {"", "it reads texts"},
+	"test/docs":                          {"", "it reads texts"},
 	"internal/lazy":                      {"", "every package can use it"},
 	// Programs wire rooms together.
 	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},

@@ -52,7 +52,7 @@ func (r *Report) judged(b *strings.Builder) {
 		}
 	}
 	if len(limits) > 0 {
-		b.WriteString("\nWhat bounds those that are missed; docs/performance.md has the figures:\n\n")
+		b.WriteString("\nWhat bounds those that are missed; docs/explanation/performance.md has the figures:\n\n")
 	}
 	for _, l := range limits {
 		fmt.Fprintf(b, "- %s\n", l)

@@ -14,7 +14,7 @@ type target struct {
 	bound float64 // in unit
 	unit  string  // of the measured value; "" means "times"
 	scale float64 // from the figure's unit to that one; 0 means 1
-	limit string  // what bounds the figure, for a run that misses it; docs/performance.md has how that is known
+	limit string  // what bounds the figure, for a run that misses it; docs/explanation/performance.md has how that is known
 }
 
 // What bounds the figures.

@@ -34,7 +34,7 @@ const lastWords = 5 * time.Second
 const exitPipe = 128 + int(syscall.SIGPIPE)
 
 // runProgram runs the script as a program: with our input, output and signals, and its own exit status. A
-// kernel has none of these; see docs/RATIONALE.md.
+// kernel has none of these; see docs/decisions/0024-run-is-a-program.md.
 func (s *script) runProgram(ctx context.Context) error {
 	folder, figures := path.Join(aids, "python"), path.Join(aids, "figures")
 	for _, dir := range []string{folder, figures} {

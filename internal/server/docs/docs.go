@@ -1,8 +1,9 @@
-// Package docs renders an OpenAPI document as a page that people read and try.
+// Package docs renders an OpenAPI document as a page with examples that people can send.
 //
-// The page is made once, from the document that clients use, and its few assets are embedded: it
-// works without a network, under a policy that allows no foreign and no inline script. It refuses
-// to serve anything itself, and knows no route of this project.
+// The page is made once, from the document that clients use. Its assets are embedded, so it works without a
+// network, under a policy that allows no foreign and no inline script. The package serves nothing itself. It knows
+// the routes of the quick start in page.html and the answers in examples.json; test/docs compares them with the
+// document.
 package docs
 
 import (
@@ -17,14 +18,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Policy is the Content-Security-Policy that the page needs and no more.
+// Policy is the Content-Security-Policy of the page. It allows the page's own assets only.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Assets of the page, to be served beside it as style.css, script.js and icon.svg.
+// Style, Script and Icon are the assets of the page. The server must serve them as style.css, script.js and icon.svg
+// in the folder of the page.
 var (
 	//go:embed style.css
 	Style []byte
@@ -35,9 +38,12 @@ var (
 
 	//go:embed page.html
 	pageText string
+
+	//go:embed examples.json
+	examplesText []byte
 )
 
-// view is what the template shows.
+// view is the data of the template.
 type view struct {
 	Title    string
 	Intro    []string
@@ -71,6 +77,7 @@ type param struct {
 type response struct {
 	Status, Doc string
 	Kind        kind
+	Example     string // JSON; empty when there is none
 }
 
 type schema struct {
@@ -85,7 +92,7 @@ type field struct {
 	Kind      kind
 }
 
-// kind is a type in words; Ref names the schema that it is or contains.
+// kind is a type in words. Ref is the name of its schema, or of the schema in it.
 type kind struct {
 	Before, Ref, After string
 }
@@ -113,22 +120,21 @@ func Render(doc *huma.OpenAPI) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Order is the key of an operation's metadata that says where it stands in its section, an int.
+// Order is the key of an operation's metadata for its position in its section, an int.
 const Order = "order"
 
-// operations returns all operations: by their order if they have one, then short paths before long
-// ones, then what makes before what looks before what ends.
+// operations returns all operations, sorted by their order, the length of their path, their path and their method.
 func operations(doc *huma.OpenAPI) []*huma.Operation {
 	var all []*huma.Operation
 	for _, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Post, item.Get, item.Delete} {
+		for _, op := range []*huma.Operation{item.Post, item.Get, item.Put, item.Delete} {
 			if op != nil {
 				all = append(all, op)
 			}
 		}
 	}
 	rank := func(method string) int {
-		return slices.Index([]string{http.MethodPost, http.MethodGet, http.MethodDelete}, method)
+		return slices.Index([]string{http.MethodPost, http.MethodGet, http.MethodPut, http.MethodDelete}, method)
 	}
 	slices.SortFunc(all, func(a, b *huma.Operation) int {
 		return cmp.Or(
@@ -167,6 +173,9 @@ func newOperation(doc *huma.OpenAPI, op *huma.Operation) operation {
 		shown := response{Status: status, Doc: r.Description}
 		for _, mediaType := range slices.Sorted(maps.Keys(r.Content)) {
 			shown.Kind = kindOf(r.Content[mediaType].Schema)
+			if mediaType == "application/json" {
+				shown.Example = answerExample(doc, r.Content[mediaType])
+			}
 			break
 		}
 		o.Responses = append(o.Responses, shown)
@@ -200,6 +209,10 @@ func curl(o operation) string {
 		b.WriteString(" \\\n  -H \"Authorization: Bearer $TOKEN\"")
 	}
 	switch {
+	case o.BodyType == "multipart/form-data":
+		b.WriteString(" \\\n  -F file=@FILE")
+	case o.Body == "" && o.BodyType != "":
+		b.WriteString(" \\\n  -H \"Content-Type: " + o.BodyType + "\" \\\n  --data-binary @FILE")
 	case o.Body == "":
 	case o.BodyType == "application/json":
 		b.WriteString(" \\\n  -H \"Content-Type: application/json\" \\\n  -d '" + strings.ReplaceAll(o.Body, "'", `'\''`) + "'")
@@ -214,7 +227,8 @@ func bodyExample(doc *huma.OpenAPI, mediaType string, content *huma.MediaType) s
 	if value == nil {
 		value = Example(doc, content.Schema)
 	}
-	if text, ok := value.(string); ok && mediaType != "application/json" {
+	if mediaType != "application/json" {
+		text, _ := value.(string) // without one the body is a file
 		return text
 	}
 	text, err := json.MarshalIndent(value, "", "  ")
@@ -224,8 +238,7 @@ func bodyExample(doc *huma.OpenAPI, mediaType string, content *huma.MediaType) s
 	return string(text)
 }
 
-// Example builds a value of a schema from the examples of its parts. Optional parts without an
-// example are left out.
+// Example builds a value of a schema from the examples of its parts. Optional parts without an example are absent.
 func Example(doc *huma.OpenAPI, s *huma.Schema) any {
 	if s.Ref != "" {
 		s = doc.Components.Schemas.SchemaFromRef(s.Ref)
@@ -242,6 +255,94 @@ func Example(doc *huma.OpenAPI, s *huma.Schema) any {
 			if m, ok := v.(map[string]any); !ok || len(m) > 0 {
 				value[name] = v
 			}
+		}
+	}
+	return value
+}
+
+// maxDepth is the number of schemas inside each other that an example of an answer has.
+const maxDepth = 4
+
+// recorded are real answers by the names of their schemas.
+var recorded = sync.OnceValue(func() (all map[string]json.RawMessage) {
+	if err := json.Unmarshal(examplesText, &all); err != nil {
+		panic(err) // it is embedded, and tested
+	}
+	return all
+})
+
+// answerExample returns an example of an answer as JSON.
+func answerExample(doc *huma.OpenAPI, content *huma.MediaType) string {
+	value := content.Example
+	if value == nil {
+		value = answer(doc, content.Schema, maxDepth)
+	}
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil || value == nil {
+		return ""
+	}
+	return string(text)
+}
+
+// answer builds a value of a schema as the server could send it. It has the recorded answers, the required parts, and
+// the parts that have an example.
+func answer(doc *huma.OpenAPI, s *huma.Schema, depth int) any {
+	switch {
+	case s == nil || depth == 0:
+		return nil
+	case s.Ref != "":
+		if raw, ok := recorded()[s.Ref[strings.LastIndex(s.Ref, "/")+1:]]; ok {
+			return raw
+		}
+		return answer(doc, doc.Components.Schemas.SchemaFromRef(s.Ref), depth-1)
+	case len(s.Examples) > 0:
+		return s.Examples[0]
+	case len(s.Enum) > 0:
+		return typical(s.Enum)
+	case s.Format == "date-time":
+		return "2026-05-04T10:20:30Z"
+	}
+	switch s.Type {
+	case huma.TypeArray:
+		if item := answer(doc, s.Items, depth); item != nil {
+			return []any{item}
+		}
+		return []any{}
+	case huma.TypeObject:
+		return answerObject(doc, s, depth)
+	case huma.TypeString:
+		return "…"
+	case huma.TypeInteger, huma.TypeNumber:
+		return 0
+	case huma.TypeBoolean:
+		return false
+	}
+	return nil
+}
+
+// typical returns the value of an enumeration that an example has: the one of success, or the first one.
+func typical(enum []any) any {
+	for _, v := range enum {
+		if isSuccess(v) {
+			return v
+		}
+	}
+	return enum[0]
+}
+
+func isSuccess(v any) bool {
+	return slices.Contains([]any{"ready", "done", "idle", "ok", "allowlist", "file", "execute_result"}, v)
+}
+
+// answerObject is answer for an object.
+func answerObject(doc *huma.OpenAPI, s *huma.Schema, depth int) any {
+	value := map[string]any{}
+	for name, p := range s.Properties {
+		if !slices.Contains(s.Required, name) && len(p.Examples) == 0 && !slices.ContainsFunc(p.Enum, isSuccess) {
+			continue
+		}
+		if v := answer(doc, p, depth); v != nil {
+			value[name] = v
 		}
 	}
 	return value

@@ -1,13 +1,13 @@
 "use strict";
-// Lets people try requests. Answers are shown as text only, because some of them were written by
-// untrusted code. The token and the ids live in this tab.
+// This script sends requests from the page, searches the page and copies its examples. It shows answers as text only,
+// because untrusted code wrote some of them. The token and the ids stay in this tab.
 document.documentElement.classList.add("script");
 
 const token = document.getElementById("token");
 token.value = sessionStorage.getItem("token") || "";
 token.addEventListener("input", () => sessionStorage.setItem("token", token.value));
 
-// remember fills the ids that an answer brought into the forms that ask for them.
+// remember writes the ids of an answer into the forms that ask for them.
 function remember(form, answer) {
   if (form.dataset.id === "create-session") fill("id", answer.id);
   if (form.dataset.id === "submit-cell") fill("cell", answer.id);
@@ -59,7 +59,7 @@ async function show(out, response, form) {
     const answer = JSON.parse(text);
     out.textContent = head + JSON.stringify(answer, null, 2);
     if (response.ok) remember(form, answer);
-  } catch { /* not JSON: it stays as it is */ }
+  } catch { /* not JSON: the text stays unchanged */ }
 }
 
 for (const form of document.querySelectorAll("form")) {
@@ -84,3 +84,70 @@ for (const form of document.querySelectorAll("form")) {
     stop.hidden = true;
   });
 }
+
+// The examples name this server.
+for (const span of document.querySelectorAll(".origin")) span.textContent = location.origin;
+
+// copy puts a text on the clipboard. On plain HTTP beyond localhost browsers have no navigator.clipboard.
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+for (const pre of document.querySelectorAll("article pre:not([hidden])")) {
+  const text = pre.textContent;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    try {
+      await copy(text);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not copied";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  pre.prepend(button);
+}
+
+// Search: a link of the navigation stays if its article has all words.
+const search = document.getElementById("search");
+const links = [...document.querySelectorAll("nav section a")].map((link) => {
+  const article = document.getElementById(decodeURIComponent(link.hash.slice(1)));
+  return { link, text: (link.textContent + " " + article.textContent).toLowerCase() };
+});
+
+search.addEventListener("input", () => {
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let found = 0;
+  for (const { link, text } of links) {
+    link.hidden = !words.every((word) => text.includes(word));
+    found += link.hidden ? 0 : 1;
+  }
+  for (const section of document.querySelectorAll("nav section")) {
+    section.hidden = !section.querySelector("a:not([hidden])");
+  }
+  document.getElementById("nothing").hidden = found > 0;
+});
+
+search.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") links.find(({ link }) => !link.hidden)?.link.click();
+  if (event.key === "Escape") {
+    search.value = "";
+    search.dispatchEvent(new Event("input"));
+    search.blur();
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+  event.preventDefault();
+  search.focus();
+});
