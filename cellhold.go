@@ -230,14 +230,11 @@ type Cell struct {
 	Submitted      time.Time     `json:"submitted" doc:"When it was accepted."`
 	Started        time.Time     `json:"started,omitzero" doc:"When its kernel got it; its deadline counts from here."`
 	Ended          time.Time     `json:"ended,omitzero" doc:"When it was done."`
-	Timeout        time.Duration `json:"-"`
 	OnError        OnError       `json:"on_error,omitempty" enum:"continue,cancel" doc:"What becomes of the cells that wait behind it when it does not end well; continue when absent."`
 	AllowStdin     bool          `json:"allow_stdin,omitempty" doc:"Whether its code may ask for input."`
 	Position       int           `json:"position,omitempty" doc:"While it waits: how many cells are before it, the running one included; absent when it is the next."`
 	Input          *InputRequest `json:"input,omitempty" doc:"While its code waits for input: what it asks for."`
 	Usage          *Usage        `json:"usage,omitempty" doc:"When it is done: what it used."`
-	Key            string        `json:"-"` // the caller's idempotency key
-	Digest         string        `json:"-"` // of the request that bore the key
 	Undone         bool          `json:"undone,omitempty" doc:"The session was rolled back to a checkpoint from before it: its effects are gone, and the notebook does not have it."`
 	First          int64         `json:"first,omitempty" doc:"Number of the cell's first event."`
 	Last           int64         `json:"last,omitempty" doc:"Number of the cell's last event."`

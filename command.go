@@ -62,9 +62,6 @@ type Command struct {
 	Dropped  int64         `json:"dropped,omitempty" doc:"Bytes of output that were not kept, in no event either."`
 	Stdout   CommandOutput `json:"stdout" doc:"What it wrote to its standard output, or to its terminal."`
 	Stderr   CommandOutput `json:"stderr" doc:"What it wrote to its standard error."`
-
-	Timeout time.Duration `json:"-"`
-	Boot    string        `json:"-"` // the life of the agent that runs it
 }
 
 // CommandOutput is what a command wrote to one stream: all of it, or its beginning and its end. The

@@ -45,11 +45,6 @@ type Event struct {
 	Command CommandID       `json:"command,omitempty" doc:"The command it belongs to."`
 	Type    EventType       `json:"type" doc:"What it is about; ignore types you do not know." example:"stream"`
 	Content json.RawMessage `json:"content" doc:"Depends on the type; for outputs it is Jupyter's own content."`
-
-	// Boot and Source are the agent's own numbering: which life of the agent, and the number there.
-	// Source is 0 for events that the host made. They make a replay after a crash harmless.
-	Boot   string `json:"-"`
-	Source int64  `json:"-"`
 }
 
 // KernelStateContent is the content of kernel_state.

@@ -24,6 +24,7 @@ import (
 	"cellhold/internal/mirror"
 	"cellhold/internal/notebook"
 	"cellhold/internal/packages"
+	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
 )
 
@@ -69,8 +70,8 @@ type Hooks struct {
 	// Stuck says that the agent does not answer, and why. The sandbox must be destroyed.
 	Stuck func(a *Attachment, why string)
 	// Updates, Record and Refold are those of kernel.Options.
-	Updates func(ctx context.Context, c cellhold.Cell, updates []notebook.Update) int64
-	Record  func(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error)
+	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
+	Record  func(ctx context.Context, id cellhold.CellID) (record.Cell, error)
 	Refold  func(ctx context.Context) error
 }
 
@@ -98,7 +99,7 @@ type Attachment struct {
 // Request says how the server attaches to a sandbox.
 type Request struct {
 	Kernels []cellhold.Kernel // of the session, in order
-	Pending []cellhold.Cell   // cells that were not done when an earlier server ended
+	Pending []record.Cell     // cells that were not done when an earlier server ended
 	Before  *Followers        // followed the same kernels until now; may be nil
 	Renew   bool              // several sandboxes continue from the same snapshot
 }

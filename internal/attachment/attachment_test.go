@@ -69,7 +69,7 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := k.Submit(t.Context(), cellhold.Cell{ID: cellhold.NewCellID(), Session: id, Kernel: "python3", Code: "print hello", Timeout: time.Minute})
+	c, err := k.Submit(t.Context(), record.Cell{Cell: cellhold.Cell{ID: cellhold.NewCellID(), Session: id, Kernel: "python3", Code: "print hello"}, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 	if _, _, err = a.Followers().Commands().Wait(t.Context(), x.ID); err != nil {
 		t.Fatal(err)
 	}
-	if x, err = db.Command(t.Context(), id, x.ID); err != nil || x.Stdout.Text != "there\n" {
+	if x, err := db.Command(t.Context(), id, x.ID); err != nil || x.Stdout.Text != "there\n" {
 		t.Errorf("the command: %+v, %v", x, err)
 	}
 	if err := a.Followers().Idle(); err != nil {
@@ -117,7 +117,7 @@ func TestTheEndOfASandboxIsToldAndItsCellsCanBeReadAfterwards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := k.Submit(t.Context(), cellhold.Cell{ID: cellhold.NewCellID(), Session: id, Kernel: "python3", Code: "loop", Timeout: time.Minute})
+	c, err := k.Submit(t.Context(), record.Cell{Cell: cellhold.Cell{ID: cellhold.NewCellID(), Session: id, Kernel: "python3", Code: "loop"}, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

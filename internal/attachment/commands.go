@@ -8,6 +8,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/record"
 )
 
 // CommandRequest asks for one command: a line for a shell, or a program with its arguments.
@@ -38,8 +39,9 @@ func (a *Attachment) StartCommand(ctx context.Context, r CommandRequest) (cellho
 		r.Dir = path.Join(guestapi.WorkDir, r.Dir)
 	}
 	a.used()
-	return a.followers.commands.Start(ctx, cellhold.Command{ID: cellhold.NewCommandID(), Line: r.Line, Args: r.Args, Dir: r.Dir,
-		Terminal: r.Terminal, Timeout: r.Timeout}, r.Env)
+	c, err := a.followers.commands.Start(ctx, record.Command{Timeout: r.Timeout,
+		Command: cellhold.Command{ID: cellhold.NewCommandID(), Line: r.Line, Args: r.Args, Dir: r.Dir, Terminal: r.Terminal}}, r.Env)
+	return c.Command, err
 }
 
 var errZeroByte = cellhold.Errorf(cellhold.Invalid, "A command, its arguments and its variables cannot have a zero byte.")

@@ -10,6 +10,7 @@ import (
 	"cellhold/internal/command"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
+	"cellhold/internal/record"
 )
 
 // Followers are the kernels and the commands of a session as the server follows them. They can be read
@@ -36,7 +37,7 @@ func newFollowers() *Followers { return &Followers{kernels: map[cellhold.KernelI
 // Detached returns followers of kernels and commands that have no sandbox: they bring the cells of an
 // earlier server up to what the journal says. Commands that were running are ended as lost. boot is the boot
 // id of the agent to which the cells belong, empty when it is gone.
-func Detached(ctx context.Context, o Options, kernels []cellhold.Kernel, boot string, pending []cellhold.Cell) (*Followers, error) {
+func Detached(ctx context.Context, o Options, kernels []cellhold.Kernel, boot string, pending []record.Cell) (*Followers, error) {
 	f := newFollowers()
 	var errs []error
 	for _, k := range kernels {
@@ -101,7 +102,7 @@ func (f *Followers) Commands() *command.Runner {
 func (f *Followers) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error) {
 	for _, k := range f.Kernels() {
 		if c, ok, err := k.Wait(ctx, id); ok {
-			return c, true, err
+			return c.Cell, true, err
 		}
 	}
 	return cellhold.Cell{}, false, nil
@@ -111,7 +112,7 @@ func (f *Followers) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.
 func (f *Followers) LateCell(id cellhold.CellID) (cellhold.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Late(id); ok {
-			return c, true
+			return c.Cell, true
 		}
 	}
 	return cellhold.Cell{}, false
@@ -129,7 +130,7 @@ func (f *Followers) KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo {
 func (f *Followers) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Cell(id); ok {
-			return c, true
+			return c.Cell, true
 		}
 	}
 	return cellhold.Cell{}, false
@@ -217,8 +218,8 @@ func (f *Followers) remove(id cellhold.KernelID) {
 }
 
 // cellsOf returns the cells of one kernel.
-func cellsOf(cells []cellhold.Cell, id cellhold.KernelID) []cellhold.Cell {
-	var own []cellhold.Cell
+func cellsOf(cells []record.Cell, id cellhold.KernelID) []record.Cell {
+	var own []record.Cell
 	for _, c := range cells {
 		if c.Kernel == id {
 			own = append(own, c)

@@ -11,6 +11,7 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
+	"cellhold/internal/record"
 )
 
 // GreetTimeout bounds the first answer of an agent. One that is slower does not work.
@@ -24,7 +25,7 @@ func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {
 		ID: id, Session: a.o.Session, Boot: a.boot, Link: a.client.Kernel(id), Log: a.o.Log, Journal: a.o.Journal,
 		Logger: a.o.Logger, OOMKills: a.oomKills, Memory: a.peaks, Mirror: a.PullOutput,
 		Updates: a.o.Updates, Record: a.o.Record, Refold: a.o.Refold, Changed: a.o.Changed,
-		Done: func(cellhold.Cell) { a.changed() },
+		Done: func(record.Cell) { a.changed() },
 		Stuck: func(why string) {
 			a.o.Logger.Error("destroying a sandbox that does not answer", "why", why)
 			a.Destroyed(why)
@@ -76,7 +77,7 @@ func (a *Attachment) prepare(ctx context.Context, id cellhold.KernelID, startup 
 	if err != nil || done.Error == "" {
 		return err
 	}
-	return a.o.Log.Append(ctx, []cellhold.Event{cellhold.NewEvent(cellhold.EventKernelState, id, "",
+	return a.o.Log.Append(ctx, []record.Event{record.NewEvent(cellhold.EventKernelState, id, "",
 		cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: "startup code failed: " + done.Error})})
 }
 
@@ -122,19 +123,19 @@ func (a *Attachment) CheckSpec(ctx context.Context, name string) error {
 	return cellhold.Errorf(cellhold.Invalid, "The image has no kernelspec %.100q; it has %s.", name, strings.Join(names, ", "))
 }
 
-// AddKernel starts one more kernel and returns when it is idle. record is called before the start. After an
+// AddKernel starts one more kernel and returns when it is idle. put records it, before the start. After an
 // error the caller must call RemoveKernel.
-func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, record func() error) error {
+func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func() error) error {
 	o := a.kernelOptions(k.ID)
 	o.Fresh = true
 	fresh, err := kernel.New(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := record(); err != nil {
+	if err := put(); err != nil {
 		return err
 	}
-	if err := a.o.Log.Append(ctx, []cellhold.Event{cellhold.NewEvent(cellhold.EventKernelState, k.ID, "",
+	if err := a.o.Log.Append(ctx, []record.Event{record.NewEvent(cellhold.EventKernelState, k.ID, "",
 		cellhold.KernelStateContent{State: cellhold.KernelStarting})}); err != nil {
 		return err
 	}
@@ -156,17 +157,17 @@ func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, record fu
 }
 
 // RemoveKernel ends a kernel of the sandbox: its running cell is interrupted, the waiting ones are cancelled.
-// A kernel that there is not is no error. record is called before the agent is asked, so that a restarted
+// A kernel that there is not is no error. put records that, before the agent is asked, so that a restarted
 // server ends what is left.
-func (a *Attachment) RemoveKernel(ctx context.Context, id cellhold.KernelID, record func() error) error {
+func (a *Attachment) RemoveKernel(ctx context.Context, id cellhold.KernelID, put func() error) error {
 	k := a.followers.kernel(id)
 	if k == nil {
-		return record()
+		return put()
 	}
 	if err := k.Retire(ctx); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The end of waiting cells could not be recorded. Is the server's disk full?")
 	}
-	err := record()
+	err := put()
 	if derr := a.client.Kernel(id).Delete(ctx); cellhold.KindOf(derr) != cellhold.NotFound {
 		err = errors.Join(err, derr)
 	}

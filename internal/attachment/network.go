@@ -8,6 +8,7 @@ import (
 	"cellhold"
 	"cellhold/internal/egress"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/record"
 )
 
 // Network is the network access of a session.
@@ -58,5 +59,5 @@ func (a *Attachment) OpenNetwork(ctx context.Context, n Network) error {
 
 // recordAttempt records what the code of the session tried to reach.
 func (a *Attachment) recordAttempt(ctx context.Context, x cellhold.EgressAttempt) error {
-	return a.o.Log.Append(ctx, []cellhold.Event{cellhold.NewEvent(cellhold.EventEgress, "", "", x)})
+	return a.o.Log.Append(ctx, []record.Event{record.NewEvent(cellhold.EventEgress, "", "", x)})
 }

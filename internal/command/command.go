@@ -23,6 +23,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/record"
 )
 
 // Link has the calls to the agent about commands.
@@ -42,7 +43,7 @@ type Link interface {
 type Log interface {
 	// AppendWith numbers the events, calls keep to write them together with other changes, and then shows
 	// them. If keep fails, nothing has changed.
-	AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error
+	AppendWith(ctx context.Context, evs []record.Event, keep func(context.Context, []record.Event) error) error
 	// Kept returns the bytes that all events of the session take.
 	Kept() int64
 }
@@ -51,12 +52,12 @@ type Log interface {
 type Journal interface {
 	// AppendCommands stores events and the records of the commands that they changed. If it returns an
 	// error, nothing is stored.
-	AppendCommands(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, commands ...cellhold.Command) error
+	AppendCommands(ctx context.Context, id cellhold.SessionID, evs []record.Event, commands ...record.Command) error
 	// Commands yields all records in the order of their start. For a damaged record it yields an error and
 	// a command with only its id, and continues.
-	Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error]
+	Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Command, error]
 	// Read yields the events after a number. For a damaged event it yields the number and an error.
-	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
+	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error]
 	// Cursor returns the highest of the agent's own numbers that is stored. Commands have no kernel.
 	Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (int64, error)
 }
@@ -120,7 +121,7 @@ type Runner struct {
 
 // entry is one command that is not done.
 type entry struct {
-	command        cellhold.Command
+	command        record.Command
 	stdout, stderr ends
 	kept           int64                         // bytes of its output in the journal
 	lost           cellhold.OutputDroppedContent // its output without space there
@@ -129,7 +130,7 @@ type entry struct {
 	done           chan struct{}                 // closed when the command is done and recorded
 }
 
-func newEntry(c cellhold.Command) *entry {
+func newEntry(c record.Command) *entry {
 	return &entry{command: c, sending: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
@@ -157,7 +158,7 @@ func New(ctx context.Context, o Options) (*Runner, error) {
 
 // Start starts a command, or refuses it at once. It returns when the command runs. It also returns when the
 // command could not be started, which is its end. The end of ctx does not stop the command.
-func (r *Runner) Start(ctx context.Context, c cellhold.Command, env map[string]string) (cellhold.Command, error) {
+func (r *Runner) Start(ctx context.Context, c record.Command, env map[string]string) (record.Command, error) {
 	ctx = context.WithoutCancel(ctx) // from here on, the command must be recorded and sent, or neither
 	c.Session, c.State, c.Started, c.Boot = r.o.Session, cellhold.CommandRunning, time.Now().UTC(), r.o.Boot
 	e := newEntry(c)
@@ -212,7 +213,7 @@ func (r *Runner) begin(ctx context.Context, e *entry) error {
 	}
 	c := e.command
 	r.mu.Unlock()
-	evs := []cellhold.Event{newEvent(cellhold.EventCommandStarted, c.ID, cellhold.CommandStartedContent{
+	evs := []record.Event{newEvent(cellhold.EventCommandStarted, c.ID, cellhold.CommandStartedContent{
 		Line: c.Line, Args: c.Args, Dir: c.Dir, Terminal: c.Terminal})}
 	err := r.append(ctx, evs, &c)
 	r.mu.Lock()
@@ -248,25 +249,25 @@ func (r *Runner) oomKills(ctx context.Context) int64 {
 	return n
 }
 
-func newEvent(t cellhold.EventType, id cellhold.CommandID, content any) cellhold.Event {
-	ev := cellhold.NewEvent(t, "", "", content)
+func newEvent(t cellhold.EventType, id cellhold.CommandID, content any) record.Event {
+	ev := record.NewEvent(t, "", "", content)
 	ev.Command = id
 	return ev
 }
 
 // Get returns a command that is not done, with its output so far.
-func (r *Runner) Get(id cellhold.CommandID) (cellhold.Command, bool) {
+func (r *Runner) Get(id cellhold.CommandID) (record.Command, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.running[id]
 	if e == nil {
-		return cellhold.Command{}, false
+		return record.Command{}, false
 	}
 	return e.snapshot(), true
 }
 
 // snapshot returns the command with its output so far. The caller must hold mu.
-func (e *entry) snapshot() cellhold.Command {
+func (e *entry) snapshot() record.Command {
 	c := e.command
 	c.Stdout, c.Stderr = e.stdout.output(), e.stderr.output()
 	c.Dropped += e.lost.Bytes
@@ -276,12 +277,12 @@ func (e *entry) snapshot() cellhold.Command {
 // Wait waits until a command is done, and returns it. It returns false if there is no such command, because
 // it was done before or never existed. If ctx ends first, it returns the unfinished command and the error
 // of ctx.
-func (r *Runner) Wait(ctx context.Context, id cellhold.CommandID) (cellhold.Command, bool, error) {
+func (r *Runner) Wait(ctx context.Context, id cellhold.CommandID) (record.Command, bool, error) {
 	r.mu.Lock()
 	e := r.running[id]
 	r.mu.Unlock()
 	if e == nil {
-		return cellhold.Command{}, false, nil
+		return record.Command{}, false, nil
 	}
 	select {
 	case <-e.done:

@@ -7,6 +7,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/record"
 )
 
 // Run reads and records events until the context ends. The commands themselves keep running.
@@ -96,8 +97,8 @@ func (r *Runner) keep(ctx context.Context, g guestapi.Event) error {
 	case g.Type == cellhold.EventCommandDone:
 		return r.finish(ctx, e, g)
 	case space:
-		ev := cellhold.Event{Time: g.Time, Command: g.Command, Type: g.Type, Content: g.Content, Boot: r.o.Boot, Source: g.Seq}
-		err = r.append(ctx, []cellhold.Event{ev})
+		ev := record.Event{Event: cellhold.Event{Time: g.Time, Command: g.Command, Type: g.Type, Content: g.Content}, Boot: r.o.Boot, Source: g.Seq}
+		err = r.append(ctx, []record.Event{ev})
 	}
 	if err == nil {
 		r.apply(e, g, space)
@@ -185,9 +186,9 @@ func (r *Runner) finish(ctx context.Context, e *entry, g guestapi.Event) error {
 
 // endAs records the ends of commands, with their last events, and wakes their waiters. The caller must hold
 // rec.
-func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDoneContent, ends ...cellhold.Event) error {
-	var evs []cellhold.Event
-	var commands []*cellhold.Command
+func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDoneContent, ends ...record.Event) error {
+	var evs []record.Event
+	var commands []*record.Command
 	entries := map[cellhold.CommandID]*entry{}
 	r.mu.Lock()
 	for e, d := range dones {
@@ -222,9 +223,9 @@ func (r *Runner) endAs(ctx context.Context, dones map[*entry]cellhold.CommandDon
 }
 
 // append records events and the commands that they changed.
-func (r *Runner) append(ctx context.Context, evs []cellhold.Event, commands ...*cellhold.Command) error {
-	return r.o.Log.AppendWith(ctx, evs, func(ctx context.Context, evs []cellhold.Event) error {
-		records := make([]cellhold.Command, 0, len(commands))
+func (r *Runner) append(ctx context.Context, evs []record.Event, commands ...*record.Command) error {
+	return r.o.Log.AppendWith(ctx, evs, func(ctx context.Context, evs []record.Event) error {
+		records := make([]record.Command, 0, len(commands))
 		for _, c := range commands {
 			for _, ev := range evs {
 				if ev.Command != c.ID {
@@ -299,7 +300,7 @@ func (r *Runner) endAll(ctx context.Context, ids []cellhold.CommandID, s cellhol
 	defer r.rec.Unlock()
 	d := cellhold.CommandDoneContent{Status: s, Cause: why}
 	dones := map[*entry]cellhold.CommandDoneContent{}
-	var evs []cellhold.Event
+	var evs []record.Event
 	var unborn []*entry
 	r.mu.Lock()
 	for _, id := range ids {

@@ -11,6 +11,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/record"
 )
 
 // script is a link whose agent sends the events of the test, and a log and a journal in memory.
@@ -19,9 +20,9 @@ type script struct {
 	events chan guestapi.Event
 
 	mu      sync.Mutex
-	kept    []cellhold.Event
+	kept    []record.Event
 	before  int64 // bytes that other writers have kept
-	records map[cellhold.CommandID]cellhold.Command
+	records map[cellhold.CommandID]record.Command
 	acked   int64
 }
 
@@ -50,7 +51,7 @@ func (s *script) Events(ctx context.Context, _ int64) iter.Seq2[guestapi.Event, 
 	}
 }
 
-func (s *script) AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error {
+func (s *script) AppendWith(ctx context.Context, evs []record.Event, keep func(context.Context, []record.Event) error) error {
 	s.mu.Lock()
 	for i := range evs {
 		evs[i].Seq = int64(len(s.kept) + i + 1)
@@ -65,7 +66,7 @@ func (s *script) Kept() int64 {
 	return s.before
 }
 
-func (s *script) AppendCommands(_ context.Context, _ cellhold.SessionID, evs []cellhold.Event, commands ...cellhold.Command) error {
+func (s *script) AppendCommands(_ context.Context, _ cellhold.SessionID, evs []record.Event, commands ...record.Command) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kept = append(s.kept, evs...)
@@ -75,12 +76,12 @@ func (s *script) AppendCommands(_ context.Context, _ cellhold.SessionID, evs []c
 	return nil
 }
 
-func (s *script) Commands(context.Context, cellhold.SessionID) iter.Seq2[cellhold.Command, error] {
-	return func(func(cellhold.Command, error) bool) {}
+func (s *script) Commands(context.Context, cellhold.SessionID) iter.Seq2[record.Command, error] {
+	return func(func(record.Command, error) bool) {}
 }
 
-func (s *script) Read(context.Context, cellhold.SessionID, int64) iter.Seq2[cellhold.Event, error] {
-	return func(func(cellhold.Event, error) bool) {}
+func (s *script) Read(context.Context, cellhold.SessionID, int64) iter.Seq2[record.Event, error] {
+	return func(func(record.Event, error) bool) {}
 }
 
 func (s *script) Cursor(context.Context, cellhold.SessionID, cellhold.KernelID, string) (int64, error) {
@@ -88,7 +89,7 @@ func (s *script) Cursor(context.Context, cellhold.SessionID, cellhold.KernelID, 
 }
 
 func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
-	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]cellhold.Command{}}
+	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]record.Command{}}
 	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), Output: 64 << 10})
 	if err != nil {
 		t.Fatal(err)
@@ -98,13 +99,13 @@ func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
 	run.Go(func() { r.Run(ctx) })
 	defer run.Wait()
 	defer cancel()
-	c, err := r.Start(ctx, cellhold.Command{ID: "x1", Line: "flood", Timeout: time.Minute}, nil)
+	c, err := r.Start(ctx, record.Command{Command: cellhold.Command{ID: "x1", Line: "flood"}, Timeout: time.Minute}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Repeat("x", 10_000)
 	send := func(seq int64, typ cellhold.EventType, content any) {
-		ev := cellhold.NewEvent(typ, "", "", content)
+		ev := record.NewEvent(typ, "", "", content)
 		s.events <- guestapi.Event{Seq: seq, Time: time.Now(), Command: c.ID, Type: typ, Content: ev.Content}
 	}
 	for i := range int64(20) {
@@ -132,7 +133,7 @@ func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
 }
 
 func TestOutputOfTheSessionLeavesCommandsLessSpace(t *testing.T) {
-	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]cellhold.Command{}, before: 1 << 20}
+	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]record.Command{}, before: 1 << 20}
 	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), SessionOutput: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -142,13 +143,13 @@ func TestOutputOfTheSessionLeavesCommandsLessSpace(t *testing.T) {
 	run.Go(func() { r.Run(ctx) })
 	defer run.Wait()
 	defer cancel()
-	c, err := r.Start(ctx, cellhold.Command{ID: "x1", Line: "echo", Timeout: time.Minute}, nil)
+	c, err := r.Start(ctx, record.Command{Command: cellhold.Command{ID: "x1", Line: "echo"}, Timeout: time.Minute}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, ev := range []cellhold.Event{
-		cellhold.NewEvent(cellhold.EventStream, "", "", cellhold.StreamContent{Name: "stdout", Text: "too much"}),
-		cellhold.NewEvent(cellhold.EventCommandDone, "", "", cellhold.CommandDoneContent{Status: cellhold.CommandOK}),
+	for i, ev := range []record.Event{
+		record.NewEvent(cellhold.EventStream, "", "", cellhold.StreamContent{Name: "stdout", Text: "too much"}),
+		record.NewEvent(cellhold.EventCommandDone, "", "", cellhold.CommandDoneContent{Status: cellhold.CommandOK}),
 	} {
 		s.events <- guestapi.Event{Seq: int64(i + 1), Time: time.Now(), Command: c.ID, Type: ev.Type, Content: ev.Content}
 	}

@@ -12,10 +12,11 @@ import (
 func (h *History) Command(ctx context.Context, id cellhold.CommandID) (cellhold.Command, error) {
 	if r := h.runner(); r != nil {
 		if c, ok := r.Get(id); ok {
-			return c, nil
+			return c.Command, nil
 		}
 	}
-	return h.o.Store.Command(ctx, h.o.Session, id)
+	c, err := h.o.Store.Command(ctx, h.o.Session, id)
+	return c.Command, err
 }
 
 // Commands yields the commands in the order of their start.
@@ -28,7 +29,7 @@ func (h *History) Commands(ctx context.Context) iter.Seq2[cellhold.Command, erro
 					c = now
 				}
 			}
-			if !yield(c, err) {
+			if !yield(c.Command, err) {
 				return
 			}
 		}
@@ -40,10 +41,11 @@ func (h *History) Commands(ctx context.Context) iter.Seq2[cellhold.Command, erro
 func (h *History) WaitCommand(ctx context.Context, id cellhold.CommandID) (cellhold.Command, error) {
 	if r := h.runner(); r != nil {
 		if c, ok, err := r.Wait(ctx, id); ok {
-			return c, err
+			return c.Command, err
 		}
 	}
-	return h.o.Store.Command(ctx, h.o.Session, id)
+	c, err := h.o.Store.Command(ctx, h.o.Session, id)
+	return c.Command, err
 }
 
 // WatchCommand yields the events of one command after that number, and later ones as they happen, until the
@@ -57,7 +59,7 @@ func (h *History) WatchCommand(ctx context.Context, id cellhold.CommandID, after
 		if c.Last > 0 && after >= c.Last {
 			return
 		}
-		for ev, err := range h.o.Log.Watch(ctx, max(after, c.First-1)) {
+		for ev, err := range visible(h.o.Log.Watch(ctx, max(after, c.First-1))) {
 			if err == nil && ev.Command != id {
 				continue
 			}

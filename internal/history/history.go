@@ -17,17 +17,17 @@ import (
 // Store reads the records of sessions.
 type Store interface {
 	// Read yields the events after that number, in order, up to the newest.
-	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
+	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error]
 	// ReadType yields the events of one type after that number, in order, up to the newest.
-	ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[cellhold.Event, error]
+	ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[record.Event, error]
 	// Cell returns one cell, a cellhold.NotFound error when there is none.
-	Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (cellhold.Cell, error)
+	Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (record.Cell, error)
 	// Cells yields the cells in the order of their submission.
-	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error]
+	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Cell, error]
 	// Command returns one command, a cellhold.NotFound error when there is none.
-	Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (cellhold.Command, error)
+	Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (record.Command, error)
 	// Commands yields the commands in the order of their start.
-	Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error]
+	Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Command, error]
 }
 
 // Followers are the kernels and commands of a session as the server follows them.
@@ -64,7 +64,18 @@ const maxPage = 4 << 20
 
 // Watch yields the events after that number, and later ones as they happen, until the session ends.
 func (h *History) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
-	return h.o.Log.Watch(ctx, after)
+	return visible(h.o.Log.Watch(ctx, after))
+}
+
+// visible yields the part of events that callers see.
+func visible(evs iter.Seq2[record.Event, error]) iter.Seq2[cellhold.Event, error] {
+	return func(yield func(cellhold.Event, error) bool) {
+		for ev, err := range evs {
+			if !yield(ev.Event, err) {
+				return
+			}
+		}
+	}
 }
 
 // Events returns at most limit recorded events after that number.
@@ -82,8 +93,8 @@ func (h *History) page(ctx context.Context, after, last int64, limit int, wanted
 		if err != nil {
 			return evs, err
 		}
-		if wanted(ev) {
-			evs = append(evs, ev)
+		if wanted(ev.Event) {
+			evs = append(evs, ev.Event)
 			size += len(ev.Content)
 		}
 		if ev.Seq >= last || len(evs) >= limit || size >= maxPage {
@@ -112,7 +123,8 @@ func (h *History) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Ce
 // Cells yields the cells in the order of their submission.
 func (h *History) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	return func(yield func(cellhold.Cell, error) bool) {
-		for c, err := range h.o.Store.Cells(ctx, h.o.Session) {
+		for r, err := range h.o.Store.Cells(ctx, h.o.Session) {
+			c := r.Cell
 			if err == nil && c.State == cellhold.CellDone {
 				c = h.complete(c)
 			} else if err == nil {
@@ -134,7 +146,7 @@ func (h *History) recorded(ctx context.Context, id cellhold.CellID) (cellhold.Ce
 		return h.complete(c), nil
 	}
 	c, err := h.o.Store.Cell(ctx, h.o.Session, id)
-	return h.complete(c), err
+	return h.complete(c.Cell), err
 }
 
 // complete adds to a recorded cell the output after its end, and whether a rollback has undone it.
@@ -162,7 +174,9 @@ func (h *History) Text(ctx context.Context, id cellhold.CellID, stream string) (
 	if err != nil {
 		return nil, err
 	}
-	source := func(after int64) iter.Seq2[cellhold.Event, error] { return h.o.Store.Read(ctx, h.o.Session, after) }
+	source := func(after int64) iter.Seq2[cellhold.Event, error] {
+		return visible(h.o.Store.Read(ctx, h.o.Session, after))
+	}
 	return transcript.Open(source, cell, stream, h.o.Log.Last())
 }
 

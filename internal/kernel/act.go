@@ -6,6 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/record"
 )
 
 // Interrupt interrupts the running cell, if only is its id or empty. It never hits another cell. If no such
@@ -39,7 +40,7 @@ func (k *Kernel) next() *entry {
 
 // Cancel ends a cell. A waiting cell never runs, a running cell is interrupted. It returns the cell in its
 // state after the call. It returns false if there is no such cell or the cell is done.
-func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error) {
+func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (record.Cell, bool, error) {
 	var waiting *entry
 	err := k.endCells(ctx, func() []end {
 		for _, e := range k.queue {
@@ -51,7 +52,7 @@ func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (cellhold.Cell,
 		return nil
 	})
 	if err != nil {
-		return cellhold.Cell{}, true, cellhold.Wrap(cellhold.Unavailable, err, "The end of the cell could not be recorded. Is the server's disk full?")
+		return record.Cell{}, true, cellhold.Wrap(cellhold.Unavailable, err, "The end of the cell could not be recorded. Is the server's disk full?")
 	}
 	if waiting != nil {
 		<-waiting.done
@@ -65,7 +66,7 @@ func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (cellhold.Cell,
 	}
 	k.mu.Unlock()
 	if e == nil {
-		return cellhold.Cell{}, false, nil
+		return record.Cell{}, false, nil
 	}
 	if !unsent {
 		err = k.Interrupt(ctx, id)
@@ -110,8 +111,8 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 	if err != nil {
 		return true, cellhold.Errorf(cellhold.Conflict, "The question is answered already.")
 	}
-	ev := cellhold.NewEvent(cellhold.EventInputReply, k.o.ID, id, cellhold.InputReplyContent{Request: q.Request})
-	if err := k.o.Log.Append(context.WithoutCancel(ctx), []cellhold.Event{ev}); err != nil {
+	ev := record.NewEvent(cellhold.EventInputReply, k.o.ID, id, cellhold.InputReplyContent{Request: q.Request})
+	if err := k.o.Log.Append(context.WithoutCancel(ctx), []record.Event{ev}); err != nil {
 		// The kernel has the answer. After a crash the question would look open, but the agent refuses a
 		// second answer.
 		k.o.Logger.Error("record an answered question", "cell", id, "err", err)
@@ -120,7 +121,7 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 }
 
 // updateQuestion updates the open question of a cell from a recorded event.
-func (e *entry) updateQuestion(ev cellhold.Event) {
+func (e *entry) updateQuestion(ev record.Event) {
 	switch ev.Type {
 	case cellhold.EventInputRequest:
 		var c cellhold.InputRequestContent
@@ -144,7 +145,7 @@ func (k *Kernel) cancelsRest() bool {
 
 // cancelRest returns the ends of the cells that are queued behind a cell with a bad end, if its caller
 // asked for that. They are recorded in one step with its own end, so every reader sees all of them or none.
-func (k *Kernel) cancelRest(c *cellhold.Cell) (evs []cellhold.Event, cells []*cellhold.Cell) {
+func (k *Kernel) cancelRest(c *record.Cell) (evs []record.Event, cells []*record.Cell) {
 	if c.OnError != cellhold.OnErrorCancel || c.Status == cellhold.StatusOK {
 		return nil, nil
 	}
@@ -152,7 +153,7 @@ func (k *Kernel) cancelRest(c *cellhold.Cell) (evs []cellhold.Event, cells []*ce
 	defer k.mu.Unlock()
 	for _, x := range ends(k.queue, cellhold.StatusCancelled, "An earlier cell with on_error=cancel ended with "+string(c.Status)+".") {
 		x.e.ending = true
-		ev := cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content)
+		ev := record.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content)
 		evs = append(evs, ev)
 		cells = append(cells, x.e.ended(x.content, time.Now().UTC()))
 	}

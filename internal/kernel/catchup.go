@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"cellhold"
+	"cellhold/internal/record"
 )
 
 // catchUp gathers output from the journal for which there was no space before. It reads at most as much as
@@ -79,7 +80,7 @@ func (k *Kernel) lateOf(id cellhold.CellID) *late {
 }
 
 // foldKept folds an event of the journal that is not gathered yet.
-func (k *Kernel) foldKept(l *late, ev cellhold.Event) {
+func (k *Kernel) foldKept(l *late, ev record.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch d := l.done; {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/record"
 )
 
 // dispatch sends cells to the agent, one at a time, and checks that the agent ends them in time.
@@ -258,10 +259,10 @@ func ends(es []*entry, s cellhold.CellStatus, cause string) []end {
 
 // endCells appends the last events of cells that the agent will not end, after more events, and removes the
 // cells. pick is called with mu held and returns the ends. Cells that are done are skipped.
-func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellhold.Event) error {
+func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...record.Event) error {
 	k.rec.Lock()
 	defer k.rec.Unlock()
-	evs, cells, ended := more, []*cellhold.Cell(nil), []*entry(nil)
+	evs, cells, ended := more, []*record.Cell(nil), []*entry(nil)
 	now := time.Now().UTC()
 	k.mu.Lock()
 	for _, x := range pick() {
@@ -272,7 +273,7 @@ func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...cellho
 		if x.e == k.current {
 			x.content.Usage = &cellhold.Usage{Wall: x.e.wall(now)}
 		}
-		evs = append(evs, cellhold.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content))
+		evs = append(evs, record.NewEvent(cellhold.EventCellDone, k.o.ID, x.e.req.Cell, x.content))
 		cells = append(cells, x.e.ended(x.content, now))
 		ended = append(ended, x.e)
 	}
@@ -343,7 +344,7 @@ func (k *Kernel) Die(ctx context.Context, s cellhold.CellStatus, detail string) 
 	k.gone = true
 	k.mu.Unlock()
 	k.setState(cellhold.KernelDead, s, detail)
-	state := cellhold.NewEvent(cellhold.EventKernelState, k.o.ID, "",
+	state := record.NewEvent(cellhold.EventKernelState, k.o.ID, "",
 		cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: s, Detail: detail})
 	return k.endCells(ctx, func() []end {
 		list := ends(k.queue, cellhold.StatusCancelled, "The cell was not run. "+detail)

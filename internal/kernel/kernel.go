@@ -19,6 +19,7 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/notebook"
+	"cellhold/internal/record"
 )
 
 // Link has the calls to the agent about one kernel.
@@ -43,9 +44,9 @@ type Options struct {
 	Log     *Log
 	Journal Journal
 	Logger  *slog.Logger
-	Pending []cellhold.Cell // cells that were not done when the last server ended, in order
-	Fresh   bool            // the kernel is new: events of its id in the journal belong to an earlier kernel
-	Before  *Kernel         // the Kernel that followed the same kernel until now; its state is used in place of the journal; may be nil
+	Pending []record.Cell // cells that were not done when the last server ended, in order
+	Fresh   bool          // the kernel is new: events of its id in the journal belong to an earlier kernel
+	Before  *Kernel       // the Kernel that followed the same kernel until now; its state is used in place of the journal; may be nil
 
 	// CellOutput and SessionOutput bound output in the journal: the bytes of one cell's output, and the
 	// bytes of all events of the session. Zero means 256 MiB and 1 GiB.
@@ -64,17 +65,17 @@ type Options struct {
 	// Updates receives the displays with ids of a cell that ends, so that displays of earlier cells are
 	// updated. It can be called twice for a cell. It returns the size of the records that it has written.
 	// It may be nil.
-	Updates func(ctx context.Context, c cellhold.Cell, updates []notebook.Update) int64
+	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
 	// Record returns the record of a done cell, so that later output can be added. If it is nil, such
 	// output is only in the journal.
-	Record func(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error)
+	Record func(ctx context.Context, id cellhold.CellID) (record.Cell, error)
 	// Changed is called when late output was added to a record. It may be nil. It must not block.
 	Changed func()
 	// Refold rebuilds the records of cells from their events, after a server was killed before it had
 	// written late output. It may be nil.
 	Refold func(ctx context.Context) error
 	// Done is called after a cell is done and recorded. It may be nil. It must not block.
-	Done func(c cellhold.Cell)
+	Done func(c record.Cell)
 	// Stuck is called when the agent did not end a cell in time. The owner must then destroy the sandbox
 	// and call Die. It must not block.
 	Stuck func(why string)
@@ -144,7 +145,7 @@ type Kernel struct {
 // entry is one cell that is not done.
 type entry struct {
 	req     guestapi.Execute // the request to the agent; never changes
-	cell    cellhold.Cell
+	cell    record.Cell
 	folder  *notebook.Folder
 	counted bool                          // memory kills were counted for it; used by the dispatcher only
 	sent    bool                          // the agent has accepted it
@@ -204,7 +205,7 @@ func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 
 // Submit queues a cell, or refuses it at once. It returns when the cell is on disk. The end of ctx does not
 // stop the cell.
-func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, error) {
+func (k *Kernel) Submit(ctx context.Context, c record.Cell) (record.Cell, error) {
 	k.submit.Lock()
 	defer k.submit.Unlock()
 	position, err := k.admit(len(c.Code))
@@ -212,9 +213,9 @@ func (k *Kernel) Submit(ctx context.Context, c cellhold.Cell) (cellhold.Cell, er
 		return c, err
 	}
 	c.State, c.Submitted, c.Outputs = cellhold.CellQueued, time.Now().UTC(), []cellhold.Output{}
-	ev := cellhold.NewEvent(cellhold.EventCellQueued, k.o.ID, c.ID, cellhold.CellQueuedContent{Position: position})
+	ev := record.NewEvent(cellhold.EventCellQueued, k.o.ID, c.ID, cellhold.CellQueuedContent{Position: position})
 	// Even if the caller has gone, the cell must be either recorded or refused.
-	if err := k.o.Log.Append(context.WithoutCancel(ctx), []cellhold.Event{ev}, &c); err != nil {
+	if err := k.o.Log.Append(context.WithoutCancel(ctx), []record.Event{ev}, &c); err != nil {
 		return c, cellhold.Wrap(cellhold.Unavailable, err, "The cell could not be recorded, so it was not run. Is the server's disk full?")
 	}
 	k.mu.Lock()
@@ -257,7 +258,7 @@ func (k *Kernel) deadError() error {
 	return cellhold.Errorf(cellhold.Conflict, "%s Restart the kernel to continue; its variables are lost.", detail)
 }
 
-func newEntry(c cellhold.Cell) *entry {
+func newEntry(c record.Cell) *entry {
 	return &entry{req: guestapi.Execute{Cell: c.ID, Code: c.Code, Timeout: c.Timeout, AllowStdin: c.AllowStdin, Figures: c.Figures}, cell: c, folder: notebook.New(notebook.Bounds{}), done: make(chan struct{})}
 }
 
@@ -359,12 +360,12 @@ func (k *Kernel) Busy() bool {
 }
 
 // Cell returns a cell that is not done, with its outputs so far.
-func (k *Kernel) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
+func (k *Kernel) Cell(id cellhold.CellID) (record.Cell, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.find(id)
 	if e == nil {
-		return cellhold.Cell{}, false
+		return record.Cell{}, false
 	}
 	c := e.cell
 	e.fill(&c)
@@ -380,12 +381,12 @@ func (k *Kernel) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 // Wait waits until a cell is done, and returns it. It returns false if there is no such cell, because it
 // was done before or never submitted. If ctx ends first, it returns the unfinished cell and the error of
 // ctx.
-func (k *Kernel) Wait(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error) {
+func (k *Kernel) Wait(ctx context.Context, id cellhold.CellID) (record.Cell, bool, error) {
 	k.mu.Lock()
 	e := k.find(id)
 	k.mu.Unlock()
 	if e == nil {
-		return cellhold.Cell{}, false, nil
+		return record.Cell{}, false, nil
 	}
 	select {
 	case <-e.done:

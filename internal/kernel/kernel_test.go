@@ -14,21 +14,22 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/kernel"
+	"cellhold/internal/record"
 )
 
 // memory is a journal in memory.
 type memory struct {
 	mu    sync.Mutex
-	evs   []cellhold.Event
-	cells map[cellhold.CellID]cellhold.Cell
-	fail  error           // error of the next Append
-	gate  chan struct{}   // if not nil, Append waits until it is closed
-	puts  []cellhold.Cell // the records in the order of their writes, without outputs
+	evs   []record.Event
+	cells map[cellhold.CellID]record.Cell
+	fail  error         // error of the next Append
+	gate  chan struct{} // if not nil, Append waits until it is closed
+	puts  []record.Cell // the records in the order of their writes, without outputs
 }
 
-func newMemory() *memory { return &memory{cells: map[cellhold.CellID]cellhold.Cell{}} }
+func newMemory() *memory { return &memory{cells: map[cellhold.CellID]record.Cell{}} }
 
-func (m *memory) Append(_ context.Context, _ cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error {
+func (m *memory) Append(_ context.Context, _ cellhold.SessionID, evs []record.Event, cells ...record.Cell) error {
 	m.mu.Lock()
 	gate := m.gate
 	m.mu.Unlock()
@@ -50,11 +51,11 @@ func (m *memory) Append(_ context.Context, _ cellhold.SessionID, evs []cellhold.
 	return nil
 }
 
-func (m *memory) Read(_ context.Context, _ cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
+func (m *memory) Read(_ context.Context, _ cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
 	m.mu.Lock()
 	evs := m.evs[min(int(after), len(m.evs)):]
 	m.mu.Unlock()
-	return func(yield func(cellhold.Event, error) bool) {
+	return func(yield func(record.Event, error) bool) {
 		for _, ev := range evs {
 			if !yield(ev, nil) {
 				return
@@ -115,7 +116,7 @@ func (a *agent) sayAt(at time.Time, c cellhold.CellID, t cellhold.EventType, con
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.evs = append(a.evs, guestapi.Event{Seq: int64(len(a.evs) + 1), Time: at, Cell: c, Type: t,
-		Content: cellhold.NewEvent(t, "", c, content).Content})
+		Content: record.NewEvent(t, "", c, content).Content})
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
@@ -198,7 +199,7 @@ const (
 )
 
 // open runs a kernel on a journal and an agent until stop or the end of the test.
-func open(t *testing.T, j *memory, a *agent, pending ...cellhold.Cell) *world {
+func open(t *testing.T, j *memory, a *agent, pending ...record.Cell) *world {
 	t.Helper()
 	return openWith(t, j, a, func(o *kernel.Options) { o.Pending = pending })
 }
@@ -238,16 +239,16 @@ func openWith(t *testing.T, j *memory, a *agent, change func(*kernel.Options)) *
 	return w
 }
 
-func (w *world) submit(t *testing.T, id cellhold.CellID) cellhold.Cell {
+func (w *world) submit(t *testing.T, id cellhold.CellID) record.Cell {
 	t.Helper()
-	c, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: id, Session: "s", Code: string(id), Timeout: time.Minute})
+	c, err := w.kernel.Submit(t.Context(), record.Cell{Cell: cellhold.Cell{ID: id, Session: "s", Code: string(id)}, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-func (w *world) wait(t *testing.T, id cellhold.CellID) cellhold.Cell {
+func (w *world) wait(t *testing.T, id cellhold.CellID) record.Cell {
 	t.Helper()
 	c, ok, err := w.kernel.Wait(t.Context(), id)
 	if err != nil {
@@ -352,7 +353,7 @@ func TestACellThatCannotBeRecordedIsRefusedAndNotRun(t *testing.T) {
 	w.journal.mu.Lock()
 	w.journal.fail = errors.New("disk full")
 	w.journal.mu.Unlock()
-	_, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: "c1", Timeout: time.Minute})
+	_, err := w.kernel.Submit(t.Context(), record.Cell{Cell: cellhold.Cell{ID: "c1"}, Timeout: time.Minute})
 	if cellhold.KindOf(err) != cellhold.Unavailable {
 		t.Errorf("got %v, want unavailable", err)
 	}
@@ -374,7 +375,7 @@ func TestAKillForLackOfMemoryHasItsStatus(t *testing.T) {
 	if k := w.kernel.State(); k.State != cellhold.KernelDead || k.Cause != cellhold.StatusOOM {
 		t.Errorf("kernel %+v, want dead of oom", k)
 	}
-	if _, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: "c2", Timeout: time.Minute}); cellhold.KindOf(err) != cellhold.Conflict {
+	if _, err := w.kernel.Submit(t.Context(), record.Cell{Cell: cellhold.Cell{ID: "c2"}, Timeout: time.Minute}); cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("a dead kernel answered %v, want conflict", err)
 	}
 }
@@ -511,7 +512,7 @@ func TestACellThatAnEarlierServerLeftForADeadKernelIsCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	k, err := kernel.New(t.Context(), kernel.Options{ID: "toy", Session: "s", Boot: "b", Link: refusing{a}, Log: log, Journal: j,
-		Logger: slog.New(slog.DiscardHandler), Pending: []cellhold.Cell{{ID: "c1", Session: "s", Timeout: time.Minute}},
+		Logger: slog.New(slog.DiscardHandler), Pending: []record.Cell{{Cell: cellhold.Cell{ID: "c1", Session: "s"}, Timeout: time.Minute}},
 		OOMKills: func(context.Context) (int64, error) { return 0, nil },
 		Mirror:   func(context.Context) error { return nil }, Stuck: func(string) {}})
 	if err != nil {
@@ -598,8 +599,8 @@ func TestQuestionsWithoutEndDoNotFillTheJournal(t *testing.T) {
 
 func TestOutputOfOtherKernelsTakesSpace(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
-	other := cellhold.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})
-	if err := w.log.Append(t.Context(), []cellhold.Event{other}); err != nil {
+	other := record.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})
+	if err := w.log.Append(t.Context(), []record.Event{other}); err != nil {
 		t.Fatal(err)
 	}
 	w.submit(t, "c1")

@@ -7,6 +7,7 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/notebook"
+	"cellhold/internal/record"
 )
 
 // Output can come after the end of its cell: from a thread, from a process that still runs, or when a
@@ -33,7 +34,7 @@ const (
 // late is a done cell with output that came later.
 type late struct {
 	done    *doneCell
-	cell    cellhold.Cell
+	cell    record.Cell
 	folder  *notebook.Folder
 	held    int64           // bytes that the log counts for it
 	first   int64           // number of the first event that the record lacks; 0 when it has all
@@ -44,7 +45,7 @@ type late struct {
 
 // foldLate folds a late output that the journal gets, if there is space. A batch that could not be recorded
 // comes again, so each event is folded only once. The caller must hold rec.
-func (k *Kernel) foldLate(ctx context.Context, d *doneCell, ev cellhold.Event) {
+func (k *Kernel) foldLate(ctx context.Context, d *doneCell, ev record.Event) {
 	if d.behind { // modified with rec held
 		return
 	}
@@ -65,12 +66,12 @@ func (k *Kernel) foldLate(ctx context.Context, d *doneCell, ev cellhold.Event) {
 }
 
 // tryFold folds an event. It returns false if there is no space. The caller must hold mu.
-func (k *Kernel) tryFold(l *late, ev cellhold.Event) bool {
+func (k *Kernel) tryFold(l *late, ev record.Event) bool {
 	if !k.o.Log.hold(l.held, l.held+int64(len(ev.Content))) {
 		return false
 	}
 	l.held += int64(len(ev.Content))
-	if err := l.folder.Add(ev); err != nil {
+	if err := l.folder.Add(ev.Event); err != nil {
 		k.o.Logger.Warn("fold late output", "cell", l.cell.ID, "err", err)
 	}
 	var c cellhold.DisplayContent
@@ -105,7 +106,7 @@ func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 		k.o.Log.held(-size)
 		return nil, err
 	}
-	l = &late{done: d, cell: c, folder: notebook.Continue(c), held: size, shown: map[string]bool{}}
+	l = &late{done: d, cell: c, folder: notebook.Continue(c.Cell), held: size, shown: map[string]bool{}}
 	l.cell.Outputs = nil // the folder has the outputs
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -129,7 +130,7 @@ func (k *Kernel) release(l *late) {
 }
 
 // arrived records that the journal has these events. The caller must hold mu.
-func (k *Kernel) arrived(evs []cellhold.Event) {
+func (k *Kernel) arrived(evs []record.Event) {
 	for _, ev := range evs {
 		d := k.done[ev.Cell]
 		if d == nil || !isOutput(ev.Type) {
@@ -188,17 +189,17 @@ func (k *Kernel) missing(ctx context.Context, ends map[cellhold.CellID]int64) bo
 
 // Late returns a done cell with the late output that its record lacks. It returns false if the record has
 // all output, or if late output is only in the journal.
-func (k *Kernel) Late(id cellhold.CellID) (cellhold.Cell, bool) {
+func (k *Kernel) Late(id cellhold.CellID) (record.Cell, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.late[id]
 	if l == nil {
-		return cellhold.Cell{}, false
+		return record.Cell{}, false
 	}
 	return l.filled(), true
 }
 
-func (l *late) filled() cellhold.Cell {
+func (l *late) filled() record.Cell {
 	c := l.cell
 	c.Outputs, c.Bytes, c.Omitted = l.folder.Outputs(), l.folder.Bytes(), l.folder.Dropped()
 	c.Truncated = c.Omitted > 0

@@ -13,20 +13,21 @@ import (
 	"cellhold"
 	"cellhold/internal/kernel"
 	"cellhold/internal/notebook"
+	"cellhold/internal/record"
 )
 
 // past puts done cells into a journal, each with a display of that many bytes.
 func (m *memory) past(n, size int) (ids []cellhold.CellID) {
 	data := json.RawMessage(`"` + strings.Repeat("x", size) + `"`)
-	shown := cellhold.NewEvent(cellhold.EventDisplayData, "toy", "", cellhold.DisplayContent{Data: map[string]json.RawMessage{"text/plain": data}})
+	shown := record.NewEvent(cellhold.EventDisplayData, "toy", "", cellhold.DisplayContent{Data: map[string]json.RawMessage{"text/plain": data}})
 	for i := range n {
 		id := cellhold.CellID(fmt.Sprintf("past%d", i))
 		shown.Cell, shown.Seq = id, int64(len(m.evs)+1)
-		done := cellhold.NewEvent(cellhold.EventCellDone, "toy", id, cellhold.CellDoneContent{Status: cellhold.StatusOK})
+		done := record.NewEvent(cellhold.EventCellDone, "toy", id, cellhold.CellDoneContent{Status: cellhold.StatusOK})
 		done.Seq = shown.Seq + 1
 		m.evs = append(m.evs, shown, done)
-		m.cells[id] = cellhold.Cell{ID: id, Session: "s", Kernel: "toy", State: cellhold.CellDone, First: shown.Seq, Last: done.Seq,
-			Outputs: []cellhold.Output{{Type: cellhold.EventDisplayData, Data: map[string]json.RawMessage{"text/plain": data}}}}
+		m.cells[id] = record.Cell{Cell: cellhold.Cell{ID: id, Session: "s", Kernel: "toy", State: cellhold.CellDone, First: shown.Seq, Last: done.Seq,
+			Outputs: []cellhold.Output{{Type: cellhold.EventDisplayData, Data: map[string]json.RawMessage{"text/plain": data}}}}}
 		ids = append(ids, id)
 	}
 	return ids
@@ -37,7 +38,7 @@ func openLate(t *testing.T, j *memory, a *agent, change func(*kernel.Options)) (
 	n := 0
 	w = openWith(t, j, a, func(o *kernel.Options) {
 		o.SessionOutput, o.CellOutput = 0, 0
-		o.Record = func(_ context.Context, id cellhold.CellID) (cellhold.Cell, error) {
+		o.Record = func(_ context.Context, id cellhold.CellID) (record.Cell, error) {
 			j.mu.Lock()
 			defer j.mu.Unlock()
 			n++
@@ -61,7 +62,7 @@ func (a *agent) print(id cellhold.CellID, text string) {
 }
 
 // all returns the records that were written, in order.
-func (m *memory) all() []cellhold.Cell {
+func (m *memory) all() []record.Cell {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.puts)
@@ -185,7 +186,7 @@ func TestTheKernelsOfASessionShareTheSpaceForLateOutput(t *testing.T) {
 func TestLateOutputOfUnknownCellsReadsNoRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
-		j.cells["other"] = cellhold.Cell{ID: "other", Session: "s", Kernel: "other", State: cellhold.CellDone}
+		j.cells["other"] = record.Cell{Cell: cellhold.Cell{ID: "other", Session: "s", Kernel: "other", State: cellhold.CellDone}}
 		w, reads := openLate(t, j, a, func(*kernel.Options) {})
 		defer w.stop()
 		for i := range 100 {
@@ -205,8 +206,8 @@ func TestLateOutputWithoutSpaceInTheJournalIsReportedAndEnds(t *testing.T) {
 		id := j.past(1, 10)[0]
 		w, _ := openLate(t, j, a, func(o *kernel.Options) { o.SessionOutput = sessionOutput })
 		defer w.stop()
-		fill := cellhold.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})
-		if err := w.log.Append(t.Context(), []cellhold.Event{fill}); err != nil {
+		fill := record.NewEvent(cellhold.EventStream, "other", "c9", cellhold.StreamContent{Name: "stdout", Text: strings.Repeat("x", sessionOutput)})
+		if err := w.log.Append(t.Context(), []record.Event{fill}); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
@@ -236,7 +237,7 @@ func TestTheRestAfterLateOutputCountsTheDisplaysOfOtherCells(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		id := j.past(1, 10)[0]
 		w, _ := openLate(t, j, a, func(o *kernel.Options) {
-			o.Updates = func(context.Context, cellhold.Cell, []notebook.Update) int64 { return 50 << 20 }
+			o.Updates = func(context.Context, record.Cell, []notebook.Update) int64 { return 50 << 20 }
 		})
 		defer w.stop()
 		for range 60 {
@@ -255,7 +256,7 @@ func TestOutputInOneBatchWithTheEndOfItsCellIsInTheRecord(t *testing.T) {
 		j, a := newMemory(), newAgent(silent)
 		w, _ := openLate(t, j, a, func(*kernel.Options) {})
 		defer w.stop()
-		if _, err := w.kernel.Submit(t.Context(), cellhold.Cell{ID: "c1", Session: "s", Kernel: "toy", Timeout: time.Minute}); err != nil {
+		if _, err := w.kernel.Submit(t.Context(), record.Cell{Cell: cellhold.Cell{ID: "c1", Session: "s", Kernel: "toy"}, Timeout: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 		<-a.took

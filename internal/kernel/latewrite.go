@@ -9,6 +9,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/record"
 )
 
 // lateDue returns the time until the next write of late output. It returns false when there is none.
@@ -88,11 +89,11 @@ func (k *Kernel) reportLost(ctx context.Context) {
 	if !k.mayReport() {
 		return
 	}
-	var evs []cellhold.Event
+	var evs []record.Event
 	k.mu.Lock()
 	for _, id := range k.order {
 		if d := k.done[id]; d.lost.Bytes > 0 {
-			evs = append(evs, cellhold.NewEvent(cellhold.EventOutputDropped, k.o.ID, id, d.lost))
+			evs = append(evs, record.NewEvent(cellhold.EventOutputDropped, k.o.ID, id, d.lost))
 		}
 	}
 	k.mu.Unlock()

@@ -8,16 +8,17 @@ import (
 	"time"
 
 	"cellhold"
+	"cellhold/internal/record"
 )
 
 // Journal stores the events of sessions. Its methods are safe for concurrent use.
 type Journal interface {
 	// Append stores events and the records of cells that they changed. The caller has numbered the events
 	// without a gap. If Append returns an error, nothing is stored.
-	Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error
+	Append(ctx context.Context, id cellhold.SessionID, evs []record.Event, cells ...record.Cell) error
 	// Read yields the events after a number, in order, up to the newest at the time of the call. For a
 	// damaged event it yields the number and an error, and continues. Any other error is the last element.
-	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
+	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error]
 	// Tail returns the number of the newest event, or 0 when there is none, and the bytes of all contents.
 	Tail(ctx context.Context, id cellhold.SessionID) (seq, bytes int64, err error)
 	// Cursor returns the highest of the agent's own numbers that is stored for a kernel and boot.
@@ -43,12 +44,12 @@ type Log struct {
 	write sync.Mutex // makes number, journal and tail one step; locked before mu
 
 	mu      sync.Mutex
-	next    int64            // number of the next event
-	tail    []cellhold.Event // the newest events, without a gap
-	bytes   int              // of their contents
-	kept    int64            // bytes that all events take in the journal
-	late    int64            // bytes of late output that the kernels hold in memory
-	changed chan struct{}    // closed and replaced when events are appended or the log closes
+	next    int64          // number of the next event
+	tail    []record.Event // the newest events, without a gap
+	bytes   int            // of their contents
+	kept    int64          // bytes that all events take in the journal
+	late    int64          // bytes of late output that the kernels hold in memory
+	changed chan struct{}  // closed and replaced when events are appended or the log closes
 	closed  bool
 	err     error // the last error of watchers
 }
@@ -64,15 +65,15 @@ func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error)
 
 // Append numbers the events, stores them with the changed cells, and shows them. It sets the Seq and, if
 // missing, the Time of evs, and First and Last of the cells.
-func (l *Log) Append(ctx context.Context, evs []cellhold.Event, cells ...*cellhold.Cell) error {
-	return l.AppendWith(ctx, evs, func(ctx context.Context, evs []cellhold.Event) error {
+func (l *Log) Append(ctx context.Context, evs []record.Event, cells ...*record.Cell) error {
+	return l.AppendWith(ctx, evs, func(ctx context.Context, evs []record.Event) error {
 		return l.journal.Append(ctx, l.session, evs, numbered(cells, evs)...)
 	})
 }
 
 // AppendWith is Append with a function that stores the numbered events and the other changes. If it returns
 // an error, it must have stored nothing.
-func (l *Log) AppendWith(ctx context.Context, evs []cellhold.Event, keep func(context.Context, []cellhold.Event) error) error {
+func (l *Log) AppendWith(ctx context.Context, evs []record.Event, keep func(context.Context, []record.Event) error) error {
 	l.write.Lock()
 	defer l.write.Unlock()
 	if l.isClosed() {
@@ -127,8 +128,8 @@ func (l *Log) isClosed() bool {
 }
 
 // numbered sets the first and last event numbers of cells and returns copies of them.
-func numbered(cells []*cellhold.Cell, evs []cellhold.Event) []cellhold.Cell {
-	out := make([]cellhold.Cell, 0, len(cells))
+func numbered(cells []*record.Cell, evs []record.Event) []record.Cell {
+	out := make([]record.Cell, 0, len(cells))
 	for _, c := range cells {
 		for _, ev := range evs {
 			if ev.Cell != c.ID {
@@ -145,7 +146,7 @@ func numbered(cells []*cellhold.Cell, evs []cellhold.Event) []cellhold.Cell {
 }
 
 // publish adds events to the tail and wakes the watchers.
-func (l *Log) publish(evs []cellhold.Event) {
+func (l *Log) publish(evs []record.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.next += int64(len(evs))
@@ -170,7 +171,7 @@ func (l *Log) trim() {
 		l.bytes -= len(l.tail[drop].Content)
 		drop++
 	}
-	l.tail = append([]cellhold.Event(nil), l.tail[drop:]...)
+	l.tail = append([]record.Event(nil), l.tail[drop:]...)
 }
 
 // Last returns the number of the newest event.
@@ -195,8 +196,8 @@ func (l *Log) Close(err error) {
 
 // Watch yields the events after a number and then new events, until the context ends or the log closes. It
 // runs on the caller's goroutine; a slow caller costs no memory.
-func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
-	return func(yield func(cellhold.Event, error) bool) {
+func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[record.Event, error] {
+	return func(yield func(record.Event, error) bool) {
 		for {
 			evs, inTail, changed, end := l.after(after)
 			if !inTail {
@@ -218,14 +219,14 @@ func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, 
 			}
 			if end {
 				if l.err != nil {
-					yield(cellhold.Event{}, l.err)
+					yield(record.Event{}, l.err)
 				}
 				return
 			}
 			select {
 			case <-changed:
 			case <-ctx.Done():
-				yield(cellhold.Event{}, ctx.Err())
+				yield(record.Event{}, ctx.Err())
 				return
 			}
 		}
@@ -233,7 +234,7 @@ func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, 
 }
 
 // after returns the events after a number if the tail has all of them.
-func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-chan struct{}, end bool) {
+func (l *Log) after(after int64) (evs []record.Event, inTail bool, changed <-chan struct{}, end bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := l.next - int64(len(l.tail))
@@ -248,7 +249,7 @@ func (l *Log) after(after int64) (evs []cellhold.Event, inTail bool, changed <-c
 
 // handful returns a copy of the first events, so that a watcher that stops reading does not keep the tail
 // in memory.
-func handful(evs []cellhold.Event) []cellhold.Event {
+func handful(evs []record.Event) []record.Event {
 	n, bytes := 0, 0
 	for n < len(evs) && (n == 0 || bytes+len(evs[n].Content) <= handBytes) {
 		bytes += len(evs[n].Content) + eventCost
@@ -259,7 +260,7 @@ func handful(evs []cellhold.Event) []cellhold.Event {
 
 // replay yields events from the journal and returns the last number. It returns false when the caller must
 // stop.
-func (l *Log) replay(ctx context.Context, after int64, yield func(cellhold.Event, error) bool) (int64, bool) {
+func (l *Log) replay(ctx context.Context, after int64, yield func(record.Event, error) bool) (int64, bool) {
 	start := after
 	for ev, err := range l.journal.Read(ctx, l.session, after) {
 		if err != nil && ev.Seq > after {
@@ -272,7 +273,7 @@ func (l *Log) replay(ctx context.Context, after int64, yield func(cellhold.Event
 		after = ev.Seq
 	}
 	if after == start { // the tail has newer events: the session's records were removed
-		yield(cellhold.Event{}, cellhold.Errorf(cellhold.NotFound, "The session's events were removed."))
+		yield(record.Event{}, cellhold.Errorf(cellhold.NotFound, "The session's events were removed."))
 		return after, false
 	}
 	return after, true

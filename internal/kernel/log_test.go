@@ -6,6 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/kernel"
+	"cellhold/internal/record"
 )
 
 func newLog(t *testing.T) *kernel.Log {
@@ -20,8 +21,8 @@ func newLog(t *testing.T) *kernel.Log {
 func appendText(t *testing.T, l *kernel.Log, texts ...string) {
 	t.Helper()
 	for _, s := range texts {
-		ev := cellhold.NewEvent(cellhold.EventStream, "k", "c", cellhold.StreamContent{Name: "stdout", Text: s})
-		if err := l.Append(t.Context(), []cellhold.Event{ev}); err != nil {
+		ev := record.NewEvent(cellhold.EventStream, "k", "c", cellhold.StreamContent{Name: "stdout", Text: s})
+		if err := l.Append(t.Context(), []record.Event{ev}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/notebook"
+	"cellhold/internal/record"
 )
 
 // read passes the agent's events to the recorder, and reconnects when the link breaks.
@@ -112,15 +113,15 @@ func lateFrom(batch []guestapi.Event) int {
 
 // addition has the events and records that a batch of the agent's events adds to the journal.
 type addition struct {
-	events []cellhold.Event
-	cells  []*cellhold.Cell // records of the cells that end
-	cursor int64            // number of the newest event
-	size   int64            // content of all events, dropped ones included
-	kept   int64            // bytes of the journal that events takes
+	events []record.Event
+	cells  []*record.Cell // records of the cells that end
+	cursor int64          // number of the newest event
+	size   int64          // content of all events, dropped ones included
+	kept   int64          // bytes of the journal that events takes
 }
 
 // add adds an event. An event without space is only counted.
-func (r *addition) add(ev cellhold.Event, space bool) {
+func (r *addition) add(ev record.Event, space bool) {
 	size := int64(len(ev.Content))
 	r.size += size
 	if space {
@@ -186,7 +187,7 @@ func (k *Kernel) collectEvent(ctx context.Context, r *addition, g guestapi.Event
 }
 
 // collectEnd adds the record of a cell that ends, and the cells that its end cancels.
-func (k *Kernel) collectEnd(ctx context.Context, r *addition, c *cellhold.Cell) {
+func (k *Kernel) collectEnd(ctx context.Context, r *addition, c *record.Cell) {
 	r.cells = append(r.cells, c)
 	k.updateDisplays(ctx, *c)
 	events, cells := k.cancelRest(c)
@@ -252,16 +253,16 @@ func (k *Kernel) hasSpace(g guestapi.Event, d *doneCell, pending int64) bool {
 
 // dropped returns the event that reports dropped output of the running cell, if at least that much was
 // dropped. It is for readers: the output itself was folded.
-func (k *Kernel) dropped(atLeast int64) []cellhold.Event {
+func (k *Kernel) dropped(atLeast int64) []record.Event {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
 	if e == nil || e.lost.Bytes < atLeast {
 		return nil
 	}
-	ev := cellhold.NewEvent(cellhold.EventOutputDropped, k.o.ID, e.req.Cell, e.lost)
+	ev := record.NewEvent(cellhold.EventOutputDropped, k.o.ID, e.req.Cell, e.lost)
 	e.lost = cellhold.OutputDroppedContent{}
-	return []cellhold.Event{ev}
+	return []record.Event{ev}
 }
 
 // isCurrent reports whether a cell is the running one.
@@ -272,8 +273,8 @@ func (k *Kernel) isCurrent(id cellhold.CellID) bool {
 }
 
 // host turns an agent's event into a public one, and adds the facts that only the host knows.
-func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
-	ev := cellhold.Event{Time: g.Time, Kernel: k.o.ID, Cell: g.Cell, Type: g.Type, Content: g.Content,
+func (k *Kernel) host(ctx context.Context, g guestapi.Event) record.Event {
+	ev := record.Event{Event: cellhold.Event{Time: g.Time, Kernel: k.o.ID, Cell: g.Cell, Type: g.Type, Content: g.Content},
 		Boot: k.o.Boot, Source: g.Seq}
 	switch g.Type {
 	case cellhold.EventCellDone:
@@ -288,7 +289,7 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 			c.Status, c.Cause = cellhold.StatusOOM, "The kernel was killed because it exceeded the session's memory limit."
 		}
 		c.Usage = k.used(ctx, g.Cell, c.Usage, g.Time)
-		ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
+		ev.Content = record.NewEvent(ev.Type, "", "", c).Content
 	case cellhold.EventKernelState:
 		var c cellhold.KernelStateContent
 		if ev.Decode(&c) != nil {
@@ -299,7 +300,7 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) cellhold.Event {
 		}
 		if c.State == cellhold.KernelDead && k.killedForMemory {
 			c.Cause, c.Detail = cellhold.StatusOOM, "The kernel was killed because it exceeded the session's memory limit."
-			ev.Content = cellhold.NewEvent(ev.Type, "", "", c).Content
+			ev.Content = record.NewEvent(ev.Type, "", "", c).Content
 		}
 	}
 	return ev
@@ -364,7 +365,7 @@ func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
 
 // fold adds an event to the outputs of its cell, and returns the cell's record when the event ends it. A
 // batch that could not be recorded comes again, so each event is folded only once.
-func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
+func (k *Kernel) fold(ev record.Event) *record.Cell {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
@@ -386,7 +387,7 @@ func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
 			break
 		}
 		e.folded = ev.Source
-		if err := e.folder.Add(ev); err != nil {
+		if err := e.folder.Add(ev.Event); err != nil {
 			k.o.Logger.Warn("fold output", "cell", e.req.Cell, "err", err)
 		}
 	}
@@ -394,7 +395,7 @@ func (k *Kernel) fold(ev cellhold.Event) *cellhold.Cell {
 }
 
 // updateDisplays passes on the displays that a cell updated in other cells.
-func (k *Kernel) updateDisplays(ctx context.Context, c cellhold.Cell) {
+func (k *Kernel) updateDisplays(ctx context.Context, c record.Cell) {
 	k.mu.Lock()
 	var updates []notebook.Update
 	if k.current != nil {
@@ -408,7 +409,7 @@ func (k *Kernel) updateDisplays(ctx context.Context, c cellhold.Cell) {
 }
 
 // ended returns the record of the cell as done.
-func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *cellhold.Cell {
+func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *record.Cell {
 	cell := e.cell
 	cell.State, cell.Status, cell.Cause = cellhold.CellDone, c.Status, c.Cause
 	cell.ExecutionCount, cell.Ended = c.ExecutionCount, at
@@ -419,7 +420,7 @@ func (e *entry) ended(c cellhold.CellDoneContent, at time.Time) *cellhold.Cell {
 }
 
 // fill stores the output so far in the cell's record.
-func (e *entry) fill(c *cellhold.Cell) {
+func (e *entry) fill(c *record.Cell) {
 	c.Outputs, c.Bytes, c.Omitted = e.folder.Outputs(), e.folder.Bytes(), e.folder.Dropped()
 	c.Truncated = c.Omitted > 0
 }
@@ -452,7 +453,7 @@ func (k *Kernel) apply(r *addition) {
 }
 
 // applyState applies a state event of the agent. The caller must hold mu.
-func (k *Kernel) applyState(ev cellhold.Event) {
+func (k *Kernel) applyState(ev record.Event) {
 	var c cellhold.KernelStateContent
 	if ev.Decode(&c) != nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"cellhold"
+	"cellhold/internal/record"
 )
 
 // recover updates the kernel and its pending cells from the journal. The first pending cell becomes the
@@ -76,7 +77,7 @@ func (k *Kernel) follow(before *Kernel) {
 
 // began forgets an earlier kernel of the same id: the host records the state starting when it makes a
 // kernel.
-func (k *Kernel) began(ev cellhold.Event) {
+func (k *Kernel) began(ev record.Event) {
 	var c cellhold.KernelStateContent
 	if ev.Decode(&c) == nil && c.State == cellhold.KernelStarting {
 		k.state, k.cause, k.detail, k.info = cellhold.KernelStarting, "", "", nil
@@ -84,7 +85,7 @@ func (k *Kernel) began(ev cellhold.Event) {
 }
 
 // replay folds one recorded event.
-func (e *entry) replay(ev cellhold.Event) {
+func (e *entry) replay(ev record.Event) {
 	if ev.Type == cellhold.EventCellStarted {
 		e.cell.State, e.cell.Started = cellhold.CellRunning, ev.Time
 		return
@@ -92,5 +93,5 @@ func (e *entry) replay(ev cellhold.Event) {
 	e.updateQuestion(ev)
 	e.folded = max(e.folded, ev.Source)
 	e.kept += int64(len(ev.Content)) + eventCost
-	_ = e.folder.Add(ev) // an event that could not be folded before is skipped again
+	_ = e.folder.Add(ev.Event) // an event that could not be folded before is skipped again
 }

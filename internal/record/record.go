@@ -2,7 +2,7 @@
 // the server needs.
 //
 // The JSON form of these types is the stored form. Keys never change their meaning; a key that is missing
-// in an older record has its zero value. The package has no behaviour.
+// in an older record has its zero value. The package decides nothing.
 package record
 
 import (
@@ -51,4 +51,33 @@ func (u Undone) Has(c cellhold.Cell) bool {
 		return c.First > u.After && c.First <= u.Last
 	}
 	return c.Submitted.After(u.Since) && !c.Submitted.After(u.Until)
+}
+
+// Event is an event as it is stored. Boot and Source are the agent's own numbering: the boot id of the agent,
+// and its number for the event. They make a replay after a crash harmless. Source is 0 for events that the
+// host made.
+type Event struct {
+	cellhold.Event
+	Boot   string
+	Source int64
+}
+
+// NewEvent returns an event that the host makes, as cellhold.NewEvent does.
+func NewEvent(t cellhold.EventType, k cellhold.KernelID, c cellhold.CellID, content any) Event {
+	return Event{Event: cellhold.NewEvent(t, k, c, content)}
+}
+
+// Cell is a cell as it is stored.
+type Cell struct {
+	cellhold.Cell
+	Timeout time.Duration `json:"timeout,omitempty"` // deadline, from the start of the cell
+	Key     string        `json:"key,omitempty"`     // the caller's idempotency key
+	Digest  string        `json:"digest,omitempty"`  // of the request that had the key
+}
+
+// Command is a command as it is stored.
+type Command struct {
+	cellhold.Command
+	Timeout time.Duration `json:"timeout,omitempty"` // deadline, from its start
+	Boot    string        `json:"boot,omitempty"`    // boot id of the agent that runs it
 }

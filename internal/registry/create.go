@@ -152,7 +152,7 @@ func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, er
 		Session: cellhold.Session{ID: id, User: q.User, State: cellhold.SessionStarting, Image: q.Image, Startup: q.Startup,
 			Created: now, Used: now, Limits: limits, Egress: out, Secrets: shownSecrets(q.Secrets), Template: q.Template,
 			Figures: q.Figures, Meta: q.Meta, Kernels: r.o.FirstKernel()},
-		Owner: q.Owner, Digest: img.Digest, Vault: vault, Sandbox: session.SandboxID(id, 0), Article: q.Article,
+		Owner: q.Owner, Digest: img.Digest, Vault: vault, Sandbox: record.SandboxID(id, 0), Article: q.Article,
 	}, img, nil
 }
 

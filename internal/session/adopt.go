@@ -60,12 +60,12 @@ func Adopt(ctx, base context.Context, env *Environment, rec record.Session) (*Se
 type adoption struct {
 	*Session
 	rec     record.Session
-	pending []cellhold.Cell // that were not done when the earlier server ended
+	pending []record.Cell // that were not done when the earlier server ended
 }
 
 // readPending returns the cells that are not done, in order.
-func (s adoption) readPending(ctx context.Context) ([]cellhold.Cell, error) {
-	var cells []cellhold.Cell
+func (s adoption) readPending(ctx context.Context) ([]record.Cell, error) {
+	var cells []record.Cell
 	for c, err := range s.env.Store.Cells(ctx, s.id) {
 		if err != nil && c.ID != "" {
 			s.slog.Error("reading a cell", "cell", c.ID, "err", err)

@@ -68,8 +68,10 @@ func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell,
 		rec.Used = time.Now().UTC()
 		r.Figures = cmp.Or(r.Figures, rec.Figures)
 	})
-	return k.Submit(ctx, cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: k.State().ID, Code: r.Code,
-		Timeout: r.Timeout, OnError: r.OnError, AllowStdin: r.AllowStdin, Figures: r.Figures, Key: r.Key, Digest: digest})
+	c, err := k.Submit(ctx, record.Cell{Timeout: r.Timeout, Key: r.Key, Digest: digest,
+		Cell: cellhold.Cell{ID: cellhold.NewCellID(), Session: s.id, Kernel: k.State().ID, Code: r.Code,
+			OnError: r.OnError, AllowStdin: r.AllowStdin, Figures: r.Figures}})
+	return c.Cell, err
 }
 
 // check refuses a request that cannot be served, and makes one form of the two ways to say continue.
@@ -121,7 +123,7 @@ func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID, only cell
 func (s *Session) CancelCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
 	for _, k := range s.sandboxes.following().Kernels() {
 		if c, ok, err := k.Cancel(ctx, id); ok {
-			return c, err
+			return c.Cell, err
 		}
 	}
 	return cellhold.Cell{}, s.history.CellIsDone(ctx, id)

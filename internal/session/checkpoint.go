@@ -184,7 +184,7 @@ func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
 		}
 		return cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint %q could not be restored. The session stays as it is. Try again.", c.Name)
 	}
-	ev := cellhold.NewEvent(cellhold.EventSessionRolledBack, "", "", cellhold.SessionRolledBackContent{Checkpoint: c.Name, Last: c.Last})
+	ev := record.NewEvent(cellhold.EventSessionRolledBack, "", "", cellhold.SessionRolledBackContent{Checkpoint: c.Name, Last: c.Last})
 	now := time.Now().UTC()
 	err = b.s.commit(ctx, ev, func(r *record.Session, seq int64) {
 		makeReady(r, l.Sandbox().ID())

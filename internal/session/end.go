@@ -65,8 +65,8 @@ func markEnded(reason cellhold.EndReason) func(*record.Session) {
 func (s *Session) finish(ctx context.Context, rec record.Session) error {
 	f := s.sandboxes.following()
 	err := f.Die(ctx, cellhold.StatusLost, "The session has ended.")
-	err = errors.Join(err, s.log.Append(ctx, []cellhold.Event{
-		cellhold.NewEvent(cellhold.EventSessionEnded, "", "", cellhold.SessionEndedContent{Reason: rec.Reason})}),
+	err = errors.Join(err, s.log.Append(ctx, []record.Event{
+		record.NewEvent(cellhold.EventSessionEnded, "", "", cellhold.SessionEndedContent{Reason: rec.Reason})}),
 		s.env.Store.PutSession(ctx, rec))
 	if e := s.notes.Write(ctx); e != nil {
 		s.slog.Error("writing the notebook", "err", e)

@@ -36,14 +36,14 @@ type Store interface {
 	refold.Store
 	PutSession(ctx context.Context, s record.Session) error
 	// AppendSession records a session that has changed together with the events that say so.
-	AppendSession(ctx context.Context, s record.Session, evs []cellhold.Event) error
+	AppendSession(ctx context.Context, s record.Session, evs []record.Event) error
 	// Copy gives a new session the events of another up to that number, and the cells and commands that had
 	// begun by then. Those without events are copied up to that time.
 	Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error
 	// DeleteSession deletes the record with its cells and events. An unknown id is no error.
 	DeleteSession(ctx context.Context, id cellhold.SessionID) error
 	// CellByKey returns the cell that was submitted with that key, a cellhold.NotFound error if there is none.
-	CellByKey(ctx context.Context, id cellhold.SessionID, key string) (cellhold.Cell, error)
+	CellByKey(ctx context.Context, id cellhold.SessionID, key string) (record.Cell, error)
 }
 
 // Image is a root file system from which sandboxes are made.

@@ -128,7 +128,7 @@ func (f *forking) record() record.Session {
 	rec, now, c := f.parent.Record(), time.Now().UTC(), f.from
 	rec.ID, rec.Parent = cellhold.NewSessionID(), f.parent.id
 	rec.State, rec.Created, rec.Used = cellhold.SessionStarting, now, now
-	rec.Sandbox = SandboxID(rec.ID, 0)
+	rec.Sandbox = record.SandboxID(rec.ID, 0)
 	rec.Article = false // a user has one such session
 	rec.Snapshot, rec.Boot, rec.Checkpoint, rec.Checkpoints = "", "", "", nil
 	rec.Kernels, rec.Packages, rec.Undone = slices.Clone(c.Kernels), c.Packages, c.Undone
@@ -178,7 +178,7 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 	if err != nil {
 		return err
 	}
-	ev := cellhold.NewEvent(cellhold.EventSessionForked, "", "", cellhold.SessionForkedContent{Parent: rec.Parent})
+	ev := record.NewEvent(cellhold.EventSessionForked, "", "", cellhold.SessionForkedContent{Parent: rec.Parent})
 	if err := child.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) }); err != nil {
 		l.Close(nil)
 		child.env.Registry.Destroy(ctx, l.Sandbox())

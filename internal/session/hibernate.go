@@ -76,7 +76,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	}
 	undo.add(func(ctx context.Context) error { return s.sandboxes.reattach(ctx, l) })
 	// 5. Record it.
-	ev := cellhold.NewEvent(cellhold.EventSessionHibernated, "", "", cellhold.SessionHibernatedContent{Idle: idle})
+	ev := record.NewEvent(cellhold.EventSessionHibernated, "", "", cellhold.SessionHibernatedContent{Idle: idle})
 	err = s.commit(ctx, ev, func(r *record.Session, _ int64) {
 		r.State, r.Snapshot, r.Boot = cellhold.SessionHibernated, name, l.Boot()
 	})
@@ -200,7 +200,7 @@ func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 		}
 		b.filesKnown = true
 	}
-	ev := cellhold.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
+	ev := record.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
 	err = b.s.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) })
 	if err != nil {
 		l.Close(nil)

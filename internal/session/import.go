@@ -7,6 +7,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/record"
 )
 
 // maxImport is the most code cells of a notebook that are run at once: as many as can wait.
@@ -66,7 +67,7 @@ func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run boo
 	defer s.notes.Want()
 	defer s.use()
 	ids := make([]cellhold.CellID, 0, len(cells))
-	var waiting []*cellhold.Cell
+	var waiting []*record.Cell
 	flush := func() error {
 		if len(waiting) == 0 {
 			return nil
@@ -77,7 +78,7 @@ func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run boo
 	}
 	for i := range cells {
 		if !run || !runs(cells[i]) {
-			waiting = append(waiting, &cells[i])
+			waiting = append(waiting, &record.Cell{Cell: cells[i]})
 			ids = append(ids, cells[i].ID)
 			continue
 		}

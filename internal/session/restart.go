@@ -71,7 +71,7 @@ func (b *sandboxes) replace(ctx context.Context) error {
 	if err := b.following().Die(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Is the server's disk full?")
 	}
-	rec := b.s.change(func(r *record.Session) { r.Sandbox, r.Packages = nextSandboxID(r.ID, r.Sandbox), nil })
+	rec := b.s.change(func(r *record.Session) { r.Sandbox, r.Packages = record.NextSandboxID(r.ID, r.Sandbox), nil })
 	img, err := b.s.env.Images.Resolve(rec.Image)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func replaceHibernated(ctx context.Context, s *Session) error {
 	if err := s.sandboxes.replace(ctx); err != nil {
 		return err
 	}
-	ev := cellhold.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
+	ev := record.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
 	in := sandbox.ID(s.Record().Sandbox)
 	if err := s.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, in) }); err != nil {
 		s.sandboxes.destroy(ctx)

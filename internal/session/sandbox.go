@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,18 +39,6 @@ type live struct {
 
 // Label is the label of a sandbox that names its session.
 const Label = "session"
-
-// SandboxID returns the id of the nth sandbox of a session. All ids have the same length.
-func SandboxID(id cellhold.SessionID, n int) string { return fmt.Sprintf("%s-%04x", id, n) }
-
-// nextSandboxID returns the id after that one.
-func nextSandboxID(id cellhold.SessionID, last string) string {
-	n := 0
-	if i := strings.LastIndexByte(last, '-'); i >= 0 {
-		fmt.Sscanf(last[i+1:], "%x", &n)
-	}
-	return SandboxID(id, (n+1)&0xffff)
-}
 
 // current returns the attachment, nil when the session has no sandbox.
 func (b *sandboxes) current() *live {
@@ -192,7 +179,7 @@ func (b *sandboxes) restore(ctx context.Context, rec record.Session, snapshot st
 	if err := b.findRootfs(rec); err != nil {
 		return nil, err
 	}
-	rec.Sandbox = nextSandboxID(rec.ID, rec.Sandbox)
+	rec.Sandbox = record.NextSandboxID(rec.ID, rec.Sandbox)
 	spec := b.spec(rec)
 	spec.From, spec.Often = snapshot, shelf.IsOfForks(snapshot)
 	sb, err := b.s.env.Driver.Create(ctx, spec)
@@ -245,7 +232,7 @@ func (b *sandboxes) hooks() attachment.Hooks {
 	return attachment.Hooks{
 		Enter: b.s.enter, Used: b.s.use, Changed: b.s.notes.Want, Installed: b.recordPackages, Updates: b.s.displays.Update,
 		Stuck: func(a *attachment.Attachment, _ string) { b.s.env.Registry.Destroy(b.s.ctx, a.Sandbox()) }, // watch sees its end
-		Record: func(ctx context.Context, c cellhold.CellID) (cellhold.Cell, error) {
+		Record: func(ctx context.Context, c cellhold.CellID) (record.Cell, error) {
 			return b.s.env.Store.Cell(ctx, b.s.id, c)
 		},
 		Refold: func(ctx context.Context) error {

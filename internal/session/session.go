@@ -60,7 +60,7 @@ func newSession(env *Environment, rec record.Session, log *kernel.Log) *Session 
 	s.notes = notes.New(s.HostFiles().writeNotebook, l)
 	s.displays = displays.New(displays.Options{Cells: s.history.Cells, Logger: l,
 		Put: env.Store.PutCell,
-		Cell: func(ctx context.Context, c cellhold.CellID) (cellhold.Cell, error) {
+		Cell: func(ctx context.Context, c cellhold.CellID) (record.Cell, error) {
 			return env.Store.Cell(ctx, rec.ID, c)
 		}})
 	s.mirror = mirror.New(env.Folders, paths.Output(env.Home, rec), string(rec.ID), rec.Limits.Output)
@@ -130,8 +130,8 @@ func (s *Session) use() { s.change(func(r *record.Session) { r.Used = time.Now()
 
 // commit records a change of the session together with the event that says so, all or nothing. f gets the
 // number of the event, and may be called twice.
-func (s *Session) commit(ctx context.Context, ev cellhold.Event, f func(r *record.Session, seq int64)) error {
-	return s.log.AppendWith(ctx, []cellhold.Event{ev}, func(ctx context.Context, evs []cellhold.Event) error {
+func (s *Session) commit(ctx context.Context, ev record.Event, f func(r *record.Session, seq int64)) error {
+	return s.log.AppendWith(ctx, []record.Event{ev}, func(ctx context.Context, evs []record.Event) error {
 		rec := s.Record()
 		f(&rec, evs[0].Seq)
 		if err := s.env.Store.AppendSession(ctx, rec, evs); err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cellhold"
+	"cellhold/internal/record"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func BenchmarkAppend(b *testing.B) {
 			d := open(b, b.TempDir())
 			id, seq := put(b, d), int64(0)
 			took := make([]time.Duration, 0, b.N)
-			evs := make([]cellhold.Event, n)
+			evs := make([]record.Event, n)
 			for b.Loop() {
 				for i := range evs {
 					seq++
@@ -44,8 +45,8 @@ func BenchmarkCell(b *testing.B) {
 	for b.Loop() {
 		c := newCell(id, "1+1")
 		queued := stream(seq+1, `{"position":0}`)
-		must(b, d.Append(b.Context(), id, []cellhold.Event{queued}, c))
-		evs := make([]cellhold.Event, 3)
+		must(b, d.Append(b.Context(), id, []record.Event{queued}, c))
+		evs := make([]record.Event, 3)
 		for i := range evs {
 			evs[i] = stream(seq+2+int64(i), "a line of output, as short as most\n")
 			evs[i].Kernel, evs[i].Boot, evs[i].Source = "python3", "boot", seq+2+int64(i)
@@ -73,7 +74,7 @@ func BenchmarkRead(b *testing.B) {
 	d := open(b, b.TempDir())
 	id := put(b, d)
 	const n = 10_000
-	evs := make([]cellhold.Event, n)
+	evs := make([]record.Event, n)
 	for i := range evs {
 		evs[i] = stream(int64(i+1), strings.Repeat("x", 100))
 	}

@@ -2,31 +2,24 @@ package store
 
 import (
 	"cellhold"
+	"cellhold/internal/record"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 )
 
-// commandRecord is a command on disk.
-type commandRecord struct {
-	cellhold.Command
-	Timeout time.Duration `json:"timeout,omitempty"`
-	Boot    string        `json:"boot,omitempty"`
-}
-
 // AppendCommands is Append for events that changed commands.
-func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, commands ...cellhold.Command) error {
+func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []record.Event, commands ...record.Command) error {
 	if len(evs) == 0 && len(commands) == 0 {
 		return nil
 	}
 	records := make([][]byte, len(commands))
 	for i, c := range commands {
 		var err error
-		if records[i], err = json.Marshal(commandRecord{c, c.Timeout, c.Boot}); err != nil {
+		if records[i], err = json.Marshal(c); err != nil {
 			return fmt.Errorf("record of command %s: %w", c.ID, err)
 		}
 	}
@@ -47,39 +40,38 @@ func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []ce
 }
 
 // Command returns one command. There is none of another session's: that is NotFound too.
-func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (cellhold.Command, error) {
+func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (record.Command, error) {
 	const query = `SELECT c.crc, c.record FROM commands c JOIN sessions s ON s.key = c.session
 		WHERE s.id = ? AND c.command = ? AND s.erased = 0`
 	var sum int64
-	var record []byte
-	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &record)
+	var b []byte
+	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &b)
 	if errors.Is(err, sql.ErrNoRows) {
-		return cellhold.Command{}, cellhold.Errorf(cellhold.NotFound, "There is no command %s in session %s.", c, id)
+		return record.Command{}, cellhold.Errorf(cellhold.NotFound, "There is no command %s in session %s.", c, id)
 	}
 	if err != nil {
-		return cellhold.Command{}, fmt.Errorf("command %s: %w", c, outward(err))
+		return record.Command{}, fmt.Errorf("command %s: %w", c, outward(err))
 	}
-	return decodeCommand(id, c, sum, record)
+	return decodeCommand(id, c, sum, b)
 }
 
 // Commands yields the commands of a session in the order in which they were first recorded. A damaged
 // one is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
-func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error] {
+func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Command, error] {
 	const query = `SELECT id, command, crc, record FROM commands WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
 	return records(ctx, d, id, query, "commands", decodeCommand)
 }
 
-func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, record []byte) (cellhold.Command, error) {
-	var r commandRecord
-	if recordSum(record, string(id), string(c)) != sum || json.Unmarshal(record, &r) != nil {
-		return cellhold.Command{ID: c, Session: id}, fmt.Errorf("command %s of session %s: %w", c, id, ErrDamaged)
+func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, b []byte) (record.Command, error) {
+	var r record.Command
+	if recordSum(b, string(id), string(c)) != sum || json.Unmarshal(b, &r) != nil {
+		return record.Command{Command: cellhold.Command{ID: c, Session: id}}, fmt.Errorf("command %s of session %s: %w", c, id, ErrDamaged)
 	}
-	r.Command.Timeout, r.Command.Boot = r.Timeout, r.Boot
-	return r.Command, nil
+	return r, nil
 }
 
 // subject is the id of the cell or the command that an event belongs to, for the column that has both.
-func subject(e *cellhold.Event) string {
+func subject(e *record.Event) string {
 	if e.Command != "" {
 		return string(e.Command)
 	}
@@ -87,7 +79,7 @@ func subject(e *cellhold.Event) string {
 }
 
 // setSubject is the reverse: ids of commands begin with another letter than those of cells.
-func setSubject(e *cellhold.Event, of string) {
+func setSubject(e *record.Event, of string) {
 	if len(of) > 0 && of[0] == 'x' {
 		e.Command = cellhold.CommandID(of)
 		return

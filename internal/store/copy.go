@@ -2,6 +2,7 @@ package store
 
 import (
 	"cellhold"
+	"cellhold/internal/record"
 	"context"
 	"fmt"
 	"time"
@@ -29,7 +30,7 @@ func (d *DB) Copy(ctx context.Context, from, to cellhold.SessionID, last int64, 
 }
 
 func (d *DB) copyEvents(ctx context.Context, from, to cellhold.SessionID, last int64) error {
-	s := stepper[cellhold.Event]{write: func(evs []cellhold.Event) error { return d.Append(ctx, to, evs) }}
+	s := stepper[record.Event]{write: func(evs []record.Event) error { return d.Append(ctx, to, evs) }}
 	copied := int64(0)
 	for ev, err := range d.Read(ctx, from, 0) {
 		if err != nil {
@@ -50,7 +51,7 @@ func (d *DB) copyEvents(ctx context.Context, from, to cellhold.SessionID, last i
 }
 
 func (d *DB) copyCells(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error {
-	s := stepper[cellhold.Cell]{write: func(cells []cellhold.Cell) error { return d.Append(ctx, to, nil, cells...) }}
+	s := stepper[record.Cell]{write: func(cells []record.Cell) error { return d.Append(ctx, to, nil, cells...) }}
 	for c, err := range d.Cells(ctx, from) {
 		if err != nil {
 			return err
@@ -67,7 +68,7 @@ func (d *DB) copyCells(ctx context.Context, from, to cellhold.SessionID, last in
 }
 
 func (d *DB) copyCommands(ctx context.Context, from, to cellhold.SessionID, last int64) error {
-	s := stepper[cellhold.Command]{write: func(list []cellhold.Command) error { return d.AppendCommands(ctx, to, nil, list...) }}
+	s := stepper[record.Command]{write: func(list []record.Command) error { return d.AppendCommands(ctx, to, nil, list...) }}
 	for c, err := range d.Commands(ctx, from) {
 		if err != nil {
 			return err

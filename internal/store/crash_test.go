@@ -3,6 +3,7 @@ package store
 import (
 	"bufio"
 	"cellhold"
+	"cellhold/internal/record"
 	"context"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ func appendForEver(dir string, id cellhold.SessionID) {
 	ctx := context.Background()
 	d, err := Open(ctx, Options{Dir: dir})
 	for seq := int64(1); err == nil; seq++ {
-		if err = d.Append(ctx, id, []cellhold.Event{stream(seq, "tick")}); err == nil {
+		if err = d.Append(ctx, id, []record.Event{stream(seq, "tick")}); err == nil {
 			fmt.Println(seq)
 		}
 	}
@@ -60,7 +61,7 @@ func TestTwoServersCannotShareADirectory(t *testing.T) {
 	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
 		t.Errorf("got %v, want a conflict that names process %d", err, os.Getpid())
 	}
-	must(t, d.Append(t.Context(), id, []cellhold.Event{stream(1, "still works")}))
+	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "still works")}))
 }
 
 func TestAServerKilledWhileItWritesLosesNothingItAcknowledged(t *testing.T) {

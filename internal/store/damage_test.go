@@ -37,7 +37,7 @@ func TestADamagedSessionIsReportedAndTheOthersLoad(t *testing.T) {
 func TestDamagedEventsAndCellsAreReportedAndTheOthersRead(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
-	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a"), stream(2, "b"), stream(3, "c")}))
+	must(t, d.Append(ctx, id, []record.Event{stream(1, "a"), stream(2, "b"), stream(3, "c")}))
 	one, two := newCell(id, "1"), newCell(id, "2")
 	must(t, d.PutCell(ctx, one))
 	must(t, d.PutCell(ctx, two))
@@ -95,7 +95,7 @@ func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
 		want[s.ID] = s
 		must(t, d.PutSession(t.Context(), s))
 		must(t, d.PutCell(t.Context(), newCell(s.ID, "code")))
-		must(t, d.Append(t.Context(), s.ID, []cellhold.Event{stream(1, "one"), stream(2, strings.Repeat("x", 9000))}))
+		must(t, d.Append(t.Context(), s.ID, []record.Event{stream(1, "one"), stream(2, strings.Repeat("x", 9000))}))
 	}
 	must(t, d.Close())
 	good, err := os.ReadFile(filepath.Join(dir, fileName))
@@ -170,13 +170,13 @@ func survey(t *testing.T, dir string, want map[cellhold.SessionID]record.Session
 func TestAFullDatabaseSaysSoAndWorksAgainLater(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
-	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a")}))
+	must(t, d.Append(ctx, id, []record.Event{stream(1, "a")}))
 	limit := func(pages string) {
 		var n int64
 		must(t, d.write.conn.QueryRowContext(ctx, `PRAGMA max_page_count = `+pages).Scan(&n))
 	}
 	limit("1") // SQLite takes the present size
-	err := d.Append(ctx, id, []cellhold.Event{stream(2, strings.Repeat("x", 1<<20))})
+	err := d.Append(ctx, id, []record.Event{stream(2, strings.Repeat("x", 1<<20))})
 	if e, ok := errors.AsType[*cellhold.Error](err); !ok || e.Kind != cellhold.Unavailable {
 		t.Fatalf("got %v, want unavailable", err)
 	}
@@ -184,7 +184,7 @@ func TestAFullDatabaseSaysSoAndWorksAgainLater(t *testing.T) {
 		t.Errorf("got tail %d, %v, want 1", tail, err)
 	}
 	limit("1000000")
-	must(t, d.Append(ctx, id, []cellhold.Event{stream(2, strings.Repeat("x", 1<<20))}))
+	must(t, d.Append(ctx, id, []record.Event{stream(2, strings.Repeat("x", 1<<20))}))
 }
 
 func TestAFullDiskCanBeEmptiedByDeleting(t *testing.T) {
@@ -204,7 +204,7 @@ func TestAFullDiskCanBeEmptiedByDeleting(t *testing.T) {
 		t.Fatalf("got %v, want unavailable", err)
 	}
 	must(t, d.DeleteSession(ctx, big))
-	must(t, d.Append(ctx, small, []cellhold.Event{stream(1, strings.Repeat("x", 1<<20))}))
+	must(t, d.Append(ctx, small, []record.Event{stream(1, strings.Repeat("x", 1<<20))}))
 	if info, err := os.Stat(filepath.Join(dir, reserveName)); err != nil || info.Size() != reserveBytes {
 		t.Errorf("got a reserve of %d bytes, %v; want it renewed", info.Size(), err)
 	}
@@ -215,7 +215,7 @@ func appendUntilFull(t *testing.T, d *DB, id cellhold.SessionID, size int) error
 	tail, _, err := d.Tail(t.Context(), id)
 	for err == nil {
 		tail++
-		err = d.Append(t.Context(), id, []cellhold.Event{stream(tail, strings.Repeat("x", size))})
+		err = d.Append(t.Context(), id, []record.Event{stream(tail, strings.Repeat("x", size))})
 	}
 	return err
 }

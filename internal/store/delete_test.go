@@ -2,6 +2,7 @@ package store
 
 import (
 	"cellhold"
+	"cellhold/internal/record"
 	"context"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ func fillSession(t testing.TB, d *DB, id cellhold.SessionID, n int, size int) {
 	t.Helper()
 	text := strings.Repeat("x", size)
 	for seq := int64(1); seq <= int64(n); seq++ {
-		must(t, d.Append(t.Context(), id, []cellhold.Event{stream(seq, text)}))
+		must(t, d.Append(t.Context(), id, []record.Event{stream(seq, text)}))
 	}
 }
 
@@ -73,7 +74,7 @@ func TestADeletedSessionStaysDeleted(t *testing.T) {
 	if err := d.PutSession(ctx, s); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("PutSession: got %v, want not found", err)
 	}
-	if err := d.Append(ctx, s.ID, []cellhold.Event{stream(1, "late")}); cellhold.KindOf(err) != cellhold.NotFound {
+	if err := d.Append(ctx, s.ID, []record.Event{stream(1, "late")}); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("Append: got %v, want not found", err)
 	}
 	if got := sessions(t, d); len(got) != 0 {

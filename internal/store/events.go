@@ -2,6 +2,7 @@ package store
 
 import (
 	"cellhold"
+	"cellhold/internal/record"
 	"context"
 	"database/sql"
 	"errors"
@@ -29,7 +30,7 @@ const (
 // or none. The events' numbers must follow the newest recorded one without a gap, and the sources of
 // each kernel and boot must rise. Otherwise it has recorded nothing and returns an error,
 // ErrDuplicate when a source did not rise.
-func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.Event, cells ...cellhold.Cell) error {
+func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []record.Event, cells ...record.Cell) error {
 	if len(evs) == 0 && len(cells) == 0 {
 		return nil
 	}
@@ -51,7 +52,7 @@ func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []cellhold.E
 	return nil
 }
 
-func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs []cellhold.Event) error {
+func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs []record.Event) error {
 	var risen map[life]int64
 	for i := range evs {
 		e := &evs[i]
@@ -87,30 +88,30 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 // Read yields the events after that number, in order, and ends at the newest. It holds no
 // connection while the consumer works. A damaged event is yielded as its number and ErrDamaged,
 // and those after it follow; any other error is the last item.
-func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
+func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
 	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
 		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, id, after)
 }
 
 // ReadType is Read for events of one type. It does not touch the contents of others.
-func (d *DB) ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[cellhold.Event, error] {
+func (d *DB) ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[record.Event, error] {
 	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
 		FROM events WHERE id > ? AND id <= ? AND type = ? ORDER BY id LIMIT ?`, id, after, string(t))
 }
 
 // events yields what a query finds between two ids, with more conditions if there are any.
-func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, after int64, more ...any) iter.Seq2[cellhold.Event, error] {
-	return func(yield func(cellhold.Event, error) bool) {
+func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, after int64, more ...any) iter.Seq2[record.Event, error] {
+	return func(yield func(record.Event, error) bool) {
 		key, err := d.key(ctx, id)
 		if err != nil {
-			yield(cellhold.Event{}, fmt.Errorf("read session %s: %w", id, err))
+			yield(record.Event{}, fmt.Errorf("read session %s: %w", id, err))
 			return
 		}
 		low, high := span(key)
 		next := low | min(max(after, 0), maxNumber)
-		pages(yield, func() (batch[cellhold.Event], error) {
+		pages(yield, func() (batch[record.Event], error) {
 			args := append(append([]any{next, high}, more...), batchRows)
-			return fill(ctx, d.read, query, args, func(rows *sql.Rows) (cellhold.Event, int, error) {
+			return fill(ctx, d.read, query, args, func(rows *sql.Rows) (record.Event, int, error) {
 				e, err := scanEvent(rows, id, &next)
 				return e, len(e.Content), err
 			})
@@ -119,7 +120,7 @@ func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, af
 }
 
 // scanEvent reads one row and moves next on to it.
-func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e cellhold.Event, err error) {
+func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e record.Event, err error) {
 	var nanos, sum int64
 	var of string
 	err = rows.Scan(next, &nanos, &e.Kernel, &of, &e.Type, &e.Boot, &e.Source, &sum, (*[]byte)(&e.Content))
@@ -129,7 +130,7 @@ func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e cellhold.E
 	e.Seq, e.Time = number(*next), fromNanos(nanos)
 	setSubject(&e, of)
 	if eventSum(id, &e) != sum {
-		return cellhold.Event{Seq: e.Seq}, fmt.Errorf("event %d of session %s: %w", e.Seq, id, ErrDamaged)
+		return record.Event{Event: cellhold.Event{Seq: e.Seq}}, fmt.Errorf("event %d of session %s: %w", e.Seq, id, ErrDamaged)
 	}
 	if e.Type == suspendedEvent {
 		e.Type = cellhold.EventSessionHibernated

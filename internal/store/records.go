@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 )
 
 // The words of older records for a session that is hibernated. They are translated when they are read.
@@ -17,14 +16,6 @@ const (
 	suspendedState cellhold.SessionState = "suspended"
 	suspendedEvent cellhold.EventType    = "session_suspended"
 )
-
-// cellRecord is a cell on disk.
-type cellRecord struct {
-	cellhold.Cell
-	Timeout time.Duration `json:"timeout,omitempty"`
-	Key     string        `json:"key,omitempty"`
-	Digest  string        `json:"digest,omitempty"`
-}
 
 // PutSession records a session, new or changed. A deleted session stays deleted.
 func (d *DB) PutSession(ctx context.Context, s record.Session) error {
@@ -43,7 +34,7 @@ func (d *DB) PutSession(ctx context.Context, s record.Session) error {
 
 // AppendSession records a session that has changed together with the events that say so, all or
 // nothing; see Append.
-func (d *DB) AppendSession(ctx context.Context, s record.Session, evs []cellhold.Event) error {
+func (d *DB) AppendSession(ctx context.Context, s record.Session, evs []record.Event) error {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("put session %s: %w", s.ID, err)
@@ -61,8 +52,8 @@ func (d *DB) AppendSession(ctx context.Context, s record.Session, evs []cellhold
 }
 
 // storeSession writes the record of a session. The caller has the turn.
-func (w *writer) storeSession(ctx context.Context, id cellhold.SessionID, record []byte) error {
-	res, err := w.putSession.ExecContext(ctx, id, record, recordSum(record, string(id)))
+func (w *writer) storeSession(ctx context.Context, id cellhold.SessionID, b []byte) error {
+	res, err := w.putSession.ExecContext(ctx, id, b, recordSum(b, string(id)))
 	if err != nil {
 		return err
 	}
@@ -106,8 +97,8 @@ func decodeSession(id cellhold.SessionID, sum int64, b []byte) (record.Session, 
 
 // PutCell records a cell of a session that is recorded, new or changed. A new one comes after all
 // others of its session.
-func (d *DB) PutCell(ctx context.Context, c cellhold.Cell) error {
-	records, err := encodeCells([]cellhold.Cell{c})
+func (d *DB) PutCell(ctx context.Context, c record.Cell) error {
+	records, err := encodeCells([]record.Cell{c})
 	if err != nil {
 		return err
 	}
@@ -125,11 +116,11 @@ func (d *DB) PutCell(ctx context.Context, c cellhold.Cell) error {
 }
 
 // encodeCells makes the records of cells.
-func encodeCells(cells []cellhold.Cell) ([][]byte, error) {
+func encodeCells(cells []record.Cell) ([][]byte, error) {
 	records := make([][]byte, len(cells))
 	for i, c := range cells {
 		var err error
-		if records[i], err = json.Marshal(cellRecord{c, c.Timeout, c.Key, c.Digest}); err != nil {
+		if records[i], err = json.Marshal(c); err != nil {
 			return nil, fmt.Errorf("record of cell %s: %w", c.ID, err)
 		}
 	}
@@ -137,45 +128,45 @@ func encodeCells(cells []cellhold.Cell) ([][]byte, error) {
 }
 
 // storeCell writes the record of a cell. The caller has the turn.
-func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c cellhold.Cell, record []byte) error {
+func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c record.Cell, b []byte) error {
 	low, high := span(h.key)
-	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c.ID), recordSum(record, string(id), string(c.ID)), record, c.Key)
+	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c.ID), recordSum(b, string(id), string(c.ID)), b, c.Key)
 	return err
 }
 
 // Cell returns one cell. There is none of another session's: that is NotFound too.
-func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (cellhold.Cell, error) {
+func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (record.Cell, error) {
 	const query = `SELECT c.crc, c.record FROM cells c JOIN sessions s ON s.key = c.session
 		WHERE s.id = ? AND c.cell = ? AND s.erased = 0`
 	var sum int64
-	var record []byte
-	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &record)
+	var b []byte
+	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &b)
 	if errors.Is(err, sql.ErrNoRows) {
-		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell %s in session %s.", c, id)
+		return record.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell %s in session %s.", c, id)
 	}
 	if err != nil {
-		return cellhold.Cell{}, fmt.Errorf("cell %s: %w", c, outward(err))
+		return record.Cell{}, fmt.Errorf("cell %s: %w", c, outward(err))
 	}
-	return decodeCell(id, c, sum, record)
+	return decodeCell(id, c, sum, b)
 }
 
 // CellByKey returns the cell that was submitted with that key, NotFound when there is none.
-func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (cellhold.Cell, error) {
+func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (record.Cell, error) {
 	const query = `SELECT c.cell FROM cells c JOIN sessions s ON s.key = c.session WHERE s.id = ? AND c.key = ? AND s.erased = 0`
 	var c cellhold.CellID
 	err := d.read.QueryRowContext(ctx, query, id, key).Scan(&c)
 	if errors.Is(err, sql.ErrNoRows) {
-		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell of that key in session %s.", id)
+		return record.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell of that key in session %s.", id)
 	}
 	if err != nil {
-		return cellhold.Cell{}, fmt.Errorf("cell of a key: %w", outward(err))
+		return record.Cell{}, fmt.Errorf("cell of a key: %w", outward(err))
 	}
 	return d.Cell(ctx, id, c)
 }
 
 // Cells yields the cells of a session in the order in which they were first recorded. A damaged one
 // is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
-func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error] {
+func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Cell, error] {
 	const query = `SELECT id, cell, crc, record FROM cells WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
 	return records(ctx, d, id, query, "cells", decodeCell)
 }
@@ -196,22 +187,21 @@ func records[T any, ID ~string](ctx context.Context, d *DB, id cellhold.SessionI
 			return fill(ctx, d.read, query, []any{next, high, batchRows}, func(rows *sql.Rows) (T, int, error) {
 				var name ID
 				var sum int64
-				var record []byte
-				if err := rows.Scan(&next, &name, &sum, &record); err != nil {
+				var b []byte
+				if err := rows.Scan(&next, &name, &sum, &b); err != nil {
 					return none, 0, err
 				}
-				v, err := decode(id, name, sum, record)
-				return v, len(record), err
+				v, err := decode(id, name, sum, b)
+				return v, len(b), err
 			})
 		})
 	}
 }
 
-func decodeCell(id cellhold.SessionID, c cellhold.CellID, sum int64, record []byte) (cellhold.Cell, error) {
-	var r cellRecord
-	if recordSum(record, string(id), string(c)) != sum || json.Unmarshal(record, &r) != nil {
-		return cellhold.Cell{ID: c, Session: id}, fmt.Errorf("cell %s of session %s: %w", c, id, ErrDamaged)
+func decodeCell(id cellhold.SessionID, c cellhold.CellID, sum int64, b []byte) (record.Cell, error) {
+	var r record.Cell
+	if recordSum(b, string(id), string(c)) != sum || json.Unmarshal(b, &r) != nil {
+		return record.Cell{Cell: cellhold.Cell{ID: c, Session: id}}, fmt.Errorf("cell %s of session %s: %w", c, id, ErrDamaged)
 	}
-	r.Cell.Timeout, r.Cell.Key, r.Cell.Digest = r.Timeout, r.Key, r.Digest
-	return r.Cell, nil
+	return r, nil
 }

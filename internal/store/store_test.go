@@ -31,8 +31,8 @@ func open(t testing.TB, dir string) *DB {
 	return d
 }
 
-func stream(seq int64, text string) cellhold.Event {
-	e := cellhold.NewEvent(cellhold.EventStream, "python3", "c1", cellhold.StreamContent{Name: "stdout", Text: text})
+func stream(seq int64, text string) record.Event {
+	e := record.NewEvent(cellhold.EventStream, "python3", "c1", cellhold.StreamContent{Name: "stdout", Text: text})
 	e.Seq, e.Time, e.Boot, e.Source = seq, time.Unix(1700000000, seq).UTC(), "boot1", seq
 	return e
 }
@@ -48,11 +48,11 @@ func newSession() record.Session {
 	}
 }
 
-func newCell(s cellhold.SessionID, code string) cellhold.Cell {
-	return cellhold.Cell{
+func newCell(s cellhold.SessionID, code string) record.Cell {
+	return record.Cell{Timeout: 90 * time.Second, Cell: cellhold.Cell{
 		ID: cellhold.NewCellID(), Session: s, Kernel: "python3", Code: code, State: cellhold.CellQueued,
-		Submitted: time.Unix(1700000000, 5).UTC(), Timeout: 90 * time.Second, Outputs: []cellhold.Output{},
-	}
+		Submitted: time.Unix(1700000000, 5).UTC(), Outputs: []cellhold.Output{},
+	}}
 }
 
 // put records a new session and returns its id.
@@ -70,7 +70,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func read(t testing.TB, d *DB, id cellhold.SessionID, after int64) (evs []cellhold.Event) {
+func read(t testing.TB, d *DB, id cellhold.SessionID, after int64) (evs []record.Event) {
 	t.Helper()
 	for e, err := range d.Read(t.Context(), id, after) {
 		must(t, err)
@@ -92,7 +92,7 @@ func TestWhatWasRecordedIsThereAfterARestart(t *testing.T) {
 	first.Outputs = []cellhold.Output{{Type: cellhold.EventExecuteResult, ExecutionCount: 1,
 		Data: map[string]json.RawMessage{"text/plain": json.RawMessage(`"1"`)}, Metadata: map[string]json.RawMessage{}}}
 	must(t, d.PutCell(ctx, first)) // changed: keeps its place
-	evs := []cellhold.Event{stream(1, "a"), stream(2, "<é&\u2028>"), stream(3, "c")}
+	evs := []record.Event{stream(1, "a"), stream(2, "<é&\u2028>"), stream(3, "c")}
 	evs[2].Source, evs[2].Boot, evs[2].Time = 0, "", time.Time{} // made by the host
 	must(t, d.Append(ctx, s.ID, evs))
 	must(t, d.Close())
@@ -104,12 +104,12 @@ func TestWhatWasRecordedIsThereAfterARestart(t *testing.T) {
 			t.Errorf("session differs (-got +want):\n%s", diff)
 		}
 	}
-	var cells []cellhold.Cell
+	var cells []record.Cell
 	for c, err := range d.Cells(ctx, s.ID) {
 		must(t, err)
 		cells = append(cells, c)
 	}
-	if diff := cmp.Diff(cells, []cellhold.Cell{first, second}); diff != "" {
+	if diff := cmp.Diff(cells, []record.Cell{first, second}); diff != "" {
 		t.Errorf("cells differ (-got +want):\n%s", diff)
 	}
 	if diff := cmp.Diff(read(t, d, s.ID, 0), evs); diff != "" {
@@ -124,10 +124,10 @@ func TestTheOlderWordForHibernatedIsRead(t *testing.T) {
 	d := open(t, t.TempDir())
 	s := newSession()
 	s.State = suspendedState
-	old := cellhold.NewEvent(suspendedEvent, "", "", cellhold.SessionHibernatedContent{Idle: true})
+	old := record.NewEvent(suspendedEvent, "", "", cellhold.SessionHibernatedContent{Idle: true})
 	old.Seq = 1
 	must(t, d.PutSession(t.Context(), s))
-	must(t, d.AppendSession(t.Context(), s, []cellhold.Event{old}))
+	must(t, d.AppendSession(t.Context(), s, []record.Event{old}))
 	for got, err := range d.Sessions(t.Context()) {
 		if err != nil || got.State != cellhold.SessionHibernated {
 			t.Errorf("the session is %q, %v; want %q", got.State, err, cellhold.SessionHibernated)
@@ -145,7 +145,7 @@ func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
 	if tail, _, err := d.Tail(ctx, id); tail != 0 || err != nil {
 		t.Errorf("got tail %d, %v of a new session, want 0", tail, err)
 	}
-	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a"), stream(2, "b")}))
+	must(t, d.Append(ctx, id, []record.Event{stream(1, "a"), stream(2, "b")}))
 	must(t, d.Close())
 
 	d = open(t, dir)
@@ -163,21 +163,21 @@ func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
 	}
 	replayed := stream(3, "b again")
 	replayed.Source = 2
-	if err := d.Append(ctx, id, []cellhold.Event{replayed}); !errors.Is(err, ErrDuplicate) {
+	if err := d.Append(ctx, id, []record.Event{replayed}); !errors.Is(err, ErrDuplicate) {
 		t.Errorf("got %v for a replayed event, want ErrDuplicate", err)
 	}
 	reborn := stream(3, "c")
 	reborn.Boot, reborn.Source = "boot2", 1
-	must(t, d.Append(ctx, id, []cellhold.Event{reborn}))
+	must(t, d.Append(ctx, id, []record.Event{reborn}))
 }
 
 func TestAnAppendIsAllOrNothing(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
-	must(t, d.Append(ctx, id, []cellhold.Event{stream(1, "a")}))
+	must(t, d.Append(ctx, id, []record.Event{stream(1, "a")}))
 	twice := stream(3, "b")
 	twice.Source = 2
-	for name, bad := range map[string][]cellhold.Event{
+	for name, bad := range map[string][]record.Event{
 		"gap":       {stream(2, "b"), stream(4, "c")},
 		"repeated":  {stream(2, "b"), stream(2, "c")},
 		"again":     {stream(1, "a")},
@@ -190,13 +190,13 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 			t.Fatalf("%s: got tail %d, want 1", name, tail)
 		}
 	}
-	must(t, d.Append(ctx, id, []cellhold.Event{stream(2, "b"), stream(3, "c")}))
+	must(t, d.Append(ctx, id, []record.Event{stream(2, "b"), stream(3, "c")}))
 }
 
 func TestAnUnknownSessionHasNothingAndTakesNothing(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx := t.Context()
-	if err := d.Append(ctx, "nobody", []cellhold.Event{stream(1, "a")}); cellhold.KindOf(err) != cellhold.NotFound {
+	if err := d.Append(ctx, "nobody", []record.Event{stream(1, "a")}); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("Append: got %v, want not found", err)
 	}
 	if err := d.PutCell(ctx, newCell("nobody", "1")); cellhold.KindOf(err) != cellhold.NotFound {
@@ -226,7 +226,7 @@ func TestAReaderThatDawdlesHoldsUpNobody(t *testing.T) {
 	ctx, id := t.Context(), put(t, d)
 	large := strings.Repeat("x", batchBytes) // one event a batch
 	for seq := int64(1); seq <= 3; seq++ {
-		must(t, d.Append(ctx, id, []cellhold.Event{stream(seq, large)}))
+		must(t, d.Append(ctx, id, []record.Event{stream(seq, large)}))
 	}
 	seen := int64(0)
 	for e, err := range d.Read(ctx, id, 0) {
@@ -238,7 +238,7 @@ func TestAReaderThatDawdlesHoldsUpNobody(t *testing.T) {
 			t.Fatalf("got %d connections in use while the consumer works, want 0", n)
 		}
 		if seen == 1 { // what comes meanwhile is read too, and writing works
-			must(t, d.Append(ctx, id, []cellhold.Event{stream(4, large)}))
+			must(t, d.Append(ctx, id, []record.Event{stream(4, large)}))
 		}
 	}
 	if seen != 4 {
@@ -250,7 +250,7 @@ func TestBatchesCoverEveryEventOnce(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id, other := t.Context(), put(t, d), put(t, d)
 	const n = 2*batchRows + 3
-	var evs []cellhold.Event
+	var evs []record.Event
 	for seq := int64(1); seq <= n; seq++ {
 		evs = append(evs, stream(seq, "x"))
 	}
@@ -276,7 +276,7 @@ func TestOnlyTheOwnerMayReadTheFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a b?c#%41") // no letter of a path means anything to us
 	d := open(t, dir)
 	id := put(t, d)
-	must(t, d.Append(t.Context(), id, []cellhold.Event{stream(1, "x")}))
+	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "x")}))
 	entries, err := os.ReadDir(dir)
 	must(t, err)
 	if len(entries) < 4 {
@@ -311,13 +311,13 @@ func TestAWaitingWriterLeavesWithItsContext(t *testing.T) {
 	d.write.turn <- struct{}{} // somebody writes
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error)
-	go func() { failed <- d.Append(ctx, id, []cellhold.Event{stream(1, "x")}) }()
+	go func() { failed <- d.Append(ctx, id, []record.Event{stream(1, "x")}) }()
 	cancel()
 	if err := <-failed; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 	<-d.write.turn
-	must(t, d.Append(t.Context(), id, []cellhold.Event{stream(1, "x")}))
+	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "x")}))
 }
 
 func TestAClosedStoreSaysSo(t *testing.T) {
@@ -325,7 +325,7 @@ func TestAClosedStoreSaysSo(t *testing.T) {
 	id := put(t, d)
 	must(t, d.Close())
 	must(t, d.Close())
-	if err := d.Append(t.Context(), id, []cellhold.Event{stream(1, "x")}); !errors.Is(err, errClosed) {
+	if err := d.Append(t.Context(), id, []record.Event{stream(1, "x")}); !errors.Is(err, errClosed) {
 		t.Errorf("Append: got %v", err)
 	}
 	for _, err := range d.Read(t.Context(), id, 0) {
@@ -343,7 +343,7 @@ func TestManySessionsWriteAndReadAtOnce(t *testing.T) {
 		wg.Go(func() {
 			c := newCell(id, "x")
 			for seq := int64(1); seq <= 50; seq++ {
-				if err := errors.Join(d.Append(t.Context(), id, []cellhold.Event{stream(seq, "x")}), d.PutCell(t.Context(), c)); err != nil {
+				if err := errors.Join(d.Append(t.Context(), id, []record.Event{stream(seq, "x")}), d.PutCell(t.Context(), c)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -362,16 +362,12 @@ func TestManySessionsWriteAndReadAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-func TestEveryFieldOfACellHasAPlaceInItsRecord(t *testing.T) {
-	for _, x := range []struct{ record, noun reflect.Type }{
-		{reflect.TypeFor[cellRecord](), reflect.TypeFor[cellhold.Cell]()},
-	} {
-		for _, f := range reflect.VisibleFields(x.noun) {
-			if f.Tag.Get("json") != "-" {
-				continue
-			}
-			if own, ok := x.record.FieldByName(f.Name); !ok || len(own.Index) != 1 {
-				t.Errorf("%s.%s is hidden from callers and has no field in %s: it would be lost", x.noun, f.Name, x.record)
+func TestWireTypesHaveNoFieldThatCallersDoNotSee(t *testing.T) {
+	for _, wire := range []reflect.Type{reflect.TypeFor[cellhold.Session](), reflect.TypeFor[cellhold.Checkpoint](), reflect.TypeFor[cellhold.Cell](),
+		reflect.TypeFor[cellhold.Command](), reflect.TypeFor[cellhold.Event]()} {
+		for _, f := range reflect.VisibleFields(wire) {
+			if f.Tag.Get("json") == "-" {
+				t.Errorf("%s.%s is stored only: it belongs in package record", wire, f.Name)
 			}
 		}
 	}

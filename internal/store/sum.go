@@ -2,6 +2,7 @@ package store
 
 import (
 	"cellhold"
+	"cellhold/internal/record"
 	"encoding/binary"
 	"hash/crc32"
 )
@@ -12,7 +13,7 @@ import (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // eventSum covers every field of an event and the session it is in.
-func eventSum(id cellhold.SessionID, e *cellhold.Event) int64 {
+func eventSum(id cellhold.SessionID, e *record.Event) int64 {
 	head := make([]byte, 0, 256) // enough for all fields, so that nothing is allocated
 	for _, s := range []string{string(id), string(e.Kernel), subject(e), string(e.Type), e.Boot} {
 		head = appendString(head, s)

@@ -10,6 +10,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
+	"cellhold/internal/record"
 )
 
 const (
@@ -22,9 +23,9 @@ const (
 
 // Options says where the cells are. All fields are required.
 type Options struct {
-	Cells  func(ctx context.Context) iter.Seq2[cellhold.Cell, error]            // in order
-	Cell   func(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) // one of them
-	Put    func(ctx context.Context, c cellhold.Cell) error                     // records it anew
+	Cells  func(ctx context.Context) iter.Seq2[cellhold.Cell, error]          // in order
+	Cell   func(ctx context.Context, id cellhold.CellID) (record.Cell, error) // one of them
+	Put    func(ctx context.Context, c record.Cell) error                     // records it anew
 	Logger *slog.Logger
 }
 
@@ -49,7 +50,7 @@ type display struct {
 
 // Update brings the newest content of displays into the records of earlier cells. The same call
 // again, after a crash, changes nothing more. It returns the bytes of the records that it has written.
-func (d *Displays) Update(ctx context.Context, c cellhold.Cell, updates []notebook.Update) (written int64) {
+func (d *Displays) Update(ctx context.Context, c record.Cell, updates []notebook.Update) (written int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.load(ctx); err != nil {
@@ -74,7 +75,7 @@ func (d *Displays) Update(ctx context.Context, c cellhold.Cell, updates []notebo
 			break // the others would be read for nothing
 		}
 	}
-	d.note(c)
+	d.note(c.Cell)
 	return written
 }
 

@@ -23,14 +23,14 @@ const (
 
 // Store reads events and cells, and records cells.
 type Store interface {
-	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error]
-	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error]
-	PutCell(ctx context.Context, c cellhold.Cell) error
+	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error]
+	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Cell, error]
+	PutCell(ctx context.Context, c record.Cell) error
 }
 
 // staleCell is a cell whose record disagrees with its events, without its outputs.
 type staleCell struct {
-	cellhold.Cell
+	record.Cell
 	size int64 // bytes of its events
 }
 
@@ -95,7 +95,7 @@ func (f folder) fold(ctx context.Context, group []staleCell) error {
 			return err // a record of half the events would be worse than the present one
 		}
 		if to := folders[ev.Cell]; err == nil && to != nil && f.counts(ev.Seq) {
-			_ = to.Add(ev) // an event that could not be folded before cannot be folded now
+			_ = to.Add(ev.Event) // an event that could not be folded before cannot be folded now
 		}
 	}
 	for _, c := range group {

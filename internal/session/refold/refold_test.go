@@ -8,19 +8,20 @@ import (
 	"testing"
 
 	"cellhold"
+	"cellhold/internal/record"
 )
 
 // history is a store of cells and events that notes how it is used.
 type history struct {
-	evs    []cellhold.Event
-	cells  map[cellhold.CellID]cellhold.Cell
+	evs    []record.Event
+	cells  map[cellhold.CellID]record.Cell
 	order  []cellhold.CellID
 	groups []int // for each reading of the events, how many records were written before the next
 }
 
-func (h *history) Read(_ context.Context, _ cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
+func (h *history) Read(_ context.Context, _ cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
 	h.groups = append(h.groups, 0)
-	return func(yield func(cellhold.Event, error) bool) {
+	return func(yield func(record.Event, error) bool) {
 		for _, ev := range h.evs[after:] {
 			if !yield(ev, nil) {
 				return
@@ -29,8 +30,8 @@ func (h *history) Read(_ context.Context, _ cellhold.SessionID, after int64) ite
 	}
 }
 
-func (h *history) Cells(context.Context, cellhold.SessionID) iter.Seq2[cellhold.Cell, error] {
-	return func(yield func(cellhold.Cell, error) bool) {
+func (h *history) Cells(context.Context, cellhold.SessionID) iter.Seq2[record.Cell, error] {
+	return func(yield func(record.Cell, error) bool) {
 		for _, id := range h.order {
 			if !yield(h.cells[id], nil) {
 				return
@@ -39,16 +40,16 @@ func (h *history) Cells(context.Context, cellhold.SessionID) iter.Seq2[cellhold.
 	}
 }
 
-func (h *history) PutCell(_ context.Context, c cellhold.Cell) error {
+func (h *history) PutCell(_ context.Context, c record.Cell) error {
 	h.groups[len(h.groups)-1]++
 	h.cells[c.ID] = c
 	return nil
 }
 
 func TestManyRecordsThatLackLateOutputAreFoldedAFewAtATime(t *testing.T) {
-	h := &history{cells: map[cellhold.CellID]cellhold.Cell{}}
+	h := &history{cells: map[cellhold.CellID]record.Cell{}}
 	say := func(id cellhold.CellID, text string) int64 {
-		ev := cellhold.NewEvent(cellhold.EventStream, "toy", id, cellhold.StreamContent{Name: "stdout", Text: text})
+		ev := record.NewEvent(cellhold.EventStream, "toy", id, cellhold.StreamContent{Name: "stdout", Text: text})
 		ev.Seq = int64(len(h.evs) + 1)
 		h.evs = append(h.evs, ev)
 		return ev.Seq
@@ -61,7 +62,7 @@ func TestManyRecordsThatLackLateOutputAreFoldedAFewAtATime(t *testing.T) {
 		}
 		first := say(id, text)
 		h.order = append(h.order, id)
-		h.cells[id] = cellhold.Cell{ID: id, Session: "s", State: cellhold.CellDone, First: first, Last: first}
+		h.cells[id] = record.Cell{Cell: cellhold.Cell{ID: id, Session: "s", State: cellhold.CellDone, First: first, Last: first}}
 	}
 	for _, id := range h.order {
 		say(id, "late\n")
