@@ -252,7 +252,7 @@ func (b *sandboxes) network() attachment.Network {
 func (b *sandboxes) recordPackages(ctx context.Context, a *attachment.Attachment, changes []cellhold.PackageChange, locked []cellhold.Package) error {
 	var full error
 	rec := b.s.change(func(r *record.Session) {
-		if b.live != nil && b.live.Attachment == a {
+		if l := b.current(); l != nil && l.Attachment == a {
 			r.Packages, full = packages.Merge(r.Packages, changes, locked)
 		}
 	})
