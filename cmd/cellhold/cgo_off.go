@@ -2,6 +2,6 @@
 
 package main
 
-// withCgo says that this binary was built with cgo, in which gVisor's processes die at their start
-// without saying why.
+// withCgo reports that this binary was built with cgo. gVisor's processes crash at their start in such a binary,
+// without a message.
 const withCgo = false

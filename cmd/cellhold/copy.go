@@ -17,15 +17,15 @@ import (
 	"syscall"
 )
 
-// copyCmd copies between this machine and a session.
+// copyCmd copies files between this machine and a session.
 type copyCmd struct {
-	Src   string `arg:"" help:"What to copy: a path, or SESSION:PATH. A directory that ends in /. stands for what is in it." name:"src"`
-	Dst   string `arg:"" help:"Where to: a path, or SESSION:PATH. Relative paths of a session are below /workspace." name:"dst"`
-	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+	Src   string `arg:"" help:"Source: a path, or SESSION:PATH. Add /. to a directory to copy its contents only." name:"src"`
+	Dst   string `arg:"" help:"Destination: a path, or SESSION:PATH. Relative paths of a session start at /workspace." name:"dst"`
+	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
 }
 
-// remotePath is SESSION:PATH.
+// remotePath matches SESSION:PATH.
 var remotePath = lazy.Regexp(`(?s)^(s[a-z2-7]{16}):(.*)$`)
 
 // Run copies a file or a directory.
@@ -41,7 +41,7 @@ func (c *copyCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	case from != nil && to == nil:
 		return plainly(download(ctx, remote, cellhold.SessionID(from[1]), orHere(from[2]), c.Dst, t))
 	}
-	return errors.New("name one path on this machine and one in a session, as SESSION:PATH")
+	return errors.New("cp needs one path on this machine and one path in a session, as SESSION:PATH")
 }
 
 func orHere(p string) string {
@@ -51,7 +51,7 @@ func orHere(p string) string {
 	return p
 }
 
-// upload copies to a session, into the target if that is a directory.
+// upload copies a file or directory to a session. If the destination is a directory, the copy goes into it.
 func upload(ctx context.Context, c *client.Client, id cellhold.SessionID, src, dst string) error {
 	info, err := os.Stat(src)
 	if err != nil {
@@ -88,17 +88,17 @@ func upload(ctx context.Context, c *client.Client, id cellhold.SessionID, src, d
 		packed <- err
 	}()
 	err = c.UnpackDir(ctx, id, dst, r)
-	r.CloseWithError(io.ErrClosedPipe) // ends the packing if the server refused
+	r.CloseWithError(io.ErrClosedPipe) // stops the packing if the server refused the archive
 	if local := <-packed; local != nil && !errors.Is(local, io.ErrClosedPipe) {
 		return fmt.Errorf("read %s: %w", src, local)
 	}
 	return err
 }
 
-// download copies from a session, into the target if that is a directory. Names of the session's own
-// choice are used only below the target, and never followed through a link.
+// download copies a file or directory from a session. If the destination is a directory, the copy goes into it.
+// Names that the session chose are used only below the destination, and never through a symbolic link.
 func download(ctx context.Context, c *client.Client, id cellhold.SessionID, src, dst string, t *terminal) error {
-	// With a dot at its end it is what a link leads to; of a file there is no such path.
+	// With "/." the path means the target of a link. A file has no such path.
 	info, err := c.StatFile(ctx, id, src+"/.")
 	isDir := err == nil && info.Type == cellhold.FileDirectory
 	base := path.Base(path.Join("/workspace", src))
@@ -117,12 +117,12 @@ func download(ctx context.Context, c *client.Client, id cellhold.SessionID, src,
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // there is none when all went well
+	defer os.Remove(f.Name()) // after success the file has another name
 	_, err = io.Copy(f, r)
 	return errors.Join(err, f.Chmod(0o644), f.Close(), unless(err, func() error { return os.Rename(f.Name(), dst) }))
 }
 
-// unless does something unless there is an error already.
+// unless calls do if err is nil.
 func unless(err error, do func() error) error {
 	if err != nil {
 		return nil
@@ -151,20 +151,20 @@ func downloadDir(ctx context.Context, c *client.Client, id cellhold.SessionID, s
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("the archive of the session broke off: %w", err)
+			return fmt.Errorf("the archive from the session is incomplete: %w", err)
 		}
 		if err := place(root, h, archive); err != nil {
 			if !errors.Is(err, errSkipped) {
 				return err
 			}
-			fmt.Fprintf(t.err, "cellhold: left out, because it leads out of the directory or is no file: %s\n", printable(h.Name))
+			fmt.Fprintf(t.err, "cellhold: skipped %s: it points out of the directory or is not a regular file\n", printable(h.Name))
 		}
 	}
 }
 
-var errSkipped = errors.New("left out")
+var errSkipped = errors.New("skipped")
 
-// place puts one entry of an archive that untrusted code made below a directory.
+// place extracts one entry of an untrusted archive below root.
 func place(root *os.Root, h *tar.Header, r io.Reader) error {
 	name := path.Clean(strings.TrimSuffix(h.Name, "/"))
 	if !filepath.IsLocal(name) || strings.ContainsRune(name, 0) {

@@ -14,23 +14,23 @@ import (
 	"strings"
 )
 
-// doctorCmd looks at the host, with the settings that serve would have.
+// doctorCmd checks the host with the settings that serve would use.
 type doctorCmd struct {
 	service   `embed:""`
 	lifetimes `embed:""`
-	Listen    string `help:"Address that serve would listen on." default:"127.0.0.1:5002"`
+	Listen    string `help:"Address to check: the one that serve would listen on." default:"127.0.0.1:5002"`
 }
 
-// finding is one thing that was looked at.
+// finding is the result of one check.
 type finding struct {
 	embedded.Finding
-	optional bool // the service works without it, though less well
+	optional bool // the server works without it, with fewer features
 }
 
-// optional names what the embedded driver can do without.
+// optional names the findings of the embedded driver that are not required.
 var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "room for snapshots": true, "a sandbox can be saved": true}
 
-// Run prints what was found, and ends with status 1 if something needed is missing.
+// Run prints the findings. The exit status is 1 if something required is missing.
 func (c *doctorCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	missing := false
 	for _, f := range c.look(ctx, all.Home) {
@@ -42,8 +42,8 @@ func (c *doctorCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 			mark, missing = "MISSING", true
 		}
 		fmt.Fprintf(t.out, "%s  %s: %s\n", mark, f.Name, f.Detail)
-		if !f.OK && f.Mend != "" {
-			fmt.Fprintf(t.out, "         mend it: %s\n", f.Mend)
+		if !f.OK && f.Fix != "" {
+			fmt.Fprintf(t.out, "         fix: %s\n", f.Fix)
 		}
 	}
 	if missing {
@@ -56,12 +56,12 @@ func (c *doctorCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 // look collects the findings.
 func (c *doctorCmd) look(ctx context.Context, home string) []finding {
 	quiet := slog.New(slog.DiscardHandler)
-	if f := lookAtHome(home); !f.OK { // all else would fail for this reason, in words of its own
+	if f := lookAtHome(home); !f.OK { // the other checks would fail for the same reason
 		return []finding{f, lookAtTools(false), c.lookAtAddress()}
 	}
 	var all []finding
 	if o, err := embeddedOptions(home, home, quiet); err != nil {
-		all = append(all, finding{Finding: embedded.Finding{Name: "this binary", Detail: err.Error(), Mend: "make build"}})
+		all = append(all, finding{Finding: embedded.Finding{Name: "this binary", Detail: err.Error(), Fix: "make build"}})
 	} else {
 		for _, f := range embedded.Check(ctx, o) {
 			all = append(all, finding{f, optional[f.Name]})
@@ -72,7 +72,7 @@ func (c *doctorCmd) look(ctx context.Context, home string) []finding {
 	return append(all, image, lookAtTools(image.OK), c.lookAtAddress())
 }
 
-// lookAtHome tries whether things can be kept in the home.
+// lookAtHome checks that files can be written in the home.
 func lookAtHome(home string) finding {
 	f := finding{Finding: embedded.Finding{Name: "home", OK: true}}
 	err := makeHome(home)
@@ -86,27 +86,27 @@ func lookAtHome(home string) finding {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
 			err = e.Err
 		}
-		f.OK, f.Detail = false, fmt.Sprintf("nothing can be kept in %s: %v", home, err)
-		f.Mend = "name a folder where this user may write, with --home, or be the user to whom this one belongs"
+		f.OK, f.Detail = false, fmt.Sprintf("cannot write to %s: %v", home, err)
+		f.Fix = "give a folder that this user can write to with --home, or run as the owner of this folder"
 	}
 	return f
 }
 
 func (c *doctorCmd) lookAtImage(home string, log *slog.Logger) finding {
-	f := finding{Finding: embedded.Finding{Name: "image", OK: true, Detail: c.Image + " is there"}}
+	f := finding{Finding: embedded.Finding{Name: "image", OK: true, Detail: c.Image + " exists"}}
 	store, err := openImages(home, log, nil)
 	if err == nil {
 		_, err = (imageFinder{store}).Resolve(c.Image)
 	}
 	if err != nil {
-		f.OK, f.Detail, f.Mend = false, plainly(err).Error(), "cellhold image build"
+		f.OK, f.Detail, f.Fix = false, plainly(err).Error(), "cellhold image build"
 	}
 	return f
 }
 
-// lookAtTools looks for what `image build` needs, which who has an image does not.
+// lookAtTools checks for the programs that `image build` needs. They are optional if there is an image already.
 func lookAtTools(haveImage bool) finding {
-	f := finding{Finding: embedded.Finding{Name: "tools to build images", OK: true, Detail: "all are there"}, optional: haveImage}
+	f := finding{Finding: embedded.Finding{Name: "tools to build images", OK: true, Detail: "all are installed"}, optional: haveImage}
 	needed := []string{"mmdebstrap", "unshare"}
 	if os.Geteuid() != 0 {
 		needed = append(needed, "newuidmap")
@@ -117,7 +117,7 @@ func lookAtTools(haveImage bool) finding {
 	})
 	if len(missing) > 0 {
 		f.OK, f.Detail = false, "missing: "+strings.Join(missing, ", ")
-		f.Mend = "apt-get install mmdebstrap util-linux uidmap"
+		f.Fix = "apt-get install mmdebstrap util-linux uidmap"
 	}
 	return f
 }
@@ -129,8 +129,8 @@ func (c *doctorCmd) lookAtAddress() finding {
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err
 		}
-		f.OK, f.Detail = false, fmt.Sprintf("%s cannot be listened on: %v", c.Listen, err)
-		f.Mend = "nothing, if cellhold serve runs already; else give serve another address with --listen"
+		f.OK, f.Detail = false, fmt.Sprintf("cannot listen on %s: %v", c.Listen, err)
+		f.Fix = "none if cellhold serve is running; otherwise choose another address with --listen"
 		return f
 	}
 	listener.Close()

@@ -14,58 +14,58 @@ import (
 	"time"
 )
 
-// lookAtSaved looks at what is saved in the home: of sessions, and what sessions start from.
+// lookAtSaved checks the snapshots in the home: those of sessions and those of templates.
 func (c *doctorCmd) lookAtSaved(ctx context.Context, home string, log *slog.Logger) []finding {
 	saved := finding{Finding: embedded.Finding{Name: "saved sessions"}, optional: true}
 	driver, err := newDriver(home, home, true, log)
 	if err != nil {
-		saved.Detail, saved.Mend = err.Error(), "mend that a sandbox starts, and look as the user that the server runs as"
+		saved.Detail, saved.Fix = err.Error(), "fix the start of sandboxes first, and run doctor as the user of the server"
 		return []finding{saved}
 	}
 	defer driver.Close()
 	return append([]finding{c.lookAtSessions(ctx, driver)}, c.lookAtTemplates(ctx, home, driver, log)...)
 }
 
-// lookAtSessions looks at saved states of sessions: how much room they take, and whether they are still good.
+// lookAtSessions checks the snapshots of sessions: the space that they take, and whether they can be restored.
 func (c *doctorCmd) lookAtSessions(ctx context.Context, driver sandbox.Driver) finding {
 	f := finding{Finding: embedded.Finding{Name: "saved sessions"}, optional: true}
 	have, err := shelf.New(driver, int64(c.MaxSnapshots)).Stock(ctx)
 	if err != nil {
-		f.Detail, f.Mend = plainly(err).Error(), "without it sessions do not sleep, and cannot be forked or go back"
+		f.Detail, f.Fix = plainly(err).Error(), "none needed; without snapshots, sessions cannot be hibernated, forked or rolled back"
 		return f
 	}
-	f.Detail = fmt.Sprintf("%d are saved and take %s of the %s that they may take", have.Count, size(have.Bytes).rounded(), c.MaxSnapshots)
+	f.Detail = fmt.Sprintf("%d are saved and use %s of the limit of %s", have.Count, size(have.Bytes).rounded(), c.MaxSnapshots)
 	switch {
 	case have.Stale > 0:
-		f.Detail += fmt.Sprintf("; of them %d fit this version or this host no more", have.Stale)
-		f.Mend = "restart the kernels of such sessions, which lose their variables, and delete such checkpoints: cellhold session checkpoint --rm ID NAME"
+		f.Detail += fmt.Sprintf("; %d of them cannot be restored by this version or on this host", have.Stale)
+		f.Fix = "restart the kernels of these sessions (variables are lost), and delete these checkpoints: cellhold session checkpoint --rm ID NAME"
 	case have.Bytes+int64(c.Memory) > int64(c.MaxSnapshots):
-		f.Mend = "end sessions with cellhold session rm ID, delete checkpoints with cellhold session checkpoint --rm ID NAME, or raise --max-snapshots"
+		f.Fix = "end sessions with cellhold session rm ID, delete checkpoints with cellhold session checkpoint --rm ID NAME, or raise --max-snapshots"
 	default:
 		f.OK = true
 	}
 	return f
 }
 
-// lookAtTemplates looks at what sessions start from, as serve would with these settings.
+// lookAtTemplates checks the templates that serve would use with these settings.
 func (c *doctorCmd) lookAtTemplates(ctx context.Context, home string, driver sandbox.Driver, log *slog.Logger) []finding {
 	f := finding{Finding: embedded.Finding{Name: "templates"}, optional: true}
 	if c.NoTemplates {
-		f.OK, f.Detail = true, "none are wanted, so every session starts cold"
+		f.OK, f.Detail = true, "disabled by --no-templates; every session starts cold"
 		return []finding{f}
 	}
 	templates, err := c.openTemplates(home, driver, log)
 	if err != nil {
-		f.Detail, f.Mend = plainly(err).Error(), "correct that setting; see cellhold config"
+		f.Detail, f.Fix = plainly(err).Error(), "correct this setting; cellhold config prints all settings"
 		return []finding{f}
 	}
 	if templates == nil {
-		f.Detail, f.Mend = "sandboxes cannot be saved here, so every session starts cold", "nothing, if that is enough"
+		f.Detail, f.Fix = "this host cannot save sandboxes; every session starts cold", "none needed; sessions only start more slowly"
 		return []finding{f}
 	}
 	outdated, err := templates.Look(ctx)
 	if err != nil {
-		f.Detail, f.Mend = plainly(err).Error(), "look as the user that the server runs as"
+		f.Detail, f.Fix = plainly(err).Error(), "run doctor as the user of the server"
 		return []finding{f}
 	}
 	var all []finding
@@ -82,7 +82,7 @@ func (c *doctorCmd) openTemplates(home string, driver sandbox.Driver, log *slog.
 	}
 	img, err := store.Resolve(c.Image)
 	if err != nil {
-		img = image.Image{} // another finding says so
+		img = image.Image{} // the finding "image" reports it
 	}
 	installer, err := c.packaging.open(img, log)
 	if err != nil {
@@ -95,22 +95,22 @@ func (c *doctorCmd) openTemplates(home string, driver sandbox.Driver, log *slog.
 	return c.warming.open(&c.service, &c.lifetimes, driver, newImages(store), installer, data, log)
 }
 
-// judgeTemplate says how one template is. outdated is what is the matter with the snapshot that it has, if that
-// is of no use.
+// judgeTemplate returns the finding about one template. outdated is the reason why its snapshot cannot be used, or
+// empty.
 func (c *doctorCmd) judgeTemplate(t cellhold.Template, outdated string, now time.Time) finding {
-	const renew = "cellhold serve makes one in the background; if it runs already, cellhold template ls says what is in the way"
-	f := finding{Finding: embedded.Finding{Name: "template " + t.Name, Mend: renew}, optional: true}
-	age, due := now.Sub(t.Built).Round(time.Minute), cmp.Or(c.TemplateRefresh, 24*time.Hour) // zero is that for package template
+	const renew = "run cellhold serve, which builds a snapshot in the background; if it is running, cellhold template ls prints the problem"
+	f := finding{Finding: embedded.Finding{Name: "template " + t.Name, Fix: renew}, optional: true}
+	age, due := now.Sub(t.Built).Round(time.Minute), cmp.Or(c.TemplateRefresh, 24*time.Hour) // package template reads 0 as 24 hours
 	switch {
 	case outdated != "":
-		f.Detail = "what is saved is outdated (" + outdated + "), so its sessions start cold"
+		f.Detail = "the snapshot is outdated (" + outdated + "); its sessions start cold"
 	case t.State != cellhold.TemplateReady:
-		f.Detail = "nothing is saved yet, so its sessions start cold"
+		f.Detail = "there is no snapshot yet; its sessions start cold"
 	case age > due:
-		f.Detail = fmt.Sprintf("what is saved is %s old, and is to be made anew after %s", age, due)
+		f.Detail = fmt.Sprintf("the snapshot is %s old and is due to be rebuilt after %s", age, due)
 	default:
-		f.OK, f.Mend = true, ""
-		f.Detail = fmt.Sprintf("%s are saved, %s old", size(t.Size).rounded(), age)
+		f.OK, f.Fix = true, ""
+		f.Detail = fmt.Sprintf("the snapshot has %s and is %s old", size(t.Size).rounded(), age)
 	}
 	return f
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// stocked is a driver that has these snapshots and makes nothing.
+// stocked is a driver with these snapshots. It creates nothing.
 type stocked struct {
 	sandbox.Driver
 	list []sandbox.Snapshot
@@ -22,25 +22,25 @@ func (d stocked) Snapshots(context.Context) ([]sandbox.Snapshot, error) { return
 
 func (d stocked) RemoveSnapshot(context.Context, string) error { panic("a doctor removes nothing") }
 
-func TestTheDoctorLooksAtWhatIsSavedOfSessions(t *testing.T) {
+func TestTheDoctorChecksSnapshotsOfSessions(t *testing.T) {
 	saved := func(letter string, bytes int64, stale string) sandbox.Snapshot {
 		return sandbox.Snapshot{Name: "s" + strings.Repeat(letter, 16) + "-h-aaaaaaaa", Size: bytes, Stale: stale}
 	}
 	for name, x := range map[string]struct {
 		driver stocked
-		want   string // empty when all is well
+		want   string // empty for no problem
 	}{
 		"nothing":            {stocked{}, ""},
 		"some":               {stocked{list: []sandbox.Snapshot{saved("a", 1<<30, ""), saved("b", 1<<30, "")}}, ""},
 		"templates":          {stocked{list: []sandbox.Snapshot{{Name: "tpl-x", Size: 1 << 40, Stale: "old"}}}, ""},
 		"too much":           {stocked{list: []sandbox.Snapshot{saved("a", 3500<<20, "")}}, "--max-snapshots"},
-		"of another time":    {stocked{list: []sandbox.Snapshot{saved("a", 1, "another gVisor"), saved("b", 1, "")}}, "checkpoint --rm"},
-		"cannot save at all": {stocked{none: true}, "do not sleep"},
+		"of another version": {stocked{list: []sandbox.Snapshot{saved("a", 1, "another gVisor"), saved("b", 1, "")}}, "checkpoint --rm"},
+		"cannot save at all": {stocked{none: true}, "cannot be hibernated"},
 	} {
 		c := doctorCmd{service: service{Memory: 1 << 30}, lifetimes: lifetimes{MaxSnapshots: 4 << 30}}
 		f := c.lookAtSessions(t.Context(), x.driver)
-		if f.OK != (x.want == "") || f.OK != (f.Mend == "") || !strings.Contains(f.Mend, x.want) || !f.optional {
-			t.Errorf("%s: %+v", name, f)
+		if f.OK != (x.want == "") || f.OK != (f.Fix == "") || !strings.Contains(f.Fix, x.want) || !f.optional {
+			t.Errorf("%s: got %+v, want a fix with %q", name, f, x.want)
 		}
 	}
 }
@@ -56,15 +56,15 @@ func TestTheDoctorJudgesTemplates(t *testing.T) {
 		ok       bool
 		says     string
 	}{
-		"ready":    {ready, "", true, "100.0 MiB are saved, 3h0m0s old"},
+		"ready":    {ready, "", true, "has 100.0 MiB and is 3h0m0s old"},
 		"old":      {old, "", false, "25h0m0s old"},
-		"none":     {none, "", false, "nothing is saved yet"},
+		"none":     {none, "", false, "no snapshot yet"},
 		"outdated": {none, "it was made with another gVisor", false, "another gVisor"},
 	} {
 		c := doctorCmd{lifetimes: lifetimes{warming: warming{TemplateRefresh: 24 * time.Hour}}}
 		f := c.judgeTemplate(x.template, x.outdated, now)
-		if f.OK != x.ok || f.OK != (f.Mend == "") || !strings.Contains(f.Detail, x.says) || f.Name != "template python" || !f.optional {
-			t.Errorf("%s: %+v", name, f)
+		if f.OK != x.ok || f.OK != (f.Fix == "") || !strings.Contains(f.Detail, x.says) || f.Name != "template python" || !f.optional {
+			t.Errorf("%s: got %+v, want OK %v and the detail %q", name, f, x.ok, x.says)
 		}
 	}
 }

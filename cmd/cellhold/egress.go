@@ -10,24 +10,24 @@ import (
 	"os"
 )
 
-// reach holds the settings of what sessions may reach outside. Without any, that is nothing.
+// reach holds the settings of the hosts that sessions can reach. The zero value allows no host.
 type reach struct {
-	Egress     string   `help:"What a session may reach that does not ask: none, allowlist (the hosts named by --egress-host) or public." enum:"none,allowlist,public" default:"none"`
-	MaxEgress  string   `help:"Most that a session may ask for; without it, the default is the most. With allowlist, it may name hosts that --egress-host covers." enum:",none,allowlist,public" default:""`
-	EgressHost []string `help:"Host of the allowlist: a name, or *.example.org for all below it." placeholder:"NAME"`
+	Egress     string   `help:"Network access of a session whose caller sets none: none, allowlist (the hosts of --egress-host) or public." enum:"none,allowlist,public" default:"none"`
+	MaxEgress  string   `help:"Most network access that a caller can set: none, allowlist (hosts that --egress-host covers) or public. Default: the value of --egress." enum:",none,allowlist,public" default:""`
+	EgressHost []string `help:"Host of the allowlist: a name, or *.example.org for its subdomains." placeholder:"NAME"`
 }
 
-// gates holds the settings of how sessions get out, where they may.
+// gates holds the settings of how sessions reach the hosts that are allowed.
 type gates struct {
-	EgressPort         []uint16       `help:"Ports that sessions may reach; without it, 80 and 443." placeholder:"PORT"`
-	EgressAllowAddress []netip.Prefix `help:"Addresses that sessions may reach although they are private or special." placeholder:"CIDR"`
-	EgressDenyAddress  []netip.Prefix `help:"Addresses that no session may reach." placeholder:"CIDR"`
-	EgressResolver     netip.AddrPort `help:"Name server for what sessions reach; without it, the host's own." placeholder:"IP:PORT"`
-	EgressCA           string         `help:"Certificates that may vouch for hosts which have secrets, beside the host's own list." name:"egress-ca" type:"path" placeholder:"FILE"`
-	EgressBytes        size           `help:"What one session may send and receive in all." default:"16GiB"`
+	EgressPort         []uint16       `help:"Ports that sessions can reach. Default: 80 and 443." placeholder:"PORT"`
+	EgressAllowAddress []netip.Prefix `help:"Private or special addresses that sessions can reach." placeholder:"CIDR"`
+	EgressDenyAddress  []netip.Prefix `help:"Addresses that no session can reach." placeholder:"CIDR"`
+	EgressResolver     netip.AddrPort `help:"Name server for the hosts that sessions reach. Default: the host's own." placeholder:"IP:PORT"`
+	EgressCA           string         `help:"CA certificates trusted for hosts that receive secrets, added to the host's own list." name:"egress-ca" type:"path" placeholder:"FILE"`
+	EgressBytes        size           `help:"Bytes that one session can send and receive in total. 0: default (16GiB)." default:"16GiB"`
 }
 
-// settings returns them as the session's room takes them.
+// settings returns the settings in the form of package session.
 func (r reach) settings(g gates) (session.Egress, error) {
 	s := session.Egress{
 		Rules: egress.Rules{
@@ -56,12 +56,12 @@ func (r reach) settings(g gates) (session.Egress, error) {
 		return s, fmt.Errorf("--egress-host: %w", plainly(err))
 	}
 	if s.Default.Within(s.Ceiling) != nil {
-		return s, fmt.Errorf("--egress=%s goes beyond --max-egress=%s", r.Egress, r.MaxEgress)
+		return s, fmt.Errorf("--egress=%s allows more than --max-egress=%s", r.Egress, r.MaxEgress)
 	}
 	return s, nil
 }
 
-// roots are the host's certificate authorities and those in a file.
+// roots returns the host's CA certificates and those in a file.
 func roots(file string) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
@@ -72,12 +72,12 @@ func roots(file string) (*x509.CertPool, error) {
 		return nil, err
 	}
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("there is no certificate in %s", file)
+		return nil, fmt.Errorf("%s contains no certificate", file)
 	}
 	return pool, nil
 }
 
-// policy reads one of the settings. Hosts belong to an allowlist only.
+// policy returns the named policy. Only an allowlist takes the hosts of --egress-host.
 func (r reach) policy(name string) (egress.Policy, error) {
 	e := cellhold.Egress{Policy: cellhold.EgressPolicy(name)}
 	if e.Policy == cellhold.EgressAllowlist {
@@ -86,7 +86,7 @@ func (r reach) policy(name string) (egress.Policy, error) {
 	return egress.NewPolicy(e)
 }
 
-// masked brings prefixes into the form in which addresses are compared.
+// masked returns the prefixes in the form in which addresses are compared: masked, and IPv4 unmapped.
 func masked(list []netip.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(list))
 	for _, p := range list {

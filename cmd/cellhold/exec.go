@@ -16,32 +16,32 @@ import (
 	"golang.org/x/term"
 )
 
-// exitTrouble is the exit status when the command's own cannot be told: its session or server is at
-// fault. Commands seldom use it, and other programs of this sort do the same.
+// exitTrouble is the exit status when the session or the server failed and the command's own status is unknown.
+// docker and env use 125 in the same way.
 const exitTrouble = 125
 
 // execCmd runs a command in a session of a server.
 type execCmd struct {
-	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
 
-	Tty         bool          `help:"Give the command a terminal. It gets one anyway when input and output are terminals here." short:"t"`
+	Tty         bool          `help:"Give the command a terminal. This is the default if input and output are terminals." short:"t"`
 	NoTty       bool          `help:"Give the command no terminal." short:"T"`
-	Interactive bool          `help:"Does nothing: input is passed on anyway." short:"i" hidden:""`
+	Interactive bool          `help:"No effect: input is always passed on." short:"i" hidden:""`
 	Detach      bool          `help:"Print the command's id and leave it running." short:"d"`
-	Attach      string        `help:"Go on with this command, from the beginning of its output, instead of starting one." placeholder:"ID"`
-	Env         []string      `help:"A variable for the command's environment." short:"e" placeholder:"NAME=VALUE" sep:"none"`
-	Cwd         string        `help:"Where to start it." short:"w" placeholder:"DIR"`
-	Timeout     time.Duration `help:"End the command after this time; without it, the server decides." default:"0s"`
+	Attach      string        `help:"Attach to this running command and print its output from the start." placeholder:"ID"`
+	Env         []string      `help:"Environment variable of the command; may be repeated." short:"e" placeholder:"NAME=VALUE" sep:"none"`
+	Cwd         string        `help:"Working directory of the command." short:"w" placeholder:"DIR"`
+	Timeout     time.Duration `help:"End the command after this time. 0: default (set by the server)." default:"0s"`
 
-	Session string   `arg:"" help:"Id of the session."`
-	Command []string `arg:"" optional:"" passthrough:"" help:"The program and its arguments; one word with spaces is a line for a shell."`
+	Session string   `arg:"" help:"Session id."`
+	Command []string `arg:"" optional:"" passthrough:"" help:"Program and its arguments. One argument with spaces is run by a shell."`
 }
 
 // Help is shown below the list of flags.
 func (execCmd) Help() string {
-	return "Its exit status is the command's; 124 says that the deadline passed, 125 that cellhold failed, 126 and 127 that the program cannot be run or is not there. " +
-		"A broken connection is taken up again; when this program ends before the command does, the command goes on."
+	return "The exit status is that of the command. Other statuses: 124 (timeout), 125 (cellhold failed), 126 (the program cannot be run), 127 (the program was not found). " +
+		"A broken connection is resumed. If cellhold exec ends first, the command continues."
 }
 
 // Run runs the command and ends with its exit status.
@@ -53,7 +53,7 @@ func (c *execCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, obeyed(syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGWINCH, syscall.SIGHUP)...)
 	defer signal.Stop(signals)
-	// From here on a signal is the command's; see execution.obey.
+	// From here on, signals belong to the command: see execution.obey.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	x := &execution{client: remote, session: cellhold.SessionID(c.Session), terminal: t, signals: signals, end: cancel}
@@ -73,7 +73,7 @@ func (c *execCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	return nil
 }
 
-// begin starts the command, or finds the one to go on with.
+// begin starts the command, or finds the running command of --attach.
 func (c *execCmd) begin(ctx context.Context, x *execution) (cellhold.Command, error) {
 	if c.Attach != "" {
 		return x.client.Command(ctx, x.session, cellhold.CommandID(c.Attach))
@@ -95,7 +95,7 @@ func (c *execCmd) begin(ctx context.Context, x *execution) (cellhold.Command, er
 	for _, v := range c.Env {
 		name, value, ok := strings.Cut(v, "=")
 		if !ok {
-			value = os.Getenv(name) // as with docker: the name alone passes on our own
+			value = os.Getenv(name) // as with docker: a name alone takes the value of our environment
 		}
 		r.Env[name] = value
 	}
@@ -106,7 +106,7 @@ func (c *execCmd) begin(ctx context.Context, x *execution) (cellhold.Command, er
 	return command, err
 }
 
-// inputTerminal returns the terminal that is read from, nil when it is none.
+// inputTerminal returns in as a terminal, or nil if it is not one.
 func inputTerminal(in io.Reader) *os.File {
 	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f
@@ -114,7 +114,7 @@ func inputTerminal(in io.Reader) *os.File {
 	return nil
 }
 
-// execution is one command that is connected to this terminal.
+// execution is a command in a session, connected to this terminal.
 type execution struct {
 	client   *client.Client
 	session  cellhold.SessionID
@@ -124,15 +124,15 @@ type execution struct {
 	end      context.CancelCauseFunc
 }
 
-// run passes input, output and signals until the command is done.
+// run passes input, output and signals until the command ends.
 func (x *execution) run(ctx context.Context) (err error) {
 	restore, err := x.raw()
 	if err != nil {
 		return err
 	}
 	defer restore()
-	// Nobody waits for these two: a read from a terminal cannot be ended, and the program is about
-	// to end when they are wanted no more.
+	// run does not wait for these two goroutines: a read from a terminal cannot be stopped. The program ends soon
+	// after the command.
 	go x.feed(ctx)
 	go x.obey(ctx)
 	out, errOut := x.writers()
@@ -159,7 +159,7 @@ func (x *execution) run(ctx context.Context) (err error) {
 	return errors.New("the session ended before the command did")
 }
 
-// raw makes our terminal one end of the command's: every key goes there, Ctrl-C included.
+// raw sets our terminal to raw mode, so that every key goes to the command, Ctrl-C included.
 func (x *execution) raw() (restore func(), err error) {
 	f := inputTerminal(x.terminal.in)
 	if f == nil || x.command.Terminal == nil {
@@ -172,7 +172,7 @@ func (x *execution) raw() (restore func(), err error) {
 	return func() { _ = term.Restore(int(f.Fd()), state) }, nil
 }
 
-// feed passes our input on.
+// feed passes our input to the command.
 func (x *execution) feed(ctx context.Context) {
 	if x.terminal.in == nil {
 		return
@@ -182,14 +182,14 @@ func (x *execution) feed(ctx context.Context) {
 	}
 }
 
-// patience is how many times Ctrl-C is the command's; the next one ends this program.
+// patience is the number of Ctrl-C that go to the command. The next Ctrl-C ends this program.
 const patience = 2
 
-// obey passes signals on to the command. Whoever presses Ctrl-C again and again means us.
+// obey passes signals to the command, up to the limit of patience.
 func (x *execution) obey(ctx context.Context) {
 	interrupts := 0
 	if x.command.Terminal != nil {
-		x.resize(ctx) // it may be another one's size that it has
+		x.resize(ctx) // another client may have set the size
 	}
 	for {
 		select {
@@ -201,7 +201,7 @@ func (x *execution) obey(ctx context.Context) {
 			case sig == syscall.SIGWINCH:
 				x.resize(ctx)
 				continue
-			case sig == syscall.SIGHUP: // our terminal is gone; the command goes on
+			case sig == syscall.SIGHUP: // our terminal is closed; the command continues
 				x.end(exitError(128 + int(sig)))
 				return
 			case sig == syscall.SIGINT:
@@ -219,7 +219,7 @@ func (x *execution) obey(ctx context.Context) {
 	}
 }
 
-// size is that of our terminal.
+// size returns the size of our terminal.
 func (x *execution) size() cellhold.Terminal {
 	for _, s := range []any{x.terminal.out, x.terminal.in} {
 		if f, ok := s.(*os.File); ok {
@@ -228,18 +228,18 @@ func (x *execution) size() cellhold.Terminal {
 			}
 		}
 	}
-	return cellhold.Terminal{Rows: 24, Cols: 80} // what terminals once were, and programs still expect
+	return cellhold.Terminal{Rows: 24, Cols: 80} // the usual default of programs
 }
 
-// resize tells the command the size of our terminal. It is no matter when that fails.
+// resize sets the command's terminal to our size. A failure is ignored.
 func (x *execution) resize(ctx context.Context) {
 	if x.command.Terminal != nil && isTerminal(x.terminal.out) {
 		_ = x.client.ResizeCommand(ctx, x.session, x.command.ID, x.size())
 	}
 }
 
-// writers are where the two streams go. A command with a terminal has ours, with all that it may do
-// there, as one that ssh runs. Otherwise a terminal gets text only; files and pipes get the bytes.
+// writers returns the writers of the command's two streams. A command with a terminal controls our terminal, as with
+// ssh. Without one, a terminal gets harmless text only; files and pipes get all bytes.
 func (x *execution) writers() (out, errOut io.Writer) {
 	out, errOut = x.terminal.out, x.terminal.err
 	if x.command.Terminal != nil {
@@ -254,7 +254,7 @@ func (x *execution) writers() (out, errOut io.Writer) {
 	return out, errOut
 }
 
-// screenWriter is a screen for bytes.
+// screenWriter is a screen that takes bytes.
 type screenWriter struct{ *screen }
 
 func (w screenWriter) Write(b []byte) (int, error) { return w.WriteString(string(b)) }
@@ -275,7 +275,7 @@ func pass(e cellhold.Event, out, errOut io.Writer) error {
 	return err
 }
 
-// done turns the end of the command into ours.
+// done turns the end of the command into our exit status.
 func (x *execution) done(e cellhold.Event) error {
 	var d cellhold.CommandDoneContent
 	if err := e.Decode(&d); err != nil {
@@ -302,7 +302,7 @@ func (x *execution) done(e cellhold.Event) error {
 	return exitError(exit)
 }
 
-// withoutMark returns arguments without the -- that ends those of cellhold, which kong leaves there.
+// withoutMark removes a leading "--", which kong leaves in the arguments.
 func withoutMark(args []string) []string {
 	if len(args) > 0 && args[0] == "--" {
 		return args[1:]

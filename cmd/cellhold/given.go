@@ -15,16 +15,17 @@ import (
 	"strings"
 )
 
-// given is one file or folder of this machine that a script gets.
+// given is one file or folder of this machine that the script gets.
 type given struct {
-	from string      // here
-	at   string      // there: relative to the working directory, with slashes
-	info fs.FileInfo // of what from leads to
+	from string      // path on this machine
+	at   string      // path in the sandbox, relative to the working directory, with slashes
+	info fs.FileInfo // of from, with links followed
 }
 
-// findGiven looks for what --files names. A relative path is one of the current directory, or else one next to
-// the script. What is below the script's folder stands at the same place there; anything else is put
-// right next to the script, and so is what is in a folder that has the script in it.
+// findGiven finds the files of --files. A relative path starts at the current directory or, if nothing is there, at
+// the script's folder. A path below the script's folder keeps its relative place in the working directory. Any other
+// path is put directly into the working directory, with one exception: the contents of a folder that contains the
+// script's folder.
 func findGiven(paths []string, folder string) ([]given, error) {
 	base, err := filepath.Abs(folder)
 	if err != nil {
@@ -42,7 +43,7 @@ func findGiven(paths []string, folder string) ([]given, error) {
 			return nil, fmt.Errorf("--files: %w", err)
 		}
 		if !info.IsDir() && !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("--files: %s is neither a file nor a folder", p)
+			return nil, fmt.Errorf("--files: %s must be a regular file or a folder", p)
 		}
 		full, err := filepath.Abs(p)
 		if err != nil {
@@ -52,7 +53,7 @@ func findGiven(paths []string, folder string) ([]given, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !filepath.IsLocal(at) { // above, or elsewhere
+		if !filepath.IsLocal(at) { // not below the script's folder
 			at = filepath.Base(full)
 			if strings.HasPrefix(base+"/", strings.TrimSuffix(full, "/")+"/") {
 				at = "."
@@ -63,15 +64,15 @@ func findGiven(paths []string, folder string) ([]given, error) {
 	return all, nil
 }
 
-// send puts files into the working directory of a session, in one archive. It returns what was left out: links
-// inside of folders, and what is no file.
+// send writes files into the working directory of a session, in one archive. left holds the paths that were left out:
+// inside folders, these are links and other files that are not regular.
 func send(ctx context.Context, c *client.Client, id cellhold.SessionID, all []given) (left []string, err error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
 	r, w := io.Pipe()
 	packed := make(chan error, 1)
-	go func() { // ends when the archive is written, or read no more
+	go func() { // ends when the archive is written, or when its reader is closed
 		p := &packer{to: tar.NewWriter(w), seen: map[string]bool{}}
 		err := p.all(all)
 		left = p.left
@@ -89,11 +90,11 @@ func send(ctx context.Context, c *client.Client, id cellhold.SessionID, all []gi
 // packer writes files into an archive.
 type packer struct {
 	to   *tar.Writer
-	seen map[string]bool // --files may name things twice, an archive may not
+	seen map[string]bool // --files can name a file twice; an archive must not
 	left []string
 }
 
-// again reports whether a path is in the archive already, and notes it.
+// again reports whether a path is in the archive already, and records it.
 func (p *packer) again(at string) bool {
 	if p.seen[at] {
 		return true
@@ -142,7 +143,7 @@ func (p *packer) add(g given) error {
 	})
 }
 
-// above adds the folders that a path is in.
+// above adds the parent folders of a path.
 func (p *packer) above(at string) error {
 	dir := path.Dir(at)
 	if dir == "." {

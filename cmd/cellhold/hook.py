@@ -1,7 +1,7 @@
-"""Makes what a script shows a file that `cellhold run` saves.
+"""Writes each figure that a script shows to a file, which `cellhold run` saves.
 
-Every Python of the script loads this at its start, by the name sitecustomize; the program itself stays as
-it is. A library is changed only when the script imports it.
+Every Python process of the script loads this module at its start, under the name sitecustomize. The script itself is
+unchanged. A library is changed only when the script imports it.
 """
 
 
@@ -9,7 +9,7 @@ def _begin():
     import os
     import sys
 
-    # What hides behind our name comes next, and the script does not see our folder.
+    # Remove our folder from the path, then load the sitecustomize that our module hides.
     here = os.path.dirname(__file__)
     sys.path[:] = [p for p in sys.path if p != here]
     own = sys.modules.pop("sitecustomize")
@@ -18,7 +18,7 @@ def _begin():
     except ImportError:
         sys.modules["sitecustomize"] = own
 
-    # Somebody looks at a terminal at the other end, which Python cannot see from here.
+    # The output goes to a terminal, but Python sees a pipe.
     if os.environ.get("CELLHOLD_WATCHED") and sys.stdout is not None:
         sys.stdout.reconfigure(line_buffering=True)
     folder = os.environ.get("CELLHOLD_FIGURES")
@@ -27,7 +27,7 @@ def _begin():
 
 
 class _Watch:
-    """Changes a few modules when they have been imported."""
+    """Changes some modules after their import."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -55,14 +55,14 @@ class _Watch:
             run(module)
             try:
                 change(module)
-            except Exception as e:  # another version of the library, or one that is broken
+            except Exception as e:  # an unknown version of the library, or a broken one
                 print(f"cellhold: figures of {name} are not saved: {e!r}", file=sys.stderr)
 
         spec.loader.exec_module = exec_module
         return spec
 
     def write(self, data, ending):
-        """Writes a file under the next name; it is complete as soon as it has that name."""
+        """Writes a file with the next number. The file gets its name when it is complete."""
         import os
 
         part = os.path.join(self.folder, f".{os.getpid()}")
@@ -78,9 +78,9 @@ class _Watch:
         os.unlink(part)
 
     def pyplot(self, plt):
-        """A figure that is shown is saved and closed, as if somebody had looked at it and closed its window.
+        """Saves and closes each figure that is shown, as if its window had been closed.
 
-        One that the script neither shows nor saves is kept when it ends."""
+        At the end it also saves each open figure that the script neither showed nor saved."""
         import atexit
         import functools
         import io
@@ -123,7 +123,7 @@ class _Watch:
         atexit.register(end)
 
     def display(self, module):
-        """Saves what has a picture of itself, and prints the rest, as IPython does where it has no shell."""
+        """Saves objects that have a picture, and prints all others, as IPython does without a shell."""
         import functools
 
         plain = module.display
@@ -164,7 +164,7 @@ class _Watch:
         return False
 
     def plotly(self, module):
-        """A figure that would open in a browser is saved as a page."""
+        """Saves a figure that would open in a browser as an HTML page."""
         import os
 
         from plotly.io._base_renderers import ExternalRenderer

@@ -18,17 +18,17 @@ import (
 	"time"
 )
 
-// imageCmd holds the commands on images.
+// imageCmd holds the commands for images.
 type imageCmd struct {
-	Build  imageBuildCmd  `cmd:"" help:"Make a stock image from its recipe, unless it is there."`
-	Import imageImportCmd `cmd:"" help:"Take in an OCI layout or an archive of docker save."`
+	Build  imageBuildCmd  `cmd:"" help:"Build a stock image from its recipe, if it does not exist."`
+	Import imageImportCmd `cmd:"" help:"Import an image from an OCI layout or a docker save archive."`
 	Export imageExportCmd `cmd:"" help:"Write an image for docker load (FILE.tar) or as an OCI layout (a new directory)."`
-	Pull   imagePullCmd   `cmd:"" help:"Fetch an image from a registry."`
+	Pull   imagePullCmd   `cmd:"" help:"Pull an image from a registry."`
 	Ls     imageLsCmd     `cmd:"" help:"List images."`
 	Rm     imageRmCmd     `cmd:"" help:"Remove an image."`
 }
 
-// openImages opens the images of a home. inUse may be nil.
+// openImages opens the image store of a home. inUse can be nil.
 func openImages(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
 	if err := makeHome(home); err != nil {
 		return nil, err
@@ -36,26 +36,26 @@ func openImages(home string, log *slog.Logger, inUse func(string) bool) (*image.
 	return image.Open(image.Options{Dir: filepath.Join(home, "images"), Logger: log, InUse: inUse})
 }
 
-// openKept opens the store of a home that is there. A look must not make one where the name was mistyped.
+// openKept opens the image store of a home that exists. A command that only reads must not create a mistyped home.
 func openKept(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
 	if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no home %s, so it has no images; make one there with cellhold image build, or name another home with --home", home)
+		return nil, fmt.Errorf("there is no home %s; create it with cellhold image build, or give another home with --home", home)
 	}
 	return openImages(home, log, inUse)
 }
 
-// progress shows the steps of something long.
+// progress prints one step of a long task.
 func (t *terminal) progress(step string) { fmt.Fprintln(t.err, step) }
 
 type imageBuildCmd struct {
-	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot with R and JavaScript too." default:"python"`
+	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot (adds R and JavaScript)." default:"python"`
 }
 
 // Run builds an image.
 func (c *imageBuildCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	files, err := images.Recipe(c.Recipe)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("no recipe is called %q", c.Recipe)
+		return fmt.Errorf("unknown recipe %q; the recipes are python and polyglot", c.Recipe)
 	}
 	if err != nil {
 		return err
@@ -74,8 +74,8 @@ func (c *imageBuildCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 }
 
 type imageImportCmd struct {
-	Path string `arg:"" help:"Archive or OCI layout." type:"existingpath"`
-	Name string `help:"Name to give it; without it, the image's own."`
+	Path string `arg:"" help:"Path of the archive or OCI layout." type:"existingpath"`
+	Name string `help:"Name of the image. Default: the name in the archive."`
 }
 
 // Run imports an image.
@@ -91,15 +91,15 @@ func (c *imageImportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	return t.took(img)
 }
 
-// took says what an image that came in is called.
+// took prints the names of an imported image.
 func (t *terminal) took(img image.Image) error {
 	_, err := fmt.Fprintf(t.out, "image %s (%s)\n", strings.Join(img.Names, ", "), size(img.Size).rounded())
 	return err
 }
 
 type imageExportCmd struct {
-	Image string `arg:"" help:"Name or digest."`
-	Path  string `arg:"" help:"Archive (ending in .tar) or directory to write; must not exist." type:"path"`
+	Image string `arg:"" help:"Name or digest of the image."`
+	Path  string `arg:"" help:"Path to write: FILE.tar for docker load, or a directory for an OCI layout. The path must not exist." type:"path"`
 }
 
 // Run exports an image.
@@ -112,7 +112,7 @@ func (c *imageExportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 }
 
 type imagePullCmd struct {
-	Ref string `arg:"" help:"Reference, as docker pull takes it."`
+	Ref string `arg:"" help:"Image reference, in the form of docker pull."`
 }
 
 // Run pulls an image.
@@ -155,10 +155,10 @@ func (imageLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 }
 
 type imageRmCmd struct {
-	Image string `arg:"" help:"Name or digest."`
+	Image string `arg:"" help:"Name or digest of the image."`
 }
 
-// Run removes an image that no living sandbox needs.
+// Run removes an image that no running sandbox uses.
 func (c *imageRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	used, err := imagesInUse(ctx, all.Home, t.log)
 	if err != nil {
@@ -171,7 +171,7 @@ func (c *imageRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	return store.Remove(ctx, c.Image)
 }
 
-// imagesInUse returns the digests of the images that living sandboxes stand on, whoever owns them.
+// imagesInUse returns the digests of the images that running sandboxes of any owner use.
 func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string]bool, error) {
 	used := map[string]bool{}
 	dirs, err := filepath.Glob(filepath.Join(home, onceDir, "*"))
@@ -180,13 +180,13 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 	}
 	for _, dir := range append(dirs, home) {
 		if _, err := os.Stat(filepath.Join(dir, runDir)); errors.Is(err, fs.ErrNotExist) {
-			continue // no sandbox has ever been there
+			continue // this home never had a sandbox
 		}
 		o, err := embeddedOptions(dir, home, log)
 		if err != nil {
 			return nil, err
 		}
-		o.AcceptUnheld = true // it only looks
+		o.AcceptUnheld = true // the driver only lists sandboxes
 		driver, err := embedded.New(o)
 		if err != nil {
 			return nil, err
@@ -202,7 +202,7 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 	return used, nil
 }
 
-// imageFinder gives sessions the images they ask for.
+// imageFinder resolves the images of sessions in an image store.
 type imageFinder struct {
 	images *image.Store
 }
@@ -212,7 +212,7 @@ func (f imageFinder) Resolve(name string) (session.Image, error) {
 	img, err := f.images.Resolve(name)
 	if errors.Is(err, image.ErrNotFound) {
 		return session.Image{}, cellhold.Wrap(cellhold.NotFound, err,
-			"There is no image %q. To make the stock images, run: cellhold image build, or cellhold image build polyglot", name)
+			"Image %q not found. To build the stock images, run: cellhold image build, or cellhold image build polyglot", name)
 	}
 	if err != nil {
 		return session.Image{}, err

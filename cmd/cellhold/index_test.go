@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// wheelNaming is a wheel of a pip that uses an index by itself.
+// wheelNaming returns a wheel of a pip with this default index.
 func wheelNaming(t *testing.T, index string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -27,7 +27,7 @@ func wheelNaming(t *testing.T, index string) []byte {
 	return b.Bytes()
 }
 
-// rootWith is a root file system that has one wheel of pip.
+// rootWith returns a root file system with one wheel of pip.
 func rootWith(t *testing.T, wheel []byte) string {
 	t.Helper()
 	root := t.TempDir()
@@ -49,11 +49,11 @@ const (
 func TestAnImportedImageNamesTheIndexOnlyIfItIsTheStockImages(t *testing.T) {
 	elsewhere := rootWith(t, wheelNaming(t, "https://index.example/"))
 	if got := usualIndex(image.Image{Source: built, Rootfs: elsewhere}); got != "https://index.example/simple" {
-		t.Errorf("an image of a recipe names %q", got)
+		t.Errorf("the index of an image from a recipe is %q", got)
 	}
 	for _, source := range []string{imported, "/recipe python sha256:00", "registry.example/recipe@sha256:00"} {
 		if got := usualIndex(image.Image{Source: source, Rootfs: elsewhere}); got != "" {
-			t.Errorf("an image from %s leads the server to %q", source, got)
+			t.Errorf("an image from %s makes the server use the index %q", source, got)
 		}
 	}
 	for name, wheel := range map[string][]byte{"no archive": []byte("x"), "no index": wheelNaming(t, "ftp://index.example/"), "too large": make([]byte, maxWheel+1)} {
@@ -74,10 +74,10 @@ func TestTheStockImageKeepsItsIndexWhenItIsImported(t *testing.T) {
 	}
 	want := namedIndex(stock.Rootfs)
 	if want == "" {
-		t.Fatal("the stock image's pip names no index")
+		t.Fatal("the pip of the stock image has no default index")
 	}
 	stock.Source = imported
 	if got := usualIndex(stock); got != want {
-		t.Errorf("imported it uses %q, and built here %q; make knownIndex the SHA-256 of that", got, want)
+		t.Errorf("imported: index %q; built here: %q; set knownIndex to the SHA-256 of the latter", got, want)
 	}
 }

@@ -12,17 +12,17 @@ import (
 
 // installCmd installs packages in a session of a server.
 type installCmd struct {
-	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
 
-	Session     cellhold.SessionID `arg:"" help:"Id of the session."`
-	Package     []string           `arg:"" optional:"" help:"Packages, such as tabulate>=0.9." sep:"none"`
-	Requirement string             `short:"r" help:"Requirements file, such as a lock; - is the standard input." placeholder:"FILE"`
+	Session     cellhold.SessionID `arg:"" help:"Session id."`
+	Package     []string           `arg:"" optional:"" help:"Packages to install, such as tabulate>=0.9." sep:"none"`
+	Requirement string             `short:"r" help:"Requirements file, such as a lock. - reads the standard input." placeholder:"FILE"`
 	Remove      bool               `help:"Remove the packages instead."`
-	Lock        bool               `help:"Print a lock of what was installed in the session, afterwards."`
+	Lock        bool               `help:"Afterwards, print a lock of the packages that were installed in the session."`
 }
 
-// Run changes the packages and says what has changed.
+// Run installs or removes packages and prints the changes.
 func (c *installCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	remote, err := newClient(c.URL, c.Token, all.Home)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *installCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	return err
 }
 
-// readRequirements reads a requirements file; no name is no file.
+// readRequirements reads a requirements file. An empty name gives an empty text.
 func readRequirements(file string, in io.Reader) (string, error) {
 	switch file {
 	case "":
@@ -71,7 +71,7 @@ func readRequirements(file string, in io.Reader) (string, error) {
 	return string(text), err
 }
 
-// showInstallation says in a line each what has changed and what to know.
+// showInstallation prints each change and each warning on its own line.
 func showInstallation(w io.Writer, r cellhold.Installation) {
 	for _, c := range r.Changes {
 		switch {
@@ -84,7 +84,7 @@ func showInstallation(w io.Writer, r cellhold.Installation) {
 		}
 	}
 	if len(r.Changes) == 0 {
-		fmt.Fprintln(w, "everything was there already")
+		fmt.Fprintln(w, "all packages are installed already")
 	}
 	for _, warning := range r.Warnings {
 		fmt.Fprintln(w, "! "+strings.TrimSpace(printable(warning)))

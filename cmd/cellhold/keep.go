@@ -11,34 +11,31 @@ import (
 	"syscall"
 )
 
-// Bounds of what a script may leave beside itself. A script that is not trusted may also be one that
-// fills a disk.
+// Limits of the figures that a script can save on this machine. An untrusted script could otherwise fill the disk.
 const (
-	maxFigures     = 200       // nobody looks at more; most scripts draw some
-	maxFigureBytes = 256 << 20 // in all: a large plot has 1 MB
-	maxNumber      = 10_000    // of a file that is not there yet, before giving up
+	maxFigures     = 200       // far more than scripts usually draw
+	maxFigureBytes = 256 << 20 // of all figures; a large plot has 1 MB
+	maxNumber      = 10_000    // last number that is tried for a free file name
 )
 
-// figures are the files that one script's figures are saved to. What was there before is never
-// written over.
+// figures are the files with the figures of one script. They never replace a file that existed before.
 type figures struct {
-	stem      string // path without number and ending
-	number    int    // the last one that was tried
+	stem      string // path without the number and the extension
+	number    int    // the last number that was tried
 	files     int
 	bytes     int64
-	byDisplay map[string]string // the file of a display that may be updated
+	byDisplay map[string]string // the files of displays, which can be updated
 	sizes     map[string]int64
 }
 
-// errFull says that a figure is not saved because there are enough.
-var errFull = fmt.Errorf("%d figures or %d MiB are saved already", maxFigures, maxFigureBytes>>20)
+// errFull says that a figure is not saved because the limit is reached.
+var errFull = fmt.Errorf("the limit of %d figures or %d MiB is reached", maxFigures, maxFigureBytes>>20)
 
 func newFigures(stem string) *figures {
 	return &figures{stem: stem, byDisplay: map[string]string{}, sizes: map[string]int64{}}
 }
 
-// save saves a figure and returns where. One that updates an earlier one of this script replaces its
-// file.
+// save saves a figure and returns its path. A figure that updates an earlier one of this script replaces its file.
 func (f *figures) save(display, ending string, data []byte) (string, error) {
 	path := f.byDisplay[display]
 	again := display != "" && filepath.Ext(path) == ending
@@ -46,7 +43,7 @@ func (f *figures) save(display, ending string, data []byte) (string, error) {
 		return "", errFull
 	}
 	if again {
-		// A link that was put here meanwhile would lead the update elsewhere.
+		// NOFOLLOW: a link that was put here in the meantime would redirect the update.
 		w, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0)
 		if err != nil {
 			return "", err
@@ -64,7 +61,7 @@ func (f *figures) save(display, ending string, data []byte) (string, error) {
 	return w.Name(), f.write(w, w.Name(), data)
 }
 
-// saveFrom saves a figure that is read to its end, or to the bytes that are left for figures. It returns where.
+// saveFrom saves a figure from a reader, up to the bytes that are left for figures, and returns its path.
 func (f *figures) saveFrom(ending string, from io.Reader) (string, error) {
 	if f.files >= maxFigures {
 		return "", errFull
@@ -86,7 +83,7 @@ func (f *figures) saveFrom(ending string, from io.Reader) (string, error) {
 	return w.Name(), nil
 }
 
-// create makes a file of the next number that is free.
+// create creates a file with the next free number.
 func (f *figures) create(ending string) (*os.File, error) {
 	for range maxNumber {
 		f.number++
@@ -95,7 +92,7 @@ func (f *figures) create(ending string) (*os.File, error) {
 			return w, err
 		}
 	}
-	return nil, fmt.Errorf("%s-1%s to %s-%d%s are there already", f.stem, ending, f.stem, f.number, ending)
+	return nil, fmt.Errorf("all names from %s-1%s to %s-%d%s are taken", f.stem, ending, f.stem, f.number, ending)
 }
 
 func (f *figures) write(w *os.File, path string, data []byte) error {
@@ -105,7 +102,7 @@ func (f *figures) write(w *os.File, path string, data []byte) error {
 	return errors.Join(err, w.Close())
 }
 
-// folder makes a folder for the script's files: stem-output, or with the next number that is free.
+// folder creates a folder for the script's files: stem-output, or stem-output-N with the next free number.
 func (f *figures) folder() (string, error) {
 	name := f.stem + "-output"
 	for n := 2; n < maxNumber; n++ {
@@ -115,5 +112,5 @@ func (f *figures) folder() (string, error) {
 		}
 		name = f.stem + "-output-" + strconv.Itoa(n)
 	}
-	return "", fmt.Errorf("%s-output and %d more are there already", f.stem, maxNumber)
+	return "", fmt.Errorf("%s-output and the next %d names are taken", f.stem, maxNumber)
 }

@@ -10,15 +10,15 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// envPrefix begins the names of all variables that set something.
+// envPrefix is the prefix of all variables that are settings.
 const envPrefix = "CELLHOLD_"
 
-// othersEnv are variables of our prefix that are not settings: those of this repository's tests, and
-// those that Kubernetes gives to every container beside a service that is called cellhold.
+// othersEnv matches variables with our prefix that are not settings: those of this repository's tests, and those
+// that Kubernetes sets if a service of the cluster is called cellhold.
 var othersEnv = lazy.Regexp(`^CELLHOLD_(TEST_.*|SERVICE_(HOST|PORT|PORT_.*)|PORT|PORT_[0-9].*)$`)
 
-// settings are all names that the program knows: of flags, which are those of the configuration
-// file too, and of variables.
+// settings are the names that the program knows: flags, which are also the names in configuration files, and
+// environment variables.
 type settings struct {
 	flags     []string
 	variables []string
@@ -36,20 +36,20 @@ func settingsOf(app *kong.Application) settings {
 	return s
 }
 
-// checkEnvironment refuses variables that set nothing: a misspelt limit would otherwise be no limit.
+// checkEnvironment refuses unknown variables with our prefix. A misspelt limit would otherwise not limit anything.
 func (s settings) checkEnvironment(environ []string) error {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, envPrefix) && !slices.Contains(s.variables, name) && !othersEnv().MatchString(name) {
-			return fmt.Errorf("environment: no setting is called %s%s", name, suggestion(name, s.variables))
+			return fmt.Errorf("environment: unknown setting %s%s", name, suggestion(name, s.variables))
 		}
 	}
 	return nil
 }
 
-// suggestion is the end of a sentence that names what was probably meant, or nothing.
+// suggestion returns the end of a sentence with the most similar known name, or nothing.
 func suggestion(name string, known []string) string {
-	best, least := "", len(name)/3+1 // farther away than that is another word
+	best, least := "", len(name)/3+1 // a name at a greater distance is a different word
 	for _, k := range known {
 		if d := distance(name, k); d < least || d == least && best == "" {
 			best, least = k, d
@@ -61,8 +61,8 @@ func suggestion(name string, known []string) string {
 	return fmt.Sprintf("; did you mean %s?", best)
 }
 
-// distance is how many letters must be added, dropped, exchanged or swapped with the next one to get
-// from a to b.
+// distance returns how many letters must be added, removed, replaced or swapped with the next letter to get from a
+// to b.
 func distance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -12,25 +12,26 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
 
-// packaging holds the settings of what may be installed in sessions, and from where.
+// packaging holds the settings of package installation: the allowed packages and their sources.
 type packaging struct {
-	Packages       string        `help:"What callers may install in their sessions: off; allowlist, the packages of --package-allow only; hashes, files named by their hash only; open, all that the index has." enum:"off,allowlist,hashes,open" default:"open"`
-	CodePackages   string        `help:"What code in sessions may install by pip and uv: off; allowlist, the packages of --package-allow only; callers, what callers may." enum:"off,allowlist,callers" default:"callers"`
-	PackageAllow   []string      `help:"A package that may be installed where there is an allowlist, or the beginning of names and a '*'. What it needs must be allowed too." placeholder:"NAME"`
-	PackageIndex   []string      `help:"URL of a package index's simple API; a package comes from the first that has it. Without it, what uv's and pip's own settings say." placeholder:"URL"`
-	PackagePin     []string      `help:"Packages that come from one index and from no other, even when that lacks them." placeholder:"NAME=URL"`
-	PackageFolder  string        `help:"Folder of wheels that is asked before the index." type:"path" placeholder:"DIR"`
-	PackageOffline bool          `help:"Ask no index, only --package-folder."`
-	PackageCA      string        `help:"Certificate authorities of the index, beside the system's." name:"package-ca" type:"path" placeholder:"FILE"`
-	PackageSource  bool          `help:"Let packages without a wheel be built in the session; their build code runs there."`
-	PackageTimeout time.Duration `help:"How long an installation may take." default:"5m"`
+	Packages       string        `help:"Packages that callers can install in their sessions: off, allowlist (those of --package-allow), hashes (files with a given hash) or open (all of the index)." enum:"off,allowlist,hashes,open" default:"open"`
+	CodePackages   string        `help:"Packages that code in sessions can install with pip and uv: off, allowlist (those of --package-allow) or callers (those that callers can install)." enum:"off,allowlist,callers" default:"callers"`
+	PackageAllow   []string      `help:"Package of the allowlist: a name, or a prefix with '*'. Its dependencies must be allowed too." placeholder:"NAME"`
+	PackageIndex   []string      `help:"URL of a package index (simple API). The first index that has a package provides it. Default: the settings of uv and pip." placeholder:"URL"`
+	PackagePin     []string      `help:"Package that only this index provides, even if the index does not have it." placeholder:"NAME=URL"`
+	PackageFolder  string        `help:"Folder of wheels, searched before the indexes." type:"path" placeholder:"DIR"`
+	PackageOffline bool          `help:"Use only --package-folder and no index."`
+	PackageCA      string        `help:"CA certificates trusted for package indexes, added to the system's." name:"package-ca" type:"path" placeholder:"FILE"`
+	PackageSource  bool          `help:"Build packages that have no wheel. Their build code runs in the session."`
+	PackageTimeout time.Duration `help:"Time limit of an installation. 0: default (5m)." default:"5m"`
 }
 
-// open makes what installs packages. img is the image of sessions, whose pip knows the usual index.
+// open returns the installer of packages. img is the image of sessions; its pip names the default index.
 func (p *packaging) open(img image.Image, log *slog.Logger) (*packages.Packages, error) {
 	o := packages.Options{
 		Policy: packages.Policy{Mode: packages.Mode(p.Packages), Allow: p.PackageAllow, Source: p.PackageSource},
@@ -45,7 +46,7 @@ func (p *packaging) open(img image.Image, log *slog.Logger) (*packages.Packages,
 		return nil, fmt.Errorf("packages: %w", err)
 	}
 	if len(sources) == 0 {
-		o.NoIndex = "This server knows no package index. Name one with --package-index, or in pip's or uv's settings on the server."
+		o.NoIndex = "The server has no package index. Set one with --package-index, or in the settings of pip or uv on the host."
 		return packages.New(o)
 	}
 	roots, err := authorities(p.PackageCA, nil)
@@ -54,8 +55,8 @@ func (p *packaging) open(img image.Image, log *slog.Logger) (*packages.Packages,
 	}
 	if with, err := authorities(tools.authority, roots); err == nil {
 		roots = with
-	} else { // not our setting, and without it connections fail, which is safe
-		log.Warn("pip's setting cert cannot be used", "err", err)
+	} else { // the setting is pip's; without it connections fail, which is safe
+		log.Warn("cannot use pip's setting cert", "err", err)
 	}
 	var hosts []string
 	for _, s := range sources {
@@ -70,7 +71,12 @@ func (p *packaging) open(img image.Image, log *slog.Logger) (*packages.Packages,
 	return packages.New(o)
 }
 
-// sources are where packages come from, in the order in which they are asked.
+// sources returns the package sources in the order in which they are searched:
+//
+//	source   from the flag      otherwise, from the settings of uv and pip
+//	pins     --package-pin      none
+//	folder   --package-folder   find-links, if pip's no-index is set
+//	indexes  see indexes
 func (p *packaging) sources(tools toolSettings, img image.Image) ([]index.Source, error) {
 	var list []index.Source
 	for _, pin := range p.PackagePin {
@@ -94,27 +100,33 @@ func (p *packaging) sources(tools toolSettings, img image.Image) ([]index.Source
 	if p.PackageOffline && folder == "" {
 		return nil, errors.New("--package-offline needs --package-folder")
 	}
-	if p.PackageOffline || tools.offline && len(p.PackageIndex) == 0 {
-		return list, nil
-	}
-	indexes := p.PackageIndex
-	if len(indexes) == 0 {
-		indexes = append(tools.extra, cmp.Or(tools.main, usualIndex(img)))
-	}
-	for _, at := range indexes {
+	for _, at := range p.indexes(tools, img) {
 		if at == "" {
-			continue // nobody knows a main one
+			continue // no setting names a main index
 		}
 		u, err := url.Parse(at)
 		if err != nil || u.Host == "" {
-			return nil, errors.New("the URL of a package index is not one") // it may hold a password
+			return nil, errors.New("the URL of a package index is not valid") // the URL may contain a password
 		}
 		list = append(list, index.Source{URL: u})
 	}
 	return list, nil
 }
 
-// authorities adds a bundle of certificates to roots, where nil means the system's. No file changes
+// indexes returns the URLs of the package indexes. The first case that applies decides.
+func (p *packaging) indexes(tools toolSettings, img image.Image) []string {
+	switch {
+	case p.PackageOffline:
+		return nil
+	case len(p.PackageIndex) > 0:
+		return p.PackageIndex
+	case tools.offline:
+		return nil
+	}
+	return append(slices.Clone(tools.extra), cmp.Or(tools.main, usualIndex(img)))
+}
+
+// authorities adds the certificates of a file to roots. nil roots mean the system's. An empty file name changes
 // nothing.
 func authorities(file string, roots *x509.CertPool) (*x509.CertPool, error) {
 	if file == "" {
@@ -130,12 +142,12 @@ func authorities(file string, roots *x509.CertPool) (*x509.CertPool, error) {
 		}
 	}
 	if !roots.AppendCertsFromPEM(text) {
-		return roots, fmt.Errorf("certificate authorities: %s holds no certificate", file)
+		return roots, fmt.Errorf("certificate authorities: %s contains no certificate", file)
 	}
 	return roots, nil
 }
 
-// proxyFor is the proxy of a request: that of pip's settings, or else of the environment.
+// proxyFor returns the proxy of a request: the one of pip's settings, or that of the environment.
 func (t toolSettings) proxyFor(r *http.Request) (*url.URL, error) {
 	if t.proxy != nil {
 		return t.proxy, nil

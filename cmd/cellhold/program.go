@@ -15,26 +15,26 @@ import (
 	"time"
 )
 
-// workspace is where a session's code is at the beginning.
+// workspace is the initial working directory of a session.
 const workspace = "/workspace"
 
-// aids is the folder in the sandbox of what a script runs with. A test has its own.
+// aids is the folder in the sandbox for the helper files of a script. A test sets its own.
 var aids = "/tmp/.cellhold"
 
-// hook is loaded by every Python that the script starts. Without it, the script is a program like any other.
+// hook is loaded by every Python that the script starts. Without it, the script runs like any other program.
 //
 //go:embed hook.py
 var hook string
 
-// lastWords is how long a script may go on after it was interrupted at its deadline, for what it has not written
-// yet and for its files.
+// lastWords is the time that a script has between the interrupt at its deadline and its end, to write its remaining
+// output and files.
 const lastWords = 5 * time.Second
 
-// exitPipe is the exit status of a program whose reader has gone away.
+// exitPipe is the exit status of a program whose output is no longer read.
 const exitPipe = 128 + int(syscall.SIGPIPE)
 
-// runProgram runs the script as a program: with our input, output and signals, and its own exit status. A
-// kernel has none of these; see docs/RATIONALE.md.
+// runProgram runs the script as a program with our input, output and signals, and with its own exit status. A kernel
+// has none of these; see docs/RATIONALE.md.
 func (s *script) runProgram(ctx context.Context) error {
 	folder, figures := path.Join(aids, "python"), path.Join(aids, "figures")
 	for _, dir := range []string{folder, figures} {
@@ -53,7 +53,7 @@ func (s *script) runProgram(ctx context.Context) error {
 	x := &execution{client: s.client, session: s.session, terminal: s.term}
 	if s.talks() {
 		size := x.size()
-		// What moves the cursor does not reach our terminal: see screen.
+		// "dumb", because sequences that move the cursor do not reach our terminal: see screen.
 		run.Terminal, run.Env["TERM"] = &size, "dumb"
 	}
 	command, err := s.client.StartCommand(ctx, s.session, run)
@@ -72,17 +72,17 @@ func (s *script) runProgram(ctx context.Context) error {
 	s.running.Store(&pass)
 	deadline := time.AfterFunc(s.timeout, func() {
 		s.late.Store(true)
-		_ = pass(ctx, syscall.SIGINT) // the deadline of the command itself follows
+		_ = pass(ctx, syscall.SIGINT) // the deadline of the command itself comes later
 	})
 	defer deadline.Stop()
-	// The input outlives the script where it never ends, and nobody waits for it: a read cannot be ended,
-	// and this program ends soon.
+	// Input that never ends outlives the script. runProgram does not wait for it: a read cannot be stopped, and this
+	// program ends soon.
 	go s.feed(ctx, command.ID)
 	go s.resize(ctx, x)
 	return s.watch(ctx, command, restore)
 }
 
-// resize keeps the size of the script's terminal that of ours, as long as this program runs.
+// resize keeps the script's terminal at the size of ours until ctx ends.
 func (s *script) resize(ctx context.Context, x *execution) {
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, syscall.SIGWINCH)
@@ -97,21 +97,21 @@ func (s *script) resize(ctx context.Context, x *execution) {
 	}
 }
 
-// talks reports whether somebody sits at a terminal and talks with the script: then it has one too, so that
-// questions, secrets and Ctrl-C work as with python.
+// talks reports whether our input and output are a terminal. Then the script gets a terminal too, so that prompts,
+// passwords and Ctrl-C work as with python.
 func (s *script) talks() bool {
 	return s.source.path != stdinName && inputTerminal(s.term.in) != nil && isTerminal(s.term.out) && isTerminal(s.term.err)
 }
 
-// feed passes our input on to the script.
+// feed passes our input to the script.
 func (s *script) feed(ctx context.Context, id cellhold.CommandID) {
 	err := s.client.Feed(ctx, s.session, id, &input{from: s.term.in, show: s.show})
-	if err != nil && ctx.Err() == nil && cellhold.KindOf(err) != cellhold.NotFound { // the session has ended
+	if err != nil && ctx.Err() == nil && cellhold.KindOf(err) != cellhold.NotFound { // NotFound: the session has ended
 		_ = s.show.note("the input did not reach the script: %v", plainly(err))
 	}
 }
 
-// input is our standard input. Where it cannot be read it is at its end, or a script would wait for ever.
+// input is our standard input. If it cannot be read, it returns EOF; otherwise a script would wait forever.
 type input struct {
 	from io.Reader
 	show *show
@@ -127,7 +127,7 @@ func (in *input) Read(p []byte) (int, error) {
 		case err == nil || errors.Is(err, io.EOF):
 			return n, err
 		case errors.Is(err, syscall.EIO) && inputTerminal(in.from) != nil:
-			// The terminal belongs to another job until this one is called to the foreground.
+			// Another job has the terminal until this one is in the foreground.
 			awaitForeground()
 		default:
 			_ = in.show.note("standard input cannot be read: %v", err)
@@ -144,9 +144,9 @@ func awaitForeground() {
 	<-continued
 }
 
-// watch shows what the script writes until it is done; then our terminal is ours again.
+// watch prints the script's output until the script is done, and then restores our terminal.
 func (s *script) watch(ctx context.Context, command cellhold.Command, restore func()) error {
-	left := false // the reader of our output has gone
+	left := false // nothing reads our output any more
 	for e, err := range s.client.WatchCommand(ctx, s.session, command.ID, command.First-1) {
 		if err != nil {
 			return err
@@ -157,7 +157,7 @@ func (s *script) watch(ctx context.Context, command cellhold.Command, restore fu
 				return err
 			}
 			s.show.exit = exitTimeout
-			return s.show.note("the script did not end by itself: stopped at its deadline of %v", s.timeout)
+			return s.show.note("the script did not end by itself: stopped at its deadline of %v (--timeout)", s.timeout)
 		}
 		if left {
 			continue
@@ -174,7 +174,7 @@ func (s *script) watch(ctx context.Context, command cellhold.Command, restore fu
 	return errors.New("the session ended before the script did")
 }
 
-// command shows one event of a program that is not its end.
+// command prints one event of a program, except its last event.
 func (s *show) command(e cellhold.Event) error {
 	switch e.Type {
 	case cellhold.EventStream:
@@ -197,7 +197,7 @@ func (s *show) command(e cellhold.Event) error {
 	return nil
 }
 
-// commandDone notes how a program ended.
+// commandDone records how a program ended.
 func (s *show) commandDone(e cellhold.Event, left bool) error {
 	var d cellhold.CommandDoneContent
 	if err := e.Decode(&d); err != nil {
@@ -216,26 +216,26 @@ func (s *show) commandDone(e cellhold.Event, left bool) error {
 		s.exit = exitPipe
 		return nil
 	}
-	if d.Cause == "" || d.Status == cellhold.CommandTimeout { // the caller says so
+	if d.Cause == "" || d.Status == cellhold.CommandTimeout { // the caller reports it
 
 		return nil
 	}
 	return s.note("the script did not end by itself: %s", d.Cause)
 }
 
-// figureEndings are the files that the hook leaves for us.
+// figureEndings are the extensions of the files that the hook saves figures to.
 var figureEndings = []string{".png", ".jpg", ".svg", ".pdf", ".html"}
 
-// maxFigureFiles is the most files that are looked at for figures; the hook makes one for each.
+// maxFigureFiles bounds the files that are searched for figures. The hook creates one file for each figure.
 const maxFigureFiles = 2 * maxFigures
 
-// figures saves the figures that a program has shown. They are files of the guest: only their bytes count.
+// figures saves the figures that a program showed. The files come from the guest: only their bytes are used.
 func (s *script) figures(ctx context.Context) error {
 	if s.source.notebook() {
 		return nil
 	}
 	list, more, err := s.client.ListDirUpTo(ctx, s.session, path.Join(aids, "figures"), maxFigureFiles)
-	if err != nil && cellhold.KindOf(err) == cellhold.NotFound { // the script removed it
+	if err != nil && cellhold.KindOf(err) == cellhold.NotFound { // the script removed the folder
 		return nil
 	}
 	if err != nil {
@@ -247,7 +247,7 @@ func (s *script) figures(ctx context.Context) error {
 			continue
 		}
 		if f.Size > maxFigureBytes {
-			if err := s.show.note("a figure has %d bytes, which is too many; it is not saved", f.Size); err != nil {
+			if err := s.show.note("a figure has %d bytes, more than the limit of %d; it is not saved", f.Size, int64(maxFigureBytes)); err != nil {
 				return err
 			}
 			continue
@@ -257,7 +257,7 @@ func (s *script) figures(ctx context.Context) error {
 		}
 	}
 	if more {
-		return s.show.note("further figures are not saved: there are more than %d files of them", maxFigureFiles)
+		return s.show.note("further figures are not saved: there are more than %d files with figures", maxFigureFiles)
 	}
 	return nil
 }

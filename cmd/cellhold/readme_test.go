@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// What people are told to paste is pasted here, with a real service and the stock image.
+// These tests run the commands of the documents, with a real server and the stock image.
 
-// imageHome returns a home of its own with the images of CELLHOLD_TEST_HOME in it. Its path is
-// short, as gVisor's sockets want it.
+// imageHome returns a new home with the images of CELLHOLD_TEST_HOME. Its path is short, because gVisor creates
+// sockets below it.
 func imageHome(t *testing.T) string {
 	t.Helper()
 	images, err := filepath.Abs(filepath.Join(os.Getenv("CELLHOLD_TEST_HOME"), "images"))
@@ -35,7 +35,7 @@ func imageHome(t *testing.T) string {
 	return home
 }
 
-// ourselves puts a cellhold on the path that is this test binary, and returns an environment.
+// ourselves returns an environment in which cellhold is this test binary.
 func ourselves(t *testing.T, home string) (env []string, program string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,7 +44,7 @@ func ourselves(t *testing.T, home string) (env []string, program string) {
 		t.Fatal(err)
 	}
 	program = filepath.Join(dir, "cellhold")
-	// A script and not a link: the test binary takes the name cellhold for the pretended one.
+	// This is a script and not a link: called by the name cellhold, the test binary would use fakes.
 	text := "#!/bin/sh\nCELLHOLD_TEST_REAL=1 exec '" + self + "' \"$@\"\n"
 	if err := os.WriteFile(program, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func ourselves(t *testing.T, home string) (env []string, program string) {
 	return env, program
 }
 
-// startReal starts a real service and returns its greeting.
+// startReal starts a real server and returns its greeting.
 func startReal(t *testing.T, env []string, program string) string {
 	t.Helper()
 	cmd := exec.Command(program, "--log-level", "warn", "serve", "--listen", "127.0.0.1:0", "--ephemeral")
@@ -68,7 +68,7 @@ func startReal(t *testing.T, env []string, program string) string {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the service ended badly: %v", err)
+			t.Errorf("the server ended with an error: %v", err)
 		}
 	})
 	var greeting strings.Builder
@@ -78,7 +78,7 @@ func startReal(t *testing.T, env []string, program string) string {
 			return greeting.String()
 		}
 	}
-	t.Fatal("the service did not start")
+	t.Fatal("the server did not start")
 	return ""
 }
 
@@ -121,7 +121,7 @@ func TestWhatPeopleAreToldToPasteWorks(t *testing.T) {
 	env = append(env, "TOKEN="+token, "URL=http://"+url, "CELLHOLD_URL=http://"+url)
 	pasteAll(t, env, dir, url, "README.md", `"output":"42"`, "6\n")
 	if head, err := os.ReadFile(filepath.Join(dir, "analysis-1.png")); err != nil || !strings.HasPrefix(string(head), "\x89PNG") {
-		t.Errorf("the figure: %v", err)
+		t.Errorf("the figure cannot be read: %v", err)
 	}
 
 	if err := os.Mkdir(filepath.Join(dir, "project"), 0o755); err != nil {
@@ -133,15 +133,15 @@ func TestWhatPeopleAreToldToPasteWorks(t *testing.T) {
 	made := sh(t, env, dir, `curl --fail-with-body -sS "$URL/v1/sessions" -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" -d "{}"`)
 	id := regexp.MustCompile(`"id":"(s[^"]+)"`).FindStringSubmatch(made)
 	if id == nil {
-		t.Fatalf("no session: %s", made)
+		t.Fatalf("cannot create a session: %s", made)
 	}
 	pasteAll(t, append(env, "ID="+id[1]), dir, url, "docs/api.md", `"text/plain":"42"`, "event: kernel_state", "", "42\n")
 	if got, err := os.ReadFile(filepath.Join(dir, "models", "model.pt")); err != nil || string(got) != "weights" {
-		t.Errorf("what went in and came out again is %q, %v", got, err)
+		t.Errorf("the copied file has %q (%v)", got, err)
 	}
 }
 
-// pasteAll runs the commands of a document, in order, and wants something of each one's output.
+// pasteAll runs the commands of a document in order, and checks the output of each.
 func pasteAll(t *testing.T, env []string, dir, url, document string, wants ...string) {
 	t.Helper()
 	text, err := os.ReadFile("../../" + document)
@@ -152,7 +152,7 @@ func pasteAll(t *testing.T, env []string, dir, url, document string, wants ...st
 	if len(blocks) != len(wants) {
 		t.Fatalf("%s has %d blocks to test, want %d", document, len(blocks), len(wants))
 	}
-	// A stream has no end, so curl leaves it after some seconds and says so.
+	// An event stream has no end, so curl stops after some seconds and reports it.
 	told := strings.NewReplacer("localhost:5002", url, "curl -s ", "curl ", "curl -N ", "curl -N --max-time 5 ")
 	for i, block := range blocks {
 		t.Run(document, func(t *testing.T) {

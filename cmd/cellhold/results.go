@@ -13,36 +13,35 @@ import (
 	"time"
 )
 
-// Bounds of what a script may leave on this machine, beside figures.
+// Limits of the files that a script can save on this machine, in addition to figures.
 const (
-	maxResults = 10_000  // files and folders; more are no results but a heap
-	maxDepth   = 32      // folders in each other
-	maxNamed   = 100     // files that are told one by one
-	minRoom    = 1 << 30 // bytes in all: the disk of a session at its default
+	maxResults = 10_000  // files and folders
+	maxDepth   = 32      // nested folders
+	maxNamed   = 100     // files that are reported one by one
+	minRoom    = 1 << 30 // bytes in total; the default --disk of a session
 )
 
-// caches are folders that nobody wants back. Python also runs what it finds there without looking at
-// the source.
+// caches are folders that are never copied back. Python also runs cached files without a look at their source.
 var caches = []string{"__pycache__", ".ipynb_checkpoints"}
 
-// results brings the files back that a script wrote.
+// results copies the files back that a script wrote.
 type results struct {
 	client  *client.Client
 	session cellhold.SessionID
 	show    *show
 	place   *destination
-	bound   int64 // bytes that may come in all
-	room    int64 // bytes that may still come; below 0 when more came
+	bound   int64 // bytes that can be copied in total
+	room    int64 // bytes that are left; below 0 after more bytes came
 
-	before map[string]string // versions of files by their paths, from before the script
-	aside  *destination      // for what cannot be at its place; nil until something is
+	before map[string]string // versions of the files before the script ran, by path
+	aside  *destination      // for files that cannot be at their place; nil until there is one
 	kept   int
 	lost   int
-	obeyed bool // aside are files that programs may run or obey
-	taken  bool // a place was taken
+	obeyed bool // aside contains files that programs may run or obey
+	taken  bool // a file existed at a place already
 }
 
-// look remembers what is in the working directory before the script runs.
+// look records the files in the working directory before the script runs.
 func (r *results) look(ctx context.Context) error {
 	r.before = map[string]string{}
 	files, _, err := r.list(ctx, "")
@@ -52,8 +51,8 @@ func (r *results) look(ctx context.Context) error {
 	return err
 }
 
-// list finds the files of a folder by their paths relative to it; an empty one is the working directory. more
-// is set when there are too many.
+// list returns the files of a folder by their relative paths. An empty folder name means the working directory. more
+// reports that there are more files than the limit.
 func (r *results) list(ctx context.Context, folder string) (files map[string]cellhold.FileInfo, more bool, err error) {
 	files = map[string]cellhold.FileInfo{}
 	seen := 0
@@ -78,7 +77,7 @@ func (r *results) list(ctx context.Context, folder string) (files map[string]cel
 			case depth == maxDepth:
 				more = true
 			default:
-				// A folder that ends meanwhile, or that the code has closed, has no files.
+				// A folder that was removed in the meantime, or that the code made unreadable, has no files.
 				err := walk(name, depth+1)
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -93,7 +92,7 @@ func (r *results) list(ctx context.Context, folder string) (files map[string]cel
 	return files, more, walk("", 1)
 }
 
-// bring brings back what is new or has changed, and then what is in /mnt/data/output.
+// bring copies new and changed files back, and then the files of /mnt/data/output.
 func (r *results) bring(ctx context.Context) error {
 	files, more, err := r.list(ctx, "")
 	if err != nil {
@@ -111,7 +110,7 @@ func (r *results) bring(ctx context.Context) error {
 	return errors.Join(r.told(more), r.outputs(ctx), r.count())
 }
 
-// one brings back one file of a folder, or says why not.
+// one copies one file of a folder back, or reports why not.
 func (r *results) one(ctx context.Context, folder, name string, f cellhold.FileInfo, to *destination) error {
 	why := oddName(name)
 	switch {
@@ -119,7 +118,7 @@ func (r *results) one(ctx context.Context, folder, name string, f cellhold.FileI
 	case f.Type == cellhold.FileSymlink:
 		why = "it is a symbolic link"
 	case f.Type != cellhold.FileRegular:
-		why = "it is a device, a pipe or a socket"
+		why = "it is not a regular file"
 	case f.Size > r.room:
 		why = r.full()
 	}
@@ -130,14 +129,14 @@ func (r *results) one(ctx context.Context, folder, name string, f cellhold.FileI
 }
 
 func (r *results) full() string {
-	return fmt.Sprintf("the script's files have more than the %s that are kept", size(r.bound).rounded())
+	return fmt.Sprintf("the script's files exceed the limit of %s", size(r.bound).rounded())
 }
 
-// fetch copies one file to its place, or aside when it cannot be there.
+// fetch copies one file to its place, or to the folder aside if it cannot be at its place.
 func (r *results) fetch(ctx context.Context, file, name string, to *destination) error {
 	why, err := to.objection(name), errTaken
 	if why == "" {
-		err, why = r.copy(ctx, file, name, to), "its place is taken"
+		err, why = r.copy(ctx, file, name, to), "this file exists already"
 		r.taken = r.taken || errors.Is(err, errTaken)
 	}
 	because := ""
@@ -152,7 +151,7 @@ func (r *results) fetch(ctx context.Context, file, name string, to *destination)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, errTaken):
-		return r.not(name, "something else is there already")
+		return r.not(name, "a file of this name exists already")
 	case errors.Is(err, errTooLong):
 		return r.not(name, r.full())
 	case err != nil:
@@ -171,14 +170,14 @@ func (r *results) copy(ctx context.Context, file, name string, to *destination) 
 	defer from.Close()
 	counted := &bounded{from: from, left: r.room}
 	err = to.keep(name, counted)
-	r.room = counted.left // also what is not kept has come, whatever the file said of its size
+	r.room = counted.left // bytes count even if the file is not kept, whatever size it reported
 	return err
 }
 
-// outputs is where code writes what is to be kept, in every session. A test has its own.
+// outputs is the folder of files to keep, in every session. A test sets its own.
 var outputs = "/mnt/data/output"
 
-// outputs brings back what the script wrote to /mnt/data/output: aside, or to the folder that was named.
+// outputs copies the files of /mnt/data/output back: to the folder aside, or to the folder of --output.
 func (r *results) outputs(ctx context.Context) error {
 	files, more, err := r.list(ctx, outputs)
 	if err != nil && cellhold.KindOf(err) == cellhold.NotFound {
@@ -201,7 +200,7 @@ func (r *results) outputs(ctx context.Context) error {
 	return r.told(more)
 }
 
-// asideOf is the folder for what cannot be next to the script, made when it is needed.
+// asideOf returns the folder for files that cannot be next to the script. It creates the folder on first use.
 func (r *results) asideOf() (*destination, error) {
 	if r.aside == nil {
 		dir, err := r.show.figures.folder()
@@ -213,12 +212,12 @@ func (r *results) asideOf() (*destination, error) {
 	return r.aside, nil
 }
 
-// told says that there are more files than are kept.
+// told reports that there are more files than the limit.
 func (r *results) told(more bool) error {
 	if !more {
 		return nil
 	}
-	return r.show.note("not kept: further files; there are more than %d, or %d folders in each other", maxResults, maxDepth)
+	return r.show.note("not kept: further files; the limit is %d files, and %d nested folders", maxResults, maxDepth)
 }
 
 func (r *results) saved(at string) error {
@@ -235,7 +234,7 @@ func (r *results) not(name, why string) error {
 	return r.show.note("not kept: %q: %s", name, why)
 }
 
-// count tells of the files that were not told one by one, and what to do about files that are aside.
+// count reports the files that were not reported one by one, and warns about files in the folder aside.
 func (r *results) count() error {
 	var err error
 	if r.kept > maxNamed {
@@ -245,26 +244,26 @@ func (r *results) count() error {
 		err = errors.Join(err, r.show.note("%d further files are not kept", r.lost-maxNamed))
 	}
 	if r.taken && r.place.named && !r.place.ours {
-		err = errors.Join(err, r.show.note("nothing in %s is replaced, because it is not only for the files of scripts; "+
-			"name a new or empty folder with --output", r.place.dir))
+		err = errors.Join(err, r.show.note("nothing in %s is replaced, because this folder contains other files;  "+
+			"give a new or empty folder with --output", r.place.dir))
 	}
 	if r.obeyed {
-		err = errors.Join(err, r.show.note("programs may run or obey files in %s: look at them before you run them", r.aside.dir))
+		err = errors.Join(err, r.show.note("programs may run or obey files in %s: check them before you use them", r.aside.dir))
 	}
 	return err
 }
 
-// Bounds of the time that files may take to come back, after the script has ended. Code that it left running can
-// hold up each answer.
+// Limits of the time for copying files back after the script has ended. Code that it left running can delay each
+// answer.
 const (
 	bringBase = 5 * time.Minute
-	bringRate = 2 << 20 // bytes per second, for the bytes that may come in all
+	bringRate = 2 << 20 // bytes per second, for the limit of bytes
 )
 
-// bringBack saves the executed notebook, the figures of the script and its files, until their time is over.
+// bringBack saves the executed notebook, the figures and the files of the script, within a time limit.
 func (s *script) bringBack(ctx context.Context, r *results) error {
 	allowed := bringBase + time.Duration(r.bound/bringRate)*time.Second
-	late := fmt.Errorf("some did not come back within %v, which is the limit", allowed)
+	late := fmt.Errorf("copying exceeded the limit of %v", allowed)
 	limited, stop := context.WithTimeoutCause(ctx, allowed, late)
 	defer stop()
 	err := errors.Join(s.executed(limited), s.figures(limited), r.bring(limited))
@@ -274,7 +273,7 @@ func (s *script) bringBack(ctx context.Context, r *results) error {
 	return err
 }
 
-// bounded is a reader that fails beyond a number of bytes.
+// bounded is a reader that fails after a number of bytes.
 type bounded struct {
 	from io.Reader
 	left int64

@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// hostile is a server whose sandbox answers as it likes.
+// hostile is a server whose sandbox sends arbitrary answers.
 type hostile struct {
 	entries func(folder, after string) (list []string, next string) // names in a folder
-	content func() io.Reader                                        // of each file; nil for answers that never come
+	content func() io.Reader                                        // of each file; nil: the answer never comes
 	listed  int
 	read    int
 }
@@ -60,7 +60,7 @@ func (h *hostile) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer(404, strings.NewReader(""))
 }
 
-// names are that many names of files.
+// names returns count file names.
 func names(count int, ending string) []string {
 	var all []string
 	for i := range count {
@@ -69,7 +69,7 @@ func names(count int, ending string) []string {
 	return all
 }
 
-// back returns a script whose files are at such a server, its results, and what was said.
+// back returns a script with its files on the hostile server, its results, and its printed notes.
 func back(t *testing.T, h *hostile, bound int64) (*script, *results, *strings.Builder) {
 	t.Helper()
 	s, _, said := showing(t)
@@ -82,15 +82,15 @@ func back(t *testing.T, h *hostile, bound int64) (*script, *results, *strings.Bu
 	return run, &results{client: c, session: "s1", show: s, place: place, bound: bound, room: bound}, said
 }
 
-func TestAFolderWithoutEndIsLookedAtToTheBound(t *testing.T) {
+func TestAnEndlessFolderIsReadUpToTheLimit(t *testing.T) {
 	h := &hostile{entries: func(_, after string) ([]string, string) { return names(1000, ".csv"), after + "x" }}
 	_, r, _ := back(t, h, 1<<20)
 	if _, more, err := r.list(t.Context(), ""); err != nil || !more || h.listed != maxResults/1000 {
-		t.Errorf("%d pages were read; more: %v, %v", h.listed, more, err)
+		t.Errorf("got %d pages, more %v, error %v; want the limit of pages and more", h.listed, more, err)
 	}
 }
 
-func TestAFileThatHidesItsSizeUsesUpTheBoundOfAll(t *testing.T) {
+func TestAFileWithAFalseSizeCountsTowardsTheLimit(t *testing.T) {
 	const bound = 1 << 20
 	h := &hostile{content: func() io.Reader { return strings.NewReader(strings.Repeat("x", bound*2/3)) }}
 	h.entries = func(folder, _ string) ([]string, string) {
@@ -99,19 +99,19 @@ func TestAFileThatHidesItsSizeUsesUpTheBoundOfAll(t *testing.T) {
 		}
 		return nil, ""
 	}
-	s, r, said := back(t, h, bound) // each file says that it is empty
+	s, r, said := back(t, h, bound) // each file claims to be empty
 	if err := s.bringBack(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 	if left := tree(t, r.place.dir); h.read != 2 || len(left) != 1 || r.lost != 499 {
-		t.Errorf("%d files were read, %d kept, %d not", h.read, len(left), r.lost)
+		t.Errorf("read %d files, kept %d, refused %d; want 2, 1 and 499", h.read, len(left), r.lost)
 	}
-	if want := `not kept: "f00001.csv": the script's files have more than the 1.0 MiB that are kept`; !strings.Contains(said.String(), want) {
-		t.Errorf("said %.300s", said)
+	if want := `not kept: "f00001.csv": the script's files exceed the limit of 1.0 MiB`; !strings.Contains(said.String(), want) {
+		t.Errorf("got the notes %.300s, want %q", said, want)
 	}
 }
 
-// tree are the files of a folder.
+// tree returns the files of a folder.
 func tree(t *testing.T, dir string) []os.DirEntry {
 	t.Helper()
 	all, err := os.ReadDir(dir)
@@ -121,14 +121,14 @@ func tree(t *testing.T, dir string) []os.DirEntry {
 	return all
 }
 
-func TestFiguresWithoutEndAreLookedAtToTheBound(t *testing.T) {
+func TestEndlessFiguresAreReadUpToTheLimit(t *testing.T) {
 	for _, test := range []struct {
 		ending           string
 		read, kept, list int
 		says             string
 	}{
-		{".png", maxFigures + 1, maxFigures, 1, "this figure and those that follow are not saved"},
-		{".txt", 0, 0, 1, "further figures are not saved"}, // no figures, but as many files
+		{".png", maxFigures + 1, maxFigures, 1, "this figure and the following ones are not saved"},
+		{".txt", 0, 0, 1, "further figures are not saved"}, // files that are not figures
 	} {
 		h := &hostile{content: func() io.Reader { return strings.NewReader("x") }}
 		h.entries = func(_, after string) ([]string, string) { return names(1000, test.ending), after + "x" }
@@ -137,12 +137,12 @@ func TestFiguresWithoutEndAreLookedAtToTheBound(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kept := tree(t, r.place.dir); h.read != test.read || len(kept) != test.kept || h.listed != test.list || !strings.Contains(said.String(), test.says) {
-			t.Errorf("%s: %d pages, %d read, %d kept; said %.200s", test.ending, h.listed, h.read, len(kept), said)
+			t.Errorf("%s: %d pages, %d read, %d kept, with the notes %.200s", test.ending, h.listed, h.read, len(kept), said)
 		}
 	}
 }
 
-// endless is a figure that says that it is empty, and never ends.
+// endless is a figure that claims to be empty and never ends.
 type endless struct{ given *int64 }
 
 func (e endless) Read(p []byte) (int, error) {
@@ -150,21 +150,21 @@ func (e endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestAFigureWithoutEndIsNotKept(t *testing.T) {
+func TestAnEndlessFigureIsNotSaved(t *testing.T) {
 	var given int64
 	h := &hostile{content: func() io.Reader { return endless{&given} }}
 	h.entries = func(_, _ string) ([]string, string) { return names(50, ".png"), "" }
 	s, r, said := back(t, h, 1<<20)
-	s.show.figures.bytes = maxFigureBytes - 1<<20 // all but 1 MiB are used up
+	s.show.figures.bytes = maxFigureBytes - 1<<20 // 1 MiB is left
 	if err := s.figures(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if kept := tree(t, r.place.dir); len(kept) != 0 || h.read != 1 || given > 2<<20 || strings.Count(said.String(), "not saved") != 1 {
-		t.Errorf("%d kept, %d read, %d bytes taken; said %s", len(kept), h.read, given, said)
+		t.Errorf("kept %d, read %d with %d bytes, and printed %s; want 0 kept, 1 read and one note", len(kept), h.read, given, said)
 	}
 }
 
-func TestFilesThatDoNotComeAreWaitedForToADeadline(t *testing.T) {
+func TestWaitingForFilesEndsAtADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hostile{entries: func(folder, _ string) ([]string, string) {
 			if folder == "" {
@@ -175,8 +175,8 @@ func TestFilesThatDoNotComeAreWaitedForToADeadline(t *testing.T) {
 		s, r, _ := back(t, h, 1<<30)
 		start := time.Now()
 		err := s.bringBack(t.Context(), r)
-		if err == nil || !strings.Contains(err.Error(), "within 13m32s, which is the limit") || time.Since(start) != 13*time.Minute+32*time.Second {
-			t.Errorf("after %v: %v", time.Since(start), err)
+		if err == nil || !strings.Contains(err.Error(), "the limit of 13m32s") || time.Since(start) != 13*time.Minute+32*time.Second {
+			t.Errorf("after %v: error %v; want the limit after 13m32s", time.Since(start), err)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// runNotebook runs the code cells of a notebook in order, until one fails, and shows what they show.
+// runNotebook runs the code cells of a notebook in order until one fails, and prints their outputs.
 func (s *script) runNotebook(ctx context.Context) error {
 	pass := interrupter(func(ctx context.Context, _ syscall.Signal) error {
 		return s.client.Interrupt(ctx, s.session, "")
@@ -32,7 +32,7 @@ func (s *script) runNotebook(ctx context.Context) error {
 	return s.followCells(ctx, cells)
 }
 
-// followCells shows cells until the last one is done, or one has failed: then those after it are cancelled.
+// followCells prints the outputs of cells until the last one is done. If a cell fails, it cancels the following ones.
 func (s *script) followCells(ctx context.Context, cells []cellhold.CellID) error {
 	if len(cells) == 0 {
 		return nil
@@ -42,7 +42,7 @@ func (s *script) followCells(ctx context.Context, cells []cellhold.CellID) error
 	for e, err := range s.client.Watch(limited, s.session, 0) {
 		if err != nil && ctx.Err() == nil && limited.Err() != nil {
 			s.show.exit = exitTimeout
-			return s.show.note("the notebook did not end by itself: stopped at its deadline of %v", s.timeout)
+			return s.show.note("the notebook did not end by itself: stopped at its deadline of %v (--timeout)", s.timeout)
 		}
 		if err != nil {
 			return err
@@ -67,7 +67,7 @@ func (s *script) followCells(ctx context.Context, cells []cellhold.CellID) error
 	return errors.New("the session ended before the notebook did")
 }
 
-// cancelCells ends cells that are not to run any more.
+// cancelCells cancels cells.
 func (s *script) cancelCells(ctx context.Context, cells []cellhold.CellID) error {
 	for _, id := range slices.Backward(cells) {
 		if _, err := s.client.Cancel(ctx, s.session, id); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
@@ -77,21 +77,21 @@ func (s *script) cancelCells(ctx context.Context, cells []cellhold.CellID) error
 	return nil
 }
 
-// executed keeps the notebook as it is now, with the outputs of this run, where --output says so.
+// executed saves the notebook with the outputs of this run, if --output names a folder.
 func (s *script) executed(ctx context.Context) error {
 	if !s.source.notebook() || !s.place.named {
 		return nil
 	}
 	name := s.source.name()
 	if why := s.place.objection(name); why != "" {
-		return s.show.note("the executed notebook is not kept: %s; name a new or empty folder with --output", why)
+		return s.show.note("the executed notebook is not kept: %s; give a new or empty folder with --output", why)
 	}
-	// It has what the code has shown, so it goes to the disk as it comes, and is bounded as its files are.
+	// The notebook contains output of the code. It is streamed to the disk, with the size limit of the code's files.
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
 	from, to := io.Pipe()
 	sent := make(chan struct{})
-	go func() { // ends when the notebook has come, or is read no more
+	go func() { // ends when the notebook is read, or when its reader is closed
 		defer close(sent)
 		to.CloseWithError(s.client.Notebook(asking, s.session, to))
 	}()
@@ -100,10 +100,10 @@ func (s *script) executed(ctx context.Context) error {
 	stop()
 	<-sent
 	if errors.Is(err, errTooLong) {
-		return s.show.note("the executed notebook is not kept: it has more than the %s that are kept", size(s.room).rounded())
+		return s.show.note("the executed notebook is not kept: it exceeds the limit of %s", size(s.room).rounded())
 	}
 	if errors.Is(err, errTaken) {
-		return s.show.note("the executed notebook is not kept: %s is there already; name a new or empty folder with --output", s.place.stem()+notebookEnding)
+		return s.show.note("the executed notebook is not kept: %s exists already; give a new or empty folder with --output", s.place.stem()+notebookEnding)
 	}
 	if err != nil {
 		return fmt.Errorf("save %s: %w", name, err)

@@ -6,10 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// screen writes the output of guests to a terminal. A hostile guest would otherwise write to the
-// clipboard, change the window's title, hide text behind a link or make the terminal type an answer
-// into the shell. Colours and printable text pass, everything else that a terminal obeys is dropped.
-// The state outlives a call, because sequences may be cut at any place.
+// screen writes the output of guests to a terminal. Without it, hostile output could write to the clipboard, change the
+// window title, hide text behind a link, or make the terminal type text into the shell. Colours and printable text
+// pass; all other control sequences are dropped. The state outlives a call, because a sequence can be cut anywhere.
 type screen struct {
 	w     io.Writer
 	mono  bool // drop colours too
@@ -28,8 +27,7 @@ const (
 	charset                // after ESC and an intermediate byte: one more byte belongs to it
 )
 
-// maxSGR bounds a colour sequence: the longest sane one, two true colours with attributes, has
-// about 50 bytes.
+// maxSGR bounds a colour sequence. The longest useful one, two true colours with attributes, has about 50 bytes.
 const maxSGR = 64
 
 // WriteString writes the harmless part of text.
@@ -64,7 +62,7 @@ func (s *screen) take(out *strings.Builder, r rune) {
 			s.state = plain
 		}
 	case payloadEsc:
-		// ESC \ is the end. Any other ESC ends it too, and begins something new.
+		// ESC \ is the end. Any other ESC ends the payload too, and starts a new sequence.
 		if s.state = plain; r != '\\' {
 			s.takeEscape(r)
 		}
@@ -89,8 +87,8 @@ func (s *screen) takePlain(out *strings.Builder, r rune) {
 	}
 }
 
-// directs reports whether the character turns the direction of writing, so that a line could read
-// otherwise than it is.
+// directs reports whether the character changes the writing direction, which could make a line look different from
+// its content.
 func directs(r rune) bool {
 	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
@@ -110,7 +108,7 @@ func (s *screen) takeEscape(r rune) {
 	}
 }
 
-// takeCSI collects a control sequence, and lets it through if it only sets colours and attributes.
+// takeCSI collects a control sequence, and writes it if it only sets colours and attributes.
 func (s *screen) takeCSI(out *strings.Builder, r rune) {
 	switch {
 	case r >= 0x40 && r <= 0x7e:
@@ -124,7 +122,7 @@ func (s *screen) takeCSI(out *strings.Builder, r rune) {
 		if len(s.seq) <= maxSGR {
 			s.seq = append(s.seq, byte(r))
 		}
-	case r == 0x18 || r == 0x1a || r >= 0x7f: // cancelled, or no such sequence
+	case r == 0x18 || r == 0x1a || r >= 0x7f: // cancelled, or not a control sequence
 		s.state = plain
 	}
 }

@@ -13,34 +13,34 @@ import (
 	"time"
 )
 
-// script is one run of one script or notebook in a session of its own.
+// script is one run of a script or notebook in its own session.
 type script struct {
 	source  *source
-	given   []given         // files that it gets
-	term    *terminal       // our own
-	image   string          // zero means the server's
-	limits  cellhold.Limits // a zero field means the server's
-	hosts   []string        // that it may reach
+	given   []given         // files of --files
+	term    *terminal       // our terminal
+	image   string          // empty: the server's default
+	limits  cellhold.Limits // zero field: the server's default
+	hosts   []string        // that the script can reach
 	with    []string        // packages to install first
 	timeout time.Duration
 	show    *show
-	place   *destination // for its files
-	room    int64        // bytes that they may have
+	place   *destination // of the script's files
+	room    int64        // limit of the bytes of these files
 	signals <-chan os.Signal
 
 	client  *client.Client
 	session cellhold.SessionID
 	late    atomic.Bool                 // the deadline has passed
-	running atomic.Pointer[interrupter] // what a signal is passed to, while the script runs
+	running atomic.Pointer[interrupter] // receives signals while the script runs
 }
 
-// interrupter passes a signal on.
+// interrupter passes a signal to the script.
 type interrupter func(context.Context, syscall.Signal) error
 
-// endTime bounds the end of the session when the script was ended by force.
+// endTime limits the time for deleting the session.
 const endTime = 20 * time.Second
 
-// run runs the script at that server. How the script ended is in show.exit.
+// run runs the script on a server. It stores the script's exit status in show.exit.
 func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -58,7 +58,7 @@ func (s *script) run(ctx context.Context, c *client.Client) (err error) {
 	return s.judge(ctx, s.inSession(ctx))
 }
 
-// inSession takes the steps of a run.
+// inSession executes the steps of a run.
 func (s *script) inSession(ctx context.Context) error {
 	if len(s.with) > 0 {
 		report, err := s.client.Install(ctx, s.session, client.InstallPackages{Requirements: s.with})
@@ -81,12 +81,12 @@ func (s *script) inSession(ctx context.Context) error {
 	if err := s.work(ctx); err != nil {
 		return err
 	}
-	s.running.Store(nil) // a signal from here on ends the session
+	s.running.Store(nil) // from here on, a signal ends the session
 	if err := s.bringBack(ctx, results); err != nil && ctx.Err() == nil {
 		if s.show.exit == exitOK {
 			s.show.exit = exitFailed
 		}
-		_ = s.show.note("the script's files are not kept: %v", plainly(err)) // all that can be done
+		_ = s.show.note("the script's files are not saved: %v", plainly(err)) // an error here has no other place to go
 	}
 	return ctx.Err()
 }
@@ -98,8 +98,8 @@ func (s *script) work(ctx context.Context) error {
 	return s.runProgram(ctx)
 }
 
-// prepare puts the script and its files into the working directory. The script comes last: it may be among
-// the files.
+// prepare writes the script and its files into the working directory. It writes the script last, because --files may
+// contain the script too.
 func (s *script) prepare(ctx context.Context) error {
 	left, err := send(ctx, s.client, s.session, s.given)
 	if err != nil {
@@ -107,12 +107,12 @@ func (s *script) prepare(ctx context.Context) error {
 	}
 	for i, name := range left {
 		if i == maxNamed {
-			if err := s.show.note("%d further links are left out of --files", len(left)-i); err != nil {
+			if err := s.show.note("%d further files of --files are skipped", len(left)-i); err != nil {
 				return err
 			}
 			break
 		}
-		if err := s.show.note("left out of --files, because it is a link or no file: %s", printable(name)); err != nil {
+		if err := s.show.note("skipped in --files, because it is not a regular file: %s", printable(name)); err != nil {
 			return err
 		}
 	}
@@ -123,7 +123,7 @@ func (s *script) prepare(ctx context.Context) error {
 	return err
 }
 
-// egress is what the script may reach: what was asked for, and not what the server's default is.
+// egress returns the egress of the session: the requested hosts, or none, whatever the server's default is.
 func (s *script) egress() *cellhold.Egress {
 	if len(s.hosts) == 0 {
 		return &cellhold.Egress{Policy: cellhold.EgressNone}
@@ -131,7 +131,7 @@ func (s *script) egress() *cellhold.Egress {
 	return &cellhold.Egress{Policy: cellhold.EgressAllowlist, Hosts: s.hosts}
 }
 
-// judge tells an end by a signal from a failure.
+// judge returns nil if a signal ended the run, and otherwise err.
 func (s *script) judge(ctx context.Context, err error) error {
 	if exit, ok := errors.AsType[exitError](context.Cause(ctx)); ok {
 		s.show.exit = int(exit)
@@ -140,8 +140,8 @@ func (s *script) judge(ctx context.Context, err error) error {
 	return err
 }
 
-// obey acts on signals until the returned function is called, which waits for it: the first one is the
-// script's, which may clean up; the second one, or one before or after the script runs, ends the session.
+// obey handles signals until stop is called; stop waits for it. The first signal goes to the script, which can clean
+// up. A second signal, or one while the script does not run, ends the session.
 func (s *script) obey(ctx context.Context, cancel context.CancelCauseFunc) (stop func()) {
 	quit := make(chan struct{})
 	var tasks sync.WaitGroup
@@ -160,7 +160,7 @@ func (s *script) obey(ctx context.Context, cancel context.CancelCauseFunc) (stop
 				}
 				passed = true
 				tasks.Go(func() {
-					// One that is done already has its own exit status.
+					// Conflict: the script has ended, with its own exit status.
 					if err := (*pass)(ctx, sig); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
 						cancel(exitError(128 + int(sig)))
 					}

@@ -15,28 +15,28 @@ import (
 	"strconv"
 )
 
-// serveCmd starts the service.
+// serveCmd starts the server.
 type serveCmd struct {
+	access    `embed:""`
 	service   `embed:""`
 	lifetimes `embed:""`
-	access    `embed:""`
 }
 
-// access holds the settings of who may call, and from where.
+// access holds the settings of callers: their tokens, and the addresses from which they can call.
 type access struct {
 	Listen       string   `help:"Address to listen on." default:"127.0.0.1:5002" placeholder:"HOST:PORT"`
-	Auth         string   `help:"Whether callers need a token: on or off. Off works on loopback only." enum:"on,off" default:"on"`
-	Host         []string `help:"Further names by which clients may call this server." placeholder:"NAME"`
-	Origin       []string `help:"Web origins whose pages may call this server." placeholder:"URL"`
-	TLSCert      string   `help:"Certificate chain; with it the server speaks TLS." name:"tls-cert" type:"path" placeholder:"FILE"`
-	TLSKey       string   `help:"Private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE"`
-	InsecureHTTP bool     `help:"Allow plain HTTP beyond loopback, where a proxy in front speaks TLS." name:"insecure-http"`
+	Auth         string   `help:"Require a token: on or off. off is allowed on loopback only." enum:"on,off" default:"on" group:"Access to the server:"`
+	Host         []string `help:"Further host name of this server, for clients and proxies; may be repeated." placeholder:"NAME" group:"Access to the server:"`
+	Origin       []string `help:"Web origin whose pages can call this server; may be repeated." placeholder:"URL" group:"Access to the server:"`
+	TLSCert      string   `help:"File with the TLS certificate chain. Enables HTTPS." name:"tls-cert" type:"path" placeholder:"FILE" group:"Access to the server:"`
+	TLSKey       string   `help:"File with the private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE" group:"Access to the server:"`
+	InsecureHTTP bool     `help:"Allow plain HTTP on other addresses than loopback, for a proxy that provides TLS." name:"insecure-http" group:"Access to the server:"`
 }
 
-// Run serves until a signal ends it. Sessions stay for the next start.
+// Run serves until a signal ends it. Sessions stay for the next start, unless --ephemeral is set.
 func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 	leaveProcessors()
-	// Before anything is opened: a dangerous address is refused at once.
+	// These checks come before anything is opened: a dangerous address is refused at once.
 	if err := c.lifetimes.check(); err != nil {
 		return err
 	}
@@ -74,8 +74,7 @@ func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 	})
 }
 
-// network is what an address is listened on with. 0.0.0.0 is every address of IPv4, for which Go would also
-// take those of IPv6.
+// network returns the network to listen on. For 0.0.0.0 this is tcp4: Go would also listen on all IPv6 addresses.
 func network(addr string) string {
 	host, _, _ := net.SplitHostPort(addr)
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
@@ -84,7 +83,7 @@ func network(addr string) string {
 	return "tcp"
 }
 
-// reachable is an address by which this machine reaches a listener, and whether others do so by other ones.
+// reachable returns an address of the listener for this machine. others reports that there are further addresses.
 func reachable(addr net.Addr, asked string) (at string, others bool) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -98,24 +97,23 @@ func reachable(addr net.Addr, asked string) (at string, others bool) {
 	return net.JoinHostPort(loopback, strconv.Itoa(tcp.Port)), true
 }
 
-// leaveProcessors lets this process use half of the processors at a time. A cell passes through a dozen
-// goroutines, and with a thread for each processor Go wakes a second one at most of these steps, which
-// finds nothing to do and has taken the processor from the sandbox that works on the answer: a fifth of
-// what the server uses in a cell. An operator who knows better says so with GOMAXPROCS.
+// leaveProcessors lets this process use half of the processors. A cell passes through a dozen goroutines. With a
+// thread for each processor, Go wakes a second thread at most of these steps. That thread finds nothing to do, and it
+// takes a processor from the sandbox: a fifth of the server's CPU time in a cell. GOMAXPROCS overrides this.
 func leaveProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 	}
 }
 
-// options returns the server's options as far as the command line says them.
+// options returns the server's options that are flags.
 func (a *access) options(home string) (server.Options, error) {
 	if err := a.check(); err != nil {
 		return server.Options{}, err
 	}
 	o := server.Options{AuthOff: a.Auth == "off", Hosts: a.Host, Origins: a.Origin, InsecureHTTP: a.InsecureHTTP}
 	if (a.TLSCert == "") != (a.TLSKey == "") {
-		return o, errors.New("--tls-cert and --tls-key belong together")
+		return o, errors.New("--tls-cert and --tls-key must be given together")
 	}
 	if a.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(a.TLSCert, a.TLSKey)
@@ -139,7 +137,7 @@ func (a *access) options(home string) (server.Options, error) {
 	return o, err
 }
 
-// greet tells a person how to begin. The token is shown here and nowhere else.
+// greet prints how to begin. The token is printed here only.
 func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *guard.Tokens, home string) {
 	at, others := reachable(addr, c.Listen)
 	url := "http://" + at
@@ -149,14 +147,14 @@ func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *guard.Tokens, home 
 	fmt.Fprintf(t.out, "cellhold %s is ready.\n\n  URL    %s  (documentation: %s/docs)\n", version(), url, url)
 	if others {
 		_, port, _ := net.SplitHostPort(at)
-		fmt.Fprintf(t.out, "         Other machines reach it by the names and addresses of this one, at port %s (--listen %s).\n", port, c.Listen)
+		fmt.Fprintf(t.out, "         Other machines reach it at the addresses of this machine, port %s (--listen %s).\n", port, c.Listen)
 	}
 	auth := ""
 	if tokens == nil {
-		fmt.Fprintf(t.out, "  Token  none needed: every program on this machine may run code here\n")
+		fmt.Fprintf(t.out, "  Token  not required: every program on this machine can run code here\n")
 	} else {
 		_, token := tokens.First()
-		fmt.Fprintf(t.out, "  Token  %s  (kept in %s)\n", token, filepath.Join(home, tokenFile))
+		fmt.Fprintf(t.out, "  Token  %s  (saved in %s)\n", token, filepath.Join(home, tokenFile))
 		auth = fmt.Sprintf(" \\\n    -H 'Authorization: Bearer %s'", token)
 	}
 	fmt.Fprintf(t.out, `

@@ -15,63 +15,63 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
 
-// service holds the settings of a service; serve and run share them.
+// service holds the settings of a server that serve and run share.
 type service struct {
-	Data  string `help:"Folder that every session sees, read-only, at /mnt/data; without it, the folder data in the home." type:"path" placeholder:"DIR"`
-	Image string `help:"Image of sessions that ask for none." default:"python"`
+	Data  string `help:"Folder that every session can read at /mnt/data. Default: the folder data in the home." type:"path" placeholder:"DIR"`
+	Image string `help:"Default image of sessions." default:"python"`
 
-	packaging `embed:""`
+	Memory    size    `help:"Memory of a session, including its temporary files." default:"1GiB"`
+	CPU       float64 `help:"CPU cores of a session; 0.5 is half a core." default:"1" name:"cpu"`
+	Processes int     `help:"Maximum processes and threads of a session." default:"256" group:"Limits of a session:"`
+	Disk      size    `help:"Disk space of a session, without /tmp and /mnt/data/output." default:"1GiB" group:"Limits of a session:"`
+	Tmp       size    `help:"Size of a session's /tmp." default:"256MiB" group:"Limits of a session:"`
 
-	AcceptMissingLimits bool `help:"Work as root also where this host cannot limit memory, CPU or processes, or cannot give sandboxes a uid of their own."`
+	AcceptMissingLimits bool `help:"Start as root even if the host cannot limit memory, CPU or processes, or cannot give sandboxes their own uid." group:"Limits of a session:"`
 
-	Memory    size    `help:"Memory of a session, its temporary files included." default:"1GiB"`
-	CPU       float64 `help:"Processor cores of a session; 0.5 is half of one." default:"1" name:"cpu"`
-	Processes int     `help:"Processes and threads of a session." default:"256"`
-	Disk      size    `help:"What a session may write outside /tmp and /mnt/data/output." default:"1GiB"`
-	Tmp       size    `help:"Size of a session's /tmp." default:"256MiB"`
-
-	gates `embed:""`
+	gates     `embed:"" group:"Network access of sessions:"`
+	packaging `embed:"" group:"Packages:"`
 }
 
-// lifetimes are the settings that only a lasting service needs.
+// lifetimes holds the settings of serve only.
 type lifetimes struct {
-	Output size `help:"Size of a session's /mnt/data/output." default:"256MiB"`
+	Output size `help:"Size of a session's /mnt/data/output." default:"256MiB" group:"Limits of a session:"`
 
-	MaxMemory    size    `help:"Most memory that a session may ask for; 0 means the default is the most." default:"0"`
-	MaxCPU       float64 `help:"Most processor cores that a session may ask for; 0 means the default is the most." default:"0" name:"max-cpu"`
-	MaxProcesses int     `help:"Most processes that a session may ask for; 0 means the default is the most." default:"0"`
-	MaxDisk      size    `help:"Most disk that a session may ask for; 0 means the default is the most." default:"0"`
+	MaxMemory    size    `help:"Maximum memory that a caller can set. 0: default (the value of --memory)." default:"0" group:"Limits of a session:"`
+	MaxCPU       float64 `help:"Maximum CPU cores that a caller can set. 0: default (the value of --cpu)." default:"0" name:"max-cpu" group:"Limits of a session:"`
+	MaxProcesses int     `help:"Maximum processes that a caller can set. 0: default (the value of --processes)." default:"0" group:"Limits of a session:"`
+	MaxDisk      size    `help:"Maximum disk space that a caller can set. 0: default (the value of --disk)." default:"0" group:"Limits of a session:"`
 
-	CellTimeout    time.Duration `help:"How long a cell may run when its caller does not say." default:"5m"`
-	MaxCellTimeout time.Duration `help:"How long a cell may run at most." default:"24h"`
+	CellTimeout    time.Duration `help:"Default time limit of a cell." default:"5m"`
+	MaxCellTimeout time.Duration `help:"Maximum time limit that a caller can set for a cell." default:"24h" group:"Limits of a session:"`
 
-	MaxSessions         int `help:"How many sessions may live at once, those that are hibernated not counted." default:"64"`
-	MaxHibernated       int `aliases:"max-suspended" help:"How many sessions may be hibernated at once; 0 means four times --max-sessions." default:"0"`
-	MaxSessionsPerToken int `help:"How many of both may be of one token; 0 means all." default:"0"`
-	MaxCreatesPerMinute int `help:"How many sessions one token may ask for within a minute; 0 means any number." default:"600"`
+	MaxSessions         int `help:"Maximum running sessions, without hibernated ones." default:"64"`
+	MaxHibernated       int `aliases:"max-suspended" help:"Maximum hibernated sessions. 0: default (4 times --max-sessions)." default:"0" group:"Sessions of the server:"`
+	MaxSessionsPerToken int `help:"Maximum sessions per token, running and hibernated. 0: no limit." default:"0" group:"Sessions of the server:"`
+	MaxCreatesPerMinute int `help:"Maximum sessions that one token can create within a minute. 0: no limit." default:"600" group:"Sessions of the server:"`
 
-	MaxCheckpoints int  `help:"How many checkpoints a session may have." default:"8"`
-	MaxSnapshots   size `help:"What all hibernated sessions and checkpoints may take on disk." default:"32GiB"`
+	MaxCheckpoints int  `help:"Maximum checkpoints per session." default:"8" group:"Limits of a session:"`
+	MaxSnapshots   size `help:"Maximum disk space of all hibernated sessions and checkpoints." default:"32GiB" group:"Sessions of the server:"`
 
-	MaxUpload size `help:"Longest upload of a file or archive into a session." default:"16GiB"`
+	MaxUpload size `help:"Maximum size of an upload into a session." default:"16GiB" group:"Limits of a session:"`
 
-	HibernateAfter time.Duration `help:"Hibernate sessions to disk that nothing has used for so long, if they are not ended before; 0 means never." default:"15m"`
+	HibernateAfter time.Duration `help:"Hibernate a session after this long without use. 0: off." default:"15m" group:"Sessions of the server:"`
 
-	IdleTimeout   time.Duration `help:"End sessions that nothing has used for so long." default:"1h"`
-	MaxAge        time.Duration `help:"End sessions that are this old, used or not; 0 means never." default:"0s"`
-	Retention     time.Duration `help:"How long a session that expired or was lost can still be read." default:"24h"`
-	KeepNotebooks bool          `help:"Keep the notebook when its session is ended."`
-	Ephemeral     bool          `help:"End all sessions when the service stops, instead of keeping them for the next start."`
+	IdleTimeout   time.Duration `help:"End a session after this long without use." default:"1h"`
+	MaxAge        time.Duration `help:"End a session at this age. 0: no limit." default:"0s" group:"Sessions of the server:"`
+	Retention     time.Duration `help:"Time for which an expired or lost session can still be read." default:"24h" group:"Sessions of the server:"`
+	KeepNotebooks bool          `help:"Keep the notebook of a session after its end." group:"Sessions of the server:"`
+	Ephemeral     bool          `help:"End all sessions when the server stops, instead of keeping them for the next start." group:"Sessions of the server:"`
 
-	reach   `embed:""`
-	warming `embed:""`
+	reach   `embed:"" group:"Network access of sessions:"`
+	warming `embed:"" group:"Templates:"`
 }
 
-// limits returns the limits of sessions that ask for none.
+// limits returns the default limits of sessions.
 func (s *service) limits(l *lifetimes) cellhold.Limits {
 	return cellhold.Limits{
 		Memory: int64(s.Memory), CPU: s.CPU, Processes: s.Processes,
@@ -79,91 +79,108 @@ func (s *service) limits(l *lifetimes) cellhold.Limits {
 	}
 }
 
-// ceiling returns the most that a session may ask for.
+// ceiling returns the maximum limits that a caller can set.
 func (l *lifetimes) ceiling() cellhold.Limits {
 	return cellhold.Limits{Memory: int64(l.MaxMemory), CPU: l.MaxCPU, Processes: l.MaxProcesses, Disk: int64(l.MaxDisk)}
 }
 
-// rooms are the opened parts of a service, lowest first.
-type rooms struct {
-	store     *store.DB
+// parts are the opened parts of a server.
+type parts struct {
 	finder    session.Images
 	driver    sandbox.Driver
-	templates *template.Templates // nil where sessions start cold
+	templates *template.Templates // nil if sessions start cold
 	sessions  *session.Manager
+
+	opened []func() error // the Close methods of the opened parts, in the order of opening
 }
 
-// open opens the rooms of a service whose state is in home. Images and data are shared with the
-// private services of `run`, so they are in a folder of their own.
-func (s *service) open(ctx context.Context, home, shared string, l lifetimes, log *slog.Logger) (*rooms, error) {
-	r := &rooms{}
-	if err := s.openRooms(ctx, r, home, shared, l, log); err != nil {
-		return nil, errors.Join(err, r.close())
+// close closes the opened parts, the last one first.
+func (p *parts) close() error {
+	var errs []error
+	for _, closePart := range slices.Backward(p.opened) {
+		errs = append(errs, closePart())
 	}
-	return r, nil
+	p.opened = nil
+	return errors.Join(errs...)
 }
 
-func (s *service) openRooms(ctx context.Context, r *rooms, home, shared string, l lifetimes, log *slog.Logger) (err error) {
+// open opens the parts of a server whose state is in home. Images and data are in shared: the private servers of
+// `run` have homes of their own and share them. After an error, no part stays open.
+func (s *service) open(ctx context.Context, home, shared string, l lifetimes, log *slog.Logger) (*parts, error) {
+	p := &parts{}
+	if err := s.openParts(ctx, p, home, shared, l, log); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+func (s *service) openParts(ctx context.Context, p *parts, home, shared string, l lifetimes, log *slog.Logger) error {
 	if err := makeHome(home); err != nil {
 		return err
 	}
-	// The store comes first: it also keeps a second server out of this home.
-	if r.store, err = store.Open(ctx, store.Options{Dir: home, Logger: log}); err != nil {
+	// The store comes first: its lock keeps a second server out of this home.
+	db, err := store.Open(ctx, store.Options{Dir: home, Logger: log})
+	if err != nil {
 		return err
 	}
+	p.opened = append(p.opened, db.Close)
 	images, err := openImages(shared, log, nil)
 	if err != nil {
 		return err
 	}
-	r.finder = newImages(images)
-	if r.driver, err = newDriver(home, shared, s.AcceptMissingLimits, log); err != nil {
+	p.finder = newImages(images)
+	driver, err := newDriver(home, shared, s.AcceptMissingLimits, log)
+	if err != nil {
 		return err
 	}
-	// With the store goes the right to say what of the home is needed; what is shared is the home's.
-	if d, ok := r.driver.(interface{ PruneGuests() error }); ok && home == shared {
+	p.driver, p.opened = driver, append(p.opened, driver.Close)
+	// The store's lock allows this process to clean up the home. A shared folder belongs to another home.
+	if d, ok := driver.(interface{ PruneGuests() error }); ok && home == shared {
 		if err := d.PruneGuests(); err != nil {
-			log.Warn("looking for guest binaries of earlier versions", "err", err)
+			log.Warn("cannot remove guest binaries of earlier versions", "err", err)
 		}
 	}
-	data, err := s.dataFolder(shared)
+	o, err := s.sessionOptions(home, shared, &l, images, log)
 	if err != nil {
 		return err
 	}
-	img, err := images.Resolve(s.Image)
-	if err != nil {
-		img = image.Image{} // serve says so; without it there are no sessions
-	}
-	out, err := l.reach.settings(s.gates)
-	if err != nil {
+	o.Driver, o.Store, o.Images = driver, db, p.finder
+	if p.templates, err = l.warming.open(s, &l, driver, p.finder, o.Packages, o.Data, log); err != nil {
 		return err
 	}
-	installer, err := s.packaging.open(img, log)
-	if err != nil {
-		return err
+	if p.templates != nil {
+		o.Driver, o.Templates = p.templates.Driver(), p.templates
 	}
-	options := session.Options{
-		Packages: installer,
-		Driver:   r.driver, Store: r.store, Images: r.finder, Logger: log,
-		Home: home, Data: data, Egress: out,
-		Image: s.Image, Limits: s.limits(&l), Ceiling: l.ceiling(), MaxSessions: l.MaxSessions, MaxUpload: int64(l.MaxUpload),
-		MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,
+	p.sessions, err = session.New(o)
+	return err
+}
+
+// sessionOptions returns the options of the sessions that the settings decide.
+func (s *service) sessionOptions(home, shared string, l *lifetimes, images *image.Store, log *slog.Logger) (o session.Options, err error) {
+	o = session.Options{
+		Home: home, Logger: log, Image: s.Image, Limits: s.limits(l), Ceiling: l.ceiling(), MaxUpload: int64(l.MaxUpload),
+		MaxSessions: l.MaxSessions, MaxSessionsPerOwner: l.MaxSessionsPerToken, CreatesPerMinute: l.MaxCreatesPerMinute,
 		HibernateAfter: l.HibernateAfter, MaxHibernated: l.MaxHibernated, MaxCheckpoints: l.MaxCheckpoints, MaxSnapshots: int64(l.MaxSnapshots),
 		IdleTimeout: l.IdleTimeout, MaxAge: l.MaxAge, Retention: l.Retention,
 		CellTimeout: l.CellTimeout, MaxCellTimeout: l.MaxCellTimeout,
 		KeepNotebooks: l.KeepNotebooks, Ephemeral: l.Ephemeral,
 	}
-	if r.templates, err = l.warming.open(s, &l, r.driver, r.finder, installer, data, log); err != nil {
-		return err
+	if o.Data, err = s.dataFolder(shared); err != nil {
+		return o, err
 	}
-	if r.templates != nil {
-		options.Driver, options.Templates = r.templates.Driver(), r.templates
+	if o.Egress, err = l.reach.settings(s.gates); err != nil {
+		return o, err
 	}
-	r.sessions, err = session.New(options)
-	return err
+	img, err := images.Resolve(s.Image)
+	if err != nil {
+		img = image.Image{} // serve reports it; without the image there are no sessions
+	}
+	o.Packages, err = s.packaging.open(img, log)
+	return o, err
 }
 
-// What sandboxes are made with, and from. The tests of this program put pretended ones here; the
-// program itself has no others, so that no flag can take the walls away.
+// newDriver and newImages open the driver and the images of sandboxes. Only the tests of this program replace them,
+// by fakes. No flag can replace them, so no flag can remove the isolation.
 var (
 	newDriver = func(home, shared string, unheld bool, log *slog.Logger) (sandbox.Driver, error) {
 		o, err := embeddedOptions(home, shared, log)
@@ -173,17 +190,17 @@ var (
 		o.AcceptUnheld = unheld
 		d, err := embedded.New(o)
 		if err != nil {
-			return nil, err // and not a driver that holds a nil pointer
+			return nil, err // not d: a nil *embedded.Driver in the interface would not be nil
 		}
 		return d, nil
 	}
 	newImages = func(store *image.Store) session.Images { return imageFinder{store} }
 )
 
-// embeddedOptions says where the embedded driver keeps its things.
+// embeddedOptions returns the options of the embedded driver, with its folders.
 func embeddedOptions(home, shared string, log *slog.Logger) (embedded.Options, error) {
 	if withCgo {
-		return embedded.Options{}, errors.New("this cellhold was built with cgo, which gVisor does not bear; build it with: make build")
+		return embedded.Options{}, errors.New("this cellhold was built with cgo, which gVisor does not support; build it with: make build")
 	}
 	guests, err := guestbin.Open(filepath.Join(shared, "guest"))
 	if err != nil {
@@ -192,8 +209,8 @@ func embeddedOptions(home, shared string, log *slog.Logger) (embedded.Options, e
 	return embedded.Options{Dir: filepath.Join(home, runDir), Guest: guests.Path(), Guests: guests, Logger: log}, nil
 }
 
-// dataFolder returns the folder that sessions see at /mnt/data, and makes the one in the home. Nothing is ever
-// written to one that was named.
+// dataFolder returns the folder that sessions see at /mnt/data. It creates the default one in the home. The server
+// never writes to a folder that --data names.
 func (s *service) dataFolder(shared string) (string, error) {
 	data := s.Data
 	if data == "" {
@@ -202,43 +219,31 @@ func (s *service) dataFolder(shared string) (string, error) {
 			return "", fmt.Errorf("data folder: %w", err)
 		}
 	} else if info, err := os.Stat(data); err != nil || !info.IsDir() {
-		return "", fmt.Errorf("there is no data folder %s; make it, or name another one with --data", data)
+		return "", fmt.Errorf("there is no data folder %s; create it, or give another one with --data", data)
 	}
 	return resolved(data), nil
 }
 
-// close closes what is open, highest first. What could not be opened is nil.
-func (r *rooms) close() error {
-	var errs []error
-	if r.driver != nil {
-		errs = append(errs, r.driver.Close())
-	}
-	if r.store != nil {
-		errs = append(errs, r.store.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// while runs the manager of sessions as long as do runs. When the manager fails, the context of do
-// ends. The doors are closed by then, so what watches is told and nothing new can come.
-func (r *rooms) while(ctx context.Context, do func(context.Context) error) error {
+// while runs do together with the manager of the sessions and the templates. If the manager fails, the context of do
+// ends. do must refuse new requests before it returns, because the manager stops after it.
+func (p *parts) while(ctx context.Context, do func(context.Context) error) error {
 	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	managing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	managed := make(chan error, 1)
 	go func() {
-		err := r.sessions.Run(managing)
+		err := p.sessions.Run(managing)
 		cancel(err)
 		managed <- err
 	}()
 	var warming sync.WaitGroup
 	defer warming.Wait()
-	if r.templates != nil {
+	if p.templates != nil {
 		warming.Go(func() {
-			// What an earlier server has left is tidied up first, or what is made here could be taken for it.
-			if r.sessions.WaitReady(managing) == nil {
-				r.templates.Run(managing)
+			// First the manager removes the remains of an earlier server; it could remove new templates too.
+			if p.sessions.WaitReady(managing) == nil {
+				p.templates.Run(managing)
 			}
 		})
 	}
@@ -250,7 +255,7 @@ func (r *rooms) while(ctx context.Context, do func(context.Context) error) error
 	return err
 }
 
-// plainly shortens an error to the sentence that is meant for people, if it has one.
+// plainly reduces an error to its message for people, if it has one.
 func plainly(err error) error {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		return errors.New(e.Message)

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// sessionCmd holds the commands on the sessions of a server.
+// sessionCmd holds the commands for the sessions of a server.
 type sessionCmd struct {
-	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
 
 	Ls sessionLsCmd `cmd:"" help:"List your sessions, the newest first."`
 	Rm sessionRmCmd `cmd:"" help:"End sessions."`
@@ -24,8 +24,8 @@ type sessionCmd struct {
 	savedCmds `embed:""`
 }
 
-// newClient returns a client of the server at url. Without a token it takes the first one of the
-// home's file, which is right for a server on this machine.
+// newClient returns a client of the server at url. Without a token it uses the first token in the home, which is the
+// right one for a server on this machine.
 func newClient(url, token, home string) (*client.Client, error) {
 	if token == "" {
 		text, err := os.ReadFile(filepath.Join(home, tokenFile))
@@ -90,18 +90,18 @@ func kernelStates(s cellhold.Session) string {
 }
 
 type sessionRmCmd struct {
-	ID  []cellhold.SessionID `arg:"" optional:"" help:"Ids of sessions."`
+	ID  []cellhold.SessionID `arg:"" optional:"" help:"Session ids."`
 	All bool                 `help:"End all your sessions."`
 }
 
-// Run ends sessions: all that can be, and then says what went wrong.
+// Run ends all sessions that it can, and returns the errors of the others.
 func (c *sessionRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
 	if err != nil {
 		return err
 	}
 	if (len(c.ID) == 0) != c.All {
-		return errors.New("name the sessions to end, or give --all")
+		return errors.New("name the sessions to end, or give --all (not both)")
 	}
 	if c.All {
 		sessions, err := remote.Sessions(ctx)

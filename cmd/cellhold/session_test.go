@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Who has several kernels wants to know which of them is busy.
+// With several kernels, the list names each of them with its state.
 func TestKernelsAreNamedWhereThereAreSeveral(t *testing.T) {
 	python := cellhold.Kernel{ID: "python3", State: cellhold.KernelBusy}
 	bash := cellhold.Kernel{ID: "bash", State: cellhold.KernelDead, Cause: cellhold.StatusOOM}

@@ -14,27 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exit statuses of `run` for scripts that did not end by themselves, as shells and timeout(1) have
-// them.
+// Exit statuses of `run` for scripts that did not end by themselves. Shells and timeout(1) use the same values.
 const (
 	exitTimeout     = 124
 	exitInterrupted = 130
 	exitKilled      = 137
 )
 
-// show writes the outputs of one cell to a terminal and its figures to files.
+// show prints the outputs of a script and saves its figures.
 type show struct {
 	out, err io.StringWriter // streams of the script
 	trace    io.StringWriter // tracebacks and our own notes
 	figures  *figures
-	full     bool // it was said that no more figures are saved
-	exit     int  // the script's own status, once it is known
+	full     bool // the limit of figures was reported
+	exit     int  // the script's exit status, once it is known
 
 	death cellhold.KernelStateContent // how the kernel died, once it has
 }
 
-// newShow returns a show of one script. What goes to a terminal is made harmless; files and pipes
-// get the script's bytes as they are.
+// newShow returns a show for one script. Output to a terminal is made harmless; files and pipes get the script's bytes
+// unchanged. figures is the path of its figures without number and extension.
 func newShow(t *terminal, figures string) *show {
 	s := &show{out: plainWriter{t.out}, err: plainWriter{t.err}, figures: newFigures(figures)}
 	if isTerminal(t.out) {
@@ -47,7 +46,7 @@ func newShow(t *terminal, figures string) *show {
 	return s
 }
 
-// plainWriter writes text as it is.
+// plainWriter writes text unchanged.
 type plainWriter struct{ io.Writer }
 
 // WriteString writes text.
@@ -62,7 +61,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil
 }
 
-// event shows one event. done is true after the cell's last one.
+// event prints one event. done is true after the cell's last event.
 func (s *show) event(e cellhold.Event) (done bool, err error) {
 	switch e.Type {
 	case cellhold.EventStream:
@@ -84,7 +83,7 @@ func (s *show) dropped(e cellhold.Event) error {
 	if err := e.Decode(&c); err != nil {
 		return err
 	}
-	return s.note("%d bytes of output did not fit the bounds and were dropped", c.Bytes)
+	return s.note("%d bytes of output exceeded the limit and were dropped", c.Bytes)
 }
 
 func (s *show) stream(e cellhold.Event) error {
@@ -100,13 +99,12 @@ func (s *show) stream(e cellhold.Event) error {
 	return err
 }
 
-// figureTypes are the types that are saved to files, the best first. The text of a vector graphic
-// comes as it is, all others in base 64.
+// figureTypes are the MIME types that are saved as files, the preferred first. SVG comes as text, all others as base64.
 var figureTypes = []struct{ mime, ending string }{
 	{"image/png", ".png"}, {"image/jpeg", ".jpg"}, {"image/svg+xml", ".svg"}, {"application/pdf", ".pdf"},
 }
 
-// display saves a figure, or shows what has only a text.
+// display saves a figure, or prints a display that has only text.
 func (s *show) display(e cellhold.Event) error {
 	var c cellhold.DisplayContent
 	if err := e.Decode(&c); err != nil {
@@ -124,17 +122,17 @@ func (s *show) display(e cellhold.Event) error {
 	return nil
 }
 
-// figure saves a figure. One that updates an earlier one replaces its file.
+// figure saves a figure, or replaces the file of the figure that it updates.
 func (s *show) figure(raw json.RawMessage, ending string, transient *cellhold.Transient) error {
 	text, ok := textOf(raw)
 	if !ok {
-		return s.note("a figure was not text, as it should be; it is not saved")
+		return s.note("a figure is not saved: its data is not text")
 	}
 	data := []byte(text)
 	if ending != ".svg" {
 		var err error
 		if data, err = base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err != nil {
-			return s.note("a figure was not valid base 64; it is not saved")
+			return s.note("a figure is not saved: its data is not valid base64")
 		}
 	}
 	id := ""
@@ -149,21 +147,21 @@ func (s *show) keep(id, ending string, data []byte) error {
 	return s.saved(s.figures.save(id, ending, data))
 }
 
-// saved tells where a figure is, or that there are enough.
+// saved prints the path of a figure, or that the limit is reached.
 func (s *show) saved(path string, err error) error {
 	switch {
 	case errors.Is(err, errFull) && s.full:
 		return nil
 	case errors.Is(err, errFull):
 		s.full = true
-		return s.note("this figure and those that follow are not saved: %v", err)
+		return s.note("this figure and the following ones are not saved: %v", err)
 	case err != nil:
 		return fmt.Errorf("save figure: %w", err)
 	}
 	return s.note("figure saved as %s", path)
 }
 
-// textOf reads a string, or the list of its lines as some kernels send it.
+// textOf reads a string. Some kernels send it as a list of lines.
 func textOf(raw json.RawMessage) (string, bool) {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
@@ -176,7 +174,7 @@ func textOf(raw json.RawMessage) (string, bool) {
 	return "", false
 }
 
-// exception shows a traceback. SystemExit is not one: it is how scripts say their exit status.
+// exception prints a traceback. SystemExit is different: scripts use it to set their exit status.
 func (s *show) exception(e cellhold.Event) error {
 	var c cellhold.ErrorContent
 	if err := e.Decode(&c); err != nil {
@@ -192,14 +190,14 @@ func (s *show) exception(e cellhold.Event) error {
 	}
 	s.exit = exitFailed
 	_, err := s.trace.WriteString(strings.Join(c.Traceback, "\n") + "\n")
-	if err == nil && c.Name == "StdinNotImplementedError" { // Jupyter's, whose words are about front ends
-		err = s.note("a notebook cannot ask for input here; a script can")
+	if err == nil && c.Name == "StdinNotImplementedError" { // Jupyter's own message is about front ends
+		err = s.note("a notebook cannot read input here; use a script")
 	}
 	return err
 }
 
-// exitStatus reads the argument of sys.exit, as Python does: nothing is 0, a number is itself, and
-// anything else is a message.
+// exitStatus reads the argument of sys.exit as Python does: nothing is 0, a number is a status, and any other value is
+// a message.
 func exitStatus(value string) (status int, message string) {
 	if value == "" || value == "None" {
 		return exitOK, ""
@@ -210,7 +208,7 @@ func exitStatus(value string) (status int, message string) {
 	return exitFailed, value
 }
 
-// done notes how the cell ended.
+// done records how the cell ended.
 func (s *show) done(e cellhold.Event) error {
 	var c cellhold.CellDoneContent
 	if err := e.Decode(&c); err != nil {
@@ -218,12 +216,12 @@ func (s *show) done(e cellhold.Event) error {
 	}
 	switch c.Status {
 	case cellhold.StatusOK, cellhold.StatusError:
-		return nil // exception has seen the status
+		return nil // exception has set the status
 	case cellhold.StatusTimeout:
 		s.exit = exitTimeout
 	case cellhold.StatusInterrupted, cellhold.StatusCancelled:
 		s.exit = exitInterrupted
-	case cellhold.StatusExit: // os._exit, or what the interpreter ends with when it cannot go on
+	case cellhold.StatusExit: // os._exit, or a fatal error of the interpreter
 		if s.exit = s.death.Exit & 0xff; s.exit == exitOK {
 			return nil
 		}
@@ -241,13 +239,13 @@ func (s *show) done(e cellhold.Event) error {
 	if cause == "" {
 		cause = string(c.Status)
 	}
-	if c.Status == cellhold.StatusTimeout { // the rest is about the variables, which end with the session
+	if c.Status == cellhold.StatusTimeout { // the rest is about variables, which end with the session
 		cause, _, _ = strings.Cut(cause, ";")
 	}
 	return s.note("the script did not end by itself: %s", cause)
 }
 
-// kernel notes how the kernel died, which comes before the end of the cell that it ended.
+// kernel records how the kernel died. This event comes before the end of the cell that killed the kernel.
 func (s *show) kernel(e cellhold.Event) {
 	var c cellhold.KernelStateContent
 	if e.Decode(&c) == nil && c.State == cellhold.KernelDead {
@@ -255,7 +253,7 @@ func (s *show) kernel(e cellhold.Event) {
 	}
 }
 
-// note tells something that the script did not say.
+// note prints a message of cellhold itself.
 func (s *show) note(format string, args ...any) error {
 	_, err := s.trace.WriteString(fmt.Sprintf("cellhold: "+format+"\n", args...))
 	return err

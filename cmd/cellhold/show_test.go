@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// showing returns a show whose figures go to a temporary folder, and what it wrote.
+// showing returns a show with a temporary folder for figures, and its output.
 func showing(t *testing.T) (s *show, out, errOut *strings.Builder) {
 	t.Helper()
 	out, errOut = &strings.Builder{}, &strings.Builder{}
@@ -30,7 +30,7 @@ func TestStreamsGoWhereTheyBelong(t *testing.T) {
 	play(t, s, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "a\x1b]0;t\x07"})
 	play(t, s, cellhold.EventStream, cellhold.StreamContent{Name: "stderr", Text: "b"})
 	play(t, s, "something_new", map[string]int{"x": 1})
-	if out.String() != "a\x1b]0;t\x07" || errOut.String() != "b" { // no terminal: bytes as they are
+	if out.String() != "a\x1b]0;t\x07" || errOut.String() != "b" { // not a terminal: unchanged bytes
 		t.Errorf("got %q and %q", out, errOut)
 	}
 }
@@ -107,7 +107,7 @@ func TestTheExitStatusIsTheScripts(t *testing.T) {
 	}
 }
 
-func TestWhatWasThereIsNotWrittenOver(t *testing.T) {
+func TestExistingFilesAreNotReplaced(t *testing.T) {
 	s, _, _ := showing(t)
 	victim := filepath.Join(t.TempDir(), "victim")
 	for path, make := range map[string]func(string) error{

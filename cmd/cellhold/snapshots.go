@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// savedCmds are the commands on what is saved of sessions.
+// savedCmds are the commands that save and restore sessions.
 type savedCmds struct {
-	Hibernate  hibernateCmd  `cmd:"" help:"Hibernate sessions to disk, which frees their memory. The next use wakes them."`
-	Resume     resumeCmd     `cmd:"" help:"Wake hibernated sessions."`
-	Fork       forkCmd       `cmd:"" help:"Make sessions that start from this one's memory and files, and print their ids."`
-	Checkpoint checkpointCmd `cmd:"" help:"Save a session under a name, list what is saved, or delete it."`
-	Rollback   rollbackCmd   `cmd:"" help:"Make a session what it was at a checkpoint."`
+	Hibernate  hibernateCmd  `cmd:"" help:"Save sessions to disk and free their memory. The next use resumes them."`
+	Resume     resumeCmd     `cmd:"" help:"Resume hibernated sessions."`
+	Fork       forkCmd       `cmd:"" help:"Create sessions from the memory and files of a session, and print their ids."`
+	Checkpoint checkpointCmd `cmd:"" help:"Create, list or delete checkpoints of a session."`
+	Rollback   rollbackCmd   `cmd:"" help:"Roll a session back to a checkpoint."`
 }
 
 type hibernateCmd struct {
-	ID []cellhold.SessionID `arg:"" help:"Ids of sessions."`
+	ID []cellhold.SessionID `arg:"" help:"Session ids."`
 }
 
-// Run hibernates sessions: all that can be, and then says what went wrong.
+// Run hibernates all sessions that it can, and returns the errors of the others.
 func (c *hibernateCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
 	if err != nil {
@@ -35,10 +35,10 @@ func (c *hibernateCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 }
 
 type resumeCmd struct {
-	ID []cellhold.SessionID `arg:"" help:"Ids of sessions."`
+	ID []cellhold.SessionID `arg:"" help:"Session ids."`
 }
 
-// Run wakes sessions likewise.
+// Run resumes all sessions that it can, and returns the errors of the others.
 func (c *resumeCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
 	if err != nil {
@@ -50,7 +50,7 @@ func (c *resumeCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	})
 }
 
-// eachSession does something to sessions, and prints the ids of those where it went well.
+// eachSession calls do for each session, prints the ids for which it succeeded, and returns the other errors.
 func eachSession(t *terminal, ids []cellhold.SessionID, do func(cellhold.SessionID) error) error {
 	var errs []error
 	for _, id := range ids {
@@ -64,9 +64,9 @@ func eachSession(t *terminal, ids []cellhold.SessionID, do func(cellhold.Session
 }
 
 type forkCmd struct {
-	ID    cellhold.SessionID `arg:"" help:"Id of the session."`
-	Count int                `help:"How many." short:"n" default:"1"`
-	From  string             `help:"Checkpoint to start from; without it, the session as it is now." placeholder:"NAME"`
+	ID    cellhold.SessionID `arg:"" help:"Session id."`
+	Count int                `help:"Number of forks." short:"n" default:"1"`
+	From  string             `help:"Checkpoint to start from. Default: the current state of the session." placeholder:"NAME"`
 }
 
 // Run forks a session.
@@ -86,8 +86,8 @@ func (c *forkCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 }
 
 type checkpointCmd struct {
-	ID   cellhold.SessionID `arg:"" help:"Id of the session."`
-	Name string             `arg:"" optional:"" help:"Name of the checkpoint; without it, those that there are."`
+	ID   cellhold.SessionID `arg:"" help:"Session id."`
+	Name string             `arg:"" optional:"" help:"Name of the checkpoint. Omit it to list checkpoints."`
 	Rm   bool               `help:"Delete the checkpoint."`
 }
 
@@ -99,7 +99,7 @@ func (c *checkpointCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	}
 	switch {
 	case c.Rm && c.Name == "":
-		return errors.New("name the checkpoint to delete")
+		return errors.New("--rm needs the name of a checkpoint")
 	case c.Rm:
 		return orPlainly(remote.DeleteCheckpoint(ctx, c.ID, c.Name))
 	case c.Name != "":
@@ -119,7 +119,7 @@ func (c *checkpointCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 }
 
 type rollbackCmd struct {
-	ID   cellhold.SessionID `arg:"" help:"Id of the session."`
+	ID   cellhold.SessionID `arg:"" help:"Session id."`
 	Name string             `arg:"" help:"Name of the checkpoint."`
 }
 
@@ -133,7 +133,7 @@ func (c *rollbackCmd) Run(ctx context.Context, all *cli, _ *terminal) error {
 	return orPlainly(err)
 }
 
-// orPlainly is plainly for what may have gone well.
+// orPlainly is plainly for an error that can be nil.
 func orPlainly(err error) error {
 	if err == nil {
 		return nil

@@ -11,27 +11,27 @@ import (
 	"strings"
 )
 
-// stdinName is the name of a script that comes from the standard input.
+// stdinName is the path of a script on the standard input.
 const stdinName = "-"
 
-// notebookEnding tells a notebook from a script.
+// notebookEnding is the extension of notebooks.
 const notebookEnding = ".ipynb"
 
-// interpreters run files by their endings. A file with none of these that begins with #! runs itself, and
-// all others are Python.
+// interpreters are the programs that run files, by extension. A file with another extension that begins with #! runs
+// itself; all others run with Python.
 var interpreters = map[string]string{".py": "python3", ".sh": "bash", ".bash": "bash", ".r": "Rscript"}
 
-// maxSource is the longest script or notebook: what a server takes for a notebook, and more than anybody wrote.
+// maxSource is the maximum size of a script or notebook. It equals the server's limit for notebooks.
 const maxSource = 64 << 20
 
 // source is one script or notebook.
 type source struct {
-	path string // stdinName for one that comes from the standard input
-	code []byte // nil for one that comes from the standard input
+	path string // stdinName for the standard input
+	code []byte // nil for the standard input
 	args []string
 }
 
-// openSource reads a script that is a file.
+// openSource reads a script, except one on the standard input.
 func openSource(path string, args []string) (*source, error) {
 	s := &source{path: path, args: args}
 	if path == stdinName {
@@ -46,7 +46,7 @@ func openSource(path string, args []string) (*source, error) {
 		return nil, err
 	}
 	if len(s.code) > maxSource {
-		return nil, fmt.Errorf("%s has more than %d MiB, which no script may have; give data to it with --files", path, maxSource>>20)
+		return nil, fmt.Errorf("%s has more than %d MiB, the limit of a script; pass data with --files", path, maxSource>>20)
 	}
 	if s.notebook() && len(args) > 0 {
 		return nil, errors.New("a notebook takes no arguments")
@@ -54,7 +54,7 @@ func openSource(path string, args []string) (*source, error) {
 	return s, nil
 }
 
-// name is what the script is called in its working directory.
+// name is the name of the script in its working directory.
 func (s *source) name() string {
 	if s.path == stdinName {
 		return stdinName
@@ -62,7 +62,7 @@ func (s *source) name() string {
 	return filepath.Base(s.path)
 }
 
-// folder is where the script is on this machine; one from the standard input is in the current directory.
+// folder is the script's folder on this machine. For the standard input it is the current directory.
 func (s *source) folder() string {
 	if s.path == stdinName {
 		return "."
@@ -70,7 +70,7 @@ func (s *source) folder() string {
 	return filepath.Dir(s.path)
 }
 
-// stem is the beginning of the names of figures.
+// stem is the prefix of the names of figures.
 func (s *source) stem() string {
 	if s.path == stdinName {
 		return "figure"
@@ -80,13 +80,13 @@ func (s *source) stem() string {
 
 func (s *source) notebook() bool { return strings.EqualFold(filepath.Ext(s.path), notebookEnding) }
 
-// executes reports whether the script names its interpreter itself.
+// executes reports whether the script names its interpreter with #!.
 func (s *source) executes() bool {
 	_, known := interpreters[strings.ToLower(filepath.Ext(s.path))]
 	return !known && bytes.HasPrefix(s.code, []byte("#!"))
 }
 
-// command is what runs the script in the directory where it is.
+// command returns the command that runs the script in its directory.
 func (s *source) command() client.Run {
 	if s.executes() {
 		return client.Run{Args: append([]string{workspace + "/" + s.name()}, s.args...)}
@@ -98,7 +98,7 @@ func (s *source) command() client.Run {
 	return client.Run{Args: append([]string{program, s.named()}, s.args...)}
 }
 
-// named is the script's name as an argument: one that begins with - would be an option.
+// named is the script's name as an argument. A name that begins with - would be read as an option.
 func (s *source) named() string {
 	if name := s.name(); s.path == stdinName || !strings.HasPrefix(name, "-") {
 		return name
@@ -106,7 +106,7 @@ func (s *source) named() string {
 	return "./" + s.name()
 }
 
-// mode is that of the script's file.
+// mode is the mode of the script's file.
 func (s *source) mode() uint32 {
 	if s.executes() {
 		return 0o755

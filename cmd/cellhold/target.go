@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// target is the value of --output of run: a folder; or a size, as serve takes it and as configuration
-// files and the environment say it for both.
+// target is the value of --output of run: a folder, or a size. serve has a flag of the same name that is a size, and
+// configuration files and the environment set both flags.
 type target struct {
 	folder string
 	size   size
@@ -34,7 +34,7 @@ func (t *target) UnmarshalText(text []byte) error {
 // MarshalText writes what was read.
 func (t target) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// String is what was read.
+// String returns the value in the form in which it was read.
 func (t target) String() string {
 	if t.folder != "" || t.size == 0 {
 		return t.folder
@@ -42,7 +42,7 @@ func (t target) String() string {
 	return t.size.String()
 }
 
-// place says where the files of a script go.
+// place returns the destination of a script's files.
 func (t target) place(s *source) (*destination, error) {
 	p := &destination{dir: s.folder(), name: s.stem()}
 	if t.folder == "" {
@@ -56,14 +56,14 @@ func (t target) place(s *source) (*destination, error) {
 	return p, nil
 }
 
-// mark is the file that tells a folder for the files of scripts from one in which somebody works.
+// mark is the file that marks a folder for the files of scripts. Users work in folders without it.
 const mark = ".cellhold-output"
 
-const markText = "This folder is for the files of scripts that `cellhold run --output` runs. A later run replaces files here.\n" +
-	"Remove this file, and no run replaces anything.\n"
+const markText = "This folder contains files of scripts that `cellhold run --output` ran. A later run replaces files here.\n" +
+	"If you remove this file, later runs replace nothing.\n"
 
-// claim makes a folder if it is not there, and reports whether it is ours: marked, or empty and marked now. The
-// script's folder, the current directory and the home are for other things, also when they are empty.
+// claim creates a folder if it does not exist, and reports whether it is ours: marked, or empty and marked now. The
+// script's folder, the current directory and the user's home are never ours, even if they are empty.
 func claim(dir, scripts string) (ours bool, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
@@ -72,7 +72,7 @@ func claim(dir, scripts string) (ours bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	home, _ := os.UserHomeDir() // empty where nobody says
+	home, _ := os.UserHomeDir() // empty if unknown
 	for _, other := range []string{scripts, ".", home} {
 		if info, err := os.Stat(other); err == nil && os.SameFile(info, there) {
 			return false, nil
@@ -110,37 +110,36 @@ func isEmpty(root *os.Root) (bool, error) {
 	return false, err
 }
 
-// destination is the folder on this machine that a script's files are put into.
+// destination is the folder on this machine for the files of a script.
 type destination struct {
 	dir   string
-	name  string // of the script, without its ending
-	named bool   // by the user
-	// ours is set for a folder that is only for the files of scripts: a second run may replace what the first
-	// one left. In any other are things of the user, and programs that obey some names.
+	name  string // of the script, without the extension
+	named bool   // set by --output
+	// ours is set for a folder that contains only files of scripts: a later run can replace them. Any other folder
+	// contains files of the user, and programs obey some names there.
 	ours bool
 }
 
-// stem is the path of figures without number and ending.
+// stem is the path of figures without number and extension.
 func (p *destination) stem() string { return filepath.Join(p.dir, p.name) }
 
-// errTaken says that a file cannot be put at its place, because something is there or because other programs
-// would obey it.
+// errTaken says that a file cannot be at its place: a file exists there, or other programs would obey the new file.
 var errTaken = errors.New("taken")
 
-// objection says why a path cannot be in this folder though nothing is there. It is empty if it can.
+// objection returns why a new file with this path must not be in the folder, or "".
 func (p *destination) objection(name string) string {
 	switch {
 	case p.ours:
 	case hidden(name):
 		return "a hidden file is not put into a folder with other files"
 	case !data(name):
-		return "only data is put into a folder with other files, and programs may run or obey this one"
+		return "programs may run or obey this file, and only data is put into a folder with other files"
 	}
 	return ""
 }
 
-// keep writes a file at a path below the folder. The path is the guest's, so nothing is reached through a
-// link, and the file is there as a whole or not at all.
+// keep writes a file below the folder. The path comes from the guest: keep follows no links. The file is either
+// written completely or does not exist.
 func (p *destination) keep(name string, from io.Reader) error {
 	if p.objection(name) != "" {
 		return errTaken
@@ -162,7 +161,7 @@ func (p *destination) keep(name string, from io.Reader) error {
 	return p.write(root, name, from)
 }
 
-// partial is the name of a file that is not complete yet, where it will replace another.
+// partial is the prefix of the name of an incomplete file that will replace another file.
 const partial = ".cellhold-part"
 
 func (p *destination) write(root *os.Root, name string, from io.Reader) (err error) {
@@ -179,7 +178,7 @@ func (p *destination) write(root *os.Root, name string, from io.Reader) (err err
 	}
 	_, err = io.Copy(f, from)
 	if err = errors.Join(err, f.Close()); err == nil && p.ours {
-		err = root.Rename(at, name) // which replaces a link itself
+		err = root.Rename(at, name) // replaces a link, not its target
 	}
 	if err != nil {
 		return errors.Join(err, root.Remove(at))
@@ -187,7 +186,7 @@ func (p *destination) write(root *os.Root, name string, from io.Reader) (err err
 	return nil
 }
 
-// makeFolders makes the folders of a path. One that is a link, or no folder, is not entered.
+// makeFolders creates the folders of a path. It fails at a part that is a link or not a folder.
 func makeFolders(root *os.Root, dir string) error {
 	if dir == "." {
 		return nil
@@ -205,15 +204,15 @@ func makeFolders(root *os.Root, dir string) error {
 	return err
 }
 
-// oddName says what is wrong with a path of the guest, and nothing if it can be one here.
+// oddName returns why this machine must not use a path of the guest, or "".
 func oddName(name string) string {
 	switch {
 	case !utf8.ValidString(name):
-		return "its name is not UTF-8"
+		return "its name is not valid UTF-8"
 	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || directs(r) }):
-		return "its name has control characters"
+		return "its name contains control characters"
 	case !filepath.IsLocal(filepath.FromSlash(name)) || strings.Contains(name, `\`):
-		return "its name could lead elsewhere"
+		return "its name points out of the folder"
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if why := reserved(part); why != "" {

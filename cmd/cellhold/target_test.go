@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// placed returns the destination of a script at work/s.py with that --output.
+// placed returns the destination of the script work/s.py with this --output.
 func placed(t *testing.T, work, output string) *destination {
 	t.Helper()
 	p, err := target{folder: output}.place(&source{path: filepath.Join(work, "s.py")})
@@ -18,7 +18,7 @@ func placed(t *testing.T, work, output string) *destination {
 	return p
 }
 
-func TestOnlyAFolderThatWasNewOrEmptyIsReplacedIn(t *testing.T) {
+func TestOnlyInAFolderThatWasNewOrEmptyFilesAreReplaced(t *testing.T) {
 	work, full, empty, home := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	t.Setenv("HOME", home)
 	here := t.TempDir()
@@ -32,7 +32,7 @@ func TestOnlyAFolderThatWasNewOrEmptyIsReplacedIn(t *testing.T) {
 		work: false, full: false, filepath.Join(full, "sub"): false, home: false, linked: false, ".": false, here: false,
 		empty: true, filepath.Join(work, "new", "newer"): true,
 	} {
-		for run := range 2 { // the second run finds what the first one left
+		for run := range 2 { // the second run finds the files of the first
 			p := placed(t, work, output)
 			_, err := os.Lstat(filepath.Join(output, mark))
 			if p.ours != ours || !p.named || ours && err != nil {
@@ -48,7 +48,7 @@ func TestOnlyAFolderThatWasNewOrEmptyIsReplacedIn(t *testing.T) {
 	}
 }
 
-func TestOnlyDataLandsInAFolderOfTheUser(t *testing.T) {
+func TestOnlyDataIsPutIntoAFolderOfTheUser(t *testing.T) {
 	for _, name := range strings.Fields(`out.csv plot.png a/b/table.parquet robots.txt notes.md deep/x.tar.gz Plot.PNG
 		numpy/data.json model.h5 report.ipynb headers.txt`) {
 		if !data(name) || hidden(name) || oddName(name) != "" {
@@ -60,7 +60,7 @@ func TestOnlyDataLandsInAFolderOfTheUser(t *testing.T) {
 		evil.dist-info/METADATA.txt evil.Egg-Info/notes.txt evil.pth evil.so model.pkl conf.yaml pyproject.toml CLAUDE.md
 		requirementſ.txt Dockerfile run.sh x.csv.exe noending .csv/x `) {
 		if data(name) {
-			t.Errorf("%s is taken for data", name)
+			t.Errorf("%s counts as data; programs obey it", name)
 		}
 	}
 	dir := t.TempDir()
@@ -75,12 +75,12 @@ func TestOnlyDataLandsInAFolderOfTheUser(t *testing.T) {
 	}
 }
 
-func TestSomeNamesOfTheGuestAreNowhere(t *testing.T) {
+func TestDangerousNamesOfTheGuestAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"--checkpoint-action=exec=sh x": "option", "sub/-rf": "option", "-/x.csv": "option",
 		".git/config": "git", "a/.GIT/x": "git", ".git": "git", ".git./config": "git", ".g\u200cit/config": "git", "GIT~1/config": "git",
 		"HEAD": "git", "repo/Head": "git",
-		mark: "marks", "sub/.Cellhold-Output": "marks",
+		mark: "mark", "sub/.Cellhold-Output": "mark",
 	} {
 		if why := oddName(name); !strings.Contains(why, want) {
 			t.Errorf("%q: %q", name, why)

@@ -20,13 +20,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// warming holds the settings of what sessions start from.
+// warming holds the settings of templates and warm sandboxes.
 type warming struct {
-	Templates       recipes       `help:"What sessions can start from, as a YAML list; the first is the default. Each has a name, and may have an image, memory, cpu, processes, disk, tmp, output, egress, egress-hosts, packages, warmup (Python that leaves no names behind; none for none) and warm." default:"[{name: python}]" placeholder:"YAML"`
+	Templates       recipes       `help:"Templates as a YAML list; the first one is the default. Each needs a name. Optional: image, memory, cpu, processes, disk, tmp, output, egress, egress-hosts, packages, warm and warmup (Python code that defines no names, or none)." default:"[{name: python}]" placeholder:"YAML"`
 	NoTemplates     bool          `help:"Start every session cold."`
-	Warm            int           `help:"Sandboxes of the default template that are kept ready, where it does not say." default:"1"`
-	WarmFree        size          `help:"Memory of the host that ready sandboxes leave to others; 0 means a tenth of it." default:"0"`
-	TemplateRefresh time.Duration `help:"Age at which a template's snapshot is made anew." default:"24h"`
+	Warm            int           `help:"Sandboxes of the default template to keep ready, if the template does not set it. 0: off." default:"1"`
+	WarmFree        size          `help:"Host memory to leave free when keeping sandboxes ready. 0: default (10 % of the memory)." default:"0"`
+	TemplateRefresh time.Duration `help:"Age at which a template's snapshot is rebuilt. 0: default (24h)." default:"24h"`
 }
 
 // recipe is one template as the operator writes it.
@@ -46,10 +46,10 @@ type recipe struct {
 	Warm        *int     `yaml:"warm,omitempty"`
 }
 
-// recipes are all of them.
+// recipes are the templates of the configuration.
 type recipes []recipe
 
-// Decode reads them from a configuration file, or as YAML from the environment or a flag.
+// Decode reads templates from a configuration file, or as YAML from the environment or a flag.
 func (r *recipes) Decode(c *kong.DecodeContext) error {
 	value := c.Scan.Pop().Value
 	if text, ok := value.(string); ok {
@@ -62,29 +62,29 @@ func (r *recipes) Decode(c *kong.DecodeContext) error {
 	return r.read(string(text))
 }
 
-// read reads them strictly: a misspelt limit would otherwise be no limit.
+// read reads templates and refuses unknown settings. A misspelt limit would otherwise not limit anything.
 func (r *recipes) read(text string) error {
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	decoder.KnownFields(true)
 	var list []recipe
 	err := decoder.Decode(&list)
 	if e, ok := errors.AsType[*yaml.TypeError](err); ok {
-		said := strings.Join(e.Errors, "; ") // a line each
-		err = errors.New(strings.NewReplacer(" not found in type main.recipe", " is no setting of a template",
+		said := strings.Join(e.Errors, "; ") // one error for each line
+		err = errors.New(strings.NewReplacer(" not found in type main.recipe", " is not a setting of a template",
 			"into []main.recipe", "into a list of templates", "into main.recipe", "into a template").Replace(said))
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("they cannot be read: %w", err)
+		return fmt.Errorf("cannot read the templates: %w", err)
 	}
 	*r = list
 	return nil
 }
 
-// open makes the templates, nil when there are none: sessions of the driver then start cold.
+// open returns the templates, or nil if the driver makes no snapshots. Without templates, all sessions start cold.
 func (w *warming) open(s *service, l *lifetimes, driver sandbox.Driver, images session.Images, installer *packages.Packages, data string, log *slog.Logger) (*template.Templates, error) {
 	if _, ok := driver.(sandbox.Shelf); !ok || !driver.Features().Snapshot {
 		if !w.NoTemplates {
-			log.Warn("sandboxes make no snapshots here, so all sessions start cold")
+			log.Warn("this host cannot save sandboxes; all sessions start cold")
 		}
 		return nil, nil
 	}
@@ -97,7 +97,7 @@ func (w *warming) open(s *service, l *lifetimes, driver sandbox.Driver, images s
 		},
 	}
 	if w.Warm < 0 {
-		return nil, fmt.Errorf("--warm: %d sandboxes cannot be kept ready", w.Warm)
+		return nil, fmt.Errorf("--warm must not be negative (got %d)", w.Warm)
 	}
 	if !w.NoTemplates {
 		for i, r := range w.Templates {
@@ -114,7 +114,7 @@ func (w *warming) open(s *service, l *lifetimes, driver sandbox.Driver, images s
 	return template.New(o)
 }
 
-// spec fills in what a recipe does not say.
+// spec returns the recipe with defaults for the settings that it omits.
 func (r recipe) spec(s *service, l *lifetimes) (template.Spec, error) {
 	d := s.limits(l)
 	t := template.Spec{Name: r.Name, Image: cmp.Or(r.Image, s.Image), Packages: r.Packages, Warmup: r.Warmup,
@@ -136,12 +136,12 @@ func (r recipe) spec(s *service, l *lifetimes) (template.Spec, error) {
 	return t, nil
 }
 
-// templateCmd holds the commands on the templates of a server.
+// templateCmd holds the commands for the templates of a server.
 type templateCmd struct {
-	URL   string `help:"The server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server; without it, the one in the home." secret:"" placeholder:"TOKEN"`
+	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
 
-	Ls templateLsCmd `cmd:"" help:"List the templates, the default one first."`
+	Ls templateLsCmd `cmd:"" help:"List the templates, the default first."`
 }
 
 type templateLsCmd struct{}

@@ -18,13 +18,13 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// toolSettings is what this machine's settings of uv and pip say about where packages come from.
-// uv is what installs them; where its settings say nothing, pip's count.
+// toolSettings is the part of this machine's settings of uv and pip about package sources. uv installs the packages;
+// pip's settings apply where uv's are not set.
 type toolSettings struct {
-	main      string   // index; empty when none is set
-	extra     []string // indexes that are asked before it, as uv does
+	main      string   // URL of the main index; empty if none is set
+	extra     []string // indexes that are searched before the main one, as uv does
 	authority string   // file
-	offline   bool     // no index, only a folder
+	offline   bool     // use only a folder, no index
 	folder    string
 	proxy     *url.URL
 }
@@ -56,7 +56,7 @@ func readTools(environ []string, read func(string) ([]byte, error)) toolSettings
 	return t
 }
 
-// readPip reads pip's settings as pip does: the later ones win, the environment last.
+// readPip reads pip's settings in pip's order: the later file wins, and the environment wins over files.
 func readPip(env map[string]string, read func(string) ([]byte, error)) map[string]string {
 	home, own := env["HOME"], env["XDG_CONFIG_HOME"]
 	if own == "" {
@@ -85,7 +85,7 @@ func readPip(env map[string]string, read func(string) ([]byte, error)) map[strin
 	return settings
 }
 
-// readINI reads one section: names and values, which lines that begin with a space continue.
+// readINI reads one section of names and values. A line that begins with a space continues the value.
 func readINI(text, section string, into map[string]string) {
 	at, last := "", ""
 	for line := range strings.Lines(text) {
@@ -106,7 +106,7 @@ func readINI(text, section string, into map[string]string) {
 	}
 }
 
-// uvFile is the part of uv.toml that says where packages come from.
+// uvFile is the part of uv.toml about package sources.
 type uvFile struct {
 	IndexURL string   `toml:"index-url"`
 	Extra    []string `toml:"extra-index-url"`
@@ -156,7 +156,7 @@ func readUv(env map[string]string, read func(string) ([]byte, error)) (others []
 			}
 		}
 	}
-	for i, at := range others { // UV_INDEX may name them
+	for i, at := range others { // UV_INDEX can give indexes a name: NAME=URL
 		if name, rest, ok := strings.Cut(at, "="); ok && !strings.Contains(name, ":") {
 			others[i] = rest
 		}
@@ -164,22 +164,22 @@ func readUv(env map[string]string, read func(string) ([]byte, error)) (others []
 	return others, main
 }
 
-// pipIndex is where pip's source says which index it uses when nobody tells it.
+// pipIndex finds the default index in pip's source.
 var pipIndex = lazy.Regexp(`(?m)^PyPI\s*=\s*PackageIndex\(\s*"(https://[^"]+)"`)
 
 const (
 	pipModule = "pip/_internal/models/index.py"
 	maxModule = 1 << 20
-	// maxWheel is ten times what pip's wheel has, and maxWheels more than an image has of them.
+	// maxWheel is ten times the size of pip's wheel. maxWheels is more than an image has.
 	maxWheel, maxWheels = 20 << 20, 4
 )
 
-// knownIndex is the SHA-256 of the URL that the pip of the stock images names.
+// knownIndex is the SHA-256 of the default index of the pip in the stock images.
 const knownIndex = "5a06749b2297be54ac5699f6f2761716adc5001a2d5f8b915ab2172922dd5706"
 
-// usualIndex asks the pip of an image which index it uses by itself. An image that was made here from a recipe of
-// ours is believed. Any other could have been made to send this server to an address of its choice, so it is believed
-// only if it names the index that the stock images name, as a stock image does that was exported and imported.
+// usualIndex returns the default index of the pip in an image. An image that was built here from one of our recipes is
+// trusted. Any other image could name an address to make the server connect to it. It is trusted only if it names the
+// index of the stock images; so an exported and imported stock image works.
 func usualIndex(img image.Image) string {
 	at := namedIndex(img.Rootfs)
 	sum := sha256.Sum256([]byte(at))
@@ -189,7 +189,7 @@ func usualIndex(img image.Image) string {
 	return ""
 }
 
-// namedIndex is the index that the pip of a root file system names.
+// namedIndex returns the index that the pip of a root file system names, or "".
 func namedIndex(rootfs string) string {
 	root, err := os.OpenRoot(rootfs)
 	if err != nil {
@@ -208,7 +208,7 @@ func namedIndex(rootfs string) string {
 	return ""
 }
 
-// moduleInWheel reads pip's module from a wheel that a foreign image may have made.
+// moduleInWheel reads pip's module from a wheel. The image may be untrusted.
 func moduleInWheel(root *os.Root, wheel string) []byte {
 	if info, err := root.Lstat(wheel); err != nil || !info.Mode().IsRegular() || info.Size() > maxWheel {
 		return nil

@@ -56,7 +56,7 @@ func TestAnIndexOfACorporateAuthorityIsTrustedWhenItsBundleIsNamed(t *testing.T)
 		w.Header().Set("Content-Type", "application/vnd.pypi.simple.v1+json")
 		_, _ = io.WriteString(w, `{"meta":{"api-version":"1.0"},"name":"a","files":[]}`)
 	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of who does not trust it
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // the server logs every client that does not trust it
 	s.StartTLS()
 	defer s.Close()
 	bundle := filepath.Join(t.TempDir(), "ca.pem")

@@ -24,7 +24,6 @@ var pending = map[string]bool{
 	"bench/contender":                    true,
 	"bench/report":                       true,
 	"client":                             true,
-	"cmd/cellhold":                       true,
 	"cmd/cellhold-guest":                 true,
 	"demo":                               true,
 	"docs":                               true,

@@ -53,7 +53,7 @@ func TestTheDoctorJudgesTheUserByWhatHolds(t *testing.T) {
 		"a plain user with delegated": {false, false, false, nil, true, "hold memory, CPU and processes"},
 	} {
 		f := judgeUser(x.root, x.admin, x.ids, 200000, x.limits)
-		if f.OK != x.ok || f.OK != (f.Mend == "") || !strings.Contains(f.Detail, x.says) {
+		if f.OK != x.ok || f.OK != (f.Fix == "") || !strings.Contains(f.Detail, x.says) {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}

@@ -95,7 +95,7 @@ type Finding struct {
 	Name   string // what was looked at
 	OK     bool
 	Detail string // what was found, one sentence
-	Mend   string // what to do about it, empty when OK
+	Fix   string // what to do about it, empty when OK
 }
 
 var errOptions = errors.New("embedded driver")

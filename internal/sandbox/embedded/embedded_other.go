@@ -24,5 +24,5 @@ func New(o Options) (sandbox.Driver, error) {
 
 // Check says so.
 func Check(context.Context, Options) []Finding {
-	return []Finding{{Name: "Linux", Detail: "this is not Linux", Mend: "run the server on Linux"}}
+	return []Finding{{Name: "Linux", Detail: "this is not Linux", Fix: "run the server on Linux"}}
 }

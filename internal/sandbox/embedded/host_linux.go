@@ -107,12 +107,12 @@ func judgeUser(root, admin, ids bool, base uint32, limits error) Finding {
 		if admin {
 			f.Detail = fmt.Sprintf("the server runs as root, but its user namespace lacks the uids from %d on", base)
 		}
-		f.Mend = "give the container CAP_SYS_ADMIN and these uids, or accept that sandboxes run under the server's own uid"
+		f.Fix = "give the container CAP_SYS_ADMIN and these uids, or accept that sandboxes run under the server's own uid"
 	case f.OK:
 		f.Detail += ", and the cgroups that it was given hold memory, CPU and processes"
 	default:
 		f.Detail += ": memory, CPU and the host's process limit are not held"
-		f.Mend = "run the server as root, for example: sudo cellhold serve"
+		f.Fix = "run the server as root, for example: sudo cellhold serve"
 	}
 	return f
 }
@@ -125,7 +125,7 @@ func checkNamespaces(started bool) Finding {
 	if err := tryUserNamespace(); err != nil {
 		return Finding{
 			Name: "user namespaces", Detail: fmt.Sprintf("a process in a new user namespace cannot be started: %v", err),
-			Mend: "allow them: sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000; in a container, also lift its seccomp profile",
+			Fix: "allow them: sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000; in a container, also lift its seccomp profile",
 		}
 	}
 	return Finding{Name: "user namespaces", OK: true, Detail: "they can be made"}
@@ -136,7 +136,7 @@ func checkCgroups() Finding {
 	if err != nil {
 		return Finding{
 			Name: "cgroups", Detail: err.Error(),
-			Mend: "run the server as root on a host with the memory, cpu, cpuset and pids controllers, and " + cgroupRoot + " mounted read-write; or delegate every controller to its user",
+			Fix: "run the server as root on a host with the memory, cpu, cpuset and pids controllers, and " + cgroupRoot + " mounted read-write; or delegate every controller to its user",
 		}
 	}
 	version := "1, with memory, cpu, cpuset and pids"
@@ -163,7 +163,7 @@ func checkRoom(o Options) Finding {
 	f := Finding{Name: "room for snapshots", OK: free >= reserve+wantedRoom,
 		Detail: fmt.Sprintf("%d MB are free at %s, of which %d MB are never taken by snapshots", free>>20, at, reserve>>20)}
 	if !f.OK {
-		f.Mend = fmt.Sprintf("end sessions that sleep, delete checkpoints, or make room until %d MB are free; without it no session sleeps, is forked or gets a checkpoint",
+		f.Fix = fmt.Sprintf("end sessions that sleep, delete checkpoints, or make room until %d MB are free; without it no session sleeps, is forked or gets a checkpoint",
 			(reserve+wantedRoom)>>20)
 	}
 	return f
@@ -173,7 +173,7 @@ func checkSpace(dir string) Finding {
 	free, at := freeAt(dir)
 	f := Finding{Name: "disk", OK: free >= wantedSpace, Detail: fmt.Sprintf("%d MB are free at %s", free>>20, at)}
 	if !f.OK {
-		f.Mend = fmt.Sprintf("make room, or move the state directory to a disk with %d MB free", wantedSpace>>20)
+		f.Fix = fmt.Sprintf("make room, or move the state directory to a disk with %d MB free", wantedSpace>>20)
 	}
 	return f
 }
@@ -186,11 +186,11 @@ func checkBoot(ctx context.Context, o Options) []Finding {
 	notSaved, err := tryBoot(ctx, o)
 	switch {
 	case err != nil:
-		starts.OK, starts.Detail, starts.Mend = false, err.Error(), "mend what is listed above; if nothing is, the error says what the host refused"
-		saves.OK, saves.Detail, saves.Mend = false, "none starts that could be saved", "mend that first"
+		starts.OK, starts.Detail, starts.Fix = false, err.Error(), "mend what is listed above; if nothing is, the error says what the host refused"
+		saves.OK, saves.Detail, saves.Fix = false, "none starts that could be saved", "mend that first"
 	case notSaved != nil:
 		saves.OK, saves.Detail = false, notSaved.Error()
-		saves.Mend = "mend what is listed above; if nothing is, the error says what the host refused. Until then sessions start cold, and cannot sleep, be forked or go back"
+		saves.Fix = "mend what is listed above; if nothing is, the error says what the host refused. Until then sessions start cold, and cannot sleep, be forked or go back"
 	}
 	return []Finding{starts, saves}
 }

@@ -48,8 +48,8 @@ func TestTheDoctorStartsASandbox(t *testing.T) {
 	findings := embedded.Check(t.Context(), o)
 	boots, saves := false, false
 	for _, f := range findings {
-		t.Logf("%v %s: %s; %s", f.OK, f.Name, f.Detail, f.Mend)
-		if !f.OK && f.Mend == "" {
+		t.Logf("%v %s: %s; %s", f.OK, f.Name, f.Detail, f.Fix)
+		if !f.OK && f.Fix == "" {
 			t.Errorf("%s: nothing said about how to mend it", f.Name)
 		}
 		boots = boots || f.Name == "a sandbox starts" && f.OK
@@ -71,7 +71,7 @@ func TestTheDoctorSaysWhatIsWrong(t *testing.T) {
 		if f.Name == "a sandbox starts" && (f.OK || !strings.Contains(f.Detail, "guest binary")) {
 			t.Errorf("it says %+v", f)
 		}
-		if (f.Name == "a sandbox can be saved" || f.Name == "room for snapshots") && (f.OK || f.Mend == "") {
+		if (f.Name == "a sandbox can be saved" || f.Name == "room for snapshots") && (f.OK || f.Fix == "") {
 			t.Errorf("it says %+v", f)
 		}
 	}
