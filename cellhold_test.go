@@ -46,7 +46,7 @@ var rooms = map[string]struct {
 	"internal/notebook":         {".", "it turns cells into a file"},
 	"internal/rawio":            {"", "it makes system calls for whoever has a descriptor"},
 	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
-	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter internal/sandbox/embedded/shelf internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/warm":     {"internal/sandbox", "it is a driver around a driver, and knows no guest"},
 	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
@@ -80,7 +80,7 @@ var rooms = map[string]struct {
 	"internal/mirror":                    {". internal/guest internal/guestapi", "it copies files, whoever they belong to"},
 	"internal/sandbox/embedded/syscalls": {"", "it narrows gVisor, and knows nothing of drivers"},
 	"internal/sandbox/embedded/filter":   {"", "it hurries gVisor, and knows nothing of drivers"},
-	"internal/sandbox/embedded/shelf":    {"internal/sandbox", "it keeps files, and knows no gVisor"},
+	"internal/sandbox/embedded/snapshots":    {"internal/sandbox", "it keeps files, and knows no gVisor"},
 	// Test helpers stay beside what they help.
 	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "a kernel that follows a script"},
 	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "the promise every driver keeps"},

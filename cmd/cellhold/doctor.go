@@ -28,7 +28,7 @@ type finding struct {
 }
 
 // optional names the findings of the embedded driver that are not required.
-var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "room for snapshots": true, "a sandbox can be saved": true}
+var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "space for snapshots": true, "a sandbox can be saved": true}
 
 // Run prints the findings. The exit status is 1 if something required is missing.
 func (c *doctorCmd) Run(ctx context.Context, all *cli, t *terminal) error {

@@ -186,7 +186,7 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 		if err != nil {
 			return nil, err
 		}
-		o.AcceptUnheld = true // the driver only lists sandboxes
+		o.AcceptUnenforced = true // the driver only lists sandboxes
 		driver, err := embedded.New(o)
 		if err != nil {
 			return nil, err

@@ -52,7 +52,7 @@ func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
 	if _, err := r.finder.Resolve(c.Image); err != nil {
 		return plainly(err)
 	}
-	for _, limit := range r.driver.Features().Unheld {
+	for _, limit := range r.driver.Features().Unenforced {
 		t.log.Warn(limit)
 	}
 	options.Sessions, options.Version, options.Logger = r.sessions, version(), t.log

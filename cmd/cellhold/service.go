@@ -187,7 +187,7 @@ var (
 		if err != nil {
 			return nil, err
 		}
-		o.AcceptUnheld = unheld
+		o.AcceptUnenforced = unheld
 		d, err := embedded.New(o)
 		if err != nil {
 			return nil, err // not d: a nil *embedded.Driver in the interface would not be nil

@@ -82,7 +82,7 @@ func (r *recipes) read(text string) error {
 
 // open returns the templates, or nil if the driver makes no snapshots. Without templates, all sessions start cold.
 func (w *warming) open(s *service, l *lifetimes, driver sandbox.Driver, images session.Images, installer *packages.Packages, data string, log *slog.Logger) (*template.Templates, error) {
-	if _, ok := driver.(sandbox.Shelf); !ok || !driver.Features().Snapshot {
+	if _, ok := driver.(sandbox.SnapshotStore); !ok || !driver.Features().Snapshot {
 		if !w.NoTemplates {
 			log.Warn("this host cannot save sandboxes; all sessions start cold")
 		}

@@ -105,8 +105,8 @@ func (s *Session) save(ctx context.Context, p *place, name string, pause bool) e
 		defer cancel()
 		err = errors.Join(err, p.sandbox.Resume(clean))
 	}
-	if m, ok := errors.AsType[*sandbox.Misfit](err); ok {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session's sandbox goes on as it is: this server could not use what is saved of it, because %s.", m.Why)
+	if m, ok := errors.AsType[*sandbox.SnapshotError](err); ok {
+		return cellhold.Wrap(cellhold.Unsupported, err, "The session's sandbox goes on as it is: this server could not use what is saved of it, because %s.", m.Reason)
 	}
 	if errors.Is(err, errors.ErrUnsupported) {
 		return cellhold.Wrap(cellhold.Unsupported, err, "The session's sandbox cannot be saved on this server. It goes on as it is.")

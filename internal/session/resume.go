@@ -134,7 +134,7 @@ func (s *Session) goOn(ctx context.Context, rec cellhold.Session, snapshot strin
 	}
 	p, err := s.arrive(ctx, sb, a)
 	if cellhold.KindOf(err) == cellhold.Unsupported {
-		err = &sandbox.Misfit{Why: "the agent in it is of a version that this server does not speak", Err: err}
+		err = &sandbox.SnapshotError{Reason: "the agent in it is of a version that this server does not speak", Err: err}
 	}
 	if err == nil {
 		if err = s.letOutOf(ctx, p); err == nil {

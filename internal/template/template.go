@@ -43,7 +43,7 @@ type Image struct{ Digest, Rootfs string }
 
 // Options configures Templates. Driver, Images, Kernel and Logger are required.
 type Options struct {
-	Driver   sandbox.Driver                   // must be a sandbox.Shelf
+	Driver   sandbox.Driver                   // must be a sandbox.SnapshotStore
 	Images   func(name string) (Image, error) // finds an image
 	Packages *packages.Packages               // installs requirements; nil means that there are none
 	Data     string                           // host folder shown at /mnt/data; empty means none

@@ -20,22 +20,21 @@ const (
 	cgroupParent = "cellhold" // all sandboxes' cgroups are below this one
 )
 
-// cgroups reads what gVisor set up, and clears it away. It is one of two layouts.
+// cgroups reads and removes the cgroups that gVisor creates. The host has one of two layouts, version 1 or 2.
 type cgroups struct {
 	root string
 	v2   bool
-	// swapCounter tells whether swap can be limited together with memory.
+	// swapCounter is set if swap can be limited together with memory.
 	swapCounter bool
 }
 
 func cgroupPath(id sandbox.ID) string { return filepath.Join("/", cgroupParent, string(id)) }
 
-// findCgroups returns the host's cgroups if this process can limit sandboxes with them, else
-// why not.
+// findCgroups returns the host's cgroups if this process can limit sandboxes with them, and otherwise the reason.
 func findCgroups(root string) (*cgroups, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(root, &fs); err != nil {
-		return nil, fmt.Errorf("no cgroups at %s: %w", root, err)
+		return nil, fmt.Errorf("cannot find cgroups at %s: %w", root, err)
 	}
 	c := &cgroups{root: root, v2: fs.Type == unix.CGROUP2_SUPER_MAGIC}
 	if c.v2 {
@@ -48,21 +47,21 @@ func (c *cgroups) prepareV1() error {
 	for _, controller := range []string{"memory", "cpu", "cpuacct", "pids"} {
 		dir := filepath.Join(c.root, controller)
 		if _, err := os.Stat(dir); err != nil {
-			return fmt.Errorf("cgroup controller %s is not there: %w", controller, err)
+			return fmt.Errorf("cgroup controller %s is missing: %w", controller, err)
 		}
 		if err := makeUsable(filepath.Join(dir, cgroupParent)); err != nil {
 			return fmt.Errorf("cgroup controller %s cannot be used: %w", controller, err)
 		}
 	}
-	// gVisor makes a group under each of these that the host has, and starts nothing where it may not. One
-	// that is mounted read-only it leaves out.
+	// gVisor creates a group under each of these controllers that the host has, and fails if it cannot. It skips a
+	// controller that is mounted read-only.
 	for _, controller := range []string{"cpuset", "blkio", "devices", "freezer", "hugetlb", "net_cls", "net_prio", "perf_event", "rdma", "systemd"} {
 		dir := filepath.Join(c.root, controller)
 		if _, err := os.Stat(dir); err != nil {
 			continue
 		}
 		if err := makeUsable(filepath.Join(dir, cgroupParent)); err != nil && !errors.Is(err, unix.EROFS) {
-			return fmt.Errorf("cgroup controller %s cannot be used, and gVisor needs every one that is there: %w", controller, err)
+			return fmt.Errorf("cgroup controller %s cannot be used, and gVisor needs every controller of the host: %w", controller, err)
 		}
 	}
 	_, err := os.Stat(filepath.Join(c.root, "memory", cgroupParent, "memory.memsw.limit_in_bytes"))
@@ -80,11 +79,11 @@ func (c *cgroups) prepareV2() error {
 			return fmt.Errorf("cgroup controllers memory, cpu and pids cannot be used: %w", err)
 		}
 	}
-	c.swapCounter = true // memory.swap.max is there whenever swap is
+	c.swapCounter = true // memory.swap.max exists if the kernel has swap
 	return nil
 }
 
-// makeUsable makes a cgroup, or checks that one which another server made can be written to.
+// makeUsable creates a cgroup, or checks that an existing one is writable.
 func makeUsable(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -92,14 +91,14 @@ func makeUsable(dir string) error {
 	return unix.Access(dir, unix.W_OK)
 }
 
-// close removes the parents of all sandboxes' cgroups, if no other server has any there.
+// close removes the parent of all sandboxes' cgroups, unless another server uses it.
 func (c *cgroups) close() {
 	for _, dir := range c.dirs("") {
-		_ = unix.Rmdir(dir) // refused while something is in it
+		_ = unix.Rmdir(dir) // fails while the cgroup is not empty
 	}
 }
 
-// dir is the directory of a sandbox's cgroup, for one controller where they are apart.
+// dir is the directory of a sandbox's cgroup. Only version 1 has a directory for each controller.
 func (c *cgroups) dir(controller string, id sandbox.ID) string {
 	if c.v2 {
 		return filepath.Join(c.root, cgroupPath(id))
@@ -107,11 +106,11 @@ func (c *cgroups) dir(controller string, id sandbox.ID) string {
 	return filepath.Join(c.root, controller, cgroupPath(id))
 }
 
-// cgroupFile is more than any file of a cgroup has that we read: numbers, one on a line.
+// cgroupFile is more than the size of the files that are read: numbers, one on each line.
 const cgroupFile = 4 << 10
 
-// read reads one file of a cgroup. It does so in every cell, and os.ReadFile, which is for files that may
-// wait and grow, takes five times as long.
+// read reads one file of a cgroup. It runs in every cell. os.ReadFile takes five times as long, because it supports
+// files that block or grow.
 func (c *cgroups) read(controller, file string, id sandbox.ID) (string, error) {
 	path := filepath.Join(c.dir(controller, id), file)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -127,20 +126,20 @@ func (c *cgroups) read(controller, file string, id sandbox.ID) (string, error) {
 	return strings.TrimSpace(string(b[:n])), nil
 }
 
-// limitCPU ends the time in which a sandbox starts.
+// limitCPU sets the CPU limit. Until then the sandbox has the wider limit of its start.
 func (c *cgroups) limitCPU(id sandbox.ID, l sandbox.Limits) error {
 	file, quota := "cpu.cfs_quota_us", strconv.FormatInt(cpuQuota(l.CPU), 10)
 	if c.v2 {
 		file, quota = "cpu.max", fmt.Sprintf("%s %d", quota, cpuPeriod)
 	}
 	if err := writeFile(filepath.Join(c.dir("cpu", id), file), quota); err != nil {
-		return fmt.Errorf("limit the processor time: %w", err)
+		return fmt.Errorf("limit the CPU: %w", err)
 	}
 	return nil
 }
 
-// verify reads back every limit from the kernel, and that the processes are under them: what
-// set them is other people's code, and what it could not set it may only have logged.
+// verify reads every limit back from the kernel, and checks that the processes are in the cgroups. gVisor sets the
+// limits, and it only logs some failures.
 func (c *cgroups) verify(id sandbox.ID, l sandbox.Limits, members ...int) error {
 	memory := l.Memory / int64(os.Getpagesize()) * int64(os.Getpagesize()) // the kernel rounds down
 	type want struct{ controller, file, value string }
@@ -164,7 +163,7 @@ func (c *cgroups) verify(id sandbox.ID, l sandbox.Limits, members ...int) error 
 			return fmt.Errorf("read back limit: %w", err)
 		}
 		if got != w.value {
-			return fmt.Errorf("%s is %q, should be %q", w.file, got, w.value)
+			return fmt.Errorf("%s is %q, want %q", w.file, got, w.value)
 		}
 	}
 	if err := c.verifySwap(id, memory); err != nil {
@@ -178,27 +177,27 @@ func (c *cgroups) verify(id sandbox.ID, l sandbox.Limits, members ...int) error 
 	return nil
 }
 
-// verifySwap makes sure that swap does not widen the memory limit.
+// verifySwap checks that swap does not extend the memory limit.
 func (c *cgroups) verifySwap(id sandbox.ID, memory int64) error {
 	switch {
 	case c.v2:
 		got, err := c.read("memory", "memory.swap.max", id)
 		if errors.Is(err, os.ErrNotExist) {
-			return nil // the kernel has no swap
+			return nil // this kernel has no swap
 		}
 		if err != nil || got != "0" {
-			return fmt.Errorf("memory.swap.max is %q, should be 0 (%v)", got, err)
+			return fmt.Errorf("memory.swap.max is %q, want 0 (%v)", got, err)
 		}
 	case c.swapCounter:
 		got, err := c.read("memory", "memory.memsw.limit_in_bytes", id)
 		if err != nil || got != strconv.FormatInt(memory, 10) {
-			return fmt.Errorf("memory.memsw.limit_in_bytes is %q, should be %d (%v)", got, memory, err)
+			return fmt.Errorf("memory.memsw.limit_in_bytes is %q, want %d (%v)", got, memory, err)
 		}
 	default:
-		// The kernel does not count swap; then at least it shall not swap this group.
+		// The kernel does not count swap. At least it must not swap this group.
 		file := filepath.Join(c.dir("memory", id), "memory.swappiness")
 		if err := writeFile(file, "0"); err != nil {
-			return fmt.Errorf("keep from swapping: %w", err)
+			return fmt.Errorf("disable swapping: %w", err)
 		}
 	}
 	return nil
@@ -225,7 +224,7 @@ func (c *cgroups) verifyMember(id sandbox.ID, pid int) error {
 	return fmt.Errorf("process %d is not in its cgroups", pid)
 }
 
-// usage says what the cgroup has used. Figures that cannot be read are -1.
+// usage returns what the cgroup has used. A figure that cannot be read is -1.
 func (c *cgroups) usage(id sandbox.ID) sandbox.Usage {
 	u := sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
 	number := func(controller, file string) int64 {
@@ -250,10 +249,10 @@ func (c *cgroups) usage(id sandbox.ID) sandbox.Usage {
 	return u
 }
 
-// peak says how much memory the cgroup has used at most since the last call that said anew, in the older
-// layout, which starts anew for every reader. The newer one does it for one open file, and from Linux
-// 6.12 on only: there the whole life's maximum tells something when it has risen.
-func (c *cgroups) peak(id sandbox.ID, anew bool) (int64, error) {
+// peak returns the highest memory use since the last call with reset. Version 1 has a counter that can be reset. In
+// version 2 only Linux 6.12 and later can reset it, and only for one open file; without that, the maximum since the
+// start of the sandbox is useful when it has risen.
+func (c *cgroups) peak(id sandbox.ID, reset bool) (int64, error) {
 	if c.v2 {
 		return 0, errors.ErrUnsupported
 	}
@@ -262,7 +261,7 @@ func (c *cgroups) peak(id sandbox.ID, anew bool) (int64, error) {
 	if n < 0 {
 		return 0, fmt.Errorf("read %s of sandbox %s", file, id)
 	}
-	if anew {
+	if reset {
 		return n, writeFile(filepath.Join(c.dir("memory", id), file), "0")
 	}
 	return n, nil
@@ -279,7 +278,7 @@ func parseNumber(s string, err error) int64 {
 	return n
 }
 
-// keyed finds numbers in a file of lines "key number".
+// keyed returns a function that finds the number of a key in lines of the form "key number".
 func keyed(s string, err error) func(key string) int64 {
 	return func(key string) int64 {
 		for line := range strings.Lines(s) {
@@ -291,14 +290,13 @@ func keyed(s string, err error) func(key string) int64 {
 	}
 }
 
-// dirs lists a sandbox's cgroups under all controllers that the host has, ours or not: gVisor
-// makes one under each.
+// dirs returns a sandbox's cgroups under all controllers of the host: gVisor creates one under each.
 func (c *cgroups) dirs(id sandbox.ID) []string {
 	pattern := filepath.Join(c.root, cgroupPath(id))
 	if !c.v2 {
 		pattern = filepath.Join(c.root, "*", cgroupPath(id))
 	}
-	dirs, _ := filepath.Glob(pattern) // the pattern has no special characters but ours
+	dirs, _ := filepath.Glob(pattern) // the only special character is our own *
 	return dirs
 }
 
@@ -312,8 +310,8 @@ func (c *cgroups) remove(ctx context.Context, id sandbox.ID) error {
 	return nil
 }
 
-// rmdirCgroup tries until the kernel has let go of the processes that have just ended there. It
-// has no event for that which both layouts offer.
+// rmdirCgroup retries until the kernel has released the processes that ended in the cgroup. No event reports this in
+// both versions.
 func rmdirCgroup(ctx context.Context, dir string) error {
 	const pause = 2 * time.Millisecond // it takes microseconds, rarely milliseconds
 	for {
@@ -332,7 +330,7 @@ func rmdirCgroup(ctx context.Context, dir string) error {
 	}
 }
 
-// writeFile writes to a file of the kernel's, which is there or not.
+// writeFile writes to an existing file of the kernel.
 func writeFile(path, value string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

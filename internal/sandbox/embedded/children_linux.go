@@ -10,18 +10,17 @@ import (
 	"sync"
 )
 
-// children are the child processes of this program that some part of this package waits for. It is
-// one for the whole program, as the kernel's own list is: two drivers must not collect each
-// other's.
-var children = family{pids: map[int]bool{}}
+// children are the child processes of this program for which some part of this package waits. There is one set for
+// the program, because the kernel has one list too: a driver must not collect the children of another one.
+var children = childSet{pids: map[int]bool{}}
 
-type family struct {
+type childSet struct {
 	mu   sync.Mutex
 	pids map[int]bool
 }
 
-// run runs a command, and counts it in from its first moment to its last.
-func (f *family) run(cmd *exec.Cmd) error {
+// run runs a command, which is in the set from its start to its end.
+func (f *childSet) run(cmd *exec.Cmd) error {
 	f.mu.Lock()
 	err := cmd.Start()
 	if err == nil {
@@ -35,35 +34,34 @@ func (f *family) run(cmd *exec.Cmd) error {
 	return cmd.Wait()
 }
 
-func (f *family) add(pid int) {
+func (f *childSet) add(pid int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.pids[pid] = true
 }
 
-func (f *family) remove(pid int) {
+func (f *childSet) remove(pid int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.pids, pid)
 }
 
-func (f *family) has(pid int) bool {
+func (f *childSet) has(pid int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.pids[pid]
 }
 
-// reapStrays collects sandbox processes that nobody watched when they died, which happens when a
-// creation is killed half way: orphaned, they become our children.
-func (f *family) reapStrays(ctx context.Context) error {
+// reapStrays collects sandbox processes that died without a watcher. They exist when a creation is killed half way:
+// as orphans they become our children.
+func (f *childSet) reapStrays(ctx context.Context) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		// In this order: what has come to be our child since the question was asked is in the
-		// family by the time of the answer.
+		// This order matters: a process that became our child after isDying is in the set when has looks.
 		if err != nil || !isDying(pid) || f.has(pid) {
 			continue
 		}
@@ -77,7 +75,7 @@ func (f *family) reapStrays(ctx context.Context) error {
 func reapOne(ctx context.Context, pid int) error {
 	p, err := identify(pid)
 	if err != nil {
-		return nil // gone
+		return nil // the process has ended
 	}
 	h, err := p.open()
 	if h == nil {
@@ -89,13 +87,12 @@ func reapOne(ctx context.Context, pid int) error {
 	return err
 }
 
-// isDying tells whether it is a child of ours, started from /proc/self/exe, that is ending or has
-// ended.
+// isDying reports whether the process is a child of ours, started from /proc/self/exe, that is ending or has ended.
 func isDying(pid int) bool {
 	s, err := readStat(pid)
 	if err != nil || s.parent != os.Getpid() || s.name != "exe" {
 		return false
 	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return (err == nil || errors.Is(err, os.ErrNotExist)) && len(cmdline) == 0 // its memory is gone
+	return (err == nil || errors.Is(err, os.ErrNotExist)) && len(cmdline) == 0 // without memory it has no arguments
 }

@@ -18,17 +18,16 @@ import (
 	"gvisor.dev/gvisor/runsc/specutils"
 )
 
-// The commands of this file stand in for gVisor's own of the same names. They run in a process of
-// their own, as those do, because a sandbox that has been taken over may never answer, and a process
-// can be killed for that.
+// The commands of this file replace gVisor's own commands of the same names. Like those they run in a process: a
+// sandbox under an attacker's control may never answer, and a process can be killed then.
 
-// pipeFile is where an image keeps what the agent had not read yet of its input.
+// pipeFile is the file in an image with the input that the agent had not read yet.
 const pipeFile = "in"
 
-// badImage is the exit status of a restore that failed for the image, and not for the host.
+// badImage is the exit status of a restore that failed because of the image, and not because of the host.
 const badImage = 3
 
-// command is what both have in common.
+// command holds the common part of checkpoint and restore.
 type command struct {
 	image string
 }
@@ -36,7 +35,7 @@ type command struct {
 func (*command) Synopsis() string { return "used by the driver only" }
 func (*command) Usage() string    { return "" }
 
-// checkpoint writes the state of a sandbox into a directory. The sandbox goes on.
+// checkpoint writes the state of a sandbox into a directory. The sandbox continues.
 type checkpoint struct {
 	command
 	in     string
@@ -48,10 +47,10 @@ func (*checkpoint) Name() string { return "checkpoint" }
 func (c *checkpoint) SetFlags(f *flag.FlagSet) {
 	f.StringVar(&c.image, "image", "", "directory for the image")
 	f.StringVar(&c.in, "in", "", "the FIFO that the agent reads from")
-	f.BoolVar(&c.paused, "paused", false, "the sandbox is paused, and stays so")
+	f.BoolVar(&c.paused, "paused", false, "the sandbox is paused and stays paused")
 }
 
-// FetchSpec tells gVisor which sandbox it is about.
+// FetchSpec returns the sandbox's id and configuration to gVisor.
 func (c *checkpoint) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
 	s, err := loadInner(conf)
 	if err != nil {
@@ -69,8 +68,8 @@ func (c *checkpoint) Execute(_ context.Context, _ *flag.FlagSet, args ...any) su
 	return subcommands.ExitSuccess
 }
 
-// run pauses the sandbox around it all, although gVisor would do so by itself: what lies in the pipe
-// to the agent is a part of its state, and must be copied while the agent reads nothing.
+// run pauses the sandbox before it copies the pipe to the agent. gVisor would pause it too, but only for its own part.
+// The content of the pipe is a part of the state, and the agent must not read it during the copy.
 func (c *checkpoint) run(conf *config.Config) (err error) {
 	s, err := loadInner(conf)
 	if err != nil {
@@ -85,7 +84,7 @@ func (c *checkpoint) run(conf *config.Config) (err error) {
 	if err := copyPipe(c.in, filepath.Join(c.image, pipeFile)); err != nil {
 		return fmt.Errorf("copy the agent's input: %w", err)
 	}
-	// Compression would make a restore four times slower.
+	// No compression: a restore would take four times as long.
 	return s.Checkpoint(conf, c.image, gvisor.CheckpointOpts{Compression: statefile.CompressionLevelNone, Resume: true})
 }
 
@@ -93,7 +92,7 @@ func loadInner(conf *config.Config) (*container.Container, error) {
 	return container.Load(conf.RootDir, container.FullID{SandboxID: innerID, ContainerID: innerID}, container.LoadOpts{Exact: true})
 }
 
-// restore makes a sandbox that goes on where a checkpoint was made.
+// restore creates a sandbox that continues from a checkpoint.
 type restore struct {
 	command
 	bundle string
@@ -106,7 +105,7 @@ func (r *restore) SetFlags(f *flag.FlagSet) {
 	f.StringVar(&r.bundle, "bundle", "", "directory of the configuration")
 }
 
-// FetchSpec tells gVisor which sandbox it is about.
+// FetchSpec returns the sandbox's id and configuration to gVisor.
 func (r *restore) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
 	spec, err := specutils.ReadSpec(r.bundle, conf)
 	return innerID, spec, err
@@ -125,14 +124,14 @@ func (r *restore) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subco
 		return subcommands.ExitFailure
 	}
 	if err := s.Restore(conf, r.image, false, false, nil); err != nil {
-		// What there is of the sandbox is left to the driver, which has questions to its cgroups.
+		// The driver removes the rest of the sandbox, after it has read its cgroups.
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(badImage) // the program's statuses do not reach further
+		os.Exit(badImage) // an ExitStatus of subcommands cannot carry this value
 	}
 	return subcommands.ExitSuccess
 }
 
-// copyPipe copies what is unread in a FIFO into a file, and leaves it there.
+// copyPipe copies the unread content of a FIFO into a file. The content stays in the FIFO.
 func copyPipe(fifo, to string) error {
 	from, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -146,7 +145,7 @@ func copyPipe(fifo, to string) error {
 	return os.WriteFile(to, content, 0o600)
 }
 
-// peek returns what is unread in a pipe that nobody reads meanwhile.
+// peek returns the unread content of a pipe. Nothing else may read the pipe at the same time.
 func peek(pipe int) ([]byte, error) {
 	unread, err := unix.IoctlGetInt(pipe, unix.TIOCINQ)
 	if err != nil || unread == 0 {
@@ -170,17 +169,17 @@ func peek(pipe int) ([]byte, error) {
 		return nil, err
 	}
 	if n < int64(unread) {
-		return nil, fmt.Errorf("%d of %d bytes could be copied", n, unread)
+		return nil, fmt.Errorf("copied only %d of %d bytes", n, unread)
 	}
 	content := make([]byte, n)
 	got, err := unix.Read(copied[0], content)
 	if err == nil && got < len(content) {
-		err = fmt.Errorf("%d of %d bytes could be read", got, n)
+		err = fmt.Errorf("read only %d of %d bytes", got, n)
 	}
 	return content, err
 }
 
-// refill puts into a new FIFO what the agent of the image had not read.
+// refill writes the unread input of an image's agent into a new FIFO.
 func refill(fifo, image string) error {
 	content, err := os.ReadFile(filepath.Join(image, pipeFile))
 	if err != nil || len(content) == 0 {
@@ -193,10 +192,10 @@ func refill(fifo, image string) error {
 	defer unix.Close(to)
 	n, err := unix.Write(to, content)
 	if err == nil && n < len(content) {
-		err = fmt.Errorf("%d of %d bytes fit into the pipe", n, len(content))
+		err = fmt.Errorf("only %d of %d bytes fit into the pipe", n, len(content))
 	}
 	if err != nil {
-		return fmt.Errorf("give the agent its input back: %w", err)
+		return fmt.Errorf("restore the input of the agent: %w", err)
 	}
 	return nil
 }

@@ -17,22 +17,22 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// coresAnnotation is where a sandbox's configuration says how many processors its programs see.
+// coresAnnotation is the annotation with the number of processors that programs in a sandbox see.
 const coresAnnotation = "cellhold.cores"
 
-// maxConfig bounds what is read of a configuration, which this driver has written.
+// maxConfig bounds the size of a configuration. This driver wrote it.
 const maxConfig = 1 << 20
 
-// coresOf is how many processors programs in a sandbox see: as many as they were given, rounded up, and no more than
-// the host has. Programs start as many threads as they see processors, and more threads than they were given
-// processors only wait for each other.
+// coresOf returns the number of processors that programs in a sandbox see: the CPU limit, rounded up, and at most those
+// of the host. Programs start a thread for each processor that they see. More threads than the limit allows would only
+// wait for each other.
 func coresOf(l sandbox.Limits) int {
 	return int(min(max(math.Ceil(l.CPU), 1), float64(runtime.NumCPU())))
 }
 
-// withCores brings the arguments of a sandbox process in line with its configuration. gVisor takes the number of
-// processors from the control group, which during a start is as wide as the host (startCPU), and never goes below two.
-// What gVisor uses for itself stays as it was.
+// withCores sets the number of processors in the arguments of a sandbox process to the number in its configuration.
+// gVisor derives it from the cgroup, which has the wider limit of a start (startCPU), and never uses less than two. The
+// number of processors that gVisor uses for itself does not change.
 func withCores(args []string) ([]string, error) {
 	boot := slices.Index(args, "boot")
 	fd, err := specFD(args)
@@ -50,7 +50,7 @@ func withCores(args []string) ([]string, error) {
 	return slices.Insert(slices.Clone(args), boot+1, "--cpu-num", strconv.Itoa(n)), nil
 }
 
-// specFD finds the descriptor of the configuration.
+// specFD returns the descriptor of the configuration.
 func specFD(args []string) (int, error) {
 	const flag = "--spec-fd="
 	for _, arg := range args {
@@ -58,10 +58,10 @@ func specFD(args []string) (int, error) {
 			return strconv.Atoi(fd)
 		}
 	}
-	return 0, errors.New("the sandbox process was given no configuration")
+	return 0, errors.New("the sandbox process has no --spec-fd")
 }
 
-// configuredCores reads a configuration without moving the place in its file, from which gVisor reads it.
+// configuredCores reads a configuration with pread: gVisor reads the same descriptor later, from its current offset.
 func configuredCores(fd int) (int, error) {
 	var info unix.Stat_t
 	if err := unix.Fstat(fd, &info); err != nil {
@@ -81,7 +81,7 @@ func configuredCores(fd int) (int, error) {
 	}
 	cores, err := strconv.Atoi(spec.Annotations[coresAnnotation])
 	if err != nil || cores < 1 {
-		return 0, fmt.Errorf("%s is %q, which is not a number of processors", coresAnnotation, spec.Annotations[coresAnnotation])
+		return 0, fmt.Errorf("%s is %q; want a number of processors", coresAnnotation, spec.Annotations[coresAnnotation])
 	}
 	return cores, nil
 }

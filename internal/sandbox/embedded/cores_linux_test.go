@@ -19,7 +19,7 @@ func TestASandboxGetsAsManyProcessorsAsItsLimitRoundedUp(t *testing.T) {
 	}
 }
 
-// configured is an open configuration of that text.
+// configured returns an open configuration with this text.
 func configured(t *testing.T, text string) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "config.json"))
@@ -34,7 +34,7 @@ func configured(t *testing.T, text string) string {
 }
 
 func TestASandboxProcessIsToldTheProcessorsOfItsConfiguration(t *testing.T) {
-	n := strconv.Itoa(runtime.NumCPU()) // as many as there are, so that the test changes nothing of its own process
+	n := strconv.Itoa(runtime.NumCPU()) // all processors, so that the test does not change its own process
 	flag := configured(t, `{"annotations": {"cellhold.cores": "`+n+`"}}`)
 	want := []string{"runsc-sandbox", "--root=/x", "boot", "--cpu-num", n, flag, "--total-memory", "1", "s"}
 	for name, args := range map[string][]string{

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// gVisor makes a group under every controller that the host has: one that is not ours stops every start.
+// gVisor creates a group under every controller of the host. If one controller is not writable, no sandbox starts.
 func TestControllersThatGVisorNeedsAreLookedAt(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -21,7 +21,7 @@ func TestControllersThatGVisorNeedsAreLookedAt(t *testing.T) {
 		t.Fatalf("with all controllers: %v", err)
 	}
 	for _, controller := range []string{"cpuset", "blkio"} {
-		taken := filepath.Join(root, controller, cgroupParent) // a file, so that no group can be made, by root neither
+		taken := filepath.Join(root, controller, cgroupParent) // a file, so that even root cannot create a group
 		if err := errors.Join(os.RemoveAll(taken), os.WriteFile(taken, nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -33,11 +33,11 @@ func TestControllersThatGVisorNeedsAreLookedAt(t *testing.T) {
 		}
 	}
 	if _, err := findCgroups(root); err != nil {
-		t.Errorf("on a host that has neither: %v", err)
+		t.Errorf("on a host without these controllers: %v", err)
 	}
 }
 
-func TestTheDoctorJudgesTheUserByWhatHolds(t *testing.T) {
+func TestTheDoctorChecksTheUser(t *testing.T) {
 	t.Parallel()
 	none := errors.New("no cgroups")
 	for name, x := range map[string]struct {
@@ -49,12 +49,12 @@ func TestTheDoctorJudgesTheUserByWhatHolds(t *testing.T) {
 		"root":                        {true, true, true, nil, true, "as root"},
 		"root without capabilities":   {true, false, true, nil, false, "CAP_SYS_ADMIN"},
 		"root without uids":           {true, true, false, nil, false, "uids from 200000 on"},
-		"a plain user":                {false, false, false, none, false, "not held"},
-		"a plain user with delegated": {false, false, false, nil, true, "hold memory, CPU and processes"},
+		"a plain user":                {false, false, false, none, false, "not enforced"},
+		"a plain user with delegated": {false, false, false, nil, true, "limit memory, CPU and processes"},
 	} {
-		f := judgeUser(x.root, x.admin, x.ids, 200000, x.limits)
+		f := userFinding(x.root, x.admin, x.ids, 200000, x.limits)
 		if f.OK != x.ok || f.OK != (f.Fix == "") || !strings.Contains(f.Detail, x.says) {
-			t.Errorf("%s: %+v", name, f)
+			t.Errorf("%s: got %+v, want OK %v and the detail %q", name, f, x.ok, x.says)
 		}
 	}
 }

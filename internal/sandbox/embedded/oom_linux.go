@@ -16,29 +16,26 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// When a sandbox's memory runs out, the kernel ends the process with the most points: its resident
-// memory, plus this many thousandths of the limit. Resident memory says little here: gVisor's
-// sentry maps memory into the guest's processes again and again, and each time their count starts
-// from nothing, while its own program counts in full. Left alone, the kernel therefore often kills
-// the sentry, and with it the session, for what one cell did.
+// When a sandbox's memory runs out, the kernel ends the process with the highest score: its resident memory, plus
+// oom_score_adj thousandths of the limit. Resident memory means little here. gVisor's sentry maps memory into the guest's
+// processes again and again, and each time their count starts at zero; the sentry's own memory counts fully. Without
+// adjustment the kernel would often kill the sentry, and with it the session, because of one cell.
 const (
-	oomUser  = 1000 // the guest's processes: first
-	oomAgent = 500  // the agent's: only if it ate the memory itself
-	// The sentry and the gofer keep what they have.
+	oomUser  = 1000 // the guest's processes end first
+	oomAgent = 500  // the agent ends only if it used the memory itself
+	// The sentry and the gofer keep their scores.
 
-	// maxLooks bounds the looking for new processes: what a guest starts from the second look on has
-	// its points from the start.
-	maxLooks = 3
+	// maxPasses bounds the search for new processes. Processes that start after the second pass inherit their scores.
+	maxPasses = 3
 )
 
-// orderVictims makes the guest's processes die before the agent, and the agent before the sentry.
-// gVisor makes one process at its start of which all later ones are clones that inherit its points.
-// In a new sandbox nothing else runs yet; in one that goes on, everything does, and the agent is known
-// by its program. It looks again until there is nothing new: what is cloned of a process that has no
-// points yet has none either.
-func (c *cgroups) orderVictims(id sandbox.ID, r *record) error {
+// setOOMScores makes the guest's processes die before the agent, and the agent before the sentry. gVisor creates one
+// process at its start; all later processes are clones that inherit its score. In a new sandbox that is the only guest
+// process. In a restored sandbox all processes exist already, and the agent is recognised by its program. The search
+// repeats until it finds no new process: the clone of a process without a score has no score either.
+func (c *cgroups) setOOMScores(id sandbox.ID, r *record) error {
 	seen := map[process]bool{r.Sentry: true, r.Gofer: true}
-	for range maxLooks {
+	for range maxPasses {
 		procs, err := c.processes(id)
 		if err != nil {
 			return fmt.Errorf("list processes: %w", err)
@@ -53,14 +50,14 @@ func (c *cgroups) orderVictims(id sandbox.ID, r *record) error {
 			if (i > 0 || len(seen) > 2) && isAgent(p) {
 				points = oomAgent
 			}
-			if err := p.score(points); err != nil {
+			if err := p.setOOMScore(points); err != nil {
 				return fmt.Errorf("process %d: %w", p.PID, err)
 			}
 			seen[p] = true
 		}
 	}
 	if guests := len(seen) - 2; guests < 2 {
-		return fmt.Errorf("the sandbox has %d guest processes, too few", guests)
+		return fmt.Errorf("found only %d guest processes", guests)
 	}
 	return nil
 }
@@ -72,9 +69,8 @@ func older(a, b process) int {
 	return a.PID - b.PID
 }
 
-// isAgent tells by the programs that are mapped into a guest's process. The agent's is linked to low
-// addresses, so it is among the first. Where the host does not let us look, every process may be the
-// agent.
+// isAgent recognises the agent by the programs that are mapped into a guest's process. The agent is linked to low
+// addresses, so it is among the first maps. If the host denies reading them, the process counts as the agent.
 func isAgent(p process) bool {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", p.PID))
 	if err != nil {
@@ -86,8 +82,8 @@ func isAgent(p process) bool {
 	return err != nil && err != io.EOF || bytes.Contains(first[:n], []byte(guestBinDir+"/"))
 }
 
-// score gives a process points. One that has ended needs none.
-func (p process) score(points int) error {
+// setOOMScore sets the oom_score_adj of a process. It ignores a process that has ended.
+func (p process) setOOMScore(points int) error {
 	err := writeFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.PID), strconv.Itoa(points))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return nil

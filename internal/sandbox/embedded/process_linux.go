@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process names a process for good. A number alone does not: the kernel gives it to another
-// process later, which must never be signalled in the first one's place.
+// process identifies a process uniquely. A pid alone does not: the kernel reuses it, and the driver must never signal
+// the other process.
 type process struct {
 	PID   int
 	Start uint64 // in clock ticks since the host's start
 }
 
-// stat is what the driver needs of /proc/<pid>/stat.
+// stat holds the fields of /proc/<pid>/stat that the driver needs.
 type stat struct {
 	name   string
 	state  byte
@@ -36,11 +36,11 @@ func readStat(pid int) (stat, error) {
 	if err != nil {
 		return stat{}, err
 	}
-	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')') // the name may hold both
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')') // the name can contain both characters
 	if open < 0 || end < open {
 		return stat{}, errors.New("malformed stat")
 	}
-	f := strings.Fields(string(b[end+1:])) // from the third field on
+	f := strings.Fields(string(b[end+1:])) // starts at the third field
 	if len(f) < 20 {
 		return stat{}, errors.New("malformed stat")
 	}
@@ -50,7 +50,7 @@ func readStat(pid int) (stat, error) {
 	return s, err
 }
 
-// identify names the living process with that number.
+// identify returns the running process with this pid.
 func identify(pid int) (process, error) {
 	s, err := readStat(pid)
 	if err != nil {
@@ -59,7 +59,7 @@ func identify(pid int) (process, error) {
 	return process{PID: pid, Start: s.start}, nil
 }
 
-// alive is false for a zombie too: it is waiting for its parent, not running.
+// alive reports whether the process runs. A zombie does not.
 func (p process) alive() bool {
 	if p.PID <= 0 {
 		return false
@@ -68,14 +68,14 @@ func (p process) alive() bool {
 	return err == nil && s.start == p.Start && s.state != 'Z' && s.state != 'X'
 }
 
-// handle is a process that is watched: its number cannot be taken over while this is open.
+// handle is an open process. While it is open, its pid is not reused.
 type handle struct {
 	pid int
-	f   *os.File // a pidfd, in Go's poller, so that waiting costs no thread
+	f   *os.File // a pidfd in Go's poller, so that waiting needs no thread
 	rc  syscall.RawConn
 }
 
-// open returns nil if the process is gone.
+// open opens a process. It returns nil if the process has ended.
 func (p process) open() (*handle, error) {
 	if p.PID <= 0 {
 		return nil, nil
@@ -93,7 +93,7 @@ func (p process) open() (*handle, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	// Looked at after the handle is held: now the number cannot change hands any more.
+	// This check comes after the pidfd is open: from then on the pid cannot be reused.
 	if s, err := readStat(p.PID); err != nil || s.start != p.Start {
 		_ = f.Close()
 		return nil, nil
@@ -101,7 +101,7 @@ func (p process) open() (*handle, error) {
 	return &handle{pid: p.PID, f: f, rc: rc}, nil
 }
 
-// wait blocks until the process has ended, or close was called, which is reported as an error.
+// wait blocks until the process has ended. It returns an error if the handle is closed first.
 func (h *handle) wait() error {
 	return h.rc.Read(func(fd uintptr) bool {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
@@ -133,8 +133,8 @@ func (h *handle) kill() error {
 	return errors.Join(cerr, err)
 }
 
-// reap takes the exit status of a process that has ended. It is false if the process is not our
-// child, as after a restart of the server: then someone else takes it.
+// reap collects the exit status of a process that has ended. It returns false if the process is not our child, as after
+// a restart of the server; its parent collects it then.
 func (h *handle) reap() (unix.WaitStatus, bool) {
 	child := false
 	_ = h.rc.Control(func(fd uintptr) {
@@ -144,7 +144,7 @@ func (h *handle) reap() (unix.WaitStatus, bool) {
 	if !child {
 		return 0, false
 	}
-	// It is a zombie of ours, so the number is still its own.
+	// The process is our zombie, so its pid is not reused.
 	var status unix.WaitStatus
 	got, err := unix.Wait4(h.pid, &status, unix.WNOHANG, nil)
 	return status, err == nil && got == h.pid
@@ -152,8 +152,7 @@ func (h *handle) reap() (unix.WaitStatus, bool) {
 
 func (h *handle) close() { _ = h.f.Close() }
 
-// startedWith lists the living processes that were started with this gVisor root directory, which
-// every one of them has among its arguments, and with the other arguments.
+// startedWith lists the running processes that were started with this gVisor root directory and these arguments.
 func startedWith(root string, args ...string) []process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -165,7 +164,7 @@ func startedWith(root string, args ...string) []process {
 		if err != nil || !isOurs(pid, root, args...) {
 			continue
 		}
-		// Should the number have changed hands since, then to a process with another start.
+		// isOurs runs again, because the pid could have been reused before identify.
 		if p, err := identify(pid); err == nil && isOurs(pid, root, args...) {
 			procs = append(procs, p)
 		}
@@ -190,8 +189,8 @@ func isOurs(pid int, root string, with ...string) bool {
 	return true
 }
 
-// killAll ends all processes that find finds, and returns when they have ended. It looks again until
-// there are none, because one of them may have been starting another.
+// killAll ends all processes that find returns, and waits for their end. It repeats until find returns none, because a
+// process may have started another one.
 func killAll(ctx context.Context, find func() []process) error {
 	for {
 		procs := find()
@@ -216,7 +215,7 @@ func (p process) await(ctx context.Context) error {
 	return h.waitFor(ctx)
 }
 
-// end kills a process, waits for its end, and collects it if it is a child of ours.
+// end kills a process, waits for its end, and collects it if it is our child.
 func (p process) end(ctx context.Context) error {
 	h, err := p.open()
 	if h == nil {

@@ -28,7 +28,7 @@ func TestGvisorKnowsItsVersion(t *testing.T) {
 	defer func() { gvisorVersion = before }()
 	gvisorVersion = pinnedGvisor
 	if version.Version() != pinnedGvisor {
-		t.Errorf("gVisor says %q", version.Version())
+		t.Errorf("gVisor has the version %q", version.Version())
 	}
 }
 
@@ -59,7 +59,7 @@ func TestIDMapsAreReadRight(t *testing.T) {
 	}
 }
 
-// limits are those of the made-up cgroups below.
+// limits are the limits of the fake cgroups below.
 var limits = sandbox.Limits{Memory: 256 << 20, CPU: 1.5, Processes: 64}
 
 func fakeV2(t *testing.T, change map[string]string) *cgroups {
@@ -84,7 +84,7 @@ func fakeV2(t *testing.T, change map[string]string) *cgroups {
 	}
 	for name, content := range files {
 		if content == "" {
-			continue // not there
+			continue // the file is missing
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
@@ -98,18 +98,18 @@ func TestLimitsOfCgroups2AreReadBack(t *testing.T) {
 		t.Error(err)
 	}
 	if err := fakeV2(t, map[string]string{"memory.swap.max": ""}).verify("x", limits); err != nil {
-		t.Errorf("a kernel without swap: %v", err)
+		t.Errorf("on a kernel without swap: %v", err)
 	}
 	for name, value := range map[string]string{
 		"memory.max": "max\n", "memory.swap.max": "max\n", "cpu.max": "max 100000\n", "pids.max": "max\n",
 	} {
 		if err := fakeV2(t, map[string]string{name: value}).verify("x", limits); err == nil {
-			t.Errorf("%s may be %q", name, value)
+			t.Errorf("%s with %q was accepted", name, value)
 		}
 	}
 	for _, name := range []string{"memory.max", "cpu.max", "pids.max"} {
 		if err := fakeV2(t, map[string]string{name: ""}).verify("x", limits); err == nil {
-			t.Errorf("%s may be missing", name)
+			t.Errorf("a missing %s was accepted", name)
 		}
 	}
 	if err := fakeV2(t, nil).verify("x", limits, os.Getpid()); err == nil {
@@ -124,7 +124,7 @@ func TestUsageOfCgroups2IsRead(t *testing.T) {
 	}
 	want = sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
 	if got := fakeV2(t, nil).usage("another"); got != want {
-		t.Errorf("of one that is gone: got %+v", got)
+		t.Errorf("for a missing cgroup: got %+v", got)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestABrokenRecordHidesNoSandbox(t *testing.T) {
 	}
 	for _, i := range infos {
 		if i.Alive {
-			t.Errorf("%s is said to be alive", i.ID)
+			t.Errorf("%s is listed as alive", i.ID)
 		}
 		if _, err := d.Adopt(t.Context(), i.ID); err == nil {
 			t.Errorf("%s was adopted", i.ID)
@@ -158,7 +158,7 @@ func TestABrokenRecordHidesNoSandbox(t *testing.T) {
 		}
 	}
 	if infos, _ := d.List(t.Context()); len(infos) != 0 {
-		t.Errorf("still listed: %v", infos)
+		t.Errorf("List returned %v, want none", infos)
 	}
 }
 
@@ -190,11 +190,11 @@ func TestAProcessIsMoreThanItsNumber(t *testing.T) {
 	if !me.alive() {
 		t.Error("this process is said to be dead")
 	}
-	me.Start++ // another process of the same number
+	me.Start++ // another process with the same pid
 	if me.alive() {
 		t.Error("another process is taken for it")
 	}
 	if h, err := me.open(); h != nil || err != nil {
-		t.Errorf("it was opened: %v, %v", h, err)
+		t.Errorf("open returned %v, %v; want nil", h, err)
 	}
 }

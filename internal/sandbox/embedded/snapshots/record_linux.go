@@ -1,4 +1,4 @@
-package shelf
+package snapshots
 
 import (
 	"encoding/json"
@@ -12,24 +12,24 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Record is what is known about a snapshot. What must be equal to continue from it stands in Needs.
+// Record describes a snapshot.
 type Record struct {
 	Name    string
-	Key     string // another for each that was ever made under this name
+	Key     string // unique for each snapshot with this name
 	Created time.Time
-	Spec    sandbox.Spec // of the sandbox it was taken of
+	Spec    sandbox.Spec // of the saved sandbox
 	Labels  map[string]string
-	Needs   map[string]string // what must be as it was, by name, for the reader to compare
+	Needs   map[string]string // values that must be equal at a restore, by name; the reader compares them
 	Files   map[string]int64  // the image's files, with their sizes
-	Sums    map[string]uint32 `json:",omitempty"` // their checksums; none in records of earlier versions
-	Boot    string            // the host's run in which it was made
-	Synced  bool              // its bytes have reached the disk
+	Sums    map[string]uint32 `json:",omitempty"` // checksums of the files; missing in records of earlier versions
+	Boot    string            // the host's boot in which the snapshot was made
+	Synced  bool              // the bytes have reached the disk
 
-	// Fault says why nothing can continue from it, as far as the shelf can see. It is not on disk.
+	// Fault is the reason why the snapshot cannot be restored, as far as this package can see. It is not on disk.
 	Fault string `json:"-"`
 }
 
-// Size is how many bytes it takes on disk.
+// Size returns the snapshot's size on disk in bytes.
 func (r Record) Size() int64 {
 	var sum int64
 	for _, n := range r.Files {
@@ -38,8 +38,8 @@ func (r Record) Size() int64 {
 	return sum
 }
 
-// record reads a snapshot's record, and looks for faults.
-func (s *Shelf) record(name string) (Record, error) {
+// record reads a snapshot's record and sets its fault.
+func (s *Store) record(name string) (Record, error) {
 	dir := filepath.Join(s.o.Dir, name)
 	data, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if err != nil {
@@ -54,9 +54,9 @@ func (s *Shelf) record(name string) (Record, error) {
 	return r, nil
 }
 
-func (s *Shelf) fault(dir string, r Record) string {
+func (s *Store) fault(dir string, r Record) string {
 	if !r.Synced && r.Boot != s.o.Boot {
-		return "the host went down before it was safely on the disk"
+		return "the host stopped before the snapshot was synced to the disk"
 	}
 	if len(r.Files) == 0 {
 		return "its image is missing"
@@ -67,16 +67,16 @@ func (s *Shelf) fault(dir string, r Record) string {
 			return damaged + ": " + file + " is missing"
 		}
 		if err != nil {
-			return damaged + ": " + file + " cannot be looked at"
+			return damaged + ": " + file + " cannot be read"
 		}
 		if info.Size() != size {
-			return fmt.Sprintf("%s: %s has %d bytes and not %d", damaged, file, info.Size(), size)
+			return fmt.Sprintf("%s: %s has %d bytes, want %d", damaged, file, info.Size(), size)
 		}
 	}
 	return ""
 }
 
-// save puts a record into a directory, whole or not at all.
+// save writes the record into a directory atomically.
 func (r Record) save(dir string) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -94,7 +94,7 @@ func (r Record) save(dir string) error {
 	return os.Rename(tmp, filepath.Join(dir, recordFile))
 }
 
-// sizes lists the files of an image.
+// sizes returns the files of an image with their sizes.
 func sizes(dir string) (map[string]int64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -107,7 +107,7 @@ func sizes(dir string) (map[string]int64, error) {
 			return nil, err
 		}
 		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s is no plain file", e.Name())
+			return nil, fmt.Errorf("%s is not a regular file", e.Name())
 		}
 		files[e.Name()] = info.Size()
 	}

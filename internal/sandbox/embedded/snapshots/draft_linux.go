@@ -1,4 +1,4 @@
-package shelf
+package snapshots
 
 import (
 	"context"
@@ -14,24 +14,24 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Draft is a snapshot in the making.
+// Draft is a snapshot that is being written.
 type Draft struct {
-	s    *Shelf
+	s    *Store
 	name string
 	dir  string
 	lock *os.File
 }
 
-// Draft makes a place for a snapshot's files, which may come to that many bytes. Its error is
-// sandbox.ErrSpace if the disk has no room for them beyond the reserve.
-func (s *Shelf) Draft(name string, size int64) (*Draft, error) {
+// Draft creates a directory for the files of a snapshot of about size bytes. It returns sandbox.ErrSpace if the disk has
+// too little space in addition to the reserve.
+func (s *Store) Draft(name string, size int64) (*Draft, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	if err := s.room(size); err != nil {
+	if err := s.checkSpace(size); err != nil {
 		return nil, err
 	}
-	d := &Draft{s: s, name: name, dir: s.newPlace()}
+	d := &Draft{s: s, name: name, dir: s.newDraftDir()}
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -42,10 +42,10 @@ func (s *Shelf) Draft(name string, size int64) (*Draft, error) {
 	return d, nil
 }
 
-func (s *Shelf) newPlace() string { return filepath.Join(s.o.Dir, draftPrefix+rand.Text()) }
+func (s *Store) newDraftDir() string { return filepath.Join(s.o.Dir, draftPrefix+rand.Text()) }
 
-// room tells whether that many bytes can be written.
-func (s *Shelf) room(size int64) error {
+// checkSpace checks that size bytes can be written.
+func (s *Store) checkSpace(size int64) error {
 	if s.o.Reserve < 0 {
 		return nil
 	}
@@ -53,11 +53,11 @@ func (s *Shelf) room(size int64) error {
 	if err != nil || free-size >= s.o.Reserve {
 		return err
 	}
-	return fmt.Errorf("%w: about %d MB are to be written, %d MB are free, and %d MB are to stay free",
+	return fmt.Errorf("%w: a snapshot needs about %d MB, %d MB are free, and %d MB must stay free",
 		sandbox.ErrSpace, size>>20, free>>20, s.o.Reserve>>20)
 }
 
-func (s *Shelf) free() (int64, error) {
+func (s *Store) free() (int64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.o.Dir, &fs); err != nil {
 		return 0, err
@@ -65,9 +65,9 @@ func (s *Shelf) free() (int64, error) {
 	return int64(fs.Bavail) * fs.Bsize, nil
 }
 
-// Explain adds to an error of writing the draft that there is no room, if that is so.
+// Explain adds sandbox.ErrSpace to a write error if the disk is full.
 func (d *Draft) Explain(err error) error {
-	const little = 16 << 20 // a writer gives up when its next piece does not fit
+	const little = 16 << 20 // a writer fails when its next block does not fit
 	free, ferr := d.s.free()
 	if ferr != nil || free >= max(d.s.o.Reserve, little) {
 		return err
@@ -75,12 +75,12 @@ func (d *Draft) Explain(err error) error {
 	return fmt.Errorf("%w: %d MB are free: %w", sandbox.ErrSpace, free>>20, err)
 }
 
-// Dir is where the files belong.
+// Dir returns the directory for the files.
 func (d *Draft) Dir() string { return d.dir }
 
-// Commit puts the snapshot in its place, where another of its name may be, whole or not at all.
+// Commit puts the snapshot into its place atomically. It replaces a snapshot with the same name.
 func (d *Draft) Commit(ctx context.Context, r Record) error {
-	print, err := d.measure(ctx, &r)
+	fingerprint, err := d.measure(ctx, &r)
 	if err != nil {
 		return err
 	}
@@ -94,13 +94,13 @@ func (d *Draft) Commit(ctx context.Context, r Record) error {
 	if err := swap(d.dir, place); err != nil {
 		return err
 	}
-	d.s.looks.saved(d.name, print)
+	d.s.checks.saved(d.name, fingerprint)
 	d.s.syncLater(d.name, r.Key)
 	return nil
 }
 
-// measure notes what the files are, and returns their print.
-func (d *Draft) measure(ctx context.Context, r *Record) (print string, err error) {
+// measure records the sizes and checksums of the files, and returns their fingerprint.
+func (d *Draft) measure(ctx context.Context, r *Record) (fingerprint string, err error) {
 	if r.Files, err = sizes(d.dir); err != nil {
 		return "", err
 	}
@@ -109,14 +109,14 @@ func (d *Draft) measure(ctx context.Context, r *Record) (print string, err error
 		return "", err
 	}
 	defer files.close()
-	if print, err = files.print(); err != nil {
+	if fingerprint, err = files.fingerprint(); err != nil {
 		return "", err
 	}
 	r.Sums, err = files.sums(ctx)
-	return print, err
+	return fingerprint, err
 }
 
-// swap puts dir into a place; what was there before takes dir's.
+// swap moves dir to place. If place exists, the two directories are exchanged.
 func swap(dir, place string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, place, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EEXIST) {
@@ -128,8 +128,7 @@ func swap(dir, place string) error {
 	return nil
 }
 
-// Close removes what is left of the draft: all of it, if it was not put in its place, else what was
-// there before.
+// Close removes the draft. After Commit it removes the snapshot that was replaced.
 func (d *Draft) Close() error {
 	return errors.Join(os.RemoveAll(d.dir), d.lock.Close())
 }

@@ -1,4 +1,4 @@
-package shelf
+package snapshots
 
 import (
 	"errors"
@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// syncLater drives a snapshot's bytes to the disk in a while, or when the shelf is closed. The caller
-// holds mu.
-func (s *Shelf) syncLater(name, key string) {
+// syncLater syncs a snapshot to the disk after a delay, or when the store is closed. The caller must hold mu.
+func (s *Store) syncLater(name, key string) {
 	s.forget(name)
 	removed := make(chan struct{})
 	s.waiting[name] = removed
@@ -30,17 +29,17 @@ func (s *Shelf) syncLater(name, key string) {
 	})
 }
 
-// forget ends the waiting of a snapshot that is there no more. The caller holds mu.
-func (s *Shelf) forget(name string) {
+// forget cancels the sync of a removed snapshot. The caller must hold mu.
+func (s *Store) forget(name string) {
 	if removed, ok := s.waiting[name]; ok {
 		close(removed)
 		delete(s.waiting, name)
 	}
 }
 
-// sync drives the bytes of the snapshot with that key to the disk, and then says so in its record. If
-// it is gone, or another has taken its place, there is nothing to do.
-func (s *Shelf) sync(name, key string) error {
+// sync syncs the snapshot with this key to the disk, and then sets Synced in its record. It does nothing if the snapshot
+// was removed or replaced.
+func (s *Store) sync(name, key string) error {
 	dir := filepath.Join(s.o.Dir, name)
 	r, err := s.record(name)
 	if err != nil || r.Key != key {

@@ -1,4 +1,4 @@
-package shelf
+package snapshots
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-func open(t *testing.T, o Options) *Shelf {
+func open(t *testing.T, o Options) *Store {
 	t.Helper()
 	if o.SyncAfter == 0 {
 		o.SyncAfter = time.Hour
@@ -31,8 +31,8 @@ func open(t *testing.T, o Options) *Shelf {
 	return s
 }
 
-// put makes a snapshot with one file.
-func put(t *testing.T, s *Shelf, name, content string) {
+// put creates a snapshot with one file.
+func put(t *testing.T, s *Store, name, content string) {
 	t.Helper()
 	d := write(t, s, name, content)
 	if err := errors.Join(d.Commit(t.Context(), Record{Spec: sandbox.Spec{Image: content}}), d.Close()); err != nil {
@@ -40,7 +40,7 @@ func put(t *testing.T, s *Shelf, name, content string) {
 	}
 }
 
-func write(t *testing.T, s *Shelf, name, content string) *Draft {
+func write(t *testing.T, s *Store, name, content string) *Draft {
 	t.Helper()
 	d, err := s.Draft(name, 1)
 	if err != nil {
@@ -52,8 +52,8 @@ func write(t *testing.T, s *Shelf, name, content string) *Draft {
 	return d
 }
 
-// holds returns what is in a snapshot.
-func holds(t *testing.T, s *Shelf, name string) string {
+// holds returns the content of a snapshot.
+func holds(t *testing.T, s *Store, name string) string {
 	t.Helper()
 	i, err := s.Use(name)
 	if err != nil {
@@ -65,7 +65,7 @@ func holds(t *testing.T, s *Shelf, name string) string {
 		t.Fatal(err)
 	}
 	if i.Spec.Image != string(b) {
-		t.Errorf("the record is of %q, the image of %q", i.Spec.Image, b)
+		t.Errorf("the record belongs to %q, the image to %q", i.Spec.Image, b)
 	}
 	return string(b)
 }
@@ -84,19 +84,19 @@ func TestASnapshotIsWholeOrNotThere(t *testing.T) {
 	s := open(t, Options{Dir: dir})
 	d := write(t, s, "one", "first")
 	if all, err := s.List(); err != nil || len(all) != 0 {
-		t.Errorf("a draft is listed: %v, %v", all, err)
+		t.Errorf("List returned %v, %v; want no draft", all, err)
 	}
 	if _, err := s.Use("one"); !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("a draft is used: %v", err)
+		t.Errorf("use of a draft returned %v", err)
 	}
 	if err := errors.Join(d.Commit(t.Context(), Record{Spec: sandbox.Spec{Image: "first"}}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if got := holds(t, s, "one"); got != "first" {
-		t.Errorf("it holds %q", got)
+		t.Errorf("the snapshot contains %q", got)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("others may look: %v, %v", info.Mode(), err)
+		t.Errorf("the directory has the mode %v (%v), want private", info.Mode(), err)
 	}
 }
 
@@ -108,14 +108,14 @@ func TestAFailedReplacementLeavesTheFormer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := holds(t, s, "one"); got != "first" {
-		t.Errorf("it holds %q", got)
+		t.Errorf("the snapshot contains %q", got)
 	}
 	put(t, s, "one", "third")
 	if got := holds(t, s, "one"); got != "third" {
-		t.Errorf("it holds %q", got)
+		t.Errorf("the snapshot contains %q", got)
 	}
 	if n := files(t, dir); n != 1 {
-		t.Errorf("%d directories are left", n)
+		t.Errorf("%d directories are left, want none", n)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestDraftsOfTheDeadAreRemovedAndNoOthers(t *testing.T) {
 	defer living.Close()
 	open(t, Options{Dir: dir})
 	if n := files(t, dir); n != 1 {
-		t.Errorf("%d directories are left, want the living one's", n)
+		t.Errorf("%d directories are left, want the one of the open draft", n)
 	}
 	if err := living.Commit(t.Context(), Record{Spec: sandbox.Spec{Image: "first"}}); err != nil {
 		t.Error(err)
@@ -154,7 +154,7 @@ func TestWhatIsReadIsNotReplaced(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := s.Use("one"); !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("after its removal: %v", err)
+		t.Errorf("use after the removal returned %v", err)
 	}
 }
 
@@ -173,10 +173,10 @@ func TestDamageIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := s.Use("one"); !errors.Is(err, sandbox.ErrSnapshot) {
-			t.Errorf("%s: used: %v", what, err)
+			t.Errorf("%s: use returned %v", what, err)
 		}
 		if all, err := s.List(); err != nil || len(all) != 1 || all[0].Fault == "" {
-			t.Errorf("%s: listed as %+v, %v", what, all, err)
+			t.Errorf("%s: List returned %+v, %v", what, all, err)
 		}
 		if err := s.Remove("one"); err != nil || files(t, dir) != 0 {
 			t.Errorf("%s: remove: %v", what, err)
@@ -202,17 +202,17 @@ func TestAHostThatWentDownMakesUnwrittenOnesStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, first, "one", "first")
-	// As if the host went down now.
+	// A crash of the host before the sync.
 	later := open(t, Options{Dir: dir, Boot: "second"})
 	if _, err := later.Use("one"); !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("half-written pages are used: %v", err)
+		t.Errorf("use of half-written pages returned %v", err)
 	}
-	// As if it went down after the server had let go.
+	// A crash after the server has closed the store.
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if got := holds(t, later, "one"); got != "first" {
-		t.Errorf("it holds %q", got)
+		t.Errorf("the snapshot contains %q", got)
 	}
 }
 
@@ -232,7 +232,7 @@ func TestASuccessorDrivesToTheDiskWhatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	if all, err := next.List(); err != nil || len(all) != 1 || !all[0].Synced {
-		t.Errorf("listed are %+v, %v", all, err)
+		t.Errorf("List returned %+v, %v", all, err)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestNamesStayInTheDirectory(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	for _, name := range []string{"", ".", "..", "a/b", "a.b", draftPrefix + "x", string(make([]byte, 41))} {
 		if _, err := s.Draft(name, 1); err == nil {
-			t.Errorf("a draft has the name %q", name)
+			t.Errorf("the name %q was accepted for a draft", name)
 		}
 		if _, err := s.Use(name); !errors.Is(err, sandbox.ErrSnapshot) {
 			t.Errorf("use %q: %v", name, err)
@@ -251,7 +251,7 @@ func TestNamesStayInTheDirectory(t *testing.T) {
 	}
 }
 
-// flip changes one byte of a snapshot's file and leaves its size and its time as they were.
+// flip changes one byte of a snapshot's file, and keeps its size and time.
 func flip(t *testing.T, dir, name string) {
 	t.Helper()
 	path := filepath.Join(dir, name, "image")
@@ -269,8 +269,8 @@ func flip(t *testing.T, dir, name string) {
 	}
 }
 
-// lookAt checks a snapshot's bytes.
-func lookAt(t *testing.T, s *Shelf, name string, once bool) error {
+// lookAt checks a snapshot's content.
+func lookAt(t *testing.T, s *Store, name string, once bool) error {
 	t.Helper()
 	i, err := s.Use(name)
 	if err != nil {
@@ -287,15 +287,15 @@ func TestDamageThatKeepsTheSizeIsSeenWhenTheBytesAreLookedAt(t *testing.T) {
 		s := open(t, Options{Dir: dir})
 		put(t, s, "one", "first")
 		if err := lookAt(t, s, "one", once); err != nil {
-			t.Errorf("a good one: %v", err)
+			t.Errorf("an intact snapshot: %v", err)
 		}
 		flip(t, dir, "one")
 		if err := lookAt(t, s, "one", once); !errors.Is(err, sandbox.ErrSnapshot) || !strings.Contains(err.Error(), "is damaged") {
-			t.Errorf("damaged, once %v: %v", once, err)
+			t.Errorf("a damaged snapshot, once %v: %v", once, err)
 		}
 		put(t, s, "one", "second")
 		if err := lookAt(t, s, "one", once); err != nil {
-			t.Errorf("its successor: %v", err)
+			t.Errorf("the replaced snapshot: %v", err)
 		}
 	}
 }
@@ -304,7 +304,7 @@ func TestWhatIsUsedOftenIsReadOnceInALife(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
 	put(t, s, "one", "first")
-	// The record is not what is compared before an image is used: a false sum in it shows who has read the file.
+	// The fingerprint does not include the record: a wrong sum in the record shows whether the file was read.
 	r, err := s.record("one")
 	if err != nil {
 		t.Fatal(err)
@@ -314,13 +314,13 @@ func TestWhatIsUsedOftenIsReadOnceInALife(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := lookAt(t, s, "one", true); err != nil {
-		t.Errorf("it was read again: %v", err)
+		t.Errorf("the file was read again: %v", err)
 	}
 	if err := lookAt(t, s, "one", false); !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("it was not read: %v", err)
+		t.Errorf("the file was not read: %v", err)
 	}
 	if err := lookAt(t, open(t, Options{Dir: dir}), "one", true); !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("the next life has not read it: %v", err)
+		t.Errorf("the next store did not read the file: %v", err)
 	}
 }
 
@@ -340,7 +340,7 @@ func TestASnapshotOfAnEarlierVersionHasNoSumsAndIsUsed(t *testing.T) {
 		t.Error(err)
 	}
 	if err := (*Image)(nil).Check(t.Context(), true).Wait(); err != nil {
-		t.Errorf("of none: %v", err)
+		t.Errorf("the check of a nil image returned %v", err)
 	}
 }
 
@@ -359,7 +359,7 @@ func TestALookEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// BenchmarkCheck reads a file as large as the pages of the stock image's snapshot, from the page cache.
+// BenchmarkCheck reads a file from the page cache, with the size of the stock image's snapshot.
 func BenchmarkCheck(b *testing.B) {
 	s, err := Open(Options{Dir: b.TempDir(), SyncAfter: time.Hour})
 	if err != nil {
