@@ -610,7 +610,7 @@ func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
 	}{
 		{[]string{"cell-demo>=1,<2", "--lock"}, "+ cell-demo 1.0"},
 		{[]string{"--lock"}, "cell-demo==1.0 \\\n    --hash=sha256:" + sum},
-		{[]string{"cell-demo"}, "everything was there already"},
+		{[]string{"cell-demo"}, "all packages are installed already"},
 		{[]string{"--remove", "cell-demo"}, "- cell-demo 1.0"},
 	} {
 		args := append([]string{"--home", s.home, "install", "--url", s.url, id}, step.args...)

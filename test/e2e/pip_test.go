@@ -79,7 +79,7 @@ func TestPipSaysWhatItDidAndWhatIsStale(t *testing.T) {
 		{"!pip install -U --force-reinstall cell-said", "Downloading cell_said-1.0-py3-none-any.whl"},
 		{"!pip install numpy cell_demo", "Requirement already satisfied: cell-demo (1.0)"},
 		{"!pip install json", "json is part of Python"},
-		{"!pip install -U pip", "pip is the image's own"},
+		{"!pip install -U pip", "pip belongs to the image"},
 		{"!pip list", "cell-demo"},
 		{"!pip show cell-demo", "Version: 1.0"},
 		{"!pip freeze", "cell-demo==1.0"},
@@ -213,7 +213,7 @@ def ask(**request): return say(json.dumps(request).encode() + b"\n")`)
 		`ask(requirements=["a"] * 3000)`:                           "",
 		`say(b"[" * 1000 + b"\n")`:                                 "",
 		`say(b"x" * 300000 + b"\n")`:                               "",
-		`ask()`:                                                    "Name at least one package",
+		`ask()`:                                                    "The request contains no package",
 		`ask(file="-r /etc/passwd\n")`:                             "which callers cannot set",
 		`[socket.socket(socket.AF_UNIX).connect("/run/cellhold/packages") for i in range(3)] and ask(requirements=["json"])`: "part of Python",
 	} {
