@@ -26,7 +26,7 @@ type Templates interface {
 	Start(name string, s sandbox.Spec, out bool) (from string, installed []cellhold.Package)
 	// Met returns a connection to the agent of a sandbox that continues from such a snapshot, and who that
 	// agent is, if it has been spoken to; nil otherwise. It is the caller's from then on.
-	Met(id sandbox.ID) (*guest.Client, guestapi.Info)
+	PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info)
 	// Failed is told that a sandbox could not continue from that snapshot, or was of no use.
 	Failed(from string, err error)
 }
@@ -132,7 +132,7 @@ func (s *Session) open(ctx context.Context) error {
 // been asked already.
 func (s *Session) greet(ctx context.Context, sb sandbox.Sandbox, renew bool) (*guest.Client, guestapi.Info, error) {
 	if s.m.o.Templates != nil {
-		if client, info := s.m.o.Templates.Met(sb.ID()); client != nil {
+		if client, info := s.m.o.Templates.PrimedClient(sb.ID()); client != nil {
 			return client, info, nil
 		}
 	}

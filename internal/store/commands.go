@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// commandRecord is a command on disk.
+// commandRecord is the stored form of a command.
 type commandRecord struct {
 	cellhold.Command
 	Timeout time.Duration `json:"timeout,omitempty"`
@@ -46,7 +46,7 @@ func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []ce
 	return nil
 }
 
-// Command returns one command. There is none of another session's: that is NotFound too.
+// Command returns one command. For a command of another session it returns NotFound.
 func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (cellhold.Command, error) {
 	const query = `SELECT c.crc, c.record FROM commands c JOIN sessions s ON s.key = c.session
 		WHERE s.id = ? AND c.command = ? AND s.erased = 0`
@@ -54,7 +54,7 @@ func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.Comm
 	var record []byte
 	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &record)
 	if errors.Is(err, sql.ErrNoRows) {
-		return cellhold.Command{}, cellhold.Errorf(cellhold.NotFound, "There is no command %s in session %s.", c, id)
+		return cellhold.Command{}, cellhold.Errorf(cellhold.NotFound, "Command %s not found in session %s.", c, id)
 	}
 	if err != nil {
 		return cellhold.Command{}, fmt.Errorf("command %s: %w", c, outward(err))
@@ -62,8 +62,8 @@ func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.Comm
 	return decodeCommand(id, c, sum, record)
 }
 
-// Commands yields the commands of a session in the order in which they were first recorded. A damaged
-// one is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
+// Commands yields the commands of a session in the order of their first records. For a damaged record it yields the id and
+// ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Command, error] {
 	const query = `SELECT id, command, crc, record FROM commands WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
 	return records(ctx, d, id, query, "commands", decodeCommand)
@@ -78,7 +78,7 @@ func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, recor
 	return r.Command, nil
 }
 
-// subject is the id of the cell or the command that an event belongs to, for the column that has both.
+// subject returns the id of the event's cell or command. Both share one column.
 func subject(e *cellhold.Event) string {
 	if e.Command != "" {
 		return string(e.Command)
@@ -86,7 +86,7 @@ func subject(e *cellhold.Event) string {
 	return string(e.Cell)
 }
 
-// setSubject is the reverse: ids of commands begin with another letter than those of cells.
+// setSubject is the reverse of subject. The ids of commands and cells begin with different letters.
 func setSubject(e *cellhold.Event, of string) {
 	if len(of) > 0 && of[0] == 'x' {
 		e.Command = cellhold.CommandID(of)

@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// The words of older records for a session that is hibernated. They are translated when they are read.
+// Older records contain these words for a hibernated session. They are translated when they are read.
 const (
 	suspendedState cellhold.SessionState = "suspended"
 	suspendedEvent cellhold.EventType    = "session_suspended"
 )
 
-// sessionRecord is a session on disk: with the fields that callers of the API do not see.
+// sessionRecord is the stored form of a session, including the fields that callers of the API do not see.
 type sessionRecord struct {
 	cellhold.Session
 	Owner   string `json:"owner,omitempty"`
 	Sandbox string `json:"sandbox,omitempty"`
 	Digest  string `json:"digest,omitempty"`
 	Article bool   `json:"article,omitempty"`
-	Vault   []byte `json:"vault,omitempty"` // holds secrets: the database is mode 0600
+	Vault   []byte `json:"vault,omitempty"` // contains secrets; the database has the mode 0600
 
 	Snapshot    string             `json:"snapshot,omitempty"`
 	Boot        string             `json:"boot,omitempty"`
@@ -32,7 +32,7 @@ type sessionRecord struct {
 	Undone      []cellhold.Undone  `json:"undone,omitempty"`
 }
 
-// checkpointRecord is a checkpoint on disk.
+// checkpointRecord is the stored form of a checkpoint.
 type checkpointRecord struct {
 	cellhold.Checkpoint
 	Snapshot string             `json:"snapshot"`
@@ -41,7 +41,7 @@ type checkpointRecord struct {
 	Undone   []cellhold.Undone  `json:"undone,omitempty"`
 }
 
-// encodeSession makes the record of a session.
+// encodeSession returns the record of a session.
 func encodeSession(s cellhold.Session) ([]byte, error) {
 	r := sessionRecord{Session: s, Owner: s.Owner, Sandbox: s.Sandbox, Digest: s.Digest, Article: s.Article, Vault: s.Vault,
 		Snapshot: s.Snapshot, Boot: s.Boot, Undone: s.Undone}
@@ -51,7 +51,7 @@ func encodeSession(s cellhold.Session) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// cellRecord is a cell on disk.
+// cellRecord is the stored form of a cell.
 type cellRecord struct {
 	cellhold.Cell
 	Timeout time.Duration `json:"timeout,omitempty"`
@@ -59,7 +59,7 @@ type cellRecord struct {
 	Digest  string        `json:"digest,omitempty"`
 }
 
-// PutSession records a session, new or changed. A deleted session stays deleted.
+// PutSession records a new or changed session. A deleted session stays deleted.
 func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
 	record, err := encodeSession(s)
 	if err != nil {
@@ -74,8 +74,7 @@ func (d *DB) PutSession(ctx context.Context, s cellhold.Session) error {
 	return nil
 }
 
-// AppendSession records a session that has changed together with the events that say so, all or
-// nothing; see Append.
+// AppendSession records a changed session together with the events of the change, atomically: see Append.
 func (d *DB) AppendSession(ctx context.Context, s cellhold.Session, evs []cellhold.Event) error {
 	record, err := encodeSession(s)
 	if err != nil {
@@ -93,20 +92,20 @@ func (d *DB) AppendSession(ctx context.Context, s cellhold.Session, evs []cellho
 	return nil
 }
 
-// storeSession writes the record of a session. The caller has the turn.
+// storeSession writes the record of a session. The caller must hold the turn.
 func (w *writer) storeSession(ctx context.Context, id cellhold.SessionID, record []byte) error {
 	res, err := w.putSession.ExecContext(ctx, id, record, recordSum(record, string(id)))
 	if err != nil {
 		return err
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, cellhold.Errorf(cellhold.NotFound, "The session %s was deleted.", id))
+		return errors.Join(err, cellhold.Errorf(cellhold.NotFound, "Session %s was deleted.", id))
 	}
 	return nil
 }
 
-// Sessions yields all sessions in the order of their creation. A damaged one is yielded as its id
-// and ErrDamaged, and the others follow; any other error is the last item.
+// Sessions yields all sessions in the order of their creation. For a damaged record it yields the id and ErrDamaged, and
+// continues. Any other error is the last item.
 func (d *DB) Sessions(ctx context.Context) iter.Seq2[cellhold.Session, error] {
 	const query = `SELECT key, id, crc, record FROM sessions WHERE key > ? AND erased = 0 ORDER BY key LIMIT ?`
 	return func(yield func(cellhold.Session, error) bool) {
@@ -145,8 +144,7 @@ func decodeSession(id cellhold.SessionID, sum int64, record []byte) (cellhold.Se
 	return s, nil
 }
 
-// PutCell records a cell of a session that is recorded, new or changed. A new one comes after all
-// others of its session.
+// PutCell records a new or changed cell of a recorded session. A new cell comes after all other cells of its session.
 func (d *DB) PutCell(ctx context.Context, c cellhold.Cell) error {
 	records, err := encodeCells([]cellhold.Cell{c})
 	if err != nil {
@@ -165,7 +163,7 @@ func (d *DB) PutCell(ctx context.Context, c cellhold.Cell) error {
 	return nil
 }
 
-// encodeCells makes the records of cells.
+// encodeCells returns the records of cells.
 func encodeCells(cells []cellhold.Cell) ([][]byte, error) {
 	records := make([][]byte, len(cells))
 	for i, c := range cells {
@@ -177,14 +175,14 @@ func encodeCells(cells []cellhold.Cell) ([][]byte, error) {
 	return records, nil
 }
 
-// storeCell writes the record of a cell. The caller has the turn.
+// storeCell writes the record of a cell. The caller must hold the turn.
 func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c cellhold.Cell, record []byte) error {
 	low, high := span(h.key)
 	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c.ID), recordSum(record, string(id), string(c.ID)), record, c.Key)
 	return err
 }
 
-// Cell returns one cell. There is none of another session's: that is NotFound too.
+// Cell returns one cell. For a cell of another session it returns NotFound.
 func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (cellhold.Cell, error) {
 	const query = `SELECT c.crc, c.record FROM cells c JOIN sessions s ON s.key = c.session
 		WHERE s.id = ? AND c.cell = ? AND s.erased = 0`
@@ -192,7 +190,7 @@ func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID)
 	var record []byte
 	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &record)
 	if errors.Is(err, sql.ErrNoRows) {
-		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell %s in session %s.", c, id)
+		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "Cell %s not found in session %s.", c, id)
 	}
 	if err != nil {
 		return cellhold.Cell{}, fmt.Errorf("cell %s: %w", c, outward(err))
@@ -200,13 +198,13 @@ func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID)
 	return decodeCell(id, c, sum, record)
 }
 
-// CellByKey returns the cell that was submitted with that key, NotFound when there is none.
+// CellByKey returns the cell that was submitted with this key, or NotFound.
 func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (cellhold.Cell, error) {
 	const query = `SELECT c.cell FROM cells c JOIN sessions s ON s.key = c.session WHERE s.id = ? AND c.key = ? AND s.erased = 0`
 	var c cellhold.CellID
 	err := d.read.QueryRowContext(ctx, query, id, key).Scan(&c)
 	if errors.Is(err, sql.ErrNoRows) {
-		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell of that key in session %s.", id)
+		return cellhold.Cell{}, cellhold.Errorf(cellhold.NotFound, "Session %s has no cell with this key.", id)
 	}
 	if err != nil {
 		return cellhold.Cell{}, fmt.Errorf("cell of a key: %w", outward(err))
@@ -214,15 +212,15 @@ func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (
 	return d.Cell(ctx, id, c)
 }
 
-// Cells yields the cells of a session in the order in which they were first recorded. A damaged one
-// is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
+// Cells yields the cells of a session in the order of their first records. For a damaged record it yields the id and
+// ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[cellhold.Cell, error] {
 	const query = `SELECT id, cell, crc, record FROM cells WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
 	return records(ctx, d, id, query, "cells", decodeCell)
 }
 
-// records yields the records of a session that the query finds: rows of a key, a name, a checksum and
-// a record. what names them in errors.
+// records yields the records of a session that the query finds: rows with a key, a name, a checksum and a record. what is
+// their name in errors.
 func records[T any, ID ~string](ctx context.Context, d *DB, id cellhold.SessionID, query, what string,
 	decode func(cellhold.SessionID, ID, int64, []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -42,7 +42,6 @@ var pending = map[string]bool{
 	"internal/guest":               true,
 	"internal/guestapi":            true,
 	"internal/guestbin":            true,
-	"internal/image":               true,
 	"internal/jupyter":             true,
 	"internal/jupyter/jupytertest": true,
 	"internal/jupyter/zmtp":        true,
@@ -63,8 +62,6 @@ var pending = map[string]bool{
 	"internal/session/notes":       true,
 	"internal/session/peaks":       true,
 	"internal/session/shelf":       true,
-	"internal/store":               true,
-	"internal/template":            true,
 	"internal/transcript":          true,
 	"test/e2e":                     true,
 }
