@@ -10,11 +10,10 @@ import (
 	"cellhold/bench/report"
 )
 
-// apart is the time between two calls of a burst: enough for the order in which they were made to be that
-// in which they arrive.
+// apart is the time between two calls of a burst: long enough that they arrive in the order of the calls.
 const apart = 2 * time.Millisecond
 
-// burst measures many creates at once. All sessions live until the last one has answered.
+// burst measures many creates at once. All sessions exist until the last one has answered.
 func (b *bench) burst(ctx context.Context) error {
 	for _, n := range b.n.bursts {
 		key := fmt.Sprintf("burst-%d", n)
@@ -28,13 +27,13 @@ func (b *bench) burst(ctx context.Context) error {
 		who := b.who(ctx, report.Warm, report.Restore, report.Bare, report.Article)
 		b.rounds(ctx, b.n.burstRounds, who, func(ctx context.Context, e *entry) error {
 			all := b.volley(ctx, e, n)
-			failed.Of(e.name).Put(float64(count(all, func(s shot) bool { return s.err != nil })))
-			order.Of(e.name).Put(float64(overtaken(all)))
+			failed.SeriesOf(e.name).Put(float64(count(all, func(s shot) bool { return s.err != nil })))
+			order.SeriesOf(e.name).Put(float64(overtaken(all)))
 			for _, s := range all {
 				if s.err != nil {
-					took.Of(e.name).Fail(s.err)
+					took.SeriesOf(e.name).Fail(s.err)
 				} else {
-					took.Of(e.name).Took(s.answered.Sub(s.begun))
+					took.SeriesOf(e.name).Took(s.answered.Sub(s.begun))
 				}
 			}
 			return nil
@@ -49,7 +48,7 @@ type shot struct {
 	err                      error
 }
 
-// volley makes n sessions at once and returns how each fared.
+// volley opens n sessions at once and returns their results.
 func (b *bench) volley(ctx context.Context, e *entry, n int) []shot {
 	all := make([]shot, n)
 	var answered, ended sync.WaitGroup
@@ -62,7 +61,7 @@ func (b *bench) volley(ctx context.Context, e *entry, n int) []shot {
 	return all
 }
 
-// fly is the life of one of them.
+// fly opens one session, runs a cell, and closes the session.
 func (s *shot) fly(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.begun = time.Now()
 	session, err := e.Open(ctx)
@@ -82,7 +81,7 @@ func (s *shot) fly(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.err = errors.Join(err, end(ctx, session))
 }
 
-// overtaken returns by how many later ones the one that was overtaken most was overtaken.
+// overtaken returns the highest number of later sessions that were ready before an earlier one.
 func overtaken(all []shot) int {
 	most := 0
 	for i, s := range all {
@@ -102,7 +101,7 @@ func count[T any](of []T, is func(T) bool) int {
 	return n
 }
 
-// pause waits for a while, or until the run is over.
+// pause waits for d, or until the run ends.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():

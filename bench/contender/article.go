@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Baseline is the article's design: a small server in Python with a kernel for each user.
+// Baseline is the article's design: a small Python server with a kernel for each user.
 type Baseline struct {
 	*process
 	url  string
@@ -43,7 +43,7 @@ func (b *Baseline) Open(ctx context.Context) (Session, error) {
 	return s, s.form(ctx, "/start_session")
 }
 
-// Settle has nothing to wait for.
+// Settle returns at once: there is no background work.
 func (b *Baseline) Settle(context.Context) error { return nil }
 
 // Close ends the server and its kernels.

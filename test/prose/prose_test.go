@@ -20,12 +20,8 @@ var skipped = map[string]bool{".git": true, "build": true, "node_modules": true,
 // pending are folders whose texts are not edited yet. The list only gets shorter.
 var pending = map[string]bool{
 	".":                            true,
-	"bench":                        true,
-	"bench/contender":              true,
-	"bench/report":                 true,
 	"client":                       true,
 	"cmd/cellhold-guest":           true,
-	"demo":                         true,
 	"docs":                         true,
 	"images":                       true,
 	"internal/agent":               true,
