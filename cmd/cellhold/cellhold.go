@@ -22,18 +22,10 @@ func main() {
 	os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// Exit statuses of the program itself. `run` adds the statuses of the script.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 // cli is the command line with its flags and commands.
 type cli struct {
-	Config   kong.ConfigFlag `help:"Read settings from this YAML file. Each line is a flag's name, a colon and a value." placeholder:"FILE" type:"existingfile" group:"Global flags:"`
-	Home     string          `help:"Folder for sessions, images and the token." default:"${home}" type:"path" group:"Global flags:"`
-	LogLevel slog.Level      `help:"Lowest level to log: debug, info, warn or error." default:"${loglevel}" group:"Global flags:"`
+	Config  kong.ConfigFlag `help:"Read settings from this YAML file. Each line is a flag's name, a colon and a value." placeholder:"FILE" type:"existingfile" group:"Global flags:"`
+	globals `embed:""`
 
 	Serve    serveCmd    `cmd:"" help:"Start the server."`
 	Run      runCmd      `cmd:"" help:"Run a script or notebook in its own sandbox."`
@@ -47,18 +39,6 @@ type cli struct {
 	Show     configCmd   `cmd:"" name:"config" help:"Print the settings of serve, with secrets hidden."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
-
-// terminal holds the streams and the logger of a command.
-type terminal struct {
-	in       io.Reader
-	out, err io.Writer
-	log      *slog.Logger
-}
-
-// exitError ends the program with this status and prints no message.
-type exitError int
-
-func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // command runs the program with the given arguments and returns its exit status.
 func command(args []string, in io.Reader, out, errOut io.Writer) int {
@@ -94,16 +74,10 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	t := &terminal{in: in, out: out, err: errOut}
 	t.log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	if err := parsed.Run(&c, t); err != nil {
+	if err := parsed.Run(&c.globals, t); err != nil {
 		return fail(errOut, err)
 	}
 	return exitOK
-}
-
-// obeyed returns the signals that this process must handle. Ignored signals are left out: asking for SIGHUP
-// would undo nohup. SIGTERM is always included.
-func obeyed(signals ...os.Signal) []os.Signal {
-	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s != syscall.SIGTERM && signal.Ignored(s) })
 }
 
 // newParser returns a parser that reads the command line, the environment and the configuration files. The first

@@ -19,18 +19,17 @@ import (
 
 // copyCmd copies files between this machine and a session.
 type copyCmd struct {
-	Src   string `arg:"" help:"Source: a path, or SESSION:PATH. Add /. to a directory to copy its contents only." name:"src"`
-	Dst   string `arg:"" help:"Destination: a path, or SESSION:PATH. Relative paths of a session start at /workspace." name:"dst"`
-	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
+	Src         string `arg:"" help:"Source: a path, or SESSION:PATH. Add /. to a directory to copy its contents only." name:"src"`
+	Dst         string `arg:"" help:"Destination: a path, or SESSION:PATH. Relative paths of a session start at /workspace." name:"dst"`
+	serverFlags `embed:""`
 }
 
 // remotePath matches SESSION:PATH.
 var remotePath = lazy.Regexp(`(?s)^(s[a-z2-7]{16}):(.*)$`)
 
 // Run copies a file or a directory.
-func (c *copyCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(c.URL, c.Token, all.Home)
+func (c *copyCmd) Run(ctx context.Context, all *globals, t *terminal) error {
+	remote, err := c.connect(all.Home)
 	if err != nil {
 		return err
 	}

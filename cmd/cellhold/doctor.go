@@ -31,7 +31,7 @@ type finding struct {
 var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "space for snapshots": true, "a sandbox can be saved": true}
 
 // Run prints the findings. The exit status is 1 if something required is missing.
-func (c *doctorCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *doctorCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	missing := false
 	for _, f := range c.look(ctx, all.Home) {
 		mark := "ok     "

@@ -22,8 +22,7 @@ const exitTrouble = 125
 
 // execCmd runs a command in a session of a server.
 type execCmd struct {
-	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
+	serverFlags `embed:""`
 
 	Tty         bool          `help:"Give the command a terminal. This is the default if input and output are terminals." short:"t"`
 	NoTty       bool          `help:"Give the command no terminal." short:"T"`
@@ -45,8 +44,8 @@ func (execCmd) Help() string {
 }
 
 // Run runs the command and ends with its exit status.
-func (c *execCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(c.URL, c.Token, all.Home)
+func (c *execCmd) Run(ctx context.Context, all *globals, t *terminal) error {
+	remote, err := c.connect(all.Home)
 	if err != nil {
 		return err
 	}
@@ -56,7 +55,7 @@ func (c *execCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	// From here on, signals belong to the command: see execution.obey.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	x := &execution{client: remote, session: cellhold.SessionID(c.Session), terminal: t, signals: signals, end: cancel}
+	x := &execution{commandTerminal{client: remote, session: cellhold.SessionID(c.Session), terminal: t}, signals, cancel}
 	if x.command, err = c.begin(ctx, x); err == nil && !c.Detach {
 		err = x.run(ctx)
 	}
@@ -106,22 +105,19 @@ func (c *execCmd) begin(ctx context.Context, x *execution) (cellhold.Command, er
 	return command, err
 }
 
-// inputTerminal returns in as a terminal, or nil if it is not one.
-func inputTerminal(in io.Reader) *os.File {
-	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return f
-	}
-	return nil
-}
-
-// execution is a command in a session, connected to this terminal.
-type execution struct {
+// commandTerminal is our terminal as that of a command in a session.
+type commandTerminal struct {
 	client   *client.Client
 	session  cellhold.SessionID
 	command  cellhold.Command
 	terminal *terminal
-	signals  <-chan os.Signal
-	end      context.CancelCauseFunc
+}
+
+// execution is a command in a session, connected to this terminal.
+type execution struct {
+	commandTerminal
+	signals <-chan os.Signal
+	end     context.CancelCauseFunc
 }
 
 // run passes input, output and signals until the command ends.
@@ -160,7 +156,7 @@ func (x *execution) run(ctx context.Context) (err error) {
 }
 
 // raw sets our terminal to raw mode, so that every key goes to the command, Ctrl-C included.
-func (x *execution) raw() (restore func(), err error) {
+func (x *commandTerminal) raw() (restore func(), err error) {
 	f := inputTerminal(x.terminal.in)
 	if f == nil || x.command.Terminal == nil {
 		return func() {}, nil
@@ -220,7 +216,7 @@ func (x *execution) obey(ctx context.Context) {
 }
 
 // size returns the size of our terminal.
-func (x *execution) size() cellhold.Terminal {
+func (x *commandTerminal) size() cellhold.Terminal {
 	for _, s := range []any{x.terminal.out, x.terminal.in} {
 		if f, ok := s.(*os.File); ok {
 			if cols, rows, err := term.GetSize(int(f.Fd())); err == nil && rows > 0 && cols > 0 {
@@ -232,7 +228,7 @@ func (x *execution) size() cellhold.Terminal {
 }
 
 // resize sets the command's terminal to our size. A failure is ignored.
-func (x *execution) resize(ctx context.Context) {
+func (x *commandTerminal) resize(ctx context.Context) {
 	if x.command.Terminal != nil && isTerminal(x.terminal.out) {
 		_ = x.client.ResizeCommand(ctx, x.session, x.command.ID, x.size())
 	}
@@ -300,12 +296,4 @@ func (x *execution) done(e cellhold.Event) error {
 		return nil
 	}
 	return exitError(exit)
-}
-
-// withoutMark removes a leading "--", which kong leaves in the arguments.
-func withoutMark(args []string) []string {
-	if len(args) > 0 && args[0] == "--" {
-		return args[1:]
-	}
-	return args
 }

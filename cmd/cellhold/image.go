@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cellhold"
 	"cellhold/images"
 	"cellhold/internal/image"
 	"cellhold/internal/sandbox/embedded"
-	"cellhold/internal/session"
 	"context"
 	"errors"
 	"fmt"
@@ -28,31 +26,17 @@ type imageCmd struct {
 	Rm     imageRmCmd     `cmd:"" help:"Remove an image."`
 }
 
-// openImages opens the image store of a home. inUse can be nil.
-func openImages(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
-	if err := makeHome(home); err != nil {
-		return nil, err
-	}
-	return image.Open(image.Options{Dir: filepath.Join(home, "images"), Logger: log, InUse: inUse})
+// progress returns a function that prints each step of a long task.
+func progress(t *terminal) image.Progress {
+	return func(step string) { fmt.Fprintln(t.err, step) }
 }
-
-// openKept opens the image store of a home that exists. A command that only reads must not create a mistyped home.
-func openKept(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
-	if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no home %s; create it with cellhold image build, or give another home with --home", home)
-	}
-	return openImages(home, log, inUse)
-}
-
-// progress prints one step of a long task.
-func (t *terminal) progress(step string) { fmt.Fprintln(t.err, step) }
 
 type imageBuildCmd struct {
 	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot (adds R and JavaScript)." default:"python"`
 }
 
 // Run builds an image.
-func (c *imageBuildCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *imageBuildCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	files, err := images.Recipe(c.Recipe)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("unknown recipe %q; the recipes are python and polyglot", c.Recipe)
@@ -65,7 +49,7 @@ func (c *imageBuildCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 		return err
 	}
 	began := time.Now()
-	img, err := store.Build(ctx, files, image.BuildOptions{Env: os.Environ(), Progress: t.progress})
+	img, err := store.Build(ctx, files, image.BuildOptions{Env: os.Environ(), Progress: progress(t)})
 	if err != nil {
 		return err
 	}
@@ -79,20 +63,20 @@ type imageImportCmd struct {
 }
 
 // Run imports an image.
-func (c *imageImportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *imageImportCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	store, err := openImages(all.Home, t.log, nil)
 	if err != nil {
 		return err
 	}
-	img, err := store.Import(ctx, c.Path, c.Name, t.progress)
+	img, err := store.Import(ctx, c.Path, c.Name, progress(t))
 	if err != nil {
 		return err
 	}
-	return t.took(img)
+	return took(t, img)
 }
 
 // took prints the names of an imported image.
-func (t *terminal) took(img image.Image) error {
+func took(t *terminal, img image.Image) error {
 	_, err := fmt.Fprintf(t.out, "image %s (%s)\n", strings.Join(img.Names, ", "), size(img.Size).rounded())
 	return err
 }
@@ -103,12 +87,12 @@ type imageExportCmd struct {
 }
 
 // Run exports an image.
-func (c *imageExportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *imageExportCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	store, err := openKept(all.Home, t.log, nil)
 	if err != nil {
 		return err
 	}
-	return store.Export(ctx, c.Image, c.Path, t.progress)
+	return store.Export(ctx, c.Image, c.Path, progress(t))
 }
 
 type imagePullCmd struct {
@@ -116,22 +100,22 @@ type imagePullCmd struct {
 }
 
 // Run pulls an image.
-func (c *imagePullCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *imagePullCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	store, err := openImages(all.Home, t.log, nil)
 	if err != nil {
 		return err
 	}
-	img, err := store.Pull(ctx, c.Ref, t.progress)
+	img, err := store.Pull(ctx, c.Ref, progress(t))
 	if err != nil {
 		return err
 	}
-	return t.took(img)
+	return took(t, img)
 }
 
 type imageLsCmd struct{}
 
 // Run lists the images, the newest first.
-func (imageLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (imageLsCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	store, err := openKept(all.Home, t.log, nil)
 	if err != nil {
 		return err
@@ -159,7 +143,7 @@ type imageRmCmd struct {
 }
 
 // Run removes an image that no running sandbox uses.
-func (c *imageRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *imageRmCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	used, err := imagesInUse(ctx, all.Home, t.log)
 	if err != nil {
 		return err
@@ -200,22 +184,4 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 		}
 	}
 	return used, nil
-}
-
-// imageFinder resolves the images of sessions in an image store.
-type imageFinder struct {
-	images *image.Store
-}
-
-// Resolve finds an image by name.
-func (f imageFinder) Resolve(name string) (session.Image, error) {
-	img, err := f.images.Resolve(name)
-	if errors.Is(err, image.ErrNotFound) {
-		return session.Image{}, cellhold.Wrap(cellhold.NotFound, err,
-			"Image %q not found. To build the stock images, run: cellhold image build, or cellhold image build polyglot", name)
-	}
-	if err != nil {
-		return session.Image{}, err
-	}
-	return session.Image{Name: name, Digest: img.Digest, Rootfs: resolved(img.Rootfs)}, nil
 }

@@ -12,8 +12,7 @@ import (
 
 // installCmd installs packages in a session of a server.
 type installCmd struct {
-	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
+	serverFlags `embed:""`
 
 	Session     cellhold.SessionID `arg:"" help:"Session id."`
 	Package     []string           `arg:"" optional:"" help:"Packages to install, such as tabulate>=0.9." sep:"none"`
@@ -23,8 +22,8 @@ type installCmd struct {
 }
 
 // Run installs or removes packages and prints the changes.
-func (c *installCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(c.URL, c.Token, all.Home)
+func (c *installCmd) Run(ctx context.Context, all *globals, t *terminal) error {
+	remote, err := c.connect(all.Home)
 	if err != nil {
 		return err
 	}

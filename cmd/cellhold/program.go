@@ -50,7 +50,7 @@ func (s *script) runProgram(ctx context.Context) error {
 	if isTerminal(s.term.out) {
 		run.Env["CELLHOLD_WATCHED"] = "1"
 	}
-	x := &execution{client: s.client, session: s.session, terminal: s.term}
+	x := &commandTerminal{client: s.client, session: s.session, terminal: s.term}
 	if s.talks() {
 		size := x.size()
 		// "dumb", because sequences that move the cursor do not reach our terminal: see screen.
@@ -83,7 +83,7 @@ func (s *script) runProgram(ctx context.Context) error {
 }
 
 // resize keeps the script's terminal at the size of ours until ctx ends.
-func (s *script) resize(ctx context.Context, x *execution) {
+func (s *script) resize(ctx context.Context, x *commandTerminal) {
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, syscall.SIGWINCH)
 	defer signal.Stop(changed)

@@ -46,7 +46,7 @@ const onceDir = "once"
 const maxOnce = 64
 
 // Run runs the script and ends with its exit status.
-func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *cli, t *terminal) error {
+func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *globals, t *terminal) error {
 	if err := c.forServer(k); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (c *runCmd) forServer(k *kong.Context) error {
 }
 
 // somewhere calls use with the server of --url, or with a private server.
-func (c *runCmd) somewhere(ctx context.Context, all *cli, t *terminal, use func(context.Context, *client.Client) error) error {
+func (c *runCmd) somewhere(ctx context.Context, all *globals, t *terminal, use func(context.Context, *client.Client) error) error {
 	if c.URL != "" {
 		remote, err := newClient(c.URL, c.Token, all.Home)
 		if err != nil {

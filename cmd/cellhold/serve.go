@@ -34,7 +34,7 @@ type access struct {
 }
 
 // Run serves until a signal ends it. Sessions stay for the next start, unless --ephemeral is set.
-func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
+func (c *serveCmd) Run(ctx context.Context, all *globals, t *terminal) (err error) {
 	leaveProcessors()
 	// These checks come before anything is opened: a dangerous address is refused at once.
 	if err := c.lifetimes.check(); err != nil {

@@ -2,12 +2,9 @@ package main
 
 import (
 	"cellhold"
-	"cellhold/client"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,8 +12,7 @@ import (
 
 // sessionCmd holds the commands for the sessions of a server.
 type sessionCmd struct {
-	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
+	serverFlags `embed:""`
 
 	Ls sessionLsCmd `cmd:"" help:"List your sessions, the newest first."`
 	Rm sessionRmCmd `cmd:"" help:"End sessions."`
@@ -24,29 +20,11 @@ type sessionCmd struct {
 	savedCmds `embed:""`
 }
 
-// newClient returns a client of the server at url. Without a token it uses the first token in the home, which is the
-// right one for a server on this machine.
-func newClient(url, token, home string) (*client.Client, error) {
-	if token == "" {
-		text, err := os.ReadFile(filepath.Join(home, tokenFile))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("token: %w", err)
-		}
-		for line := range strings.Lines(string(text)) {
-			if fields := strings.Fields(line); len(fields) == 2 && !strings.HasPrefix(line, "#") {
-				token = fields[1]
-				break
-			}
-		}
-	}
-	return client.New(client.Options{URL: url, Token: token})
-}
-
 type sessionLsCmd struct{}
 
 // Run lists sessions.
-func (sessionLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	c, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+func (sessionLsCmd) Run(ctx context.Context, parent *sessionCmd, all *globals, t *terminal) error {
+	c, err := parent.connect(all.Home)
 	if err != nil {
 		return err
 	}
@@ -95,8 +73,8 @@ type sessionRmCmd struct {
 }
 
 // Run ends all sessions that it can, and returns the errors of the others.
-func (c *sessionRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+func (c *sessionRmCmd) Run(ctx context.Context, parent *sessionCmd, all *globals, t *terminal) error {
+	remote, err := parent.connect(all.Home)
 	if err != nil {
 		return err
 	}

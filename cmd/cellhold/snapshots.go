@@ -23,8 +23,8 @@ type hibernateCmd struct {
 }
 
 // Run hibernates all sessions that it can, and returns the errors of the others.
-func (c *hibernateCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+func (c *hibernateCmd) Run(ctx context.Context, parent *sessionCmd, all *globals, t *terminal) error {
+	remote, err := parent.connect(all.Home)
 	if err != nil {
 		return err
 	}
@@ -39,8 +39,8 @@ type resumeCmd struct {
 }
 
 // Run resumes all sessions that it can, and returns the errors of the others.
-func (c *resumeCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+func (c *resumeCmd) Run(ctx context.Context, parent *sessionCmd, all *globals, t *terminal) error {
+	remote, err := parent.connect(all.Home)
 	if err != nil {
 		return err
 	}
@@ -70,8 +70,8 @@ type forkCmd struct {
 }
 
 // Run forks a session.
-func (c *forkCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+func (c *forkCmd) Run(ctx context.Context, parent *sessionCmd, all *globals, t *terminal) error {
+	remote, err := parent.connect(all.Home)
 	if err != nil {
 		return err
 	}
@@ -92,8 +92,8 @@ type checkpointCmd struct {
 }
 
 // Run saves, lists or deletes checkpoints.
-func (c *checkpointCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+func (c *checkpointCmd) Run(ctx context.Context, parent *sessionCmd, all *globals, t *terminal) error {
+	remote, err := parent.connect(all.Home)
 	if err != nil {
 		return err
 	}
@@ -101,10 +101,10 @@ func (c *checkpointCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	case c.Rm && c.Name == "":
 		return errors.New("--rm needs the name of a checkpoint")
 	case c.Rm:
-		return orPlainly(remote.DeleteCheckpoint(ctx, c.ID, c.Name))
+		return plainly(remote.DeleteCheckpoint(ctx, c.ID, c.Name))
 	case c.Name != "":
 		_, err := remote.Checkpoint(ctx, c.ID, c.Name)
-		return orPlainly(err)
+		return plainly(err)
 	}
 	list, err := remote.Checkpoints(ctx, c.ID)
 	if err != nil {
@@ -124,19 +124,11 @@ type rollbackCmd struct {
 }
 
 // Run rolls a session back.
-func (c *rollbackCmd) Run(ctx context.Context, all *cli, _ *terminal) error {
-	remote, err := newClient(all.Session.URL, all.Session.Token, all.Home)
+func (c *rollbackCmd) Run(ctx context.Context, parent *sessionCmd, all *globals, _ *terminal) error {
+	remote, err := parent.connect(all.Home)
 	if err != nil {
 		return err
 	}
 	_, err = remote.Rollback(ctx, c.ID, c.Name)
-	return orPlainly(err)
-}
-
-// orPlainly is plainly for an error that can be nil.
-func orPlainly(err error) error {
-	if err == nil {
-		return nil
-	}
 	return plainly(err)
 }

@@ -7,13 +7,11 @@ import (
 	"cellhold/internal/session"
 	"cellhold/internal/template"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -134,36 +132,4 @@ func (r recipe) spec(s *service, l *lifetimes) (template.Spec, error) {
 		t.Egress = policy.Egress()
 	}
 	return t, nil
-}
-
-// templateCmd holds the commands for the templates of a server.
-type templateCmd struct {
-	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
-	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
-
-	Ls templateLsCmd `cmd:"" help:"List the templates, the default first."`
-}
-
-type templateLsCmd struct{}
-
-// Run lists templates.
-func (templateLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	c, err := newClient(all.Template.URL, all.Template.Token, all.Home)
-	if err != nil {
-		return err
-	}
-	templates, err := c.Templates(ctx)
-	if err != nil {
-		return err
-	}
-	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tIMAGE\tSTATE\tREADY\tBUILT\tSIZE\tPROBLEM")
-	for _, x := range templates {
-		built, on := "-", "-"
-		if !x.Built.IsZero() {
-			built, on = x.Built.Local().Format(time.DateTime), size(x.Size).rounded()
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n", x.Name, printable(x.Image), x.State, x.Ready, x.Warm, built, on, cmp.Or(printable(x.Problem), "-"))
-	}
-	return table.Flush()
 }

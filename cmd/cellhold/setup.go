@@ -71,6 +71,23 @@ type lifetimes struct {
 	warming `embed:"" group:"Templates:"`
 }
 
+// check refuses 0 for flags where the packages below would silently use a default of their own.
+func (l *lifetimes) check() error {
+	for _, x := range []struct {
+		flag string
+		zero bool
+	}{
+		{"cell-timeout", l.CellTimeout == 0}, {"max-cell-timeout", l.MaxCellTimeout == 0},
+		{"max-sessions", l.MaxSessions == 0}, {"max-checkpoints", l.MaxCheckpoints == 0}, {"max-snapshots", l.MaxSnapshots == 0},
+		{"max-upload", l.MaxUpload == 0}, {"idle-timeout", l.IdleTimeout == 0}, {"retention", l.Retention == 0},
+	} {
+		if x.zero {
+			return fmt.Errorf("--%s must not be 0; give a value greater than 0", x.flag)
+		}
+	}
+	return nil
+}
+
 // limits returns the default limits of sessions.
 func (s *service) limits(l *lifetimes) cellhold.Limits {
 	return cellhold.Limits{
@@ -251,14 +268,6 @@ func (p *parts) while(ctx context.Context, do func(context.Context) error) error
 	stop()
 	if e := <-managed; e != nil && !errors.Is(e, context.Canceled) {
 		err = errors.Join(err, fmt.Errorf("sessions: %w", e))
-	}
-	return err
-}
-
-// plainly reduces an error to its message for people, if it has one.
-func plainly(err error) error {
-	if e, ok := errors.AsType[*cellhold.Error](err); ok {
-		return errors.New(e.Message)
 	}
 	return err
 }

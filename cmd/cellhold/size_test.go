@@ -1,10 +1,6 @@
 package main
 
-import (
-	"os"
-	"path/filepath"
-	"testing"
-)
+import "testing"
 
 func TestSizesAreWrittenAsPeopleWriteThem(t *testing.T) {
 	tests := []struct {
@@ -26,19 +22,5 @@ func TestSizesAreWrittenAsPeopleWriteThem(t *testing.T) {
 		if err := got.UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("%q was taken for %d", bad, got)
 		}
-	}
-}
-
-func TestLinksOnTheWayToAPathAreFollowed(t *testing.T) {
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
-		t.Fatal(err)
-	}
-	got := resolved(filepath.Join(dir, "link", "link", "not", "there"))
-	if want := filepath.Join(dir, "not", "there"); got != want {
-		t.Errorf("got %s, want %s", got, want)
 	}
 }

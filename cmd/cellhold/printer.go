@@ -7,18 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
-)
-
-// Exit statuses of `run` for scripts that did not end by themselves. Shells and timeout(1) use the same values.
-const (
-	exitTimeout     = 124
-	exitInterrupted = 130
-	exitKilled      = 137
 )
 
 // show prints the outputs of a script and saves its figures.
@@ -51,15 +41,6 @@ type plainWriter struct{ io.Writer }
 
 // WriteString writes text.
 func (w plainWriter) WriteString(text string) (int, error) { return io.WriteString(w.Writer, text) }
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
 
 // event prints one event. done is true after the cell's last event.
 func (s *show) event(e cellhold.Event) (done bool, err error) {

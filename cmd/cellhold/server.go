@@ -1,0 +1,42 @@
+package main
+
+import (
+	"cellhold/client"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// tokenFile is the file of tokens in a home.
+const tokenFile = "token"
+
+// serverFlags are the flags of a command that uses a server.
+type serverFlags struct {
+	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
+}
+
+// connect returns a client of the server.
+func (f *serverFlags) connect(home string) (*client.Client, error) {
+	return newClient(f.URL, f.Token, home)
+}
+
+// newClient returns a client of the server at url. Without a token it uses the first token in the home, which is the
+// right one for a server on this machine.
+func newClient(url, token, home string) (*client.Client, error) {
+	if token == "" {
+		text, err := os.ReadFile(filepath.Join(home, tokenFile))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) == 2 && !strings.HasPrefix(line, "#") {
+				token = fields[1]
+				break
+			}
+		}
+	}
+	return client.New(client.Options{URL: url, Token: token})
+}
