@@ -77,10 +77,10 @@ var rooms = map[string]struct {
 	"internal/agent/written":      {". internal/guestapi internal/agent/files/notify", "it remembers what it is told, and knows no cells"},
 	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
 	// What has few dealings with the rest of the house.
-	"internal/mirror":                    {". internal/guest internal/guestapi", "it copies files, whoever they belong to"},
-	"internal/sandbox/embedded/syscalls": {"", "it narrows gVisor, and knows nothing of drivers"},
-	"internal/sandbox/embedded/filter":   {"", "it hurries gVisor, and knows nothing of drivers"},
-	"internal/sandbox/embedded/snapshots":    {"internal/sandbox", "it keeps files, and knows no gVisor"},
+	"internal/mirror":                     {". internal/guest internal/guestapi", "it copies files, whoever they belong to"},
+	"internal/sandbox/embedded/syscalls":  {"", "it narrows gVisor, and knows nothing of drivers"},
+	"internal/sandbox/embedded/filter":    {"", "it hurries gVisor, and knows nothing of drivers"},
+	"internal/sandbox/embedded/snapshots": {"internal/sandbox", "it keeps files, and knows no gVisor"},
 	// Test helpers stay beside what they help.
 	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "a kernel that follows a script"},
 	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "the promise every driver keeps"},
@@ -91,7 +91,13 @@ var rooms = map[string]struct {
 	"internal/lazy":                      {"", "everyone may use it"},
 	// Programs wire rooms together.
 	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "less is safer beside hostile code"},
-	"cmd/cellhold":       {"*", "it wires everything on this side"},
+	"cmd/cellhold":       {"*", "it connects the parts of the command line"},
+	// The command line.
+	"internal/cli/console": {".", "it writes to people, and knows no command"},
+	"internal/cli/remote":  {". client internal/cli/console", "its commands use a server only through the client"},
+	"internal/cli/script":  {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
+	"internal/cli/setup":   {"*", "it builds a server from all its parts"},
+	"internal/cli/doctor":  {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/shelf internal/template", "it checks what a server would use"},
 }
 
 // foreign says which of our packages may import a module that is not ours; all others may not.
@@ -102,12 +108,12 @@ var foreign = map[string]string{
 	"github.com/hashicorp/yamux":               "internal/link",
 	"golang.org/x/net/idna":                    "internal/egress", // a second reading of names would be a hole
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
-	"github.com/alecthomas/kong":               "cmd/cellhold",
+	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
-	"gopkg.in/yaml.v3":                         "cmd/cellhold",
-	"github.com/BurntSushi/toml":               "cmd/cellhold",
+	"gopkg.in/yaml.v3":                         "cmd/cellhold internal/cli/setup",
+	"github.com/BurntSushi/toml":               "internal/cli/setup",
 	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // names of hosts, pages of links
-	"golang.org/x/term":                        "cmd/cellhold",
+	"golang.org/x/term":                        "internal/cli/console internal/cli/remote",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
 	"github.com/google/subcommands":            "internal/sandbox/embedded", // gVisor's commands are of its type
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",         // tests only

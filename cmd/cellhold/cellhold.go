@@ -3,6 +3,10 @@
 package main
 
 import (
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/doctor"
+	"cellhold/internal/cli/remote"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/sandbox/embedded"
 	"context"
 	"errors"
@@ -24,20 +28,20 @@ func main() {
 
 // cli is the command line with its flags and commands.
 type cli struct {
-	Config  kong.ConfigFlag `help:"Read settings from this YAML file. Each line is a flag's name, a colon and a value." placeholder:"FILE" type:"existingfile" group:"Global flags:"`
-	globals `embed:""`
+	Config          kong.ConfigFlag `help:"Read settings from this YAML file. Each line is a flag's name, a colon and a value." placeholder:"FILE" type:"existingfile" group:"Global flags:"`
+	console.Globals `embed:""`
 
-	Serve    serveCmd    `cmd:"" help:"Start the server."`
-	Run      runCmd      `cmd:"" help:"Run a script or notebook in its own sandbox."`
-	Install  installCmd  `cmd:"" help:"Install packages in a session."`
-	Exec     execCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`
-	Session  sessionCmd  `cmd:"" help:"List, end, hibernate, fork and restore sessions."`
-	Template templateCmd `cmd:"" help:"List the templates of a server."`
-	Copy     copyCmd     `cmd:"" name:"cp" help:"Copy files and directories to or from a session."`
-	Image    imageCmd    `cmd:"" help:"Build, list, import and export images."`
-	Doctor   doctorCmd   `cmd:"" help:"Check this host and print how to fix what is missing."`
-	Show     configCmd   `cmd:"" name:"config" help:"Print the settings of serve, with secrets hidden."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Serve    serveCmd           `cmd:"" help:"Start the server."`
+	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
+	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
+	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`
+	Session  remote.SessionCmd  `cmd:"" help:"List, end, hibernate, fork and restore sessions."`
+	Template remote.TemplateCmd `cmd:"" help:"List the templates of a server."`
+	Copy     remote.CopyCmd     `cmd:"" name:"cp" help:"Copy files and directories to or from a session."`
+	Image    imageCmd           `cmd:"" help:"Build, list, import and export images."`
+	Doctor   doctor.Cmd         `cmd:"" help:"Check this host and print how to fix what is missing."`
+	Show     configCmd          `cmd:"" name:"config" help:"Print the settings of serve, with secrets hidden."`
+	Version  versionCmd         `cmd:"" help:"Print the version."`
 }
 
 // command runs the program with the given arguments and returns its exit status.
@@ -49,7 +53,7 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	if err := settingsOf(parser.Model).checkEnvironment(os.Environ()); err != nil {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
-		return exitUsage
+		return console.ExitUsage
 	}
 	switch {
 	case len(args) == 0:
@@ -60,24 +64,24 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	parsed, err := parser.Parse(scriptArgs(parser.Model, args))
 	if err != nil {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
-		return exitUsage
+		return console.ExitUsage
 	}
 	if c.Home == "" {
 		c.Home = defaultHome()
 	}
-	c.Home = resolved(c.Home)
-	ctx, release := signal.NotifyContext(context.Background(), obeyed(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
+	c.Home = setup.Resolved(c.Home)
+	ctx, release := signal.NotifyContext(context.Background(), console.Handled(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer release()
 	// The first signal ends the command. After it, the default action is back: the next signal ends the process.
 	context.AfterFunc(ctx, release)
 
-	t := &terminal{in: in, out: out, err: errOut}
-	t.log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))
+	t := &console.Terminal{In: in, Out: out, Err: errOut, Environ: os.Environ()}
+	t.Log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	if err := parsed.Run(&c.globals, t); err != nil {
+	if err := parsed.Run(&c.Globals, t); err != nil {
 		return fail(errOut, err)
 	}
-	return exitOK
+	return console.ExitOK
 }
 
 // newParser returns a parser that reads the command line, the environment and the configuration files. The first
@@ -98,9 +102,9 @@ func newParser(c *cli, out, errOut io.Writer) (*kong.Kong, error) {
 
 // fail prints the error's message and returns the exit status.
 func fail(w io.Writer, err error) int {
-	if exit, ok := errors.AsType[exitError](err); ok {
+	if exit, ok := errors.AsType[console.ExitError](err); ok {
 		return int(exit)
 	}
-	fmt.Fprintf(w, "cellhold: %v\n", plainly(err))
-	return exitFailed
+	fmt.Fprintf(w, "cellhold: %v\n", console.Message(err))
+	return console.ExitFailed
 }

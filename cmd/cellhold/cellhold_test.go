@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"cellhold/internal/cli/script"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/image"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
@@ -30,8 +32,8 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	testscript.Main(m, map[string]func(){"cellhold": func() {
-		aids, outputs = filepath.Join(os.TempDir(), "aids"), filepath.Join(os.TempDir(), "outputs") // fake sandboxes use the /tmp of this machine
-		newDriver, newImages = openFake, func(*image.Store) session.Images { return noImages{} }
+		script.HelperDir, script.OutputDir = filepath.Join(os.TempDir(), "aids"), filepath.Join(os.TempDir(), "outputs") // fake sandboxes use the /tmp of this machine
+		setup.NewDriver, setup.NewImages = openFake, func(*image.Store) session.Images { return noImages{} }
 		os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})
 }
@@ -65,7 +67,7 @@ type fakeDriver struct {
 func (d fakeDriver) Close() error { return errors.Join(d.Driver.Close(), d.world.Close()) }
 
 func openFake(home, _ string, _ bool, log *slog.Logger) (sandbox.Driver, error) {
-	world, err := fake.NewWorld(context.Background(), fake.Options{Dir: filepath.Join(home, runDir), Logger: log})
+	world, err := fake.NewWorld(context.Background(), fake.Options{Dir: filepath.Join(home, setup.RunDir), Logger: log})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/setup"
 	"errors"
 	"fmt"
 	"io"
@@ -110,14 +112,14 @@ func isSet(name string) bool {
 
 // configCmd prints settings.
 type configCmd struct {
-	access    `embed:""`
-	service   `embed:""`
-	lifetimes `embed:""`
+	access               `embed:""`
+	setup.Settings       `embed:""`
+	setup.ServerSettings `embed:""`
 }
 
 // Run prints every setting as a configuration file.
-func (c *configCmd) Run(k *kong.Context, t *terminal) error {
-	if err := errors.Join(c.lifetimes.check(), c.access.check()); err != nil {
+func (c *configCmd) Run(k *kong.Context, t *console.Terminal) error {
+	if err := errors.Join(c.ServerSettings.Check(), c.access.check()); err != nil {
 		return err
 	}
 	settings := map[string]any{}
@@ -132,7 +134,7 @@ func (c *configCmd) Run(k *kong.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.out.Write(encoded)
+	_, err = t.Out.Write(encoded)
 	return err
 }
 

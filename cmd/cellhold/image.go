@@ -2,6 +2,8 @@ package main
 
 import (
 	"cellhold/images"
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/image"
 	"cellhold/internal/sandbox/embedded"
 	"context"
@@ -27,8 +29,8 @@ type imageCmd struct {
 }
 
 // progress returns a function that prints each step of a long task.
-func progress(t *terminal) image.Progress {
-	return func(step string) { fmt.Fprintln(t.err, step) }
+func progress(t *console.Terminal) image.Progress {
+	return func(step string) { fmt.Fprintln(t.Err, step) }
 }
 
 type imageBuildCmd struct {
@@ -36,7 +38,7 @@ type imageBuildCmd struct {
 }
 
 // Run builds an image.
-func (c *imageBuildCmd) Run(ctx context.Context, all *globals, t *terminal) error {
+func (c *imageBuildCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
 	files, err := images.Recipe(c.Recipe)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("unknown recipe %q; the recipes are python and polyglot", c.Recipe)
@@ -44,7 +46,7 @@ func (c *imageBuildCmd) Run(ctx context.Context, all *globals, t *terminal) erro
 	if err != nil {
 		return err
 	}
-	store, err := openImages(all.Home, t.log, nil)
+	store, err := setup.OpenImages(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (c *imageBuildCmd) Run(ctx context.Context, all *globals, t *terminal) erro
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t.out, "image %s is ready (%s, %s)\n", c.Recipe, size(img.Size).rounded(), time.Since(began).Round(time.Second/10))
+	fmt.Fprintf(t.Out, "image %s is ready (%s, %s)\n", c.Recipe, console.Size(img.Size).Rounded(), time.Since(began).Round(time.Second/10))
 	return nil
 }
 
@@ -63,8 +65,8 @@ type imageImportCmd struct {
 }
 
 // Run imports an image.
-func (c *imageImportCmd) Run(ctx context.Context, all *globals, t *terminal) error {
-	store, err := openImages(all.Home, t.log, nil)
+func (c *imageImportCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenImages(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -76,8 +78,8 @@ func (c *imageImportCmd) Run(ctx context.Context, all *globals, t *terminal) err
 }
 
 // took prints the names of an imported image.
-func took(t *terminal, img image.Image) error {
-	_, err := fmt.Fprintf(t.out, "image %s (%s)\n", strings.Join(img.Names, ", "), size(img.Size).rounded())
+func took(t *console.Terminal, img image.Image) error {
+	_, err := fmt.Fprintf(t.Out, "image %s (%s)\n", strings.Join(img.Names, ", "), console.Size(img.Size).Rounded())
 	return err
 }
 
@@ -87,8 +89,8 @@ type imageExportCmd struct {
 }
 
 // Run exports an image.
-func (c *imageExportCmd) Run(ctx context.Context, all *globals, t *terminal) error {
-	store, err := openKept(all.Home, t.log, nil)
+func (c *imageExportCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenExisting(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -100,8 +102,8 @@ type imagePullCmd struct {
 }
 
 // Run pulls an image.
-func (c *imagePullCmd) Run(ctx context.Context, all *globals, t *terminal) error {
-	store, err := openImages(all.Home, t.log, nil)
+func (c *imagePullCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenImages(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -115,8 +117,8 @@ func (c *imagePullCmd) Run(ctx context.Context, all *globals, t *terminal) error
 type imageLsCmd struct{}
 
 // Run lists the images, the newest first.
-func (imageLsCmd) Run(ctx context.Context, all *globals, t *terminal) error {
-	store, err := openKept(all.Home, t.log, nil)
+func (imageLsCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenExisting(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,7 @@ func (imageLsCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	table := tabwriter.NewWriter(t.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tDIGEST\tSIZE\tCREATED\tSOURCE")
 	for _, img := range list {
 		name := strings.Join(img.Names, ",")
@@ -132,8 +134,8 @@ func (imageLsCmd) Run(ctx context.Context, all *globals, t *terminal) error {
 			name = "-"
 		}
 		digest := strings.TrimPrefix(img.Digest, "sha256:")[:12]
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, digest, size(img.Size).rounded(),
-			img.Created.Local().Format(time.DateTime), printable(img.Source))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, digest, console.Size(img.Size).Rounded(),
+			img.Created.Local().Format(time.DateTime), console.Printable(img.Source))
 	}
 	return table.Flush()
 }
@@ -143,12 +145,12 @@ type imageRmCmd struct {
 }
 
 // Run removes an image that no running sandbox uses.
-func (c *imageRmCmd) Run(ctx context.Context, all *globals, t *terminal) error {
-	used, err := imagesInUse(ctx, all.Home, t.log)
+func (c *imageRmCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	used, err := imagesInUse(ctx, all.Home, t.Log)
 	if err != nil {
 		return err
 	}
-	store, err := openKept(all.Home, t.log, func(digest string) bool { return used[digest] })
+	store, err := setup.OpenExisting(all.Home, t.Log, func(digest string) bool { return used[digest] })
 	if err != nil {
 		return err
 	}
@@ -163,10 +165,10 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 		return nil, err
 	}
 	for _, dir := range append(dirs, home) {
-		if _, err := os.Stat(filepath.Join(dir, runDir)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(dir, setup.RunDir)); errors.Is(err, fs.ErrNotExist) {
 			continue // this home never had a sandbox
 		}
-		o, err := embeddedOptions(dir, home, log)
+		o, err := setup.EmbeddedOptions(dir, home, log)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/remote"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/server"
 	"cellhold/internal/server/guard"
 	"context"
@@ -17,9 +20,9 @@ import (
 
 // serveCmd starts the server.
 type serveCmd struct {
-	access    `embed:""`
-	service   `embed:""`
-	lifetimes `embed:""`
+	access               `embed:""`
+	setup.Settings       `embed:""`
+	setup.ServerSettings `embed:""`
 }
 
 // access holds the settings of callers: their tokens, and the addresses from which they can call.
@@ -34,53 +37,45 @@ type access struct {
 }
 
 // Run serves until a signal ends it. Sessions stay for the next start, unless --ephemeral is set.
-func (c *serveCmd) Run(ctx context.Context, all *globals, t *terminal) (err error) {
-	leaveProcessors()
+func (c *serveCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) (err error) {
+	limitProcessors()
+	c.Environ = t.Environ
 	// These checks come before anything is opened: a dangerous address is refused at once.
-	if err := c.lifetimes.check(); err != nil {
+	if err := c.ServerSettings.Check(); err != nil {
 		return err
 	}
 	options, err := c.access.options(all.Home)
 	if err != nil {
 		return err
 	}
-	r, err := c.open(ctx, all.Home, all.Home, c.lifetimes, t.log)
+	parts, err := c.Open(ctx, all.Home, all.Home, c.ServerSettings, t.Log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	if _, err := r.finder.Resolve(c.Image); err != nil {
-		return plainly(err)
+	defer func() { err = errors.Join(err, parts.Close()) }()
+	if _, err := parts.Finder.Resolve(c.Image); err != nil {
+		return console.Message(err)
 	}
-	for _, limit := range r.driver.Features().Unenforced {
-		t.log.Warn(limit)
+	for _, limit := range parts.Driver.Features().Unenforced {
+		t.Log.Warn(limit)
 	}
-	options.Sessions, options.Version, options.Logger = r.sessions, version(), t.log
-	door, err := server.New(options)
+	options.Sessions, options.Version, options.Logger = parts.Sessions, version(), t.Log
+	srv, err := server.New(options)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen(network(c.Listen), c.Listen)
+	listener, err := net.Listen(setup.Network(c.Listen), c.Listen)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
-	return r.while(ctx, func(ctx context.Context) error {
-		if err := r.sessions.WaitReady(ctx); err != nil {
+	return parts.RunWith(ctx, func(ctx context.Context) error {
+		if err := parts.Sessions.WaitReady(ctx); err != nil {
 			listener.Close()
 			return err
 		}
-		c.greet(t, listener.Addr(), options.Tokens, all.Home)
-		return door.Serve(ctx, listener)
+		c.printWelcome(t, listener.Addr(), options.Tokens, all.Home)
+		return srv.Serve(ctx, listener)
 	})
-}
-
-// network returns the network to listen on. For 0.0.0.0 this is tcp4: Go would also listen on all IPv6 addresses.
-func network(addr string) string {
-	host, _, _ := net.SplitHostPort(addr)
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-		return "tcp4"
-	}
-	return "tcp"
 }
 
 // reachable returns an address of the listener for this machine. others reports that there are further addresses.
@@ -97,10 +92,10 @@ func reachable(addr net.Addr, asked string) (at string, others bool) {
 	return net.JoinHostPort(loopback, strconv.Itoa(tcp.Port)), true
 }
 
-// leaveProcessors lets this process use half of the processors. A cell passes through a dozen goroutines. With a
+// limitProcessors lets this process use half of the processors. A cell passes through a dozen goroutines. With a
 // thread for each processor, Go wakes a second thread at most of these steps. That thread finds nothing to do, and it
 // takes a processor from the sandbox: a fifth of the server's CPU time in a cell. GOMAXPROCS overrides this.
-func leaveProcessors() {
+func limitProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 	}
@@ -129,35 +124,35 @@ func (a *access) options(home string) (server.Options, error) {
 	if o.AuthOff {
 		return o, nil
 	}
-	if err := makeHome(home); err != nil {
+	if err := setup.MakeHome(home); err != nil {
 		return o, err
 	}
 	var err error
-	o.Tokens, err = guard.LoadTokens(filepath.Join(home, tokenFile))
+	o.Tokens, err = guard.LoadTokens(filepath.Join(home, remote.TokenFile))
 	return o, err
 }
 
-// greet prints how to begin. The token is printed here only.
-func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *guard.Tokens, home string) {
+// printWelcome prints how to begin. The token is printed here only.
+func (c *serveCmd) printWelcome(t *console.Terminal, addr net.Addr, tokens *guard.Tokens, home string) {
 	at, others := reachable(addr, c.Listen)
 	url := "http://" + at
 	if c.TLSCert != "" {
 		url = "https://" + at
 	}
-	fmt.Fprintf(t.out, "cellhold %s is ready.\n\n  URL    %s  (documentation: %s/docs)\n", version(), url, url)
+	fmt.Fprintf(t.Out, "cellhold %s is ready.\n\n  URL    %s  (documentation: %s/docs)\n", version(), url, url)
 	if others {
 		_, port, _ := net.SplitHostPort(at)
-		fmt.Fprintf(t.out, "         Other machines reach it at the addresses of this machine, port %s (--listen %s).\n", port, c.Listen)
+		fmt.Fprintf(t.Out, "         Other machines reach it at the addresses of this machine, port %s (--listen %s).\n", port, c.Listen)
 	}
 	auth := ""
 	if tokens == nil {
-		fmt.Fprintf(t.out, "  Token  not required: every program on this machine can run code here\n")
+		fmt.Fprintf(t.Out, "  Token  not required: every program on this machine can run code here\n")
 	} else {
 		_, token := tokens.First()
-		fmt.Fprintf(t.out, "  Token  %s  (saved in %s)\n", token, filepath.Join(home, tokenFile))
+		fmt.Fprintf(t.Out, "  Token  %s  (saved in %s)\n", token, filepath.Join(home, remote.TokenFile))
 		auth = fmt.Sprintf(" \\\n    -H 'Authorization: Bearer %s'", token)
 	}
-	fmt.Fprintf(t.out, `
+	fmt.Fprintf(t.Out, `
 Try it:
 
   curl %s/start_session%s -d user_id=me

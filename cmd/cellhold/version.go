@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cellhold/internal/cli/console"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -37,7 +38,7 @@ func version() string {
 type versionCmd struct{}
 
 // Run prints the version of this program and of Go.
-func (versionCmd) Run(t *terminal) error {
-	_, err := fmt.Fprintf(t.out, "cellhold %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+func (versionCmd) Run(t *console.Terminal) error {
+	_, err := fmt.Fprintf(t.Out, "cellhold %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }
