@@ -27,10 +27,10 @@ var rooms = map[string]struct {
 }{
 	".":                         {"", "everyone speaks it"},
 	"client":                    {".", "it is someone else's program"},
-	"bench":                     {". bench/contender bench/report", "it measures what a user of each contender sees"},
-	"bench/contender":           {". client", "it uses each contender as its users do"},
-	"bench/report":              {"", "it counts, whatever was measured"},
-	"demo":                      {". client", "it does what a user of the service would do"},
+	"bench":                     {". bench/contender bench/report", "it measures from the view of a user"},
+	"bench/contender":           {". client", "it uses each contender through its usual client"},
+	"bench/report":              {"", "it computes figures, and measures nothing"},
+	"demo":                      {". client", "it acts as a user of the server"},
 	"internal/agent":            {". internal/guestapi internal/jupyter internal/agent/spool internal/agent/command internal/agent/forward internal/rawio", "it runs beside hostile code; less is safer"},
 	"internal/agent/command":    {". internal/guestapi internal/agent/spool", "it runs beside hostile code; less is safer"},
 	"internal/agent/spool":      {". internal/guestapi", "it keeps events, whoever makes them"},
@@ -38,21 +38,21 @@ var rooms = map[string]struct {
 	"internal/guest":            {". internal/guestapi", "it takes a dial function, so it needs no sandbox"},
 	"internal/guestapi":         {".", "contract only, no behaviour"},
 	"internal/guestbin":         {"", "it carries bytes"},
-	"internal/image":            {".", "it makes directories, and knows nothing of who runs in them"},
+	"internal/image":            {".", "it creates directories, and knows no sandbox"},
 	"internal/jupyter":          {"internal/jupyter/zmtp", "it is a protocol, and could be lifted out"},
 	"internal/jupyter/zmtp":     {"internal/rawio", "it is a protocol, and could be lifted out"},
 	"internal/kernel":           {". internal/guestapi internal/notebook", "it gets its link as a small interface"},
 	"internal/link":             {"", "it moves bytes for whoever has a pair of pipes"},
 	"internal/notebook":         {".", "it turns cells into a file"},
 	"internal/rawio":            {"", "it makes system calls for whoever has a descriptor"},
-	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
-	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
-	"internal/sandbox/warm":     {"internal/sandbox", "it is a driver around a driver, and knows no guest"},
-	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
+	"internal/sandbox":          {"", "a driver must not need to know anything else"},
+	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runsc internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/warm":     {"internal/sandbox", "it wraps a driver, and knows no guest"},
+	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the only driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
 	"internal/agent/install":    {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
-	"internal/packages":         {". internal/guestapi internal/packages/index", "it decides what may be installed, and knows no session"},
-	"internal/packages/index":   {".", "it speaks to package indexes, and knows no guest"},
+	"internal/packages":         {". internal/guestapi internal/packages/index", "it decides what can be installed, and knows no session"},
+	"internal/packages/index":   {".", "it talks to package indexes, and knows no guest"},
 	"internal/agent/process":    {". internal/agent internal/agent/command internal/guestapi internal/jupyter", "it is how the agent's kernels run for real"},
 	"internal/agent/forward":    {"internal/guestapi", "it runs beside hostile code; less is safer"},
 	"internal/egress":           {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
@@ -69,8 +69,8 @@ var rooms = map[string]struct {
 	"internal/session/peaks":    {". internal/sandbox", "it measures one sandbox, whoever lives in it"},
 	"internal/notebook/export":  {".", "it turns cells into other files"},
 	"internal/transcript":       {".", "it reads events, wherever they are kept"},
-	"internal/template":         {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it makes snapshots of sandboxes that are nobody's, and knows no session"},
-	"internal/store":            {".", "the interface it satisfies is declared by its user"},
+	"internal/template":         {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
+	"internal/store":            {".", "its user declares the interface"},
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and knows no agent"},
 	"internal/agent/files/notify": {"internal/rawio", "it tells what changes, to whoever asks"},
@@ -78,15 +78,18 @@ var rooms = map[string]struct {
 	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
 	// What has few dealings with the rest of the house.
 	"internal/mirror":                     {". internal/guest internal/guestapi", "it copies files, whoever they belong to"},
-	"internal/sandbox/embedded/syscalls":  {"", "it narrows gVisor, and knows nothing of drivers"},
-	"internal/sandbox/embedded/filter":    {"", "it hurries gVisor, and knows nothing of drivers"},
-	"internal/sandbox/embedded/snapshots": {"internal/sandbox", "it keeps files, and knows no gVisor"},
+	"internal/sandbox/embedded/cgroup":    {"internal/sandbox internal/sandbox/embedded/process", "it reads the kernel's files, and knows no driver"},
+	"internal/sandbox/embedded/process":   {"", "it watches processes of any kind"},
+	"internal/sandbox/embedded/runsc":     {"internal/sandbox internal/sandbox/embedded/filter internal/sandbox/embedded/process internal/sandbox/embedded/syscalls", "it runs in other processes than the driver"},
+	"internal/sandbox/embedded/syscalls":  {"", "it restricts gVisor, and knows no driver"},
+	"internal/sandbox/embedded/filter":    {"", "it provides filters to gVisor, and knows no driver"},
+	"internal/sandbox/embedded/snapshots": {"internal/sandbox", "it stores files, and does not know gVisor"},
 	// Test helpers stay beside what they help.
 	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "a kernel that follows a script"},
-	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "the promise every driver keeps"},
-	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it runs in the sandbox in place of the agent"},
+	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
+	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
 	"test/e2e":                           {". client", "it drives the binary as a user would"},
-	"test/report":                        {"", "it reads what go test prints"},
+	"test/report":                        {"", "it reads the output of go test"},
 	"test/prose":                         {"", "it reads texts"},
 	"internal/lazy":                      {"", "everyone may use it"},
 	// Programs wire rooms together.
@@ -102,7 +105,7 @@ var rooms = map[string]struct {
 
 // foreign says which of our packages may import a module that is not ours; all others may not.
 var foreign = map[string]string{
-	"gvisor.dev/gvisor":                        "internal/sandbox/embedded internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter", // no promise of a stable API: one place to mend
+	"gvisor.dev/gvisor":                        "internal/sandbox/embedded internal/sandbox/embedded/runsc internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter", // no stable API: few packages to change after an update
 	"modernc.org/sqlite":                       "internal/store",
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
@@ -114,9 +117,9 @@ var foreign = map[string]string{
 	"github.com/BurntSushi/toml":               "internal/cli/setup",
 	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // names of hosts, pages of links
 	"golang.org/x/term":                        "internal/cli/console internal/cli/remote",
-	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
-	"github.com/google/subcommands":            "internal/sandbox/embedded", // gVisor's commands are of its type
-	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",         // tests only
+	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded internal/sandbox/embedded/runsc",
+	"github.com/google/subcommands":            "internal/sandbox/embedded/runsc", // the interface of gVisor's commands
+	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",               // tests only
 }
 
 // guestModules are the modules that may be linked into the program that runs beside hostile code.

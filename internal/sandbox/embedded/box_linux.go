@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +10,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,8 +21,8 @@ import (
 type box struct {
 	d        *Driver
 	paths    paths
-	sentry   *handle
-	gofer    *handle
+	sentry   *process.Handle
+	gofer    *process.Handle
 	watch    sync.WaitGroup
 	ended    chan struct{} // closed when exit is set
 	detached chan struct{} // closed when the driver gives the sandbox up alive
@@ -45,19 +46,19 @@ type box struct {
 
 // take makes the sandbox of a record a sandbox of this driver and starts to watch it.
 func (d *Driver) take(r *record, p paths, lock *ownership) (*box, error) {
-	if !r.Sentry.alive() {
+	if !r.Sentry.Alive() {
 		return nil, sandbox.ErrNotFound
 	}
-	sentry, err := r.Sentry.open()
+	sentry, err := r.Sentry.Open()
 	if err != nil {
 		return nil, err
 	}
 	if sentry == nil {
 		return nil, sandbox.ErrNotFound
 	}
-	gofer, err := r.Gofer.open()
+	gofer, err := r.Gofer.Open()
 	if err != nil {
-		sentry.close()
+		sentry.Close()
 		return nil, err
 	}
 	b := &box{
@@ -65,8 +66,8 @@ func (d *Driver) take(r *record, p paths, lock *ownership) (*box, error) {
 		ended: make(chan struct{}), detached: make(chan struct{}), attaching: make(chan struct{}, 1),
 	}
 	b.paused.Store(r.Paused)
-	children.add(r.Sentry.PID)
-	children.add(r.Gofer.PID)
+	process.Children.Add(r.Sentry.PID)
+	process.Children.Add(r.Gofer.PID)
 	d.register(b)
 	b.watch.Go(b.await)
 	return b, nil
@@ -211,7 +212,7 @@ func (b *box) usage() sandbox.Usage {
 	if b.d.cgroups == nil {
 		return sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
 	}
-	return b.d.cgroups.usage(b.ID())
+	return b.d.cgroups.Usage(b.ID())
 }
 
 // Peak returns the highest memory use since the last call with reset.
@@ -219,7 +220,7 @@ func (b *box) Peak(reset bool) (int64, error) {
 	if b.d.cgroups == nil {
 		return 0, errors.ErrUnsupported
 	}
-	return b.d.cgroups.peak(b.ID(), reset)
+	return b.d.cgroups.Peak(b.ID(), reset)
 }
 
 // Pause stops all processes in the sandbox.
@@ -243,7 +244,7 @@ func (b *box) setPaused(ctx context.Context, verb string, paused bool) error {
 			return err
 		}
 	}
-	err := b.d.runCommand(ctx, b.paths, verb, innerID)
+	err := b.d.runCommand(ctx, b.paths, verb, runsc.InnerID)
 	b.record.Saving = false
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err), b.record.save(b.paths))
@@ -262,7 +263,7 @@ func (d *Driver) runCommand(ctx context.Context, p paths, args ...string) error 
 	defer stderr.Close()
 	cmd := d.runsc(ctx, p, args...)
 	cmd.Stderr = stderr
-	if err := children.run(cmd); err != nil {
+	if err := process.Children.Run(cmd); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -281,7 +282,7 @@ func (b *box) Destroy(ctx context.Context) error {
 	b.mu.Lock()
 	b.destroyed = true
 	b.mu.Unlock()
-	if err := b.sentry.kill(); err != nil && !b.hasEnded() {
+	if err := b.sentry.Kill(); err != nil && !b.hasEnded() {
 		return fmt.Errorf("destroy sandbox %s: %w", b.ID(), err)
 	}
 	select {
@@ -315,10 +316,9 @@ func (b *box) detachKeepLock() error {
 		return nil
 	}
 	close(b.detached)
-	past := time.Unix(1, 0)
-	_ = b.sentry.f.SetReadDeadline(past)
+	b.sentry.Interrupt()
 	if b.gofer != nil {
-		_ = b.gofer.f.SetReadDeadline(past)
+		b.gofer.Interrupt()
 	}
 	return b.release()
 }

@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"bytes"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +21,6 @@ import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded/snapshots"
 )
-
-// innerID is the name of every sandbox in its own gVisor directory. gVisor finds containers by prefixes of names; with
-// one name for each directory there is no ambiguity.
-const innerID = "s"
 
 // stderrSize bounds the stored standard error of gVisor and the agent. The beginning is stored, because it has the
 // reason of a failed start.
@@ -125,10 +123,10 @@ func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *snapshots.Image
 		return nil, err
 	}
 	if d.cgroups != nil {
-		if err := d.cgroups.limitCPU(s.ID, s.Limits); err != nil {
+		if err := d.cgroups.LimitCPU(s.ID, s.Limits); err != nil {
 			return nil, err
 		}
-		if err := d.cgroups.verify(s.ID, s.Limits, r.Sentry.PID, r.Gofer.PID); err != nil {
+		if err := d.cgroups.Verify(s.ID, s.Limits, r.Sentry.PID, r.Gofer.PID); err != nil {
 			return nil, fmt.Errorf("a limit is not enforced: %w", err)
 		}
 	}
@@ -156,7 +154,7 @@ func (b *box) awaitAgent(ctx context.Context) error {
 	if b.d.cgroups == nil {
 		return nil
 	}
-	if err := b.d.cgroups.setOOMScores(b.ID(), b.record); err != nil {
+	if err := b.d.cgroups.SetOOMScores(b.ID(), b.record.Sentry, b.record.Gofer, guestBinDir); err != nil {
 		return fmt.Errorf("set the order of the OOM killer: %w", err)
 	}
 	return nil
@@ -179,16 +177,16 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Ima
 
 	ctx, cancel := context.WithTimeoutCause(ctx, d.startTimeout, fmt.Errorf("gVisor did not start within %v", d.startTimeout))
 	defer cancel()
-	verb := []string{"run", "--detach", "--bundle", p.bundle, innerID}
+	verb := []string{"run", "--detach", "--bundle", p.bundle, runsc.InnerID}
 	if from != nil {
-		if err := refill(p.in, from.Dir); err != nil {
+		if err := runsc.Refill(p.in, from.Dir); err != nil {
 			return err
 		}
-		verb = []string{"restore", "--bundle", p.bundle, "--image", from.Dir, innerID}
+		verb = []string{"restore", "--bundle", p.bundle, "--image", from.Dir, runsc.InnerID}
 	}
 	cmd := d.runsc(ctx, p, append(d.gvisorFlags(s, p), verb...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, stderr
-	if err := children.run(cmd); err != nil {
+	if err := process.Children.Run(cmd); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -200,8 +198,8 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Ima
 // runsc returns a command that runs our own binary as gVisor's runsc. This is a separate process, because the sandbox
 // inherits its standard streams, and because it moves itself through the sandbox's cgroups.
 func (d *Driver) runsc(ctx context.Context, p paths, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, self, append([]string{"--root=" + p.gvisor}, args...)...)
-	cmd.Args[0] = commandPrefix + strconv.Itoa(os.Getpid())
+	cmd := exec.CommandContext(ctx, process.Self, append([]string{"--root=" + p.gvisor}, args...)...)
+	cmd.Args[0] = runsc.CommandPrefix + strconv.Itoa(os.Getpid())
 	cmd.Dir = "/"
 	cmd.Env = []string{} // sandbox processes must not see the server's environment
 	// A separate process group: Ctrl-C on the server's terminal must not reach sandboxes.
@@ -243,19 +241,19 @@ func (d *Driver) gvisorFlags(s sandbox.Spec, p paths) []string {
 
 // identify records the processes that gVisor started.
 func (d *Driver) identify(r *record, p paths) error {
-	id := container.FullID{SandboxID: innerID, ContainerID: innerID}
+	id := container.FullID{SandboxID: runsc.InnerID, ContainerID: runsc.InnerID}
 	c, err := container.Load(p.gvisor, id, container.LoadOpts{Exact: true, SkipCheck: true})
 	if err != nil {
 		return fmt.Errorf("read gVisor's state: %w", err)
 	}
 	for _, found := range []struct {
 		pid int
-		to  *process
+		to  *process.Process
 	}{{c.Sandbox.Pid.Load(), &r.Sentry}, {c.GoferPid.Load(), &r.Gofer}} {
-		if !isOurs(found.pid, p.gvisor) {
+		if !process.BelongsTo(found.pid, p.gvisor) {
 			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
 		}
-		if *found.to, err = identify(found.pid); err != nil {
+		if *found.to, err = process.Identify(found.pid); err != nil {
 			return err
 		}
 	}

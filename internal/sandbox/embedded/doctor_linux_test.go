@@ -2,40 +2,9 @@ package embedded
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
-
-// gVisor creates a group under every controller of the host. If one controller is not writable, no sandbox starts.
-func TestControllersThatGVisorNeedsAreLookedAt(t *testing.T) {
-	t.Parallel()
-	root := t.TempDir()
-	for _, controller := range []string{"memory", "cpu", "cpuacct", "pids", "cpuset", "blkio"} {
-		if err := os.Mkdir(filepath.Join(root, controller), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := findCgroups(root); err != nil {
-		t.Fatalf("with all controllers: %v", err)
-	}
-	for _, controller := range []string{"cpuset", "blkio"} {
-		taken := filepath.Join(root, controller, cgroupParent) // a file, so that even root cannot create a group
-		if err := errors.Join(os.RemoveAll(taken), os.WriteFile(taken, nil, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := findCgroups(root); err == nil || !strings.Contains(err.Error(), "cgroup controller "+controller) {
-			t.Errorf("without %s: %v", controller, err)
-		}
-		if err := os.RemoveAll(filepath.Join(root, controller)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := findCgroups(root); err != nil {
-		t.Errorf("on a host without these controllers: %v", err)
-	}
-}
 
 func TestTheDoctorChecksTheUser(t *testing.T) {
 	t.Parallel()

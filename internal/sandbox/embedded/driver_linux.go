@@ -1,6 +1,9 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/cgroup"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +41,8 @@ type Driver struct {
 	startTimeout time.Duration
 	log          *slog.Logger
 
-	privileged bool     // root: sandboxes get their own uids
-	cgroups    *cgroups // nil if this process cannot use cgroups
+	privileged bool            // root: sandboxes get their own uids
+	cgroups    *cgroup.Cgroups // nil if this process cannot use cgroups
 	features   sandbox.Features
 	creating   chan struct{} // bounds the creations in progress
 
@@ -103,7 +106,7 @@ func open(o Options) (*Driver, error) {
 
 // checkSocket checks that the path of gVisor's socket for a sandbox is short enough.
 func (d *Driver) checkSocket(id sandbox.ID) error {
-	path := filepath.Join(d.paths(id).gvisor, "runsc-"+innerID+".sock")
+	path := filepath.Join(d.paths(id).gvisor, "runsc-"+runsc.InnerID+".sock")
 	if len(path) > maxSocket {
 		return fmt.Errorf("the path %s is too long: the socket %s in it has more than %d bytes", d.dir, path, maxSocket)
 	}
@@ -160,7 +163,7 @@ func (d *Driver) prepareLimits() error {
 		d.features.Unenforced = append(d.features.Unenforced, "Sandboxes run under the uid of the server, which is root, "+
 			"because the server lacks CAP_SYS_ADMIN or the uids from "+strconv.Itoa(int(d.uidBase))+" on.")
 	}
-	c, err := findCgroups(cgroupRoot)
+	c, err := cgroup.Find(cgroup.Root)
 	if err == nil {
 		d.cgroups = c
 	} else {
@@ -208,7 +211,7 @@ func (d *Driver) info(id sandbox.ID) sandbox.Info {
 	if err != nil {
 		return sandbox.Info{ID: id}
 	}
-	return sandbox.Info{ID: id, Alive: r.Sentry.alive(), Created: r.Created, Image: r.Image, Labels: r.Labels}
+	return sandbox.Info{ID: id, Alive: r.Sentry.Alive(), Created: r.Created, Image: r.Image, Labels: r.Labels}
 }
 
 // Remove destroys the remains of a sandbox without an owner.
@@ -236,14 +239,14 @@ func (d *Driver) Remove(ctx context.Context, id sandbox.ID) error {
 func (d *Driver) clear(ctx context.Context, id sandbox.ID, p paths) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
 	defer cancel()
-	if err := killAll(ctx, func() []process { return d.remains(id, p) }); err != nil {
+	if err := process.KillAll(ctx, func() []process.Process { return d.remains(id, p) }); err != nil {
 		return fmt.Errorf("clear sandbox %s: %w", id, err)
 	}
-	if err := children.reapStrays(ctx); err != nil {
+	if err := process.Children.ReapStrays(ctx); err != nil {
 		return fmt.Errorf("clear sandbox %s: %w", id, err)
 	}
 	if d.cgroups != nil {
-		if err := d.cgroups.remove(ctx, id); err != nil {
+		if err := d.cgroups.Remove(ctx, id); err != nil {
 			return fmt.Errorf("clear sandbox %s: %w", id, err)
 		}
 	}
@@ -266,7 +269,7 @@ func (d *Driver) Close() error {
 		errs = append(errs, b.detach())
 	}
 	if d.cgroups != nil {
-		d.cgroups.close()
+		d.cgroups.Close()
 	}
 	errs = append(errs, d.store.Close())
 	if d.guests != nil {
@@ -277,18 +280,18 @@ func (d *Driver) Close() error {
 
 // remains finds a sandbox's running processes in three ways. Arguments find the processes of an interrupted creation. The
 // record and the cgroup find all others: a sentry under an attacker's control can change its arguments.
-func (d *Driver) remains(id sandbox.ID, p paths) []process {
-	procs := startedWith(p.gvisor)
+func (d *Driver) remains(id sandbox.ID, p paths) []process.Process {
+	procs := process.StartedWith(p.gvisor)
 	if r, err := load(p); err == nil {
 		procs = append(procs, r.Sentry, r.Gofer)
 	}
 	if d.cgroups != nil {
-		members, err := d.cgroups.processes(id)
+		members, err := d.cgroups.Processes(id)
 		if err == nil {
 			procs = append(procs, members...)
 		}
 	}
-	return slices.DeleteFunc(procs, func(p process) bool { return !p.alive() })
+	return slices.DeleteFunc(procs, func(p process.Process) bool { return !p.Alive() })
 }
 
 func (d *Driver) register(b *box) {

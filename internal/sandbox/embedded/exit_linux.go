@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/process"
 	"os"
 	"time"
 
@@ -12,10 +13,10 @@ import (
 // await waits for the sandbox's end and records its cause.
 func (b *box) await() {
 	defer b.unwatch()
-	if err := b.sentry.wait(); err != nil {
+	if err := b.sentry.Wait(); err != nil {
 		return // the driver gave the sandbox up
 	}
-	status, ours := b.sentry.reap()
+	status, ours := b.sentry.Reap()
 	exit := exitOf(status, ours)
 	usage := b.usage() // before the cgroup is removed
 	b.awaitGofer()
@@ -34,11 +35,11 @@ func (b *box) await() {
 }
 
 func (b *box) unwatch() {
-	children.remove(b.record.Sentry.PID)
-	children.remove(b.record.Gofer.PID)
-	b.sentry.close()
+	process.Children.Remove(b.record.Sentry.PID)
+	process.Children.Remove(b.record.Gofer.PID)
+	b.sentry.Close()
 	if b.gofer != nil {
-		b.gofer.close()
+		b.gofer.Close()
 	}
 }
 
@@ -48,10 +49,10 @@ func (b *box) awaitGofer() {
 		return
 	}
 	const patience = 5 * time.Second // the gofer only has to notice the end
-	timer := time.AfterFunc(patience, func() { _ = b.gofer.kill() })
+	timer := time.AfterFunc(patience, func() { _ = b.gofer.Kill() })
 	defer timer.Stop()
-	if b.gofer.wait() == nil {
-		_, _ = b.gofer.reap()
+	if b.gofer.Wait() == nil {
+		_, _ = b.gofer.Reap()
 	}
 }
 

@@ -1,6 +1,9 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/cgroup"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"cmp"
 	"context"
 	"errors"
@@ -54,22 +57,22 @@ func coversIDs(table string, base, count uint64) bool {
 
 // tryUserNamespace starts a process in the way in which an unprivileged server starts sandboxes.
 func tryUserNamespace() error {
-	cmd := exec.Command(self, "--version")
+	cmd := exec.Command(process.Self, "--version")
 	cmd.Args[0] = "runsc"
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	inOwnNamespaces(cmd.SysProcAttr)
-	return children.run(cmd)
+	return process.Children.Run(cmd)
 }
 
 // selfRunnable checks that sandboxes, which run under other uids, can execute this binary.
 func selfRunnable(privileged bool) error {
-	info, err := os.Stat(self)
+	info, err := os.Stat(process.Self)
 	if err != nil {
 		return err
 	}
 	if privileged && info.Mode().Perm()&0o001 == 0 {
-		path, _ := os.Readlink(self)
+		path, _ := os.Readlink(process.Self)
 		return fmt.Errorf("sandboxes cannot run this program; allow it with: chmod o+x %s", path)
 	}
 	return nil
@@ -85,7 +88,7 @@ const minSnapshotSpace = 1 << 30
 // saves it. If that sandbox starts, the host has everything that sandboxes need.
 func Check(ctx context.Context, o Options) []Finding {
 	boots := checkBoot(ctx, o)
-	_, limits := findCgroups(cgroupRoot)
+	_, limits := cgroup.Find(cgroup.Root)
 	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
 }
 
@@ -131,15 +134,15 @@ func checkNamespaces(started bool) Finding {
 }
 
 func checkCgroups() Finding {
-	c, err := findCgroups(cgroupRoot)
+	c, err := cgroup.Find(cgroup.Root)
 	if err != nil {
 		return Finding{
 			Name: "cgroups", Detail: err.Error(),
-			Fix: "run the server as root on a host with the memory, cpu, cpuset and pids controllers, and " + cgroupRoot + " mounted read-write; or delegate every controller to the server's user",
+			Fix: "run the server as root on a host with the memory, cpu, cpuset and pids controllers, and " + cgroup.Root + " mounted read-write; or delegate every controller to the server's user",
 		}
 	}
 	version := "1, with the controllers memory, cpu, cpuset and pids"
-	if c.v2 {
+	if c.V2 {
 		version = "2, with the controllers memory, cpu and pids"
 	}
 	return Finding{Name: "cgroups", OK: true, Detail: "version " + version}
@@ -179,7 +182,7 @@ func checkSpace(dir string) Finding {
 
 // checkBoot starts a sandbox that contains only the agent, saves it, and restores the snapshot in a second sandbox.
 func checkBoot(ctx context.Context, o Options) []Finding {
-	starts := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + pinnedGvisor + " runs on this host"}
+	starts := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + runsc.Version + " runs on this host"}
 	saves := Finding{Name: "a sandbox can be saved", OK: true, Detail: "a sandbox was saved and restored"}
 	notSaved, err := tryBoot(ctx, o)
 	switch {

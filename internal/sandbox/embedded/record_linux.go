@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/process"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,8 +25,8 @@ type record struct {
 	Needs   map[string]string // requirements of a restore, see needs
 	Saving  bool              // the sandbox is being paused or saved, and may be paused
 	Boot    string            // the host's boot id: process ids are invalid after a reboot
-	Sentry  process           // zero while the sandbox is being created
-	Gofer   process
+	Sentry  process.Process   // zero while the sandbox is being created
+	Gofer   process.Process
 	Cgroups bool // the sandbox has its own cgroups
 	Paused  bool `json:"Suspended"` // the key of existing records
 }
@@ -75,7 +76,7 @@ func load(p paths) (*record, error) {
 		return nil, fmt.Errorf("record %s: %w", p.record, err)
 	}
 	if r.Boot != bootID() {
-		r.Sentry, r.Gofer = process{}, process{}
+		r.Sentry, r.Gofer = process.Process{}, process.Process{}
 	}
 	return r, nil
 }

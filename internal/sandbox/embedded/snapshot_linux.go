@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"bufio"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,7 +45,7 @@ func (d *Driver) openStore() (err error) {
 // equal where a sandbox is restored.
 func (d *Driver) needs(s sandbox.Spec) map[string]string {
 	return map[string]string{
-		"gVisor": pinnedGvisor, "processor": processor(), "configuration": d.shape(s),
+		"gVisor": runsc.Version, "processor": processor(), "configuration": d.shape(s),
 	}
 }
 
@@ -130,10 +132,10 @@ func (d *Driver) unmetNeed(needs map[string]string, s sandbox.Spec) string {
 // classifyRestore classifies the error of a restore: it adds sandbox.ErrSnapshot if the image is the cause.
 func (d *Driver) classifyRestore(err error, id sandbox.ID) error {
 	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exit.ExitCode() != badImage {
+	if !ok || exit.ExitCode() != runsc.BadImage {
 		return err
 	}
-	if d.cgroups != nil && d.cgroups.usage(id).OOMKills > 0 {
+	if d.cgroups != nil && d.cgroups.Usage(id).OOMKills > 0 {
 		return fmt.Errorf("the content of the snapshot exceeds the memory limit: %w", err)
 	}
 	return fmt.Errorf("%w: %w", sandbox.ErrSnapshot, err)
@@ -220,7 +222,7 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 	if b.paused.Load() {
 		args = append(args, "--paused")
 	}
-	err := b.d.runCommand(ctx, b.paths, append(args, innerID)...)
+	err := b.d.runCommand(ctx, b.paths, append(args, runsc.InnerID)...)
 	if err != nil && b.record.Saving {
 		b.d.ensureRunning(ctx, b.record, b.paths)
 	}
@@ -233,14 +235,14 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 func (d *Driver) ensureRunning(ctx context.Context, r *record, p paths) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.startTimeout)
 	defer cancel()
-	for _, saver := range startedWith(p.gvisor, "checkpoint") {
-		if err := saver.await(ctx); err != nil {
+	for _, saver := range process.StartedWith(p.gvisor, "checkpoint") {
+		if err := saver.Await(ctx); err != nil {
 			d.log.Warn("a process that saves a sandbox does not end; killing it", "sandbox", string(r.ID), "error", err)
-			_ = saver.end(context.WithoutCancel(ctx)) // if this fails, the process ends with the sandbox
+			_ = saver.End(context.WithoutCancel(ctx)) // if this fails, the process ends with the sandbox
 		}
 	}
 	// Usually an error means that the sandbox was not paused.
-	if err := d.runCommand(ctx, p, "resume", innerID); err != nil {
+	if err := d.runCommand(ctx, p, "resume", runsc.InnerID); err != nil {
 		d.log.Debug("a sandbox that was being saved was not paused", "sandbox", string(r.ID), "error", err)
 	}
 }

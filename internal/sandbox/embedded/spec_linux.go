@@ -1,13 +1,14 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/cgroup"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -31,10 +32,6 @@ const (
 	runSize = 16 << 20
 	// openFiles is enough for any analysis, and prevents one process from filling the sentry with descriptors.
 	openFiles = 4096
-	// cpuPeriod is the kernel's default.
-	cpuPeriod = 100_000
-	// minCPUQuota is the kernel's minimum.
-	minCPUQuota = 1_000
 )
 
 // agentCaps are the capabilities that the agent needs to start kernels under another uid, to end them, and to give them
@@ -42,15 +39,6 @@ const (
 var agentCaps = []string{
 	"CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER",
 	"CAP_SETPCAP", // to empty the bounding set of kernels
-}
-
-// backstopPids returns the host's limit of tasks for a sandbox with n processes. A sandbox that reaches it panics, so a
-// guest with n processes must never reach it. Each guest thread uses two tasks or a little more, and gVisor itself less
-// than a hundred.
-func backstopPids(n int) int64 { return 256 + 4*int64(n) }
-
-func cpuQuota(cores float64) int64 {
-	return max(int64(math.Round(cores*cpuPeriod)), minCPUQuota)
 }
 
 // bundle writes the OCI configuration of s.
@@ -90,7 +78,7 @@ func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 			},
 		},
 		Mounts:      mounts(s, a),
-		Annotations: map[string]string{coresAnnotation: strconv.Itoa(coresOf(s.Limits))},
+		Annotations: map[string]string{runsc.CoresAnnotation: strconv.Itoa(runsc.Cores(s.Limits))},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
@@ -103,7 +91,7 @@ func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 		d.privilegedSpec(spec.Linux)
 	}
 	if d.cgroups != nil {
-		spec.Linux.CgroupsPath = cgroupPath(s.ID)
+		spec.Linux.CgroupsPath = cgroup.Path(s.ID)
 		spec.Linux.Resources = d.resources(s.Limits)
 	}
 	return spec
@@ -134,13 +122,13 @@ func (d *Driver) privilegedSpec(l *specs.Linux) {
 func startCPU(l sandbox.Limits) float64 { return max(l.CPU, float64(runtime.NumCPU())) }
 
 func (d *Driver) resources(l sandbox.Limits) *specs.LinuxResources {
-	memory, quota, period := l.Memory, cpuQuota(startCPU(l)), uint64(cpuPeriod)
+	memory, quota, period := l.Memory, cgroup.CpuQuota(startCPU(l)), uint64(cgroup.CpuPeriod)
 	r := &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: &memory},
 		CPU:    &specs.LinuxCPU{Quota: &quota, Period: &period},
-		Pids:   &specs.LinuxPids{Limit: backstopPids(l.Processes)},
+		Pids:   &specs.LinuxPids{Limit: cgroup.BackstopPids(l.Processes)},
 	}
-	if d.cgroups.swapCounter {
+	if d.cgroups.SwapCounter {
 		r.Memory.Swap = &memory // memory and swap together: no swap at all
 	}
 	return r

@@ -1,7 +1,8 @@
-package embedded
+package cgroup
 
 import (
 	"bytes"
+	"cellhold/internal/sandbox/embedded/process"
 	"errors"
 	"fmt"
 	"io"
@@ -29,28 +30,28 @@ const (
 	maxPasses = 3
 )
 
-// setOOMScores makes the guest's processes die before the agent, and the agent before the sentry. gVisor creates one
+// SetOOMScores makes the guest's processes die before the agent, and the agent before the sentry. gVisor creates one
 // process at its start; all later processes are clones that inherit its score. In a new sandbox that is the only guest
-// process. In a restored sandbox all processes exist already, and the agent is recognised by its program. The search
-// repeats until it finds no new process: the clone of a process without a score has no score either.
-func (c *cgroups) setOOMScores(id sandbox.ID, r *record) error {
-	seen := map[process]bool{r.Sentry: true, r.Gofer: true}
+// process. In a restored sandbox all processes exist already, and the agent is recognised by its program in agentDir. The
+// search repeats until it finds no new process: the clone of a process without a score has no score either.
+func (c *Cgroups) SetOOMScores(id sandbox.ID, sentry, gofer process.Process, agentDir string) error {
+	seen := map[process.Process]bool{sentry: true, gofer: true}
 	for range maxPasses {
-		procs, err := c.processes(id)
+		procs, err := c.Processes(id)
 		if err != nil {
 			return fmt.Errorf("list processes: %w", err)
 		}
-		procs = slices.DeleteFunc(procs, func(p process) bool { return seen[p] })
+		procs = slices.DeleteFunc(procs, func(p process.Process) bool { return seen[p] })
 		if len(procs) == 0 {
 			break
 		}
 		slices.SortFunc(procs, older)
 		for i, p := range procs {
 			points := oomUser
-			if (i > 0 || len(seen) > 2) && isAgent(p) {
+			if (i > 0 || len(seen) > 2) && isAgent(p, agentDir) {
 				points = oomAgent
 			}
-			if err := p.setOOMScore(points); err != nil {
+			if err := setOOMScore(p, points); err != nil {
 				return fmt.Errorf("process %d: %w", p.PID, err)
 			}
 			seen[p] = true
@@ -62,7 +63,7 @@ func (c *cgroups) setOOMScores(id sandbox.ID, r *record) error {
 	return nil
 }
 
-func older(a, b process) int {
+func older(a, b process.Process) int {
 	if a.Start != b.Start {
 		return int(a.Start) - int(b.Start)
 	}
@@ -71,7 +72,7 @@ func older(a, b process) int {
 
 // isAgent recognises the agent by the programs that are mapped into a guest's process. The agent is linked to low
 // addresses, so it is among the first maps. If the host denies reading them, the process counts as the agent.
-func isAgent(p process) bool {
+func isAgent(p process.Process, dir string) bool {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", p.PID))
 	if err != nil {
 		return true
@@ -79,11 +80,11 @@ func isAgent(p process) bool {
 	defer f.Close()
 	first := make([]byte, 4<<10)
 	n, err := f.Read(first)
-	return err != nil && err != io.EOF || bytes.Contains(first[:n], []byte(guestBinDir+"/"))
+	return err != nil && err != io.EOF || bytes.Contains(first[:n], []byte(dir+"/"))
 }
 
 // setOOMScore sets the oom_score_adj of a process. It ignores a process that has ended.
-func (p process) setOOMScore(points int) error {
+func setOOMScore(p process.Process, points int) error {
 	err := writeFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.PID), strconv.Itoa(points))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return nil
@@ -91,19 +92,19 @@ func (p process) setOOMScore(points int) error {
 	return err
 }
 
-// processes lists the processes in a sandbox's memory cgroup.
-func (c *cgroups) processes(id sandbox.ID) ([]process, error) {
+// Processes lists the processes in a sandbox's memory cgroup.
+func (c *Cgroups) Processes(id sandbox.ID) ([]process.Process, error) {
 	b, err := os.ReadFile(filepath.Join(c.dir("memory", id), "cgroup.procs"))
 	if err != nil {
 		return nil, err
 	}
-	var procs []process
+	var procs []process.Process
 	for _, word := range strings.Fields(string(b)) {
 		pid, err := strconv.Atoi(word)
 		if err != nil {
 			return nil, err
 		}
-		if p, err := identify(pid); err == nil {
+		if p, err := process.Identify(pid); err == nil {
 			procs = append(procs, p)
 		}
 	}

@@ -1,4 +1,4 @@
-package embedded
+package runsc
 
 import (
 	"context"
@@ -24,8 +24,8 @@ import (
 // pipeFile is the file in an image with the input that the agent had not read yet.
 const pipeFile = "in"
 
-// badImage is the exit status of a restore that failed because of the image, and not because of the host.
-const badImage = 3
+// BadImage is the exit status of a restore that failed because of the image, and not because of the host.
+const BadImage = 3
 
 // command holds the common part of checkpoint and restore.
 type command struct {
@@ -89,7 +89,7 @@ func (c *checkpoint) run(conf *config.Config) (err error) {
 }
 
 func loadInner(conf *config.Config) (*container.Container, error) {
-	return container.Load(conf.RootDir, container.FullID{SandboxID: innerID, ContainerID: innerID}, container.LoadOpts{Exact: true})
+	return container.Load(conf.RootDir, container.FullID{SandboxID: InnerID, ContainerID: InnerID}, container.LoadOpts{Exact: true})
 }
 
 // restore creates a sandbox that continues from a checkpoint.
@@ -108,7 +108,7 @@ func (r *restore) SetFlags(f *flag.FlagSet) {
 // FetchSpec returns the sandbox's id and configuration to gVisor.
 func (r *restore) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
 	spec, err := specutils.ReadSpec(r.bundle, conf)
-	return innerID, spec, err
+	return InnerID, spec, err
 }
 
 func (r *restore) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subcommands.ExitStatus {
@@ -118,7 +118,7 @@ func (r *restore) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subco
 		fmt.Fprintln(os.Stderr, err)
 		return subcommands.ExitFailure
 	}
-	s, err := container.New(conf, container.Args{ID: innerID, Spec: spec, BundleDir: r.bundle})
+	s, err := container.New(conf, container.Args{ID: InnerID, Spec: spec, BundleDir: r.bundle})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return subcommands.ExitFailure
@@ -126,7 +126,7 @@ func (r *restore) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subco
 	if err := s.Restore(conf, r.image, false, false, nil); err != nil {
 		// The driver removes the rest of the sandbox, after it has read its cgroups.
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(badImage) // an ExitStatus of subcommands cannot carry this value
+		os.Exit(BadImage) // an ExitStatus of subcommands cannot carry this value
 	}
 	return subcommands.ExitSuccess
 }
@@ -179,8 +179,8 @@ func peek(pipe int) ([]byte, error) {
 	return content, err
 }
 
-// refill writes the unread input of an image's agent into a new FIFO.
-func refill(fifo, image string) error {
+// Refill writes the unread input of an image's agent into a new FIFO.
+func Refill(fifo, image string) error {
 	content, err := os.ReadFile(filepath.Join(image, pipeFile))
 	if err != nil || len(content) == 0 {
 		return err

@@ -1,4 +1,4 @@
-package embedded
+package runsc
 
 import (
 	"encoding/json"
@@ -17,16 +17,16 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// coresAnnotation is the annotation with the number of processors that programs in a sandbox see.
-const coresAnnotation = "cellhold.cores"
+// CoresAnnotation is the annotation with the number of processors that programs in a sandbox see.
+const CoresAnnotation = "cellhold.cores"
 
 // maxConfig bounds the size of a configuration. This driver wrote it.
 const maxConfig = 1 << 20
 
-// coresOf returns the number of processors that programs in a sandbox see: the CPU limit, rounded up, and at most those
+// Cores returns the number of processors that programs in a sandbox see: the CPU limit, rounded up, and at most those
 // of the host. Programs start a thread for each processor that they see. More threads than the limit allows would only
 // wait for each other.
-func coresOf(l sandbox.Limits) int {
+func Cores(l sandbox.Limits) int {
 	return int(min(max(math.Ceil(l.CPU), 1), float64(runtime.NumCPU())))
 }
 
@@ -79,9 +79,9 @@ func configuredCores(fd int) (int, error) {
 	if err := json.Unmarshal(text[:n], &spec); err != nil {
 		return 0, err
 	}
-	cores, err := strconv.Atoi(spec.Annotations[coresAnnotation])
+	cores, err := strconv.Atoi(spec.Annotations[CoresAnnotation])
 	if err != nil || cores < 1 {
-		return 0, fmt.Errorf("%s is %q; want a number of processors", coresAnnotation, spec.Annotations[coresAnnotation])
+		return 0, fmt.Errorf("%s is %q; want a number of processors", CoresAnnotation, spec.Annotations[CoresAnnotation])
 	}
 	return cores, nil
 }

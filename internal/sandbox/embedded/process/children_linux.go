@@ -1,4 +1,4 @@
-package embedded
+package process
 
 import (
 	"context"
@@ -10,17 +10,17 @@ import (
 	"sync"
 )
 
-// children are the child processes of this program for which some part of this package waits. There is one set for
+// Children are the child processes of this program for which some part of this package waits. There is one set for
 // the program, because the kernel has one list too: a driver must not collect the children of another one.
-var children = childSet{pids: map[int]bool{}}
+var Children = childSet{pids: map[int]bool{}}
 
 type childSet struct {
 	mu   sync.Mutex
 	pids map[int]bool
 }
 
-// run runs a command, which is in the set from its start to its end.
-func (f *childSet) run(cmd *exec.Cmd) error {
+// Run runs a command, which is in the set from its start to its end.
+func (f *childSet) Run(cmd *exec.Cmd) error {
 	f.mu.Lock()
 	err := cmd.Start()
 	if err == nil {
@@ -30,17 +30,17 @@ func (f *childSet) run(cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	defer f.remove(cmd.Process.Pid)
+	defer f.Remove(cmd.Process.Pid)
 	return cmd.Wait()
 }
 
-func (f *childSet) add(pid int) {
+func (f *childSet) Add(pid int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.pids[pid] = true
 }
 
-func (f *childSet) remove(pid int) {
+func (f *childSet) Remove(pid int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.pids, pid)
@@ -52,9 +52,9 @@ func (f *childSet) has(pid int) bool {
 	return f.pids[pid]
 }
 
-// reapStrays collects sandbox processes that died without a watcher. They exist when a creation is killed half way:
+// ReapStrays collects sandbox processes that died without a watcher. They exist when a creation is killed half way:
 // as orphans they become our children.
-func (f *childSet) reapStrays(ctx context.Context) error {
+func (f *childSet) ReapStrays(ctx context.Context) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
@@ -73,17 +73,17 @@ func (f *childSet) reapStrays(ctx context.Context) error {
 }
 
 func reapOne(ctx context.Context, pid int) error {
-	p, err := identify(pid)
+	p, err := Identify(pid)
 	if err != nil {
 		return nil // the process has ended
 	}
-	h, err := p.open()
+	h, err := p.Open()
 	if h == nil {
 		return err
 	}
-	defer h.close()
+	defer h.Close()
 	err = h.waitFor(ctx)
-	_, _ = h.reap()
+	_, _ = h.Reap()
 	return err
 }
 

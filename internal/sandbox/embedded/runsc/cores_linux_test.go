@@ -1,4 +1,4 @@
-package embedded
+package runsc
 
 import (
 	"os"
@@ -13,7 +13,7 @@ import (
 
 func TestASandboxGetsAsManyProcessorsAsItsLimitRoundedUp(t *testing.T) {
 	for limit, want := range map[float64]int{0.01: 1, 0.5: 1, 1: 1, 1.01: 2, 1.5: 2, 2: 2, 1e300: runtime.NumCPU()} {
-		if got := coresOf(sandbox.Limits{CPU: limit}); got != min(want, runtime.NumCPU()) {
+		if got := Cores(sandbox.Limits{CPU: limit}); got != min(want, runtime.NumCPU()) {
 			t.Errorf("a limit of %v gives %d processors", limit, got)
 		}
 	}

@@ -1,9 +1,14 @@
-package embedded
+// Package cgroup checks, reads and removes the cgroups of sandboxes.
+//
+// gVisor creates the cgroups. The package checks that every limit is really set, in version 1 and version 2, and tells the
+// kernel which processes to kill first when memory runs out. It knows no driver.
+package cgroup
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,40 +21,57 @@ import (
 )
 
 const (
-	cgroupRoot   = "/sys/fs/cgroup"
-	cgroupParent = "cellhold" // all sandboxes' cgroups are below this one
+	Root   = "/sys/fs/cgroup"
+	parent = "cellhold" // all sandboxes' cgroups are below this one
 )
 
-// cgroups reads and removes the cgroups that gVisor creates. The host has one of two layouts, version 1 or 2.
-type cgroups struct {
-	root string
-	v2   bool
-	// swapCounter is set if swap can be limited together with memory.
-	swapCounter bool
+const (
+	// CpuPeriod is the kernel's default.
+	CpuPeriod = 100_000
+	// minCPUQuota is the kernel's minimum.
+	minCPUQuota = 1_000
+)
+
+// BackstopPids returns the host's limit of tasks for a sandbox with n processes. A sandbox that reaches it panics, so a
+// guest with n processes must never reach it. Each guest thread uses two tasks or a little more, and gVisor itself less
+// than a hundred.
+func BackstopPids(n int) int64 { return 256 + 4*int64(n) }
+
+// CpuQuota returns the CPU quota in a period.
+func CpuQuota(cores float64) int64 {
+	return max(int64(math.Round(cores*CpuPeriod)), minCPUQuota)
 }
 
-func cgroupPath(id sandbox.ID) string { return filepath.Join("/", cgroupParent, string(id)) }
+// Cgroups reads and removes the cgroups that gVisor creates. The host has one of two layouts, version 1 or 2.
+type Cgroups struct {
+	root string
+	V2   bool
+	// SwapCounter is set if swap can be limited together with memory.
+	SwapCounter bool
+}
 
-// findCgroups returns the host's cgroups if this process can limit sandboxes with them, and otherwise the reason.
-func findCgroups(root string) (*cgroups, error) {
+func Path(id sandbox.ID) string { return filepath.Join("/", parent, string(id)) }
+
+// Find returns the host's cgroups if this process can limit sandboxes with them, and otherwise the reason.
+func Find(root string) (*Cgroups, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(root, &fs); err != nil {
 		return nil, fmt.Errorf("cannot find cgroups at %s: %w", root, err)
 	}
-	c := &cgroups{root: root, v2: fs.Type == unix.CGROUP2_SUPER_MAGIC}
-	if c.v2 {
+	c := &Cgroups{root: root, V2: fs.Type == unix.CGROUP2_SUPER_MAGIC}
+	if c.V2 {
 		return c, c.prepareV2()
 	}
 	return c, c.prepareV1()
 }
 
-func (c *cgroups) prepareV1() error {
+func (c *Cgroups) prepareV1() error {
 	for _, controller := range []string{"memory", "cpu", "cpuacct", "pids"} {
 		dir := filepath.Join(c.root, controller)
 		if _, err := os.Stat(dir); err != nil {
 			return fmt.Errorf("cgroup controller %s is missing: %w", controller, err)
 		}
-		if err := makeUsable(filepath.Join(dir, cgroupParent)); err != nil {
+		if err := makeUsable(filepath.Join(dir, parent)); err != nil {
 			return fmt.Errorf("cgroup controller %s cannot be used: %w", controller, err)
 		}
 	}
@@ -60,17 +82,17 @@ func (c *cgroups) prepareV1() error {
 		if _, err := os.Stat(dir); err != nil {
 			continue
 		}
-		if err := makeUsable(filepath.Join(dir, cgroupParent)); err != nil && !errors.Is(err, unix.EROFS) {
+		if err := makeUsable(filepath.Join(dir, parent)); err != nil && !errors.Is(err, unix.EROFS) {
 			return fmt.Errorf("cgroup controller %s cannot be used, and gVisor needs every controller of the host: %w", controller, err)
 		}
 	}
-	_, err := os.Stat(filepath.Join(c.root, "memory", cgroupParent, "memory.memsw.limit_in_bytes"))
-	c.swapCounter = err == nil
+	_, err := os.Stat(filepath.Join(c.root, "memory", parent, "memory.memsw.limit_in_bytes"))
+	c.SwapCounter = err == nil
 	return nil
 }
 
-func (c *cgroups) prepareV2() error {
-	dir := filepath.Join(c.root, cgroupParent)
+func (c *Cgroups) prepareV2() error {
+	dir := filepath.Join(c.root, parent)
 	if err := makeUsable(dir); err != nil {
 		return fmt.Errorf("cgroups cannot be used: %w", err)
 	}
@@ -79,7 +101,7 @@ func (c *cgroups) prepareV2() error {
 			return fmt.Errorf("cgroup controllers memory, cpu and pids cannot be used: %w", err)
 		}
 	}
-	c.swapCounter = true // memory.swap.max exists if the kernel has swap
+	c.SwapCounter = true // memory.swap.max exists if the kernel has swap
 	return nil
 }
 
@@ -91,19 +113,19 @@ func makeUsable(dir string) error {
 	return unix.Access(dir, unix.W_OK)
 }
 
-// close removes the parent of all sandboxes' cgroups, unless another server uses it.
-func (c *cgroups) close() {
+// Close removes the parent of all sandboxes' cgroups, unless another server uses it.
+func (c *Cgroups) Close() {
 	for _, dir := range c.dirs("") {
 		_ = unix.Rmdir(dir) // fails while the cgroup is not empty
 	}
 }
 
 // dir is the directory of a sandbox's cgroup. Only version 1 has a directory for each controller.
-func (c *cgroups) dir(controller string, id sandbox.ID) string {
-	if c.v2 {
-		return filepath.Join(c.root, cgroupPath(id))
+func (c *Cgroups) dir(controller string, id sandbox.ID) string {
+	if c.V2 {
+		return filepath.Join(c.root, Path(id))
 	}
-	return filepath.Join(c.root, controller, cgroupPath(id))
+	return filepath.Join(c.root, controller, Path(id))
 }
 
 // cgroupFile is more than the size of the files that are read: numbers, one on each line.
@@ -111,7 +133,7 @@ const cgroupFile = 4 << 10
 
 // read reads one file of a cgroup. It runs in every cell. os.ReadFile takes five times as long, because it supports
 // files that block or grow.
-func (c *cgroups) read(controller, file string, id sandbox.ID) (string, error) {
+func (c *Cgroups) read(controller, file string, id sandbox.ID) (string, error) {
 	path := filepath.Join(c.dir(controller, id), file)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -126,11 +148,11 @@ func (c *cgroups) read(controller, file string, id sandbox.ID) (string, error) {
 	return strings.TrimSpace(string(b[:n])), nil
 }
 
-// limitCPU sets the CPU limit. Until then the sandbox has the wider limit of its start.
-func (c *cgroups) limitCPU(id sandbox.ID, l sandbox.Limits) error {
-	file, quota := "cpu.cfs_quota_us", strconv.FormatInt(cpuQuota(l.CPU), 10)
-	if c.v2 {
-		file, quota = "cpu.max", fmt.Sprintf("%s %d", quota, cpuPeriod)
+// LimitCPU sets the CPU limit. Until then the sandbox has the wider limit of its start.
+func (c *Cgroups) LimitCPU(id sandbox.ID, l sandbox.Limits) error {
+	file, quota := "cpu.cfs_quota_us", strconv.FormatInt(CpuQuota(l.CPU), 10)
+	if c.V2 {
+		file, quota = "cpu.max", fmt.Sprintf("%s %d", quota, CpuPeriod)
 	}
 	if err := writeFile(filepath.Join(c.dir("cpu", id), file), quota); err != nil {
 		return fmt.Errorf("limit the CPU: %w", err)
@@ -138,23 +160,23 @@ func (c *cgroups) limitCPU(id sandbox.ID, l sandbox.Limits) error {
 	return nil
 }
 
-// verify reads every limit back from the kernel, and checks that the processes are in the cgroups. gVisor sets the
+// Verify reads every limit back from the kernel, and checks that the processes are in the cgroups. gVisor sets the
 // limits, and it only logs some failures.
-func (c *cgroups) verify(id sandbox.ID, l sandbox.Limits, members ...int) error {
+func (c *Cgroups) Verify(id sandbox.ID, l sandbox.Limits, members ...int) error {
 	memory := l.Memory / int64(os.Getpagesize()) * int64(os.Getpagesize()) // the kernel rounds down
 	type want struct{ controller, file, value string }
-	pids := want{"pids", "pids.max", strconv.FormatInt(backstopPids(l.Processes), 10)}
+	pids := want{"pids", "pids.max", strconv.FormatInt(BackstopPids(l.Processes), 10)}
 	wants := []want{
 		pids,
 		{"memory", "memory.limit_in_bytes", strconv.FormatInt(memory, 10)},
-		{"cpu", "cpu.cfs_quota_us", strconv.FormatInt(cpuQuota(l.CPU), 10)},
-		{"cpu", "cpu.cfs_period_us", strconv.Itoa(cpuPeriod)},
+		{"cpu", "cpu.cfs_quota_us", strconv.FormatInt(CpuQuota(l.CPU), 10)},
+		{"cpu", "cpu.cfs_period_us", strconv.Itoa(CpuPeriod)},
 	}
-	if c.v2 {
+	if c.V2 {
 		wants = []want{
 			pids,
 			{"memory", "memory.max", strconv.FormatInt(memory, 10)},
-			{"cpu", "cpu.max", fmt.Sprintf("%d %d", cpuQuota(l.CPU), cpuPeriod)},
+			{"cpu", "cpu.max", fmt.Sprintf("%d %d", CpuQuota(l.CPU), CpuPeriod)},
 		}
 	}
 	for _, w := range wants {
@@ -178,9 +200,9 @@ func (c *cgroups) verify(id sandbox.ID, l sandbox.Limits, members ...int) error 
 }
 
 // verifySwap checks that swap does not extend the memory limit.
-func (c *cgroups) verifySwap(id sandbox.ID, memory int64) error {
+func (c *Cgroups) verifySwap(id sandbox.ID, memory int64) error {
 	switch {
-	case c.v2:
+	case c.V2:
 		got, err := c.read("memory", "memory.swap.max", id)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // this kernel has no swap
@@ -188,7 +210,7 @@ func (c *cgroups) verifySwap(id sandbox.ID, memory int64) error {
 		if err != nil || got != "0" {
 			return fmt.Errorf("memory.swap.max is %q, want 0 (%v)", got, err)
 		}
-	case c.swapCounter:
+	case c.SwapCounter:
 		got, err := c.read("memory", "memory.memsw.limit_in_bytes", id)
 		if err != nil || got != strconv.FormatInt(memory, 10) {
 			return fmt.Errorf("memory.memsw.limit_in_bytes is %q, want %d (%v)", got, memory, err)
@@ -203,7 +225,7 @@ func (c *cgroups) verifySwap(id sandbox.ID, memory int64) error {
 	return nil
 }
 
-func (c *cgroups) verifyMember(id sandbox.ID, pid int) error {
+func (c *Cgroups) verifyMember(id sandbox.ID, pid int) error {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return fmt.Errorf("read cgroups of process %d: %w", pid, err)
@@ -211,27 +233,27 @@ func (c *cgroups) verifyMember(id sandbox.ID, pid int) error {
 	in := map[string]bool{}
 	for line := range strings.Lines(string(b)) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3) // number:controllers:path
-		if len(f) != 3 || !strings.HasSuffix(f[2], cgroupPath(id)) {
+		if len(f) != 3 || !strings.HasSuffix(f[2], Path(id)) {
 			continue
 		}
 		for _, controller := range strings.Split(f[1], ",") {
 			in[controller] = true
 		}
 	}
-	if c.v2 && in[""] || in["memory"] && in["cpu"] && in["pids"] {
+	if c.V2 && in[""] || in["memory"] && in["cpu"] && in["pids"] {
 		return nil
 	}
 	return fmt.Errorf("process %d is not in its cgroups", pid)
 }
 
-// usage returns what the cgroup has used. A figure that cannot be read is -1.
-func (c *cgroups) usage(id sandbox.ID) sandbox.Usage {
+// Usage returns what the cgroup has used. A figure that cannot be read is -1.
+func (c *Cgroups) Usage(id sandbox.ID) sandbox.Usage {
 	u := sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
 	number := func(controller, file string) int64 {
 		s, err := c.read(controller, file, id)
 		return parseNumber(s, err)
 	}
-	if c.v2 {
+	if c.V2 {
 		u.Memory = number("memory", "memory.current")
 		u.MemoryPeak = number("memory", "memory.peak")
 		if n := keyed(c.read("memory", "memory.events", id))("oom_kill"); n >= 0 {
@@ -249,11 +271,11 @@ func (c *cgroups) usage(id sandbox.ID) sandbox.Usage {
 	return u
 }
 
-// peak returns the highest memory use since the last call with reset. Version 1 has a counter that can be reset. In
+// Peak returns the highest memory use since the last call with reset. Version 1 has a counter that can be reset. In
 // version 2 only Linux 6.12 and later can reset it, and only for one open file; without that, the maximum since the
 // start of the sandbox is useful when it has risen.
-func (c *cgroups) peak(id sandbox.ID, reset bool) (int64, error) {
-	if c.v2 {
+func (c *Cgroups) Peak(id sandbox.ID, reset bool) (int64, error) {
+	if c.V2 {
 		return 0, errors.ErrUnsupported
 	}
 	const file = "memory.max_usage_in_bytes"
@@ -291,17 +313,17 @@ func keyed(s string, err error) func(key string) int64 {
 }
 
 // dirs returns a sandbox's cgroups under all controllers of the host: gVisor creates one under each.
-func (c *cgroups) dirs(id sandbox.ID) []string {
-	pattern := filepath.Join(c.root, cgroupPath(id))
-	if !c.v2 {
-		pattern = filepath.Join(c.root, "*", cgroupPath(id))
+func (c *Cgroups) dirs(id sandbox.ID) []string {
+	pattern := filepath.Join(c.root, Path(id))
+	if !c.V2 {
+		pattern = filepath.Join(c.root, "*", Path(id))
 	}
 	dirs, _ := filepath.Glob(pattern) // the only special character is our own *
 	return dirs
 }
 
-// remove removes a sandbox's cgroups. Its processes must have ended.
-func (c *cgroups) remove(ctx context.Context, id sandbox.ID) error {
+// Remove removes a sandbox's cgroups. Its processes must have ended.
+func (c *Cgroups) Remove(ctx context.Context, id sandbox.ID) error {
 	for _, dir := range c.dirs(id) {
 		if err := rmdirCgroup(ctx, dir); err != nil {
 			return fmt.Errorf("remove cgroup %s: %w", dir, err)

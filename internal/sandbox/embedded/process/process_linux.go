@@ -1,4 +1,8 @@
-package embedded
+// Package process finds, watches and ends the host processes of sandboxes.
+//
+// A process is identified by its pid and its start time, so a reused pid is never taken for it. The package knows /proc and
+// pidfds, and neither cgroups nor gVisor.
+package process
 
 import (
 	"bytes"
@@ -16,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process identifies a process uniquely. A pid alone does not: the kernel reuses it, and the driver must never signal
+// Process identifies a process uniquely. A pid alone does not: the kernel reuses it, and the driver must never signal
 // the other process.
-type process struct {
+type Process struct {
 	PID   int
 	Start uint64 // in clock ticks since the host's start
 }
@@ -50,17 +54,17 @@ func readStat(pid int) (stat, error) {
 	return s, err
 }
 
-// identify returns the running process with this pid.
-func identify(pid int) (process, error) {
+// Identify returns the running process with this pid.
+func Identify(pid int) (Process, error) {
 	s, err := readStat(pid)
 	if err != nil {
-		return process{}, fmt.Errorf("process %d: %w", pid, err)
+		return Process{}, fmt.Errorf("process %d: %w", pid, err)
 	}
-	return process{PID: pid, Start: s.start}, nil
+	return Process{PID: pid, Start: s.start}, nil
 }
 
-// alive reports whether the process runs. A zombie does not.
-func (p process) alive() bool {
+// Alive reports whether the process runs. A zombie does not.
+func (p Process) Alive() bool {
 	if p.PID <= 0 {
 		return false
 	}
@@ -68,15 +72,15 @@ func (p process) alive() bool {
 	return err == nil && s.start == p.Start && s.state != 'Z' && s.state != 'X'
 }
 
-// handle is an open process. While it is open, its pid is not reused.
-type handle struct {
+// Handle is an open process. While it is open, its pid is not reused.
+type Handle struct {
 	pid int
 	f   *os.File // a pidfd in Go's poller, so that waiting needs no thread
 	rc  syscall.RawConn
 }
 
-// open opens a process. It returns nil if the process has ended.
-func (p process) open() (*handle, error) {
+// Open opens a process. It returns nil if the process has ended.
+func (p Process) Open() (*Handle, error) {
 	if p.PID <= 0 {
 		return nil, nil
 	}
@@ -98,11 +102,11 @@ func (p process) open() (*handle, error) {
 		_ = f.Close()
 		return nil, nil
 	}
-	return &handle{pid: p.PID, f: f, rc: rc}, nil
+	return &Handle{pid: p.PID, f: f, rc: rc}, nil
 }
 
-// wait blocks until the process has ended. It returns an error if the handle is closed first.
-func (h *handle) wait() error {
+// Wait blocks until the process has ended. It returns an error if the handle is closed first.
+func (h *Handle) Wait() error {
 	return h.rc.Read(func(fd uintptr) bool {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		return err == nil && n == 1
@@ -110,10 +114,10 @@ func (h *handle) wait() error {
 }
 
 // waitFor is wait with a context.
-func (h *handle) waitFor(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = h.f.SetReadDeadline(time.Unix(1, 0)) })
+func (h *Handle) waitFor(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, h.Interrupt)
 	defer stop()
-	if err := h.wait(); err != nil {
+	if err := h.Wait(); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -122,7 +126,7 @@ func (h *handle) waitFor(ctx context.Context) error {
 	return nil
 }
 
-func (h *handle) kill() error {
+func (h *Handle) Kill() error {
 	var err error
 	cerr := h.rc.Control(func(fd uintptr) {
 		err = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
@@ -133,9 +137,9 @@ func (h *handle) kill() error {
 	return errors.Join(cerr, err)
 }
 
-// reap collects the exit status of a process that has ended. It returns false if the process is not our child, as after
+// Reap collects the exit status of a process that has ended. It returns false if the process is not our child, as after
 // a restart of the server; its parent collects it then.
-func (h *handle) reap() (unix.WaitStatus, bool) {
+func (h *Handle) Reap() (unix.WaitStatus, bool) {
 	child := false
 	_ = h.rc.Control(func(fd uintptr) {
 		var info unix.Siginfo
@@ -150,35 +154,38 @@ func (h *handle) reap() (unix.WaitStatus, bool) {
 	return status, err == nil && got == h.pid
 }
 
-func (h *handle) close() { _ = h.f.Close() }
+// Interrupt ends all calls of wait, now and later, with an error.
+func (h *Handle) Interrupt() { _ = h.f.SetReadDeadline(time.Unix(1, 0)) }
 
-// startedWith lists the running processes that were started with this gVisor root directory and these arguments.
-func startedWith(root string, args ...string) []process {
+func (h *Handle) Close() { _ = h.f.Close() }
+
+// StartedWith lists the running processes that were started with this gVisor root directory and these arguments.
+func StartedWith(root string, args ...string) []Process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	var procs []process
+	var procs []Process
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !isOurs(pid, root, args...) {
+		if err != nil || !BelongsTo(pid, root, args...) {
 			continue
 		}
 		// isOurs runs again, because the pid could have been reused before identify.
-		if p, err := identify(pid); err == nil && isOurs(pid, root, args...) {
+		if p, err := Identify(pid); err == nil && BelongsTo(pid, root, args...) {
 			procs = append(procs, p)
 		}
 	}
 	return procs
 }
 
-func isOurs(pid int, root string, with ...string) bool {
+func BelongsTo(pid int, root string, with ...string) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	if err != nil {
 		return false
 	}
 	args := strings.Split(string(b), "\x00")
-	if !startedAsSandbox(args[0]) {
+	if !IsSandbox(args[0]) {
 		return false
 	}
 	for _, a := range append(with, "--root="+root) {
@@ -189,45 +196,55 @@ func isOurs(pid int, root string, with ...string) bool {
 	return true
 }
 
-// killAll ends all processes that find returns, and waits for their end. It repeats until find returns none, because a
+// KillAll ends all processes that find returns, and waits for their end. It repeats until find returns none, because a
 // process may have started another one.
-func killAll(ctx context.Context, find func() []process) error {
+func KillAll(ctx context.Context, find func() []Process) error {
 	for {
 		procs := find()
 		if len(procs) == 0 {
 			return nil
 		}
 		for _, p := range procs {
-			if err := p.end(ctx); err != nil {
+			if err := p.End(ctx); err != nil {
 				return fmt.Errorf("end process %d: %w", p.PID, err)
 			}
 		}
 	}
 }
 
-// await waits for the end of a process.
-func (p process) await(ctx context.Context) error {
-	h, err := p.open()
+// Await waits for the end of a process.
+func (p Process) Await(ctx context.Context) error {
+	h, err := p.Open()
 	if h == nil {
 		return err
 	}
-	defer h.close()
+	defer h.Close()
 	return h.waitFor(ctx)
 }
 
-// end kills a process, waits for its end, and collects it if it is our child.
-func (p process) end(ctx context.Context) error {
-	h, err := p.open()
+// End kills a process, waits for its end, and collects it if it is our child.
+func (p Process) End(ctx context.Context) error {
+	h, err := p.Open()
 	if h == nil {
 		return err
 	}
-	defer h.close()
-	if err := h.kill(); err != nil {
+	defer h.Close()
+	if err := h.Kill(); err != nil {
 		return err
 	}
 	if err := h.waitFor(ctx); err != nil {
 		return err
 	}
-	_, _ = h.reap()
+	_, _ = h.Reap()
 	return nil
+}
+
+// Self is the path by which a running binary starts itself, even if its file was replaced.
+const Self = "/proc/self/exe"
+
+// IsSandbox recognises a sandbox process by its program name. The environment cannot be used, because the sentry
+// starts with an empty one. gVisor uses runsc, runsc-sandbox, runsc-gofer and so on, and for one short-lived helper the
+// plain path.
+func IsSandbox(arg0 string) bool {
+	return arg0 == Self || strings.HasPrefix(filepath.Base(arg0), "runsc")
 }

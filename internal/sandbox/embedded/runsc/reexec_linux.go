@@ -1,9 +1,13 @@
-package embedded
+// Package runsc is gVisor's program inside this binary.
+//
+// Main runs it in processes that the driver starts. The package replaces gVisor's commands checkpoint and restore, and sets the
+// filters, the system calls and the number of processors of a sandbox. It runs no sandbox in the server's own process.
+package runsc
 
 import (
+	"cellhold/internal/sandbox/embedded/process"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -20,12 +24,9 @@ import (
 	"gvisor.dev/gvisor/runsc/cmd/util"
 )
 
-// self is the path by which a running binary starts itself, even if its file was replaced.
-const self = "/proc/self/exe"
-
-// pinnedGvisor is the version of gVisor in go.mod; a test compares them. It is not read from the build information,
+// Version is the version of gVisor in go.mod; a test compares them. It is not read from the build information,
 // because test binaries have none.
-const pinnedGvisor = "v0.0.0-20260905035102-160fafc42237"
+const Version = "v0.0.0-20260905035102-160fafc42237"
 
 // gvisorVersion is gVisor's variable for its own version. A restore compares it with the version in the checkpoint.
 // gVisor expects it from the linker. It is set here, so that no build and no test binary can omit it.
@@ -33,30 +34,34 @@ const pinnedGvisor = "v0.0.0-20260905035102-160fafc42237"
 //go:linkname gvisorVersion gvisor.dev/gvisor/runsc/version.version
 var gvisorVersion string
 
-// commandPrefix begins the name of a command that a server starts. The server's process id follows it.
-const commandPrefix = "runsc-of-"
+// InnerID is the name of every sandbox in its own gVisor directory. gVisor finds containers by prefixes of names; with
+// one name for each directory there is no ambiguity.
+const InnerID = "s"
+
+// CommandPrefix begins the name of a command that a server starts. The server's process id follows it.
+const CommandPrefix = "runsc-of-"
 
 // orphaned reports whether the server of this command has died. Such a command must do nothing: the next server, which
 // removes incomplete sandboxes, may have searched for commands before this one had its name. gVisor would then create the
 // directory of the removed sandbox again.
 func orphaned(arg0 string) bool {
-	server, is := strings.CutPrefix(arg0, commandPrefix)
+	server, is := strings.CutPrefix(arg0, CommandPrefix)
 	return is && server != strconv.Itoa(os.Getppid())
 }
 
 // Main runs a sandbox process and does not return, if this process was started for that. Otherwise it returns at once. It
 // must be the first call in main and TestMain: a sandbox process must not do anything that a server does at its start.
 func Main() {
-	if !startedAsSandbox(os.Args[0]) {
+	if !process.IsSandbox(os.Args[0]) {
 		return
 	}
 	if orphaned(os.Args[0]) {
 		fmt.Fprintln(os.Stderr, "the server that started this command has died")
 		os.Exit(1)
 	}
-	gvisorVersion = pinnedGvisor
+	gvisorVersion = Version
 	if slices.Contains(os.Args, "boot") || slices.Contains(os.Args, "gofer") { // the other commands have no filter
-		filter.Provide(pinnedGvisor)
+		filter.Provide(Version)
 	}
 	if slices.Contains(os.Args, "boot") {
 		var err error
@@ -100,11 +105,4 @@ func relaxGC() {
 		debug.SetGCPercent(usual)
 		debug.FreeOSMemory()
 	})
-}
-
-// startedAsSandbox recognises a sandbox process by its program name. The environment cannot be used, because the sentry
-// starts with an empty one. gVisor uses runsc, runsc-sandbox, runsc-gofer and so on, and for one short-lived helper the
-// plain path.
-func startedAsSandbox(arg0 string) bool {
-	return arg0 == self || strings.HasPrefix(filepath.Base(arg0), "runsc")
 }
