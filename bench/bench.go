@@ -100,20 +100,20 @@ func (b *bench) say(format string, args ...any) {
 	fmt.Printf("%6.1f s  %s\n", time.Since(b.report.Begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// who returns the named contenders that take part, started and settled.
-func (b *bench) who(ctx context.Context, names ...string) []*entry {
+// contenders returns the named contenders that take part, started and settled.
+func (b *bench) contenders(ctx context.Context, names ...string) []*entry {
 	var takePart []*entry
 	for _, name := range names {
 		i := slices.IndexFunc(b.entries, func(e *entry) bool { return e.name == name })
-		if e := b.entries[i]; b.wake(ctx, e, i) {
+		if e := b.entries[i]; b.prepare(ctx, e, i) {
 			takePart = append(takePart, e)
 		}
 	}
 	return takePart
 }
 
-// wake starts a contender if it is not running. It runs everything once, so that files are in memory for all contenders.
-func (b *bench) wake(ctx context.Context, e *entry, i int) bool {
+// prepare starts a contender if it is not running. It runs everything once, so that files are in memory for all contenders.
+func (b *bench) prepare(ctx context.Context, e *entry, i int) bool {
 	if e.ready || e.err != nil {
 		return e.err == nil
 	}
@@ -139,7 +139,7 @@ func (b *bench) wake(ctx context.Context, e *entry, i int) bool {
 // one returns the first of the named contenders that takes part. It must be a server of cellhold.
 func (b *bench) one(ctx context.Context, names ...string) (*contender.Cellhold, error) {
 	for _, name := range names {
-		if who := b.who(ctx, name); len(who) == 1 {
+		if who := b.contenders(ctx, name); len(who) == 1 {
 			return who[0].Contender.(*contender.Cellhold), nil
 		}
 	}

@@ -55,11 +55,11 @@ func TestATinyRunMakesAReport(t *testing.T) {
 }
 
 func TestWhoIsOvertakenIsCounted(t *testing.T) {
-	at := func(ms ...int) []shot {
+	at := func(ms ...int) []attempt {
 		begun := time.Now()
-		var all []shot
+		var all []attempt
 		for _, m := range ms {
-			all = append(all, shot{created: begun.Add(time.Duration(m) * time.Millisecond)})
+			all = append(all, attempt{created: begun.Add(time.Duration(m) * time.Millisecond)})
 		}
 		return all
 	}
@@ -67,7 +67,7 @@ func TestWhoIsOvertakenIsCounted(t *testing.T) {
 	failed[1].err = errors.New("not served")
 	for _, x := range []struct {
 		name string
-		all  []shot
+		all  []attempt
 		want int
 	}{
 		{"in order", at(1, 2, 3, 4), 0},

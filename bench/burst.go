@@ -24,10 +24,10 @@ func (b *bench) burst(ctx context.Context) error {
 			took.LeftOut = err.Error()
 			continue
 		}
-		who := b.who(ctx, report.Warm, report.Restore, report.Bare, report.Article)
+		who := b.contenders(ctx, report.Warm, report.Restore, report.Bare, report.Article)
 		b.rounds(ctx, b.n.burstRounds, who, func(ctx context.Context, e *entry) error {
-			all := b.volley(ctx, e, n)
-			failed.SeriesOf(e.name).Put(float64(count(all, func(s shot) bool { return s.err != nil })))
+			all := b.openMany(ctx, e, n)
+			failed.SeriesOf(e.name).Put(float64(count(all, func(s attempt) bool { return s.err != nil })))
 			order.SeriesOf(e.name).Put(float64(overtaken(all)))
 			for _, s := range all {
 				if s.err != nil {
@@ -42,27 +42,27 @@ func (b *bench) burst(ctx context.Context) error {
 	return nil
 }
 
-// shot is one of many creates at once.
-type shot struct {
+// attempt is one of many creates at once.
+type attempt struct {
 	begun, created, answered time.Time
 	err                      error
 }
 
-// volley opens n sessions at once and returns their results.
-func (b *bench) volley(ctx context.Context, e *entry, n int) []shot {
-	all := make([]shot, n)
+// openMany opens n sessions at once and returns their results.
+func (b *bench) openMany(ctx context.Context, e *entry, n int) []attempt {
+	all := make([]attempt, n)
 	var answered, ended sync.WaitGroup
 	answered.Add(n)
 	for i := range all {
-		ended.Go(func() { all[i].fly(ctx, e, &answered) })
+		ended.Go(func() { all[i].run(ctx, e, &answered) })
 		pause(ctx, apart)
 	}
 	ended.Wait()
 	return all
 }
 
-// fly opens one session, runs a cell, and closes the session.
-func (s *shot) fly(ctx context.Context, e *entry, answered *sync.WaitGroup) {
+// run opens one session, runs a cell, and closes the session.
+func (s *attempt) run(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.begun = time.Now()
 	session, err := e.Open(ctx)
 	s.created = time.Now()
@@ -82,11 +82,11 @@ func (s *shot) fly(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 }
 
 // overtaken returns the highest number of later sessions that were ready before an earlier one.
-func overtaken(all []shot) int {
+func overtaken(all []attempt) int {
 	most := 0
 	for i, s := range all {
 		later := all[i+1:]
-		most = max(most, count(later, func(l shot) bool { return s.err == nil && l.err == nil && l.created.Before(s.created) }))
+		most = max(most, count(later, func(l attempt) bool { return s.err == nil && l.err == nil && l.created.Before(s.created) }))
 	}
 	return most
 }

@@ -52,7 +52,7 @@ func (b *bench) cell(ctx context.Context) error {
 // others opens a session of each other contender.
 func (b *bench) others(ctx context.Context, f *report.Figure) (all []timed, closeAll func()) {
 	var sessions []contender.Session
-	for _, e := range b.who(ctx, report.Bare, report.Article, report.Gateway, report.LLM) {
+	for _, e := range b.contenders(ctx, report.Bare, report.Article, report.Gateway, report.LLM) {
 		s, err := e.Open(ctx)
 		if err != nil {
 			f.SeriesOf(e.name).Fail(err)

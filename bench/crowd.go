@@ -16,7 +16,7 @@ func (b *bench) crowd(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range []string{report.Restore, report.Cold} {
-		if who := b.who(ctx, name); len(who) == 1 {
+		if who := b.contenders(ctx, name); len(who) == 1 {
 			return b.crowdOf(ctx, who[0], f)
 		}
 	}

@@ -65,7 +65,7 @@ func (b *bench) first(ctx context.Context) error {
 	answer := r.Add(report.Figure{Key: "first", Title: "From the create call to the first answer, pandas usable", Unit: "ms"})
 	create := r.Add(report.Figure{Key: "create", Title: "Of that, the create call", Unit: "ms"})
 	destroy := r.Add(report.Figure{Key: "destroy", Title: "Destroying a session", Unit: "ms"})
-	b.rounds(ctx, b.n.first, b.who(ctx, everybody...), func(ctx context.Context, e *entry) error {
+	b.rounds(ctx, b.n.first, b.contenders(ctx, everybody...), func(ctx context.Context, e *entry) error {
 		l, err := b.once(ctx, e, firstPandas)
 		if err == nil {
 			answer.SeriesOf(e.name).Took(l.answer)
@@ -80,7 +80,7 @@ func (b *bench) first(ctx context.Context) error {
 // plot measures the time to the first picture.
 func (b *bench) plot(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "plot", Title: "From the create call to the first plot", Unit: "ms"})
-	b.rounds(ctx, b.n.plots, b.who(ctx, everybody...), func(ctx context.Context, e *entry) error {
+	b.rounds(ctx, b.n.plots, b.contenders(ctx, everybody...), func(ctx context.Context, e *entry) error {
 		l, err := b.once(ctx, e, firstPlot)
 		if err == nil {
 			f.SeriesOf(e.name).Took(l.answer)

@@ -25,9 +25,9 @@ func (b *bench) load(ctx context.Context) error {
 			f.LeftOut = err.Error()
 			continue
 		}
-		who := b.who(ctx, report.Restore, report.Bare, report.Article, report.Gateway)
+		who := b.contenders(ctx, report.Restore, report.Bare, report.Article, report.Gateway)
 		if len(who) == 0 || who[0].name != report.Restore {
-			who = append(b.who(ctx, report.Cold), who...)
+			who = append(b.contenders(ctx, report.Cold), who...)
 		}
 		for _, e := range who {
 			if err := b.loadOne(ctx, e, n, l.cells, f.SeriesOf(e.name)); err != nil {
@@ -130,7 +130,7 @@ func (b *bench) creates(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "creates", Title: "Sustained creates, each with its first answer and its end", Unit: "sessions/s", Higher: true})
 	workers := 2 * runtime.NumCPU()
 	f.Note = fmt.Sprintf("%d at a time.", workers)
-	for _, e := range b.who(ctx, report.Warm, report.Restore, report.Cold, report.Bare, report.Article) {
+	for _, e := range b.contenders(ctx, report.Warm, report.Restore, report.Cold, report.Bare, report.Article) {
 		if err := b.createsOf(ctx, e, workers, f.SeriesOf(e.name)); err != nil {
 			f.SeriesOf(e.name).Fail(err)
 		}

@@ -88,12 +88,12 @@ func groupsOf(c *contender.Cellhold) (map[string]string, error) {
 // memory measures idle sessions that have run one cell with pandas.
 func (b *bench) memory(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "memory", Title: "Memory of an idle session that has used pandas", Unit: "MB"})
-	for _, e := range b.who(ctx, report.Warm, report.Restore, report.Cold) {
+	for _, e := range b.contenders(ctx, report.Warm, report.Restore, report.Cold) {
 		if err := b.memoryOf(ctx, e, f.SeriesOf(e.name)); err != nil {
 			f.SeriesOf(e.name).Fail(err)
 		}
 	}
-	for _, e := range b.who(ctx, report.Bare) {
+	for _, e := range b.contenders(ctx, report.Bare) {
 		if err := b.memoryOfDriver(ctx, f.SeriesOf(e.name)); err != nil {
 			f.SeriesOf(e.name).Fail(err)
 		}

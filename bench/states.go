@@ -23,19 +23,19 @@ func (b *bench) hibernate(ctx context.Context) error {
 		down := b.report.Add(report.Figure{Key: fmt.Sprintf("hibernate-%d", size), Title: "Hibernating a session " + state, Unit: "ms"})
 		up := b.report.Add(report.Figure{Key: fmt.Sprintf("resume-%d", size), Title: "Resuming a session " + state + ", to its first answer", Unit: "ms"})
 		for range b.n.hibernate {
-			slept, woke, err := sleepAndWake(ctx, server, size)
+			saved, resumed, err := hibernateAndResume(ctx, server, size)
 			if err != nil {
 				return err
 			}
-			down.SeriesOf(report.Cellhold).Took(slept)
-			up.SeriesOf(report.Cellhold).Took(woke)
+			down.SeriesOf(report.Cellhold).Took(saved)
+			up.SeriesOf(report.Cellhold).Took(resumed)
 		}
 	}
 	return nil
 }
 
-// sleepAndWake hibernates one session, resumes it, and checks its state.
-func sleepAndWake(ctx context.Context, server *contender.Cellhold, size int) (slept, woke time.Duration, err error) {
+// hibernateAndResume hibernates one session, resumes it, and checks its state.
+func hibernateAndResume(ctx context.Context, server *contender.Cellhold, size int) (saved, resumed time.Duration, err error) {
 	s, err := server.OpenOne(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -48,18 +48,18 @@ func sleepAndWake(ctx context.Context, server *contender.Cellhold, size int) (sl
 	if err := server.Call(ctx, http.MethodPost, "/v1/sessions/"+string(s.ID)+"/hibernate", nil, nil); err != nil {
 		return 0, 0, err
 	}
-	slept = time.Since(begun)
+	saved = time.Since(begun)
 	x, err := server.Session(ctx, s.ID)
 	if err != nil || x.State != cellhold.SessionHibernated {
 		return 0, 0, fmt.Errorf("the hibernated session has the state %s (%v)", x.State, err)
 	}
 	begun = time.Now()
 	out, err := s.Run(ctx, "print(len(state))")
-	woke = time.Since(begun)
+	resumed = time.Since(begun)
 	if err == nil && strings.TrimSpace(out.Text) != fmt.Sprint(size<<20) {
 		err = fmt.Errorf("the resumed session has a variable of %q bytes", out.Text)
 	}
-	return slept, woke, err
+	return saved, resumed, err
 }
 
 // fork measures forks of a session that has used pandas: the call, and the time until all forks have answered.

@@ -30,7 +30,7 @@ func StartBaseline(p Python, dir string) (*Baseline, error) {
 	lines := bufio.NewScanner(b.out) // it prints its address when it listens
 	if !lines.Scan() {
 		b.stop()
-		return nil, b.died("the article's design")
+		return nil, b.endedError("the article's design")
 	}
 	b.url = lines.Text()
 	go func() { _, _ = io.Copy(io.Discard, b.out) }() // ends with the process

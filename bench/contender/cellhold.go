@@ -60,7 +60,7 @@ func StartCellhold(o CellholdOptions) (*Cellhold, error) {
 		return nil, errors.Join(err, os.RemoveAll(home))
 	}
 	c.Pid = c.process.cmd.Process.Pid
-	if err := c.greet(); err != nil {
+	if err := c.readGreeting(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -70,25 +70,25 @@ func StartCellhold(o CellholdOptions) (*Cellhold, error) {
 func startFlags(o CellholdOptions) ([]string, error) {
 	flags := []string{"--cpu", strconv.Itoa(runtime.NumCPU()), "--max-sessions", "200", "--max-creates-per-minute", "100000", "--idle-timeout", "2h", "--cell-timeout", "20m"}
 	if o.Cold {
-		if knows(o.Program, "--no-templates") {
+		if hasFlag(o.Program, "--no-templates") {
 			flags = append(flags, "--no-templates")
 		}
 		return flags, nil // a version without templates starts all sessions cold
 	}
-	if !knows(o.Program, "--warm") {
+	if !hasFlag(o.Program, "--warm") {
 		return nil, fmt.Errorf("serve --warm: %w", errUnknown)
 	}
 	return append(flags, "--warm", strconv.Itoa(o.Warm)), nil
 }
 
-// knows reports whether the server has a flag.
-func knows(program, flag string) bool {
+// hasFlag reports whether the server has a flag.
+func hasFlag(program, flag string) bool {
 	help, err := exec.Command(program, "serve", "--help").Output()
 	return err == nil && strings.Contains(string(help), flag)
 }
 
-// greet reads the server's URL and token from its output.
-func (c *Cellhold) greet() error {
+// readGreeting reads the server's URL and token from its output.
+func (c *Cellhold) readGreeting() error {
 	var url, token string
 	lines := bufio.NewScanner(c.out)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Stop it with") {
@@ -100,7 +100,7 @@ func (c *Cellhold) greet() error {
 		}
 	}
 	if url == "" || token == "" {
-		return c.died("cellhold serve")
+		return c.endedError("cellhold serve")
 	}
 	go func() { _, _ = io.Copy(io.Discard, c.out) }() // ends with the process
 	c.url, c.auth = url, http.Header{"Authorization": {"Bearer " + token}}

@@ -57,7 +57,7 @@ func StartDriver(p Python, script string, args ...string) (*Driver, error) {
 	lines.Buffer(nil, most)
 	if !lines.Scan() { // the first line says that the driver is ready
 		d.stop()
-		return nil, d.died(filepath.Base(script))
+		return nil, d.endedError(filepath.Base(script))
 	}
 	go d.read(lines)
 	return d, nil
@@ -111,7 +111,7 @@ func (d *Driver) send(r *request, to chan answer) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ended {
-		return d.died("the driver")
+		return d.endedError("the driver")
 	}
 	d.last++
 	r.Number = d.last

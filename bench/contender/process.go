@@ -72,8 +72,8 @@ func (p *process) stop() {
 	})
 }
 
-// died returns an error with the log of a process that ended by itself.
-func (p *process) died(what string) error {
+// endedError returns an error with the log of a process that ended by itself.
+func (p *process) endedError(what string) error {
 	return fmt.Errorf("%s ended: %s", what, p.log)
 }
 

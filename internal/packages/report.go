@@ -96,7 +96,7 @@ func warnings(r cellhold.Installation, silent []string) []string {
 	for _, s := range r.Stale {
 		c := versions[s.Package]
 		if s.Absent {
-			list = append(list, fmt.Sprintf("The kernel %s has imported %s, which looked for %s before it was installed and may remember that it was missing. Restart the kernel to use both.", s.Kernel, s.Module, s.Package))
+			list = append(list, fmt.Sprintf("The kernel %s has imported %s, which looked for %s before it was installed and may remember that it was absent. Restart the kernel to use both.", s.Kernel, s.Module, s.Package))
 			continue
 		}
 		what := "has been removed"

@@ -53,7 +53,7 @@ func (c *ExecCmd) Run(ctx context.Context, all *console.Globals, t *console.Term
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, console.Handled(syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGWINCH, syscall.SIGHUP)...)
 	defer signal.Stop(signals)
-	// From here on, signals belong to the command: see execution.obey.
+	// From here on, signals belong to the command: see execution.handleSignals.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	x := &execution{CommandTerminal{Client: remote, Session: cellhold.SessionID(c.Session), Terminal: t}, signals, cancel}
@@ -131,7 +131,7 @@ func (x *execution) run(ctx context.Context) (err error) {
 	// run does not wait for these two goroutines: a read from a terminal cannot be stopped. The program ends soon
 	// after the command.
 	go x.feed(ctx)
-	go x.obey(ctx)
+	go x.handleSignals(ctx)
 	out, errOut := x.writers()
 	for e, err := range x.Client.WatchCommand(ctx, x.Session, x.Command.ID, x.Command.First-1) {
 		if err != nil {
@@ -182,8 +182,8 @@ func (x *execution) feed(ctx context.Context) {
 // patience is the number of Ctrl-C that go to the command. The next Ctrl-C ends this program.
 const patience = 2
 
-// obey passes signals to the command, up to the limit of patience.
-func (x *execution) obey(ctx context.Context) {
+// handleSignals passes signals to the command, up to the limit of patience.
+func (x *execution) handleSignals(ctx context.Context) {
 	interrupts := 0
 	if x.Command.Terminal != nil {
 		x.Resize(ctx) // another client may have set the size

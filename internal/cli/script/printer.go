@@ -23,7 +23,7 @@ type Printer struct {
 	death cellhold.KernelStateContent // how the kernel died, once it has
 }
 
-// NewPrinter returns a show for one script. Output to a terminal is made harmless; files and pipes get the script's bytes
+// NewPrinter returns a printer for one script. Output to a terminal is made harmless; files and pipes get the script's bytes
 // unchanged. figures is the path of its figures without number and extension.
 func NewPrinter(t *console.Terminal, figures string) *Printer {
 	s := &Printer{out: plainWriter{t.Out}, err: plainWriter{t.Err}, figures: newFigures(figures)}

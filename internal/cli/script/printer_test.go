@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// showing returns a show with a temporary folder for figures, and its output.
+// showing returns a printer with a temporary folder for figures, and its output.
 func showing(t *testing.T) (s *Printer, out, errOut *strings.Builder) {
 	t.Helper()
 	out, errOut = &strings.Builder{}, &strings.Builder{}

@@ -55,7 +55,7 @@ func (s *Script) runProgram(ctx context.Context) error {
 	x := &remote.CommandTerminal{Client: s.client, Session: s.session, Terminal: s.Terminal}
 	if s.interactive() {
 		size := x.Size()
-		// "dumb", because sequences that move the cursor do not reach our terminal: see screen.
+		// "dumb", because sequences that move the cursor do not reach our terminal: see console.Screen.
 		run.Terminal, run.Env["TERM"] = &size, "dumb"
 	}
 	command, err := s.client.StartCommand(ctx, s.session, run)
@@ -107,7 +107,7 @@ func (s *Script) interactive() bool {
 
 // feed passes our input to the script.
 func (s *Script) feed(ctx context.Context, id cellhold.CommandID) {
-	err := s.client.Feed(ctx, s.session, id, &input{from: s.Terminal.In, show: s.Printer})
+	err := s.client.Feed(ctx, s.session, id, &input{from: s.Terminal.In, printer: s.Printer})
 	if err != nil && ctx.Err() == nil && cellhold.KindOf(err) != cellhold.NotFound { // NotFound: the session has ended
 		_ = s.Printer.note("the input did not reach the script: %v", console.Message(err))
 	}
@@ -115,8 +115,8 @@ func (s *Script) feed(ctx context.Context, id cellhold.CommandID) {
 
 // input is our standard input. If it cannot be read, it returns EOF; otherwise a script would wait forever.
 type input struct {
-	from io.Reader
-	show *Printer
+	from    io.Reader
+	printer *Printer
 }
 
 func (in *input) Read(p []byte) (int, error) {
@@ -132,7 +132,7 @@ func (in *input) Read(p []byte) (int, error) {
 			// Another job has the terminal until this one is in the foreground.
 			awaitForeground()
 		default:
-			_ = in.show.note("standard input cannot be read: %v", err)
+			_ = in.printer.note("standard input cannot be read: %v", err)
 			return n, io.EOF
 		}
 	}

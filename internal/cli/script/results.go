@@ -29,17 +29,17 @@ var caches = []string{"__pycache__", ".ipynb_checkpoints"}
 type results struct {
 	client  *client.Client
 	session cellhold.SessionID
-	show    *Printer
+	printer *Printer
 	dest    *destination
 	limit   int64 // bytes that can be copied in total
 	left    int64 // bytes that are left; below 0 after more bytes came
 
-	before map[string]string // versions of the files before the script ran, by path
-	aside  *destination      // for files that cannot be at their place; nil until there is one
-	kept   int
-	lost   int
-	obeyed bool // aside contains files that programs may run or obey
-	taken  bool // a file existed at a place already
+	before   map[string]string // versions of the files before the script ran, by path
+	overflow *destination      // for files that cannot be at their place; nil until there is one
+	kept     int
+	lost     int
+	risky    bool // overflow contains files that programs may run or obey
+	exists   bool // a file existed at a place already
 }
 
 // look records the files in the working directory before the script runs.
@@ -108,7 +108,7 @@ func (r *results) bring(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(r.told(more), r.outputs(ctx), r.count())
+	return errors.Join(r.reportMore(more), r.outputs(ctx), r.count())
 }
 
 // one copies one file of a folder back, or reports why not.
@@ -124,7 +124,7 @@ func (r *results) one(ctx context.Context, folder, name string, f cellhold.FileI
 		why = r.full()
 	}
 	if why != "" {
-		return r.not(name, why)
+		return r.refuse(name, why)
 	}
 	return r.fetch(ctx, path.Join(folder, name), name, to)
 }
@@ -133,17 +133,17 @@ func (r *results) full() string {
 	return fmt.Sprintf("the script's files exceed the limit of %s", console.Size(r.limit).Rounded())
 }
 
-// fetch copies one file to its place, or to the folder aside if it cannot be at its place.
+// fetch copies one file to its place, or to the overflow folder if it cannot be at its place.
 func (r *results) fetch(ctx context.Context, file, name string, to *destination) error {
 	why, err := to.objection(name), errTaken
 	if why == "" {
 		err, why = r.copy(ctx, file, name, to), "this file exists already"
-		r.taken = r.taken || errors.Is(err, errTaken)
+		r.exists = r.exists || errors.Is(err, errTaken)
 	}
 	because := ""
 	if errors.Is(err, errTaken) && to == r.dest {
 		because = ", because " + why
-		if to, err = r.asideOf(); err != nil {
+		if to, err = r.overflowDir(); err != nil {
 			return err
 		}
 		err = r.copy(ctx, file, name, to)
@@ -152,13 +152,13 @@ func (r *results) fetch(ctx context.Context, file, name string, to *destination)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, errTaken):
-		return r.not(name, "a file of this name exists already")
+		return r.refuse(name, "a file of this name exists already")
 	case errors.Is(err, errTooLong):
-		return r.not(name, r.full())
+		return r.refuse(name, r.full())
 	case err != nil:
-		return r.not(name, console.Message(err).Error())
+		return r.refuse(name, console.Message(err).Error())
 	}
-	r.obeyed = r.obeyed || to == r.aside && (hidden(name) || !data(name))
+	r.risky = r.risky || to == r.overflow && (hidden(name) || !data(name))
 	return r.saved(path.Join(to.dir, name) + because)
 }
 
@@ -178,7 +178,7 @@ func (r *results) copy(ctx context.Context, file, name string, to *destination) 
 // OutputDir is the folder of files to keep, in every session. A test sets its own.
 var OutputDir = "/mnt/data/output"
 
-// outputs copies the files of /mnt/data/output back: to the folder aside, or to the folder of --output.
+// outputs copies the files of /mnt/data/output back: to the overflow folder, or to the folder of --output.
 func (r *results) outputs(ctx context.Context) error {
 	files, more, err := r.list(ctx, OutputDir)
 	if err != nil && cellhold.KindOf(err) == cellhold.NotFound {
@@ -189,7 +189,7 @@ func (r *results) outputs(ctx context.Context) error {
 	}
 	to := r.dest
 	if !to.ours {
-		if to, err = r.asideOf(); err != nil {
+		if to, err = r.overflowDir(); err != nil {
 			return err
 		}
 	}
@@ -198,58 +198,58 @@ func (r *results) outputs(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.told(more)
+	return r.reportMore(more)
 }
 
-// asideOf returns the folder for files that cannot be next to the script. It creates the folder on first use.
-func (r *results) asideOf() (*destination, error) {
-	if r.aside == nil {
-		dir, err := r.show.figures.folder()
+// overflowDir returns the folder for files that cannot be next to the script. It creates the folder on first use.
+func (r *results) overflowDir() (*destination, error) {
+	if r.overflow == nil {
+		dir, err := r.printer.figures.folder()
 		if err != nil {
 			return nil, err
 		}
-		r.aside = &destination{dir: dir, name: r.dest.name, ours: true}
+		r.overflow = &destination{dir: dir, name: r.dest.name, ours: true}
 	}
-	return r.aside, nil
+	return r.overflow, nil
 }
 
-// told reports that there are more files than the limit.
-func (r *results) told(more bool) error {
+// reportMore reports that there are more files than the limit.
+func (r *results) reportMore(more bool) error {
 	if !more {
 		return nil
 	}
-	return r.show.note("not kept: further files; the limit is %d files, and %d nested folders", maxResults, maxDepth)
+	return r.printer.note("not kept: further files; the limit is %d files, and %d nested folders", maxResults, maxDepth)
 }
 
 func (r *results) saved(at string) error {
 	if r.kept++; r.kept > maxNamed {
 		return nil
 	}
-	return r.show.note("file saved as %s", at)
+	return r.printer.note("file saved as %s", at)
 }
 
-func (r *results) not(name, why string) error {
+func (r *results) refuse(name, why string) error {
 	if r.lost++; r.lost > maxNamed {
 		return nil
 	}
-	return r.show.note("not kept: %q: %s", name, why)
+	return r.printer.note("not kept: %q: %s", name, why)
 }
 
-// count reports the files that were not reported one by one, and warns about files in the folder aside.
+// count reports the files that were not reported one by one, and warns about files in the overflow folder.
 func (r *results) count() error {
 	var err error
 	if r.kept > maxNamed {
-		err = r.show.note("%d further files are saved", r.kept-maxNamed)
+		err = r.printer.note("%d further files are saved", r.kept-maxNamed)
 	}
 	if r.lost > maxNamed {
-		err = errors.Join(err, r.show.note("%d further files are not kept", r.lost-maxNamed))
+		err = errors.Join(err, r.printer.note("%d further files are not kept", r.lost-maxNamed))
 	}
-	if r.taken && r.dest.named && !r.dest.ours {
-		err = errors.Join(err, r.show.note("nothing in %s is replaced, because this folder contains other files;  "+
+	if r.exists && r.dest.named && !r.dest.ours {
+		err = errors.Join(err, r.printer.note("nothing in %s is replaced, because this folder contains other files;  "+
 			"give a new or empty folder with --output", r.dest.dir))
 	}
-	if r.obeyed {
-		err = errors.Join(err, r.show.note("programs may run or obey files in %s: check them before you use them", r.aside.dir))
+	if r.risky {
+		err = errors.Join(err, r.printer.note("programs may run or obey files in %s: check them before you use them", r.overflow.dir))
 	}
 	return err
 }

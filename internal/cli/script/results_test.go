@@ -79,7 +79,7 @@ func back(t *testing.T, h *hostile, bound int64) (*Script, *results, *strings.Bu
 	}
 	place := &destination{dir: filepath.Dir(s.figures.stem), name: "plot"}
 	run := &Script{Source: &source{path: "s.py"}, Printer: s, Dest: place, client: c, session: "s1", MaxBytes: bound}
-	return run, &results{client: c, session: "s1", show: s, dest: place, limit: bound, left: bound}, said
+	return run, &results{client: c, session: "s1", printer: s, dest: place, limit: bound, left: bound}, said
 }
 
 func TestAnEndlessFolderIsReadUpToTheLimit(t *testing.T) {

@@ -46,7 +46,7 @@ type interrupter func(context.Context, syscall.Signal) error
 // endTime limits the time for deleting the session.
 const endTime = 20 * time.Second
 
-// Run runs the script on a server. It stores the script's exit status in show.exit.
+// Run runs the script on a server. It stores the script's exit status in Printer.Exit.
 func (s *Script) Run(ctx context.Context, c *client.Client) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -80,7 +80,7 @@ func (s *Script) inSession(ctx context.Context) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	results := &results{client: s.client, session: s.session, show: s.Printer, dest: s.Dest, limit: s.MaxBytes, left: s.MaxBytes}
+	results := &results{client: s.client, session: s.session, printer: s.Printer, dest: s.Dest, limit: s.MaxBytes, left: s.MaxBytes}
 	if err := results.look(ctx); err != nil {
 		return err
 	}

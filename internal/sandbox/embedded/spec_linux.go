@@ -122,7 +122,7 @@ func (d *Driver) privilegedSpec(l *specs.Linux) {
 func startCPU(l sandbox.Limits) float64 { return max(l.CPU, float64(runtime.NumCPU())) }
 
 func (d *Driver) resources(l sandbox.Limits) *specs.LinuxResources {
-	memory, quota, period := l.Memory, cgroup.CpuQuota(startCPU(l)), uint64(cgroup.CpuPeriod)
+	memory, quota, period := l.Memory, cgroup.CPUQuota(startCPU(l)), uint64(cgroup.CPUPeriod)
 	r := &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: &memory},
 		CPU:    &specs.LinuxCPU{Quota: &quota, Period: &period},

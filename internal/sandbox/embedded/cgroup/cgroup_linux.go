@@ -26,8 +26,8 @@ const (
 )
 
 const (
-	// CpuPeriod is the kernel's default.
-	CpuPeriod = 100_000
+	// CPUPeriod is the kernel's default.
+	CPUPeriod = 100_000
 	// minCPUQuota is the kernel's minimum.
 	minCPUQuota = 1_000
 )
@@ -37,9 +37,9 @@ const (
 // than a hundred.
 func BackstopPids(n int) int64 { return 256 + 4*int64(n) }
 
-// CpuQuota returns the CPU quota in a period.
-func CpuQuota(cores float64) int64 {
-	return max(int64(math.Round(cores*CpuPeriod)), minCPUQuota)
+// CPUQuota returns the CPU quota in a period.
+func CPUQuota(cores float64) int64 {
+	return max(int64(math.Round(cores*CPUPeriod)), minCPUQuota)
 }
 
 // Cgroups reads and removes the cgroups that gVisor creates. The host has one of two layouts, version 1 or 2.
@@ -150,9 +150,9 @@ func (c *Cgroups) read(controller, file string, id sandbox.ID) (string, error) {
 
 // LimitCPU sets the CPU limit. Until then the sandbox has the wider limit of its start.
 func (c *Cgroups) LimitCPU(id sandbox.ID, l sandbox.Limits) error {
-	file, quota := "cpu.cfs_quota_us", strconv.FormatInt(CpuQuota(l.CPU), 10)
+	file, quota := "cpu.cfs_quota_us", strconv.FormatInt(CPUQuota(l.CPU), 10)
 	if c.V2 {
-		file, quota = "cpu.max", fmt.Sprintf("%s %d", quota, CpuPeriod)
+		file, quota = "cpu.max", fmt.Sprintf("%s %d", quota, CPUPeriod)
 	}
 	if err := writeFile(filepath.Join(c.dir("cpu", id), file), quota); err != nil {
 		return fmt.Errorf("limit the CPU: %w", err)
@@ -169,14 +169,14 @@ func (c *Cgroups) Verify(id sandbox.ID, l sandbox.Limits, members ...int) error 
 	wants := []want{
 		pids,
 		{"memory", "memory.limit_in_bytes", strconv.FormatInt(memory, 10)},
-		{"cpu", "cpu.cfs_quota_us", strconv.FormatInt(CpuQuota(l.CPU), 10)},
-		{"cpu", "cpu.cfs_period_us", strconv.Itoa(CpuPeriod)},
+		{"cpu", "cpu.cfs_quota_us", strconv.FormatInt(CPUQuota(l.CPU), 10)},
+		{"cpu", "cpu.cfs_period_us", strconv.Itoa(CPUPeriod)},
 	}
 	if c.V2 {
 		wants = []want{
 			pids,
 			{"memory", "memory.max", strconv.FormatInt(memory, 10)},
-			{"cpu", "cpu.max", fmt.Sprintf("%d %d", CpuQuota(l.CPU), CpuPeriod)},
+			{"cpu", "cpu.max", fmt.Sprintf("%d %d", CPUQuota(l.CPU), CPUPeriod)},
 		}
 	}
 	for _, w := range wants {
