@@ -27,10 +27,10 @@ var rooms = map[string]struct {
 }{
 	".":                         {"", "everyone speaks it"},
 	"client":                    {".", "it is someone else's program"},
-	"bench":                     {". bench/contender bench/report", "it measures what a user of each contender sees"},
-	"bench/contender":           {". client", "it uses each contender as its users do"},
-	"bench/report":              {"", "it counts, whatever was measured"},
-	"demo":                      {". client", "it does what a user of the service would do"},
+	"bench":                     {". bench/contender bench/report", "it measures from the view of a user"},
+	"bench/contender":           {". client", "it uses each contender through its usual client"},
+	"bench/report":              {"", "it computes figures, and measures nothing"},
+	"demo":                      {". client", "it acts as a user of the server"},
 	"internal/agent":            {". internal/guestapi internal/agent/spool internal/agent/kernels internal/agent/command internal/agent/forward internal/rawio", "it runs next to hostile code; less code is safer"},
 	"internal/agent/kernels":    {". internal/guestapi internal/jupyter internal/agent/spool", "it runs next to hostile code; less code is safer"},
 	"internal/agent/command":    {". internal/guestapi internal/agent/spool", "it runs next to hostile code; less code is safer"},
@@ -39,21 +39,21 @@ var rooms = map[string]struct {
 	"internal/guest":            {". internal/guestapi", "it takes a dial function, so it needs no sandbox"},
 	"internal/guestapi":         {".", "it is a contract without behaviour"},
 	"internal/guestbin":         {"", "it stores and finds one file"},
-	"internal/image":            {".", "it makes directories, and knows nothing of who runs in them"},
+	"internal/image":            {".", "it creates directories, and knows no sandbox"},
 	"internal/jupyter":          {"internal/jupyter/zmtp", "it is a protocol that other programs could use"},
 	"internal/jupyter/zmtp":     {"internal/rawio", "it is a protocol that other programs could use"},
 	"internal/kernel":           {". internal/guestapi internal/notebook internal/record", "it gets its link as a small interface"},
 	"internal/link":             {"", "it carries bytes over a pair of pipes"},
 	"internal/notebook":         {".", "it turns cells into a file"},
 	"internal/rawio":            {"", "it makes system calls on a descriptor"},
-	"internal/sandbox":          {"", "drivers are written by people who know only drivers"},
-	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter internal/sandbox/embedded/shelf internal/link", "a driver that knows sessions cannot be swapped"},
-	"internal/sandbox/warm":     {"internal/sandbox", "it is a driver around a driver, and knows no guest"},
-	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the one driver that is also the guest"},
+	"internal/sandbox":          {"", "a driver must not need to know anything else"},
+	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runsc internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/warm":     {"internal/sandbox", "it wraps a driver, and knows no guest"},
+	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the only driver that is also the guest"},
 	"images":                    {"", "it carries recipes"},
 	"internal/agent/install":    {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
-	"internal/packages":         {". internal/guestapi internal/packages/index", "it decides what may be installed, and knows no session"},
-	"internal/packages/index":   {".", "it speaks to package indexes, and knows no guest"},
+	"internal/packages":         {". internal/guestapi internal/packages/index", "it decides what can be installed, and knows no session"},
+	"internal/packages/index":   {".", "it talks to package indexes, and knows no guest"},
 	"internal/agent/process":    {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter", "it starts the real processes of kernels and commands"},
 	"internal/agent/forward":    {"internal/guestapi", "it runs next to hostile code; less code is safer"},
 	"internal/egress":           {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
@@ -78,8 +78,8 @@ var rooms = map[string]struct {
 	"internal/record":           {".", "it is what is stored, and has no behaviour"},
 	"internal/notebook/export":  {".", "it turns cells into other files"},
 	"internal/transcript":       {".", "it reads events from any source"},
-	"internal/template":         {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it makes snapshots of sandboxes that are nobody's, and knows no session"},
-	"internal/store":            {". internal/record", "the interface it satisfies is declared by its user"},
+	"internal/template":         {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
+	"internal/store":            {". internal/record", "its user declares the interface"},
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and does not know the agent"},
 	"internal/agent/files/notify": {"internal/rawio", "it reports changes in a directory, and nothing else"},
@@ -87,40 +87,48 @@ var rooms = map[string]struct {
 	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
 	// What has few dealings with the rest of the house.
 	"internal/mirror":                    {". internal/guest internal/guestapi", "it copies files, and does not know their owner"},
-	"internal/sandbox/embedded/syscalls": {"", "it narrows gVisor, and knows nothing of drivers"},
-	"internal/sandbox/embedded/filter":   {"", "it hurries gVisor, and knows nothing of drivers"},
-	"internal/sandbox/embedded/shelf":    {"internal/sandbox", "it keeps files, and knows no gVisor"},
+	"internal/sandbox/embedded/syscalls": {"", "it restricts gVisor, and knows no driver"},
+	"internal/sandbox/embedded/filter":   {"", "it provides filters to gVisor, and knows no driver"},
 	// Test helpers stay beside what they help.
-	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/zmtp", "it is a kernel that follows a script"},
-	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "the promise every driver keeps"},
-	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it runs in the sandbox in place of the agent"},
-	"test/e2e":                           {". client", "it drives the binary as a user would"},
-	"test/report":                        {"", "it reads what go test prints"},
-	"test/prose":                         {"", "it reads texts"},
-	"test/docs":                          {"", "it reads texts"},
-	"internal/lazy":                      {"", "every package can use it"},
+	"internal/jupyter/jupytertest":        {"internal/jupyter internal/jupyter/zmtp", "it is a kernel that follows a script"},
+	"internal/sandbox/sandboxtest":        {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
+	"internal/sandbox/sandboxtest/probe":  {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
+	"internal/sandbox/embedded/cgroup":    {"internal/sandbox internal/sandbox/embedded/process", "it reads the kernel's files, and knows no driver"},
+	"internal/sandbox/embedded/process":   {"", "it watches processes of any kind"},
+	"internal/sandbox/embedded/runsc":     {"internal/sandbox internal/sandbox/embedded/filter internal/sandbox/embedded/process internal/sandbox/embedded/syscalls", "it runs in other processes than the driver"},
+	"internal/sandbox/embedded/snapshots": {"internal/sandbox", "it stores files, and does not know gVisor"},
+	"test/e2e":                            {". client", "it drives the binary as a user would"},
+	"test/report":                         {"", "it reads the output of go test"},
+	"test/prose":                          {"", "it reads texts"},
+	"test/docs":                           {"", "it reads texts"},
+	"internal/lazy":                       {"", "every package can use it"},
 	// Programs wire rooms together.
-	"cmd/cellhold-guest": {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
-	"cmd/cellhold":       {"*", "it wires everything on this side"},
+	"cmd/cellhold-guest":   {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
+	"cmd/cellhold":         {"*", "it connects the parts of the command line"},
+	"internal/cli/console": {".", "it writes to people, and knows no command"},
+	"internal/cli/remote":  {". client internal/cli/console", "its commands use a server only through the client"},
+	"internal/cli/script":  {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
+	"internal/cli/setup":   {"*", "it builds a server from all its parts"},
+	"internal/cli/doctor":  {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/shelf internal/template", "it checks what a server would use"},
 }
 
 // foreign says which of our packages may import a module that is not ours; all others may not.
 var foreign = map[string]string{
-	"gvisor.dev/gvisor":                        "internal/sandbox/embedded internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter", // no promise of a stable API: one place to mend
+	"gvisor.dev/gvisor":                        "internal/sandbox/embedded internal/sandbox/embedded/runsc internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter", // no stable API: few packages to change after an update
 	"modernc.org/sqlite":                       "internal/store",
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
 	"golang.org/x/net/idna":                    "internal/egress", // a second reading of names would be a hole
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
-	"github.com/alecthomas/kong":               "cmd/cellhold",
+	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
-	"gopkg.in/yaml.v3":                         "cmd/cellhold",
-	"github.com/BurntSushi/toml":               "cmd/cellhold",
+	"gopkg.in/yaml.v3":                         "cmd/cellhold internal/cli/setup",
+	"github.com/BurntSushi/toml":               "internal/cli/setup",
 	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // names of hosts, pages of links
-	"golang.org/x/term":                        "cmd/cellhold",
-	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded",
-	"github.com/google/subcommands":            "internal/sandbox/embedded", // gVisor's commands are of its type
-	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",         // tests only
+	"golang.org/x/term":                        "internal/cli/console internal/cli/remote",
+	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded internal/sandbox/embedded/runsc",
+	"github.com/google/subcommands":            "internal/sandbox/embedded/runsc", // the interface of gVisor's commands
+	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",               // tests only
 }
 
 // guestModules are the modules that may be linked into the program that runs beside hostile code.
@@ -134,7 +142,7 @@ const (
 	maxFunc  = 100 // lines
 	maxChain = 10  // packages in the longest chain of imports
 
-	maxRoom           = 5300 // lines of a package without its tests; a longer one has two nouns
+	maxRoom           = 3500 // lines of a package without its tests; a longer one has two nouns
 	maxSessionRoom    = 2500 // of those that were one room: registry, session, attachment, history
 	maxSessionMethods = 40   // of session.Session
 )

@@ -13,17 +13,17 @@ import (
 	"cellhold/bench/report"
 )
 
-// Bounds of a run, so that it ends whatever a contender does.
+// Limits of a run, so that it ends whatever a contender does.
 const (
-	askTime  = 3 * time.Minute // one turn of one contender; fifty kernels at once take more than one
-	maxFails = 3               // in a row, until a contender is left out of a figure
+	askTime  = 3 * time.Minute // of one turn of one contender; fifty kernels at once take more than a minute
+	maxFails = 3               // successive failures after which a contender is left out of a figure
 )
 
 // bench is one run.
 type bench struct {
 	o       options
 	n       sizes
-	temp    string // homes and everybody's files
+	temp    string // homes, and files of all contenders
 	report  *report.Report
 	entries []*entry // in the order of the report
 }
@@ -31,19 +31,19 @@ type bench struct {
 // entry is a contender that may not have been started yet.
 type entry struct {
 	name  string
-	key   string // as -with knows it
+	key   string // its name for -with
 	start func() (contender.Contender, error)
 	contender.Contender
-	slow  bool  // seconds for each session: it is asked a third as often
-	err   error // why it takes no part
+	slow  bool  // a session takes seconds: it gets a third of the rounds
+	err   error // why it is left out
 	ready bool
 }
 
-// sizes says how much is measured.
+// sizes are the numbers of samples.
 type sizes struct {
 	first, plots    int // sessions of each contender
-	blocks          int // of twenty cells
-	seconds         int // that a rate is measured for
+	blocks          int // blocks of twenty cells
+	seconds         int // duration of the measurement of a rate
 	bursts          []int
 	burstRounds     int
 	idle, crowd     int // sessions whose memory is measured
@@ -66,7 +66,7 @@ func newBench(o options) (*bench, error) {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return nil, err
 	}
-	temp, err := os.MkdirTemp("/tmp", "chb") // short, because gVisor's sockets lie below it
+	temp, err := os.MkdirTemp("/tmp", "chb") // short, because gVisor's sockets are below it
 	if err == nil {
 		err = os.Chmod(temp, 0o711) // sandboxes have other uids
 	}
@@ -87,7 +87,7 @@ func (b *bench) close() {
 	for _, e := range b.entries {
 		if e.ready {
 			if err := e.Close(); err != nil {
-				b.say("the end of %s: %v", e.name, err)
+				b.say("cannot end %s: %v", e.name, err)
 			}
 		}
 	}
@@ -100,21 +100,20 @@ func (b *bench) say(format string, args ...any) {
 	fmt.Printf("%6.1f s  %s\n", time.Since(b.report.Begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// who returns those of the named contenders that take part, started and settled.
-func (b *bench) who(ctx context.Context, names ...string) []*entry {
+// contenders returns the named contenders that take part, started and settled.
+func (b *bench) contenders(ctx context.Context, names ...string) []*entry {
 	var takePart []*entry
 	for _, name := range names {
 		i := slices.IndexFunc(b.entries, func(e *entry) bool { return e.name == name })
-		if e := b.entries[i]; b.wake(ctx, e, i) {
+		if e := b.entries[i]; b.prepare(ctx, e, i) {
 			takePart = append(takePart, e)
 		}
 	}
 	return takePart
 }
 
-// wake starts a contender if it is not there yet, and has it do everything once, so that what is read
-// from disk is in memory for all alike.
-func (b *bench) wake(ctx context.Context, e *entry, i int) bool {
+// prepare starts a contender if it is not running. It runs everything once, so that files are in memory for all contenders.
+func (b *bench) prepare(ctx context.Context, e *entry, i int) bool {
 	if e.ready || e.err != nil {
 		return e.err == nil
 	}
@@ -129,7 +128,7 @@ func (b *bench) wake(ctx context.Context, e *entry, i int) bool {
 		}
 	}
 	if e.err != nil {
-		b.say("%s takes no part: %v", e.name, e.err)
+		b.say("%s is left out: %v", e.name, e.err)
 		b.report.Contenders[i].LeftOut = e.err.Error()
 		return false
 	}
@@ -137,18 +136,18 @@ func (b *bench) wake(ctx context.Context, e *entry, i int) bool {
 	return true
 }
 
-// one returns the first of the named contenders that takes part, as a server of ours.
+// one returns the first of the named contenders that takes part. It must be a server of cellhold.
 func (b *bench) one(ctx context.Context, names ...string) (*contender.Cellhold, error) {
 	for _, name := range names {
-		if who := b.who(ctx, name); len(who) == 1 {
+		if who := b.contenders(ctx, name); len(who) == 1 {
 			return who[0].Contender.(*contender.Cellhold), nil
 		}
 	}
 	return nil, errors.New("no server of cellhold takes part")
 }
 
-// rounds asks each contender n times. They take turns, and another one begins each round. Who fails
-// too often in a row is left out of the figures.
+// rounds calls ask n times for each contender. They take turns, and a different contender begins each round. A contender with
+// too many successive failures is left out of the figures.
 func (b *bench) rounds(ctx context.Context, n int, who []*entry, ask func(context.Context, *entry) error, of ...*report.Figure) {
 	fails := map[*entry]int{}
 	for round := range n {
@@ -159,7 +158,7 @@ func (b *bench) rounds(ctx context.Context, n int, who []*entry, ask func(contex
 			}
 			err := b.turn(ctx, e, ask)
 			if err != nil && ctx.Err() != nil {
-				return // nobody's fault
+				return // the run was stopped
 			}
 			fails[e]++
 			if err == nil {
@@ -167,17 +166,17 @@ func (b *bench) rounds(ctx context.Context, n int, who []*entry, ask func(contex
 			}
 			for _, f := range of {
 				if err != nil {
-					f.Of(e.name).Fail(err)
+					f.SeriesOf(e.name).Fail(err)
 				}
 				if fails[e] == maxFails {
-					f.Of(e.name).LeftOut = "it failed too often"
+					f.SeriesOf(e.name).LeftOut = "it failed too often"
 				}
 			}
 		}
 	}
 }
 
-// turn is one turn of a contender, with the machine for itself.
+// turn is one turn of a contender. No other contender is active at the same time.
 func (b *bench) turn(ctx context.Context, e *entry, ask func(context.Context, *entry) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -188,7 +187,7 @@ func (b *bench) turn(ctx context.Context, e *entry, ask func(context.Context, *e
 	return errors.Join(err, e.Settle(ctx))
 }
 
-// end closes a session also when the turn is over.
+// end closes a session, even if the time of the turn is over.
 func end(ctx context.Context, s contender.Session) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 	defer cancel()

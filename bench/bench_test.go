@@ -11,8 +11,8 @@ import (
 	"cellhold/bench/report"
 )
 
-// A tiny run with real sandboxes makes a whole report: what took part has samples, what did not has a
-// reason, and nothing is left behind. The contenders of Python take no part: tests have no venv of theirs.
+// A tiny run with real sandboxes writes a complete report. Contenders that took part have samples, all others have a
+// reason, and nothing is left behind. The Python contenders are left out, because tests have no venv.
 func TestATinyRunMakesAReport(t *testing.T) {
 	home := os.Getenv("CELLHOLD_TEST_HOME")
 	if home == "" {
@@ -28,13 +28,13 @@ func TestATinyRunMakesAReport(t *testing.T) {
 	charts := b.charts(t.Context())
 	b.close()
 	if _, err := os.Stat(b.temp); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is left behind: %v", b.temp, err)
+		t.Errorf("%s still exists: %v", b.temp, err)
 	}
 	if err := write(b.report, o.out, charts); err != nil {
 		t.Fatal(err)
 	}
 	for _, at := range []struct{ figure, contender string }{{"first", report.Cold}, {"destroy", report.Cold}, {"cell", report.Cellhold}, {"cell", report.Raw}, {"cell", report.Untuned}} {
-		if s := b.report.Figure(at.figure).Of(at.contender); len(s.Samples) == 0 || s.Failed > 0 {
+		if s := b.report.Figure(at.figure).SeriesOf(at.contender); len(s.Samples) == 0 || s.Failed > 0 {
 			t.Errorf("%s of %s has %d samples, %d failed: %s", at.figure, at.contender, len(s.Samples), s.Failed, s.Error)
 		}
 	}
@@ -49,17 +49,17 @@ func TestATinyRunMakesAReport(t *testing.T) {
 	}
 	for _, c := range charts {
 		if info, err := os.Stat(filepath.Join(o.out, c.File)); err != nil || info.Size() < 1000 {
-			t.Errorf("the chart %s is no picture: %v", c.File, err)
+			t.Errorf("the chart %s is not a picture: %v", c.File, err)
 		}
 	}
 }
 
 func TestWhoIsOvertakenIsCounted(t *testing.T) {
-	at := func(ms ...int) []shot {
+	at := func(ms ...int) []attempt {
 		begun := time.Now()
-		var all []shot
+		var all []attempt
 		for _, m := range ms {
-			all = append(all, shot{created: begun.Add(time.Duration(m) * time.Millisecond)})
+			all = append(all, attempt{created: begun.Add(time.Duration(m) * time.Millisecond)})
 		}
 		return all
 	}
@@ -67,7 +67,7 @@ func TestWhoIsOvertakenIsCounted(t *testing.T) {
 	failed[1].err = errors.New("not served")
 	for _, x := range []struct {
 		name string
-		all  []shot
+		all  []attempt
 		want int
 	}{
 		{"in order", at(1, 2, 3, 4), 0},

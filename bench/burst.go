@@ -10,11 +10,10 @@ import (
 	"cellhold/bench/report"
 )
 
-// apart is the time between two calls of a burst: enough for the order in which they were made to be that
-// in which they arrive.
+// apart is the time between two calls of a burst: long enough that they arrive in the order of the calls.
 const apart = 2 * time.Millisecond
 
-// burst measures many creates at once. All sessions live until the last one has answered.
+// burst measures many creates at once. All sessions exist until the last one has answered.
 func (b *bench) burst(ctx context.Context) error {
 	for _, n := range b.n.bursts {
 		key := fmt.Sprintf("burst-%d", n)
@@ -25,16 +24,16 @@ func (b *bench) burst(ctx context.Context) error {
 			took.LeftOut = err.Error()
 			continue
 		}
-		who := b.who(ctx, report.Warm, report.Restore, report.Bare, report.Article)
+		who := b.contenders(ctx, report.Warm, report.Restore, report.Bare, report.Article)
 		b.rounds(ctx, b.n.burstRounds, who, func(ctx context.Context, e *entry) error {
-			all := b.volley(ctx, e, n)
-			failed.Of(e.name).Put(float64(count(all, func(s shot) bool { return s.err != nil })))
-			order.Of(e.name).Put(float64(overtaken(all)))
+			all := b.openMany(ctx, e, n)
+			failed.SeriesOf(e.name).Put(float64(count(all, func(s attempt) bool { return s.err != nil })))
+			order.SeriesOf(e.name).Put(float64(overtaken(all)))
 			for _, s := range all {
 				if s.err != nil {
-					took.Of(e.name).Fail(s.err)
+					took.SeriesOf(e.name).Fail(s.err)
 				} else {
-					took.Of(e.name).Took(s.answered.Sub(s.begun))
+					took.SeriesOf(e.name).Took(s.answered.Sub(s.begun))
 				}
 			}
 			return nil
@@ -43,27 +42,27 @@ func (b *bench) burst(ctx context.Context) error {
 	return nil
 }
 
-// shot is one of many creates at once.
-type shot struct {
+// attempt is one of many creates at once.
+type attempt struct {
 	begun, created, answered time.Time
 	err                      error
 }
 
-// volley makes n sessions at once and returns how each fared.
-func (b *bench) volley(ctx context.Context, e *entry, n int) []shot {
-	all := make([]shot, n)
+// openMany opens n sessions at once and returns their results.
+func (b *bench) openMany(ctx context.Context, e *entry, n int) []attempt {
+	all := make([]attempt, n)
 	var answered, ended sync.WaitGroup
 	answered.Add(n)
 	for i := range all {
-		ended.Go(func() { all[i].fly(ctx, e, &answered) })
+		ended.Go(func() { all[i].run(ctx, e, &answered) })
 		pause(ctx, apart)
 	}
 	ended.Wait()
 	return all
 }
 
-// fly is the life of one of them.
-func (s *shot) fly(ctx context.Context, e *entry, answered *sync.WaitGroup) {
+// run opens one session, runs a cell, and closes the session.
+func (s *attempt) run(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.begun = time.Now()
 	session, err := e.Open(ctx)
 	s.created = time.Now()
@@ -82,12 +81,12 @@ func (s *shot) fly(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.err = errors.Join(err, end(ctx, session))
 }
 
-// overtaken returns by how many later ones the one that was overtaken most was overtaken.
-func overtaken(all []shot) int {
+// overtaken returns the highest number of later sessions that were ready before an earlier one.
+func overtaken(all []attempt) int {
 	most := 0
 	for i, s := range all {
 		later := all[i+1:]
-		most = max(most, count(later, func(l shot) bool { return s.err == nil && l.err == nil && l.created.Before(s.created) }))
+		most = max(most, count(later, func(l attempt) bool { return s.err == nil && l.err == nil && l.created.Before(s.created) }))
 	}
 	return most
 }
@@ -102,7 +101,7 @@ func count[T any](of []T, is func(T) bool) int {
 	return n
 }
 
-// pause waits for a while, or until the run is over.
+// pause waits for d, or until the run ends.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():

@@ -15,18 +15,18 @@ import (
 //go:embed inside/raw_client.py
 var rawClient string
 
-// block is how many cells of one contender follow each other: few, because a machine that others use
-// changes its speed within seconds.
+// block is the number of successive cells of one contender. It is small, because a shared machine changes its speed within
+// seconds.
 const block = 20
 
-// timed is something that cells can be timed of.
+// timed is a series of cells to measure.
 type timed struct {
 	name string
 	time func(ctx context.Context) ([]time.Duration, error)
 }
 
-// cell measures the round trip of `1+1`: over the API of ours, by a raw client in the same sandbox, and
-// for the others by their own clients.
+// cell measures the round trip of `1+1`: over the API of cellhold, with a raw client in the same sandbox, and for the other
+// contenders with their own clients.
 func (b *bench) cell(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "cell", Title: "Round trip of `1+1`", Unit: "ms"})
 	server, err := b.one(ctx, report.Restore, report.Warm, report.Cold)
@@ -40,7 +40,7 @@ func (b *bench) cell(ctx context.Context) error {
 	defer end(ctx, session)
 	all := []timed{{report.Cellhold, func(ctx context.Context) ([]time.Duration, error) { return session.Time(ctx, "1+1", block) }}}
 	if _, err := session.Run(ctx, rawClient); err != nil {
-		return fmt.Errorf("the raw client inside: %w", err)
+		return fmt.Errorf("start the raw client in the sandbox: %w", err)
 	}
 	all = append(all, timed{report.Raw, inside(session, "tuned")}, timed{report.Untuned, inside(session, "untuned")})
 	others, closeAll := b.others(ctx, f)
@@ -49,32 +49,32 @@ func (b *bench) cell(ctx context.Context) error {
 	return nil
 }
 
-// others opens a session of each of the others.
+// others opens a session of each other contender.
 func (b *bench) others(ctx context.Context, f *report.Figure) (all []timed, closeAll func()) {
 	var sessions []contender.Session
-	for _, e := range b.who(ctx, report.Bare, report.Article, report.Gateway, report.LLM) {
+	for _, e := range b.contenders(ctx, report.Bare, report.Article, report.Gateway, report.LLM) {
 		s, err := e.Open(ctx)
 		if err != nil {
-			f.Of(e.name).Fail(err)
+			f.SeriesOf(e.name).Fail(err)
 			continue
 		}
 		sessions = append(sessions, s)
 		n := block
 		if e.name == report.LLM {
-			n = 1 // it looks for an answer five times a second
+			n = 1 // it polls for an answer five times a second
 		}
 		all = append(all, timed{e.name, func(ctx context.Context) ([]time.Duration, error) { return s.Time(ctx, "1+1", n) }})
 	}
 	return all, func() {
 		for _, s := range sessions {
 			if err := end(ctx, s); err != nil {
-				b.say("the end of a session: %v", err)
+				b.say("cannot end a session: %v", err)
 			}
 		}
 	}
 }
 
-// blocks times all in turns. The first block of each is not counted.
+// blocks measures all series in turns. The first block of each series is not counted.
 func (b *bench) blocks(ctx context.Context, all []timed, f *report.Figure) {
 	failed := map[string]bool{}
 	for i := range b.n.blocks + 1 {
@@ -88,19 +88,19 @@ func (b *bench) blocks(ctx context.Context, all []timed, f *report.Figure) {
 			cancel()
 			if err != nil {
 				failed[t.name] = true
-				f.Of(t.name).Fail(err)
+				f.SeriesOf(t.name).Fail(err)
 				continue
 			}
 			for _, d := range took {
 				if i > 0 {
-					f.Of(t.name).Took(d)
+					f.SeriesOf(t.name).Took(d)
 				}
 			}
 		}
 	}
 }
 
-// inside times cells of a kernel that the raw client drives.
+// inside returns a function that measures cells of a kernel with the raw client.
 func inside(s *contender.CellholdSession, kernel string) func(context.Context) ([]time.Duration, error) {
 	return func(ctx context.Context) ([]time.Duration, error) {
 		out, err := s.Run(ctx, fmt.Sprintf("print(%s.measure(%d))", kernel, block))
@@ -109,7 +109,7 @@ func inside(s *contender.CellholdSession, kernel string) func(context.Context) (
 		}
 		var seconds []float64
 		if err := json.Unmarshal([]byte(out.Text), &seconds); err != nil {
-			return nil, errors.Join(errors.New("the raw client's answer"), err)
+			return nil, errors.Join(errors.New("the answer of the raw client is invalid"), err)
 		}
 		took := make([]time.Duration, len(seconds))
 		for i, s := range seconds {

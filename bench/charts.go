@@ -19,7 +19,7 @@ import (
 //go:embed inside/charts.py
 var drawing string
 
-// pictures are drawn by inside/charts.py, as SVG and as PNG, as far as there are figures for them.
+// pictures are the charts that inside/charts.py draws as SVG and PNG, if there are figures for them.
 var pictures = []report.Chart{
 	{File: "first.svg", Title: "From the create call to the first answer with pandas"},
 	{File: "cell.svg", Title: "Round trip of 1+1"},
@@ -27,7 +27,7 @@ var pictures = []report.Chart{
 	{File: "memory.svg", Title: "Where the memory of an idle session is"},
 }
 
-// charts has a session of cellhold's own draw the charts, and returns those that there are.
+// charts draws the charts in a session of cellhold, and returns those that exist.
 func (b *bench) charts(ctx context.Context) []report.Chart {
 	if ctx.Err() != nil {
 		return nil
@@ -37,7 +37,7 @@ func (b *bench) charts(ctx context.Context) []report.Chart {
 	names := []string{report.Warm, report.Restore, report.Cold}
 	for _, e := range b.entries {
 		if e.ready && slices.Contains(names, e.name) {
-			names = []string{e.name} // no other one is started for this
+			names = []string{e.name} // do not start another contender for the charts
 		}
 	}
 	server, err := b.one(ctx, names...)
@@ -83,7 +83,7 @@ func (b *bench) draw(ctx context.Context, server *contender.Cellhold) ([]report.
 	return charts, nil
 }
 
-// fetch copies a file of a session to the report, if it is there.
+// fetch copies a file of a session to the report.
 func (b *bench) fetch(ctx context.Context, server *contender.Cellhold, s *contender.CellholdSession, name string) error {
 	from, err := server.ReadFile(ctx, s.ID, name)
 	if err != nil {

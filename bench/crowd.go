@@ -7,7 +7,7 @@ import (
 	"cellhold/bench/report"
 )
 
-// crowd measures the memory of many sessions, counted in three ways.
+// crowd measures the memory of many sessions in three ways.
 func (b *bench) crowd(ctx context.Context) error {
 	n := b.n.crowd
 	f := b.report.Add(report.Figure{Key: "crowd", Title: fmt.Sprintf("Memory with %d sessions that have used pandas", n), Unit: "MB"})
@@ -16,7 +16,7 @@ func (b *bench) crowd(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range []string{report.Restore, report.Cold} {
-		if who := b.who(ctx, name); len(who) == 1 {
+		if who := b.contenders(ctx, name); len(who) == 1 {
 			return b.crowdOf(ctx, who[0], f)
 		}
 	}
@@ -35,7 +35,7 @@ func (b *bench) crowdOf(ctx context.Context, e *entry, f *report.Figure) error {
 	if err != nil {
 		return err
 	}
-	f.Of("the machine's MemAvailable fell by").Put(mbOf(free - available()))
+	f.SeriesOf("the machine's MemAvailable fell by").Put(mbOf(free - available()))
 	groups, err := groupsOf(server)
 	if err != nil {
 		return err
@@ -48,10 +48,10 @@ func (b *bench) crowdOf(ctx context.Context, e *entry, f *report.Figure) error {
 		}
 		sum += parts[partAll]
 	}
-	f.Of("all sandboxes, by their control groups").Put(sum)
-	f.Of("the server").Put(mbOf(resident(server.Pid, "VmRSS:")))
+	f.SeriesOf("all sandboxes, by their control groups").Put(sum)
+	f.SeriesOf("the server").Put(mbOf(resident(server.Pid, "VmRSS:")))
 	return nil
 }
 
-// resident is a process's memory in bytes: VmRSS now, VmHWM the most since it was asked to forget.
+// resident returns a process's memory in bytes: VmRSS is the current value, and VmHWM the peak since forgetPeak.
 func resident(pid int, field string) int64 { return procField(pid, field) << 10 }

@@ -15,23 +15,23 @@ import (
 	"cellhold/bench/report"
 )
 
-// enter lists the contenders. None is started yet.
+// enter lists the contenders. It starts none of them.
 func (b *bench) enter() {
 	add := func(key, name, what string, start func() (contender.Contender, error)) {
-		e := &entry{name: name, key: key, start: start, slow: name == report.LLM} // ten seconds for the end of each container
+		e := &entry{name: name, key: key, start: start, slow: name == report.LLM} // the end of each container takes ten seconds
 		if len(b.o.with) > 0 && !slices.Contains(b.o.with, key) {
-			e.start = func() (contender.Contender, error) { return nil, errors.New("not asked for") }
+			e.start = func() (contender.Contender, error) { return nil, errors.New("not selected") }
 		}
 		b.entries = append(b.entries, e)
 		b.report.Contenders = append(b.report.Contenders, report.Contender{Name: name, What: what})
 	}
-	add("warm", report.Warm, fmt.Sprintf("`cellhold serve --warm %d`; sessions are leased from the warm sandboxes.", b.o.warm), b.cellhold(b.o.warm, false))
-	add("restore", report.Restore, "`cellhold serve --warm 0`; nothing is warm, sessions are restored from the template's snapshot.", b.cellhold(0, false))
-	add("cold", report.Cold, "`cellhold serve --no-templates`; sessions start a kernel in a fresh sandbox.", b.cellhold(0, true))
-	add("bare", report.Bare, "ipykernel on the host, a process for each session, started and driven by jupyter_client. No walls.", b.driver("bare.py"))
-	add("article", report.Article, "FastAPI and jupyter_client on the host, bench/baseline. pandas, numpy and matplotlib are imported in each new session. No walls.", b.baseline)
-	add("gateway", report.Gateway, "one gateway on the host, its kernels driven over its WebSocket. No walls.", b.driver("gateway.py"))
-	add("llm", report.LLM, "its interactive session, a container of Docker for each, of the same image as cellhold's.", b.llm)
+	add("warm", report.Warm, fmt.Sprintf("`cellhold serve --warm %d`; sessions use the warm sandboxes.", b.o.warm), b.cellhold(b.o.warm, false))
+	add("restore", report.Restore, "`cellhold serve --warm 0`; no sandbox is warm; sessions are restored from the template's snapshot.", b.cellhold(0, false))
+	add("cold", report.Cold, "`cellhold serve --no-templates`; sessions start a kernel in a new sandbox.", b.cellhold(0, true))
+	add("bare", report.Bare, "ipykernel on the host, a process for each session, started and driven by jupyter_client. No isolation.", b.driver("bare.py"))
+	add("article", report.Article, "FastAPI and jupyter_client on the host, bench/baseline. pandas, numpy and matplotlib are imported in each new session. No isolation.", b.baseline)
+	add("gateway", report.Gateway, "one gateway on the host, its kernels driven over its WebSocket. No isolation.", b.driver("gateway.py"))
+	add("llm", report.LLM, "its interactive session: a Docker container for each session, with the image of cellhold.", b.llm)
 }
 
 func (b *bench) cellhold(warm int, cold bool) func() (contender.Contender, error) {
@@ -42,11 +42,11 @@ func (b *bench) cellhold(warm int, cold bool) func() (contender.Contender, error
 	}
 }
 
-// pythonSide is where the contenders of Python run: nobody's settings count, and Docker's client finds its
-// engine as it does in the user's shell.
+// pythonSide returns the environment of the Python contenders. User settings do not apply, and Docker's client finds its engine
+// like in the user's shell.
 func (b *bench) pythonSide() (contender.Python, error) {
 	if _, err := os.Stat(b.o.python); err != nil {
-		return contender.Python{}, fmt.Errorf("the venv of bench/requirements.txt is not there: %w", err)
+		return contender.Python{}, fmt.Errorf("the venv of bench/requirements.txt does not exist: %w", err)
 	}
 	dir := filepath.Join(b.temp, "python")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -81,10 +81,10 @@ func (b *bench) baseline() (contender.Contender, error) {
 
 // llm starts llm-sandbox if a Docker engine answers.
 func (b *bench) llm() (contender.Contender, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // an engine that is there answers at once
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // a running engine answers at once
 	defer cancel()
 	if err := exec.CommandContext(ctx, "docker", "info").Run(); err != nil {
-		return nil, fmt.Errorf("no Docker engine answers: docker info: %w", err)
+		return nil, fmt.Errorf("no Docker engine: docker info: %w", err)
 	}
 	return b.driver("llm.py", b.o.image)()
 }

@@ -12,23 +12,23 @@ import (
 	"cellhold/bench/report"
 )
 
-// The first cell of a session: pandas usable, and a plot. Both are the same for everybody.
+// The first cells of a session: a use of pandas, and a plot. They are the same for all contenders.
 const (
 	firstPandas = "import pandas as pd; print(pd.DataFrame({\"a\":[1,2]}).sum().sum())"
 	firstPlot   = "import matplotlib.pyplot as plt; plt.plot([1, 3, 2])"
 )
 
-// everybody takes part in what a session's beginning is measured by.
+// everybody lists the contenders in the measurements of new sessions.
 var everybody = []string{report.Warm, report.Restore, report.Cold, report.Bare, report.Article, report.Gateway, report.LLM}
 
-// life is how long the parts of a session with one cell took.
+// life holds the durations of the parts of a session with one cell.
 type life struct {
-	create time.Duration // the call that makes it
-	answer time.Duration // from the beginning of that call to the cell's answer
-	end    time.Duration // the call that ends it
+	create time.Duration // the create call
+	answer time.Duration // from the begin of the create call to the cell's answer
+	end    time.Duration // the call that ends the session
 }
 
-// once opens a session, runs one cell of the two above, and ends the session.
+// once opens a session, runs one of the two cells, and ends the session.
 func (b *bench) once(ctx context.Context, c contender.Contender, code string) (life, error) {
 	var l life
 	begun := time.Now()
@@ -48,42 +48,42 @@ func (b *bench) once(ctx context.Context, c contender.Contender, code string) (l
 	return l, err
 }
 
-// right refuses an answer that is not the cell's.
+// right checks the answer of a cell.
 func right(code string, out contender.Output) error {
 	if code == firstPandas && strings.TrimSpace(out.Text) != "3" {
-		return fmt.Errorf("the answer is %.100q, not 3", out.Text)
+		return fmt.Errorf("got the answer %.100q, want 3", out.Text)
 	}
 	if code == firstPlot && !bytes.Contains(out.PNG, []byte("PNG")) {
-		return fmt.Errorf("no picture came: %.100q", out.Text)
+		return fmt.Errorf("got no picture: %.100q", out.Text)
 	}
 	return nil
 }
 
-// first measures the way to the first answer, one session at a time.
+// first measures the time to the first answer, one session at a time.
 func (b *bench) first(ctx context.Context) error {
 	r := b.report
 	answer := r.Add(report.Figure{Key: "first", Title: "From the create call to the first answer, pandas usable", Unit: "ms"})
 	create := r.Add(report.Figure{Key: "create", Title: "Of that, the create call", Unit: "ms"})
 	destroy := r.Add(report.Figure{Key: "destroy", Title: "Destroying a session", Unit: "ms"})
-	b.rounds(ctx, b.n.first, b.who(ctx, everybody...), func(ctx context.Context, e *entry) error {
+	b.rounds(ctx, b.n.first, b.contenders(ctx, everybody...), func(ctx context.Context, e *entry) error {
 		l, err := b.once(ctx, e, firstPandas)
 		if err == nil {
-			answer.Of(e.name).Took(l.answer)
-			create.Of(e.name).Took(l.create)
-			destroy.Of(e.name).Took(l.end)
+			answer.SeriesOf(e.name).Took(l.answer)
+			create.SeriesOf(e.name).Took(l.create)
+			destroy.SeriesOf(e.name).Took(l.end)
 		}
 		return err
 	}, answer)
 	return nil
 }
 
-// plot measures the way to the first picture.
+// plot measures the time to the first picture.
 func (b *bench) plot(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "plot", Title: "From the create call to the first plot", Unit: "ms"})
-	b.rounds(ctx, b.n.plots, b.who(ctx, everybody...), func(ctx context.Context, e *entry) error {
+	b.rounds(ctx, b.n.plots, b.contenders(ctx, everybody...), func(ctx context.Context, e *entry) error {
 		l, err := b.once(ctx, e, firstPlot)
 		if err == nil {
-			f.Of(e.name).Took(l.answer)
+			f.SeriesOf(e.name).Took(l.answer)
 		}
 		return err
 	}, f)

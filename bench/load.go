@@ -13,10 +13,10 @@ import (
 	"cellhold/bench/report"
 )
 
-// loads says how many cells each of so many sessions runs in one go: some two seconds of work.
+// loads are numbers of sessions, and the cells that each runs without a pause: about two seconds of work.
 var loads = []struct{ sessions, cells int }{{1, 200}, {8, 40}, {32, 16}}
 
-// load measures how many cells a second several sessions get through, each with one at a time.
+// load measures how many cells a second several sessions run, each one cell at a time.
 func (b *bench) load(ctx context.Context) error {
 	for _, l := range loads {
 		n := l.sessions
@@ -25,21 +25,20 @@ func (b *bench) load(ctx context.Context) error {
 			f.LeftOut = err.Error()
 			continue
 		}
-		who := b.who(ctx, report.Restore, report.Bare, report.Article, report.Gateway)
+		who := b.contenders(ctx, report.Restore, report.Bare, report.Article, report.Gateway)
 		if len(who) == 0 || who[0].name != report.Restore {
-			who = append(b.who(ctx, report.Cold), who...)
+			who = append(b.contenders(ctx, report.Cold), who...)
 		}
 		for _, e := range who {
-			if err := b.loadOne(ctx, e, n, l.cells, f.Of(e.name)); err != nil {
-				f.Of(e.name).Fail(err)
+			if err := b.loadOne(ctx, e, n, l.cells, f.SeriesOf(e.name)); err != nil {
+				f.SeriesOf(e.name).Fail(err)
 			}
 		}
 	}
 	return nil
 }
 
-// loadOne keeps n sessions of one contender busy with so many cells each, again and again. The first time
-// is not counted.
+// loadOne makes n sessions of one contender run cells each, repeatedly. The first time is not counted.
 func (b *bench) loadOne(ctx context.Context, e *entry, n, cells int, into *report.Series) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -58,8 +57,8 @@ func (b *bench) loadOne(ctx context.Context, e *entry, n, cells int, into *repor
 	return err
 }
 
-// count has so many workers do something again and again, and records how often it was done in each of
-// so many windows. The first window is not counted, because workers begin in it.
+// count runs do repeatedly in several workers, and records the rate in each window. The first window is not counted, because
+// workers start in it.
 func (b *bench) count(ctx context.Context, into *report.Series, windowSeconds, workers int, do func(context.Context, int) error) error {
 	window := time.Duration(windowSeconds) * time.Second
 	var done atomic.Int64
@@ -89,7 +88,7 @@ func (b *bench) count(ctx context.Context, into *report.Series, windowSeconds, w
 	return errors.Join(failed...)
 }
 
-// openAll opens sessions, as many at a time as there are cores.
+// openAll opens n sessions, as many at a time as there are cores.
 func openAll(ctx context.Context, e contender.Contender, n int) ([]contender.Session, error) {
 	sessions, failed := make([]contender.Session, n), make([]error, n)
 	places := make(chan struct{}, runtime.NumCPU())
@@ -109,7 +108,7 @@ func openAll(ctx context.Context, e contender.Contender, n int) ([]contender.Ses
 	all.Wait()
 	for _, err := range failed {
 		if err != nil {
-			return sessions, err // the others say the same
+			return sessions, err // the others have the same error
 		}
 	}
 	return sessions, nil
@@ -119,21 +118,21 @@ func endAll(ctx context.Context, sessions []contender.Session) {
 	var all sync.WaitGroup
 	for _, s := range sessions {
 		if s != nil {
-			all.Go(func() { _ = end(ctx, s) }) // what cannot end ends with its contender
+			all.Go(func() { _ = end(ctx, s) }) // after an error the session ends with its contender
 		}
 	}
 	all.Wait()
 }
 
-// creates measures how many sessions a second can be made, used for one cell and ended, for as long as
-// one likes: the windows in which a stock of warm ones is used up do not count.
+// creates measures the sustained rate of sessions that are created, used for one cell and ended. The measurement starts after
+// the stock of warm sandboxes is used up.
 func (b *bench) creates(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "creates", Title: "Sustained creates, each with its first answer and its end", Unit: "sessions/s", Higher: true})
 	workers := 2 * runtime.NumCPU()
 	f.Note = fmt.Sprintf("%d at a time.", workers)
-	for _, e := range b.who(ctx, report.Warm, report.Restore, report.Cold, report.Bare, report.Article) {
-		if err := b.createsOf(ctx, e, workers, f.Of(e.name)); err != nil {
-			f.Of(e.name).Fail(err)
+	for _, e := range b.contenders(ctx, report.Warm, report.Restore, report.Cold, report.Bare, report.Article) {
+		if err := b.createsOf(ctx, e, workers, f.SeriesOf(e.name)); err != nil {
+			f.SeriesOf(e.name).Fail(err)
 		}
 	}
 	return nil
@@ -143,7 +142,7 @@ func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *repo
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	var stock atomic.Int64
-	stock.Store(int64(2 * b.o.warm)) // twice, because some are made while others are used up
+	stock.Store(int64(2 * b.o.warm)) // twice, because new ones become ready while others are used
 	var used sync.WaitGroup
 	for range workers {
 		used.Go(func() {
@@ -153,7 +152,7 @@ func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *repo
 		})
 	}
 	used.Wait()
-	const window = 3 // seconds; in one there are some ten creates
+	const window = 3 // seconds; about ten creates
 	return b.count(ctx, into, window, workers, func(ctx context.Context, _ int) error {
 		_, err := b.once(ctx, e, firstPandas)
 		return err

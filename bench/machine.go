@@ -12,21 +12,21 @@ import (
 	"cellhold/bench/report"
 )
 
-// eachSession is what a session with pandas and all that belongs to it takes of memory, amply.
+// eachSession is a generous estimate of the memory of a session with pandas.
 const eachSession = 200 << 20
 
-// roomFor says why so many sessions have no room in memory.
+// roomFor returns an error if the memory is too small for so many sessions.
 func roomFor(sessions int) error {
 	if free, wanted := available(), int64(sessions)*eachSession; free < wanted {
-		return fmt.Errorf("%d sessions may take %d MB, and only %d MB of memory are free", sessions, wanted>>20, free>>20)
+		return fmt.Errorf("%d sessions can need %d MB, but only %d MB of memory are free", sessions, wanted>>20, free>>20)
 	}
 	return nil
 }
 
-// available is MemAvailable in bytes.
+// available returns MemAvailable in bytes.
 func available() int64 { return field("/proc/meminfo", "MemAvailable:") << 10 }
 
-// field returns the first number of a line of a file in /proc, 0 when there is none.
+// field returns the first number of a line of a file in /proc, or 0.
 func field(path, name string) int64 {
 	f, err := os.Open(path)
 	if err != nil {
@@ -42,7 +42,7 @@ func field(path, name string) int64 {
 	return 0
 }
 
-// machine describes this one in general terms.
+// machine describes this machine in general terms.
 func machine() report.Machine {
 	m := report.Machine{Cores: runtime.NumCPU(), Root: os.Geteuid() == 0, Cgroup: "v1"}
 	m.Memory = float64(field("/proc/meminfo", "MemTotal:")) / (1 << 20)
@@ -54,7 +54,7 @@ func machine() report.Machine {
 		var release []byte
 		for _, c := range u.Release {
 			if c != '.' && (c < '0' || c > '9') {
-				break // what follows may name a machine's maker
+				break // the rest can name the vendor
 			}
 			release = append(release, byte(c))
 		}

@@ -1,6 +1,5 @@
-// Command bench measures how fast cellhold is on this machine, beside what else people run code of
-// models with, all in one run and in turns, and writes a report with every sample of it. README.md
-// says what each figure means.
+// Command bench measures the speed of cellhold and of other tools on this machine. All contenders run in one run, in turns. It
+// writes a report with every sample. README.md explains each figure.
 //
 //	go run ./bench [-quick] [-only first,cell] [-out bench/results]
 package main
@@ -20,19 +19,19 @@ import (
 	"cellhold/bench/report"
 )
 
-// options are the settings of a run.
+// options are the flags of a run.
 type options struct {
 	program string   // cellhold's binary
-	home    string   // a home that has the image
-	python  string   // of the venv with bench/requirements.txt
-	image   string   // of Docker, for llm-sandbox
+	home    string   // a home with the image
+	python  string   // the Python of the venv with bench/requirements.txt
+	image   string   // the Docker image for llm-sandbox
 	sources string   // the folder bench of the repository
-	out     string   // for the report
+	out     string   // folder for the report
 	only    []string // figures; empty means all
 	with    []string // contenders; empty means all
-	warm    int      // sandboxes that are kept ready
+	warm    int      // number of ready sandboxes
 	quick   bool
-	render  string // results to make the page of again, instead of measuring
+	render  string // results to render again, instead of a measurement
 }
 
 func main() {
@@ -52,17 +51,17 @@ func main() {
 func parse() options {
 	var o options
 	var only, with string
-	flag.StringVar(&o.program, "cellhold", "build/bin/cellhold", "the program")
-	flag.StringVar(&o.home, "home", "build/home", "a home with the stock image in it")
-	flag.StringVar(&o.python, "python", "build/benchvenv/bin/python", "the Python of the other contenders")
-	flag.StringVar(&o.image, "docker-image", "cellhold-bench", "the stock image as Docker knows it, for llm-sandbox")
-	flag.StringVar(&o.sources, "sources", "bench", "the folder of the contenders' programs")
-	flag.StringVar(&o.out, "out", "bench/results", "where the report goes")
-	flag.StringVar(&only, "only", "", "measure only these: "+strings.Join(stepNames(), ","))
-	flag.StringVar(&with, "with", "", "only these contenders: warm,restore,cold,bare,article,gateway,llm")
-	flag.IntVar(&o.warm, "warm", 8, "sandboxes that are kept ready")
-	flag.BoolVar(&o.quick, "quick", false, "a few minutes, with fewer samples")
-	flag.StringVar(&o.render, "render", "", "make the page of this results.json again, and measure nothing")
+	flag.StringVar(&o.program, "cellhold", "build/bin/cellhold", "path of the cellhold binary")
+	flag.StringVar(&o.home, "home", "build/home", "home with the stock image")
+	flag.StringVar(&o.python, "python", "build/benchvenv/bin/python", "Python of the other contenders")
+	flag.StringVar(&o.image, "docker-image", "cellhold-bench", "Docker's name of the stock image, for llm-sandbox")
+	flag.StringVar(&o.sources, "sources", "bench", "folder of the contenders' programs")
+	flag.StringVar(&o.out, "out", "bench/results", "folder for the report")
+	flag.StringVar(&only, "only", "", "comma-separated figures to measure: "+strings.Join(stepNames(), ","))
+	flag.StringVar(&with, "with", "", "comma-separated contenders: warm,restore,cold,bare,article,gateway,llm")
+	flag.IntVar(&o.warm, "warm", 8, "number of sandboxes to keep ready")
+	flag.BoolVar(&o.quick, "quick", false, "fewer samples; takes a few minutes")
+	flag.StringVar(&o.render, "render", "", "render the report of this results.json without a measurement")
 	flag.Parse()
 	if only != "" {
 		o.only = strings.Split(only, ",")
@@ -72,14 +71,14 @@ func parse() options {
 	}
 	for _, name := range o.only {
 		if !slices.Contains(stepNames(), name) {
-			fmt.Fprintf(os.Stderr, "bench: there is no figure %q; there are %s\n", name, strings.Join(stepNames(), ", "))
+			fmt.Fprintf(os.Stderr, "bench: unknown figure %q; the figures are %s\n", name, strings.Join(stepNames(), ", "))
 			os.Exit(2)
 		}
 	}
 	return o
 }
 
-// measure does the whole run. What was measured before a Ctrl-C is written too.
+// measure does the whole run. After Ctrl-C it writes the results so far.
 func measure(ctx context.Context, o options) error {
 	b, err := newBench(o)
 	if err != nil {
@@ -97,7 +96,7 @@ func measure(ctx context.Context, o options) error {
 	return context.Cause(ctx)
 }
 
-// renderAgain writes the page for results that are there.
+// renderAgain renders the report of existing results.
 func renderAgain(_ context.Context, o options) error {
 	f, err := os.Open(o.render)
 	if err != nil {
@@ -117,7 +116,7 @@ func renderAgain(_ context.Context, o options) error {
 	return write(r, o.out, charts)
 }
 
-// write writes page and samples.
+// write writes the report and the samples.
 func write(r *report.Report, out string, charts []report.Chart) error {
 	page, err := os.Create(filepath.Join(out, "report.md"))
 	if err != nil {

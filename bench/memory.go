@@ -13,21 +13,21 @@ import (
 	"cellhold/bench/report"
 )
 
-// mb is how memory is counted in the report.
+// mb is the unit of memory in the report.
 const mb = 1e6
 
 // part is a share of a sandbox's memory.
 type part string
 
-// The parts of a sandbox's memory, as its control group counts them.
+// The parts of a sandbox's memory in its cgroup.
 const (
-	partAll    part = "all of it" // but the page cache of files, which sandboxes share
+	partAll    part = "all of it" // without the page cache of files, which sandboxes share
 	partSentry part = "gVisor's own (anonymous memory)"
 	partGuest  part = "the guest's (memory file)"
 	partKernel part = "the host's kernel, for its processes and page tables"
 )
 
-// group reads the memory of a control group by its parts, in MB.
+// group returns the memory of a cgroup by parts, in MB.
 func group(dir string) (map[part]float64, error) {
 	stat, err := numbers(filepath.Join(dir, "memory.stat"))
 	if err != nil {
@@ -39,7 +39,7 @@ func group(dir string) (map[part]float64, error) {
 	all, err := number(filepath.Join(dir, "memory.usage_in_bytes"))
 	kernel, kernelErr := number(filepath.Join(dir, "memory.kmem.usage_in_bytes"))
 	if err != nil || kernelErr != nil {
-		return nil, fmt.Errorf("memory of a control group: %v, %v", err, kernelErr)
+		return nil, fmt.Errorf("read the memory of a cgroup: %v, %v", err, kernelErr)
 	}
 	return map[part]float64{partAll: mbOf(all - stat["active_file"] - stat["inactive_file"]), partSentry: mbOf(stat["rss"]), partGuest: mbOf(stat["shmem"]), partKernel: mbOf(kernel)}, nil
 }
@@ -65,7 +65,7 @@ func numbers(path string) (map[string]int64, error) {
 	return all, err
 }
 
-// groupsOf are the folders of control groups that hold memory, of all sandboxes of one server.
+// groupsOf returns the memory cgroups of all sandboxes of a server.
 func groupsOf(c *contender.Cellhold) (map[string]string, error) {
 	ids, err := c.Sandboxes()
 	if err != nil {
@@ -80,29 +80,28 @@ func groupsOf(c *contender.Cellhold) (map[string]string, error) {
 		}
 	}
 	if len(groups) == 0 && len(ids) > 0 {
-		return nil, fmt.Errorf("the sandboxes have no control groups here; only root's have")
+		return nil, fmt.Errorf("the sandboxes have no cgroups; run as root")
 	}
 	return groups, nil
 }
 
-// memory measures sessions that have run one cell with pandas and do nothing any more.
+// memory measures idle sessions that have run one cell with pandas.
 func (b *bench) memory(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "memory", Title: "Memory of an idle session that has used pandas", Unit: "MB"})
-	for _, e := range b.who(ctx, report.Warm, report.Restore, report.Cold) {
-		if err := b.memoryOf(ctx, e, f.Of(e.name)); err != nil {
-			f.Of(e.name).Fail(err)
+	for _, e := range b.contenders(ctx, report.Warm, report.Restore, report.Cold) {
+		if err := b.memoryOf(ctx, e, f.SeriesOf(e.name)); err != nil {
+			f.SeriesOf(e.name).Fail(err)
 		}
 	}
-	for _, e := range b.who(ctx, report.Bare) {
-		if err := b.memoryOfDriver(ctx, f.Of(e.name)); err != nil {
-			f.Of(e.name).Fail(err)
+	for _, e := range b.contenders(ctx, report.Bare) {
+		if err := b.memoryOfDriver(ctx, f.SeriesOf(e.name)); err != nil {
+			f.SeriesOf(e.name).Fail(err)
 		}
 	}
 	return b.crowd(ctx)
 }
 
-// memoryOf measures sandboxes of ours. When some are warm, those that are there before are the ones that
-// are leased.
+// memoryOf measures sandboxes of cellhold. If there are ready sandboxes, the sessions use these.
 func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) error {
 	server := e.Contender.(*contender.Cellhold)
 	if err := server.Settle(ctx); err != nil {
@@ -124,7 +123,7 @@ func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) err
 	if err := server.Settle(ctx); err != nil {
 		return err
 	}
-	pause(ctx, 2*time.Second) // Go gives back memory that it does not need
+	pause(ctx, 2*time.Second) // Go returns unused memory to the host
 	if len(warm) == 0 {
 		if warm, err = groupsOf(server); err != nil {
 			return err
@@ -133,7 +132,7 @@ func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) err
 	return b.parts(ctx, e.name, warm, into, sessions[0])
 }
 
-// parts records the memory of control groups, and where it is.
+// parts records the memory of cgroups and its parts.
 func (b *bench) parts(ctx context.Context, name string, groups map[string]string, into *report.Series, one contender.Session) error {
 	f := b.report.Add(report.Figure{Key: "memory-of-" + name, Title: "Where the memory of an idle session is: " + name, Unit: "MB"})
 	f.Note = "The last rows are what gVisor has allotted to processes that user code can see; only what they have touched is in the memory file, and so part of the sum."
@@ -144,7 +143,7 @@ func (b *bench) parts(ctx context.Context, name string, groups map[string]string
 		}
 		into.Put(parts[partAll])
 		for _, p := range []part{partSentry, partGuest, partKernel} {
-			f.Of(string(p)).Put(parts[p])
+			f.SeriesOf(string(p)).Put(parts[p])
 		}
 	}
 	out, err := one.Run(ctx, processes)
@@ -154,14 +153,13 @@ func (b *bench) parts(ctx context.Context, name string, groups map[string]string
 	for line := range strings.Lines(out.Text) {
 		name, bytes, _ := strings.Cut(strings.TrimSpace(line), "\t")
 		if n, err := strconv.ParseInt(bytes, 10, 64); err == nil {
-			f.Of("in the guest: " + name).Put(mbOf(n))
+			f.SeriesOf("in the guest: " + name).Put(mbOf(n))
 		}
 	}
 	return nil
 }
 
-// processes prints what each process in the guest has of memory that is not a file's. The agent's is
-// not shown to user code; it is what is left.
+// processes prints the anonymous memory of each process in the guest. User code cannot see the agent; its memory is the rest.
 const processes = `import glob
 for path in sorted(glob.glob("/proc/[0-9]*/")):
     try:
@@ -171,7 +169,7 @@ for path in sorted(glob.glob("/proc/[0-9]*/")):
         pass
 `
 
-// memoryOfDriver measures bare kernels, in a driver with a control group of its own.
+// memoryOfDriver measures bare kernels in a driver with its own cgroup.
 func (b *bench) memoryOfDriver(ctx context.Context, into *report.Series) error {
 	dir, err := newGroup(fmt.Sprintf("cellhold-bench-%d", os.Getpid()))
 	if err != nil {
@@ -209,7 +207,7 @@ func (b *bench) memoryOfDriver(ctx context.Context, into *report.Series) error {
 	return nil
 }
 
-// removeGroup removes a control group whose last processes are just ending.
+// removeGroup removes a cgroup whose last processes are ending.
 func (b *bench) removeGroup(dir string) {
 	err := os.Remove(dir)
 	for begun := time.Now(); err != nil && time.Since(begun) < 5*time.Second; err = os.Remove(dir) {
@@ -220,7 +218,7 @@ func (b *bench) removeGroup(dir string) {
 	}
 }
 
-// newGroup makes a control group that counts memory.
+// newGroup creates a cgroup that counts memory.
 func newGroup(name string) (string, error) {
 	for _, parent := range []string{"/sys/fs/cgroup/memory", "/sys/fs/cgroup"} {
 		dir := filepath.Join(parent, name)
@@ -232,5 +230,5 @@ func newGroup(name string) (string, error) {
 		}
 		os.Remove(dir)
 	}
-	return "", fmt.Errorf("no control group that counts memory can be made here; only root can")
+	return "", fmt.Errorf("cannot create a cgroup that counts memory; run as root")
 }

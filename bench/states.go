@@ -12,7 +12,7 @@ import (
 	"cellhold/bench/report"
 )
 
-// hibernate measures the way to disk and back, with state that cannot be compressed.
+// hibernate measures hibernating and resuming, with state that cannot be compressed.
 func (b *bench) hibernate(ctx context.Context) error {
 	server, err := b.one(ctx, report.Restore, report.Warm)
 	if err != nil {
@@ -23,19 +23,19 @@ func (b *bench) hibernate(ctx context.Context) error {
 		down := b.report.Add(report.Figure{Key: fmt.Sprintf("hibernate-%d", size), Title: "Hibernating a session " + state, Unit: "ms"})
 		up := b.report.Add(report.Figure{Key: fmt.Sprintf("resume-%d", size), Title: "Resuming a session " + state + ", to its first answer", Unit: "ms"})
 		for range b.n.hibernate {
-			slept, woke, err := sleepAndWake(ctx, server, size)
+			saved, resumed, err := hibernateAndResume(ctx, server, size)
 			if err != nil {
 				return err
 			}
-			down.Of(report.Cellhold).Took(slept)
-			up.Of(report.Cellhold).Took(woke)
+			down.SeriesOf(report.Cellhold).Took(saved)
+			up.SeriesOf(report.Cellhold).Took(resumed)
 		}
 	}
 	return nil
 }
 
-// sleepAndWake hibernates one session and asks it for its state.
-func sleepAndWake(ctx context.Context, server *contender.Cellhold, size int) (slept, woke time.Duration, err error) {
+// hibernateAndResume hibernates one session, resumes it, and checks its state.
+func hibernateAndResume(ctx context.Context, server *contender.Cellhold, size int) (saved, resumed time.Duration, err error) {
 	s, err := server.OpenOne(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -48,21 +48,21 @@ func sleepAndWake(ctx context.Context, server *contender.Cellhold, size int) (sl
 	if err := server.Call(ctx, http.MethodPost, "/v1/sessions/"+string(s.ID)+"/hibernate", nil, nil); err != nil {
 		return 0, 0, err
 	}
-	slept = time.Since(begun)
+	saved = time.Since(begun)
 	x, err := server.Session(ctx, s.ID)
 	if err != nil || x.State != cellhold.SessionHibernated {
-		return 0, 0, fmt.Errorf("after it was hibernated the session is %s (%v)", x.State, err)
+		return 0, 0, fmt.Errorf("the hibernated session has the state %s (%v)", x.State, err)
 	}
 	begun = time.Now()
 	out, err := s.Run(ctx, "print(len(state))")
-	woke = time.Since(begun)
+	resumed = time.Since(begun)
 	if err == nil && strings.TrimSpace(out.Text) != fmt.Sprint(size<<20) {
-		err = fmt.Errorf("after it was resumed the state has %q bytes", out.Text)
+		err = fmt.Errorf("the resumed session has a variable of %q bytes", out.Text)
 	}
-	return slept, woke, err
+	return saved, resumed, err
 }
 
-// fork measures forks of a session that has used pandas: the call, and the call up to the answers of all.
+// fork measures forks of a session that has used pandas: the call, and the time until all forks have answered.
 func (b *bench) fork(ctx context.Context) error {
 	server, err := b.one(ctx, report.Restore, report.Warm)
 	if err != nil {
@@ -76,8 +76,8 @@ func (b *bench) fork(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			call.Of(report.Cellhold).Took(made)
-			answer.Of(report.Cellhold).Took(answered)
+			call.SeriesOf(report.Cellhold).Took(made)
+			answer.SeriesOf(report.Cellhold).Took(answered)
 		}
 	}
 	return nil
@@ -103,14 +103,14 @@ func forkOnce(ctx context.Context, server *contender.Cellhold, n int) (made, ans
 	err = inParallel(forks, func(f contender.Session) error {
 		out, err := f.Run(ctx, "print(x + 1)")
 		if err == nil && strings.TrimSpace(out.Text) != "21" {
-			err = fmt.Errorf("a fork says %q", out.Text)
+			err = fmt.Errorf("a fork answered %q, want 21", out.Text)
 		}
 		return err
 	})
 	return made, time.Since(begun), err
 }
 
-// print measures what a flood of output does to the server.
+// print measures the server's memory during a flood of output.
 func (b *bench) print(ctx context.Context) error {
 	mib := b.n.print
 	f := b.report.Add(report.Figure{Key: "print", Title: fmt.Sprintf("The server while a cell prints %d MiB", mib), Unit: "MB"})
@@ -132,7 +132,7 @@ func (b *bench) print(ctx context.Context) error {
 		return err
 	}
 	f.Note = fmt.Sprintf("It took %.0f s.", time.Since(begun).Seconds())
-	f.Of("resident before").Put(mbOf(before))
-	f.Of("grew at the most by").Put(mbOf(resident(server.Pid, "VmHWM:") - before))
+	f.SeriesOf("resident before").Put(mbOf(before))
+	f.SeriesOf("grew at the most by").Put(mbOf(resident(server.Pid, "VmHWM:") - before))
 	return nil
 }

@@ -10,14 +10,14 @@ import (
 	"cellhold/bench/report"
 )
 
-// step is a part of the run: one figure, or several that one measurement gives.
+// step is a part of the run. It measures one or several figures.
 type step struct {
 	name  string
-	limit time.Duration // then it is cut off
+	limit time.Duration // time limit of the step
 	do    func(*bench, context.Context) error
 }
 
-// allSteps are in the order of the run. Those that leave the machine as it was come first.
+// allSteps are the steps in the order of the run. Steps without lasting effects on the machine come first.
 var allSteps = []step{
 	{"first", 10 * time.Minute, (*bench).first},
 	{"plot", 6 * time.Minute, (*bench).plot},
@@ -39,8 +39,7 @@ func stepNames() []string {
 	return names
 }
 
-// steps does what was asked for. A step that fails as a whole says so in the report, and the next one
-// goes on.
+// steps runs the selected steps. If a step fails completely, the report says so, and the next step runs.
 func (b *bench) steps(ctx context.Context) {
 	for _, s := range allSteps {
 		if ctx.Err() != nil || len(b.o.only) > 0 && !slices.Contains(b.o.only, s.name) {
@@ -51,9 +50,9 @@ func (b *bench) steps(ctx context.Context) {
 		err := s.do(b, within)
 		switch {
 		case ctx.Err() != nil:
-			err = errors.New("the run was ended before")
+			err = errors.New("the run was stopped before")
 		case within.Err() != nil:
-			err = fmt.Errorf("it was cut off after %s", s.limit)
+			err = fmt.Errorf("the step exceeded its time limit of %s", s.limit)
 		}
 		if err != nil {
 			b.say("%s: %v", s.name, err)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Baseline is the article's design: a small server in Python with a kernel for each user.
+// Baseline is the article's design: a small Python server with a kernel for each user.
 type Baseline struct {
 	*process
 	url  string
@@ -30,7 +30,7 @@ func StartBaseline(p Python, dir string) (*Baseline, error) {
 	lines := bufio.NewScanner(b.out) // it prints its address when it listens
 	if !lines.Scan() {
 		b.stop()
-		return nil, b.died("the article's design")
+		return nil, b.endedError("the article's design")
 	}
 	b.url = lines.Text()
 	go func() { _, _ = io.Copy(io.Discard, b.out) }() // ends with the process
@@ -43,7 +43,7 @@ func (b *Baseline) Open(ctx context.Context) (Session, error) {
 	return s, s.form(ctx, "/start_session")
 }
 
-// Settle has nothing to wait for.
+// Settle returns at once: there is no background work.
 func (b *Baseline) Settle(context.Context) error { return nil }
 
 // Close ends the server and its kernels.

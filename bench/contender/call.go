@@ -11,18 +11,18 @@ import (
 	"cellhold"
 )
 
-// most is the largest answer that is read: fifty sessions, or a PNG in JSON.
+// most is the maximum size of an answer: fifty sessions, or a PNG in JSON.
 const most = 64 << 20
 
-// caller keeps a connection for each of many sessions, as a service's client does.
+// caller keeps connections for many sessions, like a client of a server.
 var caller = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
 
-// Call sends a request of JSON to the server's API, for what package client has no method for.
+// Call sends a JSON request to the server's API, for routes without a method in package client.
 func (c *Cellhold) Call(ctx context.Context, method, path string, in, out any) error {
 	return call(ctx, method, c.url+path, c.auth, in, out)
 }
 
-// call sends JSON and decodes JSON; in and out may be nil.
+// call sends JSON and decodes JSON. in and out can be nil.
 func call(ctx context.Context, method, url string, header http.Header, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -57,7 +57,7 @@ func exchange(req *http.Request, out any) error {
 	}
 	switch {
 	case res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed:
-		return cellhold.Errorf(cellhold.NotFound, "%s %s is not there.", req.Method, req.URL.Path)
+		return cellhold.Errorf(cellhold.NotFound, "%s %s does not exist.", req.Method, req.URL.Path)
 	case res.StatusCode > 299:
 		return fmt.Errorf("%s %s: %s: %s", req.Method, req.URL.Path, res.Status, text)
 	case out == nil:

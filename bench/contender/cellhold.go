@@ -21,7 +21,7 @@ import (
 	"cellhold/client"
 )
 
-// Cellhold is one server of ours, with a home of its own that shares the images.
+// Cellhold is a server of cellhold with its own home. The home shares the images.
 type Cellhold struct {
 	*client.Client
 	Pid  int // of the server
@@ -32,16 +32,16 @@ type Cellhold struct {
 	*process
 }
 
-// CellholdOptions says how to start a server. All are required but Warm and Cold.
+// CellholdOptions are the options of a server. All except Warm and Cold are required.
 type CellholdOptions struct {
 	Program string // path of the binary
-	Images  string // folder of a home's images
-	Temp    string // folder for the home, short, because sockets lie below it
+	Images  string // folder with the images of a home
+	Temp    string // folder for the home; short, because sockets are below it
 	Warm    int    // sandboxes to keep ready
-	Cold    bool   // no templates at all
+	Cold    bool   // no templates
 }
 
-// StartCellhold starts a server and returns when it takes requests.
+// StartCellhold starts a server and returns when it is ready.
 func StartCellhold(o CellholdOptions) (*Cellhold, error) {
 	flags, err := startFlags(o)
 	if err != nil {
@@ -60,35 +60,35 @@ func StartCellhold(o CellholdOptions) (*Cellhold, error) {
 		return nil, errors.Join(err, os.RemoveAll(home))
 	}
 	c.Pid = c.process.cmd.Process.Pid
-	if err := c.greet(); err != nil {
+	if err := c.readGreeting(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
-// startFlags returns the server's settings. A contender has all cores, as the others have.
+// startFlags returns the server's flags. A session can use all cores, like the other contenders.
 func startFlags(o CellholdOptions) ([]string, error) {
 	flags := []string{"--cpu", strconv.Itoa(runtime.NumCPU()), "--max-sessions", "200", "--max-creates-per-minute", "100000", "--idle-timeout", "2h", "--cell-timeout", "20m"}
 	if o.Cold {
-		if knows(o.Program, "--no-templates") {
+		if hasFlag(o.Program, "--no-templates") {
 			flags = append(flags, "--no-templates")
 		}
-		return flags, nil // a program without templates starts all sessions cold
+		return flags, nil // a version without templates starts all sessions cold
 	}
-	if !knows(o.Program, "--warm") {
+	if !hasFlag(o.Program, "--warm") {
 		return nil, fmt.Errorf("serve --warm: %w", errUnknown)
 	}
 	return append(flags, "--warm", strconv.Itoa(o.Warm)), nil
 }
 
-// knows reports whether the server has a flag.
-func knows(program, flag string) bool {
+// hasFlag reports whether the server has a flag.
+func hasFlag(program, flag string) bool {
 	help, err := exec.Command(program, "serve", "--help").Output()
 	return err == nil && strings.Contains(string(help), flag)
 }
 
-// greet reads the server's address and token from its greeting.
-func (c *Cellhold) greet() error {
+// readGreeting reads the server's URL and token from its output.
+func (c *Cellhold) readGreeting() error {
 	var url, token string
 	lines := bufio.NewScanner(c.out)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Stop it with") {
@@ -100,7 +100,7 @@ func (c *Cellhold) greet() error {
 		}
 	}
 	if url == "" || token == "" {
-		return c.died("cellhold serve")
+		return c.endedError("cellhold serve")
 	}
 	go func() { _, _ = io.Copy(io.Discard, c.out) }() // ends with the process
 	c.url, c.auth = url, http.Header{"Authorization": {"Bearer " + token}}
@@ -109,10 +109,10 @@ func (c *Cellhold) greet() error {
 	return err
 }
 
-// Open makes a session.
+// Open creates a session.
 func (c *Cellhold) Open(ctx context.Context) (Session, error) { return c.OpenOne(ctx) }
 
-// OpenOne is Open with the type of its own.
+// OpenOne is Open with the concrete type.
 func (c *Cellhold) OpenOne(ctx context.Context) (*CellholdSession, error) {
 	s, err := c.CreateSession(ctx, client.CreateSession{})
 	if err != nil {
@@ -123,14 +123,14 @@ func (c *Cellhold) OpenOne(ctx context.Context) (*CellholdSession, error) {
 
 // Settle waits until every template has its snapshot and its warm sandboxes.
 func (c *Cellhold) Settle(ctx context.Context) error {
-	const pause = 20 * time.Millisecond // no figure depends on it
+	const pause = 20 * time.Millisecond // does not affect any figure
 	for {
 		var list struct {
 			Templates []cellhold.Template `json:"templates"`
 		}
 		if err := c.Call(ctx, http.MethodGet, "/v1/templates", nil, &list); err != nil {
 			if cellhold.KindOf(err) == cellhold.NotFound {
-				return nil // this build has none
+				return nil // this version has no templates
 			}
 			return err
 		}
@@ -152,19 +152,19 @@ func (c *Cellhold) Settle(ctx context.Context) error {
 	}
 }
 
-// Close stops the server, which takes its sandboxes along.
+// Close stops the server, which ends its sandboxes.
 func (c *Cellhold) Close() error {
 	c.stop()
 	return os.RemoveAll(c.home)
 }
 
-// CellholdSession is a session of ours.
+// CellholdSession is a session of cellhold.
 type CellholdSession struct {
 	c  *Cellhold
 	ID cellhold.SessionID
 }
 
-// Run runs a cell over /v1, in one request that waits.
+// Run runs a cell over /v1, in one request that waits for the end.
 func (s *CellholdSession) Run(ctx context.Context, code string) (Output, error) {
 	cell, err := s.c.Execute(ctx, s.ID, client.Code{Code: code})
 	if err != nil {
@@ -189,12 +189,12 @@ func (s *CellholdSession) Time(ctx context.Context, code string, rounds int) ([]
 	return timeEach(ctx, s, code, rounds)
 }
 
-// Close ends the session; the answer comes when its sandbox is gone.
+// Close ends the session. It returns when the sandbox is gone.
 func (s *CellholdSession) Close(ctx context.Context) error {
 	return plain(s.c.DeleteSession(ctx, s.ID))
 }
 
-// plain adds the cause, which a user of the API does not see but a benchmark's report should say.
+// plain adds the cause of an error, which callers of the API do not see.
 func plain(err error) error {
 	var e *cellhold.Error
 	if errors.As(err, &e) && e.Err != nil {
@@ -203,7 +203,7 @@ func plain(err error) error {
 	return err
 }
 
-// Sandboxes lists what runs, leased or not, by the sandboxes' own names.
+// Sandboxes returns the ids of all sandboxes, with or without a session.
 func (c *Cellhold) Sandboxes() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(c.home, "run"))
 	var ids []string
@@ -215,7 +215,7 @@ func (c *Cellhold) Sandboxes() ([]string, error) {
 	return ids, err
 }
 
-// Fork makes n sessions that go on where one is.
+// Fork creates n forks of a session.
 func (c *Cellhold) Fork(ctx context.Context, id cellhold.SessionID, n int) ([]Session, error) {
 	var made struct {
 		Sessions []cellhold.Session `json:"sessions"`
@@ -226,7 +226,7 @@ func (c *Cellhold) Fork(ctx context.Context, id cellhold.SessionID, n int) ([]Se
 		forks = append(forks, &CellholdSession{c: c, ID: s.ID})
 	}
 	if err == nil && len(forks) != n {
-		err = fmt.Errorf("%d forks were made of %d", len(forks), n)
+		err = fmt.Errorf("got %d forks, want %d", len(forks), n)
 	}
 	return forks, err
 }

@@ -1,6 +1,5 @@
-// Package contender drives what the benchmark compares, each in the way of its own clients: cellhold, a
-// bare kernel, the article's design, the Jupyter Kernel Gateway, llm-sandbox. It decides nothing about
-// what is measured.
+// Package contender drives the contenders of the benchmark, each with its usual client: cellhold, a bare kernel, the
+// article's design, the Jupyter Kernel Gateway, llm-sandbox. It does not decide what is measured.
 package contender
 
 import (
@@ -8,29 +7,27 @@ import (
 	"time"
 )
 
-// Contender makes sessions in one of the ways that are compared. Methods may be called from any
-// goroutine.
+// Contender is one of the compared ways to run sessions. Methods can be called from any goroutine.
 type Contender interface {
-	// Open makes a session and returns when it takes cells.
+	// Open creates a session and returns when it accepts cells.
 	Open(ctx context.Context) (Session, error)
-	// Settle returns when nothing is left to be done in the background: whoever is measured next has
-	// the machine for itself.
+	// Settle returns when no background work is left, so that it does not affect the next measurement.
 	Settle(ctx context.Context) error
-	// Close ends all processes that it started. Its sessions are gone.
+	// Close ends all processes of the contender. Its sessions end.
 	Close() error
 }
 
-// Session is one stateful session of a contender. Its methods are called one after the other.
+// Session is one stateful session of a contender. Only one method is called at a time.
 type Session interface {
-	// Run runs a cell and returns what it put out. Code that fails is an error here.
+	// Run runs a cell and returns its output. Code that fails is an error.
 	Run(ctx context.Context, code string) (Output, error)
-	// Time runs a cell so many times and returns how long each took, seen from the contender's own client.
+	// Time runs a cell several times and returns the duration of each, measured by the contender's own client.
 	Time(ctx context.Context, code string, rounds int) ([]time.Duration, error)
-	// Close ends the session, and returns when it is gone.
+	// Close ends the session, and returns when it has ended.
 	Close(ctx context.Context) error
 }
 
-// Output is what a cell put out.
+// Output is the output of a cell.
 type Output struct {
 	Text string
 	PNG  []byte // the first picture

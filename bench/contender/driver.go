@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Driver is a contender whose client is a Python program: it takes requests as lines of JSON, each in a
-// thread of its own, and answers them by number.
+// Driver is a contender whose client is a Python program. The program reads requests as lines of JSON, serves each in its own
+// thread, and answers by number.
 type Driver struct {
 	*process
-	mu      sync.Mutex // guards the writing of whole lines, and the rest
+	mu      sync.Mutex // guards writes of lines, and the fields below
 	waiting map[int]chan answer
 	last    int
 	ended   bool
@@ -30,7 +30,7 @@ type request struct {
 	Rounds  int    `json:"rounds,omitempty"`
 }
 
-// answer is one line from it.
+// answer is one line from a driver.
 type answer struct {
 	Number int       `json:"number"`
 	Error  string    `json:"error"`
@@ -39,14 +39,14 @@ type answer struct {
 	Took   []float64 `json:"took"` // seconds
 }
 
-// Python is where the contenders of Python live.
+// Python is the environment of the Python contenders.
 type Python struct {
-	Program string   // of the venv
-	Env     []string // of all of them: with a home of their own, so that nobody's settings count
-	Dir     string   // where they may write
+	Program string   // the interpreter of the venv
+	Env     []string // the environment; its HOME is separate, so that no user settings apply
+	Dir     string   // a writable directory
 }
 
-// StartDriver starts a driver, and returns when it takes requests.
+// StartDriver starts a driver, and returns when it is ready.
 func StartDriver(p Python, script string, args ...string) (*Driver, error) {
 	child, err := start(p.Dir, p.Env, p.Program, append([]string{script}, args...)...)
 	if err != nil {
@@ -55,20 +55,20 @@ func StartDriver(p Python, script string, args ...string) (*Driver, error) {
 	d := &Driver{process: child, waiting: map[int]chan answer{}}
 	lines := bufio.NewScanner(d.out)
 	lines.Buffer(nil, most)
-	if !lines.Scan() { // it says hello when it is ready
+	if !lines.Scan() { // the first line says that the driver is ready
 		d.stop()
-		return nil, d.died(filepath.Base(script))
+		return nil, d.endedError(filepath.Base(script))
 	}
 	go d.read(lines)
 	return d, nil
 }
 
-// read hands answers to those who wait. It ends with the process.
+// read passes answers to the waiting requests. It ends with the process.
 func (d *Driver) read(lines *bufio.Scanner) {
 	for lines.Scan() {
 		var a answer
 		if json.Unmarshal(lines.Bytes(), &a) != nil {
-			continue // a library that prints
+			continue // output of a library
 		}
 		d.mu.Lock()
 		to := d.waiting[a.Number]
@@ -111,7 +111,7 @@ func (d *Driver) send(r *request, to chan answer) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ended {
-		return d.died("the driver")
+		return d.endedError("the driver")
 	}
 	d.last++
 	r.Number = d.last
@@ -128,16 +128,16 @@ func (d *Driver) send(r *request, to chan answer) error {
 	return err
 }
 
-// Open makes a session.
+// Open creates a session.
 func (d *Driver) Open(ctx context.Context) (Session, error) {
 	a, err := d.ask(ctx, request{Op: "open"})
 	return driven{d, a.Number}, err
 }
 
-// Settle has nothing to wait for.
+// Settle returns at once: there is no background work.
 func (d *Driver) Settle(context.Context) error { return nil }
 
-// Close ends the driver, which ends what it started.
+// Close ends the driver and the processes that it started.
 func (d *Driver) Close() error {
 	d.stop()
 	return nil
@@ -168,5 +168,5 @@ func (s driven) Close(ctx context.Context) error {
 	return err
 }
 
-// Pid is the driver's process.
+// Pid returns the driver's process id.
 func (d *Driver) Pid() int { return d.cmd.Process.Pid }

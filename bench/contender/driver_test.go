@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// pretended starts a driver that has no kernels.
+// pretended starts a fake driver without kernels.
 func pretended(t *testing.T) *Driver {
 	t.Helper()
 	drivers, err := filepath.Abs("../drivers")

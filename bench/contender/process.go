@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// stopTime is how long a process may take to end when it is asked to, before it is killed: a server of
-// ours that still destroys fifty sandboxes needs seconds.
+// stopTime is the time that a process has to end before it is killed. A server of cellhold that destroys fifty sandboxes
+// needs seconds.
 const stopTime = 30 * time.Second
 
-// process is a child that ends with this program, however that ends.
+// process is a child that ends with this program, even after a crash.
 type process struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
@@ -26,19 +26,19 @@ type process struct {
 	once   sync.Once
 }
 
-// start starts a program with its standard streams at our ends of pipes. Whoever calls it reads out until
-// its end. Without env it has ours.
+// start starts a program with pipes as its standard streams. The caller must read out until its end. An empty env means our
+// own environment.
 func start(dir string, env []string, program string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(program, args...), log: &tail{}, exited: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, env, p.log
-	p.cmd.WaitDelay = time.Second // for what a grandchild keeps open
-	// A Ctrl-C is for us, who end them in order; and who kills us ends them too.
+	p.cmd.WaitDelay = time.Second // for streams that a grandchild keeps open
+	// A separate group, because this program handles Ctrl-C. Pdeathsig ends the child if this program is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	// Not StdoutPipe: waiting for the process would close it under its reader.
+	// No StdoutPipe: Wait would close it while it is being read.
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -57,8 +57,7 @@ func start(dir string, env []string, program string, args ...string) (*process, 
 	return p, nil
 }
 
-// stop asks the process to end, by closing its input and with SIGTERM, and kills what is left of its
-// group after a while.
+// stop closes the input of the process and sends SIGTERM. After a timeout it kills the rest of its group.
 func (p *process) stop() {
 	p.once.Do(func() {
 		p.in.Close()
@@ -67,24 +66,24 @@ func (p *process) stop() {
 		case <-p.exited:
 		case <-time.After(stopTime):
 		}
-		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // the group is ours, and may be empty
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // the group belongs to us and can be empty
 		<-p.exited
 		p.out.Close()
 	})
 }
 
-// died returns what is known of a process that ended by itself.
-func (p *process) died(what string) error {
+// endedError returns an error with the log of a process that ended by itself.
+func (p *process) endedError(what string) error {
 	return fmt.Errorf("%s ended: %s", what, p.log)
 }
 
-// tail keeps the end of what a process logs.
+// tail keeps the end of a log.
 type tail struct {
 	mu   sync.Mutex
 	text []byte
 }
 
-// kept is how much of a log is kept: enough for a traceback.
+// kept is the size of the kept part of a log: enough for a traceback.
 const kept = 4 << 10
 
 func (t *tail) Write(b []byte) (int, error) {
@@ -101,5 +100,5 @@ func (t *tail) String() string {
 	return string(t.text)
 }
 
-// errUnknown: the program at hand does not know a setting that the contender needs.
-var errUnknown = errors.New("this build of cellhold does not have it")
+// errUnknown says that the program lacks a flag that the contender needs.
+var errUnknown = errors.New("this version of cellhold does not have this flag")

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Chart is a picture of the report, as its page names it.
+// Chart is a picture in the report.
 type Chart struct{ File, Title string }
 
-// WriteMarkdown writes the report as a page with tables.
+// WriteMarkdown writes the report as Markdown with tables.
 func (r *Report) WriteMarkdown(w io.Writer, charts []Chart) error {
 	var b strings.Builder
 	r.head(&b)
@@ -67,7 +67,7 @@ func (f *Figure) table(b *strings.Builder) {
 	if f.LeftOut != "" {
 		fmt.Fprintf(b, "\nLeft out: %s.\n", strings.TrimSuffix(oneLine(f.LeftOut), "."))
 	}
-	ratio := f.Unit != "sessions" && f.find(Bare) != nil && len(f.find(Bare).Samples) > 0 // of counts it says nothing
+	ratio := f.Unit != "sessions" && f.find(Bare) != nil && len(f.find(Bare).Samples) > 0 // a ratio of counts has no meaning
 	var rows strings.Builder
 	for _, s := range f.Series {
 		if len(s.Samples) > 0 {
@@ -80,7 +80,7 @@ func (f *Figure) table(b *strings.Builder) {
 	f.missing(b)
 }
 
-// columns names the quantiles: from the middle towards the worst.
+// columns returns the names of the quantiles, from the median to the worst.
 func (f *Figure) columns() string {
 	if f.Higher {
 		return "p50 | p10 | p1"
@@ -100,7 +100,7 @@ func (f *Figure) row(s *Series, ratio bool) string {
 	return line + "\n"
 }
 
-// missing says who failed, and who was left out and why.
+// missing reports failures, and contenders that were left out.
 func (f *Figure) missing(b *strings.Builder) {
 	for _, s := range f.Series {
 		if s.LeftOut != "" {
@@ -123,7 +123,7 @@ func (r *Report) who(b *strings.Builder) {
 	}
 }
 
-// number prints with three digits or so: what is beyond them, no run repeats.
+// number prints about three digits; further digits differ from run to run.
 func number(x float64) string {
 	switch {
 	case math.IsNaN(x):
@@ -143,9 +143,9 @@ func iff(yes bool, s string) string {
 	return ""
 }
 
-// oneLine keeps a stranger's error from becoming a part of the page's structure.
+// oneLine prevents an error of a contender from changing the structure of the page.
 func oneLine(s string) string {
-	const most = 300 // bytes; enough to know what it was
+	const most = 300 // bytes; enough to identify the error
 	s = strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", "/")
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"

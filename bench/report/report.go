@@ -1,5 +1,5 @@
-// Package report turns the samples of a benchmark's run into figures: quantiles, ratios, and targets
-// reached or missed. It measures nothing, and has no figure that no sample stands for.
+// Package report computes figures from the samples of a benchmark's run: quantiles, ratios, and targets. It measures nothing,
+// and every figure is based on samples.
 package report
 
 import (
@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// Bare is the contender that the others are compared with.
+// Bare is the contender to which the others are compared.
 const Bare = "bare ipykernel"
 
-// Report is one run with every sample of it.
+// Report is one run with all its samples.
 type Report struct {
 	Begun      time.Time   `json:"begun"`
-	Seconds    float64     `json:"seconds"` // that it took
+	Seconds    float64     `json:"seconds"` // duration
 	Quick      bool        `json:"quick"`   // fewer samples than a full run
 	Machine    Machine     `json:"machine"`
 	Contenders []Contender `json:"contenders"`
 	Figures    []*Figure   `json:"figures"`
 }
 
-// Machine says what the run was made on, in general terms: no name, no user, no path.
+// Machine describes the machine of the run in general terms: no name, no user, no path.
 type Machine struct {
 	Cores  int     `json:"cores"`
 	Memory float64 `json:"memory_gib"`
@@ -34,34 +34,34 @@ type Machine struct {
 	Root   bool    `json:"root"`
 }
 
-// Contender is one of those who were compared, or were to be.
+// Contender is one compared tool.
 type Contender struct {
 	Name    string `json:"name"`
 	What    string `json:"what"`
-	LeftOut string `json:"left_out,omitempty"` // why it took no part
+	LeftOut string `json:"left_out,omitempty"` // why it was left out
 }
 
-// Figure is one question with the answers of all contenders.
+// Figure is one measurement with the results of all contenders.
 type Figure struct {
 	Key     string    `json:"key"`
 	Title   string    `json:"title"`
 	Unit    string    `json:"unit"`
 	Higher  bool      `json:"higher"`             // more is better
-	Note    string    `json:"note,omitempty"`     // what is to be known of this run of it
-	LeftOut string    `json:"left_out,omitempty"` // why nobody was asked
+	Note    string    `json:"note,omitempty"`     // note about this run
+	LeftOut string    `json:"left_out,omitempty"` // why it was not measured
 	Series  []*Series `json:"series"`
 }
 
-// Series is what one contender gave.
+// Series holds the results of one contender.
 type Series struct {
 	Contender string    `json:"contender"`
 	Samples   []float64 `json:"samples"`
 	Failed    int       `json:"failed,omitempty"`
-	Error     string    `json:"error,omitempty"`    // of the last one that failed
-	LeftOut   string    `json:"left_out,omitempty"` // why it was not asked, or not to the end
+	Error     string    `json:"error,omitempty"`    // error of the last failure
+	LeftOut   string    `json:"left_out,omitempty"` // why it was left out, or not measured completely
 }
 
-// Add returns the figure with that key, made if it is new.
+// Add returns the figure with this key. It adds the figure if it is new.
 func (r *Report) Add(f Figure) *Figure {
 	if have := r.Figure(f.Key); have != nil {
 		return have
@@ -70,7 +70,7 @@ func (r *Report) Add(f Figure) *Figure {
 	return &f
 }
 
-// Figure returns the figure with that key, nil if there is none.
+// Figure returns the figure with this key, or nil.
 func (r *Report) Figure(key string) *Figure {
 	for _, f := range r.Figures {
 		if f.Key == key {
@@ -80,8 +80,8 @@ func (r *Report) Figure(key string) *Figure {
 	return nil
 }
 
-// Of returns a contender's series, made if it is new.
-func (f *Figure) Of(contender string) *Series {
+// SeriesOf returns a contender's series. It adds the series if it is new.
+func (f *Figure) SeriesOf(contender string) *Series {
 	if s := f.find(contender); s != nil {
 		return s
 	}
@@ -105,28 +105,27 @@ func (f *Figure) find(contender string) *Series {
 // Put adds samples.
 func (s *Series) Put(samples ...float64) { s.Samples = append(s.Samples, samples...) }
 
-// Took adds how long something took, in milliseconds.
+// Took adds a duration in milliseconds.
 func (s *Series) Took(d time.Duration) { s.Put(float64(d) / float64(time.Millisecond)) }
 
-// Fail counts one that failed.
+// Fail counts a failure.
 func (s *Series) Fail(err error) {
 	s.Failed++
 	s.Error = err.Error()
 }
 
-// Quantile returns the smallest sample that at least q of all samples do not exceed (the nearest rank),
-// NaN of none.
+// Quantile returns the smallest sample that is not exceeded by at least q of all samples (the nearest rank), or NaN without
+// samples.
 func (s *Series) Quantile(q float64) float64 {
 	if s == nil || len(s.Samples) == 0 {
 		return math.NaN()
 	}
 	sorted := slices.Sorted(slices.Values(s.Samples))
-	rank := int(math.Ceil(q*float64(len(sorted)) - 1e-9)) // 0.9 times 10 is 9, whatever the processor says
+	rank := int(math.Ceil(q*float64(len(sorted)) - 1e-9)) // avoids rounding errors: 0.9 times 10 is 9
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// Ratio returns how many times better the series is than a contender at the median, NaN when one of them
-// has no samples.
+// Ratio returns how many times better the series is than a contender at the median, or NaN without samples.
 func (f *Figure) Ratio(s *Series, than string) float64 {
 	ours, theirs := s.Quantile(0.5), f.find(than).Quantile(0.5)
 	if f.Higher {
@@ -135,7 +134,7 @@ func (f *Figure) Ratio(s *Series, than string) float64 {
 	return theirs / ours
 }
 
-// Scrub replaces text in all errors and reasons: a report is passed on, and paths tell of their machine.
+// Scrub replaces text in all errors and reasons. Reports are published, and paths identify a machine.
 func (r *Report) Scrub(with *strings.Replacer) {
 	for i := range r.Contenders {
 		r.Contenders[i].LeftOut = with.Replace(r.Contenders[i].LeftOut)
@@ -148,14 +147,14 @@ func (r *Report) Scrub(with *strings.Replacer) {
 	}
 }
 
-// WriteJSON writes the report with every sample.
+// WriteJSON writes the report with all samples.
 func (r *Report) WriteJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", " ")
 	return e.Encode(r)
 }
 
-// ReadJSON reads what WriteJSON wrote.
+// ReadJSON reads the output of WriteJSON.
 func ReadJSON(from io.Reader) (*Report, error) {
 	var r Report
 	if err := json.NewDecoder(from).Decode(&r); err != nil {

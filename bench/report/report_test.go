@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "write the pages anew")
 
-// A run's samples make one page; the committed one shows what it looks like.
+// The samples of a run give one page. testdata has the expected page.
 func TestAPageIsMadeOfTheSamples(t *testing.T) {
 	f, err := os.Open("testdata/results.json")
 	if err != nil {
@@ -45,7 +45,7 @@ func TestAPageIsMadeOfTheSamples(t *testing.T) {
 func TestQuantilesAreTheNearestRank(t *testing.T) {
 	hundred := &Series{}
 	for i := range 100 {
-		hundred.Put(float64(100 - i)) // in no order
+		hundred.Put(float64(100 - i)) // unsorted
 	}
 	for _, x := range []struct {
 		name string
@@ -74,14 +74,14 @@ func TestQuantilesAreTheNearestRank(t *testing.T) {
 
 func TestRatiosSayHowManyTimesBetter(t *testing.T) {
 	slow := &Figure{Series: []*Series{{Contender: Bare, Samples: []float64{600}}, {Contender: Warm, Samples: []float64{15}}}}
-	if got := slow.Ratio(slow.Of(Warm), Bare); got != 40 {
+	if got := slow.Ratio(slow.SeriesOf(Warm), Bare); got != 40 {
 		t.Errorf("15 ms instead of 600 is %v times better", got)
 	}
 	rate := &Figure{Higher: true, Series: []*Series{{Contender: Bare, Samples: []float64{2}}, {Contender: Warm, Samples: []float64{8}}}}
-	if got := rate.Ratio(rate.Of(Warm), Bare); got != 4 {
+	if got := rate.Ratio(rate.SeriesOf(Warm), Bare); got != 4 {
 		t.Errorf("8 a second instead of 2 is %v times better", got)
 	}
-	if got := slow.Ratio(slow.Of(Cold), Bare); !math.IsNaN(got) {
+	if got := slow.Ratio(slow.SeriesOf(Cold), Bare); !math.IsNaN(got) {
 		t.Errorf("nothing is %v times better", got)
 	}
 }
@@ -89,8 +89,8 @@ func TestRatiosSayHowManyTimesBetter(t *testing.T) {
 func TestTargetsAreJudgedByTheSamples(t *testing.T) {
 	report := func(bare, warm float64) *Report {
 		r := &Report{Contenders: []Contender{{Name: Warm}}}
-		r.Add(Figure{Key: "first"}).Of(Bare).Put(bare)
-		r.Figure("first").Of(Warm).Put(warm)
+		r.Add(Figure{Key: "first"}).SeriesOf(Bare).Put(bare)
+		r.Figure("first").SeriesOf(Warm).Put(warm)
 		return r
 	}
 	least := target{of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40}
@@ -123,8 +123,8 @@ func TestAReportSaysWhatBoundsATargetThatIsMissedAndNoOther(t *testing.T) {
 		want bool
 	}{{100, false}, {300, true}} {
 		r := &Report{}
-		r.Add(Figure{Key: "first"}).Of(Bare).Put(600)
-		r.Figure("first").Of(Restore).Put(x.took)
+		r.Add(Figure{Key: "first"}).SeriesOf(Bare).Put(600)
+		r.Figure("first").SeriesOf(Restore).Put(x.took)
 		var page strings.Builder
 		r.judged(&page)
 		if got := strings.Contains(page.String(), restoreLimit); got != x.want {
@@ -133,10 +133,10 @@ func TestAReportSaysWhatBoundsATargetThatIsMissedAndNoOther(t *testing.T) {
 	}
 }
 
-// Whatever a contender fails with, the page stays a page and tells nothing of its machine.
+// An arbitrary error of a contender does not break the page, and reveals nothing about the machine.
 func TestStrangersErrorsKeepToTheirLine(t *testing.T) {
 	r := &Report{Contenders: []Contender{{Name: "x", LeftOut: "/home/me/x: no"}}}
-	r.Add(Figure{Key: "first", Title: "First"}).Of("x").Fail(&os.PathError{Op: "open", Path: "/home/me/a\n| b |\n# c", Err: os.ErrNotExist})
+	r.Add(Figure{Key: "first", Title: "First"}).SeriesOf("x").Fail(&os.PathError{Op: "open", Path: "/home/me/a\n| b |\n# c", Err: os.ErrNotExist})
 	r.Scrub(strings.NewReplacer("/home/me", "HOME"))
 	var page bytes.Buffer
 	if err := r.WriteMarkdown(&page, nil); err != nil {

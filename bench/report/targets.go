@@ -5,19 +5,19 @@ import (
 	"math"
 )
 
-// target is a bound that the project has set itself.
+// target is a goal of the project.
 type target struct {
 	text  string
 	of    ref
-	over  *ref    // what it is divided by; nil means that the figure itself counts
-	most  bool    // the bound is the most, not the least
+	over  *ref    // divisor; nil means that the figure itself counts
+	most  bool    // bound is a maximum, not a minimum
 	bound float64 // in unit
-	unit  string  // of the measured value; "" means "times"
-	scale float64 // from the figure's unit to that one; 0 means 1
-	limit string  // what bounds the figure, for a run that misses it; docs/explanation/performance.md has how that is known
+	unit  string  // unit of the measured value; "" means "times"
+	scale float64 // factor from the figure's unit to unit; 0 means 1
+	limit string  // the reason for a missed target; docs/explanation/performance.md explains it
 }
 
-// What bounds the figures.
+// The reasons for missed targets.
 const (
 	warmLimit    = "warm: the system calls and wake-ups of the first cell's kernel in gVisor, which every later cell has too"
 	restoreLimit = "by restore and sustained: processor time for the snapshot's pages, the state of gVisor's kernel, the starts and ends of its processes"
@@ -26,13 +26,13 @@ const (
 	orderLimit   = "its order: calls are served as they come, one more at a time than there are cores; one whose start is held up is overtaken by those behind it"
 )
 
-// ref names one quantile of one series.
+// ref identifies one quantile of one series.
 type ref struct {
 	figure, contender string
 	q                 float64
 }
 
-// Names of the contenders and of what is measured inside a sandbox, as the targets know them.
+// Names of the contenders, and of the series measured inside a sandbox.
 const (
 	Warm     = "cellhold, warm"
 	Restore  = "cellhold, by restore"
@@ -45,7 +45,7 @@ const (
 	Cellhold = "cellhold"
 )
 
-// targets are what is to be reached on two cores, as ratios of one run where machines differ.
+// targets are the goals on two cores. Where machines differ, they are ratios within one run.
 var targets = []target{
 	{text: "create → first answer with pandas, warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40, limit: warmLimit},
 	{text: "the same, p50", of: ref{"first", Warm, 0.5}, most: true, bound: 15, unit: "ms", limit: warmLimit},
@@ -60,14 +60,14 @@ var targets = []target{
 	{text: "resume with 300 MB of state → first answer, p50", of: ref{"resume-300", Cellhold, 0.5}, most: true, bound: 400, unit: "ms"},
 	{text: "burst of 50 creates, none failed", of: ref{"burst-50-failed", Warm, 1}, most: true, bound: 0, unit: "failed"},
 	{text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 8, unit: "s", scale: 1e-3, limit: burstLimit},
-	// Those that are made at the same time may end in any order: one for each core and one more, and the next.
+	// Concurrent creations can end in any order: one for each core, one more, and the next one.
 	{text: "burst of 50 creates, sessions that overtook one", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
 }
 
-// verdict is what a run says of a target.
+// verdict is the result of a run for a target.
 type verdict struct{ text, want, got, result, limit string }
 
-// judge compares a target with what was measured.
+// judge compares a target with the measured value.
 func (t target) judge(r *Report) verdict {
 	v := verdict{text: t.text, want: t.amount(t.bound)}
 	if t.most {
@@ -113,7 +113,7 @@ func (t target) verdict(got float64) string {
 	return fmt.Sprintf("**missed** by %.0f %%", math.Ceil(100*math.Abs(got-t.bound)/t.bound))
 }
 
-// look returns a quantile, NaN when there are no samples.
+// look returns a quantile, or NaN without samples.
 func (r *Report) look(at ref) float64 { return r.Figure(at.figure).find(at.contender).Quantile(at.q) }
 
 func (t target) amount(x float64) string {

@@ -1,8 +1,12 @@
-// Command cellhold runs untrusted code in stateful kernels inside sandboxes: `cellhold serve` is the
-// service, the other commands use it or prepare for it. It only wires rooms together.
+// Command cellhold runs untrusted code in stateful kernels inside sandboxes. `cellhold serve` starts the server;
+// the other commands use a server or prepare the host for one. The package only connects other packages.
 package main
 
 import (
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/doctor"
+	"cellhold/internal/cli/remote"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/sandbox/embedded"
 	"context"
 	"errors"
@@ -18,49 +22,29 @@ import (
 )
 
 func main() {
-	embedded.Main() // does not return in a sandbox's own processes
+	embedded.Main() // does not return in a process that belongs to a sandbox
 	os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// Exit statuses of the program itself; `run` adds those of the script it runs.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
-// cli is the whole command line.
+// cli is the command line with its flags and commands.
 type cli struct {
-	Config   kong.ConfigFlag `help:"Read settings from this YAML file: a flag's name, a colon, its value." placeholder:"FILE" type:"existingfile"`
-	Home     string          `help:"Where sessions, images and the token are kept." default:"${home}" type:"path"`
-	LogLevel slog.Level      `help:"How much to log: debug, info, warn or error." default:"${loglevel}"`
+	Config          kong.ConfigFlag `help:"Read settings from this YAML file. Each line is a flag's name, a colon and a value." placeholder:"FILE" type:"existingfile" group:"Global flags:"`
+	console.Globals `embed:""`
 
-	Serve    serveCmd    `cmd:"" help:"Start the service."`
-	Run      runCmd      `cmd:"" help:"Run a script or notebook in a sandbox of its own."`
-	Install  installCmd  `cmd:"" help:"Install packages in a session of a service."`
-	Exec     execCmd     `cmd:"" help:"Run a command in a session, as ssh does on another machine."`
-	Session  sessionCmd  `cmd:"" help:"List, end, hibernate and fork the sessions of a service."`
-	Template templateCmd `cmd:"" help:"List what the sessions of a service can start from."`
-	Copy     copyCmd     `cmd:"" name:"cp" help:"Copy files and directories to a session and from it."`
-	Image    imageCmd    `cmd:"" help:"Make and move the images that sandboxes start from."`
-	Doctor   doctorCmd   `cmd:"" help:"Say what this host lacks, and the command that mends it."`
-	Show     configCmd   `cmd:"" name:"config" help:"Print the settings that serve would use, with secrets hidden."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Serve    serveCmd           `cmd:"" help:"Start the server."`
+	Run      runCmd             `cmd:"" help:"Run a script or notebook in its own sandbox."`
+	Install  remote.InstallCmd  `cmd:"" help:"Install packages in a session."`
+	Exec     remote.ExecCmd     `cmd:"" help:"Run a command in a session, with input, signals and exit status."`
+	Session  remote.SessionCmd  `cmd:"" help:"List, end, hibernate, fork and restore sessions."`
+	Template remote.TemplateCmd `cmd:"" help:"List the templates of a server."`
+	Copy     remote.CopyCmd     `cmd:"" name:"cp" help:"Copy files and directories to or from a session."`
+	Image    imageCmd           `cmd:"" help:"Build, list, import and export images."`
+	Doctor   doctor.Cmd         `cmd:"" help:"Check this host and print how to fix what is missing."`
+	Show     configCmd          `cmd:"" name:"config" help:"Print the settings of serve, with secrets hidden."`
+	Version  versionCmd         `cmd:"" help:"Print the version."`
 }
 
-// terminal is where a command reads and writes.
-type terminal struct {
-	in       io.Reader
-	out, err io.Writer
-	log      *slog.Logger
-}
-
-// exitError ends the program with a status and says nothing more.
-type exitError int
-
-func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
-
-// command runs the program with these arguments and returns its exit status.
+// command runs the program with the given arguments and returns its exit status.
 func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	var c cli
 	parser, err := newParser(&c, out, errOut)
@@ -69,49 +53,43 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	if err := settingsOf(parser.Model).checkEnvironment(os.Environ()); err != nil {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
-		return exitUsage
+		return console.ExitUsage
 	}
 	switch {
 	case len(args) == 0:
 		args = []string{"--help"}
-	case slices.Equal(args, []string{"--version"}): // no flag, which CELLHOLD_VERSION would set
+	case slices.Equal(args, []string{"--version"}): // a flag would also be set by CELLHOLD_VERSION
 		args = []string{"version"}
 	}
 	parsed, err := parser.Parse(scriptArgs(parser.Model, args))
 	if err != nil {
 		fmt.Fprintf(errOut, "cellhold: %v\n", err)
-		return exitUsage
+		return console.ExitUsage
 	}
 	if c.Home == "" {
 		c.Home = defaultHome()
 	}
-	c.Home = resolved(c.Home)
-	ctx, release := signal.NotifyContext(context.Background(), obeyed(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
+	c.Home = setup.Resolved(c.Home)
+	ctx, release := signal.NotifyContext(context.Background(), console.Handled(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)...)
 	defer release()
-	// From the first signal on the next one has its usual effect: it ends the program at once.
+	// The first signal ends the command. After it, the default action is back: the next signal ends the process.
 	context.AfterFunc(ctx, release)
 
-	t := &terminal{in: in, out: out, err: errOut}
-	t.log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))
+	t := &console.Terminal{In: in, Out: out, Err: errOut, Environ: os.Environ()}
+	t.Log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: c.LogLevel}))
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	if err := parsed.Run(&c, t); err != nil {
+	if err := parsed.Run(&c.Globals, t); err != nil {
 		return fail(errOut, err)
 	}
-	return exitOK
+	return console.ExitOK
 }
 
-// obeyed returns those of the signals that are not ignored: under nohup a terminal that closes changes nothing,
-// and asking for a signal would end that. SIGTERM is always one of them.
-func obeyed(signals ...os.Signal) []os.Signal {
-	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s != syscall.SIGTERM && signal.Ignored(s) })
-}
-
-// newParser returns the parser of the command line, the environment and the configuration files,
-// the first of which wins.
+// newParser returns a parser that reads the command line, the environment and the configuration files. The first
+// source that sets a flag wins.
 func newParser(c *cli, out, errOut io.Writer) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("cellhold"),
-		kong.Description("Runs untrusted code in stateful kernels inside gVisor sandboxes."),
+		kong.Description("Run untrusted code in stateful Jupyter kernels, isolated by gVisor."),
 		kong.UsageOnError(),
 		kong.DefaultEnvars("CELLHOLD"),
 		kong.Configuration(readConfig, configFiles()...),
@@ -122,11 +100,11 @@ func newParser(c *cli, out, errOut io.Writer) (*kong.Kong, error) {
 	)
 }
 
-// fail prints one sentence and returns the exit status.
+// fail prints the error's message and returns the exit status.
 func fail(w io.Writer, err error) int {
-	if exit, ok := errors.AsType[exitError](err); ok {
+	if exit, ok := errors.AsType[console.ExitError](err); ok {
 		return int(exit)
 	}
-	fmt.Fprintf(w, "cellhold: %v\n", plainly(err))
-	return exitFailed
+	fmt.Fprintf(w, "cellhold: %v\n", console.Message(err))
+	return console.ExitFailed
 }

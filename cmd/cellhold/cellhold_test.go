@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"cellhold/internal/cli/script"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/image"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
@@ -22,16 +24,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain makes the test binary a cellhold of its own when a script calls it by that name. Its
-// sandboxes are pretended, and its kernels speak the toy language of package jupytertest.
+// TestMain turns the test binary into cellhold if a script runs it by that name. Its sandboxes are fakes, and its
+// kernels run the toy language of package jupytertest.
 func TestMain(m *testing.M) {
 	embedded.Main()
 	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see ourselves
 		main()
 	}
 	testscript.Main(m, map[string]func(){"cellhold": func() {
-		aids, outputs = filepath.Join(os.TempDir(), "aids"), filepath.Join(os.TempDir(), "outputs") // pretended sandboxes have this machine's /tmp
-		newDriver, newImages = openFake, func(*image.Store) session.Images { return noImages{} }
+		script.HelperDir, script.OutputDir = filepath.Join(os.TempDir(), "aids"), filepath.Join(os.TempDir(), "outputs") // fake sandboxes use the /tmp of this machine
+		setup.NewDriver, setup.NewImages = openFake, func(*image.Store) session.Images { return noImages{} }
 		os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})
 }
@@ -49,14 +51,14 @@ func TestStories(t *testing.T) {
 	})
 }
 
-// noImages finds every image, as pretended sandboxes need none.
+// noImages finds every image, because fake sandboxes need none.
 type noImages struct{}
 
 func (noImages) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:0", Rootfs: "/"}, nil
 }
 
-// fakeDriver ends its world with itself, as no later process could find it.
+// fakeDriver closes its world too, because no later process could find it.
 type fakeDriver struct {
 	*fake.Driver
 	world *fake.World
@@ -65,21 +67,21 @@ type fakeDriver struct {
 func (d fakeDriver) Close() error { return errors.Join(d.Driver.Close(), d.world.Close()) }
 
 func openFake(home, _ string, _ bool, log *slog.Logger) (sandbox.Driver, error) {
-	world, err := fake.NewWorld(context.Background(), fake.Options{Dir: filepath.Join(home, runDir), Logger: log})
+	world, err := fake.NewWorld(context.Background(), fake.Options{Dir: filepath.Join(home, setup.RunDir), Logger: log})
 	if err != nil {
 		return nil, err
 	}
 	return fakeDriver{world.Open(), world}, nil
 }
 
-// running is a cellhold serve that a script started.
+// running is a server that a script started.
 type running struct {
 	cmd  *exec.Cmd
-	rest chan string // what it said after its greeting
+	rest chan string // output after the greeting
 }
 
-// serve [flags] starts a server of the script, waits until it says that it is ready, and sets URL
-// and TOKEN as it said them. The greeting is in the file greeting.
+// serve [flags] starts a server for the script and waits until it is ready. It sets URL and TOKEN from the greeting,
+// and writes the greeting to a file of that name.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := program(ts, append([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "error"}, args...)...)
 	out, err := cmd.StdoutPipe()
@@ -109,10 +111,10 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	servers[ts] = s
 }
 
-// servers are those of the scripts that run now, one each.
+// servers holds the server of each running script.
 var servers = map[*testscript.TestScript]*running{}
 
-// stop stops the server as a service manager does; it must end well.
+// stop stops the server with SIGTERM, as a service manager does. The exit status must be 0.
 func stop(ts *testscript.TestScript, neg bool, _ []string) {
 	s := servers[ts]
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
@@ -120,8 +122,8 @@ func stop(ts *testscript.TestScript, neg bool, _ []string) {
 	ts.Check(s.cmd.Wait())
 }
 
-// interruptWhen TEXT ARGS... runs the program, presses Ctrl-C when it has printed the text, and writes
-// what it printed and its exit status to the files stdout, stderr and status.
+// interruptWhen TEXT ARGS... runs the program and sends SIGINT after it has printed TEXT. It writes the outputs and the
+// exit status to the files stdout, stderr and status.
 func interruptWhen(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := program(ts, args[1:]...)
 	out, err := cmd.StdoutPipe()
@@ -148,7 +150,7 @@ func interruptWhen(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("status"), []byte(strconv.Itoa(cmd.ProcessState.ExitCode())+"\n"), 0o600))
 }
 
-// program prepares a call of the program with the script's environment.
+// program returns a command that runs the program with the script's environment.
 func program(ts *testscript.TestScript, args ...string) *exec.Cmd {
 	var path string
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {

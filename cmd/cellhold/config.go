@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/setup"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +18,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// configFiles are read when they exist; the later one wins.
+// configFiles returns the paths of the configuration files, which need not exist. The later file wins.
 func configFiles() []string {
 	files := []string{"/etc/cellhold/config.yaml"}
 	if dir, err := os.UserConfigDir(); err == nil {
@@ -25,14 +27,14 @@ func configFiles() []string {
 	return files
 }
 
-// configFile is what one file sets. It resolves flags for kong.
+// configFile holds the settings of one file and gives them to kong.
 type configFile struct {
 	name   string
 	values map[string]*yaml.Node
-	names  []*yaml.Node // in the file's order, so that the first mistake is told first
+	names  []*yaml.Node // in the file's order, so that errors name the first mistake
 }
 
-// readConfig reads a file of settings: one flat YAML mapping from names of flags to values.
+// readConfig reads a configuration file: one flat YAML mapping from flag names to values.
 func readConfig(r io.Reader) (kong.Resolver, error) {
 	file := &configFile{name: "configuration file", values: map[string]*yaml.Node{}}
 	if named, ok := r.(interface{ Name() string }); ok {
@@ -47,14 +49,14 @@ func readConfig(r io.Reader) (kong.Resolver, error) {
 	return file, file.take(&doc)
 }
 
-// take takes the settings out of the document.
+// take stores the settings of the document.
 func (f *configFile) take(doc *yaml.Node) error {
 	top := doc.Content[0]
 	if top.Kind == yaml.ScalarNode && top.Tag == "!!null" {
 		return nil
 	}
 	if top.Kind != yaml.MappingNode {
-		return f.fault(top, "is not a list of settings, each a name, a colon and a value")
+		return f.fault(top, "is not a list of settings; each line must be a name, a colon and a value")
 	}
 	for i := 0; i < len(top.Content); i += 2 {
 		name, value := top.Content[i], top.Content[i+1]
@@ -67,24 +69,24 @@ func (f *configFile) take(doc *yaml.Node) error {
 	return nil
 }
 
-// fault says where in the file something is wrong.
+// fault returns an error with the file and line of at.
 func (f *configFile) fault(at *yaml.Node, format string, args ...any) error {
 	return fmt.Errorf("%s:%d: %s", f.name, at.Line, fmt.Sprintf(format, args...))
 }
 
-// Validate refuses settings that no command has: a misspelt limit would otherwise be no limit.
+// Validate refuses unknown settings. A misspelt limit would otherwise not limit anything.
 func (f *configFile) Validate(app *kong.Application) error {
 	known := settingsOf(app).flags
 	for _, name := range f.names {
 		if !slices.Contains(known, name.Value) {
-			return f.fault(name, "no setting is called %q%s", name.Value, suggestion(name.Value, known))
+			return f.fault(name, "unknown setting %q%s", name.Value, suggestion(name.Value, known))
 		}
 	}
 	return nil
 }
 
-// Resolve returns what the file says of a flag, unless the environment says something too. The
-// value is tried here, because kong does not say where a bad one is from.
+// Resolve returns the file's value of a flag, unless the environment sets that flag. It parses the value here,
+// because kong's error would not name the file.
 func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	node := f.values[flag.Name]
 	if node == nil || slices.ContainsFunc(flag.Envs, isSet) {
@@ -95,7 +97,7 @@ func (f *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 		return nil, f.fault(node, "%v", err)
 	}
 	if flag.Target.Type() == reflect.TypeFor[time.Duration]() {
-		value = node.Value // or kong would take 5 for nanoseconds, where the command line asks for a unit
+		value = node.Value // kong would read 5 as nanoseconds, and the command line requires a unit
 	}
 	if err := flag.Parse(kong.Scan().PushTyped(value, kong.FlagValueToken), reflect.New(flag.Target.Type()).Elem()); err != nil {
 		return nil, f.fault(node, "%v", err)
@@ -110,14 +112,14 @@ func isSet(name string) bool {
 
 // configCmd prints settings.
 type configCmd struct {
-	service   `embed:""`
-	lifetimes `embed:""`
-	access    `embed:""`
+	access               `embed:""`
+	setup.Settings       `embed:""`
+	setup.ServerSettings `embed:""`
 }
 
-// Run prints every setting in the form of a configuration file.
-func (c *configCmd) Run(k *kong.Context, t *terminal) error {
-	if err := errors.Join(c.lifetimes.check(), c.access.check()); err != nil {
+// Run prints every setting as a configuration file.
+func (c *configCmd) Run(k *kong.Context, t *console.Terminal) error {
+	if err := errors.Join(c.ServerSettings.Check(), c.access.check()); err != nil {
 		return err
 	}
 	settings := map[string]any{}
@@ -132,18 +134,18 @@ func (c *configCmd) Run(k *kong.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.out.Write(encoded)
+	_, err = t.Out.Write(encoded)
 	return err
 }
 
-// shownValue is the value of a flag as a configuration file would have it.
+// shownValue returns the value of a flag in the form of a configuration file.
 func shownValue(flag *kong.Flag) any {
 	value := flag.Target.Interface()
 	if flag.Tag.Has("secret") && !flag.Target.IsZero() {
 		return "(hidden)"
 	}
 	switch value := value.(type) {
-	case netip.AddrPort: // its words for none are no address
+	case netip.AddrPort: // its text for "none" is not a valid address
 		if !value.IsValid() {
 			return ""
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cellhold/internal/cli/console"
 	"cmp"
 	"flag"
 	"fmt"
@@ -56,7 +57,7 @@ func TestTheFileOfAllSettingsIsAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, problems bytes.Buffer
-	if status := command([]string{"--config", path, "config"}, nil, &out, &problems); status != exitOK {
+	if status := command([]string{"--config", path, "config"}, nil, &out, &problems); status != console.ExitOK {
 		t.Errorf("the file is refused: %s", &problems)
 	}
 }
@@ -240,7 +241,7 @@ func setting(f *kong.Flag) string {
 		line = f.Name + ": false"
 	case f.IsSlice() || f.IsMap():
 		line = f.Name + ": []"
-	case f.Enum != "" || f.Target.Type() == reflect.TypeFor[size]():
+	case f.Enum != "" || f.Target.Type() == reflect.TypeFor[console.Size]():
 		line = fmt.Sprintf("%s: %q", f.Name, f.Default)
 	case f.Default == "":
 		line = "# " + f.Name + ": " + f.FormatPlaceHolder()

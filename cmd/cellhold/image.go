@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cellhold"
 	"cellhold/images"
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/image"
 	"cellhold/internal/sandbox/embedded"
-	"cellhold/internal/session"
 	"context"
 	"errors"
 	"fmt"
@@ -18,121 +18,107 @@ import (
 	"time"
 )
 
-// imageCmd holds the commands on images.
+// imageCmd holds the commands for images.
 type imageCmd struct {
-	Build  imageBuildCmd  `cmd:"" help:"Make a stock image from its recipe, unless it is there."`
-	Import imageImportCmd `cmd:"" help:"Take in an OCI layout or an archive of docker save."`
+	Build  imageBuildCmd  `cmd:"" help:"Build a stock image from its recipe, if it does not exist."`
+	Import imageImportCmd `cmd:"" help:"Import an image from an OCI layout or a docker save archive."`
 	Export imageExportCmd `cmd:"" help:"Write an image for docker load (FILE.tar) or as an OCI layout (a new directory)."`
-	Pull   imagePullCmd   `cmd:"" help:"Fetch an image from a registry."`
+	Pull   imagePullCmd   `cmd:"" help:"Pull an image from a registry."`
 	Ls     imageLsCmd     `cmd:"" help:"List images."`
 	Rm     imageRmCmd     `cmd:"" help:"Remove an image."`
 }
 
-// openImages opens the images of a home. inUse may be nil.
-func openImages(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
-	if err := makeHome(home); err != nil {
-		return nil, err
-	}
-	return image.Open(image.Options{Dir: filepath.Join(home, "images"), Logger: log, InUse: inUse})
+// progress returns a function that prints each step of a long task.
+func progress(t *console.Terminal) image.Progress {
+	return func(step string) { fmt.Fprintln(t.Err, step) }
 }
-
-// openKept opens the store of a home that is there. A look must not make one where the name was mistyped.
-func openKept(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
-	if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no home %s, so it has no images; make one there with cellhold image build, or name another home with --home", home)
-	}
-	return openImages(home, log, inUse)
-}
-
-// progress shows the steps of something long.
-func (t *terminal) progress(step string) { fmt.Fprintln(t.err, step) }
 
 type imageBuildCmd struct {
-	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot with R and JavaScript too." default:"python"`
+	Recipe string `arg:"" help:"Name of the recipe: python, or polyglot (adds R and JavaScript)." default:"python"`
 }
 
 // Run builds an image.
-func (c *imageBuildCmd) Run(ctx context.Context, all *cli, t *terminal) error {
+func (c *imageBuildCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
 	files, err := images.Recipe(c.Recipe)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("no recipe is called %q", c.Recipe)
+		return fmt.Errorf("unknown recipe %q; the recipes are python and polyglot", c.Recipe)
 	}
 	if err != nil {
 		return err
 	}
-	store, err := openImages(all.Home, t.log, nil)
+	store, err := setup.OpenImages(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	img, err := store.Build(ctx, files, image.BuildOptions{Env: os.Environ(), Progress: t.progress})
+	img, err := store.Build(ctx, files, image.BuildOptions{Env: os.Environ(), Progress: progress(t)})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t.out, "image %s is ready (%s, %s)\n", c.Recipe, size(img.Size).rounded(), time.Since(began).Round(time.Second/10))
+	fmt.Fprintf(t.Out, "image %s is ready (%s, %s)\n", c.Recipe, console.Size(img.Size).Rounded(), time.Since(began).Round(time.Second/10))
 	return nil
 }
 
 type imageImportCmd struct {
-	Path string `arg:"" help:"Archive or OCI layout." type:"existingpath"`
-	Name string `help:"Name to give it; without it, the image's own."`
+	Path string `arg:"" help:"Path of the archive or OCI layout." type:"existingpath"`
+	Name string `help:"Name of the image. Default: the name in the archive."`
 }
 
 // Run imports an image.
-func (c *imageImportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	store, err := openImages(all.Home, t.log, nil)
+func (c *imageImportCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenImages(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
-	img, err := store.Import(ctx, c.Path, c.Name, t.progress)
+	img, err := store.Import(ctx, c.Path, c.Name, progress(t))
 	if err != nil {
 		return err
 	}
-	return t.took(img)
+	return took(t, img)
 }
 
-// took says what an image that came in is called.
-func (t *terminal) took(img image.Image) error {
-	_, err := fmt.Fprintf(t.out, "image %s (%s)\n", strings.Join(img.Names, ", "), size(img.Size).rounded())
+// took prints the names of an imported image.
+func took(t *console.Terminal, img image.Image) error {
+	_, err := fmt.Fprintf(t.Out, "image %s (%s)\n", strings.Join(img.Names, ", "), console.Size(img.Size).Rounded())
 	return err
 }
 
 type imageExportCmd struct {
-	Image string `arg:"" help:"Name or digest."`
-	Path  string `arg:"" help:"Archive (ending in .tar) or directory to write; must not exist." type:"path"`
+	Image string `arg:"" help:"Name or digest of the image."`
+	Path  string `arg:"" help:"Path to write: FILE.tar for docker load, or a directory for an OCI layout. The path must not exist." type:"path"`
 }
 
 // Run exports an image.
-func (c *imageExportCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	store, err := openKept(all.Home, t.log, nil)
+func (c *imageExportCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenExisting(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
-	return store.Export(ctx, c.Image, c.Path, t.progress)
+	return store.Export(ctx, c.Image, c.Path, progress(t))
 }
 
 type imagePullCmd struct {
-	Ref string `arg:"" help:"Reference, as docker pull takes it."`
+	Ref string `arg:"" help:"Image reference, in the form of docker pull."`
 }
 
 // Run pulls an image.
-func (c *imagePullCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	store, err := openImages(all.Home, t.log, nil)
+func (c *imagePullCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenImages(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
-	img, err := store.Pull(ctx, c.Ref, t.progress)
+	img, err := store.Pull(ctx, c.Ref, progress(t))
 	if err != nil {
 		return err
 	}
-	return t.took(img)
+	return took(t, img)
 }
 
 type imageLsCmd struct{}
 
 // Run lists the images, the newest first.
-func (imageLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	store, err := openKept(all.Home, t.log, nil)
+func (imageLsCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	store, err := setup.OpenExisting(all.Home, t.Log, nil)
 	if err != nil {
 		return err
 	}
@@ -140,7 +126,7 @@ func (imageLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(t.out, 0, 8, 2, ' ', 0)
+	table := tabwriter.NewWriter(t.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tDIGEST\tSIZE\tCREATED\tSOURCE")
 	for _, img := range list {
 		name := strings.Join(img.Names, ",")
@@ -148,30 +134,30 @@ func (imageLsCmd) Run(ctx context.Context, all *cli, t *terminal) error {
 			name = "-"
 		}
 		digest := strings.TrimPrefix(img.Digest, "sha256:")[:12]
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, digest, size(img.Size).rounded(),
-			img.Created.Local().Format(time.DateTime), printable(img.Source))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, digest, console.Size(img.Size).Rounded(),
+			img.Created.Local().Format(time.DateTime), console.Printable(img.Source))
 	}
 	return table.Flush()
 }
 
 type imageRmCmd struct {
-	Image string `arg:"" help:"Name or digest."`
+	Image string `arg:"" help:"Name or digest of the image."`
 }
 
-// Run removes an image that no living sandbox needs.
-func (c *imageRmCmd) Run(ctx context.Context, all *cli, t *terminal) error {
-	used, err := imagesInUse(ctx, all.Home, t.log)
+// Run removes an image that no running sandbox uses.
+func (c *imageRmCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	used, err := imagesInUse(ctx, all.Home, t.Log)
 	if err != nil {
 		return err
 	}
-	store, err := openKept(all.Home, t.log, func(digest string) bool { return used[digest] })
+	store, err := setup.OpenExisting(all.Home, t.Log, func(digest string) bool { return used[digest] })
 	if err != nil {
 		return err
 	}
 	return store.Remove(ctx, c.Image)
 }
 
-// imagesInUse returns the digests of the images that living sandboxes stand on, whoever owns them.
+// imagesInUse returns the digests of the images that running sandboxes of any owner use.
 func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string]bool, error) {
 	used := map[string]bool{}
 	dirs, err := filepath.Glob(filepath.Join(home, onceDir, "*"))
@@ -179,14 +165,14 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 		return nil, err
 	}
 	for _, dir := range append(dirs, home) {
-		if _, err := os.Stat(filepath.Join(dir, runDir)); errors.Is(err, fs.ErrNotExist) {
-			continue // no sandbox has ever been there
+		if _, err := os.Stat(filepath.Join(dir, setup.RunDir)); errors.Is(err, fs.ErrNotExist) {
+			continue // this home never had a sandbox
 		}
-		o, err := embeddedOptions(dir, home, log)
+		o, err := setup.EmbeddedOptions(dir, home, log)
 		if err != nil {
 			return nil, err
 		}
-		o.AcceptUnheld = true // it only looks
+		o.AcceptUnenforced = true // the driver only lists sandboxes
 		driver, err := embedded.New(o)
 		if err != nil {
 			return nil, err
@@ -200,22 +186,4 @@ func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string
 		}
 	}
 	return used, nil
-}
-
-// imageFinder gives sessions the images they ask for.
-type imageFinder struct {
-	images *image.Store
-}
-
-// Resolve finds an image by name.
-func (f imageFinder) Resolve(name string) (session.Image, error) {
-	img, err := f.images.Resolve(name)
-	if errors.Is(err, image.ErrNotFound) {
-		return session.Image{}, cellhold.Wrap(cellhold.NotFound, err,
-			"There is no image %q. To make the stock images, run: cellhold image build, or cellhold image build polyglot", name)
-	}
-	if err != nil {
-		return session.Image{}, err
-	}
-	return session.Image{Name: name, Digest: img.Digest, Rootfs: resolved(img.Rootfs)}, nil
 }

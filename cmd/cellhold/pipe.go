@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// pipeListener is a listener that only this process can reach: `run` talks to a service of its own
-// through it, by the same requests as to one elsewhere.
+// pipeListener is a listener that only this process can reach. `run` uses it to talk to its private server, with
+// the same requests as to a remote server.
 type pipeListener struct {
 	conns chan net.Conn
 	once  sync.Once
@@ -18,7 +18,7 @@ func newPipeListener() *pipeListener {
 	return &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// Dial connects to whoever accepts. The address does not matter.
+// Dial connects to the next call of Accept. It ignores the address.
 func (l *pipeListener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	near, far := net.Pipe()
 	select {
@@ -47,5 +47,5 @@ func (l *pipeListener) Close() error {
 	return nil
 }
 
-// Addr looks like the loopback address, because the server checks the Host of requests.
+// Addr returns a loopback address, because the server checks the Host header of requests.
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }

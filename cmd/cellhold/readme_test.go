@@ -13,8 +13,8 @@ import (
 // The example that serve prints, and doctor, with a real service and the stock image. The documents are tested in
 // test/e2e.
 
-// imageHome returns a home of its own with the images of CELLHOLD_TEST_HOME in it. Its path is
-// short, as gVisor's sockets want it.
+// imageHome returns a new home with the images of CELLHOLD_TEST_HOME. Its path is short, because gVisor creates
+// sockets below it.
 func imageHome(t *testing.T) string {
 	t.Helper()
 	images, err := filepath.Abs(filepath.Join(os.Getenv("CELLHOLD_TEST_HOME"), "images"))
@@ -35,7 +35,7 @@ func imageHome(t *testing.T) string {
 	return home
 }
 
-// ourselves puts a cellhold on the path that is this test binary, and returns an environment.
+// ourselves returns an environment in which cellhold is this test binary.
 func ourselves(t *testing.T, home string) (env []string, program string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,7 +44,7 @@ func ourselves(t *testing.T, home string) (env []string, program string) {
 		t.Fatal(err)
 	}
 	program = filepath.Join(dir, "cellhold")
-	// A script and not a link: the test binary takes the name cellhold for the pretended one.
+	// This is a script and not a link: called by the name cellhold, the test binary would use fakes.
 	text := "#!/bin/sh\nCELLHOLD_TEST_REAL=1 exec '" + self + "' \"$@\"\n"
 	if err := os.WriteFile(program, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func ourselves(t *testing.T, home string) (env []string, program string) {
 	return env, program
 }
 
-// startReal starts a real service and returns its greeting.
+// startReal starts a real server and returns its greeting.
 func startReal(t *testing.T, env []string, program string) string {
 	t.Helper()
 	cmd := exec.Command(program, "--log-level", "warn", "serve", "--listen", "127.0.0.1:0", "--ephemeral")
@@ -68,7 +68,7 @@ func startReal(t *testing.T, env []string, program string) string {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the service ended badly: %v", err)
+			t.Errorf("the server ended with an error: %v", err)
 		}
 	})
 	var greeting strings.Builder
@@ -78,7 +78,7 @@ func startReal(t *testing.T, env []string, program string) string {
 			return greeting.String()
 		}
 	}
-	t.Fatal("the service did not start")
+	t.Fatal("the server did not start")
 	return ""
 }
 

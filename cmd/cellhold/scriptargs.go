@@ -7,8 +7,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// scriptArgs marks with -- where the arguments of a script begin: as with python, at the first word after its
-// name; but flags of cellhold may stand there too, next to the name. --help is the script's there.
+// scriptArgs inserts -- where the arguments of a script begin: at the first word after its name, as with python. Flags
+// of cellhold can also stand directly after the name, except --help, which is the script's there.
 func scriptArgs(app *kong.Application, args []string) []string {
 	i := skipFlags(app.Flags, args, 0, "")
 	if i == len(args) || args[i] != "run" {
@@ -26,7 +26,7 @@ func scriptArgs(app *kong.Application, args []string) []string {
 	return slices.Insert(slices.Clone(args), i, "--")
 }
 
-// skipFlags returns the place of the first word from i on that is no flag of these and no value of one.
+// skipFlags returns the index of the first word, from i on, that is neither one of these flags nor the value of one.
 func skipFlags(flags []*kong.Flag, args []string, i int, except string) int {
 	for i < len(args) && strings.HasPrefix(args[i], "--") {
 		name, _, joined := strings.Cut(args[i][2:], "=")

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/remote"
+	"cellhold/internal/cli/setup"
 	"cellhold/internal/server"
 	"cellhold/internal/server/guard"
 	"context"
@@ -15,76 +18,67 @@ import (
 	"strconv"
 )
 
-// serveCmd starts the service.
+// serveCmd starts the server.
 type serveCmd struct {
-	service   `embed:""`
-	lifetimes `embed:""`
-	access    `embed:""`
+	access               `embed:""`
+	setup.Settings       `embed:""`
+	setup.ServerSettings `embed:""`
 }
 
-// access holds the settings of who may call, and from where.
+// access holds the settings of callers: their tokens, and the addresses from which they can call.
 type access struct {
 	Listen       string   `help:"Address to listen on." default:"127.0.0.1:5002" placeholder:"HOST:PORT"`
-	Auth         string   `help:"Whether callers need a token: on or off. Off works on loopback only." enum:"on,off" default:"on"`
-	Host         []string `help:"Further names by which clients may call this server." placeholder:"NAME"`
-	Origin       []string `help:"Web origins whose pages may call this server." placeholder:"URL"`
-	TLSCert      string   `help:"Certificate chain; with it the server speaks TLS." name:"tls-cert" type:"path" placeholder:"FILE"`
-	TLSKey       string   `help:"Private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE"`
-	InsecureHTTP bool     `help:"Allow plain HTTP beyond loopback, where a proxy in front speaks TLS." name:"insecure-http"`
+	Auth         string   `help:"Require a token: on or off. off is allowed on loopback only." enum:"on,off" default:"on" group:"Access to the server:"`
+	Host         []string `help:"Further host name of this server, for clients and proxies; may be repeated." placeholder:"NAME" group:"Access to the server:"`
+	Origin       []string `help:"Web origin whose pages can call this server; may be repeated." placeholder:"URL" group:"Access to the server:"`
+	TLSCert      string   `help:"File with the TLS certificate chain. Enables HTTPS." name:"tls-cert" type:"path" placeholder:"FILE" group:"Access to the server:"`
+	TLSKey       string   `help:"File with the private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE" group:"Access to the server:"`
+	InsecureHTTP bool     `help:"Allow plain HTTP on other addresses than loopback, for a proxy that provides TLS." name:"insecure-http" group:"Access to the server:"`
 }
 
-// Run serves until a signal ends it. Sessions stay for the next start.
-func (c *serveCmd) Run(ctx context.Context, all *cli, t *terminal) (err error) {
-	leaveProcessors()
-	// Before anything is opened: a dangerous address is refused at once.
-	if err := c.lifetimes.check(); err != nil {
+// Run serves until a signal ends it. Sessions stay for the next start, unless --ephemeral is set.
+func (c *serveCmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) (err error) {
+	limitProcessors()
+	c.Environ = t.Environ
+	// These checks come before anything is opened: a dangerous address is refused at once.
+	if err := c.ServerSettings.Check(); err != nil {
 		return err
 	}
 	options, err := c.access.options(all.Home)
 	if err != nil {
 		return err
 	}
-	r, err := c.open(ctx, all.Home, all.Home, c.lifetimes, t.log)
+	parts, err := c.Open(ctx, all.Home, all.Home, c.ServerSettings, t.Log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	if _, err := r.finder.Resolve(c.Image); err != nil {
-		return plainly(err)
+	defer func() { err = errors.Join(err, parts.Close()) }()
+	if _, err := parts.Finder.Resolve(c.Image); err != nil {
+		return console.Message(err)
 	}
-	for _, limit := range r.driver.Features().Unheld {
-		t.log.Warn(limit)
+	for _, limit := range parts.Driver.Features().Unenforced {
+		t.Log.Warn(limit)
 	}
-	options.Sessions, options.Version, options.Logger = r.sessions, version(), t.log
-	door, err := server.New(options)
+	options.Sessions, options.Version, options.Logger = parts.Sessions, version(), t.Log
+	srv, err := server.New(options)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen(network(c.Listen), c.Listen)
+	listener, err := net.Listen(setup.Network(c.Listen), c.Listen)
 	if err != nil {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
-	return r.while(ctx, func(ctx context.Context) error {
-		if err := r.sessions.WaitReady(ctx); err != nil {
+	return parts.RunWith(ctx, func(ctx context.Context) error {
+		if err := parts.Sessions.WaitReady(ctx); err != nil {
 			listener.Close()
 			return err
 		}
-		c.greet(t, listener.Addr(), options.Tokens, all.Home)
-		return door.Serve(ctx, listener)
+		c.printWelcome(t, listener.Addr(), options.Tokens, all.Home)
+		return srv.Serve(ctx, listener)
 	})
 }
 
-// network is what an address is listened on with. 0.0.0.0 is every address of IPv4, for which Go would also
-// take those of IPv6.
-func network(addr string) string {
-	host, _, _ := net.SplitHostPort(addr)
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-		return "tcp4"
-	}
-	return "tcp"
-}
-
-// reachable is an address by which this machine reaches a listener, and whether others do so by other ones.
+// reachable returns an address of the listener for this machine. others reports that there are further addresses.
 func reachable(addr net.Addr, asked string) (at string, others bool) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -98,24 +92,23 @@ func reachable(addr net.Addr, asked string) (at string, others bool) {
 	return net.JoinHostPort(loopback, strconv.Itoa(tcp.Port)), true
 }
 
-// leaveProcessors lets this process use half of the processors at a time. A cell passes through a dozen
-// goroutines, and with a thread for each processor Go wakes a second one at most of these steps, which
-// finds nothing to do and has taken the processor from the sandbox that works on the answer: a fifth of
-// what the server uses in a cell. An operator who knows better says so with GOMAXPROCS.
-func leaveProcessors() {
+// limitProcessors lets this process use half of the processors. A cell passes through a dozen goroutines. With a
+// thread for each processor, Go wakes a second thread at most of these steps. That thread finds nothing to do, and it
+// takes a processor from the sandbox: a fifth of the server's CPU time in a cell. GOMAXPROCS overrides this.
+func limitProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 	}
 }
 
-// options returns the server's options as far as the command line says them.
+// options returns the server's options that are flags.
 func (a *access) options(home string) (server.Options, error) {
 	if err := a.check(); err != nil {
 		return server.Options{}, err
 	}
 	o := server.Options{AuthOff: a.Auth == "off", Hosts: a.Host, Origins: a.Origin, InsecureHTTP: a.InsecureHTTP}
 	if (a.TLSCert == "") != (a.TLSKey == "") {
-		return o, errors.New("--tls-cert and --tls-key belong together")
+		return o, errors.New("--tls-cert and --tls-key must be given together")
 	}
 	if a.TLSCert != "" {
 		pair, err := tls.LoadX509KeyPair(a.TLSCert, a.TLSKey)
@@ -131,35 +124,35 @@ func (a *access) options(home string) (server.Options, error) {
 	if o.AuthOff {
 		return o, nil
 	}
-	if err := makeHome(home); err != nil {
+	if err := setup.MakeHome(home); err != nil {
 		return o, err
 	}
 	var err error
-	o.Tokens, err = guard.LoadTokens(filepath.Join(home, tokenFile))
+	o.Tokens, err = guard.LoadTokens(filepath.Join(home, remote.TokenFile))
 	return o, err
 }
 
-// greet tells a person how to begin. The token is shown here and nowhere else.
-func (c *serveCmd) greet(t *terminal, addr net.Addr, tokens *guard.Tokens, home string) {
+// printWelcome prints how to begin. The token is printed here only.
+func (c *serveCmd) printWelcome(t *console.Terminal, addr net.Addr, tokens *guard.Tokens, home string) {
 	at, others := reachable(addr, c.Listen)
 	url := "http://" + at
 	if c.TLSCert != "" {
 		url = "https://" + at
 	}
-	fmt.Fprintf(t.out, "cellhold %s is ready.\n\n  URL    %s  (documentation: %s/docs)\n", version(), url, url)
+	fmt.Fprintf(t.Out, "cellhold %s is ready.\n\n  URL    %s  (documentation: %s/docs)\n", version(), url, url)
 	if others {
 		_, port, _ := net.SplitHostPort(at)
-		fmt.Fprintf(t.out, "         Other machines reach it by the names and addresses of this one, at port %s (--listen %s).\n", port, c.Listen)
+		fmt.Fprintf(t.Out, "         Other machines reach it at the addresses of this machine, port %s (--listen %s).\n", port, c.Listen)
 	}
 	auth := ""
 	if tokens == nil {
-		fmt.Fprintf(t.out, "  Token  none needed: every program on this machine may run code here\n")
+		fmt.Fprintf(t.Out, "  Token  not required: every program on this machine can run code here\n")
 	} else {
 		_, token := tokens.First()
-		fmt.Fprintf(t.out, "  Token  %s  (kept in %s)\n", token, filepath.Join(home, tokenFile))
+		fmt.Fprintf(t.Out, "  Token  %s  (saved in %s)\n", token, filepath.Join(home, remote.TokenFile))
 		auth = fmt.Sprintf(" \\\n    -H 'Authorization: Bearer %s'", token)
 	}
-	fmt.Fprintf(t.out, `
+	fmt.Fprintf(t.Out, `
 Try it:
 
   curl %s/start_session%s -d user_id=me

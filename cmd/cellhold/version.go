@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cellhold/internal/cli/console"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -9,7 +10,7 @@ import (
 // released is the version of a release; the linker sets it.
 var released string
 
-// version names this build: the release, or the commit it was built from.
+// version returns the release, or the commit from which the program was built.
 func version() string {
 	if released != "" {
 		return released
@@ -36,8 +37,8 @@ func version() string {
 // versionCmd prints the version.
 type versionCmd struct{}
 
-// Run prints the version of this program and of what it was built with.
-func (versionCmd) Run(t *terminal) error {
-	_, err := fmt.Fprintf(t.out, "cellhold %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// Run prints the version of this program and of Go.
+func (versionCmd) Run(t *console.Terminal) error {
+	_, err := fmt.Fprintf(t.Out, "cellhold %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

@@ -5,10 +5,9 @@ import (
 	"net/netip"
 )
 
-// special are the addresses that no policy reaches, by the registries of special-purpose addresses
-// (RFC 6890 and its updates) and the documentation of the clouds. Of IPv6 only 2000::/3 is in use
-// for the public internet; everything else is refused without a list, and with it unique local,
-// site-local, link-local, mapped and NAT64 addresses.
+// special are the addresses that no policy allows, from the registries of special-purpose addresses (RFC 6890 and its
+// updates) and the documentation of the clouds. For IPv6 only 2000::/3 belongs to the public internet. All other IPv6
+// addresses are refused without a list, including unique local, site-local, link-local, mapped and NAT64 addresses.
 var special = []struct {
 	prefix netip.Prefix
 	what   string
@@ -17,7 +16,7 @@ var special = []struct {
 	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
 	{netip.MustParsePrefix("100.64.0.0/10"), "shared by a provider's customers"}, // and Alibaba's metadata, 100.100.100.200
 	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
-	{netip.MustParsePrefix("168.63.129.16/32"), "of a cloud's metadata"}, // Azure; a public address otherwise
+	{netip.MustParsePrefix("168.63.129.16/32"), "of a cloud's metadata"}, // Azure; apart from that a public address
 	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},              // and most clouds' metadata
 	{netip.MustParsePrefix("172.16.0.0/12"), "private"},
 	{netip.MustParsePrefix("192.0.0.0/24"), "reserved"}, // and Oracle's metadata, 192.0.0.192
@@ -41,11 +40,11 @@ var special = []struct {
 
 var global6 = netip.MustParsePrefix("2000::/3")
 
-// builtin says what keeps an address from being public, or nothing.
+// builtin returns why an address is not public, or "".
 func builtin(a netip.Addr) string {
 	a = a.Unmap()
 	if !a.IsValid() || a.Zone() != "" {
-		return "not whole"
+		return "not a plain address"
 	}
 	if a.Is6() && !global6.Contains(a) {
 		return "not of the public internet"
@@ -61,19 +60,19 @@ func builtin(a netip.Addr) string {
 	return ""
 }
 
-// isatap reports whether the interface part of an address carries an IPv4 address, RFC 5214.
+// isatap reports whether the interface part of an address contains an IPv4 address (RFC 5214).
 func isatap(a netip.Addr) bool {
 	b := a.As16()
 	return b[8]&^0x02 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
 }
 
-// Addresses says which addresses may be dialled. The zero value allows the public internet.
+// Addresses defines the addresses that can be dialled. The zero value allows the public internet.
 type Addresses struct {
-	Allow []netip.Prefix // exceptions from what is refused by itself; empty means none
-	Deny  []netip.Prefix // refused too; wins over all else
+	Allow []netip.Prefix // exceptions from the built-in refusals
+	Deny  []netip.Prefix // refused in addition; takes precedence over Allow
 }
 
-// refuses says why an address may not be dialled, or nothing.
+// refuses returns why an address must not be dialled, or "".
 func (s *Addresses) refuses(a netip.Addr) string {
 	a = a.Unmap()
 	for _, p := range s.Deny {
@@ -95,8 +94,8 @@ func (s *Addresses) refuses(a netip.Addr) string {
 	return ""
 }
 
-// ours reports whether the address is this host's: services that listen there expect neighbours, and
-// the server itself may be one of them. When nobody can tell, it is.
+// ours reports whether the address belongs to this host. Services on the host expect only local clients, and the server
+// itself may be one of them. If the host's addresses cannot be read, every address counts as the host's.
 func ours(a netip.Addr) bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

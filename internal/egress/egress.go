@@ -1,14 +1,13 @@
-// Package egress is the host's end of the ways out of a sandbox: it decides what the code of a
-// session may reach, makes the connections, and records every attempt.
+// Package egress is the host's side of the network access of a sandbox. It decides which hosts the code of a session can
+// reach, makes the connections, and records every attempt.
 //
-// A sandbox has no network. Programs in it ask a proxy on their loopback, the proxy asks a Gate over
-// a connection that the Gate opened, and the Gate alone dials. A guest can therefore open nothing
-// towards the host, and where no Gate runs there is no way out. What comes from the guest is hostile:
-// a question is one short line, a host in it is brought into one canonical form before anything else
-// is done with it, and that form is what is compared, looked up, dialled and recorded.
+// A sandbox has no network. Programs in it use a proxy on their loopback interface. The proxy sends requests to a Gate over
+// connections that the Gate opened, and only the Gate dials. A guest can therefore open no connection to the host, and
+// without a Gate it has no network access. Everything that comes from the guest is hostile. A request is one short line. The
+// host in it is first converted to one canonical form; only this form is compared, looked up, dialled and recorded.
 //
-// It refuses to know sessions and sandboxes: it gets its connections as a function, and gives
-// attempts to one. Lock: outside.mu, held for no I/O.
+// The package knows no sessions and no sandboxes: it gets connections from a function, and passes attempts to a function.
+// Lock: outside.mu, which is not held during I/O.
 package egress
 
 import (
@@ -31,19 +30,19 @@ import (
 )
 
 const (
-	// parked is how many connections wait in the guest for programs to want out: the first few of
-	// a burst, a browser's worth, start without a round trip.
+	// parked is the number of idle connections to the guest. The first connections of a burst, as of a browser, need no
+	// extra round trip.
 	parked = 4
-	// maxConns bounds the connections of a session at once, the parked ones included. Each may hold
-	// 256 KiB of what the guest sends, and as much again in buffers.
+	// maxConns bounds the connections of a session, including the parked ones. Each can hold 256 KiB of the guest's data,
+	// and as much again in buffers.
 	maxConns = 48
-	// attemptRate and attemptBurst bound how fast a session can make the host connect, refuse and
-	// record. Beyond it the guest waits.
+	// attemptRate and attemptBurst bound how fast a session can make the host connect, refuse and record. Above the limit
+	// the guest waits.
 	attemptRate  = 10
 	attemptBurst = 100
-	// answerTime bounds the writing of one answer line.
+	// answerTime bounds the time for writing one answer line.
 	answerTime = 10 * time.Second
-	// firstRetry and lastRetry are the pauses after the guest gave no connection.
+	// firstRetry and lastRetry are the shortest and longest pause after a failure of Next.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
@@ -51,25 +50,25 @@ const (
 // Options configures a Gate.
 type Options struct {
 	Policy Policy
-	Rules  *Rules // the operator's; required
+	Rules  *Rules // the operator's rules; required
 
-	// Next opens a connection to the guest on which it may ask for one connection outside. It must
-	// end with its context. Required.
+	// Next opens a connection to the guest, on which the guest can request one outside connection. It must end with its
+	// context. Required.
 	Next func(context.Context) (net.Conn, error)
 
-	// Record keeps an attempt. What cannot be recorded is not done. Required.
+	// Record stores an attempt. An attempt that cannot be recorded is not made. Required.
 	Record func(context.Context, cellhold.EgressAttempt) error
 
-	Vault  *Vault // secrets of the session; nil means none
+	Vault  *Vault // the secrets of the session; can be nil
 	Limits Limits
-	Logger *slog.Logger // nil discards
+	Logger *slog.Logger // nil: no log
 }
 
-// Limits bounds what goes through a gate.
+// Limits bounds the connections of a gate.
 type Limits struct {
-	Bytes int64         // in both directions, over all connections of this gate; 0 means 16 GiB
-	Idle  time.Duration // a connection on which nothing moves ends after this; 0 means 10 min
-	Age   time.Duration // and at this age in any case; 0 means 6 h
+	Bytes int64         // in both directions, over all connections of the gate; 0 means 16 GiB
+	Idle  time.Duration // maximum time without data on a connection; 0 means 10 min
+	Age   time.Duration // maximum age of a connection; 0 means 6 h
 }
 
 func (l Limits) withDefaults() Limits {
@@ -85,16 +84,16 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Gate lets one session out as far as its policy goes.
+// Gate gives one session the network access that its policy allows.
 type Gate struct {
 	o       Options
 	outside *outside
 	meter   *meter
 	ledger  *ledger
-	web     map[int]bool // ports on which TLS and HTTP are expected, and nothing else goes through
+	web     map[int]bool // ports on which only TLS and HTTP are allowed
 }
 
-// New returns a gate that is closed until Run.
+// New returns a gate. It makes no connections before Run.
 func New(o Options) (*Gate, error) {
 	if o.Rules == nil || o.Next == nil || o.Record == nil {
 		return nil, errors.New("egress: Rules, Next and Record are required")
@@ -107,8 +106,8 @@ func New(o Options) (*Gate, error) {
 		ledger: &ledger{record: o.Record}, web: map[int]bool{80: true, 443: true}}, nil
 }
 
-// Run serves the guest until the context ends, and returns when all connections are closed. With a
-// policy that allows nothing it opens nothing.
+// Run serves the guest until the context ends, and returns after all connections are closed. With a policy that allows
+// nothing it returns at once.
 func (g *Gate) Run(ctx context.Context) {
 	if g.o.Policy.None() {
 		return
@@ -127,7 +126,7 @@ func (g *Gate) Run(ctx context.Context) {
 		if err != nil {
 			<-slots
 			<-waiting
-			g.o.Logger.Debug("the guest takes no connection", "err", err)
+			g.o.Logger.Debug("the guest accepts no connection", "err", err)
 			if !sleep(ctx, pause) {
 				return
 			}
@@ -162,8 +161,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// serve serves one connection: a question, an answer, and what flows then. asked is called once the
-// connection waits no more.
+// serve serves one connection: a request, an answer, and then the data. It calls asked once the request has arrived.
 func (g *Gate) serve(ctx context.Context, c net.Conn, asked func()) {
 	defer asked()
 	defer c.Close()
@@ -173,7 +171,7 @@ func (g *Gate) serve(ctx context.Context, c net.Conn, asked func()) {
 	line, err := r.ReadSlice('\n')
 	asked()
 	if err != nil {
-		return // let go of by the guest, or a line that is too long
+		return // the guest closed the connection, or the line is too long
 	}
 	var ask guestapi.Ask
 	if err := json.Unmarshal(line, &ask); err != nil {
@@ -184,7 +182,7 @@ func (g *Gate) serve(ctx context.Context, c net.Conn, asked func()) {
 	a.run(ctx, ask, &guestConn{Conn: c, r: r})
 }
 
-// guestConn is a connection of the guest's, with what was read ahead.
+// guestConn is a connection to the guest, including the data that was read ahead.
 type guestConn struct {
 	net.Conn
 	r *bufio.Reader
@@ -192,17 +190,17 @@ type guestConn struct {
 
 func (c *guestConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-// attempt is one question and what becomes of it.
+// attempt is one request and its outcome.
 type attempt struct {
 	gate   *Gate
 	record cellhold.EgressAttempt
-	listed bool // its beginning is recorded
+	listed bool // the begin is recorded
 
-	mu      sync.Mutex // guards what is said about the end
-	refused string     // why the policy ended a connection that had begun
+	mu      sync.Mutex // guards refused and the end of record
+	refused string     // why the policy ended the connection after its begin
 }
 
-// run decides, answers and carries the bytes.
+// run decides, answers, and copies the data.
 func (a *attempt) run(ctx context.Context, ask guestapi.Ask, c *guestConn) {
 	host, err := ParseHost(ask.Host)
 	if err == nil {
@@ -233,9 +231,9 @@ func (a *attempt) run(ctx context.Context, ask guestapi.Ask, c *guestConn) {
 	a.end(ctx)
 }
 
-const unrecorded = "The attempt could not be recorded, so it was not made. Is the server's disk full?"
+const unrecorded = "The connection was not made, because the attempt could not be recorded. The server's disk may be full."
 
-// refuse records and tells that no connection was made.
+// refuse records that no connection was made, and answers the guest.
 func (a *attempt) refuse(ctx context.Context, c net.Conn, err error) {
 	a.record.Decision, a.record.Reason = cellhold.EgressFailed, "The host could not be reached."
 	var no denied
@@ -257,18 +255,18 @@ func (a *attempt) refuse(ctx context.Context, c net.Conn, err error) {
 	_ = answer(c, say)
 }
 
-// unreachable says why there was no connection, without the host's own network in it.
+// unreachable returns why a connection failed, without details of the host's own network.
 func unreachable(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {
-			return "There is no host of that name."
+			return "No host has this name."
 		}
 		return "The name could not be looked up."
 	}
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		return "The host did not answer in time."
 	}
-	return "The host refused the connection, or there is no way to it."
+	return "The host refused the connection, or there is no route to it."
 }
 
 // begin records the decision.
@@ -277,12 +275,12 @@ func (a *attempt) begin(ctx context.Context) (err error) {
 	defer cancel()
 	a.listed, err = a.gate.ledger.begin(ctx, a.record)
 	if err != nil {
-		a.gate.o.Logger.Warn("recording an attempt to reach something", "host", a.record.Host, "err", err)
+		a.gate.o.Logger.Warn("cannot record an attempt", "host", a.record.Host, "err", err)
 	}
 	return err
 }
 
-// end records the end of a connection whose beginning is recorded.
+// end records the end of a connection whose begin is recorded.
 func (a *attempt) end(ctx context.Context) {
 	if !a.listed {
 		return
@@ -296,11 +294,11 @@ func (a *attempt) end(ctx context.Context) {
 		a.record.Decision, a.record.Reason = cellhold.EgressRefused, a.refused
 	}
 	if err := a.gate.o.Record(ctx, a.record); err != nil {
-		a.gate.o.Logger.Warn("recording the end of a connection", "host", a.record.Host, "err", err)
+		a.gate.o.Logger.Warn("cannot record the end of a connection", "host", a.record.Host, "err", err)
 	}
 }
 
-// recording outlives the session's work: what happened is recorded also when it is being stopped.
+// recording returns a context that outlives the session's: attempts are also recorded while the session is being stopped.
 func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 }
@@ -316,7 +314,7 @@ func answer(c net.Conn, what guestapi.Answer) error {
 	return err
 }
 
-// shown makes what a guest called a host fit to be recorded.
+// shown returns a printable form of the host that a guest requested, for the record.
 func shown(s string) string {
 	const most = 100
 	for _, r := range s {

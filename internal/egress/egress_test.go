@@ -13,7 +13,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// reachable lets a rig reach a server on loopback.
+// reachable allows a rig to reach a server on loopback.
 func reachable(e *echo) func(*Options) {
 	return func(o *Options) {
 		o.Rules.Allow = []netip.Prefix{loopback}
@@ -26,7 +26,7 @@ func TestAnAllowedHostIsReachedAndRecorded(t *testing.T) {
 	r := newRig(t, list(t, "files.example.org"), map[string][][]netip.Addr{"files.example.org.": {addrs("127.0.0.1")}}, reachable(e))
 	c, a := r.ask("Files.Example.ORG.", e.port)
 	if a != (guestapi.Answer{}) {
-		t.Fatalf("refused: %+v", a)
+		t.Fatalf("the connection was refused: %+v", a)
 	}
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		t.Fatal(err)
@@ -40,10 +40,10 @@ func TestAnAllowedHostIsReachedAndRecorded(t *testing.T) {
 	}
 	ended := r.attempt()
 	if begun.Host != "files.example.org" || begun.Decision != cellhold.EgressAllowed || !strings.HasPrefix(begun.Address, "127.0.0.1:") || !begun.Ended.IsZero() {
-		t.Errorf("begun: %+v", begun)
+		t.Errorf("the record of the begin is %+v", begun)
 	}
 	if ended.ID != begun.ID || ended.Sent != 5 || ended.Received != 5 || ended.Ended.IsZero() || ended.Reason != "" {
-		t.Errorf("ended: %+v", ended)
+		t.Errorf("the record of the end is %+v", ended)
 	}
 }
 
@@ -61,7 +61,7 @@ func TestARefusedNameIsNeverLookedUp(t *testing.T) {
 		}
 	}
 	if n := r.names.questions(); n > 0 {
-		t.Errorf("%d questions went to the name servers: %q", n, r.names.asked)
+		t.Errorf("%d lookups went to the name servers: %q; want none", n, r.names.asked)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestOnlyTheNamedPortsAreReached(t *testing.T) {
 		}
 	}
 	if n := r.names.questions(); n > 0 {
-		t.Errorf("%d questions went to the name servers", n)
+		t.Errorf("%d lookups went to the name servers, want none", n)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestNoNameLeadsToASpecialAddress(t *testing.T) {
 			t.Errorf("%s: %+v", a, got)
 		}
 	}
-	for _, a := range []string{"127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"} { // also when the list names them
+	for _, a := range []string{"127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"} { // even if the list contains them
 		if _, got := r.ask(a, e.port); !got.Refused {
 			t.Errorf("%s: %+v", a, got)
 		}
@@ -105,8 +105,8 @@ func TestAnAnswerThatChangesLeadsNowhereElse(t *testing.T) {
 	e := newEcho(t, "127.0.0.2")
 	other := newEcho(t, "127.0.0.3")
 	r := newRig(t, list(t, "a.example.org", "b.example.org"), map[string][][]netip.Addr{
-		"a.example.org.": {addrs("127.0.0.2"), addrs("127.0.0.3")},             // flips
-		"b.example.org.": {addrs("127.0.0.3", "127.0.0.2", "169.254.169.254")}, // mixes
+		"a.example.org.": {addrs("127.0.0.2"), addrs("127.0.0.3")},             // changes between lookups
+		"b.example.org.": {addrs("127.0.0.3", "127.0.0.2", "169.254.169.254")}, // one allowed and two refused addresses
 	}, func(o *Options) {
 		o.Rules.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
 		o.Rules.Ports = []uint16{uint16(e.port), uint16(other.port)}
@@ -119,7 +119,7 @@ func TestAnAnswerThatChangesLeadsNowhereElse(t *testing.T) {
 		}
 	}
 	if n := r.names.questions(); n != 2 {
-		t.Errorf("%d questions, want one for each name", n)
+		t.Errorf("%d lookups, want one for each name", n)
 	}
 	if other.visits() != 0 {
 		t.Error("the address that was slipped in was dialled")
@@ -130,7 +130,7 @@ func TestAnAddressThatTurnsSpecialIsRefusedAtTheDial(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	o := newOutside(&Rules{Ports: []uint16{uint16(e.port)}}, list(t, "example.org"))
 	h := host(t, "example.org")
-	o.pin(h, addrs("127.0.0.1")) // as if the check before had been fooled
+	o.pin(h, addrs("127.0.0.1")) // simulates a wrong result of the first check
 	if c, err := o.dial(t.Context(), h, e.port); err == nil {
 		c.Close()
 		t.Error("it was dialled")
@@ -142,7 +142,7 @@ func TestAnAddressThatTurnsSpecialIsRefusedAtTheDial(t *testing.T) {
 
 func TestAPolicyOfNothingOpensNothing(t *testing.T) {
 	r := newRig(t, Policy{}, nil, nil)
-	r.gate.Run(t.Context()) // returns by itself
+	r.gate.Run(t.Context()) // returns at once
 	select {
 	case <-r.offers:
 		t.Error("a connection was offered")
@@ -172,7 +172,7 @@ func TestNonsenseFromTheGuestEndsTheConnectionOnly(t *testing.T) {
 		}
 	}
 	if _, a := r.ask("127.0.0.1", e.port); a.Error != "" {
-		t.Errorf("afterwards: %+v", a)
+		t.Errorf("the next request got %+v", a)
 	}
 }
 
@@ -189,7 +189,7 @@ func TestASessionMovesNoMoreThanItMay(t *testing.T) {
 	_ = r.attempt()
 	_, _ = c.Write(make([]byte, 5000))
 	if b, _ := io.ReadAll(c); len(b) > 1000 {
-		t.Errorf("%d bytes came back", len(b))
+		t.Errorf("got %d bytes back", len(b))
 	}
 	if end := r.attempt(); end.Reason != string(errTooMuch) {
 		t.Errorf("recorded %+v", end)
@@ -205,7 +205,7 @@ func TestASilentConnectionEnds(t *testing.T) {
 	c, _ := r.ask("127.0.0.1", e.port)
 	_ = r.attempt()
 	if _, err := io.ReadAll(c); err != nil {
-		t.Errorf("reading: %v", err)
+		t.Errorf("read: %v", err)
 	}
 	if end := r.attempt(); end.Reason != string(errTooIdle) {
 		t.Errorf("recorded %+v", end)
@@ -226,10 +226,10 @@ func TestTheNameServersAreAskedWithinABudget(t *testing.T) {
 		}
 	}
 	if n := o.rules.Resolver.(*names).questions(); n > lookupBurst || refused == 0 {
-		t.Errorf("%d questions, %d refused", n, refused)
+		t.Errorf("%d lookups, %d of them refused", n, refused)
 	}
 	if o.left > maxLeft {
-		t.Errorf("%d bytes of names", o.left)
+		t.Errorf("looked up %d bytes of names", o.left)
 	}
 }
 
@@ -244,6 +244,6 @@ func TestVeryManyAttemptsAreCounted(t *testing.T) {
 	l.last = time.Now().Add(-2 * summaryTime)
 	_, _ = l.begin(t.Context(), cellhold.EgressAttempt{})
 	if n := len(kept); n != maxListed+2 || kept[n-1].More != 99 {
-		t.Errorf("%d kept, the last one says %d more", n, kept[n-1].More)
+		t.Errorf("%d records; the last one counts %d more", n, kept[n-1].More)
 	}
 }

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// pieceSize is how much is moved at once: what the link and TCP give at a time.
+// pieceSize is the size of a read: what the link and TCP deliver at once.
 const pieceSize = 32 << 10
 
-// brokenOff is the end of a connection by one of our bounds.
+// brokenOff is the reason why a limit ended a connection.
 type brokenOff string
 
 func (b brokenOff) Error() string { return string(b) }
 
 const (
-	errTooOld  brokenOff = "The connection was open for as long as one may be."
-	errTooIdle brokenOff = "Nothing moved on the connection for too long."
-	errTooMuch brokenOff = "The session has moved as many bytes as it may."
+	errTooOld  brokenOff = "The connection reached the maximum age."
+	errTooIdle brokenOff = "The connection was idle for too long."
+	errTooMuch brokenOff = "The session reached its limit of bytes to send and receive."
 )
 
 // meter counts the bytes of a gate.
@@ -31,18 +31,18 @@ type meter struct {
 	most  int64
 }
 
-// take reports whether n more bytes may move.
+// take counts n bytes and reports whether the limit allows them.
 func (m *meter) take(n int) bool { return m.moved.Add(int64(n)) <= m.most }
 
-// flow is the two directions of one connection. Either of them keeps both alive: a long download has
-// one that is silent.
+// flow is the two directions of one connection. Data in one direction keeps both alive: a long download is silent in the
+// other direction.
 type flow struct {
 	meter *meter
 	idle  time.Duration
-	last  atomic.Int64 // when something moved, in nanoseconds
+	last  atomic.Int64 // time of the last data, in nanoseconds
 }
 
-// carry moves bytes until both directions have ended, a bound is reached, or the session ends.
+// carry copies data until both directions have ended, a limit is reached, or the session ends.
 func (a *attempt) carry(ctx context.Context, guest, out net.Conn) {
 	l := a.gate.o.Limits
 	ctx, tooOld := context.WithTimeoutCause(ctx, l.Age, errTooOld)
@@ -69,7 +69,7 @@ func (a *attempt) carry(ctx context.Context, guest, out net.Conn) {
 	}
 }
 
-// copy moves bytes one way, and returns nil at the end of what comes.
+// copy copies data in one direction. It returns nil at the end of the data.
 func (f *flow) copy(ctx context.Context, to, from net.Conn, count *int64) error {
 	buf := make([]byte, pieceSize)
 	for {
@@ -85,7 +85,7 @@ func (f *flow) copy(ctx context.Context, to, from net.Conn, count *int64) error 
 		case err == io.EOF:
 			return nil
 		case isTimeout(err) && ctx.Err() == nil && time.Since(time.Unix(0, f.last.Load())) < f.idle:
-			// the other direction is busy
+			// the other direction has data
 		case isTimeout(err):
 			return errTooIdle
 		case err != nil:
@@ -94,7 +94,7 @@ func (f *flow) copy(ctx context.Context, to, from net.Conn, count *int64) error 
 	}
 }
 
-// read sets its deadline before it looks at the context, whose end would set one that has passed.
+// read sets the deadline before it checks the context: the end of the context sets a deadline in the past.
 func (f *flow) read(ctx context.Context, from net.Conn, buf []byte) (int, error) {
 	_ = from.SetReadDeadline(time.Now().Add(f.idle))
 	if ctx.Err() != nil {
@@ -126,18 +126,18 @@ func isTimeout(err error) bool {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return true
 	}
-	ne, ok := errors.AsType[net.Error](err) // the link's streams have a time-out of their own
+	ne, ok := errors.AsType[net.Error](err) // the link's streams have their own timeout error
 	return ok && ne.Timeout()
 }
 
-// abort ends a connection at once. Closing a stream of the link ends one direction only, and a read
-// of the other would go on.
+// abort ends a connection at once. Closing a stream of the link ends only one direction; the deadline ends a read of the
+// other.
 func abort(c net.Conn) {
 	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Close()
 }
 
-// closeWrite tells the other end that nothing more comes. A stream of the link does that by Close.
+// closeWrite tells the other end that no more data follows. A stream of the link does that on Close.
 func closeWrite(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

@@ -10,8 +10,7 @@ import (
 	"context"
 )
 
-// FuzzAsk lets the guest say anything. What is not on the list is never looked up, and what is
-// recorded can be shown.
+// FuzzAsk sends arbitrary requests of a guest. Only listed names are looked up, and recorded hosts are printable.
 func FuzzAsk(f *testing.F) {
 	for _, s := range []string{
 		`{"host":"example.org","port":443}`, `{"host":"a\u0000b","port":-1}`, `{"host":"[::1]","port":80}`, `{"port":1e9}`, `[]`, "\xff",
@@ -54,7 +53,7 @@ func FuzzAsk(f *testing.F) {
 	})
 }
 
-// FuzzHello reads what may be a greeting of TLS.
+// FuzzHello reads arbitrary bytes as a ClientHello.
 func FuzzHello(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"))
 	f.Add([]byte("\x16\x03\x01\xff\xff"))

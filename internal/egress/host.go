@@ -10,18 +10,17 @@ import (
 	"cellhold"
 )
 
-// Bounds of DNS, RFC 1035.
+// Limits of DNS (RFC 1035).
 const (
 	maxName  = 253
 	maxLabel = 63
 )
 
-// Host is a name or an address in the one form in which it is compared, looked up and dialled. It is
-// made by ParseHost only: whatever was written differently before and means the same is equal here,
-// so that no two parsers can read it differently.
+// Host is a name or an address in the canonical form in which it is compared, looked up and dialled. Only ParseHost creates
+// it. Different spellings of the same host are equal as Hosts, so no two parsers can read one differently.
 type Host struct {
 	name string     // lower case, ASCII, without a dot at the end; empty for an address
-	addr netip.Addr // without a zone, IPv4 never in IPv6's clothes; invalid for a name
+	addr netip.Addr // without a zone; IPv4 is never mapped to IPv6; invalid for a name
 }
 
 // String returns the name or the address.
@@ -32,26 +31,26 @@ func (h Host) String() string {
 	return h.addr.String()
 }
 
-// ParseHost reads a name or an address. Names of other scripts become punycode, so a letter that only
-// looks like another is never equal to it. Addresses are taken in their usual form only: decimal,
-// octal, hexadecimal and short ones are refused, because programs disagree about what they mean.
+// ParseHost reads a name or an address. Names in other scripts become punycode, so look-alike letters never compare as
+// equal. Addresses must have their usual form. Decimal, octal, hexadecimal and short forms are refused, because programs
+// disagree about their meaning.
 func ParseHost(s string) (Host, error) {
-	if len(s) > 4*maxName || !utf8.ValidString(s) { // other scripts take more bytes before than after
-		return Host{}, badHost("it is too long, or not text")
+	if len(s) > 4*maxName || !utf8.ValidString(s) { // names in other scripts are longer before the conversion
+		return Host{}, badHost("it is too long, or not valid text")
 	}
 	if inner, ok := strings.CutPrefix(s, "["); ok {
 		inner, ok = strings.CutSuffix(inner, "]")
 		if a, err := netip.ParseAddr(inner); ok && err == nil && a.Is6() {
 			return fromAddr(a)
 		}
-		return Host{}, badHost("it is no address")
+		return Host{}, badHost("it is not an address")
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
 		return fromAddr(a)
 	}
 	name, err := idna.Lookup.ToASCII(strings.TrimSuffix(s, "."))
 	if err != nil {
-		return Host{}, badHost("it is no name of the internet")
+		return Host{}, badHost("it is not a valid host name")
 	}
 	if err := checkName(name); err != nil {
 		return Host{}, err
@@ -61,13 +60,13 @@ func ParseHost(s string) (Host, error) {
 
 func fromAddr(a netip.Addr) (Host, error) {
 	if a.Zone() != "" {
-		return Host{}, badHost("an address with a zone means something on one machine only")
+		return Host{}, badHost("an address with a zone is only valid on one machine")
 	}
 	return Host{addr: a.Unmap()}, nil
 }
 
-// checkName looks at the canonical form once more: what is sent must be what was checked, whatever
-// the library above lets through.
+// checkName checks the canonical form again: the name that is sent must be the one that was checked, even if the library
+// lets a wrong name through.
 func checkName(name string) error {
 	if name == "" || len(name) > maxName {
 		return badHost("it is empty or too long")
@@ -75,25 +74,25 @@ func checkName(name string) error {
 	labels := strings.Split(name, ".")
 	for _, label := range labels {
 		if label == "" || len(label) > maxLabel {
-			return badHost("one of its parts is empty or too long")
+			return badHost("a part of the name is empty or too long")
 		}
 		if strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return badHost("it has characters that names do not have")
+			return badHost("it contains characters that are not allowed in names")
 		}
 		if label[0] == '-' || label[len(label)-1] == '-' {
-			return badHost("one of its parts begins or ends with a hyphen")
+			return badHost("a part of the name begins or ends with a hyphen")
 		}
 	}
-	// 0x7f.1 and 2130706433 are addresses to some programs, and names to others.
+	// Some programs read 0x7f.1 and 2130706433 as addresses, others as names.
 	last := labels[len(labels)-1]
 	if strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x") {
-		return badHost("it is a number in disguise; write addresses in their usual form")
+		return badHost("it is an address in an unusual form; use the usual form")
 	}
 	return nil
 }
 
 func badHost(why string) error {
-	return cellhold.Errorf(cellhold.Invalid, "That is not a host that can be reached: %s.", why)
+	return cellhold.Errorf(cellhold.Invalid, "Invalid host: %s.", why)
 }
 
 // pattern is one entry of an allowlist.
@@ -108,13 +107,13 @@ func parsePattern(s string) (pattern, error) {
 	h, err := ParseHost(rest)
 	if err != nil {
 		return pattern{}, cellhold.Errorf(cellhold.Invalid,
-			"%.80q cannot be in a list of hosts: write a name such as example.org or *.example.org, without a scheme, a path or a port.", s)
+			"Invalid entry %.80q in the list of hosts: use a name such as example.org or *.example.org, without a scheme, a path or a port.", s)
 	}
 	if !wild {
 		return pattern{host: h}, nil
 	}
 	if h.name == "" || !strings.Contains(h.name, ".") {
-		return pattern{}, cellhold.Errorf(cellhold.Invalid, "%.80q is too wide for a list of hosts: name two parts after the *, such as *.example.org.", s)
+		return pattern{}, cellhold.Errorf(cellhold.Invalid, "The entry %.80q in the list of hosts is too wide: use at least two parts after the *, such as *.example.org.", s)
 	}
 	return pattern{suffix: "." + h.name}, nil
 }
@@ -133,7 +132,7 @@ func (p pattern) matches(h Host) bool {
 	return p.host == h
 }
 
-// covers reports whether p matches all that q matches.
+// covers reports whether p matches all hosts that q matches.
 func (p pattern) covers(q pattern) bool {
 	if q.suffix == "" {
 		return p.matches(q.host)

@@ -13,9 +13,9 @@ func TestAHostHasOneForm(t *testing.T) {
 		{"EXAMPLE.org.", "example.org"},
 		{"bücher.example", "xn--bcher-kva.example"},
 		{"BÜCHER.example", "xn--bcher-kva.example"},
-		{"example。org", "example.org"}, // another script's full stop
+		{"example。org", "example.org"}, // the full stop of another script
 		{"xn--bcher-kva.example", "xn--bcher-kva.example"},
-		{"exаmple.org", "xn--exmple-4nf.org"}, // a Cyrillic letter: another host
+		{"exаmple.org", "xn--exmple-4nf.org"}, // a Cyrillic letter: a different host
 		{"192.0.2.1", "192.0.2.1"},
 		{"[2001:DB8::1]", "2001:db8::1"},
 		{"2001:db8:0:0::1", "2001:db8::1"},
@@ -70,7 +70,7 @@ func TestWhatIsNoHostIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzParseHost checks that what is accepted is in a form that stays as it is.
+// FuzzParseHost checks that the canonical form of an accepted host does not change when it is parsed again.
 func FuzzParseHost(f *testing.F) {
 	for _, s := range []string{"example.org", "[::1]", "::ffff:1.2.3.4", "bücher.example.", "0x7f.1", "a\x00b"} {
 		f.Add(s)

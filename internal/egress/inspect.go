@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// firstTime is how long a program may take to begin to speak: it asked for the connection.
+	// firstTime is the time limit for the first byte: the program has just requested the connection.
 	firstTime = time.Minute
-	// maxHello bounds the greeting of TLS; one with post-quantum keys takes 2 KiB.
+	// maxHello bounds the ClientHello of TLS. With post-quantum keys it has about 2 KiB.
 	maxHello = 32 << 10
 	// recordHandshake is the first byte of every TLS connection.
 	recordHandshake = 0x16
 )
 
-// inspected reports whether it is checked that the program on a connection speaks to the host that
-// it asked for. That can be told of TLS and HTTP. On other ports, which the operator has opened, any
-// protocol may run, also one in which the server speaks first; what has secrets is always inspected.
+// inspected reports whether the traffic is checked to name the requested host. This is possible for TLS and HTTP. Other
+// ports that the operator opened can carry any protocol, even one in which the server speaks first. Hosts with secrets are
+// always inspected.
 func (g *Gate) inspected(h Host, port int) bool { return g.web[port] || g.o.Vault.has(h) }
 
-// inspect carries a connection whose program must name the host that it asked for. Otherwise a name on
-// the list would open the way to all others behind the same address.
+// inspect carries a connection on which the program must name the requested host. Without this check, an allowed name would
+// give access to all other hosts behind the same address.
 func (a *attempt) inspect(ctx context.Context, h Host, guest *guestConn, out net.Conn) {
 	_ = guest.SetReadDeadline(time.Now().Add(firstTime))
 	first, err := guest.r.Peek(1)
 	_ = guest.SetReadDeadline(time.Time{})
 	if err != nil {
-		return // it went away
+		return // the guest closed the connection
 	}
 	if first[0] != recordHandshake {
 		a.relay(ctx, h, guest, out, false)
@@ -41,7 +41,7 @@ func (a *attempt) inspect(ctx context.Context, h Host, guest *guestConn, out net
 	}
 	name, seen, err := hello(guest)
 	if err != nil {
-		a.breakOff("The connection began like TLS and went on differently.")
+		a.breakOff("The connection began like TLS, but continued differently.")
 		return
 	}
 	if why := wrongName(name, h); why != "" {
@@ -56,18 +56,18 @@ func (a *attempt) inspect(ctx context.Context, h Host, guest *guestConn, out net
 	a.broker(ctx, h, again, out)
 }
 
-// wrongName says why the name in a TLS greeting is not that of the host.
+// wrongName returns why the name in a ClientHello does not match the host, or "".
 func wrongName(name string, h Host) string {
 	if name == "" {
-		return "" // then the server at that address decides, as for one without a name
+		return "" // without a name, the server at that address decides
 	}
 	if said, err := ParseHost(name); err != nil || said != h {
-		return fmt.Sprintf("The TLS greeting names %s, and the connection was asked for to %s.", shown(name), h)
+		return fmt.Sprintf("The TLS greeting names %s, but the connection was requested to %s.", shown(name), h)
 	}
 	return ""
 }
 
-// breakOff notes that the connection was ended by the policy, note that something else went wrong.
+// breakOff records that the policy ended the connection. note records another failure.
 func (a *attempt) breakOff(why string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -80,7 +80,7 @@ func (a *attempt) note(why string) {
 	a.record.Reason = why
 }
 
-// hello reads the greeting of a TLS client and returns the server's name in it, and all that was read.
+// hello reads the ClientHello of a TLS client. It returns the server name in it, and all bytes that were read.
 func hello(c net.Conn) (name string, seen []byte, err error) {
 	rec := &recorder{Conn: c, left: maxHello}
 	_ = c.SetReadDeadline(time.Now().Add(firstTime))
@@ -96,7 +96,7 @@ func hello(c net.Conn) (name string, seen []byte, err error) {
 	return name, rec.seen.Bytes(), nil
 }
 
-// recorder keeps what is read, up to a bound, and writes nothing.
+// recorder stores the bytes that are read, up to a limit, and discards writes.
 type recorder struct {
 	net.Conn
 	seen bytes.Buffer
@@ -116,7 +116,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 func (r *recorder) Write(p []byte) (int, error) { return len(p), nil }
 func (r *recorder) Close() error                { return nil }
 
-// replayed is a connection whose beginning is read once more.
+// replayed is a connection whose first bytes are read again.
 type replayed struct {
 	net.Conn
 	r io.Reader
@@ -124,8 +124,8 @@ type replayed struct {
 
 func (r *replayed) Read(p []byte) (int, error) { return r.r.Read(p) }
 
-// counted counts and bounds what the guest sends and gets on a connection that is not copied as it
-// is. Deadlines are those of the protocol that runs on it.
+// counted counts and limits the guest's data on a connection that is not simply copied. The protocol on it sets the
+// deadlines.
 type counted struct {
 	net.Conn
 	a    *attempt

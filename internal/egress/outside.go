@@ -16,23 +16,22 @@ import (
 )
 
 const (
-	// lookupTime and connectTime bound the two steps; together they stay below what the proxy in
-	// the guest waits.
+	// lookupTime and connectTime bound the two steps. Their sum is less than the timeout of the guest's proxy.
 	lookupTime  = 10 * time.Second
 	connectTime = 20 * time.Second
-	// pinTime is how long a name keeps the addresses that were checked: long enough that a page
-	// with all its parts comes from one place, short enough to follow a service that moves.
+	// pinTime is how long the checked addresses of a name are reused. It is long enough that a page with all its parts
+	// comes from one address, and short enough to follow a service that moves.
 	pinTime = 5 * time.Minute
-	// maxPins bounds the names that are remembered.
+	// maxPins bounds the names with remembered addresses.
 	maxPins = 256
 	// maxAddresses bounds the addresses of one name that are tried.
 	maxAddresses = 8
-	// lookupRate and lookupBurst bound the questions of one session to the name servers: names are
-	// a channel of their own, to whoever runs the servers of a listed zone.
+	// lookupRate and lookupBurst bound the name lookups of one session: lookups can carry data to the operator of an
+	// allowed zone.
 	lookupRate  = 2
 	lookupBurst = 60
-	// maxLeft is the most bytes before the suffix of a wildcard's name that one session may send to
-	// that zone's servers in all: a hundred names of a fair length.
+	// maxLeft bounds the bytes before the suffix of wildcards that one session can send to name servers in total: about a
+	// hundred names of usual length.
 	maxLeft = 4 << 10
 )
 
@@ -41,7 +40,7 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// NameServer asks one name server, and not those of the host.
+// NameServer returns a resolver that uses one name server instead of those of the host.
 func NameServer(at netip.AddrPort) Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
@@ -49,12 +48,12 @@ func NameServer(at netip.AddrPort) Resolver {
 	}}
 }
 
-// Rules are the operator's, for all sessions.
+// Rules are the operator's rules for all sessions.
 type Rules struct {
 	Addresses
-	Roots    *x509.CertPool // who may vouch for hosts that have secrets; nil means the host's list
-	Ports    []uint16       // that may be dialled; empty means 80 and 443
-	Resolver Resolver       // nil means the host's
+	Roots    *x509.CertPool // CA certificates for hosts that have secrets; nil means the host's list
+	Ports    []uint16       // allowed ports; empty means 80 and 443
+	Resolver Resolver       // nil means the host's resolver
 }
 
 func (r *Rules) port(p uint16) bool {
@@ -72,7 +71,7 @@ type outside struct {
 
 	mu   sync.Mutex
 	pins map[string]pin
-	left int // bytes of names below wildcards that were looked up
+	left int // bytes of the looked-up names below wildcards
 }
 
 // pin is the checked addresses of a name.
@@ -85,24 +84,24 @@ func newOutside(r *Rules, p Policy) *outside {
 	return &outside{rules: r, policy: p, lookup: rate.NewLimiter(lookupRate, lookupBurst), pins: map[string]pin{}}
 }
 
-// denied is an error of the policy; nothing was sent.
+// denied is an error of the policy. No data was sent.
 type denied string
 
 func (d denied) Error() string { return string(d) }
 
-// permit checks everything that can be checked without a lookup.
+// permit checks everything that needs no lookup.
 func (o *outside) permit(h Host, port int) error {
 	if why, ok := o.policy.Allows(h); !ok {
 		return denied(why)
 	}
 	if port < 1 || port > 65535 || !o.rules.port(uint16(port)) {
-		return denied(fmt.Sprintf("Port %d is not among those that this server lets sessions reach.", port))
+		return denied(fmt.Sprintf("Sessions on this server cannot reach port %d.", port))
 	}
 	return nil
 }
 
-// dial connects to a host that permit has let through. It goes to no address but those that were
-// checked, and checks again, in the kernel's own form, the one it connects to.
+// dial connects to a host that permit allows. It dials only checked addresses. It checks the address again when the kernel
+// connects, in the kernel's form.
 func (o *outside) dial(ctx context.Context, h Host, port int) (net.Conn, error) {
 	if err := o.permit(h, port); err != nil {
 		return nil, err
@@ -125,7 +124,7 @@ func (o *outside) dial(ctx context.Context, h Host, port int) (net.Conn, error) 
 	return nil, errors.Join(failures...)
 }
 
-// connect connects to one address; it leaves time for the others.
+// connect connects to one of left addresses. It uses only its share of the time.
 func (o *outside) connect(ctx context.Context, to netip.AddrPort, left int) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
@@ -147,7 +146,7 @@ func (o *outside) check(a netip.Addr) error {
 	return nil
 }
 
-// addresses returns the addresses of a host that may be dialled: at least one.
+// addresses returns the addresses of a host that can be dialled: at least one.
 func (o *outside) addresses(ctx context.Context, h Host) ([]netip.Addr, error) {
 	if h.name == "" {
 		return []netip.Addr{h.addr}, o.check(h.addr)
@@ -160,17 +159,17 @@ func (o *outside) addresses(ctx context.Context, h Host) ([]netip.Addr, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	// The dot at the end keeps the host's search domains from being appended.
+	// The dot at the end prevents the use of the host's search domains.
 	found, err := o.resolver().LookupNetIP(ctx, "ip", h.name+".")
 	if err != nil {
-		return nil, fmt.Errorf("%s cannot be looked up: %w", h, err)
+		return nil, fmt.Errorf("cannot look up %s: %w", h, err)
 	}
 	var good []netip.Addr
 	var why error = fmt.Errorf("%s has no address", h)
 	for _, a := range found {
 		a = a.Unmap()
 		if err := o.check(a); err != nil {
-			why = denied(fmt.Sprintf("%s leads to an address that is %s.", h, o.rules.refuses(a)))
+			why = denied(fmt.Sprintf("%s resolves to an address that is %s.", h, o.rules.refuses(a)))
 			continue
 		}
 		if len(good) < maxAddresses && !slices.Contains(good, a) {
@@ -191,22 +190,22 @@ func (o *outside) resolver() Resolver {
 	return net.DefaultResolver
 }
 
-// budget takes one question out of what the session may ask the name servers.
+// budget takes one lookup from the budget of the session.
 func (o *outside) budget(h Host) error {
 	if !o.lookup.Allow() {
-		return denied("This session looks up too many names. Wait a moment.")
+		return denied("This session looks up names too fast. Retry later.")
 	}
 	left := o.policy.left(h)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.left+left > maxLeft {
-		return denied("This session has looked up too many names below the wildcards of its list.")
+		return denied("This session has looked up too many names below the wildcards of its allowlist.")
 	}
 	o.left += left
 	return nil
 }
 
-// left is how many bytes of the name the session chose itself: those that a wildcard leaves open.
+// left returns how many bytes of the name the session chose itself: those that a wildcard leaves open.
 func (p Policy) left(h Host) int {
 	n := 0
 	for _, q := range p.hosts {
@@ -234,7 +233,7 @@ func (o *outside) pin(h Host, addrs []netip.Addr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.pins) >= maxPins {
-		clear(o.pins) // they are a convenience: all addresses are checked again in any case
+		clear(o.pins) // pins only save time: all addresses are checked again
 	}
 	o.pins[h.name] = pin{addrs, time.Now().Add(pinTime)}
 }

@@ -7,7 +7,7 @@ import (
 	"cellhold"
 )
 
-// list makes an allowlist.
+// list returns an allowlist.
 func list(t *testing.T, hosts ...string) Policy {
 	t.Helper()
 	p, err := NewPolicy(cellhold.Egress{Policy: cellhold.EgressAllowlist, Hosts: hosts})
@@ -33,7 +33,7 @@ func TestTheZeroPolicyAllowsNothing(t *testing.T) {
 	}
 	for name, p := range map[string]Policy{"zero": {}, "none": none, "an empty list": list(t), "an unknown mode": {mode: "all"}} {
 		if _, ok := p.Allows(host(t, "example.org")); ok || !p.None() {
-			t.Errorf("%s: it lets something out", name)
+			t.Errorf("%s: the policy allows something", name)
 		}
 	}
 }

@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	// maxListed is how many attempts of one gate are recorded one by one; each takes about 300 bytes
-	// in the journal, so this is a few megabytes.
+	// maxListed is the number of attempts of one gate that are recorded individually. An attempt has about 300 bytes in the
+	// journal, so this is a few megabytes.
 	maxListed = 10_000
-	// summaryTime is how often one more is recorded after that, with the number of those between.
+	// summaryTime is the interval of records after that. Each has the number of attempts since the last one.
 	summaryTime = time.Minute
 )
 
-// ledger keeps attempts, all of them or, when there are very many, their number.
+// ledger records attempts: each of them, or their number if there are very many.
 type ledger struct {
 	record func(context.Context, cellhold.EgressAttempt) error
 
 	mu     sync.Mutex
 	listed int
 	more   int64
-	last   time.Time // when one was recorded that stands for many
+	last   time.Time // time of the last summary
 }
 
-// begin records an attempt when it is decided. listed tells whether its end is to be recorded too.
+// begin records an attempt after the decision. listed reports whether its end must be recorded too.
 func (l *ledger) begin(ctx context.Context, a cellhold.EgressAttempt) (listed bool, err error) {
 	a.More, listed = l.admit()
 	if !listed {

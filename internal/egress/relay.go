@@ -15,22 +15,21 @@ import (
 )
 
 const (
-	// maxRequestHeaders bounds the headers of one request of the guest, and maxResponseHeaders those
-	// of an answer.
+	// maxRequestHeaders bounds the headers of a request of the guest, and maxResponseHeaders those of a response.
 	maxRequestHeaders  = 64 << 10
 	maxResponseHeaders = 256 << 10
-	// headerTime is how long a request's headers may take.
+	// headerTime bounds the time for the headers of a request.
 	headerTime = 30 * time.Second
-	// handshakeTime bounds both handshakes of TLS.
+	// handshakeTime bounds each of the two TLS handshakes.
 	handshakeTime = 20 * time.Second
 )
 
-// broker ends the guest's TLS here, with a certificate of the session's own authority, and begins
-// another to the host, so that secrets can be put in between.
+// broker terminates the guest's TLS with a certificate of the session's own authority, and opens another TLS connection to
+// the host. So it can insert secrets.
 func (a *attempt) broker(ctx context.Context, h Host, guest net.Conn, out net.Conn) {
 	cert, err := a.gate.o.Vault.leaf(h)
 	if err != nil {
-		a.gate.o.Logger.Error("making a certificate", "host", h, "err", err)
+		a.gate.o.Logger.Error("cannot create a certificate", "host", h, "err", err)
 		return
 	}
 	inner := tls.Server(guest, &tls.Config{
@@ -40,14 +39,14 @@ func (a *attempt) broker(ctx context.Context, h Host, guest net.Conn, out net.Co
 	err = inner.HandshakeContext(shaking)
 	cancel()
 	if err != nil {
-		a.note("The program did not accept the certificate that stands in for the host's; see the variables SSL_CERT_FILE and REQUESTS_CA_BUNDLE.")
+		a.note("The program did not accept the session's certificate for this host; set SSL_CERT_FILE or REQUESTS_CA_BUNDLE for the program.")
 		return
 	}
 	a.relay(ctx, h, inner, out, true)
 }
 
-// relay carries HTTP, request by request, so that each of them is for the host that was asked for.
-// With secure it speaks TLS to the host, and puts secrets into headers.
+// relay forwards HTTP request by request, and checks that each of them is for the requested host. If secure is set, it uses
+// TLS to the host and inserts secrets into headers.
 func (a *attempt) relay(ctx context.Context, h Host, guest, out net.Conn, secure bool) {
 	ctx, cancel := context.WithTimeout(ctx, a.gate.o.Limits.Age)
 	defer cancel()
@@ -63,7 +62,7 @@ func (a *attempt) relay(ctx context.Context, h Host, guest, out net.Conn, secure
 	}
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { r.serve(proxy, w, q) }),
-		// The guest's proxy keeps its own connections for less than this.
+		// The guest's proxy keeps idle connections for a shorter time.
 		ReadHeaderTimeout: headerTime, IdleTimeout: headerTime, MaxHeaderBytes: maxRequestHeaders, ErrorLog: silent,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
@@ -72,20 +71,20 @@ func (a *attempt) relay(ctx context.Context, h Host, guest, out net.Conn, secure
 	r.end()
 }
 
-var silent = log.New(io.Discard, "", 0) // guests and their servers could otherwise fill our log
+var silent = log.New(io.Discard, "", 0) // guests and remote servers could otherwise fill our log
 
-// relay is the requests of one connection.
+// relay handles the requests of one connection.
 type relay struct {
 	a      *attempt
 	host   Host
 	port   int
 	secure bool
 
-	serving sync.Mutex // held while a request is served; there is one at a time
+	serving sync.Mutex // held while a request is served; requests come one at a time
 	ended   bool
 
 	mu    sync.Mutex
-	first net.Conn // the connection that the attempt has made; nil once it is used
+	first net.Conn // the connection of the attempt; nil after its use
 }
 
 // serve serves one request.
@@ -96,13 +95,13 @@ func (r *relay) serve(proxy http.Handler, w http.ResponseWriter, q *http.Request
 		return
 	}
 	if !r.isFor(q) {
-		r.a.breakOff("A request was for " + shown(q.Host) + ", and the connection was asked for to " + r.host.String() + ".")
+		r.a.breakOff("A request was for " + shown(q.Host) + ", but the connection was requested to " + r.host.String() + ".")
 		w.Header().Set("Connection", "close")
 		http.Error(w, r.a.refused, http.StatusMisdirectedRequest)
 		return
 	}
-	if q.Method == http.MethodTrace { // its answer is the request, with the secrets that were put in
-		http.Error(w, "TRACE goes nowhere from here.", http.StatusMethodNotAllowed)
+	if q.Method == http.MethodTrace { // its answer would repeat the request with the inserted secrets
+		http.Error(w, "The method TRACE is not allowed.", http.StatusMethodNotAllowed)
 		return
 	}
 	proxy.ServeHTTP(w, q)
@@ -124,14 +123,14 @@ func (r *relay) isFor(q *http.Request) bool {
 	return err == nil && h == r.host && port == strconv.Itoa(r.port)
 }
 
-// end waits for a request that is being served.
+// end waits for the request in progress and refuses later ones.
 func (r *relay) end() {
 	r.serving.Lock()
 	defer r.serving.Unlock()
 	r.ended = true
 }
 
-// rewrite points a request to the host, and puts secrets in.
+// rewrite directs a request to the host, and inserts secrets.
 func (r *relay) rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.Scheme = "http"
 	if r.secure {
@@ -140,12 +139,12 @@ func (r *relay) rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.Host = net.JoinHostPort(r.host.String(), strconv.Itoa(r.port))
 	p.Out.Host = p.In.Host
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if v, ok := p.In.Header[name]; ok { // the program's own affair
+		if v, ok := p.In.Header[name]; ok { // set by the program
 			p.Out.Header[name] = v
 		}
 	}
 	if !r.secure {
-		return // a secret in the clear would be none
+		return // secrets are never sent without TLS
 	}
 	for _, values := range p.Out.Header {
 		for i := range values {
@@ -154,7 +153,7 @@ func (r *relay) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
-// transport makes connections to this host only, each checked like the first.
+// transport makes connections to this host only. Each is checked like the first.
 func (r *relay) transport() *http.Transport {
 	return &http.Transport{
 		DialContext:            r.dial,
@@ -179,14 +178,14 @@ func (r *relay) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return r.a.gate.outside.dial(ctx, r.host, r.port)
 }
 
-// failed answers a request that the host did not answer.
+// failed answers a request for which the host sent no response.
 func (r *relay) failed(w http.ResponseWriter, _ *http.Request, err error) {
-	why := "The host broke off the connection."
+	why := "The host closed the connection."
 	var cert *tls.CertificateVerificationError
 	var no denied
 	switch {
 	case errors.As(err, &cert):
-		why = "The certificate of the host is not one that this server trusts."
+		why = "This server does not trust the certificate of the host."
 	case errors.As(err, &no):
 		why = string(no)
 	}
@@ -194,7 +193,7 @@ func (r *relay) failed(w http.ResponseWriter, _ *http.Request, err error) {
 	http.Error(w, why, http.StatusBadGateway)
 }
 
-// single is a listener with one connection. It ends with it.
+// single is a listener with one connection. It ends with that connection.
 type single struct {
 	conn net.Conn
 	once sync.Once

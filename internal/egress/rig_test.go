@@ -15,15 +15,15 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an expected event.
 const patience = 20 * time.Second
 
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
-// names is a resolver that counts, and can change its mind.
+// names is a resolver that counts lookups, and can change its answers.
 type names struct {
 	mu      sync.Mutex
-	answers map[string][][]netip.Addr // by name, one for each question; the last one stays
+	answers map[string][][]netip.Addr // by name, one for each lookup; the last one repeats
 	asked   []string
 }
 
@@ -55,17 +55,17 @@ func addrs(list ...string) []netip.Addr {
 	return out
 }
 
-// rig is a gate, and the guest's end of its connections.
+// rig is a gate with the guest's end of its connections.
 type rig struct {
 	testing.TB
 	gate     *Gate
 	names    *names
 	offers   chan net.Conn
 	recorded chan cellhold.EgressAttempt
-	full     bool // nothing can be recorded
+	full     bool // recording fails
 }
 
-// newRig runs a gate for a policy. Loopback counts as public when open says so.
+// newRig runs a gate for a policy. With open, loopback counts as public.
 func newRig(t testing.TB, p Policy, answers map[string][][]netip.Addr, o func(*Options)) *rig {
 	t.Helper()
 	r := &rig{TB: t, names: &names{answers: answers}, offers: make(chan net.Conn), recorded: make(chan cellhold.EgressAttempt, 1000)}
@@ -103,7 +103,7 @@ func newRig(t testing.TB, p Policy, answers map[string][][]netip.Addr, o func(*O
 	return r
 }
 
-// tcpPair is a connection with both of its ends; unlike a net.Pipe it can be closed by halves.
+// tcpPair returns both ends of a connection. Unlike a net.Pipe, each direction can be closed.
 func tcpPair(t testing.TB) (a, b net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -121,7 +121,7 @@ func tcpPair(t testing.TB) (a, b net.Conn) {
 	return a, b
 }
 
-// ask asks for a connection as the guest's proxy does.
+// ask requests a connection as the guest's proxy does.
 func (r *rig) ask(host string, port int) (net.Conn, guestapi.Answer) {
 	r.Helper()
 	line, err := json.Marshal(guestapi.Ask{Host: host, Port: port})
@@ -137,7 +137,7 @@ func (r *rig) send(line string) (net.Conn, guestapi.Answer) {
 	select {
 	case c = <-r.offers:
 	case <-time.After(patience):
-		r.Fatal("the gate offers no connection")
+		r.Fatal("the gate opened no connection")
 	}
 	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, line); err != nil {
@@ -155,7 +155,7 @@ func (r *rig) send(line string) (net.Conn, guestapi.Answer) {
 	return &guestConn{Conn: c, r: b}, a
 }
 
-// attempt is the next record.
+// attempt returns the next record.
 func (r *rig) attempt() cellhold.EgressAttempt {
 	r.Helper()
 	select {
@@ -167,7 +167,7 @@ func (r *rig) attempt() cellhold.EgressAttempt {
 	return cellhold.EgressAttempt{}
 }
 
-// echo is a server on loopback that sends back what it gets; it counts its connections.
+// echo is a server on loopback that sends its input back, and counts its connections.
 type echo struct {
 	port int
 	mu   sync.Mutex

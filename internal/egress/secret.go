@@ -21,17 +21,17 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// Bounds of the secrets of one session.
+// Limits of the secrets of one session.
 const (
 	maxSecrets = 32
-	// maxValue fits into a header with room for others: servers take 8 KiB at least.
+	// maxValue leaves space for other headers: servers accept at least 8 KiB.
 	maxValue = 4 << 10
-	// placeholderMark begins every placeholder, so that people know one when they see it.
+	// placeholderMark begins every placeholder, so that people recognise it.
 	placeholderMark = "cellhold-secret-"
 )
 
-// The authority is younger than the session at its start, also by a clock that is a little off, and
-// outlives it in all but strange cases. Its certificates are made anew every so often.
+// The authority's certificate begins before the session, to allow for a wrong clock, and outlives it in almost all cases.
+// Its leaf certificates are renewed regularly.
 const (
 	clockSkew     = time.Hour
 	authorityLife = 2 * 365 * 24 * time.Hour
@@ -40,8 +40,8 @@ const (
 
 var secretName = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
-// Vault is the secrets of one session, and the certificate authority that stands in for the hosts they
-// belong to. Neither the values nor the authority's key ever leave the host.
+// Vault holds the secrets of one session, and the certificate authority that signs for their hosts. The values and the
+// authority's key never leave the host.
 type Vault struct {
 	secrets []secret
 	hosts   map[Host]bool
@@ -52,7 +52,7 @@ type Vault struct {
 	leaves map[Host]*tls.Certificate
 }
 
-// secret is one value and what the guest sees instead. The fields are those on disk.
+// secret is one value and its placeholder in the guest. Its fields are stored on disk.
 type secret struct {
 	Name        string `json:"name"`
 	Host        string `json:"host"`
@@ -61,21 +61,21 @@ type secret struct {
 	host        Host
 }
 
-// onDisk is a vault as it is kept with the session.
+// onDisk is the stored form of a vault.
 type onDisk struct {
 	Secrets []secret `json:"secrets"`
 	Cert    []byte   `json:"cert"` // DER
 	Key     []byte   `json:"key"`  // PKCS 8
 }
 
-// NewVault checks secrets and makes a vault of them; nil when there are none. Each must belong to one
-// host that the policy allows.
+// NewVault checks secrets and returns a vault, or nil if there are none. Each secret must belong to one host that the policy
+// allows.
 func NewVault(p Policy, list []cellhold.Secret) (*Vault, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
 	if len(list) > maxSecrets {
-		return nil, cellhold.Errorf(cellhold.Invalid, "There are %d secrets; %d are allowed.", len(list), maxSecrets)
+		return nil, cellhold.Errorf(cellhold.Invalid, "There are %d secrets; the limit is %d.", len(list), maxSecrets)
 	}
 	v := &Vault{}
 	for _, s := range list {
@@ -91,30 +91,30 @@ func NewVault(p Policy, list []cellhold.Secret) (*Vault, error) {
 
 func (v *Vault) add(p Policy, s cellhold.Secret) error {
 	if !secretName().MatchString(s.Name) {
-		return cellhold.Errorf(cellhold.Invalid, "The name of a secret must be that of an environment variable, not %.80q.", s.Name)
+		return cellhold.Errorf(cellhold.Invalid, "Invalid name %.80q of a secret: it must be a valid name of an environment variable.", s.Name)
 	}
 	for _, other := range v.secrets {
 		if other.Name == s.Name {
-			return cellhold.Errorf(cellhold.Invalid, "There are two secrets of the name %s.", s.Name)
+			return cellhold.Errorf(cellhold.Invalid, "There are two secrets with the name %s.", s.Name)
 		}
 	}
 	h, err := ParseHost(s.Host)
 	if err != nil || h.name == "" {
-		return cellhold.Errorf(cellhold.Invalid, "The secret %s must belong to one host, by its name.", s.Name)
+		return cellhold.Errorf(cellhold.Invalid, "The secret %s must belong to one host name.", s.Name)
 	}
 	if _, ok := p.Allows(h); !ok {
-		return cellhold.Errorf(cellhold.Invalid, "The secret %s belongs to %s, which the session may not reach.", s.Name, h)
+		return cellhold.Errorf(cellhold.Invalid, "The secret %s belongs to %s, which the session cannot reach.", s.Name, h)
 	}
 	if s.Value == "" || len(s.Value) > maxValue || strings.TrimSpace(s.Value) != s.Value ||
 		strings.ContainsFunc(s.Value, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return cellhold.Errorf(cellhold.Invalid, "The value of the secret %s must be 1 to %d printable ASCII characters, without spaces around them.", s.Name, maxValue)
+		return cellhold.Errorf(cellhold.Invalid, "The value of the secret %s must be 1 to %d printable ASCII characters, without leading or trailing spaces.", s.Name, maxValue)
 	}
 	v.secrets = append(v.secrets, secret{Name: s.Name, Host: h.String(), Placeholder: placeholderMark + strings.ToLower(rand.Text()), Value: s.Value})
 	return nil
 }
 
-// makeAuthority makes a key and its certificate, which is good for the secrets' hosts only: whoever
-// trusts it trusts it for nothing else.
+// makeAuthority creates a key and its certificate. The certificate is valid for the hosts of the secrets only, so programs
+// that trust it trust it for no other host.
 func (v *Vault) makeAuthority() error {
 	var err error
 	if v.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
@@ -145,7 +145,7 @@ func serial() *big.Int {
 	return new(big.Int).SetBytes(b)
 }
 
-// index prepares what is looked up.
+// index fills the maps of the vault.
 func (v *Vault) index() error {
 	v.hosts, v.leaves = map[Host]bool{}, map[Host]*tls.Certificate{}
 	for i := range v.secrets {
@@ -159,7 +159,7 @@ func (v *Vault) index() error {
 	return nil
 }
 
-// Seal returns the vault as it is kept on disk. It contains the secrets.
+// Seal returns the stored form of the vault. It contains the secrets.
 func (v *Vault) Seal() ([]byte, error) {
 	if v == nil {
 		return nil, nil
@@ -171,13 +171,13 @@ func (v *Vault) Seal() ([]byte, error) {
 	return json.Marshal(onDisk{Secrets: v.secrets, Cert: v.cert.Raw, Key: key})
 }
 
-// Unseal reads what Seal has written; nothing is no vault.
+// Unseal reads the result of Seal. Empty input gives no vault.
 func Unseal(b []byte) (*Vault, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
 	var d onDisk
-	if json.Unmarshal(b, &d) != nil { // its error would quote a part of a secret
+	if json.Unmarshal(b, &d) != nil { // the error would quote a part of a secret
 		return nil, errors.New("the recorded secrets are damaged")
 	}
 	key, err := x509.ParsePKCS8PrivateKey(d.Key)
@@ -195,7 +195,7 @@ func Unseal(b []byte) (*Vault, error) {
 	return v, v.index()
 }
 
-// Environment is what the guest sees: a placeholder for each secret.
+// Environment returns the variables for the guest: a placeholder for each secret.
 func (v *Vault) Environment() map[string]string {
 	if v == nil {
 		return nil
@@ -207,7 +207,7 @@ func (v *Vault) Environment() map[string]string {
 	return env
 }
 
-// Trust is the authority's certificate as PEM, for the guest to trust.
+// Trust returns the authority's certificate as PEM, for the guest to trust.
 func (v *Vault) Trust() string {
 	if v == nil {
 		return ""
@@ -250,8 +250,7 @@ func (v *Vault) leaf(h Host) (*tls.Certificate, error) {
 
 func firstBytes(s string, n int) string { return s[:min(len(s), n)] }
 
-// reveal puts the secrets of a host in place of their placeholders in a header's value, also inside
-// the encoding of Basic authentication.
+// reveal replaces the placeholders of a host's secrets in a header value by their values, also inside Basic authentication.
 func (v *Vault) reveal(h Host, value string) string {
 	if encoded, ok := strings.CutPrefix(value, "Basic "); ok {
 		if plain, err := base64.StdEncoding.DecodeString(encoded); err == nil {

@@ -24,7 +24,7 @@ const (
 	theValue = "s3cr3t-value"
 )
 
-// site is a web server that says which headers it got; its name is what the test's resolver says.
+// site is a web server that answers with the headers of the request. The test's resolver decides its name.
 type site struct {
 	*httptest.Server
 	port int
@@ -55,7 +55,7 @@ func newSite(t testing.TB, secure bool) *site {
 	return s
 }
 
-// webRig is a rig for a site, at which TLS and HTTP are inspected.
+// webRig is a rig for a site, with inspection of TLS and HTTP.
 func webRig(t testing.TB, s *site, p Policy, v *Vault) *rig {
 	t.Helper()
 	r := newRig(t, p, map[string][][]netip.Addr{"example.com.": {addrs("127.0.0.1")}, "other.example.com.": {addrs("127.0.0.1")}}, func(o *Options) {
@@ -78,7 +78,7 @@ func vaultFor(t testing.TB, p Policy, host string) *Vault {
 	return v
 }
 
-// get sends one request on a connection and returns the answer.
+// get sends one request on a connection and returns the response.
 func get(t testing.TB, c net.Conn, host string, header ...string) (int, string) {
 	t.Helper()
 	fmt.Fprintf(c, "GET /x HTTP/1.1\r\nHost: %s\r\n%s\r\n", host, strings.Join(header, ""))
@@ -91,7 +91,7 @@ func get(t testing.TB, c net.Conn, host string, header ...string) (int, string) 
 	return res.StatusCode, string(body)
 }
 
-// secured speaks TLS on a connection as a program in the guest would, that trusts the vault.
+// secured starts TLS on a connection, as a program in the guest that trusts the vault.
 func secured(t testing.TB, c net.Conn, name string, v *Vault) *tls.Conn {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -130,7 +130,7 @@ func TestASecretIsPutInOutsideTheSandbox(t *testing.T) {
 		t.Errorf("TRACE: %v, %v", res, err)
 	}
 
-	// The other host gets what the code has: a placeholder.
+	// Another host gets the placeholder, like the code.
 	c, _ = r.ask("other.example.com", s.port)
 	inner = secured(t, c, "other.example.com", nil)
 	if _, body := get(t, inner, "other.example.com", "X-Key: "+placeholder+"\r\n"); !strings.Contains(body, placeholder) || strings.Contains(body, theValue) {
@@ -155,7 +155,7 @@ func TestAHostWhoseCertificateIsWrongGetsNoSecret(t *testing.T) {
 	p := list(t, "other.example.com", "example.com")
 	v := vaultFor(t, p, "example.com")
 	r := webRig(t, s, p, v)
-	r.gate.o.Rules.Roots = x509.NewCertPool() // nobody is trusted
+	r.gate.o.Rules.Roots = x509.NewCertPool() // no CA is trusted
 	c, _ := r.ask("example.com", s.port)
 	status, body := get(t, secured(t, c, "example.com", v), fmt.Sprintf("example.com:%d", s.port), "X-Key: "+v.Environment()["KEY"]+"\r\n")
 	if status != http.StatusBadGateway || !strings.Contains(body, "certificate") {
@@ -282,11 +282,11 @@ func TestAVaultComesBackFromTheDisk(t *testing.T) {
 		}
 	}
 	if v, err := Unseal(nil); v != nil || err != nil {
-		t.Errorf("nothing became %v, %v", v, err)
+		t.Errorf("unsealing nothing returned %v, %v", v, err)
 	}
 }
 
-// TestTheAuthorityStandsInForItsHostsOnly: a guest that trusts it does not trust it for others.
+// TestTheAuthorityStandsInForItsHostsOnly: a guest that trusts the authority does not trust it for other hosts.
 func TestTheAuthorityStandsInForItsHostsOnly(t *testing.T) {
 	v := vaultFor(t, list(t, api), api)
 	v.hosts[host(t, "evil.example")] = true

@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// aptConfig is what the host's apt knows about reaching Debian.
+// aptConfig is the host's apt configuration for fetching from Debian.
 type aptConfig struct {
-	mirror  string   // for people
-	lines   []string // sources of the suite to build; none means mmdebstrap's own default
-	options []string // proxies and certificates
+	mirror  string   // for messages
+	lines   []string // sources of the suite to build; empty means mmdebstrap's default
+	options []string // options for proxies and certificates
 }
 
-// readAptConfig asks apt, so that a host with a local mirror or a proxy builds through it. A host
-// that is not Debian, or has no apt, leaves the mirror to mmdebstrap.
+// readAptConfig reads the configuration from apt, so that a host with a local mirror or a proxy uses them for the build. On
+// a host without apt or without Debian, mmdebstrap chooses the mirror.
 func readAptConfig(ctx context.Context, suite string) aptConfig {
 	var c aptConfig
 	if dump, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output(); err == nil {
@@ -37,7 +37,7 @@ func readAptConfig(ctx context.Context, suite string) aptConfig {
 	return c
 }
 
-// debianSources turns the host's sources into those of another suite.
+// debianSources converts the host's sources to those of another suite.
 func debianSources(osRelease, targets, suite string) (mirror string, lines []string) {
 	release := map[string]string{}
 	for line := range strings.Lines(osRelease) {
@@ -55,7 +55,7 @@ func debianSources(osRelease, targets, suite string) (mirror string, lines []str
 			continue
 		}
 		uri, name := fields[0], fields[1]
-		base, part := strings.TrimSuffix(name, "/updates"), "" // the form before Debian 11
+		base, part := strings.TrimSuffix(name, "/updates"), "" // the format before Debian 11
 		for _, suffix := range []string{"-updates", "-security"} {
 			if b, ok := strings.CutSuffix(name, suffix); ok {
 				base, part = b, suffix
@@ -78,11 +78,11 @@ func debianSources(osRelease, targets, suite string) (mirror string, lines []str
 	return mirror, lines
 }
 
-// aptOptions picks from the dump of apt's configuration what says how to fetch.
+// aptOptions selects the options about fetching from a dump of apt's configuration.
 func aptOptions(dump []byte) []string {
 	wanted := []string{"Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until",
 		"Acquire::Check-Date", "Acquire::ForceIPv4", "Acquire::ForceIPv6"}
-	options := []string{`Acquire::Retries "3"`} // one lost connection must not cost the whole build
+	options := []string{`Acquire::Retries "3"`} // a lost connection must not fail the build
 	lines := bufio.NewScanner(bytes.NewReader(dump))
 	for lines.Scan() {
 		option := strings.TrimSuffix(strings.TrimSpace(lines.Text()), ";")

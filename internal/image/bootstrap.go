@@ -18,12 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killWait is how long a killed tool's pipes are waited for: its namespace dies with it at once.
+// killWait bounds the wait for the pipes of a killed tool. Its namespace ends with it at once.
 const killWait = 10 * time.Second
 
-// bootstrap builds a recipe with mmdebstrap: Debian's packages, then build.sh in the new system.
-// The result comes as a stream, which is unpacked like a foreign layer; so an image built by root
-// and one built by a plain user are alike.
+// bootstrap builds a recipe with mmdebstrap: first Debian's packages, then build.sh in the new system. The result is a
+// stream that is unpacked like a foreign layer; so images built by root and by other users are the same.
 func bootstrap(ctx context.Context, j job) error {
 	if err := checkTools(); err != nil {
 		return err
@@ -41,7 +40,7 @@ func bootstrap(ctx context.Context, j job) error {
 	j.progress.say("fetching Debian %s (details in %s)", j.recipe.Suite, j.log)
 	watch := &watcher{log: log, progress: j.progress}
 	cmd := isolated(ctx, "mmdebstrap", args...)
-	// Not below /tmp, which may be a small tmpfs; and where it is swept if we die.
+	// Not in /tmp, which may be a small tmpfs. A working directory is also removed after a crash.
 	cmd.Env = append(j.env, "TMPDIR="+j.work)
 	cmd.Stderr = watch
 	if err := j.unpackOutput(ctx, cmd); err != nil {
@@ -49,12 +48,12 @@ func bootstrap(ctx context.Context, j job) error {
 	}
 	j.progress.say("checking the image")
 	if err := j.check(ctx, watch); err != nil {
-		return fmt.Errorf("the new image fails its own check (details in %s): %w", j.log, err)
+		return fmt.Errorf("the check of the new image failed (details in %s): %w", j.log, err)
 	}
 	return nil
 }
 
-// unpackOutput runs the command and unpacks the archive that it prints.
+// unpackOutput runs the command and unpacks the archive from its output.
 func (j job) unpackOutput(ctx context.Context, cmd *exec.Cmd) error {
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -65,7 +64,7 @@ func (j job) unpackOutput(ctx context.Context, cmd *exec.Cmd) error {
 		return err
 	}
 	defer u.Close()
-	// The kernel kills the child when the thread that started it ends.
+	// Pdeathsig: the kernel kills the child when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
@@ -81,7 +80,7 @@ func (j job) unpackOutput(ctx context.Context, cmd *exec.Cmd) error {
 	if err := errors.Join(unpackErr, cmd.Wait()); err != nil {
 		return err
 	}
-	// What the host's apt left of itself: it is not there, and the mirror is nobody's business inside.
+	// Remove the traces of the host's apt: apt is not in the image, and the mirror must not be visible in it.
 	for _, dir := range []string{"etc/apt", "var/lib/apt", "var/cache/apt"} {
 		if err := u.root.RemoveAll(dir); err != nil {
 			return err
@@ -90,23 +89,23 @@ func (j job) unpackOutput(ctx context.Context, cmd *exec.Cmd) error {
 	return u.mountPoints()
 }
 
-// isolated is a command in mount and process namespaces of its own: when it is killed, or when we
-// die, all its children and mounts are gone at once. For a plain user it is also in a user
-// namespace with that user's subordinate ids, in which it is root.
+// isolated returns a command in new mount and process namespaces: when it is killed, or when this process dies, all its
+// children and mounts end at once. For a user other than root it also has a user namespace with that user's subordinate ids,
+// in which it is root.
 func isolated(ctx context.Context, name string, args ...string) *exec.Cmd {
 	wrap := []string{"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"}
 	if os.Geteuid() != 0 {
 		wrap = append(wrap, "--user", "--map-root-user", "--map-auto")
 	}
-	// A caller's strict umask would make files that apt's own user cannot read.
+	// A strict umask of the caller would create files that apt's user cannot read.
 	wrap = append(wrap, "--", "sh", "-c", `umask 022; exec "$@"`, "sh", name)
 	wrap = append(wrap, args...)
-	// mmdebstrap numbers its own streams after those that we were started with, and sh knows only up
-	// to nine. Best effort: without it only such starts fail.
+	// mmdebstrap numbers its own streams after the inherited ones, and sh supports numbers up to nine. An error here is
+	// ignored: only starts with many inherited files would fail.
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := exec.CommandContext(ctx, "unshare", wrap...)
 	cmd.WaitDelay = killWait
-	// A group of its own: the terminal's interrupt comes to us, and we end the command.
+	// A separate group: the terminal's interrupt goes to this process, which then ends the command.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
@@ -124,7 +123,7 @@ func checkTools() error {
 	return nil
 }
 
-// mmdebstrapArgs also prepares the directory that build.sh sees as /run/build.
+// mmdebstrapArgs returns the arguments of mmdebstrap, and prepares the directory that build.sh sees as /run/build.
 func (j job) mmdebstrapArgs(sources aptConfig) ([]string, error) {
 	build := filepath.Join(j.work, "build")
 	if err := os.CopyFS(filepath.Join(build, "recipe"), j.recipe.files); err != nil {
@@ -141,14 +140,14 @@ func (j job) mmdebstrapArgs(sources aptConfig) ([]string, error) {
 		"--mode=root", "--format=tar", "--variant=essential",
 		"--include=" + strings.Join(j.recipe.packages, ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
-		"--dpkgopt=path-include=/usr/share/doc/*/copyright", // licences must come along
+		"--dpkgopt=path-include=/usr/share/doc/*/copyright", // licences must stay in the image
 		"--dpkgopt=path-exclude=/usr/share/man/*",
 		"--dpkgopt=path-exclude=/usr/share/info/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		"--dpkgopt=path-exclude=/usr/share/lintian/*",
 		`--customize-hook=mkdir -p "$1/run/build" && cp -r ` + shellQuote(build) + `/. "$1/run/build/"`,
 		`--customize-hook=env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 chroot "$1" sh /run/build/recipe/build.sh >&2`,
-		// Without its configuration file, which is in the new /tmp, apt would clean up the host instead.
+		// Without its configuration file, which is in the new /tmp, apt would clean the host instead.
 		`--customize-hook=test -e "$MMDEBSTRAP_APT_CONFIG" || { echo "E: build.sh must leave /tmp alone" >&2; exit 1; }`,
 		`--customize-hook=rm -rf "$1/run/build"`,
 	}
@@ -162,7 +161,7 @@ func (j job) mmdebstrapArgs(sources aptConfig) ([]string, error) {
 	return args, nil
 }
 
-// checkScript mounts what a program expects, in its own mount namespace, and becomes the user.
+// checkScript mounts the file systems that programs expect, in its own mount namespace, and changes to the user.
 const checkScript = `set -e
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
@@ -175,8 +174,8 @@ exec unshare --net sh -c '
 ' sh "$1" "$2"
 `
 
-// loopback brings up the network of a new namespace, which reaches nothing but the check's own servers. The host
-// may have no tool for that.
+// loopback enables the loopback interface of a new network namespace, for the servers of the check. The host may not have a
+// tool for that.
 const loopback = `import fcntl, socket, struct
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 with socket.socket() as s:

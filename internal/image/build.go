@@ -15,24 +15,23 @@ import (
 	"strings"
 )
 
-// builderVersion is part of the address of every built image: raise it when the same recipe would
-// build to something else.
+// builderVersion is part of the address of every built image. Increase it when the same recipe builds a different image.
 const builderVersion = 1
 
-// BuildOptions are the parts of a build that do not change its result.
+// BuildOptions are the options of a build that do not change its result.
 type BuildOptions struct {
 	Progress Progress
-	Env      []string // the environment, for proxies, certificates and the settings of pip; os.Environ() is right
+	Env      []string // the environment with proxies, certificates and pip's settings; usually os.Environ()
 }
 
-// recipe is a directory of files. Ours are under images/ in this repository.
+// recipe is a directory of files. The stock recipes are in images/ of this repository.
 //
 //	recipe.json   the name of the image and the Debian suite
-//	packages.txt  Debian packages, one a line
-//	build.sh      run as root in the new system, with the network
-//	check.py      run as the user in the finished image, without a network; must succeed
+//	packages.txt  Debian packages, one on each line
+//	build.sh      runs as root in the new system, with network access
+//	check.py      runs as the user in the finished image, without network access; must succeed
 //
-// Whatever else lies there is for build.sh.
+// All other files are for build.sh.
 type recipe struct {
 	Name  string `json:"name"`
 	Suite string `json:"suite"`
@@ -41,21 +40,20 @@ type recipe struct {
 	packages []string
 }
 
-// job is one build under way.
+// job is one running build.
 type job struct {
 	recipe   recipe
-	work     string // for what the builder needs, removed in the end
-	rootfs   string // to be filled
-	log      string // path of the file for all that the tools print
+	work     string // working directory, removed at the end
+	rootfs   string // directory for the result
+	log      string // path of the file with the output of the tools
 	env      []string
 	limits   limits
 	progress Progress
 }
 
-// Build makes the image of a recipe and names it as the recipe says. The image's address comes
-// from all that goes in: the recipe's files, this builder's version and the architecture. If it
-// exists nothing is built. What Debian's mirror holds on the day is not part of the address, so a
-// removed and rebuilt image has newer fixes and the same address.
+// Build builds the image of a recipe, with the recipe's name. The image's address is derived from the recipe's files, the
+// version of this builder and the architecture. If the image exists, nothing is built. The current content of Debian's mirror
+// is not part of the address: after a removal, a new build has newer packages and the same address.
 func (s *Store) Build(ctx context.Context, files fs.FS, o BuildOptions) (Image, error) {
 	r, err := readRecipe(files)
 	if err != nil {
@@ -87,7 +85,7 @@ func (s *Store) Build(ctx context.Context, files fs.FS, o BuildOptions) (Image, 
 func (s *Store) buildLocked(ctx context.Context, r recipe, digest string, o BuildOptions) error {
 	_, err := s.load(digest, nil)
 	if err == nil {
-		o.Progress.say("%s is up to date", r.Name) // built while we waited, or under another name
+		o.Progress.say("%s is up to date", r.Name) // built during the wait for the lock, or with another name
 		return nil
 	}
 	if !errors.Is(err, ErrNotFound) {
@@ -141,11 +139,11 @@ func readRecipe(files fs.FS) (recipe, error) {
 	return r, nil
 }
 
-// recipeDigest is the address of what a recipe builds to.
+// recipeDigest returns the address of the image that a recipe builds.
 func recipeDigest(files fs.FS) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "built image, version %d, %s\n", builderVersion, runtime.GOARCH)
-	// WalkDir goes in lexical order, so the sum does not depend on the file system.
+	// WalkDir uses lexical order, so the sum does not depend on the file system.
 	err := fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

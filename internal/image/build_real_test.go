@@ -7,8 +7,7 @@ import (
 	"cellhold/images"
 )
 
-// TestTheStockImageBuilds builds the real image, from the network, into the directory that the
-// variable names.
+// TestTheStockImageBuilds builds the real image from the network, into the directory in the variable.
 func TestTheStockImageBuilds(t *testing.T) {
 	dir := os.Getenv("CELLHOLD_TEST_IMAGE_BUILD")
 	if dir == "" {

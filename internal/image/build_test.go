@@ -173,7 +173,7 @@ func TestProgressTellsTheGist(t *testing.T) {
 	var said []string
 	var log strings.Builder
 	w := &watcher{log: &log, progress: func(step string) { said = append(said, step) }}
-	// In pieces, as a pipe gives them.
+	// In pieces, as a pipe delivers them.
 	for _, piece := range []string{"I: running apt-", "get update...\nI: finding correct signed-by value...\n",
 		"  Downloading numpy-2.5.5-cp313-cp313-manylinux_2_28_x86_64.whl (16.3 MB)\nnoise\n==> compi", "ling\n"} {
 		if _, err := w.Write([]byte(piece)); err != nil {
@@ -186,8 +186,8 @@ func TestProgressTellsTheGist(t *testing.T) {
 	}
 }
 
-// TestToolsDieWithTheirContext starts a real isolated command: its children must be gone when it
-// has been waited for, which holds the pipe open if one survives.
+// TestToolsDieWithTheirContext starts a real isolated command. After Wait its children must have ended: a surviving child
+// would keep the pipe open.
 func TestToolsDieWithTheirContext(t *testing.T) {
 	if err := isolated(t.Context(), "true").Run(); err != nil {
 		t.Skipf("this host cannot make namespaces: %v", err)

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// workPrefix starts the names of working directories. A dot keeps them apart from digests.
+	// workPrefix begins the names of working directories. The dot distinguishes them from digests.
 	workPrefix = ".tmp-"
-	// lockPoll is how often a waiting operation looks whether the lock is free: a blocked
-	// flock could not be cancelled, and the wait is for minutes.
+	// lockPoll is the interval of attempts to get the lock. A blocking flock could not be cancelled, and the wait can take
+	// minutes.
 	lockPoll = 200 * time.Millisecond
 )
 
-// lock makes the caller the only one that changes the store, and clears what dead ones left.
+// lock makes the caller the only process that changes the store, and removes the remains of dead ones.
 func (s *Store) lock(ctx context.Context, progress Progress) (release func(), err error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -61,39 +61,38 @@ func (s *Store) waitForLock(ctx context.Context, f *os.File, progress Progress) 
 	}
 }
 
-// sweep removes the working directories of dead operations. The caller holds the lock, so no
-// living operation has one.
+// sweep removes the working directories of dead operations. The caller must hold the lock, so no running operation has one.
 func (s *Store) sweep(ctx context.Context) error {
 	strays, err := filepath.Glob(filepath.Join(s.dir, workPrefix+"*"))
 	if err != nil {
 		return fmt.Errorf("image store: %w", err)
 	}
 	for _, dir := range strays {
-		s.log.Warn("removing what an interrupted image operation left", "dir", dir)
+		s.log.Warn("removing the files of an interrupted image operation", "dir", dir)
 		if err := removeTree(ctx, dir); err != nil {
-			return fmt.Errorf("image store: remove a stray: %w", err)
+			return fmt.Errorf("image store: remove an old working directory: %w", err)
 		}
 	}
 	return nil
 }
 
-// workDir is where one operation prepares an image. The caller holds the lock.
+// workDir creates a directory in which one operation prepares an image. The caller must hold the lock.
 func (s *Store) workDir(ctx context.Context) (dir string, remove func(context.Context), err error) {
 	dir, err = os.MkdirTemp(s.dir, workPrefix)
 	if err != nil {
 		return "", nil, fmt.Errorf("image store: %w", err)
 	}
-	// The operation may have been cancelled; its files go all the same.
+	// remove works even if the operation was cancelled.
 	remove = func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		if err := removeTree(ctx, dir); err != nil {
-			s.log.Warn("cannot remove a working directory; the next image operation tries again", "dir", dir, "err", err)
+			s.log.Warn("cannot remove a working directory; the next image operation retries", "dir", dir, "err", err)
 		}
 	}
 	for _, d := range []string{imageDir, filepath.Join(imageDir, rootfsDir)} {
 		d = filepath.Join(dir, d)
-		// A sandbox's own user must get in, whatever umask we were started with.
+		// The uid of sandboxes must have access, whatever our umask is.
 		if err := errors.Join(os.Mkdir(d, 0o755), os.Chmod(d, 0o755)); err != nil {
 			remove(ctx)
 			return "", nil, fmt.Errorf("image store: %w", err)
@@ -105,8 +104,8 @@ func (s *Store) workDir(ctx context.Context) (dir string, remove func(context.Co
 // imageDir is the part of a working directory that becomes the image.
 const imageDir = "image"
 
-// commit turns a finished working directory into the image: everything is on the disk before the
-// rename, so that after a crash there is a complete image or none.
+// commit turns a finished working directory into the image. All files are synced before the rename, so a crash leaves either
+// a complete image or none.
 func (s *Store) commit(work string, img Image) (Image, error) {
 	fail := func(err error) (Image, error) {
 		return Image{}, fmt.Errorf("store image %s: %w", img.Digest, err)
@@ -153,8 +152,8 @@ func treeSize(dir string) (int64, error) {
 	return total, err
 }
 
-// syncFilesystem writes out all that belongs to the file system of a directory: an image has
-// tens of thousands of files, and one fsync for each would take minutes.
+// syncFilesystem syncs the file system of a directory. An image has tens of thousands of files, and an fsync of each would
+// take minutes.
 func syncFilesystem(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -173,16 +172,16 @@ func syncDir(dir string) error {
 	return f.Sync()
 }
 
-// removeTree removes a working directory. A build by a plain user leaves files of that user's
-// subordinate ids, which only the user's own namespace may remove. Nothing is removed where
-// something is mounted: that would empty what is mounted there.
+// removeTree removes a working directory. After a build without root its files belong to the user's subordinate ids, and can
+// be removed only in the user's own namespace. If something is mounted in the directory, nothing is removed, because that
+// would also delete the mounted files.
 func removeTree(ctx context.Context, dir string) error {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err
 	}
 	if strings.Contains(string(mounts), " "+dir+"/") {
-		return fmt.Errorf("something is still mounted below %s; unmount it first", dir)
+		return fmt.Errorf("a file system is mounted below %s; unmount it first", dir)
 	}
 	err = os.RemoveAll(dir)
 	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {

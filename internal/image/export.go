@@ -21,9 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// Export writes an image as one layer: to a path that ends in .tar as an archive that
-// `docker load` reads, to any other as an OCI layout directory. The path must not exist; it
-// appears complete or not at all.
+// Export writes an image with one layer. For a path that ends in .tar it writes an archive for `docker load`, for any other
+// path an OCI layout. The path must not exist. It is either written completely or not at all.
 func (s *Store) Export(ctx context.Context, ref, path string, progress Progress) error {
 	img, err := s.Resolve(ref)
 	if err != nil {
@@ -65,7 +64,7 @@ func (s *Store) export(ctx context.Context, img Image, ref, path string, progres
 func writeArchive(oci v1.Image, ref, out string) error {
 	tag, err := name.NewTag(withTag(ref))
 	if err != nil {
-		tag, err = name.NewTag("cellhold-export:latest") // a digest names no tag
+		tag, err = name.NewTag("cellhold-export:latest") // a digest is not a tag
 	}
 	if err != nil {
 		return err
@@ -83,8 +82,7 @@ func writeLayout(oci v1.Image, ref, out string) error {
 	}))
 }
 
-// asOCI makes an image of one layer. The layer lies in a file, because its digest must be known
-// before it is written.
+// asOCI returns an image with one layer. The layer is in a file, because its digest must be known before it is written.
 func asOCI(ctx context.Context, img Image, layerFile string) (v1.Image, error) {
 	if err := writeLayer(ctx, img.Rootfs, layerFile); err != nil {
 		return nil, err
@@ -116,7 +114,7 @@ func writeLayer(ctx context.Context, rootfs, file string) error {
 		return err
 	}
 	defer f.Close()
-	// The size hardly differs, the time does by a factor of four.
+	// BestSpeed takes a quarter of the time, and the size is almost the same.
 	zip, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
 	if err != nil {
 		return err
@@ -146,7 +144,7 @@ func addToLayer(archive *tar.Writer, rootfs, path string, d fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	// Whose files they are on this host says nothing elsewhere.
+	// The owners on this host have no meaning elsewhere.
 	h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
 	h.Format = tar.FormatPAX
 	if h.Name, err = filepath.Rel(rootfs, path); err != nil {

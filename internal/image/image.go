@@ -1,16 +1,14 @@
-// Package image keeps the root file systems that sandboxes start from: it builds them from recipes,
-// unpacks them from OCI and Docker images, and finds them by name or digest.
+// Package image stores the root file systems of sandboxes. It builds them from recipes, unpacks them from OCI and Docker
+// images, and finds them by name or digest.
 //
-// An image is a directory <dir>/<digest>/ with image.json and rootfs/. It appears by one rename,
-// complete, and never changes afterwards. Names are small files in <dir>/refs. Whatever changes the
-// store holds the lock <dir>/.lock, so a working directory found by its holder is a dead one's and
-// is removed. Readers take no lock.
+// An image is a directory <dir>/<digest>/ with image.json and rootfs/. It is created complete by one rename, and never
+// changes. Names are small files in <dir>/refs. Every change of the store needs the lock <dir>/.lock. A working directory
+// that the holder of the lock finds belongs to a dead process, and is removed. Readers need no lock.
 //
-// The package refuses to trust an image: layers are unpacked inside an os.Root, bounded, without
-// devices, set-id bits or write permission for others. What an image says about its user,
-// entry point and environment is ignored: the agent decides those.
+// Images are not trusted: layers are unpacked inside an os.Root, with limits, and without devices, set-id bits or write
+// permission for others. The user, entry point and environment of an image are ignored: the agent decides these.
 //
-// Rule: image may import cellhold only.
+// The package imports only cellhold and lazy.
 package image
 
 import (
@@ -29,44 +27,43 @@ import (
 )
 
 var (
-	// ErrNotFound: the store has no image of that name or digest.
+	// ErrNotFound: the store has no image with this name or digest.
 	ErrNotFound = errors.New("no such image")
-	// ErrInUse: a living session uses the image.
+	// ErrInUse: a running session uses the image.
 	ErrInUse = errors.New("image is in use")
 )
 
 // Options configures a Store.
 type Options struct {
-	Dir    string                   // made if missing; required
-	Logger *slog.Logger             // nil discards
-	InUse  func(digest string) bool // whether a session uses the image, asked before removal; nil means none does
+	Dir    string                   // created if missing; required
+	Logger *slog.Logger             // nil: no log
+	InUse  func(digest string) bool // reports whether a session uses the image, called before a removal; nil means no
 }
 
-// Store is a directory of images. Its methods may be called from any goroutine and from
-// several processes at once.
+// Store is a directory of images. Its methods can be called from any goroutine and by several processes at once.
 type Store struct {
 	dir    string
 	log    *slog.Logger
 	inUse  func(string) bool
 	limits limits
-	make   func(context.Context, job) error // fills job.rootfs from job.recipe; tests replace it
+	make   func(context.Context, job) error // builds job.recipe into job.rootfs; tests replace it
 }
 
 // Image is one image of the store.
 type Image struct {
 	Digest  string    `json:"digest"`           // sha256:<hex>, the address of the image in the store
-	Source  string    `json:"source"`           // where it came from, for people
-	Claims  string    `json:"claims,omitempty"` // the recipe that a foreign image says it was made from; never to be trusted
-	Created time.Time `json:"created"`          // when it came into this store
+	Source  string    `json:"source"`           // the origin, for people
+	Claims  string    `json:"claims,omitempty"` // the recipe that a foreign image claims; not trusted
+	Created time.Time `json:"created"`          // when it was stored
 	Size    int64     `json:"size"`             // bytes of all files
-	Names   []string  `json:"-"`                // the names that point to it, sorted
-	Rootfs  string    `json:"-"`                // host directory of its files; never to be written to
+	Names   []string  `json:"-"`                // its names, sorted
+	Rootfs  string    `json:"-"`                // host directory of its files; never written to
 }
 
-// FromRecipe begins the Source of images that were made here from a recipe of this program.
+// FromRecipe begins the Source of images that this program built here from one of its recipes.
 const FromRecipe = "recipe "
 
-// Progress is told, in a few words each, what a long operation does. It may be nil.
+// Progress receives the steps of a long operation, in a few words each. It can be nil.
 type Progress func(step string)
 
 func (p Progress) say(format string, args ...any) {
@@ -78,7 +75,7 @@ func (p Progress) say(format string, args ...any) {
 // Open opens the store in a directory.
 func Open(o Options) (*Store, error) {
 	if o.Dir == "" {
-		return nil, errors.New("image store: no directory given")
+		return nil, errors.New("image store: the directory is missing")
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -97,8 +94,8 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Resolve finds an image by its name ("python" means "python:latest"), its digest, or at least
-// 12 digits of its digest. The error wraps ErrNotFound if there is none.
+// Resolve finds an image by its name ("python" means "python:latest"), its digest, or at least 12 digits of its digest. If
+// there is none, the error wraps ErrNotFound.
 func (s *Store) Resolve(ref string) (Image, error) {
 	digest, err := s.digestOf(ref)
 	if err != nil {
@@ -141,8 +138,8 @@ func (s *Store) List(ctx context.Context) ([]Image, error) {
 	return list, nil
 }
 
-// Remove removes a name, and the image with it when that was its last name; a digest removes the
-// image with all its names. The error wraps ErrInUse if a session needs the files.
+// Remove removes a name, and also the image if that was its last name. A digest removes the image with all its names. If a
+// session needs the files, the error wraps ErrInUse.
 func (s *Store) Remove(ctx context.Context, ref string) error {
 	release, err := s.lock(ctx, nil)
 	if err != nil {
@@ -171,8 +168,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	return s.discard(img.Digest)
 }
 
-// discard removes an image's files. The rename makes it vanish at once; should the removal be
-// interrupted, the rest is swept with the working directories.
+// discard removes an image's files. The rename hides the image at once. After an interruption, sweep removes the rest.
 func (s *Store) discard(digest string) error {
 	dead, err := os.MkdirTemp(s.dir, workPrefix)
 	if err != nil {
@@ -185,7 +181,7 @@ func (s *Store) discard(digest string) error {
 	return os.RemoveAll(dead)
 }
 
-// load reads one image's description.
+// load reads the description of an image.
 func (s *Store) load(digest string, names map[string][]string) (Image, error) {
 	data, err := os.ReadFile(filepath.Join(s.path(digest), metaFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -199,7 +195,7 @@ func (s *Store) load(digest string, names map[string][]string) (Image, error) {
 		return Image{}, fmt.Errorf("image %s: %s: %w", digest, metaFile, err)
 	}
 	if img.Digest != digest {
-		return Image{}, fmt.Errorf("image %s: %s names another digest, %s", digest, metaFile, img.Digest)
+		return Image{}, fmt.Errorf("image %s: %s has a different digest, %s", digest, metaFile, img.Digest)
 	}
 	img.Rootfs = filepath.Join(s.path(digest), rootfsDir)
 	img.Names = names[digest]

@@ -12,7 +12,7 @@ import (
 	"testing/fstest"
 )
 
-// testStore is a store whose builder makes one file instead of a system.
+// testStore is a store whose builder creates one file instead of a system.
 func testStore(t testing.TB, build func(context.Context, job) error) *Store {
 	t.Helper()
 	s, err := Open(Options{Dir: filepath.Join(t.TempDir(), "images")})
@@ -44,7 +44,7 @@ func mustBuild(t testing.TB, s *Store, recipe fs.FS) Image {
 	return img
 }
 
-// leftovers are the store's files that belong to no image and no name.
+// leftovers returns the files of the store that belong to no image and no name.
 func leftovers(t testing.TB, s *Store) []string {
 	t.Helper()
 	strays, err := filepath.Glob(filepath.Join(s.dir, workPrefix+"*"))
@@ -154,7 +154,7 @@ func TestTwoBuildsAtOnceBuildOnce(t *testing.T) {
 	}()
 	<-started
 	said := ""
-	// The second learns that it waits, and only then may the first go on.
+	// The first build continues only after the second one has reported that it waits.
 	progress := func(step string) {
 		if strings.Contains(step, "waiting") {
 			said = step

@@ -13,8 +13,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Import unpacks an image from an OCI layout (a directory, or an archive of one) or from an archive
-// of `docker save`, gzipped or not. An empty name takes the image's own, or else the file's.
+// Import unpacks an image from an OCI layout (a directory, or an archive of one) or from an archive of `docker save`, gzipped
+// or not. If name is empty, the image's own name is used, or otherwise the name of the file.
 func (s *Store) Import(ctx context.Context, path, name string, progress Progress) (Image, error) {
 	release, err := s.lock(ctx, progress)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Store) importFrom(ctx context.Context, path, name string, progress Prog
 	return s.add(ctx, src, name, progress)
 }
 
-// openArchive unpacks the outer archive like a layer: it is just as foreign.
+// openArchive unpacks the outer archive like a layer, because it is not trusted either.
 func (s *Store) openArchive(ctx context.Context, path, dir string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -82,8 +82,8 @@ func (s *Store) openArchive(ctx context.Context, path, dir string) error {
 	return u.layer(ctx, plain)
 }
 
-// readSource reads an image's metadata. The blobs are read through the root later. `docker save` writes both forms nowadays; its own carries
-// the names.
+// readSource reads an image's metadata. The blobs are read later, through the root. `docker save` now writes both formats; its
+// own format contains the names.
 func readSource(root *os.Root) (src source, name string, err error) {
 	if _, err := root.Lstat("manifest.json"); err == nil {
 		return dockerSource(root)
@@ -91,10 +91,10 @@ func readSource(root *os.Root) (src source, name string, err error) {
 	if _, err := root.Lstat("index.json"); err == nil {
 		return layoutSource(root)
 	}
-	return source{}, "", errors.New("this is neither an OCI layout nor an archive of docker save")
+	return source{}, "", errors.New("unknown format; use an OCI layout or a docker save archive")
 }
 
-// dockerSource reads what `docker save` wrote.
+// dockerSource reads an archive of `docker save`.
 func dockerSource(root *os.Root) (source, string, error) {
 	var manifest []struct {
 		Config   string
@@ -109,7 +109,7 @@ func dockerSource(root *os.Root) (source, string, error) {
 		return source{}, "", fmt.Errorf("manifest.json: %w", err)
 	}
 	if len(manifest) != 1 {
-		return source{}, "", fmt.Errorf("the archive has %d images: save one at a time", len(manifest))
+		return source{}, "", fmt.Errorf("the archive has %d images; save one image at a time", len(manifest))
 	}
 	m := manifest[0]
 	config, err := readSmall(root, m.Config)
@@ -164,7 +164,7 @@ func layoutSource(root *os.Root) (source, string, error) {
 	return src, desc.Annotations["org.opencontainers.image.ref.name"], nil
 }
 
-// deepestIndex bounds indexes of indexes: none that exists has more than one inside.
+// deepestIndex bounds nested indexes. Real images have at most one inside another.
 const deepestIndex = 3
 
 // choose finds the image for this machine in an index.
@@ -195,7 +195,7 @@ func choose(root *os.Root, manifests []v1.Descriptor, depth int) (v1.Descriptor,
 	return desc, err
 }
 
-// diffIDsOf reads from a configuration the digests of the uncompressed layers.
+// diffIDsOf returns the digests of the uncompressed layers from a configuration.
 func diffIDsOf(config []byte, layers int) ([]string, error) {
 	var c struct {
 		Architecture string `json:"architecture"`
@@ -207,10 +207,10 @@ func diffIDsOf(config []byte, layers int) ([]string, error) {
 		return nil, fmt.Errorf("image configuration: %w", err)
 	}
 	if len(c.RootFS.DiffIDs) != layers || layers == 0 {
-		return nil, fmt.Errorf("image configuration names %d layers, the manifest %d", len(c.RootFS.DiffIDs), layers)
+		return nil, fmt.Errorf("the image configuration has %d layers, but the manifest has %d", len(c.RootFS.DiffIDs), layers)
 	}
 	if c.Architecture != "" && c.Architecture != runtime.GOARCH {
-		return nil, fmt.Errorf("the image is for %.40q, this machine is %s", c.Architecture, runtime.GOARCH)
+		return nil, fmt.Errorf("the image is for %.40q, but this machine is %s", c.Architecture, runtime.GOARCH)
 	}
 	return c.RootFS.DiffIDs, nil
 }
@@ -221,14 +221,14 @@ func fileBlob(root *os.Root, name, diffID string) blob {
 
 func blobPath(h v1.Hash) string { return filepath.Join("blobs", h.Algorithm, h.Hex) }
 
-// readBlob reads a JSON blob of a layout and checks that it is what its digest says.
+// readBlob reads a JSON blob of a layout and checks its digest.
 func readBlob(root *os.Root, h v1.Hash, into any) error {
 	data, err := readSmall(root, blobPath(h))
 	if err != nil {
 		return err
 	}
 	if got := digestOfString(string(data)); got != h.String() {
-		return fmt.Errorf("blob %s is %s: the image is damaged", h, got)
+		return fmt.Errorf("the image is damaged: blob %s has the digest %s", h, got)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("blob %s: %w", h, err)
@@ -236,7 +236,7 @@ func readBlob(root *os.Root, h v1.Hash, into any) error {
 	return nil
 }
 
-// readSmall reads a file of metadata, whose size the image decides.
+// readSmall reads a file of metadata, up to a limit, because the image decides its size.
 func readSmall(root *os.Root, name string) ([]byte, error) {
 	f, err := root.Open(filepath.Clean(name))
 	if err != nil {

@@ -6,32 +6,29 @@ import (
 	"io"
 )
 
-// limits bounds what one image may unpack to.
+// limits bounds the unpacked size of one image.
 type limits struct {
 	bytes   int64 // of all files
 	entries int   // of all layers
 	ratio   int64 // unpacked bytes for each compressed byte
 }
 
-// defaultLimits are several times what the largest common images need, and far below what would
-// fill a disk unseen.
+// defaultLimits are several times the needs of the largest common images, and far below the size of a usual disk.
 var defaultLimits = limits{
 	bytes:   32 << 30,  // images with CUDA and PyTorch reach 20 GB
 	entries: 2_000_000, // a full data-science image has 300,000
 	ratio:   200,       // layers of text reach 20; deflate's most is 1,032
 }
 
-// ratioFree is how much may be unpacked before the ratio counts: a small file of zeros in a
-// small layer is no bomb.
+// ratioFree is the unpacked size from which on the ratio counts. A small file of zeros in a small layer is harmless.
 const ratioFree = 64 << 20
 
-// maxMetadata bounds manifests and configurations, which are read whole. The registries' own
-// bound is 4 MiB.
+// maxMetadata bounds manifests and configurations, which are read completely. Registries have the same limit of 4 MiB.
 const maxMetadata = 4 << 20
 
 var errTooLarge = errors.New("image is too large")
 
-// budget is what is left of the limits while the layers of one image are unpacked.
+// budget is the rest of the limits while the layers of one image are unpacked.
 type budget struct {
 	limits
 	usedBytes   int64
@@ -53,7 +50,7 @@ func (b *budget) entry() error {
 	return nil
 }
 
-// spend accounts for n unpacked bytes, headers and skipped content included.
+// spend counts n unpacked bytes, including headers and skipped content.
 func (b *budget) spend(n int64) error {
 	b.usedBytes += n
 	b.layerBytes += n
@@ -66,7 +63,7 @@ func (b *budget) spend(n int64) error {
 	return nil
 }
 
-// reader spends the budget on what is read through it.
+// reader returns a reader that counts the bytes read through it.
 func (b *budget) reader(r io.Reader) io.Reader { return budgetReader{b, r} }
 
 type budgetReader struct {

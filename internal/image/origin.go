@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// recipeLabel is where the configuration of an exported image says which recipe the image was made from.
+// recipeLabel is the label with the recipe, in the configuration of an exported image.
 const recipeLabel = "cellhold.recipe"
 
-// recipeOf is the recipe of an image, for its export: the one that it was made from here, or else the one that it says.
+// recipeOf returns the recipe of an image, for its export: that of its build here, or else the claimed one.
 func recipeOf(img Image) string {
 	if name, ok := strings.CutPrefix(img.Source, FromRecipe); ok {
 		return name
@@ -17,8 +17,8 @@ func recipeOf(img Image) string {
 	return img.Claims
 }
 
-// claimedRecipe reads from a foreign configuration which recipe the image says it was made from. Anybody can write that
-// into an image, so nothing may be decided by it; it is shown to people, and kept when the image is exported again.
+// claimedRecipe reads the recipe that a foreign image claims. Anybody can write it into an image, so no decision may depend
+// on it. It is shown to people, and kept in a new export.
 func claimedRecipe(config []byte) string {
 	var c struct {
 		Config struct {
@@ -35,7 +35,7 @@ func claimedRecipe(config []byte) string {
 	return name
 }
 
-// from is the Source of a foreign image. A path is absolute, so that no file's name looks like FromRecipe.
+// from returns the Source of a foreign image. The path is absolute, so that no file name looks like FromRecipe.
 func (src source) from() string {
 	from := src.where + " " + src.digest
 	if src.recipe != "" {
@@ -44,7 +44,7 @@ func (src source) from() string {
 	return from
 }
 
-// absolute names a file for people wherever they are.
+// absolute returns an absolute path for messages.
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs

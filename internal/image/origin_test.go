@@ -10,7 +10,7 @@ import (
 func TestAnExportedImageSaysItsRecipeAndIsNotBelieved(t *testing.T) {
 	s := testStore(t, buildHello)
 	mustBuild(t, s, testRecipe("true"))
-	for range 2 { // what was imported is exported again
+	for range 2 { // the imported image is exported again
 		out := filepath.Join(t.TempDir(), "recipe tiny.tar")
 		if err := s.Export(t.Context(), "tiny", out, nil); err != nil {
 			t.Fatal(err)

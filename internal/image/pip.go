@@ -9,17 +9,15 @@ import (
 	"strings"
 )
 
-// passedOn are the settings that pip needs in the new system too. Those with paths of this host
-// are not among them.
+// passedOn are the variables that pip also needs in the new system. Variables with paths of this host are not included.
 var passedOn = []string{
 	"http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
 	"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_PROXY", "PIP_RETRIES", "PIP_TIMEOUT",
 	"PIP_DEFAULT_TIMEOUT", "PIP_KEYRING_PROVIDER",
 }
 
-// writePipSettings carries the host's way to the Python package index into the directory that the
-// new system sees as /run/build: environment, configuration files and certificates. They are
-// not part of the image.
+// writePipSettings copies the host's settings for the Python package index into the directory that the new system sees as
+// /run/build: environment, configuration files and certificates. They do not become part of the image.
 func writePipSettings(dir string, env []string) error {
 	get := func(name string) string {
 		value := ""
@@ -36,7 +34,7 @@ func writePipSettings(dir string, env []string) error {
 			settings = append(settings, "export "+key+"="+shellQuote(value))
 		}
 	}
-	// Asked in pip's own order; the host's bundle knows a company's own authority, the new one would not.
+	// The order is pip's. The host's bundle contains company-internal authorities, which the new system's does not.
 	bundle, err := copyFirst(filepath.Join(dir, "ca.pem"), get("PIP_CERT"), get("REQUESTS_CA_BUNDLE"),
 		get("CURL_CA_BUNDLE"), get("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt")
 	if err != nil {
@@ -69,7 +67,7 @@ func userPipConfigs(get func(string) string) []string {
 	return slices.DeleteFunc(configs, func(c string) bool { return c == os.DevNull })
 }
 
-// copyFirst copies the first of the files that exists and says whether one did.
+// copyFirst copies the first existing file, and reports whether there was one.
 func copyFirst(to string, from ...string) (bool, error) {
 	for _, file := range from {
 		if file == "" {

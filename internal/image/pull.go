@@ -14,8 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// Pull fetches an image from a registry and names it as it was asked for. Credentials come from
-// where `docker login` puts them.
+// Pull pulls an image from a registry and names it like the reference. It uses the credentials of `docker login`.
 func (s *Store) Pull(ctx context.Context, ref string, progress Progress) (Image, error) {
 	r, err := name.ParseReference(ref)
 	if err != nil {
@@ -26,7 +25,7 @@ func (s *Store) Pull(ctx context.Context, ref string, progress Progress) (Image,
 		return Image{}, err
 	}
 	defer release()
-	progress.say("asking %s for %s", r.Context().RegistryStr(), r.Identifier())
+	progress.say("pulling from %s: %s", r.Context().RegistryStr(), r.Identifier())
 	src, err := remoteSource(ctx, r)
 	if err != nil {
 		return Image{}, fmt.Errorf("pull %s: %w", ref, err)
@@ -81,8 +80,8 @@ func remoteSource(ctx context.Context, r name.Reference) (source, error) {
 	return src, nil
 }
 
-// smallManifests cuts manifests off at the registries' own bound: the library reads them whole,
-// and a hostile registry could send one without end.
+// smallManifests limits the size of manifests to the limit of registries. The library reads manifests completely, and a
+// hostile registry could send an endless one.
 type smallManifests struct{ next http.RoundTripper }
 
 func (t smallManifests) RoundTrip(r *http.Request) (*http.Response, error) {

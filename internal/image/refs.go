@@ -18,17 +18,16 @@ const (
 	metaFile  = "image.json"
 	rootfsDir = "rootfs"
 	algorithm = "sha256:"
-	// shortest is the fewest digits that may stand for a digest: what `image ls` prints, and
-	// still 48 bits, so that no name is taken for a digest by accident.
+	// shortest is the minimum number of digits of an abbreviated digest: the number that `image ls` prints. With 48 bits no
+	// name looks like a digest by accident.
 	shortest = 12
-	// longestName keeps an escaped name below the 255 bytes of a file name, even if every
-	// other character of it needs escaping.
+	// longestName keeps an escaped name below the 255 bytes of a file name, even if every other character needs escaping.
 	longestName = 120
 )
 
 var (
 	hexDigits = lazy.Regexp(`^[0-9a-f]+$`)
-	// goodName is an image reference's form: host, path and tag, without a digest.
+	// goodName is the form of an image reference: host, path and tag, without a digest.
 	goodName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?$`)
 )
 
@@ -36,13 +35,12 @@ func (s *Store) path(digest string) string {
 	return filepath.Join(s.dir, strings.TrimPrefix(digest, algorithm))
 }
 
-// refPath is the file of a name. Slashes are escaped, so the file is always in the refs directory.
+// refPath returns the file of a name. Slashes are escaped, so the file is always in the refs directory.
 func (s *Store) refPath(name string) string {
 	return filepath.Join(s.dir, refsDir, url.PathEscape(name))
 }
 
-// withTag adds the tag that people leave out. A reference by digest becomes a tag too, because a
-// name is a name.
+// withTag adds the default tag if there is none. The digest of a reference becomes a tag, because the result is a name.
 func withTag(name string) string {
 	name = strings.Replace(name, "@sha256:", ":sha256-", 1)
 	if last := name[strings.LastIndex(name, "/")+1:]; strings.Contains(last, ":") {
@@ -53,12 +51,12 @@ func withTag(name string) string {
 
 func checkName(name string) error {
 	if len(name) > longestName || !goodName().MatchString(name) {
-		return fmt.Errorf("%q is no image name: use letters, digits and . _ - /, at most %d characters", name, longestName)
+		return fmt.Errorf("invalid image name %q: use letters, digits and . _ - /, at most %d characters", name, longestName)
 	}
 	return nil
 }
 
-// digestOf turns what a person typed into the digest of an image of the store.
+// digestOf converts a reference to the digest of an image in the store.
 func (s *Store) digestOf(ref string) (string, error) {
 	if digits := strings.TrimPrefix(ref, algorithm); hexDigits().MatchString(digits) && len(digits) >= shortest {
 		found, err := s.digestStarting(digits)
@@ -79,12 +77,12 @@ func (s *Store) digestOf(ref string) (string, error) {
 	}
 	digest := strings.TrimSpace(string(data))
 	if !isDigest(digest) {
-		return "", fmt.Errorf("image %s: its name file holds no digest", ref)
+		return "", fmt.Errorf("image %s: the file of its name contains no digest", ref)
 	}
 	return digest, nil
 }
 
-// digestStarting finds the one image whose digest starts with the digits.
+// digestStarting returns the digest of the only image that begins with these digits.
 func (s *Store) digestStarting(digits string) (string, error) {
 	digests, err := s.digests()
 	if err != nil {
@@ -99,7 +97,7 @@ func (s *Store) digestStarting(digits string) (string, error) {
 	case 1:
 		return digests[0], nil
 	}
-	return "", fmt.Errorf("%s stands for %d images: give more digits", digits, len(digests))
+	return "", fmt.Errorf("%s matches %d images; give more digits", digits, len(digests))
 }
 
 func isDigest(d string) bool {
@@ -107,7 +105,7 @@ func isDigest(d string) bool {
 	return ok && len(digits) == 64 && hexDigits().MatchString(digits)
 }
 
-// digests lists the images by their directories.
+// digests returns the digests of all images, from the names of their directories.
 func (s *Store) digests() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -122,7 +120,7 @@ func (s *Store) digests() ([]string, error) {
 	return digests, nil
 }
 
-// names maps each digest to its names.
+// names returns the names of each digest.
 func (s *Store) names() (map[string][]string, error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, refsDir))
 	if err != nil {
@@ -132,7 +130,7 @@ func (s *Store) names() (map[string][]string, error) {
 	for _, e := range entries {
 		name, err := url.PathUnescape(e.Name())
 		if err != nil || strings.HasPrefix(name, ".") {
-			continue // not one of ours, or half-written
+			continue // not a name, or incomplete
 		}
 		data, err := os.ReadFile(filepath.Join(s.dir, refsDir, e.Name()))
 		if err != nil {
@@ -144,7 +142,7 @@ func (s *Store) names() (map[string][]string, error) {
 	return names, nil
 }
 
-// setName points a name to an image. The caller holds the lock.
+// setName assigns a name to an image. The caller must hold the lock.
 func (s *Store) setName(name, digest string) error {
 	tmp := filepath.Join(s.dir, refsDir, ".new")
 	if err := os.WriteFile(tmp, []byte(digest+"\n"), 0o644); err != nil {

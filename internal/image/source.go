@@ -16,25 +16,25 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// unpackVersion is part of the address of every unpacked image: raise it when the same layers
-// would unpack to other files, so that old directories are not taken for new ones.
+// unpackVersion is part of the address of every unpacked image. Increase it when the same layers unpack to different files,
+// so that old directories are not reused.
 const unpackVersion = 1
 
-// source is a foreign image, wherever it lies.
+// source is a foreign image in any location.
 type source struct {
-	digest string // of its manifest: sha256:<hex>
-	where  string // for people
-	recipe string // which it says it was made from; empty if it says none
+	digest string // digest of its manifest: sha256:<hex>
+	where  string // the location, for people
+	recipe string // the claimed recipe; empty if none
 	layers []blob // the lowest first
 }
 
-// blob is one layer as it is stored, compressed or not.
+// blob is one stored layer, compressed or not.
 type blob struct {
 	open   func() (io.ReadCloser, error)
 	diffID string // sha256:<hex> of the uncompressed layer, from the image's configuration
 }
 
-// address is where the store keeps the image.
+// address returns the digest under which the store keeps the image.
 func (src source) address() string {
 	return digestOfString(fmt.Sprintf("unpacked image, version %d, %s", unpackVersion, src.digest))
 }
@@ -44,8 +44,7 @@ func digestOfString(s string) string {
 	return algorithm + hex.EncodeToString(sum[:])
 }
 
-// add unpacks a foreign image into the store, unless it is there already, and names it. The caller
-// holds the lock.
+// add unpacks a foreign image into the store, unless it exists, and names it. The caller must hold the lock.
 func (s *Store) add(ctx context.Context, src source, name string, progress Progress) (Image, error) {
 	digest := src.address()
 	if _, err := s.load(digest, nil); err == nil {
@@ -85,7 +84,7 @@ func (s *Store) unpack(ctx context.Context, src source, digest string, progress 
 	return err
 }
 
-// blob unpacks one stored layer and checks that it is the one that the configuration names.
+// blob unpacks one stored layer and checks its content against the configuration.
 func (u *unpacker) blob(ctx context.Context, b blob) error {
 	stored, err := b.open()
 	if err != nil {
@@ -102,21 +101,20 @@ func (u *unpacker) blob(ctx context.Context, b blob) error {
 	if err := u.layer(ctx, content); err != nil {
 		return err
 	}
-	// The archive ends before its padding does.
+	// The archive can end before the padding of the layer.
 	if _, err := io.Copy(io.Discard, u.budget.reader(content)); err != nil {
 		return fmt.Errorf("read layer: %w", err)
 	}
 	if got := algorithm + hex.EncodeToString(hash.Sum(nil)); got != b.diffID {
-		return fmt.Errorf("its content is %s and not %s: the image is damaged", got, b.diffID)
+		return fmt.Errorf("the image is damaged: the content has the digest %s, want %s", got, b.diffID)
 	}
 	return nil
 }
 
-// zstdWindow bounds the memory that a zstd layer may ask for: the most that `zstd` uses without
-// being told to use more.
+// zstdWindow bounds the memory for a zstd layer. It is the maximum that `zstd` uses by default.
 const zstdWindow = 128 << 20
 
-// decompress looks at the first bytes, because what an image says about them is often wrong.
+// decompress detects the compression by the first bytes, because the media types of images are often wrong.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(r, 1<<16)
 	magic, err := buffered.Peek(4)
@@ -136,7 +134,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(buffered), nil
 }
 
-// importedName is the name that an image gets when nobody chose one.
+// importedName returns the name of an imported image.
 func importedName(chosen, suggested, path string) (string, error) {
 	for _, name := range []string{chosen, suggested} {
 		if name != "" {

@@ -132,7 +132,7 @@ func gzipFile(t testing.TB, path string) string {
 	return path + ".gz"
 }
 
-// archiveOf packs a directory, as tools do that write OCI archives.
+// archiveOf packs a directory, like tools that write OCI archives.
 func archiveOf(t testing.TB, dir string) string {
 	t.Helper()
 	var buf bytes.Buffer
@@ -256,7 +256,7 @@ func TestAZstdLayerIsUnpacked(t *testing.T) {
 }
 
 func TestAZipBombIsRefused(t *testing.T) {
-	// Zeros shrink a thousandfold; the ratio counts only after ratioFree bytes.
+	// Zeros are compressed to a thousandth. The ratio counts only after ratioFree bytes.
 	bomb := withLayers(t, tarOf(t, entry{name: "zeros", content: strings.Repeat("\x00", ratioFree+(8<<20))}))
 	s := testStore(t, nil)
 	if _, err := s.Import(t.Context(), writeTestLayout(t, bomb), "", nil); !errors.Is(err, errTooLarge) {

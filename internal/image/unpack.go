@@ -16,17 +16,16 @@ import (
 const (
 	whiteoutPrefix = ".wh."
 	opaqueWhiteout = ".wh..wh..opq"
-	// longestPath is Linux's PATH_MAX; longer ones could not be opened anyway.
+	// longestPath is Linux's PATH_MAX. Longer paths cannot be opened.
 	longestPath = 4096
 )
 
-// unpacker lays the layers of one image over each other in a directory. Layers are foreign: every
-// file operation goes through the os.Root, so that no name and no symbolic link made by an earlier
-// entry leads out of it.
+// unpacker applies the layers of one image to a directory. Layers are not trusted: every file operation uses the os.Root, so
+// no name, and no symbolic link of an earlier entry, leads out of the directory.
 type unpacker struct {
 	root   *os.Root
 	budget budget
-	made   map[string]bool // what the current layer has made, so that its whiteouts spare it
+	made   map[string]bool // paths that the current layer created; its whiteouts do not remove them
 }
 
 func newUnpacker(dir string, l limits) (*unpacker, error) {
@@ -39,7 +38,7 @@ func newUnpacker(dir string, l limits) (*unpacker, error) {
 
 func (u *unpacker) Close() error { return u.root.Close() }
 
-// layer unpacks one uncompressed layer. The caller has started it with budget.layer.
+// layer unpacks one uncompressed layer. The caller must have started it with budget.layer.
 func (u *unpacker) layer(ctx context.Context, r io.Reader) error {
 	u.made = map[string]bool{}
 	archive := tar.NewReader(u.budget.reader(r))
@@ -88,7 +87,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	return nil
 }
 
-// create makes the entry in place of whatever lower layers had there.
+// create creates the entry. It replaces an entry of lower layers.
 func (u *unpacker) create(name string, h *tar.Header, content io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
@@ -102,12 +101,12 @@ func (u *unpacker) create(name string, h *tar.Header, content io.Reader) error {
 		if err := u.root.RemoveAll(name); err != nil {
 			return err
 		}
-		// The target may be anything: it is followed inside the sandbox only.
+		// The target can be anything: it is followed inside the sandbox only.
 		return u.root.Symlink(h.Linkname, name)
 	case tar.TypeLink:
 		return u.hardLink(name, h)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		return nil // the sandbox has its own /dev; a device on the host would be a way to the host
+		return nil // the sandbox has its own /dev; a device node would give access to the host
 	}
 	return fmt.Errorf("unknown kind of entry %q", h.Typeflag)
 }
@@ -125,14 +124,14 @@ func (u *unpacker) directory(name string, h *tar.Header) error {
 	return u.root.Chmod(name, safeMode(h, 0o755))
 }
 
-// parents makes the directories that an entry needs but no entry has described.
+// parents creates the missing parent directories of an entry.
 func (u *unpacker) parents(dir string) error {
 	if dir == "." || u.made[dir] {
 		return nil
 	}
 	if info, err := u.root.Stat(dir); err == nil {
 		if !info.IsDir() {
-			return fmt.Errorf("%s is no directory", dir)
+			return fmt.Errorf("%s is not a directory", dir)
 		}
 		return nil
 	}
@@ -142,8 +141,7 @@ func (u *unpacker) parents(dir string) error {
 	return u.replaceByDir(dir)
 }
 
-// replaceByDir puts an empty directory in the place of a name, whatever stood there. A link is
-// removed, not followed.
+// replaceByDir creates an empty directory and removes whatever had this name. It removes links and does not follow them.
 func (u *unpacker) replaceByDir(name string) error {
 	if err := u.root.RemoveAll(name); err != nil {
 		return err
@@ -151,7 +149,7 @@ func (u *unpacker) replaceByDir(name string) error {
 	if err := u.root.Mkdir(name, 0o755); err != nil {
 		return err
 	}
-	return u.root.Chmod(name, 0o755) // after the umask, which may have lessened it
+	return u.root.Chmod(name, 0o755) // the umask may have removed permissions
 }
 
 func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
@@ -169,7 +167,7 @@ func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	if err := u.copy(f, h, content); err != nil {
 		return err
 	}
-	if err := f.Chmod(safeMode(h, 0o644)); err != nil { // after the umask, which would lessen it
+	if err := f.Chmod(safeMode(h, 0o644)); err != nil { // the umask may have removed permissions
 		return err
 	}
 	if err := f.Close(); err != nil {
@@ -178,14 +176,13 @@ func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	return u.root.Chtimes(name, h.ModTime, h.ModTime)
 }
 
-// copy writes the content. Holes of a sparse file cost the archive nothing, so what is written is
-// counted and not only what is read.
+// copy writes the content. The holes of a sparse file take no space in the archive, so the written bytes are counted too.
 func (u *unpacker) copy(f *os.File, h *tar.Header, content io.Reader) error {
 	if !isSparse(h) {
 		_, err := io.Copy(f, content)
 		return err
 	}
-	u.budget.usedBytes += h.Size // checked against the bound by file
+	u.budget.usedBytes += h.Size // file has checked this against the limit
 	_, err := io.Copy(f, content)
 	return err
 }
@@ -202,8 +199,8 @@ func isSparse(h *tar.Header) bool {
 	return false
 }
 
-// hardLink makes a second name for a regular file of this image. A link to anything else, or to a
-// file outside, is refused: writing through it later would change what it names.
+// hardLink creates a second name for a regular file of this image. It refuses links to other kinds of files, or to files
+// outside: a later write through the link would change the target.
 func (u *unpacker) hardLink(name string, h *tar.Header) error {
 	target, err := cleanName(h.Linkname)
 	if err != nil {
@@ -217,7 +214,7 @@ func (u *unpacker) hardLink(name string, h *tar.Header) error {
 		return nil
 	}
 	if !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink {
-		return fmt.Errorf("hard link to %q, which is no file", h.Linkname)
+		return fmt.Errorf("hard link to %q, which is not a regular file", h.Linkname)
 	}
 	if err := u.root.RemoveAll(name); err != nil {
 		return err
@@ -225,22 +222,22 @@ func (u *unpacker) hardLink(name string, h *tar.Header) error {
 	return u.root.Link(target, name)
 }
 
-// whiteout removes what lower layers put at a place.
+// whiteout removes an entry of lower layers.
 func (u *unpacker) whiteout(dir, base string) error {
 	if base == opaqueWhiteout {
 		return u.opaque(dir)
 	}
 	hidden := strings.TrimPrefix(base, whiteoutPrefix)
 	if strings.HasPrefix(hidden, whiteoutPrefix) {
-		return nil // AUFS's own bookkeeping
+		return nil // metadata of AUFS
 	}
 	if hidden == "" || hidden == "." || hidden == ".." {
-		return errors.New("a whiteout of nothing")
+		return errors.New("a whiteout without a name")
 	}
 	return u.hide(path.Join(dir, hidden))
 }
 
-// hide removes what lower layers have at a place, and spares what this layer has made there.
+// hide removes the entries of lower layers at a path, and keeps those of this layer.
 func (u *unpacker) hide(name string) error {
 	if !u.made[name] {
 		return ignoreMissing(u.root.RemoveAll(name))
@@ -252,7 +249,7 @@ func (u *unpacker) hide(name string) error {
 	return u.opaque(name)
 }
 
-// opaque removes all that lower layers put into a directory.
+// opaque removes all entries of lower layers from a directory.
 func (u *unpacker) opaque(dir string) error {
 	names, err := u.children(dir)
 	if err != nil {
@@ -275,9 +272,9 @@ func (u *unpacker) children(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// mountPoints makes every directory that drivers mount something on, with all its parents: a
-// runtime would make them itself, in the shared root file system. Where the image has a link or a
-// file in the way it is replaced, because a mount must land where it was meant to.
+// mountPoints creates every directory on which drivers mount something, with its parents. A runtime would otherwise create
+// them in the shared root file system. It replaces links and files of the image at these paths, because a mount must have
+// the intended target.
 func (u *unpacker) mountPoints() error {
 	for _, point := range []string{"opt/cellhold/bin", "mnt/data", "workspace", "home/user",
 		"tmp", "run", "dev/shm", "proc", "sys"} {
@@ -304,8 +301,8 @@ func (u *unpacker) mountPoint(dir string) error {
 	return u.replaceByDir(dir)
 }
 
-// cleanName turns an entry's name into a path relative to the root. Names with ".." are refused
-// and not repaired: no honest tool writes them.
+// cleanName converts the name of an entry to a path relative to the root. It refuses names with "..", which proper tools
+// never write.
 func cleanName(name string) (string, error) {
 	if len(name) > longestPath {
 		return "", errors.New("name is too long")
@@ -316,9 +313,9 @@ func cleanName(name string) (string, error) {
 	return path.Clean("./" + path.Clean("/"+name)), nil
 }
 
-// safeMode keeps of the mode what a shared, read-only tree may have. Everyone may read, because in
-// the sandbox all files belong to someone else. Nobody else may write, because other users of the
-// host could change the image under every session. No set-id bits, because nothing needs them.
+// safeMode restricts a mode for a shared, read-only tree. All users can read, because the files belong to other users in the
+// sandbox. Only the owner can write, because other users of the host could change the image of every session. Set-id bits
+// are removed, because nothing needs them.
 func safeMode(h *tar.Header, least fs.FileMode) fs.FileMode {
 	mode := fs.FileMode(h.Mode)&0o755 | least
 	if mode&0o100 != 0 {

@@ -40,7 +40,7 @@ func tarOf(t testing.TB, entries ...entry) []byte {
 	return buf.Bytes()
 }
 
-// unpackAll unpacks layers into <outside>/rootfs; a file <outside>/secret must survive.
+// unpackAll unpacks layers into <outside>/rootfs. The file <outside>/secret must not change.
 func unpackAll(t testing.TB, l limits, layers ...[]byte) (rootfs string, err error) {
 	t.Helper()
 	outside := t.TempDir()
@@ -69,7 +69,7 @@ func unpackAll(t testing.TB, l limits, layers ...[]byte) (rootfs string, err err
 	return rootfs, err
 }
 
-// checkOutside fails if anything beside the rootfs has changed.
+// checkOutside fails if anything outside the rootfs has changed.
 func checkOutside(t testing.TB, outside string) {
 	t.Helper()
 	entries, err := os.ReadDir(outside)
@@ -251,7 +251,7 @@ func TestAnImageWithoutBoundsIsRefused(t *testing.T) {
 	}
 }
 
-// sparseTar claims a file of the given size with no content, as GNU tar writes holes.
+// sparseTar returns an archive with a sparse file of this size and without content, in the format of GNU tar.
 func sparseTar(t testing.TB, size int64) []byte {
 	t.Helper()
 	var block [512]byte
@@ -284,7 +284,7 @@ func base256(n int64) []byte {
 	return b
 }
 
-// FuzzUnpack: whatever an archive says, nothing beside the image changes and the limits hold.
+// FuzzUnpack: no archive changes files outside the image or exceeds the limits.
 func FuzzUnpack(f *testing.F) {
 	f.Add(tarOf(f, entry{name: "out", link: "..", kind: tar.TypeSymlink}, entry{name: "out/secret", content: "x"}))
 	f.Add(tarOf(f, entry{name: "a/b", content: "x"}, entry{name: "a/" + opaqueWhiteout}, entry{name: ".wh.a"}))

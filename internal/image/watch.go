@@ -13,19 +13,19 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// watcher reads what the tools print: all of it goes to the log, the gist to the progress, and what
-// explains a failure is kept.
+// watcher processes the output of the tools. It logs everything, reports the steps as progress, and remembers lines that
+// explain a failure.
 type watcher struct {
 	log      io.Writer
 	progress Progress
 	partial  []byte
-	last     string // the last line that was not empty
-	failure  string // the first line that says it is an error
-	step     string // what was being done
-	cause    string // the sentence for the first line that explains a failure
+	last     string // the last non-empty line
+	failure  string // the first error line
+	step     string // the current step
+	cause    string // the explanation of the first line that matches causes
 }
 
-// longestLine bounds what is kept of a line without an end.
+// longestLine bounds the stored part of a line.
 const longestLine = 64 << 10
 
 func (w *watcher) Write(p []byte) (int, error) {
@@ -68,7 +68,7 @@ var (
 	pythonFetch = lazy.Regexp(`^Downloading ([A-Za-z0-9_.]+?)-([0-9][^-]*)-\S+ (\(.*\))`)
 )
 
-// stepOf is what people want to know of a line, or nothing.
+// stepOf returns the step that a line reports, or "".
 func stepOf(line string) string {
 	if m := ownStep().FindStringSubmatch(line); m != nil {
 		return m[1]
@@ -82,27 +82,26 @@ func stepOf(line string) string {
 	return ""
 }
 
-// causes turn the tools' words into a sentence about what is wrong. The first that matches the
-// earliest line counts.
+// causes maps words of the tools to an explanation. The first match of the earliest line counts.
 var causes = []struct {
 	words    []string // any of them
 	sentence string
 }{
 	{[]string{"No space left on device"}, "the disk is full"},
 	{[]string{"NO_PUBKEY", "no public key", "is not signed"},
-		"this host does not know Debian's keys; run: apt-get install debian-archive-keyring"},
+		"this host lacks Debian's keys; run: apt-get install debian-archive-keyring"},
 	{[]string{"Temporary failure resolving", "Could not resolve", "Failed to fetch", "Unable to connect", "Could not connect", "does not have a Release file"},
 		unreachableMirror},
-	{[]string{"DO NOT MATCH THE HASHES"}, "a Python package is not the one that requirements.lock names"},
+	{[]string{"DO NOT MATCH THE HASHES"}, "the hash of a Python package differs from requirements.lock"},
 	{[]string{"NewConnectionError", "Max retries exceeded", "ReadTimeoutError", "SSLError", "Could not find a version"},
 		"cannot reach the Python package index that pip is configured for"},
 	{[]string{"unshare failed: Operation not permitted", "unshare failed: No space", "newuidmap"},
-		"this host does not let you make namespaces: build as root"},
+		"this host does not allow you to create namespaces; build as root"},
 }
 
 const unreachableMirror = "cannot reach the Debian mirror named in your apt configuration"
 
-// explain turns a failure of the tools into one sentence.
+// explain converts a failure of the tools to one sentence.
 func (w *watcher) explain(ctx context.Context, err error, sources aptConfig) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("stopped: %w", cause)

@@ -11,27 +11,27 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// CodeMode says what code in a session may install, on top of what callers may.
+// CodeMode defines the packages that code in a session can install. It never exceeds what callers can install.
 type CodeMode string
 
 // The modes, the strictest first. The zero value is CodeOff.
 const (
 	CodeOff       CodeMode = "off"       // nothing
-	CodeAllowlist CodeMode = "allowlist" // the packages on the list, whatever callers may
-	CodeCallers   CodeMode = "callers"   // what callers may
+	CodeAllowlist CodeMode = "allowlist" // the packages on the list, whatever callers can install
+	CodeCallers   CodeMode = "callers"   // what callers can install
 )
 
 const (
 	// maxCodeLine bounds one line of an answer to code.
 	maxCodeLine = 4 << 10
-	// maxCodeLines bounds them all.
+	// maxCodeLines bounds the number of lines.
 	maxCodeLines = 200
-	// codeRoom is the most bytes of the lines of an answer as JSON, in which a character takes up to six. The rest
-	// of guestapi.MaxCodeLine is for the error and what surrounds both.
+	// codeRoom bounds the JSON form of the lines of an answer; a character can take six bytes in it. The rest of
+	// guestapi.MaxCodeLine is for the error and the structure.
 	codeRoom = guestapi.MaxCodeLine - 6*maxCodeLine - 1<<10
 )
 
-// PlanOfCode checks a request that code in a session makes. It gets no more than a caller does.
+// PlanOfCode checks a request of code in a session. Code can never install more than a caller.
 func (p *Packages) PlanOfCode(r Request, t *Tally) (Plan, error) {
 	plan, err := p.plan(r, t)
 	if err != nil || len(plan.list) == 0 {
@@ -40,7 +40,7 @@ func (p *Packages) PlanOfCode(r Request, t *Tally) (Plan, error) {
 	return plan, t.add(plan.list)
 }
 
-// never says why nothing at all may be installed, or nil: it needs no look at what is asked for.
+// never returns why no package at all can be installed, or nil. It does not depend on the request.
 func (p *Packages) never(code bool) error {
 	if m := p.o.Policy.Mode; m == "" || m == Off {
 		return p.o.Policy.judge(nil)
@@ -51,7 +51,7 @@ func (p *Packages) never(code bool) error {
 	return nil
 }
 
-// codeMay says why code may not change packages, or nil.
+// codeMay returns why code cannot change packages, or nil.
 func (p *Packages) codeMay(list []Requirement) error {
 	switch p.o.Code {
 	case CodeCallers:
@@ -60,10 +60,10 @@ func (p *Packages) codeMay(list []Requirement) error {
 		return Policy{Mode: Allowlist, Allow: p.o.Policy.Allow}.judge(list)
 	}
 	return cellhold.Errorf(cellhold.Denied,
-		"This server's operator does not allow code to install packages (--code-packages off). The session's caller can install them.")
+		"The operator of this server does not allow code to install packages (--code-packages off). The session's caller can install them.")
 }
 
-// RemovableByCode says why code may not remove packages, or nil.
+// RemovableByCode returns why code cannot remove packages, or nil.
 func (p *Packages) RemovableByCode() error {
 	if p.o.Code == CodeAllowlist {
 		return nil
@@ -71,7 +71,7 @@ func (p *Packages) RemovableByCode() error {
 	return p.codeMay(nil)
 }
 
-// downloads says each file once.
+// downloads returns a function that reports each file once.
 func downloads(say func(line string)) func(file string, size int64) {
 	var mu sync.Mutex
 	seen := map[string]bool{}
@@ -90,7 +90,7 @@ func downloads(say func(line string)) func(file string, size int64) {
 	}
 }
 
-// ForCode puts what became of a request into the words of pip, for the code that made it.
+// ForCode reports the result of a request to the code that made it, in the words of pip.
 func ForCode(report cellhold.Installation, err error) guestapi.CodeDone {
 	var d guestapi.CodeDone
 	room := codeRoom
@@ -123,7 +123,7 @@ func ForCode(report cellhold.Installation, err error) guestapi.CodeDone {
 		add("Note: %s", w)
 	}
 	if err != nil {
-		d.Error = "The packages could not be changed. Look into the server's log."
+		d.Error = "The packages could not be changed. The server's log has the details."
 		if cellhold.KindOf(err) != cellhold.Internal {
 			d.Error = sentenceOf(err)
 		}

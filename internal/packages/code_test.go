@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// watch returns what says how often a directory was opened since.
+// watch returns a function that counts the opens of a directory since the call.
 func watch(t *testing.T, dir string) (opened func() int) {
 	t.Helper()
 	fd, err := syscall.InotifyInit1(syscall.IN_NONBLOCK | syscall.IN_CLOEXEC)
@@ -18,7 +18,7 @@ func watch(t *testing.T, dir string) (opened func() int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Close(fd) })
-	// Both, because equal events one after the other count as one.
+	// Both kinds of events, because successive equal events count as one.
 	if _, err := syscall.InotifyAddWatch(fd, dir, syscall.IN_OPEN|syscall.IN_CLOSE_NOWRITE); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func watch(t *testing.T, dir string) (opened func() int) {
 }
 
 func TestARequestOfCodeReadsTheFolderOfPackagesAtMostOnce(t *testing.T) {
-	var list []string // of names that could be somebody else's
+	var list []string // names that could belong to other packages
 	for i := range 1000 {
 		list = append(list, []string{"sklearn", "opencv-python", "json", "pip"}[i%4], "x")
 	}
@@ -56,7 +56,7 @@ func TestARequestOfCodeReadsTheFolderOfPackagesAtMostOnce(t *testing.T) {
 		if got := opened(); got != test.most {
 			t.Errorf("%s: the folder was opened %d times, %v", name, got, err)
 		}
-		if test.o.Code == CodeOff && (cellhold.KindOf(err) != cellhold.Denied || !plan.MayBePresent()) { // what is there is an answer
+		if test.o.Code == CodeOff && (cellhold.KindOf(err) != cellhold.Denied || !plan.MayBePresent()) { // an installed package is still an answer
 			t.Errorf("%s: %v %v", name, err, plan.MayBePresent())
 		}
 	}

@@ -14,35 +14,34 @@ var markerToken = lazy.Regexp(`^(?:\(|\)|===|==|~=|!=|<=|>=|<|>|[a-z_]+|'[^'"\\]
 
 const (
 	maxTokens = 200 // of one marker; real ones have up to 30
-	maxNested = 20  // parentheses in one another
+	maxNested = 20  // nested parentheses
 )
 
-// markers reads a marker: comparisons of a variable and a quoted text, joined by and, or and
-// parentheses.
+// markers parses a marker: comparisons of a variable and a quoted text, joined by and, or and parentheses.
 type markers struct {
 	tokens []string
 	depth  int
 }
 
-// parseMarker checks a marker and returns it with single spaces.
+// parseMarker checks a marker and returns it with single spaces, or the reason why it is invalid.
 func parseMarker(text string) (marker, why string) {
 	var m markers
 	for text = strings.TrimSpace(text); text != ""; text = strings.TrimLeft(text, " \t") {
 		token := markerToken().FindString(text)
 		if token == "" || len(m.tokens) >= maxTokens {
-			return "", "its marker has something that markers do not have."
+			return "", "its marker contains an invalid token."
 		}
 		m.tokens = append(m.tokens, token)
 		text = text[len(token):]
 	}
 	all := slices.Clone(m.tokens)
 	if !m.either() || len(m.tokens) > 0 {
-		return "", "its marker is not one, such as python_version < '3.13'."
+		return "", "its marker is invalid; a valid one is python_version < '3.13'."
 	}
 	return strings.Join(all, " "), ""
 }
 
-// take takes the next token if it is one of these.
+// take consumes the next token if it is one of these.
 func (m *markers) take(tokens ...string) bool {
 	if len(m.tokens) == 0 || !slices.Contains(tokens, m.tokens[0]) {
 		return false
@@ -81,10 +80,10 @@ func (m *markers) one() bool {
 		return false
 	}
 	right, ok := m.value()
-	return ok && left != right // one names, the other is quoted
+	return ok && left != right // one side is a variable, the other is quoted
 }
 
-// value takes a variable or a quoted text, and says which it was.
+// value consumes a variable or a quoted text, and reports which it was.
 func (m *markers) value() (variable, ok bool) {
 	if len(m.tokens) == 0 {
 		return false, false

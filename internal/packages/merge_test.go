@@ -24,7 +24,7 @@ func TestALockHasNoMorePackagesThanASandboxMayReport(t *testing.T) {
 			t.Errorf("round %d: %v", round, err)
 		}
 	}
-	if cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "it has room for 2000") {
+	if cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "the limit is 2000") {
 		t.Error(err)
 	}
 	if len(lock) != guestapi.MaxPackages || lock[0].Name != "r0-p0" || lock[0].Version != "2" {

@@ -7,12 +7,10 @@ import (
 	"sync"
 )
 
-// People and models name what they import. Most packages are called like their module; for those that are
-// not, the index often has nothing under that name, something else, or a trap. The tables are short on
-// purpose: they name what is in wide use.
+// People and models use the name of the module. Most packages have the name of their module. For the others, the index often
+// has no package of that name, a different one, or a malicious one. The tables contain only widely used packages.
 
-// importNames leads from the name of a module, or of a package that does not fit here, to the package that
-// holds it.
+// importNames maps the name of a module, or of a package that does not work here, to the package that provides it.
 var importNames = sync.OnceValue(func() map[string]string {
 	table := map[string]string{}
 	for _, pair := range strings.Fields(`
@@ -32,15 +30,15 @@ var importNames = sync.OnceValue(func() map[string]string {
 	return table
 })
 
-// headless leads from packages that need a screen's libraries to the same without.
+// headless maps packages that need the libraries of a screen to the same packages without them.
 var headless = map[string]string{
 	"opencv-python":         "opencv-python-headless",
 	"opencv-contrib-python": "opencv-contrib-python-headless",
 }
 
-// library are the modules that come with every Python of these years. What the index has under their names
-// is obsolete or a trap, and could not be imported anyway: the library's own comes first. Modules that
-// distributions leave out, such as tkinter, are not here.
+// library are the modules of the standard library of current Python versions. Packages with these names in the index are
+// obsolete or malicious, and could not be imported anyway: the standard library comes first. Modules that distributions omit,
+// such as tkinter, are not listed.
 var library = sync.OnceValue(func() map[string]bool {
 	table := map[string]bool{}
 	for _, name := range strings.Fields(`
@@ -61,19 +59,19 @@ var library = sync.OnceValue(func() map[string]bool {
 	return table
 })
 
-// tools install packages and are the image's own: another version would not know the way to the server.
+// tools install packages and belong to the image: another version would not be configured for the server.
 var tools = []string{"pip", "uv"}
 
-// resolved is a request in the names of packages.
+// resolved is a request with the names of packages.
 type resolved struct {
 	list    []Requirement
-	notes   []string          // what a person should know, a sentence each
-	modules []string          // of Python's own library, which were asked for
-	asked   map[string]string // the names that were asked for, by those that stand for them now
+	notes   []string          // notes for people, each a sentence
+	modules []string          // requested modules of the standard library
+	asked   map[string]string // the requested names, by the names that replace them
 }
 
-// resolve replaces names that are not those of the packages that are meant. keep says of which names the
-// operator has a package; one that is named by a hash is kept too.
+// resolve replaces names by those of the intended packages. It keeps a name if keep reports that the operator has such a
+// package, or if the requirement has a hash.
 func resolve(list []Requirement, keep func(name string) bool) resolved {
 	r := resolved{asked: map[string]string{}}
 	note := func(format string, args ...any) {
@@ -83,7 +81,7 @@ func resolve(list []Requirement, keep func(name string) bool) resolved {
 	}
 	for _, q := range list {
 		name := q.Name
-		if len(q.Hashes) > 0 || !special(name) || keep(name) { // keep may take a look at a folder
+		if len(q.Hashes) > 0 || !special(name) || keep(name) { // keep may read a folder, so it comes last
 			r.list = append(r.list, q)
 			continue
 		}
@@ -93,15 +91,15 @@ func resolve(list []Requirement, keep func(name string) bool) resolved {
 			r.modules = append(r.modules, strings.ReplaceAll(name, "-", "_"))
 			continue
 		case slices.Contains(tools, name):
-			note("%s is the image's own and is kept as it is.", name)
+			note("%s belongs to the image and is not changed.", name)
 			continue
 		case headless[name] != "":
 			q.Name = headless[name]
-			note("%s needs libraries of a screen (libGL). %s is the same without them and is used in its place.", name, q.Name)
+			note("%s needs the libraries of a screen (libGL). %s is used instead: it is the same without them.", name, q.Name)
 		case importNames()[name] != "":
 			q.Name = importNames()[name]
-			note("%s is not the name of the package. The package %s has what is meant.", name, q.Name)
-			if name == "sklearn" { // the versions of what the index has under that name
+			note("%s is not the name of the package. The package %s is used instead.", name, q.Name)
+			if name == "sklearn" { // drop versions of the wrong package of this name
 				q.Specs = slices.DeleteFunc(slices.Clone(q.Specs), func(spec string) bool { return strings.HasPrefix(spec, "==0.0") })
 			}
 		}
@@ -113,10 +111,10 @@ func resolve(list []Requirement, keep func(name string) bool) resolved {
 	return r
 }
 
-// special reports whether a name is not simply that of a package.
+// special reports whether a name may need replacement.
 func special(name string) bool {
 	return library()[name] || slices.Contains(tools, name) || headless[name] != "" || importNames()[name] != ""
 }
 
-// maxNotes bounds the sentences about names.
+// maxNotes bounds the notes about names.
 const maxNotes = 50

@@ -19,7 +19,7 @@ func TestImportNamesLeadToPackages(t *testing.T) {
 		"PIL": "pillow", "bs4": "beautifulsoup4", "yaml": "pyyaml", "docx": "python-docx", "skimage": "scikit-image",
 		"dotenv": "python-dotenv", "Crypto": "pycryptodome", "fitz": "pymupdf", "dateutil": "python-dateutil",
 		"pkg_resources": "setuptools", "numpy": "numpy", "scikit_learn": "scikit-learn",
-		"serial":                           "serial", // the operator has one of that name
+		"serial":                           "serial", // the operator has a package of this name
 		"opencv-python==1.0 --hash=" + sum: "opencv-python==1.0 --hash=" + sum,
 		`yaml>=5; python_version >= "3.9"`: `pyyaml>=5 ; python_version >= "3.9"`,
 		"json":                             "", "sqlite3": "", "concurrent.futures": "", "dataclasses==0.8": "", "pip": "", "uv>=0.1": "",
@@ -50,7 +50,7 @@ func TestAPackageThatNeedsAScreenIsToldWhenAnotherBringsIt(t *testing.T) {
 	}
 }
 
-// here is a sandbox in which everything is installed.
+// here is a sandbox in which every package is installed.
 type here struct{ looked int }
 
 func (h *here) LookPackages(_ context.Context, in guestapi.Install) (guestapi.Installed, error) {
@@ -99,7 +99,7 @@ func TestCodeGetsNoMoreThanCallers(t *testing.T) {
 		return cellhold.KindOf(err)
 	}
 	open := Policy{Mode: Open, Allow: []string{"a"}}
-	// Unavailable is what the policy allows, for there is no index here.
+	// Unavailable means that the policy allows the request: this test has no index.
 	for i, got := range []cellhold.Kind{
 		kind(CodeCallers, Policy{Mode: Off}, new(Tally), "a"),
 		kind(CodeAllowlist, Policy{Mode: Off, Allow: []string{"a"}}, new(Tally), "a"),

@@ -1,10 +1,8 @@
-// Package packages decides what may be installed in a session, and tells what an installation has
-// changed.
+// Package packages decides which packages can be installed in a session, and reports the changes of an installation.
 //
-// It reads requirements strictly, holds them against the operator's policy, lets the agent in the
-// sandbox install them, and answers the questions that the installer there has for its index. It
-// refuses to believe the sandbox more than that: which files were handed over, and their
-// hashes, are what this side saw.
+// It parses requirements strictly, checks them against the operator's policy, lets the agent in the sandbox install them, and
+// answers the requests of the installer for its index. The sandbox's own report is not trusted: which files were transferred,
+// and their hashes, is what the server saw.
 //
 // It holds no locks.
 package packages
@@ -26,46 +24,46 @@ import (
 )
 
 const (
-	// DefaultTimeout is how long an installation may take.
+	// DefaultTimeout is the default time limit of an installation.
 	DefaultTimeout = 5 * time.Minute
-	// spare is how much longer than the installation the host waits for the agent's answer: it
-	// looks at the packages afterwards and asks the kernels.
+	// spare is how much longer than the installation the host waits for the agent's answer. The agent inspects the packages
+	// and asks the kernels afterwards.
 	spare = 20 * time.Second
-	// lookTime is how long it may take to find out whether packages are there already.
+	// lookTime bounds the check whether packages are installed already.
 	lookTime = 20 * time.Second
-	// askers is how many questions are answered at once; uv asks for some pages and files together.
+	// askers is the number of requests that are answered at once. uv requests some pages and files together.
 	askers = 6
-	// maxAsks bounds the questions of one installation. Large ones have 500.
+	// maxAsks bounds the requests of one installation. Large installations have 500.
 	maxAsks = 10_000
-	// A hostile agent could answer "no question yet" as fast as it can: after quickEmpty of these in
-	// less than quickTime each, nobody asks it any more.
+	// A hostile agent could answer "no request yet" as fast as it can. After quickEmpty such answers in less than quickTime
+	// each, it is not asked any more.
 	quickEmpty = 100
 	quickTime  = 100 * time.Millisecond
 )
 
 // Guest is the installer in a sandbox.
 type Guest interface {
-	// InstallPackages makes one change and returns when it has ended, or ends it with the context.
+	// InstallPackages makes one change and returns at its end. The end of the context ends it.
 	InstallPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error)
-	// NextAsk waits for a question of the installer; false means that there was none for a while.
+	// NextAsk waits for a request of the installer. It returns false if there was none for a while.
 	NextAsk(ctx context.Context) (guestapi.Question, bool, error)
-	// LookPackages says whether requirements are met already, and changes nothing.
+	// LookPackages reports whether requirements are met already. It changes nothing.
 	LookPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error)
-	// AnswerAsk answers one; a size below zero is unknown.
+	// AnswerAsk answers a request. A size below 0 means unknown.
 	AnswerAsk(ctx context.Context, id int64, status int, kind string, size int64, body io.Reader) error
 }
 
 // Options configures Packages.
 type Options struct {
 	Policy  Policy
-	Code    CodeMode      // what code in sessions may install, within the policy
-	Index   *index.Index  // where packages come from; nil means nowhere
-	NoIndex string        // what to tell callers when Index is nil; empty means a plain sentence
-	Timeout time.Duration // of one installation; 0 means DefaultTimeout
-	Logger  *slog.Logger  // nil discards
+	Code    CodeMode      // what code in sessions can install, within the policy
+	Index   *index.Index  // the sources of packages; can be nil
+	NoIndex string        // the error for callers if Index is nil; empty means a default text
+	Timeout time.Duration // limit of one installation; 0 means DefaultTimeout
+	Logger  *slog.Logger  // nil: no log
 }
 
-// Packages installs packages in sessions. Its methods may be called from any goroutine.
+// Packages installs packages in sessions. Its methods can be called from any goroutine.
 type Packages struct{ o Options }
 
 // New returns Packages.
@@ -76,16 +74,16 @@ func New(o Options) (*Packages, error) {
 	switch o.Code {
 	case "", CodeOff, CodeAllowlist, CodeCallers:
 	default:
-		return nil, cellhold.Errorf(cellhold.Invalid, "What code may install is off, allowlist or callers, not %q.", o.Code)
+		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid package policy %q for code: use off, allowlist or callers.", o.Code)
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
 	}
 	if o.Timeout < 0 {
-		return nil, errors.New("packages: the timeout is negative")
+		return nil, errors.New("packages: the timeout must not be negative")
 	}
 	if o.NoIndex == "" {
-		o.NoIndex = "This server knows no package index."
+		o.NoIndex = "This server has no package index."
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -93,24 +91,24 @@ func New(o Options) (*Packages, error) {
 	return &Packages{o}, nil
 }
 
-// Request asks for packages. Requirements and File may both be given.
+// Request asks for packages. Requirements and File can both be set.
 type Request struct {
-	Requirements []string // one each
+	Requirements []string // one requirement each
 	File         string   // text of a requirements file
-	Upgrade      bool     // what is named, to the newest version that fits
-	Alone        bool     // without what the packages need
+	Upgrade      bool     // upgrade the named packages to the newest matching version
+	Alone        bool     // install without dependencies
 }
 
 // Plan is a request that the policy allows.
 type Plan struct {
 	resolved
 	hashes, upgrade, alone bool
-	code                   *Tally // of the code that asks; nil for a caller
+	code                   *Tally // the tally of the code that asks; nil for a caller
 	say                    func(line string)
 }
 
-// Said is the plan whose installation says in lines what it does. say must not block, and may be called from
-// several goroutines at once.
+// Said returns the plan with a function that receives progress lines. say must not block. It can be called from several
+// goroutines at once.
 func (p Plan) Said(say func(line string)) Plan {
 	p.say = say
 	return p
@@ -118,8 +116,8 @@ func (p Plan) Said(say func(line string)) Plan {
 
 var errNoIndex = errors.New("no package index")
 
-// Plan checks a request before anything is done. With an error of the kind Denied or Unavailable it is good
-// for Present all the same.
+// Plan checks a request before any change. After an error of the kind Denied or Unavailable, the plan is still valid for
+// Present.
 func (p *Packages) Plan(r Request) (Plan, error) { return p.plan(r, nil) }
 
 func (p *Packages) plan(r Request, code *Tally) (Plan, error) {
@@ -137,10 +135,10 @@ func (p *Packages) plan(r Request, code *Tally) (Plan, error) {
 	}
 	plan.list = append(plan.list, fromFile...)
 	if len(plan.list) == 0 {
-		return plan, cellhold.Errorf(cellhold.Invalid, "Name at least one package.")
+		return plan, cellhold.Errorf(cellhold.Invalid, "The request contains no package.")
 	}
 	if len(plan.list) > guestapi.MaxRequirements {
-		return plan, cellhold.Errorf(cellhold.Invalid, "There are more than %d requirements.", guestapi.MaxRequirements)
+		return plan, cellhold.Errorf(cellhold.Invalid, "The request has more than %d requirements.", guestapi.MaxRequirements)
 	}
 	never := p.never(code != nil)
 	if plan.resolved = resolve(plan.list, p.keeps(code != nil, never == nil)); len(plan.list) == 0 {
@@ -169,8 +167,8 @@ func (p *Packages) plan(r Request, code *Tally) (Plan, error) {
 	return plan, nil
 }
 
-// keeps returns what reports, for one request, whether the operator has a package of just that name, or names it on
-// the list that counts. Only with look does it look into the operator's folders, once.
+// keeps returns a function that reports, for one request, whether the operator has a package of this name, or lists it. With
+// look it reads the operator's folders, once.
 func (p *Packages) keeps(code, look bool) func(name string) bool {
 	owns := func(string) bool { return false }
 	if look && p.o.Index != nil {
@@ -181,7 +179,7 @@ func (p *Packages) keeps(code, look bool) func(name string) bool {
 	return func(name string) bool { return listed && list.allowed(name) == nil || owns(name) }
 }
 
-// allowed says why a package may not be installed by the plan, or nil.
+// allowed returns a function that returns why the plan must not install a package, or nil.
 func (p *Packages) allowed(plan Plan) func(name string) error {
 	return func(name string) error {
 		if err := p.o.Policy.allowed(name); err != nil || plan.code == nil {
@@ -191,7 +189,7 @@ func (p *Packages) allowed(plan Plan) func(name string) error {
 	}
 }
 
-// guestInstall is a plan for the agent.
+// guestInstall returns the agent's form of a plan.
 func (p *Packages) guestInstall(plan Plan) guestapi.Install {
 	in := guestapi.Install{Hashes: plan.hashes, Source: p.o.Policy.Source, Timeout: p.o.Timeout, Upgrade: plan.upgrade, Alone: plan.alone}
 	for _, r := range plan.list {
@@ -201,13 +199,13 @@ func (p *Packages) guestInstall(plan Plan) guestapi.Install {
 	return in
 }
 
-// MayBePresent reports whether a plan can be met by what is there already. Hashes are of files, which are not
-// there any more.
+// MayBePresent reports whether installed packages can meet the plan. They cannot if it has hashes: hashes belong to files,
+// and these do not exist any more.
 func (p Plan) MayBePresent() bool {
 	return len(p.list) > 0 && !p.hashes && !p.upgrade && !slices.ContainsFunc(p.list, func(r Requirement) bool { return len(r.Hashes) > 0 })
 }
 
-// Present reports on a plan that may not be carried out: true when all that it names is there already.
+// Present reports on a plan that may not be executed. It returns true if all named packages are installed already.
 func (p *Packages) Present(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime+spare)
 	defer cancel()
@@ -220,7 +218,7 @@ func (p *Packages) Present(ctx context.Context, g Guest, plan Plan) (cellhold.In
 	return plan.tell(out), true
 }
 
-// tell is the report on a plan.
+// tell returns the report on a plan.
 func (p Plan) tell(out guestapi.Installed) cellhold.Installation {
 	var names []string
 	for _, r := range p.list {
@@ -228,19 +226,19 @@ func (p Plan) tell(out guestapi.Installed) cellhold.Installation {
 	}
 	report := tell(out, names, p.asked)
 	report.Warnings = append(slices.Clone(p.notes), report.Warnings...)
-	for _, c := range report.Changes { // it came as what another package needs, or by the name of its file
+	for _, c := range report.Changes { // it was installed as a dependency, or by the name of its file
 		if better := headless[c.Name]; better != "" && c.After != "" {
-			report.Warnings = append(report.Warnings, fmt.Sprintf("%s needs libGL, which images without a screen lack. If import cv2 fails, install %s too.", c.Name, better))
+			report.Warnings = append(report.Warnings, fmt.Sprintf("%s needs libGL, which this image may not have. If import cv2 fails, install %s too.", c.Name, better))
 		}
 	}
 	report.Imports = append(slices.Clone(p.modules), report.Imports...)
 	return report
 }
 
-// Install installs what a plan names. The second result is how the packages named in the first came
-// about, for the lock. An error may come with changes: those were made before it.
+// Install executes a plan. The second result has the source files of the changed packages, for the lock. If an error comes
+// with changes, these were made before the error.
 func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, []cellhold.Package, error) {
-	if len(plan.list) == 0 { // nothing but what is part of Python
+	if len(plan.list) == 0 { // the request contains only modules of the standard library
 		return plan.tell(guestapi.Installed{}), nil, nil
 	}
 	in := p.guestInstall(plan)
@@ -294,7 +292,7 @@ func (p *Packages) Remove(ctx context.Context, g Guest, names []string) (cellhol
 	return report, err
 }
 
-// drive lets the guest work, and answers its questions meanwhile.
+// drive runs an installation in the guest, and answers the installer's requests at the same time.
 func (p *Packages) drive(ctx context.Context, g Guest, in guestapi.Install, visit *index.Visit) (guestapi.Installed, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.o.Timeout+spare, errSlow)
 	defer cancel()
@@ -305,7 +303,7 @@ func (p *Packages) drive(ctx context.Context, g Guest, in guestapi.Install, visi
 		for range askers {
 			workers.Go(func() {
 				if err := p.answer(asking, g, visit); asking.Err() == nil {
-					p.o.Logger.Warn("an installation was given up", "err", err)
+					p.o.Logger.Warn("an installation was stopped", "err", err)
 					cancel()
 				}
 			})
@@ -323,11 +321,10 @@ func (p *Packages) drive(ctx context.Context, g Guest, in guestapi.Install, visi
 var errSlow = errors.New("the installation took too long")
 
 func (p *Packages) timedOut() error {
-	return cellhold.Wrap(cellhold.Unavailable, errSlow, "The installation was not done within %s and was ended.", p.o.Timeout)
+	return cellhold.Wrap(cellhold.Unavailable, errSlow, "The installation was stopped: it exceeded the time limit of %s.", p.o.Timeout)
 }
 
-// answer answers one question after the other until the context ends or something breaks, and says
-// what that was.
+// answer answers requests one after the other. It returns the error that ended it, or that of the context.
 func (p *Packages) answer(ctx context.Context, g Guest, visit *index.Visit) error {
 	quick := 0
 	for range maxAsks {
@@ -339,7 +336,7 @@ func (p *Packages) answer(ctx context.Context, g Guest, visit *index.Visit) erro
 		if !ok {
 			if time.Since(began) < quickTime {
 				if quick++; quick > quickEmpty {
-					return errors.New("the agent has no questions too often")
+					return errors.New("the agent sent too many empty answers")
 				}
 			}
 			continue
@@ -348,19 +345,19 @@ func (p *Packages) answer(ctx context.Context, g Guest, visit *index.Visit) erro
 		err = g.AnswerAsk(ctx, ask.ID, a.Status, a.Type, a.Size, a.Body)
 		a.Body.Close()
 		if err != nil && ctx.Err() == nil {
-			// The installer may have gone away from this one: it takes the first answer that
-			// it can use. A file that breaks off is told by the index.
+			// The installer may not need this answer any more: it takes the first one that it can use. The index reports
+			// incomplete files.
 			p.o.Logger.Debug("an answer was not taken", "path", ask.Path, "err", err)
 		}
 	}
-	return fmt.Errorf("the installer had more than %d questions", maxAsks)
+	return fmt.Errorf("the installer sent more than %d requests", maxAsks)
 }
 
-// failed says why an installation failed: what this side refused first, because it knows best.
+// failed returns why an installation failed. A refusal of the server comes first, because it is the most precise reason.
 func (p *Packages) failed(out guestapi.Installed, visit *index.Visit) error {
 	changed := ""
 	if len(out.Changes) > 0 {
-		changed = " Some packages were changed before that."
+		changed = " Some packages were changed before the failure."
 	}
 	if out.Failure == guestapi.InstallTimeout {
 		return p.timedOut()
@@ -372,14 +369,14 @@ func (p *Packages) failed(out guestapi.Installed, visit *index.Visit) error {
 	}
 	switch out.Failure {
 	case guestapi.InstallDiskFull:
-		return cellhold.Errorf(cellhold.Exhausted, "The session's disk is full; the packages do not fit. Ask for a larger one in the session's limits.%s", changed)
+		return cellhold.Errorf(cellhold.Exhausted, "The session's disk is full; the packages do not fit. Create a session with a larger disk limit.%s", changed)
 	case guestapi.InstallKilled:
-		return cellhold.Errorf(cellhold.Exhausted, "The installer was killed; the session's memory or processes may not suffice.%s", changed)
+		return cellhold.Errorf(cellhold.Exhausted, "The installer was killed; the session may need a higher limit of memory or processes.%s", changed)
 	}
-	return &cellhold.Error{Kind: cellhold.Invalid, Message: "The installer refused: " + lastWords(out.Log) + changed}
+	return &cellhold.Error{Kind: cellhold.Invalid, Message: "The installer failed: " + lastWords(out.Log) + changed}
 }
 
-// sentenceOf is the sentence of an error that is ours.
+// sentenceOf returns the message of an error, without its cause.
 func sentenceOf(err error) string {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		return e.Message

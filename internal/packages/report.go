@@ -12,10 +12,10 @@ import (
 	"cellhold/internal/packages/index"
 )
 
-// maxWords bounds what an error repeats of the installer's log.
+// maxWords bounds the part of the installer's log that an error quotes.
 const maxWords = 1500
 
-// lastWords is the part of the installer's log that says why it refused.
+// lastWords returns the part of the installer's log with the reason of the failure.
 func lastWords(log string) string {
 	log = strings.TrimSpace(log)
 	if i := strings.LastIndex(log, "error:"); i >= 0 {
@@ -27,10 +27,10 @@ func lastWords(log string) string {
 	if len(words) > maxWords {
 		words = strings.ToValidUTF8(words[:maxWords], "") + "…"
 	}
-	return cmp.Or(words, "it did not say why.")
+	return cmp.Or(words, "it gave no reason.")
 }
 
-// tell turns the agent's answer into the report for the caller. asked are names that others stand for now.
+// tell turns the agent's answer into the report for the caller. asked are the requested names, by their replacements.
 func tell(out guestapi.Installed, names []string, asked map[string]string) cellhold.Installation {
 	r := cellhold.Installation{Changes: []cellhold.PackageChange{}, Imports: []string{}, Hooks: []cellhold.StartHook{},
 		Stale: []cellhold.StaleModule{}, Warnings: []string{}, Present: []cellhold.Package{}, Log: out.Log}
@@ -66,8 +66,7 @@ func orEmpty(list []string) []string {
 	return list
 }
 
-// likeliest sorts modules so that the one that is called like the package comes first, then public
-// ones, then the others.
+// likeliest sorts modules: first the one with the package's name, then public ones, then the others.
 func likeliest(name string, modules []string) []string {
 	rank := func(m string) int {
 		switch {
@@ -85,7 +84,7 @@ func likeliest(name string, modules []string) []string {
 	return sorted
 }
 
-// warnings puts into words what a person should know.
+// warnings returns warnings for people, each a sentence.
 func warnings(r cellhold.Installation, silent []string) []string {
 	list := []string{}
 	versions := map[string]cellhold.PackageChange{}
@@ -97,18 +96,18 @@ func warnings(r cellhold.Installation, silent []string) []string {
 	for _, s := range r.Stale {
 		c := versions[s.Package]
 		if s.Absent {
-			list = append(list, fmt.Sprintf("The kernel %s has imported %s, which looked for %s before that was installed and may remember that it was absent. Restart the kernel to use both.", s.Kernel, s.Module, s.Package))
+			list = append(list, fmt.Sprintf("The kernel %s has imported %s, which looked for %s before it was installed and may remember that it was absent. Restart the kernel to use both.", s.Kernel, s.Module, s.Package))
 			continue
 		}
 		what := "has been removed"
 		if c.After != "" {
 			what = "is " + c.After + " now"
 		}
-		list = append(list, fmt.Sprintf("The kernel %s has imported %s from %s %s, which %s. Restart the kernel to use what is installed.", s.Kernel, s.Module, s.Package, c.Before, what))
+		list = append(list, fmt.Sprintf("The kernel %s has imported %s from %s %s, which %s. Restart the kernel to use the installed version.", s.Kernel, s.Module, s.Package, c.Before, what))
 	}
 	if old {
 		for _, kernel := range silent {
-			list = append(list, fmt.Sprintf("The kernel %s did not say what it has imported. Restart it if it uses one of the packages that changed.", kernel))
+			list = append(list, fmt.Sprintf("The kernel %s did not report its imports. Restart it if it uses one of the changed packages.", kernel))
 		}
 	}
 	for _, h := range r.Hooks {
@@ -117,7 +116,7 @@ func warnings(r cellhold.Installation, silent []string) []string {
 	return list
 }
 
-// provenance says from which file each package that is there now came.
+// provenance returns the source file of each package that is installed now.
 func provenance(changes []cellhold.PackageChange, files []index.File) []cellhold.Package {
 	var list []cellhold.Package
 	sums := map[[2]string]string{}
@@ -133,9 +132,9 @@ func provenance(changes []cellhold.PackageChange, files []index.File) []cellhold
 	return list
 }
 
-// Merge brings the packages of a lock up to date with a change. The changes are the sandbox's word, which may be
-// made up, so a lock has no more packages than a sandbox may report. With an error of the kind Exhausted the lock is
-// good: it lacks new packages for which it has no room.
+// Merge applies a change to the packages of a lock. The changes are reported by the sandbox and may be false, so a lock is
+// limited to the number of packages that a sandbox can report. After an error of the kind Exhausted the lock is valid, but
+// lacks new packages.
 func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cellhold.Package) ([]cellhold.Package, error) {
 	packages := map[string]cellhold.Package{}
 	for _, p := range lock {
@@ -155,18 +154,18 @@ func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cel
 	merged := slices.SortedFunc(maps.Values(packages), func(a, b cellhold.Package) int { return strings.Compare(a.Name, b.Name) })
 	if lost > 0 {
 		return merged, cellhold.Errorf(cellhold.Exhausted,
-			"The session's lock lacks %d packages that its sandbox reports: it has room for %d. Remove packages that you do not need, or use another session.", lost, guestapi.MaxPackages)
+			"The session's lock lacks %d packages that the sandbox reports: the limit is %d. Remove unneeded packages, or use another session.", lost, guestapi.MaxPackages)
 	}
 	return merged, nil
 }
 
-// Lock writes packages as a requirements file with hashes, which installs the same again.
+// Lock returns packages as a requirements file with hashes, which installs the same versions again.
 func Lock(list []cellhold.Package) string {
 	var b strings.Builder
 	b.WriteString("# What was installed in this session. Everything else came with its image.\n")
 	for _, p := range list {
 		if !validName(p.Name) || !versionPattern().MatchString(p.Version) {
-			continue // cannot be: the link lets no such name through
+			continue // cannot happen: the link refuses such names
 		}
 		fmt.Fprintf(&b, "%s==%s", p.Name, p.Version)
 		if p.SHA256 != "" {

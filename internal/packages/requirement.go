@@ -10,13 +10,13 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// Requirement is one line that asks for a package: the part of PEP 508 that names packages of an
-// index. URLs, paths and options have no place in it.
+// Requirement is one requirement of a package: the part of PEP 508 for packages of an index. It cannot contain URLs, paths
+// or options.
 type Requirement struct {
 	Name   string   // normalised
 	Extras []string // normalised, sorted
 	Specs  []string // such as ">=1.2", in the order given
-	Marker string   // checked and put together again; empty means none
+	Marker string   // checked and normalised; empty means none
 	Hashes []string // such as "sha256:…"
 }
 
@@ -26,8 +26,8 @@ const (
 	maxHashes = 400 // files of one version; the largest projects have 150
 )
 
-// Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
-// program, which have no use for them and would pay milliseconds each.
+// Patterns with large counts are compiled on first use: each sandbox starts four processes of this program, which do not
+// need them and would spend milliseconds on each.
 var (
 	namePattern    = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
 	specPattern    = regexp.MustCompile(`^(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9][A-Za-z0-9.!+_*-]*)\s*$`)
@@ -36,18 +36,17 @@ var (
 	versionPattern = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
 )
 
-// normalName is the form of a name that is compared (PEP 503).
+// normalName returns the form of a name for comparisons (PEP 503).
 func normalName(name string) string {
 	return strings.ToLower(separators.ReplaceAllString(name, "-"))
 }
 
-// validName reports whether a text is nothing but the name of a package.
+// validName reports whether a text is the name of a package.
 func validName(name string) bool {
 	return len(name) <= maxName && name != "" && namePattern.FindString(name) == name
 }
 
-// String is the requirement as a line of a requirements file. It has no character that was not
-// checked.
+// String returns the requirement as a line of a requirements file. It contains checked characters only.
 func (r Requirement) String() string {
 	var b strings.Builder
 	b.WriteString(r.Name)
@@ -64,14 +63,14 @@ func (r Requirement) String() string {
 	return b.String()
 }
 
-// ParseRequirement reads one requirement. What is more than a name, extras, versions, a marker and
-// hashes is refused: an option or a URL could lead the installer anywhere.
+// ParseRequirement reads one requirement: a name, extras, versions, a marker and hashes. It refuses everything else: an
+// option or a URL could lead the installer anywhere.
 func ParseRequirement(text string) (Requirement, error) {
 	if len(text) > guestapi.MaxRequirement {
 		return Requirement{}, cellhold.Errorf(cellhold.Invalid, "A requirement has more than %d bytes.", guestapi.MaxRequirement)
 	}
 	refuse := func(why string) (Requirement, error) {
-		return Requirement{}, cellhold.Errorf(cellhold.Invalid, "%.80q is not a requirement that is allowed here: %s", text, why)
+		return Requirement{}, cellhold.Errorf(cellhold.Invalid, "Invalid requirement %.80q: %s", text, why)
 	}
 	if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' && c != '\t' || c > '~' }) {
 		return refuse("it must be one line of plain ASCII.")
@@ -84,7 +83,7 @@ func ParseRequirement(text string) (Requirement, error) {
 	}
 	name := namePattern.FindString(rest)
 	if name == "" || len(name) > maxName {
-		return refuse("it must begin with the name of a package; options, paths and URLs are not possible.")
+		return refuse("it must begin with the name of a package; options, paths and URLs are not allowed.")
 	}
 	r.Name = normalName(name)
 	rest = strings.TrimSpace(rest[len(name):])
@@ -119,7 +118,7 @@ func cutHashes(text string) (rest string, hashes []string, why string) {
 		}
 		value = strings.ToLower(strings.TrimSpace(value))
 		if !hashPattern().MatchString(value) {
-			return "", nil, "after --hash= must stand sha256:, sha384: or sha512: and as many hexadecimal digits as that has."
+			return "", nil, "--hash= needs sha256:, sha384: or sha512: and the matching number of hexadecimal digits."
 		}
 		if hashes = append(hashes, value); len(hashes) > maxHashes {
 			return "", nil, "it has too many hashes."
@@ -171,11 +170,11 @@ func parseSpecs(text string) (specs []string, why string) {
 	return specs, ""
 }
 
-// MaxFile is the most bytes of a requirements file; locks of large projects have 500 kB.
+// MaxFile is the maximum size of a requirements file. Locks of large projects have 500 kB.
 const MaxFile = 4 << 20
 
-// ParseFile reads a requirements file: one requirement a line, comments, and lines that a backslash
-// continues. Of options only those that ask for more care are known.
+// ParseFile reads a requirements file: one requirement on each line, comments, and lines continued by a backslash. It accepts
+// only options that make the installation stricter.
 func ParseFile(text string) (list []Requirement, hashes bool, err error) {
 	if len(text) > MaxFile {
 		return nil, false, cellhold.Errorf(cellhold.Invalid, "The requirements file has more than %d bytes.", MaxFile)
@@ -194,14 +193,14 @@ func ParseFile(text string) (list []Requirement, hashes bool, err error) {
 			continue
 		case strings.HasPrefix(line, "-"):
 			return nil, false, cellhold.Errorf(cellhold.Invalid,
-				"The requirements file has the option %.60q, which callers cannot set. Indexes and the like are the operator's settings.", line)
+				"The requirements file contains the option %.60q, which callers cannot set. Package sources are settings of the operator.", line)
 		}
 		r, err := ParseRequirement(line)
 		if err != nil {
 			return nil, false, err
 		}
 		if list = append(list, r); len(list) > guestapi.MaxRequirements {
-			return nil, false, cellhold.Errorf(cellhold.Invalid, "There are more than %d requirements.", guestapi.MaxRequirements)
+			return nil, false, cellhold.Errorf(cellhold.Invalid, "The request has more than %d requirements.", guestapi.MaxRequirements)
 		}
 	}
 	return list, hashes, nil

@@ -39,7 +39,7 @@ func TestWhatIsMoreThanARequirementIsRefused(t *testing.T) {
 	}
 }
 
-// Who gives a URL is told that it is one, and not that its versions are odd.
+// The error for a URL says that URLs are not allowed, and does not complain about versions.
 func TestAURLIsRefusedAsOne(t *testing.T) {
 	for _, text := range []string{"http://x/a.whl", "git+https://x/a", "file:///a", "a @ http://x/a.whl"} {
 		if _, err := ParseRequirement(text); err == nil || !strings.Contains(err.Error(), "not from a URL") {
@@ -61,8 +61,8 @@ func TestARequirementsFileHasRequirementsAndNothingElse(t *testing.T) {
 	}
 }
 
-// FuzzRequirement: what passes is one line of harmless characters that passes again as it is, and
-// cannot be taken for an option, a URL or a path.
+// FuzzRequirement: an accepted requirement is one line of harmless characters. It does not change when it is parsed again,
+// and cannot be read as an option, a URL or a path.
 func FuzzRequirement(f *testing.F) {
 	for _, seed := range []string{"a", "a[b]>=1,<2; os_name == 'x'", "a==1 --hash=sha256:" + strings.Repeat("0", 64), "a @ b", "-e a", "a;(b"} {
 		f.Add(seed)

@@ -14,7 +14,7 @@ import (
 	"cellhold/internal/packages/index"
 )
 
-// folderPackages installs from a folder that has the packages a0 to a9, of which each is one wheel of ten bytes.
+// folderPackages installs from a folder with the packages a0 to a9. Each of them is one wheel of ten bytes.
 func folderPackages(t *testing.T, o Options) (p *Packages, dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -33,7 +33,7 @@ func folderPackages(t *testing.T, o Options) (p *Packages, dir string) {
 	return p, dir
 }
 
-// isRefusal reports whether an error says what there is too much of, the limit, and what remains possible.
+// isRefusal reports whether an error names the amount, the limit, and the remedy.
 func isRefusal(err error, limit string) bool {
 	return cellhold.KindOf(err) == cellhold.Exhausted && strings.Contains(err.Error(), limit) && strings.Contains(err.Error(), "The session's caller can install more.")
 }
@@ -42,14 +42,14 @@ func TestCodeHasABoundOnVersionsExtrasAndRepetitions(t *testing.T) {
 	p, _ := folderPackages(t, Options{Policy: Policy{Mode: Open}, Code: CodeCallers})
 	for name, test := range map[string]struct {
 		requirement func(i int) string
-		good        int // so many are taken one after the other
+		good        int // number of accepted requests
 		limit       string
 	}{
-		"names":       {func(i int) string { return fmt.Sprintf("n%d", i) }, 300, "may ask for 300 in all"},
-		"versions":    {func(i int) string { return fmt.Sprintf("a==%d", i) }, 300, "may ask for 300 in all"},
-		"extras":      {func(i int) string { return fmt.Sprintf("a[x%d]", i) }, 300, "may ask for 300 in all"},
-		"hashes":      {func(i int) string { return fmt.Sprintf("a==1 --hash=sha256:%064x", i) }, 300, "may ask for 300 in all"},
-		"repetitions": {func(i int) string { return fmt.Sprintf("a==%d", i%2) }, 2000, "may make 2000 in all"},
+		"names":       {func(i int) string { return fmt.Sprintf("n%d", i) }, 300, "the limit is 300"},
+		"versions":    {func(i int) string { return fmt.Sprintf("a==%d", i) }, 300, "the limit is 300"},
+		"extras":      {func(i int) string { return fmt.Sprintf("a[x%d]", i) }, 300, "the limit is 300"},
+		"hashes":      {func(i int) string { return fmt.Sprintf("a==1 --hash=sha256:%064x", i) }, 300, "the limit is 300"},
+		"repetitions": {func(i int) string { return fmt.Sprintf("a==%d", i%2) }, 2000, "the limit is 2000"},
 	} {
 		var tally Tally
 		for i := range test.good {
@@ -58,7 +58,7 @@ func TestCodeHasABoundOnVersionsExtrasAndRepetitions(t *testing.T) {
 			}
 		}
 		if _, err := p.PlanOfCode(Request{Requirements: []string{test.requirement(test.good)}}, &tally); !isRefusal(err, test.limit) {
-			t.Errorf("%s: one too many: %v", name, err)
+			t.Errorf("%s: the first request above the limit returned %v", name, err)
 		}
 	}
 }
@@ -84,7 +84,7 @@ func TestATallyGoesOnFromItsParentAndLeavesThatAlone(t *testing.T) {
 	}
 }
 
-// asker is a sandbox whose installer asks some questions and then fails.
+// asker is a sandbox whose installer sends some requests and then fails.
 type asker struct {
 	paths    []string
 	asks     chan guestapi.Question
@@ -134,16 +134,16 @@ func TestWhatAnAgentAsksForInTheNameOfCodeIsBounded(t *testing.T) {
 	for name, test := range map[string]struct {
 		before index.Taken
 		paths  []string
-		limit  string // empty means that the questions are answered, and the installer's own failure is told
+		limit  string // empty: the requests are answered, and the installer's own failure is reported
 	}{
 		"two pages left":        {index.Taken{Pages: 2998}, pages, ""},
-		"one page left":         {index.Taken{Pages: 2999}, pages, "may look at 3000 in all"},
-		"a page that is not":    {index.Taken{Pages: 2999}, []string{"simple/x/", "simple/x/"}, "may look at 3000 in all"},
+		"one page left":         {index.Taken{Pages: 2999}, pages, "packages; the limit is 3000"},
+		"a page that is not":    {index.Taken{Pages: 2999}, []string{"simple/x/", "simple/x/"}, "packages; the limit is 3000"},
 		"a file left":           {index.Taken{Files: 19_999}, file, ""},
-		"no file left":          {index.Taken{Files: 20_000}, file, "may fetch 20000 in all"},
+		"no file left":          {index.Taken{Files: 20_000}, file, "files; the limit is 20000"},
 		"ten bytes left":        {index.Taken{Bytes: 16<<30 - 10}, file, ""},
-		"nine bytes left":       {index.Taken{Bytes: 16<<30 - 9}, file, "may fetch 16384 MiB in all"},
-		"no page after a limit": {index.Taken{Bytes: 16<<30 + 1}, pages[:1], "may fetch 16384 MiB in all"},
+		"nine bytes left":       {index.Taken{Bytes: 16<<30 - 9}, file, "the limit is 16384 MiB"},
+		"no page after a limit": {index.Taken{Bytes: 16<<30 + 1}, pages[:1], "the limit is 16384 MiB"},
 	} {
 		tally := Tally{took: test.before}
 		plan, err := p.PlanOfCode(Request{Requirements: []string{"a0"}}, &tally)

@@ -162,7 +162,7 @@ func TestASessionThatCannotBeSavedGoesOn(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	// An adopted one of an earlier version: saved, it would be lost.
-	misfit := error(&sandbox.Misfit{Why: "it was made with another agent"})
+	misfit := error(&sandbox.SnapshotError{Reason: "it was made with another agent"})
 	d.snapshot.Store(&misfit)
 	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported || !strings.Contains(err.Error(), "made with another agent") {
 		t.Errorf("got %v", err)

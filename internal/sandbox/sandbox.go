@@ -1,7 +1,7 @@
-// Package sandbox says what a place for untrusted code must be able to do.
+// Package sandbox defines the contract of sandboxes for untrusted code.
 //
-// A Driver makes such places; a Sandbox is one of them, with our agent in it. The package
-// holds the contract only: it starts nothing, and it knows no sessions, kernels or users.
+// A Driver creates sandboxes; a Sandbox is one of them, with our agent in it. The package contains only the contract: it
+// starts nothing, and it knows no sessions, kernels or users.
 package sandbox
 
 import (
@@ -12,68 +12,66 @@ import (
 	"time"
 )
 
-// ID names a sandbox. The caller chooses it before creation and the driver marks the sandbox
-// with it, so that a crash between "asked" and "answered" leaves an orphan that List finds.
-// It is 1 to 40 letters, digits or '-', and ids of one server all have the same length, because
-// some runtimes match ids by prefix.
+// ID identifies a sandbox. The caller chooses it before the creation, and the driver marks the sandbox with it: if the
+// server crashes before Create returns, List finds the sandbox. An id has 1 to 40 letters, digits or '-'. All ids of a
+// server have the same length, because some runtimes match ids by prefix.
 type ID string
 
-// Errors that drivers mark. All others are plain.
+// Errors that drivers wrap. All other errors are unclassified.
 var (
-	// ErrNotFound: no sandbox of that id is alive.
+	// ErrNotFound: no sandbox with this id is running.
 	ErrNotFound = errors.New("no such sandbox")
-	// ErrRetry: the operation failed for a passing reason, and may be tried again.
-	ErrRetry = errors.New("worth retrying")
-	// ErrSnapshot: the snapshot cannot be used here: there is none of that name, it is damaged, it is of
-	// another version, host or specification. A sandbox can still be made without it.
+	// ErrRetry: the operation failed for a temporary reason and can be retried.
+	ErrRetry = errors.New("temporary failure, retry")
+	// ErrSnapshot: the snapshot cannot be restored here. It does not exist, it is damaged, or it belongs to another
+	// version, host or specification. A sandbox can still be created without it.
 	ErrSnapshot = errors.New("the snapshot cannot be used")
-	// ErrSpace: there is not enough room on the disk for a snapshot. Nothing of it was kept.
-	ErrSpace = errors.New("there is not enough room on the disk")
+	// ErrSpace: the disk has too little space for a snapshot. No part of it was kept.
+	ErrSpace = errors.New("not enough disk space")
 )
 
-// Misfit is an ErrSnapshot with a reason.
-type Misfit struct {
-	Why string // the end of a sentence about the snapshot, fit for everyone: "it is damaged"
-	Err error  // more for the operator, may be nil
+// SnapshotError is an ErrSnapshot with a reason.
+type SnapshotError struct {
+	Reason string // the end of a sentence about the snapshot, for callers: "it is damaged"
+	Err    error  // details for the operator; can be nil
 }
 
-func (m *Misfit) Error() string {
+func (m *SnapshotError) Error() string {
 	if m.Err == nil {
-		return fmt.Sprintf("%v: %s", ErrSnapshot, m.Why)
+		return fmt.Sprintf("%v: %s", ErrSnapshot, m.Reason)
 	}
-	return fmt.Sprintf("%v: %s: %v", ErrSnapshot, m.Why, m.Err)
+	return fmt.Sprintf("%v: %s: %v", ErrSnapshot, m.Reason, m.Err)
 }
 
-// Unwrap makes every Misfit an ErrSnapshot.
-func (m *Misfit) Unwrap() []error {
+// Unwrap makes every SnapshotError an ErrSnapshot.
+func (m *SnapshotError) Unwrap() []error {
 	if m.Err == nil {
 		return []error{ErrSnapshot}
 	}
 	return []error{ErrSnapshot, m.Err}
 }
 
-// Spec describes the sandbox to make. The zero value of every limit is refused by drivers:
-// an unlimited sandbox must not come about by forgetting a field.
+// Spec describes a sandbox to create. Drivers refuse the zero value of every limit: a forgotten field must not create an
+// unlimited sandbox.
 type Spec struct {
 	ID     ID
 	Rootfs string            // host directory of the image's files; never written to
 	Image  string            // digest of the image, kept for List
-	Limits Limits            // what the sandbox may use
-	Data   string            // host directory shown read-only at /mnt/data; empty means none
-	Labels map[string]string // kept with the sandbox and given back by List
+	Limits Limits            // what the sandbox can use
+	Data   string            // host directory shown read-only at /mnt/data; empty: none
+	Labels map[string]string // stored with the sandbox; List returns them
 
-	// From names a snapshot that the sandbox continues from; empty means a fresh one. Image, Rootfs and
-	// all limits but memory and CPU must be those of the sandbox that the snapshot was taken of; see
-	// Unlike.
+	// From is the name of the snapshot to restore; empty means a new sandbox. Image, Rootfs and all limits except memory
+	// and CPU must be those of the snapshot's sandbox: see Mismatch.
 	From string
-	// Often says that many continue from it, so that whether it holds what was saved is looked at once
-	// in the life of the driver, and again when it is written to, instead of each time.
+	// Often says that many sandboxes are restored from the snapshot. The driver then checks the snapshot's content once,
+	// and again after its files change, instead of at each restore.
 	Often bool
 }
 
-// Unlike says in what a sandbox of specification s cannot continue from a snapshot of one of origin. It
-// is empty if it can, as far as specifications go.
-func (s Spec) Unlike(origin Spec) string {
+// Mismatch returns why a sandbox with the specification s cannot be restored from a snapshot of a sandbox with the
+// specification origin. It returns "" if the specifications match.
+func (s Spec) Mismatch(origin Spec) string {
 	for _, c := range []struct {
 		what       string
 		then, want any
@@ -87,7 +85,7 @@ func (s Spec) Unlike(origin Spec) string {
 		{"having a data folder", origin.Data != "", s.Data != ""},
 	} {
 		if c.then != c.want {
-			return fmt.Sprintf("its %s is %v, and not %v", c.what, c.then, c.want)
+			return fmt.Sprintf("its %s is %v, not %v", c.what, c.then, c.want)
 		}
 	}
 	return ""
@@ -95,23 +93,23 @@ func (s Spec) Unlike(origin Spec) string {
 
 // Limits bounds one sandbox. Sizes are in bytes.
 type Limits struct {
-	Memory    int64   // all memory, tmpfs included
-	CPU       float64 // cores; 0.5 is half of one
-	Processes int     // processes and threads that the guest's user may have
+	Memory    int64   // all memory, including tmpfs
+	CPU       float64 // cores; 0.5 is half a core
+	Processes int     // processes and threads of the guest's user
 	Disk      int64   // writable layer over the image
-	Tmp       int64   // /tmp, and also the bound of /dev/shm
+	Tmp       int64   // /tmp, also the limit of /dev/shm
 	Output    int64   // /mnt/data/output
 }
 
-// Features says what a driver can do beyond the required.
+// Features are the optional abilities of a driver.
 type Features struct {
-	Isolated bool     // false for drivers that only pretend (fake)
-	Pause    bool     // Pause and Resume work
-	Snapshot bool     // Snapshot works
-	Unheld   []string // limits that this host cannot enforce, each a sentence for the operator; empty is good
+	Isolated   bool     // false for drivers without isolation (fake)
+	Pause      bool     // Pause and Resume work
+	Snapshot   bool     // Snapshot works
+	Unenforced []string // limits that this host cannot enforce, each as a sentence for the operator
 }
 
-// Info is one line of List.
+// Info describes one sandbox in List.
 type Info struct {
 	ID      ID
 	Alive   bool
@@ -120,116 +118,106 @@ type Info struct {
 	Labels  map[string]string
 }
 
-// Usage is what a sandbox has used so far. A figure that the driver cannot know is -1.
+// Usage is what a sandbox has used so far. A figure is -1 if the driver cannot measure it.
 type Usage struct {
 	Memory     int64         // bytes now
-	MemoryPeak int64         // bytes at most; see PeakMeter
+	MemoryPeak int64         // highest bytes so far; see PeakMeter
 	CPU        time.Duration // processor time
-	OOMKills   int64         // processes in it that the host killed for want of memory
+	OOMKills   int64         // processes that the host's OOM killer ended
 }
 
-// Snapshot is a saved state of a sandbox, which any number of sandboxes can continue from. It outlives
-// the sandbox it was taken of, and the server.
+// Snapshot is the saved state of a sandbox. Any number of sandboxes can be restored from it. It outlives the sandbox and
+// the server.
 type Snapshot struct {
 	Name    string
 	Created time.Time
 	Size    int64             // bytes on disk
-	Image   string            // digest of the image it needs
-	Labels  map[string]string // those of the sandbox it was taken of
-	Stale   string            // why nothing can continue from it any more; empty when something can
-	Former  bool              // the agent in it is of another build than those of new sandboxes
+	Image   string            // digest of the required image
+	Labels  map[string]string // labels of the saved sandbox
+	Stale   string            // why it cannot be restored any more; empty if it can
+	Former  bool              // its agent is of another build than that of new sandboxes
 }
 
-// Shelf is what a Driver also is if Features says Snapshot: it keeps snapshots. All methods may be
-// called from any goroutine.
-type Shelf interface {
-	// Snapshots lists what is there, half-made ones not included.
+// SnapshotStore stores snapshots. A Driver implements it if Features.Snapshot is set. All methods can be called from any goroutine.
+type SnapshotStore interface {
+	// Snapshots lists the complete snapshots.
 	Snapshots(ctx context.Context) ([]Snapshot, error)
-	// RemoveSnapshot frees the space. It is idempotent: an unknown name is no error. Sandboxes that
-	// continue from it go on.
+	// RemoveSnapshot deletes a snapshot. An unknown name is not an error. Sandboxes that were restored from it continue.
 	RemoveSnapshot(ctx context.Context, name string) error
 }
 
-// Marker is what a Sandbox also is if its labels can be replaced.
+// Marker is implemented by sandboxes whose labels can be replaced.
 type Marker interface {
 	Mark(ctx context.Context, labels map[string]string) error
 }
 
-// PeakMeter is what a Sandbox also is if it can measure the most memory used from some moment on.
+// PeakMeter is implemented by sandboxes that can measure the highest memory use of a period.
 type PeakMeter interface {
-	// Peak returns the most bytes that the sandbox used since the last call that said anew, or since
-	// its beginning, and starts anew if told to. An error means that this host cannot tell.
-	Peak(anew bool) (int64, error)
+	// Peak returns the highest memory use in bytes since the last call with reset, or since the start of the sandbox. With
+	// reset it starts a new period. An error means that this host cannot measure it.
+	Peak(reset bool) (int64, error)
 }
 
-// Exit says why a sandbox ended.
+// Exit is the cause of a sandbox's end.
 type Exit struct {
 	Code      int    // exit status of the agent, or -1
 	Signal    int    // the signal that ended it, or 0
-	OOM       bool   // the host killed it for want of memory
+	OOM       bool   // the host's OOM killer ended it
 	Destroyed bool   // Destroy ended it
-	Message   string // more for the operator, may be empty; never shown to callers
+	Message   string // details for the operator, possibly empty; never shown to callers
 }
 
-// Driver makes sandboxes of one sort. All methods may be called from any goroutine.
+// Driver creates sandboxes of one kind. All methods can be called from any goroutine.
 type Driver interface {
-	// Features says what this driver can do on this host. It does not change.
+	// Features returns what this driver can do on this host. The result never changes.
 	Features() Features
 
-	// Create makes a sandbox with the agent running in it. It may be called again with the same
-	// ID after a failure. When it returns an error, nothing of the sandbox is left. A control
-	// that cannot be put in place is an error, never a weaker sandbox. A driver that keeps sandboxes
-	// ready returns one with an ID of its own choice; what counts is that of the Sandbox.
+	// Create creates a sandbox with a running agent. It can be called again with the same ID after a failure. If it
+	// returns an error, nothing of the sandbox is left. A control that cannot be enforced is an error, never a weaker
+	// sandbox. A driver that keeps sandboxes ready chooses the ID itself; the ID of the returned Sandbox counts.
 	//
-	// With Spec.From, the sandbox goes on where the snapshot was taken: same processes, memory and
-	// files, in the agent too, whose Dial works as after Adopt. Whoever made the snapshot an origin of
-	// several must renew what may not be equal in them. Errors that are ErrSnapshot mean that trying
-	// again is useless.
+	// With Spec.From, the sandbox continues from the snapshot: with its processes, memory and files, and with its agent,
+	// to which Dial connects as after Adopt. If several sandboxes are restored from one snapshot, the caller must renew
+	// everything that must differ between them. After an ErrSnapshot, a retry is useless.
 	Create(ctx context.Context, s Spec) (Sandbox, error)
 
-	// Adopt takes over a living sandbox that another process created, ErrNotFound if it is not
-	// alive. The former owner must be dead: a sandbox has one owner.
+	// Adopt takes over a running sandbox that another process created. It returns ErrNotFound if the sandbox is not
+	// running. The former owner must be dead: a sandbox has one owner.
 	Adopt(ctx context.Context, id ID) (Sandbox, error)
 
-	// List returns every sandbox bearing this driver's mark, dead ones that left something
-	// behind included.
+	// List returns every sandbox with this driver's mark, including dead ones that left something behind.
 	List(ctx context.Context) ([]Info, error)
 
-	// Remove destroys what is left of a sandbox that nobody has adopted. It is idempotent:
-	// an unknown id is no error.
+	// Remove destroys the remains of a sandbox that is not adopted. An unknown id is not an error.
 	Remove(ctx context.Context, id ID) error
 
-	// Close lets go of what the driver itself holds. Sandboxes stay alive.
+	// Close releases the driver's own resources. Sandboxes continue to run.
 	Close() error
 }
 
-// Sandbox is one isolated place with one agent in it. All methods may be called from any
-// goroutine, and again after they succeeded.
+// Sandbox is one isolated environment with one agent. All methods can be called from any goroutine, and again after they
+// succeeded.
 type Sandbox interface {
 	ID() ID
 
-	// Dial opens a new byte stream to the agent, which speaks HTTP on it. The caller closes it.
-	// Deadlines work on it.
+	// Dial opens a new byte stream to the agent, which speaks HTTP on it. The caller must close it. Deadlines work.
 	Dial(ctx context.Context) (net.Conn, error)
 
-	// Wait blocks until the sandbox has ended and says why. An error means only that the
-	// context ended.
+	// Wait blocks until the sandbox has ended, and returns the cause. An error means only that ctx ended.
 	Wait(ctx context.Context) (Exit, error)
 
-	// Usage says what the sandbox has used so far; ErrNotFound once it has been destroyed.
+	// Usage returns what the sandbox has used so far, or ErrNotFound after Destroy.
 	Usage(ctx context.Context) (Usage, error)
 
-	// Pause stops all processes, Resume lets them go on. errors.ErrUnsupported if Features
-	// says no.
+	// Pause stops all processes, and Resume lets them continue. Both return errors.ErrUnsupported if Features.Pause is
+	// not set.
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
 
-	// Snapshot saves the state under a name, in place of a snapshot of that name, whole or not at all.
-	// The sandbox goes on, or stays paused if it is. Names are like IDs. errors.ErrUnsupported if
-	// Features says no.
+	// Snapshot saves the state under a name. It replaces a snapshot of that name atomically. The sandbox continues, or
+	// stays paused. Names have the form of IDs. It returns errors.ErrUnsupported if Features.Snapshot is not set.
 	Snapshot(ctx context.Context, name string) error
 
-	// Destroy ends the sandbox and removes everything that belonged to it: processes, mounts,
-	// cgroups, files. It is idempotent.
+	// Destroy ends the sandbox and removes all its processes, mounts, cgroups and files. It is idempotent.
 	Destroy(ctx context.Context) error
 }

@@ -69,9 +69,9 @@ type Templates interface {
 	// Start returns the snapshot from which a sandbox of that template can continue, and the packages that
 	// were installed in it. It returns no snapshot when the sandbox must start cold.
 	Start(name string, s sandbox.Spec, out bool) (from string, installed []cellhold.Package)
-	// Met returns a connection to the agent of a sandbox that continues from such a snapshot, and its Info,
+	// PrimedClient returns a connection to the agent of a sandbox that continues from such a snapshot, and its Info,
 	// if it has been greeted; nil otherwise. The caller owns the connection.
-	Met(id sandbox.ID) (*guest.Client, guestapi.Info)
+	PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info)
 	// Failed says that a sandbox could not continue from that snapshot, or did not work.
 	Failed(from string, err error)
 }

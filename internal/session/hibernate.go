@@ -121,8 +121,8 @@ func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) 
 
 // saveError is the error for the caller of a sandbox that could not be saved.
 func saveError(err error) error {
-	if m, ok := errors.AsType[*sandbox.Misfit](err); ok {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server could not restore it, because %s. The session continues.", m.Why)
+	if m, ok := errors.AsType[*sandbox.SnapshotError](err); ok {
+		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server could not restore it, because %s. The session continues.", m.Reason)
 	}
 	if errors.Is(err, errors.ErrUnsupported) {
 		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server's sandboxes do not support it. The session continues.")

@@ -188,7 +188,7 @@ func (b *sandboxes) restore(ctx context.Context, rec record.Session, snapshot st
 	}
 	l, err := b.connect(ctx, sb, r)
 	if cellhold.KindOf(err) == cellhold.Unsupported {
-		err = &sandbox.Misfit{Why: "the agent in it is of a version that this server does not speak", Err: err}
+		err = &sandbox.SnapshotError{Reason: "the agent in it is of a version that this server does not speak", Err: err}
 	}
 	if err == nil {
 		if err = l.OpenNetwork(ctx, b.network()); err == nil {
@@ -219,7 +219,7 @@ func (b *sandboxes) connect(ctx context.Context, sb sandbox.Sandbox, r attachmen
 		Packages: b.s.env.Packages, Tally: &b.s.tally, MaxUpload: b.s.env.MaxUpload,
 		CommandTimeout: b.s.env.CellTimeout, MaxCommandTimeout: b.s.env.MaxCellTimeout, Hooks: b.hooks()}
 	if b.s.env.Templates != nil {
-		o.Greeted = b.s.env.Templates.Met
+		o.Greeted = b.s.env.Templates.PrimedClient
 	}
 	a, err := attachment.Attach(ctx, b.s.ctx, sb, o, r)
 	if err != nil {

@@ -6,20 +6,19 @@ import (
 	"errors"
 )
 
-// item is one record, or the news that it is damaged.
+// item is one record, or the error that it is damaged.
 type item[T any] struct {
 	value T
 	err   error
 }
 
-// batch is what one query brought; last says that there was no more.
+// batch is the result of one query. last is set if there are no more rows.
 type batch[T any] struct {
 	items []item[T]
 	last  bool
 }
 
-// pages yields batch after batch, and asks for the next one only when the consumer is through with
-// the last.
+// pages yields batch after batch. It requests the next batch after the consumer has processed the last one.
 func pages[T any](yield func(T, error) bool, next func() (batch[T], error)) {
 	for {
 		b, err := next()
@@ -38,7 +37,7 @@ func pages[T any](yield func(T, error) bool, next func() (batch[T], error)) {
 	}
 }
 
-// fill runs a query whose last argument is batchRows and collects its rows up to the bounds.
+// fill runs a query whose last argument is batchRows, and collects its rows up to the limits.
 func fill[T any](ctx context.Context, db *sql.DB, query string, args []any, scan func(*sql.Rows) (T, int, error)) (b batch[T], err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {

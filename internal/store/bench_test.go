@@ -38,7 +38,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkCell is what a cell of one result leaves: an entry when it is queued, and one when it is done.
+// BenchmarkCell records a cell with one result: once when it is queued, and once when it is done.
 func BenchmarkCell(b *testing.B) {
 	d := open(b, b.TempDir())
 	id, seq := put(b, d), int64(0)

@@ -11,6 +11,7 @@ import (
 	"iter"
 )
 
+// commandRecord is the stored form of a command.
 // AppendCommands is Append for events that changed commands.
 func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []record.Event, commands ...record.Command) error {
 	if len(evs) == 0 && len(commands) == 0 {
@@ -39,7 +40,7 @@ func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []re
 	return nil
 }
 
-// Command returns one command. There is none of another session's: that is NotFound too.
+// Command returns one command. For a command of another session it returns NotFound.
 func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (record.Command, error) {
 	const query = `SELECT c.crc, c.record FROM commands c JOIN sessions s ON s.key = c.session
 		WHERE s.id = ? AND c.command = ? AND s.erased = 0`
@@ -47,7 +48,7 @@ func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.Comm
 	var b []byte
 	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &b)
 	if errors.Is(err, sql.ErrNoRows) {
-		return record.Command{}, cellhold.Errorf(cellhold.NotFound, "There is no command %s in session %s.", c, id)
+		return record.Command{}, cellhold.Errorf(cellhold.NotFound, "Command %s not found in session %s.", c, id)
 	}
 	if err != nil {
 		return record.Command{}, fmt.Errorf("command %s: %w", c, outward(err))
@@ -55,8 +56,8 @@ func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.Comm
 	return decodeCommand(id, c, sum, b)
 }
 
-// Commands yields the commands of a session in the order in which they were first recorded. A damaged
-// one is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
+// Commands yields the commands of a session in the order of their first records. For a damaged record it yields the id and
+// ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Command, error] {
 	const query = `SELECT id, command, crc, record FROM commands WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
 	return records(ctx, d, id, query, "commands", decodeCommand)
@@ -70,7 +71,7 @@ func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, b []b
 	return r, nil
 }
 
-// subject is the id of the cell or the command that an event belongs to, for the column that has both.
+// subject returns the id of the event's cell or command. Both share one column.
 func subject(e *record.Event) string {
 	if e.Command != "" {
 		return string(e.Command)
@@ -78,7 +79,7 @@ func subject(e *record.Event) string {
 	return string(e.Cell)
 }
 
-// setSubject is the reverse: ids of commands begin with another letter than those of cells.
+// setSubject is the reverse of subject. The ids of commands and cells begin with different letters.
 func setSubject(e *record.Event, of string) {
 	if len(of) > 0 && of[0] == 'x' {
 		e.Command = cellhold.CommandID(of)

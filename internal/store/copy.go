@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// copyBytes bounds what one step of a copy writes, so that other writers get in between.
+// copyBytes bounds the bytes of one step of a copy, so that other writers can write between steps.
 const copyBytes = 1 << 20
 
-// Copy gives a session that is recorded, and has nothing yet, the events of another up to that number,
-// and the cells and commands that had begun by then; those that have no events, by that time. Numbers and
-// ids stay, but for the session's own. It is for the caller to see that nothing of it is under way, and to
-// delete what a copy that failed has left.
+// Copy copies events, cells and commands from one session to another, which must be recorded and empty. It copies the events
+// up to the number last, the cells and commands that had started by then, and waiting cells submitted before at. Numbers and
+// ids do not change, except the session's id. The caller must make sure that nothing in the session is running, and must
+// delete the result of a failed copy.
 func (d *DB) Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error {
 	err := d.copyEvents(ctx, from, to, last)
 	if err == nil {
@@ -34,7 +34,7 @@ func (d *DB) copyEvents(ctx context.Context, from, to cellhold.SessionID, last i
 	copied := int64(0)
 	for ev, err := range d.Read(ctx, from, 0) {
 		if err != nil {
-			return err // with one missing, the numbers would have a gap
+			return err // a missing event would leave a gap in the numbers
 		}
 		if ev.Seq > last {
 			break
@@ -45,7 +45,7 @@ func (d *DB) copyEvents(ctx context.Context, from, to cellhold.SessionID, last i
 		}
 	}
 	if copied < last {
-		return cellhold.Errorf(cellhold.NotFound, "The session %s was deleted.", from)
+		return cellhold.Errorf(cellhold.NotFound, "Session %s was deleted.", from)
 	}
 	return s.flush()
 }

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestMain is also the other server of some tests: it opens the store, appends for ever and prints
-// the number of each event that was acknowledged.
+// TestMain is also the other server of some tests: it opens the store, appends forever, and prints the number of each
+// acknowledged event.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "append-for-ever" {
 		appendForEver(os.Args[2], cellhold.SessionID(os.Args[3]))
@@ -34,7 +34,7 @@ func appendForEver(dir string, id cellhold.SessionID) {
 	fmt.Fprintln(os.Stderr, err)
 }
 
-// otherServer starts one and returns it with the lines it prints.
+// otherServer starts another server, and returns it with its output.
 func otherServer(t *testing.T, dir string, id cellhold.SessionID) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -75,7 +75,7 @@ func TestAServerKilledWhileItWritesLosesNothingItAcknowledged(t *testing.T) {
 		lines.Scan()
 	}
 	must(t, other.Process.Kill())
-	for lines.Scan() { // what it still managed to say
+	for lines.Scan() { // the rest of the output
 	}
 	acknowledged, err := strconv.ParseInt(lines.Text(), 10, 64)
 	if last := lines.Text(); err != nil && last != "" {
@@ -83,7 +83,7 @@ func TestAServerKilledWhileItWritesLosesNothingItAcknowledged(t *testing.T) {
 	}
 	_ = other.Wait()
 
-	d = open(t, dir) // the lock died with its owner
+	d = open(t, dir) // the lock ended with its owner
 	evs := read(t, d, id, 0)
 	if n := int64(len(evs)); n < max(200, acknowledged) {
 		t.Errorf("got %d events, want at least %d", n, max(200, acknowledged))

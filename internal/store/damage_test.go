@@ -84,8 +84,8 @@ func TestAFileThatIsNoDatabaseIsRefusedInOneSentence(t *testing.T) {
 	}
 }
 
-// Whatever happens to the bytes of the file, the store refuses it, or reports damage, or returns
-// what was written; it never returns something else.
+// With any damage to the file, the store refuses it, reports damage, or returns the written records. It never returns other
+// records.
 func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
@@ -101,7 +101,7 @@ func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
 	good, err := os.ReadFile(filepath.Join(dir, fileName))
 	must(t, err)
 
-	r := rand.New(rand.NewPCG(1, 2)) // fixed, so that a failure comes again
+	r := rand.New(rand.NewPCG(1, 2)) // fixed, so that failures are reproducible
 	refused, reported := 0, 0
 	for range 150 {
 		bad := spoil(r, bytes.Clone(good))
@@ -119,7 +119,7 @@ func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
 	}
 }
 
-// spoil flips a bit, zeroes a stretch or cuts the end off.
+// spoil flips a bit, overwrites a part with zeros, or truncates the file.
 func spoil(r *rand.Rand, b []byte) []byte {
 	at := r.IntN(len(b))
 	switch r.IntN(4) {
@@ -133,8 +133,8 @@ func spoil(r *rand.Rand, b []byte) []byte {
 	return b
 }
 
-// survey reads everything and fails the test on what was never written. It returns the number of
-// reported damages, or false when the store refused to open.
+// survey reads all records, and fails the test if a record was never written. It returns the number of damage reports, or
+// false if the store refused to open.
 func survey(t *testing.T, dir string, want map[cellhold.SessionID]record.Session) (damages int, ok bool) {
 	d, err := Open(t.Context(), Options{Dir: dir})
 	if err != nil {
@@ -147,20 +147,20 @@ func survey(t *testing.T, dir string, want map[cellhold.SessionID]record.Session
 			continue
 		}
 		if diff := cmp.Diff(s, want[s.ID]); diff != "" {
-			t.Errorf("session was returned as it never was:\n%s", diff)
+			t.Errorf("a session was returned that was never written:\n%s", diff)
 		}
 		for e, err := range d.Read(t.Context(), s.ID, 0) {
 			if err != nil {
 				damages++
 			} else if text := string(e.Content); !strings.Contains(text, `"one"`) && !strings.Contains(text, strings.Repeat("x", 9000)) {
-				t.Errorf("event was returned as it never was: %.80s", text)
+				t.Errorf("an event was returned that was never written: %.80s", text)
 			}
 		}
 		for c, err := range d.Cells(t.Context(), s.ID) {
 			if err != nil {
 				damages++
 			} else if c.Code != "code" {
-				t.Errorf("cell was returned as it never was: %+v", c)
+				t.Errorf("a cell was returned that was never written: %+v", c)
 			}
 		}
 	}
@@ -195,7 +195,7 @@ func TestAFullDiskCanBeEmptiedByDeleting(t *testing.T) {
 	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
 	d := open(t, dir)
 	ctx, big, small := t.Context(), put(t, d), put(t, d)
-	for _, size := range []int{100_000, 10} { // the last crumbs too
+	for _, size := range []int{100_000, 10} { // fill the last bytes too
 		if err := appendUntilFull(t, d, big, size); cellhold.KindOf(err) != cellhold.Unavailable {
 			t.Fatalf("got %v, want unavailable", err)
 		}

@@ -10,23 +10,23 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// A deletion lets other writers in after each step, and a step ends at either bound: few enough
-// rows and bytes that an append waits milliseconds, not seconds.
+// A deletion lets other writers write after each step. Each step ends at one of these limits, so that an append waits for
+// milliseconds only.
 const (
 	eraseRows  = 256
 	eraseBytes = 4 << 20
-	// vacuumPages is the most pages given back to the file system in one step (1 MiB), and also
-	// how many free pages stay for new rows, because giving all back would only be undone.
+	// vacuumPages is the maximum number of pages given back to the file system in one step (1 MiB). It is also the number of
+	// free pages that stay for new rows: the next writes would need them again.
 	vacuumPages = 256
 )
 
-// DeleteSession deletes a session with its cells and events, and gives the space back to the file
-// system. The session is gone for readers at once and for good: what a crash or the end of ctx
-// leaves undone is done at the next Open or the next call. Deleting what is not there is no error.
+// DeleteSession deletes a session with its cells and events, and gives the space back to the file system. Readers do not see
+// the session any more from now on. After a crash or the end of ctx, the next Open or the next call completes the deletion.
+// Deleting an unknown session is not an error.
 func (d *DB) DeleteSession(ctx context.Context, id cellhold.SessionID) error {
 	err := d.mark(ctx, id)
 	if isFull(err) {
-		// A deletion has to write before it can free. This is what the reserve is for.
+		// A deletion must write before it can free space. The reserve exists for this case.
 		d.reserve.release()
 		err = d.mark(ctx, id)
 	}
@@ -39,7 +39,7 @@ func (d *DB) DeleteSession(ctx context.Context, id cellhold.SessionID) error {
 	return nil
 }
 
-// mark hides a session and says that it is to be erased.
+// mark hides a session and marks it for deletion.
 func (d *DB) mark(ctx context.Context, id cellhold.SessionID) error {
 	return d.write.do(ctx, func(ctx context.Context) error {
 		delete(d.write.known, id)
@@ -69,7 +69,7 @@ func (d *DB) eraseMarked(ctx context.Context) error {
 	}
 }
 
-// erase removes the rows of one session step by step, its own row last.
+// erase deletes the rows of one session in steps, its own row last.
 func (d *DB) erase(ctx context.Context, key int64) error {
 	low, high := span(key)
 	for _, table := range []struct{ name, size string }{{"events", "content"}, {"cells", "record"}, {"commands", "record"}} {
@@ -88,7 +88,7 @@ func (d *DB) erase(ctx context.Context, key int64) error {
 		}
 	}
 	err := d.write.do(ctx, func(ctx context.Context) error {
-		// Two statements and no transaction: the mark makes a repetition harmless.
+		// Two statements without a transaction: the mark makes a repetition harmless.
 		if _, err := d.write.conn.ExecContext(ctx, `DELETE FROM cursors WHERE session = ?`, key); err != nil {
 			return err
 		}
@@ -101,8 +101,7 @@ func (d *DB) erase(ctx context.Context, key int64) error {
 	return d.vacuum(ctx)
 }
 
-// stepEnd returns the last id of the next step, 0 when no rows are left. Reading a length does not
-// read the content.
+// stepEnd returns the last id of the next step, or 0 if no rows are left. SQLite reads a length without the content.
 func stepEnd(ctx context.Context, conn *sql.Conn, table, column string, low, high int64) (until int64, err error) {
 	rows, err := conn.QueryContext(ctx,
 		`SELECT id, length(`+column+`) FROM `+table+` WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?`, low, high, eraseRows)
@@ -120,7 +119,7 @@ func stepEnd(ctx context.Context, conn *sql.Conn, table, column string, low, hig
 	return until, rows.Err()
 }
 
-// vacuum gives free pages back to the file system, step by step.
+// vacuum gives free pages back to the file system in steps.
 func (d *DB) vacuum(ctx context.Context) error {
 	for more := true; more; {
 		err := d.write.do(ctx, func(ctx context.Context) error {
@@ -135,7 +134,7 @@ func (d *DB) vacuum(ctx context.Context) error {
 			if _, err := d.write.conn.ExecContext(ctx, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, n)); err != nil {
 				return err
 			}
-			// The file gets shorter when the log is written back to it.
+			// A checkpoint truncates the file: it writes the log back.
 			_, err := d.write.conn.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
 			return err
 		})
@@ -144,7 +143,7 @@ func (d *DB) vacuum(ctx context.Context) error {
 		}
 	}
 	if err := d.reserve.fill(); err != nil {
-		d.log.Warn("no disk space could be set aside for deletions", "error", err)
+		d.log.Warn("cannot reserve disk space for deletions", "error", err)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// fillSession appends n events of that size.
+// fillSession appends n events of this size.
 func fillSession(t testing.TB, d *DB, id cellhold.SessionID, n int, size int) {
 	t.Helper()
 	text := strings.Repeat("x", size)
@@ -58,7 +58,7 @@ func TestADeletedSessionIsGoneAndItsSpaceToo(t *testing.T) {
 	}
 }
 
-// fileSize returns the size of the database without its log, whose size is bounded anyway.
+// fileSize returns the size of the database without its log, which has a limit.
 func fileSize(t testing.TB, dir string) int64 {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(dir, fileName))
@@ -70,7 +70,7 @@ func TestADeletedSessionStaysDeleted(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, s := t.Context(), newSession()
 	must(t, d.PutSession(ctx, s))
-	must(t, d.mark(ctx, s.ID)) // a deletion that is under way
+	must(t, d.mark(ctx, s.ID)) // a deletion in progress
 	if err := d.PutSession(ctx, s); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("PutSession: got %v, want not found", err)
 	}

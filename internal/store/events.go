@@ -12,24 +12,23 @@ import (
 )
 
 var (
-	// ErrDuplicate says that an event with this or a later source number is recorded already.
+	// ErrDuplicate says that an event with this or a higher source number is recorded already.
 	ErrDuplicate = errors.New("event is recorded already")
-	// ErrDamaged says that a record is not what was written. When an iterator yields it together
-	// with an id or a number, the other records follow.
+	// ErrDamaged says that a record differs from the written one. If an iterator yields it together with an id or a number,
+	// the other records follow.
 	ErrDamaged = errors.New("record is damaged")
 )
 
-// A batch of a read ends at either bound, so a reader that dawdles holds this much memory, plus
-// one record, and no connection.
+// A batch of a read ends at one of these limits. So a slow reader holds this much memory, plus one record, and no
+// connection.
 const (
 	batchRows  = 256
 	batchBytes = 256 << 10
 )
 
-// Append records events of one session together with the records of the cells that they changed, all
-// or none. The events' numbers must follow the newest recorded one without a gap, and the sources of
-// each kernel and boot must rise. Otherwise it has recorded nothing and returns an error,
-// ErrDuplicate when a source did not rise.
+// Append records events of one session together with the records of the cells that they changed, atomically. The numbers of
+// the events must follow the newest recorded one without a gap, and the sources of each kernel and boot must increase.
+// Otherwise it records nothing and returns an error: ErrDuplicate if a source does not increase.
 func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []record.Event, cells ...record.Cell) error {
 	if len(evs) == 0 && len(cells) == 0 {
 		return nil
@@ -85,21 +84,20 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 	return nil
 }
 
-// Read yields the events after that number, in order, and ends at the newest. It holds no
-// connection while the consumer works. A damaged event is yielded as its number and ErrDamaged,
-// and those after it follow; any other error is the last item.
+// Read yields the events after a number, in order, up to the newest. It holds no connection while the consumer works. For a
+// damaged event it yields the number and ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
 	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
 		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, id, after)
 }
 
-// ReadType is Read for events of one type. It does not touch the contents of others.
+// ReadType is Read for events of one type. It does not read the contents of other events.
 func (d *DB) ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[record.Event, error] {
 	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
 		FROM events WHERE id > ? AND id <= ? AND type = ? ORDER BY id LIMIT ?`, id, after, string(t))
 }
 
-// events yields what a query finds between two ids, with more conditions if there are any.
+// events yields the events that a query finds after a number. more are further arguments of the query.
 func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, after int64, more ...any) iter.Seq2[record.Event, error] {
 	return func(yield func(record.Event, error) bool) {
 		key, err := d.key(ctx, id)
@@ -119,7 +117,7 @@ func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, af
 	}
 }
 
-// scanEvent reads one row and moves next on to it.
+// scanEvent reads one row and sets next to its id.
 func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e record.Event, err error) {
 	var nanos, sum int64
 	var of string
@@ -138,8 +136,8 @@ func scanEvent(rows *sql.Rows, id cellhold.SessionID, next *int64) (e record.Eve
 	return e, nil
 }
 
-// Tail returns the number of the session's newest event, 0 when it has none, and the bytes of the
-// contents of all. The lengths stand in front of the contents, which are not read.
+// Tail returns the number of the session's newest event, or 0, and the bytes of the contents of all events. SQLite reads the
+// lengths without the contents.
 func (d *DB) Tail(ctx context.Context, id cellhold.SessionID) (seq, bytes int64, err error) {
 	const query = `SELECT coalesce(max(id), 0), coalesce(sum(length(content)), 0) FROM events WHERE id BETWEEN ? AND ?`
 	key, err := d.key(ctx, id)
@@ -153,7 +151,7 @@ func (d *DB) Tail(ctx context.Context, id cellhold.SessionID) (seq, bytes int64,
 	return number(seq), bytes, nil
 }
 
-// Cursor returns the newest number that is recorded of one life of an agent, 0 when none is.
+// Cursor returns the newest recorded source number of one run of an agent, or 0.
 func (d *DB) Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (source int64, err error) {
 	const query = `SELECT source FROM cursors JOIN sessions ON key = session
 		WHERE id = ? AND kernel = ? AND boot = ?`
@@ -164,7 +162,7 @@ func (d *DB) Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.Kerne
 	return source, nil
 }
 
-// key returns the session's key, or 0, which no session has, when there is no such session.
+// key returns the session's key, or 0 if there is no such session.
 func (d *DB) key(ctx context.Context, id cellhold.SessionID) (key int64, err error) {
 	err = d.read.QueryRowContext(ctx, `SELECT key FROM sessions WHERE id = ? AND erased = 0`, id).Scan(&key)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -173,7 +171,7 @@ func (d *DB) key(ctx context.Context, id cellhold.SessionID) (key int64, err err
 	return key, outward(err)
 }
 
-// toNanos and fromNanos keep the zero time, which has no place in nanoseconds since 1970.
+// toNanos and fromNanos map the zero time to 0: it cannot be expressed in nanoseconds since 1970.
 func toNanos(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -12,9 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock takes the file for this process, or says which process has it. The kernel drops the lock
-// when the process ends, however it ends, so a crash leaves no false one. The number in the file
-// is only for the message.
+// lock locks the file for this process, or returns an error with the process that holds it. The kernel releases the lock when
+// the process ends in any way, so a crash leaves no lock behind. The number in the file is only for the message.
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -35,8 +34,8 @@ func lock(path string) (*os.File, error) {
 }
 
 func inUse(f *os.File) error {
-	owner, _ := io.ReadAll(io.LimitReader(f, 20)) // a process number
-	return cellhold.Errorf(cellhold.Conflict, "Another server (process %s) uses the directory %s; stop it, or give this one its own.",
+	owner, _ := io.ReadAll(io.LimitReader(f, 20)) // a process id
+	return cellhold.Errorf(cellhold.Conflict, "Another server (process %s) uses the directory %s. Stop it, or use another directory with --home.",
 		strings.TrimSpace(string(owner)), filepath.Dir(f.Name()))
 }
 

@@ -11,13 +11,13 @@ import (
 	"iter"
 )
 
-// The words of older records for a session that is hibernated. They are translated when they are read.
+// Older records contain these words for a hibernated session. They are translated when they are read.
 const (
 	suspendedState cellhold.SessionState = "suspended"
 	suspendedEvent cellhold.EventType    = "session_suspended"
 )
 
-// PutSession records a session, new or changed. A deleted session stays deleted.
+// PutSession records a new or changed session. A deleted session stays deleted.
 func (d *DB) PutSession(ctx context.Context, s record.Session) error {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -32,8 +32,7 @@ func (d *DB) PutSession(ctx context.Context, s record.Session) error {
 	return nil
 }
 
-// AppendSession records a session that has changed together with the events that say so, all or
-// nothing; see Append.
+// AppendSession records a changed session together with the events of the change, atomically: see Append.
 func (d *DB) AppendSession(ctx context.Context, s record.Session, evs []record.Event) error {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -51,20 +50,20 @@ func (d *DB) AppendSession(ctx context.Context, s record.Session, evs []record.E
 	return nil
 }
 
-// storeSession writes the record of a session. The caller has the turn.
+// storeSession writes the record of a session. The caller must hold the turn.
 func (w *writer) storeSession(ctx context.Context, id cellhold.SessionID, b []byte) error {
 	res, err := w.putSession.ExecContext(ctx, id, b, recordSum(b, string(id)))
 	if err != nil {
 		return err
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, cellhold.Errorf(cellhold.NotFound, "The session %s was deleted.", id))
+		return errors.Join(err, cellhold.Errorf(cellhold.NotFound, "Session %s was deleted.", id))
 	}
 	return nil
 }
 
-// Sessions yields all sessions in the order of their creation. A damaged one is yielded as its id
-// and ErrDamaged, and the others follow; any other error is the last item.
+// Sessions yields all sessions in the order of their creation. For a damaged record it yields the id and ErrDamaged, and
+// continues. Any other error is the last item.
 func (d *DB) Sessions(ctx context.Context) iter.Seq2[record.Session, error] {
 	const query = `SELECT key, id, crc, record FROM sessions WHERE key > ? AND erased = 0 ORDER BY key LIMIT ?`
 	return func(yield func(record.Session, error) bool) {
@@ -95,8 +94,7 @@ func decodeSession(id cellhold.SessionID, sum int64, b []byte) (record.Session, 
 	return s, nil
 }
 
-// PutCell records a cell of a session that is recorded, new or changed. A new one comes after all
-// others of its session.
+// PutCell records a new or changed cell of a recorded session. A new cell comes after all other cells of its session.
 func (d *DB) PutCell(ctx context.Context, c record.Cell) error {
 	records, err := encodeCells([]record.Cell{c})
 	if err != nil {
@@ -115,7 +113,7 @@ func (d *DB) PutCell(ctx context.Context, c record.Cell) error {
 	return nil
 }
 
-// encodeCells makes the records of cells.
+// encodeCells returns the records of cells.
 func encodeCells(cells []record.Cell) ([][]byte, error) {
 	records := make([][]byte, len(cells))
 	for i, c := range cells {
@@ -127,14 +125,14 @@ func encodeCells(cells []record.Cell) ([][]byte, error) {
 	return records, nil
 }
 
-// storeCell writes the record of a cell. The caller has the turn.
+// storeCell writes the record of a cell. The caller must hold the turn.
 func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c record.Cell, b []byte) error {
 	low, high := span(h.key)
 	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c.ID), recordSum(b, string(id), string(c.ID)), b, c.Key)
 	return err
 }
 
-// Cell returns one cell. There is none of another session's: that is NotFound too.
+// Cell returns one cell. For a cell of another session it returns NotFound.
 func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (record.Cell, error) {
 	const query = `SELECT c.crc, c.record FROM cells c JOIN sessions s ON s.key = c.session
 		WHERE s.id = ? AND c.cell = ? AND s.erased = 0`
@@ -142,7 +140,7 @@ func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID)
 	var b []byte
 	err := d.read.QueryRowContext(ctx, query, id, c).Scan(&sum, &b)
 	if errors.Is(err, sql.ErrNoRows) {
-		return record.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell %s in session %s.", c, id)
+		return record.Cell{}, cellhold.Errorf(cellhold.NotFound, "Cell %s not found in session %s.", c, id)
 	}
 	if err != nil {
 		return record.Cell{}, fmt.Errorf("cell %s: %w", c, outward(err))
@@ -150,7 +148,7 @@ func (d *DB) Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID)
 	return decodeCell(id, c, sum, b)
 }
 
-// CellByKey returns the cell that was submitted with that key, NotFound when there is none.
+// CellByKey returns the cell that was submitted with this key, or NotFound.
 func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (record.Cell, error) {
 	const query = `SELECT c.cell FROM cells c JOIN sessions s ON s.key = c.session WHERE s.id = ? AND c.key = ? AND s.erased = 0`
 	var c cellhold.CellID
@@ -164,15 +162,15 @@ func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (
 	return d.Cell(ctx, id, c)
 }
 
-// Cells yields the cells of a session in the order in which they were first recorded. A damaged one
-// is yielded as its id and ErrDamaged, and the others follow; any other error is the last item.
+// Cells yields the cells of a session in the order of their first records. For a damaged record it yields the id and
+// ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Cell, error] {
 	const query = `SELECT id, cell, crc, record FROM cells WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
 	return records(ctx, d, id, query, "cells", decodeCell)
 }
 
-// records yields the records of a session that the query finds: rows of a key, a name, a checksum and
-// a record. what names them in errors.
+// records yields the records of a session that the query finds: rows with a key, a name, a checksum and a record. what is
+// their name in errors.
 func records[T any, ID ~string](ctx context.Context, d *DB, id cellhold.SessionID, query, what string,
 	decode func(cellhold.SessionID, ID, int64, []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserveBytes is enough for the write-ahead log of one deletion and its write-back.
+// reserveBytes is enough for the write-ahead log of one deletion and its checkpoint.
 const reserveBytes = 16 << 20
 
-// reserve is the path of a file that only takes up space, which a deletion can use when the disk is
-// full. Without it a full disk could not be emptied through the API.
+// reserve is the path of a file that only occupies space. A deletion can use this space when the disk is full. Without it,
+// a full disk could not be freed through the API.
 type reserve string
 
-// fill takes the space if we do not have it.
+// fill occupies the space, unless it is occupied already.
 func (r reserve) fill() error {
 	f, err := os.OpenFile(string(r), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -24,13 +24,13 @@ func (r reserve) fill() error {
 		return err
 	}
 	if err := unix.Fallocate(int(f.Fd()), 0, 0, reserveBytes); err != nil {
-		_ = f.Truncate(0) // some file systems keep a part of it
+		_ = f.Truncate(0) // some file systems keep a part of the allocation
 		return err
 	}
 	return nil
 }
 
-// release gives the space up and reports whether there was some.
+// release frees the space, and reports whether there was any.
 func (r reserve) release() bool {
 	info, err := os.Stat(string(r))
 	return err == nil && info.Size() > 0 && os.Truncate(string(r), 0) == nil

@@ -9,16 +9,15 @@ import (
 	"time"
 )
 
-// Each file is one step from one version of the schema to the next, named by the version that it
-// leads to. A step that was released is never changed.
+// Each file is one step to the next version of the schema, named after the new version. Released steps never change.
 //
 //go:embed schema/*.sql
 var steps embed.FS
 
-// latest is the version that this program works with.
+// latest is the version of the schema that this program uses.
 const latest = 3
 
-// migrate brings the schema to the latest version, each step in a transaction of its own.
+// migrate updates the schema to the latest version. Each step has its own transaction.
 func migrate(ctx context.Context, conn *sql.Conn) error {
 	const table = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL)`
 	if _, err := conn.ExecContext(ctx, table); err != nil {
@@ -29,7 +28,7 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	if have > latest {
-		return cellhold.Errorf(cellhold.Conflict, "The database has version %d and this program knows versions up to %d; use the newer program.", have, latest)
+		return cellhold.Errorf(cellhold.Conflict, "The database has version %d, but this program supports versions up to %d. Use the newer program.", have, latest)
 	}
 	for v := have + 1; v <= latest; v++ {
 		if err := step(ctx, conn, v); err != nil {

@@ -15,22 +15,21 @@ import (
 )
 
 const (
-	// readers is how many reads run at once: enough that one slow disk read does not hold up
-	// the others, few because each connection has its own cache.
+	// readers is the number of concurrent reads. With several, a slow read does not block the others. Each connection has
+	// its own cache, so the number is small.
 	readers = 4
-	// busyTimeout is how long we wait for someone outside, such as an operator with the sqlite3
-	// shell. Within the server nobody waits, because there is one writer.
+	// busyTimeout is the wait for an outside process, such as an operator with the sqlite3 shell. Inside the server there is
+	// one writer, so nothing waits for it.
 	busyTimeout = 5 * time.Second
-	// checkLimit is the largest file that is checked as a whole at start, which takes a
-	// fraction of a second. Damage in larger files is found when it is read.
+	// checkLimit is the size of the largest file that is checked completely at start, which takes a fraction of a second.
+	// Damage in larger files is found when it is read.
 	checkLimit = 64 << 20
 )
 
 // source returns the data source name of the database.
 //
-// synchronous=NORMAL: a commit is in the file system's cache when it returns, which the death of
-// the server does not touch; only checkpoints reach for the disk. After a power cut the newest
-// commits may be missing, but then all sandboxes are gone too.
+// synchronous=NORMAL: after a commit the data is in the file system's cache, which survives a crash of the server. Only
+// checkpoints sync the disk. After a power failure the newest commits may be missing, but then all sandboxes are lost too.
 func source(path string, readOnly bool) string {
 	q := url.Values{
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
@@ -56,7 +55,7 @@ func openReaders(path string) (*sql.DB, error) {
 	return db, nil
 }
 
-// check asks SQLite whether the file is sound, unless it is too large to ask at every start.
+// check runs SQLite's check of the file, unless the file is too large for a check at every start.
 func check(ctx context.Context, conn *sql.Conn, path string) error {
 	if info, err := os.Stat(path); err != nil || info.Size() > checkLimit {
 		return err
@@ -71,22 +70,22 @@ func check(ctx context.Context, conn *sql.Conn, path string) error {
 	return nil
 }
 
-// damaged is a verdict of SQLite's own check.
+// damaged is the result of a failed check by SQLite.
 type damaged struct{ verdict string }
 
 func (d damaged) Error() string { return d.verdict }
 
-// refused turns an error at start into one sentence on the file.
+// refused converts an error at start to one sentence about the file.
 func refused(path string, err error) error {
 	_, verdict := errors.AsType[damaged](err)
 	if verdict || isCode(err, sqlite3.SQLITE_CORRUPT) || isCode(err, sqlite3.SQLITE_NOTADB) {
 		return cellhold.Wrap(cellhold.Internal, err,
-			"The database %s is damaged: put a backup in its place, or move it away together with the files beside it to start without its sessions", path)
+			"The database %s is damaged. Restore a backup; or move it away, with its -wal and -shm files, to start without its sessions", path)
 	}
 	return fmt.Errorf("store: open %s: %w", path, outward(err))
 }
 
-// outward gives an error of SQLite the kind that callers can act on.
+// outward converts an error of SQLite to one that callers can handle.
 func outward(err error) error {
 	switch {
 	case err == nil:
@@ -99,7 +98,7 @@ func outward(err error) error {
 	return err
 }
 
-// isCode reports whether err is SQLite's error of that primary code.
+// isCode reports whether err is an SQLite error with this primary code.
 func isCode(err error, code int) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == code

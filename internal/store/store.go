@@ -1,11 +1,10 @@
-// Package store keeps sessions, cells and events on disk, in one SQLite database per server.
+// Package store keeps sessions, cells and events on disk, in one SQLite database for each server.
 //
-// It refuses to interpret what it keeps: events are bytes to it, ids are names, and whoever calls
-// decides what a record means. It promises that what it has acknowledged survives the death of the
-// server (not a power cut: see the note on synchronous in sqlite.go), that a damaged record is
-// reported and never returned, and that no reader holds up a writer.
+// It does not interpret its records: events are bytes, ids are names, and the caller decides the meaning of a record.
+// Acknowledged writes survive a crash of the server, but not a power failure: see the note on synchronous in sqlite.go. A
+// damaged record is reported and never returned. Readers never block a writer.
 //
-// There is one lock, the writer's turn (writer.go). Readers need none.
+// The only lock is the writer's turn (writer.go). Readers need none.
 package store
 
 import (
@@ -18,20 +17,20 @@ import (
 	"path/filepath"
 )
 
-// File names in Options.Dir. SQLite puts its -wal and -shm files beside the first.
+// File names in Options.Dir. SQLite adds the suffixes -wal and -shm to the first one for its own files.
 const (
 	fileName    = "cellhold.db"
 	lockName    = "cellhold.lock"
 	reserveName = "cellhold.reserve"
 )
 
-// Options says where the store is.
+// Options configures a DB.
 type Options struct {
-	Dir    string       // the directory of the database; made if missing; empty is refused
-	Logger *slog.Logger // nil means silence
+	Dir    string       // the directory of the database; required; created if missing
+	Logger *slog.Logger // nil: no log
 }
 
-// DB is an open store. All methods may be called from any goroutine.
+// DB is an open store. All methods can be called from any goroutine.
 type DB struct {
 	log     *slog.Logger
 	lock    *os.File
@@ -40,8 +39,8 @@ type DB struct {
 	read    *sql.DB
 }
 
-// Open opens the store in o.Dir, makes it if there is none, and brings its schema up to date. Only
-// one server may have it open; a second one is told so.
+// Open opens the store in o.Dir. It creates the store if there is none, and updates its schema. Only one server can open it
+// at a time; a second one gets an error with the kind Conflict.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("store: Options.Dir is empty")
@@ -76,15 +75,15 @@ func (d *DB) open(ctx context.Context, dir string) (err error) {
 	}
 	d.reserve = reserve(filepath.Join(dir, reserveName))
 	if err := d.reserve.fill(); err != nil {
-		d.log.Warn("no disk space could be set aside for deletions", "error", err)
+		d.log.Warn("cannot reserve disk space for deletions", "error", err)
 	}
 	if err := d.eraseMarked(ctx); err != nil {
-		d.log.Warn("a deleted session could not be erased", "error", err)
+		d.log.Warn("cannot complete the deletion of a session", "error", err)
 	}
 	return nil
 }
 
-// connect opens the database, checks it and prepares both sides of it.
+// connect opens the database, checks it, and prepares the writer and the readers.
 func (d *DB) connect(ctx context.Context, path string) error {
 	w, err := openWriter(ctx, path)
 	if err != nil {
@@ -106,8 +105,8 @@ func (d *DB) connect(ctx context.Context, path string) error {
 	return nil
 }
 
-// private makes sure that the database file is there and ours alone, before SQLite makes it with
-// the process's umask. SQLite gives the files beside it the same mode.
+// private creates the database file with the mode 0600, before SQLite would create it with the umask of the process. SQLite
+// gives its other files the same mode.
 func private(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -117,8 +116,7 @@ func private(path string) error {
 	return f.Chmod(0o600)
 }
 
-// Close waits for the write under way and closes the store. Reads under way end with an error. It
-// may be called twice.
+// Close waits for the current write and closes the store. Current reads end with an error. Close can be called twice.
 func (d *DB) Close() error {
 	var errs []error
 	if d.read != nil {
@@ -127,7 +125,7 @@ func (d *DB) Close() error {
 	if d.write != nil {
 		errs = append(errs, d.write.close())
 	}
-	if d.lock != nil { // last: as long as we hold it, no other server opens the database
+	if d.lock != nil { // last: until then no other server opens the database
 		if err := d.lock.Close(); !errors.Is(err, os.ErrClosed) {
 			errs = append(errs, err)
 		}

@@ -224,7 +224,7 @@ func TestACellOfAnotherSessionIsNotFound(t *testing.T) {
 func TestAReaderThatDawdlesHoldsUpNobody(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
-	large := strings.Repeat("x", batchBytes) // one event a batch
+	large := strings.Repeat("x", batchBytes) // one event in each batch
 	for seq := int64(1); seq <= 3; seq++ {
 		must(t, d.Append(ctx, id, []record.Event{stream(seq, large)}))
 	}
@@ -237,7 +237,7 @@ func TestAReaderThatDawdlesHoldsUpNobody(t *testing.T) {
 		if n := d.read.Stats().InUse; n != 0 {
 			t.Fatalf("got %d connections in use while the consumer works, want 0", n)
 		}
-		if seen == 1 { // what comes meanwhile is read too, and writing works
+		if seen == 1 { // what comes at the same time is read too, and writing works
 			must(t, d.Append(ctx, id, []record.Event{stream(4, large)}))
 		}
 	}
@@ -259,7 +259,7 @@ func TestBatchesCoverEveryEventOnce(t *testing.T) {
 	if diff := cmp.Diff(read(t, d, id, 1), evs[1:]); diff != "" {
 		t.Errorf("events differ (-got +want):\n%s", diff)
 	}
-	for range n + 1 { // the record of a cell is larger, but the way is the same
+	for range n + 1 { // the record of a cell is larger, but the code is the same
 		must(t, d.PutCell(ctx, newCell(other, "1")))
 	}
 	cells := 0
@@ -273,7 +273,7 @@ func TestBatchesCoverEveryEventOnce(t *testing.T) {
 }
 
 func TestOnlyTheOwnerMayReadTheFiles(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "a b?c#%41") // no letter of a path means anything to us
+	dir := filepath.Join(t.TempDir(), "a b?c#%41") // no character of a path is special
 	d := open(t, dir)
 	id := put(t, d)
 	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "x")}))
@@ -308,7 +308,7 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 func TestAWaitingWriterLeavesWithItsContext(t *testing.T) {
 	d := open(t, t.TempDir())
 	id := put(t, d)
-	d.write.turn <- struct{}{} // somebody writes
+	d.write.turn <- struct{}{} // another write is running
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error)
 	go func() { failed <- d.Append(ctx, id, []record.Event{stream(1, "x")}) }()

@@ -7,14 +7,13 @@ import (
 	"hash/crc32"
 )
 
-// Sums find what the disk has changed behind our back; SQLite itself does not check contents. They
-// cover the names of a record too, so that a record under another's name is found as well.
-// Castagnoli, because processors compute it.
+// Checksums detect changes by the disk; SQLite does not check contents. They cover the names of a record too, so a record
+// under a wrong name is also detected. The table is Castagnoli's, for which processors have instructions.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// eventSum covers every field of an event and the session it is in.
+// eventSum covers every field of an event and its session.
 func eventSum(id cellhold.SessionID, e *record.Event) int64 {
-	head := make([]byte, 0, 256) // enough for all fields, so that nothing is allocated
+	head := make([]byte, 0, 256) // enough for all fields, to avoid allocations
 	for _, s := range []string{string(id), string(e.Kernel), subject(e), string(e.Type), e.Boot} {
 		head = appendString(head, s)
 	}
@@ -24,7 +23,7 @@ func eventSum(id cellhold.SessionID, e *record.Event) int64 {
 	return int64(crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, e.Content))
 }
 
-// recordSum covers a record and the names it is kept under.
+// recordSum covers a record and its names.
 func recordSum(record []byte, names ...string) int64 {
 	var head []byte
 	for _, s := range names {
@@ -33,7 +32,7 @@ func recordSum(record []byte, names ...string) int64 {
 	return int64(crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, record))
 }
 
-// appendString puts the length first, so that no two lists of strings look alike.
+// appendString writes the length first, so that different lists of strings never look alike.
 func appendString(to []byte, s string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(s))), s...)
 }

@@ -8,19 +8,19 @@ import (
 	"fmt"
 )
 
-// errClosed is what writes get after Close.
+// errClosed is the error of writes after Close.
 var errClosed = errors.New("store is closed")
 
-// writer is the one connection that writes. SQLite allows one writer at a time anyway; queueing
-// here, where waiting ends with the caller's context, beats retrying there.
+// writer is the only connection that writes. SQLite allows one writer at a time. Callers queue here, because this wait ends
+// with their context; SQLite would only retry.
 type writer struct {
-	turn   chan struct{} // holds one token while someone writes; guards all below
+	turn   chan struct{} // contains one token during a write; guards the fields below
 	closed bool
 	db     *sql.DB
 	conn   *sql.Conn
-	known  map[cellhold.SessionID]*head // loaded when first written to, dropped on any error
+	known  map[cellhold.SessionID]*head // loaded at the first write, dropped on any error
 
-	stmts                              []*sql.Stmt // all of the following
+	stmts                              []*sql.Stmt // all statements below
 	begin, commit, rollback            *sql.Stmt
 	putSession, markSession            *sql.Stmt
 	findSession, findTail, findCursors *sql.Stmt
@@ -28,15 +28,14 @@ type writer struct {
 	putCommand                         *sql.Stmt
 }
 
-// head is what must be known of a session to append to it. Keeping it in memory saves three
-// queries for each append.
+// head is the state of a session that an append needs. In memory it saves three queries for each append.
 type head struct {
 	key     int64
 	tail    int64
 	cursors map[life]int64
 }
 
-// life is one life of an agent, seen from one kernel: what source numbers count within.
+// life identifies one run of an agent and a kernel. Source numbers count within it.
 type life struct {
 	kernel cellhold.KernelID
 	boot   string
@@ -57,7 +56,7 @@ func openWriter(ctx context.Context, path string) (*writer, error) {
 	}, nil
 }
 
-// prepare parses all statements once.
+// prepare prepares all statements once.
 func (w *writer) prepare(ctx context.Context) (err error) {
 	for _, s := range []struct {
 		stmt **sql.Stmt
@@ -91,9 +90,8 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// do waits for its turn and runs f. Only the waiting ends with ctx: f gets a context without end,
-// because a write takes less than the goroutine per statement that could cut it short, and is
-// wanted whole or not at all.
+// do waits for the writer's turn and runs f. The end of ctx ends only the wait. f gets a context without end: a statement
+// with a cancellable context costs an extra goroutine, which takes longer than the write, and a write must be complete.
 func (w *writer) do(ctx context.Context, f func(ctx context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -110,7 +108,7 @@ func (w *writer) do(ctx context.Context, f func(ctx context.Context) error) erro
 	return outward(f(context.WithoutCancel(ctx)))
 }
 
-// transact runs f in a transaction, which is all or nothing.
+// transact runs f in a transaction.
 func (w *writer) transact(ctx context.Context, id cellhold.SessionID, f func(context.Context, *head) error) error {
 	return w.do(ctx, func(ctx context.Context) error {
 		h, err := w.head(ctx, id)
@@ -124,15 +122,15 @@ func (w *writer) transact(ctx context.Context, id cellhold.SessionID, f func(con
 			_, err = w.commit.ExecContext(ctx)
 		}
 		if err != nil {
-			delete(w.known, id) // f may have moved it on
-			// SQLite has rolled back by itself after some errors; then this one says only that.
+			delete(w.known, id) // f may have changed it
+			// After some errors SQLite has rolled back already; then this rollback fails without effect.
 			_, _ = w.rollback.ExecContext(ctx)
 		}
 		return err
 	})
 }
 
-// head returns what is known of a session, from memory or from disk. The caller has the turn.
+// head returns the state of a session, from memory or from disk. The caller must hold the turn.
 func (w *writer) head(ctx context.Context, id cellhold.SessionID) (*head, error) {
 	if h := w.known[id]; h != nil {
 		return h, nil
@@ -140,7 +138,7 @@ func (w *writer) head(ctx context.Context, id cellhold.SessionID) (*head, error)
 	h := &head{cursors: make(map[life]int64)}
 	err := w.findSession.QueryRowContext(ctx, id).Scan(&h.key)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, cellhold.Errorf(cellhold.NotFound, "There is no session %s.", id)
+		return nil, cellhold.Errorf(cellhold.NotFound, "Session %s not found.", id)
 	}
 	if err != nil {
 		return nil, err
@@ -178,7 +176,7 @@ func (w *writer) close() error {
 	}
 	w.closed = true
 	var errs []error
-	for _, s := range w.stmts { // an open one would keep SQLite from tidying up
+	for _, s := range w.stmts { // an open statement would prevent SQLite from removing its files
 		errs = append(errs, s.Close())
 	}
 	return errors.Join(append(errs, w.conn.Close(), w.db.Close())...)
@@ -187,8 +185,7 @@ func (w *writer) close() error {
 // maxNumber is the largest number of an event or cell within its session.
 const maxNumber = 1<<32 - 1
 
-// span returns the ids that the rows of a session lie between: the first is never used, because
-// numbers start at 1.
+// span returns the bounds of the ids of a session's rows. low itself is never used, because numbers start at 1.
 func span(key int64) (low, high int64) { return key << 32, key<<32 | maxNumber }
 
 // number returns the number within the session from an id.

@@ -16,28 +16,28 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// cleanTimeout bounds what must be done after a failure too.
+// cleanTimeout bounds the clean-up, which also runs after a failure.
 const cleanTimeout = 30 * time.Second
 
-// renew makes a template's snapshot anew. The one before is in use until then, also after a failure.
+// renew rebuilds a template's snapshot. The old one stays in use until then, and also after a failure.
 func (t *Templates) renew(ctx context.Context, e *entry) {
 	t.mu.Lock()
-	old, spoilt := e.snapshot, e.spoilt
-	e.spoilt = ""
+	old, unusable := e.snapshot, e.unusable
+	e.unusable = ""
 	t.mu.Unlock()
-	if spoilt != "" {
-		t.remove(ctx, spoilt)
+	if unusable != "" {
+		t.remove(ctx, unusable)
 	}
 	began := time.Now()
 	base, made, err := t.build(ctx, e)
-	if err == nil && !t.take(e, base, made) {
-		err = errors.New("the new snapshot does not say what is in it")
+	if err == nil && !t.use(e, base, made) {
+		err = errors.New("the new snapshot has no list of its packages")
 	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return
 		}
-		t.o.Logger.Error("making a template's snapshot", "template", e.Name, "err", err)
+		t.o.Logger.Error("cannot build a template's snapshot", "template", e.Name, "err", err)
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		e.fail(sentence(err))
@@ -50,17 +50,17 @@ func (t *Templates) renew(ctx context.Context, e *entry) {
 	}
 }
 
-// sentence is what callers are told of an error.
+// sentence returns the message of an error for callers.
 func sentence(err error) string {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok && e.Kind != cellhold.Internal {
 		return e.Message
 	}
-	return "Its snapshot could not be made. The server's log says why."
+	return "The snapshot could not be built. The server's log has the reason."
 }
 
-var errSlow = cellhold.Errorf(cellhold.Unavailable, "Making its snapshot took too long.")
+var errSlow = cellhold.Errorf(cellhold.Unavailable, "Building the snapshot exceeded the time limit.")
 
-// build starts a template's sandbox, warms it up and saves it.
+// build starts a sandbox of a template, warms it up and saves it.
 func (t *Templates) build(ctx context.Context, e *entry) (base sandbox.Spec, made sandbox.Snapshot, err error) {
 	timeout := t.o.Timeout
 	if len(e.Packages) > 0 {
@@ -72,7 +72,7 @@ func (t *Templates) build(ctx context.Context, e *entry) (base sandbox.Spec, mad
 		return base, made, err
 	}
 	s := base
-	s.ID = sandbox.ID("t" + strings.ToLower(rand.Text()[:16]) + "-0000") // as long as those of sessions
+	s.ID = sandbox.ID("t" + strings.ToLower(rand.Text()[:16]) + "-0000") // with the length of the ids of sessions
 	s.Labels = map[string]string{labelTemplate: e.Name, labelKey: t.key(e, base)}
 	sb, err := t.o.Driver.Create(ctx, s)
 	if err != nil {
@@ -83,7 +83,7 @@ func (t *Templates) build(ctx context.Context, e *entry) (base sandbox.Spec, mad
 		defer cancel()
 		err = errors.Join(err, sb.Destroy(clean))
 	}()
-	if err = t.furnish(ctx, e, sb, s.Labels); err != nil {
+	if err = t.warmUp(ctx, e, sb, s.Labels); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -97,16 +97,15 @@ func (t *Templates) build(ctx context.Context, e *entry) (base sandbox.Spec, mad
 	return base, made, err
 }
 
-// furnish brings a fresh sandbox into the state that sessions continue from.
-func (t *Templates) furnish(ctx context.Context, e *entry, sb sandbox.Sandbox, labels map[string]string) error {
+// warmUp brings a new sandbox into the state in which sessions start.
+func (t *Templates) warmUp(ctx context.Context, e *entry, sb sandbox.Sandbox, labels map[string]string) error {
 	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: t.o.Logger})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	if e.out {
-		// Its variables must be there when the kernel starts. Whose way it is, and where it leads, is
-		// the session's to say.
+		// The kernel needs the proxy variables at its start. The session configures the proxy later.
 		if _, err := client.OpenWay(ctx, guestapi.SessionWay, guestapi.Way{}); err != nil {
 			return err
 		}
@@ -130,8 +129,8 @@ func (t *Templates) furnish(ctx context.Context, e *entry, sb sandbox.Sandbox, l
 	return prepare(ctx, k, settle, primeTimeout)
 }
 
-// tryRenewal makes sure that the image's kernel can be renewed. One that cannot be would draw the same random
-// numbers in all sessions.
+// tryRenewal checks that the image's kernel can be renewed. Otherwise it would draw the same random numbers in all
+// sessions.
 func tryRenewal(ctx context.Context, client *guest.Client, k *guest.Kernel) error {
 	if err := prepare(ctx, k, seed, primeTimeout); err != nil {
 		return err
@@ -140,12 +139,12 @@ func tryRenewal(ctx context.Context, client *guest.Client, k *guest.Kernel) erro
 		return err
 	}
 	if err := prepare(ctx, k, reseeded, primeTimeout); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel of its image cannot be renewed, so its sessions start cold. Build the image anew with this version.")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel of the image cannot be renewed, so sessions start cold. Rebuild the image with this version.")
 	}
 	return nil
 }
 
-// install installs a template's packages and notes them in the sandbox's labels, which its snapshot keeps.
+// install installs a template's packages and records them in the sandbox's labels, which the snapshot keeps.
 func (t *Templates) install(ctx context.Context, e *entry, sb sandbox.Sandbox, client *guest.Client, labels map[string]string) error {
 	if len(e.Packages) == 0 {
 		return nil
@@ -169,7 +168,7 @@ func (t *Templates) install(ctx context.Context, e *entry, sb sandbox.Sandbox, c
 	labels[labelPackages] = string(text)
 	m, ok := sb.(sandbox.Marker)
 	if !ok {
-		return fmt.Errorf("noting the packages: the driver: %w", errors.ErrUnsupported)
+		return fmt.Errorf("record the packages: the driver: %w", errors.ErrUnsupported)
 	}
 	return m.Mark(ctx, labels)
 }
@@ -188,25 +187,25 @@ func awaitIdle(ctx context.Context, k *guest.Kernel) error {
 		case cellhold.KernelIdle:
 			return nil
 		case cellhold.KernelDead:
-			return cellhold.Errorf(cellhold.Unavailable, "Its kernel did not start: %s", now.Detail)
+			return cellhold.Errorf(cellhold.Unavailable, "The kernel did not start: %s", now.Detail)
 		}
 	}
 	return errors.New("the kernel's events ended")
 }
 
-// prepare runs code that leaves no trace in the user's namespace.
+// prepare runs code that leaves no names in the user's namespace.
 func prepare(ctx context.Context, k *guest.Kernel, code string, timeout time.Duration) error {
 	if code == "" {
 		return nil
 	}
 	done, err := k.Prepare(ctx, guestapi.Prepare{Code: code, Timeout: timeout})
 	if err == nil && done.Error != "" {
-		err = cellhold.Errorf(cellhold.Unavailable, "Its warm-up code failed: %s", done.Error)
+		err = cellhold.Errorf(cellhold.Unavailable, "The warm-up code failed: %s", done.Error)
 	}
 	return err
 }
 
-// look finds a snapshot.
+// look returns the snapshot with this name.
 func (t *Templates) look(ctx context.Context, name string) (sandbox.Snapshot, error) {
 	list, err := t.warm.Snapshots(ctx)
 	if err != nil {
@@ -220,11 +219,11 @@ func (t *Templates) look(ctx context.Context, name string) (sandbox.Snapshot, er
 	return sandbox.Snapshot{}, fmt.Errorf("snapshot %s: %w", name, sandbox.ErrSnapshot)
 }
 
-// primeTimeout bounds each step of priming: a hundred times what it takes, because a loaded host is slow.
+// primeTimeout bounds each step of priming: a hundred times the usual time, because a loaded host is slow.
 const primeTimeout = 20 * time.Second
 
-// prime makes a sandbox that continues from a template's snapshot unlike all others. One that nobody waits
-// for runs what first cells do as well.
+// prime makes a restored sandbox different from all others of the same snapshot. If no caller waits for it, it also runs
+// typical first cells.
 func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, awaited bool) error {
 	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: t.o.Logger})
 	if err != nil {
@@ -240,29 +239,29 @@ func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, awaited bool)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.met[sb.ID()] = acquaintance{client, info}
+	t.primed[sb.ID()] = primedAgent{client, info}
 	return nil
 }
 
-// acquaintance is an agent that has been spoken to, and nobody else has since.
-type acquaintance struct {
+// primedAgent is a client of a primed agent. No other client has used the agent since.
+type primedAgent struct {
 	client *guest.Client
 	info   guestapi.Info
 }
 
-// Met returns the connection to the agent of a sandbox that was primed, and who that is; nil when it was
-// not. The connection is the caller's from then on.
-func (t *Templates) Met(id sandbox.ID) (*guest.Client, guestapi.Info) {
+// PrimedClient returns the client of a primed sandbox and the agent's information, or nil if the sandbox was not primed. From then on
+// the client belongs to the caller.
+func (t *Templates) PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a := t.met[id]
-	delete(t.met, id)
+	a := t.primed[id]
+	delete(t.primed, id)
 	return a.client, a.info
 }
 
-// gone forgets a sandbox that nobody has had.
-func (t *Templates) gone(id sandbox.ID) {
-	if client, _ := t.Met(id); client != nil {
+// forget closes the client of a sandbox that never had an owner.
+func (t *Templates) forget(id sandbox.ID) {
+	if client, _ := t.PrimedClient(id); client != nil {
 		client.Close()
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Code for the kernels. None of it leaves a name in the user's namespace.
+// Code for the kernels. It leaves no names in the user's namespace.
 var (
 	//go:embed stock.py
 	stock string
@@ -25,10 +25,10 @@ var (
 	firstCells = without(keeping + "\n" + rehearsal)
 )
 
-// None as a template's warm-up code means that it has none.
+// None as a template's warm-up code disables the warm-up.
 const None = "none"
 
-// warmup returns the code that a template's kernel runs: the stock one unless it has its own.
+// warmup returns the code that a template's kernel runs: its own code, or the stock code.
 func warmup(own string) string {
 	switch own {
 	case "":
@@ -40,8 +40,7 @@ func warmup(own string) string {
 	}
 }
 
-// without wraps code so that it leaves no names behind. What JSON makes of a text is a literal of
-// Python's too.
+// without wraps code so that it leaves no names behind. A JSON string is also a valid Python string.
 func without(code string) string {
 	text, err := json.Marshal(code)
 	if err != nil {

@@ -1,12 +1,10 @@
-// Package template owns templates: recipes of sessions that start fast, because one sandbox was started,
-// warmed up and saved beforehand.
+// Package template manages templates: recipes of sessions that start fast from the snapshot of a warmed-up sandbox.
 //
-// It makes the snapshots, renews them on a schedule and when something they depend on has changed, removes
-// those that nothing can continue from any more, and says which of them are to be kept warm. It refuses to
-// know sessions: they ask what they can continue from, and start cold when the answer is "nothing".
+// It builds the snapshots, rebuilds them on a schedule and when their inputs change, removes unusable ones, and decides which
+// of them are kept warm. It knows no sessions: a session asks for a snapshot, and starts cold if there is none.
 //
-// A server's snapshots are its own, because its home is; nothing here coordinates with another process.
-// Templates.mu is held for changes of lists only; it comes before the locks of package warm.
+// The snapshots belong to one server, because its home does; the package does not coordinate with other processes.
+// Templates.mu is held for changes of lists only. It comes before the locks of package warm.
 package template
 
 import (
@@ -27,87 +25,86 @@ import (
 	"cellhold/internal/sandbox/warm"
 )
 
-// Spec is a template as the operator wants it.
+// Spec is a template as the operator configures it.
 type Spec struct {
 	Name     string
 	Image    string
 	Limits   cellhold.Limits // every field set
 	Egress   cellhold.Egress
 	Packages []string // requirements
-	Warmup   string   // Python that leaves no names behind; "none" means none, and empty means Stock
+	Warmup   string   // Python code that defines no names; "none" disables the warm-up, and empty means the stock code
 	Warm     int      // sandboxes to keep ready
 }
 
-// Image is what a template's sandboxes are made from.
+// Image is the image of a template's sandboxes.
 type Image struct{ Digest, Rootfs string }
 
 // Options configures Templates. Driver, Images, Kernel and Logger are required.
 type Options struct {
-	Driver   sandbox.Driver                   // must be a sandbox.Shelf
+	Driver   sandbox.Driver                   // must be a sandbox.SnapshotStore
 	Images   func(name string) (Image, error) // finds an image
-	Packages *packages.Packages               // installs requirements; nil means that there are none
-	Data     string                           // host folder shown at /mnt/data; empty means none
-	Kernel   string                           // kernelspec of the sessions' first kernel, whose id it is too
+	Packages *packages.Packages               // installs requirements; nil if no template has any
+	Data     string                           // host folder shown at /mnt/data; can be empty
+	Kernel   string                           // kernelspec of the sessions' first kernel, and also the id of that kernel
 	List     []Spec                           // the first is the default
 	Logger   *slog.Logger
 
-	Refresh time.Duration // a snapshot is made anew at this age; zero means a day
-	Timeout time.Duration // one must be made within; zero means 5 min, and what installing takes beside it
+	Refresh time.Duration // age at which a snapshot is rebuilt; 0 means a day
+	Timeout time.Duration // time limit of a build; 0 means 5 min; the time for packages is added
 
 	Budget  float64 // see warm.Options
-	MinFree int64   // likewise
+	MinFree int64   // see warm.Options
 }
 
 const (
-	// defaultRefresh is how often a snapshot is made anew: all that continue from one share its hash
-	// seed and its addresses, so that what was learnt of one is worth something for this long.
+	// defaultRefresh is the default age of a rebuild. All sandboxes of a snapshot share its hash seed and its addresses, so
+	// knowledge about one of them is useful to an attacker for this long.
 	defaultRefresh = 24 * time.Hour
-	// defaultTimeout bounds the making of one. It takes 4 s on an idle machine.
+	// defaultTimeout bounds the build of a snapshot. It takes 4 s on an idle machine.
 	defaultTimeout = 5 * time.Minute
-	// prefix begins the names of all snapshots of templates, and of no others.
+	// prefix begins the names of the snapshots of templates, and of no others.
 	prefix = "tpl-"
-	// againFirst and againMost bound the wait after a failure.
+	// againFirst and againMost are the shortest and longest wait after a failure.
 	againFirst = 5 * time.Second
 	againMost  = time.Hour
-	// complaints is how many sessions may fail to continue from a snapshot for reasons that are not said
-	// to be its own, before it is made anew.
-	complaints = 3
+	// maxUnexplained is the number of unexplained failures of sessions after which a snapshot is rebuilt.
+	maxUnexplained = 3
 )
 
-// Templates are the templates of a server. Its methods may be called from any goroutine; Run is called once.
+// Templates are the templates of a server. Its methods can be called from any goroutine. The caller must call Run once.
 type Templates struct {
 	o    Options
 	warm *warm.Driver
-	wake chan struct{} // capacity 1: something may be due
+	wake chan struct{} // capacity 1: wakes the loop of Run
 
-	mu   sync.Mutex
-	list []*entry
-	met  map[sandbox.ID]acquaintance // of sandboxes that no session has yet
+	mu     sync.Mutex
+	list   []*entry
+	primed map[sandbox.ID]primedAgent // clients of primed sandboxes that have no session yet
 }
 
-// entry is one template with what is known of its snapshot.
+// entry is one template with the state of its snapshot.
 type entry struct {
 	Spec
-	out  bool   // its sessions have a way out
-	code string // the warm-up as it is run
+	out  bool   // its sessions have network access
+	code string // the wrapped warm-up code
 
-	snapshot  string       // empty when nothing can continue from it
-	base      sandbox.Spec // what the sandbox was that it was taken of
+	snapshot  string       // empty if there is no usable snapshot
+	base      sandbox.Spec // the specification of the saved sandbox
 	installed []cellhold.Package
 	built     time.Time
 	size      int64
 
-	spoilt   string // a snapshot that is to be removed
-	doubted  bool   // its image may be another one now
-	problem  string
-	failures int       // in a row
-	blamed   int       // since it was made
-	due      time.Time // when to make it; the zero time is at once
+	unusable     string // an unusable snapshot to remove
+	imageChanged bool   // its image may have changed
+	problem      string
+	failures     int       // successive failures
+	unexplained  int       // failures of sessions since the build
+	due          time.Time // time of the next build; zero means now
 }
 
 var validName = lazy.Regexp(`^[a-z0-9][a-z0-9._-]{0,39}$`)
 
-// New returns templates that have no snapshots yet.
+// New returns templates without snapshots.
 func New(o Options) (*Templates, error) {
 	if o.Driver == nil || o.Images == nil || o.Kernel == "" || o.Logger == nil {
 		return nil, errors.New("template: Driver, Images, Kernel and Logger are required")
@@ -119,9 +116,9 @@ func New(o Options) (*Templates, error) {
 		o.Timeout = defaultTimeout
 	}
 	if o.Refresh < 0 || o.Timeout < 0 {
-		return nil, fmt.Errorf("template: neither the age of snapshots (%s) nor the time to make one (%s) is negative", o.Refresh, o.Timeout)
+		return nil, fmt.Errorf("template: Refresh (%s) and Timeout (%s) must not be negative", o.Refresh, o.Timeout)
 	}
-	t := &Templates{o: o, wake: make(chan struct{}, 1), met: map[sandbox.ID]acquaintance{}}
+	t := &Templates{o: o, wake: make(chan struct{}, 1), primed: map[sandbox.ID]primedAgent{}}
 	for _, s := range o.List {
 		e, err := o.check(s)
 		if err != nil {
@@ -133,20 +130,20 @@ func New(o Options) (*Templates, error) {
 		t.list = append(t.list, e)
 	}
 	var err error
-	t.warm, err = warm.New(warm.Options{Driver: o.Driver, Prime: t.prime, Prefix: prefix, Broken: t.Failed, Gone: t.gone,
+	t.warm, err = warm.New(warm.Options{Driver: o.Driver, Prime: t.prime, Prefix: prefix, Broken: t.Failed, Gone: t.forget,
 		Budget: o.Budget, MinFree: o.MinFree, Logger: o.Logger})
 	return t, err
 }
 
-// check refuses what could never be made.
+// check refuses invalid templates.
 func (o *Options) check(s Spec) (*entry, error) {
 	switch {
 	case !validName().MatchString(s.Name):
-		return nil, fmt.Errorf("the name of a template is 1 to 40 small letters, digits, '.', '_' or '-', and begins with a letter or digit, not %q", s.Name)
+		return nil, fmt.Errorf("invalid template name %q: use 1 to 40 small letters, digits, '.', '_' or '-', beginning with a letter or digit", s.Name)
 	case s.Image == "":
-		return nil, fmt.Errorf("template %s: it names no image", s.Name)
+		return nil, fmt.Errorf("template %s: the image is missing", s.Name)
 	case s.Warm < 0:
-		return nil, fmt.Errorf("template %s: %d sandboxes cannot be kept ready", s.Name, s.Warm)
+		return nil, fmt.Errorf("template %s: warm must not be negative (got %d)", s.Name, s.Warm)
 	}
 	policy, err := egress.NewPolicy(s.Egress)
 	if err != nil {
@@ -154,7 +151,7 @@ func (o *Options) check(s Spec) (*entry, error) {
 	}
 	if len(s.Packages) > 0 {
 		if o.Packages == nil {
-			return nil, fmt.Errorf("template %s: nothing can be installed here", s.Name)
+			return nil, fmt.Errorf("template %s: packages cannot be installed on this server", s.Name)
 		}
 		if _, err := o.Packages.Plan(packages.Request{Requirements: s.Packages}); err != nil {
 			return nil, fmt.Errorf("template %s: %w", s.Name, err)
@@ -163,10 +160,10 @@ func (o *Options) check(s Spec) (*entry, error) {
 	return &entry{Spec: s, out: !policy.None(), code: warmup(s.Warmup)}, nil
 }
 
-// Driver is the driver for the sessions' sandboxes: it hands out those that are ready.
+// Driver returns the driver for the sandboxes of sessions. It uses ready sandboxes.
 func (t *Templates) Driver() sandbox.Driver { return t.warm }
 
-// Find returns the template of that name; without a name the default one, or nothing where there is none.
+// Find returns the template with this name. An empty name means the default template, which can be missing.
 func (t *Templates) Find(name string) (cellhold.Template, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -183,10 +180,10 @@ func (t *Templates) Find(name string) (cellhold.Template, error) {
 	for _, e := range t.list {
 		names = append(names, e.Name)
 	}
-	return cellhold.Template{}, cellhold.Errorf(cellhold.NotFound, "There is no template %.100q; this server has: %s.", name, or(strings.Join(names, ", "), "none"))
+	return cellhold.Template{}, cellhold.Errorf(cellhold.NotFound, "Template %.100q not found. This server has: %s.", name, or(strings.Join(names, ", "), "none"))
 }
 
-// or is text, or something else where there is none.
+// or returns text, or otherwise if text is empty.
 func or(text, otherwise string) string {
 	if text == "" {
 		return otherwise
@@ -194,7 +191,7 @@ func or(text, otherwise string) string {
 	return text
 }
 
-// List describes all templates, the default one first.
+// List describes all templates, the default first.
 func (t *Templates) List() []cellhold.Template {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -205,7 +202,7 @@ func (t *Templates) List() []cellhold.Template {
 	return list
 }
 
-// find returns the template of that name. The caller holds mu.
+// find returns the template with this name, or nil. The caller must hold mu.
 func (t *Templates) find(name string) *entry {
 	if i := slices.IndexFunc(t.list, func(e *entry) bool { return e.Name == name }); i >= 0 {
 		return t.list[i]
@@ -213,7 +210,7 @@ func (t *Templates) find(name string) *entry {
 	return nil
 }
 
-// describe says what a template is and has. The caller holds mu.
+// describe returns the public description of a template. The caller must hold mu.
 func (t *Templates) describe(e *entry) cellhold.Template {
 	d := cellhold.Template{Name: e.Name, Image: e.Image, Limits: e.Limits, Egress: e.Egress, Packages: e.Packages,
 		Warmup: e.Warmup, Warm: e.Warm, State: cellhold.TemplateBuilding, Problem: e.problem}
@@ -226,8 +223,8 @@ func (t *Templates) describe(e *entry) cellhold.Template {
 	return d
 }
 
-// Start says what the sandbox of a session that was made from a template can continue from, and what was
-// installed there; empty when it must start cold. out is whether the session has a way out.
+// Start returns the snapshot from which a session of a template can start, and the packages in it. It returns "" if the
+// session must start cold. out reports whether the session has network access.
 func (t *Templates) Start(name string, s sandbox.Spec, out bool) (from string, installed []cellhold.Package) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -236,11 +233,11 @@ func (t *Templates) Start(name string, s sandbox.Spec, out bool) (from string, i
 		return "", nil
 	}
 	if s.Rootfs != e.base.Rootfs || s.Image != e.base.Image {
-		e.doubted = true // the image has been built anew, unless the session asked for another one
-		t.nudge()
+		e.imageChanged = true // the image was rebuilt, or the session requested another one
+		t.wakeUp()
 		return "", nil
 	}
-	// With more or less memory it can go on; libraries have settled on the number of cores at their start.
+	// A different memory limit is possible. The number of cores is fixed, because libraries read it at their start.
 	l := s.Limits
 	l.Memory = e.base.Limits.Memory
 	if s.Data != e.base.Data || l != e.base.Limits {
@@ -249,8 +246,8 @@ func (t *Templates) Start(name string, s sandbox.Spec, out bool) (from string, i
 	return e.snapshot, e.installed
 }
 
-// Failed is told that a sandbox could not continue from a snapshot. The snapshot is given up if it is the
-// reason; sessions start cold until there is another.
+// Failed records that a sandbox could not be restored from a snapshot. If the snapshot is the reason, it is dropped; sessions
+// start cold until there is a new one.
 func (t *Templates) Failed(from string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -258,39 +255,39 @@ func (t *Templates) Failed(from string, err error) {
 		if from == "" || e.snapshot != from {
 			continue
 		}
-		if e.blamed++; !errors.Is(err, sandbox.ErrSnapshot) && e.blamed < complaints {
+		if e.unexplained++; !errors.Is(err, sandbox.ErrSnapshot) && e.unexplained < maxUnexplained {
 			return
 		}
-		t.o.Logger.Error("a template's snapshot cannot be used and is made anew", "template", e.Name, "snapshot", from, "err", err)
-		e.snapshot, e.spoilt = "", from
-		e.fail("Nothing could continue from its snapshot, which is made anew.")
-		t.nudge()
+		t.o.Logger.Error("a template's snapshot cannot be restored; rebuilding it", "template", e.Name, "snapshot", from, "err", err)
+		e.snapshot, e.unusable = "", from
+		e.fail("The snapshot could not be restored and is being rebuilt.")
+		t.wakeUp()
 	}
 }
 
-// fail notes what went wrong, and when to make a snapshot. The caller holds the lock of the templates.
+// fail records a problem and sets the time of the next build. The caller must hold the mutex of the templates.
 func (e *entry) fail(problem string) {
 	e.problem = problem
 	e.failures++
 	e.due = time.Now().Add(min(againFirst<<(e.failures-1), againMost))
 }
 
-func (t *Templates) nudge() {
+func (t *Templates) wakeUp() {
 	select {
 	case t.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Run makes snapshots when they are due, and keeps sandboxes ready, until the context ends.
+// Run builds snapshots when they are due, and keeps sandboxes ready, until the context ends.
 func (t *Templates) Run(ctx context.Context) {
 	var warming sync.WaitGroup
 	defer warming.Wait()
 	warming.Go(func() { t.warm.Run(ctx) })
-	t.recall(ctx)
+	t.adoptSnapshots(ctx)
 	for ctx.Err() == nil {
 		t.keep()
-		t.doubt()
+		t.checkImages()
 		e, wait := t.next()
 		if e != nil {
 			t.renew(ctx, e)
@@ -306,14 +303,14 @@ func (t *Templates) Run(ctx context.Context) {
 	}
 }
 
-// doubt makes templates due whose image has been replaced.
-func (t *Templates) doubt() {
+// checkImages makes templates due if their image was replaced.
+func (t *Templates) checkImages() {
 	for _, e := range t.entries() {
 		t.mu.Lock()
-		doubted, was := e.doubted, e.base
-		e.doubted = false
+		imageChanged, was := e.imageChanged, e.base
+		e.imageChanged = false
 		t.mu.Unlock()
-		if !doubted {
+		if !imageChanged {
 			continue
 		}
 		if is, err := t.base(e); err == nil && (is.Image != was.Image || is.Rootfs != was.Rootfs) {
@@ -324,7 +321,7 @@ func (t *Templates) doubt() {
 	}
 }
 
-// next returns a template that is due, or how long none will be.
+// next returns a template that is due, or the time until one is.
 func (t *Templates) next() (*entry, time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -339,7 +336,7 @@ func (t *Templates) next() (*entry, time.Duration) {
 	return nil, wait
 }
 
-// keep says which sandboxes are to be ready.
+// keep updates the list of ready sandboxes.
 func (t *Templates) keep() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"cellhold/internal/template"
 )
 
-// polite is a kernel that speaks the toy language, and takes all of Python but one import.
+// polite is a kernel with the toy language that accepts all Python code except one import.
 func polite() jupytertest.Script {
 	toy := jupytertest.Toy()
 	return func(c *jupytertest.Cell) {
@@ -32,18 +32,18 @@ func polite() jupytertest.Script {
 
 var limits = cellhold.Limits{Memory: 1 << 30, CPU: 1, Processes: 64, Disk: 1 << 20, Tmp: 1 << 20, Output: 1 << 20}
 
-// plain is the template of most stories.
+// plain is the template of most tests.
 func plain() template.Spec {
 	return template.Spec{Name: "plain", Image: "toy", Limits: limits, Warm: 1}
 }
 
-// open returns templates at work in a world.
+// open returns running templates in a world.
 func open(t *testing.T, w *fake.World, list ...template.Spec) (*template.Templates, func()) {
 	t.Helper()
 	return run(t, made(t, w.Open(), list...))
 }
 
-// run has templates work until stop is called.
+// run runs templates until stop is called.
 func run(t *testing.T, x *template.Templates) (*template.Templates, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var run sync.WaitGroup
@@ -53,7 +53,7 @@ func run(t *testing.T, x *template.Templates) (*template.Templates, func()) {
 	return x, stop
 }
 
-// made returns templates that do not run.
+// made returns templates that are not running.
 func made(t *testing.T, d sandbox.Driver, list ...template.Spec) *template.Templates {
 	t.Helper()
 	x, err := template.New(template.Options{
@@ -76,7 +76,7 @@ func world(t *testing.T) *fake.World {
 	return w
 }
 
-// await returns the first template once it is as wanted. Nothing tells of its changes.
+// await polls until the first template meets the condition, and returns it. There are no events about templates.
 func await(t *testing.T, x *template.Templates, wanted func(cellhold.Template) bool) cellhold.Template {
 	t.Helper()
 	again := time.NewTicker(5 * time.Millisecond)
@@ -96,7 +96,7 @@ func await(t *testing.T, x *template.Templates, wanted func(cellhold.Template) b
 
 func warmed(x cellhold.Template) bool { return x.Ready > 0 }
 
-// spec is what a session asks for.
+// spec is the specification of a session.
 func spec(id string) sandbox.Spec {
 	return sandbox.Spec{ID: sandbox.ID(id), Rootfs: "/", Image: "toy", Limits: sandbox.Limits{Memory: 1 << 30, CPU: 1, Processes: 64, Disk: 1 << 20, Tmp: 1 << 20, Output: 1 << 20}}
 }
@@ -111,17 +111,17 @@ func TestASessionGetsAReadySandboxWithTheConnectionThatPrimedIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if sb.ID() == s.ID || len(sb.ID()) != len(s.ID) {
-		t.Errorf("the sandbox is %s, which was not ready, or has an id of another length than %s", sb.ID(), s.ID)
+		t.Errorf("got the sandbox %s; want a ready one, with an id of the length of %s", sb.ID(), s.ID)
 	}
-	client, met := x.Met(sb.ID())
+	client, met := x.PrimedClient(sb.ID())
 	if client == nil {
 		t.Fatal("it was not primed")
 	}
 	defer client.Close()
 	if info, err := client.Info(t.Context()); err != nil || info.Boot != met.Boot || len(met.Kernels) != 1 {
-		t.Errorf("met %+v, now it is %+v, %v", met, info, err)
+		t.Errorf("the primed agent was %+v, and now it is %+v (%v)", met, info, err)
 	}
-	if again, _ := x.Met(sb.ID()); again != nil {
+	if again, _ := x.PrimedClient(sb.ID()); again != nil {
 		t.Error("the connection was given away twice")
 	}
 }
@@ -146,7 +146,7 @@ func TestOnlyWhatFitsContinuesFromTheSnapshot(t *testing.T) {
 		s := spec("s")
 		tt.change(&s)
 		if from, _ := x.Start("plain", s, tt.out); (from != "") != tt.fits {
-			t.Errorf("%s: it continues from %q", tt.name, from)
+			t.Errorf("%s: Start returned the snapshot %q", tt.name, from)
 		}
 	}
 	if from, _ := x.Start("nonesuch", spec("s"), false); from != "" {
@@ -172,7 +172,7 @@ func TestTheNextServerTakesUpTheSnapshotOrMakesAnother(t *testing.T) {
 	}
 	stop()
 	if names := w.SnapshotNames(); len(names) != 1 {
-		t.Errorf("there are %v", names)
+		t.Errorf("the snapshots are %v", names)
 	}
 	_, stop = open(t, w)
 	stop()
@@ -188,33 +188,33 @@ func TestALookSaysWhatIsSavedAndChangesNothing(t *testing.T) {
 		x := made(t, w.Open(), s)
 		outdated, err := x.Look(t.Context())
 		if after := w.SnapshotNames(); err != nil || !slices.Equal(before, after) {
-			t.Errorf("there were %v, and are %v, %v", before, after, err)
+			t.Errorf("the snapshots were %v and are now %v (%v)", before, after, err)
 		}
 		return x.List()[0], outdated[s.Name]
 	}
 	if now, outdated := look(plain()); now.State == cellhold.TemplateReady || outdated != "" {
-		t.Errorf("before there is one: %+v, %q", now, outdated)
+		t.Errorf("without a snapshot: %+v, %q", now, outdated)
 	}
 	x, stop := open(t, w, plain())
 	built := await(t, x, warmed).Built
 	stop()
 	if now, outdated := look(plain()); now.State != cellhold.TemplateReady || !now.Built.Equal(built) || outdated != "" {
-		t.Errorf("of a good one: %+v, %q", now, outdated)
+		t.Errorf("with a usable snapshot: %+v, %q", now, outdated)
 	}
 	changed := plain()
 	changed.Warmup = "something = 'else'"
 	if now, outdated := look(changed); now.State == cellhold.TemplateReady || !strings.Contains(outdated, "other settings") {
-		t.Errorf("of one with other settings: %+v, %q", now, outdated)
+		t.Errorf("with a snapshot of other settings: %+v, %q", now, outdated)
 	}
 	if err := w.Spoil(w.SnapshotNames()[0]); err != nil {
 		t.Fatal(err)
 	}
 	if now, outdated := look(plain()); now.State == cellhold.TemplateReady || outdated != "it is damaged" {
-		t.Errorf("of a damaged one: %+v, %q", now, outdated)
+		t.Errorf("with a damaged snapshot: %+v, %q", now, outdated)
 	}
 }
 
-// upgraded is the driver of a server whose predecessor had another agent.
+// upgraded is the driver of a server after an upgrade of the agent.
 type upgraded struct {
 	*fake.Driver
 	since time.Time
@@ -249,15 +249,15 @@ func TestASnapshotThatIsOfNoUseIsGivenUp(t *testing.T) {
 		for i := range tt.times {
 			from, _ := x.Start("plain", spec("s"), false)
 			if from == "" {
-				t.Fatalf("%v: it was given up after %d complaints", tt.err, i)
+				t.Fatalf("%v: it was given up after %d maxUnexplained", tt.err, i)
 			}
 			x.Failed(from, tt.err)
 		}
 		if from, _ := x.Start("plain", spec("s"), false); from != "" {
-			t.Errorf("%v: sessions still continue from %s", tt.err, from)
+			t.Errorf("%v: sessions still start from %s", tt.err, from)
 		}
 		if now := x.List()[0]; now.State == cellhold.TemplateReady || now.Problem == "" {
-			t.Errorf("it is told to be %+v", now)
+			t.Errorf("the template is %+v", now)
 		}
 	}
 }
@@ -268,10 +268,10 @@ func TestATemplateThatCannotBeMadeSaysWhy(t *testing.T) {
 	x, _ := open(t, world(t), bad)
 	now := await(t, x, func(x cellhold.Template) bool { return x.State == cellhold.TemplateFailed })
 	if !strings.Contains(now.Problem, "ImportError: no module") {
-		t.Errorf("its problem is %q", now.Problem)
+		t.Errorf("the problem is %q", now.Problem)
 	}
 	if _, err := x.Find("good"); cellhold.KindOf(err) != cellhold.NotFound || !strings.Contains(err.Error(), "plain") {
-		t.Errorf("got %v, want the names that there are", err)
+		t.Errorf("got %v, want an error with the existing names", err)
 	}
 }
 
@@ -288,7 +288,7 @@ func TestWhatCouldNeverBeMadeIsRefused(t *testing.T) {
 		_, err := template.New(template.Options{Driver: world(t).Open(), Kernel: "toy", List: []template.Spec{s}, Logger: slog.New(slog.DiscardHandler),
 			Images: func(string) (template.Image, error) { return template.Image{}, nil }})
 		if err == nil {
-			t.Errorf("%s was taken", name)
+			t.Errorf("%s was accepted", name)
 		}
 	}
 }

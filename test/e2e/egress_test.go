@@ -172,7 +172,7 @@ func TestAnAllowlistLetsOutToItsHostsAndToNothingElse(t *testing.T) {
 	questions := o.questions.Load()
 	for _, u := range []string{"http://example.org", "https://secret.example.org", "http://evil.example", "http://127.0.0.1"} {
 		code := fmt.Sprintf("import os; os.environ['no_proxy'] = ''; print(fetch('%s:%s/'))", u, o.port)
-		if got := s.must(t, id, code); !strings.Contains(got, "403") || !strings.Contains(got, "not on this session's list") {
+		if got := s.must(t, id, code); !strings.Contains(got, "403") || !strings.Contains(got, "not on this session's allowlist") {
 			t.Errorf("%s: %s", u, got)
 		}
 	}
@@ -307,9 +307,9 @@ func TestTheToolsOfPeopleFindTheWayOut(t *testing.T) {
 try: requests.get("https://b.example.org:PORT/")
 except Exception as e: print(e)`,
 		"curl":  `print(shell('''curl -sS http://b.example.org:PORT/'''))`,
-		"SOCKS": `print(shell('''curl -sS --proxy socks5h://127.0.0.1:3128 http://b.example.org:PORT/ ; echo "not on this session's list"'''))`,
+		"SOCKS": `print(shell('''curl -sS --proxy socks5h://127.0.0.1:3128 http://b.example.org:PORT/ ; echo "not on this session's allowlist"'''))`,
 	} {
-		if got := s.must(t, id, strings.ReplaceAll(code, "PORT", o.port)); !strings.Contains(got, "not on this session's list") || strings.Contains(got, "GET /") {
+		if got := s.must(t, id, strings.ReplaceAll(code, "PORT", o.port)); !strings.Contains(got, "not on this session's allowlist") || strings.Contains(got, "GET /") {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

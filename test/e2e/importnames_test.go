@@ -31,7 +31,7 @@ func TestTheNameOfAModuleLeadsToItsPackage(t *testing.T) {
 	s := serve(t, newHome(t), "--package-index", p.index())
 	id := s.session(t, client.CreateSession{})
 	for _, test := range []struct{ ask, changes, imports, say string }{
-		{"fitz>=1", "pymupdf:>1.0", "fitz", "The package pymupdf has what is meant."},
+		{"fitz>=1", "pymupdf:>1.0", "fitz", "The package pymupdf is used instead."},
 		{"opencv-python", "opencv-python-headless:>1.0", "cv2", "libGL"},
 		{"cv2", "", "cv2", "opencv-python-headless"},
 		{"sklearn", "", "sklearn", "scikit-learn"},

@@ -353,8 +353,8 @@ func TestThePolicyOfPackagesIsKept(t *testing.T) {
 		t.Parallel()
 		s := serve(t, newHome(t), "--package-index", p.index(), "--packages", "allowlist", "--package-allow", "Cell_Demo,cell-al*")
 		id := s.session(t, client.CreateSession{})
-		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on the list`, "cell-needed")
-		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on the list`, "cell-demo")
+		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-needed")
+		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-demo")
 		if r := s.install(t, id, "cell-alone"); changesOf(r) != "cell-alone:>1.0" {
 			t.Errorf("%+v", r)
 		}
@@ -365,7 +365,7 @@ func TestThePolicyOfPackagesIsKept(t *testing.T) {
 		id := s.session(t, client.CreateSession{})
 		s.refuse(t, id, cellhold.Denied, "--hash=sha256", "cell-alone")
 		s.refuse(t, id, cellhold.Denied, "--hash=sha256", "cell-alone>=1 --hash=sha256:"+lone)
-		s.refuse(t, id, cellhold.Invalid, "refused", "cell-alone==1.0 --hash=sha256:"+sum)
+		s.refuse(t, id, cellhold.Invalid, "installer failed", "cell-alone==1.0 --hash=sha256:"+sum)
 		if r := s.install(t, id, "cell-alone==1.0 --hash=sha256:"+lone); changesOf(r) != "cell-alone:>1.0" {
 			t.Errorf("%+v", r)
 		}
@@ -395,7 +395,7 @@ func TestAFileThatIsNotWhatWasPromisedIsNotInstalled(t *testing.T) {
 	p.lies["cell_demo-1.0-py3-none-any.whl"] = evil
 	s := serve(t, newHome(t), "--package-index", p.index())
 	id := s.session(t, client.CreateSession{})
-	s.refuse(t, id, cellhold.Denied, "another hash", "cell-demo")
+	s.refuse(t, id, cellhold.Denied, "differs", "cell-demo")
 	if got := s.must(t, id, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
 		t.Error("it was installed")
 	}
@@ -430,7 +430,7 @@ func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
 		}
 	}
 	private.Close() // an index that fails must not be replaced by the public one either
-	s.refuse(t, id, cellhold.Unavailable, "could not be asked", "corp-tool==99.0")
+	s.refuse(t, id, cellhold.Unavailable, "could not be queried", "corp-tool==99.0")
 }
 
 func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
@@ -466,7 +466,7 @@ func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
 	p.hold = make(chan struct{})
 	p.mu.Unlock()
 	began := time.Now()
-	s.refuse(t, id, cellhold.Unavailable, "within 15s", "cell-demo")
+	s.refuse(t, id, cellhold.Unavailable, "limit of 15s", "cell-demo")
 	if took := time.Since(began); took > 35*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -610,7 +610,7 @@ func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
 	}{
 		{[]string{"cell-demo>=1,<2", "--lock"}, "+ cell-demo 1.0"},
 		{[]string{"--lock"}, "cell-demo==1.0 \\\n    --hash=sha256:" + sum},
-		{[]string{"cell-demo"}, "everything was there already"},
+		{[]string{"cell-demo"}, "all packages are installed already"},
 		{[]string{"--remove", "cell-demo"}, "- cell-demo 1.0"},
 	} {
 		args := append([]string{"--home", s.home, "install", "--url", s.url, id}, step.args...)

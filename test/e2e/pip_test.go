@@ -79,7 +79,7 @@ func TestPipSaysWhatItDidAndWhatIsStale(t *testing.T) {
 		{"!pip install -U --force-reinstall cell-said", "Downloading cell_said-1.0-py3-none-any.whl"},
 		{"!pip install numpy cell_demo", "Requirement already satisfied: cell-demo (1.0)"},
 		{"!pip install json", "json is part of Python"},
-		{"!pip install -U pip", "pip is the image's own"},
+		{"!pip install -U pip", "pip belongs to the image"},
 		{"!pip list", "cell-demo"},
 		{"!pip show cell-demo", "Version: 1.0"},
 		{"!pip freeze", "cell-demo==1.0"},
@@ -147,8 +147,8 @@ func TestWhatCodeMayNotInstallFailsAtOnceWithASentence(t *testing.T) {
 	}{
 		"nobody":          {[]string{"--packages", "off"}, "pip install cell-demo", "(--packages)"},
 		"no code":         {[]string{"--code-packages", "off"}, "uv pip install cell-demo", "(--code-packages off). The session's caller can install them."},
-		"a list for code": {[]string{"--code-packages", "allowlist", "--package-allow", "cell-demo"}, "pip install cell-demo", `"cell-needed" is not on the list`},
-		"a list for all":  {[]string{"--packages", "allowlist"}, "pip install cell-demo", `"cell-demo" is not on the list`},
+		"a list for code": {[]string{"--code-packages", "allowlist", "--package-allow", "cell-demo"}, "pip install cell-demo", `"cell-needed" is not on this`},
+		"a list for all":  {[]string{"--packages", "allowlist"}, "pip install cell-demo", `"cell-demo" is not on this`},
 		"hashes":          {[]string{"--packages", "hashes"}, "pip install cell-demo", "--hash=sha256"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,15 +205,15 @@ def say(data, wait=40):
             return "ended"
 def ask(**request): return say(json.dumps(request).encode() + b"\n")`)
 	for code, want := range map[string]string{
-		`ask(requirements=["--index-url=http://x/"])`:              "is not a requirement",
+		`ask(requirements=["--index-url=http://x/"])`:              "Invalid requirement",
 		`ask(requirements=["a @ file:///etc/passwd"])`:             "not from a URL",
 		`ask(remove=["--all"])`:                                    "is not the name of a package",
-		`ask(requirements=["cell-x%d" % i for i in range(301)])`:   "may ask for 300 in all",
-		`ask(requirements=["cell-x==%d" % i for i in range(301)])`: "may ask for 300 in all",
+		`ask(requirements=["cell-x%d" % i for i in range(301)])`:   "the limit is 300",
+		`ask(requirements=["cell-x==%d" % i for i in range(301)])`: "the limit is 300",
 		`ask(requirements=["a"] * 3000)`:                           "",
 		`say(b"[" * 1000 + b"\n")`:                                 "",
 		`say(b"x" * 300000 + b"\n")`:                               "",
-		`ask()`:                                                    "Name at least one package",
+		`ask()`:                                                    "The request contains no package",
 		`ask(file="-r /etc/passwd\n")`:                             "which callers cannot set",
 		`[socket.socket(socket.AF_UNIX).connect("/run/cellhold/packages") for i in range(3)] and ask(requirements=["json"])`: "part of Python",
 	} {

@@ -230,7 +230,7 @@ display(Image("plot.png"))
 			t.Errorf("%s is no picture: %v", name, err)
 		}
 	}
-	for _, want := range []string{`not kept: "password": it is a symbolic link`, `not kept: "pipe": it is a device`, `not kept: "bell\a": its name has control`} {
+	for _, want := range []string{`not kept: "password": it is a symbolic link`, `not kept: "pipe": it is not a regular file`, `not kept: "bell\a": its name has control`} {
 		if !strings.Contains(got.err, want) {
 			t.Errorf("no word of %s: %s", want, got.err)
 		}
@@ -329,7 +329,7 @@ func TestAtItsDeadlineAScriptIsInterruptedAndLosesNothing(t *testing.T) {
 	const source = "import time\nopen('w.txt', 'w').write('x')\nprint('begun')\ntry:\n    time.sleep(300)\nfinally:\n    print('tidied up')\n"
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"s.py": source}, nil, "--timeout", "2s", "s.py")
-	if got.out != "begun\ntidied up\n" || got.status != 124 || !strings.Contains(got.err, "KeyboardInterrupt\ncellhold: the script did not end by itself: stopped at its deadline of 2s\n") {
+	if got.out != "begun\ntidied up\n" || got.status != 124 || !strings.Contains(got.err, "KeyboardInterrupt\ncellhold: the script did not end by itself: stopped at its deadline of 2s (--timeout)\n") {
 		t.Errorf("%+v", got)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "w.txt")); err != nil {

@@ -88,8 +88,8 @@ func TestNoFileOfAScriptIsObeyedWhereTheUserWorks(t *testing.T) {
 		if files = tree(t, dir); files["pwned"] || files["s-output/pwned"] || files["s-output/sub/pwned"] || files["s-output/HEAD"] {
 			t.Errorf("%v: a file of the script was obeyed", args)
 		}
-		for _, want := range []string{`not kept: "HEAD": git would obey it`, `not kept: ".cellhold-output": cellhold marks`, `an option`,
-			"s-output: look at them before you run them"} {
+		for _, want := range []string{`not kept: "HEAD": git would obey it`, `not kept: ".cellhold-output": cellhold uses`, `an option`,
+			"s-output: check them before you use them"} {
 			if !strings.Contains(got.err, want) {
 				t.Errorf("%v: no word of %s: %s", args, want, got.err)
 			}

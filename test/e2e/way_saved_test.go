@@ -107,7 +107,7 @@ func (w *wayOut) holds(t testing.TB, s *server, id cellhold.SessionID, others ..
 		before[x] = s.attempts(t, x)
 	}
 	said, path := w.probe(t, s, id)
-	if want := "a.example.org was here\nb.example.org was here\n"; !strings.HasPrefix(said, want) || !strings.Contains(said, "not on this session's list") {
+	if want := "a.example.org was here\nb.example.org was here\n"; !strings.HasPrefix(said, want) || !strings.Contains(said, "not on this session's allowlist") {
 		t.Errorf("the session says:\n%s", said)
 	}
 	if got, _ := w.came("a.example.org", path); got != "Bearer "+secretValue {

@@ -1,6 +1,5 @@
-// Command report runs go test and reports as go test does, and in the end lists every skipped test and
-// the slowest ones. A skip that test/skips.txt does not allow fails the run, so that a test cannot vanish
-// unseen.
+// Command report runs go test and prints its output. At the end it lists every skipped test and the slowest ones. A skip that
+// test/skips.txt does not allow fails the run, so no test can disappear unnoticed.
 //
 //	go run ./test/report [arguments of go test]
 package main
@@ -21,7 +20,7 @@ import (
 	"time"
 )
 
-// slowest is how many of the slowest tests are listed: enough to see what makes a run long.
+// slowest is the number of slowest tests to list.
 const slowest = 10
 
 func main() {
@@ -58,25 +57,25 @@ func run(args []string, allowed allowlist) int {
 // event is one line of go test -json.
 type event struct {
 	Action, Package, Test, Output, ImportPath string
-	Elapsed                                   float64 // in seconds, of one that ended
+	Elapsed                                   float64 // duration in seconds
 }
 
-// lasted is how long a test took.
+// lasted is the duration of a test.
 type lasted struct {
 	test    string
 	seconds float64
 }
 
-// report follows the tests of one run.
+// report collects the tests of one run.
 type report struct {
 	w       io.Writer
-	output  map[string][]string // by package and test: what it printed so far
-	skips   map[string]string   // by package and test: what it said
-	times   []lasted            // of tests, not of their parts
-	closing []string            // go test's line on each package
+	output  map[string][]string // output so far, by package and test
+	skips   map[string]string   // reason of the skip, by package and test
+	times   []lasted            // durations of tests, without subtests
+	closing []string            // go test's line for each package
 }
 
-// read follows go test to its end.
+// read reads the output of go test to its end.
 func (r *report) read(in io.Reader) error {
 	lines := bufio.NewReader(in)
 	for {
@@ -84,7 +83,7 @@ func (r *report) read(in io.Reader) error {
 		if line != "" {
 			var e event
 			if json.Unmarshal([]byte(line), &e) != nil {
-				fmt.Fprint(r.w, line) // not from a test: a message of go itself
+				fmt.Fprint(r.w, line) // a message of go, not of a test
 			} else {
 				r.take(e)
 			}
@@ -118,7 +117,7 @@ func (r *report) take(e event) {
 	}
 }
 
-// end forgets a test and notes its time, or notes the line on a package.
+// end removes a test and records its duration. For a package it records the closing line.
 func (r *report) end(e event, key string) {
 	if e.Test != "" && !strings.Contains(e.Test, "/") {
 		r.times = append(r.times, lasted{key, e.Elapsed})
@@ -128,7 +127,7 @@ func (r *report) end(e event, key string) {
 			if closes(line) {
 				line = strings.TrimSuffix(line, "\n")
 				r.closing = append(r.closing, line)
-				if e.Action != "fail" { // else it has just been printed
+				if e.Action != "fail" { // a failed package's output was printed before
 					fmt.Fprintln(r.w, line)
 				}
 			}
@@ -141,7 +140,7 @@ func closes(line string) bool {
 	return strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "FAIL\t") || strings.HasPrefix(line, "?   \t")
 }
 
-// said finds the reason among the lines of a skipped test.
+// said returns the reason of a skip from the output of a test.
 func said(output []string) string {
 	var words []string
 	for _, line := range output {
@@ -153,8 +152,7 @@ func said(output []string) string {
 	return strings.Join(words, " ")
 }
 
-// finish lists the skips, the slowest tests and go test's closing lines, and reports whether all skips
-// are allowed.
+// finish lists the skips, the slowest tests and go test's closing lines. It reports whether all skips are allowed.
 func (r *report) finish(allowed allowlist, took time.Duration) bool {
 	good := true
 	fmt.Fprintf(r.w, "\n%d skipped tests\n", len(r.skips))
@@ -178,13 +176,13 @@ func (r *report) finish(allowed allowlist, took time.Duration) bool {
 	return good
 }
 
-// allowlist maps patterns of tests that may be skipped to the reason.
+// allowlist maps patterns of tests that can be skipped to the reasons.
 type allowlist map[string]string
 
-// userOnly begins the lines that do not count for root.
+// userOnly begins the lines that do not apply to root.
 const userOnly = "as a plain user, "
 
-// readAllowed reads lines of the form "pattern: reason"; # begins a comment.
+// readAllowed reads lines of the form "pattern: reason". # begins a comment.
 func readAllowed(name string, root bool) (allowlist, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -208,7 +206,7 @@ func readAllowed(name string, root bool) (allowlist, error) {
 	return all, nil
 }
 
-// reason returns why the test may be skipped, or nothing.
+// reason returns why the test can be skipped, or "".
 func (a allowlist) reason(test string) string {
 	for pattern, reason := range a {
 		if ok, _ := path.Match(pattern, test); ok {

@@ -19,12 +19,12 @@ import (
 
 var errMissing = errors.New("no source has the project")
 
-// statusError is an index's refusal.
+// statusError is an error status of an index.
 type statusError struct{ status int }
 
 func (e *statusError) Error() string { return fmt.Sprintf("it answered with status %d", e.status) }
 
-// find returns the files of a project from the source that it comes from.
+// find returns the files of a project from the first source that has it.
 func (v *Visit) find(ctx context.Context, project string) ([]link, error) {
 	pinned := false
 	for i := range v.index.o.Sources {
@@ -38,7 +38,7 @@ func (v *Visit) find(ctx context.Context, project string) ([]link, error) {
 		}
 	}
 	if pinned {
-		return nil, errMissing // and nobody else is asked for a pinned name
+		return nil, errMissing // other sources must not provide a pinned name
 	}
 	for i := range v.index.o.Sources {
 		s := &v.index.o.Sources[i]
@@ -87,8 +87,8 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return body, err
 }
 
-// get sends one request. The credentials of a source go to its own host only. A connection that
-// breaks before there is an answer is tried once more.
+// get sends one request. It sends the credentials of a source only to the source's own host. It retries once if the
+// connection breaks before an answer.
 func (x *Index) get(ctx context.Context, s *Source, u *url.URL, accept string) (*http.Response, error) {
 	target := *u
 	target.User = nil
@@ -98,7 +98,7 @@ func (x *Index) get(ctx context.Context, s *Source, u *url.URL, accept string) (
 	}
 	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", "cellhold")
-	// Files must come as they are: their hashes and sizes are of that.
+	// "identity", because hashes and sizes apply to the uncompressed files.
 	req.Header.Set("Accept-Encoding", "identity")
 	if s.URL.User != nil && u.Host == s.URL.Host && u.Scheme == s.URL.Scheme {
 		password, _ := s.URL.User.Password()
@@ -141,7 +141,7 @@ func listFolder(dir, project string) ([]link, error) {
 	return links, nil
 }
 
-// projectsOf adds the projects that have a file in a folder. A folder that cannot be read has none.
+// projectsOf adds the projects that have a file in a folder. It ignores a folder that cannot be read.
 func projectsOf(dir string, projects map[string]bool) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -154,8 +154,8 @@ func projectsOf(dir string, projects map[string]bool) {
 	}
 }
 
-// split returns the project and the version that a file's name says, both empty when it says none.
-// The names of source distributions are not quite unambiguous; the last dash is meant.
+// split returns the project and the version in a file's name, or empty strings. Names of source distributions can be
+// ambiguous; the last dash separates the version.
 func split(file string) (project, version string) {
 	if base, ok := strings.CutSuffix(file, ".whl"); ok {
 		if parts := strings.Split(base, "-"); len(parts) >= 5 {
@@ -173,7 +173,7 @@ func split(file string) (project, version string) {
 	return "", ""
 }
 
-// open opens the bytes of a link.
+// open opens the file of a link.
 func (x *Index) open(ctx context.Context, l link) (io.ReadCloser, int64, error) {
 	if l.url == nil {
 		return openInFolder(l.source.Folder, l.path)
@@ -185,7 +185,7 @@ func (x *Index) open(ctx context.Context, l link) (io.ReadCloser, int64, error) 
 	return resp.Body, resp.ContentLength, nil
 }
 
-// openInFolder opens a regular file of a folder; links do not lead out of it.
+// openInFolder opens a regular file in a folder. Symbolic links cannot lead out of the folder.
 func openInFolder(dir, name string) (io.ReadCloser, int64, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -207,7 +207,7 @@ func openInFolder(dir, name string) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-// file hands a file over, and hashes it on its way.
+// file returns the content of a file, and hashes it while it is read.
 func (v *Visit) file(ctx context.Context, l link) Answer {
 	if v.count(Taken{Files: 1}) != nil {
 		return plain(http.StatusForbidden, "too many files")
@@ -224,7 +224,7 @@ func (v *Visit) file(ctx context.Context, l link) Answer {
 	return Answer{http.StatusOK, "application/octet-stream", size, &hashed{ReadCloser: metered{body, v}, visit: v, link: l, hash: sha256.New()}}
 }
 
-// hashed is a file on its way.
+// hashed is a file that is being read.
 type hashed struct {
 	io.ReadCloser
 	visit *Visit
@@ -233,10 +233,9 @@ type hashed struct {
 	ended bool
 }
 
-var errWrongFile = errors.New("the file is not what was promised")
+var errWrongFile = errors.New("the file has a wrong hash")
 
-// Read reads on. At the end it says whether the file is the right one, so that a wrong one never
-// arrives whole.
+// Read reads the file. At its end it checks the hash, so that a wrong file never arrives completely.
 func (h *hashed) Read(p []byte) (int, error) {
 	n, err := h.ReadCloser.Read(p)
 	h.hash.Write(p[:n])
@@ -246,7 +245,7 @@ func (h *hashed) Read(p []byte) (int, error) {
 	h.ended = true
 	sum := hex.EncodeToString(h.hash.Sum(nil))
 	if !h.visit.right(h.link, sum) {
-		h.visit.fail(cellhold.Errorf(cellhold.Denied, "The file %s has another hash than promised (sha256 is %s), and was not installed.", h.link.name, sum))
+		h.visit.fail(cellhold.Errorf(cellhold.Denied, "The file %s was not installed: its hash (sha256 %s) differs from the expected one.", h.link.name, sum))
 		return 0, errWrongFile
 	}
 	_, version := split(h.link.name)
@@ -256,7 +255,7 @@ func (h *hashed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// right reports whether a file of that hash is what its page and the request promise.
+// right reports whether the hash of a file matches its page and the request.
 func (v *Visit) right(l link, sum string) bool {
 	if l.sha256 != "" && l.sha256 != sum {
 		return false
@@ -269,10 +268,10 @@ func (v *Visit) right(l link, sum string) bool {
 	return len(v.rule.SHA256) == 0
 }
 
-// metadata hands over what a page says there is beside a file (PEP 658).
+// metadata returns the metadata file of a link, if its page offers one (PEP 658).
 func (v *Visit) metadata(ctx context.Context, l link) Answer {
 	if l.metadata == "" || l.url == nil {
-		return plain(http.StatusNotFound, "there is no metadata")
+		return plain(http.StatusNotFound, "no metadata")
 	}
 	if v.count(Taken{Files: 1}) != nil {
 		return plain(http.StatusForbidden, "too many files")
@@ -286,14 +285,14 @@ func (v *Visit) metadata(ctx context.Context, l link) Answer {
 	}
 	resp, err := v.index.get(ctx, l.source, &u, "*/*")
 	if err != nil {
-		// The installer reads the file itself then.
+		// The installer then reads the file itself.
 		return plain(http.StatusNotFound, "the metadata cannot be fetched")
 	}
 	defer resp.Body.Close()
 	text, err := readAll(metered{resp.Body, v}, maxMetadata)
 	sum := sha256.Sum256(text)
 	if err != nil || l.metadata != "?" && l.metadata != hex.EncodeToString(sum[:]) {
-		return plain(http.StatusNotFound, "the metadata is not what was promised")
+		return plain(http.StatusNotFound, "the metadata has a wrong hash")
 	}
 	return Answer{http.StatusOK, "application/octet-stream", int64(len(text)), io.NopCloser(strings.NewReader(string(text)))}
 }

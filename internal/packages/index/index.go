@@ -1,16 +1,14 @@
-// Package index answers the questions of an installer in a sandbox out of package indexes and
-// folders that the operator chose.
+// Package index answers the requests of an installer in a sandbox from package indexes and folders that the operator chose.
 //
-// The installer sees pages that were made here, with numbers in place of links: it can fetch a page
-// of a project and the files that such a page named in the same visit, and nothing else. Hosts,
-// credentials, proxies and certificates stay on this side. Files are hashed on their way, and one
-// that is not what its page promised breaks off.
+// The installer sees pages that this package creates, with numbers instead of links. It can fetch the page of a project, and
+// the files on such a page of the same visit, and no other URL. Hosts, credentials, proxies and certificates stay on the
+// server. Files are hashed while they are read, and a file with a wrong hash is never completed.
 //
-// A project comes from one source: the first that has it, or those that it is pinned to. When a
-// source fails, no other is asked in its place, or whoever can make a private index fail could slip
-// in a public package of the same name.
+// A project comes from one source: the first one that has it, or the ones to which it is pinned. If a source fails, no other
+// source is asked instead. Otherwise, an attacker who makes a private index fail could replace a package by a public one of
+// the same name.
 //
-// It refuses to know sessions and guests. There is one lock, Visit.mu, held for map operations.
+// The package knows no sessions and no guests. Its only lock is Visit.mu, held for map operations.
 package index
 
 import (
@@ -33,35 +31,35 @@ import (
 )
 
 const (
-	// maxProjects bounds the pages of one visit; large installations look at 400. It also bounds
-	// what names can carry out of a sandbox.
+	// maxProjects bounds the pages of one visit. Large installations fetch 400. It also bounds the data that names can carry
+	// out of a sandbox.
 	maxProjects = 1000
-	// maxHeld bounds the files that one visit remembers, of all pages: each takes half a kilobyte here.
-	// Large installations see 100,000.
+	// maxHeld bounds the files that one visit remembers, of all pages. Each takes half a kilobyte. Large installations see
+	// 100,000.
 	maxHeld = 300_000
-	// maxPage is the most bytes of a page; the longest one of the largest index has 30 MB.
+	// maxPage is the maximum size of a page. The largest page of the largest index has 30 MB.
 	maxPage = 64 << 20
-	// pageTime bounds the fetching of a page, and metadataTime that of a file's metadata.
+	// pageTime bounds the time for fetching a page or metadata.
 	pageTime = time.Minute
-	// maxMetadata is the most bytes of a file's metadata; long readmes make it 500 kB.
+	// maxMetadata is the maximum size of metadata. Long readmes make it 500 kB.
 	maxMetadata = 16 << 20
 )
 
-// Source is one place that has packages: an index, by the URL of its simple API, or a folder.
+// Source is an index, given by the URL of its simple API, or a folder.
 type Source struct {
-	URL    *url.URL // may carry user and password
+	URL    *url.URL // can contain user and password
 	Folder string
-	Only   func(project string) bool // projects that are pinned to it; nil means that none are, and it is asked for all others
+	Only   func(project string) bool // projects that are pinned to the source; nil: the source serves all projects that are not pinned
 }
 
 // Options configures an Index.
 type Options struct {
-	Sources []Source          // asked in this order; required
-	HTTP    http.RoundTripper // by Transport; required where a source has a URL
-	Logger  *slog.Logger      // nil discards
+	Sources []Source          // in the order of the search; required
+	HTTP    http.RoundTripper // from Transport; required if a source has a URL
+	Logger  *slog.Logger      // nil: no log
 }
 
-// Index is the sources together.
+// Index combines the sources.
 type Index struct {
 	o    Options
 	http *http.Client
@@ -70,11 +68,11 @@ type Index struct {
 // New returns an index.
 func New(o Options) (*Index, error) {
 	if len(o.Sources) == 0 {
-		return nil, errors.New("index: no sources")
+		return nil, errors.New("index: there are no sources")
 	}
 	for _, s := range o.Sources {
 		if (s.URL == nil) == (s.Folder == "") {
-			return nil, errors.New("index: a source is a URL or a folder")
+			return nil, errors.New("index: a source needs either a URL or a folder")
 		}
 		if s.URL != nil && (o.HTTP == nil || s.URL.Scheme != "http" && s.URL.Scheme != "https" || s.URL.Host == "") {
 			return nil, fmt.Errorf("index: %s is not the URL of an index", s.URL.Redacted())
@@ -86,8 +84,8 @@ func New(o Options) (*Index, error) {
 	return &Index{o: o, http: &http.Client{Transport: o.HTTP, CheckRedirect: checkRedirect}}, nil
 }
 
-// Owned returns what reports whether the operator has a project of just that name: one that is pinned, or in a folder.
-// It is for one request, because it reads each folder once, when it is first asked.
+// Owned returns a function that reports whether the operator has a project of this name: a pinned one, or one in a folder.
+// The function is for one request: it reads each folder once, on the first call.
 func (x *Index) Owned() func(project string) bool {
 	inFolders := sync.OnceValue(func() map[string]bool {
 		owned := map[string]bool{}
@@ -108,34 +106,34 @@ func (x *Index) Owned() func(project string) bool {
 	}
 }
 
-// Rule says what one visit may see.
+// Rule defines what one visit can see.
 type Rule struct {
-	Allowed func(project string) error // nil means everything
-	Source  bool                       // source distributions too
-	SHA256  []string                   // when not empty: only files of these hashes
+	Allowed func(project string) error // nil allows every project
+	Source  bool                       // also source distributions
+	SHA256  []string                   // if not empty: only files with these hashes
 
-	// Count is told what the visit takes from the sources: pages and files before it asks for them, bytes once they
-	// are read. Its error is a refusal. It may be called from several goroutines at once. Nil counts nothing.
+	// Count is called for everything that the visit takes from the sources: before the request of a page or file, and after
+	// the read of bytes. Its error refuses the request. It can be called by several goroutines at once. Nil counts nothing.
 	Count func(n Taken) error
 
-	// Begun is told each file that begins to be handed over; a size below zero is unknown. It may be called
-	// from several goroutines at once, and more than once for a file. Nil tells nobody.
+	// Begun is called when the transfer of a file begins. A size below 0 means unknown. It can be called by several
+	// goroutines at once, and more than once for a file. It can be nil.
 	Begun func(file string, size int64)
 }
 
-// Taken is what visits take from the sources. A page that is asked for again counts again, unless the visit has it.
+// Taken is the amount that visits take from the sources. A repeated request of a page counts again, unless the visit has it.
 type Taken struct {
-	Pages int   // of projects
-	Files int   // files, and what indexes say of a file's metadata
-	Bytes int64 // of all
+	Pages int   // pages of projects
+	Files int   // files and metadata of files
+	Bytes int64 // bytes of pages, files and metadata
 }
 
-// File is a file that was handed over whole.
+// File is a file that was transferred completely.
 type File struct {
 	Project, Version, Name, SHA256 string
 }
 
-// Visit is the questions of one installation. Its methods may be called from any goroutine.
+// Visit handles the requests of one installation. Its methods can be called from any goroutine.
 type Visit struct {
 	index *Index
 	rule  Rule
@@ -146,26 +144,25 @@ type Visit struct {
 	pages    map[string]span // of links, by project
 	files    []File
 	fault    error
-	hidden   map[string]int // source distributions that were not shown, by project
+	hidden   map[string]int // number of hidden source distributions, by project
 }
 
-// span is a part of a visit's links.
+// span is a range of a visit's links.
 type span struct{ from, to int }
 
-// Visit begins the questions of one installation.
+// Visit starts the requests of one installation.
 func (x *Index) Visit(r Rule) *Visit {
 	return &Visit{index: x, rule: r, projects: map[string]bool{}, pages: map[string]span{}, hidden: map[string]int{}}
 }
 
-// Files are the files that were handed over whole so far.
+// Files returns the files that were transferred completely so far.
 func (v *Visit) Files() []File {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return append([]File(nil), v.files...)
 }
 
-// Fault is the first refusal that the visit met, or nil: what made the installation fail, most
-// likely.
+// Fault returns the first refusal of the visit, or nil. It is the most likely cause of a failed installation.
 func (v *Visit) Fault() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -174,12 +171,12 @@ func (v *Visit) Fault() error {
 	}
 	for project, n := range v.hidden {
 		return cellhold.Errorf(cellhold.Unsupported,
-			"The package %q has no wheel that fits, only source (%d files), and this server's operator does not allow packages to be built (--package-source).", project, n)
+			"The package %q has no matching wheel, only source (%d files), and this server does not allow building packages (--package-source).", project, n)
 	}
 	return nil
 }
 
-// fail records a refusal. What failed because the visit is over is none.
+// fail records a refusal. It ignores failures caused by the end of the visit.
 func (v *Visit) fail(err error) {
 	if errors.Is(err, context.Canceled) {
 		return
@@ -191,7 +188,7 @@ func (v *Visit) fail(err error) {
 	}
 }
 
-// count counts what the visit takes, and notes a refusal.
+// count counts what the visit takes, and records a refusal.
 func (v *Visit) count(n Taken) error {
 	if v.rule.Count == nil {
 		return nil
@@ -203,16 +200,16 @@ func (v *Visit) count(n Taken) error {
 	return nil
 }
 
-// errCount is the refusal of who counts.
+// errCount says that Rule.Count refused.
 var errCount = errors.New("the visit has taken too much")
 
-// metered counts the bytes that are read of a source.
+// metered counts the bytes that are read from a source.
 type metered struct {
 	io.ReadCloser
 	visit *Visit
 }
 
-// Read reads on, and fails once the visit has taken too much.
+// Read reads from the source, and fails once the visit has taken too much.
 func (m metered) Read(p []byte) (int, error) {
 	n, err := m.ReadCloser.Read(p)
 	if refusal := m.visit.count(Taken{Bytes: int64(n)}); refusal != nil {
@@ -221,11 +218,11 @@ func (m metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Answer is what to answer to one question. The caller closes the Body.
+// Answer is the answer to one request. The caller must close the Body.
 type Answer struct {
 	Status int
 	Type   string
-	Size   int64 // below zero when unknown
+	Size   int64 // below 0: unknown
 	Body   io.ReadCloser
 }
 
@@ -233,8 +230,8 @@ func plain(status int, text string) Answer {
 	return Answer{status, "text/plain", int64(len(text)), io.NopCloser(strings.NewReader(text))}
 }
 
-// Patterns with large counts are compiled when they are used first: each sandbox starts four processes of this
-// program, which have no use for them and would pay milliseconds each.
+// Patterns with large counts are compiled on first use: each sandbox starts four processes of this program, which do not
+// need them and would spend milliseconds on each.
 var (
 	pagePath = lazy.Regexp(`^simple/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/?$`)
 	filePath = lazy.Regexp(`^file/([0-9]{1,9})/([^/]{1,300})$`)
@@ -243,7 +240,7 @@ var (
 
 func normal(name string) string { return strings.ToLower(joints.ReplaceAllString(name, "-")) }
 
-// Open answers one question. It always has an answer; the reason of a refusal is in Fault too.
+// Open answers one request. It always returns an answer. Fault has the reason of a refusal.
 func (v *Visit) Open(ctx context.Context, path string) Answer {
 	if m := pagePath().FindStringSubmatch(path); m != nil {
 		return v.page(ctx, normal(m[1]))
@@ -268,7 +265,7 @@ func (v *Visit) Open(ctx context.Context, path string) Answer {
 	return plain(http.StatusNotFound, "there is no such page")
 }
 
-// page makes the page of a project.
+// page returns the page of a project.
 func (v *Visit) page(ctx context.Context, project string) Answer {
 	if v.rule.Allowed != nil {
 		if err := v.rule.Allowed(project); err != nil {
@@ -282,10 +279,10 @@ func (v *Visit) page(ctx context.Context, project string) Answer {
 	held, seen := v.pages[project]
 	v.mu.Unlock()
 	if many {
-		v.fail(cellhold.Errorf(cellhold.Exhausted, "The installation looked at more than %d packages and was stopped.", maxProjects))
+		v.fail(cellhold.Errorf(cellhold.Exhausted, "The installation was stopped: it requested more than %d packages.", maxProjects))
 		return plain(http.StatusForbidden, "too many packages")
 	}
-	if seen { // an installer asks again; a hostile one as often as it can
+	if seen { // installers repeat requests, and a hostile one does so as often as it can
 		return v.shown(project, held)
 	}
 	if v.count(Taken{Pages: 1}) != nil {
@@ -298,16 +295,16 @@ func (v *Visit) page(ctx context.Context, project string) Answer {
 		return plain(http.StatusForbidden, "too many bytes")
 	}
 	if errors.Is(err, errMissing) {
-		return plain(http.StatusNotFound, "there is no such package")
+		return plain(http.StatusNotFound, "no such package")
 	}
 	if err != nil {
 		v.index.o.Logger.Warn("package index", "project", project, "err", err)
-		v.fail(cellhold.Wrap(cellhold.Unavailable, err, "The package index could not be asked for %q: %s.", project, reason(err)))
-		return plain(http.StatusBadGateway, "the index cannot be asked")
+		v.fail(cellhold.Wrap(cellhold.Unavailable, err, "The package index could not be queried for %q: %s.", project, reason(err)))
+		return plain(http.StatusBadGateway, "the index cannot be queried")
 	}
 	held, ok := v.keep(project, links)
 	if !ok {
-		v.fail(cellhold.Errorf(cellhold.Exhausted, "The installation looked at packages with more than %d files in all and was stopped.", maxHeld))
+		v.fail(cellhold.Errorf(cellhold.Exhausted, "The installation was stopped: its packages have more than %d files in total.", maxHeld))
 		return plain(http.StatusForbidden, "too many files")
 	}
 	return v.shown(project, held)
@@ -318,7 +315,7 @@ func (v *Visit) shown(project string, s span) Answer {
 	return Answer{http.StatusOK, simpleJSON, int64(len(text)), io.NopCloser(bytes.NewReader(text))}
 }
 
-// visible reports whether a file may be shown, and counts what is not because it is source.
+// visible reports whether a file can be shown, and counts hidden source distributions.
 func (v *Visit) visible(l link) bool {
 	if !strings.HasSuffix(l.name, ".whl") && !v.rule.Source {
 		if isSource(l.name) {
@@ -334,7 +331,7 @@ func (v *Visit) visible(l link) bool {
 			return true
 		}
 	}
-	// A page that names no hashes hides nothing: the file is hashed on its way.
+	// A file without a hash on the page stays visible: it is hashed while it is read.
 	return l.sha256 == ""
 }
 
@@ -342,7 +339,7 @@ func isSource(name string) bool {
 	return strings.HasSuffix(name, ".tar.gz") || strings.HasSuffix(name, ".zip") || strings.HasSuffix(name, ".tar.bz2")
 }
 
-// reason is the short form of an error for callers, without addresses of the operator's network.
+// reason returns a short form of an error for callers, without addresses of the operator's network.
 func reason(err error) string {
 	if e, ok := errors.AsType[*statusError](err); ok {
 		return e.Error()
@@ -351,7 +348,7 @@ func reason(err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it did not answer in time"
 	case errors.Is(err, errPage):
-		return "its answer makes no sense"
+		return "its answer is invalid"
 	}
 	return "it cannot be reached; the server's log says why"
 }

@@ -24,7 +24,7 @@ const page = `{"meta":{"api-version":"1.0"},"name":"a","files":[
  {"filename":"../evil-1-py3-none-any.whl","url":"/f/x","hashes":{}},
  {"filename":"a-2-py3-none-any.whl","url":"ftp://x/y","hashes":{}}]}`
 
-// serve makes an index of a handler, and a visit to it.
+// serve returns an index served by a handler, and a visit to it.
 func serve(t *testing.T, h http.HandlerFunc, more ...Source) (*Visit, *httptest.Server) {
 	t.Helper()
 	s := httptest.NewServer(h)
@@ -70,7 +70,7 @@ func TestOnlyPagesAndTheFilesThatTheyNameCanBeRead(t *testing.T) {
 		t.Fatalf("%d %s", status, text)
 	}
 	if strings.Contains(text, "secret") || strings.Contains(text, "127.0.0.1") {
-		t.Errorf("the page tells too much: %s", text)
+		t.Errorf("the page reveals too much: %s", text)
 	}
 	if status, text, err := read(t, v, "file/0/a-1-py3-none-any.whl"); status != 200 || text != "wheel" || err != nil {
 		t.Errorf("%d %q %v", status, text, err)
@@ -92,7 +92,7 @@ func TestAPageThatLeadsInwardsIsNotFollowed(t *testing.T) {
 	asked := false
 	inward := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
 	defer inward.Close()
-	// Another name of the same machine, which is not the index's own.
+	// Another name of the same machine, not the index's own name.
 	other := strings.Replace(inward.URL, "127.0.0.1", "127.0.0.2", 1)
 	v, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/simple/b/" {
@@ -131,7 +131,7 @@ func TestAddressesOfThisMachineAndOfCloudsAreInward(t *testing.T) {
 	}
 	for _, a := range all {
 		if n, ok := a.(*net.IPNet); ok && refuseInward("tcp", net.JoinHostPort(n.IP.String(), "80"), nil) == nil {
-			t.Errorf("%s is this machine's and may be reached", n)
+			t.Errorf("%s belongs to this machine and was allowed", n)
 		}
 	}
 }
@@ -219,7 +219,7 @@ func TestAVisitHoldsSoManyFilesAndNoMore(t *testing.T) {
 		}
 	}
 	if _, ok := v.keep("z", many[:1]); ok || len(v.links) != maxHeld {
-		t.Errorf("taken: %v; %d links", ok, len(v.links))
+		t.Errorf("keep returned %v with %d links", ok, len(v.links))
 	}
 }
 
@@ -229,7 +229,7 @@ func TestPagesThatAreMadeToFillMemoryOrTimeAreRefused(t *testing.T) {
 	if _, err := parsePage(simpleJSON, []byte(`{"meta":{"api-version":"1.0"},"files":[`+files+`]}`), base); !errors.Is(err, errPage) {
 		t.Errorf("a page of too many files: %v", err)
 	}
-	if got := testing.AllocsPerRun(1, func() { // one for each file at most, and not one for each that is not read
+	if got := testing.AllocsPerRun(1, func() { // at most one for each file that is read, and none for the others
 		_, _ = parsePage(simpleJSON, []byte(`{"meta":{"api-version":"1.0"},"files":[`+files+`]}`), base)
 	}); got > 3*maxLinks {
 		t.Errorf("%.0f allocations", got)
@@ -239,12 +239,12 @@ func TestPagesThatAreMadeToFillMemoryOrTimeAreRefused(t *testing.T) {
 	if err != nil || len(links) != 0 {
 		t.Errorf("%d links, %v", len(links), err)
 	}
-	if took := time.Since(begun); took > 30*time.Second { // it takes half an hour when every piece copies all before it
+	if took := time.Since(begun); took > 30*time.Second { // half an hour if every piece copied all pieces before it
 		t.Errorf("it took %s", took)
 	}
 }
 
-// FuzzPage: no page makes the parser fail badly, and no link that it gives can break our page.
+// FuzzPage: no page makes the parser panic, and no link of it can break our page.
 func FuzzPage(f *testing.F) {
 	f.Add(simpleJSON, page)
 	f.Add("text/html", `<base href="/x/"><a href="a-1-py3-none-any.whl#sha256=00" data-yanked>a-1-py3-none-any.whl</a>`)
@@ -261,7 +261,7 @@ func FuzzPage(f *testing.F) {
 		}
 		v := (&Index{}).Visit(Rule{Source: true})
 		if s, ok := v.keep("a", links); !ok || !json.Valid(v.render("a", s)) {
-			t.Fatal("our page is no JSON")
+			t.Fatal("our page is not valid JSON")
 		}
 	})
 }

@@ -15,44 +15,43 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// simpleJSON is the type of the pages that we make (PEP 691), and accepted what we ask for.
+// simpleJSON is the type of the pages that this package creates (PEP 691). accepted is the Accept header of its requests.
 const (
 	simpleJSON = "application/vnd.pypi.simple.v1+json"
 	accepted   = simpleJSON + ", application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 )
 
-var errPage = errors.New("the page makes no sense")
+var errPage = errors.New("the page is invalid")
 
 const (
-	// maxLinks bounds the files of a project; the most prolific one has 30,000.
+	// maxLinks bounds the files of a project. The largest project has 30,000.
 	maxLinks = 100_000
-	// maxRef is the most bytes of a link, and maxNote those of the texts beside it: they are kept for as
-	// long as the visit lasts.
+	// maxRef is the maximum length of a link, and maxNote that of its other texts. The visit keeps them until its end.
 	maxRef  = 4 << 10
 	maxNote = 1 << 10
 )
 
-// link is one file that a page names.
+// link is one file on a page.
 type link struct {
 	source   *Source
 	project  string
 	name     string
 	url      *url.URL // nil for a file of a folder
 	path     string   // in a folder
-	sha256   string   // empty when the page does not say
-	metadata string   // sha256 of its metadata, "?" when there is some of unknown hash, empty when there is none
-	python   string   // versions of Python that it needs
-	yanked   string   // why it was withdrawn; empty when it was not
-	size     int64    // 0 when unknown
+	sha256   string   // empty if unknown
+	metadata string   // sha256 of its metadata; "?" if the hash is unknown; empty if there is no metadata
+	python   string   // required versions of Python
+	yanked   string   // why it was yanked; empty if it was not
+	size     int64    // 0 if unknown
 }
 
 var (
-	// fileName is what a link may be called: it becomes part of a path and of our page.
+	// fileName is the allowed form of a file name: it becomes part of a path and of our page.
 	fileName  = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._+!-]{0,250}$`)
 	hexDigest = lazy.Regexp(`^[0-9a-f]{64}$`)
 )
 
-// parsePage reads a page of the simple API in either form.
+// parsePage reads a page of the simple API in JSON or HTML.
 func parsePage(contentType string, body []byte, base *url.URL) ([]link, error) {
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -67,7 +66,7 @@ func parsePage(contentType string, body []byte, base *url.URL) ([]link, error) {
 	return nil, fmt.Errorf("%w: content type %.80q", errPage, contentType)
 }
 
-// jsonFile is a file of a page in JSON. Members that may be of several types are raw.
+// jsonFile is a file on a JSON page. Members that can have several types are raw.
 type jsonFile struct {
 	Filename string          `json:"filename"`
 	URL      string          `json:"url"`
@@ -79,23 +78,23 @@ type jsonFile struct {
 	Size     int64           `json:"size,omitempty"`
 }
 
-// hashes is what we want of the hashes of a file: a map would take whatever a page puts into it.
+// hashes holds the needed hash of a file. A map would store everything that a page contains.
 type hashes struct {
 	SHA256 string `json:"sha256"`
 }
 
-// jsonFiles are the files of a page. They are read one by one, because each takes 150 bytes, and could
-// be two in the page.
+// jsonFiles are the files of a page. They are decoded one by one to bound the memory: each takes 150 bytes, and may have
+// only two bytes in the page.
 type jsonFiles []jsonFile
 
-// UnmarshalJSON reads as many files as there may be.
+// UnmarshalJSON reads the files, up to the limit.
 func (l *jsonFiles) UnmarshalJSON(b []byte) error {
 	if *l = nil; string(b) == "null" {
 		return nil
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
-		return fmt.Errorf("%w: its files are no list", errPage)
+		return fmt.Errorf("%w: its files are not a list", errPage)
 	}
 	for d.More() {
 		if len(*l) >= maxLinks {
@@ -161,14 +160,14 @@ func metadataHash(raw json.RawMessage) string {
 	return ""
 }
 
-// resolve makes the link complete; false when it is none that we follow.
+// resolve completes the link. It returns false if the link must not be followed.
 func (l *link) resolve(ref string, base *url.URL) bool {
 	if len(ref) > maxRef || len(l.python) > maxNote || len(l.yanked) > maxNote {
 		return false
 	}
 	u, err := base.Parse(ref)
 	if err != nil || u.Scheme != "https" && u.Scheme != base.Scheme || u.Host == "" || !fileName().MatchString(l.name) {
-		return false // from https to http nothing leads
+		return false // a link from https to http is not followed
 	}
 	if u.Fragment != "" && l.sha256 == "" {
 		l.sha256, _ = strings.CutPrefix(u.Fragment, "sha256=")
@@ -181,7 +180,7 @@ func (l *link) resolve(ref string, base *url.URL) bool {
 	return true
 }
 
-// parseHTML reads the older form (PEP 503): links, with the rest in attributes.
+// parseHTML reads the older form (PEP 503): links with attributes.
 func parseHTML(body []byte, base *url.URL) ([]link, error) {
 	var links []link
 	z := html.NewTokenizer(bytes.NewReader(body))
@@ -205,7 +204,7 @@ func parseHTML(body []byte, base *url.URL) ([]link, error) {
 				open, ref = htmlLink(t), href
 			}
 		case html.TextToken:
-			if open != nil && len(open.name) < maxNote { // a name that is too long is none
+			if open != nil && len(open.name) < maxNote { // names that are too long are refused later
 				open.name += strings.TrimSpace(string(z.Text()))
 			}
 		case html.EndTagToken:
@@ -253,8 +252,8 @@ func attribute(t html.Token, key string) string {
 	return ""
 }
 
-// keep remembers what a page of a project names, and returns what of it the installer sees; false when
-// the visit holds too much. What another question has brought meanwhile stays as it is.
+// keep stores the files of a project's page, and returns the range of the visible ones. It returns false if the visit holds
+// too many files. If a concurrent request has stored the page already, that page stays.
 func (v *Visit) keep(project string, links []link) (span, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -274,16 +273,16 @@ func (v *Visit) keep(project string, links []link) (span, bool) {
 		return s, false
 	}
 	if s.to > s.from {
-		delete(v.hidden, project) // it has more than source
+		delete(v.hidden, project) // it has more than source distributions
 	}
 	v.pages[project] = s
 	return s, true
 }
 
-// render makes the page that the installer sees. Links are numbers, relative to the page.
+// render returns the page for the installer. Links are numbers, relative to the page.
 func (v *Visit) render(project string, s span) []byte {
 	v.mu.Lock()
-	links := v.links[s.from:s.to:s.to] // never changed once they are there
+	links := v.links[s.from:s.to:s.to] // links in this range never change
 	v.mu.Unlock()
 	files := []map[string]any{}
 	for i, l := range links {
@@ -309,7 +308,7 @@ func (v *Visit) render(project string, s span) []byte {
 	}
 	text, err := json.Marshal(map[string]any{"meta": map[string]string{"api-version": "1.1"}, "name": project, "files": files})
 	if err != nil {
-		return nil // cannot happen: maps of strings
+		return nil // cannot happen with maps of strings
 	}
 	return text
 }

@@ -18,17 +18,16 @@ import (
 
 const (
 	dialTime   = 20 * time.Second
-	headerTime = time.Minute // indexes that make pages on demand need some seconds
-	maxHops    = 5           // of redirects
+	headerTime = time.Minute // indexes that generate pages need some seconds
+	maxHops    = 5           // maximum redirects
 )
 
-// errInward is the refusal of an address that a page had no business to name.
-var errInward = errors.New("a page leads to an address of this machine or its link")
+// errInward refuses an address that a page must not name.
+var errInward = errors.New("a page leads to an address of this machine or its local network")
 
-// Transport returns what requests to indexes go through. proxy chooses the proxy of a request and
-// may be nil; roots adds certificate authorities to the system's and may be nil. Hosts are the
-// indexes' own: only they may be on this machine. Links of pages that lead to its own addresses, or to
-// the metadata services of clouds, are refused.
+// Transport returns the transport for requests to indexes. proxy chooses the proxy of a request and can be nil. roots
+// replaces the system's certificate authorities if it is not nil. hosts are the hosts of the indexes: only these can have an
+// address of this machine. Other links to this machine's addresses, or to the metadata services of clouds, are refused.
 func Transport(hosts []string, proxy func(*http.Request) (*url.URL, error), roots *x509.CertPool) *http.Transport {
 	g := &gate{hosts: slices.Clone(hosts)}
 	t := &http.Transport{
@@ -53,10 +52,10 @@ func Transport(hosts []string, proxy func(*http.Request) (*url.URL, error), root
 	return t
 }
 
-// gate opens connections.
+// gate dials connections.
 type gate struct {
 	mu    sync.Mutex
-	hosts []string // that the operator named
+	hosts []string // trusted hosts: those that the operator named
 }
 
 func (g *gate) trust(host string) {
@@ -77,12 +76,12 @@ func (g *gate) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	g.mu.Unlock()
 	d := net.Dialer{Timeout: dialTime}
 	if !trusted {
-		d.Control = refuseInward // sees the address itself, after the name was resolved
+		d.Control = refuseInward // called with the address, after the name was resolved
 	}
 	return d.DialContext(ctx, network, addr)
 }
 
-// metadata are the clouds' services that tell a machine its secrets, where they are not link-local.
+// metadata are the metadata services of clouds that are not link-local. They give a machine its secrets.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("100.100.100.200"), // Alibaba
 	netip.MustParseAddr("168.63.129.16"),   // Azure
@@ -91,13 +90,12 @@ var metadata = []netip.Addr{
 	netip.MustParseAddr("fd20:ce::254"),    // Google
 }
 
-// inward reports whether an address is this machine's, or one that only its neighbours and itself can
-// reach.
+// inward reports whether an address belongs to this machine, or is reachable only from this machine and its neighbours.
 func inward(ip netip.Addr) bool {
 	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() || slices.Contains(metadata, ip) || ours(ip)
 }
 
-// ours reports whether the address is this host's. When nobody can tell, it is.
+// ours reports whether the address belongs to this host. If the host's addresses cannot be read, it returns true.
 func ours(ip netip.Addr) bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -124,7 +122,7 @@ func refuseInward(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// checkRedirect follows few redirects, and none away from TLS.
+// checkRedirect allows few redirects, and none from TLS to plain HTTP.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxHops {
 		return errors.New("too many redirects")

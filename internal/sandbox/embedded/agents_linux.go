@@ -9,14 +9,14 @@ import (
 	"os"
 )
 
-// needsAgent is what a sandbox's agent is called among what its continuations need. They go on in the middle
-// of its program, so they need that very one.
+// needsAgent is the key of the agent among the needs of a snapshot. A restored sandbox continues in the middle of the
+// agent's program, so it needs the same binary.
 const needsAgent = "agent"
 
-// agent is a guest's binary.
+// agent is a binary of the agent.
 type agent struct{ path, digest string }
 
-// openAgents looks for the agents of what is saved and of what lives.
+// openAgents finds the agents of all snapshots and running sandboxes.
 func (d *Driver) openAgents() (err error) {
 	if d.agent.digest, err = digestOf(d.agent.path); err != nil {
 		return fmt.Errorf("guest binary: %w", err)
@@ -35,7 +35,7 @@ func (d *Driver) openAgents() (err error) {
 		}
 		path, err := d.guests.Find(digest)
 		if err != nil {
-			d.log.Warn("the agent of something saved is not there", "digest", digest, "error", err)
+			d.log.Warn("the agent of a snapshot or sandbox is missing", "digest", digest, "error", err)
 			continue
 		}
 		d.agents[digest] = agent{path, digest}
@@ -43,9 +43,9 @@ func (d *Driver) openAgents() (err error) {
 	return nil
 }
 
-// PruneGuests removes the binaries of other builds that neither a snapshot nor a sandbox needs. Only the one
-// server of this driver's directories may call it, before it does anything else: what is on its way from the one
-// to the other could be overlooked.
+// PruneGuests removes the agents of other builds that no snapshot and no sandbox needs. Only the server that owns this
+// driver's directories can call it, and only before any other use of the driver: it could miss a sandbox that is being
+// created from a snapshot at the same time.
 func (d *Driver) PruneGuests() error {
 	if d.guests == nil {
 		return nil
@@ -55,15 +55,15 @@ func (d *Driver) PruneGuests() error {
 		err = d.guests.Prune(needed)
 	}
 	if err != nil {
-		return fmt.Errorf("remove guest binaries that nothing needs: %w", err)
+		return fmt.Errorf("remove unused guest binaries: %w", err)
 	}
 	return nil
 }
 
-// neededAgents are the digests of the agents that snapshots and sandboxes run.
+// neededAgents returns the digests of the agents of all snapshots and sandboxes.
 func (d *Driver) neededAgents() (map[string]bool, error) {
 	needed := map[string]bool{}
-	snapshots, err := d.shelf.List()
+	snapshots, err := d.store.List()
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (d *Driver) neededAgents() (map[string]bool, error) {
 		return nil, err
 	}
 	for _, id := range ids {
-		// One without a readable record has no future.
+		// A sandbox without a readable record cannot be adopted.
 		if r, err := load(d.paths(id)); err == nil && r.Needs[needsAgent] != "" {
 			needed[r.Needs[needsAgent]] = true
 		}
@@ -85,7 +85,7 @@ func (d *Driver) neededAgents() (map[string]bool, error) {
 	return needed, nil
 }
 
-// with returns needs and an agent.
+// with returns needs with an agent added.
 func with(needs map[string]string, a agent) map[string]string {
 	all := maps.Clone(needs)
 	all[needsAgent] = a.digest

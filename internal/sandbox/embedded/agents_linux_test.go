@@ -14,10 +14,10 @@ import (
 	"cellhold/internal/sandbox/embedded"
 )
 
-// builds are the guests of other builds, by their digests.
+// builds are the agents of other builds, by digest.
 type builds struct {
 	paths  map[string]string
-	needed map[string]bool // what Prune was told
+	needed map[string]bool // the argument of Prune
 	closed int
 }
 
@@ -31,7 +31,7 @@ func (b *builds) Find(digest string) (string, error) {
 func (b *builds) Prune(needed map[string]bool) error { b.needed = needed; return nil }
 func (b *builds) Close() error                       { b.closed++; return nil }
 
-// otherBuild is a guest that differs in a byte that nothing reads, and the digest of the first.
+// otherBuild returns an agent that differs in an unused byte, and the digest of the original.
 func otherBuild(t *testing.T, first string) (path, digest string) {
 	t.Helper()
 	program, err := os.ReadFile(first)
@@ -39,7 +39,7 @@ func otherBuild(t *testing.T, first string) (path, digest string) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(program)
-	program[15] ^= 1 // the end of what an ELF file says of itself
+	program[15] ^= 1 // the padding of the ELF identification
 	path = filepath.Join(ground, "bin2", filepath.Base(first))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func otherBuild(t *testing.T, first string) (path, digest string) {
 	return path, hex.EncodeToString(sum[:])
 }
 
-// openWith opens a driver of a build.
+// openWith opens a driver with the agent of a build.
 func openWith(t *testing.T, guest string, others embedded.Guests) *embedded.Driver {
 	t.Helper()
 	o := options(t)
@@ -62,7 +62,7 @@ func openWith(t *testing.T, guest string, others embedded.Guests) *embedded.Driv
 	return d
 }
 
-// listed returns the snapshot of a name.
+// listed returns the snapshot with this name.
 func listed(t *testing.T, d *embedded.Driver, name string) sandbox.Snapshot {
 	t.Helper()
 	all, err := d.Snapshots(t.Context())
@@ -76,10 +76,10 @@ func listed(t *testing.T, d *embedded.Driver, name string) sandbox.Snapshot {
 	return all[i]
 }
 
-// TestWhatWasSavedGoesOnWithItsOwnAgent: a new build of the server brings a new one, for what starts anew.
-func TestWhatWasSavedGoesOnWithItsOwnAgent(t *testing.T) {
+// TestASnapshotIsRestoredWithItsOwnAgent: a new build of the server has a new agent, for new sandboxes only.
+func TestASnapshotIsRestoredWithItsOwnAgent(t *testing.T) {
 	former := options(t).Guest
-	open(t).Close() // or it skips
+	open(t).Close() // skips the test if sandboxes cannot start
 	latter, digest := otherBuild(t, former)
 	first := openWith(t, former, nil)
 	box, err := first.Create(t.Context(), spec(name("old")))
@@ -90,7 +90,7 @@ func TestWhatWasSavedGoesOnWithItsOwnAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := listed(t, first, name("old")); s.Former || s.Stale != "" {
-		t.Errorf("listed as %+v", s)
+		t.Errorf("Snapshots returned %+v", s)
 	}
 	if err := first.Close(); err != nil {
 		t.Error(err)
@@ -100,13 +100,13 @@ func TestWhatWasSavedGoesOnWithItsOwnAgent(t *testing.T) {
 	second := openWith(t, latter, others)
 	defer second.RemoveSnapshot(t.Context(), name("old"))
 	if others.needed != nil {
-		t.Errorf("removed without being asked: %v", others.needed)
+		t.Errorf("agents were removed without a call of PruneGuests: %v", others.needed)
 	}
 	if err := second.PruneGuests(); err != nil || !others.needed[digest] {
-		t.Errorf("needed are %v, %v", others.needed, err)
+		t.Errorf("Prune got %v (%v)", others.needed, err)
 	}
 	if s := listed(t, second, name("old")); !s.Former || s.Stale != "" {
-		t.Errorf("listed as %+v", s)
+		t.Errorf("Snapshots returned %+v", s)
 	}
 	s := spec(name("on"))
 	s.From = name("old")
@@ -115,33 +115,33 @@ func TestWhatWasSavedGoesOnWithItsOwnAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	get(t, guestClient(again), "http://guest/health")
-	if err := again.Snapshot(t.Context(), name("old")); err != nil { // it still has the agent that it had
+	if err := again.Snapshot(t.Context(), name("old")); err != nil { // the restored sandbox still has its agent
 		t.Error(err)
 	}
 	if s := listed(t, second, name("old")); !s.Former || s.Stale != "" {
-		t.Errorf("listed as %+v", s)
+		t.Errorf("Snapshots returned %+v", s)
 	}
 	if err := errors.Join(again.Destroy(t.Context()), second.Close()); err != nil || others.closed != 1 {
-		t.Errorf("closed %d times, %v", others.closed, err)
+		t.Errorf("the guests were closed %d times (%v), want once", others.closed, err)
 	}
 
 	for _, others := range []embedded.Guests{nil, &builds{}} {
 		third := openWith(t, latter, others)
 		defer third.Close()
 		if s := listed(t, third, name("old")); s.Stale == "" {
-			t.Errorf("listed as %+v", s)
+			t.Errorf("Snapshots returned %+v", s)
 		}
 		_, err := third.Create(t.Context(), s)
-		if why, ok := errors.AsType[*sandbox.Misfit](err); !ok || why.Why != "the agent that it was made with is not there any more" {
+		if why, ok := errors.AsType[*sandbox.SnapshotError](err); !ok || why.Reason != "the agent that it was made with is missing" {
 			t.Errorf("got %v", err)
 		}
 	}
 }
 
-// TestADriverThatCannotBeMadeClosesWhatItWasGiven.
-func TestADriverThatCannotBeMadeClosesWhatItWasGiven(t *testing.T) {
+// TestADriverThatCannotBeOpenedClosesItsGuests: New owns the guests, even after an error.
+func TestADriverThatCannotBeOpenedClosesItsGuests(t *testing.T) {
 	others := &builds{}
 	if _, err := embedded.New(embedded.Options{Guests: others}); err == nil || others.closed != 1 {
-		t.Errorf("closed %d times, %v", others.closed, err)
+		t.Errorf("the guests were closed %d times (%v), want once", others.closed, err)
 	}
 }

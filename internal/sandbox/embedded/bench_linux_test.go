@@ -9,7 +9,7 @@ import (
 	"cellhold/internal/sandbox/embedded"
 )
 
-// BenchmarkCreate measures from nothing to the agent's first answer.
+// BenchmarkCreate measures the time to the first answer of the agent of a new sandbox.
 func BenchmarkCreate(b *testing.B) {
 	options(b)
 	d := open(b)
@@ -17,7 +17,7 @@ func BenchmarkCreate(b *testing.B) {
 	measureStarts(b, d, "")
 }
 
-// BenchmarkContinue measures from a snapshot to the agent's first answer.
+// BenchmarkContinue measures the time to the first answer of the agent of a restored sandbox.
 func BenchmarkContinue(b *testing.B) {
 	options(b)
 	d := open(b)
@@ -35,7 +35,7 @@ func BenchmarkContinue(b *testing.B) {
 	measureStarts(b, d, snapshot)
 }
 
-// measureStarts measures to the agent's first answer, from a snapshot or from nothing.
+// measureStarts measures the time to the agent's first answer, for a new or restored sandbox.
 func measureStarts(b *testing.B, d *embedded.Driver, from string) {
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
@@ -61,7 +61,7 @@ func measureStarts(b *testing.B, d *embedded.Driver, from string) {
 	report(b, took)
 }
 
-// BenchmarkSnapshot measures the saving of a sandbox, for which it stands still.
+// BenchmarkSnapshot measures the time for saving a sandbox, during which it is paused.
 func BenchmarkSnapshot(b *testing.B) {
 	options(b)
 	d := open(b)
@@ -83,7 +83,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	report(b, took)
 }
 
-// BenchmarkDestroy measures the end of an idle sandbox.
+// BenchmarkDestroy measures the time for destroying an idle sandbox.
 func BenchmarkDestroy(b *testing.B) {
 	options(b)
 	d := open(b)

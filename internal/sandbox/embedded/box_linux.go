@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +10,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,61 +19,61 @@ import (
 
 // box is one sandbox that this driver owns.
 type box struct {
-	d      *Driver
-	paths  paths
-	sentry *handle
-	gofer  *handle
-	watch  sync.WaitGroup
-	ended  chan struct{} // closed when exit is set
-	letgo  chan struct{} // closed when the driver lets go of it alive
+	d        *Driver
+	paths    paths
+	sentry   *process.Handle
+	gofer    *process.Handle
+	watch    sync.WaitGroup
+	ended    chan struct{} // closed when exit is set
+	detached chan struct{} // closed when the driver gives the sandbox up alive
 
-	// life serialises Pause, Resume, Destroy and letting go.
-	life     sync.Mutex
+	// stateMu serialises Pause, Resume, Snapshot, Destroy and giving up.
+	stateMu  sync.Mutex
 	released bool
 	lock     *ownership
 
 	paused atomic.Bool
 
-	// linking lets one attachment through at a time; it is a lock with a context.
-	linking chan struct{}
+	// attaching allows one attachment at a time. It is a lock that can be awaited with a context.
+	attaching chan struct{}
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	record    *record
 	link      *link.Host
 	destroyed bool
 	exit      sandbox.Exit
 }
 
-// take makes the record's sandbox this driver's, and starts watching it.
+// take makes the sandbox of a record a sandbox of this driver and starts to watch it.
 func (d *Driver) take(r *record, p paths, lock *ownership) (*box, error) {
-	if !r.Sentry.alive() {
+	if !r.Sentry.Alive() {
 		return nil, sandbox.ErrNotFound
 	}
-	sentry, err := r.Sentry.open()
+	sentry, err := r.Sentry.Open()
 	if err != nil {
 		return nil, err
 	}
 	if sentry == nil {
 		return nil, sandbox.ErrNotFound
 	}
-	gofer, err := r.Gofer.open()
+	gofer, err := r.Gofer.Open()
 	if err != nil {
-		sentry.close()
+		sentry.Close()
 		return nil, err
 	}
 	b := &box{
 		d: d, paths: p, record: r, lock: lock, sentry: sentry, gofer: gofer,
-		ended: make(chan struct{}), letgo: make(chan struct{}), linking: make(chan struct{}, 1),
+		ended: make(chan struct{}), detached: make(chan struct{}), attaching: make(chan struct{}, 1),
 	}
 	b.paused.Store(r.Paused)
-	children.add(r.Sentry.PID)
-	children.add(r.Gofer.PID)
+	process.Children.Add(r.Sentry.PID)
+	process.Children.Add(r.Gofer.PID)
 	d.register(b)
 	b.watch.Go(b.await)
 	return b, nil
 }
 
-// Adopt takes over a living sandbox of a server that died.
+// Adopt takes over a running sandbox of a server that died.
 func (d *Driver) Adopt(ctx context.Context, id sandbox.ID) (sandbox.Sandbox, error) {
 	if err := checkID(id); err != nil {
 		return nil, fmt.Errorf("adopt sandbox: %w", err)
@@ -87,7 +88,7 @@ func (d *Driver) Adopt(ctx context.Context, id sandbox.ID) (sandbox.Sandbox, err
 func (d *Driver) adopt(ctx context.Context, id sandbox.ID) (*box, error) {
 	p := d.paths(id)
 	r, err := load(p)
-	if gone(err) {
+	if notExist(err) {
 		return nil, sandbox.ErrNotFound
 	}
 	if err != nil {
@@ -99,17 +100,17 @@ func (d *Driver) adopt(ctx context.Context, id sandbox.ID) (*box, error) {
 	}
 	if r.Saving {
 		r.Saving = false
-		d.goOn(ctx, r, p)
+		d.ensureRunning(ctx, r, p)
 	}
 	b, err := d.take(r, p, lock)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	if r.Paused {
-		return b, nil // it cannot answer; the first Dial after Resume attaches
+		return b, nil // a paused sandbox cannot answer; the first Dial after Resume attaches
 	}
 	if _, err := b.attached(ctx); err != nil {
-		return nil, errors.Join(err, b.letGo())
+		return nil, errors.Join(err, b.detach())
 	}
 	return b, nil
 }
@@ -129,11 +130,11 @@ func (b *box) Dial(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// attached returns the link, attaching anew where there is none yet or the guest broke it.
+// attached returns the link to the agent. It attaches if there is no link yet, or if the guest broke the link.
 func (b *box) attached(ctx context.Context) (*link.Host, error) {
 	select {
-	case b.linking <- struct{}{}:
-		defer func() { <-b.linking }()
+	case b.attaching <- struct{}{}:
+		defer func() { <-b.attaching }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -151,12 +152,12 @@ func (b *box) attached(ctx context.Context) (*link.Host, error) {
 	select {
 	case <-b.ended:
 		return nil, sandbox.ErrNotFound
-	case <-b.letgo:
+	case <-b.detached:
 		return nil, net.ErrClosed
 	default:
 	}
 	if b.paused.Load() {
-		return nil, errors.New("it is paused and cannot answer")
+		return nil, errors.New("the sandbox is paused and cannot answer")
 	}
 	host, err := b.attach(ctx)
 	if err != nil {
@@ -168,12 +169,12 @@ func (b *box) attached(ctx context.Context) (*link.Host, error) {
 	return host, nil
 }
 
-// attach opens the host's ends of the FIFOs. When the sandbox dies, they report the end.
+// attach opens the host's ends of the FIFOs. They report the end of the sandbox.
 func (b *box) attach(ctx context.Context) (*link.Host, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.d.startTimeout,
 		fmt.Errorf("no answer within %v", b.d.startTimeout))
 	defer cancel()
-	// Not blocking: opening a FIFO otherwise waits for the other end, which may be dead.
+	// O_NONBLOCK, because opening a FIFO otherwise waits for the other end, and the other end may be dead.
 	out, err := os.OpenFile(b.paths.out, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -197,10 +198,10 @@ func (b *box) Wait(ctx context.Context) (sandbox.Exit, error) {
 	}
 }
 
-// Usage says what the sandbox has used so far.
+// Usage returns the resources that the sandbox has used so far.
 func (b *box) Usage(context.Context) (sandbox.Usage, error) {
-	b.life.Lock()
-	defer b.life.Unlock()
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
 	if b.released {
 		return sandbox.Usage{}, fmt.Errorf("usage of sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
 	}
@@ -211,39 +212,39 @@ func (b *box) usage() sandbox.Usage {
 	if b.d.cgroups == nil {
 		return sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
 	}
-	return b.d.cgroups.usage(b.ID())
+	return b.d.cgroups.Usage(b.ID())
 }
 
-// Peak returns the most bytes used since the last call that said anew.
-func (b *box) Peak(anew bool) (int64, error) {
+// Peak returns the highest memory use since the last call with reset.
+func (b *box) Peak(reset bool) (int64, error) {
 	if b.d.cgroups == nil {
 		return 0, errors.ErrUnsupported
 	}
-	return b.d.cgroups.peak(b.ID(), anew)
+	return b.d.cgroups.Peak(b.ID(), reset)
 }
 
 // Pause stops all processes in the sandbox.
 func (b *box) Pause(ctx context.Context) error { return b.setPaused(ctx, "pause", true) }
 
-// Resume lets them go on.
+// Resume lets all processes in the sandbox continue.
 func (b *box) Resume(ctx context.Context) error { return b.setPaused(ctx, "resume", false) }
 
 func (b *box) setPaused(ctx context.Context, verb string, paused bool) error {
-	b.life.Lock()
-	defer b.life.Unlock()
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
 	if b.released {
 		return fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), sandbox.ErrNotFound)
 	}
 	if b.paused.Load() == paused {
 		return nil
 	}
-	if paused { // should this process be killed before it has noted the pause, the next one lets it go on
+	if paused { // if this process is killed before it records the pause, the next server resumes the sandbox
 		b.record.Saving = true
 		if err := b.record.save(b.paths); err != nil {
 			return err
 		}
 	}
-	err := b.d.tell(ctx, b.paths, verb, innerID)
+	err := b.d.runCommand(ctx, b.paths, verb, runsc.InnerID)
 	b.record.Saving = false
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err), b.record.save(b.paths))
@@ -253,35 +254,35 @@ func (b *box) setPaused(ctx context.Context, verb string, paused bool) error {
 	return b.record.save(b.paths)
 }
 
-// tell runs a command on a sandbox of gVisor's.
-func (d *Driver) tell(ctx context.Context, p paths, args ...string) error {
-	errput, err := newErrput()
+// runCommand runs a gVisor command on a sandbox.
+func (d *Driver) runCommand(ctx context.Context, p paths, args ...string) error {
+	stderr, err := newStderr()
 	if err != nil {
 		return err
 	}
-	defer errput.Close()
+	defer stderr.Close()
 	cmd := d.runsc(ctx, p, args...)
-	cmd.Stderr = errput
-	if err := children.run(cmd); err != nil {
+	cmd.Stderr = stderr
+	if err := process.Children.Run(cmd); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return fmt.Errorf("%w%s", err, excerpt(errput))
+		return fmt.Errorf("%w%s", err, excerpt(stderr))
 	}
 	return nil
 }
 
-// Destroy ends the sandbox and removes everything that belonged to it.
+// Destroy ends the sandbox and removes all its processes, mounts, cgroups and files.
 func (b *box) Destroy(ctx context.Context) error {
-	b.life.Lock()
-	defer b.life.Unlock()
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
 	if b.released {
 		return nil
 	}
 	b.mu.Lock()
 	b.destroyed = true
 	b.mu.Unlock()
-	if err := b.sentry.kill(); err != nil && !b.hasEnded() {
+	if err := b.sentry.Kill(); err != nil && !b.hasEnded() {
 		return fmt.Errorf("destroy sandbox %s: %w", b.ID(), err)
 	}
 	select {
@@ -304,33 +305,32 @@ func (b *box) hasEnded() bool {
 	}
 }
 
-// letGo gives the sandbox up without ending it.
-func (b *box) letGo() error { return errors.Join(b.letGoButLock(), b.lock.Close()) }
+// detach gives up the sandbox without ending it.
+func (b *box) detach() error { return errors.Join(b.detachKeepLock(), b.lock.Close()) }
 
-// letGoButLock stops everything this driver does with the sandbox.
-func (b *box) letGoButLock() error {
-	b.life.Lock()
-	defer b.life.Unlock()
+// detachKeepLock stops everything that this driver does with the sandbox, and keeps the lock.
+func (b *box) detachKeepLock() error {
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
 	if b.released {
 		return nil
 	}
-	close(b.letgo)
-	past := time.Unix(1, 0)
-	_ = b.sentry.f.SetReadDeadline(past)
+	close(b.detached)
+	b.sentry.Interrupt()
 	if b.gofer != nil {
-		_ = b.gofer.f.SetReadDeadline(past)
+		b.gofer.Interrupt()
 	}
 	return b.release()
 }
 
-// release is the end of both ways to lose a sandbox.
+// release is the last step of Destroy and of detach. The caller must hold b.stateMu.
 func (b *box) release() error {
 	b.watch.Wait()
 	b.released = true
 	b.d.unregister(b)
-	// Behind whoever is attaching just now.
-	b.linking <- struct{}{}
-	defer func() { <-b.linking }()
+	// Wait for an attachment in progress.
+	b.attaching <- struct{}{}
+	defer func() { <-b.attaching }()
 	b.mu.Lock()
 	host := b.link
 	b.link = nil

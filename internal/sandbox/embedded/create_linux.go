@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"bytes"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"errors"
 	"fmt"
@@ -17,18 +19,14 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"cellhold/internal/sandbox"
-	"cellhold/internal/sandbox/embedded/shelf"
+	"cellhold/internal/sandbox/embedded/snapshots"
 )
 
-// innerID is every sandbox's name inside its own gVisor directory. gVisor finds containers by the
-// beginning of their names; with one name per directory there is nothing to confuse.
-const innerID = "s"
+// stderrSize bounds the stored standard error of gVisor and the agent. The beginning is stored, because it has the
+// reason of a failed start.
+const stderrSize = 64 << 10
 
-// errputSize bounds what is kept of gVisor's and the agent's standard error: the beginning, where
-// the reason of a failed start is.
-const errputSize = 64 << 10
-
-// Create makes a sandbox with the agent running in it.
+// Create creates a sandbox with a running agent.
 func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
 	if err := d.checkSpec(s); err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
@@ -49,11 +47,11 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
-	check := from.Check(ctx, s.Often) // beside the start, which waits for other things
+	check := from.Check(ctx, s.Often) // at the same time as the start, which mostly waits
 	b, err := d.start(ctx, s, from, a, p, lock)
 	if bad := check.Wait(); bad != nil && (err == nil || errors.Is(bad, sandbox.ErrSnapshot)) {
 		if b != nil {
-			bad = errors.Join(bad, b.letGoButLock())
+			bad = errors.Join(bad, b.detachKeepLock())
 		}
 		err = fmt.Errorf("snapshot %s: %w", s.From, bad)
 	}
@@ -65,8 +63,8 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	return b, nil
 }
 
-// claim makes the sandbox's directory and takes its lock. What an earlier attempt left there, whose
-// server must have died, is cleared away first.
+// claim creates the sandbox's directory and takes its lock. It first removes the remains of an earlier attempt, whose
+// server must have died.
 func (d *Driver) claim(ctx context.Context, id sandbox.ID, p paths) (*ownership, error) {
 	err := os.Mkdir(p.dir, 0o700)
 	fresh := err == nil
@@ -86,8 +84,8 @@ func (d *Driver) claim(ctx context.Context, id sandbox.ID, p paths) (*ownership,
 	return own(p)
 }
 
-// start takes the steps of a creation. A kill between any two of them leaves what clear removes.
-func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *shelf.Image, a agent, p paths, lock *ownership) (*box, error) {
+// start executes the steps of a creation. After a kill between two steps, clear removes what exists.
+func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *snapshots.Image, a agent, p paths, lock *ownership) (*box, error) {
 	r := &record{
 		ID: s.ID, Created: time.Now().UTC(), Image: s.Image, Labels: s.Labels,
 		Spec: s, Needs: with(d.needs(s), a),
@@ -103,21 +101,21 @@ func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *shelf.Image, a
 	if err := os.Mkdir(p.disk, 0o700); err != nil {
 		return nil, err
 	}
-	errput, err := newErrput()
+	stderr, err := newStderr()
 	if err != nil {
 		return nil, err
 	}
-	defer errput.Close()
-	b, err := d.boot(ctx, s, from, r, p, lock, errput)
+	defer stderr.Close()
+	b, err := d.boot(ctx, s, from, r, p, lock, stderr)
 	if err != nil {
-		return nil, fmt.Errorf("%w%s%s", err, excerpt(errput), panicked(p))
+		return nil, fmt.Errorf("%w%s%s", err, excerpt(stderr), panicMessage(p))
 	}
 	return b, nil
 }
 
 // boot starts the sandbox, checks it, and waits for its agent.
-func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *shelf.Image, r *record, p paths, lock *ownership, errput *os.File) (*box, error) {
-	if err := d.launch(ctx, s, from, p, errput); err != nil {
+func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *snapshots.Image, r *record, p paths, lock *ownership, stderr *os.File) (*box, error) {
+	if err := d.launch(ctx, s, from, p, stderr); err != nil {
 		return nil, err
 	}
 	from.Close()
@@ -125,11 +123,11 @@ func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *shelf.Image, r 
 		return nil, err
 	}
 	if d.cgroups != nil {
-		if err := d.cgroups.limitCPU(s.ID, s.Limits); err != nil {
+		if err := d.cgroups.LimitCPU(s.ID, s.Limits); err != nil {
 			return nil, err
 		}
-		if err := d.cgroups.verify(s.ID, s.Limits, r.Sentry.PID, r.Gofer.PID); err != nil {
-			return nil, fmt.Errorf("a limit is not in place: %w", err)
+		if err := d.cgroups.Verify(s.ID, s.Limits, r.Sentry.PID, r.Gofer.PID); err != nil {
+			return nil, fmt.Errorf("a limit is not enforced: %w", err)
 		}
 	}
 	if err := r.save(p); err != nil {
@@ -139,34 +137,33 @@ func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *shelf.Image, r 
 	if err != nil {
 		return nil, err
 	}
-	if err := b.settle(ctx); err != nil {
+	if err := b.awaitAgent(ctx); err != nil {
 		if from != nil {
-			err = b.broken(err)
+			err = b.classifyEnd(err)
 		}
-		return nil, errors.Join(err, b.letGoButLock())
+		return nil, errors.Join(err, b.detachKeepLock())
 	}
 	return b, nil
 }
 
-// settle waits for the agent of a new sandbox.
-func (b *box) settle(ctx context.Context) error {
+// awaitAgent waits for the agent of a new sandbox.
+func (b *box) awaitAgent(ctx context.Context) error {
 	if _, err := b.attached(ctx); err != nil {
-		return fmt.Errorf("the agent does not answer: %w", err)
+		return fmt.Errorf("the agent did not answer: %w", err)
 	}
 	if b.d.cgroups == nil {
 		return nil
 	}
-	if err := b.d.cgroups.orderVictims(b.ID(), b.record); err != nil {
-		return fmt.Errorf("arrange for running out of memory: %w", err)
+	if err := b.d.cgroups.SetOOMScores(b.ID(), b.record.Sentry, b.record.Gofer, guestBinDir); err != nil {
+		return fmt.Errorf("set the order of the OOM killer: %w", err)
 	}
 	return nil
 }
 
-// launch runs our own binary as runsc, which starts the sandbox and ends.
-func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *shelf.Image, p paths, errput *os.File) error {
-	// FIFOs, and not pipes or sockets, because a later server can open them again by name. The
-	// sandbox gets each of them open for both reading and writing, so that the death of the
-	// server is neither the end of its input nor a broken pipe.
+// launch runs our own binary as runsc, which starts the sandbox and exits.
+func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Image, p paths, stderr *os.File) error {
+	// FIFOs, because a later server can open them again by name, unlike pipes or sockets. The sandbox opens each of
+	// them for reading and writing, so the death of the server is neither the end of its input nor a broken pipe.
 	in, err := makeFIFO(p.in)
 	if err != nil {
 		return err
@@ -180,33 +177,32 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *shelf.Image, 
 
 	ctx, cancel := context.WithTimeoutCause(ctx, d.startTimeout, fmt.Errorf("gVisor did not start within %v", d.startTimeout))
 	defer cancel()
-	verb := []string{"run", "--detach", "--bundle", p.bundle, innerID}
+	verb := []string{"run", "--detach", "--bundle", p.bundle, runsc.InnerID}
 	if from != nil {
-		if err := refill(p.in, from.Dir); err != nil {
+		if err := runsc.Refill(p.in, from.Dir); err != nil {
 			return err
 		}
-		verb = []string{"restore", "--bundle", p.bundle, "--image", from.Dir, innerID}
+		verb = []string{"restore", "--bundle", p.bundle, "--image", from.Dir, runsc.InnerID}
 	}
 	cmd := d.runsc(ctx, p, append(d.gvisorFlags(s, p), verb...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errput
-	if err := children.run(cmd); err != nil {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, stderr
+	if err := process.Children.Run(cmd); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return fmt.Errorf("start gVisor: %w", d.blame(err, s.ID))
+		return fmt.Errorf("start gVisor: %w", d.classifyRestore(err, s.ID))
 	}
 	return nil
 }
 
-// runsc prepares to run our own binary under gVisor's name. It runs as a process of its own, and
-// not in this one, because the sandbox inherits its standard streams, and because it moves itself
-// through the sandbox's cgroups.
+// runsc returns a command that runs our own binary as gVisor's runsc. This is a separate process, because the sandbox
+// inherits its standard streams, and because it moves itself through the sandbox's cgroups.
 func (d *Driver) runsc(ctx context.Context, p paths, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, self, append([]string{"--root=" + p.gvisor}, args...)...)
-	cmd.Args[0] = commandPrefix + strconv.Itoa(os.Getpid())
+	cmd := exec.CommandContext(ctx, process.Self, append([]string{"--root=" + p.gvisor}, args...)...)
+	cmd.Args[0] = runsc.CommandPrefix + strconv.Itoa(os.Getpid())
 	cmd.Dir = "/"
-	cmd.Env = []string{} // nothing of the server's environment reaches a sandbox process
-	// Not in our process group: a Ctrl-C on the server's terminal is not for sandboxes.
+	cmd.Env = []string{} // sandbox processes must not see the server's environment
+	// A separate process group: Ctrl-C on the server's terminal must not reach sandboxes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if !d.privileged {
 		inOwnNamespaces(cmd.SysProcAttr)
@@ -214,28 +210,27 @@ func (d *Driver) runsc(ctx context.Context, p paths, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// inOwnNamespaces makes an unprivileged user root in a namespace of its own, which is what gVisor
-// needs to shut its processes in. Its own --rootless mode cannot be restored from checkpoints.
+// inOwnNamespaces makes an unprivileged user root in a new user namespace. gVisor needs this to isolate its processes.
+// Its own --rootless mode cannot restore checkpoints.
 func inOwnNamespaces(a *syscall.SysProcAttr) {
 	a.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET
 	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 }
 
-// gvisorFlags are those that differ from gVisor's defaults, and those defaults whose change would
-// open a hole.
+// gvisorFlags returns the flags that differ from gVisor's defaults, and the defaults that are needed for security.
 func (d *Driver) gvisorFlags(s sandbox.Spec, p paths) []string {
 	flags := []string{
 		"--platform=systrap",
 		"--network=none",
 		"--host-uds=none",
 		"--host-fifo=none",
-		"--file-access=exclusive", // the image does not change; shared makes stat 3.6 times slower
+		"--file-access=exclusive", // the image does not change; "shared" makes stat 3.6 times slower
 		fmt.Sprintf("--overlay2=root:dir=%s,size=%d", p.disk, s.Limits.Disk),
-		// The default shares one network namespace between all gofers by a bind mount in the
-		// gVisor directory, which would be left behind.
+		// The default shares one network namespace between all gofers with a bind mount in the gVisor directory. That
+		// mount would stay behind.
 		"--gofer-network-namespace=new",
-		"--host-settings=ignore", // advice for the administrator; costs time at every start
+		"--host-settings=ignore", // it only prints advice, and takes time at every start
 		"--panic-log=" + p.panics,
 	}
 	if d.cgroups == nil {
@@ -244,21 +239,21 @@ func (d *Driver) gvisorFlags(s sandbox.Spec, p paths) []string {
 	return flags
 }
 
-// identify learns which processes gVisor started.
+// identify records the processes that gVisor started.
 func (d *Driver) identify(r *record, p paths) error {
-	id := container.FullID{SandboxID: innerID, ContainerID: innerID}
+	id := container.FullID{SandboxID: runsc.InnerID, ContainerID: runsc.InnerID}
 	c, err := container.Load(p.gvisor, id, container.LoadOpts{Exact: true, SkipCheck: true})
 	if err != nil {
 		return fmt.Errorf("read gVisor's state: %w", err)
 	}
 	for _, found := range []struct {
 		pid int
-		to  *process
+		to  *process.Process
 	}{{c.Sandbox.Pid.Load(), &r.Sentry}, {c.GoferPid.Load(), &r.Gofer}} {
-		if !isOurs(found.pid, p.gvisor) {
-			return fmt.Errorf("process %d is not of this sandbox, or has ended", found.pid)
+		if !process.BelongsTo(found.pid, p.gvisor) {
+			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
 		}
-		if *found.to, err = identify(found.pid); err != nil {
+		if *found.to, err = process.Identify(found.pid); err != nil {
 			return err
 		}
 	}
@@ -272,15 +267,15 @@ func makeFIFO(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR, 0)
 }
 
-// newErrput makes a file in memory that cannot grow: the guest holds it as its standard error,
-// for as long as it likes, without a reader on our side and without a way to fill the disk.
-func newErrput() (*os.File, error) {
+// newStderr returns a file in memory that cannot grow. The guest has it as its standard error: the file needs no reader
+// on our side, and the guest cannot fill the disk with it.
+func newStderr() (*os.File, error) {
 	fd, err := unix.MemfdCreate("stderr", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("make standard error: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "stderr")
-	err = f.Truncate(errputSize)
+	err = f.Truncate(stderrSize)
 	if err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
 	}
@@ -290,10 +285,10 @@ func newErrput() (*os.File, error) {
 	return f, nil
 }
 
-// excerptSize is how much of a log an error quotes.
+// excerptSize is the number of bytes of a log that an error quotes.
 const excerptSize = 2 << 10
 
-// excerpt quotes the beginning of a log that hostile code may have written.
+// excerpt quotes the beginning of a log that may contain hostile text.
 func excerpt(f *os.File) string {
 	buf := make([]byte, excerptSize)
 	n, _ := f.ReadAt(buf, 0)

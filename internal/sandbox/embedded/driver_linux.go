@@ -1,6 +1,9 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/cgroup"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"errors"
 	"fmt"
@@ -19,43 +22,43 @@ import (
 	"gvisor.dev/gvisor/pkg/log"
 
 	"cellhold/internal/sandbox"
-	"cellhold/internal/sandbox/embedded/shelf"
+	"cellhold/internal/sandbox/embedded/snapshots"
 )
 
-// maxSocket is how long a Unix socket's path may be. Where ours is longer, gVisor would quietly put
-// its socket into a directory that it shares with everybody.
+// maxSocket is the maximum length of a Unix socket's path. For a longer path, gVisor would silently put the socket into
+// a directory that all users share.
 const maxSocket = 107
 
-// clearTimeout bounds the clearing away of one sandbox. A fork bomb takes seconds to end.
+// clearTimeout bounds the removal of one sandbox. A fork bomb takes seconds to end.
 const clearTimeout = 60 * time.Second
 
-// Driver makes gVisor sandboxes.
+// Driver creates gVisor sandboxes.
 type Driver struct {
 	dir          string
 	agent        agent  // of this build
-	guests       Guests // of other builds, may be nil
+	guests       Guests // of other builds; can be nil
 	uidBase      uint32
 	startTimeout time.Duration
 	log          *slog.Logger
 
-	privileged bool     // root: sandboxes get uids of their own
-	cgroups    *cgroups // nil where this process cannot use any
+	privileged bool            // root: sandboxes get their own uids
+	cgroups    *cgroup.Cgroups // nil if this process cannot use cgroups
 	features   sandbox.Features
-	creating   chan struct{} // bounds the creations under way
+	creating   chan struct{} // bounds the creations in progress
 
-	acceptUnheld bool
+	acceptUnenforced bool
 
 	snapshots string
 	reserve   int64
-	shelf     *shelf.Shelf
-	agents    map[string]agent // those that something can go on with, by their digests; does not change
+	store     *snapshots.Store
+	agents    map[string]agent // the agents that can run, by digest; never changes
 
 	mu   sync.Mutex
-	open map[sandbox.ID]*box // those this driver owns
+	open map[sandbox.ID]*box // the sandboxes of this driver
 }
 
-// New returns a driver for this host. Where the host cannot hold some limit, the driver works and
-// Features says so; where it cannot isolate, New fails.
+// New returns a driver for this host. If the host cannot enforce a limit, Features reports it. If the host cannot isolate
+// sandboxes, New fails.
 func New(o Options) (*Driver, error) {
 	d, err := open(o)
 	if err != nil && o.Guests != nil {
@@ -83,29 +86,29 @@ func open(o Options) (*Driver, error) {
 	if err := d.checkSocket("x"); err != nil {
 		return nil, fmt.Errorf("%w: %w", errOptions, err)
 	}
-	d.acceptUnheld = o.AcceptUnheld
+	d.acceptUnenforced = o.AcceptUnenforced
 	d.snapshots, d.reserve = o.snapshots(), o.reserve()
 	d.setDefaults()
 	d.privileged = os.Geteuid() == 0 && hasSysAdmin() && mapsIDs(d.uidBase)
-	// Two at once per processor: creation waits nearly as long as it computes.
+	// Two creations for each processor: a creation waits nearly as long as it computes.
 	d.creating = make(chan struct{}, 2*runtime.NumCPU())
 	if err := d.prepare(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errOptions, err)
 	}
-	if err := d.openShelf(); err != nil {
+	if err := d.openStore(); err != nil {
 		return nil, fmt.Errorf("%w: snapshots: %w", errOptions, err)
 	}
 	if err := d.openAgents(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", errOptions, err), d.shelf.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %w", errOptions, err), d.store.Close())
 	}
 	return d, nil
 }
 
-// checkSocket checks that gVisor's socket for a sandbox can be where it belongs.
+// checkSocket checks that the path of gVisor's socket for a sandbox is short enough.
 func (d *Driver) checkSocket(id sandbox.ID) error {
-	path := filepath.Join(d.paths(id).gvisor, "runsc-"+innerID+".sock")
+	path := filepath.Join(d.paths(id).gvisor, "runsc-"+runsc.InnerID+".sock")
 	if len(path) > maxSocket {
-		return fmt.Errorf("directory %s is too long: the path of a socket in it, %s, has more than %d bytes", d.dir, path, maxSocket)
+		return fmt.Errorf("the path %s is too long: the socket %s in it has more than %d bytes", d.dir, path, maxSocket)
 	}
 	return nil
 }
@@ -131,7 +134,7 @@ func (d *Driver) prepare() error {
 	if info, err := os.Stat(d.agent.path); err != nil {
 		return fmt.Errorf("guest binary: %w", err)
 	} else if info.Mode().Perm()&0o001 == 0 && d.privileged {
-		return fmt.Errorf("guest binary %s cannot be run by sandboxes; allow it with: chmod o+rx %s", d.agent.path, d.agent.path)
+		return fmt.Errorf("sandboxes cannot run the guest binary %s; allow it with: chmod o+rx %s", d.agent.path, d.agent.path)
 	}
 	if err := d.reachable(filepath.Dir(d.agent.path)); err != nil {
 		return fmt.Errorf("guest binary: %w", err)
@@ -139,8 +142,8 @@ func (d *Driver) prepare() error {
 	if err := selfRunnable(d.privileged); err != nil {
 		return err
 	}
-	// Sandbox processes are grandchildren of ours. Without this their exit statuses, or they
-	// themselves as zombies, would end up with whatever process 1 is here.
+	// Sandbox processes are our grandchildren. Without a subreaper, process 1 would get them as zombies, with their exit
+	// statuses.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper of sandbox processes: %w", err)
 	}
@@ -148,45 +151,45 @@ func (d *Driver) prepare() error {
 	return d.prepareLimits()
 }
 
-// prepareLimits finds out which limits hold here.
+// prepareLimits finds the limits that this host can enforce.
 func (d *Driver) prepareLimits() error {
 	if !d.privileged {
 		if err := tryUserNamespace(); err != nil {
-			return fmt.Errorf("sandboxes need root or user namespaces, and this process has neither: %w", err)
+			return fmt.Errorf("sandboxes need root or user namespaces: %w", err)
 		}
 	}
 	root := os.Geteuid() == 0
 	if root && !d.privileged {
-		d.features.Unheld = append(d.features.Unheld, "Sandboxes run under the uid of the server, which is root here, "+
-			"because it may not give them another one: it lacks CAP_SYS_ADMIN, or the uids from "+strconv.Itoa(int(d.uidBase))+" on.")
+		d.features.Unenforced = append(d.features.Unenforced, "Sandboxes run under the uid of the server, which is root, "+
+			"because the server lacks CAP_SYS_ADMIN or the uids from "+strconv.Itoa(int(d.uidBase))+" on.")
 	}
-	c, err := findCgroups(cgroupRoot)
+	c, err := cgroup.Find(cgroup.Root)
 	if err == nil {
 		d.cgroups = c
 	} else {
 		d.unlimited(err)
 	}
-	if root && len(d.features.Unheld) > 0 && !d.acceptUnheld {
-		return fmt.Errorf("this server is root, and yet not every limit would hold: %s To work without, say so with --accept-missing-limits",
-			strings.Join(d.features.Unheld, " "))
+	if root && len(d.features.Unenforced) > 0 && !d.acceptUnenforced {
+		return fmt.Errorf("the server runs as root, but this host cannot enforce every limit: %s To accept this, start the server with --accept-missing-limits",
+			strings.Join(d.features.Unenforced, " "))
 	}
 	return nil
 }
 
-// unlimited notes what does not hold without cgroups.
+// unlimited records the limits that are not enforced without cgroups.
 func (d *Driver) unlimited(err error) {
 	why := "cgroups: " + err.Error()
 	if os.Geteuid() != 0 {
 		why = "the server is not root"
 	}
-	d.features.Unheld = append(d.features.Unheld,
-		"The memory limit of a sandbox is not held, because "+why+"; the sizes of its disk and temporary files are.",
-		"The CPU limit of a sandbox is not held, because "+why+".",
-		"The host's backstop against too many processes is not in place, because "+why+"; the limit inside the sandbox is.",
+	d.features.Unenforced = append(d.features.Unenforced,
+		"The memory limit of a sandbox is not enforced, because "+why+"; the limits of its disk and temporary files are enforced.",
+		"The CPU limit of a sandbox is not enforced, because "+why+".",
+		"The host's own limit of processes is not enforced, because "+why+"; the limit inside the sandbox is enforced.",
 	)
 }
 
-// Features says what this driver can do on this host.
+// Features returns what this driver can do on this host.
 func (d *Driver) Features() sandbox.Features { return d.features }
 
 // List returns every sandbox that has a directory.
@@ -202,28 +205,27 @@ func (d *Driver) List(context.Context) ([]sandbox.Info, error) {
 	return infos, nil
 }
 
-// info falls back to the bare id where the record is missing or broken: the sandbox must be seen
-// to be removed.
+// info returns only the id if the record is missing or broken. A sandbox must be listed to be removed.
 func (d *Driver) info(id sandbox.ID) sandbox.Info {
 	r, err := load(d.paths(id))
 	if err != nil {
 		return sandbox.Info{ID: id}
 	}
-	return sandbox.Info{ID: id, Alive: r.Sentry.alive(), Created: r.Created, Image: r.Image, Labels: r.Labels}
+	return sandbox.Info{ID: id, Alive: r.Sentry.Alive(), Created: r.Created, Image: r.Image, Labels: r.Labels}
 }
 
-// Remove destroys what is left of a sandbox that nobody owns.
+// Remove destroys the remains of a sandbox without an owner.
 func (d *Driver) Remove(ctx context.Context, id sandbox.ID) error {
 	if err := checkID(id); err != nil {
 		return fmt.Errorf("remove sandbox: %w", err)
 	}
 	p := d.paths(id)
-	if _, err := os.Lstat(p.dir); gone(err) {
-		return d.clear(ctx, id, p) // a cgroup may be left all the same
+	if _, err := os.Lstat(p.dir); notExist(err) {
+		return d.clear(ctx, id, p) // a cgroup can remain without a directory
 	}
 	lock, err := own(p)
 	if err != nil {
-		if gone(err) {
+		if notExist(err) {
 			return nil
 		}
 		return fmt.Errorf("remove sandbox %s: %w", id, err)
@@ -232,19 +234,19 @@ func (d *Driver) Remove(ctx context.Context, id sandbox.ID) error {
 	return d.clear(ctx, id, p)
 }
 
-// clear removes everything that a sandbox ever had, whatever it has now. The directory goes last:
-// while it is there, List finds the sandbox.
+// clear removes everything that a sandbox can have, in any state. The directory is last, because List finds the sandbox
+// by it.
 func (d *Driver) clear(ctx context.Context, id sandbox.ID, p paths) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
 	defer cancel()
-	if err := killAll(ctx, func() []process { return d.remains(id, p) }); err != nil {
+	if err := process.KillAll(ctx, func() []process.Process { return d.remains(id, p) }); err != nil {
 		return fmt.Errorf("clear sandbox %s: %w", id, err)
 	}
-	if err := children.reapStrays(ctx); err != nil {
+	if err := process.Children.ReapStrays(ctx); err != nil {
 		return fmt.Errorf("clear sandbox %s: %w", id, err)
 	}
 	if d.cgroups != nil {
-		if err := d.cgroups.remove(ctx, id); err != nil {
+		if err := d.cgroups.Remove(ctx, id); err != nil {
 			return fmt.Errorf("clear sandbox %s: %w", id, err)
 		}
 	}
@@ -254,7 +256,7 @@ func (d *Driver) clear(ctx context.Context, id sandbox.ID, p paths) error {
 	return nil
 }
 
-// Close lets go of the sandboxes, which stay alive.
+// Close gives up the sandboxes, which continue to run.
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	var open []*box
@@ -264,33 +266,32 @@ func (d *Driver) Close() error {
 	d.mu.Unlock()
 	var errs []error
 	for _, b := range open {
-		errs = append(errs, b.letGo())
+		errs = append(errs, b.detach())
 	}
 	if d.cgroups != nil {
-		d.cgroups.close()
+		d.cgroups.Close()
 	}
-	errs = append(errs, d.shelf.Close())
+	errs = append(errs, d.store.Close())
 	if d.guests != nil {
 		errs = append(errs, d.guests.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// remains finds a sandbox's living processes in three ways: by their arguments, for creations that
-// broke off early; by the record and by the cgroup, because a sentry that has been taken over can
-// change its arguments.
-func (d *Driver) remains(id sandbox.ID, p paths) []process {
-	procs := startedWith(p.gvisor)
+// remains finds a sandbox's running processes in three ways. Arguments find the processes of an interrupted creation. The
+// record and the cgroup find all others: a sentry under an attacker's control can change its arguments.
+func (d *Driver) remains(id sandbox.ID, p paths) []process.Process {
+	procs := process.StartedWith(p.gvisor)
 	if r, err := load(p); err == nil {
 		procs = append(procs, r.Sentry, r.Gofer)
 	}
 	if d.cgroups != nil {
-		members, err := d.cgroups.processes(id)
+		members, err := d.cgroups.Processes(id)
 		if err == nil {
 			procs = append(procs, members...)
 		}
 	}
-	return slices.DeleteFunc(procs, func(p process) bool { return !p.alive() })
+	return slices.DeleteFunc(procs, func(p process.Process) bool { return !p.Alive() })
 }
 
 func (d *Driver) register(b *box) {

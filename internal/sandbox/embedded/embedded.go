@@ -1,21 +1,21 @@
-// Package embedded is the driver whose sandboxes are gVisor, linked into this very binary.
+// Package embedded is the driver for gVisor sandboxes. gVisor is linked into this binary.
 //
-// Nothing else has to be installed: to make a sandbox the binary runs itself again under another
-// name, and Main, called first thing in main, finds out. It needs Linux, and either root or the
-// right to make user namespaces. It refuses to run a sandbox that lacks a control which New said
-// would hold; it knows no sessions and no kernels, and gives no sandbox a network.
+// No other program has to be installed: to create a sandbox the binary runs itself again under another name. Main, the
+// first call in main, detects this. The driver needs Linux, and either root or the permission to create user namespaces.
+// It refuses to run a sandbox without a control that New promised. It knows no sessions and no kernels, and gives
+// sandboxes no network.
 //
-// Everything about a sandbox lies in one directory, written before the first process starts, so
-// that a later server can adopt it or clear it away:
+// All files of a sandbox are in one directory, and the record is written before the first process starts. A later server
+// can therefore adopt the sandbox or remove it:
 //
-//	<Dir>/<id>/record.json   what it is, and which processes it has
-//	<Dir>/<id>/lock          held by the server that owns it
+//	<Dir>/<id>/record.json   the sandbox's specification and processes
+//	<Dir>/<id>/lock          held by the server that owns the sandbox
 //	<Dir>/<id>/in, out       FIFOs: the agent's standard input and output
 //	<Dir>/<id>/bundle/       the OCI configuration
 //	<Dir>/<id>/gv/           gVisor's own state
-//	<Dir>/<id>/disk/         where the writable layer's unnamed file lives
+//	<Dir>/<id>/disk/         the unnamed file of the writable layer
 //
-// Snapshots are in a directory of their own, see package shelf.
+// Snapshots are in a directory of their own: see package snapshots.
 package embedded
 
 import (
@@ -27,40 +27,39 @@ import (
 
 // Options configures a Driver.
 type Options struct {
-	// Dir is where sandboxes keep their files while they live. Required, absolute, and short: a
-	// Unix socket's path, Dir/<id>/gv/runsc-s.sock, may have 107 bytes.
+	// Dir is the directory for the files of running sandboxes. It is required, absolute and short: the path of a Unix
+	// socket, Dir/<id>/gv/runsc-s.sock, has at most 107 bytes.
 	Dir string
-	// Snapshots is where snapshots are kept. Absolute; empty means "snapshots" beside Dir.
+	// Snapshots is the absolute path of the directory for snapshots. Empty means "snapshots" next to Dir.
 	Snapshots string
-	// Reserve is how many bytes of disk space a snapshot must leave free. Zero means 1 GiB, less than
-	// zero that nothing is asked before.
+	// Reserve is the disk space in bytes that a snapshot must leave free. 0 means 1 GiB. A negative value disables the
+	// check.
 	Reserve int64
-	// Guest is the agent's binary on the host. Required. Its file name may be anything, but its
-	// directory is shown to sandboxes read-only, so it should hold nothing else.
+	// Guest is the path of the agent's binary on the host. It is required. Sandboxes see its directory read-only, so
+	// the directory should contain no other file.
 	Guest string
-	// Guests has the agent's binaries of other builds, for sandboxes that were saved with them. Nil means that
-	// there are none. The driver closes it, also when New fails.
+	// Guests finds the agents of other builds, for snapshots that were made with them. Nil means that there are none.
+	// The driver closes it, also if New fails.
 	Guests Guests
-	// UIDBase is the first of the 65536 host uids and gids that sandboxes run as when the
-	// server is root. Zero means 200000: above what distributions give to people and their
-	// containers.
+	// UIDBase is the first of the 65536 host uids and gids of sandboxes, if the server runs as root. 0 means 200000:
+	// above the ids that distributions give to users and their containers.
 	UIDBase uint32
-	// StartTimeout bounds the time from starting a sandbox to the agent's first answer.
-	// Zero means 30 seconds: a hundred times what it takes on an idle machine.
+	// StartTimeout bounds the time from the start of a sandbox to the agent's first answer. 0 means 30 seconds: a
+	// hundred times the usual time on an idle machine.
 	StartTimeout time.Duration
-	// AcceptUnheld lets a server that is root work where it cannot limit memory, CPU or processes,
-	// or must run sandboxes under its own uid, as in some containers. Without it New fails there. A
-	// server that is not root never can, and needs no such word.
-	AcceptUnheld bool
-	// Logger takes the driver's log. Nil means none.
+	// AcceptUnenforced allows a server that runs as root to start if it cannot limit memory, CPU or processes, or must run
+	// sandboxes under its own uid, as in some containers. Without it, New fails there. For a server that does not run as
+	// root it has no effect: such a server never enforces these limits.
+	AcceptUnenforced bool
+	// Logger receives the driver's log. Nil means no log.
 	Logger *slog.Logger
 }
 
-// Guests keeps the agent's binaries of other builds, each in a directory of its own.
+// Guests stores the agents of other builds, each in its own directory.
 type Guests interface {
-	// Find returns the path of the binary with a SHA-256 digest, given in hexadecimal digits.
+	// Find returns the path of the binary with a SHA-256 digest in hexadecimal.
 	Find(digest string) (string, error)
-	// Prune removes all but those with such digests and those in use.
+	// Prune removes all binaries except those with these digests and those in use.
 	Prune(needed map[string]bool) error
 	Close() error
 }
@@ -68,13 +67,13 @@ type Guests interface {
 const (
 	defaultUIDBase      = 200000
 	defaultStartTimeout = 30 * time.Second
-	// defaultReserve is room for what a server writes in a day or two without snapshots.
+	// defaultReserve is enough for the other writes of a server in a day or two.
 	defaultReserve = 1 << 30
-	// idRange is how many uids a sandbox can use: all that fit in 16 bits, as images expect.
+	// idRange is the number of uids of a sandbox: all 16-bit ids, as images expect.
 	idRange = 65536
 )
 
-// snapshots is where snapshots are kept.
+// snapshots returns the directory for snapshots.
 func (o Options) snapshots() string {
 	if o.Snapshots != "" {
 		return o.Snapshots
@@ -82,7 +81,7 @@ func (o Options) snapshots() string {
 	return filepath.Join(filepath.Dir(filepath.Clean(o.Dir)), "snapshots")
 }
 
-// reserve is what a snapshot must leave free.
+// reserve returns the disk space that a snapshot must leave free.
 func (o Options) reserve() int64 {
 	if o.Reserve != 0 {
 		return o.Reserve
@@ -90,12 +89,12 @@ func (o Options) reserve() int64 {
 	return defaultReserve
 }
 
-// Finding is one thing that Check looked at.
+// Finding is the result of one check of Check.
 type Finding struct {
-	Name   string // what was looked at
+	Name   string // the subject of the check
 	OK     bool
-	Detail string // what was found, one sentence
-	Mend   string // what to do about it, empty when OK
+	Detail string // the result, one sentence
+	Fix    string // how to fix it; empty if OK
 }
 
 var errOptions = errors.New("embedded driver")

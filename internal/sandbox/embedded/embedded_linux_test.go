@@ -15,11 +15,11 @@ import (
 	"cellhold/internal/sandbox/sandboxtest"
 )
 
-// ground has what all tests of this package share, a root file system and the probe as guest, and the homes
-// of the tests.
+// ground is the directory that all tests of this package share: a root file system, the probe as guest, and the homes of
+// the tests.
 var ground string
 
-// groundFlag names a ground that is there already; TestAsAPlainUser hands its own on.
+// groundFlag names an existing ground: TestAsAPlainUser passes its own to a child process.
 var groundFlag = flag.String("ground", "", "directory prepared by another run of this test")
 
 func TestMain(m *testing.M) {
@@ -46,7 +46,7 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// prepare makes the ground once.
+// prepare creates the ground once.
 var prepare = sync.OnceValue(func() error {
 	if *groundFlag != "" {
 		return nil
@@ -82,8 +82,8 @@ func open(t testing.TB) *embedded.Driver {
 	return d
 }
 
-// name makes a sandbox's id of this run's own: cgroups have one place on the host for everybody. The
-// suite begins its ids in the same way.
+// name returns a sandbox id that is unique to this run, because all processes of the host share the cgroups. The suite's
+// ids begin in the same way.
 func name(what string) string { return fmt.Sprintf("t%05d-%s", os.Getpid()%100000, what) }
 
 func spec(id string) sandbox.Spec {
@@ -110,7 +110,7 @@ func TestEmbeddedKeepsThePromise(t *testing.T) {
 	})
 }
 
-// spoil leaves half of a snapshot's largest file.
+// spoil truncates a snapshot's largest file to half of its size.
 func spoil(t *testing.T, name string) {
 	t.Helper()
 	file := filepath.Join(home(t), "snapshots", name, "pages.img")
@@ -123,7 +123,7 @@ func spoil(t *testing.T, name string) {
 	}
 }
 
-// leftovers counts what of our sandboxes is on the host.
+// leftovers counts the resources of our sandboxes on the host.
 func leftovers(t *testing.T) map[string]int {
 	t.Helper()
 	files, err := os.ReadDir(filepath.Join(home(t), "run"))
@@ -145,7 +145,7 @@ func leftovers(t *testing.T) map[string]int {
 	}
 }
 
-// sockets finds those that gVisor would put elsewhere if our directory's name were too long.
+// sockets finds sockets that gVisor puts elsewhere if the name of our directory is too long.
 func sockets() []string {
 	var found []string
 	for _, dir := range []string{"/var/run", "/run", "/tmp"} {

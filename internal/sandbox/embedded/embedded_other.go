@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Main has nothing to do where there are no sandboxes.
+// Main does nothing: there are no sandboxes on this system.
 func Main() {}
 
 // New fails: gVisor runs on Linux only.
@@ -22,7 +22,7 @@ func New(o Options) (sandbox.Driver, error) {
 	return nil, err
 }
 
-// Check says so.
+// Check reports that the system is not Linux.
 func Check(context.Context, Options) []Finding {
-	return []Finding{{Name: "Linux", Detail: "this is not Linux", Mend: "run the server on Linux"}}
+	return []Finding{{Name: "Linux", Detail: "this is not Linux", Fix: "run the server on Linux"}}
 }

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/process"
 	"os"
 	"time"
 
@@ -9,24 +10,24 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// await waits for the sandbox's end and settles why it ended.
+// await waits for the sandbox's end and records its cause.
 func (b *box) await() {
 	defer b.unwatch()
-	if err := b.sentry.wait(); err != nil {
-		return // let go of
+	if err := b.sentry.Wait(); err != nil {
+		return // the driver gave the sandbox up
 	}
-	status, ours := b.sentry.reap()
+	status, ours := b.sentry.Reap()
 	exit := exitOf(status, ours)
-	usage := b.usage() // while the cgroup is still there
+	usage := b.usage() // before the cgroup is removed
 	b.awaitGofer()
 
 	b.mu.Lock()
 	exit.Destroyed = b.destroyed
-	// Memory ran out if the host killed something for it and then the sandbox did not end by
-	// itself: the agent survives the death of a kernel.
+	// Memory ran out if the host's OOM killer ended a process and the sandbox then ended abnormally. The death of a
+	// kernel alone does not end the sandbox, because the agent survives it.
 	exit.OOM = !exit.Destroyed && usage.OOMKills > 0 && (exit.Signal == int(unix.SIGKILL) || !ours)
 	if !exit.Destroyed {
-		exit.Message = panicked(b.paths)
+		exit.Message = panicMessage(b.paths)
 	}
 	b.exit = exit
 	b.mu.Unlock()
@@ -34,28 +35,28 @@ func (b *box) await() {
 }
 
 func (b *box) unwatch() {
-	children.remove(b.record.Sentry.PID)
-	children.remove(b.record.Gofer.PID)
-	b.sentry.close()
+	process.Children.Remove(b.record.Sentry.PID)
+	process.Children.Remove(b.record.Gofer.PID)
+	b.sentry.Close()
 	if b.gofer != nil {
-		b.gofer.close()
+		b.gofer.Close()
 	}
 }
 
-// awaitGofer collects the gofer, which ends by itself right after the sentry.
+// awaitGofer collects the gofer, which ends right after the sentry.
 func (b *box) awaitGofer() {
 	if b.gofer == nil {
 		return
 	}
-	const patience = 5 * time.Second // it has nothing to do but to notice
-	timer := time.AfterFunc(patience, func() { _ = b.gofer.kill() })
+	const patience = 5 * time.Second // the gofer only has to notice the end
+	timer := time.AfterFunc(patience, func() { _ = b.gofer.Kill() })
 	defer timer.Stop()
-	if b.gofer.wait() == nil {
-		_, _ = b.gofer.reap()
+	if b.gofer.Wait() == nil {
+		_, _ = b.gofer.Reap()
 	}
 }
 
-// exitOf reads a sentry's exit status, which is that of the agent, in a shell's way of writing it.
+// exitOf reads a sentry's exit status. It is the agent's, in a shell's form: above 128 it is a signal.
 func exitOf(status unix.WaitStatus, known bool) sandbox.Exit {
 	switch {
 	case !known:
@@ -68,8 +69,8 @@ func exitOf(status unix.WaitStatus, known bool) sandbox.Exit {
 	return sandbox.Exit{Code: status.ExitStatus()}
 }
 
-// panicked quotes what gVisor said when it broke down, if it did.
-func panicked(p paths) string {
+// panicMessage quotes gVisor's panic log, if there is one.
+func panicMessage(p paths) string {
 	f, err := os.Open(p.panics)
 	if err != nil {
 		return ""

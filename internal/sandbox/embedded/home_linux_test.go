@@ -15,15 +15,15 @@ import (
 // homeFlag is the home of the test that runs this process in a role.
 var homeFlag = flag.String("home", "", "directory of the sandboxes of the test that started this process")
 
-// homes are the directories of the tests so far, by the name of the test.
+// homes are the directories of the tests so far, by test name.
 var homes = struct {
 	mu sync.Mutex
 	of map[string]string
 }{of: map[string]string{}}
 
-// home is the directory of a test's sandboxes and snapshots. Subtests share that of their test. Its path is
-// short because of the sockets in it. What a test leaves there, killed servers included, is gone before the
-// next test looks; a test that passes leaves nothing.
+// home returns the directory of a test's sandboxes and snapshots. Subtests share the directory of their test. Its path is
+// short because of the sockets in it. The remains of a failed test, killed servers included, are removed before the next
+// test. A test that passes leaves nothing.
 func home(t testing.TB) string {
 	t.Helper()
 	if *homeFlag != "" {
@@ -46,7 +46,7 @@ func home(t testing.TB) string {
 	return dir
 }
 
-// empty removes the sandboxes of a home whose test has ended, whatever became of their servers.
+// empty removes the sandboxes of a home after its test, even if their servers still run.
 func empty(t testing.TB, dir string) {
 	left, err := os.ReadDir(filepath.Join(dir, "run"))
 	if err != nil {
@@ -64,5 +64,5 @@ func empty(t testing.TB, dir string) {
 	removeAll(t, d)
 }
 
-// guestPath is the probe.
+// guestPath returns the path of the probe.
 func guestPath() string { return filepath.Join(ground, "bin", "guest") }

@@ -1,6 +1,9 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/cgroup"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"cmp"
 	"context"
 	"errors"
@@ -16,8 +19,7 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// hasSysAdmin tells whether root here may do what root usually may; in a container, root often
-// may not.
+// hasSysAdmin reports whether this process has CAP_SYS_ADMIN. In a container, root often lacks it.
 func hasSysAdmin() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -27,8 +29,8 @@ func hasSysAdmin() bool {
 	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// mapsIDs tells whether this process's user namespace has the uids and gids that sandboxes are to
-// run as. The host's has all; a container's may have few.
+// mapsIDs reports whether this process's user namespace contains the uids and gids of sandboxes. The host's namespace
+// contains all ids; a container's may contain few.
 func mapsIDs(base uint32) bool {
 	for _, file := range []string{"/proc/self/uid_map", "/proc/self/gid_map"} {
 		b, err := os.ReadFile(file)
@@ -39,7 +41,7 @@ func mapsIDs(base uint32) bool {
 	return true
 }
 
-// coversIDs reads a map of lines "first-inside first-outside count".
+// coversIDs reads an id map with lines of the form "first-inside first-outside count".
 func coversIDs(table string, base, count uint64) bool {
 	for line := range strings.Lines(table) {
 		var inside, outside, n uint64
@@ -53,149 +55,148 @@ func coversIDs(table string, base, count uint64) bool {
 	return false
 }
 
-// tryUserNamespace starts a process the way an unprivileged server starts sandboxes.
+// tryUserNamespace starts a process in the way in which an unprivileged server starts sandboxes.
 func tryUserNamespace() error {
-	cmd := exec.Command(self, "--version")
+	cmd := exec.Command(process.Self, "--version")
 	cmd.Args[0] = "runsc"
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	inOwnNamespaces(cmd.SysProcAttr)
-	return children.run(cmd)
+	return process.Children.Run(cmd)
 }
 
-// selfRunnable checks that sandboxes, which run as other uids, can execute this binary.
+// selfRunnable checks that sandboxes, which run under other uids, can execute this binary.
 func selfRunnable(privileged bool) error {
-	info, err := os.Stat(self)
+	info, err := os.Stat(process.Self)
 	if err != nil {
 		return err
 	}
 	if privileged && info.Mode().Perm()&0o001 == 0 {
-		path, _ := os.Readlink(self)
+		path, _ := os.Readlink(process.Self)
 		return fmt.Errorf("sandboxes cannot run this program; allow it with: chmod o+x %s", path)
 	}
 	return nil
 }
 
-// wantedSpace is one session's writable layer at its default size, with a little beside it.
-const wantedSpace = 2 << 30
+// minSpace is enough for one session's writable layer with its default size.
+const minSpace = 2 << 30
 
-// wantedRoom is what a session at its default memory takes when it is saved, at the most.
-const wantedRoom = 1 << 30
+// minSnapshotSpace is the maximum size of a snapshot of a session with the default memory.
+const minSnapshotSpace = 1 << 30
 
-// Check looks at what this host offers sandboxes, up to starting a tiny one and saving it, and says what
-// to do about each thing that is missing. Where a sandbox starts, nothing that sandboxes need is missing.
+// Check checks what this host offers to sandboxes, and returns how to fix each problem. It also starts a tiny sandbox and
+// saves it. If that sandbox starts, the host has everything that sandboxes need.
 func Check(ctx context.Context, o Options) []Finding {
 	boots := checkBoot(ctx, o)
-	_, limits := findCgroups(cgroupRoot)
-	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK), checkCgroups(), checkSpace(o.Dir), checkRoom(o)}, boots...)
+	_, limits := cgroup.Find(cgroup.Root)
+	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
 }
 
-// checkUser says what depends on the user: whether sandboxes get uids of their own, and whether their limits
-// are held. limits says why not.
+// checkUser checks what depends on the user: sandboxes' own uids, and the enforcement of their limits. limits is the
+// reason why limits are not enforced.
 func checkUser(o Options, limits error) Finding {
 	base := cmp.Or(o.UIDBase, defaultUIDBase)
-	return judgeUser(os.Geteuid() == 0, hasSysAdmin(), mapsIDs(base), base, limits)
+	return userFinding(os.Geteuid() == 0, hasSysAdmin(), mapsIDs(base), base, limits)
 }
 
-func judgeUser(root, admin, ids bool, base uint32, limits error) Finding {
+func userFinding(root, admin, ids bool, base uint32, limits error) Finding {
 	f := Finding{Name: "user", OK: limits == nil, Detail: "the server runs as a plain user"}
 	switch {
 	case root && admin && ids:
 		return Finding{Name: "user", OK: true, Detail: "the server runs as root"}
 	case root:
-		f.OK, f.Detail = false, "the server runs as root, but cannot give sandboxes another uid: without CAP_SYS_ADMIN"
+		f.OK, f.Detail = false, "the server runs as root, but cannot give sandboxes their own uids: CAP_SYS_ADMIN is missing"
 		if admin {
 			f.Detail = fmt.Sprintf("the server runs as root, but its user namespace lacks the uids from %d on", base)
 		}
-		f.Mend = "give the container CAP_SYS_ADMIN and these uids, or accept that sandboxes run under the server's own uid"
+		f.Fix = "give the container CAP_SYS_ADMIN and these uids, or accept with --accept-missing-limits that sandboxes run under the server's uid"
 	case f.OK:
-		f.Detail += ", and the cgroups that it was given hold memory, CPU and processes"
+		f.Detail += "; its delegated cgroups limit memory, CPU and processes"
 	default:
-		f.Detail += ": memory, CPU and the host's process limit are not held"
-		f.Mend = "run the server as root, for example: sudo cellhold serve"
+		f.Detail += "; the limits of memory, CPU and the host's processes are not enforced"
+		f.Fix = "run the server as root, for example: sudo cellhold serve"
 	}
 	return f
 }
 
-// checkNamespaces says whether sandboxes can have user namespaces. Started says that one has had its own.
+// checkNamespaces checks that user namespaces can be created. started reports that a sandbox has started in one.
 func checkNamespaces(started bool) Finding {
 	if started {
-		return Finding{Name: "user namespaces", OK: true, Detail: "they can be made"}
+		return Finding{Name: "user namespaces", OK: true, Detail: "user namespaces can be created"}
 	}
 	if err := tryUserNamespace(); err != nil {
 		return Finding{
-			Name: "user namespaces", Detail: fmt.Sprintf("a process in a new user namespace cannot be started: %v", err),
-			Mend: "allow them: sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000; in a container, also lift its seccomp profile",
+			Name: "user namespaces", Detail: fmt.Sprintf("cannot start a process in a new user namespace: %v", err),
+			Fix: "allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000; in a container, also relax its seccomp profile",
 		}
 	}
-	return Finding{Name: "user namespaces", OK: true, Detail: "they can be made"}
+	return Finding{Name: "user namespaces", OK: true, Detail: "user namespaces can be created"}
 }
 
 func checkCgroups() Finding {
-	c, err := findCgroups(cgroupRoot)
+	c, err := cgroup.Find(cgroup.Root)
 	if err != nil {
 		return Finding{
 			Name: "cgroups", Detail: err.Error(),
-			Mend: "run the server as root on a host with the memory, cpu, cpuset and pids controllers, and " + cgroupRoot + " mounted read-write; or delegate every controller to its user",
+			Fix: "run the server as root on a host with the memory, cpu, cpuset and pids controllers, and " + cgroup.Root + " mounted read-write; or delegate every controller to the server's user",
 		}
 	}
-	version := "1, with memory, cpu, cpuset and pids"
-	if c.v2 {
-		version = "2, with memory, cpu and pids"
+	version := "1, with the controllers memory, cpu, cpuset and pids"
+	if c.V2 {
+		version = "2, with the controllers memory, cpu and pids"
 	}
 	return Finding{Name: "cgroups", OK: true, Detail: "version " + version}
 }
 
-// freeAt is how many bytes are free where a directory is, or will be made; at says where that is.
+// freeAt returns the free bytes at a directory or its nearest existing parent, and which directory that is.
 func freeAt(dir string) (free uint64, at string) {
 	var fs unix.Statfs_t
 	at = dir
 	for unix.Statfs(at, &fs) != nil && at != filepath.Dir(at) {
-		at = filepath.Dir(at) // not made yet
+		at = filepath.Dir(at) // does not exist yet
 	}
 	return fs.Bavail * uint64(fs.Bsize), at
 }
 
-// checkRoom looks whether a session can be saved as far as the disk goes.
-func checkRoom(o Options) Finding {
+// checkSnapshotSpace checks that the disk has space for the snapshot of a session.
+func checkSnapshotSpace(o Options) Finding {
 	free, at := freeAt(o.snapshots())
 	reserve := uint64(max(o.reserve(), 0))
-	f := Finding{Name: "room for snapshots", OK: free >= reserve+wantedRoom,
-		Detail: fmt.Sprintf("%d MB are free at %s, of which %d MB are never taken by snapshots", free>>20, at, reserve>>20)}
+	f := Finding{Name: "space for snapshots", OK: free >= reserve+minSnapshotSpace,
+		Detail: fmt.Sprintf("%d MB are free at %s; snapshots leave %d MB free", free>>20, at, reserve>>20)}
 	if !f.OK {
-		f.Mend = fmt.Sprintf("end sessions that sleep, delete checkpoints, or make room until %d MB are free; without it no session sleeps, is forked or gets a checkpoint",
-			(reserve+wantedRoom)>>20)
+		f.Fix = fmt.Sprintf("end hibernated sessions, delete checkpoints, or free disk space until %d MB are free; until then sessions cannot be hibernated, forked or checkpointed",
+			(reserve+minSnapshotSpace)>>20)
 	}
 	return f
 }
 
 func checkSpace(dir string) Finding {
 	free, at := freeAt(dir)
-	f := Finding{Name: "disk", OK: free >= wantedSpace, Detail: fmt.Sprintf("%d MB are free at %s", free>>20, at)}
+	f := Finding{Name: "disk", OK: free >= minSpace, Detail: fmt.Sprintf("%d MB are free at %s", free>>20, at)}
 	if !f.OK {
-		f.Mend = fmt.Sprintf("make room, or move the state directory to a disk with %d MB free", wantedSpace>>20)
+		f.Fix = fmt.Sprintf("free disk space, or move the home to a disk with %d MB free", minSpace>>20)
 	}
 	return f
 }
 
-// checkBoot starts a sandbox with nothing in it but the agent, saves it, and lets another one go on from
-// what was saved.
+// checkBoot starts a sandbox that contains only the agent, saves it, and restores the snapshot in a second sandbox.
 func checkBoot(ctx context.Context, o Options) []Finding {
-	starts := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + pinnedGvisor + " runs on this host"}
-	saves := Finding{Name: "a sandbox can be saved", OK: true, Detail: "one went on from what was saved of another"}
+	starts := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + runsc.Version + " runs on this host"}
+	saves := Finding{Name: "a sandbox can be saved", OK: true, Detail: "a sandbox was saved and restored"}
 	notSaved, err := tryBoot(ctx, o)
 	switch {
 	case err != nil:
-		starts.OK, starts.Detail, starts.Mend = false, err.Error(), "mend what is listed above; if nothing is, the error says what the host refused"
-		saves.OK, saves.Detail, saves.Mend = false, "none starts that could be saved", "mend that first"
+		starts.OK, starts.Detail, starts.Fix = false, err.Error(), "fix the problems listed above; if there are none, the error says what the host refused"
+		saves.OK, saves.Detail, saves.Fix = false, "no sandbox starts", "fix the start of sandboxes first"
 	case notSaved != nil:
 		saves.OK, saves.Detail = false, notSaved.Error()
-		saves.Mend = "mend what is listed above; if nothing is, the error says what the host refused. Until then sessions start cold, and cannot sleep, be forked or go back"
+		saves.Fix = "fix the problems listed above; if there are none, the error says what the host refused. Until then sessions start cold, and cannot be hibernated, forked or rolled back"
 	}
 	return []Finding{starts, saves}
 }
 
-// tryBoot makes a sandbox. Its first result says why it could not be saved.
+// tryBoot creates a sandbox. notSaved is the reason why the sandbox could not be saved.
 func tryBoot(ctx context.Context, o Options) (notSaved, err error) {
 	if err := os.MkdirAll(o.Dir, 0o711); err != nil {
 		return nil, err
@@ -205,7 +206,7 @@ func tryBoot(ctx context.Context, o Options) (notSaved, err error) {
 		return nil, err
 	}
 	defer os.RemoveAll(root)
-	// What is saved here is never among what a server keeps, also if nobody lives to remove it.
+	// Snapshots go into the temporary directory: a server never sees them, even if this process is killed.
 	o.Snapshots, o.Reserve = filepath.Join(root, "snapshots"), -1
 	d, err := New(o)
 	if err != nil {
@@ -227,7 +228,7 @@ func tryBoot(ctx context.Context, o Options) (notSaved, err error) {
 	return notSaved, box.Destroy(ctx)
 }
 
-// tinySpec makes files for a sandbox of the smallest sort.
+// tinySpec creates the files of a minimal sandbox.
 func tinySpec(rootfs string) (sandbox.Spec, error) {
 	for _, dir := range []string{guestBinDir, guestData, "/workspace", "/home/user", "/tmp", "/run", "/dev/shm", "/proc", "/sys"} {
 		if err := os.MkdirAll(filepath.Join(rootfs, dir), 0o755); err != nil {
@@ -241,7 +242,7 @@ func tinySpec(rootfs string) (sandbox.Spec, error) {
 	}, nil
 }
 
-// tryToSave saves a sandbox, and lets another one of that specification go on from there.
+// tryToSave saves a sandbox and restores it in another one with the same specification.
 func tryToSave(ctx context.Context, d *Driver, box sandbox.Sandbox, s sandbox.Spec) error {
 	const name = "check"
 	if err := box.Snapshot(ctx, name); err != nil {

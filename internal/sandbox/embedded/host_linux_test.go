@@ -48,15 +48,15 @@ func TestTheDoctorStartsASandbox(t *testing.T) {
 	findings := embedded.Check(t.Context(), o)
 	boots, saves := false, false
 	for _, f := range findings {
-		t.Logf("%v %s: %s; %s", f.OK, f.Name, f.Detail, f.Mend)
-		if !f.OK && f.Mend == "" {
-			t.Errorf("%s: nothing said about how to mend it", f.Name)
+		t.Logf("%v %s: %s; %s", f.OK, f.Name, f.Detail, f.Fix)
+		if !f.OK && f.Fix == "" {
+			t.Errorf("%s: the finding has no fix", f.Name)
 		}
 		boots = boots || f.Name == "a sandbox starts" && f.OK
 		saves = saves || f.Name == "a sandbox can be saved" && f.OK
 	}
 	if !boots || !saves {
-		t.Errorf("a sandbox started: %v, and was saved: %v", boots, saves)
+		t.Errorf("got the findings %v and %v", boots, saves)
 	}
 	if diff := cmp.Diff(before, leftovers(t)); diff != "" {
 		t.Errorf("left behind (-before +after):\n%s", diff)
@@ -66,28 +66,28 @@ func TestTheDoctorStartsASandbox(t *testing.T) {
 func TestTheDoctorSaysWhatIsWrong(t *testing.T) {
 	o := options(t)
 	o.Guest = filepath.Join(ground, "none")
-	o.Reserve = 1 << 60 // no disk has so much room
+	o.Reserve = 1 << 60 // more than any disk has
 	for _, f := range embedded.Check(t.Context(), o) {
 		if f.Name == "a sandbox starts" && (f.OK || !strings.Contains(f.Detail, "guest binary")) {
-			t.Errorf("it says %+v", f)
+			t.Errorf("got the finding %+v", f)
 		}
-		if (f.Name == "a sandbox can be saved" || f.Name == "room for snapshots") && (f.OK || f.Mend == "") {
-			t.Errorf("it says %+v", f)
+		if (f.Name == "a sandbox can be saved" || f.Name == "space for snapshots") && (f.OK || f.Fix == "") {
+			t.Errorf("got the finding %+v", f)
 		}
 	}
 }
 
-func TestUnheldLimitsAreSaid(t *testing.T) {
+func TestUnenforcedLimitsAreReported(t *testing.T) {
 	d := open(t)
 	defer d.Close()
 	if os.Geteuid() == 0 {
-		if u := d.Features().Unheld; len(u) != 0 {
+		if u := d.Features().Unenforced; len(u) != 0 {
 			t.Skipf("root cannot hold limits here: %q", u)
 		}
 		return
 	}
-	if got := len(d.Features().Unheld); got != 3 {
-		t.Errorf("%d limits are said not to hold: %q", got, d.Features().Unheld)
+	if got := len(d.Features().Unenforced); got != 3 {
+		t.Errorf("%d limits are reported as not enforced: %q", got, d.Features().Unenforced)
 	}
 }
 
@@ -97,8 +97,7 @@ func TestALimitThatIsNotInPlaceIsAnError(t *testing.T) {
 	}
 	d := open(t)
 	defer d.Close()
-	// gVisor takes a cgroup that is there already for one that somebody has set up, and leaves
-	// its limits alone.
+	// gVisor does not set the limits of a cgroup that exists already.
 	dir := "/sys/fs/cgroup/memory/cellhold/" + name("tampered")
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
 		dir = "/sys/fs/cgroup/cellhold/" + name("tampered")
@@ -153,7 +152,7 @@ func TestAnImageCannotMisleadTheMounts(t *testing.T) {
 			}
 			after, _ := filepath.Glob(filepath.Join(root, "*"))
 			if diff := cmp.Diff(before, after); diff != "" {
-				t.Errorf("the image was written to:\n%s", diff)
+				t.Errorf("the image has changed:\n%s", diff)
 			}
 		})
 	}
@@ -188,7 +187,7 @@ func mustReport(t *testing.T, o embedded.Options, want string) {
 	before := leftovers(t)
 	_, err = d.Create(t.Context(), spec(name("mute")))
 	if err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want something with %q", err, want)
+		t.Errorf("got the error %v, want one with %q", err, want)
 	}
 	if diff := cmp.Diff(before, leftovers(t)); diff != "" {
 		t.Errorf("left behind (-before +after):\n%s", diff)
@@ -232,12 +231,12 @@ func TestWithoutNamespacesThereIsNoDriver(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if !strings.Contains(string(out), "sandboxes need root or user namespaces, and this process has neither") {
-		t.Errorf("it said %s", out)
+	if !strings.Contains(string(out), "sandboxes need root or user namespaces: ") {
+		t.Errorf("got the output %s", out)
 	}
 }
 
-// withoutNamespaces forbids them in a user namespace of its own, and then wants a driver.
+// withoutNamespaces forbids user namespaces inside a user namespace, and then opens a driver.
 func withoutNamespaces() error {
 	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
 		return err
@@ -245,7 +244,7 @@ func withoutNamespaces() error {
 	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
 	if err == nil {
 		defer d.Close()
-		return errors.New("there is a driver")
+		return errors.New("the driver was opened; want an error")
 	}
 	fmt.Println(err)
 	return nil
@@ -271,8 +270,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// TestTheProbeCanSucceed is the control of the isolation tests: on the host, what fails in a
-// sandbox works.
+// TestTheProbeCanSucceed is the control of the isolation tests: the attempts that fail in a sandbox succeed on the host.
 func TestTheProbeCanSucceed(t *testing.T) {
 	o := options(t)
 	if os.Geteuid() != 0 {
@@ -305,7 +303,7 @@ func TestAnExitedContextCreatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(infos) != 0 {
-		t.Errorf("there are %v", infos)
+		t.Errorf("List returned %v, want none", infos)
 	}
 	var _ sandbox.Driver = d
 }

@@ -24,7 +24,7 @@ import (
 	"cellhold/internal/sandbox/embedded"
 )
 
-// The test runs itself as a server to be killed.
+// The test binary runs itself as a server that is killed.
 var (
 	roleFlag = flag.String("role", "", "what to be, other than a test")
 	idFlag   = flag.String("id", "", "the sandbox that a server makes")
@@ -49,7 +49,7 @@ func play(role string) int {
 	return 0
 }
 
-// serve is a server that makes a sandbox and then talks to it until it is killed.
+// serve creates a sandbox and sends requests to it until this process is killed.
 func serve() error {
 	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
 	if err != nil {
@@ -82,7 +82,7 @@ func guestClient(box sandbox.Sandbox) *http.Client {
 	}}
 }
 
-// startServer starts a server and waits for a line of its.
+// startServer starts a server and waits for a line of its output.
 func startServer(t *testing.T, id, line string) *exec.Cmd {
 	t.Helper()
 	return startRole(t, line, "-role=serve", "-id="+id)
@@ -117,18 +117,18 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // says that it was killed
-	awaitNewborns(t)
+	_ = cmd.Wait() // the error says that it was killed
+	awaitNewCommands(t)
 }
 
-// awaitNewborns waits for the commands that a killed server had started a moment before, which do not have
-// their own name yet. They find that their server is dead and end; they have become children of this process.
-func awaitNewborns(t *testing.T) {
+// awaitNewCommands waits for commands that a server started just before it was killed, and that do not have their own name
+// yet. They have become children of this process. They notice the death of their server and end.
+func awaitNewCommands(t *testing.T) {
 	t.Helper()
 	for _, c := range childrenOf(os.Getpid()) {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c.pid))
 		if err != nil || len(line) == 0 || strings.HasPrefix(string(line), "runsc") {
-			continue // it is ending, or can be found
+			continue // it is ending, or has its name
 		}
 		if err := unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 			t.Errorf("wait for a command of the killed server: %v", err)
@@ -136,14 +136,14 @@ func awaitNewborns(t *testing.T) {
 	}
 }
 
-// TestACommandWhoseServerHasDiedDoesNothing: it would make the folder of a removed sandbox again.
+// TestACommandWhoseServerHasDiedDoesNothing: it would create the folder of a removed sandbox again.
 func TestACommandWhoseServerHasDiedDoesNothing(t *testing.T) {
 	root := filepath.Join(home(t), "gvisor")
 	cmd := exec.Command("/proc/self/exe", "--root="+root, "run", "--bundle", home(t), "x")
-	cmd.Args[0] = "runsc-of-" + strconv.Itoa(os.Getppid()) // which is not the process that starts it
+	cmd.Args[0] = "runsc-of-" + strconv.Itoa(os.Getppid()) // not the process that starts the command
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "the server that started this command has died") {
-		t.Errorf("it ended with %v and said %s", err, out)
+		t.Errorf("the command ended with %v and printed %s", err, out)
 	}
 	if _, err := os.Stat(root); err == nil {
 		t.Error("it made a folder")
@@ -214,11 +214,11 @@ func TestAContinuationKilledAnywhereLeavesNothingAfterRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.RemoveSnapshot(t.Context(), snapshot)
-	const step, last = 16 * time.Millisecond, 320 * time.Millisecond // a continuation takes about 200
+	const step, last = 16 * time.Millisecond, 320 * time.Millisecond // a restore takes about 200
 	killAnywhere(t, d, step, last, "-role=serve", "-id="+name("half-made"), "-from="+snapshot)
 }
 
-// killAnywhere kills a server ever later in what it does, and removes what it leaves.
+// killAnywhere kills servers after increasing delays, and removes their remains.
 func killAnywhere(t *testing.T, d *embedded.Driver, step, last time.Duration, args ...string) {
 	t.Helper()
 	before := leftovers(t)
@@ -250,7 +250,7 @@ func removeAll(t testing.TB, d *embedded.Driver) {
 	}
 }
 
-// save is a server that saves a sandbox again and again until it is killed.
+// save saves a sandbox again and again until this process is killed.
 func save() error {
 	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
 	if err != nil {
@@ -268,8 +268,8 @@ func save() error {
 	}
 }
 
-// TestASnapshotKilledAnywhereIsWholeOrNotThere: and the sandbox goes on, which is paused while it is saved.
-func TestASnapshotKilledAnywhereIsWholeOrNotThere(t *testing.T) {
+// TestAKilledSnapshotIsCompleteOrMissing: the sandbox, which is paused during the save, must run again.
+func TestAKilledSnapshotIsCompleteOrMissing(t *testing.T) {
 	first := open(t)
 	defer first.Close()
 	before := leftovers(t)
@@ -279,7 +279,7 @@ func TestASnapshotKilledAnywhereIsWholeOrNotThere(t *testing.T) {
 		server := startRole(t, "saving", "-role=save", "-id="+id, "-from="+id)
 		<-time.After(delay)
 		kill(t, server)
-		d := open(t) // removes what is half-made
+		d := open(t) // removes incomplete sandboxes
 		box, err := d.Adopt(t.Context(), sandbox.ID(id))
 		if err != nil {
 			t.Fatalf("killed after %v: %v", delay, err)

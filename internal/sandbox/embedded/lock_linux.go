@@ -9,25 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errOwned means that a driver, of this server or another, has the sandbox.
-var errOwned = errors.New("it is there already and has an owner")
+// errOwned says that a driver, of this server or another, owns the sandbox.
+var errOwned = errors.New("the sandbox exists already and has an owner")
 
-// ownership is the right to a sandbox, from own to Close. When this process dies, the kernel takes
-// it back at once.
+// ownership is the exclusive right to a sandbox, from own to Close. When this process dies, the kernel ends it.
 type ownership struct {
 	path string
 	f    *os.File
 }
 
-// owned lists what this process owns. Its record locks keep out other processes, but not itself.
+// owned lists the locks of this process. Record locks keep out other processes only.
 var owned = struct {
 	mu    sync.Mutex
 	paths map[string]bool
 }{paths: map[string]bool{}}
 
-// own takes a sandbox, or fails with errOwned. It uses a record lock because a child process does
-// not inherit it: a lock of the other sort would live on for a moment in a child that a dying
-// server was just starting.
+// own takes ownership of a sandbox, or fails with errOwned. It uses a record lock, because child processes do not inherit
+// it. A flock would stay for a moment in a child that a dying server had just started.
 func own(p paths) (*ownership, error) {
 	owned.mu.Lock()
 	defer owned.mu.Unlock()
@@ -50,7 +48,7 @@ func own(p paths) (*ownership, error) {
 	return &ownership{path: p.lock, f: f}, nil
 }
 
-// Close gives the sandbox back. It may be called twice.
+// Close ends the ownership. It can be called twice.
 func (o *ownership) Close() error {
 	owned.mu.Lock()
 	defer owned.mu.Unlock()

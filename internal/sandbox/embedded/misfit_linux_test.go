@@ -7,8 +7,8 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// TestASandboxOfAnotherVersionIsNotSaved: nothing could go on from that, so who saved it and then ended it
-// would lose it.
+// TestASandboxOfAnotherVersionIsNotSaved: its snapshot could not be restored, so a server that saved it and then destroyed
+// it would lose it.
 func TestASandboxOfAnotherVersionIsNotSaved(t *testing.T) {
 	d := open(t)
 	box, err := d.Create(t.Context(), spec(name("elder")))
@@ -19,14 +19,14 @@ func TestASandboxOfAnotherVersionIsNotSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer, _ := otherBuild(t, options(t).Guest)
-	d = openWith(t, newer, nil) // it has no guests but its own
+	d = openWith(t, newer, nil) // this driver has only its own agent
 	defer d.Close()
 	if box, err = d.Adopt(t.Context(), box.ID()); err != nil {
 		t.Fatal(err)
 	}
 	defer box.Destroy(t.Context())
 	err = box.Snapshot(t.Context(), name("elder"))
-	if misfit, ok := errors.AsType[*sandbox.Misfit](err); !ok || misfit.Why != "the agent that it was made with is not there any more" {
+	if misfit, ok := errors.AsType[*sandbox.SnapshotError](err); !ok || misfit.Reason != "the agent that it was made with is missing" {
 		t.Errorf("got %v", err)
 	}
 	if list, err := d.Snapshots(t.Context()); err != nil || len(list) > 0 {

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// nobodyElse is a uid that no distribution gives to anyone.
+// nobodyElse is a uid that distributions do not assign.
 const nobodyElse = 54321
 
-// TestAsAPlainUser runs the tests of this package that make sense there without root's rights.
+// TestAsAPlainUser runs the tests of this package that do not need root as an unprivileged user.
 func TestAsAPlainUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("this already is a plain user")
 	}
-	options(t) // prepares the ground
+	options(t) // creates the ground
 	theirs, err := os.MkdirTemp("", "cu")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestAsAPlainUser(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.v", "-ground="+theirs,
-		"-test.run=TestEmbeddedKeepsThePromise|TestUnheldLimits|TestAKilledServer|TestACreationKilled|TestAContinuationKilled|TestASnapshotKilled|TestALinkInUse|TestTheDoctor")
+		"-test.run=TestEmbeddedKeepsThePromise|TestUnenforcedLimits|TestAKilledServer|TestACreationKilled|TestAContinuationKilled|TestAKilledSnapshot|TestALinkInUse|TestTheDoctor")
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = theirs
 	cmd.Env = []string{"TMPDIR=" + theirs, "PATH=" + os.Getenv("PATH")}

@@ -14,8 +14,7 @@ import (
 	"cellhold/internal/sandbox/embedded"
 )
 
-// TestEveryThreadOfASandboxIsShutIn looks at living sandboxes from the host: at one that was made, and at
-// one that goes on from its snapshot.
+// TestEveryThreadOfASandboxIsShutIn inspects the threads of a new and of a restored sandbox from the host.
 func TestEveryThreadOfASandboxIsShutIn(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: only then do sandboxes get uids of their own")
@@ -49,12 +48,12 @@ func checkThreads(t *testing.T, id string) {
 	}
 	for _, kind := range []string{"sentry", "gofer", "stub"} {
 		if kinds[kind] == 0 {
-			t.Errorf("%s: no thread of a %s found among %v", id, kind, kinds)
+			t.Errorf("%s: found no thread of a %s among %v", id, kind, kinds)
 		}
 	}
 }
 
-// continued makes a sandbox that goes on where another one is.
+// continued returns a sandbox that is restored from a snapshot of another one.
 func continued(t *testing.T, d *embedded.Driver, box sandbox.Sandbox, id string) sandbox.Sandbox {
 	t.Helper()
 	s := spec(id)
@@ -69,8 +68,7 @@ func continued(t *testing.T, d *embedded.Driver, box sandbox.Sandbox, id string)
 	return again
 }
 
-// TestUserCodeDiesBeforeTheAgentInAContinuationToo: the host's kernel chooses by these points when memory
-// runs out.
+// TestUserCodeDiesBeforeTheAgentInAContinuationToo: the host's kernel uses these scores when memory runs out.
 func TestUserCodeDiesBeforeTheAgentInAContinuationToo(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: only then is memory limited")
@@ -92,7 +90,7 @@ func TestUserCodeDiesBeforeTheAgentInAContinuationToo(t *testing.T) {
 		for _, th := range sandboxThreads(t, string(id)) {
 			b, err := os.ReadFile(filepath.Join(th.dir, "oom_score_adj"))
 			if err != nil {
-				continue // it has ended
+				continue // the process has ended
 			}
 			if points[th.kind] == nil {
 				points[th.kind] = map[string]int{}
@@ -101,7 +99,7 @@ func TestUserCodeDiesBeforeTheAgentInAContinuationToo(t *testing.T) {
 		}
 		if points["stub"]["500"] == 0 || points["stub"]["1000"] == 0 || points["stub"]["0"] > 0 ||
 			points["sentry"]["500"]+points["sentry"]["1000"] > 0 {
-			t.Errorf("%s: the points are %v", id, points)
+			t.Errorf("%s: the scores are %v", id, points)
 		}
 	}
 }
@@ -110,7 +108,7 @@ func TestUserCodeDiesBeforeTheAgentInAContinuationToo(t *testing.T) {
 func TestThePostureCheckFindsAnUnconfinedProcess(t *testing.T) {
 	th := thread{dir: "/proc/self", kind: "stub", status: statusOf(t, "/proc/self")}
 	if faults := th.faults(); len(faults) < 4 {
-		t.Errorf("of this test's own process it complains only: %q", faults)
+		t.Errorf("the check of this unconfined process found only %q", faults)
 	}
 }
 
@@ -167,8 +165,8 @@ func (th thread) check(t *testing.T) {
 	}
 }
 
-// Capabilities, inside a user namespace that owns nothing of the host's. Both have what handling
-// files of many owners takes: chown, dac_override, dac_read_search, fowner, fsetid.
+// Capabilities inside a user namespace that owns nothing on the host. Both processes have the capabilities for files of
+// many owners: chown, dac_override, dac_read_search, fowner, fsetid.
 var (
 	goferCaps  = mask(0, 1, 2, 3, 4, 18) // and sys_chroot
 	sentryCaps = mask(0, 1, 2, 3, 4, 19) // and sys_ptrace, for its stubs
@@ -213,7 +211,7 @@ func (th thread) faults() []string {
 	return append(faults, th.sharedNamespaces()...)
 }
 
-// sharedNamespaces lists those that the thread has in common with this test.
+// sharedNamespaces returns the namespaces that the thread shares with this test.
 func (th thread) sharedNamespaces() []string {
 	var faults []string
 	for _, ns := range slices.Sorted(maps.Keys(map[string]int{"user": 0, "mnt": 0, "net": 0, "pid": 0, "ipc": 0, "uts": 0})) {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/process"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,24 +14,24 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// record is what the driver knows about a sandbox. It is on disk before the sandbox's first
-// process is, and again, with the processes in it, once they run.
+// record is what the driver knows about a sandbox. It is written before the sandbox's first process starts, and again
+// with the processes when they run.
 type record struct {
 	ID      sandbox.ID
 	Created time.Time
 	Image   string
 	Labels  map[string]string
-	Spec    sandbox.Spec      // as it was made, without its labels
-	Needs   map[string]string // what a continuation of it needs, see needs
-	Saving  bool              // it is being paused or saved, and may be paused
-	Boot    string            // the host's boot id: after a reboot, the process ids mean nothing
-	Sentry  process           // the zero value while the sandbox is being made
-	Gofer   process
-	Cgroups bool // whether it has cgroups of its own
-	Paused  bool `json:"Suspended"` // the key of the records on disk
+	Spec    sandbox.Spec      // as given to Create, without the labels
+	Needs   map[string]string // requirements of a restore, see needs
+	Saving  bool              // the sandbox is being paused or saved, and may be paused
+	Boot    string            // the host's boot id: process ids are invalid after a reboot
+	Sentry  process.Process   // zero while the sandbox is being created
+	Gofer   process.Process
+	Cgroups bool // the sandbox has its own cgroups
+	Paused  bool `json:"Suspended"` // the key of existing records
 }
 
-// paths are the places of one sandbox.
+// paths are the files and directories of one sandbox.
 type paths struct {
 	dir, record, lock, in, out, bundle, gvisor, disk, panics string
 }
@@ -50,8 +51,8 @@ func (d *Driver) paths(id sandbox.ID) paths {
 	}
 }
 
-// save replaces the record whole or not at all, wherever the server is killed. It need not reach
-// the disk: what it describes does not outlive the host.
+// save replaces the record atomically, even if the server is killed. It does not sync: a sandbox does not outlive the
+// host's boot.
 func (r *record) save(p paths) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -64,7 +65,7 @@ func (r *record) save(p paths) error {
 	return os.Rename(tmp, p.record)
 }
 
-// load reads the record. fs.ErrNotExist means that the sandbox died before it had one.
+// load reads the record. fs.ErrNotExist means that the creation did not get that far.
 func load(p paths) (*record, error) {
 	data, err := os.ReadFile(p.record)
 	if err != nil {
@@ -75,12 +76,12 @@ func load(p paths) (*record, error) {
 		return nil, fmt.Errorf("record %s: %w", p.record, err)
 	}
 	if r.Boot != bootID() {
-		r.Sentry, r.Gofer = process{}, process{}
+		r.Sentry, r.Gofer = process.Process{}, process.Process{}
 	}
 	return r, nil
 }
 
-// ids returns the sandboxes that have a directory.
+// ids returns the ids of all sandboxes that have a directory.
 func (d *Driver) ids() ([]sandbox.ID, error) {
 	entries, err := os.ReadDir(d.dir)
 	if err != nil {
@@ -95,7 +96,7 @@ func (d *Driver) ids() ([]sandbox.ID, error) {
 	return ids, nil
 }
 
-// bootID changes with every start of the host.
+// bootID returns an id that changes with every boot of the host.
 func bootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -104,4 +105,4 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+func notExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

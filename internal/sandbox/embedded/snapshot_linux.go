@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"bufio"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,38 +19,38 @@ import (
 	"time"
 
 	"cellhold/internal/sandbox"
-	"cellhold/internal/sandbox/embedded/shelf"
+	"cellhold/internal/sandbox/embedded/snapshots"
 )
 
 const (
-	// syncAfter lets those be removed in time that are needed for moments only, as for forks.
+	// syncAfter delays the sync of a snapshot. A snapshot that is needed for moments only, as for forks, is removed before.
 	syncAfter = 5 * time.Second
-	// slowDisk is how many bytes a second a disk writes that is slow, but not stuck.
+	// slowDisk is the speed of a slow disk in bytes per second. A slower disk counts as stuck.
 	slowDisk = 20 << 20
 )
 
-var _ sandbox.Shelf = (*Driver)(nil)
+var _ sandbox.SnapshotStore = (*Driver)(nil)
 
-func (d *Driver) openShelf() (err error) {
-	d.shelf, err = shelf.Open(shelf.Options{
+func (d *Driver) openStore() (err error) {
+	d.store, err = snapshots.Open(snapshots.Options{
 		Dir: d.snapshots, Reserve: d.reserve, Boot: bootID(), SyncAfter: syncAfter,
 		Failed: func(name string, err error) {
-			d.log.Warn("a snapshot did not reach the disk, and will be lost if the host goes down", "snapshot", name, "error", err)
+			d.log.Warn("cannot sync a snapshot; it will be lost if the host crashes", "snapshot", name, "error", err)
 		},
 	})
 	return err
 }
 
-// needs says what must be the same where a sandbox of that specification goes on, other than what the
-// specification itself says, and than its agent.
+// needs returns the requirements of a restore, in addition to the specification s and the agent: values that must be
+// equal where a sandbox is restored.
 func (d *Driver) needs(s sandbox.Spec) map[string]string {
 	return map[string]string{
-		"gVisor": pinnedGvisor, "processor": processor(), "configuration": d.shape(s),
+		"gVisor": runsc.Version, "processor": processor(), "configuration": d.shape(s),
 	}
 }
 
-// shape is a digest of everything that gVisor is told about a sandbox, without what may be different
-// where it goes on: its own name and paths, memory and CPU.
+// shape returns a digest of the whole gVisor configuration of a sandbox, without the parts that can differ after a
+// restore: its name, paths, memory and CPU.
 func (d *Driver) shape(s sandbox.Spec) string {
 	spec := d.ociSpec(s, d.agent)
 	spec.Root.Path, spec.Hostname, spec.Annotations = "", "", nil
@@ -60,13 +62,13 @@ func (d *Driver) shape(s sandbox.Spec) string {
 	spec.Linux.CgroupsPath, spec.Linux.Resources = "", nil
 	data, err := json.Marshal([]any{spec, d.gvisorFlags(s, paths{})})
 	if err != nil {
-		panic(err) // a type that cannot be written as JSON
+		panic(err) // these types always have a JSON form
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
 
-// processor is a digest of what the host's processors can do. Programs look once, at their start.
+// processor is a digest of the features of the host's processors. Programs read them only once, at their start.
 var processor = sync.OnceValue(func() string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {
@@ -83,17 +85,17 @@ var processor = sync.OnceValue(func() string {
 	return ""
 })
 
-// origin opens the snapshot that s continues from, if it does, and returns the agent that it runs. Every way in
-// which the two do not go together is sandbox.ErrSnapshot.
-func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, agent, error) {
+// origin opens the snapshot of s.From, if there is one, and returns the agent of the sandbox. Every mismatch between the
+// snapshot and s is a sandbox.ErrSnapshot.
+func (d *Driver) origin(s sandbox.Spec) (*snapshots.Image, agent, error) {
 	if s.From == "" {
 		return nil, d.agent, nil
 	}
-	from, err := d.shelf.Use(s.From)
+	from, err := d.store.Use(s.From)
 	if err != nil {
 		return nil, agent{}, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
-	a, err := d.fitting(from.Record, s)
+	a, err := d.agentFor(from.Record, s)
 	if err != nil {
 		from.Close()
 		return nil, agent{}, fmt.Errorf("snapshot %s: %w", s.From, err)
@@ -101,19 +103,20 @@ func (d *Driver) origin(s sandbox.Spec) (*shelf.Image, agent, error) {
 	return from, a, nil
 }
 
-// fitting returns the agent of a snapshot that s can continue from.
-func (d *Driver) fitting(r shelf.Record, s sandbox.Spec) (agent, error) {
-	if reason := d.lacking(r.Needs, s); reason != "" {
-		return agent{}, &sandbox.Misfit{Why: reason}
+// agentFor returns the agent of a snapshot, if s can be restored from it.
+func (d *Driver) agentFor(r snapshots.Record, s sandbox.Spec) (agent, error) {
+	if reason := d.unmetNeed(r.Needs, s); reason != "" {
+		return agent{}, &sandbox.SnapshotError{Reason: reason}
 	}
-	if reason := s.Unlike(r.Spec); reason != "" {
+	if reason := s.Mismatch(r.Spec); reason != "" {
 		return agent{}, fmt.Errorf("%w: %s", sandbox.ErrSnapshot, reason)
 	}
 	return d.agents[r.Needs[needsAgent]], nil
 }
 
-// lacking says what of a snapshot's needs is not met here by a sandbox of that specification.
-func (d *Driver) lacking(needs map[string]string, s sandbox.Spec) string {
+// unmetNeed returns the first requirement of a snapshot that is not met on this host by a sandbox with the specification s,
+// or "".
+func (d *Driver) unmetNeed(needs map[string]string, s sandbox.Spec) string {
 	here := d.needs(s)
 	for _, what := range slices.Sorted(maps.Keys(here)) {
 		if needs[what] != here[what] {
@@ -121,26 +124,26 @@ func (d *Driver) lacking(needs map[string]string, s sandbox.Spec) string {
 		}
 	}
 	if d.agents[needs[needsAgent]].path == "" {
-		return "the agent that it was made with is not there any more"
+		return "the agent that it was made with is missing"
 	}
 	return ""
 }
 
-// blame marks the error of a restore that failed for the image.
-func (d *Driver) blame(err error, id sandbox.ID) error {
+// classifyRestore classifies the error of a restore: it adds sandbox.ErrSnapshot if the image is the cause.
+func (d *Driver) classifyRestore(err error, id sandbox.ID) error {
 	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exit.ExitCode() != badImage {
+	if !ok || exit.ExitCode() != runsc.BadImage {
 		return err
 	}
-	if d.cgroups != nil && d.cgroups.usage(id).OOMKills > 0 {
-		return fmt.Errorf("what the snapshot holds does not fit into the memory limit: %w", err)
+	if d.cgroups != nil && d.cgroups.Usage(id).OOMKills > 0 {
+		return fmt.Errorf("the content of the snapshot exceeds the memory limit: %w", err)
 	}
 	return fmt.Errorf("%w: %w", sandbox.ErrSnapshot, err)
 }
 
-// broken marks the error of a continuation that did not answer because it had ended.
-func (b *box) broken(err error) error {
-	const soon = time.Second // the end of the link is seen a moment before that of the process
+// classifyEnd classifies the error of a restored sandbox that did not answer: it adds sandbox.ErrSnapshot if the sandbox ended.
+func (b *box) classifyEnd(err error) error {
+	const soon = time.Second // the link ends a moment before the process
 	select {
 	case <-b.ended:
 	case <-time.After(soon):
@@ -149,15 +152,15 @@ func (b *box) broken(err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.exit.OOM {
-		return fmt.Errorf("what the snapshot holds does not fit into the memory limit: %w", err)
+		return fmt.Errorf("the content of the snapshot exceeds the memory limit: %w", err)
 	}
-	return fmt.Errorf("%w: what went on from it has ended: %w", sandbox.ErrSnapshot, err)
+	return fmt.Errorf("%w: the restored sandbox ended: %w", sandbox.ErrSnapshot, err)
 }
 
 // Snapshot saves the sandbox's state under a name.
 func (b *box) Snapshot(ctx context.Context, name string) error {
-	b.life.Lock()
-	defer b.life.Unlock()
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
 	err := error(sandbox.ErrNotFound)
 	if !b.released && !b.hasEnded() {
 		err = b.save(ctx, name)
@@ -171,14 +174,14 @@ func (b *box) Snapshot(ctx context.Context, name string) error {
 func (b *box) save(ctx context.Context, name string) (err error) {
 	r := b.record
 	if r.Needs == nil {
-		return errors.New("it was made by an earlier version of this server, which noted too little about it")
+		return errors.New("it was made by an earlier version of this server, and its record is incomplete")
 	}
-	// Who has adopted the sandbox of an earlier version could save it, and then not go on from that.
-	if reason := b.d.lacking(r.Needs, r.Spec); reason != "" {
-		return &sandbox.Misfit{Why: reason}
+	// A sandbox that an earlier version created could be saved, but not be restored.
+	if reason := b.d.unmetNeed(r.Needs, r.Spec); reason != "" {
+		return &sandbox.SnapshotError{Reason: reason}
 	}
-	size := b.footprint()
-	draft, err := b.d.shelf.Draft(name, size)
+	size := b.estimateSize()
+	draft, err := b.d.store.Draft(name, size)
 	if err != nil {
 		return err
 	}
@@ -190,27 +193,26 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return draft.Commit(ctx, shelf.Record{
+	return draft.Commit(ctx, snapshots.Record{
 		Created: time.Now().UTC(), Spec: r.Spec, Labels: r.Labels, Needs: r.Needs,
 	})
 }
 
-// footprint guesses how large a snapshot will be.
-func (b *box) footprint() int64 {
+// estimateSize estimates the size of a snapshot.
+func (b *box) estimateSize() int64 {
 	if used := b.usage().Memory; used >= 0 {
 		return used
 	}
 	return b.record.Spec.Limits.Memory
 }
 
-// write has gVisor write the image. It takes its time also when ctx ends: gVisor cannot be stopped in it,
-// and what it has not finished leaves the sandbox paused. Should that happen all the same, this server
-// or the next lets the sandbox go on.
+// write makes gVisor write the image. It continues after the end of ctx, up to limit: gVisor cannot be stopped, and an
+// incomplete checkpoint leaves the sandbox paused. If that happens anyway, this server or the next resumes the sandbox.
 func (b *box) write(ctx context.Context, dir string, limit time.Duration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, fmt.Errorf("gVisor has not written it within %v", limit))
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, fmt.Errorf("gVisor did not write the snapshot within %v", limit))
 	defer cancel()
 	b.record.Saving = !b.paused.Load()
 	if err := b.record.save(b.paths); err != nil {
@@ -220,34 +222,34 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 	if b.paused.Load() {
 		args = append(args, "--paused")
 	}
-	err := b.d.tell(ctx, b.paths, append(args, innerID)...)
+	err := b.d.runCommand(ctx, b.paths, append(args, runsc.InnerID)...)
 	if err != nil && b.record.Saving {
-		b.d.goOn(ctx, b.record, b.paths)
+		b.d.ensureRunning(ctx, b.record, b.paths)
 	}
 	b.record.Saving = false
 	return errors.Join(err, b.record.save(b.paths))
 }
 
-// goOn lets a sandbox go on that may have been left paused. A process of a dead server that is still
-// saving it does so by itself, and must not be forestalled: to be resumed twice is fatal to a sandbox.
-func (d *Driver) goOn(ctx context.Context, r *record, p paths) {
+// ensureRunning resumes a sandbox that may have been left paused. It first waits for a process of a dead server that is still
+// saving the sandbox and then resumes it: a second resume would end the sandbox.
+func (d *Driver) ensureRunning(ctx context.Context, r *record, p paths) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.startTimeout)
 	defer cancel()
-	for _, saver := range startedWith(p.gvisor, "checkpoint") {
-		if err := saver.await(ctx); err != nil {
-			d.log.Warn("a process that saves a sandbox does not end, and is ended", "sandbox", string(r.ID), "error", err)
-			_ = saver.end(context.WithoutCancel(ctx)) // it has the sandbox's arguments, so it is ended with it too
+	for _, saver := range process.StartedWith(p.gvisor, "checkpoint") {
+		if err := saver.Await(ctx); err != nil {
+			d.log.Warn("a process that saves a sandbox does not end; killing it", "sandbox", string(r.ID), "error", err)
+			_ = saver.End(context.WithoutCancel(ctx)) // if this fails, the process ends with the sandbox
 		}
 	}
-	// Its error says mostly that the sandbox was not paused.
-	if err := d.tell(ctx, p, "resume", innerID); err != nil {
+	// Usually an error means that the sandbox was not paused.
+	if err := d.runCommand(ctx, p, "resume", runsc.InnerID); err != nil {
 		d.log.Debug("a sandbox that was being saved was not paused", "sandbox", string(r.ID), "error", err)
 	}
 }
 
-// Snapshots lists what is there.
+// Snapshots lists the snapshots.
 func (d *Driver) Snapshots(context.Context) ([]sandbox.Snapshot, error) {
-	records, err := d.shelf.List()
+	records, err := d.store.List()
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -261,17 +263,17 @@ func (d *Driver) Snapshots(context.Context) ([]sandbox.Snapshot, error) {
 	return all, nil
 }
 
-// stale says why nothing can continue from a snapshot any more.
-func (d *Driver) stale(r shelf.Record) string {
+// stale returns why a snapshot cannot be restored, or "".
+func (d *Driver) stale(r snapshots.Record) string {
 	if r.Fault != "" {
 		return r.Fault
 	}
-	return d.lacking(r.Needs, r.Spec)
+	return d.unmetNeed(r.Needs, r.Spec)
 }
 
-// RemoveSnapshot frees a snapshot's space.
+// RemoveSnapshot deletes a snapshot.
 func (d *Driver) RemoveSnapshot(_ context.Context, name string) error {
-	if err := d.shelf.Remove(name); err != nil {
+	if err := d.store.Remove(name); err != nil {
 		return fmt.Errorf("remove snapshot %s: %w", name, err)
 	}
 	return nil
@@ -279,8 +281,8 @@ func (d *Driver) RemoveSnapshot(_ context.Context, name string) error {
 
 // Mark replaces the sandbox's labels.
 func (b *box) Mark(_ context.Context, labels map[string]string) error {
-	b.life.Lock()
-	defer b.life.Unlock()
+	b.stateMu.Lock()
+	defer b.stateMu.Unlock()
 	if b.released {
 		return fmt.Errorf("mark sandbox %s: %w", b.ID(), sandbox.ErrNotFound)
 	}

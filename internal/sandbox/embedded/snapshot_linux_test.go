@@ -28,8 +28,7 @@ func get(t *testing.T, c *http.Client, url string) {
 	_ = resp.Body.Close()
 }
 
-// TestALinkInUseIsSavedWhole: what lies in the pipe to the agent, of frames that are cut in two, is a part
-// of its state.
+// TestALinkInUseIsSavedWhole: the unread content of the pipe to the agent, with incomplete frames, is a part of the state.
 func TestALinkInUseIsSavedWhole(t *testing.T) {
 	d := open(t)
 	defer d.Close()
@@ -65,8 +64,8 @@ func TestALinkInUseIsSavedWhole(t *testing.T) {
 	}
 }
 
-// TestWhatASuspendedAgentHasNotReadIsSaved: and does not stand in the way of the next host.
-func TestWhatASuspendedAgentHasNotReadIsSaved(t *testing.T) {
+// TestTheUnreadInputOfAPausedAgentIsSaved: it must not disturb the link of the next host.
+func TestTheUnreadInputOfAPausedAgentIsSaved(t *testing.T) {
 	d := open(t)
 	defer d.Close()
 	box, err := d.Create(t.Context(), spec(name("asleep")))
@@ -89,14 +88,14 @@ func TestWhatASuspendedAgentHasNotReadIsSaved(t *testing.T) {
 	asking.Wait()
 }
 
-// TestAFullDiskFailsASnapshotAndNothingElse has a disk that is full in the middle of the writing.
+// TestAFullDiskFailsASnapshotAndNothingElse uses a disk that becomes full during the write.
 func TestAFullDiskFailsASnapshotAndNothingElse(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to mount a small disk")
 	}
 	o := options(t)
 	o.Snapshots = filepath.Join(t.TempDir(), "small")
-	o.Reserve = -1 // or it would be refused before
+	o.Reserve = -1 // without this check, the write starts
 	if err := os.Mkdir(o.Snapshots, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -120,14 +119,14 @@ func TestAFullDiskFailsASnapshotAndNothingElse(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		if all, err := d.Snapshots(t.Context()); err != nil || len(all) != 0 {
-			t.Errorf("listed are %+v, %v", all, err)
+			t.Errorf("Snapshots returned %+v, %v", all, err)
 		}
 		if left, _ := os.ReadDir(o.Snapshots); len(left) != 0 {
-			t.Errorf("left are %v", left)
+			t.Errorf("the files %v are left, want none", left)
 		}
-		get(t, guestClient(box), "http://guest/health") // it goes on
+		get(t, guestClient(box), "http://guest/health") // the sandbox continues
 	}
-	// And where it is refused before a byte is written.
+	// With the check, the snapshot is refused before the write.
 	o.Reserve = 1 << 60
 	o.Dir, o.Snapshots = filepath.Join(home(t), "run2"), ""
 	refusing, err := embedded.New(o)
@@ -145,7 +144,7 @@ func TestAFullDiskFailsASnapshotAndNothingElse(t *testing.T) {
 	}
 }
 
-// TestDamageThatKeepsTheSizeIsTheSnapshotsFault: a session that hears so is started anew.
+// TestDamageThatKeepsTheSizeIsTheSnapshotsFault: after this error a session starts without the snapshot.
 func TestDamageThatKeepsTheSizeIsTheSnapshotsFault(t *testing.T) {
 	d := open(t)
 	defer d.Close()
@@ -184,7 +183,7 @@ func TestDamageThatKeepsTheSizeIsTheSnapshotsFault(t *testing.T) {
 	}
 }
 
-// flip changes a byte in the middle of a file, and leaves its size and its time as they were.
+// flip changes a byte in the middle of a file, and keeps its size and time.
 func flip(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -209,7 +208,7 @@ func flip(t *testing.T, path string) {
 	}
 }
 
-// TestTooLittleMemoryIsNotTheSnapshotsFault: with more, it can be continued from.
+// TestTooLittleMemoryIsNotTheSnapshotsFault: the snapshot can be restored with more memory.
 func TestTooLittleMemoryIsNotTheSnapshotsFault(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: only then is memory limited")
@@ -242,7 +241,7 @@ func TestTooLittleMemoryIsNotTheSnapshotsFault(t *testing.T) {
 	}
 }
 
-// TestLabelsCanBeReplaced: a sandbox that was kept ready becomes somebody's.
+// TestLabelsCanBeReplaced: a ready sandbox gets an owner.
 func TestLabelsCanBeReplaced(t *testing.T) {
 	d := open(t)
 	defer d.Close()

@@ -1,13 +1,14 @@
 package embedded
 
 import (
+	"cellhold/internal/sandbox/embedded/cgroup"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,7 +20,7 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Places in the guest. The image has the directories; see checkRootfs.
+// Paths in the guest. The image contains these directories; see checkRootfs.
 const (
 	guestBinDir = "/opt/cellhold/bin"
 	guestData   = "/mnt/data"
@@ -27,31 +28,17 @@ const (
 )
 
 const (
-	// runSize bounds /run, where the agent keeps its sockets and spools.
+	// runSize bounds /run, which contains the agent's sockets and spools.
 	runSize = 16 << 20
-	// openFiles is enough for any analysis, and little enough that one process cannot fill the
-	// sentry with descriptors.
+	// openFiles is enough for any analysis, and prevents one process from filling the sentry with descriptors.
 	openFiles = 4096
-	// cpuPeriod is the kernel's own default.
-	cpuPeriod = 100_000
-	// minCPUQuota is the smallest that the kernel takes.
-	minCPUQuota = 1_000
 )
 
-// agentCaps are what the agent needs to start kernels under another uid, to end them, and to
-// give them their directories. The list is inside gVisor: no process has them on the host's files.
+// agentCaps are the capabilities that the agent needs to start kernels under another uid, to end them, and to give them
+// their directories. They exist inside gVisor only: no process has them for files of the host.
 var agentCaps = []string{
 	"CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER",
 	"CAP_SETPCAP", // to empty the bounding set of kernels
-}
-
-// backstopPids is the host's limit of tasks for a sandbox that may have n processes. A sandbox
-// that reaches it panics, so it must stay out of reach of guests held to n: each guest thread
-// takes two tasks or a little more, gVisor itself under a hundred.
-func backstopPids(n int) int64 { return 256 + 4*int64(n) }
-
-func cpuQuota(cores float64) int64 {
-	return max(int64(math.Round(cores*cpuPeriod)), minCPUQuota)
 }
 
 // bundle writes the OCI configuration of s.
@@ -66,13 +53,13 @@ func (d *Driver) bundle(p paths, s sandbox.Spec, a agent) error {
 	return os.WriteFile(filepath.Join(p.bundle, "config.json"), data, 0o600)
 }
 
-// ociSpec leaves every empty list out: a saved configuration drops them, and a restore would
-// find an empty list different from none.
+// ociSpec returns the OCI configuration of s. It omits empty lists: a saved configuration drops them, and a restore would
+// see a difference.
 func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 	spec := &specs.Spec{
 		Version:  specs.Version,
 		Hostname: hostname(s.ID),
-		Root:     &specs.Root{Path: s.Rootfs}, // written to the overlay, see gvisorFlags
+		Root:     &specs.Root{Path: s.Rootfs}, // writes go to the overlay, see gvisorFlags
 		Process: &specs.Process{
 			Args: []string{filepath.Join(guestBinDir, filepath.Base(a.path))},
 			Cwd:  "/",
@@ -91,7 +78,7 @@ func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 			},
 		},
 		Mounts:      mounts(s, a),
-		Annotations: map[string]string{coresAnnotation: strconv.Itoa(coresOf(s.Limits))},
+		Annotations: map[string]string{runsc.CoresAnnotation: strconv.Itoa(runsc.Cores(s.Limits))},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
@@ -104,15 +91,15 @@ func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 		d.privilegedSpec(spec.Linux)
 	}
 	if d.cgroups != nil {
-		spec.Linux.CgroupsPath = cgroupPath(s.ID)
+		spec.Linux.CgroupsPath = cgroup.Path(s.ID)
 		spec.Linux.Resources = d.resources(s.Limits)
 	}
 	return spec
 }
 
-// hostname is another one for every sandbox, so that copies of a snapshot can be told apart inside. Those that
-// follow each other as one session's have the same: the end of their ids counts them. The id itself is the
-// host's affair.
+// hostname returns a host name that differs for every sandbox, so that copies of a snapshot can be told apart inside.
+// Sandboxes that follow each other in one session have the same name: the end of their ids is a counter. The name hides
+// the id from the guest.
 func hostname(id sandbox.ID) string {
 	of := string(id)
 	if i := strings.LastIndexByte(of, '-'); i > 0 {
@@ -122,26 +109,26 @@ func hostname(id sandbox.ID) string {
 	return "cellhold-" + hex.EncodeToString(sum[:6])
 }
 
-// privilegedSpec makes the sandbox's processes run under uids that own nothing on the host.
-// Without it they would be root in a namespace of their own.
+// privilegedSpec makes the sandbox's processes run under uids that own nothing on the host. An unprivileged server runs
+// them as root of a new user namespace instead.
 func (d *Driver) privilegedSpec(l *specs.Linux) {
 	l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: d.uidBase, Size: idRange}}
 	l.UIDMappings, l.GIDMappings = ids, ids
 }
 
-// startCPU is what a sandbox may use until it has started: that has work for all cores, and a limit of one holds it up
-// for two periods. What a resumed session had under way may use it for a moment, too.
+// startCPU is the CPU limit during the start. A start can use all cores, and a limit of one core would delay it by two
+// periods. The processes of a resumed session can also use it for a moment.
 func startCPU(l sandbox.Limits) float64 { return max(l.CPU, float64(runtime.NumCPU())) }
 
 func (d *Driver) resources(l sandbox.Limits) *specs.LinuxResources {
-	memory, quota, period := l.Memory, cpuQuota(startCPU(l)), uint64(cpuPeriod)
+	memory, quota, period := l.Memory, cgroup.CPUQuota(startCPU(l)), uint64(cgroup.CPUPeriod)
 	r := &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: &memory},
 		CPU:    &specs.LinuxCPU{Quota: &quota, Period: &period},
-		Pids:   &specs.LinuxPids{Limit: backstopPids(l.Processes)},
+		Pids:   &specs.LinuxPids{Limit: cgroup.BackstopPids(l.Processes)},
 	}
-	if d.cgroups.swapCounter {
+	if d.cgroups.SwapCounter {
 		r.Memory.Swap = &memory // memory and swap together: no swap at all
 	}
 	return r
@@ -178,7 +165,7 @@ func rlimit(name string, n int) specs.POSIXRlimit {
 	return specs.POSIXRlimit{Type: name, Hard: uint64(n), Soft: uint64(n)}
 }
 
-// checkSpec refuses what is missing or dangerous, before anything is made.
+// checkSpec refuses incomplete or dangerous specifications before anything is created.
 func (d *Driver) checkSpec(s sandbox.Spec) error {
 	if err := checkID(s.ID); err != nil {
 		return err
@@ -199,7 +186,7 @@ func (d *Driver) checkSpec(s sandbox.Spec) error {
 		{"output", l.Output > 0},
 	} {
 		if !c.ok {
-			return fmt.Errorf("the %s limit is missing", c.name)
+			return fmt.Errorf("the limit of %s must be greater than 0", c.name)
 		}
 	}
 	if err := d.checkRootfs(s.Rootfs); err != nil {
@@ -216,23 +203,22 @@ func (d *Driver) checkSpec(s sandbox.Spec) error {
 
 func checkID(id sandbox.ID) error {
 	if len(id) == 0 || len(id) > 40 {
-		return fmt.Errorf("sandbox id %q is not 1 to 40 characters long", id)
+		return fmt.Errorf("sandbox id %q must have 1 to 40 characters", id)
 	}
 	for _, c := range []byte(id) {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 		if !letter && (c < '0' || c > '9') && c != '-' {
-			return fmt.Errorf("sandbox id %q has characters other than letters, digits and '-'", id)
+			return fmt.Errorf("sandbox id %q must contain only letters, digits and '-'", id)
 		}
 	}
 	return nil
 }
 
-// checkRootfs wants the mount points of everything that is bound in from the host to be there
-// already, as plain directories: gVisor would make missing ones in the shared root file system,
-// and follow links that an image put there.
+// checkRootfs checks that the mount points of all bind mounts exist as plain directories. gVisor would otherwise create
+// them in the shared root file system, and follow links that an image put there.
 func (d *Driver) checkRootfs(dir string) error {
 	if !filepath.IsAbs(dir) {
-		return fmt.Errorf("the path is not absolute")
+		return errors.New("the path is not absolute")
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -247,7 +233,7 @@ func (d *Driver) checkRootfs(dir string) error {
 	return d.reachable(dir)
 }
 
-// plainDirs checks that path and all above it in root are directories, and not links to some.
+// plainDirs checks that path and all its parents in root are directories, and not links to directories.
 func plainDirs(root *os.Root, path string) error {
 	for i := range len(path) + 1 {
 		if i < len(path) && path[i] != '/' {
@@ -264,11 +250,11 @@ func plainDirs(root *os.Root, path string) error {
 	return nil
 }
 
-// checkData refuses a data folder in which /mnt/data/output is something else than a directory. Where there is
-// nothing, gVisor makes the mount point inside the sandbox only: the folder is read-only for it.
+// checkData refuses a data folder in which the mount point of /mnt/data/output exists but is not a directory. If it does
+// not exist, gVisor creates it inside the sandbox only, because the folder is read-only for the sandbox.
 func (d *Driver) checkData(dir string) error {
 	if !filepath.IsAbs(dir) {
-		return fmt.Errorf("the path is not absolute")
+		return errors.New("the path is not absolute")
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -281,10 +267,10 @@ func (d *Driver) checkData(dir string) error {
 	return d.reachable(dir)
 }
 
-// reachable checks that the uid which sandboxes run as can enter dir and all directories above.
+// reachable checks that the uid of sandboxes can enter dir and all its parents.
 func (d *Driver) reachable(dir string) error {
 	if !d.privileged {
-		return nil // sandboxes run as ourselves
+		return nil // sandboxes run under our uid
 	}
 	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
 		info, err := os.Stat(at)
@@ -292,7 +278,7 @@ func (d *Driver) reachable(dir string) error {
 			return err
 		}
 		if info.Mode().Perm()&0o001 == 0 {
-			return fmt.Errorf("sandboxes run as uid %d and cannot enter %s; allow it with: chmod o+x %s", d.uidBase, at, at)
+			return fmt.Errorf("sandboxes run under uid %d and cannot enter %s; allow it with: chmod o+x %s", d.uidBase, at, at)
 		}
 		if at == filepath.Dir(at) {
 			return nil

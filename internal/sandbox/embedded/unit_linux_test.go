@@ -1,47 +1,11 @@
 package embedded
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"testing"
-	"time"
-
-	"gvisor.dev/gvisor/runsc/version"
-
 	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded/process"
+	"os"
+	"testing"
 )
-
-func TestThePinnedVersionIsTheOneInGoMod(t *testing.T) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "gvisor.dev/gvisor").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.TrimSpace(string(out)); got != pinnedGvisor {
-		t.Errorf("go.mod has %s, pinnedGvisor is %s", got, pinnedGvisor)
-	}
-}
-
-func TestGvisorKnowsItsVersion(t *testing.T) {
-	before := gvisorVersion
-	defer func() { gvisorVersion = before }()
-	gvisorVersion = pinnedGvisor
-	if version.Version() != pinnedGvisor {
-		t.Errorf("gVisor says %q", version.Version())
-	}
-}
-
-func TestSandboxProcessesAreToldByTheirName(t *testing.T) {
-	for arg0, want := range map[string]bool{
-		"runsc": true, "runsc-sandbox": true, "runsc-gofer": true, "runsc[getUsernsFD]": true,
-		"/proc/self/exe": true, "cellhold": false, "/usr/bin/cellhold": false, "exe": false, "": false,
-	} {
-		if got := startedAsSandbox(arg0); got != want {
-			t.Errorf("%q: got %v", arg0, got)
-		}
-	}
-}
 
 func TestIDMapsAreReadRight(t *testing.T) {
 	for table, want := range map[string]bool{
@@ -56,75 +20,6 @@ func TestIDMapsAreReadRight(t *testing.T) {
 		if got := coversIDs(table, 200000, 65536); got != want {
 			t.Errorf("%q: got %v", table, got)
 		}
-	}
-}
-
-// limits are those of the made-up cgroups below.
-var limits = sandbox.Limits{Memory: 256 << 20, CPU: 1.5, Processes: 64}
-
-func fakeV2(t *testing.T, change map[string]string) *cgroups {
-	t.Helper()
-	files := map[string]string{
-		"memory.max":      "268435456\n",
-		"memory.swap.max": "0\n",
-		"cpu.max":         "150000 100000\n",
-		"pids.max":        "512\n",
-		"memory.current":  "1000\n",
-		"memory.peak":     "2000\n",
-		"memory.events":   "low 0\noom 3\noom_kill 2\noom_group_kill 0\n",
-		"cpu.stat":        "usage_usec 1500000\nuser_usec 1\n",
-	}
-	for k, v := range change {
-		files[k] = v
-	}
-	c := &cgroups{root: t.TempDir(), v2: true, swapCounter: true}
-	dir := c.dir("", "x")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range files {
-		if content == "" {
-			continue // not there
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return c
-}
-
-func TestLimitsOfCgroups2AreReadBack(t *testing.T) {
-	if err := fakeV2(t, nil).verify("x", limits); err != nil {
-		t.Error(err)
-	}
-	if err := fakeV2(t, map[string]string{"memory.swap.max": ""}).verify("x", limits); err != nil {
-		t.Errorf("a kernel without swap: %v", err)
-	}
-	for name, value := range map[string]string{
-		"memory.max": "max\n", "memory.swap.max": "max\n", "cpu.max": "max 100000\n", "pids.max": "max\n",
-	} {
-		if err := fakeV2(t, map[string]string{name: value}).verify("x", limits); err == nil {
-			t.Errorf("%s may be %q", name, value)
-		}
-	}
-	for _, name := range []string{"memory.max", "cpu.max", "pids.max"} {
-		if err := fakeV2(t, map[string]string{name: ""}).verify("x", limits); err == nil {
-			t.Errorf("%s may be missing", name)
-		}
-	}
-	if err := fakeV2(t, nil).verify("x", limits, os.Getpid()); err == nil {
-		t.Error("a process outside is taken for one inside")
-	}
-}
-
-func TestUsageOfCgroups2IsRead(t *testing.T) {
-	want := sandbox.Usage{Memory: 1000, MemoryPeak: 2000, CPU: 1500 * time.Millisecond, OOMKills: 2}
-	if got := fakeV2(t, nil).usage("x"); got != want {
-		t.Errorf("got %+v", got)
-	}
-	want = sandbox.Usage{Memory: -1, MemoryPeak: -1, CPU: -1, OOMKills: -1}
-	if got := fakeV2(t, nil).usage("another"); got != want {
-		t.Errorf("of one that is gone: got %+v", got)
 	}
 }
 
@@ -148,7 +43,7 @@ func TestABrokenRecordHidesNoSandbox(t *testing.T) {
 	}
 	for _, i := range infos {
 		if i.Alive {
-			t.Errorf("%s is said to be alive", i.ID)
+			t.Errorf("%s is listed as alive", i.ID)
 		}
 		if _, err := d.Adopt(t.Context(), i.ID); err == nil {
 			t.Errorf("%s was adopted", i.ID)
@@ -158,7 +53,7 @@ func TestABrokenRecordHidesNoSandbox(t *testing.T) {
 		}
 	}
 	if infos, _ := d.List(t.Context()); len(infos) != 0 {
-		t.Errorf("still listed: %v", infos)
+		t.Errorf("List returned %v, want none", infos)
 	}
 }
 
@@ -168,7 +63,7 @@ func TestARecordOfAnEarlierBootNamesNoProcess(t *testing.T) {
 	if err := os.Mkdir(p.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	me, err := identify(os.Getpid())
+	me, err := process.Identify(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,24 +72,7 @@ func TestARecordOfAnEarlierBootNamesNoProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := load(p)
-	if err != nil || got.Sentry != (process{}) || got.Gofer != (process{}) {
+	if err != nil || got.Sentry != (process.Process{}) || got.Gofer != (process.Process{}) {
 		t.Errorf("got %+v, %v", got, err)
-	}
-}
-
-func TestAProcessIsMoreThanItsNumber(t *testing.T) {
-	me, err := identify(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !me.alive() {
-		t.Error("this process is said to be dead")
-	}
-	me.Start++ // another process of the same number
-	if me.alive() {
-		t.Error("another process is taken for it")
-	}
-	if h, err := me.open(); h != nil || err != nil {
-		t.Errorf("it was opened: %v, %v", h, err)
 	}
 }

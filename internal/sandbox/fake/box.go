@@ -34,10 +34,10 @@ type box struct {
 	failed error
 }
 
-// newBox makes a sandbox that goes on from a snapshot, or from nothing.
+// newBox creates a sandbox, restored from a snapshot or new.
 func newBox(w *World, s sandbox.Spec, from *saved) (*box, error) {
 	if err := w.ctx.Err(); err != nil {
-		return nil, fmt.Errorf("the world has ended: %w", err)
+		return nil, fmt.Errorf("the world is closed: %w", err)
 	}
 	output := w.OutputDir(s.ID)
 	if err := errors.Join(os.MkdirAll(output, 0o755), os.MkdirAll(w.WorkDir(s.ID), 0o755)); err != nil {
@@ -81,7 +81,7 @@ func newBox(w *World, s sandbox.Spec, from *saved) (*box, error) {
 	return b, nil
 }
 
-// stop ends the sandbox, for the first reason that is given.
+// stop ends the sandbox. The first call sets the cause.
 func (b *box) stop(e sandbox.Exit) {
 	b.mu.Lock()
 	if !b.ended {
@@ -101,7 +101,7 @@ func (b *box) alive() bool {
 	}
 }
 
-// why says how the sandbox ended; it has.
+// why returns the cause of the sandbox's end. The sandbox must have ended.
 func (b *box) why() sandbox.Exit {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,7 +115,7 @@ func (b *box) why() sandbox.Exit {
 	return e
 }
 
-// owned is a sandbox in the hands of one driver.
+// owned is a sandbox that a driver owns.
 type owned struct {
 	driver *Driver
 	*box
@@ -142,7 +142,7 @@ func (s *owned) Wait(ctx context.Context) (sandbox.Exit, error) {
 	}
 }
 
-// Usage knows nothing: the sandbox shares this process with everything else.
+// Usage has no figures: the sandbox shares this process with everything else.
 func (s *owned) Usage(context.Context) (sandbox.Usage, error) {
 	if !s.alive() {
 		return sandbox.Usage{}, fmt.Errorf("usage of sandbox %s: %w", s.spec.ID, sandbox.ErrNotFound)

@@ -1,13 +1,12 @@
-// Package fake makes sandboxes without walls, for tests and demonstrations.
+// Package fake creates sandboxes without isolation, for tests and demonstrations.
 //
-// Two things are pretended: the isolation, and the kernel, which is a script in this process. The
-// agent in each sandbox is the real one, so that everything above a driver is the shipped code. It
-// isolates nothing and limits nothing, and must never be given code to guard.
+// Isolation and kernels are fakes: each kernel is a script in this process. The agent in each sandbox is the real one, so
+// all code above a driver is the shipped code. The driver isolates and limits nothing. It must never run untrusted code.
 //
-// Sandboxes belong to a World, not to a Driver: a second Driver opened on the same World finds the
-// sandboxes of the first, as a server does that starts again after its death.
+// Sandboxes belong to a World, not to a Driver. A second Driver for the same World finds the sandboxes of the first, like
+// a server that starts again after a crash.
 //
-// Locks: World.mu before box.mu. Neither is held while an agent is waited for.
+// Locks: World.mu before box.mu. No lock is held while waiting for an agent.
 package fake
 
 import (
@@ -34,19 +33,19 @@ var validID = regexp.MustCompile(`^[A-Za-z0-9-]{1,40}$`)
 // Options configures a World.
 type Options struct {
 	Dir      string                    // for the files of sandboxes; required
-	Script   func() jupytertest.Script // makes the language of one kernel process; nil means jupytertest.Toy
-	Timing   kernels.Timing            // how long agents wait; zero fields mean the agent's defaults
-	Commands command.Timing            // how long agents wait for commands; likewise
-	Spool    int64                     // bytes of events that agents keep; 0 means the agent's default
-	Logger   *slog.Logger              // nil discards
+	Script   func() jupytertest.Script // returns the language of one kernel process; nil means jupytertest.Toy
+	Timing   kernels.Timing            // timeouts of agents; zero fields mean the agent's defaults
+	Commands command.Timing            // timeouts of commands; zero fields mean the agent's defaults
+	Spool    int64                     // bytes of events that an agent stores; 0 means the agent's default
+	Logger   *slog.Logger              // nil: no log
 }
 
-// World is where the sandboxes are. It outlives its drivers.
+// World contains the sandboxes. It outlives its drivers.
 type World struct {
 	options Options
 	ctx     context.Context
 	end     context.CancelFunc
-	sockets string // a directory with a short name: paths of unix sockets are bounded
+	sockets string // a directory with a short name: the paths of Unix sockets are limited
 
 	mu        sync.Mutex
 	boxes     map[sandbox.ID]*box
@@ -54,7 +53,7 @@ type World struct {
 	driver    *Driver // the newest
 }
 
-// NewWorld makes an empty World. The caller closes it, which ends the sandboxes.
+// NewWorld returns an empty World. The caller must close it, which ends its sandboxes.
 func NewWorld(ctx context.Context, o Options) (*World, error) {
 	if o.Dir == "" {
 		return nil, errors.New("fake: Options.Dir is missing")
@@ -68,7 +67,7 @@ func NewWorld(ctx context.Context, o Options) (*World, error) {
 	return w, nil
 }
 
-// Close ends all sandboxes. It may be called twice.
+// Close ends all sandboxes. It can be called twice.
 func (w *World) Close() error {
 	w.end()
 	w.mu.Lock()
@@ -81,8 +80,7 @@ func (w *World) Close() error {
 	return os.RemoveAll(w.sockets)
 }
 
-// Open returns a driver for this World. The one before it is dead from now on, with all its
-// connections: a sandbox has one owner.
+// Open returns a driver for this World. It closes the previous driver and all its connections: a sandbox has one owner.
 func (w *World) Open() *Driver {
 	d := &Driver{world: w, conns: make(map[net.Conn]struct{})}
 	w.mu.Lock()
@@ -95,7 +93,7 @@ func (w *World) Open() *Driver {
 	return d
 }
 
-// Kill ends a sandbox as an accident would. What is left of it stays until it is removed.
+// Kill ends a sandbox as a crash would. Its remains stay until Remove.
 func (w *World) Kill(id sandbox.ID, e sandbox.Exit) error {
 	b, err := w.find(id)
 	if err != nil {
@@ -105,12 +103,12 @@ func (w *World) Kill(id sandbox.ID, e sandbox.Exit) error {
 	return nil
 }
 
-// OutputDir is the directory that the sandbox's kernels would see as /mnt/data/output.
+// OutputDir is the directory of the sandbox's /mnt/data/output.
 func (w *World) OutputDir(id sandbox.ID) string {
 	return filepath.Join(w.dir(id), "output")
 }
 
-// WorkDir is the directory that relative paths of the sandbox's files are below.
+// WorkDir is the working directory of the sandbox.
 func (w *World) WorkDir(id sandbox.ID) string {
 	return filepath.Join(w.dir(id), "work")
 }
@@ -124,7 +122,7 @@ func (w *World) find(id sandbox.ID) (*box, error) {
 	return nil, fmt.Errorf("sandbox %q: %w", id, sandbox.ErrNotFound)
 }
 
-// remove forgets a sandbox and deletes its files.
+// remove removes a sandbox and its files.
 func (w *World) remove(b *box) error {
 	w.mu.Lock()
 	if w.boxes[b.spec.ID] == b {
@@ -137,20 +135,20 @@ func (w *World) remove(b *box) error {
 
 func (w *World) dir(id sandbox.ID) string { return filepath.Join(w.options.Dir, string(id)) }
 
-// Driver makes sandboxes in a World.
+// Driver creates sandboxes in a World.
 type Driver struct {
 	world *World
 
 	mu    sync.Mutex
 	dead  bool
-	conns map[net.Conn]struct{} // open ones, cut when the driver dies
+	conns map[net.Conn]struct{} // the open connections; die closes them
 }
 
 var _ sandbox.Driver = (*Driver)(nil)
 
-// Features says that nothing is isolated and no limit holds.
+// Features reports that nothing is isolated and no limit is enforced.
 func (d *Driver) Features() sandbox.Features {
-	return sandbox.Features{Pause: true, Snapshot: true, Unheld: []string{"The fake driver holds no limit at all."}}
+	return sandbox.Features{Pause: true, Snapshot: true, Unenforced: []string{"The fake driver enforces no limits."}}
 }
 
 // Create starts an agent in this process.
@@ -177,7 +175,7 @@ func (w *World) create(s sandbox.Spec) (*box, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.boxes[s.ID] != nil {
-		return nil, errors.New("it exists")
+		return nil, errors.New("the sandbox exists already")
 	}
 	from, err := w.origin(s)
 	if err != nil {
@@ -195,14 +193,14 @@ func check(s sandbox.Spec) error {
 	l := s.Limits
 	switch {
 	case !validID.MatchString(string(s.ID)):
-		return fmt.Errorf("sandbox id %q is not 1 to 40 letters, digits or '-'", s.ID)
+		return fmt.Errorf("sandbox id %q must have 1 to 40 letters, digits or '-'", s.ID)
 	case min(l.Memory, l.Disk, l.Tmp, l.Output) <= 0 || l.CPU <= 0 || l.Processes <= 0:
 		return fmt.Errorf("create sandbox %s: every limit must be set", s.ID)
 	}
 	return nil
 }
 
-// Adopt returns a living sandbox.
+// Adopt returns a running sandbox.
 func (d *Driver) Adopt(_ context.Context, id sandbox.ID) (sandbox.Sandbox, error) {
 	b, err := d.world.find(id)
 	if err != nil {
@@ -228,16 +226,16 @@ func (d *Driver) List(context.Context) ([]sandbox.Info, error) {
 	return infos, nil
 }
 
-// Remove destroys a sandbox, whoever made it.
+// Remove destroys a sandbox of any driver.
 func (d *Driver) Remove(_ context.Context, id sandbox.ID) error {
 	b, err := d.world.find(id)
 	if err != nil {
-		return nil // it is gone already
+		return nil // it is removed already
 	}
 	return d.world.remove(b)
 }
 
-// Close cuts the driver's connections. The World and its sandboxes stay.
+// Close closes the driver's connections. The World and its sandboxes stay.
 func (d *Driver) Close() error {
 	d.die()
 	return nil
@@ -252,7 +250,7 @@ func (d *Driver) die() {
 	}
 }
 
-// hold remembers a connection so that it dies with the driver.
+// hold records a connection, so that die closes it.
 func (d *Driver) hold(c net.Conn) (net.Conn, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -114,7 +114,7 @@ func tell(t *testing.T, s sandbox.Sandbox, code string) string {
 	return ""
 }
 
-// run starts the kernel if it is not there, and runs a cell to its end.
+// run starts the kernel if it does not run, and runs a cell to its end.
 func run(t *testing.T, ctx context.Context, s sandbox.Sandbox, id cellhold.CellID, code string) (done cellhold.CellDoneContent) {
 	t.Helper()
 	c, err := guest.New(guest.Options{Dial: s.Dial})
@@ -167,7 +167,7 @@ func TestAnAccidentIsToldAndLeavesALine(t *testing.T) {
 		t.Errorf("%+v %v, want one dead sandbox", l, err)
 	}
 	if _, err := d.Adopt(t.Context(), spec.ID); !errors.Is(err, sandbox.ErrNotFound) {
-		t.Errorf("adopting the dead: %v", err)
+		t.Errorf("adopting a dead sandbox returned %v", err)
 	}
 	if err := d.Remove(t.Context(), spec.ID); err != nil {
 		t.Fatal(err)

@@ -16,24 +16,24 @@ import (
 	"cellhold/internal/jupyter/jupytertest"
 )
 
-// Launcher starts kernels that follow a script in this process. It knows one kernelspec, which it
-// gives out under every name; under that of Plain it says nothing of renewal.
+// Launcher starts scripted kernels in this process. It has one kernelspec, which it returns for every name. For the name
+// Plain the kernelspec has no code of renewal.
 type Launcher struct {
-	Dir    string                    // for sockets; short, because their paths are bounded
-	Script func() jupytertest.Script // makes the language of one process; nil means jupytertest.Toy
+	Dir    string                    // for sockets; short, because their paths are limited
+	Script func() jupytertest.Script // returns the language of one process; nil means jupytertest.Toy
 
 	mu       sync.Mutex
-	memories map[cellhold.KernelID]memory // of kernels that go on from a snapshot, until they do
+	memories map[cellhold.KernelID]memory // of kernels to be restored from a snapshot
 	living   map[cellhold.KernelID]*process
 }
 
-// memory is what a toy kernel knows.
+// memory is the state of a toy kernel.
 type memory struct {
 	variables *jupytertest.Variables
 	executed  int
 }
 
-// recall takes what a kernel that goes on knows; a fresh one knows nothing.
+// recall returns the state of a restored kernel, once. For a new kernel the state is empty.
 func (l *Launcher) recall(id cellhold.KernelID) memory {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,7 +45,7 @@ func (l *Launcher) recall(id cellhold.KernelID) memory {
 	return memory{variables: m.variables.Clone(), executed: m.executed}
 }
 
-// memory is a copy of what a living kernel knows.
+// memory returns a copy of the state of a running kernel.
 func (l *Launcher) memory(id cellhold.KernelID) memory {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,14 +62,14 @@ func (l *Launcher) lives(id cellhold.KernelID, p *process) {
 	l.living[id] = p
 }
 
-// Plain is a kernelspec without code of renewal. Those of all others set the variable "seed".
+// Plain is a kernelspec without code of renewal. The code of all others sets the variable "seed".
 const Plain = "plain"
 
 const renewal = `{"renew": "set seed {seed}\nset entropy {entropy}\nrekey {key} {session}"}`
 
 var _ kernels.Launcher = (*Launcher)(nil)
 
-// Specs are names that it gives the toy out under.
+// Specs returns the names of the toy kernel.
 func (l *Launcher) Specs() []cellhold.KernelSpec {
 	return []cellhold.KernelSpec{
 		{Name: "python3", DisplayName: "Toy", Language: "toy"}, {Name: "toy", DisplayName: "Toy", Language: "toy"},
@@ -110,7 +110,7 @@ func (l *Launcher) Launch(ctx context.Context, s kernels.LaunchSpec) (kernels.Pr
 	return p, nil
 }
 
-// process is a kernel that looks like a process.
+// process presents a kernel as a process.
 type process struct {
 	spec      jupyter.KernelSpec
 	conn      jupyter.Connection
@@ -126,7 +126,7 @@ func (p *process) Spec() jupyter.KernelSpec        { return p.spec }
 func (p *process) Connection() jupyter.Connection  { return p.conn }
 func (p *process) Done() <-chan struct{}           { return p.done }
 func (p *process) Exit() kernels.Exit              { return p.exit }
-func (p *process) CPU() (time.Duration, bool)      { return 0, false } // it shares ours
+func (p *process) CPU() (time.Duration, bool)      { return 0, false } // the kernel shares our process
 func (p *process) ChildCPU() time.Duration         { return 0 }
 func (p *process) Signal(sig syscall.Signal) error { p.kernel.Signal(sig); return nil }
 

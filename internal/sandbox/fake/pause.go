@@ -9,13 +9,13 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// gate keeps an agent from hearing and answering while its sandbox is paused. Its kernels cannot be
-// stopped: a cell that runs goes on, unheard.
+// gate stops the communication of an agent while its sandbox is paused. The kernels cannot be stopped: a running cell
+// continues.
 type gate struct {
 	life context.Context // of the agent
 
 	mu   sync.Mutex
-	open chan struct{} // closed while the sandbox is awake
+	open chan struct{} // closed while the sandbox is not paused
 }
 
 func newGate(life context.Context) *gate {
@@ -39,7 +39,7 @@ func (g *gate) set(awake bool) {
 	}
 }
 
-// wait returns when the sandbox is awake, or at its end.
+// wait returns when the sandbox is not paused, or at its end.
 func (g *gate) wait() {
 	g.mu.Lock()
 	open := g.open
@@ -56,7 +56,7 @@ type gated struct {
 	gate *gate
 }
 
-// Read holds back what came while the sandbox was paused.
+// Read delays data that arrived while the sandbox was paused.
 func (c *gated) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.gate.wait()
@@ -68,10 +68,10 @@ func (c *gated) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Pause makes the agent deaf and dumb.
+// Pause stops the communication of the agent.
 func (s *owned) Pause(context.Context) error { return s.awake("pause", false) }
 
-// Resume lets it go on.
+// Resume lets the agent communicate again.
 func (s *owned) Resume(context.Context) error { return s.awake("resume", true) }
 
 func (s *owned) awake(verb string, awake bool) error {

@@ -17,9 +17,8 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// saved is a snapshot: what its agent knew, what its kernels knew, and its files. Kernels that go on
-// from it are other processes, with keys of their own; a host cannot tell, because the agent speaks for
-// them. Only idle kernels can be saved.
+// saved is a snapshot: the state of the agent, the state of its kernels, and its files. Restored kernels are new processes
+// with new keys. A host cannot notice this, because the agent speaks for the kernels. Only idle kernels can be saved.
 type saved struct {
 	sandbox.Snapshot
 	spec     sandbox.Spec
@@ -29,11 +28,11 @@ type saved struct {
 }
 
 var (
-	_ sandbox.Shelf  = (*Driver)(nil)
-	_ sandbox.Marker = (*owned)(nil)
+	_ sandbox.SnapshotStore = (*Driver)(nil)
+	_ sandbox.Marker        = (*owned)(nil)
 )
 
-// Snapshot saves what the agent and its kernels know.
+// Snapshot saves the state of the agent and its kernels.
 func (s *owned) Snapshot(_ context.Context, name string) error {
 	if err := s.save(name); err != nil {
 		return fmt.Errorf("snapshot %s of sandbox %s: %w", name, s.spec.ID, err)
@@ -43,7 +42,7 @@ func (s *owned) Snapshot(_ context.Context, name string) error {
 
 func (s *owned) save(name string) error {
 	if !validID.MatchString(name) {
-		return fmt.Errorf("name %q is not 1 to 40 letters, digits or '-'", name)
+		return fmt.Errorf("snapshot name %q must have 1 to 40 letters, digits or '-'", name)
 	}
 	if !s.alive() {
 		return sandbox.ErrNotFound
@@ -61,7 +60,7 @@ func (s *owned) save(name string) error {
 	if err := copyFiles(one.dir, w.dir(s.spec.ID)); err != nil {
 		return errors.Join(err, os.RemoveAll(one.dir))
 	}
-	const memory = 1 << 10 // what the maps take, more or less
+	const memory = 1 << 10 // about the size of the maps
 	one.Snapshot = sandbox.Snapshot{Name: name, Created: time.Now(), Size: memory, Image: s.spec.Image, Labels: s.marks()}
 	w.mu.Lock()
 	former := w.snapshots[name]
@@ -108,25 +107,25 @@ func copyFiles(to, from string) error {
 	})
 }
 
-// origin finds the snapshot that s continues from, if it does. The caller holds mu.
+// origin returns the snapshot of s.From, if there is one. The caller must hold mu.
 func (w *World) origin(s sandbox.Spec) (*saved, error) {
 	if s.From == "" {
 		return nil, nil
 	}
 	from := w.snapshots[s.From]
 	if from == nil {
-		return nil, fmt.Errorf("snapshot %s: %w: there is none of that name", s.From, sandbox.ErrSnapshot)
+		return nil, fmt.Errorf("snapshot %s: %w: no snapshot has this name", s.From, sandbox.ErrSnapshot)
 	}
 	if from.Stale != "" {
-		return nil, fmt.Errorf("snapshot %s: %w", s.From, &sandbox.Misfit{Why: from.Stale})
+		return nil, fmt.Errorf("snapshot %s: %w", s.From, &sandbox.SnapshotError{Reason: from.Stale})
 	}
-	if reason := s.Unlike(from.spec); reason != "" {
+	if reason := s.Mismatch(from.spec); reason != "" {
 		return nil, fmt.Errorf("snapshot %s: %w: %s", s.From, sandbox.ErrSnapshot, reason)
 	}
 	return from, nil
 }
 
-// settle waits until the agent serves, and so until its kernels go on.
+// settle waits until the agent serves. Then its kernels are restored.
 func (b *box) settle(ctx context.Context) error {
 	c, err := b.conns.dial(ctx)
 	if err != nil {
@@ -135,14 +134,14 @@ func (b *box) settle(ctx context.Context) error {
 	return c.Close()
 }
 
-// SnapshotNames are the names of what is saved, whoever saved it, sorted.
+// SnapshotNames returns the names of all snapshots, sorted.
 func (w *World) SnapshotNames() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Sorted(maps.Keys(w.snapshots))
 }
 
-// Spoil makes a snapshot useless, as damage to its files would.
+// Spoil makes a snapshot unusable, as damaged files would.
 func (w *World) Spoil(name string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -168,7 +167,7 @@ func (d *Driver) Snapshots(context.Context) ([]sandbox.Snapshot, error) {
 	return all, nil
 }
 
-// RemoveSnapshot forgets a snapshot.
+// RemoveSnapshot removes a snapshot.
 func (d *Driver) RemoveSnapshot(_ context.Context, name string) error {
 	d.world.mu.Lock()
 	s := d.world.snapshots[name]

@@ -25,7 +25,7 @@ func connect(t *testing.T, s sandbox.Sandbox) *guest.Client {
 	return c
 }
 
-// fork saves a sandbox and lets another go on from there.
+// fork saves a sandbox and restores it in another one.
 func fork(t *testing.T, d sandbox.Driver, s sandbox.Sandbox, id sandbox.ID) sandbox.Sandbox {
 	t.Helper()
 	if err := s.Snapshot(t.Context(), "snapshot"); err != nil {
@@ -40,8 +40,7 @@ func fork(t *testing.T, d sandbox.Driver, s sandbox.Sandbox, id sandbox.ID) sand
 	return f
 }
 
-// TestAContinuationIsTheSameAgent: whoever watched the origin goes on watching the other one, and misses
-// nothing.
+// TestAContinuationIsTheSameAgent: a client of the origin can continue with the restored sandbox, and misses nothing.
 func TestAContinuationIsTheSameAgent(t *testing.T) {
 	w := newWorld(t)
 	d := w.Open()
@@ -63,15 +62,15 @@ func TestAContinuationIsTheSameAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, after); diff != "" {
-		t.Errorf("the agent says (-origin +continuation):\n%s", diff)
+		t.Errorf("the agents differ (-origin +restored):\n%s", diff)
 	}
 	if got := tell(t, other, "add x 1\nget x"); got != "42" {
-		t.Errorf("x is %q", got)
+		t.Errorf("x is %q, want 42", got)
 	}
 	if b, err := os.ReadFile(filepath.Join(w.WorkDir("other"), "file")); err != nil || string(b) != "kept" {
-		t.Errorf("the file holds %q, %v", b, err)
+		t.Errorf("the file contains %q (%v)", b, err)
 	}
-	// The next number after those of the origin, and no news of the change.
+	// The next event has the next number of the origin, and no event reports the restore.
 	for e, err := range connect(t, other).Kernel("toy").Events(t.Context(), before.Kernels[0].Last) {
 		if err != nil || e.Type != cellhold.EventCellStarted {
 			t.Errorf("the first event is %+v, %v", e, err)

@@ -17,27 +17,27 @@ import (
 	"cellhold/internal/agent/command"
 )
 
-// Spawner pretends commands: the first word says what happens.
+// Spawner runs fake commands. The first word selects the command:
 //
-//	echo WORDS   writes them and a line feed to stdout; warn does so to stderr
+//	echo WORDS   writes the words and a line feed to stdout; warn writes to stderr
 //	cat          copies its input
-//	bytes N      writes N bytes, all 256 of them in turn
+//	bytes N      writes N bytes, cycling through all 256 values
 //	exit N       exits with N
-//	wait         goes on until a signal comes
-//	stubborn     the same, but only KILL ends it
-//	size         with a terminal: writes its size, and again when that changes, until input comes
-//	write F WORDS   writes them to a file
-//	python3 F    does what the lines of a file say, until one exits with another number than 0; - is the
-//	             input. bash does the same.
+//	wait         runs until a signal comes
+//	stubborn     runs until SIGKILL comes
+//	size         with a terminal: writes its size, and again after each change, until input comes
+//	write F WORDS   writes the words to a file
+//	python3 F    runs the lines of a file as commands, until one exits with a status other than 0; - is
+//	             the input. bash does the same.
 //
-// Words after a semicolon are a command of their own; the last one's exit status counts.
+// A semicolon separates commands. The exit status is that of the last one.
 type Spawner struct {
-	Dir string // of files that are named without a directory
+	Dir string // directory of relative file names
 }
 
 var _ command.Spawner = Spawner{}
 
-// Spawn starts a pretended command.
+// Spawn starts a fake command.
 func (w Spawner) Spawn(s command.Spec) (command.Process, error) {
 	line := s.Line
 	if line == "" {
@@ -64,11 +64,11 @@ func (w Spawner) Spawn(s command.Spec) (command.Process, error) {
 	} else {
 		p.stderr = p.stdout
 	}
-	go p.run(line) // ends with its input closed or by a signal; Kill waits
+	go p.run(line) // ends at the end of its input or by a signal; Kill waits for it
 	return p, nil
 }
 
-// pretended is one pretended process.
+// pretended is a fake process.
 type pretended struct {
 	dir                       string
 	in, stdin, stdout, stderr *os.File
@@ -90,7 +90,7 @@ func (p *pretended) run(line string) {
 	p.end(code, 0)
 }
 
-// end ends the process, for the first reason that is given.
+// end ends the process. The first call sets the exit status.
 func (p *pretended) end(code int, sig syscall.Signal) {
 	p.once.Do(func() {
 		p.code, p.sig = code, sig
@@ -140,7 +140,7 @@ func (p *pretended) step(words []string) (code int) {
 	return 0
 }
 
-// script does what the lines of a file say.
+// script runs the lines of a file as commands.
 func (p *pretended) script(name string) (code int) {
 	var text []byte
 	var err error
@@ -196,7 +196,7 @@ func (p *pretended) Exit() (code int, sig syscall.Signal) { return p.code, p.sig
 func (p *pretended) Signal(sig syscall.Signal) error {
 	select {
 	case p.signals <- sig:
-	default: // nobody listens
+	default: // nothing receives signals
 	}
 	return nil
 }

@@ -25,24 +25,24 @@ func (s *suite) isolation(t *testing.T) {
 	if !s.Probe {
 		t.Skip("the harness has no probe in the sandbox")
 	}
-	t.Run("there is no network", func(t *testing.T) { s.noNetwork(t, d) })
-	t.Run("there is no host", func(t *testing.T) { s.noHost(t, d) })
-	t.Run("the root file system of all is not written to", func(t *testing.T) { s.rootfsIsShared(t, d) })
-	t.Run("the data folder is there and read-only", func(t *testing.T) { s.data(t, d) })
-	t.Run("the agent is out of reach", func(t *testing.T) { s.agentIsSafe(t, d) })
-	t.Run("privileges cannot be had", func(t *testing.T) { s.noPrivileges(t, d) })
-	t.Run("places that fill up say so", func(t *testing.T) { s.fullPlaces(t, d) })
+	t.Run("the network is not reachable", func(t *testing.T) { s.noNetwork(t, d) })
+	t.Run("the host is not visible", func(t *testing.T) { s.noHost(t, d) })
+	t.Run("the shared root file system does not change", func(t *testing.T) { s.rootfsIsShared(t, d) })
+	t.Run("the data folder is readable and read-only", func(t *testing.T) { s.data(t, d) })
+	t.Run("the agent is protected", func(t *testing.T) { s.agentIsSafe(t, d) })
+	t.Run("privileges cannot be gained", func(t *testing.T) { s.noPrivileges(t, d) })
+	t.Run("full file systems return errors", func(t *testing.T) { s.fullPlaces(t, d) })
 	t.Run("processes are limited", func(t *testing.T) { s.processes(t, d) })
 	t.Run("memory is limited", func(t *testing.T) { s.memory(t, d) })
 	t.Run("processors are limited", func(t *testing.T) { s.cpu(t, d) })
-	t.Run("an agent that ends tells its code", func(t *testing.T) {
+	t.Run("the exit status of the agent is reported", func(t *testing.T) {
 		box := create(t, d, s.spec())
 		_, _ = get(within(t), client(t, box), "/exit?arg=7")
 		if exit := end(t, box); exit.Code != 7 || exit.OOM || exit.Destroyed {
-			t.Errorf("wait said %+v", exit)
+			t.Errorf("wait returned %+v; want code 7", exit)
 		}
 		if i, ok := listed(t, d, box.ID()); !ok || i.Alive {
-			t.Errorf("listed as %+v, %v", i, ok)
+			t.Errorf("List returned %+v, %v; want a dead sandbox", i, ok)
 		}
 		if _, err := d.Adopt(within(t), box.ID()); err == nil {
 			t.Error("a dead sandbox was adopted")
@@ -108,25 +108,25 @@ func (s *suite) noHost(t *testing.T, d sandbox.Driver) {
 	}
 	host, _ := os.Hostname()
 	if a := attempt(t, box, "read", "/proc/sys/kernel/hostname"); host != "" && strings.TrimSpace(a.Text) == host {
-		t.Errorf("the host's name is known: %q", a.Text)
+		t.Errorf("the sandbox can read the host's name: %q", a.Text)
 	}
 	for _, path := range []string{"/proc/mounts", "/proc/self/mountinfo", "/proc/cmdline", "/proc/self/environ"} {
 		a := attempt(t, box, "read", path)
 		for _, word := range []string{"secret", s.Spec.Rootfs, filepath.Dir(secret)} {
 			if strings.Contains(a.Text, word) {
-				t.Errorf("%s tells of the host: %q", path, a.Text)
+				t.Errorf("%s reveals the host: %q", path, a.Text)
 			}
 		}
 	}
 	if a := ask(t, box, "/self", "env", ""); strings.Contains(a.Text, "CELLHOLD_TEST_SECRET") {
-		t.Errorf("the server's environment is known: %q", a.Text)
+		t.Errorf("the sandbox can read the server's environment: %q", a.Text)
 	}
-	// Its own processes and no others: the agent, and the attempt itself.
+	// The sandbox sees only its own processes: the agent, and the attempt itself.
 	if a := attempt(t, box, "list", "/proc"); countNumbers(a.Text) > 2 {
-		t.Errorf("other processes are seen: %q", a.Text)
+		t.Errorf("the sandbox sees other processes: %q", a.Text)
 	}
 	if a := ask(t, box, "/self", "list", "/proc/1/fd"); countNumbers(a.Text) > 16 {
-		t.Errorf("the agent has descriptors that nobody gave it: %q", a.Text)
+		t.Errorf("the agent has unexpected descriptors: %q", a.Text)
 	}
 }
 
@@ -143,15 +143,15 @@ func countNumbers(text string) int {
 func (s *suite) rootfsIsShared(t *testing.T, d sandbox.Driver) {
 	box := create(t, d, s.spec())
 	before := tree(t, s.Spec.Rootfs)
-	// As the agent: the user may write hardly anywhere.
+	// The agent writes here: the user can write to few directories.
 	for _, path := range []string{"/new", "/workspace/new", "/mnt/data/new"} {
 		mustWork(t, ask(t, box, "/self", "write", path), "write "+path)
 	}
-	mustFail(t, ask(t, box, "/self", "write", "/opt/cellhold/bin/new"), "write beside the agent's binary")
+	mustFail(t, ask(t, box, "/self", "write", "/opt/cellhold/bin/new"), "write next to the agent's binary")
 	mustFail(t, ask(t, box, "/self", "write", "/sys/new"), "write to /sys")
-	// The image's files belong to the host's root, who is nobody in the sandbox; even so the agent
-	// must be able to give the user a place.
-	mustFail(t, attempt(t, box, "write", "/workspace/mine"), "write where nothing was given")
+	// The image's files belong to the host's root, which has no uid in the sandbox. The agent must still be able to give
+	// directories to the user.
+	mustFail(t, attempt(t, box, "write", "/workspace/mine"), "write to a directory of another user")
 	for _, dir := range []string{"/workspace", "/home/user", "/mnt/data/output"} {
 		mustWork(t, ask(t, box, "/self", "give", dir), "give "+dir)
 		mustWork(t, attempt(t, box, "write", dir+"/mine"), "write to "+dir)
@@ -162,7 +162,7 @@ func (s *suite) rootfsIsShared(t *testing.T, d sandbox.Driver) {
 	other := create(t, d, s.spec())
 	mustFail(t, ask(t, other, "/self", "read", "/workspace/new"), "read another sandbox's file")
 	if after := tree(t, s.Spec.Rootfs); after != before {
-		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		t.Errorf("the root file system changed; before:\n%s\nafter:\n%s", before, after)
 	}
 }
 
@@ -193,7 +193,7 @@ func (s *suite) data(t *testing.T, d sandbox.Driver) {
 	if err := os.Symlink("/etc", filepath.Join(dir, "output")); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("it is refused with a link in the place for output", func(t *testing.T) { s.mustRefuse(t, d, spec) })
+	t.Run("a link at the mount point of the output is refused", func(t *testing.T) { s.mustRefuse(t, d, spec) })
 	if err := os.Remove(filepath.Join(dir, "output")); err != nil {
 		t.Fatal(err)
 	}
@@ -205,10 +205,10 @@ func (s *suite) data(t *testing.T, d sandbox.Driver) {
 		t.Errorf("read: %+v", a)
 	}
 	mustFail(t, ask(t, box, "/self", "write", "/mnt/data/table.csv"), "write to the data")
-	mustFail(t, ask(t, box, "/self", "write", "/mnt/data/new"), "write beside the data")
+	mustFail(t, ask(t, box, "/self", "write", "/mnt/data/new"), "write next to the data")
 	mustWork(t, ask(t, box, "/self", "write", "/mnt/data/output/new"), "write to the output")
 	if _, err := os.Lstat(filepath.Join(dir, "output")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the place for output was made in the data folder: %v", err)
+		t.Errorf("the mount point of the output was created in the data folder: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "output", "new")); err == nil {
 		t.Error("the sandbox wrote to the host's folder")
@@ -218,7 +218,7 @@ func (s *suite) data(t *testing.T, d sandbox.Driver) {
 func (s *suite) agentIsSafe(t *testing.T, d sandbox.Driver) {
 	box := create(t, d, s.spec())
 	mustFail(t, attempt(t, box, "kill", "1"), "kill the agent")
-	attempt(t, box, "kill", "-1") // may end the attempt itself
+	attempt(t, box, "kill", "-1") // can end the attempt itself
 	for _, path := range []string{"/proc/1/mem", "/proc/1/environ", "/proc/1/fd/0", "/proc/1/fd/1"} {
 		mustFail(t, attempt(t, box, "read", path), "read "+path)
 		mustFail(t, attempt(t, box, "write", path), "write "+path)
@@ -241,7 +241,7 @@ func (s *suite) noPrivileges(t *testing.T, d sandbox.Driver) {
 	mustFail(t, attempt(t, box, "mount", "/tmp"), "mount")
 	mustFail(t, ask(t, box, "/self", "mount", "/tmp"), "mount as the agent")
 	mustFail(t, attempt(t, box, "write", "/proc/sys/kernel/core_pattern"), "set the core pattern")
-	mustFail(t, attempt(t, box, "write", "/proc/sysrq-trigger"), "press the system request key")
+	mustFail(t, attempt(t, box, "write", "/proc/sysrq-trigger"), "trigger a system request")
 }
 
 func (s *suite) fullPlaces(t *testing.T, d sandbox.Driver) {
@@ -260,7 +260,7 @@ func (s *suite) fullPlaces(t *testing.T, d sandbox.Driver) {
 		a := ask(t, box, "/self", "fill", c.dir)
 		n, _ := strconv.ParseInt(a.Text, 10, 64)
 		if a.Err == "" || n > c.limit || n < c.limit/2 {
-			t.Errorf("%s: %d bytes of %d, error %q", c.dir, n, c.limit, a.Err)
+			t.Errorf("%s: wrote %d bytes with a limit of %d, error %q", c.dir, n, c.limit, a.Err)
 		}
 	}
 	mustBeHealthy(t, box)
@@ -272,27 +272,27 @@ func (s *suite) processes(t *testing.T, d sandbox.Driver) {
 	box := create(t, d, spec)
 	a := attempt(t, box, "fork", "300")
 	if n, _ := strconv.Atoi(a.Text); a.Err == "" || n > 64 {
-		t.Errorf("%d processes of 64, error %q", n, a.Err)
+		t.Errorf("started %d processes with a limit of 64, error %q", n, a.Err)
 	}
 	mustBeHealthy(t, box)
 
-	// And those that do not stop when they are told no.
+	// A fork bomb, which ignores errors.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	_, _ = get(ctx, client(t, box), "/try?what=bomb") // its parts go on when the first one dies
+	_, _ = get(ctx, client(t, box), "/try?what=bomb") // its children continue after the death of the first process
 	mustBeHealthy(t, box)
 	start := time.Now()
 	destroy(t, box)
 	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("destroying it took %v", took)
+		t.Errorf("destroying the sandbox took %v", took)
 	}
 }
 
 func (s *suite) held(t *testing.T, d sandbox.Driver, limit string) {
 	t.Helper()
-	for _, sentence := range d.Features().Unheld {
+	for _, sentence := range d.Features().Unenforced {
 		if strings.Contains(strings.ToLower(sentence), limit) {
-			t.Skipf("not held here: %s", sentence)
+			t.Skipf("not enforced here: %s", sentence)
 		}
 	}
 }
@@ -301,7 +301,7 @@ func (s *suite) memory(t *testing.T, d sandbox.Driver) {
 	s.held(t, d, "memory limit")
 	spec := s.spec()
 	spec.Limits.Memory = 160 << 20
-	t.Run("a process that eats it dies and the agent lives", func(t *testing.T) {
+	t.Run("a process that uses too much dies and the agent survives", func(t *testing.T) {
 		box := create(t, d, spec)
 		mustFail(t, attempt(t, box, "eat", "400"), "eat 400 MB of 160")
 		mustBeHealthy(t, box)
@@ -311,12 +311,12 @@ func (s *suite) memory(t *testing.T, d sandbox.Driver) {
 			t.Errorf("usage: %+v, %v", u, err)
 		}
 	})
-	t.Run("an agent that eats it ends the sandbox and the cause is told", func(t *testing.T) {
+	t.Run("an agent that uses too much ends the sandbox with the cause", func(t *testing.T) {
 		spec.ID = newID()
 		box := create(t, d, spec)
 		_, _ = get(within(t), client(t, box), "/self?what=eat&arg=400")
 		if exit := end(t, box); !exit.OOM || exit.Destroyed {
-			t.Errorf("wait said %+v", exit)
+			t.Errorf("wait returned %+v; want OOM", exit)
 		}
 		if u, err := box.Usage(within(t)); err != nil || u.OOMKills < 1 {
 			t.Errorf("usage: %+v, %v", u, err)
@@ -338,8 +338,8 @@ func (s *suite) cpu(t *testing.T, d sandbox.Driver) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A quarter of a core for one second, and as much again for starting the attempt's process
-	// slowly. Unlimited, it would be nearer to two.
+	// The limit is a quarter of a core for one second; the slow start of the attempt's process can use as much again.
+	// Without a limit, the use would be nearly two seconds.
 	if used := after.CPU - before.CPU; used.Seconds() > 0.8 {
 		t.Errorf("a quarter of a core used %v in about a second", used)
 	}

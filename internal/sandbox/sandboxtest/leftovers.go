@@ -31,7 +31,7 @@ func (s *suite) leftovers(t *testing.T) {
 	})
 	t.Run("cancelled creations leave nothing behind", func(t *testing.T) {
 		s.leavesNothing(t, func(d sandbox.Driver) {
-			// From "at once" to "nearly done": a sandbox takes about a tenth of a second.
+			// Delays from zero to nearly the end of a creation, which takes about a tenth of a second.
 			for i := range 4 * s.Cycles {
 				delay := time.Duration(i) * 10 * time.Millisecond
 				ctx, cancel := context.WithTimeout(t.Context(), delay)
@@ -45,15 +45,14 @@ func (s *suite) leftovers(t *testing.T) {
 					t.Errorf("cancelled after %v: %v", delay, err)
 				}
 				if _, ok := listed(t, d, spec.ID); ok {
-					t.Errorf("cancelled after %v: it is listed", delay)
+					t.Errorf("cancelled after %v: the sandbox is listed", delay)
 				}
 			}
 		})
 	})
 }
 
-// leavesNothing counts before and after. What a driver opens once, and keeps, is opened before the
-// first count by a sandbox that goes before.
+// leavesNothing counts resources before and after. A first sandbox opens the resources that a driver opens once and keeps.
 func (s *suite) leavesNothing(t *testing.T, cycles func(sandbox.Driver)) {
 	t.Helper()
 	d := s.open(t)
@@ -65,7 +64,7 @@ func (s *suite) leavesNothing(t *testing.T, cycles func(sandbox.Driver)) {
 
 	before := s.count(t)
 	cycles(d)
-	// Goroutines of closed connections take a moment to notice.
+	// Goroutines of closed connections need a moment to end.
 	deadline := time.Now().Add(5 * time.Second)
 	after := s.count(t)
 	for more(before, after) && time.Now().Before(deadline) {
@@ -80,8 +79,8 @@ func (s *suite) leavesNothing(t *testing.T, cycles func(sandbox.Driver)) {
 	}
 }
 
-// more reports whether there is more of anything than before. There may be less: the sandbox that went
-// before the first count can have had a goroutine left that was about to end.
+// more reports whether a count has increased. A count can be smaller: the first sandbox may have left a goroutine that was
+// about to end.
 func more(before, after map[string]int) bool {
 	for what, n := range after {
 		if n > before[what] {

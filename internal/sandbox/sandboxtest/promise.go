@@ -33,7 +33,7 @@ func (s *suite) refusals(t *testing.T) {
 		})
 	}
 	for _, id := range []sandbox.ID{"", "../up", "a/b", "a b", "a.b", "ü", sandbox.ID(make([]byte, 41))} {
-		t.Run("an unfit id is refused", func(t *testing.T) {
+		t.Run("an invalid id is refused", func(t *testing.T) {
 			spec := s.spec()
 			spec.ID = id
 			s.mustRefuse(t, d, spec)
@@ -52,7 +52,7 @@ func (s *suite) refusals(t *testing.T) {
 			t.Errorf("got %v, want ErrNotFound", err)
 		}
 	})
-	t.Run("removing an unknown sandbox is no error", func(t *testing.T) {
+	t.Run("removing an unknown sandbox is not an error", func(t *testing.T) {
 		if err := d.Remove(within(t), newID()); err != nil {
 			t.Error(err)
 		}
@@ -64,14 +64,14 @@ func (s *suite) mustRefuse(t *testing.T, d sandbox.Driver, spec sandbox.Spec) {
 	box, err := d.Create(within(t), spec)
 	if err == nil {
 		destroy(t, box)
-		t.Fatal("it was created")
+		t.Fatal("the sandbox was created; want an error")
 	}
 	if _, ok := listed(t, d, spec.ID); ok {
-		t.Error("something of it is listed")
+		t.Error("the refused sandbox is listed")
 	}
 }
 
-func (s *suite) life(t *testing.T) {
+func (s *suite) basics(t *testing.T) {
 	d := s.open(t)
 	t.Run("the agent answers on many connections at once", func(t *testing.T) {
 		box := create(t, d, s.spec())
@@ -89,7 +89,7 @@ func (s *suite) life(t *testing.T) {
 		}
 		wg.Wait()
 	})
-	t.Run("a living sandbox is listed as it was made", func(t *testing.T) {
+	t.Run("a running sandbox is listed as it was created", func(t *testing.T) {
 		spec := s.spec()
 		spec.Image = "sha256:0123"
 		spec.Labels = map[string]string{"session": "s1"}
@@ -97,7 +97,7 @@ func (s *suite) life(t *testing.T) {
 		create(t, d, spec)
 		got, _ := listed(t, d, spec.ID)
 		if got.Created.Before(before) || got.Created.After(time.Now().Add(time.Minute)) {
-			t.Errorf("created at %v", got.Created)
+			t.Errorf("List returned the creation time %v, want now", got.Created)
 		}
 		got.Created = time.Time{}
 		want := sandbox.Info{ID: spec.ID, Alive: true, Image: spec.Image, Labels: spec.Labels}
@@ -105,11 +105,11 @@ func (s *suite) life(t *testing.T) {
 			t.Errorf("listed (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("a second sandbox of the same id is refused and the first lives on", func(t *testing.T) {
+	t.Run("a second sandbox of the same id is refused and the first continues", func(t *testing.T) {
 		spec := s.spec()
 		box := create(t, d, spec)
 		if _, err := d.Create(within(t), spec); err == nil {
-			t.Error("a second one was created")
+			t.Error("a second sandbox with the same id was created")
 		}
 		mustBeHealthy(t, box)
 	})
@@ -119,13 +119,13 @@ func (s *suite) life(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := box.Wait(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
+			t.Errorf("wait returned %v, want context.Canceled", err)
 		}
 	})
-	t.Run("usage is told", func(t *testing.T) {
+	t.Run("usage is reported", func(t *testing.T) {
 		u, err := create(t, d, s.spec()).Usage(within(t))
 		if err != nil || u.Memory == 0 || u.OOMKills > 0 {
-			t.Errorf("got %+v, %v", u, err)
+			t.Errorf("usage returned %+v, %v", u, err)
 		}
 	})
 }
@@ -137,29 +137,29 @@ func (s *suite) destroyed(t *testing.T, d sandbox.Driver) {
 		exit, _ := box.Wait(within(t))
 		done <- exit
 	}()
-	for range 2 { // twice: it is idempotent
+	for range 2 { // twice, because it is idempotent
 		if err := box.Destroy(within(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if exit := <-done; !exit.Destroyed || exit.OOM {
-		t.Errorf("wait said %+v", exit)
+		t.Errorf("wait returned %+v, want Destroyed", exit)
 	}
 	if exit := end(t, box); !exit.Destroyed {
-		t.Errorf("wait said afterwards %+v", exit)
+		t.Errorf("a later wait returned %+v, want Destroyed", exit)
 	}
 	if c, err := box.Dial(within(t)); err == nil {
 		_ = c.Close()
-		t.Error("it was dialled")
+		t.Error("a destroyed sandbox was dialled")
 	}
 	if _, err := box.Usage(within(t)); !errors.Is(err, sandbox.ErrNotFound) {
-		t.Errorf("usage: %v", err)
+		t.Errorf("usage returned %v, want ErrNotFound", err)
 	}
 	if _, ok := listed(t, d, box.ID()); ok {
-		t.Error("it is still listed")
+		t.Error("the destroyed sandbox is still listed")
 	}
 	if _, err := d.Adopt(within(t), box.ID()); !errors.Is(err, sandbox.ErrNotFound) {
-		t.Errorf("adopt: %v", err)
+		t.Errorf("adopt returned %v, want ErrNotFound", err)
 	}
 	if err := d.Remove(within(t), box.ID()); err != nil {
 		t.Errorf("remove: %v", err)
@@ -182,7 +182,7 @@ func (s *suite) ownership(t *testing.T) {
 
 		second := s.open(t)
 		if i, ok := listed(t, second, spec.ID); !ok || !i.Alive {
-			t.Fatalf("listed as %+v, %v", i, ok)
+			t.Fatalf("List returned %+v, %v; want a running sandbox", i, ok)
 		}
 		adopted, err := second.Adopt(within(t), spec.ID)
 		if err != nil {
@@ -192,10 +192,10 @@ func (s *suite) ownership(t *testing.T) {
 		mustBeHealthy(t, adopted)
 		destroy(t, adopted)
 		if exit := end(t, adopted); !exit.Destroyed {
-			t.Errorf("wait said %+v", exit)
+			t.Errorf("wait returned %+v, want Destroyed", exit)
 		}
 	})
-	t.Run("a sandbox that nobody adopts can be removed", func(t *testing.T) {
+	t.Run("a sandbox that is not adopted can be removed", func(t *testing.T) {
 		first := s.Open(t)
 		spec := s.spec()
 		if _, err := first.Create(within(t), spec); err != nil {
@@ -211,13 +211,12 @@ func (s *suite) ownership(t *testing.T) {
 			}
 		}
 		if _, ok := listed(t, second, spec.ID); ok {
-			t.Error("it is still listed")
+			t.Error("the removed sandbox is still listed")
 		}
 	})
 }
 
-// useLink has requests under way on the sandbox's link until it is lost; the function it returns
-// waits for them.
+// useLink sends requests over the sandbox's link until it is lost. The returned function waits for their end.
 func (s *suite) useLink(t *testing.T, box sandbox.Sandbox) (wait func()) {
 	var wg sync.WaitGroup
 	started := make(chan struct{}, 2)
@@ -248,14 +247,14 @@ func (s *suite) useLink(t *testing.T, box sandbox.Sandbox) (wait func()) {
 		wg.Go(func() {
 			defer resp.Body.Close()
 			if _, err := r.ReadString('\n'); err == nil {
-				t.Error("a lost link looks like an answer")
+				t.Error("a lost link looks like the end of an answer")
 			}
 		})
 	}
 	return wg.Wait
 }
 
-func (s *suite) crowd(t *testing.T) {
+func (s *suite) parallel(t *testing.T) {
 	d := s.open(t)
 	boxes := make([]sandbox.Sandbox, s.Parallel)
 	var wg sync.WaitGroup
@@ -279,7 +278,7 @@ func (s *suite) crowd(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(infos) != s.Parallel {
-		t.Errorf("%d are listed, want %d", len(infos), s.Parallel)
+		t.Errorf("List returned %d sandboxes, want %d", len(infos), s.Parallel)
 	}
 	for _, box := range boxes {
 		if box != nil {
@@ -289,8 +288,8 @@ func (s *suite) crowd(t *testing.T) {
 	wg.Wait()
 }
 
-func (s *suite) sleep(t *testing.T) {
-	t.Run("a paused sandbox stays still until it is resumed", s.pauses)
+func (s *suite) pause(t *testing.T) {
+	t.Run("a paused sandbox does not answer until it is resumed", s.pauses)
 	t.Run("a paused sandbox can be adopted", s.adoptsPaused)
 }
 
@@ -324,10 +323,10 @@ func (s *suite) pauses(t *testing.T) {
 	box := create(t, d, s.spec())
 	if !d.Features().Pause {
 		if err := box.Pause(within(t)); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("pause: got %v", err)
+			t.Errorf("pause returned %v, want ErrUnsupported", err)
 		}
 		if err := box.Resume(within(t)); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("resume: got %v", err)
+			t.Errorf("resume returned %v, want ErrUnsupported", err)
 		}
 		return
 	}
@@ -335,7 +334,7 @@ func (s *suite) pauses(t *testing.T) {
 	if _, err := get(within(t), c, "/health"); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // twice: it is idempotent
+	for range 2 { // twice, because it is idempotent
 		if err := box.Pause(within(t)); err != nil {
 			t.Fatal(err)
 		}

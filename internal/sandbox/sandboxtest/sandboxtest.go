@@ -1,7 +1,7 @@
-// Package sandboxtest is the promise that every driver keeps, as a test.
+// Package sandboxtest tests the contract that every driver must keep.
 //
-// A driver's own test calls Test. What only a driver that isolates can promise is asked only of
-// one whose Features say so. The package makes no sandboxes by itself, and knows no driver.
+// A driver's own test calls Test. Tests of isolation run only for drivers whose Features promise it. The package creates no
+// sandboxes itself and knows no driver.
 package sandboxtest
 
 import (
@@ -10,45 +10,45 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Harness tells the suite about a driver.
+// Harness describes a driver to the suite.
 type Harness struct {
-	// Open returns a driver. All drivers that it returns in one test look at the same place:
-	// after one has been closed, the next finds its sandboxes there. The suite closes them.
+	// Open returns a driver. All drivers of one test share their sandboxes: a driver finds the sandboxes of an earlier,
+	// closed one. The suite closes the drivers.
 	Open func(t *testing.T) sandbox.Driver
 
-	// Spec is a small sandbox. The suite gives it its ids and, in some tests, other limits.
+	// Spec is a small sandbox. The suite sets the ids and, in some tests, other limits.
 	Spec sandbox.Spec
 
-	// Probe says that the sandbox's agent is the program from BuildProbe, which can be asked
-	// to attack its surroundings. Without it the suite asks the agent for GET /health only.
+	// Probe says that the sandbox's agent is the program of BuildProbe, which can attack its surroundings. Without it the
+	// suite only sends GET /health to the agent.
 	Probe bool
 
-	// Remember has the sandbox keep a value in its memory, and Recall asks for it. Nil means that
-	// the probe is asked; without a probe and without them, snapshots are not tested.
+	// Remember stores a value in the memory of the sandbox, and Recall returns it. Nil means to use the probe. Without
+	// these functions and without a probe, snapshots are not tested.
 	Remember func(t *testing.T, box sandbox.Sandbox, value string)
 	Recall   func(t *testing.T, box sandbox.Sandbox) string
 
-	// Spoil damages the image of a snapshot. Nil means that this cannot be.
+	// Spoil damages the image of a snapshot. Nil means that snapshots cannot be damaged.
 	Spoil func(t *testing.T, name string)
 
-	// Leftovers counts what the driver could leave on the host, by kind. The suite itself
-	// counts the file descriptors, goroutines, mounts and child processes of the test. May be nil.
+	// Leftovers counts resources that the driver could leave on the host, by kind. It can be nil. The suite itself counts
+	// the file descriptors, goroutines, mounts and child processes of the test.
 	Leftovers func(t *testing.T) map[string]int
 
-	// Parallel is how many sandboxes to make at once. Zero means 8.
+	// Parallel is the number of sandboxes to create at once. 0 means 8.
 	Parallel int
 
-	// Cycles is how often to make and destroy a sandbox where leaks are counted. Zero means 5.
+	// Cycles is how often to create and destroy a sandbox in the tests for leaks. 0 means 5.
 	Cycles int
 }
 
-// Attempt is the outcome of something that the probe tried.
+// Attempt is the result of an attempt of the probe.
 type Attempt struct {
 	Text string
-	Err  string // empty when it succeeded
+	Err  string // empty after success
 }
 
-// Test checks that the driver keeps the promise.
+// Test checks that the driver keeps the contract.
 func Test(t *testing.T, h Harness) {
 	if h.Parallel == 0 {
 		h.Parallel = 8
@@ -58,13 +58,13 @@ func Test(t *testing.T, h Harness) {
 	}
 	s := &suite{Harness: h}
 	t.Run("Refusals", s.refusals)
-	t.Run("Life", s.life)
+	t.Run("Basics", s.basics)
 	t.Run("Ownership", s.ownership)
-	t.Run("Crowd", s.crowd)
-	t.Run("Sleep", s.sleep)
+	t.Run("Parallel", s.parallel)
+	t.Run("Pause", s.pause)
 	t.Run("Snapshots", s.snapshots)
 	t.Run("Leftovers", s.leftovers)
 	t.Run("Isolation", s.isolation)
-	// The same of sandboxes that were not made but continued.
+	// The same tests for restored sandboxes.
 	t.Run("Continued", (&suite{Harness: h, wrap: continuing}).isolation)
 }

@@ -20,45 +20,45 @@ func (s *suite) snapshots(t *testing.T) {
 		s.Recall = func(t *testing.T, box sandbox.Sandbox) string { return ask(t, box, "/self", "recall", "").Text }
 	}
 	if s.Recall == nil {
-		t.Skip("the harness knows nothing that a sandbox could remember")
+		t.Skip("the harness cannot store a value in a sandbox")
 	}
-	t.Run("a sandbox goes on where it was saved, and so does its origin", s.continues)
-	t.Run("many go on from one, at once", s.continuesMany)
-	t.Run("a continuation can be saved again", s.savesAgain)
+	t.Run("a sandbox continues from a snapshot, and so does its origin", s.continues)
+	t.Run("many sandboxes are restored from one snapshot at once", s.continuesMany)
+	t.Run("a restored sandbox can be saved again", s.savesAgain)
 	t.Run("a snapshot outlives its sandbox and the driver", s.outlives)
-	t.Run("a paused sandbox stays so, its continuation does not", s.savesPaused)
-	t.Run("a continuation can be paused and adopted", s.adoptsContinuation)
-	t.Run("a name is used again", s.replaces)
-	t.Run("what does not fit is refused", s.refusesSnapshots)
-	t.Run("a damaged one is refused", s.refusesDamaged)
-	t.Run("leave nothing when they are removed", s.removesSnapshots)
+	t.Run("a paused sandbox stays paused, and the restored one runs", s.savesPaused)
+	t.Run("a restored sandbox can be paused and adopted", s.adoptsContinuation)
+	t.Run("a snapshot replaces one of the same name", s.replaces)
+	t.Run("a mismatch is refused", s.refusesSnapshots)
+	t.Run("a damaged snapshot is refused", s.refusesDamaged)
+	t.Run("removed snapshots leave nothing behind", s.removesSnapshots)
 }
 
 func (s *suite) announcesSnapshots(t *testing.T) {
 	d := s.open(t)
-	if _, ok := d.(sandbox.Shelf); ok != d.Features().Snapshot {
-		t.Errorf("Features says %v, being a Shelf is %v", d.Features().Snapshot, ok)
+	if _, ok := d.(sandbox.SnapshotStore); ok != d.Features().Snapshot {
+		t.Errorf("Features.Snapshot is %v, but implementing sandbox.SnapshotStore is %v", d.Features().Snapshot, ok)
 	}
 	if d.Features().Snapshot {
 		return
 	}
 	if err := create(t, d, s.spec()).Snapshot(within(t), "x"); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("got %v", err)
+		t.Errorf("snapshot returned %v, want ErrUnsupported", err)
 	}
 }
 
-// openShelf is open for drivers that keep snapshots.
-func (s *suite) openShelf(t *testing.T) (sandbox.Driver, sandbox.Shelf) {
+// openShelf is open for drivers that store snapshots.
+func (s *suite) openShelf(t *testing.T) (sandbox.Driver, sandbox.SnapshotStore) {
 	t.Helper()
 	d := s.open(t)
-	shelf, ok := d.(sandbox.Shelf)
+	shelf, ok := d.(sandbox.SnapshotStore)
 	if !ok {
-		t.Skip("this driver keeps no snapshots")
+		t.Skip("this driver cannot save sandboxes")
 	}
 	return d, shelf
 }
 
-// snapshot saves a sandbox under a new name, and removes that when the test ends.
+// snapshot saves a sandbox under a new name, and removes the snapshot at the end of the test.
 func snapshot(t *testing.T, d sandbox.Driver, box sandbox.Sandbox) string {
 	t.Helper()
 	name := string(newID())
@@ -66,14 +66,14 @@ func snapshot(t *testing.T, d sandbox.Driver, box sandbox.Sandbox) string {
 		t.Fatalf("snapshot: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := d.(sandbox.Shelf).RemoveSnapshot(within(t), name); err != nil {
+		if err := d.(sandbox.SnapshotStore).RemoveSnapshot(within(t), name); err != nil {
 			t.Errorf("remove snapshot: %v", err)
 		}
 	})
 	return name
 }
 
-// from is a specification that continues from a snapshot.
+// from returns a specification that restores a snapshot.
 func (s *suite) from(name string) sandbox.Spec {
 	spec := s.spec()
 	spec.From = name
@@ -106,11 +106,11 @@ func (s *suite) continues(t *testing.T) {
 
 	all, err := shelf.Snapshots(within(t))
 	if err != nil || len(all) != 1 {
-		t.Fatalf("listed are %+v, %v", all, err)
+		t.Fatalf("Snapshots returned %+v, %v; want one", all, err)
 	}
 	if got := all[0]; got.Name != name || got.Image != spec.Image || got.Labels["session"] != "s1" || got.Stale != "" ||
 		got.Size <= 0 || got.Created.Before(before) || got.Created.After(time.Now().Add(time.Minute)) {
-		t.Errorf("listed as %+v", got)
+		t.Errorf("Snapshots returned %+v", got)
 	}
 
 	again := s.from(name)
@@ -123,19 +123,18 @@ func (s *suite) continues(t *testing.T) {
 	if s.Probe {
 		for _, path := range []string{"/workspace/kept", "/tmp/kept", "/mnt/data/output/kept"} {
 			if a := ask(t, box, "/self", "read", path); a.Text != "x" {
-				t.Errorf("%s is %+v", path, a)
+				t.Errorf("read %s: got %+v, want x", path, a)
 			}
 		}
-		mustWork(t, ask(t, box, "/self", "kill", process), "kill the process that was there")
-		mustWork(t, ask(t, origin, "/self", "read", "/proc/"+process+"/status"), "look at that process in the origin")
+		mustWork(t, ask(t, box, "/self", "kill", process), "kill the restored process")
+		mustWork(t, ask(t, origin, "/self", "read", "/proc/"+process+"/status"), "read the status of the process in the origin")
 	}
 	if i, ok := listed(t, d, box.ID()); !ok || !i.Alive || len(i.Labels) != 0 {
-		t.Errorf("the continuation is listed as %+v, %v", i, ok)
+		t.Errorf("List returned %+v, %v for the restored sandbox", i, ok)
 	}
 }
 
-// continuing returns a driver whose sandboxes are all continuations of others, which had more memory
-// and processors.
+// continuing returns a driver that restores all its sandboxes from snapshots of sandboxes with more memory and CPU.
 func continuing(d sandbox.Driver) sandbox.Driver {
 	if !d.Features().Snapshot {
 		return d
@@ -160,7 +159,7 @@ func (d continuer) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox,
 		return nil, err
 	}
 	box, err := d.Driver.Create(ctx, s)
-	return box, errors.Join(err, d.Driver.(sandbox.Shelf).RemoveSnapshot(ctx, s.From))
+	return box, errors.Join(err, d.Driver.(sandbox.SnapshotStore).RemoveSnapshot(ctx, s.From))
 }
 
 func (s *suite) continuesMany(t *testing.T) {
@@ -204,7 +203,7 @@ func (s *suite) outlives(t *testing.T) {
 	first := s.Open(t)
 	if !first.Features().Snapshot {
 		_ = first.Close()
-		t.Skip("this driver keeps no snapshots")
+		t.Skip("this driver cannot save sandboxes")
 	}
 	box, err := first.Create(within(t), s.spec())
 	if err != nil {
@@ -226,7 +225,7 @@ func (s *suite) outlives(t *testing.T) {
 		spec.Limits.CPU /= 2
 		s.mustRecall(t, create(t, second, spec), "kept")
 	}
-	if err := second.(sandbox.Shelf).RemoveSnapshot(within(t), name); err != nil {
+	if err := second.(sandbox.SnapshotStore).RemoveSnapshot(within(t), name); err != nil {
 		t.Error(err)
 	}
 }
@@ -237,23 +236,23 @@ func (s *suite) savesPaused(t *testing.T) {
 		t.Skip("this driver cannot pause")
 	}
 	origin := create(t, d, s.spec())
-	s.Remember(t, origin, "asleep")
+	s.Remember(t, origin, "paused")
 	if err := origin.Pause(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	box := create(t, d, s.from(snapshot(t, d, origin)))
-	s.mustRecall(t, box, "asleep")
+	s.mustRecall(t, box, "paused")
 	if err := origin.Resume(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	s.mustRecall(t, origin, "asleep")
+	s.mustRecall(t, origin, "paused")
 }
 
 func (s *suite) adoptsContinuation(t *testing.T) {
 	first := s.Open(t)
 	if !first.Features().Snapshot {
 		_ = first.Close()
-		t.Skip("this driver keeps no snapshots")
+		t.Skip("this driver cannot save sandboxes")
 	}
 	origin, err := first.Create(within(t), s.spec())
 	if err != nil {
@@ -282,7 +281,7 @@ func (s *suite) adoptsContinuation(t *testing.T) {
 	s.mustRecall(t, adopted, "kept")
 	destroy(t, adopted)
 	if exit := end(t, adopted); !exit.Destroyed {
-		t.Errorf("wait said %+v", exit)
+		t.Errorf("wait returned %+v, want Destroyed", exit)
 	}
 }
 
@@ -297,7 +296,7 @@ func (s *suite) replaces(t *testing.T) {
 	}
 	s.mustRecall(t, create(t, d, s.from(name)), "new")
 	if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 1 {
-		t.Errorf("listed are %+v, %v", all, err)
+		t.Errorf("Snapshots returned %+v, %v; want one", all, err)
 	}
 }
 
@@ -318,13 +317,13 @@ func (s *suite) refusesSnapshots(t *testing.T) {
 	}
 	for _, name := range []string{"", ".", "..", "a/b", ".draft-x"} {
 		if err := box.Snapshot(within(t), name); err == nil {
-			t.Errorf("a snapshot has the name %q", name)
+			t.Errorf("the snapshot name %q was accepted", name)
 		}
 	}
 	mustBeHealthy(t, box)
 	destroy(t, box)
 	if err := box.Snapshot(within(t), "late"); !errors.Is(err, sandbox.ErrNotFound) {
-		t.Errorf("of a destroyed sandbox: %v", err)
+		t.Errorf("snapshot of a destroyed sandbox returned %v, want ErrNotFound", err)
 	}
 }
 
@@ -335,10 +334,10 @@ func (s *suite) mustNotContinue(t *testing.T, d sandbox.Driver, what string, spe
 		destroy(t, box)
 	}
 	if !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("%s: got %v", what, err)
+		t.Errorf("%s: create returned %v, want ErrSnapshot", what, err)
 	}
 	if _, ok := listed(t, d, spec.ID); ok {
-		t.Errorf("%s: something of it is listed", what)
+		t.Errorf("%s: the refused sandbox is listed", what)
 	}
 }
 
@@ -352,19 +351,19 @@ func (s *suite) refusesDamaged(t *testing.T) {
 	s.Spoil(t, name)
 	s.mustNotContinue(t, d, "a damaged image", s.from(name))
 	if err := box.Snapshot(within(t), name); err != nil {
-		t.Fatalf("make it again: %v", err)
+		t.Fatalf("replace the snapshot: %v", err)
 	}
 	destroy(t, create(t, d, s.from(name)))
 	if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 1 || all[0].Stale != "" {
-		t.Errorf("listed are %+v, %v", all, err)
+		t.Errorf("Snapshots returned %+v, %v; want one without a fault", all, err)
 	}
 }
 
 func (s *suite) removesSnapshots(t *testing.T) {
 	s.leavesNothing(t, func(d sandbox.Driver) {
-		shelf, ok := d.(sandbox.Shelf)
+		shelf, ok := d.(sandbox.SnapshotStore)
 		if !ok {
-			t.Skip("this driver keeps no snapshots")
+			t.Skip("this driver cannot save sandboxes")
 		}
 		box, err := d.Create(within(t), s.spec())
 		if err != nil {
@@ -378,19 +377,19 @@ func (s *suite) removesSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // twice: it is idempotent
+		for range 2 { // twice, because it is idempotent
 			if err := shelf.RemoveSnapshot(within(t), name); err != nil {
 				t.Error(err)
 			}
 		}
-		mustBeHealthy(t, again) // it goes on
+		mustBeHealthy(t, again) // the restored sandbox continues
 		destroy(t, box)
 		destroy(t, again)
 		if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 0 {
-			t.Errorf("listed are %+v, %v", all, err)
+			t.Errorf("Snapshots returned %+v, %v; want none", all, err)
 		}
 		if _, err := d.Create(within(t), s.from(name)); !errors.Is(err, sandbox.ErrSnapshot) {
-			t.Errorf("from a removed one: %v", err)
+			t.Errorf("restoring a removed snapshot returned %v, want ErrSnapshot", err)
 		}
 	})
 }

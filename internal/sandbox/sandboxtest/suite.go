@@ -19,18 +19,18 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// patience bounds every single step. A loaded machine with two cores makes a sandbox in a second
-// or two; a step that takes this long hangs.
+// patience bounds each step. A loaded machine with two cores creates a sandbox in one or two seconds; a step that takes
+// longer than this hangs.
 const patience = 60 * time.Second
 
 type suite struct {
 	Harness
-	wrap func(sandbox.Driver) sandbox.Driver // nil for the driver as it is
+	wrap func(sandbox.Driver) sandbox.Driver // nil: the driver itself
 }
 
 var serial atomic.Int64
 
-// newID returns ids of one length, as the contract asks.
+// newID returns ids of the same length, as the contract requires.
 func newID() sandbox.ID {
 	return sandbox.ID(fmt.Sprintf("t%05d-%04d", os.Getpid()%100000, serial.Add(1)))
 }
@@ -41,7 +41,7 @@ func (s *suite) spec() sandbox.Spec {
 	return spec
 }
 
-// open returns a driver that lives as long as the test.
+// open returns a driver and closes it at the end of the test.
 func (s *suite) open(t *testing.T) sandbox.Driver {
 	t.Helper()
 	d := s.Open(t)
@@ -56,7 +56,7 @@ func (s *suite) open(t *testing.T) sandbox.Driver {
 	return d
 }
 
-// create makes a sandbox that is gone when the test is.
+// create creates a sandbox and destroys it at the end of the test.
 func create(t *testing.T, d sandbox.Driver, spec sandbox.Spec) sandbox.Sandbox {
 	t.Helper()
 	box, err := d.Create(within(t), spec)
@@ -74,14 +74,14 @@ func destroy(t *testing.T, box sandbox.Sandbox) {
 	}
 }
 
-// within returns a context for one step. It outlives t.Context, which clean-up functions need.
+// within returns a context for one step. It outlives t.Context, for the use in cleanup functions.
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// client talks to the agent over connections of its own.
+// client returns a client of the agent with its own connections.
 func client(t *testing.T, box sandbox.Sandbox) *http.Client {
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return box.Dial(ctx)
@@ -90,7 +90,7 @@ func client(t *testing.T, box sandbox.Sandbox) *http.Client {
 	return &http.Client{Transport: tr}
 }
 
-// get asks the agent, and returns the answer's body.
+// get sends a request to the agent and returns the body of the answer.
 func get(ctx context.Context, c *http.Client, path string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://guest"+path, nil)
 	if err != nil {
@@ -115,7 +115,7 @@ func mustBeHealthy(t *testing.T, box sandbox.Sandbox) {
 	}
 }
 
-// attempt has the probe try something under the user's uid.
+// attempt makes the probe try something under the user's uid.
 func attempt(t *testing.T, box sandbox.Sandbox, what, arg string) Attempt {
 	t.Helper()
 	return ask(t, box, "/try", what, arg)
@@ -145,6 +145,7 @@ func end(t *testing.T, box sandbox.Sandbox) sandbox.Exit {
 	return exit
 }
 
+// listed returns the entry of a sandbox in List.
 // listed returns the driver's line about a sandbox.
 func listed(t *testing.T, d sandbox.Driver, id sandbox.ID) (sandbox.Info, bool) {
 	t.Helper()
@@ -171,6 +172,7 @@ func BuildProbe(dir string) (string, error) {
 	return path, nil
 }
 
+// OnHost makes the probe try something on the host: the negative control of an isolation test.
 // OnHost has the probe try something on the host: the negative control of an isolation test.
 func OnHost(t *testing.T, probe, what, arg string) Attempt {
 	t.Helper()
@@ -185,7 +187,7 @@ func OnHost(t *testing.T, probe, what, arg string) Attempt {
 	return a
 }
 
-// TinyRootfs makes the smallest root file system that a sandbox takes: the mount points, and
+// TinyRootfs creates the smallest possible root file system: the mount points only.
 // nothing in them.
 func TinyRootfs(dir string) error {
 	for _, d := range strings.Fields("opt/cellhold/bin mnt/data workspace home/user tmp run dev/shm proc sys") {

@@ -10,43 +10,43 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// waiter is a creation that found none ready. It is either given one that has become ready meanwhile,
-// or its turn to make one.
+// waiter is a creation that found no ready sandbox. It receives either a sandbox that has become ready, or the permission
+// to create one.
 type waiter struct {
 	spec  sandbox.Spec
-	given chan *ready // capacity 1; nil says that it is its turn
+	given chan *ready // capacity 1; nil is the permission to create one
 }
 
-// Create hands out the oldest ready sandbox that is as asked for, or makes one.
+// Create returns the oldest ready sandbox with this specification, or creates one.
 func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
 	if !d.ours(s.From) {
 		return d.o.Driver.Create(ctx, s)
 	}
-	defer d.nudge() // there may be one to make up for
+	defer d.wakeUp() // a ready sandbox may have to be replaced
 	for r := d.take(s); r != nil; r = d.take(s) {
-		if sb := d.lease(ctx, r, s); sb != nil {
+		if sb := d.handOver(ctx, r, s); sb != nil {
 			return sb, nil
 		}
 	}
-	r, err := d.turn(ctx, s)
+	r, err := d.awaitTurn(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
 	if r != nil {
-		if sb := d.lease(ctx, r, s); sb != nil {
+		if sb := d.handOver(ctx, r, s); sb != nil {
 			return sb, nil
 		}
-		return nil, fmt.Errorf("create sandbox %s: %w: the ready one could not be marked", s.ID, sandbox.ErrRetry)
+		return nil, fmt.Errorf("create sandbox %s: %w: cannot label the ready sandbox", s.ID, sandbox.ErrRetry)
 	}
 	defer d.done()
 	return d.make(ctx, s, true)
 }
 
-// take takes the oldest ready sandbox of that sort from its shelf; from then on it is the caller's alone.
+// take removes the oldest ready sandbox with this specification from its pool. From then on only the caller uses it.
 func (d *Driver) take(s sandbox.Spec) *ready {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := d.shelfOf(s)
+	k := d.poolOf(s)
 	if k == nil || len(k.ready) == 0 {
 		return nil
 	}
@@ -56,21 +56,21 @@ func (d *Driver) take(s sandbox.Spec) *ready {
 	return r
 }
 
-// lease makes a ready sandbox the caller's. One that cannot be marked as such is destroyed.
-func (d *Driver) lease(ctx context.Context, r *ready, s sandbox.Spec) sandbox.Sandbox {
+// handOver gives a ready sandbox the caller's labels. It destroys a sandbox that cannot be labelled.
+func (d *Driver) handOver(ctx context.Context, r *ready, s sandbox.Spec) sandbox.Sandbox {
 	r.unwatch()
 	if m, ok := r.sandbox.(sandbox.Marker); ok {
 		if err := m.Mark(ctx, s.Labels); err != nil {
-			d.o.Logger.Error("marking a ready sandbox", "sandbox", r.sandbox.ID(), "err", err)
+			d.o.Logger.Error("cannot label a ready sandbox", "sandbox", r.sandbox.ID(), "err", err)
 			d.destroy(ctx, r.sandbox)
 			return nil
 		}
 	}
-	d.show(r.sandbox.ID())
+	d.unhide(r.sandbox.ID())
 	return r.sandbox
 }
 
-// make makes a sandbox and primes it. When it fails, nothing is left.
+// make creates a sandbox and primes it. After an error nothing is left.
 func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbox.Sandbox, error) {
 	s.Often = true
 	sb, err := d.o.Driver.Create(ctx, s)
@@ -84,9 +84,9 @@ func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbo
 	return sb, nil
 }
 
-// turn waits until one becomes ready that is as asked for, or it is the caller's turn to make one: then
-// it returns nil, and the caller calls done. Who asks first is served first.
-func (d *Driver) turn(ctx context.Context, s sandbox.Spec) (*ready, error) {
+// awaitTurn waits until a matching sandbox becomes ready, or until the caller can create one. In the second case it returns nil,
+// and the caller must call done. Callers are served in their order.
+func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) {
 	w := &waiter{spec: s, given: make(chan *ready, 1)}
 	d.mu.Lock()
 	d.queue = append(d.queue, w)
@@ -104,8 +104,8 @@ func (d *Driver) turn(ctx context.Context, s sandbox.Spec) (*ready, error) {
 		return nil, context.Cause(ctx)
 	}
 	d.mu.Unlock()
-	if r := <-w.given; r != nil { // at the same moment; nobody has touched it
-		if !d.put(r, s) {
+	if r := <-w.given; r != nil { // it was given at the same moment and is unused
+		if !d.offer(r, s) {
 			r.unwatch()
 			d.destroy(ctx, r.sandbox)
 		}
@@ -115,29 +115,29 @@ func (d *Driver) turn(ctx context.Context, s sandbox.Spec) (*ready, error) {
 	return nil, context.Cause(ctx)
 }
 
-// done gives a turn back.
+// done ends the caller's turn to create a sandbox.
 func (d *Driver) done() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.turns++
+	d.freeTurns++
 	d.serve()
 }
 
-// serve gives turns to those that wait. The caller holds mu.
+// serve gives free turns to waiting callers. The caller must hold mu.
 func (d *Driver) serve() {
-	for d.turns > 0 && len(d.queue) > 0 {
-		d.turns--
+	for d.freeTurns > 0 && len(d.queue) > 0 {
+		d.freeTurns--
 		d.queue[0].given <- nil
 		d.queue = slices.Delete(d.queue, 0, 1)
 	}
 }
 
-// busy reports whether sandboxes are being made for callers: those come before the shelf.
-func (d *Driver) busy() bool { return d.turns < atOnce() }
+// busy reports whether sandboxes are being created for callers. These come before ready ones.
+func (d *Driver) busy() bool { return d.freeTurns < atOnce() }
 
-// put gives a ready sandbox to the first who waits for such a one, or puts it on its shelf; false when it
-// is not wanted any more.
-func (d *Driver) put(r *ready, s sandbox.Spec) bool {
+// offer gives a ready sandbox to the first caller that waits for it, or puts it on its pool. It returns false if the sandbox
+// is not needed any more.
+func (d *Driver) offer(r *ready, s sandbox.Spec) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, w := range d.queue {
@@ -147,7 +147,7 @@ func (d *Driver) put(r *ready, s sandbox.Spec) bool {
 			return true
 		}
 	}
-	k := d.shelfOf(s)
+	k := d.poolOf(s)
 	if k == nil || len(k.ready) >= k.Count || d.running.Err() != nil {
 		return false
 	}
@@ -155,26 +155,26 @@ func (d *Driver) put(r *ready, s sandbox.Spec) bool {
 	return true
 }
 
-// discard destroys a ready sandbox in the background. The caller holds mu, and has taken it off its shelf.
+// discard destroys a ready sandbox in the background. The caller must hold mu, and must have removed it from its pool.
 func (d *Driver) discard(r *ready) {
 	r.unwatch()
 	d.tasks.Go(func() { d.destroy(d.running, r.sandbox) })
 }
 
-// destroy ends a sandbox that is nobody's, also when the context has ended.
+// destroy destroys a sandbox without an owner, even if ctx has ended.
 func (d *Driver) destroy(ctx context.Context, sb sandbox.Sandbox) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyTimeout)
 	defer cancel()
 	if err := sb.Destroy(ctx); err != nil && !errors.Is(err, sandbox.ErrNotFound) {
-		// The next server finds it and destroys it: it is nobody's.
-		d.o.Logger.Error("destroying a sandbox", "sandbox", sb.ID(), "err", err)
+		// It has no owner, so the next server finds it and destroys it.
+		d.o.Logger.Error("cannot destroy a sandbox", "sandbox", sb.ID(), "err", err)
 	}
-	d.show(sb.ID())
+	d.unhide(sb.ID())
 	d.o.Gone(sb.ID())
 }
 
-// show lets a sandbox be seen in List.
-func (d *Driver) show(id sandbox.ID) {
+// unhide makes a sandbox visible in List.
+func (d *Driver) unhide(id sandbox.ID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.hidden, id)

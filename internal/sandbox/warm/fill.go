@@ -12,28 +12,28 @@ import (
 )
 
 const (
-	// lookEvery is how often the host's memory is looked at while nothing happens here: often enough to
-	// give back before others run short, who need seconds to fill a tenth of a machine; rare enough to
-	// cost nothing, as a look takes 30 µs. No event says how much is left, or that there is enough again:
-	// the kernel's notice comes when somebody waits already. It is for those who fill a machine faster.
-	lookEvery = 5 * time.Second
-	// room is how much more than MinFree must be available before one is made: what it takes, 140 MB,
-	// and as much again, so that it is not destroyed as soon as it is there.
-	room = 280 << 20
-	// calm is how long nothing is made after one was handed out. Whoever got it runs a first cell now, and
-	// making a sandbox takes all the processor that it can get.
-	calm = 250 * time.Millisecond
+	// checkInterval is the interval of checks of the host's memory. It is short enough to free memory before others run out:
+	// they need seconds to fill a tenth of a machine. It costs little, as a check takes 30 µs. The kernel has no event for
+	// the remaining memory, or for its recovery. Its pressure notice comes when a program waits already, and is meant for
+	// programs that fill the memory faster.
+	checkInterval = 5 * time.Second
+	// headroom is the memory above MinFree that must be available before a sandbox is created: the 140 MB that it needs, and
+	// as much again, so that it is not destroyed at once.
+	headroom = 280 << 20
+	// quietPeriod is the pause after a ready sandbox was handed out. Its caller runs a first cell now, and the creation of a
+	// sandbox uses all the CPU that it can get.
+	quietPeriod = 250 * time.Millisecond
 )
 
-// Run keeps the shelves filled until the context ends, and then destroys what is ready, which is nobody's.
-// After a kill of this process the next server finds these sandboxes without an owner, and destroys them.
+// Run keeps the pools filled until the context ends, and then destroys the ready sandboxes. If this process is killed,
+// the next server finds these sandboxes without an owner and destroys them.
 func (d *Driver) Run(ctx context.Context) {
 	d.mu.Lock()
 	d.running = ctx
 	d.mu.Unlock()
 	d.tasks.Go(func() {
-		if err := d.o.Stalls(ctx, d.nudge); err != nil {
-			d.o.Logger.Debug("the kernel does not tell when memory is short, so it is only looked at from time to time", "every", lookEvery, "err", err)
+		if err := d.o.Stalls(ctx, d.wakeUp); err != nil {
+			d.o.Logger.Debug("no notices of memory pressure from the kernel; memory is only checked at intervals", "every", checkInterval, "err", err)
 		}
 	})
 	for ctx.Err() == nil {
@@ -50,7 +50,7 @@ func (d *Driver) Run(ctx context.Context) {
 	d.tasks.Wait()
 }
 
-// rest waits until the time is over, something happens, or the context ends.
+// rest waits until t has passed, something happens, or ctx ends.
 func (d *Driver) rest(ctx context.Context, t time.Duration, something <-chan struct{}) {
 	timer := time.NewTimer(t)
 	defer timer.Stop()
@@ -61,35 +61,35 @@ func (d *Driver) rest(ctx context.Context, t time.Duration, something <-chan str
 	}
 }
 
-// next says what to make for a shelf now, or how long to wait if nothing happens.
+// next returns the specification of the next sandbox to create, or the time to wait.
 func (d *Driver) next(ctx context.Context) (s sandbox.Spec, wait time.Duration) {
-	roomy := d.slim(ctx)
+	enough := d.freeMemory(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !roomy || d.busy() {
-		return s, lookEvery
+	if !enough || d.busy() {
+		return s, checkInterval
 	}
-	if left := calm - time.Since(d.handed); left > 0 {
+	if left := quietPeriod - time.Since(d.handed); left > 0 {
 		return s, left
 	}
-	for _, k := range d.shelves {
+	for _, k := range d.pools {
 		if !k.broken && len(k.ready) < k.Count && !time.Now().Before(k.again) {
 			s = k.Spec
 			s.ID, s.Labels = newID(), nil
-			d.hidden[s.ID] = true // before it is there: List must not show it as somebody's
+			d.hidden[s.ID] = true // before its creation: List must not show it as owned
 			return s, 0
 		}
 	}
-	return s, lookEvery
+	return s, checkInterval
 }
 
-// fill makes one sandbox and puts it on its shelf.
+// fill creates one sandbox and puts it on its pool.
 func (d *Driver) fill(ctx context.Context, s sandbox.Spec) {
 	making, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
 	sb, err := d.make(making, s, false)
 	if err != nil {
-		d.show(s.ID)
+		d.unhide(s.ID)
 		if ctx.Err() == nil {
 			d.failed(s, err)
 		}
@@ -98,7 +98,7 @@ func (d *Driver) fill(ctx context.Context, s sandbox.Spec) {
 	watching, unwatch := context.WithCancel(ctx)
 	r := &ready{sandbox: sb, unwatch: unwatch}
 	d.tasks.Go(func() { d.watch(watching, r) })
-	if !d.put(r, s) {
+	if !d.offer(r, s) {
 		unwatch()
 		d.destroy(ctx, sb)
 	}
@@ -107,19 +107,19 @@ func (d *Driver) fill(ctx context.Context, s sandbox.Spec) {
 // watch replaces a ready sandbox that ends by itself.
 func (d *Driver) watch(ctx context.Context, r *ready) {
 	exit, err := r.sandbox.Wait(ctx)
-	if err != nil || !d.drop(r) {
-		return // it is somebody's now, or on its way to its end
+	if err != nil || !d.removeReady(r) {
+		return // it has an owner now, or is being destroyed
 	}
 	d.o.Logger.Warn("a ready sandbox ended by itself", "sandbox", r.sandbox.ID(), "code", exit.Code, "signal", exit.Signal, "oom", exit.OOM)
 	d.destroy(ctx, r.sandbox)
-	d.nudge()
+	d.wakeUp()
 }
 
-// drop takes a ready sandbox off its shelf; false when it is on none.
-func (d *Driver) drop(r *ready) bool {
+// removeReady removes a ready sandbox from its pool. It returns false if the sandbox is on no pool.
+func (d *Driver) removeReady(r *ready) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, k := range d.shelves {
+	for _, k := range d.pools {
 		for i := range k.ready {
 			if k.ready[i] == r {
 				k.ready = append(k.ready[:i:i], k.ready[i+1:]...)
@@ -130,19 +130,19 @@ func (d *Driver) drop(r *ready) bool {
 	return false
 }
 
-// failed notes that one could not be made, and says so when none can be.
+// failed records a failed creation, and reports a broken snapshot.
 func (d *Driver) failed(s sandbox.Spec, err error) {
-	d.o.Logger.Error("making a sandbox ready", "snapshot", s.From, "err", err)
+	d.o.Logger.Error("cannot create a ready sandbox", "snapshot", s.From, "err", err)
 	if d.breaks(s, err) {
 		d.o.Broken(s.From, err)
 	}
 }
 
-// breaks counts a failure, and reports whether it was the last one: nothing more is tried.
+// breaks counts a failure, and reports whether the snapshot counts as broken from now on.
 func (d *Driver) breaks(s sandbox.Spec, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := d.shelfOf(s)
+	k := d.poolOf(s)
 	if k == nil || k.broken {
 		return false
 	}
@@ -152,13 +152,13 @@ func (d *Driver) breaks(s sandbox.Spec, err error) bool {
 	return k.broken
 }
 
-// slim destroys ready sandboxes while the host's memory is short, the least important and newest first, and
-// reports whether there is room for one more.
-func (d *Driver) slim(ctx context.Context) bool {
+// freeMemory destroys ready sandboxes while the host has too little memory: the least important and newest first. It reports
+// whether the memory suffices for one more.
+func (d *Driver) freeMemory(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		m, err := d.o.Memory()
 		if err != nil {
-			d.o.Logger.Error("looking at the host's memory", "err", err)
+			d.o.Logger.Error("cannot read the host's memory", "err", err)
 			return false
 		}
 		least := d.o.MinFree
@@ -166,7 +166,7 @@ func (d *Driver) slim(ctx context.Context) bool {
 			least = m.Total / 10
 		}
 		if m.Available >= least {
-			return m.Available >= least+room
+			return m.Available >= least+headroom
 		}
 		r := d.newest()
 		if r == nil {
@@ -179,12 +179,12 @@ func (d *Driver) slim(ctx context.Context) bool {
 	return false
 }
 
-// newest takes the newest sandbox off the last shelf that has any.
+// newest removes the newest sandbox from the last pool that is not empty.
 func (d *Driver) newest() *ready {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := len(d.shelves) - 1; i >= 0; i-- {
-		k := d.shelves[i]
+	for i := len(d.pools) - 1; i >= 0; i-- {
+		k := d.pools[i]
 		if last := len(k.ready) - 1; last >= 0 {
 			r := k.ready[last]
 			k.ready = k.ready[:last:last]
@@ -194,12 +194,12 @@ func (d *Driver) newest() *ready {
 	return nil
 }
 
-// idLength is that of a session's first sandbox, because all ids of one server have the same length.
+// idLength is the length of the id of a session's first sandbox: all ids of a server have the same length.
 const idLength = len("s0123456789abcdef-0000")
 
-// newID names a sandbox that is nobody's yet.
+// newID returns an id for a sandbox without an owner.
 func newID() sandbox.ID {
-	var last [2]byte // in the form of the number that a session gives to its next sandbox
+	var last [2]byte // in the form of the counter in the ids of a session's sandboxes
 	rand.Read(last[:])
 	return sandbox.ID(fmt.Sprintf("w%s-%x", strings.ToLower(rand.Text()[:idLength-6]), last))
 }

@@ -7,10 +7,10 @@ import (
 	"os"
 )
 
-// Memory is that of the host, in bytes.
+// Memory is the host's memory in bytes.
 type Memory struct {
 	Total     int64
-	Available int64 // without making anything wait: the kernel's own estimate
+	Available int64 // without making programs wait, as the kernel estimates
 }
 
 // hostMemory reads the kernel's figures.
@@ -34,7 +34,7 @@ func hostMemory() (Memory, error) {
 		}
 	}
 	if m.Total == 0 || m.Available == 0 {
-		return m, fmt.Errorf("/proc/meminfo does not say how much memory there is")
+		return m, fmt.Errorf("/proc/meminfo has no MemTotal or MemAvailable")
 	}
 	return m, nil
 }

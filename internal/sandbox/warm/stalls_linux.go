@@ -10,16 +10,15 @@ import (
 
 const (
 	pressure = "/proc/pressure/memory"
-	// trigger asks for a notice when programs have waited for memory for 200 ms within 2 s. A host that
-	// merely works hard is far from that. Windows of whole 2 s are those that need no privilege; there is
-	// one notice in each at the most.
+	// trigger asks for a notice when programs have waited for memory for 200 ms within 2 s. A busy host is far below that.
+	// Windows of whole 2 s need no privilege. There is at most one notice in each window.
 	trigger = "some 200000 2000000\x00"
 )
 
-// hostStalls has the kernel tell when programs wait for memory. Not every kernel has pressure stall
-// information, it may be switched off at boot, and older ones let only root ask.
+// hostStalls calls notice when programs wait for memory. Not every kernel has pressure stall information: it can be
+// disabled at boot, and older kernels allow it for root only.
 func hostStalls(ctx context.Context, notice func()) error {
-	// Not by package os: Go's own poller would look at the file too, and whoever looks first has the notice.
+	// Package os is not used: Go's own poller would poll the file too, and the first poll consumes the notice.
 	fd, err := unix.Open(pressure, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", pressure, err)
@@ -31,8 +30,8 @@ func hostStalls(ctx context.Context, notice func()) error {
 	return awaitUrgent(ctx, fd, notice)
 }
 
-// awaitUrgent calls notice whenever a descriptor has something urgent, until ctx ends. It keeps a thread,
-// because Go's own poller does not wait for what is urgent.
+// awaitUrgent calls notice when a descriptor has urgent data (POLLPRI), until ctx ends. It occupies a thread, because Go's
+// own poller does not wait for urgent data.
 func awaitUrgent(ctx context.Context, fd int, notice func()) error {
 	end, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
@@ -41,11 +40,11 @@ func awaitUrgent(ctx context.Context, fd int, notice func()) error {
 	told := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(told)
-		_, _ = unix.Write(end, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // a count of 8 bytes; there is room for it
+		_, _ = unix.Write(end, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // an 8-byte counter; the write cannot block
 	})
 	defer func() {
 		if !stop() {
-			<-told // else it could write to what has its number next
+			<-told // otherwise the write could hit a new file with the same descriptor
 		}
 		_ = unix.Close(end)
 	}()
@@ -59,7 +58,7 @@ func awaitUrgent(ctx context.Context, fd int, notice func()) error {
 		case fds[1].Revents != 0:
 			return nil
 		case fds[0].Revents&(unix.POLLERR|unix.POLLNVAL) != 0:
-			return errors.New("the kernel tells no more")
+			return errors.New("the kernel sends no more notices")
 		case fds[0].Revents&unix.POLLPRI != 0:
 			notice()
 		}

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// urgent is a pair of connected sockets; what is sent out of band at one is urgent at the other, as a notice of
-// the kernel's is.
+// urgent returns two connected sockets. Out-of-band data sent to one is urgent data at the other, like a notice of the
+// kernel.
 func urgent(t *testing.T) (from, to int) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,7 +44,7 @@ func TestEachNoticeIsPassedOnUntilTheEnd(t *testing.T) {
 	notices, ended := make(chan struct{}), make(chan error)
 	go func() {
 		ended <- awaitUrgent(ctx, to, func() {
-			_, _, _ = unix.Recvfrom(to, make([]byte, 1), unix.MSG_OOB) // to be urgent no more
+			_, _, _ = unix.Recvfrom(to, make([]byte, 1), unix.MSG_OOB) // clears the urgent data
 			notices <- struct{}{}
 		})
 	}()
@@ -55,19 +55,19 @@ func TestEachNoticeIsPassedOnUntilTheEnd(t *testing.T) {
 		select {
 		case <-notices:
 		case <-time.After(20 * time.Second):
-			t.Fatal("a notice was not passed on")
+			t.Fatal("a notice was lost")
 		}
 	}
 	cancel()
 	select {
 	case err := <-ended:
 		if err != nil {
-			t.Errorf("at its end: %v", err)
+			t.Errorf("awaitUrgent returned %v at its end, want nil", err)
 		}
 	case <-notices:
-		t.Error("a notice of nothing")
+		t.Error("got a notice without urgent data")
 	case <-time.After(20 * time.Second):
-		t.Fatal("it does not end with its context")
+		t.Fatal("awaitUrgent did not end with its context")
 	}
 }
 
@@ -77,7 +77,7 @@ func TestTheKernelTakesTheTrigger(t *testing.T) {
 	err := hostStalls(ctx, func() {})
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EROFS):
-		t.Skipf("this kernel does not tell, or only others: %v", err)
+		t.Skipf("this kernel has no pressure notices, or not for this user: %v", err)
 	case err != nil:
 		t.Error(err)
 	}

@@ -7,5 +7,5 @@ import (
 	"errors"
 )
 
-// hostStalls is for Linux only, as are sandboxes.
+// hostStalls fails: pressure stall information exists on Linux only.
 func hostStalls(context.Context, func()) error { return errors.ErrUnsupported }

@@ -1,14 +1,14 @@
-// Package warm keeps sandboxes ready: it is a driver around a driver.
+// Package warm keeps sandboxes ready. It is a driver around another driver.
 //
-// Kept sandboxes continue from snapshots, are primed, and wait. Create hands the oldest one out that is
-// as asked for; where none is ready it makes one, in the order in which it was asked. Each is handed out
-// once and never taken back. The shelf is filled up in the background, within a share of one processor
-// core, and emptied when the host's memory is short.
+// Ready sandboxes are restored from snapshots, primed, and then wait. Create returns the oldest one with the requested
+// specification. If none is ready, it creates one, in the order of the calls. Each ready sandbox is used once and never
+// returned. A goroutine refills the pools with a limited share of one core, and empties them when the host has too
+// little memory.
 //
-// It refuses to know what makes two sandboxes of one snapshot differ: Options.Prime does that, for
-// every sandbox that continues from a snapshot of many, also one that was asked for with limits of its own.
+// The package does not know how to make two sandboxes of one snapshot different. Options.Prime does that for every sandbox
+// that is restored from a shared snapshot, including those with their own limits.
 //
-// Driver.mu is held for changes of the lists only, never while a sandbox is made, marked or destroyed.
+// Driver.mu is held for changes of the lists only, never during the creation, labelling or destruction of a sandbox.
 package warm
 
 import (
@@ -27,96 +27,96 @@ import (
 
 // Options configures a Driver. Driver, Prime and Prefix are required.
 type Options struct {
-	Driver sandbox.Driver // makes the sandboxes; must be a sandbox.Shelf
-	// Prime makes a sandbox that continues from a snapshot unlike all others that do. One that is not
-	// awaited, but made for the shelf, is also made quick to answer, as far as that takes time.
+	Driver sandbox.Driver // creates the sandboxes; must be a sandbox.SnapshotStore
+	// Prime makes a restored sandbox different from all others of the same snapshot. awaited is false for a sandbox that
+	// goes to a pool: Prime then also does slow work that makes its first answer fast.
 	Prime func(ctx context.Context, sb sandbox.Sandbox, awaited bool) error
-	// Prefix begins the names of the snapshots that many sandboxes continue from. What continues from
-	// one of them is primed, kept or not; what continues from another one is not touched.
+	// Prefix begins the names of shared snapshots. Sandboxes that are restored from these are primed, ready or not. All
+	// other sandboxes are passed through.
 	Prefix string
 
-	// Broken is told that nothing can be made from a kept snapshot, which is not tried again until Keep
-	// is called. Nil means nobody. It must not block.
+	// Broken is called when a kept snapshot cannot be restored. It is not tried again until the next call of Keep. Broken
+	// can be nil and must not block.
 	Broken func(from string, err error)
 
-	// Gone is told that a sandbox which was primed, or was to be, is destroyed without anybody having had
-	// it. Nil means nobody. It must not block.
+	// Gone is called when a primed sandbox, or one that failed during Prime, is destroyed without ever having had an
+	// owner. It can be nil and must not block.
 	Gone func(id sandbox.ID)
 
-	Budget  float64                // share of one core that may be spent on filling up; zero means 0.5
-	MinFree int64                  // bytes of memory that are left to others; zero means a tenth of the host's
-	Memory  func() (Memory, error) // of the host; nil means what /proc/meminfo says
-	Logger  *slog.Logger           // nil discards
+	Budget  float64                // share of one core for refilling; 0 means 0.5
+	MinFree int64                  // bytes of memory to leave free; 0 means a tenth of the host's
+	Memory  func() (Memory, error) // returns the host's memory; nil reads /proc/meminfo
+	Logger  *slog.Logger           // nil: no log
 
-	// Stalls calls notice whenever programs of the host have begun to wait for memory, until ctx ends. An
-	// error says why it cannot. Nil means that the kernel is asked.
+	// Stalls calls notice whenever programs of the host start to wait for memory, until ctx ends. It returns an error if
+	// it cannot. Nil means the kernel's pressure notices.
 	Stalls func(ctx context.Context, notice func()) error
 }
 
-// Kept asks for sandboxes to be kept ready.
+// Kept describes sandboxes to keep ready.
 type Kept struct {
-	Spec  sandbox.Spec // what they are, and the snapshot they continue from; ID and Labels do not count
-	Count int          // how many; none is allowed
+	Spec  sandbox.Spec // their specification and snapshot; ID and Labels are ignored
+	Count int          // number of sandboxes; can be 0
 }
 
 const (
 	defaultBudget = 0.5
-	// makeTimeout bounds the making of one for the shelf: a hundred times what it takes, because a
-	// loaded host is slow, and a sandbox that hangs must not keep the others from being made.
+	// makeTimeout bounds the creation of one ready sandbox: a hundred times its usual time, because a loaded host is slow.
+	// A sandbox that hangs must not block the others.
 	makeTimeout = 30 * time.Second
-	// destroyTimeout bounds the destruction of one.
+	// destroyTimeout bounds the destruction of one sandbox.
 	destroyTimeout = 30 * time.Second
-	// tries is how often one is made from a snapshot in vain before it counts as broken, when the driver
-	// does not say that it is: a host may be short of something for a moment.
+	// tries is the number of failed creations after which a snapshot counts as broken, if the driver does not say so
+	// itself. A host can be short of a resource for a moment.
 	tries = 3
-	// againFirst and againMost bound the wait after a failure.
+	// againFirst and againMost are the shortest and longest wait after a failure.
 	againFirst = time.Second
 	againMost  = time.Minute
 )
 
-// Driver keeps sandboxes ready. Its methods may be called from any goroutine; Run is called once.
+// Driver keeps sandboxes ready. Its methods can be called from any goroutine. The caller must call Run once.
 type Driver struct {
 	o     Options
-	wake  chan struct{} // capacity 1: there is something for the filler to look at
+	wake  chan struct{} // capacity 1: wakes the loop of Run
 	tasks sync.WaitGroup
 
-	mu      sync.Mutex
-	running context.Context // Run's; nil before, and done afterwards
-	shelves []*shelf        // the most important first
-	hidden  map[sandbox.ID]bool
-	queue   []*waiter // creations that wait for their turn or for a ready one, the oldest first
-	handed  time.Time // when one was handed out last
-	turns   int       // free ones of those that make sandboxes at once
+	mu        sync.Mutex
+	running   context.Context // the context of Run; nil before
+	pools     []*pool         // in the order of their importance
+	hidden    map[sandbox.ID]bool
+	queue     []*waiter // creations that wait for a turn or a ready sandbox, the oldest first
+	handed    time.Time // time of the last use of a ready sandbox
+	freeTurns int       // number of creations that can start now
 }
 
-// shelf is what is kept of one Kept.
-type shelf struct {
+// pool holds the ready sandboxes of one Kept.
+type pool struct {
 	Kept
-	ready    []*ready  // the oldest first
-	failures int       // in a row
-	again    time.Time // none is made before
+	ready    []*ready  // oldest first
+	failures int       // in succession
+	again    time.Time // time of the next attempt
 	broken   bool
 }
 
-// ready is a sandbox that nobody has yet.
+// ready is a sandbox without an owner.
 type ready struct {
 	sandbox sandbox.Sandbox
 	unwatch context.CancelFunc
 }
 
-// New returns a driver that keeps nothing yet.
+// New returns a driver that does not keep any sandbox ready yet.
 func New(o Options) (*Driver, error) {
 	if o.Driver == nil || o.Prime == nil || o.Prefix == "" {
 		return nil, errors.New("warm: Driver, Prime and Prefix are required")
 	}
-	if _, ok := o.Driver.(sandbox.Shelf); !ok || !o.Driver.Features().Snapshot {
-		return nil, errors.New("warm: the driver makes no snapshots")
+	if _, ok := o.Driver.(sandbox.SnapshotStore); !ok || !o.Driver.Features().Snapshot {
+		return nil, errors.New("warm: the driver cannot save sandboxes")
 	}
 	if o.Budget == 0 {
 		o.Budget = defaultBudget
 	}
 	if o.Budget < 0 || o.Budget > 1 || o.MinFree < 0 {
-		return nil, fmt.Errorf("warm: the budget is a share of one core, not %v, and the memory for others is not negative", o.Budget)
+		return nil, fmt.Errorf("warm: Budget must be between 0 and 1 (got %v), and MinFree must not be negative (got %d)", o.Budget, o.MinFree)
 	}
 	if o.Memory == nil {
 		o.Memory = hostMemory
@@ -133,29 +133,29 @@ func New(o Options) (*Driver, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{o: o, wake: make(chan struct{}, 1), hidden: map[sandbox.ID]bool{}, turns: atOnce()}, nil
+	return &Driver{o: o, wake: make(chan struct{}, 1), hidden: map[sandbox.ID]bool{}, freeTurns: atOnce()}, nil
 }
 
-// atOnce is how many sandboxes are made at the same time: with one more than there are processors these are
-// busy while one waits. With twice as many nothing is ready earlier, and more calls are overtaken by later ones.
+// atOnce returns the number of concurrent creations. One more than the number of processors keeps all processors busy
+// while one creation waits. Twice as many would not be faster, and more calls would be overtaken by later ones.
 func atOnce() int { return runtime.NumCPU() + 1 }
 
-// Keep replaces what is kept. Ready ones that are still wanted stay, all others are destroyed.
+// Keep replaces the list of kept sandboxes. Ready sandboxes that match the new list stay; all others are destroyed.
 func (d *Driver) Keep(want ...Kept) {
 	d.mu.Lock()
-	old := d.shelves
-	d.shelves = nil
+	old := d.pools
+	d.pools = nil
 	for _, k := range want {
-		s := &shelf{Kept: k}
+		s := &pool{Kept: k}
 		for _, o := range old {
 			if alike(o.Spec, k.Spec) {
 				s.ready, o.ready = o.ready, nil
 			}
 		}
-		d.shelves = append(d.shelves, s)
+		d.pools = append(d.pools, s)
 	}
 	var outdated []*ready
-	for _, s := range d.shelves {
+	for _, s := range d.pools {
 		if over := len(s.ready) - max(s.Count, 0); over > 0 {
 			outdated = append(outdated, s.ready[:over]...)
 			s.ready = s.ready[over:]
@@ -168,15 +168,15 @@ func (d *Driver) Keep(want ...Kept) {
 		d.discard(r)
 	}
 	d.mu.Unlock()
-	d.nudge()
+	d.wakeUp()
 }
 
-// Ready says how many are ready that continue from that snapshot.
+// Ready returns the number of ready sandboxes of a snapshot.
 func (d *Driver) Ready(from string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := 0
-	for _, s := range d.shelves {
+	for _, s := range d.pools {
 		if s.Spec.From == from {
 			n += len(s.ready)
 		}
@@ -184,15 +184,15 @@ func (d *Driver) Ready(from string) int {
 	return n
 }
 
-// alike reports whether two specs ask for the same sandbox, whatever it is called.
+// alike reports whether two specifications describe the same sandbox, apart from ID and labels.
 func alike(a, b sandbox.Spec) bool {
 	a.ID, b.ID, a.Labels, b.Labels = "", "", nil, nil
 	return reflect.DeepEqual(a, b)
 }
 
-// shelfOf returns the shelf for a spec, nil when nothing of the sort is kept. The caller holds mu.
-func (d *Driver) shelfOf(s sandbox.Spec) *shelf {
-	for _, k := range d.shelves {
+// poolOf returns the pool for a specification, or nil. The caller must hold mu.
+func (d *Driver) poolOf(s sandbox.Spec) *pool {
+	for _, k := range d.pools {
 		if alike(k.Spec, s) {
 			return k
 		}
@@ -200,7 +200,7 @@ func (d *Driver) shelfOf(s sandbox.Spec) *shelf {
 	return nil
 }
 
-// List returns the sandboxes that are somebody's, or could be. Those that are kept ready are not.
+// List returns the sandboxes that have an owner, or can have one. It hides ready sandboxes.
 func (d *Driver) List(ctx context.Context) ([]sandbox.Info, error) {
 	infos, err := d.o.Driver.List(ctx)
 	if err != nil {
@@ -217,7 +217,7 @@ func (d *Driver) List(ctx context.Context) ([]sandbox.Info, error) {
 	return shown, nil
 }
 
-// Features are those of the driver inside, as are the following methods.
+// Features returns the features of the inner driver. The methods below also call the inner driver.
 func (d *Driver) Features() sandbox.Features { return d.o.Driver.Features() }
 
 // Adopt takes over a sandbox of an earlier server.
@@ -225,26 +225,26 @@ func (d *Driver) Adopt(ctx context.Context, id sandbox.ID) (sandbox.Sandbox, err
 	return d.o.Driver.Adopt(ctx, id)
 }
 
-// Remove destroys what is left of a sandbox.
+// Remove destroys the remains of a sandbox.
 func (d *Driver) Remove(ctx context.Context, id sandbox.ID) error { return d.o.Driver.Remove(ctx, id) }
 
 // Snapshots lists the snapshots.
 func (d *Driver) Snapshots(ctx context.Context) ([]sandbox.Snapshot, error) {
-	return d.o.Driver.(sandbox.Shelf).Snapshots(ctx)
+	return d.o.Driver.(sandbox.SnapshotStore).Snapshots(ctx)
 }
 
 // RemoveSnapshot removes a snapshot.
 func (d *Driver) RemoveSnapshot(ctx context.Context, name string) error {
-	return d.o.Driver.(sandbox.Shelf).RemoveSnapshot(ctx, name)
+	return d.o.Driver.(sandbox.SnapshotStore).RemoveSnapshot(ctx, name)
 }
 
 // Close closes the driver inside. Run must have ended.
 func (d *Driver) Close() error { return d.o.Driver.Close() }
 
-// ours reports whether many sandboxes continue from that snapshot.
+// ours reports whether the snapshot is a shared one.
 func (d *Driver) ours(from string) bool { return from != "" && strings.HasPrefix(from, d.o.Prefix) }
 
-func (d *Driver) nudge() {
+func (d *Driver) wakeUp() {
 	select {
 	case d.wake <- struct{}{}:
 	default:

@@ -16,14 +16,14 @@ import (
 
 // maker is a driver whose sandboxes are names in a list.
 type maker struct {
-	takes time.Duration // to make one
+	takes time.Duration // duration of a creation
 
 	mu      sync.Mutex
 	made    []sandbox.Spec
 	alive   map[sandbox.ID]*thing
 	fail    error
 	primed  map[sandbox.ID]int
-	blocked chan struct{} // not nil: creations wait for it
+	blocked chan struct{} // if not nil, creations wait for it
 }
 
 type thing struct {
@@ -58,7 +58,7 @@ func (m *maker) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, er
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.alive[s.ID] != nil {
-		return nil, errors.New("it exists")
+		return nil, errors.New("the sandbox exists already")
 	}
 	m.alive[s.ID] = t
 	return t, nil
@@ -118,14 +118,14 @@ func (m *maker) prime(_ context.Context, sb sandbox.Sandbox, _ bool) error {
 	return nil
 }
 
-// history is what was asked for.
+// history returns the specifications of all creations.
 func (m *maker) history() []sandbox.Spec {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.made)
 }
 
-// primes is how often a sandbox was primed.
+// primes returns how often a sandbox was primed.
 func (m *maker) primes(id sandbox.ID) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -142,20 +142,20 @@ func (m *maker) ids() []sandbox.ID {
 	return ids
 }
 
-// stage is a driver at work in a bubble.
+// stage is a running driver in a synctest bubble.
 type stage struct {
 	*Driver
 	t      *testing.T
 	maker  *maker
 	memory Memory
 	broken []string      // guarded by maker.mu
-	stalls chan struct{} // each is a notice of the kernel's
+	stalls chan struct{} // each value is a notice of the kernel
 	stop   func()
 }
 
 var plenty = Memory{Total: 16 << 30, Available: 12 << 30}
 
-// play runs a story with a clock of its own. Making a sandbox takes a second in it.
+// play runs a story with a fake clock. The creation of a sandbox takes a second.
 func play(t *testing.T, story func(t *testing.T, s *stage)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -196,7 +196,7 @@ func spec(id, from string) sandbox.Spec {
 	return sandbox.Spec{ID: sandbox.ID(id), From: from, Image: "i", Limits: sandbox.Limits{Memory: 1}, Labels: map[string]string{"owner": id}}
 }
 
-// after lets so much time pass and everything happen that happens then.
+// after waits for d, and then until all goroutines block.
 func (s *stage) after(d time.Duration) {
 	timer := time.NewTimer(d)
 	<-timer.C
@@ -206,7 +206,7 @@ func (s *stage) after(d time.Duration) {
 func (s *stage) wantReady(from string, n int) {
 	s.t.Helper()
 	if got := s.Ready(from); got != n {
-		s.t.Fatalf("%d are ready, want %d", got, n)
+		s.t.Fatalf("%d sandboxes are ready, want %d", got, n)
 	}
 }
 
@@ -219,7 +219,7 @@ func (s *stage) create(id, from string) sandbox.Sandbox {
 	return sb
 }
 
-func TestAReadyOneIsHandedOutAtOnceTheOldestFirst(t *testing.T) {
+func TestTheOldestReadySandboxIsReturnedAtOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
 		s.after(10 * time.Second)
@@ -227,23 +227,23 @@ func TestAReadyOneIsHandedOutAtOnceTheOldestFirst(t *testing.T) {
 		began := time.Now()
 		first := s.create("a", "shared-a")
 		if time.Since(began) != 0 {
-			t.Errorf("it took %s", time.Since(began))
+			t.Errorf("a ready sandbox took %s, want no time", time.Since(began))
 		}
 		if len(first.ID()) != idLength || first.ID() != s.maker.history()[0].ID {
 			t.Errorf("got %s, want the oldest of %v", first.ID(), s.maker.history())
 		}
 		if got := first.(*thing).labels["owner"]; got != "a" {
-			t.Errorf("its label is %q", got)
+			t.Errorf("the owner label is %q, want a", got)
 		}
 		if n := s.maker.primes(first.ID()); n != 1 {
-			t.Errorf("it was primed %d times", n)
+			t.Errorf("the sandbox was primed %d times, want once", n)
 		}
 		s.after(10 * time.Second)
-		s.wantReady("shared-a", 2) // made up for
+		s.wantReady("shared-a", 2) // refilled
 	})
 }
 
-func TestNoneIsHandedOutTwice(t *testing.T) {
+func TestNoSandboxIsReturnedTwice(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 8})
 		s.after(time.Minute)
@@ -260,7 +260,7 @@ func TestNoneIsHandedOutTwice(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if seen[sb.ID()] {
-					t.Errorf("%s was handed out twice", sb.ID())
+					t.Errorf("%s was returned twice", sb.ID())
 				}
 				seen[sb.ID()] = true
 			})
@@ -285,7 +285,7 @@ func TestASnapshotOfOneSessionIsPassedThrough(t *testing.T) {
 	})
 }
 
-func TestWithLimitsOfItsOwnItIsMadeAndPrimed(t *testing.T) {
+func TestASandboxWithOtherLimitsIsCreatedAndPrimed(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
 		s.after(10 * time.Second)
@@ -299,7 +299,7 @@ func TestWithLimitsOfItsOwnItIsMadeAndPrimed(t *testing.T) {
 	})
 }
 
-func TestOneThatDiesIsReplaced(t *testing.T) {
+func TestADeadSandboxIsReplaced(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
 		s.after(10 * time.Second)
@@ -311,17 +311,17 @@ func TestOneThatDiesIsReplaced(t *testing.T) {
 		s.after(10 * time.Second)
 		s.wantReady("shared-a", 1)
 		if ids := s.maker.ids(); len(ids) != 1 || ids[0] == dead {
-			t.Errorf("alive are %v, and %s was dead", ids, dead)
+			t.Errorf("the sandboxes are %v; want one other than the dead %s", ids, dead)
 		}
 	})
 }
 
-func TestOutdatedOnesAreDestroyedAndReadyOnesHidden(t *testing.T) {
+func TestOutdatedSandboxesAreDestroyedAndReadyOnesHidden(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
 		s.after(10 * time.Second)
 		if list, err := s.List(t.Context()); err != nil || len(list) != 0 {
-			t.Errorf("ready ones are listed: %v, %v", list, err)
+			t.Errorf("List returned %v, %v; want no ready sandbox", list, err)
 		}
 		mine := s.create("a", "shared-a")
 		s.Keep(Kept{Spec: spec("", "shared-b"), Count: 1})
@@ -329,26 +329,26 @@ func TestOutdatedOnesAreDestroyedAndReadyOnesHidden(t *testing.T) {
 		s.wantReady("shared-a", 0)
 		s.wantReady("shared-b", 1)
 		if list, err := s.List(t.Context()); err != nil || len(list) != 1 || list[0].ID != mine.ID() {
-			t.Errorf("listed are %v, %v; want only %s", list, err, mine.ID())
+			t.Errorf("List returned %v, %v; want only %s", list, err, mine.ID())
 		}
 		if n := len(s.maker.ids()); n != 2 {
-			t.Errorf("%d are alive, want mine and the new ready one", n)
+			t.Errorf("%d sandboxes exist, want the used one and the new ready one", n)
 		}
 	})
 }
 
-func TestShortMemoryEmptiesTheShelf(t *testing.T) {
+func TestShortMemoryEmptiesThePool(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
 		s.after(10 * time.Second)
 		s.maker.mu.Lock()
 		s.memory.Available = 1 << 30
 		s.maker.mu.Unlock()
-		s.after(lookEvery)
+		s.after(checkInterval)
 		s.wantReady("shared-a", 0)
 		s.after(time.Minute)
 		if n := len(s.maker.ids()); n != 0 {
-			t.Errorf("%d are alive although memory is short", n)
+			t.Errorf("%d sandboxes exist although the memory is short", n)
 		}
 		s.maker.mu.Lock()
 		s.memory = plenty
@@ -358,11 +358,11 @@ func TestShortMemoryEmptiesTheShelf(t *testing.T) {
 	})
 }
 
-func TestWhenProgramsWaitForMemoryItIsLookedAtAtOnce(t *testing.T) {
+func TestAPressureNoticeChecksTheMemoryAtOnce(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 2})
 		s.after(10 * time.Second)
-		s.stalls <- struct{}{} // some wait within limits of their own
+		s.stalls <- struct{}{} // programs wait within their own limits; the host has memory
 		s.after(time.Millisecond)
 		s.wantReady("shared-a", 2)
 		s.maker.mu.Lock()
@@ -376,7 +376,7 @@ func TestWhenProgramsWaitForMemoryItIsLookedAtAtOnce(t *testing.T) {
 	})
 }
 
-func TestFillingKeepsToItsShareOfACore(t *testing.T) {
+func TestFillingStaysWithinItsShareOfACore(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 3})
 		for _, step := range []struct {
@@ -408,7 +408,7 @@ func TestABurstIsServedInItsOrder(t *testing.T) {
 		for _, s := range s.maker.history() {
 			got = append(got, s.ID)
 		}
-		// Those whose turn comes at the same moment may overtake each other.
+		// Callers that get their turn at the same moment can overtake each other.
 		for i := range got {
 			if at := slices.Index(want, got[i]); at/atOnce() != i/atOnce() {
 				t.Fatalf("made in the order %v", got)
@@ -417,7 +417,7 @@ func TestABurstIsServedInItsOrder(t *testing.T) {
 	})
 }
 
-func TestWhoLeavesTheQueueTakesNothingAlong(t *testing.T) {
+func TestACancelledCallerLeavesNoTrace(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.maker.blocked = make(chan struct{})
 		var wg sync.WaitGroup
@@ -437,40 +437,40 @@ func TestWhoLeavesTheQueueTakesNothingAlong(t *testing.T) {
 		close(s.maker.blocked)
 		wg.Wait()
 		if s.busy() || len(s.queue) != 0 {
-			t.Errorf("%d turns are free and %d wait", s.turns, len(s.queue))
+			t.Errorf("%d turns are free and %d callers wait; want no caller and all turns free", s.freeTurns, len(s.queue))
 		}
 	})
 }
 
-func TestABrokenSnapshotIsToldOnce(t *testing.T) {
+func TestABrokenSnapshotIsReportedOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		err  error
 		made int
-	}{{"said so", sandbox.ErrSnapshot, 1}, {"found out", errors.New("odd"), tries}} {
+	}{{"the driver says so", sandbox.ErrSnapshot, 1}, {"repeated failures", errors.New("odd"), tries}} {
 		t.Run(tt.name, func(t *testing.T) {
 			play(t, func(t *testing.T, s *stage) {
 				s.maker.fail = tt.err
 				s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
 				s.after(10 * time.Minute)
 				if !slices.Equal(s.broken, []string{"shared-a"}) || len(s.maker.history()) != tt.made {
-					t.Errorf("told %v, tried %d times", s.broken, len(s.maker.history()))
+					t.Errorf("reported %v broken after %d tries, want one report after %d", s.broken, len(s.maker.history()), tt.made)
 				}
 			})
 		})
 	}
 }
 
-func TestTheEndDestroysWhatIsReady(t *testing.T) {
+func TestTheEndDestroysReadySandboxes(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 3})
 		s.after(10 * time.Second)
 		mine := s.create("a", "shared-a")
 		s.stop()
 		if ids := s.maker.ids(); len(ids) != 1 || ids[0] != mine.ID() {
-			t.Errorf("alive are %v, want only %s", ids, mine.ID())
+			t.Errorf("the sandboxes are %v, want only %s", ids, mine.ID())
 		}
-		s.create("b", "shared-a") // it can still make them
+		s.create("b", "shared-a") // sandboxes can still be created
 	})
 }
 

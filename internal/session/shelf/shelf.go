@@ -45,8 +45,8 @@ func IsOfForks(name string) bool {
 
 // Why says why nothing can go on from a saved state, given the error that says so: the end of a sentence.
 func Why(err error) string {
-	if m, ok := errors.AsType[*sandbox.Misfit](err); ok {
-		return m.Why
+	if m, ok := errors.AsType[*sandbox.SnapshotError](err); ok {
+		return m.Reason
 	}
 	return "it fits this server or host no more"
 }
@@ -54,7 +54,7 @@ func Why(err error) string {
 // Shelf is where a driver keeps the saved states of sessions. All methods may be called from any
 // goroutine.
 type Shelf struct {
-	driver sandbox.Shelf // nil when it keeps none
+	driver sandbox.SnapshotStore // nil when it keeps none
 	most   int64
 }
 
@@ -62,7 +62,7 @@ type Shelf struct {
 func New(d sandbox.Driver, most int64) *Shelf {
 	s := &Shelf{most: most}
 	if d.Features().Snapshot {
-		s.driver, _ = d.(sandbox.Shelf)
+		s.driver, _ = d.(sandbox.SnapshotStore)
 	}
 	return s
 }

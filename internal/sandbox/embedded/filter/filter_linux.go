@@ -1,9 +1,9 @@
-// Package filter gives gVisor the seccomp filters of its own processes ready made.
+// Package filter provides precompiled seccomp filters for gVisor's own processes.
 //
-// gVisor's module comes without the programs that its own build adds, and makes the filters anew at each
-// start of a sandbox, which takes 50 ms of a processor for the sandbox and 4 for its gofer. The programs here
-// were made by gVisor's own code from its own rules, and a test compares them with what gVisor makes. One that does not fit, because of another
-// version, another processor or another configuration, is not used: gVisor makes the filter then.
+// gVisor's own build adds precompiled filters; its module has none. Without them gVisor compiles the filters at each
+// start of a sandbox, which takes 50 ms of CPU for the sandbox and 4 ms for its gofer. The programs here were compiled
+// by gVisor's code from its rules, and a test compares them with gVisor's output. gVisor does not use a program for
+// another version, processor or configuration; it compiles that filter itself.
 package filter
 
 import (
@@ -16,9 +16,9 @@ import (
 	gofer "gvisor.dev/gvisor/runsc/fsgofer/filter"
 )
 
-// stored is the file of programs.
+// stored is the content of programs.json.
 type stored struct {
-	Gvisor string // the version whose rules they are
+	Gvisor string // the version of the rules
 	Sentry []precompiledseccomp.Program
 	Gofer  []precompiledseccomp.Program
 }
@@ -26,7 +26,7 @@ type stored struct {
 //go:embed programs.json
 var file []byte
 
-// sentryPrograms and goferPrograms are those that gVisor knows, by the configuration that they are for.
+// sentryPrograms and goferPrograms are gVisor's tables of precompiled programs, by configuration.
 var (
 	//go:linkname sentryPrograms gvisor.dev/gvisor/runsc/boot/filter.precompiledPrograms
 	sentryPrograms map[string]precompiledseccomp.Program
@@ -34,13 +34,13 @@ var (
 	goferPrograms map[string]precompiledseccomp.Program
 )
 
-// Provide makes the programs known to gVisor in this process, if they are that version's.
+// Provide adds the programs to gVisor's tables in this process, if they belong to this version.
 func Provide(version string) {
 	var s stored
 	if json.Unmarshal(file, &s) != nil || s.Gvisor != version {
 		return
 	}
-	filter.ListPrecompiled() // fills in its own first, which are none
+	filter.ListPrecompiled() // initialises the table, which is empty
 	gofer.ListPrecompiled()
 	for _, p := range s.Sentry {
 		sentryPrograms[p.Name] = p

@@ -1,6 +1,6 @@
 //go:build linux && !race
 
-// Under the race detector gVisor allows what that needs, and makes the filter itself.
+// Under the race detector gVisor allows more calls, and compiles the filter itself.
 
 package filter
 
@@ -25,7 +25,7 @@ import (
 
 var update = flag.Bool("update", false, "write the program anew")
 
-// pinned is the version of gVisor in go.mod.
+// pinned returns the version of gVisor in go.mod.
 func pinned(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../../go.mod")
@@ -37,7 +37,7 @@ func pinned(t *testing.T) string {
 	return strings.TrimSpace(version)
 }
 
-// options are those that a sandbox of the driver has, with one value of what differs between sandboxes.
+// options returns the options of the driver's sandboxes. Values that differ between sandboxes have an example.
 func options(t *testing.T, controller uint32) config.Options {
 	t.Helper()
 	systrap, err := platform.Lookup("systrap")
@@ -47,10 +47,10 @@ func options(t *testing.T, controller uint32) config.Options {
 	return config.Options{Platform: systrap.PrecompiledSeccompInfo()[0], HostFilesystem: true, ControllerFD: controller}
 }
 
-// ofGofer are the options of its gofer.
+// ofGofer are the options of the gofer.
 var ofGofer = goferconfig.Options{DirectFS: true}
 
-// built is the filter that gVisor makes of rules at a start.
+// built returns the filter that gVisor compiles from rules at a start.
 func built(t *testing.T, rules, deny seccomp.SyscallRules, o seccomp.ProgramOptions) []bpf.Instruction {
 	t.Helper()
 	p := seccomp.Program{RuleSets: []seccomp.RuleSet{{Rules: deny}, {Rules: rules, Action: seccomp.Allow}}, Options: o}
@@ -61,7 +61,7 @@ func built(t *testing.T, rules, deny seccomp.SyscallRules, o seccomp.ProgramOpti
 	return list
 }
 
-// equal compares a stored program with what gVisor makes.
+// equal compares a stored program with gVisor's output.
 func equal(t *testing.T, key string, p precompiledseccomp.Program, ok bool, vars precompiledseccomp.Values, want []bpf.Instruction) {
 	t.Helper()
 	if !ok {
@@ -72,7 +72,7 @@ func equal(t *testing.T, key string, p precompiledseccomp.Program, ok bool, vars
 		t.Fatal(err)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("it has %d instructions that are not the %d of gVisor; write it anew: go test ./internal/sandbox/embedded/filter -update", len(got), len(want))
+		t.Errorf("the stored program has %d instructions and differs from gVisor's with %d; update it: go test ./internal/sandbox/embedded/filter -update", len(got), len(want))
 	}
 }
 
@@ -95,7 +95,7 @@ func TestTheProgramsAreWhatThisVersionOfGvisorMakesOfItsRules(t *testing.T) {
 	equal(t, ofGofer.ConfigKey(), p, ok, ofGofer.Vars(), built(t, rules, deny, seccomp.ProgramOptions{}))
 }
 
-// write makes the programs of all configurations, which takes half a minute, and keeps ours.
+// write compiles the programs of all configurations, which takes half a minute, and stores ours.
 func write(t *testing.T) {
 	t.Helper()
 	s := stored{Gvisor: pinned(t)}
@@ -125,8 +125,8 @@ func write(t *testing.T) {
 	}
 }
 
-// ownPID makes the process id a variable of the program where it is one: a rule of systrap's has that of
-// the process which makes the program, and gVisor's code that looks for variables cannot know it.
+// ownPID turns the process id in the program into a variable. A rule of systrap contains the id of the compiling process,
+// and gVisor's own search for variables does not know it.
 func ownPID(t *testing.T, p precompiledseccomp.Program) {
 	t.Helper()
 	for i, word := range p.Bytecode32 {
@@ -144,10 +144,10 @@ func TestGvisorGetsTheProgramsOfItsOwnVersionOnly(t *testing.T) {
 	clear(goferPrograms)
 	Provide("v0")
 	if n := len(filter.ListPrecompiled()) + len(gofer.ListPrecompiled()); n != 0 {
-		t.Errorf("another version got %d", n)
+		t.Errorf("another version got %d programs, want none", n)
 	}
 	Provide(pinned(t))
 	if len(filter.ListPrecompiled()) != 1 || len(gofer.ListPrecompiled()) != 1 {
-		t.Errorf("its own version got %q and %q", filter.ListPrecompiled(), gofer.ListPrecompiled())
+		t.Errorf("the own version got %q and %q", filter.ListPrecompiled(), gofer.ListPrecompiled())
 	}
 }

@@ -1,13 +1,10 @@
-// Package syscalls takes from everything in a sandbox the system calls that lead to namespaces,
-// mounts and other processes.
+// Package syscalls removes from sandboxes the system calls for namespaces, mounts and other processes.
 //
-// An unprivileged process gets capabilities by making a namespace of users: it is root in it, and may
-// mount, pivot and more, in parts of gVisor's kernel that nothing else exercises. The calls are taken
-// away in gVisor's table of them and not by a filter in the guest, so that no process in there can be
-// without, and so that all other calls cost what they cost before.
+// An unprivileged process gets capabilities when it creates a user namespace: as root of the namespace it can mount, pivot
+// and more. These parts of gVisor's kernel are otherwise unused, and so less tested. The package changes gVisor's table
+// of system calls. A filter in the guest would slow down all other calls, and a process could start without it.
 //
-// It refuses to end a process. A call that is gone is an error to its caller, as in most containers,
-// and packages go on without it.
+// The package never ends a process. A removed call returns an error, as in most containers, and packages handle that.
 package syscalls
 
 import (
@@ -20,30 +17,29 @@ import (
 	table "gvisor.dev/gvisor/pkg/sentry/syscalls/linux"
 )
 
-// denied are the calls that fail with EPERM. What gVisor does not have, or refuses by itself, is not
-// among them.
+// denied are the calls that fail with EPERM. Calls that gVisor does not have, or refuses itself, are not listed.
 var denied = []string{
 	// Namespaces and mounts.
 	"setns", "mount", "umount2", "pivot_root", "chroot",
 	"open_tree", "move_mount", "fsopen", "fsconfig", "fsmount",
-	// Hands on other processes: a kernel has nothing to do in another.
+	// Access to other processes: a Jupyter kernel does not need it.
 	"ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd",
-	// Done in part by gVisor, and needed by no package.
+	// Only partly implemented by gVisor, and not needed by any package.
 	"bpf", "io_uring_setup", "io_uring_enter", "keyctl",
 }
 
-// newNamespaces are the flags of clone and unshare that make a namespace.
+// newNamespaces are the flags of clone and unshare that create a namespace.
 const newNamespaces = linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC |
 	linux.CLONE_NEWUSER | linux.CLONE_NEWPID | linux.CLONE_NEWNET
 
-// Narrow narrows what sandboxes of this process can call. It is called once, before there is one. An
-// error means that this version of gVisor has other calls than those that were thought of here.
+// Narrow restricts the system calls of sandboxes in this process. The caller must call it once, before the first sandbox
+// starts. An error means that this version of gVisor has other system calls than this package expects.
 func Narrow() error {
 	for _, t := range []*kernel.SyscallTable{table.AMD64, table.ARM64} {
 		if err := narrow(t); err != nil {
 			return fmt.Errorf("table of %v: %w", t.Arch, err)
 		}
-		t.Init() // it looks calls up in a copy of the table
+		t.Init() // rebuilds the copy of the table that is used for lookups
 	}
 	return nil
 }
@@ -59,12 +55,12 @@ func narrow(t *kernel.SyscallTable) error {
 			return err
 		}
 	}
-	// Its flags are in memory that another thread can change after a look. C libraries take ENOSYS for
-	// an old system and use clone.
+	// clone3 has its flags in memory, which another thread can change after a check. C libraries treat ENOSYS as a sign
+	// of an old kernel, and use clone.
 	return replace(t, "clone3", refuse(linuxerr.ENOSYS))
 }
 
-// replace puts another function in the place of a call's own.
+// replace replaces the function of a call.
 func replace(t *kernel.SyscallTable, name string, by func(own kernel.SyscallFn) kernel.SyscallFn) error {
 	number, err := t.LookupNo(name)
 	if err != nil {
@@ -84,8 +80,7 @@ func refuse(err error) func(kernel.SyscallFn) kernel.SyscallFn {
 	}
 }
 
-// withoutNamespaces lets threads and processes start, and nothing else. In both calls the flags are
-// the first argument.
+// withoutNamespaces allows a call only without flags for namespaces. In both calls the flags are the first argument.
 func withoutNamespaces(own kernel.SyscallFn) kernel.SyscallFn {
 	return func(t *kernel.Task, number uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
 		if args[0].Uint()&newNamespaces != 0 {

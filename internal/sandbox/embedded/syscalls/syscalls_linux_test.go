@@ -10,7 +10,7 @@ import (
 	table "gvisor.dev/gvisor/pkg/sentry/syscalls/linux"
 )
 
-// call makes a call with one argument, for which no task is needed because it must not get that far.
+// call makes a call with one argument and without a task: the call must be refused before it needs one.
 func call(t *testing.T, tab *kernel.SyscallTable, name string, arg uintptr) error {
 	t.Helper()
 	number, err := tab.LookupNo(name)
@@ -29,7 +29,7 @@ func TestEverySandboxIsWithoutCallsThatLeadToNamespaces(t *testing.T) {
 	}
 	tables := []*kernel.SyscallTable{table.AMD64, table.ARM64}
 	for _, tab := range tables {
-		for _, name := range []string{"clone", "unshare"} { // the real ones want a task
+		for _, name := range []string{"clone", "unshare"} { // the real calls need a task
 			if err := replace(tab, name, func(kernel.SyscallFn) kernel.SyscallFn { return own }); err != nil {
 				t.Fatal(err)
 			}

@@ -1,9 +1,8 @@
 //go:build linux
 
-// Program probe stands in for the agent where sandboxes themselves are tested. It answers on the
-// link, and tries on request, from a process of its own under the user's uid, what hostile code
-// would try. Run by hand as "probe try NAME [ARG]" it tries the same on the host, which shows that
-// the attempts can succeed.
+// Program probe replaces the agent in tests of sandboxes. It answers on the link. On request it tries what hostile code
+// would try, in a separate process under the user's uid. As "probe try NAME [ARG]" it tries the same on the host, which
+// shows that the attempts can succeed.
 package main
 
 import (
@@ -20,7 +19,7 @@ import (
 	"cellhold/internal/sandbox/sandboxtest"
 )
 
-// guestUser is the uid that kernels run as.
+// guestUser is the uid of kernels.
 const guestUser = 1000
 
 func main() {
@@ -43,7 +42,7 @@ func main() {
 	log.Fatal(http.Serve(link.Listen(os.Stdin, os.Stdout), mux))
 }
 
-// serveTry runs an attempt in a process of its own.
+// serveTry runs an attempt in a separate process.
 func serveTry(w http.ResponseWriter, r *http.Request) {
 	cmd := exec.CommandContext(r.Context(), "/proc/self/exe", "try", r.FormValue("what"), r.FormValue("arg"))
 	cmd.Env = []string{}
@@ -58,7 +57,7 @@ func serveTry(w http.ResponseWriter, r *http.Request) {
 	answer(w, result)
 }
 
-// serveWait says hello, and then nothing until the caller goes away.
+// serveWait sends one line, and then nothing until the caller closes the connection.
 func serveWait(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "hello")
 	_ = http.NewResponseController(w).Flush()

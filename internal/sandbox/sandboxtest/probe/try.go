@@ -16,7 +16,7 @@ import (
 	"cellhold/internal/sandbox/sandboxtest"
 )
 
-// try makes one attempt. An error in the result means that it was refused.
+// try makes one attempt. An error in the result means that the attempt was refused.
 func try(what, arg string) sandboxtest.Attempt {
 	text, err := attempts[what](arg)
 	a := sandboxtest.Attempt{Text: text}
@@ -53,7 +53,7 @@ var attempts = map[string]func(arg string) (string, error){
 	"linger":     linger,
 }
 
-// memory is what the agent was told to remember.
+// memory is the value that remember stored.
 var memory string
 
 func remember(text string) (string, error) {
@@ -61,7 +61,7 @@ func remember(text string) (string, error) {
 	return "", nil
 }
 
-// linger starts a process that goes on, and says which.
+// linger starts a process that keeps running, and returns its pid.
 func linger(string) (string, error) {
 	c := exec.Command("/proc/self/exe", "try", "sleep")
 	if err := c.Start(); err != nil {
@@ -118,7 +118,7 @@ func write(path string) (string, error) {
 	return "", err
 }
 
-// fill writes a file until it is refused, and says how many bytes it came to.
+// fill writes a file until an error, and returns the number of bytes.
 func fill(dir string) (string, error) {
 	f, err := os.Create(filepath.Join(dir, "fill"))
 	if err != nil {
@@ -126,7 +126,7 @@ func fill(dir string) (string, error) {
 	}
 	defer os.Remove(f.Name())
 	block := make([]byte, 1<<20)
-	const most = 4 << 30 // an end, in case there is no limit
+	const most = 4 << 30 // a bound, in case there is no limit
 	total := 0
 	for total < most {
 		n, err := f.Write(block)
@@ -138,7 +138,7 @@ func fill(dir string) (string, error) {
 	return strconv.Itoa(total), nil
 }
 
-// eat touches that many megabytes.
+// eat touches mb megabytes.
 func eat(mb string) (string, error) {
 	n, err := strconv.Atoi(mb)
 	if err != nil {
@@ -156,7 +156,7 @@ func eat(mb string) (string, error) {
 	return strconv.Itoa(n), nil
 }
 
-// fork starts sleepers until it is refused, and says how many there were.
+// fork starts sleeping processes until an error, and returns their number.
 func fork(most string) (string, error) {
 	n, err := strconv.Atoi(most)
 	if err != nil {
@@ -179,7 +179,7 @@ func fork(most string) (string, error) {
 	return strconv.Itoa(len(started)), nil
 }
 
-// bomb multiplies for as long as it lives.
+// bomb starts copies of itself forever.
 func bomb(string) (string, error) {
 	for {
 		c := exec.Command("/proc/self/exe", "try", "bomb")
@@ -201,7 +201,7 @@ func mount(dir string) (string, error) {
 	return "", syscall.Mount("tmpfs", dir, "tmpfs", 0, "")
 }
 
-// unshare mounts in a user namespace of a child's own.
+// unshare mounts in a user namespace of a child process.
 func unshare(string) (string, error) {
 	c := exec.Command("/proc/self/exe", "try", "mount", "/tmp")
 	c.SysProcAttr = &syscall.SysProcAttr{
@@ -212,7 +212,7 @@ func unshare(string) (string, error) {
 	return string(out), err
 }
 
-// socket opens a socket of "family type protocol".
+// socket opens a socket described as "family type protocol".
 func socket(arg string) (string, error) {
 	var family, kind, protocol int
 	if _, err := fmt.Sscan(arg, &family, &kind, &protocol); err != nil {
@@ -225,7 +225,7 @@ func socket(arg string) (string, error) {
 	return "", err
 }
 
-// become tries to be root again.
+// become tries to become root again.
 func become(string) (string, error) {
 	_, _, errno := syscall.RawSyscall(syscall.SYS_SETUID, 0, 0, 0)
 	if errno != 0 {
@@ -234,7 +234,7 @@ func become(string) (string, error) {
 	return strconv.Itoa(os.Getuid()), nil
 }
 
-// spin computes for a second and says how many rounds it came to in each of two threads.
+// spin computes for a second in two threads, and returns the number of rounds.
 func spin(string) (string, error) {
 	counts := make(chan int)
 	end := time.Now().Add(time.Second)

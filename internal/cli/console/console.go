@@ -1,0 +1,105 @@
+// Package console writes to people at a terminal: untrusted text, sizes, short errors and exit statuses.
+//
+// It does not know any command. Text of sandboxes must pass through Screen or Printable before it reaches a terminal.
+package console
+
+import (
+	"cellhold"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// Exit statuses. Shells and timeout(1) use the same values for commands that did not end by themselves.
+const (
+	ExitOK          = 0
+	ExitFailed      = 1
+	ExitUsage       = 2
+	ExitTimeout     = 124
+	ExitInterrupted = 130
+	ExitKilled      = 137
+)
+
+// Globals are the flags of every command.
+type Globals struct {
+	Home     string     `help:"Folder for sessions, images and the token." default:"${home}" type:"path" group:"Global flags:"`
+	LogLevel slog.Level `help:"Lowest level to log: debug, info, warn or error." default:"${loglevel}" group:"Global flags:"`
+}
+
+// Terminal holds the streams, the logger and the environment of a command.
+type Terminal struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Log      *slog.Logger
+	Environ  []string // the environment of the program
+}
+
+// Getenv returns a variable of the environment, or "".
+func (t *Terminal) Getenv(name string) string {
+	for _, entry := range slices.Backward(t.Environ) {
+		if key, value, _ := strings.Cut(entry, "="); key == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// ExitError ends the program with this status and prints no message.
+type ExitError int
+
+func (e ExitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Handled returns the signals that this process must handle. Ignored signals are left out: asking for SIGHUP
+// would undo nohup. SIGTERM is always included.
+func Handled(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s != syscall.SIGTERM && signal.Ignored(s) })
+}
+
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// InputTerminal returns in as a terminal, or nil if it is not one.
+func InputTerminal(in io.Reader) *os.File {
+	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+// WithoutMark removes a leading "--", which kong leaves in the arguments.
+func WithoutMark(args []string) []string {
+	if len(args) > 0 && args[0] == "--" {
+		return args[1:]
+	}
+	return args
+}
+
+// Message reduces an error to its message for people, if it has one.
+func Message(err error) error {
+	if e, ok := errors.AsType[*cellhold.Error](err); ok {
+		return errors.New(e.Message)
+	}
+	return err
+}
+
+// Printable returns untrusted text as one harmless line for a table.
+func Printable(text string) string {
+	var out strings.Builder
+	(&Screen{W: &out, Mono: true}).WriteString(strings.Join(strings.Fields(text), " "))
+	return out.String()
+}

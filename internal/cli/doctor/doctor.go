@@ -1,0 +1,145 @@
+// Package doctor checks a host for `cellhold doctor`, and says how to fix each problem.
+//
+// It checks what serve would use with the same settings. It removes nothing; it only creates the home, the data folder and one
+// tiny sandbox, which it destroys.
+package doctor
+
+import (
+	"cellhold/internal/cli/console"
+	"cellhold/internal/cli/setup"
+	"cellhold/internal/sandbox/embedded"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// Cmd checks the host with the settings that serve would use.
+type Cmd struct {
+	setup.Settings       `embed:""`
+	setup.ServerSettings `embed:""`
+	Listen               string `help:"Address to check: the one that serve would listen on." default:"127.0.0.1:5002"`
+}
+
+// finding is the result of one check.
+type finding struct {
+	embedded.Finding
+	optional bool // the server works without it, with fewer features
+}
+
+// optional names the findings of the embedded driver that are not required.
+var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "space for snapshots": true, "a sandbox can be saved": true}
+
+// Run prints the findings. The exit status is 1 if something required is missing.
+func (c *Cmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
+	c.Environ = t.Environ
+	missing := false
+	for _, f := range c.look(ctx, all.Home) {
+		mark := "ok     "
+		switch {
+		case !f.OK && f.optional:
+			mark = "note   "
+		case !f.OK:
+			mark, missing = "MISSING", true
+		}
+		fmt.Fprintf(t.Out, "%s  %s: %s\n", mark, f.Name, f.Detail)
+		if !f.OK && f.Fix != "" {
+			fmt.Fprintf(t.Out, "         fix: %s\n", f.Fix)
+		}
+	}
+	if missing {
+		return console.ExitError(console.ExitFailed)
+	}
+	_, err := fmt.Fprintln(t.Out, "\nThis host can run cellhold.")
+	return err
+}
+
+// look collects the findings.
+func (c *Cmd) look(ctx context.Context, home string) []finding {
+	quiet := slog.New(slog.DiscardHandler)
+	if f := lookAtHome(home); !f.OK { // the other checks would fail for the same reason
+		return []finding{f, lookAtTools(false), c.lookAtAddress()}
+	}
+	var all []finding
+	if o, err := setup.EmbeddedOptions(home, home, quiet); err != nil {
+		all = append(all, finding{Finding: embedded.Finding{Name: "this binary", Detail: err.Error(), Fix: "make build"}})
+	} else {
+		for _, f := range embedded.Check(ctx, o) {
+			all = append(all, finding{f, optional[f.Name]})
+		}
+	}
+	image := c.lookAtImage(home, quiet)
+	all = append(all, c.lookAtSaved(ctx, home, quiet)...)
+	return append(all, image, lookAtTools(image.OK), c.lookAtAddress())
+}
+
+// lookAtHome checks that files can be written in the home.
+func lookAtHome(home string) finding {
+	f := finding{Finding: embedded.Finding{Name: "home", OK: true}}
+	err := setup.MakeHome(home)
+	if err == nil {
+		var file *os.File
+		if file, err = os.CreateTemp(home, ".doctor-"); err == nil {
+			err = errors.Join(file.Close(), os.Remove(file.Name()))
+		}
+	}
+	if err != nil {
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = e.Err
+		}
+		f.OK, f.Detail = false, fmt.Sprintf("cannot write to %s: %v", home, err)
+		f.Fix = "give a folder that this user can write to with --home, or run as the owner of this folder"
+	}
+	return f
+}
+
+func (c *Cmd) lookAtImage(home string, log *slog.Logger) finding {
+	f := finding{Finding: embedded.Finding{Name: "image", OK: true, Detail: c.Image + " exists"}}
+	store, err := setup.OpenImages(home, log, nil)
+	if err == nil {
+		_, err = (setup.ImageFinder{Images: store}).Resolve(c.Image)
+	}
+	if err != nil {
+		f.OK, f.Detail, f.Fix = false, console.Message(err).Error(), "cellhold image build"
+	}
+	return f
+}
+
+// lookAtTools checks for the programs that `image build` needs. They are optional if there is an image already.
+func lookAtTools(haveImage bool) finding {
+	f := finding{Finding: embedded.Finding{Name: "tools to build images", OK: true, Detail: "all are installed"}, optional: haveImage}
+	needed := []string{"mmdebstrap", "unshare"}
+	if os.Geteuid() != 0 {
+		needed = append(needed, "newuidmap")
+	}
+	missing := slices.DeleteFunc(needed, func(tool string) bool {
+		_, err := exec.LookPath(tool)
+		return err == nil
+	})
+	if len(missing) > 0 {
+		f.OK, f.Detail = false, "missing: "+strings.Join(missing, ", ")
+		f.Fix = "apt-get install mmdebstrap util-linux uidmap"
+	}
+	return f
+}
+
+func (c *Cmd) lookAtAddress() finding {
+	f := finding{Finding: embedded.Finding{Name: "address", OK: true, Detail: c.Listen + " is free"}, optional: true}
+	listener, err := net.Listen(setup.Network(c.Listen), c.Listen)
+	if err != nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			err = op.Err
+		}
+		f.OK, f.Detail = false, fmt.Sprintf("cannot listen on %s: %v", c.Listen, err)
+		f.Fix = "none if cellhold serve is running; otherwise choose another address with --listen"
+		return f
+	}
+	listener.Close()
+	return f
+}

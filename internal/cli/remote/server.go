@@ -1,0 +1,45 @@
+// Package remote contains the commands that use a server: session, template, exec, cp and install.
+//
+// It starts no server and no sandbox. Each command talks to a server through package client.
+package remote
+
+import (
+	"cellhold/client"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// TokenFile is the file of tokens in a home.
+const TokenFile = "token"
+
+// serverFlags are the flags of a command that uses a server.
+type serverFlags struct {
+	URL   string `help:"URL of the server." default:"http://127.0.0.1:5002" name:"url" placeholder:"URL"`
+	Token string `help:"Token for the server. Default: the first token in the home." secret:"" placeholder:"TOKEN"`
+}
+
+// connect returns a client of the server.
+func (f *serverFlags) connect(home string) (*client.Client, error) {
+	return NewClient(f.URL, f.Token, home)
+}
+
+// NewClient returns a client of the server at url. Without a token it uses the first token in the home, which is the
+// right one for a server on this machine.
+func NewClient(url, token, home string) (*client.Client, error) {
+	if token == "" {
+		text, err := os.ReadFile(filepath.Join(home, TokenFile))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) == 2 && !strings.HasPrefix(line, "#") {
+				token = fields[1]
+				break
+			}
+		}
+	}
+	return client.New(client.Options{URL: url, Token: token})
+}

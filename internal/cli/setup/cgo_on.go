@@ -1,0 +1,5 @@
+//go:build cgo
+
+package setup
+
+const withCgo = true

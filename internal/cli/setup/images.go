@@ -1,0 +1,47 @@
+package setup
+
+import (
+	"cellhold"
+	"cellhold/internal/image"
+	"cellhold/internal/session"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+// OpenImages opens the image store of a home. inUse can be nil.
+func OpenImages(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
+	if err := MakeHome(home); err != nil {
+		return nil, err
+	}
+	return image.Open(image.Options{Dir: filepath.Join(home, "images"), Logger: log, InUse: inUse})
+}
+
+// OpenExisting opens the image store of a home that exists. A command that only reads must not create a mistyped home.
+func OpenExisting(home string, log *slog.Logger, inUse func(string) bool) (*image.Store, error) {
+	if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no home %s; create it with cellhold image build, or give another home with --home", home)
+	}
+	return OpenImages(home, log, inUse)
+}
+
+// ImageFinder resolves the images of sessions in an image store.
+type ImageFinder struct {
+	Images *image.Store
+}
+
+// Resolve finds an image by name.
+func (f ImageFinder) Resolve(name string) (session.Image, error) {
+	img, err := f.Images.Resolve(name)
+	if errors.Is(err, image.ErrNotFound) {
+		return session.Image{}, cellhold.Wrap(cellhold.NotFound, err,
+			"Image %q not found. To build the stock images, run: cellhold image build, or cellhold image build polyglot", name)
+	}
+	if err != nil {
+		return session.Image{}, err
+	}
+	return session.Image{Name: name, Digest: img.Digest, Rootfs: Resolved(img.Rootfs)}, nil
+}

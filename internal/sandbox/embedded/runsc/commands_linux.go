@@ -1,0 +1,201 @@
+package runsc
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/subcommands"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/state/statefile"
+	"gvisor.dev/gvisor/runsc/config"
+	"gvisor.dev/gvisor/runsc/container"
+	gvisor "gvisor.dev/gvisor/runsc/sandbox"
+	"gvisor.dev/gvisor/runsc/specutils"
+)
+
+// The commands of this file replace gVisor's own commands of the same names. Like those they run in a process: a
+// sandbox under an attacker's control may never answer, and a process can be killed then.
+
+// pipeFile is the file in an image with the input that the agent had not read yet.
+const pipeFile = "in"
+
+// BadImage is the exit status of a restore that failed because of the image, and not because of the host.
+const BadImage = 3
+
+// command holds the common part of checkpoint and restore.
+type command struct {
+	image string
+}
+
+func (*command) Synopsis() string { return "used by the driver only" }
+func (*command) Usage() string    { return "" }
+
+// checkpoint writes the state of a sandbox into a directory. The sandbox continues.
+type checkpoint struct {
+	command
+	in     string
+	paused bool
+}
+
+func (*checkpoint) Name() string { return "checkpoint" }
+
+func (c *checkpoint) SetFlags(f *flag.FlagSet) {
+	f.StringVar(&c.image, "image", "", "directory for the image")
+	f.StringVar(&c.in, "in", "", "the FIFO that the agent reads from")
+	f.BoolVar(&c.paused, "paused", false, "the sandbox is paused and stays paused")
+}
+
+// FetchSpec returns the sandbox's id and configuration to gVisor.
+func (c *checkpoint) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
+	s, err := loadInner(conf)
+	if err != nil {
+		return "", nil, err
+	}
+	return s.ID, s.Spec, nil
+}
+
+func (c *checkpoint) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subcommands.ExitStatus {
+	conf := args[0].(*config.Config)
+	if err := c.run(conf); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return subcommands.ExitFailure
+	}
+	return subcommands.ExitSuccess
+}
+
+// run pauses the sandbox before it copies the pipe to the agent. gVisor would pause it too, but only for its own part.
+// The content of the pipe is a part of the state, and the agent must not read it during the copy.
+func (c *checkpoint) run(conf *config.Config) (err error) {
+	s, err := loadInner(conf)
+	if err != nil {
+		return err
+	}
+	if !c.paused {
+		if err := s.Pause(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Resume()) }()
+	}
+	if err := copyPipe(c.in, filepath.Join(c.image, pipeFile)); err != nil {
+		return fmt.Errorf("copy the agent's input: %w", err)
+	}
+	// No compression: a restore would take four times as long.
+	return s.Checkpoint(conf, c.image, gvisor.CheckpointOpts{Compression: statefile.CompressionLevelNone, Resume: true})
+}
+
+func loadInner(conf *config.Config) (*container.Container, error) {
+	return container.Load(conf.RootDir, container.FullID{SandboxID: InnerID, ContainerID: InnerID}, container.LoadOpts{Exact: true})
+}
+
+// restore creates a sandbox that continues from a checkpoint.
+type restore struct {
+	command
+	bundle string
+}
+
+func (*restore) Name() string { return "restore" }
+
+func (r *restore) SetFlags(f *flag.FlagSet) {
+	f.StringVar(&r.image, "image", "", "directory of the image")
+	f.StringVar(&r.bundle, "bundle", "", "directory of the configuration")
+}
+
+// FetchSpec returns the sandbox's id and configuration to gVisor.
+func (r *restore) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
+	spec, err := specutils.ReadSpec(r.bundle, conf)
+	return InnerID, spec, err
+}
+
+func (r *restore) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subcommands.ExitStatus {
+	conf := args[0].(*config.Config)
+	spec, err := specutils.ReadSpec(r.bundle, conf)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return subcommands.ExitFailure
+	}
+	s, err := container.New(conf, container.Args{ID: InnerID, Spec: spec, BundleDir: r.bundle})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return subcommands.ExitFailure
+	}
+	if err := s.Restore(conf, r.image, false, false, nil); err != nil {
+		// The driver removes the rest of the sandbox, after it has read its cgroups.
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(BadImage) // an ExitStatus of subcommands cannot carry this value
+	}
+	return subcommands.ExitSuccess
+}
+
+// copyPipe copies the unread content of a FIFO into a file. The content stays in the FIFO.
+func copyPipe(fifo, to string) error {
+	from, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from)
+	content, err := peek(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o600)
+}
+
+// peek returns the unread content of a pipe. Nothing else may read the pipe at the same time.
+func peek(pipe int) ([]byte, error) {
+	unread, err := unix.IoctlGetInt(pipe, unix.TIOCINQ)
+	if err != nil || unread == 0 {
+		return nil, err
+	}
+	size, err := unix.FcntlInt(uintptr(pipe), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		return nil, err
+	}
+	var copied [2]int
+	if err := unix.Pipe2(copied[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, err
+	}
+	defer unix.Close(copied[0])
+	defer unix.Close(copied[1])
+	if _, err := unix.FcntlInt(uintptr(copied[1]), unix.F_SETPIPE_SZ, size); err != nil {
+		return nil, err
+	}
+	n, err := unix.Tee(pipe, copied[1], size, unix.SPLICE_F_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	if n < int64(unread) {
+		return nil, fmt.Errorf("copied only %d of %d bytes", n, unread)
+	}
+	content := make([]byte, n)
+	got, err := unix.Read(copied[0], content)
+	if err == nil && got < len(content) {
+		err = fmt.Errorf("read only %d of %d bytes", got, n)
+	}
+	return content, err
+}
+
+// Refill writes the unread input of an image's agent into a new FIFO.
+func Refill(fifo, image string) error {
+	content, err := os.ReadFile(filepath.Join(image, pipeFile))
+	if err != nil || len(content) == 0 {
+		return err
+	}
+	to, err := unix.Open(fifo, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(to)
+	n, err := unix.Write(to, content)
+	if err == nil && n < len(content) {
+		err = fmt.Errorf("only %d of %d bytes fit into the pipe", n, len(content))
+	}
+	if err != nil {
+		return fmt.Errorf("restore the input of the agent: %w", err)
+	}
+	return nil
+}

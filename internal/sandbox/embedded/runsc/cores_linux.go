@@ -1,0 +1,87 @@
+package runsc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/gomaxprocs"
+
+	"cellhold/internal/sandbox"
+)
+
+// CoresAnnotation is the annotation with the number of processors that programs in a sandbox see.
+const CoresAnnotation = "cellhold.cores"
+
+// maxConfig bounds the size of a configuration. This driver wrote it.
+const maxConfig = 1 << 20
+
+// Cores returns the number of processors that programs in a sandbox see: the CPU limit, rounded up, and at most those
+// of the host. Programs start a thread for each processor that they see. More threads than the limit allows would only
+// wait for each other.
+func Cores(l sandbox.Limits) int {
+	return int(min(max(math.Ceil(l.CPU), 1), float64(runtime.NumCPU())))
+}
+
+// withCores sets the number of processors in the arguments of a sandbox process to the number in its configuration.
+// gVisor derives it from the cgroup, which has the wider limit of a start (startCPU), and never uses less than two. The
+// number of processors that gVisor uses for itself does not change.
+func withCores(args []string) ([]string, error) {
+	boot := slices.Index(args, "boot")
+	fd, err := specFD(args)
+	if err != nil {
+		return nil, err
+	}
+	n, err := configuredCores(fd)
+	if err != nil {
+		return nil, fmt.Errorf("read the number of processors: %w", err)
+	}
+	if at := slices.Index(args, "--cpu-num"); at > boot && at+1 < len(args) {
+		args = slices.Delete(slices.Clone(args), at, at+2)
+	}
+	gomaxprocs.Add(max(0, runtime.NumCPU()-n)) // gVisor sets its own number to n, and adds this
+	return slices.Insert(slices.Clone(args), boot+1, "--cpu-num", strconv.Itoa(n)), nil
+}
+
+// specFD returns the descriptor of the configuration.
+func specFD(args []string) (int, error) {
+	const flag = "--spec-fd="
+	for _, arg := range args {
+		if fd, ok := strings.CutPrefix(arg, flag); ok {
+			return strconv.Atoi(fd)
+		}
+	}
+	return 0, errors.New("the sandbox process has no --spec-fd")
+}
+
+// configuredCores reads a configuration with pread: gVisor reads the same descriptor later, from its current offset.
+func configuredCores(fd int) (int, error) {
+	var info unix.Stat_t
+	if err := unix.Fstat(fd, &info); err != nil {
+		return 0, err
+	}
+	if info.Size > maxConfig {
+		return 0, fmt.Errorf("the configuration has %d bytes, more than %d", info.Size, maxConfig)
+	}
+	text := make([]byte, info.Size)
+	n, err := unix.Pread(fd, text, 0)
+	if err != nil {
+		return 0, err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(text[:n], &spec); err != nil {
+		return 0, err
+	}
+	cores, err := strconv.Atoi(spec.Annotations[CoresAnnotation])
+	if err != nil || cores < 1 {
+		return 0, fmt.Errorf("%s is %q; want a number of processors", CoresAnnotation, spec.Annotations[CoresAnnotation])
+	}
+	return cores, nil
+}

@@ -1,0 +1,108 @@
+// Package runsc is gVisor's program inside this binary.
+//
+// Main runs it in processes that the driver starts. The package replaces gVisor's commands checkpoint and restore, and sets the
+// filters, the system calls and the number of processors of a sandbox. It runs no sandbox in the server's own process.
+package runsc
+
+import (
+	"cellhold/internal/sandbox/embedded/process"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	_ "unsafe" // for go:linkname
+
+	"cellhold/internal/sandbox/embedded/filter"
+	"cellhold/internal/sandbox/embedded/syscalls"
+
+	"gvisor.dev/gvisor/runsc/cli"
+	"gvisor.dev/gvisor/runsc/cmd"
+	"gvisor.dev/gvisor/runsc/cmd/sentry/sentrycmd"
+	"gvisor.dev/gvisor/runsc/cmd/util"
+)
+
+// Version is the version of gVisor in go.mod; a test compares them. It is not read from the build information,
+// because test binaries have none.
+const Version = "v0.0.0-20260905035102-160fafc42237"
+
+// gvisorVersion is gVisor's variable for its own version. A restore compares it with the version in the checkpoint.
+// gVisor expects it from the linker. It is set here, so that no build and no test binary can omit it.
+//
+//go:linkname gvisorVersion gvisor.dev/gvisor/runsc/version.version
+var gvisorVersion string
+
+// InnerID is the name of every sandbox in its own gVisor directory. gVisor finds containers by prefixes of names; with
+// one name for each directory there is no ambiguity.
+const InnerID = "s"
+
+// CommandPrefix begins the name of a command that a server starts. The server's process id follows it.
+const CommandPrefix = "runsc-of-"
+
+// orphaned reports whether the server of this command has died. Such a command must do nothing: the next server, which
+// removes incomplete sandboxes, may have searched for commands before this one had its name. gVisor would then create the
+// directory of the removed sandbox again.
+func orphaned(arg0 string) bool {
+	server, is := strings.CutPrefix(arg0, CommandPrefix)
+	return is && server != strconv.Itoa(os.Getppid())
+}
+
+// Main runs a sandbox process and does not return, if this process was started for that. Otherwise it returns at once. It
+// must be the first call in main and TestMain: a sandbox process must not do anything that a server does at its start.
+func Main() {
+	if !process.IsSandbox(os.Args[0]) {
+		return
+	}
+	if orphaned(os.Args[0]) {
+		fmt.Fprintln(os.Stderr, "the server that started this command has died")
+		os.Exit(1)
+	}
+	gvisorVersion = Version
+	if slices.Contains(os.Args, "boot") || slices.Contains(os.Args, "gofer") { // the other commands have no filter
+		filter.Provide(Version)
+	}
+	if slices.Contains(os.Args, "boot") {
+		var err error
+		if os.Args, err = withCores(os.Args); err != nil {
+			fmt.Fprintln(os.Stderr, "cannot start the sandbox: the number of processors is unknown:", err)
+			os.Exit(1)
+		}
+	}
+	relaxGC()
+	if err := syscalls.Narrow(); err != nil {
+		fmt.Fprintln(os.Stderr, "cannot start the sandbox: system calls cannot be restricted:", err)
+		os.Exit(1)
+	}
+	// Only the commands that the driver uses: every user who can run this binary can run them.
+	cli.Run(nil, map[util.SubCommand]string{
+		new(cmd.Run):          "",
+		new(cmd.Pause):        "",
+		new(cmd.Resume):       "",
+		new(checkpoint):       "",
+		new(restore):          "",
+		new(sentrycmd.Boot):   "",
+		new(cmd.Gofer):        "",
+		new(sentrycmd.Umount): "",
+	}, nil)
+	os.Exit(1)
+}
+
+// A sandbox process creates most of its garbage at its start. A restore reads the whole state of a kernel.
+const (
+	// startGCPercent makes collections rarer: with it a restore takes a seventh less time than with Go's default of 100.
+	startGCPercent = 400
+	// startPhase is longer than a restore on a busy host.
+	startPhase = time.Second
+)
+
+// relaxGC makes garbage collections rare during the start of a process. Then it returns unused memory to the host: the
+// process ends up smaller than with frequent collections.
+func relaxGC() {
+	usual := debug.SetGCPercent(startGCPercent)
+	time.AfterFunc(startPhase, func() {
+		debug.SetGCPercent(usual)
+		debug.FreeOSMemory()
+	})
+}
