@@ -42,7 +42,7 @@ func TestATinyRunMakesAReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"## Targets", "| cellhold, cold |", "![From the create call", "without bare ipykernel", "the venv of bench/requirements.txt is not there"} {
+	for _, want := range []string{"## Targets", "| cellhold, cold |", "![From the create call", "without bare ipykernel", "the venv of bench/requirements.txt does not exist"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}

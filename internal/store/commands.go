@@ -11,7 +11,6 @@ import (
 	"iter"
 )
 
-// commandRecord is the stored form of a command.
 // AppendCommands is Append for events that changed commands.
 func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []record.Event, commands ...record.Command) error {
 	if len(evs) == 0 && len(commands) == 0 {

@@ -110,7 +110,7 @@ func TestALimitThatIsNotInPlaceIsAnError(t *testing.T) {
 		_ = box.Destroy(t.Context())
 		t.Fatal("an unlimited sandbox was made")
 	}
-	if !strings.Contains(err.Error(), "a limit is not in place") {
+	if !strings.Contains(err.Error(), "a limit is not enforced") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(dir); err == nil {

@@ -174,7 +174,7 @@ func TestDamageThatKeepsTheSizeIsTheSnapshotsFault(t *testing.T) {
 		before := leftovers(t)
 		flip(t, filepath.Join(home(t), "snapshots", snapshot, c.file))
 		s.ID = sandbox.ID(name("never"))
-		if _, err := d.Create(t.Context(), s); !errors.Is(err, sandbox.ErrSnapshot) || !strings.Contains(err.Error(), "the bytes of "+c.file+" are not") {
+		if _, err := d.Create(t.Context(), s); !errors.Is(err, sandbox.ErrSnapshot) || !strings.Contains(err.Error(), "the content of "+c.file+" differs") {
 			t.Errorf("%s: got %v", c.file, err)
 		}
 		if diff := cmp.Diff(before, leftovers(t)); diff != "" {
