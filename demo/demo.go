@@ -1,5 +1,5 @@
-// Command demo does what a user of the service would do: it starts `cellhold serve`, analyses a data
-// set over the public API, makes a mistake, recovers, and takes home a plot and the notebook.
+// Command demo shows a typical use of cellhold. It starts `cellhold serve`, analyses a data set over the HTTP
+// API, makes a mistake, recovers, and downloads a plot and the notebook.
 package main
 
 import (
@@ -20,19 +20,18 @@ import (
 	"cellhold/client"
 )
 
-// The cells are run in the order of their names. Each stands on what those before it left in the
-// kernel.
+// The cells run in the order of their names. Each uses the variables of the cells before it.
 //
 //go:embed cells/*.py data/penguins.csv
 var files embed.FS
 
-// patience is how long a step may take on a slow machine before the demo gives up.
+// patience is the time limit of a step on a slow machine.
 const patience = 3 * time.Minute
 
 func main() {
-	program := flag.String("cellhold", "build/bin/cellhold", "the program")
-	home := flag.String("home", "build/home", "its home, with the image in it")
-	out := flag.String("out", "build/demo", "where plot and notebook go")
+	program := flag.String("cellhold", "build/bin/cellhold", "path of the program")
+	home := flag.String("home", "build/home", "home of the server, with the image")
+	out := flag.String("out", "build/demo", "folder for the plot and the notebook")
 	flag.Parse()
 	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer release()
@@ -42,23 +41,23 @@ func main() {
 	}
 }
 
-// run starts the service, uses it, and stops it.
+// run starts the server, uses it, and stops it.
 func run(ctx context.Context, program, home, out string) error {
 	began := time.Now()
 	data, err := putData(out)
 	if err != nil {
 		return err
 	}
-	step("starting the service")
-	service, err := start(ctx, program, "--home", home, "--log-level", "warn",
+	step("starting the server")
+	server, err := start(ctx, program, "--home", home, "--log-level", "warn",
 		"serve", "--listen", "127.0.0.1:0", "--data", data, "--ephemeral")
 	if err != nil {
 		return err
 	}
-	fmt.Printf("   it listens on %s and gave us a token\n", service.url)
-	err = use(ctx, service, out)
-	step("stopping the service")
-	if err := errors.Join(err, service.stop()); err != nil {
+	fmt.Printf("   it listens on %s and printed a token\n", server.url)
+	err = use(ctx, server, out)
+	step("stopping the server")
+	if err := errors.Join(err, server.stop()); err != nil {
 		return err
 	}
 	fmt.Printf("\nDone in %.1f s.\n   plot:     %s\n   notebook: %s\n   as a page: %s\n",
@@ -66,7 +65,7 @@ func run(ctx context.Context, program, home, out string) error {
 	return nil
 }
 
-// putData lays the data set where sessions will see it.
+// putData copies the data set to the folder that sessions can read.
 func putData(out string) (string, error) {
 	dir := filepath.Join(out, "data")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -79,8 +78,8 @@ func putData(out string) (string, error) {
 	return dir, os.WriteFile(filepath.Join(dir, "penguins.csv"), text, 0o644)
 }
 
-// use does the work, in a session of its own.
-func use(ctx context.Context, s *service, out string) (err error) {
+// use does the work in a new session.
+func use(ctx context.Context, s *server, out string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c, err := client.New(client.Options{URL: s.url, Token: s.token})
@@ -100,7 +99,7 @@ func use(ctx context.Context, s *service, out string) (err error) {
 	if err := tour(ctx, c, session.ID, out); err != nil {
 		return err
 	}
-	step("taking the plot and the notebook home")
+	step("downloading the plot and the notebook")
 	if err := download(ctx, c, session.ID, out); err != nil {
 		return err
 	}
@@ -108,7 +107,7 @@ func use(ctx context.Context, s *service, out string) (err error) {
 	return c.DeleteSession(ctx, session.ID)
 }
 
-// analyse runs the cells and shows what they put out. One of them is meant to fail.
+// analyse runs the cells and shows their outputs. One cell fails on purpose.
 func analyse(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
 	names, err := files.ReadDir("cells")
 	if err != nil {
@@ -128,7 +127,7 @@ func analyse(ctx context.Context, c *client.Client, id cellhold.SessionID) error
 			return fmt.Errorf("cell %s: %w", name.Name(), err)
 		}
 		if want == cellhold.StatusError {
-			fmt.Println("   The code failed, the session did not: its variables are there, and we try again.")
+			fmt.Println("   The code failed, but the session keeps its variables. The next cell tries again.")
 		}
 	}
 	return nil

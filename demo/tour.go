@@ -11,19 +11,19 @@ import (
 	"cellhold/client"
 )
 
-// tour shows, in passing, what a session can do beside its cells. Each stop is short.
+// tour shows other features of a session. Each step is short.
 func tour(ctx context.Context, c *client.Client, id cellhold.SessionID, out string) error {
 	for _, stop := range []struct {
 		what string
 		see  func(context.Context, *client.Client, cellhold.SessionID) error
 	}{
-		{"a file goes in, and what the code wrote is listed with its cell", exchange},
+		{"a file is uploaded, and the files that the code wrote are listed with the cell", exchange},
 		{"the code asks a question, and we answer", question},
-		{"a progress bar is folded to its last line", progress},
+		{"a progress bar is reduced to its last line", progress},
 		{"a second kernel in the same sandbox, for Bash", shell},
-		{"a command beside the kernels", command},
-		{"a package, for this session alone", install},
-		{"the network is closed unless you open it", closed},
+		{"a command outside the kernels", command},
+		{"a package, only for this session", install},
+		{"no network access unless you allow it", closed},
 	} {
 		step(stop.what)
 		if err := stop.see(ctx, c, id); err != nil {
@@ -34,7 +34,7 @@ func tour(ctx context.Context, c *client.Client, id cellhold.SessionID, out stri
 	return takeAway(ctx, c, id, out)
 }
 
-// execute runs a cell, shows it, and expects it to end as it should.
+// execute runs a cell, shows it, and checks its result.
 func execute(ctx context.Context, c *client.Client, id cellhold.SessionID, r client.Code, want cellhold.CellStatus) (cellhold.Cell, error) {
 	show("   >>> ", r.Code)
 	cell, err := c.Execute(ctx, id, r)
@@ -49,7 +49,7 @@ func expect(cell cellhold.Cell, want cellhold.CellStatus) error {
 		showOutput(o)
 	}
 	if cell.Status != want {
-		return fmt.Errorf("the cell ended as %s (%s), and not as %s", cell.Status, cell.Cause, want)
+		return fmt.Errorf("the cell ended with status %s (%s), want %s", cell.Status, cell.Cause, want)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func exchange(ctx context.Context, c *client.Client, id cellhold.SessionID) erro
 	cell, err := execute(ctx, c, id, client.Code{Code: `wanted = open("/workspace/islands.txt").read().split()
 penguins[penguins.island.isin(wanted)].to_csv("/workspace/chosen.csv", index=False)`}, cellhold.StatusOK)
 	for _, f := range cell.Files {
-		fmt.Printf("   it wrote %s, %d bytes\n", f.Path, f.Size)
+		fmt.Printf("   the cell wrote %s, %d bytes\n", f.Path, f.Size)
 	}
 	return err
 }
@@ -90,7 +90,7 @@ func question(ctx context.Context, c *client.Client, id cellhold.SessionID) erro
 			break
 		}
 		if ev.Cell == cell.ID && ev.Type == cellhold.EventCellDone {
-			break // expect says how
+			break // expect checks the result
 		}
 	}
 	if cell, err = c.Wait(ctx, id, cell.ID); err != nil {
@@ -134,11 +134,11 @@ func command(ctx context.Context, c *client.Client, id cellhold.SessionID) error
 	return nil
 }
 
-// install needs a package index, which this machine may not reach: that is shown and no error.
+// install needs a package index. If this machine cannot reach one, install prints that and continues.
 func install(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
 	report, err := c.Install(ctx, id, client.InstallPackages{Requirements: []string{"humanize"}})
 	if err != nil {
-		show("   ", "No package today: "+err.Error())
+		show("   ", "No package installed:  "+err.Error())
 		return nil
 	}
 	for _, p := range report.Changes {

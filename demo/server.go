@@ -13,30 +13,30 @@ import (
 	"time"
 )
 
-// service is a running `cellhold serve`.
-type service struct {
+// server is a running `cellhold serve`.
+type server struct {
 	cmd        *exec.Cmd
 	url, token string
-	drained    chan struct{} // closed when it has said its last word
+	drained    chan struct{} // closed when the server's output was read
 }
 
-// stopTime is how long the service may take to stop before it is killed.
+// stopTime is the time that the server has to stop before it is killed.
 const stopTime = 30 * time.Second
 
-// start starts the service and returns when it says that it is ready.
-func start(ctx context.Context, program string, args ...string) (*service, error) {
-	s := &service{cmd: exec.CommandContext(ctx, program, args...), drained: make(chan struct{})}
+// start starts the server and returns when it is ready.
+func start(ctx context.Context, program string, args ...string) (*server, error) {
+	s := &server{cmd: exec.CommandContext(ctx, program, args...), drained: make(chan struct{})}
 	s.cmd.Stderr = os.Stderr
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.WaitDelay = stopTime
-	// A Ctrl-C on the terminal is for the demo, which stops the service in order.
+	// A Ctrl-C at the terminal must stop only the demo, which then stops the server in order.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the service: %w", err)
+		return nil, fmt.Errorf("start the server: %w", err)
 	}
 	lines := bufio.NewScanner(out)
 	for (s.url == "" || s.token == "") && lines.Scan() {
@@ -48,7 +48,7 @@ func start(ctx context.Context, program string, args ...string) (*service, error
 		}
 	}
 	if s.token == "" {
-		return nil, errors.Join(errors.New("the service did not start"), s.cmd.Wait())
+		return nil, errors.Join(errors.New("the server did not start"), s.cmd.Wait())
 	}
 	go func() {
 		defer close(s.drained)
@@ -57,8 +57,8 @@ func start(ctx context.Context, program string, args ...string) (*service, error
 	return s, nil
 }
 
-// stop stops the service and waits for it.
-func (s *service) stop() error {
+// stop stops the server and waits for it.
+func (s *server) stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -66,7 +66,7 @@ func (s *service) stop() error {
 	defer late.Stop()
 	<-s.drained
 	if err := s.cmd.Wait(); err != nil {
-		return fmt.Errorf("the service ended badly: %w", err)
+		return fmt.Errorf("the server ended with an error: %w", err)
 	}
 	return nil
 }
