@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// CommandID names a command for ever: 'x' and 16 letters or digits.
+// CommandID identifies a command permanently: 'x' and 16 letters or digits.
 type CommandID string
 
-// NewCommandID returns a fresh random id.
+// NewCommandID returns a new random id.
 func NewCommandID() CommandID { return CommandID("x" + randomName()) }
 
-// CommandState is where a command is in its life.
+// CommandState is the state of a command.
 type CommandState string
 
 // The states of a command, in order.
@@ -22,56 +22,57 @@ const (
 	CommandDone    CommandState = "done"
 )
 
-// CommandStatus is how a command ended.
+// CommandStatus is the result of a command.
 type CommandStatus string
 
-// The ways a command ends.
+// The results of a command.
 const (
-	CommandOK      CommandStatus = "ok"      // it exited with 0
-	CommandExit    CommandStatus = "exit"    // it exited with another number
-	CommandSignal  CommandStatus = "signal"  // a signal ended it
-	CommandTimeout CommandStatus = "timeout" // its deadline passed
-	CommandOOM     CommandStatus = "oom"     // memory ran out
-	CommandLost    CommandStatus = "lost"    // the sandbox is gone, or it never started
+	CommandOK      CommandStatus = "ok"      // the exit status is 0
+	CommandExit    CommandStatus = "exit"    // the exit status is not 0
+	CommandSignal  CommandStatus = "signal"  // a signal ended the command
+	CommandTimeout CommandStatus = "timeout" // the timeout passed
+	CommandOOM     CommandStatus = "oom"     // the sandbox had no memory left
+	CommandLost    CommandStatus = "lost"    // the sandbox is gone, or the command never started
 )
 
 // Terminal is the size of a terminal.
 type Terminal struct {
-	Rows int `json:"rows" minimum:"1" maximum:"1000" doc:"Lines." example:"24"`
-	Cols int `json:"cols" minimum:"1" maximum:"1000" doc:"Characters in a line." example:"80"`
+	Rows int `json:"rows" minimum:"1" maximum:"1000" doc:"Number of lines." example:"24"`
+	Cols int `json:"cols" minimum:"1" maximum:"1000" doc:"Number of characters in a line." example:"80"`
 }
 
-// Command is one program that runs in a session's sandbox beside the kernel, and its fate.
+// Command is one program that runs in a session's sandbox outside the kernels, with its output and its
+// result.
 type Command struct {
-	ID       CommandID     `json:"id" doc:"Identifies the command." example:"x7kq2w9d4hx5n3vtb"`
-	Session  SessionID     `json:"session" doc:"The session it belongs to."`
-	Line     string        `json:"command,omitempty" doc:"What a shell runs, when it was given as one line."`
-	Args     []string      `json:"args,omitempty" doc:"The program and its arguments, when it was given so."`
-	Dir      string        `json:"cwd,omitempty" doc:"Where it was started; /workspace when absent."`
-	Terminal *Terminal     `json:"tty,omitempty" doc:"The size that its terminal began with, when it has one."`
-	State    CommandState  `json:"state" enum:"running,done" doc:"Where it is in its life."`
-	Status   CommandStatus `json:"status,omitempty" enum:"ok,exit,signal,timeout,oom,lost" doc:"How it ended."`
-	Code     int           `json:"exit_code" doc:"Its exit status, when it exited; as in a shell, 128 and the number of the signal when one ended it."`
-	Signal   string        `json:"signal,omitempty" doc:"The signal that ended it." example:"KILL"`
-	Cause    string        `json:"cause,omitempty" doc:"One sentence on how it ended, when the status alone does not tell."`
-	WaitOver bool          `json:"wait_over,omitempty" doc:"In an answer to a request with wait: the wait ended before the command did. The command goes on, and the status of the answer is 202. Ask again, with wait."`
-	Started  time.Time     `json:"started" doc:"When it was accepted."`
-	Ended    time.Time     `json:"ended,omitzero" doc:"When it was done."`
-	First    int64         `json:"first" doc:"Number of the command's first event."`
-	Last     int64         `json:"last,omitempty" doc:"Number of the command's last event."`
-	Dropped  int64         `json:"dropped,omitempty" doc:"Bytes of output that were not kept, in no event either."`
-	Stdout   CommandOutput `json:"stdout" doc:"What it wrote to its standard output, or to its terminal."`
-	Stderr   CommandOutput `json:"stderr" doc:"What it wrote to its standard error."`
+	ID       CommandID     `json:"id" doc:"Command id." example:"x7kq2w9d4hx5n3vtb"`
+	Session  SessionID     `json:"session" doc:"Session of the command."`
+	Line     string        `json:"command,omitempty" doc:"Shell line, if the request had one."`
+	Args     []string      `json:"args,omitempty" doc:"Program and arguments, if the request had no shell line."`
+	Dir      string        `json:"cwd,omitempty" doc:"Working directory. Absent means /workspace."`
+	Terminal *Terminal     `json:"tty,omitempty" doc:"Initial size of the terminal, if the command has one."`
+	State    CommandState  `json:"state" enum:"running,done" doc:"State of the command."`
+	Status   CommandStatus `json:"status,omitempty" enum:"ok,exit,signal,timeout,oom,lost" doc:"Result of the command, if its state is done."`
+	Code     int           `json:"exit_code" doc:"Exit status. If a signal ended the command, 128 plus the signal's number, as in a shell."`
+	Signal   string        `json:"signal,omitempty" doc:"Signal that ended the command." example:"KILL"`
+	Cause    string        `json:"cause,omitempty" doc:"One sentence that explains the status, if it needs one."`
+	WaitOver bool          `json:"wait_over,omitempty" doc:"True if the request's wait ended before the command was done. The command continues, and the HTTP status is 202. Send get-command with wait to wait longer."`
+	Started  time.Time     `json:"started" doc:"Time at which the server accepted the command."`
+	Ended    time.Time     `json:"ended,omitzero" doc:"Time at which the command was done."`
+	First    int64         `json:"first" doc:"Number of the first event of the command."`
+	Last     int64         `json:"last,omitempty" doc:"Number of the last event of the command."`
+	Dropped  int64         `json:"dropped,omitempty" doc:"Bytes of output that were not stored. They are in no event."`
+	Stdout   CommandOutput `json:"stdout" doc:"Standard output, or the output of the terminal."`
+	Stderr   CommandOutput `json:"stderr" doc:"Standard error."`
 }
 
-// CommandOutput is what a command wrote to one stream: all of it, or its beginning and its end. The
-// whole is in the command's events.
+// CommandOutput is the output of a command on one stream: all of it, or the beginning and the end. The
+// command's events have all of it.
 type CommandOutput struct {
-	Text     string `json:"text" doc:"The output; only its beginning when something is omitted."`
-	Tail     string `json:"tail,omitempty" doc:"The end of the output, when something is omitted."`
-	Encoding string `json:"encoding,omitempty" enum:"base64" doc:"base64 when the output is no text in UTF-8; text and tail are encoded so, each for itself."`
-	Bytes    int64  `json:"bytes" doc:"How many bytes it wrote."`
-	Omitted  int64  `json:"omitted,omitempty" doc:"How many of them are not here, between text and tail."`
+	Text     string `json:"text" doc:"The output. If bytes are omitted, only its beginning."`
+	Tail     string `json:"tail,omitempty" doc:"The end of the output, if bytes are omitted."`
+	Encoding string `json:"encoding,omitempty" enum:"base64" doc:"base64 if the output is not valid UTF-8. Then text and tail are each encoded in base64."`
+	Bytes    int64  `json:"bytes" doc:"Bytes that the command wrote."`
+	Omitted  int64  `json:"omitted,omitempty" doc:"Bytes that are omitted between text and tail."`
 }
 
 // CommandStartedContent is the content of command_started, the first event of a command.
@@ -85,18 +86,17 @@ type CommandStartedContent struct {
 // CommandDoneContent is the content of command_done, the last event of a command.
 type CommandDoneContent struct {
 	Status CommandStatus `json:"status"`
-	Code   int           `json:"exit_code"`        // 128 and the number, when a signal ended it
+	Code   int           `json:"exit_code"`        // 128 plus the signal's number, if a signal ended the command
 	Signal string        `json:"signal,omitempty"` // its name, without SIG
-	Cause  string        `json:"cause,omitempty"`  // one sentence, when the status alone does not tell
+	Cause  string        `json:"cause,omitempty"`  // one sentence that explains the status, if it needs one
 }
 
-// signals are the names of signals by their numbers, which are the same on all of Linux's usual
-// processors.
+// signals are the names of signals by number. The numbers are the same on all usual processors of Linux.
 var signals = []string{"", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
 	"PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM",
 	"PROF", "WINCH", "IO", "PWR", "SYS"}
 
-// SignalName returns the name of a signal without SIG, or its number where it has no name.
+// SignalName returns the name of a signal without SIG. A signal without a name gives its number.
 func SignalName(number int) string {
 	if number > 0 && number < len(signals) {
 		return signals[number]
@@ -104,8 +104,8 @@ func SignalName(number int) string {
 	return strconv.Itoa(number)
 }
 
-// SignalNumber returns the number of a signal that is given by its name, with or without SIG, or by
-// its number; 0 when there is none.
+// SignalNumber returns the number of a signal from its name, with or without SIG, or from its number. It
+// returns 0 for an unknown signal.
 func SignalNumber(name string) int {
 	const most = 64 // the last real-time signal
 	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= most {

@@ -2,59 +2,59 @@ package cellhold
 
 import "time"
 
-// EgressPolicy says how far the code of a session may reach. The zero value reaches nothing.
+// EgressPolicy says which network addresses the code of a session can reach. The zero value allows none.
 type EgressPolicy string
 
-// The policies, each reaching further than the one before.
+// The policies, from the strictest to the widest.
 const (
-	EgressNone      EgressPolicy = "none"      // nothing at all
-	EgressAllowlist EgressPolicy = "allowlist" // the named hosts
+	EgressNone      EgressPolicy = "none"      // no network access
+	EgressAllowlist EgressPolicy = "allowlist" // only the named hosts
 	EgressPublic    EgressPolicy = "public"    // the internet, without private and special addresses
 )
 
-// Egress is what the code of a session may reach outside its sandbox. The zero value is nothing.
+// Egress is the network access of a session's code. The zero value allows none.
 type Egress struct {
-	Policy EgressPolicy `json:"policy,omitempty" enum:"none,allowlist,public" doc:"none reaches nothing; allowlist reaches the named hosts; public reaches the internet, but no private, local or metadata addresses."`
-	Hosts  []string     `json:"hosts,omitempty" maxItems:"100" doc:"Names that an allowlist has: exact ones, or *.example.org for all names below example.org." example:"[\"example.org\",\"*.example.org\"]"`
+	Policy EgressPolicy `json:"policy,omitempty" enum:"none,allowlist,public" doc:"none: no network access. allowlist: only the named hosts. public: the internet, without private, local and metadata addresses."`
+	Hosts  []string     `json:"hosts,omitempty" maxItems:"100" doc:"Hosts of an allowlist. example.org matches only that name; *.example.org matches its subdomains." example:"[\"example.org\",\"*.example.org\"]"`
 }
 
-// EgressDecision says what became of an attempt to reach something.
+// EgressDecision is the result of a connection attempt.
 type EgressDecision string
 
-// The decisions.
+// The results of an attempt.
 const (
-	EgressAllowed EgressDecision = "allowed" // it was allowed, and a connection was made
-	EgressRefused EgressDecision = "refused" // the policy refused it; nothing was sent
-	EgressFailed  EgressDecision = "failed"  // it was allowed, and could not be reached
+	EgressAllowed EgressDecision = "allowed" // the policy allowed the attempt, and the connection was made
+	EgressRefused EgressDecision = "refused" // the policy refused the attempt, and nothing was sent
+	EgressFailed  EgressDecision = "failed"  // the policy allowed the attempt, and the connection failed
 )
 
-// EgressAttempt is one attempt of a session's code to reach something outside. It is also the content
-// of egress events: one when it is decided and, if a connection was made, another with the same id
-// when that has ended.
+// EgressAttempt is one attempt of a session's code to connect to a host. It is also the content of egress
+// events. The first event reports the decision. If a connection was made, a second event with the same id
+// reports its end.
 type EgressAttempt struct {
-	ID       string         `json:"id" doc:"Identifies the attempt within its session."`
-	Time     time.Time      `json:"time" doc:"When it was made."`
-	Host     string         `json:"host" doc:"The name or address that was asked for, in canonical form if it has one." example:"example.org"`
-	Port     int            `json:"port" doc:"The port that was asked for." example:"443"`
-	Decision EgressDecision `json:"decision" enum:"allowed,refused,failed" doc:"What became of it."`
-	Reason   string         `json:"reason,omitempty" doc:"One sentence, when no connection was made or it was broken off."`
-	Address  string         `json:"address,omitempty" doc:"The address that was connected to."`
+	ID       string         `json:"id" doc:"Attempt id, unique within the session."`
+	Time     time.Time      `json:"time" doc:"Time of the attempt."`
+	Host     string         `json:"host" doc:"Requested host name or address, in canonical form if it has one." example:"example.org"`
+	Port     int            `json:"port" doc:"Requested port." example:"443"`
+	Decision EgressDecision `json:"decision" enum:"allowed,refused,failed" doc:"Result of the attempt."`
+	Reason   string         `json:"reason,omitempty" doc:"Why the attempt was refused, or the connection failed or broke off."`
+	Address  string         `json:"address,omitempty" doc:"Address of the connection."`
 	Sent     int64          `json:"sent,omitempty" doc:"Bytes from the sandbox."`
 	Received int64          `json:"received,omitempty" doc:"Bytes to the sandbox."`
-	Ended    time.Time      `json:"ended,omitzero" doc:"When the connection ended; absent while it is open, when a restart of the server cut it, and in a fork that was made while it was open."`
-	More     int64          `json:"more,omitempty" doc:"Further attempts since the last one listed, not listed one by one because there were too many."`
+	Ended    time.Time      `json:"ended,omitzero" doc:"Time at which the connection ended. Absent while the connection is open, after a restart of the server cut it, and in a fork made while it was open."`
+	More     int64          `json:"more,omitempty" doc:"Number of attempts since the previous entry that are not listed, because there were too many."`
 }
 
-// Secret is a value that the code of a session can use without seeing it: in requests by HTTPS to one
-// host. Only whoever creates a session has it; it is never given back.
+// Secret is a value that the code of a session can send to one host by HTTPS without seeing it. Only the
+// caller that creates the session has the value. The server never returns it.
 type Secret struct {
-	Name  string `json:"name" maxLength:"64" doc:"Environment variable in which the code finds a placeholder." example:"API_KEY"`
-	Host  string `json:"host" maxLength:"253" doc:"The host it belongs to, one that the session may reach." example:"api.example.org"`
-	Value string `json:"value" maxLength:"4096" doc:"The secret. It takes the place of the placeholder in headers of HTTPS requests to that host, outside the sandbox." example:"s3cr3t"`
+	Name  string `json:"name" maxLength:"64" doc:"Environment variable that has a placeholder for the value." example:"API_KEY"`
+	Host  string `json:"host" maxLength:"253" doc:"Host that receives the secret. The session's egress must allow it." example:"api.example.org"`
+	Value string `json:"value" maxLength:"4096" doc:"The secret value. Outside the sandbox, the server replaces the placeholder with it in headers of HTTPS requests to that host." example:"s3cr3t"`
 }
 
-// SecretInfo is what is shown of a secret.
+// SecretInfo is the public part of a secret.
 type SecretInfo struct {
-	Name string `json:"name" doc:"Environment variable with the placeholder."`
-	Host string `json:"host" doc:"The host it belongs to."`
+	Name string `json:"name" doc:"Environment variable that has a placeholder for the value."`
+	Host string `json:"host" doc:"Host that receives the secret."`
 }

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// EventType says what an event is about. Readers ignore types they do not know.
+// EventType is the type of an event. Readers must ignore types that they do not know.
 type EventType string
 
-// The types of event. The content of each is the struct of the same name below; the six output
-// types bear Jupyter's own names, and their content is Jupyter's own.
+// The types of event. The content of each is the struct below with the same name. The six output types have
+// Jupyter's names and Jupyter's content.
 const (
 	EventKernelState       EventType = "kernel_state"
 	EventCellQueued        EventType = "cell_queued"
@@ -36,38 +36,38 @@ const (
 	EventSessionRolledBack EventType = "session_rolled_back"
 )
 
-// Event is one numbered fact about a session. Numbers start at 1 and have no gaps.
+// Event is one numbered entry in the history of a session. Numbers start at 1 and have no gaps.
 type Event struct {
-	Seq     int64           `json:"seq" doc:"Number of the event within its session; give it as after to read on."`
-	Time    time.Time       `json:"time" doc:"When it happened."`
-	Kernel  KernelID        `json:"kernel,omitempty" doc:"The kernel it is about."`
-	Cell    CellID          `json:"cell,omitempty" doc:"The cell it belongs to."`
-	Command CommandID       `json:"command,omitempty" doc:"The command it belongs to."`
-	Type    EventType       `json:"type" doc:"What it is about; ignore types you do not know." example:"stream"`
-	Content json.RawMessage `json:"content" doc:"Depends on the type; for outputs it is Jupyter's own content."`
+	Seq     int64           `json:"seq" doc:"Number of the event within its session. Send it as after to read the next events."`
+	Time    time.Time       `json:"time" doc:"Time of the event."`
+	Kernel  KernelID        `json:"kernel,omitempty" doc:"Kernel of the event."`
+	Cell    CellID          `json:"cell,omitempty" doc:"Cell of the event."`
+	Command CommandID       `json:"command,omitempty" doc:"Command of the event."`
+	Type    EventType       `json:"type" doc:"Type of the event. Ignore types that you do not know." example:"stream"`
+	Content json.RawMessage `json:"content" doc:"Content, which depends on the type. Outputs have Jupyter's content."`
 }
 
 // KernelStateContent is the content of kernel_state.
 type KernelStateContent struct {
 	State  KernelState `json:"state"`
-	Cause  CellStatus  `json:"cause,omitempty"`  // when dead: oom, signal, exit, timeout or lost
-	Detail string      `json:"detail,omitempty"` // one sentence, when dead
-	Exit   int         `json:"exit,omitempty"`   // exit status, when it exited
-	Signal int         `json:"signal,omitempty"` // signal number, when one ended it
-	Info   *KernelInfo `json:"kernel,omitempty"` // when it became idle after a start
+	Cause  CellStatus  `json:"cause,omitempty"`  // if dead: oom, signal, exit, timeout or lost
+	Detail string      `json:"detail,omitempty"` // if dead: one sentence
+	Exit   int         `json:"exit,omitempty"`   // exit status, if the kernel exited
+	Signal int         `json:"signal,omitempty"` // signal number, if a signal ended the kernel
+	Info   *KernelInfo `json:"kernel,omitempty"` // set when the kernel becomes idle after a start
 }
 
-// KernelInfo is what a kernel says of itself, as needed in a notebook.
+// KernelInfo is the description that a kernel gives of itself, as needed in a notebook.
 type KernelInfo struct {
 	Name         string          `json:"name"`          // kernelspec name
-	DisplayName  string          `json:"display_name"`  // for people
+	DisplayName  string          `json:"display_name"`  // name to show to people
 	Language     string          `json:"language"`      // "python"
 	LanguageInfo json.RawMessage `json:"language_info"` // Jupyter's language_info object
 }
 
 // CellQueuedContent is the content of cell_queued.
 type CellQueuedContent struct {
-	Position int `json:"position"` // cells before it, the running one included
+	Position int `json:"position"` // number of cells before this one, including the running one
 }
 
 // CellStartedContent is the content of cell_started.
@@ -75,8 +75,8 @@ type CellStartedContent struct {
 	ExecutionCount int `json:"execution_count,omitempty"`
 }
 
-// StreamContent is the content of stream. A long text comes in several events. What a command writes
-// need not be text: then it is in Data, in base64.
+// StreamContent is the content of stream. A long text is split into several events. If the output of a
+// command is not valid UTF-8, it is in Data, in base64.
 type StreamContent struct {
 	Name string `json:"name"` // stdout or stderr
 	Text string `json:"text"`
@@ -91,12 +91,12 @@ type DisplayContent struct {
 	ExecutionCount int                        `json:"execution_count,omitempty"` // execute_result
 }
 
-// Transient is the part of a display that is not kept in notebooks.
+// Transient is the part of a display that notebooks do not store.
 type Transient struct {
 	DisplayID string `json:"display_id,omitempty"`
 }
 
-// ErrorContent is the content of error: an exception in the guest's code.
+// ErrorContent is the content of error: an exception in the code of a cell.
 type ErrorContent struct {
 	Name      string   `json:"ename"`
 	Value     string   `json:"evalue"`
@@ -108,29 +108,29 @@ type ClearOutputContent struct {
 	Wait bool `json:"wait"` // clear only when the next output arrives
 }
 
-// SessionHibernatedContent is the content of session_hibernated: the session is on disk and uses no
-// memory and no processor.
+// SessionHibernatedContent is the content of session_hibernated. The session is now on disk and uses no
+// memory and no CPU.
 type SessionHibernatedContent struct {
-	Idle bool `json:"idle,omitempty"` // because nothing used it, and nobody asked
+	Idle bool `json:"idle,omitempty"` // true if the server hibernated an idle session without a request
 }
 
-// SessionResumedContent is the content of session_resumed: everything in it goes on.
+// SessionResumedContent is the content of session_resumed: everything in the session continues.
 type SessionResumedContent struct{}
 
-// SessionForkedContent is the content of session_forked, the first event of a fork's own: those before
-// it are its parent's.
+// SessionForkedContent is the content of session_forked. It is the first event of the fork itself; all events
+// before it are the parent's.
 type SessionForkedContent struct {
 	Parent SessionID `json:"parent"`
 }
 
-// SessionRolledBackContent is the content of session_rolled_back: memory and files are as they were
-// after the event Last. What came between is history, and its cells are undone.
+// SessionRolledBackContent is the content of session_rolled_back. Memory and files are as they were after the
+// event Last. The events in between stay in the history, and their cells are undone.
 type SessionRolledBackContent struct {
 	Checkpoint string `json:"checkpoint"`
 	Last       int64  `json:"last"`
 }
 
-// OutputDroppedContent is the content of output_dropped: output that did not fit the bounds.
+// OutputDroppedContent is the content of output_dropped: output beyond the limits.
 type OutputDroppedContent struct {
 	Bytes    int64 `json:"bytes"`
 	Messages int64 `json:"messages"`
@@ -139,22 +139,22 @@ type OutputDroppedContent struct {
 // InputRequestContent is the content of input_request: the code of a cell waits for a line of text.
 type InputRequestContent struct {
 	Prompt   string `json:"prompt"`
-	Password bool   `json:"password"` // what is typed should not be shown
+	Password bool   `json:"password"` // if true, do not show the typed text
 }
 
-// InputReplyContent is the content of input_reply: the question was answered. The answer is not kept.
+// InputReplyContent is the content of input_reply: the question was answered. The answer is not stored.
 type InputReplyContent struct {
 	Request int64 `json:"request"` // number of the input_request event
 }
 
-// CellDoneContent is the content of cell_done, the last event of a cell but for late output.
+// CellDoneContent is the content of cell_done. It is the last event of a cell, except for late output.
 type CellDoneContent struct {
 	Status         CellStatus `json:"status"`
-	Cause          string     `json:"cause,omitempty"` // one sentence, when the status alone does not tell
+	Cause          string     `json:"cause,omitempty"` // one sentence that explains the status, if it needs one
 	ExecutionCount int        `json:"execution_count,omitempty"`
 	FilesChanged   bool       `json:"files_changed,omitempty"` // in /mnt/data/output
-	Files          []CellFile `json:"files,omitempty"`         // that were written meanwhile, below /workspace and /mnt/data/output
-	MoreFiles      bool       `json:"more_files,omitempty"`    // there were others
+	Files          []CellFile `json:"files,omitempty"`         // files below /workspace and /mnt/data/output that were written while the cell ran
+	MoreFiles      bool       `json:"more_files,omitempty"`    // more files were written than Files lists
 	Usage          *Usage     `json:"usage,omitempty"`
 }
 
@@ -163,8 +163,8 @@ type SessionEndedContent struct {
 	Reason EndReason `json:"reason"`
 }
 
-// NewEvent returns an event with that content; Seq and Time are set where it is recorded. It
-// panics when the content cannot be encoded, which only a programmer's mistake can cause.
+// NewEvent returns an event with that content. The journal sets Seq and Time. NewEvent panics if the content
+// cannot be encoded, which is a mistake of the programmer.
 func NewEvent(t EventType, k KernelID, c CellID, content any) Event {
 	raw, err := json.Marshal(content)
 	if err != nil {
@@ -173,7 +173,7 @@ func NewEvent(t EventType, k KernelID, c CellID, content any) Event {
 	return Event{Type: t, Kernel: k, Cell: c, Content: raw}
 }
 
-// Decode reads the content into a value of the content type that belongs to the event's type.
+// Decode reads the content into a value of the content type of this event type.
 func (e Event) Decode(content any) error {
 	if err := json.Unmarshal(e.Content, content); err != nil {
 		return fmt.Errorf("content of event %d (%s): %w", e.Seq, e.Type, err)
@@ -181,27 +181,27 @@ func (e Event) Decode(content any) error {
 	return nil
 }
 
-// Output is one output of a cell in notebook form: a value of output_type and the fields that
-// nbformat 4.5 gives to that type. In JSON all fields of its type are there, also empty ones.
+// Output is one output of a cell in notebook form: output_type, and the fields that nbformat 4.5 gives to
+// that type. The JSON has all fields of the type, including empty ones.
 type Output struct {
-	Type           EventType                  `json:"output_type" enum:"stream,display_data,execute_result,error" doc:"Which of the four kinds it is."`
-	Name           string                     `json:"name,omitempty" doc:"stdout or stderr (stream; always there)."`
-	Text           string                     `json:"text,omitempty" doc:"The text (stream; always there)."`
-	Data           map[string]json.RawMessage `json:"data,omitempty" doc:"The result by MIME type (display_data, execute_result; always there). A value is text, or any JSON where the type is application/json or ends with +json."`
-	Metadata       map[string]json.RawMessage `json:"metadata,omitempty" doc:"Metadata by MIME type or name (display_data, execute_result; always there)."`
-	ExecutionCount int                        `json:"execution_count,omitempty" doc:"The number in the kernel's prompt, null when there is none (execute_result; always there)."`
-	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception (error; always there)."`
-	ErrorValue     *string                    `json:"evalue,omitempty" doc:"Text of the exception (error; always there)."`
-	Traceback      []string                   `json:"traceback,omitempty" doc:"The traceback, with ANSI colours (error; always there)."`
+	Type           EventType                  `json:"output_type" enum:"stream,display_data,execute_result,error" doc:"Type of the output."`
+	Name           string                     `json:"name,omitempty" doc:"stdout or stderr. Always present for stream."`
+	Text           string                     `json:"text,omitempty" doc:"Text. Always present for stream."`
+	Data           map[string]json.RawMessage `json:"data,omitempty" doc:"Result by MIME type. Always present for display_data and execute_result. A value is text. If the type is application/json or ends with +json, the value can be any JSON."`
+	Metadata       map[string]json.RawMessage `json:"metadata,omitempty" doc:"Metadata by MIME type or name. Always present for display_data and execute_result."`
+	ExecutionCount int                        `json:"execution_count,omitempty" doc:"Number in the kernel's prompt, or null. Always present for execute_result."`
+	ErrorName      string                     `json:"ename,omitempty" doc:"Class of the exception. Always present for error."`
+	ErrorValue     *string                    `json:"evalue,omitempty" doc:"Text of the exception. Always present for error."`
+	Traceback      []string                   `json:"traceback,omitempty" doc:"Traceback with ANSI colours. Always present for error."`
 
-	// What notebooks do not have.
-	DisplayID string `json:"display_id,omitempty" doc:"Name of the display, by which later code can replace it (display_data, execute_result)."`
-	Truncated bool   `json:"truncated,omitempty" doc:"The text is not whole: its beginning and its end are here (stream)."`
-	Bytes     int64  `json:"bytes,omitempty" doc:"Bytes of the whole text, when truncated."`
-	Omitted   int64  `json:"omitted,omitempty" doc:"Bytes that are missing, when truncated."`
+	// The fields below are not part of nbformat.
+	DisplayID string `json:"display_id,omitempty" doc:"Id of a display that later code can update (display_data, execute_result)."`
+	Truncated bool   `json:"truncated,omitempty" doc:"True if text has only the beginning and the end (stream)."`
+	Bytes     int64  `json:"bytes,omitempty" doc:"Bytes of the whole text, if truncated."`
+	Omitted   int64  `json:"omitted,omitempty" doc:"Bytes that are missing, if truncated."`
 }
 
-// MarshalJSON writes all fields that the type of the output has. An output of another type is written as it is.
+// MarshalJSON writes all fields of the output's type. It writes an output of an unknown type unchanged.
 func (o Output) MarshalJSON() ([]byte, error) {
 	type plain Output // its fields, without this method
 	rest := plain(o)
@@ -244,7 +244,7 @@ func (o Output) MarshalJSON() ([]byte, error) {
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // the encoder of the whole escapes what it has to
+	e.SetEscapeHTML(false) // the outer encoder escapes where needed
 	err := e.Encode(v)
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
@@ -263,7 +263,7 @@ func countOrNil(n int) *int {
 	return &n
 }
 
-// Exception is what an error says in one line, as Python writes it.
+// Exception returns the exception of an error in one line, as Python prints it.
 func (o Output) Exception() string {
 	if o.ErrorValue == nil || *o.ErrorValue == "" {
 		return o.ErrorName

@@ -1,7 +1,7 @@
 package cellhold
 
-// Figures says how the figures of a cell are drawn. What is empty is as the code and the kernel have it.
+// Figures is the format of the figures of a cell. The code and the kernel decide empty fields.
 type Figures struct {
-	Formats []string `json:"formats,omitempty" enum:"png,svg,jpeg,pdf" maxItems:"4" doc:"Every figure comes in all of these, in one output." example:"[\"png\",\"svg\"]"`
-	DPI     int      `json:"dpi,omitempty" minimum:"0" maximum:"1200" doc:"Dots per inch of figures made of dots; 100 is usual." example:"200"`
+	Formats []string `json:"formats,omitempty" enum:"png,svg,jpeg,pdf" maxItems:"4" doc:"Image formats. Each figure has all of them in one output." example:"[\"png\",\"svg\"]"`
+	DPI     int      `json:"dpi,omitempty" minimum:"0" maximum:"1200" doc:"Resolution of bitmap figures in dots per inch. 100 is usual." example:"200"`
 }

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// FileType is what stands at a path.
+// FileType is the type of a file.
 type FileType string
 
-// The types of file. What is other (a device, a pipe, a socket) can be listed, moved and removed, and
-// not be read.
+// The types of file. Other files (devices, pipes, sockets) can be listed, moved and removed. They cannot be
+// read.
 const (
 	FileRegular   FileType = "file"
 	FileDirectory FileType = "directory"
@@ -18,36 +18,36 @@ const (
 	FileOther     FileType = "other"
 )
 
-// FileInfo describes what stands at a path in a session's sandbox.
+// FileInfo describes a file at a path in a session's sandbox.
 type FileInfo struct {
-	Path     string    `json:"path" doc:"Its path in the sandbox; bytes that are no UTF-8 are shown as U+FFFD." example:"/workspace/data/sales.csv"`
-	Escaped  string    `json:"escaped,omitempty" doc:"The path percent-encoded, as for a URL, when it is not valid UTF-8: every path can be given in this form." example:"/workspace/caf%E9.txt"`
-	Type     FileType  `json:"type" enum:"file,directory,symlink,other" doc:"What it is; other is a device, a pipe or a socket."`
-	Size     int64     `json:"size" doc:"Bytes of a file; 0 of all else." example:"48213"`
-	Modified time.Time `json:"modified" doc:"When it was last written."`
-	Mode     string    `json:"mode" doc:"Permission bits, octal." example:"0644"`
-	Target   string    `json:"target,omitempty" doc:"Where a symbolic link leads." example:"../shared/sales.csv"`
-	Version  string    `json:"version" doc:"Changes with the content; its ETag." example:"18a1f2c3d4e5f607-bc55-2a"`
+	Path     string    `json:"path" doc:"Path in the sandbox. Bytes that are not UTF-8 are shown as U+FFFD." example:"/workspace/data/sales.csv"`
+	Escaped  string    `json:"escaped,omitempty" doc:"Percent-encoded path, if the path is not valid UTF-8. Requests accept every path in this form." example:"/workspace/caf%E9.txt"`
+	Type     FileType  `json:"type" enum:"file,directory,symlink,other" doc:"Type of the file. other is a device, a pipe or a socket."`
+	Size     int64     `json:"size" doc:"Size of a regular file in bytes, otherwise 0." example:"48213"`
+	Modified time.Time `json:"modified" doc:"Time of the last write."`
+	Mode     string    `json:"mode" doc:"Permission bits in octal." example:"0644"`
+	Target   string    `json:"target,omitempty" doc:"Target of a symbolic link." example:"../shared/sales.csv"`
+	Version  string    `json:"version" doc:"Version of the content. The download has it as ETag." example:"18a1f2c3d4e5f607-bc55-2a"`
 }
 
-// Exact returns the path as its bytes are.
+// Exact returns the path with its original bytes.
 func (f FileInfo) Exact() string { return exactPath(f.Path, f.Escaped) }
 
 // CellFile is a file that was written while a cell ran.
 type CellFile struct {
-	Path     string    `json:"path" doc:"Its path in the sandbox; bytes that are no UTF-8 are shown as U+FFFD." example:"/workspace/model.pt"`
-	Escaped  string    `json:"escaped,omitempty" doc:"The path percent-encoded, when it is not valid UTF-8."`
-	Size     int64     `json:"size" doc:"Bytes, at the end of the cell." example:"48213"`
-	Modified time.Time `json:"modified" doc:"When it was last written."`
+	Path     string    `json:"path" doc:"Path in the sandbox. Bytes that are not UTF-8 are shown as U+FFFD." example:"/workspace/model.pt"`
+	Escaped  string    `json:"escaped,omitempty" doc:"Percent-encoded path, if the path is not valid UTF-8."`
+	Size     int64     `json:"size" doc:"Size at the end of the cell, in bytes." example:"48213"`
+	Modified time.Time `json:"modified" doc:"Time of the last write."`
 }
 
-// Exact returns the path as its bytes are.
+// Exact returns the path with its original bytes.
 func (f CellFile) Exact() string { return exactPath(f.Path, f.Escaped) }
 
-// FileChangeType is what happened to a file.
+// FileChangeType is the type of a change in a watched directory.
 type FileChangeType string
 
-// What can happen to a file. After an overflow only looking helps: something was missed.
+// The types of change. FileOverflow means that changes were missed: list the directory again.
 const (
 	FileCreated  FileChangeType = "created"
 	FileModified FileChangeType = "modified"
@@ -55,15 +55,15 @@ const (
 	FileOverflow FileChangeType = "overflow"
 )
 
-// FileChange is one thing that happened in a watched directory.
+// FileChange is one change in a watched directory.
 type FileChange struct {
-	Type      FileChangeType `json:"type" enum:"created,modified,removed,overflow" doc:"What happened. After an overflow list the directory again: there was more than could be told."`
-	Path      string         `json:"path,omitempty" doc:"Of what, as in a listing." example:"/workspace/model.pt"`
-	Escaped   string         `json:"escaped,omitempty" doc:"The path percent-encoded, when it is not valid UTF-8."`
-	Directory bool           `json:"directory,omitempty" doc:"It is a directory."`
+	Type      FileChangeType `json:"type" enum:"created,modified,removed,overflow" doc:"Type of the change. overflow means that changes were missed: list the directory again."`
+	Path      string         `json:"path,omitempty" doc:"Path that changed." example:"/workspace/model.pt"`
+	Escaped   string         `json:"escaped,omitempty" doc:"Percent-encoded path, if the path is not valid UTF-8."`
+	Directory bool           `json:"directory,omitempty" doc:"True if the path is a directory."`
 }
 
-// Exact returns the path as its bytes are.
+// Exact returns the path with its original bytes.
 func (c FileChange) Exact() string { return exactPath(c.Path, c.Escaped) }
 
 func exactPath(shown, escaped string) string {
@@ -76,7 +76,7 @@ func exactPath(shown, escaped string) string {
 	return shown
 }
 
-// EscapePath percent-encodes a path so that it can stand in a URL, in the query too. Slashes stay.
+// EscapePath percent-encodes a path for use in a URL, including the query. It keeps slashes.
 func EscapePath(p string) string {
 	parts := strings.Split(p, "/")
 	for i := range parts {

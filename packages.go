@@ -1,41 +1,41 @@
 package cellhold
 
-// Package is one package that was installed in a session, as its lock names it.
+// Package is one package that was installed in a session, with the name that its lock file has.
 type Package struct {
-	Name    string `json:"name" doc:"Normalised name." example:"tabulate"`
-	Version string `json:"version" doc:"The installed version." example:"0.9.0"`
-	SHA256  string `json:"sha256,omitempty" doc:"Of the file that it was installed from, as the server received it."`
+	Name    string `json:"name" doc:"Normalised name of the package." example:"tabulate"`
+	Version string `json:"version" doc:"Installed version." example:"0.9.0"`
+	SHA256  string `json:"sha256,omitempty" doc:"SHA-256 digest of the installed file, as the server received it."`
 }
 
-// Installation is what an installation changed.
+// Installation is the result of an installation.
 type Installation struct {
-	Changes  []PackageChange `json:"changes" doc:"What was added, changed and removed, by name. Empty when everything was there already."`
-	Present  []Package       `json:"present" doc:"What was asked for and was there already, in a version that fits."`
-	Imports  []string        `json:"imports" doc:"What to import: the modules of the packages that were asked for, the likeliest first."`
-	Hooks    []StartHook     `json:"hooks" doc:"New or changed files that every Python runs or reads when it starts. Most packages have none."`
-	Stale    []StaleModule   `json:"stale" doc:"Modules that running kernels had imported from packages that are another version now, and keep until they are restarted; and modules that looked for a package before it was installed."`
-	Warnings []string        `json:"warnings" doc:"What a person should know, a sentence each."`
-	Log      string          `json:"log" doc:"What the installer said."`
+	Changes  []PackageChange `json:"changes" doc:"Packages that were added, changed or removed, by name. Empty if all packages were present before."`
+	Present  []Package       `json:"present" doc:"Requested packages that were present before, in a version that fits."`
+	Imports  []string        `json:"imports" doc:"Modules of the requested packages, the likeliest first."`
+	Hooks    []StartHook     `json:"hooks" doc:"New or changed files that every Python process runs or reads at its start. Most packages have none."`
+	Stale    []StaleModule   `json:"stale" doc:"Modules in running kernels that are out of date: their package has another version now, or they looked for a package before it was installed. Restart the kernel to reload them."`
+	Warnings []string        `json:"warnings" doc:"Warnings for the user, each one sentence."`
+	Log      string          `json:"log" doc:"Output of the installer."`
 }
 
-// PackageChange is one package before and after.
+// PackageChange is a change of one package.
 type PackageChange struct {
-	Name    string   `json:"name" doc:"Normalised name." example:"tabulate"`
-	Before  string   `json:"before,omitempty" doc:"Version before; absent when it is new."`
-	After   string   `json:"after,omitempty" doc:"Version now; absent when it was removed." example:"0.9.0"`
-	Modules []string `json:"modules" doc:"What it lets code import."`
+	Name    string   `json:"name" doc:"Normalised name of the package." example:"tabulate"`
+	Before  string   `json:"before,omitempty" doc:"Version before. Absent for a new package."`
+	After   string   `json:"after,omitempty" doc:"Version now. Absent for a removed package." example:"0.9.0"`
+	Modules []string `json:"modules" doc:"Modules that the package provides."`
 }
 
-// StartHook is a file that every Python reads when it starts.
+// StartHook is a file that every Python process reads at its start.
 type StartHook struct {
-	Path string `json:"path" doc:"Where it is in the sandbox."`
-	Text string `json:"text" doc:"Its beginning."`
+	Path string `json:"path" doc:"Path in the sandbox."`
+	Text string `json:"text" doc:"Beginning of the file."`
 }
 
-// StaleModule is a module in a running kernel that is older than what is installed.
+// StaleModule is a module in a running kernel that is older than the installed package.
 type StaleModule struct {
-	Kernel  KernelID `json:"kernel" doc:"The kernel that has imported it." example:"python3"`
-	Package string   `json:"package" doc:"The package that it came from."`
-	Module  string   `json:"module" doc:"Its name."`
-	Absent  bool     `json:"absent,omitempty" doc:"The module is of another package. It looked for this one before that was there, and may remember that it was absent."`
+	Kernel  KernelID `json:"kernel" doc:"Kernel that imported the module." example:"python3"`
+	Package string   `json:"package" doc:"Package of the module."`
+	Module  string   `json:"module" doc:"Name of the module."`
+	Absent  bool     `json:"absent,omitempty" doc:"True if the module belongs to another package, looked for this package before it was installed, and can remember that it was absent."`
 }

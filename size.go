@@ -14,8 +14,8 @@ var sizeUnits = []struct {
 	bytes int64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
-// ParseSize returns a number of bytes that is written as 512M or 2GiB. K, M, G and T, with or without iB or B, are
-// powers of 1024. A text that is no size is an error.
+// ParseSize returns the number of bytes of a text such as 512M or 2GiB. K, M, G and T, with or without iB or
+// B, are powers of 1024. Any other text is an error.
 func ParseSize(text string) (int64, error) {
 	number := strings.TrimRight(text, "KMGTiBkmgtb ")
 	unit := strings.ToUpper(strings.TrimSpace(text[len(number):]))
@@ -30,12 +30,12 @@ func ParseSize(text string) (int64, error) {
 	}
 	value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 	if err != nil || factor == 0 || !(value >= 0) || value*float64(factor) >= math.MaxInt64 {
-		return 0, fmt.Errorf("%.40q is no size; write it like 512MiB or 2GiB", text)
+		return 0, fmt.Errorf("invalid size %.40q: use a number of bytes, or a text such as 512MiB or 2GiB", text)
 	}
 	return int64(value * float64(factor)), nil
 }
 
-// FormatSize returns a number of bytes in the largest unit that divides it, as ParseSize reads it.
+// FormatSize returns a number of bytes in the largest unit that divides it, in a form that ParseSize reads.
 func FormatSize(n int64) string {
 	for _, u := range sizeUnits {
 		if n != 0 && n%u.bytes == 0 {
@@ -45,7 +45,7 @@ func FormatSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// size is a number of bytes in JSON: a number, or a text as ParseSize reads it.
+// size is a number of bytes in JSON: a number, or a text that ParseSize reads.
 type size int64
 
 // UnmarshalJSON reads a size in both forms.

@@ -8,15 +8,16 @@ import (
 	"cellhold"
 )
 
-// Cancel ends a cell: one that waits never runs, one that runs is interrupted. It returns the cell as it
-// is then. A cell that is done is a conflict.
+// Cancel cancels a queued cell or interrupts a running one, and returns the cell. If the cell is done, Cancel
+// returns a Conflict error.
 func (c *Client) Cancel(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID) (cellhold.Cell, error) {
 	var out cellhold.Cell
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "cells", string(cell), "cancel"), nil, &out)
 	return out, err
 }
 
-// InterruptCell interrupts a cell if it runs, and never another one; an empty kernel is the first.
+// InterruptCell interrupts a cell if it runs. It never interrupts another cell. An empty kernel means the
+// first one.
 func (c *Client) InterruptCell(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, cell cellhold.CellID) error {
 	q := url.Values{"cell": {string(cell)}}
 	if k != "" {
@@ -25,8 +26,8 @@ func (c *Client) InterruptCell(ctx context.Context, id cellhold.SessionID, k cel
 	return c.call(ctx, http.MethodPost, sessionPath(id, "interrupt")+"?"+q.Encode(), nil, nil)
 }
 
-// Answer gives a cell what it asks for. The request is the number of the input_request event; 0 answers
-// whatever is asked now.
+// Answer answers a question of a cell. request is the number of the input_request event; 0 means the open
+// question.
 func (c *Client) Answer(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID, request int64, value string) error {
 	body := struct {
 		Value   string `json:"value"`

@@ -1,9 +1,9 @@
-// Package client speaks the public API of a cellhold server.
-//
-// Each method is one request, but for Execute, Wait and Watch, which ask again when a wait is over
-// or a connection breaks. Errors are *cellhold.Error with the server's kind and sentence, or wrap
-// the context's error. It refuses to submit code twice: when the answer to a submission is lost,
-// the caller hears of it and decides.
+// Package client calls the HTTP API of a cellhold server.
+// //
+// // Each method sends one request. Execute, Wait and Watch repeat requests when a wait ends or a connection
+// breaks. Errors are *cellhold.Error with the server's kind and message, or wrap the context's error. The
+// client never submits code twice: if the answer to a submission is lost, the caller gets an error and
+// decides.
 package client
 
 import (
@@ -24,21 +24,22 @@ import (
 )
 
 const (
-	// defaultPatience is how long a server may be away: a restart with adoption takes seconds.
+	// defaultPatience is the default of Options.Patience. A restart of the server that adopts sandboxes takes
+	// seconds.
 	defaultPatience = time.Minute
-	// maxProblem is the most bytes of an error that are read.
+	// maxProblem is the maximum number of bytes that are read of an error answer.
 	maxProblem = 1 << 20
 )
 
 // Options configures a Client.
 type Options struct {
-	URL      string        // of the server, such as "http://127.0.0.1:5002"; required
-	Token    string        // empty when the server asks for none
-	HTTP     *http.Client  // nil means one with a transport of its own
-	Patience time.Duration // how long Wait, Execute and Watch try to reach a server that went away; 0 means one minute
+	URL      string        // URL of the server, such as "http://127.0.0.1:5002"; required
+	Token    string        // empty if the server needs no token
+	HTTP     *http.Client  // nil means a new client with its own transport
+	Patience time.Duration // how long Wait, Execute and Watch retry while the server cannot be reached; 0 means one minute
 }
 
-// Client calls one server. Its methods may be called from any goroutine.
+// Client calls one server. Its methods can be called from any goroutine.
 type Client struct {
 	base     string
 	token    string
@@ -46,14 +47,14 @@ type Client struct {
 	patience time.Duration
 }
 
-// New returns a client. It does not call the server yet.
+// New returns a client. It sends no request.
 func New(o Options) (*Client, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("client: %q is not the URL of a server, such as http://127.0.0.1:5002", o.URL)
+		return nil, fmt.Errorf("client: invalid server URL %q: use a URL such as http://127.0.0.1:5002", o.URL)
 	}
-	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) { // lines of the file, pasted
-		return nil, errors.New("client: the token has a space or a line's end in it; a line of the server's token file is a name and a token, of which only the token is meant")
+	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) { // such as a complete line of the token file
+		return nil, errors.New("client: the token has a space or a line break. A line of the server's token file is a name and a token; use only the token")
 	}
 	c := &Client{base: strings.TrimSuffix(o.URL, "/"), token: o.Token, http: o.HTTP, patience: o.Patience}
 	if c.patience == 0 {
@@ -65,8 +66,8 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// newHTTP returns a client that keeps enough connections for many waiting goroutines, and follows
-// no redirects, because the token must go to the named server only.
+// newHTTP returns a client that keeps enough connections for many waiting goroutines. It does not follow
+// redirects, because only the named server should get the token.
 func newHTTP() *http.Client {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 100, MaxIdleConnsPerHost: 100, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true, ExpectContinueTimeout: 2 * time.Second}
 	return &http.Client{
@@ -75,32 +76,32 @@ func newHTTP() *http.Client {
 	}
 }
 
-// Version says what a server runs.
+// Version has the versions of a server.
 type Version struct {
 	Version string `json:"version"`
 	Go      string `json:"go"`
 	API     string `json:"api"`
 }
 
-// Version asks what the server runs.
+// Version returns the versions of the server.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version
 	err := c.call(ctx, http.MethodGet, "/v1/version", nil, &v)
 	return v, err
 }
 
-// Ready returns nil when the server takes work, and says why not otherwise.
+// Ready returns nil if the server is ready, otherwise an error with the reason.
 func (c *Client) Ready(ctx context.Context) error {
 	return c.call(ctx, http.MethodGet, "/v1/ready", nil, nil)
 }
 
-// call sends one request with a JSON body, and decodes the JSON of the answer into out. Either may
-// be nil.
+// call sends one request with in as the JSON body, and decodes the JSON answer into out. in and out can be
+// nil.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	return c.callWith(ctx, method, path, in, out, nil)
 }
 
-// callWith is call with more headers.
+// callWith is like call, with additional headers.
 func (c *Client) callWith(ctx context.Context, method, path string, in, out any, header http.Header) error {
 	var body io.Reader
 	if in != nil {
@@ -127,16 +128,17 @@ func decodeAnswer(ctx context.Context, base string, res *http.Response, out any)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s broke off.", base)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s is incomplete: the connection broke, or it is not JSON.", base)
 	}
 	return nil
 }
 
-// send sends one request and returns an answer that is no error. The caller closes its body.
+// send sends one request and returns its successful answer. The caller must close the body. Other answers are
+// errors.
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
-		return nil, cellhold.Wrap(cellhold.Invalid, err, "The request is not valid.")
+		return nil, cellhold.Wrap(cellhold.Invalid, err, "The request cannot be built: check the arguments.")
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -161,8 +163,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	return res, nil
 }
 
-// innermost returns what went wrong without the method, the address and the system call around it, which
-// the caller knows or need not.
+// innermost returns the cause of a connection error, without the method, the address and the system call.
 func innermost(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
@@ -176,14 +177,14 @@ func innermost(err error) error {
 	return err
 }
 
-// drain reads what is left of a short answer, so that its connection can be used again.
+// drain reads the rest of a short answer, so that its connection can be used again.
 func drain(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, maxProblem)
 	body.Close()
 }
 
-// problem turns an answer into an error. What is no problem document, such as the page of a proxy,
-// is judged by its status.
+// problem converts an error answer to an error. If the answer is not a problem document, such as the page of
+// a proxy, the status decides the kind.
 func problem(res *http.Response) error {
 	var p struct {
 		Kind      cellhold.Kind `json:"kind"`
@@ -192,7 +193,7 @@ func problem(res *http.Response) error {
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxProblem))
 	if err != nil || json.Unmarshal(text, &p) != nil || p.Kind == "" {
-		return cellhold.Errorf(kindOf(res.StatusCode), "The server answered %s.", res.Status)
+		return cellhold.Errorf(kindOf(res.StatusCode), "The server answered with status %s.", res.Status)
 	}
 	e := cellhold.Errorf(p.Kind, "%s", p.Detail)
 	e.Err = fmt.Errorf("HTTP status %d, request %s", res.StatusCode, p.RequestID)
@@ -219,10 +220,10 @@ func kindOf(status int) cellhold.Kind {
 	return cellhold.Internal
 }
 
-// retry calls f again for as long as the server cannot be reached or is not ready, with growing
-// pauses. Each success of f's own, told by calling alive, starts the patience anew.
+// retry calls f again while the server cannot be reached or is not ready, with growing pauses. f calls alive
+// to report progress, which restarts the time limit.
 func (c *Client) retry(ctx context.Context, f func(alive func()) error) error {
-	const first, most = 100 * time.Millisecond, 2 * time.Second // quick after a blip, gentle on a server that starts
+	const first, most = 100 * time.Millisecond, 2 * time.Second // short after a broken connection, longer while a server starts
 	pause := first
 	until := time.Now().Add(c.patience)
 	for {

@@ -32,8 +32,8 @@ func (images) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:toy", Rootfs: "/"}, nil
 }
 
-// start starts a whole server on the fake driver, with a handler of the test's around it, and
-// returns a client of it.
+// start starts a complete server with a fake driver, wrapped in the handler of a test, and returns a client
+// for it.
 func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -64,11 +64,11 @@ func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client 
 	if err != nil {
 		t.Fatal(err)
 	}
-	door, err := server.New(server.Options{Sessions: m, Tokens: tokens, Version: "test"})
+	srv, err := server.New(server.Options{Sessions: m, Tokens: tokens, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := door.Handler()
+	handler := srv.Handler()
 	if around != nil {
 		handler = around(handler)
 	}
@@ -98,7 +98,7 @@ func create(t *testing.T, c *client.Client) cellhold.SessionID {
 	return s.ID
 }
 
-func TestASessionFromBeginningToEnd(t *testing.T) {
+func TestASessionFromStartToEnd(t *testing.T) {
 	ctx := t.Context()
 	c := start(t, nil)
 	if err := c.Ready(ctx); err != nil {
@@ -142,7 +142,7 @@ func TestASessionFromBeginningToEnd(t *testing.T) {
 		t.Errorf("files %v, %v", files, err)
 	}
 	if _, err := c.OpenFile(ctx, id, "a b/c?.png"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("a file that is not there: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 	if err := c.DeleteSession(ctx, id); err != nil {
 		t.Error(err)
@@ -175,7 +175,7 @@ func TestAnInterruptReachesTheKernel(t *testing.T) {
 	}
 }
 
-// cutting breaks every connection of a kind after so many writes.
+// cutting breaks every connection to a path after so many writes.
 func cutting(path string, writes int32, cuts *atomic.Int32) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -244,7 +244,7 @@ func TestAWatchMissesNothingWhenConnectionsBreak(t *testing.T) {
 	t.Error("the watch ended before the session")
 }
 
-func TestExecuteOutlivesABrokenConnection(t *testing.T) {
+func TestExecuteSurvivesABrokenConnection(t *testing.T) {
 	var cuts atomic.Int32
 	cuts.Store(2)
 	c := start(t, cutting("/cells/", 0, &cuts))
@@ -259,7 +259,7 @@ func TestExecuteOutlivesABrokenConnection(t *testing.T) {
 	}
 }
 
-func TestErrorsBearTheServersKind(t *testing.T) {
+func TestErrorsHaveTheServersKind(t *testing.T) {
 	c := start(t, nil)
 	id := create(t, c)
 	for _, tt := range []struct {
@@ -284,7 +284,7 @@ func TestErrorsBearTheServersKind(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestOthersAnswersAreJudgedByTheirStatus(t *testing.T) {
+func TestAnswersOfProxiesGetTheirKindFromTheStatus(t *testing.T) {
 	for status, want := range map[int]cellhold.Kind{502: cellhold.Unavailable, 401: cellhold.Denied, 301: cellhold.Internal, 500: cellhold.Internal, 429: cellhold.Exhausted} {
 		hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "/elsewhere")
@@ -299,7 +299,7 @@ func TestOthersAnswersAreJudgedByTheirStatus(t *testing.T) {
 	}
 }
 
-func TestAServerThatStaysAwayIsGivenUp(t *testing.T) {
+func TestRetriesOfAnUnreachableServerEnd(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -331,10 +331,10 @@ func TestBadURLsAreRefused(t *testing.T) {
 	}
 }
 
-// Who gives the whole token file hears of that, and not that the server cannot be reached.
-func TestATokenIsOneWord(t *testing.T) {
+// A caller that sends a whole line of the token file gets a message about the token.
+func TestATokenWithASpaceIsRefused(t *testing.T) {
 	for _, token := range []string{"default 0123", "0123\n4567", "0123\r"} {
-		if _, err := client.New(client.Options{URL: "http://127.0.0.1:5002", Token: token}); err == nil || !strings.Contains(err.Error(), "only the token is meant") {
+		if _, err := client.New(client.Options{URL: "http://127.0.0.1:5002", Token: token}); err == nil || !strings.Contains(err.Error(), "use only the token") {
 			t.Errorf("%q: %v", token, err)
 		}
 	}

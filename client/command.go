@@ -14,11 +14,11 @@ import (
 	"cellhold"
 )
 
-// inputPiece is how much standard input one request of Feed carries: few requests for a file, and
-// a keystroke does not wait behind much.
+// inputPiece is the maximum number of bytes in one request of Feed. A file needs few requests, and a
+// keystroke waits only a short time.
 const inputPiece = 256 << 10
 
-// Run is one command to be: a line for a shell, or a program with its arguments.
+// Run describes a command to start: a shell line, or a program with its arguments.
 type Run struct {
 	Line     string
 	Args     []string
@@ -51,21 +51,21 @@ func (c *Client) startCommand(ctx context.Context, id cellhold.SessionID, r Run,
 	return command, err
 }
 
-// RunCommand runs a command without input and returns it when it is done. When ctx ends first, the
-// command goes on running. A connection that breaks after the server has started it is no error.
+// RunCommand runs a command without input and returns it when it is done. If ctx ends first, the command
+// continues. A connection that breaks after the command started is not an error.
 func (c *Client) RunCommand(ctx context.Context, id cellhold.SessionID, r Run) (cellhold.Command, error) {
 	command, err := c.startCommand(ctx, id, r, "")
 	if err != nil {
 		return command, err
 	}
-	// That of a command which ends at once is closed already.
+	// If the command is done already, its input is closed: a conflict.
 	if _, err := c.WriteCommand(ctx, id, command.ID, nil, 0, true); err != nil && cellhold.KindOf(err) != cellhold.Conflict {
 		return command, err
 	}
 	return c.WaitCommand(ctx, id, command.ID)
 }
 
-// Command returns a command as it is now, with the ends of its output so far.
+// Command returns a command as it is now, with the beginning and the end of its output.
 func (c *Client) Command(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID) (cellhold.Command, error) {
 	var out cellhold.Command
 	err := c.call(ctx, http.MethodGet, commandPath(id, command), nil, &out)
@@ -97,16 +97,17 @@ func (c *Client) WaitCommand(ctx context.Context, id cellhold.SessionID, command
 	return out, nil
 }
 
-// WatchCommand yields the events of one command after that number, live, until it is done. Like Watch
-// it goes on when a connection breaks.
+// WatchCommand yields the events of one command after that number, live, until the command is done. Like
+// Watch it continues when a connection breaks.
 func (c *Client) WatchCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, after int64) iter.Seq2[cellhold.Event, error] {
 	return c.watch(ctx, commandPath(id, command, "events"), after, cellhold.EventCommandDone)
 }
 
-// WriteCommand writes to the standard input of a command, and closes it when eof is set. The bytes
-// begin at offset of all that is written over time, and those that were written before count once; a
-// negative offset means the place after those. It returns how many have been taken since the beginning. The error is Exhausted when the command does
-// not read: write the same again. It is Conflict when the command has closed its input or is done.
+// WriteCommand writes to the standard input of a command, and closes it if eof is set. offset is the position
+// of b in the whole input. The server skips bytes that it accepted before. A negative offset means after the
+// last accepted byte. WriteCommand returns the number of bytes that the server accepted since the command
+// started. The error is Exhausted if the command does not read: write the same bytes again. It is Conflict if
+// the command closed its input or is done.
 func (c *Client) WriteCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, b []byte, offset int64, eof bool) (int64, error) {
 	query := url.Values{"offset": {strconv.FormatInt(offset, 10)}, "eof": {strconv.FormatBool(eof)}}
 	res, err := c.send(ctx, http.MethodPost, commandPath(id, command, "stdin")+"?"+query.Encode(), bytes.NewReader(b),
@@ -121,9 +122,9 @@ func (c *Client) WriteCommand(ctx context.Context, id cellhold.SessionID, comman
 	return answer.Offset, decodeAnswer(ctx, c.base, res, &answer)
 }
 
-// Feed copies a reader to the standard input of a command, after what that was given before, and closes
-// it at the end. Every byte arrives once, also when connections break or the server restarts. It returns nil when
-// the command has closed its input or is done.
+// Feed copies a reader to the standard input of a command, after the input so far, and closes it at the end.
+// Every byte arrives once, even if connections break or the server restarts. Feed returns nil if the command
+// closed its input or is done.
 func (c *Client) Feed(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, r io.Reader) error {
 	offset, err := c.WriteCommand(ctx, id, command, nil, -1, false)
 	if err != nil && cellhold.KindOf(err) == cellhold.Conflict {
@@ -157,7 +158,7 @@ func (c *Client) Feed(ctx context.Context, id cellhold.SessionID, command cellho
 	}
 }
 
-// SignalCommand sends a signal, by its name or number, to the process group of a command.
+// SignalCommand sends a signal to the process group of a command. signal is a name or a number.
 func (c *Client) SignalCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, signal string) error {
 	return c.call(ctx, http.MethodPost, commandPath(id, command, "signal"), map[string]string{"signal": signal}, nil)
 }
@@ -167,7 +168,7 @@ func (c *Client) ResizeCommand(ctx context.Context, id cellhold.SessionID, comma
 	return c.call(ctx, http.MethodPost, commandPath(id, command, "resize"), t, nil)
 }
 
-// EndCommand kills a command with all that it started, and returns when it is done.
+// EndCommand kills a command and all processes that it started, and returns when it is done.
 func (c *Client) EndCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID) error {
 	return c.call(ctx, http.MethodDelete, commandPath(id, command), nil, nil)
 }

@@ -8,7 +8,7 @@ import (
 	"cellhold"
 )
 
-// Attempts returns what the session's code tried to reach outside its sandbox, oldest first.
+// Attempts returns the connection attempts of the session's code, oldest first.
 func (c *Client) Attempts(ctx context.Context, id cellhold.SessionID) ([]cellhold.EgressAttempt, error) {
 	var all []cellhold.EgressAttempt
 	at := map[string]int{}

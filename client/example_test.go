@@ -10,7 +10,7 @@ import (
 	"cellhold/client"
 )
 
-// A session keeps its variables from cell to cell. Code that fails is an answer and no error.
+// A session keeps its variables from cell to cell. An exception in the code is a normal answer, not an error.
 func Example() {
 	ctx := context.Background()
 	c, err := client.New(client.Options{URL: "http://127.0.0.1:5002", Token: os.Getenv("TOKEN")})
@@ -19,7 +19,7 @@ func Example() {
 	}
 	session, err := c.CreateSession(ctx, client.CreateSession{})
 	if err != nil {
-		panic(err) // a *cellhold.Error: its Kind says whether to try again
+		panic(err) // a *cellhold.Error: its Kind says whether to retry
 	}
 	defer func() { _ = c.DeleteSession(ctx, session.ID) }()
 
@@ -32,7 +32,7 @@ func Example() {
 			fmt.Print(o.Text, o.Exception())
 		}
 		if cell.Status != cellhold.StatusOK {
-			fmt.Println(" ends it with", cell.Status)
+			fmt.Println(" ended the cell with status", cell.Status)
 		}
 	}
 }

@@ -17,24 +17,25 @@ import (
 	"cellhold"
 )
 
-// maxChange is the most bytes of one line of a watch.
+// maxChange is the maximum number of bytes of one line of a watch.
 const maxChange = 64 << 10
 
 func folder(id cellhold.SessionID, route string, query url.Values) string {
 	return sessionPath(id, "files") + route + "?" + query.Encode()
 }
 
-// ListDir lists a directory of the sandbox, however many entries it has; an empty path is /workspace.
+// ListDir returns all entries of a directory of the sandbox. An empty path means /workspace.
 func (c *Client) ListDir(ctx context.Context, id cellhold.SessionID, path string) ([]cellhold.FileInfo, error) {
 	all, _, err := c.ListDirUpTo(ctx, id, path, math.MaxInt)
 	return all, err
 }
 
-// maxPage is the most entries of one page of a listing.
+// maxPage is the maximum number of entries in one page of a listing.
 const maxPage = 1000
 
-// ListDirUpTo lists the first entries of a directory, at most that many, and reports whether there are more. It asks
-// for no further page then: code in the sandbox can make entries without end. An empty path is /workspace.
+// ListDirUpTo returns at most that many entries of a directory, and reports whether there are more. It then
+// requests no further page, because code in the sandbox can create entries without end. An empty path means
+// /workspace.
 func (c *Client) ListDirUpTo(ctx context.Context, id cellhold.SessionID, path string, most int) (all []cellhold.FileInfo, more bool, err error) {
 	query := url.Values{}
 	if path != "" {
@@ -60,21 +61,22 @@ func (c *Client) ListDirUpTo(ctx context.Context, id cellhold.SessionID, path st
 		}
 		next, err := url.PathUnescape(page.Next)
 		if err != nil || len(page.Entries) == 0 || next == query.Get("after") {
-			return all, true, cellhold.Wrap(cellhold.Internal, err, "The server named a next page that cannot be.")
+			return all, true, cellhold.Wrap(cellhold.Internal, err, "The server sent an invalid next page %.40q.", page.Next)
 		}
 		query.Set("after", next)
 	}
 	return all, true, nil
 }
 
-// StatFile looks at what stands at a path: a symbolic link itself.
+// StatFile returns the attributes of a path. For a symbolic link they are those of the link.
 func (c *Client) StatFile(ctx context.Context, id cellhold.SessionID, path string) (cellhold.FileInfo, error) {
 	var f cellhold.FileInfo
 	err := c.call(ctx, http.MethodGet, folder(id, "/stat", url.Values{"path": {path}}), nil, &f)
 	return f, err
 }
 
-// ReadFile opens a file of the sandbox. Reading fails if not all of it comes. The caller closes it.
+// ReadFile opens a file of the sandbox. A read fails if the file is incomplete. The caller must close the
+// reader.
 func (c *Client) ReadFile(ctx context.Context, id cellhold.SessionID, path string) (io.ReadCloser, error) {
 	res, err := c.send(ctx, http.MethodGet, folder(id, "/content", url.Values{"path": {path}}), nil, nil)
 	if err != nil {
@@ -83,8 +85,7 @@ func (c *Client) ReadFile(ctx context.Context, id cellhold.SessionID, path strin
 	return res.Body, nil
 }
 
-// WriteFile writes a file; it appears whole or not at all. A mode of 0 keeps that of the file which is
-// there, or means 0644.
+// WriteFile writes a file completely or not at all. A mode of 0 means the mode of the existing file, or 0644.
 func (c *Client) WriteFile(ctx context.Context, id cellhold.SessionID, path string, r io.Reader, mode uint32) (cellhold.FileInfo, error) {
 	query := url.Values{"path": {path}}
 	if mode != 0 {
@@ -95,7 +96,8 @@ func (c *Client) WriteFile(ctx context.Context, id cellhold.SessionID, path stri
 	return f, err
 }
 
-// put sends a long body. The server is asked before, so that a refusal costs nothing.
+// put sends a long body. It first asks the server with "Expect: 100-continue", so that a refusal costs
+// nothing.
 func (c *Client) put(ctx context.Context, path string, r io.Reader, out any) error {
 	res, err := c.send(ctx, http.MethodPut, path, r, http.Header{"Expect": {"100-continue"}, "Content-Type": {"application/octet-stream"}})
 	if err != nil {
@@ -103,30 +105,30 @@ func (c *Client) put(ctx context.Context, path string, r io.Reader, out any) err
 	}
 	defer drain(res.Body)
 	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s broke off.", c.base)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The answer of %s is incomplete: the connection broke, or it is not JSON.", c.base)
 	}
 	return nil
 }
 
-// MakeDir makes a directory and those above it.
+// MakeDir creates a directory and its missing parents.
 func (c *Client) MakeDir(ctx context.Context, id cellhold.SessionID, path string) error {
 	return c.call(ctx, http.MethodPost, folder(id, "/directory", url.Values{"path": {path}}), nil, nil)
 }
 
-// MoveFile moves a file or directory. Without replace nothing may stand in its new place.
+// MoveFile moves a file or directory. Without replace, the target must not exist.
 func (c *Client) MoveFile(ctx context.Context, id cellhold.SessionID, from, to string, replace bool) error {
 	query := url.Values{"from": {from}, "to": {to}, "replace": {strconv.FormatBool(replace)}}
 	return c.call(ctx, http.MethodPost, folder(id, "/move", query), nil, nil)
 }
 
-// RemoveFile removes a file or directory; one that is not empty only with recursive.
+// RemoveFile removes a file or directory. A directory with content needs recursive.
 func (c *Client) RemoveFile(ctx context.Context, id cellhold.SessionID, path string, recursive bool) error {
 	query := url.Values{"path": {path}, "recursive": {strconv.FormatBool(recursive)}}
 	return c.call(ctx, http.MethodDelete, folder(id, "", query), nil, nil)
 }
 
-// PackDir opens a directory of the sandbox as an archive: tar, tgz or zip. It is the work of
-// untrusted code: whoever unpacks it must look at every name. The caller closes it.
+// PackDir opens a directory of the sandbox as an archive: tar, tgz or zip. Untrusted code wrote it, so a
+// program that unpacks it must check every name. The caller must close the reader.
 func (c *Client) PackDir(ctx context.Context, id cellhold.SessionID, path, format string) (io.ReadCloser, error) {
 	res, err := c.send(ctx, http.MethodGet, folder(id, "/archive", url.Values{"path": {path}, "format": {format}}), nil, nil)
 	if err != nil {
@@ -135,15 +137,15 @@ func (c *Client) PackDir(ctx context.Context, id cellhold.SessionID, path, forma
 	return res.Body, nil
 }
 
-// UnpackDir puts the content of a tar, tgz or zip into a directory of the sandbox: all of it or nothing.
+// UnpackDir unpacks a tar, tgz or zip into a directory of the sandbox, completely or not at all.
 func (c *Client) UnpackDir(ctx context.Context, id cellhold.SessionID, path string, archive io.Reader) error {
 	var done struct{}
 	return c.put(ctx, folder(id, "/archive", url.Values{"path": {path}}), archive, &done)
 }
 
-// WatchDir yields what changes in a directory until ctx ends; an empty path is /workspace. The first
-// element is empty and says that from now on nothing is missed. When the watch ends otherwise, the
-// last element is an error.
+// WatchDir yields the changes in a directory until ctx ends. An empty path means /workspace. The first
+// element is empty: all later changes are reported. If the watch ends for another reason, the last element is
+// an error.
 func (c *Client) WatchDir(ctx context.Context, id cellhold.SessionID, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		query := url.Values{"recursive": {strconv.FormatBool(recursive)}}
@@ -176,7 +178,7 @@ func (c *Client) WatchDir(ctx context.Context, id cellhold.SessionID, path strin
 		}
 		if ctx.Err() == nil {
 			err := errors.Join(lines.Err(), io.ErrUnexpectedEOF)
-			yield(cellhold.FileChange{}, cellhold.Wrap(cellhold.Unavailable, err, "The watch ended. Watch again, and list the directory: something may have been missed."))
+			yield(cellhold.FileChange{}, cellhold.Wrap(cellhold.Unavailable, err, "The watch ended. Watch again and list the directory, because changes can be missing."))
 		}
 	}
 }

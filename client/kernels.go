@@ -7,8 +7,8 @@ import (
 	"cellhold"
 )
 
-// AddKernel starts one more kernel of a session from that kernelspec and returns when it is idle. An
-// empty id is made of the kernelspec's name.
+// AddKernel starts another kernel of a session from a kernelspec and returns when it is idle. An empty id
+// means an id made from the kernelspec's name.
 func (c *Client) AddKernel(ctx context.Context, id cellhold.SessionID, spec string, k cellhold.KernelID) (cellhold.Kernel, error) {
 	body := struct {
 		Spec string            `json:"spec"`
@@ -19,7 +19,7 @@ func (c *Client) AddKernel(ctx context.Context, id cellhold.SessionID, spec stri
 	return out, err
 }
 
-// Kernels returns a session's kernels, in the order in which they were made.
+// Kernels returns a session's kernels in the order of their creation.
 func (c *Client) Kernels(ctx context.Context, id cellhold.SessionID) ([]cellhold.Kernel, error) {
 	var list struct {
 		Kernels []cellhold.Kernel `json:"kernels"`
@@ -28,12 +28,12 @@ func (c *Client) Kernels(ctx context.Context, id cellhold.SessionID) ([]cellhold
 	return list.Kernels, err
 }
 
-// DeleteKernel ends a kernel, also a busy one. The first one of a session stays.
+// DeleteKernel ends a kernel, even a busy one. The first kernel of a session cannot be deleted.
 func (c *Client) DeleteKernel(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) error {
 	return c.call(ctx, http.MethodDelete, sessionPath(id, "kernels", string(k)), nil, nil)
 }
 
-// KernelSpecs returns the sorts of kernel that a session can start.
+// KernelSpecs returns the kernelspecs that a session can start.
 func (c *Client) KernelSpecs(ctx context.Context, id cellhold.SessionID) ([]cellhold.KernelSpec, error) {
 	var list struct {
 		KernelSpecs []cellhold.KernelSpec `json:"kernelspecs"`

@@ -11,18 +11,18 @@ import (
 	"cellhold"
 )
 
-// pageOf is a page of a listing with that many entries.
+// pageOf returns a page of a listing with that many entries.
 func pageOf(entries int, next string) func() io.ReadCloser {
 	one := `{"path":"/workspace/x","type":"file"}`
 	return text(fmt.Sprintf(`{"entries":[%s],"next":%q}`, strings.TrimSuffix(strings.Repeat(one+",", entries), ","), next))
 }
 
-func TestAListingIsReadToTheEntriesThatAreAskedFor(t *testing.T) {
+func TestAListingRequestsOnlyTheNeededEntries(t *testing.T) {
 	tests := []struct {
 		name   string
 		pages  []func() io.ReadCloser
 		most   int
-		limits []string // of the requests
+		limits []string // limits of the requests
 		want   int
 		more   bool
 		fails  bool
@@ -45,12 +45,12 @@ func TestAListingIsReadToTheEntriesThatAreAskedFor(t *testing.T) {
 			t.Errorf("%s: %d entries, more: %v, %v", test.name, len(all), more, err)
 		}
 		if len(s.asked) != len(test.limits) {
-			t.Errorf("%s: asked %q", test.name, s.asked)
+			t.Errorf("%s: requests %q", test.name, s.asked)
 			continue
 		}
 		for i, want := range test.limits {
 			if asked, err := url.Parse(s.asked[i]); err != nil || asked.Query().Get("limit") != want {
-				t.Errorf("%s: asked %q, want the limit %q", test.name, s.asked[i], want)
+				t.Errorf("%s: request %q, want the limit %q", test.name, s.asked[i], want)
 			}
 		}
 	}

@@ -8,13 +8,13 @@ import (
 	"cellhold"
 )
 
-// InstallPackages says what to install. Both may be given.
+// InstallPackages says which packages to install. Both fields can be set.
 type InstallPackages struct {
-	Requirements []string `json:"requirements,omitempty"`      // one each, such as "tabulate>=0.9"
-	File         string   `json:"requirements_file,omitempty"` // the text of a requirements file
+	Requirements []string `json:"requirements,omitempty"`      // such as "tabulate>=0.9"
+	File         string   `json:"requirements_file,omitempty"` // text of a requirements file
 }
 
-// Install installs packages in a session and returns when that is done.
+// Install installs packages in a session and returns when the installation is done.
 func (c *Client) Install(ctx context.Context, id cellhold.SessionID, r InstallPackages) (cellhold.Installation, error) {
 	var report cellhold.Installation
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "packages"), r, &report)
@@ -28,7 +28,7 @@ func (c *Client) RemovePackage(ctx context.Context, id cellhold.SessionID, name 
 	return report, err
 }
 
-// Packages lists what was installed in a session.
+// Packages returns the installed packages of a session that differ from its image.
 func (c *Client) Packages(ctx context.Context, id cellhold.SessionID) ([]cellhold.Package, error) {
 	var list struct {
 		Packages []cellhold.Package `json:"packages"`
@@ -37,7 +37,7 @@ func (c *Client) Packages(ctx context.Context, id cellhold.SessionID) ([]cellhol
 	return list.Packages, err
 }
 
-// Lock returns what was installed in a session as a requirements file with hashes.
+// Lock returns the installed packages of a session as a requirements file with hashes.
 func (c *Client) Lock(ctx context.Context, id cellhold.SessionID) (string, error) {
 	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "packages", "lock"), nil, nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *Client) Lock(ctx context.Context, id cellhold.SessionID) (string, error
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
-		return "", cellhold.Wrap(cellhold.Unavailable, err, "The lock broke off.")
+		return "", cellhold.Wrap(cellhold.Unavailable, err, "The lock file is incomplete: the connection broke. Retry.")
 	}
 	return string(text), nil
 }

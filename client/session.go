@@ -13,10 +13,10 @@ import (
 	"cellhold"
 )
 
-// pollTime is how long one request waits for a cell: short enough for every proxy on the way.
+// pollTime is the wait of one request: short enough for every proxy.
 const pollTime = "50s"
 
-// CreateSession says what session to make. The zero value is the server's defaults.
+// CreateSession describes a session to create. The zero value means the server's defaults.
 type CreateSession struct {
 	User     string            `json:"user,omitempty"`
 	Template string            `json:"template,omitempty"` // empty means the server's default
@@ -29,16 +29,16 @@ type CreateSession struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-// Code is one cell to be.
+// Code describes a cell to run.
 type Code struct {
 	Code    string
-	Kernel  cellhold.KernelID // empty means the session's first
+	Kernel  cellhold.KernelID // empty means the session's first kernel
 	Timeout time.Duration     // 0 means the server's default
 
-	OnError    cellhold.OnError  // what becomes of cells that wait behind it; empty means that they run
-	AllowStdin bool              // its code may ask for input
-	Figures    *cellhold.Figures // nil means as the session's
-	Key        string            // the same key again is the same cell; empty means a new cell
+	OnError    cellhold.OnError  // effect on the queued cells if this cell fails; empty means that they run
+	AllowStdin bool              // allow the code to ask for input
+	Figures    *cellhold.Figures // nil means the session's
+	Key        string            // a request with the same key returns the same cell; empty means a new cell
 }
 
 // File is one file that a session's code wrote to /mnt/data/output.
@@ -56,7 +56,7 @@ func sessionPath(id cellhold.SessionID, parts ...string) string {
 	return path
 }
 
-// CreateSession makes a session and returns when its kernel is idle.
+// CreateSession creates a session and returns when its kernel is idle.
 func (c *Client) CreateSession(ctx context.Context, r CreateSession) (cellhold.Session, error) {
 	var s cellhold.Session
 	err := c.call(ctx, http.MethodPost, "/v1/sessions", r, &s)
@@ -72,7 +72,7 @@ func (c *Client) Sessions(ctx context.Context) ([]cellhold.Session, error) {
 	return list.Sessions, err
 }
 
-// Templates lists what sessions can be made from, the default one first.
+// Templates returns the templates of the server, the default one first.
 func (c *Client) Templates(ctx context.Context) ([]cellhold.Template, error) {
 	var list struct {
 		Templates []cellhold.Template `json:"templates"`
@@ -117,8 +117,8 @@ func (c *Client) submit(ctx context.Context, id cellhold.SessionID, r Code, wait
 	return cell, err
 }
 
-// Execute runs a cell and returns it when it is done. When ctx ends first, the cell goes on
-// running. A connection that breaks after the server has accepted the cell is no error.
+// Execute runs a cell and returns it when it is done. If ctx ends first, the cell continues. A connection
+// that breaks after the server accepted the cell is not an error.
 func (c *Client) Execute(ctx context.Context, id cellhold.SessionID, r Code) (cellhold.Cell, error) {
 	cell, err := c.submit(ctx, id, r, "?wait="+pollTime)
 	if err != nil || cell.State == cellhold.CellDone {
@@ -159,12 +159,12 @@ func (c *Client) Cells(ctx context.Context, id cellhold.SessionID) ([]cellhold.C
 	return list.Cells, err
 }
 
-// Interrupt stops what a kernel runs; an empty kernel is the session's first.
+// Interrupt interrupts the running cell of a kernel. An empty kernel means the first one.
 func (c *Client) Interrupt(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) error {
 	return c.call(ctx, http.MethodPost, sessionPath(id, "interrupt")+kernelQuery(k), nil, nil)
 }
 
-// Restart replaces a kernel and returns when the new one is idle; an empty kernel is the first.
+// Restart replaces a kernel and returns when the new one is idle. An empty kernel means the first one.
 func (c *Client) Restart(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID) (cellhold.Session, error) {
 	var s cellhold.Session
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "restart")+kernelQuery(k), nil, &s)
@@ -183,7 +183,7 @@ func (c *Client) Notebook(ctx context.Context, id cellhold.SessionID, w io.Write
 	return c.Export(ctx, id, "", "ipynb", w)
 }
 
-// Export writes the notebook of a kernel, the first one when k is empty, to w as ipynb, py or html.
+// Export writes the notebook of a kernel to w as ipynb, py or html. An empty k means the first kernel.
 func (c *Client) Export(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, format string, w io.Writer) error {
 	q := url.Values{"format": {format}}
 	if k != "" {
@@ -195,13 +195,13 @@ func (c *Client) Export(ctx context.Context, id cellhold.SessionID, k cellhold.K
 	}
 	defer res.Body.Close()
 	if _, err := io.Copy(w, res.Body); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The notebook broke off.")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The notebook is incomplete: the connection broke. Retry.")
 	}
 	return nil
 }
 
-// Import makes a notebook file the beginning of a session that has no cells yet, and returns the ids
-// of its cells. With run its code cells are submitted.
+// Import adds the cells of a notebook file to a session without cells, and returns their ids. With run, it
+// also submits the code cells.
 func (c *Client) Import(ctx context.Context, id cellhold.SessionID, notebook []byte, run bool) ([]cellhold.CellID, error) {
 	var out struct {
 		Cells []cellhold.CellID `json:"cells"`
@@ -211,7 +211,7 @@ func (c *Client) Import(ctx context.Context, id cellhold.SessionID, notebook []b
 	return out.Cells, err
 }
 
-// Files lists what the session's code wrote to /mnt/data/output.
+// Files returns the files that the session's code wrote to /mnt/data/output.
 func (c *Client) Files(ctx context.Context, id cellhold.SessionID) ([]File, error) {
 	var list struct {
 		Files []File `json:"files"`
@@ -220,7 +220,7 @@ func (c *Client) Files(ctx context.Context, id cellhold.SessionID) ([]File, erro
 	return list.Files, err
 }
 
-// OpenFile opens one of those files, by its listed path. The caller closes it.
+// OpenFile opens an output file by its path in Files. The caller must close the reader.
 func (c *Client) OpenFile(ctx context.Context, id cellhold.SessionID, path string) (io.ReadCloser, error) {
 	parts := append([]string{"output"}, strings.Split(path, "/")...)
 	res, err := c.send(ctx, http.MethodGet, sessionPath(id, parts...), nil, nil)
@@ -230,7 +230,7 @@ func (c *Client) OpenFile(ctx context.Context, id cellhold.SessionID, path strin
 	return res.Body, nil
 }
 
-// Text writes all that a cell printed to stdout or stderr so far to w, from that byte on.
+// Text writes the text that a cell printed to stdout or stderr so far to w, starting at byte offset.
 func (c *Client) Text(ctx context.Context, id cellhold.SessionID, cell cellhold.CellID, stream string, offset int64, w io.Writer) error {
 	query := url.Values{"stream": {stream}, "offset": {strconv.FormatInt(offset, 10)}}
 	res, err := c.send(ctx, http.MethodGet, sessionPath(id, "cells", string(cell), "text")+"?"+query.Encode(), nil, nil)
@@ -239,7 +239,7 @@ func (c *Client) Text(ctx context.Context, id cellhold.SessionID, cell cellhold.
 	}
 	defer res.Body.Close()
 	if _, err := io.Copy(w, res.Body); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The text broke off.")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The text is incomplete: the connection broke. Retry.")
 	}
 	return nil
 }

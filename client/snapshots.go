@@ -7,21 +7,21 @@ import (
 	"cellhold"
 )
 
-// Hibernate hibernates a session to disk, which frees its memory. The next use wakes it.
+// Hibernate saves a session to disk, which frees its memory. The next use resumes it.
 func (c *Client) Hibernate(ctx context.Context, id cellhold.SessionID) (cellhold.Session, error) {
 	var s cellhold.Session
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "hibernate"), nil, &s)
 	return s, err
 }
 
-// Resume wakes a hibernated session. It is not needed: whatever uses the session does.
+// Resume resumes a hibernated session. It is optional: the next use also resumes the session.
 func (c *Client) Resume(ctx context.Context, id cellhold.SessionID) (cellhold.Session, error) {
 	var s cellhold.Session
 	err := c.call(ctx, http.MethodPost, sessionPath(id, "resume"), nil, &s)
 	return s, err
 }
 
-// Checkpoint saves a session under a name; it goes on.
+// Checkpoint saves a session under a name. The session continues.
 func (c *Client) Checkpoint(ctx context.Context, id cellhold.SessionID, name string) (cellhold.Checkpoint, error) {
 	body := struct {
 		Name string `json:"name"`
@@ -31,7 +31,7 @@ func (c *Client) Checkpoint(ctx context.Context, id cellhold.SessionID, name str
 	return out, err
 }
 
-// Checkpoints lists a session's checkpoints, the oldest first.
+// Checkpoints returns a session's checkpoints, oldest first.
 func (c *Client) Checkpoints(ctx context.Context, id cellhold.SessionID) ([]cellhold.Checkpoint, error) {
 	var list struct {
 		Checkpoints []cellhold.Checkpoint `json:"checkpoints"`
@@ -45,7 +45,7 @@ func (c *Client) DeleteCheckpoint(ctx context.Context, id cellhold.SessionID, na
 	return c.call(ctx, http.MethodDelete, sessionPath(id, "checkpoints", name), nil, nil)
 }
 
-// Rollback makes a session what it was at a checkpoint.
+// Rollback restores a session to a checkpoint.
 func (c *Client) Rollback(ctx context.Context, id cellhold.SessionID, checkpoint string) (cellhold.Session, error) {
 	body := struct {
 		Checkpoint string `json:"checkpoint"`
@@ -55,8 +55,8 @@ func (c *Client) Rollback(ctx context.Context, id cellhold.SessionID, checkpoint
 	return s, err
 }
 
-// Fork makes sessions that start from this one's memory and files: as they are now, or as they were at a
-// checkpoint if one is named. All are made, or none.
+// Fork creates sessions that continue from this session's memory and files, as they are now or at a
+// checkpoint. An empty checkpoint means now. If one fork fails, none is created.
 func (c *Client) Fork(ctx context.Context, id cellhold.SessionID, count int, checkpoint string) ([]cellhold.Session, error) {
 	body := struct {
 		Count      int    `json:"count,omitempty"`

@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	// silence is how long a stream may say nothing before it counts as broken: the server sends
-	// a comment every 15 s, and two may be late.
+	// silence is the time without data after which a stream counts as broken. The server sends a comment
+	// every 15 s, and two can be late.
 	silence = 45 * time.Second
-	// maxLine is the most bytes of one line of a stream: the largest event has 16 MiB.
+	// maxLine is the maximum number of bytes of one line of a stream. The largest event has 16 MiB.
 	maxLine = 32 << 20
 )
 
-// errBye is a stream that the server closed on purpose.
+// errBye means that the server ended the stream in order.
 var errBye = cellhold.Errorf(cellhold.Unavailable, "The server closed the stream.")
 
-// Watch yields the session's events after that number, live, until the session has ended. When the
-// connection breaks it goes on from where it was: no event is missed, none comes twice. An error
-// is the last thing it yields.
+// Watch yields the session's events after that number, live, until the session ends. When the connection
+// breaks, Watch continues after the last event: it omits no event and repeats none. An error is the last
+// element.
 func (c *Client) Watch(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
 	return c.watch(ctx, sessionPath(id, "events"), after, cellhold.EventSessionEnded)
 }
 
-// watch is Watch for the events at a path, up to one of the type that is the last.
+// watch yields the events at a path, up to the first event of type last.
 func (c *Client) watch(ctx context.Context, path string, after int64, last cellhold.EventType) iter.Seq2[cellhold.Event, error] {
 	return func(yield func(cellhold.Event, error) bool) {
 		w := &watch{client: c, path: path, after: after, last: last, yield: yield}
@@ -44,21 +44,21 @@ func (c *Client) watch(ctx context.Context, path string, after int64, last cellh
 	}
 }
 
-// watch is one use of Watch.
+// watch is the state of one watch.
 type watch struct {
 	client  *Client
 	path    string
 	after   int64
 	last    cellhold.EventType
 	yield   func(cellhold.Event, error) bool
-	stopped bool // the reader wants no more
+	stopped bool // the caller's loop ended
 }
 
-// read reads one connection until it ends. It returns nil when the watch is over.
+// read reads one connection until it ends. It returns nil when the watch is complete.
 func (w *watch) read(ctx context.Context, alive func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// A connection can die without a word. Silence ends it here.
+	// A dead connection can be silent. The timer ends it.
 	quiet := time.AfterFunc(silence, cancel)
 	defer quiet.Stop()
 	res, err := w.client.send(ctx, http.MethodGet, w.path+fmt.Sprintf("?after=%d", w.after), nil,
@@ -68,37 +68,37 @@ func (w *watch) read(ctx context.Context, alive func()) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNoContent {
-		return nil // it has ended, and all of it has been read
+		return nil // the session ended, and all events were read
 	}
 	lines := bufio.NewReaderSize(res.Body, 64<<10)
 	for {
-		note, err := readNote(lines, func() { quiet.Reset(silence) })
+		n, err := readEvent(lines, func() { quiet.Reset(silence) })
 		if err != nil {
 			return w.broken(ctx, err)
 		}
 		alive()
-		if done, err := w.take(note); done || err != nil {
+		if done, err := w.take(n); done || err != nil {
 			return err
 		}
 	}
 }
 
-// broken judges the end of a connection: what another try may mend is Unavailable.
+// broken converts the end of a connection to an error. It is Unavailable if a retry can succeed.
 func (w *watch) broken(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*cellhold.Error](err); ok {
 		return e
 	}
-	return cellhold.Wrap(cellhold.Unavailable, errors.Join(err, ctx.Err()), "The connection to the server broke.")
+	return cellhold.Wrap(cellhold.Unavailable, errors.Join(err, ctx.Err()), "The connection to the server broke. Retry.")
 }
 
-// take gives an event to the reader, and reports whether it was the last.
-func (w *watch) take(n note) (done bool, err error) {
+// take passes an event to the caller's loop, and reports whether the watch is complete.
+func (w *watch) take(n sseEvent) (done bool, err error) {
 	if n.event == "bye" {
 		return false, errBye
 	}
 	var e cellhold.Event
 	if err := json.Unmarshal(n.data, &e); err != nil {
-		return false, cellhold.Wrap(cellhold.Internal, err, "The server sent an event that cannot be read.")
+		return false, cellhold.Wrap(cellhold.Internal, err, "The server sent an event that is not valid JSON.")
 	}
 	if e.Seq <= w.after {
 		return false, nil
@@ -108,20 +108,20 @@ func (w *watch) take(n note) (done bool, err error) {
 	return w.stopped || e.Type == w.last, nil
 }
 
-// note is one server-sent event.
-type note struct {
+// sseEvent is one server-sent event.
+type sseEvent struct {
 	event string
 	data  []byte
 }
 
-// readNote reads up to the empty line that ends an event with data. heard is called for each line,
-// comments included.
-func readNote(r *bufio.Reader, heard func()) (note, error) {
-	var n note
+// readEvent reads up to the empty line that ends an event with data. It calls heard for each line, including
+// comments.
+func readEvent(r *bufio.Reader, heard func()) (sseEvent, error) {
+	var n sseEvent
 	for {
 		line, err := readLine(r)
 		if err != nil {
-			return note{}, err
+			return sseEvent{}, err
 		}
 		heard()
 		name, value, _ := bytes.Cut(line, []byte(":"))
@@ -130,7 +130,7 @@ func readNote(r *bufio.Reader, heard func()) (note, error) {
 		case len(line) == 0 && n.data != nil:
 			return n, nil
 		case len(line) == 0:
-			n = note{}
+			n = sseEvent{}
 		case string(name) == "event":
 			n.event = string(value)
 		case string(name) == "data":
@@ -142,7 +142,7 @@ func readNote(r *bufio.Reader, heard func()) (note, error) {
 	}
 }
 
-// readLine reads a line without its end, with a bound.
+// readLine reads a line without its end. It limits the length to maxLine.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -150,7 +150,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 		line = append(line, part...)
 		switch {
 		case len(line) > maxLine:
-			return nil, cellhold.Errorf(cellhold.Internal, "The server sent a line of more than %d bytes.", maxLine)
+			return nil, cellhold.Errorf(cellhold.Internal, "The server sent a line above the limit of %d bytes.", maxLine)
 		case err == nil:
 			return bytes.TrimRight(line, "\r\n"), nil
 		case !errors.Is(err, bufio.ErrBufferFull):

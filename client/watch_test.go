@@ -36,7 +36,7 @@ func text(s string) func() io.ReadCloser {
 	return func() io.ReadCloser { return io.NopCloser(strings.NewReader(s)) }
 }
 
-// silent is a connection on which nothing more comes, after some first bytes.
+// silent returns a connection that sends some bytes and then nothing.
 func silent(first string) func() io.ReadCloser {
 	return func() io.ReadCloser {
 		near, far := net.Pipe()
@@ -70,15 +70,15 @@ func TestASilentConnectionIsReplaced(t *testing.T) {
 			t.Errorf("events %v", seqs)
 		}
 		if took := time.Since(begun); took < silence || took > silence+5*time.Second {
-			t.Errorf("it took %s", took)
+			t.Errorf("the watch took %s", took)
 		}
 		if want := "[/v1/sessions/s/events?after=0 /v1/sessions/s/events?after=1 /v1/sessions/s/events?after=2]"; strings.Join(s.asked, " ") != strings.Trim(want, "[]") {
-			t.Errorf("asked %v", s.asked)
+			t.Errorf("requests %v", s.asked)
 		}
 	})
 }
 
-func TestAWatchIsGivenUpAfterItsPatience(t *testing.T) {
+func TestAWatchEndsAfterItsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Options{URL: "http://localhost", HTTP: &http.Client{Transport: &scripted{}}})
 		if err != nil {
@@ -93,7 +93,7 @@ func TestAWatchIsGivenUpAfterItsPatience(t *testing.T) {
 			t.Errorf("ended with %v", last)
 		}
 		if took := time.Since(begun); took > defaultPatience || took < defaultPatience-5*time.Second {
-			t.Errorf("it took %s", took)
+			t.Errorf("the watch took %s", took)
 		}
 	})
 }
@@ -104,12 +104,12 @@ func FuzzNotes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		r := bufio.NewReaderSize(strings.NewReader(string(stream)), 16)
 		for read := 0; ; read++ {
-			n, err := readNote(r, func() {})
+			n, err := readEvent(r, func() {})
 			if err != nil {
 				return
 			}
 			if n.data == nil || read > len(stream) {
-				t.Fatalf("note %d of %q: %+v", read, stream, n)
+				t.Fatalf("event %d of %q: %+v", read, stream, n)
 			}
 		}
 	})

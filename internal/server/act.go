@@ -10,36 +10,36 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// cellPath names a cell.
+// cellPath is the input of the routes of a cell.
 type cellPath struct {
 	SessionPath
-	Cell cellhold.CellID `path:"cell" doc:"Identifies the cell." example:"cq7h2w9d4kx5n3vtb"`
+	Cell cellhold.CellID `path:"cell" doc:"Cell id." example:"cq7h2w9d4kx5n3vtb"`
 }
 
-// AnswerInput is the body that answers what a cell asks for.
+// AnswerInput is the body of an answer to a question of a cell.
 type AnswerInput struct {
 	_       struct{} `additionalProperties:"false" json:"-"`
-	Value   string   `json:"value" doc:"What input() returns, without the end of the line; 1 MiB at most." example:"yes"`
-	Request int64    `json:"request,omitempty" minimum:"0" doc:"Number of the input_request event that this answers; whatever is asked now when absent." example:"7"`
+	Value   string   `json:"value" doc:"Text that input() returns, without a line break, at most 1 MiB." example:"yes"`
+	Request int64    `json:"request,omitempty" minimum:"0" doc:"Number of the input_request event. Absent means the open question." example:"7"`
 }
 
 type answerInput struct {
 	SessionPath
-	Cell cellhold.CellID `path:"cell" doc:"Identifies the cell." example:"cq7h2w9d4kx5n3vtb"`
+	Cell cellhold.CellID `path:"cell" doc:"Cell id." example:"cq7h2w9d4kx5n3vtb"`
 	Body AnswerInput
 }
 
-// actRoutes are what can be done to a cell that was submitted.
+// actRoutes registers the actions on a submitted cell.
 func (s *Server) actRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "cancel-cell", Method: http.MethodPost, Path: "/v1/sessions/{id}/cells/{cell}/cancel", Tags: []string{tagCells},
 		Summary:     "Cancel a cell",
-		Description: "A cell that waits never runs and is done when the answer comes. A cell that runs is interrupted, and no other one is, whatever happens meanwhile; look at it for its end. A cell that is done is a conflict.",
+		Description: "A queued cell never runs and is done when the answer comes. A running cell is interrupted; get the cell to see its result. Other cells are not affected. If the cell is done, the answer is a conflict.",
 	}, s.cancelCell)
 	register(api, huma.Operation{
 		OperationID: "answer-input", Method: http.MethodPost, Path: "/v1/sessions/{id}/cells/{cell}/input", DefaultStatus: http.StatusNoContent, Tags: []string{tagCells},
 		Summary:     "Answer input()",
-		Description: "Gives a cell that was submitted with allow_stdin what it asks for. Each question is answered once: when it was answered already, or nothing is asked, that is a conflict.",
+		Description: "Answers the question of a cell that was submitted with allow_stdin. Each question takes one answer. If there is no open question, or it was answered before, the answer is a conflict.",
 	}, s.answerInput)
 }
 
@@ -54,7 +54,7 @@ func (s *Server) cancelCell(ctx context.Context, in *cellPath) (*cellOutput, err
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &cellOutput{Status: http.StatusOK, Body: wholeCell(cell)}, nil
+	return &cellOutput{Status: http.StatusOK, Body: completeCell(cell)}, nil
 }
 
 func (s *Server) answerInput(ctx context.Context, in *answerInput) (*struct{}, error) {

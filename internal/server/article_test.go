@@ -13,15 +13,15 @@ import (
 )
 
 // execute sends code to /execute as the user ann.
-func (h *house) execute(status int, code string) map[string]any {
+func (h *harness) execute(status int, code string) map[string]any {
 	h.t.Helper()
 	var reply map[string]any
 	h.do(status, "POST", "/execute", string(mustJSON(map[string]string{"user_id": "ann", "code": code}))).decode(h.t, &reply)
 	return reply
 }
 
-func TestTheArticlesStory(t *testing.T) {
-	h := newHouse(t)
+func TestTheArticlesRoutesAnswerAsDescribed(t *testing.T) {
+	h := newHarness(t)
 	var started article.ArticleMessage
 	h.do(200, "POST", "/start_session", "user_id=ann").decode(t, &started)
 	if started.Message != "Session started successfully" || !strings.HasSuffix(started.Notebook, ".ipynb") {
@@ -38,13 +38,13 @@ func TestTheArticlesStory(t *testing.T) {
 		"plots": []any{map[string]any{"plot_number": 1.0, "file_name": "output_1.png", "base64_data": "aGVsbG8="}},
 	}
 	for _, o := range got["outputs"].([]any) {
-		delete(o.(map[string]any), "metadata") // may be there and empty
+		delete(o.(map[string]any), "metadata") // can be present and empty
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("reply (-got +want):\n%s", diff)
 	}
 	if text, err := os.ReadFile(started.Notebook); err != nil || !strings.Contains(string(text), "print x = 42") {
-		t.Errorf("the notebook is not current: %v %s", err, text)
+		t.Errorf("the notebook is out of date: %v %s", err, text)
 	}
 	if got := h.execute(200, ""); got["output"] != "" || len(got["outputs"].([]any)) != 0 || len(got["plots"].([]any)) != 0 {
 		t.Errorf("empty code: %v", got)
@@ -53,13 +53,13 @@ func TestTheArticlesStory(t *testing.T) {
 		t.Errorf("reset: %s", got)
 	}
 	if got := h.execute(400, "get x"); !strings.Contains(string(mustJSON(got)), "NameError") {
-		t.Errorf("variables outlive a reset: %v", got)
+		t.Errorf("variables are still set after a reset: %v", got)
 	}
 	if got := string(h.do(200, "POST", "/end_session", "user_id=ann").body); got != `{"message":"Session ended successfully"}`+"\n" {
 		t.Errorf("end: %s", got)
 	}
 	if _, err := os.Stat(started.Notebook); !os.IsNotExist(err) {
-		t.Errorf("the notebook is still there: %v", err)
+		t.Errorf("the notebook still exists: %v", err)
 	}
 	for _, path := range []string{"/end_session", "/reset"} {
 		h.do(404, "POST", path, "user_id=ann")
@@ -70,7 +70,7 @@ func TestTheArticlesStory(t *testing.T) {
 }
 
 func TestAnExceptionIs400WithAPlainTraceback(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	got := h.execute(400, "print before\nerror ValueError no good")
 	detail := got["detail"].(map[string]any)
@@ -79,24 +79,24 @@ func TestAnExceptionIs400WithAPlainTraceback(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if got := h.execute(200, "print after"); got["output"] != "after\n" {
-		t.Errorf("the session is not usable: %v", got)
+		t.Errorf("the session cannot be used: %v", got)
 	}
 }
 
 func TestATimeoutIs408AndTheSessionIsUsable(t *testing.T) {
-	h := newHouseWith(t, shortCells, nil)
+	h := newHarnessWith(t, shortCells, nil)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	h.execute(200, "set x 1")
 	if got := h.execute(408, "loop"); cmp.Diff(got, map[string]any{"detail": "Code execution timed out"}) != "" {
 		t.Errorf("got %v", got)
 	}
 	if got := h.execute(200, "get x"); got["output"] != "1" {
-		t.Errorf("the session is not usable: %v", got)
+		t.Errorf("the session cannot be used: %v", got)
 	}
 }
 
-func TestAClientThatHangsUpDoesNotStopItsCode(t *testing.T) {
-	h := newHouse(t)
+func TestClosingTheConnectionDoesNotStopTheArticlesCode(t *testing.T) {
+	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	ctx, hangUp := context.WithCancel(t.Context())
 	gone := make(chan error)
@@ -110,15 +110,15 @@ func TestAClientThatHangsUpDoesNotStopItsCode(t *testing.T) {
 	until(t, lines, "cell_started")
 	hangUp()
 	if err := <-gone; err == nil {
-		t.Fatal("it was answered before it hung up")
+		t.Fatal("the answer came before the client closed the connection")
 	}
 	if got := h.execute(200, "get x"); got["output"] != "5" {
 		t.Errorf("got %v", got)
 	}
 }
 
-func TestADeadKernelIsToldOnceAsCauseAndThenWithItsCure(t *testing.T) {
-	h := newHouse(t)
+func TestADeadKernelIsReportedWithItsCauseThenWithReset(t *testing.T) {
+	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	got := h.execute(400, "exit 3")
 	trace := got["detail"].(map[string]any)["traceback"].([]any)
@@ -133,7 +133,7 @@ func TestADeadKernelIsToldOnceAsCauseAndThenWithItsCure(t *testing.T) {
 }
 
 func TestASecondStartReplacesTheFirst(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	h.execute(200, "set x 1")
 	h.do(200, "POST", "/start_session", "user_id=ann")
@@ -147,12 +147,12 @@ func TestASecondStartReplacesTheFirst(t *testing.T) {
 }
 
 func TestUsersAreLabelsAndNeverPaths(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	seen := map[string]bool{}
 	for _, user := range []string{"..%2F..%2Fetc%2Fpasswd", "%2Fabs", "a%00b", ".", "%E5%9B%BE", "a%20b", "A", "a"} {
 		a := h.send(h.request("POST", "/start_session", "user_id="+user))
 		if a.StatusCode == 422 && strings.Contains(user, "%00") {
-			continue // control characters may be refused
+			continue // the server can refuse control characters
 		}
 		var m article.ArticleMessage
 		a.decode(t, &m)
@@ -167,13 +167,13 @@ func TestUsersAreLabelsAndNeverPaths(t *testing.T) {
 	h.do(422, "POST", "/execute", `{"user_id":7}`)
 }
 
-func TestPackagesAreNotInstalledWhereTheOperatorAllowsNone(t *testing.T) {
-	h := newHouse(t)
+func TestPackagesAreRefusedByTheOperatorsPolicy(t *testing.T) {
+	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	var d article.ArticleDetail
 	h.do(http.StatusInternalServerError, "POST", "/install_package", `{"user_id":"ann","package_name":"x"}`).decode(t, &d)
 	if !strings.HasPrefix(d.Detail, "Failed to install x: ") || !strings.Contains(d.Detail, "operator") {
-		t.Errorf("the sentence is %q", d.Detail)
+		t.Errorf("the message is %q", d.Detail)
 	}
 	session := h.create()
 	h.do(403, "POST", session+"/packages", `{"requirements":["x"]}`)
@@ -182,7 +182,7 @@ func TestPackagesAreNotInstalledWhereTheOperatorAllowsNone(t *testing.T) {
 }
 
 func TestAClientOfTheArticleNeedsNoTokenWithoutAuth(t *testing.T) {
-	h := newHouseWith(t, nil, func(o *Options) { o.Tokens, o.AuthOff = nil, true })
+	h := newHarnessWith(t, nil, func(o *Options) { o.Tokens, o.AuthOff = nil, true })
 	req := h.request("POST", "/start_session", "user_id=ann")
 	req.Header.Del("Authorization")
 	if a := h.send(req); a.StatusCode != 200 {

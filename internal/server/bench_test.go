@@ -20,18 +20,18 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// BenchmarkCell runs each cell twice, through the whole door over a real connection and without a
-// door, and reports both medians: their difference is what the door adds. The two alternate, so
-// that a busy machine slows both alike.
+// BenchmarkCell runs each cell twice: through the server over a real connection, and directly. It reports
+// both medians; their difference is the cost of the server. The two runs alternate, so that other load slows
+// both equally.
 func BenchmarkCell(b *testing.B) {
-	h := newHouse(b)
+	h := newHarness(b)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	var path string
 	var sess *session.Session
 	var through, direct []time.Duration
 	for b.Loop() {
-		if len(through)%100 == 0 { // a new session now and then, because its notebook grows
+		if len(through)%100 == 0 { // sometimes a new session, because the notebook grows
 			if path != "" {
 				h.do(204, "DELETE", path, "")
 			}
@@ -64,13 +64,13 @@ func BenchmarkCell(b *testing.B) {
 	}
 	slices.Sort(through)
 	slices.Sort(direct)
-	b.ReportMetric(float64(through[len(through)/2].Microseconds()), "µs-door/p50")
+	b.ReportMetric(float64(through[len(through)/2].Microseconds()), "µs-server/p50")
 	b.ReportMetric(float64(direct[len(direct)/2].Microseconds()), "µs-direct/p50")
 }
 
-// BenchmarkDoor is what decoding, checking and encoding cost: guards, huma and JSON, with a cell
-// that is done at once and without a connection.
-func BenchmarkDoor(b *testing.B) {
+// BenchmarkServer measures decoding, checks and encoding: guards, huma and JSON. Its cell is done at once,
+// and there is no connection.
+func BenchmarkServer(b *testing.B) {
 	s, _ := newServer(b, new(registry.Registry), func(o *Options) { o.Logger = nil })
 	m := &table{ServeMux: http.NewServeMux(), server: s}
 	api := humago.New(m, huma.Config{

@@ -14,35 +14,35 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// SubmitCell is the body that submits a cell.
+// SubmitCell is the body of a request to run a cell.
 type SubmitCell struct {
 	_       struct{}          `additionalProperties:"false" json:"-"`
-	Code    string            `json:"code" doc:"The source to run; 4 MiB at most." example:"1 + 1"`
-	Kernel  cellhold.KernelID `json:"kernel,omitempty" maxLength:"64" doc:"Which kernel runs it; the session's first one when absent." example:"python3"`
-	Timeout float64           `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Seconds that it may run, once it runs; the server's default when absent or 0." example:"30"`
+	Code    string            `json:"code" doc:"Source code to run, at most 4 MiB." example:"1 + 1"`
+	Kernel  cellhold.KernelID `json:"kernel,omitempty" maxLength:"64" doc:"Kernel that runs the cell. Absent means the session's first kernel." example:"python3"`
+	Timeout float64           `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Maximum run time in seconds, without the time in the queue. Absent or 0 means the server's default." example:"30"`
 
-	OnError    cellhold.OnError  `json:"on_error,omitempty" enum:"continue,cancel" doc:"What becomes of the cells that wait behind it when it does not end with ok: they run, or those that wait at that moment are cancelled. continue when absent."`
-	Figures    *cellhold.Figures `json:"figures,omitempty" doc:"How its figures are drawn, by a Python kernel; as the session's when absent."`
-	AllowStdin bool              `json:"allow_stdin,omitempty" doc:"Let the code ask for input: an input_request event appears, and answer-input answers it. The deadline goes on meanwhile. Without it, input() fails at once."`
+	OnError    cellhold.OnError  `json:"on_error,omitempty" enum:"continue,cancel" doc:"Effect on the queued cells if this cell does not end with ok. continue: the queued cells run. cancel: the cells in the queue at that moment are cancelled. Absent means continue."`
+	Figures    *cellhold.Figures `json:"figures,omitempty" doc:"Format of figures in a Python kernel. Absent means the session's format."`
+	AllowStdin bool              `json:"allow_stdin,omitempty" doc:"Allow the code to ask for input. An input_request event has the question; answer it with answer-input. The timeout keeps running. Without allow_stdin, input() fails at once."`
 }
 
 type submitInput struct {
 	SessionPath
-	Wait string `query:"wait" doc:"How long to wait for it to be done: \"30s\", \"2m\" or plain seconds, 10 minutes at most. Without it the answer comes at once." example:"30s"`
-	Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Your own name for this request. The same key with the same request gives the same cell, also after a restart of the server, so a request whose answer was lost can be repeated; with another request it is a conflict."`
+	Wait string `query:"wait" doc:"Maximum time to wait until the cell is done: \"30s\", \"2m\" or seconds, at most 10 minutes. Without wait the answer comes at once." example:"30s"`
+	Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Your name for this request, so that you can retry it if its answer was lost. The same key with the same request returns the same cell, even after a restart of the server. The same key with another request is a conflict."`
 	Body SubmitCell
 }
 
 type submitOutput struct {
 	Status   int
-	Location string `header:"Location" doc:"Where the cell is."`
+	Location string `header:"Location" doc:"URL path of the cell."`
 	Body     cellhold.Cell
 }
 
 type cellInput struct {
 	SessionPath
-	Cell cellhold.CellID `path:"cell" doc:"Identifies the cell." example:"cq7h2w9d4kx5n3vtb"`
-	Wait string          `query:"wait" doc:"How long to wait for it to be done: \"30s\", \"2m\" or plain seconds, 10 minutes at most. The answer comes earlier when it is done earlier." example:"30s"`
+	Cell cellhold.CellID `path:"cell" doc:"Cell id." example:"cq7h2w9d4kx5n3vtb"`
+	Wait string          `query:"wait" doc:"Maximum time to wait until the cell is done: \"30s\", \"2m\" or seconds, at most 10 minutes." example:"30s"`
 }
 
 type cellOutput struct {
@@ -52,7 +52,7 @@ type cellOutput struct {
 
 // CellList is the body that lists cells.
 type CellList struct {
-	Cells []cellhold.Cell `json:"cells" doc:"The session's cells, oldest first."`
+	Cells []cellhold.Cell `json:"cells" doc:"Cells of the session, oldest first."`
 }
 
 type streamOutput struct {
@@ -64,9 +64,9 @@ func (s *Server) cellRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "submit-cell", Method: http.MethodPost, Path: "/v1/sessions/{id}/cells", DefaultStatus: http.StatusAccepted, Tags: []string{tagCells},
 		Summary:     "Run code",
-		Description: "Queues a cell. Without wait the answer is 202 with the queued cell. With wait it is 200 with the cell when it is done. When the wait is over before, it is 202 with the cell as it is then, and wait_over is true; the cell goes on running, also when you hang up. Code that raises is no error of this API: the cell has the status \"error\" and the traceback among its outputs.",
+		Description: "Queues a cell. Without wait, the answer is 202 with the queued cell. With wait, the answer is 200 when the cell is done. If the wait ends first, the answer is 202 with the unfinished cell, and wait_over is true. The cell continues, even if you close the connection. An exception in the code is not an API error: the cell has the status \"error\", and its outputs have the traceback.",
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The cell, which is done",
+			Description: "The cell is done",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: cellSchema}},
 		}},
 	}, s.submit)
@@ -74,16 +74,16 @@ func (s *Server) cellRoutes(api huma.API) {
 		OperationID: "list-cells", Method: http.MethodGet, Path: "/v1/sessions/{id}/cells", Tags: []string{tagCells},
 		Summary: "List the cells of a session",
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The cells, oldest first, outputs included",
+			Description: "The cells with their outputs, oldest first",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, CellList{})}},
 		}},
 	}, s.listCells)
 	register(api, huma.Operation{
 		OperationID: "get-cell", Method: http.MethodGet, Path: "/v1/sessions/{id}/cells/{cell}", Tags: []string{tagCells},
-		Summary:     "Look at a cell, or wait for it",
-		Description: "With wait, the answer comes when the cell is done or the wait is over. In the second case its status is 202, and wait_over is true.",
+		Summary:     "Get a cell, or wait for it",
+		Description: "With wait, the answer comes when the cell is done or the wait ends. If the wait ends first, the answer is 202, and wait_over is true.",
 		Responses: map[string]*huma.Response{"202": {
-			Description: "The cell as it is when the wait is over: it is not done",
+			Description: "The wait ended before the cell was done",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: cellSchema}},
 		}},
 	}, s.getCell)
@@ -116,11 +116,11 @@ func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, er
 		status = waitStatus(cell.State == cellhold.CellDone, &cell.WaitOver)
 	}
 	location := "/v1/sessions/" + string(in.ID) + "/cells/" + string(cell.ID)
-	return &submitOutput{Status: status, Location: location, Body: wholeCell(cell)}, nil
+	return &submitOutput{Status: status, Location: location, Body: completeCell(cell)}, nil
 }
 
 func (s *Server) getCell(ctx context.Context, in *cellInput) (*cellOutput, error) {
-	cell, err := look(ctx, s, in.SessionPath, in.Wait, in.Cell, cells)
+	cell, err := readOrWait(ctx, s, in.SessionPath, in.Wait, in.Cell, cells)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -128,7 +128,7 @@ func (s *Server) getCell(ctx context.Context, in *cellInput) (*cellOutput, error
 	if in.Wait != "" {
 		status = waitStatus(cell.State == cellhold.CellDone, &cell.WaitOver)
 	}
-	return &cellOutput{Status: status, Body: wholeCell(cell)}, nil
+	return &cellOutput{Status: status, Body: completeCell(cell)}, nil
 }
 
 func (s *Server) listCells(ctx context.Context, in *SessionPath) (*streamOutput, error) {
@@ -142,14 +142,14 @@ func (s *Server) listCells(ctx context.Context, in *SessionPath) (*streamOutput,
 	}}, nil
 }
 
-// writeCells writes a CellList one cell after the other: together their outputs may be larger
-// than what one request should hold in memory.
+// writeCells writes a CellList one cell at a time: all outputs together can be larger than the memory that
+// one request should use.
 func (s *Server) writeCells(w http.ResponseWriter, r *http.Request, sess *session.Session) {
 	open := `{"cells":[`
 	for cell, err := range sess.History().Cells(r.Context()) {
 		var text []byte
 		if err == nil {
-			text, err = json.Marshal(wholeCell(cell))
+			text, err = json.Marshal(completeCell(cell))
 		}
 		if err != nil {
 			s.failStream(w, r, err, open != ",")
@@ -159,7 +159,7 @@ func (s *Server) writeCells(w http.ResponseWriter, r *http.Request, sess *sessio
 			w.Header().Set("Content-Type", "application/json")
 		}
 		if _, err := w.Write(append([]byte(open), text...)); err != nil {
-			return // the reader has gone
+			return // the reader left
 		}
 		open = ","
 	}
@@ -170,8 +170,8 @@ func (s *Server) writeCells(w http.ResponseWriter, r *http.Request, sess *sessio
 	_, _ = io.WriteString(w, "]}\n")
 }
 
-// failStream ends an answer that is written in parts: with a problem when nothing is written yet,
-// by breaking the connection otherwise, so that half an answer cannot be taken for a whole one.
+// failStream ends an answer that is written in parts. If nothing is written yet, it sends a problem.
+// Otherwise it breaks the connection, so that a client cannot take a part for the whole answer.
 func (s *Server) failStream(w http.ResponseWriter, r *http.Request, err error, clean bool) {
 	p := s.problem(r.Context(), err)
 	if !clean {
@@ -180,8 +180,8 @@ func (s *Server) failStream(w http.ResponseWriter, r *http.Request, err error, c
 	door.WriteProblem(w, p)
 }
 
-// wholeCell makes an empty list out of an absent one.
-func wholeCell(c cellhold.Cell) cellhold.Cell {
+// completeCell replaces an absent list with an empty one.
+func completeCell(c cellhold.Cell) cellhold.Cell {
 	if c.Outputs == nil {
 		c.Outputs = []cellhold.Output{}
 	}

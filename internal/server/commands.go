@@ -16,38 +16,38 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// StartCommand is the body that starts a command.
+// StartCommand is the body of a request to start a command.
 type StartCommand struct {
 	_        struct{}           `additionalProperties:"false" json:"-"`
-	Command  string             `json:"command,omitempty" doc:"One line for a shell: bash, or sh in images without bash. Either this or args." example:"ls -l | wc -l"`
-	Args     []string           `json:"args,omitempty" doc:"A program and its arguments, run without a shell. Either this or command."`
-	Env      map[string]string  `json:"env,omitempty" doc:"Variables to add to the environment. They are neither recorded nor given back."`
-	Dir      string             `json:"cwd,omitempty" doc:"Where to start it: an absolute path, or one below /workspace, which it is when absent." example:"/tmp"`
-	Timeout  float64            `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Seconds that it may run; the server's default when absent or 0, and the longest that the server allows for one with a terminal." example:"30"`
-	Terminal *cellhold.Terminal `json:"tty,omitempty" doc:"Give it a terminal of this size. Its output then is one stream, stdout."`
+	Command  string             `json:"command,omitempty" doc:"Line for a shell: bash, or sh in images without bash. Send either command or args." example:"ls -l | wc -l"`
+	Args     []string           `json:"args,omitempty" doc:"Program and arguments, run without a shell. Send either command or args."`
+	Env      map[string]string  `json:"env,omitempty" doc:"Variables to add to the environment. The server does not store or return them."`
+	Dir      string             `json:"cwd,omitempty" doc:"Working directory: an absolute path, or a path relative to /workspace. Absent means /workspace." example:"/tmp"`
+	Timeout  float64            `json:"timeout,omitempty" minimum:"0" maximum:"31536000" doc:"Maximum run time in seconds. Absent or 0 means the server's default, or with a terminal the server's maximum." example:"30"`
+	Terminal *cellhold.Terminal `json:"tty,omitempty" doc:"Size of a terminal for the command. With a terminal, all output is in stdout."`
 }
 
 type startInput struct {
 	SessionPath
-	Wait string `query:"wait" doc:"How long to wait for it to be done: \"30s\", \"2m\" or plain seconds, 10 minutes at most. Without it the answer comes when it has started." example:"30s"`
+	Wait string `query:"wait" doc:"Maximum time to wait until the command is done: \"30s\", \"2m\" or seconds, at most 10 minutes. Without wait the answer comes when the command has started." example:"30s"`
 	Body StartCommand
 }
 
 type startOutput struct {
 	Status   int
-	Location string `header:"Location" doc:"Where the command is."`
+	Location string `header:"Location" doc:"URL path of the command."`
 	Body     cellhold.Command
 }
 
-// CommandPath is the part of the input that all routes of a command share.
+// CommandPath is the input of all routes of a command.
 type CommandPath struct {
 	SessionPath
-	Command cellhold.CommandID `path:"command" doc:"Identifies the command." example:"x7kq2w9d4hx5n3vtb"`
+	Command cellhold.CommandID `path:"command" doc:"Command id." example:"x7kq2w9d4hx5n3vtb"`
 }
 
 type commandInput struct {
 	CommandPath
-	Wait string `query:"wait" doc:"How long to wait for it to be done: \"30s\", \"2m\" or plain seconds, 10 minutes at most. The answer comes earlier when it is done earlier." example:"30s"`
+	Wait string `query:"wait" doc:"Maximum time to wait until the command is done: \"30s\", \"2m\" or seconds, at most 10 minutes." example:"30s"`
 }
 
 type commandOutput struct {
@@ -57,7 +57,7 @@ type commandOutput struct {
 
 // CommandList is the body that lists commands.
 type CommandList struct {
-	Commands []cellhold.Command `json:"commands" doc:"The session's commands, oldest first."`
+	Commands []cellhold.Command `json:"commands" doc:"Commands of the session, oldest first."`
 }
 
 type commandEventsInput struct {
@@ -67,24 +67,24 @@ type commandEventsInput struct {
 
 type stdinInput struct {
 	CommandPath
-	Offset  int64  `query:"offset" minimum:"-1" default:"-1" doc:"Which byte of the whole input the body begins with. Bytes that were taken before are passed over, so that a request can be repeated. Without it the body follows what was taken."`
-	EOF     bool   `query:"eof" doc:"Nothing follows: the standard input is closed after the body. At a terminal, Ctrl-D is typed."`
+	Offset  int64  `query:"offset" minimum:"-1" default:"-1" doc:"Position of the body's first byte in the whole input. Bytes that the server accepted before are skipped, so you can retry a request. Absent means after the last accepted byte."`
+	EOF     bool   `query:"eof" doc:"If true, close the standard input after the body. At a terminal, send Ctrl-D."`
 	RawBody []byte `contentType:"application/octet-stream"`
 }
 
-// InputTaken is the body that answers to standard input.
+// InputTaken is the body of an answer to standard input.
 type InputTaken struct {
-	Offset int64 `json:"offset" doc:"How many bytes of input were taken since the command began."`
+	Offset int64 `json:"offset" doc:"Number of input bytes that the server accepted since the command started."`
 }
 
 type stdinOutput struct {
 	Body InputTaken
 }
 
-// SendSignal is the body that asks for a signal.
+// SendSignal is the body of a request to send a signal.
 type SendSignal struct {
 	_      struct{} `additionalProperties:"false" json:"-"`
-	Signal string   `json:"signal" maxLength:"20" doc:"Its name, with or without SIG, or its number." example:"TERM"`
+	Signal string   `json:"signal" maxLength:"20" doc:"Name of the signal, with or without SIG, or its number." example:"TERM"`
 }
 
 type signalInput struct {
@@ -103,9 +103,9 @@ func (s *Server) commandRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "start-command", Method: http.MethodPost, Path: commandsPath, DefaultStatus: http.StatusAccepted, Tags: []string{tagCommands},
 		Summary:     "Run a command",
-		Description: "Starts a program in the session's sandbox, beside its kernel. Without wait the answer is 202 with the running command. With wait it is 200 with the command when it is done. When the wait is over before, it is 202 with the command as it is then, and wait_over is true; the command goes on running, also when you hang up. A command that fails is no error of this API: it has an exit_code. Its standard input is open until you close it.",
+		Description: "Starts a program in the session's sandbox, outside the kernels. Without wait, the answer is 202 with the running command. With wait, the answer is 200 when the command is done. If the wait ends first, the answer is 202 with the unfinished command, and wait_over is true. The command continues, even if you close the connection. A failing command is not an API error: exit_code has its exit status. The standard input stays open until you close it.",
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The command, which is done",
+			Description: "The command is done",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, cellhold.Command{})}},
 		}},
 	}, s.startCommand)
@@ -119,29 +119,29 @@ func (s *Server) commandRoutes(api huma.API) {
 	}, s.listCommands)
 	register(api, huma.Operation{
 		OperationID: "get-command", Method: http.MethodGet, Path: commandsPath + "/{command}", Tags: []string{tagCommands},
-		Summary:     "Look at a command, or wait for it",
-		Description: "With wait, the answer comes when the command is done or the wait is over. In the second case its status is 202, and wait_over is true. It has the first and the last 64 KiB of each stream, and says how many bytes there were; all of them are in the events.",
+		Summary:     "Get a command, or wait for it",
+		Description: "With wait, the answer comes when the command is done or the wait ends. If the wait ends first, the answer is 202, and wait_over is true. The answer has the first and the last 64 KiB of each stream, and the number of bytes. The events have all output.",
 		Responses: map[string]*huma.Response{"202": {
-			Description: "The command as it is when the wait is over: it is not done",
+			Description: "The wait ended before the command was done",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf(api, cellhold.Command{})}},
 		}},
 	}, s.getCommand)
 	register(api, huma.Operation{
 		OperationID: "read-command-events", Method: http.MethodGet, Path: commandsPath + "/{command}/events", Tags: []string{tagCommands},
 		Summary:     "Read a command's events after N",
-		Description: "The session's events that belong to this command, with the session's numbers, in the same two ways as those of the session. A stream ends after command_done. What the command wrote is in the events of type stream: in text where it is UTF-8, and in data, in base64, where it is not.",
+		Description: "Returns the events of this command, with the numbers of the session, as a page or a stream like read-events. A stream ends after command_done. Events of type stream have the output: in text if it is UTF-8, otherwise in data, in base64.",
 		Responses:   eventResponses(api),
 	}, s.commandEvents)
 	register(api, huma.Operation{
 		OperationID: "write-command-input", Method: http.MethodPost, Path: commandsPath + "/{command}/stdin", Tags: []string{tagCommands},
 		Summary:     "Write to a command's standard input",
-		Description: "The bytes of the body are queued for the command in the order of the requests. When it does not read for 15 s and the queue is full, the answer is 429: send the same body with the same offset again. When it has closed its input or ended, the answer is 409.",
+		Description: "Queues the body for the command, in the order of the requests. If the queue is full and the command does not read for 15 s, the answer is 429: send the same body with the same offset again. If the command closed its input or ended, the answer is 409.",
 	}, s.writeInput)
-	api.OpenAPI().Paths[commandsPath+"/{command}/stdin"].Post.RequestBody.Required = false // the end may come alone
+	api.OpenAPI().Paths[commandsPath+"/{command}/stdin"].Post.RequestBody.Required = false // eof needs no body
 	register(api, huma.Operation{
 		OperationID: "signal-command", Method: http.MethodPost, Path: commandsPath + "/{command}/signal", DefaultStatus: http.StatusNoContent, Tags: []string{tagCommands},
 		Summary:     "Send a signal to a command",
-		Description: "It goes to the command's process group, and to what is in the foreground of its terminal.",
+		Description: "Sends the signal to the command's process group, and to the foreground process group of its terminal.",
 	}, s.signalCommand)
 	register(api, huma.Operation{
 		OperationID: "resize-command", Method: http.MethodPost, Path: commandsPath + "/{command}/resize", DefaultStatus: http.StatusNoContent, Tags: []string{tagCommands},
@@ -150,7 +150,7 @@ func (s *Server) commandRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "end-command", Method: http.MethodDelete, Path: commandsPath + "/{command}", DefaultStatus: http.StatusNoContent, Tags: []string{tagCommands},
 		Summary:     "End a command",
-		Description: "Kills it with everything that it started, and answers when it is done. Its record stays. One that is done is left as it is.",
+		Description: "Kills the command and all processes that it started. The answer comes when they have ended. The command can still be read. If the command is done, the request does nothing.",
 	}, s.endCommand)
 }
 
@@ -180,7 +180,7 @@ func (s *Server) startCommand(ctx context.Context, in *startInput) (*startOutput
 }
 
 func (s *Server) getCommand(ctx context.Context, in *commandInput) (*commandOutput, error) {
-	c, err := look(ctx, s, in.SessionPath, in.Wait, in.Command, commands)
+	c, err := readOrWait(ctx, s, in.SessionPath, in.Wait, in.Command, commands)
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
@@ -202,7 +202,7 @@ func (s *Server) listCommands(ctx context.Context, in *SessionPath) (*streamOutp
 	}}, nil
 }
 
-// writeCommands writes a CommandList one command after the other, as writeCells does for cells.
+// writeCommands writes a CommandList one command at a time, like writeCells.
 func (s *Server) writeCommands(w http.ResponseWriter, r *http.Request, sess *session.Session) {
 	const first = `{"commands":[`
 	open := first
@@ -217,7 +217,7 @@ func (s *Server) writeCommands(w http.ResponseWriter, r *http.Request, sess *ses
 		}
 		w.Header().Set("Content-Type", "application/json")
 		if _, err := w.Write(append([]byte(open), text...)); err != nil {
-			return // the reader has gone
+			return // the reader left
 		}
 		open = ","
 	}

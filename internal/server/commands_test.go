@@ -19,7 +19,7 @@ func decodeCommand(t *testing.T, body []byte) cellhold.Command {
 }
 
 func TestACommandFromBeginningToEnd(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	path := h.create() + "/commands"
 	c := decodeCommand(t, h.do(200, "POST", path+"?wait=30s", `{"command": "echo hello; warn you; exit 3"}`).body)
 	if c.Code != 3 || c.Status != cellhold.CommandExit || c.Stdout.Text != "hello\n" || c.Stderr.Text != "you\n" {
@@ -62,7 +62,7 @@ func TestACommandFromBeginningToEnd(t *testing.T) {
 }
 
 func TestSignalsSizesAndEndsOfCommands(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	path := h.create() + "/commands"
 	one := h.do(202, "POST", path, `{"command": "stubborn", "tty": {"rows": 24, "cols": 80}}`).Header.Get("Location")
 	h.do(204, "POST", one+"/signal", `{"signal": "INT"}`)

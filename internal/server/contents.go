@@ -22,13 +22,13 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// This file has the bodies that are not JSON: files and archives, which go in and out as they come, and
-// the watch of a directory.
+// This file has the bodies that are not JSON: files and archives, which are streamed, and the watch of a
+// directory.
 
-// maxParts bounds the files of one form.
+// maxParts is the maximum number of files in one form.
 const maxParts = 1000
 
-// longBody reports whether a request brings a file. Its size is bounded by the session.
+// longBody reports whether a request uploads a file. The session limits its size.
 func longBody(r *http.Request) bool {
 	if !strings.HasPrefix(r.URL.Path, "/v1/sessions/") {
 		return false
@@ -42,8 +42,7 @@ func longBody(r *http.Request) bool {
 	return false
 }
 
-// files answers with what f writes from or to the files of a sandbox. The answer has f's error if nothing is
-// written yet; else f panics.
+// files answers with the stream that f writes, or that f reads into the sandbox. See stream for f's error.
 func (s *Server) files(ctx context.Context, id cellhold.SessionID, f func(http.ResponseWriter, *http.Request, *attachment.Attachment) error) (*streamOutput, error) {
 	return s.stream(ctx, id, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
 		a, leave, err := sess.Enter(r.Context())
@@ -55,8 +54,8 @@ func (s *Server) files(ctx context.Context, id cellhold.SessionID, f func(http.R
 	})
 }
 
-// stream answers with what f writes, once the session is found. The answer has f's error if nothing is
-// written yet; else f panics.
+// stream finds the session and answers with the stream that f writes. If f fails before it writes, it returns
+// the error, which becomes the answer. Later f panics.
 func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.ResponseWriter, *http.Request, *session.Session) error) (*streamOutput, error) {
 	sess, err := s.session(ctx, id)
 	if err != nil {
@@ -66,11 +65,11 @@ func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.
 		r, w := humago.Unwrap(hc)
 		if err := f(w, r, sess); err != nil {
 			p := s.problem(r.Context(), err)
-			text, _ := json.Marshal(p) // a struct of texts and numbers
+			text, _ := json.Marshal(p) // cannot fail: a struct of strings and numbers
 			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 			w.Header().Set("Content-Type", door.ProblemType)
 			w.WriteHeader(p.Status)
-			_, _ = w.Write(text) // fails only when the caller has gone
+			_, _ = w.Write(text) // fails only if the caller left
 			door.Drain(r)
 		}
 	}}, nil
@@ -84,17 +83,17 @@ func (s *Server) downloadFile(ctx context.Context, in *contentInput) (*streamOut
 		}
 		switch info.Type {
 		case cellhold.FileDirectory:
-			return cellhold.Errorf(cellhold.Conflict, "%s is a directory. Download it as an archive.", info.Path)
+			return cellhold.Errorf(cellhold.Conflict, "%s is a directory: use GET …/files/archive to download it as an archive.", info.Path)
 		case cellhold.FileRegular:
 		default:
-			return cellhold.Errorf(cellhold.Denied, "%s is not a regular file.", info.Path)
+			return cellhold.Errorf(cellhold.Denied, "%s is not a regular file, so it cannot be downloaded.", info.Path)
 		}
 		if strings.Contains(r.Header.Get("Range"), ",") {
-			r.Header.Del("Range") // each of many ranges would be a request to the sandbox
+			r.Header.Del("Range") // each range would be a request to the sandbox, and a header can have thousands
 		}
 		content := &remoteFile{ctx: r.Context(), sandbox: a, info: info}
 		defer content.close()
-		if r.Method == http.MethodGet && r.Header.Get("Range") == "" { // while an error can still be told
+		if r.Method == http.MethodGet && r.Header.Get("Range") == "" { // report an error before the first byte
 			if err := content.try(); err != nil {
 				return err
 			}
@@ -109,14 +108,14 @@ func (s *Server) downloadFile(ctx context.Context, in *contentInput) (*streamOut
 	})
 }
 
-// asAttachment sets what keeps a browser from showing what untrusted code wrote.
+// asAttachment sets headers that keep a browser from showing a page that untrusted code wrote.
 func asAttachment(h http.Header, name string) {
-	h.Set("Content-Type", anyType) // ServeContent would guess, and guess text/html
+	h.Set("Content-Type", anyType) // without it, ServeContent could choose text/html
 	h.Set("Content-Disposition", asDownload(name))
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 }
 
-// remoteFile is a file of the sandbox as http.ServeContent reads it. Only the requested part is read.
+// remoteFile is a file of the sandbox for http.ServeContent. It reads only the requested part.
 type remoteFile struct {
 	ctx     context.Context
 	sandbox *attachment.Attachment
@@ -124,17 +123,17 @@ type remoteFile struct {
 
 	at, openAt int64
 	open       io.ReadCloser
-	err        error // of reading
+	err        error // error of a read
 }
 
-// try opens the file where reading usually begins.
+// try opens the file at its beginning.
 func (f *remoteFile) try() error {
 	r, err := f.sandbox.OpenFile(f.ctx, f.info, 0, f.info.Size)
 	f.open, f.openAt = r, 0
 	return err
 }
 
-// Seek notes where to read on.
+// Seek sets the offset of the next read.
 func (f *remoteFile) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
@@ -149,7 +148,7 @@ func (f *remoteFile) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Read continues to read, and opens the file again after a seek to another place.
+// Read continues to read, and opens the file again if Seek changed the offset.
 func (f *remoteFile) Read(b []byte) (int, error) {
 	if f.at >= f.info.Size {
 		return 0, io.EOF
@@ -184,9 +183,9 @@ func (f *remoteFile) close() {
 
 func (s *Server) uploadFile(ctx context.Context, in *writeInput) (*streamOutput, error) {
 	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
-		mode, err := strconv.ParseUint("0"+in.Mode, 8, 32) // its pattern is checked
+		mode, err := strconv.ParseUint("0"+in.Mode, 8, 32) // huma checked the pattern
 		if err != nil {
-			return cellhold.Wrap(cellhold.Invalid, err, "The mode is not octal.")
+			return cellhold.Wrap(cellhold.Invalid, err, "Invalid mode %.20q: use permission bits in octal, such as 0644.", in.Mode)
 		}
 		info, err := a.WriteFile(r.Context(), in.Path, uint32(mode), door.LongBody(r), r.ContentLength)
 		if err != nil {
@@ -202,7 +201,7 @@ func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput
 		r.Body = io.NopCloser(door.LongBody(r))
 		form, err := r.MultipartReader()
 		if err != nil {
-			return cellhold.Wrap(cellhold.Invalid, err, "The body must be multipart/form-data; to send one file as it is, PUT it to /files/content.")
+			return cellhold.Wrap(cellhold.Invalid, err, "The body is not multipart/form-data: use a form, or PUT a single file to …/files/content.")
 		}
 		done := FilesWritten{Files: []cellhold.FileInfo{}}
 		for {
@@ -211,7 +210,7 @@ func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput
 				break
 			}
 			if err != nil {
-				return cellhold.Wrap(cellhold.Invalid, err, "The form is not valid, or broke off.")
+				return cellhold.Wrap(cellhold.Invalid, err, "The form is invalid or incomplete after %d files: send it again.", len(done.Files))
 			}
 			info, err := writePart(r.Context(), a, orWorkspace(in.Path), part, len(done.Files))
 			if err != nil {
@@ -226,17 +225,17 @@ func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput
 	})
 }
 
-// writePart writes one file of a form, or nothing when the part is none.
+// writePart writes one file of a form. It ignores a part without a file name.
 func writePart(ctx context.Context, a *attachment.Attachment, dir string, part *multipart.Part, before int) (cellhold.FileInfo, error) {
 	name := part.FileName()
 	if name == "" {
 		return cellhold.FileInfo{}, nil
 	}
 	if before >= maxParts {
-		return cellhold.FileInfo{}, cellhold.Errorf(cellhold.Invalid, "A form may have %d files; send an archive.", maxParts)
+		return cellhold.FileInfo{}, cellhold.Errorf(cellhold.Invalid, "The form has more than %d files: upload an archive to …/files/archive instead.", maxParts)
 	}
 	if name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return cellhold.FileInfo{}, cellhold.Errorf(cellhold.Invalid, "A file of the form has a name that no file can have.")
+		return cellhold.FileInfo{}, cellhold.Errorf(cellhold.Invalid, "Invalid file name %.40q in the form: use a name without slashes, other than \".\" and \"..\".", name)
 	}
 	return a.WriteFile(ctx, dir+"/"+name, 0, part, -1)
 }
@@ -258,7 +257,7 @@ func (s *Server) downloadArchive(ctx context.Context, in *archiveInput) (*stream
 		}
 		asAttachment(w.Header(), name+suffix)
 		if _, err := io.Copy(w, archive); err != nil {
-			s.problem(r.Context(), err) // for the log
+			s.problem(r.Context(), err) // writes to the log
 			panic(http.ErrAbortHandler)
 		}
 		return nil
@@ -281,14 +280,14 @@ func (s *Server) watchDirectory(ctx context.Context, in *watchInput) (*streamOut
 		ctx, leave := s.waiters.Enter(r.Context())
 		ctx, cancel := context.WithCancel(ctx)
 		out := &eventWriter{w: w, control: http.NewResponseController(w)}
-		var beat sync.WaitGroup
-		defer func() { cancel(); leave(); beat.Wait() }()
+		var pings sync.WaitGroup
+		defer func() { cancel(); leave(); pings.Wait() }()
 		ready := false
 		a, leaveSandbox, err := sess.Enter(ctx)
 		if err != nil {
 			return err
 		}
-		leaveSandbox() // a watch does not keep the session from hibernating
+		leaveSandbox() // a watched session can still hibernate
 		for change, err := range a.WatchDir(ctx, orWorkspace(in.Path), in.Recursive) {
 			switch {
 			case err != nil && !ready:
@@ -301,9 +300,9 @@ func (s *Server) watchDirectory(ctx context.Context, in *watchInput) (*streamOut
 				if out.open() != nil || out.write("event: ready\ndata: {}\n\n") != nil {
 					return nil
 				}
-				beat.Go(func() {
-					if out.beat(ctx, keepAlive) != nil {
-						cancel() // nobody reads: stop watching
+				pings.Go(func() {
+					if out.ping(ctx, keepAlive) != nil {
+						cancel() // the reader left: stop watching
 					}
 				})
 				continue
@@ -316,11 +315,11 @@ func (s *Server) watchDirectory(ctx context.Context, in *watchInput) (*streamOut
 	})
 }
 
-// writeChange tells one change as a server-sent event.
+// writeChange writes one change as a server-sent event.
 func writeChange(out *eventWriter, c cellhold.FileChange) error {
 	text, err := json.Marshal(c)
 	if err != nil {
-		return fmt.Errorf("a change: %w", err)
+		return fmt.Errorf("encode a change: %w", err)
 	}
 	return out.write("event: %s\ndata: %s\n\n", plainWord(string(c.Type)), text)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The sections of the API's document.
+// The tags of the OpenAPI document.
 const (
 	tagSessions  = "Sessions"
 	tagSnapshots = "Snapshots"
@@ -22,49 +22,49 @@ const (
 )
 
 var tags = []*huma.Tag{
-	{Name: tagSessions, Description: "A session is one sandbox with its kernel, files and events."},
-	{Name: tagSnapshots, Description: "The state of a session can be saved: to sleep without memory, to go back to, and to start other sessions from. What is saved is private to the session and ends with it."},
-	{Name: tagCells, Description: "A cell is one piece of code and its fate. It runs once; cells of a kernel run one after the other and share their variables."},
-	{Name: tagCommands, Description: "A command is a program that runs in the sandbox beside the kernel: with streams, standard input and signals, or with a terminal."},
-	{Name: tagEvents, Description: "Everything that happens in a session is a numbered event. Watching live, reconnecting and reading history are the same: read after N."},
-	{Name: tagFiles, Description: "The files of the sandbox, the notebook, and what the code wrote to /mnt/data/output."},
-	{Name: tagPackages, Description: "Packages that are installed in a session, beside those of its image."},
-	{Name: tagState, Description: "The server itself."},
-	{Name: article.Tag, Description: "The small API of the article that this project grew from, at the root: one session a user, addressed by user_id, and answers as text."},
+	{Name: tagSessions, Description: "A session is one sandbox with its kernels, files and events."},
+	{Name: tagSnapshots, Description: "You can save the state of a session: to hibernate it, to roll it back later, and to fork other sessions from it. Snapshots are private to the session and are deleted with it."},
+	{Name: tagCells, Description: "A cell is one piece of code, with its outputs and its result. A cell runs once. The cells of a kernel run one after the other and share variables."},
+	{Name: tagCommands, Description: "A command is a program that runs in the sandbox outside the kernels. It has standard streams and signals, or a terminal."},
+	{Name: tagEvents, Description: "The history of a session is a list of numbered events. To watch live, to reconnect or to read the history, read the events after number N."},
+	{Name: tagFiles, Description: "The files of the sandbox, the files in /mnt/data/output, and the notebook."},
+	{Name: tagPackages, Description: "Packages that are installed in a session in addition to those of its image."},
+	{Name: tagState, Description: "The state of the server."},
+	{Name: article.Tag, Description: "A small API at the root path, from the article that this project started with. Each user has one session, named by user_id. Answers are text."},
 }
 
 const introduction = `Runs code in stateful Jupyter kernels inside gVisor sandboxes.
 
-Create a session, submit cells to it, read their outputs. Requests bear the header "Authorization: Bearer TOKEN". Hanging up ends the watching, never the running. Errors are problem details (RFC 9457) with a kind to decide by; code that raises is not an error of the API but a cell with the status "error". Durations in bodies are seconds; the query parameter wait takes "30s", "2m" or seconds.`
+ Create a session, submit cells to it, read their outputs. Send the header "Authorization: Bearer TOKEN" with each request. Closing the connection does not stop the code. Errors are problem details (RFC 9457); decide by their kind. An exception in the code is not an API error: the cell has the status "error". Durations in bodies are seconds. The query parameter wait takes "30s", "2m" or seconds.`
 
-const eventsText = `As JSON: a page of events, at once, or with wait as soon as there is one; read on with after=next until events is empty.
+const eventsText = `As JSON: one page of events. The answer comes at once, or with wait as soon as there is an event. Read the next page with after=next, until events is empty.
 
-As server-sent events (Accept: text/event-stream, or stream=sse): all events after N and then each new one as it happens, until the session has ended. The id of each is its number, the event its type, the data the event as JSON. A comment comes every 15 s when it is quiet. When the server shuts down, a last event "bye" says after which number to read on; reconnecting with Last-Event-ID does the same. A reader that takes nothing for 30 s is disconnected and can come back with its number.
+ As server-sent events (Accept: text/event-stream, or stream=sse): all events after N, then each new event as it happens, until the session ends. The id is the event's number, the event field its type, the data the event as JSON. A comment is sent after each 15 s without an event. When the server shuts down, a last event "bye" has the number to continue after. A reader can also reconnect with Last-Event-ID. The server disconnects a reader that reads nothing for 30 s; it can reconnect with its last number.
 
-Ignore types of event that you do not know.`
+Ignore event types that you do not know.`
 
 var securitySchemes = map[string]*huma.SecurityScheme{
-	"token": {Type: "http", Scheme: "bearer", Description: "The token that the server made at its first start, or another line of its token file."},
+	"token": {Type: "http", Scheme: "bearer", Description: "The token that the server created at its first start, or another token of its token file."},
 }
 
-// describe makes the document say what huma cannot know.
+// describe adds to the document what huma cannot know.
 func describe(api huma.API) {
 	doc := api.OpenAPI()
-	schemaOf(api, Bye{}) // sent as data, so that no operation refers to it
+	schemaOf(api, Bye{}) // it is sent as stream data, so no operation refers to it
 	schemas := doc.Components.Schemas.Map()
-	delete(schemas, "ErrorModel") // huma's own errors leave as Problem
+	delete(schemas, "ErrorModel") // the API sends huma's own errors as Problem
 	delete(schemas, "ErrorDetail")
-	schemas["Limits"].AdditionalProperties = false // a misspelt limit must not be no limit
+	schemas["Limits"].AdditionalProperties = false // a misspelt limit must be an error, not ignored
 	for _, name := range []string{"memory", "disk", "tmp", "output"} {
 		describeSize(schemas["Limits"].Properties[name])
 	}
-	schemas["Egress"].AdditionalProperties = false // nor a misspelt policy the server's default
+	schemas["Egress"].AdditionalProperties = false // so must a misspelt policy
 	for name, s := range schemas {
 		for _, p := range s.Properties {
-			p.Nullable = false // lists are empty, never null
+			p.Nullable = false // lists can be empty, never null
 		}
 		if !isRequest(name) {
-			s.AdditionalProperties = true // readers ignore what they do not know; more may come
+			s.AdditionalProperties = true // later versions can add members; readers must ignore unknown ones
 		}
 	}
 	describeOutput(schemas["Output"])
@@ -74,11 +74,11 @@ func describe(api huma.API) {
 	doc.Paths[folderPath].Post.RequestBody = uploadForm()
 	requestExample(doc.Paths["/v1/sessions/{id}/packages"].Post, map[string]any{"requirements": []string{"tabulate>=0.9"}})
 	submitted := doc.Paths["/v1/sessions/{id}/cells"].Post.Responses
-	submitted["202"].Description = "The cell, which is not done: it was queued, or the wait is over"
+	submitted["202"].Description = "The cell is not done: it is queued, or the wait ended"
 	submitted["200"].Headers = submitted["202"].Headers
 }
 
-// describeSize lets a limit be a number of bytes or a text such as "2GiB".
+// describeSize allows a limit to be a number of bytes or a text such as "2GiB".
 func describeSize(s *huma.Schema) {
 	number := &huma.Schema{Type: huma.TypeInteger, Format: s.Format, Minimum: s.Minimum}
 	text := &huma.Schema{Type: huma.TypeString, Examples: []any{"2GiB"}}
@@ -90,7 +90,7 @@ func describeSize(s *huma.Schema) {
 	s.PrecomputeMessages()
 }
 
-// describeOutput says which fields each type of output always has.
+// describeOutput lists the fields that each type of output always has.
 func describeOutput(s *huma.Schema) {
 	for _, kind := range []struct {
 		output cellhold.EventType
@@ -113,14 +113,14 @@ func describeOutput(s *huma.Schema) {
 	s.Properties["execution_count"].Nullable = true
 }
 
-// isRequest reports whether a schema is (part of) a request's body, where unknown members are
+// isRequest reports whether a schema is a request's body or a part of one. Unknown members of a request are
 // refused.
 func isRequest(name string) bool {
 	return name == "CreateSession" || name == "StartCommand" || name == "SendSignal" || name == "SubmitCell" || name == "InstallPackages" || name == "Limits" || name == "Egress" || name == "Secret"
 }
 
-// requestExample gives a request an example that every server takes, where one made of all
-// members' examples would ask for limits that a server may refuse.
+// requestExample gives a request an example that every server accepts. An example made of all members'
+// examples would ask for limits that a server can refuse.
 func requestExample(op *huma.Operation, value any) {
 	op.RequestBody.Content["application/json"].Example = value
 }

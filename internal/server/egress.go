@@ -11,13 +11,13 @@ import (
 
 type attemptsInput struct {
 	SessionPath
-	After int64 `query:"after" minimum:"0" doc:"Read on after this number; 0 is from the beginning." example:"0"`
+	After int64 `query:"after" minimum:"0" doc:"Read the attempts after this number. 0 means from the beginning." example:"0"`
 }
 
-// AttemptPage is the body that lists what the code of a session tried to reach.
+// AttemptPage is the body that lists the connection attempts of a session's code.
 type AttemptPage struct {
-	Attempts []cellhold.EgressAttempt `json:"attempts" doc:"Attempts, oldest first, 1000 at most. One that ended on a later page is there again, with the same id."`
-	Next     int64                    `json:"next" doc:"Give this as after to read on."`
+	Attempts []cellhold.EgressAttempt `json:"attempts" doc:"Attempts, oldest first, at most 1000. An attempt whose end is on a later page appears there again, with the same id."`
+	Next     int64                    `json:"next" doc:"Send this as after to read the next page."`
 }
 
 type attemptsOutput struct {
@@ -27,8 +27,8 @@ type attemptsOutput struct {
 func (s *Server) egressRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "list-egress", Method: http.MethodGet, Path: "/v1/sessions/{id}/egress", Tags: []string{tagSessions},
-		Summary:     "What did its code try to reach?",
-		Description: "Every attempt to reach something outside the sandbox by the way out that the session's egress policy gives it, those that were refused included. The same comes live as events of the type egress. After 10,000 attempts only one a minute is listed, with the number of the others.",
+		Summary:     "List the connection attempts of a session",
+		Description: "Lists each attempt of the code to connect to a host through the session's egress, including refused attempts. Events of the type egress report the attempts live. After 10,000 attempts the list has one per minute, with the number of the others.",
 	}, s.listAttempts)
 }
 

@@ -20,21 +20,21 @@ type eventsInput struct {
 	EventsQuery
 }
 
-// EventsQuery is how to read events. It is exported because huma looks only into exported embedded
+// EventsQuery says which events to read, and how. It is exported because huma reads only exported embedded
 // structs.
 type EventsQuery struct {
-	After       int64  `query:"after" minimum:"0" doc:"Read the events after this number; 0 is from the beginning." example:"0"`
-	Limit       int    `query:"limit" minimum:"1" maximum:"5000" default:"500" doc:"The most events of a JSON page. A page may have fewer, because its bytes are bounded as well."`
-	Wait        string `query:"wait" doc:"For a JSON page: how long to wait for an event if there is none yet: \"30s\", \"2m\" or plain seconds, 10 minutes at most." example:"30s"`
-	Stream      string `query:"stream" enum:"sse" doc:"sse asks for server-sent events, as does the header Accept: text/event-stream."`
+	After       int64  `query:"after" minimum:"0" doc:"Read the events after this number. 0 means from the beginning." example:"0"`
+	Limit       int    `query:"limit" minimum:"1" maximum:"5000" default:"500" doc:"Maximum number of events in a JSON page. A page can have fewer, because its size is limited too."`
+	Wait        string `query:"wait" doc:"For a JSON page: maximum time to wait for an event if there is none yet. Use \"30s\", \"2m\" or seconds, at most 10 minutes." example:"30s"`
+	Stream      string `query:"stream" enum:"sse" doc:"sse requests server-sent events, like the header Accept: text/event-stream."`
 	Accept      string `header:"Accept" hidden:"true"`
-	LastEventID string `header:"Last-Event-ID" doc:"For server-sent events: the number of the last one seen. It goes before after; browsers send it when they reconnect."`
+	LastEventID string `header:"Last-Event-ID" doc:"For server-sent events: number of the last event that the reader saw. It overrides after. Browsers send it when they reconnect."`
 }
 
-// EventPage is the body of a page of events.
+// EventPage is one page of events.
 type EventPage struct {
-	Events []cellhold.Event `json:"events" doc:"The events in order. It is empty when there are none after the given number yet."`
-	Next   int64            `json:"next" doc:"Give this as after to read on."`
+	Events []cellhold.Event `json:"events" doc:"Events in order. Empty if there are none after the given number yet."`
+	Next   int64            `json:"next" doc:"Send this as after to read the next page."`
 }
 
 func (s *Server) eventRoutes(api huma.API) {
@@ -52,15 +52,15 @@ func eventResponses(api huma.API) map[string]*huma.Response {
 			"application/json":  {Schema: schemaOf(api, EventPage{})},
 			"text/event-stream": {Schema: &huma.Schema{Type: "string"}},
 		}},
-		"204": {Description: "Only for a stream: what it is about has ended and there is nothing after the given number. Browsers stop reconnecting."},
+		"204": {Description: "Only for a stream: the session or command has ended, and there are no events after the given number. Browsers stop reconnecting."},
 	}
 }
 
-// eventSource is where events come from: a session, or a part of it.
+// eventSource gives the events of a session, or of a part of it.
 type eventSource struct {
 	watch func(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error]
-	page  func(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) // those that are there now
-	over  func() bool                                                                 // no more will come
+	page  func(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) // the events that exist now
+	over  func() bool                                                                 // reports whether no more events will come
 }
 
 func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, error) {
@@ -72,7 +72,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamOutput, er
 		over: func() bool { return sess.Info().State == cellhold.SessionEnded }})
 }
 
-// readEvents answers with a page of events, or with their stream.
+// readEvents answers with a page or a stream of events.
 func (s *Server) readEvents(ctx context.Context, in EventsQuery, from eventSource) (*streamOutput, error) {
 	if in.Stream == "sse" || accepts(in.Accept, "text/event-stream") {
 		return s.eventStream(ctx, in, from)
@@ -96,14 +96,15 @@ func (s *Server) readEvents(ctx context.Context, in EventsQuery, from eventSourc
 	}}, nil
 }
 
-// awaitEvent returns when there is an event after the given one, or when ctx ends.
+// awaitEvent returns when there is an event after the given number, or when ctx ends.
 func awaitEvent(ctx context.Context, from eventSource, after int64) {
 	for range from.watch(ctx, after) {
 		return
 	}
 }
 
-// readPage reads a page. The session bounds its bytes, but gives at least one event if there is one.
+// readPage reads a page. The history limits the size of a page, but returns at least one event if there is
+// one.
 func readPage(ctx context.Context, from eventSource, after int64, limit int) (EventPage, error) {
 	events, err := from.page(ctx, after, limit)
 	if err != nil {
@@ -121,7 +122,7 @@ func (s *Server) eventStream(ctx context.Context, in EventsQuery, from eventSour
 	if in.LastEventID != "" {
 		n, err := strconv.ParseInt(in.LastEventID, 10, 64)
 		if err != nil || n < 0 {
-			return nil, s.problem(ctx, cellhold.Errorf(cellhold.Invalid, "Last-Event-ID is not the number of an event."))
+			return nil, s.problem(ctx, cellhold.Errorf(cellhold.Invalid, "Invalid Last-Event-ID %.40q: use the number of an event.", in.LastEventID))
 		}
 		after = n
 	}
@@ -136,7 +137,7 @@ func (s *Server) eventStream(ctx context.Context, in EventsQuery, from eventSour
 	}}, nil
 }
 
-// accepts reports whether an Accept header names a type outright.
+// accepts reports whether an Accept header names a type exactly, without a wildcard.
 func accepts(header, mediaType string) bool {
 	return slices.ContainsFunc(strings.Split(header, ","), func(part string) bool {
 		name, _, _ := strings.Cut(part, ";")

@@ -16,14 +16,14 @@ import (
 
 // OutputFile is one file that the session's code wrote to /mnt/data/output.
 type OutputFile struct {
-	Path     string    `json:"path" doc:"Its path below /mnt/data/output." example:"plots/sales.png"`
-	Size     int64     `json:"size" doc:"Bytes." example:"48213"`
-	Modified time.Time `json:"modified" doc:"When it was last written."`
+	Path     string    `json:"path" doc:"Path below /mnt/data/output." example:"plots/sales.png"`
+	Size     int64     `json:"size" doc:"Size in bytes." example:"48213"`
+	Modified time.Time `json:"modified" doc:"Time of the last write."`
 }
 
 // FileList is the body that lists files.
 type FileList struct {
-	Files []OutputFile `json:"files" doc:"The files, in the order of their paths."`
+	Files []OutputFile `json:"files" doc:"Files, sorted by path."`
 }
 
 type filesOutput struct {
@@ -32,19 +32,19 @@ type filesOutput struct {
 
 type fileInput struct {
 	SessionPath
-	Path string `path:"path" doc:"The file's path as listed; it may contain slashes." example:"plots/sales.png"`
+	Path string `path:"path" doc:"Path of the file, as list-files returns it. It can contain slashes." example:"plots/sales.png"`
 }
 
 func (s *Server) fileRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "list-files", Method: http.MethodGet, Path: "/v1/sessions/{id}/output", Tags: []string{tagFiles},
-		Summary:     "List the files that the code wrote",
-		Description: "What cells wrote to /mnt/data/output. A file is here before the cell that wrote it is reported done.",
+		Summary:     "List the output files",
+		Description: "Lists the files that cells wrote to /mnt/data/output. A cell's files are in the list before the cell is reported done.",
 	}, s.listFiles)
 	register(api, huma.Operation{
 		OperationID: "get-file", Method: http.MethodGet, Path: "/v1/sessions/{id}/output/{path}", Tags: []string{tagFiles},
-		Summary:     "Download a file that the code wrote",
-		Description: "Always an attachment of no particular type, whatever the file's name says: a page that untrusted code wrote must not be shown as a page of this server. Ranges work.",
+		Summary:     "Download an output file",
+		Description: "The answer is always an attachment of type application/octet-stream. So a browser never shows a page that untrusted code wrote as a page of this server. Range requests work.",
 		Responses:   download("The file", "application/octet-stream"),
 	}, s.getFile)
 }
@@ -96,15 +96,15 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, sess *session
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/octet-stream") // ServeContent would guess, and guess text/html
+	h.Set("Content-Type", "application/octet-stream") // without it, ServeContent could choose text/html
 	h.Set("Content-Disposition", asDownload(path.Base(name)))
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	http.ServeContent(w, r, "", info.ModTime(), f)
 }
 
-// asDownload returns a Content-Disposition (RFC 6266) that asks to save under the name. Old
-// readers get the ASCII part of the name, all others the whole; quotes, control characters and
-// separators cannot end the value early or name a directory.
+// asDownload returns a Content-Disposition (RFC 6266) that saves a file under the name. Old clients get the
+// ASCII part of the name, all others the full name. Quotes, control characters and separators cannot end the
+// value early or name a directory.
 func asDownload(name string) string {
 	ascii := strings.Map(func(c rune) rune {
 		if c < ' ' || c > '~' || strings.ContainsRune(`"\/%;`, c) {

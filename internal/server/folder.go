@@ -15,10 +15,9 @@ const (
 	anyType    = "application/octet-stream"
 )
 
-// PathQuery names a path in the sandbox. It is exported because huma looks only into exported
-// embedded structs.
+// PathQuery is a path in the sandbox. It is exported because huma reads only exported embedded structs.
 type PathQuery struct {
-	Path string `query:"path" required:"true" doc:"A path in the sandbox, absolute or below /workspace, percent-encoded as all queries are; so bytes that are no UTF-8 can be given too. It may not have \"..\" in it." example:"data/sales.csv"`
+	Path string `query:"path" required:"true" doc:"Path in the sandbox, absolute or relative to /workspace. It is percent-encoded, so it can have bytes that are not UTF-8. It must not contain \"..\"." example:"data/sales.csv"`
 }
 
 type pathInput struct {
@@ -28,15 +27,15 @@ type pathInput struct {
 
 type listDirInput struct {
 	SessionPath
-	Path  string `query:"path" doc:"The directory; /workspace when absent." example:"/mnt/data/output"`
-	After string `query:"after" doc:"The next of the page before." example:"part-01000.csv"`
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"Most entries of the page."`
+	Path  string `query:"path" doc:"Path of the directory. Absent means /workspace." example:"/mnt/data/output"`
+	After string `query:"after" doc:"Value of next from the previous page." example:"part-01000.csv"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"Maximum number of entries in the page."`
 }
 
 // Directory is the body that lists one page of a directory.
 type Directory struct {
-	Entries []cellhold.FileInfo `json:"entries" doc:"What is in it, in the order of the names' bytes."`
-	Next    string              `json:"next,omitempty" doc:"Percent-encoded; give it as after for the next page. Absent on the last one." example:"part-01000.csv"`
+	Entries []cellhold.FileInfo `json:"entries" doc:"Entries, sorted by the bytes of their names."`
+	Next    string              `json:"next,omitempty" doc:"Percent-encoded name. Send it as after to get the next page. Absent on the last page." example:"part-01000.csv"`
 }
 
 type directoryOutput struct{ Body Directory }
@@ -49,54 +48,54 @@ type fileOutput struct {
 type contentInput struct {
 	SessionPath
 	PathQuery
-	Range string `header:"Range" doc:"One range of bytes." example:"bytes=0-1023"`
+	Range string `header:"Range" doc:"Range of bytes. Only one range is supported." example:"bytes=0-1023"`
 }
 
 type writeInput struct {
 	SessionPath
 	PathQuery
-	Mode string `query:"mode" pattern:"^0?[0-7]{3}$" doc:"Permission bits, octal; those of the file that is there when absent, else 0644." example:"0755"`
+	Mode string `query:"mode" pattern:"^0?[0-7]{3}$" doc:"Permission bits in octal. Absent means those of the existing file, or 0644." example:"0755"`
 }
 
 type moveInput struct {
 	SessionPath
-	From    string `query:"from" required:"true" doc:"What to move." example:"draft.txt"`
-	To      string `query:"to" required:"true" doc:"Its new path; directories above it are made." example:"done/final.txt"`
-	Replace bool   `query:"replace" doc:"Replace a file that is there."`
+	From    string `query:"from" required:"true" doc:"Path of the file or directory to move." example:"draft.txt"`
+	To      string `query:"to" required:"true" doc:"New path. Missing parent directories are created." example:"done/final.txt"`
+	Replace bool   `query:"replace" doc:"If true, replace an existing file."`
 }
 
 type removeInput struct {
 	SessionPath
 	PathQuery
-	Recursive bool `query:"recursive" doc:"Also what is in a directory."`
+	Recursive bool `query:"recursive" doc:"If true, also remove the content of a directory."`
 }
 
 type archiveInput struct {
 	SessionPath
 	PathQuery
-	Format string `query:"format" enum:"tar,tgz,zip" default:"tar" doc:"Of the answer."`
+	Format string `query:"format" enum:"tar,tgz,zip" default:"tar" doc:"Archive format."`
 }
 
 type watchInput struct {
 	SessionPath
-	Path      string `query:"path" doc:"The directory; /workspace when absent." example:"/workspace"`
-	Recursive bool   `query:"recursive" doc:"Also what is below it."`
+	Path      string `query:"path" doc:"Path of the directory. Absent means /workspace." example:"/workspace"`
+	Recursive bool   `query:"recursive" doc:"If true, also watch the directories below."`
 }
 
 type uploadInput struct {
 	SessionPath
-	Path string `query:"path" doc:"The directory that the files come into; /workspace when absent." example:"data"`
+	Path string `query:"path" doc:"Directory for the files. Absent means /workspace." example:"data"`
 }
 
-// FilesWritten is the body that says which files were written.
+// FilesWritten is the body that lists the written files.
 type FilesWritten struct {
-	Files []cellhold.FileInfo `json:"files" doc:"The files, in the order in which they came."`
+	Files []cellhold.FileInfo `json:"files" doc:"Files in the order of the form."`
 }
 
-// Unpacked is the body that says what an archive held.
+// Unpacked is the body that counts what was unpacked from an archive.
 type Unpacked struct {
-	Entries int   `json:"entries" doc:"Files, directories and links." example:"12"`
-	Bytes   int64 `json:"bytes" doc:"Bytes of all files together." example:"48213"`
+	Entries int   `json:"entries" doc:"Number of files, directories and links." example:"12"`
+	Bytes   int64 `json:"bytes" doc:"Total size of the files, in bytes." example:"48213"`
 }
 
 func (s *Server) folderRoutes(api huma.API) {
@@ -104,45 +103,45 @@ func (s *Server) folderRoutes(api huma.API) {
 		return huma.Operation{OperationID: id, Method: method, Path: folderPath + route, Tags: []string{tagFiles}, Summary: summary, Description: text}
 	}
 	register(api, op("list-directory", http.MethodGet, "", "List a directory",
-		"A page of what is in a directory of the sandbox; read on with after=next until there is no next."), s.listDirectory)
-	register(api, op("stat-file", http.MethodGet, "/stat", "Look at a file",
-		"What stands at the path: a symbolic link itself, not what it leads to."), s.statFile)
-	content := op("download-file", http.MethodGet, "/content", "Download any file of the sandbox",
-		"Ranges and conditions (If-Range, If-None-Match with the ETag) work. The size is that of the moment of opening. Always an attachment of no particular type. Directories are downloaded as archives; devices, pipes and sockets are refused.")
+		"Returns one page of the entries of a directory. Read the next page with after=next, until next is absent."), s.listDirectory)
+	register(api, op("stat-file", http.MethodGet, "/stat", "Get the attributes of a file",
+		"Returns the attributes of the path. For a symbolic link they are those of the link, not of its target."), s.statFile)
+	content := op("download-file", http.MethodGet, "/content", "Download a file",
+		"Ranges and conditions (If-Range, If-None-Match with the ETag) work. The size is the size at the start of the download. The answer is always an attachment of type application/octet-stream. To download a directory, use download-archive. Devices, pipes and sockets are refused.")
 	content.Responses = download("The file", anyType)
 	register(api, content, s.downloadFile)
 	write := op("upload-file", http.MethodPut, "/content", "Upload a file",
-		"The body is the file, of any size that the session's disk and the server's --max-upload take. Directories above it are made. It appears whole or not at all, and replaces what file or link was there.")
+		"The body is the file. Its size is limited by the session's disk and the server's --max-upload. Missing parent directories are created. The complete file replaces an existing file or link in one step; if the upload fails, nothing changes.")
 	write.RequestBody, write.Responses = upload(anyType), jsonAnswer(api, cellhold.FileInfo{}, "The file")
 	register(api, write, s.uploadFile)
-	form := op("upload-files", http.MethodPost, "", "Upload files of a form",
-		"Each part of the multipart/form-data with a file name becomes a file of that name, without the folders that the name may have. If one fails, those before it are there.")
-	form.Responses = jsonAnswer(api, FilesWritten{}, "The files") // its body is described later: huma would read it
+	form := op("upload-files", http.MethodPost, "", "Upload files with a form",
+		"Each part of the multipart/form-data with a file name becomes a file of that name, without folders. If one file fails, the files before it are kept.")
+	form.Responses = jsonAnswer(api, FilesWritten{}, "The files") // the body is described later, because huma would read it
 	register(api, form, s.uploadForm)
-	mkdir := op("make-directory", http.MethodPost, "/directory", "Make a directory", "And those above it. 200 when it is there already.")
+	mkdir := op("make-directory", http.MethodPost, "/directory", "Create a directory", "Missing parent directories are created too. If the directory exists, the answer is 200.")
 	mkdir.DefaultStatus = http.StatusCreated
 	register(api, mkdir, s.makeDirectory)
 	register(api, op("move-file", http.MethodPost, "/move", "Move or rename a file or directory",
-		"In one step within a file system; /workspace, /tmp and /mnt/data/output are one each, and between them it is a copy that takes its place when it is complete."), s.moveFile)
-	remove := op("remove-file", http.MethodDelete, "", "Remove a file or directory", "A symbolic link itself, never what it leads to.")
+		"Within one file system, the move is one step. /workspace, /tmp and /mnt/data/output are file systems of their own. Between them, the server copies the content and then replaces the target."), s.moveFile)
+	remove := op("remove-file", http.MethodDelete, "", "Remove a file or directory", "For a symbolic link, only the link is removed, never its target.")
 	remove.DefaultStatus = http.StatusNoContent
 	register(api, remove, s.removeFile)
 	pack := op("download-archive", http.MethodGet, "/archive", "Download a directory as an archive",
-		"What is in the directory, with names relative to it; or one file. Symbolic links are kept as links; devices, pipes and sockets are left out. An archive that cannot be finished ends in a broken connection.")
+		"The archive has the content of the directory, with names relative to it, or one file. Symbolic links stay links. Devices, pipes and sockets are omitted. If the archive fails halfway, the server breaks the connection.")
 	pack.Responses = download("The archive", anyType)
 	register(api, pack, s.downloadArchive)
 	unpack := op("upload-archive", http.MethodPut, "/archive", "Upload an archive into a directory",
-		"The body is a tar, tgz or zip, which is found out by looking. It is unpacked into the directory, which is made if need be: all of it or nothing. Files that are there are replaced. Refused are names that lead out of it, links that do, hard links, devices, files with setuid, names that are there twice, and archives that grow beyond bounds while they are unpacked.")
-	unpack.RequestBody, unpack.Responses = upload(anyType), jsonAnswer(api, Unpacked{}, "What it held")
+		"The body is a tar, tgz or zip archive; the server detects the format. The archive is unpacked into the directory completely or not at all. The directory is created if needed, and existing files are replaced. The server refuses names and links that lead out of the directory, hard links, devices, setuid files, duplicate names, and archives that expand beyond the limits.")
+	unpack.RequestBody, unpack.Responses = upload(anyType), jsonAnswer(api, Unpacked{}, "The number and size of the unpacked files")
 	register(api, unpack, s.uploadArchive)
 	watch := op("watch-directory", http.MethodGet, "/watch", "Watch a directory",
-		"Server-sent events. The first, ready, says that from now on nothing is missed; then created, modified and removed, each with the path, several changes of one file within 50 ms gathered into one; overflow says that there was more than could be told: list the directory again. A last event bye comes when the server or the sandbox ends the watch.")
+		"Sends server-sent events. The first event is ready: all later changes are reported. The events created, modified and removed have the path; several changes of a file within 50 ms are one event. The event overflow means that changes were missed: list the directory again. The last event is bye, when the server or the sandbox ends the watch.")
 	watch.Responses = map[string]*huma.Response{"200": {Description: "The changes",
 		Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schemaOf(api, cellhold.FileChange{})}}}}
 	register(api, watch, s.watchDirectory)
 }
 
-// upload describes a body that is read as it comes.
+// upload describes a body that is read as a stream.
 func upload(mediaType string) *huma.RequestBody {
 	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{mediaType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
 }
@@ -150,7 +149,7 @@ func upload(mediaType string) *huma.RequestBody {
 func uploadForm() *huma.RequestBody {
 	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
 		Type:       "object",
-		Properties: map[string]*huma.Schema{"file": {Type: "array", Items: &huma.Schema{Type: "string", Format: "binary"}, Description: "The files; parts of other names are taken as well."}},
+		Properties: map[string]*huma.Schema{"file": {Type: "array", Items: &huma.Schema{Type: "string", Format: "binary"}, Description: "The files. Parts with other names are accepted too."}},
 	}}}}
 }
 

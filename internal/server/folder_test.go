@@ -14,10 +14,10 @@ import (
 	"cellhold/internal/registry"
 )
 
-func TestFilesGoInAndOutThroughTheDoor(t *testing.T) {
-	h := newHouse(t)
+func TestFilesAreUploadedAndDownloaded(t *testing.T) {
+	h := newHarness(t)
 	files := h.create() + "/files"
-	big := strings.Repeat("0123456789", 1<<20) // beyond what other bodies may have
+	big := strings.Repeat("0123456789", 1<<20) // above the limit of other bodies
 	h.do(200, "PUT", files+"/content?path=a/b%FF", big)
 	a := h.do(200, "GET", files+"/content?path=a/b%FF", "")
 	if string(a.body) != big || a.Header.Get("Content-Type") != "application/octet-stream" || a.Header.Get("Content-Security-Policy") != "sandbox; default-src 'none'" {
@@ -45,12 +45,12 @@ func TestFilesGoInAndOutThroughTheDoor(t *testing.T) {
 	h.do(422, "GET", files+"/archive?path=a&format=rar", "")
 }
 
-func TestAFormAndAnArchiveArriveAsFiles(t *testing.T) {
-	h := newHouse(t)
+func TestFormsAndArchivesAreUploadedAsFiles(t *testing.T) {
+	h := newHarness(t)
 	files := h.create() + "/files"
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
-	w.WriteField("comment", "no file")
+	w.WriteField("comment", "not a file")
 	part, err := w.CreateFormFile("file", "größe.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -75,24 +75,24 @@ func TestAFormAndAnArchiveArriveAsFiles(t *testing.T) {
 			t.Errorf("%s: %+v", format, unpacked)
 		}
 	}
-	h.do(422, "PUT", files+"/archive?path=out", "no archive, and long enough to be one, were it not for what it says")
+	h.do(422, "PUT", files+"/archive?path=out", "not an archive, but a text that is long enough to look like one")
 }
 
-func TestAnUploadIsBoundedByTheOperator(t *testing.T) {
-	h := newHouseWith(t, func(o *registry.Options) { o.MaxUpload = 100 }, nil)
+func TestAnUploadIsLimitedByTheOperator(t *testing.T) {
+	h := newHarnessWith(t, func(o *registry.Options) { o.MaxUpload = 100 }, nil)
 	files := h.create() + "/files"
 	h.do(429, "PUT", files+"/content?path=a", strings.Repeat("x", 101))
 	req := h.request("PUT", files+"/content?path=a", "")
 	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", 101))), -1
 	if a := h.send(req); a.StatusCode != 429 {
-		t.Errorf("of unknown size: %d", a.StatusCode)
+		t.Errorf("upload of unknown size: %d", a.StatusCode)
 	}
 	h.do(404, "GET", files+"/stat?path=a", "")
 	h.do(200, "PUT", files+"/content?path=a", strings.Repeat("x", 100))
 }
 
-func TestAWatchIsAStreamOfEvents(t *testing.T) {
-	h := newHouse(t)
+func TestAWatchStreamsEvents(t *testing.T) {
+	h := newHarness(t)
 	files := h.create() + "/files"
 	res, err := http.DefaultClient.Do(h.request("GET", files+"/watch", ""))
 	if err != nil {
@@ -119,5 +119,5 @@ func TestAWatchIsAStreamOfEvents(t *testing.T) {
 		}
 		return
 	}
-	t.Errorf("it ended with %v", lines.Err())
+	t.Errorf("the watch ended with %v", lines.Err())
 }

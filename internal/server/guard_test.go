@@ -13,7 +13,7 @@ import (
 	"cellhold/internal/server/door"
 )
 
-// concrete fills the parameters of a route's path.
+// concrete replaces the parameters of a route's path.
 func concrete(r route, session string) string {
 	path := r.path
 	switch _, rest, _ := strings.Cut(path, "/files"); {
@@ -25,7 +25,7 @@ func concrete(r route, session string) string {
 	return strings.NewReplacer("{id}", session, "{cell}", "cq7h2w9d4kx5n3vtb", "{command}", "x7kq2w9d4hx5n3vtb", "{kernel}", "toy", "{name}", "tabulate", "{path}", "a/b.png", "{$}", "").Replace(path)
 }
 
-// bodyFor is a body that the route would take.
+// bodyFor returns a valid body for the route.
 func bodyFor(r route) string {
 	switch {
 	case r.method != "POST":
@@ -65,7 +65,7 @@ func bodyFor(r route) string {
 }
 
 func TestEveryRouteNeedsAToken(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	open := 0
 	for _, r := range append(h.server.routes, route{"GET", "/nowhere"}, route{"OPTIONS", "/v1/sessions"}) {
 		for _, header := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Basic " + annToken, annToken, "Bearer " + annToken + "x"} {
@@ -88,7 +88,7 @@ func TestEveryRouteNeedsAToken(t *testing.T) {
 		}
 	}
 	if open != 7*len(public) {
-		t.Errorf("%d public answers; is each public page a route?", open)
+		t.Errorf("%d public answers; a public page lacks a route", open)
 	}
 	req := h.request("GET", "/v1/sessions?token="+annToken, "")
 	req.Header.Del("Authorization")
@@ -109,10 +109,10 @@ func TestEveryRouteNeedsAToken(t *testing.T) {
 	}
 }
 
-// TestForeignSessionsLookLikeUnknownOnes is the matrix of every route of a session and every
-// session that is not the caller's.
-func TestForeignSessionsLookLikeUnknownOnes(t *testing.T) {
-	h := newHouse(t)
+// TestSessionsOfOtherCallersLookUnknown tries every route of a session with every session id that is not the
+// caller's.
+func TestSessionsOfOtherCallersLookUnknown(t *testing.T) {
+	h := newHarness(t)
 	mine := strings.TrimPrefix(h.create(), "/v1/sessions/")
 	deleted := strings.TrimPrefix(h.create(), "/v1/sessions/")
 	h.do(204, "DELETE", "/v1/sessions/"+deleted, "")
@@ -129,7 +129,7 @@ func TestForeignSessionsLookLikeUnknownOnes(t *testing.T) {
 			a := h.send(req)
 			var p door.Problem
 			a.decode(t, &p)
-			if shown, err := url.PathUnescape(id); err == nil { // the caller's own text
+			if shown, err := url.PathUnescape(id); err == nil { // the answer can quote the caller's text
 				p.Detail = strings.Replace(p.Detail, fmt.Sprintf("%.40q", shown), "ID", 1)
 			}
 			got := fmt.Sprint(a.StatusCode, p.Title, p.Status, p.Kind, p.Detail, p.Errors, a.Header.Get("Content-Type"), len(a.Header))
@@ -150,7 +150,7 @@ func TestForeignSessionsLookLikeUnknownOnes(t *testing.T) {
 }
 
 func TestArticleSessionsBelongToTheirToken(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=u")
 	for _, r := range h.server.routes {
 		if strings.HasPrefix(r.path, "/v1") || r.method != "POST" || r.path == "/start_session" {
@@ -165,7 +165,7 @@ func TestArticleSessionsBelongToTheirToken(t *testing.T) {
 }
 
 func TestRequestsOfOtherWebSitesAreRefusedOnEveryRoute(t *testing.T) {
-	h := newHouseWith(t, nil, func(o *Options) {
+	h := newHarnessWith(t, nil, func(o *Options) {
 		o.Tokens, o.AuthOff, o.Origins = nil, true, []string{"https://notes.example"}
 	})
 	host := strings.TrimPrefix(h.url, "http://")
@@ -194,7 +194,7 @@ func TestRequestsOfOtherWebSitesAreRefusedOnEveryRoute(t *testing.T) {
 }
 
 func TestALinkToTheDocumentationCanBeFollowedFromAnywhere(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	for path, want := range map[string]int{"/docs": 200, "/": 200, "/v1/sessions": 403} {
 		req := h.request("GET", path, "")
 		req.Header.Set("Sec-Fetch-Site", "cross-site")
@@ -207,7 +207,7 @@ func TestALinkToTheDocumentationCanBeFollowedFromAnywhere(t *testing.T) {
 }
 
 func TestOnlyNamesOfLoopbackReachALoopbackListener(t *testing.T) {
-	h := newHouseWith(t, nil, func(o *Options) { o.Hosts = []string{"Box.example"} })
+	h := newHarnessWith(t, nil, func(o *Options) { o.Hosts = []string{"Box.example"} })
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(h.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -230,8 +230,8 @@ func TestOnlyNamesOfLoopbackReachALoopbackListener(t *testing.T) {
 	}
 }
 
-func TestATokenIsAskedForBeforeTheBodyIsRead(t *testing.T) {
-	h := newHouse(t)
+func TestTheTokenIsCheckedBeforeTheBodyIsRead(t *testing.T) {
+	h := newHarness(t)
 	for _, r := range h.server.routes {
 		if r.method != "POST" {
 			continue
@@ -240,7 +240,7 @@ func TestATokenIsAskedForBeforeTheBodyIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A body is announced and never sent.
+		// The request announces a body and never sends it.
 		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n", concrete(r, "s"))
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {

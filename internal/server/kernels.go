@@ -11,11 +11,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// AddKernel is the body that asks for one more kernel.
+// AddKernel is the body of a request for another kernel.
 type AddKernel struct {
 	_    struct{}          `additionalProperties:"false" json:"-"`
-	Spec string            `json:"spec" minLength:"1" maxLength:"100" doc:"Name of the kernelspec; list-kernelspecs says which there are." example:"bash"`
-	ID   cellhold.KernelID `json:"id,omitempty" maxLength:"40" doc:"How to call it in this session; made of the kernelspec's name when absent." example:"bash"`
+	Spec string            `json:"spec" minLength:"1" maxLength:"100" doc:"Name of the kernelspec. list-kernelspecs returns the available ones." example:"bash"`
+	ID   cellhold.KernelID `json:"id,omitempty" maxLength:"40" doc:"Id of the kernel in this session. Absent means an id made from the kernelspec's name." example:"bash"`
 }
 
 type addKernelInput struct {
@@ -29,7 +29,7 @@ type addKernelOutput struct {
 
 // KernelList is the body that lists kernels.
 type KernelList struct {
-	Kernels []cellhold.Kernel `json:"kernels" doc:"The session's kernels, in the order in which they were made."`
+	Kernels []cellhold.Kernel `json:"kernels" doc:"Kernels of the session, in the order of their creation."`
 }
 
 type kernelsOutput struct {
@@ -38,7 +38,7 @@ type kernelsOutput struct {
 
 // KernelSpecList is the body that lists kernelspecs.
 type KernelSpecList struct {
-	KernelSpecs []cellhold.KernelSpec `json:"kernelspecs" doc:"The sorts of kernel that the session's sandbox has, by name."`
+	KernelSpecs []cellhold.KernelSpec `json:"kernelspecs" doc:"Kernelspecs in the session's sandbox, by name."`
 }
 
 type kernelSpecsOutput struct {
@@ -47,14 +47,14 @@ type kernelSpecsOutput struct {
 
 type oneKernelInput struct {
 	SessionPath
-	Kernel cellhold.KernelID `path:"kernel" maxLength:"64" doc:"Identifies the kernel within its session." example:"bash"`
+	Kernel cellhold.KernelID `path:"kernel" maxLength:"64" doc:"Kernel id, unique within the session." example:"bash"`
 }
 
 func (s *Server) kernelRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "add-kernel", Method: http.MethodPost, Path: "/v1/sessions/{id}/kernels", DefaultStatus: http.StatusCreated, Tags: []string{tagSessions},
-		Summary:     "Start one more kernel",
-		Description: "A session has 8 kernels at most, in one sandbox: they share its files and its limits, and each has variables and a queue of its own. The answer comes when the kernel is idle.",
+		Summary:     "Start another kernel",
+		Description: "A session has at most 8 kernels in its sandbox. They share files and limits; each has its own variables and its own queue. The answer comes when the kernel is idle.",
 	}, s.addKernel)
 	register(api, huma.Operation{
 		OperationID: "list-kernels", Method: http.MethodGet, Path: "/v1/sessions/{id}/kernels", Tags: []string{tagSessions},
@@ -62,12 +62,12 @@ func (s *Server) kernelRoutes(api huma.API) {
 	}, s.listKernels)
 	register(api, huma.Operation{
 		OperationID: "delete-kernel", Method: http.MethodDelete, Path: "/v1/sessions/{id}/kernels/{kernel}", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
-		Summary:     "End a kernel",
-		Description: "Its running cell is interrupted and waiting ones are cancelled; its cells can still be read. The first kernel stays as long as its session.",
+		Summary:     "Delete a kernel",
+		Description: "Interrupts the running cell, cancels the queued cells and ends the kernel. Its cells can still be read. The first kernel cannot be deleted.",
 	}, s.deleteKernel)
 	register(api, huma.Operation{
 		OperationID: "list-kernelspecs", Method: http.MethodGet, Path: "/v1/sessions/{id}/kernelspecs", Tags: []string{tagSessions},
-		Summary: "List the sorts of kernel that a session can start",
+		Summary: "List the kernelspecs of a session",
 	}, s.listKernelSpecs)
 }
 

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-func TestTheLogHasNoCodeAndNoTokenAndOneLineARequest(t *testing.T) {
-	h := newHouse(t)
+func TestTheLogHasOneLinePerRequestAndNoSecrets(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	h.run(path, "print s3cr3t-c0de")
 	req := h.request("GET", "/x%0alevel=ERROR%1b[31m"+strings.Repeat("y", 5000)+"?q=s3cr3t-query", "")

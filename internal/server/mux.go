@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,15 +11,15 @@ import (
 	"cellhold/internal/server/door"
 )
 
-// route is one entry of the route table. Tests walk it: each route is tried without a token, with
-// a foreign one and from a foreign origin.
+// route is one entry of the route table. Tests try each route without a token, with a token of another caller
+// and from a foreign origin.
 type route struct {
 	method, path string
 }
 
-// public are the pages that need no token: they tell nothing about sessions, and monitors and
-// people look at them before they have one. Everything else needs a token, a path that leads
-// nowhere included, so that a new route cannot be open by oversight.
+// public has the paths that need no token. They tell nothing about sessions, and monitors and people read
+// them before they have a token. All other paths need a token, including unknown paths, so that a new route
+// cannot be open by mistake.
 var public = map[string]bool{
 	"/":               true,
 	"/docs":           true,
@@ -41,26 +42,26 @@ func (s *Server) mux() (http.Handler, error) {
 	if err := s.pages(m, api); err != nil {
 		return nil, err
 	}
-	m.ServeMux.HandleFunc("/", m.nowhere)
+	m.ServeMux.HandleFunc("/", m.notFound)
 	return m.ServeMux, nil
 }
 
-// table is a ServeMux that remembers its routes.
+// table is a ServeMux that records its routes.
 type table struct {
 	*http.ServeMux
 	server *Server
 }
 
-// HandleFunc registers "METHOD /path". The path of a file may have slashes, which OpenAPI cannot
-// say and ServeMux says with dots.
+// HandleFunc registers "METHOD /path". The path of a file can contain slashes. OpenAPI has no notation for
+// that, ServeMux writes it with dots.
 func (t *table) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	t.server.routes = append(t.server.routes, route{method, path})
 	t.ServeMux.HandleFunc(strings.Replace(pattern, "/output/{path}", "/output/{path...}", 1), h)
 }
 
-// nowhere answers what no route matches: 405 when the path is right and the method is not.
-func (t *table) nowhere(w http.ResponseWriter, r *http.Request) {
+// notFound answers a request that no route matches: 405 if only the method is wrong, otherwise 404.
+func (t *table) notFound(w http.ResponseWriter, r *http.Request) {
 	var allow []string
 	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
 		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
@@ -70,8 +71,8 @@ func (t *table) nowhere(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(allow) > 0 && !slices.Contains(allow, r.Method) {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusMethodNotAllowed, cellhold.Invalid, "This path does not take this method."))
+		door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusMethodNotAllowed, cellhold.Invalid, fmt.Sprintf("Method %.20q is not allowed for this path: use %s.", r.Method, strings.Join(allow, " or "))))
 		return
 	}
-	door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusNotFound, cellhold.NotFound, "There is nothing at this path. See /docs."))
+	door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusNotFound, cellhold.NotFound, fmt.Sprintf("Path %.100q not found. See /docs for the paths of this API.", r.URL.Path)))
 }

@@ -18,18 +18,18 @@ const notebookType = "application/x-ipynb+json"
 type notebookInput struct {
 	SessionPath
 	KernelQuery
-	Format string `query:"format" enum:"ipynb,py,html" default:"ipynb" doc:"ipynb is the notebook; py a Python file in the percent format that runs; html one page that needs nothing else, without any script."`
+	Format string `query:"format" enum:"ipynb,py,html" default:"ipynb" doc:"ipynb: the notebook. py: a Python script in the percent format. html: one self-contained page without scripts."`
 }
 
 type importInput struct {
 	SessionPath
-	Run     bool   `query:"run" doc:"Submit its code cells, in order. Otherwise nothing in it is run."`
-	RawBody []byte `contentType:"application/x-ipynb+json" doc:"The notebook, as a file of nbformat 4; 8 MiB at most."`
+	Run     bool   `query:"run" doc:"If true, submit the code cells in order. Otherwise no code runs."`
+	RawBody []byte `contentType:"application/x-ipynb+json" doc:"Notebook file in nbformat 4, at most 8 MiB."`
 }
 
-// ImportedNotebook is the body that tells what became of a notebook.
+// ImportedNotebook is the body that lists the cells of an imported notebook.
 type ImportedNotebook struct {
-	Cells []cellhold.CellID `json:"cells" doc:"Its cells in order, by the ids that they have here."`
+	Cells []cellhold.CellID `json:"cells" doc:"Ids of the new cells, in order."`
 }
 
 type importOutput struct {
@@ -40,13 +40,13 @@ func (s *Server) notebookRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "get-notebook", Method: http.MethodGet, Path: "/v1/sessions/{id}/notebook", Tags: []string{tagFiles},
 		Summary:     "Download the notebook",
-		Description: "The session as a Jupyter notebook (nbformat 4.5), with all cells of one kernel and their outputs so far; or as a Python file or a page.",
+		Description: "Returns the session as a Jupyter notebook (nbformat 4.5), a Python script or an HTML page. It has all cells of one kernel and their outputs so far.",
 		Responses:   notebookFormats(),
 	}, s.notebook)
 	register(api, huma.Operation{
 		OperationID: "import-notebook", Method: http.MethodPost, Path: "/v1/sessions/{id}/notebook", DefaultStatus: http.StatusCreated, Tags: []string{tagFiles},
-		Summary:     "Go on with a notebook",
-		Description: "Makes the cells of a notebook, with their outputs, the beginning of the session's own. The session must have no cells yet, and a kernel of the notebook's language.",
+		Summary:     "Import a notebook",
+		Description: "Adds the cells of a notebook with their outputs to the session. The session must have no cells yet, and a kernel for the notebook's language.",
 	}, s.importNotebook)
 }
 
@@ -71,7 +71,7 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 	switch in.Format {
 	case "py":
 		if l := book.Language(); l != "" && l != "python" {
-			return nil, s.problem(ctx, cellhold.Errorf(cellhold.Unsupported, "The notebook is written in %s, so it makes no Python file. Take ipynb or html.", l))
+			return nil, s.problem(ctx, cellhold.Errorf(cellhold.Unsupported, "Format py is not possible: the notebook's language is %.40q. Use ipynb or html.", l))
 		}
 		write, mediaType = book.WritePython, "text/x-python; charset=utf-8"
 	case "html":
@@ -82,7 +82,7 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 		late := &lateHeader{w: w, set: func(h http.Header) {
 			h.Set("Content-Type", mediaType)
 			h.Set("Content-Disposition", asDownload(string(sess.Info().ID)+"."+in.Format))
-			// What untrusted code put out must not be shown as a page of this server.
+			// A browser must not show outputs of untrusted code as a page of this server.
 			h.Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 		}}
 		if err := write(r.Context(), late); err != nil {
@@ -91,10 +91,10 @@ func (s *Server) notebook(ctx context.Context, in *notebookInput) (*streamOutput
 	}}, nil
 }
 
-// lateHeader sets headers with the first byte, so that an error before it can still be told.
+// lateHeader sets headers with the first byte, so that an error before it can still be reported.
 type lateHeader struct {
 	w   io.Writer
-	set func(http.Header) // nil when done
+	set func(http.Header) // nil once the headers are set
 }
 
 func (l *lateHeader) Write(p []byte) (int, error) {

@@ -24,12 +24,12 @@ var update = flag.Bool("update", false, "rewrite api/openapi.yaml")
 
 func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
 
-// shortCells gives cells a short default deadline.
+// shortCells sets a short default timeout for cells.
 func shortCells(o *registry.Options) { o.CellTimeout = 100 * time.Millisecond }
 
 const committed = "../../api/openapi.yaml"
 
-// page fetches a public page without a manager behind it.
+// page returns a public page of a server without sessions.
 func page(t *testing.T, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	s, _ := newServer(t, new(registry.Registry), nil)
@@ -54,7 +54,7 @@ func TestTheCommittedDocumentIsTheGeneratedOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("api/openapi.yaml is old; run go test ./internal/server -run Committed -update\n%s", cmp.Diff(string(want), string(got)))
+		t.Errorf("api/openapi.yaml is out of date; run go test ./internal/server -run Committed -update\n%s", cmp.Diff(string(want), string(got)))
 	}
 }
 
@@ -115,14 +115,13 @@ func TestExamplesFitTheirSchemas(t *testing.T) {
 		}
 	}
 	if examples < 20 {
-		t.Errorf("only %d examples", examples)
+		t.Errorf("the document has only %d examples", examples)
 	}
 }
 
-// TestExamplesOfRequestsRun sends the example of each body, and checks the answers against the
-// document.
+// TestExamplesOfRequestsRun sends the example of each body, and validates the answers against the document.
 func TestExamplesOfRequestsRun(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	doc := document(t)
 	example := func(path, mediaType string) string {
 		content := doc.Paths[path].Post.RequestBody.Content[mediaType]
@@ -161,7 +160,7 @@ func TestExamplesOfRequestsRun(t *testing.T) {
 	validate(t, doc, ref("ArticleDetail"), "unknown", h.do(404, "POST", "/end_session", form).body)
 }
 
-func TestEveryRouteIsInTheDocumentAndTheOtherWayRound(t *testing.T) {
+func TestTheDocumentHasAllRoutesAndNoOthers(t *testing.T) {
 	s, _ := newServer(t, new(registry.Registry), nil)
 	doc := document(t)
 	described := map[string]bool{}
@@ -170,7 +169,7 @@ func TestEveryRouteIsInTheDocumentAndTheOtherWayRound(t *testing.T) {
 			if op != nil {
 				described[op.Method+" "+path] = true
 				if op.Summary == "" || len(op.Tags) != 1 {
-					t.Errorf("%s %s: no summary or section", op.Method, path)
+					t.Errorf("%s %s: no summary or tag", op.Method, path)
 				}
 			}
 		}
@@ -185,21 +184,21 @@ func TestEveryRouteIsInTheDocumentAndTheOtherWayRound(t *testing.T) {
 		delete(described, r.method+" "+r.path)
 	}
 	if len(described) > 0 {
-		t.Errorf("described, but no routes: %v", described)
+		t.Errorf("described without a route: %v", described)
 	}
 }
 
-func TestSchemasHaveNoLooseEnds(t *testing.T) {
+func TestAllSchemasAreDefinedAndUsed(t *testing.T) {
 	doc := document(t)
 	text := page(t, "/openapi.json").Body.String()
 	for _, m := range regexp.MustCompile(`#/components/schemas/(\w+)`).FindAllStringSubmatch(text, -1) {
 		if doc.Components.Schemas.Map()[m[1]] == nil {
-			t.Errorf("%s is used and not there", m[1])
+			t.Errorf("schema %s is used but not defined", m[1])
 		}
 	}
 	for name, s := range doc.Components.Schemas.Map() {
 		if !strings.Contains(text, "#/components/schemas/"+name+`"`) && name != "Bye" {
-			t.Errorf("%s is there and not used", name)
+			t.Errorf("schema %s is defined but not used", name)
 		}
 		for member, p := range s.Properties {
 			if p.Ref == "" && p.Description == "" && !strings.HasPrefix(name, "Article") {
@@ -217,7 +216,7 @@ func TestTheDocumentationWorksWithoutANetwork(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`(?:src|href)="([^"#]*)`).FindAllStringSubmatch(text, -1) {
 		if m[1] != "" {
-			page(t, m[1]) // every asset and link is one of ours, and public
+			page(t, m[1]) // every asset and link is a public page of the server
 		}
 	}
 	if regexp.MustCompile(`<script>|<style|\son\w+=|\sstyle=|javascript:`).MatchString(text) {
@@ -225,24 +224,24 @@ func TestTheDocumentationWorksWithoutANetwork(t *testing.T) {
 	}
 	for _, want := range []string{"create-session", "submit-cell", "article-execute", "SubmitCell", "curl -X POST", "server-sent events"} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the page does not have %q", want)
+			t.Errorf("the page lacks %q", want)
 		}
 	}
 	ids := map[string]bool{}
 	for _, m := range regexp.MustCompile(`\sid="([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		if ids[m[1]] {
-			t.Errorf("id %s is there twice", m[1])
+			t.Errorf("id %s is a duplicate", m[1])
 		}
 		ids[m[1]] = true
 	}
 	for _, m := range regexp.MustCompile(`href="#([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		if !ids[m[1]] {
-			t.Errorf("a link to #%s, which is not there", m[1])
+			t.Errorf("a link to #%s, which does not exist", m[1])
 		}
 	}
 }
 
-func TestTheRootSaysWhatThisIs(t *testing.T) {
+func TestTheRootPageHasAnExample(t *testing.T) {
 	if got := page(t, "/"); !strings.Contains(got.Body.String(), "/docs") || !strings.Contains(got.Body.String(), "http://localhost/v1/sessions") {
 		t.Errorf("got %s", got.Body)
 	}

@@ -14,11 +14,11 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// InstallPackages is the body that asks for packages.
+// InstallPackages is the body of a request to install packages.
 type InstallPackages struct {
 	_            struct{} `additionalProperties:"false" json:"-"`
-	Requirements []string `json:"requirements,omitempty" maxItems:"2000" doc:"Names, with extras, versions, markers and hashes as pip knows them. URLs, paths and options are refused." example:"[\"tabulate>=0.9\"]"`
-	File         string   `json:"requirements_file,omitempty" maxLength:"4194304" doc:"The text of a requirements file, such as a lock."`
+	Requirements []string `json:"requirements,omitempty" maxItems:"2000" doc:"Requirements in pip's syntax: names with extras, versions, markers and hashes. URLs, paths and options are refused." example:"[\"tabulate>=0.9\"]"`
+	File         string   `json:"requirements_file,omitempty" maxLength:"4194304" doc:"Text of a requirements file, such as a lock file."`
 }
 
 type installInput struct {
@@ -37,7 +37,7 @@ type removePackageInput struct {
 
 // PackageList is the body that lists packages.
 type PackageList struct {
-	Packages []cellhold.Package `json:"packages" doc:"What is not as the image has it, by name."`
+	Packages []cellhold.Package `json:"packages" doc:"Packages that differ from the image, by name."`
 }
 
 type packagesOutput struct {
@@ -48,22 +48,22 @@ func (s *Server) packageRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "install-packages", Method: http.MethodPost, Path: "/v1/sessions/{id}/packages", Tags: []string{tagPackages},
 		Summary:     "Install packages",
-		Description: "In this session alone, for all its kernels. The answer comes when it is done, at the latest after the time that the operator allows (5 minutes by default). Hanging up does not end it. What may be installed, and from where, is the operator's policy: \"denied\" says that it does not allow this.",
+		Description: "Installs packages in this session, for all its kernels. The answer comes when the installation is done, or after the operator's time limit (5 minutes by default). Closing the connection does not stop it. The operator's policy sets the allowed packages and the index. If it forbids a package, the kind of the error is \"denied\".",
 	}, s.installPackages)
 	register(api, huma.Operation{
 		OperationID: "list-packages", Method: http.MethodGet, Path: "/v1/sessions/{id}/packages", Tags: []string{tagPackages},
-		Summary: "List what was installed",
+		Summary: "List the installed packages",
 	}, s.listPackages)
 	register(api, huma.Operation{
 		OperationID: "lock-packages", Method: http.MethodGet, Path: "/v1/sessions/{id}/packages/lock", Tags: []string{tagPackages},
-		Summary:     "Download a lock of what was installed",
-		Description: "A requirements file with versions and hashes. As the requirements_file of another session with the same image it installs the same files.",
-		Responses:   download("The lock", "text/plain"),
+		Summary:     "Download a lock file of the installed packages",
+		Description: "Returns a requirements file with versions and hashes. Send it as requirements_file to install the same files in another session with the same image.",
+		Responses:   download("The lock file", "text/plain"),
 	}, s.lockPackages)
 	register(api, huma.Operation{
 		OperationID: "remove-package", Method: http.MethodDelete, Path: "/v1/sessions/{id}/packages/{name}", Tags: []string{tagPackages},
 		Summary:     "Remove a package",
-		Description: "What it needed stays.",
+		Description: "Its dependencies stay installed.",
 	}, s.removePackage)
 }
 
@@ -112,11 +112,11 @@ func (s *Server) lockPackages(ctx context.Context, in *SessionPath) (*streamOutp
 		_, w := humago.Unwrap(hc)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Content-Disposition", asDownload("requirements.lock"))
-		_, _ = io.WriteString(w, packages.Lock(sess.Info().Packages)) // fails only when the caller has gone
+		_, _ = io.WriteString(w, packages.Lock(sess.Info().Packages)) // fails only if the caller left
 	}}, nil
 }
 
-// withoutSandbox makes Unavailable of the error that the session has no sandbox.
+// withoutSandbox turns session.ErrNoSandbox into an Unavailable error.
 func withoutSandbox(err error) error {
 	if errors.Is(err, session.ErrNoSandbox) {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The packages cannot be changed: the session's sandbox has ended. Restart its kernel to get a new one.")

@@ -14,7 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// landing is the page at the root, for browsers.
+// landing is the page at the root path, for browsers.
 var landing = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("landing").Parse(`<!doctype html>
 <html lang="en">
@@ -26,13 +26,13 @@ var landing = sync.OnceValue(func() *template.Template {
 <nav><a class="home" href="/">cellhold</a><a href="/docs">API documentation</a><a href="/openapi.json">openapi.json</a></nav>
 <main>
 <h1>cellhold</h1>
-<p>Runs code in stateful Jupyter kernels inside gVisor sandboxes. This server works; <a href="/docs">its API is described here</a>, and can be tried there.</p>
+<p>Runs code in stateful Jupyter kernels inside gVisor sandboxes. The server is running. <a href="/docs">The API documentation</a> describes the API and lets you try it.</p>
 <pre>{{.}}</pre>
 </main>
 `))
 })
 
-// sample is one example to paste. The token is the reader's to fill in.
+// sample returns an example command to paste. The reader must set TOKEN.
 func sample(url string, auth bool) string {
 	token := ""
 	if auth {
@@ -43,7 +43,7 @@ curl -s "%[1]s/v1/sessions/$ID/cells?wait=30s"%[2]s \
   -H "Content-Type: application/json" -d '{"code": "6 * 7"}'`, url, token)
 }
 
-// pages registers what people look at, and the document that programs read.
+// pages registers the documentation pages and the OpenAPI document.
 func (s *Server) pages(m *table, api huma.API) error {
 	page, err := docs.Render(api.OpenAPI())
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 	}
 	text := sample(scheme+"://"+r.Host, s.options.Tokens != nil) // the guard has checked Host
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
-		servePage(w, "text/plain; charset=utf-8", []byte("cellhold runs code in stateful Jupyter kernels inside gVisor sandboxes. The API is described at /docs.\n\n"+text+"\n"))
+		servePage(w, "text/plain; charset=utf-8", []byte("cellhold runs code in stateful Jupyter kernels inside gVisor sandboxes. The API documentation is at /docs.\n\n"+text+"\n"))
 		return
 	}
 	var page bytes.Buffer
@@ -98,6 +98,6 @@ func servePage(w http.ResponseWriter, mediaType string, content []byte) {
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
 	h.Set("Content-Security-Policy", docs.Policy)
-	h.Set("Cache-Control", "no-cache") // the next version of the program may have other pages
+	h.Set("Cache-Control", "no-cache") // another version of the program can have other pages
 	_, _ = w.Write(content)
 }

@@ -12,22 +12,23 @@ import (
 )
 
 const (
-	// maxWait is the longest that one request waits: longer ones are cut by proxies and NAT.
+	// maxWait is the longest wait of one request. Proxies and NAT cut longer ones.
 	maxWait = 10 * time.Minute
-	// maxSeconds is the longest duration that a body may ask for, one year: far beyond every
-	// ceiling of the session, and far from the overflow of a duration.
+	// maxSeconds is the longest duration in a body, one year. It is far above every limit of a session and
+	// far below the overflow of a duration.
 	maxSeconds = 365 * 24 * 3600
 )
 
-// handler is what huma calls for one operation.
+// handler is the function that huma calls for one operation.
 type handler[I, O any] = func(context.Context, *I) (*O, error)
 
-// session finds a session of the caller. Unknown and foreign ones give the same error.
+// session returns a session of the caller. An unknown session and a session of another caller give the same
+// error.
 func (s *Server) session(ctx context.Context, id cellhold.SessionID) (*session.Session, error) {
 	return s.sessions.Session(door.Caller(ctx), id)
 }
 
-// enter returns the sandbox of a caller's session for one call, as session.Enter does.
+// enter returns the sandbox of a session of the caller for one call. See session.Enter.
 func (s *Server) enter(ctx context.Context, id cellhold.SessionID) (a *attachment.Attachment, leave func(), err error) {
 	sess, err := s.session(ctx, id)
 	if err != nil {
@@ -36,7 +37,7 @@ func (s *Server) enter(ctx context.Context, id cellhold.SessionID) (a *attachmen
 	return sess.Enter(ctx)
 }
 
-// parseWait reads a wait: a Go duration or plain seconds. Empty is no wait.
+// parseWait reads a Go duration or a number of seconds. An empty text means no wait.
 func parseWait(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
@@ -55,5 +56,5 @@ func parseWait(text string) (time.Duration, error) {
 	return min(d, maxWait), nil
 }
 
-// seconds turns the number of seconds of a body, which its schema bounds, into a duration.
+// seconds converts a number of seconds from a body, whose schema limits it, to a duration.
 func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }

@@ -10,13 +10,12 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// problem turns an error into what its caller may see, and tells the log the rest.
+// problem converts an error to the answer that its caller can see, and logs the details.
 func (s *Server) problem(ctx context.Context, err error) *door.Problem {
 	return door.ProblemOf(ctx, s.log, err)
 }
 
-// ownProblems turns the errors that huma itself finds into ours. It leaves out the offending
-// values, which may be megabytes.
+// ownProblems converts huma's errors to Problems. It omits the invalid values, which can have megabytes.
 func ownProblems(ctx huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {

@@ -1,9 +1,13 @@
-// Package server is the door for HTTP: it decodes a request, authorises it, calls the session and
-// encodes the answer. It serves the project's own API under /v1, the article's API at the root and
-// the pages that explain both.
-//
-// It refuses to decide anything about sessions, kernels or files: what may run, for how long and
-// where is said in package session. It keeps no state but the list of requests that wait now.
+// Package server serves the HTTP API /v1. A handler decodes a request, checks the caller, calls a session and
+// encodes the answer. The package also mounts the article's API at the root and the pages that describe both
+// APIs.
+// //
+// // The package has about 3,200 lines because the API is one route table: all operations share one document,
+// one error shape and the same helpers. The article's API, the guards and the documentation pages are
+// packages of their own.
+// //
+// // The package decides nothing about sessions, kernels or files; package session does. Its only state is
+// the list of requests that wait now.
 package server
 
 import (
@@ -24,27 +28,27 @@ import (
 )
 
 const (
-	// headerTime bounds the reading of a header: a slow line needs a second, an attacker hours.
+	// headerTime limits the reading of a header. A slow line needs a second; an attacker would take hours.
 	headerTime = 10 * time.Second
-	// idleTime is how long an unused connection is kept: clients that poll each minute keep theirs.
+	// idleTime is the time that an unused connection is kept. Clients that poll each minute keep theirs.
 	idleTime = 2 * time.Minute
-	// maxHeader is the most bytes of a header: tokens and cookies fit many times.
+	// maxHeader is the maximum size of a header. It has room for many tokens and cookies.
 	maxHeader = 64 << 10
-	// defaultGrace is how long requests may take to end at shutdown: watchers leave at once, what
-	// remains are requests that are being answered.
+	// defaultGrace is the time that requests have to end at shutdown. Watchers end at once; the other
+	// requests need the time to send their answers.
 	defaultGrace = 10 * time.Second
 )
 
 // Options configures a Server.
 type Options struct {
 	Sessions *registry.Registry // required
-	Tokens   *guard.Tokens      // the known callers; nil is refused unless AuthOff is set
-	AuthOff  bool               // nobody needs a token; refused on anything but loopback
+	Tokens   *guard.Tokens      // the known callers; must be set unless AuthOff is set
+	AuthOff  bool               // callers need no token; allowed only on loopback addresses
 
-	Hosts        []string      // names by which the server may be called, beside localhost and addresses; empty means none
-	Origins      []string      // web origins ("https://notes.example") whose pages may call it; empty means only its own
+	Hosts        []string      // allowed names in the Host header, in addition to localhost and addresses
+	Origins      []string      // web origins ("https://notes.example") whose pages can call the server, in addition to its own
 	TLS          *tls.Config   // nil means plain HTTP
-	InsecureHTTP bool          // allow plain HTTP beyond loopback: a proxy in front of it speaks TLS
+	InsecureHTTP bool          // allow plain HTTP beyond loopback, for a server behind a proxy that speaks TLS
 	Grace        time.Duration // how long shutdown waits for answers; 0 means 10 seconds
 
 	Version string       // version of the program; empty means "unknown"
@@ -65,15 +69,15 @@ type Server struct {
 	started  time.Time
 }
 
-// New returns a server that listens nowhere yet.
+// New returns a server. The caller must call Serve to listen.
 func New(o Options) (*Server, error) {
 	switch {
 	case o.Sessions == nil:
-		return nil, errors.New("server: Sessions is missing")
+		return nil, errors.New("server: Options.Sessions is nil: set it")
 	case o.Tokens == nil && !o.AuthOff:
-		return nil, errors.New("server: no tokens, and authentication is not switched off by name")
+		return nil, errors.New("server: Options.Tokens is nil: set it, or set AuthOff")
 	case o.Tokens != nil && o.AuthOff:
-		return nil, errors.New("server: tokens are given and authentication is switched off")
+		return nil, errors.New("server: Options.Tokens and AuthOff are both set: set only one")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -97,12 +101,12 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Handler returns the whole door, guards included.
+// Handler returns the handler of all requests, including the guards.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve answers requests from the listener until ctx ends, then shuts down in order: it reports
-// not ready, stops accepting, sends watchers away with their cursor, and waits for the rest, but
-// not for ever. It closes the listener, and returns nil after a shutdown.
+// Serve answers requests from the listener until ctx ends, then shuts down in order. It reports not ready,
+// stops accepting, ends watches with their cursor, and waits for the other requests up to Options.Grace. It
+// closes the listener, and returns nil after a shutdown.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if err := s.checkListener(ln); err != nil {
 		ln.Close()
@@ -114,7 +118,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		TLSConfig:         s.options.TLS,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // noise of scanners
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // port scanners cause most of these errors
 	}
 	hs.RegisterOnShutdown(s.waiters.SendAway) // runs when the listener is closed
 	served := make(chan error, 1)
@@ -136,11 +140,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// checkListener applies the rule of guard.CheckExposure to what is really listened on, whatever the
-// command line said.
+// checkListener applies guard.CheckExposure to the actual listen address, which can differ from the command
+// line.
 func (s *Server) checkListener(ln net.Listener) error {
 	if ln.Addr().Network() == "unix" {
-		return nil // the file's mode guards it
+		return nil // the mode of the socket file limits access
 	}
 	return guard.CheckExposure(guard.Exposure{
 		Addr: ln.Addr().String(), Auth: s.options.Tokens != nil,
@@ -153,7 +157,7 @@ func (s *Server) shutdown(ctx context.Context, hs *http.Server) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Grace)
 	defer cancel()
 	if err := hs.Shutdown(ctx); err != nil {
-		s.log.Warn("some requests did not end in time", "error", err)
+		s.log.Warn("closing requests that did not end in time", "error", err)
 		hs.Close()
 	}
 }

@@ -14,12 +14,12 @@ import (
 	"cellhold/internal/server/guard"
 )
 
-func TestAnUnguardedServerIsNotMade(t *testing.T) {
+func TestAServerWithoutTokensIsRefused(t *testing.T) {
 	m := new(registry.Registry)
 	for name, o := range map[string]Options{
-		"nothing":              {},
-		"no tokens":            {Sessions: m},
-		"tokens and no tokens": {Sessions: m, Tokens: &guard.Tokens{}, AuthOff: true},
+		"nothing":            {},
+		"no tokens":          {Sessions: m},
+		"tokens and AuthOff": {Sessions: m, Tokens: &guard.Tokens{}, AuthOff: true},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%s: was accepted", name)
@@ -27,19 +27,19 @@ func TestAnUnguardedServerIsNotMade(t *testing.T) {
 	}
 }
 
-func TestTheListenerItselfIsChecked(t *testing.T) {
+func TestTheAddressOfTheListenerIsChecked(t *testing.T) {
 	ln, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, _ := newServer(t, new(registry.Registry), func(o *Options) { o.Tokens, o.AuthOff = nil, true })
 	if err := s.Serve(t.Context(), ln); err == nil || !strings.Contains(err.Error(), "authentication") {
-		t.Errorf("served: %v", err)
+		t.Errorf("Serve: %v", err)
 	}
 }
 
 func TestAServerShutsDownInOrder(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -53,15 +53,15 @@ func TestAServerShutsDownInOrder(t *testing.T) {
 	_, lines := h.stream(path+"/events", "")
 	until(t, lines, "kernel_state")
 	stop()
-	until(t, lines, "bye") // watchers get their note
+	until(t, lines, "bye") // watches get their last event
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 	if !h.server.draining.Load() {
-		t.Error("it still says that it is ready")
+		t.Error("the server still reports that it is ready")
 	}
 	if _, err := http.Get(h.url + "/v1/health"); err == nil {
-		t.Error("it still accepts")
+		t.Error("the server still accepts connections")
 	}
 }
 
@@ -100,7 +100,7 @@ func TestAServerSpeaksTLS(t *testing.T) {
 }
 
 func TestBrokenHTTPIsRefused(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	for name, text := range map[string]string{
 		"conflicting lengths":  "POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
 		"two hosts":            "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",

@@ -11,18 +11,18 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// CreateSession is the body that asks for a session. All of it may be left out.
+// CreateSession is the body of a request for a session. All members are optional.
 type CreateSession struct {
 	_        struct{}          `additionalProperties:"false" json:"-"`
-	User     string            `json:"user,omitempty" maxLength:"256" doc:"Label of the person or agent it is for. Never a path." example:"ann"`
-	Template string            `json:"template,omitempty" maxLength:"256" doc:"Name of a template; the server's default one when absent, unless an image is named that is not the template's. What the request leaves out is as the template says." example:"python"`
-	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image; the template's or the server's default when absent." example:"python"`
-	Startup  string            `json:"startup,omitempty" doc:"Code to run silently when the kernel has started, and again after each restart; 64 KiB at most. When it fails the session starts all the same, and an event kernel_state has the reason as its detail." example:"import math"`
-	Figures  *cellhold.Figures `json:"figures,omitempty" doc:"How the figures of its cells are drawn, where the cell does not say."`
-	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"What its sandbox may use; the server's defaults where absent. More than the server allows is refused."`
-	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"What its code may reach outside the sandbox; the server's default when absent. More than the server allows is refused."`
-	Secrets  []cellhold.Secret `json:"secrets,omitempty" maxItems:"32" doc:"Values that its code can use without seeing them: it finds placeholders in environment variables, and the server puts the values into headers of HTTPS requests to the hosts they belong to. They are never given back."`
-	Metadata map[string]string `json:"metadata,omitempty" maxProperties:"32" doc:"Your own notes, kept and given back unchanged; keys and values have 1 KiB at most."`
+	User     string            `json:"user,omitempty" maxLength:"256" doc:"Label of the person or agent. Never used as a path." example:"ann"`
+	Template string            `json:"template,omitempty" maxLength:"256" doc:"Name of a template. Absent means the default template, or none if image names another image. The template sets all values that the request omits." example:"python"`
+	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image. Absent means the template's image, or the server's default." example:"python"`
+	Startup  string            `json:"startup,omitempty" doc:"Code that runs without output after each start of the kernel, at most 64 KiB. If it fails, the session starts anyway, and the detail of a kernel_state event has the reason." example:"import math"`
+	Figures  *cellhold.Figures `json:"figures,omitempty" doc:"Default format of figures in its cells."`
+	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"Limits of its sandbox. Absent members mean the server's defaults. Limits above the server's maximum are refused."`
+	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"Network access of its code. Absent means the server's default. Access beyond the server's policy is refused."`
+	Secrets  []cellhold.Secret `json:"secrets,omitempty" maxItems:"32" doc:"Values that code can use without seeing them. Environment variables have placeholders, and the server replaces them in headers of HTTPS requests to the secret's host. The server never returns the values."`
+	Metadata map[string]string `json:"metadata,omitempty" maxProperties:"32" doc:"Your notes, stored and returned unchanged. Keys and values have at most 1 KiB."`
 }
 
 type createInput struct {
@@ -30,7 +30,7 @@ type createInput struct {
 }
 
 type createOutput struct {
-	Location string `header:"Location" doc:"Where the session is."`
+	Location string `header:"Location" doc:"URL path of the session."`
 	Body     cellhold.Session
 }
 
@@ -40,7 +40,7 @@ type sessionOutput struct {
 
 // SessionList is the body that lists sessions.
 type SessionList struct {
-	Sessions []cellhold.Session `json:"sessions" doc:"The caller's sessions, newest first."`
+	Sessions []cellhold.Session `json:"sessions" doc:"Sessions of the caller, newest first."`
 }
 
 type sessionsOutput struct {
@@ -51,7 +51,7 @@ func (s *Server) sessionRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "create-session", Method: http.MethodPost, Path: "/v1/sessions", DefaultStatus: http.StatusCreated, Tags: []string{tagSessions},
 		Summary:     "Create a session",
-		Description: "Makes a sandbox and starts its kernel. The answer comes when the kernel is idle.",
+		Description: "Creates a sandbox and starts its kernel. The answer comes when the kernel is idle.",
 	}, s.createSession)
 	register(api, huma.Operation{
 		OperationID: "list-sessions", Method: http.MethodGet, Path: "/v1/sessions", Tags: []string{tagSessions},
@@ -59,22 +59,22 @@ func (s *Server) sessionRoutes(api huma.API) {
 	}, s.listSessions)
 	register(api, huma.Operation{
 		OperationID: "get-session", Method: http.MethodGet, Path: "/v1/sessions/{id}", Tags: []string{tagSessions},
-		Summary: "Look at a session",
+		Summary: "Get a session",
 	}, s.getSession)
 	register(api, huma.Operation{
 		OperationID: "delete-session", Method: http.MethodDelete, Path: "/v1/sessions/{id}", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
 		Summary:     "End a session",
-		Description: "Destroys its sandbox and deletes its cells and events. A running cell is ended with it.",
+		Description: "Ends a running cell, destroys the sandbox, and deletes the session's cells and events.",
 	}, s.deleteSession)
 	register(api, huma.Operation{
 		OperationID: "interrupt", Method: http.MethodPost, Path: "/v1/sessions/{id}/interrupt", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
 		Summary:     "Interrupt the running cell",
-		Description: "Variables are kept. When nothing runs, nothing happens; with cell, no other cell than that one is hit.",
+		Description: "The kernel keeps its variables. If no cell runs, the request does nothing. With cell, only that cell is interrupted.",
 	}, s.interrupt)
 	register(api, huma.Operation{
 		OperationID: "restart", Method: http.MethodPost, Path: "/v1/sessions/{id}/restart", Tags: []string{tagSessions},
 		Summary:     "Restart a kernel",
-		Description: "Variables are lost, files are kept, startup code runs again. It also brings a dead kernel back. The answer comes when the new kernel is idle.",
+		Description: "Variables are lost, files stay, and the startup code runs again. A dead kernel can be restarted too. The answer comes when the new kernel is idle.",
 	}, s.restart)
 }
 
@@ -90,14 +90,14 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	info := whole(sess.Info())
+	info := complete(sess.Info())
 	return &createOutput{Location: "/v1/sessions/" + string(info.ID), Body: info}, nil
 }
 
 func (s *Server) listSessions(ctx context.Context, _ *struct{}) (*sessionsOutput, error) {
 	list := SessionList{Sessions: []cellhold.Session{}}
 	for _, info := range s.sessions.List(door.Caller(ctx)) {
-		list.Sessions = append(list.Sessions, whole(info))
+		list.Sessions = append(list.Sessions, complete(info))
 	}
 	return &sessionsOutput{Body: list}, nil
 }
@@ -107,7 +107,7 @@ func (s *Server) getSession(ctx context.Context, in *SessionPath) (*sessionOutpu
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &sessionOutput{Body: whole(sess.Info())}, nil
+	return &sessionOutput{Body: complete(sess.Info())}, nil
 }
 
 func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{}, error) {
@@ -126,7 +126,7 @@ func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{},
 type interruptInput struct {
 	SessionPath
 	KernelQuery
-	Cell cellhold.CellID `query:"cell" maxLength:"40" doc:"Interrupt only if this cell runs; whichever runs when absent." example:"cq7h2w9d4kx5n3vtb"`
+	Cell cellhold.CellID `query:"cell" maxLength:"40" doc:"Interrupt only this cell, if it runs. Absent means the running cell." example:"cq7h2w9d4kx5n3vtb"`
 }
 
 type kernelInput struct {
@@ -155,11 +155,11 @@ func (s *Server) restart(ctx context.Context, in *kernelInput) (*sessionOutput, 
 	if err := sess.Restart(acting, in.Kernel); err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &sessionOutput{Body: whole(sess.Info())}, nil
+	return &sessionOutput{Body: complete(sess.Info())}, nil
 }
 
-// whole makes empty lists out of absent ones, so that clients can go over them unasked.
-func whole(info cellhold.Session) cellhold.Session {
+// complete replaces absent lists with empty ones, so that clients can loop over them without a check.
+func complete(info cellhold.Session) cellhold.Session {
 	if info.Kernels == nil {
 		info.Kernels = []cellhold.Kernel{}
 	}

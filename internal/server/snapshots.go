@@ -10,10 +10,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// MakeCheckpoint is the body that asks for a checkpoint.
+// MakeCheckpoint is the body of a request for a checkpoint.
 type MakeCheckpoint struct {
 	_    struct{} `additionalProperties:"false" json:"-"`
-	Name string   `json:"name" minLength:"1" maxLength:"64" doc:"How to call it: letters, digits, '.', '_' and '-'." example:"before-the-join"`
+	Name string   `json:"name" minLength:"1" maxLength:"64" doc:"Name of the checkpoint: letters, digits, '.', '_' and '-'." example:"before-the-join"`
 }
 
 type makeCheckpointInput struct {
@@ -27,7 +27,7 @@ type checkpointOutput struct {
 
 // CheckpointList is the body that lists checkpoints.
 type CheckpointList struct {
-	Checkpoints []cellhold.Checkpoint `json:"checkpoints" doc:"The session's checkpoints, the oldest first."`
+	Checkpoints []cellhold.Checkpoint `json:"checkpoints" doc:"Checkpoints of the session, oldest first."`
 }
 
 type checkpointsOutput struct {
@@ -39,10 +39,10 @@ type oneCheckpointInput struct {
 	Name string `path:"name" maxLength:"64" doc:"Name of the checkpoint." example:"before-the-join"`
 }
 
-// RollBack is the body that asks for a rollback.
+// RollBack is the body of a request for a rollback.
 type RollBack struct {
 	_          struct{} `additionalProperties:"false" json:"-"`
-	Checkpoint string   `json:"checkpoint" minLength:"1" maxLength:"64" doc:"Name of the checkpoint to go back to." example:"before-the-join"`
+	Checkpoint string   `json:"checkpoint" minLength:"1" maxLength:"64" doc:"Name of the checkpoint to restore." example:"before-the-join"`
 }
 
 type rollBackInput struct {
@@ -50,11 +50,11 @@ type rollBackInput struct {
 	Body RollBack
 }
 
-// ForkSession is the body that asks for forks. All of it may be left out.
+// ForkSession is the body of a request for forks. All members are optional.
 type ForkSession struct {
 	_          struct{} `additionalProperties:"false" json:"-"`
-	Count      int      `json:"count,omitempty" minimum:"1" maximum:"16" doc:"How many; one when absent." example:"4"`
-	Checkpoint string   `json:"checkpoint,omitempty" maxLength:"64" doc:"Name of the checkpoint to start from; the session as it is now when absent." example:"before-the-join"`
+	Count      int      `json:"count,omitempty" minimum:"1" maximum:"16" doc:"Number of forks. Absent means one." example:"4"`
+	Checkpoint string   `json:"checkpoint,omitempty" maxLength:"64" doc:"Name of the checkpoint to start from. Absent means the present state of the session." example:"before-the-join"`
 }
 
 type forkInput struct {
@@ -62,22 +62,22 @@ type forkInput struct {
 	Body *ForkSession `required:"false"`
 }
 
-// snapshotRoutes are what can be done with the saved state of a session.
+// snapshotRoutes registers the operations on the saved state of a session.
 func (s *Server) snapshotRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "hibernate", Method: http.MethodPost, Path: "/v1/sessions/{id}/hibernate", Tags: []string{tagSnapshots},
 		Summary:     "Hibernate a session to disk",
-		Description: "Saves memory, files and processes, and frees the memory. Whatever needs the sandbox wakes it again; reading events, cells and the notebook does not. A cell, command or transfer under way is a conflict. A session that is hibernated already stays so. The server does the same with idle sessions.",
+		Description: "Saves memory, files and processes to disk, and frees the memory. The next request that needs the sandbox resumes the session; requests that only read events, cells or the notebook do not. If a cell, command or transfer is running, the answer is a conflict. If the session is hibernated already, the request does nothing. The server also hibernates idle sessions.",
 	}, s.hibernate)
 	register(api, huma.Operation{
 		OperationID: "resume", Method: http.MethodPost, Path: "/v1/sessions/{id}/resume", Tags: []string{tagSnapshots},
-		Summary:     "Wake a hibernated session",
-		Description: "Everything goes on as it was. A session wakes by itself when it is used; this makes the first use quick. One that is awake stays so.",
+		Summary:     "Resume a hibernated session",
+		Description: "All kernels, variables and processes continue. The next use also resumes a session; call this to make the first use fast. If the session is not hibernated, the request does nothing.",
 	}, s.resume)
 	register(api, huma.Operation{
 		OperationID: "make-checkpoint", Method: http.MethodPost, Path: "/v1/sessions/{id}/checkpoints", DefaultStatus: http.StatusCreated, Tags: []string{tagSnapshots},
 		Summary:     "Save a checkpoint",
-		Description: "Saves the session under a name; it goes on. Checkpoints end with their session. A cell, command or transfer under way is a conflict, and so is a name that is taken.",
+		Description: "Saves the session under a name. The session continues. Checkpoints are deleted with their session. If a cell, command or transfer is running, or the name exists, the answer is a conflict.",
 	}, s.makeCheckpoint)
 	register(api, huma.Operation{
 		OperationID: "list-checkpoints", Method: http.MethodGet, Path: "/v1/sessions/{id}/checkpoints", Tags: []string{tagSnapshots},
@@ -89,13 +89,13 @@ func (s *Server) snapshotRoutes(api huma.API) {
 	}, s.deleteCheckpoint)
 	register(api, huma.Operation{
 		OperationID: "rollback", Method: http.MethodPost, Path: "/v1/sessions/{id}/rollback", Tags: []string{tagSnapshots},
-		Summary:     "Go back to a checkpoint",
-		Description: "Variables, files and kernels are what they were then; random numbers are new ones. Cells submitted since are undone: they and their events can still be read, and the notebook does not have them. A cell, command or transfer under way is a conflict. When it fails the session stays as it is.",
+		Summary:     "Roll back to a checkpoint",
+		Description: "Restores variables, files and kernels; random numbers are new. Cells submitted after the checkpoint are undone: you can still read them and their events, but the notebook omits them. If a cell, command or transfer is running, the answer is a conflict. If the rollback fails, the session does not change.",
 	}, s.rollBack)
 	register(api, huma.Operation{
 		OperationID: "fork", Method: http.MethodPost, Path: "/v1/sessions/{id}/fork", DefaultStatus: http.StatusCreated, Tags: []string{tagSnapshots},
-		Summary:     "Make sessions that start from this one",
-		Description: "Each has the variables, files, cells and events of this one, its limits, egress and secrets, and goes its own way from here; random numbers differ. Either all are made or none. This one goes on undisturbed. A cell, command or transfer under way is a conflict, unless a checkpoint is named.",
+		Summary:     "Fork a session",
+		Description: "Creates sessions that continue from this one. Each fork has its variables, files, cells and events, and its limits, egress and secrets. Random numbers differ. If one fork fails, none is created. This session continues. If a cell, command or transfer is running and no checkpoint is given, the answer is a conflict.",
 	}, s.fork)
 }
 
@@ -109,7 +109,7 @@ func (s *Server) hibernate(ctx context.Context, in *SessionPath) (*sessionOutput
 	if err := sess.Hibernate(acting); err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &sessionOutput{Body: whole(sess.Info())}, nil
+	return &sessionOutput{Body: complete(sess.Info())}, nil
 }
 
 func (s *Server) resume(ctx context.Context, in *SessionPath) (*sessionOutput, error) {
@@ -122,7 +122,7 @@ func (s *Server) resume(ctx context.Context, in *SessionPath) (*sessionOutput, e
 	if err := sess.Resume(acting); err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &sessionOutput{Body: whole(sess.Info())}, nil
+	return &sessionOutput{Body: complete(sess.Info())}, nil
 }
 
 func (s *Server) makeCheckpoint(ctx context.Context, in *makeCheckpointInput) (*checkpointOutput, error) {
@@ -170,7 +170,7 @@ func (s *Server) rollBack(ctx context.Context, in *rollBackInput) (*sessionOutpu
 	if err := sess.Rollback(acting, in.Body.Checkpoint); err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	return &sessionOutput{Body: whole(sess.Info())}, nil
+	return &sessionOutput{Body: complete(sess.Info())}, nil
 }
 
 func (s *Server) fork(ctx context.Context, in *forkInput) (*sessionsOutput, error) {
@@ -190,7 +190,7 @@ func (s *Server) fork(ctx context.Context, in *forkInput) (*sessionsOutput, erro
 	}
 	list := SessionList{Sessions: []cellhold.Session{}}
 	for _, f := range forks {
-		list.Sessions = append(list.Sessions, whole(f.Info()))
+		list.Sessions = append(list.Sessions, complete(f.Info()))
 	}
 	return &sessionsOutput{Body: list}, nil
 }

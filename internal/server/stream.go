@@ -15,35 +15,35 @@ import (
 )
 
 const (
-	// keepAlive is how often a quiet stream says that it lives: proxies close what is silent for a
-	// minute or even half of one.
+	// keepAlive is the time between comments in a quiet stream. Proxies close a connection that is silent for
+	// a minute or half a minute.
 	keepAlive = 15 * time.Second
-	// retryTime is how long a browser waits before it reconnects, in milliseconds.
+	// retryTime is the time that a browser waits before it reconnects, in milliseconds.
 	retryTime = 1000
 )
 
-// Bye is the content of the note that closes a stream before its session has ended.
+// Bye is the content of the last event of a stream that ends before its session.
 type Bye struct {
-	After int64         `json:"after" doc:"The last event that was sent; read on after it."`
-	Kind  cellhold.Kind `json:"kind" enum:"unavailable,internal" doc:"unavailable when the server shuts down, internal when it failed."`
+	After int64         `json:"after" doc:"Number of the last event that was sent. Continue after it."`
+	Kind  cellhold.Kind `json:"kind" enum:"unavailable,internal" doc:"unavailable: the server shuts down. internal: the server failed."`
 }
 
-// streamEvents writes events as server-sent events until there will be no more, the
-// reader has gone or the server shuts down. It holds one event at a time: a slow reader slows
-// only its own reading of the journal, and one that takes nothing for writeTime is dropped.
+// streamEvents writes server-sent events until there will be no more events, the reader leaves or the server
+// shuts down. It holds one event at a time. A slow reader slows only its own reading of the journal. A reader
+// that reads nothing for writeTime is disconnected.
 func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, watch func(context.Context, int64) iter.Seq2[cellhold.Event, error], after int64) {
 	ctx, leave := s.waiters.Enter(r.Context())
 	ctx, cancel := context.WithCancel(ctx)
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
-	var beat sync.WaitGroup
-	defer func() { cancel(); leave(); beat.Wait() }()
+	var pings sync.WaitGroup
+	defer func() { cancel(); leave(); pings.Wait() }()
 
 	if out.open() != nil {
 		return
 	}
-	beat.Go(func() {
-		if out.beat(ctx, keepAlive) != nil {
-			cancel() // nobody reads: stop watching
+	pings.Go(func() {
+		if out.ping(ctx, keepAlive) != nil {
+			cancel() // the reader left: stop watching
 		}
 	})
 	for e, err := range watch(ctx, after) {
@@ -61,7 +61,7 @@ func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, watch func
 	}
 }
 
-// closeStream tells a reader that is still there why the stream ends and where to read on.
+// closeStream tells a connected reader why the stream ends and where to continue.
 func (s *Server) closeStream(ctx context.Context, r *http.Request, out *eventWriter, after int64, err error) {
 	if r.Context().Err() != nil {
 		return
@@ -78,7 +78,7 @@ func (s *Server) closeStream(ctx context.Context, r *http.Request, out *eventWri
 	}
 }
 
-// eventWriter writes server-sent events. Two goroutines write: the watcher's events and the beat.
+// eventWriter writes server-sent events. Two goroutines use it: one writes the events, one the comments.
 type eventWriter struct {
 	mu      sync.Mutex
 	w       http.ResponseWriter
@@ -89,12 +89,12 @@ type eventWriter struct {
 func (o *eventWriter) open() error {
 	h := o.w.Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	h.Set("X-Accel-Buffering", "no") // nginx would buffer the events
 	return o.write("retry: %d\n\n", retryTime)
 }
 
-// event sends one event. Its JSON has no raw line breaks, because Marshal compacts it, and its
-// type is one of ours, so that no content can end the event early and forge the next one.
+// event sends one event. Content cannot end the event early and forge the next one: Marshal compacts the
+// JSON, so it has no raw line breaks, and the type is a plain word.
 func (o *eventWriter) event(e cellhold.Event) error {
 	text, err := json.Marshal(e)
 	if err != nil {
@@ -103,9 +103,9 @@ func (o *eventWriter) event(e cellhold.Event) error {
 	return o.write("id: %d\nevent: %s\ndata: %s\n\n", e.Seq, plainWord(string(e.Type)), text)
 }
 
-// beat sends a comment every so often until ctx ends.
-func (o *eventWriter) beat(ctx context.Context, every time.Duration) error {
-	tick := time.NewTicker(every)
+// ping sends a comment at each interval until ctx ends.
+func (o *eventWriter) ping(ctx context.Context, interval time.Duration) error {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -128,7 +128,7 @@ func (o *eventWriter) write(format string, args ...any) error {
 	return o.control.Flush()
 }
 
-// plainWord returns s if it is lower-case letters, digits and underscores, "message" otherwise.
+// plainWord returns s if it has only lower-case letters, digits and underscores, otherwise "message".
 func plainWord(s string) string {
 	for _, c := range s {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {

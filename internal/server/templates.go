@@ -11,7 +11,7 @@ import (
 
 // TemplateList is the body that lists templates.
 type TemplateList struct {
-	Templates []cellhold.Template `json:"templates" doc:"What sessions can be made from, the default one first."`
+	Templates []cellhold.Template `json:"templates" doc:"Templates of the server, the default one first."`
 }
 
 type templatesOutput struct {
@@ -21,8 +21,8 @@ type templatesOutput struct {
 func (s *Server) templateRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "list-templates", Method: http.MethodGet, Path: "/v1/templates", Tags: []string{tagSessions},
-		Summary:     "What can sessions start from?",
-		Description: "A template is a recipe of sessions that start fast, because one was started, warmed up and saved beforehand. While a template has no snapshot, its sessions start cold: slower, and the same otherwise.",
+		Summary:     "List the templates",
+		Description: "A template is a recipe of sessions that start fast, because they continue from a snapshot. While a template has no snapshot, its sessions start cold. They are the same, but start more slowly.",
 	}, s.listTemplates)
 }
 

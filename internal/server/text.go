@@ -15,17 +15,17 @@ import (
 
 type textInput struct {
 	SessionPath
-	Cell   cellhold.CellID `path:"cell" doc:"Identifies the cell." example:"cq7h2w9d4kx5n3vtb"`
-	Stream string          `query:"stream" enum:"stdout,stderr" default:"stdout" doc:"Which of the two streams."`
-	Offset int64           `query:"offset" minimum:"0" doc:"Bytes to leave out at the beginning." example:"0"`
-	Limit  int64           `query:"limit" minimum:"0" doc:"The most bytes to give; all when absent or 0." example:"65536"`
+	Cell   cellhold.CellID `path:"cell" doc:"Cell id." example:"cq7h2w9d4kx5n3vtb"`
+	Stream string          `query:"stream" enum:"stdout,stderr" default:"stdout" doc:"Stream to read."`
+	Offset int64           `query:"offset" minimum:"0" doc:"Number of bytes to skip at the beginning." example:"0"`
+	Limit  int64           `query:"limit" minimum:"0" doc:"Maximum number of bytes. Absent or 0 means all." example:"65536"`
 }
 
 func (s *Server) textRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "get-cell-text", Method: http.MethodGet, Path: "/v1/sessions/{id}/cells/{cell}/text", Tags: []string{tagCells},
-		Summary:     "Read all that a cell printed",
-		Description: "The text of one stream as it was printed, with progress not folded, up to now. It is whole as far as it was recorded, which is 256 MiB of a cell; output_dropped events tell what was not. Ranges work.",
+		Summary:     "Read the full text that a cell printed",
+		Description: "Returns the text of one stream up to now, with all updates of progress bars. The server records 256 MiB for each cell; output_dropped events report the rest. Range requests work.",
 		Responses:   download("The text", "text/plain"),
 	}, s.cellText)
 }
@@ -42,7 +42,7 @@ func (s *Server) cellText(ctx context.Context, in *textInput) (*streamOutput, er
 	return &streamOutput{Body: func(hc huma.Context) {
 		defer text.Close()
 		r, w := humago.Unwrap(hc)
-		// Each of several ranges would read from the beginning, and thousands fit into a header.
+		// Each of several ranges would read from the beginning, and a header can have thousands of ranges.
 		if strings.Contains(r.Header.Get("Range"), ",") {
 			r.Header.Del("Range")
 		}
@@ -56,10 +56,10 @@ func (s *Server) cellText(ctx context.Context, in *textInput) (*streamOutput, er
 	}}, nil
 }
 
-// readerAt lets a section be cut out of what can only seek. One reader uses it.
+// readerAt makes a ReaderAt of a ReadSeeker. Only one goroutine can use it.
 type readerAt struct{ io.ReadSeeker }
 
-// ReadAt reads from that place; going on from the last one costs nothing.
+// ReadAt reads from an offset. A read that continues the previous one costs no seek.
 func (r readerAt) ReadAt(p []byte, at int64) (int, error) {
 	if _, err := r.Seek(at, io.SeekStart); err != nil {
 		return 0, err

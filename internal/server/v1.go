@@ -11,7 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// newAPI registers everything under /v1.
+// newAPI registers all operations under /v1.
 func (s *Server) newAPI(m *table) huma.API {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	registry.Schema(reflect.TypeFor[door.Problem](), true, "")
@@ -45,11 +45,11 @@ func (s *Server) newAPI(m *table) huma.API {
 	return api
 }
 
-// register adds one operation with the bounds and the error that all have.
+// register adds one operation with the limits and the error answer that all operations have.
 func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
-	op.MaxBodyBytes = door.MaxBody + 1 // huma refuses when the bound is reached, not when it is passed
+	op.MaxBodyBytes = door.MaxBody + 1 // huma refuses a body that reaches the limit
 	op.BodyReadTimeout = door.BodyTime
-	op.RejectUnknownQueryParameters = true // a misspelt one would silently mean something else
+	op.RejectUnknownQueryParameters = true // a misspelt parameter must be an error, not ignored
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
 	}
@@ -60,18 +60,18 @@ func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
 		},
 	}
 	if op.Method == http.MethodGet && public[op.Path] {
-		op.Security = []map[string][]string{} // says "none", where nil would say "as everywhere"
+		op.Security = []map[string][]string{} // an empty list means no token; nil would mean the default
 	}
 	huma.Register(api, op, handle)
 }
 
-// SessionPath is the part of the input that all routes of a session share. It is exported because
-// huma looks only into exported embedded structs.
+// SessionPath is the input of all routes of a session. It is exported because huma reads only exported
+// embedded structs.
 type SessionPath struct {
-	ID cellhold.SessionID `path:"id" doc:"Identifies the session." example:"sk3v7q2m9xw4tz6hb"`
+	ID cellhold.SessionID `path:"id" doc:"Session id." example:"sk3v7q2m9xw4tz6hb"`
 }
 
-// KernelQuery names a kernel where most sessions have but one.
+// KernelQuery selects a kernel of a session.
 type KernelQuery struct {
-	Kernel cellhold.KernelID `query:"kernel" maxLength:"64" doc:"Which kernel; the session's first one when absent." example:"python3"`
+	Kernel cellhold.KernelID `query:"kernel" maxLength:"64" doc:"Kernel id. Absent means the session's first kernel." example:"python3"`
 }

@@ -19,8 +19,8 @@ import (
 	"cellhold/internal/server/door"
 )
 
-func TestACellRunsAndItsOutputsComeBack(t *testing.T) {
-	h := newHouse(t)
+func TestACellRunsAndReturnsItsOutputs(t *testing.T) {
+	h := newHarness(t)
 	made := h.do(201, "POST", "/v1/sessions", `{"user":"ann/../x","metadata":{"a":"b"}}`)
 	var sess cellhold.Session
 	made.decode(t, &sess)
@@ -36,7 +36,7 @@ func TestACellRunsAndItsOutputsComeBack(t *testing.T) {
 	var again cellhold.Cell
 	h.do(200, "GET", path+"/cells/"+string(cell.ID), "").decode(t, &again)
 	if again.ID != cell.ID || again.Status != cell.Status || len(again.Outputs) != 2 {
-		t.Errorf("the same cell again: %+v", again)
+		t.Errorf("the second answer with the cell: %+v", again)
 	}
 	var cells CellList
 	h.do(200, "GET", path+"/cells", "").decode(t, &cells)
@@ -52,8 +52,8 @@ func TestACellRunsAndItsOutputsComeBack(t *testing.T) {
 	h.do(404, "GET", path, "")
 }
 
-func TestACellIsQueuedAtOnceAndCanBeWaitedForLater(t *testing.T) {
-	h := newHouse(t)
+func TestACellIsQueuedAtOnceAndALaterRequestWaits(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	submitted := h.do(202, "POST", path+"/cells", `{"code":"sleep 50ms\nprint done"}`)
 	var cell cellhold.Cell
@@ -67,8 +67,8 @@ func TestACellIsQueuedAtOnceAndCanBeWaitedForLater(t *testing.T) {
 	}
 }
 
-func TestAWaitThatIsOverAnswersWithTheCellAsItIs(t *testing.T) {
-	h := newHouse(t)
+func TestAWaitThatEndsFirstAnswersWithTheUnfinishedCell(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	var cell cellhold.Cell
 	h.do(202, "POST", path+"/cells?wait=10ms", `{"code":"loop"}`).decode(t, &cell)
@@ -82,8 +82,8 @@ func TestAWaitThatIsOverAnswersWithTheCellAsItIs(t *testing.T) {
 	}
 }
 
-func TestHangingUpDoesNotStopTheCell(t *testing.T) {
-	h := newHouse(t)
+func TestClosingTheConnectionDoesNotStopTheCell(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	ctx, hangUp := context.WithCancel(t.Context())
 	gone := make(chan error)
@@ -92,7 +92,7 @@ func TestHangingUpDoesNotStopTheCell(t *testing.T) {
 		_, err := http.DefaultClient.Do(req)
 		gone <- err
 	}()
-	// The cell has started when its event is there.
+	// The cell has started when it has an event.
 	for after := int64(0); ; {
 		var page EventPage
 		h.do(200, "GET", path+"/events?wait=60s&after="+itoa(after), "").decode(t, &page)
@@ -103,7 +103,7 @@ func TestHangingUpDoesNotStopTheCell(t *testing.T) {
 	}
 	hangUp()
 	if err := <-gone; err == nil {
-		t.Fatal("the request was answered before it hung up")
+		t.Fatal("the answer came before the client closed the connection")
 	}
 	var cells CellList
 	h.do(200, "GET", path+"/cells", "").decode(t, &cells)
@@ -134,7 +134,7 @@ func has(events []cellhold.Event, typ cellhold.EventType) bool {
 }
 
 func TestAnExceptionIsDataAndADeadKernelCanBeRestarted(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	path := h.create()
 	if cell := h.run(path, "error ValueError no good"); cell.Status != cellhold.StatusError || cell.Outputs[0].ErrorName != "ValueError" {
 		t.Errorf("exception: %+v", cell)
@@ -159,7 +159,7 @@ func TestAnExceptionIsDataAndADeadKernelCanBeRestarted(t *testing.T) {
 }
 
 func TestEventsAreReadInPagesAfterANumber(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	path := h.create()
 	h.run(path, "print one\nprint two")
 	var all, rest EventPage
@@ -178,7 +178,7 @@ func TestEventsAreReadInPagesAfterANumber(t *testing.T) {
 }
 
 // stream opens a stream of server-sent events.
-func (h *house) stream(path, lastID string) (*http.Response, *bufio.Scanner) {
+func (h *harness) stream(path, lastID string) (*http.Response, *bufio.Scanner) {
 	h.t.Helper()
 	req := h.request("GET", path, "")
 	req.Header.Set("Accept", "text/event-stream")
@@ -193,7 +193,7 @@ func (h *house) stream(path, lastID string) (*http.Response, *bufio.Scanner) {
 	return res, bufio.NewScanner(res.Body)
 }
 
-// until reads a stream up to an event of that type, and returns the ids it had.
+// until reads a stream up to an event of that type, and returns the ids.
 func until(t *testing.T, lines *bufio.Scanner, typ string) (ids []string) {
 	t.Helper()
 	for lines.Scan() {
@@ -208,8 +208,8 @@ func until(t *testing.T, lines *bufio.Scanner, typ string) (ids []string) {
 	return nil
 }
 
-func TestEventsAreStreamedLiveAndAgainFromTheLastOneSeen(t *testing.T) {
-	h := newHouse(t)
+func TestEventsAreStreamedLiveAndFromTheLastId(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	res, lines := h.stream(path+"/events", "")
 	if res.Header.Get("Content-Type") != "text/event-stream" {
@@ -232,9 +232,9 @@ func TestEventsAreStreamedLiveAndAgainFromTheLastOneSeen(t *testing.T) {
 	}
 }
 
-func TestAStreamOfAnEndedSessionIsNotOpenedAgain(t *testing.T) {
-	t.Parallel() // it waits most of the time
-	h := newHouseWith(t, func(o *registry.Options) { o.IdleTimeout = 2 * time.Second }, nil)
+func TestAStreamOfAnEndedSessionAnswers204(t *testing.T) {
+	t.Parallel() // the test mostly waits
+	h := newHarnessWith(t, func(o *registry.Options) { o.IdleTimeout = 2 * time.Second }, nil)
 	path := h.create()
 	_, lines := h.stream(path+"/events", "")
 	ids := until(t, lines, "session_ended")
@@ -243,16 +243,16 @@ func TestAStreamOfAnEndedSessionIsNotOpenedAgain(t *testing.T) {
 		t.Errorf("after the last event: %d, want 204", res.StatusCode)
 	}
 	_, lines = h.stream(path+"/events?after=1", "")
-	until(t, lines, "session_ended") // what was can still be read
+	until(t, lines, "session_ended") // old events can still be read
 }
 
-func TestAQuietStreamSaysThatItLives(t *testing.T) {
+func TestAQuietStreamSendsComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newRecorder()
 		out := &eventWriter{w: w, control: http.NewResponseController(w)}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*keepAlive+time.Second)
 		defer cancel()
-		if err := out.beat(ctx, keepAlive); err != nil {
+		if err := out.ping(ctx, keepAlive); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.Body.String(); got != strings.Repeat(": still here\n\n", 3) {
@@ -273,8 +273,8 @@ func TestAnEventCannotForgeAnother(t *testing.T) {
 	}
 }
 
-func TestWatchersAreSentAwayWithTheirCursor(t *testing.T) {
-	h := newHouse(t)
+func TestWatchesEndAtShutdownWithTheirCursor(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	h.run(path, "print one")
 	_, lines := h.stream(path+"/events?stream=sse", "")
@@ -301,7 +301,7 @@ func TestWatchersAreSentAwayWithTheirCursor(t *testing.T) {
 }
 
 func TestTheNotebookIsDownloaded(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	path := h.create()
 	h.run(path, "print one")
 	a := h.do(200, "GET", path+"/notebook", "")
@@ -324,8 +324,8 @@ func TestTheNotebookIsDownloaded(t *testing.T) {
 	}
 }
 
-func TestFilesThatTheCodeWroteAreDownloadedAsAttachments(t *testing.T) {
-	h := newHouse(t)
+func TestOutputFilesAreDownloadedAsAttachments(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	sess, err := h.manager.Session("ann", cellhold.SessionID(strings.TrimPrefix(path, "/v1/sessions/")))
 	if err != nil {
@@ -383,8 +383,8 @@ func TestNamesOfDownloadsAreSafe(t *testing.T) {
 	}
 }
 
-func TestBadRequestsAreToldWhatIsWrong(t *testing.T) {
-	h := newHouse(t)
+func TestErrorsOfInvalidRequestsNameTheFault(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	for _, tt := range []struct {
 		name, method, path, body string
@@ -422,8 +422,8 @@ func TestBadRequestsAreToldWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestMethodsThatAPathTakesAreNamed(t *testing.T) {
-	h := newHouse(t)
+func TestTheAllowedMethodsAreListed(t *testing.T) {
+	h := newHarness(t)
 	if allow := h.do(405, "PUT", "/v1/sessions", "{}").Header.Get("Allow"); allow != "GET, HEAD, POST" {
 		t.Errorf("Allow: %s", allow)
 	}
@@ -432,8 +432,8 @@ func TestMethodsThatAPathTakesAreNamed(t *testing.T) {
 	}
 }
 
-func TestBodiesAreBounded(t *testing.T) {
-	h := newHouse(t)
+func TestBodiesAreLimited(t *testing.T) {
+	h := newHarness(t)
 	path := h.create()
 	large := strings.Repeat("x", door.MaxCode+1)
 	h.do(413, "POST", path+"/cells", `{"code":"`+large+`"}`)
@@ -449,8 +449,8 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
-func TestTheServerSaysWhetherItIsReady(t *testing.T) {
-	h := newHouse(t)
+func TestReadyReportsTheState(t *testing.T) {
+	h := newHarness(t)
 	h.do(200, "GET", "/v1/ready", "")
 	var v Version
 	h.do(200, "GET", "/v1/version", "").decode(t, &v)

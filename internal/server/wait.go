@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// waitable says how to read a cell or a command of a session, and how to wait until it is done.
+// waitable has the functions that read a cell or a command, and that wait until it is done.
 type waitable[ID, T any] struct {
 	read func(*history.History, context.Context, ID) (T, error)
 	wait func(*history.History, context.Context, ID) (T, error)
@@ -21,8 +21,8 @@ var (
 	commands = waitable[cellhold.CommandID, cellhold.Command]{(*history.History).Command, (*history.History).WaitCommand}
 )
 
-// look returns a cell or a command as it is, or waits until it is done if the caller said how long.
-func look[ID, T any](ctx context.Context, s *Server, in SessionPath, wait string, id ID, of waitable[ID, T]) (none T, err error) {
+// readOrWait returns a cell or a command. If wait is set, it waits until the cell or command is done.
+func readOrWait[ID, T any](ctx context.Context, s *Server, in SessionPath, wait string, id ID, of waitable[ID, T]) (none T, err error) {
 	d, err := parseWait(wait)
 	if err != nil {
 		return none, err
@@ -37,8 +37,8 @@ func look[ID, T any](ctx context.Context, s *Server, in SessionPath, wait string
 	return await(ctx, s, sess, id, d, of)
 }
 
-// await returns a cell or a command when it is done, when the wait is over, or when the server shuts down. The
-// last two are no errors: the caller gets it as it is, and can ask again.
+// await returns a cell or a command when it is done, when the wait ends, or when the server shuts down. In
+// the last two cases there is no error: the caller gets the unfinished cell or command and can wait again.
 func await[ID, T any](ctx context.Context, s *Server, sess *session.Session, id ID, d time.Duration, of waitable[ID, T]) (T, error) {
 	waiting, leave := s.waitFor(ctx, d)
 	defer leave()
@@ -49,14 +49,14 @@ func await[ID, T any](ctx context.Context, s *Server, sess *session.Session, id 
 	return v, err
 }
 
-// waitFor returns a context that ends after d, or when waiters are sent away.
+// waitFor returns a context that ends after d, or when the server shuts down.
 func (s *Server) waitFor(ctx context.Context, d time.Duration) (context.Context, func()) {
 	ctx, leave := s.waiters.Enter(ctx)
 	ctx, cancel := context.WithTimeout(ctx, d)
 	return ctx, func() { cancel(); leave() }
 }
 
-// waitStatus returns the status of an answer after a wait, and notes whether the wait was over before.
+// waitStatus returns the HTTP status of an answer after a wait, and sets over if the wait ended first.
 func waitStatus(done bool, over *bool) int {
 	*over = !done
 	if done {

@@ -21,13 +21,7 @@ var skipped = map[string]bool{".git": true, "build": true, "node_modules": true,
 // pending are folders whose texts are not edited yet. The list only gets shorter.
 var pending = map[string]bool{
 	".":                         true,
-	"client":                    true,
 	"images":                    true,
-	"internal/server":           true,
-	"internal/server/article":   true,
-	"internal/server/door":      true,
-	"internal/server/fastapi":   true,
-	"internal/server/guard":     true,
 	"internal/session":          true,
 	"internal/session/displays": true,
 	"internal/session/notes":    true,

@@ -1,8 +1,8 @@
-// Package article serves the small API that this project grew from: one session a user, addressed
-// by a label, and answers as text.
-//
-// It refuses to be more than that API was: what goes beyond it is under /v1. Its shapes are
-// FastAPI's, so its handlers are plain and it describes itself to the document of the server.
+// Package article serves the small API of the article that this project started with. Each user has one
+// session, named by a label, and answers are text.
+// //
+// // It does no more than the article's API did; all other features are under /v1. The API has FastAPI's
+// shapes. So its handlers do not use huma, and the package adds its own description to the server's document.
 package article
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// imports runs in the sessions of the article's API: its users expect pd, np and plt to be
-// there. Each import stands alone, so that an image without one of the packages keeps the others.
+// imports runs in the sessions of the article's API, because its users expect pd, np and plt. Each import has
+// its own try, so that an image without one package still has the others.
 const imports = `try:
     import numpy as np
 except ImportError:
@@ -38,11 +38,11 @@ except ImportError:
     pass
 `
 
-// userField is the user_id of all routes. It may hold any text, slashes and dots included,
-// because it is a label and never used as a path.
+// userField is the user_id of all routes. It can be any text, including slashes and dots, because it is a
+// label and never used as a path.
 var userField = fastapi.Field{Name: "user_id", Min: 1, Max: 256}
 
-// The sentences of the article's API. Its clients compare some of them.
+// The messages of the article's API. Its clients compare some of them.
 const (
 	noSession = "Session not found. Please start a new session."
 	timedOut  = "Code execution timed out"
@@ -50,56 +50,56 @@ const (
 	resetHint = " Call /reset to start a new kernel; its variables are lost."
 )
 
-// ArticleMessage is the answer of the routes that start, reset and end. Its name, as those below,
-// says what it belongs to, because the document has one space of names for all types.
+// ArticleMessage is the answer of the routes that start, reset and end a session. Its name starts with
+// Article, because all types of the document share one namespace.
 type ArticleMessage struct {
 	Message  string `json:"message" example:"Session started successfully"`
-	Notebook string `json:"notebook_path,omitempty" doc:"Where the server keeps the session's notebook (start_session)."`
+	Notebook string `json:"notebook_path,omitempty" doc:"Path of the session's notebook on the server (start_session)."`
 }
 
 // ArticleReply is the answer to code that ran.
 type ArticleReply struct {
-	Output  string            `json:"output" doc:"Stream text and the text/plain of results and displays, joined by newlines." example:"x = 42"`
-	Outputs []cellhold.Output `json:"outputs" doc:"The same in full, in notebook form."`
-	Plots   []notebook.Plot   `json:"plots" doc:"The images among the outputs."`
+	Output  string            `json:"output" doc:"Text of the streams, and text/plain of results and displays, joined with newlines." example:"x = 42"`
+	Outputs []cellhold.Output `json:"outputs" doc:"All outputs in notebook form."`
+	Plots   []notebook.Plot   `json:"plots" doc:"Images in the outputs."`
 }
 
-// ArticleFailure is the answer to code that raised, or whose kernel died.
+// ArticleFailure is the answer if the code raised, or its kernel died.
 type ArticleFailure struct {
 	Detail ArticleTraceback `json:"detail"`
 }
 
-// ArticleTraceback says how code failed.
+// ArticleTraceback is the reason of a failure.
 type ArticleTraceback struct {
 	Error     string   `json:"error" example:"Execution error"`
-	Traceback []string `json:"traceback" doc:"The traceback's lines; when the kernel died, one sentence with the cause."`
+	Traceback []string `json:"traceback" doc:"Lines of the traceback. If the kernel died, one sentence with the cause."`
 }
 
-// ArticleDetail is the answer to everything else that went wrong.
+// ArticleDetail is the answer of all other errors.
 type ArticleDetail struct {
 	Detail string `json:"detail" example:"Session not found. Please start a new session."`
 }
 
-// Options is what the API needs of the server around it; all are required.
+// Options configures the API. All fields are required.
 type Options struct {
 	Sessions *registry.Registry
 	Waiters  *door.Waiters
 	Logger   *slog.Logger
 }
 
-// Routes takes routes, as http.ServeMux does.
+// Routes registers routes, like http.ServeMux.
 type Routes interface {
 	HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request))
 }
 
-// routes is the API at work.
+// routes has the handlers of the API.
 type routes struct {
 	sessions *registry.Registry
 	waiters  *door.Waiters
 	log      *slog.Logger
 }
 
-// Register adds the routes, and what they are to the document of api.
+// Register adds the routes to m and their description to api.
 func Register(m Routes, api huma.API, o Options) {
 	s := &routes{sessions: o.Sessions, waiters: o.Waiters, log: o.Logger}
 	m.HandleFunc("POST /start_session", s.form(s.start))
@@ -110,7 +110,7 @@ func Register(m Routes, api huma.API, o Options) {
 	describe(api)
 }
 
-// form surrounds the handlers that take a form with a user.
+// form wraps a handler of a form with a user.
 func (s *routes) form(act func(ctx context.Context, owner, user string) (ArticleMessage, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, refused := fastapi.FormField(r, userField)
@@ -184,17 +184,17 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 		s.refusedCell(w, r, sess, err)
 		return
 	}
-	// The cell's own deadline bounds the wait. The client's leaving ends the wait only.
+	// The cell's timeout limits the wait. If the client leaves, only the wait ends.
 	waiting, leave := s.waiters.Enter(r.Context())
 	defer leave()
 	if cell, err = sess.History().WaitCell(waiting, cell.ID); err != nil && context.Cause(waiting) == door.ErrAway {
-		err = cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. The code goes on running; its outputs will be in the notebook.")
+		err = cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. The code continues; its outputs will be in the notebook.")
 	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	// A full disk must not hide what the code has put out.
+	// An error of the notebook file, such as a full disk, must not hide the outputs.
 	if err := sess.HostFiles().FlushNotebook(r.Context()); err != nil && r.Context().Err() == nil {
 		s.log.Error("notebook not written", "session", cell.Session, "error", err)
 	}
@@ -222,12 +222,12 @@ func writeCell(w http.ResponseWriter, cell cellhold.Cell) {
 	}
 }
 
-// ansi are the colours in tracebacks. The article's clients hand the lines to language models
-// and logs, which colours only disturb.
+// ansi matches the colours in tracebacks. The article's clients pass the lines to language models and logs,
+// which need no colours.
 var ansi = lazy.Regexp("\x1b\\[[0-9;]*m")
 
-// traceback returns the lines of the cell's exception. Where there is none, because the kernel
-// died or was interrupted before it could raise, one sentence says so.
+// traceback returns the lines of the cell's exception. If the kernel died or was interrupted without an
+// exception, it returns one sentence.
 func traceback(cell cellhold.Cell) []string {
 	if cell.Status.Died() {
 		return []string{causeOf(cell) + resetHint}
@@ -247,7 +247,7 @@ func traceback(cell cellhold.Cell) []string {
 	return []string{causeOf(cell)}
 }
 
-// causeOf says in one sentence how a cell ended.
+// causeOf returns one sentence with the cause of a cell's end.
 func causeOf(cell cellhold.Cell) string {
 	if cell.Cause != "" {
 		return cell.Cause
@@ -264,12 +264,13 @@ func causeOf(cell cellhold.Cell) string {
 	case cellhold.StatusInterrupted:
 		return "The code was interrupted."
 	case cellhold.StatusCancelled:
-		return "It was cancelled before its turn."
+		return "The code was cancelled while it was queued."
 	}
 	return fmt.Sprintf("The code ended with the status %q.", cell.Status)
 }
 
-// refusedCell answers when a cell was not accepted: a dead kernel is told with its cure.
+// refusedCell answers when a cell was not accepted. If the kernel is dead, the message says how to restart
+// it.
 func (s *routes) refusedCell(w http.ResponseWriter, r *http.Request, sess *session.Session, err error) {
 	kernels := sess.Info().Kernels
 	if cellhold.KindOf(err) == cellhold.Conflict && len(kernels) > 0 && kernels[0].State == cellhold.KernelDead {
@@ -279,7 +280,7 @@ func (s *routes) refusedCell(w http.ResponseWriter, r *http.Request, sess *sessi
 	s.fail(w, r, err)
 }
 
-// fail answers with an error of ours in FastAPI's shape.
+// fail answers with an error in FastAPI's shape.
 func (s *routes) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := door.ProblemOf(r.Context(), s.log, err)
 	if p.Kind == cellhold.NotFound {

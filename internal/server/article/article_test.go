@@ -9,7 +9,7 @@ import (
 	"cellhold"
 )
 
-func TestEveryEndOfACellHasAnAnswer(t *testing.T) {
+func TestEachResultOfACellHasAnAnswer(t *testing.T) {
 	died := func(s cellhold.CellStatus) cellhold.Cell { return cellhold.Cell{Status: s} }
 	for _, tt := range []struct {
 		cell   cellhold.Cell

@@ -10,26 +10,26 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Tag is the section of the document that the routes are in.
+// Tag is the tag of the routes in the document.
 const Tag = "Article"
 
-// ArticleInvalid is the answer to a request whose body is not as it should be.
+// ArticleInvalid is the answer to a request with an invalid body.
 type ArticleInvalid struct {
 	Detail []fastapi.Fault `json:"detail"`
 }
 
 // ArticleCode is the body of /execute.
 type ArticleCode struct {
-	User string `json:"user_id" minLength:"1" maxLength:"256" doc:"The label that /start_session was given." example:"user_test"`
-	Code string `json:"code" doc:"The source to run; 4 MiB at most." example:"x = 42\nprint(f\"x = {x}\")"`
+	User string `json:"user_id" minLength:"1" maxLength:"256" doc:"Label of the user, as sent to /start_session." example:"user_test"`
+	Code string `json:"code" doc:"Source code to run, at most 4 MiB." example:"x = 42\nprint(f\"x = {x}\")"`
 }
 
 // ArticleUser is the form of the other routes.
 type ArticleUser struct {
-	User string `json:"user_id" minLength:"1" maxLength:"256" doc:"A label of the user; any text, never a path." example:"user_test"`
+	User string `json:"user_id" minLength:"1" maxLength:"256" doc:"Label of the user: any text. Never used as a path." example:"user_test"`
 }
 
-// describe adds the article's routes to the document. They are handled without huma.
+// describe adds the article's routes to the document, because they do not use huma.
 func describe(api huma.API) {
 	for i, r := range []struct {
 		id, path, summary, text string
@@ -37,19 +37,19 @@ func describe(api huma.API) {
 		answers                 map[string]any
 	}{
 		{"article-start", "/start_session", "Start a user's session",
-			"The user's earlier session is ended. pd, np and plt are imported already. A form of either kind.",
+			"Ends the user's previous session. The code has pd, np and plt imported. The body is a form, URL-encoded or multipart.",
 			ArticleUser{}, map[string]any{"200": ArticleMessage{}}},
 		{"article-execute", "/execute", "Run code in the user's session",
-			"Code that raises is answered with 400 and the traceback. A dead kernel is 400 with its cause when it dies, and 409 afterwards until /reset.",
+			"If the code raises, the answer is 400 with the traceback. If the kernel dies, the answer is 400 with the cause. Later requests get 409 until /reset.",
 			ArticleCode{}, map[string]any{"200": ArticleReply{}, "400": ArticleFailure{}, "404": ArticleDetail{}, "408": ArticleDetail{}, "409": ArticleDetail{}}},
 		{"article-reset", "/reset", "Restart the user's kernel",
-			"Variables are lost; pd, np and plt are imported again.",
+			"Variables are lost. pd, np and plt are imported again.",
 			ArticleUser{}, map[string]any{"200": ArticleMessage{}, "404": ArticleDetail{}}},
 		{"article-end", "/end_session", "End the user's session",
-			"Its notebook is deleted, unless the server is told to keep notebooks.",
+			"Also deletes the session's notebook, unless the server keeps notebooks.",
 			ArticleUser{}, map[string]any{"200": ArticleMessage{}, "404": ArticleDetail{}}},
 		{"article-install", "/install_package", "Install a package",
-			"Installs it in the user's session alone, from the server's package index, and imports it in the kernel. Takes five minutes at the most. Every failure is 500. A form with the same fields is read as well.",
+			"Installs the package in the user's session from the server's package index, and imports it in the kernel. The time limit is five minutes. Every failure has status 500. The body can also be a form with the same fields.",
 			ArticlePackage{}, map[string]any{"200": ArticleInstalled{}, "404": ArticleDetail{}, "500": ArticleDetail{}}},
 	} {
 		op := &huma.Operation{
@@ -69,8 +69,8 @@ func describe(api huma.API) {
 }
 
 var statusText = map[string]string{
-	"200": "Done", "400": "The code raised, or its kernel died", "404": "The user has no session", "408": "The code took too long and was stopped; the session is usable",
-	"409": "The kernel is dead; see /reset", "422": "The body is not as it should be", "500": "It could not be installed",
+	"200": "Done", "400": "The code raised an exception, or the kernel died", "404": "The user has no session", "408": "The code was stopped by its timeout; the session can be used",
+	"409": "The kernel is dead; call /reset", "422": "The body is invalid", "500": "The installation failed",
 }
 
 func response(api huma.API, status string, body any) *huma.Response {

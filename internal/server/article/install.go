@@ -16,19 +16,19 @@ import (
 	"cellhold/internal/session"
 )
 
-// packageField is the package to install: one requirement.
+// packageField is the package to install, as one requirement.
 var packageField = fastapi.Field{Name: "package_name", Min: 1, Max: 1024}
 
 // ArticlePackage is the body of /install_package.
 type ArticlePackage struct {
-	User    string `json:"user_id" minLength:"1" maxLength:"256" doc:"The label that /start_session was given." example:"user_test"`
-	Package string `json:"package_name" minLength:"1" maxLength:"1024" doc:"A package's name, with extras and versions if wanted." example:"tabulate"`
+	User    string `json:"user_id" minLength:"1" maxLength:"256" doc:"Label of the user, as sent to /start_session." example:"user_test"`
+	Package string `json:"package_name" minLength:"1" maxLength:"1024" doc:"Name of the package, optionally with extras and versions." example:"tabulate"`
 }
 
-// ArticleInstalled is the answer when a package is there.
+// ArticleInstalled is the answer after an installation.
 type ArticleInstalled struct {
 	Message string `json:"message" example:"Successfully installed and imported tabulate"`
-	Output  string `json:"output" doc:"What to know, a line each, and what the installer said."`
+	Output  string `json:"output" doc:"Warnings, one per line, and the output of the installer."`
 }
 
 // install installs one package and imports it in the user's kernel.
@@ -52,13 +52,13 @@ func (s *routes) install(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	message := "Successfully installed and imported " + name
-	if len(report.Imports) == 0 { // it brings data or commands only
+	if len(report.Imports) == 0 { // the package has only data or commands
 		message = "Successfully installed " + name
 	}
 	door.WriteJSON(w, http.StatusOK, "application/json", ArticleInstalled{Message: message, Output: strings.Join(append(slices.Clone(report.Warnings), report.Log), "\n")})
 }
 
-// installFields reads the two fields from JSON or from a form of either kind.
+// installFields reads the two fields from JSON or from a form, URL-encoded or multipart.
 func installFields(r *http.Request) (user, name string, refused *fastapi.Refusal) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data" {
@@ -85,8 +85,8 @@ func installIn(ctx context.Context, sess *session.Session, name string) (cellhol
 	return a.Install(ctx, packages.Request{Requirements: []string{name}})
 }
 
-// importModule runs the import as a cell, so that it is in the notebook too. The guest's words were
-// checked: the module is an identifier.
+// importModule runs the import as a cell, so that the notebook has it too. The guest's answer was checked:
+// module is an identifier.
 func (s *routes) importModule(ctx context.Context, sess *session.Session, module string) error {
 	cell, err := sess.Execute(ctx, session.ExecuteRequest{Code: "import " + module})
 	if err != nil {
@@ -101,10 +101,10 @@ func (s *routes) importModule(ctx context.Context, sess *session.Session, module
 		return nil
 	}
 	lines := traceback(cell)
-	return cellhold.Errorf(cellhold.Conflict, "it is installed, but the import of %s failed: %s", module, lines[len(lines)-1])
+	return cellhold.Errorf(cellhold.Conflict, "the package is installed, but the import of %s failed: %s", module, lines[len(lines)-1])
 }
 
-// failInstall answers as the article's server did: with 500, whatever went wrong.
+// failInstall answers with status 500 for every error, as the article's server did.
 func (s *routes) failInstall(w http.ResponseWriter, r *http.Request, name string, err error) {
 	why := door.ProblemOf(r.Context(), s.log, err).Detail
 	if e, ok := errors.AsType[*cellhold.Error](err); ok && e.Kind != cellhold.Internal {

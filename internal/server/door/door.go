@@ -1,9 +1,9 @@
-// Package door has what every route of the server shares: the id of a request and its caller, the
-// bounds of time and size, the shape of an error, the list of requests that wait.
-//
-// It refuses to know routes, sessions and who may call.
-//
-// Lock order: there is one lock, Waiters.mu, held for map operations only.
+// Package door has the code that all routes share: request ids and callers, limits of time and size, the
+// error body, and the list of waiting requests.
+// //
+// // It knows no routes and no sessions, and does not decide which callers are allowed.
+// //
+// // Waiters.mu is the only lock. It is held for map operations only.
 package door
 
 import (
@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// actTime bounds an act that goes on when its caller has left, such as ending a session.
+// actTime limits an action that continues after its caller left, such as ending a session.
 const actTime = 2 * time.Minute
 
-// Act returns a context for what must not be left half done when the caller leaves: watching
-// ends with the request, acting does not.
+// Act returns a context for an action that must not stop halfway when the caller leaves. Only reads and
+// watches end with the request.
 func Act(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), actTime)
 }

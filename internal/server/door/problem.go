@@ -10,7 +10,7 @@ import (
 	"cellhold"
 )
 
-// statusOf is the one table from kind to HTTP status.
+// statusOf maps the kinds of error to HTTP statuses.
 var statusOf = map[cellhold.Kind]int{
 	cellhold.Invalid:     http.StatusUnprocessableEntity,
 	cellhold.NotFound:    http.StatusNotFound,
@@ -22,55 +22,58 @@ var statusOf = map[cellhold.Kind]int{
 	cellhold.Internal:    http.StatusInternalServerError,
 }
 
-// Problem is the body of every error: RFC 9457, with the kind and the id of the request.
+// Problem is the body of every error: RFC 9457, with the kind and the request id.
 type Problem struct {
-	Title     string         `json:"title" doc:"The status in words." example:"Not Found"`
-	Status    int            `json:"status" doc:"The HTTP status." example:"404"`
-	Kind      cellhold.Kind  `json:"kind" enum:"invalid,not_found,conflict,denied,exhausted,unavailable,unsupported,internal" doc:"What sort of error it is; decide by this." example:"not_found"`
-	Detail    string         `json:"detail" doc:"One sentence for a person." example:"There is no such session."`
-	RequestID string         `json:"request_id" doc:"Names this request in the server's log." example:"rgv2q7m4kx9w3tz6hb5ndcjpfa"`
-	Errors    []ProblemField `json:"errors,omitempty" doc:"What is wrong with which part of the request."`
+	Title     string         `json:"title" doc:"Text of the HTTP status." example:"Not Found"`
+	Status    int            `json:"status" doc:"HTTP status." example:"404"`
+	Kind      cellhold.Kind  `json:"kind" enum:"invalid,not_found,conflict,denied,exhausted,unavailable,unsupported,internal" doc:"Kind of the error. Programs should decide by it." example:"not_found"`
+	Detail    string         `json:"detail" doc:"Message for people." example:"Session not found."`
+	RequestID string         `json:"request_id" doc:"Id of this request in the server's log." example:"rgv2q7m4kx9w3tz6hb5ndcjpfa"`
+	Errors    []ProblemField `json:"errors,omitempty" doc:"Invalid parts of the request."`
 }
 
-// ProblemField is one thing that is wrong with a request.
+// ProblemField is one invalid part of a request.
 type ProblemField struct {
-	Location string `json:"location,omitempty" doc:"Which part of the request." example:"body.timeout"`
-	Message  string `json:"message" doc:"What is wrong with it." example:"expected number"`
+	Location string `json:"location,omitempty" doc:"Part of the request." example:"body.timeout"`
+	Message  string `json:"message" doc:"Error in this part." example:"expected number"`
 }
 
-// Error makes a Problem an error that handlers of /v1 may return.
+// Error makes Problem an error that handlers of /v1 can return.
 func (p *Problem) Error() string { return p.Detail }
 
-// GetStatus tells huma the status.
+// GetStatus returns the status to huma.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// ContentType tells huma the media type.
+// ContentType returns the media type to huma.
 func (p *Problem) ContentType(string) string { return ProblemType }
+
+// InternalDetail is the message of an internal error. The log has the details.
+const InternalDetail = "Internal error. The server's log has the details under this request id."
 
 // ProblemType is the media type of a Problem.
 const ProblemType = "application/problem+json"
 
-// NewProblem returns a problem of the request of this context.
+// NewProblem returns a problem for the request of this context.
 func NewProblem(ctx context.Context, status int, kind cellhold.Kind, detail string) *Problem {
 	return &Problem{Title: http.StatusText(status), Status: status, Kind: kind, Detail: detail, RequestID: callOf(ctx).id}
 }
 
-// ProblemOf turns an error into what its caller may see, and tells the log the rest.
+// ProblemOf converts an error to the answer that its caller can see, and logs the details.
 func ProblemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
-	kind, detail := cellhold.Internal, "The server made a mistake; its log has more under the id of this request."
+	kind, detail := cellhold.Internal, InternalDetail
 	if e, ok := errors.AsType[*cellhold.Error](err); ok && statusOf[e.Kind] != 0 {
 		kind = e.Kind
 		if kind != cellhold.Internal {
 			detail = e.Message
 		}
 	} else if errors.Is(err, context.DeadlineExceeded) {
-		kind, detail = cellhold.Unavailable, "It took too long. It may still come about; look before you try again."
+		kind, detail = cellhold.Unavailable, "The operation timed out and can still complete. Check before you retry."
 	}
 	level := slog.LevelDebug
-	if kind == cellhold.Internal && ctx.Err() == nil { // a caller that left is no mistake of ours
+	if kind == cellhold.Internal && ctx.Err() == nil { // a caller that left is not an error of the server
 		level = slog.LevelError
 	}
 	call := callOf(ctx)
@@ -78,21 +81,21 @@ func ProblemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
 	return NewProblem(ctx, statusOf[kind], kind, detail)
 }
 
-// WriteProblem answers with a problem from where huma does not.
+// WriteProblem answers with a problem outside huma.
 func WriteProblem(w http.ResponseWriter, p *Problem) {
 	WriteJSON(w, p.Status, ProblemType, p)
 }
 
-// WriteJSON answers with a body.
+// WriteJSON answers with a JSON body.
 func WriteJSON(w http.ResponseWriter, status int, contentType string, body any) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(body) // fails only when the caller has gone
+	_ = enc.Encode(body) // fails only if the caller left
 }
 
-// KindOf gives the kind that fits a status which HTTP itself, not one of our kinds, caused.
+// KindOf returns the kind that fits an HTTP status.
 func KindOf(status int) cellhold.Kind {
 	for kind, s := range statusOf {
 		if s == status {

@@ -12,7 +12,7 @@ import (
 	"cellhold"
 )
 
-// TestEveryKindHasAStatus reads the kinds from the source, so that a new one cannot be forgotten.
+// TestEveryKindHasAStatus reads the kinds from the source, so that a new kind cannot be forgotten.
 func TestEveryKindHasAStatus(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../../../errors.go", nil, 0)
 	if err != nil {
@@ -46,6 +46,6 @@ func TestEveryKindHasAStatus(t *testing.T) {
 		seen[p.Status] = true
 	}
 	if p := ProblemOf(t.Context(), discard, fmt.Errorf("secret")); p.Status != 500 || strings.Contains(p.Detail, "secret") {
-		t.Errorf("an error that is not ours: %+v", p)
+		t.Errorf("an error of another type: %+v", p)
 	}
 }

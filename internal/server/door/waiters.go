@@ -9,17 +9,17 @@ import (
 // ErrAway is the cause of the end of a watch when the server shuts down.
 var ErrAway = errors.New("the server is shutting down")
 
-// Waiters are the requests that wait for something to happen, and can be sent away. The zero
+// Waiters is the set of requests that wait for something. At shutdown, SendAway ends their waits. The zero
 // value is ready for use.
 type Waiters struct {
 	mu    sync.Mutex
 	next  int
 	leave map[int]context.CancelCauseFunc
-	away  bool // all have been sent away, and so is who comes later
+	away  bool // SendAway was called; later waits end at once
 }
 
-// Enter returns a context that also ends, with ErrAway, when waiters are sent away. The caller
-// calls the function when it waits no longer.
+// Enter returns a context that also ends, with ErrAway, when SendAway is called. The caller must call the
+// function when the wait is over.
 func (w *Waiters) Enter(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w.mu.Lock()
@@ -42,7 +42,7 @@ func (w *Waiters) Enter(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// SendAway ends all waiting, now and later.
+// SendAway ends all present and later waits.
 func (w *Waiters) SendAway() {
 	w.mu.Lock()
 	leave := w.leave

@@ -15,39 +15,40 @@ import (
 )
 
 const (
-	// MaxCode is the most bytes of one cell's code, the same as the guest's own bound.
+	// MaxCode is the maximum size of one cell's code. The agent has the same limit.
 	MaxCode = 4 << 20
-	// MaxBody is the most bytes of a request's body: code of the largest size with as many escapes
-	// as characters, and its envelope.
+	// MaxBody is the maximum size of a request's body: the largest code with each character escaped, and the
+	// JSON around it.
 	MaxBody = 8 << 20
-	// BodyTime is how long a body may take: the largest one over a poor line of 600 kbit/s, short
-	// enough that a trickle does not hold a connection for hours.
+	// BodyTime is the time for a body. The largest body fits at 600 kbit/s, and a slow sender cannot hold a
+	// connection for hours.
 	BodyTime = 2 * time.Minute
-	// writeTime is how long a reader may take no bytes at all before the connection is dropped: a
-	// stalled reader comes back with its cursor, a dead one would hold a goroutine for ever.
+	// writeTime is the time after which a reader that reads nothing is disconnected. A slow reader can
+	// come back with its cursor; a dead one would hold a goroutine permanently.
 	writeTime = 30 * time.Second
-	// drainTime is how long a sender is listened to that has had its answer: senders stop when they see it.
+	// drainTime is the time to keep reading a body after the answer. Clients stop sending when they see the
+	// answer.
 	drainTime = 5 * time.Second
-	// readTime is how long a sender may send nothing of a long body.
+	// readTime is the longest pause in a long body.
 	readTime = 30 * time.Second
-	// writePiece is what must be taken within writeTime: small enough for 20 kbit/s.
+	// writePiece is the number of bytes that a reader must read within writeTime: small enough for 20 kbit/s.
 	writePiece = 64 << 10
-	// maxLogged cuts what callers choose, such as paths, in the log.
+	// maxLogged is the maximum length in the log of texts that callers choose, such as paths.
 	maxLogged = 256
 
-	// TooLarge is the sentence about both bounds.
-	TooLarge = "The body is larger than 8 MiB, or the code in it larger than 4 MiB."
+	// TooLarge is the error message for both size limits.
+	TooLarge = "The request is too large: the limit is 8 MiB for a body and 4 MiB for code."
 )
 
-// call is what is known of one request.
+// call has the id and the caller of one request.
 type call struct {
-	id     string // names it in the log and in errors
+	id     string // request id, in the log and in errors
 	caller string // name of the token; "" before authentication
 }
 
 type callKey struct{}
 
-// callOf returns what is known of the request of this context.
+// callOf returns the call of the request of this context.
 func callOf(ctx context.Context) *call {
 	if c, ok := ctx.Value(callKey{}).(*call); ok {
 		return c
@@ -55,20 +56,20 @@ func callOf(ctx context.Context) *call {
 	return &call{}
 }
 
-// Caller returns the name of the token that the request of this context bears; "" before anybody
-// looked, and where nobody needs one.
+// Caller returns the name of the token of this context's request. It is "" before authentication, and on a
+// server without tokens.
 func Caller(ctx context.Context) string { return callOf(ctx).caller }
 
-// SetCaller notes who sent the request of this context.
+// SetCaller sets the caller of the request of this context.
 func SetCaller(ctx context.Context, name string) { callOf(ctx).caller = name }
 
-// Instrument surrounds every request: id, deadlines, bound of the body, log and recovery.
+// Instrument adds to every request an id, deadlines, a size limit, the access log and recovery from panics.
 func Instrument(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{id: "r" + strings.ToLower(rand.Text())}
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 		a := &answer{ResponseWriter: w, control: http.NewResponseController(w), begun: time.Now()}
-		_ = a.control.SetWriteDeadline(time.Time{}) // the last one belonged to the request before
+		_ = a.control.SetWriteDeadline(time.Time{}) // remove the deadline of the previous request
 		a.Header().Set("X-Request-Id", c.id)
 		setSafeHeaders(a.Header())
 		if r.ContentLength != 0 {
@@ -80,9 +81,9 @@ func Instrument(log *slog.Logger, next http.Handler) http.Handler {
 	})
 }
 
-// setSafeHeaders says what browsers must not do with any answer; pages that need more say so.
-// Without them a browser could show what untrusted code wrote as a page of this server, keep it
-// in its cache, or lend it to other sites.
+// setSafeHeaders sets headers that restrict browsers; pages that need more override them. Without them a
+// browser could show a page that untrusted code wrote as a page of this server, cache it, or let other sites
+// use it.
 func setSafeHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
@@ -91,7 +92,7 @@ func setSafeHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// finish answers a request whose handler panicked, and logs all.
+// finish answers a request whose handler panicked, and logs every request.
 func finish(log *slog.Logger, a *answer, r *http.Request, c *call) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler && r.Context().Err() == nil {
@@ -99,18 +100,18 @@ func finish(log *slog.Logger, a *answer, r *http.Request, c *call) {
 	}
 	if p != nil && a.status == 0 && p != http.ErrAbortHandler {
 		WriteProblem(a, NewProblem(r.Context(), http.StatusInternalServerError, cellhold.Internal,
-			"The server made a mistake; its log has more under the id of this request."))
+			InternalDetail))
 		p = nil
 	}
 	logRequest(log, a, r, c)
 	if p != nil {
-		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+		panic(http.ErrAbortHandler) // a client must not take a part for the whole answer
 	}
-	a.extend() // what is still in the connection's buffer
+	a.extend() // time to flush the connection's buffer
 }
 
-// logRequest writes the access log. Paths and methods are the caller's: the handler of the log
-// escapes them, and long ones are cut. Queries, headers and bodies are never logged.
+// logRequest writes the access log. Callers choose paths and methods: the log handler escapes them, and
+// long ones are cut. Queries, headers and bodies are never logged.
 func logRequest(log *slog.Logger, a *answer, r *http.Request, c *call) {
 	level := slog.LevelDebug
 	if a.status >= http.StatusInternalServerError && a.status != http.StatusServiceUnavailable && a.status != http.StatusNotImplemented {
@@ -130,17 +131,17 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:maxLogged], "") + "…"
 }
 
-// boundedBody lifts the deadline of reading when the body is at its end. The server goes on
-// reading from the connection to notice that a caller left, and a deadline that passed there
-// would look as if it had: a request that waits for its cell would be cut short.
+// boundedBody removes the read deadline at the end of the body. The HTTP server keeps reading from the
+// connection to notice that a caller left. A deadline that passes there would look like a caller that left,
+// and would cancel a request that waits for its cell.
 type boundedBody struct {
 	io.ReadCloser
 	answer *answer
-	whole  io.ReadCloser // the body without the bound
-	begun  atomic.Bool   // some of it was asked for, as a long body
+	whole  io.ReadCloser // the body without the limit
+	begun  atomic.Bool   // a handler started to read it as a long body
 }
 
-// Read reads from the body, and lifts the deadline after the last byte.
+// Read reads from the body, and removes the deadline after the last byte.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
@@ -149,8 +150,8 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// LongBody returns a request's body without the bounds that other bodies have: as many bytes as come,
-// for as long as some come within readTime. Only routes whose bodies are bounded elsewhere use it.
+// LongBody returns a request's body without the usual limits: any number of bytes, as long as no pause
+// exceeds readTime. Only routes that limit the size themselves use it.
 func LongBody(r *http.Request) io.Reader {
 	if b, ok := r.Body.(*boundedBody); ok {
 		return &longBody{bounded: b}
@@ -158,27 +159,27 @@ func LongBody(r *http.Request) io.Reader {
 	return r.Body
 }
 
-// Drain reads on, for a while, what a sender still sends whose request has been answered with a refusal:
-// if the connection were closed on it, it would see that and not the answer.
+// Drain reads for a while what a client still sends after a refusal. If the server closed the connection
+// instead, the client would see that and not the answer.
 func Drain(r *http.Request) {
 	b, ok := r.Body.(*boundedBody)
-	if !ok || !b.begun.Load() && r.Header.Get("Expect") != "" { // who was not told to send sends nothing
+	if !ok || !b.begun.Load() && r.Header.Get("Expect") != "" { // a client that waits for "100 Continue" sends nothing
 		return
 	}
 	if b.answer.control.Flush() != nil || b.answer.control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
 		return
 	}
-	_, _ = io.Copy(io.Discard, b.whole) // until the sender has stopped, or has had its time
+	_, _ = io.Copy(io.Discard, b.whole) // until the client stops sending, or the deadline
 }
 
-// longBody gives every piece its own deadline, and lifts it after the last one as boundedBody does.
+// longBody sets a new deadline for every read, and removes it after the last one, like boundedBody.
 type longBody struct{ bounded *boundedBody }
 
 // Read reads from the body.
 func (b *longBody) Read(p []byte) (int, error) {
 	b.bounded.begun.Store(true)
 	control := b.bounded.answer.control
-	_ = control.SetReadDeadline(time.Now().Add(readTime)) // recorders in tests know no deadlines
+	_ = control.SetReadDeadline(time.Now().Add(readTime)) // fails for the recorders of tests
 	n, err := b.bounded.whole.Read(p)
 	if err == io.EOF {
 		_ = control.SetReadDeadline(time.Time{})
@@ -186,7 +187,7 @@ func (b *longBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answer is a ResponseWriter that counts, and gives every piece that is written its own deadline.
+// answer is a ResponseWriter that counts bytes, and sets a new deadline for every piece.
 type answer struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -198,10 +199,10 @@ type answer struct {
 // Unwrap lets http.ResponseController reach the connection.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// extend gives what is written next its time. Recorders in tests know no deadlines.
+// extend sets the deadline of the next write. It fails for the recorders of tests.
 func (a *answer) extend() { _ = a.control.SetWriteDeadline(time.Now().Add(writeTime)) }
 
-// WriteHeader notes the status.
+// WriteHeader records and writes the status.
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 && status >= http.StatusOK {
 		a.status = status

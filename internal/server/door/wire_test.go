@@ -19,10 +19,10 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
-// idleTime is how long the server of these tests keeps a connection.
+// idleTime is the time that the server of these tests keeps a connection.
 const idleTime = 2 * time.Minute
 
-// pipe is a listener of one connection without a network, for tests with the fake clock.
+// pipe is a listener with one connection and no network, for tests with the fake clock.
 type pipe struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -40,8 +40,8 @@ func (p *pipe) Accept() (net.Conn, error) {
 func (p *pipe) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
 func (p *pipe) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
-// serve starts a server with our instruments around a handler, and returns a connection to it.
-// The function ends both.
+// serve starts a server with Instrument around a handler, and returns a connection to it. The returned
+// function ends both.
 func serve(t *testing.T, h http.HandlerFunc) (net.Conn, func()) {
 	t.Helper()
 	p := &pipe{conns: make(chan net.Conn, 1), done: make(chan struct{})}
@@ -53,7 +53,7 @@ func serve(t *testing.T, h http.HandlerFunc) (net.Conn, func()) {
 	return near, func() { near.Close(); hs.Close(); wg.Wait() }
 }
 
-func TestAReaderThatTakesNothingIsDropped(t *testing.T) {
+func TestAReaderThatReadsNothingIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failed := make(chan error, 1)
 		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -72,12 +72,12 @@ func TestAReaderThatTakesNothingIsDropped(t *testing.T) {
 			t.Errorf("writing ended with %v", err)
 		}
 		if took := time.Since(begun); took != writeTime {
-			t.Errorf("it took %s", took)
+			t.Errorf("the server took %s", took)
 		}
 	})
 }
 
-func TestASlowReaderThatGoesOnIsNotDropped(t *testing.T) {
+func TestASlowReaderIsNotDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size = 10 * writePiece
 		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -103,15 +103,15 @@ func TestASlowReaderThatGoesOnIsNotDropped(t *testing.T) {
 			}
 		}
 		if took := time.Since(begun); took < 3*writeTime {
-			t.Errorf("it took only %s", took)
+			t.Errorf("the server took only %s", took)
 		}
 	})
 }
 
-// wait lets the fake clock pass.
+// wait advances the fake clock.
 func wait(d time.Duration) { <-time.After(d) }
 
-func TestABodyThatTricklesIsGivenUp(t *testing.T) {
+func TestASlowBodyIsStoppedAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failed := make(chan error, 1)
 		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -127,12 +127,12 @@ func TestABodyThatTricklesIsGivenUp(t *testing.T) {
 			t.Errorf("reading ended with %v", err)
 		}
 		if took := time.Since(begun); took != BodyTime {
-			t.Errorf("it took %s", took)
+			t.Errorf("the server took %s", took)
 		}
 	})
 }
 
-func TestALongWaitAfterABodyIsNotTakenForAHangUp(t *testing.T) {
+func TestALongWaitAfterABodyIsNotCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			if _, err := io.ReadAll(r.Body); err != nil {
@@ -147,7 +147,7 @@ func TestALongWaitAfterABodyIsNotTakenForAHangUp(t *testing.T) {
 		})
 		defer end()
 		in := bufio.NewReader(conn)
-		for range 2 { // the second request comes on the same connection, later than any deadline of the first
+		for range 2 { // the second request uses the same connection after all deadlines of the first
 			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"); err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 	}
 }
 
-func TestHalfAnAnswerIsNotTakenForAWhole(t *testing.T) {
+func TestAnIncompleteAnswerBreaksTheConnection(t *testing.T) {
 	hs := httptest.NewServer(Instrument(discard, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(bytes.Repeat([]byte("x"), 1<<20))
 		panic("in the middle")
@@ -187,6 +187,6 @@ func TestHalfAnAnswerIsNotTakenForAWhole(t *testing.T) {
 	}
 	defer res.Body.Close()
 	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the answer looks whole")
+		t.Error("the answer looks complete")
 	}
 }

@@ -1,9 +1,9 @@
-// Package fastapi reads the bodies of requests as FastAPI does, and refuses them in FastAPI's
-// words, for clients that were written for such a server.
-//
-// It knows text fields only, in forms of both kinds and in JSON objects. It refuses to bound the
-// body: its caller does that, with http.MaxBytesReader. The texts follow FastAPI 0.165 with
-// pydantic 2.14; testdata holds what those really answered.
+// Package fastapi reads the bodies of requests like FastAPI, and refuses them with FastAPI's messages, for
+// clients that were written for such a server.
+// //
+// // It reads only text fields, from forms and JSON objects. It does not limit the size of a body: the caller
+// must do that with http.MaxBytesReader. The messages follow FastAPI 0.165 with pydantic 2.14; testdata has
+// their recorded answers.
 package fastapi
 
 import (
@@ -14,45 +14,45 @@ import (
 	"unicode/utf8"
 )
 
-// TooLarge is the sentence of the refusal of a body that is larger than its caller allows.
+// TooLarge is the message for a body above the caller's limit.
 const TooLarge = "The body is too large."
 
-// Field says what a text field must be.
+// Field describes a text field.
 type Field struct {
 	Name     string
-	Min, Max int // its bytes; a Max of 0 means no bound
+	Min, Max int // limits of the size in bytes; a Max of 0 means no limit
 }
 
 // Refusal is the answer to a request that could not be read.
 type Refusal struct {
 	Status int
-	Detail any // a sentence, or a list of faults
+	Detail any // a message, or a list of faults
 }
 
-// Body returns what to answer with, as JSON.
+// Body returns the JSON body of the answer.
 func (r *Refusal) Body() any {
 	return struct {
 		Detail any `json:"detail"`
 	}{r.Detail}
 }
 
-// Fault is one entry of the list in a 422, in pydantic's words.
+// Fault is one entry of the list in a 422 answer, with pydantic's messages.
 type Fault struct {
-	Type  string          `json:"type" doc:"What sort of fault it is." example:"missing"`
-	Loc   []any           `json:"loc" doc:"Where it is: \"body\", then the field or the position in the JSON."`
-	Msg   string          `json:"msg" doc:"The fault in words." example:"Field required"`
-	Input json.RawMessage `json:"input" doc:"What was given there."`
-	Ctx   map[string]any  `json:"ctx,omitempty" doc:"Figures that belong to the fault."`
+	Type  string          `json:"type" doc:"Type of the fault." example:"missing"`
+	Loc   []any           `json:"loc" doc:"Location: \"body\", then the field or the position in the JSON."`
+	Msg   string          `json:"msg" doc:"Message of the fault." example:"Field required"`
+	Input json.RawMessage `json:"input" doc:"Input at this location."`
+	Ctx   map[string]any  `json:"ctx,omitempty" doc:"Numbers that belong to the fault."`
 }
 
-// null is the input of a fault where nothing was given.
+// null is the input of a fault without an input.
 var null = json.RawMessage("null")
 
 func invalid(faults ...Fault) *Refusal {
 	return &Refusal{http.StatusUnprocessableEntity, faults}
 }
 
-// unreadable answers when a body could not be read or is no text.
+// unreadable answers a body that could not be read or is not text.
 func unreadable(err error) *Refusal {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &Refusal{http.StatusRequestEntityTooLarge, TooLarge}
@@ -60,7 +60,7 @@ func unreadable(err error) *Refusal {
 	return &Refusal{http.StatusBadRequest, "There was an error parsing the body"}
 }
 
-// check returns what is wrong with the value of a field, or nil.
+// check returns the fault of a field's value, or nil.
 func (f Field) check(value string) *Fault {
 	fault := Fault{Loc: []any{"body", f.Name}, Input: quote(value)}
 	switch {
@@ -70,7 +70,7 @@ func (f Field) check(value string) *Fault {
 	case f.Max > 0 && len(value) > f.Max:
 		fault.Type, fault.Msg = "string_too_long", fmt.Sprintf("String should have at most %s", characters(f.Max))
 		fault.Ctx = map[string]any{"max_length": f.Max}
-	case !utf8.ValidString(value): // two such labels could become one when they are stored
+	case !utf8.ValidString(value): // two invalid labels could become equal when they are stored
 		fault.Type, fault.Msg = "string_unicode", "Input should be a valid string, unable to parse raw data as a unicode string"
 	default:
 		return nil

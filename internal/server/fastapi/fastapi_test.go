@@ -24,10 +24,10 @@ type observed struct {
 	Reply                          any
 }
 
-// deliberate are the exchanges where this package answers differently, and why.
+// deliberate are the exchanges where this package answers differently, with the reasons.
 var deliberate = map[string]string{
 	"a form with bytes that are no text": "labels that are not text could become equal when stored",
-	"JSON without a type":                "older versions took it for JSON, and clients of that age are around",
+	"JSON without a type":                "older versions of FastAPI read it as JSON, and their clients are still in use",
 	"NaN":                                "FastAPI fails with 500",
 }
 
@@ -70,7 +70,7 @@ func refusalOf(r *http.Request) *Refusal {
 	return refused
 }
 
-func TestBodiesAreRefusedAsFastAPIRefusesThem(t *testing.T) {
+func TestBodiesAreRefusedLikeInFastAPI(t *testing.T) {
 	for _, o := range readObserved(t) {
 		if deliberate[o.Name] != "" {
 			continue // see the next test
@@ -79,7 +79,7 @@ func TestBodiesAreRefusedAsFastAPIRefusesThem(t *testing.T) {
 			refused := refusalOf(o.request(t))
 			if refused == nil {
 				if o.Status != http.StatusOK && o.Name != "an exception" {
-					t.Fatalf("was accepted; FastAPI answers %d", o.Status)
+					t.Fatalf("the body was accepted; FastAPI answers %d", o.Status)
 				}
 				return
 			}
@@ -106,7 +106,7 @@ func roundTrip(t *testing.T, v any) any {
 	return out
 }
 
-func TestDeliberateDifferencesAnswerAsPromised(t *testing.T) {
+func TestDeliberateDifferencesFromFastAPI(t *testing.T) {
 	want := map[string]string{
 		"a form with bytes that are no text": "string_unicode",
 		"NaN":                                "json_invalid",
@@ -154,7 +154,7 @@ func TestFieldsAreRead(t *testing.T) {
 	}
 }
 
-func TestABodyBeyondItsBoundIs413(t *testing.T) {
+func TestABodyAboveTheLimitIs413(t *testing.T) {
 	for _, contentType := range []string{"application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"} {
 		body := "--b\r\nContent-Disposition: form-data; name=\"user_id\"\r\n\r\n" + strings.Repeat("x", 1000)
 		r := httptest.NewRequest("POST", "/", nil)

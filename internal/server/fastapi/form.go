@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// FormField reads the value of a field of a form of either kind; the last one counts. A body of
-// another type is a form without fields, and an empty field is a missing one.
+// FormField reads the value of a field of a form, URL-encoded or multipart. The last value counts. A body of
+// another type counts as a form without fields, and an empty field as a missing one.
 func FormField(r *http.Request, f Field) (string, *Refusal) {
 	value, refused := formValue(r, f)
 	switch {
@@ -27,7 +27,7 @@ func FormField(r *http.Request, f Field) (string, *Refusal) {
 	return value, nil
 }
 
-// FormFields is FormField for several fields.
+// FormFields reads several fields. See FormField.
 func FormFields(r *http.Request, fields ...Field) ([]string, *Refusal) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -62,7 +62,7 @@ func formValue(r *http.Request, f Field) (string, *Refusal) {
 	return "", nil
 }
 
-// urlencodedValue finds the last value of a field.
+// urlencodedValue returns the last value of a field.
 func urlencodedValue(body, name string) (value string) {
 	for pair := range strings.SplitSeq(body, "&") {
 		if k, v, _ := strings.Cut(pair, "="); unescape(k) == name {
@@ -72,7 +72,7 @@ func urlencodedValue(body, name string) (value string) {
 	return value
 }
 
-// unescape decodes one name or value. With a bad escape in it, it stands for itself.
+// unescape decodes one name or value. It keeps a text with an invalid escape.
 func unescape(s string) string {
 	if plain, err := url.QueryUnescape(s); err == nil {
 		return plain
@@ -80,8 +80,8 @@ func unescape(s string) string {
 	return strings.ReplaceAll(s, "+", " ")
 }
 
-// partsValue finds the last value of a field among the parts of a form. A part that is cut short
-// does not count.
+// partsValue returns the last value of a field among the parts of a form. It ignores a part that is cut
+// short.
 func partsValue(parts *multipart.Reader, f Field) (value string, _ *Refusal) {
 	for first := true; ; first = false {
 		part, err := parts.NextRawPart()
@@ -104,7 +104,7 @@ func partsValue(parts *multipart.Reader, f Field) (value string, _ *Refusal) {
 	}
 }
 
-// partsEnd judges why there are no more parts: a form may end early, but must begin.
+// partsEnd decides why there are no more parts: a form can end early, but must begin.
 func partsEnd(err error, first bool) *Refusal {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return unreadable(err)

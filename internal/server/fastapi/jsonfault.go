@@ -6,12 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds the search for a fault: recursion by eight million brackets would need more
-// stack than a program may have.
+// maxDepth limits the recursion: eight million brackets would need more stack than a program can have.
 const maxDepth = 500
 
-// jsonFault returns where JSON is broken, counted in characters, and why, in the words of
-// Python's json module; FastAPI's 422 carries both. Sound JSON has no why.
+// jsonFault returns the position of an error in JSON, in characters, and the message of Python's json module;
+// FastAPI's 422 has both. For valid JSON the message is empty.
 func jsonFault(body []byte) (at int, why string) {
 	if json.Valid(body) {
 		return 0, ""
@@ -25,12 +24,12 @@ func jsonFault(body []byte) (at int, why string) {
 	return utf8.RuneCount(body[:f.pos]), f.why
 }
 
-// fault walks over JSON to the first thing that is wrong with it.
+// fault walks over JSON to the first error.
 type fault struct {
 	text []byte
 	at   int    // the next byte
-	pos  int    // where it is wrong
-	why  string // empty while nothing is
+	pos  int    // position of the error
+	why  string // message of the error; empty if there is none
 }
 
 func (f *fault) fail(pos int, why string) bool {
@@ -47,7 +46,7 @@ func (f *fault) space() {
 // is reports whether the next byte is c.
 func (f *fault) is(c byte) bool { return f.at < len(f.text) && f.text[f.at] == c }
 
-// value passes over white space and one value, and reports whether it was sound.
+// value skips white space and one value, and reports whether the value is valid.
 func (f *fault) value(depth int) bool {
 	f.space()
 	switch {
@@ -69,7 +68,7 @@ func (f *fault) value(depth int) bool {
 	return f.number()
 }
 
-// members passes over what stands between brackets.
+// members skips the content of brackets.
 func (f *fault) members(end byte, depth int, one func(depth int) bool) bool {
 	f.at++
 	if f.space(); f.is(end) {
@@ -92,7 +91,7 @@ func (f *fault) members(end byte, depth int, one func(depth int) bool) bool {
 	}
 }
 
-// member passes over a name and its value.
+// member skips a name and its value.
 func (f *fault) member(depth int) bool {
 	if f.space(); !f.is('"') {
 		return f.fail(f.at, "Expecting property name enclosed in double quotes")
@@ -107,7 +106,7 @@ func (f *fault) member(depth int) bool {
 	return f.value(depth)
 }
 
-// str passes over a string.
+// str skips a string.
 func (f *fault) str() bool {
 	begin := f.at
 	for f.at++; f.at < len(f.text); f.at++ {
@@ -129,7 +128,7 @@ func (f *fault) str() bool {
 	return f.fail(begin, "Unterminated string starting at")
 }
 
-// escape checks what follows a backslash, and stands on its last byte afterwards.
+// escape checks an escape sequence, and stops at its last byte.
 func (f *fault) escape() bool {
 	if !f.is('u') {
 		if bytes.IndexByte([]byte(`"\/bfnrt`), f.text[f.at]) < 0 {
@@ -146,7 +145,7 @@ func (f *fault) escape() bool {
 	return true
 }
 
-// number passes over as much of a number as is one; what follows is its surroundings' to judge.
+// number skips the longest valid number; the caller checks the text that follows.
 func (f *fault) number() bool {
 	begin := f.at
 	if f.is('-') {
@@ -182,7 +181,7 @@ func (f *fault) digits() {
 	}
 }
 
-// optional passes over a part of a number that must end in digits, or stays where it is.
+// optional skips a part of a number that must end in digits. If it does not, optional skips nothing.
 func (f *fault) optional(lead func()) {
 	begin := f.at
 	lead()

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// JSONFields reads the values of the fields of a JSON object, in the order asked for. Names are
-// compared exactly, and fields that nobody asked for are ignored. All faults are told at once.
+// JSONFields reads the values of the fields of a JSON object, in the requested order. It compares names
+// exactly and ignores other fields. It reports all faults together.
 func JSONFields(r *http.Request, fields ...Field) ([]string, *Refusal) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -26,8 +26,7 @@ func JSONFields(r *http.Request, fields ...Field) ([]string, *Refusal) {
 	return parseObject(body, fields)
 }
 
-// isJSON reports whether a media type is JSON. None at all counts as JSON, as it did in older
-// versions of FastAPI.
+// isJSON reports whether a media type is JSON. An empty type counts as JSON, as in older versions of FastAPI.
 func isJSON(contentType string) bool {
 	if contentType == "" {
 		return true

@@ -7,18 +7,18 @@ import (
 	"net/netip"
 )
 
-// Exposure says who can reach a listener and what protects it there.
+// Exposure describes the reach of a listener and its protection.
 type Exposure struct {
-	Addr         string // host:port; an empty host means every interface
+	Addr         string // host:port; an empty host means all interfaces
 	Auth         bool   // callers need a token
 	TLS          bool   // the listener speaks TLS
-	InsecureHTTP bool   // the operator accepts plain HTTP: something in front of it speaks TLS
+	InsecureHTTP bool   // the operator allows plain HTTP, because a proxy speaks TLS
 }
 
-// CheckExposure refuses listeners on which strangers could run code or read tokens. Beyond
-// loopback a server needs tokens, always; and it needs TLS, because over plain HTTP whoever sees
-// one request has its token. The one exception must be named: behind a proxy that speaks TLS, or
-// in a container whose port is published on the host's loopback, plain HTTP is right.
+// CheckExposure refuses listeners on which other people could run code or read tokens. Beyond loopback a
+// server always needs tokens. It also needs TLS, because over plain HTTP the network can read the tokens.
+// InsecureHTTP is the exception: behind a proxy that speaks TLS, or in a container whose port is published on
+// the host's loopback.
 func CheckExposure(e Exposure) error {
 	loopback, err := isLoopback(e.Addr)
 	if err != nil {
@@ -28,19 +28,19 @@ func CheckExposure(e Exposure) error {
 	case loopback:
 		return nil
 	case !e.Auth:
-		return fmt.Errorf("address %q can be reached from other machines, where anyone could run code: leave authentication on, or listen on 127.0.0.1", e.Addr)
+		return fmt.Errorf("address %q is open to other machines, and without authentication any of them could run code: turn authentication on, or listen on 127.0.0.1", e.Addr)
 	case !e.TLS && !e.InsecureHTTP:
-		return fmt.Errorf("address %q can be reached from other machines, which would send their tokens in the clear: listen on 127.0.0.1, use TLS, or allow plain HTTP behind a proxy that speaks TLS (--insecure-http)", e.Addr)
+		return fmt.Errorf("address %q is open to other machines, and plain HTTP would send tokens unencrypted: listen on 127.0.0.1, use TLS, or add --insecure-http behind a proxy that speaks TLS", e.Addr)
 	}
 	return nil
 }
 
-// isLoopback reports whether only this machine can reach the address. A name other than
-// localhost may resolve to anything, today or tomorrow, so it counts as reachable.
+// isLoopback reports whether only this machine can reach the address. A name other than localhost can resolve
+// to any address at any time, so it counts as reachable.
 func isLoopback(addr string) (bool, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return false, errors.New("is not host:port")
+		return false, errors.New("not of the form host:port")
 	}
 	if host == "localhost" {
 		return true, nil

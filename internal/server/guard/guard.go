@@ -1,10 +1,11 @@
-// Package guard decides who may call: by the name that the server is called by, the web site that a
-// request comes from, and the token that it bears.
-//
-// It refuses to know what is asked for. What belongs to whom is said where it is kept.
+// Package guard decides which requests the server accepts. It checks the Host header, the web origin and the
+// token.
+// //
+// // It does not know the content of requests, and does not decide who owns a session.
 package guard
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -16,14 +17,15 @@ import (
 	"cellhold/internal/server/door"
 )
 
-// Guard lets pass what may. Its fields do not change once it is in use.
+// Guard refuses requests that are not allowed. Its fields must not change after Wrap.
 type Guard struct {
-	Tokens  *Tokens         // the known callers; nil means that nobody needs a token
-	Hosts   []string        // names by which the server may be called, beside localhost and addresses, in lower case
-	Origins []string        // web origins whose pages may call, beside the server's own
+	Tokens  *Tokens         // the known callers; nil means that callers need no token
+	Hosts   []string        // allowed names in the Host header in lower case, in addition to localhost and addresses
+	Origins []string        // web origins whose pages can call the server, in addition to its own
 	Public  map[string]bool // paths that can be read without a token
 
-	// Long reports whether a request's body may be longer than others; its route bounds it. nil means none.
+	// Long reports whether a request's body can be longer than the limit; its route must limit it. nil means
+	// none.
 	Long func(*http.Request) bool
 }
 
@@ -31,13 +33,13 @@ func (g *Guard) isPublic(r *http.Request) bool {
 	return g.Public[r.URL.Path] && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }
 
-// Wrap lets pass what may: Host first, then origin, then token, then size, and all of that
-// before one byte of the body is read.
+// Wrap passes on the allowed requests. It checks host, origin, token and size in that order, before it reads
+// any byte of the body.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := g.refusal(w, r); p != nil {
 			if r.ContentLength != 0 {
-				w.Header().Set("Connection", "close") // reading the body to its end is work for nothing
+				w.Header().Set("Connection", "close") // do not read the rest of the body
 			}
 			door.WriteProblem(w, p)
 			return
@@ -50,10 +52,10 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
 	ctx := r.Context()
 	if !g.hostAllowed(r) {
 		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied,
-			"This server is not known by the name in the Host header; its operator can add names.")
+			fmt.Sprintf("Host %.100q is not allowed. Start the server with --host to add a name.", hostname(r.Host)))
 	}
 	if !g.originAllowed(r) {
-		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused.")
+		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused. Start the server with --origin to allow a site.")
 	}
 	if !g.isPublic(r) {
 		caller, fault := g.authenticate(r)
@@ -69,20 +71,20 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
 	return nil
 }
 
-// What is wrong with a request that bears no token that we know. Who sent a wrong one learns
-// nothing but that; who sent none learns how.
+// The messages of authentication errors. They tell a caller without a token how to send one. A wrong token
+// gets no details.
 const (
-	noToken    = "A token is needed: send the header \"Authorization: Bearer TOKEN\", or give the command line --token or CELLHOLD_TOKEN."
-	twoTokens  = "There is more than one Authorization header: send one."
-	notAToken  = "The Authorization header bears no token: send \"Authorization: Bearer TOKEN\"."
+	noToken    = "The request has no token. Send the header \"Authorization: Bearer TOKEN\"; on the command line use --token or CELLHOLD_TOKEN."
+	twoTokens  = "The request has more than one Authorization header. Send one."
+	notAToken  = "The Authorization header has no token. Send \"Authorization: Bearer TOKEN\"."
 	wrongToken = "The token is wrong: this server does not know it. Compare it with the server's token file."
-	wholeLine  = "A token has no space in it. A line of the server's token file is a name and a token: send the token only."
+	wholeLine  = "The token has a space. A line of the server's token file is a name and a token: send only the token."
 )
 
-// authenticate returns the name of the caller's token, or what is wrong. A token is taken from the
-// header only: in a URL it would end up in logs, histories and Referer headers.
+// authenticate returns the name of the caller's token, or an error message. It reads the token from the
+// header only: URLs end up in logs, histories and Referer headers.
 func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
-	if g.Tokens == nil { // whoever made the guard was asked for this
+	if g.Tokens == nil { // authentication is off
 		return "", ""
 	}
 	values := r.Header.Values("Authorization")
@@ -96,7 +98,7 @@ func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 	if token = strings.TrimSpace(token); token == "" || !strings.EqualFold(scheme, "bearer") && !strings.EqualFold(scheme, "token") {
 		return "", notAToken
 	}
-	if strings.Contains(token, " ") { // a line of the file, pasted
+	if strings.Contains(token, " ") { // the caller sent a whole line of the file
 		return "", wholeLine
 	}
 	caller, known := g.Tokens.caller(token)
@@ -106,10 +108,10 @@ func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 	return caller, ""
 }
 
-// hostAllowed defends against DNS rebinding: a web page whose name suddenly resolves to this
-// machine reaches the server as "same origin", but its requests still bear its own name. On a
-// loopback address only the names of loopback are accepted; elsewhere also any plain IP address,
-// because rebinding needs a name.
+// hostAllowed defends against DNS rebinding. In that attack a web page's name resolves to this machine, so
+// the page is "same origin", but its requests have its own name in the Host header. On a loopback address
+// only the names of loopback are accepted. On other addresses any IP address is accepted too, because
+// rebinding needs a name.
 func (g *Guard) hostAllowed(r *http.Request) bool {
 	host := hostname(r.Host)
 	if host == "localhost" || slices.Contains(g.Hosts, host) {
@@ -130,8 +132,8 @@ func (g *Guard) hostAllowed(r *http.Request) bool {
 	return err == nil && (!at.Addr().Unmap().IsLoopback() || at.Addr().Unmap() == ip)
 }
 
-// hostname cuts port and brackets off a Host header. What is malformed comes back as something
-// that no allowed name equals.
+// hostname removes the port and the brackets from a Host header. A malformed header gives a text that equals
+// no allowed name.
 func hostname(hostport string) string {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
@@ -142,9 +144,9 @@ func hostname(hostport string) string {
 	return strings.ToLower(host)
 }
 
-// originAllowed refuses what another web site's page sent. Browsers say so in Origin or in
-// Sec-Fetch-Site; programs send neither. "same-site" is refused as well: another port of
-// localhost is the same site, and any program may serve a page there.
+// originAllowed refuses requests from pages of other web sites. Browsers send Origin or Sec-Fetch-Site;
+// programs send neither. "same-site" is refused too: another port of localhost is the same site, and any
+// program can serve a page there.
 func (g *Guard) originAllowed(r *http.Request) bool {
 	origins := r.Header.Values("Origin")
 	if len(origins) > 1 {
@@ -157,12 +159,12 @@ func (g *Guard) originAllowed(r *http.Request) bool {
 	case "", "none", "same-origin":
 		return true
 	}
-	// Following a link from elsewhere to a public page shows that page and does nothing else.
+	// A link from another site to a public page shows only that page.
 	return g.isPublic(r) && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-// sameOrigin compares whole origins, because a part of one is easy to imitate. The Host header
-// has been checked before.
+// sameOrigin compares complete origins, because a part of one is easy to imitate. The caller must have
+// checked the Host header.
 func sameOrigin(origin string, r *http.Request) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestStrangersMustNotReachAServerWithoutGuards(t *testing.T) {
+func TestAnExposedServerNeedsTokensAndTLS(t *testing.T) {
 	for _, tt := range []struct {
 		e  Exposure
 		ok bool
@@ -38,7 +38,7 @@ func TestStrangersMustNotReachAServerWithoutGuards(t *testing.T) {
 	}
 }
 
-func TestBeyondLoopbackAddressesAreAcceptedAndNamesAreNot(t *testing.T) {
+func TestBeyondLoopbackAddressesAreAcceptedAndNamesAreRefused(t *testing.T) {
 	g := &Guard{}
 	for host, want := range map[string]bool{"192.0.2.7:80": true, "[2001:db8::1]": true, "localhost": true, "evil.example": false, "": false} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -51,7 +51,7 @@ func TestBeyondLoopbackAddressesAreAcceptedAndNamesAreNot(t *testing.T) {
 	}
 }
 
-func TestTokensAreMadeOnceAndKeptPrivate(t *testing.T) {
+func TestTheTokenFileIsCreatedOnceAndPrivate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "home", "token")
 	first, err := LoadTokens(path)
 	if err != nil {
@@ -72,13 +72,13 @@ func TestTokensAreMadeOnceAndKeptPrivate(t *testing.T) {
 		t.Errorf("the second reading knows %q, %v", caller, ok)
 	}
 	if left, err := filepath.Glob(filepath.Dir(path) + "/.*"); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v %v", left, err)
+		t.Errorf("files left in the folder: %v %v", left, err)
 	}
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := LoadTokens(path); err == nil || !strings.Contains(err.Error(), "0640") {
-		t.Errorf("a file that others can read: %v", err)
+		t.Errorf("a file that other users can read: %v", err)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestBadTokenFilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestAWrongTokenIsToldThatItIsWrong(t *testing.T) {
+func TestEachTokenErrorHasItsMessage(t *testing.T) {
 	tokens, err := LoadTokens(filepath.Join(t.TempDir(), "token"))
 	if err != nil {
 		t.Fatal(err)

@@ -18,35 +18,35 @@ import (
 )
 
 const (
-	// tokenBytes of randomness make a token: nobody guesses 256 bits.
+	// tokenBytes is the number of random bytes of a token. 256 bits cannot be guessed.
 	tokenBytes = 32
-	// minToken is the shortest token that a file may hold: a person who chooses one by hand must
-	// not be able to choose a guessable one. 32 characters of base 64 are 192 bits.
+	// minToken is the minimum length of a token in a file. People can choose tokens, and must not choose a
+	// guessable one. 32 characters of base 64 are 192 bits.
 	minToken = 32
-	// maxTokenFile bounds the file: some thousand tokens, and no disk image given by mistake.
+	// maxTokenFile is the maximum size of the file: some thousand tokens.
 	maxTokenFile = 1 << 20
-	// firstToken is the name of the token that is made at first start.
+	// firstToken is the name of the token that is created at the first start.
 	firstToken = "default"
 )
 
-// tokenName is what the owner of sessions may be called; names end up in records and logs.
+// tokenName matches the names of tokens. They appear in records and logs.
 var tokenName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// Tokens are the callers that a server knows, by the digest of their tokens.
+// Tokens has the names of the known callers and the digests of their tokens.
 type Tokens struct {
 	names   []string
 	digests [][sha256.Size]byte
 	first   string
 }
 
-// LoadTokens reads the tokens of a file with one "name token" a line. A file that does not exist
-// is made first, with one random token. A file that others can read is refused, because others
-// may have read it.
+// LoadTokens reads the tokens of a file with one "name token" per line. If the file does not exist,
+// LoadTokens first creates it with one random token. It refuses a file that other users can read, because
+// they can have read the tokens.
 func LoadTokens(path string) (*Tokens, error) {
 	if err := makeTokens(path); err != nil {
-		return nil, fmt.Errorf("make token file %s: %w", path, err)
+		return nil, fmt.Errorf("create token file %s: %w", path, err)
 	}
-	// Without O_NOFOLLOW a link put here could make the server check one file and read another.
+	// Without O_NOFOLLOW, an attacker's link could make the server check one file and read another.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %w", err)
@@ -62,11 +62,11 @@ func LoadTokens(path string) (*Tokens, error) {
 	return t, nil
 }
 
-// First returns the name and the token of the file's first line, for the operator's own use.
+// First returns the name and the token of the file's first line, for the operator.
 func (t *Tokens) First() (name, token string) { return t.names[0], t.first }
 
-// caller returns the name that belongs to a token. All tokens are compared, each in constant
-// time, so that the time taken tells nothing about any of them.
+// caller returns the name of a token. It compares all tokens, each in constant time, so that the duration
+// tells nothing about the tokens.
 func (t *Tokens) caller(token string) (string, bool) {
 	given := sha256.Sum256([]byte(token))
 	found := -1
@@ -81,8 +81,8 @@ func (t *Tokens) caller(token string) (string, bool) {
 	return t.names[found], true
 }
 
-// makeTokens writes a file with one token unless there is a file. It appears with its content or
-// not at all, so that two servers that start at once read the same token.
+// makeTokens writes a file with one token if there is no file. The file appears with its content in one step,
+// so that two servers that start at the same time read the same token.
 func makeTokens(path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -97,7 +97,7 @@ func makeTokens(path string) error {
 	}
 	defer os.Remove(f.Name())
 	secret := make([]byte, tokenBytes)
-	rand.Read(secret) // never fails: it ends the program rather than return weak bytes
+	rand.Read(secret) // never returns an error: it ends the program instead
 	_, err = fmt.Fprintf(f, "%s %s\n", firstToken, hex.EncodeToString(secret))
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
@@ -108,20 +108,20 @@ func makeTokens(path string) error {
 	return nil
 }
 
-// checkPrivate refuses what somebody other than this user or root could have written or read.
+// checkPrivate refuses a file that a user other than this one or root can have written or read.
 func checkPrivate(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("is not a regular file")
+		return errors.New("not a regular file: use a regular file of your own")
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("has mode %04o, so that others may have read it: replace its tokens, then chmod 600", mode)
+		return fmt.Errorf("mode %04o lets other users read it: replace the tokens, then run chmod 600", mode)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("belongs to uid %d", st.Uid)
+		return fmt.Errorf("owner is uid %d, not uid %d or root: change the owner", st.Uid, os.Geteuid())
 	}
 	return nil
 }
@@ -135,7 +135,7 @@ func parseTokens(r io.Reader) (*Tokens, error) {
 			continue
 		}
 		if len(fields) != 2 {
-			return nil, fmt.Errorf("line %d is not \"name token\"", n)
+			return nil, fmt.Errorf("line %d has %d words: write \"name token\"", n, len(fields))
 		}
 		if err := t.add(fields[0], fields[1]); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
@@ -145,22 +145,22 @@ func parseTokens(r io.Reader) (*Tokens, error) {
 		return nil, err
 	}
 	if len(t.names) == 0 {
-		return nil, errors.New("holds no token")
+		return nil, errors.New("no token in the file: add a line \"name token\", or delete the file to get a new one")
 	}
 	return t, nil
 }
 
 func (t *Tokens) add(name, token string) error {
 	if !tokenName().MatchString(name) {
-		return errors.New("a name is 1 to 64 letters, digits, dots, dashes and underscores")
+		return errors.New("invalid name: use 1 to 64 letters, digits, dots, dashes and underscores")
 	}
 	if len(token) < minToken {
-		return fmt.Errorf("a token has at least %d characters", minToken)
+		return fmt.Errorf("the token has %d characters: use at least %d", len(token), minToken)
 	}
 	digest := sha256.Sum256([]byte(token))
 	for i := range t.names {
 		if t.names[i] == name || t.digests[i] == digest {
-			return fmt.Errorf("%s is there twice", name)
+			return fmt.Errorf("%s: the name or the token is on two lines: remove one", name)
 		}
 	}
 	if len(t.names) == 0 {

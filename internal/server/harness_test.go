@@ -22,14 +22,14 @@ import (
 	"cellhold/internal/store"
 )
 
-// Tokens of the tests, for two callers who know nothing of each other.
+// Tokens of the tests, for two callers that are independent of each other.
 const (
 	annToken = "ann-0123456789abcdef0123456789abcdef"
 	bobToken = "bob-0123456789abcdef0123456789abcdef"
 )
 
-// house is a whole server on the fake driver, with everything else as shipped.
-type house struct {
+// harness is a complete server with a fake driver. Everything else is as shipped.
+type harness struct {
 	t       testing.TB
 	url     string
 	server  *Server
@@ -47,7 +47,7 @@ func (images) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:toy", Rootfs: "/"}, nil
 }
 
-// lockedBuffer is a log that several goroutines write and the test reads.
+// lockedBuffer is a log that several goroutines write and a test reads.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -91,7 +91,7 @@ func newManager(t testing.TB, change func(*registry.Options)) (*registry.Registr
 	var run sync.WaitGroup
 	run.Go(func() {
 		if err := m.Run(ctx); err != nil && ctx.Err() == nil {
-			t.Errorf("manager: %v", err)
+			t.Errorf("close the registry: %v", err)
 		}
 	})
 	t.Cleanup(func() {
@@ -132,20 +132,20 @@ func newServer(t testing.TB, m *registry.Registry, change func(*Options)) (*Serv
 	return s, log
 }
 
-// newHouse starts a server. Its requests are made as ann.
-func newHouse(t testing.TB) *house { return newHouseWith(t, nil, nil) }
+// newHarness starts a server. Its requests have ann's token.
+func newHarness(t testing.TB) *harness { return newHarnessWith(t, nil, nil) }
 
-func newHouseWith(t testing.TB, sessions func(*registry.Options), door func(*Options)) *house {
+func newHarnessWith(t testing.TB, sessions func(*registry.Options), options func(*Options)) *harness {
 	t.Helper()
 	m, world := newManager(t, sessions)
-	s, log := newServer(t, m, door)
+	s, log := newServer(t, m, options)
 	hs := httptest.NewServer(s.Handler())
 	t.Cleanup(hs.Close)
-	t.Cleanup(s.waiters.SendAway) // hs.Close waits for requests that wait
-	return &house{t, hs.URL, s, m, world, log}
+	t.Cleanup(s.waiters.SendAway) // hs.Close waits for waiting requests
+	return &harness{t, hs.URL, s, m, world, log}
 }
 
-// answered is an answer with its body read.
+// answered is an answer whose body was read.
 type answered struct {
 	*http.Response
 	body []byte
@@ -158,7 +158,7 @@ func (a answered) decode(t testing.TB, v any) {
 	}
 }
 
-func (h *house) request(method, path, body string) *http.Request {
+func (h *harness) request(method, path, body string) *http.Request {
 	h.t.Helper()
 	req, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
 	if err != nil {
@@ -177,7 +177,7 @@ func (h *house) request(method, path, body string) *http.Request {
 	return req
 }
 
-func (h *house) send(req *http.Request) answered {
+func (h *harness) send(req *http.Request) answered {
 	h.t.Helper()
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Do(req)
@@ -192,8 +192,8 @@ func (h *house) send(req *http.Request) answered {
 	return answered{res, body}
 }
 
-// do sends a request and fails the test unless it is answered with that status.
-func (h *house) do(status int, method, path, body string) answered {
+// do sends a request and fails the test if the answer has another status.
+func (h *harness) do(status int, method, path, body string) answered {
 	h.t.Helper()
 	a := h.send(h.request(method, path, body))
 	if a.StatusCode != status {
@@ -202,14 +202,14 @@ func (h *house) do(status int, method, path, body string) answered {
 	return a
 }
 
-// create makes a session and returns its path.
-func (h *house) create() string {
+// create creates a session and returns its path.
+func (h *harness) create() string {
 	h.t.Helper()
 	return h.do(201, "POST", "/v1/sessions", "").Header.Get("Location")
 }
 
-// run runs code to its end.
-func (h *house) run(session, code string) cellhold.Cell {
+// run runs code until it is done.
+func (h *harness) run(session, code string) cellhold.Cell {
 	h.t.Helper()
 	body, err := json.Marshal(map[string]string{"code": code})
 	if err != nil {
