@@ -48,7 +48,7 @@ check: build
 	go vet ./...
 	@tools/modules -modfile=tools.mod
 	$(LINT) ./...
-	go test .
+	go test . ./test/prose ./test/docs
 
 ## bench: how fast it is here, beside others; QUICK=1 for a few minutes, ONLY=first,cell for some figures
 bench: image $(BENCHVENV)/.done

@@ -1,4 +1,4 @@
-// The rules of the house, kept by a machine. Each exception is one line here, with its reason.
+// The rules of the project, checked by a test. Each exception is one line here, with its reason.
 package cellhold_test
 
 import (
@@ -19,8 +19,8 @@ import (
 	"testing"
 )
 
-// rooms says which of our own packages a package may import, and why no more. Paths are relative
-// to the module; the nouns (".") are free for everybody but those who may import nothing.
+// rooms says which of the project's packages a package can import, and why no others. Paths are relative to
+// the module.
 var rooms = map[string]struct {
 	may     string
 	because string
@@ -85,11 +85,11 @@ var rooms = map[string]struct {
 	"internal/agent/files/notify": {"internal/rawio", "it reports changes in a directory, and nothing else"},
 	"internal/agent/written":      {". internal/guestapi internal/agent/files/notify", "it lists written files, and does not know cells"},
 	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
-	// What has few dealings with the rest of the house.
+	// Packages with few imports.
 	"internal/mirror":                    {". internal/guest internal/guestapi", "it copies files, and does not know their owner"},
 	"internal/sandbox/embedded/syscalls": {"", "it restricts gVisor, and knows no driver"},
 	"internal/sandbox/embedded/filter":   {"", "it provides filters to gVisor, and knows no driver"},
-	// Test helpers stay beside what they help.
+	// Test helpers are next to the packages that they help.
 	"internal/jupyter/jupytertest":        {"internal/jupyter internal/jupyter/zmtp", "it is a kernel that follows a script"},
 	"internal/sandbox/sandboxtest":        {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
 	"internal/sandbox/sandboxtest/probe":  {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
@@ -131,14 +131,14 @@ var foreign = map[string]string{
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",               // tests only
 }
 
-// guestModules are the modules that may be linked into the program that runs beside hostile code.
+// guestModules are the modules that may be linked into the program that runs next to hostile code.
 var guestModules = []string{"cellhold", "github.com/hashicorp/yamux"}
 
 // emptyNames say nothing about what is in a package.
 var emptyNames = strings.Fields("util utils common shared types model core base helper helpers manager service controller factory impl")
 
 const (
-	maxFile  = 700 // lines; beyond it nobody reads a file top-down
+	maxFile  = 700 // lines; a longer file cannot be read top-down
 	maxFunc  = 100 // lines
 	maxChain = 10  // packages in the longest chain of imports
 

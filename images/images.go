@@ -20,10 +20,10 @@ import (
 //go:embed python polyglot
 var files embed.FS
 
-// appended are the files that a recipe goes on with where its base ends.
+// appended are the files that a recipe appends to those of its base.
 var appended = []string{"packages.txt", "check.py"}
 
-// first is the file that a base goes on with.
+// first is the file that begins with the base's own text.
 const first = "build.sh"
 
 // Recipe returns the recipe of that name, or an error wrapping fs.ErrNotExist.

@@ -20,8 +20,6 @@ var skipped = map[string]bool{".git": true, "build": true, "node_modules": true,
 
 // pending are folders whose texts are not edited yet. The list only gets shorter.
 var pending = map[string]bool{
-	".":                         true,
-	"images":                    true,
 	"internal/session":          true,
 	"internal/session/displays": true,
 	"internal/session/notes":    true,
