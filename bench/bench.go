@@ -124,7 +124,7 @@ func (b *bench) prepare(ctx context.Context, e *entry, i int) bool {
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
 		if e.err = e.Settle(ctx); e.err == nil {
-			_, e.err = b.once(ctx, e, firstPlot)
+			_, e.err = b.runSession(ctx, e, firstPlot)
 		}
 	}
 	if e.err != nil {

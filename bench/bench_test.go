@@ -54,7 +54,7 @@ func TestATinyRunMakesAReport(t *testing.T) {
 	}
 }
 
-func TestWhoIsOvertakenIsCounted(t *testing.T) {
+func TestOvertakenSessionsAreCounted(t *testing.T) {
 	at := func(ms ...int) []attempt {
 		begun := time.Now()
 		var all []attempt
@@ -73,8 +73,8 @@ func TestWhoIsOvertakenIsCounted(t *testing.T) {
 		{"in order", at(1, 2, 3, 4), 0},
 		{"two that swapped", at(2, 1, 3, 4), 1},
 		{"the first came last", at(9, 1, 2, 3), 3},
-		{"one that failed overtakes nobody", failed, 1},
-		{"nobody", nil, 0},
+		{"a failed session overtakes no session", failed, 1},
+		{"no sessions", nil, 0},
 	} {
 		if got := overtaken(x.all); got != x.want {
 			t.Errorf("%s: got %d, want %d", x.name, got, x.want)

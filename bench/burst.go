@@ -10,26 +10,26 @@ import (
 	"cellhold/bench/report"
 )
 
-// apart is the time between two calls of a burst: long enough that they arrive in the order of the calls.
-const apart = 2 * time.Millisecond
+// createInterval is the time between two create calls of a burst. It is long enough to keep the calls in order.
+const createInterval = 2 * time.Millisecond
 
-// burst measures many creates at once. All sessions exist until the last one has answered.
+// burst measures creates that start almost at once. All sessions exist until the last one has answered.
 func (b *bench) burst(ctx context.Context) error {
 	for _, n := range b.n.bursts {
 		key := fmt.Sprintf("burst-%d", n)
 		took := b.report.Add(report.Figure{Key: key, Title: fmt.Sprintf("A burst of %d creates, each to its first answer", n), Unit: "ms"})
-		failed := b.report.Add(report.Figure{Key: key + "-failed", Title: fmt.Sprintf("Of a burst of %d, not served", n), Unit: "sessions"})
-		order := b.report.Add(report.Figure{Key: key + "-overtaken", Title: fmt.Sprintf("In a burst of %d, the most that were ready before one that had asked earlier", n), Unit: "sessions"})
+		failed := b.report.Add(report.Figure{Key: key + "-failed", Title: fmt.Sprintf("A burst of %d creates: failed sessions", n), Unit: "sessions"})
+		order := b.report.Add(report.Figure{Key: key + "-overtaken", Title: fmt.Sprintf("A burst of %d creates: largest number of later sessions that were ready before an earlier one", n), Unit: "sessions"})
 		if err := roomFor(n); err != nil {
 			took.LeftOut = err.Error()
 			continue
 		}
-		who := b.contenders(ctx, report.Warm, report.Restore, report.Bare, report.Article)
-		b.rounds(ctx, b.n.burstRounds, who, func(ctx context.Context, e *entry) error {
-			all := b.openMany(ctx, e, n)
-			failed.SeriesOf(e.name).Put(float64(count(all, func(s attempt) bool { return s.err != nil })))
-			order.SeriesOf(e.name).Put(float64(overtaken(all)))
-			for _, s := range all {
+		contenders := b.contenders(ctx, report.Warm, report.Restore, report.Bare, report.Article)
+		b.rounds(ctx, b.n.burstRounds, contenders, func(ctx context.Context, e *entry) error {
+			attempts := b.runBurst(ctx, e, n)
+			failed.SeriesOf(e.name).Put(float64(countIf(attempts, func(s attempt) bool { return s.err != nil })))
+			order.SeriesOf(e.name).Put(float64(overtaken(attempts)))
+			for _, s := range attempts {
 				if s.err != nil {
 					took.SeriesOf(e.name).Fail(s.err)
 				} else {
@@ -42,26 +42,26 @@ func (b *bench) burst(ctx context.Context) error {
 	return nil
 }
 
-// attempt is one of many creates at once.
+// attempt is one create of a burst, with its times and its error.
 type attempt struct {
 	begun, created, answered time.Time
 	err                      error
 }
 
-// openMany opens n sessions at once and returns their results.
-func (b *bench) openMany(ctx context.Context, e *entry, n int) []attempt {
-	all := make([]attempt, n)
+// runBurst runs n attempts that start almost at once, and returns them.
+func (b *bench) runBurst(ctx context.Context, e *entry, n int) []attempt {
+	attempts := make([]attempt, n)
 	var answered, ended sync.WaitGroup
 	answered.Add(n)
-	for i := range all {
-		ended.Go(func() { all[i].run(ctx, e, &answered) })
-		pause(ctx, apart)
+	for i := range attempts {
+		ended.Go(func() { attempts[i].run(ctx, e, &answered) })
+		sleep(ctx, createInterval)
 	}
 	ended.Wait()
-	return all
+	return attempts
 }
 
-// run opens one session, runs a cell, and closes the session.
+// run opens one session and runs a cell. It closes the session when all attempts have answered or failed.
 func (s *attempt) run(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.begun = time.Now()
 	session, err := e.Open(ctx)
@@ -75,23 +75,24 @@ func (s *attempt) run(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.answered = time.Now()
 	answered.Done()
 	if err == nil {
-		err = right(firstPandas, out)
+		err = checkAnswer(firstPandas, out)
 	}
 	answered.Wait()
 	s.err = errors.Join(err, end(ctx, session))
 }
 
-// overtaken returns the highest number of later sessions that were ready before an earlier one.
-func overtaken(all []attempt) int {
+// overtaken returns the largest number of later sessions that were ready before the same earlier one.
+func overtaken(attempts []attempt) int {
 	most := 0
-	for i, s := range all {
-		later := all[i+1:]
-		most = max(most, count(later, func(l attempt) bool { return s.err == nil && l.err == nil && l.created.Before(s.created) }))
+	for i, s := range attempts {
+		later := attempts[i+1:]
+		most = max(most, countIf(later, func(l attempt) bool { return s.err == nil && l.err == nil && l.created.Before(s.created) }))
 	}
 	return most
 }
 
-func count[T any](of []T, is func(T) bool) int {
+// countIf returns the number of elements for which is returns true.
+func countIf[T any](of []T, is func(T) bool) int {
 	n := 0
 	for _, x := range of {
 		if is(x) {
@@ -101,8 +102,8 @@ func count[T any](of []T, is func(T) bool) int {
 	return n
 }
 
-// pause waits for d, or until the run ends.
-func pause(ctx context.Context, d time.Duration) {
+// sleep waits for d, or until the context ends.
+func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):

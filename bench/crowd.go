@@ -36,17 +36,17 @@ func (b *bench) crowdOf(ctx context.Context, e *entry, f *report.Figure) error {
 		return err
 	}
 	f.SeriesOf("the machine's MemAvailable fell by").Put(mbOf(free - available()))
-	groups, err := groupsOf(server)
+	cgroups, err := sandboxCgroups(server)
 	if err != nil {
 		return err
 	}
 	sum := 0.0
-	for _, dir := range groups {
-		parts, err := group(dir)
+	for _, dir := range cgroups {
+		parts, err := cgroupMemory(dir)
 		if err != nil {
 			return err
 		}
-		sum += parts[partAll]
+		sum += parts[partTotal]
 	}
 	f.SeriesOf("all sandboxes, by their control groups").Put(sum)
 	f.SeriesOf("the server").Put(mbOf(resident(server.Pid, "VmRSS:")))

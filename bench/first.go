@@ -18,72 +18,72 @@ const (
 	firstPlot   = "import matplotlib.pyplot as plt; plt.plot([1, 3, 2])"
 )
 
-// everybody lists the contenders in the measurements of new sessions.
-var everybody = []string{report.Warm, report.Restore, report.Cold, report.Bare, report.Article, report.Gateway, report.LLM}
+// allContenders lists the contenders whose new sessions are measured.
+var allContenders = []string{report.Warm, report.Restore, report.Cold, report.Bare, report.Article, report.Gateway, report.LLM}
 
-// life holds the durations of the parts of a session with one cell.
-type life struct {
+// sessionTimes holds the durations of one session that runs one cell.
+type sessionTimes struct {
 	create time.Duration // the create call
-	answer time.Duration // from the begin of the create call to the cell's answer
+	answer time.Duration // from the start of the create call to the cell's answer
 	end    time.Duration // the call that ends the session
 }
 
-// once opens a session, runs one of the two cells, and ends the session.
-func (b *bench) once(ctx context.Context, c contender.Contender, code string) (life, error) {
-	var l life
+// runSession opens a session, runs one of the two cells, and ends the session.
+func (b *bench) runSession(ctx context.Context, c contender.Contender, code string) (sessionTimes, error) {
+	var t sessionTimes
 	begun := time.Now()
 	s, err := c.Open(ctx)
 	if err != nil {
-		return l, err
+		return t, err
 	}
-	l.create = time.Since(begun)
+	t.create = time.Since(begun)
 	out, err := s.Run(ctx, code)
-	l.answer = time.Since(begun)
+	t.answer = time.Since(begun)
 	if err == nil {
-		err = right(code, out)
+		err = checkAnswer(code, out)
 	}
 	begun = time.Now()
 	err = errors.Join(err, end(ctx, s))
-	l.end = time.Since(begun)
-	return l, err
+	t.end = time.Since(begun)
+	return t, err
 }
 
-// right checks the answer of a cell.
-func right(code string, out contender.Output) error {
+// checkAnswer returns an error if the output of a cell is wrong.
+func checkAnswer(code string, out contender.Output) error {
 	if code == firstPandas && strings.TrimSpace(out.Text) != "3" {
 		return fmt.Errorf("got the answer %.100q, want 3", out.Text)
 	}
 	if code == firstPlot && !bytes.Contains(out.PNG, []byte("PNG")) {
-		return fmt.Errorf("got no picture: %.100q", out.Text)
+		return fmt.Errorf("got no PNG, but the text %.100q", out.Text)
 	}
 	return nil
 }
 
-// first measures the time to the first answer, one session at a time.
+// first measures the create call, the first answer and the end of a session. Only one session exists at a time.
 func (b *bench) first(ctx context.Context) error {
 	r := b.report
-	answer := r.Add(report.Figure{Key: "first", Title: "From the create call to the first answer, pandas usable", Unit: "ms"})
-	create := r.Add(report.Figure{Key: "create", Title: "Of that, the create call", Unit: "ms"})
+	answer := r.Add(report.Figure{Key: "first", Title: "From the create call to the first answer with pandas", Unit: "ms"})
+	create := r.Add(report.Figure{Key: "create", Title: "The create call", Unit: "ms"})
 	destroy := r.Add(report.Figure{Key: "destroy", Title: "Destroying a session", Unit: "ms"})
-	b.rounds(ctx, b.n.first, b.contenders(ctx, everybody...), func(ctx context.Context, e *entry) error {
-		l, err := b.once(ctx, e, firstPandas)
+	b.rounds(ctx, b.n.first, b.contenders(ctx, allContenders...), func(ctx context.Context, e *entry) error {
+		t, err := b.runSession(ctx, e, firstPandas)
 		if err == nil {
-			answer.SeriesOf(e.name).Took(l.answer)
-			create.SeriesOf(e.name).Took(l.create)
-			destroy.SeriesOf(e.name).Took(l.end)
+			answer.SeriesOf(e.name).Took(t.answer)
+			create.SeriesOf(e.name).Took(t.create)
+			destroy.SeriesOf(e.name).Took(t.end)
 		}
 		return err
 	}, answer)
 	return nil
 }
 
-// plot measures the time to the first picture.
+// plot measures the time to the first plot.
 func (b *bench) plot(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "plot", Title: "From the create call to the first plot", Unit: "ms"})
-	b.rounds(ctx, b.n.plots, b.contenders(ctx, everybody...), func(ctx context.Context, e *entry) error {
-		l, err := b.once(ctx, e, firstPlot)
+	b.rounds(ctx, b.n.plots, b.contenders(ctx, allContenders...), func(ctx context.Context, e *entry) error {
+		t, err := b.runSession(ctx, e, firstPlot)
 		if err == nil {
-			f.SeriesOf(e.name).Took(l.answer)
+			f.SeriesOf(e.name).Took(t.answer)
 		}
 		return err
 	}, f)

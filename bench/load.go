@@ -57,9 +57,9 @@ func (b *bench) loadOne(ctx context.Context, e *entry, n, cells int, into *repor
 	return err
 }
 
-// count runs do repeatedly in several workers, and records the rate in each window. The first window is not counted, because
-// workers start in it.
-func (b *bench) count(ctx context.Context, into *report.Series, windowSeconds, workers int, do func(context.Context, int) error) error {
+// measureRate runs do repeatedly in several workers, and records the rate in each window. The first window is not counted,
+// because workers start in it.
+func (b *bench) measureRate(ctx context.Context, into *report.Series, windowSeconds, workers int, do func(context.Context, int) error) error {
 	window := time.Duration(windowSeconds) * time.Second
 	var done atomic.Int64
 	var stop atomic.Bool
@@ -74,10 +74,10 @@ func (b *bench) count(ctx context.Context, into *report.Series, windowSeconds, w
 			}
 		})
 	}
-	pause(ctx, window)
+	sleep(ctx, window)
 	last, at := done.Load(), time.Now()
 	for range b.n.seconds {
-		pause(ctx, window)
+		sleep(ctx, window)
 		now, then := done.Load(), at
 		at = time.Now()
 		into.Put(float64(now-last) / at.Sub(then).Seconds())
@@ -147,14 +147,14 @@ func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *repo
 	for range workers {
 		used.Go(func() {
 			for stock.Add(-1) >= 0 && ctx.Err() == nil {
-				_, _ = b.once(ctx, e, firstPandas)
+				_, _ = b.runSession(ctx, e, firstPandas)
 			}
 		})
 	}
 	used.Wait()
 	const window = 3 // seconds; about ten creates
-	return b.count(ctx, into, window, workers, func(ctx context.Context, _ int) error {
-		_, err := b.once(ctx, e, firstPandas)
+	return b.measureRate(ctx, into, window, workers, func(ctx context.Context, _ int) error {
+		_, err := b.runSession(ctx, e, firstPandas)
 		return err
 	})
 }

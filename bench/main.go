@@ -29,7 +29,7 @@ type options struct {
 	out     string   // folder for the report
 	only    []string // figures; empty means all
 	with    []string // contenders; empty means all
-	warm    int      // number of ready sandboxes
+	warm    int      // number of warm sandboxes
 	quick   bool
 	render  string // results to render again, instead of a measurement
 }
@@ -59,7 +59,7 @@ func parse() options {
 	flag.StringVar(&o.out, "out", "bench/results", "folder for the report")
 	flag.StringVar(&only, "only", "", "comma-separated figures to measure: "+strings.Join(stepNames(), ","))
 	flag.StringVar(&with, "with", "", "comma-separated contenders: warm,restore,cold,bare,article,gateway,llm")
-	flag.IntVar(&o.warm, "warm", 8, "number of sandboxes to keep ready")
+	flag.IntVar(&o.warm, "warm", 8, "number of warm sandboxes")
 	flag.BoolVar(&o.quick, "quick", false, "fewer samples; takes a few minutes")
 	flag.StringVar(&o.render, "render", "", "render the report of this results.json without a measurement")
 	flag.Parse()

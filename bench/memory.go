@@ -13,40 +13,41 @@ import (
 	"cellhold/bench/report"
 )
 
-// mb is the unit of memory in the report.
-const mb = 1e6
+// bytesPerMB converts bytes to the report's unit of memory.
+const bytesPerMB = 1e6
 
 // part is a share of a sandbox's memory.
 type part string
 
-// The parts of a sandbox's memory in its cgroup.
+// The parts of a sandbox's memory. Its cgroup counts them.
 const (
-	partAll    part = "all of it" // without the page cache of files, which sandboxes share
-	partSentry part = "gVisor's own (anonymous memory)"
-	partGuest  part = "the guest's (memory file)"
-	partKernel part = "the host's kernel, for its processes and page tables"
+	partTotal  part = "total" // without the page cache of files, which sandboxes share
+	partGVisor part = "gVisor (anonymous memory)"
+	partGuest  part = "guest (memory file)"
+	partKernel part = "host kernel (processes and page tables)"
 )
 
-// group returns the memory of a cgroup by parts, in MB.
-func group(dir string) (map[part]float64, error) {
-	stat, err := numbers(filepath.Join(dir, "memory.stat"))
+// cgroupMemory returns the parts of a cgroup's memory in MB. It reads cgroup v2, or else v1.
+func cgroupMemory(dir string) (map[part]float64, error) {
+	stat, err := readStat(filepath.Join(dir, "memory.stat"))
 	if err != nil {
 		return nil, err
 	}
-	if all, err := number(filepath.Join(dir, "memory.current")); err == nil {
-		return map[part]float64{partAll: mbOf(all - stat["active_file"] - stat["inactive_file"]), partSentry: mbOf(stat["anon"]), partGuest: mbOf(stat["shmem"]), partKernel: mbOf(stat["kernel"])}, nil
+	if all, err := readNumber(filepath.Join(dir, "memory.current")); err == nil {
+		return map[part]float64{partTotal: mbOf(all - stat["active_file"] - stat["inactive_file"]), partGVisor: mbOf(stat["anon"]), partGuest: mbOf(stat["shmem"]), partKernel: mbOf(stat["kernel"])}, nil
 	}
-	all, err := number(filepath.Join(dir, "memory.usage_in_bytes"))
-	kernel, kernelErr := number(filepath.Join(dir, "memory.kmem.usage_in_bytes"))
+	all, err := readNumber(filepath.Join(dir, "memory.usage_in_bytes"))
+	kernel, kernelErr := readNumber(filepath.Join(dir, "memory.kmem.usage_in_bytes"))
 	if err != nil || kernelErr != nil {
 		return nil, fmt.Errorf("read the memory of a cgroup: %v, %v", err, kernelErr)
 	}
-	return map[part]float64{partAll: mbOf(all - stat["active_file"] - stat["inactive_file"]), partSentry: mbOf(stat["rss"]), partGuest: mbOf(stat["shmem"]), partKernel: mbOf(kernel)}, nil
+	return map[part]float64{partTotal: mbOf(all - stat["active_file"] - stat["inactive_file"]), partGVisor: mbOf(stat["rss"]), partGuest: mbOf(stat["shmem"]), partKernel: mbOf(kernel)}, nil
 }
 
-func mbOf(bytes int64) float64 { return float64(bytes) / mb }
+func mbOf(bytes int64) float64 { return float64(bytes) / bytesPerMB }
 
-func number(path string) (int64, error) {
+// readNumber reads a file that contains one number.
+func readNumber(path string) (int64, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
@@ -54,7 +55,8 @@ func number(path string) (int64, error) {
 	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
 }
 
-func numbers(path string) (map[string]int64, error) {
+// readStat reads a file whose lines are a name and a number.
+func readStat(path string) (map[string]int64, error) {
 	b, err := os.ReadFile(path)
 	all := map[string]int64{}
 	for line := range strings.Lines(string(b)) {
@@ -65,27 +67,27 @@ func numbers(path string) (map[string]int64, error) {
 	return all, err
 }
 
-// groupsOf returns the memory cgroups of all sandboxes of a server.
-func groupsOf(c *contender.Cellhold) (map[string]string, error) {
+// sandboxCgroups returns the folders of the memory cgroups of a server's sandboxes, by the ids of the sandboxes.
+func sandboxCgroups(c *contender.Cellhold) (map[string]string, error) {
 	ids, err := c.Sandboxes()
 	if err != nil {
 		return nil, err
 	}
-	groups := map[string]string{}
+	cgroups := map[string]string{}
 	for _, id := range ids {
 		for _, dir := range []string{"/sys/fs/cgroup/memory/cellhold/" + id, "/sys/fs/cgroup/cellhold/" + id} {
 			if _, err := os.Stat(filepath.Join(dir, "memory.stat")); err == nil {
-				groups[id] = dir
+				cgroups[id] = dir
 			}
 		}
 	}
-	if len(groups) == 0 && len(ids) > 0 {
+	if len(cgroups) == 0 && len(ids) > 0 {
 		return nil, fmt.Errorf("the sandboxes have no cgroups; run as root")
 	}
-	return groups, nil
+	return cgroups, nil
 }
 
-// memory measures idle sessions that have run one cell with pandas.
+// memory measures the memory of idle sessions that have run one cell with pandas.
 func (b *bench) memory(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "memory", Title: "Memory of an idle session that has used pandas", Unit: "MB"})
 	for _, e := range b.contenders(ctx, report.Warm, report.Restore, report.Cold) {
@@ -94,26 +96,27 @@ func (b *bench) memory(ctx context.Context) error {
 		}
 	}
 	for _, e := range b.contenders(ctx, report.Bare) {
-		if err := b.memoryOfDriver(ctx, f.SeriesOf(e.name)); err != nil {
+		if err := b.memoryOfBare(ctx, f.SeriesOf(e.name)); err != nil {
 			f.SeriesOf(e.name).Fail(err)
 		}
 	}
 	return b.crowd(ctx)
 }
 
-// memoryOf measures sandboxes of cellhold. If there are ready sandboxes, the sessions use these.
+// memoryOf measures sandboxes of a contender that is a server of cellhold. If the server has warm sandboxes, the sessions use
+// them.
 func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) error {
 	server := e.Contender.(*contender.Cellhold)
 	if err := server.Settle(ctx); err != nil {
 		return err
 	}
-	warm, err := groupsOf(server)
+	cgroups, err := sandboxCgroups(server)
 	if err != nil {
 		return err
 	}
 	n := b.n.idle
-	if len(warm) > 0 {
-		n = len(warm)
+	if len(cgroups) > 0 { // the warm sandboxes
+		n = len(cgroups)
 	}
 	sessions, err := openUsed(ctx, e, n)
 	defer endAll(ctx, sessions)
@@ -123,30 +126,30 @@ func (b *bench) memoryOf(ctx context.Context, e *entry, into *report.Series) err
 	if err := server.Settle(ctx); err != nil {
 		return err
 	}
-	pause(ctx, 2*time.Second) // Go returns unused memory to the host
-	if len(warm) == 0 {
-		if warm, err = groupsOf(server); err != nil {
+	sleep(ctx, 2*time.Second) // Go returns unused memory to the host in this time
+	if len(cgroups) == 0 {
+		if cgroups, err = sandboxCgroups(server); err != nil {
 			return err
 		}
 	}
-	return b.parts(ctx, e.name, warm, into, sessions[0])
+	return b.recordParts(ctx, e.name, cgroups, into, sessions[0])
 }
 
-// parts records the memory of cgroups and its parts.
-func (b *bench) parts(ctx context.Context, name string, groups map[string]string, into *report.Series, one contender.Session) error {
+// recordParts records the memory of each cgroup, its parts, and the processes in one session.
+func (b *bench) recordParts(ctx context.Context, name string, cgroups map[string]string, into *report.Series, session contender.Session) error {
 	f := b.report.Add(report.Figure{Key: "memory-of-" + name, Title: "Where the memory of an idle session is: " + name, Unit: "MB"})
-	f.Note = "The last rows are what gVisor has allotted to processes that user code can see; only what they have touched is in the memory file, and so part of the sum."
-	for _, dir := range groups {
-		parts, err := group(dir)
+	f.Note = "Rows that begin with \"in the guest\" show the memory that gVisor has allocated to a process. The memory file contains only the part that the process has used."
+	for _, dir := range cgroups {
+		parts, err := cgroupMemory(dir)
 		if err != nil {
 			return err
 		}
-		into.Put(parts[partAll])
-		for _, p := range []part{partSentry, partGuest, partKernel} {
+		into.Put(parts[partTotal])
+		for _, p := range []part{partGVisor, partGuest, partKernel} {
 			f.SeriesOf(string(p)).Put(parts[p])
 		}
 	}
-	out, err := one.Run(ctx, processes)
+	out, err := session.Run(ctx, printProcesses)
 	if err != nil {
 		return err
 	}
@@ -159,8 +162,9 @@ func (b *bench) parts(ctx context.Context, name string, groups map[string]string
 	return nil
 }
 
-// processes prints the anonymous memory of each process in the guest. User code cannot see the agent; its memory is the rest.
-const processes = `import glob
+// printProcesses is a cell that prints the anonymous memory of each process that user code can see. The rest of the guest's
+// memory belongs to the agent, which is hidden.
+const printProcesses = `import glob
 for path in sorted(glob.glob("/proc/[0-9]*/")):
     try:
         sizes = [int(line.split()[1]) for line in open(path + "smaps") if line.startswith("Anonymous:")]
@@ -169,13 +173,13 @@ for path in sorted(glob.glob("/proc/[0-9]*/")):
         pass
 `
 
-// memoryOfDriver measures bare kernels in a driver with its own cgroup.
-func (b *bench) memoryOfDriver(ctx context.Context, into *report.Series) error {
-	dir, err := newGroup(fmt.Sprintf("cellhold-bench-%d", os.Getpid()))
+// memoryOfBare measures bare kernels. It starts their Python program in a new cgroup.
+func (b *bench) memoryOfBare(ctx context.Context, into *report.Series) error {
+	dir, err := newCgroup(fmt.Sprintf("cellhold-bench-%d", os.Getpid()))
 	if err != nil {
 		return err
 	}
-	defer b.removeGroup(dir)
+	defer b.removeCgroup(dir)
 	c, err := b.driver("bare.py")()
 	if err != nil {
 		return err
@@ -185,7 +189,7 @@ func (b *bench) memoryOfDriver(ctx context.Context, into *report.Series) error {
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(pid), 0); err != nil {
 		return err
 	}
-	before, err := group(dir)
+	before, err := cgroupMemory(dir)
 	if err != nil {
 		return err
 	}
@@ -197,18 +201,18 @@ func (b *bench) memoryOfDriver(ctx context.Context, into *report.Series) error {
 		if err != nil {
 			return err
 		}
-		after, err := group(dir)
+		after, err := cgroupMemory(dir)
 		if err != nil {
 			return err
 		}
-		into.Put(after[partAll] - before[partAll])
+		into.Put(after[partTotal] - before[partTotal])
 		before = after
 	}
 	return nil
 }
 
-// removeGroup removes a cgroup whose last processes are ending.
-func (b *bench) removeGroup(dir string) {
+// removeCgroup removes a cgroup. It retries for 5 s while the last processes end.
+func (b *bench) removeCgroup(dir string) {
 	err := os.Remove(dir)
 	for begun := time.Now(); err != nil && time.Since(begun) < 5*time.Second; err = os.Remove(dir) {
 		time.Sleep(50 * time.Millisecond)
@@ -218,8 +222,8 @@ func (b *bench) removeGroup(dir string) {
 	}
 }
 
-// newGroup creates a cgroup that counts memory.
-func newGroup(name string) (string, error) {
+// newCgroup creates a cgroup that counts memory, and returns its folder.
+func newCgroup(name string) (string, error) {
 	for _, parent := range []string{"/sys/fs/cgroup/memory", "/sys/fs/cgroup"} {
 		dir := filepath.Join(parent, name)
 		if os.Mkdir(dir, 0o755) != nil {

@@ -70,7 +70,7 @@ func (b *bench) fork(ctx context.Context) error {
 	}
 	for _, n := range []int{1, 8} {
 		call := b.report.Add(report.Figure{Key: fmt.Sprintf("fork-%d", n), Title: fmt.Sprintf("Forking a session into %d", n), Unit: "ms"})
-		answer := b.report.Add(report.Figure{Key: fmt.Sprintf("fork-%d-answer", n), Title: fmt.Sprintf("The same, until each of %d has answered", n), Unit: "ms"})
+		answer := b.report.Add(report.Figure{Key: fmt.Sprintf("fork-%d-answer", n), Title: fmt.Sprintf("From the fork call until each of %d forks has answered", n), Unit: "ms"})
 		for range b.n.fork {
 			made, answered, err := forkOnce(ctx, server, n)
 			if err != nil {
@@ -133,6 +133,6 @@ func (b *bench) print(ctx context.Context) error {
 	}
 	f.Note = fmt.Sprintf("It took %.0f s.", time.Since(begun).Seconds())
 	f.SeriesOf("resident before").Put(mbOf(before))
-	f.SeriesOf("grew at the most by").Put(mbOf(resident(server.Pid, "VmHWM:") - before))
+	f.SeriesOf("largest growth").Put(mbOf(resident(server.Pid, "VmHWM:") - before))
 	return nil
 }

@@ -50,7 +50,7 @@ func (b *bench) steps(ctx context.Context) {
 		err := s.do(b, within)
 		switch {
 		case ctx.Err() != nil:
-			err = errors.New("the run was stopped before")
+			err = errors.New("the run was stopped before the step ended")
 		case within.Err() != nil:
 			err = fmt.Errorf("the step exceeded its time limit of %s", s.limit)
 		}

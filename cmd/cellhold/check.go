@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// check refuses values that no request can match.
+// check returns an error if no request can match a value of --origin or --host.
 func (a *access) check() error {
 	for _, origin := range a.Origin {
 		u, err := url.Parse(origin)

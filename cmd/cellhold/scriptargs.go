@@ -7,18 +7,19 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// scriptArgs inserts -- where the arguments of a script begin: at the first word after its name, as with python. Flags
-// of cellhold can also stand directly after the name, except --help, which is the script's there.
+// scriptArgs inserts -- before the arguments of the script in `cellhold run SCRIPT ARGS`. Flags of cellhold can stand before
+// and directly after the script's name. After the name, --help belongs to the script.
 func scriptArgs(app *kong.Application, args []string) []string {
-	i := skipFlags(app.Flags, args, 0, "")
+	i := skipFlags(app.Flags, args, 0, "") // i is at the subcommand
 	if i == len(args) || args[i] != "run" {
 		return args
 	}
-	at := slices.IndexFunc(app.Children, func(n *kong.Node) bool { return n.Name == "run" })
-	flags := slices.Concat(app.Flags, app.Children[at].Flags)
+	run := slices.IndexFunc(app.Children, func(n *kong.Node) bool { return n.Name == "run" })
+	flags := slices.Concat(app.Flags, app.Children[run].Flags)
 	if i = skipFlags(flags, args, i+1, ""); i == len(args) || args[i] == "--" {
 		return args
 	}
+	// i is at the script's name.
 	i = skipFlags(flags, args, i+1, "help")
 	if i == len(args) || args[i] == "--" {
 		return args
@@ -26,7 +27,7 @@ func scriptArgs(app *kong.Application, args []string) []string {
 	return slices.Insert(slices.Clone(args), i, "--")
 }
 
-// skipFlags returns the index of the first word, from i on, that is neither one of these flags nor the value of one.
+// skipFlags returns the index of the first word from i that is not a flag or its value. It does not skip the flag except.
 func skipFlags(flags []*kong.Flag, args []string, i int, except string) int {
 	for i < len(args) && strings.HasPrefix(args[i], "--") {
 		name, _, joined := strings.Cut(args[i][2:], "=")

@@ -3,11 +3,13 @@
 //
 // A sandbox has no network. Programs in it use a proxy on their loopback interface. The proxy sends requests to a Gate over
 // connections that the Gate opened, and only the Gate dials. A guest can therefore open no connection to the host, and
-// without a Gate it has no network access. Everything that comes from the guest is hostile. A request is one short line. The
-// host in it is first converted to one canonical form; only this form is compared, looked up, dialled and recorded.
+// without a Gate it has no network access.
 //
-// The package knows no sessions and no sandboxes: it gets connections from a function, and passes attempts to a function.
-// Lock: outside.mu, which is not held during I/O.
+// Everything that comes from the guest is hostile. A request is one short line. The Gate first converts the requested host
+// name or address to one canonical form. It compares, looks up, dials and records only this form.
+//
+// The package does not know sessions or sandboxes. Functions in Options open its connections and record its attempts. Each
+// lock belongs to one struct. dialer.mu is not held during I/O.
 package egress
 
 import (
@@ -30,17 +32,16 @@ import (
 )
 
 const (
-	// parked is the number of idle connections to the guest. The first connections of a burst, as of a browser, need no
-	// extra round trip.
-	parked = 4
-	// maxConns bounds the connections of a session, including the parked ones. Each can hold 256 KiB of the guest's data,
+	// idleConns is the number of connections that wait for a request of the guest. They save a round trip for the first
+	// requests of a burst.
+	idleConns = 4
+	// maxConns bounds the connections of a session, including the idle ones. Each can hold 256 KiB of the guest's data,
 	// and as much again in buffers.
 	maxConns = 48
-	// attemptRate and attemptBurst bound how fast a session can make the host connect, refuse and record. Above the limit
-	// the guest waits.
+	// attemptRate and attemptBurst bound the attempts of a session in a second and at once. Further attempts wait.
 	attemptRate  = 10
 	attemptBurst = 100
-	// answerTime bounds the time for writing one answer line.
+	// answerTime bounds the time to write one answer line, and the time to record one attempt.
 	answerTime = 10 * time.Second
 	// firstRetry and lastRetry are the shortest and longest pause after a failure of Next.
 	firstRetry = 100 * time.Millisecond
@@ -52,11 +53,11 @@ type Options struct {
 	Policy Policy
 	Rules  *Rules // the operator's rules; required
 
-	// Next opens a connection to the guest, on which the guest can request one outside connection. It must end with its
-	// context. Required.
+	// Next opens a connection to the guest. The guest can request one outside connection on it. Next must return when its
+	// context ends. Required.
 	Next func(context.Context) (net.Conn, error)
 
-	// Record stores an attempt. An attempt that cannot be recorded is not made. Required.
+	// Record stores an attempt. If it fails, the guest gets no connection. Required.
 	Record func(context.Context, cellhold.EgressAttempt) error
 
 	Vault  *Vault // the secrets of the session; can be nil
@@ -66,7 +67,7 @@ type Options struct {
 
 // Limits bounds the connections of a gate.
 type Limits struct {
-	Bytes int64         // in both directions, over all connections of the gate; 0 means 16 GiB
+	Bytes int64         // maximum for both directions and all connections together; 0 means 16 GiB
 	Idle  time.Duration // maximum time without data on a connection; 0 means 10 min
 	Age   time.Duration // maximum age of a connection; 0 means 6 h
 }
@@ -86,11 +87,11 @@ func (l Limits) withDefaults() Limits {
 
 // Gate gives one session the network access that its policy allows.
 type Gate struct {
-	o       Options
-	outside *outside
-	meter   *meter
-	ledger  *ledger
-	web     map[int]bool // ports on which only TLS and HTTP are allowed
+	o      Options
+	dialer *dialer
+	meter  *meter
+	ledger *ledger
+	web    map[int]bool // ports on which only TLS and HTTP are allowed
 }
 
 // New returns a gate. It makes no connections before Run.
@@ -102,7 +103,7 @@ func New(o Options) (*Gate, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Limits = o.Limits.withDefaults()
-	return &Gate{o: o, outside: newOutside(o.Rules, o.Policy), meter: &meter{most: o.Limits.Bytes},
+	return &Gate{o: o, dialer: newDialer(o.Rules, o.Policy), meter: &meter{most: o.Limits.Bytes},
 		ledger: &ledger{record: o.Record}, web: map[int]bool{80: true, 443: true}}, nil
 }
 
@@ -115,11 +116,11 @@ func (g *Gate) Run(ctx context.Context) {
 	var run sync.WaitGroup
 	defer run.Wait()
 	slots := make(chan struct{}, maxConns)
-	waiting := make(chan struct{}, parked)
+	waiting := make(chan struct{}, idleConns)
 	pace := rate.NewLimiter(attemptRate, attemptBurst)
 	pause := firstRetry
 	for {
-		if !enter(ctx, slots) || !enter(ctx, waiting) || pace.Wait(ctx) != nil {
+		if !acquire(ctx, slots) || !acquire(ctx, waiting) || pace.Wait(ctx) != nil {
 			return
 		}
 		c, err := g.o.Next(ctx)
@@ -141,7 +142,8 @@ func (g *Gate) Run(ctx context.Context) {
 	}
 }
 
-func enter(ctx context.Context, places chan struct{}) bool {
+// acquire takes one of the places. It returns false if the context ends first.
+func acquire(ctx context.Context, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
 		return true
@@ -150,6 +152,7 @@ func enter(ctx context.Context, places chan struct{}) bool {
 	}
 }
 
+// sleep waits for d. It returns false if the context ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -161,15 +164,16 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// serve serves one connection: a request, an answer, and then the data. It calls asked once the request has arrived.
-func (g *Gate) serve(ctx context.Context, c net.Conn, asked func()) {
-	defer asked()
+// serve serves one connection: a request, an answer, and then the data. It calls requested when it has read the request, or
+// when it returns.
+func (g *Gate) serve(ctx context.Context, c net.Conn, requested func()) {
+	defer requested()
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { abort(c) })
 	defer stop()
 	r := bufio.NewReaderSize(c, guestapi.MaxLine)
 	line, err := r.ReadSlice('\n')
-	asked()
+	requested()
 	if err != nil {
 		return // the guest closed the connection, or the line is too long
 	}
@@ -178,7 +182,7 @@ func (g *Gate) serve(ctx context.Context, c net.Conn, asked func()) {
 		return
 	}
 	a := &attempt{gate: g, record: cellhold.EgressAttempt{
-		ID: strings.ToLower(rand.Text()[:12]), Time: time.Now().UTC(), Host: shown(ask.Host), Port: ask.Port}}
+		ID: strings.ToLower(rand.Text()[:12]), Time: time.Now().UTC(), Host: printable(ask.Host), Port: ask.Port}}
 	a.run(ctx, ask, &guestConn{Conn: c, r: r})
 }
 
@@ -194,25 +198,25 @@ func (c *guestConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 type attempt struct {
 	gate   *Gate
 	record cellhold.EgressAttempt
-	listed bool // the begin is recorded
+	listed bool // the start is recorded, so the end must be recorded too
 
-	mu      sync.Mutex // guards refused and the end of record
-	refused string     // why the policy ended the connection after its begin
+	mu      sync.Mutex // guards refused, and record during a relay
+	refused string     // why the policy ended the connection after its start; empty if it did not
 }
 
-// run decides, answers, and copies the data.
+// run decides on the request, answers it, and copies the data of the connection.
 func (a *attempt) run(ctx context.Context, ask guestapi.Ask, c *guestConn) {
 	host, err := ParseHost(ask.Host)
 	if err == nil {
 		a.record.Host = host.String()
-		err = a.gate.outside.permit(host, ask.Port)
+		err = a.gate.dialer.permit(host, ask.Port)
 	}
 	var out net.Conn
 	if err == nil {
-		out, err = a.gate.outside.dial(ctx, host, ask.Port)
+		out, err = a.gate.dialer.dial(ctx, host, ask.Port)
 	}
 	if err != nil {
-		a.refuse(ctx, c, err)
+		a.fail(ctx, c, err)
 		return
 	}
 	defer out.Close()
@@ -233,8 +237,8 @@ func (a *attempt) run(ctx context.Context, ask guestapi.Ask, c *guestConn) {
 
 const unrecorded = "The connection was not made, because the attempt could not be recorded. The server's disk may be full."
 
-// refuse records that no connection was made, and answers the guest.
-func (a *attempt) refuse(ctx context.Context, c net.Conn, err error) {
+// fail records why no connection was made, and answers the guest. The attempt was refused or has failed.
+func (a *attempt) fail(ctx context.Context, c net.Conn, err error) {
 	a.record.Decision, a.record.Reason = cellhold.EgressFailed, "The host could not be reached."
 	var no denied
 	switch {
@@ -246,7 +250,7 @@ func (a *attempt) refuse(ctx context.Context, c net.Conn, err error) {
 		e, _ := errors.AsType[*cellhold.Error](err)
 		a.record.Decision, a.record.Reason = cellhold.EgressRefused, e.Message
 	default:
-		a.record.Reason = unreachable(err)
+		a.record.Reason = failureReason(err)
 	}
 	say := guestapi.Answer{Refused: a.record.Decision == cellhold.EgressRefused, Error: a.record.Reason}
 	if a.begin(ctx) != nil {
@@ -255,8 +259,8 @@ func (a *attempt) refuse(ctx context.Context, c net.Conn, err error) {
 	_ = answer(c, say)
 }
 
-// unreachable returns why a connection failed, without details of the host's own network.
-func unreachable(err error) string {
+// failureReason returns the reason of a failed connection for the guest. It contains no details of the server's network.
+func failureReason(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {
 			return "No host has this name."
@@ -280,7 +284,7 @@ func (a *attempt) begin(ctx context.Context) (err error) {
 	return err
 }
 
-// end records the end of a connection whose begin is recorded.
+// end records the end of a connection whose start is recorded.
 func (a *attempt) end(ctx context.Context) {
 	if !a.listed {
 		return
@@ -298,11 +302,13 @@ func (a *attempt) end(ctx context.Context) {
 	}
 }
 
-// recording returns a context that outlives the session's: attempts are also recorded while the session is being stopped.
+// recording returns a context for one call of Record. The end of the session does not cancel it, because attempts are also
+// recorded while the session ends.
 func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 }
 
+// answer writes one answer line to the guest.
 func answer(c net.Conn, what guestapi.Answer) error {
 	line, err := json.Marshal(what)
 	if err != nil {
@@ -314,8 +320,8 @@ func answer(c net.Conn, what guestapi.Answer) error {
 	return err
 }
 
-// shown returns a printable form of the host that a guest requested, for the record.
-func shown(s string) string {
+// printable returns a short printable form of a host that a guest requested.
+func printable(s string) string {
 	const most = 100
 	for _, r := range s {
 		if r <= ' ' || r > '~' {

@@ -13,8 +13,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// reachable allows a rig to reach a server on loopback.
-func reachable(e *echo) func(*Options) {
+// allowEcho returns options that allow connections to an echo server on loopback.
+func allowEcho(e *echo) func(*Options) {
 	return func(o *Options) {
 		o.Rules.Allow = []netip.Prefix{loopback}
 		o.Rules.Ports = []uint16{uint16(e.port)}
@@ -23,7 +23,7 @@ func reachable(e *echo) func(*Options) {
 
 func TestAnAllowedHostIsReachedAndRecorded(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
-	r := newRig(t, list(t, "files.example.org"), map[string][][]netip.Addr{"files.example.org.": {addrs("127.0.0.1")}}, reachable(e))
+	r := newRig(t, list(t, "files.example.org"), map[string][][]netip.Addr{"files.example.org.": {addrs("127.0.0.1")}}, allowEcho(e))
 	c, a := r.ask("Files.Example.ORG.", e.port)
 	if a != (guestapi.Answer{}) {
 		t.Fatalf("the connection was refused: %+v", a)
@@ -40,7 +40,7 @@ func TestAnAllowedHostIsReachedAndRecorded(t *testing.T) {
 	}
 	ended := r.attempt()
 	if begun.Host != "files.example.org" || begun.Decision != cellhold.EgressAllowed || !strings.HasPrefix(begun.Address, "127.0.0.1:") || !begun.Ended.IsZero() {
-		t.Errorf("the record of the begin is %+v", begun)
+		t.Errorf("the record of the start is %+v", begun)
 	}
 	if ended.ID != begun.ID || ended.Sent != 5 || ended.Received != 5 || ended.Ended.IsZero() || ended.Reason != "" {
 		t.Errorf("the record of the end is %+v", ended)
@@ -54,10 +54,10 @@ func TestARefusedNameIsNeverLookedUp(t *testing.T) {
 		"example.org@evil.example", "example.org\r\nx", strings.Repeat("a", 64) + ".example.net", "exаmple.org", "0x7f.1", "",
 	} {
 		if _, a := r.ask(name, 443); !a.Refused || a.Error == "" {
-			t.Errorf("%q: %+v", name, a)
+			t.Errorf("%q: got the answer %+v, want a refusal with a reason", name, a)
 		}
 		if got := r.attempt(); got.Decision != cellhold.EgressRefused || got.Reason == "" || strings.ContainsAny(got.Host, "\x00\r\n") {
-			t.Errorf("%q: recorded %+v", name, got)
+			t.Errorf("%q: recorded %+v, want a printable refusal", name, got)
 		}
 	}
 	if n := r.names.questions(); n > 0 {
@@ -65,11 +65,11 @@ func TestARefusedNameIsNeverLookedUp(t *testing.T) {
 	}
 }
 
-func TestOnlyTheNamedPortsAreReached(t *testing.T) {
+func TestOnlyAllowedPortsAreReached(t *testing.T) {
 	r := newRig(t, list(t, "example.org"), nil, nil)
 	for _, port := range []int{-1, 0, 22, 25, 53, 853, 8080, 65536, 65536 + 443} {
 		if _, a := r.ask("example.org", port); !a.Refused {
-			t.Errorf("port %d: %+v", port, a)
+			t.Errorf("port %d: got the answer %+v, want a refusal", port, a)
 		}
 	}
 	if n := r.names.questions(); n > 0 {
@@ -77,7 +77,7 @@ func TestOnlyTheNamedPortsAreReached(t *testing.T) {
 	}
 }
 
-func TestNoNameLeadsToASpecialAddress(t *testing.T) {
+func TestSpecialAddressesAreNotDialled(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	answers := map[string][][]netip.Addr{}
 	special := []string{"127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1", "fd00:ec2::254", "0.0.0.0"}
@@ -88,20 +88,20 @@ func TestNoNameLeadsToASpecialAddress(t *testing.T) {
 	for i, a := range special {
 		_, got := r.ask("h"+string(rune('a'+i))+".example.org", e.port)
 		if !got.Refused || strings.Contains(got.Error, a) {
-			t.Errorf("%s: %+v", a, got)
+			t.Errorf("%s: got the answer %+v, want a refusal without the address", a, got)
 		}
 	}
 	for _, a := range []string{"127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"} { // even if the list contains them
 		if _, got := r.ask(a, e.port); !got.Refused {
-			t.Errorf("%s: %+v", a, got)
+			t.Errorf("%s: got the answer %+v, want a refusal without the address", a, got)
 		}
 	}
 	if e.visits() != 0 {
-		t.Error("something arrived on loopback")
+		t.Error("a connection arrived on loopback")
 	}
 }
 
-func TestAnAnswerThatChangesLeadsNowhereElse(t *testing.T) {
+func TestOnlyTheFirstAllowedAddressesAreDialled(t *testing.T) {
 	e := newEcho(t, "127.0.0.2")
 	other := newEcho(t, "127.0.0.3")
 	r := newRig(t, list(t, "a.example.org", "b.example.org"), map[string][][]netip.Addr{
@@ -113,93 +113,93 @@ func TestAnAnswerThatChangesLeadsNowhereElse(t *testing.T) {
 	})
 	for _, name := range []string{"a.example.org", "a.example.org", "b.example.org", "b.example.org"} {
 		if _, a := r.ask(name, e.port); a.Error != "" {
-			t.Errorf("%s: %+v", name, a)
+			t.Errorf("%s: got the answer %+v, want a connection", name, a)
 		}
-		for got := r.attempt(); got.ID == ""; got = r.attempt() {
+		for got := r.attempt(); got.ID == ""; got = r.attempt() { // waits for the record
 		}
 	}
 	if n := r.names.questions(); n != 2 {
 		t.Errorf("%d lookups, want one for each name", n)
 	}
 	if other.visits() != 0 {
-		t.Error("the address that was slipped in was dialled")
+		t.Error("an address of a later answer, or a forbidden one, was dialled")
 	}
 }
 
-func TestAnAddressThatTurnsSpecialIsRefusedAtTheDial(t *testing.T) {
+func TestTheDialChecksTheAddressAgain(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
-	o := newOutside(&Rules{Ports: []uint16{uint16(e.port)}}, list(t, "example.org"))
+	d := newDialer(&Rules{Ports: []uint16{uint16(e.port)}}, list(t, "example.org"))
 	h := host(t, "example.org")
-	o.pin(h, addrs("127.0.0.1")) // simulates a wrong result of the first check
-	if c, err := o.dial(t.Context(), h, e.port); err == nil {
+	d.pin(h, addrs("127.0.0.1")) // as if the check after the lookup had allowed loopback
+	if c, err := d.dial(t.Context(), h, e.port); err == nil {
 		c.Close()
-		t.Error("it was dialled")
+		t.Error("a loopback address was dialled")
 	}
 	if e.visits() != 0 {
-		t.Error("something arrived")
+		t.Error("a connection arrived on loopback")
 	}
 }
 
-func TestAPolicyOfNothingOpensNothing(t *testing.T) {
+func TestAPolicyThatAllowsNothingOpensNoConnection(t *testing.T) {
 	r := newRig(t, Policy{}, nil, nil)
 	r.gate.Run(t.Context()) // returns at once
 	select {
 	case <-r.offers:
-		t.Error("a connection was offered")
+		t.Error("the gate opened a connection")
 	default:
 	}
 }
 
-func TestWhatCannotBeRecordedIsNotDone(t *testing.T) {
+func TestAnAttemptThatCannotBeRecordedGetsNoConnection(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
-	r := newRig(t, list(t, "127.0.0.1"), nil, reachable(e))
-	r.full = true
+	r := newRig(t, list(t, "127.0.0.1"), nil, allowEcho(e))
+	r.noRecord = true
 	c, a := r.ask("127.0.0.1", e.port)
 	if a.Error == "" || a.Refused {
-		t.Fatalf("got %+v", a)
+		t.Fatalf("got the answer %+v, want an error that is not a refusal", a)
 	}
 	if b, _ := io.ReadAll(c); len(b) > 0 {
-		t.Errorf("got %q", b)
+		t.Errorf("got the data %q, want none", b)
 	}
 }
 
-func TestNonsenseFromTheGuestEndsTheConnectionOnly(t *testing.T) {
+func TestAnInvalidRequestEndsOnlyItsConnection(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
-	r := newRig(t, list(t, "127.0.0.1"), nil, reachable(e))
+	r := newRig(t, list(t, "127.0.0.1"), nil, allowEcho(e))
 	for _, line := range []string{"\n", "GET / HTTP/1.1\r\n", strings.Repeat("x", 2*guestapi.MaxLine) + "\n", "{\"host\":7}\n", "[]\n", "\x00\xff\n"} {
 		if _, a := r.send(line); a.Error != "closed" {
-			t.Errorf("%.20q: %+v", line, a)
+			t.Errorf("%.20q: got the answer %+v, want a closed connection", line, a)
 		}
 	}
 	if _, a := r.ask("127.0.0.1", e.port); a.Error != "" {
-		t.Errorf("the next request got %+v", a)
+		t.Errorf("the next request got the answer %+v, want a connection", a)
 	}
 }
 
-func TestASessionMovesNoMoreThanItMay(t *testing.T) {
+func TestASessionCannotExceedItsLimitOfBytes(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	r := newRig(t, list(t, "127.0.0.1"), nil, func(o *Options) {
-		reachable(e)(o)
+		allowEcho(e)(o)
 		o.Limits.Bytes = 1000
 	})
 	c, a := r.ask("127.0.0.1", e.port)
 	if a.Error != "" {
-		t.Fatalf("%+v", a)
+		t.Fatalf("the connection was refused: %+v", a)
 	}
 	_ = r.attempt()
 	_, _ = c.Write(make([]byte, 5000))
 	if b, _ := io.ReadAll(c); len(b) > 1000 {
-		t.Errorf("got %d bytes back", len(b))
+		t.Errorf("got %d bytes back, want at most 1000", len(b))
 	}
 	if end := r.attempt(); end.Reason != string(errTooMuch) {
-		t.Errorf("recorded %+v", end)
+		t.Errorf("recorded %+v, want the reason %s", end, errTooMuch)
 	}
 }
 
-func TestASilentConnectionEnds(t *testing.T) {
+func TestAnIdleConnectionEnds(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	r := newRig(t, list(t, "127.0.0.1"), nil, func(o *Options) {
-		reachable(e)(o)
+		allowEcho(e)(o)
 		o.Limits.Idle = 50 * time.Millisecond
 	})
 	c, _ := r.ask("127.0.0.1", e.port)
@@ -208,32 +208,32 @@ func TestASilentConnectionEnds(t *testing.T) {
 		t.Errorf("read: %v", err)
 	}
 	if end := r.attempt(); end.Reason != string(errTooIdle) {
-		t.Errorf("recorded %+v", end)
+		t.Errorf("recorded %+v, want the reason %s", end, errTooIdle)
 	}
 }
 
-func TestTheNameServersAreAskedWithinABudget(t *testing.T) {
+func TestLookupsAreLimited(t *testing.T) {
 	answers := map[string][][]netip.Addr{}
-	o := newOutside(&Rules{Resolver: &names{answers: answers}}, list(t, "*.example.org"))
+	d := newDialer(&Rules{Resolver: &names{answers: answers}}, list(t, "*.example.org"))
 	long := strings.Repeat("a", 60) + "."
 	refused := 0
 	for i := range 70 {
 		h := host(t, long+strings.Repeat("b", i%30+1)+".example.org")
-		if _, err := o.addresses(t.Context(), h); err != nil {
+		if _, err := d.addresses(t.Context(), h); err != nil {
 			if _, no := err.(denied); no {
 				refused++
 			}
 		}
 	}
-	if n := o.rules.Resolver.(*names).questions(); n > lookupBurst || refused == 0 {
-		t.Errorf("%d lookups, %d of them refused", n, refused)
+	if n := d.rules.Resolver.(*names).questions(); n > lookupBurst || refused == 0 {
+		t.Errorf("%d lookups and %d refusals; want at most %d lookups, and a refusal", n, refused, lookupBurst)
 	}
-	if o.left > maxLeft {
-		t.Errorf("looked up %d bytes of names", o.left)
+	if d.wildcardBytes > maxWildcardBytes {
+		t.Errorf("looked up %d bytes for wildcards; the limit is %d", d.wildcardBytes, maxWildcardBytes)
 	}
 }
 
-func TestVeryManyAttemptsAreCounted(t *testing.T) {
+func TestAttemptsAboveTheLimitAreCounted(t *testing.T) {
 	var kept []cellhold.EgressAttempt
 	l := &ledger{record: func(_ context.Context, a cellhold.EgressAttempt) error { kept = append(kept, a); return nil }}
 	for range maxListed + 100 {
@@ -244,6 +244,6 @@ func TestVeryManyAttemptsAreCounted(t *testing.T) {
 	l.last = time.Now().Add(-2 * summaryTime)
 	_, _ = l.begin(t.Context(), cellhold.EgressAttempt{})
 	if n := len(kept); n != maxListed+2 || kept[n-1].More != 99 {
-		t.Errorf("%d records; the last one counts %d more", n, kept[n-1].More)
+		t.Errorf("got %d records, and %d more attempts in the last; want %d and 99", n, kept[n-1].More, maxListed+2)
 	}
 }

@@ -14,15 +14,15 @@ import (
 // pieceSize is the size of a read: what the link and TCP deliver at once.
 const pieceSize = 32 << 10
 
-// brokenOff is the reason why a limit ended a connection.
-type brokenOff string
+// limitReached is the error of a limit that ended a connection.
+type limitReached string
 
-func (b brokenOff) Error() string { return string(b) }
+func (l limitReached) Error() string { return string(l) }
 
 const (
-	errTooOld  brokenOff = "The connection reached the maximum age."
-	errTooIdle brokenOff = "The connection was idle for too long."
-	errTooMuch brokenOff = "The session reached its limit of bytes to send and receive."
+	errTooOld  limitReached = "The connection reached the maximum age."
+	errTooIdle limitReached = "The connection was idle for too long."
+	errTooMuch limitReached = "The session reached its limit of bytes to send and receive."
 )
 
 // meter counts the bytes of a gate.
@@ -64,7 +64,7 @@ func (a *attempt) carry(ctx context.Context, guest, out net.Conn) {
 	run.Go(func() { one(out, guest, &a.record.Sent) })
 	run.Go(func() { one(guest, out, &a.record.Received) })
 	run.Wait()
-	if why, ok := errors.AsType[brokenOff](context.Cause(ctx)); ok {
+	if why, ok := errors.AsType[limitReached](context.Cause(ctx)); ok {
 		a.record.Reason = string(why)
 	}
 }

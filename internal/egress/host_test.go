@@ -29,7 +29,7 @@ func TestAHostHasOneForm(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoHostIsRefused(t *testing.T) {
+func TestInvalidHostsAreRefused(t *testing.T) {
 	for name, in := range map[string]string{
 		"nothing":              "",
 		"a dot":                ".",

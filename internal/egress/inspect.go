@@ -41,11 +41,11 @@ func (a *attempt) inspect(ctx context.Context, h Host, guest *guestConn, out net
 	}
 	name, seen, err := hello(guest)
 	if err != nil {
-		a.breakOff("The connection began like TLS, but continued differently.")
+		a.setRefused("The connection began like TLS, but continued differently.")
 		return
 	}
 	if why := wrongName(name, h); why != "" {
-		a.breakOff(why)
+		a.setRefused(why)
 		return
 	}
 	again := &replayed{Conn: guest, r: io.MultiReader(bytes.NewReader(seen), guest)}
@@ -62,19 +62,20 @@ func wrongName(name string, h Host) string {
 		return "" // without a name, the server at that address decides
 	}
 	if said, err := ParseHost(name); err != nil || said != h {
-		return fmt.Sprintf("The TLS greeting names %s, but the connection was requested to %s.", shown(name), h)
+		return fmt.Sprintf("The TLS greeting names %s, but the connection was requested to %s.", printable(name), h)
 	}
 	return ""
 }
 
-// breakOff records that the policy ended the connection. note records another failure.
-func (a *attempt) breakOff(why string) {
+// setRefused sets the reason why the policy ended the connection.
+func (a *attempt) setRefused(why string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refused = why
 }
 
-func (a *attempt) note(why string) {
+// setReason sets the reason of a failure that is not a refusal.
+func (a *attempt) setReason(why string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.record.Reason = why

@@ -71,7 +71,7 @@ func TestAPolicyThatMakesNoSenseIsRefused(t *testing.T) {
 	}
 }
 
-func TestNobodyGetsMoreThanTheCeiling(t *testing.T) {
+func TestNoPolicyExceedsTheCeiling(t *testing.T) {
 	public := Policy{mode: cellhold.EgressPublic}
 	for _, test := range []struct {
 		name        string

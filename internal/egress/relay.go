@@ -39,7 +39,7 @@ func (a *attempt) broker(ctx context.Context, h Host, guest net.Conn, out net.Co
 	err = inner.HandshakeContext(shaking)
 	cancel()
 	if err != nil {
-		a.note("The program did not accept the session's certificate for this host; set SSL_CERT_FILE or REQUESTS_CA_BUNDLE for the program.")
+		a.setReason("The program did not accept the session's certificate for this host; set SSL_CERT_FILE or REQUESTS_CA_BUNDLE for the program.")
 		return
 	}
 	a.relay(ctx, h, inner, out, true)
@@ -95,7 +95,7 @@ func (r *relay) serve(proxy http.Handler, w http.ResponseWriter, q *http.Request
 		return
 	}
 	if !r.isFor(q) {
-		r.a.breakOff("A request was for " + shown(q.Host) + ", but the connection was requested to " + r.host.String() + ".")
+		r.a.setRefused("A request was for " + printable(q.Host) + ", but the connection was requested to " + r.host.String() + ".")
 		w.Header().Set("Connection", "close")
 		http.Error(w, r.a.refused, http.StatusMisdirectedRequest)
 		return
@@ -175,7 +175,7 @@ func (r *relay) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if c != nil {
 		return c, nil
 	}
-	return r.a.gate.outside.dial(ctx, r.host, r.port)
+	return r.a.gate.dialer.dial(ctx, r.host, r.port)
 }
 
 // failed answers a request for which the host sent no response.
@@ -189,7 +189,7 @@ func (r *relay) failed(w http.ResponseWriter, _ *http.Request, err error) {
 	case errors.As(err, &no):
 		why = string(no)
 	}
-	r.a.note(why)
+	r.a.setReason(why)
 	http.Error(w, why, http.StatusBadGateway)
 }
 

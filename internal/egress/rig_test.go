@@ -62,10 +62,10 @@ type rig struct {
 	names    *names
 	offers   chan net.Conn
 	recorded chan cellhold.EgressAttempt
-	full     bool // recording fails
+	noRecord bool // recording fails
 }
 
-// newRig runs a gate for a policy. With open, loopback counts as public.
+// newRig runs a gate for a policy. o changes the gate's options; it can be nil.
 func newRig(t testing.TB, p Policy, answers map[string][][]netip.Addr, o func(*Options)) *rig {
 	t.Helper()
 	r := &rig{TB: t, names: &names{answers: answers}, offers: make(chan net.Conn), recorded: make(chan cellhold.EgressAttempt, 1000)}
@@ -82,7 +82,7 @@ func newRig(t testing.TB, p Policy, answers map[string][][]netip.Addr, o func(*O
 			}
 		},
 		Record: func(_ context.Context, a cellhold.EgressAttempt) error {
-			if r.full {
+			if r.noRecord {
 				return io.ErrShortWrite
 			}
 			r.recorded <- a

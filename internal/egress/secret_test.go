@@ -217,7 +217,7 @@ func TestASecondRequestIsCheckedToo(t *testing.T) {
 	}
 }
 
-func TestWhatIsNeitherTLSNorHTTPDoesNotPassWhereThoseAreExpected(t *testing.T) {
+func TestOnlyTLSAndHTTPPassOnTheirPorts(t *testing.T) {
 	s := newSite(t, false)
 	r := webRig(t, s, list(t, "example.com"), nil)
 	for _, text := range []string{"SSH-2.0-x\r\n", "\x16garbage that is no greeting of TLS at all", "\x16\x03\x01\xff\xff" + strings.Repeat("a", 40000), "GET / HTTP/1.1\r\nHost: example.com@evil.example\r\n\r\n", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n"} {

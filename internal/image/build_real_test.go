@@ -7,11 +7,12 @@ import (
 	"cellhold/images"
 )
 
-// TestTheStockImageBuilds builds the real image from the network, into the directory in the variable.
+// TestTheStockImageBuilds builds the stock image and downloads its packages. CELLHOLD_TEST_IMAGE_BUILD is the directory of the
+// image store.
 func TestTheStockImageBuilds(t *testing.T) {
 	dir := os.Getenv("CELLHOLD_TEST_IMAGE_BUILD")
 	if dir == "" {
-		t.Skip("CELLHOLD_TEST_IMAGE_BUILD is not set: name the directory of the image store to build into")
+		t.Skip("CELLHOLD_TEST_IMAGE_BUILD is not set; set it to a directory for the image store")
 	}
 	files, err := images.Recipe("python")
 	if err != nil {
@@ -25,5 +26,5 @@ func TestTheStockImageBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s: %d MB at %s", img.Names, img.Size>>20, img.Rootfs)
+	t.Logf("built %s: %d MiB in %s", img.Names, img.Size>>20, img.Rootfs)
 }

@@ -169,7 +169,7 @@ func TestFailuresOfTheToolsBecomeOneSentence(t *testing.T) {
 	}
 }
 
-func TestProgressTellsTheGist(t *testing.T) {
+func TestProgressShowsTheMainSteps(t *testing.T) {
 	var said []string
 	var log strings.Builder
 	w := &watcher{log: &log, progress: func(step string) { said = append(said, step) }}

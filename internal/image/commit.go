@@ -126,14 +126,14 @@ func (s *Store) commit(work string, img Image) (Image, error) {
 	if err := syncFilesystem(dir); err != nil {
 		return fail(err)
 	}
-	if err := os.Rename(dir, s.path(img.Digest)); err != nil {
+	if err := os.Rename(dir, s.imagePath(img.Digest)); err != nil {
 		return fail(err)
 	}
 	if err := syncDir(s.dir); err != nil {
 		return fail(err)
 	}
 	s.log.Info("image stored", "image", img.Digest, "bytes", img.Size, "source", img.Source)
-	img.Rootfs = filepath.Join(s.path(img.Digest), rootfsDir)
+	img.Rootfs = filepath.Join(s.imagePath(img.Digest), rootfsDir)
 	return img, nil
 }
 

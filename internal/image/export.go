@@ -43,7 +43,7 @@ func (s *Store) export(ctx context.Context, img Image, ref, path string, progres
 		return err
 	}
 	defer os.RemoveAll(work)
-	progress.say("compressing %d MB", img.Size>>20)
+	progress.say("compressing %d MiB", img.Size>>20)
 	oci, err := asOCI(ctx, img, filepath.Join(work, "layer.tar.gz"))
 	if err != nil {
 		return err

@@ -158,7 +158,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 		return fmt.Errorf("remove image %s: %w", ref, ErrInUse)
 	}
 	for _, name := range drop {
-		if err := os.Remove(s.refPath(name)); err != nil {
+		if err := os.Remove(s.namePath(name)); err != nil {
 			return fmt.Errorf("remove image %s: %w", ref, err)
 		}
 	}
@@ -174,7 +174,7 @@ func (s *Store) discard(digest string) error {
 	if err != nil {
 		return fmt.Errorf("remove image %s: %w", digest, err)
 	}
-	if err := os.Rename(s.path(digest), filepath.Join(dead, "image")); err != nil {
+	if err := os.Rename(s.imagePath(digest), filepath.Join(dead, "image")); err != nil {
 		return fmt.Errorf("remove image %s: %w", digest, err)
 	}
 	s.log.Info("image removed", "image", digest)
@@ -183,7 +183,7 @@ func (s *Store) discard(digest string) error {
 
 // load reads the description of an image.
 func (s *Store) load(digest string, names map[string][]string) (Image, error) {
-	data, err := os.ReadFile(filepath.Join(s.path(digest), metaFile))
+	data, err := os.ReadFile(filepath.Join(s.imagePath(digest), metaFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Image{}, fmt.Errorf("%s: %w", digest, ErrNotFound)
 	}
@@ -197,7 +197,7 @@ func (s *Store) load(digest string, names map[string][]string) (Image, error) {
 	if img.Digest != digest {
 		return Image{}, fmt.Errorf("image %s: %s has a different digest, %s", digest, metaFile, img.Digest)
 	}
-	img.Rootfs = filepath.Join(s.path(digest), rootfsDir)
+	img.Rootfs = filepath.Join(s.imagePath(digest), rootfsDir)
 	img.Names = names[digest]
 	return img, nil
 }

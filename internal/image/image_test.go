@@ -57,7 +57,7 @@ func leftovers(t testing.TB, s *Store) []string {
 func TestABuiltImageIsFoundByNameAndDigest(t *testing.T) {
 	s := testStore(t, buildHello)
 	built := mustBuild(t, s, testRecipe("true"))
-	for _, ref := range []string{"tiny", "tiny:latest", built.Digest, built.Digest[7:], built.Digest[7 : 7+shortest]} {
+	for _, ref := range []string{"tiny", "tiny:latest", built.Digest, built.Digest[7:], built.Digest[7 : 7+minDigits]} {
 		img, err := s.Resolve(ref)
 		if err != nil || img.Digest != built.Digest {
 			t.Errorf("Resolve(%q) = %v, %v; want %s", ref, img.Digest, err, built.Digest)
@@ -126,7 +126,7 @@ func TestACancelledBuildLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestWhatADeadBuildLeftIsSwept(t *testing.T) {
+func TestFilesOfADeadBuildAreRemoved(t *testing.T) {
 	s := testStore(t, buildHello)
 	stray := filepath.Join(s.dir, workPrefix+"123", imageDir, rootfsDir, "etc")
 	if err := os.MkdirAll(stray, 0o755); err != nil {

@@ -18,29 +18,32 @@ const (
 	metaFile  = "image.json"
 	rootfsDir = "rootfs"
 	algorithm = "sha256:"
-	// shortest is the minimum number of digits of an abbreviated digest: the number that `image ls` prints. With 48 bits no
-	// name looks like a digest by accident.
-	shortest = 12
-	// longestName keeps an escaped name below the 255 bytes of a file name, even if every other character needs escaping.
-	longestName = 120
+	// minDigits is the minimum number of digits of an abbreviated digest. `image ls` prints this many digits. Names that
+	// consist of 12 hexadecimal digits are unlikely.
+	minDigits = 12
+	// maxName bounds the characters of a name, because a file name has at most 255 bytes. If every second character needs
+	// escaping, the escaped name has 240 bytes.
+	maxName = 120
 )
 
 var (
 	hexDigits = lazy.Regexp(`^[0-9a-f]+$`)
-	// goodName is the form of an image reference: host, path and tag, without a digest.
-	goodName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?$`)
+	// namePattern matches an image name: registry, path and tag, without a digest.
+	namePattern = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]*)?$`)
 )
 
-func (s *Store) path(digest string) string {
+// imagePath returns the directory of an image.
+func (s *Store) imagePath(digest string) string {
 	return filepath.Join(s.dir, strings.TrimPrefix(digest, algorithm))
 }
 
-// refPath returns the file of a name. Slashes are escaped, so the file is always in the refs directory.
-func (s *Store) refPath(name string) string {
+// namePath returns the path of the file that stores the digest of a name. Slashes are escaped, so the file is always in the
+// refs directory.
+func (s *Store) namePath(name string) string {
 	return filepath.Join(s.dir, refsDir, url.PathEscape(name))
 }
 
-// withTag adds the default tag if there is none. The digest of a reference becomes a tag, because the result is a name.
+// withTag returns a name with a tag. The default tag is latest. A digest after @ becomes a tag, because a name has no digest.
 func withTag(name string) string {
 	name = strings.Replace(name, "@sha256:", ":sha256-", 1)
 	if last := name[strings.LastIndex(name, "/")+1:]; strings.Contains(last, ":") {
@@ -49,17 +52,18 @@ func withTag(name string) string {
 	return name + ":latest"
 }
 
+// checkName returns an error if an image name is invalid.
 func checkName(name string) error {
-	if len(name) > longestName || !goodName().MatchString(name) {
-		return fmt.Errorf("invalid image name %q: use letters, digits and . _ - /, at most %d characters", name, longestName)
+	if len(name) > maxName || !namePattern().MatchString(name) {
+		return fmt.Errorf("invalid image name %q: use letters, digits and . _ - /, an optional :tag, and at most %d characters", name, maxName)
 	}
 	return nil
 }
 
-// digestOf converts a reference to the digest of an image in the store.
+// digestOf returns the digest of an image in the store. ref is a name, a digest, or the first digits of a digest.
 func (s *Store) digestOf(ref string) (string, error) {
-	if digits := strings.TrimPrefix(ref, algorithm); hexDigits().MatchString(digits) && len(digits) >= shortest {
-		found, err := s.digestStarting(digits)
+	if digits := strings.TrimPrefix(ref, algorithm); hexDigits().MatchString(digits) && len(digits) >= minDigits {
+		found, err := s.digestWithPrefix(digits)
 		if found != "" || err != nil || digits != ref {
 			return found, err
 		}
@@ -68,7 +72,7 @@ func (s *Store) digestOf(ref string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	data, err := os.ReadFile(s.refPath(name))
+	data, err := os.ReadFile(s.namePath(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("%s: %w", ref, ErrNotFound)
 	}
@@ -77,13 +81,13 @@ func (s *Store) digestOf(ref string) (string, error) {
 	}
 	digest := strings.TrimSpace(string(data))
 	if !isDigest(digest) {
-		return "", fmt.Errorf("image %s: the file of its name contains no digest", ref)
+		return "", fmt.Errorf("image %s: the store has no valid digest for this name", ref)
 	}
 	return digest, nil
 }
 
-// digestStarting returns the digest of the only image that begins with these digits.
-func (s *Store) digestStarting(digits string) (string, error) {
+// digestWithPrefix returns the only digest in the store that begins with these digits. Several matches are an error.
+func (s *Store) digestWithPrefix(digits string) (string, error) {
 	digests, err := s.digests()
 	if err != nil {
 		return "", err
@@ -100,6 +104,7 @@ func (s *Store) digestStarting(digits string) (string, error) {
 	return "", fmt.Errorf("%s matches %d images; give more digits", digits, len(digests))
 }
 
+// isDigest reports whether d is a complete digest.
 func isDigest(d string) bool {
 	digits, ok := strings.CutPrefix(d, algorithm)
 	return ok && len(digits) == 64 && hexDigits().MatchString(digits)
@@ -120,7 +125,7 @@ func (s *Store) digests() ([]string, error) {
 	return digests, nil
 }
 
-// names returns the names of each digest.
+// names returns the names of all images, by digest.
 func (s *Store) names() (map[string][]string, error) {
 	entries, err := os.ReadDir(filepath.Join(s.dir, refsDir))
 	if err != nil {
@@ -130,7 +135,7 @@ func (s *Store) names() (map[string][]string, error) {
 	for _, e := range entries {
 		name, err := url.PathUnescape(e.Name())
 		if err != nil || strings.HasPrefix(name, ".") {
-			continue // not a name, or incomplete
+			continue // not a name, or setName has not renamed it yet
 		}
 		data, err := os.ReadFile(filepath.Join(s.dir, refsDir, e.Name()))
 		if err != nil {
@@ -146,10 +151,10 @@ func (s *Store) names() (map[string][]string, error) {
 func (s *Store) setName(name, digest string) error {
 	tmp := filepath.Join(s.dir, refsDir, ".new")
 	if err := os.WriteFile(tmp, []byte(digest+"\n"), 0o644); err != nil {
-		return fmt.Errorf("name image %s: %w", name, err)
+		return fmt.Errorf("set the image name %s: %w", name, err)
 	}
-	if err := os.Rename(tmp, s.refPath(name)); err != nil {
-		return fmt.Errorf("name image %s: %w", name, err)
+	if err := os.Rename(tmp, s.namePath(name)); err != nil {
+		return fmt.Errorf("set the image name %s: %w", name, err)
 	}
 	return syncDir(filepath.Join(s.dir, refsDir))
 }

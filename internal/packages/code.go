@@ -40,35 +40,36 @@ func (p *Packages) PlanOfCode(r Request, t *Tally) (Plan, error) {
 	return plan, t.add(plan.list)
 }
 
-// never returns why no package at all can be installed, or nil. It does not depend on the request.
-func (p *Packages) never(code bool) error {
+// checkModes returns an error if the modes allow no package at all. It does not depend on the request.
+func (p *Packages) checkModes(code bool) error {
 	if m := p.o.Policy.Mode; m == "" || m == Off {
-		return p.o.Policy.judge(nil)
+		return p.o.Policy.permit(nil)
 	}
 	if code {
-		return p.codeMay(nil)
+		return p.checkCode(nil)
 	}
 	return nil
 }
 
-// codeMay returns why code cannot change packages, or nil.
-func (p *Packages) codeMay(list []Requirement) error {
+// checkCode returns an error if code cannot install a package of the list. For an empty list, it
+// checks only the mode.
+func (p *Packages) checkCode(list []Requirement) error {
 	switch p.o.Code {
 	case CodeCallers:
 		return nil
 	case CodeAllowlist:
-		return Policy{Mode: Allowlist, Allow: p.o.Policy.Allow}.judge(list)
+		return Policy{Mode: Allowlist, Allow: p.o.Policy.Allow}.permit(list)
 	}
 	return cellhold.Errorf(cellhold.Denied,
 		"The operator of this server does not allow code to install packages (--code-packages off). The session's caller can install them.")
 }
 
-// RemovableByCode returns why code cannot remove packages, or nil.
+// RemovableByCode returns an error if code cannot remove packages.
 func (p *Packages) RemovableByCode() error {
 	if p.o.Code == CodeAllowlist {
 		return nil
 	}
-	return p.codeMay(nil)
+	return p.checkCode(nil)
 }
 
 // downloads returns a function that reports each file once.

@@ -10,9 +10,9 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-func TestImportNamesLeadToPackages(t *testing.T) {
+func TestImportNamesBecomePackageNames(t *testing.T) {
 	sum := "sha256:" + strings.Repeat("a", 64)
-	kept := func(name string) bool { return name == "serial" }
+	owned := func(name string) bool { return name == "serial" }
 	for text, want := range map[string]string{
 		"sklearn": "scikit-learn", "sklearn[x]>=1.2": "scikit-learn[x]>=1.2", "sklearn==0.0.post1": "scikit-learn",
 		"cv2": "opencv-python-headless", "opencv-python==4.10.0.84": "opencv-python-headless==4.10.0.84",
@@ -28,42 +28,45 @@ func TestImportNamesLeadToPackages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := resolve([]Requirement{q}, kept)
+		r := resolve([]Requirement{q}, owned)
 		got := ""
 		if len(r.list) > 0 {
 			got = r.list[0].String()
 		}
 		if got != want {
-			t.Errorf("%s: %q, want %q", text, got, want)
+			t.Errorf("%s became %q, want %q", text, got, want)
 		}
 		if changed := want == "" || r.list[0].Name != q.Name; changed != (len(r.notes) == 1) {
-			t.Errorf("%s: %q", text, r.notes)
+			t.Errorf("%s: got the notes %q; want one for a changed name, or else none", text, r.notes)
 		}
 	}
 }
 
-func TestAPackageThatNeedsAScreenIsToldWhenAnotherBringsIt(t *testing.T) {
+func TestADependencyThatNeedsAScreenCausesAWarning(t *testing.T) {
 	plan := Plan{resolved: resolved{list: []Requirement{{Name: "reader"}}}}
-	report := plan.tell(guestapi.Installed{Changes: []guestapi.PackageChange{{Name: "opencv-python", After: "4"}, {Name: "reader", After: "1"}}})
+	report := plan.report(guestapi.Installed{Changes: []guestapi.PackageChange{{Name: "opencv-python", After: "4"}, {Name: "reader", After: "1"}}})
 	if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "install opencv-python-headless too") {
-		t.Errorf("%q", report.Warnings)
+		t.Errorf("got the warnings %q; want one about opencv-python-headless", report.Warnings)
 	}
 }
 
-// here is a sandbox in which every package is installed.
-type here struct{ looked int }
+// installedGuest is a sandbox in which every package is installed. Nothing else can be installed.
+type installedGuest struct{}
 
-func (h *here) LookPackages(_ context.Context, in guestapi.Install) (guestapi.Installed, error) {
-	h.looked++
+func (*installedGuest) LookPackages(_ context.Context, in guestapi.Install) (guestapi.Installed, error) {
 	return guestapi.Installed{Named: []guestapi.PackageChange{{Name: in.Names[0], Before: "1", After: "1"}}}, nil
 }
-func (*here) InstallPackages(context.Context, guestapi.Install) (guestapi.Installed, error) {
-	panic("no")
+func (*installedGuest) InstallPackages(context.Context, guestapi.Install) (guestapi.Installed, error) {
+	panic("unexpected call")
 }
-func (*here) NextAsk(context.Context) (guestapi.Question, bool, error)              { panic("no") }
-func (*here) AnswerAsk(context.Context, int64, int, string, int64, io.Reader) error { panic("no") }
+func (*installedGuest) NextAsk(context.Context) (guestapi.Question, bool, error) {
+	panic("unexpected call")
+}
+func (*installedGuest) AnswerAsk(context.Context, int64, int, string, int64, io.Reader) error {
+	panic("unexpected call")
+}
 
-func TestWhatIsThereIsAnAnswerWhereNothingMayBeInstalled(t *testing.T) {
+func TestInstalledPackagesAreReportedIfNoneCanBeInstalled(t *testing.T) {
 	for _, o := range []Options{{Policy: Policy{Mode: Off}}, {Policy: Policy{Mode: Allowlist}}, {Policy: Policy{Mode: Hashes}}, {Policy: Policy{Mode: Open}}} {
 		p, err := New(o)
 		if err != nil {
@@ -73,15 +76,15 @@ func TestWhatIsThereIsAnAnswerWhereNothingMayBeInstalled(t *testing.T) {
 		if kind := cellhold.KindOf(err); kind != cellhold.Denied && kind != cellhold.Unavailable || !plan.MayBePresent() {
 			t.Fatalf("%s: %v %+v", o.Policy.Mode, err, plan)
 		}
-		report, all := p.Present(t.Context(), new(here), plan)
+		report, all := p.Present(t.Context(), new(installedGuest), plan)
 		if !all || len(report.Present) != 1 || report.Present[0].Name != "scikit-learn" || len(report.Warnings) != 2 || len(report.Imports) == 0 || report.Imports[0] != "json" {
 			t.Errorf("%s: %+v", o.Policy.Mode, report)
 		}
 		if plan, err = p.Plan(Request{Requirements: []string{"json"}}); err != nil {
-			t.Errorf("%s, of the library alone: %v", o.Policy.Mode, err)
+			t.Errorf("%s: plan of a module of the standard library: %v", o.Policy.Mode, err)
 		}
-		if report, _, err = p.Install(t.Context(), new(here), plan); err != nil || len(report.Changes) > 0 {
-			t.Errorf("%s, of the library alone: %v %+v", o.Policy.Mode, err, report)
+		if report, _, err = p.Install(t.Context(), new(installedGuest), plan); err != nil || len(report.Changes) > 0 {
+			t.Errorf("%s: installation of a module of the standard library: %v %+v", o.Policy.Mode, err, report)
 		}
 	}
 }
@@ -99,21 +102,21 @@ func TestCodeGetsNoMoreThanCallers(t *testing.T) {
 		return cellhold.KindOf(err)
 	}
 	open := Policy{Mode: Open, Allow: []string{"a"}}
-	// Unavailable means that the policy allows the request: this test has no index.
 	for i, got := range []cellhold.Kind{
 		kind(CodeCallers, Policy{Mode: Off}, new(Tally), "a"),
 		kind(CodeAllowlist, Policy{Mode: Off, Allow: []string{"a"}}, new(Tally), "a"),
 		kind(CodeCallers, Policy{Mode: Allowlist}, new(Tally), "a"),
 	} {
 		if got != cellhold.Denied {
-			t.Errorf("%d: %q", i, got)
+			t.Errorf("case %d: got %q, want a denial", i, got)
 		}
 	}
+	// Unavailable means that the policy allows the request: this test has no index.
 	if got := kind(CodeCallers, open, new(Tally), "a"); got != cellhold.Unavailable {
-		t.Errorf("as callers: %q", got)
+		t.Errorf("a package that callers can install: got %q, want unavailable", got)
 	}
 	p := &Packages{Options{Policy: open, Code: CodeAllowlist}}
-	if err := p.codeMay([]Requirement{{Name: "b"}}); cellhold.KindOf(err) != cellhold.Denied {
-		t.Errorf("not on the list of code: %v", err)
+	if err := p.checkCode([]Requirement{{Name: "b"}}); cellhold.KindOf(err) != cellhold.Denied {
+		t.Errorf("a package that is not on the allowlist: got %v, want a denial", err)
 	}
 }

@@ -140,18 +140,18 @@ func (p *Packages) plan(r Request, code *Tally) (Plan, error) {
 	if len(plan.list) > guestapi.MaxRequirements {
 		return plan, cellhold.Errorf(cellhold.Invalid, "The request has more than %d requirements.", guestapi.MaxRequirements)
 	}
-	never := p.never(code != nil)
-	if plan.resolved = resolve(plan.list, p.keeps(code != nil, never == nil)); len(plan.list) == 0 {
+	denial := p.checkModes(code != nil)
+	if plan.resolved = resolve(plan.list, p.keeps(code != nil, denial == nil)); len(plan.list) == 0 {
 		return plan, nil
 	}
-	if never != nil {
-		return plan, never
+	if denial != nil {
+		return plan, denial
 	}
-	if err := p.o.Policy.judge(plan.list); err != nil {
+	if err := p.o.Policy.permit(plan.list); err != nil {
 		return plan, err
 	}
 	if code != nil {
-		if err := p.codeMay(plan.list); err != nil {
+		if err := p.checkCode(plan.list); err != nil {
 			return plan, err
 		}
 	}
@@ -179,13 +179,13 @@ func (p *Packages) keeps(code, look bool) func(name string) bool {
 	return func(name string) bool { return listed && list.allowed(name) == nil || owns(name) }
 }
 
-// allowed returns a function that returns why the plan must not install a package, or nil.
+// allowed returns a function that returns an error if the plan must not install a package.
 func (p *Packages) allowed(plan Plan) func(name string) error {
 	return func(name string) error {
 		if err := p.o.Policy.allowed(name); err != nil || plan.code == nil {
 			return err
 		}
-		return p.codeMay([]Requirement{{Name: name}})
+		return p.checkCode([]Requirement{{Name: name}})
 	}
 }
 
@@ -215,16 +215,16 @@ func (p *Packages) Present(ctx context.Context, g Guest, plan Plan) (cellhold.In
 	if err != nil || out.Failure != guestapi.InstallOK {
 		return cellhold.Installation{}, false
 	}
-	return plan.tell(out), true
+	return plan.report(out), true
 }
 
-// tell returns the report on a plan.
-func (p Plan) tell(out guestapi.Installed) cellhold.Installation {
+// report returns the report on a plan.
+func (p Plan) report(out guestapi.Installed) cellhold.Installation {
 	var names []string
 	for _, r := range p.list {
 		names = append(names, r.Name)
 	}
-	report := tell(out, names, p.asked)
+	report := newReport(out, names, p.asked)
 	report.Warnings = append(slices.Clone(p.notes), report.Warnings...)
 	for _, c := range report.Changes { // it was installed as a dependency, or by the name of its file
 		if better := headless[c.Name]; better != "" && c.After != "" {
@@ -239,7 +239,7 @@ func (p Plan) tell(out guestapi.Installed) cellhold.Installation {
 // with changes, these were made before the error.
 func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, []cellhold.Package, error) {
 	if len(plan.list) == 0 { // the request contains only modules of the standard library
-		return plan.tell(guestapi.Installed{}), nil, nil
+		return plan.report(guestapi.Installed{}), nil, nil
 	}
 	in := p.guestInstall(plan)
 	rule := index.Rule{Allowed: p.allowed(plan), Source: p.o.Policy.Source}
@@ -259,7 +259,7 @@ func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.In
 	if err != nil {
 		return cellhold.Installation{}, nil, err
 	}
-	report := plan.tell(out)
+	report := plan.report(out)
 	if out.Failure != guestapi.InstallOK {
 		err = p.failed(out, visit)
 	}
@@ -269,7 +269,7 @@ func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.In
 // Remove removes packages by their names.
 func (p *Packages) Remove(ctx context.Context, g Guest, names []string) (cellhold.Installation, error) {
 	if p.o.Policy.Mode == "" || p.o.Policy.Mode == Off {
-		return cellhold.Installation{}, p.o.Policy.judge(nil)
+		return cellhold.Installation{}, p.o.Policy.permit(nil)
 	}
 	in := guestapi.Install{Timeout: p.o.Timeout}
 	for _, name := range names {
@@ -282,7 +282,7 @@ func (p *Packages) Remove(ctx context.Context, g Guest, names []string) (cellhol
 	if err != nil {
 		return cellhold.Installation{}, err
 	}
-	report := tell(out, nil, nil)
+	report := newReport(out, nil, nil)
 	switch {
 	case out.Failure != guestapi.InstallOK:
 		err = p.failed(out, nil)

@@ -45,7 +45,7 @@ func Matches(pattern, name string) bool {
 	return normalName(pattern) == name
 }
 
-// allowed returns why a package cannot be installed, or nil. It is called for each requested package and for each page that
+// allowed returns an error if a package cannot be installed. It is called for each requested package and for each page that
 // the installer requests, so it also checks dependencies.
 func (p Policy) allowed(name string) error {
 	if p.Mode != Allowlist {
@@ -59,8 +59,8 @@ func (p Policy) allowed(name string) error {
 	return cellhold.Errorf(cellhold.Denied, "The package %.100q is not on this server's allowlist (--package-allow).", name)
 }
 
-// judge returns why a request must be refused, or nil.
-func (p Policy) judge(list []Requirement) error {
+// permit returns an error if the policy refuses a requirement.
+func (p Policy) permit(list []Requirement) error {
 	switch p.Mode {
 	case "", Off:
 		return cellhold.Errorf(cellhold.Denied, "The operator of this server does not allow installing packages (--packages).")

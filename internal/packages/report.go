@@ -30,8 +30,8 @@ func lastWords(log string) string {
 	return cmp.Or(words, "it gave no reason.")
 }
 
-// tell turns the agent's answer into the report for the caller. asked are the requested names, by their replacements.
-func tell(out guestapi.Installed, names []string, asked map[string]string) cellhold.Installation {
+// newReport turns the agent's answer into the report for the caller. asked has the requested names, by their replacements.
+func newReport(out guestapi.Installed, names []string, asked map[string]string) cellhold.Installation {
 	r := cellhold.Installation{Changes: []cellhold.PackageChange{}, Imports: []string{}, Hooks: []cellhold.StartHook{},
 		Stale: []cellhold.StaleModule{}, Warnings: []string{}, Present: []cellhold.Package{}, Log: out.Log}
 	modules := map[string][]string{}

@@ -24,7 +24,7 @@ func TestRequirementsAreReadStrictlyAndWrittenAgain(t *testing.T) {
 	}
 }
 
-func TestWhatIsMoreThanARequirementIsRefused(t *testing.T) {
+func TestInvalidRequirementsAreRefused(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "-", "--index-url=http://x", "-e .", "-r x", "./a", "/a", "../a.whl", "a.whl/b", "C:\\a", "~/a",
 		"http://x/a.whl", "git+https://x/a", "file:///a", "a @ http://x/a.whl", "a@http://x", "a @ file:///etc/passwd",

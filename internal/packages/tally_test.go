@@ -124,10 +124,10 @@ func (a *asker) AnswerAsk(_ context.Context, _ int64, status int, _ string, _ in
 }
 
 func (*asker) LookPackages(context.Context, guestapi.Install) (guestapi.Installed, error) {
-	panic("no")
+	panic("unexpected call")
 }
 
-func TestWhatAnAgentAsksForInTheNameOfCodeIsBounded(t *testing.T) {
+func TestRequestsOfAnAgentForCodeAreLimited(t *testing.T) {
 	p, _ := folderPackages(t, Options{Policy: Policy{Mode: Open}, Code: CodeCallers})
 	pages := []string{"simple/a0/", "simple/a1/"}
 	file := []string{"simple/a0/", "file/0/a0-1-py3-none-any.whl"}
@@ -138,7 +138,7 @@ func TestWhatAnAgentAsksForInTheNameOfCodeIsBounded(t *testing.T) {
 	}{
 		"two pages left":        {index.Taken{Pages: 2998}, pages, ""},
 		"one page left":         {index.Taken{Pages: 2999}, pages, "packages; the limit is 3000"},
-		"a page that is not":    {index.Taken{Pages: 2999}, []string{"simple/x/", "simple/x/"}, "packages; the limit is 3000"},
+		"an unknown page":       {index.Taken{Pages: 2999}, []string{"simple/x/", "simple/x/"}, "packages; the limit is 3000"},
 		"a file left":           {index.Taken{Files: 19_999}, file, ""},
 		"no file left":          {index.Taken{Files: 20_000}, file, "files; the limit is 20000"},
 		"ten bytes left":        {index.Taken{Bytes: 16<<30 - 10}, file, ""},

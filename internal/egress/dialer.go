@@ -30,9 +30,9 @@ const (
 	// allowed zone.
 	lookupRate  = 2
 	lookupBurst = 60
-	// maxLeft bounds the bytes before the suffix of wildcards that one session can send to name servers in total: about a
+	// maxWildcardBytes bounds the bytes that one session can send to name servers in place of the * of wildcards: about a
 	// hundred names of usual length.
-	maxLeft = 4 << 10
+	maxWildcardBytes = 4 << 10
 )
 
 // Resolver looks up names. *net.Resolver is one.
@@ -63,15 +63,16 @@ func (r *Rules) port(p uint16) bool {
 	return slices.Contains(r.Ports, p)
 }
 
-// outside makes the connections of one session.
-type outside struct {
+// dialer makes the connections of one session.
+type dialer struct {
 	rules  *Rules
 	policy Policy
 	lookup *rate.Limiter
 
 	mu   sync.Mutex
 	pins map[string]pin
-	left int // bytes of the looked-up names below wildcards
+	// wildcardBytes is the number of bytes in the looked-up names that stood for the * of a wildcard.
+	wildcardBytes int
 }
 
 // pin is the checked addresses of a name.
@@ -80,8 +81,8 @@ type pin struct {
 	until time.Time
 }
 
-func newOutside(r *Rules, p Policy) *outside {
-	return &outside{rules: r, policy: p, lookup: rate.NewLimiter(lookupRate, lookupBurst), pins: map[string]pin{}}
+func newDialer(r *Rules, p Policy) *dialer {
+	return &dialer{rules: r, policy: p, lookup: rate.NewLimiter(lookupRate, lookupBurst), pins: map[string]pin{}}
 }
 
 // denied is an error of the policy. No data was sent.
@@ -90,11 +91,11 @@ type denied string
 func (d denied) Error() string { return string(d) }
 
 // permit checks everything that needs no lookup.
-func (o *outside) permit(h Host, port int) error {
-	if why, ok := o.policy.Allows(h); !ok {
+func (d *dialer) permit(h Host, port int) error {
+	if why, ok := d.policy.Allows(h); !ok {
 		return denied(why)
 	}
-	if port < 1 || port > 65535 || !o.rules.port(uint16(port)) {
+	if port < 1 || port > 65535 || !d.rules.port(uint16(port)) {
 		return denied(fmt.Sprintf("Sessions on this server cannot reach port %d.", port))
 	}
 	return nil
@@ -102,11 +103,11 @@ func (o *outside) permit(h Host, port int) error {
 
 // dial connects to a host that permit allows. It dials only checked addresses. It checks the address again when the kernel
 // connects, in the kernel's form.
-func (o *outside) dial(ctx context.Context, h Host, port int) (net.Conn, error) {
-	if err := o.permit(h, port); err != nil {
+func (d *dialer) dial(ctx context.Context, h Host, port int) (net.Conn, error) {
+	if err := d.permit(h, port); err != nil {
 		return nil, err
 	}
-	addrs, err := o.addresses(ctx, h)
+	addrs, err := d.addresses(ctx, h)
 	if err != nil {
 		return nil, err
 	}
@@ -114,53 +115,53 @@ func (o *outside) dial(ctx context.Context, h Host, port int) (net.Conn, error) 
 	defer cancel()
 	var failures []error
 	for i, a := range addrs {
-		c, err := o.connect(ctx, netip.AddrPortFrom(a, uint16(port)), len(addrs)-i)
+		c, err := d.connect(ctx, netip.AddrPortFrom(a, uint16(port)), len(addrs)-i)
 		if err == nil {
 			return c, nil
 		}
 		failures = append(failures, err)
 	}
-	o.unpin(h)
+	d.unpin(h)
 	return nil, errors.Join(failures...)
 }
 
-// connect connects to one of left addresses. It uses only its share of the time.
-func (o *outside) connect(ctx context.Context, to netip.AddrPort, left int) (net.Conn, error) {
+// connect connects to one address. It uses only its share of the time: remaining is the number of addresses to try.
+func (d *dialer) connect(ctx context.Context, to netip.AddrPort, remaining int) (net.Conn, error) {
 	deadline, _ := ctx.Deadline()
-	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(remaining))
 	defer cancel()
-	d := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+	nd := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil || at.Port() != to.Port() || at.Addr().Unmap() != to.Addr() {
 			return denied("The address is not the one that was checked.")
 		}
-		return o.check(at.Addr())
+		return d.check(at.Addr())
 	}}
-	return d.DialContext(ctx, "tcp", to.String())
+	return nd.DialContext(ctx, "tcp", to.String())
 }
 
-func (o *outside) check(a netip.Addr) error {
-	if why := o.rules.refuses(a); why != "" {
+func (d *dialer) check(a netip.Addr) error {
+	if why := d.rules.refuses(a); why != "" {
 		return denied(fmt.Sprintf("The address %s is %s.", a, why))
 	}
 	return nil
 }
 
 // addresses returns the addresses of a host that can be dialled: at least one.
-func (o *outside) addresses(ctx context.Context, h Host) ([]netip.Addr, error) {
+func (d *dialer) addresses(ctx context.Context, h Host) ([]netip.Addr, error) {
 	if h.name == "" {
-		return []netip.Addr{h.addr}, o.check(h.addr)
+		return []netip.Addr{h.addr}, d.check(h.addr)
 	}
-	if addrs := o.pinned(h); addrs != nil {
+	if addrs := d.pinned(h); addrs != nil {
 		return addrs, nil
 	}
-	if err := o.budget(h); err != nil {
+	if err := d.budget(h); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	// The dot at the end prevents the use of the host's search domains.
-	found, err := o.resolver().LookupNetIP(ctx, "ip", h.name+".")
+	found, err := d.resolver().LookupNetIP(ctx, "ip", h.name+".")
 	if err != nil {
 		return nil, fmt.Errorf("cannot look up %s: %w", h, err)
 	}
@@ -168,8 +169,8 @@ func (o *outside) addresses(ctx context.Context, h Host) ([]netip.Addr, error) {
 	var why error = fmt.Errorf("%s has no address", h)
 	for _, a := range found {
 		a = a.Unmap()
-		if err := o.check(a); err != nil {
-			why = denied(fmt.Sprintf("%s resolves to an address that is %s.", h, o.rules.refuses(a)))
+		if err := d.check(a); err != nil {
+			why = denied(fmt.Sprintf("%s resolves to an address that is %s.", h, d.rules.refuses(a)))
 			continue
 		}
 		if len(good) < maxAddresses && !slices.Contains(good, a) {
@@ -179,34 +180,34 @@ func (o *outside) addresses(ctx context.Context, h Host) ([]netip.Addr, error) {
 	if len(good) == 0 {
 		return nil, why
 	}
-	o.pin(h, good)
+	d.pin(h, good)
 	return good, nil
 }
 
-func (o *outside) resolver() Resolver {
-	if o.rules.Resolver != nil {
-		return o.rules.Resolver
+func (d *dialer) resolver() Resolver {
+	if d.rules.Resolver != nil {
+		return d.rules.Resolver
 	}
 	return net.DefaultResolver
 }
 
 // budget takes one lookup from the budget of the session.
-func (o *outside) budget(h Host) error {
-	if !o.lookup.Allow() {
+func (d *dialer) budget(h Host) error {
+	if !d.lookup.Allow() {
 		return denied("This session looks up names too fast. Retry later.")
 	}
-	left := o.policy.left(h)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.left+left > maxLeft {
+	n := d.policy.wildcardBytes(h)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wildcardBytes+n > maxWildcardBytes {
 		return denied("This session has looked up too many names below the wildcards of its allowlist.")
 	}
-	o.left += left
+	d.wildcardBytes += n
 	return nil
 }
 
-// left returns how many bytes of the name the session chose itself: those that a wildcard leaves open.
-func (p Policy) left(h Host) int {
+// wildcardBytes returns the number of bytes that stand for the * of a wildcard in a name. The session chooses these bytes.
+func (p Policy) wildcardBytes(h Host) int {
 	n := 0
 	for _, q := range p.hosts {
 		if !q.matches(h) {
@@ -220,26 +221,26 @@ func (p Policy) left(h Host) int {
 	return n
 }
 
-func (o *outside) pinned(h Host) []netip.Addr {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if p, ok := o.pins[h.name]; ok && time.Now().Before(p.until) {
+func (d *dialer) pinned(h Host) []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p, ok := d.pins[h.name]; ok && time.Now().Before(p.until) {
 		return p.addrs
 	}
 	return nil
 }
 
-func (o *outside) pin(h Host, addrs []netip.Addr) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.pins) >= maxPins {
-		clear(o.pins) // pins only save time: all addresses are checked again
+func (d *dialer) pin(h Host, addrs []netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.pins) >= maxPins {
+		clear(d.pins) // pins only save time: all addresses are checked again
 	}
-	o.pins[h.name] = pin{addrs, time.Now().Add(pinTime)}
+	d.pins[h.name] = pin{addrs, time.Now().Add(pinTime)}
 }
 
-func (o *outside) unpin(h Host) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.pins, h.name)
+func (d *dialer) unpin(h Host) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.pins, h.name)
 }
