@@ -6,7 +6,7 @@
 //
 // It has no users, no queue of cells and no policy. It trusts the host and does not protect itself from it.
 //
-// Locks: Agent.mu, before those of the kernels.
+// Locks: Agent.mu before the locks of the kernels.
 package agent
 
 import (

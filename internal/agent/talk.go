@@ -18,25 +18,25 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// takenWithin is how long the answer for an accepted cell can wait for the cell's first events. A short
-// cell then costs one write to the host instead of two. An interrupt right after the submission is delayed
-// by this time. Small cells take 4 to 10 ms.
-const takenWithin = 20 * time.Millisecond
+// acceptDelay is how long the answer to an accepted cell can wait for the cell's first events. Both then take
+// one write to the host instead of two. A small cell takes 4 to 10 ms. A caller that interrupts a cell at once
+// waits for this time first.
+const acceptDelay = 20 * time.Millisecond
 
-// errLongLine ends a connection whose line no host would send.
+// errLongLine is the reason to end a connection on which a line is longer than maxBody.
 var errLongLine = errors.New("a line that is too long")
 
-// talk is one connection of the host on which a kernel's events are sent and cells are received.
+// talk is one connection of the host. The agent sends a kernel's events on it and receives cells.
 type talk struct {
 	kernel *kernels.Kernel
-	due    chan struct{} // capacity 1: answers must be written now
+	due    chan struct{} // capacity 1: a token when the answers must be written now
 
 	mu      sync.Mutex
 	answers []byte      // lines that are not written yet
-	timer   *time.Timer // ends the wait of the answers; nil when none wait
+	timer   *time.Timer // ends the wait of accepted cells' answers; nil when none wait
 }
 
-// getTalk answers a request for events that also wants to submit cells.
+// getTalk answers a request for events on a connection that also carries cells.
 func (a *Agent) getTalk(k *kernels.Kernel, w http.ResponseWriter, after int64) {
 	running, err := a.running()
 	if err != nil {
@@ -52,17 +52,17 @@ func (a *Agent) getTalk(k *kernels.Kernel, w http.ResponseWriter, after int64) {
 	if err := switched(c, guestapi.Talk); err != nil {
 		return
 	}
-	ctx, gone := context.WithCancel(running)
-	defer gone()
+	ctx, cancel := context.WithCancel(running)
+	defer cancel()
 	t := &talk{kernel: k, due: make(chan struct{}, 1)}
-	var listening sync.WaitGroup
-	defer listening.Wait()
-	listening.Go(func() {
-		defer gone()
-		a.options.Logger.Debug("the host's connection ended", "kernel", k.ID(), "reason", t.listen(rw.Reader))
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() {
+		defer cancel()
+		a.options.Logger.Debug("the host's connection ended", "kernel", k.ID(), "reason", t.readCells(rw.Reader))
 	})
 	k.Events().Follow(c, after, spool.Extra{Take: t.take, Due: t.due, Gone: ctx.Done()})
-	// Close would end only one direction of a stream of the link.
+	// The deadline ends readCells, because on a stream of the link Close does not end a read.
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 }
 
@@ -72,8 +72,9 @@ func switched(c net.Conn, protocol string) error {
 	return err
 }
 
-// listen accepts the cells that the host submits, one per line, until the host disconnects.
-func (t *talk) listen(r *bufio.Reader) error {
+// readCells submits the host's cells to the kernel, one per line. It returns when the host disconnects or a line
+// is invalid.
+func (t *talk) readCells(r *bufio.Reader) error {
 	for {
 		line, err := readLine(r)
 		if err != nil {
@@ -105,7 +106,8 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	return long, err
 }
 
-// answer reports whether a cell was accepted. Refusals are written at once, acceptances can wait.
+// answer queues the answer to one cell. A refusal is written at once. An acceptance waits up to acceptDelay for
+// events.
 func (t *talk) answer(id cellhold.CellID, fresh bool, err error) {
 	a := guestapi.Taken{Cell: id, Status: http.StatusOK}
 	switch {
@@ -119,21 +121,21 @@ func (t *talk) answer(id cellhold.CellID, fresh bool, err error) {
 	t.answers = append(append(t.answers, spool.Encode(guestapi.TalkLine{Taken: &a})...), '\n')
 	switch {
 	case err != nil:
-		t.now()
+		t.writeNow()
 	case t.timer == nil:
-		t.timer = time.AfterFunc(takenWithin, t.now)
+		t.timer = time.AfterFunc(acceptDelay, t.writeNow)
 	}
 }
 
-// now makes the answers be written.
-func (t *talk) now() {
+// writeNow ends the wait of the answers.
+func (t *talk) writeNow() {
 	select {
 	case t.due <- struct{}{}:
 	default:
 	}
 }
 
-// take returns the answers that are not written yet.
+// take removes and returns the answers that are not written yet.
 func (t *talk) take() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// talk is the host's end of a connection.
+// talk is the host's end of a connection for a kernel's events and cells.
 type talk struct {
 	*rig
 	conn  net.Conn
@@ -30,17 +30,18 @@ func (r *rig) talk() *talk {
 	}
 	r.Cleanup(func() { conn.Close() })
 	fmt.Fprintf(conn, "GET /v1/kernels/toy/events HTTP/1.1\r\nHost: agent\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", guestapi.Talk)
-	lines := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(lines, nil)
+	in := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		r.Fatalf("%+v, %v", resp, err)
+		r.Fatalf("the answer to the upgrade: %+v, %v", resp, err)
 	}
-	s := bufio.NewScanner(lines)
-	s.Buffer(nil, guestapi.MaxEvent)
-	return &talk{r, conn, s}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, guestapi.MaxEvent)
+	return &talk{r, conn, lines}
 }
 
-func (t *talk) say(e guestapi.Execute) {
+// submit sends a cell.
+func (t *talk) submit(e guestapi.Execute) {
 	t.Helper()
 	e.Timeout = patience
 	b, err := json.Marshal(e)
@@ -52,12 +53,13 @@ func (t *talk) say(e guestapi.Execute) {
 	}
 }
 
-// hear reads until the cell is done and all answers are there, and returns the answers and the end.
-func (t *talk) hear(answers int, done cellhold.CellID) (taken []guestapi.Taken, end *guestapi.Event) {
+// receive reads lines until it has the given number of answers and the end of the cell done. An empty done
+// means no cell.
+func (t *talk) receive(answers int, done cellhold.CellID) (taken []guestapi.Taken, end *guestapi.Event) {
 	t.Helper()
 	for len(taken) < answers || done != "" && end == nil {
 		if !t.lines.Scan() {
-			t.Fatalf("the connection ended: %v; %+v", t.lines.Err(), taken)
+			t.Fatalf("the connection ended: %v; answers so far: %+v", t.lines.Err(), taken)
 		}
 		var l guestapi.TalkLine
 		var e guestapi.Event
@@ -77,36 +79,36 @@ func (t *talk) hear(answers int, done cellhold.CellID) (taken []guestapi.Taken, 
 }
 
 func TestCellsAreAcceptedOnTheConnectionOfTheEvents(t *testing.T) {
-	k := withKernel(t, fake.Options{}).talk()
-	k.say(guestapi.Execute{Cell: "t1", Code: "set x 1"})
-	taken, _ := k.hear(1, "t1")
-	k.say(guestapi.Execute{Cell: "t1", Code: "set x 2"})
-	k.say(guestapi.Execute{Cell: "t2", Code: "print " + strings.Repeat("long ", 10_000)})
-	more, end := k.hear(2, "t2")
+	c := withKernel(t, fake.Options{}).talk()
+	c.submit(guestapi.Execute{Cell: "t1", Code: "set x 1"})
+	taken, _ := c.receive(1, "t1")
+	c.submit(guestapi.Execute{Cell: "t1", Code: "set x 2"})
+	c.submit(guestapi.Execute{Cell: "t2", Code: "print " + strings.Repeat("long ", 10_000)})
+	more, end := c.receive(2, "t2")
 	taken = append(taken, more...)
 	if taken[0].Status != http.StatusAccepted || taken[1].Status != http.StatusOK || taken[2].Status != http.StatusAccepted || end == nil {
-		t.Errorf("%+v", taken)
+		t.Errorf("answers %+v, want t1 accepted, t1 accepted before, t2 accepted", taken)
 	}
-	k.wantText(k.run("get x"), `"1"`)
+	c.wantText(c.run("get x"), `"1"`)
 }
 
 func TestARefusedCellIsAnsweredAtOnce(t *testing.T) {
-	k := withKernel(t, fake.Options{}).talk()
-	k.say(guestapi.Execute{Cell: "t1", Code: "loop"})
-	k.say(guestapi.Execute{Cell: "t2", Code: "print x"})
-	k.say(guestapi.Execute{Cell: "no id", Code: "print x"})
-	taken, _ := k.hear(3, "")
+	c := withKernel(t, fake.Options{}).talk()
+	c.submit(guestapi.Execute{Cell: "t1", Code: "loop"})
+	c.submit(guestapi.Execute{Cell: "t2", Code: "print x"})
+	c.submit(guestapi.Execute{Cell: "no id", Code: "print x"})
+	taken, _ := c.receive(3, "")
 	if taken[1].Status != http.StatusConflict || !strings.Contains(taken[1].Error, "busy with cell t1") || taken[2].Status != http.StatusBadRequest {
-		t.Errorf("%+v", taken)
+		t.Errorf("answers %+v, want t2 refused for a busy kernel, and an invalid id", taken)
 	}
 }
 
 func TestAnInvalidLineEndsTheConnection(t *testing.T) {
-	k := withKernel(t, fake.Options{}).talk()
-	if _, err := io.WriteString(k.conn, "GET / HTTP/1.1\r\n\r\n"); err != nil {
+	c := withKernel(t, fake.Options{}).talk()
+	if _, err := io.WriteString(c.conn, "GET / HTTP/1.1\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	for k.lines.Scan() {
+	for c.lines.Scan() {
 	}
-	k.wantStatus(k.run("print still here"), cellhold.StatusOK)
+	c.wantStatus(c.run("print still here"), cellhold.StatusOK)
 }

@@ -38,11 +38,11 @@ func TestARequestOfCodeIsBoundedBeforeItIsRead(t *testing.T) {
 		"{\"file\": \"" + strings.Repeat("x", guestapi.MaxCodeRequest) + "\"}\n",
 	} {
 		if r, err := agentSays(t, text); err == nil {
-			t.Errorf("%.60q: %+v", text, r)
+			t.Errorf("%.60q was accepted as %+v", text, r)
 		}
 	}
 	r, err := agentSays(t, "{\"requirements\": [\"a\"], \"upgrade\": true, \"other\": 1}\nmore")
 	if err != nil || len(r.Requirements) != 1 || !r.Upgrade {
-		t.Errorf("%v %+v", err, r)
+		t.Errorf("the request is %+v, %v", r, err)
 	}
 }

@@ -75,7 +75,8 @@ func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, of
 	return answer.Offset, nil
 }
 
-// Ack lets the agent forget the events up to seq, and the commands that ended there.
+// Ack lets the agent forget the events up to seq, and the commands whose last event
+// is among them.
 func (c Commands) Ack(ctx context.Context, seq int64) error {
 	return c.client.call(ctx, request{method: http.MethodPost, path: "/v1/commands/ack", query: number("seq", seq)})
 }

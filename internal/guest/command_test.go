@@ -26,18 +26,18 @@ func FuzzCommandEventsOfAHostileAgent(f *testing.F) {
 			return
 		}
 		if e.Seq < 1 || e.Cell != "" || !cellPattern().MatchString(string(e.Command)) || !json.Valid(e.Content) || len(e.Content) > maxCommandEvent {
-			t.Fatalf("%+v", e)
+			t.Fatalf("an invalid event was accepted: %+v", e)
 		}
 		var s cellhold.StreamContent
 		var d cellhold.CommandDoneContent
 		switch e.Type {
 		case cellhold.EventStream:
 			if json.Unmarshal(e.Content, &s) != nil || len(s.Text)+len(s.Data) > guestapi.MaxStream {
-				t.Fatalf("%s", e.Content)
+				t.Fatalf("an invalid content was accepted: %s", e.Content)
 			}
 		case cellhold.EventCommandDone:
 			if json.Unmarshal(e.Content, &d) != nil || d.Code < 0 || d.Code > 255 || d.Status == cellhold.CommandOOM || d.Status == cellhold.CommandLost || strings.ContainsAny(d.Cause+d.Signal, "\x1b\n") {
-				t.Fatalf("%s", e.Content)
+				t.Fatalf("an invalid content was accepted: %s", e.Content)
 			}
 		case cellhold.EventOutputDropped:
 		default:

@@ -16,8 +16,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Files lists the regular files below guestapi.OutputDir, sorted by path, each path once. It refuses the
-// whole list if the agent could not have sent a part of it.
+// Files lists the regular files below guestapi.OutputDir, sorted by path. Each path occurs once. It fails if
+// any entry is invalid, because a correct agent sends no such entry.
 func (c *Client) Files(ctx context.Context) ([]guestapi.File, error) {
 	var list []guestapi.File
 	err := c.get(ctx, "/v1/output", maxList, &list)
@@ -30,6 +30,7 @@ func (c *Client) Files(ctx context.Context) ([]guestapi.File, error) {
 	return list, nil
 }
 
+// checkFiles checks a list and sorts it by path. It replaces an implausible time by 1970.
 func checkFiles(list []guestapi.File) error {
 	if len(list) > guestapi.MaxFiles {
 		return invalidData("too many files")
@@ -39,7 +40,7 @@ func checkFiles(list []guestapi.File) error {
 		if !ValidPath(f.Path) || f.Size < 0 {
 			return invalidData("an invalid file")
 		}
-		// The guest sets these times. Encoders refuse some of them, and some file systems too.
+		// The guest can send any time. The JSON encoder and some file systems refuse extreme years.
 		if f.Modified = f.Modified.UTC(); f.Modified.Year() < 1970 || f.Modified.Year() > 2200 {
 			f.Modified = time.Unix(0, 0).UTC()
 		}
@@ -53,14 +54,15 @@ func checkFiles(list []guestapi.File) error {
 	return nil
 }
 
-// ValidPath reports whether a path from the guest is relative, clean, printable, and within the bounds.
+// ValidPath reports whether a path from the guest is relative, clean, printable, and within the limits of
+// package guestapi.
 func ValidPath(p string) bool {
 	return len(p) <= guestapi.MaxPath && strings.Count(p, "/") < guestapi.MaxDepth &&
 		p != "." && fs.ValidPath(p) && utf8.ValidString(p) && !strings.ContainsFunc(p, isControl)
 }
 
-// ReadFile opens one of the files. The reader returns at most limit bytes, and fails if the guest sends
-// fewer bytes than announced. The caller must close it.
+// ReadFile opens one output file. The reader returns at most limit bytes. It fails if the guest sends fewer
+// bytes than it announced. The caller must close it.
 func (c *Client) ReadFile(ctx context.Context, path string, limit int64) (io.ReadCloser, error) {
 	if !ValidPath(path) {
 		return nil, cellhold.Errorf(cellhold.Invalid, "The path must be relative and printable, without empty, \".\" or \"..\" parts.")
@@ -74,6 +76,7 @@ func (c *Client) ReadFile(ctx context.Context, path string, limit int64) (io.Rea
 	return &fileReader{Reader: io.LimitReader(resp.Body, limit), body: resp.Body, cancel: cancel}, nil
 }
 
+// fileReader reads the body of an answer. Close ends the request.
 type fileReader struct {
 	io.Reader
 	body   io.Closer
@@ -85,7 +88,7 @@ func (r *fileReader) Close() error {
 	return r.body.Close()
 }
 
-// WriteFile writes one of the files with exactly size bytes, and replaces an existing one.
+// WriteFile writes exactly size bytes of r to one output file. It replaces an existing file.
 func (c *Client) WriteFile(ctx context.Context, path string, r io.Reader, size int64) error {
 	if !ValidPath(path) {
 		return cellhold.Errorf(cellhold.Invalid, "The path must be relative and printable, without empty, \".\" or \"..\" parts.")
@@ -93,7 +96,7 @@ func (c *Client) WriteFile(ctx context.Context, path string, r io.Reader, size i
 	ctx, cancel := context.WithTimeout(ctx, fileTimeout)
 	defer cancel()
 	req := request{method: http.MethodPut, path: "/v1/output/file", query: url.Values{"path": {path}}, size: size, once: true}
-	if size > 0 { // an empty file must have no body: a reader would be sent with unknown size
+	if size > 0 { // for an empty file, body must be nil: package http would send it with an unknown size
 		req.body = r
 	}
 	resp, err := c.do(ctx, req)

@@ -18,7 +18,7 @@ func good() guestapi.Entry {
 
 func TestInvalidEntriesAreRefused(t *testing.T) {
 	if f, err := checkEntry(good()); err != nil || f.Path != "/workspace/a" || f.Mode != "0644" {
-		t.Fatalf("%+v %v", f, err)
+		t.Fatalf("a valid entry became %+v, %v", f, err)
 	}
 	for name, spoil := range map[string]func(*guestapi.Entry){
 		"relative path":   func(e *guestapi.Entry) { e.Path = "a" },
@@ -55,12 +55,12 @@ func TestEndlessPagesAreRefused(t *testing.T) {
 		"too many":        {Path: "/d", Entries: []guestapi.Entry{entry("b"), entry("c"), entry("d"), entry("e")}},
 	} {
 		if list, err := checkListing(l, "a", 3); err == nil {
-			t.Errorf("%s: %+v", name, list)
+			t.Errorf("%s: accepted as %+v", name, list)
 		}
 	}
 	list, err := checkListing(guestapi.Listing{Path: "/d", Entries: []guestapi.Entry{entry("b"), entry("caf%E9")}}, "a", 3)
 	if err != nil || list[1].Exact() != "/d/caf\xe9" || list[1].Path != "/d/caf\uFFFD" {
-		t.Errorf("%+v %v", list, err)
+		t.Errorf("a valid page became %+v, %v", list, err)
 	}
 }
 

@@ -40,8 +40,8 @@ const (
 	maxInfo = 64 << 10
 	// maxList bounds the list of files: all paths of full length with every byte escaped.
 	maxList = guestapi.MaxFiles * (6*guestapi.MaxPath + 200)
-	// maxListCommas bounds the commas of such an answer: four for each file, and space for new fields.
-	// listLevels is the list and the files in it.
+	// maxListCommas bounds the commas in the list of files: four for each file, and space for new fields.
+	// listLevels bounds the nesting: the list, and the files in it.
 	maxListCommas = 10 * guestapi.MaxFiles
 	listLevels    = 2
 	// maxSentence bounds foreign text that is shown as a sentence.

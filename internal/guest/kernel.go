@@ -109,9 +109,9 @@ func (k *Kernel) Ack(ctx context.Context, seq int64) error {
 }
 
 // Events yields the kernel's events after a number as they happen, checked and in order. It skips events of
-// unknown types, and events whose content does not match their type. It ends with an error: that of the
-// context, or when the link breaks, the kernel is deleted, or the agent sends invalid data. It reads ahead
-// only as far as the caller asks for events.
+// unknown types, and events whose content does not match their type. It ends with the error of
+// the context, or with an error when the link breaks, the kernel is deleted, or the agent sends invalid data.
+// It reads an event only when the caller asks for one.
 func (k *Kernel) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
 	return func(yield func(guestapi.Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)

@@ -14,8 +14,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// talker returns a client whose agent answers each cell on the connection with the lines of reply, and
-// cells in requests with 202.
+// talker returns a client of an agent that accepts cells in two ways. The agent answers a line on the
+// connection for events with reply(line). It answers a POST request with 202, and counts it in byRequest.
 func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) string) *guest.Client {
 	return against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -24,7 +24,7 @@ func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) strin
 			return
 		}
 		if r.Header.Get("Upgrade") != guestapi.Talk {
-			t.Errorf("the request for events has the headers %v", r.Header)
+			t.Errorf("the request for events has the headers %v, want an upgrade to %s", r.Header, guestapi.Talk)
 		}
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -43,7 +43,7 @@ func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) strin
 func follow(t *testing.T, k *guest.Kernel) {
 	ctx := t.Context()
 	done := make(chan struct{})
-	go func() { // the cleanup waits for it
+	go func() { // the cleanup waits for this goroutine
 		defer close(done)
 		for range k.Events(ctx, 0) {
 		}
@@ -51,7 +51,8 @@ func follow(t *testing.T, k *guest.Kernel) {
 	t.Cleanup(func() { <-done })
 }
 
-// A cell is sent by request while no reader waits for events. So the first cells can be.
+// tries is how often a test submits a cell. The client sends a cell by request until follow waits for events.
+// So the first cells may not be on the connection.
 const tries = 1000
 
 func TestCellsAreSentOnTheConnectionOfTheEvents(t *testing.T) {
@@ -70,21 +71,21 @@ func TestCellsAreSentOnTheConnectionOfTheEvents(t *testing.T) {
 		}
 	}
 	if byLine.Load() == 0 {
-		t.Fatalf("%d cells by request, none on the connection", byRequest.Load())
+		t.Fatalf("%d cells were sent by request, none on the connection", byRequest.Load())
 	}
 	for range tries {
 		err := k.Execute(t.Context(), guestapi.Execute{Cell: "busy"})
 		if err != nil && (cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "The kernel is busy.")) {
-			t.Fatal(err)
+			t.Fatalf("a cell for a busy kernel: %v, want the refusal of the agent", err)
 		}
 		if err != nil {
 			return
 		}
 	}
-	t.Error("no refusal was received")
+	t.Errorf("%d cells for a busy kernel, none was refused", tries)
 }
 
-func TestAnAgentThatEndsTheConnectionEndsTheWaitForAnAnswer(t *testing.T) {
+func TestAnInvalidLineEndsTheWaitForAnAnswer(t *testing.T) {
 	var byRequest atomic.Int32
 	for _, garbage := range []string{"{\"taken\":{\"cell\":\"c1\"\nx\n", fmt.Sprintf("{\"taken\":%s}\nx\n", strings.Repeat("[", 1<<20)), "x\n"} {
 		k := talker(t, &byRequest, func(string) string { return garbage }).Kernel("k")
@@ -92,7 +93,7 @@ func TestAnAgentThatEndsTheConnectionEndsTheWaitForAnAnswer(t *testing.T) {
 		for range tries {
 			if err := k.Execute(t.Context(), guestapi.Execute{Cell: "c1"}); err != nil {
 				if cellhold.KindOf(err) != cellhold.Unavailable {
-					t.Errorf("%.20q: %v", garbage, err)
+					t.Errorf("after the line %.20q: %v, want the kind unavailable", garbage, err)
 				}
 				break
 			}

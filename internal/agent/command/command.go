@@ -1,16 +1,16 @@
-// Package command runs commands in the guest. Commands are programs outside the kernels, with streams,
-// standard input and signals, or with a terminal.
+// Package command runs commands in the guest. A command is a program outside the kernels. It has standard
+// input, output streams and signals, or a terminal.
 //
-// Their output becomes numbered events in one spool. If the host does not read the output, the command
-// waits, as it would with a pipe. After a while its output is dropped, counted and reported. A command has
-// ended when its process has ended and its output was read. Processes that it started keep running, and
-// their later output is dropped. But a deadline, or a kill by the host, ends all of them. The agent keeps
-// the deadlines, so that they also hold while no server runs.
+// The output becomes numbered events in one spool. If the host does not read the output, the command waits,
+// as it would with a pipe. After a timeout the output is dropped, counted and reported. A command has ended
+// when its process has ended and its output was read. The processes that it started continue, and their later
+// output is dropped. A deadline, or a kill by the host, ends them too. The agent keeps the deadlines, so that
+// they also hold while no server runs.
 //
-// It does not queue or restart commands, and does not decide who can run them. It trusts the host and does
-// not protect itself from it.
+// The package does not queue or restart commands, and does not check rights. It trusts the host and does not
+// protect itself from it.
 //
-// Locks: Commands.mu before that of the spool; input.mu is independent. No lock is held during a wait,
+// Locks: Commands.mu before the lock of the spool; input.mu is independent. No lock is held during a wait,
 // except for the start of a process.
 package command
 
@@ -35,25 +35,25 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Exit statuses of commands that could not be started, as in shells.
+// Exit statuses that shells also use.
 const (
-	exitCannot   = 126
-	exitNotFound = 127
-	exitSignal   = 128 // plus the number of the signal
+	exitCannot   = 126 // the program could not be started
+	exitNotFound = 127 // the program does not exist
+	exitSignal   = 128 // a signal ended the program; its number is added
 )
 
 const (
 	// maxKept bounds the commands that run or whose end the host has not acknowledged yet.
 	maxKept = 8 * guestapi.MaxCommands
-	// maxRecent is the number of ended commands whose ids are remembered. A host repeats a request within
-	// seconds.
+	// maxRecent is the number of ended commands whose ids are remembered. They detect a repeated request to
+	// start, which the host sends within seconds.
 	maxRecent = 256
 )
 
 // validID is the pattern of ids, which are written into events without escapes.
 var validID = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
 
-// Spec describes a process to start.
+// Spec describes a command to start.
 type Spec struct {
 	ID cellhold.CommandID
 	guestapi.StartCommand
@@ -61,15 +61,14 @@ type Spec struct {
 
 // Spawner starts processes.
 type Spawner interface {
-	// Spawn starts a command. After an error, nothing of the command remains. The error is fs.ErrNotExist
+	// Spawn starts a command. After an error, no process of the command remains. The error is fs.ErrNotExist
 	// if the program does not exist.
 	Spawn(s Spec) (Process, error)
 }
 
-// Process is one process that was started. Its methods are safe for concurrent use.
+// Process is the process of a command. Its methods are safe for concurrent use.
 type Process interface {
-	// Input returns the standard input of the process. With a terminal it is the same as the output. Its
-	// Close ends a write in progress.
+	// Input returns the standard input of the process, or its terminal. Close ends a write in progress.
 	Input() io.WriteCloser
 
 	// Outputs returns stdout and stderr, or stdout alone with a terminal. The caller must close them.
@@ -88,8 +87,8 @@ type Process interface {
 	// Resize sets the size of the terminal. The process must have one.
 	Resize(t cellhold.Terminal) error
 
-	// Kill ends the process and everything that it started, as far as they can be found, and returns when
-	// Done is closed. It can be called again, also after the end of the process.
+	// Kill ends the process and all descendants that can be found. It returns when Done is closed. It can be
+	// called again, also after the end of the process.
 	Kill()
 }
 
@@ -114,12 +113,12 @@ type Options struct {
 	Logger  *slog.Logger // nil discards
 }
 
-// Timing has the times that the agent waits for commands.
+// Timing has the timeouts of commands.
 type Timing struct {
-	Reader time.Duration // for a reader of the output, before it is dropped
-	Input  time.Duration // for the command to read its input, before a request with more is refused
-	Term   time.Duration // from the signal at the deadline to the kill
-	Quiet  time.Duration // of silence after the end of the process, until its output counts as read
+	Reader time.Duration // for the host to read output; then output is dropped
+	Input  time.Duration // for the command to read its input; then further input is refused
+	Term   time.Duration // from SIGTERM at the deadline to the kill
+	Quiet  time.Duration // without output after the end of the process; then the output is complete
 }
 
 func (t Timing) withDefaults() Timing {
@@ -131,7 +130,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Reader, 10*time.Second)      // enough for a server that restarts
 	set(&t.Input, 15*time.Second)       // less than the host waits for an answer
 	set(&t.Term, 2*time.Second)         // time to clean up files and children
-	set(&t.Quiet, 250*time.Millisecond) // the output is in the pipe already; longer only when a child keeps the pipe open
+	set(&t.Quiet, 250*time.Millisecond) // the output is in the pipe already; this time passes only when a child keeps the pipe open
 	return t
 }
 
@@ -148,7 +147,7 @@ type Commands struct {
 	recent []cellhold.CommandID // ended and acknowledged, oldest first
 }
 
-// New returns an empty set of commands.
+// New returns the commands of Options.Saved, or none.
 func New(o Options) (*Commands, error) {
 	if o.Spawner == nil {
 		return nil, errors.New("command: Options.Spawner is missing")
@@ -186,8 +185,9 @@ func (c *Commands) Close() {
 	c.events().Close()
 }
 
-// Start starts a command. If the same command was started before, it does nothing and returns no error. A
-// program that cannot be started ends the command; Start returns no error.
+// Start starts a command and returns true. If the same command was started before, Start does nothing and
+// returns false. If the program cannot be started, the command ends with an exit status and Start returns no
+// error.
 func (c *Commands) Start(id cellhold.CommandID, r guestapi.StartCommand) (fresh bool, err error) {
 	if err := check(id, r); err != nil {
 		return false, err
@@ -197,14 +197,14 @@ func (c *Commands) Start(id cellhold.CommandID, r guestapi.StartCommand) (fresh 
 	if c.byID[id] != nil || slices.Contains(c.recent, id) {
 		return false, nil
 	}
-	if err := c.full(); err != nil {
+	if err := c.checkLimits(); err != nil {
 		return false, err
 	}
 	x := &command{id: id, commands: c, terminal: r.Terminal != nil, exited: make(chan struct{})}
 	c.byID[id] = x
 	proc, err := c.options.Spawner.Spawn(Spec{ID: id, StartCommand: r})
 	if err != nil {
-		x.finish(failed(r, err))
+		x.finish(notStarted(r, err))
 		return true, nil
 	}
 	x.proc, x.input = proc, newInput(proc.Input(), x.terminal)
@@ -213,8 +213,8 @@ func (c *Commands) Start(id cellhold.CommandID, r guestapi.StartCommand) (fresh 
 	return true, nil
 }
 
-// full fails if no more commands can be started. The caller must hold mu.
-func (c *Commands) full() error {
+// checkLimits fails if no more commands can be started. The caller must hold mu.
+func (c *Commands) checkLimits() error {
 	if c.ctx == nil || c.ctx.Err() != nil {
 		return cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
 	}
@@ -224,29 +224,33 @@ func (c *Commands) full() error {
 			running++
 		}
 	}
-	if running >= guestapi.MaxCommands || len(c.byID) >= maxKept {
-		return cellhold.Errorf(cellhold.Conflict, "The sandbox already has %d commands, running or not acknowledged; the limit is %d.", len(c.byID), maxKept)
+	if running >= guestapi.MaxCommands {
+		return cellhold.Errorf(cellhold.Conflict, "The sandbox already runs %d commands; the limit is %d.", running, guestapi.MaxCommands)
+	}
+	if len(c.byID) >= maxKept {
+		return cellhold.Errorf(cellhold.Conflict, "The agent already keeps %d commands, running or not acknowledged; the limit is %d.", len(c.byID), maxKept)
 	}
 	return nil
 }
 
+// check fails for a request to start that is invalid.
 func check(id cellhold.CommandID, r guestapi.StartCommand) error {
 	size, count := len(r.Line), len(r.Args)+len(r.Env)
-	long := len(r.Line) > guestapi.MaxArg
+	invalid := len(r.Line) > guestapi.MaxArg
 	for _, a := range r.Args {
 		size += len(a)
-		long = long || len(a) > guestapi.MaxArg || strings.ContainsRune(a, 0)
+		invalid = invalid || len(a) > guestapi.MaxArg || strings.ContainsRune(a, 0)
 	}
 	for name, value := range r.Env {
 		size += len(name) + len(value) + 1
-		long = long || len(name)+len(value) >= guestapi.MaxArg || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0)
+		invalid = invalid || len(name)+len(value) >= guestapi.MaxArg || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0)
 	}
 	switch {
 	case !validID.MatchString(string(id)):
 		return cellhold.Errorf(cellhold.Invalid, "A command id is 1 to 40 letters or digits.")
 	case (r.Line == "") == (len(r.Args) == 0) || len(r.Args) > 0 && r.Args[0] == "":
 		return cellhold.Errorf(cellhold.Invalid, "A command is either one line or a program with its arguments.")
-	case long || size > guestapi.MaxArgs || count > guestapi.MaxArgCount || strings.ContainsRune(r.Line+r.Dir, 0) || len(r.Dir) > guestapi.MaxArg:
+	case invalid || size > guestapi.MaxArgs || count > guestapi.MaxArgCount || strings.ContainsRune(r.Line+r.Dir, 0) || len(r.Dir) > guestapi.MaxArg:
 		return cellhold.Errorf(cellhold.Invalid, "An argument or variable is too long or contains a zero byte, or there are too many of them.")
 	case r.Timeout <= 0:
 		return cellhold.Errorf(cellhold.Invalid, "The timeout must be positive.")
@@ -254,14 +258,14 @@ func check(id cellhold.CommandID, r guestapi.StartCommand) error {
 	return nil
 }
 
-// failed returns the end of a command that could not be started.
-func failed(r guestapi.StartCommand, err error) cellhold.CommandDoneContent {
+// notStarted returns the result of a command that could not be started.
+func notStarted(r guestapi.StartCommand, err error) cellhold.CommandDoneContent {
 	d := cellhold.CommandDoneContent{Status: cellhold.CommandExit, Code: exitCannot}
 	if errors.Is(err, fs.ErrNotExist) {
 		d.Code = exitNotFound
 	}
 	d.Cause = fmt.Sprintf("The command could not be started: %v.", err)
-	if info, failed := os.Stat(r.Dir); r.Dir != "" && (failed != nil || !info.IsDir()) {
+	if info, statErr := os.Stat(r.Dir); r.Dir != "" && (statErr != nil || !info.IsDir()) {
 		d.Code, d.Cause = exitCannot, fmt.Sprintf("The command could not be started: the directory %s does not exist.", r.Dir)
 	} else if r.Dir != "" {
 		d.Cause = fmt.Sprintf("The command could not be started in %s: %v.", r.Dir, err)
@@ -269,7 +273,7 @@ func failed(r guestapi.StartCommand, err error) cellhold.CommandDoneContent {
 	return d
 }
 
-// CheckIdle fails if a command runs.
+// CheckIdle fails if a command is running.
 func (c *Commands) CheckIdle() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -285,7 +289,7 @@ func (c *Commands) checkIdle() error {
 	return nil
 }
 
-// Renew forgets all commands, which must have ended, and numbers events from 1 again.
+// Renew forgets all commands, and numbers events from 1 again. It fails if a command is running.
 func (c *Commands) Renew() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -306,7 +310,7 @@ func (c *Commands) events() *spool.Spool {
 	return c.spool
 }
 
-// IDs returns the commands that run or whose end is not acknowledged.
+// IDs returns the ids of all commands that run or whose end the host has not acknowledged.
 func (c *Commands) IDs() []cellhold.CommandID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -327,16 +331,16 @@ func (c *Commands) running(id cellhold.CommandID) (*command, error) {
 		return nil, cellhold.Errorf(cellhold.NotFound, "Command %.40q not found.", id)
 	}
 	if x == nil || x.last != 0 {
-		return nil, errOver
+		return nil, errEnded
 	}
 	return x, nil
 }
 
-var errOver = cellhold.Errorf(cellhold.Conflict, "The command has ended.")
+var errEnded = cellhold.Errorf(cellhold.Conflict, "The command has ended.")
 
-// Input adds bytes to the command's standard input, and ends it if eof is set. Bytes before offset were
-// received before and are skipped. A negative offset means the end of the received bytes. Input returns the
-// number of bytes received since the start.
+// Input adds the bytes of body to the command's standard input, and then ends the input if eof is set. offset is
+// the position of the first byte since the start of the command. Bytes that were received already are skipped.
+// A negative offset means the next position. Input returns the number of bytes received since the start.
 func (c *Commands) Input(ctx context.Context, id cellhold.CommandID, body io.Reader, offset int64, eof bool) (int64, error) {
 	x, err := c.running(id)
 	if err != nil {
@@ -351,8 +355,8 @@ func (c *Commands) Signal(id cellhold.CommandID, sig syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	const most = 64 // the last real-time signal
-	if sig < 1 || sig > most {
+	const last = 64 // the last real-time signal
+	if sig < 1 || sig > last {
 		return cellhold.Errorf(cellhold.Invalid, "Signal %d does not exist.", sig)
 	}
 	return x.proc.Signal(sig)
@@ -364,20 +368,20 @@ func (c *Commands) Resize(id cellhold.CommandID, t cellhold.Terminal) error {
 	if err != nil {
 		return err
 	}
-	const most = 1<<16 - 1 // the limit of the operating system
+	const limit = 1<<16 - 1 // of the operating system
 	if !x.terminal {
 		return cellhold.Errorf(cellhold.Conflict, "The command has no terminal.")
 	}
-	if min(t.Rows, t.Cols) < 1 || max(t.Rows, t.Cols) > most {
+	if min(t.Rows, t.Cols) < 1 || max(t.Rows, t.Cols) > limit {
 		return cellhold.Errorf(cellhold.Invalid, "The rows and columns of a terminal must be between 1 and 65535.")
 	}
 	return x.proc.Resize(t)
 }
 
-// Kill ends a command and everything that it started. If the command has ended, Kill returns no error.
+// Kill ends a command and the processes that it started. If the command has ended, Kill returns no error.
 func (c *Commands) Kill(id cellhold.CommandID) error {
 	x, err := c.running(id)
-	if errors.Is(err, errOver) {
+	if errors.Is(err, errEnded) {
 		return nil
 	}
 	if err != nil {
@@ -387,12 +391,12 @@ func (c *Commands) Kill(id cellhold.CommandID) error {
 	return nil
 }
 
-// Serve answers a request with the events of all commands after a number.
+// Serve answers a request with the events of all commands. It begins after the event with the number after.
 func (c *Commands) Serve(w http.ResponseWriter, r *http.Request, after int64) {
 	c.events().Serve(w, r, after)
 }
 
-// Ack forgets the events up to a number, and the commands that ended there.
+// Ack forgets the events up to seq, and the commands whose last event is among them.
 func (c *Commands) Ack(seq int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

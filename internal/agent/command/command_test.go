@@ -114,7 +114,7 @@ func TestACommandThatDoesNotReadRefusesMoreInput(t *testing.T) {
 		t.Error(err)
 	}
 	if _, _, done := follow(t, c, "x1", true); done.Signal != "KILL" {
-		t.Errorf("%+v", done)
+		t.Errorf("the command ended with %+v, want the signal KILL", done)
 	}
 }
 

@@ -48,7 +48,7 @@ func (in *input) take(ctx context.Context, body io.Reader, at int64, eof bool, p
 	select {
 	case in.sending <- struct{}{}:
 	case <-in.stopped:
-		return 0, errOver
+		return 0, errEnded
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
@@ -119,7 +119,7 @@ func (in *input) put(ctx context.Context, b []byte, patience time.Duration) erro
 		select {
 		case <-in.space:
 		case <-in.stopped:
-			return errOver
+			return errEnded
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:

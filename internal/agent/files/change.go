@@ -159,7 +159,7 @@ func (h *handler) moveByCopy(r *http.Request, from, to string, replace bool) err
 	if there, err := root.Lstat(path.Base(to)); err == nil && (!replace || there.IsDir()) {
 		return fs.ErrExist
 	}
-	temp := temporary + rand.Text()
+	temp := tempPrefix + rand.Text()
 	defer root.RemoveAll(temp)
 	if err := root.Mkdir(temp, 0o700); err != nil {
 		return err

@@ -16,18 +16,16 @@ import (
 )
 
 const (
-	// temporary begins the names of files that are not complete yet.
-	temporary = ".cellhold-upload-"
-	// copyBuffer is the amount of a file in memory. It is so large that the cost of the system calls does
-	// not matter.
+	// tempPrefix is the prefix of the names of incomplete files.
+	tempPrefix = ".cellhold-upload-"
+	// copyBuffer is the size of the buffer for a copy. With it, the system calls cost little next to the copy.
 	copyBuffer = 256 << 10
-	// Magic numbers of file systems whose files are not stored bytes. Reading them can block or have side
-	// effects.
+	// Magic numbers of virtual file systems. A read of their files can block or have side effects.
 	procMagic, sysMagic, cgroupMagic = 0x9fa0, 0x62656572, 0x27e0eb
 )
 
-// get sends a part of a regular file. The size is that at the open. Bytes that are added later are not
-// sent, and if the file shrinks, the answer is cut.
+// get sends a part of a regular file. It sends at most the bytes that the file has at the open. If the file
+// shrinks, get aborts the answer.
 func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -65,19 +63,20 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) error {
 
 // copyN is io.CopyN with a larger buffer.
 func copyN(w io.Writer, r io.Reader, n int64) (int64, error) {
-	done, err := io.CopyBuffer(writerOnly{w}, io.LimitReader(r, n), make([]byte, min(n, copyBuffer)+1))
+	buf := make([]byte, min(n, copyBuffer)+1) // never empty: io.CopyBuffer panics on an empty buffer
+	done, err := io.CopyBuffer(writerOnly{w}, io.LimitReader(r, n), buf)
 	if err == nil && done < n {
 		err = io.ErrUnexpectedEOF
 	}
 	return done, err
 }
 
-// writerOnly hides the ReadFrom method of a writer, which would not use the given buffer.
+// writerOnly hides the ReadFrom method of a writer, so that io.CopyBuffer uses the buffer.
 type writerOnly struct{ io.Writer }
 
-// openRegular opens a regular file for reading. It checks the type twice. The check before the open keeps
-// devices closed. The check after it finds a file that user code has exchanged. O_NONBLOCK protects the
-// time between them.
+// openRegular opens a regular file for reading. It checks the type before the open, because the open of a
+// device can have side effects. It checks again after the open, because user code can replace the file in
+// between. With O_NONBLOCK the open does not block on a pipe that replaced the file.
 func openRegular(p string) (*os.File, fs.FileInfo, error) {
 	info, err := os.Stat(p)
 	if err != nil {
@@ -90,15 +89,15 @@ func openRegular(p string) (*os.File, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if info, err = checkOpen(f); err != nil {
+	if info, err = checkStored(f); err != nil {
 		f.Close()
 		return nil, nil, err
 	}
 	return f, info, nil
 }
 
-// checkOpen fails for an open file that is not stored bytes.
-func checkOpen(f *os.File) (fs.FileInfo, error) {
+// checkStored returns the info of an open file. It fails if the file is not regular or is virtual.
+func checkStored(f *os.File) (fs.FileInfo, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -117,6 +116,7 @@ func checkOpen(f *os.File) (fs.FileInfo, error) {
 	return info, nil
 }
 
+// checkRegular fails for a directory, a device, a pipe or a socket.
 func checkRegular(info fs.FileInfo) error {
 	switch {
 	case info.Mode().IsRegular():
@@ -127,8 +127,7 @@ func checkRegular(info fs.FileInfo) error {
 	return cellhold.Errorf(cellhold.Denied, "This is not a regular file: it is a device, a pipe or a socket.")
 }
 
-// put writes a file. The file has a temporary name until it is complete. Its directory is held open, so
-// that moved directories change nothing.
+// put writes a file and answers with its entry. If the write fails, put removes the directories that it made.
 func (h *handler) put(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {
@@ -140,7 +139,7 @@ func (h *handler) put(w http.ResponseWriter, r *http.Request) error {
 	}
 	mode, err := number(r, "mode", 0)
 	if err != nil || mode > 0o777 {
-		return cellhold.Errorf(cellhold.Invalid, "The mode must have permission bits only.")
+		return cellhold.Errorf(cellhold.Invalid, "The mode must contain only permission bits.")
 	}
 	if err := h.checkRemovable(p); err != nil {
 		return err
@@ -156,6 +155,9 @@ func (h *handler) put(w http.ResponseWriter, r *http.Request) error {
 	return answerEntry(w, http.StatusOK, p)
 }
 
+// replace writes a file under a temporary name and renames it when it is complete. It keeps the directory
+// open, so that user code cannot redirect the write by a move of the directory. A mode of 0 keeps the mode of
+// the old file.
 func (h *handler) replace(p string, r *http.Request, limit int64, mode fs.FileMode) error {
 	root, err := os.OpenRoot(path.Dir(p))
 	if err != nil {
@@ -176,9 +178,9 @@ func (h *handler) replace(p string, r *http.Request, limit int64, mode fs.FileMo
 	if err := checkSpace(root, r.ContentLength); err != nil {
 		return err
 	}
-	temp := temporary + rand.Text()
+	temp := tempPrefix + rand.Text()
 	if err := receive(root, temp, r.Body, limit, mode); err != nil {
-		_ = root.Remove(temp) // may not exist
+		_ = root.Remove(temp) // the file may not exist
 		return err
 	}
 	if err := root.Rename(temp, name); err != nil {
@@ -188,7 +190,7 @@ func (h *handler) replace(p string, r *http.Request, limit int64, mode fs.FileMo
 	return nil
 }
 
-// checkSpace refuses a file that is too large for the disk before it is sent.
+// checkSpace fails if the disk has less than size bytes free. The caller checks before it reads the body.
 func checkSpace(root *os.Root, size int64) error {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -197,7 +199,7 @@ func checkSpace(root *os.Root, size int64) error {
 	defer dir.Close()
 	var st syscall.Statfs_t
 	if err := syscall.Fstatfs(int(dir.Fd()), &st); err != nil || st.Blocks == 0 {
-		return nil // the free space is unknown; the write will fail if there is too little
+		return nil // the free space is unknown; a write to a full disk fails later
 	}
 	if size > 0 && uint64(size) > st.Bavail*uint64(st.Bsize) {
 		return syscall.ENOSPC
@@ -205,6 +207,7 @@ func checkSpace(root *os.Root, size int64) error {
 	return nil
 }
 
+// receive writes a body to a new file. It fails if the body is larger than limit.
 func receive(root *os.Root, name string, body io.Reader, limit int64, mode fs.FileMode) error {
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {

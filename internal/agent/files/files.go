@@ -1,5 +1,5 @@
 // Package files serves the files of a guest over HTTP: lists, reads, writes, moves, archives and watches.
-// The routes are those of package guestapi.
+// Package guestapi lists the routes.
 //
 // It must run in a process of the kernels' user, because it checks no rights itself. Then no path leads to
 // more than user code can reach, even if user code changes the path during a request. Package deputy runs

@@ -104,7 +104,7 @@ func TestAnExistingFileKeepsItsModeAndIsReplacedWhole(t *testing.T) {
 	if status, _ := d.call("PUT", "/content", url.Values{"path": {"new/dir/f"}, "limit": {"2"}}, "longer"); status != 413 {
 		t.Errorf("over the limit: %d", status)
 	}
-	if strings.Contains(d.left(), "new") || strings.Contains(d.left(), temporary) {
+	if strings.Contains(d.left(), "new") || strings.Contains(d.left(), tempPrefix) {
 		t.Errorf("files after refused uploads: %s", d.left())
 	}
 }

@@ -17,8 +17,8 @@ import (
 // readChunk is the number of names that are read at once.
 const readChunk = 256
 
-// list answers one page of a directory. It reads all names but keeps only those of the page. So a directory
-// of a million names costs time and no memory.
+// list answers one page of a directory. It reads all names but keeps only the names of the page.
+// So a directory of a million names costs time and no memory.
 func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {

@@ -53,7 +53,7 @@ func checkPath(p string) error {
 // checkRemovable fails for directories that a session needs.
 func (h *handler) checkRemovable(p string) error {
 	if p == "/" || p == h.base {
-		return cellhold.Errorf(cellhold.Invalid, "This directory cannot be moved or removed; give the path of an entry in it.")
+		return cellhold.Errorf(cellhold.Invalid, "This directory cannot be moved, removed or replaced; give the path of an entry in it.")
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (s *stage) enter(name string, dir bool) (string, error) {
 		}
 		return "", nil
 	}
-	if strings.HasPrefix(name, temporary) {
+	if strings.HasPrefix(name, tempPrefix) {
 		return "", bad("is reserved")
 	}
 	if was, twice := s.names[name]; twice && !(was && dir) {

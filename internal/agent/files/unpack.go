@@ -61,7 +61,7 @@ func unpackInto(ctx context.Context, p string, body io.Reader, limit int64) (don
 		return done, err
 	}
 	defer root.Close()
-	name := temporary + rand.Text()
+	name := tempPrefix + rand.Text()
 	if err := root.Mkdir(name, 0o700); err != nil {
 		return done, err
 	}
@@ -193,7 +193,7 @@ var errSetuid = cellhold.Errorf(cellhold.Invalid, "The archive has a file with a
 
 // zip needs random access, so it stores the archive on disk first, in a file without a name.
 func (s *stage) zip(ctx context.Context, in io.Reader) error {
-	const name = temporary + "zip"
+	const name = tempPrefix + "zip"
 	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

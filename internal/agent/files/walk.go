@@ -81,7 +81,7 @@ func (w *walker) entry(p, name string) error {
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(name, temporary) || typeOf(info.Mode()) == "other" {
+	if strings.HasPrefix(name, tempPrefix) || typeOf(info.Mode()) == "other" {
 		return nil
 	}
 	if w.left--; w.left < 0 {
@@ -106,7 +106,7 @@ func (w *walker) entry(p, name string) error {
 		return err
 	}
 	defer f.Close()
-	if info, err = checkOpen(f); err != nil {
+	if info, err = checkStored(f); err != nil {
 		return nil // user code exchanged it for an entry that is skipped
 	}
 	return w.to.file(p, info, f)

@@ -30,13 +30,13 @@ func (h *handler) watch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	dir, err := openDir(p) // its error is clearer than that of inotify
+	dir, err := openDir(p) // its error is clearer than the error of inotify
 	if err != nil {
 		return err
 	}
 	dir.Close()
 	from, err := notify.New(notify.Options{
-		Dir: p, Deep: r.URL.Query().Get("recursive") == "true", MaxDirs: maxWatched, Ignore: temporary,
+		Dir: p, Deep: r.URL.Query().Get("recursive") == "true", MaxDirs: maxWatched, Ignore: tempPrefix,
 	})
 	if isErrno(err, syscall.EMFILE, syscall.ENOSPC) {
 		return cellhold.Wrap(cellhold.Exhausted, err, "The session has too many watches. End one of them first.")

@@ -1,13 +1,12 @@
-// Package forward is the guest's end of the egress. It is a proxy on the loopback for programs, which
-// cannot connect to the outside themselves. It speaks HTTP (CONNECT and absolute URLs) and SOCKS5 on one
-// port.
+// Package forward is the guest's end of the egress: a proxy on the loopback for programs, because the sandbox
+// has no other network. It speaks HTTP (CONNECT and absolute URLs) and SOCKS5 on one port.
 //
-// It makes no connections. The host offers connections over the link. Each carries the request of one
-// program, and the host decides about it. So the proxy is not a security boundary: a program can at most
-// send a request to the host. It refuses only bytes that are not a proxy request, and bounds the memory
-// that the programs of one sandbox can use.
+// It opens no connections. The host opens connections to it over the link. Each connection carries the
+// request of one program, and the host allows or refuses the request. So the proxy is not a security
+// boundary: a program can at most send a request to the host. The proxy refuses only bytes that are not a
+// proxy request, and bounds the memory that the programs of one sandbox can use.
 //
-// Lock: pool.mu, never held during I/O.
+// There is one lock, pool.mu, never held during I/O.
 package forward
 
 import (
@@ -21,19 +20,19 @@ import (
 )
 
 const (
-	// maxConns bounds the programs' connections at one time; more wait in the listener's queue. Each takes
-	// about 70 KB while bytes flow.
+	// maxConns bounds the open connections of programs. Further connections wait in the listener's queue. A
+	// connection takes about 70 KB while bytes flow.
 	maxConns = 64
-	// askTime bounds a program's request to the proxy until the answer begins. It is longer than the time
-	// after which the host gives up on a connection.
+	// askTime bounds one question to the host, from its first byte to the answer. It is longer than the
+	// host's own timeout for a connection.
 	askTime = 45 * time.Second
-	// greetTime is the time that a program has to send its request.
-	greetTime = 30 * time.Second
+	// requestTime bounds the time until a program has sent its request.
+	requestTime = 30 * time.Second
 )
 
 // Options configures a Forwarder.
 type Options struct {
-	Token string // password that programs must give, with any user name; empty means none
+	Token string // password that programs must send, with any user name; empty means no password
 }
 
 // Forwarder is one egress proxy.
@@ -43,18 +42,18 @@ type Forwarder struct {
 	web   *web
 }
 
-// New returns a forwarder without connections.
+// New returns a forwarder that has no connection of the host yet.
 func New(o Options) *Forwarder {
 	f := &Forwarder{token: o.Token, pool: newPool()}
 	f.web = newWeb(f)
 	return f
 }
 
-// Offer adds a connection to the host. The forwarder closes it.
+// Offer adds a connection that the host has opened. The forwarder closes it.
 func (f *Forwarder) Offer(c net.Conn) { f.pool.put(c) }
 
-// Serve serves programs until the context ends or the listener fails, and returns when all connections have
-// ended. It closes the listener. It can be called once.
+// Serve serves programs until the context ends or the listener fails. It closes the listener, and returns when
+// all connections have ended. It can be called once.
 func (f *Forwarder) Serve(ctx context.Context, ln net.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -65,7 +64,7 @@ func (f *Forwarder) Serve(ctx context.Context, ln net.Listener) {
 	defer f.pool.close()
 	run.Go(func() { f.web.serve(ctx) })
 	slots := make(chan struct{}, maxConns)
-	defer func() { // when every slot can be taken, all connections of programs are closed
+	defer func() { // waits for the programs' connections: each holds a slot until it is closed
 		for range maxConns {
 			slots <- struct{}{}
 		}
@@ -83,28 +82,28 @@ func (f *Forwarder) Serve(ctx context.Context, ln net.Listener) {
 			return
 		}
 		held := &slotConn{Conn: c, release: func() { <-slots }}
-		run.Go(func() { f.greet(ctx, held) })
+		run.Go(func() { f.dispatch(ctx, held) })
 	}
 }
 
-// greet detects the protocol of a program by its first byte.
-func (f *Forwarder) greet(ctx context.Context, c net.Conn) {
+// dispatch serves one program. It detects the protocol, SOCKS5 or HTTP, by the first byte.
+func (f *Forwarder) dispatch(ctx context.Context, c net.Conn) {
 	stop := context.AfterFunc(ctx, func() { abort(c) })
 	defer stop()
 	r := bufio.NewReader(c)
-	_ = c.SetReadDeadline(time.Now().Add(greetTime))
+	_ = c.SetReadDeadline(time.Now().Add(requestTime))
 	first, err := r.Peek(1)
 	if err != nil {
 		c.Close()
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	both := &buffered{Conn: c, r: r}
+	whole := &buffered{Conn: c, r: r} // with the first byte
 	if first[0] == socksVersion {
-		f.socks(ctx, both)
+		f.socks(ctx, whole)
 		return
 	}
-	f.web.take(ctx, both)
+	f.web.take(ctx, whole)
 }
 
 // slotConn releases its slot when it is closed.
@@ -134,7 +133,7 @@ func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 // CloseWrite tells the other end that no more bytes follow.
 func (b *buffered) CloseWrite() error { return closeWrite(b.Conn) }
 
-// closeWrite ends one direction. On a stream of the link, Close does only that.
+// closeWrite ends the direction in which c is written. For a stream of the link, Close does this.
 func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -142,13 +141,14 @@ func closeWrite(c net.Conn) error {
 	return c.Close()
 }
 
-// abort ends a connection at once. On a stream of the link, a read would continue after Close.
+// abort ends a connection at once. The deadline ends a read that waits, because on a stream of the link Close
+// does not.
 func abort(c net.Conn) {
 	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Close()
 }
 
-// refusal is an error that a program sees.
+// refusal is an error that the proxy sends to a program.
 type refusal struct {
 	status  int // HTTP status
 	message string
@@ -156,10 +156,10 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.message }
 
-// asRefusal turns any error into a refusal.
+// asRefusal returns err if it is a refusal, and otherwise a refusal without details.
 func asRefusal(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
-	return &refusal{http.StatusBadGateway, "The connection to the server failed."}
+	return &refusal{http.StatusBadGateway, "The egress connection failed."}
 }

@@ -300,7 +300,7 @@ func TestWithoutAHostAProgramGetsAnError(t *testing.T) {
 		begun := time.Now()
 		_, err := New(Options{}).dial(t.Context(), "site.example", 80)
 		if err != errNoHost || time.Since(begun) != hostTime {
-			t.Errorf("%v after %s", err, time.Since(begun))
+			t.Errorf("%v after %s, want %v after %s", err, time.Since(begun), errNoHost, hostTime)
 		}
 	})
 }

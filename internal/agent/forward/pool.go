@@ -17,7 +17,7 @@ const (
 	// maxOffers bounds the host's connections that wait. The host offers a few at a time. Connections of a
 	// dead host are detected when they are used, or dropped by this limit.
 	maxOffers = 16
-	// hostTime is how long a program waits for a missing host, for example during a restart of the server.
+	// hostTime is how long a program waits for a connection of the host, for example while the server restarts.
 	hostTime = 15 * time.Second
 )
 

@@ -36,7 +36,7 @@ const (
 // socks serves one program.
 func (f *Forwarder) socks(ctx context.Context, c net.Conn) {
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(greetTime))
+	_ = c.SetDeadline(time.Now().Add(requestTime))
 	if !f.socksGreet(c) {
 		return
 	}
@@ -51,7 +51,7 @@ func (f *Forwarder) socks(ctx context.Context, c net.Conn) {
 	_ = c.SetDeadline(time.Time{})
 	out, err := f.dial(ctx, host, port)
 	if err != nil {
-		_ = c.SetDeadline(time.Now().Add(greetTime))
+		_ = c.SetDeadline(time.Now().Add(requestTime))
 		socksReply(c, socksCode(asRefusal(err)))
 		return
 	}

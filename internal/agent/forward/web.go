@@ -51,7 +51,7 @@ func newWeb(f *Forwarder) *web {
 	}
 	w.server = &http.Server{
 		Handler: w, ErrorLog: quiet,
-		ReadHeaderTimeout: greetTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaders,
+		ReadHeaderTimeout: requestTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaders,
 	}
 	return w
 }
@@ -194,7 +194,7 @@ func refuseTunnel(rw http.ResponseWriter, e *refusal) {
 		}
 		return r
 	}, e.message)
-	_ = c.SetWriteDeadline(time.Now().Add(greetTime))
+	_ = c.SetWriteDeadline(time.Now().Add(requestTime))
 	fmt.Fprintf(c, "HTTP/1.1 %d %s\r\nX-Cellhold-Egress: %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
 		e.status, text, text, len(text)+1, text)
 }

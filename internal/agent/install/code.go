@@ -14,53 +14,53 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// Code in the sandbox asks for packages on a socket; pip and uv of the stock image do that. The request is
-// passed to the host on a connection that the host has opened, and the host's lines are passed back. The
-// agent decides nothing. Every byte of a program is hostile, and a program can be silent or disconnect. So
-// a request is one line, the host gets one request at a time, and each wait ends.
+// Programs in the sandbox ask for packages on a socket, for example pip and uv of the stock image. The agent
+// passes a request to the host on a connection that the host has opened, and passes the host's lines back. It
+// decides nothing. Every byte of a program is hostile, and a program can be silent or disconnect. So a request
+// is one line, the host gets one request at a time, and each wait has a timeout.
 
 const (
-	// maxPrograms bounds the programs that ask at the same time; more wait in the socket's queue. Each can
-	// use MaxCodeRequest bytes.
+	// maxPrograms bounds the programs that ask at the same time. Further programs wait in the socket's queue.
+	// Each program can use MaxCodeRequest bytes of memory.
 	maxPrograms = 4
-	// programTime bounds the time in which a program writes its request.
-	programTime = 10 * time.Second
-	// hostTime is how long a request waits for a missing host, for example during a restart of the server.
+	// lineTime bounds the read of a program's request, and the write of one line to a program or to the host.
+	lineTime = 10 * time.Second
+	// hostTime is how long a request waits for a connection of the host, for example while the server restarts.
 	hostTime = 15 * time.Second
 )
 
-// noHost is the message for a program when no host comes.
+// noHost is the message for a program after hostTime without a connection of the host.
 const noHost = "The server accepts no requests for packages at the moment. Try again, or install the package over the API."
 
-// relay gives requests of code to connections of the host.
+// relay passes requests of programs to connections of the host.
 type relay struct {
 	offers  chan net.Conn // capacity 1: the host's newest connection
-	running chan struct{} // capacity 1: held by the request that is with the host
+	running chan struct{} // capacity 1: held while the host has a request
 }
 
 func newRelay() *relay {
 	return &relay{offers: make(chan net.Conn, 1), running: make(chan struct{}, 1)}
 }
 
-// offer keeps a connection of the host for the next request. It replaces an older one, which is of a dead
-// host, because each host keeps one.
-func (d *relay) offer(c net.Conn) {
+// offer keeps a connection of the host for the next request. It ends an older connection that was not used.
+// A server opens one connection at a time, so the older one belongs to a server that has ended.
+func (r *relay) offer(c net.Conn) {
 	for {
 		select {
-		case d.offers <- c:
+		case r.offers <- c:
 			return
 		default:
 		}
 		select {
-		case old := <-d.offers:
+		case old := <-r.offers:
 			abort(old)
 		default:
 		}
 	}
 }
 
-// ServeCode accepts requests of code until the context ends or the listener fails, and returns when all of
-// them have ended. It closes the listener. It can be called once.
+// ServeCode serves programs that ask for packages until the context ends or the listener fails. It closes the
+// listener, and returns when all requests have ended. It can be called once.
 func (r *Installer) ServeCode(ctx context.Context, ln net.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -88,48 +88,48 @@ func (r *Installer) ServeCode(ctx context.Context, ln net.Listener) {
 	}
 }
 
-// serve serves one program.
-func (d *relay) serve(ctx context.Context, c net.Conn) {
+// serve serves the request of one program.
+func (r *relay) serve(ctx context.Context, c net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { abort(c) })
 	defer stop()
-	_ = c.SetDeadline(time.Now().Add(programTime))
+	_ = c.SetDeadline(time.Now().Add(lineTime))
 	line, err := readLine(bufio.NewReader(c), guestapi.MaxCodeRequest)
 	if err != nil {
-		tell(c, "The request for packages is not one line of at most 256 KiB.")
+		tell(c, "The request for packages must be one line of at most 256 KiB.")
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
 	var run sync.WaitGroup
 	defer run.Wait()
-	defer cancel() // ends the goroutine below
+	defer cancel() // aborts c, which ends the read below
 	run.Go(func() {
-		_, _ = io.Copy(io.Discard, io.LimitReader(c, 1)) // returns when the program disconnects, or sends more
+		_, _ = io.Copy(io.Discard, io.LimitReader(c, 1)) // returns when the program disconnects, or sends another byte
 		cancel()
 	})
 	select {
-	case d.running <- struct{}{}:
-		defer func() { <-d.running }()
+	case r.running <- struct{}{}:
+		defer func() { <-r.running }()
 	case <-ctx.Done():
 		return
 	}
-	if err := d.pass(ctx, c, line); errors.Is(err, errNoConnection) {
+	if err := r.pass(ctx, c, line); errors.Is(err, errNoConnection) {
 		tell(c, noHost)
 	}
 }
 
-var errNoConnection = errors.New("no connection of a host")
+var errNoConnection = errors.New("no connection of the host in time")
 
-// pass gives a request to the host and the host's lines to the program. If the host sends nothing on a
-// connection, it has died, and the next connection may work.
-func (d *relay) pass(ctx context.Context, program net.Conn, line []byte) error {
+// pass sends a request to the host, and the host's lines to the program. If a connection ends without a line
+// from the host, pass repeats the request on the next connection.
+func (r *relay) pass(ctx context.Context, program net.Conn, line []byte) error {
 	waiting, cancel := context.WithTimeoutCause(ctx, hostTime, errNoConnection)
 	defer cancel()
 	for {
 		select {
-		case host := <-d.offers:
-			begun, err := talk(ctx, host, program, line)
+		case host := <-r.offers:
+			begun, err := exchange(ctx, host, program, line)
 			if begun || err == nil || ctx.Err() != nil {
 				return err
 			}
@@ -139,13 +139,13 @@ func (d *relay) pass(ctx context.Context, program net.Conn, line []byte) error {
 	}
 }
 
-// talk carries one request. begun reports whether the host has answered anything; then the request is not
-// sent again.
-func talk(ctx context.Context, host, program net.Conn, line []byte) (begun bool, err error) {
+// exchange sends one request on a connection of the host, and passes the host's lines to the program. begun
+// reports whether the host has sent a line; then the request must not be repeated.
+func exchange(ctx context.Context, host, program net.Conn, line []byte) (begun bool, err error) {
 	stop := context.AfterFunc(ctx, func() { abort(host) })
 	defer stop()
 	defer abort(host)
-	_ = host.SetWriteDeadline(time.Now().Add(programTime))
+	_ = host.SetWriteDeadline(time.Now().Add(lineTime))
 	if _, err := host.Write(line); err != nil {
 		return false, err
 	}
@@ -160,19 +160,19 @@ func talk(ctx context.Context, host, program net.Conn, line []byte) (begun bool,
 			return begun, err
 		}
 		begun = true
-		_ = program.SetWriteDeadline(time.Now().Add(programTime))
+		_ = program.SetWriteDeadline(time.Now().Add(lineTime))
 		if _, err := program.Write(answer); err != nil {
 			return true, err
 		}
 	}
 }
 
-// readLine reads one line of at most that many bytes, with its end.
-func readLine(r *bufio.Reader, most int) ([]byte, error) {
+// readLine reads one line of at most limit bytes, with its newline.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
-		if len(line)+len(part) > most {
+		if len(line)+len(part) > limit {
 			return nil, bufio.ErrTooLong
 		}
 		line = append(line, part...)
@@ -183,29 +183,30 @@ func readLine(r *bufio.Reader, most int) ([]byte, error) {
 }
 
 // tell answers a program in place of the host.
-func tell(program net.Conn, sentence string) {
-	line, err := json.Marshal(guestapi.CodeLine{Done: &guestapi.CodeDone{Error: sentence}})
+func tell(program net.Conn, message string) {
+	line, err := json.Marshal(guestapi.CodeLine{Done: &guestapi.CodeDone{Error: message}})
 	if err != nil {
 		return
 	}
-	_ = program.SetWriteDeadline(time.Now().Add(programTime))
+	_ = program.SetWriteDeadline(time.Now().Add(lineTime))
 	_, _ = program.Write(append(line, '\n')) // fails when the program has disconnected
 }
 
-// abort ends a connection at once. On a stream of the link, a read would continue after Close.
+// abort ends a connection at once. The deadline ends a read that waits, because on a stream of the link Close
+// does not.
 func abort(c net.Conn) {
 	_ = c.SetDeadline(time.Unix(1, 0))
 	_ = c.Close()
 }
 
-// postRequests turns a request of the host into a connection for the next request of code.
+// postRequests turns an HTTP request of the host into a connection for the next program that asks for packages.
 func (r *Installer) postRequests(w http.ResponseWriter, problem func(error)) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		problem(err)
 		return
 	}
-	_ = c.SetWriteDeadline(time.Now().Add(programTime))
+	_ = c.SetWriteDeadline(time.Now().Add(lineTime))
 	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+guestapi.CodeUpgrade+"\r\n\r\n"); err != nil {
 		c.Close()
 		return

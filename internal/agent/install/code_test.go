@@ -63,16 +63,16 @@ func TestARequestOfCodeReachesTheHostAndItsLinesComeBack(t *testing.T) {
 	defer run.Wait()
 	r.relay.offer(host(&run, "{\"wait\":true}\n{\"done\":%s}\n"))
 	if got := ask("{}\n"); got != "{\"wait\":true}\n{\"done\":{}}\n" {
-		t.Errorf("%q", got)
+		t.Errorf("the program got %q, want both lines of the host", got)
 	}
-	dead, theirs := net.Pipe() // of a dead host; the next offer replaces it
+	dead, theirs := net.Pipe() // the connection of a dead host; the next offer replaces it
 	dead.Close()
 	r.relay.offer(theirs)
 	r.relay.offer(host(&run, "{\"done\":%s}\n"))
 	if got := ask("[1]\n"); got != "{\"done\":[1]}\n" {
-		t.Errorf("%q", got)
+		t.Errorf("the program got %q, want the answer of the new host", got)
 	}
-	if got := ask(strings.Repeat("x", guestapi.MaxCodeRequest+1) + "\n"); got != "not taken" && !strings.Contains(got, "not one line") {
+	if got := ask(strings.Repeat("x", guestapi.MaxCodeRequest+1) + "\n"); got != "not taken" && !strings.Contains(got, "must be one line") {
 		t.Errorf("a request that is too long: %.80q", got)
 	}
 }
@@ -94,7 +94,7 @@ func TestAProgramGetsAnErrorWithoutAHostAndWithASilentHost(t *testing.T) {
 			_, _ = io.WriteString(program, "{}\n")
 			var line guestapi.CodeLine
 			if err := json.NewDecoder(program).Decode(&line); err != nil || line.Done == nil || line.Done.Error != noHost {
-				t.Errorf("%v %+v", err, line)
+				t.Errorf("the program got %+v, %v, want the error that no host answers", line, err)
 			}
 			if took := time.Since(begun); took < hostTime || took > guestapi.CodeSilence {
 				t.Errorf("the answer took %v", took)
@@ -109,6 +109,6 @@ func TestOnlyModulesOfOthersThatLookedForANewPackageAreUnaware(t *testing.T) {
 	changes := []guestapi.PackageChange{{Name: "new", After: "1", Modules: []string{"new", "_new"}}, {Name: "old", Before: "1", After: "2", Modules: []string{"old"}}}
 	found := unaware(changes, map[string][]string{"new": {"_new.core", "lib.sub", "lib.other", "bad name"}, "_new": {"lib"}, "old": {"lib"}, "none": {"lib"}})
 	if len(found) != 1 || found[0] != (guestapi.LoadedModule{Package: "new", Module: "lib", Absent: true}) {
-		t.Errorf("%+v", found)
+		t.Errorf("found %+v, want only lib", found)
 	}
 }

@@ -83,10 +83,10 @@ func TestAnInstallationReportsChangesAndStaleModules(t *testing.T) {
 	put(t, lib, "a", "1", true)
 	out, err := r.Install(t.Context(), one)
 	if err != nil || len(out.Changes) != 2 || out.Changes[0].Before != "1" || out.Changes[0].After != "2" || out.Changes[1].Name != "n" {
-		t.Fatalf("%v %+v", err, out)
+		t.Fatalf("result %+v, %v, want a changed and n added", out, err)
 	}
 	if len(out.Loaded) != 1 || out.Loaded[0] != (guestapi.LoadedModule{Kernel: "k", Package: "a", Module: "a"}) || len(out.Silent) != 1 || len(out.Hooks) != 1 || out.Hooks[0].Text != "import n\n" {
-		t.Errorf("%+v", out)
+		t.Errorf("result %+v, want one loaded module, one silent kernel and one hook", out)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestAPartialInstallationCountsAsNone(t *testing.T) {
 	})
 	out, err := r.Install(t.Context(), one)
 	if err != nil || out.Failure != guestapi.InstallKilled || len(out.Changes) != 0 {
-		t.Errorf("%v %+v", err, out)
+		t.Errorf("result %+v, %v, want no changes", out, err)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestTheHostIsReachedOnlyWithTheSecret(t *testing.T) {
 			}
 		}
 		if status, text := get(ctx, t, base+"a/"); status != 200 || text != "page of simple/a/" {
-			t.Errorf("%d %q", status, text)
+			t.Errorf("the index answered %d %q", status, text)
 		}
 		return Ended{Code: 1, Output: "see " + base + "a/"}
 	})
@@ -125,19 +125,19 @@ func TestTheHostIsReachedOnlyWithTheSecret(t *testing.T) {
 		defer close(answered)
 		status, text := get(t.Context(), t, host.URL+"/v1/packages/ask")
 		if status != 200 || !strings.Contains(text, `"path":"simple/a/"`) {
-			t.Errorf("%d %s", status, text)
+			t.Errorf("the host got the question %d %s", status, text)
 		}
 		for _, want := range []int{204, 400} { // the first answer is accepted, the second is not
 			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, host.URL+"/v1/packages/answer?ask=1&status=200&type=text/plain", strings.NewReader("page of simple/a/"))
 			if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != want {
-				t.Errorf("%v %v, want %d", resp, err, want)
+				t.Errorf("an answer of the host: %v %v, want %d", resp, err, want)
 			}
 		}
 	}()
 	out, err := r.Install(t.Context(), one)
 	<-answered
 	if err != nil || out.Failure != guestapi.InstallRefused || out.Log != "see index:a/" {
-		t.Errorf("%v %+v", err, out)
+		t.Errorf("result %+v, %v, want a refusal without the secret in the log", out, err)
 	}
 }
 

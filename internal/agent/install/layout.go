@@ -41,7 +41,8 @@ func (r *Installer) ask(ctx context.Context, python string) (*layout, error) {
 	return &p, nil
 }
 
-// sane fails for directories that cannot be those of packages, because the installer becomes their owner.
+// sane reports whether the directories can be directories of packages, because the installer becomes their
+// owner.
 func (p *layout) sane() bool {
 	if len(p.Libs) == 0 || len(p.Libs) > 2 {
 		return false

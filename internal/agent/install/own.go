@@ -13,8 +13,8 @@ import (
 )
 
 // The owner of a directory can replace its entries. So the installer becomes the owner of directories only,
-// and no files are copied to the session's layer. All changes happen below open directories: the code of a
-// package, or the names in its record, could lead elsewhere.
+// and no files are copied to the session's layer. All changes happen below open directories, because the code
+// of a package can make links, and the names in its record can point outside.
 
 // maxEntries bounds the directories and files that one walk visits. The stock image has 30,000, large
 // collections ten times as many.
@@ -37,7 +37,7 @@ func (p *layout) roots() []string {
 
 func within(dir, root string) bool { return dir == root || strings.HasPrefix(dir, root+"/") }
 
-// own gives the installer all directories of packages.
+// own makes the installer the owner of all directories of packages.
 func (r *Installer) own(p *layout) error {
 	for _, dir := range p.roots() {
 		err := below(dir, func(root *os.Root) error {
@@ -59,8 +59,8 @@ func (r *Installer) own(p *layout) error {
 	return nil
 }
 
-// ownSome gives the installer the directories in which every package puts files, and the directories of the
-// packages that will be removed.
+// ownSome makes the installer the owner of the directories in which every package puts files, and of the
+// directories of the packages that will be removed.
 func (r *Installer) ownSome(p *layout, leaving []string) error {
 	dirs := map[string]bool{p.Scripts: true}
 	for _, dir := range slices.Concat(p.Libs, []string{p.Scripts}) {

@@ -15,47 +15,49 @@ const (
 )
 
 const (
-	maxHeader = 9 // flags and a long size
-	// firstRead bounds the memory that a frame's announced size alone can allocate.
+	maxHeader = 9 // 1 byte of flags and 8 bytes of size
+	// firstRead is the largest buffer that is allocated for a frame before its first bytes arrive.
 	firstRead = 64 << 10
 )
 
+// header is the decoded header of a frame.
 type header struct {
 	flags byte
 	size  int64
 }
 
-func (h header) more() bool    { return h.flags&flagMore != 0 }
-func (h header) command() bool { return h.flags&flagCommand != 0 }
+// hasMore reports whether the message has another frame after this one.
+func (h header) hasMore() bool   { return h.flags&flagMore != 0 }
+func (h header) isCommand() bool { return h.flags&flagCommand != 0 }
 
-// readHeader reads and checks the header of the next frame. The error is plain io.EOF if the stream ended
-// before the header.
+// readHeader reads and checks the header of the next frame. If the stream ended before the header, the error
+// is io.EOF itself, not wrapped.
 func readHeader(r io.Reader) (header, error) {
 	var b [maxHeader]byte
 	if _, err := io.ReadFull(r, b[:1]); err != nil {
 		return header{}, err
 	}
 	h := header{flags: b[0]}
-	if h.flags&^(flagMore|flagLong|flagCommand) != 0 || h.command() && h.more() {
-		return header{}, fmt.Errorf("%w: frame flags %#x", ErrProtocol, h.flags)
+	if h.flags&^(flagMore|flagLong|flagCommand) != 0 || h.isCommand() && h.hasMore() {
+		return header{}, fmt.Errorf("%w: a frame with the flags %#x", ErrProtocol, h.flags)
 	}
 	size := b[1:2]
 	if h.flags&flagLong != 0 {
 		size = b[1:9]
 	}
 	if _, err := io.ReadFull(r, size); err != nil {
-		return header{}, cut(err)
+		return header{}, unexpectedEOF(err)
 	}
 	n := uint64(size[0])
 	if len(size) == 8 {
 		n = binary.BigEndian.Uint64(size)
 	}
 	limit := uint64(maxFrame)
-	if h.command() {
+	if h.isCommand() {
 		limit = maxCommand
 	}
 	if n > limit {
-		return header{}, fmt.Errorf("%w: frame of %d bytes", ErrProtocol, n)
+		return header{}, fmt.Errorf("%w: a frame of %d bytes; the limit is %d", ErrProtocol, n, limit)
 	}
 	h.size = int64(n)
 	return h, nil
@@ -68,8 +70,8 @@ func appendHeader(b []byte, flags byte, size int) []byte {
 	return binary.BigEndian.AppendUint64(append(b, flags|flagLong), uint64(size))
 }
 
-// readBody reads size bytes. The buffer doubles as bytes arrive, so a peer must send half of the bytes that
-// it makes the reader allocate.
+// readBody reads size bytes. The buffer starts small and doubles when it is full. So a peer that announces
+// many bytes and sends few makes readBody allocate little memory.
 func readBody(r io.Reader, size int64) ([]byte, error) {
 	b := make([]byte, min(size, firstRead))
 	if _, err := io.ReadFull(r, b); err != nil {
@@ -87,18 +89,19 @@ func readBody(r io.Reader, size int64) ([]byte, error) {
 	return b, nil
 }
 
-// cut turns the end of the stream inside a frame into io.ErrUnexpectedEOF.
-func cut(err error) error {
+// unexpectedEOF turns io.EOF into io.ErrUnexpectedEOF, because the stream ended inside a frame or a message.
+func unexpectedEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
-// midway keeps a plain io.EOF only between messages.
-func midway(err error, m Message) error {
+// headerError returns the error of Recv when a header could not be read, with m as the message so far. Between
+// messages the end of the stream is io.EOF itself.
+func headerError(err error, m Message) error {
 	if err == io.EOF && len(m.Frames) == 0 && m.Dropped == 0 {
 		return err
 	}
-	return fmt.Errorf("zmtp: receive: %w", cut(err))
+	return fmt.Errorf("zmtp: receive: %w", unexpectedEOF(err))
 }

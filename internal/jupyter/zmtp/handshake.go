@@ -126,7 +126,7 @@ func (c *Conn) readCommand() (name string, body []byte, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if !h.command() {
+	if !h.isCommand() {
 		return "", nil, fmt.Errorf("%w: a message before READY", ErrProtocol)
 	}
 	return c.commandBody(h.size)
@@ -135,7 +135,7 @@ func (c *Conn) readCommand() (name string, body []byte, err error) {
 func (c *Conn) commandBody(size int64) (name string, body []byte, err error) {
 	b, err := readBody(c.r, size)
 	if err != nil {
-		return "", nil, cut(err)
+		return "", nil, unexpectedEOF(err)
 	}
 	n, body, ok := short(b)
 	if !ok || len(n) == 0 {

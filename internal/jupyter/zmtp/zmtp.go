@@ -213,9 +213,9 @@ func (c *Conn) Recv() (Message, error) {
 	for {
 		h, err := readHeader(c.r)
 		if err != nil {
-			return Message{}, midway(err, m)
+			return Message{}, headerError(err, m)
 		}
-		if h.command() {
+		if h.isCommand() {
 			if err := c.command(h.size); err != nil {
 				return Message{}, err
 			}
@@ -231,9 +231,9 @@ func (c *Conn) Recv() (Message, error) {
 			space -= h.size
 		}
 		if err != nil {
-			return Message{}, fmt.Errorf("zmtp: receive a frame of %d bytes: %w", h.size, cut(err))
+			return Message{}, fmt.Errorf("zmtp: receive a frame of %d bytes: %w", h.size, unexpectedEOF(err))
 		}
-		if !h.more() {
+		if !h.hasMore() {
 			return m, nil
 		}
 	}

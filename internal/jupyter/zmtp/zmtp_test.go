@@ -186,7 +186,7 @@ func TestReadyIsNotSentBeforeThePeerHasGreeted(t *testing.T) {
 	theirs.Write(greeting()[63:])
 	r := bufio.NewReader(theirs)
 	h, err := readHeader(r)
-	if err != nil || !h.command() {
+	if err != nil || !h.isCommand() {
 		t.Fatalf("got %v %v, want a command", h, err)
 	}
 	body, _ := readBody(r, h.size)
@@ -231,7 +231,7 @@ func TestPingIsAnsweredWithItsContextEvenInsideAMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body, _ := readBody(r, h.size); !h.command() || string(body) != "\x04PONGhello, context" {
+	if body, _ := readBody(r, h.size); !h.isCommand() || string(body) != "\x04PONGhello, context" {
 		t.Fatalf("got %q", body)
 	}
 }

@@ -1,11 +1,11 @@
 // Package notify reports changes in a directory and in the directories below it, with inotify.
 //
-// It reads only directories that appear; for all others it relies on the operating system. It follows no
-// links. Every directory is opened below the root and watched through its open file, so that moved
-// directories lead nowhere else. It does not report every change: changes beyond its bounds become an
-// overflow, after which the caller must read the directory itself.
+// It reads a directory at most once, when it begins to watch it. Later changes come from inotify. It follows
+// no links. It opens every directory below the root and watches the open file. So a move of a directory
+// cannot lead the watch out of the root. If there are more changes than its limits, it reports an overflow.
+// Then the caller must read the directory itself.
 //
-// A Watcher has no lock; one goroutine at a time can use it.
+// A Watcher has no lock. One goroutine at a time can use it, except for Close.
 package notify
 
 import (
@@ -42,50 +42,51 @@ type Change struct {
 }
 
 const (
+	// mask has the inotify events that a watch asks for.
 	mask = syscall.IN_CREATE | syscall.IN_MODIFY | syscall.IN_CLOSE_WRITE | syscall.IN_DELETE |
 		syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO | syscall.IN_ONLYDIR
-	// readSize is the number of bytes of events that are read at once: some hundred events.
+	// readSize is the size of the buffer for events. It holds some hundred events.
 	readSize = 8 << 10
-	// readTime bounds one Read: user code can make events faster than they can be read, and the caller has
-	// other work. After that time events are dropped, at most maxDropped buffers of them.
-	readTime   = 50 * time.Millisecond
+	// readTime is how long one Read handles events. User code can make events faster than Read handles them,
+	// and the caller has other work. After this time Read drops the events that it reads.
+	readTime = 50 * time.Millisecond
+	// maxDropped bounds the buffers of events that one Read drops.
 	maxDropped = 4096
 	// maxPending bounds the changes that one Read returns.
 	maxPending = 20_000
-	// maxFound bounds the entries of new directories that one Read looks at.
+	// maxFound bounds the entries that one Read finds in new directories.
 	maxFound = 10_000
-	// maxDepth is the depth to which directories are watched. Each directory is opened from the root on,
-	// while all above it are open. A thousand nested directories would take seconds and a thousand open
-	// files.
+	// maxDepth is the depth to which directories are watched. To open a directory, all directories above it
+	// are opened too. At a depth of 1000 this takes seconds, and 1000 open files.
 	maxDepth = 100
 )
 
 // Options configures a Watcher.
 type Options struct {
 	Dir     string // the root; required
-	Deep    bool   // also the directories below it
+	Deep    bool   // also watch the directories below the root
 	MaxDirs int    // limit of watched directories; required
-	Ignore  string // prefix of names that are not reported; empty ignores none
-	Foreign bool   // also ignore files that are moved from such a name to another one
+	Ignore  string // prefix of the names to ignore; empty ignores none
+	Foreign bool   // also ignore the rename of an ignored file to another name, as at the end of an upload
 }
 
 // Watcher watches one directory.
 type Watcher struct {
 	o      Options
 	root   *os.Root
-	events *os.File
+	events *os.File // the inotify instance
 	raw    syscall.RawConn
 	row    rawio.Row
-	dirs   map[int32]string
+	dirs   map[int32]string // paths of the watched directories, by watch descriptor
 	buffer []byte
 
-	found   []Change // changes for the next Read
-	budget  int      // entries that Read can still look at
-	cookies map[uint32]bool
-	full    bool // an overflow was reported because there were too many directories
+	found   []Change        // changes for the next Read
+	budget  int             // entries of new directories that Read can still handle
+	cookies map[uint32]bool // inotify cookies of renames whose old name is ignored
+	full    bool            // an overflow was reported because there were too many directories
 }
 
-// New starts to watch. The caller must close the Watcher.
+// New returns a Watcher that watches from now on. The caller must close it.
 func New(o Options) (*Watcher, error) {
 	root, err := os.OpenRoot(o.Dir)
 	if err != nil {
@@ -109,10 +110,10 @@ func New(o Options) (*Watcher, error) {
 	return w, nil
 }
 
-// Close ends a Wait in progress. It can be called from any goroutine.
+// Close ends the watch, and a Wait in progress. It can be called from any goroutine.
 func (w *Watcher) Close() error { return errors.Join(w.events.Close(), w.root.Close()) }
 
-// Wait returns when there are events to read.
+// Wait returns when there are events to read. The error says that the Watcher is closed.
 func (w *Watcher) Wait() error {
 	return w.raw.Read(func(fd uintptr) bool {
 		var n int32 // FIONREAD reports the size of the events without reading them
@@ -178,7 +179,7 @@ func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
 		w.report(Overflow, "", false)
 	case mask&syscall.IN_IGNORED != 0:
 		delete(w.dirs, wd)
-	case !known || name == "":
+	case !known || name == "": // of a directory that is not watched any more, or of a watched directory itself
 	case w.ignores(name):
 		if mask&syscall.IN_MOVED_FROM != 0 {
 			w.cookies[cookie] = true
@@ -192,12 +193,12 @@ func (w *Watcher) event(wd int32, mask, cookie uint32, name string) {
 	}
 }
 
-// ignores reports whether a name begins with the prefix that is not reported.
+// ignores reports whether a name begins with Options.Ignore.
 func (w *Watcher) ignores(name string) bool {
 	return w.o.Ignore != "" && strings.HasPrefix(name, w.o.Ignore)
 }
 
-// change reports an event, and updates the watches when a directory appeared or went away.
+// change reports an event, and updates the watches when a directory was added or removed.
 func (w *Watcher) change(mask uint32, p string) {
 	isDir := mask&syscall.IN_ISDIR != 0
 	switch {
@@ -209,34 +210,35 @@ func (w *Watcher) change(mask uint32, p string) {
 	case mask&(syscall.IN_CREATE|syscall.IN_MOVED_TO) != 0:
 		w.report(Created, p, isDir)
 		if isDir && w.o.Deep {
-			w.appeared(p)
+			w.watchNew(p)
 		}
 	case mask&(syscall.IN_MODIFY|syscall.IN_CLOSE_WRITE) != 0:
 		w.report(Modified, p, isDir)
 	}
 }
 
-// watchSilently watches a new directory and reports nothing of it.
+// watchSilently is watchNew without reports.
 func (w *Watcher) watchSilently(p string) {
 	reported := w.found
 	w.found = nil
-	w.appeared(p)
+	w.watchNew(p)
 	w.found = reported
 }
 
+// report adds a change for the next Read, unless it repeats the last one.
 func (w *Watcher) report(op Op, p string, dir bool) {
 	if n := len(w.found); n > 0 && w.found[n-1] == (Change{op, p, dir}) {
 		return
 	}
 	if len(w.found) >= maxPending {
-		// User code makes changes faster than they are read.
+		// An overflow replaces the changes: user code makes them faster than the caller reads them.
 		w.found = append(w.found[:0], Change{Op: Overflow})
 	}
 	w.found = append(w.found, Change{op, p, dir})
 }
 
-// appeared watches a new directory, and reports entries that were put into it before the watch.
-func (w *Watcher) appeared(p string) {
+// watchNew watches a new directory, and reports the entries that it has already.
+func (w *Watcher) watchNew(p string) {
 	if err := w.add(p); errors.Is(err, errFull) && !w.full {
 		w.full = true
 		w.report(Overflow, "", false)
@@ -244,11 +246,11 @@ func (w *Watcher) appeared(p string) {
 }
 
 var (
-	errFull = errors.New("too many directories")
+	errFull = errors.New("too many directories or entries")
 	errDeep = errors.New("the directory is too deep")
 )
 
-// add watches a directory and the directories below it.
+// add watches a directory. With Deep it also reports its entries and watches the directories below it.
 func (w *Watcher) add(p string) error {
 	if len(w.dirs) >= w.o.MaxDirs {
 		return errFull
@@ -274,11 +276,11 @@ func (w *Watcher) add(p string) error {
 	if !w.o.Deep {
 		return nil
 	}
-	return w.look(dir, p)
+	return w.readDir(dir, p)
 }
 
-// look reports the entries of a directory, and watches the directories among them.
-func (w *Watcher) look(dir *os.File, p string) error {
+// readDir reports the entries of a directory, and watches the directories among them.
+func (w *Watcher) readDir(dir *os.File, p string) error {
 	for {
 		entries, err := dir.ReadDir(256)
 		for _, e := range entries {
@@ -311,7 +313,7 @@ func (w *Watcher) forget(p string) {
 		if dir == p || strings.HasPrefix(dir, p+"/") {
 			delete(w.dirs, wd)
 			_ = w.raw.Control(func(fd uintptr) {
-				_, _ = syscall.InotifyRmWatch(int(fd), uint32(wd)) // the directory may be gone, and its watch with it
+				_, _ = syscall.InotifyRmWatch(int(fd), uint32(wd)) // fails if the directory was removed, and its watch with it
 			})
 		}
 	}

@@ -124,6 +124,6 @@ func TestDirectoriesThatAreTooDeepAreAnOverflow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if changes, err = w.Read(); err != nil || !slices.Contains(changes, Change{Op: Created, Path: "d/f"}) {
-		t.Errorf("%+v, %v", changes, err)
+		t.Errorf("changes %+v, %v, want d/f created", changes, err)
 	}
 }
