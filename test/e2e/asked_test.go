@@ -48,8 +48,8 @@ func TestLimitsAreNumbersOrSizesAsTheFlagsAre(t *testing.T) {
 		}
 	}
 	for body, reason := range map[string]string{
-		`{"limits": {"memory": "2 parsecs"}}`: "write it like 512MiB or 2GiB",
-		`{"limits": {"memory": "-1GiB"}}`:     "write it like 512MiB or 2GiB",
+		`{"limits": {"memory": "2 parsecs"}}`: "such as 512MiB or 2GiB",
+		`{"limits": {"memory": "-1GiB"}}`:     "such as 512MiB or 2GiB",
 		`{"limits": {"memory": "1TiB"}}`:      "memory must be between",
 		`{"limits": {"memory": true}}`:        "memory",
 		`{"limits": {"memory": -1}}`:          "memory",
