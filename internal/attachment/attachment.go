@@ -1,9 +1,8 @@
-// Package attachment is one live sandbox of a session, with all that the server runs for it: the
-// connection to the agent, the kernels, the commands, the files, the packages, the network access, and the
-// copies of the output files.
-//
-// It knows no owners, no expiry and no records: package session decides when a sandbox is made, saved and
-// destroyed, and calls of the API come in through Session.Enter.
+// Package attachment runs one live sandbox of a session: the connection to the agent, the kernels, the
+// commands, the files, the packages, the network access, and the copies of the output files.
+// //
+// // It knows no owners, no expiry and no records. Package session decides when a sandbox is made, saved and
+// destroyed. API calls reach it through Session.Enter.
 package attachment
 
 import (
@@ -28,13 +27,13 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Journal keeps the cells, the commands and the events of sessions.
+// Journal stores the cells, the commands and the events of sessions.
 type Journal interface {
 	kernel.Journal
 	command.Journal
 }
 
-// Options says what an attachment works with. Session, Logger, Log, Journal and Mirror are required.
+// Options configures an attachment. Session, Logger, Log, Journal and Mirror are required.
 type Options struct {
 	Session cellhold.SessionID
 	Logger  *slog.Logger
@@ -43,69 +42,68 @@ type Options struct {
 	Mirror  *mirror.Mirror // copies the output files of the sandbox to the host
 
 	Packages  *packages.Packages // nil: no packages can be installed
-	Tally     *packages.Tally    // counts what the code of the session has asked for; required with Packages
-	MaxUpload int64              // bytes of the longest upload
+	Tally     *packages.Tally    // counts the package requests of code; required with Packages
+	MaxUpload int64              // maximum size of an upload in bytes
 
-	CommandTimeout    time.Duration // of commands that name none
-	MaxCommandTimeout time.Duration // the longest, and that of commands with a terminal that name none
+	CommandTimeout    time.Duration // default timeout of commands
+	MaxCommandTimeout time.Duration // maximum timeout of commands, and default with a terminal
 
-	// Greeted returns a connection to the agent of a sandbox that has answered before, nil if there is none.
-	// May be nil.
+	// Greeted returns a connection to the agent of a sandbox that answered before, or nil. It can be nil.
 	Greeted func(sandbox.ID) (*guest.Client, guestapi.Info)
 
 	Hooks
 }
 
-// Hooks are what an attachment tells its session. All but Enter may be nil. None may block, unless it takes
-// a context.
+// Hooks are the callbacks of an attachment to its session. All except Enter can be nil. None must block,
+// unless it takes a context.
 type Hooks struct {
-	// Enter keeps the session from being saved until leave is called. Code that asks for packages enters.
+	// Enter prevents a save of the session until leave is called. Package requests of code call it.
 	Enter func(ctx context.Context) (leave func(), err error)
-	// Used says that the session was used just now.
+	// Used reports that the session was used now.
 	Used func()
-	// Changed says that the notebook is not what it was.
+	// Changed reports that the notebook changed.
 	Changed func()
-	// Installed records packages that were changed, and locked those with their files.
+	// Installed records changed packages. locked has those with their files.
 	Installed func(ctx context.Context, a *Attachment, changes []cellhold.PackageChange, locked []cellhold.Package) error
-	// Stuck says that the agent does not answer, and why. The sandbox must be destroyed.
+	// Stuck reports that the agent does not answer, and the reason. The session must destroy the sandbox.
 	Stuck func(a *Attachment, why string)
-	// Updates, Record and Refold are those of kernel.Options.
+	// Updates, Record and Refold are passed to kernel.Options.
 	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
 	Record  func(ctx context.Context, id cellhold.CellID) (record.Cell, error)
 	Refold  func(ctx context.Context) error
 }
 
-// Attachment is one live sandbox. Its methods may be called from any goroutine.
+// Attachment is one live sandbox. Its methods can be called from any goroutine.
 type Attachment struct {
 	o         Options
 	sandbox   sandbox.Sandbox
 	client    *guest.Client
-	boot      string              // the boot id of the agent
+	boot      string              // boot id of the agent
 	known     []cellhold.KernelID // kernels that the agent had when the server attached
 	peaks     *peaks.Meter
 	followers *Followers
 
-	ctx    context.Context // of all that runs for it
+	ctx    context.Context // context of the goroutines
 	cancel context.CancelCauseFunc
-	mu     sync.Mutex // guards the adding to wg against Close
+	mu     sync.Mutex // Run must not add to wg after Close
 	wg     sync.WaitGroup
 
-	transfers  atomic.Int32  // uploads, downloads and watches under way
-	moving     atomic.Int32  // those of them that are no watches, and installations
-	installing chan struct{} // capacity 1: held while packages change
+	transfers  atomic.Int32  // number of running uploads, downloads and watches
+	moving     atomic.Int32  // number of running uploads, downloads and installations
+	installing chan struct{} // capacity 1: held during a change of packages
 	destroyed  atomic.Pointer[string]
 }
 
-// Request says how the server attaches to a sandbox.
+// Request describes how to attach to a sandbox.
 type Request struct {
-	Kernels []cellhold.Kernel // of the session, in order
+	Kernels []cellhold.Kernel // kernels of the session, in order
 	Pending []record.Cell     // cells that were not done when an earlier server ended
-	Before  *Followers        // followed the same kernels until now; may be nil
-	Renew   bool              // several sandboxes continue from the same snapshot
+	Before  *Followers        // the previous followers of the same kernels; can be nil
+	Renew   bool              // set if several sandboxes continue from the same snapshot
 }
 
-// Attach connects to the agent of a sandbox. Nothing runs for it before Start. The caller must call Close,
-// and owns the sandbox. base ends all that runs.
+// Attach connects to the agent of a sandbox. It starts no goroutines; Start does. The caller must call Close,
+// and owns the sandbox. base ends the goroutines.
 func Attach(ctx, base context.Context, sb sandbox.Sandbox, o Options, r Request) (*Attachment, error) {
 	client, info, err := greet(ctx, sb, o, r.Renew)
 	if err != nil {
@@ -123,7 +121,7 @@ func Attach(ctx, base context.Context, sb sandbox.Sandbox, o Options, r Request)
 	return a, nil
 }
 
-// follow makes the followers of the kernels and the commands.
+// follow creates the followers of the kernels and the commands.
 func (a *Attachment) follow(ctx context.Context, info guestapi.Info, r Request) (*Followers, error) {
 	f := newFollowers()
 	for _, k := range r.Kernels {
@@ -144,7 +142,7 @@ func (a *Attachment) follow(ctx context.Context, info guestapi.Info, r Request) 
 	return f, err
 }
 
-// Start lets kernels and commands run. It is called once.
+// Start starts the kernels' and commands' goroutines. It must be called once.
 func (a *Attachment) Start() {
 	for _, k := range a.followers.Kernels() {
 		a.serve(k)
@@ -152,20 +150,20 @@ func (a *Attachment) Start() {
 	a.wg.Go(func() { a.followers.commands.Run(a.ctx) })
 }
 
-// Run lets f run until the attachment is closed, which its context says. It is an error when the attachment
+// Run runs f in a goroutine until the attachment is closed; then f's context ends. It fails if the attachment
 // is closed already.
 func (a *Attachment) Run(f func(ctx context.Context)) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ctx.Err() != nil {
-		return errors.New("the server has detached from the sandbox")
+		return errors.New("the attachment is closed")
 	}
 	a.wg.Go(func() { f(a.ctx) })
 	return nil
 }
 
-// Close ends all that runs for the sandbox, which is left as it is, and returns when it has ended. Watches
-// of files end with reason, if it is not nil.
+// Close stops the goroutines and waits for them. It does not change the sandbox. Watches of files end with
+// reason, unless reason is nil.
 func (a *Attachment) Close(reason error) {
 	a.mu.Lock()
 	a.cancel(reason)
@@ -174,13 +172,13 @@ func (a *Attachment) Close(reason error) {
 	a.client.Close()
 }
 
-// Context returns the context of all that runs for the sandbox. It ends with Close.
+// Context returns the context of the goroutines. It ends with Close.
 func (a *Attachment) Context() context.Context { return a.ctx }
 
-// Sandbox returns the sandbox. Its owner is the session.
+// Sandbox returns the sandbox. The session owns it.
 func (a *Attachment) Sandbox() sandbox.Sandbox { return a.sandbox }
 
-// Client returns the connection to the agent, which ends with Close.
+// Client returns the connection to the agent. It ends with Close.
 func (a *Attachment) Client() *guest.Client { return a.client }
 
 // Boot returns the boot id of the agent.
@@ -192,14 +190,14 @@ func (a *Attachment) Known() []cellhold.KernelID { return a.known }
 // Followers returns the kernels and commands.
 func (a *Attachment) Followers() *Followers { return a.followers }
 
-// Moving reports whether a file is moved or packages are changed.
+// Moving reports whether an upload, a download or an installation is running.
 func (a *Attachment) Moving() bool { return a.moving.Load() > 0 }
 
-// Destroyed notes why the server destroys the sandbox, for End to say.
+// Destroyed records why the server destroys the sandbox. End returns the reason.
 func (a *Attachment) Destroyed(why string) { a.destroyed.Store(&why) }
 
-// End waits for the end of the sandbox. It returns how it ended, for cells and for people. An error says
-// that ctx has ended first.
+// End waits for the end of the sandbox. It returns the status for the cells, and a reason for people. It
+// returns an error if ctx ended first.
 func (a *Attachment) End(ctx context.Context) (cellhold.CellStatus, string, error) {
 	exit, err := a.sandbox.Wait(ctx)
 	if err != nil {
@@ -230,7 +228,7 @@ func (a *Attachment) used() {
 	}
 }
 
-// changed says that the session was used and that its notebook has changed.
+// changed reports that the session was used and that its notebook changed.
 func (a *Attachment) changed() {
 	a.used()
 	if a.o.Changed != nil {
@@ -238,7 +236,7 @@ func (a *Attachment) changed() {
 	}
 }
 
-// greet connects to the agent of a sandbox and asks for its Info, unless that was done before.
+// greet connects to the agent of a sandbox and asks for its Info, unless Greeted has both.
 func greet(ctx context.Context, sb sandbox.Sandbox, o Options, renew bool) (*guest.Client, guestapi.Info, error) {
 	if o.Greeted != nil {
 		if client, info := o.Greeted(sb.ID()); client != nil {
@@ -259,7 +257,7 @@ func greet(ctx context.Context, sb sandbox.Sandbox, o Options, renew bool) (*gue
 	}
 	if err != nil {
 		client.Close()
-		return nil, info, fmt.Errorf("asking the agent for its state: %w", err)
+		return nil, info, fmt.Errorf("ask the agent for its state: %w", err)
 	}
 	return client, info, nil
 }

@@ -21,7 +21,7 @@ const id = cellhold.SessionID("saaaaaaaaaaaaaaaa")
 
 var kernels = []cellhold.Kernel{{ID: "python3", Spec: "python3"}}
 
-// attach makes a sandbox of the fake driver and attaches to it. No session and no registry is needed.
+// attach makes a sandbox of the fake driver and attaches to it, without a session or a registry.
 func attach(t *testing.T) (*attachment.Attachment, *store.DB, func(sandbox.Exit)) {
 	t.Helper()
 	world, err := fake.NewWorld(t.Context(), fake.Options{Dir: t.TempDir()})
@@ -91,10 +91,10 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(r); err != nil || string(got) != "abc" || !a.Moving() {
-		t.Errorf("the file is %q, %v; a transfer is under way: %t, want true", got, err, a.Moving())
+		t.Errorf("the file is %q, %v; a transfer is running: %t, want true", got, err, a.Moving())
 	}
 	if r.Close(); a.Moving() {
-		t.Error("a transfer is under way after its end")
+		t.Error("a transfer counts as running after its end")
 	}
 	x, err := a.StartCommand(t.Context(), attachment.CommandRequest{Line: "echo there"})
 	if err != nil {
@@ -111,7 +111,7 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 	}
 }
 
-func TestTheEndOfASandboxIsToldAndItsCellsCanBeReadAfterwards(t *testing.T) {
+func TestTheEndOfASandboxIsReportedAndItsCellsCanBeRead(t *testing.T) {
 	a, db, kill := attach(t)
 	k, err := a.Followers().Kernel("")
 	if err != nil {
@@ -134,6 +134,6 @@ func TestTheEndOfASandboxIsToldAndItsCellsCanBeReadAfterwards(t *testing.T) {
 		t.Errorf("the cell: %+v, %v; want status %s", c, err, cellhold.StatusOOM)
 	}
 	if err := a.Run(nil); err == nil {
-		t.Error("something can run for a closed attachment")
+		t.Error("Run succeeds on a closed attachment")
 	}
 }

@@ -14,21 +14,22 @@ import (
 )
 
 const (
-	// codeAtOnce is how many requests of code are taken at a time: one that is worked on, and one that waits
-	// and is told so.
+	// codeAtOnce is the number of package requests of code that are accepted at the same time: one that runs,
+	// and one that waits.
 	codeAtOnce = 2
-	// codeRate and codeBurst bound how often the server looks at requests of code. Beyond it the code waits.
+	// codeRate and codeBurst limit how often the server reads package requests of code. Beyond the limit the
+	// code waits.
 	codeRate  = rate.Limit(1)
 	codeBurst = 20
-	// maxProgress is how many lines about an installation wait to be written to its code.
+	// maxProgress is the maximum number of lines about an installation that wait to be sent to the code.
 	maxProgress = 50
-	// firstCodeRetry and lastCodeRetry are the pauses after the guest gave no connection.
+	// firstCodeRetry and lastCodeRetry are the pauses after the guest refused a connection.
 	firstCodeRetry = 100 * time.Millisecond
 	lastCodeRetry  = 5 * time.Second
 )
 
-// serveCode answers the code in the sandbox that asks for packages, until the context ends. Its requests take
-// turns with those of callers, and are recorded as those are.
+// serveCode answers package requests of code in the sandbox until ctx ends. These requests take turns with
+// those of callers, and are recorded in the same way.
 func (a *Attachment) serveCode(ctx context.Context) {
 	var run sync.WaitGroup
 	defer run.Wait()
@@ -55,10 +56,10 @@ func (a *Attachment) serveCode(ctx context.Context) {
 		}
 		<-slots
 		kind := cellhold.KindOf(err)
-		if ctx.Err() != nil || kind == cellhold.NotFound { // an older agent
+		if ctx.Err() != nil || kind == cellhold.NotFound { // an older agent does not have this feature
 			return
 		}
-		a.o.Logger.Debug("no request of code for packages", "err", err)
+		a.o.Logger.Debug("waiting for package requests of code", "err", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -68,19 +69,19 @@ func (a *Attachment) serveCode(ctx context.Context) {
 	}
 }
 
-// answerCode answers one request. It continues when the code leaves, as a request of a caller does.
+// answerCode answers one request. Like a caller's request, it continues if the code leaves.
 func (a *Attachment) answerCode(ctx context.Context, c *guest.CodeConn) {
 	defer c.Close()
-	defer context.AfterFunc(ctx, c.Hurry)() // Close of the attachment waits for this
+	defer context.AfterFunc(ctx, c.Hurry)() // Close waits for this request
 	if c.Wait() != nil {
-		return // nothing has begun
+		return // nothing was started
 	}
 	done := make(chan guestapi.CodeDone, 1)
 	lines := make(chan string, maxProgress)
 	say := func(line string) {
 		select {
 		case lines <- line:
-		default: // code that does not read misses some
+		default: // code that does not read misses lines
 		}
 	}
 	var work sync.WaitGroup
@@ -97,7 +98,7 @@ func (a *Attachment) answerCode(ctx context.Context, c *guest.CodeConn) {
 			for len(lines) > 0 {
 				_ = c.Say(<-lines)
 			}
-			_ = c.Done(d) // the code may have left
+			_ = c.Done(d) // fails if the code left
 			return
 		case line := <-lines:
 			_ = c.Say(line)
@@ -107,7 +108,7 @@ func (a *Attachment) answerCode(ctx context.Context, c *guest.CodeConn) {
 	}
 }
 
-// changeForCode installs or removes the packages that code asks for, as far as the operator allows it.
+// changeForCode installs or removes packages that code requests, within the operator's policy.
 func (a *Attachment) changeForCode(ctx context.Context, r guestapi.CodeRequest, say func(string)) (cellhold.Installation, error) {
 	p := a.o.Packages
 	plan, refusal := packages.Plan{}, error(nil)
@@ -116,7 +117,7 @@ func (a *Attachment) changeForCode(ctx context.Context, r guestapi.CodeRequest, 
 			return cellhold.Installation{}, err
 		}
 		if len(r.Remove) > guestapi.MaxRequirements {
-			return cellhold.Installation{}, cellhold.Errorf(cellhold.Invalid, "The request removes %d packages; at most %d can be removed at once.", len(r.Remove), guestapi.MaxRequirements)
+			return cellhold.Installation{}, cellhold.Errorf(cellhold.Invalid, "The request removes %d packages; the limit is %d for one request.", len(r.Remove), guestapi.MaxRequirements)
 		}
 	} else {
 		plan, refusal = a.PlanOfCode(packages.Request{Requirements: r.Requirements, File: r.File, Upgrade: r.Upgrade, Alone: r.Alone})
@@ -134,7 +135,7 @@ func (a *Attachment) changeForCode(ctx context.Context, r guestapi.CodeRequest, 
 	return a.carryOut(ctx, plan.Said(say), refusal, true)
 }
 
-// PlanOfCode checks what the code of the session asks for, and counts it.
+// PlanOfCode checks a package request of code, and counts it.
 func (a *Attachment) PlanOfCode(r packages.Request) (packages.Plan, error) {
 	return a.o.Packages.PlanOfCode(r, a.o.Tally)
 }

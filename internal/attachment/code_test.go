@@ -16,7 +16,8 @@ import (
 	"cellhold/internal/packages"
 )
 
-// mute is an agent that passes one request of code to the host and reads nothing afterwards but the first line.
+// mute is an agent that sends one request of code, reads the first line of the answer, and then reads
+// nothing.
 func mute(t *testing.T, request string) *guest.Client {
 	t.Helper()
 	c, err := guest.New(guest.Options{Logger: slog.New(slog.DiscardHandler), Dial: func(context.Context) (net.Conn, error) {
@@ -39,7 +40,7 @@ func mute(t *testing.T, request string) *guest.Client {
 	return c
 }
 
-func TestAnAgentThatDoesNotReadHoldsNobodyUpAtTheEnd(t *testing.T) {
+func TestAnAgentThatDoesNotReadDoesNotDelayTheEnd(t *testing.T) {
 	p, err := packages.New(packages.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -54,11 +55,12 @@ func TestAnAgentThatDoesNotReadHoldsNobodyUpAtTheEnd(t *testing.T) {
 	began := time.Now()
 	a.answerCode(ctx, conn)
 	if took := time.Since(began); took > 6*time.Second {
-		t.Errorf("it took %s", took)
+		t.Errorf("Close took %s", took)
 	}
 }
 
-// change changes packages in a sandbox, and returns whether that counted as use, and as work, of the session.
+// change changes packages in a sandbox. It reports whether the change counted as use and as work of the
+// session.
 func change(t *testing.T, byCode bool) (used, moving bool) {
 	t.Helper()
 	a := &Attachment{o: Options{Logger: slog.New(slog.DiscardHandler), Hooks: Hooks{Used: func() { used = true }}}, installing: make(chan struct{}, 1), ctx: t.Context()}
@@ -75,7 +77,7 @@ func change(t *testing.T, byCode bool) (used, moving bool) {
 	return used, moving
 }
 
-func TestAnInstallationOfACallerIsUseOfTheSessionAndOneOfCodeIsNot(t *testing.T) {
+func TestInstallationsOfCallersCountAsUseAndThoseOfCodeDoNot(t *testing.T) {
 	if used, moving := change(t, false); !used || !moving {
 		t.Errorf("a caller installs: used %t, busy %t; want both", used, moving)
 	}

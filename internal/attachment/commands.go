@@ -11,29 +11,29 @@ import (
 	"cellhold/internal/record"
 )
 
-// CommandRequest asks for one command: a line for a shell, or a program with its arguments.
+// CommandRequest describes a command: a shell line, or a program with its arguments.
 type CommandRequest struct {
 	Line     string
 	Args     []string
-	Env      map[string]string  // added to the environment of every command; not recorded
-	Dir      string             // empty: /workspace; relative paths begin there
-	Timeout  time.Duration      // 0: the server's default; with a terminal, the longest
+	Env      map[string]string  // variables to add to the environment; not recorded
+	Dir      string             // relative to /workspace; empty: /workspace
+	Timeout  time.Duration      // 0: the server's default; with a terminal, the maximum
 	Terminal *cellhold.Terminal // nil: no terminal
 }
 
-// StartCommand starts a command and returns it. The command runs on when the caller leaves.
+// StartCommand starts a command and returns it. The command continues if the caller leaves.
 func (a *Attachment) StartCommand(ctx context.Context, r CommandRequest) (cellhold.Command, error) {
 	if err := r.check(); err != nil {
 		return cellhold.Command{}, err
 	}
 	if r.Timeout == 0 {
 		r.Timeout = a.o.CommandTimeout
-		if r.Terminal != nil { // a person uses it
+		if r.Terminal != nil { // a person uses the terminal
 			r.Timeout = a.o.MaxCommandTimeout
 		}
 	}
 	if r.Timeout < 0 || r.Timeout > a.o.MaxCommandTimeout {
-		return cellhold.Command{}, cellhold.Errorf(cellhold.Invalid, "The timeout %s is not valid: it must be between 0 (the default) and %s.", r.Timeout, a.o.MaxCommandTimeout)
+		return cellhold.Command{}, cellhold.Errorf(cellhold.Invalid, "Invalid timeout %s: use 0 (the default) to %s.", r.Timeout, a.o.MaxCommandTimeout)
 	}
 	if r.Dir != "" && !path.IsAbs(r.Dir) {
 		r.Dir = path.Join(guestapi.WorkDir, r.Dir)
@@ -44,12 +44,12 @@ func (a *Attachment) StartCommand(ctx context.Context, r CommandRequest) (cellho
 	return c.Command, err
 }
 
-var errZeroByte = cellhold.Errorf(cellhold.Invalid, "A command, its arguments and its variables cannot have a zero byte.")
+var errZeroByte = cellhold.Errorf(cellhold.Invalid, "The command has a zero byte: remove it from the line, the arguments and the variables.")
 
-// check refuses a command that no sandbox could start.
+// check refuses a command that cannot be started.
 func (r CommandRequest) check() error {
 	if (r.Line == "") == (len(r.Args) == 0) || len(r.Args) > 0 && r.Args[0] == "" {
-		return cellhold.Errorf(cellhold.Invalid, "Give either command, one line for a shell, or args, a program with its arguments.")
+		return cellhold.Errorf(cellhold.Invalid, "Send either command, a shell line, or args, a program with its arguments.")
 	}
 	if strings.ContainsRune(r.Line+r.Dir, 0) {
 		return errZeroByte
@@ -66,14 +66,14 @@ func (r CommandRequest) check() error {
 		n := len(name) + len(value) + 1
 		size, longest = size+n, max(longest, n)
 		if name == "" || strings.ContainsAny(name, "=\x00") {
-			return cellhold.Errorf(cellhold.Invalid, "The name of the variable %.40q is not valid: it must not be empty, and must have no = and no zero byte.", name)
+			return cellhold.Errorf(cellhold.Invalid, "Invalid variable name %.40q: use a name without = and zero bytes.", name)
 		}
 		if strings.ContainsRune(value, 0) {
 			return errZeroByte
 		}
 	}
 	if longest > guestapi.MaxArg || size > guestapi.MaxArgs || count > guestapi.MaxArgCount {
-		return cellhold.Errorf(cellhold.Invalid, "The command is too long: one argument or variable may have %d bytes, all together %d, and there may be %d. Send more through its standard input.",
+		return cellhold.Errorf(cellhold.Invalid, "The command is too long: the limits are %d bytes for an argument or variable, %d bytes for all, and %d items. Send more data through the standard input.",
 			guestapi.MaxArg, guestapi.MaxArgs, guestapi.MaxArgCount)
 	}
 	return nil

@@ -10,12 +10,12 @@ import (
 	"cellhold/internal/guest"
 )
 
-// maxTransfers bounds the uploads, downloads and watches of one sandbox at a time: fewer than the
-// connections to it, so that cells still find one.
+// maxTransfers is the maximum number of uploads, downloads and watches of one sandbox at the same time. It is
+// below the number of connections, so that cells still get one.
 const maxTransfers = 32
 
-// transfer takes a slot for what moves a file. Until done is called, once or more often, the session is not
-// idle.
+// transfer reserves a slot for a file transfer. The session is not idle until done is called. done can be
+// called several times.
 func (a *Attachment) transfer() (done func(), err error) {
 	free, err := a.slot()
 	if err != nil {
@@ -28,11 +28,11 @@ func (a *Attachment) transfer() (done func(), err error) {
 	}), nil
 }
 
-// slot takes one of the slots for long calls. The caller frees it, once or more often.
+// slot reserves a slot for a long call. The caller must call free. It can be called several times.
 func (a *Attachment) slot() (free func(), err error) {
 	if a.transfers.Add(1) > maxTransfers {
 		a.transfers.Add(-1)
-		return nil, cellhold.Errorf(cellhold.Exhausted, "The session has %d uploads, downloads and watches under way, which is the limit. Wait for one to end.", maxTransfers)
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The limit of %d running uploads, downloads and watches is reached. Wait until one ends.", maxTransfers)
 	}
 	return sync.OnceFunc(func() {
 		a.transfers.Add(-1)
@@ -40,12 +40,12 @@ func (a *Attachment) slot() (free func(), err error) {
 	}), nil
 }
 
-// StatFile describes the file at a path of the sandbox. With follow it describes the target of a link.
+// StatFile returns the attributes of a path in the sandbox. With follow, it returns those of a link's target.
 func (a *Attachment) StatFile(ctx context.Context, path string, follow bool) (cellhold.FileInfo, error) {
 	return a.client.Stat(ctx, path, follow)
 }
 
-// ListDir returns at most limit entries of a directory whose names come after that name, in byte order.
+// ListDir returns at most limit entries of a directory, starting after the name `after`, in byte order.
 func (a *Attachment) ListDir(ctx context.Context, path, after string, limit int) (list []cellhold.FileInfo, more bool, err error) {
 	return a.client.ListDir(ctx, path, after, limit)
 }
@@ -55,27 +55,27 @@ func (a *Attachment) MakeDir(ctx context.Context, path string) (info cellhold.Fi
 	return a.client.MakeDir(ctx, path)
 }
 
-// MoveFile moves a file or a directory. Without replace, a file at the new path is an error.
+// MoveFile moves a file or a directory. Without replace, an existing file at the new path is an error.
 func (a *Attachment) MoveFile(ctx context.Context, from, to string, replace bool) (cellhold.FileInfo, error) {
 	return a.client.Move(ctx, from, to, replace)
 }
 
-// RemoveFile removes a file or a directory. A directory that is not empty needs recursive.
+// RemoveFile removes a file or a directory. A directory with content needs recursive.
 func (a *Attachment) RemoveFile(ctx context.Context, path string, recursive bool) error {
 	return a.client.Remove(ctx, path, recursive)
 }
 
-// OpenFile opens length bytes of one version of a regular file, from offset on. The caller closes it.
+// OpenFile opens length bytes of one version of a regular file, from offset on. The caller must close it.
 func (a *Attachment) OpenFile(ctx context.Context, f cellhold.FileInfo, offset, length int64) (io.ReadCloser, error) {
 	return a.stream(func() (io.ReadCloser, error) { return a.client.ReadAt(ctx, f.Exact(), f.Version, offset, length) })
 }
 
-// PackDir opens a directory or a file as an archive: tar, tgz or zip. The caller closes it.
+// PackDir opens a directory or a file as an archive: tar, tgz or zip. The caller must close it.
 func (a *Attachment) PackDir(ctx context.Context, path, format string) (io.ReadCloser, error) {
 	return a.stream(func() (io.ReadCloser, error) { return a.client.Pack(ctx, path, format) })
 }
 
-// stream opens a stream that holds a slot until it is closed.
+// stream opens a stream that keeps a slot until it is closed.
 func (a *Attachment) stream(open func() (io.ReadCloser, error)) (io.ReadCloser, error) {
 	done, err := a.transfer()
 	if err != nil {
@@ -100,8 +100,8 @@ func (d *download) Close() error {
 	return d.ReadCloser.Close()
 }
 
-// WriteFile writes a file of that size, or of unknown size if it is negative. The file appears complete or
-// not at all. Mode 0 keeps the mode of an existing file.
+// WriteFile writes a file of that size; a negative size means unknown. The file is written completely or not
+// at all. Mode 0 keeps the mode of an existing file.
 func (a *Attachment) WriteFile(ctx context.Context, path string, mode uint32, body io.Reader, size int64) (cellhold.FileInfo, error) {
 	u, done, err := a.upload(path, body, size)
 	if err != nil {
@@ -112,7 +112,7 @@ func (a *Attachment) WriteFile(ctx context.Context, path string, mode uint32, bo
 	return a.client.Write(ctx, u)
 }
 
-// UnpackDir writes the content of an archive to a directory: all of it or nothing.
+// UnpackDir unpacks an archive into a directory, completely or not at all.
 func (a *Attachment) UnpackDir(ctx context.Context, path string, body io.Reader, size int64) (entries int, bytes int64, err error) {
 	u, done, err := a.upload(path, body, size)
 	if err != nil {
@@ -122,17 +122,17 @@ func (a *Attachment) UnpackDir(ctx context.Context, path string, body io.Reader,
 	return a.client.Unpack(ctx, u)
 }
 
-// upload checks an upload before it begins, and takes a slot for it.
+// upload checks the size of an upload, and reserves a slot for it.
 func (a *Attachment) upload(path string, body io.Reader, size int64) (guest.Upload, func(), error) {
 	if size > a.o.MaxUpload {
-		return guest.Upload{}, nil, cellhold.Errorf(cellhold.Exhausted, "The upload has %d bytes; this server takes at most %d.", size, a.o.MaxUpload)
+		return guest.Upload{}, nil, cellhold.Errorf(cellhold.Exhausted, "The upload has %d bytes; the server's limit is %d. Raise --max-upload.", size, a.o.MaxUpload)
 	}
 	done, err := a.transfer()
 	return guest.Upload{Path: path, Body: body, Size: max(size, -1), Limit: a.o.MaxUpload}, done, err
 }
 
-// WatchDir yields the changes of a directory until ctx ends. The first element is empty and says that no
-// later change is missed. A watch does not keep the session from hibernating, which ends the watch.
+// WatchDir yields the changes of a directory until ctx ends. The first element is empty: all later changes are
+// reported. A watched session can still hibernate, which ends the watch.
 func (a *Attachment) WatchDir(ctx context.Context, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		free, err := a.slot()
@@ -152,7 +152,7 @@ func (a *Attachment) WatchDir(ctx context.Context, path string, recursive bool) 
 	}
 }
 
-// endOr returns the reason for which the attachment was closed, or err.
+// endOr returns the reason for which the attachment was closed, otherwise err.
 func (a *Attachment) endOr(err error) error {
 	if reason := context.Cause(a.ctx); reason != nil && cellhold.KindOf(reason) == cellhold.Unavailable {
 		return reason

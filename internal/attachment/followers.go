@@ -13,30 +13,30 @@ import (
 	"cellhold/internal/record"
 )
 
-// Followers are the kernels and the commands of a session as the server follows them. They can be read
-// after the end of their sandbox. A nil *Followers has none.
+// Followers has the followers of the kernels and the commands of a session. They can be read after the end of
+// their sandbox. A nil *Followers has none.
 type Followers struct {
 	mu       sync.Mutex
 	order    []cellhold.KernelID
 	kernels  map[cellhold.KernelID]*Kernel
-	commands *command.Runner // nil when they could not be read
+	commands *command.Runner // nil if the commands could not be read
 }
 
-// Kernel is one kernel that the server follows.
+// Kernel is one kernel with the goroutine that follows it.
 type Kernel struct {
 	*kernel.Kernel
-	cancel context.CancelFunc // ends the following
-	done   chan struct{}      // closed when that has ended; nil when nothing runs
+	cancel context.CancelFunc // ends the goroutine
+	done   chan struct{}      // closed when the goroutine ended; nil if there is none
 }
 
-// unserved is a kernel for which nothing runs yet, or ever: its sandbox may have ended.
+// unserved returns a kernel without a goroutine. Its sandbox can have ended.
 func unserved(k *kernel.Kernel) *Kernel { return &Kernel{Kernel: k, cancel: func() {}} }
 
 func newFollowers() *Followers { return &Followers{kernels: map[cellhold.KernelID]*Kernel{}} }
 
-// Detached returns followers of kernels and commands that have no sandbox: they bring the cells of an
-// earlier server up to what the journal says. Commands that were running are ended as lost. boot is the boot
-// id of the agent to which the cells belong, empty when it is gone.
+// Detached returns followers of kernels and commands that have no sandbox. They complete the cells of an
+// earlier server from the journal. Commands that were running end as lost. boot is the boot id of the agent
+// of these cells; it is empty if the agent is gone.
 func Detached(ctx context.Context, o Options, kernels []cellhold.Kernel, boot string, pending []record.Cell) (*Followers, error) {
 	f := newFollowers()
 	var errs []error
@@ -56,7 +56,7 @@ func Detached(ctx context.Context, o Options, kernels []cellhold.Kernel, boot st
 	return f, errors.Join(append(errs, err)...)
 }
 
-// Kernels returns the kernels in the order in which they were made.
+// Kernels returns the kernels in the order of their creation.
 func (f *Followers) Kernels() []*Kernel {
 	if f == nil {
 		return nil
@@ -70,12 +70,13 @@ func (f *Followers) Kernels() []*Kernel {
 	return list
 }
 
-// Kernel returns the kernel of that id, the first one if it is empty. An unknown id is a NotFound error.
+// Kernel returns the kernel with that id. An empty id means the first kernel. An unknown id is a NotFound
+// error.
 func (f *Followers) Kernel(id cellhold.KernelID) (*Kernel, error) {
 	if k := f.kernel(id); k != nil {
 		return k, nil
 	}
-	return nil, cellhold.Errorf(cellhold.NotFound, "The session has no kernel %.40q.", id)
+	return nil, cellhold.Errorf(cellhold.NotFound, "Kernel %.40q not found in this session.", id)
 }
 
 func (f *Followers) kernel(id cellhold.KernelID) *Kernel {
@@ -90,7 +91,7 @@ func (f *Followers) kernel(id cellhold.KernelID) *Kernel {
 	return f.kernels[id]
 }
 
-// Commands returns what follows the commands; nil when they could not be read.
+// Commands returns the runner of the commands, or nil if they could not be read.
 func (f *Followers) Commands() *command.Runner {
 	if f == nil {
 		return nil
@@ -98,7 +99,7 @@ func (f *Followers) Commands() *command.Runner {
 	return f.commands
 }
 
-// WaitCell waits until a cell is done; false when no kernel knows it.
+// WaitCell waits until a cell is done. It returns false if no kernel knows the cell.
 func (f *Followers) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error) {
 	for _, k := range f.Kernels() {
 		if c, ok, err := k.Wait(ctx, id); ok {
@@ -108,7 +109,8 @@ func (f *Followers) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.
 	return cellhold.Cell{}, false, nil
 }
 
-// LateCell returns a cell that is done with output that is not recorded yet; false when there is none.
+// LateCell returns a cell that is done and has output that is not recorded yet. It returns false if there is
+// none.
 func (f *Followers) LateCell(id cellhold.CellID) (cellhold.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Late(id); ok {
@@ -118,7 +120,7 @@ func (f *Followers) LateCell(id cellhold.CellID) (cellhold.Cell, bool) {
 	return cellhold.Cell{}, false
 }
 
-// KernelInfo returns what a kernel has said of itself; nil when it has not.
+// KernelInfo returns the description that a kernel gave of itself, or nil.
 func (f *Followers) KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo {
 	if k := f.kernel(id); k != nil {
 		return k.Info()
@@ -126,7 +128,8 @@ func (f *Followers) KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo {
 	return nil
 }
 
-// Cell returns a cell that is not done, or was done a moment ago; false when no kernel knows it.
+// Cell returns a cell that is not done, or was done a moment ago. It returns false if no kernel knows the
+// cell.
 func (f *Followers) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Cell(id); ok {
@@ -136,7 +139,7 @@ func (f *Followers) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	return cellhold.Cell{}, false
 }
 
-// Busy reports whether a cell or a command runs or waits.
+// Busy reports whether a cell or a command is running or queued.
 func (f *Followers) Busy() bool {
 	if f == nil {
 		return false
@@ -144,7 +147,7 @@ func (f *Followers) Busy() bool {
 	return slices.ContainsFunc(f.Kernels(), func(k *Kernel) bool { return k.Busy() }) || f.commands != nil && f.commands.Busy()
 }
 
-// Idle returns nil when nothing runs, waits or starts, and a Conflict that says what does.
+// Idle returns nil if nothing is running, queued or starting, otherwise a Conflict error.
 func (f *Followers) Idle() error {
 	changing := func(k *Kernel) bool {
 		state := k.State().State
@@ -152,26 +155,26 @@ func (f *Followers) Idle() error {
 	}
 	switch {
 	case slices.ContainsFunc(f.Kernels(), func(k *Kernel) bool { return k.Busy() }):
-		return cellhold.Errorf(cellhold.Conflict, "A cell runs or waits in the session. Wait for it, or interrupt it.")
+		return cellhold.Errorf(cellhold.Conflict, "A cell of the session is running or queued. Wait for it, or cancel it.")
 	case slices.ContainsFunc(f.Kernels(), changing):
 		return cellhold.Errorf(cellhold.Conflict, "A kernel of the session is starting. Retry when it is idle.")
 	case f.commands != nil && f.commands.Busy():
-		return cellhold.Errorf(cellhold.Conflict, "A command runs in the session. Wait for it, or end it.")
+		return cellhold.Errorf(cellhold.Conflict, "A command of the session is running. Wait for it, or end it.")
 	}
 	return nil
 }
 
-// WaitIdle waits until all kernels have said how they are. A kernel that is dead is no error.
+// WaitIdle waits until all kernels have reported their states. A dead kernel is not an error.
 func (f *Followers) WaitIdle(ctx context.Context) error {
 	for _, k := range f.Kernels() {
 		if err := k.WaitIdle(ctx); err != nil && ctx.Err() != nil {
-			return cellhold.Wrap(cellhold.Unavailable, err, "The kernels did not answer in time.")
+			return cellhold.Wrap(cellhold.Unavailable, err, "The kernels did not answer in time. Retry, or restart the kernels.")
 		}
 	}
 	return nil
 }
 
-// Die ends all cells and commands, because their sandbox has ended. It can be repeated after an error.
+// Die ends all cells and commands, because their sandbox ended. It can be repeated after an error.
 func (f *Followers) Die(ctx context.Context, status cellhold.CellStatus, detail string) error {
 	if f == nil {
 		return nil
@@ -190,7 +193,7 @@ func (f *Followers) Die(ctx context.Context, status cellhold.CellStatus, detail 
 	return errors.Join(append(errs, f.commands.Die(ctx, as, detail))...)
 }
 
-// Release lets all wait calls return. It is the last call.
+// Release makes all wait calls return. It must be the last call.
 func (f *Followers) Release() {
 	if f == nil {
 		return
@@ -228,7 +231,7 @@ func cellsOf(cells []record.Cell, id cellhold.KernelID) []record.Cell {
 	return own
 }
 
-// startOf is the request that starts a kernel. The startup code belongs to the first one.
+// startOf returns the request that starts a kernel. Only the first kernel gets the startup code.
 func startOf(k cellhold.Kernel, startup string, i int) guestapi.StartKernel {
 	r := guestapi.StartKernel{Spec: k.Spec}
 	if i == 0 {

@@ -9,7 +9,7 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// maxKernels bounds the kernels of one session: each takes 50 MB or more of its memory.
+// maxKernels is the maximum number of kernels in one session. Each uses at least 50 MB of its memory.
 const maxKernels = 8
 
 var (
@@ -17,32 +17,32 @@ var (
 	notInKernelID = lazy.Regexp(`[^A-Za-z0-9_-]+`)
 )
 
-// KernelRequest asks for one more kernel.
+// KernelRequest describes a kernel to add.
 type KernelRequest struct {
 	Spec string            // name of the kernelspec
-	ID   cellhold.KernelID // empty: one made from the kernelspec's name
+	ID   cellhold.KernelID // empty: an id made from the kernelspec's name
 }
 
-// NewID checks the id that the caller asks for, or makes one: the kernelspec's name, with a number from the
-// second one on.
+// NewID checks the requested id. Without one it makes an id from the kernelspec's name, with a number if that
+// name is taken.
 func (r KernelRequest) NewID(taken []cellhold.Kernel) (cellhold.KernelID, error) {
 	has := func(id cellhold.KernelID) bool {
 		return slices.ContainsFunc(taken, func(k cellhold.Kernel) bool { return k.ID == id })
 	}
 	if len(taken) >= maxKernels {
-		return "", cellhold.Errorf(cellhold.Exhausted, "The session has %d kernels, which is the limit. Delete one first.", len(taken))
+		return "", cellhold.Errorf(cellhold.Exhausted, "The limit of %d kernels is reached. Delete one first.", len(taken))
 	}
 	if r.ID != "" {
 		if !kernelID().MatchString(string(r.ID)) {
-			return "", cellhold.Errorf(cellhold.Invalid, "The kernel id %.40q is not valid: use 1 to 40 letters, digits, '-' or '_', and begin with a letter or digit.", r.ID)
+			return "", cellhold.Errorf(cellhold.Invalid, "Invalid kernel id %.40q: use 1 to 40 letters, digits, '-' or '_', and begin with a letter or digit.", r.ID)
 		}
 		if has(r.ID) {
-			return "", cellhold.Errorf(cellhold.Conflict, "The session has a kernel %q already.", r.ID)
+			return "", cellhold.Errorf(cellhold.Conflict, "Kernel %q exists already. Choose another id.", r.ID)
 		}
 		return r.ID, nil
 	}
 	name := strings.Trim(notInKernelID().ReplaceAllString(r.Spec, "-"), "-_")
-	name = name[:min(len(name), 36)] // the number needs the rest
+	name = name[:min(len(name), 36)] // leave room for the number
 	if name == "" {
 		name = "kernel"
 	}

@@ -14,10 +14,10 @@ import (
 	"cellhold/internal/record"
 )
 
-// GreetTimeout bounds the first answer of an agent. One that is slower does not work.
+// GreetTimeout limits the first answer of an agent. A slower agent does not work.
 const GreetTimeout = 20 * time.Second
 
-// renewTimeout bounds the renewal of one kernel, which runs a few lines.
+// renewTimeout limits the renewal of one kernel, which runs a few lines.
 const renewTimeout = 15 * time.Second
 
 func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {
@@ -27,7 +27,7 @@ func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {
 		Updates: a.o.Updates, Record: a.o.Record, Refold: a.o.Refold, Changed: a.o.Changed,
 		Done: func(record.Cell) { a.changed() },
 		Stuck: func(why string) {
-			a.o.Logger.Error("destroying a sandbox that does not answer", "why", why)
+			a.o.Logger.Error("destroying a sandbox whose agent does not answer", "why", why)
 			a.Destroyed(why)
 			if a.o.Stuck != nil {
 				a.o.Stuck(a, why)
@@ -36,7 +36,7 @@ func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {
 	}
 }
 
-// serve lets a kernel run.
+// serve starts the goroutine of a kernel.
 func (a *Attachment) serve(k *Kernel) {
 	ctx, cancel := context.WithCancel(a.ctx)
 	k.cancel, k.done = cancel, make(chan struct{})
@@ -46,9 +46,9 @@ func (a *Attachment) serve(k *Kernel) {
 	})
 }
 
-// StartKernels starts the kernels that the agent does not have yet, with the startup code in the first one,
-// and waits until they are idle. An error is that of the first kernel; another one that does not start is
-// dead and says why.
+// StartKernels starts the kernels that the agent does not have yet, the first one with the startup code, and
+// waits until they are idle. It returns only an error of the first kernel. Another kernel that does not start
+// is dead, and its state has the reason.
 func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel, startup string, timeout time.Duration) error {
 	for i, k := range kernels {
 		start := startOf(k, startup, i)
@@ -59,7 +59,7 @@ func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel
 			err = a.prepare(ctx, k.ID, start.Startup, timeout)
 		}
 		if err != nil {
-			return fmt.Errorf("starting the kernel %s: %w", k.ID, err)
+			return fmt.Errorf("start kernel %s: %w", k.ID, err)
 		}
 	}
 	for i, k := range a.followers.Kernels() {
@@ -70,8 +70,8 @@ func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel
 	return nil
 }
 
-// prepare runs the startup code in a kernel that was started before its session. An exception is reported
-// as after any other start.
+// prepare runs the startup code in a kernel that was started before its session. It reports an exception like
+// after any other start.
 func (a *Attachment) prepare(ctx context.Context, id cellhold.KernelID, startup string, timeout time.Duration) error {
 	done, err := a.client.Kernel(id).Prepare(ctx, guestapi.Prepare{Code: startup, Timeout: timeout, Startup: true})
 	if err != nil || done.Error == "" {
@@ -81,8 +81,8 @@ func (a *Attachment) prepare(ctx context.Context, id cellhold.KernelID, startup 
 		cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: "startup code failed: " + done.Error})})
 }
 
-// FinishKernels does what an earlier server had begun: it starts the kernels that the agent was not asked
-// for, and ends those that are not the session's.
+// FinishKernels completes the work of an earlier server: it starts kernels that the agent does not have, and
+// ends kernels that the session does not have.
 func (a *Attachment) FinishKernels(ctx context.Context, kernels []cellhold.Kernel, startup string) {
 	for i, k := range kernels {
 		if slices.Contains(a.known, k.ID) {
@@ -120,10 +120,10 @@ func (a *Attachment) CheckSpec(ctx context.Context, name string) error {
 	if slices.Contains(names, name) {
 		return nil
 	}
-	return cellhold.Errorf(cellhold.Invalid, "The image has no kernelspec %.100q; it has %s.", name, strings.Join(names, ", "))
+	return cellhold.Errorf(cellhold.Invalid, "Kernelspec %.100q not found in the image. Use one of: %s.", name, strings.Join(names, ", "))
 }
 
-// AddKernel starts one more kernel and returns when it is idle. put records it, before the start. After an
+// AddKernel starts another kernel and returns when it is idle. It calls put, which records it, before the start. After an
 // error the caller must call RemoveKernel.
 func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func() error) error {
 	o := a.kernelOptions(k.ID)
@@ -148,7 +148,7 @@ func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func(
 	}
 	a.mu.Unlock()
 	if closed {
-		return cellhold.Errorf(cellhold.Unavailable, "The sandbox ended while the kernel was starting.")
+		return cellhold.Errorf(cellhold.Unavailable, "The sandbox ended while the kernel was starting. Restart the first kernel to get a new sandbox.")
 	}
 	if err := fresh.Start(ctx, guestapi.StartKernel{Spec: k.Spec}); err != nil {
 		return err
@@ -156,16 +156,16 @@ func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func(
 	return fresh.WaitIdle(ctx)
 }
 
-// RemoveKernel ends a kernel of the sandbox: its running cell is interrupted, the waiting ones are cancelled.
-// A kernel that there is not is no error. put records that, before the agent is asked, so that a restarted
-// server ends what is left.
+// RemoveKernel ends a kernel of the sandbox: it interrupts the running cell and cancels the queued cells. An
+// unknown kernel is not an error. It calls put, which records it, before it asks the agent, so that a restarted server
+// completes the removal.
 func (a *Attachment) RemoveKernel(ctx context.Context, id cellhold.KernelID, put func() error) error {
 	k := a.followers.kernel(id)
 	if k == nil {
 		return put()
 	}
 	if err := k.Retire(ctx); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The end of waiting cells could not be recorded. Is the server's disk full?")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The end of queued cells could not be recorded. Check the free space on the server's disk.")
 	}
 	err := put()
 	if derr := a.client.Kernel(id).Delete(ctx); cellhold.KindOf(derr) != cellhold.NotFound {

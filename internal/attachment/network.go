@@ -13,15 +13,15 @@ import (
 
 // Network is the network access of a session.
 type Network struct {
-	Policy  cellhold.Egress // as it is recorded
-	Vault   []byte          // the secrets, as egress seals them
-	Ceiling egress.Policy   // the most that the operator allows now
+	Policy  cellhold.Egress // the recorded policy
+	Vault   []byte          // the secrets, sealed by package egress
+	Ceiling egress.Policy   // the widest policy that the operator allows now
 	Rules   *egress.Rules
 	Limits  egress.Limits
 }
 
-// OpenNetwork opens the network access of the session, if it has one, and lets its code ask for packages. A
-// recorded policy that is wider than the operator allows now stays closed.
+// OpenNetwork opens the network access of the session, if it has any, and the package requests of its code.
+// If the recorded policy is wider than the operator allows now, the access stays closed.
 func (a *Attachment) OpenNetwork(ctx context.Context, n Network) error {
 	if a.o.Packages != nil {
 		if err := a.Run(a.serveCode); err != nil {
@@ -30,14 +30,14 @@ func (a *Attachment) OpenNetwork(ctx context.Context, n Network) error {
 	}
 	policy, err := egress.NewPolicy(n.Policy)
 	if err != nil {
-		return fmt.Errorf("the recorded egress policy: %w", err)
+		return fmt.Errorf("read the recorded egress policy: %w", err)
 	}
 	if policy.None() {
 		return nil
 	}
 	if err := policy.Within(n.Ceiling); err != nil {
 		a.o.Logger.Warn("the network access of the session stays closed", "err", err)
-		return a.client.CloseWay(ctx, guestapi.SessionWay) // so that code fails at once
+		return a.client.CloseWay(ctx, guestapi.SessionWay) // connections of code then fail at once
 	}
 	vault, err := egress.Unseal(n.Vault)
 	if err != nil {
@@ -57,7 +57,7 @@ func (a *Attachment) OpenNetwork(ctx context.Context, n Network) error {
 	return a.Run(gate.Run)
 }
 
-// recordAttempt records what the code of the session tried to reach.
+// recordAttempt records a connection attempt of the session's code.
 func (a *Attachment) recordAttempt(ctx context.Context, x cellhold.EgressAttempt) error {
 	return a.o.Log.Append(ctx, []record.Event{record.NewEvent(cellhold.EventEgress, "", "", x)})
 }

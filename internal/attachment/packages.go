@@ -9,23 +9,23 @@ import (
 	"cellhold/internal/packages"
 )
 
-// recordTimeout bounds the recording of packages that were changed.
+// recordTimeout limits the recording of changed packages.
 const recordTimeout = 30 * time.Second
 
-// Install installs packages in the sandbox, for all its kernels. Installations take turns. A report may
-// come with an error: it has the changes before the error.
+// Install installs packages in the sandbox, for all its kernels. Only one installation runs at a time. With
+// an error, the report can have the changes before the error.
 func (a *Attachment) Install(ctx context.Context, r packages.Request) (cellhold.Installation, error) {
 	plan, err := a.o.Packages.Plan(r)
 	return a.carryOut(ctx, plan, err, false)
 }
 
-// RemovePackages removes packages by their names.
+// RemovePackages removes packages by name.
 func (a *Attachment) RemovePackages(ctx context.Context, names []string) (cellhold.Installation, error) {
 	return a.remove(ctx, names, false)
 }
 
-// carryOut installs the packages of a plan. A refusal of the plan does not matter when all of them are
-// installed already.
+// carryOut installs the packages of a plan. If all of them are installed already, a refusal of the plan does
+// not matter.
 func (a *Attachment) carryOut(ctx context.Context, plan packages.Plan, refusal error, byCode bool) (cellhold.Installation, error) {
 	p := a.o.Packages
 	switch kind := cellhold.KindOf(refusal); {
@@ -51,9 +51,9 @@ func (a *Attachment) remove(ctx context.Context, names []string, byCode bool) (c
 	})
 }
 
-// changePackages makes one change and records it. While a caller waits for it the session is not idle. Code
-// that asks again and again must not keep its session alive: its cell or command does, and so does the
-// processor time that it takes.
+// changePackages makes one change and records it. While a caller waits for the change, the session is not
+// idle. Code that repeats requests must not keep its session from expiring; only its cell, its command or its
+// CPU time does.
 func (a *Attachment) changePackages(ctx context.Context, byCode bool, change func(context.Context) (cellhold.Installation, []cellhold.Package, error)) (cellhold.Installation, error) {
 	select {
 	case a.installing <- struct{}{}:
@@ -67,7 +67,8 @@ func (a *Attachment) changePackages(ctx context.Context, byCode bool, change fun
 		a.changed()
 		defer a.changed()
 	}
-	// Half an installation is worth less than a complete one: it continues when the caller leaves.
+	// The change continues if the caller leaves, because an incomplete installation is worse than a complete
+	// one.
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(a.ctx, cancel)()

@@ -8,7 +8,7 @@ import (
 	"cellhold/internal/command"
 )
 
-// Command returns one command, with the ends of its output so far.
+// Command returns one command, with the beginning and the end of its output so far.
 func (h *History) Command(ctx context.Context, id cellhold.CommandID) (cellhold.Command, error) {
 	if r := h.runner(); r != nil {
 		if c, ok := r.Get(id); ok {
@@ -36,7 +36,7 @@ func (h *History) Commands(ctx context.Context) iter.Seq2[cellhold.Command, erro
 	}
 }
 
-// WaitCommand waits until a command is done. When ctx ends first it returns the command as it is and
+// WaitCommand waits until a command is done. If ctx ends first, it returns the unfinished command and
 // ctx.Err().
 func (h *History) WaitCommand(ctx context.Context, id cellhold.CommandID) (cellhold.Command, error) {
 	if r := h.runner(); r != nil {
@@ -49,7 +49,7 @@ func (h *History) WaitCommand(ctx context.Context, id cellhold.CommandID) (cellh
 }
 
 // WatchCommand yields the events of one command after that number, and later ones as they happen, until the
-// command is done. The numbers are those of the session, so they have gaps here.
+// command is done. The numbers are those of the session, so they have gaps.
 func (h *History) WatchCommand(ctx context.Context, id cellhold.CommandID, after int64) (iter.Seq2[cellhold.Event, error], error) {
 	c, err := h.Command(ctx, id)
 	if err != nil {

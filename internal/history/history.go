@@ -1,5 +1,5 @@
-// Package history reads what a session has done: its cells, commands, events and notebooks, and the
-// attempts of its code to reach the network. It changes nothing, and needs no sandbox.
+// Package history reads the history of a session: its cells, commands, events and notebooks, and the
+// connection attempts of its code. It changes nothing, and needs no sandbox.
 package history
 
 import (
@@ -16,50 +16,52 @@ import (
 
 // Store reads the records of sessions.
 type Store interface {
-	// Read yields the events after that number, in order, up to the newest.
+	// Read yields the events after that number, in order, up to the newest one.
 	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error]
-	// ReadType yields the events of one type after that number, in order, up to the newest.
+	// ReadType yields the events of one type after that number, in order, up to the newest one.
 	ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[record.Event, error]
-	// Cell returns one cell, a cellhold.NotFound error when there is none.
+	// Cell returns one cell. If there is none, the error is cellhold.NotFound.
 	Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (record.Cell, error)
 	// Cells yields the cells in the order of their submission.
 	Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Cell, error]
-	// Command returns one command, a cellhold.NotFound error when there is none.
+	// Command returns one command. If there is none, the error is cellhold.NotFound.
 	Command(ctx context.Context, id cellhold.SessionID, c cellhold.CommandID) (record.Command, error)
 	// Commands yields the commands in the order of their start.
 	Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Command, error]
 }
 
-// Followers are the kernels and commands of a session as the server follows them.
+// Followers has the kernels and commands that the server follows for a session.
 type Followers interface {
-	// Cell returns a cell that is not done, or was done a moment ago; false when no kernel knows it.
+	// Cell returns a cell that is not done, or was done a moment ago. It returns false if no kernel knows the
+	// cell.
 	Cell(id cellhold.CellID) (cellhold.Cell, bool)
-	// WaitCell waits until such a cell is done; false when no kernel knows it.
+	// WaitCell waits until such a cell is done. It returns false if no kernel knows the cell.
 	WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error)
-	// LateCell returns a cell that is done with output that is not recorded yet; false when there is none.
+	// LateCell returns a cell that is done and has output that is not recorded yet. It returns false if there
+	// is none.
 	LateCell(id cellhold.CellID) (cellhold.Cell, bool)
-	// KernelInfo returns what a kernel has said of itself; nil when it has not.
+	// KernelInfo returns the description that a kernel gave of itself, or nil.
 	KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo
-	// Commands returns what follows the commands; nil when there is nothing.
+	// Commands returns the runner of the commands, or nil if there is none.
 	Commands() *command.Runner
 }
 
-// Options says what a history reads. All fields are required.
+// Options configures a history. All fields are required.
 type Options struct {
 	Session   cellhold.SessionID
 	Store     Store
 	Log       *kernel.Log
 	Followers func() Followers
-	Record    func() record.Session // the session now
+	Record    func() record.Session // returns the present record
 }
 
-// History is that of one session. All methods may be called from any goroutine.
+// History is the history of one session. Its methods can be called from any goroutine.
 type History struct{ o Options }
 
 // New returns the history of a session.
 func New(o Options) *History { return &History{o} }
 
-// maxPage bounds the contents of one page of events in bytes; a larger single event is returned alone.
+// maxPage limits the content of one page of events in bytes. A larger single event is returned alone.
 const maxPage = 4 << 20
 
 // Watch yields the events after that number, and later ones as they happen, until the session ends.
@@ -83,7 +85,7 @@ func (h *History) Events(ctx context.Context, after int64, limit int) ([]cellhol
 	return h.page(ctx, after, h.o.Log.Last(), limit, func(cellhold.Event) bool { return true })
 }
 
-// page returns at most limit events after one number up to another that are wanted.
+// page returns at most limit wanted events after the number `after`, up to the number last.
 func (h *History) page(ctx context.Context, after, last int64, limit int, wanted func(cellhold.Event) bool) ([]cellhold.Event, error) {
 	evs, size := []cellhold.Event{}, 0
 	if after >= last || limit <= 0 {
@@ -112,7 +114,7 @@ func (h *History) Cell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, 
 	return h.recorded(ctx, id)
 }
 
-// WaitCell waits until a cell is done. When ctx ends first it returns the cell as it is and ctx.Err().
+// WaitCell waits until a cell is done. If ctx ends first, it returns the unfinished cell and ctx.Err().
 func (h *History) WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
 	if c, ok, err := h.o.Followers().WaitCell(ctx, id); ok {
 		return c, err
@@ -128,7 +130,7 @@ func (h *History) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 			if err == nil && c.State == cellhold.CellDone {
 				c = h.complete(c)
 			} else if err == nil {
-				if now, ok := h.o.Followers().Cell(c.ID); ok { // else it was done since it was read
+				if now, ok := h.o.Followers().Cell(c.ID); ok { // otherwise the cell was done after it was read
 					c = now
 				}
 			}
@@ -139,8 +141,8 @@ func (h *History) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	}
 }
 
-// recorded returns a cell as it is recorded. Late output is looked for first, because the record may get it
-// in between.
+// recorded returns a recorded cell. It looks for late output first, because the output can be added to the
+// record in between.
 func (h *History) recorded(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
 	if c, ok := h.o.Followers().LateCell(id); ok {
 		return h.complete(c), nil
@@ -149,7 +151,7 @@ func (h *History) recorded(ctx context.Context, id cellhold.CellID) (cellhold.Ce
 	return h.complete(c.Cell), err
 }
 
-// complete adds to a recorded cell the output after its end, and whether a rollback has undone it.
+// complete adds to a recorded cell its late output, and whether a rollback undid it.
 func (h *History) complete(c cellhold.Cell) cellhold.Cell {
 	if now, ok := h.o.Followers().LateCell(c.ID); ok {
 		c = now
@@ -158,17 +160,17 @@ func (h *History) complete(c cellhold.Cell) cellhold.Cell {
 	return c
 }
 
-// CellIsDone returns the error for a call that acts on a cell that is done, or that there is not.
+// CellIsDone returns the error for a call on a cell that is done or unknown.
 func (h *History) CellIsDone(ctx context.Context, id cellhold.CellID) error {
 	c, err := h.o.Store.Cell(ctx, h.o.Session, id)
 	if err != nil {
 		return err
 	}
-	return cellhold.Errorf(cellhold.Conflict, "Cell %s is done; it ended with %s.", id, c.Status)
+	return cellhold.Errorf(cellhold.Conflict, "Cell %s is done already, with status %s.", id, c.Status)
 }
 
-// Text opens the text that a cell has written to stdout or stderr, as far as it is recorded. ctx bounds the
-// reading. The caller closes it.
+// Text opens the recorded text that a cell wrote to stdout or stderr. ctx limits the reads. The caller must
+// close it.
 func (h *History) Text(ctx context.Context, id cellhold.CellID, stream string) (*transcript.Text, error) {
 	cell, err := h.Cell(ctx, id)
 	if err != nil {
@@ -180,22 +182,22 @@ func (h *History) Text(ctx context.Context, id cellhold.CellID, stream string) (
 	return transcript.Open(source, cell, stream, h.o.Log.Last())
 }
 
-// maxAttempts bounds one page of attempts.
+// maxAttempts is the maximum number of attempts in one page.
 const maxAttempts = 1000
 
-// Attempts returns what the code of the session tried to reach, oldest first: the attempts recorded after
-// the event of that number, and the number for the next page. An attempt whose connection ended on a later
-// page is there again, with the same id.
+// Attempts returns connection attempts of the session's code, oldest first: those recorded after the event
+// with that number, and the number for the next page. An attempt whose connection ended on a later page
+// appears there again, with the same id.
 func (h *History) Attempts(ctx context.Context, after int64) (list []cellhold.EgressAttempt, next int64, err error) {
 	list, next = []cellhold.EgressAttempt{}, after
 	at := map[string]int{}
 	for ev, err := range h.o.Store.ReadType(ctx, h.o.Session, cellhold.EventEgress, after) {
 		if err != nil {
-			return nil, 0, cellhold.Wrap(cellhold.Internal, err, "The recorded attempts cannot be read.")
+			return nil, 0, cellhold.Wrap(cellhold.Internal, err, "The recorded connection attempts cannot be read.")
 		}
 		var a cellhold.EgressAttempt
 		if err := ev.Decode(&a); err != nil {
-			return nil, 0, cellhold.Wrap(cellhold.Internal, err, "A recorded attempt cannot be read.")
+			return nil, 0, cellhold.Wrap(cellhold.Internal, err, "A recorded connection attempt cannot be read.")
 		}
 		next = ev.Seq
 		if i, known := at[a.ID]; known {

@@ -16,7 +16,7 @@ type Notebook struct {
 	kernel cellhold.KernelID
 }
 
-// Notebook returns the notebook of a kernel, of the first one if id is empty. An unknown kernel is a
+// Notebook returns the notebook of a kernel. An empty id means the first kernel. An unknown kernel is a
 // NotFound error.
 func (h *History) Notebook(id cellhold.KernelID) (Notebook, error) {
 	for i, k := range h.o.Record().Kernels {
@@ -24,7 +24,7 @@ func (h *History) Notebook(id cellhold.KernelID) (Notebook, error) {
 			return Notebook{h, k.ID}, nil
 		}
 	}
-	return Notebook{}, cellhold.Errorf(cellhold.NotFound, "The session has no kernel %.40q.", id)
+	return Notebook{}, cellhold.Errorf(cellhold.NotFound, "Kernel %.40q not found in this session.", id)
 }
 
 // Write writes the notebook as it is now.
@@ -32,25 +32,25 @@ func (n Notebook) Write(ctx context.Context, w io.Writer) error {
 	return notebook.Write(w, n.meta(), n.cells(ctx))
 }
 
-// WriteFile writes the notebook to a file of the host.
+// WriteFile writes the notebook to a file on the host.
 func (n Notebook) WriteFile(ctx context.Context, path string) error {
 	return notebook.WriteFile(path, notebook.FileOptions{}, n.meta(), n.cells(ctx))
 }
 
-// WritePython writes the notebook as a Python file.
+// WritePython writes the notebook as a Python script.
 func (n Notebook) WritePython(ctx context.Context, w io.Writer) error {
 	return export.Python(w, n.cells(ctx))
 }
 
-// WriteHTML writes the notebook as a page.
+// WriteHTML writes the notebook as an HTML page.
 func (n Notebook) WriteHTML(ctx context.Context, w io.Writer) error {
 	return export.HTML(w, "Session "+string(n.h.o.Session), n.cells(ctx))
 }
 
-// Language returns the language of the kernel; empty when the kernel never said it.
+// Language returns the language of the kernel. It is empty if the kernel never reported it.
 func (n Notebook) Language() string { return n.meta().Kernel.Language }
 
-// cells yields the cells of the kernel that no rollback has undone.
+// cells yields the cells of the kernel, without those that a rollback undid.
 func (n Notebook) cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	return func(yield func(cellhold.Cell, error) bool) {
 		for c, err := range n.h.Cells(ctx) {
@@ -64,7 +64,7 @@ func (n Notebook) cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	}
 }
 
-// meta is the description of the kernel.
+// meta returns the description of the kernel.
 func (n Notebook) meta() notebook.Meta {
 	if info := n.h.o.Followers().KernelInfo(n.kernel); info != nil {
 		return notebook.Meta{Kernel: *info}

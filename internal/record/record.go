@@ -1,8 +1,8 @@
-// Package record has what the server stores of a session: the fields that callers see, and those that only
-// the server needs.
+// Package record has the data that the server stores for a session: the fields that callers see, and those
+// that only the server needs.
 //
-// The JSON form of these types is the stored form. Keys never change their meaning; a key that is missing
-// in an older record has its zero value. The package decides nothing.
+// The JSON form of these types is the stored form. Keys never change their meaning. A key that an older
+// record lacks has its zero value. The package has no behaviour.
 package record
 
 import (
@@ -11,22 +11,22 @@ import (
 	"cellhold"
 )
 
-// Session is a session as it is stored. Its lists are never changed in place.
+// Session is a stored session. Its lists are never changed in place.
 type Session struct {
 	cellhold.Session
-	Owner   string `json:"owner,omitempty"`   // name of the token that created it
-	Sandbox string `json:"sandbox,omitempty"` // id of its newest sandbox
-	Digest  string `json:"digest,omitempty"`  // digest of its image, so that a new sandbox is made from the same one
-	Article bool   `json:"article,omitempty"` // created through the article's API: one for each user, plain tracebacks
-	Vault   []byte `json:"vault,omitempty"`   // its secrets with their values, as package egress seals them
+	Owner   string `json:"owner,omitempty"`   // name of the token that created the session
+	Sandbox string `json:"sandbox,omitempty"` // id of the newest sandbox
+	Digest  string `json:"digest,omitempty"`  // digest of the image, so that a new sandbox has the same image
+	Article bool   `json:"article,omitempty"` // created through the article's API, which has one session for each user
+	Vault   []byte `json:"vault,omitempty"`   // the secrets with their values, sealed by package egress
 
 	Snapshot    string       `json:"snapshot,omitempty"`    // while hibernated: the snapshot that it resumes from
 	Boot        string       `json:"boot,omitempty"`        // while hibernated: the boot id of the agent in the snapshot
 	Checkpoints []Checkpoint `json:"checkpoints,omitempty"` // oldest first
-	Undone      []Undone     `json:"undone,omitempty"`      // what rollbacks have undone
+	Undone      []Undone     `json:"undone,omitempty"`      // parts of the history that rollbacks undid
 }
 
-// Checkpoint is a checkpoint as it is stored, with what the session becomes when it is rolled back to it.
+// Checkpoint is a stored checkpoint, with the fields that a rollback restores.
 type Checkpoint struct {
 	cellhold.Checkpoint
 	Snapshot string             `json:"snapshot"`
@@ -35,7 +35,7 @@ type Checkpoint struct {
 	Undone   []Undone           `json:"undone,omitempty"`
 }
 
-// Undone is a part of a session's history that a rollback has undone: its events stay readable, their
+// Undone is a part of a session's history that a rollback undid. Its events can still be read, but their
 // effects are gone.
 type Undone struct {
 	After int64     `json:"after"` // number of the last event before the part
@@ -44,8 +44,8 @@ type Undone struct {
 	Until time.Time `json:"until"`
 }
 
-// Has reports whether a cell belongs to the part. A cell that never ran has no events: its submission
-// decides.
+// Has reports whether a cell belongs to the part. A cell that never ran has no events, so the time of its
+// submission decides.
 func (u Undone) Has(c cellhold.Cell) bool {
 	if c.First > 0 {
 		return c.First > u.After && c.First <= u.Last

@@ -30,10 +30,10 @@ func end(t *testing.T, s *session.Session, id cellhold.CellID) cellhold.Cell {
 	return c
 }
 
-func TestAWaitingCellShowsItsPlaceAndCanBeCancelled(t *testing.T) {
+func TestAQueuedCellShowsItsPositionAndCanBeCancelled(t *testing.T) {
 	ses := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	first := submit(t, ses, session.ExecuteRequest{Code: "loop"})
-	awaitStart(t, ses, first) // a cell that waits is cancelled, one that runs is interrupted
+	awaitStart(t, ses, first) // a queued cell would be cancelled, not interrupted
 	second := submit(t, ses, session.ExecuteRequest{Code: "set x second"})
 	third := submit(t, ses, session.ExecuteRequest{Code: "print third"})
 	if c, _ := ses.History().Cell(t.Context(), third.ID); c.State != cellhold.CellQueued || c.Position != 2 {
@@ -44,13 +44,13 @@ func TestAWaitingCellShowsItsPlaceAndCanBeCancelled(t *testing.T) {
 		t.Fatalf("the cancelled cell is %s, %s (%v)", c.State, c.Status, err)
 	}
 	if c, _ := ses.History().Cell(t.Context(), third.ID); c.Position != 1 {
-		t.Errorf("with the second gone, the third is at position %d", c.Position)
+		t.Errorf("without the second cell, the third is at position %d", c.Position)
 	}
 	if _, err := ses.CancelCell(t.Context(), second.ID); cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("cancelling twice: %v", err)
 	}
 	if _, err := ses.CancelCell(t.Context(), "c0000000000000000"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("cancelling a cell that never was: %v", err)
+		t.Errorf("cancelling an unknown cell: %v", err)
 	}
 	if _, err := ses.CancelCell(t.Context(), first.ID); err != nil {
 		t.Fatal(err)
@@ -59,14 +59,14 @@ func TestAWaitingCellShowsItsPlaceAndCanBeCancelled(t *testing.T) {
 		t.Errorf("the running cell ended with %s", c.Status)
 	}
 	if c := end(t, ses, third.ID); text(c) != "third\n" {
-		t.Errorf("the cell behind ended with %s: %q", c.Status, text(c))
+		t.Errorf("the next cell ended with %s: %q", c.Status, text(c))
 	}
 	if c := run(t, ses, "get x"); c.Status != cellhold.StatusError {
 		t.Errorf("the cancelled cell ran: x is %s", text(c))
 	}
 }
 
-func TestAKeyMakesARepeatedRequestOneCell(t *testing.T) {
+func TestRequestsWithOneKeyGiveOneCell(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t)
 	ses := s.create(t, registry.CreateRequest{})
@@ -87,12 +87,12 @@ func TestAKeyMakesARepeatedRequestOneCell(t *testing.T) {
 	}
 	end(t, ses, ids[0])
 	if c := run(t, ses, "get x"); text(c) != `"1"` {
-		t.Errorf("it ran as often as x says: %s", text(c))
+		t.Errorf("the cell ran more than once, x is %s", text(c))
 	}
 	other := r
 	other.Code = "add x 2"
 	if _, err := ses.Execute(t.Context(), other); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("the key with other code: %v", err)
+		t.Errorf("the key with different code: %v", err)
 	}
 	s.stop()
 
@@ -105,11 +105,11 @@ func TestAKeyMakesARepeatedRequestOneCell(t *testing.T) {
 		t.Errorf("after a restart the key gives cell %s, %s", c.ID, c.State)
 	}
 	if c := submit(t, ses, session.ExecuteRequest{Code: "get x"}); text(end(t, ses, c.ID)) != `"1"` {
-		t.Errorf("it ran again: %s", text(c))
+		t.Errorf("the cell ran again: %s", text(c))
 	}
 }
 
-func TestAfterAnErrorTheRestGoesOnOrIsCancelledAsTheCallerChose(t *testing.T) {
+func TestOnErrorContinuesOrCancelsTheQueuedCells(t *testing.T) {
 	ses := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	for _, x := range []struct {
 		choice cellhold.OnError
@@ -129,7 +129,7 @@ func TestAfterAnErrorTheRestGoesOnOrIsCancelledAsTheCallerChose(t *testing.T) {
 		}
 		for _, c := range rest {
 			if c := end(t, ses, c.ID); c.Status != x.want {
-				t.Errorf("on_error %q: a cell behind ended with %s (%s), want %s", x.choice, c.Status, c.Cause, x.want)
+				t.Errorf("on_error %q: a queued cell ended with %s (%s), want %s", x.choice, c.Status, c.Cause, x.want)
 			}
 		}
 		if c := run(t, ses, "print after"); text(c) != "after\n" {
@@ -138,7 +138,7 @@ func TestAfterAnErrorTheRestGoesOnOrIsCancelledAsTheCallerChose(t *testing.T) {
 	}
 }
 
-func TestFiftyAtOnceKeepOneOrder(t *testing.T) {
+func TestFiftyConcurrentCellsKeepTheirOrder(t *testing.T) {
 	ses := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	gate := submit(t, ses, session.ExecuteRequest{Code: "loop"})
 	awaitStart(t, ses, gate)
@@ -162,7 +162,7 @@ func TestFiftyAtOnceKeepOneOrder(t *testing.T) {
 		accepted = append(accepted, c.ID)
 	}
 	if len(accepted) != 51 {
-		t.Fatalf("%d cells, not 51", len(accepted))
+		t.Fatalf("%d cells, want 51", len(accepted))
 	}
 	end(t, ses, accepted[50])
 	order := map[cellhold.EventType][]cellhold.CellID{}
@@ -175,12 +175,12 @@ func TestFiftyAtOnceKeepOneOrder(t *testing.T) {
 	}
 	for _, x := range []cellhold.EventType{cellhold.EventCellQueued, cellhold.EventCellStarted, cellhold.EventCellDone} {
 		if !slices.Equal(order[x], accepted) {
-			t.Errorf("%s came in another order than the cells were accepted in", x)
+			t.Errorf("the order of %s differs from the order of submission", x)
 		}
 	}
 }
 
-func TestAnInterruptOfOneCellNeverHitsTheNext(t *testing.T) {
+func TestAnInterruptOfOneCellNeverInterruptsTheNext(t *testing.T) {
 	ses := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	for range 30 {
 		first := submit(t, ses, session.ExecuteRequest{Code: "sleep 1ms"})
@@ -206,16 +206,16 @@ func asked(t *testing.T, s *session.Session, c cellhold.Cell) cellhold.Event {
 			return ev
 		}
 	}
-	t.Fatal("it never asked")
+	t.Fatal("the cell never asked for input")
 	return cellhold.Event{}
 }
 
-func TestInputIsAnsweredOnceAlsoByTheNextServer(t *testing.T) {
+func TestInputIsAnsweredOnceAlsoAfterARestart(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t)
 	ses := s.create(t, registry.CreateRequest{})
 	if c := run(t, ses, "input x Name?"); c.Status != cellhold.StatusError {
-		t.Errorf("a cell that may not ask ended with %s", c.Status)
+		t.Errorf("a cell without allow_stdin ended with %s", c.Status)
 	}
 	cell := submit(t, ses, session.ExecuteRequest{Code: "input x Name?\ninput y And?\nget x", AllowStdin: true})
 	first := asked(t, ses, cell)
@@ -230,7 +230,7 @@ func TestInputIsAnsweredOnceAlsoByTheNextServer(t *testing.T) {
 		t.Fatalf("after a restart the cell asks %+v", c.Input)
 	}
 	if err := ses.AnswerInput(t.Context(), cell.ID, first.Seq+1000, "x"); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("an answer to a question that is not asked: %v", err)
+		t.Errorf("an answer to an unknown question: %v", err)
 	}
 	if err := ses.AnswerInput(t.Context(), cell.ID, first.Seq, "Ann"); err != nil {
 		t.Fatal(err)

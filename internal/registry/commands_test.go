@@ -16,7 +16,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// start starts a command given as a line.
+// startCommand starts a command from a shell line.
 func startCommand(t *testing.T, s *session.Session, line string) cellhold.Command {
 	t.Helper()
 	c, err := s.StartCommand(t.Context(), attachment.CommandRequest{Line: line})
@@ -26,7 +26,6 @@ func startCommand(t *testing.T, s *session.Session, line string) cellhold.Comman
 	return c
 }
 
-// command runs a command to its end.
 // input sends standard input to a command.
 func input(t *testing.T, s *session.Session, id cellhold.CommandID, b []byte, offset int64, eof bool) (int64, error) {
 	r, err := s.Commands(t.Context(), id)
@@ -36,7 +35,7 @@ func input(t *testing.T, s *session.Session, id cellhold.CommandID, b []byte, of
 	return r.Input(t.Context(), id, b, offset, eof)
 }
 
-// act does something with a command.
+// act calls f with the runner of a command.
 func act(t *testing.T, s *session.Session, id cellhold.CommandID, f func(*runner.Runner) error) error {
 	r, err := s.Commands(t.Context(), id)
 	if err != nil {
@@ -57,6 +56,7 @@ func resize(t *testing.T, s *session.Session, id cellhold.CommandID, size cellho
 	return act(t, s, id, func(r *runner.Runner) error { return r.Resize(t.Context(), id, size) })
 }
 
+// command runs a command until it is done.
 func command(t *testing.T, s *session.Session, line string) cellhold.Command {
 	t.Helper()
 	c, err := s.History().WaitCommand(t.Context(), startCommand(t, s, line).ID)
@@ -66,7 +66,7 @@ func command(t *testing.T, s *session.Session, line string) cellhold.Command {
 	return c
 }
 
-// written reads all events of a command, and returns what it wrote to each stream.
+// written reads all events of a command, and returns its output on each stream.
 func written(t *testing.T, s *session.Session, id cellhold.CommandID) (stdout, stderr string, types string) {
 	t.Helper()
 	watch, err := s.History().WatchCommand(t.Context(), id, 0)
@@ -90,7 +90,7 @@ func written(t *testing.T, s *session.Session, id cellhold.CommandID) (stdout, s
 	return stdout, stderr, types
 }
 
-func TestACommandRunsBesideTheKernel(t *testing.T) {
+func TestACommandRunsWhileTheKernelIsBusy(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	c := command(t, s, "echo a b;warn c;exit 7")
 	if c.Status != cellhold.CommandExit || c.Code != 7 || c.Stdout.Text != "a b\n" || c.Stderr.Text != "c\n" || c.Ended.IsZero() {
@@ -104,7 +104,7 @@ func TestACommandRunsBesideTheKernel(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if c := run(t, s, "print still here"); text(c) != "still here\n" {
-		t.Errorf("the cell said %q", text(c))
+		t.Errorf("the cell printed %q", text(c))
 	}
 	n := 0
 	for _, err := range s.History().Commands(t.Context()) {
@@ -141,7 +141,7 @@ func TestInputReachesACommandOnceAndInOrder(t *testing.T) {
 		t.Errorf("%d bytes, %d omitted", c.Stdout.Bytes, c.Stdout.Omitted)
 	}
 	if _, err := input(t, s, c.ID, []byte("x"), -1, false); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("input for a command that is over: %v", err)
+		t.Errorf("input for a command that is done: %v", err)
 	}
 	c = startCommand(t, s, "cat")
 	if _, err := input(t, s, c.ID, nil, 5, false); cellhold.KindOf(err) != cellhold.Conflict {
@@ -267,7 +267,7 @@ func TestACommandSurvivesTheServer(t *testing.T) {
 	}
 }
 
-func TestACommandWhoseSandboxDiesIsLost(t *testing.T) {
+func TestACommandWhoseSandboxEndsIsLost(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t).create(t, registry.CreateRequest{})
 	c := startCommand(t, s, "wait")
@@ -309,7 +309,7 @@ func TestACommandIsLostWhenItsSandboxIsGoneAtTheStart(t *testing.T) {
 	}
 }
 
-func TestCommandsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidCommandsAreRefused(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	for _, tt := range []struct {
 		name string
@@ -342,9 +342,9 @@ func TestCommandsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
-func TestARunningCommandKeepsItsSession(t *testing.T) {
-	t.Parallel()                 // it waits most of the time
-	const idle = 2 * time.Second // more than a busy machine takes between two calls
+func TestASessionWithARunningCommandIsNotIdle(t *testing.T) {
+	t.Parallel()                 // the test mostly waits
+	const idle = 2 * time.Second // longer than a busy machine needs between two calls
 	m := newHost(t).serve(t, func(o *registry.Options) { o.IdleTimeout = idle })
 	s := m.create(t, registry.CreateRequest{})
 	c := startCommand(t, s, "wait")
@@ -360,6 +360,6 @@ func TestARunningCommandKeepsItsSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if reason := ended(t, s); reason != cellhold.EndExpired {
-		t.Errorf("it ended because of %s", reason)
+		t.Errorf("the session ended because of %s", reason)
 	}
 }

@@ -13,22 +13,22 @@ import (
 	"cellhold/internal/session"
 )
 
-// CreateRequest asks for a session. The zero value is a session with the server's defaults.
+// CreateRequest describes a session to create. The zero value means the server's defaults.
 type CreateRequest struct {
 	Owner    string            // name of the caller's token
-	User     string            // label of the person or agent; never a path
-	Template string            // empty: the default one
-	Image    string            // empty: the template's, or the server's
-	Startup  string            // code that runs silently at the start and after each restart
+	User     string            // label of the person or agent; never used as a path
+	Template string            // empty: the default template
+	Image    string            // empty: the template's image, or the server's default
+	Startup  string            // code that runs without output after each start of the kernel
 	Limits   cellhold.Limits   // a zero field means the server's default
 	Egress   *cellhold.Egress  // the network access; nil: the server's default
-	Secrets  []cellhold.Secret // values that its code can use without seeing them
-	Figures  *cellhold.Figures // of cells that do not say
+	Secrets  []cellhold.Secret // values that code can use without seeing them
+	Figures  *cellhold.Figures // default format of figures
 	Meta     map[string]string // the caller's notes
 	Article  bool              // created through the article's API
 }
 
-// Bounds of what callers attach to a session, so that records stay small.
+// Limits of the data that callers attach to a session, so that records stay small.
 const (
 	maxUser    = 256
 	maxMeta    = 32
@@ -36,7 +36,7 @@ const (
 	maxStartup = 64 << 10
 )
 
-// Create makes a session and returns when its kernel is idle. After an error nothing is left.
+// Create creates a session and returns when its kernel is idle. After an error it leaves nothing behind.
 func (r *Registry) Create(ctx context.Context, q CreateRequest) (*session.Session, error) {
 	rec, img, err := r.newRecord(q)
 	if err != nil {
@@ -55,11 +55,11 @@ func (r *Registry) Create(ctx context.Context, q CreateRequest) (*session.Sessio
 	return s, nil
 }
 
-// Fork makes n sessions that continue from a session's memory and files as they are now, or as they were at
-// a checkpoint if one is named. Either all are made or none.
+// Fork creates n sessions that continue from a session's memory and files, as they are now or at a
+// checkpoint. An empty checkpoint means now. If one fork fails, none is created.
 func (r *Registry) Fork(ctx context.Context, s *session.Session, n int, checkpoint string) ([]*session.Session, error) {
 	if n < 1 || n > session.MaxForks {
-		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid count %d: 1 to %d forks can be made at once.", n, session.MaxForks)
+		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid count %d: use 1 to %d.", n, session.MaxForks)
 	}
 	if err := r.env.Shelf.Able(); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (r *Registry) Fork(ctx context.Context, s *session.Session, n int, checkpoi
 	return s.Fork(ctx, base, n, checkpoint)
 }
 
-// Replace ends the session that the article's API made for the user before, and makes a new one.
+// Replace ends the user's previous session of the article's API, and creates a new one.
 func (r *Registry) Replace(ctx context.Context, q CreateRequest) (*session.Session, error) {
 	q.Article = true
 	release, err := r.replaceInTurn(ctx, articleKey(q.Owner, q.User))
@@ -88,14 +88,14 @@ func (r *Registry) Replace(ctx context.Context, q CreateRequest) (*session.Sessi
 	return r.Create(ctx, q)
 }
 
-// replacement makes the replacements of one user's session take turns.
+// replacement lets only one call at a time replace a user's session.
 type replacement struct {
 	held   chan struct{} // capacity 1
-	wanted int           // callers that have or wait for the turn; guarded by Registry.mu
+	wanted int           // number of callers that hold the turn or wait for it; guarded by Registry.mu
 }
 
-// replaceInTurn waits for the turn to replace one user's session. Nothing is left of a turn for which no
-// caller waits: callers choose the names of users.
+// replaceInTurn waits for the turn to replace a user's session. If no caller waits, it deletes the entry,
+// because callers can choose any number of user names.
 func (r *Registry) replaceInTurn(ctx context.Context, key string) (release func(), err error) {
 	r.mu.Lock()
 	turn := r.replacing[key]
@@ -156,35 +156,35 @@ func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, er
 	}, img, nil
 }
 
-// check bounds what the caller attaches. The user label is shown in lists and logs, so it has no control
-// characters.
+// check limits the data that the caller attaches. Lists and logs show the user label, so it must not have
+// control characters.
 func (q CreateRequest) check() error {
 	if len(q.User) > maxUser {
-		return cellhold.Errorf(cellhold.Invalid, "The user label has %d bytes; at most %d are allowed.", len(q.User), maxUser)
+		return cellhold.Errorf(cellhold.Invalid, "The user label has %d bytes; the limit is %d.", len(q.User), maxUser)
 	}
 	if !utf8.ValidString(q.User) || strings.ContainsFunc(q.User, unicode.IsControl) {
-		return cellhold.Errorf(cellhold.Invalid, "The user label must be UTF-8 text without control characters.")
+		return cellhold.Errorf(cellhold.Invalid, "Invalid user label: use UTF-8 text without control characters.")
 	}
 	if len(q.Startup) > maxStartup {
-		return cellhold.Errorf(cellhold.Invalid, "The startup code has %d bytes; at most %d are allowed.", len(q.Startup), maxStartup)
+		return cellhold.Errorf(cellhold.Invalid, "The startup code has %d bytes; the limit is %d.", len(q.Startup), maxStartup)
 	}
 	if len(q.Meta) > maxMeta {
-		return cellhold.Errorf(cellhold.Invalid, "The metadata has %d entries; at most %d are allowed.", len(q.Meta), maxMeta)
+		return cellhold.Errorf(cellhold.Invalid, "The metadata has %d entries; the limit is %d.", len(q.Meta), maxMeta)
 	}
 	for k, v := range q.Meta {
 		if len(k) > maxMetaLen || len(v) > maxMetaLen {
-			return cellhold.Errorf(cellhold.Invalid, "The metadata entry %.40q has more than %d bytes.", k, maxMetaLen)
+			return cellhold.Errorf(cellhold.Invalid, "The metadata entry %.40q is too long: the limit is %d bytes for a key or a value.", k, maxMetaLen)
 		}
 	}
 	return nil
 }
 
-// fromTemplate fills in what a request leaves to its template. If a request names no template and no other
-// image, the default template is used.
+// fromTemplate sets the fields of a request that it leaves to its template. If the request names no template
+// and no other image, fromTemplate uses the default template.
 func (o *Options) fromTemplate(q CreateRequest) (CreateRequest, error) {
 	if o.Templates == nil {
 		if q.Template != "" {
-			return q, cellhold.Errorf(cellhold.NotFound, "Template %.100q not found; this server has no templates.", q.Template)
+			return q, cellhold.Errorf(cellhold.NotFound, "Template %.100q not found: this server has no templates.", q.Template)
 		}
 		return q, nil
 	}
@@ -203,8 +203,7 @@ func (o *Options) fromTemplate(q CreateRequest) (CreateRequest, error) {
 	return q, nil
 }
 
-// egress checks the network access that a caller asks for. It returns what the session gets, and its secrets
-// sealed.
+// egress checks the requested network access. It returns the access of the session, and its sealed secrets.
 func (o *Options) egress(q CreateRequest) (cellhold.Egress, []byte, error) {
 	policy := o.Egress.Default
 	if q.Egress != nil {
@@ -224,7 +223,7 @@ func (o *Options) egress(q CreateRequest) (cellhold.Egress, []byte, error) {
 	return policy.Egress(), sealed, err
 }
 
-// shownSecrets is what callers see of secrets.
+// shownSecrets returns the public parts of secrets.
 func shownSecrets(list []cellhold.Secret) []cellhold.SecretInfo {
 	var shown []cellhold.SecretInfo
 	for _, s := range list {

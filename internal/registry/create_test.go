@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestNothingIsLeftOfTheTurnsOfUsers(t *testing.T) {
+func TestReplacementsAreDeletedWhenNoCallerWaits(t *testing.T) {
 	m := &Registry{replacing: map[string]*replacement{}}
 	release, err := m.replaceInTurn(t.Context(), "ann")
 	if err != nil {
@@ -14,7 +14,7 @@ func TestNothingIsLeftOfTheTurnsOfUsers(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := m.replaceInTurn(gone, "ann"); err == nil {
-		t.Error("two have one turn")
+		t.Error("two callers hold one turn")
 	}
 	if len(m.replacing) != 1 {
 		t.Errorf("%d turns while one is held", len(m.replacing))

@@ -20,16 +20,16 @@ import (
 	"cellhold/internal/store"
 )
 
-// saved are the names of what is saved on a host.
+// saved returns the names of the snapshots of a host.
 func (h *host) saved() []string { return h.world.SnapshotNames() }
 
-// moody is a driver that can refuse.
-type moody struct {
+// failingDriver is a driver that can fail on request.
+type failingDriver struct {
 	*fake.Driver
 	snapshot, create atomic.Pointer[error]
 }
 
-func (d *moody) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+func (d *failingDriver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
 	if err := d.create.Load(); err != nil {
 		return nil, *err
 	}
@@ -37,24 +37,24 @@ func (d *moody) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, er
 	if err != nil {
 		return nil, err
 	}
-	return &moodyBox{sb, d}, nil
+	return &failingSandbox{sb, d}, nil
 }
 
-type moodyBox struct {
+type failingSandbox struct {
 	sandbox.Sandbox
-	driver *moody
+	driver *failingDriver
 }
 
-func (b *moodyBox) Snapshot(ctx context.Context, name string) error {
+func (b *failingSandbox) Snapshot(ctx context.Context, name string) error {
 	if err := b.driver.snapshot.Load(); err != nil {
 		return *err
 	}
 	return b.Sandbox.Snapshot(ctx, name)
 }
 
-// withMoods gives a server a moody driver.
-func withMoods(h *host) (*moody, func(*registry.Options)) {
-	d := &moody{}
+// withFailures gives a server a failingDriver.
+func withFailures(h *host) (*failingDriver, func(*registry.Options)) {
+	d := &failingDriver{}
 	return d, func(o *registry.Options) {
 		d.Driver = h.world.Open()
 		o.Driver = d
@@ -71,7 +71,7 @@ func hibernate(t *testing.T, s *session.Session) {
 	}
 }
 
-// types are the types of a session's events of its own, in order, and checks that no number is missing.
+// types returns the types of a session's own events, in order, and checks that no number is missing.
 func types(t *testing.T, s *session.Session) []cellhold.EventType {
 	t.Helper()
 	evs, err := s.History().Events(t.Context(), 0, 10_000)
@@ -81,7 +81,7 @@ func types(t *testing.T, s *session.Session) []cellhold.EventType {
 	var list []cellhold.EventType
 	for i, ev := range evs {
 		if ev.Seq != int64(i+1) {
-			t.Fatalf("event %d where %d was due", ev.Seq, i+1)
+			t.Fatalf("event %d, want %d", ev.Seq, i+1)
 		}
 		if strings.HasPrefix(string(ev.Type), "session_") {
 			list = append(list, ev.Type)
@@ -90,12 +90,12 @@ func types(t *testing.T, s *session.Session) []cellhold.EventType {
 	return list
 }
 
-func TestReadingDoesNotWakeASessionAndUsingItDoes(t *testing.T) {
+func TestReadsDoNotResumeASessionAndCallsDo(t *testing.T) {
 	m := newHost(t).serve(t)
 	s := m.create(t, registry.CreateRequest{})
 	c := run(t, s, "set x 42")
 	hibernate(t, s)
-	hibernate(t, s) // again is no error
+	hibernate(t, s) // a second call is not an error
 	if _, err := s.History().Cell(t.Context(), c.ID); err != nil {
 		t.Error(err)
 	}
@@ -103,11 +103,11 @@ func TestReadingDoesNotWakeASessionAndUsingItDoes(t *testing.T) {
 		t.Error(err)
 	}
 	if got := s.Info().Kernels[0].State; got != cellhold.KernelIdle {
-		t.Errorf("its kernel is %s", got)
+		t.Errorf("the kernel is %s", got)
 	}
 	types(t, s)
 	if state := s.Info().State; state != cellhold.SessionHibernated {
-		t.Errorf("reading has made it %s", state)
+		t.Errorf("after reads the session is %s", state)
 	}
 	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
 		t.Errorf("x is %q", got)
@@ -118,7 +118,7 @@ func TestReadingDoesNotWakeASessionAndUsingItDoes(t *testing.T) {
 	}
 }
 
-func TestAHibernatedSessionOutlivesTheServer(t *testing.T) {
+func TestAHibernatedSessionSurvivesARestart(t *testing.T) {
 	h := newHost(t)
 	first := h.serve(t)
 	s := first.create(t, registry.CreateRequest{})
@@ -141,13 +141,13 @@ func TestAHibernatedSessionOutlivesTheServer(t *testing.T) {
 	}
 	second.stop()
 	if left := h.saved(); len(left) > 0 {
-		t.Errorf("left: %v", left)
+		t.Errorf("left behind: %v", left)
 	}
 }
 
-func TestASessionThatCannotBeSavedGoesOn(t *testing.T) {
+func TestASessionThatCannotBeSavedContinues(t *testing.T) {
 	h := newHost(t)
-	d, moods := withMoods(h)
+	d, moods := withFailures(h)
 	s := h.serve(t, moods).create(t, registry.CreateRequest{})
 	run(t, s, "set x 42")
 	full := error(sandbox.ErrSpace)
@@ -161,7 +161,7 @@ func TestASessionThatCannotBeSavedGoesOn(t *testing.T) {
 	if _, err := s.Checkpoint(t.Context(), "a"); cellhold.KindOf(err) != cellhold.Exhausted || len(s.Checkpoints()) != 0 {
 		t.Errorf("got %v", err)
 	}
-	// An adopted one of an earlier version: saved, it would be lost.
+	// A session of an earlier version was adopted: a save would lose it.
 	misfit := error(&sandbox.SnapshotError{Reason: "it was made with another agent"})
 	d.snapshot.Store(&misfit)
 	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported || !strings.Contains(err.Error(), "made with another agent") {
@@ -174,14 +174,14 @@ func TestASessionThatCannotBeSavedGoesOn(t *testing.T) {
 	hibernate(t, s)
 }
 
-func TestASessionWhoseSavedStateIsOfNoUseCanBeRestarted(t *testing.T) {
+func TestASessionWhoseSnapshotCannotBeRestoredCanBeRestarted(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t).create(t, registry.CreateRequest{})
 	run(t, s, "set x 42")
 	hibernate(t, s)
 	list := h.saved()
 	if len(list) != 1 {
-		t.Fatalf("saved: %v", list)
+		t.Fatalf("snapshots: %v", list)
 	}
 	if err := h.world.Spoil(list[0]); err != nil {
 		t.Fatal(err)
@@ -201,20 +201,20 @@ func TestASessionWhoseSavedStateIsOfNoUseCanBeRestarted(t *testing.T) {
 	}
 }
 
-func TestAnIdleSessionIsSuspendedAndEndsWhenItsTimeComes(t *testing.T) {
+func TestAnIdleSessionHibernatesAndLaterExpires(t *testing.T) {
 	m := newHost(t).serve(t, func(o *registry.Options) {
 		o.HibernateAfter, o.IdleTimeout = 100*time.Millisecond, 1500*time.Millisecond
 	})
 	s := m.create(t, registry.CreateRequest{})
 	if reason := ended(t, s); reason != cellhold.EndExpired {
-		t.Errorf("it ended: %s", reason)
+		t.Errorf("the session ended: %s", reason)
 	}
 	if got := types(t, s); len(got) != 2 || got[0] != cellhold.EventSessionHibernated {
 		t.Errorf("events %v", got)
 	}
 }
 
-func TestManyWhoUseAHibernatedSessionWakeItOnce(t *testing.T) {
+func TestConcurrentCallsResumeASessionOnce(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	hibernate(t, s)
 	var wg sync.WaitGroup
@@ -235,16 +235,16 @@ func TestManyWhoUseAHibernatedSessionWakeItOnce(t *testing.T) {
 	}
 }
 
-func TestSuspendedSessionsHaveABoundOfTheirOwn(t *testing.T) {
+func TestHibernatedSessionsHaveTheirOwnLimit(t *testing.T) {
 	m := newHost(t).serve(t, func(o *registry.Options) { o.MaxSessions, o.MaxHibernated = 1, 1 })
 	a := m.create(t, registry.CreateRequest{})
 	hibernate(t, a)
-	b := m.create(t, registry.CreateRequest{}) // its place is free
+	b := m.create(t, registry.CreateRequest{}) // the slot of the first session is free
 	if err := b.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("a second one sleeps: %v", err)
+		t.Errorf("a second session hibernated: %v", err)
 	}
 	if err := a.Resume(t.Context()); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("two are awake: %v", err)
+		t.Errorf("two sessions are running: %v", err)
 	}
 	if err := b.End(t.Context()); err != nil {
 		t.Fatal(err)
@@ -254,9 +254,9 @@ func TestSuspendedSessionsHaveABoundOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestARollbackUndoesCellsAndAFailingOneLeavesTheSessionAsItIs(t *testing.T) {
+func TestARollbackUndoesCellsAndAFailedOneChangesNothing(t *testing.T) {
 	h := newHost(t)
-	d, moods := withMoods(h)
+	d, moods := withFailures(h)
 	s := h.serve(t, moods).create(t, registry.CreateRequest{})
 	run(t, s, "set x 1")
 	if _, err := s.Checkpoint(t.Context(), "one"); err != nil {
@@ -269,7 +269,7 @@ func TestARollbackUndoesCellsAndAFailingOneLeavesTheSessionAsItIs(t *testing.T) 
 		t.Errorf("got %v", err)
 	}
 	if got := text(run(t, s, "get x")); !strings.Contains(got, "2") {
-		t.Errorf("after a rollback that failed, x is %q", got)
+		t.Errorf("after a failed rollback, x is %q", got)
 	}
 	d.create.Store(nil)
 	if err := s.Rollback(t.Context(), "one"); err != nil {
@@ -292,7 +292,7 @@ func TestARollbackUndoesCellsAndAFailingOneLeavesTheSessionAsItIs(t *testing.T) 
 	}
 }
 
-func TestForksHaveTheHistoryOfTheirParentAndLivesOfTheirOwn(t *testing.T) {
+func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 	h := newHost(t)
 	m := h.serve(t)
 	s := m.create(t, registry.CreateRequest{User: "ann"})
@@ -317,7 +317,7 @@ func TestForksHaveTheHistoryOfTheirParentAndLivesOfTheirOwn(t *testing.T) {
 		}
 	}
 	hibernate(t, s)
-	late, err := m.Fork(t.Context(), s, 1, "") // from sleep, which goes on
+	late, err := m.Fork(t.Context(), s, 1, "") // from a hibernated session, which stays hibernated
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +325,7 @@ func TestForksHaveTheHistoryOfTheirParentAndLivesOfTheirOwn(t *testing.T) {
 		t.Errorf("x is %q, the parent %s", got, s.Info().State)
 	}
 	if got := h.saved(); len(got) != 1 {
-		t.Errorf("saved: %v", got)
+		t.Errorf("snapshots: %v", got)
 	}
 	id := forks[0].Info().ID
 	m.stop()
@@ -338,9 +338,9 @@ func TestForksHaveTheHistoryOfTheirParentAndLivesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestForksThatFailLeaveNothing(t *testing.T) {
+func TestFailedForksLeaveNothingBehind(t *testing.T) {
 	h := newHost(t)
-	d, moods := withMoods(h)
+	d, moods := withFailures(h)
 	m := h.serve(t, moods)
 	s := m.create(t, registry.CreateRequest{})
 	broken := errors.New("broken")
@@ -352,14 +352,14 @@ func TestForksThatFailLeaveNothing(t *testing.T) {
 		t.Errorf("%d sessions", len(list))
 	}
 	if got := h.saved(); len(got) != 0 {
-		t.Errorf("saved: %v", got)
+		t.Errorf("snapshots: %v", got)
 	}
 	if _, err := m.Fork(t.Context(), s, 17, ""); cellhold.KindOf(err) != cellhold.Invalid {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestAForkThatADeadServerWasMakingIsDeletedAtTheStart(t *testing.T) {
+func TestAnIncompleteForkIsDeletedAtTheNextStart(t *testing.T) {
 	h := newHost(t)
 	first := h.serve(t)
 	s := first.create(t, registry.CreateRequest{})
@@ -380,11 +380,11 @@ func TestAForkThatADeadServerWasMakingIsDeletedAtTheStart(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	if _, err := os.Stat(files); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("its output files: %v", err)
+		t.Errorf("the fork's output files: %v", err)
 	}
 }
 
-func TestADeathBetweenARollbackAndItsFilesIsMadeUpFor(t *testing.T) {
+func TestOutputFilesAreCopiedAfterAKillDuringARollback(t *testing.T) {
 	h := newHost(t)
 	first := h.serve(t)
 	own, shared := first.create(t, registry.CreateRequest{}), first.create(t, registry.CreateRequest{User: "ann"})
@@ -393,7 +393,7 @@ func TestADeathBetweenARollbackAndItsFilesIsMadeUpFor(t *testing.T) {
 		run(t, s, "print copied")
 	}
 	first.stop()
-	for _, s := range []*session.Session{own, shared} { // as it is when the sandbox has gone back, and the host's folder has not
+	for _, s := range []*session.Session{own, shared} { // as if the sandbox was rolled back, but not the host's folder
 		if err := os.Remove(filepath.Join(h.world.OutputDir(sandbox.ID(s.Record().Sandbox)), "o.txt")); err != nil {
 			t.Fatal(err)
 		}
@@ -405,9 +405,9 @@ func TestADeathBetweenARollbackAndItsFilesIsMadeUpFor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The user's other sessions may have written what the folder has.
+		// The user's other sessions can have written the files in the folder.
 		if files, err := s.HostFiles().Outputs(); err != nil || len(files) != 1 || files[0].Path != want {
-			t.Errorf("the host has %v, %v, and not %s", files, err, want)
+			t.Errorf("the host has %v, %v; want %s", files, err, want)
 		}
 	}
 }

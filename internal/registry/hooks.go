@@ -8,10 +8,10 @@ import (
 	"cellhold/internal/session"
 )
 
-// hooks is what sessions ask of the registry: session.Registry.
+// hooks implements session.Registry.
 type hooks struct{ *Registry }
 
-// Add makes a session known while the server takes sessions.
+// Add adds a session while the server accepts sessions.
 func (h hooks) Add(s *session.Session) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -22,7 +22,7 @@ func (h hooks) Add(s *session.Session) error {
 	return nil
 }
 
-// Forget makes a session that has ended unknown. With readable it stays known by its id.
+// Forget removes an ended session. With readable, the session can still be found by its id.
 func (h hooks) Forget(s *session.Session, readable bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -35,19 +35,19 @@ func (h hooks) Forget(s *session.Session, readable bool) {
 	}
 }
 
-// ReserveRunning takes a slot for a session that gets a sandbox again.
+// ReserveRunning reserves a slot for a session that gets a sandbox again.
 func (h hooks) ReserveRunning() (release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if all := h.runningSessions(); all >= h.o.MaxSessions {
 		return nil, cellhold.Errorf(cellhold.Exhausted,
-			"The session is hibernated and cannot be resumed: the server runs %d sessions, which is its limit. End or hibernate one, or raise --max-sessions.", all)
+			"The hibernated session cannot be resumed: the limit is %d running sessions. End or hibernate one, or raise --max-sessions.", all)
 	}
 	h.starting++
 	return h.giveBack(&h.starting), nil
 }
 
-// ReserveHibernated takes a slot for a session that hibernates.
+// ReserveHibernated reserves a slot for a session that hibernates.
 func (h hooks) ReserveHibernated() (release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,7 +58,7 @@ func (h hooks) ReserveHibernated() (release func(), err error) {
 		}
 	}
 	if n >= h.o.MaxHibernated {
-		return nil, cellhold.Errorf(cellhold.Exhausted, "%d sessions are hibernated, which is the limit. End one, or raise --max-hibernated.", n)
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The limit of %d hibernated sessions is reached. End sessions, or raise --max-hibernated.", n)
 	}
 	h.hibernating++
 	return h.giveBack(&h.hibernating), nil
@@ -72,19 +72,19 @@ func (h hooks) giveBack(slots *int) func() {
 	}
 }
 
-// Destroy destroys a sandbox, also after ctx has ended.
+// Destroy destroys a sandbox, even after ctx ended.
 func (h hooks) Destroy(ctx context.Context, sb sandbox.Sandbox) {
 	h.cleanUp(ctx, stray{sb.ID(), sb.Destroy})
 }
 
-// DropSnapshot removes a snapshot in the same way.
+// DropSnapshot removes a snapshot, even after ctx ended.
 func (h hooks) DropSnapshot(ctx context.Context, name string) {
 	if name != "" {
 		h.cleanUp(ctx, stray{"", func(ctx context.Context) error { return h.env.Shelf.Remove(ctx, name) }})
 	}
 }
 
-// Reschedule wakes the expiry.
+// Reschedule wakes the goroutine of expire.
 func (h hooks) Reschedule() {
 	select {
 	case h.Registry.reschedule <- struct{}{}:

@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// runOn executes a cell on a kernel to its end.
+// runOn runs a cell on a kernel until it is done.
 func runOn(t *testing.T, s *session.Session, k cellhold.KernelID, code string) cellhold.Cell {
 	t.Helper()
 	c, err := s.Execute(t.Context(), session.ExecuteRequest{Kernel: k, Code: code})
@@ -45,7 +45,7 @@ func addKernel(t *testing.T, s *session.Session, spec string, id cellhold.Kernel
 	return k
 }
 
-func TestKernelsOfASessionHaveVariablesAndQueuesOfTheirOwn(t *testing.T) {
+func TestKernelsHaveTheirOwnVariablesAndQueues(t *testing.T) {
 	s := newHost(t).serve(t)
 	ses := s.create(t, registry.CreateRequest{})
 	second := addKernel(t, ses, "toy", "")
@@ -61,7 +61,7 @@ func TestKernelsOfASessionHaveVariablesAndQueuesOfTheirOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := runOn(t, ses, "toy", "print free"); text(c) != "free\n" || c.Kernel != "toy" {
-		t.Errorf("beside a busy kernel another one said %q on %s", text(c), c.Kernel)
+		t.Errorf("next to a busy kernel, the cell printed %q on %s", text(c), c.Kernel)
 	}
 	if err := ses.Interrupt(t.Context(), "toy", ""); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestKernelsOfASessionHaveVariablesAndQueuesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAllKernelsAreThereAfterARestartOfTheServer(t *testing.T) {
+func TestAllKernelsSurviveARestartOfTheServer(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t)
 	ses := s.create(t, registry.CreateRequest{})
@@ -97,19 +97,19 @@ func TestAllKernelsAreThereAfterARestartOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(again.Info().Kernels); n != 3 {
-		t.Fatalf("%d kernels after the restart, not 3", n)
+		t.Fatalf("%d kernels after the restart, want 3", n)
 	}
 	if c, _ := again.History().WaitCell(t.Context(), pending.ID); text(c) != "late\n" {
-		t.Errorf("the third kernel's cell put out %q", text(c))
+		t.Errorf("the third kernel's cell printed %q", text(c))
 	}
 	for k, want := range map[cellhold.KernelID]string{"": "first", "b": "second"} {
 		if c := runOn(t, again, k, "get x"); !strings.Contains(text(c), want) {
-			t.Errorf("kernel %q has x = %q, not %s", k, text(c), want)
+			t.Errorf("kernel %q has x = %q, want %s", k, text(c), want)
 		}
 	}
 }
 
-func TestADeletedKernelIsGoneAndItsNameIsFree(t *testing.T) {
+func TestADeletedKernelFreesItsId(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t)
 	ses := s.create(t, registry.CreateRequest{})
@@ -123,7 +123,7 @@ func TestADeletedKernelIsGoneAndItsNameIsFree(t *testing.T) {
 	}
 	for id, want := range map[cellhold.CellID]cellhold.CellStatus{running.ID: cellhold.StatusInterrupted, waiting.ID: cellhold.StatusCancelled} {
 		if c, err := ses.History().Cell(t.Context(), id); err != nil || c.Status != want {
-			t.Errorf("a cell of the deleted kernel ended with %s (%v), not %s", c.Status, err, want)
+			t.Errorf("a cell of the deleted kernel ended with %s (%v), want %s", c.Status, err, want)
 		}
 	}
 	if _, err := ses.Execute(t.Context(), session.ExecuteRequest{Kernel: "b", Code: "print x"}); cellhold.KindOf(err) != cellhold.NotFound {
@@ -140,11 +140,11 @@ func TestADeletedKernelIsGoneAndItsNameIsFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := runOn(t, ses, "b", "print alive"); text(c) != "alive\n" {
-		t.Errorf("after a restart the new kernel said %q", text(c))
+		t.Errorf("after a restart the new kernel printed %q", text(c))
 	}
 }
 
-func TestKernelsThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidKernelsAreRefused(t *testing.T) {
 	ses := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	for _, x := range []struct {
 		name string
@@ -171,7 +171,7 @@ func TestKernelsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-// The kernel may get the interrupt before the cell, and ignore it: then the signal stops it, 2 s later.
+// The kernel can get the interrupt before the cell, and ignore it. Then the signal stops the cell 2 s later.
 func TestAnInterruptRightAfterASubmissionStopsTheCell(t *testing.T) {
 	s := newHost(t).serve(t)
 	ses := s.create(t, registry.CreateRequest{})

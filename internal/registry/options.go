@@ -9,11 +9,11 @@ import (
 	"cellhold/internal/egress"
 )
 
-// DefaultKernel is the kernelspec that sessions start unless the options name another one.
+// DefaultKernel is the default kernelspec of sessions.
 const DefaultKernel = "python3"
 
-// Defaults. A checkpoint takes about as much disk as its session takes memory. The longest upload is far
-// above what the disk of a session holds.
+// The defaults. A checkpoint needs about as much disk as its session uses memory. The maximum upload is far
+// above the disk of a session.
 const (
 	defaultMaxSessions    = 64
 	defaultMaxCheckpoints = 8
@@ -21,7 +21,7 @@ const (
 	defaultMaxUpload      = 16 << 30
 )
 
-// setDefaults replaces zero values by their defaults.
+// setDefaults replaces zero values with their defaults.
 func (o *Options) setDefaults() {
 	fill(&o.MaxSessions, defaultMaxSessions)
 	fill(&o.MaxHibernated, hibernatedShare*o.MaxSessions)
@@ -95,10 +95,10 @@ func (o *Options) checkTemplates() error {
 	return nil
 }
 
-// least is the least of each limit with which a kernel can start and run a cell.
+// least has the minimum of each limit with which a kernel can start and run a cell.
 var least = cellhold.Limits{Memory: 96 << 20, CPU: 0.05, Processes: 32, Disk: 1 << 20, Tmp: 1 << 20, Output: 4 << 10}
 
-// limits returns the limits of a session that asks for want.
+// limits returns the limits of a session that requests want.
 func (o *Options) limits(want cellhold.Limits) (cellhold.Limits, error) {
 	l := orDefault(want, o.Limits)
 	for _, x := range []struct {
@@ -112,22 +112,22 @@ func (o *Options) limits(want cellhold.Limits) (cellhold.Limits, error) {
 		{"tmp", float64(l.Tmp), float64(least.Tmp), float64(o.Ceiling.Tmp)},
 		{"output", float64(l.Output), float64(least.Output), float64(o.Ceiling.Output)},
 	} {
-		if x.most < x.least { // a setting of the operator
-			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s of this server, %s, is less than a session needs: %s.",
+		if x.most < x.least { // a mistake in the operator's settings
+			return l, cellhold.Errorf(cellhold.Invalid, "The server's maximum for %s is %s, but a session needs %s. The operator must raise it.",
 				x.name, number(x.most), number(x.least))
 		}
-		if !(x.got >= x.least && x.got <= x.most) { // in this form it refuses NaN too
-			return l, cellhold.Errorf(cellhold.Invalid, "The limit %s is %s; on this server it must be between %s and %s. 0 means the default.",
+		if !(x.got >= x.least && x.got <= x.most) { // the negation also refuses NaN
+			return l, cellhold.Errorf(cellhold.Invalid, "Invalid limit %s %s: use %s to %s on this server, or 0 for the default.",
 				x.name, number(x.got), number(x.least), number(x.most))
 		}
 	}
 	return l, nil
 }
 
-// number writes a number without an exponent.
+// number returns a number without an exponent.
 func number(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
-// orDefault fills the zero fields of l from d.
+// orDefault replaces the zero fields of l with those of d.
 func orDefault(l, d cellhold.Limits) cellhold.Limits {
 	fill(&l.Memory, d.Memory)
 	fill(&l.CPU, d.CPU)
@@ -138,7 +138,7 @@ func orDefault(l, d cellhold.Limits) cellhold.Limits {
 	return l
 }
 
-// fill replaces a zero value by its default.
+// fill replaces a zero value with its default.
 func fill[T comparable](v *T, d T) {
 	var zero T
 	if *v == zero {

@@ -7,21 +7,22 @@ import (
 	"cellhold"
 )
 
-// quota is what one owner has used of its share. Registry.mu guards it.
+// quota counts the use of one owner. Registry.mu guards it.
 type quota struct {
-	starting int         // its sessions that are being created
-	created  []time.Time // when it created sessions in the last minute, oldest first
+	starting int         // number of sessions that are being created
+	created  []time.Time // times at which the owner created sessions in the last minute, oldest first
 }
 
-// quotaSpan is the time in which CreatesPerMinute counts. Each creation is counted, so that the limit holds in
-// every minute, wherever it begins.
+// quotaSpan is the period of CreatesPerMinute. Each creation has its time, so that the limit holds for every
+// minute, not only for full minutes.
 const quotaSpan = time.Minute
 
-// hibernatedShare is how many sessions can hibernate for each that can run: they cost disk only.
+// hibernatedShare is the number of sessions that can hibernate for each one that can run. They need only
+// disk.
 const hibernatedShare = 4
 
-// reserve takes n slots for sessions of an owner until release is called, when the sessions count by
-// themselves. It counts and takes in one step, so that concurrent callers cannot pass a limit.
+// reserve reserves n slots for an owner's sessions until release is called; then the sessions themselves
+// count. It checks and reserves in one step, so that concurrent callers cannot exceed a limit.
 func (r *Registry) reserve(owner string, n int) (base context.Context, release func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -36,7 +37,7 @@ func (r *Registry) reserve(owner string, n int) (base context.Context, release f
 	}
 	if all+n > r.o.MaxSessions {
 		return nil, nil, cellhold.Errorf(cellhold.Exhausted,
-			"The server runs %d sessions; its limit is %d. End or hibernate some, or raise --max-sessions.", all, r.o.MaxSessions)
+			"The server has %d running sessions; the limit is %d. End or hibernate sessions, or raise --max-sessions.", all, r.o.MaxSessions)
 	}
 	q := r.quotas[owner]
 	if q == nil {
@@ -45,11 +46,11 @@ func (r *Registry) reserve(owner string, n int) (base context.Context, release f
 	}
 	if own += q.starting; own+n > r.o.MaxSessionsPerOwner {
 		return nil, nil, cellhold.Errorf(cellhold.Exhausted,
-			"This token has %d sessions; its limit is %d. End some, or raise --max-sessions-per-token.", own, r.o.MaxSessionsPerOwner)
+			"This token has %d sessions; the limit is %d. End sessions, or raise --max-sessions-per-token.", own, r.o.MaxSessionsPerOwner)
 	}
 	if wait := q.take(time.Now(), n, r.o.CreatesPerMinute); wait > 0 {
 		return nil, nil, cellhold.Errorf(cellhold.Exhausted,
-			"This token can create %d sessions within a minute, and has reached that limit. Try again in %d s, or raise --max-creates-per-minute.", r.o.CreatesPerMinute, int(wait/time.Second)+1)
+			"This token has created too many sessions; the limit is %d per minute. Retry in %d s, or raise --max-creates-per-minute.", r.o.CreatesPerMinute, int(wait/time.Second)+1)
 	}
 	r.starting += n
 	q.starting += n
@@ -61,7 +62,7 @@ func (r *Registry) reserve(owner string, n int) (base context.Context, release f
 	}, nil
 }
 
-// runningSessions counts the sessions that have a sandbox or are about to get one. The caller must hold r.mu.
+// runningSessions counts the sessions that have a sandbox or will get one. The caller must hold r.mu.
 func (r *Registry) runningSessions() int {
 	n := r.starting
 	for _, s := range r.sessions {
@@ -72,8 +73,8 @@ func (r *Registry) runningSessions() int {
 	return n
 }
 
-// take notes n creations, or returns how long to wait until n are possible. A limit of 0 is none, and notes
-// nothing.
+// take records n creations, or returns the time until n are possible. A limit of 0 means no limit, and then
+// take records nothing.
 func (q *quota) take(now time.Time, n, limit int) time.Duration {
 	if limit == 0 {
 		return 0
@@ -82,7 +83,7 @@ func (q *quota) take(now time.Time, n, limit int) time.Duration {
 		q.created = q.created[1:]
 	}
 	if n > limit {
-		return quotaSpan // never possible; the error names the limit
+		return quotaSpan // n is above the limit, so it is never possible
 	}
 	if over := len(q.created) + n - limit; over > 0 {
 		return quotaSpan - now.Sub(q.created[over-1])

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestNoMinuteHasMoreCreationsThanAllowed(t *testing.T) {
+func TestTheLimitOfCreationsHoldsForEveryMinute(t *testing.T) {
 	const most = 5
 	var q quota
 	start := time.Unix(1000, 0)
@@ -24,12 +24,12 @@ func TestNoMinuteHasMoreCreationsThanAllowed(t *testing.T) {
 		t.Errorf("%d creations in five minutes, want %d", len(allowed), 5*most)
 	}
 	if len(q.created) > most {
-		t.Errorf("%d are remembered", len(q.created))
+		t.Errorf("%d creations are stored", len(q.created))
 	}
 	if wait := q.take(allowed[len(allowed)-1], 1, most); wait <= 0 || wait > quotaSpan {
 		t.Errorf("wait %s", wait)
 	}
 	if (&quota{}).take(start, 1, 0) != 0 {
-		t.Error("no bound refuses")
+		t.Error("without a limit, a creation was refused")
 	}
 }

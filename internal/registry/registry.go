@@ -1,8 +1,8 @@
-// Package registry knows all sessions of a server: it creates them within the limits, finds them for their
-// owners, takes over those of an earlier server, and ends them when their time comes. It also destroys what
-// sessions leave behind.
-//
-// It does not know how a session starts, hibernates or ends: package session does. Nor does it know how
+// Package registry manages the sessions of a server. It creates them within the limits, finds them for their
+// owners, takes over those of an earlier server, and ends them when they are due. It also destroys sandboxes
+// and snapshots that no session needs.
+// //
+// // It does not know how a session starts, hibernates or ends: package session does. It does not know how
 // callers reach it.
 //
 // Lock order: the turn of a session, Registry.mu, the locks of a session.
@@ -28,10 +28,10 @@ import (
 	"cellhold/internal/session/shelf"
 )
 
-// Store keeps sessions, their cells and their events.
+// Store stores sessions, their cells and their events.
 type Store interface {
 	session.Store
-	// Sessions yields all records; a damaged one is yielded as an error, and the others follow.
+	// Sessions yields all records. It yields an error for a damaged record, and continues with the next one.
 	Sessions(ctx context.Context) iter.Seq2[record.Session, error]
 }
 
@@ -45,40 +45,40 @@ type Options struct {
 	Packages  *packages.Packages // nil: no packages can be installed
 	Logger    *slog.Logger
 
-	Image   string          // image of sessions that name none
-	Limits  cellhold.Limits // of sessions that name none; every field set
-	Ceiling cellhold.Limits // the most that a caller can ask for; a zero field means that of Limits
+	Image   string          // default image of sessions
+	Limits  cellhold.Limits // default limits of sessions; every field must be set
+	Ceiling cellhold.Limits // maximum limits that a caller can request; a zero field means the field of Limits
 
-	MaxSessions         int   // sessions with a sandbox at once; 0: 64
-	MaxHibernated       int   // hibernated sessions at once; 0: four times MaxSessions
-	MaxSessionsPerOwner int   // of both, for one owner; 0: all
-	MaxSnapshots        int64 // bytes of all snapshots of sessions; 0: 32 GiB
-	CreatesPerMinute    int   // sessions that one owner can create within a minute; 0: no limit
+	MaxSessions         int   // maximum number of sessions with a sandbox; 0: 64
+	MaxHibernated       int   // maximum number of hibernated sessions; 0: four times MaxSessions
+	MaxSessionsPerOwner int   // maximum number of sessions of one owner, running and hibernated; 0: no limit
+	MaxSnapshots        int64 // maximum size of all snapshots in bytes; 0: 32 GiB
+	CreatesPerMinute    int   // maximum number of sessions that one owner can create in a minute; 0: no limit
 }
 
-// Registry has all sessions of a server. Run must be running for it to take any.
+// Registry has all sessions of a server. It accepts sessions only while Run runs.
 type Registry struct {
 	o   Options
 	env *session.Environment
 
 	mu          sync.Mutex
-	base        context.Context // of the sessions' goroutines; nil while Run does not run
+	base        context.Context // context of the sessions' goroutines; nil while Run does not run
 	ready       bool
 	sessions    map[cellhold.SessionID]*session.Session
 	article     map[string]cellhold.SessionID // the sessions of the article's API by owner and user
-	replacing   map[string]*replacement       // by owner and user
-	starting    int                           // slots of sessions that get a sandbox
-	hibernating int                           // slots of sessions that hibernate
-	quotas      map[string]*quota             // by owner; there are no more than tokens
+	replacing   map[string]*replacement       // replacements by owner and user
+	starting    int                           // reserved slots of sessions that get a sandbox
+	hibernating int                           // reserved slots of sessions that hibernate
+	quotas      map[string]*quota             // by owner, so at most one for each token
 	strays      []stray
-	reschedule  chan struct{} // capacity 1: a session is due at another time
+	reschedule  chan struct{} // capacity 1: the due time of a session changed
 
-	adopted chan struct{}  // closed when Run has taken over the sessions of an earlier server
+	adopted chan struct{}  // closed when Run took over the sessions of an earlier server
 	running sync.WaitGroup // one for the goroutines of each session
 	folders mirror.Folders
 }
 
-// New returns a registry that has not read its store yet.
+// New returns a registry. It does not read the store yet.
 func New(o Options) (*Registry, error) {
 	if o.Driver == nil || o.Store == nil || o.Images == nil || o.Logger == nil || o.Home == "" || o.Image == "" {
 		return nil, errors.New("registry: Driver, Store, Images, Logger, Home and Image are required")
@@ -95,7 +95,7 @@ func New(o Options) (*Registry, error) {
 	}
 	for _, d := range []string{paths.Notebooks(o.Home), paths.Outputs(o.Home)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("state directory: %w", err)
+			return nil, fmt.Errorf("create the state directory: %w", err)
 		}
 	}
 	r := &Registry{o: o, sessions: map[cellhold.SessionID]*session.Session{}, article: map[string]cellhold.SessionID{},
@@ -105,7 +105,7 @@ func New(o Options) (*Registry, error) {
 	return r, nil
 }
 
-// Ready returns nil when the registry takes sessions, and an error that says why not before and after.
+// Ready returns nil if the registry accepts sessions, otherwise an error with the reason.
 func (r *Registry) Ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,10 +115,10 @@ func (r *Registry) Ready() error {
 	return nil
 }
 
-var errNotReady = cellhold.Errorf(cellhold.Unavailable, "The server is starting up or shutting down. Try again in a moment.")
+var errNotReady = cellhold.Errorf(cellhold.Unavailable, "The server is starting or shutting down. Retry in a moment.")
 
-// Session returns a session of that owner. Unknown sessions and those of others give the same error, so that
-// a caller learns nothing of the sessions of others.
+// Session returns a session of the owner. An unknown session and a session of another owner give the same
+// error, so that a caller learns nothing about other sessions.
 func (r *Registry) Session(owner string, id cellhold.SessionID) (*session.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,20 +129,20 @@ func (r *Registry) Session(owner string, id cellhold.SessionID) (*session.Sessio
 	return s, nil
 }
 
-// Article returns the session that the article's API made for that user.
+// Article returns the user's session of the article's API.
 func (r *Registry) Article(owner, user string) (*session.Session, error) {
 	r.mu.Lock()
 	id, ok := r.article[articleKey(owner, user)]
 	r.mu.Unlock()
 	if !ok {
-		return nil, cellhold.Errorf(cellhold.NotFound, "The user %.40q has no session.", user)
+		return nil, cellhold.Errorf(cellhold.NotFound, "User %.40q has no session. Start one with /start_session.", user)
 	}
 	return r.Session(owner, id)
 }
 
 func articleKey(owner, user string) string { return owner + "\x00" + user }
 
-// List describes the sessions of an owner, newest first.
+// List returns the sessions of an owner, newest first.
 func (r *Registry) List(owner string) []cellhold.Session {
 	list := []cellhold.Session{}
 	for _, s := range r.all() {
@@ -159,7 +159,7 @@ func (r *Registry) List(owner string) []cellhold.Session {
 	return list
 }
 
-// Templates describes the templates from which sessions can be created, the default one first.
+// Templates returns the templates, the default one first.
 func (r *Registry) Templates() []cellhold.Template {
 	if r.o.Templates == nil {
 		return []cellhold.Template{}
@@ -185,7 +185,7 @@ func (r *Registry) put(s *session.Session) {
 	}
 }
 
-// all returns the sessions that are known now.
+// all returns all present sessions.
 func (r *Registry) all() []*session.Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,13 +13,13 @@ import (
 	"cellhold/internal/session/idle"
 )
 
-// adoptAtOnce bounds the sandboxes that are taken over at a time after a restart: enough to be quick with one
-// that does not answer, few enough not to overload a small host.
+// adoptAtOnce is the number of sessions that are taken over at the same time after a restart. One sandbox
+// that does not answer does not delay the others, and a small host is not overloaded.
 const adoptAtOnce = 8
 
-// Run takes over the sessions of an earlier server, destroys strays, and then ends sessions when they are due,
-// until ctx ends. It returns when everything that runs for sessions has stopped. Their sandboxes run on for
-// the next server, unless this one is ephemeral. It is called once.
+// Run takes over the sessions of an earlier server and destroys strays. Then it ends sessions when they are
+// due, until ctx ends. It returns when the goroutines of all sessions have stopped. The sandboxes keep
+// running for the next server, unless this server is ephemeral. Run must be called once.
 func (r *Registry) Run(ctx context.Context) error {
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -40,7 +40,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	return err
 }
 
-// WaitReady waits until the registry takes sessions.
+// WaitReady waits until the registry accepts sessions.
 func (r *Registry) WaitReady(ctx context.Context) error {
 	select {
 	case <-r.adopted:
@@ -70,7 +70,7 @@ func (r *Registry) shutdown(ctx context.Context) {
 	r.running.Wait()
 }
 
-// adopt brings the store and the living sandboxes together.
+// adopt matches the records of the store with the live sandboxes.
 func (r *Registry) adopt(ctx, base context.Context) error {
 	known, spared, err := r.records(ctx)
 	if err != nil {
@@ -91,14 +91,14 @@ func (r *Registry) adopt(ctx, base context.Context) error {
 		})
 	}
 	_ = g.Wait()          // the functions return nil
-	if ctx.Err() == nil { // else the next server takes over the rest
+	if ctx.Err() == nil { // otherwise the next server takes over the rest
 		r.reapSnapshots(ctx, spared)
 	}
 	return r.reapStrays(ctx, spared)
 }
 
-// records returns the sessions of the store. A damaged record must not keep the others from their owners: its
-// session is spared, so that the operator can look at its sandbox.
+// records returns the sessions of the store. A damaged record must not keep the other sessions from their
+// owners. spared has the sessions with damaged records, so that the operator can examine their sandboxes.
 func (r *Registry) records(ctx context.Context) (known []record.Session, spared map[cellhold.SessionID]bool, err error) {
 	spared = map[cellhold.SessionID]bool{}
 	for rec, err := range r.o.Store.Sessions(ctx) {
@@ -115,7 +115,7 @@ func (r *Registry) records(ctx context.Context) (known []record.Session, spared 
 	return known, spared, nil
 }
 
-// adoptOne takes over one session, or writes its end.
+// adoptOne takes over one session, or records its end.
 func (r *Registry) adoptOne(ctx, base context.Context, rec record.Session) error {
 	if rec.State == cellhold.SessionStarting && rec.Parent != "" {
 		return session.DeleteUnfinishedFork(ctx, r.env, rec)
@@ -129,7 +129,7 @@ func (r *Registry) adoptOne(ctx, base context.Context, rec record.Session) error
 	return err
 }
 
-// expire hibernates, ends and purges sessions when they are due, until the context ends.
+// expire hibernates, ends and purges sessions when they are due, until ctx ends.
 func (r *Registry) expire(ctx context.Context) {
 	for {
 		next := r.sweep(ctx, time.Now())
@@ -145,9 +145,9 @@ func (r *Registry) expire(ctx context.Context) {
 	}
 }
 
-// sweep does what is due, and returns when it must be called again.
+// sweep handles the sessions that are due, and returns the time of the next call.
 func (r *Registry) sweep(ctx context.Context, now time.Time) time.Time {
-	next := now.Add(time.Hour) // nothing depends on it; a bound for the timer
+	next := now.Add(time.Hour) // an arbitrary limit for the timer
 	for _, s := range r.all() {
 		at, due := s.Due(ctx, now)
 		if due {

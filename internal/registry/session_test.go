@@ -22,17 +22,17 @@ import (
 	"cellhold/internal/store"
 )
 
-// images knows one image.
+// images has one image.
 type images struct{}
 
 func (images) Resolve(name string) (session.Image, error) {
 	if name != "toy" {
-		return session.Image{}, cellhold.Errorf(cellhold.NotFound, "There is no image %q.", name)
+		return session.Image{}, cellhold.Errorf(cellhold.NotFound, "Image %q not found.", name)
 	}
 	return session.Image{Name: name, Digest: "d", Rootfs: "/"}, nil
 }
 
-// host is a machine: what survives the death of the server.
+// host is a machine: the data that survives the end of a server.
 type host struct {
 	home  string
 	world *fake.World
@@ -49,7 +49,7 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-// server is one life of the service on a host.
+// server is one run of a server on a host.
 type server struct {
 	*registry.Registry
 	stop func()
@@ -108,7 +108,7 @@ func (s *server) create(t *testing.T, r registry.CreateRequest) *session.Session
 	return ses
 }
 
-// run executes a cell to its end.
+// run runs a cell until it is done.
 func run(t *testing.T, s *session.Session, code string) cellhold.Cell {
 	t.Helper()
 	c, err := s.Execute(t.Context(), session.ExecuteRequest{Code: code})
@@ -121,7 +121,7 @@ func run(t *testing.T, s *session.Session, code string) cellhold.Cell {
 	return c
 }
 
-// text is all that a cell put out.
+// text returns all output of a cell.
 func text(c cellhold.Cell) string {
 	var b strings.Builder
 	for _, o := range c.Outputs {
@@ -158,7 +158,7 @@ func TestCellsOfASessionShareState(t *testing.T) {
 	}
 }
 
-func TestARestartedServerHasTheVariablesAndTheWholeOutputOfTheCellThatRan(t *testing.T) {
+func TestVariablesAndOutputSurviveARestartDuringACell(t *testing.T) {
 	h := newHost(t)
 	first := h.serve(t)
 	s := first.create(t, registry.CreateRequest{User: "ann", Meta: map[string]string{"k": "v"}})
@@ -193,7 +193,7 @@ func TestARestartedServerHasTheVariablesAndTheWholeOutputOfTheCellThatRan(t *tes
 		t.Errorf("the cell that ran: %s %q, %v", c.Status, text(c), err)
 	}
 	if queued, err = again.History().WaitCell(t.Context(), queued.ID); err != nil || !strings.Contains(text(queued), "42") {
-		t.Errorf("the cell that waited: %s %q, %v", queued.Status, text(queued), err)
+		t.Errorf("the queued cell: %s %q, %v", queued.Status, text(queued), err)
 	}
 	seen := map[cellhold.CellID]int{}
 	next := int64(1)
@@ -203,7 +203,7 @@ func TestARestartedServerHasTheVariablesAndTheWholeOutputOfTheCellThatRan(t *tes
 	}
 	for _, ev := range evs {
 		if ev.Seq != next {
-			t.Errorf("event %d where %d was due", ev.Seq, next)
+			t.Errorf("event %d, want %d", ev.Seq, next)
 		}
 		next++
 		if ev.Type == cellhold.EventCellDone {
@@ -215,7 +215,7 @@ func TestARestartedServerHasTheVariablesAndTheWholeOutputOfTheCellThatRan(t *tes
 	}
 }
 
-func TestASessionWhoseSandboxIsGoneAtTheStartIsLostAndCanBeRead(t *testing.T) {
+func TestASessionWithoutItsSandboxIsLostAndCanBeRead(t *testing.T) {
 	h := newHost(t)
 	first := h.serve(t)
 	s := first.create(t, registry.CreateRequest{})
@@ -248,7 +248,7 @@ func TestASessionWhoseSandboxIsGoneAtTheStartIsLostAndCanBeRead(t *testing.T) {
 	}
 }
 
-func TestASandboxThatNoSessionOwnsIsDestroyedAtTheStart(t *testing.T) {
+func TestAStraySandboxIsDestroyedAtTheStart(t *testing.T) {
 	h := newHost(t)
 	stray, err := h.world.Open().Create(t.Context(), sandbox.Spec{ID: "stray", Rootfs: "/",
 		Limits: sandbox.Limits{Memory: 1, CPU: 1, Processes: 1, Disk: 1, Tmp: 1, Output: 1}})
@@ -258,11 +258,11 @@ func TestASandboxThatNoSessionOwnsIsDestroyedAtTheStart(t *testing.T) {
 	h.serve(t)
 	infos, err := h.world.Open().List(t.Context())
 	if err != nil || len(infos) != 0 {
-		t.Errorf("left %v, %v; want nothing of %s", infos, err, stray.ID())
+		t.Errorf("left behind: %v, %v; want nothing of %s", infos, err, stray.ID())
 	}
 }
 
-func TestTheDeathOfASandboxEndsItsCellAndARestartBringsANewOne(t *testing.T) {
+func TestTheEndOfASandboxEndsItsCellAndARestartMakesANewOne(t *testing.T) {
 	h := newHost(t)
 	s := h.serve(t).create(t, registry.CreateRequest{Startup: "set greeting hello"})
 	c, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "loop"})
@@ -284,7 +284,7 @@ func TestTheDeathOfASandboxEndsItsCellAndARestartBringsANewOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Record().Sandbox == old {
-		t.Error("the session is still in the dead sandbox")
+		t.Error("the session still has the ended sandbox")
 	}
 	if c := run(t, s, "get greeting"); !strings.Contains(text(c), "hello") {
 		t.Errorf("after the restart: %s %q", c.Status, text(c))
@@ -298,16 +298,16 @@ func TestARestartOfTheKernelLosesVariablesAndRunsTheStartupCodeAgain(t *testing.
 		t.Fatal(err)
 	}
 	if c := run(t, s, "get x"); c.Status != cellhold.StatusError {
-		t.Errorf("x is still there: %q", text(c))
+		t.Errorf("x is still set: %q", text(c))
 	}
 	if c := run(t, s, "get greeting"); !strings.Contains(text(c), "hello") {
 		t.Errorf("startup code did not run: %s", c.Status)
 	}
 }
 
-func TestAnIdleSessionEndsAndOneThatComputesDoesNot(t *testing.T) {
-	t.Parallel()                 // it waits most of the time
-	const idle = 2 * time.Second // more than a busy machine takes between two calls
+func TestAnIdleSessionEndsAndABusyOneDoesNot(t *testing.T) {
+	t.Parallel()                 // the test mostly waits
+	const idle = 2 * time.Second // longer than a busy machine needs between two calls
 	h := newHost(t)
 	m := h.serve(t, func(o *registry.Options) { o.IdleTimeout = idle })
 	s := m.create(t, registry.CreateRequest{})
@@ -318,11 +318,11 @@ func TestAnIdleSessionEndsAndOneThatComputesDoesNot(t *testing.T) {
 		t.Errorf("ended because %s, want expired", got)
 	}
 	if infos, err := h.world.Open().List(t.Context()); err != nil || len(infos) != 0 {
-		t.Errorf("left %v, %v", infos, err)
+		t.Errorf("left behind: %v, %v", infos, err)
 	}
 }
 
-func TestOutputFilesAreOnTheHostWhenTheCellIsDoneAndInTheUsersNextSession(t *testing.T) {
+func TestOutputFilesAreCopiedToTheHostAndToTheUsersNextSession(t *testing.T) {
 	h := newHost(t)
 	m := h.serve(t)
 	s := m.create(t, registry.CreateRequest{User: "../../ann"})
@@ -398,7 +398,7 @@ func read(t *testing.T, s *session.Session, name string) string {
 	return string(raw)
 }
 
-func TestTheNotebookOnDiskShowsEveryCellThatIsDone(t *testing.T) {
+func TestTheNotebookOnDiskHasEveryCellThatIsDone(t *testing.T) {
 	m := newHost(t).serve(t)
 	s := m.create(t, registry.CreateRequest{User: "ann"})
 	for i, code := range []string{"print one", "error ValueError no", "display text/plain hi"} {
@@ -427,11 +427,11 @@ func TestTheNotebookOnDiskShowsEveryCellThatIsDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the notebook is still there: %v", err)
+		t.Errorf("the notebook still exists: %v", err)
 	}
 }
 
-func TestUnknownAndForeignSessionsGiveTheSameAnswer(t *testing.T) {
+func TestUnknownSessionsAndThoseOfOthersGiveTheSameError(t *testing.T) {
 	m := newHost(t).serve(t)
 	s := m.create(t, registry.CreateRequest{Owner: "ann", User: "u", Article: true})
 	_, unknown := m.Session("bob", "sxxxxxxxxxxxxxxxx")
@@ -440,7 +440,7 @@ func TestUnknownAndForeignSessionsGiveTheSameAnswer(t *testing.T) {
 	_, foreignUser := m.Article("bob", "u")
 	for _, x := range []struct {
 		got, want error
-		id        string // that is in the error
+		id        string // the id in the error
 	}{{foreign, unknown, string(s.Info().ID)}, {foreignUser, unknownUser, "u"}} {
 		got, want := strings.ReplaceAll(x.got.Error(), strconv.Quote(x.id), ""), x.want.Error()
 		want = strings.NewReplacer(`"sxxxxxxxxxxxxxxxx"`, "", `"x"`, "").Replace(want)
@@ -469,7 +469,7 @@ func TestAUsersNewArticleSessionReplacesTheOldOne(t *testing.T) {
 	}
 }
 
-func TestTheLimitOfSessionsIsKept(t *testing.T) {
+func TestTheLimitOfSessionsHolds(t *testing.T) {
 	m := newHost(t).serve(t, func(o *registry.Options) { o.MaxSessions = 2 })
 	var wg sync.WaitGroup
 	errs := make(chan error, 8)
@@ -495,7 +495,7 @@ func TestTheLimitOfSessionsIsKept(t *testing.T) {
 	}
 }
 
-func TestATokenKeepsToItsShareHoweverManyAskAtOnce(t *testing.T) {
+func TestTheLimitsOfATokenHoldForConcurrentRequests(t *testing.T) {
 	m := newHost(t).serve(t, func(o *registry.Options) { o.MaxSessions, o.MaxSessionsPerOwner, o.CreatesPerMinute = 8, 2, 5 })
 	many := func(owner string) (created []*session.Session) {
 		var wg sync.WaitGroup
@@ -522,7 +522,7 @@ func TestATokenKeepsToItsShareHoweverManyAskAtOnce(t *testing.T) {
 	if yours := many("you"); len(yours) != 2 {
 		t.Errorf("another token got %d, want 2", len(yours))
 	}
-	for made := 2; ; made++ { // the share of the minute comes next
+	for made := 2; ; made++ { // now the limit per minute
 		for _, s := range mine {
 			if err := s.End(t.Context()); err != nil {
 				t.Fatal(err)
@@ -539,31 +539,31 @@ func TestATokenKeepsToItsShareHoweverManyAskAtOnce(t *testing.T) {
 	}
 }
 
-func TestARequestThatIsWrongIsRefusedAndLeavesNothing(t *testing.T) {
+func TestAnInvalidRequestIsRefusedAndLeavesNothingBehind(t *testing.T) {
 	h := newHost(t)
 	m := h.serve(t)
 	for name, r := range map[string]registry.CreateRequest{
-		"unknown image":    {Image: "nope"},
-		"too much memory":  {Limits: cellhold.Limits{Memory: 1 << 50}},
-		"negative limit":   {Limits: cellhold.Limits{CPU: -1}},
-		"label of control": {User: "a\nb"},
-		"label too long":   {User: strings.Repeat("a", 300)},
+		"unknown image":      {Image: "nope"},
+		"too much memory":    {Limits: cellhold.Limits{Memory: 1 << 50}},
+		"negative limit":     {Limits: cellhold.Limits{CPU: -1}},
+		"control characters": {User: "a\nb"},
+		"label too long":     {User: strings.Repeat("a", 300)},
 	} {
 		if _, err := m.Create(t.Context(), r); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
 	if infos, err := h.world.Open().List(t.Context()); err != nil || len(infos) != 0 || len(m.List("")) != 0 {
-		t.Errorf("left %v, %v, %v", infos, err, m.List(""))
+		t.Errorf("left behind: %v, %v, %v", infos, err, m.List(""))
 	}
 }
 
-func TestAnEphemeralServerLeavesNoSandbox(t *testing.T) {
+func TestAnEphemeralServerLeavesNoSandboxBehind(t *testing.T) {
 	h := newHost(t)
 	m := h.serve(t, func(o *registry.Options) { o.Ephemeral = true })
 	m.create(t, registry.CreateRequest{})
 	m.stop()
 	if infos, err := h.world.Open().List(t.Context()); err != nil || len(infos) != 0 {
-		t.Errorf("left %v, %v", infos, err)
+		t.Errorf("left behind: %v, %v", infos, err)
 	}
 }

@@ -9,16 +9,16 @@ import (
 	"cellhold/internal/session"
 )
 
-// destroyTimeout bounds the destruction of one sandbox; a fork bomb took 4 s.
+// destroyTimeout limits the destruction of one sandbox. A fork bomb took 4 s.
 const destroyTimeout = 30 * time.Second
 
-// stray is a sandbox or a snapshot that no session needs, and the way to remove it.
+// stray is a sandbox or a snapshot that no session needs, with the function that removes it.
 type stray struct {
 	id     sandbox.ID // empty for a snapshot
 	remove func(context.Context) error
 }
 
-// cleanUp removes a stray, also after ctx has ended. One that cannot be removed now is tried again later.
+// cleanUp removes a stray, even after ctx ended. If that fails, it retries later.
 func (r *Registry) cleanUp(ctx context.Context, x stray) {
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyTimeout)
 	defer cancel()
@@ -31,7 +31,7 @@ func (r *Registry) cleanUp(ctx context.Context, x stray) {
 	}
 }
 
-// retryStrays tries again to remove strays, and reports whether some are left.
+// retryStrays retries to remove strays, and reports whether some are left.
 func (r *Registry) retryStrays(ctx context.Context) bool {
 	r.mu.Lock()
 	strays := r.strays
@@ -63,7 +63,7 @@ func (r *Registry) reapSnapshots(ctx context.Context, spared map[cellhold.Sessio
 	}
 }
 
-// reapStrays destroys the sandboxes of this driver that no session has.
+// reapStrays destroys the sandboxes of the driver that belong to no session.
 func (r *Registry) reapStrays(ctx context.Context, spared map[cellhold.SessionID]bool) error {
 	infos, err := r.o.Driver.List(ctx)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// askAsCode makes the code of a session ask for the packages of those numbers, one after the other.
+// askAsCode makes the code of a session request the packages with those numbers, one after the other.
 func askAsCode(t *testing.T, s *session.Session, from, to int) error {
 	a, leave, err := s.Enter(t.Context())
 	if err != nil {
@@ -26,7 +26,7 @@ func askAsCode(t *testing.T, s *session.Session, from, to int) error {
 	return nil
 }
 
-func TestForksRollbacksAndSleepGiveCodeNoNewNames(t *testing.T) {
+func TestForksRollbacksAndHibernationDoNotResetTheTally(t *testing.T) {
 	x, err := index.New(index.Options{Sources: []index.Source{{Folder: t.TempDir()}}})
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestForksRollbacksAndSleepGiveCodeNoNewNames(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := askAsCode(t, s, 0, 1); err != nil {
-			t.Errorf("%s, what it has asked for: %v", name, err)
+			t.Errorf("%s, packages of earlier requests: %v", name, err)
 		}
 	}
 }

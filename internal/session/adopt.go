@@ -13,16 +13,16 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// Adopt takes over a session that an earlier server has left, and returns it in whichever state it can be
-// continued: ready, hibernated or ended. base ends what runs for it. With an error the record stays as it is
-// for the next server; a session may come with it, which can be read.
+// Adopt takes over a session of an earlier server, and returns it in the state in which it can continue:
+// ready, hibernated or ended. base ends the session's goroutines. After an error the record does not change,
+// so that the next server can try again; Adopt can still return a session that can be read.
 func Adopt(ctx, base context.Context, env *Environment, rec record.Session) (*Session, error) {
 	log, err := kernel.NewLog(ctx, rec.ID, env.Store)
 	if err != nil {
 		return nil, err
 	}
 	if len(rec.Kernels) == 0 || rec.Kernels[0].Spec == "" {
-		rec.Kernels = env.FirstKernel() // the record is from a server that knew no others
+		rec.Kernels = env.FirstKernel() // an older server wrote the record and knew only this kernel
 	}
 	s := newSession(env, rec, log)
 	if rec.State == cellhold.SessionEnded {
@@ -56,11 +56,11 @@ func Adopt(ctx, base context.Context, env *Environment, rec record.Session) (*Se
 	return s, nil
 }
 
-// adoption is a session that is taken over.
+// adoption is the takeover of one session.
 type adoption struct {
 	*Session
 	rec     record.Session
-	pending []record.Cell // that were not done when the earlier server ended
+	pending []record.Cell // cells that were not done when the earlier server ended
 }
 
 // readPending returns the cells that are not done, in order.
@@ -95,8 +95,8 @@ func (s adoption) options() attachment.Options {
 	return attachment.Options{Session: s.id, Logger: s.slog, Log: s.log, Journal: s.env.Store}
 }
 
-// ready attaches to the living sandbox of a session. After an error the sandbox is destroyed, unless
-// this server is ending: then it is the next server's.
+// ready attaches to the live sandbox of a session. After an error it destroys the sandbox, unless this server
+// is shutting down: then the next server takes it over.
 func (s adoption) ready(ctx context.Context) (err error) {
 	rec := s.rec
 	adopting, cancel := context.WithTimeout(ctx, attachment.GreetTimeout)
@@ -114,7 +114,7 @@ func (s adoption) ready(ctx context.Context) (err error) {
 		}
 	}()
 	s.use()
-	if s.env.Driver.Features().Pause { // the last server may have died while it was saving the sandbox
+	if s.env.Driver.Features().Pause { // the last server can have stopped while it saved the sandbox
 		if err := sb.Resume(ctx); err != nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func (s adoption) ready(ctx context.Context) (err error) {
 		return err
 	}
 	s.sandboxes.attach(l)
-	if !slices.Contains(l.Known(), rec.Kernels[0].ID) { // the last server died before it had asked for the kernels
-		err = s.sandboxes.furnish(ctx, l, rec)
+	if !slices.Contains(l.Known(), rec.Kernels[0].ID) { // the last server stopped before it started the kernels
+		err = s.sandboxes.setUp(ctx, l, rec)
 	} else {
 		l.FinishKernels(ctx, rec.Kernels, rec.Startup)
 		if err = s.sandboxes.recognise(ctx, l, len(s.pending) == 0); err == nil {
@@ -139,9 +139,9 @@ func (s adoption) ready(ctx context.Context) (err error) {
 	return err
 }
 
-// recognise finds out which output files of the sandbox an earlier server has copied. If the session is
-// quiet, so that nothing else writes to the folder, it also copies the rest: the server may have died between
-// a rollback or a fork and the copying of its files.
+// recognise finds the output files of the sandbox that an earlier server copied. If the session is quiet, so
+// that nothing else writes to the folder, it also copies the other files: the server can have stopped between
+// a rollback or a fork and the copy of its files.
 func (b *sandboxes) recognise(ctx context.Context, l *live, quiet bool) error {
 	ctx, cancel := context.WithTimeout(ctx, attachment.GreetTimeout)
 	defer cancel()
@@ -155,7 +155,7 @@ func (b *sandboxes) recognise(ctx context.Context, l *live, quiet bool) error {
 	return nil
 }
 
-// endLost writes the end of a session whose sandbox is gone, or never was ready.
+// endLost records the end of a session whose sandbox is gone or never became ready.
 func (s adoption) endLost(ctx context.Context, reason cellhold.EndReason) error {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
@@ -166,7 +166,7 @@ func (s adoption) endLost(ctx context.Context, reason cellhold.EndReason) error 
 		return err
 	}
 	rec := s.change(markEnded(reason))
-	// Without a sandbox, followers bring the cells up to what the journal says, and end them.
+	// Without a sandbox, the followers complete the cells from the journal, and end them.
 	f, err := attachment.Detached(ctx, s.options(), rec.Kernels, "", s.pending)
 	s.sandboxes.follow(f)
 	err = errors.Join(err, f.Die(ctx, cellhold.StatusLost, "The sandbox was gone when the server started."), s.finish(ctx, rec))

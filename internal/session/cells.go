@@ -16,10 +16,10 @@ import (
 	"cellhold/internal/record"
 )
 
-// maxKey is the most bytes of an idempotency key: a UUID has 36.
+// maxKey is the maximum size of an idempotency key. A UUID has 36 bytes.
 const maxKey = 255
 
-// ExecuteRequest asks for one cell.
+// ExecuteRequest describes one cell to run.
 type ExecuteRequest struct {
 	Kernel     cellhold.KernelID // empty: the first kernel
 	Code       string
@@ -27,23 +27,23 @@ type ExecuteRequest struct {
 	OnError    cellhold.OnError  // empty: continue
 	AllowStdin bool              // the code can ask for input
 	Figures    *cellhold.Figures // nil: the session's
-	Key        string            // the same key again gives the same cell; empty: no key
+	Key        string            // a request with the same key returns the same cell; empty: no key
 }
 
-// Execute queues a cell and returns it. The cell runs also when the caller leaves. With a key that a cell has
-// already, it returns that cell as it is now.
+// Execute queues a cell and returns it. The cell runs even if the caller leaves. If a cell with the key
+// exists, Execute returns that cell as it is now.
 func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell, error) {
 	if err := r.check(s.env.MaxCellTimeout); err != nil {
 		return cellhold.Cell{}, err
 	}
 	digest := ""
 	if r.Key != "" {
-		s.keyed.Lock() // two requests with one key are one cell
+		s.keyed.Lock() // two requests with one key must give one cell
 		defer s.keyed.Unlock()
 		digest = r.digest()
 		c, err := s.env.Store.CellByKey(ctx, s.id, r.Key)
 		if err == nil && c.Digest != digest {
-			return cellhold.Cell{}, cellhold.Errorf(cellhold.Conflict, "The idempotency key belongs to cell %s, which was submitted with another request.", c.ID)
+			return cellhold.Cell{}, cellhold.Errorf(cellhold.Conflict, "The idempotency key belongs to cell %s of another request. Use a new key.", c.ID)
 		}
 		if err == nil {
 			return s.history.Cell(ctx, c.ID)
@@ -74,17 +74,17 @@ func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell,
 	return c.Cell, err
 }
 
-// check refuses a request that cannot be served, and makes one form of the two ways to say continue.
+// check refuses an invalid request, and sets the default of OnError.
 func (r *ExecuteRequest) check(longest time.Duration) error {
 	switch {
 	case len(r.Code) > guestapi.MaxCode:
-		return cellhold.Errorf(cellhold.Invalid, "The code has %d bytes; at most %d are allowed.", len(r.Code), guestapi.MaxCode)
+		return cellhold.Errorf(cellhold.Invalid, "The code has %d bytes; the limit is %d. Write data to files instead.", len(r.Code), guestapi.MaxCode)
 	case r.Timeout < 0 || r.Timeout > longest:
-		return cellhold.Errorf(cellhold.Invalid, "The timeout %s is not valid: it must be between 0 (the default) and %s.", r.Timeout, longest)
+		return cellhold.Errorf(cellhold.Invalid, "Invalid timeout %s: use 0 (the default) to %s.", r.Timeout, longest)
 	case r.OnError != "" && r.OnError != cellhold.OnErrorContinue && r.OnError != cellhold.OnErrorCancel:
-		return cellhold.Errorf(cellhold.Invalid, "on_error is %.20q; it must be %q or %q.", r.OnError, cellhold.OnErrorContinue, cellhold.OnErrorCancel)
+		return cellhold.Errorf(cellhold.Invalid, "Invalid on_error %.20q: use %q or %q.", r.OnError, cellhold.OnErrorContinue, cellhold.OnErrorCancel)
 	case len(r.Key) > maxKey || !utf8.ValidString(r.Key) || strings.ContainsFunc(r.Key, unicode.IsControl):
-		return cellhold.Errorf(cellhold.Invalid, "The idempotency key is not valid: it must be text of at most %d bytes without control characters.", maxKey)
+		return cellhold.Errorf(cellhold.Invalid, "Invalid idempotency key: use text of at most %d bytes without control characters.", maxKey)
 	}
 	if r.OnError == cellhold.OnErrorContinue {
 		r.OnError = ""
@@ -92,16 +92,16 @@ func (r *ExecuteRequest) check(longest time.Duration) error {
 	return nil
 }
 
-// digest tells requests with one key apart. It covers the request as the caller sent it, without the
-// server's defaults, which may change with a restart.
+// digest returns a digest that tells requests with one key apart. It covers the request as the caller sent
+// it, without the server's defaults, which can change with a restart.
 func (r ExecuteRequest) digest() string {
 	r.Key = ""
-	b, _ := json.Marshal(r) // texts and numbers only
+	b, _ := json.Marshal(r) // cannot fail: strings and numbers only
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:16])
 }
 
-// Interrupt stops what a kernel is running, or only one cell if it is named. An idle kernel is no error.
+// Interrupt interrupts the running cell of a kernel, or only the cell `only`. An idle kernel is not an error.
 func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID, only cellhold.CellID) error {
 	if s.Record().State == cellhold.SessionHibernated {
 		return nil // nothing runs
@@ -118,8 +118,8 @@ func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID, only cell
 	return k.Interrupt(ctx, only)
 }
 
-// CancelCell ends a cell, and returns it as it is then. One that waits never runs; one that runs is
-// interrupted. A cell that is done is a Conflict.
+// CancelCell cancels a queued cell or interrupts a running one, and returns the cell. If the cell is done,
+// the error is a Conflict.
 func (s *Session) CancelCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
 	for _, k := range s.sandboxes.following().Kernels() {
 		if c, ok, err := k.Cancel(ctx, id); ok {
@@ -129,11 +129,11 @@ func (s *Session) CancelCell(ctx context.Context, id cellhold.CellID) (cellhold.
 	return cellhold.Cell{}, s.history.CellIsDone(ctx, id)
 }
 
-// AnswerInput answers the question of a cell. Request 0 answers whichever question is asked now. A cell that
-// is done is a Conflict.
+// AnswerInput answers the question of a cell. Request 0 means the open question. If the cell is done, the
+// error is a Conflict.
 func (s *Session) AnswerInput(ctx context.Context, id cellhold.CellID, request int64, value string) error {
 	if len(value) > guestapi.MaxAnswer {
-		return cellhold.Errorf(cellhold.Invalid, "The answer has %d bytes; at most %d are allowed.", len(value), guestapi.MaxAnswer)
+		return cellhold.Errorf(cellhold.Invalid, "The answer has %d bytes; the limit is %d.", len(value), guestapi.MaxAnswer)
 	}
 	for _, k := range s.sandboxes.following().Kernels() {
 		if ok, err := k.Input(ctx, id, request, value); ok {

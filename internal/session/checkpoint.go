@@ -16,10 +16,10 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// checkpointName matches the names of checkpoints. They stand in paths of the API.
+// checkpointName matches the names of checkpoints. They are parts of URL paths.
 var checkpointName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// Checkpoints returns the session's checkpoints, the oldest first.
+// Checkpoints returns the session's checkpoints, oldest first.
 func (s *Session) Checkpoints() []cellhold.Checkpoint {
 	list := []cellhold.Checkpoint{}
 	for _, c := range s.Record().Checkpoints {
@@ -28,27 +28,27 @@ func (s *Session) Checkpoints() []cellhold.Checkpoint {
 	return list
 }
 
-// Checkpoint saves the session as it is now under a name. The session continues. A call, a cell or a command
-// under way is a Conflict, and so is a name that is taken.
+// Checkpoint saves the session as it is now under a name. The session continues. If a call, a cell or a
+// command is running, or the name exists, the error is a Conflict.
 func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpoint, error) {
 	none := cellhold.Checkpoint{}
 	if !checkpointName().MatchString(name) {
-		return none, cellhold.Errorf(cellhold.Invalid, "The checkpoint name %.64q is not valid: use 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit.", name)
+		return none, cellhold.Errorf(cellhold.Invalid, "Invalid checkpoint name %.64q: use 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit.", name)
 	}
 	if err := s.env.Shelf.Able(); err != nil {
 		return none, err
 	}
-	turn, err := s.awake(ctx)
+	turn, err := s.acquireReady(ctx)
 	if err != nil {
 		return none, err
 	}
 	defer turn.Release()
 	rec := s.Record()
 	if _, err := findCheckpoint(rec, name); err == nil {
-		return none, cellhold.Errorf(cellhold.Conflict, "The session has a checkpoint %q already. Delete it first, or choose another name.", name)
+		return none, cellhold.Errorf(cellhold.Conflict, "Checkpoint %q exists already. Delete it first, or choose another name.", name)
 	}
 	if len(rec.Checkpoints) >= s.env.MaxCheckpoints {
-		return none, cellhold.Errorf(cellhold.Exhausted, "The session has %d checkpoints, which is the limit. Delete one first.", len(rec.Checkpoints))
+		return none, cellhold.Errorf(cellhold.Exhausted, "The limit of %d checkpoints is reached. Delete one first.", len(rec.Checkpoints))
 	}
 	if err := turn.Begin(states.Checkpoint); err != nil {
 		return none, err
@@ -62,15 +62,15 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 	if err := s.env.Store.PutSession(ctx, rec); err != nil {
 		s.change(func(r *record.Session) { r.Checkpoints = withoutCheckpoint(r.Checkpoints, name) })
 		s.env.Registry.DropSnapshot(ctx, c.Snapshot)
-		return none, cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint could not be recorded. Is the server's disk full?")
+		return none, cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint could not be recorded. Check the free space on the server's disk.")
 	}
 	turn.Commit()
 	s.slog.Info("checkpoint made", "bytes", c.Size)
 	return c.Checkpoint, nil
 }
 
-// saveNow saves the sandbox, which continues, and returns what the session is at that moment. A transition
-// must be under way.
+// saveNow saves the sandbox, which continues, and returns the matching state of the session. The caller must
+// have begun a transition.
 func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k shelf.Kind) (record.Checkpoint, error) {
 	l, err := b.close(turn)
 	if err != nil {
@@ -85,21 +85,21 @@ func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k shelf.Kind
 	return c, b.save(ctx, l, c.Snapshot, false)
 }
 
-// moment is what the session is now, without its sandbox.
+// moment returns the present state of the session, without its sandbox.
 func (b *sandboxes) moment() record.Checkpoint {
 	rec := b.s.Record()
 	return record.Checkpoint{Checkpoint: cellhold.Checkpoint{Created: time.Now().UTC(), Last: b.s.log.Last()},
 		Kernels: rec.Kernels, Packages: rec.Packages, Undone: rec.Undone}
 }
 
-// findCheckpoint returns the checkpoint of that name.
+// findCheckpoint returns the checkpoint with that name.
 func findCheckpoint(rec record.Session, name string) (record.Checkpoint, error) {
 	for _, c := range rec.Checkpoints {
 		if c.Name == name {
 			return c, nil
 		}
 	}
-	return record.Checkpoint{}, cellhold.Errorf(cellhold.NotFound, "The session has no checkpoint %.64q.", name)
+	return record.Checkpoint{}, cellhold.Errorf(cellhold.NotFound, "Checkpoint %.64q not found in this session.", name)
 }
 
 func withoutCheckpoint(list []record.Checkpoint, name string) []record.Checkpoint {
@@ -120,15 +120,15 @@ func (s *Session) DeleteCheckpoint(ctx context.Context, name string) error {
 	}
 	rec.Checkpoints = withoutCheckpoint(rec.Checkpoints, name)
 	if err := s.env.Store.PutSession(ctx, rec); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The deletion of the checkpoint could not be recorded. Is the server's disk full?")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The deletion of the checkpoint could not be recorded. Check the free space on the server's disk.")
 	}
 	s.change(func(r *record.Session) { r.Checkpoints = rec.Checkpoints })
 	s.env.Registry.DropSnapshot(ctx, c.Snapshot)
 	return nil
 }
 
-// Rollback makes memory and files what they were at a checkpoint. A call, a cell or a command under way is a
-// Conflict. Cells that were submitted since stay readable, and leave the notebook.
+// Rollback restores memory and files from a checkpoint. If a call, a cell or a command is running, the error
+// is a Conflict. Cells that were submitted after the checkpoint can still be read; the notebook omits them.
 func (s *Session) Rollback(ctx context.Context, name string) (err error) {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
@@ -146,20 +146,20 @@ func (s *Session) Rollback(ctx context.Context, name string) (err error) {
 	defer cancel()
 	var undo undo
 	defer func() { undo.run(ctx, &err) }()
-	if turn.Settled() == states.Hibernated { // it need not be resumed for this
+	if turn.Settled() == states.Hibernated { // a rollback needs no resume
 		free, err := s.env.Registry.ReserveRunning()
 		if err != nil {
 			return err
 		}
 		defer free()
 	}
-	if s.sandboxes.current() != nil { // else it hibernates, or its sandbox has ended
+	if s.sandboxes.current() != nil { // otherwise the session is hibernated, or its sandbox ended
 		l, err := s.sandboxes.close(turn)
 		if err != nil {
 			return err
 		}
-		if err := l.Sandbox().Pause(ctx); err != nil { // so that nothing happens in the sandbox that is about to be replaced
-			return cellhold.Wrap(cellhold.Unavailable, err, "The sandbox could not be paused for the rollback. The session continues as it is.")
+		if err := l.Sandbox().Pause(ctx); err != nil { // nothing must run in the sandbox that is replaced
+			return cellhold.Wrap(cellhold.Unavailable, err, "The rollback failed: the sandbox could not be paused. The session continues unchanged.")
 		}
 		undo.add(l.Sandbox().Resume)
 	}
@@ -167,22 +167,22 @@ func (s *Session) Rollback(ctx context.Context, name string) (err error) {
 		return err
 	}
 	turn.Commit()
-	undo = nil // whatever comes now, the session is rolled back
+	undo = nil // from here on the session is rolled back, even after an error
 	return s.sandboxes.following().WaitIdle(ctx)
 }
 
-// rollBack replaces the session's sandbox, if it has one, by one that continues from a checkpoint. The new
-// sandbox comes first: until the record names it, a failure or the death of the server leaves the session as
-// it was.
+// rollBack replaces the session's sandbox, if it has one, with one that continues from a checkpoint. It makes
+// the new sandbox first. Until the record names the new sandbox, a failure or the end of the server leaves
+// the session unchanged.
 func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
 	rec := b.s.Record()
 	l, err := b.restore(ctx, rec, c.Snapshot, attachment.Request{Kernels: c.Kernels, Before: b.following(), Renew: true})
 	if err != nil {
 		b.s.slog.Error("rolling back", "checkpoint", c.Name, "err", err)
 		if errors.Is(err, sandbox.ErrSnapshot) {
-			return cellhold.Wrap(cellhold.Conflict, err, "The checkpoint %q cannot be restored: %s. The session stays as it is. Delete the checkpoint.", c.Name, shelf.Why(err))
+			return cellhold.Wrap(cellhold.Conflict, err, "Checkpoint %q cannot be restored: %s. The session continues unchanged. Delete the checkpoint.", c.Name, shelf.Why(err))
 		}
-		return cellhold.Wrap(cellhold.Unavailable, err, "The checkpoint %q could not be restored. The session stays as it is. Try again.", c.Name)
+		return cellhold.Wrap(cellhold.Unavailable, err, "Checkpoint %q could not be restored. The session continues unchanged. Retry.", c.Name)
 	}
 	ev := record.NewEvent(cellhold.EventSessionRolledBack, "", "", cellhold.SessionRolledBackContent{Checkpoint: c.Name, Last: c.Last})
 	now := time.Now().UTC()
@@ -197,8 +197,8 @@ func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
 		return err
 	}
 	b.destroy(ctx)
-	if err := refold.Cells(ctx, b.s.env.Store, b.s.id, c.Last, c.Undone); err != nil { // the output is in the events all the same
-		b.s.slog.Error("undoing output that came after the end of its cell", "err", err)
+	if err := refold.Cells(ctx, b.s.env.Store, b.s.id, c.Last, c.Undone); err != nil { // the events still have the output
+		b.s.slog.Error("undoing late output of cells", "err", err)
 	}
 	b.attach(l)
 	b.s.env.Registry.DropSnapshot(ctx, rec.Snapshot)

@@ -13,15 +13,15 @@ import (
 	"cellhold/internal/record"
 )
 
-// empty is a journal without events.
+// empty is an empty journal.
 type empty struct{ kernel.Journal }
 
-// Tail says that there are none.
+// Tail returns zeros, because there are no events.
 func (empty) Tail(context.Context, cellhold.SessionID) (seq, bytes int64, err error) {
 	return 0, 0, nil
 }
 
-func TestAShutdownDoesNotWaitForEverForAChangeThatHangs(t *testing.T) {
+func TestAShutdownDoesNotWaitForATransitionThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running sync.WaitGroup
 		env := &Environment{Store: struct{ Store }{}, Logger: slog.New(slog.DiscardHandler), Folders: &mirror.Folders{}, Running: &running}
@@ -31,14 +31,14 @@ func TestAShutdownDoesNotWaitForEverForAChangeThatHangs(t *testing.T) {
 		}
 		s := newSession(env, record.Session{Session: cellhold.Session{ID: "s", State: cellhold.SessionReady, Kernels: []cellhold.Kernel{{ID: "python3"}}}}, log)
 		s.run(t.Context())
-		if _, err := s.states.Acquire(t.Context()); err != nil { // for the start of a kernel that hangs
+		if _, err := s.states.Acquire(t.Context()); err != nil { // like the start of a kernel that hangs
 			t.Fatal(err)
 		}
 		s.Detach(t.Context())
 		running.Wait()
 		for _, err := range log.Watch(t.Context(), 0) {
 			if cellhold.KindOf(err) != cellhold.Unavailable {
-				t.Errorf("a watcher was told %v", err)
+				t.Errorf("a watch ended with %v", err)
 			}
 		}
 	})

@@ -13,8 +13,8 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// End ends the session because its owner asked: the sandbox is destroyed, the records are deleted. It
-// continues when the caller leaves. The end of a session that has ended deletes what is still readable.
+// End ends the session at the owner's request: it destroys the sandbox and deletes the records. It continues
+// if the caller leaves. For an ended session, it deletes the records that can still be read.
 func (s *Session) End(ctx context.Context) error {
 	return s.end(context.WithoutCancel(ctx), cellhold.EndAsked)
 }
@@ -30,7 +30,7 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 		return s.purge(ctx)
 	}
 	if now := time.Now(); reason == cellhold.EndExpired && now.Before(s.idle.Expires(now)) {
-		return nil // used at the last moment
+		return nil // used since the check
 	}
 	if err := turn.Begin(states.End); err != nil {
 		return err
@@ -51,17 +51,17 @@ func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	return err
 }
 
-// markEnded makes a record that of a session that has ended. From here on the session takes no calls.
+// markEnded changes a record to that of an ended session. From then on the session accepts no calls.
 func markEnded(reason cellhold.EndReason) func(*record.Session) {
 	return func(r *record.Session) {
 		r.State, r.Reason, r.Used = cellhold.SessionEnded, reason, time.Now().UTC()
-		r.Vault = nil // nothing needs the secrets now
+		r.Vault = nil // the secrets are no longer needed
 		r.Snapshot, r.Checkpoints = "", nil
 	}
 }
 
-// finish writes the last events and the record of a session whose sandbox is destroyed, and stops what runs
-// for it.
+// finish writes the last events and the record of a session whose sandbox is destroyed, and stops the
+// session's goroutines.
 func (s *Session) finish(ctx context.Context, rec record.Session) error {
 	f := s.sandboxes.following()
 	err := f.Die(ctx, cellhold.StatusLost, "The session has ended.")
@@ -85,10 +85,10 @@ func (e *Environment) DropSnapshots(ctx context.Context, rec record.Session) {
 	}
 }
 
-// pullLastTimeout bounds the last copy of the output files: a guest that hangs must not delay the end.
+// pullLastTimeout limits the last copy of the output files: a guest that hangs must not delay the end.
 const pullLastTimeout = 10 * time.Second
 
-// pullLast copies the output files once more: a background thread may have written some.
+// pullLast copies the output files once more, because a background thread can have written some.
 func (b *sandboxes) pullLast(ctx context.Context, l *live) {
 	ctx, cancel := context.WithTimeout(ctx, pullLastTimeout)
 	defer cancel()
@@ -97,8 +97,8 @@ func (b *sandboxes) pullLast(ctx context.Context, l *live) {
 	}
 }
 
-// purge deletes the records of an ended session, its notebook unless notebooks are kept, and the output
-// files of a session without a user, which no later session could find.
+// purge deletes the records of an ended session, its notebook unless notebooks are kept, and its output files
+// if the session has no user. No later session could find such files.
 func (s *Session) purge(ctx context.Context) error {
 	s.env.Registry.Forget(s, false)
 	err := s.env.Store.DeleteSession(ctx, s.id)
@@ -118,15 +118,15 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// Detach stops what runs here for a session at the end of the server. The sandbox runs on for the next
+// Detach stops the session's goroutines at the end of the server. The sandbox keeps running for the next
 // server, unless the server is ephemeral.
 func (s *Session) Detach(ctx context.Context) {
 	clean, cancel := cleanup(ctx)
 	defer cancel()
 	leaving := cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. Reconnect with the number of your last event.")
-	turn, err := s.states.Acquire(clean) // an End that is under way is waited for
+	turn, err := s.states.Acquire(clean) // waits for a running End
 	if err != nil {
-		// A transition hangs. The next server takes over what it finds.
+		// A transition hangs. The next server takes over the session.
 		s.slog.Error("waiting for a change of the session", "err", err)
 		s.stop(leaving)
 		return

@@ -20,21 +20,21 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// MaxForks bounds the sessions that one call makes.
+// MaxForks is the maximum number of forks in one call.
 const MaxForks = 16
 
-// forkAtOnce bounds the forks that start at a time: each start takes most of a core.
+// forkAtOnce is the number of forks that start at the same time. Each start uses most of a core.
 const forkAtOnce = 4
 
-// Fork makes n sessions that continue from this one's memory and files as they are now, or as they were at a
-// checkpoint if one is named. Either all are made or none. The session itself continues, or stays
-// hibernated. base ends what runs for the forks; the caller has reserved their slots.
+// Fork creates n sessions that continue from this one's memory and files, as they are now or at a checkpoint.
+// An empty name means now. If one fork fails, none is created. The session itself continues, or stays
+// hibernated. base ends the goroutines of the forks. The caller must have reserved their slots.
 func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Session, error) {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer turn.Release() // when all are made: their snapshot is needed until then
+	defer turn.Release() // the forks need their snapshot until all are made
 	if err := turn.Begin(states.Fork); err != nil {
 		return nil, err
 	}
@@ -69,27 +69,27 @@ func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Sessio
 	return made, nil
 }
 
-// forking is the making of forks of one session.
+// forking is the creation of forks of one session.
 type forking struct {
 	parent *Session
-	base   context.Context   // of what runs for the forks
-	from   record.Checkpoint // what they continue from
+	base   context.Context   // context of the forks' goroutines
+	from   record.Checkpoint // the snapshot of the forks
 }
 
-// error is the error for the caller of a fork that failed.
+// error returns the caller's error for a failed fork.
 func (f *forking) error(ctx context.Context, err error) error {
 	f.parent.slog.Error("forking a session", "err", err)
 	switch {
 	case errors.Is(err, sandbox.ErrSnapshot):
 		return cellhold.Wrap(cellhold.Conflict, err, "The session cannot be forked: its snapshot cannot be restored (%s).", shelf.Why(err))
 	case errors.Is(context.Cause(ctx), errStartTimeout):
-		return cellhold.Wrap(cellhold.Unavailable, err, "The forks did not start within %s. The host may be overloaded; try fewer.", f.parent.env.StartTimeout)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The forks did not start within %s. The host can be overloaded: request fewer forks.", f.parent.env.StartTimeout)
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be forked, and continues as it is. The server's log says why.")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The fork failed. The session continues unchanged. The server's log has the reason.")
 }
 
-// save finds what forks continue from: a checkpoint, the snapshot of a hibernated session, or a snapshot made
-// now, which drop removes.
+// save returns the state that the forks continue from: a checkpoint, the snapshot of a hibernated session, or
+// a new snapshot, which drop removes.
 func (f *forking) save(ctx context.Context, turn *states.Turn, name string) (drop func(), err error) {
 	s := f.parent
 	rec := s.Record()
@@ -106,7 +106,7 @@ func (f *forking) save(ctx context.Context, turn *states.Turn, name string) (dro
 	return func() { s.env.Registry.DropSnapshot(ctx, f.from.Snapshot) }, err
 }
 
-// make makes one fork. After an error nothing is left of it.
+// make makes one fork. After an error it leaves nothing behind.
 func (f *forking) make(ctx context.Context) (*Session, error) {
 	env, rec := f.parent.env, f.record()
 	if err := env.Store.PutSession(ctx, rec); err != nil {
@@ -123,19 +123,19 @@ func (f *forking) make(ctx context.Context) (*Session, error) {
 	return child, nil
 }
 
-// record is the record of a fork.
+// record returns the record of a fork.
 func (f *forking) record() record.Session {
 	rec, now, c := f.parent.Record(), time.Now().UTC(), f.from
 	rec.ID, rec.Parent = cellhold.NewSessionID(), f.parent.id
 	rec.State, rec.Created, rec.Used = cellhold.SessionStarting, now, now
 	rec.Sandbox = record.SandboxID(rec.ID, 0)
-	rec.Article = false // a user has one such session
+	rec.Article = false // a user has only one session of the article's API
 	rec.Snapshot, rec.Boot, rec.Checkpoint, rec.Checkpoints = "", "", "", nil
 	rec.Kernels, rec.Packages, rec.Undone = slices.Clone(c.Kernels), c.Packages, c.Undone
 	return rec
 }
 
-// start gives a fork that is recorded its history and its sandbox, and makes it known.
+// start gives a recorded fork its history and its sandbox, and adds it to the registry.
 func (f *forking) start(ctx context.Context, rec record.Session) (*Session, error) {
 	env, c := f.parent.env, f.from
 	if err := env.Store.Copy(ctx, f.parent.id, rec.ID, c.Last, c.Created); err != nil {
@@ -146,7 +146,7 @@ func (f *forking) start(ctx context.Context, rec record.Session) (*Session, erro
 		return nil, err
 	}
 	child := newSession(env, rec, log)
-	child.tally.Inherit(&f.parent.tally) // else forks of forks would have new bounds without end
+	child.tally.Inherit(&f.parent.tally) // otherwise each fork would get new limits
 	if err := refold.Cells(ctx, env.Store, rec.ID, c.Last, c.Undone); err != nil {
 		log.Close(err)
 		return nil, err
@@ -163,7 +163,7 @@ func (f *forking) start(ctx context.Context, rec record.Session) (*Session, erro
 	return child, nil
 }
 
-// begin restores the sandbox of a fork, and makes the fork ready and known.
+// begin restores the sandbox of a fork, makes the fork ready and adds it to the registry.
 func (f *forking) begin(ctx context.Context, child *Session) error {
 	turn, err := child.states.Acquire(ctx)
 	if err != nil {
@@ -186,7 +186,7 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 	}
 	child.sandboxes.attach(l)
 	turn.Commit()
-	if rec.User == "" { // it has a folder of its own
+	if rec.User == "" { // the fork has its own folder
 		err = child.mirror.Pull(ctx, l.Client())
 	} else {
 		err = child.mirror.Recognise(ctx, l.Client())
@@ -201,8 +201,8 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 	return child.env.Registry.Add(child)
 }
 
-// DeleteUnfinishedFork deletes what is recorded of a fork that an earlier server was making. No caller knows
-// of it, and its history may be half of its parent's. Its sandbox is a stray.
+// DeleteUnfinishedFork deletes the records of a fork that an earlier server did not complete. No caller knows
+// the fork, and its history can be incomplete. Its sandbox is a stray.
 func DeleteUnfinishedFork(ctx context.Context, env *Environment, rec record.Session) error {
 	env.Logger.Info("deleting an unfinished fork", "session", rec.ID, "parent", rec.Parent)
 	err := env.Store.DeleteSession(ctx, rec.ID)

@@ -13,14 +13,14 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// saveTimeout bounds the saving of one sandbox: 1 GiB at 10 MB/s.
+// saveTimeout limits the time to save one sandbox: 1 GiB at 10 MB/s.
 const saveTimeout = 2 * time.Minute
 
-// errWatchEnds is what watches of files get when their session hibernates.
+// errWatchEnds is the error of file watches when their session hibernates.
 var errWatchEnds = cellhold.Errorf(cellhold.Unavailable, "The session was hibernated, which ends the watch. Watch again to resume the session.")
 
-// Hibernate saves the session to disk and frees its memory. The next use resumes it. A call, a cell or a
-// command under way is a Conflict. A session that hibernates already is no error.
+// Hibernate saves the session to disk and frees its memory. The next use resumes it. If a call, a cell or a
+// command is running, the error is a Conflict. If the session is hibernated already, Hibernate does nothing.
 func (s *Session) Hibernate(ctx context.Context) error {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
@@ -33,9 +33,9 @@ func (s *Session) Hibernate(ctx context.Context) error {
 	return s.hibernate(ctx, turn, false)
 }
 
-// hibernate hibernates a ready session. The order of the steps is what makes the death of the server at any
-// of them harmless: until step 5 has recorded the session as hibernated, the next server finds a sandbox to
-// adopt; from then on it finds the snapshot. It removes whichever is not needed.
+// hibernate hibernates a ready session. The order of the steps makes the end of the server at any step
+// harmless. Until step 5 records the session as hibernated, the next server finds a sandbox to adopt. After
+// step 5 it finds the snapshot. It removes the one that is not needed.
 func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (err error) {
 	if err := turn.Begin(states.Hibernate); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	if err := s.env.Shelf.Able(); err != nil {
 		return err
 	}
-	// 1. Keep calls out.
+	// 1. Keep calls from the sandbox.
 	l, err := s.sandboxes.close(turn)
 	if err != nil {
 		return err
@@ -59,12 +59,12 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	begun := time.Now()
 	var undo undo
 	defer func() { undo.run(ctx, &err) }()
-	// 2. Bring what the host has up to date.
+	// 2. Update the session's files on the host.
 	s.sandboxes.pullLast(ctx, l)
 	if err := s.notes.Flush(ctx); err != nil {
 		s.slog.Error("writing the notebook", "err", err)
 	}
-	// 3. Save the sandbox. It stays paused, so that nothing happens in it that is not saved.
+	// 3. Save the sandbox. It stays paused, so that the snapshot has its last state.
 	name := shelf.Name(s.id, shelf.Hibernation)
 	if err := s.sandboxes.save(ctx, l, name, true); err != nil {
 		return err
@@ -72,10 +72,10 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	undo.add(func(ctx context.Context) error { s.env.Registry.DropSnapshot(ctx, name); return nil })
 	// 4. Detach from the sandbox.
 	if !s.sandboxes.detachLive(l, errWatchEnds) {
-		return cellhold.Errorf(cellhold.Conflict, "The session's sandbox ended while it was being saved. Restart its kernel to get a new one.")
+		return cellhold.Errorf(cellhold.Conflict, "The session's sandbox ended while it was saved. Restart its kernel to get a new one.")
 	}
 	undo.add(func(ctx context.Context) error { return s.sandboxes.reattach(ctx, l) })
-	// 5. Record it.
+	// 5. Record the state.
 	ev := record.NewEvent(cellhold.EventSessionHibernated, "", "", cellhold.SessionHibernatedContent{Idle: idle})
 	err = s.commit(ctx, ev, func(r *record.Session, _ int64) {
 		r.State, r.Snapshot, r.Boot = cellhold.SessionHibernated, name, l.Boot()
@@ -90,8 +90,8 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	return nil
 }
 
-// save saves the state of a sandbox under a name. With pause the sandbox stays paused afterwards. After an
-// error it runs on, and nothing is saved.
+// save saves a sandbox as a snapshot with that name. With pause, the sandbox stays paused afterwards. After
+// an error the sandbox continues, and there is no snapshot.
 func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) (err error) {
 	sb := l.Sandbox()
 	need := int64(0)
@@ -119,21 +119,21 @@ func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) 
 	return saveError(err)
 }
 
-// saveError is the error for the caller of a sandbox that could not be saved.
+// saveError returns the caller's error for a sandbox that could not be saved.
 func saveError(err error) error {
 	if m, ok := errors.AsType[*sandbox.SnapshotError](err); ok {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server could not restore it, because %s. The session continues.", m.Reason)
+		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved, because this server could not restore it: %s. The session continues.", m.Reason)
 	}
 	if errors.Is(err, errors.ErrUnsupported) {
-		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server's sandboxes do not support it. The session continues.")
+		return cellhold.Wrap(cellhold.Unsupported, err, "The session cannot be saved: this server's driver does not support it. The session continues.")
 	}
 	if errors.Is(err, sandbox.ErrSpace) {
-		return cellhold.Wrap(cellhold.Exhausted, err, "The session cannot be saved: the server's disk is full. The session continues.")
+		return cellhold.Wrap(cellhold.Exhausted, err, "The session cannot be saved: the server's disk is full. Free space on it. The session continues.")
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be saved, and continues. The server's log says why.")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be saved. The session continues. The server's log has the reason.")
 }
 
-// reattach attaches to the paused sandbox of a session again, after hibernation has failed.
+// reattach attaches to the paused sandbox of a session again, after a failed hibernation.
 func (b *sandboxes) reattach(ctx context.Context, l *live) error {
 	err := l.Sandbox().Resume(ctx)
 	var again *live
@@ -152,9 +152,9 @@ func (b *sandboxes) reattach(ctx context.Context, l *live) error {
 	return errors.Join(err, b.following().Die(ctx, cellhold.StatusLost, "The sandbox could not be reached after it was saved."))
 }
 
-// Resume resumes a session that hibernates. A session that is ready is no error.
+// Resume resumes a hibernated session. If the session is ready, Resume does nothing.
 func (s *Session) Resume(ctx context.Context) error {
-	turn, err := s.awake(ctx)
+	turn, err := s.acquireReady(ctx)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (s *Session) Resume(ctx context.Context) error {
 	return nil
 }
 
-// resume resumes a hibernated session. It continues when the caller leaves, because others wait for it too.
+// resume resumes a hibernated session. It continues if the caller leaves, because other callers wait for it.
 func (s *Session) resume(ctx context.Context, turn *states.Turn) error {
 	if err := turn.Begin(states.Resume); err != nil {
 		return err
@@ -186,8 +186,8 @@ func (s *Session) resume(ctx context.Context, turn *states.Turn) error {
 	return nil
 }
 
-// restoreHibernated gives the session the sandbox of its snapshot. Until the record says ready, the death of
-// the server leaves only a sandbox to destroy; from then on only a snapshot to remove.
+// restoreHibernated gives the session the sandbox of its snapshot. If the server stops before the record says
+// ready, only a sandbox is left to destroy. After that, only a snapshot is left to remove.
 func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 	rec := b.s.Record()
 	l, err := b.restore(ctx, rec, rec.Snapshot, attachment.Request{Kernels: rec.Kernels, Before: b.following()})
@@ -196,7 +196,7 @@ func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 	}
 	if !b.filesKnown {
 		if err := b.s.mirror.Recognise(ctx, l.Client()); err != nil {
-			b.s.slog.Warn("recognising output files", "err", err) // they are copied again
+			b.s.slog.Warn("recognising output files", "err", err) // the files are copied again
 		}
 		b.filesKnown = true
 	}
@@ -213,7 +213,7 @@ func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 	return nil
 }
 
-// resumeError is the error for the caller of a session that did not resume.
+// resumeError returns the caller's error for a session that did not resume.
 func resumeError(ctx context.Context, err error, timeout time.Duration) error {
 	if errors.Is(err, sandbox.ErrSnapshot) {
 		return cellhold.Wrap(cellhold.Conflict, err,
@@ -221,7 +221,7 @@ func resumeError(ctx context.Context, err error, timeout time.Duration) error {
 				"the events, the notebook and the output files are kept.", shelf.Why(err))
 	}
 	if errors.Is(context.Cause(ctx), errStartTimeout) {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not resume within %s, and is still hibernated. The host may be overloaded; try again.", timeout)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not resume within %s and is still hibernated. The host can be overloaded: retry later.", timeout)
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be resumed, and is still hibernated. Try again.")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be resumed and is still hibernated. Retry.")
 }

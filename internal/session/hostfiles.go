@@ -11,8 +11,8 @@ import (
 	"cellhold/internal/session/paths"
 )
 
-// HostFiles are the files of a session on the host: its notebook, and its output files as they were after the
-// last cell.
+// HostFiles gives access to the files of a session on the host: its notebook, and its output files as they
+// were after the last cell.
 type HostFiles struct{ s *Session }
 
 // HostFiles returns the files of the session on the host.
@@ -27,7 +27,7 @@ func (h HostFiles) writeNotebook(ctx context.Context) error {
 	return n.WriteFile(ctx, h.NotebookPath())
 }
 
-// FlushNotebook returns when the notebook on disk shows all cells that are done.
+// FlushNotebook returns when the notebook on disk has all cells that are done.
 func (h HostFiles) FlushNotebook(ctx context.Context) error { return h.s.notes.Flush(ctx) }
 
 // NotebookPath returns the path of the session's notebook.
@@ -35,14 +35,14 @@ func (h HostFiles) NotebookPath() string {
 	return paths.Notebook(h.s.env.Home, h.s.Record())
 }
 
-// Outputs lists the output files.
+// Outputs returns the output files.
 func (h HostFiles) Outputs() ([]guestapi.File, error) { return h.s.mirror.Files() }
 
-// OpenOutput opens one output file by its listed path. The caller closes it.
+// OpenOutput opens an output file by its listed path. The caller must close it.
 func (h HostFiles) OpenOutput(name string) (*os.File, error) {
 	f, err := h.s.mirror.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, cellhold.Errorf(cellhold.NotFound, "The session has no output file %.200q.", name)
+		return nil, cellhold.Errorf(cellhold.NotFound, "Output file %.200q not found in this session.", name)
 	}
 	return f, err
 }

@@ -10,16 +10,16 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// subject is a session as package idle sees it.
+// subject is a session in the form that package idle needs.
 type subject struct{ *Session }
 
-// Busy reports whether a cell, a command or a transfer is under way.
+// Busy reports whether a cell, a command or a transfer is running.
 func (s subject) Busy() bool {
 	l := s.sandboxes.current()
 	return l != nil && l.Moving() || s.sandboxes.following().Busy()
 }
 
-// CPU returns the processor time that the sandbox has used.
+// CPU returns the CPU time that the sandbox used.
 func (s subject) CPU(ctx context.Context) (time.Duration, error) {
 	l := s.sandboxes.current()
 	if l == nil {
@@ -34,23 +34,23 @@ func (s subject) CanHibernate() bool {
 	return s.sandboxes.current() != nil && s.env.Shelf.Able() == nil
 }
 
-// Used notes work that only the processor time shows.
+// Used records work that only the CPU time shows.
 func (s subject) Used(at time.Time) {
-	s.slog.Debug("a session works by itself")
+	s.slog.Debug("the session's processes use the CPU")
 	s.change(func(r *record.Session) { r.Used = at })
 }
 
-// times are the settings that say when sessions are idle.
+// times returns the settings that say when sessions are idle.
 func (s *Settings) times() idle.Times {
 	return idle.Times{Idle: s.IdleTimeout, Hibernate: s.HibernateAfter, MaxAge: s.MaxAge, Retention: s.Retention}
 }
 
-// Due returns when the session must be looked at again, and whether it is due now, for Expire.
+// Due returns the next time to check the session, and whether Expire must be called now.
 func (s *Session) Due(ctx context.Context, now time.Time) (next time.Time, due bool) {
 	return s.idle.Look(ctx, now)
 }
 
-// Expire does what is due: it hibernates, ends or purges the session.
+// Expire does the due action: it hibernates, ends or purges the session.
 func (s *Session) Expire(ctx context.Context) {
 	var err error
 	if s.Record().State == cellhold.SessionEnded {
@@ -68,21 +68,20 @@ func (s *Session) Expire(ctx context.Context) {
 	}
 }
 
-// hibernate hibernates a session that nothing has used. If it cannot, it tries again after one more idle
-// time.
+// hibernate hibernates an idle session. If that fails, it retries after another idle time.
 func (s subject) hibernate(ctx context.Context) {
 	turn := s.states.TryAcquire()
 	if turn == nil {
-		s.idle.Postpone() // another transition is under way
+		s.idle.Postpone() // another transition is running
 		return
 	}
 	defer turn.Release()
 	now := time.Now()
 	if turn.Settled() != states.Ready || now.Before(s.idle.Due(now)) {
-		return // ended, or used at the last moment
+		return // ended, or used since the check
 	}
 	if err := s.Session.hibernate(ctx, turn, true); err != nil && ctx.Err() == nil {
 		s.idle.Postpone()
-		s.slog.Warn("an idle session could not be hibernated", "err", err)
+		s.slog.Warn("hibernating an idle session", "err", err)
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"cellhold/internal/record"
 )
 
-// maxImport is the most code cells of a notebook that are run at once: as many as can wait.
+// maxImport is the maximum number of code cells of a notebook that run: as many as can be queued.
 const maxImport = 1000
 
-// Import makes the cells of a notebook the beginning of the session's own, and returns their ids. With run
-// its code cells are submitted in order, without their old outputs. A session that has cells is a Conflict.
+// Import adds the cells of a notebook to a session without cells, and returns their ids. With run it submits
+// the code cells in order, without their old outputs. If the session has cells, the error is a Conflict.
 func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]cellhold.CellID, error) {
-	turn, err := s.awake(ctx)
+	turn, err := s.acquireReady(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 		if err != nil {
 			return nil, err
 		}
-		return nil, cellhold.Errorf(cellhold.Conflict, "The session has cells already, and a notebook can only be its beginning. Create a session for it.")
+		return nil, cellhold.Errorf(cellhold.Conflict, "The session has cells already. Import the notebook into a new session.")
 	}
 	code := 0
 	for i := range n.Cells {
@@ -43,7 +43,7 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 		}
 	}
 	if run && code > maxImport {
-		return nil, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d code cells; at most %d can be run at once. Import it without running, and submit them in parts.", code, maxImport)
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The notebook has %d code cells; at most %d can be queued. Import it without run, and submit the cells in parts.", code, maxImport)
 	}
 	return importCells(ctx, s, n.Cells, run)
 }
@@ -53,16 +53,16 @@ func runs(c cellhold.Cell) bool {
 	return c.Type == cellhold.CellCode && strings.TrimSpace(c.Code) != ""
 }
 
-// checkLanguage refuses a notebook in another language than the kernel's. Its kernelspec is not compared:
-// elsewhere it may be a name for the same language, such as that of an environment.
+// checkLanguage refuses a notebook in another language than the kernel's. It does not compare the
+// kernelspecs: on another machine a kernelspec of the same language can have another name.
 func checkLanguage(n notebook.Notebook, k cellhold.Kernel) error {
 	if n.Language == "" || strings.EqualFold(n.Language, k.Language) {
 		return nil
 	}
-	return cellhold.Errorf(cellhold.Unsupported, "The notebook is written in %.40q; the session's kernel speaks %s. Create a session with a kernel for it.", n.Language, k.Language)
+	return cellhold.Errorf(cellhold.Unsupported, "The notebook's language is %.40q, the kernel's is %s. Create a session with a kernel for the notebook's language.", n.Language, k.Language)
 }
 
-// importCells records the cells in order, and submits those that run.
+// importCells records the cells in order, and submits the ones that run.
 func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run bool) ([]cellhold.CellID, error) {
 	defer s.notes.Want()
 	defer s.use()

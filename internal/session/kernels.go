@@ -11,9 +11,9 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// AddKernel starts one more kernel and returns when it is idle. After an error nothing is left of it.
+// AddKernel starts another kernel and returns when it is idle. After an error it leaves nothing behind.
 func (s *Session) AddKernel(ctx context.Context, r attachment.KernelRequest) (cellhold.Kernel, error) {
-	turn, err := s.awake(ctx)
+	turn, err := s.acquireReady(ctx)
 	if err != nil {
 		return cellhold.Kernel{}, err
 	}
@@ -43,7 +43,7 @@ func (s *Session) AddKernel(ctx context.Context, r attachment.KernelRequest) (ce
 		defer cancel()
 		err = errors.Join(err, removeKernel(clean, s, l, id))
 		if errors.Is(context.Cause(ctx), errStartTimeout) {
-			return cellhold.Kernel{}, cellhold.Wrap(cellhold.Unavailable, err, "The kernel did not start within %s.", s.env.StartTimeout)
+			return cellhold.Kernel{}, cellhold.Wrap(cellhold.Unavailable, err, "The kernel did not start within %s. Retry, or check the kernelspec.", s.env.StartTimeout)
 		}
 		return cellhold.Kernel{}, err
 	}
@@ -56,10 +56,10 @@ func (s *Session) AddKernel(ctx context.Context, r attachment.KernelRequest) (ce
 	return k, nil
 }
 
-// RemoveKernel ends a kernel: its running cell is interrupted, the waiting ones are cancelled. The first
-// kernel cannot be removed: the session's notebook is named after it.
+// RemoveKernel ends a kernel: it interrupts the running cell and cancels the queued cells. The first kernel
+// cannot be removed, because the session's notebook has its name.
 func (s *Session) RemoveKernel(ctx context.Context, id cellhold.KernelID) error {
-	turn, err := s.awake(ctx)
+	turn, err := s.acquireReady(ctx)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (s *Session) RemoveKernel(ctx context.Context, id cellhold.KernelID) error 
 	return removeKernel(ctx, s, l, id)
 }
 
-// removeKernel ends and forgets a kernel. The caller holds the turn.
+// removeKernel ends a kernel and removes it from the record. The caller must hold the turn.
 func removeKernel(ctx context.Context, s *Session, l *live, id cellhold.KernelID) error {
 	return l.RemoveKernel(ctx, id, func() error {
 		return recordKernels(ctx, s, func(list []cellhold.Kernel) []cellhold.Kernel {
@@ -89,11 +89,11 @@ func removeKernel(ctx context.Context, s *Session, l *live, id cellhold.KernelID
 	})
 }
 
-// recordKernels records another list of kernels.
+// recordKernels records a changed list of kernels.
 func recordKernels(ctx context.Context, s *Session, f func([]cellhold.Kernel) []cellhold.Kernel) error {
 	rec := s.change(func(r *record.Session) { r.Kernels = f(slices.Clone(r.Kernels)) })
 	if err := s.env.Store.PutSession(ctx, rec); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel could not be recorded. Is the server's disk full?")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel could not be recorded. Check the free space on the server's disk.")
 	}
 	return nil
 }

@@ -11,11 +11,11 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// Restart replaces the process of a kernel, of the first one if id is empty, and returns when it is idle.
-// Variables are lost; the files in /mnt/data/output stay. A session whose sandbox has ended, or cannot be
-// resumed, gets a new sandbox with all its kernels.
+// Restart replaces the process of a kernel and returns when it is idle. An empty id means the first kernel.
+// Variables are lost; the files in /mnt/data/output stay. A session whose sandbox ended or cannot be resumed
+// gets a new sandbox with all its kernels.
 func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
-	turn, err := s.awake(ctx)
+	turn, err := s.acquireReady(ctx)
 	if errors.Is(err, sandbox.ErrSnapshot) {
 		return replaceHibernated(ctx, s)
 	}
@@ -39,18 +39,18 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 		err = s.sandboxes.replace(ctx)
 	}
 	if errors.Is(context.Cause(ctx), errStartTimeout) {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel did not start within %s.", s.env.StartTimeout)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel did not start within %s. Retry.", s.env.StartTimeout)
 	}
 	turn.Commit()
 	return err
 }
 
-// endSeen is how long the end of a sandbox takes to be known after it has stopped to answer: it is an event,
-// and one entry in the store.
+// endSeen is the maximum time between the last answer of a sandbox and the record of its end: one event and
+// one entry in the store.
 const endSeen = 2 * time.Second
 
-// hasLost reports whether the restart of a kernel failed with err because its sandbox has ended, or does not
-// have the kernel. A sandbox that does not answer may be about to end, so its end is waited for.
+// hasLost reports whether the restart of a kernel failed with err because its sandbox ended, or does not have
+// the kernel. A sandbox that does not answer can be about to end, so hasLost waits for the end.
 func (b *sandboxes) hasLost(ctx context.Context, l *live, err error) bool {
 	switch cellhold.KindOf(err) {
 	case cellhold.NotFound:
@@ -65,11 +65,11 @@ func (b *sandboxes) hasLost(ctx context.Context, l *live, err error) bool {
 	return b.current() == nil
 }
 
-// replace gives the session a new sandbox in place of one that ended. The caller holds the turn.
+// replace gives the session a new sandbox after the last one ended. The caller must hold the turn.
 func (b *sandboxes) replace(ctx context.Context) error {
 	b.destroy(ctx)
 	if err := b.following().Die(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Is the server's disk full?")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Check the free space on the server's disk.")
 	}
 	rec := b.s.change(func(r *record.Session) { r.Sandbox, r.Packages = record.NextSandboxID(r.ID, r.Sandbox), nil })
 	img, err := b.s.env.Images.Resolve(rec.Image)
@@ -78,7 +78,7 @@ func (b *sandboxes) replace(ctx context.Context) error {
 	}
 	b.rootfs = img.Rootfs
 	if rec.State == cellhold.SessionHibernated {
-		return b.open(ctx) // until that has succeeded, the record stays as it is
+		return b.open(ctx) // the record changes only when this succeeds
 	}
 	if err := b.s.env.Store.PutSession(ctx, rec); err != nil {
 		return notRecorded(err)
@@ -86,8 +86,7 @@ func (b *sandboxes) replace(ctx context.Context) error {
 	if err := b.open(ctx); err != nil {
 		return err
 	}
-	// A sandbox that was kept ready has an id of its own. If that is not recorded, the sandbox is a stray to
-	// the next server.
+	// A warm sandbox has its own id. If the id is not recorded, the next server sees the sandbox as a stray.
 	if err := b.s.env.Store.PutSession(ctx, b.s.Record()); err != nil {
 		b.destroy(ctx)
 		return notRecorded(err)
@@ -130,7 +129,7 @@ func replaceHibernated(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// makeReady makes a record that of a session with that sandbox.
+// makeReady changes a record to that of a ready session with that sandbox.
 func makeReady(r *record.Session, id sandbox.ID) {
 	r.State, r.Snapshot, r.Boot = cellhold.SessionReady, "", ""
 	r.Sandbox, r.Used = string(id), time.Now().UTC()

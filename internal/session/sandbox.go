@@ -18,43 +18,43 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// sandboxes has the sandbox of a session, and makes the next one. The callers of the methods that make or
-// replace one hold the turn.
+// sandboxes holds the sandbox of a session, and makes the next one. Callers of methods that make or replace a
+// sandbox must hold the turn.
 type sandboxes struct {
 	s          *Session
-	rootfs     string // of the image; guarded by the turn
+	rootfs     string // root file system of the image; guarded by the turn
 	filesKnown bool   // the mirror knows which output files of the sandbox it has; guarded by the turn
 
 	mu        sync.Mutex
-	live      *live                 // nil when there is no sandbox
-	followers *attachment.Followers // the newest; nil before the first sandbox
+	live      *live                 // nil if there is no sandbox
+	followers *attachment.Followers // the newest followers; nil before the first sandbox
 }
 
-// live is the attachment that a session has now.
+// live is the present attachment of a session.
 type live struct {
 	*attachment.Attachment
-	ended bool          // the sandbox has ended, and that is being recorded; guarded by sandboxes.mu
+	ended bool          // the sandbox ended, and the end is being recorded; guarded by sandboxes.mu
 	over  chan struct{} // closed when the end is recorded and the session has no sandbox
 }
 
-// Label is the label of a sandbox that names its session.
+// Label is the label of a sandbox with its session's id.
 const Label = "session"
 
-// current returns the attachment, nil when the session has no sandbox.
+// current returns the attachment, or nil if the session has no sandbox.
 func (b *sandboxes) current() *live {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.live
 }
 
-// following returns the kernels and commands, nil before the first sandbox.
+// following returns the kernels and commands, or nil before the first sandbox.
 func (b *sandboxes) following() *attachment.Followers {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.followers
 }
 
-// spec is what the driver is asked for.
+// spec returns the sandbox spec for the driver.
 func (b *sandboxes) spec(r record.Session) sandbox.Spec {
 	return sandbox.Spec{
 		ID: sandbox.ID(r.Sandbox), Rootfs: b.rootfs, Image: r.Digest, Data: b.s.env.Data,
@@ -64,14 +64,14 @@ func (b *sandboxes) spec(r record.Session) sandbox.Spec {
 	}
 }
 
-// origin returns the snapshot from which the session's sandbox can continue, and the packages that were
-// installed there. It returns no snapshot when the sandbox must start cold.
+// origin returns the snapshot from which the session's sandbox can continue, and its installed packages. It
+// returns no snapshot if the sandbox must start cold.
 func (b *sandboxes) origin(rec record.Session) (from string, installed []cellhold.Package) {
 	first := b.s.env.FirstKernel()[0]
 	switch {
 	case b.s.env.Templates == nil || rec.Template == "":
 		return "", nil
-	case len(rec.Secrets) > 0: // their placeholders are in the environment with which a kernel starts
+	case len(rec.Secrets) > 0: // a kernel needs their placeholders in its environment at its start
 		return "", nil
 	case rec.Kernels[0].ID != first.ID || rec.Kernels[0].Spec != first.Spec:
 		return "", nil
@@ -83,8 +83,8 @@ func (b *sandboxes) origin(rec record.Session) (from string, installed []cellhol
 	return b.s.env.Templates.Start(rec.Template, b.spec(rec), !policy.None())
 }
 
-// open gives the session a sandbox and its kernels, and returns when they are idle. After an error nothing
-// is left of the sandbox.
+// open gives the session a sandbox and its kernels, and returns when the kernels are idle. After an error it
+// leaves no sandbox behind.
 func (b *sandboxes) open(ctx context.Context) error {
 	rec := b.s.Record()
 	if from, installed := b.origin(rec); from != "" {
@@ -109,8 +109,8 @@ func (b *sandboxes) open(ctx context.Context) error {
 	return nil
 }
 
-// openFrom makes a sandbox that continues from a snapshot, or starts cold if from is empty. After an error
-// nothing is left of the sandbox.
+// openFrom makes a sandbox that continues from a snapshot, or starts cold if from is empty. After an error it
+// leaves no sandbox behind.
 func (b *sandboxes) openFrom(ctx context.Context, rec record.Session, from string) error {
 	spec := b.spec(rec)
 	spec.From = from
@@ -118,25 +118,25 @@ func (b *sandboxes) openFrom(ctx context.Context, rec record.Session, from strin
 	if err != nil {
 		return fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)
 	}
-	b.s.change(func(r *record.Session) { r.Sandbox = string(sb.ID()) }) // a sandbox that was kept ready has an id of its own
+	b.s.change(func(r *record.Session) { r.Sandbox = string(sb.ID()) }) // a warm sandbox has its own id
 	l, err := b.connect(ctx, sb, attachment.Request{Kernels: rec.Kernels})
 	if err != nil {
 		b.s.env.Registry.Destroy(ctx, sb)
 		return err
 	}
 	b.attach(l)
-	if err := b.furnish(ctx, l, rec); err != nil {
+	if err := b.setUp(ctx, l, rec); err != nil {
 		b.destroy(ctx)
-		clean, cancel := cleanup(ctx) // a cell may be queued already
+		clean, cancel := cleanup(ctx) // a cell can be queued already
 		defer cancel()
 		return errors.Join(err, l.Followers().Die(clean, cellhold.StatusLost, "The kernel could not be started."))
 	}
 	return nil
 }
 
-// furnish makes a new sandbox the session's own: it copies the user's files into it, opens the network
-// access, and starts the kernels.
-func (b *sandboxes) furnish(ctx context.Context, l *live, rec record.Session) error {
+// setUp prepares a new sandbox: it copies the user's files into it, opens the network access, and starts the
+// kernels.
+func (b *sandboxes) setUp(ctx context.Context, l *live, rec record.Session) error {
 	if err := b.s.mirror.Push(ctx, l.Client()); err != nil {
 		return fmt.Errorf("copying the output files into the sandbox: %w", err)
 	}
@@ -147,14 +147,14 @@ func (b *sandboxes) furnish(ctx context.Context, l *live, rec record.Session) er
 	return l.StartKernels(ctx, rec.Kernels, rec.Startup, b.s.env.StartTimeout)
 }
 
-// installTemplate installs the packages of the session's template in a sandbox that has started cold.
+// installTemplate installs the packages of the session's template in a sandbox that started cold.
 func (b *sandboxes) installTemplate(ctx context.Context, rec record.Session) error {
 	if b.s.env.Templates == nil || rec.Template == "" {
 		return nil
 	}
 	t, err := b.s.env.Templates.Find(rec.Template)
 	if err != nil || len(t.Packages) == 0 {
-		return nil // a template that is gone has no packages
+		return nil // a removed template has no packages
 	}
 	plan, err := b.s.env.Packages.Plan(packages.Request{Requirements: t.Packages})
 	if err != nil {
@@ -173,8 +173,8 @@ func (b *sandboxes) installTemplate(ctx context.Context, rec record.Session) err
 	return err
 }
 
-// restore makes the session's next sandbox from a snapshot and connects to it. Nothing runs for it yet. After
-// an error nothing is left of the sandbox.
+// restore makes the session's next sandbox from a snapshot and connects to it. It starts no goroutines yet.
+// After an error it leaves no sandbox behind.
 func (b *sandboxes) restore(ctx context.Context, rec record.Session, snapshot string, r attachment.Request) (*live, error) {
 	if err := b.findRootfs(rec); err != nil {
 		return nil, err
@@ -200,8 +200,8 @@ func (b *sandboxes) restore(ctx context.Context, rec record.Session, snapshot st
 	return nil, err
 }
 
-// findRootfs finds the files of the image from which the session was created: by the digest first, because
-// another image may have the name by now.
+// findRootfs finds the root file system of the session's image. It looks for the digest first, because
+// another image can have the name now.
 func (b *sandboxes) findRootfs(rec record.Session) error {
 	img, err := b.s.env.Images.Resolve(rec.Digest)
 	if err != nil {
@@ -213,7 +213,7 @@ func (b *sandboxes) findRootfs(rec record.Session) error {
 	return nil
 }
 
-// connect connects to the agent of a sandbox. Nothing runs for it before attach.
+// connect connects to the agent of a sandbox. Goroutines start only with attach.
 func (b *sandboxes) connect(ctx context.Context, sb sandbox.Sandbox, r attachment.Request) (*live, error) {
 	o := attachment.Options{Session: b.s.id, Logger: b.s.slog, Log: b.s.log, Journal: b.s.env.Store, Mirror: b.s.mirror,
 		Packages: b.s.env.Packages, Tally: &b.s.tally, MaxUpload: b.s.env.MaxUpload,
@@ -231,7 +231,7 @@ func (b *sandboxes) connect(ctx context.Context, sb sandbox.Sandbox, r attachmen
 func (b *sandboxes) hooks() attachment.Hooks {
 	return attachment.Hooks{
 		Enter: b.s.enter, Used: b.s.use, Changed: b.s.notes.Want, Installed: b.recordPackages, Updates: b.s.displays.Update,
-		Stuck: func(a *attachment.Attachment, _ string) { b.s.env.Registry.Destroy(b.s.ctx, a.Sandbox()) }, // watch sees its end
+		Stuck: func(a *attachment.Attachment, _ string) { b.s.env.Registry.Destroy(b.s.ctx, a.Sandbox()) }, // watch then sees the end
 		Record: func(ctx context.Context, c cellhold.CellID) (record.Cell, error) {
 			return b.s.env.Store.Cell(ctx, b.s.id, c)
 		},
@@ -241,14 +241,14 @@ func (b *sandboxes) hooks() attachment.Hooks {
 	}
 }
 
-// network is the network access of the session as the operator allows it now.
+// network returns the network access of the session within the operator's present policy.
 func (b *sandboxes) network() attachment.Network {
 	rec := b.s.Record()
 	e := &b.s.env.Egress
 	return attachment.Network{Policy: rec.Egress, Vault: rec.Vault, Ceiling: e.Ceiling, Rules: &e.Rules, Limits: e.Limits}
 }
 
-// recordPackages records packages that were changed in a sandbox, if the session still has it.
+// recordPackages records changed packages of a sandbox, if the session still has the sandbox.
 func (b *sandboxes) recordPackages(ctx context.Context, a *attachment.Attachment, changes []cellhold.PackageChange, locked []cellhold.Package) error {
 	var full error
 	rec := b.s.change(func(r *record.Session) {
@@ -257,15 +257,15 @@ func (b *sandboxes) recordPackages(ctx context.Context, a *attachment.Attachment
 		}
 	})
 	if full != nil {
-		b.s.slog.Warn("the lock of a session is full", "err", full)
+		b.s.slog.Warn("the package lock of the session is full", "err", full)
 	}
 	if err := b.s.env.Store.PutSession(ctx, rec); err != nil && full == nil {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The packages were installed, but that could not be recorded. Is the server's disk full?")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The packages were installed, but not recorded. Check the free space on the server's disk.")
 	}
 	return full
 }
 
-// attach makes an attachment the session's, and lets everything run in it.
+// attach makes an attachment the session's present one, and starts it.
 func (b *sandboxes) attach(l *live) {
 	b.mu.Lock()
 	b.live, b.followers = l, l.Followers()
@@ -281,8 +281,8 @@ func (b *sandboxes) follow(f *attachment.Followers) {
 	b.followers = f
 }
 
-// detach releases the sandbox, which continues to run, and returns it; nil when there is none. Watches of
-// files end with reason, if it is not nil.
+// detach releases the sandbox, which keeps running, and returns it. It returns nil if there is none. Watches
+// of files end with reason, unless reason is nil.
 func (b *sandboxes) detach(reason error) sandbox.Sandbox {
 	b.mu.Lock()
 	l := b.live
@@ -295,7 +295,7 @@ func (b *sandboxes) detach(reason error) sandbox.Sandbox {
 	return l.Sandbox()
 }
 
-// detachLive is detach for a sandbox that must not have ended; it returns false when it has.
+// detachLive is like detach for a sandbox that must not have ended. It returns false if the sandbox ended.
 func (b *sandboxes) detachLive(l *live, reason error) bool {
 	b.mu.Lock()
 	if b.live != l || l.ended {
@@ -308,17 +308,17 @@ func (b *sandboxes) detachLive(l *live, reason error) bool {
 	return true
 }
 
-// close keeps calls from the sandbox until the turn's transition ends, and returns the sandbox. A
-// call, a cell or a command under way is a Conflict.
+// close keeps calls from the sandbox until the turn's transition ends, and returns the sandbox. If a call, a
+// cell or a command is running, the error is a Conflict.
 func (b *sandboxes) close(turn *states.Turn) (*live, error) {
 	l := b.current()
 	if l == nil {
 		return nil, cellhold.Errorf(cellhold.Conflict, "The session has no sandbox now. Restart its kernel to get a new one.")
 	}
 	if l.Moving() || !turn.Close() {
-		return nil, cellhold.Errorf(cellhold.Conflict, "The session is in use: a file is moved, packages are installed, or a call is under way. Retry when that is done.")
+		return nil, cellhold.Errorf(cellhold.Conflict, "The session is in use by a file transfer, an installation or another call. Retry when it is done.")
 	}
-	if err := l.Followers().Idle(); err != nil { // what began before the closing is seen here
+	if err := l.Followers().Idle(); err != nil { // checks also the calls that began before the close
 		turn.Reopen()
 		return nil, err
 	}
@@ -332,11 +332,11 @@ func (b *sandboxes) destroy(ctx context.Context) {
 	}
 }
 
-// dieRetry is the pause after the end of a sandbox could not be recorded: the disk may be full.
+// dieRetry is the pause between attempts to record the end of a sandbox: the disk can be full.
 const dieRetry = 2 * time.Second
 
-// watch waits for the end of a sandbox and ends what ran in it. Until the end is recorded, callers that wait
-// for a cell wait on, and the session gets no new sandbox.
+// watch waits for the end of a sandbox and ends its cells and commands. Until the end is recorded, callers
+// that wait for a cell keep waiting, and the session gets no new sandbox.
 func (b *sandboxes) watch(l *live) {
 	status, detail, err := l.End(l.Context())
 	if err != nil {
@@ -361,8 +361,8 @@ func (b *sandboxes) watch(l *live) {
 	b.s.env.Registry.Destroy(b.s.ctx, l.Sandbox())
 }
 
-// recordEnd records the end of a sandbox, and tries again until that succeeds or the attachment is closed.
-// It reports whether it has succeeded.
+// recordEnd records the end of a sandbox, and retries until it succeeds or the attachment is closed. It
+// reports whether it succeeded.
 func (b *sandboxes) recordEnd(l *live, status cellhold.CellStatus, detail string) bool {
 	for {
 		err := l.Followers().Die(l.Context(), status, detail)

@@ -22,7 +22,7 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// Session is one session. All methods may be called from any goroutine.
+// Session is one session. Its methods can be called from any goroutine.
 type Session struct {
 	env      *Environment
 	id       cellhold.SessionID
@@ -35,21 +35,21 @@ type Session struct {
 	displays *displays.Displays
 	idle     *idle.Timer
 
-	tally packages.Tally // of what code has asked for; it outlives sandboxes, and no rollback resets it
-	keyed sync.Mutex     // held while a cell with a key is looked for and submitted
+	tally packages.Tally // counts the package requests of code, across all sandboxes; a rollback does not reset it
+	keyed sync.Mutex     // held while a cell with a key is searched and submitted
 
 	sandboxes sandboxes
 
 	mu  sync.Mutex
 	rec record.Session
 
-	ctx    context.Context // of the goroutines, from run to stop
+	ctx    context.Context // context of the goroutines, from run to stop
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	once   sync.Once // of stop
+	once   sync.Once // guards stop
 }
 
-// newSession returns a session that is recorded. The caller must call run, and stop at its end.
+// newSession returns a recorded session. The caller must call run, and stop at the end.
 func newSession(env *Environment, rec record.Session, log *kernel.Log) *Session {
 	l := env.Logger.With("session", rec.ID)
 	s := &Session{env: env, id: rec.ID, rec: rec, log: log, slog: l, states: states.New(states.State(rec.State))}
@@ -74,7 +74,8 @@ func (s *Session) run(base context.Context) {
 	s.wg.Go(func() { s.notes.Run(s.ctx) })
 }
 
-// stop ends the session's goroutines and waits for them. Watchers get err, or a plain end if it is nil.
+// stop ends the session's goroutines and waits for them. Watches end with err, or without an error if it is
+// nil.
 func (s *Session) stop(err error) {
 	s.once.Do(func() {
 		s.cancel()
@@ -88,14 +89,14 @@ func (s *Session) stop(err error) {
 // ID returns the id of the session.
 func (s *Session) ID() cellhold.SessionID { return s.id }
 
-// Record returns the record as it is now.
+// Record returns the present record.
 func (s *Session) Record() record.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rec
 }
 
-// Info describes the session to callers as it is now.
+// Info returns the session as callers see it.
 func (s *Session) Info() cellhold.Session {
 	rec := s.Record()
 	r := rec.Session
@@ -114,10 +115,10 @@ func (s *Session) Info() cellhold.Session {
 	return r
 }
 
-// History returns what the session has done.
+// History returns the history of the session.
 func (s *Session) History() *history.History { return s.history }
 
-// change changes the record in memory and returns it.
+// change changes the record in memory and returns the new record.
 func (s *Session) change(f func(*record.Session)) record.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,11 +126,11 @@ func (s *Session) change(f func(*record.Session)) record.Session {
 	return s.rec
 }
 
-// use notes that the session was used just now.
+// use records that the session was used now.
 func (s *Session) use() { s.change(func(r *record.Session) { r.Used = time.Now().UTC() }) }
 
-// commit records a change of the session together with the event that says so, all or nothing. f gets the
-// number of the event, and may be called twice.
+// commit records a change of the session together with its event, both or none. f gets the number of the
+// event. It can be called twice.
 func (s *Session) commit(ctx context.Context, ev record.Event, f func(r *record.Session, seq int64)) error {
 	return s.log.AppendWith(ctx, []record.Event{ev}, func(ctx context.Context, evs []record.Event) error {
 		rec := s.Record()
@@ -142,14 +143,14 @@ func (s *Session) commit(ctx context.Context, ev record.Event, f func(r *record.
 	})
 }
 
-// notRecorded is the error of a record that could not be written.
+// notRecorded returns the error for a record that could not be written.
 func notRecorded(err error) error {
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Is the server's disk full?")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be recorded. Check the free space on the server's disk.")
 }
 
-// Enter returns the sandbox of the session for a call, and keeps the session from being saved until leave
-// is called. A session that hibernates is resumed first; while its state is being saved, the call waits. A
-// session without a sandbox is a Conflict.
+// Enter returns the sandbox of the session for a call, and prevents a save of the session until leave is
+// called. It first resumes a hibernated session, and waits while the session is being saved. If the session
+// has no sandbox, the error is ErrNoSandbox, a Conflict.
 func (s *Session) Enter(ctx context.Context) (a *attachment.Attachment, leave func(), err error) {
 	leave, err = s.enter(ctx)
 	if err != nil {
@@ -164,9 +165,9 @@ func (s *Session) Enter(ctx context.Context) (a *attachment.Attachment, leave fu
 }
 
 // ErrNoSandbox is the error of calls that need a sandbox when the session has none.
-var ErrNoSandbox = cellhold.Errorf(cellhold.Conflict, "The session's sandbox has ended, and its files with it. Restart the kernel to get a new one.")
+var ErrNoSandbox = cellhold.Errorf(cellhold.Conflict, "The session's sandbox has ended, and its files are lost. Restart the kernel to get a new one.")
 
-// StartCommand starts a command and returns it. A session without a sandbox is Unavailable.
+// StartCommand starts a command and returns it. If the session has no sandbox, the error is Unavailable.
 func (s *Session) StartCommand(ctx context.Context, r attachment.CommandRequest) (cellhold.Command, error) {
 	a, leave, err := s.Enter(ctx)
 	if errors.Is(err, ErrNoSandbox) {
@@ -179,17 +180,17 @@ func (s *Session) StartCommand(ctx context.Context, r attachment.CommandRequest)
 	return a.StartCommand(ctx, r)
 }
 
-// Commands returns what follows the commands, for a call that acts on the command of that id. A command that
-// the session does not have is a NotFound error.
+// Commands returns the runner of the commands, for a call on the command with that id. An unknown command is
+// a NotFound error.
 func (s *Session) Commands(ctx context.Context, id cellhold.CommandID) (*command.Runner, error) {
 	if state := s.Record().State; state != cellhold.SessionReady && state != cellhold.SessionHibernated {
-		return nil, cellhold.Errorf(cellhold.Conflict, "The session is %s.", state)
+		return nil, cellhold.Errorf(cellhold.Conflict, "The request is not possible: the session is %s.", state)
 	}
 	r := s.sandboxes.following().Commands()
 	if r == nil {
-		return nil, cellhold.Errorf(cellhold.Unavailable, "The session has no sandbox now. Try again in a moment.")
+		return nil, cellhold.Errorf(cellhold.Unavailable, "The session has no sandbox now. Retry in a moment.")
 	}
-	if !r.Has(id) { // it is over, and the runner will say so, or never was
+	if !r.Has(id) { // the command is done or unknown
 		if _, err := s.env.Store.Command(ctx, s.id, id); err != nil {
 			return nil, err
 		}
@@ -198,12 +199,12 @@ func (s *Session) Commands(ctx context.Context, id cellhold.CommandID) (*command
 	return r, nil
 }
 
-// enter is Enter without a look at the sandbox.
+// enter is like Enter, without a check of the sandbox.
 func (s *Session) enter(ctx context.Context) (leave func(), err error) {
 	if in, err := s.states.TryEnter(); in || err != nil {
 		return s.states.Leave, err
 	}
-	turn, err := s.awake(ctx)
+	turn, err := s.acquireReady(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -212,21 +213,21 @@ func (s *Session) enter(ctx context.Context) (leave func(), err error) {
 	return s.states.Leave, nil
 }
 
-// enterInOrder is enter for calls whose order counts: those that had to wait enter one after the other, in
-// the order in which they came.
+// enterInOrder is like enter for calls whose order counts: calls that had to wait enter one after the other,
+// in the order of their arrival.
 func (s *Session) enterInOrder(ctx context.Context) (leave func(), err error) {
 	if in, err := s.states.TryEnter(); in || err != nil {
 		return s.states.Leave, err
 	}
-	turn, err := s.awake(ctx) // callers get a turn in order
+	turn, err := s.acquireReady(ctx) // callers get the turn in order
 	if err != nil {
 		return nil, err
 	}
 	return turn.Release, nil
 }
 
-// awake takes the turn of a session that is ready, or resumes it first.
-func (s *Session) awake(ctx context.Context) (*states.Turn, error) {
+// acquireReady acquires the turn of a ready session. It first resumes a hibernated session.
+func (s *Session) acquireReady(ctx context.Context) (*states.Turn, error) {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -236,7 +237,7 @@ func (s *Session) awake(ctx context.Context) (*states.Turn, error) {
 	case states.Hibernated:
 		err = s.resume(ctx, turn)
 	default:
-		err = cellhold.Errorf(cellhold.Conflict, "The session is %s.", state)
+		err = cellhold.Errorf(cellhold.Conflict, "The request is not possible: the session is %s.", state)
 	}
 	if err != nil {
 		turn.Release()
@@ -245,10 +246,11 @@ func (s *Session) awake(ctx context.Context) (*states.Turn, error) {
 	return turn, nil
 }
 
-// cleanupTimeout bounds work after a failure or a cancelled request. The destruction of a fork bomb took 4 s.
+// cleanupTimeout limits the work after a failure or a cancelled request. The destruction of a fork bomb took
+// 4 s.
 const cleanupTimeout = 30 * time.Second
 
-// cleanup returns a context for work that must be finished after ctx has ended. It has a deadline.
+// cleanup returns a context with a deadline for work that must continue after ctx ended.
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 }

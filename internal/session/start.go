@@ -12,7 +12,7 @@ import (
 )
 
 // Start records a new session, gives it a sandbox made from rootfs, and returns when its kernel is idle and
-// the registry knows it. base ends what runs for the session. After an error nothing is left.
+// the registry has it. base ends the session's goroutines. After an error it leaves nothing behind.
 func Start(ctx, base context.Context, env *Environment, rec record.Session, rootfs string) (*Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, env.StartTimeout, errStartTimeout)
 	defer cancel()
@@ -44,7 +44,7 @@ func start(ctx, base context.Context, env *Environment, rec record.Session, root
 	return s, nil
 }
 
-// begin opens the sandbox of a new session, and makes the session ready and known.
+// begin opens the sandbox of a new session, makes the session ready and adds it to the registry.
 func begin(ctx context.Context, s *Session) error {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
@@ -57,7 +57,7 @@ func begin(ctx context.Context, s *Session) error {
 	if err := s.sandboxes.open(ctx); err != nil {
 		return err
 	}
-	rec := s.change(func(r *record.Session) { // the idle time begins when the session can be used
+	rec := s.change(func(r *record.Session) { // the idle time starts when the session can be used
 		r.State, r.Used = cellhold.SessionReady, time.Now().UTC()
 	})
 	if err := s.env.Store.PutSession(ctx, rec); err != nil {
@@ -67,7 +67,7 @@ func begin(ctx context.Context, s *Session) error {
 	return s.env.Registry.Add(s)
 }
 
-// abandon deletes the record of a session that did not start, and returns the error for the caller.
+// abandon deletes the record of a session that did not start, and returns the caller's error.
 func (e *Environment) abandon(ctx context.Context, rec record.Session, err error) error {
 	clean, cancel := cleanup(ctx)
 	defer cancel()
@@ -79,7 +79,7 @@ func (e *Environment) abandon(ctx context.Context, rec record.Session, err error
 		e.Logger.Error("starting a session", "session", rec.ID, "err", err)
 	}
 	if late {
-		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not start within %s. The host may be overloaded; try again.", e.StartTimeout)
+		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not start within %s. The host can be overloaded: retry later.", e.StartTimeout)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -87,5 +87,5 @@ func (e *Environment) abandon(ctx context.Context, rec record.Session, err error
 	if _, ok := errors.AsType[*cellhold.Error](err); ok {
 		return err
 	}
-	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be started. The server's log says why; `cellhold doctor` checks the host.")
+	return cellhold.Wrap(cellhold.Unavailable, err, "The session could not be started. The server's log has the reason; `cellhold doctor` checks the host.")
 }

@@ -5,14 +5,14 @@ import (
 	"errors"
 )
 
-// undo has the steps that undo what an operation has done so far.
+// undo has steps that undo the work of an operation so far.
 type undo []func(ctx context.Context) error
 
 // add adds a step. Steps run in the reverse order.
 func (u *undo) add(step func(ctx context.Context) error) { *u = append(*u, step) }
 
-// run undoes everything if *err is not nil, also when ctx has ended, and adds the errors of the steps to it.
-// It is deferred.
+// run runs all steps if *err is not nil, even after ctx ended, and adds the errors of the steps to *err. The
+// caller must defer it.
 func (u undo) run(ctx context.Context, err *error) {
 	if *err == nil || len(u) == 0 {
 		return

@@ -15,17 +15,17 @@ import (
 	"cellhold/client"
 )
 
-// alike are lists of cells, one session a file. A line that starts with "# %%" begins a cell.
+// alike has lists of cells, one session per file. A line that starts with "# %%" starts a cell.
 //
 //go:embed testdata/alike/*.py
 var alike embed.FS
 
-// The kinds of session that a caller can get, and cannot tell apart by what the code says.
+// The kinds of session that a caller can get. The code must not see a difference.
 var kinds = []string{"cold", "restored", "ready"}
 
 // TestColdRestoredAndReadySessionsGiveTheSameOutputs runs each list of cells in a session that started cold,
-// in one restored from a template, and in one that was made ready before anyone asked. A cell that ends with
-// an AssertionError fails the test even where all three agree.
+// in one restored from a template, and in a warm one. A cell that ends with an AssertionError fails the test
+// even if all three agree.
 func TestColdRestoredAndReadySessionsGiveTheSameOutputs(t *testing.T) {
 	t.Parallel()
 	files, err := alike.ReadDir("testdata/alike")
@@ -60,11 +60,11 @@ func cellsOf(file string) []string {
 	return cells
 }
 
-// compare runs the cells in a session of each kind, all three at once.
+// compare runs the cells in a session of each kind, all three at the same time.
 func (s *server) compare(t *testing.T, cells []string) {
 	t.Helper()
 	if len(cells) == 0 {
-		t.Fatal("the file has no cells: a line that starts with \"# %%\" begins one")
+		t.Fatal("the file has no cells: a line that starts with \"# %%\" starts one")
 	}
 	results := map[string][]string{}
 	var mu sync.Mutex
@@ -94,7 +94,7 @@ func (s *server) compare(t *testing.T, cells []string) {
 	}
 }
 
-// firstDifference is where two texts begin to differ, and a little before.
+// firstDifference returns a position shortly before the first difference of two texts.
 func firstDifference(a, b string) int {
 	i := 0
 	for i < len(a) && i < len(b) && a[i] == b[i] {
@@ -110,11 +110,11 @@ func nth(list []string, i int) string {
 	return list[i]
 }
 
-// kernelFile is where a kernel says that the code of a cell is; its number is that of the process.
+// kernelFile matches the file name that a kernel gives to a cell's code. Its number is that of the process.
 var kernelFile = regexp.MustCompile(`/tmp/ipykernel_[0-9]+/`)
 
-// runAll runs cells one after the other, and returns what is seen of each: status, number and outputs. The
-// names of displays are random and left out.
+// runAll runs cells one after the other, and returns the status, number and outputs of each. It removes the
+// ids of displays, which are random.
 func (s *server) runAll(t *testing.T, id cellhold.SessionID, cells []string) []string {
 	seen := make([]string, 0, len(cells))
 	for _, code := range cells {
@@ -136,11 +136,11 @@ func (s *server) runAll(t *testing.T, id cellhold.SessionID, cells []string) []s
 	return seen
 }
 
-// imported asks the sandbox, not the kernel, whether the kernel has imported what the warm-up imports.
+// imported asks the sandbox, not the kernel, whether the kernel imported the modules of the warm-up.
 const imported = `grep -qs _multiarray_umath /proc/[0-9]*/maps && echo imported || echo not`
 
-// sessionOf makes a session of a kind, and makes sure that it is one: a ready one has a sandbox that was there
-// before, and a cold one runs no snapshot.
+// sessionOf creates a session of a kind, and verifies the kind: a warm session has an older sandbox, and a
+// cold one has no snapshot.
 func (s *server) sessionOf(t *testing.T, kind string) cellhold.SessionID {
 	t.Helper()
 	request := client.CreateSession{Template: "ready"}
@@ -157,7 +157,7 @@ func (s *server) sessionOf(t *testing.T, kind string) cellhold.SessionID {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := filepath.Glob(filepath.Join(s.home, "run", string(id)+"*")) // a ready sandbox has an older name
+	own, err := filepath.Glob(filepath.Join(s.home, "run", string(id)+"*")) // a warm sandbox has an older name
 	if err != nil {
 		t.Fatal(err)
 	}

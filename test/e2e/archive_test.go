@@ -14,7 +14,7 @@ import (
 	"cellhold/client"
 )
 
-// tarOf makes a tar of these headers; a file's content is its name.
+// tarOf makes a tar with these headers. The content of each file is its name.
 func tarOf(t testing.TB, headers ...tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -34,7 +34,7 @@ func tarOf(t testing.TB, headers ...tar.Header) []byte {
 	return b.Bytes()
 }
 
-func TestFoldersGoInAndOutAsArchives(t *testing.T) {
+func TestFoldersAreUploadedAndDownloadedAsArchives(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -126,10 +126,10 @@ func TestHostileArchivesAreRefusedAndLeaveNothingBehind(t *testing.T) {
 			t.Fatalf("%s left: %s", name, left)
 		}
 	}
-	// What is there already is not half replaced either.
+	// An existing file must not be replaced partly either.
 	s.write(t, id, "out/a", "old")
 	if err := s.UnpackDir(t.Context(), id, "out", bytes.NewReader(tarOf(t, file("a"), file("../b")))); err == nil {
-		t.Error("it was taken")
+		t.Error("the archive was accepted")
 	}
 	if got := s.read(t, id, "out/a"); got != "old" {
 		t.Errorf("a is %q", got)
@@ -151,17 +151,17 @@ func zipOf(t testing.TB, names ...string) []byte {
 	return b.Bytes()
 }
 
-// overlapping makes a zip of two entries of which the second one's place is that of the first.
+// overlapping makes a zip of two entries. The second entry has the offset of the first one.
 func overlapping(t testing.TB) []byte {
 	t.Helper()
 	b := zipOf(t, "aaaa", "bbbb")
 	second := bytes.LastIndex(b, []byte("PK\x01\x02"))
-	copy(b[second+42:second+46], []byte{0, 0, 0, 0}) // offset of its local header
+	copy(b[second+42:second+46], []byte{0, 0, 0, 0}) // offset of the second entry's local header
 	copy(b[second+46:second+50], "cccc")
 	return b
 }
 
-// lyingZip makes a zip whose entry claims another size than it has.
+// lyingZip makes a zip whose entry has a wrong size.
 func lyingZip(t testing.TB) []byte {
 	t.Helper()
 	b := zipOf(t, "aaaa")

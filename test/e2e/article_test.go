@@ -11,7 +11,7 @@ const (
 	js   = "application/json"
 )
 
-// detail is the detail of an error answer when it is text.
+// detail returns the detail of an error answer if it is text.
 func detail(answer map[string]any) string {
 	s, _ := answer["detail"].(string)
 	return s
@@ -58,7 +58,7 @@ func TestAClientOfTheArticleWorksUnchanged(t *testing.T) {
 		t.Errorf("end_session: %d %v", status, a)
 	}
 	if _, err := os.Stat(path); err == nil {
-		t.Error("the notebook is still there")
+		t.Error("the notebook still exists")
 	}
 	for _, p := range []string{"/execute", "/reset", "/end_session"} {
 		body, kind := "user_id=user_test", form

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// runAsking runs `cellhold run` on a script, at a terminal or without one, and returns its exit status
-// and what it showed.
+// runAsking runs `cellhold run` on a script, with or without a terminal, and returns its exit status and its
+// output.
 func runAsking(t *testing.T, source, input string, terminal bool) (int, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ask.py")
@@ -34,7 +34,7 @@ func runAsking(t *testing.T, source, input string, terminal bool) (int, string) 
 	return 0, out.String()
 }
 
-// At a terminal a script's questions are answered there, and secrets are not shown.
+// At a terminal, the user answers a script's questions there, and secrets are not shown.
 func TestAScriptAsksAtTheTerminal(t *testing.T) {
 	t.Parallel()
 	const source = "import getpass\nname = input('Name? ')\nsecret = getpass.getpass('Secret: ')\nprint('got', name, len(secret))\n"
@@ -44,9 +44,9 @@ func TestAScriptAsksAtTheTerminal(t *testing.T) {
 	}
 }
 
-// Without one they are answered by the standard input. At its end there is no answer; and a script that
-// leaves by os._exit gives its own status.
-func TestAScriptThatCannotAskAndOneThatLeaves(t *testing.T) {
+// Without a terminal, the standard input answers them. After its end there is no answer. A script that ends
+// with os._exit has that exit status.
+func TestAScriptWithoutATerminalAndOneThatExits(t *testing.T) {
 	t.Parallel()
 	if status, out := runAsking(t, "print('got', input('Name? '))", "Ann\n", false); status != 0 || out != "Name? got Ann\n" {
 		t.Errorf("input() without a terminal: status %d:\n%s", status, out)

@@ -11,7 +11,7 @@ import (
 	"cellhold/client"
 )
 
-// ask sends a request as a client that knows only JSON.
+// ask sends a request like a client that has only JSON.
 func (s *server) ask(t *testing.T, method, path, body string) (int, map[string]any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
@@ -36,7 +36,7 @@ func (s *server) ask(t *testing.T, method, path, body string) (int, map[string]a
 	return res.StatusCode, answer
 }
 
-func TestLimitsAreNumbersOrSizesAsTheFlagsAre(t *testing.T) {
+func TestLimitsAreNumbersOrSizesLikeTheFlags(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	status, x := s.ask(t, "POST", "/v1/sessions", `{"limits": {"memory": "512MiB", "disk": "64M", "tmp": 1048576, "output": "1.5 MiB"}}`)
@@ -48,9 +48,9 @@ func TestLimitsAreNumbersOrSizesAsTheFlagsAre(t *testing.T) {
 		}
 	}
 	for body, reason := range map[string]string{
-		`{"limits": {"memory": "2 parsecs"}}`: "write it like 512MiB or 2GiB",
-		`{"limits": {"memory": "-1GiB"}}`:     "write it like 512MiB or 2GiB",
-		`{"limits": {"memory": "1TiB"}}`:      "memory must be between",
+		`{"limits": {"memory": "2 parsecs"}}`: "such as 512MiB or 2GiB",
+		`{"limits": {"memory": "-1GiB"}}`:     "such as 512MiB or 2GiB",
+		`{"limits": {"memory": "1TiB"}}`:      "Invalid limit memory",
 		`{"limits": {"memory": true}}`:        "memory",
 		`{"limits": {"memory": -1}}`:          "memory",
 		`{"limits": {"memry": "1GiB"}}`:       "memry",
@@ -62,7 +62,7 @@ func TestLimitsAreNumbersOrSizesAsTheFlagsAre(t *testing.T) {
 	}
 }
 
-func TestAWaitThatIsOverSaysSo(t *testing.T) {
+func TestAWaitThatEndsBeforeTheCellSetsWaitOver(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -85,11 +85,11 @@ func TestAWaitThatIsOverSaysSo(t *testing.T) {
 		t.Errorf("when it is done: %d, %v", status, c)
 	}
 	if status, c = s.ask(t, "POST", cells+"?wait=30s", `{"code": "1"}`); status != http.StatusOK || c["wait_over"] != nil {
-		t.Errorf("a short one: %d, %v", status, c)
+		t.Errorf("a short cell: %d, %v", status, c)
 	}
 }
 
-func TestAWaitForACommandThatIsOverSaysSo(t *testing.T) {
+func TestAWaitThatEndsBeforeTheCommandSetsWaitOver(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -103,7 +103,7 @@ func TestAWaitForACommandThatIsOverSaysSo(t *testing.T) {
 		t.Errorf("asked again: %d, %v", status, c)
 	}
 	if status, _ := s.ask(t, "POST", command+"/stdin?eof=true", ""); status >= 300 {
-		t.Fatalf("its input was not closed: %d", status)
+		t.Fatalf("closing the input: status %d", status)
 	}
 	if status, c = s.ask(t, "GET", command+"?wait=30s", ""); status != http.StatusOK || c["wait_over"] != nil || c["status"] != "ok" {
 		t.Errorf("when it is done: %d, %v", status, c)

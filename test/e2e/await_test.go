@@ -9,10 +9,10 @@ import (
 	"cellhold/client"
 )
 
-// soon is how long an interrupt may take on a busy machine; what the cells wait for takes a minute.
+// soon is the time limit of an interrupt on a busy machine. The cells wait for a minute.
 const soon = 15 * time.Second
 
-// stop interrupts a cell when it has begun, and checks what the caller sees.
+// stop interrupts a cell after its start, and checks the result.
 func (s *server) stop(t *testing.T, id cellhold.SessionID, code string) {
 	t.Helper()
 	c := s.submit(t, id, client.Code{Code: "print('begun', flush=True)\n" + code})
@@ -33,7 +33,7 @@ func (s *server) stop(t *testing.T, id cellhold.SessionID, code string) {
 	}
 }
 
-func TestAnInterruptEndsACellThatAwaitsAtOnce(t *testing.T) {
+func TestAnInterruptEndsAnAwaitingCellAtOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -84,7 +84,7 @@ async def inner(): await asyncio.sleep(60)
 	}
 }
 
-// Each of these cells catches its cancellation once or always, and waits on.
+// Each of these cells catches its cancellation once or always, and continues to wait.
 func TestACellThatRefusesCancellationEndsWithTheSecondInterrupt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -129,7 +129,7 @@ func TestACellThatAwaitsEndsAtItsDeadlineAndTheVariablesSurvive(t *testing.T) {
 			t.Errorf("%s: ended with %s (%s)", code, c.Status, c.Cause)
 		}
 		if !strings.Contains(text(c), "KeyboardInterrupt") {
-			t.Errorf("%s: it shows %q", code, text(c))
+			t.Errorf("%s: the output is %q", code, text(c))
 		}
 	}
 	if got := s.must(t, id, "x"); got != "42" {
@@ -162,7 +162,8 @@ finally:
 	}
 }
 
-// A task that never waits keeps the kernel from beginning the next cell, whose deadline ends the task.
+// A task that never waits keeps the kernel from starting the next cell. The timeout of that cell ends the
+// task.
 func TestATaskThatNeverWaitsEndsAtTheDeadlineOfTheNextCellAndTheVariablesSurvive(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -176,7 +177,7 @@ func TestATaskThatNeverWaitsEndsAtTheDeadlineOfTheNextCellAndTheVariablesSurvive
 	}
 }
 
-// Code that cancels all tasks also hits the task in which the kernel handles requests.
+// Code that cancels all tasks also cancels the task in which the kernel handles requests.
 func TestACellThatCancelsAllTasksLeavesAKernelThatAnswers(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))

@@ -13,7 +13,7 @@ import (
 	"cellhold/client"
 )
 
-// bash makes a session with a Bash kernel.
+// bash creates a session with a Bash kernel.
 func (s *server) bash(t *testing.T) cellhold.SessionID {
 	t.Helper()
 	id := s.session(t, client.CreateSession{})
@@ -23,7 +23,7 @@ func (s *server) bash(t *testing.T) cellhold.SessionID {
 	return id
 }
 
-// onBash runs a cell that must end before its deadline.
+// onBash runs a cell that must end before its timeout.
 func (s *server) onBash(t *testing.T, id cellhold.SessionID, code string) cellhold.Cell {
 	t.Helper()
 	c, err := s.Execute(t.Context(), id, client.Code{Kernel: "bash", Code: code, Timeout: 30 * time.Second})
@@ -33,7 +33,7 @@ func (s *server) onBash(t *testing.T, id cellhold.SessionID, code string) cellho
 	return c
 }
 
-// stream is what a cell wrote on one stream.
+// stream returns the text that a cell wrote to one stream.
 func stream(c cellhold.Cell, name string) string {
 	var b strings.Builder
 	for _, o := range c.Outputs {
@@ -44,7 +44,7 @@ func stream(c cellhold.Cell, name string) string {
 	return b.String()
 }
 
-// The cells of one session, in this order: the status of one is what the next one asks for.
+// The cells of one session, in this order: a cell reads the exit status of the one before.
 func TestBashReportsTheExitStatusOfACellAndKeepsTheShell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -101,7 +101,7 @@ func TestBashReportsTheExitStatusOfACellAndKeepsTheShell(t *testing.T) {
 	}
 }
 
-func TestACellThatEndsTheShellSaysSoAndTheNextOneHasAnother(t *testing.T) {
+func TestACellThatEndsTheShellReportsItAndTheNextHasANewOne(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.bash(t)
@@ -120,24 +120,24 @@ func TestACellThatEndsTheShellSaysSoAndTheNextOneHasAnother(t *testing.T) {
 			t.Errorf("%s\nended with %s: %q", cell.code, c.Status, text(c))
 		}
 		if !strings.Contains(stream(c, "stderr"), "A new shell was started: variables, functions and the working directory are lost.") {
-			t.Errorf("%s\ndoes not say that the shell is another one: %q", cell.code, text(c))
+			t.Errorf("%s\ndoes not report the new shell: %q", cell.code, text(c))
 		}
 		status := cell.status
 		if status == "" {
 			status = "0"
 		}
 		if got := text(s.onBash(t, id, "echo $? [$x] $PWD")); got != status+" [] /workspace\n" {
-			t.Errorf("%s\nthe next cell says %q", cell.code, got)
+			t.Errorf("%s\nthe next cell prints %q", cell.code, got)
 		}
 	}
 	s.onBash(t, id, "(sleep 0.2; kill -9 $$) >&- 2>&- &")
 	s.must(t, id, "import time; time.sleep(1)")
 	if c := s.onBash(t, id, "rm -rf /tmp/$x/*; echo ran"); c.Status != cellhold.StatusError || strings.Contains(text(c), "ran\n") || !strings.Contains(text(c), "The cell did not run.") {
-		t.Errorf("a cell after the death of its shell ended with %s: %q", c.Status, text(c))
+		t.Errorf("a cell after the end of its shell ended with %s: %q", c.Status, text(c))
 	}
 }
 
-func TestBashTakesAndGivesMuchAndShowsItAsItComes(t *testing.T) {
+func TestBashHandlesMuchInputAndStreamsItsOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.bash(t)
@@ -145,7 +145,7 @@ func TestBashTakesAndGivesMuchAndShowsItAsItComes(t *testing.T) {
 		t.Errorf("a line of 300,000 bytes has %q characters", got)
 	}
 	if got := stream(s.onBash(t, id, "echo first >&2; seq 100000; echo last >&2"), "stdout"); len(got) != 588895 || !strings.HasSuffix(got, "\n100000\n") {
-		t.Errorf("of 588,895 bytes %d came", len(got))
+		t.Errorf("%d bytes arrived, want 588,895", len(got))
 	}
 	c := s.submit(t, id, client.Code{Kernel: "bash", Code: `python3 -c "import time; print('line'); time.sleep(60)"`})
 	s.awaitText(t, c)
@@ -187,8 +187,8 @@ func TestBashShowsImagesAndHTML(t *testing.T) {
 	}
 }
 
-// An interrupt may come at any moment: before the code, in a command, between two, and when all is over.
-func TestInterruptsOfBashLeaveAShellThatGoesOn(t *testing.T) {
+// An interrupt can come at any time: before the code, in a command, between two, and after the end.
+func TestTheShellContinuesAfterInterrupts(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.bash(t)
@@ -211,8 +211,8 @@ func TestInterruptsOfBashLeaveAShellThatGoesOn(t *testing.T) {
 	}
 }
 
-// The shell goes on where it was after a deadline, and in a session that slept.
-func TestBashGoesOnAfterADeadlineAndAfterSleep(t *testing.T) {
+// The shell continues after a timeout, and after a hibernation.
+func TestBashContinuesAfterADeadlineAndAHibernation(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.bash(t)
@@ -225,7 +225,7 @@ func TestBashGoesOnAfterADeadlineAndAfterSleep(t *testing.T) {
 	}
 	s.hibernate(t, id)
 	if c := s.onBash(t, id, "f; echo $PWD; f"); text(c) != "f 5\n/tmp\nf 5\nExitStatus: 4" {
-		t.Errorf("after sleep it says %q", text(c))
+		t.Errorf("after the hibernation it prints %q", text(c))
 	}
 	if c := s.onBash(t, id, "echo $?; exit 3"); !strings.HasPrefix(text(c), "4\n") || !strings.Contains(text(c), "A new shell was started") {
 		t.Errorf("the end of the shell is %q", text(c))

@@ -13,12 +13,12 @@ import (
 //go:embed raw_client.py
 var rawClient string
 
-// BenchmarkOneCellAgainstARawClient compares `1+1` through the public API with the same cell sent by a
-// raw ZeroMQ client inside the same sandbox. Blocks of 20 cells of both are interleaved, because a machine
-// that others use changes its speed within seconds. The figures are medians in milliseconds: of the API,
-// of the raw client, and of the differences between neighbouring blocks.
+// BenchmarkOneCellAgainstARawClient compares `1+1` through the API with the same cell sent by a raw ZeroMQ
+// client inside the same sandbox. Blocks of 20 cells of each are interleaved, because a shared machine
+// changes its speed within seconds. The figures are medians in milliseconds: of the API, of the raw client,
+// and of the differences between neighbouring blocks.
 func BenchmarkOneCellAgainstARawClient(b *testing.B) {
-	s := serve(b, newHome(b), "--cpu", "2") // a quota of one core would be measured instead
+	s := serve(b, newHome(b), "--cpu", "2") // with one core, the benchmark would measure the quota
 	id := s.session(b, client.CreateSession{})
 	s.must(b, id, rawClient)
 	s.must(b, id, "1+1; print(measure(20))")
@@ -45,7 +45,7 @@ func BenchmarkOneCellAgainstARawClient(b *testing.B) {
 	report(b, "raw-p50-ms", raw, 0.5)
 	report(b, "raw-p99-ms", raw, 0.99)
 	report(b, "added-ms", added, 0.5)
-	b.ReportMetric(0, "ns/op") // of a whole block: says nothing
+	b.ReportMetric(0, "ns/op") // hides the time of a block, which is not useful
 }
 
 func report(b *testing.B, name string, of []time.Duration, q float64) {

@@ -10,14 +10,13 @@ import (
 	"cellhold/client"
 )
 
-// plot is a cell with figures, and the number of them that must arrive.
+// plot is a cell with figures, and the number of figures that must arrive.
 type plot struct {
 	name, code string
 	figures    int
 }
 
-// chosen are ways in which code chooses a backend for a script or a desktop. Each cell needs a kernel in which
-// nothing has been chosen.
+// chosen has ways in which code selects a backend for a script or a desktop. Each cell needs a new kernel.
 var chosen = []plot{
 	{"Agg, then show", "import matplotlib\nmatplotlib.use('Agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 	{"Agg, and neither shown nor closed", "import matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.savefig('/tmp/x.png')", 1},
@@ -33,7 +32,7 @@ var chosen = []plot{
 	{"the backend pdf", "import matplotlib\nmatplotlib.use('pdf')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 }
 
-// shown are ways in which code shows a figure.
+// shown has ways in which code shows a figure.
 var shown = []plot{
 	{"figure.show", "import matplotlib.pyplot as plt\nfor i in range(2):\n    f, a = plt.subplots(); a.plot([1, 2]); f.show(); plt.close(f)", 2},
 	{"figure.show, then show", "import matplotlib.pyplot as plt\nf, a = plt.subplots(); a.plot([1, 2]); f.show(); plt.show()", 1},
@@ -65,7 +64,7 @@ func TestAFigureThatWasShownArrivesOnceUntilItChanges(t *testing.T) {
 	}
 }
 
-// checkPlot runs a cell, counts its figures, and wants none of them in the next cell.
+// checkPlot runs a cell, counts its figures, and checks that the next cell has none of them.
 func (s *server) checkPlot(t *testing.T, id cellhold.SessionID, p plot) {
 	t.Helper()
 	c := s.run(t, id, p.code)
@@ -73,21 +72,21 @@ func (s *server) checkPlot(t *testing.T, id cellhold.SessionID, p plot) {
 		t.Errorf("%d figures, want %d; %s: %s", got, p.figures, c.Status, text(c))
 	}
 	if strings.Contains(text(c), "non-interactive") {
-		t.Errorf("it warns: %s", text(c))
+		t.Errorf("the cell warns: %s", text(c))
 	}
 	if got := outputsOf(s.run(t, id, "6 * 7"), "image/png"); got != 0 {
 		t.Errorf("the next cell has %d figures", got)
 	}
 }
 
-func TestAnEventLoopOfADesktopIsRefusedAndTheKernelLives(t *testing.T) {
+func TestADesktopEventLoopIsRefusedAndTheKernelContinues(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "x = 5")
 	for _, toolkit := range []string{"tk", "qt", "gtk3", "wx", "osx"} {
 		if got := text(s.run(t, id, "%gui "+toolkit)); !strings.Contains(got, "no display") {
-			t.Errorf("%%gui %s says %q", toolkit, got)
+			t.Errorf("%%gui %s prints %q", toolkit, got)
 		}
 	}
 	if got := s.must(t, id, "x"); got != "5" {
@@ -95,7 +94,7 @@ func TestAnEventLoopOfADesktopIsRefusedAndTheKernelLives(t *testing.T) {
 	}
 }
 
-// outputsOf says how many outputs of a cell have a MIME type.
+// outputsOf counts the outputs of a cell that have a MIME type.
 func outputsOf(c cellhold.Cell, mime string) int {
 	return len(slices.DeleteFunc(slices.Clone(c.Outputs), func(o cellhold.Output) bool { return o.Data[mime] == nil }))
 }
@@ -169,7 +168,7 @@ func TestShowOfBokehShowsThePlotInTheCell(t *testing.T) {
 				t.Errorf("the outputs have %d bytes", size)
 			}
 			if got := s.must(t, id, "import glob; print(glob.glob('*.html'))"); got != "[]\n" {
-				t.Errorf("it left %s", got)
+				t.Errorf("the cell left %s", got)
 			}
 		})
 	}
@@ -191,7 +190,7 @@ import nbformat
 book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# größe"), nbformat.v4.new_code_cell("y = 6"), nbformat.v4.new_code_cell("print(y * 7)")])
 nbformat.write(book, "other.ipynb")`)
 	if got := s.must(t, id, "%run other.ipynb"); got != "42\n" {
-		t.Errorf("it prints %q", got)
+		t.Errorf("the cell prints %q", got)
 	}
 	if got := s.must(t, id, "y"); got != "6" {
 		t.Errorf("y is %q", got)

@@ -22,7 +22,7 @@ import (
 	"cellhold/client"
 )
 
-// command runs a command to its end.
+// command runs a command until it is done.
 func (s *server) command(t testing.TB, id cellhold.SessionID, r client.Run) cellhold.Command {
 	t.Helper()
 	c, err := s.RunCommand(t.Context(), id, r)
@@ -32,7 +32,7 @@ func (s *server) command(t testing.TB, id cellhold.SessionID, r client.Run) cell
 	return c
 }
 
-// line is command for a line that must end well, and returns what it wrote.
+// line runs a shell line that must exit with 0, and returns its output.
 func (s *server) line(t testing.TB, id cellhold.SessionID, line string) string {
 	t.Helper()
 	c := s.command(t, id, client.Run{Line: line})
@@ -42,7 +42,7 @@ func (s *server) line(t testing.TB, id cellhold.SessionID, line string) string {
 	return c.Stdout.Text
 }
 
-// all reads the events of a command from the beginning, each of which must come once and in order.
+// all reads the events of a command from the beginning. Each event must come once and in order.
 func all(t testing.TB, c *client.Client, x cellhold.Command) (stdout, stderr []byte, done cellhold.CommandDoneContent) {
 	t.Helper()
 	last := int64(0)
@@ -75,7 +75,7 @@ func all(t testing.TB, c *client.Client, x cellhold.Command) (stdout, stderr []b
 	return stdout, stderr, done
 }
 
-// await returns when a running command has written that text.
+// await returns when a running command has written a text.
 func await(t testing.TB, c *client.Client, x cellhold.Command, text string) {
 	t.Helper()
 	got := ""
@@ -91,10 +91,10 @@ func await(t testing.TB, c *client.Client, x cellhold.Command, text string) {
 			return
 		}
 	}
-	t.Fatalf("%q never came; the command wrote %q", text, got)
+	t.Fatalf("the command did not write %q, but %q", text, got)
 }
 
-func TestACommandKeepsItsStreamsApartAndTellsHowItEnded(t *testing.T) {
+func TestACommandHasSeparateStreamsAndAResult(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -110,7 +110,7 @@ func TestACommandKeepsItsStreamsApartAndTellsHowItEnded(t *testing.T) {
 	}
 	stdout, stderr, done := all(t, s.Client, c)
 	if string(stdout) != c.Stdout.Text || string(stderr) != c.Stderr.Text || done.Code != 7 {
-		t.Errorf("the events say %q, %q, %+v", stdout, stderr, done)
+		t.Errorf("the events have %q, %q, %+v", stdout, stderr, done)
 	}
 	for _, tt := range []struct {
 		r      client.Run
@@ -140,11 +140,11 @@ func TestACommandKeepsItsStreamsApartAndTellsHowItEnded(t *testing.T) {
 		}
 	}
 	if got := s.line(t, id, "id -u; grep -h -e Cap -e NoNewPrivs /proc/self/status | awk '{print $2}' | sort -u"); got != "1000\n0000000000000000\n1\n" && got != "1000\n0000000000000000\n" {
-		t.Errorf("who it runs as, and what it may: %q", got)
+		t.Errorf("user and privileges: %q", got)
 	}
 }
 
-func TestInputOfACommandArrivesOnceWhateverBreaks(t *testing.T) {
+func TestInputOfACommandArrivesOnceDespiteBrokenConnections(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -152,7 +152,7 @@ func TestInputOfACommandArrivesOnceWhateverBreaks(t *testing.T) {
 	for i := range data {
 		data[i] = byte(i * 7 / 3)
 	}
-	// A proxy that loses one answer in three after the request has arrived.
+	// A proxy that loses one answer in three after the request arrived.
 	target, _ := url.Parse(s.url)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	var n atomic.Int64
@@ -187,7 +187,7 @@ func TestInputOfACommandArrivesOnceWhateverBreaks(t *testing.T) {
 	}
 }
 
-func TestSignalsReachTheGroupAndDeadlinesEndAllOfIt(t *testing.T) {
+func TestSignalsReachTheProcessGroupAndTimeoutsEndIt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -207,7 +207,7 @@ func TestSignalsReachTheGroupAndDeadlinesEndAllOfIt(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if left := s.line(t, id, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 700[1]' || true"); left != "0\n" {
-		t.Errorf("%s processes are left of a command that was ended at its deadline", left)
+		t.Errorf("%s processes are left after the timeout of a command", left)
 	}
 	x, err = s.StartCommand(t.Context(), id, client.Run{Line: "sleep 7002 & echo ready; wait"})
 	if err != nil {
@@ -220,7 +220,7 @@ func TestSignalsReachTheGroupAndDeadlinesEndAllOfIt(t *testing.T) {
 	if x, err = s.Command(t.Context(), id, x.ID); err != nil || x.Status != cellhold.CommandSignal {
 		t.Errorf("%+v, %v", x, err)
 	}
-	// What a command leaves behind lives on, and so does what it runs when a kernel is restarted.
+	// Background processes of a command continue, also after a restart of a kernel.
 	s.line(t, id, "setsid sleep 7003 >/dev/null 2>&1 & :")
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestSignalsReachTheGroupAndDeadlinesEndAllOfIt(t *testing.T) {
 	}
 }
 
-func TestATerminalHasASizeAndTakesControlKeys(t *testing.T) {
+func TestATerminalHasASizeAndHandlesControlKeys(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -245,18 +245,18 @@ func TestATerminalHasASizeAndTakesControlKeys(t *testing.T) {
 	if _, err := s.WriteCommand(t.Context(), id, x.ID, []byte("typed\r"), -1, false); err != nil {
 		t.Fatal(err)
 	}
-	await(t, s.Client, x, "typed\r\ngot typed\r\n50 132\r\n") // the echo comes first
+	await(t, s.Client, x, "typed\r\ngot typed\r\n50 132\r\n") // first the echo
 	if _, err := s.WriteCommand(t.Context(), id, x.ID, []byte{3}, -1, false); err != nil {
 		t.Fatal(err)
 	}
 	stop, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if x, err = s.WaitCommand(stop, id, x.ID); err != nil || x.Signal != "INT" {
-		t.Errorf("Ctrl-C did not end it: %+v, %v", x, err)
+		t.Errorf("Ctrl-C did not end the program: %+v, %v", x, err)
 	}
 }
 
-func TestACommandIsFollowedThroughDropsAndTheDeathOfTheServer(t *testing.T) {
+func TestACommandIsWatchedThroughDropsAndAServerKill(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
@@ -267,7 +267,7 @@ func TestACommandIsFollowedThroughDropsAndTheDeathOfTheServer(t *testing.T) {
 	}
 	var got strings.Builder
 	after, drops := int64(0), 0
-	for drops < 20 { // each reader takes one event and goes
+	for drops < 20 { // each reader reads one event and disconnects
 		for ev, err := range first.WatchCommand(t.Context(), id, x.ID, after) {
 			if err != nil {
 				t.Fatal(err)
@@ -299,7 +299,7 @@ func TestACommandIsFollowedThroughDropsAndTheDeathOfTheServer(t *testing.T) {
 	}
 	want.WriteString("input twice")
 	if got.String() != want.String() {
-		t.Errorf("every byte once is not what came: %q", got.String())
+		t.Errorf("some bytes are missing or repeated: %q", got.String())
 	}
 	if x, err = second.WaitCommand(t.Context(), id, x.ID); err != nil || x.Status != cellhold.CommandOK || x.Stdout.Text != want.String() {
 		t.Errorf("%+v, %v", x, err)
@@ -351,8 +351,8 @@ func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
 			t.Errorf("%s: %q, %q, %d", tt.name, stdout, stderr, status)
 		}
 	}
-	if _, stderr, status := run("", "snone", "true"); status != 125 || !strings.Contains(stderr, "No such session") {
-		t.Errorf("a session that is not there: %d, %s", status, stderr)
+	if _, stderr, status := run("", "snone", "true"); status != 125 || !strings.Contains(stderr, "Session \"snone\" not found") {
+		t.Errorf("an unknown session: %d, %s", status, stderr)
 	}
 	started, _, _ := run("", "-d", id, "echo once; sleep 0.3; exit 4")
 	if stdout, _, status := run("", "--attach", strings.TrimSpace(started), id); stdout != "once\n" || status != 4 {
@@ -379,8 +379,8 @@ func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
 	}
 }
 
-// A flood costs the server no memory, and comes whole as far as there is room for it.
-func TestACommandThatFloodsLeavesTheServerFlat(t *testing.T) {
+// A flood needs no memory of the server, and is complete up to the limits.
+func TestACommandThatFloodsNeedsNoServerMemory(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	before := resident(t, s)
@@ -390,7 +390,7 @@ func TestACommandThatFloodsLeavesTheServerFlat(t *testing.T) {
 		t.Errorf("%s (%s): %d bytes, %d dropped, %d of stderr", c.Status, c.Cause, c.Stdout.Bytes, c.Dropped, c.Stderr.Bytes)
 	}
 	if grown := resident(t, s) - before; grown > 64<<20 {
-		t.Errorf("the server has grown by %d MiB", grown>>20)
+		t.Errorf("the server's memory grew by %d MiB", grown>>20)
 	}
 }
 
@@ -399,10 +399,10 @@ func TestHostileCommandsHarmNothing(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	for _, line := range []string{
-		"yes & yes >&2 & exit 0",                    // children that go on writing
+		"yes & yes >&2 & exit 0",                    // children that continue to write
 		"(setsid sh -c 'sleep 600' &) ; exit 0",     // a daemon
 		"exec 0<&- 1<&- 2<&-; kill -STOP $$",        // no streams, and stopped
-		"trap '' TERM INT HUP; while :; do :; done", // one that does not want to end
+		"trap '' TERM INT HUP; while :; do :; done", // a command that ignores signals
 	} {
 		c := s.command(t, id, client.Run{Line: line, Timeout: 2 * time.Second})
 		if c.State != cellhold.CommandDone {
@@ -424,19 +424,19 @@ func TestHostileCommandsHarmNothing(t *testing.T) {
 		}
 	}
 	if zombies := s.line(t, id, "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"); zombies != "0\n" {
-		t.Errorf("%s processes wait for their burial", zombies)
+		t.Errorf("%s zombies are left", zombies)
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("the kernel says %q", got)
+		t.Errorf("the kernel prints %q", got)
 	}
-	// The end of the session is the end of all that commands have left; the cleanup of the home
-	// checks that nothing of the sandbox is left on the host.
+	// The end of the session ends all processes that commands left. The cleanup of the home checks that
+	// nothing of the sandbox is left on the host.
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Error(err)
 	}
 }
 
-// resident is the resident memory of the server.
+// resident returns the resident memory of the server.
 func resident(t testing.TB, s *server) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
@@ -449,6 +449,6 @@ func resident(t testing.TB, s *server) int64 {
 			return kib << 10
 		}
 	}
-	t.Fatal("no VmRSS")
+	t.Fatal("/proc has no VmRSS of the server")
 	return 0
 }

@@ -11,27 +11,27 @@ import (
 	"cellhold/client"
 )
 
-func TestASessionSeesAsManyProcessorsAsItWasGiven(t *testing.T) {
+func TestASessionSeesTheCPUsOfItsLimit(t *testing.T) {
 	t.Parallel()
-	code, err := os.ReadFile("testdata/cores.py") // all that tells how many processors there are, or how many threads a library would start
+	code, err := os.ReadFile("testdata/cores.py") // prints all values that depend on the number of CPUs
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := serve(t, newHome(t), "--max-cpu=8", "--max-memory=2GiB")
 	for given, want := range map[float64]int{0.5: 1, 1.5: 2, 8: 8} {
-		want = min(want, runtime.NumCPU()) // a session cannot have more than there are
+		want = min(want, runtime.NumCPU()) // the host can have fewer CPUs
 		id := s.session(t, client.CreateSession{Limits: cellhold.Limits{CPU: given, Memory: 2 << 30}})
 		if got := s.oneLine(t, id, string(code)); got != fmt.Sprintf("{%d}", want) {
-			t.Errorf("with %v processors: got %s, want all %d", given, got, want)
+			t.Errorf("with %v CPUs: got %s, want all %d", given, got, want)
 		}
 		if got := strings.TrimSpace(s.line(t, id, "nproc")); got != fmt.Sprint(want) {
-			t.Errorf("with %v processors, a command: got %s", given, got)
+			t.Errorf("with %v CPUs, a command: got %s", given, got)
 		}
 		s.end(t, id)
 	}
 }
 
-func TestThreadsOfOpenMPSleepWhileTheyWaitUnlessTheCallerSaysOtherwise(t *testing.T) {
+func TestOpenMPThreadsSleepWhileTheyWaitByDefault(t *testing.T) {
 	t.Parallel()
 	const (
 		show = "import os\nprint(*(os.environ[k] for k in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')))"
@@ -44,14 +44,14 @@ func TestThreadsOfOpenMPSleepWhileTheyWaitUnlessTheCallerSaysOtherwise(t *testin
 		t.Errorf("a cell has %s", got)
 	}
 	if got := s.oneLine(t, id, "import subprocess\nprint(subprocess.getoutput('"+echo+"'))"); got != want {
-		t.Errorf("what a cell starts has %s", got)
+		t.Errorf("a program of a cell has %s", got)
 	}
 	if got := strings.TrimSpace(s.line(t, id, echo)); got != want {
 		t.Errorf("a command has %s", got)
 	}
 	c := s.command(t, id, client.Run{Line: echo, Env: map[string]string{"OMP_WAIT_POLICY": "ACTIVE"}})
 	if got := strings.TrimSpace(c.Stdout.Text); got != "ACTIVE 0 0" {
-		t.Errorf("a command that was told otherwise has %s", got)
+		t.Errorf("a command with its own setting has %s", got)
 	}
 	if _, err := s.AddKernel(t.Context(), id, "bash", ""); err != nil {
 		t.Fatal(err)

@@ -19,12 +19,12 @@ func TestAResultThatNamesItsDisplayCanBeUpdated(t *testing.T) {
 			t.Fatalf("%s gives %+v", metadata, c.Outputs)
 		}
 		if raw := c.Outputs[0].Metadata; raw["display_id"] != nil || raw["transient"] != nil {
-			t.Errorf("the name is metadata as well: %s", raw)
+			t.Errorf("the metadata also has the display id: %s", raw)
 		}
 		s.must(t, id, "update_display('100 %', display_id='bar')")
 		c, err := s.Cell(t.Context(), id, c.ID)
 		if err != nil || text(c) != "'100 %'" || c.Outputs[0].Type != cellhold.EventExecuteResult || c.Outputs[0].ExecutionCount == 0 {
-			t.Errorf("%s: after the update it is %+v, %v", metadata, c.Outputs, err)
+			t.Errorf("%s: after the update the output is %+v, %v", metadata, c.Outputs, err)
 		}
 		c = s.run(t, id, "update_display('here', display_id='own')\nclass Own(Bar):\n    def _repr_mimebundle_(self, **_): return {'text/plain': 'x'}, {'display_id': 'own'}\ndisplay(Own())\nupdate_display('again', display_id='own')")
 		if len(c.Outputs) != 1 || text(c) != "'again'" {

@@ -15,11 +15,11 @@ import (
 
 // block is one fenced block of a page.
 type block struct {
-	line     int    // where it begins
+	line     int    // line of its beginning
 	language string // "sh", "python" or "go"
 	text     string
-	output   string // the text block that follows it; empty when there is none
-	why      string // the reason why it is not run; empty when it is
+	output   string // the text block after it; empty if there is none
+	why      string // the reason why it is not run; empty if it runs
 }
 
 var (
@@ -54,7 +54,7 @@ func blocksOf(page string) (list []block) {
 	return list
 }
 
-// docs is a server on which the examples of the documents run, and what they need besides it.
+// docs is a server for the examples of the documents, with everything that they need.
 type docs struct {
 	*server
 	env      []string
@@ -63,10 +63,10 @@ type docs struct {
 	replaced *strings.Replacer
 }
 
-// newDocs starts the server, a package index and a web server that stands for example.org.
+// newDocs starts the server, a package index and a web server in the role of example.org.
 func newDocs(t *testing.T) *docs {
 	t.Helper()
-	index, web, home := newPyPI(t), newOutsider(t), newHome(t)
+	index, web, home := newPyPI(t), newInternetFixture(t), newHome(t)
 	index.wheel(t, "tabulate", "0.9.0", nil)
 	index.wheel(t, "humanize", "4.15.0", nil)
 	data := filepath.Join(home, "data")
@@ -82,7 +82,7 @@ func newDocs(t *testing.T) *docs {
 
 	bin := t.TempDir()
 	link(t, binary(t), filepath.Join(bin, "cellhold"))
-	// curl reports a refused request by its exit status here, so that the test sees it.
+	// Here curl reports a refused request by its exit status, so that the test sees it.
 	curl := "#!/bin/sh\nexec " + lookup(t, "curl") + " --fail-with-body -sS \"$@\"\n"
 	err := os.WriteFile(filepath.Join(bin, "curl"), []byte(curl), 0o755)
 	if err != nil {
@@ -116,7 +116,7 @@ func lookup(t *testing.T, program string) string {
 	return path
 }
 
-// pythonWithRequests returns a Python that has the library requests: the one of the tests, or the machine's.
+// pythonWithRequests returns a Python with the library requests: the one of the tests, or the machine's.
 func pythonWithRequests(t *testing.T) string {
 	t.Helper()
 	venv, err := filepath.Abs("../../build/testvenv/bin/python")
@@ -132,8 +132,8 @@ func pythonWithRequests(t *testing.T) string {
 	return ""
 }
 
-// script makes one script of the blocks of a page that run, in the page's order. Python blocks are pieces of one
-// program, so that a block can use the names of the blocks before it.
+// script makes one script of the blocks of a page that run, in order. Python blocks are parts of one program,
+// so that a block can use the names of the blocks before it.
 func (d *docs) script(blocks []block) string {
 	var shell, program strings.Builder
 	for _, b := range blocks {
@@ -142,7 +142,7 @@ func (d *docs) script(blocks []block) string {
 		case b.why != "":
 		case b.language == "python":
 			fmt.Fprintf(&program, "print(%q, flush=True)\n%s\n", "\n"+mark+at, b.text)
-		case b.language == "go": // a program; it is compiled in this module
+		case b.language == "go": // a program, compiled in this module
 			fmt.Fprintf(&shell, "printf '\\n%s%s\\n'\ncat > main.go <<'END OF GO'\n%sEND OF GO\n(program=$PWD/main.go; cd '%s'; go run \"$program\")\n", mark, at, b.text, d.module)
 		default:
 			fmt.Fprintf(&shell, "printf '\\n%s%s\\n'\n%s\n", mark, at, b.text)
@@ -155,10 +155,10 @@ func (d *docs) script(blocks []block) string {
 	return d.replaced.Replace(text)
 }
 
-// mark begins the line of the output that says which block comes now.
+// mark starts the line of the output that names the next block.
 const mark = "### "
 
-// outputs splits the output of a script by its marks.
+// outputs splits the output of a script at its marks.
 func outputs(out string) map[string]string {
 	all := map[string]string{}
 	for _, part := range strings.Split("\n"+out, "\n"+mark)[1:] {
@@ -187,7 +187,7 @@ func (d *docs) check(t *testing.T, blocks []block, env ...string) {
 	}
 }
 
-// shows reports whether an output is as the page says. "…" stands for any text.
+// shows reports whether an output matches the page. "…" stands for any text.
 func shows(want, got string) bool {
 	parts := strings.Split(strings.TrimSpace(want), "…")
 	for i, p := range parts {
@@ -208,7 +208,7 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 		pages = append(pages, found...)
 	}
 	d := newDocs(t)
-	t.Run("pages", func(t *testing.T) { // returns when all pages are done, before the server ends
+	t.Run("pages", func(t *testing.T) { // returns when all pages are done, while the server still runs
 		for _, page := range pages {
 			name := strings.TrimSuffix(filepath.Base(page), ".md")
 			text, err := os.ReadFile(page)
@@ -226,7 +226,7 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 			}
 			var env []string
 			if name == "README" {
-				env = []string{"CELLHOLD_URL="} // `cellhold run` needs no server; on other pages it uses the one that is there
+				env = []string{"CELLHOLD_URL="} // here `cellhold run` must work without a server
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -1,8 +1,8 @@
-// Package e2e drives the built binary over its public API, with real sandboxes and real kernels, and
-// checks what a user is promised. It has no code of the service, and tests only.
-//
-// Each story has a service and a home of its own, and most of them wait most of the time, so they run
-// beside each other. Alone run those that measure: memory, processor time, what is left on this machine.
+// Package e2e tests the built binary through its HTTP API, with real sandboxes and real kernels. It checks
+// the documented behaviour and uses only the client.
+// //
+// // Each test has its own server and home. Most tests mostly wait, so they run in parallel. Tests that
+// measure memory, CPU time or leftovers on this machine run alone.
 package e2e
 
 import (
@@ -26,7 +26,7 @@ import (
 	"cellhold/client"
 )
 
-// binary is the program under test, built by `make build`.
+// binary returns the path of the program under test, built by `make build`.
 func binary(t testing.TB) string {
 	t.Helper()
 	path, err := filepath.Abs("../../build/bin/cellhold")
@@ -39,7 +39,7 @@ func binary(t testing.TB) string {
 	return path
 }
 
-// images is the home that holds the stock image.
+// images returns the home that has the stock image.
 func images(t testing.TB) string {
 	t.Helper()
 	home := os.Getenv("CELLHOLD_TEST_HOME")
@@ -52,8 +52,8 @@ func images(t testing.TB) string {
 	return home
 }
 
-// newHome makes a state directory of the test's own that shares the images. Its path is short,
-// because gVisor's sockets lie below it.
+// newHome creates a state directory for one test that shares the images. Its path is short, because gVisor's
+// sockets are below it and Unix limits their paths.
 func newHome(t testing.TB) string {
 	t.Helper()
 	shared, home := images(t), emptyHome(t)
@@ -63,7 +63,7 @@ func newHome(t testing.TB) string {
 	return home
 }
 
-// emptyHome makes a state directory that has no images.
+// emptyHome creates a state directory without images.
 func emptyHome(t testing.TB) string {
 	t.Helper()
 	home, err := os.MkdirTemp("/tmp", "ch")
@@ -72,7 +72,7 @@ func emptyHome(t testing.TB) string {
 	}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(home); err != nil {
-			t.Errorf("the home cannot be removed, something is left in it: %v", err)
+			t.Errorf("the home cannot be removed, because files are left in it: %v", err)
 		}
 	})
 	if err := os.Chmod(home, 0o711); err != nil {
@@ -81,7 +81,7 @@ func emptyHome(t testing.TB) string {
 	return home
 }
 
-// server is one process of the service.
+// server is one server process.
 type server struct {
 	*client.Client
 	url, token, home string
@@ -90,14 +90,14 @@ type server struct {
 	log              *bytes.Buffer
 }
 
-// serve starts the service on a home and returns when it is ready. Sessions start cold unless a flag says
-// otherwise: "--no-templates=false".
+// serve starts the server on a home and returns when it is ready. Sessions start cold, unless flags has
+// "--no-templates=false".
 func serve(t testing.TB, home string, flags ...string) *server {
 	t.Helper()
 	return serveBy(t, binary(t), home, flags...)
 }
 
-// serveBy is serve with another build of the program.
+// serveBy is like serve, with another build of the program.
 func serveBy(t testing.TB, program, home string, flags ...string) *server {
 	t.Helper()
 	s := &server{home: home, exited: make(chan struct{}), log: &bytes.Buffer{}}
@@ -129,7 +129,7 @@ func serveBy(t testing.TB, program, home string, flags ...string) *server {
 	}()
 	if s.url == "" {
 		<-s.exited
-		t.Fatalf("the service did not start:\n%s", s.log)
+		t.Fatalf("the server did not start:\n%s", s.log)
 	}
 	if s.Client, err = client.New(client.Options{URL: s.url, Token: s.token}); err != nil {
 		t.Fatal(err)
@@ -138,13 +138,13 @@ func serveBy(t testing.TB, program, home string, flags ...string) *server {
 		s.endSessions()
 		s.signal(t, syscall.SIGTERM)
 		if t.Failed() {
-			t.Logf("log of the service:\n%s", s.log)
+			t.Logf("log of the server:\n%s", s.log)
 		}
 	})
 	return s
 }
 
-// endSessions ends what a test left, so that its home can be removed.
+// endSessions ends the sessions that a test left, so that its home can be removed.
 func (s *server) endSessions() {
 	select {
 	case <-s.exited:
@@ -159,20 +159,20 @@ func (s *server) endSessions() {
 	}
 }
 
-// signal ends the process and waits until it is gone.
+// signal sends a signal to the process and waits until it ended.
 func (s *server) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	_ = s.cmd.Process.Signal(sig)
 	select {
 	case <-s.exited:
 	case <-time.After(time.Minute):
-		t.Errorf("the service did not end within a minute of %s", sig)
+		t.Errorf("the server did not end within a minute of %s", sig)
 		_ = s.cmd.Process.Kill()
 		<-s.exited
 	}
 }
 
-// session makes a session that lives until the end of the test.
+// session creates a session that is deleted at the end of the test.
 func (s *server) session(t testing.TB, r client.CreateSession) cellhold.SessionID {
 	t.Helper()
 	x, err := s.CreateSession(t.Context(), r)
@@ -182,7 +182,7 @@ func (s *server) session(t testing.TB, r client.CreateSession) cellhold.SessionI
 	return x.ID
 }
 
-// sessions makes several sessions at once.
+// sessions creates several sessions at the same time.
 func (s *server) sessions(t testing.TB, n int) []cellhold.SessionID {
 	t.Helper()
 	ids := make([]cellhold.SessionID, n)
@@ -203,7 +203,7 @@ func (s *server) sessions(t testing.TB, n int) []cellhold.SessionID {
 	return ids
 }
 
-// run runs a cell to its end, whatever that is.
+// run runs a cell until it is done, with any result.
 func (s *server) run(t testing.TB, id cellhold.SessionID, code string, timeout ...time.Duration) cellhold.Cell {
 	t.Helper()
 	r := client.Code{Code: code}
@@ -217,7 +217,7 @@ func (s *server) run(t testing.TB, id cellhold.SessionID, code string, timeout .
 	return c
 }
 
-// must runs a cell that has to end well, and returns its text.
+// must runs a cell that must end with ok, and returns its text.
 func (s *server) must(t testing.TB, id cellhold.SessionID, code string) string {
 	t.Helper()
 	c := s.run(t, id, code)
@@ -240,7 +240,7 @@ func (s *server) awaitText(t testing.TB, c cellhold.Cell) {
 	}
 }
 
-// text is all text that a cell put out.
+// text returns the complete text output of a cell.
 func text(c cellhold.Cell) string {
 	var b strings.Builder
 	for _, o := range c.Outputs {
@@ -258,7 +258,7 @@ func text(c cellhold.Cell) string {
 	return b.String()
 }
 
-// post sends a request as a client of the article's API would.
+// post sends a request like a client of the article's API.
 func (s *server) post(t testing.TB, path, contentType, body string) (int, map[string]any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+path, strings.NewReader(body))

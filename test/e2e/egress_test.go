@@ -34,20 +34,20 @@ import (
 	"cellhold/client"
 )
 
-// outsider is a web server of the test's own, on loopback, and a name server to which every name below
-// example.org is that server.
-type outsider struct {
+// internetFixture is a web server on loopback, and a name server that resolves every name below example.org
+// to that server.
+type internetFixture struct {
 	*httptest.Server
-	files     http.Handler // of what is below /files/
+	files     http.Handler // serves the paths below /files/
 	port      string
 	names     string // address of the name server
 	visits    atomic.Int64
 	questions atomic.Int64
 }
 
-func newOutsider(t testing.TB, cert ...tls.Certificate) *outsider {
+func newInternetFixture(t testing.TB, cert ...tls.Certificate) *internetFixture {
 	t.Helper()
-	o := &outsider{files: http.NotFoundHandler()}
+	o := &internetFixture{files: http.NotFoundHandler()}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.visits.Add(1)
 		if strings.HasPrefix(r.URL.Path, "/files/") {
@@ -78,7 +78,7 @@ func newOutsider(t testing.TB, cert ...tls.Certificate) *outsider {
 }
 
 // answerNames runs the name server.
-func (o *outsider) answerNames(t testing.TB) {
+func (o *internetFixture) answerNames(t testing.TB) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -121,13 +121,13 @@ func (o *outsider) answerNames(t testing.TB) {
 	}()
 }
 
-// flags let sessions reach the test's server as if it were on the internet.
-func (o *outsider) flags(more ...string) []string {
+// flags let sessions reach the test's server as if it was on the internet.
+func (o *internetFixture) flags(more ...string) []string {
 	return append([]string{"--egress-port", o.port, "--egress-resolver", o.names, "--egress-allow-address", "127.0.0.1/32"}, more...)
 }
 
-// hostsOf is where a name leads on loopback: flip.example.org to 1 at first and to 2 from then on,
-// mix.example.org to both, and inside.example.org to 2.
+// hostsOf returns the loopback addresses of a name. flip.example.org is 1 at first and 2 afterwards,
+// mix.example.org is both, and inside.example.org is 2.
 func hostsOf(name string, flips *int) []byte {
 	switch strings.ToLower(name) {
 	case "flip.example.org.":
@@ -158,9 +158,9 @@ def fetch(url):
         return repr(e)
 `
 
-func TestAnAllowlistLetsOutToItsHostsAndToNothingElse(t *testing.T) {
+func TestAnAllowlistReachesOnlyItsHosts(t *testing.T) {
 	t.Parallel()
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org")...)
 	id := s.session(t, client.CreateSession{Egress: allow("a.example.org", "*.sub.example.org")})
 	s.must(t, id, fetch)
@@ -177,7 +177,7 @@ func TestAnAllowlistLetsOutToItsHostsAndToNothingElse(t *testing.T) {
 		}
 	}
 	if n := o.questions.Load(); n != questions {
-		t.Errorf("%d questions about hosts that are not allowed", n-questions)
+		t.Errorf("%d name queries for hosts that are not allowed", n-questions)
 	}
 	list, err := s.Attempts(t.Context(), id)
 	if err != nil {
@@ -194,9 +194,9 @@ func TestAnAllowlistLetsOutToItsHostsAndToNothingElse(t *testing.T) {
 	}
 }
 
-func TestWithoutAPolicyNothingGetsOut(t *testing.T) {
+func TestWithoutAPolicyThereIsNoNetworkAccess(t *testing.T) {
 	t.Parallel()
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "public")...)
 	id := s.session(t, client.CreateSession{})
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -223,7 +223,7 @@ for kind in (socket.SOCK_RAW,):
     except OSError: pass
 print(found)`, o.port, udp.LocalAddr().(*net.UDPAddr).Port))
 	if strings.TrimSpace(got) != "[]" || o.visits.Load() != 0 {
-		t.Errorf("it found %s; %d visits", got, o.visits.Load())
+		t.Errorf("the code found %s; %d visits", got, o.visits.Load())
 	}
 	list, err := s.Attempts(t.Context(), id)
 	if err != nil || len(list) > 0 {
@@ -233,7 +233,7 @@ print(found)`, o.port, udp.LocalAddr().(*net.UDPAddr).Port))
 
 func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
 	t.Parallel()
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	home := newHome(t)
 	flags := o.flags("--max-egress", "allowlist", "--egress-host", "a.example.org")
 	s := serve(t, home, flags...)
@@ -255,7 +255,7 @@ func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
 	}
 	s.signal(t, syscall.SIGKILL)
 
-	// An operator who allows less closes the way of sessions that are there.
+	// If the operator allows less, existing sessions lose their access.
 	s = serve(t, home, o.flags()...)
 	visits := o.visits.Load()
 	if got := try(s); strings.Contains(got, "GET /") || o.visits.Load() != visits {
@@ -276,14 +276,14 @@ func TestACallerGetsNoMoreThanTheOperatorAllows(t *testing.T) {
 	}
 }
 
-func TestTheToolsOfPeopleFindTheWayOut(t *testing.T) {
+func TestUsualToolsUseTheProxy(t *testing.T) {
 	t.Parallel()
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org")...)
 	id := s.session(t, client.CreateSession{Egress: allow("a.example.org")})
 	site := "http://a.example.org:" + o.port
 	o.files = s.repository(t, id)
-	// Not with an exclamation mark: IPython may miss the output of a command that ends while it looks.
+	// Without an exclamation mark: IPython can miss the output of a command that ends at once.
 	s.must(t, id, "import subprocess\ndef shell(line): return subprocess.run(line, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout")
 	for name, code := range map[string]string{
 		"requests": `import requests; r = requests.get("SITE/x"); print(r.status_code, r.text)`,
@@ -315,7 +315,7 @@ except Exception as e: print(e)`,
 	}
 }
 
-// repository makes, in a session, a git repository and an index of Python packages, and serves both.
+// repository creates, in a session, a git repository and an index of Python packages, and serves both.
 func (s *server) repository(t testing.TB, id cellhold.SessionID) http.Handler {
 	t.Helper()
 	text := s.must(t, id, `
@@ -368,7 +368,7 @@ func untar(t testing.TB, dir string, packed []byte) {
 	}
 }
 
-// tinyWheel is a Python package with nothing in it.
+// tinyWheel returns an empty Python package.
 func tinyWheel(t testing.TB) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -397,7 +397,7 @@ func TestASecretIsUsedWithoutBeingSeen(t *testing.T) {
 	t.Parallel()
 	const value = "s3cr3t-of-the-test"
 	cert, file := certificate(t, "a.example.org", "b.example.org")
-	o := newOutsider(t, cert)
+	o := newInternetFixture(t, cert)
 	home := newHome(t)
 	flags := o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org", "--egress-ca", file)
 	s := serve(t, home, flags...)
@@ -409,7 +409,7 @@ func TestASecretIsUsedWithoutBeingSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fmt.Sprint(x.Secrets) != "[{API_KEY a.example.org}]" {
-		t.Errorf("the session says %v", x.Secrets)
+		t.Errorf("the session has the secrets %v", x.Secrets)
 	}
 	a, b := "https://a.example.org:"+o.port, "https://b.example.org:"+o.port
 	s.must(t, x.ID, `import os, requests, subprocess
@@ -428,7 +428,7 @@ head = {"Authorization": "Bearer " + key}`)
 		}
 	}
 	use(s)
-	// Another host, also by way of a redirect, gets the placeholder.
+	// Another host gets the placeholder, also after a redirect.
 	for _, code := range []string{
 		`print(requests.get("` + b + `/x", headers=head, verify=False).text)`,
 		`print(subprocess.run(["curl", "-sSkL", "--location-trusted", "-H", "Authorization: Bearer " + key, "` + a + `/?to=` + b + `/x"], capture_output=True, text=True))`,
@@ -451,7 +451,7 @@ head = {"Authorization": "Bearer " + key}`)
 	}
 }
 
-// certificate makes a certificate for some names, and a file with which to trust it.
+// certificate creates a certificate for some names, and a CA file for it.
 func certificate(t testing.TB, names ...string) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -475,7 +475,7 @@ func certificate(t testing.TB, names ...string) (tls.Certificate, string) {
 
 func TestAScriptReachesTheHostsThatItsUserNames(t *testing.T) {
 	t.Parallel()
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	file := filepath.Join(t.TempDir(), "script.py")
 	if err := os.WriteFile(file, []byte(fetch+"print(fetch('http://a.example.org:"+o.port+"/x'), fetch('http://b.example.org:"+o.port+"/x'))"), 0o644); err != nil {
 		t.Fatal(err)
@@ -487,8 +487,8 @@ func TestAScriptReachesTheHostsThatItsUserNames(t *testing.T) {
 	}
 }
 
-// private is a server on an address that no session may reach, at the port of the one that they may.
-func (o *outsider) private(t testing.TB) *atomic.Int64 {
+// private is a server on an address that no session can reach, at the port of the allowed one.
+func (o *internetFixture) private(t testing.TB) *atomic.Int64 {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.2:"+o.port)
 	if err != nil {
@@ -505,15 +505,15 @@ func (o *outsider) private(t testing.TB) *atomic.Int64 {
 	return visits
 }
 
-func TestThePublicPolicyLeadsToNoPrivateAddress(t *testing.T) {
+func TestThePublicPolicyReachesNoPrivateAddress(t *testing.T) {
 	t.Parallel()
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	visits := o.private(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "public")...)
 	id := s.session(t, client.CreateSession{Egress: &cellhold.Egress{Policy: cellhold.EgressPublic}})
 	s.must(t, id, fetch+"import os; os.environ['no_proxy'] = ''")
 	if got := s.must(t, id, "print(fetch('http://any.example.org:"+o.port+"/x'))"); !strings.Contains(got, "GET /x at any") {
-		t.Fatalf("what counts as public: %s", got)
+		t.Fatalf("a public address: %s", got)
 	}
 	for _, host := range []string{
 		"127.0.0.2", "2130706434", "0x7f000002", "0177.0.0.2", "127.2", "[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[64:ff9b::7f00:2]", "[2002:7f00:2::1]", "[::1]",
@@ -529,12 +529,12 @@ func TestThePublicPolicyLeadsToNoPrivateAddress(t *testing.T) {
 			t.Errorf("a redirect to %s: %s", to, got)
 		}
 	}
-	for range 3 { // the address that was checked is the one that is used
+	for range 3 { // the server must connect to the address that it checked
 		if got := s.must(t, id, "print(fetch('http://flip.example.org:"+o.port+"/x'), fetch('http://mix.example.org:"+o.port+"/x'))"); strings.Count(got, "GET /x at") != 2 {
 			t.Errorf("names that change: %s", got)
 		}
 	}
-	// What goes past the proxy goes nowhere.
+	// Connections that bypass the proxy must fail.
 	past := s.must(t, id, strings.ReplaceAll(`
 import socket
 found = []
@@ -548,16 +548,16 @@ try: found.append(socket.getaddrinfo("any.example.org", 80))
 except OSError: pass
 print(found)`, "PORT", o.port))
 	if strings.TrimSpace(past) != "[]" {
-		t.Errorf("past the proxy: %s", past)
+		t.Errorf("without the proxy: %s", past)
 	}
 	if n := visits.Load(); n != 0 {
 		t.Errorf("%d visits at the private address", n)
 	}
 }
 
-func TestManyConnectionsAndMuchDataHurtNobody(t *testing.T) {
+func TestManyConnectionsAndMuchDataAffectNoOtherSession(t *testing.T) {
 	t.Parallel()
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	const size = 24 << 20
 	o.files = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/endless") {
@@ -572,26 +572,26 @@ func TestManyConnectionsAndMuchDataHurtNobody(t *testing.T) {
 	s.must(t, id, fetch+"import concurrent.futures as cf, time, threading")
 	got := s.must(t, id, fmt.Sprintf("with cf.ThreadPoolExecutor(60) as p: print(sum('GET /x' in r for r in p.map(fetch, ['%s/x'] * 90)))", site))
 	if strings.TrimSpace(got) != "90" {
-		t.Errorf("of 90 requests at once %s succeeded", got)
+		t.Errorf("%s of 90 concurrent requests succeeded", got)
 	}
 	got = s.must(t, id, fmt.Sprintf(`begun = time.time(); n = len(urllib.request.urlopen("%s/files/large").read()); print(n, "bytes,", round(n / (time.time() - begun) / 2**20), "MiB/s")`, site))
 	t.Log(strings.TrimSpace(got))
 	if !strings.HasPrefix(got, fmt.Sprint(size)) {
 		t.Errorf("the download: %s", got)
 	}
-	// Connections that hang do not hold up the end of the session.
+	// Connections that hang must not delay the end of the session.
 	s.must(t, id, fmt.Sprintf(`for _ in range(70): threading.Thread(target=fetch, args=["%s/files/endless"], daemon=True).start()
 time.sleep(1)`, site))
 	begun := time.Now()
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 20*time.Second { // they would hang for ever
-		t.Errorf("the end took %s", took)
+	if took := time.Since(begun); took > 20*time.Second { // the connections would hang permanently
+		t.Errorf("the end of the session took %s", took)
 	}
 }
 
-// zeros reads as zeros for ever.
+// zeros reads as endless zeros.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -8,7 +8,7 @@ import (
 	"cellhold/client"
 )
 
-// odd are values that JSON does not know, each with what has to arrive of it. What was printed around it arrives too.
+// odd has values that JSON lacks, each with its expected output. The printed text around it must arrive too.
 var odd = []struct{ name, code, want string }{
 	{"a pair of surrogates", `print('\ud83d\ude80 done')`, "🚀 done"},
 	{"half a pair", `print('x\ud800y')`, "x\ufffdy"},
@@ -28,7 +28,7 @@ var odd = []struct{ name, code, want string }{
 	{"a result", `class S(str):` + "\n    def __repr__(self): return self\nS('\\ud83d\\ude80 x\\ud800y')", "🚀 x\ufffdy"},
 }
 
-func TestWhatJSONDoesNotKnowTakesNoOutputWithIt(t *testing.T) {
+func TestValuesThatJSONLacksLoseNoOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -39,13 +39,13 @@ func TestWhatJSONDoesNotKnowTakesNoOutputWithIt(t *testing.T) {
 				t.Errorf("ended with %s: %.300q", c.Status, text(c))
 			}
 			if got := s.must(t, id, "print('next')"); got != "next\n" {
-				t.Errorf("the next cell put out %q", got)
+				t.Errorf("the next cell printed %q", got)
 			}
 		})
 	}
 }
 
-func TestValuesOfABundleThatJSONDoesNotKnowArriveAsTheNearestThatItKnows(t *testing.T) {
+func TestValuesThatJSONLacksArriveAsTheNearestOnes(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -66,7 +66,7 @@ func TestValuesOfABundleThatJSONDoesNotKnowArriveAsTheNearestThatItKnows(t *test
 	}
 }
 
-func TestAnExceptionThatJSONDoesNotKnowIsAnErrorWithItsReply(t *testing.T) {
+func TestAnExceptionWithValuesThatJSONLacksIsAnError(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

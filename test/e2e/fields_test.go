@@ -13,7 +13,7 @@ import (
 	"cellhold/client"
 )
 
-// fieldsOf are those that Jupyter gives to each type of output.
+// fieldsOf has the fields that Jupyter gives to each type of output.
 var fieldsOf = map[string][]string{
 	"stream":         {"name", "output_type", "text"},
 	"display_data":   {"data", "metadata", "output_type"},
@@ -30,7 +30,7 @@ class E(Exception): pass
 E.__name__ = ''
 raise E`
 
-func TestEmptyFieldsOfOutputsAreThereInEveryAPI(t *testing.T) {
+func TestOutputsHaveTheirEmptyFieldsInEveryAPI(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -65,7 +65,7 @@ func TestEmptyFieldsOfOutputsAreThereInEveryAPI(t *testing.T) {
 	}
 }
 
-func TestEmptyFieldsOfEventsAreThere(t *testing.T) {
+func TestEventsHaveTheirEmptyFields(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -91,11 +91,11 @@ func TestEmptyFieldsOfEventsAreThere(t *testing.T) {
 		}
 	}
 	if seen != 5 {
-		t.Errorf("there are %d outputs among the events, want 5", seen)
+		t.Errorf("the events have %d outputs, want 5", seen)
 	}
 }
 
-func TestTextThatIsNoTextArrivesAsText(t *testing.T) {
+func TestInvalidTextArrivesAsText(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -126,7 +126,7 @@ func TestTextThatIsNoTextArrivesAsText(t *testing.T) {
 	}
 }
 
-// get decodes an answer as a client that knows only JSON.
+// get decodes an answer like a client that has only JSON.
 func (s *server) get(t *testing.T, path string, answer any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)

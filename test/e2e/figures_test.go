@@ -31,7 +31,7 @@ func figure(t *testing.T, o cellhold.Output) image.Image {
 	return img
 }
 
-// threeFigures fills each figure with one colour, so that the order can be seen: red, green, blue.
+// threeFigures fills each figure with one colour, so that the order is visible: red, green, blue.
 const threeFigures = `
 import matplotlib.pyplot as plt
 for colour in ["red", "lime", "blue"]:
@@ -57,7 +57,7 @@ func TestEveryFigureOfACellArrivesInOrder(t *testing.T) {
 	}
 }
 
-func TestFiguresComeAsTheCallerAsksForThem(t *testing.T) {
+func TestFiguresHaveTheRequestedFormats(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Figures: &cellhold.Figures{Formats: []string{"svg"}}})
@@ -85,7 +85,7 @@ func TestFiguresComeAsTheCallerAsksForThem(t *testing.T) {
 		t.Errorf("at 300 dpi the width is %d, at 100 dpi it was %d; SVG %t", fine, png, svg)
 	}
 	if png, svg := width(nil); png != 0 || !svg {
-		t.Errorf("after a cell with a choice of its own, the session's holds no more: PNG %d, SVG %t", png, svg)
+		t.Errorf("after a cell with its own format, the session's format is lost: PNG %d, SVG %t", png, svg)
 	}
 	if _, err := s.Execute(t.Context(), id, client.Code{Code: "1", Figures: &cellhold.Figures{Formats: []string{"gif"}}}); cellhold.KindOf(err) != cellhold.Invalid {
 		t.Errorf("a format that nobody knows: %v", err)

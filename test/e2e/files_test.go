@@ -11,7 +11,7 @@ import (
 	"cellhold/client"
 )
 
-// write uploads a file that has to be taken.
+// write uploads a file that the server must accept.
 func (s *server) write(t testing.TB, id cellhold.SessionID, path, content string) cellhold.FileInfo {
 	t.Helper()
 	f, err := s.WriteFile(t.Context(), id, path, strings.NewReader(content), 0)
@@ -21,7 +21,7 @@ func (s *server) write(t testing.TB, id cellhold.SessionID, path, content string
 	return f
 }
 
-// read downloads a whole file.
+// read downloads a complete file.
 func (s *server) read(t testing.TB, id cellhold.SessionID, path string) string {
 	t.Helper()
 	r, err := s.ReadFile(t.Context(), id, path)
@@ -51,7 +51,7 @@ func (s *server) names(t testing.TB, id cellhold.SessionID, dir string) []string
 	return names
 }
 
-func TestFilesOfAnyBytesUnderAnyNameGoInAndOut(t *testing.T) {
+func TestFilesWithAnyBytesAndNamesAreTransferred(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -87,7 +87,7 @@ func TestFilesOfAnyBytesUnderAnyNameGoInAndOut(t *testing.T) {
 		}
 	}
 	left := s.names(t, id, "")
-	if len(left) != 3 { // two directories, and the name that had no room for another letter
+	if len(left) != 3 { // two directories, and the file with the longest possible name
 		t.Errorf("left over: %q", left)
 	}
 }

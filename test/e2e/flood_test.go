@@ -13,8 +13,8 @@ import (
 	"cellhold/client"
 )
 
-// In whole these take half an hour on two cores (CELLHOLD_TEST_FLOOD=1: 1 GiB, a line of 256 MiB, a
-// million displays). Otherwise a part of each, as long as it takes seconds.
+// The complete test takes half an hour on two cores (CELLHOLD_TEST_FLOOD=1: 1 GiB, a line of 256 MiB, a
+// million displays). By default each part is reduced to some seconds.
 var whole = os.Getenv("CELLHOLD_TEST_FLOOD") != ""
 
 func part(of, all int) int {
@@ -24,14 +24,14 @@ func part(of, all int) int {
 	return of
 }
 
-// flood is code that puts out a lot.
+// flood is code with much output.
 type flood struct {
 	name, code string
-	bytes      int64  // of all of it; 0 when nobody knows
-	tail       string // the end of it
+	bytes      int64  // bytes of the output; 0 if unknown
+	tail       string // end of the output
 }
 
-func TestFloodsOfOutputLeaveTheServerFlatAndTheNeighbourAnswered(t *testing.T) {
+func TestFloodsOfOutputNeedNoServerMemoryAndDelayNoSession(t *testing.T) {
 	s := serve(t, newHome(t))
 	id, neighbour := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, "1")
@@ -48,7 +48,7 @@ func TestFloodsOfOutputLeaveTheServerFlatAndTheNeighbourAnswered(t *testing.T) {
 	}
 }
 
-// flood runs one flood and checks what is left of it.
+// flood runs one flood and checks the result.
 func (s *server) flood(t *testing.T, id, neighbour cellhold.SessionID, flood flood) {
 	m := s.watchMemory(t)
 	begun := time.Now()
@@ -60,7 +60,7 @@ func (s *server) flood(t *testing.T, id, neighbour cellhold.SessionID, flood flo
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
 		t.Errorf("%s: the cell ended with %s (%s), %v", flood.name, c.Status, c.Cause, err)
 	}
-	t.Logf("%s: %s, %d of %d bytes returned; the neighbour waited %s at the most",
+	t.Logf("%s: %s, %d of %d bytes returned; the other session waited at most %s",
 		flood.name, time.Since(begun).Round(time.Millisecond), c.Bytes-c.Omitted, c.Bytes, slowest.Round(time.Millisecond))
 	if flood.bytes != 0 && c.Bytes != flood.bytes || !c.Truncated || c.Omitted == 0 || len(text(c)) > 2<<20 {
 		t.Errorf("%s: %d bytes, truncated %t, omitted %d, want %d bytes", flood.name, c.Bytes, c.Truncated, c.Omitted, flood.bytes)
@@ -71,7 +71,7 @@ func (s *server) flood(t *testing.T, id, neighbour cellhold.SessionID, flood flo
 	m.flat(t, flood.name)
 }
 
-// askUntilDone has the neighbour compute until the cell is done, and returns the longest answer.
+// askUntilDone runs cells in the other session until the cell is done, and returns the longest time.
 func (s *server) askUntilDone(t *testing.T, neighbour, id cellhold.SessionID, cell cellhold.CellID) (slowest time.Duration) {
 	t.Helper()
 	done := make(chan struct{})
@@ -85,7 +85,7 @@ func (s *server) askUntilDone(t *testing.T, neighbour, id cellhold.SessionID, ce
 	defer waiting.Wait()
 	for {
 		begun := time.Now()
-		if got := s.must(t, neighbour, "print(6 * 7)"); got != "42\n" { // printed: IPython warns after 1,000 results
+		if got := s.must(t, neighbour, "print(6 * 7)"); got != "42\n" { // with print, because IPython warns after 1,000 results
 			t.Errorf("the neighbour says %q", got)
 		}
 		slowest = max(slowest, time.Since(begun))
@@ -111,12 +111,12 @@ func TestEndlessOutputEndsAtTheDeadlineAndTheVariablesSurvive(t *testing.T) {
 	}
 }
 
-func TestAFloodThatFindsNoServerGoesOnAndSaysWhatIsMissing(t *testing.T) {
+func TestAFloodWithoutAServerContinuesAndReportsTheLoss(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
-	const mib = 100 // three times what the agent keeps
+	const mib = 100 // three times the limit of the agent
 	c, err := s.Submit(t.Context(), id, client.Code{Code: fmt.Sprintf("for i in range(%d): print(str(i).zfill((1 << 20) - 1), flush=True)", mib)})
 	if err != nil {
 		t.Fatal(err)
@@ -124,12 +124,12 @@ func TestAFloodThatFindsNoServerGoesOnAndSaysWhatIsMissing(t *testing.T) {
 	s.awaitText(t, c)
 	s.signal(t, syscall.SIGKILL)
 	begun := time.Now()
-	<-time.After(15 * time.Second) // longer than the agent has patience
+	<-time.After(15 * time.Second) // longer than the agent waits for a server
 	s = serve(t, home)
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
 		t.Fatalf("the cell ended with %s (%s), %v", c.Status, c.Cause, err)
 	}
-	t.Logf("ended %s after the server was killed; %d of %d MiB put out, %d omitted", time.Since(begun), c.Bytes>>20, mib, c.Omitted>>20)
+	t.Logf("ended %s after the server was killed; %d of %d MiB printed, %d omitted", time.Since(begun), c.Bytes>>20, mib, c.Omitted>>20)
 	if !c.Truncated || c.Bytes < mib<<20*9/10 {
 		t.Errorf("%d bytes counted, want about %d MiB", c.Bytes, mib)
 	}

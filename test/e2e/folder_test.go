@@ -24,7 +24,7 @@ import (
 	"cellhold/client"
 )
 
-// raw sends one plain request about files, as curl would.
+// raw sends one plain request about files, like curl.
 func (s *server) raw(t testing.TB, method string, id cellhold.SessionID, route string, query url.Values, body io.Reader, header ...string) (*http.Response, []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.url+"/v1/sessions/"+string(id)+"/files"+route+"?"+query.Encode(), body)
@@ -81,7 +81,7 @@ func TestADownloadIsResumedByRangesAndIsNeverShownAsAPage(t *testing.T) {
 		}
 	}
 	if res, _ := s.raw(t, "HEAD", id, "/content", at("page.html"), nil); res.ContentLength != 35 {
-		t.Errorf("HEAD tells %d bytes", res.ContentLength)
+		t.Errorf("HEAD reports %d bytes", res.ContentLength)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
 		if got := cellhold.KindOf(err); got != x.want {
 			t.Errorf("reading %.40q: %v, want %s", x.path, err, x.want)
 		}
-		if took := time.Since(begun); took > 20*time.Second { // one that blocks does so for ever
+		if took := time.Since(begun); took > 20*time.Second { // a request that blocks would never end
 			t.Errorf("reading %.40q took %s", x.path, took)
 		}
 	}
@@ -158,9 +158,9 @@ func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
 	}
 }
 
-// TestFlippedPathsNeverLeadFurtherThanTheCodeItselfGets lets user code exchange directories and links
-// as fast as it can while the host works on paths through them.
-func TestFlippedPathsNeverLeadFurtherThanTheCodeItselfGets(t *testing.T) {
+// TestSwappedLinksNeverReachBeyondTheCodesOwnAccess lets user code swap directories and links as fast as it
+// can while the host works on paths through them.
+func TestSwappedLinksNeverReachBeyondTheCodesOwnAccess(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -200,7 +200,7 @@ thread = threading.Thread(target=flip); thread.start()`)
 					b, _ := io.ReadAll(r)
 					r.Close()
 					if string(b) != "mine" && len(b) > 0 {
-						t.Errorf("%s gave %.80q", name, b)
+						t.Errorf("%s returned %.80q", name, b)
 					}
 				}
 			}
@@ -238,14 +238,14 @@ print(json.dumps(dict(Flips=flips, Etc=etc, Run=run)))`)
 		t.Errorf("planted in /etc: %v; the agent's folder: %s", got.Etc, got.Run)
 	}
 	if got.Flips < 1000 || slices.Min(done) < 10 {
-		t.Errorf("too little happened to prove anything")
+		t.Errorf("too few swaps and requests: the test proves nothing")
 	}
 	if passwd := s.must(t, id, "print(open('/etc/passwd').read().count('root'), end='')"); passwd == "0" {
-		t.Errorf("/etc/passwd was touched")
+		t.Errorf("/etc/passwd changed")
 	}
 }
 
-func TestAFullDiskIsToldAndNothingIsLeftOfTheUpload(t *testing.T) {
+func TestAFullDiskIsReportedAndTheUploadLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 32 << 20}})
@@ -265,7 +265,7 @@ func TestAFullDiskIsToldAndNothingIsLeftOfTheUpload(t *testing.T) {
 	s.write(t, id, "small", "fits")
 }
 
-// slow is a body that gives some bytes and then nothing until it is let go.
+// slow is a body that gives some bytes and then blocks until it is released.
 type slow struct {
 	first  *bytes.Reader
 	sent   chan struct{}
@@ -282,7 +282,7 @@ func (b *slow) Read(p []byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-func TestNothingIsLeftOfAnUploadWhoseClientLeaves(t *testing.T) {
+func TestAnAbortedUploadLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -299,7 +299,7 @@ func TestNothingIsLeftOfAnUploadWhoseClientLeaves(t *testing.T) {
 	}
 	leave()
 	if err := <-ended; err == nil {
-		t.Error("it was taken")
+		t.Error("the upload was accepted")
 	}
 	if got := s.must(t, id, "for _ in range(100):\n  if not os.listdir('.'): break\n  time.sleep(0.05)\nos.listdir('.')"); got != "[]" {
 		t.Errorf("left: %s", got)
@@ -344,11 +344,11 @@ def state(): return [l for l in open(f'/proc/{deputy()}/status') if l[:3] in ('U
 		t.Errorf("it took %s: %v", took, err)
 	}
 	if got := s.read(t, id, "f"); len(got) != 1000 {
-		t.Errorf("afterwards %d bytes", len(got))
+		t.Errorf("the file has %d bytes afterwards", len(got))
 	}
 }
 
-func TestAWatchTellsWhatChangesAlsoInNewDirectories(t *testing.T) {
+func TestAWatchReportsChangesAlsoInNewDirectories(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -410,7 +410,7 @@ func TestAWatchTellsWhatChangesAlsoInNewDirectories(t *testing.T) {
 	}
 	stop()
 	go func() {
-		for range seen { // what was still on its way
+		for range seen { // read the remaining changes
 		}
 	}()
 	wg.Wait()
@@ -419,7 +419,7 @@ func TestAWatchTellsWhatChangesAlsoInNewDirectories(t *testing.T) {
 	}
 }
 
-// flow gives pseudo-random bytes without keeping them.
+// flow returns pseudo-random bytes without storing them.
 type flow struct {
 	left int64
 	seed uint64
@@ -438,7 +438,7 @@ func (f *flow) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestAQuarterOfAGigabyteGoesInAndOutWithoutMemory(t *testing.T) {
+func TestLargeTransfersNeedNoServerMemory(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.write(t, id, "warm", "up")
@@ -464,11 +464,11 @@ func TestAQuarterOfAGigabyteGoesInAndOutWithoutMemory(t *testing.T) {
 	grown := s.peak(t) - before
 	t.Logf("up %.0f MB/s, down %.0f MB/s, the server's peak grew by %d MiB", size/1e6/went.Seconds(), size/1e6/time.Since(begun).Seconds(), grown>>20)
 	if grown > 64<<20 {
-		t.Errorf("the server grew by %d MiB", grown>>20)
+		t.Errorf("the server's memory grew by %d MiB", grown>>20)
 	}
 }
 
-// peak is the most memory that the server has had so far.
+// peak returns the peak memory of the server so far.
 func (s *server) peak(t testing.TB) int64 {
 	t.Helper()
 	status, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(s.cmd.Process.Pid), "status"))
@@ -497,7 +497,7 @@ func TestTheFilesThatACellWroteAreListedWithIt(t *testing.T) {
 	}
 	c := s.run(t, id, "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('123'); open('/mnt/data/output/größe', 'w').write('1'); open(b'\\xff', 'w').write('22')\nopen('/tmp/elsewhere', 'w').write('x'); open('gone', 'w'); os.unlink('gone'); os.symlink('/etc/passwd', 'link')")
 	if got := list(c); got != "/mnt/data/output/größe 1, /workspace/a/b/c 3, /workspace/\xff 2" || c.MoreFiles {
-		t.Errorf("it wrote %q, more %t", got, c.MoreFiles)
+		t.Errorf("the cell wrote %q, more %t", got, c.MoreFiles)
 	}
 	if c := s.run(t, id, "1"); len(c.Files) != 0 {
 		t.Errorf("a cell that wrote nothing wrote %s", list(c))
@@ -554,7 +554,7 @@ func TestTheCommandLineCopiesInBothDirections(t *testing.T) {
 		t.Errorf("it said %q", said)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "back", "evil")); err == nil {
-		t.Error("a link out of the directory was made")
+		t.Error("a link out of the directory was created")
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "back", "good")); err != nil || string(got) != "two" {
 		t.Errorf("%q, %v", got, err)

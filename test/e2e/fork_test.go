@@ -12,7 +12,7 @@ import (
 	"cellhold/client"
 )
 
-func TestForksStartFromOneMemoryAndGoTheirOwnWays(t *testing.T) {
+func TestForksContinueFromOneMemoryAndDiverge(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Metadata: map[string]string{"k": "v"}})
@@ -65,7 +65,7 @@ func TestForksStartFromOneMemoryAndGoTheirOwnWays(t *testing.T) {
 		t.Errorf("the parent's output file has %q", got)
 	}
 	s.awaitNothingSaved(t)
-	// A fork is a session like any other.
+	// A fork is a normal session.
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestForksStartFromOneMemoryAndGoTheirOwnWays(t *testing.T) {
 	}
 }
 
-// file reads an output file.
+// file returns the content of an output file.
 func (s *server) file(t testing.TB, id cellhold.SessionID, name string) string {
 	t.Helper()
 	f, err := s.OpenFile(t.Context(), id, name)
@@ -90,7 +90,7 @@ func (s *server) file(t testing.TB, id cellhold.SessionID, name string) string {
 	return string(b)
 }
 
-func TestForksAreAllMadeOrNone(t *testing.T) {
+func TestAllForksAreMadeOrNone(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t), "--max-sessions", "3")
 	id := s.session(t, client.CreateSession{})
@@ -105,7 +105,7 @@ func TestForksAreAllMadeOrNone(t *testing.T) {
 	}
 }
 
-func TestARollbackBringsBackVariablesAndFiles(t *testing.T) {
+func TestARollbackRestoresVariablesAndFiles(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -145,7 +145,7 @@ func TestARollbackBringsBackVariablesAndFiles(t *testing.T) {
 		t.Errorf("events %v", n)
 	}
 
-	// Forward again to what was undone, from sleep, and there its cell counts again.
+	// Roll forward to the undone state from a hibernated session: there the cell counts again.
 	s.hibernate(t, id)
 	if _, err := s.Rollback(t.Context(), id, "second"); err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestARollbackBringsBackVariablesAndFiles(t *testing.T) {
 		t.Errorf("the notebook after the second rollback:\n%s", book)
 	}
 
-	// The notebook, run anew, gives what the session has.
+	// The notebook, run again, gives the state of the session.
 	again := s.session(t, client.CreateSession{})
 	cells, err := s.Import(t.Context(), again, []byte(book), true)
 	if err != nil {
@@ -168,7 +168,7 @@ func TestARollbackBringsBackVariablesAndFiles(t *testing.T) {
 		t.Errorf("run anew: %s %q, %v", c.Status, text(c), err)
 	}
 
-	// A fork of a checkpoint begins there.
+	// A fork of a checkpoint starts there.
 	forks, err := s.Fork(t.Context(), id, 1, "first")
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestARollbackBringsBackVariablesAndFiles(t *testing.T) {
 	}
 }
 
-// book is the notebook of a session.
+// book returns the notebook of a session.
 func (s *server) book(t testing.TB, id cellhold.SessionID) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -191,7 +191,7 @@ func (s *server) book(t testing.TB, id cellhold.SessionID) string {
 	return b.String()
 }
 
-func TestCheckpointsAreBoundedAndEndWithTheirSession(t *testing.T) {
+func TestCheckpointsAreLimitedAndEndWithTheirSession(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t), "--max-checkpoints", "2")
 	id := s.session(t, client.CreateSession{})
@@ -213,7 +213,7 @@ func TestCheckpointsAreBoundedAndEndWithTheirSession(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if n := len(saved(t, s.home)); n != 1 {
-		t.Errorf("%d are saved", n)
+		t.Errorf("%d snapshots exist", n)
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"cellhold/client"
 )
 
-// hibernate hibernates a session that must be able to be.
+// hibernate hibernates a session, which must succeed.
 func (s *server) hibernate(t testing.TB, id cellhold.SessionID) {
 	t.Helper()
 	x, err := s.Hibernate(t.Context(), id)
@@ -29,7 +29,7 @@ func (s *server) hibernate(t testing.TB, id cellhold.SessionID) {
 	}
 }
 
-// traces are the processes and cgroups that sandboxes of a home have on this host.
+// traces returns the processes and cgroups of a home's sandboxes on this host.
 func traces(t testing.TB, home string) []string {
 	t.Helper()
 	var found []string
@@ -43,7 +43,7 @@ func traces(t testing.TB, home string) []string {
 	return found
 }
 
-// saved are the snapshots of sessions in a home.
+// saved returns the snapshots of sessions in a home.
 func saved(t testing.TB, home string) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(home, "snapshots", "s*-[hcf]-*"))
@@ -77,7 +77,7 @@ open('/tmp/t.txt', 'w').write('in tmp')
 open('/mnt/data/output/out.txt', 'w').write('kept')
 'ready'`
 
-func TestAHibernatedSessionGoesOnAsIfNothingHadHappened(t *testing.T) {
+func TestAHibernatedSessionContinuesUnchanged(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -102,7 +102,7 @@ func TestAHibernatedSessionGoesOnAsIfNothingHadHappened(t *testing.T) {
 	if list, err := s.Sessions(t.Context()); err != nil || list[0].State != cellhold.SessionHibernated || list[0].Kernels[0].State != cellhold.KernelIdle {
 		t.Errorf("%+v, %v", list, err)
 	}
-	// Reading does not wake it.
+	// Reads do not resume it.
 	if cells, err := s.Cells(t.Context(), id); err != nil || len(cells) == 0 {
 		t.Errorf("%d cells, %v", len(cells), err)
 	}
@@ -123,13 +123,13 @@ func TestAHibernatedSessionGoesOnAsIfNothingHadHappened(t *testing.T) {
 	if got := s.must(t, id, "handle.write('after'); handle.flush(); open('/workspace/open.txt').read()"); got != "'before after'" {
 		t.Errorf("the open file has %s", got)
 	}
-	s.must(t, id, fmt.Sprintf("import time\nwhile ticks < %s + 5: time.sleep(0.01)", before)) // the thread goes on
+	s.must(t, id, fmt.Sprintf("import time\nwhile ticks < %s + 5: time.sleep(0.01)", before)) // the thread continues
 	if len(saved(t, s.home)) > 0 {
 		s.awaitNothingSaved(t)
 	}
 }
 
-// awaitNothingSaved waits until the last snapshot has been removed, which happens beside the answer.
+// awaitNothingSaved waits until the last snapshot is removed. The server does that after its answer.
 func (s *server) awaitNothingSaved(t testing.TB) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
@@ -166,7 +166,7 @@ func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
 	second.awaitNothingSaved(t)
 }
 
-func TestManyWhoWakeASessionWakeItOnce(t *testing.T) {
+func TestConcurrentRequestsResumeASessionOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -186,11 +186,11 @@ func TestManyWhoWakeASessionWakeItOnce(t *testing.T) {
 		t.Errorf("n is %s", got)
 	}
 	if n := s.countEvents(t, id)[cellhold.EventSessionResumed]; n != 1 {
-		t.Errorf("it was resumed %d times", n)
+		t.Errorf("the session was resumed %d times", n)
 	}
 }
 
-// countEvents counts the events of a session by their types, and checks that their numbers have no gap.
+// countEvents counts the events of a session by type, and checks that their numbers have no gap.
 func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.EventType]int {
 	t.Helper()
 	last := s.must(t, id, "'the end'")
@@ -200,7 +200,7 @@ func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.E
 			t.Fatal(err)
 		}
 		if ev.Seq != next {
-			t.Fatalf("event %d where %d was due", ev.Seq, next)
+			t.Fatalf("event %d, want %d", ev.Seq, next)
 		}
 		next++
 		n[ev.Type]++
@@ -211,11 +211,11 @@ func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.E
 	return n
 }
 
-func TestWhoWatchesAHibernatedSessionGetsEveryEventOnce(t *testing.T) {
+func TestAWatchOfAHibernatedSessionGetsEveryEventOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
-	// A thread prints on, whether somebody looks or not.
+	// A thread continues to print, with or without a reader.
 	s.must(t, id, `
 import threading, time
 stop = False
@@ -244,7 +244,7 @@ t = threading.Thread(target=talk); t.start()`)
 				out.WriteString(c.Text)
 			}
 			if text := out.String(); strings.Contains(text, "said") && strings.HasSuffix(text, "\n") {
-				break // the last line may come in pieces
+				break // the last line can be split over events
 			}
 		}
 		printed <- out.String()
@@ -266,7 +266,7 @@ t = threading.Thread(target=talk); t.start()`)
 	}
 }
 
-func TestWhatRunsKeepsASessionAwake(t *testing.T) {
+func TestABusySessionDoesNotHibernate(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t), "--hibernate-after", "1s")
 	id := s.session(t, client.CreateSession{})
@@ -281,7 +281,7 @@ func TestWhatRunsKeepsASessionAwake(t *testing.T) {
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
 		t.Fatalf("%s, %v", c.Status, err)
 	}
-	// Once nothing uses it any more, it goes to sleep by itself.
+	// Without use, the session hibernates.
 	var idle cellhold.SessionHibernatedContent
 	for ev, err := range s.Watch(t.Context(), id, c.Last) {
 		if err != nil {
@@ -308,7 +308,7 @@ func TestAHibernatedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
 	}
 	s.hibernate(t, id)
 	if n := len(saved(t, s.home)); n != 2 {
-		t.Errorf("%d are saved", n)
+		t.Errorf("%d snapshots exist", n)
 	}
 	for ev, err := range s.Watch(t.Context(), id, 0) {
 		if err != nil {
@@ -332,7 +332,7 @@ func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
 		for _, act := range []func(context.Context, cellhold.SessionID) (cellhold.Session, error){s.Hibernate, s.Resume} {
 			done := make(chan struct{})
 			go func() {
-				_, _ = act(t.Context(), id) // it breaks off
+				_, _ = act(t.Context(), id) // the request breaks
 				close(done)
 			}()
 			select {
@@ -342,7 +342,7 @@ func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
 			s.signal(t, syscall.SIGKILL)
 			<-done
 			s = serve(t, home)
-			if i%2 == 1 { // also twice in a row without a look
+			if i%2 == 1 { // also two kills without a check in between
 				break
 			}
 		}
@@ -350,12 +350,12 @@ func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
 			t.Fatalf("after %s: x is %s, want %d", wait, got, i+1)
 		}
 		if n := len(saved(t, home)); n > 1 {
-			t.Errorf("%d are saved", n)
+			t.Errorf("%d snapshots exist", n)
 		}
 	}
 	s.awaitNothingSaved(t)
 	if n := len(traces(t, home)); n == 0 {
-		t.Error("there is no sandbox, or it cannot be seen")
+		t.Error("there is no sandbox, or the check cannot see it")
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)

@@ -12,11 +12,11 @@ import (
 	"cellhold/client"
 )
 
-// Code that takes its kernel over. The key that signs a kernel's messages is in the kernel's own
-// process, so that nothing here counts on it. What holds is this: every cell ends once, within its
-// time; nobody else notices; and the session can be used again.
+// These tests run code that controls its kernel completely. The key that signs a kernel's messages is in the
+// kernel's own process, so no protection depends on it. The guarantees are: each cell ends once and within
+// its time, other sessions are not affected, and the session can be used again.
 
-// ends counts how often each cell of a session has ended, and returns those that did not end once.
+// ends counts the ends of each cell of a session, and returns the cells that did not end exactly once.
 func (s *server) ends(t *testing.T, id cellhold.SessionID, want int) {
 	t.Helper()
 	cells, err := s.Cells(t.Context(), id)
@@ -48,11 +48,11 @@ func (s *server) ends(t *testing.T, id cellhold.SessionID, want int) {
 		}
 	}
 	if len(ended) != len(cells) {
-		t.Errorf("%d cells ended, there are %d", len(ended), len(cells))
+		t.Errorf("%d cells ended, want %d", len(ended), len(cells))
 	}
 }
 
-// forger is what user code needs to speak in its kernel's name.
+// forger is code that sends messages in the name of its kernel.
 const forger = `
 import time
 k = get_ipython().kernel
@@ -63,7 +63,7 @@ foreign = dict(mine, header=dict(mine["header"], msg_id="ffffffff-0000_1_1"))
 def send(kind, content, parent): ses.send(pub, kind, content, parent=parent, ident=kind.encode())
 `
 
-func TestForgedMessagesReachOnlyTheCellThatForgesThem(t *testing.T) {
+func TestForgedMessagesReachOnlyTheirOwnCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id, other := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
@@ -137,7 +137,7 @@ for n in ("shell_port", "iopub_port", "control_port", "hb_port", "stdin_port"):
 		if c.State != cellhold.CellDone {
 			t.Errorf("%s: the cell is %s", name, c.State)
 		}
-		// A kernel may be lost to such an attack, never the session.
+		// The attack can end a kernel, but never the session.
 		if c.Status.Died() || c.Status == cellhold.StatusTimeout {
 			t.Logf("%s: %s (%s)", name, c.Status, c.Cause)
 			if _, err := s.Restart(t.Context(), id, ""); err != nil {
@@ -154,11 +154,11 @@ for n in ("shell_port", "iopub_port", "control_port", "hb_port", "stdin_port"):
 	}
 }
 
-// stuckTime is how long a cell with a deadline of one second may take when nothing but the end of its
-// sandbox helps: the waits between interrupt, restart and destruction, on a slow host.
+// stuckTime is the time limit of a cell with a timeout of one second that only the end of its sandbox stops:
+// the waits between interrupt, restart and destruction, on a slow host.
 const stuckTime = 60 * time.Second
 
-func TestAKernelThatIsStuckIsEndedWithinTheStatedWaits(t *testing.T) {
+func TestAStuckKernelIsEndedWithinTheTimeouts(t *testing.T) {
 	s := serve(t, newHome(t))
 	stuck := map[string]string{
 		"stopped":           "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
@@ -188,7 +188,7 @@ func TestAKernelThatIsStuckIsEndedWithinTheStatedWaits(t *testing.T) {
 			}
 			t.Logf("%s: %s (%s) after %s", name, c.Status, c.Cause, took.Round(100*time.Millisecond))
 			again, err := s.Execute(t.Context(), id, client.Code{Code: "6 * 7"})
-			if cellhold.KindOf(err) == cellhold.Conflict || err == nil && again.Status != cellhold.StatusOK { // it needs a restart, and says so
+			if cellhold.KindOf(err) == cellhold.Conflict || err == nil && again.Status != cellhold.StatusOK { // the kernel is dead and needs a restart
 				if _, err = s.Restart(t.Context(), id, ""); err == nil {
 					again, err = s.Execute(t.Context(), id, client.Code{Code: "6 * 7"})
 				}
@@ -204,7 +204,7 @@ func TestAKernelThatIsStuckIsEndedWithinTheStatedWaits(t *testing.T) {
 	}
 }
 
-func TestAKernelThatEndsItselfSaysHow(t *testing.T) {
+func TestAKernelThatEndsItselfReportsTheCause(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -233,7 +233,7 @@ func TestAKernelThatEndsItselfSaysHow(t *testing.T) {
 	s.ends(t, id, len(ways)+1)
 }
 
-func TestDaemonsAndZombiesGoWithTheirKernelAndAllWithTheSession(t *testing.T) {
+func TestDaemonsAndZombiesEndWithTheirKernelOrSession(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

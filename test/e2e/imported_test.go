@@ -9,7 +9,7 @@ import (
 	"cellhold/client"
 )
 
-func TestTheStockImageIsStillTheStockImageWhenItWasExportedAndImported(t *testing.T) {
+func TestTheStockImageSurvivesExportAndImport(t *testing.T) {
 	t.Parallel()
 	stock, home, archive := images(t), emptyHome(t), filepath.Join(t.TempDir(), "image.tar")
 	cellhold := func(args ...string) string {
@@ -32,7 +32,7 @@ func TestTheStockImageIsStillTheStockImageWhenItWasExportedAndImported(t *testin
 		t.Errorf("loaded is %s", got)
 	}
 	if _, early := s.sandboxes(t); early == 0 {
-		t.Error("no sandbox was ready")
+		t.Error("no warm sandbox was ready")
 	}
 	if got := s.oneLine(t, id, "import os, socket\nprint(os.path.realpath('/content'), socket.gethostbyname(socket.gethostname()))"); got != "/workspace 127.0.0.1" {
 		t.Errorf("got %s", got)

@@ -12,7 +12,7 @@ import (
 	"cellhold/client"
 )
 
-// namesIndex has packages whose modules are not called like them.
+// namesIndex has packages whose modules have other names.
 func namesIndex(t testing.TB) *pypi {
 	t.Helper()
 	p := newPyPI(t)
@@ -25,7 +25,7 @@ func namesIndex(t testing.TB) *pypi {
 	return p
 }
 
-func TestTheNameOfAModuleLeadsToItsPackage(t *testing.T) {
+func TestTheNameOfAModuleFindsItsPackage(t *testing.T) {
 	t.Parallel()
 	p := namesIndex(t)
 	s := serve(t, newHome(t), "--package-index", p.index())
@@ -43,7 +43,7 @@ func TestTheNameOfAModuleLeadsToItsPackage(t *testing.T) {
 		if changesOf(r) != test.changes || !slices.Contains(r.Imports, test.imports) || !strings.Contains(strings.Join(r.Warnings, " "), test.say) {
 			t.Errorf("%s: %q, imports %q, warnings %q", test.ask, changesOf(r), r.Imports, r.Warnings)
 		}
-		if test.ask == "cv2" && r.Imports[0] != "cv2" { // what was asked for is the likeliest
+		if test.ask == "cv2" && r.Imports[0] != "cv2" { // the requested module must be the first
 			t.Errorf("%s: imports %q", test.ask, r.Imports)
 		}
 		if len(r.Changes)+len(r.Present) == 0 && test.ask != "sqlite3" {
@@ -58,7 +58,7 @@ func TestTheNameOfAModuleLeadsToItsPackage(t *testing.T) {
 	}
 }
 
-func TestTheArticlesClientsAndRunKnowNamesOfModulesToo(t *testing.T) {
+func TestTheArticleAndRunFindPackagesByModuleToo(t *testing.T) {
 	t.Parallel()
 	p := namesIndex(t)
 	s := serve(t, newHome(t), "--auth", "off", "--package-index", p.index())
@@ -83,7 +83,7 @@ func TestTheArticlesClientsAndRunKnowNamesOfModulesToo(t *testing.T) {
 	}
 }
 
-func TestALibraryThatFoundAPackageAbsentIsNamedWhenThatIsInstalled(t *testing.T) {
+func TestModulesThatMissedAPackageAreReportedAsStale(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-late", "1.0", nil)
@@ -99,7 +99,7 @@ except ImportError:
 	s.must(t, id, "%%writefile two.py\nimport _looks\nfound = _looks.found('cell_late')\n")
 	s.must(t, id, "import one, two")
 	if c := s.run(t, id, "import cell_asked"); text(c) == "" {
-		t.Error("it was there already")
+		t.Error("the package was installed already")
 	}
 	r := s.install(t, id, "cell-late", "cell-asked")
 	var found []string

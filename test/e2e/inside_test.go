@@ -14,7 +14,7 @@ import (
 
 func decode(r io.Reader, v any) error { return json.NewDecoder(r).Decode(v) }
 
-// python runs a probe that prints one JSON value.
+// python runs a script that prints one JSON value.
 func python[T any](t *testing.T, s *server, id cellhold.SessionID, code string) T {
 	t.Helper()
 	var v T
@@ -81,7 +81,7 @@ for d in ('/tmp', '/workspace', '/home/user', '/dev/shm', '/mnt/data/output'):
 p = subprocess.Popen(['sleep', '1000'], env={'SECRET': '`+canary+`'})
 os.environ['SECRET'] = '`+canary+`'`)
 	id := s.session(t, client.CreateSession{})
-	// Built from parts, so that the probe does not find itself.
+	// The text is built from parts, so that the script does not find itself.
 	code := `
 import json, os
 needle = ("canary" + "-5b1f0c3a").encode(); token = b"` + s.token[:8] + `" + b"` + s.token[8:] + `"

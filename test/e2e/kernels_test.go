@@ -12,7 +12,7 @@ import (
 	"cellhold/client"
 )
 
-// runOn runs a cell on one of several kernels to its end.
+// runOn runs a cell on one of several kernels until it is done.
 func (s *server) runOn(t testing.TB, id cellhold.SessionID, k cellhold.KernelID, code string) cellhold.Cell {
 	t.Helper()
 	c, err := s.Execute(t.Context(), id, client.Code{Kernel: k, Code: code})
@@ -22,8 +22,8 @@ func (s *server) runOn(t testing.TB, id cellhold.SessionID, k cellhold.KernelID,
 	return c
 }
 
-// Two kernels of one session: each has its variables, its queue and its interrupt, both see the same
-// files, and both are there after the server was killed.
+// Two kernels of one session have their own variables, queues and interrupts. They see the same files, and
+// survive a kill of the server.
 func TestASessionWithSeveralKernels(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)

@@ -19,21 +19,21 @@ import (
 )
 
 const (
-	// kills is how often a server is killed in one of these stories, and killTime how long that may take: on a
-	// busy machine fewer kills are enough for one run of many.
+	// kills is the number of kills of a server in one test, and killTime its time limit. On a busy machine a
+	// run has fewer kills.
 	kills    = 7
 	killTime = 12 * time.Second
 )
 
-// killDuring lets a server begin something, kills it after a random part of the time that this takes, and
-// returns the next server on its home with the sandboxes that it found. part is which of kills parts of that
-// time it is.
+// killDuring lets a server start an operation and kills the server after a random part of its duration. It
+// returns the next server on the same home with the sandboxes that it found. part says which of the `kills`
+// parts of the duration it is.
 func (s *server) killDuring(t testing.TB, part int, takes time.Duration, begin func()) (next *server, found []string) {
 	t.Helper()
 	wait := time.Duration((float64(part) + rand.Float64()) / kills * float64(takes))
 	t.Logf("killed after %s of %s", wait, takes)
 	done := make(chan struct{})
-	go func() { // it breaks off
+	go func() { // the operation breaks off
 		begin()
 		close(done)
 	}()
@@ -47,11 +47,11 @@ func (s *server) killDuring(t testing.TB, part int, takes time.Duration, begin f
 	return serve(t, s.home), found
 }
 
-// sandboxID is what the sandboxes of sessions are called.
+// sandboxID matches the ids of the sandboxes of sessions.
 var sandboxID = regexp.MustCompile(`\bs[a-z2-7]{16}-[0-9a-f]{4}\b`)
 
-// remains says what there is of each sandbox of a home: files, processes, and control groups of those and
-// of the others that are named.
+// remains describes the leftovers of each sandbox of a home: files, processes, and control groups, including
+// those named in others.
 func (s *server) remains(t testing.TB, others []string) map[string]string {
 	t.Helper()
 	of := map[string]string{}
@@ -82,8 +82,8 @@ func (s *server) remains(t testing.TB, others []string) map[string]string {
 	return of
 }
 
-// sound checks that a home has what its sessions need, and nothing else: of each that is awake one sandbox, of
-// each that sleeps one saved state, and the checkpoints.
+// sound checks that a home has exactly what its sessions need: one sandbox for each running session, one
+// snapshot for each hibernated session, and the checkpoints.
 func (s *server) sound(t testing.TB, found []string) {
 	t.Helper()
 	list, err := s.Sessions(t.Context())
@@ -117,7 +117,7 @@ func (s *server) sound(t testing.TB, found []string) {
 		} else if what != want {
 			t.Errorf("of the sandbox %s there is:%s, and not:%s", name, what, want)
 		}
-		delete(awake, session) // a second one would be nobody's
+		delete(awake, session) // a second sandbox would be a stray
 	}
 	if len(awake) > 0 {
 		t.Errorf("without a sandbox: %v", awake)
@@ -128,7 +128,7 @@ func (s *server) sound(t testing.TB, found []string) {
 	}
 }
 
-func TestForksOfAServerThatIsKilledAreWholeOrAbsent(t *testing.T) {
+func TestForksOfAKilledServerAreCompleteOrAbsent(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -167,13 +167,13 @@ func TestForksOfAServerThatIsKilledAreWholeOrAbsent(t *testing.T) {
 			}
 		}
 		if got := s.must(t, id, "x += 1; x"); got != fmt.Sprint(round+1) {
-			t.Fatalf("x of the parent is %s, and not %d", got, round+1)
+			t.Fatalf("x of the parent is %s, want %d", got, round+1)
 		}
 		s.sound(t, found)
 	}
 }
 
-// whole checks that a session is a fork with all that belongs to one.
+// whole checks that a session is a complete fork.
 func (s *server) whole(t testing.TB, f cellhold.Session, parent cellhold.SessionID, x string) {
 	t.Helper()
 	if f.Parent != parent || f.State != cellhold.SessionReady {
@@ -194,7 +194,7 @@ func (s *server) whole(t testing.TB, f cellhold.Session, parent cellhold.Session
 	}
 }
 
-func TestARollbackOfAServerThatIsKilledIsDoneOrNotBegun(t *testing.T) {
+func TestARollbackOfAKilledServerIsDoneOrNotStarted(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -223,11 +223,12 @@ func TestARollbackOfAServerThatIsKilledIsDoneOrNotBegun(t *testing.T) {
 		s.sound(t, found)
 	}
 	if got := s.countEvents(t, id)[cellhold.EventSessionRolledBack]; got != done {
-		t.Errorf("by its events the session was rolled back %d times, and by what it has %d times", got, done)
+		t.Errorf("the session was rolled back %d times by its events, and %d times by its state", got, done)
 	}
 }
 
-// oneOfTwo checks that a session has all from before a cell, and returns 1, or all from after it, and returns 0.
+// oneOfTwo checks that a session has the complete state before a cell, and returns 1, or the complete state
+// after it, and returns 0.
 func (s *server) oneOfTwo(t testing.TB, id cellhold.SessionID, cell cellhold.CellID, mark string) int {
 	t.Helper()
 	files, err := s.Files(t.Context(), id)

@@ -29,7 +29,7 @@ func TestBashIsAKernelOfTheStockImage(t *testing.T) {
 	s.checkBashStreams(t, id)
 }
 
-// checkBashStreams starts a loop, sees its output while it runs, interrupts it, and wants the variables.
+// checkBashStreams starts a loop, reads its output while it runs, interrupts it, and checks the variables.
 func (s *server) checkBashStreams(t *testing.T, id cellhold.SessionID) {
 	t.Helper()
 	c, err := s.Submit(t.Context(), id, client.Code{Kernel: "bash", Code: "while true; do echo again; sleep 0.1; done", Timeout: time.Minute})
@@ -48,10 +48,10 @@ func (s *server) checkBashStreams(t *testing.T, id cellhold.SessionID) {
 	}
 }
 
-func TestTheRecipePolyglotSpeaksRAndJavaScriptBesidePythonAndBash(t *testing.T) {
+func TestThePolyglotRecipeHasRAndJavaScript(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
-	id := s.session(t, client.CreateSession{Image: "polyglot"}) // missing? run: make polyglot
+	id := s.session(t, client.CreateSession{Image: "polyglot"}) // if the image is missing, run: make polyglot
 	for spec, cells := range map[string][][2]string{
 		"ir": {
 			{"x <- c(1, 2, 3); mean(x)", "[1] 2"},
@@ -84,7 +84,7 @@ func TestTheRecipePolyglotSpeaksRAndJavaScriptBesidePythonAndBash(t *testing.T) 
 	s.checkInterrupt(t, id, "javascript", "var kept = 5", "console.log('begun'); await new Promise(r => setTimeout(r, 60000))", "console.log(kept)")
 }
 
-// checkInterrupt stops a cell that has begun and wants the variable of the cell before it.
+// checkInterrupt interrupts a running cell and checks the variable of the cell before it.
 func (s *server) checkInterrupt(t *testing.T, id cellhold.SessionID, k cellhold.KernelID, before, code, after string) {
 	t.Helper()
 	s.runOn(t, id, k, before)
@@ -100,7 +100,7 @@ func (s *server) checkInterrupt(t *testing.T, id cellhold.SessionID, k cellhold.
 		t.Errorf("%s: ended with %s (%s) %q, %v", k, c.Status, c.Cause, text(c), err)
 	}
 	if c := s.runOn(t, id, k, after); strings.TrimSpace(text(c)) != "5" {
-		t.Errorf("%s: after the interrupt it says %q (%s)", k, text(c), c.Status)
+		t.Errorf("%s: after the interrupt the kernel prints %q (%s)", k, text(c), c.Status)
 	}
 }
 
@@ -121,7 +121,7 @@ func (s *server) checkRPlot(t *testing.T, id cellhold.SessionID) {
 	}
 }
 
-// checkErrors wants the error of each language as one.
+// checkErrors checks that an error of each language is an error output.
 func (s *server) checkErrors(t *testing.T, id cellhold.SessionID) {
 	t.Helper()
 	for kernel, code := range map[cellhold.KernelID]string{"ir": "stop('no good')", "javascript": "throw new Error('no good')"} {

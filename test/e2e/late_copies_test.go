@@ -6,7 +6,7 @@ import (
 	"cellhold/client"
 )
 
-func TestThreadsOfEarlierCellsArePrintedIntoTheirCellsAfterAForkARollbackAndASuspension(t *testing.T) {
+func TestThreadsPrintIntoTheirCellsAfterForkRollbackAndHibernation(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

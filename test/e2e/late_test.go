@@ -11,7 +11,7 @@ import (
 	"cellhold/client"
 )
 
-// awaitCell returns a cell as it is once its outputs have that text. It looks when an event has come.
+// awaitCell returns a cell when its outputs have a text. It reads the cell after each event.
 func (s *server) awaitCell(t *testing.T, id cellhold.SessionID, cell cellhold.CellID, want string) cellhold.Cell {
 	t.Helper()
 	c, err := s.Cell(t.Context(), id, cell)
@@ -36,7 +36,7 @@ func (s *server) awaitCell(t *testing.T, id cellhold.SessionID, cell cellhold.Ce
 	return c
 }
 
-// later is code that prints something when a file appears, after its cell has ended.
+// later is code that prints a text when a file appears, after its cell ended.
 const later = `import threading, time, os, subprocess
 def work():
     while not os.path.exists('go'): time.sleep(0.02)
@@ -79,8 +79,8 @@ def work():
     h.update('second'); shown.update('new'); display('third')
 threading.Thread(target=work).start()`)
 	last := s.run(t, id, "open('go', 'w').close()")
-	s.awaitCell(t, id, last.ID, "third") // a thread shows in the cell that ran last
-	s.signal(t, syscall.SIGTERM)         // writes what is gathered
+	s.awaitCell(t, id, last.ID, "third") // a thread prints into the last cell
+	s.signal(t, syscall.SIGTERM)         // writes the buffered output
 	s = serve(t, s.home)
 	for cell, want := range map[cellhold.CellID]string{before.ID: "'new'", c.ID: "'second'", last.ID: "'third'"} {
 		if now, err := s.Cell(t.Context(), id, cell); err != nil || text(now) != want {
@@ -97,12 +97,12 @@ func TestLateOutputSurvivesTheServer(t *testing.T) {
 	c := s.run(t, id, later)
 	s.must(t, id, "open('go', 'w').close()")
 	s.awaitCell(t, id, c.ID, "late two")
-	s.signal(t, syscall.SIGKILL) // before the record is written, which takes a second
+	s.signal(t, syscall.SIGKILL) // before the record is written, one second later
 	s = serve(t, home)
 	if c, err := s.Cell(t.Context(), id, c.ID); err != nil || text(c) != "at once\nlate one\nlate two\n" {
 		t.Fatalf("after the kill: %q, %v", text(c), err)
 	}
-	// A process that writes while no server runs. What processes write belongs to the cell that ran last.
+	// This process writes while no server runs. The output of processes belongs to the last cell.
 	s.must(t, id, "subprocess.Popen('echo began; until [ -e stop ]; do sleep 0.05; done; echo ended', shell=True); time.sleep(0.3)")
 	c = s.run(t, id, "threading.Timer(1.5, lambda: open('stop', 'w').close()).start()")
 	s.signal(t, syscall.SIGTERM)
@@ -112,7 +112,7 @@ func TestLateOutputSurvivesTheServer(t *testing.T) {
 	}
 }
 
-func TestARollbackTakesLateOutputBackAndAForkHasWhatItsParentHadThen(t *testing.T) {
+func TestRollbacksAndForksHaveTheLateOutputOfTheirTime(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -137,7 +137,7 @@ func TestARollbackTakesLateOutputBackAndAForkHasWhatItsParentHadThen(t *testing.
 	}
 }
 
-func TestLateOutputIsBoundedAsAllOutputIs(t *testing.T) {
+func TestLateOutputHasTheUsualLimits(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

@@ -21,7 +21,7 @@ import (
 	"cellhold/client"
 )
 
-// command runs the program to its end and returns all that it printed.
+// command runs the program until it ends and returns its output.
 func command(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -30,8 +30,8 @@ func command(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// count is how many there are of each kind of thing that these sessions of a server could leave behind.
-// What others run on this machine does not count.
+// count counts the things that sessions of a server could leave behind, by kind. It ignores other programs on
+// this machine.
 func count(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	t.Helper()
 	pid := s.cmd.Process.Pid
@@ -51,8 +51,8 @@ func count(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	}
 	for _, fd := range fds {
 		to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
-		// Sockets are of the clients' connections, and of the database there are up to four more readers when
-		// many read at once, which stay.
+		// The sockets belong to the clients' connections. The database opens up to four more readers for
+		// concurrent reads, and keeps them.
 		if !strings.HasPrefix(to, "socket:") && !strings.Contains(to, "cellhold.db") {
 			n["descriptors of the server"]++
 		}
@@ -76,7 +76,7 @@ func (s *server) countProcesses(made []cellhold.SessionID, n map[string]int) {
 		groups, _ := os.ReadFile(p + "/cgroup")
 		server := s.cmd.Process.Pid
 		if stat, err := os.ReadFile(p + "/stat"); err == nil && (zombieOf(string(stat), server) || zombieOf(string(stat), 1)) {
-			n["zombies"]++ // it has lost what told whose it is
+			n["zombies"]++ // a zombie has no cgroup that shows its session
 			continue
 		}
 		if p == fmt.Sprintf("/proc/%d", server) || !strings.Contains(string(line), s.home) && !ofThese(string(groups), made) {
@@ -93,12 +93,12 @@ func (s *server) countProcesses(made []cellhold.SessionID, n map[string]int) {
 	n["namespaces"] = len(namespaces)
 }
 
-// zombieOf reports whether the status of a process is that of a dead one whose parent does not bury it.
+// zombieOf reports whether a process status is that of a zombie of this parent.
 func zombieOf(stat string, parent int) bool {
 	return strings.Contains(stat, fmt.Sprintf(") Z %d ", parent))
 }
 
-// ofThese reports whether a path, or one of several, is that of a sandbox's control group.
+// ofThese reports whether one of the paths is a control group of these sandboxes.
 func ofThese(paths string, made []cellhold.SessionID) bool {
 	return slices.ContainsFunc(made, func(id cellhold.SessionID) bool { return strings.Contains(paths, "/cellhold/"+string(id)) })
 }
@@ -117,7 +117,8 @@ func lines(t *testing.T, path string) int {
 	return n
 }
 
-// goroutines asks the server, which counts itself, so the number is comparable only with itself.
+// goroutines returns the number of the server's goroutines, as the server reports it. The number is only
+// comparable with itself.
 func goroutines(t *testing.T, s *server) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/status", nil)
@@ -137,7 +138,7 @@ func goroutines(t *testing.T, s *server) int {
 	return status.Goroutines
 }
 
-// checkThatCountsCanRise makes sure that a leak would be seen: a living session must show.
+// checkThatCountsCanRise verifies that the counts would show a leak: a running session must raise them.
 func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	t.Helper()
 	id := s.session(t, client.CreateSession{})
@@ -148,7 +149,7 @@ func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	}
 	for _, what := range want {
 		if alive[what] <= before[what] {
-			t.Errorf("%s: %d without a session and %d with one: the count sees nothing", what, before[what], alive[what])
+			t.Errorf("%s: %d without a session and %d with one: the count cannot see a leak", what, before[what], alive[what])
 		}
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
@@ -156,7 +157,7 @@ func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	}
 }
 
-// cycles makes and ends sessions, some at once.
+// cycles creates and ends sessions, some at the same time.
 func (s *server) cycles(t *testing.T, n, atOnce int) []cellhold.SessionID {
 	t.Helper()
 	made := make([]cellhold.SessionID, n)
@@ -189,7 +190,7 @@ func (s *server) cycles(t *testing.T, n, atOnce int) []cellhold.SessionID {
 func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
 	s := serve(t, newHome(t))
 	const cycles, atOnce = 100, 3
-	made := s.cycles(t, atOnce, atOnce) // what is made once and kept
+	made := s.cycles(t, atOnce, atOnce) // warm up: some things are created once and kept
 	before := count(t, s, made)
 	checkThatCountsCanRise(t, s, before)
 	made = append(made, s.cycles(t, cycles, atOnce)...)
@@ -198,7 +199,7 @@ func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
 		t.Logf("%-26s %5d before, %5d after %d cycles", what, before[what], after[what], cycles)
 		slack := 0
 		if what == "goroutines of the server" || what == "descriptors of the server" {
-			slack = 3 // connections that come and go
+			slack = 3 // connections open and close
 		}
 		if after[what] > before[what]+slack {
 			t.Errorf("%s: %d before, %d after", what, before[what], after[what])

@@ -9,7 +9,7 @@ import (
 	"cellhold/client"
 )
 
-// waits are cells in which an event loop waits for long.
+// waits has cells in which an event loop waits for a long time.
 var waits = []string{
 	"asyncio.run(long())",
 	"loop.run_until_complete(long())",

@@ -12,11 +12,11 @@ import (
 	"cellhold/client"
 )
 
-// displays are ways to show something, with the MIME types that must arrive and a piece of one's content.
+// displays has ways to show something, with the expected MIME types and a part of the content.
 var displays = []struct {
 	name, code string
 	types      []string
-	piece      string // in the first type, JSON escapes undone
+	piece      string // part of the first type's content, without JSON escapes
 }{
 	{"pandas", "import pandas as pd; pd.DataFrame({'größe': [1, 2]})", []string{"text/html", "text/plain"}, "<th>größe</th>"},
 	{"polars", "import polars as pl; pl.DataFrame({'größe': [1, 2]})", []string{"text/html", "text/plain"}, "größe"},
@@ -91,7 +91,7 @@ func checkBundle(t *testing.T, got map[string]json.RawMessage, types []string, p
 	}
 }
 
-// unescaped is the text of a value: a string, the lines of one, or JSON with its escapes undone.
+// unescaped returns the text of a value: a string, a list of lines, or JSON without escapes.
 func unescaped(raw json.RawMessage) string {
 	var one string
 	if json.Unmarshal(raw, &one) == nil {

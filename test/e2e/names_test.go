@@ -9,8 +9,8 @@ import (
 	"cellhold/client"
 )
 
-// everyKind makes a session in each of the ways in which a sandbox comes about, on a service whose templates are
-// python, of which sandboxes are ready, and saved, of which none is.
+// everyKind creates a session for each way to make a sandbox, on a server with two templates: python has warm
+// sandboxes, saved has none.
 func everyKind(t *testing.T, s *server) map[string]cellhold.SessionID {
 	t.Helper()
 	s.awaitReady(t, 1)
@@ -20,7 +20,7 @@ func everyKind(t *testing.T, s *server) map[string]cellhold.SessionID {
 		"restored": s.session(t, client.CreateSession{Template: "saved"}),
 		"cold":     s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}}),
 	}
-	// What remembers the name must not do so in a copy.
+	// Code that stored the name must not see the old name in a copy.
 	s.must(t, kinds["restored"], "import platform\nplatform.node()")
 	if _, err := s.AddKernel(t.Context(), kinds["restored"], "bash", "bash"); err != nil {
 		t.Fatal(err)
@@ -31,12 +31,12 @@ func everyKind(t *testing.T, s *server) map[string]cellhold.SessionID {
 	}
 	kinds["forked"] = forks[0].ID
 	s.hibernate(t, kinds["cold"])
-	kinds["resumed"] = kinds["cold"] // the next cell resumes it
+	kinds["resumed"] = kinds["cold"] // the next cell resumes the session
 	kinds["cold"] = s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}})
 	return kinds
 }
 
-func TestASandboxKnowsItsNameAndItsProcessorsHoweverItCameAbout(t *testing.T) {
+func TestEverySandboxKnowsItsNameAndItsCPUs(t *testing.T) {
 	t.Parallel()
 	code, err := os.ReadFile("testdata/names.py")
 	if err != nil {
@@ -68,7 +68,7 @@ at once True
 		}
 		hosts[s.line(t, id, "hostname")] += kind + " "
 		if c := s.command(t, id, client.Run{Line: "echo 1.2.3.4 localhost >> /etc/hosts"}); c.Status == cellhold.CommandOK {
-			t.Errorf("%s: its code wrote to the hosts file", kind)
+			t.Errorf("%s: the code could write to the hosts file", kind)
 		}
 	}
 	if len(hosts) != 5 {

@@ -24,7 +24,7 @@ func (s *server) notebook(t testing.TB, id cellhold.SessionID, format string) []
 	return b.Bytes()
 }
 
-// results are the outputs of the code cells of a notebook, without what differs from run to run.
+// results returns the outputs of a notebook's code cells, without the parts that differ between runs.
 func results(t testing.TB, notebook []byte) (list []string) {
 	t.Helper()
 	var nb struct {
@@ -54,7 +54,7 @@ func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
-	var all [][]byte // as they were after each cell
+	var all [][]byte // the notebook after each cell
 	for _, code := range []string{
 		"import pandas as pd, matplotlib.pyplot as plt, sys\nx = 6 * 7\nprint('x is', x); print('careful', file=sys.stderr)",
 		"df = pd.DataFrame({'n': [1, 2], 'é': ['あ', '<b>']}); df",
@@ -67,7 +67,7 @@ func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
 		s.run(t, id, code)
 		all = append(all, s.notebook(t, id, "ipynb"))
 	}
-	s.signal(t, syscall.SIGKILL) // what comes from here is read from the disk
+	s.signal(t, syscall.SIGKILL) // later reads come from the disk
 	s = serve(t, home)
 	first := s.notebook(t, id, "ipynb")
 
@@ -92,12 +92,12 @@ func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
 			t.Errorf("cell %d gives\n%.600s\nand gave\n%.600s", i, got[i], want[i])
 		}
 	}
-	if !strings.Contains(got[len(got)-1], "ZeroDivisionError") { // a traceback names the cell's own number
+	if !strings.Contains(got[len(got)-1], "ZeroDivisionError") { // a traceback has the number of the cell
 		t.Errorf("the last cell gives %s", got[len(got)-1])
 	}
 }
 
-func TestANotebookThatIsHandedInIsContinuedAndNotRun(t *testing.T) {
+func TestAnImportedNotebookContinuesWithoutARun(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -139,7 +139,7 @@ func TestHostileOutputLeavesANotebookThatOpens(t *testing.T) {
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
-	// Messages are made by hand, as user code can: it knows the kernel's key.
+	// The messages are made by hand. User code can do this, because it knows the kernel's key.
 	s.must(t, id, `
 import json, hmac, hashlib, datetime, uuid
 from ipykernel.kernelapp import IPKernelApp
@@ -153,7 +153,7 @@ def forge(kind, content):
     app.iopub_thread.send_multipart([b'x', b'<IDS|MSG>', sign.hexdigest().encode(), *parts])
 def shown(data, metadata={}): forge('display_data', {'data': data, 'metadata': metadata})
 `)
-	var all [][]byte // as they were after each cell
+	var all [][]byte // the notebook after each cell
 	for _, code := range []string{
 		`print('\ud800 half \udfff a surrogate', '\x00\x01\x08\x1b[31m\x9b\u2028\u0085')`,
 		`forge('stream', b'{"name": "stdout", "text": "\xff\xfe\xed\xa0\x80"}')`,
@@ -201,7 +201,7 @@ func TestANotebookIsExportedAsAFileThatRunsAndAPage(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "n.py")
-	code := strings.ReplaceAll(string(s.notebook(t, id, "py")), "import matplotlib", "raise SystemExit #") // not on every host
+	code := strings.ReplaceAll(string(s.notebook(t, id, "py")), "import matplotlib", "raise SystemExit #") // matplotlib is not on every host
 	if err := os.WriteFile(path, []byte(code), 0o600); err != nil {
 		t.Fatal(err)
 	}

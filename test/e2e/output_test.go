@@ -15,18 +15,18 @@ import (
 	"cellhold/client"
 )
 
-// memory watches how much resident memory the service has, by its kernel's own account.
+// memory measures the resident memory of the server, as the host's kernel reports it.
 type memory struct {
 	pid  int
 	base int64
 }
 
-// watchMemory starts at what the service holds now.
+// watchMemory starts a measurement from the present memory.
 func (s *server) watchMemory(t testing.TB) *memory {
 	t.Helper()
 	m := &memory{pid: s.cmd.Process.Pid}
 	m.base = m.read(t, "VmRSS")
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", m.pid), []byte("5"), 0); err != nil { // forgets the highest so far
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", m.pid), []byte("5"), 0); err != nil { // resets the peak
 		t.Fatal(err)
 	}
 	return m
@@ -51,13 +51,13 @@ func (m *memory) read(t testing.TB, field string) int64 {
 	return 0
 }
 
-// flat fails when the service took more than 64 MiB on top, at any moment.
+// flat fails the test if the server used more than 64 MiB of additional memory at any time.
 func (m *memory) flat(t testing.TB, what string) {
 	t.Helper()
 	grown := m.read(t, "VmHWM") - m.base
-	t.Logf("%s: the service grew by %d KiB over %d KiB at the most; now it has %d KiB of its own and %d KiB of files", what, grown>>10, m.base>>10, m.read(t, "RssAnon")>>10, m.read(t, "RssFile")>>10)
+	t.Logf("%s: the server grew by at most %d KiB over %d KiB; now it has %d KiB of its own and %d KiB of files", what, grown>>10, m.base>>10, m.read(t, "RssAnon")>>10, m.read(t, "RssFile")>>10)
 	if grown > 64<<20 {
-		t.Errorf("%s: the service's memory is not flat", what)
+		t.Errorf("%s: the server's memory grew", what)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestLongOutputIsReturnedAsHeadAndTailAndStaysReadable(t *testing.T) {
 	}
 }
 
-func TestProgressFlowsLiveAndIsFoldedInTheEnd(t *testing.T) {
+func TestProgressIsLiveAndFoldedAtTheEnd(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -160,7 +160,7 @@ func (s *server) events(t testing.TB, id cellhold.SessionID, c cellhold.Cell) (e
 	return evs
 }
 
-// stall connects as a reader of a session's events and never reads.
+// stall connects to a session's events and never reads.
 func (s *server) stall(t testing.TB, id cellhold.SessionID) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -171,7 +171,7 @@ func (s *server) stall(t testing.TB, id cellhold.SessionID) {
 	fmt.Fprintf(conn, "GET /v1/sessions/%s/events?stream=sse HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", id, s.token)
 }
 
-func TestReadersThatNeverReadCostNoMemoryAndNobodysTime(t *testing.T) {
+func TestReadersThatNeverReadNeedNoMemoryAndDelayNoRequest(t *testing.T) {
 	s := serve(t, newHome(t))
 	id, neighbour := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, "1")
@@ -214,7 +214,7 @@ time.sleep(1)  # what programs write comes through a pipe
 `)
 	got := text(c)
 	for _, want := range []string{"thread 0", "thread 1", "thread 2", "child 0", "child 1", "child 2", "a program", "a shell", "a descriptor", "a log", "several lines"} {
-		if !strings.Contains(got, want) { // the end of its line may come after what another prints
+		if !strings.Contains(got, want) { // output of others can come before the end of its line
 			t.Errorf("%q did not arrive", want)
 		}
 	}

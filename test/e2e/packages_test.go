@@ -27,8 +27,8 @@ import (
 	"cellhold/client"
 )
 
-// wheel makes a pure-Python wheel with one module, which has the version in it. more adds files and
-// lines of metadata ("Requires-Dist: …").
+// wheel makes a pure-Python wheel with one module, which has the version in it. more has additional files,
+// metadata additional lines ("Requires-Dist: …").
 func wheel(t testing.TB, name, version string, more map[string]string, metadata ...string) (file string, content []byte) {
 	t.Helper()
 	module := strings.ReplaceAll(name, "-", "_")
@@ -65,15 +65,15 @@ func wheel(t testing.TB, name, version string, more map[string]string, metadata 
 	return module + "-" + version + "-py3-none-any.whl", b.Bytes()
 }
 
-// pypi is a package index of a test's own, on the host's loopback.
+// pypi is a package index of one test, on the host's loopback.
 type pypi struct {
 	*httptest.Server
-	html bool // pages in the older form
+	html bool // serve the older form of pages
 
 	mu    sync.Mutex
 	files map[string]map[string][]byte // by project and file
-	lies  map[string][]byte            // what is sent in place of a file
-	hold  chan struct{}                // files wait until it is closed, if it is there
+	lies  map[string][]byte            // content that is sent instead of a file
+	hold  chan struct{}                // if set, file requests wait until it is closed
 	asked []string
 }
 
@@ -161,14 +161,14 @@ func (p *pypi) page(w http.ResponseWriter, project string, files map[string][]by
 
 func (p *pypi) index() string { return p.URL + "/simple/" }
 
-// requests are the paths that were asked for so far.
+// requests returns the requested paths so far.
 func (p *pypi) requests() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.asked)
 }
 
-// install installs and has to succeed.
+// install installs packages, which must succeed.
 func (s *server) install(t testing.TB, id cellhold.SessionID, requirements ...string) cellhold.Installation {
 	t.Helper()
 	r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: requirements})
@@ -178,7 +178,7 @@ func (s *server) install(t testing.TB, id cellhold.SessionID, requirements ...st
 	return r
 }
 
-// refuse installs and has to fail with that kind, and words in its sentence.
+// refuse installs packages, which must fail with that kind, and with words in the message.
 func (s *server) refuse(t testing.TB, id cellhold.SessionID, kind cellhold.Kind, words string, requirements ...string) {
 	t.Helper()
 	r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: requirements})
@@ -187,7 +187,7 @@ func (s *server) refuse(t testing.TB, id cellhold.SessionID, kind cellhold.Kind,
 	}
 }
 
-// change is how a report shows a change.
+// change returns a change in the form of a report.
 func change(c cellhold.PackageChange) string { return c.Name + ":" + c.Before + ">" + c.After }
 
 func changesOf(r cellhold.Installation) string {
@@ -198,7 +198,7 @@ func changesOf(r cellhold.Installation) string {
 	return strings.Join(list, " ")
 }
 
-func TestPackagesAreInstalledUpgradedLockedAndRemovedInOneSessionAlone(t *testing.T) {
+func TestPackagesAreManagedInOneSessionOnly(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
@@ -268,8 +268,8 @@ func TestNothingButTheIndexCanBeReachedDuringAnInstallation(t *testing.T) {
 		done <- err
 	}()
 	p.awaitRequest(t, "/files/cell-demo/")
-	// uv runs now and waits for the file. User code looks for its way out, and finds the port but not
-	// the secret, and nothing else.
+	// uv is running and waits for the file. User code searches for its network access. It finds the port, but
+	// not the secret, and nothing else.
 	code := `
 import os, socket, urllib.request, urllib.error
 found, secrets, reached = [], [], []
@@ -302,7 +302,7 @@ for host, port in TARGETS:
 (len(found) > 0, secrets, sorted(map(str, answers)), reached)`
 	host, port, _ := strings.Cut(strings.TrimPrefix(canary.URL, "http://"), ":")
 	code = strings.Replace(code, "TARGETS", fmt.Sprintf("[(%q, %s), ('169.254.169.254', 80), ('1.1.1.1', 443), ('localhost', %s)]", host, port, port), 1)
-	// The kernel complains of our knocking at its own port, in a line before.
+	// The kernel prints a warning about the connection to its own port, in a line before.
 	if got := s.must(t, id, code); !strings.HasSuffix(got, "(True, [], ['404'], [])") {
 		t.Errorf("user code during an installation: %s", got)
 	}
@@ -318,7 +318,7 @@ for host, port in TARGETS:
 	}
 }
 
-// awaitRequest returns when a path with that beginning was asked for.
+// awaitRequest returns after a request for a path that starts with that text.
 func (p *pypi) awaitRequest(t testing.TB, start string) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -336,7 +336,7 @@ func (p *pypi) awaitRequest(t testing.TB, start string) {
 	}
 }
 
-func TestThePolicyOfPackagesIsKept(t *testing.T) {
+func TestThePackagePolicyHolds(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
@@ -385,7 +385,7 @@ func TestThePolicyOfPackagesIsKept(t *testing.T) {
 	})
 }
 
-func TestAFileThatIsNotWhatWasPromisedIsNotInstalled(t *testing.T) {
+func TestAFileWithAWrongHashIsNotInstalled(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.html = true
@@ -397,9 +397,9 @@ func TestAFileThatIsNotWhatWasPromisedIsNotInstalled(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	s.refuse(t, id, cellhold.Denied, "differs", "cell-demo")
 	if got := s.must(t, id, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
-		t.Error("it was installed")
+		t.Error("the package was installed")
 	}
-	// A hook that every later Python would run is told.
+	// The report names a hook that every later Python process would run.
 	r := s.install(t, id, "cell-hook")
 	if len(r.Hooks) != 1 || !strings.HasSuffix(r.Hooks[0].Path, "/cell_hook.pth") || r.Hooks[0].Text != "import os\n" || len(r.Warnings) != 1 {
 		t.Errorf("hooks %+v, warnings %q", r.Hooks, r.Warnings)
@@ -429,8 +429,8 @@ func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
 			t.Errorf("the public index was asked for %s", at)
 		}
 	}
-	private.Close() // an index that fails must not be replaced by the public one either
-	s.refuse(t, id, cellhold.Unavailable, "could not be queried", "corp-tool==99.0")
+	private.Close() // the public index must not replace a failing private one either
+	s.refuse(t, id, cellhold.Unavailable, "could not be asked", "corp-tool==99.0")
 }
 
 func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
@@ -453,7 +453,7 @@ func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
 	}
 }
 
-func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
+func TestAnInstallationEndsAtItsTimeoutAndOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -474,7 +474,7 @@ func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
 	if got := s.must(t, id, "import subprocess; [p for p in subprocess.run(['ps', '-e'], capture_output=True, text=True).stdout.split() if p == 'uv'] if __import__('shutil').which('ps') else []"); got != "[]" {
 		t.Errorf("uv is left: %s", got)
 	}
-	// Two at once take turns, and both come about although a cell runs.
+	// Two concurrent installations take turns, and both succeed while a cell runs.
 	cell, err := s.Submit(t.Context(), id, client.Code{Code: "print('on', flush=True)\nimport time\nwhile True: time.sleep(0.01)"})
 	if err != nil {
 		t.Fatal(err)
@@ -501,11 +501,11 @@ func TestAnInstallationEndsAtItsTimeAndWhenItDoesNotFit(t *testing.T) {
 	}
 }
 
-func TestWhatCameWithTheImageCanBeChangedToo(t *testing.T) {
+func TestPackagesOfTheImageCanBeChanged(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "tabulate", "99.0", nil)
-	// It writes into a directory of another package, which belongs to the image.
+	// The package writes into a directory of another package, which belongs to the image.
 	p.wheel(t, "cell-plugin", "1.0", map[string]string{"matplotlib/cell_plugin.py": "x = 1\n"})
 	s := serve(t, newHome(t), "--package-index", p.index())
 	id := s.session(t, client.CreateSession{})
@@ -528,7 +528,7 @@ func TestWhatCameWithTheImageCanBeChangedToo(t *testing.T) {
 	}
 	other := s.session(t, client.CreateSession{})
 	if got := s.must(t, other, "import tabulate; tabulate.__version__ == '99.0'"); got != "False" {
-		t.Error("the image has changed for others")
+		t.Error("the image changed for other sessions")
 	}
 }
 
@@ -623,7 +623,7 @@ func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
 func TestAClientOfTheArticleInstallsAPackage(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
-	// The module is not called like the package.
+	// The module has another name than the package.
 	file, content := wheel(t, "cell-demo", "1.0", nil)
 	p.add("cell-demo", file, content)
 	p.wheel(t, "cell-broken", "1.0", map[string]string{"cell_broken/__init__.py": "raise RuntimeError('no')\n"})
@@ -654,7 +654,7 @@ func TestAClientOfTheArticleInstallsAPackage(t *testing.T) {
 	}
 }
 
-func TestTheIndexOfThisMachinesSettingsIsUsed(t *testing.T) {
+func TestTheHostsIndexSettingIsUsed(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

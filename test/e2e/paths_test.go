@@ -47,7 +47,7 @@ func TestAnErrorAboutAPathOfAnotherServiceNamesTheFolderToUse(t *testing.T) {
 	}
 }
 
-func TestAnErrorThatIsNoneOfAPathOfAnotherServiceGetsNoNote(t *testing.T) {
+func TestAnErrorOfAnotherPathGetsNoNote(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -63,7 +63,7 @@ func TestAnErrorThatIsNoneOfAPathOfAnotherServiceGetsNoNote(t *testing.T) {
 	}
 }
 
-func TestFoldersOfOtherServicesAreThereAndTheirOutputsAreKept(t *testing.T) {
+func TestFoldersOfOtherServicesExistAndTheirOutputsAreKept(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

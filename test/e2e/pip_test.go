@@ -15,7 +15,7 @@ import (
 	"cellhold/client"
 )
 
-// lockOf is the lock of a session, which has to be there.
+// lockOf returns the lock file of a session, which must exist.
 func (s *server) lockOf(t testing.TB, id cellhold.SessionID) string {
 	t.Helper()
 	lock, err := s.Lock(t.Context(), id)
@@ -25,7 +25,7 @@ func (s *server) lockOf(t testing.TB, id cellhold.SessionID) string {
 	return lock
 }
 
-func TestCodeInstallsAPackageInEveryWayThatPeopleKnow(t *testing.T) {
+func TestCodeInstallsAPackageInEveryUsualWay(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	s := serve(t, newHome(t), "--package-index", p.index())
@@ -64,7 +64,7 @@ func TestCodeInstallsAPackageInEveryWayThatPeopleKnow(t *testing.T) {
 	}
 }
 
-func TestPipSaysWhatItDidAndWhatIsStale(t *testing.T) {
+func TestPipReportsChangesAndStaleModules(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -105,7 +105,7 @@ func TestPipSaysWhatItDidAndWhatIsStale(t *testing.T) {
 	}
 }
 
-func TestWhatCodeMayNotInstallFailsAtOnceWithASentence(t *testing.T) {
+func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil, "Requires-Dist: cell-needed")
@@ -116,7 +116,7 @@ func TestWhatCodeMayNotInstallFailsAtOnceWithASentence(t *testing.T) {
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) || !strings.Contains(got, "status 1") {
 			t.Errorf("%s:\n%s\nwant %q", line, got, want)
 		}
-		if strings.Contains(got, "Retrying") { // which would take pip eight seconds
+		if strings.Contains(got, "Retrying") { // retries would take pip eight seconds
 			t.Errorf("%s was tried again:\n%s", line, got)
 		}
 	}
@@ -156,7 +156,7 @@ func TestWhatCodeMayNotInstallFailsAtOnceWithASentence(t *testing.T) {
 			s := serve(t, newHome(t), append([]string{"--package-index", p.index()}, test.flags...)...)
 			id := s.session(t, client.CreateSession{})
 			try(t, s, id, test.line, test.words)
-			// What is there already is an answer all the same, to code and to callers.
+			// A package that is installed already is a normal answer, to code and to callers.
 			if got := s.must(t, id, "!pip install 'numpy>=1' json"); !strings.Contains(got, "already satisfied: numpy") {
 				t.Errorf("what is there: %s", got)
 			}
@@ -186,8 +186,8 @@ func TestAWheelOfTheSandboxIsInstalledWithoutTheServer(t *testing.T) {
 	}
 }
 
-// Code need not use our pip: it can write to the socket what it likes.
-func TestHostileRequestsForPackagesAreAnsweredAndBounded(t *testing.T) {
+// Code need not use the image's pip. It can write anything to the socket.
+func TestHostilePackageRequestsAreAnsweredAndLimited(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -231,7 +231,7 @@ def ask(**request): return say(json.dumps(request).encode() + b"\n")`)
 	}
 }
 
-func TestAnInstallationByCodeFailsInWordsWhenTheServerGoesAndWorksWithTheNext(t *testing.T) {
+func TestAnInstallationByCodeFailsWithoutAServerAndWorksWithTheNext(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -259,7 +259,7 @@ func TestAnInstallationByCodeFailsInWordsWhenTheServerGoesAndWorksWithTheNext(t 
 	}
 }
 
-func TestCodeInstallsInSessionsThatWereRestoredForkedAndAsleep(t *testing.T) {
+func TestCodeInstallsInRestoredForkedAndHibernatedSessions(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	for _, name := range []string{"cell-ready", "cell-awake", "cell-forked"} {
@@ -290,11 +290,11 @@ func TestCodeInstallsInSessionsThatWereRestoredForkedAndAsleep(t *testing.T) {
 	}
 }
 
-func TestASessionWithAWayOutInstallsThroughTheServerFirst(t *testing.T) {
+func TestASessionWithEgressInstallsThroughTheServerFirst(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
-	o := newOutsider(t)
+	o := newInternetFixture(t)
 	for name, test := range map[string]struct{ flags, line, want string }{
 		"by the server": {"callers", "pip install cell-demo", "Successfully installed cell-demo-1.0"},
 		"denied":        {"off", "pip install --retries 0 cell-demo", "Trying the session's own way out."},
@@ -374,7 +374,7 @@ func TestAnInterruptLeavesAnInstallationToTheServer(t *testing.T) {
 	if done, err := s.Wait(t.Context(), id, cell.ID); err != nil || done.Status != cellhold.StatusInterrupted {
 		t.Errorf("%v %s: %s", err, done.Status, text(done))
 	}
-	next, err := s.Submit(t.Context(), id, client.Code{Code: "!pip install cell-demo"}) // waits for the other
+	next, err := s.Submit(t.Context(), id, client.Code{Code: "!pip install cell-demo"}) // waits for the other installation
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,18 +10,18 @@ import (
 	"cellhold/client"
 )
 
-// posture is what a process in a sandbox is, as the probe sees it.
+// posture has the privileges of a process in a sandbox.
 type posture struct {
 	UIDs, GIDs []int
 	Groups     []int
-	Caps       map[string]string // the five sets
+	Caps       map[string]string // the five capability sets
 	NoNewPrivs int
-	Files      map[string]string // what each descriptor is
+	Files      map[string]string // the type of each descriptor
 	Limits     map[string]int
-	Calls      map[string]string // what a call that leads to a namespace is answered with
+	Calls      map[string]string // the result of each call that creates or enters a namespace
 }
 
-// postureProbe prints the posture of the process that runs it, as one line of JSON.
+// postureProbe is code that prints the posture of its process as one line of JSON.
 const postureProbe = `
 import ctypes, errno, json, os, resource, stat, warnings
 warnings.simplefilter("ignore") # of a fork beside threads
@@ -67,7 +67,7 @@ print(json.dumps(dict(UIDs=os.getresuid(), GIDs=os.getresgid(), Groups=os.getgro
     Limits={n: resource.getrlimit(getattr(resource, n))[1] for n in ("RLIMIT_CORE", "RLIMIT_NOFILE", "RLIMIT_NPROC")})))
 `
 
-// faults are the ways in which a posture is weaker than it should be.
+// faults returns the ways in which a posture is too weak.
 func (p posture) faults() []string {
 	var all []string
 	wrong := func(what string, is bool) {
@@ -107,7 +107,7 @@ func (p posture) faults() []string {
 	return all
 }
 
-func TestCodeInASandboxHasNoPowersAndNoWayToSome(t *testing.T) {
+func TestCodeInASandboxHasNoPrivileges(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -137,8 +137,8 @@ func TestCodeInASandboxHasNoPowersAndNoWayToSome(t *testing.T) {
 	}
 }
 
-// TestAWeakerPostureIsSeen weakens one thing after the other, so that the test above can fail.
-func TestAWeakerPostureIsSeen(t *testing.T) {
+// TestAWeakerPostureIsDetected weakens one property after the other, to show that the test above can fail.
+func TestAWeakerPostureIsDetected(t *testing.T) {
 	good := func() posture {
 		p := posture{UIDs: []int{1000, 1000, 1000}, GIDs: []int{1000, 1000, 1000}, NoNewPrivs: 1, Caps: map[string]string{},
 			Files:  map[string]string{"0": "device /dev/null", "1": "pipe pipe:[3]"},
@@ -149,7 +149,7 @@ func TestAWeakerPostureIsSeen(t *testing.T) {
 		return p
 	}
 	if faults := good().faults(); len(faults) != 0 {
-		t.Fatalf("the posture as it should be: %q", faults)
+		t.Fatalf("a correct posture has the faults %q", faults)
 	}
 	for name, weaken := range map[string]func(*posture){
 		"root":           func(p *posture) { p.UIDs[1] = 0 },
@@ -168,12 +168,13 @@ func TestAWeakerPostureIsSeen(t *testing.T) {
 		p := good()
 		weaken(&p)
 		if len(p.faults()) == 0 {
-			t.Errorf("%s: not seen", name)
+			t.Errorf("%s: not detected", name)
 		}
 	}
 }
 
-// TestPackagesThatStartThreadsAndProcessesWork is what a list of denied calls breaks first.
+// TestPackagesThatStartThreadsAndProcessesWork has the packages that a list of denied calls would break
+// first.
 func TestPackagesThatStartThreadsAndProcessesWork(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))

@@ -8,7 +8,7 @@ import (
 	"cellhold/client"
 )
 
-func TestWhatProgramsWriteComesWholeAndWithTheirCell(t *testing.T) {
+func TestOutputOfProgramsIsCompleteAndInTheirCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -27,13 +27,13 @@ func TestWhatProgramsWriteComesWholeAndWithTheirCell(t *testing.T) {
 	s.must(t, id, long)
 	for _, code := range []string{`!python3 -c "$c"`, "import subprocess; _ = subprocess.run(['python3', '-c', c])"} {
 		if got := s.must(t, id, code); strings.Count(got, "日本語") != 20000 || strings.ContainsRune(got, '\uFFFD') {
-			t.Errorf("%s: %d of 20000 words came", code, strings.Count(got, "日本語"))
+			t.Errorf("%s: %d of 20000 words arrived", code, strings.Count(got, "日本語"))
 		}
 	}
 }
 
-// A loop of commands ends with the interrupt too, and not with the end of the kernel.
-func TestACommandOfACellIsInterruptedWithItAndLeavesNothing(t *testing.T) {
+// The interrupt also ends a loop of commands, without the end of the kernel.
+func TestAProgramOfACellIsInterruptedAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -50,8 +50,8 @@ func TestACommandOfACellIsInterruptedWithItAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// An interrupt may come while the kernel waits for output to be sent. It must not leave a lock behind.
-func TestAnInterruptInTheMiddleOfOutputLeavesAKernelThatGoesOn(t *testing.T) {
+// An interrupt can come while the kernel waits to send output. It must not leave a lock held.
+func TestTheKernelContinuesAfterAnInterruptDuringOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

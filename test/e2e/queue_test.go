@@ -22,7 +22,7 @@ func (s *server) submit(t testing.TB, id cellhold.SessionID, c client.Code) cell
 	return cell
 }
 
-// done waits for the end of a cell.
+// done returns a cell when it is done.
 func (s *server) done(t testing.TB, c cellhold.Cell) cellhold.Cell {
 	t.Helper()
 	c, err := s.Wait(t.Context(), c.Session, c.ID)
@@ -47,9 +47,9 @@ func (s *server) await(t testing.TB, c cellhold.Cell, typ cellhold.EventType) ce
 	return cellhold.Event{}
 }
 
-// Fifty callers at once: the order of acceptance is that of execution, and that of the events. Waiting
-// cells show their places and can be cancelled, and a repeated request is one cell, whoever repeats it.
-func TestAQueueThatCanBeSeen(t *testing.T) {
+// Fifty concurrent callers: cells run in the order in which they were accepted, and the events have the same
+// order. Queued cells show their positions and can be cancelled. A repeated request gives the same cell.
+func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
@@ -70,13 +70,13 @@ func TestAQueueThatCanBeSeen(t *testing.T) {
 	}
 	wg.Wait()
 	if c := s.submit(t, id, client.Code{Code: "0"}); c.Position != 51 {
-		t.Errorf("behind 51 cells the position is %d", c.Position)
+		t.Errorf("after 51 cells the position is %d", c.Position)
 	} else if c, err := s.Cancel(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusCancelled {
 		t.Errorf("the cancelled cell is %s (%v)", c.Status, err)
 	}
 	s.signal(t, syscall.SIGKILL)
 
-	s = serve(t, home) // keys and queue survive
+	s = serve(t, home) // the keys and the queue survive
 	if c, err := s.Submit(t.Context(), id, client.Code{Code: "seen.append(7)", Key: "key 7"}); err != nil || c.Position == 0 {
 		t.Errorf("after a kill -9 the key gives a cell at position %d (%v)", c.Position, err)
 	}
@@ -118,8 +118,8 @@ func TestAQueueThatCanBeSeen(t *testing.T) {
 	}
 }
 
-// Jupyter's stop_on_error: what waits behind a failing cell is cancelled if the caller wished it so.
-func TestAFailingCellTakesTheRestWithItIfAsked(t *testing.T) {
+// Jupyter's stop_on_error: the queued cells are cancelled when a cell fails, if the caller requested it.
+func TestAFailingCellCancelsTheQueueOnRequest(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -135,13 +135,13 @@ func TestAFailingCellTakesTheRestWithItIfAsked(t *testing.T) {
 			t.Errorf("the failing cell ended with %s", c.Status)
 		}
 		if c := s.done(t, rest); c.Status != want {
-			t.Errorf("with %s the cell behind ended with %s (%s)", choice, c.Status, c.Cause)
+			t.Errorf("with %s the queued cell ended with %s (%s)", choice, c.Status, c.Cause)
 		}
 	}
 }
 
-// An interrupt that comes while one cell ends and the next begins hits the one it names, or none.
-func TestAnInterruptNeverHitsTheNextCell(t *testing.T) {
+// An interrupt between the end of one cell and the start of the next one hits the named cell or none.
+func TestAnInterruptNeverInterruptsTheNextCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -162,7 +162,7 @@ func TestAnInterruptNeverHitsTheNextCell(t *testing.T) {
 	t.Logf("the cells that were named ended as %v", statuses)
 }
 
-// input() is answered through the API, across a kill of the server, and getpass is marked as such.
+// The API answers input(), also after a kill of the server, and marks getpass.
 func TestInputThroughTheAPI(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)

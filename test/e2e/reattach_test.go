@@ -15,16 +15,15 @@ import (
 	"cellhold/client"
 )
 
-// reader is somebody who follows a session by plain server-sent events, and keeps only the number of
-// the last one.
+// reader follows a session by plain server-sent events, and stores only the number of the last event.
 type reader struct {
 	last int64
-	text strings.Builder // of one cell
+	text strings.Builder // text of one cell
 	cell cellhold.CellID
 	done bool
 }
 
-// read connects, reads at most n events and drops the connection in the middle of what follows.
+// read connects, reads at most n events and drops the connection in the middle of the next one.
 func (r *reader) read(t *testing.T, s *server, id cellhold.SessionID, n int) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/sessions/"+string(id)+"/events", nil)
@@ -92,7 +91,7 @@ while not os.path.exists('enough'):
 		t.Fatal(err)
 	}
 
-	// Beside the reader that drops, one that only calls Watch, and hears of nothing.
+	// A second reader only calls Watch, and notices no drop.
 	var watched strings.Builder
 	var watching sync.WaitGroup
 	watching.Go(func() {

@@ -10,9 +10,9 @@ import (
 	"cellhold/client"
 )
 
-// What a copy may not have in common with another one, although all of it was drawn from before; and what
-// they have in common, as the threat model says.
-func TestForksDifferWhereTheyMust(t *testing.T) {
+// Two copies must not have equal random numbers and identities, even if they were generated before the fork.
+// The test also lists what copies do share, as the threat model says.
+func TestForksHaveDifferentRandomNumbersAndIdentities(t *testing.T) {
 	t.Parallel()
 	code, err := os.ReadFile("testdata/identity.py")
 	if err != nil {
@@ -59,7 +59,7 @@ func TestForksDifferWhereTheyMust(t *testing.T) {
 		}
 	}
 	if len(differ) < 19 {
-		t.Errorf("only %d things were compared", len(differ))
+		t.Errorf("only %d values were compared", len(differ))
 	}
 	for name, values := range equal {
 		if len(values) != 1 {

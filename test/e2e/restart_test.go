@@ -65,7 +65,7 @@ func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
 	}
 }
 
-func TestADeadlineHoldsWhileNoServerRuns(t *testing.T) {
+func TestATimeoutHoldsWithoutAServer(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)

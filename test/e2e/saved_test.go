@@ -14,7 +14,7 @@ import (
 	"cellhold/client"
 )
 
-// flipByte changes one byte in the middle of a file, whose size and time of change stay.
+// flipByte changes one byte in the middle of a file, and keeps its size and modification time.
 func flipByte(t testing.TB, path string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -39,11 +39,11 @@ func flipByte(t testing.TB, path string) {
 	}
 }
 
-// lostButKept expects that a session that sleeps cannot be woken for a reason, that nothing else of it is
-// lost, and that it goes on in a new sandbox. It has printed "hello" and has written "kept" to out.txt.
+// lostButKept expects that a hibernated session cannot be resumed for a reason, that nothing else is lost,
+// and that it continues in a new sandbox. The session printed "hello" and wrote "kept" to out.txt.
 func (s *server) lostButKept(t *testing.T, id cellhold.SessionID, why string) {
 	t.Helper()
-	for range 2 { // it stays as it is
+	for range 2 { // a second attempt gives the same error
 		_, err := s.Execute(t.Context(), id, client.Code{Code: "x"})
 		if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "output files are kept") {
 			t.Fatalf("got %v", err)
@@ -72,14 +72,14 @@ func (s *server) lostButKept(t *testing.T, id cellhold.SessionID, why string) {
 		t.Errorf("notebook: %v\n%s", err, &notebook)
 	}
 	if n := s.countEvents(t, id)[cellhold.EventSessionHibernated]; n != 1 {
-		t.Errorf("%d events of its sleep", n)
+		t.Errorf("%d events of the hibernation", n)
 	}
 	s.awaitNothingSaved(t)
 }
 
 const printAndKeep = "x = 42; print('hello'); _ = open('/mnt/data/output/out.txt', 'w').write('kept')"
 
-func TestAByteThatChangesOnTheDiskIsNeverGoneOnFrom(t *testing.T) {
+func TestADamagedSnapshotIsNeverRestored(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -96,7 +96,7 @@ func TestAByteThatChangesOnTheDiskIsNeverGoneOnFrom(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if got := s.must(t, id, "x"); got != "42" { // a rollback that fails changes nothing
+	if got := s.must(t, id, "x"); got != "42" { // a failed rollback changes nothing
 		t.Errorf("x is %s", got)
 	}
 	if err := s.DeleteCheckpoint(t.Context(), id, "good"); err != nil {
@@ -107,8 +107,8 @@ func TestAByteThatChangesOnTheDiskIsNeverGoneOnFrom(t *testing.T) {
 	s.lostButKept(t, id, "damaged on the disk")
 }
 
-// nextBuild is the program with another guest's binary in it: a byte differs that nothing reads, as releases
-// differ in many.
+// nextBuild returns the program with another guest binary. One unused byte differs, as many bytes differ
+// between releases.
 func nextBuild(t *testing.T, home string) string {
 	t.Helper()
 	program, err := os.ReadFile(binary(t))
@@ -119,10 +119,10 @@ func nextBuild(t *testing.T, home string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const padding = 15 // the end of what an ELF file says of itself
+	const padding = 15 // padding at the end of the ELF identification
 	at := bytes.Index(program, guest)
 	if at < 0 || program[at+padding] != 0 {
-		t.Fatalf("the guest's binary is at %d of the program, or is none", at)
+		t.Fatalf("the offset %d in the program is not a guest binary", at)
 	}
 	program[at+padding] = 1
 	path := filepath.Join(home, "next")
@@ -132,7 +132,7 @@ func nextBuild(t *testing.T, home string) string {
 	return path
 }
 
-// guests are the binaries of guests in a home.
+// guests returns the guest binaries in a home.
 func guests(t *testing.T, home string) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(home, "guest", "*", "cellhold-guest"))
@@ -142,7 +142,7 @@ func guests(t *testing.T, home string) []string {
 	return all
 }
 
-func TestAHibernatedSessionGoesOnUnderTheNextVersionOfTheService(t *testing.T) {
+func TestAHibernatedSessionResumesUnderTheNextVersion(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	next := nextBuild(t, home)
@@ -158,9 +158,9 @@ func TestAHibernatedSessionGoesOnUnderTheNextVersionOfTheService(t *testing.T) {
 
 	s = serveBy(t, next, home)
 	if n := len(guests(t, home)); n != 2 {
-		t.Errorf("%d guest binaries are there", n)
+		t.Errorf("%d guest binaries exist", n)
 	}
-	for range 2 { // what goes on can be saved by the next version, too
+	for range 2 { // the next version can also save it
 		if got := s.must(t, asleep, "x, open('/workspace/note.txt').read()"); got != "({'a': [1, 2, 3]}, 'on disk')" {
 			t.Errorf("got %s", got)
 		}
@@ -181,19 +181,19 @@ func TestAHibernatedSessionGoesOnUnderTheNextVersionOfTheService(t *testing.T) {
 	if got := s.must(t, forks[0].ID, "next(g)"); got != "2" {
 		t.Errorf("the fork has %s", got)
 	}
-	// One that was awake meanwhile has the same agent as ever, also when it sleeps.
+	// A session that was running during the update keeps its old agent, also when it hibernates.
 	s.hibernate(t, awake)
 	if got := s.must(t, awake, "y"); got != "7" {
 		t.Errorf("y is %s", got)
 	}
-	// While something of the sort lives, its agent stays; then it goes.
+	// While such a session exists, its guest binary stays. Then it is removed.
 	if err := s.DeleteSession(t.Context(), asleep); err != nil {
 		t.Fatal(err)
 	}
 	s.signal(t, syscall.SIGTERM)
 	s = serveBy(t, next, home)
 	if n := len(guests(t, home)); n != 2 {
-		t.Errorf("%d guest binaries are there", n)
+		t.Errorf("%d guest binaries exist", n)
 	}
 	if got := s.must(t, awake, "y"); got != "7" {
 		t.Errorf("y is %s", got)
@@ -202,7 +202,7 @@ func TestAHibernatedSessionGoesOnUnderTheNextVersionOfTheService(t *testing.T) {
 	s.signal(t, syscall.SIGTERM)
 	s = serveBy(t, next, home)
 	if n := len(guests(t, home)); n != 1 {
-		t.Errorf("%d guest binaries are there", n)
+		t.Errorf("%d guest binaries exist", n)
 	}
 	id := s.session(t, client.CreateSession{})
 	if got := s.must(t, id, "6 * 7"); got != "42" {
@@ -210,7 +210,7 @@ func TestAHibernatedSessionGoesOnUnderTheNextVersionOfTheService(t *testing.T) {
 	}
 }
 
-// changeNeed changes what a snapshot needs, as if it had been made elsewhere.
+// changeNeed changes a requirement of a snapshot, as if another host had made it.
 func changeNeed(t *testing.T, dir, what, to string) {
 	t.Helper()
 	path := filepath.Join(dir, "record.json")
@@ -231,7 +231,7 @@ func changeNeed(t *testing.T, dir, what, to string) {
 	}
 }
 
-func TestASessionThatAnotherGvisorSavedKeepsAllButItsSandbox(t *testing.T) {
+func TestASnapshotOfAnotherGvisorLosesOnlyTheSandbox(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

@@ -8,8 +8,8 @@ import (
 	"cellhold/client"
 )
 
-// science is what filters of system calls are known to break: threads, processes, shared memory, memory
-// maps, native code.
+// science has features that system call filters often break: threads, processes, shared memory, memory maps,
+// native code.
 var science = map[string]string{
 	"numpy and BLAS threads": "import numpy as np; a = np.random.rand(300, 300); assert np.allclose(a @ np.linalg.inv(a), np.eye(300), atol=1e-4)",
 	"scipy":                  "from scipy import optimize, sparse; import scipy.sparse.linalg as l; assert abs(optimize.brentq(lambda x: x*x - 2, 0, 2) - 2**.5) < 1e-9; l.eigsh(sparse.eye(50).tocsc(), 3)",
@@ -23,7 +23,7 @@ var science = map[string]string{
 	"subprocesses":       "import subprocess; assert subprocess.run('seq 3 | sort -r | head -1', shell=True, capture_output=True, text=True).stdout == '3\\n'",
 }
 
-func TestScientificPackagesMeetNoFilter(t *testing.T) {
+func TestScientificPackagesWorkUnderTheFilter(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -57,8 +57,8 @@ print(any(f.fname == "/tmp/mine.ttf" for f in fm.fontManager.ttflist))`)
 	}
 }
 
-// The kernel leaves out a debugger that nobody could reach, and the code can have it all the same.
-func TestAKernelHasNoDebuggerUntilTheCodeAsksForIt(t *testing.T) {
+// The kernel starts without a debugger, because no client could reach it. Code can still import it.
+func TestAKernelHasNoDebuggerUntilCodeImportsIt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

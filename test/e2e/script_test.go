@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// ran is how a script ended.
+// ran is the result of a script.
 type ran struct {
 	out, err string
 	status   int
@@ -38,9 +38,9 @@ func runScript(t *testing.T, dir string, files map[string]string, in io.Reader, 
 	return ran{out.String(), problems.String(), cmd.ProcessState.ExitCode()}
 }
 
-// Scripts are written for `python FILE`: arguments, file, processes that it spawns, the event loop that it brings,
-// and what is still to come when its last line has run. The value of its last line is nobody's.
-func TestAScriptFindsWhatPythonWouldGiveIt(t *testing.T) {
+// Scripts are written for `python FILE`: arguments, files, child processes, their own event loop, and work
+// that continues after the last line. The value of the last line is ignored.
+func TestAScriptRunsLikeWithPython(t *testing.T) {
 	t.Parallel()
 	const source = `"""What the tool is for."""
 import argparse, asyncio, atexit, multiprocessing, pathlib, sys, threading, time
@@ -110,9 +110,9 @@ print(int(subprocess.run(["wc", "-c"], capture_output=True).stdout), open(0).rea
 	}
 }
 
-func TestLongBinaryInputReachesAScriptWhole(t *testing.T) {
+func TestLongBinaryInputReachesAScriptCompletely(t *testing.T) {
 	t.Parallel()
-	const size = 20 << 20 // far beyond every buffer on the way
+	const size = 20 << 20 // far above the size of every buffer
 	const source = `import hashlib, sys
 h, n = hashlib.sha256(), 0
 while b := sys.stdin.buffer.read(1 << 20):
@@ -126,7 +126,7 @@ print(n, h.hexdigest())
 	}
 }
 
-func TestInputThatNeverEndsKeepsNoScriptFromItsEnd(t *testing.T) {
+func TestEndlessInputDoesNotDelayTheEndOfAScript(t *testing.T) {
 	t.Parallel()
 	silent, stay, err := os.Pipe()
 	if err != nil {
@@ -147,7 +147,7 @@ func TestInputThatNeverEndsKeepsNoScriptFromItsEnd(t *testing.T) {
 	}
 }
 
-// What goes wrong is told in Python's own words, and exit statuses are Python's.
+// Errors have Python's messages, and exit statuses are Python's.
 func TestAScriptFailsAsWithPython(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
@@ -179,7 +179,7 @@ ZeroDivisionError: division by zero
 	}
 }
 
-func TestAScriptMayComeFromTheStandardInput(t *testing.T) {
+func TestAScriptCanComeFromTheStandardInput(t *testing.T) {
 	t.Parallel()
 	got := runScript(t, t.TempDir(), nil, strings.NewReader("import sys\nprint(sys.argv)\n1 / 0\n"), "-", "-x")
 	if got.out != "['-', '-x']\n" || got.status != 1 || !strings.Contains(got.err, `File "<stdin>", line 3, in <module>`) {
@@ -187,7 +187,7 @@ func TestAScriptMayComeFromTheStandardInput(t *testing.T) {
 	}
 }
 
-func TestFilesAndFiguresOfAScriptComeBackAndReplaceNothing(t *testing.T) {
+func TestFilesAndFiguresOfAScriptAreSavedAndReplaceNothing(t *testing.T) {
 	t.Parallel()
 	const source = `import os, sys
 import matplotlib.pyplot as plt
@@ -240,7 +240,7 @@ display(Image("plot.png"))
 	}
 }
 
-// What is neither small nor few is bounded here, whatever the guest says of it.
+// The host limits large and numerous files, whatever the guest reports.
 func TestAScriptCannotFillTheHostsDisk(t *testing.T) {
 	t.Parallel()
 	const source = `import os
@@ -279,7 +279,7 @@ func TestANotebookRunsCellByCellAndIsKeptWithItsOutputs(t *testing.T) {
 	}
 }
 
-func TestSignalsAreTheScripts(t *testing.T) {
+func TestSignalsReachTheScript(t *testing.T) {
 	t.Parallel()
 	const source = `import signal, sys, time
 def stop(number, frame):
@@ -324,7 +324,7 @@ time.sleep(300)
 	}
 }
 
-func TestAtItsDeadlineAScriptIsInterruptedAndLosesNothing(t *testing.T) {
+func TestAScriptIsInterruptedAtItsTimeoutAndKeepsItsFiles(t *testing.T) {
 	t.Parallel()
 	const source = "import time\nopen('w.txt', 'w').write('x')\nprint('begun')\ntry:\n    time.sleep(300)\nfinally:\n    print('tidied up')\n"
 	dir := t.TempDir()
@@ -341,7 +341,7 @@ func TestAtItsDeadlineAScriptIsInterruptedAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestAReaderThatGoesAwayEndsTheScriptQuietly(t *testing.T) {
+func TestAClosedOutputEndsTheScriptSilently(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "s.py"), []byte("n = 0\nwhile True:\n    print(n); n += 1\n"), 0o600); err != nil {

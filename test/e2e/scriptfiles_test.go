@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// hostileFiles writes what programs of the user would obey, and two results.
+// hostileFiles writes files that the user's programs would read as settings, and two results.
 const hostileFiles = `import os
 def put(name, text="#!/bin/sh\ntouch pwned\n"):
     if os.path.dirname(name):
@@ -47,7 +47,7 @@ func tree(t *testing.T, dir string) map[string]bool {
 	return files
 }
 
-func TestNoFileOfAScriptIsObeyedWhereTheUserWorks(t *testing.T) {
+func TestFilesOfAScriptHaveNoEffectInTheUsersFolder(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"s.py"}, {"--output", ".", "s.py"}} {
 		dir := t.TempDir()
@@ -69,7 +69,7 @@ func TestNoFileOfAScriptIsObeyedWhereTheUserWorks(t *testing.T) {
 			switch {
 			case top == ".git" || top == "s-output":
 			case name != "s.py" && name != "Makefile" && name != ".bashrc" && name != "out.csv" && name != "plot.png":
-				t.Errorf("%v: %s is where the user works", args, name)
+				t.Errorf("%v: %s is in the user's folder", args, name)
 			}
 		}
 		for _, name := range []string{"out.csv", "plot.png", "s-output/s.py", "s-output/json.py", "s-output/.bashrc", "s-output/noending"} {
@@ -86,7 +86,7 @@ func TestNoFileOfAScriptIsObeyedWhereTheUserWorks(t *testing.T) {
 		git("-C", "s-output", "status")
 		git("-C", "s-output/sub", "status")
 		if files = tree(t, dir); files["pwned"] || files["s-output/pwned"] || files["s-output/sub/pwned"] || files["s-output/HEAD"] {
-			t.Errorf("%v: a file of the script was obeyed", args)
+			t.Errorf("%v: a file of the script had an effect", args)
 		}
 		for _, want := range []string{`not kept: "HEAD": git would obey it`, `not kept: ".cellhold-output": cellhold uses`, `an option`,
 			"s-output: check them before you use them"} {
@@ -97,7 +97,7 @@ func TestNoFileOfAScriptIsObeyedWhereTheUserWorks(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsNotForResultsKeepsWhatItHas(t *testing.T) {
+func TestAnExistingFolderKeepsItsFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "full"), 0o755), os.WriteFile(filepath.Join(dir, "full/out.csv"), []byte("mine"), 0o600)); err != nil {
@@ -108,7 +108,7 @@ func TestAFolderThatIsNotForResultsKeepsWhatItHas(t *testing.T) {
 	if !strings.Contains(got.err, "nothing in full is replaced") || got.status != 0 {
 		t.Errorf("%+v", got)
 	}
-	for range 2 { // a folder that is new is ours, and the second run replaces
+	for range 2 { // the first run creates the folder, the second one replaces its files
 		if got := runScript(t, dir, files, nil, "--output", "new", "s.py"); got.status != 0 || strings.Contains(got.err, "because") {
 			t.Errorf("%+v", got)
 		}

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// What keeps the service from its start is told in a sentence, whichever part of it cannot open.
-func TestAServiceThatCannotStartSaysWhy(t *testing.T) {
+// If the server cannot start, it prints one sentence with the reason.
+func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 	t.Parallel()
 	script := filepath.Join(t.TempDir(), "s.py")
 	if err := os.WriteFile(script, []byte("print(1)"), 0o600); err != nil {
@@ -34,15 +34,14 @@ func TestAServiceThatCannotStartSaysWhy(t *testing.T) {
 			`echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"`, "sh", binary(t), "--home", newHome(t), "run", script}, "sandboxes need root or user namespaces"},
 	} {
 		cmd := exec.Command(x.args[0], x.args[1:]...)
-		out, _ := cmd.CombinedOutput() // how it ended is looked at below
+		out, _ := cmd.CombinedOutput() // the exit status is checked below
 		if text := string(out); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, x.says) || strings.Contains(text, "goroutine") {
 			t.Errorf("%s: status %d: %s", name, cmd.ProcessState.ExitCode(), text)
 		}
 	}
 }
 
-// A terminal that closes stops a server as a service manager does: nothing is left. Under nohup it changes
-// nothing.
+// A terminal that closes stops a server in order, like a service manager. Under nohup it changes nothing.
 func TestAHangupStopsAServerThatDoesNotIgnoreIt(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
@@ -72,7 +71,8 @@ func TestAHangupStopsAServerThatDoesNotIgnoreIt(t *testing.T) {
 	s.must(t, s.session(t, client.CreateSession{}), "1")
 }
 
-// The folder of --data is the user's: sessions write to /mnt/data/output all the same, also after they slept.
+// The folder of --data belongs to the user. Sessions write only to /mnt/data/output, also after a
+// hibernation.
 func TestTheDataFolderIsNeverWrittenTo(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -101,14 +101,14 @@ func TestTheDataFolderIsNeverWrittenTo(t *testing.T) {
 	}
 }
 
-// The doctor tries, and does not judge by capabilities that nothing needs.
+// The doctor tries the operations, and does not require unneeded capabilities.
 func TestTheDoctorMissesNoCapabilityThatIsNotNeeded(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root has capabilities to give up")
+		t.Skip("only root has capabilities to drop")
 	}
 	cmd := exec.Command("setpriv", "--bounding-set=-setfcap", "--inh-caps=-setfcap", binary(t), "--home", newHome(t), "doctor", "--listen", "127.0.0.1:0")
-	out, _ := cmd.CombinedOutput() // tools of other sorts may be missing here
+	out, _ := cmd.CombinedOutput() // other tools can be missing here
 	if !strings.Contains(string(out), "ok       a sandbox starts") || !strings.Contains(string(out), "ok       user namespaces") {
 		t.Errorf("%s", out)
 	}

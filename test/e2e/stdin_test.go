@@ -9,8 +9,8 @@ import (
 	"cellhold/client"
 )
 
-// What a program of a cell asks, nobody can answer, whichever way it was started and wherever it reads.
-func TestAProgramThatReadsFindsTheEndOfItsInputAtOnce(t *testing.T) {
+// A program of a cell gets no answer to its questions, however it was started and wherever it reads.
+func TestAProgramOfACellHasEmptyInput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -50,8 +50,8 @@ func TestAProgramThatReadsFindsTheEndOfItsInputAtOnce(t *testing.T) {
 	}
 }
 
-// Programs show progress, and write each line at once, where they see a terminal.
-func TestAProgramOfACellSeesATerminalWhereItWrites(t *testing.T) {
+// Programs show progress, and write each line at once, if they write to a terminal.
+func TestAProgramOfACellHasATerminalForItsOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

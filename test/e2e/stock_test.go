@@ -28,8 +28,9 @@ func TestProgressBarsAreTextWithoutAWarning(t *testing.T) {
 	}
 }
 
-// The widgets are a stand-in here: what ipywidgets looks like to tqdm. The real one is a hundred files.
-func TestProgressBarsAreWidgetsWhereIpywidgetsIsThere(t *testing.T) {
+// The widgets here are a substitute with the parts of ipywidgets that tqdm uses. The real one has a hundred
+// files.
+func TestProgressBarsAreWidgetsWithIpywidgets(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -49,7 +50,7 @@ print(isinstance(bar, tqdm_notebook), bar.container.children[1].max)`)
 	}
 }
 
-func TestCodeFindsTheLocalesFontsAndStylesThatItNames(t *testing.T) {
+func TestTheImageHasUsualLocalesFontsAndStyles(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -83,10 +84,10 @@ plt.style.use("seaborn-whitegrid"); assert plt.rcParams["axes.grid"]`,
 	}
 }
 
-func TestRHasThePackagesThatCodeForDataExpects(t *testing.T) {
+func TestRHasTheUsualDataPackages(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
-	id := s.session(t, client.CreateSession{Image: "polyglot"}) // missing? run: make polyglot
+	id := s.session(t, client.CreateSession{Image: "polyglot"}) // if the image is missing, run: make polyglot
 	if _, err := s.AddKernel(t.Context(), id, "ir", ""); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"cellhold/client"
 )
 
-func TestTheSessionSpeaksAgainAfterCodeReplacedItsStreams(t *testing.T) {
+func TestReplacedStreamsAreRestoredInTheNextCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -27,7 +27,7 @@ func TestTheSessionSpeaksAgainAfterCodeReplacedItsStreams(t *testing.T) {
 			t.Errorf("%s\nsays on stderr %q, want %q", x.code, got, note)
 		}
 		c = s.run(t, id, "print('out')\nprint('err', file=sys.stderr)")
-		// Each stream keeps its order; which stream comes first is not promised.
+		// Each stream keeps its order. The order of the two streams is not defined.
 		if out, err := streamOf(c, "stdout"), streamOf(c, "stderr"); out != "out\n" || err != "err\n" {
 			t.Errorf("after\n%s\nthe next cell writes %q on stdout, %q on stderr", x.code, out, err)
 		}
@@ -37,7 +37,7 @@ func TestTheSessionSpeaksAgainAfterCodeReplacedItsStreams(t *testing.T) {
 // stderrOf returns the text that a cell wrote to stderr.
 func stderrOf(c cellhold.Cell) string { return streamOf(c, "stderr") }
 
-// streamOf returns the text that a cell wrote to the stream of this name.
+// streamOf returns the text that a cell wrote to the stream with this name.
 func streamOf(c cellhold.Cell, name string) string {
 	var b strings.Builder
 	for _, o := range c.Outputs {

@@ -13,14 +13,13 @@ import (
 	"cellhold/client"
 )
 
-// templated starts the service with templates.
+// templated starts the server with templates.
 func templated(t *testing.T, home string, flags ...string) *server {
 	t.Helper()
 	return serve(t, home, append([]string{"--no-templates=false"}, flags...)...)
 }
 
-// awaitTemplate returns a template as soon as one is as wanted. Nothing tells of its changes, so it
-// is asked again and again.
+// awaitTemplate returns a template when wanted accepts it. There are no events for templates, so it polls.
 func (s *server) awaitTemplate(t *testing.T, what string, wanted func(cellhold.Template) bool) cellhold.Template {
 	t.Helper()
 	again := time.NewTicker(100 * time.Millisecond)
@@ -42,14 +41,13 @@ func (s *server) awaitTemplate(t *testing.T, what string, wanted func(cellhold.T
 	}
 }
 
-// awaitReady returns when so many sandboxes are ready.
+// awaitReady returns when that many sandboxes are ready.
 func (s *server) awaitReady(t *testing.T, n int) cellhold.Template {
 	t.Helper()
 	return s.awaitTemplate(t, "warm", func(x cellhold.Template) bool { return x.Ready >= n })
 }
 
-// sandboxes counts what is in the folder of living sandboxes: all, and those that were made before anyone
-// asked for them.
+// sandboxes counts the live sandboxes: all, and those that were made before a request.
 func (s *server) sandboxes(t *testing.T) (all, early int) {
 	t.Helper()
 	dirs, err := os.ReadDir(filepath.Join(s.home, "run"))
@@ -65,7 +63,7 @@ func (s *server) sandboxes(t *testing.T) (all, early int) {
 	return all, early
 }
 
-// snapshots are the names of what is saved.
+// snapshots returns the names of the snapshots.
 func (s *server) snapshots(t *testing.T) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(s.home, "snapshots", "tpl-*"))
@@ -109,7 +107,7 @@ func TestSessionsFromATemplate(t *testing.T) {
 			t.Errorf("the session is of template %q, %v", x.Template, err)
 		}
 		if _, early := s.sandboxes(t); early == 0 {
-			t.Error("no sandbox was ready")
+			t.Error("no warm sandbox was ready")
 		}
 		s.end(t, id, other)
 	})
@@ -119,7 +117,7 @@ func TestSessionsFromATemplate(t *testing.T) {
 	t.Run("an unknown template is refused", func(t *testing.T) {
 		_, err := s.CreateSession(t.Context(), client.CreateSession{Template: "nonesuch"})
 		if cellhold.KindOf(err) != cellhold.NotFound || !strings.Contains(err.Error(), "python") {
-			t.Errorf("got %v, want the list of what there is", err)
+			t.Errorf("got %v, want the list of templates", err)
 		}
 	})
 }
@@ -158,7 +156,7 @@ func clonesDiffer(t *testing.T, s *server) {
 		s.end(t, id)
 	}
 	if len(seen) < 5 {
-		t.Errorf("only %d things were compared", len(seen))
+		t.Errorf("only %d values were compared", len(seen))
 	}
 }
 
@@ -219,7 +217,7 @@ func askedIsGot(t *testing.T, s *server) {
 	}
 }
 
-func TestAKilledServerLeavesNothingReady(t *testing.T) {
+func TestAKilledServerLeavesNoWarmSandboxes(t *testing.T) {
 	t.Parallel()
 	s := templated(t, newHome(t), "--warm=2")
 	first := s.awaitReady(t, 2)
@@ -227,17 +225,17 @@ func TestAKilledServerLeavesNothingReady(t *testing.T) {
 	if all, early := s.sandboxes(t); early < 2 {
 		t.Fatalf("%d of %d sandboxes were ready", early, all)
 	}
-	// The next one takes up the snapshot, and makes sandboxes of its own.
+	// The next server uses the snapshot, and makes its own sandboxes.
 	s = templated(t, s.home, "--warm=1")
 	if again := s.awaitReady(t, 1); !again.Built.Equal(first.Built) {
 		t.Errorf("the snapshot of %s was made anew, at %s", first.Built, again.Built)
 	}
 	if all, _ := s.sandboxes(t); all != 1 {
-		t.Errorf("%d sandboxes are there", all)
+		t.Errorf("%d sandboxes exist", all)
 	}
 	s.signal(t, syscall.SIGTERM)
 	if all, _ := s.sandboxes(t); all != 0 {
-		t.Errorf("the server has stopped, and %d sandboxes are there", all)
+		t.Errorf("the server stopped, and %d sandboxes exist", all)
 	}
 	// Another specification needs another snapshot.
 	s = templated(t, s.home, "--warm=1", "--disk=512MiB")
@@ -250,16 +248,16 @@ func TestAKilledServerLeavesNothingReady(t *testing.T) {
 	s.signal(t, syscall.SIGKILL)
 	s = serve(t, s.home) // without templates
 	if all, _ := s.sandboxes(t); all != 0 {
-		t.Errorf("%d sandboxes are there", all)
+		t.Errorf("%d sandboxes exist", all)
 	}
 }
 
-func TestADamagedSnapshotIsMadeAnewAndSessionsStartColdMeanwhile(t *testing.T) {
+func TestADamagedSnapshotIsRebuiltAndSessionsStartColdUntilThen(t *testing.T) {
 	t.Parallel()
 	s := templated(t, newHome(t), "--warm=0")
 	before := s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
 	id := s.session(t, client.CreateSession{})
-	if got := s.oneLine(t, id, loaded); got != warm { // by restore, as nothing is ready
+	if got := s.oneLine(t, id, loaded); got != warm { // restored, because no sandbox is ready
 		t.Errorf("loaded is %s", got)
 	}
 	s.end(t, id)
@@ -289,7 +287,7 @@ func TestTheSessionsOfATemplateHaveItsPackages(t *testing.T) {
 	const version = "import cell_demo, sys\nprint(cell_demo.__version__, 'pandas' in sys.modules)"
 	for _, r := range []client.CreateSession{
 		{},
-		{Limits: cellhold.Limits{CPU: 0.5}}, // starts cold, and has them all the same
+		{Limits: cellhold.Limits{CPU: 0.5}}, // starts cold, and has the packages too
 	} {
 		id := s.session(t, r)
 		if got := s.oneLine(t, id, version); got != "1.0 False" {

@@ -10,7 +10,7 @@ import (
 	"cellhold/client"
 )
 
-// endless is code that fails in many frames, and what its traceback says of those that it leaves out.
+// endless has code that fails in many frames, and the line of the traceback for the omitted frames.
 var endless = []struct{ name, code, left string }{
 	{"one function", "def f(n): return f(n + 1)\nf(0)", `frames left out: f at line 1 \(9\d\d times\)`},
 	{"a limit of 20,000", "import sys; sys.setrecursionlimit(20_000); f(0)", `frames left out: f at line 1 \(199\d\d times\)`},
@@ -29,7 +29,7 @@ var endless = []struct{ name, code, left string }{
 	{"a thousand different lines", "def deep(n):\n    if n == 0: raise KeyError\n    ns = {}\n    exec('\\n' * n + 'def q(n, deep): return deep(n - 1)', ns)\n    return ns['q'](n, deep)\ndeep(200)", `\[... \d+ frames left out: .*and \d+ other lines\]`},
 }
 
-func TestATracebackIsShortAndQuickHoweverManyFramesItHas(t *testing.T) {
+func TestATracebackOfManyFramesIsShortAndFast(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -44,7 +44,7 @@ func TestATracebackIsShortAndQuickHoweverManyFramesItHas(t *testing.T) {
 			o := c.Outputs[len(c.Outputs)-1]
 			plain := regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAllString(strings.Join(o.Traceback, "\n"), "")
 			if !regexp.MustCompile(`(?s)` + e.left).MatchString(plain) {
-				t.Errorf("it does not say %s:\n%.3000s", e.left, plain)
+				t.Errorf("the traceback does not have %s:\n%.3000s", e.left, plain)
 			}
 			if len(plain) > 70_000 || len(*o.ErrorValue) > 40_000 || took > 20*time.Second {
 				t.Errorf("%d bytes of traceback, %d of the value, after %s", len(plain), len(*o.ErrorValue), took)

@@ -8,9 +8,9 @@ import (
 	"cellhold/client"
 )
 
-// What a cell used is measured: its time, the processor time of the kernel and of what it started, and
-// the most memory.
-func TestACellSaysWhatItUsed(t *testing.T) {
+// A cell reports its usage: its time, the CPU time of the kernel and of its child processes, and the peak
+// memory.
+func TestACellReportsItsUsage(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	const spin = "import time\nend = time.monotonic() + 0.6\nwhile time.monotonic() < end: pass"
@@ -27,7 +27,8 @@ func TestACellSaysWhatItUsed(t *testing.T) {
 		{"after it", "import time; time.sleep(0.2)", 0.2, 0, 0.2, 30 << 20, 300 << 20},
 	} {
 		c := s.run(t, id, x.code)
-		// A loaded machine takes gVisor's freed memory back late, and until then it is the next cell's too.
+		// A loaded machine releases gVisor's freed memory late. Until then the memory counts for the next
+		// cell too.
 		for patience := time.Now().Add(time.Minute); c.Usage != nil && c.Usage.PeakMemory > x.memoryMost && time.Now().Before(patience); {
 			c = s.run(t, id, x.code)
 		}
@@ -49,14 +50,14 @@ func TestACellSaysWhatItUsed(t *testing.T) {
 	}
 }
 
-// A session whose code computes on in the background is not idle; one that does nothing is.
-func TestASessionThatWorksOnByItselfIsNotIdle(t *testing.T) {
+// A session whose code computes in the background is not idle.
+func TestASessionWithBackgroundWorkIsNotIdle(t *testing.T) {
 	s := serve(t, newHome(t), "--idle-timeout", "6s")
 	works := s.session(t, client.CreateSession{})
 	s.must(t, works, "import threading\nrun = True\ndef work():\n    while run: pass\nthreading.Thread(target=work, daemon=True).start()")
 	child := s.session(t, client.CreateSession{})
 	s.must(t, child, "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'while True: pass'])")
-	idle := s.session(t, client.CreateSession{}) // its end is after that of the others, if they are idle
+	idle := s.session(t, client.CreateSession{}) // it expires after the others, if they are idle
 	for _, err := range s.Watch(t.Context(), idle, 0) {
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +66,7 @@ func TestASessionThatWorksOnByItselfIsNotIdle(t *testing.T) {
 	for _, id := range []cellhold.SessionID{works, child} {
 		x, err := s.Session(t.Context(), id)
 		if err != nil || x.State != cellhold.SessionReady {
-			t.Errorf("a session that computes is %s (%v)", x.State, err)
+			t.Errorf("the busy session is %s (%v)", x.State, err)
 		}
 	}
 	s.must(t, works, "run = False")

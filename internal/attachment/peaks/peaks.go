@@ -1,5 +1,5 @@
-// Package peaks measures the most memory that a sandbox uses while a cell runs. It refuses to know what
-// a cell is.
+// Package peaks measures the peak memory of a sandbox while a cell runs. It does not know cells, only their
+// ids.
 package peaks
 
 import (
@@ -10,42 +10,42 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Meter measures for the cells of one sandbox. There is one figure for each
-// sandbox, which every look starts anew: so every look is credited to all cells that run at the time.
-// Where it cannot start anew, the maximum of the sandbox's whole life tells as much when it has risen.
+// Meter measures the peak memory for the cells of one sandbox. A sandbox has one peak, which each read
+// resets. So each read counts for all cells that run at the time. If the peak cannot be reset, Meter uses the
+// peak since the start of the sandbox, if it rose during the cell.
 type Meter struct {
 	sandbox sandbox.Sandbox
-	meter   sandbox.PeakMeter // nil when the driver has none
+	meter   sandbox.PeakMeter // nil if the driver has none
 
 	mu      sync.Mutex
-	running map[cellhold.CellID]seen // the cells that were begun
+	running map[cellhold.CellID]seen // the running cells
 }
 
-// seen is what was seen while a cell ran.
+// seen has the values that were read while a cell ran.
 type seen struct {
-	most int64 // of the looks that start anew
-	life int64 // the maximum of the sandbox's life when the cell began
+	most  int64 // maximum of the reads with a reset
+	total int64 // peak since the sandbox's start, at the start of the cell
 }
 
-// New returns a meter of that sandbox.
+// New returns a meter of a sandbox.
 func New(s sandbox.Sandbox) *Meter {
 	m, _ := s.(sandbox.PeakMeter)
 	return &Meter{sandbox: s, meter: m, running: map[cellhold.CellID]seen{}}
 }
 
-// Begin starts measuring for a cell. It is not called for short cells, which are spared the work.
+// Begin starts the measurement for a cell. Short cells do not call it, to save time.
 func (p *Meter) Begin(ctx context.Context, id cellhold.CellID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	begun := seen{}
 	if _, ok := p.look(true); !ok {
-		begun.life = p.life(ctx)
+		begun.total = p.total(ctx)
 	}
 	p.running[id] = begun
 }
 
-// End returns the most bytes that were used since Begin, or since the last look when that was not
-// called; 0 when it cannot be known.
+// End returns the peak bytes since Begin. Without Begin, it returns the peak since the last read. It returns
+// 0 if the peak is unknown.
 func (p *Meter) End(ctx context.Context, id cellhold.CellID) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,19 +58,19 @@ func (p *Meter) End(ctx context.Context, id cellhold.CellID) int64 {
 	if !begun {
 		return 0
 	}
-	if life := p.life(ctx); life > cell.life {
-		return life
+	if total := p.total(ctx); total > cell.total {
+		return total
 	}
 	return 0
 }
 
-// look reads the figure and credits it to all that run; false when the host cannot tell. The caller
-// holds mu.
-func (p *Meter) look(anew bool) (int64, bool) {
+// look reads the peak and counts it for all running cells. It returns false if the host has no value. The
+// caller must hold mu.
+func (p *Meter) look(reset bool) (int64, bool) {
 	if p.meter == nil {
 		return 0, false
 	}
-	bytes, err := p.meter.Peak(anew)
+	bytes, err := p.meter.Peak(reset)
 	if err != nil {
 		return 0, false
 	}
@@ -81,8 +81,8 @@ func (p *Meter) look(anew bool) (int64, bool) {
 	return bytes, true
 }
 
-// life is the maximum of the sandbox's whole life, 0 when that is not known.
-func (p *Meter) life(ctx context.Context) int64 {
+// total returns the peak since the start of the sandbox, or 0 if it is unknown.
+func (p *Meter) total(ctx context.Context) int64 {
 	u, err := p.sandbox.Usage(ctx)
 	if err != nil {
 		return 0

@@ -8,49 +8,49 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// memoryOf is a sandbox whose memory the test sets.
+// memoryOf is a sandbox whose memory use a test sets.
 type memoryOf struct {
 	sandbox.Sandbox
-	peak, life int64
-	cannot     bool // start anew
+	peak, total int64
+	cannot      bool // the peak cannot be reset
 }
 
-func (m *memoryOf) uses(bytes int64) { m.peak, m.life = max(m.peak, bytes), max(m.life, bytes) }
+func (m *memoryOf) uses(bytes int64) { m.peak, m.total = max(m.peak, bytes), max(m.total, bytes) }
 
-func (m *memoryOf) Peak(anew bool) (int64, error) {
+func (m *memoryOf) Peak(reset bool) (int64, error) {
 	if m.cannot {
 		return 0, errors.ErrUnsupported
 	}
 	n := m.peak
-	if anew {
-		m.peak = 10 // what it uses now
+	if reset {
+		m.peak = 10 // the present use
 	}
 	return n, nil
 }
 
 func (m *memoryOf) Usage(context.Context) (sandbox.Usage, error) {
-	return sandbox.Usage{MemoryPeak: m.life}, nil
+	return sandbox.Usage{MemoryPeak: m.total}, nil
 }
 
-func TestThePeakOfACellIsItsOwnAlsoBesideAnother(t *testing.T) {
+func TestConcurrentCellsHaveTheirOwnPeaks(t *testing.T) {
 	m := &memoryOf{}
 	p := New(m)
 	ctx := t.Context()
 	m.uses(500)
 	p.Begin(ctx, "a")
 	m.uses(100)
-	p.Begin(ctx, "b") // a look for b must not take from a what it has used
+	p.Begin(ctx, "b") // the read for b must not lower the peak of a
 	m.uses(50)
 	if n := p.End(ctx, "b"); n != 50 {
-		t.Errorf("the cell beside has a peak of %d, not 50", n)
+		t.Errorf("the second cell has a peak of %d, want 50", n)
 	}
 	m.uses(70)
 	if n := p.End(ctx, "a"); n != 100 {
-		t.Errorf("the first cell has a peak of %d, not 100", n)
+		t.Errorf("the first cell has a peak of %d, want 100", n)
 	}
 }
 
-func TestWhereTheMaximumCannotStartAnewItTellsWhenItRises(t *testing.T) {
+func TestWithoutResetThePeakCountsIfItRises(t *testing.T) {
 	m := &memoryOf{cannot: true}
 	p := New(m)
 	ctx := t.Context()
@@ -58,11 +58,11 @@ func TestWhereTheMaximumCannotStartAnewItTellsWhenItRises(t *testing.T) {
 	p.Begin(ctx, "a")
 	m.uses(700)
 	if n := p.End(ctx, "a"); n != 700 {
-		t.Errorf("the cell that used more than any before has a peak of %d, not 700", n)
+		t.Errorf("the cell with the highest use has a peak of %d, want 700", n)
 	}
 	p.Begin(ctx, "b")
 	m.uses(300)
 	if n := p.End(ctx, "b"); n != 0 {
-		t.Errorf("a peak of %d that nobody can know", n)
+		t.Errorf("a peak of %d, want 0 because it is unknown", n)
 	}
 }

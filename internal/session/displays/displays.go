@@ -1,5 +1,5 @@
-// Package displays lets code replace what an earlier cell showed: it knows which cells of a session show
-// which display, and rewrites their records. It refuses to know where those are kept.
+// Package displays lets code update a display of an earlier cell. It knows which cells of a session have
+// which display, and rewrites their records. It does not know where the records are stored.
 package displays
 
 import (
@@ -14,27 +14,27 @@ import (
 )
 
 const (
-	// maxDisplays bounds the names of displays that are remembered for a session. Names that are
-	// never updated are most of them: IPython makes one for every display that asks for it.
+	// maxDisplays limits the display ids that are remembered for a session. Most of them are never updated,
+	// because IPython creates an id for every display with one.
 	maxDisplays = 10_000
-	// maxRewritten bounds the bytes of earlier cells that the end of one cell writes anew.
+	// maxRewritten limits the bytes of earlier cells that are rewritten at the end of one cell.
 	maxRewritten = 64 << 20
 )
 
-// Options says where the cells are. All fields are required.
+// Options configures Displays. All fields are required.
 type Options struct {
-	Cells  func(ctx context.Context) iter.Seq2[cellhold.Cell, error]          // in order
-	Cell   func(ctx context.Context, id cellhold.CellID) (record.Cell, error) // one of them
-	Put    func(ctx context.Context, c record.Cell) error                     // records it anew
+	Cells  func(ctx context.Context) iter.Seq2[cellhold.Cell, error]          // yields the cells in order
+	Cell   func(ctx context.Context, id cellhold.CellID) (record.Cell, error) // returns one cell
+	Put    func(ctx context.Context, c record.Cell) error                     // records a changed cell
 	Logger *slog.Logger
 }
 
-// Displays are those of one session. It reads the records once, when the first cell with a display
-// ends.
+// Displays has the displays of one session. It reads the records once, at the end of the first cell with a
+// display.
 type Displays struct {
 	o Options
 
-	mu     sync.Mutex // held while records are written: two kernels may end cells at once
+	mu     sync.Mutex // held during writes: two kernels can end cells at the same time
 	loaded bool
 	shown  map[display][]cellhold.CellID
 }
@@ -42,14 +42,14 @@ type Displays struct {
 // New returns the displays of a session.
 func New(o Options) *Displays { return &Displays{o: o} }
 
-// display is one display of a kernel; kernels do not know each other's.
+// display is one display of a kernel. Kernels do not share displays.
 type display struct {
 	kernel cellhold.KernelID
 	id     string
 }
 
-// Update brings the newest content of displays into the records of earlier cells. The same call
-// again, after a crash, changes nothing more. It returns the bytes of the records that it has written.
+// Update writes the newest content of displays to the records of earlier cells. The same call after a crash
+// changes nothing more. It returns the bytes of the written records.
 func (d *Displays) Update(ctx context.Context, c record.Cell, updates []notebook.Update) (written int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,14 +72,14 @@ func (d *Displays) Update(ctx context.Context, c record.Cell, updates []notebook
 			d.o.Logger.Error("updating the displays of an earlier cell", "cell", id, "err", err)
 		}
 		if cellhold.KindOf(err) == cellhold.Exhausted {
-			break // the others would be read for nothing
+			break // the limit is reached: do not read the other cells
 		}
 	}
 	d.note(c.Cell)
 	return written
 }
 
-// Forget lets the records be read anew: cells were undone.
+// Forget makes the next Update read the records again, because cells were undone.
 func (d *Displays) Forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -104,7 +104,7 @@ func (d *Displays) load(ctx context.Context) error {
 	return nil
 }
 
-// note remembers what a cell shows.
+// note records the displays of a cell.
 func (d *Displays) note(c cellhold.Cell) {
 	for _, o := range c.Outputs {
 		key := display{c.Kernel, o.DisplayID}
@@ -116,7 +116,7 @@ func (d *Displays) note(c cellhold.Cell) {
 	}
 }
 
-// rewrite changes the record of one cell, and returns its bytes when it has written it.
+// rewrite changes the record of one cell, and returns its bytes if it wrote the record.
 func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []notebook.Update, room int64) (int64, error) {
 	c, err := d.o.Cell(ctx, id)
 	if err != nil || !notebook.Replace(c.Outputs, updates) {
@@ -124,7 +124,7 @@ func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []no
 	}
 	size := notebook.Size(c.Outputs)
 	if size > room {
-		return 0, cellhold.Errorf(cellhold.Exhausted, "too many earlier cells show the displays that one cell updated")
+		return 0, cellhold.Errorf(cellhold.Exhausted, "a cell updates displays of too many earlier cells: the limit is reached")
 	}
 	return size, d.o.Put(ctx, c)
 }

@@ -1,8 +1,8 @@
-// Package idle decides when a session has not been used for so long that it hibernates or ends.
-//
-// A session whose processes use the processor is not idle, also when only a thread or a process works that a
-// cell left behind. So the processor time is measured twice before the session is due. The package does
-// nothing to a session.
+// Package idle decides when a session has been idle long enough to hibernate or end.
+// //
+// // A session whose processes use the CPU is not idle, even if only a thread or process that a cell left
+// behind works. So the package measures the CPU time twice before the session is due. It does not change
+// sessions.
 package idle
 
 import (
@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// maxWindow is the longest time before a session is due in which its processor time is measured. It is a
-	// quarter of the idle time if that is less.
+	// maxWindow is the longest time before a session is due in which its CPU time is measured. If a quarter
+	// of the idle time is shorter, that is used.
 	maxWindow = time.Minute
-	// workShare is the share of one core from which on a session works. An idle kernel and everything around
-	// it take less than a tenth of that.
+	// workShare is the share of one core from which a session counts as working. An idle kernel and its
+	// surroundings use less than a tenth of that.
 	workShare = 0.05
 	// RetryAfter is the pause after a session could not be ended or hibernated.
 	RetryAfter = time.Minute
@@ -30,10 +30,10 @@ type Times struct {
 	Idle      time.Duration // a session ends after this long without use
 	Hibernate time.Duration // a session hibernates after this long without use; 0: never
 	MaxAge    time.Duration // a session ends at this age; 0: never
-	Retention time.Duration // an ended session is readable for this long
+	Retention time.Duration // an ended session can be read for this long
 }
 
-// Expiry is when a session ends if nothing uses it until then.
+// Expiry returns the time at which a session ends if it is not used before.
 func (t Times) Expiry(r record.Session) time.Time {
 	end := r.Used.Add(t.Idle)
 	if t.MaxAge > 0 {
@@ -42,41 +42,41 @@ func (t Times) Expiry(r record.Session) time.Time {
 	return end
 }
 
-// Session is what must be known of a session.
+// Session has the facts about a session that a Timer needs.
 type Session interface {
 	Record() record.Session
-	// Busy reports whether a cell, a command or a transfer is under way.
+	// Busy reports whether a cell, a command or a transfer is running.
 	Busy() bool
-	// CPU returns the processor time that the sandbox has used; an error when it cannot be measured.
+	// CPU returns the CPU time that the sandbox used, or an error if it cannot be measured.
 	CPU(ctx context.Context) (time.Duration, error)
 	// CanHibernate reports whether the session has a sandbox that can be saved.
 	CanHibernate() bool
-	// Used says that the session was used at that moment.
+	// Used records that the session was used at that time.
 	Used(at time.Time)
 }
 
-// Timer decides for one session. Its methods may be called from any goroutine.
+// Timer decides for one session. Its methods can be called from any goroutine.
 type Timer struct {
 	Times
 	s Session
 
 	mu         sync.Mutex
 	last       sample
-	awakeUntil time.Time // no attempt to hibernate before
+	awakeUntil time.Time // do not hibernate before this time
 }
 
-// sample is the processor time that the sandbox had used at some moment.
+// sample is the CPU time that the sandbox had used at one time.
 type sample struct {
 	at  time.Time
-	cpu time.Duration // negative when it cannot be measured
+	cpu time.Duration // negative if it cannot be measured
 }
 
 // New returns the timer of a session.
 func New(s Session, t Times) *Timer { return &Timer{Times: t, s: s} }
 
-// Look returns when the session must be looked at again, and whether it is due now: to hibernate, to end or,
-// after its end, to be purged. Use only delays that moment, so it need not be reported: it is seen when the
-// moment comes. The processor time is measured when the window before that moment begins, and when it ends.
+// Look returns the next time to check the session, and whether it is due now: to hibernate, to end or, after
+// its end, to be purged. Callers do not need to report use, because use only delays that time: Look sees it
+// at the next check. Look measures the CPU time at the start and at the end of the window before that time.
 func (t *Timer) Look(ctx context.Context, now time.Time) (next time.Time, due bool) {
 	end := t.Due(now)
 	if !t.canWork(now) {
@@ -88,7 +88,7 @@ func (t *Timer) Look(ctx context.Context, now time.Time) (next time.Time, due bo
 	switch {
 	case now.Before(begin):
 		return begin, false
-	case last.at.Before(begin): // the first look in this window, which may be late
+	case last.at.Before(begin): // the first check in this window, which can be late
 		if t.measure(ctx, now).cpu < 0 {
 			return end, !end.After(now)
 		}
@@ -104,13 +104,13 @@ func (t *Timer) Look(ctx context.Context, now time.Time) (next time.Time, due bo
 	return t.Due(now).Add(-window), false
 }
 
-// canWork reports whether work in the sandbox would delay the moment: the session is ready and not too old.
+// canWork reports whether work in the sandbox would delay the due time: the session is ready and not too old.
 func (t *Timer) canWork(now time.Time) bool {
 	r := t.s.Record()
 	return r.State == cellhold.SessionReady && (t.MaxAge == 0 || r.Created.Add(t.MaxAge).After(now))
 }
 
-// window is the time before a session is due in which its processor time is measured.
+// window returns the time before a session is due in which its CPU time is measured.
 func (t *Timer) window() time.Duration {
 	d := t.Idle
 	if t.Hibernate > 0 {
@@ -137,7 +137,7 @@ func (t *Timer) measure(ctx context.Context, now time.Time) sample {
 	return x
 }
 
-// Due returns when the session hibernates, ends or is purged, if nothing uses it until then.
+// Due returns the time at which the session hibernates, ends or is purged, if it is not used before.
 func (t *Timer) Due(now time.Time) time.Time {
 	at := t.Expires(now)
 	if t.Hibernate == 0 || t.s.Record().State != cellhold.SessionReady || !t.s.CanHibernate() {
@@ -149,7 +149,7 @@ func (t *Timer) Due(now time.Time) time.Time {
 	return earlier(at, later(used.Add(t.Hibernate), t.awakeUntil))
 }
 
-// Expires returns when the session ends or is purged, if nothing uses it until then.
+// Expires returns the time at which the session ends or is purged, if it is not used before.
 func (t *Timer) Expires(now time.Time) time.Time {
 	r := t.s.Record()
 	if r.State == cellhold.SessionEnded {
@@ -159,7 +159,7 @@ func (t *Timer) Expires(now time.Time) time.Time {
 	return t.Expiry(r)
 }
 
-// used returns when the session was last used: now, if something is under way.
+// used returns the time of the last use. It is now if something is running.
 func (t *Timer) used(now time.Time) time.Time {
 	if t.s.Busy() {
 		return now
@@ -167,7 +167,7 @@ func (t *Timer) used(now time.Time) time.Time {
 	return t.s.Record().Used
 }
 
-// Postpone leaves a session that could not hibernate as it is for one more idle time.
+// Postpone delays the next attempt to hibernate by one more idle time.
 func (t *Timer) Postpone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,12 +10,12 @@ import (
 	"cellhold/internal/record"
 )
 
-// fixed is a session of which a test says everything.
+// fixed is a session whose facts a test sets.
 type fixed struct {
 	rec    record.Session
 	busy   bool
-	cpu    time.Duration // negative: cannot be measured
-	frozen bool          // it cannot be saved
+	cpu    time.Duration // negative if it cannot be measured
+	frozen bool          // the session cannot be saved
 }
 
 func (f *fixed) Record() record.Session { return f.rec }
@@ -38,12 +38,12 @@ func ready() *fixed {
 
 var times = Times{Idle: time.Hour, Hibernate: 15 * time.Minute, Retention: 24 * time.Hour}
 
-// look asks the timer, which must answer with a moment after start, and whether the session is due.
+// look calls the timer, and checks the next time, relative to start, and whether the session is due.
 func look(t *testing.T, timer *Timer, now, next time.Duration, due bool) {
 	t.Helper()
 	at, is := timer.Look(t.Context(), start.Add(now))
 	if is != due || !due && !at.Equal(start.Add(next)) {
-		t.Errorf("after %s: due %t, look again after %s; want %t, %s", now, is, at.Sub(start), due, next)
+		t.Errorf("after %s: due %t, next look after %s; want %t, %s", now, is, at.Sub(start), due, next)
 	}
 }
 
@@ -54,11 +54,11 @@ func TestAnIdleSessionIsDueAfterTwoMeasurements(t *testing.T) {
 	look(t, timer, 15*time.Minute, 0, true)
 }
 
-func TestASessionThatUsesTheProcessorIsNotIdle(t *testing.T) {
+func TestASessionThatUsesTheCPUIsNotIdle(t *testing.T) {
 	s := ready()
 	timer := New(s, times)
 	look(t, timer, 14*time.Minute, 15*time.Minute, false)
-	s.cpu = 4 * time.Second // of one minute; 3 s are 5 %
+	s.cpu = 4 * time.Second // in one minute; 3 s are 5 %
 	look(t, timer, 15*time.Minute, 29*time.Minute, false)
 	s.cpu += time.Second
 	look(t, timer, 29*time.Minute, 30*time.Minute, false)
@@ -71,7 +71,7 @@ func TestASessionInUseIsNeverDue(t *testing.T) {
 	look(t, New(s, times), 40*time.Hour, 40*time.Hour+14*time.Minute, false)
 }
 
-func TestASessionThatIsTooOldIsDueAlthoughItWorks(t *testing.T) {
+func TestASessionAboveTheMaximumAgeIsDueEvenIfItWorks(t *testing.T) {
 	s := ready()
 	s.busy = true
 	old := times

@@ -1,5 +1,5 @@
-// Package notes keeps a file current that shows what keeps changing, as the notebook of a session does.
-// It refuses to know what is in the file.
+// Package notes updates a file whose content changes often, such as the notebook of a session. It does not
+// know the content.
 package notes
 
 import (
@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// Notes keeps one file current. Writing happens beside the changes, not in their way: several in short
-// order are one write, and whoever needs the file waits for it.
+// Notes updates one file in the background. Several changes in a short time cause one write. A caller that
+// needs the file can wait for it with Flush.
 type Notes struct {
 	put  func(context.Context) error
 	log  *slog.Logger
 	kick chan struct{} // capacity 1
 
-	file sync.Mutex // one writer of the file at a time; taken before mu
+	file sync.Mutex // held by the writer of the file; locked before mu
 
 	mu     sync.Mutex
-	wanted int64 // changes so far
-	have   int64 // changes that the file shows
+	wanted int64 // number of changes so far
+	have   int64 // number of changes that the file has
 }
 
-// New returns notes that are written by put.
+// New returns notes that put writes.
 func New(put func(context.Context) error, log *slog.Logger) *Notes {
 	return &Notes{put: put, log: log, kick: make(chan struct{}, 1)}
 }
 
-// Want asks for the file to be written, soon.
+// Want requests a write of the file.
 func (n *Notes) Want() {
 	n.mu.Lock()
 	n.wanted++
@@ -39,15 +39,15 @@ func (n *Notes) Want() {
 	}
 }
 
-// A write costs as much as the whole notebook, so a session of many short cells would spend its time
-// on writing. After each write the next one waits restShare times as long as the last took, which
-// bounds the cost to a fiftieth of one core, but never longer than maxRest.
+// A write takes time in proportion to the whole notebook, so a session of many short cells would spend its
+// time on writes. After each write the next one waits restShare times the duration of the last one, at most
+// maxRest. This limits the cost to a fiftieth of one core.
 const (
 	restShare = 50
 	maxRest   = 5 * time.Second
 )
 
-// Run writes when asked until the context ends.
+// Run writes the file on request until ctx ends.
 func (n *Notes) Run(ctx context.Context) {
 	for {
 		select {
@@ -85,7 +85,7 @@ func (n *Notes) Write(ctx context.Context) error {
 	return err
 }
 
-// Flush returns when the file shows everything up to now.
+// Flush returns when the file has all changes up to now.
 func (n *Notes) Flush(ctx context.Context) error {
 	n.mu.Lock()
 	current := n.have >= n.wanted

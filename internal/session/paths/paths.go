@@ -1,4 +1,4 @@
-// Package paths says where the files of sessions are on the host, below the state directory of the server.
+// Package paths has the paths of the files of sessions on the host, below the state directory of the server.
 package paths
 
 import (
@@ -10,19 +10,19 @@ import (
 	"cellhold/internal/record"
 )
 
-// Notebooks is the directory of the notebooks.
+// Notebooks returns the directory of the notebooks.
 func Notebooks(home string) string { return filepath.Join(home, "notebooks") }
 
-// Outputs is the directory of the output files.
+// Outputs returns the directory of the output files.
 func Outputs(home string) string { return filepath.Join(home, "output") }
 
-// Notebook is the file of a session's notebook.
+// Notebook returns the path of a session's notebook.
 func Notebook(home string, r record.Session) string {
 	return filepath.Join(Notebooks(home), label(r)+string(r.ID)+".ipynb")
 }
 
-// Output is the directory of a session's output files: shared by the sessions of one user label, private to a
-// session without one.
+// Output returns the directory of a session's output files. Sessions with the same user label share it; a
+// session without a user has its own.
 func Output(home string, r record.Session) string {
 	if r.User == "" {
 		return filepath.Join(Outputs(home), string(r.ID))
@@ -31,8 +31,8 @@ func Output(home string, r record.Session) string {
 	return filepath.Join(Outputs(home), label(r)+hex.EncodeToString(sum[:8]))
 }
 
-// label makes of the user label a text that is safe in file names on every system, for people to recognise
-// it. It need not be unique, and is empty when nothing is left.
+// label converts the user label to a text that is safe in file names on every system, so that people
+// recognise the file. It need not be unique, and can be empty.
 func label(r record.Session) string {
 	keep := func(c rune) rune {
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' {

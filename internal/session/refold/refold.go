@@ -1,8 +1,8 @@
-// Package refold makes the records of cells agree with their events.
-//
-// They can differ where output came after the end of its cell: a rollback undoes such output, a fork from a
-// checkpoint does not have it yet, and a server that was killed had not written it. Records that agree with
-// their events are left alone.
+// Package refold updates the records of cells from their events.
+// //
+// // They can differ if output came after the end of its cell. A rollback undoes such output, a fork from a
+// checkpoint does not have it yet, and a server that was killed did not write it. Records that match their
+// events do not change.
 package refold
 
 import (
@@ -15,10 +15,11 @@ import (
 	"cellhold/internal/record"
 )
 
-// Bounds of the records that are folded at once: one can have 33 MiB. One record is folded in any case.
+// Limits of the records that are folded together: one record can have 33 MiB. A larger record is folded
+// alone.
 const (
 	maxCells = 16
-	maxBytes = 64 << 20 // of their events
+	maxBytes = 64 << 20 // bytes of their events
 )
 
 // Store reads events and cells, and records cells.
@@ -28,13 +29,13 @@ type Store interface {
 	PutCell(ctx context.Context, c record.Cell) error
 }
 
-// staleCell is a cell whose record disagrees with its events, without its outputs.
+// staleCell is a cell without its outputs, whose record differs from the events.
 type staleCell struct {
 	record.Cell
 	size int64 // bytes of its events
 }
 
-// Cells records the cells of a session as the events up to number last say, those in undone left out.
+// Cells updates the records of a session's cells from the events up to number last, without those in undone.
 func Cells(ctx context.Context, store Store, id cellhold.SessionID, last int64, undone []record.Undone) error {
 	f := folder{store, id, func(seq int64) bool {
 		return seq <= last && !slices.ContainsFunc(undone, func(u record.Undone) bool { return seq > u.After && seq <= u.Last })
@@ -52,15 +53,15 @@ func Cells(ctx context.Context, store Store, id cellhold.SessionID, last int64, 
 	return err
 }
 
-// folder folds the cells of one session from the events that count.
+// folder folds the cells of one session from the valid events.
 type folder struct {
 	store  Store
 	id     cellhold.SessionID
 	counts func(seq int64) bool
 }
 
-// stale returns the cells whose records disagree with the events that count. Last is the number of the
-// newest of those events.
+// stale returns the cells whose records differ from the valid events. Last is the number of the newest of those
+// events.
 func (f folder) stale(ctx context.Context) (list []staleCell, err error) {
 	ends, sizes := map[cellhold.CellID]int64{}, map[cellhold.CellID]int64{}
 	for ev, err := range f.store.Read(ctx, f.id, 0) {
@@ -84,7 +85,7 @@ func (f folder) stale(ctx context.Context) (list []staleCell, err error) {
 	return list, nil
 }
 
-// fold folds the records of some cells and writes them.
+// fold folds and writes the records of some cells.
 func (f folder) fold(ctx context.Context, group []staleCell) error {
 	folders, first := map[cellhold.CellID]*notebook.Folder{}, group[0].First
 	for _, c := range group {
@@ -92,7 +93,7 @@ func (f folder) fold(ctx context.Context, group []staleCell) error {
 	}
 	for ev, err := range f.store.Read(ctx, f.id, max(first-1, 0)) {
 		if err != nil && ev.Seq == 0 {
-			return err // a record of half the events would be worse than the present one
+			return err // keep the present record rather than one of half the events
 		}
 		if to := folders[ev.Cell]; err == nil && to != nil && f.counts(ev.Seq) {
 			_ = to.Add(ev.Event) // an event that could not be folded before cannot be folded now

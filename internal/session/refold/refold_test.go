@@ -11,12 +11,12 @@ import (
 	"cellhold/internal/record"
 )
 
-// history is a store of cells and events that notes how it is used.
+// history is a store of cells and events that counts its calls.
 type history struct {
 	evs    []record.Event
 	cells  map[cellhold.CellID]record.Cell
 	order  []cellhold.CellID
-	groups []int // for each reading of the events, how many records were written before the next
+	groups []int // number of records written after each read of the events
 }
 
 func (h *history) Read(_ context.Context, _ cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
@@ -46,7 +46,7 @@ func (h *history) PutCell(_ context.Context, c record.Cell) error {
 	return nil
 }
 
-func TestManyRecordsThatLackLateOutputAreFoldedAFewAtATime(t *testing.T) {
+func TestRecordsThatLackLateOutputAreFoldedInGroups(t *testing.T) {
 	h := &history{cells: map[cellhold.CellID]record.Cell{}}
 	say := func(id cellhold.CellID, text string) int64 {
 		ev := record.NewEvent(cellhold.EventStream, "toy", id, cellhold.StreamContent{Name: "stdout", Text: text})

@@ -1,9 +1,9 @@
-// Package shelf keeps the saved states of sessions: what a hibernated session continues from, its
-// checkpoints, and what forks start from.
-//
-// A saved state bears the name of its session, so that after a crash those that nobody needs are found
-// and removed. The room refuses to touch those of others, such as templates, and to decide what a session
-// needs.
+// Package shelf stores the snapshots of sessions: those of hibernated sessions, checkpoints, and those that
+// forks start from.
+// //
+// // The name of a snapshot has the id of its session, so that after a crash unneeded snapshots are found and
+// removed. The package does not touch other snapshots, such as those of templates. It does not decide what a
+// session needs.
 package shelf
 
 import (
@@ -18,32 +18,33 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Kind says what a saved state is for.
+// Kind is the purpose of a snapshot.
 type Kind string
 
-// The kinds of saved states, as they stand in their names.
+// The kinds of snapshots. They are part of the names.
 const (
-	Hibernation Kind = "h" // what a hibernated session continues from
-	Checkpoint  Kind = "c" // a checkpoint
-	Fork        Kind = "f" // what forks that are being made continue from
+	Hibernation Kind = "h" // a hibernated session resumes from it
+	Checkpoint  Kind = "c" // a checkpoint of a session
+	Fork        Kind = "f" // new forks continue from it
 )
 
-// ours matches the names that this room gives: the session, the kind, something random.
+// ours matches the names of this package: the session, the kind, a random part.
 var ours = lazy.Regexp(`^(s[a-z2-7]{16})-([hcf])-[a-z2-7]{8}$`)
 
-// Name returns a name for a saved state that no other one has.
+// Name returns a unique name for a snapshot.
 func Name(id cellhold.SessionID, k Kind) string {
 	return fmt.Sprintf("%s-%s-%s", id, k, strings.ToLower(rand.Text()[:8]))
 }
 
-// IsOfForks reports whether a saved state is what forks that are being made continue from: it was saved just
-// now, and all of them do.
+// IsOfForks reports whether a snapshot is for new forks: it was just made, and several sessions continue from
+// it.
 func IsOfForks(name string) bool {
 	m := ours().FindStringSubmatch(name)
 	return m != nil && Kind(m[2]) == Fork
 }
 
-// Why says why nothing can go on from a saved state, given the error that says so: the end of a sentence.
+// Why returns the reason why a snapshot cannot be restored, from the driver's error. The text ends a
+// sentence.
 func Why(err error) string {
 	if m, ok := errors.AsType[*sandbox.SnapshotError](err); ok {
 		return m.Reason
@@ -51,14 +52,13 @@ func Why(err error) string {
 	return "it fits this server or host no more"
 }
 
-// Shelf is where a driver keeps the saved states of sessions. All methods may be called from any
-// goroutine.
+// Shelf has the snapshots of sessions in a driver. Its methods can be called from any goroutine.
 type Shelf struct {
-	driver sandbox.SnapshotStore // nil when it keeps none
+	driver sandbox.SnapshotStore // nil if the driver stores none
 	most   int64
 }
 
-// New returns the shelf of a driver. All that is on it may take so many bytes.
+// New returns the shelf of a driver. most is the maximum size of all snapshots in bytes.
 func New(d sandbox.Driver, most int64) *Shelf {
 	s := &Shelf{most: most}
 	if d.Features().Snapshot {
@@ -67,22 +67,22 @@ func New(d sandbox.Driver, most int64) *Shelf {
 	return s
 }
 
-// Able returns nil if states can be saved here.
+// Able returns nil if snapshots can be made.
 func (s *Shelf) Able() error {
 	if s.driver == nil {
-		return cellhold.Errorf(cellhold.Unsupported, "This server's sandboxes cannot be saved.")
+		return cellhold.Errorf(cellhold.Unsupported, "Sessions cannot be saved: this server's driver does not support it.")
 	}
 	return nil
 }
 
-// Stock is what there is of saved states.
+// Stock counts the snapshots.
 type Stock struct {
 	Count int
-	Stale int   // of those, how many nothing can continue from any more
-	Bytes int64 // that all of them take
+	Stale int   // number of snapshots that can no longer be restored
+	Bytes int64 // size of all snapshots in bytes
 }
 
-// Stock says what there is.
+// Stock counts the snapshots.
 func (s *Shelf) Stock(ctx context.Context) (Stock, error) {
 	list, err := s.list(ctx)
 	have := Stock{Count: len(list)}
@@ -95,7 +95,7 @@ func (s *Shelf) Stock(ctx context.Context) (Stock, error) {
 	return have, err
 }
 
-// Room returns nil if that many bytes more may be kept.
+// Room returns nil if more bytes fit below the limit.
 func (s *Shelf) Room(ctx context.Context, more int64) error {
 	have, err := s.Stock(ctx)
 	if err != nil {
@@ -103,16 +103,16 @@ func (s *Shelf) Room(ctx context.Context, more int64) error {
 	}
 	if have.Bytes+max(more, 0) > s.most {
 		return cellhold.Errorf(cellhold.Exhausted,
-			"The saved sessions of this server take %d MiB, and %d MiB are the most. End some, delete checkpoints, or raise --max-snapshots.", have.Bytes>>20, s.most>>20)
+			"The snapshots of this server need %d MiB; the limit is %d MiB. End sessions, delete checkpoints, or raise --max-snapshots.", have.Bytes>>20, s.most>>20)
 	}
 	return nil
 }
 
-// Size returns the bytes of a saved state, 0 when there is none.
+// Size returns the size of a snapshot in bytes, or 0 if there is none.
 func (s *Shelf) Size(ctx context.Context, name string) int64 {
 	list, err := s.list(ctx)
 	if err != nil {
-		return 0 // it is for people to know
+		return 0 // the size is only for information
 	}
 	for _, x := range list {
 		if x.Name == name {
@@ -122,7 +122,7 @@ func (s *Shelf) Size(ctx context.Context, name string) int64 {
 	return 0
 }
 
-// Remove frees the space of a saved state. One that is gone, and no name, is no error.
+// Remove deletes a snapshot. A missing snapshot and an empty name are not errors.
 func (s *Shelf) Remove(ctx context.Context, name string) error {
 	if name == "" || s.driver == nil {
 		return nil
@@ -130,8 +130,8 @@ func (s *Shelf) Remove(ctx context.Context, name string) error {
 	return s.driver.RemoveSnapshot(ctx, name)
 }
 
-// Reap removes what a crash has left: the saved states of sessions that are not needed. Those of sessions
-// that spared names stay.
+// Reap deletes the snapshots that a crash left behind. It keeps the needed ones, and those of spared
+// sessions.
 func (s *Shelf) Reap(ctx context.Context, needed map[string]bool, spared map[cellhold.SessionID]bool) error {
 	if s.driver == nil {
 		return nil
@@ -149,14 +149,14 @@ func (s *Shelf) Reap(ctx context.Context, needed map[string]bool, spared map[cel
 	return errors.Join(errs...)
 }
 
-// list returns the saved states of sessions.
+// list returns the snapshots of sessions.
 func (s *Shelf) list(ctx context.Context) ([]sandbox.Snapshot, error) {
 	if err := s.Able(); err != nil {
 		return nil, err
 	}
 	all, err := s.driver.Snapshots(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing the saved states: %w", err)
+		return nil, fmt.Errorf("list the snapshots: %w", err)
 	}
 	var own []sandbox.Snapshot
 	for _, x := range all {

@@ -1,9 +1,9 @@
-// Package states has the states of a session and every change of them in one table, with the lock that
-// makes changes take turns.
-//
-// A change is a Transition of the table below. Code outside this package cannot make another one, and
-// cannot set a state. The package knows nothing of sandboxes and records: its user does the work of a
-// transition between Begin and Commit.
+// Package states has the states of a session and all transitions between them in one table, with the lock
+// that allows one transition at a time.
+// //
+// // Each change is a Transition of the table below. Code outside this package cannot make other changes and
+// cannot set a state. The package knows no sandboxes and no records: its user does the work of a transition
+// between Begin and Commit.
 package states
 
 import (
@@ -14,10 +14,10 @@ import (
 	"cellhold"
 )
 
-// State is what a session is or does. Callers of the API see Visible of it.
+// State is the state of a session. Callers of the API see its Visible form.
 type State string
 
-// The settled states, and those of transitions under way.
+// The settled states, and the states of running transitions.
 const (
 	Starting   State = "starting"
 	Ready      State = "ready"
@@ -33,15 +33,15 @@ const (
 	Ending        State = "ending"
 )
 
-// Transition is one change of state: from one of the settled states, through the state that it has while
-// it is under way, to the settled state after it. One that fails leads back.
+// Transition is one change of state: from one of the settled states, through the state while it runs, to the
+// next settled state. A failed transition returns to the state before.
 type Transition struct {
 	from   []State
 	during State
 	to     State // empty: the state before
 }
 
-// The table: all transitions that there are.
+// The table of all transitions.
 var (
 	Start      = Transition{[]State{Starting}, Starting, Ready}
 	Hibernate  = Transition{[]State{Ready}, Hibernating, Hibernated}
@@ -53,24 +53,24 @@ var (
 	End        = Transition{[]State{Starting, Ready, Hibernated}, Ending, Ended}
 )
 
-// Visible returns the state of the API for a settled state.
+// Visible returns the API's state for a settled state.
 func Visible(s State) cellhold.SessionState { return cellhold.SessionState(s) }
 
-// Machine is the state of one session. All methods may be called from any goroutine.
+// Machine is the state of one session. Its methods can be called from any goroutine.
 type Machine struct {
-	turn chan struct{} // capacity 1: held for the whole of a transition
+	turn chan struct{} // capacity 1: held during a transition
 
 	mu      sync.Mutex
-	settled State // after the newest transition that has ended
-	doing   State // the state of the transition under way; empty when there is none
-	inside  int   // calls that use the sandbox
-	closed  bool  // calls wait: the sandbox is being saved or replaced
+	settled State // the state after the last transition
+	doing   State // the state of the running transition; empty if there is none
+	inside  int   // number of calls that use the sandbox
+	closed  bool  // calls must wait: the sandbox is being saved or replaced
 }
 
 // New returns a machine in a settled state.
 func New(settled State) *Machine { return &Machine{turn: make(chan struct{}, 1), settled: settled} }
 
-// State returns the state now: that of the transition under way, or the settled one.
+// State returns the present state: that of the running transition, or the settled state.
 func (m *Machine) State() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,9 +80,9 @@ func (m *Machine) State() State {
 	return m.settled
 }
 
-// TryEnter lets a call use the sandbox of a ready session until Leave. It returns false when the call must
-// wait for a turn first: the session hibernates, or its sandbox is being saved. A session that is starting
-// or has ended is a Conflict.
+// TryEnter lets a call use the sandbox of a ready session until Leave. It returns false if the call must
+// first wait for a turn, because the session is hibernated or its sandbox is being saved. If the session is
+// starting or has ended, the error is a Conflict.
 func (m *Machine) TryEnter() (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,20 +98,20 @@ func (m *Machine) TryEnter() (bool, error) {
 	return false, conflict(m.settled)
 }
 
-// Leave ends what TryEnter or Turn.Enter began.
+// Leave ends the use that TryEnter or Turn.Enter started.
 func (m *Machine) Leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inside--
 }
 
-// Turn is the right to change the state. Its methods may be called by its holder only.
+// Turn is the right to change the state. Only its holder can call its methods.
 type Turn struct {
 	m    *Machine
 	open *Transition // begun and not committed
 }
 
-// Acquire waits for the turn, in the order of the calls. The caller must release it.
+// Acquire waits for the turn, in the order of the calls. The caller must call Release.
 func (m *Machine) Acquire(ctx context.Context) (*Turn, error) {
 	select {
 	case m.turn <- struct{}{}:
@@ -121,7 +121,7 @@ func (m *Machine) Acquire(ctx context.Context) (*Turn, error) {
 	}
 }
 
-// TryAcquire returns the turn, or nil when somebody has it.
+// TryAcquire returns the turn, or nil if another caller holds it.
 func (m *Machine) TryAcquire() *Turn {
 	select {
 	case m.turn <- struct{}{}:
@@ -131,14 +131,14 @@ func (m *Machine) TryAcquire() *Turn {
 	}
 }
 
-// Settled returns the settled state, which nobody else can change now.
+// Settled returns the settled state. Only the holder of the turn can change it.
 func (t *Turn) Settled() State {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	return t.m.settled
 }
 
-// Begin begins a transition. A state that it does not start from is a Conflict.
+// Begin starts a transition. If the state is wrong for it, the error is a Conflict.
 func (t *Turn) Begin(tr Transition) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
@@ -149,7 +149,7 @@ func (t *Turn) Begin(tr Transition) error {
 	return nil
 }
 
-// Commit ends the transition: its state after is the settled one, and calls may use the sandbox again.
+// Commit completes the transition: its target becomes the settled state, and calls can use the sandbox again.
 func (t *Turn) Commit() {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
@@ -162,28 +162,28 @@ func (t *Turn) Commit() {
 	t.open, t.m.doing, t.m.closed = nil, "", false
 }
 
-// Abort ends a transition that failed: the state is the one before it. It does nothing after Commit.
+// Abort ends a failed transition: the state before it returns. After Commit, Abort does nothing.
 func (t *Turn) Abort() {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	t.open, t.m.doing, t.m.closed = nil, "", false
 }
 
-// Release gives the turn back. A transition that is not committed is aborted.
+// Release releases the turn. It aborts a transition that is not committed.
 func (t *Turn) Release() {
 	t.Abort()
 	<-t.m.turn
 }
 
-// Enter lets a call use the sandbox as TryEnter does. The session must be ready.
+// Enter lets a call use the sandbox, like TryEnter. The session must be ready.
 func (t *Turn) Enter() {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
 	t.m.inside++
 }
 
-// Close makes new calls wait until the transition ends or Reopen is called. It returns false, and does
-// nothing, when a call uses the sandbox now.
+// Close makes new calls wait until the transition ends or Reopen is called. If a call uses the sandbox now,
+// it returns false and does nothing.
 func (t *Turn) Close() bool {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
@@ -194,7 +194,7 @@ func (t *Turn) Close() bool {
 	return true
 }
 
-// Reopen ends what Close began.
+// Reopen undoes Close.
 func (t *Turn) Reopen() {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
@@ -202,5 +202,5 @@ func (t *Turn) Reopen() {
 }
 
 func conflict(s State) error {
-	return cellhold.Errorf(cellhold.Conflict, "The session is %s.", s)
+	return cellhold.Errorf(cellhold.Conflict, "The request is not possible: the session is %s.", s)
 }

@@ -43,7 +43,7 @@ func TestATransitionStartsOnlyFromTheStatesOfTheTable(t *testing.T) {
 	}
 }
 
-func TestACommitSettlesAndAnAbortLeadsBack(t *testing.T) {
+func TestACommitSettlesAndAnAbortRestoresTheState(t *testing.T) {
 	for _, x := range []struct {
 		from          State
 		tr            Transition
@@ -80,7 +80,7 @@ func TestACommitSettlesAndAnAbortLeadsBack(t *testing.T) {
 	}
 }
 
-func TestCallsWaitWhileTheSandboxIsSavedAndASaveWaitsForNoCall(t *testing.T) {
+func TestCallsWaitForASaveAndASaveFailsDuringACall(t *testing.T) {
 	m := New(Ready)
 	turn := acquire(t, m)
 	if in, err := m.TryEnter(); !in || err != nil {
@@ -91,7 +91,7 @@ func TestCallsWaitWhileTheSandboxIsSavedAndASaveWaitsForNoCall(t *testing.T) {
 	}
 	m.Leave()
 	if !turn.Close() {
-		t.Error("the sandbox cannot be closed though no call uses it")
+		t.Error("the sandbox cannot be closed, but no call uses it")
 	}
 	if in, err := m.TryEnter(); in || err != nil {
 		t.Errorf("a closed sandbox: entered %t, %v; want to wait", in, err)
@@ -102,7 +102,7 @@ func TestCallsWaitWhileTheSandboxIsSavedAndASaveWaitsForNoCall(t *testing.T) {
 	}
 }
 
-func TestASessionThatEndsTakesNoCalls(t *testing.T) {
+func TestAnEndingSessionRefusesCalls(t *testing.T) {
 	m := New(Ready)
 	turn := acquire(t, m)
 	if err := turn.Begin(End); err != nil {
@@ -136,7 +136,7 @@ func TestAWaitForTheTurnEndsWithItsContext(t *testing.T) {
 		}
 		turn.Release()
 		if m.TryAcquire() == nil {
-			t.Error("nobody has the turn, and it cannot be had")
+			t.Error("the turn is free, but TryAcquire returned nil")
 		}
 	})
 }

@@ -1,4 +1,4 @@
-# What must differ in sessions that continue from one snapshot, a line each.
+# Prints values that must differ in sessions that continue from one snapshot, one per line.
 import random
 import uuid
 

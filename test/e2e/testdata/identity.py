@@ -1,7 +1,7 @@
-# Prints as JSON what may not be equal in two copies of a sandbox: {"differ": {...}}, and what is equal in
-# all copies of one snapshot and said to be: {"equal": {...}}. It takes nothing from a generator that was
-# not there before, so it can run in each copy once. used() brings the generators into being, for a
-# snapshot to hold them.
+# Prints two lists of values as JSON. "differ" has values that must not be equal in two copies of a sandbox.
+# "equal" has values that are equal in all copies of one snapshot, as documented. The code uses only random
+# generators that existed before, so that each copy can run it once. used() creates the generators, so that a
+# snapshot has them.
 
 
 def used():

@@ -124,6 +124,6 @@ for name, setting in {"default": matplotlib.rcdefaults, "seaborn": seaborn.set_t
     setting()
     only = list(WORDS) if name in ("default", "control") else ["Chinese", "emoji"]
     result[name] = {script: {"failed": failures(WORDS[script]), "complaints": complaints(WORDS[script])} for script in only}
-# PIL goes to no second font; the emoji newer than Unicode 9 are in another one.
+# PIL has no fallback font. The emoji newer than Unicode 9 are in another font.
 result["PIL"] = {script: {"failed": pil_failures(script, word.replace("🥲", "")), "complaints": []} for script, word in WORDS.items()}
 print(json.dumps(result))

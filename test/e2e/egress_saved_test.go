@@ -19,32 +19,32 @@ import (
 	"cellhold/client"
 )
 
-// secretValue is what no sandbox may ever have.
+// secretValue is a value that no sandbox must have.
 const secretValue = "s3cr3t-of-the-saved"
 
-// wayOut is the outside of stories about sessions that are saved: a.example.org has a secret, b.example.org is
-// allowed, and c.example.org is what the operator allows and the session does not.
-type wayOut struct {
-	*outsider
+// egressFixture has the hosts for tests of saved sessions: a.example.org has a secret, b.example.org is
+// allowed, and the operator allows c.example.org but the session does not.
+type egressFixture struct {
+	*internetFixture
 	flags []string
 
 	mu   sync.Mutex
-	seen map[string]string // what came with the requests, by host and path
+	seen map[string]string // received headers, by host and path
 
-	streams chan struct{} // gets one for each stream that has begun, and one for each that has ended
+	streams chan struct{} // receives at each start and each end of a stream
 }
 
-func newWayOut(t testing.TB) *wayOut {
+func newEgressFixture(t testing.TB) *egressFixture {
 	t.Helper()
 	cert, file := certificate(t, "a.example.org", "b.example.org", "c.example.org")
-	w := &wayOut{outsider: newOutsider(t, cert), seen: map[string]string{}, streams: make(chan struct{}, 16)}
-	w.flags = w.outsider.flags("--max-egress", "allowlist", "--egress-host", "*.example.org", "--egress-ca", file)
+	w := &egressFixture{internetFixture: newInternetFixture(t, cert), seen: map[string]string{}, streams: make(chan struct{}, 16)}
+	w.flags = w.internetFixture.flags("--max-egress", "allowlist", "--egress-host", "*.example.org", "--egress-ca", file)
 	w.files = http.HandlerFunc(w.serve)
 	return w
 }
 
-// serve does not repeat what it was sent: then the sandbox would have the secret.
-func (w *wayOut) serve(rw http.ResponseWriter, r *http.Request) {
+// serve does not repeat received values: otherwise the sandbox would have the secret.
+func (w *egressFixture) serve(rw http.ResponseWriter, r *http.Request) {
 	host, _, _ := strings.Cut(r.Host, ":")
 	if strings.HasSuffix(r.URL.Path, "/endless") {
 		fmt.Fprintln(rw, "begun")
@@ -60,16 +60,16 @@ func (w *wayOut) serve(rw http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(rw, "%s was here", host)
 }
 
-// came returns what came with a request, and whether there was one.
-func (w *wayOut) came(host, path string) (string, bool) {
+// came returns the received header of a request, and whether there was a request.
+func (w *egressFixture) came(host, path string) (string, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v, ok := w.seen[host+path]
 	return v, ok
 }
 
-// open makes a session that may reach a and b, with a secret for a.
-func (w *wayOut) open(t testing.TB, s *server) cellhold.SessionID {
+// open creates a session with access to a and b, and a secret for a.
+func (w *egressFixture) open(t testing.TB, s *server) cellhold.SessionID {
 	t.Helper()
 	id := s.session(t, client.CreateSession{Egress: allow("a.example.org", "b.example.org"),
 		Secrets: []cellhold.Secret{{Name: "API_KEY", Host: "a.example.org", Value: secretValue}}})
@@ -91,16 +91,16 @@ def follow():
 	return id
 }
 
-// probe lets a session try all three hosts, and returns what it says and the path that it asked for.
-func (w *wayOut) probe(t testing.TB, s *server, id cellhold.SessionID) (said, path string) {
+// probe lets a session try all three hosts, and returns its output and the requested path.
+func (w *egressFixture) probe(t testing.TB, s *server, id cellhold.SessionID) (said, path string) {
 	t.Helper()
 	name := rand.Text()
 	return s.must(t, id, fmt.Sprintf("probe(%q)", name)), "/files/" + name
 }
 
-// holds checks that a session's way out is as it was made: what it leads to, what it does with the secret,
-// and whose record has the attempts.
-func (w *wayOut) holds(t testing.TB, s *server, id cellhold.SessionID, others ...cellhold.SessionID) {
+// holds checks that a session's egress is unchanged: its hosts, its use of the secret, and the session that
+// records the attempts.
+func (w *egressFixture) holds(t testing.TB, s *server, id cellhold.SessionID, others ...cellhold.SessionID) {
 	t.Helper()
 	before := map[cellhold.SessionID]map[string]int{}
 	for _, x := range append(others, id) {
@@ -133,8 +133,8 @@ func (w *wayOut) holds(t testing.TB, s *server, id cellhold.SessionID, others ..
 	}
 }
 
-// shut checks that a session gets nowhere.
-func (w *wayOut) shut(t testing.TB, s *server, id cellhold.SessionID) {
+// shut checks that a session reaches no host.
+func (w *egressFixture) shut(t testing.TB, s *server, id cellhold.SessionID) {
 	t.Helper()
 	said, path := w.probe(t, s, id)
 	for _, host := range []string{"a.example.org", "b.example.org", "c.example.org"} {
@@ -144,7 +144,7 @@ func (w *wayOut) shut(t testing.TB, s *server, id cellhold.SessionID) {
 	}
 }
 
-// attempts counts what is recorded of a session, by host and decision.
+// attempts counts the recorded attempts of a session, by host and decision.
 func (s *server) attempts(t testing.TB, id cellhold.SessionID) map[string]int {
 	t.Helper()
 	list, err := s.Attempts(t.Context(), id)
@@ -158,25 +158,25 @@ func (s *server) attempts(t testing.TB, id cellhold.SessionID) map[string]int {
 	return n
 }
 
-// follow lets a thread of the session read a stream that has no end, and returns when it has begun.
-func (w *wayOut) follow(t testing.TB, s *server, id cellhold.SessionID) {
+// follow lets a thread of the session read an endless stream, and returns when the stream has started.
+func (w *egressFixture) follow(t testing.TB, s *server, id cellhold.SessionID) {
 	t.Helper()
 	s.must(t, id, "said.clear(); follower = threading.Thread(target=follow); follower.start()")
 	w.awaitStream(t)
 }
 
-// awaitStream returns when a stream has begun or ended.
-func (w *wayOut) awaitStream(t testing.TB) {
+// awaitStream returns at the next start or end of a stream.
+func (w *egressFixture) awaitStream(t testing.TB) {
 	t.Helper()
 	select {
 	case <-w.streams:
 	case <-time.After(time.Minute):
-		t.Fatal("the stream has neither begun nor ended")
+		t.Fatal("no stream started or ended")
 	}
 }
 
-// broken checks that the thread of a session that goes on elsewhere has seen its stream end.
-func (w *wayOut) broken(t testing.TB, s *server, id cellhold.SessionID) {
+// broken checks that the thread of a restored session saw its stream end.
+func (w *egressFixture) broken(t testing.TB, s *server, id cellhold.SessionID) {
 	t.Helper()
 	if got := s.must(t, id, "follower.join(60); follower.is_alive(), len(said) > 0"); got != "(False, True)" {
 		t.Errorf("the thread reads on a connection that is gone: %s", got)
@@ -184,7 +184,7 @@ func (w *wayOut) broken(t testing.TB, s *server, id cellhold.SessionID) {
 }
 
 // ended checks that all recorded connections have ended.
-func (w *wayOut) ended(t testing.TB, s *server, id cellhold.SessionID) {
+func (w *egressFixture) ended(t testing.TB, s *server, id cellhold.SessionID) {
 	t.Helper()
 	list, err := s.Attempts(t.Context(), id)
 	if err != nil {
@@ -197,7 +197,7 @@ func (w *wayOut) ended(t testing.TB, s *server, id cellhold.SessionID) {
 	}
 }
 
-// blind checks that nothing in a sandbox has the secret, which has a placeholder for it.
+// blind checks that a sandbox has the placeholder, and not the secret.
 func (s *server) blind(t testing.TB, id cellhold.SessionID) {
 	t.Helper()
 	inside := s.must(t, id, `print(subprocess.run("env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; cat /run/cellhold/* 2>/dev/null", shell=True, capture_output=True, text=True).stdout)`)
@@ -206,7 +206,7 @@ func (s *server) blind(t testing.TB, id cellhold.SessionID) {
 	}
 }
 
-// notSaved checks that what is saved of sessions does not have the secret, though it has the placeholder.
+// notSaved checks that the snapshots have the placeholder, and not the secret.
 func notSaved(t testing.TB, home string) {
 	t.Helper()
 	placeholders := 0
@@ -225,13 +225,13 @@ func notSaved(t testing.TB, home string) {
 		t.Fatal(err)
 	}
 	if placeholders == 0 {
-		t.Error("what is saved has no placeholder: this check sees nothing")
+		t.Error("the snapshots have no placeholder: this check proves nothing")
 	}
 }
 
-func TestTheWayOutAndItsSecretsHoldAfterSleep(t *testing.T) {
+func TestEgressAndSecretsSurviveHibernation(t *testing.T) {
 	t.Parallel()
-	w, home := newWayOut(t), newHome(t)
+	w, home := newEgressFixture(t), newHome(t)
 	s := serve(t, home, w.flags...)
 	id := w.open(t, s)
 	w.holds(t, s, id)
@@ -254,14 +254,14 @@ func TestTheWayOutAndItsSecretsHoldAfterSleep(t *testing.T) {
 	s.hibernate(t, id)
 	s.signal(t, syscall.SIGTERM)
 
-	// An operator who allows less closes the way of what sleeps, too.
-	s = serve(t, home, w.outsider.flags()...)
+	// If the operator allows less, a hibernated session loses its access too.
+	s = serve(t, home, w.internetFixture.flags()...)
 	w.shut(t, s, id)
 }
 
-func TestForksGetTheirParentsWayOutAndRecordsOfTheirOwn(t *testing.T) {
+func TestForksHaveTheirParentsEgressAndTheirOwnRecords(t *testing.T) {
 	t.Parallel()
-	w, home := newWayOut(t), newHome(t)
+	w, home := newEgressFixture(t), newHome(t)
 	s := serve(t, home, w.flags...)
 	id := w.open(t, s)
 	w.holds(t, s, id)
@@ -274,7 +274,7 @@ func TestForksGetTheirParentsWayOutAndRecordsOfTheirOwn(t *testing.T) {
 	w.holds(t, s, one, id, two)
 	w.holds(t, s, two, id, one)
 	w.holds(t, s, id, one, two)
-	w.broken(t, s, one) // of the parent's connection they have nothing
+	w.broken(t, s, one) // forks do not have the parent's connection
 	s.blind(t, one)
 	if got := s.must(t, id, "follower.is_alive()"); got != "True" {
 		t.Error("the parent's connection broke when it was forked")
@@ -282,12 +282,12 @@ func TestForksGetTheirParentsWayOutAndRecordsOfTheirOwn(t *testing.T) {
 	if got := fmt.Sprint(forks[0].Egress, forks[0].Secrets); got != "{allowlist [a.example.org b.example.org]} [{API_KEY a.example.org}]" {
 		t.Errorf("a fork says %s", got)
 	}
-	if err := s.DeleteSession(t.Context(), id); err != nil { // its secrets end with it, those of forks do not
+	if err := s.DeleteSession(t.Context(), id); err != nil { // its secrets are deleted, those of the forks are not
 		t.Fatal(err)
 	}
 	w.holds(t, s, one, two)
 
-	// What has no way out has forks without one.
+	// A session without egress has forks without egress.
 	closed := s.session(t, client.CreateSession{})
 	forks, err = s.Fork(t.Context(), closed, 1, "")
 	if err != nil {
@@ -308,10 +308,10 @@ func TestForksGetTheirParentsWayOutAndRecordsOfTheirOwn(t *testing.T) {
 	}
 	s.signal(t, syscall.SIGTERM)
 
-	// Nor does a fork get what the operator allows no more, or what is another caller's.
+	// A fork does not get access that the operator no longer allows, or secrets of another caller.
 	const other = "another-callers-token-of-the-test"
 	addToken(t, home, "other "+other)
-	s = serve(t, home, w.outsider.flags()...)
+	s = serve(t, home, w.internetFixture.flags()...)
 	for _, from := range []string{"", "wide"} {
 		late, err := s.Fork(t.Context(), one, 1, from)
 		if err != nil {
@@ -319,19 +319,19 @@ func TestForksGetTheirParentsWayOutAndRecordsOfTheirOwn(t *testing.T) {
 		}
 		w.shut(t, s, late[0].ID)
 	}
-	stranger, err := client.New(client.Options{URL: s.url, Token: other})
+	otherCaller, err := client.New(client.Options{URL: s.url, Token: other})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stranger.Fork(t.Context(), one, 1, ""); cellhold.KindOf(err) != cellhold.NotFound {
+	if _, err := otherCaller.Fork(t.Context(), one, 1, ""); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("another caller forks the session: %v", err)
 	}
-	if _, err := stranger.Attempts(t.Context(), one); cellhold.KindOf(err) != cellhold.NotFound {
+	if _, err := otherCaller.Attempts(t.Context(), one); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("another caller reads its attempts: %v", err)
 	}
 }
 
-// addToken adds a caller to those of a home.
+// addToken adds a caller to the token file of a home.
 func addToken(t testing.TB, home, line string) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(home, "token"), os.O_APPEND|os.O_WRONLY, 0)
@@ -344,16 +344,16 @@ func addToken(t testing.TB, home, line string) {
 	}
 }
 
-func TestARollbackKeepsTheWayOutAndForgetsNoAttempt(t *testing.T) {
+func TestARollbackKeepsEgressAndAttempts(t *testing.T) {
 	t.Parallel()
-	w, home := newWayOut(t), newHome(t)
+	w, home := newEgressFixture(t), newHome(t)
 	s := serve(t, home, w.flags...)
 	id := w.open(t, s)
 	w.follow(t, s, id)
 	if _, err := s.Checkpoint(t.Context(), id, "first"); err != nil {
 		t.Fatal(err)
 	}
-	w.holds(t, s, id) // the checkpoint has not closed the way
+	w.holds(t, s, id) // the checkpoint did not close the access
 	notSaved(t, home)
 	back := func() {
 		t.Helper()
@@ -369,7 +369,7 @@ func TestARollbackKeepsTheWayOutAndForgetsNoAttempt(t *testing.T) {
 		w.ended(t, s, id)
 	}
 	back()
-	w.awaitStream(t) // it ended with what was rolled back
+	w.awaitStream(t) // the rollback ended the stream
 	s.hibernate(t, id)
 	back()
 	s.blind(t, id)
@@ -378,8 +378,8 @@ func TestARollbackKeepsTheWayOutAndForgetsNoAttempt(t *testing.T) {
 	}
 	s.signal(t, syscall.SIGTERM)
 
-	// A checkpoint of better times opens nothing.
-	s = serve(t, home, w.outsider.flags()...)
+	// A checkpoint with a wider policy opens nothing.
+	s = serve(t, home, w.internetFixture.flags()...)
 	if _, err := s.Rollback(t.Context(), id, "first"); err != nil {
 		t.Fatal(err)
 	}

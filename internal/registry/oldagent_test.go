@@ -15,31 +15,31 @@ import (
 	"cellhold/internal/session"
 )
 
-// elder is a driver of whose sandboxes those that continue from a snapshot have an agent of long ago.
-type elder struct {
+// oldAgentDriver is a driver whose sandboxes have an old agent if they continue from a snapshot.
+type oldAgentDriver struct {
 	*fake.Driver
-	agent string // where it listens
+	agent string // address of the old agent
 }
 
-func (d elder) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+func (d oldAgentDriver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
 	sb, err := d.Driver.Create(ctx, s)
 	if err != nil || s.From == "" {
 		return sb, err
 	}
-	return elderBox{sb, d.agent}, nil
+	return oldAgentSandbox{sb, d.agent}, nil
 }
 
-type elderBox struct {
+type oldAgentSandbox struct {
 	sandbox.Sandbox
 	agent string
 }
 
-func (b elderBox) Dial(ctx context.Context) (net.Conn, error) {
+func (b oldAgentSandbox) Dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", b.agent)
 }
 
-func TestASessionWhoseAgentIsTooOldStaysAndCanBeRestarted(t *testing.T) {
+func TestASnapshotWithATooOldAgentIsKeptAndTheSessionCanBeRestarted(t *testing.T) {
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/info" {
 			http.NotFound(w, r)
@@ -50,7 +50,7 @@ func TestASessionWhoseAgentIsTooOldStaysAndCanBeRestarted(t *testing.T) {
 	defer agent.Close()
 	h := newHost(t)
 	s := h.serve(t, func(o *registry.Options) {
-		o.Driver = elder{o.Driver.(*fake.Driver), agent.Listener.Addr().String()}
+		o.Driver = oldAgentDriver{o.Driver.(*fake.Driver), agent.Listener.Addr().String()}
 	}).create(t, registry.CreateRequest{})
 	run(t, s, "set x 42")
 	hibernate(t, s)
@@ -59,7 +59,7 @@ func TestASessionWhoseAgentIsTooOldStaysAndCanBeRestarted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if state, saved := s.Info().State, h.saved(); state != cellhold.SessionHibernated || len(saved) != 1 {
-		t.Errorf("the session is %s, and %v are saved", state, saved)
+		t.Errorf("the session is %s, and the snapshots are %v", state, saved)
 	}
 	if err := s.Restart(t.Context(), ""); err != nil {
 		t.Fatal(err)
