@@ -445,6 +445,7 @@ func TestTheEndOfTheSandboxEndsEveryCell(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
 		w.submit(t, "c1")
 		w.submit(t, "c2")
+		<-w.agent.took // c1 runs
 		if err := w.kernel.Die(t.Context(), cellhold.StatusLost, "The sandbox is gone."); err != nil {
 			t.Fatal(err)
 		}
