@@ -255,7 +255,7 @@ func TestAFullDiskIsReportedAndTheUploadLeavesNothing(t *testing.T) {
 			body = io.MultiReader(body)
 		}
 		_, err := s.WriteFile(t.Context(), id, "big", body, 0)
-		if cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "room") {
+		if cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "disk is full") {
 			t.Errorf("size known %t: %v", known, err)
 		}
 		if left := s.must(t, id, "import os; os.listdir('.')"); left != "[]" {
