@@ -19,67 +19,67 @@ import (
 	"testing"
 )
 
-// rooms says which of the project's packages a package can import, and why no others. Paths are relative to
+// imports says which of the project's packages a package can import, and why no others. Paths are relative to
 // the module.
-var rooms = map[string]struct {
+var imports = map[string]struct {
 	may     string
 	because string
 }{
-	".":                         {"", "all packages import it"},
-	"client":                    {".", "it runs in the programs of callers"},
-	"bench":                     {". bench/contender bench/report", "it measures from the view of a user"},
-	"bench/contender":           {". client", "it uses each contender through its usual client"},
-	"bench/report":              {"", "it computes figures, and measures nothing"},
-	"demo":                      {". client", "it acts as a user of the server"},
-	"internal/agent":            {". internal/guestapi internal/agent/spool internal/agent/kernels internal/agent/command internal/agent/forward internal/rawio", "it runs next to hostile code; less code is safer"},
-	"internal/agent/kernels":    {". internal/guestapi internal/jupyter internal/agent/spool", "it runs next to hostile code; less code is safer"},
-	"internal/agent/command":    {". internal/guestapi internal/agent/spool", "it runs next to hostile code; less code is safer"},
-	"internal/agent/spool":      {". internal/guestapi", "it stores events and does not know their source"},
-	"internal/command":          {". internal/guestapi internal/record", "it gets its link and its journal as small interfaces"},
-	"internal/guest":            {". internal/guestapi", "it takes a dial function, so it needs no sandbox"},
-	"internal/guestapi":         {".", "it is a contract without behaviour"},
-	"internal/guestbin":         {"", "it stores and finds one file"},
-	"internal/image":            {".", "it creates directories, and knows no sandbox"},
-	"internal/jupyter":          {"internal/jupyter/zmtp", "it is a protocol that other programs could use"},
-	"internal/jupyter/zmtp":     {"internal/rawio", "it is a protocol that other programs could use"},
-	"internal/kernel":           {". internal/guestapi internal/notebook internal/record", "it gets its link as a small interface"},
-	"internal/link":             {"", "it carries bytes over a pair of pipes"},
-	"internal/notebook":         {".", "it turns cells into a file"},
-	"internal/rawio":            {"", "it makes system calls on a descriptor"},
-	"internal/sandbox":          {"", "a driver must not need to know anything else"},
-	"internal/sandbox/embedded": {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runsc internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
-	"internal/sandbox/warm":     {"internal/sandbox", "it wraps a driver, and knows no guest"},
-	"internal/sandbox/fake":     {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the only driver that is also the guest"},
-	"images":                    {"", "it carries recipes"},
-	"internal/agent/install":    {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
-	"internal/packages":         {". internal/guestapi internal/packages/index", "it decides what can be installed, and knows no session"},
-	"internal/packages/index":   {".", "it talks to package indexes, and knows no guest"},
-	"internal/agent/process":    {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter", "it starts the real processes of kernels and commands"},
-	"internal/agent/forward":    {"internal/guestapi", "it runs next to hostile code; less code is safer"},
-	"internal/egress":           {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
-	"internal/server":           {". internal/attachment internal/command internal/history internal/notebook internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "it calls sessions; the session decides"},
-	"internal/server/article":   {". internal/packages internal/registry internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API for the same sessions"},
-	"internal/server/door":      {".", "it has the code that all routes share, and knows no route"},
-	"internal/server/guard":     {". internal/server/door", "it decides which callers are allowed, without the content of a request"},
-	"internal/server/docs":      {"", "it renders an OpenAPI document"},
-	"internal/server/fastapi":   {"", "it imitates the errors of FastAPI"},
-	"internal/session":          {". internal/attachment internal/command internal/egress internal/guest internal/guestapi internal/history internal/kernel internal/lazy internal/mirror internal/notebook internal/packages internal/record internal/sandbox internal/session/displays internal/session/idle internal/session/notes internal/session/paths internal/session/refold internal/session/shelf internal/session/states", "it alone connects the record of a session with its sandbox"},
-	"internal/session/displays": {". internal/notebook internal/record", "it gets cells as functions, and knows no session"},
-	"internal/session/notes":    {"", "it updates a file, and does not know the content"},
-	"internal/session/shelf":    {". internal/sandbox", "it stores snapshots, and does not know sessions"},
-	"internal/registry":         {". internal/egress internal/mirror internal/packages internal/record internal/sandbox internal/session internal/session/idle internal/session/paths internal/session/shelf", "it manages sessions, and does not know their sandboxes"},
-	"internal/session/idle":     {". internal/record", "it decides from facts about a session, and needs no session"},
-	"internal/session/paths":    {"internal/record", "it has the paths of files"},
-	"internal/session/refold":   {". internal/notebook internal/record", "it reads and writes only records"},
-	"internal/session/states":   {".", "it is a table of states"},
-	"internal/attachment":       {". internal/attachment/peaks internal/command internal/egress internal/guest internal/guestapi internal/kernel internal/mirror internal/notebook internal/packages internal/sandbox internal/record", "it knows one live sandbox, and no owners, expiry and records"},
-	"internal/attachment/peaks": {". internal/sandbox", "it measures one sandbox"},
-	"internal/history":          {". internal/command internal/kernel internal/notebook internal/notebook/export internal/record internal/transcript", "it reads the journal, and needs no sandbox"},
-	"internal/record":           {".", "it has the stored data, and no behaviour"},
-	"internal/notebook/export":  {".", "it turns cells into other files"},
-	"internal/transcript":       {".", "it reads events from any source"},
-	"internal/template":         {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
-	"internal/store":            {". internal/record", "its user declares the interface"},
+	".":                          {"", "all packages import it"},
+	"client":                     {".", "it runs in the programs of callers"},
+	"bench":                      {". bench/contender bench/report", "it measures from the view of a user"},
+	"bench/contender":            {". client", "it uses each contender through its usual client"},
+	"bench/report":               {"", "it computes figures, and measures nothing"},
+	"demo":                       {". client", "it acts as a user of the server"},
+	"internal/agent":             {". internal/guestapi internal/agent/spool internal/agent/kernels internal/agent/command internal/agent/forward internal/rawio", "it runs next to hostile code; less code is safer"},
+	"internal/agent/kernels":     {". internal/guestapi internal/jupyter internal/agent/spool", "it runs next to hostile code; less code is safer"},
+	"internal/agent/command":     {". internal/guestapi internal/agent/spool", "it runs next to hostile code; less code is safer"},
+	"internal/agent/spool":       {". internal/guestapi", "it stores events and does not know their source"},
+	"internal/command":           {". internal/guestapi internal/record", "it gets its link and its journal as small interfaces"},
+	"internal/guest":             {". internal/guestapi", "it takes a dial function, so it needs no sandbox"},
+	"internal/guestapi":          {".", "it is a contract without behaviour"},
+	"internal/guestbin":          {"", "it stores and finds one file"},
+	"internal/image":             {".", "it creates directories, and knows no sandbox"},
+	"internal/jupyter":           {"internal/jupyter/zmtp", "it is a protocol that other programs could use"},
+	"internal/jupyter/zmtp":      {"internal/rawio", "it is a protocol that other programs could use"},
+	"internal/kernel":            {". internal/guestapi internal/notebook internal/record", "it gets its link as a small interface"},
+	"internal/link":              {"", "it carries bytes over a pair of pipes"},
+	"internal/notebook":          {".", "it turns cells into a file"},
+	"internal/rawio":             {"", "it makes system calls on a descriptor"},
+	"internal/sandbox":           {"", "a driver must not need to know anything else"},
+	"internal/sandbox/embedded":  {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runsc internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/warm":      {"internal/sandbox", "it wraps a driver, and knows no guest"},
+	"internal/sandbox/fake":      {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the only driver that is also the guest"},
+	"images":                     {"", "it carries recipes"},
+	"internal/agent/install":     {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
+	"internal/packages":          {". internal/guestapi internal/packages/index", "it decides what can be installed, and knows no session"},
+	"internal/packages/index":    {".", "it talks to package indexes, and knows no guest"},
+	"internal/agent/process":     {". internal/agent/kernels internal/agent/command internal/guestapi internal/jupyter", "it starts the real processes of kernels and commands"},
+	"internal/agent/forward":     {"internal/guestapi", "it runs next to hostile code; less code is safer"},
+	"internal/egress":            {". internal/guestapi", "it gets its connections as a function, and knows no sessions"},
+	"internal/server":            {". internal/attachment internal/command internal/history internal/notebook internal/packages internal/registry internal/session internal/server/article internal/server/docs internal/server/door internal/server/guard", "it calls sessions; the session decides"},
+	"internal/server/article":    {". internal/packages internal/registry internal/session internal/notebook internal/server/docs internal/server/door internal/server/fastapi", "it is a second API for the same sessions"},
+	"internal/server/door":       {".", "it has the code that all routes share, and knows no route"},
+	"internal/server/guard":      {". internal/server/door", "it decides which callers are allowed, without the content of a request"},
+	"internal/server/docs":       {"", "it renders an OpenAPI document"},
+	"internal/server/fastapi":    {"", "it imitates the errors of FastAPI"},
+	"internal/session":           {". internal/attachment internal/command internal/egress internal/guest internal/guestapi internal/history internal/kernel internal/lazy internal/mirror internal/notebook internal/packages internal/record internal/sandbox internal/session/displays internal/session/idle internal/session/notes internal/session/paths internal/session/refold internal/session/snapshots internal/session/states", "it alone connects the record of a session with its sandbox"},
+	"internal/session/displays":  {". internal/notebook internal/record", "it gets cells as functions, and knows no session"},
+	"internal/session/notes":     {"", "it updates a file, and does not know the content"},
+	"internal/session/snapshots": {". internal/sandbox", "it stores snapshots, and does not know sessions"},
+	"internal/registry":          {". internal/egress internal/mirror internal/packages internal/record internal/sandbox internal/session internal/session/idle internal/session/paths internal/session/snapshots", "it manages sessions, and does not know their sandboxes"},
+	"internal/session/idle":      {". internal/record", "it decides from facts about a session, and needs no session"},
+	"internal/session/paths":     {"internal/record", "it has the paths of files"},
+	"internal/session/refold":    {". internal/notebook internal/record", "it reads and writes only records"},
+	"internal/session/states":    {".", "it is a table of states"},
+	"internal/attachment":        {". internal/attachment/peaks internal/command internal/egress internal/guest internal/guestapi internal/kernel internal/mirror internal/notebook internal/packages internal/sandbox internal/record", "it knows one live sandbox, and no owners, expiry and records"},
+	"internal/attachment/peaks":  {". internal/sandbox", "it measures one sandbox"},
+	"internal/history":           {". internal/command internal/kernel internal/notebook internal/notebook/export internal/record internal/transcript", "it reads the journal, and needs no sandbox"},
+	"internal/record":            {".", "it has the stored data, and no behaviour"},
+	"internal/notebook/export":   {".", "it turns cells into other files"},
+	"internal/transcript":        {".", "it reads events from any source"},
+	"internal/template":          {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
+	"internal/store":             {". internal/record", "its user declares the interface"},
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and does not know the agent"},
 	"internal/agent/files/notify": {"internal/rawio", "it reports changes in a directory, and nothing else"},
@@ -102,14 +102,14 @@ var rooms = map[string]struct {
 	"test/prose":                          {"", "it reads texts"},
 	"test/docs":                           {"", "it reads texts"},
 	"internal/lazy":                       {"", "every package can use it"},
-	// Programs wire rooms together.
+	// Programs connect packages.
 	"cmd/cellhold-guest":   {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
 	"cmd/cellhold":         {"*", "it connects the parts of the command line"},
 	"internal/cli/console": {".", "it writes to people, and knows no command"},
 	"internal/cli/remote":  {". client internal/cli/console", "its commands use a server only through the client"},
 	"internal/cli/script":  {". client internal/cli/console internal/cli/remote", "it runs on any server, through the client"},
 	"internal/cli/setup":   {"*", "it builds a server from all its parts"},
-	"internal/cli/doctor":  {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/shelf internal/template", "it checks what a server would use"},
+	"internal/cli/doctor":  {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
 }
 
 // foreign says which of our packages may import a module that is not ours; all others may not.
@@ -142,7 +142,7 @@ const (
 	maxFunc  = 100 // lines
 	maxChain = 10  // packages in the longest chain of imports
 
-	maxRoom           = 3500 // lines of a package without its tests; a longer one has two nouns
+	maxPackage        = 3500 // lines of a package without its tests; a longer one has two nouns
 	maxSessionPackage = 2500 // lines of each package in sessionPackages
 	maxSessionMethods = 40   // of session.Session
 )
@@ -193,18 +193,18 @@ var (
 	listed   []pkg
 )
 
-// house returns all packages of the module.
-func house(t *testing.T) []pkg {
+// packages returns all packages of the module.
+func packages(t *testing.T) []pkg {
 	t.Helper()
 	listOnce.Do(func() { listed = list(t, "./...") })
 	return listed
 }
 
 func TestImportsPointDownwards(t *testing.T) {
-	for _, p := range house(t) {
-		rule, known := rooms[p.short()]
+	for _, p := range packages(t) {
+		rule, known := imports[p.short()]
 		if !known {
-			t.Errorf("%s: a new room; write down in cellhold_test.go what it may import, and why", p.short())
+			t.Errorf("%s: a new package; add to cellhold_test.go what it can import, and why", p.short())
 			continue
 		}
 		for _, imp := range p.Imports {
@@ -229,12 +229,12 @@ func TestImportsPointDownwards(t *testing.T) {
 	}
 }
 
-func TestForeignModulesStayInTheirRoom(t *testing.T) {
-	for _, p := range house(t) {
+func TestForeignModulesStayInTheirPackages(t *testing.T) {
+	for _, p := range packages(t) {
 		for _, imp := range p.Imports {
-			for module, room := range foreign {
-				if (imp == module || strings.HasPrefix(imp, module+"/")) && !slices.Contains(strings.Fields(room), p.short()) {
-					t.Errorf("%s imports %s, which only %s may", p.short(), imp, room)
+			for module, allowed := range foreign {
+				if (imp == module || strings.HasPrefix(imp, module+"/")) && !slices.Contains(strings.Fields(allowed), p.short()) {
+					t.Errorf("%s imports %s, which only %s may", p.short(), imp, allowed)
 				}
 			}
 		}
@@ -251,7 +251,7 @@ func TestTheGuestLinksLittle(t *testing.T) {
 
 func TestChainsAreShort(t *testing.T) {
 	imports := map[string][]string{}
-	for _, p := range house(t) {
+	for _, p := range packages(t) {
 		imports[p.ImportPath] = p.Imports
 	}
 	var longest func(path string) []string
@@ -273,8 +273,8 @@ func TestChainsAreShort(t *testing.T) {
 	}
 }
 
-func TestRoomsHaveOneNoun(t *testing.T) {
-	for _, p := range house(t) {
+func TestPackagesHaveOneNoun(t *testing.T) {
+	for _, p := range packages(t) {
 		lines, methods := 0, map[string]int{}
 		for _, name := range p.GoFiles {
 			text, err := os.ReadFile(filepath.Join(p.Dir, name))
@@ -292,7 +292,7 @@ func TestRoomsHaveOneNoun(t *testing.T) {
 				}
 			}
 		}
-		most := maxRoom
+		most := maxPackage
 		if slices.Contains(sessionPackages, p.short()) {
 			most = maxSessionPackage
 		}
@@ -328,7 +328,7 @@ func receiver(f *ast.FuncDecl) string {
 }
 
 func TestPackagesSayTheirJob(t *testing.T) {
-	for _, p := range house(t) {
+	for _, p := range packages(t) {
 		want := "Package " + p.Name + " "
 		if p.Name == "main" {
 			want = filepath.Base(p.Dir) + " " // after Command or Program
@@ -344,7 +344,7 @@ func TestPackagesSayTheirJob(t *testing.T) {
 }
 
 func TestFilesKeepTheHabits(t *testing.T) {
-	for _, p := range house(t) {
+	for _, p := range packages(t) {
 		tests := slices.Concat(p.TestGoFiles, p.XTestGoFiles)
 		for _, name := range slices.Concat(p.GoFiles, tests) {
 			text, err := os.ReadFile(filepath.Join(p.Dir, name))

@@ -61,7 +61,7 @@ func (r *Registry) Fork(ctx context.Context, s *session.Session, n int, checkpoi
 	if n < 1 || n > session.MaxForks {
 		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid count %d: use 1 to %d.", n, session.MaxForks)
 	}
-	if err := r.env.Shelf.Able(); err != nil {
+	if err := r.env.Snapshots.Able(); err != nil {
 		return nil, err
 	}
 	base, release, err := r.reserve(s.Record().Owner, n)

@@ -80,7 +80,7 @@ func (h hooks) Destroy(ctx context.Context, sb sandbox.Sandbox) {
 // DropSnapshot removes a snapshot, even after ctx ended.
 func (h hooks) DropSnapshot(ctx context.Context, name string) {
 	if name != "" {
-		h.cleanUp(ctx, stray{"", func(ctx context.Context) error { return h.env.Shelf.Remove(ctx, name) }})
+		h.cleanUp(ctx, stray{"", func(ctx context.Context) error { return h.env.Snapshots.Remove(ctx, name) }})
 	}
 }
 

@@ -1,8 +1,8 @@
 // Package registry manages the sessions of a server. It creates them within the limits, finds them for their
 // owners, takes over those of an earlier server, and ends them when they are due. It also destroys sandboxes
 // and snapshots that no session needs.
-// //
-// // It does not know how a session starts, hibernates or ends: package session does. It does not know how
+//
+// It does not know how a session starts, hibernates or ends: package session does. It does not know how
 // callers reach it.
 //
 // Lock order: the turn of a session, Registry.mu, the locks of a session.
@@ -25,7 +25,7 @@ import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session"
 	"cellhold/internal/session/paths"
-	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/snapshots"
 )
 
 // Store stores sessions, their cells and their events.
@@ -101,7 +101,7 @@ func New(o Options) (*Registry, error) {
 	r := &Registry{o: o, sessions: map[cellhold.SessionID]*session.Session{}, article: map[string]cellhold.SessionID{},
 		replacing: map[string]*replacement{}, quotas: map[string]*quota{}, reschedule: make(chan struct{}, 1), adopted: make(chan struct{})}
 	r.env = &session.Environment{Settings: o.Settings, Driver: o.Driver, Store: o.Store, Images: o.Images, Templates: o.Templates,
-		Packages: o.Packages, Logger: o.Logger, Shelf: shelf.New(o.Driver, o.MaxSnapshots), Folders: &r.folders, Registry: hooks{r}, Running: &r.running}
+		Packages: o.Packages, Logger: o.Logger, Snapshots: snapshots.New(o.Driver, o.MaxSnapshots), Folders: &r.folders, Registry: hooks{r}, Running: &r.running}
 	return r, nil
 }
 

@@ -58,7 +58,7 @@ func (r *Registry) reapSnapshots(ctx context.Context, spared map[cellhold.Sessio
 			needed[c.Snapshot] = true
 		}
 	}
-	if err := r.env.Shelf.Reap(ctx, needed, spared); err != nil {
+	if err := r.env.Snapshots.Reap(ctx, needed, spared); err != nil {
 		r.o.Logger.Error("removing snapshots that no session needs", "err", err)
 	}
 }

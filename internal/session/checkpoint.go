@@ -12,7 +12,7 @@ import (
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/refold"
-	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
 )
 
@@ -35,7 +35,7 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 	if !checkpointName().MatchString(name) {
 		return none, cellhold.Errorf(cellhold.Invalid, "Invalid checkpoint name %.64q: use 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit.", name)
 	}
-	if err := s.env.Shelf.Able(); err != nil {
+	if err := s.env.Snapshots.Able(); err != nil {
 		return none, err
 	}
 	turn, err := s.acquireReady(ctx)
@@ -53,11 +53,11 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 	if err := turn.Begin(states.Checkpoint); err != nil {
 		return none, err
 	}
-	c, err := s.sandboxes.saveNow(ctx, turn, shelf.Checkpoint)
+	c, err := s.sandboxes.saveNow(ctx, turn, snapshots.Checkpoint)
 	if err != nil {
 		return none, err
 	}
-	c.Name, c.Size = name, s.env.Shelf.Size(ctx, c.Snapshot)
+	c.Name, c.Size = name, s.env.Snapshots.Size(ctx, c.Snapshot)
 	rec = s.change(func(r *record.Session) { r.Checkpoints = append(slices.Clone(r.Checkpoints), c) })
 	if err := s.env.Store.PutSession(ctx, rec); err != nil {
 		s.change(func(r *record.Session) { r.Checkpoints = withoutCheckpoint(r.Checkpoints, name) })
@@ -71,7 +71,7 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 
 // saveNow saves the sandbox, which continues, and returns the matching state of the session. The caller must
 // have begun a transition.
-func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k shelf.Kind) (record.Checkpoint, error) {
+func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k snapshots.Kind) (record.Checkpoint, error) {
 	l, err := b.close(turn)
 	if err != nil {
 		return record.Checkpoint{}, err
@@ -81,7 +81,7 @@ func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k shelf.Kind
 	defer cancel()
 	b.s.use()
 	c := b.moment()
-	c.Snapshot = shelf.Name(b.s.id, k)
+	c.Snapshot = snapshots.Name(b.s.id, k)
 	return c, b.save(ctx, l, c.Snapshot, false)
 }
 
@@ -180,7 +180,7 @@ func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
 	if err != nil {
 		b.s.slog.Error("rolling back", "checkpoint", c.Name, "err", err)
 		if errors.Is(err, sandbox.ErrSnapshot) {
-			return cellhold.Wrap(cellhold.Conflict, err, "Checkpoint %q cannot be restored: %s. The session continues unchanged. Delete the checkpoint.", c.Name, shelf.Why(err))
+			return cellhold.Wrap(cellhold.Conflict, err, "Checkpoint %q cannot be restored: %s. The session continues unchanged. Delete the checkpoint.", c.Name, snapshots.Why(err))
 		}
 		return cellhold.Wrap(cellhold.Unavailable, err, "Checkpoint %q could not be restored. The session continues unchanged. Retry.", c.Name)
 	}

@@ -16,7 +16,7 @@ import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/paths"
 	"cellhold/internal/session/refold"
-	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
 )
 
@@ -81,7 +81,7 @@ func (f *forking) error(ctx context.Context, err error) error {
 	f.parent.slog.Error("forking a session", "err", err)
 	switch {
 	case errors.Is(err, sandbox.ErrSnapshot):
-		return cellhold.Wrap(cellhold.Conflict, err, "The session cannot be forked: its snapshot cannot be restored (%s).", shelf.Why(err))
+		return cellhold.Wrap(cellhold.Conflict, err, "The session cannot be forked: its snapshot cannot be restored (%s).", snapshots.Why(err))
 	case errors.Is(context.Cause(ctx), errStartTimeout):
 		return cellhold.Wrap(cellhold.Unavailable, err, "The forks did not start within %s. The host can be overloaded: request fewer forks.", f.parent.env.StartTimeout)
 	}
@@ -102,7 +102,7 @@ func (f *forking) save(ctx context.Context, turn *states.Turn, name string) (dro
 		f.from.Snapshot = rec.Snapshot
 		return func() {}, nil
 	}
-	f.from, err = s.sandboxes.saveNow(ctx, turn, shelf.Fork)
+	f.from, err = s.sandboxes.saveNow(ctx, turn, snapshots.Fork)
 	return func() { s.env.Registry.DropSnapshot(ctx, f.from.Snapshot) }, err
 }
 

@@ -9,7 +9,7 @@ import (
 	"cellhold/internal/attachment"
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
-	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
 )
 
@@ -41,7 +41,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 		return err
 	}
 	defer turn.Abort()
-	if err := s.env.Shelf.Able(); err != nil {
+	if err := s.env.Snapshots.Able(); err != nil {
 		return err
 	}
 	// 1. Keep calls from the sandbox.
@@ -65,7 +65,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 		s.slog.Error("writing the notebook", "err", err)
 	}
 	// 3. Save the sandbox. It stays paused, so that the snapshot has its last state.
-	name := shelf.Name(s.id, shelf.Hibernation)
+	name := snapshots.Name(s.id, snapshots.Hibernation)
 	if err := s.sandboxes.save(ctx, l, name, true); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) 
 	if u, err := sb.Usage(ctx); err == nil {
 		need = u.Memory
 	}
-	if err := b.s.env.Shelf.Room(ctx, need); err != nil {
+	if err := b.s.env.Snapshots.Room(ctx, need); err != nil {
 		return err
 	}
 	if pause {
@@ -218,7 +218,7 @@ func resumeError(ctx context.Context, err error, timeout time.Duration) error {
 	if errors.Is(err, sandbox.ErrSnapshot) {
 		return cellhold.Wrap(cellhold.Conflict, err,
 			"The session cannot be resumed from its snapshot: %s. Restart a kernel to continue in a new sandbox: variables and all files but the output files are lost; "+
-				"the events, the notebook and the output files are kept.", shelf.Why(err))
+				"the events, the notebook and the output files are kept.", snapshots.Why(err))
 	}
 	if errors.Is(context.Cause(ctx), errStartTimeout) {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The session did not resume within %s and is still hibernated. The host can be overloaded: retry later.", timeout)

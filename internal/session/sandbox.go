@@ -14,7 +14,7 @@ import (
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/session/refold"
-	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
 )
 
@@ -181,7 +181,7 @@ func (b *sandboxes) restore(ctx context.Context, rec record.Session, snapshot st
 	}
 	rec.Sandbox = record.NextSandboxID(rec.ID, rec.Sandbox)
 	spec := b.spec(rec)
-	spec.From, spec.Often = snapshot, shelf.IsOfForks(snapshot)
+	spec.From, spec.Often = snapshot, snapshots.IsOfForks(snapshot)
 	sb, err := b.s.env.Driver.Create(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)

@@ -6,7 +6,7 @@ import (
 	"cellhold/internal/cli/setup"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
-	"cellhold/internal/session/shelf"
+	"cellhold/internal/session/snapshots"
 	"cmp"
 	"context"
 	"fmt"
@@ -29,7 +29,7 @@ func (c *Cmd) lookAtSaved(ctx context.Context, home string, log *slog.Logger) []
 // lookAtSessions checks the snapshots of sessions: the space that they take, and whether they can be restored.
 func (c *Cmd) lookAtSessions(ctx context.Context, driver sandbox.Driver) finding {
 	f := finding{Finding: embedded.Finding{Name: "saved sessions"}, optional: true}
-	have, err := shelf.New(driver, int64(c.MaxSnapshots)).Stock(ctx)
+	have, err := snapshots.New(driver, int64(c.MaxSnapshots)).Stock(ctx)
 	if err != nil {
 		f.Detail, f.Fix = console.Message(err).Error(), "none needed; without snapshots, sessions cannot be hibernated, forked or rolled back"
 		return f

@@ -47,15 +47,15 @@ func (s *suite) announcesSnapshots(t *testing.T) {
 	}
 }
 
-// openShelf is open for drivers that store snapshots.
-func (s *suite) openShelf(t *testing.T) (sandbox.Driver, sandbox.SnapshotStore) {
+// openStore is open for drivers that store snapshots.
+func (s *suite) openStore(t *testing.T) (sandbox.Driver, sandbox.SnapshotStore) {
 	t.Helper()
 	d := s.open(t)
-	shelf, ok := d.(sandbox.SnapshotStore)
+	store, ok := d.(sandbox.SnapshotStore)
 	if !ok {
 		t.Skip("this driver cannot save sandboxes")
 	}
-	return d, shelf
+	return d, store
 }
 
 // snapshot saves a sandbox under a new name, and removes the snapshot at the end of the test.
@@ -88,7 +88,7 @@ func (s *suite) mustRecall(t *testing.T, box sandbox.Sandbox, want string) {
 }
 
 func (s *suite) continues(t *testing.T) {
-	d, shelf := s.openShelf(t)
+	d, store := s.openStore(t)
 	spec := s.spec()
 	spec.Image, spec.Labels = "sha256:0123", map[string]string{"session": "s1"}
 	origin := create(t, d, spec)
@@ -104,7 +104,7 @@ func (s *suite) continues(t *testing.T) {
 	name := snapshot(t, d, origin)
 	s.Remember(t, origin, "after")
 
-	all, err := shelf.Snapshots(within(t))
+	all, err := store.Snapshots(within(t))
 	if err != nil || len(all) != 1 {
 		t.Fatalf("Snapshots returned %+v, %v; want one", all, err)
 	}
@@ -163,7 +163,7 @@ func (d continuer) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox,
 }
 
 func (s *suite) continuesMany(t *testing.T) {
-	d, _ := s.openShelf(t)
+	d, _ := s.openStore(t)
 	origin := create(t, d, s.spec())
 	s.Remember(t, origin, "one")
 	name := snapshot(t, d, origin)
@@ -188,7 +188,7 @@ func (s *suite) continuesMany(t *testing.T) {
 }
 
 func (s *suite) savesAgain(t *testing.T) {
-	d, _ := s.openShelf(t)
+	d, _ := s.openStore(t)
 	origin := create(t, d, s.spec())
 	s.Remember(t, origin, "first")
 	second := create(t, d, s.from(snapshot(t, d, origin)))
@@ -231,7 +231,7 @@ func (s *suite) outlives(t *testing.T) {
 }
 
 func (s *suite) savesPaused(t *testing.T) {
-	d, _ := s.openShelf(t)
+	d, _ := s.openStore(t)
 	if !d.Features().Pause {
 		t.Skip("this driver cannot pause")
 	}
@@ -286,7 +286,7 @@ func (s *suite) adoptsContinuation(t *testing.T) {
 }
 
 func (s *suite) replaces(t *testing.T) {
-	d, shelf := s.openShelf(t)
+	d, store := s.openStore(t)
 	box := create(t, d, s.spec())
 	s.Remember(t, box, "old")
 	name := snapshot(t, d, box)
@@ -295,13 +295,13 @@ func (s *suite) replaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mustRecall(t, create(t, d, s.from(name)), "new")
-	if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 1 {
+	if all, err := store.Snapshots(within(t)); err != nil || len(all) != 1 {
 		t.Errorf("Snapshots returned %+v, %v; want one", all, err)
 	}
 }
 
 func (s *suite) refusesSnapshots(t *testing.T) {
-	d, _ := s.openShelf(t)
+	d, _ := s.openStore(t)
 	box := create(t, d, s.spec())
 	name := snapshot(t, d, box)
 	for what, change := range map[string]func(*sandbox.Spec){
@@ -345,7 +345,7 @@ func (s *suite) refusesDamaged(t *testing.T) {
 	if s.Spoil == nil {
 		t.Skip("this driver's snapshots cannot be damaged")
 	}
-	d, shelf := s.openShelf(t)
+	d, store := s.openStore(t)
 	box := create(t, d, s.spec())
 	name := snapshot(t, d, box)
 	s.Spoil(t, name)
@@ -354,14 +354,14 @@ func (s *suite) refusesDamaged(t *testing.T) {
 		t.Fatalf("replace the snapshot: %v", err)
 	}
 	destroy(t, create(t, d, s.from(name)))
-	if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 1 || all[0].Stale != "" {
+	if all, err := store.Snapshots(within(t)); err != nil || len(all) != 1 || all[0].Stale != "" {
 		t.Errorf("Snapshots returned %+v, %v; want one without a fault", all, err)
 	}
 }
 
 func (s *suite) removesSnapshots(t *testing.T) {
 	s.leavesNothing(t, func(d sandbox.Driver) {
-		shelf, ok := d.(sandbox.SnapshotStore)
+		store, ok := d.(sandbox.SnapshotStore)
 		if !ok {
 			t.Skip("this driver cannot save sandboxes")
 		}
@@ -378,14 +378,14 @@ func (s *suite) removesSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 { // twice, because it is idempotent
-			if err := shelf.RemoveSnapshot(within(t), name); err != nil {
+			if err := store.RemoveSnapshot(within(t), name); err != nil {
 				t.Error(err)
 			}
 		}
 		mustBeHealthy(t, again) // the restored sandbox continues
 		destroy(t, box)
 		destroy(t, again)
-		if all, err := shelf.Snapshots(within(t)); err != nil || len(all) != 0 {
+		if all, err := store.Snapshots(within(t)); err != nil || len(all) != 0 {
 			t.Errorf("Snapshots returned %+v, %v; want none", all, err)
 		}
 		if _, err := d.Create(within(t), s.from(name)); !errors.Is(err, sandbox.ErrSnapshot) {

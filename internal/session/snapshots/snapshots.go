@@ -1,10 +1,10 @@
-// Package shelf stores the snapshots of sessions: those of hibernated sessions, checkpoints, and those that
+// Package snapshots stores the snapshots of sessions: those of hibernated sessions, checkpoints, and those that
 // forks start from.
-// //
-// // The name of a snapshot has the id of its session, so that after a crash unneeded snapshots are found and
+//
+// The name of a snapshot has the id of its session, so that after a crash unneeded snapshots are found and
 // removed. The package does not touch other snapshots, such as those of templates. It does not decide what a
 // session needs.
-package shelf
+package snapshots
 
 import (
 	"context"
@@ -52,15 +52,15 @@ func Why(err error) string {
 	return "it fits this server or host no more"
 }
 
-// Shelf has the snapshots of sessions in a driver. Its methods can be called from any goroutine.
-type Shelf struct {
+// Store has the snapshots of sessions in a driver. Its methods can be called from any goroutine.
+type Store struct {
 	driver sandbox.SnapshotStore // nil if the driver stores none
 	most   int64
 }
 
-// New returns the shelf of a driver. most is the maximum size of all snapshots in bytes.
-func New(d sandbox.Driver, most int64) *Shelf {
-	s := &Shelf{most: most}
+// New returns the store of a driver. most is the maximum size of all snapshots in bytes.
+func New(d sandbox.Driver, most int64) *Store {
+	s := &Store{most: most}
 	if d.Features().Snapshot {
 		s.driver, _ = d.(sandbox.SnapshotStore)
 	}
@@ -68,7 +68,7 @@ func New(d sandbox.Driver, most int64) *Shelf {
 }
 
 // Able returns nil if snapshots can be made.
-func (s *Shelf) Able() error {
+func (s *Store) Able() error {
 	if s.driver == nil {
 		return cellhold.Errorf(cellhold.Unsupported, "Sessions cannot be saved: this server's driver does not support it.")
 	}
@@ -83,7 +83,7 @@ type Stock struct {
 }
 
 // Stock counts the snapshots.
-func (s *Shelf) Stock(ctx context.Context) (Stock, error) {
+func (s *Store) Stock(ctx context.Context) (Stock, error) {
 	list, err := s.list(ctx)
 	have := Stock{Count: len(list)}
 	for _, x := range list {
@@ -96,7 +96,7 @@ func (s *Shelf) Stock(ctx context.Context) (Stock, error) {
 }
 
 // Room returns nil if more bytes fit below the limit.
-func (s *Shelf) Room(ctx context.Context, more int64) error {
+func (s *Store) Room(ctx context.Context, more int64) error {
 	have, err := s.Stock(ctx)
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func (s *Shelf) Room(ctx context.Context, more int64) error {
 }
 
 // Size returns the size of a snapshot in bytes, or 0 if there is none.
-func (s *Shelf) Size(ctx context.Context, name string) int64 {
+func (s *Store) Size(ctx context.Context, name string) int64 {
 	list, err := s.list(ctx)
 	if err != nil {
 		return 0 // the size is only for information
@@ -123,7 +123,7 @@ func (s *Shelf) Size(ctx context.Context, name string) int64 {
 }
 
 // Remove deletes a snapshot. A missing snapshot and an empty name are not errors.
-func (s *Shelf) Remove(ctx context.Context, name string) error {
+func (s *Store) Remove(ctx context.Context, name string) error {
 	if name == "" || s.driver == nil {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (s *Shelf) Remove(ctx context.Context, name string) error {
 
 // Reap deletes the snapshots that a crash left behind. It keeps the needed ones, and those of spared
 // sessions.
-func (s *Shelf) Reap(ctx context.Context, needed map[string]bool, spared map[cellhold.SessionID]bool) error {
+func (s *Store) Reap(ctx context.Context, needed map[string]bool, spared map[cellhold.SessionID]bool) error {
 	if s.driver == nil {
 		return nil
 	}
@@ -150,7 +150,7 @@ func (s *Shelf) Reap(ctx context.Context, needed map[string]bool, spared map[cel
 }
 
 // list returns the snapshots of sessions.
-func (s *Shelf) list(ctx context.Context) ([]sandbox.Snapshot, error) {
+func (s *Store) list(ctx context.Context) ([]sandbox.Snapshot, error) {
 	if err := s.Able(); err != nil {
 		return nil, err
 	}
