@@ -1,7 +1,7 @@
 // Package attachment runs one live sandbox of a session: the connection to the agent, the kernels, the
 // commands, the files, the packages, the network access, and the copies of the output files.
-// //
-// // It knows no owners, no expiry and no records. Package session decides when a sandbox is made, saved and
+//
+// It knows no owners, no expiry and no records. Package session decides when a sandbox is made, saved and
 // destroyed. API calls reach it through Session.Enter.
 package attachment
 

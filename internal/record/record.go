@@ -1,7 +1,7 @@
 // Package record has the data that the server stores for a session: the fields that callers see, and those
 // that only the server needs.
-// //
-// // The JSON form of these types is the stored form. Keys never change their meaning. A key that an older
+//
+// The JSON form of these types is the stored form. Keys never change their meaning. A key that an older
 // record lacks has its zero value. The package has no behaviour.
 package record
 

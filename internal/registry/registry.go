@@ -1,8 +1,8 @@
 // Package registry manages the sessions of a server. It creates them within the limits, finds them for their
 // owners, takes over those of an earlier server, and ends them when they are due. It also destroys sandboxes
 // and snapshots that no session needs.
-// //
-// // It does not know how a session starts, hibernates or ends: package session does. It does not know how
+//
+// It does not know how a session starts, hibernates or ends: package session does. It does not know how
 // callers reach it.
 //
 // Lock order: the turn of a session, Registry.mu, the locks of a session.
