@@ -30,7 +30,7 @@ func (r KernelRequest) NewID(taken []cellhold.Kernel) (cellhold.KernelID, error)
 		return slices.ContainsFunc(taken, func(k cellhold.Kernel) bool { return k.ID == id })
 	}
 	if len(taken) >= maxKernels {
-		return "", cellhold.Errorf(cellhold.Exhausted, "The limit of %d kernels is reached. Delete one first.", len(taken))
+		return "", cellhold.Errorf(cellhold.Exhausted, "The limit of %d kernels is reached. Delete one first.", maxKernels)
 	}
 	if r.ID != "" {
 		if !kernelID().MatchString(string(r.ID)) {

@@ -61,7 +61,7 @@ func (r *Registry) Fork(ctx context.Context, s *session.Session, n int, checkpoi
 	if n < 1 || n > session.MaxForks {
 		return nil, cellhold.Errorf(cellhold.Invalid, "Invalid count %d: use 1 to %d.", n, session.MaxForks)
 	}
-	if err := r.env.Snapshots.Able(); err != nil {
+	if err := r.env.Snapshots.CheckSupport(); err != nil {
 		return nil, err
 	}
 	base, release, err := r.reserve(s.Record().Owner, n)
@@ -90,8 +90,8 @@ func (r *Registry) Replace(ctx context.Context, q CreateRequest) (*session.Sessi
 
 // replacement lets only one call at a time replace a user's session.
 type replacement struct {
-	held   chan struct{} // capacity 1
-	wanted int           // number of callers that hold the turn or wait for it; guarded by Registry.mu
+	held    chan struct{} // capacity 1
+	callers int           // number of callers that hold the turn or wait for it; guarded by Registry.mu
 }
 
 // replaceInTurn waits for the turn to replace a user's session. If no caller waits, it deletes the entry,
@@ -103,12 +103,12 @@ func (r *Registry) replaceInTurn(ctx context.Context, key string) (release func(
 		turn = &replacement{held: make(chan struct{}, 1)}
 		r.replacing[key] = turn
 	}
-	turn.wanted++
+	turn.callers++
 	r.mu.Unlock()
 	leave := func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if turn.wanted--; turn.wanted == 0 {
+		if turn.callers--; turn.callers == 0 {
 			delete(r.replacing, key)
 		}
 	}
@@ -163,7 +163,7 @@ func (q CreateRequest) check() error {
 		return cellhold.Errorf(cellhold.Invalid, "The user label has %d bytes; the limit is %d.", len(q.User), maxUser)
 	}
 	if !utf8.ValidString(q.User) || strings.ContainsFunc(q.User, unicode.IsControl) {
-		return cellhold.Errorf(cellhold.Invalid, "Invalid user label: use UTF-8 text without control characters.")
+		return cellhold.Errorf(cellhold.Invalid, "Invalid user label %.40q: use UTF-8 text without control characters.", q.User)
 	}
 	if len(q.Startup) > maxStartup {
 		return cellhold.Errorf(cellhold.Invalid, "The startup code has %d bytes; the limit is %d.", len(q.Startup), maxStartup)

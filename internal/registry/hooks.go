@@ -41,7 +41,7 @@ func (h hooks) ReserveRunning() (release func(), err error) {
 	defer h.mu.Unlock()
 	if all := h.runningSessions(); all >= h.o.MaxSessions {
 		return nil, cellhold.Errorf(cellhold.Exhausted,
-			"The hibernated session cannot be resumed: the limit is %d running sessions. End or hibernate one, or raise --max-sessions.", all)
+			"The hibernated session cannot be resumed: the server has %d running sessions, and the limit is %d. End or hibernate sessions, or raise --max-sessions.", all, h.o.MaxSessions)
 	}
 	h.starting++
 	return h.giveBack(&h.starting), nil
@@ -58,7 +58,7 @@ func (h hooks) ReserveHibernated() (release func(), err error) {
 		}
 	}
 	if n >= h.o.MaxHibernated {
-		return nil, cellhold.Errorf(cellhold.Exhausted, "The limit of %d hibernated sessions is reached. End sessions, or raise --max-hibernated.", n)
+		return nil, cellhold.Errorf(cellhold.Exhausted, "The server has %d hibernated sessions; the limit is %d. End sessions, or raise --max-hibernated.", n, h.o.MaxHibernated)
 	}
 	h.hibernating++
 	return h.giveBack(&h.hibernating), nil

@@ -55,7 +55,7 @@ func TestASnapshotWithATooOldAgentIsKeptAndTheSessionCanBeRestarted(t *testing.T
 	run(t, s, "set x 42")
 	hibernate(t, s)
 	_, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "get x"})
-	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "of a version that this server does not speak") {
+	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "a version that this server does not support") {
 		t.Errorf("got %v", err)
 	}
 	if state, saved := s.Info().State, h.saved(); state != cellhold.SessionHibernated || len(saved) != 1 {

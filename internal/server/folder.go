@@ -131,7 +131,7 @@ func (s *Server) folderRoutes(api huma.API) {
 	pack.Responses = download("The archive", anyType)
 	register(api, pack, s.downloadArchive)
 	unpack := op("upload-archive", http.MethodPut, "/archive", "Upload an archive into a directory",
-		"The body is a tar, tgz or zip archive; the server detects the format. The archive is unpacked into the directory completely or not at all. The directory is created if needed, and existing files are replaced. The server refuses names and links that lead out of the directory, hard links, devices, setuid files, duplicate names, and archives that expand beyond the limits.")
+		"The body is a tar, tgz or zip archive; the server detects the format. The archive is unpacked into the directory completely or not at all. The directory is created if needed, and existing files are replaced. The server refuses names and links that lead out of the directory, and hard links, devices, setuid files and duplicate names. It also refuses archives that expand beyond the limits.")
 	unpack.RequestBody, unpack.Responses = upload(anyType), jsonAnswer(api, Unpacked{}, "The number and size of the unpacked files")
 	register(api, unpack, s.uploadArchive)
 	watch := op("watch-directory", http.MethodGet, "/watch", "Watch a directory",

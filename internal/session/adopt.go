@@ -134,7 +134,7 @@ func (s adoption) ready(ctx context.Context) (err error) {
 	}
 	if err == nil {
 		s.slog.Info("session taken over", "sandbox", rec.Sandbox, "pending", len(s.pending))
-		s.notes.Want()
+		s.notes.Changed()
 	}
 	return err
 }

@@ -84,7 +84,7 @@ func (r *ExecuteRequest) check(longest time.Duration) error {
 	case r.OnError != "" && r.OnError != cellhold.OnErrorContinue && r.OnError != cellhold.OnErrorCancel:
 		return cellhold.Errorf(cellhold.Invalid, "Invalid on_error %.20q: use %q or %q.", r.OnError, cellhold.OnErrorContinue, cellhold.OnErrorCancel)
 	case len(r.Key) > maxKey || !utf8.ValidString(r.Key) || strings.ContainsFunc(r.Key, unicode.IsControl):
-		return cellhold.Errorf(cellhold.Invalid, "Invalid idempotency key: use text of at most %d bytes without control characters.", maxKey)
+		return cellhold.Errorf(cellhold.Invalid, "Invalid idempotency key %.40q: use text of at most %d bytes without control characters.", r.Key, maxKey)
 	}
 	if r.OnError == cellhold.OnErrorContinue {
 		r.OnError = ""

@@ -35,7 +35,7 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 	if !checkpointName().MatchString(name) {
 		return none, cellhold.Errorf(cellhold.Invalid, "Invalid checkpoint name %.64q: use 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit.", name)
 	}
-	if err := s.env.Snapshots.Able(); err != nil {
+	if err := s.env.Snapshots.CheckSupport(); err != nil {
 		return none, err
 	}
 	turn, err := s.acquireReady(ctx)
@@ -48,7 +48,7 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 		return none, cellhold.Errorf(cellhold.Conflict, "Checkpoint %q exists already. Delete it first, or choose another name.", name)
 	}
 	if len(rec.Checkpoints) >= s.env.MaxCheckpoints {
-		return none, cellhold.Errorf(cellhold.Exhausted, "The limit of %d checkpoints is reached. Delete one first.", len(rec.Checkpoints))
+		return none, cellhold.Errorf(cellhold.Exhausted, "The limit of %d checkpoints is reached. Delete one first.", s.env.MaxCheckpoints)
 	}
 	if err := turn.Begin(states.Checkpoint); err != nil {
 		return none, err
@@ -204,7 +204,7 @@ func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
 	b.s.env.Registry.DropSnapshot(ctx, rec.Snapshot)
 	b.s.displays.Forget()
 	b.s.use()
-	b.s.notes.Want()
+	b.s.notes.Changed()
 	b.s.env.Registry.Reschedule()
 	if err := b.s.mirror.Restore(ctx, l.Client(), rec.User == ""); err != nil {
 		b.s.slog.Warn("mirroring output files", "err", err)

@@ -158,7 +158,7 @@ func (f *forking) start(ctx context.Context, rec record.Session) (*Session, erro
 		return nil, err
 	}
 	child.use()
-	child.notes.Want()
+	child.notes.Changed()
 	env.Registry.Reschedule()
 	return child, nil
 }

@@ -41,7 +41,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 		return err
 	}
 	defer turn.Abort()
-	if err := s.env.Snapshots.Able(); err != nil {
+	if err := s.env.Snapshots.CheckSupport(); err != nil {
 		return err
 	}
 	// 1. Keep calls from the sandbox.
@@ -98,7 +98,7 @@ func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) 
 	if u, err := sb.Usage(ctx); err == nil {
 		need = u.Memory
 	}
-	if err := b.s.env.Snapshots.Room(ctx, need); err != nil {
+	if err := b.s.env.Snapshots.CheckSpace(ctx, need); err != nil {
 		return err
 	}
 	if pause {

@@ -31,7 +31,7 @@ func (s subject) CPU(ctx context.Context) (time.Duration, error) {
 
 // CanHibernate reports whether the session has a sandbox that can be saved.
 func (s subject) CanHibernate() bool {
-	return s.sandboxes.current() != nil && s.env.Snapshots.Able() == nil
+	return s.sandboxes.current() != nil && s.env.Snapshots.CheckSupport() == nil
 }
 
 // Used records work that only the CPU time shows.

@@ -64,7 +64,7 @@ func checkLanguage(n notebook.Notebook, k cellhold.Kernel) error {
 
 // importCells records the cells in order, and submits the ones that run.
 func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run bool) ([]cellhold.CellID, error) {
-	defer s.notes.Want()
+	defer s.notes.Changed()
 	defer s.use()
 	ids := make([]cellhold.CellID, 0, len(cells))
 	var waiting []*record.Cell

@@ -138,11 +138,11 @@ func (b *sandboxes) openFrom(ctx context.Context, rec record.Session, from strin
 // kernels.
 func (b *sandboxes) setUp(ctx context.Context, l *live, rec record.Session) error {
 	if err := b.s.mirror.Push(ctx, l.Client()); err != nil {
-		return fmt.Errorf("copying the output files into the sandbox: %w", err)
+		return fmt.Errorf("copy the output files into the sandbox: %w", err)
 	}
 	b.filesKnown = true
 	if err := l.OpenNetwork(ctx, b.network()); err != nil {
-		return fmt.Errorf("opening the network access of the sandbox: %w", err)
+		return fmt.Errorf("open the network access of the sandbox: %w", err)
 	}
 	return l.StartKernels(ctx, rec.Kernels, rec.Startup, b.s.env.StartTimeout)
 }
@@ -188,7 +188,7 @@ func (b *sandboxes) restore(ctx context.Context, rec record.Session, snapshot st
 	}
 	l, err := b.connect(ctx, sb, r)
 	if cellhold.KindOf(err) == cellhold.Unsupported {
-		err = &sandbox.SnapshotError{Reason: "the agent in it is of a version that this server does not speak", Err: err}
+		err = &sandbox.SnapshotError{Reason: "its agent has a version that this server does not support", Err: err}
 	}
 	if err == nil {
 		if err = l.OpenNetwork(ctx, b.network()); err == nil {
@@ -230,7 +230,7 @@ func (b *sandboxes) connect(ctx context.Context, sb sandbox.Sandbox, r attachmen
 
 func (b *sandboxes) hooks() attachment.Hooks {
 	return attachment.Hooks{
-		Enter: b.s.enter, Used: b.s.use, Changed: b.s.notes.Want, Installed: b.recordPackages, Updates: b.s.displays.Update,
+		Enter: b.s.enter, Used: b.s.use, Changed: b.s.notes.Changed, Installed: b.recordPackages, Updates: b.s.displays.Update,
 		Stuck: func(a *attachment.Attachment, _ string) { b.s.env.Registry.Destroy(b.s.ctx, a.Sandbox()) }, // watch then sees the end
 		Record: func(ctx context.Context, c cellhold.CellID) (record.Cell, error) {
 			return b.s.env.Store.Cell(ctx, b.s.id, c)
@@ -350,7 +350,7 @@ func (b *sandboxes) watch(l *live) {
 		return
 	}
 	b.s.use()
-	b.s.notes.Want()
+	b.s.notes.Changed()
 	b.mu.Lock()
 	if b.live == l {
 		b.live = nil

@@ -255,4 +255,4 @@ func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 }
 
-var errStartTimeout = errors.New("the start took too long")
+var errStartTimeout = errors.New("the start timed out")

@@ -39,7 +39,7 @@ func start(ctx, base context.Context, env *Environment, rec record.Session, root
 		s.stop(nil)
 		return nil, err
 	}
-	s.notes.Want()
+	s.notes.Changed()
 	env.Registry.Reschedule()
 	return s, nil
 }

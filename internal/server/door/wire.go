@@ -82,8 +82,8 @@ func Instrument(log *slog.Logger, next http.Handler) http.Handler {
 }
 
 // setSafeHeaders sets headers that restrict browsers; pages that need more override them. Without them a
-// browser could show a page that untrusted code wrote as a page of this server, cache it, or let other sites
-// use it.
+// browser could show a page that untrusted code wrote as a page of this server. It could also cache the page,
+// or let other sites use it.
 func setSafeHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

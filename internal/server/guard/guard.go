@@ -108,10 +108,10 @@ func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 	return caller, ""
 }
 
-// hostAllowed defends against DNS rebinding. In that attack a web page's name resolves to this machine, so
-// the page is "same origin", but its requests have its own name in the Host header. On a loopback address
-// only the names of loopback are accepted. On other addresses any IP address is accepted too, because
-// rebinding needs a name.
+// hostAllowed defends against DNS rebinding. In that attack a web page's name resolves to this machine, so the
+// browser treats the page as "same origin". The page's requests still have its name in the Host header. On a
+// loopback address only the names of loopback are accepted. On other addresses any IP address is accepted too,
+// because rebinding needs a name.
 func (g *Guard) hostAllowed(r *http.Request) bool {
 	host := hostname(r.Host)
 	if host == "localhost" || slices.Contains(g.Hosts, host) {

@@ -117,13 +117,13 @@ func (d *Displays) note(c cellhold.Cell) {
 }
 
 // rewrite changes the record of one cell, and returns its bytes if it wrote the record.
-func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []notebook.Update, room int64) (int64, error) {
+func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []notebook.Update, space int64) (int64, error) {
 	c, err := d.o.Cell(ctx, id)
 	if err != nil || !notebook.Replace(c.Outputs, updates) {
 		return 0, err
 	}
 	size := notebook.Size(c.Outputs)
-	if size > room {
+	if size > space {
 		return 0, cellhold.Errorf(cellhold.Exhausted, "a cell updates displays of too many earlier cells: the limit is reached")
 	}
 	return size, d.o.Put(ctx, c)

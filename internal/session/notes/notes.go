@@ -14,27 +14,27 @@ import (
 type Notes struct {
 	put  func(context.Context) error
 	log  *slog.Logger
-	kick chan struct{} // capacity 1
+	wake chan struct{} // capacity 1
 
 	file sync.Mutex // held by the writer of the file; locked before mu
 
-	mu     sync.Mutex
-	wanted int64 // number of changes so far
-	have   int64 // number of changes that the file has
+	mu        sync.Mutex
+	requested int64 // number of changes so far
+	written   int64 // number of changes that the file has
 }
 
 // New returns notes that put writes.
 func New(put func(context.Context) error, log *slog.Logger) *Notes {
-	return &Notes{put: put, log: log, kick: make(chan struct{}, 1)}
+	return &Notes{put: put, log: log, wake: make(chan struct{}, 1)}
 }
 
-// Want requests a write of the file.
-func (n *Notes) Want() {
+// Changed requests a write of the file.
+func (n *Notes) Changed() {
 	n.mu.Lock()
-	n.wanted++
+	n.requested++
 	n.mu.Unlock()
 	select {
-	case n.kick <- struct{}{}:
+	case n.wake <- struct{}{}:
 	default:
 	}
 }
@@ -51,7 +51,7 @@ const (
 func (n *Notes) Run(ctx context.Context) {
 	for {
 		select {
-		case <-n.kick:
+		case <-n.wake:
 			begun := time.Now()
 			if err := n.Flush(ctx); err != nil && ctx.Err() == nil {
 				n.log.Error("writing the notebook", "err", err)
@@ -74,13 +74,13 @@ func (n *Notes) Write(ctx context.Context) error {
 	n.file.Lock()
 	defer n.file.Unlock()
 	n.mu.Lock()
-	upTo := n.wanted
+	upTo := n.requested
 	n.mu.Unlock()
 	err := n.put(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
-		n.have = max(n.have, upTo)
+		n.written = max(n.written, upTo)
 	}
 	return err
 }
@@ -88,7 +88,7 @@ func (n *Notes) Write(ctx context.Context) error {
 // Flush returns when the file has all changes up to now.
 func (n *Notes) Flush(ctx context.Context) error {
 	n.mu.Lock()
-	current := n.have >= n.wanted
+	current := n.written >= n.requested
 	n.mu.Unlock()
 	if current {
 		return nil

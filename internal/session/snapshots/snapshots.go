@@ -67,8 +67,8 @@ func New(d sandbox.Driver, most int64) *Store {
 	return s
 }
 
-// Able returns nil if snapshots can be made.
-func (s *Store) Able() error {
+// CheckSupport returns nil if snapshots can be made.
+func (s *Store) CheckSupport() error {
 	if s.driver == nil {
 		return cellhold.Errorf(cellhold.Unsupported, "Sessions cannot be saved: this server's driver does not support it.")
 	}
@@ -95,8 +95,8 @@ func (s *Store) Stock(ctx context.Context) (Stock, error) {
 	return have, err
 }
 
-// Room returns nil if more bytes fit below the limit.
-func (s *Store) Room(ctx context.Context, more int64) error {
+// CheckSpace returns nil if more bytes fit below the limit.
+func (s *Store) CheckSpace(ctx context.Context, more int64) error {
 	have, err := s.Stock(ctx)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (s *Store) Reap(ctx context.Context, needed map[string]bool, spared map[cel
 
 // list returns the snapshots of sessions.
 func (s *Store) list(ctx context.Context) ([]sandbox.Snapshot, error) {
-	if err := s.Able(); err != nil {
+	if err := s.CheckSupport(); err != nil {
 		return nil, err
 	}
 	all, err := s.driver.Snapshots(ctx)
