@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -48,7 +48,7 @@ func (s *Server) cancelCell(ctx context.Context, in *cellPath) (*cellOutput, err
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	cell, err := sess.CancelCell(acting, in.Cell)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Server) answerInput(ctx context.Context, in *answerInput) (*struct{}, e
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.AnswerInput(acting, in.Cell, in.Body.Request, in.Body.Value); err != nil {
 		return nil, s.problem(ctx, err)

@@ -13,7 +13,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/registry"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -85,7 +85,7 @@ func BenchmarkServer(b *testing.B) {
 		func(context.Context, *submitInput) (*submitOutput, error) {
 			return &submitOutput{Status: 200, Body: done}, nil
 		})
-	handler := door.Instrument(s.log, s.guard.Wrap(m))
+	handler := exchange.Instrument(s.log, s.guard.Wrap(m))
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequest("POST", "/v1/sessions/s/cells?wait=30s", strings.NewReader(`{"code":"1+1"}`))

@@ -7,7 +7,7 @@ import (
 	"net/http"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -90,8 +90,8 @@ func (s *Server) cellRoutes(api huma.API) {
 }
 
 func (s *Server) submit(ctx context.Context, in *submitInput) (*submitOutput, error) {
-	if len(in.Body.Code) > door.MaxCode {
-		return nil, door.NewProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, door.TooLarge)
+	if len(in.Body.Code) > exchange.MaxCode {
+		return nil, exchange.NewProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, exchange.TooLarge)
 	}
 	wait, err := parseWait(in.Wait)
 	if err != nil {
@@ -177,7 +177,7 @@ func (s *Server) failStream(w http.ResponseWriter, r *http.Request, err error, c
 	if !clean {
 		panic(http.ErrAbortHandler)
 	}
-	door.WriteProblem(w, p)
+	exchange.WriteProblem(w, p)
 }
 
 // completeCell replaces an absent list with an empty one.

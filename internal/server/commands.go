@@ -9,7 +9,7 @@ import (
 	"cellhold"
 	"cellhold/internal/attachment"
 	"cellhold/internal/command"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -310,7 +310,7 @@ func (s *Server) endCommand(ctx context.Context, in *CommandPath) (*struct{}, er
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	c, err := sess.History().Command(acting, in.Command)
 	if err == nil && c.State == cellhold.CommandRunning {

@@ -15,7 +15,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/attachment"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -67,10 +67,10 @@ func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.
 			p := s.problem(r.Context(), err)
 			text, _ := json.Marshal(p) // cannot fail: a struct of strings and numbers
 			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-			w.Header().Set("Content-Type", door.ProblemType)
+			w.Header().Set("Content-Type", exchange.ProblemType)
 			w.WriteHeader(p.Status)
 			_, _ = w.Write(text) // fails only if the caller left
-			door.Drain(r)
+			exchange.Drain(r)
 		}
 	}}, nil
 }
@@ -187,18 +187,18 @@ func (s *Server) uploadFile(ctx context.Context, in *writeInput) (*streamOutput,
 		if err != nil {
 			return cellhold.Wrap(cellhold.Invalid, err, "Invalid mode %.20q: use permission bits in octal, such as 0644.", in.Mode)
 		}
-		info, err := a.WriteFile(r.Context(), in.Path, uint32(mode), door.LongBody(r), r.ContentLength)
+		info, err := a.WriteFile(r.Context(), in.Path, uint32(mode), exchange.LongBody(r), r.ContentLength)
 		if err != nil {
 			return err
 		}
-		door.WriteJSON(w, http.StatusOK, "application/json", info)
+		exchange.WriteJSON(w, http.StatusOK, "application/json", info)
 		return nil
 	})
 }
 
 func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput, error) {
 	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
-		r.Body = io.NopCloser(door.LongBody(r))
+		r.Body = io.NopCloser(exchange.LongBody(r))
 		form, err := r.MultipartReader()
 		if err != nil {
 			return cellhold.Wrap(cellhold.Invalid, err, "The body is not multipart/form-data: use a form, or PUT a single file to …/files/content.")
@@ -220,7 +220,7 @@ func (s *Server) uploadForm(ctx context.Context, in *uploadInput) (*streamOutput
 				done.Files = append(done.Files, info)
 			}
 		}
-		door.WriteJSON(w, http.StatusOK, "application/json", done)
+		exchange.WriteJSON(w, http.StatusOK, "application/json", done)
 		return nil
 	})
 }
@@ -266,11 +266,11 @@ func (s *Server) downloadArchive(ctx context.Context, in *archiveInput) (*stream
 
 func (s *Server) uploadArchive(ctx context.Context, in *pathInput) (*streamOutput, error) {
 	return s.files(ctx, in.ID, func(w http.ResponseWriter, r *http.Request, a *attachment.Attachment) error {
-		entries, size, err := a.UnpackDir(r.Context(), in.Path, door.LongBody(r), r.ContentLength)
+		entries, size, err := a.UnpackDir(r.Context(), in.Path, exchange.LongBody(r), r.ContentLength)
 		if err != nil {
 			return err
 		}
-		door.WriteJSON(w, http.StatusOK, "application/json", Unpacked{Entries: entries, Bytes: size})
+		exchange.WriteJSON(w, http.StatusOK, "application/json", Unpacked{Entries: entries, Bytes: size})
 		return nil
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -92,7 +92,7 @@ func (s *Server) readEvents(ctx context.Context, in EventsQuery, from eventSourc
 	}
 	return &streamOutput{Body: func(hc huma.Context) {
 		_, w := humago.Unwrap(hc)
-		door.WriteJSON(w, http.StatusOK, "application/json", page)
+		exchange.WriteJSON(w, http.StatusOK, "application/json", page)
 	}}, nil
 }
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 )
 
 // concrete replaces the parameters of a route's path.
@@ -127,7 +127,7 @@ func TestSessionsOfOtherCallersLookUnknown(t *testing.T) {
 			req := h.request(r.method, concrete(r, id), bodyFor(r))
 			req.Header.Set("Authorization", "Bearer "+bobToken)
 			a := h.send(req)
-			var p door.Problem
+			var p exchange.Problem
 			a.decode(t, &p)
 			if shown, err := url.PathUnescape(id); err == nil { // the answer can quote the caller's text
 				p.Detail = strings.Replace(p.Detail, fmt.Sprintf("%.40q", shown), "ID", 1)

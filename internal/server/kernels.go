@@ -6,7 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/attachment"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -76,7 +76,7 @@ func (s *Server) addKernel(ctx context.Context, in *addKernelInput) (*addKernelO
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	k, err := sess.AddKernel(acting, attachment.KernelRequest{Spec: in.Body.Spec, ID: in.Body.ID})
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *Server) deleteKernel(ctx context.Context, in *oneKernelInput) (*struct{
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.RemoveKernel(acting, in.Kernel); err != nil {
 		return nil, s.problem(ctx, err)

@@ -8,7 +8,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/server/article"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 )
 
 // route is one entry of the route table. Tests try each route without a token, with a token of another caller
@@ -71,8 +71,8 @@ func (t *table) notFound(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(allow) > 0 && !slices.Contains(allow, r.Method) {
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusMethodNotAllowed, cellhold.Invalid, fmt.Sprintf("Method %.20q is not allowed for this path: use %s.", r.Method, strings.Join(allow, " or "))))
+		exchange.WriteProblem(w, exchange.NewProblem(r.Context(), http.StatusMethodNotAllowed, cellhold.Invalid, fmt.Sprintf("Method %.20q is not allowed for this path: use %s.", r.Method, strings.Join(allow, " or "))))
 		return
 	}
-	door.WriteProblem(w, door.NewProblem(r.Context(), http.StatusNotFound, cellhold.NotFound, fmt.Sprintf("Path %.100q not found. See /docs for the paths of this API.", r.URL.Path)))
+	exchange.WriteProblem(w, exchange.NewProblem(r.Context(), http.StatusNotFound, cellhold.NotFound, fmt.Sprintf("Path %.100q not found. See /docs for the paths of this API.", r.URL.Path)))
 }

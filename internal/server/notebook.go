@@ -7,7 +7,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/notebook"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -114,7 +114,7 @@ func (s *Server) importNotebook(ctx context.Context, in *importInput) (*importOu
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	ids, err := sess.Import(acting, n, in.Run)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/attachment"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/session"
 )
 
@@ -25,7 +25,7 @@ type handler[I, O any] = func(context.Context, *I) (*O, error)
 // session returns a session of the caller. An unknown session and a session of another caller give the same
 // error.
 func (s *Server) session(ctx context.Context, id cellhold.SessionID) (*session.Session, error) {
-	return s.sessions.Session(door.Caller(ctx), id)
+	return s.sessions.Session(exchange.Caller(ctx), id)
 }
 
 // enter returns the sandbox of a session of the caller for one call. See session.Enter.

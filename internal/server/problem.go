@@ -5,14 +5,14 @@ import (
 	"net/http"
 	"strings"
 
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
 // problem converts an error to the answer that its caller can see, and logs the details.
-func (s *Server) problem(ctx context.Context, err error) *door.Problem {
-	return door.ProblemOf(ctx, s.log, err)
+func (s *Server) problem(ctx context.Context, err error) *exchange.Problem {
+	return exchange.ProblemOf(ctx, s.log, err)
 }
 
 // ownProblems converts huma's errors to Problems. It omits the invalid values, which can have megabytes.
@@ -21,9 +21,9 @@ func ownProblems(ctx huma.Context, _ string, v any) (any, error) {
 	if !ok {
 		return v, nil
 	}
-	p := door.NewProblem(ctx.Context(), m.Status, door.KindOf(m.Status), sentence(m))
+	p := exchange.NewProblem(ctx.Context(), m.Status, exchange.KindOf(m.Status), sentence(m))
 	for _, e := range m.Errors {
-		p.Errors = append(p.Errors, door.ProblemField{Location: e.Location, Message: e.Message})
+		p.Errors = append(p.Errors, exchange.ProblemField{Location: e.Location, Message: e.Message})
 	}
 	return p, nil
 }
@@ -31,7 +31,7 @@ func ownProblems(ctx huma.Context, _ string, v any) (any, error) {
 func sentence(m *huma.ErrorModel) string {
 	switch {
 	case m.Status == http.StatusRequestEntityTooLarge:
-		return door.TooLarge
+		return exchange.TooLarge
 	case m.Status == http.StatusUnsupportedMediaType:
 		return "The body must be application/json."
 	case m.Status == http.StatusBadRequest && len(m.Errors) > 0:

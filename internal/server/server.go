@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"cellhold/internal/registry"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/guard"
 )
 
@@ -64,7 +64,7 @@ type Server struct {
 
 	handler  http.Handler
 	routes   []route
-	waiters  door.Waiters
+	waiters  exchange.Waiters
 	draining atomic.Bool
 	started  time.Time
 }
@@ -97,7 +97,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.handler = door.Instrument(s.log, s.guard.Wrap(mux))
+	s.handler = exchange.Instrument(s.log, s.guard.Wrap(mux))
 	return s, nil
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/registry"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -84,7 +84,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 		body = &CreateSession{}
 	}
 	sess, err := s.sessions.Create(ctx, registry.CreateRequest{
-		Owner: door.Caller(ctx), User: body.User, Template: body.Template, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
+		Owner: exchange.Caller(ctx), User: body.User, Template: body.Template, Image: body.Image, Startup: body.Startup, Figures: body.Figures,
 		Limits: body.Limits, Egress: body.Egress, Secrets: body.Secrets, Meta: body.Metadata,
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *Server) createSession(ctx context.Context, in *createInput) (*createOut
 
 func (s *Server) listSessions(ctx context.Context, _ *struct{}) (*sessionsOutput, error) {
 	list := SessionList{Sessions: []cellhold.Session{}}
-	for _, info := range s.sessions.List(door.Caller(ctx)) {
+	for _, info := range s.sessions.List(exchange.Caller(ctx)) {
 		list.Sessions = append(list.Sessions, complete(info))
 	}
 	return &sessionsOutput{Body: list}, nil
@@ -115,7 +115,7 @@ func (s *Server) deleteSession(ctx context.Context, in *SessionPath) (*struct{},
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.End(acting); err != nil {
 		return nil, s.problem(ctx, err)
@@ -150,7 +150,7 @@ func (s *Server) restart(ctx context.Context, in *kernelInput) (*sessionOutput, 
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.Restart(acting, in.Kernel); err != nil {
 		return nil, s.problem(ctx, err)

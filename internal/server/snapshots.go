@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -104,7 +104,7 @@ func (s *Server) hibernate(ctx context.Context, in *SessionPath) (*sessionOutput
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.Hibernate(acting); err != nil {
 		return nil, s.problem(ctx, err)
@@ -117,7 +117,7 @@ func (s *Server) resume(ctx context.Context, in *SessionPath) (*sessionOutput, e
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.Resume(acting); err != nil {
 		return nil, s.problem(ctx, err)
@@ -130,7 +130,7 @@ func (s *Server) makeCheckpoint(ctx context.Context, in *makeCheckpointInput) (*
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	c, err := sess.Checkpoint(acting, in.Body.Name)
 	if err != nil {
@@ -152,7 +152,7 @@ func (s *Server) deleteCheckpoint(ctx context.Context, in *oneCheckpointInput) (
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.DeleteCheckpoint(acting, in.Name); err != nil {
 		return nil, s.problem(ctx, err)
@@ -165,7 +165,7 @@ func (s *Server) rollBack(ctx context.Context, in *rollBackInput) (*sessionOutpu
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.Rollback(acting, in.Body.Checkpoint); err != nil {
 		return nil, s.problem(ctx, err)
@@ -182,7 +182,7 @@ func (s *Server) fork(ctx context.Context, in *forkInput) (*sessionsOutput, erro
 	if in.Body != nil {
 		body = *in.Body
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	forks, err := s.sessions.Fork(acting, sess, max(body.Count, 1), body.Checkpoint)
 	if err != nil {

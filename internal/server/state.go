@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -71,7 +71,7 @@ func (s *Server) status(ctx context.Context, _ *struct{}) (*statusOutput, error)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return &statusOutput{Body: Status{
-		Sessions: len(s.sessions.List(door.Caller(ctx))), Goroutines: runtime.NumGoroutine(),
+		Sessions: len(s.sessions.List(exchange.Caller(ctx))), Goroutines: runtime.NumGoroutine(),
 		Heap: int64(m.HeapInuse), Uptime: int64(time.Since(s.started).Seconds()),
 	}}, nil
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 )
 
 const (
@@ -56,8 +56,8 @@ func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request, watch func
 		}
 		after = e.Seq
 	}
-	if errors.Is(context.Cause(ctx), door.ErrAway) {
-		s.closeStream(ctx, r, out, after, door.ErrAway)
+	if errors.Is(context.Cause(ctx), exchange.ErrAway) {
+		s.closeStream(ctx, r, out, after, exchange.ErrAway)
 	}
 }
 
@@ -67,7 +67,7 @@ func (s *Server) closeStream(ctx context.Context, r *http.Request, out *eventWri
 		return
 	}
 	bye := Bye{After: after, Kind: cellhold.Unavailable}
-	if !errors.Is(context.Cause(ctx), door.ErrAway) {
+	if !errors.Is(context.Cause(ctx), exchange.ErrAway) {
 		if kind := s.problem(ctx, err).Kind; kind != cellhold.Unavailable {
 			bye.Kind = cellhold.Internal
 		}

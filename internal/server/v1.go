@@ -5,7 +5,7 @@ import (
 	"reflect"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -14,7 +14,7 @@ import (
 // newAPI registers all operations under /v1.
 func (s *Server) newAPI(m *table) huma.API {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	registry.Schema(reflect.TypeFor[door.Problem](), true, "")
+	registry.Schema(reflect.TypeFor[exchange.Problem](), true, "")
 	api := humago.New(m, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
@@ -47,8 +47,8 @@ func (s *Server) newAPI(m *table) huma.API {
 
 // register adds one operation with the limits and the error answer that all operations have.
 func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
-	op.MaxBodyBytes = door.MaxBody + 1 // huma refuses a body that reaches the limit
-	op.BodyReadTimeout = door.BodyTime
+	op.MaxBodyBytes = exchange.MaxBody + 1 // huma refuses a body that reaches the limit
+	op.BodyReadTimeout = exchange.BodyTime
 	op.RejectUnknownQueryParameters = true // a misspelt parameter must be an error, not ignored
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
@@ -56,7 +56,7 @@ func register[I, O any](api huma.API, op huma.Operation, handle handler[I, O]) {
 	op.Responses["default"] = &huma.Response{
 		Description: "An error.",
 		Content: map[string]*huma.MediaType{
-			door.ProblemType: {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}},
+			exchange.ProblemType: {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}},
 		},
 	}
 	if op.Method == http.MethodGet && public[op.Path] {

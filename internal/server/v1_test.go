@@ -16,7 +16,7 @@ import (
 	"cellhold"
 	"cellhold/internal/registry"
 	"cellhold/internal/sandbox"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 )
 
 func TestACellRunsAndReturnsItsOutputs(t *testing.T) {
@@ -143,9 +143,9 @@ func TestAnExceptionIsDataAndADeadKernelCanBeRestarted(t *testing.T) {
 		t.Errorf("death: %+v", cell)
 	}
 	refused := h.do(409, "POST", path+"/cells", `{"code":"print x"}`)
-	var p door.Problem
+	var p exchange.Problem
 	refused.decode(t, &p)
-	if p.Kind != cellhold.Conflict || refused.Header.Get("Content-Type") != door.ProblemType || p.RequestID != refused.Header.Get("X-Request-Id") {
+	if p.Kind != cellhold.Conflict || refused.Header.Get("Content-Type") != exchange.ProblemType || p.RequestID != refused.Header.Get("X-Request-Id") {
 		t.Errorf("a cell for a dead kernel: %s", refused.body)
 	}
 	var sess cellhold.Session
@@ -413,7 +413,7 @@ func TestErrorsOfInvalidRequestsNameTheFault(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := h.do(tt.status, tt.method, tt.path, tt.body)
-			var p door.Problem
+			var p exchange.Problem
 			a.decode(t, &p)
 			if p.Status != tt.status || p.Kind == "" || p.RequestID == "" || !strings.Contains(strings.ToLower(string(a.body)), strings.ToLower(tt.detail)) {
 				t.Errorf("got %s", a.body)
@@ -435,10 +435,10 @@ func TestTheAllowedMethodsAreListed(t *testing.T) {
 func TestBodiesAreLimited(t *testing.T) {
 	h := newHarness(t)
 	path := h.create()
-	large := strings.Repeat("x", door.MaxCode+1)
+	large := strings.Repeat("x", exchange.MaxCode+1)
 	h.do(413, "POST", path+"/cells", `{"code":"`+large+`"}`)
 	h.do(413, "POST", "/execute", `{"user_id":"ann","code":"`+large+`"}`)
-	huge := `{"code":"` + strings.Repeat("x", door.MaxBody) + `"}`
+	huge := `{"code":"` + strings.Repeat("x", exchange.MaxBody) + `"}`
 	for _, target := range []string{path + "/cells", "/execute", "/start_session"} {
 		h.do(413, "POST", target, huge)
 		chunked := h.request("POST", target, "{")

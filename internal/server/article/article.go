@@ -15,7 +15,7 @@ import (
 	"cellhold/internal/lazy"
 	"cellhold/internal/notebook"
 	"cellhold/internal/registry"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/fastapi"
 	"cellhold/internal/session"
 
@@ -83,7 +83,7 @@ type ArticleDetail struct {
 // Options configures the API. All fields are required.
 type Options struct {
 	Sessions *registry.Registry
-	Waiters  *door.Waiters
+	Waiters  *exchange.Waiters
 	Logger   *slog.Logger
 }
 
@@ -95,7 +95,7 @@ type Routes interface {
 // routes has the handlers of the API.
 type routes struct {
 	sessions *registry.Registry
-	waiters  *door.Waiters
+	waiters  *exchange.Waiters
 	log      *slog.Logger
 }
 
@@ -118,12 +118,12 @@ func (s *routes) form(act func(ctx context.Context, owner, user string) (Article
 			writeRefusal(w, refused)
 			return
 		}
-		message, err := act(r.Context(), door.Caller(r.Context()), user)
+		message, err := act(r.Context(), exchange.Caller(r.Context()), user)
 		if err != nil {
 			s.fail(w, r, err)
 			return
 		}
-		door.WriteJSON(w, http.StatusOK, "application/json", message)
+		exchange.WriteJSON(w, http.StatusOK, "application/json", message)
 	}
 }
 
@@ -142,7 +142,7 @@ func (s *routes) resetKernel(ctx context.Context, owner, user string) (ArticleMe
 	if err != nil {
 		return ArticleMessage{}, err
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.Restart(acting, ""); err != nil {
 		return ArticleMessage{}, err
@@ -155,7 +155,7 @@ func (s *routes) end(ctx context.Context, owner, user string) (ArticleMessage, e
 	if err != nil {
 		return ArticleMessage{}, err
 	}
-	acting, cancel := door.Act(ctx)
+	acting, cancel := exchange.Act(ctx)
 	defer cancel()
 	if err := sess.End(acting); err != nil {
 		return ArticleMessage{}, err
@@ -170,11 +170,11 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	user, code := fields[0], fields[1]
-	if len(code) > door.MaxCode {
-		writeDetail(w, http.StatusRequestEntityTooLarge, door.TooLarge)
+	if len(code) > exchange.MaxCode {
+		writeDetail(w, http.StatusRequestEntityTooLarge, exchange.TooLarge)
 		return
 	}
-	sess, err := s.sessions.Article(door.Caller(r.Context()), user)
+	sess, err := s.sessions.Article(exchange.Caller(r.Context()), user)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -187,7 +187,7 @@ func (s *routes) execute(w http.ResponseWriter, r *http.Request) {
 	// The cell's timeout limits the wait. If the client leaves, only the wait ends.
 	waiting, leave := s.waiters.Enter(r.Context())
 	defer leave()
-	if cell, err = sess.History().WaitCell(waiting, cell.ID); err != nil && context.Cause(waiting) == door.ErrAway {
+	if cell, err = sess.History().WaitCell(waiting, cell.ID); err != nil && context.Cause(waiting) == exchange.ErrAway {
 		err = cellhold.Errorf(cellhold.Unavailable, "The server is shutting down. The code continues; its outputs will be in the notebook.")
 	}
 	if err != nil {
@@ -212,13 +212,13 @@ func writeCell(w http.ResponseWriter, cell cellhold.Cell) {
 		if reply.Plots == nil {
 			reply.Plots = []notebook.Plot{}
 		}
-		door.WriteJSON(w, http.StatusOK, "application/json", reply)
+		exchange.WriteJSON(w, http.StatusOK, "application/json", reply)
 	case cell.Status == cellhold.StatusTimeout:
 		writeDetail(w, http.StatusRequestTimeout, timedOut)
 	case cell.Status == cellhold.StatusCancelled:
 		writeDetail(w, http.StatusConflict, "The code did not run: "+causeOf(cell))
 	default:
-		door.WriteJSON(w, http.StatusBadRequest, "application/json", ArticleFailure{ArticleTraceback{failed, traceback(cell)}})
+		exchange.WriteJSON(w, http.StatusBadRequest, "application/json", ArticleFailure{ArticleTraceback{failed, traceback(cell)}})
 	}
 }
 
@@ -282,7 +282,7 @@ func (s *routes) refusedCell(w http.ResponseWriter, r *http.Request, sess *sessi
 
 // fail answers with an error in FastAPI's shape.
 func (s *routes) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := door.ProblemOf(r.Context(), s.log, err)
+	p := exchange.ProblemOf(r.Context(), s.log, err)
 	if p.Kind == cellhold.NotFound {
 		p.Detail = noSession
 	}
@@ -291,11 +291,11 @@ func (s *routes) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 func writeRefusal(w http.ResponseWriter, r *fastapi.Refusal) {
 	if r.Status == http.StatusRequestEntityTooLarge {
-		r.Detail = door.TooLarge
+		r.Detail = exchange.TooLarge
 	}
-	door.WriteJSON(w, r.Status, "application/json", r.Body())
+	exchange.WriteJSON(w, r.Status, "application/json", r.Body())
 }
 
 func writeDetail(w http.ResponseWriter, status int, detail string) {
-	door.WriteJSON(w, status, "application/json", ArticleDetail{detail})
+	exchange.WriteJSON(w, status, "application/json", ArticleDetail{detail})
 }

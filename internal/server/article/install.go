@@ -11,7 +11,7 @@ import (
 
 	"cellhold"
 	"cellhold/internal/packages"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 	"cellhold/internal/server/fastapi"
 	"cellhold/internal/session"
 )
@@ -38,7 +38,7 @@ func (s *routes) install(w http.ResponseWriter, r *http.Request) {
 		writeRefusal(w, refused)
 		return
 	}
-	sess, err := s.sessions.Article(door.Caller(r.Context()), user)
+	sess, err := s.sessions.Article(exchange.Caller(r.Context()), user)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -55,7 +55,7 @@ func (s *routes) install(w http.ResponseWriter, r *http.Request) {
 	if len(report.Imports) == 0 { // the package has only data or commands
 		message = "Successfully installed " + name
 	}
-	door.WriteJSON(w, http.StatusOK, "application/json", ArticleInstalled{Message: message, Output: strings.Join(append(slices.Clone(report.Warnings), report.Log), "\n")})
+	exchange.WriteJSON(w, http.StatusOK, "application/json", ArticleInstalled{Message: message, Output: strings.Join(append(slices.Clone(report.Warnings), report.Log), "\n")})
 }
 
 // installFields reads the two fields from JSON or from a form, URL-encoded or multipart.
@@ -106,7 +106,7 @@ func (s *routes) importModule(ctx context.Context, sess *session.Session, module
 
 // failInstall answers with status 500 for every error, as the article's server did.
 func (s *routes) failInstall(w http.ResponseWriter, r *http.Request, name string, err error) {
-	why := door.ProblemOf(r.Context(), s.log, err).Detail
+	why := exchange.ProblemOf(r.Context(), s.log, err).Detail
 	if e, ok := errors.AsType[*cellhold.Error](err); ok && e.Kind != cellhold.Internal {
 		why = cmp.Or(e.Message, why)
 	}

@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"cellhold"
-	"cellhold/internal/server/door"
+	"cellhold/internal/server/exchange"
 )
 
 // Guard refuses requests that are not allowed. Its fields must not change after Wrap.
@@ -41,32 +41,32 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 			if r.ContentLength != 0 {
 				w.Header().Set("Connection", "close") // do not read the rest of the body
 			}
-			door.WriteProblem(w, p)
+			exchange.WriteProblem(w, p)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *door.Problem {
+func (g *Guard) refusal(w http.ResponseWriter, r *http.Request) *exchange.Problem {
 	ctx := r.Context()
 	if !g.hostAllowed(r) {
-		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied,
+		return exchange.NewProblem(ctx, http.StatusForbidden, cellhold.Denied,
 			fmt.Sprintf("Host %.100q is not allowed. Start the server with --host to add a name.", hostname(r.Host)))
 	}
 	if !g.originAllowed(r) {
-		return door.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused. Start the server with --origin to allow a site.")
+		return exchange.NewProblem(ctx, http.StatusForbidden, cellhold.Denied, "Requests from other web sites are refused. Start the server with --origin to allow a site.")
 	}
 	if !g.isPublic(r) {
 		caller, fault := g.authenticate(r)
 		if fault != "" {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="cellhold"`)
-			return door.NewProblem(ctx, http.StatusUnauthorized, cellhold.Denied, fault)
+			return exchange.NewProblem(ctx, http.StatusUnauthorized, cellhold.Denied, fault)
 		}
-		door.SetCaller(ctx, caller)
+		exchange.SetCaller(ctx, caller)
 	}
-	if r.ContentLength > door.MaxBody && (g.Long == nil || !g.Long(r)) {
-		return door.NewProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, door.TooLarge)
+	if r.ContentLength > exchange.MaxBody && (g.Long == nil || !g.Long(r)) {
+		return exchange.NewProblem(ctx, http.StatusRequestEntityTooLarge, cellhold.Invalid, exchange.TooLarge)
 	}
 	return nil
 }
