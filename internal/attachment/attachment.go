@@ -1,7 +1,7 @@
 // Package attachment runs one live sandbox of a session: the connection to the agent, the kernels, the
 // commands, the files, the packages, the network access, and the copies of the output files.
-// //
-// // It knows no owners, no expiry and no records. Package session decides when a sandbox is made, saved and
+//
+// It knows no owners, no expiry and no records. Package session decides when a sandbox is made, saved and
 // destroyed. API calls reach it through Session.Enter.
 package attachment
 
@@ -134,7 +134,7 @@ func (a *Attachment) follow(ctx context.Context, info guestapi.Info, r Request) 
 		if err != nil {
 			return nil, err
 		}
-		f.add(k.ID, unserved(follower))
+		f.add(k.ID, withoutGoroutine(follower))
 	}
 	var err error
 	f.commands, err = command.New(ctx, command.Options{Session: a.o.Session, Boot: info.Boot, Log: a.o.Log, Journal: a.o.Journal,

@@ -1,8 +1,8 @@
 // Package registry manages the sessions of a server. It creates them within the limits, finds them for their
 // owners, takes over those of an earlier server, and ends them when they are due. It also destroys sandboxes
 // and snapshots that no session needs.
-// //
-// // It does not know how a session starts, hibernates or ends: package session does. It does not know how
+//
+// It does not know how a session starts, hibernates or ends: package session does. It does not know how
 // callers reach it.
 //
 // Lock order: the turn of a session, Registry.mu, the locks of a session.
@@ -73,7 +73,7 @@ type Registry struct {
 	strays      []stray
 	reschedule  chan struct{} // capacity 1: the due time of a session changed
 
-	adopted chan struct{}  // closed when Run took over the sessions of an earlier server
+	adopted chan struct{}  // closed when Run has adopted the sessions of an earlier server
 	running sync.WaitGroup // one for the goroutines of each session
 	folders mirror.Folders
 }

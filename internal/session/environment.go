@@ -1,8 +1,8 @@
 // Package session manages one session: its record, its state, and its sandbox. It starts, hibernates,
 // resumes, rolls back, forks and ends the session. The order of the steps is such that a server that is
 // killed at any step loses nothing and leaves nothing behind.
-// //
-// // It does not know other sessions: package registry creates, finds, counts and expires them. It does not
+//
+// It does not know other sessions: package registry creates, finds, counts and expires them. It does not
 // know how callers reach it, or how a sandbox is made and used: drivers and package attachment do. A
 // session's sandbox continues after the server; it ends by End, by expiry or by a failure.
 //

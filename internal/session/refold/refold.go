@@ -1,6 +1,6 @@
 // Package refold updates the records of cells from their events.
-// //
-// // They can differ if output came after the end of its cell. A rollback undoes such output, a fork from a
+//
+// They can differ if output came after the end of its cell. A rollback undoes such output, a fork from a
 // checkpoint does not have it yet, and a server that was killed did not write it. Records that match their
 // events do not change.
 package refold

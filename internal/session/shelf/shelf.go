@@ -1,7 +1,7 @@
 // Package shelf stores the snapshots of sessions: those of hibernated sessions, checkpoints, and those that
 // forks start from.
-// //
-// // The name of a snapshot has the id of its session, so that after a crash unneeded snapshots are found and
+//
+// The name of a snapshot has the id of its session, so that after a crash unneeded snapshots are found and
 // removed. The package does not touch other snapshots, such as those of templates. It does not decide what a
 // session needs.
 package shelf

@@ -1,7 +1,7 @@
 // Package states has the states of a session and all transitions between them in one table, with the lock
 // that allows one transition at a time.
-// //
-// // Each change is a Transition of the table below. Code outside this package cannot make other changes and
+//
+// Each change is a Transition of the table below. Code outside this package cannot make other changes and
 // cannot set a state. The package knows no sandboxes and no records: its user does the work of a transition
 // between Begin and Commit.
 package states
