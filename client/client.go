@@ -1,6 +1,6 @@
 // Package client calls the HTTP API of a cellhold server.
-// //
-// // Each method sends one request. Execute, Wait and Watch repeat requests when a wait ends or a connection
+//
+// Each method sends one request. Execute, Wait and Watch repeat requests when a wait ends or a connection
 // breaks. Errors are *cellhold.Error with the server's kind and message, or wrap the context's error. The
 // client never submits code twice: if the answer to a submission is lost, the caller gets an error and
 // decides.

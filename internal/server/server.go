@@ -1,12 +1,12 @@
 // Package server serves the HTTP API /v1. A handler decodes a request, checks the caller, calls a session and
 // encodes the answer. The package also mounts the article's API at the root and the pages that describe both
 // APIs.
-// //
-// // The package has about 3,200 lines because the API is one route table: all operations share one document,
+//
+// The package has about 3,200 lines because the API is one route table: all operations share one document,
 // one error shape and the same helpers. The article's API, the guards and the documentation pages are
 // packages of their own.
-// //
-// // The package decides nothing about sessions, kernels or files; package session does. Its only state is
+//
+// The package decides nothing about sessions, kernels or files; package session does. Its only state is
 // the list of requests that wait now.
 package server
 

@@ -1,7 +1,7 @@
 // Package e2e tests the built binary through its HTTP API, with real sandboxes and real kernels. It checks
 // the documented behaviour and uses only the client.
-// //
-// // Each test has its own server and home. Most tests mostly wait, so they run in parallel. Tests that
+//
+// Each test has its own server and home. Most tests mostly wait, so they run in parallel. Tests that
 // measure memory, CPU time or leftovers on this machine run alone.
 package e2e
 

@@ -1,7 +1,7 @@
 // Package article serves the small API of the article that this project started with. Each user has one
 // session, named by a label, and answers are text.
-// //
-// // It does no more than the article's API did; all other features are under /v1. The API has FastAPI's
+//
+// It does no more than the article's API did; all other features are under /v1. The API has FastAPI's
 // shapes. So its handlers do not use huma, and the package adds its own description to the server's document.
 package article
 

@@ -1,9 +1,9 @@
 // Package door has the code that all routes share: request ids and callers, limits of time and size, the
 // error body, and the list of waiting requests.
-// //
-// // It knows no routes and no sessions, and does not decide which callers are allowed.
-// //
-// // Waiters.mu is the only lock. It is held for map operations only.
+//
+// It knows no routes and no sessions, and does not decide which callers are allowed.
+//
+// Waiters.mu is the only lock. It is held for map operations only.
 package door
 
 import (

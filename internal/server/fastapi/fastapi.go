@@ -1,7 +1,7 @@
 // Package fastapi reads the bodies of requests like FastAPI, and refuses them with FastAPI's messages, for
 // clients that were written for such a server.
-// //
-// // It reads only text fields, from forms and JSON objects. It does not limit the size of a body: the caller
+//
+// It reads only text fields, from forms and JSON objects. It does not limit the size of a body: the caller
 // must do that with http.MaxBytesReader. The messages follow FastAPI 0.165 with pydantic 2.14; testdata has
 // their recorded answers.
 package fastapi

@@ -1,7 +1,7 @@
 // Package guard decides which requests the server accepts. It checks the Host header, the web origin and the
 // token.
-// //
-// // It does not know the content of requests, and does not decide who owns a session.
+//
+// It does not know the content of requests, and does not decide who owns a session.
 package guard
 
 import (
