@@ -10,17 +10,17 @@ import (
 // EventType is the type of an event. Readers must ignore types that they do not know.
 type EventType string
 
-// The types of event. The content of each is the struct below with the same name. The six output types have
-// Jupyter's names and Jupyter's content.
+// The types of event. The content of each type is the struct with the same name, unless a comment says otherwise.
+// The types from stream to clear_output have Jupyter's names and Jupyter's content.
 const (
 	EventKernelState       EventType = "kernel_state"
 	EventCellQueued        EventType = "cell_queued"
 	EventCellStarted       EventType = "cell_started"
 	EventStream            EventType = "stream"
-	EventDisplayData       EventType = "display_data"
-	EventExecuteResult     EventType = "execute_result"
+	EventDisplayData       EventType = "display_data"   // content: DisplayContent
+	EventExecuteResult     EventType = "execute_result" // content: DisplayContent
 	EventError             EventType = "error"
-	EventUpdateDisplayData EventType = "update_display_data"
+	EventUpdateDisplayData EventType = "update_display_data" // content: DisplayContent
 	EventClearOutput       EventType = "clear_output"
 	EventOutputDropped     EventType = "output_dropped"
 	EventInputRequest      EventType = "input_request"
@@ -59,8 +59,8 @@ type KernelStateContent struct {
 
 // KernelInfo is the description that a kernel gives of itself, as needed in a notebook.
 type KernelInfo struct {
-	Name         string          `json:"name"`          // kernelspec name
-	DisplayName  string          `json:"display_name"`  // name to show to people
+	Name         string          `json:"name"`          // name of the kernelspec
+	DisplayName  string          `json:"display_name"`  // name for people
 	Language     string          `json:"language"`      // "python"
 	LanguageInfo json.RawMessage `json:"language_info"` // Jupyter's language_info object
 }
@@ -87,8 +87,8 @@ type StreamContent struct {
 type DisplayContent struct {
 	Data           map[string]json.RawMessage `json:"data"`                      // by MIME type
 	Metadata       map[string]json.RawMessage `json:"metadata"`                  // by MIME type or name
-	Transient      *Transient                 `json:"transient,omitempty"`       // the name of the display, if it has one
-	ExecutionCount int                        `json:"execution_count,omitempty"` // execute_result
+	Transient      *Transient                 `json:"transient,omitempty"`       // the id of the display, if it has one
+	ExecutionCount int                        `json:"execution_count,omitempty"` // execute_result only
 }
 
 // Transient is the part of a display that notebooks do not store.
@@ -124,13 +124,14 @@ type SessionForkedContent struct {
 }
 
 // SessionRolledBackContent is the content of session_rolled_back. Memory and files are as they were after the
-// event Last. The events in between stay in the history, and their cells are undone.
+// event with the number Last. The events since then stay in the history, and their cells are undone.
 type SessionRolledBackContent struct {
 	Checkpoint string `json:"checkpoint"`
 	Last       int64  `json:"last"`
 }
 
-// OutputDroppedContent is the content of output_dropped: output beyond the limits.
+// OutputDroppedContent is the content of output_dropped: the amount of output that exceeded the limits and is
+// not recorded.
 type OutputDroppedContent struct {
 	Bytes    int64 `json:"bytes"`
 	Messages int64 `json:"messages"`
@@ -142,7 +143,7 @@ type InputRequestContent struct {
 	Password bool   `json:"password"` // if true, do not show the typed text
 }
 
-// InputReplyContent is the content of input_reply: the question was answered. The answer is not stored.
+// InputReplyContent is the content of input_reply: a caller answered an input_request. The answer is not stored.
 type InputReplyContent struct {
 	Request int64 `json:"request"` // number of the input_request event
 }
@@ -152,7 +153,7 @@ type CellDoneContent struct {
 	Status         CellStatus `json:"status"`
 	Cause          string     `json:"cause,omitempty"` // one sentence that explains the status, if it needs one
 	ExecutionCount int        `json:"execution_count,omitempty"`
-	FilesChanged   bool       `json:"files_changed,omitempty"` // in /mnt/data/output
+	FilesChanged   bool       `json:"files_changed,omitempty"` // files in /mnt/data/output changed
 	Files          []CellFile `json:"files,omitempty"`         // files below /workspace and /mnt/data/output that were written while the cell ran
 	MoreFiles      bool       `json:"more_files,omitempty"`    // more files were written than Files lists
 	Usage          *Usage     `json:"usage,omitempty"`
@@ -163,8 +164,8 @@ type SessionEndedContent struct {
 	Reason EndReason `json:"reason"`
 }
 
-// NewEvent returns an event with that content. The journal sets Seq and Time. NewEvent panics if the content
-// cannot be encoded, which is a mistake of the programmer.
+// NewEvent returns an event with that content. The journal sets Seq and Time. If the content cannot be encoded,
+// NewEvent panics, because that is a mistake of the programmer.
 func NewEvent(t EventType, k KernelID, c CellID, content any) Event {
 	raw, err := json.Marshal(content)
 	if err != nil {
@@ -173,7 +174,7 @@ func NewEvent(t EventType, k KernelID, c CellID, content any) Event {
 	return Event{Type: t, Kernel: k, Cell: c, Content: raw}
 }
 
-// Decode reads the content into a value of the content type of this event type.
+// Decode decodes the content into content, a pointer to the struct that belongs to the event's type.
 func (e Event) Decode(content any) error {
 	if err := json.Unmarshal(e.Content, content); err != nil {
 		return fmt.Errorf("content of event %d (%s): %w", e.Seq, e.Type, err)
@@ -201,9 +202,12 @@ type Output struct {
 	Omitted   int64  `json:"omitted,omitempty" doc:"Bytes that are missing, if truncated."`
 }
 
-// MarshalJSON writes all fields of the output's type. It writes an output of an unknown type unchanged.
+// MarshalJSON writes all fields that nbformat gives to the output's type, including empty ones. For an unknown
+// type, it leaves empty fields out.
+//
+// A field of the outer struct replaces the embedded field with the same JSON key, which has omitempty.
 func (o Output) MarshalJSON() ([]byte, error) {
-	type plain Output // its fields, without this method
+	type plain Output // has no MarshalJSON, which would call itself
 	rest := plain(o)
 	var v any = rest
 	switch o.Type {
@@ -263,7 +267,7 @@ func countOrNil(n int) *int {
 	return &n
 }
 
-// Exception returns the exception of an error in one line, as Python prints it.
+// Exception returns the class and the text of the exception of an error output, as Python prints them.
 func (o Output) Exception() string {
 	if o.ErrorValue == nil || *o.ErrorValue == "" {
 		return o.ErrorName

@@ -17,10 +17,11 @@ import (
 	"cellhold"
 )
 
-// maxChange is the maximum number of bytes of one line of a watch.
-const maxChange = 64 << 10
+// maxWatchLine is the maximum number of bytes of one line of a watch.
+const maxWatchLine = 64 << 10
 
-func folder(id cellhold.SessionID, route string, query url.Values) string {
+// filesPath returns the path and query of a request for the files of a sandbox.
+func filesPath(id cellhold.SessionID, route string, query url.Values) string {
 	return sessionPath(id, "files") + route + "?" + query.Encode()
 }
 
@@ -33,29 +34,29 @@ func (c *Client) ListDir(ctx context.Context, id cellhold.SessionID, path string
 // maxPage is the maximum number of entries in one page of a listing.
 const maxPage = 1000
 
-// ListDirUpTo returns at most that many entries of a directory, and reports whether there are more. It then
-// requests no further page, because code in the sandbox can create entries without end. An empty path means
-// /workspace.
-func (c *Client) ListDirUpTo(ctx context.Context, id cellhold.SessionID, path string, most int) (all []cellhold.FileInfo, more bool, err error) {
+// ListDirUpTo returns the first limit entries of a directory, and reports whether there are more. It requests
+// only the pages that it needs, because code in the sandbox can create entries without end. An empty path
+// means /workspace.
+func (c *Client) ListDirUpTo(ctx context.Context, id cellhold.SessionID, path string, limit int) (all []cellhold.FileInfo, more bool, err error) {
 	query := url.Values{}
 	if path != "" {
 		query.Set("path", path)
 	}
-	for len(all) < most {
-		if left := most - len(all); left < maxPage {
+	for len(all) < limit {
+		if left := limit - len(all); left < maxPage {
 			query.Set("limit", strconv.Itoa(left))
 		}
 		var page struct {
 			Entries []cellhold.FileInfo `json:"entries"`
 			Next    string              `json:"next"`
 		}
-		if err := c.call(ctx, http.MethodGet, folder(id, "", query), nil, &page); err != nil {
+		if err := c.call(ctx, http.MethodGet, filesPath(id, "", query), nil, &page); err != nil {
 			return all, false, err
 		}
 		all = append(all, page.Entries...)
 		switch {
-		case len(all) > most:
-			return all[:most], true, nil
+		case len(all) > limit:
+			return all[:limit], true, nil
 		case page.Next == "":
 			return all, false, nil
 		}
@@ -68,36 +69,37 @@ func (c *Client) ListDirUpTo(ctx context.Context, id cellhold.SessionID, path st
 	return all, true, nil
 }
 
-// StatFile returns the attributes of a path. For a symbolic link they are those of the link.
+// StatFile returns the attributes of a path. It does not follow a symbolic link.
 func (c *Client) StatFile(ctx context.Context, id cellhold.SessionID, path string) (cellhold.FileInfo, error) {
 	var f cellhold.FileInfo
-	err := c.call(ctx, http.MethodGet, folder(id, "/stat", url.Values{"path": {path}}), nil, &f)
+	err := c.call(ctx, http.MethodGet, filesPath(id, "/stat", url.Values{"path": {path}}), nil, &f)
 	return f, err
 }
 
-// ReadFile opens a file of the sandbox. A read fails if the file is incomplete. The caller must close the
-// reader.
+// ReadFile opens a file of the sandbox. If the connection breaks before the end of the file, Read returns an
+// error. The caller must close the reader.
 func (c *Client) ReadFile(ctx context.Context, id cellhold.SessionID, path string) (io.ReadCloser, error) {
-	res, err := c.send(ctx, http.MethodGet, folder(id, "/content", url.Values{"path": {path}}), nil, nil)
+	res, err := c.send(ctx, http.MethodGet, filesPath(id, "/content", url.Values{"path": {path}}), nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	return res.Body, nil
 }
 
-// WriteFile writes a file completely or not at all. A mode of 0 means the mode of the existing file, or 0644.
+// WriteFile writes a file completely or not at all. With mode 0, an existing file keeps its mode, and a new
+// file gets 0644.
 func (c *Client) WriteFile(ctx context.Context, id cellhold.SessionID, path string, r io.Reader, mode uint32) (cellhold.FileInfo, error) {
 	query := url.Values{"path": {path}}
 	if mode != 0 {
 		query.Set("mode", "0"+strconv.FormatUint(uint64(mode), 8))
 	}
 	var f cellhold.FileInfo
-	err := c.put(ctx, folder(id, "/content", query), r, &f)
+	err := c.put(ctx, filesPath(id, "/content", query), r, &f)
 	return f, err
 }
 
-// put sends a long body. It first asks the server with "Expect: 100-continue", so that a refusal costs
-// nothing.
+// put uploads a body, which can be long. With "Expect: 100-continue", the server can refuse the request
+// before put sends the body.
 func (c *Client) put(ctx context.Context, path string, r io.Reader, out any) error {
 	res, err := c.send(ctx, http.MethodPut, path, r, http.Header{"Expect": {"100-continue"}, "Content-Type": {"application/octet-stream"}})
 	if err != nil {
@@ -112,25 +114,25 @@ func (c *Client) put(ctx context.Context, path string, r io.Reader, out any) err
 
 // MakeDir creates a directory and its missing parents.
 func (c *Client) MakeDir(ctx context.Context, id cellhold.SessionID, path string) error {
-	return c.call(ctx, http.MethodPost, folder(id, "/directory", url.Values{"path": {path}}), nil, nil)
+	return c.call(ctx, http.MethodPost, filesPath(id, "/directory", url.Values{"path": {path}}), nil, nil)
 }
 
-// MoveFile moves a file or directory. Without replace, the target must not exist.
+// MoveFile moves a file or directory. If the target exists, replace must be true.
 func (c *Client) MoveFile(ctx context.Context, id cellhold.SessionID, from, to string, replace bool) error {
 	query := url.Values{"from": {from}, "to": {to}, "replace": {strconv.FormatBool(replace)}}
-	return c.call(ctx, http.MethodPost, folder(id, "/move", query), nil, nil)
+	return c.call(ctx, http.MethodPost, filesPath(id, "/move", query), nil, nil)
 }
 
-// RemoveFile removes a file or directory. A directory with content needs recursive.
+// RemoveFile removes a file or directory. If a directory is not empty, recursive must be true.
 func (c *Client) RemoveFile(ctx context.Context, id cellhold.SessionID, path string, recursive bool) error {
 	query := url.Values{"path": {path}, "recursive": {strconv.FormatBool(recursive)}}
-	return c.call(ctx, http.MethodDelete, folder(id, "", query), nil, nil)
+	return c.call(ctx, http.MethodDelete, filesPath(id, "", query), nil, nil)
 }
 
-// PackDir opens a directory of the sandbox as an archive: tar, tgz or zip. Untrusted code wrote it, so a
-// program that unpacks it must check every name. The caller must close the reader.
+// PackDir opens a directory of the sandbox as an archive: tar, tgz or zip. Untrusted code chose the
+// names in it, so a program that unpacks it must check every name. The caller must close the reader.
 func (c *Client) PackDir(ctx context.Context, id cellhold.SessionID, path, format string) (io.ReadCloser, error) {
-	res, err := c.send(ctx, http.MethodGet, folder(id, "/archive", url.Values{"path": {path}, "format": {format}}), nil, nil)
+	res, err := c.send(ctx, http.MethodGet, filesPath(id, "/archive", url.Values{"path": {path}, "format": {format}}), nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -140,33 +142,33 @@ func (c *Client) PackDir(ctx context.Context, id cellhold.SessionID, path, forma
 // UnpackDir unpacks a tar, tgz or zip into a directory of the sandbox, completely or not at all.
 func (c *Client) UnpackDir(ctx context.Context, id cellhold.SessionID, path string, archive io.Reader) error {
 	var done struct{}
-	return c.put(ctx, folder(id, "/archive", url.Values{"path": {path}}), archive, &done)
+	return c.put(ctx, filesPath(id, "/archive", url.Values{"path": {path}}), archive, &done)
 }
 
 // WatchDir yields the changes in a directory until ctx ends. An empty path means /workspace. The first
-// element is empty: all later changes are reported. If the watch ends for another reason, the last element is
-// an error.
+// element is empty. It says that the watch has begun: WatchDir reports all later changes. If the watch ends
+// for another reason than ctx, the last element is an error.
 func (c *Client) WatchDir(ctx context.Context, id cellhold.SessionID, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		query := url.Values{"recursive": {strconv.FormatBool(recursive)}}
 		if path != "" {
 			query.Set("path", path)
 		}
-		res, err := c.send(ctx, http.MethodGet, folder(id, "/watch", query), nil, nil)
+		res, err := c.send(ctx, http.MethodGet, filesPath(id, "/watch", query), nil, nil)
 		if err != nil {
 			yield(cellhold.FileChange{}, err)
 			return
 		}
 		defer res.Body.Close()
 		lines := bufio.NewScanner(res.Body)
-		lines.Buffer(nil, maxChange)
+		lines.Buffer(nil, maxWatchLine)
 		event := ""
 		for lines.Scan() {
 			name, value, _ := strings.Cut(lines.Text(), ": ")
 			switch {
 			case name == "event":
 				event = value
-			case name != "data" || event == "bye":
+			case name != "data" || event == "bye": // the server sends bye when it ends the watch
 				continue
 			default:
 				var change cellhold.FileChange

@@ -134,7 +134,7 @@ func (a *Attachment) follow(ctx context.Context, info guestapi.Info, r Request) 
 		if err != nil {
 			return nil, err
 		}
-		f.add(k.ID, unserved(follower))
+		f.add(k.ID, withoutGoroutine(follower))
 	}
 	var err error
 	f.commands, err = command.New(ctx, command.Options{Session: a.o.Session, Boot: info.Boot, Log: a.o.Log, Journal: a.o.Journal,

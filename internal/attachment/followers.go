@@ -13,30 +13,31 @@ import (
 	"cellhold/internal/record"
 )
 
-// Followers has the followers of the kernels and the commands of a session. They can be read after the end of
-// their sandbox. A nil *Followers has none.
+// Followers follows the kernels and the commands of a session: it records the events that the agent sends, and
+// keeps their states. Callers can read the states after the end of the sandbox. A nil *Followers has no kernels
+// and no commands.
 type Followers struct {
 	mu       sync.Mutex
-	order    []cellhold.KernelID
+	order    []cellhold.KernelID // in the order of creation
 	kernels  map[cellhold.KernelID]*Kernel
-	commands *command.Runner // nil if the commands could not be read
+	commands *command.Runner // nil if the journal's commands could not be read
 }
 
 // Kernel is one kernel with the goroutine that follows it.
 type Kernel struct {
 	*kernel.Kernel
 	cancel context.CancelFunc // ends the goroutine
-	done   chan struct{}      // closed when the goroutine ended; nil if there is none
+	done   chan struct{}      // closed when the goroutine has ended; nil before it starts
 }
 
-// unserved returns a kernel without a goroutine. Its sandbox can have ended.
-func unserved(k *kernel.Kernel) *Kernel { return &Kernel{Kernel: k, cancel: func() {}} }
+// withoutGoroutine returns a kernel whose goroutine has not started. If the sandbox has ended, it never starts.
+func withoutGoroutine(k *kernel.Kernel) *Kernel { return &Kernel{Kernel: k, cancel: func() {}} }
 
 func newFollowers() *Followers { return &Followers{kernels: map[cellhold.KernelID]*Kernel{}} }
 
-// Detached returns followers of kernels and commands that have no sandbox. They complete the cells of an
-// earlier server from the journal. Commands that were running end as lost. boot is the boot id of the agent
-// of these cells; it is empty if the agent is gone.
+// Detached returns the followers of a session without a live sandbox. They complete the cells of an earlier
+// server from the journal. Commands that were running end as lost. boot is the boot id of the agent that ran
+// the cells; it is empty if the agent is gone. pending are the cells that were not done.
 func Detached(ctx context.Context, o Options, kernels []cellhold.Kernel, boot string, pending []record.Cell) (*Followers, error) {
 	f := newFollowers()
 	var errs []error
@@ -47,7 +48,7 @@ func Detached(ctx context.Context, o Options, kernels []cellhold.Kernel, boot st
 			errs = append(errs, err)
 			continue
 		}
-		f.add(k.ID, unserved(follower))
+		f.add(k.ID, withoutGoroutine(follower))
 	}
 	commands, err := command.New(ctx, command.Options{Session: o.Session, Log: o.Log, Journal: o.Journal, Logger: o.Logger})
 	if err == nil {
@@ -91,7 +92,7 @@ func (f *Followers) kernel(id cellhold.KernelID) *Kernel {
 	return f.kernels[id]
 }
 
-// Commands returns the runner of the commands, or nil if they could not be read.
+// Commands returns the runner of the commands. It is nil if the journal's commands could not be read.
 func (f *Followers) Commands() *command.Runner {
 	if f == nil {
 		return nil
@@ -120,7 +121,8 @@ func (f *Followers) LateCell(id cellhold.CellID) (cellhold.Cell, bool) {
 	return cellhold.Cell{}, false
 }
 
-// KernelInfo returns the description that a kernel gave of itself, or nil.
+// KernelInfo returns the description that a kernel gave of itself. It is nil if the kernel is unknown or gave
+// no description.
 func (f *Followers) KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo {
 	if k := f.kernel(id); k != nil {
 		return k.Info()
@@ -128,8 +130,8 @@ func (f *Followers) KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo {
 	return nil
 }
 
-// Cell returns a cell that is not done, or was done a moment ago. It returns false if no kernel knows the
-// cell.
+// Cell returns a cell that is not done, or that ended a moment ago. It returns false if no kernel knows the
+// cell. Earlier cells are in the journal.
 func (f *Followers) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Cell(id); ok {
@@ -147,7 +149,8 @@ func (f *Followers) Busy() bool {
 	return slices.ContainsFunc(f.Kernels(), func(k *Kernel) bool { return k.Busy() }) || f.commands != nil && f.commands.Busy()
 }
 
-// Idle returns nil if nothing is running, queued or starting, otherwise a Conflict error.
+// Idle checks that no cell or command is running or queued, and that no kernel is starting. Otherwise it
+// returns a Conflict error.
 func (f *Followers) Idle() error {
 	changing := func(k *Kernel) bool {
 		state := k.State().State
@@ -174,7 +177,8 @@ func (f *Followers) WaitIdle(ctx context.Context) error {
 	return nil
 }
 
-// Die ends all cells and commands, because their sandbox ended. It can be repeated after an error.
+// Die records that all cells and commands ended, because their sandbox ended. After an error, the caller can
+// repeat it.
 func (f *Followers) Die(ctx context.Context, status cellhold.CellStatus, detail string) error {
 	if f == nil {
 		return nil
@@ -186,14 +190,15 @@ func (f *Followers) Die(ctx context.Context, status cellhold.CellStatus, detail 
 	if f.commands == nil {
 		return errors.Join(errs...)
 	}
-	as := cellhold.CommandLost
+	commandStatus := cellhold.CommandLost
 	if status == cellhold.StatusOOM {
-		as = cellhold.CommandOOM
+		commandStatus = cellhold.CommandOOM
 	}
-	return errors.Join(append(errs, f.commands.Die(ctx, as, detail))...)
+	return errors.Join(append(errs, f.commands.Die(ctx, commandStatus, detail))...)
 }
 
-// Release makes all wait calls return. It must be the last call.
+// Release makes all calls return that wait for a cell, a kernel or a command. No other method may be called
+// after it.
 func (f *Followers) Release() {
 	if f == nil {
 		return
@@ -231,8 +236,9 @@ func cellsOf(cells []record.Cell, id cellhold.KernelID) []record.Cell {
 	return own
 }
 
-// startOf returns the request that starts a kernel. Only the first kernel gets the startup code.
-func startOf(k cellhold.Kernel, startup string, i int) guestapi.StartKernel {
+// startRequest returns the request that starts the kernel with index i. Only the first kernel gets the startup
+// code.
+func startRequest(k cellhold.Kernel, startup string, i int) guestapi.StartKernel {
 	r := guestapi.StartKernel{Spec: k.Spec}
 	if i == 0 {
 		r.Startup = startup

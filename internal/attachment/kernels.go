@@ -51,7 +51,7 @@ func (a *Attachment) serve(k *Kernel) {
 // is dead, and its state has the reason.
 func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel, startup string, timeout time.Duration) error {
 	for i, k := range kernels {
-		start := startOf(k, startup, i)
+		start := startRequest(k, startup, i)
 		err := error(nil)
 		if !slices.Contains(a.known, k.ID) {
 			err = a.followers.kernel(k.ID).Start(ctx, start)
@@ -88,7 +88,7 @@ func (a *Attachment) FinishKernels(ctx context.Context, kernels []cellhold.Kerne
 		if slices.Contains(a.known, k.ID) {
 			continue
 		}
-		if err := a.followers.kernel(k.ID).Start(ctx, startOf(k, startup, i)); err != nil {
+		if err := a.followers.kernel(k.ID).Start(ctx, startRequest(k, startup, i)); err != nil {
 			a.o.Logger.Error("starting a kernel", "kernel", k.ID, "err", err)
 		}
 	}
@@ -139,7 +139,7 @@ func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func(
 		cellhold.KernelStateContent{State: cellhold.KernelStarting})}); err != nil {
 		return err
 	}
-	follower := unserved(fresh)
+	follower := withoutGoroutine(fresh)
 	a.mu.Lock()
 	closed := a.ctx.Err() != nil
 	if !closed {

@@ -73,7 +73,7 @@ type Registry struct {
 	strays      []stray
 	reschedule  chan struct{} // capacity 1: the due time of a session changed
 
-	adopted chan struct{}  // closed when Run took over the sessions of an earlier server
+	adopted chan struct{}  // closed when Run has adopted the sessions of an earlier server
 	running sync.WaitGroup // one for the goroutines of each session
 	folders mirror.Folders
 }

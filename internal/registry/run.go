@@ -13,13 +13,14 @@ import (
 	"cellhold/internal/session/idle"
 )
 
-// adoptAtOnce is the number of sessions that are taken over at the same time after a restart. One sandbox
-// that does not answer does not delay the others, and a small host is not overloaded.
-const adoptAtOnce = 8
+// maxConcurrent is the number of sessions that are adopted or detached at the same time. It is more than 1, so
+// that one sandbox that does not answer delays few others. It is small, so that it does not overload the host.
+const maxConcurrent = 8
 
-// Run takes over the sessions of an earlier server and destroys strays. Then it ends sessions when they are
-// due, until ctx ends. It returns when the goroutines of all sessions have stopped. The sandboxes keep
-// running for the next server, unless this server is ephemeral. Run must be called once.
+// Run adopts the sessions of an earlier server, and destroys the sandboxes and snapshots that no session
+// needs. Then it hibernates, ends and purges sessions when they are due, until ctx ends. It returns when the
+// goroutines of all sessions have stopped. The sandboxes keep running for the next server, unless this server
+// is ephemeral. Run must be called once.
 func (r *Registry) Run(ctx context.Context) error {
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -40,7 +41,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	return err
 }
 
-// WaitReady waits until the registry accepts sessions.
+// WaitReady waits until Run has adopted the sessions of an earlier server, and the registry accepts new ones.
 func (r *Registry) WaitReady(ctx context.Context) error {
 	select {
 	case <-r.adopted:
@@ -56,10 +57,10 @@ func (r *Registry) setReady(ready bool) {
 	r.ready = ready
 }
 
-// shutdown detaches from all sessions.
+// shutdown detaches all sessions from their sandboxes, and waits for the sessions' goroutines.
 func (r *Registry) shutdown(ctx context.Context) {
 	var g errgroup.Group
-	g.SetLimit(adoptAtOnce)
+	g.SetLimit(maxConcurrent)
 	for _, s := range r.all() {
 		g.Go(func() error {
 			s.Detach(ctx)
@@ -70,19 +71,20 @@ func (r *Registry) shutdown(ctx context.Context) {
 	r.running.Wait()
 }
 
-// adopt matches the records of the store with the live sandboxes.
+// adopt adopts the recorded sessions, and destroys the sandboxes and snapshots that no session needs. base is
+// the context of the sessions' goroutines.
 func (r *Registry) adopt(ctx, base context.Context) error {
 	known, spared, err := r.records(ctx)
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // guards spared
+	var mu sync.Mutex // guards spared while the goroutines run
 	var g errgroup.Group
-	g.SetLimit(adoptAtOnce)
+	g.SetLimit(maxConcurrent)
 	for _, rec := range known {
 		g.Go(func() error {
 			if err := r.adoptOne(ctx, base, rec); err != nil {
-				r.o.Logger.Error("taking over a session", "session", rec.ID, "err", err)
+				r.o.Logger.Error("adopting a session", "session", rec.ID, "err", err)
 				mu.Lock()
 				defer mu.Unlock()
 				spared[rec.ID] = true
@@ -91,14 +93,15 @@ func (r *Registry) adopt(ctx, base context.Context) error {
 		})
 	}
 	_ = g.Wait()          // the functions return nil
-	if ctx.Err() == nil { // otherwise the next server takes over the rest
+	if ctx.Err() == nil { // otherwise the next server adopts the rest
 		r.reapSnapshots(ctx, spared)
 	}
 	return r.reapStrays(ctx, spared)
 }
 
-// records returns the sessions of the store. A damaged record must not keep the other sessions from their
-// owners. spared has the sessions with damaged records, so that the operator can examine their sandboxes.
+// records returns the recorded sessions. It skips a damaged record, so that the server can adopt the other
+// sessions. spared has the sessions with damaged records. Their sandboxes and snapshots are kept, so that the
+// operator can examine them.
 func (r *Registry) records(ctx context.Context) (known []record.Session, spared map[cellhold.SessionID]bool, err error) {
 	spared = map[cellhold.SessionID]bool{}
 	for rec, err := range r.o.Store.Sessions(ctx) {
@@ -115,7 +118,7 @@ func (r *Registry) records(ctx context.Context) (known []record.Session, spared 
 	return known, spared, nil
 }
 
-// adoptOne takes over one session, or records its end.
+// adoptOne adopts one session, or records its end. It deletes a fork that an earlier server did not finish.
 func (r *Registry) adoptOne(ctx, base context.Context, rec record.Session) error {
 	if rec.State == cellhold.SessionStarting && rec.Parent != "" {
 		return session.DeleteUnfinishedFork(ctx, r.env, rec)
@@ -145,9 +148,9 @@ func (r *Registry) expire(ctx context.Context) {
 	}
 }
 
-// sweep handles the sessions that are due, and returns the time of the next call.
+// sweep hibernates, ends and purges the sessions that are due. It returns the time of the next sweep.
 func (r *Registry) sweep(ctx context.Context, now time.Time) time.Time {
-	next := now.Add(time.Hour) // an arbitrary limit for the timer
+	next := now.Add(time.Hour) // if no session is due earlier; the value is arbitrary
 	for _, s := range r.all() {
 		at, due := s.Due(ctx, now)
 		if due {

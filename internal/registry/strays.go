@@ -77,7 +77,7 @@ func (r *Registry) reapStrays(ctx context.Context, spared map[cellhold.SessionID
 	}
 	for _, info := range infos {
 		if err := ctx.Err(); err != nil {
-			return err // the next server takes over the rest
+			return err // the next server adopts the rest
 		}
 		if owned[info.ID] || spared[cellhold.SessionID(info.Labels[session.Label])] {
 			continue

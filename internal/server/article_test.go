@@ -12,7 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// execute sends code to /execute as the user ann.
+// execute sends code to /execute, a route of the article's API, as the user ann. It returns the reply, which
+// must have that status.
 func (h *harness) execute(status int, code string) map[string]any {
 	h.t.Helper()
 	var reply map[string]any
@@ -25,7 +26,7 @@ func TestTheArticlesRoutesAnswerAsDescribed(t *testing.T) {
 	var started article.ArticleMessage
 	h.do(200, "POST", "/start_session", "user_id=ann").decode(t, &started)
 	if started.Message != "Session started successfully" || !strings.HasSuffix(started.Notebook, ".ipynb") {
-		t.Errorf("started: %+v", started)
+		t.Errorf("the reply of /start_session is %+v", started)
 	}
 	got := h.execute(200, "set x 42\nprint x = 42\nget x\ndisplay image/png aGVsbG8=")
 	want := map[string]any{
@@ -38,25 +39,25 @@ func TestTheArticlesRoutesAnswerAsDescribed(t *testing.T) {
 		"plots": []any{map[string]any{"plot_number": 1.0, "file_name": "output_1.png", "base64_data": "aGVsbG8="}},
 	}
 	for _, o := range got["outputs"].([]any) {
-		delete(o.(map[string]any), "metadata") // can be present and empty
+		delete(o.(map[string]any), "metadata") // optional, and empty here
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
-		t.Errorf("reply (-got +want):\n%s", diff)
+		t.Errorf("the reply of /execute (-got +want):\n%s", diff)
 	}
 	if text, err := os.ReadFile(started.Notebook); err != nil || !strings.Contains(string(text), "print x = 42") {
-		t.Errorf("the notebook is out of date: %v %s", err, text)
+		t.Errorf("the notebook does not have the cell: %v %s", err, text)
 	}
 	if got := h.execute(200, ""); got["output"] != "" || len(got["outputs"].([]any)) != 0 || len(got["plots"].([]any)) != 0 {
-		t.Errorf("empty code: %v", got)
+		t.Errorf("the reply to empty code is %v", got)
 	}
 	if got := string(h.do(200, "POST", "/reset", "user_id=ann").body); got != `{"message":"Kernel reset successful"}`+"\n" {
-		t.Errorf("reset: %s", got)
+		t.Errorf("the reply of /reset is %s", got)
 	}
 	if got := h.execute(400, "get x"); !strings.Contains(string(mustJSON(got)), "NameError") {
 		t.Errorf("variables are still set after a reset: %v", got)
 	}
 	if got := string(h.do(200, "POST", "/end_session", "user_id=ann").body); got != `{"message":"Session ended successfully"}`+"\n" {
-		t.Errorf("end: %s", got)
+		t.Errorf("the reply of /end_session is %s", got)
 	}
 	if _, err := os.Stat(started.Notebook); !os.IsNotExist(err) {
 		t.Errorf("the notebook still exists: %v", err)
@@ -65,7 +66,7 @@ func TestTheArticlesRoutesAnswerAsDescribed(t *testing.T) {
 		h.do(404, "POST", path, "user_id=ann")
 	}
 	if got := h.execute(404, "print x"); got["detail"] != "Session not found. Please start a new session." {
-		t.Errorf("after the end: %v", got)
+		t.Errorf("the reply after the session's end is %v", got)
 	}
 }
 
@@ -74,12 +75,12 @@ func TestAnExceptionIs400WithAPlainTraceback(t *testing.T) {
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	got := h.execute(400, "print before\nerror ValueError no good")
 	detail := got["detail"].(map[string]any)
-	lines := string(mustJSON(detail["traceback"]))
-	if len(got) != 1 || len(detail) != 2 || detail["error"] != "Execution error" || !strings.Contains(lines, "ValueError") || strings.Contains(lines, "u001b") {
+	traceback := string(mustJSON(detail["traceback"]))
+	if len(got) != 1 || len(detail) != 2 || detail["error"] != "Execution error" || !strings.Contains(traceback, "ValueError") || strings.Contains(traceback, "u001b") {
 		t.Errorf("got %v", got)
 	}
 	if got := h.execute(200, "print after"); got["output"] != "after\n" {
-		t.Errorf("the session cannot be used: %v", got)
+		t.Errorf("the session cannot be used after an exception: %v", got)
 	}
 }
 
@@ -91,42 +92,42 @@ func TestATimeoutIs408AndTheSessionIsUsable(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if got := h.execute(200, "get x"); got["output"] != "1" {
-		t.Errorf("the session cannot be used: %v", got)
+		t.Errorf("the session cannot be used after a timeout: %v", got)
 	}
 }
 
 func TestClosingTheConnectionDoesNotStopTheArticlesCode(t *testing.T) {
 	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
-	ctx, hangUp := context.WithCancel(t.Context())
-	gone := make(chan error)
+	ctx, disconnect := context.WithCancel(t.Context())
+	result := make(chan error)
 	go func() {
 		_, err := http.DefaultClient.Do(h.request("POST", "/execute", `{"user_id":"ann","code":"sleep 2s\nset x 5"}`).WithContext(ctx))
-		gone <- err
+		result <- err
 	}()
 	var list SessionList
 	h.do(200, "GET", "/v1/sessions", "").decode(t, &list)
 	_, lines := h.stream("/v1/sessions/"+string(list.Sessions[0].ID)+"/events", "")
 	until(t, lines, "cell_started")
-	hangUp()
-	if err := <-gone; err == nil {
+	disconnect()
+	if err := <-result; err == nil {
 		t.Fatal("the answer came before the client closed the connection")
 	}
 	if got := h.execute(200, "get x"); got["output"] != "5" {
-		t.Errorf("got %v", got)
+		t.Errorf("the code did not run to its end: %v", got)
 	}
 }
 
-func TestADeadKernelIsReportedWithItsCauseThenWithReset(t *testing.T) {
+func TestADeadKernelIsReportedWithItsCauseAndARemedy(t *testing.T) {
 	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	got := h.execute(400, "exit 3")
 	trace := got["detail"].(map[string]any)["traceback"].([]any)
 	if len(trace) != 1 || !strings.Contains(trace[0].(string), "exit") || !strings.Contains(trace[0].(string), "/reset") {
-		t.Errorf("dying: %v", got)
+		t.Errorf("the reply to the code that ended the kernel is %v", got)
 	}
 	if got := h.execute(409, "print x"); !strings.Contains(got["detail"].(string), "/reset") {
-		t.Errorf("dead: %v", got)
+		t.Errorf("the reply of a dead kernel is %v", got)
 	}
 	h.do(200, "POST", "/reset", "user_id=ann")
 	h.execute(200, "print alive")
@@ -138,7 +139,7 @@ func TestASecondStartReplacesTheFirst(t *testing.T) {
 	h.execute(200, "set x 1")
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	h.do(200, "POST", "/start_session", "user_id=bob")
-	h.execute(400, "get x")
+	h.execute(400, "get x") // the new session has no x
 	var list SessionList
 	h.do(200, "GET", "/v1/sessions", "").decode(t, &list)
 	if len(list.Sessions) != 2 {
@@ -146,7 +147,7 @@ func TestASecondStartReplacesTheFirst(t *testing.T) {
 	}
 }
 
-func TestUsersAreLabelsAndNeverPaths(t *testing.T) {
+func TestUserIDsAreNeverUsedAsPaths(t *testing.T) {
 	h := newHarness(t)
 	seen := map[string]bool{}
 	for _, user := range []string{"..%2F..%2Fetc%2Fpasswd", "%2Fabs", "a%00b", ".", "%E5%9B%BE", "a%20b", "A", "a"} {
@@ -181,7 +182,7 @@ func TestPackagesAreRefusedByTheOperatorsPolicy(t *testing.T) {
 	h.do(403, "DELETE", session+"/packages/x", "")
 }
 
-func TestAClientOfTheArticleNeedsNoTokenWithoutAuth(t *testing.T) {
+func TestTheArticlesClientsNeedNoTokenIfAuthIsOff(t *testing.T) {
 	h := newHarnessWith(t, nil, func(o *Options) { o.Tokens, o.AuthOff = nil, true })
 	req := h.request("POST", "/start_session", "user_id=ann")
 	req.Header.Del("Authorization")

@@ -13,7 +13,7 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// saveTimeout limits the time to save one sandbox: 1 GiB at 10 MB/s.
+// saveTimeout limits the time to save one sandbox. 1 GiB at 10 MB/s takes less.
 const saveTimeout = 2 * time.Minute
 
 // errWatchEnds is the error of file watches when their session hibernates.
@@ -33,9 +33,11 @@ func (s *Session) Hibernate(ctx context.Context) error {
 	return s.hibernate(ctx, turn, false)
 }
 
-// hibernate hibernates a ready session. The order of the steps makes the end of the server at any step
-// harmless. Until step 5 records the session as hibernated, the next server finds a sandbox to adopt. After
-// step 5 it finds the snapshot. It removes the one that is not needed.
+// hibernate hibernates a ready session. idle says that the session was idle and no caller asked for this.
+//
+// The server can stop at any step without harm. Before step 5 records the session as hibernated, the next
+// server adopts the sandbox and removes the snapshot. After step 5, it uses the snapshot and destroys the
+// sandbox.
 func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (err error) {
 	if err := turn.Begin(states.Hibernate); err != nil {
 		return err
@@ -44,7 +46,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	if err := s.env.Snapshots.CheckSupport(); err != nil {
 		return err
 	}
-	// 1. Keep calls from the sandbox.
+	// 1. Make new calls wait.
 	l, err := s.sandboxes.close(turn)
 	if err != nil {
 		return err
@@ -59,7 +61,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 	begun := time.Now()
 	var undo undo
 	defer func() { undo.run(ctx, &err) }()
-	// 2. Update the session's files on the host.
+	// 2. Update the session's output files and notebook on the host.
 	s.sandboxes.pullLast(ctx, l)
 	if err := s.notes.Flush(ctx); err != nil {
 		s.slog.Error("writing the notebook", "err", err)
@@ -75,7 +77,7 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 		return cellhold.Errorf(cellhold.Conflict, "The session's sandbox ended while it was saved. Restart its kernel to get a new one.")
 	}
 	undo.add(func(ctx context.Context) error { return s.sandboxes.reattach(ctx, l) })
-	// 5. Record the state.
+	// 5. Record the session as hibernated.
 	ev := record.NewEvent(cellhold.EventSessionHibernated, "", "", cellhold.SessionHibernatedContent{Idle: idle})
 	err = s.commit(ctx, ev, func(r *record.Session, _ int64) {
 		r.State, r.Snapshot, r.Boot = cellhold.SessionHibernated, name, l.Boot()
@@ -84,14 +86,14 @@ func (s *Session) hibernate(ctx context.Context, turn *states.Turn, idle bool) (
 		return err
 	}
 	turn.Commit()
-	// 6. Free the memory.
+	// 6. Destroy the sandbox, which frees its memory.
 	s.env.Registry.Destroy(ctx, l.Sandbox())
 	s.slog.Info("session hibernated", "idle", idle, "took", time.Since(begun))
 	return nil
 }
 
-// save saves a sandbox as a snapshot with that name. With pause, the sandbox stays paused afterwards. After
-// an error the sandbox continues, and there is no snapshot.
+// save saves a sandbox as the snapshot name. With pause, the sandbox stays paused after a success. After an
+// error, the sandbox continues, and there is no snapshot.
 func (b *sandboxes) save(ctx context.Context, l *live, name string, pause bool) (err error) {
 	sb := l.Sandbox()
 	need := int64(0)
@@ -162,7 +164,8 @@ func (s *Session) Resume(ctx context.Context) error {
 	return nil
 }
 
-// resume resumes a hibernated session. It continues if the caller leaves, because other callers wait for it.
+// resume resumes a hibernated session. It continues when its caller disconnects, because other callers can
+// wait for the session.
 func (s *Session) resume(ctx context.Context, turn *states.Turn) error {
 	if err := turn.Begin(states.Resume); err != nil {
 		return err
@@ -186,8 +189,9 @@ func (s *Session) resume(ctx context.Context, turn *states.Turn) error {
 	return nil
 }
 
-// restoreHibernated gives the session the sandbox of its snapshot. If the server stops before the record says
-// ready, only a sandbox is left to destroy. After that, only a snapshot is left to remove.
+// restoreHibernated restores a sandbox from the session's snapshot, and records the session as ready. If the
+// server stops before the record, the next server destroys the sandbox. If it stops after the record, the
+// next server removes the snapshot.
 func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 	rec := b.s.Record()
 	l, err := b.restore(ctx, rec, rec.Snapshot, attachment.Request{Kernels: rec.Kernels, Before: b.following()})
@@ -196,7 +200,7 @@ func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 	}
 	if !b.filesKnown {
 		if err := b.s.mirror.Recognise(ctx, l.Client()); err != nil {
-			b.s.slog.Warn("recognising output files", "err", err) // the files are copied again
+			b.s.slog.Warn("recognising output files", "err", err) // the mirror then copies the files again
 		}
 		b.filesKnown = true
 	}
