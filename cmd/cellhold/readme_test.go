@@ -119,7 +119,7 @@ func TestTheDoctorKnowsThisHost(t *testing.T) {
 	}
 	cmd := exec.Command(program, "doctor", "--image", "no-such-image")
 	cmd.Env = env
-	if out, err := cmd.Output(); err == nil || !strings.Contains(string(out), "mend it: cellhold image build") {
+	if out, err := cmd.Output(); err == nil || !strings.Contains(string(out), "fix: cellhold image build") {
 		t.Errorf("without the image: %v, %s", err, out)
 	}
 }

@@ -275,7 +275,7 @@ func TestABusySessionDoesNotHibernate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitText(t, c)
-	if _, err := s.Hibernate(t.Context(), id); cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "cell runs") {
+	if _, err := s.Hibernate(t.Context(), id); cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "is running or queued") {
 		t.Errorf("got %v", err)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {

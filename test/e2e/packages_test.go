@@ -430,7 +430,7 @@ func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
 		}
 	}
 	private.Close() // the public index must not replace a failing private one either
-	s.refuse(t, id, cellhold.Unavailable, "could not be asked", "corp-tool==99.0")
+	s.refuse(t, id, cellhold.Unavailable, "could not be queried", "corp-tool==99.0")
 }
 
 func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {

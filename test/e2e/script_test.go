@@ -230,7 +230,7 @@ display(Image("plot.png"))
 			t.Errorf("%s is no picture: %v", name, err)
 		}
 	}
-	for _, want := range []string{`not kept: "password": it is a symbolic link`, `not kept: "pipe": it is not a regular file`, `not kept: "bell\a": its name has control`} {
+	for _, want := range []string{`not kept: "password": it is a symbolic link`, `not kept: "pipe": it is not a regular file`, `not kept: "bell\a": its name contains control characters`} {
 		if !strings.Contains(got.err, want) {
 			t.Errorf("no word of %s: %s", want, got.err)
 		}
