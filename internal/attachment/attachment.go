@@ -85,7 +85,7 @@ type Attachment struct {
 
 	ctx    context.Context // context of the goroutines
 	cancel context.CancelCauseFunc
-	mu     sync.Mutex // Run must not add to wg after Close
+	mu     sync.Mutex // nothing is added to wg after Close
 	wg     sync.WaitGroup
 
 	transfers  atomic.Int32  // number of running uploads, downloads and watches
@@ -142,8 +142,14 @@ func (a *Attachment) follow(ctx context.Context, info guestapi.Info, r Request) 
 	return f, err
 }
 
-// Start starts the kernels' and commands' goroutines. It must be called once.
+// Start starts the kernels' and commands' goroutines, unless the attachment is closed already. It must be
+// called once.
 func (a *Attachment) Start() {
+	a.mu.Lock() // Close in between would not wait for goroutines that start after it
+	defer a.mu.Unlock()
+	if a.ctx.Err() != nil {
+		return
+	}
 	for _, k := range a.followers.Kernels() {
 		a.serve(k)
 	}
