@@ -65,8 +65,8 @@ type Hooks struct {
 	Changed func()
 	// Installed records changed packages. locked has those with their files.
 	Installed func(ctx context.Context, a *Attachment, changes []cellhold.PackageChange, locked []cellhold.Package) error
-	// Stuck reports that the agent does not answer, and the reason. The session must destroy the sandbox.
-	Stuck func(a *Attachment, why string)
+	// Stuck reports that the agent does not answer. The session must destroy the sandbox; End has the reason.
+	Stuck func(a *Attachment)
 	// Updates, Record and Refold are passed to kernel.Options.
 	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
 	Record  func(ctx context.Context, id cellhold.CellID) (record.Cell, error)
@@ -88,10 +88,10 @@ type Attachment struct {
 	mu     sync.Mutex // nothing is added to wg after Close
 	wg     sync.WaitGroup
 
-	transfers  atomic.Int32  // number of running uploads, downloads and watches
-	moving     atomic.Int32  // number of running uploads, downloads and installations
-	installing chan struct{} // capacity 1: held during a change of packages
-	destroyed  atomic.Pointer[string]
+	transfers  atomic.Int32           // number of running uploads, downloads and watches
+	moving     atomic.Int32           // number of running uploads, downloads and installations
+	installing chan struct{}          // capacity 1: held during a change of packages
+	destroyed  atomic.Pointer[string] // why the server destroys the sandbox; nil if it does not
 }
 
 // Request describes how to attach to a sandbox.
@@ -198,9 +198,6 @@ func (a *Attachment) Followers() *Followers { return a.followers }
 
 // Moving reports whether an upload, a download or an installation is running.
 func (a *Attachment) Moving() bool { return a.moving.Load() > 0 }
-
-// Destroyed records why the server destroys the sandbox. End returns the reason.
-func (a *Attachment) Destroyed(why string) { a.destroyed.Store(&why) }
 
 // End waits for the end of the sandbox. It returns the status for the cells, and a reason for people. It
 // returns an error if ctx ended first.

@@ -28,9 +28,9 @@ func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {
 		Done: func(record.Cell) { a.changed() },
 		Stuck: func(why string) {
 			a.o.Logger.Error("destroying a sandbox whose agent does not answer", "why", why)
-			a.Destroyed(why)
+			a.destroyed.Store(&why)
 			if a.o.Stuck != nil {
-				a.o.Stuck(a, why)
+				a.o.Stuck(a)
 			}
 		},
 	}

@@ -107,7 +107,7 @@ func (s adoption) ready(ctx context.Context) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.sandboxes.detach(nil)
+			s.sandboxes.detach()
 			if ctx.Err() == nil {
 				s.env.Registry.Destroy(ctx, sb)
 			}

@@ -186,14 +186,12 @@ func (b *sandboxes) rollBack(ctx context.Context, c record.Checkpoint) error {
 	}
 	ev := record.NewEvent(cellhold.EventSessionRolledBack, "", "", cellhold.SessionRolledBackContent{Checkpoint: c.Name, Last: c.Last})
 	now := time.Now().UTC()
-	err = b.s.commit(ctx, ev, func(r *record.Session, seq int64) {
+	err = b.commit(ctx, l, ev, func(r *record.Session, seq int64) {
 		makeReady(r, l.Sandbox().ID())
 		r.Checkpoint, r.Kernels, r.Packages = c.Name, c.Kernels, c.Packages
 		r.Undone = append(slices.Clone(c.Undone), record.Undone{After: c.Last, Last: seq, Since: c.Created, Until: now})
 	})
 	if err != nil {
-		l.Close(nil)
-		b.s.env.Registry.Destroy(ctx, l.Sandbox())
 		return err
 	}
 	b.destroy(ctx)

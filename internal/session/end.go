@@ -105,10 +105,15 @@ func (s *Session) purge(ctx context.Context) error {
 	if !s.env.KeepNotebooks {
 		err = errors.Join(err, ignoreMissing(os.Remove(s.HostFiles().NotebookPath())))
 	}
-	if r := s.Record(); r.User == "" {
-		err = errors.Join(err, os.RemoveAll(paths.Output(s.env.Home, r)))
+	return errors.Join(err, s.env.removeOutput(s.Record()))
+}
+
+// removeOutput removes the output files of a session without a user, which no later session could find.
+func (e *Environment) removeOutput(rec record.Session) error {
+	if rec.User != "" {
+		return nil
 	}
-	return err
+	return os.RemoveAll(paths.Output(e.Home, rec))
 }
 
 func ignoreMissing(err error) error {
@@ -135,7 +140,7 @@ func (s *Session) Detach(ctx context.Context) {
 	if turn.Settled() == states.Ended {
 		return
 	}
-	sb := s.sandboxes.detach(nil)
+	sb := s.sandboxes.detach()
 	if err := s.notes.Write(clean); err != nil {
 		s.slog.Error("writing the notebook", "err", err)
 	}

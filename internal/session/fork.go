@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"cellhold/internal/kernel"
 	"cellhold/internal/record"
 	"cellhold/internal/sandbox"
-	"cellhold/internal/session/paths"
 	"cellhold/internal/session/refold"
 	"cellhold/internal/session/snapshots"
 	"cellhold/internal/session/states"
@@ -114,11 +112,7 @@ func (f *forking) make(ctx context.Context) (*Session, error) {
 	}
 	child, err := f.start(ctx, rec)
 	if err != nil {
-		err = env.abandon(ctx, rec, err)
-		if rec.User == "" {
-			err = errors.Join(err, os.RemoveAll(paths.Output(env.Home, rec)))
-		}
-		return nil, err
+		return nil, errors.Join(env.abandon(ctx, rec, err), env.removeOutput(rec))
 	}
 	return child, nil
 }
@@ -179,9 +173,7 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 		return err
 	}
 	ev := record.NewEvent(cellhold.EventSessionForked, "", "", cellhold.SessionForkedContent{Parent: rec.Parent})
-	if err := child.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) }); err != nil {
-		l.Close(nil)
-		child.env.Registry.Destroy(ctx, l.Sandbox())
+	if err := child.sandboxes.commit(ctx, l, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) }); err != nil {
 		return err
 	}
 	child.sandboxes.attach(l)
@@ -205,9 +197,5 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 // the fork, and its history can be incomplete. Its sandbox is a stray.
 func DeleteUnfinishedFork(ctx context.Context, env *Environment, rec record.Session) error {
 	env.Logger.Info("deleting an unfinished fork", "session", rec.ID, "parent", rec.Parent)
-	err := env.Store.DeleteSession(ctx, rec.ID)
-	if rec.User == "" {
-		err = errors.Join(err, os.RemoveAll(paths.Output(env.Home, rec)))
-	}
-	return err
+	return errors.Join(env.Store.DeleteSession(ctx, rec.ID), env.removeOutput(rec))
 }

@@ -205,10 +205,7 @@ func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 		b.filesKnown = true
 	}
 	ev := record.NewEvent(cellhold.EventSessionResumed, "", "", cellhold.SessionResumedContent{})
-	err = b.s.commit(ctx, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) })
-	if err != nil {
-		l.Close(nil)
-		b.s.env.Registry.Destroy(ctx, l.Sandbox())
+	if err := b.commit(ctx, l, ev, func(r *record.Session, _ int64) { makeReady(r, l.Sandbox().ID()) }); err != nil {
 		return err
 	}
 	b.attach(l)

@@ -231,14 +231,17 @@ func (b *sandboxes) connect(ctx context.Context, sb sandbox.Sandbox, r attachmen
 func (b *sandboxes) hooks() attachment.Hooks {
 	return attachment.Hooks{
 		Enter: b.s.enter, Used: b.s.use, Changed: b.s.notes.Changed, Installed: b.recordPackages, Updates: b.s.displays.Update,
-		Stuck: func(a *attachment.Attachment, _ string) { b.s.env.Registry.Destroy(b.s.ctx, a.Sandbox()) }, // watch then sees the end
-		Record: func(ctx context.Context, c cellhold.CellID) (record.Cell, error) {
-			return b.s.env.Store.Cell(ctx, b.s.id, c)
-		},
+		Stuck:  func(a *attachment.Attachment) { b.s.env.Registry.Destroy(b.s.ctx, a.Sandbox()) }, // watch then sees the end
+		Record: b.storedCell,
 		Refold: func(ctx context.Context) error {
 			return refold.Cells(ctx, b.s.env.Store, b.s.id, b.s.log.Last(), b.s.Record().Undone)
 		},
 	}
+}
+
+// storedCell returns the record of one cell.
+func (b *sandboxes) storedCell(ctx context.Context, id cellhold.CellID) (record.Cell, error) {
+	return b.s.env.Store.Cell(ctx, b.s.id, id)
 }
 
 // network returns the network access of the session within the operator's present policy.
@@ -274,6 +277,16 @@ func (b *sandboxes) attach(l *live) {
 	b.s.wg.Go(func() { b.watch(l) })
 }
 
+// commit records a change of the session that names the sandbox of l. If that fails, it destroys the sandbox.
+func (b *sandboxes) commit(ctx context.Context, l *live, ev record.Event, f func(r *record.Session, seq int64)) error {
+	err := b.s.commit(ctx, ev, f)
+	if err != nil {
+		l.Close(nil)
+		b.s.env.Registry.Destroy(ctx, l.Sandbox())
+	}
+	return err
+}
+
 // follow sets the followers of a session that has no sandbox.
 func (b *sandboxes) follow(f *attachment.Followers) {
 	b.mu.Lock()
@@ -281,9 +294,8 @@ func (b *sandboxes) follow(f *attachment.Followers) {
 	b.followers = f
 }
 
-// detach releases the sandbox, which keeps running, and returns it. It returns nil if there is none. Watches
-// of files end with reason, unless reason is nil.
-func (b *sandboxes) detach(reason error) sandbox.Sandbox {
+// detach releases the sandbox, which keeps running, and returns it. It returns nil if there is none.
+func (b *sandboxes) detach() sandbox.Sandbox {
 	b.mu.Lock()
 	l := b.live
 	b.live = nil
@@ -291,11 +303,12 @@ func (b *sandboxes) detach(reason error) sandbox.Sandbox {
 	if l == nil {
 		return nil
 	}
-	l.Close(reason)
+	l.Close(nil)
 	return l.Sandbox()
 }
 
 // detachLive is like detach for a sandbox that must not have ended. It returns false if the sandbox ended.
+// Watches of files end with reason.
 func (b *sandboxes) detachLive(l *live, reason error) bool {
 	b.mu.Lock()
 	if b.live != l || l.ended {
@@ -327,7 +340,7 @@ func (b *sandboxes) close(turn *states.Turn) (*live, error) {
 
 // destroy destroys the sandbox, if there is one.
 func (b *sandboxes) destroy(ctx context.Context) {
-	if sb := b.detach(nil); sb != nil {
+	if sb := b.detach(); sb != nil {
 		b.s.env.Registry.Destroy(ctx, sb)
 	}
 }

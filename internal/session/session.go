@@ -59,10 +59,7 @@ func newSession(env *Environment, rec record.Session, log *kernel.Log) *Session 
 		Followers: func() history.Followers { return s.sandboxes.following() }})
 	s.notes = notes.New(s.HostFiles().writeNotebook, l)
 	s.displays = displays.New(displays.Options{Cells: s.history.Cells, Logger: l,
-		Put: env.Store.PutCell,
-		Cell: func(ctx context.Context, c cellhold.CellID) (record.Cell, error) {
-			return env.Store.Cell(ctx, rec.ID, c)
-		}})
+		Put: env.Store.PutCell, Cell: s.sandboxes.storedCell})
 	s.mirror = mirror.New(env.Folders, paths.Output(env.Home, rec), string(rec.ID), rec.Limits.Output)
 	return s
 }
@@ -79,7 +76,7 @@ func (s *Session) run(base context.Context) {
 func (s *Session) stop(err error) {
 	s.once.Do(func() {
 		s.cancel()
-		s.sandboxes.detach(nil)
+		s.sandboxes.detach()
 		s.wg.Wait()
 		s.log.Close(err)
 		s.env.Running.Done()

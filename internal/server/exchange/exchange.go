@@ -1,5 +1,5 @@
-// Package exchange has the parts of an HTTP exchange that all routes share: request ids and callers, limits of time and size, the
-// error body, and the list of waiting requests.
+// Package exchange has the parts of an HTTP exchange that all routes share: request ids and callers, limits of
+// time and size, the error body, and the list of waiting requests.
 //
 // It knows no routes and no sessions, and does not decide which callers are allowed.
 //
