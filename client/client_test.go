@@ -175,7 +175,7 @@ func TestAnInterruptReachesTheKernel(t *testing.T) {
 	}
 }
 
-// cutting breaks every connection to a path after so many writes.
+// cutting breaks connections to a path after some writes, as often as cuts says.
 func cutting(path string, writes int32, cuts *atomic.Int32) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

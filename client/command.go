@@ -97,8 +97,8 @@ func (c *Client) WaitCommand(ctx context.Context, id cellhold.SessionID, command
 	return out, nil
 }
 
-// WatchCommand yields the events of one command after that number, live, until the command is done. Like
-// Watch it continues when a connection breaks.
+// WatchCommand yields the events of one command with numbers above after, live, until the command is done.
+// When a connection breaks, it continues like Watch.
 func (c *Client) WatchCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, after int64) iter.Seq2[cellhold.Event, error] {
 	return c.watch(ctx, commandPath(id, command, "events"), after, cellhold.EventCommandDone)
 }

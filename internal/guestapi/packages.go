@@ -26,7 +26,7 @@ const (
 )
 
 // Install asks for one change of the installed packages. The host has checked every requirement. The agent
-// passes them on in a file, so that none can become an option. Either Requirements or Remove is set.
+// passes the requirements to the installer in a file, so that none can become an option. Either Requirements or Remove is set.
 type Install struct {
 	Requirements []string      `json:"requirements,omitempty"`
 	Remove       []string      `json:"remove,omitempty"`  // normalised names
@@ -38,7 +38,7 @@ type Install struct {
 	Timeout      time.Duration `json:"timeout"`           // nanoseconds; must be positive
 }
 
-// InstallFailure says why an installation failed, as far as the agent knows.
+// InstallFailure is the reason why an installation failed, if the agent knows it.
 type InstallFailure string
 
 // The results of an installation.
@@ -76,7 +76,7 @@ type StartHook struct {
 }
 
 // LoadedModule is a module of a running kernel that does not match the installed packages. Either its
-// package has changed since the import, or it tried to import a package before that was installed.
+// package has changed since the import, or the module tried to import a package that was not installed yet.
 type LoadedModule struct {
 	Kernel  cellhold.KernelID `json:"kernel"`
 	Package string            `json:"package"`

@@ -152,7 +152,7 @@ func TestInputReachesACommandOnceAndInOrder(t *testing.T) {
 	}
 }
 
-func TestBytesOfACommandSurvive(t *testing.T) {
+func TestBinaryOutputOfACommandIsKept(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	c := command(t, s, "bytes 100000")
 	want := make([]byte, 100_000)
@@ -168,7 +168,7 @@ func TestBytesOfACommandSurvive(t *testing.T) {
 	}
 }
 
-func TestASignalADeadlineAndAnEndStopACommand(t *testing.T) {
+func TestASignalATimeoutAndAKillStopACommand(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	c := startCommand(t, s, "wait")
 	if err := signal(t, s, c.ID, "SIGINT"); err != nil {
@@ -192,7 +192,7 @@ func TestASignalADeadlineAndAnEndStopACommand(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if err := kill(t, s, c.ID); err != nil {
-		t.Errorf("ending it again: %v", err)
+		t.Errorf("a second kill: %v", err)
 	}
 }
 
@@ -316,8 +316,8 @@ func TestInvalidCommandsAreRefused(t *testing.T) {
 		r    attachment.CommandRequest
 		want cellhold.Kind
 	}{
-		{"nothing", attachment.CommandRequest{}, cellhold.Invalid},
-		{"both", attachment.CommandRequest{Line: "a", Args: []string{"a"}}, cellhold.Invalid},
+		{"no command", attachment.CommandRequest{}, cellhold.Invalid},
+		{"a line and arguments", attachment.CommandRequest{Line: "a", Args: []string{"a"}}, cellhold.Invalid},
 		{"a zero byte", attachment.CommandRequest{Args: []string{"echo", "a\x00b"}}, cellhold.Invalid},
 		{"a variable without a name", attachment.CommandRequest{Line: "echo", Env: map[string]string{"": "x"}}, cellhold.Invalid},
 		{"a long argument", attachment.CommandRequest{Line: strings.Repeat("x", 200_000)}, cellhold.Invalid},

@@ -147,8 +147,8 @@ func TestAHibernatedSessionSurvivesARestart(t *testing.T) {
 
 func TestASessionThatCannotBeSavedContinues(t *testing.T) {
 	h := newHost(t)
-	d, moods := withFailures(h)
-	s := h.serve(t, moods).create(t, registry.CreateRequest{})
+	d, withDriver := withFailures(h)
+	s := h.serve(t, withDriver).create(t, registry.CreateRequest{})
 	run(t, s, "set x 42")
 	full := error(sandbox.ErrSpace)
 	d.snapshot.Store(&full)
@@ -161,9 +161,9 @@ func TestASessionThatCannotBeSavedContinues(t *testing.T) {
 	if _, err := s.Checkpoint(t.Context(), "a"); cellhold.KindOf(err) != cellhold.Exhausted || len(s.Checkpoints()) != 0 {
 		t.Errorf("got %v", err)
 	}
-	// A session of an earlier version was adopted: a save would lose it.
-	misfit := error(&sandbox.SnapshotError{Reason: "it was made with another agent"})
-	d.snapshot.Store(&misfit)
+	// The driver refuses a snapshot that it could not restore, as of a session from an earlier version.
+	unrestorable := error(&sandbox.SnapshotError{Reason: "it was made with another agent"})
+	d.snapshot.Store(&unrestorable)
 	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported || !strings.Contains(err.Error(), "made with another agent") {
 		t.Errorf("got %v", err)
 	}
@@ -256,8 +256,8 @@ func TestHibernatedSessionsHaveTheirOwnLimit(t *testing.T) {
 
 func TestARollbackUndoesCellsAndAFailedOneChangesNothing(t *testing.T) {
 	h := newHost(t)
-	d, moods := withFailures(h)
-	s := h.serve(t, moods).create(t, registry.CreateRequest{})
+	d, withDriver := withFailures(h)
+	s := h.serve(t, withDriver).create(t, registry.CreateRequest{})
 	run(t, s, "set x 1")
 	if _, err := s.Checkpoint(t.Context(), "one"); err != nil {
 		t.Fatal(err)
@@ -340,8 +340,8 @@ func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 
 func TestFailedForksLeaveNothingBehind(t *testing.T) {
 	h := newHost(t)
-	d, moods := withFailures(h)
-	m := h.serve(t, moods)
+	d, withDriver := withFailures(h)
+	m := h.serve(t, withDriver)
 	s := m.create(t, registry.CreateRequest{})
 	broken := errors.New("broken")
 	d.create.Store(&broken)

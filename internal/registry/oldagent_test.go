@@ -15,7 +15,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// oldAgentDriver is a driver whose sandboxes have an old agent if they continue from a snapshot.
+// oldAgentDriver makes sandboxes. A sandbox that continues from a snapshot has an old agent.
 type oldAgentDriver struct {
 	*fake.Driver
 	agent string // address of the old agent

@@ -74,7 +74,7 @@ type Registry struct {
 	reschedule  chan struct{} // capacity 1: the due time of a session changed
 
 	adopted chan struct{}  // closed when Run has adopted the sessions of an earlier server
-	running sync.WaitGroup // one for the goroutines of each session
+	running sync.WaitGroup // counts the sessions with running goroutines
 	folders mirror.Folders
 }
 

@@ -380,7 +380,7 @@ func TestOutputFilesAreCopiedToTheHostAndToTheUsersNextSession(t *testing.T) {
 	}
 	above, err := filepath.Glob(filepath.Join(filepath.Dir(h.home), "ann*"))
 	if err != nil || len(above) != 0 {
-		t.Errorf("the label led out of the state directory: %v, %v", above, err)
+		t.Errorf("the user label made files outside the state directory: %v, %v", above, err)
 	}
 }
 
