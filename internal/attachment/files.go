@@ -131,8 +131,8 @@ func (a *Attachment) upload(path string, body io.Reader, size int64) (guest.Uplo
 	return guest.Upload{Path: path, Body: body, Size: max(size, -1), Limit: a.o.MaxUpload}, done, err
 }
 
-// WatchDir yields the changes of a directory until ctx ends. The first element is empty: all later changes are
-// reported. A watched session can still hibernate, which ends the watch.
+// WatchDir yields the changes of a directory until ctx ends. The first element is empty: the watch reports all
+// changes after it. A watched session can still hibernate, which ends the watch.
 func (a *Attachment) WatchDir(ctx context.Context, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		free, err := a.slot()
@@ -152,7 +152,7 @@ func (a *Attachment) WatchDir(ctx context.Context, path string, recursive bool) 
 	}
 }
 
-// endOr returns the reason for which the attachment was closed, otherwise err.
+// endOr returns the reason why the attachment was closed. Without a reason, it returns err.
 func (a *Attachment) endOr(err error) error {
 	if reason := context.Cause(a.ctx); reason != nil && cellhold.KindOf(reason) == cellhold.Unavailable {
 		return reason

@@ -14,12 +14,12 @@ import (
 )
 
 // End ends the session at the owner's request: it destroys the sandbox and deletes the records. It continues
-// if the caller leaves. For an ended session, it deletes the records that can still be read.
+// if the caller disconnects. For an ended session, it deletes the records that can still be read.
 func (s *Session) End(ctx context.Context) error {
 	return s.end(context.WithoutCancel(ctx), cellhold.EndAsked)
 }
 
-// end ends the session for that reason.
+// end ends the session for the given reason.
 func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {

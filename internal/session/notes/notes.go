@@ -23,7 +23,7 @@ type Notes struct {
 	written   int64 // number of changes that the file has
 }
 
-// New returns notes that put writes.
+// New returns notes for the file that put writes.
 func New(put func(context.Context) error, log *slog.Logger) *Notes {
 	return &Notes{put: put, log: log, wake: make(chan struct{}, 1)}
 }
