@@ -3,7 +3,6 @@ package notebook
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
 
@@ -99,21 +98,11 @@ func FuzzRead(f *testing.F) {
 			t.Fatal("two cells have one id")
 		}
 		var b bytes.Buffer
-		if err := Write(&b, Meta{Kernel: cellhold.KernelInfo{Name: n.Kernel, Language: n.Language}}, both(n.Cells)); err != nil {
+		if err := Write(&b, Meta{Kernel: cellhold.KernelInfo{Name: n.Kernel, Language: n.Language}}, all(n.Cells...)); err != nil {
 			t.Fatal(err)
 		}
 		checkValid(t, s, b.Bytes())
 	})
-}
-
-func both(cells []cellhold.Cell) func(func(cellhold.Cell, error) bool) {
-	return func(yield func(cellhold.Cell, error) bool) {
-		for c := range slices.Values(cells) {
-			if !yield(c, nil) {
-				return
-			}
-		}
-	}
 }
 
 func TestMetadataOfAnImportedCellIsKept(t *testing.T) {
