@@ -64,7 +64,7 @@ func (p Policy) Egress() cellhold.Egress {
 	return e
 }
 
-// Allows reports whether a host can be requested, and if not, why.
+// Allows reports whether a host can be requested. If not, it also returns the reason.
 func (p Policy) Allows(h Host) (why string, ok bool) {
 	switch p.mode {
 	case cellhold.EgressPublic:

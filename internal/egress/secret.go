@@ -30,8 +30,8 @@ const (
 	placeholderMark = "cellhold-secret-"
 )
 
-// The authority's certificate begins before the session, to allow for a wrong clock, and outlives it in almost all cases.
-// Its leaf certificates are renewed regularly.
+// The authority's certificate begins before the session, to allow for a wrong clock. It ends after almost every session. Its
+// leaf certificates are renewed regularly.
 const (
 	clockSkew     = time.Hour
 	authorityLife = 2 * 365 * 24 * time.Hour
@@ -113,8 +113,8 @@ func (v *Vault) add(p Policy, s cellhold.Secret) error {
 	return nil
 }
 
-// makeAuthority creates a key and its certificate. The certificate is valid for the hosts of the secrets only, so programs
-// that trust it trust it for no other host.
+// makeAuthority creates a key and its certificate. The certificate is valid only for the hosts of the secrets, so programs
+// trust it for no other host.
 func (v *Vault) makeAuthority() error {
 	var err error
 	if v.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
@@ -190,7 +190,7 @@ func Unseal(b []byte) (*Vault, error) {
 		return nil, errors.New("the recorded key is damaged")
 	}
 	if v.cert, err = x509.ParseCertificate(d.Cert); err != nil {
-		return nil, fmt.Errorf("the recorded certificate: %w", err)
+		return nil, fmt.Errorf("the recorded certificate is damaged: %w", err)
 	}
 	return v, v.index()
 }
