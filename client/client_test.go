@@ -171,7 +171,7 @@ func TestAnInterruptReachesTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done, err := c.Wait(t.Context(), id, cell.ID); err != nil || done.Status != cellhold.StatusInterrupted {
-		t.Errorf("%+v, %v", done, err)
+		t.Errorf("the interrupted cell: %+v, %v", done, err)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestExecuteSurvivesABrokenConnection(t *testing.T) {
 	}
 	done, err := c.Wait(t.Context(), id, cell.ID)
 	if err != nil || done.Status != cellhold.StatusOK || cuts.Load() >= 0 {
-		t.Errorf("%+v, %v, %d cuts left", done, err, cuts.Load())
+		t.Errorf("the cell: %+v, %v; %d cuts left", done, err, cuts.Load())
 	}
 }
 

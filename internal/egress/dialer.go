@@ -133,7 +133,7 @@ func (d *dialer) connect(ctx context.Context, to netip.AddrPort, remaining int) 
 	nd := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil || at.Port() != to.Port() || at.Addr().Unmap() != to.Addr() {
-			return denied("The address is not the one that was checked.")
+			return denied("The address differs from the checked address.")
 		}
 		return d.check(at.Addr())
 	}}
@@ -200,7 +200,7 @@ func (d *dialer) budget(h Host) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wildcardBytes+n > maxWildcardBytes {
-		return denied("This session has looked up too many names below the wildcards of its allowlist.")
+		return denied("This session has looked up too many names below the wildcards of its allowlist. Use complete host names in the allowlist.")
 	}
 	d.wildcardBytes += n
 	return nil

@@ -125,7 +125,7 @@ func TestSpecialAddressesAreRefusedInEveryForm(t *testing.T) {
 	}
 	for _, s := range []string{"1.1.1.1", "8.8.8.8", "100.128.0.1", "172.32.0.1", "192.0.1.1", "2606:4700::1", "2a00:1450::5efd:1"} {
 		if why := notPublic(netip.MustParseAddr(s)); why != "" {
-			t.Errorf("%s is %s", s, why)
+			t.Errorf("%s is public, but counts as %s", s, why)
 		}
 	}
 }

@@ -123,7 +123,7 @@ func TestASecretReplacesItsPlaceholderOutsideTheSandbox(t *testing.T) {
 		t.Errorf("got %d %s, want %s", status, body, want)
 	}
 	if got := r.attempt(); got.Decision != cellhold.EgressAllowed {
-		t.Errorf("%+v", got)
+		t.Errorf("recorded %+v, want allowed", got)
 	}
 	fmt.Fprintf(inner, "TRACE / HTTP/1.1\r\nHost: %s\r\nX-Key: %s\r\n\r\n", host, placeholder)
 	if res, err := http.ReadResponse(bufio.NewReader(inner), nil); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
@@ -210,10 +210,10 @@ func TestASecondRequestIsCheckedToo(t *testing.T) {
 	c, _ := r.ask("example.com", s.port)
 	host := fmt.Sprintf("example.com:%d", s.port)
 	if status, body := get(t, c, host); status != 200 {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("the first request: %d %s", status, body)
 	}
 	if status, body := get(t, c, "evil.example"); status != http.StatusMisdirectedRequest {
-		t.Errorf("%d %s", status, body)
+		t.Errorf("a second request for another host: %d %s", status, body)
 	}
 }
 

@@ -32,7 +32,7 @@ type Install struct {
 	Remove       []string      `json:"remove,omitempty"`  // normalised names
 	Names        []string      `json:"names,omitempty"`   // the packages in the requirements, normalised: reported even when nothing changes
 	Hashes       bool          `json:"hashes,omitempty"`  // every file must have a hash from the requirements
-	Source       bool          `json:"source,omitempty"`  // source distributions may be built
+	Source       bool          `json:"source,omitempty"`  // source distributions can be built
 	Upgrade      bool          `json:"upgrade,omitempty"` // packages in the requirements, to the newest version that they allow
 	Alone        bool          `json:"alone,omitempty"`   // without dependencies
 	Timeout      time.Duration `json:"timeout"`           // nanoseconds; must be positive

@@ -93,7 +93,7 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 	k.mu.Unlock()
 	switch {
 	case !stdin:
-		return true, cellhold.Errorf(cellhold.Conflict, "The cell cannot ask for input: it was submitted without allow_stdin.")
+		return true, cellhold.Errorf(cellhold.Conflict, "The cell cannot ask for input: it was submitted without allow_stdin. Submit the code again with allow_stdin.")
 	case q == nil:
 		return true, cellhold.Errorf(cellhold.Conflict, "The cell is not asking for input now.")
 	case request != 0 && request != q.Request:

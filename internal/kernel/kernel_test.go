@@ -277,7 +277,7 @@ func TestACellRunsAndItsOutputsAreInItsRecord(t *testing.T) {
 	w.submit(t, "c1")
 	c := w.wait(t, "c1")
 	if c.Status != cellhold.StatusOK || len(c.Outputs) != 1 || c.Outputs[0].Text != "c1\n" {
-		t.Fatalf("got %+v", c)
+		t.Fatalf("the cell is %+v", c)
 	}
 	if c.First == 0 || c.Last <= c.First {
 		t.Errorf("events %d to %d", c.First, c.Last)

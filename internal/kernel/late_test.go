@@ -117,7 +117,7 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 		}
 		for i, c := range j.all() { // at first 64 MiB, and then one MiB for each second
 			if allowed := 64<<20 + int64(c.Ended.Sub(begun).Seconds())<<20; int64(i+1)*size > allowed {
-				t.Errorf("%d records are written after %s", i+1, c.Ended.Sub(begun))
+				t.Errorf("%d records are written after %s, which is too early", i+1, c.Ended.Sub(begun))
 			}
 		}
 	})
@@ -195,7 +195,7 @@ func TestLateOutputOfUnknownCellsReadsNoRecord(t *testing.T) {
 		}
 		synctest.Wait()
 		if reads() > 0 {
-			t.Errorf("%d records were read", reads())
+			t.Errorf("%d records were read, want 0", reads())
 		}
 	})
 }

@@ -43,7 +43,7 @@ func FuzzFrameReader(f *testing.F) {
 		fr := &frameReader{r: bufio.NewReader(bytes.NewReader(input))}
 		data, _ := io.ReadAll(fr)
 		if len(data) > len(input) {
-			t.Errorf("%d bytes out of %d", len(data), len(input))
+			t.Errorf("the reader returned %d bytes of %d", len(data), len(input))
 		}
 		for {
 			nonce, err := fr.awaitReset()

@@ -265,7 +265,7 @@ func TestAttachEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := link.Attach(ctx, r, w); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want context canceled", err)
 	}
 	if err := r.Close(); err == nil {
 		t.Error("a failed Attach left the pipe open")
@@ -321,7 +321,7 @@ func TestAHostThatBreaksTheFramesEndsTheLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := l.Accept(); err == nil || errors.Is(err, net.ErrClosed) {
-				t.Errorf("got %v", err)
+				t.Errorf("Accept: got %v, want the error of the frames", err)
 			}
 		})
 	}

@@ -316,7 +316,7 @@ func TestAnInvalidEventChangesNothing(t *testing.T) {
 		}
 	}
 	if got := brief(f.Outputs()); cmp.Diff(got, []string{`streamout "a"`}) != "" {
-		t.Errorf("got %v", got)
+		t.Errorf("after invalid events, the outputs are %v", got)
 	}
 }
 

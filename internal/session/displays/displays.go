@@ -124,7 +124,7 @@ func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []no
 	}
 	size := notebook.Size(c.Outputs)
 	if size > space {
-		return 0, cellhold.Errorf(cellhold.Exhausted, "a cell updates displays of too many earlier cells: the limit is reached")
+		return 0, cellhold.Errorf(cellhold.Exhausted, "The updates of displays rewrite too much of earlier cells; the limit is %d MiB for one cell.", maxRewritten>>20)
 	}
 	return size, d.o.Put(ctx, c)
 }
