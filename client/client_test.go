@@ -32,8 +32,8 @@ func (images) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:toy", Rootfs: "/"}, nil
 }
 
-// start starts a complete server with a fake driver, wrapped in the handler of a test, and returns a client
-// for it.
+// start starts a complete server with a fake driver, and returns a client for it. around wraps the handler of the
+// server; it can be nil.
 func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

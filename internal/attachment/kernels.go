@@ -46,8 +46,8 @@ func (a *Attachment) serve(k *Kernel) {
 	})
 }
 
-// StartKernels starts the kernels that the agent does not have yet, the first one with the startup code, and
-// waits until they are idle. It returns only an error of the first kernel. Another kernel that does not start
+// StartKernels starts the kernels that the agent does not have yet, and waits until they are idle. The first kernel
+// runs the startup code. It returns only an error of the first kernel. Another kernel that does not start
 // is dead, and its state has the reason.
 func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel, startup string, timeout time.Duration) error {
 	for i, k := range kernels {

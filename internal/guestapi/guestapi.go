@@ -138,8 +138,8 @@ type Prepared struct {
 
 // Renew makes a sandbox that continues from a snapshot different from the other sandboxes of the snapshot. The
 // agent gets a new Boot and forgets its earlier events. New events are numbered from 1, and begin with one
-// kernel_state for each kernel. In the kernels, the seeds of random number generators, the Jupyter session and
-// its key are new, if the kernelspec has code for this. No cell and no command can be running, and no user code
+// kernel_state for each kernel. If the kernelspec has code for this, its kernels get new seeds of random number
+// generators, a new Jupyter session and a new key. No cell and no command can be running, and no user code
 // runs before the answer. A dead kernel stays dead. If a kernel cannot be renewed, the answer is an error with
 // status 503, and no session can use the sandbox.
 type Renew struct {

@@ -48,8 +48,8 @@ func (h *History) WaitCommand(ctx context.Context, id cellhold.CommandID) (cellh
 	return c.Command, err
 }
 
-// WatchCommand yields the events of one command with numbers above after, and new events as they happen, until
-// the command is done. All events of the session share the numbers, so the numbers have gaps.
+// WatchCommand yields the events of one command with numbers above after, and then new events. It ends when the
+// command is done. All events of the session share the numbers, so the numbers have gaps.
 func (h *History) WatchCommand(ctx context.Context, id cellhold.CommandID, after int64) (iter.Seq2[cellhold.Event, error], error) {
 	c, err := h.Command(ctx, id)
 	if err != nil {

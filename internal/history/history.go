@@ -141,8 +141,8 @@ func (h *History) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	}
 }
 
-// recorded returns a recorded cell. It looks for late output before it reads the record, because the output can
-// move to the record between the two reads.
+// recorded returns a recorded cell. It looks for late output before it reads the record: between the two reads, the
+// output can move to the record.
 func (h *History) recorded(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
 	if c, ok := h.o.Followers().LateCell(id); ok {
 		return h.complete(c), nil

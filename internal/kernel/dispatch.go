@@ -118,7 +118,7 @@ func (k *Kernel) unaccepted() *entry {
 	return e
 }
 
-// markSent records that the agent has the cell, unless the cell is done, and reports whether it must be
+// markSent records that the agent has the cell, unless the cell is done. It reports whether the cell must be
 // interrupted at once.
 func (k *Kernel) markSent(e *entry) (unwanted bool) {
 	k.mu.Lock()
@@ -134,8 +134,8 @@ func (k *Kernel) markSent(e *entry) (unwanted bool) {
 	return e.unwanted
 }
 
-// countAfter is how long a cell runs before the server counts the earlier memory kills, to distinguish them from
-// kills of this cell. A count takes processor time from the cell, and most cells are shorter: for them the server
+// countAfter is how long a cell runs before the server counts the earlier memory kills. The count distinguishes them
+// from kills of this cell. A count takes processor time from the cell, and most cells are shorter: for them the server
 // counts nothing. If the kernel is killed sooner, the last count decides.
 const countAfter = 50 * time.Millisecond
 

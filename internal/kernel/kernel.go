@@ -62,8 +62,8 @@ type Options struct {
 	}
 	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
 	Mirror func(ctx context.Context) error
-	// Updates updates displays of earlier cells. It gets the displays with ids of a cell that ends, can be called
-	// twice for a cell, and returns the size of the records that it has written. It can be nil.
+	// Updates updates displays of earlier cells. It gets the displays with ids of a cell that ends, and
+	// returns the size of the records that it has written. It can be called twice for a cell. It can be nil.
 	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
 	// Record returns the record of a done cell, so that later output can be added. If it is nil, such
 	// output is only in the journal.

@@ -247,8 +247,8 @@ func (l *Log) after(after int64) (evs []record.Event, inTail bool, changed <-cha
 	return copyFirst(l.tail[after+1-first:]), true, l.changed, l.closed
 }
 
-// copyFirst returns a copy of the first events, so that a watcher that stops reading does not keep the tail
-// in memory.
+// copyFirst returns a copy of the first events. Without the copy, a watcher that stops reading would keep the tail in
+// memory.
 func copyFirst(evs []record.Event) []record.Event {
 	n, bytes := 0, 0
 	for n < len(evs) && (n == 0 || bytes+len(evs[n].Content) <= watchBytes) {

@@ -18,8 +18,8 @@ var encodings = []struct {
 	{"UTF-16", []byte{0xff, 0xfe}}, {"UTF-16", []byte{0xfe, 0xff}},
 }
 
-// document returns the JSON of a file from any program. Windows adds a byte order mark, Python writes NaN
-// and Infinity, and some programs leave line ends or zero bytes at the end.
+// document returns the JSON of a file from any program. Windows adds a byte order mark. Python writes NaN
+// and Infinity. Some programs leave line ends or zero bytes at the end.
 func document(raw []byte) ([]byte, error) {
 	for _, e := range encodings {
 		if bytes.HasPrefix(raw, e.mark) {

@@ -97,8 +97,8 @@ func (b *sandboxes) pullLast(ctx context.Context, l *live) {
 	}
 }
 
-// purge deletes the records of an ended session, its notebook unless notebooks are kept, and its output files
-// if the session has no user. No later session could find such files.
+// purge deletes the records of an ended session, and its notebook unless notebooks are kept. If the session has no
+// user, it also deletes the output files, because no later session could find them.
 func (s *Session) purge(ctx context.Context) error {
 	s.env.Registry.Forget(s, false)
 	err := s.env.Store.DeleteSession(ctx, s.id)

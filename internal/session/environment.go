@@ -1,5 +1,5 @@
 // Package session manages one session: its record, its state, and its sandbox. It starts, hibernates,
-// resumes, rolls back, forks and ends the session. The order of the steps is such that a server that is
+// resumes, rolls back, forks and ends the session. The steps have an order in which a server that is
 // killed at any step loses nothing and leaves nothing behind.
 //
 // It does not know other sessions: package registry creates, finds, counts and expires them. It does not
@@ -37,8 +37,8 @@ type Store interface {
 	PutSession(ctx context.Context, s record.Session) error
 	// AppendSession records a changed session together with the events that report the change.
 	AppendSession(ctx context.Context, s record.Session, evs []record.Event) error
-	// Copy gives a new session the events of another session up to number last, and the cells and commands
-	// that had begun by then. Cells and commands without events are copied up to the time at.
+	// Copy gives a new session the history of another session up to event last: the events, and the cells and
+	// commands that had begun by then. Cells and commands without events are copied up to the time at.
 	Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error
 	// DeleteSession deletes the record with its cells and events. An unknown id is not an error.
 	DeleteSession(ctx context.Context, id cellhold.SessionID) error

@@ -250,8 +250,8 @@ type primedAgent struct {
 	info   guestapi.Info
 }
 
-// PrimedClient returns the client of a primed sandbox and the Info of its agent, or nil if the sandbox is not primed. From
-// then on the caller owns the client.
+// PrimedClient returns the client of a primed sandbox and the Info of its agent. If the sandbox is not primed, the client is
+// nil. From then on the caller owns the client.
 func (t *Templates) PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

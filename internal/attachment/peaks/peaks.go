@@ -12,7 +12,7 @@ import (
 
 // Meter measures the peak memory for the cells of one sandbox. A sandbox has one peak, which a read can
 // reset. So each read counts for all cells that run at the time. If the host cannot reset the peak, Meter uses the
-// peak since the start of the sandbox, but only if this peak rose during the cell.
+// peak since the start of the sandbox. It uses this peak only if the peak rose during the cell.
 type Meter struct {
 	sandbox sandbox.Sandbox
 	meter   sandbox.PeakMeter // nil if the driver has none

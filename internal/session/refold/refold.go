@@ -1,7 +1,7 @@
 // Package refold updates the records of cells from their events.
 //
-// A record differs from its events if output came after the end of its cell. A rollback undoes such output, a
-// fork from a checkpoint does not have it yet, and a server that was killed did not write it. Records that match
+// A record differs from its events if output came after the end of its cell. A rollback undoes such
+// output. A fork from a checkpoint does not have the output yet. A server that was killed did not write it. Records that match
 // their events do not change.
 package refold
 
@@ -60,8 +60,8 @@ type refolder struct {
 	valid func(seq int64) bool // reports whether an event is up to last and not undone
 }
 
-// stale returns the cells whose records differ from the valid events, with Last set to the number of their newest
-// valid event.
+// stale returns the cells whose records differ from the valid events. Their Last is the number of their newest valid
+// event.
 func (f refolder) stale(ctx context.Context) (list []staleCell, err error) {
 	ends, sizes := map[cellhold.CellID]int64{}, map[cellhold.CellID]int64{}
 	for ev, err := range f.store.Read(ctx, f.id, 0) {

@@ -1,7 +1,7 @@
 // Package snapshots stores the snapshots of sessions: of hibernated sessions, of checkpoints, and for new forks.
 //
-// The name of a snapshot has the id of its session, so that after a crash unneeded snapshots are found and
-// removed. The package does not touch other snapshots, such as those of templates. It does not decide what a
+// The name of a snapshot has the id of its session. So the server finds and removes unneeded snapshots after a
+// crash. The package does not touch other snapshots, such as those of templates. It does not decide what a
 // session needs.
 package snapshots
 

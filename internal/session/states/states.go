@@ -81,7 +81,7 @@ func (m *Machine) State() State {
 }
 
 // TryEnter lets a call use the sandbox of a ready session until Leave. It returns false if the call must
-// first wait for a turn, because the session is hibernated or its sandbox is being saved. If the session is
+// first wait for a turn: the session is hibernated, or its sandbox is being saved. If the session is
 // starting or has ended, the error is a Conflict.
 func (m *Machine) TryEnter() (bool, error) {
 	m.mu.Lock()
