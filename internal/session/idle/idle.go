@@ -1,7 +1,7 @@
 // Package idle decides when a session has been idle long enough to hibernate or end.
 //
-// A session whose processes use the CPU is not idle. A working thread or process that a cell left behind is enough. So the package measures the CPU time twice before the session is due. It does not change
-// sessions.
+// A session whose processes use the CPU is not idle. A working thread or process that a cell left behind is
+// enough. So the package measures the CPU time twice before the session is due. It does not change sessions.
 package idle
 
 import (
