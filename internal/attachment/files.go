@@ -100,8 +100,8 @@ func (d *download) Close() error {
 	return d.ReadCloser.Close()
 }
 
-// WriteFile writes a file of size bytes. A negative size means that the size is unknown. The file is written completely or not
-// at all. Mode 0 keeps the mode of an existing file.
+// WriteFile writes a file of size bytes. A negative size means that the size is unknown. The file is written
+// completely or not at all. Mode 0 keeps the mode of an existing file.
 func (a *Attachment) WriteFile(ctx context.Context, path string, mode uint32, body io.Reader, size int64) (cellhold.FileInfo, error) {
 	u, done, err := a.upload(path, body, size)
 	if err != nil {

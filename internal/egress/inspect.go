@@ -23,8 +23,8 @@ const (
 )
 
 // inspected reports whether the gate checks that the traffic names the requested host. The check is possible for TLS and
-// HTTP. On other ports that the operator opened, a program can use any protocol. In some protocols the server sends the first
-// data. Hosts with secrets are always inspected.
+// HTTP. On other ports that the operator opened, a program can use any protocol. In some protocols the server sends the
+// first data. Hosts with secrets are always inspected.
 func (g *Gate) inspected(h Host, port int) bool { return g.web[port] || g.o.Vault.has(h) }
 
 // inspect carries a connection on which the program must name the requested host. Without this check, an allowed name would

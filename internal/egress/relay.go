@@ -24,8 +24,8 @@ const (
 	handshakeTime = 20 * time.Second
 )
 
-// terminateTLS terminates the guest's TLS with a certificate of the session's own authority, and opens another TLS connection to
-// the host. Between the two connections it can insert secrets.
+// terminateTLS terminates the guest's TLS with a certificate of the session's own authority, and opens another TLS
+// connection to the host. Between the two connections it can insert secrets.
 func (a *attempt) terminateTLS(ctx context.Context, h Host, guest net.Conn, out net.Conn) {
 	cert, err := a.gate.o.Vault.leaf(h)
 	if err != nil {

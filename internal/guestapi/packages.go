@@ -26,7 +26,8 @@ const (
 )
 
 // Install asks for one change of the installed packages. The host has checked every requirement. The agent
-// passes the requirements to the installer in a file, so that none can become an option. Either Requirements or Remove is set.
+// passes the requirements to the installer in a file, so that none can become an option. Either Requirements
+// or Remove is set.
 type Install struct {
 	Requirements []string      `json:"requirements,omitempty"`
 	Remove       []string      `json:"remove,omitempty"`  // normalised names

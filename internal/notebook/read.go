@@ -146,8 +146,8 @@ func (fc fileCell) cell() (c cellhold.Cell, err error) {
 	return c, nil
 }
 
-// foldOutputs folds the outputs of a file, so that they have the bounds and the form of folded outputs. It leaves out invalid
-// outputs.
+// foldOutputs folds the outputs of a file, so that they have the bounds and the form of folded outputs. It
+// leaves out invalid outputs.
 func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 	f := New(Bounds{})
 	for _, raw := range raws {

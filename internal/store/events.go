@@ -84,8 +84,8 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 	return nil
 }
 
-// Read yields the events with numbers above after, in order, up to the newest. It holds no connection while the consumer works. For a
-// damaged event it yields the number and ErrDamaged, and continues. Any other error is the last item.
+// Read yields the events with numbers above after, in order, up to the newest. It holds no connection while the consumer
+// works. For a damaged event it yields the number and ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
 	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
 		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, id, after)

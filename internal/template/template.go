@@ -1,7 +1,8 @@
 // Package template manages templates: recipes of sessions that start fast from the snapshot of a warmed-up sandbox.
 //
-// It builds the snapshots, and rebuilds them on a schedule and when their inputs change. It removes unusable snapshots, and
-// decides which snapshots have warm sandboxes. It knows no sessions: a session asks for a snapshot, and starts cold if there is none.
+// It builds the snapshots, and rebuilds them on a schedule and when their inputs change. It removes unusable snapshots,
+// and decides which snapshots have warm sandboxes. It knows no sessions: a session asks for a snapshot, and starts cold
+// if there is none.
 //
 // The snapshots are in the home of one server, so the package does not coordinate with other processes. Templates.mu is
 // held only for changes of lists. It comes before the locks of package warm.

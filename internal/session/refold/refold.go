@@ -1,8 +1,8 @@
 // Package refold updates the records of cells from their events.
 //
-// A record differs from its events if output came after the end of its cell. A rollback undoes such
-// output. A fork from a checkpoint does not have the output yet. A server that was killed did not write it. Records that match
-// their events do not change.
+// A record differs from its events if output came after the end of its cell. A rollback undoes such output. A
+// fork from a checkpoint does not have the output yet. A server that was killed did not write it. Records that
+// match their events do not change.
 package refold
 
 import (
