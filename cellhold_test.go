@@ -19,11 +19,11 @@ import (
 	"testing"
 )
 
-// imports says which of the project's packages a package can import, and why no others. Paths are relative to
-// the module.
+// imports has, for each package, the packages of the project that it can import, and the reason for the limit.
+// Paths are relative to the module.
 var imports = map[string]struct {
-	may     string
-	because string
+	allowed string
+	reason  string
 }{
 	".":                          {"", "all packages import it"},
 	"client":                     {".", "it runs in the programs of callers"},
@@ -46,7 +46,7 @@ var imports = map[string]struct {
 	"internal/link":              {"", "it carries bytes over a pair of pipes"},
 	"internal/notebook":          {".", "it turns cells into a file"},
 	"internal/rawio":             {"", "it makes system calls on a descriptor"},
-	"internal/sandbox":           {"", "a driver must not need to know anything else"},
+	"internal/sandbox":           {"", "a driver needs no other package"},
 	"internal/sandbox/embedded":  {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runsc internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/warm":      {"internal/sandbox", "it wraps a driver, and knows no guest"},
 	"internal/sandbox/fake":      {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest", "it is the only driver that is also the guest"},
@@ -79,7 +79,7 @@ var imports = map[string]struct {
 	"internal/notebook/export":   {".", "it turns cells into other files"},
 	"internal/transcript":        {".", "it reads events from any source"},
 	"internal/template":          {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
-	"internal/store":             {". internal/record", "its user declares the interface"},
+	"internal/store":             {". internal/record", "it stores records, and the packages that use it declare the interfaces"},
 	// The files of the guest, in a process without the agent's rights.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and does not know the agent"},
 	"internal/agent/files/notify": {"internal/rawio", "it reports changes in a directory, and nothing else"},
@@ -112,13 +112,13 @@ var imports = map[string]struct {
 	"internal/cli/doctor":  {". internal/cli/console internal/cli/setup internal/image internal/sandbox internal/sandbox/embedded internal/session/snapshots internal/template", "it checks what a server would use"},
 }
 
-// foreign says which of our packages may import a module that is not ours; all others may not.
+// foreign has, for each module that is not ours, the only packages that can import it.
 var foreign = map[string]string{
 	"gvisor.dev/gvisor":                        "internal/sandbox/embedded internal/sandbox/embedded/runsc internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter", // no stable API: few packages to change after an update
 	"modernc.org/sqlite":                       "internal/store",
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
-	"golang.org/x/net/idna":                    "internal/egress", // a second reading of names would be a hole
+	"golang.org/x/net/idna":                    "internal/egress", // a second parser could read a name differently
 	"github.com/danielgtaylor/huma/v2":         "internal/server internal/server/article internal/server/docs",
 	"github.com/alecthomas/kong":               "cmd/cellhold internal/cli/setup",
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
@@ -131,10 +131,10 @@ var foreign = map[string]string{
 	"github.com/santhosh-tekuri/jsonschema/v6": "internal/notebook",               // tests only
 }
 
-// guestModules are the modules that may be linked into the program that runs next to hostile code.
+// guestModules are the modules that can be linked into the program that runs next to hostile code.
 var guestModules = []string{"cellhold", "github.com/hashicorp/yamux"}
 
-// emptyNames say nothing about what is in a package.
+// emptyNames are package names that do not describe the content.
 var emptyNames = strings.Fields("util utils common shared types model core base helper helpers manager service controller factory impl")
 
 const (
@@ -142,12 +142,12 @@ const (
 	maxFunc  = 100 // lines
 	maxChain = 10  // packages in the longest chain of imports
 
-	maxPackage        = 3500 // lines of a package without its tests; a longer one has two nouns
+	maxPackage        = 3500 // lines of a package without its tests; a longer package has more than one job
 	maxSessionPackage = 2500 // lines of each package in sessionPackages
 	maxSessionMethods = 40   // of session.Session
 )
 
-// exceptions are "rule file" pairs, each with its reason.
+// exceptions has the reason for each exception. The key is the rule and the file, such as "sleep x_test.go".
 var exceptions = map[string]string{}
 
 type pkg struct {
@@ -200,7 +200,7 @@ func packages(t *testing.T) []pkg {
 	return listed
 }
 
-func TestImportsPointDownwards(t *testing.T) {
+func TestPackagesImportOnlyAllowedPackages(t *testing.T) {
 	for _, p := range packages(t) {
 		rule, known := imports[p.short()]
 		if !known {
@@ -220,10 +220,10 @@ func TestImportsPointDownwards(t *testing.T) {
 				continue // it has no dependencies and no state
 			}
 			if strings.HasPrefix(ours, "cmd/") {
-				t.Errorf("%s imports %s: nobody imports a program", p.short(), ours)
+				t.Errorf("%s imports %s: a package must not import a program", p.short(), ours)
 			}
-			if rule.may != "*" && !slices.Contains(strings.Fields(rule.may), ours) {
-				t.Errorf("%s imports %s, and may import only [%s]: %s", p.short(), ours, rule.may, rule.because)
+			if rule.allowed != "*" && !slices.Contains(strings.Fields(rule.allowed), ours) {
+				t.Errorf("%s imports %s; it can import only [%s], because %s", p.short(), ours, rule.allowed, rule.reason)
 			}
 		}
 	}
@@ -234,14 +234,14 @@ func TestForeignModulesStayInTheirPackages(t *testing.T) {
 		for _, imp := range p.Imports {
 			for module, allowed := range foreign {
 				if (imp == module || strings.HasPrefix(imp, module+"/")) && !slices.Contains(strings.Fields(allowed), p.short()) {
-					t.Errorf("%s imports %s, which only %s may", p.short(), imp, allowed)
+					t.Errorf("%s imports %s; only %s can import it", p.short(), imp, allowed)
 				}
 			}
 		}
 	}
 }
 
-func TestTheGuestLinksLittle(t *testing.T) {
+func TestTheGuestLinksOnlyItsModules(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/cellhold-guest") {
 		if !p.Standard && p.Module != nil && !slices.Contains(guestModules, p.Module.Path) {
 			t.Errorf("the guest's program links %s", p.ImportPath)
@@ -249,7 +249,7 @@ func TestTheGuestLinksLittle(t *testing.T) {
 	}
 }
 
-func TestChainsAreShort(t *testing.T) {
+func TestChainsOfImportsAreShort(t *testing.T) {
 	imports := map[string][]string{}
 	for _, p := range packages(t) {
 		imports[p.ImportPath] = p.Imports
@@ -268,12 +268,12 @@ func TestChainsAreShort(t *testing.T) {
 	}
 	for path := range imports {
 		if chain := longest(path); len(chain) > maxChain {
-			t.Errorf("chain of %d packages: %s", len(chain), strings.Join(chain, " → "))
+			t.Errorf("a chain of imports has %d packages, the limit is %d: %s", len(chain), maxChain, strings.Join(chain, " → "))
 		}
 	}
 }
 
-func TestPackagesHaveOneNoun(t *testing.T) {
+func TestPackagesKeepTheirSizeLimits(t *testing.T) {
 	for _, p := range packages(t) {
 		lines, methods := 0, map[string]int{}
 		for _, name := range p.GoFiles {
@@ -297,15 +297,15 @@ func TestPackagesHaveOneNoun(t *testing.T) {
 			most = maxSessionPackage
 		}
 		if lines > most {
-			t.Errorf("%s has %d lines, never more than %d: split it where there are two nouns", p.short(), lines, most)
+			t.Errorf("%s has %d lines, the limit is %d: move one of its jobs to another package", p.short(), lines, most)
 		}
 		if n := methods["Session"]; p.short() == "internal/session" && n > maxSessionMethods {
-			t.Errorf("session.Session has %d methods, never more than %d", n, maxSessionMethods)
+			t.Errorf("session.Session has %d methods, the limit is %d", n, maxSessionMethods)
 		}
 	}
 }
 
-// sessionPackages were one package that was too large.
+// sessionPackages have a lower limit. They were one package, which was too large.
 var sessionPackages = []string{"internal/registry", "internal/session", "internal/attachment", "internal/history"}
 
 // receiver returns the name of a method's type.
@@ -327,7 +327,7 @@ func receiver(f *ast.FuncDecl) string {
 	}
 }
 
-func TestPackagesSayTheirJob(t *testing.T) {
+func TestPackagesHaveCommentsAndNames(t *testing.T) {
 	for _, p := range packages(t) {
 		want := "Package " + p.Name + " "
 		if p.Name == "main" {
@@ -338,12 +338,12 @@ func TestPackagesSayTheirJob(t *testing.T) {
 			t.Errorf("%s: the package's comment begins %q, want %q", p.short(), p.Doc, want+"…")
 		}
 		if slices.Contains(emptyNames, p.Name) {
-			t.Errorf("%s: the name says nothing", p.short())
+			t.Errorf("%s: the name does not describe the content", p.short())
 		}
 	}
 }
 
-func TestFilesKeepTheHabits(t *testing.T) {
+func TestFilesKeepTheRules(t *testing.T) {
 	for _, p := range packages(t) {
 		tests := slices.Concat(p.TestGoFiles, p.XTestGoFiles)
 		for _, name := range slices.Concat(p.GoFiles, tests) {
@@ -352,7 +352,7 @@ func TestFilesKeepTheHabits(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := source{name: filepath.Join(p.short(), name), program: p.Name == "main"}
-			s.test = slices.Contains(tests, name) || strings.HasSuffix(p.Name, "test") // sandboxtest and the like
+			s.test = slices.Contains(tests, name) || strings.HasSuffix(p.Name, "test") // such as sandboxtest
 			for _, complaint := range s.check(text) {
 				t.Error(complaint)
 			}
@@ -360,20 +360,20 @@ func TestFilesKeepTheHabits(t *testing.T) {
 	}
 }
 
-func TestBadHabitsAreSeen(t *testing.T) {
+func TestBrokenRulesAreReported(t *testing.T) {
 	tests := []struct {
 		name string
 		file source
 		text string
-		want string // part of the complaint, or empty for none
+		want string // part of the message; empty means no message
 	}{
-		{"a long file", source{}, "package p\n" + strings.Repeat("//\n", maxFile), "never more than 700"},
+		{"a long file", source{}, "package p\n" + strings.Repeat("//\n", maxFile), "the limit is 700"},
 		{"a long function", source{}, "package p\nfunc f() {\n" + strings.Repeat("\n", maxFunc) + "}\n", "f has 102 lines"},
 		{"a sleeping test", source{test: true}, "package p\nfunc f() { time.Sleep(1) }\n", "sleeps"},
-		{"a stray context", source{}, "package p\nfunc f() { g(context.Background()) }\n", "context.Background"},
+		{"a new root context", source{}, "package p\nfunc f() { g(context.Background()) }\n", "context.Background"},
 		{"a context in a program", source{program: true}, "package p\nfunc f() { g(context.Background()) }\n", ""},
-		{"a peek at the environment", source{}, "package p\nvar x = os.Getenv(\"X\")\n", "environment"},
-		{"nothing", source{}, "package p\nfunc f() {}\n", ""},
+		{"a read of the environment", source{}, "package p\nvar x = os.Getenv(\"X\")\n", "environment"},
+		{"a correct file", source{}, "package p\nfunc f() {}\n", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -394,7 +394,7 @@ type source struct {
 	found   []string
 }
 
-// check returns what is wrong with the file.
+// check returns a message for each rule that the file breaks.
 func (s *source) check(text []byte) []string {
 	s.set = token.NewFileSet()
 	file, err := parser.ParseFile(s.set, s.name, text, parser.SkipObjectResolution)
@@ -402,13 +402,13 @@ func (s *source) check(text []byte) []string {
 		return []string{err.Error()}
 	}
 	if lines := bytes.Count(text, []byte{'\n'}); lines > maxFile {
-		s.complain("long-file", file, "%d lines, never more than %d", lines, maxFile)
+		s.complain("long-file", file, "%d lines, the limit is %d", lines, maxFile)
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
 			if lines := s.line(n.End()) - s.line(n.Pos()) + 1; lines > maxFunc {
-				s.complain("long-func", n, "%s has %d lines, never more than %d", n.Name.Name, lines, maxFunc)
+				s.complain("long-func", n, "%s has %d lines, the limit is %d", n.Name.Name, lines, maxFunc)
 			}
 		case *ast.SelectorExpr:
 			if of, ok := n.X.(*ast.Ident); ok {
@@ -420,12 +420,12 @@ func (s *source) check(text []byte) []string {
 	return s.found
 }
 
-// use judges the use of one name of another package.
+// use checks the use of one name of another package.
 func (s *source) use(n ast.Node, name string) {
 	switch name {
 	case "time.Sleep":
 		if s.test {
-			s.complain("sleep", n, "a test that sleeps is slow or flaky; wait for what happens, or use the fake clock")
+			s.complain("sleep", n, "a test that sleeps is slow or flaky; wait for the event, or use the fake clock")
 		}
 	case "context.Background", "context.TODO":
 		if !s.test && !s.program {

@@ -41,7 +41,7 @@ type EgressAttempt struct {
 	Address  string         `json:"address,omitempty" doc:"Address of the connection."`
 	Sent     int64          `json:"sent,omitempty" doc:"Bytes from the sandbox."`
 	Received int64          `json:"received,omitempty" doc:"Bytes to the sandbox."`
-	Ended    time.Time      `json:"ended,omitzero" doc:"Time at which the connection ended. Absent while the connection is open, after a restart of the server cut it, and in a fork made while it was open."`
+	Ended    time.Time      `json:"ended,omitzero" doc:"Time at which the connection ended. Absent while the connection is open, if a restart of the server ended it, and in a fork that was made while it was open."`
 	More     int64          `json:"more,omitempty" doc:"Number of attempts since the previous entry that are not listed, because there were too many."`
 }
 

@@ -164,8 +164,8 @@ type SessionEndedContent struct {
 	Reason EndReason `json:"reason"`
 }
 
-// NewEvent returns an event with that content. The journal sets Seq and Time. If the content cannot be encoded,
-// NewEvent panics, because that is a mistake of the programmer.
+// NewEvent returns an event with the given content. The journal sets Seq and Time. If the content cannot be
+// encoded, NewEvent panics, because the caller has a bug.
 func NewEvent(t EventType, k KernelID, c CellID, content any) Event {
 	raw, err := json.Marshal(content)
 	if err != nil {

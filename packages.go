@@ -37,5 +37,5 @@ type StaleModule struct {
 	Kernel  KernelID `json:"kernel" doc:"Kernel that imported the module." example:"python3"`
 	Package string   `json:"package" doc:"Package of the module."`
 	Module  string   `json:"module" doc:"Name of the module."`
-	Absent  bool     `json:"absent,omitempty" doc:"True if the module belongs to another package that looked for this one before it was installed. Python can remember that it was absent."`
+	Absent  bool     `json:"absent,omitempty" doc:"True if the module belongs to another package, which tried to import this package before it was installed. Python can remember the failed import."`
 }

@@ -27,7 +27,7 @@ const (
 	// defaultPatience is the default of Options.Patience. A restart of the server that adopts sandboxes takes
 	// seconds.
 	defaultPatience = time.Minute
-	// maxProblem is the maximum number of bytes that are read of an error answer.
+	// maxProblem is the maximum number of bytes that the client reads from an error answer.
 	maxProblem = 1 << 20
 )
 

@@ -32,8 +32,8 @@ func (images) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:toy", Rootfs: "/"}, nil
 }
 
-// start starts a complete server with a fake driver, wrapped in the handler of a test, and returns a client
-// for it.
+// start starts a complete server with a fake driver, and returns a client for it. around wraps the handler of the
+// server; it can be nil.
 func start(t *testing.T, around func(http.Handler) http.Handler) *client.Client {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -171,11 +171,11 @@ func TestAnInterruptReachesTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done, err := c.Wait(t.Context(), id, cell.ID); err != nil || done.Status != cellhold.StatusInterrupted {
-		t.Errorf("%+v, %v", done, err)
+		t.Errorf("the interrupted cell: %+v, %v", done, err)
 	}
 }
 
-// cutting breaks every connection to a path after so many writes.
+// cutting breaks connections to a path after some writes, as often as cuts says.
 func cutting(path string, writes int32, cuts *atomic.Int32) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -255,7 +255,7 @@ func TestExecuteSurvivesABrokenConnection(t *testing.T) {
 	}
 	done, err := c.Wait(t.Context(), id, cell.ID)
 	if err != nil || done.Status != cellhold.StatusOK || cuts.Load() >= 0 {
-		t.Errorf("%+v, %v, %d cuts left", done, err, cuts.Load())
+		t.Errorf("the cell: %+v, %v; %d cuts left", done, err, cuts.Load())
 	}
 }
 

@@ -97,8 +97,8 @@ func (c *Client) WaitCommand(ctx context.Context, id cellhold.SessionID, command
 	return out, nil
 }
 
-// WatchCommand yields the events of one command after that number, live, until the command is done. Like
-// Watch it continues when a connection breaks.
+// WatchCommand yields the events of one command with numbers above after, live, until the command is done.
+// When a connection breaks, it continues like Watch.
 func (c *Client) WatchCommand(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, after int64) iter.Seq2[cellhold.Event, error] {
 	return c.watch(ctx, commandPath(id, command, "events"), after, cellhold.EventCommandDone)
 }
@@ -122,7 +122,7 @@ func (c *Client) WriteCommand(ctx context.Context, id cellhold.SessionID, comman
 	return answer.Offset, decodeAnswer(ctx, c.base, res, &answer)
 }
 
-// Feed copies a reader to the standard input of a command, after the input so far, and closes it at the end.
+// Feed copies a reader to the standard input of a command, after the input so far. Then it closes the input.
 // Every byte arrives once, even if connections break or the server restarts. Feed returns nil if the command
 // closed its input or is done.
 func (c *Client) Feed(ctx context.Context, id cellhold.SessionID, command cellhold.CommandID, r io.Reader) error {

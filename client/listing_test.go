@@ -11,7 +11,7 @@ import (
 	"cellhold"
 )
 
-// pageOf returns a page of a listing with that many entries.
+// pageOf returns a page of a listing with the given number of entries.
 func pageOf(entries int, next string) func() io.ReadCloser {
 	one := `{"path":"/workspace/x","type":"file"}`
 	return text(fmt.Sprintf(`{"entries":[%s],"next":%q}`, strings.TrimSuffix(strings.Repeat(one+",", entries), ","), next))
@@ -27,11 +27,11 @@ func TestAListingRequestsOnlyTheNeededEntries(t *testing.T) {
 		more   bool
 		fails  bool
 	}{
-		{"all of it", []func() io.ReadCloser{pageOf(1000, "a"), pageOf(7, "")}, 2000, []string{"", ""}, 1007, false, false},
+		{"all entries", []func() io.ReadCloser{pageOf(1000, "a"), pageOf(7, "")}, 2000, []string{"", ""}, 1007, false, false},
 		{"a listing without end", []func() io.ReadCloser{pageOf(1000, "a"), pageOf(500, "b"), pageOf(1000, "c")}, 1500, []string{"", "500"}, 1500, true, false},
-		{"as many as there are", []func() io.ReadCloser{pageOf(3, "")}, 3, []string{"3"}, 3, false, false},
-		{"a server that gives more than it was asked for", []func() io.ReadCloser{pageOf(9, "")}, 3, []string{"3"}, 3, true, false},
-		{"a page of nothing that names another", []func() io.ReadCloser{pageOf(0, "a"), pageOf(0, "b")}, 3, []string{"3"}, 0, true, true},
+		{"as many entries as the limit", []func() io.ReadCloser{pageOf(3, "")}, 3, []string{"3"}, 3, false, false},
+		{"a server that sends more entries than the limit", []func() io.ReadCloser{pageOf(9, "")}, 3, []string{"3"}, 3, true, false},
+		{"an empty page that names a next page", []func() io.ReadCloser{pageOf(0, "a"), pageOf(0, "b")}, 3, []string{"3"}, 0, true, true},
 		{"a page that names itself", []func() io.ReadCloser{pageOf(1, "a"), pageOf(1, "a"), pageOf(1, "a")}, 9, []string{"9", "8"}, 2, true, true},
 	}
 	for _, test := range tests {

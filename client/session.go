@@ -13,7 +13,7 @@ import (
 	"cellhold"
 )
 
-// pollTime is the wait of one request: short enough for every proxy.
+// pollTime is how long one request waits for a result. It is shorter than the timeouts of usual proxies.
 const pollTime = "50s"
 
 // CreateSession describes a session to create. The zero value means the server's defaults.
@@ -37,7 +37,7 @@ type Code struct {
 
 	OnError    cellhold.OnError  // effect on the queued cells if this cell fails; empty means that they run
 	AllowStdin bool              // allow the code to ask for input
-	Figures    *cellhold.Figures // nil means the session's
+	Figures    *cellhold.Figures // nil means the session's default
 	Key        string            // a request with the same key returns the same cell; empty means a new cell
 }
 

@@ -23,17 +23,17 @@ const (
 	maxLine = 32 << 20
 )
 
-// errBye means that the server ended the stream in order.
+// errBye means that the server ended the stream with a bye event.
 var errBye = cellhold.Errorf(cellhold.Unavailable, "The server closed the stream.")
 
-// Watch yields the session's events after that number, live, until the session ends. When the connection
+// Watch yields the session's events with numbers above after, live, until the session ends. When the connection
 // breaks, Watch continues after the last event: it omits no event and repeats none. An error is the last
 // element.
 func (c *Client) Watch(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[cellhold.Event, error] {
 	return c.watch(ctx, sessionPath(id, "events"), after, cellhold.EventSessionEnded)
 }
 
-// watch yields the events at a path, up to the first event of type last.
+// watch yields the events at a path with numbers above after, up to the first event of type last.
 func (c *Client) watch(ctx context.Context, path string, after int64, last cellhold.EventType) iter.Seq2[cellhold.Event, error] {
 	return func(yield func(cellhold.Event, error) bool) {
 		w := &watch{client: c, path: path, after: after, last: last, yield: yield}

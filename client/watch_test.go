@@ -98,7 +98,7 @@ func TestAWatchEndsAfterItsPatience(t *testing.T) {
 	})
 }
 
-func FuzzNotes(f *testing.F) {
+func FuzzReadEvent(f *testing.F) {
 	f.Add([]byte(endOfSession))
 	f.Add([]byte("data:a\ndata: b\r\n\r\n: x\n\nevent"))
 	f.Fuzz(func(t *testing.T, stream []byte) {

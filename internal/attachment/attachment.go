@@ -48,14 +48,14 @@ type Options struct {
 	CommandTimeout    time.Duration // default timeout of commands
 	MaxCommandTimeout time.Duration // maximum timeout of commands, and default with a terminal
 
-	// Greeted returns a connection to the agent of a sandbox that answered before, or nil. It can be nil.
+	// Greeted returns a connection to an agent that answered before, or nil. The field Greeted can be nil.
 	Greeted func(sandbox.ID) (*guest.Client, guestapi.Info)
 
 	Hooks
 }
 
-// Hooks are the callbacks of an attachment to its session. All except Enter can be nil. None must block,
-// unless it takes a context.
+// Hooks are the callbacks of an attachment to its session. All except Enter can be nil. A hook without a context
+// must not block.
 type Hooks struct {
 	// Enter prevents a save of the session until leave is called. Package requests of code call it.
 	Enter func(ctx context.Context) (leave func(), err error)
@@ -63,9 +63,10 @@ type Hooks struct {
 	Used func()
 	// Changed reports that the notebook changed.
 	Changed func()
-	// Installed records changed packages. locked has those with their files.
+	// Installed records changed packages. locked has the installed packages with the digests of their files.
 	Installed func(ctx context.Context, a *Attachment, changes []cellhold.PackageChange, locked []cellhold.Package) error
-	// Stuck reports that the agent does not answer. The session must destroy the sandbox; End has the reason.
+	// Stuck reports that the agent does not answer. The session must destroy the sandbox. End then
+	// returns the reason.
 	Stuck func(a *Attachment)
 	// Updates, Record and Refold are passed to kernel.Options.
 	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
@@ -85,7 +86,7 @@ type Attachment struct {
 
 	ctx    context.Context // context of the goroutines
 	cancel context.CancelCauseFunc
-	mu     sync.Mutex // nothing is added to wg after Close
+	mu     sync.Mutex // guards wg.Go: no goroutine starts after Close
 	wg     sync.WaitGroup
 
 	transfers  atomic.Int32           // number of running uploads, downloads and watches
@@ -142,10 +143,10 @@ func (a *Attachment) follow(ctx context.Context, info guestapi.Info, r Request) 
 	return f, err
 }
 
-// Start starts the kernels' and commands' goroutines, unless the attachment is closed already. It must be
-// called once.
+// Start starts the goroutines of the kernels and the commands, unless the attachment is closed already. The
+// caller must call it once.
 func (a *Attachment) Start() {
-	a.mu.Lock() // Close in between would not wait for goroutines that start after it
+	a.mu.Lock() // otherwise Close could miss goroutines that start at the same time
 	defer a.mu.Unlock()
 	if a.ctx.Err() != nil {
 		return
@@ -199,8 +200,8 @@ func (a *Attachment) Followers() *Followers { return a.followers }
 // Moving reports whether an upload, a download or an installation is running.
 func (a *Attachment) Moving() bool { return a.moving.Load() > 0 }
 
-// End waits for the end of the sandbox. It returns the status for the cells, and a reason for people. It
-// returns an error if ctx ended first.
+// End waits for the end of the sandbox. It returns the status for the cells, and the reason as a sentence. If ctx
+// ends first, it returns an error.
 func (a *Attachment) End(ctx context.Context) (cellhold.CellStatus, string, error) {
 	exit, err := a.sandbox.Wait(ctx)
 	if err != nil {

@@ -107,7 +107,7 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 		t.Errorf("the command: %+v, %v", x, err)
 	}
 	if err := a.Followers().Idle(); err != nil {
-		t.Errorf("nothing runs, and the sandbox is not idle: %v", err)
+		t.Errorf("the sandbox is not idle after all work: %v", err)
 	}
 }
 

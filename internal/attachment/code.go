@@ -17,7 +17,7 @@ const (
 	// codeAtOnce is the number of package requests of code that are accepted at the same time: one that runs,
 	// and one that waits.
 	codeAtOnce = 2
-	// codeRate and codeBurst limit how often the server reads package requests of code. Beyond the limit the
+	// codeRate and codeBurst limit how often the server reads package requests of code. Above the limit, the
 	// code waits.
 	codeRate  = rate.Limit(1)
 	codeBurst = 20
@@ -69,7 +69,7 @@ func (a *Attachment) serveCode(ctx context.Context) {
 	}
 }
 
-// answerCode answers one request. Like a caller's request, it continues if the code leaves.
+// answerCode answers one request. Like a caller's request, the request continues if the code disconnects.
 func (a *Attachment) answerCode(ctx context.Context, c *guest.CodeConn) {
 	defer c.Close()
 	defer context.AfterFunc(ctx, c.Hurry)() // Close waits for this request
@@ -98,7 +98,7 @@ func (a *Attachment) answerCode(ctx context.Context, c *guest.CodeConn) {
 			for len(lines) > 0 {
 				_ = c.Say(<-lines)
 			}
-			_ = c.Done(d) // fails if the code left
+			_ = c.Done(d) // fails if the code disconnected
 			return
 		case line := <-lines:
 			_ = c.Say(line)

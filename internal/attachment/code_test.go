@@ -16,9 +16,9 @@ import (
 	"cellhold/internal/packages"
 )
 
-// mute is an agent that sends one request of code, reads the first line of the answer, and then reads
-// nothing.
-func mute(t *testing.T, request string) *guest.Client {
+// stalledAgent returns a client of an agent that sends one request of code, reads the first line of the answer,
+// and then reads nothing.
+func stalledAgent(t *testing.T, request string) *guest.Client {
 	t.Helper()
 	c, err := guest.New(guest.Options{Logger: slog.New(slog.DiscardHandler), Dial: func(context.Context) (net.Conn, error) {
 		ours, theirs := net.Pipe()
@@ -46,7 +46,7 @@ func TestAnAgentThatDoesNotReadDoesNotDelayTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &Attachment{o: Options{Packages: p, Tally: &packages.Tally{}}}
-	conn, err := mute(t, `{"requirements": ["--not-allowed"]}`).NextCode(t.Context())
+	conn, err := stalledAgent(t, `{"requirements": ["--not-allowed"]}`).NextCode(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ type CommandRequest struct {
 	Terminal *cellhold.Terminal // nil: no terminal
 }
 
-// StartCommand starts a command and returns it. The command continues if the caller leaves.
+// StartCommand starts a command and returns it. The command continues if the caller disconnects.
 func (a *Attachment) StartCommand(ctx context.Context, r CommandRequest) (cellhold.Command, error) {
 	if err := r.check(); err != nil {
 		return cellhold.Command{}, err

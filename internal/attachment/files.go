@@ -100,8 +100,8 @@ func (d *download) Close() error {
 	return d.ReadCloser.Close()
 }
 
-// WriteFile writes a file of that size; a negative size means unknown. The file is written completely or not
-// at all. Mode 0 keeps the mode of an existing file.
+// WriteFile writes a file of size bytes. A negative size means that the size is unknown. The file is written
+// completely or not at all. Mode 0 keeps the mode of an existing file.
 func (a *Attachment) WriteFile(ctx context.Context, path string, mode uint32, body io.Reader, size int64) (cellhold.FileInfo, error) {
 	u, done, err := a.upload(path, body, size)
 	if err != nil {
@@ -131,8 +131,8 @@ func (a *Attachment) upload(path string, body io.Reader, size int64) (guest.Uplo
 	return guest.Upload{Path: path, Body: body, Size: max(size, -1), Limit: a.o.MaxUpload}, done, err
 }
 
-// WatchDir yields the changes of a directory until ctx ends. The first element is empty: all later changes are
-// reported. A watched session can still hibernate, which ends the watch.
+// WatchDir yields the changes of a directory until ctx ends. The first element is empty: the watch reports all
+// changes after it. A watched session can still hibernate, which ends the watch.
 func (a *Attachment) WatchDir(ctx context.Context, path string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		free, err := a.slot()
@@ -152,7 +152,7 @@ func (a *Attachment) WatchDir(ctx context.Context, path string, recursive bool) 
 	}
 }
 
-// endOr returns the reason for which the attachment was closed, otherwise err.
+// endOr returns the reason why the attachment was closed. Without a reason, it returns err.
 func (a *Attachment) endOr(err error) error {
 	if reason := context.Cause(a.ctx); reason != nil && cellhold.KindOf(reason) == cellhold.Unavailable {
 		return reason

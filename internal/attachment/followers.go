@@ -71,7 +71,7 @@ func (f *Followers) Kernels() []*Kernel {
 	return list
 }
 
-// Kernel returns the kernel with that id. An empty id means the first kernel. An unknown id is a NotFound
+// Kernel returns the kernel with the given id. An empty id means the first kernel. An unknown id is a NotFound
 // error.
 func (f *Followers) Kernel(id cellhold.KernelID) (*Kernel, error) {
 	if k := f.kernel(id); k != nil {
@@ -197,8 +197,8 @@ func (f *Followers) Die(ctx context.Context, status cellhold.CellStatus, detail 
 	return errors.Join(append(errs, f.commands.Die(ctx, commandStatus, detail))...)
 }
 
-// Release makes all calls return that wait for a cell, a kernel or a command. No other method may be called
-// after it.
+// Release ends all calls that wait for a cell, a kernel or a command. Callers must not call other methods after
+// it.
 func (f *Followers) Release() {
 	if f == nil {
 		return

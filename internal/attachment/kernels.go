@@ -46,8 +46,8 @@ func (a *Attachment) serve(k *Kernel) {
 	})
 }
 
-// StartKernels starts the kernels that the agent does not have yet, the first one with the startup code, and
-// waits until they are idle. It returns only an error of the first kernel. Another kernel that does not start
+// StartKernels starts the kernels that the agent does not have yet, and waits until they are idle. The first kernel
+// runs the startup code. It returns only an error of the first kernel. Another kernel that does not start
 // is dead, and its state has the reason.
 func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel, startup string, timeout time.Duration) error {
 	for i, k := range kernels {
@@ -70,8 +70,8 @@ func (a *Attachment) StartKernels(ctx context.Context, kernels []cellhold.Kernel
 	return nil
 }
 
-// prepare runs the startup code in a kernel that was started before its session. It reports an exception like
-// after any other start.
+// prepare runs the startup code in a kernel that was started before its session. It reports an exception in the
+// same way as the start of any kernel.
 func (a *Attachment) prepare(ctx context.Context, id cellhold.KernelID, startup string, timeout time.Duration) error {
 	done, err := a.client.Kernel(id).Prepare(ctx, guestapi.Prepare{Code: startup, Timeout: timeout, Startup: true})
 	if err != nil || done.Error == "" {
@@ -123,8 +123,8 @@ func (a *Attachment) CheckSpec(ctx context.Context, name string) error {
 	return cellhold.Errorf(cellhold.Invalid, "Kernelspec %.100q not found in the image. Use one of: %s.", name, strings.Join(names, ", "))
 }
 
-// AddKernel starts another kernel and returns when it is idle. It calls put, which records it, before the start. After an
-// error the caller must call RemoveKernel.
+// AddKernel starts another kernel and returns when it is idle. Before the start, it calls put to record the
+// kernel. After an error the caller must call RemoveKernel.
 func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func() error) error {
 	o := a.kernelOptions(k.ID)
 	o.Fresh = true
@@ -157,8 +157,8 @@ func (a *Attachment) AddKernel(ctx context.Context, k cellhold.Kernel, put func(
 }
 
 // RemoveKernel ends a kernel of the sandbox: it interrupts the running cell and cancels the queued cells. An
-// unknown kernel is not an error. It calls put, which records it, before it asks the agent, so that a restarted server
-// completes the removal.
+// unknown kernel is not an error. Before it asks the agent, RemoveKernel calls put to record the removal, so that a
+// restarted server completes it.
 func (a *Attachment) RemoveKernel(ctx context.Context, id cellhold.KernelID, put func() error) error {
 	k := a.followers.kernel(id)
 	if k == nil {

@@ -20,7 +20,7 @@ type Network struct {
 	Limits  egress.Limits
 }
 
-// OpenNetwork opens the network access of the session, if it has any, and the package requests of its code.
+// OpenNetwork opens the network access of the session, if it has any, and serves the package requests of its code.
 // If the recorded policy is wider than the operator allows now, the access stays closed.
 func (a *Attachment) OpenNetwork(ctx context.Context, n Network) error {
 	if a.o.Packages != nil {

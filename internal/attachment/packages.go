@@ -12,8 +12,8 @@ import (
 // recordTimeout limits the recording of changed packages.
 const recordTimeout = 30 * time.Second
 
-// Install installs packages in the sandbox, for all its kernels. Only one installation runs at a time. With
-// an error, the report can have the changes before the error.
+// Install installs packages in the sandbox, for all its kernels. Only one installation runs at a time. After an
+// error, the report can have the changes before the error.
 func (a *Attachment) Install(ctx context.Context, r packages.Request) (cellhold.Installation, error) {
 	plan, err := a.o.Packages.Plan(r)
 	return a.carryOut(ctx, plan, err, false)
@@ -24,8 +24,8 @@ func (a *Attachment) RemovePackages(ctx context.Context, names []string) (cellho
 	return a.remove(ctx, names, false)
 }
 
-// carryOut installs the packages of a plan. If all of them are installed already, a refusal of the plan does
-// not matter.
+// carryOut installs the packages of a plan. A refused plan is not an error if all its packages are installed
+// already.
 func (a *Attachment) carryOut(ctx context.Context, plan packages.Plan, refusal error, byCode bool) (cellhold.Installation, error) {
 	p := a.o.Packages
 	switch kind := cellhold.KindOf(refusal); {
@@ -52,8 +52,8 @@ func (a *Attachment) remove(ctx context.Context, names []string, byCode bool) (c
 }
 
 // changePackages makes one change and records it. While a caller waits for the change, the session is not
-// idle. Code that repeats requests must not keep its session from expiring; only its cell, its command or its
-// CPU time does.
+// idle. A change that code requests does not count as use, so that repeated requests do not keep the session from
+// expiring. The cell or the command of the code, and its CPU time, count.
 func (a *Attachment) changePackages(ctx context.Context, byCode bool, change func(context.Context) (cellhold.Installation, []cellhold.Package, error)) (cellhold.Installation, error) {
 	select {
 	case a.installing <- struct{}{}:
@@ -67,8 +67,8 @@ func (a *Attachment) changePackages(ctx context.Context, byCode bool, change fun
 		a.changed()
 		defer a.changed()
 	}
-	// The change continues if the caller leaves, because an incomplete installation is worse than a complete
-	// one.
+	// The change continues if the caller disconnects, because an incomplete installation is worse than a
+	// complete one.
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(a.ctx, cancel)()

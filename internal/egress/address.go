@@ -40,11 +40,11 @@ var special = []struct {
 
 var global6 = netip.MustParsePrefix("2000::/3")
 
-// builtin returns why an address is not public, or "".
-func builtin(a netip.Addr) string {
+// notPublic returns the reason why an address is not public, or "" if it is public.
+func notPublic(a netip.Addr) string {
 	a = a.Unmap()
 	if !a.IsValid() || a.Zone() != "" {
-		return "not a plain address"
+		return "invalid, or has a zone"
 	}
 	if a.Is6() && !global6.Contains(a) {
 		return "not of the public internet"
@@ -68,11 +68,11 @@ func isatap(a netip.Addr) bool {
 
 // Addresses defines the addresses that can be dialled. The zero value allows the public internet.
 type Addresses struct {
-	Allow []netip.Prefix // exceptions from the built-in refusals
+	Allow []netip.Prefix // allowed, even if not public
 	Deny  []netip.Prefix // refused in addition; takes precedence over Allow
 }
 
-// refuses returns why an address must not be dialled, or "".
+// refuses returns the reason why an address must not be dialled, or "" if it is allowed.
 func (s *Addresses) refuses(a netip.Addr) string {
 	a = a.Unmap()
 	for _, p := range s.Deny {
@@ -85,7 +85,7 @@ func (s *Addresses) refuses(a netip.Addr) string {
 			return ""
 		}
 	}
-	if why := builtin(a); why != "" {
+	if why := notPublic(a); why != "" {
 		return why
 	}
 	if ours(a) {
@@ -95,7 +95,7 @@ func (s *Addresses) refuses(a netip.Addr) string {
 }
 
 // ours reports whether the address belongs to this host. Services on the host expect only local clients, and the server
-// itself may be one of them. If the host's addresses cannot be read, every address counts as the host's.
+// itself can be one of them. If the host's addresses cannot be read, every address counts as the host's.
 func ours(a netip.Addr) bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

@@ -19,8 +19,8 @@ const (
 	// lookupTime and connectTime bound the two steps. Their sum is less than the timeout of the guest's proxy.
 	lookupTime  = 10 * time.Second
 	connectTime = 20 * time.Second
-	// pinTime is how long the checked addresses of a name are reused. It is long enough that a page with all its parts
-	// comes from one address, and short enough to follow a service that moves.
+	// pinTime is how long the checked addresses of a name are reused. It is long enough to load a page and its parts from
+	// one address, and short enough for a service that moves to another address.
 	pinTime = 5 * time.Minute
 	// maxPins bounds the names with remembered addresses.
 	maxPins = 256
@@ -71,7 +71,7 @@ type dialer struct {
 
 	mu   sync.Mutex
 	pins map[string]pin
-	// wildcardBytes is the number of bytes in the looked-up names that stood for the * of a wildcard.
+	// wildcardBytes counts the bytes that stand for the * of a wildcard, in all looked-up names.
 	wildcardBytes int
 }
 
@@ -90,7 +90,7 @@ type denied string
 
 func (d denied) Error() string { return string(d) }
 
-// permit checks everything that needs no lookup.
+// permit checks the policy and the port, which needs no lookup.
 func (d *dialer) permit(h Host, port int) error {
 	if why, ok := d.policy.Allows(h); !ok {
 		return denied(why)
@@ -101,8 +101,8 @@ func (d *dialer) permit(h Host, port int) error {
 	return nil
 }
 
-// dial connects to a host that permit allows. It dials only checked addresses. It checks the address again when the kernel
-// connects, in the kernel's form.
+// dial connects to a host that permit allows. It dials only checked addresses. When the kernel connects, dial checks the
+// address again, in the form that the kernel uses.
 func (d *dialer) dial(ctx context.Context, h Host, port int) (net.Conn, error) {
 	if err := d.permit(h, port); err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (d *dialer) connect(ctx context.Context, to netip.AddrPort, remaining int) 
 	nd := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil || at.Port() != to.Port() || at.Addr().Unmap() != to.Addr() {
-			return denied("The address is not the one that was checked.")
+			return denied("The address differs from the checked address.")
 		}
 		return d.check(at.Addr())
 	}}
@@ -191,7 +191,7 @@ func (d *dialer) resolver() Resolver {
 	return net.DefaultResolver
 }
 
-// budget takes one lookup from the budget of the session.
+// budget counts one lookup, and refuses it above the limits of the session.
 func (d *dialer) budget(h Host) error {
 	if !d.lookup.Allow() {
 		return denied("This session looks up names too fast. Retry later.")
@@ -200,7 +200,7 @@ func (d *dialer) budget(h Host) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.wildcardBytes+n > maxWildcardBytes {
-		return denied("This session has looked up too many names below the wildcards of its allowlist.")
+		return denied("This session has looked up too many names below the wildcards of its allowlist. Use complete host names in the allowlist.")
 	}
 	d.wildcardBytes += n
 	return nil
@@ -234,7 +234,7 @@ func (d *dialer) pin(h Host, addrs []netip.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.pins) >= maxPins {
-		clear(d.pins) // pins only save time: all addresses are checked again
+		clear(d.pins) // pins only save time: the next lookup checks the addresses again
 	}
 	d.pins[h.name] = pin{addrs, time.Now().Add(pinTime)}
 }

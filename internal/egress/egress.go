@@ -2,8 +2,8 @@
 // reach, makes the connections, and records every attempt.
 //
 // A sandbox has no network. Programs in it use a proxy on their loopback interface. The proxy sends requests to a Gate over
-// connections that the Gate opened, and only the Gate dials. A guest can therefore open no connection to the host, and
-// without a Gate it has no network access.
+// connections that the Gate opened, and only the Gate dials. So a guest cannot open connections to the host, and it has no
+// network access without a Gate.
 //
 // Everything that comes from the guest is hostile. A request is one short line. The Gate first converts the requested host
 // name or address to one canonical form. It compares, looks up, dials and records only this form.
@@ -41,7 +41,7 @@ const (
 	// attemptRate and attemptBurst bound the attempts of a session in a second and at once. Further attempts wait.
 	attemptRate  = 10
 	attemptBurst = 100
-	// answerTime bounds the time to write one answer line, and the time to record one attempt.
+	// answerTime bounds the time to write one answer, and the time to record one attempt.
 	answerTime = 10 * time.Second
 	// firstRetry and lastRetry are the shortest and longest pause after a failure of Next.
 	firstRetry = 100 * time.Millisecond
@@ -107,8 +107,8 @@ func New(o Options) (*Gate, error) {
 		ledger: &ledger{record: o.Record}, web: map[int]bool{80: true, 443: true}}, nil
 }
 
-// Run serves the guest until the context ends, and returns after all connections are closed. With a policy that allows
-// nothing it returns at once.
+// Run serves the guest until the context ends, and returns when all connections are closed. If the policy allows nothing,
+// Run returns at once.
 func (g *Gate) Run(ctx context.Context) {
 	if g.o.Policy.None() {
 		return
@@ -142,7 +142,7 @@ func (g *Gate) Run(ctx context.Context) {
 	}
 }
 
-// acquire takes one of the places. It returns false if the context ends first.
+// acquire waits for one of the places. It returns false if the context ends first.
 func acquire(ctx context.Context, places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
@@ -235,7 +235,7 @@ func (a *attempt) run(ctx context.Context, ask guestapi.Ask, c *guestConn) {
 	a.end(ctx)
 }
 
-const unrecorded = "The connection was not made, because the attempt could not be recorded. The server's disk may be full."
+const unrecorded = "The connection was not made, because the attempt could not be recorded. The server's disk can be full."
 
 // fail records why no connection was made, and answers the guest. The attempt was refused or has failed.
 func (a *attempt) fail(ctx context.Context, c net.Conn, err error) {
@@ -259,7 +259,7 @@ func (a *attempt) fail(ctx context.Context, c net.Conn, err error) {
 	_ = answer(c, say)
 }
 
-// failureReason returns the reason of a failed connection for the guest. It contains no details of the server's network.
+// failureReason returns the reason of a failed connection for the guest. The reason has no details of the server's network.
 func failureReason(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		if dns.IsNotFound {

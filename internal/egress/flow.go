@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pieceSize is the size of a read: what the link and TCP deliver at once.
+// pieceSize is the size of a read, because the link and TCP deliver about this amount at once.
 const pieceSize = 32 << 10
 
 // limitReached is the error of a limit that ended a connection.
@@ -34,8 +34,8 @@ type meter struct {
 // take counts n bytes and reports whether the limit allows them.
 func (m *meter) take(n int) bool { return m.moved.Add(int64(n)) <= m.most }
 
-// flow is the two directions of one connection. Data in one direction keeps both alive: a long download is silent in the
-// other direction.
+// flow copies the two directions of one connection. Data in one direction keeps both directions open, because a long
+// download has no data in the other direction.
 type flow struct {
 	meter *meter
 	idle  time.Duration

@@ -66,7 +66,7 @@ func FuzzHello(f *testing.F) {
 		name, seen, err := hello(host)
 		host.Close()
 		if err == nil && (len(seen) > maxHello || len(seen) > len(b) || len(name) > 64<<10) {
-			t.Errorf("%d bytes seen of %d, name %q", len(seen), len(b), name)
+			t.Errorf("hello read %d bytes of %d and the name %q", len(seen), len(b), name)
 		}
 	})
 }

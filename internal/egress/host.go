@@ -17,7 +17,7 @@ const (
 )
 
 // Host is a name or an address in the canonical form in which it is compared, looked up and dialled. Only ParseHost creates
-// it. Different spellings of the same host are equal as Hosts, so no two parsers can read one differently.
+// it. Different spellings of a host give the same Host, so that no later parser can read a spelling differently.
 type Host struct {
 	name string     // lower case, ASCII, without a dot at the end; empty for an address
 	addr netip.Addr // without a zone; IPv4 is never mapped to IPv6; invalid for a name
@@ -65,8 +65,8 @@ func fromAddr(a netip.Addr) (Host, error) {
 	return Host{addr: a.Unmap()}, nil
 }
 
-// checkName checks the canonical form again: the name that is sent must be the one that was checked, even if the library
-// lets a wrong name through.
+// checkName checks the canonical form again, because the idna library could accept a wrong name. The checked name is the
+// name that is sent.
 func checkName(name string) error {
 	if name == "" || len(name) > maxName {
 		return badHost("it is empty or too long")
@@ -86,7 +86,7 @@ func checkName(name string) error {
 	// Some programs read 0x7f.1 and 2130706433 as addresses, others as names.
 	last := labels[len(labels)-1]
 	if strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x") {
-		return badHost("it is an address in an unusual form; use the usual form")
+		return badHost("it is an address in an unusual form; use a form such as 192.0.2.1")
 	}
 	return nil
 }

@@ -82,10 +82,10 @@ func FuzzParseHost(f *testing.F) {
 		}
 		again, err := ParseHost(h.String())
 		if err != nil || again != h {
-			t.Fatalf("%q became %q, and that %q, %v", s, h, again, err)
+			t.Fatalf("%q became %q, which became %q, %v", s, h, again, err)
 		}
 		if strings.Trim(h.String(), "abcdefghijklmnopqrstuvwxyz0123456789.-:") != "" {
-			t.Fatalf("%q became %q", s, h)
+			t.Fatalf("%q became %q, which has other characters than names and addresses", s, h)
 		}
 	})
 }

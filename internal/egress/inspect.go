@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// firstTime is the time limit for the first byte: the program has just requested the connection.
+	// firstTime is the time limit for the first byte. It can be short, because the program has just requested the
+	// connection.
 	firstTime = time.Minute
 	// maxHello bounds the ClientHello of TLS. With post-quantum keys it has about 2 KiB.
 	maxHello = 32 << 10
@@ -21,9 +22,9 @@ const (
 	recordHandshake = 0x16
 )
 
-// inspected reports whether the traffic is checked to name the requested host. This is possible for TLS and HTTP. Other
-// ports that the operator opened can carry any protocol, even one in which the server speaks first. Hosts with secrets are
-// always inspected.
+// inspected reports whether the gate checks that the traffic names the requested host. The check is possible for TLS and
+// HTTP. On other ports that the operator opened, a program can use any protocol. In some protocols the server sends the
+// first data. Hosts with secrets are always inspected.
 func (g *Gate) inspected(h Host, port int) bool { return g.web[port] || g.o.Vault.has(h) }
 
 // inspect carries a connection on which the program must name the requested host. Without this check, an allowed name would
@@ -41,7 +42,7 @@ func (a *attempt) inspect(ctx context.Context, h Host, guest *guestConn, out net
 	}
 	name, seen, err := hello(guest)
 	if err != nil {
-		a.setRefused("The connection began like TLS, but continued differently.")
+		a.setRefused("The connection began like TLS, but has no valid ClientHello.")
 		return
 	}
 	if why := wrongName(name, h); why != "" {
@@ -53,16 +54,16 @@ func (a *attempt) inspect(ctx context.Context, h Host, guest *guestConn, out net
 		a.carry(ctx, again, out)
 		return
 	}
-	a.broker(ctx, h, again, out)
+	a.terminateTLS(ctx, h, again, out)
 }
 
-// wrongName returns why the name in a ClientHello does not match the host, or "".
+// wrongName returns the reason why the name in a ClientHello does not match the host, or "" if it matches.
 func wrongName(name string, h Host) string {
 	if name == "" {
 		return "" // without a name, the server at that address decides
 	}
 	if said, err := ParseHost(name); err != nil || said != h {
-		return fmt.Sprintf("The TLS greeting names %s, but the connection was requested to %s.", printable(name), h)
+		return fmt.Sprintf("The TLS ClientHello names %s, but the program requested a connection to %s.", printable(name), h)
 	}
 	return ""
 }
@@ -86,7 +87,7 @@ func hello(c net.Conn) (name string, seen []byte, err error) {
 	rec := &recorder{Conn: c, left: maxHello}
 	_ = c.SetReadDeadline(time.Now().Add(firstTime))
 	defer c.SetReadDeadline(time.Time{})
-	found := errors.New("greeting seen")
+	found := errors.New("the ClientHello is read")
 	err = tls.Server(rec, &tls.Config{GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
 		name = info.ServerName
 		return nil, found
@@ -117,7 +118,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 func (r *recorder) Write(p []byte) (int, error) { return len(p), nil }
 func (r *recorder) Close() error                { return nil }
 
-// replayed is a connection whose first bytes are read again.
+// replayed is a connection whose first bytes can be read again.
 type replayed struct {
 	net.Conn
 	r io.Reader
@@ -125,7 +126,7 @@ type replayed struct {
 
 func (r *replayed) Read(p []byte) (int, error) { return r.r.Read(p) }
 
-// counted counts and limits the guest's data on a connection that is not simply copied. The protocol on it sets the
+// counted counts and limits the guest's data on a connection whose HTTP requests are forwarded. The HTTP server sets its
 // deadlines.
 type counted struct {
 	net.Conn

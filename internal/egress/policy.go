@@ -34,7 +34,7 @@ func NewPolicy(e cellhold.Egress) (Policy, error) {
 		return Policy{}, cellhold.Errorf(cellhold.Invalid, "The egress policy must be none, allowlist or public, not %.40q.", e.Policy)
 	}
 	if len(e.Hosts) > maxHosts {
-		return Policy{}, cellhold.Errorf(cellhold.Invalid, "The list has %d hosts; the limit is %d.", len(e.Hosts), maxHosts)
+		return Policy{}, cellhold.Errorf(cellhold.Invalid, "The allowlist has %d hosts; the limit is %d.", len(e.Hosts), maxHosts)
 	}
 	p := Policy{mode: cellhold.EgressAllowlist}
 	for _, s := range e.Hosts {
@@ -64,7 +64,7 @@ func (p Policy) Egress() cellhold.Egress {
 	return e
 }
 
-// Allows reports whether a host can be requested, and if not, why.
+// Allows reports whether a host can be requested. If not, it also returns the reason.
 func (p Policy) Allows(h Host) (why string, ok bool) {
 	switch p.mode {
 	case cellhold.EgressPublic:

@@ -38,7 +38,7 @@ func TestTheZeroPolicyAllowsNothing(t *testing.T) {
 	}
 }
 
-func TestAListMatchesWhatItSays(t *testing.T) {
+func TestAnAllowlistMatchesOnlyItsHosts(t *testing.T) {
 	p := list(t, "Example.ORG.", "*.sub.example.net", "bücher.example", "192.0.2.7")
 	for name, want := range map[string]bool{
 		"example.org": true, "EXAMPLE.org": true, "example.org.": true, "a.sub.example.net": true, "a.b.sub.example.net": true,
@@ -52,11 +52,11 @@ func TestAListMatchesWhatItSays(t *testing.T) {
 	}
 }
 
-func TestAPolicyThatMakesNoSenseIsRefused(t *testing.T) {
+func TestInvalidPoliciesAreRefused(t *testing.T) {
 	for name, e := range map[string]cellhold.Egress{
 		"an unknown policy":       {Policy: "all"},
-		"hosts without a list":    {Hosts: []string{"example.org"}},
-		"hosts of the internet":   {Policy: cellhold.EgressPublic, Hosts: []string{"example.org"}},
+		"hosts without a policy":  {Hosts: []string{"example.org"}},
+		"hosts with public":       {Policy: cellhold.EgressPublic, Hosts: []string{"example.org"}},
 		"everything below com":    {Policy: cellhold.EgressAllowlist, Hosts: []string{"*.com"}},
 		"everything":              {Policy: cellhold.EgressAllowlist, Hosts: []string{"*"}},
 		"a URL":                   {Policy: cellhold.EgressAllowlist, Hosts: []string{"https://example.org"}},
@@ -119,18 +119,18 @@ func TestSpecialAddressesAreRefusedInEveryForm(t *testing.T) {
 		"64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:7f00:1::", "2002:a9fe:a9fe::1", "2001::1", "2001:0:7f00:1::",
 		"2001:db8::1", "3fff::1", "100::1", "5f00::1", "2606:4700::5efe:7f00:1", "2606:4700::200:5efe:a00:1",
 	} {
-		if builtin(netip.MustParseAddr(s)) == "" {
+		if notPublic(netip.MustParseAddr(s)) == "" {
 			t.Errorf("%s counts as public", s)
 		}
 	}
 	for _, s := range []string{"1.1.1.1", "8.8.8.8", "100.128.0.1", "172.32.0.1", "192.0.1.1", "2606:4700::1", "2a00:1450::5efd:1"} {
-		if why := builtin(netip.MustParseAddr(s)); why != "" {
-			t.Errorf("%s is %s", s, why)
+		if why := notPublic(netip.MustParseAddr(s)); why != "" {
+			t.Errorf("%s is public, but counts as %s", s, why)
 		}
 	}
 }
 
-func TestTheOperatorsListsWin(t *testing.T) {
+func TestTheOperatorsListsTakePrecedence(t *testing.T) {
 	a := Addresses{
 		Allow: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		Deny:  []netip.Prefix{netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("1.1.1.0/24")},

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// maxListed is the number of attempts of one gate that are recorded individually. An attempt has about 300 bytes in the
-	// journal, so this is a few megabytes.
+	// maxListed is the number of attempts of one gate that are recorded individually. Each takes about 300 bytes in the
+	// journal, so all together take a few megabytes.
 	maxListed = 10_000
-	// summaryTime is the interval of records after that. Each has the number of attempts since the last one.
+	// summaryTime is the interval of later records. Each record has the number of attempts since the last record.
 	summaryTime = time.Minute
 )
 
-// ledger records attempts: each of them, or their number if there are very many.
+// ledger records attempts: each attempt, or only their number above maxListed.
 type ledger struct {
 	record func(context.Context, cellhold.EgressAttempt) error
 

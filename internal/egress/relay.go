@@ -24,9 +24,9 @@ const (
 	handshakeTime = 20 * time.Second
 )
 
-// broker terminates the guest's TLS with a certificate of the session's own authority, and opens another TLS connection to
-// the host. So it can insert secrets.
-func (a *attempt) broker(ctx context.Context, h Host, guest net.Conn, out net.Conn) {
+// terminateTLS terminates the guest's TLS with a certificate of the session's own authority, and opens another TLS
+// connection to the host. Between the two connections it can insert secrets.
+func (a *attempt) terminateTLS(ctx context.Context, h Host, guest net.Conn, out net.Conn) {
 	cert, err := a.gate.o.Vault.leaf(h)
 	if err != nil {
 		a.gate.o.Logger.Error("cannot create a certificate", "host", h, "err", err)
@@ -35,11 +35,11 @@ func (a *attempt) broker(ctx context.Context, h Host, guest net.Conn, out net.Co
 	inner := tls.Server(guest, &tls.Config{
 		Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 	})
-	shaking, cancel := context.WithTimeout(ctx, handshakeTime)
-	err = inner.HandshakeContext(shaking)
+	handshake, cancel := context.WithTimeout(ctx, handshakeTime)
+	err = inner.HandshakeContext(handshake)
 	cancel()
 	if err != nil {
-		a.setReason("The program did not accept the session's certificate for this host; set SSL_CERT_FILE or REQUESTS_CA_BUNDLE for the program.")
+		a.setReason("The program did not accept the session's certificate for this host. Set SSL_CERT_FILE or REQUESTS_CA_BUNDLE for the program.")
 		return
 	}
 	a.relay(ctx, h, inner, out, true)
@@ -95,7 +95,7 @@ func (r *relay) serve(proxy http.Handler, w http.ResponseWriter, q *http.Request
 		return
 	}
 	if !r.isFor(q) {
-		r.a.setRefused("A request was for " + printable(q.Host) + ", but the connection was requested to " + r.host.String() + ".")
+		r.a.setRefused("A request was for " + printable(q.Host) + ", but the program requested a connection to " + r.host.String() + ".")
 		w.Header().Set("Connection", "close")
 		http.Error(w, r.a.refused, http.StatusMisdirectedRequest)
 		return
@@ -153,7 +153,7 @@ func (r *relay) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
-// transport makes connections to this host only. Each is checked like the first.
+// transport makes connections to this host only. The dialer checks each of them, as it checked the first.
 func (r *relay) transport() *http.Transport {
 	return &http.Transport{
 		DialContext:            r.dial,

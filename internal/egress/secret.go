@@ -30,8 +30,8 @@ const (
 	placeholderMark = "cellhold-secret-"
 )
 
-// The authority's certificate begins before the session, to allow for a wrong clock, and outlives it in almost all cases.
-// Its leaf certificates are renewed regularly.
+// The authority's certificate begins before the session, to allow for a wrong clock. It ends after almost every session. Its
+// leaf certificates are renewed regularly.
 const (
 	clockSkew     = time.Hour
 	authorityLife = 2 * 365 * 24 * time.Hour
@@ -75,7 +75,7 @@ func NewVault(p Policy, list []cellhold.Secret) (*Vault, error) {
 		return nil, nil
 	}
 	if len(list) > maxSecrets {
-		return nil, cellhold.Errorf(cellhold.Invalid, "There are %d secrets; the limit is %d.", len(list), maxSecrets)
+		return nil, cellhold.Errorf(cellhold.Invalid, "The session has %d secrets; the limit is %d.", len(list), maxSecrets)
 	}
 	v := &Vault{}
 	for _, s := range list {
@@ -91,19 +91,19 @@ func NewVault(p Policy, list []cellhold.Secret) (*Vault, error) {
 
 func (v *Vault) add(p Policy, s cellhold.Secret) error {
 	if !secretName().MatchString(s.Name) {
-		return cellhold.Errorf(cellhold.Invalid, "Invalid name %.80q of a secret: it must be a valid name of an environment variable.", s.Name)
+		return cellhold.Errorf(cellhold.Invalid, "Invalid secret name %.80q: use a valid name of an environment variable.", s.Name)
 	}
 	for _, other := range v.secrets {
 		if other.Name == s.Name {
-			return cellhold.Errorf(cellhold.Invalid, "There are two secrets with the name %s.", s.Name)
+			return cellhold.Errorf(cellhold.Invalid, "Two secrets have the name %s. Rename one of them.", s.Name)
 		}
 	}
 	h, err := ParseHost(s.Host)
 	if err != nil || h.name == "" {
-		return cellhold.Errorf(cellhold.Invalid, "The secret %s must belong to one host name.", s.Name)
+		return cellhold.Errorf(cellhold.Invalid, "Invalid host %.80q of the secret %s: use one host name, such as api.example.org.", s.Host, s.Name)
 	}
 	if _, ok := p.Allows(h); !ok {
-		return cellhold.Errorf(cellhold.Invalid, "The secret %s belongs to %s, which the session cannot reach.", s.Name, h)
+		return cellhold.Errorf(cellhold.Invalid, "The secret %s belongs to %s, which the session cannot reach. Allow the host in the session's egress.", s.Name, h)
 	}
 	if s.Value == "" || len(s.Value) > maxValue || strings.TrimSpace(s.Value) != s.Value ||
 		strings.ContainsFunc(s.Value, func(r rune) bool { return r < ' ' || r > '~' }) {
@@ -113,8 +113,8 @@ func (v *Vault) add(p Policy, s cellhold.Secret) error {
 	return nil
 }
 
-// makeAuthority creates a key and its certificate. The certificate is valid for the hosts of the secrets only, so programs
-// that trust it trust it for no other host.
+// makeAuthority creates a key and its certificate. The certificate is valid only for the hosts of the secrets, so programs
+// trust it for no other host.
 func (v *Vault) makeAuthority() error {
 	var err error
 	if v.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
@@ -190,7 +190,7 @@ func Unseal(b []byte) (*Vault, error) {
 		return nil, errors.New("the recorded key is damaged")
 	}
 	if v.cert, err = x509.ParseCertificate(d.Cert); err != nil {
-		return nil, fmt.Errorf("the recorded certificate: %w", err)
+		return nil, fmt.Errorf("the recorded certificate is damaged: %w", err)
 	}
 	return v, v.index()
 }

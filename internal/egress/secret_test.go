@@ -24,7 +24,7 @@ const (
 	theValue = "s3cr3t-value"
 )
 
-// site is a web server that answers with the headers of the request. The test's resolver decides its name.
+// site is a web server that answers with the headers of the request. The resolver of the test gives it a name.
 type site struct {
 	*httptest.Server
 	port int
@@ -101,7 +101,7 @@ func secured(t testing.TB, c net.Conn, name string, v *Vault) *tls.Conn {
 	return tls.Client(c, &tls.Config{ServerName: name, RootCAs: roots, InsecureSkipVerify: v == nil})
 }
 
-func TestASecretIsPutInOutsideTheSandbox(t *testing.T) {
+func TestASecretReplacesItsPlaceholderOutsideTheSandbox(t *testing.T) {
 	s := newSite(t, true)
 	p := list(t, "example.com", "other.example.com")
 	v := vaultFor(t, p, "Example.com.")
@@ -123,7 +123,7 @@ func TestASecretIsPutInOutsideTheSandbox(t *testing.T) {
 		t.Errorf("got %d %s, want %s", status, body, want)
 	}
 	if got := r.attempt(); got.Decision != cellhold.EgressAllowed {
-		t.Errorf("%+v", got)
+		t.Errorf("recorded %+v, want allowed", got)
 	}
 	fmt.Fprintf(inner, "TRACE / HTTP/1.1\r\nHost: %s\r\nX-Key: %s\r\n\r\n", host, placeholder)
 	if res, err := http.ReadResponse(bufio.NewReader(inner), nil); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
@@ -138,7 +138,7 @@ func TestASecretIsPutInOutsideTheSandbox(t *testing.T) {
 	}
 }
 
-func TestASecretIsNotForTheClear(t *testing.T) {
+func TestASecretIsNotSentWithoutTLS(t *testing.T) {
 	s := newSite(t, false)
 	p := list(t, "example.com")
 	v := vaultFor(t, p, "example.com")
@@ -163,7 +163,7 @@ func TestAHostWhoseCertificateIsWrongGetsNoSecret(t *testing.T) {
 	}
 }
 
-func TestAProgramMustSpeakToTheHostThatItAskedFor(t *testing.T) {
+func TestAProgramMustUseTheRequestedHost(t *testing.T) {
 	for _, test := range []struct {
 		name, sni, host string
 		secure, well    bool
@@ -172,10 +172,10 @@ func TestAProgramMustSpeakToTheHostThatItAskedFor(t *testing.T) {
 		{"another case", "EXAMPLE.com", "example.com", true, true},
 		{"no name in TLS", "", "example.com", true, true},
 		{"another name in TLS", "evil.example", "evil.example", true, false},
-		{"in the clear", "", "example.com", false, true},
-		{"in the clear, another name", "", "evil.example", false, false},
-		{"in the clear, a longer name", "", "example.com.evil.example", false, false},
-		{"in the clear, another port", "", "example.com:1", false, false},
+		{"no TLS", "", "example.com", false, true},
+		{"no TLS, another name", "", "evil.example", false, false},
+		{"no TLS, a longer name", "", "example.com.evil.example", false, false},
+		{"no TLS, another port", "", "example.com:1", false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSite(t, test.secure)
@@ -210,17 +210,17 @@ func TestASecondRequestIsCheckedToo(t *testing.T) {
 	c, _ := r.ask("example.com", s.port)
 	host := fmt.Sprintf("example.com:%d", s.port)
 	if status, body := get(t, c, host); status != 200 {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("the first request: %d %s", status, body)
 	}
 	if status, body := get(t, c, "evil.example"); status != http.StatusMisdirectedRequest {
-		t.Errorf("%d %s", status, body)
+		t.Errorf("a second request for another host: %d %s", status, body)
 	}
 }
 
-func TestOnlyTLSAndHTTPPassOnTheirPorts(t *testing.T) {
+func TestWebPortsPassOnlyTLSAndHTTP(t *testing.T) {
 	s := newSite(t, false)
 	r := webRig(t, s, list(t, "example.com"), nil)
-	for _, text := range []string{"SSH-2.0-x\r\n", "\x16garbage that is no greeting of TLS at all", "\x16\x03\x01\xff\xff" + strings.Repeat("a", 40000), "GET / HTTP/1.1\r\nHost: example.com@evil.example\r\n\r\n", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n"} {
+	for _, text := range []string{"SSH-2.0-x\r\n", "\x16garbage that is not a ClientHello of TLS", "\x16\x03\x01\xff\xff" + strings.Repeat("a", 40000), "GET / HTTP/1.1\r\nHost: example.com@evil.example\r\n\r\n", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n"} {
 		c, _ := r.ask("example.com", s.port)
 		_, _ = io.WriteString(c, text)
 		if b, _ := io.ReadAll(c); strings.Contains(string(b), " 200 ") || strings.Contains(string(b), "/x") {
@@ -229,7 +229,7 @@ func TestOnlyTLSAndHTTPPassOnTheirPorts(t *testing.T) {
 	}
 }
 
-func TestSecretsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidSecretsAreRefused(t *testing.T) {
 	p := list(t, api, "*.example.net", "192.0.2.1")
 	good := cellhold.Secret{Name: "KEY", Host: api, Value: "x"}
 	for name, list := range map[string][]cellhold.Secret{
@@ -241,7 +241,7 @@ func TestSecretsThatMakeNoSenseAreRefused(t *testing.T) {
 		"no value":            {{Name: "KEY", Host: api}},
 		"a line in the value": {{Name: "KEY", Host: api, Value: "x\r\nHost: evil.example"}},
 		"too long a value":    {{Name: "KEY", Host: api, Value: strings.Repeat("x", maxValue+1)}},
-		"twice the same":      {good, good},
+		"the same name twice": {good, good},
 	} {
 		_, err := NewVault(p, list)
 		if err == nil || cellhold.KindOf(err) != cellhold.Invalid || strings.Contains(err.Error(), "evil.example\r") {
@@ -253,7 +253,7 @@ func TestSecretsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
-func TestAVaultComesBackFromTheDisk(t *testing.T) {
+func TestAnUnsealedVaultWorksLikeTheSealedOne(t *testing.T) {
 	p := list(t, api)
 	v := vaultFor(t, p, api)
 	sealed, err := v.Seal()
@@ -265,7 +265,7 @@ func TestAVaultComesBackFromTheDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again.Trust() != v.Trust() || again.Environment()["KEY"] != v.Environment()["KEY"] {
-		t.Error("the guest would see something else")
+		t.Error("the guest would see another certificate or another placeholder")
 	}
 	leaf, err := again.leaf(host(t, api))
 	if err != nil {
@@ -286,8 +286,8 @@ func TestAVaultComesBackFromTheDisk(t *testing.T) {
 	}
 }
 
-// TestTheAuthorityStandsInForItsHostsOnly: a guest that trusts the authority does not trust it for other hosts.
-func TestTheAuthorityStandsInForItsHostsOnly(t *testing.T) {
+// A guest that trusts the authority does not trust it for other hosts.
+func TestTheAuthoritySignsForItsHostsOnly(t *testing.T) {
 	v := vaultFor(t, list(t, api), api)
 	v.hosts[host(t, "evil.example")] = true
 	leaf, err := v.leaf(host(t, "evil.example"))
@@ -297,6 +297,6 @@ func TestTheAuthorityStandsInForItsHostsOnly(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(v.Trust()))
 	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: "evil.example", CurrentTime: time.Now()}); err == nil {
-		t.Error("its certificate for another host is good")
+		t.Error("its certificate for another host is valid")
 	}
 }

@@ -10,7 +10,7 @@ const (
 	// MaxCodeLine is the limit of one CodeLine in bytes.
 	MaxCodeLine = 256 << 10
 	// CodeBeat is how often the host reports that it still works on a request. CodeSilence is how long the
-	// guest waits for the next line, because a host that died cannot report that.
+	// guest waits for the next line. After that time the host counts as dead.
 	CodeBeat    = 5 * time.Second
 	CodeSilence = 20 * time.Second
 )
@@ -18,8 +18,8 @@ const (
 // CodeUpgrade is the protocol of connections on which code asks for packages.
 const CodeUpgrade = "cellhold-packages"
 
-// CodeRequest is a request of code in the sandbox, the first line of such a connection. It is not checked.
-// It has either Remove, or packages to install.
+// CodeRequest is a request of code in the sandbox, the first line of such a connection. The agent does not check
+// it. It has either Remove, or packages to install.
 type CodeRequest struct {
 	Requirements []string `json:"requirements,omitempty"` // one in each element
 	File         string   `json:"file,omitempty"`         // text of a requirements file
@@ -28,7 +28,7 @@ type CodeRequest struct {
 	Alone        bool     `json:"alone,omitempty"`        // without dependencies
 }
 
-// CodeLine is one line of the host's answer. The last one has Done.
+// CodeLine is one line of the host's answer. The last line has Done.
 type CodeLine struct {
 	Wait bool      `json:"wait,omitempty"` // the host still works on the request
 	Say  string    `json:"say,omitempty"`  // a line of progress to print

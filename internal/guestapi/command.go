@@ -8,20 +8,22 @@ import (
 
 // Bounds of commands, which both sides keep.
 const (
-	// MaxArg is the limit of one argument or variable in bytes, with its end. It is the limit of Linux.
+	// MaxArg is the limit of one argument or variable in bytes. Linux allows one byte more, for the zero byte
+	// at the end.
 	MaxArg = 128<<10 - 1
-	// MaxArgs is the limit of all arguments and variables together, in bytes. It is half the limit of
-	// Linux, where each also costs a pointer.
+	// MaxArgs is the limit of all arguments and variables together, in bytes. Linux allows twice as much, but
+	// also counts a pointer for each of them.
 	MaxArgs = 1 << 20
-	// MaxArgCount is the limit of the number of arguments and variables, which also bounds empty ones.
+	// MaxArgCount is the limit of the number of arguments and variables. Empty ones have no bytes, so MaxArgs
+	// does not bound them.
 	MaxArgCount = 16 << 10
 	// MaxInput is the limit of standard input in one request, in bytes.
 	MaxInput = 1 << 20
 	// MaxCommands is the limit of commands that run at the same time in one sandbox. Each has pipes and
 	// some memory in the agent.
 	MaxCommands = 32
-	// CommandSpool bounds the events of all commands that the agent keeps. When it is full, commands wait
-	// when they write; package agent/command says how long.
+	// CommandSpool bounds the events of all commands that the agent keeps, in bytes. When the spool is full, a
+	// command that writes waits; package agent/command says how long.
 	CommandSpool = 8 << 20
 )
 

@@ -30,7 +30,7 @@ const (
 	// MaxCellFiles is the limit of files that are reported for one cell.
 	MaxCellFiles = 100
 	// MaxArchiveEntries is the limit of files and directories in one archive. Most projects have fewer with
-	// all their dependencies. So many are made and removed again within half a minute.
+	// all their dependencies. The agent creates and removes this number within half a minute.
 	MaxArchiveEntries = 100_000
 	// MaxChange is the limit of one line of a watch in bytes: a path in which every byte is escaped, and
 	// the other fields.

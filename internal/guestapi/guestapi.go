@@ -1,5 +1,5 @@
 // Package guestapi is the contract between host and guest: paths, types, bounds and the version of the HTTP
-// that the agent serves over the link. It has no behaviour.
+// API that the agent serves over the link. It has no behaviour.
 //
 // The routes of the link:
 //
@@ -11,7 +11,7 @@
 //	POST   /v1/kernels/{kernel}/execute    Execute → 202; the same cell again gets 200 and is not run again
 //	POST   /v1/kernels/{kernel}/interrupt?cell=C → 202, also if no cell runs; with a cell, only that
 //	                                       cell is interrupted
-//	POST   /v1/kernels/{kernel}/input      InputReply → 202; 409 if no input or another one is asked for
+//	POST   /v1/kernels/{kernel}/input      InputReply → 202; 409 if the code asks for no input, or asks another question
 //	POST   /v1/kernels/{kernel}/restart    → 202; the kernel process is replaced, also a dead one
 //	GET    /v1/kernels/{kernel}/events?after=N   → 200, one Event per line (NDJSON), endless; a request to
 //	                                       upgrade to Talk gets 101. Then the host can send Executes, one
@@ -108,7 +108,8 @@ type KernelInfo struct {
 	Cell  cellhold.CellID      `json:"cell,omitempty"` // the running one
 	Last  int64                `json:"last"`           // number of the newest event
 
-	// Strange counts messages that were dropped because they belonged to nothing or made no sense.
+	// Strange counts messages of the kernel that were dropped, because they belong to no request or are
+	// malformed.
 	Strange int64 `json:"strange,omitempty"`
 }
 
@@ -135,17 +136,17 @@ type Prepared struct {
 	Error string `json:"error,omitempty"` // one sentence if the code raised an exception or was stopped at its deadline
 }
 
-// Renew makes a sandbox that continues from a snapshot differ from all others that do. It gets a new Boot
-// and forgets its earlier events. New events are numbered from 1, and begin with one kernel_state for each
-// kernel. In the kernels, the seeds of random number generators, the Jupyter session and its key are new,
-// as far as the kernelspec has code for that. No cell and no command can be running, and no user code runs
-// before the answer. A dead kernel stays dead. If a kernel cannot be renewed, the answer is an error with
-// status 503, and the sandbox cannot be used as a copy.
+// Renew makes a sandbox that continues from a snapshot different from the other sandboxes of the snapshot. The
+// agent gets a new Boot and forgets its earlier events. New events are numbered from 1, and begin with one
+// kernel_state for each kernel. If the kernelspec has code for this, its kernels get new seeds of random number
+// generators, a new Jupyter session and a new key. No cell and no command can be running, and no user code
+// runs before the answer. A dead kernel stays dead. If a kernel cannot be renewed, the answer is an error with
+// status 503, and no session can use the sandbox.
 type Renew struct {
 	Timeout time.Duration `json:"timeout"` // for each kernel, nanoseconds; must be positive
 }
 
-// Execute asks for one cell. The agent keeps the deadline, so that it also holds while no server runs.
+// Execute asks for one cell. The agent enforces the timeout, so the timeout also holds while no server runs.
 type Execute struct {
 	Cell    cellhold.CellID `json:"cell"`
 	Code    string          `json:"code"`
@@ -169,8 +170,8 @@ type TalkLine struct {
 // TalkPrefix distinguishes a TalkLine from an event.
 const TalkPrefix = `{"taken":`
 
-// Taken is the answer to a submitted cell, in terms of HTTP: the status and the problem that a request to
-// execute it would have had.
+// Taken is the answer to a submitted cell: the HTTP status and the error that the route execute would have
+// returned.
 type Taken struct {
 	Cell   cellhold.CellID `json:"cell"`
 	Status int             `json:"status"`
@@ -203,8 +204,8 @@ type File struct {
 	Modified time.Time `json:"modified"`
 }
 
-// Way is an egress proxy: a proxy on the loopback of the sandbox, whose connections the host makes. There
-// is none until the host opens one. The proxy named SessionWay is for all kernels and commands.
+// Way is an egress proxy: a proxy on the loopback of the sandbox, whose connections the host makes. A
+// sandbox has no proxy until the host opens one. The proxy named SessionWay is for all kernels and commands.
 type Way struct {
 	Token string            `json:"token,omitempty"` // password that users of the proxy must give; empty means none
 	Env   map[string]string `json:"env,omitempty"`   // for kernels and commands, in addition to the variables that name the proxy

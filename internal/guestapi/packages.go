@@ -26,19 +26,20 @@ const (
 )
 
 // Install asks for one change of the installed packages. The host has checked every requirement. The agent
-// passes them on in a file, so that none can become an option. Either Requirements or Remove is set.
+// passes the requirements to the installer in a file, so that none can become an option. Either Requirements
+// or Remove is set.
 type Install struct {
 	Requirements []string      `json:"requirements,omitempty"`
 	Remove       []string      `json:"remove,omitempty"`  // normalised names
 	Names        []string      `json:"names,omitempty"`   // the packages in the requirements, normalised: reported even when nothing changes
 	Hashes       bool          `json:"hashes,omitempty"`  // every file must have a hash from the requirements
-	Source       bool          `json:"source,omitempty"`  // source distributions may be built
+	Source       bool          `json:"source,omitempty"`  // source distributions can be built
 	Upgrade      bool          `json:"upgrade,omitempty"` // packages in the requirements, to the newest version that they allow
 	Alone        bool          `json:"alone,omitempty"`   // without dependencies
 	Timeout      time.Duration `json:"timeout"`           // nanoseconds; must be positive
 }
 
-// InstallFailure says why an installation failed, as far as the agent knows.
+// InstallFailure is the reason why an installation failed, if the agent knows it.
 type InstallFailure string
 
 // The results of an installation.
@@ -76,7 +77,7 @@ type StartHook struct {
 }
 
 // LoadedModule is a module of a running kernel that does not match the installed packages. Either its
-// package has changed since the import, or it tried to import a package before that was installed.
+// package has changed since the import, or the module tried to import a package that was not installed yet.
 type LoadedModule struct {
 	Kernel  cellhold.KernelID `json:"kernel"`
 	Package string            `json:"package"`

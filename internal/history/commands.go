@@ -48,8 +48,8 @@ func (h *History) WaitCommand(ctx context.Context, id cellhold.CommandID) (cellh
 	return c.Command, err
 }
 
-// WatchCommand yields the events of one command after that number, and later ones as they happen, until the
-// command is done. The numbers are those of the session, so they have gaps.
+// WatchCommand yields the events of one command with numbers above after, and then new events. It ends when the
+// command is done. All events of the session share the numbers, so the numbers have gaps.
 func (h *History) WatchCommand(ctx context.Context, id cellhold.CommandID, after int64) (iter.Seq2[cellhold.Event, error], error) {
 	c, err := h.Command(ctx, id)
 	if err != nil {
@@ -70,7 +70,7 @@ func (h *History) WatchCommand(ctx context.Context, id cellhold.CommandID, after
 	}, nil
 }
 
-// CommandEvents returns at most limit recorded events of a command after that number.
+// CommandEvents returns at most limit recorded events of a command with numbers above after.
 func (h *History) CommandEvents(ctx context.Context, id cellhold.CommandID, after int64, limit int) ([]cellhold.Event, error) {
 	c, err := h.Command(ctx, id)
 	if err != nil {

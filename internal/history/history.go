@@ -16,9 +16,9 @@ import (
 
 // Store reads the records of sessions.
 type Store interface {
-	// Read yields the events after that number, in order, up to the newest one.
+	// Read yields the events with numbers above after, in order, up to the newest one.
 	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error]
-	// ReadType yields the events of one type after that number, in order, up to the newest one.
+	// ReadType yields the events of one type with numbers above after, in order, up to the newest one.
 	ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[record.Event, error]
 	// Cell returns one cell. If there is none, the error is cellhold.NotFound.
 	Cell(ctx context.Context, id cellhold.SessionID, c cellhold.CellID) (record.Cell, error)
@@ -35,7 +35,7 @@ type Followers interface {
 	// Cell returns a cell that is not done, or was done a moment ago. It returns false if no kernel knows the
 	// cell.
 	Cell(id cellhold.CellID) (cellhold.Cell, bool)
-	// WaitCell waits until such a cell is done. It returns false if no kernel knows the cell.
+	// WaitCell waits until a cell is done. It returns false if no kernel knows the cell.
 	WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error)
 	// LateCell returns a cell that is done and has output that is not recorded yet. It returns false if there
 	// is none.
@@ -64,7 +64,7 @@ func New(o Options) *History { return &History{o} }
 // maxPage limits the content of one page of events in bytes. A larger single event is returned alone.
 const maxPage = 4 << 20
 
-// Watch yields the events after that number, and later ones as they happen, until the session ends.
+// Watch yields the events with numbers above after, and new events as they happen, until the session ends.
 func (h *History) Watch(ctx context.Context, after int64) iter.Seq2[cellhold.Event, error] {
 	return visible(h.o.Log.Watch(ctx, after))
 }
@@ -80,12 +80,12 @@ func visible(evs iter.Seq2[record.Event, error]) iter.Seq2[cellhold.Event, error
 	}
 }
 
-// Events returns at most limit recorded events after that number.
+// Events returns at most limit recorded events with numbers above after.
 func (h *History) Events(ctx context.Context, after int64, limit int) ([]cellhold.Event, error) {
 	return h.page(ctx, after, h.o.Log.Last(), limit, func(cellhold.Event) bool { return true })
 }
 
-// page returns at most limit wanted events after the number `after`, up to the number last.
+// page returns at most limit wanted events with numbers above after, up to last.
 func (h *History) page(ctx context.Context, after, last int64, limit int, wanted func(cellhold.Event) bool) ([]cellhold.Event, error) {
 	evs, size := []cellhold.Event{}, 0
 	if after >= last || limit <= 0 {
@@ -141,8 +141,8 @@ func (h *History) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 	}
 }
 
-// recorded returns a recorded cell. It looks for late output first, because the output can be added to the
-// record in between.
+// recorded returns a recorded cell. It looks for late output before it reads the record: between the two reads, the
+// output can move to the record.
 func (h *History) recorded(ctx context.Context, id cellhold.CellID) (cellhold.Cell, error) {
 	if c, ok := h.o.Followers().LateCell(id); ok {
 		return h.complete(c), nil
@@ -151,7 +151,7 @@ func (h *History) recorded(ctx context.Context, id cellhold.CellID) (cellhold.Ce
 	return h.complete(c.Cell), err
 }
 
-// complete adds to a recorded cell its late output, and whether a rollback undid it.
+// complete adds late output to a recorded cell, and sets Undone if a rollback undid the cell.
 func (h *History) complete(c cellhold.Cell) cellhold.Cell {
 	if now, ok := h.o.Followers().LateCell(c.ID); ok {
 		c = now
@@ -185,8 +185,8 @@ func (h *History) Text(ctx context.Context, id cellhold.CellID, stream string) (
 // maxAttempts is the maximum number of attempts in one page.
 const maxAttempts = 1000
 
-// Attempts returns connection attempts of the session's code, oldest first: those recorded after the event
-// with that number, and the number for the next page. An attempt whose connection ended on a later page
+// Attempts returns connection attempts of the session's code, oldest first. It reads the events with numbers
+// above after, and returns next, the number for the next page. If a connection ended on a later page, its attempt
 // appears there again, with the same id.
 func (h *History) Attempts(ctx context.Context, after int64) (list []cellhold.EgressAttempt, next int64, err error) {
 	list, next = []cellhold.EgressAttempt{}, after

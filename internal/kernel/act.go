@@ -9,8 +9,8 @@ import (
 	"cellhold/internal/record"
 )
 
-// Interrupt interrupts the running cell, if only is its id or empty. It never hits another cell. If no such
-// cell runs, it returns no error.
+// Interrupt interrupts the running cell, or only the cell `only`. It never interrupts another cell. If the cell
+// does not run, Interrupt returns nil.
 func (k *Kernel) Interrupt(ctx context.Context, only cellhold.CellID) error {
 	k.mu.Lock()
 	if k.state == cellhold.KernelDead {
@@ -18,19 +18,19 @@ func (k *Kernel) Interrupt(ctx context.Context, only cellhold.CellID) error {
 		return k.deadError()
 	}
 	e := k.next()
-	onItsWay := e != nil && !e.sent && (only == "" || only == e.req.Cell)
-	if onItsWay {
+	unsent := e != nil && !e.sent && (only == "" || only == e.req.Cell)
+	if unsent {
 		e.unwanted = true // the dispatcher interrupts it when the agent has accepted it
 	}
 	k.mu.Unlock()
-	if onItsWay {
+	if unsent {
 		return nil
 	}
 	return k.o.Link.Interrupt(ctx, only)
 }
 
-// next returns the running cell, or the one that an idle kernel runs next: its caller sees it as running.
-// It is nil when there is none. The caller must hold mu.
+// next returns the running cell. If the kernel is idle, it returns the first queued cell, because callers see
+// that cell as running. It returns nil if there is no cell. The caller must hold mu.
 func (k *Kernel) next() *entry {
 	if k.current == nil && len(k.queue) > 0 && k.state == cellhold.KernelIdle {
 		return k.queue[0]
@@ -38,25 +38,25 @@ func (k *Kernel) next() *entry {
 	return k.current
 }
 
-// Cancel ends a cell. A waiting cell never runs, a running cell is interrupted. It returns the cell in its
-// state after the call. It returns false if there is no such cell or the cell is done.
+// Cancel ends a cell: a queued cell never runs, and a running cell is interrupted. It returns the cell as it is
+// after the call. If the cell is unknown or done, it returns false.
 func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (record.Cell, bool, error) {
-	var waiting *entry
+	var queued *entry
 	err := k.endCells(ctx, func() []end {
 		for _, e := range k.queue {
 			if e.req.Cell == id {
-				waiting = e
+				queued = e
 				return ends([]*entry{e}, cellhold.StatusCancelled, "The cell was cancelled while it was queued.")
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return record.Cell{}, true, cellhold.Wrap(cellhold.Unavailable, err, "The end of the cell could not be recorded. Is the server's disk full?")
+		return record.Cell{}, true, cellhold.Wrap(cellhold.Unavailable, err, "The end of the cell could not be recorded. Check the free space on the server's disk.")
 	}
-	if waiting != nil {
-		<-waiting.done
-		return waiting.cell, true, nil
+	if queued != nil {
+		<-queued.done
+		return queued.cell, true, nil
 	}
 	k.mu.Lock()
 	e := k.find(id)
@@ -79,8 +79,8 @@ func (k *Kernel) Cancel(ctx context.Context, id cellhold.CellID) (record.Cell, b
 	return c, true, err
 }
 
-// Input answers the question of a cell. A request of 0 answers any open question. It returns false if there
-// is no such cell or the cell is done.
+// Input answers the question of a cell. Request 0 means the open question. If the cell is unknown or done, Input
+// returns false.
 func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, value string) (bool, error) {
 	k.mu.Lock()
 	e := k.find(id)
@@ -93,11 +93,11 @@ func (k *Kernel) Input(ctx context.Context, id cellhold.CellID, request int64, v
 	k.mu.Unlock()
 	switch {
 	case !stdin:
-		return true, cellhold.Errorf(cellhold.Conflict, "The cell cannot ask for input: it was submitted without allow_stdin.")
+		return true, cellhold.Errorf(cellhold.Conflict, "The cell cannot ask for input: it was submitted without allow_stdin. Submit the code again with allow_stdin.")
 	case q == nil:
 		return true, cellhold.Errorf(cellhold.Conflict, "The cell is not asking for input now.")
 	case request != 0 && request != q.Request:
-		return true, cellhold.Errorf(cellhold.Conflict, "That question is closed. The cell asks another one now: see event %d.", q.Request)
+		return true, cellhold.Errorf(cellhold.Conflict, "Question %d is closed. Answer the open question: event %d.", request, q.Request)
 	}
 	err := k.o.Link.Input(ctx, guestapi.InputReply{Cell: id, Request: source, Value: value})
 	if err != nil && cellhold.KindOf(err) != cellhold.Conflict {
@@ -136,15 +136,15 @@ func (e *entry) updateQuestion(ev record.Event) {
 	}
 }
 
-// cancelsRest reports whether a bad end of the running cell cancels the queued cells.
+// cancelsRest reports whether a failure of the running cell cancels the queued cells.
 func (k *Kernel) cancelsRest() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.current != nil && k.current.cell.OnError == cellhold.OnErrorCancel
 }
 
-// cancelRest returns the ends of the cells that are queued behind a cell with a bad end, if its caller
-// asked for that. They are recorded in one step with its own end, so every reader sees all of them or none.
+// cancelRest returns the ends of the queued cells if c failed and has on_error=cancel. All ends are recorded in one
+// step with the end of c, so a reader sees all of them or none.
 func (k *Kernel) cancelRest(c *record.Cell) (evs []record.Event, cells []*record.Cell) {
 	if c.OnError != cellhold.OnErrorCancel || c.Status == cellhold.StatusOK {
 		return nil, nil

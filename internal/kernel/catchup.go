@@ -7,9 +7,8 @@ import (
 	"cellhold/internal/record"
 )
 
-// catchUp gathers output from the journal for which there was no space before. It reads at most as much as
-// can be gathered, and continues there at the next call. It returns the number of bytes read. The caller
-// must hold rec.
+// catchUp gathers late output from the journal that had no space in memory before. It reads at most maxLateBytes,
+// and the next call continues there. It returns the number of bytes read. The caller must hold rec.
 func (k *Kernel) catchUp(ctx context.Context) (read int64) {
 	group, read := k.gatherBehind(ctx)
 	if len(group) == 0 {
@@ -28,7 +27,7 @@ func (k *Kernel) catchUp(ctx context.Context) (read int64) {
 		next = ev.Seq + 1
 		read += int64(len(ev.Content)) + eventCost
 		if l := k.lateOf(ev.Cell); err == nil && l != nil && ev.Kernel == k.o.ID && isOutput(ev.Type) {
-			k.foldKept(l, ev)
+			k.foldFromJournal(l, ev)
 		}
 	}
 	k.mu.Lock()
@@ -37,14 +36,14 @@ func (k *Kernel) catchUp(ctx context.Context) (read int64) {
 		l.caughtUp(next, complete)
 		l.folded = k.cursor
 		if l.first == 0 {
-			k.release(l) // no output was found for it yet
+			k.release(l) // its output was not found yet
 		}
 	}
 	return read
 }
 
-// gatherBehind gathers for the cells with output in the journal that is not gathered, oldest first, as many
-// as there is space for. It returns them and the size of their records. The caller must hold rec.
+// gatherBehind starts to gather for the cells whose late output is only in the journal: the oldest first, and as
+// many as there is space for. It returns these cells and the size of their records. The caller must hold rec.
 func (k *Kernel) gatherBehind(ctx context.Context) (group []*late, read int64) {
 	var list []*doneCell
 	k.mu.Lock()
@@ -79,8 +78,8 @@ func (k *Kernel) lateOf(id cellhold.CellID) *late {
 	return k.late[id]
 }
 
-// foldKept folds an event of the journal that is not gathered yet.
-func (k *Kernel) foldKept(l *late, ev record.Event) {
+// foldFromJournal folds an event of the journal, unless it is gathered already.
+func (k *Kernel) foldFromJournal(l *late, ev record.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch d := l.done; {

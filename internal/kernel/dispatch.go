@@ -19,8 +19,8 @@ func (k *Kernel) dispatch(ctx context.Context) {
 			}
 			continue
 		}
-		if e := k.neglected(); e != nil {
-			k.reportStuck(ctx, e, "the agent accepted no cell for "+takeWithin.String())
+		if e := k.unaccepted(); e != nil {
+			k.reportStuck(ctx, e, "the agent accepted no cell for "+acceptWithin.String())
 			continue
 		}
 		e := k.nextToSend()
@@ -32,8 +32,8 @@ func (k *Kernel) dispatch(ctx context.Context) {
 	}
 }
 
-// orphaned reports whether cells are queued for a kernel that died and will not restart by itself. After a
-// deadline the agent restarts the kernel, and queued cells stay.
+// orphaned reports whether cells are queued for a kernel that died and will not restart by itself. After a timeout
+// the agent restarts the kernel, and the queued cells stay.
 func (k *Kernel) orphaned() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -41,8 +41,8 @@ func (k *Kernel) orphaned() bool {
 }
 
 // nextToSend makes the first queued cell the current one if the kernel is free. It returns the current cell
-// if the agent does not have it yet. Events of the current cell are folded, because output can arrive
-// before the answer to Execute.
+// if the agent does not have it yet. The cell becomes the current one before it is sent, because its output can
+// arrive before the answer to Execute.
 func (k *Kernel) nextToSend() *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -50,15 +50,15 @@ func (k *Kernel) nextToSend() *entry {
 	if idle && k.current == nil && len(k.queue) > 0 && !k.queue[0].ending {
 		k.current, k.queue = k.queue[0], k.queue[1:]
 	}
-	// A dead kernel gets only a cell that an earlier server may have sent: the agent knows it then.
+	// A dead kernel gets only a cell that an earlier server can have sent: then the agent knows the cell.
 	if k.current != nil && !k.current.sent && (idle || k.finallyDead()) {
 		return k.current
 	}
 	return nil
 }
 
-// finallyDead reports whether the kernel is dead and will not restart by itself. It restarts by itself
-// after a cell was killed at its deadline. The caller must hold mu.
+// finallyDead reports whether the kernel is dead and will not restart by itself. A kernel that died of a timeout
+// restarts by itself. The caller must hold mu.
 func (k *Kernel) finallyDead() bool {
 	return k.state == cellhold.KernelDead && k.cause != cellhold.StatusTimeout
 }
@@ -82,8 +82,8 @@ func (k *Kernel) send(ctx context.Context, e *entry) {
 	case cellhold.KindOf(err) == cellhold.Conflict && k.isFinallyDead():
 		k.finish(ctx, e, cellhold.StatusCancelled, "The kernel died before the cell could run.")
 	default:
-		// The kernel is restarting, dead without a report yet, or not reachable. The next event, or the
-		// owner of the sandbox, decides.
+		// The kernel is restarting, died without a report yet, or cannot be reached. The next event, or the owner
+		// of the sandbox, decides.
 		k.o.Logger.Debug("send a cell", "cell", e.req.Cell, "err", err)
 		e.tries++
 		pause(ctx, min(retryFirst<<min(e.tries, 10), retryMost))
@@ -96,8 +96,9 @@ func (k *Kernel) isFinallyDead() bool {
 	return k.finallyDead()
 }
 
-// neglected returns the cell that the agent should have accepted long ago, or nil when there is none.
-func (k *Kernel) neglected() *entry {
+// unaccepted returns the next cell if the agent has accepted no cell for the time acceptWithin. Otherwise it
+// returns nil.
+func (k *Kernel) unaccepted() *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
@@ -111,13 +112,13 @@ func (k *Kernel) neglected() *entry {
 	if k.stalled.IsZero() {
 		k.stalled = time.Now()
 	}
-	if time.Since(k.stalled) < takeWithin {
+	if time.Since(k.stalled) < acceptWithin {
 		return nil
 	}
 	return e
 }
 
-// markSent records that the agent has the cell, unless the cell is done, and reports whether it must be
+// markSent records that the agent has the cell, unless the cell is done. It reports whether the cell must be
 // interrupted at once.
 func (k *Kernel) markSent(e *entry) (unwanted bool) {
 	k.mu.Lock()
@@ -133,12 +134,12 @@ func (k *Kernel) markSent(e *entry) (unwanted bool) {
 	return e.unwanted
 }
 
-// countAfter is how long a cell runs before earlier memory kills are counted, to distinguish them from
-// those of this cell. Most cells are shorter, and for them nothing is counted, because it takes processor
-// time from the cell. For a kernel that is killed sooner, the last known count is used.
+// countAfter is how long a cell runs before the server counts the earlier memory kills. The count distinguishes them
+// from kills of this cell. A count takes processor time from the cell, and most cells are shorter: for them the server
+// counts nothing. If the kernel is killed sooner, the last count decides.
 const countAfter = 50 * time.Millisecond
 
-// noteOOM stores the number of memory kills before those of this cell.
+// noteOOM stores the number of memory kills before this cell, and starts the measurement of its memory.
 func (k *Kernel) noteOOM(ctx context.Context, e *entry) {
 	e.counted = true
 	if k.o.Memory != nil {
@@ -163,12 +164,12 @@ func message(err error) string {
 	return "internal error"
 }
 
-// waitForWork waits for a change, and for two times of the running cell: when the memory kills must be
-// counted, and when the agent should have ended it.
+// waitForWork waits for a change, or for the next check of the running cell: the count of memory kills, or the time
+// at which the agent must have ended the cell.
 func (k *Kernel) waitForWork(ctx context.Context) {
 	e, count, stuck := k.checkTimes()
 	if e == nil {
-		k.waitForTaker(ctx)
+		k.waitForChange(ctx)
 		return
 	}
 	next := stuck
@@ -192,11 +193,11 @@ func (k *Kernel) waitForWork(ctx context.Context) {
 	}
 }
 
-// waitForTaker waits for a change, and for the time when cells have been queued too long.
-func (k *Kernel) waitForTaker(ctx context.Context) {
+// waitForChange waits for a change, or until the agent must have accepted a cell.
+func (k *Kernel) waitForChange(ctx context.Context) {
 	var late <-chan time.Time
 	if !k.stalled.IsZero() {
-		t := time.NewTimer(takeWithin - time.Since(k.stalled))
+		t := time.NewTimer(acceptWithin - time.Since(k.stalled))
 		defer t.Stop()
 		late = t.C
 	}
@@ -207,7 +208,7 @@ func (k *Kernel) waitForTaker(ctx context.Context) {
 	}
 }
 
-// checkTimes returns the running cell, or nil when there is none, and the time until each of its checks.
+// checkTimes returns the running cell and the time until each of its checks. It returns nil if no cell runs.
 func (k *Kernel) checkTimes() (e *entry, count, stuck time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -218,7 +219,8 @@ func (k *Kernel) checkTimes() (e *entry, count, stuck time.Duration) {
 	return e, countAfter - ran, e.req.Timeout + stuckAfter - ran
 }
 
-// reportStuck reports that the agent does not work. The owner answers with Die, which ends the cell.
+// reportStuck reports that the agent does not work, and waits. The owner of the sandbox calls Die, which ends the
+// cell.
 func (k *Kernel) reportStuck(ctx context.Context, e *entry, why string) {
 	k.o.Stuck(why)
 	select {
@@ -257,8 +259,8 @@ func ends(es []*entry, s cellhold.CellStatus, cause string) []end {
 	return list
 }
 
-// endCells appends the last events of cells that the agent will not end, after more events, and removes the
-// cells. pick is called with mu held and returns the ends. Cells that are done are skipped.
+// endCells records the events in more, and then the ends of cells that the agent will not end. Then it removes the
+// cells. pick returns the ends; endCells calls it with mu held. It skips cells that are done.
 func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...record.Event) error {
 	k.rec.Lock()
 	defer k.rec.Unlock()
@@ -317,8 +319,8 @@ func (k *Kernel) remove(e *entry) {
 	k.queue = rest
 }
 
-// drainWait bounds the time in which Die waits for the last events of a sandbox that is gone. They are in a
-// pipe of this host, so they only have to be read.
+// drainWait limits how long Die waits for the last events of a sandbox that is gone. The events are in a pipe on
+// this host, so the wait is short.
 const drainWait = 2 * time.Second
 
 // Retire makes the kernel refuse new cells, and cancels the queued ones, before the kernel is shut down.

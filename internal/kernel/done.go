@@ -15,16 +15,16 @@ type doneCell struct {
 	id   cellhold.CellID
 	size int64                         // size of its record in memory, approximately
 	kept int64                         // bytes of its output in the journal
-	lost cellhold.OutputDroppedContent // late output without space there that is not reported yet
+	lost cellhold.OutputDroppedContent // dropped late output that is not reported yet
 
-	// behind is set when the journal has output that is not gathered, because there was no space. Later
-	// output is not gathered either until that output is read from the journal, because output must be
-	// folded in order.
+	// behind is set if the journal has output that had no space in memory. Until that output is read from the
+	// journal, later output is not gathered either, because output must be folded in order.
 	behind bool
 	since  int64 // number of the first event that is not gathered; 0 until there is one
 }
 
-// remember adds an ended cell, and forgets the oldest one. The caller must hold mu.
+// remember adds an ended cell. Above maxDone, it forgets the oldest cell, if possible one without late output. The
+// caller must hold mu.
 func (k *Kernel) remember(id cellhold.CellID, size, kept int64) {
 	if k.done == nil {
 		k.done = map[cellhold.CellID]*doneCell{}
@@ -50,8 +50,8 @@ func (k *Kernel) forget(id cellhold.CellID) {
 	k.order = slices.DeleteFunc(k.order, func(o cellhold.CellID) bool { return o == id })
 }
 
-// inherit takes over the ended cells from the Kernel that followed the agent before. With another boot of
-// the agent, the records have been folded from the events already. The caller must hold mu of both.
+// inherit takes over the ended cells from the Kernel that followed the agent before. If the boot
+// differs, the records have been folded from the events already. The caller must hold mu of both.
 func (k *Kernel) inherit(before *Kernel, sameBoot bool) {
 	for _, id := range before.order {
 		b := before.done[id]

@@ -11,7 +11,7 @@ import (
 // full, the link is not read. Then the agent's spool fills, and drops output.
 const inboxBytes = 1 << 20
 
-// inbox passes events from the reader of the link to the recorder, always all that are there. So a burst
+// inbox passes events from the reader of the link to the recorder. take returns all events at once, so a burst
 // costs one transaction, and a single event does not wait.
 type inbox struct {
 	mu    sync.Mutex
@@ -25,7 +25,7 @@ func newInbox() *inbox {
 	return &inbox{space: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
 }
 
-// put adds an event and waits while the inbox is full. One goroutine can call it.
+// put waits while the inbox is full, and adds an event. Only one goroutine can call it.
 func (b *inbox) put(ctx context.Context, ev guestapi.Event) error {
 	for {
 		b.mu.Lock()
@@ -45,7 +45,7 @@ func (b *inbox) put(ctx context.Context, ev guestapi.Event) error {
 	}
 }
 
-// take waits for the first event, and returns all events that are there. One goroutine can call it.
+// take waits for the first event, and returns all events in the inbox. Only one goroutine can call it.
 func (b *inbox) take(ctx context.Context) ([]guestapi.Event, error) {
 	for {
 		b.mu.Lock()

@@ -25,13 +25,13 @@ import (
 // Link has the calls to the agent about one kernel.
 type Link interface {
 	Start(ctx context.Context, r guestapi.StartKernel) error
-	Execute(ctx context.Context, r guestapi.Execute) error     // the same cell twice runs once
+	Execute(ctx context.Context, r guestapi.Execute) error     // a repeated request does not run the cell again
 	Interrupt(ctx context.Context, only cellhold.CellID) error // no id: any running cell
 	Input(ctx context.Context, r guestapi.InputReply) error
 	Restart(ctx context.Context) error
 	Ack(ctx context.Context, seq int64) error // the agent can forget events up to seq
-	// Events yields the agent's events after a number. It ends when the link breaks, with an error, or when
-	// the context ends.
+	// Events yields the agent's events with numbers above after. It ends with an error when the link breaks, and
+	// without an error when the context ends.
 	Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error]
 }
 
@@ -39,14 +39,14 @@ type Link interface {
 type Options struct {
 	ID      cellhold.KernelID
 	Session cellhold.SessionID
-	Boot    string // boot of the agent, from its Info
+	Boot    string // boot id of the agent
 	Link    Link
 	Log     *Log
 	Journal Journal
 	Logger  *slog.Logger
-	Pending []record.Cell // cells that were not done when the last server ended, in order
+	Pending []record.Cell // cells that were not done when the earlier server ended, in order
 	Fresh   bool          // the kernel is new: events of its id in the journal belong to an earlier kernel
-	Before  *Kernel       // the Kernel that followed the same kernel until now; its state is used in place of the journal; may be nil
+	Before  *Kernel       // the Kernel that followed the agent until now; New uses its state in place of the journal; can be nil
 
 	// CellOutput and SessionOutput bound output in the journal: the bytes of one cell's output, and the
 	// bytes of all events of the session. Zero means 256 MiB and 1 GiB.
@@ -54,29 +54,28 @@ type Options struct {
 
 	// OOMKills returns the number of processes of the sandbox that the host has killed for lack of memory.
 	OOMKills func(ctx context.Context) (int64, error)
-	// Memory measures the peak memory of the sandbox while a cell runs. It may be nil. Begin is called for
-	// cells that are not short, End for all. End returns 0 if the peak is unknown.
+	// Memory measures the peak memory of the sandbox while a cell runs. It can be nil. Begin is called for
+	// cells that are not short, End for all cells. End returns 0 if the peak is unknown.
 	Memory interface {
 		Begin(ctx context.Context, c cellhold.CellID)
 		End(ctx context.Context, c cellhold.CellID) int64
 	}
 	// Mirror copies the guest's /mnt/data/output to the host, before the cell is reported done.
 	Mirror func(ctx context.Context) error
-	// Updates receives the displays with ids of a cell that ends, so that displays of earlier cells are
-	// updated. It can be called twice for a cell. It returns the size of the records that it has written.
-	// It may be nil.
+	// Updates updates displays of earlier cells. It gets the displays with ids of a cell that ends, and
+	// returns the size of the records that it has written. It can be called twice for a cell. It can be nil.
 	Updates func(ctx context.Context, c record.Cell, updates []notebook.Update) int64
 	// Record returns the record of a done cell, so that later output can be added. If it is nil, such
 	// output is only in the journal.
 	Record func(ctx context.Context, id cellhold.CellID) (record.Cell, error)
-	// Changed is called when late output was added to a record. It may be nil. It must not block.
+	// Changed is called when late output was added to a record. It can be nil. It must not block.
 	Changed func()
-	// Refold rebuilds the records of cells from their events, after a server was killed before it had
-	// written late output. It may be nil.
+	// Refold rebuilds the records of cells from their events. It is called if an earlier server was killed before
+	// it had written late output. It can be nil.
 	Refold func(ctx context.Context) error
-	// Done is called after a cell is done and recorded. It may be nil. It must not block.
+	// Done is called after a cell is done and recorded. It can be nil. It must not block.
 	Done func(c record.Cell)
-	// Stuck is called when the agent did not end a cell in time. The owner must then destroy the sandbox
+	// Stuck is called when the agent did not accept or end a cell in time. The owner must then destroy the sandbox
 	// and call Die. It must not block.
 	Stuck func(why string)
 }
@@ -90,18 +89,18 @@ const (
 	// stuckAfter is how long after a cell's deadline the agent can take to end it. Its steps (interrupt,
 	// SIGINT, SIGKILL) take less than 10 s, and a loaded host is slow.
 	stuckAfter = 45 * time.Second
-	// takeWithin is how long cells can wait for an agent that runs none. It is longer than the agent's own
-	// limit for the start of a kernel. After those two minutes the agent reports that the kernel is dead.
-	takeWithin = 3 * time.Minute
+	// acceptWithin is how long cells can wait while the agent accepts none. It is longer than the two minutes
+	// that the agent allows for the start of a kernel. After these two minutes the agent reports a dead kernel.
+	acceptWithin = 3 * time.Minute
 	// mirrorTimeout bounds the copy of one cell's files: 256 MiB at 10 MB/s.
 	mirrorTimeout = 30 * time.Second
-	// ackEvery is the amount of events after which the agent is told to forget them. Until then they are
-	// kept twice, in the journal and in the agent's spool. It is far below the limit of the spool, and so
-	// large that acknowledgements cost little.
+	// ackEvery is the number of bytes of events after which the server acknowledges them. Until then the events
+	// are stored twice, in the journal and in the agent's spool. The value is far below the limit of the spool,
+	// and so large that acknowledgements cost little.
 	ackEvery = 256 << 10
-	// starvedTries is how often a kernel is started after one was killed for lack of memory. Each start
-	// takes a second, and on a busy machine one in fifty was killed too.
-	starvedTries = 4
+	// maxStarts limits the starts of a kernel whose process was killed for lack of memory. Each start takes a
+	// second. On a busy machine, one new process in fifty was killed too.
+	maxStarts = 4
 	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
@@ -113,12 +112,12 @@ type Kernel struct {
 	inbox *inbox
 	wake  chan struct{} // capacity 1: wakes the dispatcher
 
-	stalled time.Time // start of the time in which the agent accepts no work; used by the dispatcher only
+	stalled time.Time // time since which the agent accepts no cell; used by the dispatcher only
 
 	submit sync.Mutex // gives queue and journal the same order
 	rec    sync.Mutex // held while events are recorded and applied
 
-	killedForMemory bool // cause of the last process's death; guarded by rec
+	killedForMemory bool // the last process was killed for lack of memory; guarded by rec
 
 	mu        sync.Mutex
 	state     cellhold.KernelState // never busy: current != nil means busy
@@ -132,12 +131,12 @@ type Kernel struct {
 	done      map[cellhold.CellID]*doneCell // the newest ended cells of this kernel
 	order     []cellhold.CellID             // ids in done, oldest first
 	late      map[cellhold.CellID]*late
-	lateSince time.Time     // since when the journal has output that a record lacks; zero when there is none
+	lateSince time.Time     // time since which a record lacks output; zero if no record does
 	lateNext  time.Time     // earliest time of the next write of records
 	oom       int64         // memory kills that were not caused by the running cell
 	killed    int64         // memory kills at the last count
 	gone      bool          // Die was called: the kernel stays dead
-	revived   int           // number of restarts that the agent has reported
+	restarts  int           // number of restarts that the agent has reported
 	down      bool          // the link is broken and all events that were read from it are recorded
 	changed   chan struct{} // closed and replaced when any of the above changes
 }
@@ -150,22 +149,22 @@ type entry struct {
 	counted bool                          // memory kills were counted for it; used by the dispatcher only
 	sent    bool                          // the agent has accepted it
 	begun   time.Time                     // when it was sent to the agent; zero if an earlier server sent it
-	usage   *cellhold.Usage               // its use, once its end was seen
+	usage   *cellhold.Usage               // its usage; set at its end
 	sentAt  time.Time                     // time of sent, by the server's clock, because the guest can forge its times
 	folded  int64                         // the agent's number of the newest event in folder
 	kept    int64                         // bytes of its output in the journal
-	lost    cellhold.OutputDroppedContent // its output without space in the journal
+	lost    cellhold.OutputDroppedContent // its dropped output that is not reported yet
 	tries   int                           // failed attempts to send it; used by the dispatcher only
 	asked   int64                         // the agent's number of the event that asks for input; 0 when none is open
 
-	ending   bool          // its end is being recorded: it is not sent any more
+	ending   bool          // its end is being recorded: it must not be sent
 	unwanted bool          // interrupt it as soon as the agent has accepted it
 	overdue  bool          // the agent did not end it at its deadline
 	done     chan struct{} // closed when the cell is done and recorded
 }
 
 // New returns a kernel that continues where the journal ends. Pending cells get their state from the
-// journal. Cells that never started will run, and started cells are awaited.
+// journal. Cells that never started will run, and started cells continue.
 func New(ctx context.Context, o Options) (*Kernel, error) {
 	o.CellOutput = cmp.Or(o.CellOutput, defaultCellOutput)
 	o.SessionOutput = cmp.Or(o.SessionOutput, defaultSessionOutput)
@@ -188,8 +187,8 @@ func New(ctx context.Context, o Options) (*Kernel, error) {
 	return k, nil
 }
 
-// Run reads, records and dispatches until the context ends, and returns when all of that has stopped. The
-// kernel process itself keeps running.
+// Run reads and records events, and dispatches cells, until the context ends. It returns when its goroutines have
+// stopped. The kernel process keeps running.
 func (k *Kernel) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { k.read(ctx) })
@@ -216,7 +215,7 @@ func (k *Kernel) Submit(ctx context.Context, c record.Cell) (record.Cell, error)
 	ev := record.NewEvent(cellhold.EventCellQueued, k.o.ID, c.ID, cellhold.CellQueuedContent{Position: position})
 	// Even if the caller has gone, the cell must be either recorded or refused.
 	if err := k.o.Log.Append(context.WithoutCancel(ctx), []record.Event{ev}, &c); err != nil {
-		return c, cellhold.Wrap(cellhold.Unavailable, err, "The cell could not be recorded, so it was not run. Is the server's disk full?")
+		return c, cellhold.Wrap(cellhold.Unavailable, err, "The cell could not be recorded, so it was not run. Check the free space on the server's disk.")
 	}
 	k.mu.Lock()
 	k.queue = append(k.queue, newEntry(c))
@@ -240,7 +239,7 @@ func (k *Kernel) admit(size int) (position int, err error) {
 		return 0, cellhold.Errorf(cellhold.Conflict, "The kernel is being shut down.")
 	}
 	if len(k.queue) >= maxQueue || size > maxQueued {
-		return 0, cellhold.Errorf(cellhold.Exhausted, "%d cells are queued for this kernel already. Wait for some of them.", len(k.queue))
+		return 0, cellhold.Errorf(cellhold.Exhausted, "%d cells are queued for this kernel; the limits are %d cells and %d MiB of code. Wait until some are done.", len(k.queue), maxQueue, maxQueued>>20)
 	}
 	position = len(k.queue)
 	if k.current != nil {
@@ -265,11 +264,11 @@ func newEntry(c record.Cell) *entry {
 // Restart replaces the kernel process and waits until the new one is idle. The running cell ends, queued
 // cells are cancelled, and variables are lost.
 func (k *Kernel) Restart(ctx context.Context) error {
-	starved := k.died(cellhold.StatusOOM)
+	outOfMemory := k.died(cellhold.StatusOOM)
 	err := k.replace(ctx)
 	// The memory of a process that was killed for lack of memory is freed gradually. The new process can be
 	// killed in that time.
-	for try := 1; try < starvedTries && err != nil && starved && k.died(cellhold.StatusOOM, cellhold.StatusSignal); try++ {
+	for try := 1; try < maxStarts && err != nil && outOfMemory && k.died(cellhold.StatusOOM, cellhold.StatusSignal); try++ {
 		err = k.replace(ctx)
 	}
 	return err
@@ -288,33 +287,33 @@ func (k *Kernel) replace(ctx context.Context) error {
 		return err
 	}
 	k.mu.Lock()
-	state, cause, detail, revived := k.state, k.cause, k.detail, k.revived
+	state, cause, detail, restarts := k.state, k.cause, k.detail, k.restarts
 	if state == cellhold.KernelRestarting {
-		revived-- // the agent reports the restart once
+		restarts-- // the agent reports the restart once
 	}
 	k.mu.Unlock()
 	k.setState(cellhold.KernelRestarting, "", "")
 	if err := k.o.Link.Restart(ctx); err != nil {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		if k.state == cellhold.KernelRestarting && k.revived == revived {
+		if k.state == cellhold.KernelRestarting && k.restarts == restarts {
 			k.state, k.cause, k.detail = state, cause, detail
 			k.notify()
 		}
 		return err
 	}
-	return k.waitState(ctx, revived+1)
+	return k.waitState(ctx, restarts+1)
 }
 
 // WaitIdle waits until the kernel can run cells. It fails if the kernel never will.
 func (k *Kernel) WaitIdle(ctx context.Context) error { return k.waitState(ctx, 0) }
 
-// waitState is WaitIdle for the state after a number of restarts. It ignores earlier states.
-func (k *Kernel) waitState(ctx context.Context, revived int) error {
+// waitState is like WaitIdle, but ignores the states before the agent has reported that many restarts.
+func (k *Kernel) waitState(ctx context.Context, restarts int) error {
 	for {
 		k.mu.Lock()
 		changed := k.changed
-		settled := k.gone || k.revived >= revived && (k.state == cellhold.KernelIdle || k.finallyDead())
+		settled := k.gone || k.restarts >= restarts && (k.state == cellhold.KernelIdle || k.finallyDead())
 		var err error
 		if settled && k.state != cellhold.KernelIdle {
 			err = k.deadError()
@@ -378,8 +377,8 @@ func (k *Kernel) Cell(id cellhold.CellID) (record.Cell, bool) {
 	return c, true
 }
 
-// Wait waits until a cell is done, and returns it. It returns false if there is no such cell, because it
-// was done before or never submitted. If ctx ends first, it returns the unfinished cell and the error of
+// Wait waits until a cell is done, and returns it. It returns false if the cell was done before the
+// call or was never submitted. If ctx ends first, it returns the unfinished cell and the error of
 // ctx.
 func (k *Kernel) Wait(ctx context.Context, id cellhold.CellID) (record.Cell, bool, error) {
 	k.mu.Lock()

@@ -85,8 +85,8 @@ func (m *memory) Cursor(_ context.Context, _ cellhold.SessionID, _ cellhold.Kern
 	return last, nil
 }
 
-// agent is the guest's end of a kernel as in the contract. It keeps its events and runs each cell once. The
-// test decides what a cell does.
+// agent is a kernel.Link to an agent in the test. It keeps its events and runs each cell once. The function run
+// decides what a cell does.
 type agent struct {
 	mu      sync.Mutex
 	evs     []guestapi.Event
@@ -187,7 +187,7 @@ type world struct {
 	agent   *agent
 	log     *kernel.Log
 	kernel  *kernel.Kernel
-	oom     func() int64 // nil means none were killed
+	oom     func() int64 // number of killed processes; nil means 0
 	stuck   chan string
 	stop    func()
 }
@@ -277,7 +277,7 @@ func TestACellRunsAndItsOutputsAreInItsRecord(t *testing.T) {
 	w.submit(t, "c1")
 	c := w.wait(t, "c1")
 	if c.Status != cellhold.StatusOK || len(c.Outputs) != 1 || c.Outputs[0].Text != "c1\n" {
-		t.Fatalf("got %+v", c)
+		t.Fatalf("the cell is %+v", c)
 	}
 	if c.First == 0 || c.Last <= c.First {
 		t.Errorf("events %d to %d", c.First, c.Last)
@@ -380,11 +380,11 @@ func TestAKillForLackOfMemoryHasItsStatus(t *testing.T) {
 	}
 }
 
-func TestAKernelThatIsKilledForItsPredecessorsMemoryIsStartedAgain(t *testing.T) {
+func TestARestartIsRetriedIfTheNewProcessIsKilledForLackOfMemory(t *testing.T) {
 	for name, died := range map[string]struct {
 		kills int64
 		want  bool
-	}{"killed for want of memory": {1, true}, "killed for something else": {0, false}} {
+	}{"killed for lack of memory": {1, true}, "killed for another reason": {0, false}} {
 		t.Run(name, func(t *testing.T) {
 			a := newAgent(silent)
 			dead := cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusSignal, Signal: 9}
@@ -418,7 +418,7 @@ func TestAnEarlierMemoryKillIsNotTheCauseOfALaterDeath(t *testing.T) {
 		w.oom = func() int64 { return 1 } // of a child process in an earlier cell
 		w.submit(t, "c1")
 		<-w.agent.took
-		<-time.After(time.Second) // of the bubble's clock: the cell has been running for some time
+		<-time.After(time.Second) // of the fake clock: the cell has been running for some time
 		w.agent.say("", cellhold.EventKernelState, cellhold.KernelStateContent{State: cellhold.KernelDead, Cause: cellhold.StatusSignal, Signal: 9})
 		w.agent.done("c1", cellhold.StatusSignal)
 		if c := w.wait(t, "c1"); c.Status != cellhold.StatusSignal {
@@ -428,7 +428,7 @@ func TestAnEarlierMemoryKillIsNotTheCauseOfALaterDeath(t *testing.T) {
 	})
 }
 
-func TestCellsThatWaitForAKernelThatDiesAreCancelled(t *testing.T) {
+func TestQueuedCellsOfAKernelThatDiesAreCancelled(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	w.submit(t, "c1")
 	w.submit(t, "c2")
@@ -453,7 +453,7 @@ func TestTheEndOfTheSandboxEndsEveryCell(t *testing.T) {
 			t.Errorf("running cell: %s, want lost", c.Status)
 		}
 		if c := w.wait(t, "c2"); c.Status != cellhold.StatusCancelled {
-			t.Errorf("waiting cell: %s, want cancelled", c.Status)
+			t.Errorf("queued cell: %s, want cancelled", c.Status)
 		}
 		w.stop()
 	})
@@ -476,16 +476,16 @@ func TestANewServerContinuesInTheMiddleOfACell(t *testing.T) {
 		t.Errorf("the cell that ran: %s %+v", c.Status, c.Outputs)
 	}
 	if c := w.wait(t, "c2"); c.Status != cellhold.StatusOK {
-		t.Errorf("the cell that waited: %s", c.Status)
+		t.Errorf("the queued cell: %s", c.Status)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.seen["c2"] != 1 {
-		t.Errorf("the cell that waited was sent %d times", a.seen["c2"])
+		t.Errorf("the queued cell was sent %d times", a.seen["c2"])
 	}
 }
 
-// waitFor returns when an event of that type is in the log.
+// waitFor returns when an event of the type is in the log.
 func waitFor(t *testing.T, l *kernel.Log, want cellhold.EventType) {
 	t.Helper()
 	for ev, err := range l.Watch(t.Context(), 0) {
@@ -539,13 +539,13 @@ func TestACellOfAnEarlierServerGetsANewDeadline(t *testing.T) {
 		a.say("c1", cellhold.EventCellStarted, cellhold.CellStartedContent{})
 		waitFor(t, w.log, cellhold.EventCellStarted)
 		w.stop()
-		<-time.After(time.Hour) // of the bubble's clock: no server runs
+		<-time.After(time.Hour) // of the fake clock: no server runs
 		a.say("c1", cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "late"})
 		w = open(t, j, a, c)
 		waitFor(t, w.log, cellhold.EventStream)
 		select {
 		case <-w.stuck:
-			t.Error("the sandbox was given up at once")
+			t.Error("the sandbox was reported as stuck at once")
 		case <-time.After(time.Second):
 		}
 		w.stop()
@@ -578,7 +578,7 @@ func TestOutputBeyondTheBoundIsDroppedAndReported(t *testing.T) {
 	}
 }
 
-func TestQuestionsWithoutEndDoNotFillTheJournal(t *testing.T) {
+func TestAnEndlessNumberOfQuestionsDoesNotFillTheJournal(t *testing.T) {
 	w := open(t, newMemory(), newAgent(silent))
 	w.submit(t, "c1")
 	<-w.agent.took
@@ -618,6 +618,6 @@ func TestOutputOfOtherKernelsTakesSpace(t *testing.T) {
 	}
 	log, err := kernel.NewLog(t.Context(), "s", w.journal)
 	if err != nil || log.Kept() != w.log.Kept() {
-		t.Errorf("a log that continues counts %d bytes, the old one %d (%v)", log.Kept(), w.log.Kept(), err)
+		t.Errorf("a new log of the journal counts %d bytes, the old log %d (%v)", log.Kept(), w.log.Kept(), err)
 	}
 }

@@ -10,16 +10,16 @@ import (
 	"cellhold/internal/record"
 )
 
-// Output can come after the end of its cell: from a thread, from a process that still runs, or when a
-// display is updated later. It belongs to the cell's record like all other output. A record is always
-// rewritten whole. So late output is gathered in memory first, and readers get it from there until it is
-// written. User code decides how many cells get late output and how large their records are, so all of it
-// is bounded. maxLateBytes bounds the memory, and rests in proportion to the size bound reads and writes.
-// Output without space here stays in the journal until there is space.
+// Output can come after the end of its cell: from a thread, from a process that still runs, or when a display is
+// updated later. Late output belongs to the cell's record like all other output. A record is always rewritten
+// completely, so the kernel first gathers late output in memory. Until the record is written, readers get the output
+// from memory. User code decides how many cells get late output and how large their records are, so memory, reads
+// and writes have limits: maxLateBytes limits the memory, and a pause in proportion to its size follows each write.
+// Output that has no space in memory stays in the journal until there is space.
 
 const (
-	// lateRest is how long late output is gathered before records are rewritten. After a write it is also
-	// the rest for each MiB written.
+	// lateRest is how long late output is gathered before records are rewritten. It is also the pause for each
+	// MiB written.
 	lateRest = time.Second
 	// maxLate is the number of cells of a kernel for which output can be gathered at once.
 	maxLate = 16
@@ -37,14 +37,14 @@ type late struct {
 	cell    record.Cell
 	folder  *notebook.Folder
 	held    int64           // bytes that the log counts for it
-	first   int64           // number of the first event that the record lacks; 0 when it has all
+	first   int64           // number of the first event that the record lacks; 0 if it lacks none
 	folded  int64           // the agent's number of the newest event in folder
 	shown   map[string]bool // display ids that its late output shows or updates
 	stopped bool            // there was no space for all of its events in the journal
 }
 
-// foldLate folds a late output that the journal gets, if there is space. A batch that could not be recorded
-// comes again, so each event is folded only once. The caller must hold rec.
+// foldLate folds one event of late output, if there is space in memory. A batch that could not be recorded is
+// retried, so foldLate folds each event only once. The caller must hold rec.
 func (k *Kernel) foldLate(ctx context.Context, d *doneCell, ev record.Event) {
 	if d.behind { // modified with rec held
 		return
@@ -67,7 +67,7 @@ func (k *Kernel) foldLate(ctx context.Context, d *doneCell, ev record.Event) {
 
 // tryFold folds an event. It returns false if there is no space. The caller must hold mu.
 func (k *Kernel) tryFold(l *late, ev record.Event) bool {
-	if !k.o.Log.hold(l.held, l.held+int64(len(ev.Content))) {
+	if !k.o.Log.reserveLate(l.held, l.held+int64(len(ev.Content))) {
 		return false
 	}
 	l.held += int64(len(ev.Content))
@@ -85,17 +85,17 @@ func (k *Kernel) tryFold(l *late, ev record.Event) bool {
 // recount corrects the counted size of a cell. The caller must hold mu.
 func (k *Kernel) recount(l *late) {
 	now := l.folder.Held()
-	k.o.Log.held(now - l.held)
+	k.o.Log.addLate(now - l.held)
 	l.held, l.done.size = now, now
 }
 
-// gather returns the gathered output of a cell, and starts it if necessary. It returns nil without reading
-// the record if there is no space. The caller must hold rec.
+// gather returns the gathered output of a cell. If nothing is gathered yet, it reads the record of the cell. If there
+// is no space, it returns nil without a read. The caller must hold rec.
 func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 	k.mu.Lock()
 	l, full, size := k.late[d.id], len(k.late) >= maxLate, max(d.size, 1)
 	k.mu.Unlock()
-	if l != nil || full || !k.o.Log.hold(0, size) {
+	if l != nil || full || !k.o.Log.reserveLate(0, size) {
 		return l, nil
 	}
 	c, err := k.o.Record(ctx, d.id)
@@ -103,7 +103,7 @@ func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 		err = cellhold.Errorf(cellhold.NotFound, "The record of cell %s does not belong to a done cell of this kernel.", d.id)
 	}
 	if err != nil {
-		k.o.Log.held(-size)
+		k.o.Log.addLate(-size)
 		return nil, err
 	}
 	l = &late{done: d, cell: c, folder: notebook.Continue(c.Cell), held: size, shown: map[string]bool{}}
@@ -111,8 +111,8 @@ func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	d.size = l.folder.Held()
-	if !k.o.Log.hold(size, d.size) {
-		k.o.Log.held(-size)
+	if !k.o.Log.reserveLate(size, d.size) {
+		k.o.Log.addLate(-size)
 		return nil, nil
 	}
 	l.held = d.size
@@ -125,7 +125,7 @@ func (k *Kernel) gather(ctx context.Context, d *doneCell) (*late, error) {
 
 // release drops the gathered output of a cell. The caller must hold mu.
 func (k *Kernel) release(l *late) {
-	k.o.Log.held(-l.held)
+	k.o.Log.addLate(-l.held)
 	delete(k.late, l.cell.ID)
 }
 
@@ -153,7 +153,7 @@ func (l *late) has(seq int64) {
 	}
 }
 
-// startLate starts the time until the next write, if there is output to write. The caller must hold mu.
+// startLate schedules the next write, if there is output to write. The caller must hold mu.
 func (k *Kernel) startLate() {
 	if k.lateSince.IsZero() && k.unwritten() {
 		k.lateSince = time.Now()
@@ -166,7 +166,7 @@ func (k *Kernel) unwritten() bool {
 		return true
 	}
 	for _, d := range k.done {
-		if d.since > 0 || d.lost.Bytes > 0 && k.mayReport() {
+		if d.since > 0 || d.lost.Bytes > 0 && k.canReport() {
 			return true
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"cellhold/internal/record"
 )
 
-// past puts done cells into a journal, each with a display of that many bytes.
+// past adds n done cells to a journal, each with a display of the given size in bytes.
 func (m *memory) past(n, size int) (ids []cellhold.CellID) {
 	data := json.RawMessage(`"` + strings.Repeat("x", size) + `"`)
 	shown := record.NewEvent(cellhold.EventDisplayData, "toy", "", cellhold.DisplayContent{Data: map[string]json.RawMessage{"text/plain": data}})
@@ -106,7 +106,7 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 				t.Fatalf("output of %d cells is gathered, %d records were read and %d written too early", gathered, reads(), j.written())
 			}
 		}
-		<-time.After(5 * time.Minute) // of the bubble's clock
+		<-time.After(5 * time.Minute) // of the fake clock
 		for _, id := range ids {
 			if got := j.printed(id); got != "one\ntwo\n" {
 				t.Errorf("the record of %s has %q", id, got)
@@ -115,9 +115,9 @@ func TestLateOutputOfManyLargeCellsIsGatheredInTurn(t *testing.T) {
 		if j.written() != len(ids) || reads() > len(ids) {
 			t.Errorf("%d records were written and %d read for %d cells", j.written(), reads(), len(ids))
 		}
-		for i, c := range j.all() { // a round of 64 MiB, and a rest of one second for each MiB
+		for i, c := range j.all() { // at first 64 MiB, and then one MiB for each second
 			if allowed := 64<<20 + int64(c.Ended.Sub(begun).Seconds())<<20; int64(i+1)*size > allowed {
-				t.Errorf("%d records are written after %s", i+1, c.Ended.Sub(begun))
+				t.Errorf("%d records are written after %s, which is too early", i+1, c.Ended.Sub(begun))
 			}
 		}
 	})
@@ -191,11 +191,11 @@ func TestLateOutputOfUnknownCellsReadsNoRecord(t *testing.T) {
 		defer w.stop()
 		for i := range 100 {
 			a.print("other", "x")
-			a.print(cellhold.CellID(fmt.Sprint("nobody", i)), "x")
+			a.print(cellhold.CellID(fmt.Sprint("unknown", i)), "x")
 		}
 		synctest.Wait()
 		if reads() > 0 {
-			t.Errorf("%d records were read", reads())
+			t.Errorf("%d records were read, want 0", reads())
 		}
 	})
 }
@@ -246,7 +246,7 @@ func TestTheRestAfterLateOutputCountsTheDisplaysOfOtherCells(t *testing.T) {
 			<-time.After(time.Second)
 		}
 		if n := j.written(); n != 2 {
-			t.Errorf("the record was written %d times in a minute, want once and once after a rest of 50 s", n)
+			t.Errorf("the record was written %d times in a minute, want 2: once at the start, and once after a pause of 50 s", n)
 		}
 	})
 }

@@ -26,8 +26,8 @@ func (k *Kernel) lateDue() (time.Duration, bool) {
 	return max(time.Until(at), 0), true
 }
 
-// writeLate writes the records of cells with late output, and then gathers output that waits in the
-// journal. It runs again only after a rest in proportion to the size.
+// writeLate writes the records of cells with late output, and then gathers output that waits in the journal. It
+// sets the time of the next write: after a pause in proportion to the written bytes.
 func (k *Kernel) writeLate(ctx context.Context) {
 	k.rec.Lock()
 	defer k.rec.Unlock()
@@ -41,7 +41,7 @@ func (k *Kernel) writeLate(ctx context.Context) {
 	k.startLate()
 }
 
-// restAfter returns the rest after a write of that many bytes.
+// restAfter returns the pause after a write of the given size.
 func restAfter(bytes int64) time.Duration {
 	return time.Duration(float64(lateRest) * float64(bytes) / (1 << 20))
 }
@@ -80,13 +80,13 @@ func (k *Kernel) gathered() int {
 	return len(k.late)
 }
 
-// mayReport reports whether there is space for reports of dropped output. Each report takes space in the
-// journal, so they end. They leave half of the reserve to questions and exceptions.
-func (k *Kernel) mayReport() bool { return k.o.Log.Kept() < k.o.SessionOutput+reserve/2 }
+// canReport reports whether the journal has space for a report of dropped output. Reports can use half of the
+// reserve. The other half is for questions and exceptions.
+func (k *Kernel) canReport() bool { return k.o.Log.Kept() < k.o.SessionOutput+reserve/2 }
 
 // reportLost records how much late output was dropped. The caller must hold rec.
 func (k *Kernel) reportLost(ctx context.Context) {
-	if !k.mayReport() {
+	if !k.canReport() {
 		return
 	}
 	var evs []record.Event

@@ -16,23 +16,23 @@ type Journal interface {
 	// Append stores events and the records of cells that they changed. The caller has numbered the events
 	// without a gap. If Append returns an error, nothing is stored.
 	Append(ctx context.Context, id cellhold.SessionID, evs []record.Event, cells ...record.Cell) error
-	// Read yields the events after a number, in order, up to the newest at the time of the call. For a
+	// Read yields the events with numbers above after, in order, up to the newest at the time of the call. For a
 	// damaged event it yields the number and an error, and continues. Any other error is the last element.
 	Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error]
-	// Tail returns the number of the newest event, or 0 when there is none, and the bytes of all contents.
+	// Tail returns the number of the newest event, or 0 if there is none, and the bytes of all contents.
 	Tail(ctx context.Context, id cellhold.SessionID) (seq, bytes int64, err error)
 	// Cursor returns the highest of the agent's own numbers that is stored for a kernel and boot.
 	Cursor(ctx context.Context, id cellhold.SessionID, k cellhold.KernelID, boot string) (int64, error)
 }
 
-// Bounds of the newest events that a log keeps in memory. Watchers that keep up read from there. A watcher
-// that lags reads the journal again, so no reader makes the server grow.
+// Bounds of the newest events that a log keeps in memory. Fast watchers read from memory. A slow watcher
+// reads from the journal, so it takes no more memory.
 const (
 	tailEvents = 512
 	tailBytes  = 1 << 20
-	// handBytes is about the amount that one watcher holds at a time. A thousand watchers that never read
-	// hold only a thousand times this.
-	handBytes = 64 << 10
+	// watchBytes is the approximate amount of memory of one watcher. A thousand watchers that never read take
+	// only a thousand times this amount.
+	watchBytes = 64 << 10
 )
 
 // Log has the numbered events of one session, which its kernels share. It numbers events, writes them to
@@ -41,7 +41,7 @@ type Log struct {
 	session cellhold.SessionID
 	journal Journal
 
-	write sync.Mutex // makes number, journal and tail one step; locked before mu
+	write sync.Mutex // held while events are numbered, stored and shown; locked before mu
 
 	mu      sync.Mutex
 	next    int64          // number of the next event
@@ -51,7 +51,7 @@ type Log struct {
 	late    int64          // bytes of late output that the kernels hold in memory
 	changed chan struct{}  // closed and replaced when events are appended or the log closes
 	closed  bool
-	err     error // the last error of watchers
+	err     error // the error with which watches end; nil: none
 }
 
 // NewLog returns the log of a session. It continues where the journal ends.
@@ -71,8 +71,8 @@ func (l *Log) Append(ctx context.Context, evs []record.Event, cells ...*record.C
 	})
 }
 
-// AppendWith is Append with a function that stores the numbered events and the other changes. If it returns
-// an error, it must have stored nothing.
+// AppendWith is like Append. keep stores the numbered events and the other changes. If keep returns an error, it
+// must have stored nothing.
 func (l *Log) AppendWith(ctx context.Context, evs []record.Event, keep func(context.Context, []record.Event) error) error {
 	l.write.Lock()
 	defer l.write.Unlock()
@@ -101,9 +101,9 @@ func (l *Log) Kept() int64 {
 	return l.kept
 }
 
-// hold changes the counted size of late output from old to now. It returns false if the kernels of the
-// session would hold too much.
-func (l *Log) hold(old, now int64) bool {
+// reserveLate changes the counted size of late output from old to now. It returns false if the kernels of the
+// session would use too much memory.
+func (l *Log) reserveLate(old, now int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	others := l.late - old
@@ -114,8 +114,8 @@ func (l *Log) hold(old, now int64) bool {
 	return true
 }
 
-// held adds to the counted size without a check.
-func (l *Log) held(more int64) {
+// addLate adds to the counted size of late output without a check.
+func (l *Log) addLate(more int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.late += more
@@ -194,8 +194,8 @@ func (l *Log) Close(err error) {
 	close(l.changed)
 }
 
-// Watch yields the events after a number and then new events, until the context ends or the log closes. It
-// runs on the caller's goroutine; a slow caller costs no memory.
+// Watch yields the events with numbers above after, and then new events, until the context ends or the log closes.
+// It runs on the caller's goroutine, so a slow caller takes no memory.
 func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[record.Event, error] {
 	return func(yield func(record.Event, error) bool) {
 		for {
@@ -233,7 +233,7 @@ func (l *Log) Watch(ctx context.Context, after int64) iter.Seq2[record.Event, er
 	}
 }
 
-// after returns the events after a number if the tail has all of them.
+// after returns the events with numbers above after, if the tail has all of them.
 func (l *Log) after(after int64) (evs []record.Event, inTail bool, changed <-chan struct{}, end bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,22 +244,21 @@ func (l *Log) after(after int64) (evs []record.Event, inTail bool, changed <-cha
 	if after+1 < first {
 		return nil, false, nil, false
 	}
-	return handful(l.tail[after+1-first:]), true, l.changed, l.closed
+	return copyFirst(l.tail[after+1-first:]), true, l.changed, l.closed
 }
 
-// handful returns a copy of the first events, so that a watcher that stops reading does not keep the tail
-// in memory.
-func handful(evs []record.Event) []record.Event {
+// copyFirst returns a copy of the first events. Without the copy, a watcher that stops reading would keep the tail in
+// memory.
+func copyFirst(evs []record.Event) []record.Event {
 	n, bytes := 0, 0
-	for n < len(evs) && (n == 0 || bytes+len(evs[n].Content) <= handBytes) {
+	for n < len(evs) && (n == 0 || bytes+len(evs[n].Content) <= watchBytes) {
 		bytes += len(evs[n].Content) + eventCost
 		n++
 	}
 	return slices.Clone(evs[:n])
 }
 
-// replay yields events from the journal and returns the last number. It returns false when the caller must
-// stop.
+// replay yields events from the journal and returns the last number. It returns false if the caller must stop.
 func (l *Log) replay(ctx context.Context, after int64, yield func(record.Event, error) bool) (int64, bool) {
 	start := after
 	for ev, err := range l.journal.Read(ctx, l.session, after) {

@@ -37,7 +37,7 @@ func (k *Kernel) read(ctx context.Context) {
 	}
 }
 
-// setDown records whether the link is broken. Die waits for that, because then no more events come.
+// setDown records whether the link is broken. Die waits for a broken link, because then no more events come.
 func (k *Kernel) setDown(down bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -87,15 +87,15 @@ func (k *Kernel) keep(ctx context.Context, batch []guestapi.Event) error {
 	for len(batch) > 0 {
 		n := lateFrom(batch)
 		if err := k.keepPart(ctx, batch[:n]); err != nil {
-			return err // the whole batch comes again; the numbers of its events show which are recorded
+			return err // the caller retries the whole batch; the events' numbers show which are recorded
 		}
 		batch = batch[n:]
 	}
 	return nil
 }
 
-// lateFrom returns the index of the first output whose cell has ended earlier in the batch. Without one it
-// returns the length of the batch. Such output is late, and must be recorded after the end.
+// lateFrom returns the index of the first output whose cell has ended earlier in the batch, or the length of the
+// batch. Such output is late, and must be recorded after the end of its cell.
 func lateFrom(batch []guestapi.Event) int {
 	end := slices.IndexFunc(batch, func(g guestapi.Event) bool { return g.Type == cellhold.EventCellDone })
 	if end < 0 {
@@ -132,7 +132,7 @@ func (r *addition) add(ev record.Event, space bool) {
 
 // keepPart records events and applies them.
 func (k *Kernel) keepPart(ctx context.Context, batch []guestapi.Event) error {
-	if k.cancelsRest() { // a cell that is queued now is either cancelled or comes after the end
+	if k.cancelsRest() { // each new cell must either be cancelled, or be queued after the end
 		k.submit.Lock()
 		defer k.submit.Unlock()
 	}
@@ -173,7 +173,7 @@ func (k *Kernel) collectEvent(ctx context.Context, r *addition, g guestapi.Event
 	if g.Type == cellhold.EventCellDone {
 		r.events = append(r.events, k.dropped(1)...)
 	}
-	ev := k.host(ctx, g)
+	ev := k.hostEvent(ctx, g)
 	r.add(ev, space)
 	switch {
 	case d == nil:
@@ -201,17 +201,17 @@ const (
 	defaultSessionOutput = 1 << 30
 	// eventCost is the size of an event in the journal without its content.
 	eventCost = 256
-	// reserve is space above the bounds that only exceptions and questions can use: the exception that
-	// ended a flood, and the question of a cell that has printed much.
+	// reserve is space above the bounds that only exceptions and questions can use. So a cell with too much output
+	// can still report its exception, and ask its question.
 	reserve = 1 << 20
-	// reportDropped is the amount of dropped output that is reported while the cell runs. If the server is
-	// killed, it loses at most that much of the count.
+	// reportDropped is the number of dropped bytes after which the server reports them while the cell runs. A
+	// server that is killed loses at most this part of the count.
 	reportDropped = 16 << 20
 )
 
 // hasSpace reports whether an event can be recorded. It refuses only output and questions. pending is the
-// size of the events that will be recorded before it. If the journal fails, an event comes again and is
-// counted twice for its cell, which is rare and harmless. The caller must hold rec.
+// size of the events that will be recorded before it. If the journal fails, the event is retried and
+// counts twice for its cell, which is rare and harmless. The caller must hold rec.
 func (k *Kernel) hasSpace(g guestapi.Event, d *doneCell, pending int64) bool {
 	switch g.Type {
 	case cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
@@ -239,7 +239,7 @@ func (k *Kernel) hasSpace(g guestapi.Event, d *doneCell, pending int64) bool {
 		if lost != nil {
 			lost.Bytes += int64(len(g.Content))
 			lost.Messages++
-			if d != nil && k.mayReport() {
+			if d != nil && k.canReport() {
 				k.startLate()
 			}
 		}
@@ -251,8 +251,8 @@ func (k *Kernel) hasSpace(g guestapi.Event, d *doneCell, pending int64) bool {
 	return true
 }
 
-// dropped returns the event that reports dropped output of the running cell, if at least that much was
-// dropped. It is for readers: the output itself was folded.
+// dropped returns the event that reports dropped output of the running cell, if at least atLeast bytes were
+// dropped. The event is for readers: the output itself was folded.
 func (k *Kernel) dropped(atLeast int64) []record.Event {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -272,8 +272,8 @@ func (k *Kernel) isCurrent(id cellhold.CellID) bool {
 	return k.current != nil && k.current.req.Cell == id
 }
 
-// host turns an agent's event into a public one, and adds the facts that only the host knows.
-func (k *Kernel) host(ctx context.Context, g guestapi.Event) record.Event {
+// hostEvent converts an event of the agent to the recorded form, and adds the facts that only the host knows.
+func (k *Kernel) hostEvent(ctx context.Context, g guestapi.Event) record.Event {
 	ev := record.Event{Event: cellhold.Event{Time: g.Time, Kernel: k.o.ID, Cell: g.Cell, Type: g.Type, Content: g.Content},
 		Boot: k.o.Boot, Source: g.Seq}
 	switch g.Type {
@@ -295,7 +295,7 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) record.Event {
 		if ev.Decode(&c) != nil {
 			return ev
 		}
-		if c.State == cellhold.KernelDead { // comes before the end of the cell that it ended
+		if c.State == cellhold.KernelDead { // this event comes before the end of the cell
 			k.killedForMemory = c.Signal == int(syscall.SIGKILL) && k.ranOutOfMemory(ctx)
 		}
 		if c.State == cellhold.KernelDead && k.killedForMemory {
@@ -306,8 +306,8 @@ func (k *Kernel) host(ctx context.Context, g guestapi.Event) record.Event {
 	return ev
 }
 
-// used completes the agent's report of the running cell's use. A batch that could not be recorded comes
-// again, so the result is stored.
+// used completes the agent's report of the running cell's usage. A batch that could not be recorded is retried, so
+// used stores the result.
 func (k *Kernel) used(ctx context.Context, id cellhold.CellID, u *cellhold.Usage, at time.Time) *cellhold.Usage {
 	if u == nil {
 		u = &cellhold.Usage{}
@@ -363,14 +363,14 @@ func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
 	return n > k.oom
 }
 
-// fold adds an event to the outputs of its cell, and returns the cell's record when the event ends it. A
-// batch that could not be recorded comes again, so each event is folded only once.
+// fold adds an event to the outputs of its cell. If the event ends the cell, fold returns the cell's record. A batch
+// that could not be recorded is retried, so fold adds each event only once.
 func (k *Kernel) fold(ev record.Event) *record.Cell {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.current
 	if e == nil || ev.Cell != e.req.Cell {
-		return nil // late output, or a cell that the server ended itself
+		return nil // late output, or the server ended the cell itself
 	}
 	switch ev.Type {
 	case cellhold.EventCellStarted:
@@ -462,7 +462,7 @@ func (k *Kernel) applyState(ev record.Event) {
 		return
 	}
 	if c.State == cellhold.KernelRestarting {
-		k.revived++
+		k.restarts++
 	}
 	k.state, k.cause, k.detail = c.State, c.Cause, c.Detail
 	if c.State != cellhold.KernelDead {
@@ -486,8 +486,8 @@ func (k *Kernel) announce(done []*entry) {
 	}
 }
 
-// ack lets the agent forget events, once enough have gathered. A failure is harmless: the next call covers
-// it.
+// ack lets the agent forget events, if there are enough of them. A failure is harmless: the next call acknowledges
+// the same events.
 func (k *Kernel) ack(ctx context.Context) {
 	k.mu.Lock()
 	due, cursor := k.unacked >= ackEvery, k.cursor

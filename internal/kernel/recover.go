@@ -8,7 +8,7 @@ import (
 )
 
 // recover updates the kernel and its pending cells from the journal. The first pending cell becomes the
-// current one, because the agent may be running it. The end of a cell and its record are stored in one
+// current one, because the agent can be running it. The end of a cell and its record are stored in one
 // step, so a pending cell has no end in the journal.
 func (k *Kernel) recover(ctx context.Context) error {
 	pending := map[cellhold.CellID]*entry{}
@@ -35,7 +35,7 @@ func (k *Kernel) recover(ctx context.Context) error {
 		if ev.Type == cellhold.EventKernelState && ev.Boot == k.o.Boot {
 			k.applyState(ev)
 		} else if ev.Type == cellhold.EventKernelState && ev.Source == 0 {
-			k.began(ev)
+			k.resetIfNew(ev)
 		}
 		if e := pending[ev.Cell]; e != nil {
 			e.replay(ev)
@@ -62,8 +62,8 @@ func (k *Kernel) recover(ctx context.Context) error {
 	return nil
 }
 
-// follow takes over the state from the Kernel that followed the agent before. That Kernel's Run has
-// returned, and its cells are done. With another boot, the agent reports the kernel's state itself.
+// follow takes over the state from the Kernel that followed the agent before. Its Run has returned, and its cells are
+// done. If the boot differs, the agent reports the kernel's state itself.
 func (k *Kernel) follow(before *Kernel) {
 	before.mu.Lock()
 	defer before.mu.Unlock()
@@ -75,9 +75,9 @@ func (k *Kernel) follow(before *Kernel) {
 	}
 }
 
-// began forgets an earlier kernel of the same id: the host records the state starting when it makes a
-// kernel.
-func (k *Kernel) began(ev record.Event) {
+// resetIfNew forgets an earlier kernel with the same id if the event has the state starting: the host records it
+// when it makes a kernel.
+func (k *Kernel) resetIfNew(ev record.Event) {
 	var c cellhold.KernelStateContent
 	if ev.Decode(&c) == nil && c.State == cellhold.KernelStarting {
 		k.state, k.cause, k.detail, k.info = cellhold.KernelStarting, "", "", nil

@@ -47,7 +47,7 @@ func TestAnAgentThatNeverAcceptsACellIsReported(t *testing.T) {
 			t.Errorf("the cell that was never accepted ended with %s", c.Status)
 		}
 		if c := w.wait(t, "c2"); c.Status != cellhold.StatusCancelled {
-			t.Errorf("the one behind it ended with %s", c.Status)
+			t.Errorf("the queued cell ended with %s", c.Status)
 		}
 		if w.kernel.Busy() {
 			t.Error("the kernel is still busy")
@@ -62,7 +62,7 @@ func TestCellsThatAreAcceptedInTimeAreNotReported(t *testing.T) {
 		for _, id := range []cellhold.CellID{"c1", "c2", "c3", "c4", "c5", "c6"} {
 			w.submit(t, id)
 		}
-		for range 6 { // a minute each, so the last cell waits longer than an idle agent can take
+		for range 6 { // 50 s each, so the last cell waits longer than the agent can take to accept one
 			id := <-w.agent.took
 			<-time.After(50 * time.Second)
 			w.agent.done(id, cellhold.StatusOK)
@@ -79,8 +79,7 @@ func TestCellsThatAreAcceptedInTimeAreNotReported(t *testing.T) {
 	})
 }
 
-// TestTheTimeOfACellRunsFromItsStartToItsEnd checks that the time ends when the cell ends, although the
-// host hears of that later on a loaded machine.
+// The time of a cell ends with the cell, even if a loaded host receives the last event later.
 func TestTheTimeOfACellRunsFromItsStartToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, newMemory(), newAgent(silent))
@@ -92,7 +91,7 @@ func TestTheTimeOfACellRunsFromItsStartToItsEnd(t *testing.T) {
 		w.agent.sayAt(began.Add(3*time.Second), "c1", cellhold.EventCellDone, cellhold.CellDoneContent{Status: cellhold.StatusOK})
 		c := w.wait(t, "c1")
 		if c.Usage == nil || c.Usage.Wall != 3 || c.Ended.Sub(c.Started) != 3*time.Second {
-			t.Errorf("it ran from %s to %s and used %+v, want 3 s", c.Started, c.Ended, c.Usage)
+			t.Errorf("the cell ran from %s to %s and used %+v, want 3 s", c.Started, c.Ended, c.Usage)
 		}
 		w.stop()
 	})

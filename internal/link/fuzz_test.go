@@ -8,7 +8,7 @@ import (
 	"testing/iotest"
 )
 
-// FuzzSkipPast checks that the bytes after the first mark are returned, however they arrive.
+// FuzzSkipPast checks that skipPast returns the bytes after the first mark, in pieces of any size.
 func FuzzSkipPast(f *testing.F) {
 	mark := bytes.Repeat([]byte("ab"), nonceSize/2)
 	f.Add([]byte{}, true)
@@ -34,7 +34,7 @@ func FuzzSkipPast(f *testing.F) {
 	})
 }
 
-// FuzzFrameReader checks that the guest never panics, and never returns more bytes than were sent.
+// FuzzFrameReader checks that the reader does not panic, and does not return more bytes than were sent.
 func FuzzFrameReader(f *testing.F) {
 	f.Add([]byte{1, 0, 2, 'h', 'i', 1, 0, 0})
 	f.Add(append([]byte{2, 0, 32}, make([]byte, 32)...))
@@ -43,7 +43,7 @@ func FuzzFrameReader(f *testing.F) {
 		fr := &frameReader{r: bufio.NewReader(bytes.NewReader(input))}
 		data, _ := io.ReadAll(fr)
 		if len(data) > len(input) {
-			t.Errorf("%d bytes out of %d", len(data), len(input))
+			t.Errorf("the reader returned %d bytes of %d", len(data), len(input))
 		}
 		for {
 			nonce, err := fr.awaitReset()

@@ -64,8 +64,8 @@ func (l *Listener) serve() error {
 		if err != nil {
 			return err
 		}
-		// serveHost waits until the writes of the old session have ended. So the nonce is never inside one
-		// of them.
+		// The last serveHost waited until the writes of its session had ended. So the nonce is never inside
+		// one of these writes.
 		if _, err := l.w.Write(nonce); err != nil {
 			return fmt.Errorf("answer the host: %w", err)
 		}
@@ -158,7 +158,7 @@ func (c *guestConn) Close() error {
 type frameReader struct {
 	r     *bufio.Reader
 	left  int    // bytes left in the current DATA frame
-	nonce []byte // of a RESET that is not answered yet
+	nonce []byte // nonce of a RESET that is not answered yet
 	err   error  // set when the frames can no longer be trusted
 }
 

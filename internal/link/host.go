@@ -22,8 +22,8 @@ const scanBuffer = 64 << 10
 // Host is the host's end of a link. Its methods are safe for concurrent use.
 type Host struct {
 	mux *yamux.Session
-	// opening lets one open through at a time. yamux's open takes no context and blocks while a guest does
-	// not answer. So at most one goroutine hangs in it.
+	// opening admits one open at a time. The open of yamux takes no context and blocks while a guest does not
+	// answer. So at most one goroutine is blocked in it.
 	opening chan struct{}
 	opens   sync.WaitGroup
 }
@@ -56,11 +56,11 @@ func handshake(ctx context.Context, r io.Reader, w io.Writer, abort func()) ([]b
 	stop := context.AfterFunc(ctx, abort)
 	defer stop()
 	nonce := make([]byte, nonceSize)
-	_, _ = rand.Read(nonce) // never fails, says its documentation
+	_, _ = rand.Read(nonce) // never fails, as documented
 	reset := append([]byte{frameReset, 0, nonceSize}, nonce...)
 
 	// The write runs in parallel to the read. The pipe to the guest can be full of data from a dead host.
-	// Then the guest may be blocked until its own output is read.
+	// Then the guest can be blocked until the host reads its output.
 	sent := make(chan error, 1)
 	go func() {
 		_, err := w.Write(reset)
@@ -77,8 +77,8 @@ func handshake(ctx context.Context, r io.Reader, w io.Writer, abort func()) ([]b
 	return rest, cmp.Or(err, writeErr)
 }
 
-// skipPast reads r up to and including mark, and returns the bytes that it read after mark. Its memory is
-// bounded by its buffer, however much comes before mark.
+// skipPast reads r up to and including mark, and returns the bytes that it read after mark. It needs only the
+// memory of its buffer, even if many bytes come before mark.
 func skipPast(r io.Reader, mark []byte) ([]byte, error) {
 	buf := make([]byte, 0, scanBuffer)
 	for {
@@ -173,7 +173,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close also wakes a blocked reader. The guest's own close would do that, but a paused guest sends none.
+// Close also wakes a blocked reader. Usually the close of the guest does this, but a paused guest sends none.
 func (s *stream) Close() error {
 	return errors.Join(s.Stream.Close(), s.Stream.SetReadDeadline(time.Unix(1, 0)))
 }

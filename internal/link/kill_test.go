@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beHost attaches and sends on eight streams until it is killed. It reports on standard output when bytes
-// have come back.
+// beHost attaches and sends on eight streams until it is killed. It prints a line on standard output when bytes have
+// come back.
 func beHost(in, out string) error {
 	r, err := os.OpenFile(out, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -97,7 +97,7 @@ func killHost(t *testing.T, f fifos, moment time.Duration) {
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil || line != "busy\n" {
-		t.Fatalf("the host that will be killed said %q, %v", line, err)
+		t.Fatalf("the host printed %q, %v; want busy", line, err)
 	}
 	go func() { _, _ = io.Copy(io.Discard, stdout) }()
 	<-time.After(moment) // at any point of its traffic

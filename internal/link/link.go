@@ -6,10 +6,10 @@
 // does not interpret the streams, and does not authenticate: the process that has the pipes is the host.
 //
 // The bytes from host to guest are framed, because a host can be killed between any two writes. A frame is
-// at most PIPE_BUF long and is written with one write. A pipe takes such a write whole or not at all, so
-// the guest always finds the boundaries. The bytes from guest to host need no frames. After every RESET the
-// guest echoes the nonce in it. A new host drops all that it reads before that nonce: the guest sent those
-// bytes to the previous host.
+// at most PIPE_BUF long and is written with one write. A pipe takes such a write completely or not at
+// all, so the guest always finds the boundaries. The bytes from guest to host need no frames. After every RESET the
+// guest echoes the nonce in it. A new host drops all bytes before its nonce: the guest sent them to the
+// previous host.
 //
 // The host does not trust the bytes that it reads. The guest trusts the host.
 package link
@@ -33,7 +33,7 @@ const (
 	frameData  byte = 1 // a piece of the yamux session
 	frameReset byte = 2 // a new host: drop the session, echo this nonce
 
-	// nonceSize is so long that a guest cannot guess the nonce or send it by chance.
+	// nonceSize is large enough that a guest cannot guess the nonce or send it by chance.
 	nonceSize = 32
 )
 

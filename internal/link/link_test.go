@@ -28,6 +28,7 @@ func contextWithPatience() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
 }
 
+// within returns a context with a deadline for operations that should take milliseconds.
 func within(t testing.TB) context.Context {
 	ctx, cancel := contextWithPatience()
 	t.Cleanup(cancel)
@@ -231,7 +232,7 @@ func TestDeadlinesWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := exchange(c, 100); err != nil {
-		t.Errorf("after the deadline was lifted: %v", err)
+		t.Errorf("after the deadline was removed: %v", err)
 	}
 }
 
@@ -252,8 +253,8 @@ func TestTheDeathOfTheGuestEndsTheLink(t *testing.T) {
 	if _, err := os.OpenFile(f.in, os.O_WRONLY|unix.O_NONBLOCK, 0); !errors.Is(err, unix.ENXIO) {
 		t.Errorf("opening a dead guest's input: got %v, want ENXIO", err)
 	}
-	_, deaf := io.Pipe()
-	if _, err := link.Attach(within(t), r, deaf); !errors.Is(err, link.ErrLost) {
+	_, unread := io.Pipe()
+	if _, err := link.Attach(within(t), r, unread); !errors.Is(err, link.ErrLost) {
 		t.Errorf("attaching to a dead guest: got %v, want ErrLost", err)
 	}
 }
@@ -264,7 +265,7 @@ func TestAttachEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := link.Attach(ctx, r, w); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want context canceled", err)
 	}
 	if err := r.Close(); err == nil {
 		t.Error("a failed Attach left the pipe open")
@@ -320,7 +321,7 @@ func TestAHostThatBreaksTheFramesEndsTheLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := l.Accept(); err == nil || errors.Is(err, net.ErrClosed) {
-				t.Errorf("got %v", err)
+				t.Errorf("Accept: got %v, want the error of the frames", err)
 			}
 		})
 	}
@@ -396,7 +397,7 @@ func TestADialToASilentGuestEndsWithTheContext(t *testing.T) {
 		}
 		_ = c
 	}
-	t.Error("ten thousand streams to a guest that answers none")
+	t.Error("ten thousand streams were opened to a guest that answers none")
 }
 
 func TestClosingAStreamEndsItsReadAlsoWithASilentGuest(t *testing.T) {

@@ -18,8 +18,8 @@ var encodings = []struct {
 	{"UTF-16", []byte{0xff, 0xfe}}, {"UTF-16", []byte{0xfe, 0xff}},
 }
 
-// document returns the JSON of a file from any program. Windows adds a byte order mark, Python writes NaN
-// and Infinity, and some programs leave line ends or zero bytes at the end.
+// document returns the JSON of a file from any program. Windows adds a byte order mark. Python writes NaN
+// and Infinity. Some programs leave line ends or zero bytes at the end.
 func document(raw []byte) ([]byte, error) {
 	for _, e := range encodings {
 		if bytes.HasPrefix(raw, e.mark) {
@@ -29,7 +29,7 @@ func document(raw []byte) ([]byte, error) {
 	raw = bytes.TrimPrefix(raw, []byte("\ufeff"))
 	raw = bytes.TrimRight(raw, " \t\r\n\x00")
 	size := len(raw)
-	raw = named(raw)
+	raw = quoteNaN(raw)
 	if json.Valid(raw) {
 		return raw, nil
 	}
@@ -39,7 +39,7 @@ func document(raw []byte) ([]byte, error) {
 	var fault *json.SyntaxError
 	switch {
 	case err == nil:
-		return nil, cellhold.Errorf(cellhold.Invalid, "After the end of the notebook %d more bytes follow. Remove them.", int64(len(raw))-d.InputOffset())
+		return nil, cellhold.Errorf(cellhold.Invalid, "After the end of the notebook, %d more bytes follow. Remove them.", int64(len(raw))-d.InputOffset())
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return nil, cellhold.Errorf(cellhold.Invalid, "The notebook is cut off after %d bytes: its JSON has no end. Upload the whole file.", size)
 	case errors.As(err, &fault):
@@ -48,8 +48,9 @@ func document(raw []byte) ([]byte, error) {
 	return nil, cellhold.Errorf(cellhold.Invalid, "The notebook is not JSON.")
 }
 
-// named returns JSON in which the numbers that JSON does not have are strings. Text inside strings stays.
-func named(raw []byte) []byte {
+// quoteNaN returns the JSON with NaN and Infinity as strings, because JSON does not have these numbers. It does not
+// change text inside strings.
+func quoteNaN(raw []byte) []byte {
 	if !bytes.Contains(raw, []byte("NaN")) && !bytes.Contains(raw, []byte("Infinity")) {
 		return raw
 	}

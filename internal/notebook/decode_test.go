@@ -9,7 +9,7 @@ import (
 	"cellhold"
 )
 
-// foreign is a notebook as programs in other languages write it.
+// foreign is a notebook in the form that programs in other languages write.
 const foreign = `{"cells":[{"cell_type":"code","execution_count":1,"metadata":{"x":NaN},"source":["print('NaN, Infinity')"],"outputs":[
  {"output_type":"display_data","metadata":{},"data":{"application/json":{"a":[NaN,Infinity,-Infinity,1],"b":"NaN \" Infinity"},"text/plain":7}}]}],
  "metadata":{},"nbformat":4,"nbformat_minor":0}`
@@ -47,14 +47,14 @@ func TestAnInvalidNotebookFileIsRefusedWithTheReason(t *testing.T) {
 	for reason, raw := range map[string]string{
 		"encoded in UTF-16. Save it in UTF-8": string(wide),
 		"encoded in UTF-32":                   "\xff\xfe\x00\x00{\x00\x00\x00",
-		"notebook 5 more bytes follow":        foreign + "extra",
+		"notebook, 5 more bytes follow":       foreign + "extra",
 		"is cut off after 100 bytes":          foreign[:100],
 		"is not JSON: invalid character 'N'":  "Not a notebook",
 		"is cut off after 0 bytes":            " \n",
 		"only format 4 can be read":           `{"worksheets":[{"cells":[]}],"metadata":{},"nbformat":3,"nbformat_minor":0}`,
-		"is not that of a notebook":           `[NaN]`,
+		"JSON is not a notebook":              `[NaN]`,
 		"nested deeper than 100 levels":       `{"nbformat":4,"cells":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`,
-		"notebook 3 more bytes follow":        `{ }{ }`,
+		"notebook, 3 more bytes follow":       `{ }{ }`,
 	} {
 		_, err := Read([]byte(raw))
 		if cellhold.KindOf(err) != cellhold.Invalid || !strings.Contains(err.Error(), reason) {
@@ -63,7 +63,7 @@ func TestAnInvalidNotebookFileIsRefusedWithTheReason(t *testing.T) {
 	}
 }
 
-func TestWordsAreOnlyNumbersOutsideStrings(t *testing.T) {
+func TestNaNIsQuotedOnlyOutsideStrings(t *testing.T) {
 	for raw, want := range map[string]string{
 		`["NaN\\",NaN]`:        `["NaN\\","NaN"]`,
 		`{"a\"NaN":-Infinity}`: `{"a\"NaN":"-Infinity"}`,
@@ -71,7 +71,7 @@ func TestWordsAreOnlyNumbersOutsideStrings(t *testing.T) {
 		`"Infinity`:            `"Infinity`,
 		`"NaN\`:                `"NaN\`,
 	} {
-		if got := string(named([]byte(raw))); got != want || json.Valid([]byte(want)) != json.Valid([]byte(got)) {
+		if got := string(quoteNaN([]byte(raw))); got != want || json.Valid([]byte(want)) != json.Valid([]byte(got)) {
 			t.Errorf("%s becomes %s, want %s", raw, got, want)
 		}
 	}

@@ -15,14 +15,14 @@ import (
 // FileOptions configures how a notebook file is written.
 type FileOptions struct {
 	Mode fs.FileMode // zero means 0600: notebooks contain their users' data
-	// Sync waits for the disk. Without it, a power failure can lose the newest file or leave it empty. That
-	// is harmless if the file is made again from a journal at the next start. A crash of the server alone
-	// never harms the file.
+	// Sync waits for the disk. Without it, a power failure can lose the newest file or leave it empty. The
+	// loss is harmless if the next start writes the file again from a journal. A crash of the server never
+	// damages the file.
 	Sync bool
 }
 
-// WriteFile replaces the file at path by a notebook. Readers see the complete old file or the complete new
-// one. On an error the old file stays. Writers of the same path wait for each other.
+// WriteFile replaces the file at path by a notebook. Readers see the complete old file or the complete new file.
+// After an error the old file stays. Writers of one path wait for each other.
 func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
 	if o.Mode == 0 {
 		o.Mode = 0o600
@@ -51,9 +51,9 @@ func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell
 	return nil
 }
 
-// draft opens the temporary file for the new text, empty and locked. Its name is always the same, so that a
-// file from a crash is reused and files do not pile up. The lock keeps two writers apart, and ends with its
-// holder.
+// draft opens the temporary file for the new text, empty and locked. Its name is always the same, so that
+// the next writer reuses a file from a crash. The lock admits one writer at a time, and ends with the writer's
+// process.
 func draft(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)

@@ -81,7 +81,7 @@ func TestAFileOfACrashIsReused(t *testing.T) {
 	checkFile(t, path, 0o600)
 }
 
-func TestWritersOfTheSameFileWaitForEachOther(t *testing.T) {
+func TestWritersOfOneFileWaitForEachOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "n.ipynb")
 	var wg sync.WaitGroup
 	for range 8 {

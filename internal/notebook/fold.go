@@ -16,7 +16,7 @@ type Bounds struct {
 	Outputs int   // outputs of all types, plus one error and one notice
 }
 
-// DefaultBounds is far more than people read, and little enough for a server with many cells.
+// DefaultBounds allows more output than people read, and little enough for a server with many cells.
 var DefaultBounds = Bounds{Text: 1 << 20, Data: 32 << 20, Outputs: 1000}
 
 // maxDisplayID bounds the id of a display; longer ids are ignored.
@@ -52,7 +52,7 @@ func Size(outputs []cellhold.Output) (n int64) {
 	return n
 }
 
-// apply replaces the displays with that id, and reports whether there were any.
+// apply replaces the displays with the id of the update, and reports whether there were any.
 func (u Update) apply(outputs []cellhold.Output) (found bool) {
 	for i := range outputs {
 		if o := &outputs[i]; o.DisplayID == u.DisplayID && u.DisplayID != "" {
@@ -64,17 +64,17 @@ func (u Update) apply(outputs []cellhold.Output) (found bool) {
 
 func (u Update) size() int64 { return bundleSize(u.Data) + bundleSize(u.Metadata) }
 
-// Folder folds the events of one cell into its outputs. Time and memory grow with the number of events, and
-// not with its square. It is for one goroutine at a time.
+// Folder folds the events of one cell into its outputs. Time and memory grow only linearly with the number of
+// events. Only one goroutine can use it at a time.
 type Folder struct {
 	bounds  Bounds
 	outputs []*output
 	text    keeper
 	data    int64 // bytes of all displays in outputs
-	bytes   int64 // of all output that came
-	dropped int64
+	bytes   int64 // bytes of all output
+	dropped int64 // bytes of the output that was left out
 
-	clearNext bool // clear_output with wait: clears at the next output
+	clearNext bool // clear at the next output, after clear_output with wait
 	head      int  // outputs that stay when others are dropped; 0 while there is space
 	lost      int  // outputs that were dropped
 	lostBytes int64
@@ -205,7 +205,7 @@ func (f *Folder) Outputs() []cellhold.Output {
 	return outs
 }
 
-// notice stands in place of missing outputs.
+// notice returns the output that replaces missing outputs.
 func (f *Folder) notice() cellhold.Output {
 	text := fmt.Sprintf("… %d outputs with %d bytes left out …\n", f.lost, f.lostBytes)
 	return cellhold.Output{Type: cellhold.EventStream, Name: "stderr", Text: text,
@@ -227,8 +227,8 @@ func (f *Folder) render(o *output) cellhold.Output {
 	return out
 }
 
-// Updates returns the newest content of each display id that the cell has shown or updated. It is applied
-// to this cell already. The caller must apply it to displays in earlier cells.
+// Updates returns the newest content of each display id that the cell has shown or updated. The content
+// is applied to this cell already. The caller must apply it to displays in earlier cells.
 func (f *Folder) Updates() []Update {
 	list := make([]Update, 0, len(f.updates))
 	for _, u := range f.updates {
@@ -306,8 +306,8 @@ func (f *Folder) lose(size int64) {
 	f.dropped += size
 }
 
-// arrive applies a pending clear_output when an output comes.
-func (f *Folder) arrive() {
+// applyClear applies a pending clear_output before a new output.
+func (f *Folder) applyClear() {
 	if f.clearNext {
 		f.clear()
 	}
@@ -325,7 +325,7 @@ func (f *Folder) stream(name, text string) {
 	if name != "stderr" { // every name except stderr counts as stdout
 		name = "stdout"
 	}
-	f.arrive()
+	f.applyClear()
 	if n := len(f.outputs); n == 0 || f.outputs[n-1].Name != name { // does not continue the last output
 		o := f.next(cellhold.EventStream, 0)
 		o.Name, o.text = name, f.text.begin()
@@ -334,7 +334,7 @@ func (f *Folder) stream(name, text string) {
 }
 
 func (f *Folder) addDisplay(t cellhold.EventType, c cellhold.DisplayContent) {
-	f.arrive()
+	f.applyClear()
 	u, id := cleaned(c), displayID(c)
 	f.bytes += u.size()
 	if id != "" && !f.update(id, u) { // a display that is shown again also updates its earlier output
@@ -361,8 +361,8 @@ func (f *Folder) addUpdate(c cellhold.DisplayContent) {
 	}
 }
 
-// update changes the displays of that id, and remembers the update for other cells. It returns false if
-// there is no space for that.
+// update changes the displays with the id, and keeps the update for other cells. If there is no space for the
+// update, it changes nothing and returns false.
 func (f *Folder) update(id string, u Update) bool {
 	u.DisplayID = id
 	old, known := f.updates[id]
@@ -405,7 +405,7 @@ const (
 )
 
 func (f *Folder) addError(c cellhold.ErrorContent) {
-	f.arrive()
+	f.applyClear()
 	e := cellhold.Output{
 		Type:       cellhold.EventError,
 		ErrorName:  f.shorten(c.Name, maxErrorName),

@@ -242,7 +242,7 @@ func TestTooMuchDataIsLeftOut(t *testing.T) {
 	}
 }
 
-// The test must end: the square of these numbers would take hours.
+// The test checks only that it ends: with quadratic cost it would take hours.
 func TestTheCostOfUpdatesIsLinear(t *testing.T) {
 	n := fewer(200_000)
 	for name, e := range map[string]cellhold.Event{
@@ -267,7 +267,7 @@ func TestTheCostOfUpdatesIsLinear(t *testing.T) {
 	}
 }
 
-func TestAGiganticTracebackIsBounded(t *testing.T) {
+func TestALargeTracebackIsBounded(t *testing.T) {
 	for name, lines := range map[string][]string{"long": {strings.Repeat("x", 10<<20)}, "many": make([]string, 1<<20)} {
 		f := fold(t, Bounds{}, ev(cellhold.EventError, cellhold.ErrorContent{Name: strings.Repeat("n", 1<<20), Value: strings.Repeat("é", 1<<20), Traceback: lines}))
 		o := f.Outputs()[0]
@@ -316,12 +316,12 @@ func TestAnInvalidEventChangesNothing(t *testing.T) {
 		}
 	}
 	if got := brief(f.Outputs()); cmp.Diff(got, []string{`streamout "a"`}) != "" {
-		t.Errorf("got %v", got)
+		t.Errorf("after invalid events, the outputs are %v", got)
 	}
 }
 
-// FuzzFold folds events, one per line: a type's number and its content. It never panics, and the notebook
-// is always valid.
+// FuzzFold folds events, one in each line: the number of the type, and the content. The fold must not panic, and the
+// notebook must be valid.
 func FuzzFold(f *testing.F) {
 	types := []cellhold.EventType{cellhold.EventStream, cellhold.EventDisplayData, cellhold.EventExecuteResult, cellhold.EventError,
 		cellhold.EventUpdateDisplayData, cellhold.EventClearOutput, cellhold.EventOutputDropped, cellhold.EventCellDone}
@@ -365,7 +365,7 @@ func BenchmarkFoldText(b *testing.B) {
 	}
 }
 
-// The most expensive output jumps back all the time, with letters of changing length.
+// The most expensive output moves the cursor back all the time, and has letters of different length.
 func BenchmarkFoldJumps(b *testing.B) {
 	e := out(strings.Repeat("x", 4000) + "\r" + strings.Repeat("é\ba\b", 1000))
 	b.SetBytes(9000)

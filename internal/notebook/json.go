@@ -191,7 +191,7 @@ func (p *printer) json(raw json.RawMessage) {
 	}
 }
 
-// token writes a string that is JSON already. It writes it unchanged if it has no fault.
+// token writes a JSON string. It changes only a string with escapes or invalid UTF-8.
 func (p *printer) token(raw []byte) {
 	if bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
 		p.w.Write(raw)
@@ -243,7 +243,7 @@ func sortKeys(raw json.RawMessage) json.RawMessage {
 	return out
 }
 
-// sound reports whether raw is JSON that every reader can hold: valid, and with bounded nesting.
+// sound reports whether raw is JSON that every reader accepts: valid, and with bounded nesting.
 func sound(raw []byte) bool {
 	if !json.Valid(raw) {
 		return false

@@ -47,7 +47,7 @@ func (k *keeper) write(text string) (dropped int64) {
 		n := cut(text, max(k.half, maxLine))
 		k.line.write(text[:n], k.keep)
 		text = text[n:]
-		if k.tail > 2*k.half { // not at once, because a cut for each line would copy the end each time
+		if k.tail > 2*k.half { // not after each line, because each cut copies the end
 			dropped += k.trim()
 		}
 	}
@@ -82,7 +82,7 @@ func (k *keeper) trim() (cut int64) {
 	return cut
 }
 
-// cutPoint returns how much to cut off the start of text for at least n bytes, or the whole length. It cuts
+// cutPoint returns the number of bytes to cut off the start of text: at least n, or all bytes. It cuts
 // after the end of a line if one is near, and never within a code point.
 func cutPoint(text []byte, n int) int {
 	if n >= len(text) {

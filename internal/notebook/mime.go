@@ -28,8 +28,8 @@ func isLines(mime string) bool {
 	return strings.HasPrefix(mime, "text/") || mime == "image/svg+xml" || mime == "application/javascript"
 }
 
-// isType reports whether s can be a MIME type: printable ASCII with a slash. A line feed in
-// "application/x+json", for example, would make it another type for some readers.
+// isType reports whether s can be a MIME type: printable ASCII with a slash. For example, some readers would read
+// "application/x+json" with a line feed as another type.
 func isType(s string) bool {
 	return len(s) <= maxType && strings.IndexByte(s, '/') > 0 &&
 		strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
@@ -59,7 +59,7 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 		return normal(raw)
 	}
 	if starts(raw, '"') && bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) && json.Valid(raw) {
-		return raw, true // the usual case, and the large one: an image in base64
+		return raw, true // the usual case, also for a large image in base64
 	}
 	if text, ok := textOf(raw); ok {
 		return quoted(text), true
@@ -70,7 +70,7 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 	return quoted(string(raw)), true // the JSON of a number or an object becomes its text
 }
 
-// cleanMetadata returns the metadata of a display without values that readers cannot hold.
+// cleanMetadata returns the metadata of a display without values that readers refuse.
 func cleanMetadata(m map[string]json.RawMessage) map[string]json.RawMessage {
 	clean := make(map[string]json.RawMessage, min(len(m), maxTypes))
 	for _, key := range sorted(m) {

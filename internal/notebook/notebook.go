@@ -21,16 +21,16 @@ import (
 // Meta has the metadata of a notebook.
 type Meta struct {
 	// Kernel is the kernel's description of itself. If it is empty, because the kernel was never ready, the
-	// notebook is one of Python, the language of the stock image.
+	// notebook's language is Python, as in the stock image.
 	Kernel cellhold.KernelInfo
 }
 
 // validID is the format's rule for the ids of cells.
 var validID = lazy.Regexp(`^[a-zA-Z0-9_-]{1,64}$`)
 
-// Write writes a notebook cell by cell, so that only one cell is in memory. The result equals that of the
-// reference writer: sorted keys, an indent of one, a newline at the end. Ids must be unique. An error among
-// the cells ends the write and is returned.
+// Write writes a notebook cell by cell, so that only one cell is in memory. The result equals the output of
+// the reference writer: sorted keys, an indent of one space, a newline at the end. The ids of the cells must be
+// unique. If cells yields an error, Write ends and returns it.
 func Write(w io.Writer, m Meta, cells iter.Seq2[cellhold.Cell, error]) error {
 	p := &printer{w: bufio.NewWriterSize(w, 64<<10), indent: true}
 	p.open('{')
@@ -164,7 +164,8 @@ func (p *printer) prose(c cellhold.Cell) {
 	p.close('}')
 }
 
-// cellMeta writes when the cell ran, with the keys of JupyterLab, and its status if that is not ok.
+// cellMeta writes the metadata of a cell: the times of its run, with the keys of JupyterLab, and a status that is not
+// ok.
 func (p *printer) cellMeta(c cellhold.Cell) {
 	meta := make(map[string]json.RawMessage, len(c.Metadata)+2)
 	maps.Copy(meta, c.Metadata)

@@ -186,7 +186,7 @@ func TestACellThatIsNotDoneHasNoOutputs(t *testing.T) {
 	}
 }
 
-func TestALyingKernelCannotMakeANotebookInvalid(t *testing.T) {
+func TestAHostileKernelCannotMakeANotebookInvalid(t *testing.T) {
 	s := schema(t)
 	deep := strings.Repeat("[", 5000) + strings.Repeat("]", 5000)
 	for name, bundle := range map[string]map[string]json.RawMessage{
@@ -209,14 +209,14 @@ func TestALyingKernelCannotMakeANotebookInvalid(t *testing.T) {
 		m.Kernel.LanguageInfo = bundle["application/json"]
 		nb := write(t, m, cellhold.Cell{ID: "c1", State: cellhold.CellDone, Outputs: []cellhold.Output{o}})
 		t.Run(name, func(t *testing.T) { checkValid(t, s, nb) })
-		endless := strings.Repeat("9", 5000) // as a text it is unchanged, and every reader can hold it
+		endless := strings.Repeat("9", 5000) // as a string it is valid for every reader
 		if strings.Contains(strings.ReplaceAll(string(nb), `"`+endless+`"`, ""), endless) || strings.Contains(string(nb), strings.Repeat("\n", 2)) {
-			t.Errorf("%s: got a notebook that readers cannot hold", name)
+			t.Errorf("%s: got a notebook that readers refuse", name)
 		}
 	}
 }
 
-func TestALyingKernelCannotMakeTheMetadataInvalid(t *testing.T) {
+func TestAHostileKernelCannotMakeTheMetadataInvalid(t *testing.T) {
 	s := schema(t)
 	for _, info := range []string{``, `null`, `[]`, `{}`, `{"name":null}`, `{"name":1,"codemirror_mode":[]}`, `{"name":"x","mimetype":{}}`, `{"a":` + strings.Repeat("9", 5000) + `}`} {
 		m := Meta{Kernel: cellhold.KernelInfo{Language: "\xff", LanguageInfo: raw(info)}}

@@ -20,10 +20,10 @@ const (
 	maxSource = 4 << 20
 )
 
-// Notebook is the content of a file. It is only data; none of it has been run.
+// Notebook is the content of a file. It is only data: no code in it has run.
 type Notebook struct {
-	Kernel   string          // name of its kernelspec; may be empty
-	Language string          // language of its code; may be empty
+	Kernel   string          // name of its kernelspec; can be empty
+	Language string          // language of its code; can be empty
 	Cells    []cellhold.Cell // done, with their outputs; ids are unique
 }
 
@@ -44,11 +44,11 @@ type fileCell struct {
 	Outputs     []json.RawMessage          `json:"outputs"`
 }
 
-// fileCells are read one by one, so that there are never more than the limit: a cell takes 170 bytes in
-// memory, and can take three in the file.
+// fileCells are decoded one by one, so that a hostile file cannot fill the memory: a cell takes 170 bytes in
+// memory, and can have only three bytes in the file.
 type fileCells []fileCell
 
-var errCells = cellhold.Errorf(cellhold.Exhausted, "The notebook has more than %d cells, the limit.", maxCells)
+var errCells = cellhold.Errorf(cellhold.Exhausted, "The notebook has too many cells; the limit is %d. Split the notebook.", maxCells)
 
 // UnmarshalJSON reads the cells, and fails above the limit.
 func (l *fileCells) UnmarshalJSON(b []byte) error {
@@ -89,7 +89,7 @@ func Read(raw []byte) (Notebook, error) {
 	if err := json.Unmarshal(raw, &f); errors.Is(err, errCells) {
 		return Notebook{}, errCells
 	} else if err != nil {
-		return Notebook{}, cellhold.Wrap(cellhold.Invalid, err, "The JSON is not that of a notebook.")
+		return Notebook{}, cellhold.Wrap(cellhold.Invalid, err, "The JSON is not a notebook. Upload an .ipynb file.")
 	}
 	if f.Major != 4 {
 		return Notebook{}, cellhold.Errorf(cellhold.Invalid, "The notebook has format %g; only format 4 can be read. Convert it with: jupyter nbconvert --to notebook", f.Major)
@@ -128,7 +128,7 @@ func (fc fileCell) cell() (c cellhold.Cell, err error) {
 	}
 	source, ok := textOf(fc.Source)
 	if !ok || !utf8.ValidString(source) {
-		return c, cellhold.Errorf(cellhold.Invalid, "Its source is not text.")
+		return c, cellhold.Errorf(cellhold.Invalid, "Its source is not UTF-8 text.")
 	}
 	if len(source) > maxSource {
 		return c, cellhold.Errorf(cellhold.Exhausted, "Its source has %d bytes; the limit is %d bytes.", len(source), maxSource)
@@ -146,8 +146,8 @@ func (fc fileCell) cell() (c cellhold.Cell, err error) {
 	return c, nil
 }
 
-// foldOutputs applies the bounds and the form of the Folder to the outputs of a file. It leaves out invalid
-// outputs.
+// foldOutputs folds the outputs of a file, so that they have the bounds and the form of folded outputs. It
+// leaves out invalid outputs.
 func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 	f := New(Bounds{})
 	for _, raw := range raws {
@@ -159,7 +159,7 @@ func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 		if json.Unmarshal(raw, &o) != nil {
 			continue
 		}
-		ev := cellhold.Event{Type: o.Type, Content: raw} // the fields are those of the messages
+		ev := cellhold.Event{Type: o.Type, Content: raw} // an output has the fields of its event
 		switch o.Type {
 		case cellhold.EventStream:
 			text, ok := textOf(o.Text)

@@ -39,7 +39,7 @@ func Plots(outputs []cellhold.Output) []Plot {
 			continue
 		}
 		n := len(plots) + 1
-		data = strings.Join(strings.Fields(data), "") // kernels may split it into lines
+		data = strings.Join(strings.Fields(data), "") // kernels can split it into lines
 		plots = append(plots, Plot{Number: n, Name: fmt.Sprintf("output_%d.png", n), Base64: data})
 	}
 	return plots

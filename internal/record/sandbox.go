@@ -10,7 +10,7 @@ import (
 // SandboxID returns the id of the nth sandbox of a session. All ids have the same length.
 func SandboxID(id cellhold.SessionID, n int) string { return fmt.Sprintf("%s-%04x", id, n) }
 
-// NextSandboxID returns the id after that one.
+// NextSandboxID returns the id of the sandbox after last.
 func NextSandboxID(id cellhold.SessionID, last string) string {
 	n := 0
 	if i := strings.LastIndexByte(last, '-'); i >= 0 {

@@ -94,14 +94,14 @@ func TestACommandRunsWhileTheKernelIsBusy(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	c := command(t, s, "echo a b;warn c;exit 7")
 	if c.Status != cellhold.CommandExit || c.Code != 7 || c.Stdout.Text != "a b\n" || c.Stderr.Text != "c\n" || c.Ended.IsZero() {
-		t.Errorf("%+v", c)
+		t.Errorf("a command with exit status 7: %+v", c)
 	}
 	stdout, stderr, types := written(t, s, c.ID)
 	if stdout != "a b\n" || stderr != "c\n" || !strings.HasPrefix(types, "command_started ") || !strings.HasSuffix(types, "command_done ") {
-		t.Errorf("%q, %q: %s", stdout, stderr, types)
+		t.Errorf("its events: stdout %q, stderr %q, types %s", stdout, stderr, types)
 	}
 	if c := command(t, s, "missing"); c.Code != 127 || c.Status != cellhold.CommandExit || c.Cause == "" {
-		t.Errorf("%+v", c)
+		t.Errorf("an unknown program: %+v", c)
 	}
 	if c := run(t, s, "print still here"); text(c) != "still here\n" {
 		t.Errorf("the cell printed %q", text(c))
@@ -113,7 +113,7 @@ func TestACommandRunsWhileTheKernelIsBusy(t *testing.T) {
 		}
 	}
 	if n != 2 {
-		t.Errorf("%d commands are listed", n)
+		t.Errorf("%d commands are listed, want 2", n)
 	}
 }
 
@@ -135,10 +135,10 @@ func TestInputReachesACommandOnceAndInOrder(t *testing.T) {
 	}
 	c, err := s.History().WaitCommand(t.Context(), c.ID)
 	if stdout, _, _ := written(t, s, c.ID); err != nil || stdout != "one two"+big+"end" {
-		t.Errorf("%d bytes came back, %v", len(stdout), err)
+		t.Errorf("cat wrote %d bytes, %v; want its input", len(stdout), err)
 	}
 	if c.Stdout.Bytes != 500_010 || c.Stdout.Omitted != 500_010-2*64<<10 || !strings.HasSuffix(c.Stdout.Tail, "9end") {
-		t.Errorf("%d bytes, %d omitted", c.Stdout.Bytes, c.Stdout.Omitted)
+		t.Errorf("the record has %d bytes and %d omitted", c.Stdout.Bytes, c.Stdout.Omitted)
 	}
 	if _, err := input(t, s, c.ID, []byte("x"), -1, false); cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("input for a command that is done: %v", err)
@@ -152,7 +152,7 @@ func TestInputReachesACommandOnceAndInOrder(t *testing.T) {
 	}
 }
 
-func TestBytesOfACommandSurvive(t *testing.T) {
+func TestBinaryOutputOfACommandIsKept(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	c := command(t, s, "bytes 100000")
 	want := make([]byte, 100_000)
@@ -160,7 +160,7 @@ func TestBytesOfACommandSurvive(t *testing.T) {
 		want[i] = byte(i)
 	}
 	if stdout, _, _ := written(t, s, c.ID); stdout != string(want) {
-		t.Errorf("%d bytes came back", len(stdout))
+		t.Errorf("the events have %d bytes of output, which differ from the written bytes", len(stdout))
 	}
 	got, err := base64.StdEncoding.DecodeString(c.Stdout.Text)
 	if err != nil || c.Stdout.Encoding != "base64" || !bytes.Equal(got, want) {
@@ -168,31 +168,31 @@ func TestBytesOfACommandSurvive(t *testing.T) {
 	}
 }
 
-func TestASignalADeadlineAndAnEndStopACommand(t *testing.T) {
+func TestASignalATimeoutAndAKillStopACommand(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	c := startCommand(t, s, "wait")
 	if err := signal(t, s, c.ID, "SIGINT"); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := s.History().WaitCommand(t.Context(), c.ID); err != nil || c.Status != cellhold.CommandSignal || c.Signal != "INT" || c.Code != 130 {
-		t.Errorf("%+v, %v", c, err)
+		t.Errorf("after SIGINT: %+v, %v", c, err)
 	}
 	c, err := s.StartCommand(t.Context(), attachment.CommandRequest{Args: []string{"stubborn"}, Timeout: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c, err = s.History().WaitCommand(t.Context(), c.ID); err != nil || c.Status != cellhold.CommandTimeout || c.Signal != "KILL" {
-		t.Errorf("%+v, %v", c, err)
+		t.Errorf("after the timeout: %+v, %v", c, err)
 	}
 	c = startCommand(t, s, "stubborn")
 	if err := kill(t, s, c.ID); err != nil {
 		t.Fatal(err)
 	}
 	if c, err = s.History().Command(t.Context(), c.ID); err != nil || c.Status != cellhold.CommandSignal || c.State != cellhold.CommandDone {
-		t.Errorf("%+v, %v", c, err)
+		t.Errorf("after the kill: %+v, %v", c, err)
 	}
 	if err := kill(t, s, c.ID); err != nil {
-		t.Errorf("ending it again: %v", err)
+		t.Errorf("a second kill: %v", err)
 	}
 }
 
@@ -251,19 +251,19 @@ func TestACommandSurvivesTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := s.History().Command(t.Context(), c.ID); err != nil || got.State != cellhold.CommandRunning {
-		t.Fatalf("%+v, %v", got, err)
+		t.Fatalf("the running command after a restart of the server: %+v, %v", got, err)
 	}
 	if _, err := input(t, s, c.ID, []byte("before after"), 0, true); err != nil {
 		t.Fatal(err)
 	}
 	if c, err = s.History().WaitCommand(t.Context(), c.ID); err != nil || c.Status != cellhold.CommandOK || c.Stdout.Text != "before after" {
-		t.Errorf("%+v, %v", c, err)
+		t.Errorf("the command at its end: %+v, %v", c, err)
 	}
 	if stdout, _, types := written(t, s, c.ID); stdout != "before after" || strings.Count(types, "command_done") != 1 {
 		t.Errorf("%q: %s", stdout, types)
 	}
 	if got, err := s.History().Command(t.Context(), done.ID); err != nil || got.Stdout.Text != "done\n" || got.Status != cellhold.CommandOK {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("the command that was done before the restart: %+v, %v", got, err)
 	}
 }
 
@@ -275,7 +275,7 @@ func TestACommandWhoseSandboxEndsIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c, err := s.History().WaitCommand(t.Context(), c.ID); err != nil || c.Status != cellhold.CommandOOM {
-		t.Errorf("%+v, %v", c, err)
+		t.Errorf("after the sandbox ran out of memory: %+v, %v", c, err)
 	}
 	if _, err := s.StartCommand(t.Context(), attachment.CommandRequest{Line: "echo"}); cellhold.KindOf(err) != cellhold.Unavailable {
 		t.Errorf("a command without a sandbox: %v", err)
@@ -284,7 +284,7 @@ func TestACommandWhoseSandboxEndsIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := command(t, s, "echo again"); c.Stdout.Text != "again\n" {
-		t.Errorf("%+v", c)
+		t.Errorf("a command in the new sandbox: %+v", c)
 	}
 }
 
@@ -302,7 +302,7 @@ func TestACommandIsLostWhenItsSandboxIsGoneAtTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c, err := s.History().Command(t.Context(), c.ID); err != nil || c.Status != cellhold.CommandLost || c.State != cellhold.CommandDone {
-		t.Errorf("%+v, %v", c, err)
+		t.Errorf("the command of the lost sandbox: %+v, %v", c, err)
 	}
 	if _, _, types := written(t, s, c.ID); !strings.HasSuffix(types, "command_done ") {
 		t.Errorf("events: %s", types)
@@ -316,8 +316,8 @@ func TestInvalidCommandsAreRefused(t *testing.T) {
 		r    attachment.CommandRequest
 		want cellhold.Kind
 	}{
-		{"nothing", attachment.CommandRequest{}, cellhold.Invalid},
-		{"both", attachment.CommandRequest{Line: "a", Args: []string{"a"}}, cellhold.Invalid},
+		{"no command", attachment.CommandRequest{}, cellhold.Invalid},
+		{"a line and arguments", attachment.CommandRequest{Line: "a", Args: []string{"a"}}, cellhold.Invalid},
 		{"a zero byte", attachment.CommandRequest{Args: []string{"echo", "a\x00b"}}, cellhold.Invalid},
 		{"a variable without a name", attachment.CommandRequest{Line: "echo", Env: map[string]string{"": "x"}}, cellhold.Invalid},
 		{"a long argument", attachment.CommandRequest{Line: strings.Repeat("x", 200_000)}, cellhold.Invalid},
@@ -332,7 +332,7 @@ func TestInvalidCommandsAreRefused(t *testing.T) {
 		startCommand(t, s, "wait")
 	}
 	if _, err := s.StartCommand(t.Context(), attachment.CommandRequest{Line: "echo"}); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("one command too many: %v", err)
+		t.Errorf("a command above the limit: %v", err)
 	}
 	if _, err := s.History().Command(t.Context(), "xunknown"); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Error(err)

@@ -17,10 +17,10 @@ func TestReplacementsAreDeletedWhenNoCallerWaits(t *testing.T) {
 		t.Error("two callers hold one turn")
 	}
 	if len(m.replacing) != 1 {
-		t.Errorf("%d turns while one is held", len(m.replacing))
+		t.Errorf("%d turns while one is held, want 1", len(m.replacing))
 	}
 	release()
 	if len(m.replacing) != 0 {
-		t.Errorf("%d turns are left", len(m.replacing))
+		t.Errorf("%d turns are left, want 0", len(m.replacing))
 	}
 }

@@ -114,7 +114,7 @@ func TestReadsDoNotResumeASessionAndCallsDo(t *testing.T) {
 	}
 	got := types(t, s)
 	if len(got) != 2 || got[0] != cellhold.EventSessionHibernated || got[1] != cellhold.EventSessionResumed {
-		t.Errorf("events %v", got)
+		t.Errorf("events %v, want session_hibernated and session_resumed", got)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestAHibernatedSessionSurvivesARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info := again.Info(); info.State != cellhold.SessionHibernated || info.Kernels[0].State != cellhold.KernelIdle {
-		t.Errorf("got %+v", info)
+		t.Errorf("after a restart of the server: %+v", info)
 	}
 	if got := text(run(t, again, "get x")); !strings.Contains(got, "42") {
 		t.Errorf("x is %q", got)
@@ -147,25 +147,25 @@ func TestAHibernatedSessionSurvivesARestart(t *testing.T) {
 
 func TestASessionThatCannotBeSavedContinues(t *testing.T) {
 	h := newHost(t)
-	d, moods := withFailures(h)
-	s := h.serve(t, moods).create(t, registry.CreateRequest{})
+	d, withDriver := withFailures(h)
+	s := h.serve(t, withDriver).create(t, registry.CreateRequest{})
 	run(t, s, "set x 42")
 	full := error(sandbox.ErrSpace)
 	d.snapshot.Store(&full)
 	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("got %v", err)
+		t.Errorf("hibernating with a full disk: %v", err)
 	}
 	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
 		t.Errorf("x is %q", got)
 	}
 	if _, err := s.Checkpoint(t.Context(), "a"); cellhold.KindOf(err) != cellhold.Exhausted || len(s.Checkpoints()) != 0 {
-		t.Errorf("got %v", err)
+		t.Errorf("a checkpoint with a full disk: %v", err)
 	}
-	// A session of an earlier version was adopted: a save would lose it.
-	misfit := error(&sandbox.SnapshotError{Reason: "it was made with another agent"})
-	d.snapshot.Store(&misfit)
+	// The driver refuses a snapshot that it could not restore, as of a session from an earlier version.
+	unrestorable := error(&sandbox.SnapshotError{Reason: "it was made with another agent"})
+	d.snapshot.Store(&unrestorable)
 	if err := s.Hibernate(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported || !strings.Contains(err.Error(), "made with another agent") {
-		t.Errorf("got %v", err)
+		t.Errorf("hibernating with a snapshot that cannot be restored: %v", err)
 	}
 	if got := text(run(t, s, "get x")); !strings.Contains(got, "42") {
 		t.Errorf("x is %q", got)
@@ -181,14 +181,14 @@ func TestASessionWhoseSnapshotCannotBeRestoredCanBeRestarted(t *testing.T) {
 	hibernate(t, s)
 	list := h.saved()
 	if len(list) != 1 {
-		t.Fatalf("snapshots: %v", list)
+		t.Fatalf("snapshots %v, want one", list)
 	}
 	if err := h.world.Spoil(list[0]); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "get x"})
 	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "Restart a kernel") {
-		t.Errorf("got %v", err)
+		t.Errorf("a cell in a session with a damaged snapshot: %v", err)
 	}
 	if state := s.Info().State; state != cellhold.SessionHibernated {
 		t.Errorf("the session is %s", state)
@@ -197,7 +197,7 @@ func TestASessionWhoseSnapshotCannotBeRestoredCanBeRestarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := run(t, s, "set x 1"); c.Status != cellhold.StatusOK || s.Info().State != cellhold.SessionReady {
-		t.Errorf("%+v, %s", c, s.Info().State)
+		t.Errorf("after the restart, the cell is %+v and the session %s", c, s.Info().State)
 	}
 }
 
@@ -210,7 +210,7 @@ func TestAnIdleSessionHibernatesAndLaterExpires(t *testing.T) {
 		t.Errorf("the session ended: %s", reason)
 	}
 	if got := types(t, s); len(got) != 2 || got[0] != cellhold.EventSessionHibernated {
-		t.Errorf("events %v", got)
+		t.Errorf("events %v, want session_hibernated and one more", got)
 	}
 }
 
@@ -225,13 +225,13 @@ func TestConcurrentCallsResumeASessionOnce(t *testing.T) {
 				c, err = s.History().WaitCell(t.Context(), c.ID)
 			}
 			if err != nil || c.Status != cellhold.StatusOK {
-				t.Errorf("%s, %v", c.Status, err)
+				t.Errorf("a cell of a concurrent call: %s, %v", c.Status, err)
 			}
 		})
 	}
 	wg.Wait()
 	if got := types(t, s); len(got) != 2 {
-		t.Errorf("events %v", got)
+		t.Errorf("events %v, want one hibernation and one resumption", got)
 	}
 }
 
@@ -256,8 +256,8 @@ func TestHibernatedSessionsHaveTheirOwnLimit(t *testing.T) {
 
 func TestARollbackUndoesCellsAndAFailedOneChangesNothing(t *testing.T) {
 	h := newHost(t)
-	d, moods := withFailures(h)
-	s := h.serve(t, moods).create(t, registry.CreateRequest{})
+	d, withDriver := withFailures(h)
+	s := h.serve(t, withDriver).create(t, registry.CreateRequest{})
 	run(t, s, "set x 1")
 	if _, err := s.Checkpoint(t.Context(), "one"); err != nil {
 		t.Fatal(err)
@@ -266,7 +266,7 @@ func TestARollbackUndoesCellsAndAFailedOneChangesNothing(t *testing.T) {
 	broken := errors.New("broken")
 	d.create.Store(&broken)
 	if err := s.Rollback(t.Context(), "one"); cellhold.KindOf(err) != cellhold.Unavailable {
-		t.Errorf("got %v", err)
+		t.Errorf("a rollback without a new sandbox: %v", err)
 	}
 	if got := text(run(t, s, "get x")); !strings.Contains(got, "2") {
 		t.Errorf("after a failed rollback, x is %q", got)
@@ -310,10 +310,10 @@ func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 			t.Errorf("the parent's cell in a fork: %+v, %v", got, err)
 		}
 		if got := types(t, f); len(got) != 1 || got[0] != cellhold.EventSessionForked {
-			t.Errorf("events %v", got)
+			t.Errorf("events %v of a fork, want session_forked", got)
 		}
 		if info := f.Info(); info.Parent != s.Info().ID || info.User != "ann" {
-			t.Errorf("%+v", info)
+			t.Errorf("the fork: %+v", info)
 		}
 	}
 	hibernate(t, s)
@@ -325,7 +325,7 @@ func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 		t.Errorf("x is %q, the parent %s", got, s.Info().State)
 	}
 	if got := h.saved(); len(got) != 1 {
-		t.Errorf("snapshots: %v", got)
+		t.Errorf("snapshots %v, want only the parent's", got)
 	}
 	id := forks[0].Info().ID
 	m.stop()
@@ -340,22 +340,22 @@ func TestForksHaveTheirParentsHistoryAndDiverge(t *testing.T) {
 
 func TestFailedForksLeaveNothingBehind(t *testing.T) {
 	h := newHost(t)
-	d, moods := withFailures(h)
-	m := h.serve(t, moods)
+	d, withDriver := withFailures(h)
+	m := h.serve(t, withDriver)
 	s := m.create(t, registry.CreateRequest{})
 	broken := errors.New("broken")
 	d.create.Store(&broken)
 	if _, err := m.Fork(t.Context(), s, 4, ""); cellhold.KindOf(err) != cellhold.Unavailable {
-		t.Errorf("got %v", err)
+		t.Errorf("forks without new sandboxes: %v", err)
 	}
 	if list := m.List("me"); len(list) != 1 {
-		t.Errorf("%d sessions", len(list))
+		t.Errorf("%d sessions, want only the parent", len(list))
 	}
 	if got := h.saved(); len(got) != 0 {
-		t.Errorf("snapshots: %v", got)
+		t.Errorf("snapshots %v, want none", got)
 	}
 	if _, err := m.Fork(t.Context(), s, 17, ""); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("got %v", err)
+		t.Errorf("17 forks in one call: %v", err)
 	}
 }
 
@@ -377,7 +377,7 @@ func TestAnIncompleteForkIsDeletedAtTheNextStart(t *testing.T) {
 	}
 	m := h.serve(t)
 	if list := m.List("me"); len(list) != 1 || list[0].ID != half.Parent || list[0].State != cellhold.SessionReady {
-		t.Errorf("%+v", list)
+		t.Errorf("the sessions: %+v", list)
 	}
 	if _, err := os.Stat(files); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the fork's output files: %v", err)

@@ -184,7 +184,7 @@ func TestAnInterruptRightAfterASubmissionStopsTheCell(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c, err = ses.History().WaitCell(t.Context(), c.ID); err != nil || c.Status != cellhold.StatusInterrupted {
-			t.Fatalf("%s (%s), %v", c.Status, c.Cause, err)
+			t.Fatalf("the interrupted cell ended with %s (%s), %v", c.Status, c.Cause, err)
 		}
 	}
 }

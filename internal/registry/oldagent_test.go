@@ -15,7 +15,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// oldAgentDriver is a driver whose sandboxes have an old agent if they continue from a snapshot.
+// oldAgentDriver makes sandboxes. A sandbox that continues from a snapshot has an old agent.
 type oldAgentDriver struct {
 	*fake.Driver
 	agent string // address of the old agent
@@ -56,7 +56,7 @@ func TestASnapshotWithATooOldAgentIsKeptAndTheSessionCanBeRestarted(t *testing.T
 	hibernate(t, s)
 	_, err := s.Execute(t.Context(), session.ExecuteRequest{Code: "get x"})
 	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "a version that this server does not support") {
-		t.Errorf("got %v", err)
+		t.Errorf("a cell in a session with an old agent: %v", err)
 	}
 	if state, saved := s.Info().State, h.saved(); state != cellhold.SessionHibernated || len(saved) != 1 {
 		t.Errorf("the session is %s, and the snapshots are %v", state, saved)

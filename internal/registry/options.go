@@ -75,7 +75,7 @@ func (o *Options) check() error {
 	return nil
 }
 
-// checkTemplates refuses templates whose sessions would all be refused.
+// checkTemplates refuses a template whose limits or network access the server does not allow.
 func (o *Options) checkTemplates() error {
 	if o.Templates == nil {
 		return nil
@@ -98,7 +98,7 @@ func (o *Options) checkTemplates() error {
 // least has the minimum of each limit with which a kernel can start and run a cell.
 var least = cellhold.Limits{Memory: 96 << 20, CPU: 0.05, Processes: 32, Disk: 1 << 20, Tmp: 1 << 20, Output: 4 << 10}
 
-// limits returns the limits of a session that requests want.
+// limits completes the requested limits with the defaults. If the server does not allow them, it returns an error.
 func (o *Options) limits(want cellhold.Limits) (cellhold.Limits, error) {
 	l := orDefault(want, o.Limits)
 	for _, x := range []struct {

@@ -17,17 +17,17 @@ func TestTheLimitOfCreationsHoldsForEveryMinute(t *testing.T) {
 	}
 	for i := most; i < len(allowed); i++ {
 		if span := allowed[i].Sub(allowed[i-most]); span < quotaSpan {
-			t.Fatalf("%d creations within %s", most+1, span)
+			t.Fatalf("%d creations within %s; the limit is %d in a minute", most+1, span, most)
 		}
 	}
 	if len(allowed) != 5*most {
-		t.Errorf("%d creations in five minutes, want %d", len(allowed), 5*most)
+		t.Errorf("%d creations were allowed in five minutes, want %d", len(allowed), 5*most)
 	}
 	if len(q.created) > most {
-		t.Errorf("%d creations are stored", len(q.created))
+		t.Errorf("%d creations are stored, want at most %d", len(q.created), most)
 	}
 	if wait := q.take(allowed[len(allowed)-1], 1, most); wait <= 0 || wait > quotaSpan {
-		t.Errorf("wait %s", wait)
+		t.Errorf("the wait is %s, want more than 0 and at most %s", wait, quotaSpan)
 	}
 	if (&quota{}).take(start, 1, 0) != 0 {
 		t.Error("without a limit, a creation was refused")

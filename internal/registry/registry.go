@@ -1,6 +1,6 @@
-// Package registry manages the sessions of a server. It creates them within the limits, finds them for their
-// owners, takes over those of an earlier server, and ends them when they are due. It also destroys sandboxes
-// and snapshots that no session needs.
+// Package registry manages the sessions of a server. It creates sessions within the limits, finds them for
+// their owners, and ends them when they are due. At the start it takes over the sessions of an earlier server. It
+// also destroys sandboxes and snapshots that no session needs.
 //
 // It does not know how a session starts, hibernates or ends: package session does. It does not know how
 // callers reach it.
@@ -74,7 +74,7 @@ type Registry struct {
 	reschedule  chan struct{} // capacity 1: the due time of a session changed
 
 	adopted chan struct{}  // closed when Run has adopted the sessions of an earlier server
-	running sync.WaitGroup // one for the goroutines of each session
+	running sync.WaitGroup // counts the sessions with running goroutines
 	folders mirror.Folders
 }
 
@@ -117,8 +117,8 @@ func (r *Registry) Ready() error {
 
 var errNotReady = cellhold.Errorf(cellhold.Unavailable, "The server is starting or shutting down. Retry in a moment.")
 
-// Session returns a session of the owner. An unknown session and a session of another owner give the same
-// error, so that a caller learns nothing about other sessions.
+// Session returns a session of the owner. An unknown session and a session of another owner give the same error. So
+// a caller learns nothing about other sessions.
 func (r *Registry) Session(owner string, id cellhold.SessionID) (*session.Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

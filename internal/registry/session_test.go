@@ -151,7 +151,7 @@ func ended(t *testing.T, s *session.Session) cellhold.EndReason {
 func TestCellsOfASessionShareState(t *testing.T) {
 	s := newHost(t).serve(t).create(t, registry.CreateRequest{})
 	if c := run(t, s, "set x 42"); c.Status != cellhold.StatusOK {
-		t.Fatalf("got %+v", c)
+		t.Fatalf("the first cell: %+v", c)
 	}
 	if c := run(t, s, "get x"); !strings.Contains(text(c), "42") {
 		t.Errorf("got %q, want 42", text(c))
@@ -187,7 +187,7 @@ func TestVariablesAndOutputSurviveARestartDuringACell(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := again.Info(); got.User != "ann" || got.Meta["k"] != "v" || got.State != cellhold.SessionReady {
-		t.Errorf("got %+v", got)
+		t.Errorf("the session after a restart of the server: %+v", got)
 	}
 	if c, err = again.History().WaitCell(t.Context(), c.ID); err != nil || c.Status != cellhold.StatusOK || text(c) != "before\nafter\n" {
 		t.Errorf("the cell that ran: %s %q, %v", c.Status, text(c), err)
@@ -380,7 +380,7 @@ func TestOutputFilesAreCopiedToTheHostAndToTheUsersNextSession(t *testing.T) {
 	}
 	above, err := filepath.Glob(filepath.Join(filepath.Dir(h.home), "ann*"))
 	if err != nil || len(above) != 0 {
-		t.Errorf("the label led out of the state directory: %v, %v", above, err)
+		t.Errorf("the user label made files outside the state directory: %v, %v", above, err)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// askAsCode makes the code of a session request the packages with those numbers, one after the other.
+// askAsCode makes the code of a session request the packages from to to-1, one after the other.
 func askAsCode(t *testing.T, s *session.Session, from, to int) error {
 	a, leave, err := s.Enter(t.Context())
 	if err != nil {
@@ -56,7 +56,7 @@ func TestForksRollbacksAndHibernationDoNotResetTheTally(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, s := range map[string]*session.Session{"the session": s, "its fork": forks[0], "the fork of that": more[0]} {
+	for name, s := range map[string]*session.Session{"the session": s, "its fork": forks[0], "the fork of the fork": more[0]} {
 		if err := askAsCode(t, s, 300, 301); cellhold.KindOf(err) != cellhold.Exhausted {
 			t.Errorf("%s: %v", name, err)
 		}

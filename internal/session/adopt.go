@@ -114,7 +114,7 @@ func (s adoption) ready(ctx context.Context) (err error) {
 		}
 	}()
 	s.use()
-	if s.env.Driver.Features().Pause { // the last server can have stopped while it saved the sandbox
+	if s.env.Driver.Features().Pause { // the earlier server can have stopped while it saved the sandbox
 		if err := sb.Resume(ctx); err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (s adoption) ready(ctx context.Context) (err error) {
 		return err
 	}
 	s.sandboxes.attach(l)
-	if !slices.Contains(l.Known(), rec.Kernels[0].ID) { // the last server stopped before it started the kernels
+	if !slices.Contains(l.Known(), rec.Kernels[0].ID) { // the earlier server stopped before it started the kernels
 		err = s.sandboxes.setUp(ctx, l, rec)
 	} else {
 		l.FinishKernels(ctx, rec.Kernels, rec.Startup)
@@ -139,14 +139,14 @@ func (s adoption) ready(ctx context.Context) (err error) {
 	return err
 }
 
-// recognise finds the output files of the sandbox that an earlier server copied. If the session is quiet, so
-// that nothing else writes to the folder, it also copies the other files: the server can have stopped between
-// a rollback or a fork and the copy of its files.
-func (b *sandboxes) recognise(ctx context.Context, l *live, quiet bool) error {
+// recognise finds the output files of the sandbox that an earlier server copied. If no cell is pending and no
+// other session uses the folder, it also copies the other files: the earlier server can have stopped between a
+// rollback or a fork and the copy of the files.
+func (b *sandboxes) recognise(ctx context.Context, l *live, nonePending bool) error {
 	ctx, cancel := context.WithTimeout(ctx, attachment.GreetTimeout)
 	defer cancel()
 	b.filesKnown = true
-	if err := b.s.mirror.Recognise(ctx, l.Client()); err != nil || !quiet || b.s.Record().User != "" {
+	if err := b.s.mirror.Recognise(ctx, l.Client()); err != nil || !nonePending || b.s.Record().User != "" {
 		return err
 	}
 	if err := b.s.mirror.Restore(ctx, l.Client(), true); err != nil {

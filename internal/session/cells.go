@@ -26,11 +26,11 @@ type ExecuteRequest struct {
 	Timeout    time.Duration     // 0: the server's default
 	OnError    cellhold.OnError  // empty: continue
 	AllowStdin bool              // the code can ask for input
-	Figures    *cellhold.Figures // nil: the session's
+	Figures    *cellhold.Figures // nil: the session's default
 	Key        string            // a request with the same key returns the same cell; empty: no key
 }
 
-// Execute queues a cell and returns it. The cell runs even if the caller leaves. If a cell with the key
+// Execute queues a cell and returns it. The cell runs even if the caller disconnects. If a cell with the key
 // exists, Execute returns that cell as it is now.
 func (s *Session) Execute(ctx context.Context, r ExecuteRequest) (cellhold.Cell, error) {
 	if err := r.check(s.env.MaxCellTimeout); err != nil {
@@ -92,7 +92,7 @@ func (r *ExecuteRequest) check(longest time.Duration) error {
 	return nil
 }
 
-// digest returns a digest that tells requests with one key apart. It covers the request as the caller sent
+// digest returns a digest that differs between two different requests. It covers the request as the caller sent
 // it, without the server's defaults, which can change with a restart.
 func (r ExecuteRequest) digest() string {
 	r.Key = ""

@@ -69,8 +69,8 @@ func (s *Session) Checkpoint(ctx context.Context, name string) (cellhold.Checkpo
 	return c.Checkpoint, nil
 }
 
-// saveNow saves the sandbox, which continues, and returns the matching state of the session. The caller must
-// have begun a transition.
+// saveNow saves the sandbox and returns the state of the session at that time. The sandbox continues. The caller
+// must have begun a transition.
 func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k snapshots.Kind) (record.Checkpoint, error) {
 	l, err := b.close(turn)
 	if err != nil {
@@ -80,19 +80,19 @@ func (b *sandboxes) saveNow(ctx context.Context, turn *states.Turn, k snapshots.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
 	b.s.use()
-	c := b.moment()
+	c := b.present()
 	c.Snapshot = snapshots.Name(b.s.id, k)
 	return c, b.save(ctx, l, c.Snapshot, false)
 }
 
-// moment returns the present state of the session, without its sandbox.
-func (b *sandboxes) moment() record.Checkpoint {
+// present returns the present state of the session, without its sandbox.
+func (b *sandboxes) present() record.Checkpoint {
 	rec := b.s.Record()
 	return record.Checkpoint{Checkpoint: cellhold.Checkpoint{Created: time.Now().UTC(), Last: b.s.log.Last()},
 		Kernels: rec.Kernels, Packages: rec.Packages, Undone: rec.Undone}
 }
 
-// findCheckpoint returns the checkpoint with that name.
+// findCheckpoint returns the checkpoint with the given name.
 func findCheckpoint(rec record.Session, name string) (record.Checkpoint, error) {
 	for _, c := range rec.Checkpoints {
 		if c.Name == name {
@@ -153,7 +153,7 @@ func (s *Session) Rollback(ctx context.Context, name string) (err error) {
 		}
 		defer free()
 	}
-	if s.sandboxes.current() != nil { // otherwise the session is hibernated, or its sandbox ended
+	if s.sandboxes.current() != nil { // if nil, the session is hibernated, or its sandbox ended
 		l, err := s.sandboxes.close(turn)
 		if err != nil {
 			return err

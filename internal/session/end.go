@@ -14,12 +14,12 @@ import (
 )
 
 // End ends the session at the owner's request: it destroys the sandbox and deletes the records. It continues
-// if the caller leaves. For an ended session, it deletes the records that can still be read.
+// if the caller disconnects. For an ended session, it deletes the records that can still be read.
 func (s *Session) End(ctx context.Context) error {
 	return s.end(context.WithoutCancel(ctx), cellhold.EndAsked)
 }
 
-// end ends the session for that reason.
+// end ends the session for the given reason.
 func (s *Session) end(ctx context.Context, reason cellhold.EndReason) error {
 	turn, err := s.states.Acquire(ctx)
 	if err != nil {
@@ -97,8 +97,8 @@ func (b *sandboxes) pullLast(ctx context.Context, l *live) {
 	}
 }
 
-// purge deletes the records of an ended session, its notebook unless notebooks are kept, and its output files
-// if the session has no user. No later session could find such files.
+// purge deletes the records of an ended session, and its notebook unless notebooks are kept. If the session has no
+// user, it also deletes the output files, because no later session could find them.
 func (s *Session) purge(ctx context.Context) error {
 	s.env.Registry.Forget(s, false)
 	err := s.env.Store.DeleteSession(ctx, s.id)

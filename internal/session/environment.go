@@ -1,5 +1,5 @@
 // Package session manages one session: its record, its state, and its sandbox. It starts, hibernates,
-// resumes, rolls back, forks and ends the session. The order of the steps is such that a server that is
+// resumes, rolls back, forks and ends the session. The steps have an order in which a server that is
 // killed at any step loses nothing and leaves nothing behind.
 //
 // It does not know other sessions: package registry creates, finds, counts and expires them. It does not
@@ -37,12 +37,12 @@ type Store interface {
 	PutSession(ctx context.Context, s record.Session) error
 	// AppendSession records a changed session together with the events that report the change.
 	AppendSession(ctx context.Context, s record.Session, evs []record.Event) error
-	// Copy gives a new session the events of another session up to that number, and the cells and commands
-	// that began by then. Cells and commands without events are copied up to that time.
+	// Copy gives a new session the history of another session up to event last: the events, and the cells and
+	// commands that had begun by then. Cells and commands without events are copied up to the time at.
 	Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error
 	// DeleteSession deletes the record with its cells and events. An unknown id is not an error.
 	DeleteSession(ctx context.Context, id cellhold.SessionID) error
-	// CellByKey returns the cell that was submitted with that key. If there is none, the error is
+	// CellByKey returns the cell that was submitted with the key. If there is none, the error is
 	// cellhold.NotFound.
 	CellByKey(ctx context.Context, id cellhold.SessionID, key string) (record.Cell, error)
 }
@@ -62,18 +62,18 @@ type Images interface {
 // Templates has the recipes of sessions that start fast. Without a template or its snapshot, a session starts
 // cold: more slowly, with the same result.
 type Templates interface {
-	// Find returns the template with that name. A cellhold.NotFound error lists the names. An empty name
+	// Find returns the template with the given name. A cellhold.NotFound error lists the names. An empty name
 	// means the default template, or the zero value if there is none.
 	Find(name string) (cellhold.Template, error)
 	// List returns all templates, the default one first.
 	List() []cellhold.Template
-	// Start returns the snapshot from which a sandbox of that template can continue, and its installed
+	// Start returns the snapshot from which a sandbox of the template can continue, and its installed
 	// packages. It returns no snapshot if the sandbox must start cold.
 	Start(name string, s sandbox.Spec, out bool) (from string, installed []cellhold.Package)
-	// PrimedClient returns a connection to the agent of a sandbox that continues from such a snapshot, and its Info.
-	// It returns nil if the agent has not been asked yet. The caller owns the connection.
+	// PrimedClient returns a connection to the agent of a sandbox that continues from a snapshot, and its Info.
+	// It returns nil if the sandbox is not primed. The caller owns the connection.
 	PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info)
-	// Failed reports that a sandbox could not continue from that snapshot, or did not work.
+	// Failed reports that a sandbox could not continue from the snapshot, or did not work.
 	Failed(from string, err error)
 }
 
@@ -90,7 +90,7 @@ type Registry interface {
 	Forget(s *Session, readable bool)
 	// Destroy destroys a sandbox, even after ctx ended. If that fails, the registry retries later.
 	Destroy(ctx context.Context, sb sandbox.Sandbox)
-	// DropSnapshot removes a snapshot in the same way. It ignores an empty name.
+	// DropSnapshot removes a snapshot, with the same retries. It ignores an empty name.
 	DropSnapshot(ctx context.Context, name string)
 	// Reschedule reports that the time at which a session is due changed.
 	Reschedule()
@@ -139,7 +139,7 @@ type Environment struct {
 	Snapshots *snapshots.Store
 	Folders   *mirror.Folders
 	Registry  Registry
-	Running   *sync.WaitGroup // one for the goroutines of each session
+	Running   *sync.WaitGroup // counts the sessions with running goroutines
 }
 
 // FirstKernel returns the kernel that every session has.

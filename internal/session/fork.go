@@ -24,7 +24,7 @@ const MaxForks = 16
 // forkAtOnce is the number of forks that start at the same time. Each start uses most of a core.
 const forkAtOnce = 4
 
-// Fork creates n sessions that continue from this one's memory and files, as they are now or at a checkpoint.
+// Fork creates n sessions that continue from the session's memory and files, as they are now or at a checkpoint.
 // An empty name means now. If one fork fails, none is created. The session itself continues, or stays
 // hibernated. base ends the goroutines of the forks. The caller must have reserved their slots.
 func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Session, error) {
@@ -86,8 +86,8 @@ func (f *forking) error(ctx context.Context, err error) error {
 	return cellhold.Wrap(cellhold.Unavailable, err, "The fork failed. The session continues unchanged. The server's log has the reason.")
 }
 
-// save returns the state that the forks continue from: a checkpoint, the snapshot of a hibernated session, or
-// a new snapshot, which drop removes.
+// save sets the state from which the forks continue: a checkpoint, the snapshot of a hibernated session, or a new
+// snapshot. drop removes a new snapshot.
 func (f *forking) save(ctx context.Context, turn *states.Turn, name string) (drop func(), err error) {
 	s := f.parent
 	rec := s.Record()
@@ -96,7 +96,7 @@ func (f *forking) save(ctx context.Context, turn *states.Turn, name string) (dro
 		f.from, err = findCheckpoint(rec, name)
 		return func() {}, err
 	case turn.Settled() == states.Hibernated:
-		f.from = s.sandboxes.moment()
+		f.from = s.sandboxes.present()
 		f.from.Snapshot = rec.Snapshot
 		return func() {}, nil
 	}

@@ -38,7 +38,7 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 	for i := range n.Cells {
 		c := &n.Cells[i]
 		c.Session, c.Kernel, c.Submitted = s.id, k.State().ID, time.Now().UTC()
-		if runs(*c) {
+		if hasCode(*c) {
 			code++
 		}
 	}
@@ -48,8 +48,8 @@ func (s *Session) Import(ctx context.Context, n notebook.Notebook, run bool) ([]
 	return importCells(ctx, s, n.Cells, run)
 }
 
-// runs reports whether a cell has code to run.
-func runs(c cellhold.Cell) bool {
+// hasCode reports whether a cell has code to run.
+func hasCode(c cellhold.Cell) bool {
 	return c.Type == cellhold.CellCode && strings.TrimSpace(c.Code) != ""
 }
 
@@ -62,7 +62,7 @@ func checkLanguage(n notebook.Notebook, k cellhold.Kernel) error {
 	return cellhold.Errorf(cellhold.Unsupported, "The notebook's language is %.40q, the kernel's is %s. Create a session with a kernel for the notebook's language.", n.Language, k.Language)
 }
 
-// importCells records the cells in order, and submits the ones that run.
+// importCells records the cells in order. With run, it submits the cells that have code.
 func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run bool) ([]cellhold.CellID, error) {
 	defer s.notes.Changed()
 	defer s.use()
@@ -77,7 +77,7 @@ func importCells(ctx context.Context, s *Session, cells []cellhold.Cell, run boo
 		return err
 	}
 	for i := range cells {
-		if !run || !runs(cells[i]) {
+		if !run || !hasCode(cells[i]) {
 			waiting = append(waiting, &record.Cell{Cell: cells[i]})
 			ids = append(ids, cells[i].ID)
 			continue

@@ -57,7 +57,7 @@ func (s *Session) AddKernel(ctx context.Context, r attachment.KernelRequest) (ce
 }
 
 // RemoveKernel ends a kernel: it interrupts the running cell and cancels the queued cells. The first kernel
-// cannot be removed, because the session's notebook has its name.
+// cannot be removed, because the notebook on disk is its notebook.
 func (s *Session) RemoveKernel(ctx context.Context, id cellhold.KernelID) error {
 	turn, err := s.acquireReady(ctx)
 	if err != nil {

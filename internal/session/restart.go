@@ -45,9 +45,9 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 	return err
 }
 
-// endSeen is the maximum time between the last answer of a sandbox and the record of its end: one event and
-// one entry in the store.
-const endSeen = 2 * time.Second
+// endWait limits how long hasLost waits for the record of a sandbox's end. The record needs one event and one
+// entry in the store.
+const endWait = 2 * time.Second
 
 // hasLost reports whether the restart of a kernel failed with err because its sandbox ended, or does not have
 // the kernel. A sandbox that does not answer can be about to end, so hasLost waits for the end.
@@ -58,7 +58,7 @@ func (b *sandboxes) hasLost(ctx context.Context, l *live, err error) bool {
 	case cellhold.Unavailable:
 		select {
 		case <-l.over:
-		case <-time.After(endSeen):
+		case <-time.After(endWait):
 		case <-ctx.Done():
 		}
 	}
@@ -129,7 +129,7 @@ func replaceHibernated(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// makeReady changes a record to that of a ready session with that sandbox.
+// makeReady changes a record: the session is ready, with sandbox id.
 func makeReady(r *record.Session, id sandbox.ID) {
 	r.State, r.Snapshot, r.Boot = cellhold.SessionReady, "", ""
 	r.Sandbox, r.Used = string(id), time.Now().UTC()

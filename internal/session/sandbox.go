@@ -47,7 +47,7 @@ func (b *sandboxes) current() *live {
 	return b.live
 }
 
-// following returns the kernels and commands, or nil before the first sandbox.
+// following returns the followers of the kernels and commands, or nil before the first sandbox.
 func (b *sandboxes) following() *attachment.Followers {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -268,7 +268,7 @@ func (b *sandboxes) recordPackages(ctx context.Context, a *attachment.Attachment
 	return full
 }
 
-// attach makes an attachment the session's present one, and starts it.
+// attach sets the present attachment of the session, and starts it.
 func (b *sandboxes) attach(l *live) {
 	b.mu.Lock()
 	b.live, b.followers = l, l.Followers()
@@ -321,7 +321,7 @@ func (b *sandboxes) detachLive(l *live, reason error) bool {
 	return true
 }
 
-// close keeps calls from the sandbox until the turn's transition ends, and returns the sandbox. If a call, a
+// close makes new calls wait until the turn's transition ends, and returns the sandbox. If a call, a
 // cell or a command is running, the error is a Conflict.
 func (b *sandboxes) close(turn *states.Turn) (*live, error) {
 	l := b.current()
@@ -331,7 +331,7 @@ func (b *sandboxes) close(turn *states.Turn) (*live, error) {
 	if l.Moving() || !turn.Close() {
 		return nil, cellhold.Errorf(cellhold.Conflict, "The session is in use by a file transfer, an installation or another call. Retry when it is done.")
 	}
-	if err := l.Followers().Idle(); err != nil { // checks also the calls that began before the close
+	if err := l.Followers().Idle(); err != nil { // also checks the calls that began before the close
 		turn.Reopen()
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func (s *Session) StartCommand(ctx context.Context, r attachment.CommandRequest)
 	return a.StartCommand(ctx, r)
 }
 
-// Commands returns the runner of the commands, for a call on the command with that id. An unknown command is
+// Commands returns the runner of the commands, for a call on the command id. An unknown command is
 // a NotFound error.
 func (s *Session) Commands(ctx context.Context, id cellhold.CommandID) (*command.Runner, error) {
 	if state := s.Record().State; state != cellhold.SessionReady && state != cellhold.SessionHibernated {

@@ -11,8 +11,8 @@ import (
 	"cellhold/internal/session/states"
 )
 
-// Start records a new session, gives it a sandbox made from rootfs, and returns when its kernel is idle and
-// the registry has it. base ends the session's goroutines. After an error it leaves nothing behind.
+// Start records a new session and gives it a sandbox made from rootfs. It returns when the kernel is idle and the
+// registry has the session. base ends the session's goroutines. After an error it leaves nothing behind.
 func Start(ctx, base context.Context, env *Environment, rec record.Session, rootfs string) (*Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, env.StartTimeout, errStartTimeout)
 	defer cancel()

@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-// item is one record, or the error that it is damaged.
+// item is one record, or the error for a damaged record.
 type item[T any] struct {
 	value T
 	err   error
@@ -18,7 +18,7 @@ type batch[T any] struct {
 	last  bool
 }
 
-// pages yields batch after batch. It requests the next batch after the consumer has processed the last one.
+// pages yields the items of batch after batch. It requests a batch only when the consumer has processed the batch before.
 func pages[T any](yield func(T, error) bool, next func() (batch[T], error)) {
 	for {
 		b, err := next()

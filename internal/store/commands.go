@@ -11,7 +11,7 @@ import (
 	"iter"
 )
 
-// AppendCommands is Append for events that changed commands.
+// AppendCommands is like Append, for events that changed commands.
 func (d *DB) AppendCommands(ctx context.Context, id cellhold.SessionID, evs []record.Event, commands ...record.Command) error {
 	if len(evs) == 0 && len(commands) == 0 {
 		return nil
@@ -55,8 +55,8 @@ func (d *DB) Command(ctx context.Context, id cellhold.SessionID, c cellhold.Comm
 	return decodeCommand(id, c, sum, b)
 }
 
-// Commands yields the commands of a session in the order of their first records. For a damaged record it yields the id and
-// ErrDamaged, and continues. Any other error is the last item.
+// Commands yields the commands of a session in the order of their first records. For a damaged record it yields the id
+// and ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Commands(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.Command, error] {
 	const query = `SELECT id, command, crc, record FROM commands WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`
 	return records(ctx, d, id, query, "commands", decodeCommand)
@@ -78,7 +78,7 @@ func subject(e *record.Event) string {
 	return string(e.Cell)
 }
 
-// setSubject is the reverse of subject. The ids of commands and cells begin with different letters.
+// setSubject sets the id of the event's cell or command. The ids of commands and cells begin with different letters.
 func setSubject(e *record.Event, of string) {
 	if len(of) > 0 && of[0] == 'x' {
 		e.Command = cellhold.CommandID(of)

@@ -11,10 +11,10 @@ import (
 // copyBytes bounds the bytes of one step of a copy, so that other writers can write between steps.
 const copyBytes = 1 << 20
 
-// Copy copies events, cells and commands from one session to another, which must be recorded and empty. It copies the events
-// up to the number last, the cells and commands that had started by then, and waiting cells submitted before at. Numbers and
-// ids do not change, except the session's id. The caller must make sure that nothing in the session is running, and must
-// delete the result of a failed copy.
+// Copy copies events, cells and commands from one session to another, which must be recorded and empty. It copies the
+// events up to the number last, and the cells and commands that had begun by then. It also copies the cells without
+// events that were submitted by the time at. Numbers and ids do not change, except the session's id. The caller must make
+// sure that no cell and no command of the session is running, and must delete the result of a failed copy.
 func (d *DB) Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error {
 	err := d.copyEvents(ctx, from, to, last)
 	if err == nil {

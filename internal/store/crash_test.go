@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestMain is also the other server of some tests: it opens the store, appends forever, and prints the number of each
-// acknowledged event.
+// TestMain also runs the other server of some tests. That server opens the store, appends events until it is killed, and
+// prints the number of each acknowledged event.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "append-for-ever" {
 		appendForEver(os.Args[2], cellhold.SessionID(os.Args[3]))

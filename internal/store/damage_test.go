@@ -113,9 +113,9 @@ func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
 			reported++
 		}
 	}
-	t.Logf("of 150 damages %d were refused at start and %d reported later", refused, reported)
+	t.Logf("of 150 damaged files, %d were refused at the start and %d were reported later", refused, reported)
 	if refused == 0 || reported == 0 {
-		t.Error("the damages did not reach both checks")
+		t.Error("no damage was refused at the start, or none was reported later")
 	}
 }
 
@@ -167,7 +167,7 @@ func survey(t *testing.T, dir string, want map[cellhold.SessionID]record.Session
 	return damages, true
 }
 
-func TestAFullDatabaseSaysSoAndWorksAgainLater(t *testing.T) {
+func TestAWriteToAFullDatabaseFailsAndALaterOneWorks(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
 	must(t, d.Append(ctx, id, []record.Event{stream(1, "a")}))
@@ -187,7 +187,7 @@ func TestAFullDatabaseSaysSoAndWorksAgainLater(t *testing.T) {
 	must(t, d.Append(ctx, id, []record.Event{stream(2, strings.Repeat("x", 1<<20))}))
 }
 
-func TestAFullDiskCanBeEmptiedByDeleting(t *testing.T) {
+func TestSessionsCanBeDeletedOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
 		t.Skip("a small file system cannot be mounted here (needs root):", err)

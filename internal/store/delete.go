@@ -16,12 +16,12 @@ const (
 	eraseRows  = 256
 	eraseBytes = 4 << 20
 	// vacuumPages is the maximum number of pages given back to the file system in one step (1 MiB). It is also the number of
-	// free pages that stay for new rows: the next writes would need them again.
+	// free pages that are kept, because the next writes need them.
 	vacuumPages = 256
 )
 
-// DeleteSession deletes a session with its cells and events, and gives the space back to the file system. Readers do not see
-// the session any more from now on. After a crash or the end of ctx, the next Open or the next call completes the deletion.
+// DeleteSession deletes a session with its cells and events, and gives the space back to the file system. Readers stop
+// seeing the session at once. After a crash or the end of ctx, the next Open or the next call completes the deletion.
 // Deleting an unknown session is not an error.
 func (d *DB) DeleteSession(ctx context.Context, id cellhold.SessionID) error {
 	err := d.mark(ctx, id)

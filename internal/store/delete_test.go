@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// fillSession appends n events of this size.
+// fillSession appends n events of the given size.
 func fillSession(t testing.TB, d *DB, id cellhold.SessionID, n int, size int) {
 	t.Helper()
 	text := strings.Repeat("x", size)
@@ -82,7 +82,7 @@ func TestADeletedSessionStaysDeleted(t *testing.T) {
 	}
 }
 
-func TestADeletionThatWasCutShortIsFinishedAtTheNextStart(t *testing.T) {
+func TestAnIncompleteDeletionIsCompletedAtTheNextStart(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	id := put(t, d)

@@ -14,13 +14,13 @@ import (
 var (
 	// ErrDuplicate says that an event with this or a higher source number is recorded already.
 	ErrDuplicate = errors.New("event is recorded already")
-	// ErrDamaged says that a record differs from the written one. If an iterator yields it together with an id or a number,
-	// the other records follow.
+	// ErrDamaged says that a record differs from the written record. If an iterator yields ErrDamaged with an id or a
+	// number, it continues with the other records.
 	ErrDamaged = errors.New("record is damaged")
 )
 
-// A batch of a read ends at one of these limits. So a slow reader holds this much memory, plus one record, and no
-// connection.
+// A batch of a read ends at one of these limits. So a slow reader needs only the memory of one batch and one record, and
+// no connection.
 const (
 	batchRows  = 256
 	batchBytes = 256 << 10
@@ -52,22 +52,22 @@ func (d *DB) Append(ctx context.Context, id cellhold.SessionID, evs []record.Eve
 }
 
 func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs []record.Event) error {
-	var risen map[life]int64
+	var newest map[agentRun]int64
 	for i := range evs {
 		e := &evs[i]
 		if e.Seq != h.tail+1 || e.Seq > maxNumber {
 			return fmt.Errorf("event %d does not follow event %d", e.Seq, h.tail)
 		}
 		if e.Source > 0 {
-			l := life{e.Kernel, e.Boot}
+			l := agentRun{e.Kernel, e.Boot}
 			if e.Source <= h.cursors[l] {
 				return fmt.Errorf("event %d of kernel %s: %w", e.Source, e.Kernel, ErrDuplicate)
 			}
 			h.cursors[l] = e.Source
-			if risen == nil {
-				risen = make(map[life]int64, 1)
+			if newest == nil {
+				newest = make(map[agentRun]int64, 1)
 			}
-			risen[l] = e.Source
+			newest[l] = e.Source
 		}
 		_, err := w.addEvent.ExecContext(ctx, h.key<<32|e.Seq, toNanos(e.Time), string(e.Kernel), subject(e),
 			string(e.Type), e.Boot, e.Source, eventSum(id, e), []byte(e.Content))
@@ -76,7 +76,7 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 		}
 		h.tail = e.Seq
 	}
-	for l, source := range risen {
+	for l, source := range newest {
 		if _, err := w.putCursor.ExecContext(ctx, h.key, string(l.kernel), l.boot, source); err != nil {
 			return err
 		}
@@ -84,20 +84,20 @@ func (w *writer) append(ctx context.Context, h *head, id cellhold.SessionID, evs
 	return nil
 }
 
-// Read yields the events after a number, in order, up to the newest. It holds no connection while the consumer works. For a
-// damaged event it yields the number and ErrDamaged, and continues. Any other error is the last item.
+// Read yields the events with numbers above after, in order, up to the newest. It holds no connection while the consumer
+// works. For a damaged event it yields the number and ErrDamaged, and continues. Any other error is the last item.
 func (d *DB) Read(ctx context.Context, id cellhold.SessionID, after int64) iter.Seq2[record.Event, error] {
 	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
 		FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, id, after)
 }
 
-// ReadType is Read for events of one type. It does not read the contents of other events.
+// ReadType is like Read, for events of one type. It does not read the contents of other events.
 func (d *DB) ReadType(ctx context.Context, id cellhold.SessionID, t cellhold.EventType, after int64) iter.Seq2[record.Event, error] {
 	return d.events(ctx, `SELECT id, time, kernel, cell, type, boot, source, crc, content
 		FROM events WHERE id > ? AND id <= ? AND type = ? ORDER BY id LIMIT ?`, id, after, string(t))
 }
 
-// events yields the events that a query finds after a number. more are further arguments of the query.
+// events yields the events that a query finds with numbers above after. more has further arguments of the query.
 func (d *DB) events(ctx context.Context, query string, id cellhold.SessionID, after int64, more ...any) iter.Seq2[record.Event, error] {
 	return func(yield func(record.Event, error) bool) {
 		key, err := d.key(ctx, id)

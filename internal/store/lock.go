@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock locks the file for this process, or returns an error with the process that holds it. The kernel releases the lock when
-// the process ends in any way, so a crash leaves no lock behind. The number in the file is only for the message.
+// lock locks the file for this process. If another process holds the lock, the error has its id, which is the content of
+// the file. The kernel releases the lock when the process ends, so a crash leaves no lock behind.
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -35,7 +35,7 @@ func lock(path string) (*os.File, error) {
 
 func inUse(f *os.File) error {
 	owner, _ := io.ReadAll(io.LimitReader(f, 20)) // a process id
-	return cellhold.Errorf(cellhold.Conflict, "Another server (process %s) uses the directory %s. Stop it, or use another directory with --home.",
+	return cellhold.Errorf(cellhold.Conflict, "Another server (process %s) uses the directory %s. Stop that server, or use another directory with --home.",
 		strings.TrimSpace(string(owner)), filepath.Dir(f.Name()))
 }
 

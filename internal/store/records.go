@@ -154,10 +154,10 @@ func (d *DB) CellByKey(ctx context.Context, id cellhold.SessionID, key string) (
 	var c cellhold.CellID
 	err := d.read.QueryRowContext(ctx, query, id, key).Scan(&c)
 	if errors.Is(err, sql.ErrNoRows) {
-		return record.Cell{}, cellhold.Errorf(cellhold.NotFound, "There is no cell of that key in session %s.", id)
+		return record.Cell{}, cellhold.Errorf(cellhold.NotFound, "No cell of session %s has this idempotency key.", id)
 	}
 	if err != nil {
-		return record.Cell{}, fmt.Errorf("cell of a key: %w", outward(err))
+		return record.Cell{}, fmt.Errorf("find the cell of an idempotency key: %w", outward(err))
 	}
 	return d.Cell(ctx, id, c)
 }
@@ -169,8 +169,8 @@ func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.
 	return records(ctx, d, id, query, "cells", decodeCell)
 }
 
-// records yields the records of a session that the query finds: rows with a key, a name, a checksum and a record. what is
-// their name in errors.
+// records yields the records of a session that the query finds. Each row has a key, a name, a checksum and a record. Errors
+// call the records what.
 func records[T any, ID ~string](ctx context.Context, d *DB, id cellhold.SessionID, query, what string,
 	decode func(cellhold.SessionID, ID, int64, []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -18,8 +18,8 @@ const (
 	// readers is the number of concurrent reads. With several, a slow read does not block the others. Each connection has
 	// its own cache, so the number is small.
 	readers = 4
-	// busyTimeout is the wait for an outside process, such as an operator with the sqlite3 shell. Inside the server there is
-	// one writer, so nothing waits for it.
+	// busyTimeout is how long a statement waits for another process, such as the sqlite3 shell of an operator. The server
+	// itself has one writer, so it never waits for its own locks.
 	busyTimeout = 5 * time.Second
 	// checkLimit is the size of the largest file that is checked completely at start, which takes a fraction of a second.
 	// Damage in larger files is found when it is read.
@@ -29,7 +29,7 @@ const (
 // source returns the data source name of the database.
 //
 // synchronous=NORMAL: after a commit the data is in the file system's cache, which survives a crash of the server. Only
-// checkpoints sync the disk. After a power failure the newest commits may be missing, but then all sandboxes are lost too.
+// checkpoints sync the disk. After a power failure the newest commits can be missing, but then all sandboxes are lost too.
 func source(path string, readOnly bool) string {
 	q := url.Values{
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
@@ -80,7 +80,7 @@ func refused(path string, err error) error {
 	_, verdict := errors.AsType[damaged](err)
 	if verdict || isCode(err, sqlite3.SQLITE_CORRUPT) || isCode(err, sqlite3.SQLITE_NOTADB) {
 		return cellhold.Wrap(cellhold.Internal, err,
-			"The database %s is damaged. Restore a backup; or move it away, with its -wal and -shm files, to start without its sessions", path)
+			"The database %s is damaged. Restore a backup. To start without its sessions, move it away together with its -wal and -shm files.", path)
 	}
 	return fmt.Errorf("store: open %s: %w", path, outward(err))
 }
@@ -91,7 +91,7 @@ func outward(err error) error {
 	case err == nil:
 		return nil
 	case isCode(err, sqlite3.SQLITE_FULL):
-		return cellhold.Wrap(cellhold.Unavailable, err, "The server's disk is full; nothing was recorded.")
+		return cellhold.Wrap(cellhold.Unavailable, err, "The server's disk is full, so nothing was recorded. Free space on it.")
 	case isCode(err, sqlite3.SQLITE_CORRUPT), isCode(err, sqlite3.SQLITE_NOTADB):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

@@ -39,8 +39,8 @@ type DB struct {
 	read    *sql.DB
 }
 
-// Open opens the store in o.Dir. It creates the store if there is none, and updates its schema. Only one server can open it
-// at a time; a second one gets an error with the kind Conflict.
+// Open opens the store in o.Dir. It creates the store if there is none, and updates its schema. If another server has the
+// store open, the error is a Conflict.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("store: Options.Dir is empty")
@@ -116,7 +116,7 @@ func private(path string) error {
 	return f.Chmod(0o600)
 }
 
-// Close waits for the current write and closes the store. Current reads end with an error. Close can be called twice.
+// Close waits for the running write and closes the store. Running reads end with an error. Close can be called twice.
 func (d *DB) Close() error {
 	var errs []error
 	if d.read != nil {

@@ -79,7 +79,7 @@ func read(t testing.TB, d *DB, id cellhold.SessionID, after int64) (evs []record
 	return evs
 }
 
-func TestWhatWasRecordedIsThereAfterARestart(t *testing.T) {
+func TestRecordsAreTheSameAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	ctx := t.Context()
@@ -166,9 +166,9 @@ func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
 	if err := d.Append(ctx, id, []record.Event{replayed}); !errors.Is(err, ErrDuplicate) {
 		t.Errorf("got %v for a replayed event, want ErrDuplicate", err)
 	}
-	reborn := stream(3, "c")
-	reborn.Boot, reborn.Source = "boot2", 1
-	must(t, d.Append(ctx, id, []record.Event{reborn}))
+	restarted := stream(3, "c")
+	restarted.Boot, restarted.Source = "boot2", 1
+	must(t, d.Append(ctx, id, []record.Event{restarted}))
 }
 
 func TestAnAppendIsAllOrNothing(t *testing.T) {
@@ -178,10 +178,10 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 	twice := stream(3, "b")
 	twice.Source = 2
 	for name, bad := range map[string][]record.Event{
-		"gap":       {stream(2, "b"), stream(4, "c")},
-		"repeated":  {stream(2, "b"), stream(2, "c")},
-		"again":     {stream(1, "a")},
-		"duplicate": {stream(2, "b"), twice},
+		"a gap":             {stream(2, "b"), stream(4, "c")},
+		"a repeated number": {stream(2, "b"), stream(2, "c")},
+		"an old event":      {stream(1, "a")},
+		"a repeated source": {stream(2, "b"), twice},
 	} {
 		if err := d.Append(ctx, id, bad); err == nil {
 			t.Errorf("%s: got no error", name)
@@ -193,19 +193,19 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 	must(t, d.Append(ctx, id, []record.Event{stream(2, "b"), stream(3, "c")}))
 }
 
-func TestAnUnknownSessionHasNothingAndTakesNothing(t *testing.T) {
+func TestAnUnknownSessionHasNoRecordsAndAcceptsNone(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx := t.Context()
-	if err := d.Append(ctx, "nobody", []record.Event{stream(1, "a")}); cellhold.KindOf(err) != cellhold.NotFound {
+	if err := d.Append(ctx, "unknown", []record.Event{stream(1, "a")}); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("Append: got %v, want not found", err)
 	}
-	if err := d.PutCell(ctx, newCell("nobody", "1")); cellhold.KindOf(err) != cellhold.NotFound {
+	if err := d.PutCell(ctx, newCell("unknown", "1")); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("PutCell: got %v, want not found", err)
 	}
-	if evs := read(t, d, "nobody", 0); len(evs) != 0 {
+	if evs := read(t, d, "unknown", 0); len(evs) != 0 {
 		t.Errorf("Read: got %v", evs)
 	}
-	must(t, d.DeleteSession(ctx, "nobody"))
+	must(t, d.DeleteSession(ctx, "unknown"))
 }
 
 func TestACellOfAnotherSessionIsNotFound(t *testing.T) {
@@ -221,7 +221,7 @@ func TestACellOfAnotherSessionIsNotFound(t *testing.T) {
 	}
 }
 
-func TestAReaderThatDawdlesHoldsUpNobody(t *testing.T) {
+func TestASlowReaderDoesNotBlockAWriter(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
 	large := strings.Repeat("x", batchBytes) // one event in each batch
@@ -237,7 +237,7 @@ func TestAReaderThatDawdlesHoldsUpNobody(t *testing.T) {
 		if n := d.read.Stats().InUse; n != 0 {
 			t.Fatalf("got %d connections in use while the consumer works, want 0", n)
 		}
-		if seen == 1 { // what comes at the same time is read too, and writing works
+		if seen == 1 { // an append works now, and the reader gets its event too
 			must(t, d.Append(ctx, id, []record.Event{stream(4, large)}))
 		}
 	}
@@ -259,7 +259,7 @@ func TestBatchesCoverEveryEventOnce(t *testing.T) {
 	if diff := cmp.Diff(read(t, d, id, 1), evs[1:]); diff != "" {
 		t.Errorf("events differ (-got +want):\n%s", diff)
 	}
-	for range n + 1 { // the record of a cell is larger, but the code is the same
+	for range n + 1 { // more cells than one batch has
 		must(t, d.PutCell(ctx, newCell(other, "1")))
 	}
 	cells := 0
@@ -272,7 +272,7 @@ func TestBatchesCoverEveryEventOnce(t *testing.T) {
 	}
 }
 
-func TestOnlyTheOwnerMayReadTheFiles(t *testing.T) {
+func TestOnlyTheOwnerCanReadTheFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a b?c#%41") // no character of a path is special
 	d := open(t, dir)
 	id := put(t, d)
@@ -305,7 +305,7 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	}
 }
 
-func TestAWaitingWriterLeavesWithItsContext(t *testing.T) {
+func TestAWaitForTheWriterEndsWithItsContext(t *testing.T) {
 	d := open(t, t.TempDir())
 	id := put(t, d)
 	d.write.turn <- struct{}{} // another write is running
@@ -320,7 +320,7 @@ func TestAWaitingWriterLeavesWithItsContext(t *testing.T) {
 	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "x")}))
 }
 
-func TestAClosedStoreSaysSo(t *testing.T) {
+func TestAClosedStoreReturnsErrors(t *testing.T) {
 	d := open(t, t.TempDir())
 	id := put(t, d)
 	must(t, d.Close())
@@ -362,12 +362,12 @@ func TestManySessionsWriteAndReadAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-func TestWireTypesHaveNoFieldThatCallersDoNotSee(t *testing.T) {
+func TestAPITypesHaveNoFieldThatCallersDoNotSee(t *testing.T) {
 	for _, wire := range []reflect.Type{reflect.TypeFor[cellhold.Session](), reflect.TypeFor[cellhold.Checkpoint](), reflect.TypeFor[cellhold.Cell](),
 		reflect.TypeFor[cellhold.Command](), reflect.TypeFor[cellhold.Event]()} {
 		for _, f := range reflect.VisibleFields(wire) {
 			if f.Tag.Get("json") == "-" {
-				t.Errorf("%s.%s is stored only: it belongs in package record", wire, f.Name)
+				t.Errorf("%s.%s is not in the API: move it to package record", wire, f.Name)
 			}
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"hash/crc32"
 )
 
-// Checksums detect changes by the disk; SQLite does not check contents. They cover the names of a record too, so a record
-// under a wrong name is also detected. The table is Castagnoli's, for which processors have instructions.
+// Checksums detect changes by the disk; SQLite does not check contents. They also cover the names of a record, to detect a
+// record under a wrong name. The table is Castagnoli's, for which processors have instructions.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // eventSum covers every field of an event and its session.

@@ -11,10 +11,10 @@ import (
 // errClosed is the error of writes after Close.
 var errClosed = errors.New("store is closed")
 
-// writer is the only connection that writes. SQLite allows one writer at a time. Callers queue here, because this wait ends
-// with their context; SQLite would only retry.
+// writer is the only connection that writes, because SQLite allows one writer at a time. Callers wait for the turn here:
+// this wait ends with their context, but a wait in SQLite does not.
 type writer struct {
-	turn   chan struct{} // contains one token during a write; guards the fields below
+	turn   chan struct{} // capacity 1: held during a write; guards the fields below
 	closed bool
 	db     *sql.DB
 	conn   *sql.Conn
@@ -28,15 +28,15 @@ type writer struct {
 	putCommand                         *sql.Stmt
 }
 
-// head is the state of a session that an append needs. In memory it saves three queries for each append.
+// head is the state of a session that an append needs. In memory, it makes three queries for each append unnecessary.
 type head struct {
 	key     int64
 	tail    int64
-	cursors map[life]int64
+	cursors map[agentRun]int64
 }
 
-// life identifies one run of an agent and a kernel. Source numbers count within it.
-type life struct {
+// agentRun identifies one run of an agent, and a kernel. The agent numbers the events of a kernel within one run.
+type agentRun struct {
 	kernel cellhold.KernelID
 	boot   string
 }
@@ -90,8 +90,8 @@ func (w *writer) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// do waits for the writer's turn and runs f. The end of ctx ends only the wait. f gets a context without end: a statement
-// with a cancellable context costs an extra goroutine, which takes longer than the write, and a write must be complete.
+// do waits for the writer's turn and runs f. The end of ctx ends only the wait. f gets a context that never ends, because
+// a write must be complete. A statement with another context also costs a goroutine, which takes longer than the write.
 func (w *writer) do(ctx context.Context, f func(ctx context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (w *writer) transact(ctx context.Context, id cellhold.SessionID, f func(con
 			_, err = w.commit.ExecContext(ctx)
 		}
 		if err != nil {
-			delete(w.known, id) // f may have changed it
+			delete(w.known, id) // f can have changed it
 			// After some errors SQLite has rolled back already; then this rollback fails without effect.
 			_, _ = w.rollback.ExecContext(ctx)
 		}
@@ -135,7 +135,7 @@ func (w *writer) head(ctx context.Context, id cellhold.SessionID) (*head, error)
 	if h := w.known[id]; h != nil {
 		return h, nil
 	}
-	h := &head{cursors: make(map[life]int64)}
+	h := &head{cursors: make(map[agentRun]int64)}
 	err := w.findSession.QueryRowContext(ctx, id).Scan(&h.key)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, cellhold.Errorf(cellhold.NotFound, "Session %s not found.", id)
@@ -154,7 +154,7 @@ func (w *writer) head(ctx context.Context, id cellhold.SessionID) (*head, error)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var l life
+		var l agentRun
 		var source int64
 		if err := rows.Scan(&l.kernel, &l.boot, &source); err != nil {
 			return nil, err

@@ -19,8 +19,9 @@ import (
 // cleanTimeout bounds the clean-up, which also runs after a failure.
 const cleanTimeout = 30 * time.Second
 
-// renew rebuilds a template's snapshot. The old one stays in use until then, and also after a failure.
-func (t *Templates) renew(ctx context.Context, e *entry) {
+// rebuild rebuilds a template's snapshot. The old snapshot stays in use until the new one is ready, and also after a
+// failure.
+func (t *Templates) rebuild(ctx context.Context, e *entry) {
 	t.mu.Lock()
 	old, unusable := e.snapshot, e.unusable
 	e.unusable = ""
@@ -58,7 +59,7 @@ func sentence(err error) string {
 	return "The snapshot could not be built. The server's log has the reason."
 }
 
-var errSlow = cellhold.Errorf(cellhold.Unavailable, "Building the snapshot exceeded the time limit.")
+var errSlow = cellhold.Errorf(cellhold.Unavailable, "The build of the snapshot exceeded the time limit.")
 
 // build starts a sandbox of a template, warms it up and saves it.
 func (t *Templates) build(ctx context.Context, e *entry) (base sandbox.Spec, made sandbox.Snapshot, err error) {
@@ -72,7 +73,7 @@ func (t *Templates) build(ctx context.Context, e *entry) (base sandbox.Spec, mad
 		return base, made, err
 	}
 	s := base
-	s.ID = sandbox.ID("t" + strings.ToLower(rand.Text()[:16]) + "-0000") // with the length of the ids of sessions
+	s.ID = sandbox.ID("t" + strings.ToLower(rand.Text()[:16]) + "-0000") // as long as the sandbox ids of sessions
 	s.Labels = map[string]string{labelTemplate: e.Name, labelKey: t.key(e, base)}
 	sb, err := t.o.Driver.Create(ctx, s)
 	if err != nil {
@@ -129,8 +130,8 @@ func (t *Templates) warmUp(ctx context.Context, e *entry, sb sandbox.Sandbox, la
 	return prepare(ctx, k, settle, primeTimeout)
 }
 
-// tryRenewal checks that the image's kernel can be renewed. Otherwise it would draw the same random numbers in all
-// sessions.
+// tryRenewal checks that the image's kernel can be renewed. A kernel without renewal would draw the same random numbers
+// in all sessions.
 func tryRenewal(ctx context.Context, client *guest.Client, k *guest.Kernel) error {
 	if err := prepare(ctx, k, seed, primeTimeout); err != nil {
 		return err
@@ -153,11 +154,11 @@ func (t *Templates) install(ctx context.Context, e *entry, sb sandbox.Sandbox, c
 	if err != nil {
 		return err
 	}
-	report, come, err := t.o.Packages.Install(ctx, client, plan)
+	report, locked, err := t.o.Packages.Install(ctx, client, plan)
 	if err != nil {
 		return err
 	}
-	lock, err := packages.Merge(nil, report.Changes, come)
+	lock, err := packages.Merge(nil, report.Changes, locked)
 	if err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ func awaitIdle(ctx context.Context, k *guest.Kernel) error {
 			return cellhold.Errorf(cellhold.Unavailable, "The kernel did not start: %s", now.Detail)
 		}
 	}
-	return errors.New("the kernel's events ended")
+	return errors.New("the kernel's events ended before it was idle")
 }
 
 // prepare runs code that leaves no names in the user's namespace.
@@ -222,8 +223,8 @@ func (t *Templates) look(ctx context.Context, name string) (sandbox.Snapshot, er
 // primeTimeout bounds each step of priming: a hundred times the usual time, because a loaded host is slow.
 const primeTimeout = 20 * time.Second
 
-// prime makes a restored sandbox different from all others of the same snapshot. If no caller waits for it, it also runs
-// typical first cells.
+// prime makes a restored sandbox different from the other sandboxes of its snapshot. If no caller waits for the sandbox,
+// prime also runs typical first cells.
 func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, awaited bool) error {
 	client, err := guest.New(guest.Options{Dial: sb.Dial, Logger: t.o.Logger})
 	if err != nil {
@@ -243,14 +244,14 @@ func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, awaited bool)
 	return nil
 }
 
-// primedAgent is a client of a primed agent. No other client has used the agent since.
+// primedAgent has the client of a primed agent. No other client has used the agent since then.
 type primedAgent struct {
 	client *guest.Client
 	info   guestapi.Info
 }
 
-// PrimedClient returns the client of a primed sandbox and the agent's information, or nil if the sandbox was not primed. From then on
-// the client belongs to the caller.
+// PrimedClient returns the client of a primed sandbox and the Info of its agent. If the sandbox is not primed, the client is
+// nil. From then on the caller owns the client.
 func (t *Templates) PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -259,7 +260,7 @@ func (t *Templates) PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info) {
 	return a.client, a.info
 }
 
-// forget closes the client of a sandbox that never had an owner.
+// forget closes the client of a primed sandbox that no session used.
 func (t *Templates) forget(id sandbox.ID) {
 	if client, _ := t.PrimedClient(id); client != nil {
 		client.Close()

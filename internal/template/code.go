@@ -6,42 +6,43 @@ import (
 	"strings"
 )
 
-// Code for the kernels. It leaves no names in the user's namespace.
+// Python code for the kernels.
 var (
 	//go:embed stock.py
 	stock string
 	//go:embed unchanged.py
-	keeping string
+	unchanged string
 	//go:embed traceless.py
 	traceless string
 	//go:embed settle.py
-	settling string
+	settleCode string
 	//go:embed rehearse.py
 	rehearsal string
 
-	seed       = without("import random\nrandom.seed(0)\n")
-	reseeded   = without("import random\nassert random.getstate() != random.Random(0).getstate()\n")
-	settle     = without(settling)
-	firstCells = without(keeping + "\n" + rehearsal)
+	seed       = withoutNames("import random\nrandom.seed(0)\n")
+	reseeded   = withoutNames("import random\nassert random.getstate() != random.Random(0).getstate()\n")
+	settle     = withoutNames(settleCode)
+	firstCells = withoutNames(unchanged + "\n" + rehearsal)
 )
 
-// None as a template's warm-up code disables the warm-up.
+// None disables the warm-up if it is a template's warm-up code.
 const None = "none"
 
 // warmup returns the code that a template's kernel runs: its own code, or the stock code.
 func warmup(own string) string {
 	switch own {
 	case "":
-		return without(keeping + "\n" + stock)
+		return withoutNames(unchanged + "\n" + stock)
 	case None:
 		return ""
 	default:
-		return without(own)
+		return withoutNames(own)
 	}
 }
 
-// without wraps code so that it leaves no names behind. A JSON string is also a valid Python string.
-func without(code string) string {
+// withoutNames wraps code so that it leaves no names in the user's namespace. A JSON string is also a valid Python
+// string.
+func withoutNames(code string) string {
 	text, err := json.Marshal(code)
 	if err != nil {
 		panic(err) // a string can always be encoded

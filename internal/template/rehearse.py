@@ -1,6 +1,5 @@
-# Runs what first cells do, so that what they need is in memory again when the first one comes: after a
-# restore, every page that is touched for the first time costs. Nobody sees what it shows, and the kernel is
-# afterwards as it was.
+# Runs typical first cells, to load the memory that they need: after a restore, the first access to each page is
+# slow. No output is shown, and the state of the kernel does not change.
 import sys
 
 shell = get_ipython()

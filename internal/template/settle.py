@@ -1,5 +1,5 @@
-# What is in memory now stays: the collector need not look at it again, and what the imports have freed
-# need not be in the snapshot.
+# Keeps the present objects out of later garbage collections, and returns freed memory, so that it is not in the
+# snapshot.
 import ctypes
 import gc
 

@@ -32,8 +32,8 @@ func (t *Templates) base(e *entry) (sandbox.Spec, error) {
 		Memory: l.Memory, CPU: l.CPU, Processes: l.Processes, Disk: l.Disk, Tmp: l.Tmp, Output: l.Output}}, nil
 }
 
-// key identifies everything on which a snapshot depends, except the driver's own requirements: its version, the agent's
-// binary and the processor. A different key needs a different snapshot.
+// key identifies the inputs of a snapshot. If they change, the template needs another snapshot. The driver checks three
+// more inputs itself: its version, the agent's binary and the processor.
 func (t *Templates) key(e *entry, base sandbox.Spec) string {
 	text, err := json.Marshal([]any{e.Name, base.Image, base.Rootfs, base.Limits, base.Data, e.out, e.Packages, e.code, settle, t.o.Kernel, guestapi.Version})
 	if err != nil {
@@ -43,28 +43,28 @@ func (t *Templates) key(e *entry, base sandbox.Spec) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// newName returns the name of a new snapshot. It is unique, so that sandboxes of the previous snapshot can be distinguished.
+// newName returns a unique name for a new snapshot, to distinguish its sandboxes from those of the previous snapshot.
 func newName() string { return prefix + strings.ToLower(rand.Text()[:16]) }
 
 // adoptSnapshots finds the usable snapshots of an earlier server, and removes all others.
 func (t *Templates) adoptSnapshots(ctx context.Context) {
-	useless, err := t.assign(ctx)
+	unused, err := t.assign(ctx)
 	if err != nil {
 		t.o.Logger.Error("cannot list the templates' snapshots", "err", err)
 		return
 	}
-	for _, s := range useless {
+	for _, s := range unused {
 		t.o.Logger.Info("removing a template's old snapshot", "snapshot", s.Name, "stale", s.Stale, "former agent", s.Former)
 		t.remove(ctx, s.Name)
 	}
 }
 
-// Look finds the snapshots that Run would use, and changes nothing. After it, List describes them. outdated has the reasons
-// why templates have only an outdated snapshot, by name.
+// Look finds the snapshots that Run would use, and changes nothing. Then List describes them. For each template that has
+// only an outdated snapshot, outdated has the reason.
 func (t *Templates) Look(ctx context.Context) (outdated map[string]string, err error) {
-	useless, err := t.assign(ctx)
+	unused, err := t.assign(ctx)
 	outdated = map[string]string{}
-	for _, s := range useless {
+	for _, s := range unused {
 		name := s.Labels[labelTemplate]
 		if e := t.find(name); e == nil || e.snapshot != "" || outdated[name] != "" {
 			continue // the newest snapshot has the reason
@@ -82,13 +82,13 @@ func (t *Templates) Look(ctx context.Context) (outdated map[string]string, err e
 }
 
 // assign assigns the usable snapshots of an earlier server to templates, and returns the others, the newest first.
-func (t *Templates) assign(ctx context.Context) (useless []sandbox.Snapshot, err error) {
-	there, err := t.warm.Snapshots(ctx)
+func (t *Templates) assign(ctx context.Context) (unused []sandbox.Snapshot, err error) {
+	found, err := t.warm.Snapshots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	there = slices.DeleteFunc(there, func(s sandbox.Snapshot) bool { return !strings.HasPrefix(s.Name, prefix) })
-	slices.SortFunc(there, func(a, b sandbox.Snapshot) int { return b.Created.Compare(a.Created) }) // newest first
+	found = slices.DeleteFunc(found, func(s sandbox.Snapshot) bool { return !strings.HasPrefix(s.Name, prefix) })
+	slices.SortFunc(found, func(a, b sandbox.Snapshot) int { return b.Created.Compare(a.Created) }) // newest first
 	used := map[string]bool{}
 	for _, e := range t.entries() {
 		base, err := t.base(e)
@@ -96,14 +96,14 @@ func (t *Templates) assign(ctx context.Context) (useless []sandbox.Snapshot, err
 			continue // the build of the snapshot reports the error
 		}
 		key := t.key(e, base)
-		for _, s := range there {
+		for _, s := range found {
 			if s.Labels[labelKey] == key && s.Stale == "" && !s.Former && t.use(e, base, s) {
 				used[s.Name] = true
 				break
 			}
 		}
 	}
-	return slices.DeleteFunc(there, func(s sandbox.Snapshot) bool { return used[s.Name] }), nil
+	return slices.DeleteFunc(found, func(s sandbox.Snapshot) bool { return used[s.Name] }), nil
 }
 
 // entries returns the templates.

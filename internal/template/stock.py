@@ -1,5 +1,5 @@
-# The stock warm-up: what most sessions begin with is imported, compiled and in memory when they start.
-# Each import stands alone, so that an image without one of the packages keeps the others.
+# The stock warm-up: imports, compiles and loads the packages that most sessions use first. Each import has its own
+# try, so that an image without one of the packages still loads the others.
 import io
 
 show = get_ipython().display_formatter.format

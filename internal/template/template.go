@@ -1,10 +1,11 @@
 // Package template manages templates: recipes of sessions that start fast from the snapshot of a warmed-up sandbox.
 //
-// It builds the snapshots, rebuilds them on a schedule and when their inputs change, removes unusable ones, and decides which
-// of them are kept warm. It knows no sessions: a session asks for a snapshot, and starts cold if there is none.
+// It builds the snapshots, and rebuilds them on a schedule and when their inputs change. It removes unusable snapshots,
+// and decides which snapshots have warm sandboxes. It knows no sessions: a session asks for a snapshot, and starts cold
+// if there is none.
 //
-// The snapshots belong to one server, because its home does; the package does not coordinate with other processes.
-// Templates.mu is held for changes of lists only. It comes before the locks of package warm.
+// The snapshots are in the home of one server, so the package does not coordinate with other processes. Templates.mu is
+// held only for changes of lists. It comes before the locks of package warm.
 package template
 
 import (
@@ -57,16 +58,16 @@ type Options struct {
 }
 
 const (
-	// defaultRefresh is the default age of a rebuild. All sandboxes of a snapshot share its hash seed and its addresses, so
-	// knowledge about one of them is useful to an attacker for this long.
+	// defaultRefresh is the default age at which a snapshot is rebuilt. All sandboxes of a snapshot share its hash seed and
+	// its memory addresses. So an attacker that knows them from one sandbox can use them for this long.
 	defaultRefresh = 24 * time.Hour
 	// defaultTimeout bounds the build of a snapshot. It takes 4 s on an idle machine.
 	defaultTimeout = 5 * time.Minute
-	// prefix begins the names of the snapshots of templates, and of no others.
+	// prefix begins the names of all snapshots of templates. Other snapshots have other names.
 	prefix = "tpl-"
-	// againFirst and againMost are the shortest and longest wait after a failure.
-	againFirst = 5 * time.Second
-	againMost  = time.Hour
+	// retryFirst and retryMost are the shortest and longest wait after a failure.
+	retryFirst = 5 * time.Second
+	retryMost  = time.Hour
 	// maxUnexplained is the number of unexplained failures of sessions after which a snapshot is rebuilt.
 	maxUnexplained = 3
 )
@@ -95,7 +96,7 @@ type entry struct {
 	size      int64
 
 	unusable     string // an unusable snapshot to remove
-	imageChanged bool   // its image may have changed
+	imageChanged bool   // its image can have changed
 	problem      string
 	failures     int       // successive failures
 	unexplained  int       // failures of sessions since the build
@@ -125,7 +126,7 @@ func New(o Options) (*Templates, error) {
 			return nil, err
 		}
 		if t.find(e.Name) != nil {
-			return nil, fmt.Errorf("there are two templates %q", e.Name)
+			return nil, fmt.Errorf("two templates have the name %q: rename one of them", e.Name)
 		}
 		t.list = append(t.list, e)
 	}
@@ -139,7 +140,7 @@ func New(o Options) (*Templates, error) {
 func (o *Options) check(s Spec) (*entry, error) {
 	switch {
 	case !validName().MatchString(s.Name):
-		return nil, fmt.Errorf("invalid template name %q: use 1 to 40 small letters, digits, '.', '_' or '-', beginning with a letter or digit", s.Name)
+		return nil, fmt.Errorf("invalid template name %q: use 1 to 40 lower-case letters, digits, '.', '_' or '-', and begin with a letter or digit", s.Name)
 	case s.Image == "":
 		return nil, fmt.Errorf("template %s: the image is missing", s.Name)
 	case s.Warm < 0:
@@ -160,7 +161,7 @@ func (o *Options) check(s Spec) (*entry, error) {
 	return &entry{Spec: s, out: !policy.None(), code: warmup(s.Warmup)}, nil
 }
 
-// Driver returns the driver for the sandboxes of sessions. It uses ready sandboxes.
+// Driver returns the driver for the sandboxes of sessions. It returns a ready sandbox if it has one.
 func (t *Templates) Driver() sandbox.Driver { return t.warm }
 
 // Find returns the template with this name. An empty name means the default template, which can be missing.
@@ -224,7 +225,7 @@ func (t *Templates) describe(e *entry) cellhold.Template {
 }
 
 // Start returns the snapshot from which a session of a template can start, and the packages in it. It returns "" if the
-// session must start cold. out reports whether the session has network access.
+// session must start cold. out says whether the session has network access.
 func (t *Templates) Start(name string, s sandbox.Spec, out bool) (from string, installed []cellhold.Package) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -246,8 +247,8 @@ func (t *Templates) Start(name string, s sandbox.Spec, out bool) (from string, i
 	return e.snapshot, e.installed
 }
 
-// Failed records that a sandbox could not be restored from a snapshot. If the snapshot is the reason, it is dropped; sessions
-// start cold until there is a new one.
+// Failed records that a sandbox could not be restored from a snapshot. If the snapshot is the reason, or after
+// maxUnexplained failures, sessions start cold until there is a new snapshot.
 func (t *Templates) Failed(from string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -269,7 +270,7 @@ func (t *Templates) Failed(from string, err error) {
 func (e *entry) fail(problem string) {
 	e.problem = problem
 	e.failures++
-	e.due = time.Now().Add(min(againFirst<<(e.failures-1), againMost))
+	e.due = time.Now().Add(min(retryFirst<<(e.failures-1), retryMost))
 }
 
 func (t *Templates) wakeUp() {
@@ -290,7 +291,7 @@ func (t *Templates) Run(ctx context.Context) {
 		t.checkImages()
 		e, wait := t.next()
 		if e != nil {
-			t.renew(ctx, e)
+			t.rebuild(ctx, e)
 			continue
 		}
 		timer := time.NewTimer(wait)
@@ -321,7 +322,7 @@ func (t *Templates) checkImages() {
 	}
 }
 
-// next returns a template that is due, or the time until one is.
+// next returns a template that is due. If none is due, it returns nil and the time until the next one is.
 func (t *Templates) next() (*entry, time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -336,7 +337,7 @@ func (t *Templates) next() (*entry, time.Duration) {
 	return nil, wait
 }
 
-// keep updates the list of ready sandboxes.
+// keep tells the warm driver which sandboxes to keep ready.
 func (t *Templates) keep() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

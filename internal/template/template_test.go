@@ -17,8 +17,8 @@ import (
 	"cellhold/internal/template"
 )
 
-// polite is a kernel with the toy language that accepts all Python code except one import.
-func polite() jupytertest.Script {
+// tolerant returns the script of a toy kernel that accepts all Python code except one import.
+func tolerant() jupytertest.Script {
 	toy := jupytertest.Toy()
 	return func(c *jupytertest.Cell) {
 		switch {
@@ -68,7 +68,7 @@ func made(t *testing.T, d sandbox.Driver, list ...template.Spec) *template.Templ
 
 func world(t *testing.T) *fake.World {
 	t.Helper()
-	w, err := fake.NewWorld(context.Background(), fake.Options{Dir: t.TempDir(), Script: polite})
+	w, err := fake.NewWorld(context.Background(), fake.Options{Dir: t.TempDir(), Script: tolerant})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func await(t *testing.T, x *template.Templates, wanted func(cellhold.Template) b
 		select {
 		case <-again.C:
 		case <-late:
-			t.Fatalf("it is still %+v", x.List()[0])
+			t.Fatalf("the template is still %+v", x.List()[0])
 		}
 	}
 }
@@ -101,7 +101,7 @@ func spec(id string) sandbox.Spec {
 	return sandbox.Spec{ID: sandbox.ID(id), Rootfs: "/", Image: "toy", Limits: sandbox.Limits{Memory: 1 << 30, CPU: 1, Processes: 64, Disk: 1 << 20, Tmp: 1 << 20, Output: 1 << 20}}
 }
 
-func TestASessionGetsAReadySandboxWithTheConnectionThatPrimedIt(t *testing.T) {
+func TestASessionGetsAReadySandboxAndItsPrimedClient(t *testing.T) {
 	x, _ := open(t, world(t), plain())
 	await(t, x, warmed)
 	s := spec("s0000000000000000-0000")
@@ -115,18 +115,18 @@ func TestASessionGetsAReadySandboxWithTheConnectionThatPrimedIt(t *testing.T) {
 	}
 	client, met := x.PrimedClient(sb.ID())
 	if client == nil {
-		t.Fatal("it was not primed")
+		t.Fatal("the sandbox was not primed")
 	}
 	defer client.Close()
 	if info, err := client.Info(t.Context()); err != nil || info.Boot != met.Boot || len(met.Kernels) != 1 {
 		t.Errorf("the primed agent was %+v, and now it is %+v (%v)", met, info, err)
 	}
 	if again, _ := x.PrimedClient(sb.ID()); again != nil {
-		t.Error("the connection was given away twice")
+		t.Error("PrimedClient returned the client twice")
 	}
 }
 
-func TestOnlyWhatFitsContinuesFromTheSnapshot(t *testing.T) {
+func TestOnlyMatchingSessionsContinueFromTheSnapshot(t *testing.T) {
 	x, _ := open(t, world(t), plain())
 	await(t, x, warmed)
 	for _, tt := range []struct {
@@ -135,13 +135,13 @@ func TestOnlyWhatFitsContinuesFromTheSnapshot(t *testing.T) {
 		out    bool
 		fits   bool
 	}{
-		{"the same", func(s *sandbox.Spec) {}, false, true},
+		{"the same specification", func(s *sandbox.Spec) {}, false, true},
 		{"more memory", func(s *sandbox.Spec) { s.Limits.Memory *= 2 }, false, true},
 		{"more cores", func(s *sandbox.Spec) { s.Limits.CPU = 2 }, false, false},
 		{"another disk", func(s *sandbox.Spec) { s.Limits.Disk *= 2 }, false, false},
 		{"another image", func(s *sandbox.Spec) { s.Image = "new" }, false, false},
-		{"data", func(s *sandbox.Spec) { s.Data = "/data" }, false, false},
-		{"a way out", func(s *sandbox.Spec) {}, true, false},
+		{"a data folder", func(s *sandbox.Spec) { s.Data = "/data" }, false, false},
+		{"network access", func(s *sandbox.Spec) {}, true, false},
 	} {
 		s := spec("s")
 		tt.change(&s)
@@ -149,19 +149,19 @@ func TestOnlyWhatFitsContinuesFromTheSnapshot(t *testing.T) {
 			t.Errorf("%s: Start returned the snapshot %q", tt.name, from)
 		}
 	}
-	if from, _ := x.Start("nonesuch", spec("s"), false); from != "" {
+	if from, _ := x.Start("unknown", spec("s"), false); from != "" {
 		t.Errorf("an unknown template has the snapshot %s", from)
 	}
 }
 
-func TestTheNextServerTakesUpTheSnapshotOrMakesAnother(t *testing.T) {
+func TestTheNextServerUsesTheSnapshotOrBuildsAnother(t *testing.T) {
 	w := world(t)
 	x, stop := open(t, w, plain())
 	first := await(t, x, warmed)
 	stop()
 	x, stop = open(t, w, plain())
 	if again := await(t, x, warmed); !again.Built.Equal(first.Built) {
-		t.Error("it was made anew")
+		t.Error("the snapshot was rebuilt")
 	}
 	stop()
 	changed := plain()
@@ -180,7 +180,7 @@ func TestTheNextServerTakesUpTheSnapshotOrMakesAnother(t *testing.T) {
 	await(t, x, warmed)
 }
 
-func TestALookSaysWhatIsSavedAndChangesNothing(t *testing.T) {
+func TestLookReportsTheSnapshotsAndChangesNothing(t *testing.T) {
 	w := world(t)
 	look := func(s template.Spec) (cellhold.Template, string) {
 		t.Helper()
@@ -228,7 +228,7 @@ func (u upgraded) Snapshots(ctx context.Context) ([]sandbox.Snapshot, error) {
 	return all, err
 }
 
-func TestASnapshotWithAFormerAgentIsMadeAnew(t *testing.T) {
+func TestASnapshotWithAFormerAgentIsRebuilt(t *testing.T) {
 	w := world(t)
 	x, stop := open(t, w, plain())
 	first := await(t, x, warmed)
@@ -239,17 +239,17 @@ func TestASnapshotWithAFormerAgentIsMadeAnew(t *testing.T) {
 	}
 }
 
-func TestASnapshotThatIsOfNoUseIsGivenUp(t *testing.T) {
+func TestASnapshotThatCannotBeRestoredIsDropped(t *testing.T) {
 	for _, tt := range []struct {
 		err   error
 		times int
-	}{{fmt.Errorf("create: %w", sandbox.ErrSnapshot), 1}, {fmt.Errorf("odd"), 3}} {
+	}{{fmt.Errorf("create: %w", sandbox.ErrSnapshot), 1}, {fmt.Errorf("unexplained"), 3}} {
 		x, _ := open(t, world(t), plain())
 		await(t, x, warmed)
 		for i := range tt.times {
 			from, _ := x.Start("plain", spec("s"), false)
 			if from == "" {
-				t.Fatalf("%v: it was given up after %d maxUnexplained", tt.err, i)
+				t.Fatalf("%v: the snapshot was dropped after %d failures", tt.err, i)
 			}
 			x.Failed(from, tt.err)
 		}
@@ -262,7 +262,7 @@ func TestASnapshotThatIsOfNoUseIsGivenUp(t *testing.T) {
 	}
 }
 
-func TestATemplateThatCannotBeMadeSaysWhy(t *testing.T) {
+func TestATemplateThatCannotBeBuiltHasTheReason(t *testing.T) {
 	bad := plain()
 	bad.Warmup = "import impossible"
 	x, _ := open(t, world(t), bad)
@@ -275,13 +275,13 @@ func TestATemplateThatCannotBeMadeSaysWhy(t *testing.T) {
 	}
 }
 
-func TestWhatCouldNeverBeMadeIsRefused(t *testing.T) {
+func TestInvalidTemplatesAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*template.Spec){
-		"a name with a slash": func(s *template.Spec) { s.Name = "a/b" },
-		"no image":            func(s *template.Spec) { s.Image = "" },
-		"fewer than none":     func(s *template.Spec) { s.Warm = -1 },
-		"an unknown policy":   func(s *template.Spec) { s.Egress.Policy = "some" },
-		"packages from where": func(s *template.Spec) { s.Packages = []string{"tabulate"} },
+		"a name with a slash":  func(s *template.Spec) { s.Name = "a/b" },
+		"no image":             func(s *template.Spec) { s.Image = "" },
+		"a negative number":    func(s *template.Spec) { s.Warm = -1 },
+		"an unknown policy":    func(s *template.Spec) { s.Egress.Policy = "some" },
+		"no package installer": func(s *template.Spec) { s.Packages = []string{"tabulate"} },
 	} {
 		s := plain()
 		spoil(&s)

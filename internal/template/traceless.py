@@ -1,4 +1,4 @@
-# Runs code in a namespace of its own, and takes away what it puts into the user's all the same.
+# Runs code in its own namespace, and removes the names that it adds to the user's namespace.
 names = get_ipython().user_ns
 before = set(names)
 try:

@@ -1,5 +1,5 @@
-# unchanged runs code so that the kernel is afterwards as it was: its results, its history, and what drawing
-# the first figure sets up. What the code imported and compiled stays in memory.
+# unchanged restores the state of the kernel after code: its results, its history, and the changes of a first figure.
+# Imported and compiled code stays in memory.
 import contextlib
 import sys
 
@@ -11,7 +11,7 @@ def unchanged():
     shell = get_ipython()
     hook, history = shell.displayhook, shell.history_manager
     results = {name: getattr(hook, name) for name in ("_", "__", "___")}
-    # The values stay the same objects: IPython asks whether "_" is still its own.
+    # The values stay the same objects, because IPython checks whether "_" is still its own object.
     tables = [shell.user_ns, shell.user_ns_hidden, shell.user_ns["_oh"]]
     tables += [getattr(history, name, {}) for name in ("outputs", "output_hist_reprs", "exceptions")]
     tables = [(table, dict(table)) for table in tables]

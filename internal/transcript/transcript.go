@@ -1,7 +1,7 @@
 // Package transcript reads the printed text of a cell from the recorded events, as a file.
 //
-// It keeps no text in memory: each reading goes through the events again. A reader costs time and no
-// memory, however long the text is.
+// It keeps no text in memory: each read of the text goes through the events again. A long text takes more time, but no
+// more memory.
 package transcript
 
 import (
@@ -12,7 +12,7 @@ import (
 	"cellhold"
 )
 
-// Source yields the events after a number, in order. They include the events of the cell.
+// Source yields the events with numbers above after, in order. They include the events of the cell.
 type Source func(after int64) iter.Seq2[cellhold.Event, error]
 
 // Text is the text of one stream of a cell at the time of Open. It is an io.ReadSeeker for one goroutine at

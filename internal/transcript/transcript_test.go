@@ -73,6 +73,6 @@ func TestABrokenJournalIsAnError(t *testing.T) {
 		return func(yield func(cellhold.Event, error) bool) { yield(cellhold.Event{}, broken) }
 	}
 	if _, err := Open(source, cell, "stdout", 9); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want the error of the source", err)
 	}
 }

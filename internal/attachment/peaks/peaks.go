@@ -10,9 +10,9 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Meter measures the peak memory for the cells of one sandbox. A sandbox has one peak, which each read
-// resets. So each read counts for all cells that run at the time. If the peak cannot be reset, Meter uses the
-// peak since the start of the sandbox, if it rose during the cell.
+// Meter measures the peak memory for the cells of one sandbox. A sandbox has one peak, which a read can
+// reset. So each read counts for all cells that run at the time. If the host cannot reset the peak, Meter uses the
+// peak since the start of the sandbox. It uses this peak only if the peak rose during the cell.
 type Meter struct {
 	sandbox sandbox.Sandbox
 	meter   sandbox.PeakMeter // nil if the driver has none

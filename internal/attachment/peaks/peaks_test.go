@@ -12,13 +12,13 @@ import (
 type memoryOf struct {
 	sandbox.Sandbox
 	peak, total int64
-	cannot      bool // the peak cannot be reset
+	noReset     bool // the peak cannot be reset
 }
 
 func (m *memoryOf) uses(bytes int64) { m.peak, m.total = max(m.peak, bytes), max(m.total, bytes) }
 
 func (m *memoryOf) Peak(reset bool) (int64, error) {
-	if m.cannot {
+	if m.noReset {
 		return 0, errors.ErrUnsupported
 	}
 	n := m.peak
@@ -51,7 +51,7 @@ func TestConcurrentCellsHaveTheirOwnPeaks(t *testing.T) {
 }
 
 func TestWithoutResetThePeakCountsIfItRises(t *testing.T) {
-	m := &memoryOf{cannot: true}
+	m := &memoryOf{noReset: true}
 	p := New(m)
 	ctx := t.Context()
 	m.uses(500)

@@ -14,11 +14,11 @@ import (
 	"cellhold"
 )
 
-// Cells are the cells of a notebook in order. An error among them ends the write.
+// Cells yields the cells of a notebook in order. An error ends the write.
 type Cells = iter.Seq2[cellhold.Cell, error]
 
-// showAhead defines display for Python without IPython.
-const showAhead = `try:
+// displayFallback defines display for Python without IPython.
+const displayFallback = `try:
     from IPython.display import display
 except ImportError:
     display = print
@@ -43,7 +43,7 @@ func Python(w io.Writer, cells Cells) error {
 		default:
 			p.print("# %%%%\n")
 			if !shown && strings.Contains(source, "display(") {
-				p.print("%s", showAhead)
+				p.print("%s", displayFallback)
 				shown = true
 			}
 			p.print("%s\n", plain(source))
@@ -86,7 +86,7 @@ func oneLine(line string) string {
 
 func ended(text string) string { return strings.TrimRight(text, "\n") + "\n" }
 
-// plain turns magics, shell lines and questions into comments, so that Python can read the rest.
+// plain turns magics, shell lines and help requests (x?) into comments, so that Python can run the rest.
 func plain(code string) string {
 	if strings.HasPrefix(strings.TrimSpace(code), "%%") {
 		return comment(code) // the magic sets another language for the cell
@@ -110,7 +110,7 @@ func plain(code string) string {
 	return b.String()
 }
 
-// openQuotes returns the triple quotes that are open after a line, given those before it.
+// openQuotes returns the triple quotes that are open after a line. open has the quotes that are open before the line.
 func openQuotes(line, open string) string {
 	for i := 0; i < len(line); i++ {
 		switch {

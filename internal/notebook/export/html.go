@@ -108,7 +108,7 @@ func output(policy *bluemonday.Policy, o cellhold.Output) outputView {
 	if v.Image = image(o); v.Image != "" {
 		return v
 	}
-	// A widget's HTML is only script; its text is more useful than an empty box.
+	// The HTML of a widget is only script. Then the text is more useful than an empty box.
 	if clean := policy.Sanitize(value(o, "text/html")); strings.TrimSpace(clean) != "" {
 		v.HTML = template.HTML(clean)
 		return v
@@ -121,7 +121,7 @@ func output(policy *bluemonday.Policy, o cellhold.Output) outputView {
 	return v
 }
 
-// value returns the text of a display under a type.
+// value returns the text that a display has for a MIME type.
 func value(o cellhold.Output, mime string) string {
 	raw := o.Data[mime]
 	var text string

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxDisplays limits the display ids that are remembered for a session. Most of them are never updated,
-	// because IPython creates an id for every display with one.
+	// maxDisplays limits the display ids that are remembered for a session. IPython also creates ids for
+	// displays that code never updates.
 	maxDisplays = 10_000
 	// maxRewritten limits the bytes of earlier cells that are rewritten at the end of one cell.
 	maxRewritten = 64 << 20
@@ -48,8 +48,8 @@ type display struct {
 	id     string
 }
 
-// Update writes the newest content of displays to the records of earlier cells. The same call after a crash
-// changes nothing more. It returns the bytes of the written records.
+// Update writes the newest content of displays to the records of earlier cells. A repeated call after a crash
+// changes nothing. Update returns the bytes of the written records.
 func (d *Displays) Update(ctx context.Context, c record.Cell, updates []notebook.Update) (written int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,7 +124,7 @@ func (d *Displays) rewrite(ctx context.Context, id cellhold.CellID, updates []no
 	}
 	size := notebook.Size(c.Outputs)
 	if size > space {
-		return 0, cellhold.Errorf(cellhold.Exhausted, "a cell updates displays of too many earlier cells: the limit is reached")
+		return 0, cellhold.Errorf(cellhold.Exhausted, "The updates of displays rewrite too much of earlier cells; the limit is %d MiB for one cell.", maxRewritten>>20)
 	}
 	return size, d.o.Put(ctx, c)
 }

@@ -1,8 +1,7 @@
 // Package idle decides when a session has been idle long enough to hibernate or end.
 //
-// A session whose processes use the CPU is not idle, even if only a thread or process that a cell left
-// behind works. So the package measures the CPU time twice before the session is due. It does not change
-// sessions.
+// A session whose processes use the CPU is not idle. A working thread or process that a cell left behind is
+// enough. So the package measures the CPU time twice before the session is due. It does not change sessions.
 package idle
 
 import (
@@ -15,11 +14,11 @@ import (
 )
 
 const (
-	// maxWindow is the longest time before a session is due in which its CPU time is measured. If a quarter
-	// of the idle time is shorter, that is used.
+	// maxWindow limits the window: the last part of the idle time, in which the CPU time is measured. The
+	// window is at most a quarter of the idle time.
 	maxWindow = time.Minute
-	// workShare is the share of one core from which a session counts as working. An idle kernel and its
-	// surroundings use less than a tenth of that.
+	// workShare is the share of one core from which a session counts as working. An idle kernel and
+	// the rest of its sandbox use less than a tenth of this share.
 	workShare = 0.05
 	// RetryAfter is the pause after a session could not be ended or hibernated.
 	RetryAfter = time.Minute
@@ -60,9 +59,9 @@ type Timer struct {
 	Times
 	s Session
 
-	mu         sync.Mutex
-	last       sample
-	awakeUntil time.Time // do not hibernate before this time
+	mu        sync.Mutex
+	last      sample
+	notBefore time.Time // do not hibernate before this time
 }
 
 // sample is the CPU time that the sandbox had used at one time.
@@ -75,8 +74,8 @@ type sample struct {
 func New(s Session, t Times) *Timer { return &Timer{Times: t, s: s} }
 
 // Look returns the next time to check the session, and whether it is due now: to hibernate, to end or, after
-// its end, to be purged. Callers do not need to report use, because use only delays that time: Look sees it
-// at the next check. Look measures the CPU time at the start and at the end of the window before that time.
+// its end, to be purged. Callers do not need to report use: use only delays the due time, and the next Look
+// sees it. Look measures the CPU time at the start and at the end of the window before the due time.
 func (t *Timer) Look(ctx context.Context, now time.Time) (next time.Time, due bool) {
 	end := t.Due(now)
 	if !t.canWork(now) {
@@ -146,7 +145,7 @@ func (t *Timer) Due(now time.Time) time.Time {
 	used := t.used(now)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return earlier(at, later(used.Add(t.Hibernate), t.awakeUntil))
+	return earlier(at, later(used.Add(t.Hibernate), t.notBefore))
 }
 
 // Expires returns the time at which the session ends or is purged, if it is not used before.
@@ -171,7 +170,7 @@ func (t *Timer) used(now time.Time) time.Time {
 func (t *Timer) Postpone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.awakeUntil = time.Now().Add(max(t.Hibernate, RetryAfter))
+	t.notBefore = time.Now().Add(max(t.Hibernate, RetryAfter))
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -15,17 +15,17 @@ type fixed struct {
 	rec    record.Session
 	busy   bool
 	cpu    time.Duration // negative if it cannot be measured
-	frozen bool          // the session cannot be saved
+	noSave bool          // the session cannot be saved
 }
 
 func (f *fixed) Record() record.Session { return f.rec }
 func (f *fixed) Busy() bool             { return f.busy }
-func (f *fixed) CanHibernate() bool     { return !f.frozen }
+func (f *fixed) CanHibernate() bool     { return !f.noSave }
 func (f *fixed) Used(at time.Time)      { f.rec.Used = at }
 
 func (f *fixed) CPU(context.Context) (time.Duration, error) {
 	if f.cpu < 0 {
-		return 0, errors.New("not here")
+		return 0, errors.New("the CPU time cannot be measured")
 	}
 	return f.cpu, nil
 }
@@ -81,7 +81,7 @@ func TestASessionAboveTheMaximumAgeIsDueEvenIfItWorks(t *testing.T) {
 
 func TestASessionThatCannotHibernateEndsLater(t *testing.T) {
 	s := ready()
-	s.frozen = true
+	s.noSave = true
 	look(t, New(s, times), 0, 59*time.Minute, false)
 }
 

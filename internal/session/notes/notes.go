@@ -23,7 +23,7 @@ type Notes struct {
 	written   int64 // number of changes that the file has
 }
 
-// New returns notes that put writes.
+// New returns notes for the file that put writes.
 func New(put func(context.Context) error, log *slog.Logger) *Notes {
 	return &Notes{put: put, log: log, wake: make(chan struct{}, 1)}
 }
@@ -39,9 +39,9 @@ func (n *Notes) Changed() {
 	}
 }
 
-// A write takes time in proportion to the whole notebook, so a session of many short cells would spend its
-// time on writes. After each write the next one waits restShare times the duration of the last one, at most
-// maxRest. This limits the cost to a fiftieth of one core.
+// A write takes time in proportion to the whole notebook. So a session of many short cells would spend its time on
+// writes. After each write, the next write waits restShare times the duration of the last write, at most maxRest.
+// This limits the cost to a fiftieth of one core.
 const (
 	restShare = 50
 	maxRest   = 5 * time.Second

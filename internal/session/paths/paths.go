@@ -31,8 +31,8 @@ func Output(home string, r record.Session) string {
 	return filepath.Join(Outputs(home), label(r)+hex.EncodeToString(sum[:8]))
 }
 
-// label converts the user label to a text that is safe in file names on every system, so that people
-// recognise the file. It need not be unique, and can be empty.
+// label converts the user label to a text that is safe in file names on every system. With it, people recognise the
+// file. The text can be empty, and two users can have the same text.
 func label(r record.Session) string {
 	keep := func(c rune) rune {
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' {

@@ -1,8 +1,8 @@
 // Package refold updates the records of cells from their events.
 //
-// They can differ if output came after the end of its cell. A rollback undoes such output, a fork from a
-// checkpoint does not have it yet, and a server that was killed did not write it. Records that match their
-// events do not change.
+// A record differs from its events if output came after the end of its cell. A rollback undoes such output. A
+// fork from a checkpoint does not have the output yet. A server that was killed did not write it. Records that
+// match their events do not change.
 package refold
 
 import (
@@ -37,7 +37,7 @@ type staleCell struct {
 
 // Cells updates the records of a session's cells from the events up to number last, without those in undone.
 func Cells(ctx context.Context, store Store, id cellhold.SessionID, last int64, undone []record.Undone) error {
-	f := folder{store, id, func(seq int64) bool {
+	f := refolder{store, id, func(seq int64) bool {
 		return seq <= last && !slices.ContainsFunc(undone, func(u record.Undone) bool { return seq > u.After && seq <= u.Last })
 	}}
 	stale, err := f.stale(ctx)
@@ -53,22 +53,22 @@ func Cells(ctx context.Context, store Store, id cellhold.SessionID, last int64, 
 	return err
 }
 
-// folder folds the cells of one session from the valid events.
-type folder struct {
-	store  Store
-	id     cellhold.SessionID
-	counts func(seq int64) bool
+// refolder folds the cells of one session from the valid events.
+type refolder struct {
+	store Store
+	id    cellhold.SessionID
+	valid func(seq int64) bool // reports whether an event is up to last and not undone
 }
 
-// stale returns the cells whose records differ from the valid events. Last is the number of the newest of those
-// events.
-func (f folder) stale(ctx context.Context) (list []staleCell, err error) {
+// stale returns the cells whose records differ from the valid events. Their Last is the number of their newest valid
+// event.
+func (f refolder) stale(ctx context.Context) (list []staleCell, err error) {
 	ends, sizes := map[cellhold.CellID]int64{}, map[cellhold.CellID]int64{}
 	for ev, err := range f.store.Read(ctx, f.id, 0) {
 		if err != nil && ev.Seq == 0 {
 			return nil, err
 		}
-		if err == nil && ev.Cell != "" && f.counts(ev.Seq) {
+		if err == nil && ev.Cell != "" && f.valid(ev.Seq) {
 			ends[ev.Cell] = ev.Seq
 			sizes[ev.Cell] += int64(len(ev.Content))
 		}
@@ -77,7 +77,7 @@ func (f folder) stale(ctx context.Context) (list []staleCell, err error) {
 		if err != nil && c.ID == "" {
 			return nil, err
 		}
-		if end := ends[c.ID]; err == nil && c.State == cellhold.CellDone && end > 0 && end != c.Last && f.counts(c.First) {
+		if end := ends[c.ID]; err == nil && c.State == cellhold.CellDone && end > 0 && end != c.Last && f.valid(c.First) {
 			c.Last, c.Outputs = end, nil
 			list = append(list, staleCell{c, sizes[c.ID]})
 		}
@@ -86,7 +86,7 @@ func (f folder) stale(ctx context.Context) (list []staleCell, err error) {
 }
 
 // fold folds and writes the records of some cells.
-func (f folder) fold(ctx context.Context, group []staleCell) error {
+func (f refolder) fold(ctx context.Context, group []staleCell) error {
 	folders, first := map[cellhold.CellID]*notebook.Folder{}, group[0].First
 	for _, c := range group {
 		folders[c.ID], first = notebook.New(notebook.Bounds{}), min(first, c.First)
@@ -95,7 +95,7 @@ func (f folder) fold(ctx context.Context, group []staleCell) error {
 		if err != nil && ev.Seq == 0 {
 			return err // keep the present record rather than one of half the events
 		}
-		if to := folders[ev.Cell]; err == nil && to != nil && f.counts(ev.Seq) {
+		if to := folders[ev.Cell]; err == nil && to != nil && f.valid(ev.Seq) {
 			_ = to.Add(ev.Event) // an event that could not be folded before cannot be folded now
 		}
 	}

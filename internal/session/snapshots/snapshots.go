@@ -1,8 +1,7 @@
-// Package snapshots stores the snapshots of sessions: those of hibernated sessions, checkpoints, and those that
-// forks start from.
+// Package snapshots stores the snapshots of sessions: of hibernated sessions, of checkpoints, and for new forks.
 //
-// The name of a snapshot has the id of its session, so that after a crash unneeded snapshots are found and
-// removed. The package does not touch other snapshots, such as those of templates. It does not decide what a
+// The name of a snapshot has the id of its session. So the server finds and removes unneeded snapshots after a
+// crash. The package does not touch other snapshots, such as those of templates. It does not decide what a
 // session needs.
 package snapshots
 
@@ -49,7 +48,7 @@ func Why(err error) string {
 	if m, ok := errors.AsType[*sandbox.SnapshotError](err); ok {
 		return m.Reason
 	}
-	return "it fits this server or host no more"
+	return "it does not fit this server or host"
 }
 
 // Store has the snapshots of sessions in a driver. Its methods can be called from any goroutine.

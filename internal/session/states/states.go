@@ -2,7 +2,7 @@
 // one transition at a time.
 //
 // Each change is a Transition of the table below. Code outside this package cannot make other changes and
-// cannot set a state. The package knows no sandboxes and no records: its user does the work of a transition
+// cannot set a state. The package knows no sandboxes and no records: the caller does the work of a transition
 // between Begin and Commit.
 package states
 
@@ -81,7 +81,7 @@ func (m *Machine) State() State {
 }
 
 // TryEnter lets a call use the sandbox of a ready session until Leave. It returns false if the call must
-// first wait for a turn, because the session is hibernated or its sandbox is being saved. If the session is
+// first wait for a turn: the session is hibernated, or its sandbox is being saved. If the session is
 // starting or has ended, the error is a Conflict.
 func (m *Machine) TryEnter() (bool, error) {
 	m.mu.Lock()
@@ -183,7 +183,7 @@ func (t *Turn) Enter() {
 }
 
 // Close makes new calls wait until the transition ends or Reopen is called. If a call uses the sandbox now,
-// it returns false and does nothing.
+// Close returns false and does nothing.
 func (t *Turn) Close() bool {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
