@@ -50,6 +50,7 @@ type Cgroups struct {
 	SwapCounter bool
 }
 
+// Path returns the path of a sandbox's cgroup, relative to a controller.
 func Path(id sandbox.ID) string { return filepath.Join("/", parent, string(id)) }
 
 // Find returns the host's cgroups if this process can limit sandboxes with them, and otherwise the reason.
