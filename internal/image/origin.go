@@ -9,7 +9,8 @@ import (
 // recipeLabel is the label with the recipe, in the configuration of an exported image.
 const recipeLabel = "cellhold.recipe"
 
-// recipeOf returns the recipe of an image, for its export: that of its build here, or else the claimed one.
+// recipeOf returns the recipe of an image, for its export: the recipe from which it was built here, or else the
+// claimed recipe.
 func recipeOf(img Image) string {
 	if name, ok := strings.CutPrefix(img.Source, FromRecipe); ok {
 		return name

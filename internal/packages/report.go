@@ -162,7 +162,7 @@ func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cel
 // Lock returns packages as a requirements file with hashes, which installs the same versions again.
 func Lock(list []cellhold.Package) string {
 	var b strings.Builder
-	b.WriteString("# What was installed in this session. Everything else came with its image.\n")
+	b.WriteString("# Packages that were installed in this session. Its image has all others.\n")
 	for _, p := range list {
 		if !validName(p.Name) || !versionPattern().MatchString(p.Version) {
 			continue // cannot happen: the link refuses such names
