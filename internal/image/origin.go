@@ -18,8 +18,8 @@ func recipeOf(img Image) string {
 	return img.Claims
 }
 
-// claimedRecipe reads the recipe that a foreign image claims. Anybody can write it into an image, so no decision may depend
-// on it. It is shown to people, and kept in a new export.
+// claimedRecipe reads the recipe that a foreign image claims. Anybody can write it into an image, so no decision
+// depends on it. It is shown to people, and kept in a new export.
 func claimedRecipe(config []byte) string {
 	var c struct {
 		Config struct {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxWords is the number of words that a sentence may have. Writers aim at 20.
+// maxWords is the maximum number of words in a sentence. Writers aim at 20.
 const maxWords = 30
 
 // banned are the words that texts must not have, each with a plainer word.

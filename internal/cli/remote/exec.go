@@ -30,7 +30,7 @@ type ExecCmd struct {
 	Interactive bool          `help:"No effect: input is always passed on." short:"i" hidden:""`
 	Detach      bool          `help:"Print the command's id and leave it running." short:"d"`
 	Attach      string        `help:"Attach to this running command and print its output from the start." placeholder:"ID"`
-	Env         []string      `help:"Environment variable of the command; may be repeated." short:"e" placeholder:"NAME=VALUE" sep:"none"`
+	Env         []string      `help:"Environment variable of the command; can be repeated." short:"e" placeholder:"NAME=VALUE" sep:"none"`
 	Cwd         string        `help:"Working directory of the command." short:"w" placeholder:"DIR"`
 	Timeout     time.Duration `help:"End the command after this time. 0: default (set by the server)." default:"0s"`
 
