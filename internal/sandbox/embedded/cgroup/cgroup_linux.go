@@ -1,7 +1,7 @@
 // Package cgroup checks, reads and removes the cgroups of sandboxes.
 //
-// gVisor creates the cgroups. The package checks that every limit is really set, in version 1 and version 2, and tells the
-// kernel which processes to kill first when memory runs out. It knows no driver.
+// gVisor creates the cgroups. The package checks that every limit is really set, in version 1 and version 2. It also
+// tells the kernel which processes to kill first when memory runs out. It knows no driver.
 package cgroup
 
 import (
