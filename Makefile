@@ -1,5 +1,5 @@
-# The verbs of this repository. Each does all of its own set-up on a Debian machine with Go and make;
-# what is there already is not made again.
+# The commands of this repository. Each installs what it needs on a Debian machine with Go and make, and builds
+# nothing twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,7 +15,7 @@ BIN     := build/bin/cellhold
 VENV    := build/testvenv
 BENCHVENV := build/benchvenv
 SLIM    := -trimpath -ldflags "-s -w"
-# No vet's complaint is ours to ignore, and staticcheck's list is in staticcheck.conf.
+# No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
 LINT    := go tool -modfile=tools.mod staticcheck
 
 # Tests with real sandboxes find the stock image in this home.
@@ -30,18 +30,18 @@ build:
 	@go build -buildvcs=false $(SLIM) -o internal/guestbin/bin/cellhold-guest ./cmd/cellhold-guest
 	@go build $(SLIM) -o $(BIN) ./cmd/cellhold
 
-## demo: a service, and a client that analyses data in it
+## demo: a server, and a client that analyses data on it
 demo: image
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
-# Tests that say that they may run beside others mostly wait: three at once suit two cores.
+# Tests that call t.Parallel mostly wait, so three at once suit two cores.
 test: needs-test check image polyglot $(VENV)/.done
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 30m ./...
 
-## check: format, vet, lint and the rules of the house
+## check: format, vet, staticcheck and the rules of the code
 check: build
 	@unformatted=$$(gofmt -l $$(find . -path ./build -prune -o -name '*.go' -print)); \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
@@ -50,7 +50,7 @@ check: build
 	$(LINT) ./...
 	go test . ./test/prose ./test/docs
 
-## bench: how fast it is here, beside others; QUICK=1 for a few minutes, ONLY=first,cell for some figures
+## bench: measures cellhold and other tools on this machine; QUICK=1 takes a few minutes, ONLY=first,cell selects figures
 bench: image $(BENCHVENV)/.done
 	@bench/docker-image $(BIN) $(STATE)
 	@go run ./bench -cellhold $(BIN) -home $(STATE) $(if $(QUICK),-quick) $(if $(ONLY),-only $(ONLY)) $(if $(WITH),-with $(WITH))
@@ -59,7 +59,7 @@ bench: image $(BENCHVENV)/.done
 gobench: image
 	go test -run '^$$' -bench . ./...
 
-## clean: what was built, images included
+## clean: removes everything that was built, images included
 clean:
 	rm -rf build internal/guestbin/bin/cellhold-guest
 	rm -rf $(filter /var/lib/cellhold-dev %/cellhold-dev,$(STATE))
@@ -68,7 +68,7 @@ image: build
 	@tools/packages mmdebstrap=mmdebstrap unshare=util-linux newuidmap=uidmap
 	@$(BIN) --home $(STATE) image build
 
-# The image with more languages; its test wants it.
+# The image with more languages, for its test.
 polyglot: image
 	@$(BIN) --home $(STATE) image build polyglot
 

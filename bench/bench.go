@@ -78,7 +78,7 @@ func newBench(o options) (*bench, error) {
 		b.n = quick
 	}
 	b.report = &report.Report{Begun: time.Now().UTC().Truncate(time.Second), Quick: o.quick, Machine: machine()}
-	b.enter()
+	b.listContenders()
 	return b, nil
 }
 

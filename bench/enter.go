@@ -15,8 +15,8 @@ import (
 	"cellhold/bench/report"
 )
 
-// enter lists the contenders. It starts none of them.
-func (b *bench) enter() {
+// listContenders lists the contenders. It starts none of them.
+func (b *bench) listContenders() {
 	add := func(key, name, what string, start func() (contender.Contender, error)) {
 		e := &entry{name: name, key: key, start: start, slow: name == report.LLM} // the end of each container takes ten seconds
 		if len(b.o.with) > 0 && !slices.Contains(b.o.with, key) {

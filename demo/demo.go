@@ -25,8 +25,8 @@ import (
 //go:embed cells/*.py data/penguins.csv
 var files embed.FS
 
-// patience is the time limit of the demo on a slow machine.
-const patience = 3 * time.Minute
+// timeLimit is the time limit of the demo on a slow machine.
+const timeLimit = 3 * time.Minute
 
 func main() {
 	program := flag.String("cellhold", "build/bin/cellhold", "path of the cellhold binary")
@@ -80,7 +80,7 @@ func putData(out string) (string, error) {
 
 // use runs the demo in a new session.
 func use(ctx context.Context, s *service, out string) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeLimit)
 	defer cancel()
 	c, err := client.New(client.Options{URL: s.url, Token: s.token})
 	if err != nil {

@@ -23,7 +23,7 @@ func tour(ctx context.Context, c *client.Client, id cellhold.SessionID, out stri
 		{"a second kernel in the same sandbox, for Bash", shell},
 		{"a command outside the kernels", command},
 		{"a package for this session only", install},
-		{"a session has no network access by default", closed},
+		{"a session has no network access by default", noNetwork},
 	} {
 		step(stop.what)
 		if err := stop.see(ctx, c, id); err != nil {
@@ -31,7 +31,7 @@ func tour(ctx context.Context, c *client.Client, id cellhold.SessionID, out stri
 		}
 	}
 	step("downloading the whole folder as a zip")
-	return takeAway(ctx, c, id, out)
+	return downloadZip(ctx, c, id, out)
 }
 
 // execute runs a cell, prints it, and checks its status.
@@ -148,13 +148,13 @@ func install(ctx context.Context, c *client.Client, id cellhold.SessionID) error
 	return err
 }
 
-func closed(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
+func noNetwork(ctx context.Context, c *client.Client, id cellhold.SessionID) error {
 	_, err := execute(ctx, c, id, client.Code{Code: `import socket
 socket.create_connection(("example.org", 80), timeout=5)`}, cellhold.StatusError)
 	return err
 }
 
-func takeAway(ctx context.Context, c *client.Client, id cellhold.SessionID, out string) error {
+func downloadZip(ctx context.Context, c *client.Client, id cellhold.SessionID, out string) error {
 	folder, err := c.PackDir(ctx, id, "/workspace", "zip")
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ func TestADriverAnswersManyAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-func TestADriversErrorsAndDeathAreTold(t *testing.T) {
+func TestErrorsAndTheEndOfADriverAreReported(t *testing.T) {
 	d := pretended(t)
 	s, err := d.Open(t.Context())
 	if err != nil {

@@ -1,4 +1,4 @@
-"""A bare ipykernel for each session, started and driven by jupyter_client. No walls."""
+"""A bare ipykernel for each session, started and driven by jupyter_client. No isolation."""
 import queue
 import time
 
@@ -6,7 +6,7 @@ from jupyter_client import KernelManager
 
 import lines
 
-PATIENCE = 120  # seconds
+TIMEOUT = 120  # seconds
 
 
 class Session:
@@ -19,10 +19,10 @@ class Session:
 
     def ready(self):
         """Returns when the kernel answers and its iopub channel is connected. wait_for_ready of
-        jupyter_client also waits until nothing has come for 0.2 s, which would be unfair here."""
+        jupyter_client also waits for 0.2 s without a message, which would be unfair here."""
         while True:
             message = self.client.kernel_info()
-            self.client.get_shell_msg(timeout=PATIENCE)
+            self.client.get_shell_msg(timeout=TIMEOUT)
             until = time.monotonic() + 0.05
             while (left := until - time.monotonic()) > 0:
                 try:
@@ -34,7 +34,7 @@ class Session:
 
     def run(self, code):
         outputs = lines.Outputs()
-        self.client.execute_interactive(code, output_hook=outputs.take, allow_stdin=False, timeout=PATIENCE)
+        self.client.execute_interactive(code, output_hook=outputs.take, allow_stdin=False, timeout=TIMEOUT)
         return outputs.result()
 
     def close(self):

@@ -1,5 +1,5 @@
-"""What the drivers share: requests come as lines of JSON on standard input, each is served in a thread of
-its own, and answers leave as lines of JSON with the request's number.
+"""The common part of the drivers. Requests are lines of JSON on standard input. Each is served in its own thread.
+Answers are lines of JSON on standard output, with the number of the request.
 """
 import base64
 import json
@@ -11,11 +11,11 @@ import time
 
 
 def serve(opens, ends=lambda: None):
-    """Serves until standard input ends, then closes what is left. opens() makes a session with the
-    methods run(code), which returns text and a PNG or None, and close()."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the input comes with it, and kernels are ended then
+    """Serves until standard input ends, then closes the open sessions and calls ends(). opens() creates a session with
+    two methods: run(code), which returns text and a PNG or None, and close()."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the input ends at the same time; the kernels are then ended in order
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # text that libraries print must not look like an answer
     sessions, lock = {}, threading.Lock()
 
     def do(request):
@@ -53,11 +53,11 @@ def serve(opens, ends=lambda: None):
         except Exception:
             pass
     ends()
-    os._exit(0)  # threads that still wait for a kernel are not waited for
+    os._exit(0)  # do not wait for threads that still wait for a kernel
 
 
 class Outputs:
-    """Gathers what the messages of one cell put out."""
+    """Collects the outputs of one cell from its messages."""
 
     def __init__(self):
         self.text, self.png, self.error = [], None, None

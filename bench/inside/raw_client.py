@@ -1,6 +1,5 @@
-"""Runs inside a sandbox, in a cell: two kernels of its own there, one as the image has it and one without
-the image's settings, and a raw ZeroMQ client, so that later cells can measure `1+1` with either:
-print(tuned.measure(ROUNDS)).
+"""Runs in a cell, inside a sandbox. It starts two more kernels, one with and one without the image's settings, and
+connects a raw ZeroMQ client. Later cells measure `1+1` with one of them: print(tuned.measure(ROUNDS)).
 """
 import hashlib, hmac, json, os, subprocess, sys, tempfile, time, uuid
 import zmq
@@ -42,11 +41,11 @@ class Kernel:
         self.shell.send_multipart([b"<IDS|MSG>", sign.hexdigest().encode(), *frames])
         return header["msg_id"]
 
-    def finish(self, message, patience=-1):
-        """Waits for the reply to a request and for its idle status; for the latter so many ms."""
+    def finish(self, message, idle_timeout=-1):
+        """Waits for the reply to a request, and then up to idle_timeout ms for its idle status."""
         while receive(self.shell)[1].get("msg_id") != message:
             pass
-        while patience < 0 or self.iopub.poll(patience):
+        while idle_timeout < 0 or self.iopub.poll(idle_timeout):
             header, parent, content = receive(self.iopub)
             if header["msg_type"] == "status" and parent.get("msg_id") == message and content["execution_state"] == "idle":
                 return True
@@ -58,8 +57,8 @@ class Kernel:
         return self.finish(self.send("execute_request", content))
 
     def measure(self, rounds):
-        """Returns a JSON list of seconds, one for each of so many cells, from sending the request to
-        having both the reply and the idle status."""
+        """Runs 1+1 in so many rounds and returns a JSON list of durations in seconds. Each ends when both the reply and
+        the idle status have arrived."""
         took = []
         for _ in range(rounds):
             begun = time.perf_counter()
@@ -69,7 +68,7 @@ class Kernel:
 
 
 def receive(socket):
-    """Returns header, parent header and content of the next message."""
+    """Returns the header, the parent header and the content of the next message."""
     frames = socket.recv_multipart()
     i = frames.index(b"<IDS|MSG>")
     return json.loads(frames[i + 2]), json.loads(frames[i + 3]), json.loads(frames[i + 5])

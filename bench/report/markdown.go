@@ -35,9 +35,9 @@ func (r *Report) head(b *strings.Builder) {
 	if !m.Root {
 		b.WriteString(", as a plain user")
 	}
-	fmt.Fprintf(b, "; the run took %s. What each figure means and how to make it again stands in bench/README.md.\n", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
+	fmt.Fprintf(b, "; the run took %s. bench/README.md explains each figure and how to measure it again.\n", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
 	if r.Quick {
-		b.WriteString("\n**A quick run:** fewer samples, shorter steps. Quantiles beyond the number of samples are the largest one.\n")
+		b.WriteString("\n**A quick run:** fewer samples, shorter steps. A quantile that needs more samples is the largest sample.\n")
 	}
 }
 
@@ -52,7 +52,7 @@ func (r *Report) judged(b *strings.Builder) {
 		}
 	}
 	if len(limits) > 0 {
-		b.WriteString("\nWhat bounds those that are missed; docs/explanation/performance.md has the figures:\n\n")
+		b.WriteString("\nReasons for the missed targets; docs/explanation/performance.md has the figures:\n\n")
 	}
 	for _, l := range limits {
 		fmt.Fprintf(b, "- %s\n", l)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the pages anew")
+var update = flag.Bool("update", false, "write the pages again")
 
 // The samples of a run give one page. testdata has the expected page.
 func TestAPageIsMadeOfTheSamples(t *testing.T) {
@@ -117,7 +117,7 @@ func TestTargetsAreJudgedByTheSamples(t *testing.T) {
 	}
 }
 
-func TestAReportSaysWhatBoundsATargetThatIsMissedAndNoOther(t *testing.T) {
+func TestAReportHasTheReasonsOfMissedTargetsOnly(t *testing.T) {
 	for _, x := range []struct {
 		took float64
 		want bool
@@ -134,7 +134,7 @@ func TestAReportSaysWhatBoundsATargetThatIsMissedAndNoOther(t *testing.T) {
 }
 
 // An arbitrary error of a contender does not break the page, and reveals nothing about the machine.
-func TestStrangersErrorsKeepToTheirLine(t *testing.T) {
+func TestErrorsOfContendersStayOnOneLine(t *testing.T) {
 	r := &Report{Contenders: []Contender{{Name: "x", LeftOut: "/home/me/x: no"}}}
 	r.Add(Figure{Key: "first", Title: "First"}).SeriesOf("x").Fail(&os.PathError{Op: "open", Path: "/home/me/a\n| b |\n# c", Err: os.ErrNotExist})
 	r.Scrub(strings.NewReplacer("/home/me", "HOME"))

@@ -19,11 +19,11 @@ type target struct {
 
 // The reasons for missed targets.
 const (
-	warmLimit    = "warm: the system calls and wake-ups of the first cell's kernel in gVisor, which every later cell has too"
-	restoreLimit = "by restore and sustained: processor time for the snapshot's pages, the state of gVisor's kernel, the starts and ends of its processes"
-	cellLimit    = "`1+1`: the service's processor time and the wake-ups of its threads, beside a sandbox that uses both cores"
-	burstLimit   = "the burst: processor time, that of a restore for each session beyond the warm ones"
-	orderLimit   = "its order: calls are served as they come, one more at a time than there are cores; one whose start is held up is overtaken by those behind it"
+	warmLimit    = "warm: the system calls and wake-ups of the first cell in gVisor; every later cell has them too"
+	restoreLimit = "by restore and sustained: CPU time to load the snapshot's pages, to read the state of gVisor's kernel, and to start and end its processes"
+	cellLimit    = "`1+1`: the server's CPU time and the wake-ups of its threads, next to a sandbox that uses both cores"
+	burstLimit   = "the burst: CPU time, because each session beyond the warm ones needs a restore"
+	orderLimit   = "the order of the burst: calls are served in order, one more at a time than there are cores; later calls pass a delayed one"
 )
 
 // ref identifies one quantile of one series.
@@ -61,7 +61,7 @@ var targets = []target{
 	{text: "burst of 50 creates, none failed", of: ref{"burst-50-failed", Warm, 1}, most: true, bound: 0, unit: "failed"},
 	{text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 8, unit: "s", scale: 1e-3, limit: burstLimit},
 	// Concurrent creations can end in any order: one for each core, one more, and the next one.
-	{text: "burst of 50 creates, sessions that overtook one", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
+	{text: "burst of 50 creates, later sessions that were ready before an earlier one", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
 }
 
 // verdict is the result of a run for a target.

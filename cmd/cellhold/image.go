@@ -74,11 +74,11 @@ func (c *imageImportCmd) Run(ctx context.Context, all *console.Globals, t *conso
 	if err != nil {
 		return err
 	}
-	return took(t, img)
+	return printImported(t, img)
 }
 
-// took prints the names of an imported image.
-func took(t *console.Terminal, img image.Image) error {
+// printImported prints the names of an imported image.
+func printImported(t *console.Terminal, img image.Image) error {
 	_, err := fmt.Fprintf(t.Out, "image %s (%s)\n", strings.Join(img.Names, ", "), console.Size(img.Size).Rounded())
 	return err
 }
@@ -111,7 +111,7 @@ func (c *imagePullCmd) Run(ctx context.Context, all *console.Globals, t *console
 	if err != nil {
 		return err
 	}
-	return took(t, img)
+	return printImported(t, img)
 }
 
 type imageLsCmd struct{}

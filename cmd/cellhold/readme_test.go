@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The example that serve prints, and doctor, with a real service and the stock image. The documents are tested in
-// test/e2e.
+// These tests run the example that serve prints, and doctor, with a real server and the stock image. test/e2e tests
+// the documents.
 
 // imageHome returns a new home with the images of CELLHOLD_TEST_HOME. Its path is short, because gVisor creates
 // sockets below it.

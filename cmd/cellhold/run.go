@@ -30,13 +30,13 @@ import (
 type runCmd struct {
 	File           string        `arg:"" help:"Script or notebook: .py, .ipynb, .sh, or a file that begins with #!. - reads a Python script from the standard input."`
 	Args           []string      `arg:"" optional:"" passthrough:"partial" help:"Arguments of the script. They start at the first word after its name that is not a flag of cellhold, or after --."`
-	Files          []string      `help:"File or folder to copy into the working directory of the script; may be repeated. Paths relative to the script stay the same." placeholder:"PATH" sep:"none"`
+	Files          []string      `help:"File or folder to copy into the working directory of the script; can be repeated. Paths relative to the script stay the same." placeholder:"PATH" sep:"none"`
 	Output         script.Output `help:"Folder for the script's files, its figures and the executed notebook. If the folder is new or empty, later runs replace files in it. Default: data goes next to the script and replaces nothing. A size such as 512MiB limits /mnt/data/output instead, as with serve." placeholder:"DIR"`
 	URL            string        `help:"Server to run the script on, instead of this process." name:"url" placeholder:"URL"`
 	Token          string        `help:"Token for the server." secret:"" placeholder:"TOKEN"`
 	Timeout        time.Duration `help:"Interrupt the script after this time." default:"1h"`
-	AllowHost      []string      `help:"Host that the script can reach: a name, or *.example.org for its subdomains; may be repeated. Default: no network access." placeholder:"NAME"`
-	With           []string      `help:"Package to install first, such as tabulate>=0.9; may be repeated." placeholder:"PACKAGE" sep:"none"`
+	AllowHost      []string      `help:"Host that the script can reach: a name, or *.example.org for its subdomains; can be repeated. Default: no network access." placeholder:"NAME"`
+	With           []string      `help:"Package to install first, such as tabulate>=0.9; can be repeated." placeholder:"PACKAGE" sep:"none"`
 	setup.Settings `embed:""`
 }
 

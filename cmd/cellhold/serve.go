@@ -29,8 +29,8 @@ type serveCmd struct {
 type access struct {
 	Listen       string   `help:"Address to listen on." default:"127.0.0.1:5002" placeholder:"HOST:PORT"`
 	Auth         string   `help:"Require a token: on or off. off is allowed on loopback only." enum:"on,off" default:"on" group:"Access to the server:"`
-	Host         []string `help:"Further host name of this server, for clients and proxies; may be repeated." placeholder:"NAME" group:"Access to the server:"`
-	Origin       []string `help:"Web origin whose pages can call this server; may be repeated." placeholder:"URL" group:"Access to the server:"`
+	Host         []string `help:"Further host name of this server, for clients and proxies; can be repeated." placeholder:"NAME" group:"Access to the server:"`
+	Origin       []string `help:"Web origin whose pages can call this server; can be repeated." placeholder:"URL" group:"Access to the server:"`
 	TLSCert      string   `help:"File with the TLS certificate chain. Enables HTTPS." name:"tls-cert" type:"path" placeholder:"FILE" group:"Access to the server:"`
 	TLSKey       string   `help:"File with the private key of the certificate." name:"tls-key" type:"path" placeholder:"FILE" group:"Access to the server:"`
 	InsecureHTTP bool     `help:"Allow plain HTTP on other addresses than loopback, for a proxy that provides TLS." name:"insecure-http" group:"Access to the server:"`

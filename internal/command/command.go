@@ -76,10 +76,9 @@ type Options struct {
 	// bytes of all events of the session. Zero means 256 MiB and 1 GiB.
 	Output, SessionOutput int64
 
-	// OOMKills returns the number of processes of the sandbox that the host has killed for lack of memory.
-	// It may be nil.
+	// OOMKills returns the number of processes of the sandbox that the host has killed for lack of memory. It can be nil.
 	OOMKills func(ctx context.Context) (int64, error)
-	// Done is called after a command is done and recorded. It may be nil. It must not block.
+	// Done is called after a command is done and recorded. It can be nil. It must not block.
 	Done func()
 }
 
@@ -93,8 +92,8 @@ const (
 	// kept twice, in the journal and in the agent's spool. It is far below the limit of the spool, and so
 	// large that acknowledgements cost little.
 	ackEvery = 256 << 10
-	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal.
-	// startTries is how often a command is sent, because the link may be resetting.
+	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal. startTries is the
+	// number of attempts to send a command. An attempt fails while the link is being reset.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
 	startTries = 3

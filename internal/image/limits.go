@@ -17,7 +17,7 @@ type limits struct {
 var defaultLimits = limits{
 	bytes:   32 << 30,  // images with CUDA and PyTorch reach 20 GB
 	entries: 2_000_000, // a full data-science image has 300,000
-	ratio:   200,       // layers of text reach 20; deflate's most is 1,032
+	ratio:   200,       // layers of text reach 20; the maximum of deflate is 1,032
 }
 
 // ratioFree is the unpacked size from which on the ratio counts. A small file of zeros in a small layer is harmless.

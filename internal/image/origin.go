@@ -9,7 +9,8 @@ import (
 // recipeLabel is the label with the recipe, in the configuration of an exported image.
 const recipeLabel = "cellhold.recipe"
 
-// recipeOf returns the recipe of an image, for its export: that of its build here, or else the claimed one.
+// recipeOf returns the recipe of an image, for its export: the recipe from which it was built here, or else the
+// claimed recipe.
 func recipeOf(img Image) string {
 	if name, ok := strings.CutPrefix(img.Source, FromRecipe); ok {
 		return name
@@ -17,8 +18,8 @@ func recipeOf(img Image) string {
 	return img.Claims
 }
 
-// claimedRecipe reads the recipe that a foreign image claims. Anybody can write it into an image, so no decision may depend
-// on it. It is shown to people, and kept in a new export.
+// claimedRecipe reads the recipe that a foreign image claims. Anybody can write it into an image, so no decision
+// depends on it. It is shown to people, and kept in a new export.
 func claimedRecipe(config []byte) string {
 	var c struct {
 		Config struct {

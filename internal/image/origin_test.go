@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAnExportedImageSaysItsRecipeAndIsNotBelieved(t *testing.T) {
+func TestTheClaimedRecipeOfAnImageIsNotTrusted(t *testing.T) {
 	s := testStore(t, buildHello)
 	mustBuild(t, s, testRecipe("true"))
 	for range 2 { // the imported image is exported again
@@ -25,7 +25,7 @@ func TestAnExportedImageSaysItsRecipeAndIsNotBelieved(t *testing.T) {
 			t.Errorf("it says %q, its source is %q", back.Claims, back.Source)
 		}
 		if strings.HasPrefix(back.Source, FromRecipe) {
-			t.Errorf("the source %q is taken for a recipe of ours", back.Source)
+			t.Errorf("the source %q counts as a recipe of this program", back.Source)
 		}
 	}
 }

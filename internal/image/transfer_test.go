@@ -267,7 +267,7 @@ func TestAZipBombIsRefused(t *testing.T) {
 	}
 }
 
-func TestImportRefusesWhatItCannotUse(t *testing.T) {
+func TestUnusableImagesAreNotImported(t *testing.T) {
 	s := testStore(t, nil)
 	huge := writeTestLayout(t, testImage(t))
 	if err := os.Truncate(filepath.Join(huge, "index.json"), maxMetadata+1); err != nil {

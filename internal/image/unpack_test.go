@@ -168,7 +168,7 @@ func TestLinksInsideTheImageWork(t *testing.T) {
 	}
 }
 
-func TestWhiteoutsRemoveWhatLowerLayersHave(t *testing.T) {
+func TestWhiteoutsRemoveEntriesOfLowerLayers(t *testing.T) {
 	lower := tarOf(t,
 		entry{name: "gone", content: "x"}, entry{name: "kept", content: "x"},
 		entry{name: "dir/old", content: "x"}, entry{name: "dir/sub/old", content: "x"},

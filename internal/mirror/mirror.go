@@ -1,9 +1,9 @@
 // Package mirror keeps the host's copy of the files that sessions write to /mnt/data/output. Each user has
 // one folder, which all sessions of the user share.
 //
-// Names and sizes come from the guest. Package guest has checked the names. Every access here uses an
-// os.Root, so that no name and no link leads out of the folder. The bounds of a folder hold for all
-// sessions of the user together. They limit its bytes, and its files and directories.
+// Names and sizes come from the guest. Package guest has checked the names. Every access here uses an os.Root, so
+// that no name and no link leads out of the folder. The limits of a folder apply to all sessions of the user
+// together: a limit of bytes, and a limit of files and directories.
 //
 // It does not know which user a folder belongs to.
 //

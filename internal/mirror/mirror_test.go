@@ -41,7 +41,7 @@ func folder(t *testing.T, files map[string]int) use {
 	return u
 }
 
-func TestTheBoundHoldsForTheFolderAndNotForOneSession(t *testing.T) {
+func TestTheLimitAppliesToTheFolderAndNotToOneSession(t *testing.T) {
 	u := folder(t, map[string]int{"others/a": 60, "mine": 20, temporary + "s1": 1000})
 	if u.bytes != 80 || u.entries != 3 {
 		t.Fatalf("the folder has %d bytes in %d entries", u.bytes, u.entries)

@@ -62,7 +62,7 @@ func TestARequestOfCodeReadsTheFolderOfPackagesAtMostOnce(t *testing.T) {
 	}
 }
 
-func TestOnlyTheListOfCodeKeepsANameForCode(t *testing.T) {
+func TestANameOnTheAllowlistOfCodeIsNotReplaced(t *testing.T) {
 	policy := Policy{Mode: Open, Allow: []string{"opencv-python", "scikit-learn"}}
 	p, _ := folderPackages(t, Options{Policy: policy, Code: CodeAllowlist})
 	for ask, want := range map[string]string{"opencv-python": "opencv-python", "sklearn": "scikit-learn"} {

@@ -9,7 +9,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-func TestALockHasNoMorePackagesThanASandboxMayReport(t *testing.T) {
+func TestALockHasNoMorePackagesThanASandboxCanReport(t *testing.T) {
 	var lock []cellhold.Package
 	var err error
 	for round := range 3 {

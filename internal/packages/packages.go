@@ -1,8 +1,8 @@
 // Package packages decides which packages can be installed in a session, and reports the changes of an installation.
 //
-// It parses requirements strictly, checks them against the operator's policy, lets the agent in the sandbox install them, and
-// answers the requests of the installer for its index. The sandbox's own report is not trusted: which files were transferred,
-// and their hashes, is what the server saw.
+// It parses requirements strictly and checks them against the operator's policy. It lets the agent in the sandbox
+// install them, and answers the installer's requests to its index. The sandbox's own report is not trusted: the
+// server itself records which files were transferred, and their hashes.
 //
 // It holds no locks.
 package packages

@@ -132,9 +132,9 @@ func provenance(changes []cellhold.PackageChange, files []index.File) []cellhold
 	return list
 }
 
-// Merge applies a change to the packages of a lock. The changes are reported by the sandbox and may be false, so a lock is
-// limited to the number of packages that a sandbox can report. After an error of the kind Exhausted the lock is valid, but
-// lacks new packages.
+// Merge applies a change to the packages of a lock. The sandbox reports the changes, and they can be false. So a lock
+// is limited to the number of packages that a sandbox can report. After an error of the kind Exhausted the lock is
+// valid, but lacks new packages.
 func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cellhold.Package) ([]cellhold.Package, error) {
 	packages := map[string]cellhold.Package{}
 	for _, p := range lock {
@@ -162,7 +162,7 @@ func Merge(lock []cellhold.Package, changes []cellhold.PackageChange, come []cel
 // Lock returns packages as a requirements file with hashes, which installs the same versions again.
 func Lock(list []cellhold.Package) string {
 	var b strings.Builder
-	b.WriteString("# What was installed in this session. Everything else came with its image.\n")
+	b.WriteString("# Packages that were installed in this session. Its image has all others.\n")
 	for _, p := range list {
 		if !validName(p.Name) || !versionPattern().MatchString(p.Version) {
 			continue // cannot happen: the link refuses such names

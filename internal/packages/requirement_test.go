@@ -99,10 +99,10 @@ func TestTheZeroPolicyAllowsNothing(t *testing.T) {
 		t.Errorf("remove: %v", err)
 	}
 	if _, err := New(Options{Policy: Policy{Mode: "opne"}}); err == nil {
-		t.Error("a misspelt mode is taken")
+		t.Error("a misspelt mode was accepted")
 	}
 	if _, err := New(Options{Policy: Policy{Mode: Allowlist, Allow: []string{"a b"}}}); err == nil {
-		t.Error("a pattern that is none is taken")
+		t.Error("an invalid pattern was accepted")
 	}
 }
 

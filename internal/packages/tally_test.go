@@ -63,7 +63,7 @@ func TestCodeHasABoundOnVersionsExtrasAndRepetitions(t *testing.T) {
 	}
 }
 
-func TestATallyGoesOnFromItsParentAndLeavesThatAlone(t *testing.T) {
+func TestATallyStartsWithTheCountsOfItsParent(t *testing.T) {
 	var parent, child Tally
 	var list []Requirement
 	for i := range maxCodeNames {

@@ -8,7 +8,7 @@ import (
 	"cellhold"
 )
 
-// command decodes a command from an answer.
+// decodeCommand decodes a command from an answer.
 func decodeCommand(t *testing.T, body []byte) cellhold.Command {
 	t.Helper()
 	var c cellhold.Command

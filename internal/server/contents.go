@@ -54,8 +54,8 @@ func (s *Server) files(ctx context.Context, id cellhold.SessionID, f func(http.R
 	})
 }
 
-// stream finds the session and answers with the stream that f writes. If f fails before it writes, it returns
-// the error, which becomes the answer. Later f panics.
+// stream finds the session and answers with the stream that f writes. If f fails before it writes, it returns the
+// error, which becomes the answer. If f fails later, it must panic, which breaks the connection.
 func (s *Server) stream(ctx context.Context, id cellhold.SessionID, f func(http.ResponseWriter, *http.Request, *session.Session) error) (*streamOutput, error) {
 	sess, err := s.session(ctx, id)
 	if err != nil {

@@ -37,7 +37,7 @@ const introduction = `Runs code in stateful Jupyter kernels inside gVisor sandbo
 
 Create a session, submit cells to it, read their outputs. Send the header "Authorization: Bearer TOKEN" with each request. Closing the connection does not stop the code. Errors are problem details (RFC 9457); decide by their kind. An exception in the code is not an API error: the cell has the status "error". Durations in bodies are seconds. The query parameter wait takes "30s", "2m" or seconds.`
 
-const eventsText = `As JSON: one page of events. The answer comes at once, or with wait as soon as there is an event. Read the next page with after=next, until events is empty.
+const eventsText = `As JSON: one page of events. Without wait, the answer comes at once. With wait, it comes as soon as there is an event. Read the next page with after=next, until events is empty.
 
 As server-sent events (Accept: text/event-stream, or stream=sse): all events after N, then each new event as it happens, until the session ends. The id is the event's number, the event field its type, the data the event as JSON. A comment is sent after each 15 s without an event. When the server shuts down, a last event "bye" has the number to continue after. A reader can also reconnect with Last-Event-ID. The server disconnects a reader that reads nothing for 30 s; it can reconnect with its last number.
 

@@ -135,7 +135,7 @@ func (s *Server) folderRoutes(api huma.API) {
 	unpack.RequestBody, unpack.Responses = upload(anyType), jsonAnswer(api, Unpacked{}, "The number and size of the unpacked files")
 	register(api, unpack, s.uploadArchive)
 	watch := op("watch-directory", http.MethodGet, "/watch", "Watch a directory",
-		"Sends server-sent events. The first event is ready: all later changes are reported. The events created, modified and removed have the path; several changes of a file within 50 ms are one event. The event overflow means that changes were missed: list the directory again. The last event is bye, when the server or the sandbox ends the watch.")
+		"Sends server-sent events. The first event is ready: changes after it are reported. The events created, modified and removed have the path; several changes of a file within 50 ms are one event. The event overflow means that changes were missed: list the directory again. The last event is bye, when the server or the sandbox ends the watch.")
 	watch.Responses = map[string]*huma.Response{"200": {Description: "The changes",
 		Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schemaOf(api, cellhold.FileChange{})}}}}
 	register(api, watch, s.watchDirectory)

@@ -17,9 +17,8 @@ type route struct {
 	method, path string
 }
 
-// public has the paths that need no token. They tell nothing about sessions, and monitors and people read
-// them before they have a token. All other paths need a token, including unknown paths, so that a new route
-// cannot be open by mistake.
+// public has the paths that need no token. They contain nothing about sessions. Monitors read them, and people who have
+// no token yet. All other paths need a token, including unknown paths, so that a new route cannot be open by mistake.
 var public = map[string]bool{
 	"/":               true,
 	"/docs":           true,

@@ -18,9 +18,9 @@ type CreateSession struct {
 	Template string            `json:"template,omitempty" maxLength:"256" doc:"Name of a template. Absent means the default template, or none if image names another image. The template sets all values that the request omits." example:"python"`
 	Image    string            `json:"image,omitempty" maxLength:"256" doc:"Name of an image. Absent means the template's image, or the server's default." example:"python"`
 	Startup  string            `json:"startup,omitempty" doc:"Code that runs without output after each start of the kernel, at most 64 KiB. If it fails, the session starts anyway, and the detail of a kernel_state event has the reason." example:"import math"`
-	Figures  *cellhold.Figures `json:"figures,omitempty" doc:"Default format of figures in its cells."`
-	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"Limits of its sandbox. Absent members mean the server's defaults. Limits above the server's maximum are refused."`
-	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"Network access of its code. Absent means the server's default. Access beyond the server's policy is refused."`
+	Figures  *cellhold.Figures `json:"figures,omitempty" doc:"Default format of figures in the session's cells."`
+	Limits   cellhold.Limits   `json:"limits,omitempty" doc:"Limits of the session's sandbox. Absent members mean the server's defaults. Limits above the server's maximum are refused."`
+	Egress   *cellhold.Egress  `json:"egress,omitempty" doc:"Network access of the session's code. Absent means the server's default. Access beyond the server's policy is refused."`
 	Secrets  []cellhold.Secret `json:"secrets,omitempty" maxItems:"32" doc:"Values that code can use without seeing them. Environment variables have placeholders, and the server replaces them in headers of HTTPS requests to the secret's host. The server never returns the values."`
 	Metadata map[string]string `json:"metadata,omitempty" maxProperties:"32" doc:"Your notes, stored and returned unchanged. Keys and values have at most 1 KiB."`
 }
@@ -69,7 +69,7 @@ func (s *Server) sessionRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "interrupt", Method: http.MethodPost, Path: "/v1/sessions/{id}/interrupt", DefaultStatus: http.StatusNoContent, Tags: []string{tagSessions},
 		Summary:     "Interrupt the running cell",
-		Description: "The kernel keeps its variables. If no cell runs, the request does nothing. With cell, only that cell is interrupted.",
+		Description: "The kernel keeps its variables. If no cell runs, the request does nothing. If the parameter cell is set, only that cell is interrupted.",
 	}, s.interrupt)
 	register(api, huma.Operation{
 		OperationID: "restart", Method: http.MethodPost, Path: "/v1/sessions/{id}/restart", Tags: []string{tagSessions},

@@ -95,7 +95,7 @@ func (s *Server) snapshotRoutes(api huma.API) {
 	register(api, huma.Operation{
 		OperationID: "fork", Method: http.MethodPost, Path: "/v1/sessions/{id}/fork", DefaultStatus: http.StatusCreated, Tags: []string{tagSnapshots},
 		Summary:     "Fork a session",
-		Description: "Creates sessions that continue from this one. Each fork has its variables, files, cells and events, and its limits, egress and secrets. Random numbers differ. If one fork fails, none is created. This session continues. If a cell, command or transfer is running and no checkpoint is given, the answer is a conflict.",
+		Description: "Creates sessions that continue from this one. Each fork has the variables, files, cells, events, limits, egress and secrets of this session. Random numbers differ. If one fork fails, none is created. This session continues. If a cell, command or transfer is running and no checkpoint is given, the answer is a conflict.",
 	}, s.fork)
 }
 

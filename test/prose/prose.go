@@ -1,6 +1,5 @@
-// Package prose checks the language of the project's texts: Markdown files, help and doc tags, descriptions
-// of the HTTP API, error messages, and comments. CONTRIBUTING.md says the rules; this package holds those
-// that a machine can check.
+// Package prose checks the language of the project's texts: Markdown files, help and doc tags, descriptions of the
+// HTTP API, error messages, and comments. CONTRIBUTING.md has the rules; this package checks a part of them.
 package prose
 
 import (
@@ -9,11 +8,11 @@ import (
 	"strings"
 )
 
-// maxWords is the number of words that a sentence may have. Writers aim at 20.
+// maxWords is the maximum number of words in a sentence. Writers aim at 20.
 const maxWords = 30
 
-// unused are the words that the project does not use, each with a plainer one.
-var unused = map[string]string{
+// banned are the words that texts must not have, each with a plainer word.
+var banned = map[string]string{
 	`anew`:                               "again, or new",
 	`besides?`:                           "next to, with, or and",
 	`mend(s|ed|ing)?`:                    "fix, or repair",
@@ -41,14 +40,14 @@ var unused = map[string]string{
 	`which (is|are) the (most|limit)`:    "the limit is N",
 }
 
-// rule is one expression that no text has, and the advice to the writer.
+// rule is an expression that texts must not have, and the advice to the writer.
 type rule struct {
 	pattern *regexp.Regexp
 	advice  string
 }
 
 var rules = func() (list []rule) {
-	for words, instead := range unused {
+	for words, instead := range banned {
 		list = append(list, rule{regexp.MustCompile(`(?i)\b(` + words + `)\b`), "write " + instead})
 	}
 	return list

@@ -106,7 +106,7 @@ func (r *report) take(e event) {
 		r.output[key] = append(r.output[key], e.Output)
 	case "skip":
 		if e.Test != "" {
-			r.skips[key] = said(r.output[key])
+			r.skips[key] = skipReason(r.output[key])
 		}
 		r.end(e, key)
 	case "fail":
@@ -140,8 +140,8 @@ func closes(line string) bool {
 	return strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "FAIL\t") || strings.HasPrefix(line, "?   \t")
 }
 
-// said returns the reason of a skip from the output of a test.
-func said(output []string) string {
+// skipReason returns the reason of a skip from the output of a test.
+func skipReason(output []string) string {
 	var words []string
 	for _, line := range output {
 		line = strings.TrimSpace(line)

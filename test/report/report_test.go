@@ -36,7 +36,7 @@ func reported(t *testing.T, allowed allowlist) (string, bool) {
 	return out.String(), good
 }
 
-func TestTheReportShowsWhatMatters(t *testing.T) {
+func TestTheReportListsSkipsAndSlowTests(t *testing.T) {
 	got, good := reported(t, allowlist{"p/TestA": "needs cgroups"})
 	want := `    b_test.go:9: got 1, want 2
 FAIL	p	0.1s

@@ -1,4 +1,4 @@
-"""A driver without kernels, for the test of how drivers are talked to."""
+"""A driver without kernels, for the test of package contender."""
 import os
 
 import lines
@@ -10,7 +10,7 @@ class Session:
             raise ValueError("as asked")
         if code == "die":
             os._exit(3)
-        print("a library's own output is no answer")
+        print("output of a library, which is not an answer")
         return code.upper(), b"\x89PNG" if code == "plot" else None
 
     def close(self):

@@ -6,9 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// Screen writes the output of guests to a terminal. Without it, hostile output could write to the clipboard, change the
-// window title, hide text behind a link, or make the terminal type text into the shell. Colours and printable text
-// pass; all other control sequences are dropped. The state outlives a call, because a sequence can be cut anywhere.
+// Screen writes the output of guests to a terminal. Without it, hostile output could write to the clipboard, change
+// the window title or hide text behind a link. It could also make the terminal type text into the shell. Colours and
+// printable text pass; all other control sequences are dropped. The state outlives a call, because a sequence can be
+// cut anywhere.
 type Screen struct {
 	W     io.Writer
 	Mono  bool // drop colours too

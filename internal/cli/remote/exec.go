@@ -30,7 +30,7 @@ type ExecCmd struct {
 	Interactive bool          `help:"No effect: input is always passed on." short:"i" hidden:""`
 	Detach      bool          `help:"Print the command's id and leave it running." short:"d"`
 	Attach      string        `help:"Attach to this running command and print its output from the start." placeholder:"ID"`
-	Env         []string      `help:"Environment variable of the command; may be repeated." short:"e" placeholder:"NAME=VALUE" sep:"none"`
+	Env         []string      `help:"Environment variable of the command; can be repeated." short:"e" placeholder:"NAME=VALUE" sep:"none"`
 	Cwd         string        `help:"Working directory of the command." short:"w" placeholder:"DIR"`
 	Timeout     time.Duration `help:"End the command after this time. 0: default (set by the server)." default:"0s"`
 
@@ -106,7 +106,7 @@ func (c *ExecCmd) begin(ctx context.Context, x *execution) (cellhold.Command, er
 	return command, err
 }
 
-// CommandTerminal is our terminal as that of a command in a session.
+// CommandTerminal connects our terminal with the terminal of a command in a session.
 type CommandTerminal struct {
 	Client   *client.Client
 	Session  cellhold.SessionID
@@ -179,10 +179,10 @@ func (x *execution) feed(ctx context.Context) {
 	}
 }
 
-// patience is the number of Ctrl-C that go to the command. The next Ctrl-C ends this program.
-const patience = 2
+// maxInterrupts is the number of Ctrl-C that go to the command. The next Ctrl-C ends this program.
+const maxInterrupts = 2
 
-// handleSignals passes signals to the command, up to the limit of patience.
+// handleSignals passes signals to the command. It ends this program after maxInterrupts interrupts.
 func (x *execution) handleSignals(ctx context.Context) {
 	interrupts := 0
 	if x.Command.Terminal != nil {
@@ -205,10 +205,10 @@ func (x *execution) handleSignals(ctx context.Context) {
 				interrupts++
 			}
 			var err error
-			if interrupts <= patience {
+			if interrupts <= maxInterrupts {
 				err = x.Client.SignalCommand(ctx, x.Session, x.Command.ID, cellhold.SignalName(int(sig)))
 			}
-			if err != nil && cellhold.KindOf(err) != cellhold.Conflict || interrupts > patience {
+			if err != nil && cellhold.KindOf(err) != cellhold.Conflict || interrupts > maxInterrupts {
 				x.end(console.ExitError(128 + int(sig)))
 				return
 			}

@@ -245,7 +245,7 @@ func (r *results) count() error {
 		err = errors.Join(err, r.printer.note("%d further files are not kept", r.lost-maxNamed))
 	}
 	if r.exists && r.dest.named && !r.dest.ours {
-		err = errors.Join(err, r.printer.note("nothing in %s is replaced, because this folder contains other files;  "+
+		err = errors.Join(err, r.printer.note("nothing in %s is replaced, because this folder contains other files; "+
 			"give a new or empty folder with --output", r.dest.dir))
 	}
 	if r.risky {

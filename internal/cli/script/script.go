@@ -104,7 +104,7 @@ func (s *Script) work(ctx context.Context) error {
 	return s.runProgram(ctx)
 }
 
-// prepare writes the script and its files into the working directory. It writes the script last, because --files may
+// prepare writes the script and its files into the working directory. It writes the script last, because --files can
 // contain the script too.
 func (s *Script) prepare(ctx context.Context) error {
 	left, err := send(ctx, s.client, s.session, s.Inputs)

@@ -207,15 +207,15 @@ func (s *Settings) sessionOptions(home, shared string, l *ServerSettings, images
 	return o, err
 }
 
-// newDriver and newImages open the driver and the images of sandboxes. Only the tests of this program replace them,
+// NewDriver and NewImages open the driver and the images of sandboxes. Only the tests of this program replace them,
 // by fakes. No flag can replace them, so no flag can remove the isolation.
 var (
-	NewDriver = func(home, shared string, unheld bool, log *slog.Logger) (sandbox.Driver, error) {
+	NewDriver = func(home, shared string, acceptUnenforced bool, log *slog.Logger) (sandbox.Driver, error) {
 		o, err := EmbeddedOptions(home, shared, log)
 		if err != nil {
 			return nil, err
 		}
-		o.AcceptUnenforced = unheld
+		o.AcceptUnenforced = acceptUnenforced
 		d, err := embedded.New(o)
 		if err != nil {
 			return nil, err // not d: a nil *embedded.Driver in the interface would not be nil

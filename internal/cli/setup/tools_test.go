@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-func TestWherePackagesComeFromIsReadAsUvAndPipReadIt(t *testing.T) {
+func TestThePackageSourcesOfUvAndPipAreRead(t *testing.T) {
 	files := map[string]string{
 		"/etc/pip.conf":               "[global]\nindex-url = https://pip.example/simple\ncert = /ca.pem\n[install]\nextra-index-url = https://one.example/simple\n  https://two.example/simple\n",
 		"/home/me/.config/uv/uv.toml": "[[index]]\nurl = \"https://corp.example/simple\"\n[[index]]\nurl = \"https://uv.example/simple\"\ndefault = true\n",
@@ -84,6 +84,6 @@ func TestAnIndexOfACorporateAuthorityIsTrustedWhenItsBundleIsNamed(t *testing.T)
 		}
 	}
 	if _, err := authorities(filepath.Join(t.TempDir(), "none"), nil); err == nil {
-		t.Error("a bundle that is not there is taken")
+		t.Error("a missing bundle was accepted")
 	}
 }

@@ -88,7 +88,7 @@ func TestOnlyPagesAndTheFilesThatTheyNameCanBeRead(t *testing.T) {
 	}
 }
 
-func TestAPageThatLeadsInwardsIsNotFollowed(t *testing.T) {
+func TestLinksToThisMachineAreNotFollowed(t *testing.T) {
 	asked := false
 	inward := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
 	defer inward.Close()
@@ -189,7 +189,7 @@ func TestTheEndOfAVisitIsNoFault(t *testing.T) {
 	}
 }
 
-func TestAPageThatIsAskedForAgainIsTheSameAndCostsNothing(t *testing.T) {
+func TestARepeatedRequestOfAPageDoesNotReachTheIndex(t *testing.T) {
 	asked := 0
 	v, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		asked++
@@ -207,7 +207,7 @@ func TestAPageThatIsAskedForAgainIsTheSameAndCostsNothing(t *testing.T) {
 	}
 }
 
-func TestAVisitHoldsSoManyFilesAndNoMore(t *testing.T) {
+func TestTheFilesOfAVisitAreLimited(t *testing.T) {
 	v := (&Index{}).Visit(Rule{})
 	many := make([]link, maxLinks)
 	for i := range many {

@@ -163,7 +163,7 @@ func (b *box) awaitAgent(ctx context.Context) error {
 // launch runs our own binary as runsc, which starts the sandbox and exits.
 func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Image, p paths, stderr *os.File) error {
 	// FIFOs, because a later server can open them again by name, unlike pipes or sockets. The sandbox opens each of
-	// them for reading and writing, so the death of the server is neither the end of its input nor a broken pipe.
+	// them for reading and writing. So if the server dies, the sandbox gets no end of file and no broken pipe.
 	in, err := makeFIFO(p.in)
 	if err != nil {
 		return err

@@ -47,9 +47,9 @@ type Options struct {
 	// StartTimeout bounds the time from the start of a sandbox to the agent's first answer. 0 means 30 seconds: a
 	// hundred times the usual time on an idle machine.
 	StartTimeout time.Duration
-	// AcceptUnenforced allows a server that runs as root to start if it cannot limit memory, CPU or processes, or must run
-	// sandboxes under its own uid, as in some containers. Without it, New fails there. For a server that does not run as
-	// root it has no effect: such a server never enforces these limits.
+	// AcceptUnenforced concerns a server that runs as root, for example in a container. It allows the server to start
+	// if it cannot limit memory, CPU or processes, or must run sandboxes under its own uid. Without it, New fails
+	// there. For a server that does not run as root it has no effect: such a server never enforces these limits.
 	AcceptUnenforced bool
 	// Logger receives the driver's log. Nil means no log.
 	Logger *slog.Logger

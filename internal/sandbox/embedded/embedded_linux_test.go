@@ -97,7 +97,7 @@ func spec(id string) sandbox.Spec {
 	}
 }
 
-func TestEmbeddedKeepsThePromise(t *testing.T) {
+func TestEmbeddedKeepsTheContract(t *testing.T) {
 	options(t)
 	sandboxtest.Test(t, sandboxtest.Harness{
 		Open:      func(t *testing.T) sandbox.Driver { return open(t) },

@@ -48,8 +48,8 @@ func (b *box) awaitGofer() {
 	if b.gofer == nil {
 		return
 	}
-	const patience = 5 * time.Second // the gofer only has to notice the end
-	timer := time.AfterFunc(patience, func() { _ = b.gofer.Kill() })
+	const limit = 5 * time.Second // the gofer only has to notice the end
+	timer := time.AfterFunc(limit, func() { _ = b.gofer.Kill() })
 	defer timer.Stop()
 	if b.gofer.Wait() == nil {
 		_, _ = b.gofer.Reap()

@@ -63,7 +63,7 @@ func TestTheDoctorStartsASandbox(t *testing.T) {
 	}
 }
 
-func TestTheDoctorSaysWhatIsWrong(t *testing.T) {
+func TestTheDoctorReportsProblems(t *testing.T) {
 	o := options(t)
 	o.Guest = filepath.Join(ground, "none")
 	o.Reserve = 1 << 60 // more than any disk has
@@ -82,7 +82,7 @@ func TestUnenforcedLimitsAreReported(t *testing.T) {
 	defer d.Close()
 	if os.Geteuid() == 0 {
 		if u := d.Features().Unenforced; len(u) != 0 {
-			t.Skipf("root cannot hold limits here: %q", u)
+			t.Skipf("root cannot enforce limits here: %q", u)
 		}
 		return
 	}
@@ -91,7 +91,7 @@ func TestUnenforcedLimitsAreReported(t *testing.T) {
 	}
 }
 
-func TestALimitThatIsNotInPlaceIsAnError(t *testing.T) {
+func TestALimitThatIsNotEnforcedIsAnError(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to tamper with cgroups")
 	}
@@ -108,7 +108,7 @@ func TestALimitThatIsNotInPlaceIsAnError(t *testing.T) {
 	box, err := d.Create(t.Context(), spec(name("tampered")))
 	if err == nil {
 		_ = box.Destroy(t.Context())
-		t.Fatal("an unlimited sandbox was made")
+		t.Fatal("an unlimited sandbox was created")
 	}
 	if !strings.Contains(err.Error(), "a limit is not enforced") {
 		t.Errorf("got %v", err)
@@ -148,7 +148,7 @@ func TestAnImageCannotMisleadTheMounts(t *testing.T) {
 			box, err := d.Create(t.Context(), s)
 			if err == nil {
 				_ = box.Destroy(t.Context())
-				t.Fatal("it was taken")
+				t.Fatal("the root file system was accepted")
 			}
 			after, _ := filepath.Glob(filepath.Join(root, "*"))
 			if diff := cmp.Diff(before, after); diff != "" {
@@ -217,7 +217,7 @@ func TestAnAgentThatEndsAtOnceIsReported(t *testing.T) {
 
 func TestWithoutNamespacesThereIsNoDriver(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to make a place without user namespaces")
+		t.Skip("needs root to forbid user namespaces")
 	}
 	options(t)
 	cmd := exec.Command("/proc/self/exe", "-role=no-namespaces", "-ground="+ground, "-home="+home(t))
@@ -257,14 +257,14 @@ func TestOptionsAreChecked(t *testing.T) {
 		"relative directory":   func(o *embedded.Options) { o.Dir = "run" },
 		"too long a directory": func(o *embedded.Options) { o.Dir = "/" + strings.Repeat("x", 100) },
 		"no guest":             func(o *embedded.Options) { o.Guest = "" },
-		"a guest that is not":  func(o *embedded.Options) { o.Guest = ground + "/none" },
+		"a missing guest":      func(o *embedded.Options) { o.Guest = ground + "/none" },
 	} {
 		t.Run(why, func(t *testing.T) {
 			o := good
 			change(&o)
 			if d, err := embedded.New(o); err == nil {
 				_ = d.Close()
-				t.Error("they were taken")
+				t.Error("the options were accepted")
 			}
 		})
 	}
@@ -274,7 +274,7 @@ func TestOptionsAreChecked(t *testing.T) {
 func TestTheProbeCanSucceed(t *testing.T) {
 	o := options(t)
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, as the probe in a sandbox is told it had")
+		t.Skip("needs root: the attempts of the probe need it")
 	}
 	for _, try := range [][2]string{
 		{"read", "/etc/passwd"},
@@ -290,7 +290,7 @@ func TestTheProbeCanSucceed(t *testing.T) {
 	}
 }
 
-func TestAnExitedContextCreatesNothing(t *testing.T) {
+func TestACancelledContextCreatesNothing(t *testing.T) {
 	d := open(t)
 	defer d.Close()
 	ctx, cancel := context.WithCancel(t.Context())

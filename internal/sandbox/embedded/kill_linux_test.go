@@ -26,9 +26,9 @@ import (
 
 // The test binary runs itself as a server that is killed.
 var (
-	roleFlag = flag.String("role", "", "what to be, other than a test")
+	roleFlag = flag.String("role", "", "role of this process; empty runs the tests")
 	idFlag   = flag.String("id", "", "the sandbox that a server makes")
-	fromFlag = flag.String("from", "", "the snapshot that it continues from, or makes")
+	fromFlag = flag.String("from", "", "the snapshot that the server restores or makes")
 )
 
 func play(role string) int {
@@ -146,7 +146,7 @@ func TestACommandWhoseServerHasDiedDoesNothing(t *testing.T) {
 		t.Errorf("the command ended with %v and printed %s", err, out)
 	}
 	if _, err := os.Stat(root); err == nil {
-		t.Error("it made a folder")
+		t.Error("the command created a folder")
 	}
 }
 
@@ -184,10 +184,10 @@ func TestASandboxHasOneOwner(t *testing.T) {
 	defer d.Close()
 	server := startServer(t, name("owned"), "busy")
 	if _, err := d.Adopt(t.Context(), sandbox.ID(name("owned"))); err == nil {
-		t.Error("it was adopted from a living server")
+		t.Error("the sandbox of a running server was adopted")
 	}
 	if err := d.Remove(t.Context(), sandbox.ID(name("owned"))); err == nil {
-		t.Error("it was removed from a living server")
+		t.Error("the sandbox of a running server was removed")
 	}
 	kill(t, server)
 	if err := d.Remove(t.Context(), sandbox.ID(name("owned"))); err != nil {
@@ -202,7 +202,7 @@ func TestACreationKilledAnywhereLeavesNothingAfterRemove(t *testing.T) {
 	killAnywhere(t, d, step, last, "-role=serve", "-id="+name("half-made"))
 }
 
-func TestAContinuationKilledAnywhereLeavesNothingAfterRemove(t *testing.T) {
+func TestARestoreKilledAnywhereLeavesNothingAfterRemove(t *testing.T) {
 	d := open(t)
 	defer d.Close()
 	box, err := d.Create(t.Context(), spec(name("origin")))

@@ -14,8 +14,8 @@ import (
 	"cellhold/internal/sandbox/embedded"
 )
 
-// TestEveryThreadOfASandboxIsShutIn inspects the threads of a new and of a restored sandbox from the host.
-func TestEveryThreadOfASandboxIsShutIn(t *testing.T) {
+// TestEveryThreadOfASandboxIsConfined inspects the threads of a new and of a restored sandbox from the host.
+func TestEveryThreadOfASandboxIsConfined(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: only then do sandboxes get uids of their own")
 	}
@@ -68,8 +68,8 @@ func continued(t *testing.T, d *embedded.Driver, box sandbox.Sandbox, id string)
 	return again
 }
 
-// TestUserCodeDiesBeforeTheAgentInAContinuationToo: the host's kernel uses these scores when memory runs out.
-func TestUserCodeDiesBeforeTheAgentInAContinuationToo(t *testing.T) {
+// TestUserCodeDiesBeforeTheAgentInARestoredSandboxToo: the host's kernel uses these scores when memory runs out.
+func TestUserCodeDiesBeforeTheAgentInARestoredSandboxToo(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: only then is memory limited")
 	}

@@ -32,7 +32,7 @@ func newWorld(t *testing.T) *fake.World {
 	return w
 }
 
-func TestPromise(t *testing.T) {
+func TestContract(t *testing.T) {
 	worlds := map[*testing.T]*fake.World{} // one for each test of the suite
 	var newest *fake.World
 	sandboxtest.Test(t, sandboxtest.Harness{
@@ -150,7 +150,7 @@ func run(t *testing.T, ctx context.Context, s sandbox.Sandbox, id cellhold.CellI
 	return done
 }
 
-func TestAnAccidentIsToldAndLeavesALine(t *testing.T) {
+func TestACrashedSandboxIsReportedAndListed(t *testing.T) {
 	w := newWorld(t)
 	d := w.Open()
 	s, err := d.Create(t.Context(), spec)

@@ -24,16 +24,16 @@ func newGate(life context.Context) *gate {
 	return g
 }
 
-func (g *gate) set(awake bool) {
+func (g *gate) set(running bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
 	case <-g.open:
-		if !awake {
+		if !running {
 			g.open = make(chan struct{})
 		}
 	default:
-		if awake {
+		if running {
 			close(g.open)
 		}
 	}
@@ -69,15 +69,15 @@ func (c *gated) Write(p []byte) (int, error) {
 }
 
 // Pause stops the communication of the agent.
-func (s *owned) Pause(context.Context) error { return s.awake("pause", false) }
+func (s *owned) Pause(context.Context) error { return s.setRunning("pause", false) }
 
 // Resume lets the agent communicate again.
-func (s *owned) Resume(context.Context) error { return s.awake("resume", true) }
+func (s *owned) Resume(context.Context) error { return s.setRunning("resume", true) }
 
-func (s *owned) awake(verb string, awake bool) error {
+func (s *owned) setRunning(verb string, running bool) error {
 	if !s.alive() {
 		return fmt.Errorf("%s sandbox %s: %w", verb, s.spec.ID, sandbox.ErrNotFound)
 	}
-	s.gate.set(awake)
+	s.gate.set(running)
 	return nil
 }

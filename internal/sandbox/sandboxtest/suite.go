@@ -19,9 +19,9 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// patience bounds each step. A loaded machine with two cores creates a sandbox in one or two seconds; a step that takes
-// longer than this hangs.
-const patience = 60 * time.Second
+// stepTime bounds each step. A loaded machine with two cores creates a sandbox in one or two seconds; a step that
+// takes longer than this hangs.
+const stepTime = 60 * time.Second
 
 type suite struct {
 	Harness
@@ -76,7 +76,7 @@ func destroy(t *testing.T, box sandbox.Sandbox) {
 
 // within returns a context for one step. It outlives t.Context, for the use in cleanup functions.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stepTime)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -146,7 +146,6 @@ func end(t *testing.T, box sandbox.Sandbox) sandbox.Exit {
 }
 
 // listed returns the entry of a sandbox in List.
-// listed returns the driver's line about a sandbox.
 func listed(t *testing.T, d sandbox.Driver, id sandbox.ID) (sandbox.Info, bool) {
 	t.Helper()
 	infos, err := d.List(within(t))
@@ -173,7 +172,6 @@ func BuildProbe(dir string) (string, error) {
 }
 
 // OnHost makes the probe try something on the host: the negative control of an isolation test.
-// OnHost has the probe try something on the host: the negative control of an isolation test.
 func OnHost(t *testing.T, probe, what, arg string) Attempt {
 	t.Helper()
 	out, err := exec.CommandContext(within(t), probe, "try", what, arg).Output()
@@ -187,8 +185,7 @@ func OnHost(t *testing.T, probe, what, arg string) Attempt {
 	return a
 }
 
-// TinyRootfs creates the smallest possible root file system: the mount points only.
-// nothing in them.
+// TinyRootfs creates the smallest possible root file system: it has only the mount points.
 func TinyRootfs(dir string) error {
 	for _, d := range strings.Fields("opt/cellhold/bin mnt/data workspace home/user tmp run dev/shm proc sys") {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {

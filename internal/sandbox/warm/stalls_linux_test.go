@@ -71,7 +71,7 @@ func TestEachNoticeIsPassedOnUntilTheEnd(t *testing.T) {
 	}
 }
 
-func TestTheKernelTakesTheTrigger(t *testing.T) {
+func TestTheKernelAcceptsTheTrigger(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := hostStalls(ctx, func() {})

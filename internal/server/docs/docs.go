@@ -92,7 +92,8 @@ type field struct {
 	Kind      kind
 }
 
-// kind is a type in words. Ref is the name of its schema, or of the schema in it.
+// kind is a type in words. Ref is the name of a schema, to which the page links: the type itself, or the type of its
+// items.
 type kind struct {
 	Before, Ref, After string
 }
@@ -260,7 +261,7 @@ func Example(doc *huma.OpenAPI, s *huma.Schema) any {
 	return value
 }
 
-// maxDepth is the number of schemas inside each other that an example of an answer has.
+// maxDepth is the maximum depth of nested schemas in an example of an answer.
 const maxDepth = 4
 
 // recorded are real answers by the names of their schemas.
@@ -320,7 +321,7 @@ func answer(doc *huma.OpenAPI, s *huma.Schema, depth int) any {
 	return nil
 }
 
-// typical returns the value of an enumeration that an example has: the one of success, or the first one.
+// typical returns the value of an enumeration for an example: the value that means success, or the first value.
 func typical(enum []any) any {
 	for _, v := range enum {
 		if isSuccess(v) {

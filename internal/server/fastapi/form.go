@@ -104,7 +104,8 @@ func partsValue(parts *multipart.Reader, f Field) (value string, _ *Refusal) {
 	}
 }
 
-// partsEnd decides why there are no more parts: a form can end early, but must begin.
+// partsEnd returns the refusal of a form whose next part cannot be read, or nil. A form can end early, but not before
+// its first part.
 func partsEnd(err error, first bool) *Refusal {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return unreadable(err)

@@ -39,9 +39,9 @@ type Tokens struct {
 	first   string
 }
 
-// LoadTokens reads the tokens of a file with one "name token" per line. If the file does not exist,
-// LoadTokens first creates it with one random token. It refuses a file that other users can read, because
-// they can have read the tokens.
+// LoadTokens reads the tokens of a file with one "name token" per line. If the file does not exist, LoadTokens first
+// creates it with one random token. It refuses a file that other users can read, because they could have read the
+// tokens.
 func LoadTokens(path string) (*Tokens, error) {
 	if err := makeTokens(path); err != nil {
 		return nil, fmt.Errorf("create token file %s: %w", path, err)
@@ -108,7 +108,7 @@ func makeTokens(path string) error {
 	return nil
 }
 
-// checkPrivate refuses a file that a user other than this one or root can have written or read.
+// checkPrivate refuses a file that users other than this one and root could have read or written.
 func checkPrivate(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package cgroup checks, reads and removes the cgroups of sandboxes.
 //
-// gVisor creates the cgroups. The package checks that every limit is really set, in version 1 and version 2, and tells the
-// kernel which processes to kill first when memory runs out. It knows no driver.
+// gVisor creates the cgroups. The package checks that every limit is really set, in version 1 and version 2. It also
+// tells the kernel which processes to kill first when memory runs out. It knows no driver.
 package cgroup
 
 import (
@@ -50,6 +50,7 @@ type Cgroups struct {
 	SwapCounter bool
 }
 
+// Path returns the path of a sandbox's cgroup, relative to a controller.
 func Path(id sandbox.ID) string { return filepath.Join("/", parent, string(id)) }
 
 // Find returns the host's cgroups if this process can limit sandboxes with them, and otherwise the reason.

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// gVisor creates a group under every controller of the host. If one controller is not writable, no sandbox starts.
-func TestControllersThatGVisorNeedsAreLookedAt(t *testing.T) {
+// TestControllersThatGVisorNeedsAreChecked: gVisor creates a group under every controller of the host. If one
+// controller is not writable, no sandbox starts.
+func TestControllersThatGVisorNeedsAreChecked(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	for _, controller := range []string{"memory", "cpu", "cpuacct", "pids", "cpuset", "blkio"} {
@@ -93,7 +94,7 @@ func TestLimitsOfCgroups2AreReadBack(t *testing.T) {
 		}
 	}
 	if err := fakeV2(t, nil).Verify("x", limits, os.Getpid()); err == nil {
-		t.Error("a process outside is taken for one inside")
+		t.Error("a process outside the cgroup was accepted as a member")
 	}
 }
 

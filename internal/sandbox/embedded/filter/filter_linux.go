@@ -1,7 +1,7 @@
 // Package filter provides precompiled seccomp filters for gVisor's own processes.
 //
 // gVisor's own build adds precompiled filters; its module has none. Without them gVisor compiles the filters at each
-// start of a sandbox, which takes 50 ms of CPU for the sandbox and 4 ms for its gofer. The programs here were compiled
+// start of a sandbox. That takes 50 ms of CPU for the sandbox and 4 ms for its gofer. The programs here were compiled
 // by gVisor's code from its rules, and a test compares them with gVisor's output. gVisor does not use a program for
 // another version, processor or configuration; it compiles that filter itself.
 package filter

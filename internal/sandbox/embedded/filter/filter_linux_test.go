@@ -23,7 +23,7 @@ import (
 	goferconfig "gvisor.dev/gvisor/runsc/fsgofer/filter/config"
 )
 
-var update = flag.Bool("update", false, "write the program anew")
+var update = flag.Bool("update", false, "write the programs again")
 
 // pinned returns the version of gVisor in go.mod.
 func pinned(t *testing.T) string {
@@ -65,7 +65,7 @@ func built(t *testing.T, rules, deny seccomp.SyscallRules, o seccomp.ProgramOpti
 func equal(t *testing.T, key string, p precompiledseccomp.Program, ok bool, vars precompiledseccomp.Values, want []bpf.Instruction) {
 	t.Helper()
 	if !ok {
-		t.Fatalf("there is none for %s; write it: go test ./internal/sandbox/embedded/filter -update", key)
+		t.Fatalf("no program is stored for %s; write it: go test ./internal/sandbox/embedded/filter -update", key)
 	}
 	got, err := p.RenderInstructions(vars)
 	if err != nil {
@@ -76,9 +76,9 @@ func equal(t *testing.T, key string, p precompiledseccomp.Program, ok bool, vars
 	}
 }
 
-func TestTheProgramsAreWhatThisVersionOfGvisorMakesOfItsRules(t *testing.T) {
+func TestTheStoredProgramsEqualTheProgramsThatGvisorCompiles(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
-		t.Skip("the programs are for amd64; elsewhere gVisor makes its filters at each start")
+		t.Skip("the programs are for amd64; on other processors gVisor compiles its filters at each start")
 	}
 	if *update {
 		write(t)
@@ -135,7 +135,7 @@ func ownPID(t *testing.T, p precompiledseccomp.Program) {
 		}
 	}
 	if n := len(p.VarOffsets["self_pid_low32bits"]); n != 1 {
-		t.Fatalf("the process id is in %d places and was in one; look at the rules", n)
+		t.Fatalf("the process id is in %d places, want one; check the rules", n)
 	}
 }
 

@@ -113,7 +113,7 @@ func (h *Handle) Wait() error {
 	})
 }
 
-// waitFor is wait with a context.
+// waitFor is Wait with a context.
 func (h *Handle) waitFor(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, h.Interrupt)
 	defer stop()
@@ -154,9 +154,10 @@ func (h *Handle) Reap() (unix.WaitStatus, bool) {
 	return status, err == nil && got == h.pid
 }
 
-// Interrupt ends all calls of wait, now and later, with an error.
+// Interrupt ends all present and later calls of Wait with an error.
 func (h *Handle) Interrupt() { _ = h.f.SetReadDeadline(time.Unix(1, 0)) }
 
+// Close closes the handle.
 func (h *Handle) Close() { _ = h.f.Close() }
 
 // StartedWith lists the running processes that were started with this gVisor root directory and these arguments.
@@ -171,7 +172,7 @@ func StartedWith(root string, args ...string) []Process {
 		if err != nil || !BelongsTo(pid, root, args...) {
 			continue
 		}
-		// isOurs runs again, because the pid could have been reused before identify.
+		// BelongsTo runs again, because the pid could have been reused before Identify.
 		if p, err := Identify(pid); err == nil && BelongsTo(pid, root, args...) {
 			procs = append(procs, p)
 		}
@@ -179,6 +180,7 @@ func StartedWith(root string, args ...string) []Process {
 	return procs
 }
 
+// BelongsTo reports whether a process is a sandbox process with this gVisor root directory and these arguments.
 func BelongsTo(pid int, root string, with ...string) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	if err != nil {

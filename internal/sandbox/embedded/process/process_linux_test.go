@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestSandboxProcessesAreToldByTheirName(t *testing.T) {
+func TestSandboxProcessesAreRecognisedByTheirName(t *testing.T) {
 	for arg0, want := range map[string]bool{
 		"runsc": true, "runsc-sandbox": true, "runsc-gofer": true, "runsc[getUsernsFD]": true,
 		"/proc/self/exe": true, "cellhold": false, "/usr/bin/cellhold": false, "exe": false, "": false,
@@ -16,7 +16,7 @@ func TestSandboxProcessesAreToldByTheirName(t *testing.T) {
 	}
 }
 
-func TestAProcessIsMoreThanItsNumber(t *testing.T) {
+func TestAReusedPidIsAnotherProcess(t *testing.T) {
 	me, err := Identify(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestAProcessIsMoreThanItsNumber(t *testing.T) {
 	}
 	me.Start++ // another process with the same pid
 	if me.Alive() {
-		t.Error("another process is taken for it")
+		t.Error("another process with its pid counts as alive")
 	}
 	if h, err := me.Open(); h != nil || err != nil {
 		t.Errorf("open returned %v, %v; want nil", h, err)

@@ -14,7 +14,7 @@ func TestThePinnedVersionIsTheOneInGoMod(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.TrimSpace(string(out)); got != Version {
-		t.Errorf("go.mod has %s, pinnedGvisor is %s", got, Version)
+		t.Errorf("go.mod has %s, Version is %s", got, Version)
 	}
 }
 

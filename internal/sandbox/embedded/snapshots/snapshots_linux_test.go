@@ -79,7 +79,7 @@ func files(t *testing.T, dir string) int {
 	return len(entries)
 }
 
-func TestASnapshotIsWholeOrNotThere(t *testing.T) {
+func TestASnapshotIsWholeOrAbsent(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
 	d := write(t, s, "one", "first")
@@ -100,7 +100,7 @@ func TestASnapshotIsWholeOrNotThere(t *testing.T) {
 	}
 }
 
-func TestAFailedReplacementLeavesTheFormer(t *testing.T) {
+func TestAFailedReplacementKeepsTheOldSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
 	put(t, s, "one", "first")
@@ -119,7 +119,7 @@ func TestAFailedReplacementLeavesTheFormer(t *testing.T) {
 	}
 }
 
-func TestDraftsOfTheDeadAreRemovedAndNoOthers(t *testing.T) {
+func TestOnlyDraftsOfDeadProcessesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, draftPrefix+"dead", "x"), 0o700); err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestDraftsOfTheDeadAreRemovedAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestWhatIsReadIsNotReplaced(t *testing.T) {
+func TestAnOpenSnapshotDoesNotChange(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	put(t, s, "one", "first")
 	i, err := s.Use("one")
@@ -158,7 +158,7 @@ func TestWhatIsReadIsNotReplaced(t *testing.T) {
 	}
 }
 
-func TestDamageIsSeen(t *testing.T) {
+func TestDamageIsDetected(t *testing.T) {
 	for what, damage := range map[string]func(dir string) error{
 		"a shorter file":   func(dir string) error { return os.Truncate(filepath.Join(dir, "image"), 2) },
 		"a missing file":   func(dir string) error { return os.Remove(filepath.Join(dir, "image")) },
@@ -184,7 +184,7 @@ func TestDamageIsSeen(t *testing.T) {
 	}
 }
 
-func TestASnapshotNeedsRoom(t *testing.T) {
+func TestASnapshotNeedsFreeSpace(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir, Reserve: 1 << 60})
 	if _, err := s.Draft("one", 1); !errors.Is(err, sandbox.ErrSpace) {
@@ -195,7 +195,7 @@ func TestASnapshotNeedsRoom(t *testing.T) {
 	}
 }
 
-func TestAHostThatWentDownMakesUnwrittenOnesStale(t *testing.T) {
+func TestACrashOfTheHostMakesUnsyncedSnapshotsStale(t *testing.T) {
 	dir := t.TempDir()
 	first, err := Open(Options{Dir: dir, Boot: "first", SyncAfter: time.Hour})
 	if err != nil {
@@ -216,7 +216,7 @@ func TestAHostThatWentDownMakesUnwrittenOnesStale(t *testing.T) {
 	}
 }
 
-func TestASuccessorDrivesToTheDiskWhatIsNotThere(t *testing.T) {
+func TestTheNextStoreSyncsUnsyncedSnapshots(t *testing.T) {
 	dir := t.TempDir()
 	killed, err := Open(Options{Dir: dir, SyncAfter: time.Hour})
 	if err != nil {
@@ -281,7 +281,7 @@ func lookAt(t *testing.T, s *Store, name string, once bool) error {
 	return c.Wait()
 }
 
-func TestDamageThatKeepsTheSizeIsSeenWhenTheBytesAreLookedAt(t *testing.T) {
+func TestTheCheckDetectsDamageThatKeepsTheSize(t *testing.T) {
 	for _, once := range []bool{false, true} {
 		dir := t.TempDir()
 		s := open(t, Options{Dir: dir})
@@ -300,7 +300,7 @@ func TestDamageThatKeepsTheSizeIsSeenWhenTheBytesAreLookedAt(t *testing.T) {
 	}
 }
 
-func TestWhatIsUsedOftenIsReadOnceInALife(t *testing.T) {
+func TestAStoreReadsASharedSnapshotOnce(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
 	put(t, s, "one", "first")
@@ -344,7 +344,7 @@ func TestASnapshotOfAnEarlierVersionHasNoSumsAndIsUsed(t *testing.T) {
 	}
 }
 
-func TestALookEndsWithItsContext(t *testing.T) {
+func TestACheckEndsWithItsContext(t *testing.T) {
 	s := open(t, Options{Dir: t.TempDir()})
 	put(t, s, "one", "first")
 	i, err := s.Use("one")
