@@ -11,7 +11,7 @@ import (
 
 func TestTheStockImageSurvivesExportAndImport(t *testing.T) {
 	t.Parallel()
-	stock, home, archive := images(t), emptyHome(t), filepath.Join(t.TempDir(), "image.tar")
+	stock, home, archive := imageHome(t), emptyHome(t), filepath.Join(t.TempDir(), "image.tar")
 	cellhold := func(args ...string) string {
 		t.Helper()
 		out, err := exec.CommandContext(t.Context(), binary(t), args...).CombinedOutput()
