@@ -98,8 +98,8 @@ func (w *egressFixture) tryHosts(t testing.TB, s *server, id cellhold.SessionID)
 	return s.must(t, id, fmt.Sprintf("probe(%q)", name)), "/files/" + name
 }
 
-// checkEgress checks that a session reaches its hosts only, that only the host of the secret gets the secret, and
-// that the server records the attempts for this session and not for others.
+// checkEgress checks that a session reaches only its hosts, and that only the host of the secret gets the secret.
+// The server must record the attempts for this session, and none for the others.
 func (w *egressFixture) checkEgress(t testing.TB, s *server, id cellhold.SessionID, others ...cellhold.SessionID) {
 	t.Helper()
 	before := map[cellhold.SessionID]map[string]int{}
