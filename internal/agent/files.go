@@ -281,7 +281,7 @@ func putError(err error) error {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return cellhold.Wrap(cellhold.Exhausted, err, "The disk has no space for the file.")
 	case errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrExist):
-		return cellhold.Wrap(cellhold.Conflict, err, "A directory or a file with that name is in the way.")
+		return cellhold.Wrap(cellhold.Conflict, err, "A directory exists at the path, or a file exists where the path needs a directory. Remove it, or use another path.")
 	}
 	return cellhold.Wrap(cellhold.Internal, err, "The file could not be written.")
 }

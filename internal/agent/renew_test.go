@@ -215,7 +215,7 @@ func TestPreparationIsSilent(t *testing.T) {
 func TestAPreparationReportsItsException(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	if p := r.prepare(guestapi.Prepare{Code: "error ValueError bad\x1b[31m"}); p.Error != "ValueError: bad [31m" {
-		t.Errorf("%q", p.Error)
+		t.Errorf("the error of the preparation is %q", p.Error)
 	}
 	r.wantStatus(r.run("print on"), cellhold.StatusOK)
 }

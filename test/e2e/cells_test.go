@@ -144,7 +144,7 @@ func TestOutputsArriveAsFullMIMEBundlesAndTheNotebookOpensInJupyter(t *testing.T
 		t.Errorf("the plot is %d pixels wide: %+v", width, plot.Outputs)
 	}
 	if c := s.run(t, id, "1 / 0"); c.Status != cellhold.StatusError || c.Outputs[0].ErrorName != "ZeroDivisionError" {
-		t.Errorf("got %s %+v", c.Status, c.Outputs)
+		t.Errorf("1 / 0 ended with %s and %+v", c.Status, c.Outputs)
 	}
 	var nb bytes.Buffer
 	if err := s.Notebook(t.Context(), id, &nb); err != nil {

@@ -106,7 +106,7 @@ func TestACommandHasSeparateStreamsAndAResult(t *testing.T) {
 		fmt.Fprintf(&errOut, "err %d\n", i)
 	}
 	if c.Status != cellhold.CommandExit || c.Code != 7 || c.Stdout.Text != out.String()+"from the cell" || c.Stderr.Text != errOut.String() {
-		t.Errorf("%+v", c)
+		t.Errorf("the command is %+v", c)
 	}
 	stdout, stderr, done := commandEvents(t, s.Client, c)
 	if string(stdout) != c.Stdout.Text || string(stderr) != c.Stderr.Text || done.Code != 7 {
@@ -204,7 +204,7 @@ func TestSignalsReachTheProcessGroupAndTimeoutsEndIt(t *testing.T) {
 	}
 	c := s.command(t, id, client.Run{Line: "trap '' TERM; sleep 7001 & setsid sleep 7001 & sleep 7001", Timeout: time.Second})
 	if c.Status != cellhold.CommandTimeout || c.Signal != "KILL" {
-		t.Errorf("%+v", c)
+		t.Errorf("the command is %+v, want a timeout and the signal KILL", c)
 	}
 	if left := s.line(t, id, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 700[1]' || true"); left != "0\n" {
 		t.Errorf("%s processes are left after the timeout of a command", left)

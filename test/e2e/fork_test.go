@@ -70,7 +70,7 @@ func TestForksContinueFromTheSameMemoryAndThenDiffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.must(t, forks[0].ID, "x[-1]"); got != "0" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the end of the parent, x[-1] of a fork is %s", got)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestAForkRequestCreatesAllForksOrNone(t *testing.T) {
 	s := serve(t, newHome(t), "--max-sessions", "3")
 	id := s.session(t, client.CreateSession{})
 	if _, err := s.Fork(t.Context(), id, 3, ""); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("got %v", err)
+		t.Errorf("three forks with one session too many: got %v, want exhausted", err)
 	}
 	if list, err := s.Sessions(t.Context()); err != nil || len(list) != 1 {
 		t.Errorf("after the refused request there are %d sessions (%v)", len(list), err)
@@ -126,7 +126,7 @@ func TestARollbackRestoresVariablesAndFiles(t *testing.T) {
 		t.Fatalf("%+v, %v", x, err)
 	}
 	if got := s.must(t, id, "x += 10; x, open('/workspace/f.txt').read()"); got != "(11, 'first')" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the rollback: %s", got)
 	}
 	if got := s.file(t, id, "o.txt"); got != "first" {
 		t.Errorf("the output file has %q", got)
@@ -151,7 +151,7 @@ func TestARollbackRestoresVariablesAndFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.must(t, id, "x, open('/workspace/f.txt').read()"); got != "(2, 'second')" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the second rollback: %s", got)
 	}
 	book = s.book(t, id)
 	if !strings.Contains(book, "second") || strings.Contains(book, "x += 10") {
@@ -201,7 +201,7 @@ func TestCheckpointsAreLimitedAndEndWithTheirSession(t *testing.T) {
 		}
 	}
 	if _, err := s.Checkpoint(t.Context(), id, "c"); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("got %v", err)
+		t.Errorf("a third checkpoint: got %v, want exhausted", err)
 	}
 	if err := s.DeleteCheckpoint(t.Context(), id, "a"); err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestCheckpointsAreLimitedAndEndWithTheirSession(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if _, err := s.Rollback(t.Context(), id, "a"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("got %v", err)
+		t.Errorf("a rollback to a deleted checkpoint: got %v, want not found", err)
 	}
 	if n := len(sessionSnapshots(t, s.home)); n != 1 {
 		t.Errorf("%d snapshots exist", n)

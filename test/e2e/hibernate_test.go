@@ -115,7 +115,7 @@ func TestAHibernatedSessionContinuesUnchanged(t *testing.T) {
 	}
 	begun := time.Now()
 	if got := s.must(t, id, "next(g), x, open('/workspace/note.txt').read(), open('/tmp/t.txt').read()"); got != "(2, {'a': [1, 2, 3]}, 'on disk', 'in tmp')" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the hibernation: %s", got)
 	}
 	t.Logf("the first answer took %s", time.Since(begun))
 	if got := shell("echo $WORD $PWD"); got != "kept /tmp" {
@@ -278,7 +278,7 @@ func TestABusySessionDoesNotHibernate(t *testing.T) {
 	}
 	s.awaitText(t, c)
 	if _, err := s.Hibernate(t.Context(), id); cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "is running or queued") {
-		t.Errorf("got %v", err)
+		t.Errorf("the hibernation of a busy session: got %v, want a conflict", err)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
 		t.Fatalf("%s, %v", c.Status, err)
@@ -297,7 +297,7 @@ func TestABusySessionDoesNotHibernate(t *testing.T) {
 		}
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the idle hibernation: %s", got)
 	}
 }
 

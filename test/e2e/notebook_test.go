@@ -106,7 +106,7 @@ func TestAnImportWithoutARunKeepsTheOutputs(t *testing.T) {
 	 {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": 3, "source": "touched = True\nx", "outputs": [{"output_type": "execute_result", "execution_count": 3, "metadata": {}, "data": {"text/plain": "5"}}]}]}`
 	ids, err := s.Import(t.Context(), id, []byte(nb), false)
 	if err != nil || len(ids) != 2 {
-		t.Fatalf("got %v, %v", ids, err)
+		t.Fatalf("the import returned the cells %v, %v; want two", ids, err)
 	}
 	if got := s.must(t, id, "'touched' in globals()"); got != "False" {
 		t.Error("the import ran the notebook")

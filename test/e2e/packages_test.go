@@ -359,7 +359,7 @@ func TestThePackagePolicyIsEnforced(t *testing.T) {
 		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-needed")
 		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-demo")
 		if r := s.install(t, id, "cell-alone"); changesOf(r) != "cell-alone:>1.0" {
-			t.Errorf("%+v", r)
+			t.Errorf("the allowed installation reports %+v", r)
 		}
 	})
 	t.Run("hashes", func(t *testing.T) {
@@ -370,7 +370,7 @@ func TestThePackagePolicyIsEnforced(t *testing.T) {
 		s.refuse(t, id, cellhold.Denied, "--hash=sha256", "cell-alone>=1 --hash=sha256:"+lone)
 		s.refuse(t, id, cellhold.Invalid, "installer failed", "cell-alone==1.0 --hash=sha256:"+sum)
 		if r := s.install(t, id, "cell-alone==1.0 --hash=sha256:"+lone); changesOf(r) != "cell-alone:>1.0" {
-			t.Errorf("%+v", r)
+			t.Errorf("the installation with a hash reports %+v", r)
 		}
 	})
 	t.Run("open", func(t *testing.T) {
@@ -424,7 +424,7 @@ func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
 	s := serve(t, newHome(t), "--package-index", public.index(), "--package-pin", "corp-*="+private.index(), "--package-folder", folder)
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "corp-tool", "cell-demo", "cell-folder"); changesOf(r) != "cell-demo:>1.0 cell-folder:>1.0 corp-tool:>1.0" {
-		t.Errorf("%q", changesOf(r))
+		t.Errorf("the installation reports %q", changesOf(r))
 	}
 	s.refuse(t, id, cellhold.Invalid, "corp-other", "corp-other")
 	for _, at := range public.requests() {
@@ -448,7 +448,7 @@ func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
 	s := serve(t, newHome(t), "--package-folder", folder, "--package-offline")
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "cell-demo"); changesOf(r) != "cell-demo:>1.0 cell-needed:>1.0" {
-		t.Errorf("%q", changesOf(r))
+		t.Errorf("the installation reports %q", changesOf(r))
 	}
 	lock, err := s.Lock(t.Context(), id)
 	if err != nil || strings.Count(lock, "--hash=sha256:") != 2 {
@@ -515,10 +515,10 @@ func TestPackagesOfTheImageCanBeChanged(t *testing.T) {
 	s.must(t, id, "import tabulate")
 	r := s.install(t, id, "tabulate>=99")
 	if len(r.Changes) != 1 || r.Changes[0].Before == "" || r.Changes[0].After != "99.0" || len(r.Stale) != 1 {
-		t.Errorf("%+v", r)
+		t.Errorf("the upgrade reports %+v", r)
 	}
 	if r = s.install(t, id, "cell-plugin"); changesOf(r) != "cell-plugin:>1.0" {
-		t.Errorf("%+v", r)
+		t.Errorf("the installation of the plugin reports %+v", r)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
@@ -557,7 +557,7 @@ def build_wheel(directory, settings=None, metadata=None):
 	s := serve(t, newHome(t), "--package-index", p.index(), "--package-source", "--package-timeout", "1m")
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "cell-built"); changesOf(r) != "cell-built:>1.0" {
-		t.Errorf("%+v", r)
+		t.Errorf("the installation from source reports %+v", r)
 	}
 	left := "import os, cell_built; open('/tmp/built-as').read(), [p for p in os.listdir('/proc') if p.isdigit() and os.stat('/proc/' + p).st_uid == 1001]"
 	if got := s.must(t, id, left); got != "('1001', [])" {

@@ -179,7 +179,7 @@ func TestAWheelInTheSandboxIsInstalledWithoutTheServer(t *testing.T) {
 	s.write(t, id, file, string(content))
 	s.must(t, id, "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', 'install', './"+file+"'], check=True)")
 	if got := s.line(t, id, "python3 -c 'import cell_own; print(cell_own.__version__)'"); got != "1.0\n" {
-		t.Errorf("got %q", got)
+		t.Errorf("a command prints %q", got)
 	}
 	if got := s.must(t, id, "!pip uninstall -y cell-own"); !strings.Contains(got, "Successfully uninstalled cell-own-1.0") {
 		t.Errorf("the removal prints %s", got)

@@ -50,7 +50,7 @@ func TestAnInterruptEndsTheProgramOfACellAndKeepsTheKernel(t *testing.T) {
 	}
 }
 
-// An interrupt can come while the kernel holds the lock for output. The kernel must release the lock.
+// An interrupt can come while the kernel waits to send output. It must not leave a lock held.
 func TestTheKernelContinuesAfterAnInterruptDuringOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))

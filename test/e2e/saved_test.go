@@ -47,7 +47,7 @@ func (s *server) checkOnlySandboxLost(t *testing.T, id cellhold.SessionID, why s
 	for range 2 { // a second attempt gives the same error
 		_, err := s.Execute(t.Context(), id, client.Code{Code: "x"})
 		if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "output files are kept") {
-			t.Fatalf("got %v", err)
+			t.Fatalf("a cell of the session: got %v, want a conflict with %q", err, why)
 		}
 	}
 	if left := sandboxProcesses(t, s.home); len(left) > 0 {
@@ -164,7 +164,7 @@ func TestAHibernatedSessionResumesUnderTheNextVersion(t *testing.T) {
 	}
 	for range 2 { // the next version can also hibernate the session again
 		if got := s.must(t, asleep, "x, open('/workspace/note.txt').read()"); got != "({'a': [1, 2, 3]}, 'on disk')" {
-			t.Errorf("got %s", got)
+			t.Errorf("the session of the earlier version has %s", got)
 		}
 		s.must(t, asleep, "import sys, subprocess; subprocess.run([sys.executable, '-c', 'pass'], check=True)")
 		s.hibernate(t, asleep)
@@ -208,7 +208,7 @@ func TestAHibernatedSessionResumesUnderTheNextVersion(t *testing.T) {
 	}
 	id := s.session(t, client.CreateSession{})
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("got %s", got)
+		t.Errorf("a new session prints %s", got)
 	}
 }
 

@@ -53,7 +53,7 @@ shutil.copy(fm.findfont("DejaVu Sans"), "/tmp/mine.ttf")
 fm.fontManager.addfont("/tmp/mine.ttf")
 print(any(f.fname == "/tmp/mine.ttf" for f in fm.fontManager.ttflist))`)
 	if strings.TrimSpace(got) != "ready\nTrue" {
-		t.Errorf("got %q", got)
+		t.Errorf("the cell prints %q", got)
 	}
 }
 

@@ -82,7 +82,7 @@ a thread ends
 at the end
 `
 	if got != (scriptResult{want, "", 5}) {
-		t.Errorf("%+v", got)
+		t.Errorf("the script gave %+v, want the status 5 and\n%s", got, want)
 	}
 }
 
@@ -98,7 +98,7 @@ with fileinput.input("-") as lines:
 `
 	got := runScript(t, t.TempDir(), map[string]string{"lines.py": source}, strings.NewReader("one\ntwo\nthree\n\xff\x00x"), "lines.py")
 	if want := "'one\\n'\nname? two\n['three\\n', '\\udcff\\x00x']\n"; got != (scriptResult{want, "", 0}) {
-		t.Errorf("%+v", got)
+		t.Errorf("the script that reads lines gave %+v", got)
 	}
 	const raw = `import os, subprocess
 print(len(os.read(0, 4)), len(open("/dev/stdin", "rb", buffering=0).read(6)), flush=True)
@@ -106,7 +106,7 @@ print(int(subprocess.run(["wc", "-c"], capture_output=True).stdout), open(0).rea
 `
 	got = runScript(t, t.TempDir(), map[string]string{"raw.py": raw}, strings.NewReader(strings.Repeat("x", 30)), "raw.py")
 	if got != (scriptResult{"4 6\n20 True\n", "", 0}) {
-		t.Errorf("%+v", got)
+		t.Errorf("the script that reads bytes gave %+v", got)
 	}
 }
 
@@ -122,7 +122,7 @@ print(n, h.hexdigest())
 	sum := sha256.New()
 	got := runScript(t, t.TempDir(), map[string]string{"sum.py": source}, io.TeeReader(io.LimitReader(rand.Reader, size), sum), "sum.py")
 	if want := "20971520 " + hex.EncodeToString(sum.Sum(nil)) + "\n"; got != (scriptResult{want, "", 0}) {
-		t.Errorf("%+v", got)
+		t.Errorf("the script gave %+v", got)
 	}
 }
 
@@ -173,7 +173,7 @@ ZeroDivisionError: division by zero
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if got := runScript(t, t.TempDir(), map[string]string{name: x.source}, nil, name, "--n"); got != (scriptResult{"", x.err, x.status}) {
-				t.Errorf("%+v", got)
+				t.Errorf("got %+v, want status %d and\n%s", got, x.status, x.err)
 			}
 		})
 	}
@@ -183,7 +183,7 @@ func TestAScriptCanComeFromTheStandardInput(t *testing.T) {
 	t.Parallel()
 	got := runScript(t, t.TempDir(), nil, strings.NewReader("import sys\nprint(sys.argv)\n1 / 0\n"), "-", "-x")
 	if got.out != "['-', '-x']\n" || got.status != 1 || !strings.Contains(got.err, `File "<stdin>", line 3, in <module>`) {
-		t.Errorf("%+v", got)
+		t.Errorf("the script from the standard input gave %+v", got)
 	}
 }
 
@@ -214,7 +214,7 @@ display(Image("plot.png"))
 	files := map[string]string{"s.py": source, "data.csv": "given", "sub/more.csv": "more", "mine.txt": "of the user"}
 	got := runScript(t, dir, files, nil, "--files", "data.csv", "--files", "sub", "s.py")
 	if got.status != 0 || got.out != "given more\n" {
-		t.Fatalf("%+v", got)
+		t.Fatalf("the script gave %+v", got)
 	}
 	for name, want := range map[string]string{
 		"data.csv": "given", "mine.txt": "of the user", "new.txt": "new",
@@ -267,7 +267,7 @@ func TestANotebookRunsAsAScriptAndIsSavedWithItsOutputs(t *testing.T) {
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"n.ipynb": book}, nil, "--output", "out", "n.ipynb")
 	if got.status != 1 || got.out != "1\n" || !strings.Contains(got.err, "ZeroDivisionError: division by zero") {
-		t.Errorf("%+v", got)
+		t.Errorf("the notebook gave %+v", got)
 	}
 	for _, name := range []string{"n.ipynb", "n-1.png", "w.txt"} {
 		if info, err := os.Stat(filepath.Join(dir, "out", name)); err != nil || info.Size() == 0 {
@@ -330,7 +330,7 @@ func TestAScriptIsInterruptedAtItsTimeoutAndKeepsItsFiles(t *testing.T) {
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"s.py": source}, nil, "--timeout", "2s", "s.py")
 	if got.out != "begun\ntidied up\n" || got.status != 124 || !strings.Contains(got.err, "KeyboardInterrupt\ncellhold: the script did not end by itself: stopped at its deadline of 2s (--timeout)\n") {
-		t.Errorf("%+v", got)
+		t.Errorf("the script gave %+v", got)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "w.txt")); err != nil {
 		t.Error(err)

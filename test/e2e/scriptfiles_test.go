@@ -107,11 +107,11 @@ func TestAnOutputFolderKeepsTheUsersFiles(t *testing.T) {
 	files := map[string]string{"s.py": "open('out.csv', 'w').write('new'); open('.hidden', 'w').write('new')"}
 	got := runScript(t, dir, files, nil, "--output", "full", "s.py")
 	if !strings.Contains(got.err, "nothing in full is replaced") || got.status != 0 {
-		t.Errorf("%+v", got)
+		t.Errorf("with the existing folder: %+v", got)
 	}
 	for range 2 { // the second run replaces the files of the first run
 		if got := runScript(t, dir, files, nil, "--output", "new", "s.py"); got.status != 0 || strings.Contains(got.err, "because") {
-			t.Errorf("%+v", got)
+			t.Errorf("with the new folder: %+v", got)
 		}
 	}
 	for name, want := range map[string]string{"full/out.csv": "mine", "full/s-output/out.csv": "new", "full/s-output/.hidden": "new",

@@ -45,7 +45,7 @@ from tqdm.notebook import tqdm_notebook
 bar = tqdm(range(3), desc="work", display=False)
 print(isinstance(bar, tqdm_notebook), bar.container.children[1].max)`)
 	if strings.TrimSpace(got) != "True 3" {
-		t.Errorf("got %q", got)
+		t.Errorf("the cell returns %q", got)
 	}
 }
 

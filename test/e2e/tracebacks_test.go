@@ -56,7 +56,7 @@ func TestATracebackOfManyFramesIsShortAndFast(t *testing.T) {
 		})
 	}
 	if got := s.must(t, id, "print('fine')"); got != "fine\n" {
-		t.Errorf("afterwards: %q", got)
+		t.Errorf("after the tracebacks: %q", got)
 	}
 }
 
@@ -66,7 +66,7 @@ func TestAGroupOfExceptionsIsAnErrorOutput(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	c := s.run(t, id, "raise ExceptionGroup('two', [KeyError('k'), ExceptionGroup('in', [OSError('o')])])")
 	if len(c.Outputs) != 1 || c.Outputs[0].Type != cellhold.EventError {
-		t.Fatalf("got %+v", c.Outputs)
+		t.Fatalf("the outputs are %+v, want one error", c.Outputs)
 	}
 	want := `Traceback (most recent call last):
   Cell In[1], line 1, in <module>

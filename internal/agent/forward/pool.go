@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxOffers bounds the host's connections that wait. The host offers a few at a time. Connections of a
-	// dead host are detected when they are used, or dropped by this limit.
+	// maxOffers bounds the host's connections that wait. The host offers a few at a time. If the host has
+	// ended, its connections fail at their use, or this limit removes them.
 	maxOffers = 16
 	// hostTime is how long a program waits for a connection of the host, for example while the server restarts.
 	hostTime = 15 * time.Second

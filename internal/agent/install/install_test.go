@@ -170,9 +170,9 @@ func TestAnImageWithoutUvIsAnError(t *testing.T) {
 func TestTheNamesOfModulesComeFromTheRecord(t *testing.T) {
 	record := "a/__init__.py,sha256=x,1\na/b.py,,\nsix.py,,\n_c.cpython-313-x86_64-linux-gnu.so,,\na-1.dist-info/RECORD,,\n../../bin/a,,\na-1.data/x.py,,\n__pycache__/six.pyc,,\nshare/doc/x.txt,,\n1bad/x.py,,\n/etc/x.py,,\n"
 	if got := strings.Join(topLevel([]byte(record)), " "); got != "_c a six" {
-		t.Errorf("%q", got)
+		t.Errorf("the modules are %q, want _c, a and six", got)
 	}
 	if got := uninstalls("Would uninstall\n - Cell_Demo==1.0\n + cell-demo==2.0\n"); len(got) != 1 || got[0] != "cell-demo" {
-		t.Errorf("%q", got)
+		t.Errorf("the packages to remove are %q, want cell-demo", got)
 	}
 }

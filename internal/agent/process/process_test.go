@@ -97,10 +97,10 @@ func ended(t *testing.T, p kernels.Process) kernels.Exit {
 
 func TestTheEndOfAProcessIsReported(t *testing.T) {
 	if e := ended(t, launch(t, "echo out; echo err >&2; exit 5", 0)); e.Code != 5 || e.Signal != 0 || e.Output != "out\nerr\n" {
-		t.Errorf("%+v", e)
+		t.Errorf("the end is %+v, want code 5 and both outputs", e)
 	}
 	if e := ended(t, launch(t, "kill -SEGV $$", 0)); e.Code != 0 || e.Signal != int(syscall.SIGSEGV) {
-		t.Errorf("%+v", e)
+		t.Errorf("the end is %+v, want SIGSEGV", e)
 	}
 	if e := ended(t, launch(t, "yes | head -c 100000; echo end", 0)); len(e.Output) != 8<<10 || !strings.HasSuffix(e.Output, "y\nend\n") {
 		t.Errorf("%d bytes of output that end in %q", len(e.Output), e.Output[max(0, len(e.Output)-10):])

@@ -64,7 +64,7 @@ func TestOnlyFilesWrittenAfterTheMarkAreListed(t *testing.T) {
 		t.Errorf("listed %q, more %t", got, more)
 	}
 	if list[1].Size != 2 {
-		t.Errorf("%+v", list[1])
+		t.Errorf("the second file is %+v, want 2 bytes", list[1])
 	}
 	if list, _ := l.Since(l.Mark()); len(list) != 0 {
 		t.Errorf("the second list has %v, want none", list)
