@@ -6,7 +6,7 @@
 //
 // It has no users, no queue of cells and no policy. It trusts the host and does not protect itself from it.
 //
-// Locks: Agent.mu before the locks of the kernels.
+// Lock order: Agent.mu before the locks of the kernels.
 package agent
 
 import (
@@ -33,7 +33,7 @@ const maxKernels = 16
 // kernelID is the pattern of ids. An id that matches cannot be a path.
 var kernelID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
 
-// errStopping is the error of requests that would outlive the agent.
+// errStopping is the error of requests that need a running agent.
 var errStopping = cellhold.Errorf(cellhold.Conflict, "The agent is stopping.")
 
 // Options configures an Agent.
@@ -47,7 +47,7 @@ type Options struct {
 	Trust    string           // directory for certificate authorities, which every user can read; empty means that none can be added
 	Etc      string           // directory whose file hosts gets the host name; empty changes no file
 	Written  kernels.Written  // lists the files that cells wrote; nil lists none
-	Files    http.Handler     // answers below /v1/files; nil refuses them
+	Files    http.Handler     // serves the routes below /v1/files; nil means that there are none
 	Spool    int64            // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
 	Saved    *Saved           // state of the agent that this one continues; nil means none
 	Timing   kernels.Timing   // waits for kernels; zero fields mean the defaults
@@ -70,13 +70,13 @@ type Agent struct {
 
 	kernelWork sync.WaitGroup // one goroutine per kernel
 
-	renewing atomic.Bool // nothing can start
+	renewing atomic.Bool // true during a renewal, when nothing can start
 
 	mu      sync.Mutex
 	boot    string
 	ctx     context.Context // the context of Run; nil before and after Run
 	kernels map[cellhold.KernelID]*kernels.Kernel
-	ended   map[cellhold.KernelID]int64 // number of the last event of kernels that were removed
+	ended   map[cellhold.KernelID]int64 // number of the last event of each removed kernel
 }
 
 // New returns an agent that does not serve yet.
@@ -113,8 +113,8 @@ func New(o Options) (*Agent, error) {
 	}, nil
 }
 
-// Run serves the listener until the context ends or the listener fails, and then ends all kernels. It can
-// be called once.
+// Run serves the listener until the context ends or the listener fails, and then ends all kernels and
+// commands. It can be called once.
 func (a *Agent) Run(ctx context.Context, ln net.Listener) error {
 	if err := a.files.open(); err != nil {
 		return err
@@ -181,7 +181,7 @@ func (a *Agent) own() error {
 	return nil
 }
 
-// start starts a kernel unless a kernel with that id exists.
+// start starts a kernel and returns true. It returns false if a kernel with the id exists.
 func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool, err error) {
 	if !kernelID.MatchString(string(id)) {
 		return false, cellhold.Errorf(cellhold.Invalid, "A kernel id is 1 to 40 letters, digits, '-' or '_'.")
@@ -200,8 +200,8 @@ func (a *Agent) start(id cellhold.KernelID, r guestapi.StartKernel) (fresh bool,
 	if len(a.kernels) >= maxKernels {
 		return false, cellhold.Errorf(cellhold.Conflict, "The sandbox already has %d kernels; the limit is %d.", len(a.kernels), maxKernels)
 	}
-	// A new kernel with an old id continues the numbers of the old kernel. Otherwise the host would take
-	// its events for a replay.
+	// A new kernel with an old id continues the numbers of the old kernel. Otherwise the host would discard
+	// its events as repeated ones.
 	k := kernels.New(a.kernelOptions(), id, r, a.ended[id])
 	a.kernels[id] = k
 	k.Launch(a.ctx, &a.kernelWork)

@@ -6,15 +6,15 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// BenchmarkCell runs one small cell from the host's client to the kernel and back. The kernel is the toy,
-// so only the agent is measured.
+// BenchmarkCell runs one small cell from the host's client to the kernel and back. The kernel is the toy
+// kernel, so that the benchmark measures only the agent.
 func BenchmarkCell(b *testing.B) {
 	r := withKernel(b, fake.Options{})
 	var last int64
 	for b.Loop() {
 		o := r.run("result 2")
 		last = o.events[len(o.events)-1].Seq
-		if last%1000 < 3 { // as the host does from time to time
+		if last%1000 < 3 { // the host acknowledges after some cells
 			if err := r.kernel.Ack(r.ctx, last); err != nil {
 				b.Fatal(err)
 			}

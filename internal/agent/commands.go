@@ -47,7 +47,7 @@ func (a *Agent) deleteCommand(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Agent) postStdin(w http.ResponseWriter, r *http.Request) {
-	offset := int64(-1) // continue after the data that was taken
+	offset := int64(-1) // the next position
 	if r.URL.Query().Has("offset") {
 		var err error
 		if offset, err = number(r, "offset"); err != nil {

@@ -30,8 +30,8 @@ const (
 	uploadPrefix = ".cellhold-upload-"
 )
 
-// files is the directory whose files outlive the session. User code changes it at any time. So every name
-// is resolved below the open directory, and every opened file is checked again.
+// files is the output directory. Its files outlive the session. User code can change it at any time. So every
+// name is resolved below the open directory, and every opened file is checked again.
 type files struct {
 	dir      string
 	uid, gid int
@@ -39,16 +39,16 @@ type files struct {
 	top      *os.File // the directory itself
 
 	mu    sync.Mutex
-	seen  map[string]stamp // as of the last report
-	empty time.Time        // last change of the directory if it has been empty since; otherwise zero
+	seen  map[string]stamp // by path, at the last call of changed
+	empty time.Time        // time of the directory's last change if it is empty since then; otherwise zero
 }
 
-// settled is the age of a directory's time from which it is reliable. Some clocks advance in steps of
-// milliseconds, so a younger time can miss a change.
+// settled is the age from which the modification time of a directory is reliable. Some clocks advance in steps of
+// milliseconds, so two changes in one step have the same time.
 const settled = time.Second
 
-// stamp distinguishes the versions of a file. It is cheap, and user code can forge it. Then only the code's
-// own file is not kept.
+// stamp distinguishes the versions of a file without a read of its content. User code can forge it. Then the host
+// only misses a change of the code's own file.
 type stamp struct {
 	size     int64
 	modified time.Time
@@ -104,8 +104,8 @@ func (f *files) changed() bool {
 	return differs
 }
 
-// touched returns the time at which an entry of the directory was last added or removed. It is zero when
-// that cannot be read.
+// touched returns the time at which an entry of the directory was last added or removed. It is zero if
+// the time cannot be read.
 func (f *files) touched() time.Time {
 	t, _ := rawio.Modified(f.top)
 	return t
@@ -122,7 +122,7 @@ func (f *files) list() []guestapi.File {
 }
 
 // walk visits the regular files with a usable name, within the bounds. It skips files that disappear during
-// the walk or cannot be read. It returns the number of entries of any type that it met.
+// the walk or cannot be read. It returns the number of entries of all types that it visited.
 func (f *files) walk(visit func(name string, info fs.FileInfo)) int {
 	w := walker{root: f.root, visit: visit, entries: maxEntries, files: guestapi.MaxFiles}
 	for w.dirs = []string{"."}; len(w.dirs) > 0 && w.entries > 0 && w.files > 0; {
@@ -142,7 +142,7 @@ type walker struct {
 }
 
 func (w *walker) directory(dir string) {
-	// O_DIRECTORY: a FIFO that user code put in its place must not block the agent.
+	// With O_DIRECTORY, a FIFO that user code put at this path cannot block the agent.
 	d, err := w.root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return
@@ -211,7 +211,7 @@ func (f *files) get(name string) (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-// put writes a file, and replaces an existing one. It appears whole or not at all.
+// put writes a file, and replaces an existing one. The new content appears completely or not at all.
 func (f *files) put(name string, r io.Reader) error {
 	if err := checkPath(name); err != nil {
 		return err
@@ -262,7 +262,7 @@ func (f *files) write(name string, r io.Reader) error {
 	return errors.Join(err, file.Close())
 }
 
-// remember prevents that a file of the host is reported as changed.
+// remember records a file that the host has written, so that changed does not report it.
 func (f *files) remember(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -281,7 +281,7 @@ func putError(err error) error {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return cellhold.Wrap(cellhold.Exhausted, err, "The disk has no space for the file.")
 	case errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) || errors.Is(err, fs.ErrExist):
-		return cellhold.Wrap(cellhold.Conflict, err, "A directory or a file with that name is in the way.")
+		return cellhold.Wrap(cellhold.Conflict, err, "A directory exists at the path, or a file exists where the path needs a directory. Remove it, or use another path.")
 	}
 	return cellhold.Wrap(cellhold.Internal, err, "The file could not be written.")
 }

@@ -42,7 +42,7 @@ func (r *rig) readFile(name string) (string, error) {
 	return string(b), err
 }
 
-func TestFilesGoBothWays(t *testing.T) {
+func TestFilesAreUploadedAndDownloaded(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	dir := r.world.OutputDir(r.id)
 	if got := r.files(); got != "" {
@@ -113,7 +113,7 @@ func TestOnlyRegularFilesBelowTheDirectoryAreSeen(t *testing.T) {
 	if err := r.client.WriteFile(r.ctx, "up/planted", strings.NewReader("x"), 1); err == nil {
 		t.Error("a file outside the directory was written")
 	}
-	for _, name := range []string{"link", "fifo", "zero"} { // these names are replaced, not followed
+	for _, name := range []string{"link", "fifo", "zero"} { // an upload replaces these entries, and does not follow links
 		if err := r.client.WriteFile(r.ctx, name, strings.NewReader("new"), 3); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -126,7 +126,7 @@ func TestOnlyRegularFilesBelowTheDirectoryAreSeen(t *testing.T) {
 	}
 }
 
-func TestANameThatChangesNeverLeadsOutside(t *testing.T) {
+func TestANameThatUserCodeSwapsNeverLeadsOutside(t *testing.T) {
 	r := newRig(t, fake.Options{})
 	dir := r.world.OutputDir(r.id)
 	outside := t.TempDir()

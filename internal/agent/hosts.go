@@ -9,22 +9,22 @@ import (
 	"syscall"
 )
 
-// The file in which resolvers look up a name before they ask a server, and the temporary file that replaces
-// it.
+// hostsFile is the file in which resolvers look up a name before they ask a name server. hostsNew is the temporary
+// file that replaces it.
 const (
 	hostsFile = "hosts"
 	hostsNew  = ".hosts.cellhold"
 )
 
 // hostsText returns a hosts file. It names the loopback in IPv4 and IPv6. The host name has an IPv4 address
-// only. So a program that listens on the name and one that connects to it use the same address.
+// only. So a program that listens on the name and a program that connects to it use the same address.
 func hostsText(host string) string {
 	return "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.0.1 " + host + "\n"
 }
 
 // nameHost writes the host name, which differs from sandbox to sandbox, to the image's /etc/hosts. Without
-// it programs that look up their own name fail. A failure is only logged, because the sandbox works in all
-// other respects.
+// the entry, programs that look up their own host name fail. A failure is only logged, because all other
+// programs work.
 func (a *Agent) nameHost() {
 	if a.options.Etc == "" {
 		return
@@ -38,8 +38,8 @@ func (a *Agent) nameHost() {
 	}
 }
 
-// writeHosts replaces the hosts file of a directory. It has root's rights on a foreign image. So it enters
-// no directory through a link, and the replacement follows none.
+// writeHosts replaces the hosts file of a directory. It runs as root in an image that others made. So it
+// follows no links, neither at the directory nor at the file.
 func writeHosts(etc, text string) error {
 	switch info, err := os.Lstat(etc); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -68,7 +68,7 @@ func writeHosts(etc, text string) error {
 	return dir.Rename(hostsNew, hostsFile)
 }
 
-// holds reports whether a file has that text. A user of the sandbox can own the directory and put a pipe in
+// holds reports whether a file has a text. A user of the sandbox can own the directory and put a pipe in
 // place of the file at any moment. So neither the open nor the read waits.
 func holds(dir *os.Root, name, text string) bool {
 	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)

@@ -15,17 +15,19 @@ func TestTheHostsFileIsReplacedAndNoLinkOfTheImageIsFollowed(t *testing.T) {
 		"an image without /etc":     func(string, string) error { return nil },
 		"an image without the file": func(etc, _ string) error { return os.Mkdir(etc, 0o755) },
 		"the file of another host": func(etc, _ string) error {
-			return with(etc, func(f string) error { return os.WriteFile(f, []byte("127.0.0.1 old"), 0o600) })
+			return withEtc(etc, func(f string) error { return os.WriteFile(f, []byte("127.0.0.1 old"), 0o600) })
 		},
-		"a link to another file": func(etc, other string) error { return with(etc, func(f string) error { return os.Symlink(other, f) }) },
+		"a link to another file": func(etc, other string) error {
+			return withEtc(etc, func(f string) error { return os.Symlink(other, f) })
+		},
 		"a link to nothing": func(etc, other string) error {
-			return with(etc, func(f string) error { return os.Symlink(other+"x", f) })
+			return withEtc(etc, func(f string) error { return os.Symlink(other+"x", f) })
 		},
 		"a link where it is first made": func(etc, other string) error {
-			return with(etc, func(f string) error { return os.Symlink(other, filepath.Join(filepath.Dir(f), hostsNew)) })
+			return withEtc(etc, func(f string) error { return os.Symlink(other, filepath.Join(filepath.Dir(f), hostsNew)) })
 		},
 		"what a killed agent has left": func(etc, _ string) error {
-			return with(etc, func(f string) error {
+			return withEtc(etc, func(f string) error {
 				return os.WriteFile(filepath.Join(filepath.Dir(f), hostsNew), []byte("x"), 0o600)
 			})
 		},
@@ -58,8 +60,8 @@ func TestTheHostsFileIsReplacedAndNoLinkOfTheImageIsFollowed(t *testing.T) {
 	}
 }
 
-// with makes the directory etc, and calls make with the path of its hosts file.
-func with(etc string, make func(file string) error) error {
+// withEtc makes the directory etc, and calls make with the path of its hosts file.
+func withEtc(etc string, make func(file string) error) error {
 	if err := os.Mkdir(etc, 0o755); err != nil {
 		return err
 	}
@@ -94,11 +96,11 @@ func TestAPipeInPlaceOfTheHostsFileDoesNotBlock(t *testing.T) {
 	}
 	defer dir.Close()
 	same := make(chan bool, 1)
-	go func() { same <- holds(dir, hostsFile, hostsText("box")) }() // as if the pipe had come after the check
+	go func() { same <- holds(dir, hostsFile, hostsText("box")) }() // like a pipe that user code puts there after the check
 	select {
 	case is := <-same:
 		if is {
-			t.Error("the pipe counts as the same text")
+			t.Error("holds reports the same text for a pipe")
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("holds waits for a writer")
@@ -107,6 +109,6 @@ func TestAPipeInPlaceOfTheHostsFileDoesNotBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !holds(dir, hostsFile, hostsText("box")) || holds(dir, hostsFile, hostsText("fox")) {
-		t.Error("the file is not recognised")
+		t.Error("holds does not recognise the file")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// maxBody bounds the JSON of a request: the code of a cell, whose bytes can each become six in JSON, and
+// maxBody bounds the JSON of a request. JSON can need six bytes for each byte of a cell's code. 64 KiB are enough for
 // the other fields.
 const maxBody = 6*guestapi.MaxCode + 64<<10
 
@@ -225,7 +225,8 @@ func answer(w http.ResponseWriter, v any) {
 	w.Write(spool.Encode(v))
 }
 
-// accepted answers 202 for something that was started now, and 200 for something that existed.
+// accepted answers with an error, or with 202 if this request started the object, or with 200 if an earlier request
+// started it.
 func accepted(w http.ResponseWriter, fresh bool, err error) {
 	switch {
 	case err != nil:

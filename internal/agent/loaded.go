@@ -10,12 +10,12 @@ import (
 	"cellhold/internal/agent/kernels"
 )
 
-// askPatience is the time that a kernel has to list its imports. A busy kernel answers within a second, a kernel
-// that hangs in C code never.
+// askPatience is the time that a kernel has to list its imports. A busy kernel answers within a second. A
+// kernel that hangs in C code never answers.
 const askPatience = 3 * time.Second
 
 // Loaded asks the running Python kernels which modules they have imported. silent lists the kernels that do not
-// answer. Code in a kernel can forge the answer, so it is only a hint for that code's own user.
+// answer. Code in a kernel can forge the answer, so use it only as a hint.
 func (a *Agent) Loaded(ctx context.Context) (imports map[cellhold.KernelID]kernels.Modules, silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()

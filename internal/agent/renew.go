@@ -13,8 +13,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// renew makes this agent and its kernels differ from all others that continue from the same memory. If it
-// fails, some kernels may be renewed already, and the agent continues unchanged.
+// renew gives this agent and its kernels new identities, because other sandboxes can continue from the same memory.
+// After an error, some kernels can have new identities already; the agent keeps its old one.
 func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, error) {
 	if r.Timeout <= 0 {
 		return guestapi.Info{}, cellhold.Errorf(cellhold.Invalid, "The timeout of a renewal must be positive.")
@@ -49,7 +49,7 @@ func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, err
 	return a.info(), nil
 }
 
-// errRenewing is the error of requests that would start something during a renewal.
+// errRenewing is the error of requests to start something during a renewal.
 var errRenewing = cellhold.Errorf(cellhold.Conflict, "The sandbox is being renewed.")
 
 // newBoot returns an id for one run of an agent.
@@ -67,7 +67,7 @@ func (a *Agent) all() []*kernels.Kernel {
 	return list
 }
 
-// renewAll renews all kernels at once, and returns the first error in their order.
+// renewAll renews all kernels at the same time. It returns the error of the first kernel that failed, by id.
 func renewAll(ctx context.Context, list []*kernels.Kernel, timeout time.Duration) error {
 	errs := make([]error, len(list))
 	var work sync.WaitGroup

@@ -42,7 +42,7 @@ func TestARenewedSandboxNumbersFromOneAndKeepsItsVariables(t *testing.T) {
 	}
 	info := r.renew()
 	if info.Boot == before.Boot {
-		t.Error("the boot is the same as before")
+		t.Error("the boot id did not change")
 	}
 	if k := info.Kernels[0]; k.Last != 1 || k.State != cellhold.KernelIdle || k.Strange != 0 {
 		t.Errorf("the kernel is %+v, want idle with one event", k)
@@ -79,11 +79,11 @@ func TestTheSameCellRunsAgainAfterARenewal(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.run("set x 1")
 	r.renew()
-	r.cells = 0 // the host of a fork counts its own cells
+	r.cells = 0 // the host of a fork numbers its cells from the beginning
 	r.wantText(r.run("add x 1\nget x"), `"2"`)
 }
 
-func TestNothingIsRenewedWhileSomethingRuns(t *testing.T) {
+func TestARenewalIsRefusedWhileACellOrACommandRuns(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	id := r.submit("print on\nloop")
 	r.until("the output", func(e guestapi.Event) bool { return e.Type == cellhold.EventStream })
@@ -93,7 +93,7 @@ func TestNothingIsRenewedWhileSomethingRuns(t *testing.T) {
 	if err := r.kernel.Interrupt(r.ctx, ""); err != nil {
 		t.Fatal(err)
 	}
-	r.finish(id) // with the numbers from before
+	r.finish(id) // the events continue the old numbers
 
 	commands := r.client.Commands()
 	if err := commands.Start(r.ctx, "x1", guestapi.StartCommand{Args: []string{"cat"}, Timeout: patience}); err != nil {
@@ -127,7 +127,7 @@ func TestARenewalForgetsEarlierCommands(t *testing.T) {
 	if info := r.renew(); len(info.Commands) != 0 {
 		t.Errorf("commands %v are left", info.Commands)
 	}
-	run() // the same id is another command now, and its events are numbered from 1
+	run() // the id is free again, and the numbers of the events begin at 1
 }
 
 func TestADeadKernelStaysDeadWithItsCause(t *testing.T) {
@@ -191,7 +191,7 @@ func TestARenewalEndsEarlierReaders(t *testing.T) {
 		if err != nil || !ok {
 			break
 		}
-		t.Errorf("a reader of before got %s", show([]guestapi.Event{e}))
+		t.Errorf("a reader from before the renewal got %s", show([]guestapi.Event{e}))
 	}
 }
 
@@ -204,7 +204,7 @@ func TestPreparationIsSilent(t *testing.T) {
 	o := r.run("get x")
 	r.wantText(o, `"2"`)
 	if o.done.ExecutionCount != 2 || o.events[0].Seq != 5 {
-		t.Errorf("cell %d with events from %d, want 2 from 5: the preparation left something: %s", o.done.ExecutionCount, o.events[0].Seq, show(o.events))
+		t.Errorf("cell %d with events from %d, want 2 from 5: the preparation left traces: %s", o.done.ExecutionCount, o.events[0].Seq, show(o.events))
 	}
 	info, err := r.client.Info(r.ctx)
 	if err != nil || info.Kernels[0].Strange != 0 {
@@ -215,7 +215,7 @@ func TestPreparationIsSilent(t *testing.T) {
 func TestAPreparationReportsItsException(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	if p := r.prepare(guestapi.Prepare{Code: "error ValueError bad\x1b[31m"}); p.Error != "ValueError: bad [31m" {
-		t.Errorf("%q", p.Error)
+		t.Errorf("the error of the preparation is %q", p.Error)
 	}
 	r.wantStatus(r.run("print on"), cellhold.StatusOK)
 }
@@ -244,7 +244,7 @@ func TestNoCellRunsDuringAPreparation(t *testing.T) {
 		_, err := r.kernel.Prepare(r.ctx, guestapi.Prepare{Code: "loop", Timeout: time.Second})
 		done <- err
 	}()
-	for { // until the preparation has begun
+	for { // repeat until the preparation has begun
 		info, err := r.client.Info(r.ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -257,7 +257,7 @@ func TestNoCellRunsDuringAPreparation(t *testing.T) {
 	if cellhold.KindOf(err) != cellhold.Conflict {
 		t.Errorf("a cell: %v, want a conflict", err)
 	}
-	if err := r.kernel.Interrupt(r.ctx, ""); err != nil { // interrupts cells only, and none runs
+	if err := r.kernel.Interrupt(r.ctx, ""); err != nil { // has no effect, because no cell runs
 		t.Error(err)
 	}
 	if err := <-done; err != nil {

@@ -18,11 +18,11 @@ import (
 	"cellhold/internal/sandbox/fake"
 )
 
-// patience bounds the wait of a test. Only a broken test takes so long.
+// patience bounds the wait of a test.
 const patience = 3 * time.Minute
 
-// quick makes the times from message to kill short. Idle stays long unless a test sets it, so that a slow
-// machine does not end cells early.
+// quick has short times from the interrupt message to the kill. Idle stays long, so that cells do not end early on a
+// slow machine.
 var quick = kernels.Timing{
 	Host:  100 * time.Millisecond,
 	Start: patience, Idle: patience,
@@ -87,7 +87,7 @@ func (r *rig) start(startup string) {
 	r.watch(0)
 }
 
-// watch reads events after a number, in place of any earlier reader.
+// watch starts a reader of the events after a number. It ends the earlier reader.
 func (r *rig) watch(after int64) {
 	if r.stop != nil {
 		r.stop()
@@ -98,7 +98,7 @@ func (r *rig) watch(after int64) {
 	r.Cleanup(stop)
 }
 
-// until reads events up to the first that fits and returns them all.
+// until reads events up to and including the first one that fits, and returns them.
 func (r *rig) until(what string, fits func(guestapi.Event) bool) []guestapi.Event {
 	r.Helper()
 	var seen []guestapi.Event
@@ -152,7 +152,7 @@ type outcome struct {
 	text   string // of its streams and results
 }
 
-// finish reads until the cell is done.
+// finish reads events until the cell is done.
 func (r *rig) finish(id cellhold.CellID) outcome {
 	r.Helper()
 	var o outcome
@@ -170,7 +170,7 @@ func (r *rig) finish(id cellhold.CellID) outcome {
 	return o
 }
 
-// run submits a cell and reads until it is done.
+// run submits a cell, and reads events until it is done.
 func (r *rig) run(code string) outcome {
 	r.Helper()
 	return r.finish(r.submit(code))

@@ -20,9 +20,9 @@ type Saved struct {
 	commands *command.Saved
 }
 
-// Save returns the state of the agent. Every kernel must be idle or dead, and no command can run. Save
-// calls also for each kernel that is alive, while the kernel is locked. There the caller can save the state
-// of its processes.
+// Save returns the state of the agent. Every kernel must be idle or dead, and all commands must have ended.
+// Save calls the function also for each live kernel, while it holds the kernel's lock. In this call, the driver
+// can save the state of the kernel's processes.
 func (a *Agent) Save(also func(cellhold.KernelID)) (*Saved, error) {
 	commands, err := a.commands.Save()
 	if err != nil {

@@ -213,7 +213,7 @@ func TestTheSameCellRunsOnce(t *testing.T) {
 	r.wantText(r.run("get x"), `"1"`)
 }
 
-func TestAReplyWithoutIdleEndsTheCellAfterAWait(t *testing.T) {
+func TestACellWithoutAnIdleStatusEndsAfterAWait(t *testing.T) {
 	timing := quick
 	timing.Idle = 30 * time.Millisecond
 	r := withKernel(t, fake.Options{Timing: timing})
@@ -221,12 +221,12 @@ func TestAReplyWithoutIdleEndsTheCellAfterAWait(t *testing.T) {
 	r.wantStatus(r.run("print y"), cellhold.StatusOK)
 }
 
-func TestAnIdleWithoutReplyEndsAtTheDeadlineOnly(t *testing.T) {
+func TestACellWithoutAReplyEndsAtItsDeadline(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	r.wantStatus(r.finish(r.submitFor("noreply", 20*time.Millisecond)), cellhold.StatusTimeout)
 }
 
-func TestForgedMessagesEndOnlyTheirCellAndOnlyOnce(t *testing.T) {
+func TestForgedMessagesEndOnlyTheirOwnCellAndOnlyOnce(t *testing.T) {
 	script := func() jupytertest.Script {
 		return func(c *jupytertest.Cell) {
 			if c.Code == "honest" {
@@ -244,7 +244,7 @@ func TestForgedMessagesEndOnlyTheirCellAndOnlyOnce(t *testing.T) {
 		}
 	}
 	r := withKernel(t, fake.Options{Script: script})
-	// It is random which output comes before the forged end, but each output must belong to its cell.
+	// Any of the outputs can come before the forged end. Each output must belong to its cell.
 	r.wantStatus(r.run("forge"), cellhold.StatusError)
 	r.wantText(r.run("honest"), "honest\n")
 	r.watch(0)
@@ -279,12 +279,12 @@ func TestOutputThatBelongsToNoCellIsDroppedAndCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := info.Kernels[0].Strange; got != 2 { // the second is not a valid message: jupyter drops it
+	if got := info.Kernels[0].Strange; got != 2 { // package jupyter drops the second one, which is not a valid message
 		t.Errorf("%d strange messages, want 2", got)
 	}
 }
 
-func TestLateOutputKeepsItsCell(t *testing.T) {
+func TestLateOutputBelongsToTheCellThatStartedIt(t *testing.T) {
 	script := func() jupytertest.Script {
 		var first *jupytertest.Cell
 		return func(c *jupytertest.Cell) {
@@ -292,7 +292,7 @@ func TestLateOutputKeepsItsCell(t *testing.T) {
 				first = c
 				return
 			}
-			first.Stream("stdout", "from the first\n") // as a thread does that outlives its cell
+			first.Stream("stdout", "from the first\n") // like a thread that continues after its cell
 			c.Stream("stdout", "from the second\n")
 		}
 	}
@@ -369,7 +369,7 @@ func TestAFloodIsBoundedAndTheEndStillArrives(t *testing.T) {
 		events++
 	}
 	if size > spool {
-		t.Errorf("%d bytes were kept, the bound is %d", size, spool)
+		t.Errorf("%d bytes were kept, the limit is %d", size, spool)
 	}
 	r.wantStatus(o, cellhold.StatusError)
 	if count(o.events, cellhold.EventError) != 1 {
@@ -423,7 +423,7 @@ func TestAFloodWaitsForAHostThatAcknowledges(t *testing.T) {
 		}
 	}
 	if displays != 5000 || dropped != 0 {
-		t.Errorf("%d of 5000 displays came, %d notes of dropped output", displays, dropped)
+		t.Errorf("%d of 5000 displays arrived, %d events report dropped output", displays, dropped)
 	}
 }
 
@@ -449,7 +449,7 @@ func TestADisplayThatIsTooLargeIsReplacedByANote(t *testing.T) {
 	o := r.run("x")
 	r.wantStatus(o, cellhold.StatusOK)
 	if !strings.Contains(o.text, "was left out") {
-		t.Errorf("output %.100q does not say that something was left out", o.text)
+		t.Errorf("output %.100q does not say that a part was left out", o.text)
 	}
 }
 
@@ -496,7 +496,7 @@ func TestACellReportsWhetherOutputFilesChanged(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(r.world.OutputDir(r.id), "plot.png"), "png")
 	if !r.run("print x").done.FilesChanged {
-		t.Error("a new file was not noticed")
+		t.Error("a new file was not reported")
 	}
 	if r.run("print x").done.FilesChanged {
 		t.Error("a change was reported twice")
@@ -505,14 +505,14 @@ func TestACellReportsWhetherOutputFilesChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.run("print x").done.FilesChanged {
-		t.Error("the host's own file was reported as a change")
+		t.Error("a file of the host was reported as a change")
 	}
 }
 
 func TestTheFirstFileInAnEmptyDirectoryIsAChange(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	dir := r.world.OutputDir(r.id)
-	for range 2 { // the second time after it was emptied
+	for range 2 { // the second time, the directory is empty again
 		if err := os.Chtimes(dir, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}
@@ -523,13 +523,13 @@ func TestTheFirstFileInAnEmptyDirectoryIsAChange(t *testing.T) {
 		name := filepath.Join(dir, "plot.png")
 		writeFile(t, name, "png")
 		if !r.run("print x").done.FilesChanged {
-			t.Error("a new file was not noticed")
+			t.Error("a new file was not reported")
 		}
 		if err := os.Remove(name); err != nil {
 			t.Fatal(err)
 		}
 		if !r.run("print x").done.FilesChanged {
-			t.Error("the removal of a file was not noticed")
+			t.Error("the removal of a file was not reported")
 		}
 	}
 }
@@ -555,7 +555,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-// TestACellStartsWhenItsKernelGetsIt checks that a kernel that reports its start late shortens no cell.
+// TestACellStartsWhenItsKernelGetsIt checks that the time of cell_started does not depend on the kernel's report.
 func TestACellStartsWhenItsKernelGetsIt(t *testing.T) {
 	slow := make(chan struct{})
 	r := withKernel(t, fake.Options{Script: func() jupytertest.Script {

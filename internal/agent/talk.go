@@ -18,9 +18,9 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// acceptDelay is how long the answer to an accepted cell can wait for the cell's first events. Both then take
-// one write to the host instead of two. A small cell takes 4 to 10 ms. A caller that interrupts a cell at once
-// waits for this time first.
+// acceptDelay is how long the answer to an accepted cell can wait for the cell's first events. Then the
+// answer and the events take one write to the host instead of two. A small cell takes 4 to 10 ms. An interrupt
+// right after the request waits for the answer.
 const acceptDelay = 20 * time.Millisecond
 
 // errLongLine is the reason to end a connection on which a line is longer than maxBody.
@@ -127,7 +127,7 @@ func (t *talk) answer(id cellhold.CellID, fresh bool, err error) {
 	}
 }
 
-// writeNow ends the wait of the answers.
+// writeNow makes Follow write the waiting answers now.
 func (t *talk) writeNow() {
 	select {
 	case t.due <- struct{}{}:

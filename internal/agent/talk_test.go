@@ -53,8 +53,8 @@ func (t *talk) submit(e guestapi.Execute) {
 	}
 }
 
-// receive reads lines until it has the given number of answers and the end of the cell done. An empty done
-// means no cell.
+// receive reads lines until it has a number of answers, and the end of the cell with the id done. If done is empty, it
+// waits only for the answers.
 func (t *talk) receive(answers int, done cellhold.CellID) (taken []guestapi.Taken, end *guestapi.Event) {
 	t.Helper()
 	for len(taken) < answers || done != "" && end == nil {

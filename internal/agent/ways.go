@@ -58,23 +58,23 @@ func (a *Agent) openWay(name string, w guestapi.Way) (guestapi.Proxy, error) {
 	}
 	a.ways.mu.Lock()
 	defer a.ways.mu.Unlock()
-	is := a.ways.open[name]
-	if is != nil && is.token != w.Token {
+	current := a.ways.open[name]
+	if current != nil && current.token != w.Token {
 		a.ways.close(name)
-		is = nil
+		current = nil
 	}
-	if is == nil {
+	if current == nil {
 		var err error
-		if is, err = a.ways.start(ctx, name, w.Token); err != nil {
+		if current, err = a.ways.start(ctx, name, w.Token); err != nil {
 			return guestapi.Proxy{}, err
 		}
 	}
-	env, err := a.ways.environment(name, is.port, w)
+	env, err := a.ways.environment(name, current.port, w)
 	if err != nil {
 		return guestapi.Proxy{}, err
 	}
-	is.env = env
-	return guestapi.Proxy{Port: is.port}, nil
+	current.env = env
+	return guestapi.Proxy{Port: current.port}, nil
 }
 
 // start starts a proxy. The caller must hold mu.
@@ -118,8 +118,9 @@ func (s *ways) closeAll() {
 	}
 }
 
-// environment returns the variables with which programs use a proxy. The proxy variables are set in both
-// cases, because some programs read only one. The others name the certificate authorities.
+// environment returns the variables with which programs use a proxy. The names of the proxy variables are set in
+// upper and lower case, because some programs read only one of them. Other variables name the file with the
+// certificate authorities.
 func (s *ways) environment(name string, port int, w guestapi.Way) (map[string]string, error) {
 	env := map[string]string{}
 	user := ""
@@ -146,7 +147,8 @@ func (s *ways) environment(name string, port int, w guestapi.Way) (map[string]st
 	return env, nil
 }
 
-// trust writes the image's certificate authorities and one more to a file that programs can read.
+// trust writes the image's certificate authorities and the additional ones in more to a file that programs can
+// read. It returns the path of the file.
 func (s *ways) trust(name, more string) (string, error) {
 	if s.dir == "" {
 		return "", cellhold.Errorf(cellhold.Conflict, "This agent has no directory for certificates.")
@@ -204,12 +206,12 @@ func (a *Agent) deleteWay(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// postNext turns a request of the host into a connection for the next program that needs one.
+// postNext turns a request of the host into a connection for the next program that needs a connection.
 func (a *Agent) postNext(w http.ResponseWriter, r *http.Request) {
 	a.ways.mu.Lock()
-	is := a.ways.open[r.PathValue("way")]
+	current := a.ways.open[r.PathValue("way")]
 	a.ways.mu.Unlock()
-	if is == nil {
+	if current == nil {
 		problem(w, cellhold.Errorf(cellhold.NotFound, "The egress proxy does not exist."))
 		return
 	}
@@ -222,5 +224,5 @@ func (a *Agent) postNext(w http.ResponseWriter, r *http.Request) {
 		c.Close()
 		return
 	}
-	is.forward.Offer(c)
+	current.forward.Offer(c)
 }

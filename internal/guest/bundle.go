@@ -18,12 +18,12 @@ const (
 	maxTypes = 64
 	// maxKey bounds a MIME type, a name in the metadata and a display id.
 	maxKey = 256
-	// maxOddText bounds the text for values whose keys are not MIME types, in characters.
+	// maxOddText bounds, in characters, the text that replaces values whose keys are not MIME types.
 	maxOddText = 64 << 10
 	// maxLines bounds a text that comes as a list of lines.
 	maxLines = 200_000
 	// maxDepth bounds the nesting of an event's JSON. Figures stay below 30. Encoders and parsers of some
-	// languages fail from a few hundred on.
+	// languages fail at a few hundred levels.
 	maxDepth = 100
 )
 
@@ -63,10 +63,11 @@ func checkBundle(c *cellhold.DisplayContent) error {
 	return nil
 }
 
+// plain is the MIME type of plain text.
 const plain = "text/plain"
 
 // oddText returns the text of values whose keys are not MIME types. A single value is its own text. Several
-// become the text that Python would print for a dictionary.
+// values become one line each, with the key.
 func oddText(data map[string]json.RawMessage, keys []string) string {
 	if len(keys) == 1 {
 		return firstRunes(textOf(data[keys[0]]), maxOddText)
@@ -138,7 +139,7 @@ func cleanJSON(v json.RawMessage) json.RawMessage {
 // escape returns the length of the escape at the beginning of b: one unit, or two for a surrogate pair. It
 // replaces half a pair.
 func escape(b []byte) int {
-	const unit = 6 // of \uXXXX
+	const unit = 6 // length of \uXXXX
 	switch {
 	case !isUnit(b):
 		return 2
@@ -152,7 +153,7 @@ func escape(b []byte) int {
 
 func isUnit(b []byte) bool { return len(b) >= 6 && b[0] == '\\' && b[1] == 'u' }
 
-// isHigh and isLow match the halves D800 to DBFF and DC00 to DFFF.
+// isHigh matches the first halves of pairs, D800 to DBFF. isLow matches the second halves, DC00 to DFFF.
 func isHigh(b []byte) bool {
 	return (b[2] == 'd' || b[2] == 'D') && strings.IndexByte("89abAB", b[3]) >= 0
 }
@@ -160,9 +161,9 @@ func isLow(b []byte) bool {
 	return (b[2] == 'd' || b[2] == 'D') && strings.IndexByte("cdefCDEF", b[3]) >= 0
 }
 
-// fits reports whether JSON nests at most depth deep and has at most wide commas outside its depth-th
-// level. It is exact for valid JSON. It runs before the decoder, because a megabyte of empty values would
-// take a hundred megabytes of memory.
+// fits reports whether JSON has at most wide commas in its first depth levels, and at most maxDepth levels. It is
+// exact for valid JSON. It must run before the decoder: decoded, a megabyte of empty values takes a hundred
+// megabytes of memory.
 func fits(b []byte, depth, wide int) bool {
 	level, commas, quoted := 0, 0, false
 	for i := 0; i < len(b); i++ {

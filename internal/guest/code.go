@@ -30,11 +30,11 @@ type CodeConn struct {
 	conn    net.Conn
 
 	mu   sync.Mutex
-	last time.Time // end of all writes; zero means none
+	last time.Time // deadline of all writes after Hurry; otherwise zero
 }
 
 // NextCode waits until code in the sandbox asks for packages. The error is NotFound if the agent's version
-// does not support that, and Invalid if the request is not valid.
+// does not support such requests, and Invalid if the request is not valid.
 func (c *Client) NextCode(ctx context.Context) (*CodeConn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *CodeConn) say(what guestapi.CodeLine) error {
 	}
 	c.setDeadline()
 	if _, err = c.conn.Write(append(line, '\n')); err != nil {
-		abort(c.conn) // an agent that does not read a line gets no more lines
+		abort(c.conn) // part of the line can be sent, so no other line can follow
 	}
 	return err
 }
@@ -125,7 +125,8 @@ func (c *CodeConn) Hurry() {
 // Close ends the connection.
 func (c *CodeConn) Close() error { return c.conn.Close() }
 
-// abort ends a connection at once: Close would end only one direction of a stream of the link.
+// abort ends a connection at once. The deadline ends reads and writes, because Close ends only one direction of a
+// stream of the link.
 func abort(conn net.Conn) {
 	_ = conn.SetDeadline(time.Unix(1, 0))
 	_ = conn.Close()

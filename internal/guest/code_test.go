@@ -26,11 +26,11 @@ func agentSays(t *testing.T, text string) (guestapi.CodeRequest, error) {
 		}
 		_, _ = io.WriteString(theirs, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+guestapi.CodeUpgrade+"\r\n\r\n"+text)
 	}()
-	defer ours.Close() // ends a write without a reader
+	defer ours.Close() // ends a write in progress
 	return readCode(ours)
 }
 
-func TestARequestOfCodeIsBoundedBeforeItIsRead(t *testing.T) {
+func TestARequestOfCodeIsCheckedBeforeItIsDecoded(t *testing.T) {
 	for _, text := range []string{
 		"", "{}", "nothing\n", "[]\n", "{\"requirements\": 1}\n", "{\"requirements\": [[\"a\"]]}\n",
 		strings.Repeat("[", 1000) + "\n",

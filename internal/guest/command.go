@@ -27,7 +27,7 @@ func commandPath(id cellhold.CommandID) string {
 }
 
 // Start starts a command. If the same command was started before, it returns no error and does not run
-// again. A program that cannot be started ends the command; Start returns no error.
+// again. If the program cannot be started, the command ends with an exit status, and Start returns no error.
 func (c Commands) Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) error {
 	return about("start", id, c.client.send(ctx, request{method: http.MethodPut, path: commandPath(id)}, r))
 }
@@ -50,7 +50,7 @@ func (c Commands) Resize(ctx context.Context, id cellhold.CommandID, t cellhold.
 
 // Input passes on standard input that begins at offset. The agent skips bytes that it received before. A
 // negative offset means the end of the received bytes. Input returns the number of bytes received since the
-// start. The error is Exhausted if the command does not read, and Conflict if it can never read again.
+// start. The error is Exhausted if the command does not read its input, and Conflict if it has ended or its input is closed.
 func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, offset int64, eof bool) (taken int64, err error) {
 	query := url.Values{"eof": {strconv.FormatBool(eof)}}
 	if offset >= 0 {
@@ -75,8 +75,7 @@ func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, of
 	return answer.Offset, nil
 }
 
-// Ack lets the agent forget the events up to seq, and the commands whose last event
-// is among them.
+// Ack lets the agent forget the events up to seq, and the commands whose last event is among them.
 func (c Commands) Ack(ctx context.Context, seq int64) error {
 	return c.client.call(ctx, request{method: http.MethodPost, path: "/v1/commands/ack", query: number("seq", seq)})
 }
@@ -92,7 +91,7 @@ func (c Commands) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Ev
 	}
 }
 
-// read passes events on until yield returns false, which is no error.
+// read passes events to yield, until yield returns false. Then it returns nil.
 func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Event) bool) error {
 	resp, err := c.client.do(ctx, request{method: http.MethodGet, path: "/v1/commands/events", query: number("after", after)})
 	if err != nil {
@@ -124,8 +123,8 @@ func (c Commands) read(ctx context.Context, after int64, yield func(guestapi.Eve
 }
 
 const (
-	// maxCommandEvent bounds the line of one event: the largest piece of output, whose bytes can each
-	// become six in JSON, and the other fields.
+	// maxCommandEvent bounds the line of one event: the largest piece of output, with six bytes of JSON for each
+	// byte, and the other fields.
 	maxCommandEvent = 6*guestapi.MaxStream + 4<<10
 	// maxCommandCommas bounds the fields of such an event. The agent's events have about ten.
 	maxCommandCommas = 100
@@ -169,7 +168,7 @@ func checkCommandStream(c *cellhold.StreamContent) error {
 	return nil
 }
 
-// checkCommandDone fails for oom and lost, which only the host can know.
+// checkCommandDone fails for the statuses oom and lost, because only the host can know them.
 func checkCommandDone(c *cellhold.CommandDoneContent) error {
 	const mostCode = 255
 	switch c.Status {

@@ -26,8 +26,8 @@ const (
 	maxLanguageInfo = 16 << 10
 	// maxTraceLines bounds a traceback. The agent cuts tracebacks at 256 KiB, about 5,000 lines.
 	maxTraceLines = 20_000
-	// eventLevels is the depth of an event's own fields: the event, its content, and the maps and lists in
-	// that.
+	// eventLevels is the depth of an event's own fields: the event, its content, and the maps and lists in the
+	// content.
 	eventLevels = 3
 )
 
@@ -50,9 +50,9 @@ func validState(s cellhold.KernelState) bool {
 	}, s)
 }
 
-// parseEvent checks one line. It fails if the line is not an event or its number is not above after. Then
-// the caller must stop reading from the agent. An event that should be skipped is returned with its number
-// and without a type.
+// parseEvent checks one line. It fails if the line is not an event, or if its number is not above after. Then
+// the caller must stop reading from the agent. If the caller must skip the event, parseEvent returns only its
+// number, without a type.
 func parseEvent(line []byte, after int64) (guestapi.Event, error) {
 	var e guestapi.Event
 	if !fits(line, eventLevels, maxTraceLines) {
@@ -81,7 +81,7 @@ func parseEvent(line []byte, after int64) (guestapi.Event, error) {
 	return e, nil
 }
 
-// plausible replaces times of other centuries. Encoders refuse some of them.
+// plausible replaces a time that is far from the current time. Encoders refuse some of these times.
 func plausible(t time.Time) time.Time {
 	now := time.Now().UTC()
 	if t.After(now.Add(maxAhead)) || t.Before(now.Add(-maxPast)) {
@@ -133,7 +133,8 @@ func rewriteAs[C any](check func(*C) error, form func(*C) any) func(json.RawMess
 	}
 }
 
-// encode does not escape <, > and &: with escapes an HTML page would exceed its bound.
+// encode encodes a value as JSON. It does not escape <, > and &, because with escapes a page of HTML can exceed the
+// limit.
 func encode(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -168,7 +169,7 @@ func checkCellStarted(c *cellhold.CellStartedContent) error {
 	return nil
 }
 
-// checkCellDone fails for oom and lost, which only the host can know.
+// checkCellDone fails for the statuses oom and lost, because only the host can know them.
 func checkCellDone(c *cellhold.CellDoneContent) error {
 	switch c.Status {
 	case cellhold.StatusOK, cellhold.StatusError, cellhold.StatusInterrupted, cellhold.StatusTimeout,

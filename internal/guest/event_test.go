@@ -94,7 +94,7 @@ func keys(n int) string {
 	return strings.TrimSuffix(b.String(), ",")
 }
 
-func TestAnAgentThatBreaksTheProtocolIsNotReadAnyMore(t *testing.T) {
+func TestAnEventThatBreaksTheProtocolIsAnError(t *testing.T) {
 	deep := strings.Repeat("[", 150) + strings.Repeat("]", 150)
 	wide := `{"ename":"","evalue":"","traceback":["` + strings.Repeat(`","`, 30_000) + `"]}`
 	for name, line := range map[string]string{
@@ -123,7 +123,7 @@ func TestTimesOfOtherCenturiesAreReplaced(t *testing.T) {
 	}
 }
 
-// checkParsed fails if a parsed event could harm a reader.
+// checkParsed checks that a parsed event is valid, can be encoded, and does not change in a second check.
 func checkParsed(t *testing.T, e guestapi.Event) {
 	t.Helper()
 	if e.Type == "" {

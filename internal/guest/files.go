@@ -96,7 +96,7 @@ func (c *Client) WriteFile(ctx context.Context, path string, r io.Reader, size i
 	ctx, cancel := context.WithTimeout(ctx, fileTimeout)
 	defer cancel()
 	req := request{method: http.MethodPut, path: "/v1/output/file", query: url.Values{"path": {path}}, size: size, once: true}
-	if size > 0 { // for an empty file, body must be nil: package http would send it with an unknown size
+	if size > 0 { // otherwise package http sends the empty body with an unknown size
 		req.body = r
 	}
 	resp, err := c.do(ctx, req)

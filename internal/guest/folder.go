@@ -22,16 +22,16 @@ import (
 )
 
 const (
-	// stallTimeout is how long a guest can neither read nor send a part of a file. The agent itself gives
-	// up on a stopped deputy after a minute.
+	// stallTimeout is how long a transfer can make no progress. It is longer than the minute after which the agent
+	// replaces a stopped deputy.
 	stallTimeout = 90 * time.Second
-	// continueTime is the time that a guest has to accept a request. After it the body is sent without an
-	// acceptance.
+	// continueTime is the time that a guest has to accept a request. After this time, the body is sent
+	// without an acceptance.
 	continueTime = 10 * time.Second
 	// answerTimeout is the time that a guest has for an operation on many files.
 	answerTimeout = 3 * time.Minute
-	// maxListing bounds one page. Names and targets of full length with every byte escaped would need three
-	// times as much, but real pages are smaller.
+	// maxListing bounds one page. If each name and target has its full length, and each byte is escaped, a page
+	// needs three times as much. Real pages are smaller.
 	maxListing = 8 << 20
 	// maxListingCommas bounds the commas of a page: eight fields for each entry, and space for new ones.
 	maxListingCommas = 16 * guestapi.MaxPage
@@ -39,7 +39,7 @@ const (
 	maxVersion = 64
 )
 
-// The causes with which a call ends when the guest makes no progress.
+// errStalled and errSlow are the causes with which a call ends when the guest makes no progress.
 var (
 	errStalled = cellhold.Errorf(cellhold.Unavailable, "The transfer of the file made no progress. Try again.")
 	errSlow    = cellhold.Errorf(cellhold.Unavailable, "The file operation timed out and may still complete. Check before you try again.")
@@ -107,7 +107,8 @@ func (c *Client) ListDir(ctx context.Context, p, after string, limit int) (list 
 	return list, l.More, nil
 }
 
-// checkListing checks that a page is sorted and bounded, so that a loop over all pages ends.
+// checkListing checks the entries of a page. They must come after a name, sorted, and at most limit entries. So a
+// loop over all pages ends.
 func checkListing(l guestapi.Listing, after string, limit int) ([]cellhold.FileInfo, error) {
 	dir, err := checkGuestPath(l.Path)
 	if err != nil || len(l.Entries) > limit || l.More && len(l.Entries) == 0 {
@@ -179,7 +180,7 @@ func validVersion(v string) bool {
 	return v != "" && len(v) <= maxVersion && strings.Trim(v, "0123456789abcdef-") == ""
 }
 
-// ReadAt opens length bytes of a file from an offset, if the file still has that version. The reader fails
+// ReadAt opens length bytes of a file from an offset, if the file still has the version. The reader fails
 // if the guest sends fewer bytes, and never returns more. The caller must close it.
 func (c *Client) ReadAt(ctx context.Context, p, version string, offset, length int64) (io.ReadCloser, error) {
 	q := url.Values{"path": {p}, "version": {version}, "offset": {strconv.FormatInt(offset, 10)}, "length": {strconv.FormatInt(length, 10)}}
@@ -216,7 +217,7 @@ func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, int64, e
 	return &moving{ctx: ctx, cancel: cancel, body: resp.Body}, resp.ContentLength, nil
 }
 
-// moving is a body that fails when no bytes arrive for some time.
+// moving is a body whose reads fail when no bytes arrive for stallTimeout.
 type moving struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -252,7 +253,7 @@ type Upload struct {
 	Limit int64 // limit of the content in bytes
 }
 
-// Write writes a file. It appears whole or not at all.
+// Write writes a file. The new content appears completely or not at all.
 func (c *Client) Write(ctx context.Context, u Upload) (cellhold.FileInfo, error) {
 	q := url.Values{"path": {u.Path}, "limit": {strconv.FormatInt(u.Limit, 10)}}
 	if u.Mode != 0 {
@@ -294,7 +295,7 @@ func (c *Client) upload(ctx context.Context, r request, out any) error {
 		if err == nil {
 			resp.Body.Close()
 		}
-		return failed // the sender's error is the cause of the guest's answer
+		return failed // the error of the sender caused the error of the guest
 	}
 	if err != nil {
 		return err
@@ -302,8 +303,8 @@ func (c *Client) upload(ctx context.Context, r request, out any) error {
 	return decodeFiles(resp, maxListing, out)
 }
 
-// offered is a body whose pieces the guest must read in time. The time in which the sender has no bytes
-// does not count.
+// offered is a body that the guest must read without long pauses. The timer does not run while the sender has no
+// bytes.
 type offered struct {
 	io.Reader
 	timer *time.Timer
@@ -333,7 +334,7 @@ func (o *offered) failed() error {
 	return o.err
 }
 
-// MakeDir makes a directory and those above it. made reports whether it was missing.
+// MakeDir makes a directory and its missing parents. made reports whether the directory was missing.
 func (c *Client) MakeDir(ctx context.Context, p string) (info cellhold.FileInfo, made bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSlow)
 	defer cancel()
@@ -362,8 +363,8 @@ func (c *Client) Remove(ctx context.Context, p string, recursive bool) error {
 	return c.ask(ctx, request{method: http.MethodDelete, path: files(""), query: q, once: true}, maxProblem, nil)
 }
 
-// WatchDir yields the changes in a directory until ctx ends. The first element is empty: from then on all
-// changes are reported.
+// WatchDir yields the changes in a directory until ctx ends. The first element is empty. It
+// says that the watch has started.
 func (c *Client) WatchDir(ctx context.Context, p string, recursive bool) iter.Seq2[cellhold.FileChange, error] {
 	return func(yield func(cellhold.FileChange, error) bool) {
 		q := url.Values{"path": {p}, "recursive": {strconv.FormatBool(recursive)}}
@@ -422,7 +423,7 @@ func checkChange(line []byte) (cellhold.FileChange, error) {
 	return c, nil
 }
 
-// checkCellFiles checks the files that a cell is reported to have written.
+// checkCellFiles checks the files that a cell wrote, according to the agent.
 func checkCellFiles(list []cellhold.CellFile) error {
 	if len(list) > guestapi.MaxCellFiles {
 		return errContent

@@ -113,7 +113,7 @@ func FuzzChange(f *testing.F) {
 	})
 }
 
-// FuzzCellFiles checks the files that a cell is reported to have written.
+// FuzzCellFiles checks lists of files that a cell wrote, according to a hostile guest.
 func FuzzCellFiles(f *testing.F) {
 	f.Add([]byte(`[{"path":"/workspace/a","size":1,"modified":"2026-01-02T03:04:05Z"},{"path":"/x\ufffd","escaped":"/x%FF"}]`))
 	f.Add([]byte(`[{"path":"../a","size":-1}]`))

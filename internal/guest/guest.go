@@ -1,11 +1,11 @@
 // Package guest is the host's end of the link to the agent in a sandbox.
 //
-// It trusts no answer, because user code may have taken over the agent. Every answer is bounded in size and
+// It trusts no answer, because user code can have taken over the agent. Every answer is bounded in size and
 // time. Every event is decoded, checked and encoded again from the fields of its type. Every path is
 // checked. Invalid data is left out, or ends the call; it never reaches the caller.
 //
-// It does not reconnect, and retries only harmless requests: its callers know when a retry makes sense. It
-// holds no locks.
+// It does not reconnect. It retries only requests that the agent can receive twice. All other retries are the
+// callers' decision.
 package guest
 
 import (
@@ -28,7 +28,8 @@ import (
 
 const (
 	// callTimeout bounds one call, except reads of events and files. The agent takes up to 3 s to end a
-	// busy kernel. A host with 20 starting sandboxes is ten times slower than an idle one.
+	// busy kernel. A host that starts 20 sandboxes is ten times slower than an idle
+	// host.
 	callTimeout = 30 * time.Second
 	// fileTimeout bounds the transfer of one file of up to some hundred megabytes.
 	fileTimeout = 2 * time.Minute
@@ -36,7 +37,7 @@ const (
 	maxHeaders = 8 << 10
 	// maxProblem bounds an error answer, which is one sentence.
 	maxProblem = 4 << 10
-	// maxInfo bounds the answer about a handful of kernels.
+	// maxInfo bounds the state of the agent, with all its kernels.
 	maxInfo = 64 << 10
 	// maxList bounds the list of files: all paths of full length with every byte escaped.
 	maxList = guestapi.MaxFiles * (6*guestapi.MaxPath + 200)
@@ -44,12 +45,12 @@ const (
 	// listLevels bounds the nesting: the list, and the files in it.
 	maxListCommas = 10 * guestapi.MaxFiles
 	listLevels    = 2
-	// maxSentence bounds foreign text that is shown as a sentence.
+	// maxSentence bounds text of the guest that is shown as a sentence.
 	maxSentence = 1000
 	// idleConns is the number of connections that stay open between calls. Usually there is one call at a
 	// time, and sometimes an interrupt or a file in parallel.
 	idleConns = 2
-	// maxConns bounds the cost of a guest that never answers: further calls wait, and time out.
+	// maxConns bounds the connections to a guest that never answers. Further calls wait, and time out.
 	maxConns = 64
 )
 
@@ -95,8 +96,8 @@ func New(o Options) (*Client, error) {
 // Close closes the idle connections. Calls in progress continue.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Info returns the state of the agent. The error is Unsupported if the agent has neither this version of
-// the protocol nor the one before. Calls that an older agent does not support fail themselves.
+// Info returns the state of the agent. The error is Unsupported unless the agent has this version of the
+// protocol or the one before. With an older agent, some calls return Unsupported.
 func (c *Client) Info(ctx context.Context) (guestapi.Info, error) {
 	var info guestapi.Info
 	if err := c.get(ctx, "/v1/info", maxInfo, &info); err != nil {
@@ -131,7 +132,7 @@ func checkInfo(info guestapi.Info) error {
 	return nil
 }
 
-// invalidData returns the error for an answer that an honest agent would not give.
+// invalidData returns the error for an answer that a correct agent never sends.
 func invalidData(what string) error {
 	return cellhold.Errorf(cellhold.Internal, "The agent in the sandbox sent invalid data: %s.", what)
 }
@@ -157,12 +158,12 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 		req.ContentLength = r.size
 	}
 	if r.expect && r.body != nil {
-		// So a file that is refused is refused before its body is sent, from the caller on.
+		// With this header the agent can refuse a file before the caller sends it.
 		req.Header.Set("Expect", "100-continue")
 	}
 	if !r.once {
-		// This header is not sent. It lets the transport retry when a kept connection is dead, as all are
-		// after a reset of the link.
+		// The transport does not send this header. It lets the transport retry when an idle connection is
+		// closed. After a reset of the link, all of them are.
 		req.Header["X-Idempotency-Key"] = nil
 	}
 	resp, err := c.http.Do(req)
@@ -173,7 +174,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox does not answer.")
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// The body is the bare connection now, and no context ends it: a guest could block the caller
+		// The body is the connection itself now. No context ends its reads, so a guest could block the caller
 		// forever.
 		resp.Body.Close()
 		return nil, invalidData("an answer that changes the protocol")
@@ -273,7 +274,7 @@ func refused(status int, message string) error {
 	return &cellhold.Error{Kind: kind, Message: sentence(message)}
 }
 
-// sentence makes a foreign text safe to show: one line, printable and short.
+// sentence makes a text of the guest safe to show: one line, printable and short.
 func sentence(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if isControl(r) || r == '\u2028' || r == '\u2029' {

@@ -17,8 +17,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// against returns a client whose agent is the handler.
-func against(t *testing.T, h http.HandlerFunc) *guest.Client {
+// clientOf returns a client whose agent is the handler.
+func clientOf(t *testing.T, h http.HandlerFunc) *guest.Client {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -44,7 +44,7 @@ func TestAnEndlessAnswerIsCutOff(t *testing.T) {
 		}
 	}
 	zeros := bytes.Repeat([]byte("0"), 64<<10)
-	c := against(t, endless(`{"seq":`, zeros))
+	c := clientOf(t, endless(`{"seq":`, zeros))
 	for _, err := range c.Kernel("k").Events(t.Context(), 0) {
 		if cellhold.KindOf(err) != cellhold.Internal {
 			t.Errorf("events: %v, want a refusal", err)
@@ -56,21 +56,21 @@ func TestAnEndlessAnswerIsCutOff(t *testing.T) {
 	if err := c.Kernel("k").Interrupt(t.Context(), ""); err != nil {
 		t.Errorf("interrupt: %v; its answer does not matter", err)
 	}
-	c = against(t, endless("[", []byte(strings.Repeat("{},", 1000))))
+	c = clientOf(t, endless("[", []byte(strings.Repeat("{},", 1000))))
 	if _, err := c.Files(t.Context()); cellhold.KindOf(err) != cellhold.Internal {
 		t.Errorf("files: %v, want a refusal", err)
 	}
 }
 
 func TestEndlessHeadersAndRedirectsAreRefused(t *testing.T) {
-	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X", strings.Repeat("x", 1<<20))
 	})
 	if _, err := c.Info(t.Context()); cellhold.KindOf(err) != cellhold.Unavailable {
 		t.Errorf("headers: %v", err)
 	}
 	calls := 0
-	c = against(t, func(w http.ResponseWriter, r *http.Request) {
+	c = clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		calls++
 		http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect)
 	})
@@ -79,11 +79,11 @@ func TestEndlessHeadersAndRedirectsAreRefused(t *testing.T) {
 	}
 }
 
-func TestAProblemBecomesAKindAndAMessage(t *testing.T) {
+func TestAnErrorAnswerHasAKindAndAMessage(t *testing.T) {
 	for status, want := range map[int]cellhold.Kind{
 		400: cellhold.Invalid, 404: cellhold.NotFound, 409: cellhold.Conflict, 413: cellhold.Exhausted, 500: cellhold.Internal,
 	} {
-		c := against(t, func(w http.ResponseWriter, r *http.Request) {
+		c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(status)
 			w.Write([]byte("{\"error\":\"No\\nway\\u001b[31m\"}"))
 		})
@@ -96,16 +96,16 @@ func TestAProblemBecomesAKindAndAMessage(t *testing.T) {
 }
 
 func TestAnotherVersionIsUnsupported(t *testing.T) {
-	c := against(t, func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"version":99,"boot":"b"}`)) })
+	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"version":99,"boot":"b"}`)) })
 	if _, err := c.Info(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported {
 		t.Errorf("%v, want unsupported", err)
 	}
 }
 
 func TestAnAgentOfTheLastVersionIsSupported(t *testing.T) {
-	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/info" {
-			http.NotFound(w, r) // as a router does for an unknown path
+			http.NotFound(w, r) // like a router with an unknown path
 			return
 		}
 		w.Write([]byte(`{"version":2,"boot":"b","kernels":[{"id":"k","state":"idle","last":7}]}`))
@@ -126,12 +126,12 @@ func TestTheAnswerOfARenewalIsChecked(t *testing.T) {
 		`{"version":3,"boot":""}`, `{"version":3,"boot":"b","kernels":[{"id":"../k","state":"idle"}]}`, `{"version":9,"boot":"b"}`, `[]`,
 		`{"version":3,"boot":"b","kernels":[` + strings.Repeat(" ", 1<<20) + `]}`,
 	} {
-		c := against(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, answer) })
+		c := clientOf(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, answer) })
 		if info, err := c.Renew(t.Context(), guestapi.Renew{Timeout: time.Second}); err == nil {
 			t.Errorf("%.60s became %+v", answer, info)
 		}
 	}
-	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"error":"`+strings.Repeat("\\u001b", 900)+`"}`)
 	})
 	if p, err := c.Kernel("k").Prepare(t.Context(), guestapi.Prepare{Timeout: time.Second}); err != nil || strings.ContainsRune(p.Error, 0x1b) {
@@ -141,7 +141,7 @@ func TestTheAnswerOfARenewalIsChecked(t *testing.T) {
 
 func TestEventsEndWithTheLinkAndWithTheContext(t *testing.T) {
 	const event = `{"seq":3,"cell":"c1","type":"stream","content":{"name":"stdout","text":"x"}}` + "\n"
-	broken := against(t, func(w http.ResponseWriter, r *http.Request) {
+	broken := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, event+`{"seq":4,`)
 	})
 	var got []int64
@@ -156,7 +156,7 @@ func TestEventsEndWithTheLinkAndWithTheContext(t *testing.T) {
 		t.Errorf("events %v, want 3", got)
 	}
 
-	silent := against(t, func(w http.ResponseWriter, r *http.Request) {
+	silent := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, event)
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -171,10 +171,10 @@ func TestEventsEndWithTheLinkAndWithTheContext(t *testing.T) {
 	}
 }
 
-func TestFilesAreSentAndReadWithinTheirSizes(t *testing.T) {
+func TestFilesAreSentAndReadWithTheirSizes(t *testing.T) {
 	var body []byte
 	var length int64
-	c := against(t, func(w http.ResponseWriter, r *http.Request) {
+	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
 			length = r.ContentLength
 			body, _ = io.ReadAll(r.Body)

@@ -25,10 +25,10 @@ type Kernel struct {
 	path   string
 
 	mu   sync.Mutex
-	talk *talk // the connection of the events; nil when there is none, or when it accepts no cells
+	talk *talk // the connection of the events; nil if there is none, or if it accepts no cells
 }
 
-// Kernel returns the calls about one kernel, which does not have to exist.
+// Kernel returns the calls about one kernel. The kernel can be missing in the agent.
 func (c *Client) Kernel(id cellhold.KernelID) *Kernel {
 	return &Kernel{client: c, id: id, path: "/v1/kernels/" + url.PathEscape(string(id))}
 }
@@ -53,7 +53,7 @@ func (c *Client) Specs(ctx context.Context) ([]cellhold.KernelSpec, error) {
 	return specs, nil
 }
 
-// specPattern matches names of kernelspecs: the name of a folder, and not a path.
+// specPattern matches names of kernelspecs. A name that matches is the name of a folder, and cannot be a path.
 var specPattern = lazy.Regexp(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$`)
 
 // maxSpecs bounds the list of kernelspecs: three sentences each, with every byte escaped.
@@ -86,7 +86,7 @@ func (k *Kernel) Interrupt(ctx context.Context, cell cellhold.CellID) error {
 }
 
 // Input answers a question of the running cell. The error is Conflict if the cell is not waiting for this
-// answer, for example because it has got one.
+// answer, for example because it has an answer already.
 func (k *Kernel) Input(ctx context.Context, r guestapi.InputReply) error {
 	return k.wrap("answer", k.client.send(ctx, request{method: http.MethodPost, path: k.path + "/input", once: true}, r))
 }
@@ -109,8 +109,8 @@ func (k *Kernel) Ack(ctx context.Context, seq int64) error {
 }
 
 // Events yields the kernel's events after a number as they happen, checked and in order. It skips events of
-// unknown types, and events whose content does not match their type. It ends with the error of
-// the context, or with an error when the link breaks, the kernel is deleted, or the agent sends invalid data.
+// unknown types, and events whose content does not match their type. It ends with the error of the
+// context, or with an error when the link breaks, the kernel is deleted, or the agent sends invalid data.
 // It reads an event only when the caller asks for one.
 func (k *Kernel) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Event, error] {
 	return func(yield func(guestapi.Event, error) bool) {
@@ -122,7 +122,7 @@ func (k *Kernel) Events(ctx context.Context, after int64) iter.Seq2[guestapi.Eve
 	}
 }
 
-// read passes events on until yield returns false, which is no error.
+// read passes events to yield, until yield returns false. Then it returns nil.
 func (k *Kernel) read(ctx context.Context, after int64, yield func(guestapi.Event) bool) error {
 	conn, body, err := k.listen(ctx, after)
 	if err != nil {

@@ -19,31 +19,31 @@ const (
 	// maxInstalled bounds the report of an installation: the log, the hooks, and four kilobytes for each
 	// package.
 	maxInstalled = 6*guestapi.MaxInstallLog + 6*guestapi.MaxHooks*guestapi.MaxHookText + guestapi.MaxPackages*4<<10
-	// maxInstalledCommas bounds the number of its parts, and installedLevels its nesting.
+	// maxInstalledCommas bounds the commas in the report, and installedLevels its levels.
 	maxInstalledCommas = guestapi.MaxPackages * (10 + guestapi.MaxModules)
 	installedLevels    = 4
-	// maxAsk bounds one question: a path and a number.
+	// maxAsk bounds one question of the installer: a path and a number.
 	maxAsk = 4 << 10
 	// maxModule bounds the name of a module.
 	maxModule = 128
 )
 
-// Patterns with large counts are compiled when they are first used. Each sandbox starts four processes of
-// this program that do not use them and would spend milliseconds on each.
+// Patterns with large counts are compiled at their first use. Each sandbox starts four processes of this program
+// that do not use them. Each compilation takes milliseconds.
 var (
 	packageName    = lazy.Regexp(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`)
 	packageVersion = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)
 	askPath        = lazy.Regexp(`^[A-Za-z0-9._/+!%-]{1,500}$`)
 )
 
-// InstallPackages changes the installed packages and returns when the change has ended. It has no timeout
-// of its own: the end of the context ends the installation.
+// InstallPackages changes the installed packages and returns when the change has ended. The end of
+// the context ends the installation; there is no other timeout.
 func (c *Client) InstallPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
 	return c.postInstall(ctx, "/v1/packages", in)
 }
 
 // LookPackages reports whether requirements are met already, and changes nothing. The error is NotFound if
-// the agent's version does not support that.
+// the agent's version does not support this call.
 func (c *Client) LookPackages(ctx context.Context, in guestapi.Install) (guestapi.Installed, error) {
 	return c.postInstall(ctx, "/v1/packages/look", in)
 }
@@ -166,7 +166,7 @@ func validModule(name string) bool {
 	return name != "" && len(name) <= maxModule
 }
 
-// showable keeps lines and drops characters that could control a terminal.
+// showable drops characters that could control a terminal, but keeps line breaks and tabs.
 func showable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if isControl(r) && r != '\n' && r != '\t' {
@@ -176,7 +176,7 @@ func showable(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
-// NextAsk waits for the next question of the installer. It returns false if there was none for some time.
+// NextAsk waits for the next question of the installer. It returns false if no question comes for guestapi.AskWait.
 func (c *Client) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, guestapi.AskWait+callTimeout)
 	defer cancel()
@@ -193,13 +193,13 @@ func (c *Client) NextAsk(ctx context.Context) (guestapi.Question, bool, error) {
 		return guestapi.Question{}, false, err
 	}
 	if ask.ID <= 0 || !askPath().MatchString(ask.Path) {
-		// No index can answer this question. The path is not used further.
+		// No index has this path. The path of the guest is not used any further.
 		ask.Path = "unknown"
 	}
 	return ask, true, nil
 }
 
-// AnswerAsk answers a question. A negative size means that it is unknown.
+// AnswerAsk answers a question. A negative size means that the size is unknown.
 func (c *Client) AnswerAsk(ctx context.Context, id int64, status int, kind string, size int64, body io.Reader) error {
 	q := url.Values{"ask": {strconv.FormatInt(id, 10)}, "status": {strconv.Itoa(status)}, "type": {kind}}
 	resp, err := c.do(ctx, request{method: http.MethodPut, path: "/v1/packages/answer", query: q, body: io.NopCloser(body), size: size, once: true})

@@ -49,7 +49,7 @@ func FuzzInstalled(f *testing.F) {
 			all += h.Path + h.Text
 		}
 		if strings.ContainsAny(all, "\x1b\r\x07\u009b") {
-			t.Fatalf("%q", all)
+			t.Fatalf("the report has control characters: %q", all)
 		}
 	})
 }

@@ -18,10 +18,10 @@ const renewVersion = 3
 // maxPrepared bounds the answer to a preparation: one sentence with every byte escaped.
 const maxPrepared = 6*maxSentence + 100
 
-// Renew makes the sandbox differ from all others that continue from the same snapshot. It returns the new
-// state of the agent. The error is Conflict if something runs in the sandbox. It is Unavailable if a kernel
-// could not be renewed, and Unsupported if the agent is too old. After Unavailable or Unsupported the
-// sandbox cannot be used as a copy.
+// Renew gives the sandbox a new identity, because other sandboxes can continue from the same snapshot. It returns the new
+// state of the agent. The error is Conflict if a cell or a command runs. It is Unavailable if a kernel
+// could not be renewed, and Unsupported if the agent is too old. After Unavailable or Unsupported, the
+// caller must not use the sandbox as a copy.
 func (c *Client) Renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, error) {
 	var info guestapi.Info
 	err := c.post(ctx, request{path: "/v1/renew"}, r, r.Timeout, maxInfo, &info)
@@ -35,8 +35,8 @@ func (c *Client) Renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, er
 }
 
 // Prepare runs code that belongs to no cell in the kernel, and returns when it has ended. An exception of
-// the code, or its end at the deadline, is no error. The error is Conflict if something runs, or if the
-// kernel is not ready or was lost during the call.
+// the code, or its end at the deadline, is no error. The error is Conflict if a cell or other code runs, if
+// the kernel is not ready, or if the kernel ended during the call.
 func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prepared, error) {
 	var p guestapi.Prepared
 	if err := k.client.post(ctx, request{path: k.path + "/prepare", once: true}, r, r.Timeout, maxPrepared, &p); err != nil {
@@ -46,7 +46,7 @@ func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prep
 	return p, nil
 }
 
-// post sends a request that takes the agent up to within longer than other calls.
+// post sends a request that can take longer than other calls, by up to within.
 func (c *Client) post(ctx context.Context, r request, body any, within time.Duration, limit int64, v any) error {
 	b, err := json.Marshal(body)
 	if err != nil {

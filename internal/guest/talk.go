@@ -15,14 +15,14 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// talk is the connection on which a kernel's events arrive. Cells are submitted on it too. A request for
-// each cell would cost both ends more than the rest of a short cell.
+// talk is the connection on which a kernel's events arrive. Cells are submitted on it too. A separate
+// request for each cell takes more time than the rest of a short cell.
 type talk struct {
 	kernel *Kernel
 	conn   net.Conn
 	stop   func() bool   // stops the context from ending the connection
 	gone   chan struct{} // closed when the connection is no longer read
-	read   atomic.Bool   // the caller waits for the next line, so answers are read
+	read   atomic.Bool   // true while the caller of Events waits for the next line, so that answers are read
 
 	write sync.Mutex // held while one line is written
 
@@ -35,7 +35,7 @@ type talk struct {
 func (k *Kernel) listen(ctx context.Context, after int64) (*talk, io.Reader, error) {
 	conn, err := k.client.dial(ctx)
 	if err != nil {
-		return nil, nil, silent(ctx, err)
+		return nil, nil, noAnswer(ctx, err)
 	}
 	t := &talk{kernel: k, conn: conn, gone: make(chan struct{}), waiting: map[cellhold.CellID]chan guestapi.Taken{}}
 	// Close would end only one direction of a stream of the link. The deadline ends a read that waits.
@@ -44,21 +44,21 @@ func (k *Kernel) listen(ctx context.Context, after int64) (*talk, io.Reader, err
 	switch {
 	case err != nil || ctx.Err() != nil: // upgrade has changed the deadline
 		t.end()
-		return nil, nil, silent(ctx, err)
+		return nil, nil, noAnswer(ctx, err)
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		k.mu.Lock()
 		k.talk = t
 		k.mu.Unlock()
 		return t, stream, nil
-	case resp.StatusCode == http.StatusOK: // an older agent, which accepts cells only by requests
+	case resp.StatusCode == http.StatusOK: // an older agent, which accepts each cell only in a request
 		return t, resp.Body, nil
 	}
 	defer t.end()
 	return nil, nil, problem(resp)
 }
 
-// silent returns the error of a connection that failed.
-func silent(ctx context.Context, err error) error {
+// noAnswer returns the error of a connection that failed.
+func noAnswer(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -79,7 +79,7 @@ func (t *talk) end() {
 }
 
 // talking returns the connection on which a cell can be submitted now. It is nil if there is none. It is
-// also nil while the reader of the events is busy with one, because it might not read the answer.
+// also nil while the reader of the events handles an event, because then no goroutine reads the answer.
 func (k *Kernel) talking() *talk {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -101,7 +101,7 @@ func (t *talk) execute(ctx context.Context, r guestapi.Execute) error {
 	t.expect(r.Cell, taken)
 	defer t.expect(r.Cell, nil)
 	if err := t.send(append(line, '\n')); err != nil {
-		return silent(ctx, err)
+		return noAnswer(ctx, err)
 	}
 	select {
 	case a := <-taken:
@@ -127,15 +127,14 @@ func (t *talk) expect(id cellhold.CellID, taken chan guestapi.Taken) {
 	t.waiting[id] = taken
 }
 
-// send writes one line. If the guest does not read it, the connection ends, because half a line may be
-// sent.
+// send writes one line. If the write fails, send ends the connection, because a part of the line can be sent.
 func (t *talk) send(line []byte) error {
 	t.write.Lock()
 	defer t.write.Unlock()
 	_ = t.conn.SetWriteDeadline(time.Now().Add(callTimeout))
 	_, err := t.conn.Write(line)
 	if err != nil {
-		_ = t.conn.SetDeadline(time.Unix(1, 0)) // the reader ends the rest
+		_ = t.conn.SetDeadline(time.Unix(1, 0)) // ends the read of the events, whose reader then closes the connection
 	}
 	return err
 }

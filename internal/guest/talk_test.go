@@ -14,10 +14,10 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// talker returns a client of an agent that accepts cells in two ways. The agent answers a line on the
-// connection for events with reply(line). It answers a POST request with 202, and counts it in byRequest.
+// talker returns a client of an agent that accepts cells in two ways. It answers a line on the connection for
+// events with reply(line). It answers a POST request with 202, and counts the request in byRequest.
 func talker(t *testing.T, byRequest *atomic.Int32, reply func(line string) string) *guest.Client {
-	return against(t, func(w http.ResponseWriter, r *http.Request) {
+	return clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			byRequest.Add(1)
 			w.WriteHeader(http.StatusAccepted)
@@ -51,8 +51,8 @@ func follow(t *testing.T, k *guest.Kernel) {
 	t.Cleanup(func() { <-done })
 }
 
-// tries is how often a test submits a cell. The client sends a cell by request until follow waits for events.
-// So the first cells may not be on the connection.
+// tries is how often a test submits a cell. Until follow waits for events, the client sends each cell in a request.
+// So a test repeats the cell until the client sends it on the connection.
 const tries = 1000
 
 func TestCellsAreSentOnTheConnectionOfTheEvents(t *testing.T) {

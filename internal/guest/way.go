@@ -17,7 +17,7 @@ import (
 // nextTimeout bounds the agent's answer to a request for the next connection of an egress proxy.
 const nextTimeout = 30 * time.Second
 
-// maxProxy bounds the answer about a proxy: a number.
+// maxProxy bounds the answer about a proxy, which has one number.
 const maxProxy = 1 << 10
 
 // OpenWay opens an egress proxy in the guest, or changes the settings of an open one.
@@ -45,8 +45,8 @@ func (c *Client) CloseWay(ctx context.Context, name string) error {
 	return nil
 }
 
-// Next opens a connection for the next program in the guest that uses the egress proxy. Its bytes come from
-// that program. The caller must close it.
+// Next opens a connection for the next program in the guest that uses the egress proxy. Its bytes come from the
+// program. The caller must close it.
 func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 	return next, nil
 }
 
-// wayOf turns a connection to the agent into one of an egress proxy.
+// wayOf turns a connection to the agent into a connection of an egress proxy.
 func wayOf(conn net.Conn, name string) (net.Conn, error) {
 	resp, stream, err := upgrade(conn, http.MethodPost, "/v1/ways/"+name+"/next", guestapi.Upgrade)
 	if err != nil {
@@ -78,7 +78,7 @@ func wayOf(conn net.Conn, name string) (net.Conn, error) {
 	return stream, nil
 }
 
-// upgrade asks the agent to change the protocol of a connection. It returns the answer, whose status may
+// upgrade asks the agent to change the protocol of a connection. It returns the answer, whose status can
 // differ from 101, and the connection after the answer's headers.
 func upgrade(conn net.Conn, method, path, protocol string) (*http.Response, net.Conn, error) {
 	_ = conn.SetDeadline(time.Now().Add(nextTimeout))

@@ -15,17 +15,17 @@ import (
 	"cellhold/client"
 )
 
-// alike has lists of cells, one session per file. A line that starts with "# %%" starts a cell.
+// alike has one list of cells in each file. A line that starts with "# %%" starts a cell.
 //
 //go:embed testdata/alike/*.py
 var alike embed.FS
 
-// The kinds of session that a caller can get. The code must not see a difference.
+// kinds has the ways in which a session can start. Code must not see a difference between them.
 var kinds = []string{"cold", "restored", "ready"}
 
-// TestColdRestoredAndReadySessionsGiveTheSameOutputs runs each list of cells in a session that started cold,
-// in one restored from a template, and in a warm one. A cell that ends with an AssertionError fails the test
-// even if all three agree.
+// TestColdRestoredAndReadySessionsGiveTheSameOutputs runs each list of cells in three sessions: a cold one, one
+// restored from a template, and a warm one. A cell that ends with an AssertionError fails the test, even if it
+// does so in all three sessions.
 func TestColdRestoredAndReadySessionsGiveTheSameOutputs(t *testing.T) {
 	t.Parallel()
 	files, err := alike.ReadDir("testdata/alike")
@@ -60,7 +60,7 @@ func cellsOf(file string) []string {
 	return cells
 }
 
-// compare runs the cells in a session of each kind, all three at the same time.
+// compare runs the cells in one session of each kind, at the same time, and compares the outputs.
 func (s *server) compare(t *testing.T, cells []string) {
 	t.Helper()
 	if len(cells) == 0 {
@@ -83,7 +83,7 @@ func (s *server) compare(t *testing.T, cells []string) {
 	for i, code := range cells {
 		cold := nth(results["cold"], i)
 		if strings.Contains(cold, `"ename":"AssertionError"`) {
-			t.Errorf("cell %d is wrong:\n%s\n%s", i+1, code, cold)
+			t.Errorf("an assertion of cell %d failed:\n%s\n%s", i+1, code, cold)
 		}
 		for _, kind := range kinds[1:] {
 			if got := nth(results[kind], i); got != cold {
@@ -94,7 +94,8 @@ func (s *server) compare(t *testing.T, cells []string) {
 	}
 }
 
-// firstDifference returns a position shortly before the first difference of two texts.
+// firstDifference returns a position shortly before the first difference of two texts, so that messages show
+// some common text.
 func firstDifference(a, b string) int {
 	i := 0
 	for i < len(a) && i < len(b) && a[i] == b[i] {
@@ -110,7 +111,8 @@ func nth(list []string, i int) string {
 	return list[i]
 }
 
-// kernelFile matches the file name that a kernel gives to a cell's code. Its number is that of the process.
+// kernelFile matches the folder in the file name that a kernel gives to a cell's code. The number is the process
+// id of the kernel.
 var kernelFile = regexp.MustCompile(`/tmp/ipykernel_[0-9]+/`)
 
 // runAll runs cells one after the other, and returns the status, number and outputs of each. It removes the
@@ -136,11 +138,12 @@ func (s *server) runAll(t *testing.T, id cellhold.SessionID, cells []string) []s
 	return seen
 }
 
-// imported asks the sandbox, not the kernel, whether the kernel imported the modules of the warm-up.
+// imported is a shell line that tests whether the kernel has imported the modules of the warm-up. It reads /proc,
+// because a cell would change the kernel.
 const imported = `grep -qs _multiarray_umath /proc/[0-9]*/maps && echo imported || echo not`
 
-// sessionOf creates a session of a kind, and verifies the kind: a warm session has an older sandbox, and a
-// cold one has no snapshot.
+// sessionOf creates a session of a kind, and verifies the kind. The sandbox of a warm session is older than the
+// session. A cold session comes from no snapshot.
 func (s *server) sessionOf(t *testing.T, kind string) cellhold.SessionID {
 	t.Helper()
 	request := client.CreateSession{Template: "ready"}
@@ -157,7 +160,7 @@ func (s *server) sessionOf(t *testing.T, kind string) cellhold.SessionID {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := filepath.Glob(filepath.Join(s.home, "run", string(id)+"*")) // a warm sandbox has an older name
+	own, err := filepath.Glob(filepath.Join(s.home, "run", string(id)+"*")) // a warm sandbox does not have the session's id as its name
 	if err != nil {
 		t.Fatal(err)
 	}

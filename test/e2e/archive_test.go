@@ -14,7 +14,7 @@ import (
 	"cellhold/client"
 )
 
-// tarOf makes a tar with these headers. The content of each file is its name.
+// tarOf makes a tar archive from headers. The content of each file is its name.
 func tarOf(t testing.TB, headers ...tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -59,7 +59,7 @@ open(b'p/bytes \xff', 'w').write('x')`)
 		}
 		got := s.must(t, id, "import subprocess\nos.path.exists('p/pipe') and os.unlink('p/pipe')\nprint(subprocess.run(['diff', '-r', '--no-dereference', 'p', 'again/"+format+"'], capture_output=True, text=True).stdout, os.readlink('again/"+format+"/src/link'), oct(os.stat('again/"+format+"/src/run.sh').st_mode), end='')")
 		if got != " run.sh 0o100755" {
-			t.Errorf("%s: %s", format, got)
+			t.Errorf("%s: the unpacked folder differs: %s", format, got)
 		}
 	}
 }
@@ -116,17 +116,17 @@ func TestHostileArchivesAreRefusedAndLeaveNothingBehind(t *testing.T) {
 		"zip slip":    zipOf(t, "../../tmp/slipped"),
 		"zip twice":   zipOf(t, "a", "a"),
 		"overlapping": overlapping(t),
-		"zip64 lie":   lyingZip(t),
+		"zip64 size":  wrongSizeZip(t),
 	} {
 		err := s.UnpackDir(t.Context(), id, "out", bytes.NewReader(archive))
 		if kind := cellhold.KindOf(err); kind != cellhold.Invalid && kind != cellhold.Exhausted {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want that it is invalid or too large", name, err)
 		}
 		if left := s.must(t, id, "import os; os.path.exists('out'), os.path.exists('/tmp/slipped'), os.listdir('.')"); left != "(False, False, [])" {
 			t.Fatalf("%s left: %s", name, left)
 		}
 	}
-	// An existing file must not be replaced partly either.
+	// A refused archive must not replace an existing file.
 	s.write(t, id, "out/a", "old")
 	if err := s.UnpackDir(t.Context(), id, "out", bytes.NewReader(tarOf(t, file("a"), file("../b")))); err == nil {
 		t.Error("the archive was accepted")
@@ -151,7 +151,7 @@ func zipOf(t testing.TB, names ...string) []byte {
 	return b.Bytes()
 }
 
-// overlapping makes a zip of two entries. The second entry has the offset of the first one.
+// overlapping makes a zip archive with two entries, both with the offset of the first entry.
 func overlapping(t testing.TB) []byte {
 	t.Helper()
 	b := zipOf(t, "aaaa", "bbbb")
@@ -161,8 +161,8 @@ func overlapping(t testing.TB) []byte {
 	return b
 }
 
-// lyingZip makes a zip whose entry has a wrong size.
-func lyingZip(t testing.TB) []byte {
+// wrongSizeZip makes a zip archive whose entry has a wrong size.
+func wrongSizeZip(t testing.TB) []byte {
 	t.Helper()
 	b := zipOf(t, "aaaa")
 	entry := bytes.LastIndex(b, []byte("PK\x01\x02"))

@@ -17,7 +17,7 @@ func detail(answer map[string]any) string {
 	return s
 }
 
-func TestAClientOfTheArticleWorksUnchanged(t *testing.T) {
+func TestAClientOfTheArticlesAPIWorksUnchanged(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t), "--auth", "off", "--cell-timeout", "8s")
 	status, a := s.post(t, "/start_session", form, "user_id=user_test")

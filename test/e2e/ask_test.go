@@ -20,7 +20,7 @@ func runAsking(t *testing.T, source, input string, terminal bool) (int, string) 
 	}
 	args := []string{binary(t), "--home", newHome(t), "run", file}
 	if terminal {
-		args = []string{"script", "-qec", strings.Join(args, " "), "/dev/null"} // gives the command a terminal
+		args = []string{"script", "-qec", strings.Join(args, " "), "/dev/null"} // script runs the command in a terminal
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	var out bytes.Buffer
@@ -34,7 +34,7 @@ func runAsking(t *testing.T, source, input string, terminal bool) (int, string) 
 	return 0, out.String()
 }
 
-// At a terminal, the user answers a script's questions there, and secrets are not shown.
+// At a terminal, the user answers the questions of a script. The terminal does not show secrets.
 func TestAScriptAsksAtTheTerminal(t *testing.T) {
 	t.Parallel()
 	const source = "import getpass\nname = input('Name? ')\nsecret = getpass.getpass('Secret: ')\nprint('got', name, len(secret))\n"
@@ -44,9 +44,9 @@ func TestAScriptAsksAtTheTerminal(t *testing.T) {
 	}
 }
 
-// Without a terminal, the standard input answers them. After its end there is no answer. A script that ends
-// with os._exit has that exit status.
-func TestAScriptWithoutATerminalAndOneThatExits(t *testing.T) {
+// Without a terminal, the standard input answers the questions of a script. After the end of the input, a
+// question is an error. If a script calls os._exit, its exit status is the status of cellhold run.
+func TestAScriptAsksTheStandardInputAndKeepsItsExitStatus(t *testing.T) {
 	t.Parallel()
 	if status, out := runAsking(t, "print('got', input('Name? '))", "Ann\n", false); status != 0 || out != "Name? got Ann\n" {
 		t.Errorf("input() without a terminal: status %d:\n%s", status, out)

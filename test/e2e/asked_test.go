@@ -11,7 +11,7 @@ import (
 	"cellhold/client"
 )
 
-// ask sends a request like a client that has only JSON.
+// ask sends a request without the Go client, and returns the status and the JSON answer.
 func (s *server) ask(t *testing.T, method, path, body string) (int, map[string]any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
@@ -36,7 +36,7 @@ func (s *server) ask(t *testing.T, method, path, body string) (int, map[string]a
 	return res.StatusCode, answer
 }
 
-func TestLimitsAreNumbersOrSizesLikeTheFlags(t *testing.T) {
+func TestLimitsAreBytesOrSizesAsInFlags(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	status, x := s.ask(t, "POST", "/v1/sessions", `{"limits": {"memory": "512MiB", "disk": "64M", "tmp": 1048576, "output": "1.5 MiB"}}`)
@@ -57,23 +57,23 @@ func TestLimitsAreNumbersOrSizesLikeTheFlags(t *testing.T) {
 	} {
 		status, answer := s.ask(t, "POST", "/v1/sessions", body)
 		if status < 400 || status > 422 || !strings.Contains(fmt.Sprint(answer), reason) {
-			t.Errorf("%s is answered by %d %v, want %q", body, status, answer, reason)
+			t.Errorf("%s: got %d %v, want %q", body, status, answer, reason)
 		}
 	}
 }
 
-func TestAWaitThatEndsBeforeTheCellSetsWaitOver(t *testing.T) {
+func TestAWaitThatEndsBeforeItsCellSetsWaitOver(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	cells := "/v1/sessions/" + string(id) + "/cells"
 	status, c := s.ask(t, "POST", cells+"?wait=100ms", `{"code": "import time, os\nwhile not os.path.exists('go'): time.sleep(0.05)"}`)
 	if status != http.StatusAccepted || c["wait_over"] != true || c["state"] != "running" {
-		t.Errorf("while it runs: %d, %v", status, c)
+		t.Errorf("while the cell runs: %d, %v", status, c)
 	}
 	cell := cells + "/" + c["id"].(string)
 	if status, c = s.ask(t, "GET", cell+"?wait=100ms", ""); status != http.StatusAccepted || c["wait_over"] != true {
-		t.Errorf("asked again: %d, %v", status, c)
+		t.Errorf("the second wait: %d, %v", status, c)
 	}
 	if status, c = s.ask(t, "GET", cell, ""); status != http.StatusOK || c["wait_over"] != nil {
 		t.Errorf("without wait: %d, %v", status, c)
@@ -89,18 +89,18 @@ func TestAWaitThatEndsBeforeTheCellSetsWaitOver(t *testing.T) {
 	}
 }
 
-func TestAWaitThatEndsBeforeTheCommandSetsWaitOver(t *testing.T) {
+func TestAWaitThatEndsBeforeItsCommandSetsWaitOver(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	commands := "/v1/sessions/" + string(id) + "/commands"
 	status, c := s.ask(t, "POST", commands+"?wait=100ms", `{"args": ["cat"]}`)
 	if status != http.StatusAccepted || c["wait_over"] != true || c["state"] != "running" {
-		t.Errorf("while it runs: %d, %v", status, c)
+		t.Errorf("while the command runs: %d, %v", status, c)
 	}
 	command := commands + "/" + c["id"].(string)
 	if status, c = s.ask(t, "GET", command+"?wait=100ms", ""); status != http.StatusAccepted || c["wait_over"] != true {
-		t.Errorf("asked again: %d, %v", status, c)
+		t.Errorf("the second wait: %d, %v", status, c)
 	}
 	if status, _ := s.ask(t, "POST", command+"/stdin?eof=true", ""); status >= 300 {
 		t.Fatalf("closing the input: status %d", status)

@@ -9,11 +9,12 @@ import (
 	"cellhold/client"
 )
 
-// soon is the time limit of an interrupt on a busy machine. The cells wait for a minute.
+// soon is the longest time from an interrupt to the end of its cell, on a busy machine. Without an interrupt, the
+// cells wait for a minute.
 const soon = 15 * time.Second
 
-// stop interrupts a cell after its start, and checks the result.
-func (s *server) stop(t *testing.T, id cellhold.SessionID, code string) {
+// interruptRunning runs a cell, interrupts it after its start, and checks that it ends soon.
+func (s *server) interruptRunning(t *testing.T, id cellhold.SessionID, code string) {
 	t.Helper()
 	c := s.submit(t, id, client.Code{Code: "print('begun', flush=True)\n" + code})
 	s.awaitText(t, c)
@@ -76,7 +77,7 @@ async def inner(): await asyncio.sleep(60)
 		"cleaning up":    "try: await inner()\nexcept asyncio.CancelledError: raise",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.stop(t, id, code)
+			s.interruptRunning(t, id, code)
 			if got := s.must(t, id, "x"); got != "42" {
 				t.Errorf("x is %q", got)
 			}
@@ -84,7 +85,7 @@ async def inner(): await asyncio.sleep(60)
 	}
 }
 
-// Each of these cells catches its cancellation once or always, and continues to wait.
+// Each of these cells catches its cancellation, once or always, and continues to wait.
 func TestACellThatRefusesCancellationEndsWithTheSecondInterrupt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -107,7 +108,7 @@ async def never():
 		"never, some":   "await asyncio.gather(never(), never())",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.stop(t, id, code)
+			s.interruptRunning(t, id, code)
 			if got := s.must(t, id, "x"); got != "42" {
 				t.Errorf("x is %q", got)
 			}
@@ -152,18 +153,17 @@ async def tick():
 ticking = asyncio.create_task(tick())
 cleaned = []`)
 	for range 5 {
-		s.stop(t, id, `try: await asyncio.sleep(60)
+		s.interruptRunning(t, id, `try: await asyncio.sleep(60)
 finally:
     await asyncio.sleep(0.1)
     cleaned.append(1)`)
 	}
 	if got := s.must(t, id, "before = n; await asyncio.sleep(0.2); n > before, ticking.done(), len(cleaned)"); got != "(True, False, 5)" {
-		t.Errorf("afterwards: %s", got)
+		t.Errorf("after the interrupt: %s", got)
 	}
 }
 
-// A task that never waits keeps the kernel from starting the next cell. The timeout of that cell ends the
-// task.
+// While a task never waits, the kernel cannot start the next cell. The deadline of the next cell ends the task.
 func TestATaskThatNeverWaitsEndsAtTheDeadlineOfTheNextCellAndTheVariablesSurvive(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -173,7 +173,7 @@ func TestATaskThatNeverWaitsEndsAtTheDeadlineOfTheNextCellAndTheVariablesSurvive
 		t.Errorf("ended with %s (%s)", c.Status, c.Cause)
 	}
 	if got := s.must(t, id, "x, spinning.done()"); got != "(42, True)" {
-		t.Errorf("afterwards: %s", got)
+		t.Errorf("after the interrupt: %s", got)
 	}
 }
 

@@ -44,7 +44,7 @@ func stream(c cellhold.Cell, name string) string {
 	return b.String()
 }
 
-// The cells of one session, in this order: a cell reads the exit status of the one before.
+// The cells run in one session, in this order, because a cell can read the exit status of the cell before it.
 func TestBashReportsTheExitStatusOfACellAndKeepsTheShell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -101,7 +101,7 @@ func TestBashReportsTheExitStatusOfACellAndKeepsTheShell(t *testing.T) {
 	}
 }
 
-func TestACellThatEndsTheShellReportsItAndTheNextHasANewOne(t *testing.T) {
+func TestACellThatEndsTheShellReportsItAndTheNextCellHasANewShell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.bash(t)
@@ -137,12 +137,12 @@ func TestACellThatEndsTheShellReportsItAndTheNextHasANewOne(t *testing.T) {
 	}
 }
 
-func TestBashHandlesMuchInputAndStreamsItsOutput(t *testing.T) {
+func TestBashHandlesLongCodeAndStreamsItsOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.bash(t)
 	if got := text(s.onBash(t, id, "x='"+strings.Repeat("é'\\''", 50000)+"'; echo ${#x}")); got != "100000\n" {
-		t.Errorf("a line of 300,000 bytes has %q characters", got)
+		t.Errorf("echo ${#x} prints %q for 100,000 characters", got)
 	}
 	if got := stream(s.onBash(t, id, "echo first >&2; seq 100000; echo last >&2"), "stdout"); len(got) != 588895 || !strings.HasSuffix(got, "\n100000\n") {
 		t.Errorf("%d bytes arrived, want 588,895", len(got))
@@ -187,7 +187,7 @@ func TestBashShowsImagesAndHTML(t *testing.T) {
 	}
 }
 
-// An interrupt can come at any time: before the code, in a command, between two, and after the end.
+// An interrupt can come at any time: before the code, in a command, between two commands, and after the code.
 func TestTheShellContinuesAfterInterrupts(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -211,7 +211,6 @@ func TestTheShellContinuesAfterInterrupts(t *testing.T) {
 	}
 }
 
-// The shell continues after a timeout, and after a hibernation.
 func TestBashContinuesAfterADeadlineAndAHibernation(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -228,6 +227,6 @@ func TestBashContinuesAfterADeadlineAndAHibernation(t *testing.T) {
 		t.Errorf("after the hibernation it prints %q", text(c))
 	}
 	if c := s.onBash(t, id, "echo $?; exit 3"); !strings.HasPrefix(text(c), "4\n") || !strings.Contains(text(c), "A new shell was started") {
-		t.Errorf("the end of the shell is %q", text(c))
+		t.Errorf("the cell that ends the shell prints %q", text(c))
 	}
 }

@@ -14,11 +14,11 @@ import (
 var rawClient string
 
 // BenchmarkOneCellAgainstARawClient compares `1+1` through the API with the same cell sent by a raw ZeroMQ
-// client inside the same sandbox. Blocks of 20 cells of each are interleaved, because a shared machine
-// changes its speed within seconds. The figures are medians in milliseconds: of the API, of the raw client,
-// and of the differences between neighbouring blocks.
+// client inside the same sandbox. Blocks of 20 cells alternate between the two, because the speed of a shared
+// machine changes within seconds. It reports, in milliseconds, the median and the 99th percentile of the API and
+// of the raw client, and the median of the differences between adjacent blocks.
 func BenchmarkOneCellAgainstARawClient(b *testing.B) {
-	s := serve(b, newHome(b), "--cpu", "2") // with one core, the benchmark would measure the quota
+	s := serve(b, newHome(b), "--cpu", "2") // with 1 CPU, the benchmark would measure waits for the CPU limit
 	id := s.session(b, client.CreateSession{})
 	s.must(b, id, rawClient)
 	s.must(b, id, "1+1; print(measure(20))")
@@ -45,9 +45,10 @@ func BenchmarkOneCellAgainstARawClient(b *testing.B) {
 	report(b, "raw-p50-ms", raw, 0.5)
 	report(b, "raw-p99-ms", raw, 0.99)
 	report(b, "added-ms", added, 0.5)
-	b.ReportMetric(0, "ns/op") // hides the time of a block, which is not useful
+	b.ReportMetric(0, "ns/op") // hides the time of a block, which says nothing about one cell
 }
 
+// report reports the quantile q of times as a metric.
 func report(b *testing.B, name string, of []time.Duration, q float64) {
 	b.ReportMetric(ms(quantile(of, q)), name)
 }

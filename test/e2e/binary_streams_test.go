@@ -7,7 +7,7 @@ import (
 	"cellhold/client"
 )
 
-func TestBytesForTheOutputComeInOrderWithItsText(t *testing.T) {
+func TestBytesAndTextOfAnOutputStreamArriveInOrder(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

@@ -59,7 +59,7 @@ func TestAnInfiniteLoopEndsAtItsDeadlineAndTheVariablesSurvive(t *testing.T) {
 		t.Fatalf("ended with %s (%s)", c.Status, c.Cause)
 	}
 	if took := c.Ended.Sub(c.Started); took < 2*time.Second || took > 20*time.Second {
-		t.Errorf("it took %s, want a little more than 2 s", took)
+		t.Errorf("the cell took %s, want a little more than 2 s", took)
 	}
 	if got := s.must(t, id, "x"); got != "42" {
 		t.Errorf("x is %q", got)
@@ -109,7 +109,7 @@ func TestAKernelThatDiesEndsItsCellWithTheCauseAndIsRestartedOnRequest(t *testin
 				t.Errorf("session %+v, %v; want a dead kernel", x, err)
 			}
 			if _, err := s.Execute(t.Context(), id, client.Code{Code: "1"}); cellhold.KindOf(err) != cellhold.Conflict {
-				t.Errorf("a dead kernel answered %v, want conflict", err)
+				t.Errorf("a cell of a dead kernel: got %v, want a conflict", err)
 			}
 			if _, err := s.Restart(t.Context(), id, ""); err != nil {
 				t.Fatal(err)
@@ -144,7 +144,7 @@ func TestOutputsArriveAsFullMIMEBundlesAndTheNotebookOpensInJupyter(t *testing.T
 		t.Errorf("the plot is %d pixels wide: %+v", width, plot.Outputs)
 	}
 	if c := s.run(t, id, "1 / 0"); c.Status != cellhold.StatusError || c.Outputs[0].ErrorName != "ZeroDivisionError" {
-		t.Errorf("got %s %+v", c.Status, c.Outputs)
+		t.Errorf("1 / 0 ended with %s and %+v", c.Status, c.Outputs)
 	}
 	var nb bytes.Buffer
 	if err := s.Notebook(t.Context(), id, &nb); err != nil {
@@ -170,7 +170,7 @@ func pngWidth(t *testing.T, raw json.RawMessage) int {
 	return img.Bounds().Dx()
 }
 
-// validate checks notebooks with Jupyter's own reader and converter.
+// validate opens notebooks with Jupyter's own reader and converter.
 func validate(t *testing.T, notebooks ...[]byte) {
 	t.Helper()
 	python, err := filepath.Abs("../../build/testvenv/bin/python")
@@ -195,7 +195,7 @@ for path in sys.argv[1:]:
 	}
 	out, err := exec.Command(python, args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("a notebook is refused: %v\n%s\n%s", err, out, notebooks[len(notebooks)-1])
+		t.Fatalf("Jupyter refuses a notebook: %v\n%s\n%s", err, out, notebooks[len(notebooks)-1])
 	}
 	t.Logf("%d notebooks open\n%s", len(notebooks), out)
 }
@@ -224,6 +224,6 @@ func TestOutputFilesOutliveTheSessionAndBelongToTheirUser(t *testing.T) {
 		t.Errorf("/mnt/data is writable: %s", c.Status)
 	}
 	if c := s.run(t, bob, "open('/mnt/data/output/big', 'wb').write(bytes(300 << 20))"); !strings.Contains(text(c), "No space left") {
-		t.Errorf("/mnt/data/output has no bound: %s %s", c.Status, text(c))
+		t.Errorf("/mnt/data/output has no size limit: %s %s", c.Status, text(c))
 	}
 }

@@ -16,7 +16,7 @@ type plot struct {
 	figures    int
 }
 
-// chosen has ways in which code selects a backend for a script or a desktop. Each cell needs a new kernel.
+// chosen has cells that select a matplotlib backend for scripts or desktops. Each cell needs a new kernel.
 var chosen = []plot{
 	{"Agg, then show", "import matplotlib\nmatplotlib.use('Agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 	{"Agg, and neither shown nor closed", "import matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.savefig('/tmp/x.png')", 1},
@@ -32,7 +32,7 @@ var chosen = []plot{
 	{"the backend pdf", "import matplotlib\nmatplotlib.use('pdf')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", 1},
 }
 
-// shown has ways in which code shows a figure.
+// shown has cells that show a figure in different ways.
 var shown = []plot{
 	{"figure.show", "import matplotlib.pyplot as plt\nfor i in range(2):\n    f, a = plt.subplots(); a.plot([1, 2]); f.show(); plt.close(f)", 2},
 	{"figure.show, then show", "import matplotlib.pyplot as plt\nf, a = plt.subplots(); a.plot([1, 2]); f.show(); plt.show()", 1},
@@ -41,7 +41,7 @@ var shown = []plot{
 	{"the figure displayed", "import matplotlib.pyplot as plt\nf, a = plt.subplots(); a.plot([1, 2])\ndisplay(f)\nplt.show()", 1},
 }
 
-func TestFiguresArriveWhateverBackendTheCodeChooses(t *testing.T) {
+func TestFiguresArriveWithAnyBackend(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -64,7 +64,7 @@ func TestAFigureThatWasShownArrivesOnceUntilItChanges(t *testing.T) {
 	}
 }
 
-// checkPlot runs a cell, counts its figures, and checks that the next cell has none of them.
+// checkPlot runs a cell, counts its figures, and checks that the next cell has no figures.
 func (s *server) checkPlot(t *testing.T, id cellhold.SessionID, p plot) {
 	t.Helper()
 	c := s.run(t, id, p.code)
@@ -99,7 +99,7 @@ func outputsOf(c cellhold.Cell, mime string) int {
 	return len(slices.DeleteFunc(slices.Clone(c.Outputs), func(o cellhold.Output) bool { return o.Data[mime] == nil }))
 }
 
-func TestAFigureOfPlotlyIsDataAndSmallHTML(t *testing.T) {
+func TestAPlotlyFigureIsDataAndSmallHTML(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -128,7 +128,7 @@ func TestAFigureOfPlotlyIsDataAndSmallHTML(t *testing.T) {
 	}
 }
 
-func TestAChartOfAltairIsShownAndSavedWithoutANetwork(t *testing.T) {
+func TestAnAltairChartIsShownAndSavedWithoutANetwork(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -147,11 +147,11 @@ chart`)
 		t.Fatalf("%s: %s", c.Status, text(c))
 	}
 	if size := figure(t, c.Outputs[len(c.Outputs)-1]).Bounds(); size.Dx() < 50 {
-		t.Errorf("the chart is %v", size)
+		t.Errorf("the chart has the size %v", size)
 	}
 }
 
-func TestShowOfBokehShowsThePlotInTheCell(t *testing.T) {
+func TestBokehsShowShowsThePlotInTheCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	for name, code := range map[string]string{
@@ -168,12 +168,13 @@ func TestShowOfBokehShowsThePlotInTheCell(t *testing.T) {
 				t.Errorf("the outputs have %d bytes", size)
 			}
 			if got := s.must(t, id, "import glob; print(glob.glob('*.html'))"); got != "[]\n" {
-				t.Errorf("the cell left %s", got)
+				t.Errorf("the cell left the files %s", got)
 			}
 		})
 	}
 }
 
+// must returns v. It panics if err is not nil.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -181,7 +182,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func TestANotebookRunsInACell(t *testing.T) {
+func TestACellRunsANotebookFile(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

@@ -22,7 +22,7 @@ import (
 	"cellhold/client"
 )
 
-// command runs a command until it is done.
+// command runs a command, and returns it when it is done.
 func (s *server) command(t testing.TB, id cellhold.SessionID, r client.Run) cellhold.Command {
 	t.Helper()
 	c, err := s.RunCommand(t.Context(), id, r)
@@ -32,7 +32,7 @@ func (s *server) command(t testing.TB, id cellhold.SessionID, r client.Run) cell
 	return c
 }
 
-// line runs a shell line that must exit with 0, and returns its output.
+// line runs a shell line, and returns its output. The line must exit with 0.
 func (s *server) line(t testing.TB, id cellhold.SessionID, line string) string {
 	t.Helper()
 	c := s.command(t, id, client.Run{Line: line})
@@ -42,8 +42,8 @@ func (s *server) line(t testing.TB, id cellhold.SessionID, line string) string {
 	return c.Stdout.Text
 }
 
-// all reads the events of a command from the beginning. Each event must come once and in order.
-func all(t testing.TB, c *client.Client, x cellhold.Command) (stdout, stderr []byte, done cellhold.CommandDoneContent) {
+// commandEvents reads the events of a command from its beginning. Each event must come once and in order.
+func commandEvents(t testing.TB, c *client.Client, x cellhold.Command) (stdout, stderr []byte, done cellhold.CommandDoneContent) {
 	t.Helper()
 	last := int64(0)
 	for ev, err := range c.WatchCommand(t.Context(), x.Session, x.ID, 0) {
@@ -75,8 +75,8 @@ func all(t testing.TB, c *client.Client, x cellhold.Command) (stdout, stderr []b
 	return stdout, stderr, done
 }
 
-// await returns when a running command has written a text.
-func await(t testing.TB, c *client.Client, x cellhold.Command, text string) {
+// awaitOutput waits until a running command has written a text.
+func awaitOutput(t testing.TB, c *client.Client, x cellhold.Command, text string) {
 	t.Helper()
 	got := ""
 	for ev, err := range c.WatchCommand(t.Context(), x.Session, x.ID, 0) {
@@ -106,9 +106,9 @@ func TestACommandHasSeparateStreamsAndAResult(t *testing.T) {
 		fmt.Fprintf(&errOut, "err %d\n", i)
 	}
 	if c.Status != cellhold.CommandExit || c.Code != 7 || c.Stdout.Text != out.String()+"from the cell" || c.Stderr.Text != errOut.String() {
-		t.Errorf("%+v", c)
+		t.Errorf("the command is %+v", c)
 	}
-	stdout, stderr, done := all(t, s.Client, c)
+	stdout, stderr, done := commandEvents(t, s.Client, c)
 	if string(stdout) != c.Stdout.Text || string(stderr) != c.Stderr.Text || done.Code != 7 {
 		t.Errorf("the events have %q, %q, %+v", stdout, stderr, done)
 	}
@@ -152,7 +152,7 @@ func TestInputOfACommandArrivesOnceDespiteBrokenConnections(t *testing.T) {
 	for i := range data {
 		data[i] = byte(i * 7 / 3)
 	}
-	// A proxy that loses one answer in three after the request arrived.
+	// The proxy passes each request on. Then it loses one answer in three.
 	target, _ := url.Parse(s.url)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	var n atomic.Int64
@@ -179,7 +179,7 @@ func TestInputOfACommandArrivesOnceDespiteBrokenConnections(t *testing.T) {
 	if err := shaky.Feed(t.Context(), id, x.ID, bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, _, done := all(t, s.Client, x); !bytes.Equal(stdout, data) || done.Status != cellhold.CommandOK {
+	if stdout, _, done := commandEvents(t, s.Client, x); !bytes.Equal(stdout, data) || done.Status != cellhold.CommandOK {
 		t.Errorf("%d of %d bytes came back, %+v", len(stdout), len(data), done)
 	}
 	if n.Load() < 6 {
@@ -195,7 +195,7 @@ func TestSignalsReachTheProcessGroupAndTimeoutsEndIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, s.Client, x, "ready")
+	awaitOutput(t, s.Client, x, "ready")
 	if err := s.SignalCommand(t.Context(), id, x.ID, "INT"); err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestSignalsReachTheProcessGroupAndTimeoutsEndIt(t *testing.T) {
 	}
 	c := s.command(t, id, client.Run{Line: "trap '' TERM; sleep 7001 & setsid sleep 7001 & sleep 7001", Timeout: time.Second})
 	if c.Status != cellhold.CommandTimeout || c.Signal != "KILL" {
-		t.Errorf("%+v", c)
+		t.Errorf("the command is %+v, want a timeout and the signal KILL", c)
 	}
 	if left := s.line(t, id, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 700[1]' || true"); left != "0\n" {
 		t.Errorf("%s processes are left after the timeout of a command", left)
@@ -213,20 +213,20 @@ func TestSignalsReachTheProcessGroupAndTimeoutsEndIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, s.Client, x, "ready")
+	awaitOutput(t, s.Client, x, "ready")
 	if err := s.EndCommand(t.Context(), id, x.ID); err != nil {
 		t.Fatal(err)
 	}
 	if x, err = s.Command(t.Context(), id, x.ID); err != nil || x.Status != cellhold.CommandSignal {
 		t.Errorf("%+v, %v", x, err)
 	}
-	// Background processes of a command continue, also after a restart of a kernel.
+	// A kernel's restart does not end background processes of a command.
 	s.line(t, id, "setsid sleep 7003 >/dev/null 2>&1 & :")
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if left := s.line(t, id, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 700[23]' | sort -u"); left != "sleep 7003\n" {
-		t.Errorf("left over: %q", left)
+		t.Errorf("processes after the restart: %q, want only sleep 7003", left)
 	}
 }
 
@@ -238,14 +238,14 @@ func TestATerminalHasASizeAndHandlesControlKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, s.Client, x, "33 101\r\n")
+	awaitOutput(t, s.Client, x, "33 101\r\n")
 	if err := s.ResizeCommand(t.Context(), id, x.ID, cellhold.Terminal{Rows: 50, Cols: 132}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.WriteCommand(t.Context(), id, x.ID, []byte("typed\r"), -1, false); err != nil {
 		t.Fatal(err)
 	}
-	await(t, s.Client, x, "typed\r\ngot typed\r\n50 132\r\n") // first the echo
+	awaitOutput(t, s.Client, x, "typed\r\ngot typed\r\n50 132\r\n") // the terminal echoes the input
 	if _, err := s.WriteCommand(t.Context(), id, x.ID, []byte{3}, -1, false); err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func streamText(ev cellhold.Event) string {
 	return s.Text + string(s.Data)
 }
 
-func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
+func TestExecPassesStreamsSignalsAndTheExitStatus(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := string(s.session(t, client.CreateSession{}))
@@ -348,7 +348,7 @@ func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
 	} {
 		stdout, stderr, status := run(tt.stdin, tt.args...)
 		if stdout != tt.stdout || stderr != tt.stderr || status != tt.status {
-			t.Errorf("%s: %q, %q, %d", tt.name, stdout, stderr, status)
+			t.Errorf("%s: stdout %q, stderr %q, status %d", tt.name, stdout, stderr, status)
 		}
 	}
 	if _, stderr, status := run("", "snone", "true"); status != 125 || !strings.Contains(stderr, "Session \"snone\" not found") {
@@ -379,7 +379,6 @@ func TestExecBehavesLikeAProgramOnThisMachine(t *testing.T) {
 	}
 }
 
-// A flood needs no memory of the server, and is complete up to the limits.
 func TestACommandThatFloodsNeedsNoServerMemory(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -394,12 +393,12 @@ func TestACommandThatFloodsNeedsNoServerMemory(t *testing.T) {
 	}
 }
 
-func TestHostileCommandsHarmNothing(t *testing.T) {
+func TestHostileCommandsEndAndTheSessionContinues(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	for _, line := range []string{
-		"yes & yes >&2 & exit 0",                    // children that continue to write
+		"yes & yes >&2 & exit 0",                    // background processes that continue to write
 		"(setsid sh -c 'sleep 600' &) ; exit 0",     // a daemon
 		"exec 0<&- 1<&- 2<&-; kill -STOP $$",        // no streams, and stopped
 		"trap '' TERM INT HUP; while :; do :; done", // a command that ignores signals
@@ -427,16 +426,16 @@ func TestHostileCommandsHarmNothing(t *testing.T) {
 		t.Errorf("%s zombies are left", zombies)
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("the kernel prints %q", got)
+		t.Errorf("after the commands the kernel prints %q", got)
 	}
-	// The end of the session ends all processes that commands left. The cleanup of the home checks that
-	// nothing of the sandbox is left on the host.
+	// The end of the session ends all processes that commands left. The cleanup of the home fails if the
+	// sandbox still uses it.
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Error(err)
 	}
 }
 
-// resident returns the resident memory of the server.
+// resident returns the resident memory of the server, in bytes.
 func resident(t testing.TB, s *server) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))

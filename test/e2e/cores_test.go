@@ -13,7 +13,7 @@ import (
 
 func TestASessionSeesTheCPUsOfItsLimit(t *testing.T) {
 	t.Parallel()
-	code, err := os.ReadFile("testdata/cores.py") // prints all values that depend on the number of CPUs
+	code, err := os.ReadFile("testdata/cores.py") // prints the set of all numbers of CPUs that libraries report
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,10 +22,10 @@ func TestASessionSeesTheCPUsOfItsLimit(t *testing.T) {
 		want = min(want, runtime.NumCPU()) // the host can have fewer CPUs
 		id := s.session(t, client.CreateSession{Limits: cellhold.Limits{CPU: given, Memory: 2 << 30}})
 		if got := s.oneLine(t, id, string(code)); got != fmt.Sprintf("{%d}", want) {
-			t.Errorf("with %v CPUs: got %s, want all %d", given, got, want)
+			t.Errorf("with %v CPUs: the values are %s, want only %d", given, got, want)
 		}
 		if got := strings.TrimSpace(s.line(t, id, "nproc")); got != fmt.Sprint(want) {
-			t.Errorf("with %v CPUs, a command: got %s", given, got)
+			t.Errorf("with %v CPUs: nproc prints %s", given, got)
 		}
 		s.end(t, id)
 	}

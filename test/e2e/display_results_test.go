@@ -9,7 +9,7 @@ import (
 	"cellhold/client"
 )
 
-func TestAResultThatNamesItsDisplayCanBeUpdated(t *testing.T) {
+func TestAResultWithADisplayIDCanBeUpdated(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -28,7 +28,7 @@ func TestAResultThatNamesItsDisplayCanBeUpdated(t *testing.T) {
 		}
 		c = s.run(t, id, "update_display('here', display_id='own')\nclass Own(Bar):\n    def _repr_mimebundle_(self, **_): return {'text/plain': 'x'}, {'display_id': 'own'}\ndisplay(Own())\nupdate_display('again', display_id='own')")
 		if len(c.Outputs) != 1 || text(c) != "'again'" {
-			t.Errorf("in one cell: %+v", c.Outputs)
+			t.Errorf("an update in the same cell: %+v", c.Outputs)
 		}
 	}
 }

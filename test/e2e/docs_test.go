@@ -18,8 +18,8 @@ type block struct {
 	line     int    // line of its beginning
 	language string // "sh", "python" or "go"
 	text     string
-	output   string // the text block after it; empty if there is none
-	why      string // the reason why it is not run; empty if it runs
+	output   string // the text block after the block; empty if the page has none
+	why      string // the reason why the block is not run; empty if it runs
 }
 
 var (
@@ -54,7 +54,7 @@ func blocksOf(page string) (list []block) {
 	return list
 }
 
-// docs is a server for the examples of the documents, with everything that they need.
+// docs is a server for the examples of the documents, with the environment that they need.
 type docs struct {
 	*server
 	env      []string
@@ -63,7 +63,7 @@ type docs struct {
 	replaced *strings.Replacer
 }
 
-// newDocs starts the server, a package index and a web server in the role of example.org.
+// newDocs starts the server, a package index, and a web server that answers as example.org.
 func newDocs(t *testing.T) *docs {
 	t.Helper()
 	index, web, home := newPyPI(t), newInternetFixture(t), newHome(t)
@@ -82,7 +82,7 @@ func newDocs(t *testing.T) *docs {
 
 	bin := t.TempDir()
 	link(t, binary(t), filepath.Join(bin, "cellhold"))
-	// Here curl reports a refused request by its exit status, so that the test sees it.
+	// This curl fails if the server refuses a request. Then the script and the test fail too.
 	curl := "#!/bin/sh\nexec " + lookup(t, "curl") + " --fail-with-body -sS \"$@\"\n"
 	err := os.WriteFile(filepath.Join(bin, "curl"), []byte(curl), 0o755)
 	if err != nil {
@@ -116,7 +116,8 @@ func lookup(t *testing.T, program string) string {
 	return path
 }
 
-// pythonWithRequests returns a Python with the library requests: the one of the tests, or the machine's.
+// pythonWithRequests returns a Python that has the library requests: from the tests' environment, or from this
+// machine.
 func pythonWithRequests(t *testing.T) string {
 	t.Helper()
 	venv, err := filepath.Abs("../../build/testvenv/bin/python")
@@ -132,8 +133,8 @@ func pythonWithRequests(t *testing.T) string {
 	return ""
 }
 
-// script makes one script of the blocks of a page that run, in order. Python blocks are parts of one program,
-// so that a block can use the names of the blocks before it.
+// script joins the blocks that run to one script. The sh and go blocks come first, in order. Then come the
+// Python blocks as one program, so that a block can use the names of earlier blocks.
 func (d *docs) script(blocks []block) string {
 	var shell, program strings.Builder
 	for _, b := range blocks {
@@ -155,7 +156,7 @@ func (d *docs) script(blocks []block) string {
 	return d.replaced.Replace(text)
 }
 
-// mark starts the line of the output that names the next block.
+// mark starts a line of the output. The rest of the line names the block whose output follows.
 const mark = "### "
 
 // outputs splits the output of a script at its marks.
@@ -208,7 +209,7 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 		pages = append(pages, found...)
 	}
 	d := newDocs(t)
-	t.Run("pages", func(t *testing.T) { // returns when all pages are done, while the server still runs
+	t.Run("pages", func(t *testing.T) { // waits for the parallel tests of the pages, because the server must run until then
 		for _, page := range pages {
 			name := strings.TrimSuffix(filepath.Base(page), ".md")
 			text, err := os.ReadFile(page)
@@ -236,7 +237,7 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 	})
 }
 
-func TestBlocksAreFoundInAPage(t *testing.T) {
+func TestThePagesBlocksAndOutputsAreParsed(t *testing.T) {
 	page := "Text\n\n  ```sh\n  a\n   b\n  ```\n\n```text\n1\n…\n```\n\n<!-- not run: it never ends -->\n```sh\nb\n```\n\n```json\n{}\n```\n\n```python\nc\n```\n"
 	want := []block{{3, "sh", "a\n b\n", "1\n…\n", ""}, {14, "sh", "b\n", "", "it never ends"}, {22, "python", "c\n", "", ""}}
 	if got := fmt.Sprint(blocksOf(page)); got != fmt.Sprint(want) {

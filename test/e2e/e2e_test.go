@@ -1,7 +1,7 @@
 // Package e2e tests the built binary through its HTTP API, with real sandboxes and real kernels. It checks
 // the documented behaviour and uses only the client.
 //
-// Each test has its own server and home. Most tests mostly wait, so they run in parallel. Tests that
+// Each test has its own server and home. Most tests wait most of the time, so they run in parallel. Tests that
 // measure memory, CPU time or leftovers on this machine run alone.
 package e2e
 
@@ -39,8 +39,8 @@ func binary(t testing.TB) string {
 	return path
 }
 
-// images returns the home that has the stock image.
-func images(t testing.TB) string {
+// imageHome returns the home that has the stock image.
+func imageHome(t testing.TB) string {
 	t.Helper()
 	home := os.Getenv("CELLHOLD_TEST_HOME")
 	if home == "" {
@@ -52,18 +52,18 @@ func images(t testing.TB) string {
 	return home
 }
 
-// newHome creates a state directory for one test that shares the images. Its path is short, because gVisor's
-// sockets are below it and Unix limits their paths.
+// newHome creates the home of one test. It shares the stock image with all other homes. Its path is short,
+// because it contains gVisor's sockets, and Unix limits the length of their paths.
 func newHome(t testing.TB) string {
 	t.Helper()
-	shared, home := images(t), emptyHome(t)
+	shared, home := imageHome(t), emptyHome(t)
 	if err := os.Symlink(filepath.Join(shared, "images"), filepath.Join(home, "images")); err != nil {
 		t.Fatal(err)
 	}
 	return home
 }
 
-// emptyHome creates a state directory without images.
+// emptyHome creates a home without images, and removes it at the end of the test.
 func emptyHome(t testing.TB) string {
 	t.Helper()
 	home, err := os.MkdirTemp("/tmp", "ch")
@@ -72,7 +72,7 @@ func emptyHome(t testing.TB) string {
 	}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(home); err != nil {
-			t.Errorf("the home cannot be removed, because files are left in it: %v", err)
+			t.Errorf("removing the home: %v", err)
 		}
 	})
 	if err := os.Chmod(home, 0o711); err != nil {
@@ -90,14 +90,14 @@ type server struct {
 	log              *bytes.Buffer
 }
 
-// serve starts the server on a home and returns when it is ready. Sessions start cold, unless flags has
-// "--no-templates=false".
+// serve starts the server on a home, and returns when the server is ready. Sessions start cold, unless flags
+// has "--no-templates=false".
 func serve(t testing.TB, home string, flags ...string) *server {
 	t.Helper()
 	return serveBy(t, binary(t), home, flags...)
 }
 
-// serveBy is like serve, with another build of the program.
+// serveBy is like serve, but starts another build of the program.
 func serveBy(t testing.TB, program, home string, flags ...string) *server {
 	t.Helper()
 	s := &server{home: home, exited: make(chan struct{}), log: &bytes.Buffer{}}
@@ -144,7 +144,7 @@ func serveBy(t testing.TB, program, home string, flags ...string) *server {
 	return s
 }
 
-// endSessions ends the sessions that a test left, so that its home can be removed.
+// endSessions ends the remaining sessions of the server, so that its home can be removed.
 func (s *server) endSessions() {
 	select {
 	case <-s.exited:
@@ -159,20 +159,20 @@ func (s *server) endSessions() {
 	}
 }
 
-// signal sends a signal to the process and waits until it ended.
+// signal sends a signal to the server, and waits until the server has ended.
 func (s *server) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	_ = s.cmd.Process.Signal(sig)
 	select {
 	case <-s.exited:
 	case <-time.After(time.Minute):
-		t.Errorf("the server did not end within a minute of %s", sig)
+		t.Errorf("the server did not end within a minute after %s", sig)
 		_ = s.cmd.Process.Kill()
 		<-s.exited
 	}
 }
 
-// session creates a session that is deleted at the end of the test.
+// session creates a session. The cleanup of its server deletes it.
 func (s *server) session(t testing.TB, r client.CreateSession) cellhold.SessionID {
 	t.Helper()
 	x, err := s.CreateSession(t.Context(), r)
@@ -203,7 +203,7 @@ func (s *server) sessions(t testing.TB, n int) []cellhold.SessionID {
 	return ids
 }
 
-// run runs a cell until it is done, with any result.
+// run runs a cell, and returns it when it is done, with any status.
 func (s *server) run(t testing.TB, id cellhold.SessionID, code string, timeout ...time.Duration) cellhold.Cell {
 	t.Helper()
 	r := client.Code{Code: code}
@@ -217,7 +217,7 @@ func (s *server) run(t testing.TB, id cellhold.SessionID, code string, timeout .
 	return c
 }
 
-// must runs a cell that must end with ok, and returns its text.
+// must runs a cell, and returns its text. The cell must end with ok.
 func (s *server) must(t testing.TB, id cellhold.SessionID, code string) string {
 	t.Helper()
 	c := s.run(t, id, code)
@@ -227,7 +227,7 @@ func (s *server) must(t testing.TB, id cellhold.SessionID, code string) string {
 	return text(c)
 }
 
-// awaitText returns when a running cell has printed something.
+// awaitText waits until a running cell has printed text.
 func (s *server) awaitText(t testing.TB, c cellhold.Cell) {
 	t.Helper()
 	for ev, err := range s.Watch(t.Context(), c.Session, c.First) {
@@ -240,7 +240,7 @@ func (s *server) awaitText(t testing.TB, c cellhold.Cell) {
 	}
 }
 
-// text returns the complete text output of a cell.
+// text returns the text of all outputs of a cell.
 func text(c cellhold.Cell) string {
 	var b strings.Builder
 	for _, o := range c.Outputs {
@@ -258,7 +258,7 @@ func text(c cellhold.Cell) string {
 	return b.String()
 }
 
-// post sends a request like a client of the article's API.
+// post sends a request in the form that clients of the article's API use.
 func (s *server) post(t testing.TB, path, contentType, body string) (int, map[string]any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+path, strings.NewReader(body))

@@ -77,7 +77,7 @@ func newInternetFixture(t testing.TB, cert ...tls.Certificate) *internetFixture 
 	return o
 }
 
-// answerNames runs the name server.
+// answerNames runs the name server until the end of the test.
 func (o *internetFixture) answerNames(t testing.TB) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -121,13 +121,15 @@ func (o *internetFixture) answerNames(t testing.TB) {
 	}()
 }
 
-// flags let sessions reach the test's server as if it was on the internet.
+// flags returns the server flags with which sessions reach this web server as if it was on the internet. more are
+// additional flags.
 func (o *internetFixture) flags(more ...string) []string {
 	return append([]string{"--egress-port", o.port, "--egress-resolver", o.names, "--egress-allow-address", "127.0.0.1/32"}, more...)
 }
 
-// hostsOf returns the loopback addresses of a name. flip.example.org is 1 at first and 2 afterwards,
-// mix.example.org is both, and inside.example.org is 2.
+// hostsOf returns the last bytes of a name's addresses in 127.0.0.0/24. 1 is the web server, and 2 is a private
+// address. flip.example.org has 1 in the first answer and 2 in later answers, mix.example.org has both, and
+// inside.example.org has 2.
 func hostsOf(name string, flips *int) []byte {
 	switch strings.ToLower(name) {
 	case "flip.example.org.":
@@ -189,7 +191,7 @@ func TestAnAllowlistReachesOnlyItsHosts(t *testing.T) {
 	}
 	for _, want := range []string{"a.example.org allowed", "b.sub.example.org allowed", "example.org refused", "secret.example.org refused", "evil.example refused", "127.0.0.1 refused"} {
 		if count[want] == 0 {
-			t.Errorf("not recorded: %s, only %v", want, count)
+			t.Errorf("the attempt %q is not recorded, only %v", want, count)
 		}
 	}
 }
@@ -223,7 +225,7 @@ for kind in (socket.SOCK_RAW,):
     except OSError: pass
 print(found)`, o.port, udp.LocalAddr().(*net.UDPAddr).Port))
 	if strings.TrimSpace(got) != "[]" || o.visits.Load() != 0 {
-		t.Errorf("the code found %s; %d visits", got, o.visits.Load())
+		t.Errorf("the code found %s, want nothing; the web server had %d visits", got, o.visits.Load())
 	}
 	list, err := s.Attempts(t.Context(), id)
 	if err != nil || len(list) > 0 {
@@ -255,11 +257,11 @@ func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
 	}
 	s.signal(t, syscall.SIGKILL)
 
-	// If the operator allows less, existing sessions lose their access.
+	// If the operator allows fewer hosts, existing sessions lose their access.
 	s = serve(t, home, o.flags()...)
 	visits := o.visits.Load()
 	if got := try(s); strings.Contains(got, "GET /") || o.visits.Load() != visits {
-		t.Errorf("with a lower ceiling: %s", got)
+		t.Errorf("after the operator's change: %s", got)
 	}
 }
 
@@ -283,7 +285,7 @@ func TestUsualToolsUseTheProxy(t *testing.T) {
 	id := s.session(t, client.CreateSession{Egress: allow("a.example.org")})
 	site := "http://a.example.org:" + o.port
 	o.files = s.repository(t, id)
-	// Without an exclamation mark: IPython can miss the output of a command that ends at once.
+	// The code does not use "!", because IPython can lose the output of a command that ends at once.
 	s.must(t, id, "import subprocess\ndef shell(line): return subprocess.run(line, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout")
 	for name, code := range map[string]string{
 		"requests": `import requests; r = requests.get("SITE/x"); print(r.status_code, r.text)`,
@@ -315,7 +317,8 @@ except Exception as e: print(e)`,
 	}
 }
 
-// repository creates, in a session, a git repository and an index of Python packages, and serves both.
+// repository creates a git repository and an index of Python packages in a session, and returns a handler that
+// serves the repository and the index.
 func (s *server) repository(t testing.TB, id cellhold.SessionID) http.Handler {
 	t.Helper()
 	text := s.must(t, id, `
@@ -393,7 +396,7 @@ func tinyWheel(t testing.TB) []byte {
 	return b.Bytes()
 }
 
-func TestASecretIsUsedWithoutBeingSeen(t *testing.T) {
+func TestCodeUsesASecretThatItCannotRead(t *testing.T) {
 	t.Parallel()
 	const value = "s3cr3t-of-the-test"
 	cert, file := certificate(t, "a.example.org", "b.example.org")
@@ -428,7 +431,7 @@ head = {"Authorization": "Bearer " + key}`)
 		}
 	}
 	use(s)
-	// Another host gets the placeholder, also after a redirect.
+	// Another host gets the placeholder, also after a redirect from the host of the secret.
 	for _, code := range []string{
 		`print(requests.get("` + b + `/x", headers=head, verify=False).text)`,
 		`print(subprocess.run(["curl", "-sSkL", "--location-trusted", "-H", "Authorization: Bearer " + key, "` + a + `/?to=` + b + `/x"], capture_output=True, text=True))`,
@@ -451,7 +454,7 @@ head = {"Authorization": "Bearer " + key}`)
 	}
 }
 
-// certificate creates a certificate for some names, and a CA file for it.
+// certificate creates a certificate for names. It returns the certificate and the path of its CA file.
 func certificate(t testing.TB, names ...string) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -473,7 +476,7 @@ func certificate(t testing.TB, names ...string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
 }
 
-func TestAScriptReachesTheHostsThatItsUserNames(t *testing.T) {
+func TestAScriptReachesTheHostsThatItsUserAllows(t *testing.T) {
 	t.Parallel()
 	o := newInternetFixture(t)
 	file := filepath.Join(t.TempDir(), "script.py")
@@ -487,7 +490,8 @@ func TestAScriptReachesTheHostsThatItsUserNames(t *testing.T) {
 	}
 }
 
-// private is a server on an address that no session can reach, at the port of the allowed one.
+// private starts a second web server on 127.0.0.2, at the same port. Sessions must not reach it. It returns the
+// number of its visits.
 func (o *internetFixture) private(t testing.TB) *atomic.Int64 {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.2:"+o.port)
@@ -529,9 +533,9 @@ func TestThePublicPolicyReachesNoPrivateAddress(t *testing.T) {
 			t.Errorf("a redirect to %s: %s", to, got)
 		}
 	}
-	for range 3 { // the server must connect to the address that it checked
+	for range 3 { // the server must resolve each name once, and connect to the address that it checked
 		if got := s.must(t, id, "print(fetch('http://flip.example.org:"+o.port+"/x'), fetch('http://mix.example.org:"+o.port+"/x'))"); strings.Count(got, "GET /x at") != 2 {
-			t.Errorf("names that change: %s", got)
+			t.Errorf("names whose addresses change: %s", got)
 		}
 	}
 	// Connections that bypass the proxy must fail.
@@ -548,7 +552,7 @@ try: found.append(socket.getaddrinfo("any.example.org", 80))
 except OSError: pass
 print(found)`, "PORT", o.port))
 	if strings.TrimSpace(past) != "[]" {
-		t.Errorf("without the proxy: %s", past)
+		t.Errorf("without the proxy the code reached %s", past)
 	}
 	if n := visits.Load(); n != 0 {
 		t.Errorf("%d visits at the private address", n)
@@ -586,12 +590,12 @@ time.sleep(1)`, site))
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 20*time.Second { // the connections would hang permanently
+	if took := time.Since(begun); took > 20*time.Second { // otherwise the connections hang forever
 		t.Errorf("the end of the session took %s", took)
 	}
 }
 
-// zeros reads as endless zeros.
+// zeros is a reader of endless zeros.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -8,7 +8,7 @@ import (
 	"cellhold/client"
 )
 
-// odd has values that JSON lacks, each with its expected output. The printed text around it must arrive too.
+// odd has cells with values that JSON cannot represent, and a text that must be in the output.
 var odd = []struct{ name, code, want string }{
 	{"a pair of surrogates", `print('\ud83d\ude80 done')`, "🚀 done"},
 	{"half a pair", `print('x\ud800y')`, "x\ufffdy"},
@@ -28,7 +28,7 @@ var odd = []struct{ name, code, want string }{
 	{"a result", `class S(str):` + "\n    def __repr__(self): return self\nS('\\ud83d\\ude80 x\\ud800y')", "🚀 x\ufffdy"},
 }
 
-func TestValuesThatJSONLacksLoseNoOutput(t *testing.T) {
+func TestValuesThatJSONLacksDoNotPreventOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -45,7 +45,7 @@ func TestValuesThatJSONLacksLoseNoOutput(t *testing.T) {
 	}
 }
 
-func TestValuesThatJSONLacksArriveAsTheNearestOnes(t *testing.T) {
+func TestValuesThatJSONLacksArriveAsSimilarValues(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -87,7 +87,7 @@ func TestAnExceptionWithValuesThatJSONLacksIsAnError(t *testing.T) {
 	}
 }
 
-func TestAQuestionWithHalfAPairOfSurrogatesIsAsked(t *testing.T) {
+func TestAPromptWithHalfAPairOfSurrogatesArrives(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

@@ -62,7 +62,7 @@ func TestAScriptEndsWithTheStatusOfItsExit(t *testing.T) {
 	} {
 		cmd := exec.CommandContext(t.Context(), binary(t), "--home", home, "run", "-")
 		cmd.Stdin = strings.NewReader(x.script + "\nprint('never')\n")
-		out, _ := cmd.Output() // the exit status is checked below
+		out, _ := cmd.Output() // the test checks the exit status below
 		if cmd.ProcessState.ExitCode() != x.status || len(out) > 0 {
 			t.Errorf("%s\nended with %d, want %d: %q", x.script, cmd.ProcessState.ExitCode(), x.status, out)
 		}

@@ -13,7 +13,7 @@ import (
 	"cellhold/client"
 )
 
-// fieldsOf has the fields that Jupyter gives to each type of output.
+// fieldsOf has the fields that Jupyter's notebook format requires for each type of output.
 var fieldsOf = map[string][]string{
 	"stream":         {"name", "output_type", "text"},
 	"display_data":   {"data", "metadata", "output_type"},
@@ -126,7 +126,7 @@ func TestInvalidTextArrivesAsText(t *testing.T) {
 	}
 }
 
-// get decodes an answer like a client that has only JSON.
+// get sends a GET request without the Go client, and decodes the JSON answer.
 func (s *server) get(t *testing.T, path string, answer any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)

@@ -31,7 +31,7 @@ func figure(t *testing.T, o cellhold.Output) image.Image {
 	return img
 }
 
-// threeFigures fills each figure with one colour, so that the order is visible: red, green, blue.
+// threeFigures is code that draws a red, a green and a blue figure. The colours show the order.
 const threeFigures = `
 import matplotlib.pyplot as plt
 for colour in ["red", "lime", "blue"]:
@@ -75,19 +75,19 @@ func TestFiguresHaveTheRequestedFormats(t *testing.T) {
 		return png, strings.Contains(string(o.Data["image/svg+xml"]), "<svg")
 	}
 	if png, svg := width(nil); png != 0 || !svg {
-		t.Errorf("the session's choice is SVG; got a PNG of width %d, SVG %t", png, svg)
+		t.Errorf("with the session's format svg: a PNG of width %d, SVG %t", png, svg)
 	}
 	png, svg := width(&cellhold.Figures{Formats: []string{"png", "svg"}, DPI: 100})
 	if png == 0 || !svg {
-		t.Errorf("asked for both; got a PNG of width %d, SVG %t", png, svg)
+		t.Errorf("with the formats png and svg: a PNG of width %d, SVG %t", png, svg)
 	}
 	if fine, svg := width(&cellhold.Figures{Formats: []string{"png"}, DPI: 300}); fine < 3*png-10 || fine > 3*png+10 || svg {
 		t.Errorf("at 300 dpi the width is %d, at 100 dpi it was %d; SVG %t", fine, png, svg)
 	}
 	if png, svg := width(nil); png != 0 || !svg {
-		t.Errorf("after a cell with its own format, the session's format is lost: PNG %d, SVG %t", png, svg)
+		t.Errorf("after a cell with its own format: a PNG of width %d, SVG %t; want the session's format svg", png, svg)
 	}
 	if _, err := s.Execute(t.Context(), id, client.Code{Code: "1", Figures: &cellhold.Figures{Formats: []string{"gif"}}}); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("a format that nobody knows: %v", err)
+		t.Errorf("an unknown format: %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"cellhold/client"
 )
 
-// write uploads a file that the server must accept.
+// write uploads a file. The upload must succeed.
 func (s *server) write(t testing.TB, id cellhold.SessionID, path, content string) cellhold.FileInfo {
 	t.Helper()
 	f, err := s.WriteFile(t.Context(), id, path, strings.NewReader(content), 0)
@@ -21,7 +21,7 @@ func (s *server) write(t testing.TB, id cellhold.SessionID, path, content string
 	return f
 }
 
-// read downloads a complete file.
+// read downloads a file, and returns its content.
 func (s *server) read(t testing.TB, id cellhold.SessionID, path string) string {
 	t.Helper()
 	r, err := s.ReadFile(t.Context(), id, path)
@@ -87,7 +87,7 @@ func TestFilesWithAnyBytesAndNamesAreTransferred(t *testing.T) {
 		}
 	}
 	left := s.names(t, id, "")
-	if len(left) != 3 { // two directories, and the file with the longest possible name
-		t.Errorf("left over: %q", left)
+	if len(left) != 3 { // the three directories of the names that contain a slash
+		t.Errorf("files after the removal: %q", left)
 	}
 }

@@ -13,15 +13,16 @@ import (
 	"cellhold/client"
 )
 
-// The complete test takes half an hour on two cores (CELLHOLD_TEST_FLOOD=1: 1 GiB, a line of 256 MiB, a
-// million displays). By default each part is reduced to some seconds.
-var whole = os.Getenv("CELLHOLD_TEST_FLOOD") != ""
+// fullFlood selects the full test: 1 GiB of output, a line of 256 MiB, and a million displays. It takes half an
+// hour on two cores. By default, each part takes some seconds.
+var fullFlood = os.Getenv("CELLHOLD_TEST_FLOOD") != ""
 
-func part(of, all int) int {
-	if whole {
-		return all
+// shortOrFull returns the size for the selected test.
+func shortOrFull(short, full int) int {
+	if fullFlood {
+		return full
 	}
-	return of
+	return short
 }
 
 // flood is code with much output.
@@ -33,30 +34,30 @@ type flood struct {
 
 func TestFloodsOfOutputNeedNoServerMemoryAndDelayNoSession(t *testing.T) {
 	s := serve(t, newHome(t))
-	id, neighbour := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
+	id, other := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, "1")
-	mib, line, displays := part(96, 1024), part(48, 256), part(10_000, 1_000_000)
+	mib, line, displays := shortOrFull(96, 1024), shortOrFull(48, 256), shortOrFull(10_000, 1_000_000)
 	for _, flood := range []flood{
 		{fmt.Sprintf("%d MiB in pieces", mib), fmt.Sprintf("for i in range(%d): print(str(i).zfill(1048575))", mib), int64(mib) << 20, fmt.Sprintf("%d\n", mib-1)},
 		{fmt.Sprintf("one line of %d MiB", line), fmt.Sprintf("print('x' * (%d << 20) + 'end')", line), int64(line)<<20 + 4, "xend\n"},
 		{fmt.Sprintf("%d displays", displays), fmt.Sprintf("for i in range(%d): display(i)", displays), 0, fmt.Sprint(displays - 1)},
 	} {
-		t.Run(flood.name, func(t *testing.T) { s.flood(t, id, neighbour, flood) })
+		t.Run(flood.name, func(t *testing.T) { s.flood(t, id, other, flood) })
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("after the floods the kernel says %q", got)
+		t.Errorf("after the floods the kernel prints %q", got)
 	}
 }
 
 // flood runs one flood and checks the result.
-func (s *server) flood(t *testing.T, id, neighbour cellhold.SessionID, flood flood) {
+func (s *server) flood(t *testing.T, id, other cellhold.SessionID, flood flood) {
 	m := s.watchMemory(t)
 	begun := time.Now()
 	c, err := s.Submit(t.Context(), id, client.Code{Code: flood.code, Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	slowest := s.askUntilDone(t, neighbour, id, c.ID)
+	slowest := s.askUntilDone(t, other, id, c.ID)
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
 		t.Errorf("%s: the cell ended with %s (%s), %v", flood.name, c.Status, c.Cause, err)
 	}
@@ -68,11 +69,12 @@ func (s *server) flood(t *testing.T, id, neighbour cellhold.SessionID, flood flo
 	if !strings.HasSuffix(text(c), flood.tail) {
 		t.Errorf("%s: the end is missing", flood.name)
 	}
-	m.flat(t, flood.name)
+	m.checkGrowth(t, flood.name)
 }
 
-// askUntilDone runs cells in the other session until the cell is done, and returns the longest time.
-func (s *server) askUntilDone(t *testing.T, neighbour, id cellhold.SessionID, cell cellhold.CellID) (slowest time.Duration) {
+// askUntilDone runs short cells in the other session until the flood's cell is done. It returns the time of the
+// slowest one.
+func (s *server) askUntilDone(t *testing.T, other, id cellhold.SessionID, cell cellhold.CellID) (slowest time.Duration) {
 	t.Helper()
 	done := make(chan struct{})
 	var waiting sync.WaitGroup
@@ -85,8 +87,8 @@ func (s *server) askUntilDone(t *testing.T, neighbour, id cellhold.SessionID, ce
 	defer waiting.Wait()
 	for {
 		begun := time.Now()
-		if got := s.must(t, neighbour, "print(6 * 7)"); got != "42\n" { // with print, because IPython warns after 1,000 results
-			t.Errorf("the neighbour says %q", got)
+		if got := s.must(t, other, "print(6 * 7)"); got != "42\n" { // print avoids IPython's warning after 1,000 results
+			t.Errorf("the other session prints %q", got)
 		}
 		slowest = max(slowest, time.Since(begun))
 		select {
@@ -111,12 +113,12 @@ func TestEndlessOutputEndsAtTheDeadlineAndTheVariablesSurvive(t *testing.T) {
 	}
 }
 
-func TestAFloodWithoutAServerContinuesAndReportsTheLoss(t *testing.T) {
+func TestAFloodContinuesWithoutAServerAndReportsTheLoss(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
-	const mib = 100 // three times the limit of the agent
+	const mib = 100 // three times the output that the agent keeps
 	c, err := s.Submit(t.Context(), id, client.Code{Code: fmt.Sprintf("for i in range(%d): print(str(i).zfill((1 << 20) - 1), flush=True)", mib)})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +131,7 @@ func TestAFloodWithoutAServerContinuesAndReportsTheLoss(t *testing.T) {
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
 		t.Fatalf("the cell ended with %s (%s), %v", c.Status, c.Cause, err)
 	}
-	t.Logf("ended %s after the server was killed; %d of %d MiB printed, %d omitted", time.Since(begun), c.Bytes>>20, mib, c.Omitted>>20)
+	t.Logf("ended %s after the kill of the server; %d of %d MiB printed, %d omitted", time.Since(begun), c.Bytes>>20, mib, c.Omitted>>20)
 	if !c.Truncated || c.Bytes < mib<<20*9/10 {
 		t.Errorf("%d bytes counted, want about %d MiB", c.Bytes, mib)
 	}
@@ -141,6 +143,6 @@ func TestAFloodWithoutAServerContinuesAndReportsTheLoss(t *testing.T) {
 		t.Error("no event says that output was dropped")
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("after the flood the kernel says %q", got)
+		t.Errorf("after the flood the kernel prints %q", got)
 	}
 }

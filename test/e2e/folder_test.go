@@ -24,7 +24,7 @@ import (
 	"cellhold/client"
 )
 
-// raw sends one plain request about files, like curl.
+// raw sends one request about files without the Go client.
 func (s *server) raw(t testing.TB, method string, id cellhold.SessionID, route string, query url.Values, body io.Reader, header ...string) (*http.Response, []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.url+"/v1/sessions/"+string(id)+"/files"+route+"?"+query.Encode(), body)
@@ -49,7 +49,7 @@ func (s *server) raw(t testing.TB, method string, id cellhold.SessionID, route s
 
 func at(path string) url.Values { return url.Values{"path": {path}} }
 
-func TestADownloadIsResumedByRangesAndIsNeverShownAsAPage(t *testing.T) {
+func TestADownloadSupportsRangesAndBrowsersNeverShowIt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -85,7 +85,7 @@ func TestADownloadIsResumedByRangesAndIsNeverShownAsAPage(t *testing.T) {
 	}
 }
 
-func TestAFormPutsSeveralFilesIntoADirectory(t *testing.T) {
+func TestAFormUploadsSeveralFilesIntoADirectory(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -107,11 +107,11 @@ func TestAFormPutsSeveralFilesIntoADirectory(t *testing.T) {
 		t.Errorf("the directory has %q", got)
 	}
 	if got := s.read(t, id, "in/here/größe.bin"); got != "\x00\xff" {
-		t.Errorf("it has %q", got)
+		t.Errorf("the file has %q", got)
 	}
 }
 
-func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
+func TestHostilePathsAreRefusedAndChangeNoFile(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -135,7 +135,7 @@ func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
 		if got := cellhold.KindOf(err); got != x.want {
 			t.Errorf("reading %.40q: %v, want %s", x.path, err, x.want)
 		}
-		if took := time.Since(begun); took > 20*time.Second { // a request that blocks would never end
+		if took := time.Since(begun); took > 20*time.Second { // a blocked request never ends
 			t.Errorf("reading %.40q took %s", x.path, took)
 		}
 	}
@@ -151,16 +151,16 @@ func TestHostilePathsAreRefusedAndNothingIsTouched(t *testing.T) {
 		}
 	}
 	if _, err := s.ListDir(t.Context(), id, "/run/cellhold"); cellhold.KindOf(err) != cellhold.Denied {
-		t.Errorf("the agent's own folder is listed: %v", err)
+		t.Errorf("listing the agent's folder: got %v, want denied", err)
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("afterwards: %q", got)
+		t.Errorf("after the requests the kernel prints %q", got)
 	}
 }
 
-// TestSwappedLinksNeverReachBeyondTheCodesOwnAccess lets user code swap directories and links as fast as it
-// can while the host works on paths through them.
-func TestSwappedLinksNeverReachBeyondTheCodesOwnAccess(t *testing.T) {
+// TestSwappedLinksGiveNoMoreAccessThanTheCodeHas lets user code exchange a directory and links, as fast as it can,
+// while the host uses paths through them.
+func TestSwappedLinksGiveNoMoreAccessThanTheCodeHas(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -235,17 +235,17 @@ except OSError as e: run = type(e).__name__
 print(json.dumps(dict(Flips=flips, Etc=etc, Run=run)))`)
 	t.Logf("%d flips; upload, list, stat, download, move and remove %v times", got.Flips, done)
 	if len(got.Etc) != 0 || got.Run != "PermissionError" {
-		t.Errorf("planted in /etc: %v; the agent's folder: %s", got.Etc, got.Run)
+		t.Errorf("new files in /etc: %v; reading the agent's folder: %s, want PermissionError", got.Etc, got.Run)
 	}
 	if got.Flips < 1000 || slices.Min(done) < 10 {
-		t.Errorf("too few swaps and requests: the test proves nothing")
+		t.Errorf("%d swaps and %v requests are too few to prove anything", got.Flips, done)
 	}
 	if passwd := s.must(t, id, "print(open('/etc/passwd').read().count('root'), end='')"); passwd == "0" {
-		t.Errorf("/etc/passwd changed")
+		t.Error("/etc/passwd changed")
 	}
 }
 
-func TestAFullDiskIsReportedAndTheUploadLeavesNothing(t *testing.T) {
+func TestAFullDiskIsReportedAndTheUploadLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 32 << 20}})
@@ -259,13 +259,13 @@ func TestAFullDiskIsReportedAndTheUploadLeavesNothing(t *testing.T) {
 			t.Errorf("size known %t: %v", known, err)
 		}
 		if left := s.must(t, id, "import os; os.listdir('.')"); left != "[]" {
-			t.Errorf("size known %t left %s", known, left)
+			t.Errorf("size known %t: the upload left %s", known, left)
 		}
 	}
 	s.write(t, id, "small", "fits")
 }
 
-// slow is a body that gives some bytes and then blocks until it is released.
+// slow is a body that gives some bytes, closes sent, and then blocks until letGo is closed.
 type slow struct {
 	first  *bytes.Reader
 	sent   chan struct{}
@@ -282,7 +282,7 @@ func (b *slow) Read(p []byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-func TestAnAbortedUploadLeavesNothingBehind(t *testing.T) {
+func TestAnAbortedUploadLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -295,14 +295,14 @@ func TestAnAbortedUploadLeavesNothingBehind(t *testing.T) {
 	}()
 	<-body.sent
 	if got := s.must(t, id, "import os, time\nfor _ in range(100):\n  if os.listdir('.'): break\n  time.sleep(0.05)\nprint(len(os.listdir('.')), os.path.exists('f'), end='')"); got != "1 False" {
-		t.Errorf("while it comes: %s", got)
+		t.Errorf("during the upload: (files, f exists) is %s", got)
 	}
 	leave()
 	if err := <-ended; err == nil {
-		t.Error("the upload was accepted")
+		t.Error("the aborted upload succeeded")
 	}
 	if got := s.must(t, id, "for _ in range(100):\n  if not os.listdir('.'): break\n  time.sleep(0.05)\nos.listdir('.')"); got != "[]" {
-		t.Errorf("left: %s", got)
+		t.Errorf("the aborted upload left %s", got)
 	}
 }
 
@@ -341,10 +341,10 @@ def state(): return [l for l in open(f'/proc/{deputy()}/status') if l[:3] in ('U
 	}
 	t.Logf("a stopped deputy: %v after %s", err, time.Since(begun))
 	if took := time.Since(begun); err == nil || took > 40*time.Second {
-		t.Errorf("it took %s: %v", took, err)
+		t.Errorf("the read from a stopped deputy took %s: %v; want an error within 40 s", took, err)
 	}
 	if got := s.read(t, id, "f"); len(got) != 1000 {
-		t.Errorf("the file has %d bytes afterwards", len(got))
+		t.Errorf("after the replacement the file has %d bytes", len(got))
 	}
 }
 
@@ -383,9 +383,9 @@ func TestAWatchReportsChangesAlsoInNewDirectories(t *testing.T) {
 				if string(c.Type)+" "+c.Exact() == want {
 					return
 				}
-				t.Logf("saw %s %s", c.Type, c.Path)
+				t.Logf("reported: %s %s", c.Type, c.Path)
 			case <-time.After(time.Minute):
-				t.Fatalf("never saw %s", want)
+				t.Fatalf("not reported: %s", want)
 			}
 		}
 	}
@@ -419,7 +419,7 @@ func TestAWatchReportsChangesAlsoInNewDirectories(t *testing.T) {
 	}
 }
 
-// flow returns pseudo-random bytes without storing them.
+// flow is a reader of pseudo-random bytes. It does not store them.
 type flow struct {
 	left int64
 	seed uint64
@@ -468,7 +468,7 @@ func TestLargeTransfersNeedNoServerMemory(t *testing.T) {
 	}
 }
 
-// peak returns the peak memory of the server so far.
+// peak returns the server's peak memory so far, in bytes.
 func (s *server) peak(t testing.TB) int64 {
 	t.Helper()
 	status, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(s.cmd.Process.Pid), "status"))
@@ -497,29 +497,29 @@ func TestTheFilesThatACellWroteAreListedWithIt(t *testing.T) {
 	}
 	c := s.run(t, id, "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('123'); open('/mnt/data/output/größe', 'w').write('1'); open(b'\\xff', 'w').write('22')\nopen('/tmp/elsewhere', 'w').write('x'); open('gone', 'w'); os.unlink('gone'); os.symlink('/etc/passwd', 'link')")
 	if got := list(c); got != "/mnt/data/output/größe 1, /workspace/a/b/c 3, /workspace/\xff 2" || c.MoreFiles {
-		t.Errorf("the cell wrote %q, more %t", got, c.MoreFiles)
+		t.Errorf("the cell lists %q, more %t", got, c.MoreFiles)
 	}
 	if c := s.run(t, id, "1"); len(c.Files) != 0 {
-		t.Errorf("a cell that wrote nothing wrote %s", list(c))
+		t.Errorf("a cell that wrote no file lists %s", list(c))
 	}
 	if c := s.run(t, id, "open('uploaded', 'a').write('y'); 1/0"); list(c) != "/workspace/uploaded 2" {
-		t.Errorf("it changed %s", list(c))
+		t.Errorf("a cell that changed a file lists %s", list(c))
 	}
 	if c := s.run(t, id, "open('last', 'w').write('words'); os._exit(3)"); list(c) != "/workspace/last 5" {
-		t.Errorf("before it died it wrote %s", list(c))
+		t.Errorf("a cell whose kernel died lists %s", list(c))
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if c := s.run(t, id, "for i in range(300): open(f'{i}', 'w').write('x')"); len(c.Files) != 100 || !c.MoreFiles {
-		t.Errorf("%d files, more %t", len(c.Files), c.MoreFiles)
+		t.Errorf("a cell that wrote 300 files lists %d, more %t", len(c.Files), c.MoreFiles)
 	}
 	if again, err := s.Cell(t.Context(), id, c.ID); err != nil || list(again) != list(c) {
-		t.Errorf("read again: %s, %v", list(again), err)
+		t.Errorf("the stored cell lists %s (%v)", list(again), err)
 	}
 }
 
-func TestTheCommandLineCopiesInBothDirections(t *testing.T) {
+func TestCpCopiesInBothDirections(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -551,10 +551,10 @@ func TestTheCommandLineCopiesInBothDirections(t *testing.T) {
 	s.must(t, id, "os.symlink('/etc/passwd', 'p/evil'); os.symlink('2', 'p/good'); os.mkfifo('p/pipe')")
 	said := cp(string(id)+":p", dir+"/back")
 	if !strings.Contains(said, "evil") {
-		t.Errorf("it said %q", said)
+		t.Errorf("cp prints %q, want a note about the link evil", said)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "back", "evil")); err == nil {
-		t.Error("a link out of the directory was created")
+		t.Error("cp created a link that leads out of the directory")
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "back", "good")); err != nil || string(got) != "two" {
 		t.Errorf("%q, %v", got, err)

@@ -12,7 +12,7 @@ import (
 	"cellhold/client"
 )
 
-func TestForksContinueFromOneMemoryAndDiverge(t *testing.T) {
+func TestForksContinueFromTheSameMemoryAndThenDiffer(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Metadata: map[string]string{"k": "v"}})
@@ -23,14 +23,14 @@ func TestForksContinueFromOneMemoryAndDiverge(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(forks) != n {
-		t.Fatalf("%d forks", len(forks))
+		t.Fatalf("got %d forks, want %d", len(forks), n)
 	}
 	random := map[string]bool{s.must(t, id, "random.random(), numpy.random.rand(), uuid.uuid4()"): true}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for i, f := range forks {
 		if f.Parent != id || f.Meta["k"] != "v" || f.State != cellhold.SessionReady {
-			t.Errorf("%+v", f)
+			t.Errorf("fork %d is %+v", i, f)
 		}
 		wg.Go(func() {
 			r := s.must(t, f.ID, "random.random(), numpy.random.rand(), uuid.uuid4()")
@@ -39,7 +39,7 @@ func TestForksContinueFromOneMemoryAndDiverge(t *testing.T) {
 			mu.Unlock()
 			code := fmt.Sprintf("x.append(%d); open('/workspace/f.txt', 'a').write(' %d'); open('/mnt/data/output/o.txt', 'w').write('%d'); x, open('/workspace/f.txt').read()", i, i, i)
 			if got, want := s.must(t, f.ID, code), fmt.Sprintf("([1, 2, 3, %d], 'shared %d')", i, i); got != want {
-				t.Errorf("fork %d: %s", i, got)
+				t.Errorf("fork %d: got %s, want %s", i, got, want)
 			}
 			var book bytes.Buffer
 			if err := s.Notebook(t.Context(), f.ID, &book); err != nil || !strings.Contains(book.String(), "import random, numpy") {
@@ -56,7 +56,7 @@ func TestForksContinueFromOneMemoryAndDiverge(t *testing.T) {
 	}
 	wg.Wait()
 	if len(random) != n+1 {
-		t.Errorf("%d different random numbers of %d sessions", len(random), n+1)
+		t.Errorf("%d sessions have %d different random numbers", n+1, len(random))
 	}
 	if got := s.must(t, id, "x, open('/workspace/f.txt').read()"); got != "([1, 2, 3], 'shared')" {
 		t.Errorf("the parent has %s", got)
@@ -64,13 +64,13 @@ func TestForksContinueFromOneMemoryAndDiverge(t *testing.T) {
 	if got := s.file(t, id, "o.txt"); got != "out" {
 		t.Errorf("the parent's output file has %q", got)
 	}
-	s.awaitNothingSaved(t)
-	// A fork is a normal session.
+	s.awaitNoSnapshots(t)
+	// A fork continues after the end of its parent.
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.must(t, forks[0].ID, "x[-1]"); got != "0" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the end of the parent, x[-1] of a fork is %s", got)
 	}
 }
 
@@ -90,15 +90,15 @@ func (s *server) file(t testing.TB, id cellhold.SessionID, name string) string {
 	return string(b)
 }
 
-func TestAllForksAreMadeOrNone(t *testing.T) {
+func TestAForkRequestCreatesAllForksOrNone(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t), "--max-sessions", "3")
 	id := s.session(t, client.CreateSession{})
 	if _, err := s.Fork(t.Context(), id, 3, ""); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("got %v", err)
+		t.Errorf("three forks with one session too many: got %v, want exhausted", err)
 	}
 	if list, err := s.Sessions(t.Context()); err != nil || len(list) != 1 {
-		t.Errorf("%d sessions, %v", len(list), err)
+		t.Errorf("after the refused request there are %d sessions (%v)", len(list), err)
 	}
 	if _, err := s.Fork(t.Context(), id, 2, ""); err != nil {
 		t.Error(err)
@@ -115,7 +115,7 @@ func TestARollbackRestoresVariablesAndFiles(t *testing.T) {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if _, err := s.Checkpoint(t.Context(), id, "first"); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("the same name again: %v", err)
+		t.Errorf("a second checkpoint with the same name: %v", err)
 	}
 	gone := s.run(t, id, "x = 2\nopen('/workspace/f.txt', 'w').write('second')\nopen('/mnt/data/output/o.txt', 'w').write('second')\nopen('/mnt/data/output/new.txt', 'w').write('new')")
 	if _, err := s.Checkpoint(t.Context(), id, "second"); err != nil {
@@ -126,7 +126,7 @@ func TestARollbackRestoresVariablesAndFiles(t *testing.T) {
 		t.Fatalf("%+v, %v", x, err)
 	}
 	if got := s.must(t, id, "x += 10; x, open('/workspace/f.txt').read()"); got != "(11, 'first')" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the rollback: %s", got)
 	}
 	if got := s.file(t, id, "o.txt"); got != "first" {
 		t.Errorf("the output file has %q", got)
@@ -145,30 +145,30 @@ func TestARollbackRestoresVariablesAndFiles(t *testing.T) {
 		t.Errorf("events %v", n)
 	}
 
-	// Roll forward to the undone state from a hibernated session: there the cell counts again.
+	// A rollback of the hibernated session to the later checkpoint restores the undone cell.
 	s.hibernate(t, id)
 	if _, err := s.Rollback(t.Context(), id, "second"); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.must(t, id, "x, open('/workspace/f.txt').read()"); got != "(2, 'second')" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the second rollback: %s", got)
 	}
 	book = s.book(t, id)
 	if !strings.Contains(book, "second") || strings.Contains(book, "x += 10") {
 		t.Errorf("the notebook after the second rollback:\n%s", book)
 	}
 
-	// The notebook, run again, gives the state of the session.
+	// A run of the notebook in a new session gives the same state.
 	again := s.session(t, client.CreateSession{})
 	cells, err := s.Import(t.Context(), again, []byte(book), true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c, err := s.Wait(t.Context(), again, cells[len(cells)-1]); err != nil || text(c) != "(2, 'second')" {
-		t.Errorf("run anew: %s %q, %v", c.Status, text(c), err)
+		t.Errorf("the last cell of the run notebook: %s %q, %v", c.Status, text(c), err)
 	}
 
-	// A fork of a checkpoint starts there.
+	// A fork from a checkpoint has the state of the checkpoint.
 	forks, err := s.Fork(t.Context(), id, 1, "first")
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func TestCheckpointsAreLimitedAndEndWithTheirSession(t *testing.T) {
 		}
 	}
 	if _, err := s.Checkpoint(t.Context(), id, "c"); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("got %v", err)
+		t.Errorf("a third checkpoint: got %v, want exhausted", err)
 	}
 	if err := s.DeleteCheckpoint(t.Context(), id, "a"); err != nil {
 		t.Fatal(err)
@@ -210,13 +210,13 @@ func TestCheckpointsAreLimitedAndEndWithTheirSession(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if _, err := s.Rollback(t.Context(), id, "a"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("got %v", err)
+		t.Errorf("a rollback to a deleted checkpoint: got %v, want not found", err)
 	}
-	if n := len(saved(t, s.home)); n != 1 {
+	if n := len(sessionSnapshots(t, s.home)); n != 1 {
 		t.Errorf("%d snapshots exist", n)
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitNothingSaved(t)
+	s.awaitNoSnapshots(t)
 }

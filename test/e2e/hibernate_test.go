@@ -17,7 +17,7 @@ import (
 	"cellhold/client"
 )
 
-// hibernate hibernates a session, which must succeed.
+// hibernate hibernates a session. The request must succeed.
 func (s *server) hibernate(t testing.TB, id cellhold.SessionID) {
 	t.Helper()
 	x, err := s.Hibernate(t.Context(), id)
@@ -29,8 +29,8 @@ func (s *server) hibernate(t testing.TB, id cellhold.SessionID) {
 	}
 }
 
-// traces returns the processes and cgroups of a home's sandboxes on this host.
-func traces(t testing.TB, home string) []string {
+// sandboxProcesses returns the command lines of the runsc processes of a home.
+func sandboxProcesses(t testing.TB, home string) []string {
 	t.Helper()
 	var found []string
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -43,8 +43,8 @@ func traces(t testing.TB, home string) []string {
 	return found
 }
 
-// saved returns the snapshots of sessions in a home.
-func saved(t testing.TB, home string) []string {
+// sessionSnapshots returns the snapshots of sessions in a home, but not the snapshots of templates.
+func sessionSnapshots(t testing.TB, home string) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(home, "snapshots", "s*-[hcf]-*"))
 	if err != nil {
@@ -53,6 +53,7 @@ func saved(t testing.TB, home string) []string {
 	return all
 }
 
+// counter is code with state of each kind: a thread, a generator, an open file, variables and files.
 const counter = `
 import threading, time, random
 ticks = 0
@@ -96,13 +97,13 @@ func TestAHibernatedSessionContinuesUnchanged(t *testing.T) {
 	shell("WORD=kept; cd /tmp")
 	before := s.must(t, id, "ticks")
 	s.hibernate(t, id)
-	if left := traces(t, s.home); len(left) > 0 {
+	if left := sandboxProcesses(t, s.home); len(left) > 0 {
 		t.Errorf("processes of a hibernated session:\n%s", strings.Join(left, "\n"))
 	}
 	if list, err := s.Sessions(t.Context()); err != nil || list[0].State != cellhold.SessionHibernated || list[0].Kernels[0].State != cellhold.KernelIdle {
 		t.Errorf("%+v, %v", list, err)
 	}
-	// Reads do not resume it.
+	// Reads do not resume the session.
 	if cells, err := s.Cells(t.Context(), id); err != nil || len(cells) == 0 {
 		t.Errorf("%d cells, %v", len(cells), err)
 	}
@@ -110,30 +111,30 @@ func TestAHibernatedSessionContinuesUnchanged(t *testing.T) {
 		t.Error(err)
 	}
 	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionHibernated {
-		t.Errorf("reading has woken it: %s, %v", x.State, err)
+		t.Errorf("after the reads the session is %s (%v), want hibernated", x.State, err)
 	}
 	begun := time.Now()
 	if got := s.must(t, id, "next(g), x, open('/workspace/note.txt').read(), open('/tmp/t.txt').read()"); got != "(2, {'a': [1, 2, 3]}, 'on disk', 'in tmp')" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the hibernation: %s", got)
 	}
 	t.Logf("the first answer took %s", time.Since(begun))
 	if got := shell("echo $WORD $PWD"); got != "kept /tmp" {
-		t.Errorf("bash says %q", got)
+		t.Errorf("Bash prints %q", got)
 	}
 	if got := s.must(t, id, "handle.write('after'); handle.flush(); open('/workspace/open.txt').read()"); got != "'before after'" {
 		t.Errorf("the open file has %s", got)
 	}
 	s.must(t, id, fmt.Sprintf("import time\nwhile ticks < %s + 5: time.sleep(0.01)", before)) // the thread continues
-	if len(saved(t, s.home)) > 0 {
-		s.awaitNothingSaved(t)
+	if len(sessionSnapshots(t, s.home)) > 0 {
+		s.awaitNoSnapshots(t)
 	}
 }
 
-// awaitNothingSaved waits until the last snapshot is removed. The server does that after its answer.
-func (s *server) awaitNothingSaved(t testing.TB) {
+// awaitNoSnapshots waits until the home has no snapshots of sessions. The server removes them after its answer.
+func (s *server) awaitNoSnapshots(t testing.TB) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-		if len(saved(t, s.home)) == 0 {
+		if len(sessionSnapshots(t, s.home)) == 0 {
 			return
 		}
 		select {
@@ -141,7 +142,7 @@ func (s *server) awaitNothingSaved(t testing.TB) {
 		case <-t.Context().Done():
 		}
 	}
-	t.Errorf("left: %v", saved(t, s.home))
+	t.Errorf("the snapshots %v still exist after 20 s", sessionSnapshots(t, s.home))
 }
 
 func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
@@ -163,7 +164,7 @@ func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
 	if err := second.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	second.awaitNothingSaved(t)
+	second.awaitNoSnapshots(t)
 }
 
 func TestConcurrentRequestsResumeASessionOnce(t *testing.T) {
@@ -177,7 +178,7 @@ func TestConcurrentRequestsResumeASessionOnce(t *testing.T) {
 		wg.Go(func() {
 			c, err := s.Execute(t.Context(), id, client.Code{Code: "n += 1"})
 			if err != nil || c.Status != cellhold.StatusOK {
-				t.Errorf("%s, %v", c.Status, err)
+				t.Errorf("a cell ended with %s (%v)", c.Status, err)
 			}
 		})
 	}
@@ -190,7 +191,8 @@ func TestConcurrentRequestsResumeASessionOnce(t *testing.T) {
 	}
 }
 
-// countEvents counts the events of a session by type, and checks that their numbers have no gap.
+// countEvents runs a last cell, and counts the events of the session by type up to this cell. The numbers of the
+// events must have no gap.
 func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.EventType]int {
 	t.Helper()
 	last := s.must(t, id, "'the end'")
@@ -235,7 +237,7 @@ t = threading.Thread(target=talk); t.start()`)
 		next := int64(1)
 		for ev, err := range s.Watch(ctx, id, 0) {
 			if err != nil || ev.Seq != next {
-				t.Errorf("event %d where %d was due, %v", ev.Seq, next, err)
+				t.Errorf("event %d, want %d, %v", ev.Seq, next, err)
 				break
 			}
 			next++
@@ -262,7 +264,7 @@ t = threading.Thread(target=talk); t.start()`)
 	}
 	fmt.Fprintf(&want, "said %d\n", n)
 	if out != want.String() {
-		t.Errorf("of %d lines some are missing, twice there or in the wrong place:\n%s", n, out)
+		t.Errorf("some of the %d lines are missing, repeated or in the wrong order:\n%s", n, out)
 	}
 }
 
@@ -276,12 +278,12 @@ func TestABusySessionDoesNotHibernate(t *testing.T) {
 	}
 	s.awaitText(t, c)
 	if _, err := s.Hibernate(t.Context(), id); cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "is running or queued") {
-		t.Errorf("got %v", err)
+		t.Errorf("the hibernation of a busy session: got %v, want a conflict", err)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
 		t.Fatalf("%s, %v", c.Status, err)
 	}
-	// Without use, the session hibernates.
+	// Without use, the session hibernates after the time of --hibernate-after.
 	var idle cellhold.SessionHibernatedContent
 	for ev, err := range s.Watch(t.Context(), id, c.Last) {
 		if err != nil {
@@ -289,13 +291,13 @@ func TestABusySessionDoesNotHibernate(t *testing.T) {
 		}
 		if ev.Type == cellhold.EventSessionHibernated {
 			if err := ev.Decode(&idle); err != nil || !idle.Idle {
-				t.Errorf("%s, %v", ev.Content, err)
+				t.Errorf("the event is %s (%v), want an idle session", ev.Content, err)
 			}
 			break
 		}
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("got %s", got)
+		t.Errorf("after the idle hibernation: %s", got)
 	}
 }
 
@@ -307,7 +309,7 @@ func TestAHibernatedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.hibernate(t, id)
-	if n := len(saved(t, s.home)); n != 2 {
+	if n := len(sessionSnapshots(t, s.home)); n != 2 {
 		t.Errorf("%d snapshots exist", n)
 	}
 	for ev, err := range s.Watch(t.Context(), id, 0) {
@@ -315,10 +317,10 @@ func TestAHibernatedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ev.Type == cellhold.EventSessionEnded && !bytes.Contains(ev.Content, []byte("expired")) {
-			t.Errorf("%s", ev.Content)
+			t.Errorf("the session ended with %s, want expired", ev.Content)
 		}
 	}
-	s.awaitNothingSaved(t)
+	s.awaitNoSnapshots(t)
 }
 
 func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
@@ -332,7 +334,7 @@ func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
 		for _, act := range []func(context.Context, cellhold.SessionID) (cellhold.Session, error){s.Hibernate, s.Resume} {
 			done := make(chan struct{})
 			go func() {
-				_, _ = act(t.Context(), id) // the request breaks
+				_, _ = act(t.Context(), id) // the kill breaks the connection
 				close(done)
 			}()
 			select {
@@ -342,25 +344,25 @@ func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
 			s.signal(t, syscall.SIGKILL)
 			<-done
 			s = serve(t, home)
-			if i%2 == 1 { // also two kills without a check in between
+			if i%2 == 1 { // also test two kills without a check between them
 				break
 			}
 		}
 		if got := s.must(t, id, "x += 1; x"); got != fmt.Sprint(i+1) {
 			t.Fatalf("after %s: x is %s, want %d", wait, got, i+1)
 		}
-		if n := len(saved(t, home)); n > 1 {
+		if n := len(sessionSnapshots(t, home)); n > 1 {
 			t.Errorf("%d snapshots exist", n)
 		}
 	}
-	s.awaitNothingSaved(t)
-	if n := len(traces(t, home)); n == 0 {
-		t.Error("there is no sandbox, or the check cannot see it")
+	s.awaitNoSnapshots(t)
+	if n := len(sandboxProcesses(t, home)); n == 0 {
+		t.Error("the ready session has no runsc process: the next check would prove nothing")
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	if left := traces(t, home); len(left) > 0 {
-		t.Errorf("left:\n%s", strings.Join(left, "\n"))
+	if left := sandboxProcesses(t, home); len(left) > 0 {
+		t.Errorf("processes of a deleted session:\n%s", strings.Join(left, "\n"))
 	}
 }

@@ -13,11 +13,11 @@ import (
 )
 
 // These tests run code that controls its kernel completely. The key that signs a kernel's messages is in the
-// kernel's own process, so no protection depends on it. The guarantees are: each cell ends once and within
-// its time, other sessions are not affected, and the session can be used again.
+// kernel's own process, so no protection depends on it. The guarantees are: each cell ends once and before its
+// time limit, other sessions continue unchanged, and the session can be used again.
 
-// ends counts the ends of each cell of a session, and returns the cells that did not end exactly once.
-func (s *server) ends(t *testing.T, id cellhold.SessionID, want int) {
+// checkEnds checks that a session has want cells, and that each cell ended exactly once.
+func (s *server) checkEnds(t *testing.T, id cellhold.SessionID, want int) {
 	t.Helper()
 	cells, err := s.Cells(t.Context(), id)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *server) ends(t *testing.T, id cellhold.SessionID, want int) {
 	}
 }
 
-// forger is code that sends messages in the name of its kernel.
+// forger is code with a function that sends messages as the kernel.
 const forger = `
 import time
 k = get_ipython().kernel
@@ -74,13 +74,13 @@ func TestForgedMessagesReachOnlyTheirOwnCell(t *testing.T) {
 	}
 	cells := 1
 	for _, attack := range []struct{ name, code, lacks string }{
-		{"idle for oneself", `send("status", {"execution_state": "idle"}, mine); time.sleep(.3); print("after")`, ""},
+		{"idle for its own cell", `send("status", {"execution_state": "idle"}, mine); time.sleep(.3); print("after")`, ""},
 		{"idle for an earlier cell", `send("status", {"execution_state": "idle"}, stale); send("stream", {"name": "stdout", "text": "FORGED"}, stale); print("own")`, "FORGED"},
-		{"output for a cell that is not", `send("stream", {"name": "stdout", "text": "FORGED"}, foreign); send("error", {"ename": "FORGED", "evalue": "", "traceback": []}, foreign); print("own")`, "FORGED"},
+		{"output for a cell that does not exist", `send("stream", {"name": "stdout", "text": "FORGED"}, foreign); send("error", {"ename": "FORGED", "evalue": "", "traceback": []}, foreign); print("own")`, "FORGED"},
 		{"an error of its own", `send("error", {"ename": "Own", "evalue": "", "traceback": ["x"]}, mine); print("own")`, ""},
 		{"a reply on the wrong channel", `send("execute_reply", {"status": "ok", "execution_count": -5}, mine); print("own")`, ""},
 		{"death and restart", `send("status", {"execution_state": "dead"}, mine); send("status", {"execution_state": "restarting"}, mine); send("shutdown_reply", {"restart": False}, mine); print("own")`, ""},
-		{"our own event types", `[send(k, {"status": "ok"}, mine) for k in ("cell_done", "cell_queued", "session_state", "kernel_state", "output_dropped")]; print("own")`, ""},
+		{"types of the server's events", `[send(k, {"status": "ok"}, mine) for k in ("cell_done", "cell_queued", "session_state", "kernel_state", "output_dropped")]; print("own")`, ""},
 		{"no parent", `send("stream", {"name": "stdout", "text": "FORGED"}, {}); send("status", {"execution_state": "idle"}, {}); print("own")`, "FORGED"},
 	} {
 		c := s.run(t, id, forger+attack.code, 20*time.Second)
@@ -89,20 +89,20 @@ func TestForgedMessagesReachOnlyTheirOwnCell(t *testing.T) {
 			t.Errorf("%s: the cell ended with %s (%s)", attack.name, c.Status, c.Cause)
 		}
 		if attack.lacks != "" && strings.Contains(text(c), attack.lacks) {
-			t.Errorf("%s: %q", attack.name, text(c))
+			t.Errorf("%s: the cell has forged output: %q", attack.name, text(c))
 		}
 	}
 	if got := s.must(t, id, "secret + 1"); got != "42" {
-		t.Errorf("the session afterwards: %q", got)
+		t.Errorf("after the attacks the kernel prints %q", got)
 	}
-	s.ends(t, id, cells+1)
+	s.checkEnds(t, id, cells+1)
 	if c, err := s.Wait(t.Context(), other, waiting.ID); err != nil || text(c) != "mine alone\n" {
-		t.Errorf("the neighbour: %q, %v", text(c), err)
+		t.Errorf("the other session prints %q, %v", text(c), err)
 	}
-	s.ends(t, other, 1)
+	s.checkEnds(t, other, 1)
 }
 
-func TestMalformedFramesAndRoguePeersEndNothingButTheirOwnKernel(t *testing.T) {
+func TestMalformedFramesAndRoguePeersCanEndOnlyTheirOwnKernel(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	other := s.session(t, client.CreateSession{})
@@ -145,17 +145,17 @@ for n in ("shell_port", "iopub_port", "control_port", "hb_port", "stdin_port"):
 			}
 		}
 		if got := s.must(t, id, "6 * 7"); got != "42" {
-			t.Errorf("%s: afterwards %q", name, got)
+			t.Errorf("%s: afterwards the kernel prints %q", name, got)
 		}
 	}
-	s.ends(t, id, 20)
+	s.checkEnds(t, id, 20)
 	if got := s.must(t, other, "x"); got != "1" {
-		t.Errorf("the neighbour: %q", got)
+		t.Errorf("the other session prints %q", got)
 	}
 }
 
-// stuckTime is the time limit of a cell with a timeout of one second that only the end of its sandbox stops:
-// the waits between interrupt, restart and destruction, on a slow host.
+// stuckTime is the longest time until a cell with a timeout of one second ends, if only the end of its sandbox
+// stops it, on a slow host. It includes the waits between the interrupt, the restart and the destruction.
 const stuckTime = 60 * time.Second
 
 func TestAStuckKernelIsEndedWithinTheTimeouts(t *testing.T) {
@@ -164,14 +164,14 @@ func TestAStuckKernelIsEndedWithinTheTimeouts(t *testing.T) {
 		"stopped":           "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
 		"swallows":          "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
 		"blocks signals":    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\nwhile True: pass",
-		"traces for ever":   "import sys\ndef f(*a):\n    while True:\n        try: pass\n        except BaseException: pass\nsys.settrace(f); (lambda: 0)()",
-		"holds the lock":    "sum(iter(int, 1))",
+		"traces forever":    "import sys\ndef f(*a):\n    while True:\n        try: pass\n        except BaseException: pass\nsys.settrace(f); (lambda: 0)()",
+		"holds the GIL":     "sum(iter(int, 1))",
 		"backtracks":        "import re; re.match(r'(a|aa)+$', 'a' * 60 + 'b')",
 		"hangs at its exit": "import atexit, ctypes\n@atexit.register\ndef f():\n    while True: pass\nctypes.PyDLL(None).Py_Exit(3)",
 	}
 	ids := s.sessions(t, len(stuck)+1)
-	neighbour := ids[len(stuck)]
-	s.must(t, neighbour, "x = 1")
+	other := ids[len(stuck)]
+	s.must(t, other, "x = 1")
 	var all sync.WaitGroup
 	for i, name := range slices.Sorted(maps.Keys(stuck)) {
 		id, code := ids[i], stuck[name]
@@ -199,8 +199,8 @@ func TestAStuckKernelIsEndedWithinTheTimeouts(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := s.must(t, neighbour, "x"); got != "1" {
-		t.Errorf("the neighbour: %q", got)
+	if got := s.must(t, other, "x"); got != "1" {
+		t.Errorf("the other session prints %q", got)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestAKernelThatEndsItselfReportsTheCause(t *testing.T) {
 		{"kill", "import os; os.kill(os.getpid(), 9)", cellhold.StatusSignal},
 		{"segmentation fault", "import ctypes; ctypes.string_at(0)", cellhold.StatusSignal},
 		{"abort", "import os; os.abort()", cellhold.StatusSignal},
-		{"all that it may end, and then itself", "import os\ntry: os.kill(-1, 9)\nexcept OSError: pass\nos.kill(0, 9)", cellhold.StatusSignal},
+		{"every process that it can kill, then its own", "import os\ntry: os.kill(-1, 9)\nexcept OSError: pass\nos.kill(0, 9)", cellhold.StatusSignal},
 	}
 	for _, way := range ways {
 		c := s.run(t, id, way.code, 20*time.Second)
@@ -228,9 +228,9 @@ func TestAKernelThatEndsItselfReportsTheCause(t *testing.T) {
 		}
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("afterwards: %q", got)
+		t.Errorf("after the restarts the kernel prints %q", got)
 	}
-	s.ends(t, id, len(ways)+1)
+	s.checkEnds(t, id, len(ways)+1)
 }
 
 func TestDaemonsAndZombiesEndWithTheirKernelOrSession(t *testing.T) {
@@ -248,11 +248,11 @@ print(json.dumps(res))`
 	s.must(t, id, `
 import os, warnings
 warnings.simplefilter("ignore")
-for n in range(150): # children that nobody waits for, and orphans
+for n in range(150): # zombies, and orphans
     if os.fork() == 0:
         if n % 3 == 0 and os.fork() == 0: os._exit(0)
         os._exit(0)
-for n in range(5): # daemons: out of the session, the environment hidden
+for n in range(5): # daemons: in another process session, without environment
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0: os.execve("/bin/sleep", ["sleep", "1000"], {})
@@ -263,17 +263,17 @@ while len([p for p in os.listdir("/proc") if p.isdigit() and "sleep" in open(f"/
 	}
 	after := python[map[string]string](t, s, id, processes)
 	if len(after) > len(before) {
-		t.Errorf("before %v, after the restart %v", before, after)
+		t.Errorf("the processes were %v, and are %v after the restart", before, after)
 	}
 	for pid, what := range after {
 		if strings.Contains(what, "sleep") || strings.HasPrefix(what, "Z") {
-			t.Errorf("process %s is left: %s", pid, what)
+			t.Errorf("process %s continues after the restart: %s", pid, what)
 		}
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := s.Sessions(t.Context()); err != nil || slices.ContainsFunc(list, func(x cellhold.Session) bool { return x.ID == id }) {
-		t.Errorf("sessions %v, %v", list, err)
+		t.Errorf("the deleted session is still in the list: %v (%v)", list, err)
 	}
 }

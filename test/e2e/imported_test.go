@@ -11,7 +11,7 @@ import (
 
 func TestTheStockImageSurvivesExportAndImport(t *testing.T) {
 	t.Parallel()
-	stock, home, archive := images(t), emptyHome(t), filepath.Join(t.TempDir(), "image.tar")
+	stock, home, archive := imageHome(t), emptyHome(t), filepath.Join(t.TempDir(), "image.tar")
 	cellhold := func(args ...string) string {
 		t.Helper()
 		out, err := exec.CommandContext(t.Context(), binary(t), args...).CombinedOutput()
@@ -35,7 +35,7 @@ func TestTheStockImageSurvivesExportAndImport(t *testing.T) {
 		t.Error("no warm sandbox was ready")
 	}
 	if got := s.oneLine(t, id, "import os, socket\nprint(os.path.realpath('/content'), socket.gethostbyname(socket.gethostname()))"); got != "/workspace 127.0.0.1" {
-		t.Errorf("got %s", got)
+		t.Errorf("the folder and the address are %s", got)
 	}
 	if got := strings.TrimSpace(s.line(t, id, "python3 -c 'import pip; print(pip.__name__)'; id -un")); got != "pip\nuser" {
 		t.Errorf("a command says %s", got)

@@ -12,7 +12,8 @@ import (
 	"cellhold/client"
 )
 
-// namesIndex has packages whose modules have other names.
+// namesIndex returns an index with packages whose modules have other names. Other packages of the index have the
+// names of these modules, and must not be installed.
 func namesIndex(t testing.TB) *pypi {
 	t.Helper()
 	p := newPyPI(t)
@@ -25,7 +26,7 @@ func namesIndex(t testing.TB) *pypi {
 	return p
 }
 
-func TestTheNameOfAModuleFindsItsPackage(t *testing.T) {
+func TestAModulesNameFindsItsPackage(t *testing.T) {
 	t.Parallel()
 	p := namesIndex(t)
 	s := serve(t, newHome(t), "--package-index", p.index())
@@ -43,11 +44,11 @@ func TestTheNameOfAModuleFindsItsPackage(t *testing.T) {
 		if changesOf(r) != test.changes || !slices.Contains(r.Imports, test.imports) || !strings.Contains(strings.Join(r.Warnings, " "), test.say) {
 			t.Errorf("%s: %q, imports %q, warnings %q", test.ask, changesOf(r), r.Imports, r.Warnings)
 		}
-		if test.ask == "cv2" && r.Imports[0] != "cv2" { // the requested module must be the first
+		if test.ask == "cv2" && r.Imports[0] != "cv2" { // the requested module must come first
 			t.Errorf("%s: imports %q", test.ask, r.Imports)
 		}
 		if len(r.Changes)+len(r.Present) == 0 && test.ask != "sqlite3" {
-			t.Errorf("%s: neither changed nor there: %+v", test.ask, r)
+			t.Errorf("%s: the report has no change and no present package: %+v", test.ask, r)
 		}
 	}
 	if got := s.must(t, id, "!pip install Crypto"); !strings.Contains(got, "Successfully installed pycryptodome-1.0") || !strings.Contains(got, "Note: crypto is not the name of the package") {
@@ -58,7 +59,7 @@ func TestTheNameOfAModuleFindsItsPackage(t *testing.T) {
 	}
 }
 
-func TestTheArticleAndRunFindPackagesByModuleToo(t *testing.T) {
+func TestTheArticlesAPIAndRunFindAPackageByItsModule(t *testing.T) {
 	t.Parallel()
 	p := namesIndex(t)
 	s := serve(t, newHome(t), "--auth", "off", "--package-index", p.index())
@@ -83,7 +84,7 @@ func TestTheArticleAndRunFindPackagesByModuleToo(t *testing.T) {
 	}
 }
 
-func TestModulesThatMissedAPackageAreReportedAsStale(t *testing.T) {
+func TestModulesThatFailedToImportAPackageAreReportedAsStale(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-late", "1.0", nil)
@@ -99,18 +100,18 @@ except ImportError:
 	s.must(t, id, "%%writefile two.py\nimport _looks\nfound = _looks.found('cell_late')\n")
 	s.must(t, id, "import one, two")
 	if c := s.run(t, id, "import cell_asked"); text(c) == "" {
-		t.Error("the package was installed already")
+		t.Error("cell_asked was imported before its installation")
 	}
 	r := s.install(t, id, "cell-late", "cell-asked")
 	var found []string
 	for _, m := range r.Stale {
 		if !m.Absent || m.Kernel != "python3" {
-			t.Errorf("%+v", m)
+			t.Errorf("the stale module is %+v, want an absent package in python3", m)
 		}
 		found = append(found, m.Module+":"+m.Package)
 	}
 	if got := strings.Join(found, " "); got != "one:cell-late two:cell-late" || len(r.Warnings) != 2 || !strings.Contains(r.Warnings[0], "may remember that it was absent") {
-		t.Errorf("%s, %q", got, r.Warnings)
+		t.Errorf("the stale modules are %s, the warnings %q", got, r.Warnings)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)

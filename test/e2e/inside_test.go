@@ -14,13 +14,13 @@ import (
 
 func decode(r io.Reader, v any) error { return json.NewDecoder(r).Decode(v) }
 
-// python runs a script that prints one JSON value.
+// python runs a cell that prints one JSON value, and returns the value.
 func python[T any](t *testing.T, s *server, id cellhold.SessionID, code string) T {
 	t.Helper()
 	var v T
 	out := s.must(t, id, code)
 	if err := json.Unmarshal([]byte(out), &v); err != nil {
-		t.Fatalf("%s\ngave %q: %v", code, out, err)
+		t.Fatalf("%s\nprinted %q: %v", code, out, err)
 	}
 	return v
 }
@@ -81,7 +81,7 @@ for d in ('/tmp', '/workspace', '/home/user', '/dev/shm', '/mnt/data/output'):
 p = subprocess.Popen(['sleep', '1000'], env={'SECRET': '`+canary+`'})
 os.environ['SECRET'] = '`+canary+`'`)
 	id := s.session(t, client.CreateSession{})
-	// The text is built from parts, so that the script does not find itself.
+	// The code joins the searched text from parts. Otherwise it finds its own source.
 	code := `
 import json, os
 needle = ("canary" + "-5b1f0c3a").encode(); token = b"` + s.token[:8] + `" + b"` + s.token[8:] + `"
@@ -115,13 +115,13 @@ print(json.dumps(dict(hits=hits, seen=seen, pids=sorted(pids), uid=os.getuid(), 
 		Caps   string
 	}](t, s, id, code)
 	if len(got.Hits) != 0 {
-		t.Errorf("found %v", got.Hits)
+		t.Errorf("the code found %v", got.Hits)
 	}
 	if got.Seen < 20 {
-		t.Errorf("the probe read only %d files: it proves nothing", got.Seen)
+		t.Errorf("the search read only %d files: it proves nothing", got.Seen)
 	}
 	if len(got.PIDs) > 4 || got.UID != 1000 || strings.Trim(got.Caps, "0") != "" {
-		t.Errorf("pids %v, uid %d, capabilities %s", got.PIDs, got.UID, got.Caps)
+		t.Errorf("processes %v, uid %d, capabilities %s", got.PIDs, got.UID, got.Caps)
 	}
 	if strings.Contains(got.Mounts, home) {
 		t.Errorf("mounts name the host's paths:\n%s", got.Mounts)
@@ -158,6 +158,6 @@ print(json.dumps(res))`)
 		}
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("afterwards: %q", got)
+		t.Errorf("after the attempts the kernel prints %q", got)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"cellhold/client"
 )
 
-// runOn runs a cell on one of several kernels until it is done.
+// runOn runs a cell on a kernel, and returns it when it is done.
 func (s *server) runOn(t testing.TB, id cellhold.SessionID, k cellhold.KernelID, code string) cellhold.Cell {
 	t.Helper()
 	c, err := s.Execute(t.Context(), id, client.Code{Kernel: k, Code: code})
@@ -23,8 +23,8 @@ func (s *server) runOn(t testing.TB, id cellhold.SessionID, k cellhold.KernelID,
 }
 
 // Two kernels of one session have their own variables, queues and interrupts. They see the same files, and
-// survive a kill of the server.
-func TestASessionWithSeveralKernels(t *testing.T) {
+// continue after a kill of the server.
+func TestTheKernelsOfASessionHaveTheirOwnVariablesAndQueues(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
@@ -52,7 +52,7 @@ func TestASessionWithSeveralKernels(t *testing.T) {
 		t.Errorf("the second kernel's notebook:\n%s", &own)
 	}
 	if err := s.Export(t.Context(), id, "third", "ipynb", io.Discard); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("the notebook of a kernel that is not there: %v", err)
+		t.Errorf("the notebook of an unknown kernel: %v", err)
 	}
 	busy, err := s.Submit(t.Context(), id, client.Code{Code: "print('go', flush=True)\nimport time; time.sleep(600)"})
 	if err != nil {
@@ -63,13 +63,13 @@ func TestASessionWithSeveralKernels(t *testing.T) {
 
 	s = serve(t, home)
 	if c := s.runOn(t, id, "second", "x"); text(c) != "2" {
-		t.Errorf("beside a busy kernel, after a kill -9 of the server, the second one says %q", text(c))
+		t.Errorf("after a kill -9 of the server, with a busy first kernel, the second kernel prints %q", text(c))
 	}
 	if err := s.Interrupt(t.Context(), id, "second"); err != nil {
 		t.Fatal(err)
 	}
 	if c, _ := s.Cell(t.Context(), id, busy.ID); c.State != cellhold.CellRunning {
-		t.Errorf("the interrupt of the other kernel left the cell %s", c.State)
+		t.Errorf("after an interrupt of the second kernel, the cell of the first kernel is %s, want running", c.State)
 	}
 	if err := s.Interrupt(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
@@ -84,6 +84,6 @@ func TestASessionWithSeveralKernels(t *testing.T) {
 		t.Fatal(err)
 	}
 	if all, err := s.Kernels(t.Context(), id); err != nil || len(all) != 1 {
-		t.Errorf("the kernels left are %+v (%v)", all, err)
+		t.Errorf("the remaining kernels are %+v (%v)", all, err)
 	}
 }

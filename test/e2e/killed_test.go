@@ -19,21 +19,21 @@ import (
 )
 
 const (
-	// kills is the number of kills of a server in one test, and killTime its time limit. On a busy machine a
-	// run has fewer kills.
+	// kills is the number of times that one test kills its server. After killTime, on a slow machine, the test
+	// stops earlier.
 	kills    = 7
 	killTime = 12 * time.Second
 )
 
-// killDuring lets a server start an operation and kills the server after a random part of its duration. It
-// returns the next server on the same home with the sandboxes that it found. part says which of the `kills`
-// parts of the duration it is.
+// killDuring lets a server begin an operation, and kills the server before the operation ends. The duration of
+// the operation has `kills` equal parts. The kill comes at a random time in the part with the index part. The
+// function returns a new server on the same home, and the sandboxes that the old server left.
 func (s *server) killDuring(t testing.TB, part int, takes time.Duration, begin func()) (next *server, found []string) {
 	t.Helper()
 	wait := time.Duration((float64(part) + rand.Float64()) / kills * float64(takes))
 	t.Logf("killed after %s of %s", wait, takes)
 	done := make(chan struct{})
-	go func() { // the operation breaks off
+	go func() { // returns when the kill breaks the connection
 		begin()
 		close(done)
 	}()
@@ -43,16 +43,16 @@ func (s *server) killDuring(t testing.TB, part int, takes time.Duration, begin f
 	}
 	s.signal(t, syscall.SIGKILL)
 	<-done
-	found = slices.Sorted(maps.Keys(s.remains(t, nil)))
+	found = slices.Sorted(maps.Keys(s.leftovers(t, nil)))
 	return serve(t, s.home), found
 }
 
 // sandboxID matches the ids of the sandboxes of sessions.
 var sandboxID = regexp.MustCompile(`\bs[a-z2-7]{16}-[0-9a-f]{4}\b`)
 
-// remains describes the leftovers of each sandbox of a home: files, processes, and control groups, including
-// those named in others.
-func (s *server) remains(t testing.TB, others []string) map[string]string {
+// leftovers returns the kinds of leftovers of each sandbox of a home: files, processes and control groups. others
+// are the ids of sandboxes whose control groups it also searches.
+func (s *server) leftovers(t testing.TB, others []string) map[string]string {
 	t.Helper()
 	of := map[string]string{}
 	dirs, err := os.ReadDir(filepath.Join(s.home, "run"))
@@ -62,7 +62,7 @@ func (s *server) remains(t testing.TB, others []string) map[string]string {
 	for _, d := range dirs {
 		of[d.Name()] += " files"
 	}
-	for _, line := range traces(t, s.home) {
+	for _, line := range sandboxProcesses(t, s.home) {
 		name := sandboxID.FindString(line)
 		if name == "" {
 			name = line
@@ -82,9 +82,9 @@ func (s *server) remains(t testing.TB, others []string) map[string]string {
 	return of
 }
 
-// sound checks that a home has exactly what its sessions need: one sandbox for each running session, one
+// checkHome checks that a home has exactly what its sessions need: one sandbox for each running session, one
 // snapshot for each hibernated session, and the checkpoints.
-func (s *server) sound(t testing.TB, found []string) {
+func (s *server) checkHome(t testing.TB, found []string) {
 	t.Helper()
 	list, err := s.Sessions(t.Context())
 	if err != nil {
@@ -110,25 +110,25 @@ func (s *server) sound(t testing.TB, found []string) {
 	if os.Geteuid() == 0 {
 		want += " cgroup"
 	}
-	for name, what := range s.remains(t, found) {
+	for name, what := range s.leftovers(t, found) {
 		session, _, _ := strings.Cut(name, "-")
 		if !awake[session] {
-			t.Errorf("nobody's:%s of %s", what, name)
+			t.Errorf("no session needs the%s of the sandbox %s", what, name)
 		} else if what != want {
-			t.Errorf("of the sandbox %s there is:%s, and not:%s", name, what, want)
+			t.Errorf("the sandbox %s has%s, want%s", name, what, want)
 		}
-		delete(awake, session) // a second sandbox would be a stray
+		delete(awake, session) // a second sandbox of the session is an error
 	}
 	if len(awake) > 0 {
-		t.Errorf("without a sandbox: %v", awake)
+		t.Errorf("sessions without a sandbox: %v", awake)
 	}
 	entries, err := os.ReadDir(filepath.Join(s.home, "snapshots"))
 	if err != nil || len(entries) != saved {
-		t.Errorf("%d saved states are needed, and there are %v, %v", saved, entries, err)
+		t.Errorf("the sessions need %d snapshots, and the home has %v (%v)", saved, entries, err)
 	}
 }
 
-func TestForksOfAKilledServerAreCompleteOrAbsent(t *testing.T) {
+func TestAKilledServerLeavesCompleteForksOrNone(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -152,7 +152,7 @@ func TestForksOfAKilledServerAreCompleteOrAbsent(t *testing.T) {
 		var found []string
 		old := s
 		s, found = s.killDuring(t, part, takes, func() { _, _ = old.Fork(t.Context(), id, n, "") })
-		s.sound(t, found)
+		s.checkHome(t, found)
 		list, err := s.Sessions(t.Context())
 		if err != nil || len(list) > 1+n {
 			t.Fatalf("%d sessions, %v", len(list), err)
@@ -161,7 +161,7 @@ func TestForksOfAKilledServerAreCompleteOrAbsent(t *testing.T) {
 			if f.ID == id {
 				continue
 			}
-			s.whole(t, f, id, fmt.Sprint(round))
+			s.checkFork(t, f, id, fmt.Sprint(round))
 			if err := s.DeleteSession(t.Context(), f.ID); err != nil {
 				t.Error(err)
 			}
@@ -169,22 +169,22 @@ func TestForksOfAKilledServerAreCompleteOrAbsent(t *testing.T) {
 		if got := s.must(t, id, "x += 1; x"); got != fmt.Sprint(round+1) {
 			t.Fatalf("x of the parent is %s, want %d", got, round+1)
 		}
-		s.sound(t, found)
+		s.checkHome(t, found)
 	}
 }
 
-// whole checks that a session is a complete fork.
-func (s *server) whole(t testing.TB, f cellhold.Session, parent cellhold.SessionID, x string) {
+// checkFork checks that a session is a complete fork.
+func (s *server) checkFork(t testing.TB, f cellhold.Session, parent cellhold.SessionID, x string) {
 	t.Helper()
 	if f.Parent != parent || f.State != cellhold.SessionReady {
-		t.Errorf("%+v", f)
+		t.Errorf("the session is %+v, want a ready fork of %s", f, parent)
 		return
 	}
 	if got := s.file(t, f.ID, "o.txt"); got != "kept" {
 		t.Errorf("the output file of a fork has %q", got)
 	}
 	if got := s.must(t, f.ID, "x"); got != x {
-		t.Errorf("x of a fork is %s, and not %s", got, x)
+		t.Errorf("x of a fork is %s, want %s", got, x)
 	}
 	if n := s.countEvents(t, f.ID); n[cellhold.EventSessionForked] != 1 {
 		t.Errorf("the events of a fork: %v", n)
@@ -194,7 +194,7 @@ func (s *server) whole(t testing.TB, f cellhold.Session, parent cellhold.Session
 	}
 }
 
-func TestARollbackOfAKilledServerIsDoneOrNotStarted(t *testing.T) {
+func TestAKilledServerCompletesARollbackOrChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -218,18 +218,18 @@ func TestARollbackOfAKilledServerIsDoneOrNotStarted(t *testing.T) {
 		var found []string
 		old := s
 		s, found = s.killDuring(t, part, takes, func() { _, _ = old.Rollback(t.Context(), id, "c") })
-		s.sound(t, found)
-		done += s.oneOfTwo(t, id, gone.ID, fmt.Sprintf("# round %d.", round))
-		s.sound(t, found)
+		s.checkHome(t, found)
+		done += s.checkRollback(t, id, gone.ID, fmt.Sprintf("# round %d.", round))
+		s.checkHome(t, found)
 	}
 	if got := s.countEvents(t, id)[cellhold.EventSessionRolledBack]; got != done {
-		t.Errorf("the session was rolled back %d times by its events, and %d times by its state", got, done)
+		t.Errorf("the events show %d rollbacks, and the states of the session show %d", got, done)
 	}
 }
 
-// oneOfTwo checks that a session has the complete state before a cell, and returns 1, or the complete state
-// after it, and returns 0.
-func (s *server) oneOfTwo(t testing.TB, id cellhold.SessionID, cell cellhold.CellID, mark string) int {
+// checkRollback checks that a session is rolled back completely, and returns 1, or that it is unchanged, and
+// returns 0. cell is the cell that the rollback undoes. mark is a text of its code.
+func (s *server) checkRollback(t testing.TB, id cellhold.SessionID, cell cellhold.CellID, mark string) int {
 	t.Helper()
 	files, err := s.Files(t.Context(), id)
 	if err != nil {
@@ -249,15 +249,15 @@ func (s *server) oneOfTwo(t testing.TB, id cellhold.SessionID, cell cellhold.Cel
 	switch strings.TrimSpace(inside) {
 	case "before before o.txt":
 		if want := "[o.txt] before true false"; has != want {
-			t.Errorf("rolled back, and it has %s, and not %s", has, want)
+			t.Errorf("rolled back: the session has %s, want %s", has, want)
 		}
 		return 1
 	case "after after new.txt o.txt":
 		if want := "[new.txt o.txt] after false true"; has != want {
-			t.Errorf("not rolled back, and it has %s, and not %s", has, want)
+			t.Errorf("not rolled back: the session has %s, want %s", has, want)
 		}
 		return 0
 	}
-	t.Fatalf("in between: %s, with %s", inside, has)
+	t.Fatalf("the rollback is incomplete: the code sees %s, the API has %s", inside, has)
 	return 0
 }

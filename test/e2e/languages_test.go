@@ -10,7 +10,7 @@ import (
 	"cellhold/client"
 )
 
-func TestBashIsAKernelOfTheStockImage(t *testing.T) {
+func TestTheStockImageHasABashKernel(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -29,7 +29,7 @@ func TestBashIsAKernelOfTheStockImage(t *testing.T) {
 	s.checkBashStreams(t, id)
 }
 
-// checkBashStreams starts a loop, reads its output while it runs, interrupts it, and checks the variables.
+// checkBashStreams runs a loop, reads its output while it runs, interrupts it, and checks the variables.
 func (s *server) checkBashStreams(t *testing.T, id cellhold.SessionID) {
 	t.Helper()
 	c, err := s.Submit(t.Context(), id, client.Code{Kernel: "bash", Code: "while true; do echo again; sleep 0.1; done", Timeout: time.Minute})
@@ -76,7 +76,7 @@ func TestThePolyglotRecipeHasRAndJavaScript(t *testing.T) {
 		})
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("Python says %q", got)
+		t.Errorf("Python prints %q", got)
 	}
 	s.checkRPlot(t, id)
 	s.checkErrors(t, id)
@@ -84,7 +84,7 @@ func TestThePolyglotRecipeHasRAndJavaScript(t *testing.T) {
 	s.checkInterrupt(t, id, "javascript", "var kept = 5", "console.log('begun'); await new Promise(r => setTimeout(r, 60000))", "console.log(kept)")
 }
 
-// checkInterrupt interrupts a running cell and checks the variable of the cell before it.
+// checkInterrupt interrupts a running cell, and checks that the variable of an earlier cell is kept.
 func (s *server) checkInterrupt(t *testing.T, id cellhold.SessionID, k cellhold.KernelID, before, code, after string) {
 	t.Helper()
 	s.runOn(t, id, k, before)
@@ -104,6 +104,7 @@ func (s *server) checkInterrupt(t *testing.T, id cellhold.SessionID, k cellhold.
 	}
 }
 
+// checkRPlot checks the figures and the table of an R cell.
 func (s *server) checkRPlot(t *testing.T, id cellhold.SessionID) {
 	t.Helper()
 	c := s.runOn(t, id, "ir", "plot(1:3, main = 'größe')\nlibrary(ggplot2)\nggplot(data.frame(a = 1:3), aes(a, a)) + geom_line()\nhead(data.frame(größe = 1:2))")
@@ -113,11 +114,11 @@ func (s *server) checkRPlot(t *testing.T, id cellhold.SessionID) {
 	}
 	for _, o := range figures {
 		if size := figure(t, o).Bounds(); size.Dx() < 300 {
-			t.Errorf("a figure is %v", size)
+			t.Errorf("a figure has the size %v", size)
 		}
 	}
 	if !slices.ContainsFunc(c.Outputs, func(o cellhold.Output) bool { return strings.Contains(unescaped(o.Data["text/html"]), "größe") }) {
-		t.Errorf("no table as HTML among %+v", c.Outputs)
+		t.Errorf("no HTML table in %+v", c.Outputs)
 	}
 }
 

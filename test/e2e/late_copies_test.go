@@ -6,7 +6,7 @@ import (
 	"cellhold/client"
 )
 
-func TestThreadsPrintIntoTheirCellsAfterForkRollbackAndHibernation(t *testing.T) {
+func TestThreadsPrintIntoTheirCellsAfterAForkARollbackAndAHibernation(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -21,7 +21,7 @@ func TestThreadsPrintIntoTheirCellsAfterForkRollbackAndHibernation(t *testing.T)
 	}
 	s.must(t, forks[0].ID, "open('go', 'w').close()")
 	if f := s.awaitCell(t, forks[0].ID, c.ID, "late two"); text(f) != want {
-		t.Errorf("in the fork: %q", text(f))
+		t.Errorf("in the fork the cell has %q", text(f))
 	}
 	if _, err := s.Rollback(t.Context(), id, "before"); err != nil {
 		t.Fatal(err)
@@ -29,6 +29,6 @@ func TestThreadsPrintIntoTheirCellsAfterForkRollbackAndHibernation(t *testing.T)
 	s.hibernate(t, id)
 	s.must(t, id, "open('go', 'w').close()")
 	if now := s.awaitCell(t, id, c.ID, "late two"); text(now) != want {
-		t.Errorf("after the rollback and the suspension: %q", text(now))
+		t.Errorf("after the rollback and the hibernation the cell has %q", text(now))
 	}
 }

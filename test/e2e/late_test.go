@@ -11,7 +11,8 @@ import (
 	"cellhold/client"
 )
 
-// awaitCell returns a cell when its outputs have a text. It reads the cell after each event.
+// awaitCell waits until the outputs of a cell contain a text, and returns the cell. It reads the cell after each
+// event.
 func (s *server) awaitCell(t *testing.T, id cellhold.SessionID, cell cellhold.CellID, want string) cellhold.Cell {
 	t.Helper()
 	c, err := s.Cell(t.Context(), id, cell)
@@ -36,7 +37,7 @@ func (s *server) awaitCell(t *testing.T, id cellhold.SessionID, cell cellhold.Ce
 	return c
 }
 
-// later is code that prints a text when a file appears, after its cell ended.
+// later is code that prints text when the file go appears, after the end of its cell.
 const later = `import threading, time, os, subprocess
 def work():
     while not os.path.exists('go'): time.sleep(0.02)
@@ -63,7 +64,7 @@ func TestOutputAfterTheEndOfItsCellIsInTheCellAndTheNotebook(t *testing.T) {
 	}
 	var book bytes.Buffer
 	if err := s.Notebook(t.Context(), id, &book); err != nil || !strings.Contains(book.String(), "late two") {
-		t.Errorf("the notebook lacks it: %v\n%s", err, &book)
+		t.Errorf("the notebook lacks the late output: %v\n%s", err, &book)
 	}
 }
 
@@ -80,7 +81,7 @@ def work():
 threading.Thread(target=work).start()`)
 	last := s.run(t, id, "open('go', 'w').close()")
 	s.awaitCell(t, id, last.ID, "third") // a thread prints into the last cell
-	s.signal(t, syscall.SIGTERM)         // writes the buffered output
+	s.signal(t, syscall.SIGTERM)         // the server writes its buffered output before it ends
 	s = serve(t, s.home)
 	for cell, want := range map[cellhold.CellID]string{before.ID: "'new'", c.ID: "'second'", last.ID: "'third'"} {
 		if now, err := s.Cell(t.Context(), id, cell); err != nil || text(now) != want {
@@ -97,22 +98,22 @@ func TestLateOutputSurvivesTheServer(t *testing.T) {
 	c := s.run(t, id, later)
 	s.must(t, id, "open('go', 'w').close()")
 	s.awaitCell(t, id, c.ID, "late two")
-	s.signal(t, syscall.SIGKILL) // before the record is written, one second later
+	s.signal(t, syscall.SIGKILL) // the server would write the record one second later
 	s = serve(t, home)
 	if c, err := s.Cell(t.Context(), id, c.ID); err != nil || text(c) != "at once\nlate one\nlate two\n" {
 		t.Fatalf("after the kill: %q, %v", text(c), err)
 	}
-	// This process writes while no server runs. The output of processes belongs to the last cell.
+	// The process writes while no server runs. Its output belongs to the last cell.
 	s.must(t, id, "subprocess.Popen('echo began; until [ -e stop ]; do sleep 0.05; done; echo ended', shell=True); time.sleep(0.3)")
 	c = s.run(t, id, "threading.Timer(1.5, lambda: open('stop', 'w').close()).start()")
 	s.signal(t, syscall.SIGTERM)
 	s = serve(t, home)
 	if c = s.awaitCell(t, id, c.ID, "ended"); text(c) != "ended\n" {
-		t.Errorf("of the process: %q", text(c))
+		t.Errorf("the last cell has %q, want the output of the process", text(c))
 	}
 }
 
-func TestRollbacksAndForksHaveTheLateOutputOfTheirTime(t *testing.T) {
+func TestRollbacksAndForksLackOutputAfterTheirCheckpoint(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

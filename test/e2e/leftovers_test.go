@@ -21,8 +21,8 @@ import (
 	"cellhold/client"
 )
 
-// command runs the program until it ends and returns its output.
-func command(t *testing.T, args ...string) (string, error) {
+// runProgram runs the program under test until it ends, and returns its output.
+func runProgram(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -30,9 +30,9 @@ func command(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// count counts the things that sessions of a server could leave behind, by kind. It ignores other programs on
-// this machine.
-func count(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
+// countLeftovers counts the resources that sessions can leave on this machine, by kind. made are the sessions. It
+// ignores other programs.
+func countLeftovers(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	t.Helper()
 	pid := s.cmd.Process.Pid
 	n := map[string]int{"sandbox processes": 0, "zombies": 0, "cgroups": 0}
@@ -40,7 +40,7 @@ func count(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	n["mounts"] = lines(t, "/proc/self/mountinfo")
 	n["mounts of the server"] = lines(t, fmt.Sprintf("/proc/%d/mountinfo", pid))
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && ofThese(p, made) {
+		if err == nil && d.IsDir() && hasCgroupOf(p, made) {
 			n["cgroups"]++
 		}
 		return nil
@@ -51,8 +51,8 @@ func count(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	}
 	for _, fd := range fds {
 		to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
-		// The sockets belong to the clients' connections. The database opens up to four more readers for
-		// concurrent reads, and keeps them.
+		// Sockets belong to the connections of clients. The database opens up to four more files for concurrent
+		// reads, and keeps them open.
 		if !strings.HasPrefix(to, "socket:") && !strings.Contains(to, "cellhold.db") {
 			n["descriptors of the server"]++
 		}
@@ -67,7 +67,7 @@ func count(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	return n
 }
 
-// countProcesses counts the processes of sandboxes, and their namespaces.
+// countProcesses counts the processes of the sandboxes, their namespaces, and zombies.
 func (s *server) countProcesses(made []cellhold.SessionID, n map[string]int) {
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	namespaces := map[string]bool{}
@@ -76,10 +76,10 @@ func (s *server) countProcesses(made []cellhold.SessionID, n map[string]int) {
 		groups, _ := os.ReadFile(p + "/cgroup")
 		server := s.cmd.Process.Pid
 		if stat, err := os.ReadFile(p + "/stat"); err == nil && (zombieOf(string(stat), server) || zombieOf(string(stat), 1)) {
-			n["zombies"]++ // a zombie has no cgroup that shows its session
+			n["zombies"]++ // a zombie's cgroup does not show its session
 			continue
 		}
-		if p == fmt.Sprintf("/proc/%d", server) || !strings.Contains(string(line), s.home) && !ofThese(string(groups), made) {
+		if p == fmt.Sprintf("/proc/%d", server) || !strings.Contains(string(line), s.home) && !hasCgroupOf(string(groups), made) {
 			continue
 		}
 		n["sandbox processes"]++
@@ -93,16 +93,17 @@ func (s *server) countProcesses(made []cellhold.SessionID, n map[string]int) {
 	n["namespaces"] = len(namespaces)
 }
 
-// zombieOf reports whether a process status is that of a zombie of this parent.
+// zombieOf reports whether the text of /proc/PID/stat describes a zombie whose parent is this process.
 func zombieOf(stat string, parent int) bool {
 	return strings.Contains(stat, fmt.Sprintf(") Z %d ", parent))
 }
 
-// ofThese reports whether one of the paths is a control group of these sandboxes.
-func ofThese(paths string, made []cellhold.SessionID) bool {
+// hasCgroupOf reports whether paths contain a control group of these sessions.
+func hasCgroupOf(paths string, made []cellhold.SessionID) bool {
 	return slices.ContainsFunc(made, func(id cellhold.SessionID) bool { return strings.Contains(paths, "/cellhold/"+string(id)) })
 }
 
+// lines returns the number of lines of a file.
 func lines(t *testing.T, path string) int {
 	t.Helper()
 	f, err := os.Open(path)
@@ -117,8 +118,8 @@ func lines(t *testing.T, path string) int {
 	return n
 }
 
-// goroutines returns the number of the server's goroutines, as the server reports it. The number is only
-// comparable with itself.
+// goroutines returns the number of goroutines that the server reports. Compare it only with other numbers of the
+// same server.
 func goroutines(t *testing.T, s *server) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/status", nil)
@@ -138,18 +139,18 @@ func goroutines(t *testing.T, s *server) int {
 	return status.Goroutines
 }
 
-// checkThatCountsCanRise verifies that the counts would show a leak: a running session must raise them.
+// checkThatCountsCanRise checks that the counts can show a leak: a running session must increase them.
 func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	t.Helper()
 	id := s.session(t, client.CreateSession{})
-	alive := count(t, s, []cellhold.SessionID{id})
+	alive := countLeftovers(t, s, []cellhold.SessionID{id})
 	want := []string{"sandbox processes", "namespaces", "descriptors of the server", "goroutines of the server", "files of sandboxes"}
 	if os.Geteuid() == 0 {
 		want = append(want, "cgroups")
 	}
 	for _, what := range want {
 		if alive[what] <= before[what] {
-			t.Errorf("%s: %d without a session and %d with one: the count cannot see a leak", what, before[what], alive[what])
+			t.Errorf("%s: %d without a session and %d with one: the count cannot show a leak", what, before[what], alive[what])
 		}
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
@@ -157,8 +158,8 @@ func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	}
 }
 
-// cycles creates and ends sessions, some at the same time.
-func (s *server) cycles(t *testing.T, n, atOnce int) []cellhold.SessionID {
+// createAndEnd creates, uses and ends n sessions, atOnce of them at the same time. It returns their ids.
+func (s *server) createAndEnd(t *testing.T, n, atOnce int) []cellhold.SessionID {
 	t.Helper()
 	made := make([]cellhold.SessionID, n)
 	cycle := func(i int) error {
@@ -190,19 +191,19 @@ func (s *server) cycles(t *testing.T, n, atOnce int) []cellhold.SessionID {
 func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
 	s := serve(t, newHome(t))
 	const cycles, atOnce = 100, 3
-	made := s.cycles(t, atOnce, atOnce) // warm up: some things are created once and kept
-	before := count(t, s, made)
+	made := s.createAndEnd(t, atOnce, atOnce) // warm up, because the server creates and keeps some resources at first use
+	before := countLeftovers(t, s, made)
 	checkThatCountsCanRise(t, s, before)
-	made = append(made, s.cycles(t, cycles, atOnce)...)
-	after := count(t, s, made)
+	made = append(made, s.createAndEnd(t, cycles, atOnce)...)
+	after := countLeftovers(t, s, made)
 	for _, what := range slices.Sorted(maps.Keys(after)) {
 		t.Logf("%-26s %5d before, %5d after %d cycles", what, before[what], after[what], cycles)
 		slack := 0
 		if what == "goroutines of the server" || what == "descriptors of the server" {
-			slack = 3 // connections open and close
+			slack = 3 // open connections of clients
 		}
 		if after[what] > before[what]+slack {
-			t.Errorf("%s: %d before, %d after", what, before[what], after[what])
+			t.Errorf("%s: %d before the sessions, %d after", what, before[what], after[what])
 		}
 	}
 }

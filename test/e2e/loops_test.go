@@ -9,7 +9,7 @@ import (
 	"cellhold/client"
 )
 
-// waits has cells in which an event loop waits for a long time.
+// waits has cells that run an event loop for a long time. They need the names of long.
 var waits = []string{
 	"asyncio.run(long())",
 	"loop.run_until_complete(long())",
@@ -20,6 +20,7 @@ var waits = []string{
 	"loop.run_forever()",
 }
 
+// long is code with a coroutine that waits for a minute.
 const long = "import asyncio, time\nkept = 1\nloop = asyncio.get_event_loop()\nasync def long():\n    print('begun')\n    await asyncio.sleep(60)\n    print('never')"
 
 func TestAnInterruptEndsALoopThatACellRunsAndKeepsTheVariables(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"cellhold/client"
 )
 
-// displays has ways to show something, with the expected MIME types and a part of the content.
+// displays has cells that display values, with the expected MIME types and a part of the content.
 var displays = []struct {
 	name, code string
 	types      []string
@@ -70,6 +70,7 @@ func TestEveryDisplayArrivesInAllItsTypesAndTheNotebookKeepsIt(t *testing.T) {
 	}
 }
 
+// lastBundle returns the MIME bundle of the last output that has one.
 func lastBundle(outputs []cellhold.Output) map[string]json.RawMessage {
 	for _, o := range slices.Backward(outputs) {
 		if o.Data != nil {
@@ -79,11 +80,12 @@ func lastBundle(outputs []cellhold.Output) map[string]json.RawMessage {
 	return nil
 }
 
+// checkBundle checks that a bundle has the types, and that its first type contains piece.
 func checkBundle(t *testing.T, got map[string]json.RawMessage, types []string, piece string) {
 	t.Helper()
 	for _, mime := range types {
 		if len(got[mime]) == 0 {
-			t.Errorf("there is no %s among %q", mime, slices.Sorted(maps.Keys(got)))
+			t.Errorf("the output has no %s, only %q", mime, slices.Sorted(maps.Keys(got)))
 		}
 	}
 	if body := unescaped(got[types[0]]); !strings.Contains(body, piece) {
@@ -109,7 +111,7 @@ func unescaped(raw json.RawMessage) string {
 	return string(again)
 }
 
-// notebookBundles returns the last display of each cell of the session's notebook.
+// notebookBundles returns the last MIME bundle of each cell of the session's notebook.
 func (s *server) notebookBundles(t *testing.T, id cellhold.SessionID) []map[string]json.RawMessage {
 	t.Helper()
 	var raw bytes.Buffer

@@ -9,18 +9,18 @@ import (
 	"cellhold/client"
 )
 
-// everyKind creates a session for each way to make a sandbox, on a server with two templates: python has warm
-// sandboxes, saved has none.
-func everyKind(t *testing.T, s *server) map[string]cellhold.SessionID {
+// sessionOfEachKind creates a session for each way to make a sandbox. The server has two templates: python has
+// warm sandboxes, and saved has none.
+func sessionOfEachKind(t *testing.T, s *server) map[string]cellhold.SessionID {
 	t.Helper()
 	s.awaitReady(t, 1)
-	s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.Name == "saved" && !x.Built.IsZero() })
+	s.awaitTemplate(t, "built", func(x cellhold.Template) bool { return x.Name == "saved" && !x.Built.IsZero() })
 	kinds := map[string]cellhold.SessionID{
 		"ready":    s.session(t, client.CreateSession{}),
 		"restored": s.session(t, client.CreateSession{Template: "saved"}),
 		"cold":     s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}}),
 	}
-	// Code that stored the name must not see the old name in a copy.
+	// Python and Bash read the host name and can store it. In a fork they must not see the old name.
 	s.must(t, kinds["restored"], "import platform\nplatform.node()")
 	if _, err := s.AddKernel(t.Context(), kinds["restored"], "bash", "bash"); err != nil {
 		t.Fatal(err)
@@ -54,24 +54,24 @@ at once True
 `
 	s := templated(t, newHome(t), "--cpu=1", "--warm=1", "--templates=[{name: python}, {name: saved, warmup: import json}]")
 	hosts := map[string]string{}
-	for kind, id := range everyKind(t, s) {
+	for kind, id := range sessionOfEachKind(t, s) {
 		if got := s.must(t, id, string(code)); got != want {
 			t.Errorf("%s: got\n%s", kind, got)
 		}
 		if got := s.oneLine(t, id, "import os; print(os.cpu_count(), len(os.sched_getaffinity(0)))") + " " + strings.TrimSpace(s.line(t, id, "nproc")); got != "1 1 1" {
-			t.Errorf("%s: it was given one processor and sees %s", kind, got)
+			t.Errorf("%s: the limit is 1 CPU, and the code sees %s", kind, got)
 		}
 		if kind == "restored" || kind == "forked" {
 			if got, want := text(s.runOn(t, id, "bash", "echo $HOSTNAME")), s.line(t, id, "hostname"); got != want {
-				t.Errorf("%s: Bash takes the host for %q, and it is %q", kind, got, want)
+				t.Errorf("%s: HOSTNAME in Bash is %q, and the host name is %q", kind, got, want)
 			}
 		}
 		hosts[s.line(t, id, "hostname")] += kind + " "
 		if c := s.command(t, id, client.Run{Line: "echo 1.2.3.4 localhost >> /etc/hosts"}); c.Status == cellhold.CommandOK {
-			t.Errorf("%s: the code could write to the hosts file", kind)
+			t.Errorf("%s: a command changed the hosts file", kind)
 		}
 	}
 	if len(hosts) != 5 {
-		t.Errorf("sandboxes share their names: %v", hosts)
+		t.Errorf("some sandboxes have the same host name: %v", hosts)
 	}
 }

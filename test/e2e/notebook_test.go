@@ -14,7 +14,7 @@ import (
 	"cellhold/client"
 )
 
-// notebook downloads the session's notebook in a format.
+// notebook exports the session's notebook in a format.
 func (s *server) notebook(t testing.TB, id cellhold.SessionID, format string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -49,7 +49,7 @@ func results(t testing.TB, notebook []byte) (list []string) {
 	return list
 }
 
-func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
+func TestANotebookGivesTheSameOutputsInANewSession(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
@@ -67,7 +67,7 @@ func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
 		s.run(t, id, code)
 		all = append(all, s.notebook(t, id, "ipynb"))
 	}
-	s.signal(t, syscall.SIGKILL) // later reads come from the disk
+	s.signal(t, syscall.SIGKILL) // the next server reads the cells from the disk
 	s = serve(t, home)
 	first := s.notebook(t, id, "ipynb")
 
@@ -89,15 +89,15 @@ func TestANotebookRunAgainInAFreshSessionGivesTheSameOutputs(t *testing.T) {
 	}
 	for i := range want {
 		if got[i] != want[i] && i != len(want)-1 {
-			t.Errorf("cell %d gives\n%.600s\nand gave\n%.600s", i, got[i], want[i])
+			t.Errorf("cell %d gives\n%.600s\nin the new session, and gave\n%.600s", i, got[i], want[i])
 		}
 	}
-	if !strings.Contains(got[len(got)-1], "ZeroDivisionError") { // a traceback has the number of the cell
+	if !strings.Contains(got[len(got)-1], "ZeroDivisionError") { // the number of the cell in the traceback differs
 		t.Errorf("the last cell gives %s", got[len(got)-1])
 	}
 }
 
-func TestAnImportedNotebookContinuesWithoutARun(t *testing.T) {
+func TestAnImportWithoutARunKeepsTheOutputs(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -106,10 +106,10 @@ func TestAnImportedNotebookContinuesWithoutARun(t *testing.T) {
 	 {"cell_type": "code", "id": "a", "metadata": {}, "execution_count": 3, "source": "touched = True\nx", "outputs": [{"output_type": "execute_result", "execution_count": 3, "metadata": {}, "data": {"text/plain": "5"}}]}]}`
 	ids, err := s.Import(t.Context(), id, []byte(nb), false)
 	if err != nil || len(ids) != 2 {
-		t.Fatalf("got %v, %v", ids, err)
+		t.Fatalf("the import returned the cells %v, %v; want two", ids, err)
 	}
 	if got := s.must(t, id, "'touched' in globals()"); got != "False" {
-		t.Error("the notebook was run")
+		t.Error("the import ran the notebook")
 	}
 	out := s.notebook(t, id, "ipynb")
 	validate(t, out)
@@ -119,18 +119,18 @@ func TestAnImportedNotebookContinuesWithoutARun(t *testing.T) {
 		}
 	}
 	if _, err := s.Import(t.Context(), id, []byte(nb), false); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("a second one: %v", err)
+		t.Errorf("a second import: %v", err)
 	}
 	other := s.session(t, client.CreateSession{})
 	r := strings.ReplaceAll(nb, `"language": "python"`, `"language": "R"`)
 	if _, err := s.Import(t.Context(), other, []byte(r), true); cellhold.KindOf(err) != cellhold.Unsupported {
-		t.Errorf("one in R: %v", err)
+		t.Errorf("a notebook in R: %v", err)
 	}
 	if _, err := s.Import(t.Context(), other, []byte(`{"nbformat": 3}`), true); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("an old one: %v", err)
+		t.Errorf("a notebook of format 3: %v", err)
 	}
 	if list, err := s.Cells(t.Context(), other); err != nil || len(list) != 0 {
-		t.Errorf("what was refused left %d cells, %v", len(list), err)
+		t.Errorf("the refused imports left %d cells (%v)", len(list), err)
 	}
 }
 
@@ -139,7 +139,7 @@ func TestHostileOutputLeavesANotebookThatOpens(t *testing.T) {
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
-	// The messages are made by hand. User code can do this, because it knows the kernel's key.
+	// The code makes its own messages. It can sign them, because it knows the kernel's key.
 	s.must(t, id, `
 import json, hmac, hashlib, datetime, uuid
 from ipykernel.kernelapp import IPKernelApp
@@ -179,15 +179,15 @@ def shown(data, metadata={}): forge('display_data', {'data': data, 'metadata': m
 	validate(t, append(all, nb)...)
 	again := s.session(t, client.CreateSession{})
 	if _, err := s.Import(t.Context(), again, nb, false); err != nil {
-		t.Errorf("our own notebook is refused: %v", err)
+		t.Errorf("the import refuses the session's notebook: %v", err)
 	}
 	page := string(s.notebook(t, id, "html"))
 	if strings.Contains(page, "<script") || strings.Contains(page, "<img src=x") || !strings.Contains(page, "<td>kept</td>") {
-		t.Error("the page is not clean")
+		t.Errorf("the page has active content, or lacks the table:\n%.2000s", page)
 	}
 }
 
-func TestANotebookIsExportedAsAFileThatRunsAndAPage(t *testing.T) {
+func TestANotebookIsExportedAsAPythonFileAndAPage(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -201,7 +201,7 @@ func TestANotebookIsExportedAsAFileThatRunsAndAPage(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "n.py")
-	code := strings.ReplaceAll(string(s.notebook(t, id, "py")), "import matplotlib", "raise SystemExit #") // matplotlib is not on every host
+	code := strings.ReplaceAll(string(s.notebook(t, id, "py")), "import matplotlib", "raise SystemExit #") // ends the script there, because some hosts have no matplotlib
 	if err := os.WriteFile(path, []byte(code), 0o600); err != nil {
 		t.Fatal(err)
 	}

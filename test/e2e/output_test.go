@@ -21,7 +21,7 @@ type memory struct {
 	base int64
 }
 
-// watchMemory starts a measurement from the present memory.
+// watchMemory starts a measurement. The server's present memory is the base.
 func (s *server) watchMemory(t testing.TB) *memory {
 	t.Helper()
 	m := &memory{pid: s.cmd.Process.Pid}
@@ -32,6 +32,7 @@ func (s *server) watchMemory(t testing.TB) *memory {
 	return m
 }
 
+// read returns a field of the server's /proc status, in bytes.
 func (m *memory) read(t testing.TB, field string) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
@@ -51,17 +52,17 @@ func (m *memory) read(t testing.TB, field string) int64 {
 	return 0
 }
 
-// flat fails the test if the server used more than 64 MiB of additional memory at any time.
-func (m *memory) flat(t testing.TB, what string) {
+// checkGrowth fails the test if the server used more than 64 MiB of additional memory at any time.
+func (m *memory) checkGrowth(t testing.TB, what string) {
 	t.Helper()
 	grown := m.read(t, "VmHWM") - m.base
 	t.Logf("%s: the server grew by at most %d KiB over %d KiB; now it has %d KiB of its own and %d KiB of files", what, grown>>10, m.base>>10, m.read(t, "RssAnon")>>10, m.read(t, "RssFile")>>10)
 	if grown > 64<<20 {
-		t.Errorf("%s: the server's memory grew", what)
+		t.Errorf("%s: the server's memory grew by %d MiB, want at most 64", what, grown>>20)
 	}
 }
 
-func TestLongOutputIsReturnedAsHeadAndTailAndStaysReadable(t *testing.T) {
+func TestLongOutputIsReturnedAsHeadAndTailAndTheFullTextIsKept(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -78,7 +79,7 @@ func TestLongOutputIsReturnedAsHeadAndTailAndStaysReadable(t *testing.T) {
 	}
 	head, tail, _ := strings.Cut(o.Text, fmt.Sprintf("… %d bytes left out …\n", o.Omitted))
 	if !strings.HasPrefix(want.String(), head) || !strings.HasSuffix(want.String(), tail) || int64(len(head)+len(tail)) != size-o.Omitted {
-		t.Errorf("head of %d and tail of %d bytes are not those of the text", len(head), len(tail))
+		t.Errorf("the head (%d bytes) or the tail (%d bytes) differs from the text", len(head), len(tail))
 	}
 	var whole strings.Builder
 	if err := s.Text(t.Context(), id, c.ID, "stdout", 0, &whole); err != nil || whole.String() != want.String() {
@@ -105,7 +106,7 @@ func TestLongOutputIsReturnedAsHeadAndTailAndStaysReadable(t *testing.T) {
 	}
 }
 
-func TestProgressIsLiveAndFoldedAtTheEnd(t *testing.T) {
+func TestProgressArrivesLiveAndTheCellKeepsItsLastState(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -122,7 +123,7 @@ for i in range(3):
 `
 	c := s.run(t, id, code)
 	if got := text(c); got != "round 2\n" {
-		t.Errorf("the end shows %q", got)
+		t.Errorf("the cell shows %q at its end", got)
 	}
 	seen := map[cellhold.EventType]int{}
 	evs := s.events(t, id, c)
@@ -130,7 +131,7 @@ for i in range(3):
 		seen[ev.Type]++
 	}
 	if seen[cellhold.EventUpdateDisplayData] != 20 || seen[cellhold.EventClearOutput] != 3 || seen[cellhold.EventStream] < 10 {
-		t.Errorf("live there were %v", seen)
+		t.Errorf("the events of the cell are %v", seen)
 	}
 	earlier, err := s.Cell(t.Context(), id, first.ID)
 	if err != nil || text(earlier) != "'19 %'" || earlier.Outputs[0].DisplayID == "" {
@@ -138,7 +139,7 @@ for i in range(3):
 	}
 	var nb bytes.Buffer
 	if err := s.Notebook(t.Context(), id, &nb); err != nil || !strings.Contains(nb.String(), `"'19 %'"`) || strings.Contains(nb.String(), `"'0 %'"`) {
-		t.Errorf("the notebook does not show it (%v):\n%s", err, nb.String())
+		t.Errorf("the notebook does not show the last update (%v):\n%s", err, nb.String())
 	}
 	validate(t, nb.Bytes())
 }
@@ -160,7 +161,7 @@ func (s *server) events(t testing.TB, id cellhold.SessionID, c cellhold.Cell) (e
 	return evs
 }
 
-// stall connects to a session's events and never reads.
+// stall requests a session's events, and never reads the answer.
 func (s *server) stall(t testing.TB, id cellhold.SessionID) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
@@ -173,7 +174,7 @@ func (s *server) stall(t testing.TB, id cellhold.SessionID) {
 
 func TestReadersThatNeverReadNeedNoMemoryAndDelayNoRequest(t *testing.T) {
 	s := serve(t, newHome(t))
-	id, neighbour := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
+	id, other := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, "1")
 	m := s.watchMemory(t)
 	for range 20 {
@@ -184,16 +185,16 @@ func TestReadersThatNeverReadNeedNoMemoryAndDelayNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitText(t, c)
-	if got := s.must(t, neighbour, "6 * 7"); got != "42" {
-		t.Errorf("the neighbour says %q", got)
+	if got := s.must(t, other, "6 * 7"); got != "42" {
+		t.Errorf("the other session prints %q", got)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK || c.Bytes != 1000<<16 {
 		t.Errorf("the cell ended with %s and %d bytes, %v", c.Status, c.Bytes, err)
 	}
-	m.flat(t, "62 MiB for 20 readers that never read")
+	m.checkGrowth(t, "62 MiB for 20 readers that never read")
 }
 
-func TestWhatThreadsChildrenAndProgramsPrintArrives(t *testing.T) {
+func TestOutputOfThreadsChildrenAndProgramsArrives(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -210,11 +211,11 @@ os.write(1, b'a descriptor\n')
 logging.warning('a log')
 sys.stdout.writelines(['several ', 'lines\n'])
 big = threading.Thread(target=lambda: print('x' * 5_000_000)); big.start(); big.join()
-time.sleep(1)  # what programs write comes through a pipe
+time.sleep(1)  # output of programs comes through a pipe, and can arrive later
 `)
 	got := text(c)
 	for _, want := range []string{"thread 0", "thread 1", "thread 2", "child 0", "child 1", "child 2", "a program", "a shell", "a descriptor", "a log", "several lines"} {
-		if !strings.Contains(got, want) { // output of others can come before the end of its line
+		if !strings.Contains(got, want) { // two writers can share a line
 			t.Errorf("%q did not arrive", want)
 		}
 	}

@@ -27,8 +27,8 @@ import (
 	"cellhold/client"
 )
 
-// wheel makes a pure-Python wheel with one module, which has the version in it. more has additional files,
-// metadata additional lines ("Requires-Dist: …").
+// wheel makes a pure-Python wheel. Its module has the version in __version__. more are additional files, and
+// metadata are additional lines such as "Requires-Dist: …".
 func wheel(t testing.TB, name, version string, more map[string]string, metadata ...string) (file string, content []byte) {
 	t.Helper()
 	module := strings.ReplaceAll(name, "-", "_")
@@ -65,27 +65,27 @@ func wheel(t testing.TB, name, version string, more map[string]string, metadata 
 	return module + "-" + version + "-py3-none-any.whl", b.Bytes()
 }
 
-// pypi is a package index of one test, on the host's loopback.
+// pypi is a package index for one test. It listens on the host's loopback.
 type pypi struct {
 	*httptest.Server
-	html bool // serve the older form of pages
+	html bool // serve pages as HTML instead of JSON
 
 	mu    sync.Mutex
 	files map[string]map[string][]byte // by project and file
-	lies  map[string][]byte            // content that is sent instead of a file
-	hold  chan struct{}                // if set, file requests wait until it is closed
-	asked []string
+	wrong map[string][]byte            // wrong content by file, which is sent instead of the file
+	hold  chan struct{}                // if it is not nil, file requests wait until it is closed
+	asked []string                     // requested paths
 }
 
 func newPyPI(t testing.TB) *pypi {
 	t.Helper()
-	p := &pypi{files: map[string]map[string][]byte{}, lies: map[string][]byte{}}
+	p := &pypi{files: map[string]map[string][]byte{}, wrong: map[string][]byte{}}
 	p.Server = httptest.NewServer(p)
 	t.Cleanup(p.Close)
 	return p
 }
 
-// add publishes a file.
+// add publishes a file of a project.
 func (p *pypi) add(project, file string, content []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,6 +103,7 @@ func (p *pypi) wheel(t testing.TB, name, version string, more map[string]string,
 	return digest(content)
 }
 
+// digest returns the sha256 of b in hexadecimal.
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
@@ -134,13 +135,14 @@ func (p *pypi) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.NotFound(w, r)
 			return
 		}
-		if lie := p.lies[parts[2]]; lie != nil {
-			content = lie
+		if wrong := p.wrong[parts[2]]; wrong != nil {
+			content = wrong
 		}
 		_, _ = w.Write(content)
 	}
 }
 
+// page writes the index page of a project.
 func (p *pypi) page(w http.ResponseWriter, project string, files map[string][]byte) {
 	if p.html {
 		w.Header().Set("Content-Type", "text/html")
@@ -168,7 +170,7 @@ func (p *pypi) requests() []string {
 	return slices.Clone(p.asked)
 }
 
-// install installs packages, which must succeed.
+// install installs packages. The installation must succeed.
 func (s *server) install(t testing.TB, id cellhold.SessionID, requirements ...string) cellhold.Installation {
 	t.Helper()
 	r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: requirements})
@@ -178,7 +180,7 @@ func (s *server) install(t testing.TB, id cellhold.SessionID, requirements ...st
 	return r
 }
 
-// refuse installs packages, which must fail with that kind, and with words in the message.
+// refuse tries to install packages. The installation must fail with the kind, and with words in its message.
 func (s *server) refuse(t testing.TB, id cellhold.SessionID, kind cellhold.Kind, words string, requirements ...string) {
 	t.Helper()
 	r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: requirements})
@@ -187,9 +189,10 @@ func (s *server) refuse(t testing.TB, id cellhold.SessionID, kind cellhold.Kind,
 	}
 }
 
-// change returns a change in the form of a report.
+// change returns a change as NAME:BEFORE>AFTER.
 func change(c cellhold.PackageChange) string { return c.Name + ":" + c.Before + ">" + c.After }
 
+// changesOf returns the changes of an installation as one text.
 func changesOf(r cellhold.Installation) string {
 	var list []string
 	for _, c := range r.Changes {
@@ -219,7 +222,7 @@ func TestPackagesAreManagedInOneSessionOnly(t *testing.T) {
 		t.Errorf("version %s", got)
 	}
 	if got := s.must(t, other, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
-		t.Error("another session sees the package")
+		t.Error("another session has the package")
 	}
 
 	began = time.Now()
@@ -230,7 +233,7 @@ func TestPackagesAreManagedInOneSessionOnly(t *testing.T) {
 		t.Errorf("upgrade: %q, stale %+v, warnings %q", changesOf(r), r.Stale, r.Warnings)
 	}
 	if r = s.install(t, mine, "cell-demo"); changesOf(r) != "" || len(r.Imports) == 0 {
-		t.Errorf("installed again: %+v", r)
+		t.Errorf("a second installation reports %+v", r)
 	}
 	s.install(t, mine, "cell-demo==1.0")
 	lock, err := s.Lock(t.Context(), mine)
@@ -241,20 +244,20 @@ func TestPackagesAreManagedInOneSessionOnly(t *testing.T) {
 		t.Errorf("from the lock: %v %q", err, changesOf(r))
 	}
 	if again, err := s.Lock(t.Context(), other); again != lock {
-		t.Errorf("the lock of what was installed from a lock: %v\n%s", err, again)
+		t.Errorf("the lock after an installation from a lock: %v\n%s", err, again)
 	}
 	if r, err = s.RemovePackage(t.Context(), mine, "Cell.Extra"); err != nil || changesOf(r) != "cell-extra:3.0>" || len(r.Stale) != 1 {
 		t.Errorf("removal: %v %+v", err, r)
 	}
 	if _, err = s.RemovePackage(t.Context(), mine, "cell-extra"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("removal of what is not there: %v", err)
+		t.Errorf("removal of a package that is not installed: %v", err)
 	}
 	if list, err := s.Packages(t.Context(), mine); err != nil || len(list) != 2 {
 		t.Errorf("list: %v %+v", err, list)
 	}
 }
 
-func TestNothingButTheIndexCanBeReachedDuringAnInstallation(t *testing.T) {
+func TestCodeHasNoNetworkAccessDuringAnInstallation(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -268,8 +271,8 @@ func TestNothingButTheIndexCanBeReachedDuringAnInstallation(t *testing.T) {
 		done <- err
 	}()
 	p.awaitRequest(t, "/files/cell-demo/")
-	// uv is running and waits for the file. User code searches for its network access. It finds the port, but
-	// not the secret, and nothing else.
+	// uv is running and waits for the file. User code searches for uv's network access. It finds the port, but not
+	// the secret path, and it reaches no other host.
 	code := `
 import os, socket, urllib.request, urllib.error
 found, secrets, reached = [], [], []
@@ -295,30 +298,30 @@ for port in found:
     for path in ('/simple/cell-demo/', '/', '/file/0/cell_demo-1.0-py3-none-any.whl'):
         try: answers.add(urllib.request.urlopen(f'http://127.0.0.1:{port}{path}', timeout=5).status)
         except urllib.error.HTTPError as e: answers.add(e.code)
-        except OSError: break # a socket of the kernel's own, which speaks no HTTP
+        except OSError: break # a port of the kernel, which does not speak HTTP
 for host, port in TARGETS:
     try: socket.create_connection((host, port), 3); reached.append(host)
     except OSError: pass
 (len(found) > 0, secrets, sorted(map(str, answers)), reached)`
 	host, port, _ := strings.Cut(strings.TrimPrefix(canary.URL, "http://"), ":")
 	code = strings.Replace(code, "TARGETS", fmt.Sprintf("[(%q, %s), ('169.254.169.254', 80), ('1.1.1.1', 443), ('localhost', %s)]", host, port, port), 1)
-	// The kernel prints a warning about the connection to its own port, in a line before.
+	// Before the result, the kernel warns about the connection to its port.
 	if got := s.must(t, id, code); !strings.HasSuffix(got, "(True, [], ['404'], [])") {
 		t.Errorf("user code during an installation: %s", got)
 	}
 	close(p.hold)
 	if err := <-done; err != nil {
-		t.Errorf("the installation meanwhile: %v", err)
+		t.Errorf("the installation failed: %v", err)
 	}
 	if got := canary.requests(); len(got) > 0 {
-		t.Errorf("somebody reached %q", got)
+		t.Errorf("the code reached another host: %q", got)
 	}
 	if got := s.must(t, id, "import cell_demo; cell_demo.__version__"); got != "'1.0'" {
 		t.Errorf("version %s", got)
 	}
 }
 
-// awaitRequest returns after a request for a path that starts with that text.
+// awaitRequest waits for a request whose path starts with a text.
 func (p *pypi) awaitRequest(t testing.TB, start string) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -331,12 +334,12 @@ func (p *pypi) awaitRequest(t testing.TB, start string) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("nobody asked for %s; asked was %q", start, p.requests())
+			t.Fatalf("no request for %s within a minute, only %q", start, p.requests())
 		}
 	}
 }
 
-func TestThePackagePolicyHolds(t *testing.T) {
+func TestThePackagePolicyIsEnforced(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
@@ -356,7 +359,7 @@ func TestThePackagePolicyHolds(t *testing.T) {
 		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-needed")
 		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-demo")
 		if r := s.install(t, id, "cell-alone"); changesOf(r) != "cell-alone:>1.0" {
-			t.Errorf("%+v", r)
+			t.Errorf("the allowed installation reports %+v", r)
 		}
 	})
 	t.Run("hashes", func(t *testing.T) {
@@ -367,7 +370,7 @@ func TestThePackagePolicyHolds(t *testing.T) {
 		s.refuse(t, id, cellhold.Denied, "--hash=sha256", "cell-alone>=1 --hash=sha256:"+lone)
 		s.refuse(t, id, cellhold.Invalid, "installer failed", "cell-alone==1.0 --hash=sha256:"+sum)
 		if r := s.install(t, id, "cell-alone==1.0 --hash=sha256:"+lone); changesOf(r) != "cell-alone:>1.0" {
-			t.Errorf("%+v", r)
+			t.Errorf("the installation with a hash reports %+v", r)
 		}
 	})
 	t.Run("open", func(t *testing.T) {
@@ -392,14 +395,14 @@ func TestAFileWithAWrongHashIsNotInstalled(t *testing.T) {
 	p.wheel(t, "cell-demo", "1.0", nil)
 	p.wheel(t, "cell-hook", "1.0", map[string]string{"cell_hook.pth": "import os\n"})
 	_, evil := wheel(t, "cell-demo", "1.0", map[string]string{"cell_demo/evil.py": ""})
-	p.lies["cell_demo-1.0-py3-none-any.whl"] = evil
+	p.wrong["cell_demo-1.0-py3-none-any.whl"] = evil
 	s := serve(t, newHome(t), "--package-index", p.index())
 	id := s.session(t, client.CreateSession{})
 	s.refuse(t, id, cellhold.Denied, "differs", "cell-demo")
 	if got := s.must(t, id, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
 		t.Error("the package was installed")
 	}
-	// The report names a hook that every later Python process would run.
+	// The report names files that run code in each later Python process (.pth).
 	r := s.install(t, id, "cell-hook")
 	if len(r.Hooks) != 1 || !strings.HasSuffix(r.Hooks[0].Path, "/cell_hook.pth") || r.Hooks[0].Text != "import os\n" || len(r.Warnings) != 1 {
 		t.Errorf("hooks %+v, warnings %q", r.Hooks, r.Warnings)
@@ -421,15 +424,15 @@ func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
 	s := serve(t, newHome(t), "--package-index", public.index(), "--package-pin", "corp-*="+private.index(), "--package-folder", folder)
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "corp-tool", "cell-demo", "cell-folder"); changesOf(r) != "cell-demo:>1.0 cell-folder:>1.0 corp-tool:>1.0" {
-		t.Errorf("%q", changesOf(r))
+		t.Errorf("the installation reports %q", changesOf(r))
 	}
 	s.refuse(t, id, cellhold.Invalid, "corp-other", "corp-other")
 	for _, at := range public.requests() {
 		if strings.Contains(at, "corp-") {
-			t.Errorf("the public index was asked for %s", at)
+			t.Errorf("the server asked the public index for %s", at)
 		}
 	}
-	private.Close() // the public index must not replace a failing private one either
+	private.Close() // the server must not ask the public index instead
 	s.refuse(t, id, cellhold.Unavailable, "could not be queried", "corp-tool==99.0")
 }
 
@@ -445,7 +448,7 @@ func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
 	s := serve(t, newHome(t), "--package-folder", folder, "--package-offline")
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "cell-demo"); changesOf(r) != "cell-demo:>1.0 cell-needed:>1.0" {
-		t.Errorf("%q", changesOf(r))
+		t.Errorf("the installation reports %q", changesOf(r))
 	}
 	lock, err := s.Lock(t.Context(), id)
 	if err != nil || strings.Count(lock, "--hash=sha256:") != 2 {
@@ -468,13 +471,13 @@ func TestAnInstallationEndsAtItsTimeoutAndOnAFullDisk(t *testing.T) {
 	began := time.Now()
 	s.refuse(t, id, cellhold.Unavailable, "limit of 15s", "cell-demo")
 	if took := time.Since(began); took > 35*time.Second {
-		t.Errorf("it took %v", took)
+		t.Errorf("the installation ended after %v, want at most 35 s", took)
 	}
 	close(p.hold)
 	if got := s.must(t, id, "import subprocess; [p for p in subprocess.run(['ps', '-e'], capture_output=True, text=True).stdout.split() if p == 'uv'] if __import__('shutil').which('ps') else []"); got != "[]" {
-		t.Errorf("uv is left: %s", got)
+		t.Errorf("uv continues after the timeout: %s", got)
 	}
-	// Two concurrent installations take turns, and both succeed while a cell runs.
+	// Concurrent installations run one after the other. All succeed while a cell runs.
 	cell, err := s.Submit(t.Context(), id, client.Code{Code: "print('on', flush=True)\nimport time\nwhile True: time.sleep(0.01)"})
 	if err != nil {
 		t.Fatal(err)
@@ -505,17 +508,17 @@ func TestPackagesOfTheImageCanBeChanged(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "tabulate", "99.0", nil)
-	// The package writes into a directory of another package, which belongs to the image.
+	// The package has a file in the directory of another package, which is part of the image.
 	p.wheel(t, "cell-plugin", "1.0", map[string]string{"matplotlib/cell_plugin.py": "x = 1\n"})
 	s := serve(t, newHome(t), "--package-index", p.index())
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "import tabulate")
 	r := s.install(t, id, "tabulate>=99")
 	if len(r.Changes) != 1 || r.Changes[0].Before == "" || r.Changes[0].After != "99.0" || len(r.Stale) != 1 {
-		t.Errorf("%+v", r)
+		t.Errorf("the upgrade reports %+v", r)
 	}
 	if r = s.install(t, id, "cell-plugin"); changesOf(r) != "cell-plugin:>1.0" {
-		t.Errorf("%+v", r)
+		t.Errorf("the installation of the plugin reports %+v", r)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
@@ -532,7 +535,7 @@ func TestPackagesOfTheImageCanBeChanged(t *testing.T) {
 	}
 }
 
-func TestSourceIsBuiltWhereTheOperatorAllowsIt(t *testing.T) {
+func TestSourceIsBuiltIfTheOperatorAllowsIt(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	file, content := wheel(t, "cell-built", "1.0", nil)
@@ -543,7 +546,7 @@ func TestSourceIsBuiltWhereTheOperatorAllowsIt(t *testing.T) {
 def build_wheel(directory, settings=None, metadata=None):
     with open(os.path.join(directory, %[1]q), "wb") as f: f.write(base64.b64decode(%[2]q))
     with open("/tmp/built-as", "w") as f: f.write(str(os.getuid()))
-    if os.fork() == 0:  # what builds leave behind ends with the installation
+    if os.fork() == 0:  # the end of the installation must end this process
         os.setsid()
         os.closerange(0, 1024)
         import time
@@ -554,15 +557,15 @@ def build_wheel(directory, settings=None, metadata=None):
 	s := serve(t, newHome(t), "--package-index", p.index(), "--package-source", "--package-timeout", "1m")
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "cell-built"); changesOf(r) != "cell-built:>1.0" {
-		t.Errorf("%+v", r)
+		t.Errorf("the installation from source reports %+v", r)
 	}
 	left := "import os, cell_built; open('/tmp/built-as').read(), [p for p in os.listdir('/proc') if p.isdigit() and os.stat('/proc/' + p).st_uid == 1001]"
 	if got := s.must(t, id, left); got != "('1001', [])" {
-		t.Errorf("built as, and left running: %s", got)
+		t.Errorf("(user of the build, processes left) is %s", got)
 	}
 }
 
-// sdist makes a source distribution.
+// sdist makes a source distribution: a .tar.gz of files below the folder top.
 func sdist(t testing.TB, top string, files map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -620,10 +623,10 @@ func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
 	}
 }
 
-func TestAClientOfTheArticleInstallsAPackage(t *testing.T) {
+func TestTheArticlesAPIInstallsAPackage(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
-	// The module has another name than the package.
+	// The module is cell_demo, and the package is cell-demo.
 	file, content := wheel(t, "cell-demo", "1.0", nil)
 	p.add("cell-demo", file, content)
 	p.wheel(t, "cell-broken", "1.0", map[string]string{"cell_broken/__init__.py": "raise RuntimeError('no')\n"})
@@ -638,7 +641,7 @@ func TestAClientOfTheArticleInstallsAPackage(t *testing.T) {
 		t.Errorf("install: %d %v", status, a)
 	}
 	if strings.Contains(log, "127.0.0.1") {
-		t.Errorf("the log names the way to the index: %s", log)
+		t.Errorf("the log has the address of the sandbox's index proxy: %s", log)
 	}
 	if status, a = s.post(t, "/execute", js, `{"user_id": "u", "code": "cell_demo.__version__"}`); status != 200 || a["output"] != "'1.0'" {
 		t.Errorf("execute: %d %v", status, a)

@@ -9,30 +9,30 @@ import (
 )
 
 const (
-	mayWrite = "Note: this folder cannot be written. Write to /mnt/data/output, whose files are kept, or to /workspace."
-	mayRead  = "Note: read files from /mnt/data, /mnt/data/output or /workspace. Write to /mnt/data/output, whose files are kept, or to /workspace."
-	isKept   = "Note: the file is /mnt/data/output/there.csv."
+	noteWrite = "Note: this folder cannot be written. Write to /mnt/data/output, whose files are kept, or to /workspace."
+	noteRead  = "Note: read files from /mnt/data, /mnt/data/output or /workspace. Write to /mnt/data/output, whose files are kept, or to /workspace."
+	noteFound = "Note: the file is /mnt/data/output/there.csv."
 )
 
-func TestAnErrorAboutAPathOfAnotherServiceNamesTheFolderToUse(t *testing.T) {
+func TestAnErrorForAPathOfAnotherServiceNamesTheFolderToUse(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "import os, shutil, pandas, polars, PIL.Image\nopen('/mnt/data/output/there.csv', 'w').write('a\\n1\\n')\nframe = pandas.DataFrame({'a': [1]})")
 	for code, want := range map[string][2]string{
-		"open('/mnt/data/x.csv')":                                    {"FileNotFoundError: [Errno 2] No such file or directory: '/mnt/data/x.csv'", mayRead},
-		"open('/mnt/data/there.csv')":                                {"FileNotFoundError: [Errno 2] No such file or directory: '/mnt/data/there.csv'", isKept},
-		"open(b'/mnt/data/there.csv')":                               {"FileNotFoundError: [Errno 2] No such file or directory: b'/mnt/data/there.csv'", isKept},
-		"pandas.read_csv('sandbox:/mnt/data/there.csv')":             {"FileNotFoundError: [Errno 2] No such file or directory: 'sandbox:/mnt/data/there.csv'", isKept},
-		"pandas.read_csv('/kaggle/input/titanic/there.csv')":         {"FileNotFoundError: [Errno 2] No such file or directory: '/kaggle/input/titanic/there.csv'", isKept},
-		"polars.read_csv('/content/drive/MyDrive/there.csv')":        {"FileNotFoundError: ", isKept},
-		"open('/mnt/data/x.csv', 'w')":                               {"PermissionError: [Errno 13] Permission denied: '/mnt/data/x.csv'", mayWrite},
-		"os.makedirs('/mnt/data/plots')":                             {"OSError: [Errno 30] Read-only file system: '/mnt/data/plots'", mayWrite},
-		"frame.to_csv('/mnt/data/x.csv')":                            {"PermissionError: [Errno 13] Permission denied: '/mnt/data/x.csv'", mayWrite},
-		"frame.to_csv('/mnt/data/plots/x.csv')":                      {"OSError: Cannot save file into a non-existent directory: '/mnt/data/plots'", mayRead},
-		"PIL.Image.new('L', (1, 1)).save('/mnt/data/x.png')":         {"PermissionError: [Errno 13] Permission denied: '/mnt/data/x.png'", mayWrite},
-		"shutil.copy('/mnt/data/output/there.csv', '/mnt/data/y')":   {"PermissionError: [Errno 13] Permission denied: '/mnt/data/y'", mayWrite},
-		"try: open('/content/none')\nexcept OSError: raise KeyError": {"KeyError", mayRead},
+		"open('/mnt/data/x.csv')":                                    {"FileNotFoundError: [Errno 2] No such file or directory: '/mnt/data/x.csv'", noteRead},
+		"open('/mnt/data/there.csv')":                                {"FileNotFoundError: [Errno 2] No such file or directory: '/mnt/data/there.csv'", noteFound},
+		"open(b'/mnt/data/there.csv')":                               {"FileNotFoundError: [Errno 2] No such file or directory: b'/mnt/data/there.csv'", noteFound},
+		"pandas.read_csv('sandbox:/mnt/data/there.csv')":             {"FileNotFoundError: [Errno 2] No such file or directory: 'sandbox:/mnt/data/there.csv'", noteFound},
+		"pandas.read_csv('/kaggle/input/titanic/there.csv')":         {"FileNotFoundError: [Errno 2] No such file or directory: '/kaggle/input/titanic/there.csv'", noteFound},
+		"polars.read_csv('/content/drive/MyDrive/there.csv')":        {"FileNotFoundError: ", noteFound},
+		"open('/mnt/data/x.csv', 'w')":                               {"PermissionError: [Errno 13] Permission denied: '/mnt/data/x.csv'", noteWrite},
+		"os.makedirs('/mnt/data/plots')":                             {"OSError: [Errno 30] Read-only file system: '/mnt/data/plots'", noteWrite},
+		"frame.to_csv('/mnt/data/x.csv')":                            {"PermissionError: [Errno 13] Permission denied: '/mnt/data/x.csv'", noteWrite},
+		"frame.to_csv('/mnt/data/plots/x.csv')":                      {"OSError: Cannot save file into a non-existent directory: '/mnt/data/plots'", noteRead},
+		"PIL.Image.new('L', (1, 1)).save('/mnt/data/x.png')":         {"PermissionError: [Errno 13] Permission denied: '/mnt/data/x.png'", noteWrite},
+		"shutil.copy('/mnt/data/output/there.csv', '/mnt/data/y')":   {"PermissionError: [Errno 13] Permission denied: '/mnt/data/y'", noteWrite},
+		"try: open('/content/none')\nexcept OSError: raise KeyError": {"KeyError", noteRead},
 	} {
 		c := s.run(t, id, code)
 		if c.Status != cellhold.StatusError || len(c.Outputs) != 1 {
@@ -47,7 +47,7 @@ func TestAnErrorAboutAPathOfAnotherServiceNamesTheFolderToUse(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfAnotherPathGetsNoNote(t *testing.T) {
+func TestAnErrorForAnOrdinaryPathGetsNoNote(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -76,6 +76,6 @@ for folder in ('/content', '/kaggle/working', '/home/sandbox', '/mnt/user-data/u
 	}
 	s.line(t, id, "cd /content && mkdir made && cp here.txt /kaggle/working/copied.txt && cp here.txt /mnt/user-data/outputs/")
 	if got := s.oneLine(t, id, "import os\nprint(sorted(os.listdir('/workspace')), sorted(os.listdir('/mnt/data/output')))"); got != "['copied.txt', 'here.txt', 'made'] ['here.txt', 'kept.txt']" {
-		t.Errorf("the folders hold %s", got)
+		t.Errorf("the folders have the files %s", got)
 	}
 }

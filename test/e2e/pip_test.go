@@ -15,7 +15,7 @@ import (
 	"cellhold/client"
 )
 
-// lockOf returns the lock file of a session, which must exist.
+// lockOf returns the lock file of a session. It must exist.
 func (s *server) lockOf(t testing.TB, id cellhold.SessionID) string {
 	t.Helper()
 	lock, err := s.Lock(t.Context(), id)
@@ -116,11 +116,11 @@ func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 		if !strings.Contains(strings.Join(strings.Fields(got), " "), want) || !strings.Contains(got, "status 1") {
 			t.Errorf("%s:\n%s\nwant %q", line, got, want)
 		}
-		if strings.Contains(got, "Retrying") { // retries would take pip eight seconds
-			t.Errorf("%s was tried again:\n%s", line, got)
+		if strings.Contains(got, "Retrying") { // pip's retries take eight seconds
+			t.Errorf("%s: pip retried:\n%s", line, got)
 		}
 	}
-	t.Run("not by names of the index", func(t *testing.T) {
+	t.Run("unsupported arguments", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, newHome(t), "--package-index", p.index())
 		id := s.session(t, client.CreateSession{})
@@ -145,7 +145,7 @@ func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 		flags       []string
 		line, words string
 	}{
-		"nobody":          {[]string{"--packages", "off"}, "pip install cell-demo", "(--packages)"},
+		"off":             {[]string{"--packages", "off"}, "pip install cell-demo", "(--packages)"},
 		"no code":         {[]string{"--code-packages", "off"}, "uv pip install cell-demo", "(--code-packages off). The session's caller can install them."},
 		"a list for code": {[]string{"--code-packages", "allowlist", "--package-allow", "cell-demo"}, "pip install cell-demo", `"cell-needed" is not on this`},
 		"a list for all":  {[]string{"--packages", "allowlist"}, "pip install cell-demo", `"cell-demo" is not on this`},
@@ -156,12 +156,12 @@ func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 			s := serve(t, newHome(t), append([]string{"--package-index", p.index()}, test.flags...)...)
 			id := s.session(t, client.CreateSession{})
 			try(t, s, id, test.line, test.words)
-			// A package that is installed already is a normal answer, to code and to callers.
+			// For an installed package, code and callers get a normal answer under every policy.
 			if got := s.must(t, id, "!pip install 'numpy>=1' json"); !strings.Contains(got, "already satisfied: numpy") {
-				t.Errorf("what is there: %s", got)
+				t.Errorf("pip with an installed package: %s", got)
 			}
 			if r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: []string{"numpy"}}); err != nil || len(r.Present) != 1 || r.Present[0].Name != "numpy" {
-				t.Errorf("what is there, to a caller: %v %+v", err, r)
+				t.Errorf("a caller's request for an installed package: %v %+v", err, r)
 			}
 			if name == "no code" {
 				try(t, s, id, "pip uninstall -y tabulate", "(--code-packages off)")
@@ -171,7 +171,7 @@ func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 	}
 }
 
-func TestAWheelOfTheSandboxIsInstalledWithoutTheServer(t *testing.T) {
+func TestAWheelInTheSandboxIsInstalledWithoutTheServer(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t), "--packages", "off")
 	id := s.session(t, client.CreateSession{})
@@ -179,14 +179,14 @@ func TestAWheelOfTheSandboxIsInstalledWithoutTheServer(t *testing.T) {
 	s.write(t, id, file, string(content))
 	s.must(t, id, "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', 'install', './"+file+"'], check=True)")
 	if got := s.line(t, id, "python3 -c 'import cell_own; print(cell_own.__version__)'"); got != "1.0\n" {
-		t.Errorf("got %q", got)
+		t.Errorf("a command prints %q", got)
 	}
 	if got := s.must(t, id, "!pip uninstall -y cell-own"); !strings.Contains(got, "Successfully uninstalled cell-own-1.0") {
-		t.Errorf("removed: %s", got)
+		t.Errorf("the removal prints %s", got)
 	}
 }
 
-// Code need not use the image's pip. It can write anything to the socket.
+// Code can bypass the image's pip, and write any bytes to the socket for requests.
 func TestHostilePackageRequestsAreAnsweredAndLimited(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
@@ -222,16 +222,16 @@ def ask(**request): return say(json.dumps(request).encode() + b"\n")`)
 		}
 	}
 	if got := s.must(t, id, "!pip install cell-demo"); !strings.Contains(got, "Successfully installed cell-demo-1.0") {
-		t.Errorf("afterwards: %s", got)
+		t.Errorf("after the hostile requests: %s", got)
 	}
 	for _, at := range p.requests() {
 		if strings.Contains(at, "cell-x") {
-			t.Errorf("the index was asked for %s", at)
+			t.Errorf("the server asked the index for %s", at)
 		}
 	}
 }
 
-func TestAnInstallationByCodeFailsWithoutAServerAndWorksWithTheNext(t *testing.T) {
+func TestAnInstallationByCodeFailsWhenTheServerEndsAndWorksWithTheNextServer(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -255,7 +255,7 @@ func TestAnInstallationByCodeFailsWithoutAServerAndWorksWithTheNext(t *testing.T
 		t.Errorf("%v, %s: %s", err, done.Status, text(done))
 	}
 	if got := next.must(t, id, "!pip install cell-demo"); !strings.Contains(got, "cell-demo-1.0") && !strings.Contains(got, "cell-demo (1.0)") {
-		t.Errorf("with the next server: %s", got)
+		t.Errorf("a new installation with the next server: %s", got)
 	}
 }
 
@@ -283,10 +283,10 @@ func TestCodeInstallsInRestoredForkedAndHibernatedSessions(t *testing.T) {
 	}
 	install(forks[0].ID, "cell-forked")
 	if lock := s.lockOf(t, forks[0].ID); strings.Count(lock, "==1.0") != 3 {
-		t.Errorf("lock of the fork:\n%s", lock)
+		t.Errorf("the fork's lock, want 3 packages:\n%s", lock)
 	}
 	if lock := s.lockOf(t, id); strings.Count(lock, "==1.0") != 2 {
-		t.Errorf("lock of the other:\n%s", lock)
+		t.Errorf("the parent's lock, want 2 packages:\n%s", lock)
 	}
 }
 
@@ -311,7 +311,7 @@ func TestASessionWithEgressInstallsThroughTheServerFirst(t *testing.T) {
 	}
 }
 
-func TestCellsAndCallersInstallInTurns(t *testing.T) {
+func TestInstallationsByCellsAndCallersWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	s := serve(t, newHome(t), "--package-index", p.index())
@@ -334,11 +334,11 @@ func TestCellsAndCallersInstallInTurns(t *testing.T) {
 	}
 	all.Wait()
 	if lock := s.lockOf(t, id); strings.Count(lock, "==1.0") != 6 {
-		t.Errorf("lock:\n%s", lock)
+		t.Errorf("the lock, want 6 packages:\n%s", lock)
 	}
 }
 
-func TestARunScriptInstallsWhatItNeeds(t *testing.T) {
+func TestAScriptOfRunInstallsPackages(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -355,7 +355,7 @@ func TestARunScriptInstallsWhatItNeeds(t *testing.T) {
 	}
 }
 
-func TestAnInterruptLeavesAnInstallationToTheServer(t *testing.T) {
+func TestAnInterruptDoesNotEndAnInstallationOfTheServer(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
@@ -374,7 +374,7 @@ func TestAnInterruptLeavesAnInstallationToTheServer(t *testing.T) {
 	if done, err := s.Wait(t.Context(), id, cell.ID); err != nil || done.Status != cellhold.StatusInterrupted {
 		t.Errorf("%v %s: %s", err, done.Status, text(done))
 	}
-	next, err := s.Submit(t.Context(), id, client.Code{Code: "!pip install cell-demo"}) // waits for the other installation
+	next, err := s.Submit(t.Context(), id, client.Code{Code: "!pip install cell-demo"}) // waits for the first installation
 	if err != nil {
 		t.Fatal(err)
 	}

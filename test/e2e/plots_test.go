@@ -27,14 +27,14 @@ func TestTitlesInEveryScriptAreDrawnWithRealGlyphs(t *testing.T) {
 	}
 	for _, setting := range []string{"default", "seaborn", "ggplot", "SimHei", "PIL", "control"} {
 		if len(result[setting]) < 2 {
-			t.Errorf("%s drew %d scripts", setting, len(result[setting]))
+			t.Errorf("with the setting %s only %d scripts were drawn", setting, len(result[setting]))
 		}
 		for script, v := range result[setting] {
 			switch {
 			case setting != "control" && len(v.Failed)+len(v.Complaints) > 0:
-				t.Errorf("%s, %s: no glyphs for %q; %q", setting, script, v.Failed, v.Complaints)
+				t.Errorf("%s, %s: no glyphs for %q; warnings %q", setting, script, v.Failed, v.Complaints)
 			case setting == "control" && script != "Greek and Cyrillic" && (len(v.Failed) == 0 || len(v.Complaints) == 0):
-				t.Errorf("with a font that has no %s the suite saw nothing wrong: %q, %q", script, v.Failed, v.Complaints)
+				t.Errorf("the control has no font for %s, but the test found no fault: failed %q, warnings %q", script, v.Failed, v.Complaints)
 			}
 		}
 	}

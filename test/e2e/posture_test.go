@@ -21,10 +21,10 @@ type posture struct {
 	Calls      map[string]string // the result of each call that creates or enters a namespace
 }
 
-// postureProbe is code that prints the posture of its process as one line of JSON.
+// postureProbe is code that prints the posture of its process as JSON.
 const postureProbe = `
 import ctypes, errno, json, os, resource, stat, warnings
-warnings.simplefilter("ignore") # of a fork beside threads
+warnings.simplefilter("ignore") # Python warns about forks beside threads
 libc = ctypes.CDLL(None, use_errno=True)
 def call(f):
     ctypes.set_errno(0)
@@ -67,7 +67,7 @@ print(json.dumps(dict(UIDs=os.getresuid(), GIDs=os.getresgid(), Groups=os.getgro
     Limits={n: resource.getrlimit(getattr(resource, n))[1] for n in ("RLIMIT_CORE", "RLIMIT_NOFILE", "RLIMIT_NPROC")})))
 `
 
-// faults returns the ways in which a posture is too weak.
+// faults returns the properties in which a posture is too weak.
 func (p posture) faults() []string {
 	var all []string
 	wrong := func(what string, is bool) {
@@ -121,7 +121,7 @@ func TestCodeInASandboxHasNoPrivileges(t *testing.T) {
 	}
 	child := python[posture](t, s, id, "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', "+string(quoted)+"], capture_output=True, text=True, check=True).stdout)")
 	if faults := child.faults(); len(faults) != 0 {
-		t.Errorf("what a kernel starts: %q\n%+v", faults, child)
+		t.Errorf("a process of a kernel: %q\n%+v", faults, child)
 	}
 	s.must(t, id, "open('/workspace/probe.py', 'w').write("+string(quoted)+")")
 	c, err := s.RunCommand(t.Context(), id, client.Run{Line: "python3 /workspace/probe.py"})
@@ -137,7 +137,7 @@ func TestCodeInASandboxHasNoPrivileges(t *testing.T) {
 	}
 }
 
-// TestAWeakerPostureIsDetected weakens one property after the other, to show that the test above can fail.
+// TestAWeakerPostureIsDetected weakens each property in turn, to show that the test above can fail.
 func TestAWeakerPostureIsDetected(t *testing.T) {
 	good := func() posture {
 		p := posture{UIDs: []int{1000, 1000, 1000}, GIDs: []int{1000, 1000, 1000}, NoNewPrivs: 1, Caps: map[string]string{},
@@ -173,7 +173,7 @@ func TestAWeakerPostureIsDetected(t *testing.T) {
 	}
 }
 
-// TestPackagesThatStartThreadsAndProcessesWork has the packages that a list of denied calls would break
+// TestPackagesThatStartThreadsAndProcessesWork runs packages that a stricter list of denied system calls breaks
 // first.
 func TestPackagesThatStartThreadsAndProcessesWork(t *testing.T) {
 	t.Parallel()

@@ -19,7 +19,7 @@ func TestOutputOfProgramsIsCompleteAndInTheirCell(t *testing.T) {
 			"import os; _ = os.system('echo one; echo two >&2')",
 		} {
 			if got := s.must(t, id, code); !strings.Contains(got, "one") || !strings.Contains(got, "two") {
-				t.Fatalf("%s\nput out %q", code, got)
+				t.Fatalf("%s\nprinted %q", code, got)
 			}
 		}
 	}
@@ -32,8 +32,8 @@ func TestOutputOfProgramsIsCompleteAndInTheirCell(t *testing.T) {
 	}
 }
 
-// The interrupt also ends a loop of commands, without the end of the kernel.
-func TestAProgramOfACellIsInterruptedAndLeavesNothing(t *testing.T) {
+// The interrupt also ends a loop that starts the program again and again. The kernel continues.
+func TestAnInterruptEndsTheProgramOfACellAndKeepsTheKernel(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -43,10 +43,10 @@ func TestAProgramOfACellIsInterruptedAndLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c = s.done(t, c); c.Status != cellhold.StatusInterrupted {
-		t.Errorf("it ended with %s", c.Status)
+		t.Errorf("the cell ended with %s", c.Status)
 	}
 	if got := s.must(t, id, "!cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o '[s]leep 1000'; exit 7\nprint(_exit_code)"); strings.Contains(got, "sleep") || !strings.Contains(got, "7") {
-		t.Errorf("afterwards: %s", got)
+		t.Errorf("after the interrupt: %s", got)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestTheKernelContinuesAfterAnInterruptDuringOutput(t *testing.T) {
 				t.Errorf("%s ended with %s", code, c.Status)
 			}
 			if got := s.must(t, id, "'whole'"); got != "'whole'" {
-				t.Fatalf("after it came %q", got)
+				t.Fatalf("the next cell returns %q", got)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"cellhold/client"
 )
 
-// submit queues a cell.
+// submit submits a cell, and does not wait for it.
 func (s *server) submit(t testing.TB, id cellhold.SessionID, c client.Code) cellhold.Cell {
 	t.Helper()
 	cell, err := s.Submit(t.Context(), id, c)
@@ -22,7 +22,7 @@ func (s *server) submit(t testing.TB, id cellhold.SessionID, c client.Code) cell
 	return cell
 }
 
-// done returns a cell when it is done.
+// done waits until a cell is done, and returns it.
 func (s *server) done(t testing.TB, c cellhold.Cell) cellhold.Cell {
 	t.Helper()
 	c, err := s.Wait(t.Context(), c.Session, c.ID)
@@ -32,7 +32,7 @@ func (s *server) done(t testing.TB, c cellhold.Cell) cellhold.Cell {
 	return c
 }
 
-// await returns the first event of that type of a cell.
+// await returns the first event of a cell that has the type.
 func (s *server) await(t testing.TB, c cellhold.Cell, typ cellhold.EventType) cellhold.Event {
 	t.Helper()
 	for ev, err := range s.Watch(t.Context(), c.Session, c.First) {
@@ -43,12 +43,12 @@ func (s *server) await(t testing.TB, c cellhold.Cell, typ cellhold.EventType) ce
 			return ev
 		}
 	}
-	t.Fatalf("the cell had no %s", typ)
+	t.Fatalf("the cell had no event %s", typ)
 	return cellhold.Event{}
 }
 
-// Fifty concurrent callers: cells run in the order in which they were accepted, and the events have the same
-// order. Queued cells show their positions and can be cancelled. A repeated request gives the same cell.
+// Fifty concurrent callers submit cells. The cells run in the order in which the server accepted them. Queued
+// cells show their positions, and callers can cancel them. A repeated request returns the same cell.
 func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
@@ -118,7 +118,7 @@ func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 	}
 }
 
-// Jupyter's stop_on_error: the queued cells are cancelled when a cell fails, if the caller requested it.
+// If a caller requests it, a cell that fails cancels the queued cells, like Jupyter's stop_on_error.
 func TestAFailingCellCancelsTheQueueOnRequest(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -140,7 +140,7 @@ func TestAFailingCellCancelsTheQueueOnRequest(t *testing.T) {
 	}
 }
 
-// An interrupt between the end of one cell and the start of the next one hits the named cell or none.
+// An interrupt names its cell. If it comes after the end of that cell, it must not interrupt the next cell.
 func TestAnInterruptNeverInterruptsTheNextCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -159,10 +159,10 @@ func TestAnInterruptNeverInterruptsTheNextCell(t *testing.T) {
 			t.Fatalf("round %d: the next cell ended with %s: %s", i, c.Status, text(c))
 		}
 	}
-	t.Logf("the cells that were named ended as %v", statuses)
+	t.Logf("the interrupted cells ended with %v", statuses)
 }
 
-// The API answers input(), also after a kill of the server, and marks getpass.
+// The API answers input() and getpass, also after a kill of the server. It marks the questions of getpass.
 func TestInputThroughTheAPI(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
@@ -170,7 +170,7 @@ func TestInputThroughTheAPI(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	begun := time.Now()
 	if c := s.run(t, id, "input('Name? ')"); c.Status != cellhold.StatusError || time.Since(begun) > 20*time.Second {
-		t.Errorf("input() that is not allowed ended with %s after %s", c.Status, time.Since(begun))
+		t.Errorf("input() without allow_stdin ended with %s after %s", c.Status, time.Since(begun))
 	}
 	cell := s.submit(t, id, client.Code{Code: "import getpass\na = input('Name? ')\nb = getpass.getpass('Secret: ')\nprint(a, len(b))", AllowStdin: true})
 	ask := s.await(t, cell, cellhold.EventInputRequest)

@@ -1,5 +1,5 @@
-"""Runs inside a sandbox, in a cell: starts a kernel of its own there, so that later cells can measure
-`1+1` with a raw ZeroMQ client: print(measure(ROUNDS)).
+"""A raw ZeroMQ client that runs in a cell, inside a sandbox. It starts a second kernel. Then later cells can
+measure `1+1` in that kernel with print(measure(ROUNDS)).
 """
 import hashlib, hmac, json, os, subprocess, sys, tempfile, time, uuid
 import zmq
@@ -49,8 +49,8 @@ def finish(message):
 
 
 def measure(rounds):
-    """Returns a JSON list of seconds, one for each of so many cells, from sending the request to having
-    both the reply and the idle status."""
+    """Runs the cell `rounds` times. Returns a JSON list of seconds, each from the request until the reply and the
+    idle status have arrived."""
     took = []
     for _ in range(rounds):
         begun = time.perf_counter()
@@ -60,7 +60,7 @@ def measure(rounds):
 
 
 send("kernel_info_request", {})
-while not iopub.poll(500):  # the kernel may answer before iopub is connected, and its status is gone then
+while not iopub.poll(500):  # if the kernel answers before iopub is connected, its status message is lost
     send("kernel_info_request", {})
 finish(send("kernel_info_request", {}))
 cell = {"code": "1+1", "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,

@@ -15,7 +15,8 @@ import (
 	"cellhold/client"
 )
 
-// reader follows a session by plain server-sent events, and stores only the number of the last event.
+// reader reads a session's server-sent events without the Go client. To continue, it uses only the number of the
+// last event.
 type reader struct {
 	last int64
 	text strings.Builder // text of one cell
@@ -23,7 +24,7 @@ type reader struct {
 	done bool
 }
 
-// read connects, reads at most n events and drops the connection in the middle of the next one.
+// read connects after the last event, reads at most n events, and disconnects.
 func (r *reader) read(t *testing.T, s *server, id cellhold.SessionID, n int) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/sessions/"+string(id)+"/events", nil)
@@ -51,6 +52,7 @@ func (r *reader) read(t *testing.T, s *server, id cellhold.SessionID, n int) {
 	}
 }
 
+// take adds the data of one server-sent event. The numbers of the events must have no gap.
 func (r *reader) take(t *testing.T, data string) {
 	t.Helper()
 	var ev cellhold.Event
@@ -74,7 +76,7 @@ func (r *reader) take(t *testing.T, data string) {
 	r.done = ev.Type == cellhold.EventCellDone
 }
 
-func TestAReaderThatDropsAHundredTimesInTheMiddleOfACellGetsEveryByteOnce(t *testing.T) {
+func TestAReaderThatDisconnectsAHundredTimesGetsEveryByteOnce(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
@@ -91,13 +93,13 @@ while not os.path.exists('enough'):
 		t.Fatal(err)
 	}
 
-	// A second reader only calls Watch, and notices no drop.
+	// A second reader calls Watch once. Watch continues after the kill of the server.
 	var watched strings.Builder
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for ev, err := range first.Watch(t.Context(), id, 0) {
 			if err != nil {
-				t.Errorf("watching: %v", err)
+				t.Errorf("Watch: %v", err)
 				return
 			}
 			var text cellhold.StreamContent
@@ -120,7 +122,7 @@ while not os.path.exists('enough'):
 			s = serve(t, home, "--listen", strings.TrimPrefix(first.url, "http://"))
 		}
 		if r.read(t, s, id, 1+random.IntN(5)); r.done {
-			t.Fatalf("the cell ended before drop %d", i)
+			t.Fatalf("the cell ended before disconnection %d", i)
 		}
 	}
 	s.write(t, id, "enough", "")
@@ -130,12 +132,12 @@ while not os.path.exists('enough'):
 	if _, err := fmt.Sscan(s.must(t, id, "lines"), &lines); err != nil || lines < drops {
 		t.Fatalf("%d lines, %v", lines, err)
 	}
-	t.Logf("%d drops within %d lines, the server was killed after %d", drops, lines, drops/2)
+	t.Logf("%d disconnections within %d lines, the server was killed after %d", drops, lines, drops/2)
 	var want strings.Builder
 	for i := range lines {
 		fmt.Fprintln(&want, "line", i, strings.Repeat("é", i%50))
 	}
-	for name, got := range map[string]string{"the reader that dropped": r.text.String(), "Watch": watched.String()} {
+	for name, got := range map[string]string{"the reader that disconnected": r.text.String(), "Watch": watched.String()} {
 		if got != want.String() {
 			t.Errorf("%s got %d bytes, want %d", name, len(got), want.Len())
 		}
@@ -145,9 +147,9 @@ while not os.path.exists('enough'):
 	}
 	var whole strings.Builder
 	if err := s.Text(t.Context(), id, c.ID, "stdout", 0, &whole); err != nil || whole.String() != want.String() {
-		t.Errorf("its text has %d bytes, %v", whole.Len(), err)
+		t.Errorf("the text of the cell has %d bytes, %v", whole.Len(), err)
 	}
-	late := &reader{cell: c.ID} // after the end, from the beginning
+	late := &reader{cell: c.ID} // reads from the beginning, after the end of the cell
 	late.read(t, s, id, 1<<30)
 	if late.text.String() != want.String() {
 		t.Errorf("a late reader got %d bytes", late.text.Len())

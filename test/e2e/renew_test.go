@@ -10,8 +10,8 @@ import (
 	"cellhold/client"
 )
 
-// Two copies must not have equal random numbers and identities, even if they were generated before the fork.
-// The test also lists what copies do share, as the threat model says.
+// Copies of a session must not have equal random numbers or identities, even if generators existed before the fork.
+// The test also checks the values that all copies share, as the threat model says.
 func TestForksHaveDifferentRandomNumbersAndIdentities(t *testing.T) {
 	t.Parallel()
 	code, err := os.ReadFile("testdata/identity.py")
@@ -63,7 +63,7 @@ func TestForksHaveDifferentRandomNumbersAndIdentities(t *testing.T) {
 	}
 	for name, values := range equal {
 		if len(values) != 1 {
-			t.Errorf("%s differs, and the threat model says that it does not: %v", name, values)
+			t.Errorf("%s differs between copies, but the threat model says that all copies share it: %v", name, values)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
 		fmt.Fprintf(&want, "line %d\n", i)
 	}
 	if got := text(c); got != want.String() {
-		t.Errorf("output is not complete:\n%s", got)
+		t.Errorf("the output is not complete:\n%s", got)
 	}
 	if queued, err = second.Wait(t.Context(), id, queued.ID); err != nil || text(queued) != "(42, 1)" {
 		t.Errorf("x, runs = %s (%s, %v), want (42, 1)", text(queued), queued.Status, err)
@@ -61,7 +61,7 @@ func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
 		}
 	}
 	if ends[c.ID] != 1 || ends[queued.ID] != 1 {
-		t.Errorf("ends of cells: %v", ends)
+		t.Errorf("the numbers of ends per cell are %v, want 1", ends)
 	}
 }
 
@@ -90,8 +90,8 @@ func TestASecondServerOnTheSameHomeIsRefused(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	serve(t, home)
-	out, err := command(t, "--home", home, "serve", "--listen", "127.0.0.1:0")
+	out, err := runProgram(t, "--home", home, "serve", "--listen", "127.0.0.1:0")
 	if err == nil || !strings.Contains(out, "Another server") {
-		t.Errorf("got %v: %s", err, out)
+		t.Errorf("the second server: got %v, want a refusal:\n%s", err, out)
 	}
 }

@@ -26,12 +26,12 @@ func TestAReprThatFailsIsAnErrorOfItsCell(t *testing.T) {
 			t.Errorf("%s ended with %s: %q", code, c.Status, text(c))
 		}
 		if all := strings.Join(c.Outputs[0].Traceback, "\n"); strings.Contains(all, "cellhold_") {
-			t.Errorf("%s: the traceback shows frames of the kernel:\n%s", code, all)
+			t.Errorf("%s: the traceback has frames of the kernel:\n%s", code, all)
 		}
 	}
 }
 
-func TestWhereOnlyARicherFormFailsTheReprIsShown(t *testing.T) {
+func TestTheReprIsShownIfAnotherReprMethodFails(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -46,7 +46,7 @@ func TestWhereOnlyARicherFormFailsTheReprIsShown(t *testing.T) {
 				t.Errorf("%s, %s: the reason is not on standard error: %+v", method, code, o)
 			}
 			if got := unescaped(c.Outputs[1].Data["text/plain"]); got != "good" {
-				t.Errorf("%s, %s: shown is %q", method, code, got)
+				t.Errorf("%s, %s: the text/plain output is %q", method, code, got)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"cellhold/client"
 )
 
-// flipByte changes one byte in the middle of a file, and keeps its size and modification time.
+// flipByte changes one byte in the middle of a file. It keeps the file's size and modification time.
 func flipByte(t testing.TB, path string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -39,18 +39,19 @@ func flipByte(t testing.TB, path string) {
 	}
 }
 
-// lostButKept expects that a hibernated session cannot be resumed for a reason, that nothing else is lost,
-// and that it continues in a new sandbox. The session printed "hello" and wrote "kept" to out.txt.
-func (s *server) lostButKept(t *testing.T, id cellhold.SessionID, why string) {
+// checkOnlySandboxLost checks that a hibernated session cannot be resumed, for the reason why, and that it keeps
+// its history and output files. Then it checks that the session continues in a new sandbox. The session must have
+// run printAndKeep.
+func (s *server) checkOnlySandboxLost(t *testing.T, id cellhold.SessionID, why string) {
 	t.Helper()
 	for range 2 { // a second attempt gives the same error
 		_, err := s.Execute(t.Context(), id, client.Code{Code: "x"})
 		if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "output files are kept") {
-			t.Fatalf("got %v", err)
+			t.Fatalf("a cell of the session: got %v, want a conflict with %q", err, why)
 		}
 	}
-	if left := traces(t, s.home); len(left) > 0 {
-		t.Errorf("left of what went on from it:\n%s", strings.Join(left, "\n"))
+	if left := sandboxProcesses(t, s.home); len(left) > 0 {
+		t.Errorf("processes of the failed restore:\n%s", strings.Join(left, "\n"))
 	}
 	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionHibernated {
 		t.Errorf("%+v, %v", x, err)
@@ -59,7 +60,7 @@ func (s *server) lostButKept(t *testing.T, id cellhold.SessionID, why string) {
 		t.Fatal(err)
 	}
 	if c := s.run(t, id, "x"); c.Status != cellhold.StatusError {
-		t.Errorf("x is %s", text(c))
+		t.Errorf("x is %s, want that it is lost", text(c))
 	}
 	if got := s.must(t, id, "open('/mnt/data/output/out.txt').read()"); got != "'kept'" {
 		t.Errorf("the output file has %s", got)
@@ -72,14 +73,15 @@ func (s *server) lostButKept(t *testing.T, id cellhold.SessionID, why string) {
 		t.Errorf("notebook: %v\n%s", err, &notebook)
 	}
 	if n := s.countEvents(t, id)[cellhold.EventSessionHibernated]; n != 1 {
-		t.Errorf("%d events of the hibernation", n)
+		t.Errorf("%d hibernation events, want 1", n)
 	}
-	s.awaitNothingSaved(t)
+	s.awaitNoSnapshots(t)
 }
 
+// printAndKeep is code with a variable, an output and an output file.
 const printAndKeep = "x = 42; print('hello'); _ = open('/mnt/data/output/out.txt', 'w').write('kept')"
 
-func TestADamagedSnapshotIsNeverRestored(t *testing.T) {
+func TestADamagedSnapshotIsNotRestored(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -87,7 +89,7 @@ func TestADamagedSnapshotIsNeverRestored(t *testing.T) {
 	if _, err := s.Checkpoint(t.Context(), id, "good"); err != nil {
 		t.Fatal(err)
 	}
-	good := saved(t, s.home)[0]
+	good := sessionSnapshots(t, s.home)[0]
 	flipByte(t, filepath.Join(good, "pages.img"))
 	_, rolled := s.Rollback(t.Context(), id, "good")
 	_, forked := s.Fork(t.Context(), id, 1, "good")
@@ -96,19 +98,19 @@ func TestADamagedSnapshotIsNeverRestored(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if got := s.must(t, id, "x"); got != "42" { // a failed rollback changes nothing
+	if got := s.must(t, id, "x"); got != "42" { // the failed rollback must change nothing
 		t.Errorf("x is %s", got)
 	}
 	if err := s.DeleteCheckpoint(t.Context(), id, "good"); err != nil {
 		t.Fatal(err)
 	}
 	s.hibernate(t, id)
-	flipByte(t, filepath.Join(saved(t, s.home)[0], "pages.img"))
-	s.lostButKept(t, id, "damaged on the disk")
+	flipByte(t, filepath.Join(sessionSnapshots(t, s.home)[0], "pages.img"))
+	s.checkOnlySandboxLost(t, id, "damaged on the disk")
 }
 
-// nextBuild returns the program with another guest binary. One unused byte differs, as many bytes differ
-// between releases.
+// nextBuild returns the path of a program with another guest binary, as the next release has. Only one unused byte
+// of the guest binary differs.
 func nextBuild(t *testing.T, home string) string {
 	t.Helper()
 	program, err := os.ReadFile(binary(t))
@@ -119,7 +121,7 @@ func nextBuild(t *testing.T, home string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const padding = 15 // padding at the end of the ELF identification
+	const padding = 15 // offset of the last unused byte of the ELF identification
 	at := bytes.Index(program, guest)
 	if at < 0 || program[at+padding] != 0 {
 		t.Fatalf("the offset %d in the program is not a guest binary", at)
@@ -132,7 +134,7 @@ func nextBuild(t *testing.T, home string) string {
 	return path
 }
 
-// guests returns the guest binaries in a home.
+// guests returns the paths of the guest binaries in a home.
 func guests(t *testing.T, home string) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(home, "guest", "*", "cellhold-guest"))
@@ -160,9 +162,9 @@ func TestAHibernatedSessionResumesUnderTheNextVersion(t *testing.T) {
 	if n := len(guests(t, home)); n != 2 {
 		t.Errorf("%d guest binaries exist", n)
 	}
-	for range 2 { // the next version can also save it
+	for range 2 { // the next version can also hibernate the session again
 		if got := s.must(t, asleep, "x, open('/workspace/note.txt').read()"); got != "({'a': [1, 2, 3]}, 'on disk')" {
-			t.Errorf("got %s", got)
+			t.Errorf("the session of the earlier version has %s", got)
 		}
 		s.must(t, asleep, "import sys, subprocess; subprocess.run([sys.executable, '-c', 'pass'], check=True)")
 		s.hibernate(t, asleep)
@@ -181,12 +183,12 @@ func TestAHibernatedSessionResumesUnderTheNextVersion(t *testing.T) {
 	if got := s.must(t, forks[0].ID, "next(g)"); got != "2" {
 		t.Errorf("the fork has %s", got)
 	}
-	// A session that was running during the update keeps its old agent, also when it hibernates.
+	// A session that was running during the update keeps its old agent, also after a hibernation.
 	s.hibernate(t, awake)
 	if got := s.must(t, awake, "y"); got != "7" {
 		t.Errorf("y is %s", got)
 	}
-	// While such a session exists, its guest binary stays. Then it is removed.
+	// The old guest binary stays while such a session exists. Then the server removes it.
 	if err := s.DeleteSession(t.Context(), asleep); err != nil {
 		t.Fatal(err)
 	}
@@ -206,11 +208,11 @@ func TestAHibernatedSessionResumesUnderTheNextVersion(t *testing.T) {
 	}
 	id := s.session(t, client.CreateSession{})
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("got %s", got)
+		t.Errorf("a new session prints %s", got)
 	}
 }
 
-// changeNeed changes a requirement of a snapshot, as if another host had made it.
+// changeNeed changes a requirement in the record of a snapshot, as if another host had made the snapshot.
 func changeNeed(t *testing.T, dir, what, to string) {
 	t.Helper()
 	path := filepath.Join(dir, "record.json")
@@ -237,6 +239,6 @@ func TestASnapshotOfAnotherGvisorLosesOnlyTheSandbox(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, printAndKeep)
 	s.hibernate(t, id)
-	changeNeed(t, saved(t, s.home)[0], "gVisor", "v0.0.0")
-	s.lostButKept(t, id, "another gVisor")
+	changeNeed(t, sessionSnapshots(t, s.home)[0], "gVisor", "v0.0.0")
+	s.checkOnlySandboxLost(t, id, "another gVisor")
 }

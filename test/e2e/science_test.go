@@ -8,8 +8,8 @@ import (
 	"cellhold/client"
 )
 
-// science has features that system call filters often break: threads, processes, shared memory, memory maps,
-// native code.
+// science has cells with features that filters of system calls often break: threads, processes, shared memory,
+// memory maps and native code.
 var science = map[string]string{
 	"numpy and BLAS threads": "import numpy as np; a = np.random.rand(300, 300); assert np.allclose(a @ np.linalg.inv(a), np.eye(300), atol=1e-4)",
 	"scipy":                  "from scipy import optimize, sparse; import scipy.sparse.linalg as l; assert abs(optimize.brentq(lambda x: x*x - 2, 0, 2) - 2**.5) < 1e-9; l.eigsh(sparse.eye(50).tocsc(), 3)",
@@ -23,7 +23,7 @@ var science = map[string]string{
 	"subprocesses":       "import subprocess; assert subprocess.run('seq 3 | sort -r | head -1', shell=True, capture_output=True, text=True).stdout == '3\\n'",
 }
 
-func TestScientificPackagesWorkUnderTheFilter(t *testing.T) {
+func TestScientificPackagesWorkWithTheSystemCallFilter(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -37,7 +37,7 @@ func TestScientificPackagesWorkUnderTheFilter(t *testing.T) {
 	}
 }
 
-func TestTheFirstPlotBuildsNoFontCacheAndSeesFontsOfTheUser(t *testing.T) {
+func TestMatplotlibNeedsNoNewFontCacheAndAcceptsAddedFonts(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -53,19 +53,19 @@ shutil.copy(fm.findfont("DejaVu Sans"), "/tmp/mine.ttf")
 fm.fontManager.addfont("/tmp/mine.ttf")
 print(any(f.fname == "/tmp/mine.ttf" for f in fm.fontManager.ttflist))`)
 	if strings.TrimSpace(got) != "ready\nTrue" {
-		t.Errorf("got %q", got)
+		t.Errorf("the cell prints %q", got)
 	}
 }
 
-// The kernel starts without a debugger, because no client could reach it. Code can still import it.
+// The kernel starts without a debugger, because no client can reach one. Code can still import the debugger.
 func TestAKernelHasNoDebuggerUntilCodeImportsIt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	if got := s.must(t, id, "import sys; print([m for m in sys.modules if 'debugpy' in m or 'pydevd' in m])"); got != "[]\n" {
-		t.Errorf("loaded at first: %s", got)
+		t.Errorf("before the import the kernel has loaded %s", got)
 	}
 	if got := s.must(t, id, "import debugpy; print(debugpy.__name__, debugpy.is_client_connected())"); !strings.HasSuffix(got, "debugpy False\n") {
-		t.Errorf("on request: %s", got)
+		t.Errorf("after the import the kernel has loaded %s", got)
 	}
 }

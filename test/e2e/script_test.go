@@ -15,14 +15,14 @@ import (
 	"testing"
 )
 
-// ran is the result of a script.
-type ran struct {
+// scriptResult has the output and the exit status of a script.
+type scriptResult struct {
 	out, err string
 	status   int
 }
 
-// runScript runs `cellhold run` in a directory with these files.
-func runScript(t *testing.T, dir string, files map[string]string, in io.Reader, args ...string) ran {
+// runScript writes files into a directory, and runs `cellhold run` there.
+func runScript(t *testing.T, dir string, files map[string]string, in io.Reader, args ...string) scriptResult {
 	t.Helper()
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -35,12 +35,12 @@ func runScript(t *testing.T, dir string, files map[string]string, in io.Reader, 
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	return ran{out.String(), problems.String(), cmd.ProcessState.ExitCode()}
+	return scriptResult{out.String(), problems.String(), cmd.ProcessState.ExitCode()}
 }
 
-// Scripts are written for `python FILE`: arguments, files, child processes, their own event loop, and work
-// that continues after the last line. The value of the last line is ignored.
-func TestAScriptRunsLikeWithPython(t *testing.T) {
+// The script uses features of `python FILE`: arguments, files, child processes, its own event loop, and a thread
+// that works after the last line. The value of the last line must not be shown.
+func TestAScriptRunsAsWithPython(t *testing.T) {
 	t.Parallel()
 	const source = `"""What the tool is for."""
 import argparse, asyncio, atexit, multiprocessing, pathlib, sys, threading, time
@@ -81,12 +81,12 @@ doc: What the tool is for.
 a thread ends
 at the end
 `
-	if got != (ran{want, "", 5}) {
-		t.Errorf("%+v", got)
+	if got != (scriptResult{want, "", 5}) {
+		t.Errorf("the script gave %+v, want the status 5 and\n%s", got, want)
 	}
 }
 
-func TestStandardInputReachesAScriptHoweverItReads(t *testing.T) {
+func TestAScriptCanReadItsStandardInputInEveryWay(t *testing.T) {
 	t.Parallel()
 	const source = `import fileinput, subprocess, sys
 for line in sys.stdin:
@@ -97,22 +97,22 @@ with fileinput.input("-") as lines:
     print([next(lines), next(lines)])
 `
 	got := runScript(t, t.TempDir(), map[string]string{"lines.py": source}, strings.NewReader("one\ntwo\nthree\n\xff\x00x"), "lines.py")
-	if want := "'one\\n'\nname? two\n['three\\n', '\\udcff\\x00x']\n"; got != (ran{want, "", 0}) {
-		t.Errorf("%+v", got)
+	if want := "'one\\n'\nname? two\n['three\\n', '\\udcff\\x00x']\n"; got != (scriptResult{want, "", 0}) {
+		t.Errorf("the script that reads lines gave %+v", got)
 	}
 	const raw = `import os, subprocess
 print(len(os.read(0, 4)), len(open("/dev/stdin", "rb", buffering=0).read(6)), flush=True)
 print(int(subprocess.run(["wc", "-c"], capture_output=True).stdout), open(0).read() == "")
 `
 	got = runScript(t, t.TempDir(), map[string]string{"raw.py": raw}, strings.NewReader(strings.Repeat("x", 30)), "raw.py")
-	if got != (ran{"4 6\n20 True\n", "", 0}) {
-		t.Errorf("%+v", got)
+	if got != (scriptResult{"4 6\n20 True\n", "", 0}) {
+		t.Errorf("the script that reads bytes gave %+v", got)
 	}
 }
 
 func TestLongBinaryInputReachesAScriptCompletely(t *testing.T) {
 	t.Parallel()
-	const size = 20 << 20 // far above the size of every buffer
+	const size = 20 << 20 // more than each buffer on the way
 	const source = `import hashlib, sys
 h, n = hashlib.sha256(), 0
 while b := sys.stdin.buffer.read(1 << 20):
@@ -121,8 +121,8 @@ print(n, h.hexdigest())
 `
 	sum := sha256.New()
 	got := runScript(t, t.TempDir(), map[string]string{"sum.py": source}, io.TeeReader(io.LimitReader(rand.Reader, size), sum), "sum.py")
-	if want := "20971520 " + hex.EncodeToString(sum.Sum(nil)) + "\n"; got != (ran{want, "", 0}) {
-		t.Errorf("%+v", got)
+	if want := "20971520 " + hex.EncodeToString(sum.Sum(nil)) + "\n"; got != (scriptResult{want, "", 0}) {
+		t.Errorf("the script gave %+v", got)
 	}
 }
 
@@ -134,7 +134,7 @@ func TestEndlessInputDoesNotDelayTheEndOfAScript(t *testing.T) {
 	}
 	defer silent.Close()
 	defer stay.Close()
-	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "print(1)"}, silent, "s.py"); got != (ran{"1\n", "", 0}) {
+	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "print(1)"}, silent, "s.py"); got != (scriptResult{"1\n", "", 0}) {
 		t.Errorf("a silent pipe: %+v", got)
 	}
 	zero, err := os.Open("/dev/zero")
@@ -142,12 +142,12 @@ func TestEndlessInputDoesNotDelayTheEndOfAScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer zero.Close()
-	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "import sys; print(len(sys.stdin.read(5)))"}, zero, "s.py"); got != (ran{"5\n", "", 0}) {
+	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "import sys; print(len(sys.stdin.read(5)))"}, zero, "s.py"); got != (scriptResult{"5\n", "", 0}) {
 		t.Errorf("/dev/zero: %+v", got)
 	}
 }
 
-// Errors have Python's messages, and exit statuses are Python's.
+// The error messages and exit statuses are the same as Python's.
 func TestAScriptFailsAsWithPython(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
@@ -172,8 +172,8 @@ ZeroDivisionError: division by zero
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := runScript(t, t.TempDir(), map[string]string{name: x.source}, nil, name, "--n"); got != (ran{"", x.err, x.status}) {
-				t.Errorf("%+v", got)
+			if got := runScript(t, t.TempDir(), map[string]string{name: x.source}, nil, name, "--n"); got != (scriptResult{"", x.err, x.status}) {
+				t.Errorf("got %+v, want status %d and\n%s", got, x.status, x.err)
 			}
 		})
 	}
@@ -183,11 +183,11 @@ func TestAScriptCanComeFromTheStandardInput(t *testing.T) {
 	t.Parallel()
 	got := runScript(t, t.TempDir(), nil, strings.NewReader("import sys\nprint(sys.argv)\n1 / 0\n"), "-", "-x")
 	if got.out != "['-', '-x']\n" || got.status != 1 || !strings.Contains(got.err, `File "<stdin>", line 3, in <module>`) {
-		t.Errorf("%+v", got)
+		t.Errorf("the script from the standard input gave %+v", got)
 	}
 }
 
-func TestFilesAndFiguresOfAScriptAreSavedAndReplaceNothing(t *testing.T) {
+func TestFilesAndFiguresOfAScriptAreSavedAndReplaceNoFile(t *testing.T) {
 	t.Parallel()
 	const source = `import os, sys
 import matplotlib.pyplot as plt
@@ -214,7 +214,7 @@ display(Image("plot.png"))
 	files := map[string]string{"s.py": source, "data.csv": "given", "sub/more.csv": "more", "mine.txt": "of the user"}
 	got := runScript(t, dir, files, nil, "--files", "data.csv", "--files", "sub", "s.py")
 	if got.status != 0 || got.out != "given more\n" {
-		t.Fatalf("%+v", got)
+		t.Fatalf("the script gave %+v", got)
 	}
 	for name, want := range map[string]string{
 		"data.csv": "given", "mine.txt": "of the user", "new.txt": "new",
@@ -227,20 +227,20 @@ display(Image("plot.png"))
 	}
 	for _, name := range []string{"s-1.png", "s-2.png", "plot.png"} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.HasPrefix(b, []byte("\x89PNG")) {
-			t.Errorf("%s is no picture: %v", name, err)
+			t.Errorf("%s is not a PNG file: %v", name, err)
 		}
 	}
 	for _, want := range []string{`not kept: "password": it is a symbolic link`, `not kept: "pipe": it is not a regular file`, `not kept: "bell\a": its name contains control characters`} {
 		if !strings.Contains(got.err, want) {
-			t.Errorf("no word of %s: %s", want, got.err)
+			t.Errorf("cellhold does not report %s: %s", want, got.err)
 		}
 	}
 	if left, _ := os.ReadDir(elsewhere); len(left) > 0 {
-		t.Errorf("something came through a link: %v", left)
+		t.Errorf("the script wrote through a link of the user: %v", left)
 	}
 }
 
-// The host limits large and numerous files, whatever the guest reports.
+// The host limits the sizes and the number of files, also if the guest reports wrong sizes.
 func TestAScriptCannotFillTheHostsDisk(t *testing.T) {
 	t.Parallel()
 	const source = `import os
@@ -257,7 +257,7 @@ open("small", "w").write("x")
 	}
 }
 
-func TestANotebookRunsCellByCellAndIsKeptWithItsOutputs(t *testing.T) {
+func TestANotebookRunsAsAScriptAndIsSavedWithItsOutputs(t *testing.T) {
 	t.Parallel()
 	const book = `{"nbformat":4,"nbformat_minor":5,"metadata":{"kernelspec":{"name":"python3","display_name":"Python 3"}},"cells":[
 {"id":"t","cell_type":"markdown","metadata":{},"source":"# Title"},
@@ -267,7 +267,7 @@ func TestANotebookRunsCellByCellAndIsKeptWithItsOutputs(t *testing.T) {
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"n.ipynb": book}, nil, "--output", "out", "n.ipynb")
 	if got.status != 1 || got.out != "1\n" || !strings.Contains(got.err, "ZeroDivisionError: division by zero") {
-		t.Errorf("%+v", got)
+		t.Errorf("the notebook gave %+v", got)
 	}
 	for _, name := range []string{"n.ipynb", "n-1.png", "w.txt"} {
 		if info, err := os.Stat(filepath.Join(dir, "out", name)); err != nil || info.Size() == 0 {
@@ -318,7 +318,7 @@ time.sleep(300)
 				t.Errorf("status %d: %s", got, &problems)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "stopped.txt")); (err == nil) != (sig != syscall.SIGINT) {
-				t.Errorf("what it wrote at its end: %v", err)
+				t.Errorf("the file that the signal handler writes: %v", err)
 			}
 		})
 	}
@@ -330,14 +330,14 @@ func TestAScriptIsInterruptedAtItsTimeoutAndKeepsItsFiles(t *testing.T) {
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"s.py": source}, nil, "--timeout", "2s", "s.py")
 	if got.out != "begun\ntidied up\n" || got.status != 124 || !strings.Contains(got.err, "KeyboardInterrupt\ncellhold: the script did not end by itself: stopped at its deadline of 2s (--timeout)\n") {
-		t.Errorf("%+v", got)
+		t.Errorf("the script gave %+v", got)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "w.txt")); err != nil {
 		t.Error(err)
 	}
 	got = runScript(t, dir, map[string]string{"s.py": "import time\nwhile True:\n    try: time.sleep(300)\n    except KeyboardInterrupt: pass\n"}, nil, "--timeout", "1s", "s.py")
 	if got.status != 124 {
-		t.Errorf("one that goes on: %+v", got)
+		t.Errorf("a script that ignores the interrupt: %+v", got)
 	}
 }
 

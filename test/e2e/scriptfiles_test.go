@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// hostileFiles writes files that the user's programs would read as settings, and two results.
+// hostileFiles is a script. It writes two result files, and files that programs such as git, make and Python would
+// obey in the user's folder.
 const hostileFiles = `import os
 def put(name, text="#!/bin/sh\ntouch pwned\n"):
     if os.path.dirname(name):
@@ -31,7 +32,7 @@ for name in ("json.py", "numpy/__init__.py", "conftest.py", "Makefile", "package
     put(name)
 `
 
-// tree lists the files below a folder.
+// tree returns the paths of all files below a folder.
 func tree(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	files := map[string]bool{}
@@ -86,18 +87,18 @@ func TestFilesOfAScriptHaveNoEffectInTheUsersFolder(t *testing.T) {
 		git("-C", "s-output", "status")
 		git("-C", "s-output/sub", "status")
 		if files = tree(t, dir); files["pwned"] || files["s-output/pwned"] || files["s-output/sub/pwned"] || files["s-output/HEAD"] {
-			t.Errorf("%v: a file of the script had an effect", args)
+			t.Errorf("%v: git ran a command from a file of the script", args)
 		}
 		for _, want := range []string{`not kept: "HEAD": git would obey it`, `not kept: ".cellhold-output": cellhold uses`, `an option`,
 			"s-output: check them before you use them"} {
 			if !strings.Contains(got.err, want) {
-				t.Errorf("%v: no word of %s: %s", args, want, got.err)
+				t.Errorf("%v: cellhold does not report %s: %s", args, want, got.err)
 			}
 		}
 	}
 }
 
-func TestAnExistingFolderKeepsItsFiles(t *testing.T) {
+func TestAnOutputFolderKeepsTheUsersFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "full"), 0o755), os.WriteFile(filepath.Join(dir, "full/out.csv"), []byte("mine"), 0o600)); err != nil {
@@ -106,11 +107,11 @@ func TestAnExistingFolderKeepsItsFiles(t *testing.T) {
 	files := map[string]string{"s.py": "open('out.csv', 'w').write('new'); open('.hidden', 'w').write('new')"}
 	got := runScript(t, dir, files, nil, "--output", "full", "s.py")
 	if !strings.Contains(got.err, "nothing in full is replaced") || got.status != 0 {
-		t.Errorf("%+v", got)
+		t.Errorf("with the existing folder: %+v", got)
 	}
-	for range 2 { // the first run creates the folder, the second one replaces its files
+	for range 2 { // the second run replaces the files of the first run
 		if got := runScript(t, dir, files, nil, "--output", "new", "s.py"); got.status != 0 || strings.Contains(got.err, "because") {
-			t.Errorf("%+v", got)
+			t.Errorf("with the new folder: %+v", got)
 		}
 	}
 	for name, want := range map[string]string{"full/out.csv": "mine", "full/s-output/out.csv": "new", "full/s-output/.hidden": "new",
@@ -120,6 +121,6 @@ func TestAnExistingFolderKeepsItsFiles(t *testing.T) {
 		}
 	}
 	if files := tree(t, dir); files["full/.hidden"] || !files["new/.cellhold-output"] {
-		t.Errorf("there is %v", files)
+		t.Errorf("the files are %v", files)
 	}
 }

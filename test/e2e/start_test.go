@@ -11,7 +11,6 @@ import (
 	"testing"
 )
 
-// If the server cannot start, it prints one sentence with the reason.
 func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 	t.Parallel()
 	script := filepath.Join(t.TempDir(), "s.py")
@@ -34,15 +33,15 @@ func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 			`echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"`, "sh", binary(t), "--home", newHome(t), "run", script}, "sandboxes need root or user namespaces"},
 	} {
 		cmd := exec.Command(x.args[0], x.args[1:]...)
-		out, _ := cmd.CombinedOutput() // the exit status is checked below
+		out, _ := cmd.CombinedOutput() // the test checks the exit status below
 		if text := string(out); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, x.says) || strings.Contains(text, "goroutine") {
 			t.Errorf("%s: status %d: %s", name, cmd.ProcessState.ExitCode(), text)
 		}
 	}
 }
 
-// A terminal that closes stops a server in order, like a service manager. Under nohup it changes nothing.
-func TestAHangupStopsAServerThatDoesNotIgnoreIt(t *testing.T) {
+// A server stops in order when its terminal closes (SIGHUP). A server that nohup started continues.
+func TestAHangupStopsAServerUnlessNohupStartedIt(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home, "--ephemeral")
@@ -52,7 +51,7 @@ func TestAHangupStopsAServerThatDoesNotIgnoreIt(t *testing.T) {
 		t.Errorf("exit status %d: %s", code, s.log)
 	}
 	if left, err := filepath.Glob(filepath.Join(home, "run", "s*")); err != nil || len(left) > 0 {
-		t.Errorf("sandboxes are left: %v %v", left, err)
+		t.Errorf("sandboxes are left: %v (%v)", left, err)
 	}
 
 	ignoring := filepath.Join(t.TempDir(), "cellhold")
@@ -71,8 +70,7 @@ func TestAHangupStopsAServerThatDoesNotIgnoreIt(t *testing.T) {
 	s.must(t, s.session(t, client.CreateSession{}), "1")
 }
 
-// The folder of --data belongs to the user. Sessions write only to /mnt/data/output, also after a
-// hibernation.
+// The folder of --data belongs to the user. A session writes its output files elsewhere, also after a hibernation.
 func TestTheDataFolderIsNeverWrittenTo(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
@@ -97,12 +95,12 @@ func TestTheDataFolderIsNeverWrittenTo(t *testing.T) {
 		t.Errorf("output files: %+v %v", files, err)
 	}
 	if left, err := os.ReadDir(data); err != nil || len(left) != 1 {
-		t.Errorf("in the data folder: %v %v", left, err)
+		t.Errorf("the data folder has %v, want only x.csv (%v)", left, err)
 	}
 }
 
-// The doctor tries the operations, and does not require unneeded capabilities.
-func TestTheDoctorMissesNoCapabilityThatIsNotNeeded(t *testing.T) {
+// The doctor tries each operation. It does not ask for capabilities that no operation needs.
+func TestTheDoctorRequiresOnlyNeededCapabilities(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root has capabilities to drop")
@@ -110,6 +108,6 @@ func TestTheDoctorMissesNoCapabilityThatIsNotNeeded(t *testing.T) {
 	cmd := exec.Command("setpriv", "--bounding-set=-setfcap", "--inh-caps=-setfcap", binary(t), "--home", newHome(t), "doctor", "--listen", "127.0.0.1:0")
 	out, _ := cmd.CombinedOutput() // other tools can be missing here
 	if !strings.Contains(string(out), "ok       a sandbox starts") || !strings.Contains(string(out), "ok       user namespaces") {
-		t.Errorf("%s", out)
+		t.Errorf("without setfcap the doctor prints:\n%s", out)
 	}
 }

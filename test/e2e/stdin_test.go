@@ -9,7 +9,7 @@ import (
 	"cellhold/client"
 )
 
-// A program of a cell gets no answer to its questions, however it was started and wherever it reads.
+// A program that a cell starts must not wait for an answer, however the cell starts it and wherever it reads.
 func TestAProgramOfACellHasEmptyInput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -50,7 +50,7 @@ func TestAProgramOfACellHasEmptyInput(t *testing.T) {
 	}
 }
 
-// Programs show progress, and write each line at once, if they write to a terminal.
+// On a terminal, programs show progress and write each line at once.
 func TestAProgramOfACellHasATerminalForItsOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -62,12 +62,12 @@ func TestAProgramOfACellHasATerminalForItsOutput(t *testing.T) {
 		{`!python3 -c "import tqdm; [None for _ in tqdm.tqdm(range(3), desc='work')]"`, "work: 100%"},
 	} {
 		if got := s.must(t, id, cell.code); !strings.Contains(got, cell.want) {
-			t.Errorf("%s\nput out %q, want %q", cell.code, got, cell.want)
+			t.Errorf("%s\nprinted %q, want %q", cell.code, got, cell.want)
 		}
 	}
 	s.must(t, id, "!(sleep 0.2; echo late; echo late > late.txt) & true")
 	if got := s.must(t, id, "import time; time.sleep(1); open('late.txt').read()"); got != "'late\\n'" {
 		t.Errorf("a program in the background left %s", got)
 	}
-	s.stop(t, id, `!python3 -c "import time; print('line'); time.sleep(60)"`)
+	s.interruptRunning(t, id, `!python3 -c "import time; print('line'); time.sleep(60)"`)
 }

@@ -28,8 +28,7 @@ func TestProgressBarsAreTextWithoutAWarning(t *testing.T) {
 	}
 }
 
-// The widgets here are a substitute with the parts of ipywidgets that tqdm uses. The real one has a hundred
-// files.
+// The wheel is a substitute with the parts of ipywidgets that tqdm uses. The real package has a hundred files.
 func TestProgressBarsAreWidgetsWithIpywidgets(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -46,11 +45,11 @@ from tqdm.notebook import tqdm_notebook
 bar = tqdm(range(3), desc="work", display=False)
 print(isinstance(bar, tqdm_notebook), bar.container.children[1].max)`)
 	if strings.TrimSpace(got) != "True 3" {
-		t.Errorf("got %q", got)
+		t.Errorf("the cell returns %q", got)
 	}
 }
 
-func TestTheImageHasUsualLocalesFontsAndStyles(t *testing.T) {
+func TestTheImageHasCommonLocalesFontsAndStyles(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -84,7 +83,7 @@ plt.style.use("seaborn-whitegrid"); assert plt.rcParams["axes.grid"]`,
 	}
 }
 
-func TestRHasTheUsualDataPackages(t *testing.T) {
+func TestRHasCommonDataPackages(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{Image: "polyglot"}) // if the image is missing, run: make polyglot

@@ -24,10 +24,10 @@ func TestReplacedStreamsAreRestoredInTheNextCell(t *testing.T) {
 		c := s.run(t, id, x.code)
 		note := "[The code left sys." + x.stream + " replaced by " + x.class + "."
 		if got := stderrOf(c); strings.Count(got, note) != 1 {
-			t.Errorf("%s\nsays on stderr %q, want %q", x.code, got, note)
+			t.Errorf("%s\nwrites %q to stderr, want %q", x.code, got, note)
 		}
 		c = s.run(t, id, "print('out')\nprint('err', file=sys.stderr)")
-		// Each stream keeps its order. The order of the two streams is not defined.
+		// Only the order within each stream is defined.
 		if out, err := streamOf(c, "stdout"), streamOf(c, "stderr"); out != "out\n" || err != "err\n" {
 			t.Errorf("after\n%s\nthe next cell writes %q on stdout, %q on stderr", x.code, out, err)
 		}

@@ -13,13 +13,14 @@ import (
 	"cellhold/client"
 )
 
-// templated starts the server with templates.
+// templated starts the server like serve, but with templates.
 func templated(t *testing.T, home string, flags ...string) *server {
 	t.Helper()
 	return serve(t, home, append([]string{"--no-templates=false"}, flags...)...)
 }
 
-// awaitTemplate returns a template when wanted accepts it. There are no events for templates, so it polls.
+// awaitTemplate waits until wanted accepts a template, and returns it. what names the condition. It polls, because
+// templates have no events.
 func (s *server) awaitTemplate(t *testing.T, what string, wanted func(cellhold.Template) bool) cellhold.Template {
 	t.Helper()
 	again := time.NewTicker(100 * time.Millisecond)
@@ -41,13 +42,13 @@ func (s *server) awaitTemplate(t *testing.T, what string, wanted func(cellhold.T
 	}
 }
 
-// awaitReady returns when that many sandboxes are ready.
+// awaitReady waits until n warm sandboxes are ready.
 func (s *server) awaitReady(t *testing.T, n int) cellhold.Template {
 	t.Helper()
 	return s.awaitTemplate(t, "warm", func(x cellhold.Template) bool { return x.Ready >= n })
 }
 
-// sandboxes counts the live sandboxes: all, and those that were made before a request.
+// sandboxes counts all live sandboxes, and the early ones: they were made before a session needed them.
 func (s *server) sandboxes(t *testing.T) (all, early int) {
 	t.Helper()
 	dirs, err := os.ReadDir(filepath.Join(s.home, "run"))
@@ -63,7 +64,7 @@ func (s *server) sandboxes(t *testing.T) (all, early int) {
 	return all, early
 }
 
-// snapshots returns the names of the snapshots.
+// snapshots returns the paths of the templates' snapshots.
 func (s *server) snapshots(t *testing.T) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(s.home, "snapshots", "tpl-*"))
@@ -73,6 +74,8 @@ func (s *server) snapshots(t *testing.T) []string {
 	return paths
 }
 
+// loaded prints the modules of the warm-up that the kernel has imported. warm and cold are its outputs in warm or
+// restored sessions and in cold sessions. names prints the global names.
 const (
 	loaded = "import sys\nprint([m for m in ('numpy', 'pandas', 'matplotlib.pyplot') if m in sys.modules])"
 	names  = "print(sorted(globals()))"
@@ -85,7 +88,7 @@ func TestSessionsFromATemplate(t *testing.T) {
 	s := templated(t, newHome(t), "--warm=2", "--max-egress=public", "--max-memory=2GiB", "--max-disk=2GiB",
 		"--templates=[{name: python}, {name: web, egress: public, warmup: import pandas}]")
 	s.awaitReady(t, 2)
-	t.Run("the first cell finds everything loaded and a namespace of its own", func(t *testing.T) {
+	t.Run("the first cell finds loaded modules and an empty namespace", func(t *testing.T) {
 		other := s.session(t, client.CreateSession{Limits: cellhold.Limits{Disk: 1 << 29}})
 		s.awaitReady(t, 2)
 		id := s.session(t, client.CreateSession{})
@@ -94,17 +97,17 @@ func TestSessionsFromATemplate(t *testing.T) {
 			t.Errorf("the first cell has the number %d", c.ExecutionCount)
 		}
 		if want := s.must(t, other, names); text(c) != want {
-			t.Errorf("it begins with the names\n%sand a cold session with\n%s", text(c), want)
+			t.Errorf("the first cell finds the names\n%sand in a cold session\n%s", text(c), want)
 		}
 		if got := s.oneLine(t, id, loaded); got != warm {
 			t.Errorf("loaded is %s", got)
 		}
 		if got := s.oneLine(t, other, loaded); got != cold {
-			t.Errorf("a session with a disk of its own has loaded %s", got)
+			t.Errorf("a session with another disk limit has loaded %s, want a cold start", got)
 		}
 		x, err := s.Session(t.Context(), id)
 		if err != nil || x.Template != "python" {
-			t.Errorf("the session is of template %q, %v", x.Template, err)
+			t.Errorf("the session has the template %q (%v), want python", x.Template, err)
 		}
 		if _, early := s.sandboxes(t); early == 0 {
 			t.Error("no warm sandbox was ready")
@@ -113,7 +116,7 @@ func TestSessionsFromATemplate(t *testing.T) {
 	})
 	t.Run("clones of one snapshot differ", func(t *testing.T) { clonesDiffer(t, s) })
 	t.Run("plots are drawn, startup code runs, restarts work", func(t *testing.T) { kernelWorks(t, s) })
-	t.Run("what is asked for is what is got", func(t *testing.T) { askedIsGot(t, s) })
+	t.Run("a session has the properties of its request", func(t *testing.T) { sessionsMatchRequests(t, s) })
 	t.Run("an unknown template is refused", func(t *testing.T) {
 		_, err := s.CreateSession(t.Context(), client.CreateSession{Template: "nonesuch"})
 		if cellhold.KindOf(err) != cellhold.NotFound || !strings.Contains(err.Error(), "python") {
@@ -128,7 +131,7 @@ func (s *server) oneLine(t *testing.T, id cellhold.SessionID, code string) strin
 	return strings.TrimSpace(s.must(t, id, code))
 }
 
-// end ends sessions.
+// end deletes sessions.
 func (s *server) end(t *testing.T, ids ...cellhold.SessionID) {
 	t.Helper()
 	for _, id := range ids {
@@ -138,6 +141,7 @@ func (s *server) end(t *testing.T, ids ...cellhold.SessionID) {
 	}
 }
 
+// clonesDiffer checks that sessions from one snapshot have different random numbers and identities.
 func clonesDiffer(t *testing.T, s *server) {
 	code, err := os.ReadFile("testdata/clone.py")
 	if err != nil {
@@ -160,6 +164,7 @@ func clonesDiffer(t *testing.T, s *server) {
 	}
 }
 
+// kernelWorks checks the kernel of a warm session: plots, startup code, restarts and the memory limit.
 func kernelWorks(t *testing.T, s *server) {
 	s.awaitReady(t, 1)
 	id := s.session(t, client.CreateSession{Startup: "began = 5"})
@@ -186,11 +191,12 @@ func kernelWorks(t *testing.T, s *server) {
 		t.Fatal(err)
 	}
 	if got := s.oneLine(t, id, "print(began)"); got != "5" {
-		t.Errorf("after the end for want of memory: %s", got)
+		t.Errorf("after the out-of-memory end: %s", got)
 	}
 }
 
-func askedIsGot(t *testing.T, s *server) {
+// sessionsMatchRequests checks that a session has its requested properties, and which requests start it cold.
+func sessionsMatchRequests(t *testing.T, s *server) {
 	const reach = "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 80), 3)\nexcept OSError as e:\n    print('no', e.errno)"
 	const proxies = "import os\nprint('https_proxy' in os.environ)"
 	const total = "print(int(open('/proc/meminfo').readline().split()[1]) >> 10)"
@@ -199,15 +205,15 @@ func askedIsGot(t *testing.T, s *server) {
 		name, code, want string
 		r                client.CreateSession
 	}{
-		{"no way out stays none", proxies, "False", client.CreateSession{}},
-		{"nothing is reached", reach, "no 101", client.CreateSession{}},
-		{"a way out is there", proxies, "True", client.CreateSession{Egress: &cellhold.Egress{Policy: cellhold.EgressPublic}}},
-		{"a template has a way out", proxies, "True", client.CreateSession{Template: "web"}},
-		{"and its own warm-up", loaded, "['numpy', 'pandas']", client.CreateSession{Template: "web"}},
-		{"without the way out it is cold", loaded, cold, client.CreateSession{Template: "web", Egress: &cellhold.Egress{}}},
+		{"no egress in the environment", proxies, "False", client.CreateSession{}},
+		{"no egress for a connection", reach, "no 101", client.CreateSession{}},
+		{"egress", proxies, "True", client.CreateSession{Egress: &cellhold.Egress{Policy: cellhold.EgressPublic}}},
+		{"egress of a template", proxies, "True", client.CreateSession{Template: "web"}},
+		{"warm-up of a template", loaded, "['numpy', 'pandas']", client.CreateSession{Template: "web"}},
+		{"cold without the template's egress", loaded, cold, client.CreateSession{Template: "web", Egress: &cellhold.Egress{}}},
 		{"memory", total, "512", client.CreateSession{Limits: cellhold.Limits{Memory: 512 << 20}}},
-		{"memory does not make it cold", loaded, warm, client.CreateSession{Limits: cellhold.Limits{Memory: 512 << 20}}},
-		{"cores make it cold", loaded, cold, client.CreateSession{Limits: cellhold.Limits{CPU: 0.5}}},
+		{"warm with another memory limit", loaded, warm, client.CreateSession{Limits: cellhold.Limits{Memory: 512 << 20}}},
+		{"cold with another CPU limit", loaded, cold, client.CreateSession{Limits: cellhold.Limits{CPU: 0.5}}},
 	} {
 		id := s.session(t, x.r)
 		if got := s.oneLine(t, id, x.code); got != x.want {
@@ -228,7 +234,7 @@ func TestAKilledServerLeavesNoWarmSandboxes(t *testing.T) {
 	// The next server uses the snapshot, and makes its own sandboxes.
 	s = templated(t, s.home, "--warm=1")
 	if again := s.awaitReady(t, 1); !again.Built.Equal(first.Built) {
-		t.Errorf("the snapshot of %s was made anew, at %s", first.Built, again.Built)
+		t.Errorf("the next server replaced the snapshot of %s with one of %s", first.Built, again.Built)
 	}
 	if all, _ := s.sandboxes(t); all != 1 {
 		t.Errorf("%d sandboxes exist", all)
@@ -237,13 +243,13 @@ func TestAKilledServerLeavesNoWarmSandboxes(t *testing.T) {
 	if all, _ := s.sandboxes(t); all != 0 {
 		t.Errorf("the server stopped, and %d sandboxes exist", all)
 	}
-	// Another specification needs another snapshot.
+	// A server with another disk limit needs another snapshot, and removes the old one.
 	s = templated(t, s.home, "--warm=1", "--disk=512MiB")
 	if other := s.awaitReady(t, 1); other.Built.Equal(first.Built) {
-		t.Error("sessions with another disk continue from the old snapshot")
+		t.Error("the template with another disk limit uses the old snapshot")
 	}
 	if got := s.snapshots(t); len(got) != 1 {
-		t.Errorf("there are the snapshots %v", got)
+		t.Errorf("the snapshots are %v, want one", got)
 	}
 	s.signal(t, syscall.SIGKILL)
 	s = serve(t, s.home) // without templates
@@ -255,9 +261,9 @@ func TestAKilledServerLeavesNoWarmSandboxes(t *testing.T) {
 func TestADamagedSnapshotIsRebuiltAndSessionsStartColdUntilThen(t *testing.T) {
 	t.Parallel()
 	s := templated(t, newHome(t), "--warm=0")
-	before := s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
+	before := s.awaitTemplate(t, "ready", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
 	id := s.session(t, client.CreateSession{})
-	if got := s.oneLine(t, id, loaded); got != warm { // restored, because no sandbox is ready
+	if got := s.oneLine(t, id, loaded); got != warm { // the session is restored, because no sandbox is ready
 		t.Errorf("loaded is %s", got)
 	}
 	s.end(t, id)
@@ -266,10 +272,10 @@ func TestADamagedSnapshotIsRebuiltAndSessionsStartColdUntilThen(t *testing.T) {
 	}
 	id = s.session(t, client.CreateSession{})
 	if got := s.oneLine(t, id, "print(6 * 7)"); got != "42" {
-		t.Errorf("a session answers %s", got)
+		t.Errorf("a session prints %s", got)
 	}
 	s.end(t, id)
-	s.awaitTemplate(t, "made anew", func(x cellhold.Template) bool {
+	s.awaitTemplate(t, "rebuilt", func(x cellhold.Template) bool {
 		return x.State == cellhold.TemplateReady && x.Built.After(before.Built)
 	})
 	id = s.session(t, client.CreateSession{})
@@ -283,7 +289,7 @@ func TestTheSessionsOfATemplateHaveItsPackages(t *testing.T) {
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil)
 	s := templated(t, newHome(t), "--package-index", p.index(), "--templates=[{name: own, warm: 0, packages: [cell-demo], warmup: import cell_demo}]")
-	s.awaitTemplate(t, "there", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
+	s.awaitTemplate(t, "ready", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
 	const version = "import cell_demo, sys\nprint(cell_demo.__version__, 'pandas' in sys.modules)"
 	for _, r := range []client.CreateSession{
 		{},
@@ -295,7 +301,7 @@ func TestTheSessionsOfATemplateHaveItsPackages(t *testing.T) {
 		}
 		x, err := s.Session(t.Context(), id)
 		if err != nil || len(x.Packages) != 1 || x.Packages[0].Name != "cell-demo" {
-			t.Errorf("the session tells of %+v, %v", x.Packages, err)
+			t.Errorf("the session lists the packages %+v (%v)", x.Packages, err)
 		}
 		s.end(t, id)
 	}

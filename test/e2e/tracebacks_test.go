@@ -10,7 +10,7 @@ import (
 	"cellhold/client"
 )
 
-// endless has code that fails in many frames, and the line of the traceback for the omitted frames.
+// endless has cells that fail with a long traceback. left matches the line for its omitted parts.
 var endless = []struct{ name, code, left string }{
 	{"one function", "def f(n): return f(n + 1)\nf(0)", `frames left out: f at line 1 \(9\d\d times\)`},
 	{"a limit of 20,000", "import sys; sys.setrecursionlimit(20_000); f(0)", `frames left out: f at line 1 \(199\d\d times\)`},
@@ -47,7 +47,7 @@ func TestATracebackOfManyFramesIsShortAndFast(t *testing.T) {
 				t.Errorf("the traceback does not have %s:\n%.3000s", e.left, plain)
 			}
 			if len(plain) > 70_000 || len(*o.ErrorValue) > 40_000 || took > 20*time.Second {
-				t.Errorf("%d bytes of traceback, %d of the value, after %s", len(plain), len(*o.ErrorValue), took)
+				t.Errorf("the traceback has %d bytes and the value %d bytes, after %s", len(plain), len(*o.ErrorValue), took)
 			}
 			if lines := strings.Count(plain, "\n"); lines > 300 {
 				t.Errorf("the traceback has %d lines", lines)
@@ -56,7 +56,7 @@ func TestATracebackOfManyFramesIsShortAndFast(t *testing.T) {
 		})
 	}
 	if got := s.must(t, id, "print('fine')"); got != "fine\n" {
-		t.Errorf("afterwards: %q", got)
+		t.Errorf("after the tracebacks: %q", got)
 	}
 }
 
@@ -66,7 +66,7 @@ func TestAGroupOfExceptionsIsAnErrorOutput(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	c := s.run(t, id, "raise ExceptionGroup('two', [KeyError('k'), ExceptionGroup('in', [OSError('o')])])")
 	if len(c.Outputs) != 1 || c.Outputs[0].Type != cellhold.EventError {
-		t.Fatalf("got %+v", c.Outputs)
+		t.Fatalf("the outputs are %+v, want one error", c.Outputs)
 	}
 	want := `Traceback (most recent call last):
   Cell In[1], line 1, in <module>

@@ -8,8 +8,7 @@ import (
 	"cellhold/client"
 )
 
-// A cell reports its usage: its time, the CPU time of the kernel and of its child processes, and the peak
-// memory.
+// A cell reports its usage: the wall time, the CPU time of the kernel and its child processes, and the peak memory.
 func TestACellReportsItsUsage(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -27,7 +26,7 @@ func TestACellReportsItsUsage(t *testing.T) {
 		{"after it", "import time; time.sleep(0.2)", 0.2, 0, 0.2, 30 << 20, 300 << 20},
 	} {
 		c := s.run(t, id, x.code)
-		// A loaded machine releases gVisor's freed memory late. Until then the memory counts for the next
+		// On a busy machine, gVisor can give freed memory back late. Until then the memory counts for the next
 		// cell too.
 		for patience := time.Now().Add(time.Minute); c.Usage != nil && c.Usage.PeakMemory > x.memoryMost && time.Now().Before(patience); {
 			c = s.run(t, id, x.code)
@@ -50,14 +49,13 @@ func TestACellReportsItsUsage(t *testing.T) {
 	}
 }
 
-// A session whose code computes in the background is not idle.
-func TestASessionWithBackgroundWorkIsNotIdle(t *testing.T) {
+func TestASessionThatComputesInTheBackgroundIsNotIdle(t *testing.T) {
 	s := serve(t, newHome(t), "--idle-timeout", "6s")
 	works := s.session(t, client.CreateSession{})
 	s.must(t, works, "import threading\nrun = True\ndef work():\n    while run: pass\nthreading.Thread(target=work, daemon=True).start()")
 	child := s.session(t, client.CreateSession{})
 	s.must(t, child, "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'while True: pass'])")
-	idle := s.session(t, client.CreateSession{}) // it expires after the others, if they are idle
+	idle := s.session(t, client.CreateSession{}) // if the others are idle, they expire before this one
 	for _, err := range s.Watch(t.Context(), idle, 0) {
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +76,7 @@ func TestASessionWithBackgroundWorkIsNotIdle(t *testing.T) {
 			}
 			var c cellhold.SessionEndedContent
 			if ev.Type == cellhold.EventSessionEnded && (ev.Decode(&c) != nil || c.Reason != cellhold.EndExpired) {
-				t.Errorf("it ended as %s", c.Reason)
+				t.Errorf("the session ended with %s, want expired", c.Reason)
 			}
 		}
 	}

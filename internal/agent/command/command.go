@@ -10,7 +10,7 @@
 // The package does not queue or restart commands, and does not check rights. It trusts the host and does not
 // protect itself from it.
 //
-// Locks: Commands.mu before the lock of the spool; input.mu is independent. No lock is held during a wait,
+// Lock order: Commands.mu before the lock of the spool; input.mu is independent. No lock is held during a wait,
 // except for the start of a process.
 package command
 
@@ -45,8 +45,8 @@ const (
 const (
 	// maxKept bounds the commands that run or whose end the host has not acknowledged yet.
 	maxKept = 8 * guestapi.MaxCommands
-	// maxRecent is the number of ended commands whose ids are remembered. They detect a repeated request to
-	// start, which the host sends within seconds.
+	// maxRecent is the number of ended commands whose ids are remembered. With them, Start recognises a
+	// repeated request. The host repeats a request within seconds.
 	maxRecent = 256
 )
 
@@ -115,10 +115,10 @@ type Options struct {
 
 // Timing has the timeouts of commands.
 type Timing struct {
-	Reader time.Duration // for the host to read output; then output is dropped
-	Input  time.Duration // for the command to read its input; then further input is refused
-	Term   time.Duration // from SIGTERM at the deadline to the kill
-	Quiet  time.Duration // without output after the end of the process; then the output is complete
+	Reader time.Duration // time for the host to read output; then output is dropped
+	Input  time.Duration // time for the command to read its input; then further input is refused
+	Term   time.Duration // time from SIGTERM at the deadline to the kill
+	Quiet  time.Duration // time without output after the end of the process; then the output is complete
 }
 
 func (t Timing) withDefaults() Timing {
@@ -147,7 +147,7 @@ type Commands struct {
 	recent []cellhold.CommandID // ended and acknowledged, oldest first
 }
 
-// New returns the commands of Options.Saved, or none.
+// New returns Commands that continue Options.Saved, or that are empty.
 func New(o Options) (*Commands, error) {
 	if o.Spawner == nil {
 		return nil, errors.New("command: Options.Spawner is missing")
@@ -233,7 +233,7 @@ func (c *Commands) checkLimits() error {
 	return nil
 }
 
-// check fails for a request to start that is invalid.
+// check checks a request to start a command.
 func check(id cellhold.CommandID, r guestapi.StartCommand) error {
 	size, count := len(r.Line), len(r.Args)+len(r.Env)
 	invalid := len(r.Line) > guestapi.MaxArg
@@ -368,7 +368,7 @@ func (c *Commands) Resize(id cellhold.CommandID, t cellhold.Terminal) error {
 	if err != nil {
 		return err
 	}
-	const limit = 1<<16 - 1 // of the operating system
+	const limit = 1<<16 - 1 // the operating system stores 16 bits
 	if !x.terminal {
 		return cellhold.Errorf(cellhold.Conflict, "The command has no terminal.")
 	}

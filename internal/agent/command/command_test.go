@@ -89,7 +89,7 @@ func TestACommandWaitsForItsReaderAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestACommandWithoutAReaderIsNotBlockedForever(t *testing.T) {
+func TestACommandWithoutAReaderContinuesAfterATimeout(t *testing.T) {
 	const size = 2 << 20
 	c := open(t, command.Options{Spool: 256 << 10, Timing: command.Timing{Reader: 50 * time.Millisecond}})
 	start(t, c, "x1", "bytes 2097152")
@@ -108,7 +108,7 @@ func TestACommandThatDoesNotReadRefusesMoreInput(t *testing.T) {
 		t.Errorf("%d bytes taken, %v", taken, err)
 	}
 	if again, err := c.Input(t.Context(), "x1", strings.NewReader(big[:taken]), 0, false); err != nil || again != taken {
-		t.Errorf("the same input again: %d, %v", again, err)
+		t.Errorf("a second request with the same input: %d, %v", again, err)
 	}
 	if err := c.Kill("x1"); err != nil {
 		t.Error(err)
@@ -118,7 +118,7 @@ func TestACommandThatDoesNotReadRefusesMoreInput(t *testing.T) {
 	}
 }
 
-func TestTheSameCommandAgainRunsNothing(t *testing.T) {
+func TestARepeatedStartRunsTheCommandOnce(t *testing.T) {
 	c := open(t, command.Options{})
 	r := guestapi.StartCommand{Line: "echo once", Timeout: time.Minute}
 	for i := range 3 {
@@ -131,7 +131,7 @@ func TestTheSameCommandAgainRunsNothing(t *testing.T) {
 		}
 	}
 	if ids := c.IDs(); len(ids) != 0 {
-		t.Errorf("still known: %v", ids)
+		t.Errorf("commands after the acknowledgement: %v, want none", ids)
 	}
 	if err := c.Kill("x1"); err != nil {
 		t.Errorf("kill of an ended command: %v", err)
@@ -151,6 +151,6 @@ func TestManyCommandsLeaveNoState(t *testing.T) {
 		}
 	}
 	if ids := c.IDs(); len(ids) != 0 {
-		t.Errorf("%d commands are remembered", len(ids))
+		t.Errorf("%d commands are kept, want none", len(ids))
 	}
 }

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// inputBytes is the amount of standard input that waits for the command. It is so large that a fast
-	// reader never waits for the host.
+	// inputBytes bounds the standard input that waits for the command. It is so large that a command that
+	// reads fast does not wait for the host.
 	inputBytes = 256 << 10
 	// inputPiece is the amount of a request that is read at once.
 	inputPiece = 32 << 10
@@ -26,14 +26,14 @@ type input struct {
 	terminal bool
 	sending  chan struct{} // capacity 1: held by the request whose bytes are next
 	ready    chan struct{} // capacity 1: a token when there are bytes to write
-	space    chan struct{} // capacity 1: a token when there is space, or never will be
+	space    chan struct{} // capacity 1: a token when there is space, or when a write has failed
 	stopped  chan struct{} // closed at the end of the command
 
 	mu     sync.Mutex
 	queue  []byte
 	offset int64 // bytes received since the start
 	eof    bool  // no more bytes follow
-	broken bool  // the command reads no more
+	broken bool  // the command no longer reads
 }
 
 func newInput(w io.WriteCloser, terminal bool) *input {

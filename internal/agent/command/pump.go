@@ -24,12 +24,12 @@ type pump struct {
 	command *command
 	out     Output
 	buf     []byte
-	held    int // bytes at the beginning of buf that begin a character
+	held    int // bytes of an incomplete character, at the beginning of buf
 	late    int // bytes read after the end of the process
 }
 
-// run reads until the end of the output, which it reports, or until the process has ended and there is no
-// more output.
+// run reads until the output has ended, and returns true. It returns false if the process has ended and no more
+// output of the process comes, but a child keeps the output open.
 func (p *pump) run(ctx context.Context) (ended bool) {
 	for {
 		over := p.setDeadline()
@@ -53,7 +53,8 @@ func (p *pump) run(ctx context.Context) (ended bool) {
 }
 
 // setDeadline bounds the next read if it must not wait forever, and reports whether the process has ended.
-// The goroutine that closes exited sets a deadline afterwards, so that one of the two always takes effect.
+// command.run closes exited before it sets its deadline. setDeadline sets its own deadline before it checks exited.
+// So a deadline for the time after the end always takes effect.
 func (p *pump) setDeadline() (over bool) {
 	var deadline time.Time
 	if p.held > 0 {
@@ -69,7 +70,7 @@ func (p *pump) setDeadline() (over bool) {
 	}
 }
 
-// put passes on the first n bytes of the buffer. An unfinished character at the end waits for its rest,
+// put passes on the first n bytes of the buffer. An incomplete character at the end waits for its rest,
 // unless flush is set.
 func (p *pump) put(ctx context.Context, n int, flush bool) {
 	whole := n

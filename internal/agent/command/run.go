@@ -43,7 +43,7 @@ func (x *command) run(ctx context.Context, timeout time.Duration) {
 	if stopped {
 		return // the sandbox ends; the host sees that and records it as the cause
 	}
-	d := verdict(x.proc.Exit())
+	d := result(x.proc.Exit())
 	if expired {
 		d.Status, d.Cause = cellhold.CommandTimeout, fmt.Sprintf("The command and its processes were ended at its deadline of %s.", timeout)
 	}
@@ -59,8 +59,8 @@ func (x *command) finish(d cellhold.CommandDoneContent) {
 	x.last = s.Keep(string(x.id), cellhold.EventCommandDone, d)
 }
 
-// await returns when the process has ended. It reports whether the deadline ended it, or the end of all
-// commands.
+// await returns when the process has ended. expired reports that the deadline ended it, and stopped that the end of
+// all commands ended it.
 func (x *command) await(ctx context.Context, timeout time.Duration) (expired, stopped bool) {
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
@@ -86,7 +86,8 @@ func (x *command) await(ctx context.Context, timeout time.Duration) (expired, st
 	return true, false
 }
 
-func verdict(code int, sig syscall.Signal) cellhold.CommandDoneContent {
+// result returns the content of the last event.
+func result(code int, sig syscall.Signal) cellhold.CommandDoneContent {
 	switch {
 	case sig != 0:
 		return cellhold.CommandDoneContent{Status: cellhold.CommandSignal, Code: exitSignal + int(sig), Signal: cellhold.SignalName(int(sig))}
@@ -97,8 +98,8 @@ func verdict(code int, sig syscall.Signal) cellhold.CommandDoneContent {
 }
 
 // read turns one output into events until the command has ended. Then it reads and drops the output of the
-// command's children, because without a reader their next write would kill them. With a terminal it drops
-// nothing: its close hangs up, as users expect.
+// command's children, because without a reader their next write would kill them. With a terminal it only
+// closes the terminal, which sends SIGHUP to the remaining programs, as users expect.
 func (x *command) read(ctx context.Context, out Output, done func()) {
 	defer out.Close()
 	p := pump{command: x, out: out, buf: make([]byte, pumpBytes)}

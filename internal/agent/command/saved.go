@@ -11,11 +11,11 @@ import (
 // Saved is the state that Commands of another agent need to continue these.
 type Saved struct {
 	spool  *spool.Spool
-	byID   map[cellhold.CommandID]int64 // with the number of its last event
+	byID   map[cellhold.CommandID]int64 // numbers of the last events
 	recent []cellhold.CommandID
 }
 
-// Save returns the state of the commands. No command can run.
+// Save returns the state of the commands. All commands must have ended.
 func (c *Commands) Save() (*Saved, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,7 +1,7 @@
 // Package deputy lets a process without rights answer requests for the agent.
 //
-// The agent is root in the guest, and must not open paths that user code can change with root's rights. So
-// it starts a deputy process with the rights of the kernels' user, and passes requests on to it. User code
+// The agent is root in the guest. User code can change paths at any time, so root must not open them. The agent
+// starts a deputy process with the rights of the kernels' user, and passes requests on to it. User code
 // has the same user, so it can kill, stop and take over the deputy. It gains nothing by that: the deputy
 // has only the rights of user code, and the host trusts both equally little. A deputy that ended or does
 // not answer is replaced, and its requests fail with an error that says so.
@@ -51,7 +51,7 @@ type Process interface {
 
 // Options configures a Proxy.
 type Options struct {
-	// Start starts a deputy with that file as descriptor 3.
+	// Start starts a deputy with control as descriptor 3.
 	Start  func(control *os.File) (Process, error)
 	Stall  time.Duration // limit of silence of a deputy that is reading files; 0 means 20 seconds
 	Accept time.Duration // limit of its delay in reading a request body; 0 means a minute
@@ -112,7 +112,7 @@ type worker struct {
 
 	once   sync.Once
 	active int         // requests in progress; Proxy.mu guards it and idle
-	idle   *time.Timer // runs while there are none
+	idle   *time.Timer // runs while no request is in progress
 }
 
 // end ends the deputy.
@@ -190,7 +190,7 @@ func (p *Proxy) retire(w *worker) {
 	w.end()
 }
 
-// drop makes the next request start another deputy.
+// drop ends a deputy. The next request starts another one.
 func (p *Proxy) drop(w *worker) {
 	p.mu.Lock()
 	if p.worker == w {
@@ -256,7 +256,7 @@ func (w *worker) dial(stall time.Duration) (net.Conn, error) {
 	return &patient{Conn: conn, stall: stall}, nil
 }
 
-// patient bounds the time in which the deputy reads nothing.
+// patient is a connection whose writes fail if the deputy reads nothing for the time stall.
 type patient struct {
 	net.Conn
 	stall time.Duration
@@ -282,13 +282,14 @@ func (p *Proxy) guard(w *worker, r *http.Response) error {
 	return nil
 }
 
+// guarded is the body of an answer.
 type guarded struct {
 	io.ReadCloser
 	stall time.Duration
 	late  func()
 }
 
-// Read ends a deputy that is silent for too long, and that ends the read.
+// Read ends the deputy if it sends nothing for the time stall. Then the read fails.
 func (g *guarded) Read(b []byte) (int, error) {
 	timer := time.AfterFunc(g.stall, g.late)
 	defer timer.Stop()
@@ -311,7 +312,7 @@ func refuse(rw http.ResponseWriter, sentence string) {
 	_ = json.NewEncoder(rw).Encode(guestapi.Problem{Error: sentence})
 }
 
-// Get and Put are a pool of buffers.
+// Get returns a buffer. Get and Put implement httputil.BufferPool.
 func (p *Proxy) Get() []byte {
 	if b, ok := p.buffers.Get().(*[]byte); ok {
 		return *b

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// local is a deputy in this process.
+// local is a deputy that runs in the test's process.
 type local struct {
 	done chan struct{}
 	once sync.Once
@@ -26,7 +26,7 @@ type local struct {
 func (l *local) Done() <-chan struct{} { return l.done }
 func (l *local) Kill()                 { l.once.Do(l.stop); <-l.done }
 
-// start serves a proxy whose deputies run a handler in this process, and counts them.
+// start serves a proxy whose deputies are local. started counts the deputies.
 func start(t *testing.T, o Options, h http.Handler) (url string, started *atomic.Int32) {
 	t.Helper()
 	started = new(atomic.Int32)
@@ -73,7 +73,7 @@ func get(t *testing.T, url string) (int, string) {
 	return res.StatusCode, string(b)
 }
 
-func TestRequestsAreAnsweredByOneDeputy(t *testing.T) {
+func TestOneDeputyAnswersAllRequests(t *testing.T) {
 	url, started := start(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(w, io.MultiReader(strings.NewReader(r.URL.RawQuery+" "), r.Body))
 	}))

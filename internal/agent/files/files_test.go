@@ -16,15 +16,16 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// desk is a handler on a directory of the test.
-type desk struct {
+// testHandler is a handler on a temporary directory.
+type testHandler struct {
 	testing.TB
 	dir string
 }
 
-func newDesk(t testing.TB) desk { return desk{t, t.TempDir()} }
+func newTestHandler(t testing.TB) testHandler { return testHandler{t, t.TempDir()} }
 
-func (d desk) call(method, route string, query url.Values, body string) (int, string) {
+// call sends a request, and returns the status and the body of the answer.
+func (d testHandler) call(method, route string, query url.Values, body string) (int, string) {
 	d.Helper()
 	w := httptest.NewRecorder()
 	Handler(d.dir).ServeHTTP(w, httptest.NewRequest(method, "/v1/files"+route+"?"+query.Encode(), strings.NewReader(body)))
@@ -33,7 +34,8 @@ func (d desk) call(method, route string, query url.Values, body string) (int, st
 
 func at(path string) url.Values { return url.Values{"path": {path}} }
 
-func (d desk) left() string {
+// left returns the names in the directory.
+func (d testHandler) left() string {
 	d.Helper()
 	entries, err := os.ReadDir(d.dir)
 	if err != nil {
@@ -43,7 +45,7 @@ func (d desk) left() string {
 }
 
 func TestADirectoryIsReadPageByPageInOrder(t *testing.T) {
-	d := newDesk(t)
+	d := newTestHandler(t)
 	want := map[string]bool{}
 	for i := range 1500 {
 		name := fmt.Sprintf("%c%d", 'a'+i%26, i)
@@ -73,8 +75,8 @@ func TestADirectoryIsReadPageByPageInOrder(t *testing.T) {
 	}
 }
 
-func TestAnExistingFileKeepsItsModeAndIsReplacedWhole(t *testing.T) {
-	d := newDesk(t)
+func TestAnUploadReplacesAFileCompletelyAndKeepsItsMode(t *testing.T) {
+	d := newTestHandler(t)
 	script := filepath.Join(d.dir, "run.sh")
 	if err := os.WriteFile(script, []byte("old"), 0o755); err != nil {
 		t.Fatal(err)
@@ -110,7 +112,7 @@ func TestAnExistingFileKeepsItsModeAndIsReplacedWhole(t *testing.T) {
 }
 
 func TestAnUploadReplacesALinkAndDoesNotWriteThroughIt(t *testing.T) {
-	d := newDesk(t)
+	d := newTestHandler(t)
 	canary := filepath.Join(t.TempDir(), "canary")
 	os.WriteFile(canary, []byte("safe"), 0o644)
 	os.Symlink(canary, filepath.Join(d.dir, "l"))
@@ -123,7 +125,7 @@ func TestAnUploadReplacesALinkAndDoesNotWriteThroughIt(t *testing.T) {
 }
 
 func TestAMoveReplacesOnlyOnRequest(t *testing.T) {
-	d := newDesk(t)
+	d := newTestHandler(t)
 	for _, name := range []string{"a", "b"} {
 		os.WriteFile(filepath.Join(d.dir, name), []byte(name), 0o644)
 	}
@@ -133,22 +135,22 @@ func TestAMoveReplacesOnlyOnRequest(t *testing.T) {
 		return status
 	}
 	if got := move("a", "b", ""); got != 409 {
-		t.Errorf("onto a file: %d", got)
+		t.Errorf("a move onto a file: %d", got)
 	}
 	if got := move("a", "b", "true"); got != 200 {
-		t.Errorf("with replace: %d", got)
+		t.Errorf("a move onto a file with replace: %d", got)
 	}
 	if got := move("d", "d/e/f", ""); got != 400 {
-		t.Errorf("into itself: %d", got)
+		t.Errorf("a move of a directory into itself: %d", got)
 	}
 	if got := move("none", "x/y", ""); got != 404 || strings.Contains(d.left(), "x") {
-		t.Errorf("of nothing: %d, left %s", got, d.left())
+		t.Errorf("a move of a missing file: %d, the directory has %s", got, d.left())
 	}
 	if shm, err := os.MkdirTemp("/dev/shm", "cellhold"); err == nil { // another file system
 		defer os.RemoveAll(shm)
 		os.WriteFile(filepath.Join(d.dir, "d/e/f"), []byte("deep"), 0o600)
 		if got := move("d", shm+"/moved", ""); got != 200 {
-			t.Errorf("to another file system: %d", got)
+			t.Errorf("a move to another file system: %d", got)
 		}
 		if got, err := os.ReadFile(shm + "/moved/e/f"); err != nil || string(got) != "deep" {
 			t.Errorf("%q %v", got, err)
@@ -160,7 +162,7 @@ func TestAMoveReplacesOnlyOnRequest(t *testing.T) {
 }
 
 func TestADownloadHasTheSizeOfTheFileAtTheOpen(t *testing.T) {
-	d := newDesk(t)
+	d := newTestHandler(t)
 	os.WriteFile(filepath.Join(d.dir, "f"), []byte("0123456789"), 0o644)
 	for _, x := range []struct{ offset, length, want string }{
 		{"0", "", "0123456789"}, {"3", "4", "3456"}, {"8", "99", "89"}, {"99", "1", ""},
@@ -179,8 +181,8 @@ func TestADownloadHasTheSizeOfTheFileAtTheOpen(t *testing.T) {
 	}
 }
 
-// FuzzUnpack unpacks arbitrary bytes. Nothing may appear outside the directory, and a refused archive must
-// leave nothing inside.
+// FuzzUnpack unpacks arbitrary bytes. No file may appear outside the directory, and a refused archive
+// must leave no file in it.
 func FuzzUnpack(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -198,7 +200,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add([]byte{0x1f, 0x8b, 8, 0})
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		outer := t.TempDir()
-		d := desk{t, filepath.Join(outer, "in")}
+		d := testHandler{t, filepath.Join(outer, "in")}
 		if err := os.Mkdir(d.dir, 0o755); err != nil {
 			t.Fatal(err)
 		}

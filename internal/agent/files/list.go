@@ -58,7 +58,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, list)
 }
 
-// openDir opens a directory. O_NONBLOCK: a FIFO that user code put in its place must not block the process.
+// openDir opens a directory. With O_NONBLOCK, a FIFO that user code put at this path cannot block the process.
 func openDir(p string) (*os.File, error) {
 	dir, err := os.OpenFile(p, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
 	if err == nil {

@@ -39,12 +39,12 @@ func (c *counter) Read(p []byte) (int, error) {
 // links last, so that nothing is written through one. It accepts only links whose target is in the archive.
 type stage struct {
 	root  *os.Root
-	in    *counter
-	limit int64 // bytes that all files can have together
-	out   int64
-	seen  int
+	in    *counter        // the archive
+	limit int64           // bytes that all files can have together
+	out   int64           // bytes that were written so far
+	seen  int             // entries so far
 	names map[string]bool // entries so far; true for directories
-	links [][2]string
+	links [][2]string     // names and targets
 	modes []dirMode
 
 	nameBytes int // bytes of all names
@@ -109,7 +109,7 @@ func (s *stage) enter(name string, dir bool) (string, error) {
 	return name, nil
 }
 
-// above makes a directory that the archive does not list itself, and those above it. They count as entries.
+// above makes a missing directory and its missing parents, for an entry below them. They count as entries.
 func (s *stage) above(dir string) error {
 	if dir == "." || s.names[dir] {
 		return nil
@@ -130,7 +130,7 @@ func (s *stage) above(dir string) error {
 	return nil
 }
 
-// entryError says that two entries contradict each other.
+// entryError returns an error about the archive if two entries contradict each other. Otherwise it returns err.
 func entryError(err error) error {
 	if errors.Is(err, fs.ErrExist) || isErrno(err, syscall.ENOTDIR, syscall.EISDIR) {
 		return cellhold.Wrap(cellhold.Invalid, err, "The archive has the same name twice, or as a file and as a directory.")
@@ -215,7 +215,7 @@ func (s *stage) link(name, target string) error {
 	for part := range strings.SplitSeq(target, "/") {
 		switch {
 		case part == ".." && down:
-			up = guestapi.MaxFileDepth // refused below
+			up = guestapi.MaxFileDepth // more than any name has, so that the check below refuses the link
 		case part == "..":
 			up++
 		case part != "" && part != ".":

@@ -85,7 +85,7 @@ func unpackInto(ctx context.Context, p string, body io.Reader, limit int64) (don
 	return guestapi.Unpacked{Entries: len(s.names), Bytes: s.out}, nil
 }
 
-// badArchive blames the archive for an error, unless the operating system or the agent caused it.
+// badArchive returns an error about the archive if a reader of the archive caused err. Otherwise it returns err.
 func badArchive(err error) error {
 	switch {
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, zip.ErrFormat), errors.Is(err, gzip.ErrHeader),
@@ -141,7 +141,7 @@ func (s *stage) tar(ctx context.Context, packed io.Reader) error {
 		return tar.ErrHeader
 	}
 	if in.zeros < tarBlock {
-		return io.ErrUnexpectedEOF // between two files the reader accepts a cut as the end
+		return io.ErrUnexpectedEOF // package tar accepts an archive that ends between two files
 	}
 	_, err := io.CopyN(io.Discard, in, maxTail)
 	if err == io.EOF {
@@ -191,7 +191,8 @@ func (s *stage) tarEntry(h *tar.Header, r io.Reader) error {
 
 var errSetuid = cellhold.Errorf(cellhold.Invalid, "The archive has a file with a setuid or setgid bit.")
 
-// zip needs random access, so it stores the archive on disk first, in a file without a name.
+// zip unpacks a zip archive. Package zip needs random access, so the archive is stored on disk first, in a file
+// without a name.
 func (s *stage) zip(ctx context.Context, in io.Reader) error {
 	const name = tempPrefix + "zip"
 	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)

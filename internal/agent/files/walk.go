@@ -20,10 +20,10 @@ type sink interface {
 	link(name string, info fs.FileInfo, target string) error
 }
 
-// walk gives a tree to a sink. User code can change the tree during the walk, so every name is resolved
+// walk passes the entries of a tree to a sink. User code can change the tree during the walk, so every name is resolved
 // below the open root, and no link is followed. It skips entries that disappear, devices, pipes, sockets
-// and unfinished uploads. An entry that cannot be read is an error, because an archive that silently lacks
-// a file is worse than none.
+// and unfinished uploads. An entry that cannot be read is an error, because an archive must not
+// lack a file silently.
 func walk(ctx context.Context, root *os.Root, to sink) error {
 	w := &walker{root: root, to: to, left: guestapi.MaxArchiveEntries, dirs: []string{"."}}
 	for len(w.dirs) > 0 {
@@ -46,7 +46,7 @@ type walker struct {
 func (w *walker) directory(ctx context.Context, dir string) error {
 	d, err := w.root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
-		return ifThere(err)
+		return unlessGone(err)
 	}
 	defer d.Close()
 	for {
@@ -55,7 +55,7 @@ func (w *walker) directory(ctx context.Context, dir string) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := w.entry(path.Join(dir, name), name); ifThere(err) != nil {
+			if err := w.entry(path.Join(dir, name), name); unlessGone(err) != nil {
 				return err
 			}
 		}
@@ -68,8 +68,8 @@ func (w *walker) directory(ctx context.Context, dir string) error {
 	}
 }
 
-// ifThere returns the error, or nil if it says that an entry does not exist any more.
-func ifThere(err error) error {
+// unlessGone returns the error, or nil if it says that the entry no longer exists.
+func unlessGone(err error) error {
 	if err == nil || os.IsNotExist(err) || isErrno(err, syscall.ENOENT, syscall.ENOTDIR, syscall.ELOOP) {
 		return nil
 	}

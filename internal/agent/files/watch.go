@@ -60,7 +60,8 @@ type reporter struct {
 	from *notify.Watcher
 }
 
-// run waits for changes on a separate goroutine, because only a close of the watcher ends that wait.
+// run reports changes until the context ends or a write fails. It waits for changes on a separate goroutine,
+// because only a close of the watcher ends the wait.
 func (t *reporter) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready, next := make(chan struct{}), make(chan struct{})
@@ -117,7 +118,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// beat shows that the watch is alive.
+// beat writes an empty line, which shows the host that the watch works.
 func (t *reporter) beat() error {
 	if _, err := t.w.Write([]byte("\n")); err != nil {
 		return err
@@ -132,7 +133,7 @@ func (t *reporter) report() error {
 	}
 	enc := json.NewEncoder(t.w)
 	for _, c := range merged(changes) {
-		line := guestapi.Change{Type: words[c.Op], Dir: c.Dir}
+		line := guestapi.Change{Type: changeTypes[c.Op], Dir: c.Dir}
 		if c.Op != notify.Overflow {
 			line.Path = cellhold.EscapePath(path.Join(t.base, c.Path))
 		}
@@ -143,15 +144,16 @@ func (t *reporter) report() error {
 	return t.out.Flush()
 }
 
-var words = map[notify.Op]string{
+// changeTypes has the names of the changes in the protocol.
+var changeTypes = map[notify.Op]string{
 	notify.Created: "created", notify.Modified: "modified", notify.Removed: "removed", notify.Overflow: "overflow",
 }
 
-// merged turns all changes of a path into one. It is the change that a reader would find that looked before
-// and after them.
+// merged replaces the changes of each path by one change: the difference between the states before the first and
+// after the last change.
 func merged(changes []notify.Change) []notify.Change {
-	type fate struct{ at, first int }
-	seen := make(map[string]fate, len(changes))
+	type position struct{ at, first int } // index in out, and first change of the path
+	seen := make(map[string]position, len(changes))
 	var out []notify.Change
 	for _, c := range changes {
 		f, known := seen[c.Path]
@@ -159,7 +161,7 @@ func merged(changes []notify.Change) []notify.Change {
 			if len(out) == maxGathered {
 				return []notify.Change{{Op: notify.Overflow}}
 			}
-			seen[c.Path] = fate{len(out), int(c.Op)}
+			seen[c.Path] = position{len(out), int(c.Op)}
 			out = append(out, c)
 			continue
 		}
@@ -170,7 +172,7 @@ func merged(changes []notify.Change) []notify.Change {
 		case notify.Op(f.first) == notify.Created:
 			last.Op = notify.Created
 		case notify.Op(f.first) == notify.Removed && c.Op != notify.Removed:
-			last.Op = notify.Modified // another one took its place
+			last.Op = notify.Modified // another entry replaced it
 		default:
 			last.Op = c.Op
 		}

@@ -133,7 +133,7 @@ func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 // CloseWrite tells the other end that no more bytes follow.
 func (b *buffered) CloseWrite() error { return closeWrite(b.Conn) }
 
-// closeWrite ends the direction in which c is written. For a stream of the link, Close does this.
+// closeWrite tells the other end of c that no more bytes follow. On a stream of the link, Close does this.
 func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -24,7 +24,7 @@ import (
 // patience bounds the wait of a test.
 const patience = 20 * time.Second
 
-// rig is a forwarder with a host that knows one web server.
+// rig is a forwarder with a host that connects only to one web server.
 type rig struct {
 	testing.TB
 	f     *Forwarder
@@ -54,7 +54,7 @@ func newRig(t testing.TB, o Options) *rig {
 	return r
 }
 
-// host offers connections, one after another, and serves them.
+// host offers connections one after the other, and serves them, until the context ends.
 func (r *rig) host(ctx context.Context) {
 	var run sync.WaitGroup
 	defer run.Wait()
@@ -128,7 +128,7 @@ func (r *rig) dial() net.Conn {
 	return c
 }
 
-// say sends text and returns the status, the status line and the body of the answer.
+// say sends text. It returns the status, the status line and the body of the answer.
 func (r *rig) say(c net.Conn, text string) (int, string, string) {
 	r.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
@@ -265,7 +265,7 @@ func TestProgramsUseTheProxyBySOCKS(t *testing.T) {
 	}
 }
 
-func TestConnectionsOfADeadHostAreSkipped(t *testing.T) {
+func TestConnectionsOfAnEndedHostAreSkipped(t *testing.T) {
 	r := newRig(t, Options{})
 	for range 2 * maxOffers {
 		host, guest, err := pair()
@@ -279,7 +279,7 @@ func TestConnectionsOfADeadHostAreSkipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.f.pool.mu.Lock() // the oldest connection, which is taken last
+	r.f.pool.mu.Lock() // the forwarder takes the oldest connection last
 	r.f.pool.conns = append([]net.Conn{guest}, r.f.pool.conns...)
 	r.f.pool.mu.Unlock()
 	var run sync.WaitGroup
@@ -305,7 +305,7 @@ func TestWithoutAHostAProgramGetsAnError(t *testing.T) {
 	})
 }
 
-// FuzzProgram sends arbitrary bytes to the proxy. Nothing can hang, and each question to the host is one
+// FuzzProgram sends arbitrary bytes to the proxy. No connection may hang, and each question to the host must be one
 // line.
 func FuzzProgram(f *testing.F) {
 	for _, s := range []string{

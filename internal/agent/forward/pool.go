@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxOffers bounds the host's connections that wait. The host offers a few at a time. Connections of a
-	// dead host are detected when they are used, or dropped by this limit.
+	// maxOffers bounds the host's connections that wait. The host offers a few at a time. If the host has
+	// ended, its connections fail at their use, or this limit removes them.
 	maxOffers = 16
 	// hostTime is how long a program waits for a connection of the host, for example while the server restarts.
 	hostTime = 15 * time.Second
@@ -31,6 +31,7 @@ type pool struct {
 
 func newPool() *pool { return &pool{changed: make(chan struct{}, 1)} }
 
+// put adds a connection. If the pool is full, put closes the oldest one.
 func (p *pool) put(c net.Conn) {
 	p.mu.Lock()
 	var out net.Conn
@@ -56,7 +57,7 @@ func (p *pool) signal() {
 	}
 }
 
-// take returns the newest connection.
+// take waits for a connection of the host, and returns the newest one.
 func (p *pool) take(ctx context.Context) (net.Conn, error) {
 	for {
 		p.mu.Lock()
@@ -106,18 +107,18 @@ func (f *Forwarder) dial(ctx context.Context, host string, port int) (net.Conn, 
 		}
 		out, answer, err := f.ask(ctx, c, append(ask, '\n'))
 		switch {
-		case err != nil: // from a dead host; the next one may work
+		case err != nil: // the host has ended; the next connection can be of a new host
 			c.Close()
 		case answer.Error == "":
 			return out, nil
 		default:
 			c.Close()
-			return nil, told(answer)
+			return nil, refused(answer)
 		}
 	}
 }
 
-// ask sends one question to the host.
+// ask sends one question to the host on c. It returns c with the bytes that were read after the answer.
 func (f *Forwarder) ask(ctx context.Context, c net.Conn, question []byte) (net.Conn, guestapi.Answer, error) {
 	stop := context.AfterFunc(ctx, func() { abort(c) })
 	defer stop()
@@ -138,7 +139,8 @@ func (f *Forwarder) ask(ctx context.Context, c net.Conn, question []byte) (net.C
 	return &buffered{Conn: c, r: r}, answer, nil
 }
 
-func told(a guestapi.Answer) *refusal {
+// refused returns the answer of the host as a refusal.
+func refused(a guestapi.Answer) *refusal {
 	if a.Refused {
 		return &refusal{http.StatusForbidden, a.Error}
 	}

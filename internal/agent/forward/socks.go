@@ -33,7 +33,7 @@ const (
 	replyNoAddress   = 8
 )
 
-// socks serves one program.
+// socks serves one SOCKS connection of a program.
 func (f *Forwarder) socks(ctx context.Context, c net.Conn) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(requestTime))

@@ -36,7 +36,7 @@ type web struct {
 
 func newWeb(f *Forwarder) *web {
 	w := &web{f: f, conns: make(chan net.Conn), done: make(chan struct{})}
-	quiet := log.New(io.Discard, "", 0) // programs could fill the agent's log otherwise
+	quiet := log.New(io.Discard, "", 0) // otherwise programs can fill the agent's log
 	w.proxy = &httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { keepHeaders(p) },
 		FlushInterval: -1, // the answer may be a stream of events
@@ -74,7 +74,7 @@ func (w *web) take(ctx context.Context, c net.Conn) {
 	}
 }
 
-// Accept, Close and Addr make web the server's own listener.
+// Accept returns the next connection from take. Accept, Close and Addr make web the listener of its server.
 func (w *web) Accept() (net.Conn, error) {
 	select {
 	case c := <-w.conns:

@@ -17,8 +17,9 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// counter serves code on a socket and returns a function that asks there.
-func counter(t *testing.T) (*Installer, func(text string) string) {
+// serveCode serves an installer's socket for code. It returns a function that sends a request there, and returns
+// the answer.
+func serveCode(t *testing.T) (*Installer, func(text string) string) {
 	t.Helper()
 	r, _ := newInstaller(t, func(context.Context, map[string]string) Ended { return Ended{} })
 	at := filepath.Join(t.TempDir(), "s")
@@ -45,7 +46,7 @@ func counter(t *testing.T) (*Installer, func(text string) string) {
 	}
 }
 
-// host answers the request on its end of a connection.
+// host returns the agent's end of a connection of the host, which answers one request.
 func host(run *sync.WaitGroup, answer string) net.Conn {
 	ours, theirs := net.Pipe()
 	run.Go(func() {
@@ -58,14 +59,14 @@ func host(run *sync.WaitGroup, answer string) net.Conn {
 }
 
 func TestARequestOfCodeReachesTheHostAndItsLinesComeBack(t *testing.T) {
-	r, ask := counter(t)
+	r, ask := serveCode(t)
 	var run sync.WaitGroup
 	defer run.Wait()
 	r.relay.offer(host(&run, "{\"wait\":true}\n{\"done\":%s}\n"))
 	if got := ask("{}\n"); got != "{\"wait\":true}\n{\"done\":{}}\n" {
 		t.Errorf("the program got %q, want both lines of the host", got)
 	}
-	dead, theirs := net.Pipe() // the connection of a dead host; the next offer replaces it
+	dead, theirs := net.Pipe() // the host of this connection has ended; the next offer replaces the connection
 	dead.Close()
 	r.relay.offer(theirs)
 	r.relay.offer(host(&run, "{\"done\":%s}\n"))
@@ -105,9 +106,9 @@ func TestAProgramGetsAnErrorWithoutAHostAndWithASilentHost(t *testing.T) {
 	})
 }
 
-func TestOnlyModulesOfOthersThatLookedForANewPackageAreUnaware(t *testing.T) {
+func TestOnlyModulesOfOtherPackagesAreReportedForAFailedImport(t *testing.T) {
 	changes := []guestapi.PackageChange{{Name: "new", After: "1", Modules: []string{"new", "_new"}}, {Name: "old", Before: "1", After: "2", Modules: []string{"old"}}}
-	found := unaware(changes, map[string][]string{"new": {"_new.core", "lib.sub", "lib.other", "bad name"}, "_new": {"lib"}, "old": {"lib"}, "none": {"lib"}})
+	found := failedImports(changes, map[string][]string{"new": {"_new.core", "lib.sub", "lib.other", "bad name"}, "_new": {"lib"}, "old": {"lib"}, "none": {"lib"}})
 	if len(found) != 1 || found[0] != (guestapi.LoadedModule{Package: "new", Module: "lib", Absent: true}) {
 		t.Errorf("found %+v, want only lib", found)
 	}

@@ -37,7 +37,7 @@ type question struct {
 	answer chan answer // capacity 1
 }
 
-// answer is the host's answer to a question. done gets the result of passing it on.
+// answer is the host's answer to a question. done receives the result of the copy to uv.
 type answer struct {
 	status int
 	kind   string
@@ -117,7 +117,7 @@ func (x *run) pass(w http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(w, a.body)
 		a.done <- err
 		if err != nil {
-			panic(http.ErrAbortHandler) // half a file must not look like a complete one
+			panic(http.ErrAbortHandler) // uv must see that the file is incomplete
 		}
 	case <-r.Context().Done():
 	case <-x.ctx.Done():

@@ -1,7 +1,6 @@
 // Package install changes the packages of the sandbox's Python, with uv, for the host.
 //
-// uv runs as a user of its own, so that the code in the kernels can neither read its memory nor act in its
-// place. It can reach only a listener on the guest's loopback, at a random path that only its environment
+// uv runs as its own user, so that code in the kernels cannot read its memory or control it. It can reach only a listener on the guest's loopback, at a random path that only its environment
 // contains. The agent passes every request there to the host, which decides. So the sandbox needs no
 // network, and the guest has no host name, credential or certificate of the index.
 //
@@ -42,7 +41,7 @@ type Modules struct {
 }
 
 // Kernels returns the imports of the running kernels. silent lists the kernels that do not answer.
-type Kernels func(ctx context.Context) (said map[cellhold.KernelID]Modules, silent []string)
+type Kernels func(ctx context.Context) (imports map[cellhold.KernelID]Modules, silent []string)
 
 // Options configures an Installer.
 type Options struct {
@@ -64,9 +63,9 @@ type Installer struct {
 	owned bool // the installer owns all directories of the layout; guarded by running
 
 	mu     sync.Mutex
-	layout *layout // Python's directories for packages; nil until the first installation
-	run    *run    // nil when no installation runs
-	next   chan struct{}
+	layout *layout       // Python's directories for packages; nil until the first installation
+	run    *run          // nil when no installation runs
+	next   chan struct{} // closed when an installation starts, and then replaced
 }
 
 // New returns an installer.
@@ -112,7 +111,7 @@ func (r *Installer) Install(ctx context.Context, in guestapi.Install) (guestapi.
 	return out, nil
 }
 
-// lock starts an installation if the request is valid and no other installation runs.
+// lock checks a request, and fails if another installation runs. The caller must call release at the end.
 func (r *Installer) lock(in guestapi.Install) (release func(), err error) {
 	if in.Timeout <= 0 || (len(in.Requirements) == 0) == (len(in.Remove) == 0) {
 		return nil, cellhold.Errorf(cellhold.Invalid, "An installation needs a timeout, and either requirements or packages to remove.")
@@ -245,9 +244,10 @@ func (r *Installer) runUV(ctx context.Context, t tools, in guestapi.Install, bef
 	return end, err
 }
 
-// runWithRights runs uv with only the rights that it needs. To give it all directories of a large image
-// takes seconds, because each one is copied to the session's layer. So a dry run lists the packages that
-// will be removed. Only if their directories are not enough, uv gets all directories.
+// runWithRights runs uv with only the rights that it needs. A change of owner copies a directory to the session's
+// layer, which takes seconds for all directories of a large image. So the installer first becomes the owner of few
+// directories: those of packages that a dry run removes, and those in which every package puts files. If uv then
+// lacks rights, the installer becomes the owner of all directories.
 func (r *Installer) runWithRights(t tools, in guestapi.Install, before state, uv func(more ...string) (Ended, error)) (Ended, error) {
 	if r.owned || r.o.UID == 0 {
 		return uv()
@@ -267,7 +267,7 @@ func (r *Installer) runWithRights(t tools, in guestapi.Install, before state, uv
 	if err != nil || !strings.Contains(end.Output, fmt.Sprintf("os error %d", int(syscall.EACCES))) {
 		return end, err
 	}
-	r.o.Logger.Debug("the installer gets all directories")
+	r.o.Logger.Debug("the installer becomes the owner of all directories")
 	if err := r.own(t.layout); err != nil {
 		return Ended{}, err
 	}
@@ -311,7 +311,7 @@ func command(t tools, in guestapi.Install, dir string) []string {
 		argv = append(argv, "--no-deps")
 	}
 	if in.Hashes {
-		// Packages of the image are in no lock file, and uv would need hashes for them too.
+		// Without --no-deps, uv needs hashes for packages of the image too, but no lock file has them.
 		argv = append(argv, "--require-hashes", "--no-deps")
 	}
 	return argv
@@ -374,9 +374,9 @@ func (r *Installer) workDir(t tools, in guestapi.Install) (dir string, err error
 	return dir, err
 }
 
-// writePython makes the Python that uv asks for versions and directories. It starts without the start-up
-// hooks of packages. Otherwise a hook of an installed package would run as the installer. If a package can
-// be built from source, its code runs as the installer anyway, and needs the complete Python.
+// writePython writes the program that uv runs as Python, to find versions and directories. It starts Python without
+// the start-up hooks of packages. Otherwise a hook of an installed package runs as the installer. With source,
+// the code of packages runs as the installer anyway, and needs the complete Python.
 func writePython(file, python string, source bool) error {
 	if source {
 		return os.Symlink(python, file)

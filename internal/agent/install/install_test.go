@@ -55,7 +55,7 @@ func newInstaller(t *testing.T, uv func(ctx context.Context, env map[string]stri
 	return r, lib
 }
 
-// put installs a package by hand.
+// put writes the files of an installed package. Without whole, a file of its record is missing.
 func put(t *testing.T, lib, name, version string, whole bool) {
 	t.Helper()
 	info := filepath.Join(lib, name+"-"+version+".dist-info")
@@ -90,7 +90,7 @@ func TestAnInstallationReportsChangesAndStaleModules(t *testing.T) {
 	}
 }
 
-func TestAPartialInstallationCountsAsNone(t *testing.T) {
+func TestAPartialInstallationCountsAsNotInstalled(t *testing.T) {
 	var lib string
 	r, lib := newInstaller(t, func(context.Context, map[string]string) Ended {
 		put(t, lib, "a", "2", false)
@@ -167,12 +167,12 @@ func TestAnImageWithoutUvIsAnError(t *testing.T) {
 	}
 }
 
-func TestNamesOfModulesComeFromTheRecord(t *testing.T) {
+func TestTheNamesOfModulesComeFromTheRecord(t *testing.T) {
 	record := "a/__init__.py,sha256=x,1\na/b.py,,\nsix.py,,\n_c.cpython-313-x86_64-linux-gnu.so,,\na-1.dist-info/RECORD,,\n../../bin/a,,\na-1.data/x.py,,\n__pycache__/six.pyc,,\nshare/doc/x.txt,,\n1bad/x.py,,\n/etc/x.py,,\n"
 	if got := strings.Join(topLevel([]byte(record)), " "); got != "_c a six" {
-		t.Errorf("%q", got)
+		t.Errorf("the modules are %q, want _c, a and six", got)
 	}
 	if got := uninstalls("Would uninstall\n - Cell_Demo==1.0\n + cell-demo==2.0\n"); len(got) != 1 || got[0] != "cell-demo" {
-		t.Errorf("%q", got)
+		t.Errorf("the packages to remove are %q, want cell-demo", got)
 	}
 }

@@ -27,8 +27,8 @@ const layoutCode = `import json, sysconfig
 p = sysconfig.get_paths()
 print(json.dumps({"libs": sorted({p["purelib"], p["platlib"]}), "scripts": p["scripts"], "data": p["data"]}))`
 
-// ask asks Python for its layout. It is asked once, before anything is installed. Later a package could
-// replace that Python, and make the agent give away other directories.
+// ask asks Python for its layout. It runs once, before the first installation. Later, a package could replace
+// Python and report other directories, and the agent would change their owner.
 func (r *Installer) ask(ctx context.Context, python string) (*layout, error) {
 	end, err := r.o.Do(ctx, []string{python, "-I", "-S", "-c", layoutCode}, []string{"PATH=" + r.o.Path, "LANG=C.UTF-8"}, "/")
 	if err != nil {

@@ -51,7 +51,7 @@ func (p *layout) look() state {
 	return s
 }
 
-// isHook reports whether every Python reads that file when it starts.
+// isHook reports whether every Python process reads a file of this name when it starts.
 func isHook(name string) bool {
 	return strings.HasSuffix(name, ".pth") || name == "sitecustomize.py" || name == "usercustomize.py"
 }
@@ -68,8 +68,8 @@ func (s state) add(lib, dir string) {
 	s.packages[normal(name)] = installed{version, modules}
 }
 
-// dropPartial makes packages that were installed in part count as not installed. They occur when the
-// installer was stopped. Otherwise the next installation would leave them unchanged.
+// dropPartial removes the metadata of packages that a stopped installer has installed in part. Otherwise the next
+// installation treats them as installed.
 func (p *layout) dropPartial(before state) {
 	for _, lib := range p.Libs {
 		_ = below(lib, func(root *os.Root) error {
@@ -144,7 +144,7 @@ func changes(before, after state) []guestapi.PackageChange {
 	return list
 }
 
-// named returns the state of the packages with those names.
+// named returns the installed packages among names.
 func named(s state, names []string) []guestapi.PackageChange {
 	list := []guestapi.PackageChange{}
 	for _, name := range names {
@@ -172,10 +172,10 @@ func (r *Installer) stale(ctx context.Context, out *guestapi.Installed) {
 	if len(out.Changes) == 0 {
 		return
 	}
-	said, silent := r.o.Kernels(ctx)
+	imports, silent := r.o.Kernels(ctx)
 	out.Silent = append(out.Silent, silent...)
-	for _, kernel := range slices.Sorted(maps.Keys(said)) {
-		found := append(outdated(out.Changes, said[kernel].Loaded), unaware(out.Changes, said[kernel].Missed)...)
+	for _, kernel := range slices.Sorted(maps.Keys(imports)) {
+		found := append(outdated(out.Changes, imports[kernel].Loaded), failedImports(out.Changes, imports[kernel].Missed)...)
 		for _, l := range found[:min(len(found), maxStale)] {
 			l.Kernel = kernel
 			out.Loaded = append(out.Loaded, l)
@@ -208,9 +208,9 @@ func outdated(list []guestapi.PackageChange, loaded []string) (found []guestapi.
 	return found
 }
 
-// unaware returns the modules that tried to import a module of a new package, and may remember that it was
+// failedImports returns the modules that tried to import a module of a new package, and may remember that it was
 // missing. Modules of the package itself do not count.
-func unaware(list []guestapi.PackageChange, missed map[string][]string) (found []guestapi.LoadedModule) {
+func failedImports(list []guestapi.PackageChange, missed map[string][]string) (found []guestapi.LoadedModule) {
 	for _, c := range list {
 		if c.Before != "" {
 			continue

@@ -20,8 +20,8 @@ import (
 // collections ten times as many.
 const maxEntries = 1_000_000
 
-// roots returns the directories below which the installer can own directories. In /usr and / only
-// the named ones count: the rest belongs to the system.
+// roots returns the directories below which the installer can own directories. Below /usr and / it owns
+// only the directories of packages, because the others belong to the system.
 func (p *layout) roots() []string {
 	if p.Data == "/" || p.Data == "/usr" {
 		return append(slices.Clone(p.Libs), p.Scripts)
@@ -98,7 +98,7 @@ func (r *Installer) ownSome(p *layout, leaving []string) error {
 	return nil
 }
 
-// addDirs adds the directories of those packages in a library, as their records list them.
+// addDirs adds the directories of packages in a library, as the records of the packages list them.
 func (p *layout) addDirs(dirs map[string]bool, lib string, names []string) {
 	entries, err := os.ReadDir(lib)
 	if err != nil {
@@ -111,7 +111,7 @@ func (p *layout) addDirs(dirs map[string]bool, lib string, names []string) {
 		}
 		for line := range strings.Lines(string(readBounded(filepath.Join(lib, e.Name(), "RECORD"), maxRecord))) {
 			file, _, _ := strings.Cut(strings.Trim(strings.TrimSpace(line), `"`), ",")
-			// Their parents are added too, because an empty directory is removed.
+			// uv removes empty directories, so it must own their parents too.
 			for dir := filepath.Dir(filepath.Join(lib, file)); len(dir) > 1 && !dirs[dir]; dir = filepath.Dir(dir) {
 				dirs[dir] = true
 			}

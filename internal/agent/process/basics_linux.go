@@ -2,8 +2,8 @@ package process
 
 import "maps"
 
-// passive makes waiting OpenMP threads sleep, in the runtimes of GNU and of Intel. By default they spin.
-// That uses up the processor time of a session with fewer processors than threads.
+// passive makes waiting OpenMP threads sleep, in the runtimes of GNU and of Intel. By default they spin,
+// which uses up the CPU time of a session that has fewer CPUs than threads.
 var passive = map[string]string{"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 // basics returns the environment that every program starts with. Values of a kernelspec or of the session

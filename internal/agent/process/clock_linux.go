@@ -10,13 +10,13 @@ import (
 )
 
 // clockTick is the unit of times in /proc, the same on every Linux that Go runs on. gVisor counts all
-// processor time in these steps.
+// CPU time in these steps.
 const clockTick = 10 * time.Millisecond
 
-// CPU returns the processor time of the process itself. It needs one system call and opens no file, because
-// it is called at both ends of every cell.
+// CPU returns the CPU time of the process itself. It uses one system call and opens no file, because the agent
+// calls it before and after every cell.
 func (p *process) CPU() (time.Duration, bool) {
-	const schedClock = 2 // of a process, which its inverted id selects
+	const schedClock = 2 // CPUCLOCK_SCHED of Linux; the id of the clock also has the inverted process id
 	var t syscall.Timespec
 	clock := uintptr(^p.pid<<3 | schedClock)
 	if _, _, e := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clock, uintptr(unsafe.Pointer(&t)), 0); e != 0 {
@@ -25,7 +25,7 @@ func (p *process) CPU() (time.Duration, bool) {
 	return time.Duration(t.Nano()), true
 }
 
-// ChildCPU returns the processor time of the processes that the process started: those that it has reaped,
+// ChildCPU returns the CPU time of the processes that the process started: those that it has reaped,
 // and those that run in its session. A process that left the session counts when it is reaped.
 func (p *process) ChildCPU() time.Duration {
 	total := time.Duration(0)
@@ -42,7 +42,7 @@ func (p *process) ChildCPU() time.Duration {
 	return total
 }
 
-// cpuOf reads the processor times of a process and of the children that it has reaped.
+// cpuOf reads the CPU times of a process and of the children that it has reaped.
 func cpuOf(pid int) (own, children time.Duration) {
 	stat, err := os.ReadFile(procFile(pid, "stat"))
 	if err != nil {

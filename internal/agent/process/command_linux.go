@@ -114,11 +114,11 @@ func (p *program) Exit() (code int, sig syscall.Signal) {
 // Signal signals the group. With a terminal it also signals the foreground group, to which a shell moves
 // its programs.
 func (p *program) Signal(sig syscall.Signal) error {
-	p.seen.look() // the signal may end a process that connects the others
+	p.seen.look() // the signal can end a process whose children are then no longer recognised
 	err := p.launcher.reaper.signal(p.pid, sig)
 	if group := p.streams.foreground(); group > 1 && group != p.pid {
 		if sid, e := sessionOf(group); e == nil && sid == p.pid {
-			syscall.Kill(-group, sig) // a process that has ended is no error
+			syscall.Kill(-group, sig) // fails if the process has ended
 		}
 	}
 	return err
@@ -131,7 +131,7 @@ func (p *program) Kill() {
 	if err := p.launcher.reaper.signal(p.pid, syscall.SIGKILL); err != nil {
 		p.launcher.options.Logger.Debug("failed to kill the command", "error", err)
 	}
-	p.launcher.sweep(family{pid: p.pid, mark: p.mark, seen: p.seen})
+	p.launcher.sweep(processTree{pid: p.pid, mark: p.mark, seen: p.seen})
 	<-p.done
 }
 
@@ -176,8 +176,7 @@ func (l *Launcher) newStreams(t *cellhold.Terminal) (s *streams, err error) {
 	return s, nil
 }
 
-// pipe makes a pipe that belongs to the uid of commands. Otherwise /dev/stdin and /dev/stdout could not be
-// opened. In gVisor a pipe cannot change its owner, so this thread makes it under that uid.
+// pipe makes a pipe that belongs to the uid of commands. Otherwise commands cannot open /dev/stdin and /dev/stdout. In gVisor a pipe cannot change its owner, so this thread makes it under that uid.
 func (l *Launcher) pipe() (r, w *os.File, err error) {
 	if l.options.UID == 0 || os.Geteuid() != 0 {
 		return os.Pipe()

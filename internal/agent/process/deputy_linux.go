@@ -15,8 +15,8 @@ type Deputy struct {
 	watch    sync.WaitGroup
 }
 
-// Deputy starts a program with that file as descriptor 3. It has no other files of the agent and no
-// capabilities, and can gain none.
+// Deputy starts a program with control as descriptor 3. The program has no other files of the agent and no
+// capabilities, and cannot gain any.
 func (l *Launcher) Deputy(control *os.File, argv ...string) (*Deputy, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {

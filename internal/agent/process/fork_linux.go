@@ -19,8 +19,8 @@ const (
 // that forks. So they are made on a thread that ends afterwards: a goroutine that ends while it is locked
 // to its thread ends the thread.
 func forkExec(file string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
-	var once sync.WaitGroup
-	once.Go(func() {
+	var thread sync.WaitGroup
+	thread.Go(func() {
 		runtime.LockOSThread()
 		// Without this, a setuid program or a file with capabilities in the image would make user code root
 		// in the guest.
@@ -34,13 +34,13 @@ func forkExec(file string, argv []string, attr *syscall.ProcAttr) (pid int, err 
 		}
 		pid, err = syscall.ForkExec(file, argv, attr)
 	})
-	once.Wait()
+	thread.Wait()
 	return pid, err
 }
 
-// keepFiles keeps the agent's files from programs that it starts. Go marks the files that it opens. Files
-// that the agent was started with may be inherited otherwise.
-func keepFiles() error {
+// closeFilesOnExec makes sure that programs do not inherit the agent's files. Go marks the files that it opens.
+// closeFilesOnExec marks the files with which the agent was started.
+func closeFilesOnExec() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
 		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {

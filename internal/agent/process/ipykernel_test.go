@@ -54,7 +54,7 @@ type rig struct {
 	unsigned atomic.Int64 // messages that were dropped because of their signature
 }
 
-// hasty sends the signal soon after a message that did not help.
+// hasty has short times from the interrupt message to the signal and to the kill.
 var hasty = kernels.Timing{Interrupt: 500 * time.Millisecond, Kill: 500 * time.Millisecond}
 
 func newRig(t *testing.T) *rig {
@@ -62,13 +62,13 @@ func newRig(t *testing.T) *rig {
 	return newRigWith(t, hasty)
 }
 
-// newRigWith is newRig with other waits.
+// newRigWith is newRig with other timeouts.
 func newRigWith(t *testing.T, timing kernels.Timing) *rig {
 	t.Helper()
 	python := findPython(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	run, err := os.MkdirTemp("", "run") // short, because the paths of sockets are bounded
+	run, err := os.MkdirTemp("", "run") // short, because Unix limits the paths of sockets
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +105,8 @@ func newRigWith(t *testing.T, timing kernels.Timing) *rig {
 	return r
 }
 
-// install puts the kernelspec of the stock image below a directory, with that Python and the modules of the
-// image. It returns the prefix of the kernelspec.
+// install writes the stock image's kernelspec below a directory. The kernelspec uses the given Python, and the
+// modules of the image. It returns the prefix of the kernelspec.
 func install(t *testing.T, dir, python string) string {
 	t.Helper()
 	text, err := os.ReadFile(image + "/usr/local/share/jupyter/kernels/python3/kernel.json")
@@ -137,8 +137,8 @@ func install(t *testing.T, dir, python string) string {
 // image has the files that the stock image adds to its packages.
 const image = "../../../images/python/files"
 
-// configure gives the kernel the settings of the stock image. Without them a kernel that is faster than its
-// reader drops output.
+// configure gives the kernel the settings of the stock image. Without them, a kernel drops output if its reader is
+// slower.
 func configure(t *testing.T, home string) {
 	t.Helper()
 	for from, to := range map[string]string{
@@ -182,7 +182,7 @@ func (r *rig) serve(a *agent.Agent) {
 	r.Cleanup(r.client.Close)
 }
 
-// until reads from the last event on, up to the first that fits.
+// until reads the next events, up to and including the first one that fits.
 func (r *rig) until(fits func(guestapi.Event) bool) []guestapi.Event {
 	r.Helper()
 	var seen []guestapi.Event
@@ -225,7 +225,7 @@ func (r *rig) submit(code string, timeout time.Duration) cellhold.CellID {
 	return id
 }
 
-// finish reads until the cell is done and returns its end and all its text output.
+// finish reads events until the cell is done. It returns the content of the last event and all text output.
 func (r *rig) finish(id cellhold.CellID) (cellhold.CellDoneContent, string) {
 	r.Helper()
 	var out strings.Builder
@@ -270,8 +270,8 @@ func TestIPykernelKeepsVariablesAndShowsErrors(t *testing.T) {
 }
 
 func TestIPykernelIsInterrupted(t *testing.T) {
-	// If a signal arrives while a loaded machine still renders the exception, IPython prints the signal
-	// instead.
+	// These timeouts are long. On a busy machine, a second signal can come while IPython formats the exception.
+	// Then IPython prints the signal instead.
 	r := newRigWith(t, kernels.Timing{Interrupt: patience, Kill: patience})
 	r.want("x = 1", cellhold.StatusOK, "")
 	id := r.submit("print('on', flush=True)\nwhile True: pass", patience)
@@ -336,7 +336,7 @@ func TestIPykernelDiesWithACause(t *testing.T) {
 	r.want("ready", cellhold.StatusOK, "'yes'")
 }
 
-func TestAFloodOfIPykernelArrivesWhole(t *testing.T) {
+func TestAFloodOfIPykernelArrivesCompletely(t *testing.T) {
 	r := newRig(t)
 	done, out := r.finish(r.submit("for i in range(5000): display(i)", patience))
 	if done.Status != cellhold.StatusOK || len(out) != 10+90*2+900*3+4000*4 {
@@ -363,7 +363,7 @@ func TestChildrenDieWithTheirKernel(t *testing.T) {
 		if err != nil {
 			t.Fatalf("pids %q", out)
 		}
-		if state := stateOf(n); state != "" && state != "Z" { // in a test orphans are not reaped
+		if state := stateOf(n); state != "" && state != "Z" { // a test does not reap orphans
 			t.Errorf("process %d still exists in state %s", n, state)
 		}
 	}

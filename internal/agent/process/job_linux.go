@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Job is a program that runs to its end outside the kernels, as a user of its own.
+// Job is a program that runs to its end outside the kernels, as its own user.
 type Job struct {
-	Argv     []string // the first is a path
+	Argv     []string // the first one is the path of the program
 	Env      []string // its complete environment
 	Dir      string   // its working directory
-	UID, GID int      // a user of its own: all processes of it end with the job; 0 means the agent's user, for tests
-	Keep     int      // bytes of its output that are kept, the last ones
+	UID, GID int      // its own user, whose processes all end with the job; 0 means the agent's user, for tests
+	Keep     int      // number of the last bytes of its output to keep
 }
 
 // Ended says how a job ended.

@@ -37,10 +37,10 @@ func TestAPipeIsClosedWhenTheUidCannotBeRestored(t *testing.T) {
 		return no
 	}
 	done := make(chan error)
-	go func() { // the thread stays locked, and ends with the goroutine
+	go func() { // pipeAs leaves its thread locked, so that the thread ends with this goroutine
 		r, w, err := pipeAs(1000, setEffective)
 		if r != nil || w != nil {
-			err = errors.New("files came back with the error")
+			err = errors.New("pipeAs returned files and an error")
 		}
 		done <- err
 	}()

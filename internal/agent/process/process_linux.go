@@ -8,8 +8,8 @@
 // Commands are started in the same way, with pipes of the agent or a terminal.
 //
 // As PID 1 the Launcher also reaps every orphan. If a kernel is the only one and there was no command, all
-// processes of the kernels' user die with it. Otherwise the processes die that are in the kernel's session
-// or have its mark in their environment, if the agent can read that. A process that left the session and
+// processes of the kernels' user die with it. Otherwise only those processes die that are in the
+// kernel's session, or that have its mark in their environment, if the agent can read the environment. A process that left the session and
 // hides its environment runs until the sandbox ends.
 //
 // There is one lock, reaper.mu, held while a process is started and while one is reaped.
@@ -76,7 +76,7 @@ func New(o Options) (*Launcher, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := keepFiles(); err != nil {
+	if err := closeFilesOnExec(); err != nil {
 		return nil, fmt.Errorf("protect the agent's open files: %w", err)
 	}
 	// Other users can enter it to reach their own directory, but cannot list it.
@@ -244,7 +244,7 @@ func (p *process) Signal(sig syscall.Signal) error {
 func (p *process) Kill() {
 	p.kill.Do(func() {
 		p.Signal(syscall.SIGKILL)
-		p.launcher.sweep(family{pid: p.pid, mark: mark + "=" + filepath.Base(p.dir), alone: true})
+		p.launcher.sweep(processTree{pid: p.pid, mark: mark + "=" + filepath.Base(p.dir), alone: true})
 		p.watch.Wait()
 		p.output.close()
 		if err := os.RemoveAll(p.dir); err != nil {

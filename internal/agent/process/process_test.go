@@ -19,7 +19,7 @@ import (
 	"cellhold/internal/agent/process"
 )
 
-// initHelper makes this test program the first process of a new process namespace.
+// initHelper is the environment variable that makes this test program act as PID 1; see actAsInit.
 const initHelper = "CELLHOLD_TEST_INIT"
 
 func TestMain(m *testing.M) {
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shells returns a launcher whose kernelspec "sh" runs a script. That is enough for tests without a kernel.
+// shells returns a launcher whose kernelspec "sh" runs a script in place of a kernel.
 func shells(dir, script string, uid int, init bool) (*process.Launcher, error) {
 	spec := filepath.Join(dir, "prefix", "share", "jupyter", "kernels", "sh")
 	b, err := json.Marshal(map[string]any{
@@ -97,10 +97,10 @@ func ended(t *testing.T, p kernels.Process) kernels.Exit {
 
 func TestTheEndOfAProcessIsReported(t *testing.T) {
 	if e := ended(t, launch(t, "echo out; echo err >&2; exit 5", 0)); e.Code != 5 || e.Signal != 0 || e.Output != "out\nerr\n" {
-		t.Errorf("%+v", e)
+		t.Errorf("the end is %+v, want code 5 and both outputs", e)
 	}
 	if e := ended(t, launch(t, "kill -SEGV $$", 0)); e.Code != 0 || e.Signal != int(syscall.SIGSEGV) {
-		t.Errorf("%+v", e)
+		t.Errorf("the end is %+v, want SIGSEGV", e)
 	}
 	if e := ended(t, launch(t, "yes | head -c 100000; echo end", 0)); len(e.Output) != 8<<10 || !strings.HasSuffix(e.Output, "y\nend\n") {
 		t.Errorf("%d bytes of output that end in %q", len(e.Output), e.Output[max(0, len(e.Output)-10):])
@@ -113,12 +113,12 @@ func TestASignalReachesTheWholeGroup(t *testing.T) {
 		select {
 		case <-p.Done():
 			return
-		case <-time.After(10 * time.Millisecond): // the trap may not have been set yet
+		case <-time.After(10 * time.Millisecond): // the script has possibly not set its trap yet
 		}
 	}
 }
 
-func TestAProcessInheritsOnlyWhatItNeeds(t *testing.T) {
+func TestAProcessInheritsNoFilesAndAFixedEnvironment(t *testing.T) {
 	leaked, err := syscall.Open("/etc/passwd", syscall.O_RDONLY, 0) // inherited by every program that is started
 	if err != nil {
 		t.Fatal(err)
@@ -165,14 +165,14 @@ func TestAProcessRunsAsAnotherUserWithoutPrivileges(t *testing.T) {
 		}
 	}
 	if status, err := os.ReadFile("/proc/self/status"); err != nil || strings.Contains(string(status), "NoNewPrivs:\t1") {
-		t.Log("this process itself cannot gain privileges, so the test of that proves nothing here")
+		t.Log("this process has no_new_privs, so that this part proves nothing here")
 	}
 }
 
 func TestKillEndsAllChildrenOfAProcess(t *testing.T) {
 	p := launch(t, "sleep 1000 & setsid sleep 1001 & setsid sh -c 'sleep 1002 & sleep 1003' & echo; wait", 0)
 	mark := markOf(t, p)
-	for len(marked(mark)) < 6 { // two of sh, four of sleep
+	for len(marked(mark)) < 6 { // two processes of sh, four of sleep
 		select {
 		case <-p.Done():
 			t.Fatalf("the process ended early: %+v", p.Exit())
@@ -211,7 +211,7 @@ func marked(mark string) []int {
 	return pids
 }
 
-func TestAnUnknownKernelIsReportedWithTheKnownOnes(t *testing.T) {
+func TestAnErrorForAnUnknownKernelNamesTheKnownKernels(t *testing.T) {
 	dir := shortDir(t)
 	l, err := shells(dir, "", 0, false)
 	if err != nil {
@@ -223,7 +223,7 @@ func TestAnUnknownKernelIsReportedWithTheKnownOnes(t *testing.T) {
 		t.Errorf("%v, want an error that names sh", err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "run")); err != nil || len(left) != 0 {
-		t.Errorf("directories left over: %v %v", left, err)
+		t.Errorf("the failed start left the directories %v (%v)", left, err)
 	}
 }
 
@@ -243,8 +243,8 @@ func TestTheFirstProcessReapsOrphansAndKillsAll(t *testing.T) {
 	}
 }
 
-// actAsInit is the other end of TestTheFirstProcessReapsOrphansAndKillsAll. It starts a kernel that leaves
-// its session, hides its environment and leaves zombies, and kills it.
+// actAsInit runs as PID 1 for TestTheFirstProcessReapsOrphansAndKillsAll. It starts a kernel whose processes leave
+// the session, hide their environment and become zombies. Then it kills the kernel.
 func actAsInit() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot mount: %w", err)

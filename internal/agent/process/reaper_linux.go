@@ -26,7 +26,7 @@ type reaper struct {
 func newReaper(init bool) *reaper {
 	r := &reaper{
 		init:    init,
-		signals: make(chan os.Signal, 1), // one is enough: a round reaps all
+		signals: make(chan os.Signal, 1), // one signal is enough, because reap reaps all ended processes
 		stop:    make(chan struct{}),
 		waiting: make(map[int]chan syscall.WaitStatus),
 	}
@@ -60,7 +60,7 @@ func (r *reaper) start(fork func() (int, error)) (pid int, ended <-chan syscall.
 	return pid, ended, err
 }
 
-// startCommand is start for a command, which is not released.
+// startCommand is start for a command. The caller must not call release.
 func (r *reaper) startCommand(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,14 +93,14 @@ func (r *reaper) release() {
 }
 
 // killAll kills every process except the agent if only one kernel exists, and reports whether it did. No
-// other kernel can start in between.
+// other kernel can start between the check and the kill.
 func (r *reaper) killAll() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.init || r.kernels != 1 || r.shared {
 		return false
 	}
-	syscall.Kill(-1, syscall.SIGKILL) // ESRCH: there was nothing to kill
+	syscall.Kill(-1, syscall.SIGKILL) // ESRCH means that there is no process to kill
 	return true
 }
 

@@ -14,8 +14,8 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// identity prints the values that must differ in every copy of a kernel, one per line. The generators are
-// first set to the state of the snapshot.
+// identity is code that prints the values that must differ in every copy of a kernel, one per line. First it sets
+// the generators to the state of the snapshot.
 const identity = `
 import random, uuid, tempfile, multiprocessing
 kernel = get_ipython().kernel
@@ -51,7 +51,7 @@ func (r *rig) lines(code string) []string {
 	return strings.Split(strings.TrimSpace(out), "\n")
 }
 
-func TestARenewedIPykernelDiffersAndKeepsItsVariables(t *testing.T) {
+func TestARenewedIPykernelHasANewIdentityAndItsOldVariables(t *testing.T) {
 	r := newRig(t)
 	r.want("x = 41", cellhold.StatusOK, "")
 	var seen [][]string
@@ -67,7 +67,7 @@ func TestARenewedIPykernelDiffersAndKeepsItsVariables(t *testing.T) {
 				}
 			}
 			if v == before {
-				t.Errorf("the key is the same as before")
+				t.Errorf("the key did not change")
 			}
 		}
 		seen = append(seen, is)
@@ -107,7 +107,7 @@ func TestOutputOfThreadsSurvivesTheChangeOfTheKey(t *testing.T) {
 		}
 	}
 	if _, out := r.finish(r.submit("stop.set(); thread.join(); said > 20", patience)); !strings.Contains(out, "True") {
-		t.Errorf("the thread said little: %q", out)
+		t.Errorf("the thread printed too little: %q", out)
 	}
 	if n := r.unsigned.Load(); n != 0 {
 		t.Errorf("%d messages were dropped because of their signature", n)

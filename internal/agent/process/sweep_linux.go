@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// family is a process with all processes that it started: those in its session, those with its mark, and
+// processTree is a process with all processes that it started: those in its session, those with its mark, and
 // those that were seen to descend from it.
-type family struct {
+type processTree struct {
 	pid   int
 	mark  string // a variable in the environment, with its value
 	alone bool   // all processes of the kernels' user belong to it, if it is the only kernel
@@ -66,8 +66,8 @@ func (d *descendants) has(pid int) bool {
 	return d.began[pid] != "" && d.began[pid] == stateOf(pid).began
 }
 
-// sweep kills the processes of a family, in rounds until none is left.
-func (l *Launcher) sweep(p family) {
+// sweep kills the processes of a tree, in rounds until none is left.
+func (l *Launcher) sweep(p processTree) {
 	for range killRounds {
 		ended := l.reaper.next()
 		if !l.killRound(p) {
@@ -81,9 +81,9 @@ func (l *Launcher) sweep(p family) {
 	l.options.Logger.Warn("processes could not be killed", "mark", p.mark)
 }
 
-// killRound kills every process of the family that it finds, and reports whether there were any. Processes
+// killRound kills every process of the tree that it finds, and reports whether there were any. Processes
 // that have ended but are not reaped yet do not count.
-func (l *Launcher) killRound(p family) bool {
+func (l *Launcher) killRound(p processTree) bool {
 	// As PID 1 one signal reaches every process except the agent in one step. No process can escape it by a
 	// fork.
 	alone := p.alone && l.options.UID != 0 && l.reaper.killAll()
@@ -103,8 +103,8 @@ func (l *Launcher) killRound(p family) bool {
 	return found
 }
 
-// has reports whether a process belongs to the family.
-func (p family) has(pid int) bool {
+// has reports whether a process belongs to the tree.
+func (p processTree) has(pid int) bool {
 	if sid, err := sessionOf(pid); err == nil && sid == p.pid || p.seen.has(pid) {
 		return true
 	}

@@ -57,8 +57,8 @@ func (t *tail) keep(b []byte) {
 	}
 }
 
-// last returns the kept bytes. It waits until all writers are gone, but at most for patience: a child of
-// the process may keep the pipe open.
+// last returns the kept bytes. It waits until all writers have closed the pipe, but at most for patience,
+// because a child of the process can keep the pipe open.
 func (t *tail) last(patience time.Duration) string {
 	select {
 	case <-t.done:

@@ -30,12 +30,12 @@ const (
 	// errorReserve is space above the limit that only tracebacks can use. After a flood, the exception that
 	// ended it is the most important output.
 	errorReserve = 1 << 20
-	// batchBytes bounds one read, except for a single larger event. It is so large that a burst costs few
-	// system calls, and so small that many readers cost little memory.
+	// batchBytes bounds one read, except for a single larger event. With this size, a burst costs few
+	// system calls, and many readers cost little memory.
 	batchBytes = 64 << 10
 	// gather is how long output can wait for more output before readers are woken. A short cell then costs
-	// one wake-up of this process and of the host instead of three. That matters because both share their
-	// processors with the kernel. A delay of 5 ms is not noticeable. The end of a cell and the state of the
+	// one wake-up of this process and of the host instead of three. That matters because both share
+	// their CPUs with the kernel. Users do not notice a delay of 5 ms. The end of a cell and the state of the
 	// kernel are sent at once, with all output that waits.
 	gather = 5 * time.Millisecond
 	// gatherBytes bounds the output that waits.
@@ -60,9 +60,9 @@ type Spool struct {
 
 	mu      sync.Mutex
 	entries []entry
-	first   int64 // number of entries[0], or of the next event when there is none
+	first   int64 // number of entries[0], or of the next event if there are no entries
 	size    int64
-	full    bool // output is dropped until half of the limit is free again, so that one piece is missing and not many
+	full    bool // output is dropped until half of the limit is free again, so that one long piece is missing, not many short ones
 	dropped map[string]*cellhold.OutputDroppedContent
 	changed chan struct{} // closed when there are events to read; nil when no reader waits
 	space   chan struct{} // closed when there is space again; nil when no writer waits
@@ -94,8 +94,8 @@ func (s *Spool) StartAfter(seq int64) {
 	s.first = seq + 1
 }
 
-// Keep adds an event that must not be dropped, and returns its number. Requests of the host bound how many
-// there are.
+// Keep adds an event that must not be dropped, and returns its number. The host's requests bound the number of such
+// events.
 func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	return s.first + int64(len(s.entries)) - 1
 }
 
-// Note is Keep for an event of an earlier time. Readers do not need to see it at once.
+// Note is Keep for an event of an earlier time, but it does not wake readers at once.
 func (s *Spool) Note(of string, t cellhold.EventType, at time.Time, content any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,11 +138,11 @@ func (s *Spool) Offer(of string, t cellhold.EventType, content []byte, p Patienc
 // size. Text without space at the end of patience is dropped. The text of a cell must be valid UTF-8; that
 // of a command can be any bytes.
 func (s *Spool) Stream(of, name, text string, p Patience) {
-	for hope := true; text != ""; {
-		hope = hope && s.await(lineCost, p)
+	for space := true; text != ""; {
+		space = space && s.await(lineCost, p)
 		s.mu.Lock()
 		text = s.fit(of, name, text)
-		if text != "" && !hope {
+		if text != "" && !space {
 			s.drop(of, len(text))
 			text = ""
 		}
@@ -224,7 +224,7 @@ func (s *Spool) wake() {
 	}
 }
 
-// drop counts output without space. Its report is written by settle, or by Ack when there is space again.
+// drop counts output without space. Settle reports it, or Ack when there is space again.
 func (s *Spool) drop(of string, bytes int) {
 	s.full = s.size > s.limit/2
 	d := s.dropped[of]

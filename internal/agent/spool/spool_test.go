@@ -92,9 +92,9 @@ func TestAFullSpoolReportsFreeSpace(t *testing.T) {
 	}
 }
 
-func TestOutputWithTooLittleSpaceWaits(t *testing.T) {
+func TestOutputWaitsForSpaceAtEveryFillLevel(t *testing.T) {
 	const limit = 64 << 10
-	for free := range 300 { // any number of free bytes
+	for free := range 300 { // each number of free bytes
 		s := New(limit, Cell)
 		s.Stream("c1", "stdout", strings.Repeat("x", limit-entryCost-free-1), Patience{})
 		go s.Ack(1)

@@ -29,8 +29,8 @@ const (
 	maxDirs = 1000
 	// maxKept bounds the files that are remembered.
 	maxKept = 2000
-	// gather is the time that events can wait in the operating system before they are read. There they take
-	// memory, but each read wakes the agent.
+	// gather is the time that events can wait in the operating system before they are read. A shorter time wakes
+	// the agent more often; a longer time takes more memory.
 	gather = 500 * time.Millisecond
 	// Ignore begins the names of files that are not complete yet.
 	Ignore = ".cellhold-upload-"
@@ -95,7 +95,7 @@ func (l *Log) Close() error {
 	return errors.Join(errs...)
 }
 
-// follow reads events from time to time, so that they do not pile up in the operating system.
+// follow reads events from time to time, so that they do not fill the queue of the operating system.
 func (l *Log) follow(p *directory) {
 	for p.watcher.Wait() == nil {
 		timer := time.NewTimer(gather)
@@ -203,7 +203,7 @@ func (l *Log) read(p *directory) {
 	}
 }
 
-// forget drops the older half.
+// forget drops the older half of the files, and records in lost that writes are missing.
 func (l *Log) forget() {
 	seqs := make([]int64, 0, len(l.files))
 	for _, seq := range l.files {

@@ -64,14 +64,14 @@ func TestOnlyFilesWrittenAfterTheMarkAreListed(t *testing.T) {
 		t.Errorf("listed %q, more %t", got, more)
 	}
 	if list[1].Size != 2 {
-		t.Errorf("%+v", list[1])
+		t.Errorf("the second file is %+v, want 2 bytes", list[1])
 	}
 	if list, _ := l.Since(l.Mark()); len(list) != 0 {
-		t.Errorf("listed twice: %v", list)
+		t.Errorf("the second list has %v, want none", list)
 	}
 }
 
-func TestTheListIsBoundedAndReportsThat(t *testing.T) {
+func TestTheListIsBoundedAndReportsMissingFiles(t *testing.T) {
 	l, dir := open(t)
 	mark := l.Mark()
 	for i := range maxKept + 500 {

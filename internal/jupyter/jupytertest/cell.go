@@ -12,7 +12,7 @@ var ErrInterrupted = errors.New("KeyboardInterrupt")
 // Cell is one execute_request for a script. Only the script's goroutine can call its methods.
 type Cell struct {
 	Code string
-	// NoReply and NoIdle suppress these messages at the end.
+	// NoReply and NoIdle suppress the reply and the idle status at the end.
 	NoReply, NoIdle bool
 
 	k          *Kernel
@@ -103,7 +103,7 @@ func (c *Cell) Result(text string) {
 	})
 }
 
-// Fail sends an error, and makes the reply an error. The script should return then.
+// Fail sends an error, and makes the reply an error. Then the script must return.
 func (c *Cell) Fail(name, message string) {
 	content := map[string]any{"ename": name, "evalue": message, "traceback": []string{name + ": " + message}}
 	c.send("error", content)

@@ -1,7 +1,7 @@
 // Package jupytertest is a kernel that follows a script, for tests without Python.
 //
 // It listens on real sockets and uses the real protocol, so that tests use the real client. Only the
-// language is not real. Toy is a small language for the difficult behaviour of kernels: they hang, ignore
+// language is a substitute. Toy is a small language for the difficult behaviour of kernels: they hang, ignore
 // interrupts, die, flood, or print too late. The kernel trusts its client and refuses nothing. It is for
 // tests and demonstrations only.
 package jupytertest
@@ -30,11 +30,11 @@ type Script func(*Cell)
 type Options struct {
 	Script    Script // nil means Toy()
 	Executed  int    // number of cells that have run before, for a restored kernel
-	NoWelcome bool   // do not send iopub_welcome, like kernels before ipykernel 7.2
+	NoWelcome bool   // do not send iopub_welcome, like ipykernel before 7.2
 }
 
-// Kernel acts as a kernel process: it has an exit status and can be signalled, but runs in the process of
-// the test.
+// Kernel acts like a kernel process: it has an exit status, and callers can signal it. It runs in the test's
+// process.
 type Kernel struct {
 	conn    jupyter.Connection
 	script  Script
@@ -80,7 +80,7 @@ func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel
 		conn: conn, key: conn.Key, count: o.Executed, script: o.Script, welcome: !o.NoWelcome,
 		session:     fmt.Sprintf("toy-%d", time.Now().UnixNano()),
 		listens:     make(chan struct{}),
-		queue:       make(chan request, 1000), // as many as ZeroMQ would queue
+		queue:       make(chan request, 1000), // as many as ZeroMQ queues
 		conns:       make(map[*zmtp.Conn]bool),
 		subscribers: make(map[*zmtp.Conn]bool),
 	}
@@ -120,7 +120,7 @@ func (k *Kernel) Executed() int {
 // Dead returns a channel that is closed when the kernel has ended.
 func (k *Kernel) Dead() <-chan struct{} { return k.life.Done() }
 
-// Signal acts like the signal for a kernel. SIGINT interrupts the running cell and does nothing to an idle
+// Signal has the effect of a signal on a kernel process. SIGINT interrupts the running cell and does nothing to an idle
 // kernel. All other signals end the kernel.
 func (k *Kernel) Signal(s syscall.Signal) {
 	if s == syscall.SIGINT {
@@ -147,7 +147,7 @@ func (k *Kernel) Close() error {
 	return nil
 }
 
-// die ends the kernel like a process: at once, without a message. The first reason counts.
+// die ends the kernel at once, without a message, like a process. Only the first call has an effect.
 func (k *Kernel) die(code int, s syscall.Signal) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -228,10 +228,10 @@ func (k *Kernel) dismiss(c *zmtp.Conn) {
 	c.Close()
 }
 
-// subscription handles a SUB. The welcome has no topic for the empty subscription.
+// subscription handles a subscription message. The welcome message has an empty topic.
 func (k *Kernel) subscription(c *zmtp.Conn, frames [][]byte) {
 	if len(frames) != 1 || len(frames[0]) != 1 || frames[0][0] != 1 {
-		return // only the empty one is supported
+		return // only the empty subscription is supported
 	}
 	k.mu.Lock()
 	k.subscribers[c] = true
@@ -241,7 +241,7 @@ func (k *Kernel) subscription(c *zmtp.Conn, frames [][]byte) {
 	}
 }
 
-// receive handles a request: control at once, shell in its turn.
+// receive handles a control request at once, queues a shell request, and passes a stdin reply to the cell.
 func (k *Kernel) receive(r request) {
 	switch r.Channel {
 	case jupyter.Control:
@@ -263,7 +263,7 @@ func (k *Kernel) input(value string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.inputs != nil {
-		k.inputs <- value // does not block: the channel has a buffer for the one answer
+		k.inputs <- value // does not block, because the channel has a buffer for one answer
 		k.inputs = nil
 	}
 }
@@ -332,7 +332,7 @@ func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
 	}
 }
 
-// send sends one message. It drops a client that does not read it.
+// send sends one message. It closes the connection of a client that does not read it.
 func (k *Kernel) send(to *zmtp.Conn, topic []byte, msgType string, parent jupyter.Header, content any) {
 	body, err := json.Marshal(content)
 	k.mu.Lock()
@@ -350,5 +350,5 @@ func (k *Kernel) send(to *zmtp.Conn, topic []byte, msgType string, parent jupyte
 	if topic != nil {
 		frames = append([][]byte{topic}, frames...)
 	}
-	to.Send(frames...) // an error closes the connection, and its reader then removes it
+	to.Send(frames...) // an error closes the connection; then serve removes it
 }

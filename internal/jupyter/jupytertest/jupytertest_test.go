@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// session is a typical session of jupyter_client. It prints the messages that it gets.
+// session is a program that uses jupyter_client in a typical way. It prints the messages that it receives.
 const session = `
 import sys
 from jupyter_client import BlockingKernelClient
@@ -28,7 +28,7 @@ c.shutdown()
 c.stop_channels()
 `
 
-// The scripted kernel must work with the reference client, and not only with the client of this project.
+// The toy kernel must work with the reference client too, not only with the client of this project.
 func TestTheReferenceClientAcceptsTheToyKernel(t *testing.T) {
 	python := os.Getenv("CELLHOLD_TEST_PYTHON")
 	if python == "" {
@@ -49,7 +49,7 @@ func TestTheReferenceClientAcceptsTheToyKernel(t *testing.T) {
 	}
 	defer k.Close()
 	out, err := exec.Command(python, "-c", session, file).CombinedOutput()
-	// busy, execute_input and idle come with every cell
+	// every cell sends busy, execute_input and idle
 	want := strings.Join([]string{
 		"language toy",
 		"ok 3 ['execute_input', 'status']",

@@ -14,26 +14,26 @@ import (
 // cell to cell.
 //
 //	print TEXT           write TEXT and a newline to stdout
-//	warn TEXT            the same to stderr
+//	warn TEXT            write TEXT and a newline to stderr
 //	set NAME VALUE       set a variable
-//	get NAME             the variable as the result; NameError if there is none
+//	get NAME             show the variable as the result; NameError if there is none
 //	add NAME N           add a number to a variable
-//	result TEXT          TEXT as the result
+//	result TEXT          show TEXT as the result
 //	display MIME DATA    show DATA under a MIME type
 //	error NAME MESSAGE   fail with an exception; later lines do not run
 //	input NAME PROMPT    ask for a line and keep it in a variable
 //	sleep DURATION       wait, such as 50ms; an interrupt ends it with KeyboardInterrupt
 //	loop                 wait for an interrupt
-//	stubborn             wait, and ignore interrupts: only death ends it
+//	stubborn             wait, and ignore interrupts; only the end of the kernel ends it
 //	exit N               end the kernel with status N, without a message
 //	kill [N]             end the kernel by signal N (9), without a message
-//	late TEXT            print TEXT after the cell's idle
-//	flood N              N display_data messages
-//	big N                one stream message of N bytes
+//	late TEXT            print TEXT after the cell's idle status
+//	flood N              send N display_data messages
+//	big N                send one stream message of N bytes
 //	blurt TEXT           print TEXT even if the request is silent
-//	rekey KEY SESSION    from here on, use that key and that session
-//	tamper HOW           make every later rekey hang, raise, lie or die
-//	forge                a false idle status in the middle of the cell
+//	rekey KEY SESSION    use a new key and a new session id from now on
+//	tamper HOW           make every later rekey hang, raise (an error), lie (do nothing) or die
+//	forge                send a false idle status in the middle of the cell
 //	noidle, noreply      do not send the idle status or the reply
 //
 // Empty lines and lines that begin with #, %, import or from do nothing, so that a preamble for Python can
@@ -150,7 +150,7 @@ func (l toyLine) add() bool {
 	return true
 }
 
-// rekey takes a key and a session, unless the code has tampered with it.
+// rekey sets the key and the session id, unless earlier code ran tamper.
 func (l toyLine) rekey() bool {
 	tamper, _ := l.vars.get("tamper")
 	switch tamper {
@@ -191,7 +191,7 @@ func (l toyLine) sleep() bool {
 	return l.wait(time.After(d))
 }
 
-// wait waits for until, an interrupt or the death of the kernel.
+// wait waits for until, an interrupt or the end of the kernel. It returns false unless until came first.
 func (l toyLine) wait(until <-chan time.Time) bool {
 	select {
 	case <-until:
@@ -218,7 +218,7 @@ func (l toyLine) flood() bool {
 	return true
 }
 
-// number returns the first argument, or otherwise if there is none.
+// number returns the first argument, or otherwise if it is not a number.
 func (l toyLine) number(otherwise int) int {
 	if n, err := strconv.Atoi(l.first); err == nil {
 		return n

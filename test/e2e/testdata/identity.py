@@ -1,7 +1,6 @@
-# Prints two lists of values as JSON. "differ" has values that must not be equal in two copies of a sandbox.
-# "equal" has values that are equal in all copies of one snapshot, as documented. The code uses only random
-# generators that existed before, so that each copy can run it once. used() creates the generators, so that a
-# snapshot has them.
+# identity() prints two lists of values as JSON. "differ" has values that must not be equal in two copies of a
+# sandbox. "equal" has values that are equal in all copies of one snapshot, as documented. used() creates the random
+# generators before the snapshot. identity() uses only these generators. Run it once in each copy.
 
 
 def used():

@@ -1,7 +1,7 @@
-"""Draws words of many scripts and says, as JSON, which characters did not become glyphs.
+"""Draws words of many scripts, and prints as JSON the characters that have no glyph.
 
-A character fails when no font that matplotlib would use has it, when its picture is that of the box
-for missing characters or of a character before it, when it leaves no ink, or when matplotlib warns.
+A character fails in each of these cases: no font that matplotlib uses has it; its picture is equal to the
+box for missing characters or to another character; its picture is empty; matplotlib warns.
 """
 
 import io
@@ -34,16 +34,17 @@ PIL_FONTS = {"Chinese": "wqy-microhei.ttc", "Japanese": "wqy-microhei.ttc", "Kor
 
 
 def shown(characters):
-    """Without marks that change their neighbour and have no picture of their own, and repeats."""
+    """Returns the characters without repeats, and without combining marks, which have no picture of their own."""
     return [c for c in dict.fromkeys(characters) if unicodedata.category(c)[0] != "M"]
 
 
 def chain():
-    """The font files that matplotlib asks, in order, as it is set now."""
+    """Returns the font files that matplotlib searches for a glyph, in order."""
     return fm.fontManager._find_fonts_by_props(fm.FontProperties())
 
 
 def picture(text):
+    """Returns the pixels of a text, and whether some are dark."""
     figure = plt.figure(figsize=(1.2 + 0.3 * len(text), 0.8), dpi=100)
     figure.text(0.1, 0.3, text, fontsize=24)
     figure.canvas.draw()
@@ -53,7 +54,7 @@ def picture(text):
 
 
 def draw_everywhere(word):
-    """A plot as people make them, with the word wherever text can be."""
+    """Draws a common plot with the word in all places for text."""
     figure, axes = plt.subplots()
     axes.bar([word], [1], label=word)
     axes.set_title(word, weight="bold")
@@ -79,7 +80,7 @@ def complaints(word):
 def failures(word):
     fonts = [FT2Font(path) for path in chain()]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # complaints looks at these
+        warnings.simplefilter("ignore")  # complaints() returns these
         box = picture(NO_CHARACTER)[0]
         seen, failed = {box}, []
         for c in shown(word):
@@ -110,7 +111,7 @@ def written_for_windows():
 
 
 def without_fallbacks():
-    """The negative control: a font that has none of these, and nothing after it."""
+    """Selects one font that has no glyph for most words, without fallbacks: the negative control."""
     fm.FontManager._find_fonts_by_props = fm._find_chosen
     plt.rcParams["font.family"] = ["STIXGeneral"]
 
@@ -124,6 +125,6 @@ for name, setting in {"default": matplotlib.rcdefaults, "seaborn": seaborn.set_t
     setting()
     only = list(WORDS) if name in ("default", "control") else ["Chinese", "emoji"]
     result[name] = {script: {"failed": failures(WORDS[script]), "complaints": complaints(WORDS[script])} for script in only}
-# PIL has no fallback font. The emoji newer than Unicode 9 are in another font.
+# PIL uses one font, without fallbacks. Its emoji font lacks the emoji that are newer than Unicode 9.
 result["PIL"] = {script: {"failed": pil_failures(script, word.replace("🥲", "")), "complaints": []} for script, word in WORDS.items()}
 print(json.dumps(result))

@@ -10,6 +10,7 @@ import (
 	"time"
 )
 
+// watch returns a Watcher, and a function that checks the next changes.
 func watch(t *testing.T, o Options) (*Watcher, func(want ...Change)) {
 	t.Helper()
 	o.Dir = t.TempDir()
@@ -62,7 +63,7 @@ func TestALinkToADirectoryIsNotFollowed(t *testing.T) {
 	expect()
 }
 
-func TestMoreThanTheBoundsIsAnOverflow(t *testing.T) {
+func TestChangesBeyondTheLimitsAreAnOverflow(t *testing.T) {
 	w, expect := watch(t, Options{Deep: true, MaxDirs: 3})
 	for i := range 5 {
 		os.Mkdir(filepath.Join(w.o.Dir, fmt.Sprint(i)), 0o755)
@@ -100,7 +101,7 @@ func TestReadEndsWhileChangesContinue(t *testing.T) {
 		}
 	}
 	if took := time.Since(begun); took > 30*time.Second { // some hundred milliseconds on an idle machine
-		t.Errorf("ten readings took %s", took)
+		t.Errorf("ten calls of Read took %s", took)
 	}
 	close(stop)
 	<-stopped

@@ -1,4 +1,4 @@
-# Output streams have what Python's own have.
+# The output streams have the methods of Python's own streams.
 # %%
 import codecs, io, os, subprocess, sys
 print('a', end='')

@@ -1,4 +1,4 @@
-# Streams that code replaced are the session's again, unless what replaced them still writes to them.
+# The next cell has the original streams again, unless the replacements still write to them.
 # %%
 import io, sys, contextlib
 kernel = sys.stdout, sys.stderr, sys.stdin

@@ -1,4 +1,4 @@
-# Libraries are as if the first cell had imported them.
+# Libraries have the same state as after an import by the first cell.
 # %%
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-# The last results and the history begin empty, whatever the kernel did before its first cell.
+# The last results and the history are empty at the first cell, also after a warm-up.
 # %%
 2+10
 # %%
