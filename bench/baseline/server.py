@@ -1,5 +1,5 @@
-"""The design of the article that this project grew from, for comparison: a small server with FastAPI, and
-a kernel for each user by jupyter_client. It has no walls: the article puts all of it into one container.
+"""The design of the article from which this project started, for comparison: a small FastAPI server that runs a kernel
+for each user with jupyter_client. It isolates nothing: the article puts everything into one container.
 
     python server.py FOLDER     # prints its address; notebooks go to the folder
 """
@@ -18,7 +18,7 @@ from jupyter_client import KernelManager
 from pydantic import BaseModel
 
 IMPORTS = "import numpy as np\nimport pandas as pd\nimport matplotlib.pyplot as plt"
-PATIENCE = 120  # seconds that code may take
+TIMEOUT = 120  # seconds of the longest run of code
 
 
 class Controller:
@@ -33,7 +33,7 @@ class Controller:
         self.manager.start_kernel()
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=PATIENCE)
+        self.client.wait_for_ready(timeout=TIMEOUT)
         self.run(IMPORTS)
 
     def save(self):
@@ -45,7 +45,7 @@ class Controller:
         text, plots, traceback = [], [], []
         message = self.client.execute(code)
         while True:
-            heard = self.client.get_iopub_msg(timeout=PATIENCE)
+            heard = self.client.get_iopub_msg(timeout=TIMEOUT)
             if heard["parent_header"].get("msg_id") != message:
                 continue
             kind, content = heard["msg_type"], heard["content"]
@@ -78,7 +78,7 @@ class Code(BaseModel):
 
 @contextlib.asynccontextmanager
 async def lifespan(_):
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))  # so that no user waits for another
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))  # enough threads, so that users do not wait for each other
     yield
     for user in list(users.values()):
         await asyncio.to_thread(user.end)
@@ -118,7 +118,7 @@ async def end_session(user_id: str = Form()):
 
 if __name__ == "__main__":
     folder = sys.argv[1]
-    # Named as TCP, because asyncio then sends small answers at once, as it does on uvicorn's own sockets.
+    # The protocol is named, because then asyncio sends small answers at once, as it does on uvicorn's own sockets.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(256)

@@ -1,4 +1,4 @@
-"""A bare ipykernel for each session, started and driven by jupyter_client. No walls."""
+"""A bare ipykernel for each session, which jupyter_client starts and uses. It is not isolated."""
 import queue
 import time
 
@@ -6,7 +6,7 @@ from jupyter_client import KernelManager
 
 import lines
 
-PATIENCE = 120  # seconds
+TIMEOUT = 120  # seconds
 
 
 class Session:
@@ -18,11 +18,11 @@ class Session:
         self.ready()
 
     def ready(self):
-        """Returns when the kernel answers and its iopub channel is connected. wait_for_ready of
-        jupyter_client also waits until nothing has come for 0.2 s, which would be unfair here."""
+        """Returns when the kernel answers and its iopub channel is connected. wait_for_ready of jupyter_client would also
+        wait until no message has come for 0.2 s, which would make this driver slower than it is."""
         while True:
             message = self.client.kernel_info()
-            self.client.get_shell_msg(timeout=PATIENCE)
+            self.client.get_shell_msg(timeout=TIMEOUT)
             until = time.monotonic() + 0.05
             while (left := until - time.monotonic()) > 0:
                 try:
@@ -34,7 +34,7 @@ class Session:
 
     def run(self, code):
         outputs = lines.Outputs()
-        self.client.execute_interactive(code, output_hook=outputs.take, allow_stdin=False, timeout=PATIENCE)
+        self.client.execute_interactive(code, output_hook=outputs.take, allow_stdin=False, timeout=TIMEOUT)
         return outputs.result()
 
     def close(self):

@@ -1,4 +1,4 @@
-"""The Jupyter Kernel Gateway, and a client of its REST and WebSocket API. No walls."""
+"""The Jupyter Kernel Gateway, and a client of its REST and WebSocket API. Its kernels are not isolated."""
 import atexit
 import json
 import signal
@@ -13,7 +13,7 @@ import websocket
 
 import lines
 
-PATIENCE = 120  # seconds
+TIMEOUT = 120  # seconds
 http = requests.Session()
 
 
@@ -25,15 +25,15 @@ def free_port():
 
 class Session:
     def __init__(self):
-        answer = http.post(f"{url}/api/kernels", json={"name": "python3"}, timeout=PATIENCE)
+        answer = http.post(f"{url}/api/kernels", json={"name": "python3"}, timeout=TIMEOUT)
         answer.raise_for_status()
         self.kernel, self.session = answer.json()["id"], uuid.uuid4().hex
         address = url.replace("http", "ws") + f"/api/kernels/{self.kernel}/channels?session_id={self.session}"
-        self.socket = websocket.create_connection(address, timeout=PATIENCE)
+        self.socket = websocket.create_connection(address, timeout=TIMEOUT)
         self.ask("kernel_info_request", {})
 
     def ask(self, kind, content):
-        """Sends a request and takes messages until its reply and its idle status have come."""
+        """Sends a request, reads messages until its reply and its idle status have come, and returns its outputs."""
         message, outputs = uuid.uuid4().hex, lines.Outputs()
         header = {"msg_id": message, "msg_type": kind, "session": self.session, "username": "bench",
                   "date": "2026-01-01T00:00:00Z", "version": "5.3"}
@@ -55,15 +55,15 @@ class Session:
 
     def close(self):
         self.socket.close()
-        http.delete(f"{url}/api/kernels/{self.kernel}", timeout=PATIENCE).raise_for_status()
+        http.delete(f"{url}/api/kernels/{self.kernel}", timeout=TIMEOUT).raise_for_status()
 
 
-def up(server):
+def wait_until_ready(server):
     """Returns when the gateway answers."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while time.monotonic() < until and server.poll() is None:
         try:
-            return http.get(f"{url}/api", timeout=PATIENCE).raise_for_status()
+            return http.get(f"{url}/api", timeout=TIMEOUT).raise_for_status()
         except requests.ConnectionError:
             time.sleep(0.05)
     sys.exit("the gateway did not start")
@@ -82,5 +82,5 @@ if __name__ == "__main__":
 
     atexit.register(end)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    up(server)
+    wait_until_ready(server)
     lines.serve(Session, end)

@@ -1,5 +1,5 @@
-"""What the drivers share: requests come as lines of JSON on standard input, each is served in a thread of
-its own, and answers leave as lines of JSON with the request's number.
+"""The shared code of the drivers. Requests are lines of JSON on standard input, and each has a thread of its own.
+Answers are lines of JSON with the number of the request.
 """
 import base64
 import json
@@ -11,11 +11,11 @@ import time
 
 
 def serve(opens, ends=lambda: None):
-    """Serves until standard input ends, then closes what is left. opens() makes a session with the
-    methods run(code), which returns text and a PNG or None, and close()."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the input comes with it, and kernels are ended then
+    """Serves until standard input ends, and then closes all open sessions. opens() makes a session with two methods:
+    run(code) returns the text, and a PNG or None; close() ends the session."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the input ends too, and that ends the kernels
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # text that libraries print must not be among the answers
     sessions, lock = {}, threading.Lock()
 
     def do(request):
@@ -53,11 +53,11 @@ def serve(opens, ends=lambda: None):
         except Exception:
             pass
     ends()
-    os._exit(0)  # threads that still wait for a kernel are not waited for
+    os._exit(0)  # do not wait for threads that still wait for a kernel
 
 
 class Outputs:
-    """Gathers what the messages of one cell put out."""
+    """Collects the outputs in the messages of one cell."""
 
     def __init__(self):
         self.text, self.png, self.error = [], None, None

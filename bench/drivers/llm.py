@@ -1,5 +1,5 @@
-"""llm-sandbox on Docker: a container with an interactive IPython for each session, of the image that is
-named by the first argument and must be there."""
+"""llm-sandbox on Docker: each session is a container with an interactive IPython. The first argument names the image,
+which must exist."""
 import os
 import sys
 import tempfile
@@ -9,7 +9,7 @@ from llm_sandbox.interactive import InteractiveSandboxSession
 
 import lines
 
-PICTURE = "/tmp/first.png"  # where the cell of the plot leaves one too, because it gives back text only
+PICTURE = "/tmp/first.png"  # cells with a plot save it here too, because llm-sandbox returns only text
 
 
 class Session:
@@ -39,5 +39,5 @@ class Session:
 
 
 if __name__ == "__main__":
-    docker.from_env().images.get(sys.argv[1])  # fails here and not in every session
+    docker.from_env().images.get(sys.argv[1])  # fails now if the image is missing, not in each session
     lines.serve(Session)

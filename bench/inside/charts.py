@@ -1,4 +1,4 @@
-"""Runs in a cell of cellhold: draws the charts of results.json, as SVG and PNG, beside it."""
+"""Runs in a cell of cellhold. It draws the charts of results.json as SVG and PNG files in the same folder."""
 import json
 
 import matplotlib
@@ -13,7 +13,7 @@ OURS, THEIRS = "#2a78b5", "#b0b0b0"
 
 
 def series(key):
-    """Names and samples of a figure."""
+    """Returns the names and the samples of a figure."""
     for figure in results["figures"]:
         if figure["key"] == key:
             return [(s["contender"], np.array(s["samples"])) for s in figure["series"] if s["samples"]]
@@ -21,12 +21,12 @@ def series(key):
 
 
 def ranks(samples, *of):
-    """Nearest ranks, as in the tables."""
+    """Returns quantiles by nearest rank, as in the tables."""
     return np.quantile(samples, of, method="inverted_cdf")
 
 
-def told(ms):
-    """A time (ms, float) for people (str)."""
+def formatted(ms):
+    """Returns a time in ms (float) as text with its unit (str)."""
     return f"{ms:.3g} ms" if ms < 999.5 else f"{ms / 1000:.3g} s"
 
 
@@ -41,7 +41,7 @@ def save(figure, name):
 
 
 def bars(key, name, title):
-    """Medians as bars on a scale of powers, with lines to the 99th percentile."""
+    """Draws medians as bars on a logarithmic scale, with lines to the 99th percentile."""
     rows = series(key)[::-1]
     if not rows:
         return
@@ -50,7 +50,7 @@ def bars(key, name, title):
         median, high = ranks(samples, 0.5, 0.99)
         axes.barh(i, median, color=colour(who), height=0.6)
         axes.plot([median, high], [i, i], color="#404040", linewidth=1)
-        axes.annotate(f" {told(median)}", (max(high, median), i), va="center", fontsize=9)
+        axes.annotate(f" {formatted(median)}", (max(high, median), i), va="center", fontsize=9)
     axes.set_yticks(range(len(rows)), [who for who, _ in rows])
     axes.set_xscale("log")
     axes.set_xlim(right=axes.get_xlim()[1] * 2)
@@ -60,7 +60,7 @@ def bars(key, name, title):
 
 
 def burst():
-    """The answers of a burst by their time."""
+    """Draws the share of answers in a burst over time."""
     key = max((f["key"] for f in results["figures"] if f["key"] in ("burst-10", "burst-50") and f["series"]), default="")
     rows = series(key)
     if not rows:
@@ -77,7 +77,7 @@ def burst():
 
 
 def memory():
-    """The parts of a session's memory, one bar for each way to start it."""
+    """Draws the parts of a session's memory, with a bar for each way to start it."""
     rows = [(f["key"].removeprefix("memory-of-"), f["series"]) for f in results["figures"] if f["key"].startswith("memory-of-")][::-1]
     if not rows:
         return

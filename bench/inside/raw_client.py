@@ -1,6 +1,5 @@
-"""Runs inside a sandbox, in a cell: two kernels of its own there, one as the image has it and one without
-the image's settings, and a raw ZeroMQ client, so that later cells can measure `1+1` with either:
-print(tuned.measure(ROUNDS)).
+"""Runs in a cell of a sandbox, and starts two kernels of its own there: one with the image's settings and one without.
+Later cells can then measure `1+1` in each of them with a raw ZeroMQ client: print(tuned.measure(ROUNDS)).
 """
 import hashlib, hmac, json, os, subprocess, sys, tempfile, time, uuid
 import zmq
@@ -43,7 +42,8 @@ class Kernel:
         return header["msg_id"]
 
     def finish(self, message, patience=-1):
-        """Waits for the reply to a request and for its idle status; for the latter so many ms."""
+        """Waits for the reply to a request, and then for its idle status; reports whether that came (bool). patience is
+        the longest wait for a message on iopub, in ms; a negative one has no end."""
         while receive(self.shell)[1].get("msg_id") != message:
             pass
         while patience < 0 or self.iopub.poll(patience):
@@ -58,8 +58,8 @@ class Kernel:
         return self.finish(self.send("execute_request", content))
 
     def measure(self, rounds):
-        """Returns a JSON list of seconds, one for each of so many cells, from sending the request to
-        having both the reply and the idle status."""
+        """Runs that many cells; returns a JSON list of their seconds, from the request to both the reply and the idle
+        status."""
         took = []
         for _ in range(rounds):
             begun = time.perf_counter()

@@ -1,6 +1,6 @@
-# Runs what first cells do, so that what they need is in memory again when the first one comes: after a
-# restore, every page that is touched for the first time costs. Nobody sees what it shows, and the kernel is
-# afterwards as it was.
+# Runs typical first cells, so that the memory which they need is loaded before the first real cell. After a
+# restore, the first access to each page takes time. Callers do not see the output, and the state of the kernel
+# is restored afterwards.
 import sys
 
 shell = get_ipython()

@@ -1,5 +1,5 @@
-# What is in memory now stays: the collector need not look at it again, and what the imports have freed
-# need not be in the snapshot.
+# The objects in memory now will stay, so the collector does not have to visit them again. Memory that the
+# imports have freed does not have to be in the snapshot.
 import ctypes
 import gc
 

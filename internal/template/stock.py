@@ -1,5 +1,5 @@
-# The stock warm-up: what most sessions begin with is imported, compiled and in memory when they start.
-# Each import stands alone, so that an image without one of the packages keeps the others.
+# The stock warm-up imports the packages with which most sessions begin, and runs some of their code, so that
+# it is compiled and in memory when they start. If the image has no copy of a package, the others are imported.
 import io
 
 show = get_ipython().display_formatter.format

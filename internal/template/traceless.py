@@ -1,4 +1,4 @@
-# Runs code in a namespace of its own, and takes away what it puts into the user's all the same.
+# Runs code in a namespace of its own, and removes the names that the code still adds to the user's namespace.
 names = get_ipython().user_ns
 before = set(names)
 try:

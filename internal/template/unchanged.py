@@ -1,5 +1,5 @@
-# unchanged runs code so that the kernel is afterwards as it was: its results, its history, and what drawing
-# the first figure sets up. What the code imported and compiled stays in memory.
+# unchanged runs code and then restores the state of the kernel: its results, its history, and the settings that
+# the first figure makes. Modules that the code imported and compiled stay in memory.
 import contextlib
 import sys
 
@@ -11,7 +11,7 @@ def unchanged():
     shell = get_ipython()
     hook, history = shell.displayhook, shell.history_manager
     results = {name: getattr(hook, name) for name in ("_", "__", "___")}
-    # The values stay the same objects: IPython asks whether "_" is still its own.
+    # The values must stay the same objects, because IPython checks whether "_" is still its own object.
     tables = [shell.user_ns, shell.user_ns_hidden, shell.user_ns["_oh"]]
     tables += [getattr(history, name, {}) for name in ("outputs", "output_hist_reprs", "exceptions")]
     tables = [(table, dict(table)) for table in tables]
@@ -30,8 +30,8 @@ def unchanged():
 
 
 def figures(shell):
-    """Returns a function that undoes what drawing has set up since: a backend that came with the first figure
-    comes with the next one again, as in a kernel that has drawn none."""
+    """Returns a function that undoes the settings of figures that are drawn in between. If the first figure loaded the
+    backend, the next figure loads it again, as in a kernel that has drawn no figure."""
     if "matplotlib.pyplot" not in sys.modules:
         return lambda: None
     import matplotlib
@@ -39,7 +39,7 @@ def figures(shell):
 
     tables = [(table, dict(dict.items(table))) for table in (matplotlib.rcParams, matplotlib.rcParamsDefault)]
     backend = {name: vars(pyplot)[name] for name in ("_backend_mod", "_REPL_DISPLAYHOOK", "draw_if_interactive") if name in vars(pyplot)}
-    loaded = INLINE in sys.modules  # with pyplot, in kernels of the stock image
+    loaded = INLINE in sys.modules  # kernels of the stock image load it with pyplot
 
     def undo():
         pyplot.close("all")
@@ -48,7 +48,7 @@ def figures(shell):
             dict.update(table, before)
         vars(pyplot).update(backend)
         if hasattr(font_manager, "_get_font"):
-            font_manager._get_font.cache_clear()  # closes their files
+            font_manager._get_font.cache_clear()  # closes the files of the fonts
         if loaded:
             return
         if sys.modules.pop(INLINE, None):

@@ -1,5 +1,5 @@
-"""Runs inside a sandbox, in a cell: starts a kernel of its own there, so that later cells can measure
-`1+1` with a raw ZeroMQ client: print(measure(ROUNDS)).
+"""Runs in a cell of a sandbox, and starts a kernel of its own there. Later cells can then measure `1+1` with a raw
+ZeroMQ client: print(measure(ROUNDS)).
 """
 import hashlib, hmac, json, os, subprocess, sys, tempfile, time, uuid
 import zmq
@@ -49,8 +49,8 @@ def finish(message):
 
 
 def measure(rounds):
-    """Returns a JSON list of seconds, one for each of so many cells, from sending the request to having
-    both the reply and the idle status."""
+    """Runs that many cells; returns a JSON list of their seconds, from the request to both the reply and the idle
+    status."""
     took = []
     for _ in range(rounds):
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A driver without kernels, for the test of how drivers are talked to."""
+"""A driver without kernels, for tests of the protocol between the benchmark and its drivers."""
 import os
 
 import lines

@@ -1,7 +1,12 @@
-"""Draws words of many scripts and says, as JSON, which characters did not become glyphs.
+"""Draws words in many scripts, and prints as JSON the characters that did not become glyphs.
 
-A character fails when no font that matplotlib would use has it, when its picture is that of the box
-for missing characters or of a character before it, when it leaves no ink, or when matplotlib warns.
+A character fails if one of these is true:
+
+- No font that matplotlib tries has it.
+- Its picture is the box for missing characters, or the picture of an earlier character.
+- Its picture has no ink.
+
+The JSON also has the warnings of matplotlib.
 """
 
 import io
@@ -34,12 +39,12 @@ PIL_FONTS = {"Chinese": "wqy-microhei.ttc", "Japanese": "wqy-microhei.ttc", "Kor
 
 
 def shown(characters):
-    """Without marks that change their neighbour and have no picture of their own, and repeats."""
+    """Returns the characters without repeats, and without marks that only change their neighbour."""
     return [c for c in dict.fromkeys(characters) if unicodedata.category(c)[0] != "M"]
 
 
 def chain():
-    """The font files that matplotlib asks, in order, as it is set now."""
+    """Returns the font files that matplotlib tries now, in order."""
     return fm.fontManager._find_fonts_by_props(fm.FontProperties())
 
 
@@ -53,7 +58,7 @@ def picture(text):
 
 
 def draw_everywhere(word):
-    """A plot as people make them, with the word wherever text can be."""
+    """Draws a typical plot with the word in all places that can have text."""
     figure, axes = plt.subplots()
     axes.bar([word], [1], label=word)
     axes.set_title(word, weight="bold")
@@ -79,7 +84,7 @@ def complaints(word):
 def failures(word):
     fonts = [FT2Font(path) for path in chain()]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # complaints looks at these
+        warnings.simplefilter("ignore")  # complaints returns these
         box = picture(NO_CHARACTER)[0]
         seen, failed = {box}, []
         for c in shown(word):
@@ -110,7 +115,7 @@ def written_for_windows():
 
 
 def without_fallbacks():
-    """The negative control: a font that has none of these, and nothing after it."""
+    """Sets up the negative control: a font without these characters, and no fallback."""
     fm.FontManager._find_fonts_by_props = fm._find_chosen
     plt.rcParams["font.family"] = ["STIXGeneral"]
 

@@ -1,4 +1,4 @@
-# Output streams have what Python's own have.
+# Output streams have the attributes of Python's own.
 # %%
 import codecs, io, os, subprocess, sys
 print('a', end='')

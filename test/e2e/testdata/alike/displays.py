@@ -1,4 +1,4 @@
-# What a kernel tells a front end is an output of the cell.
+# Messages of a kernel for a front end are outputs of the cell.
 # %%
 text = "paged"
 def documented(x):

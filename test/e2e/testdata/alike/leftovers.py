@@ -1,4 +1,4 @@
-# Streams that code replaced are the session's again, unless what replaced them still writes to them.
+# Streams that code replaced are restored, unless the replacement still writes to the session's stream.
 # %%
 import io, sys, contextlib
 kernel = sys.stdout, sys.stderr, sys.stdin

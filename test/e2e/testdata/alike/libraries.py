@@ -1,4 +1,4 @@
-# Libraries are as if the first cell had imported them.
+# Libraries have the state that they would have if the first cell had imported them.
 # %%
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-# The first cell finds the kernel as it was started.
+# The first cell sees the kernel in the state of its start.
 # %%
 print([(n, repr(globals()[n])) for n in ('_', '__', '___', 'Out', '_oh', '_i', '_ii', '_iii', '_dh')])
 print([n for n in globals() if n != '__builtins__'])
@@ -31,7 +31,7 @@ for fd in os.listdir('/proc/self/fd'):
         pass
 print(sorted(links))
 # %%
-# Those of pyplot come when it is imported, which the warm-up has done.
+# The warm-up has imported pyplot, so the callbacks of matplotlib are left out.
 print({n: [f.__qualname__ for f in shell.events.callbacks[n] if not f.__module__.startswith('matplotlib')]
        for n in sorted(shell.events.callbacks)}, shell.ast_transformers)
 print(shell.payload_manager.read_payload(), shell.pylab_gui_select, shell.active_eventloop)
