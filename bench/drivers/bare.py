@@ -19,7 +19,7 @@ class Session:
 
     def ready(self):
         """Returns when the kernel answers and its iopub channel is connected. wait_for_ready of jupyter_client would also
-        wait until no message has come for 0.2 s, which would make this driver slower than it is."""
+        wait until no message has come for 0.2 s. That wait would be unfair to this driver."""
         while True:
             message = self.client.kernel_info()
             self.client.get_shell_msg(timeout=TIMEOUT)

@@ -1,5 +1,5 @@
-# The stock warm-up imports the packages with which most sessions begin, and runs some of their code, so that
-# it is compiled and in memory when they start. If the image has no copy of a package, the others are imported.
+# The stock warm-up imports the packages with which most sessions begin, and runs some of their code. So the code
+# is compiled and in memory when a session starts. If the image has no copy of a package, the others are imported.
 import io
 
 show = get_ipython().display_formatter.format

@@ -1,7 +1,7 @@
 """Runs the code of all cells in one Bash, and separates their output and exit status from everything else.
 
-Bash reads short orders from a pipe. The code of a cell is in a file, so that Bash cannot mistake it for an order, and
-its length is not limited. The code reads an empty input. It writes to two terminals, for stdout and stderr, which are
+Bash reads short orders from a pipe. The code of a cell is in a file, so that Bash cannot mistake it for an order. The
+length of the code is not limited. The code reads an empty input. It writes to two terminals, for stdout and stderr, which are
 open for writing only. After each cell Bash writes a mark to both terminals, and the exit status to a pipe of its own.
 
 Bash is interactive, because only then an interrupt ends the code and not Bash. Its own prompts and messages are

@@ -1,7 +1,8 @@
 """Runs `!command` on a terminal of its own, and passes on its output at once.
 
-It replaces IPython's own function. That function looks for output twenty times a second, copies the whole kernel for
-each command, and waits a quarter of a second at the end. Under load it loses the last output of a command.
+It replaces IPython's own function, which copies the whole kernel for each command. IPython's function looks for output
+only twenty times a second, and waits a quarter of a second at the end. Under load it loses the last output of a
+command.
 
 Programs write to a terminal, so they show progress and colours, and write line by line. Their input ends at once,
 because nobody can answer. Standard input is empty, and the terminal is open for writing only. It is not the

@@ -90,8 +90,8 @@ def _linked(entries):
 
 
 def chain(value):
-    """Returns the exception and its causes, the last exception first (list of pairs). A pair has an exception, or the
-    number of exceptions that are left out (int), and whether it is the __cause__ of the one before (bool)."""
+    """Returns the exception and its causes, the last exception first (list of pairs). A pair begins with an exception,
+    or with the number of left out exceptions (int). Its bool is true for a __cause__ of the exception before."""
     links, seen, cause = [], set(), False
     while value is not None and id(value) not in seen:
         seen.add(id(value))
