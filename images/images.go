@@ -1,9 +1,9 @@
 // Package images carries the recipes of the stock images inside the binary.
 //
-// It holds files only; package image reads and builds them. A recipe that has a file "base" is the
-// recipe named there with its own files added to it: of packages.txt and check.py its text comes after
-// that of the base, its build.sh runs before the base's, which ends with cutting off the network and
-// compiling. Any other file replaces the base's.
+// It holds files only; package image reads and builds them. A recipe with a file "base" extends the recipe
+// that the file names. Its packages.txt and check.py come after those of the base. Its build.sh comes before
+// that of the base, which removes resolv.conf and, at its end, compiles all modules. Any other file replaces
+// the base's file.
 package images
 
 import (
@@ -20,11 +20,11 @@ import (
 //go:embed python polyglot
 var files embed.FS
 
-// appended are the files that a recipe appends to those of its base.
+// appended lists the files whose text comes after that of the base.
 var appended = []string{"packages.txt", "check.py"}
 
-// first is the file that begins with the base's own text.
-const first = "build.sh"
+// prepended is the file whose text comes before that of the base.
+const prepended = "build.sh"
 
 // Recipe returns the recipe of that name, or an error wrapping fs.ErrNotExist.
 func Recipe(name string) (fs.FS, error) {
@@ -34,7 +34,7 @@ func Recipe(name string) (fs.FS, error) {
 	return whole(files, name)
 }
 
-// whole returns the files of a recipe, those of its base included.
+// whole returns all files of a recipe, including those of its base.
 func whole(all fs.FS, name string) (fs.FS, error) {
 	own, err := fs.Sub(all, name)
 	if err != nil {
@@ -54,7 +54,7 @@ func whole(all fs.FS, name string) (fs.FS, error) {
 	return merge(below, own)
 }
 
-// merge lays one set of files over another.
+// merge combines the files of a base, below, with the files of a recipe, over.
 func merge(below, over fs.FS) (fs.FS, error) {
 	texts, err := read(below)
 	if err != nil {
@@ -69,13 +69,14 @@ func merge(below, over fs.FS) (fs.FS, error) {
 			more[name] = slices.Concat(texts[name], more[name])
 		}
 	}
-	if _, ok := more[first]; ok {
-		more[first] = slices.Concat(more[first], texts[first])
+	if _, ok := more[prepended]; ok {
+		more[prepended] = slices.Concat(more[prepended], texts[prepended])
 	}
 	maps.Copy(texts, more)
 	return archive(texts)
 }
 
+// read returns the contents of all files by path.
 func read(from fs.FS) (map[string][]byte, error) {
 	texts := map[string][]byte{}
 	err := fs.WalkDir(from, ".", func(path string, d fs.DirEntry, err error) error {
@@ -87,7 +88,8 @@ func read(from fs.FS) (map[string][]byte, error) {
 	return texts, err
 }
 
-// archive makes a file system of texts: a zip file in memory is the one that the standard library has.
+// archive returns a file system with the texts. It is a zip file, because outside of tests the standard
+// library has no other file system in memory.
 func archive(texts map[string][]byte) (fs.FS, error) {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)

@@ -7,7 +7,7 @@ import (
 	"testing/fstest"
 )
 
-func TestARecipeGoesOnWhereItsBaseEnds(t *testing.T) {
+func TestARecipeExtendsItsBase(t *testing.T) {
 	all := fstest.MapFS{
 		"low/recipe.json":   {Data: []byte("low")},
 		"low/packages.txt":  {Data: []byte("one\n")},
@@ -35,7 +35,7 @@ func TestARecipeGoesOnWhereItsBaseEnds(t *testing.T) {
 	}
 }
 
-func TestTheRecipesAreWhole(t *testing.T) {
+func TestTheStockRecipesHaveAllFiles(t *testing.T) {
 	for _, name := range []string{"python", "polyglot"} {
 		recipe, err := Recipe(name)
 		if err != nil {
@@ -44,7 +44,7 @@ func TestTheRecipesAreWhole(t *testing.T) {
 		for _, file := range []string{"recipe.json", "packages.txt", "build.sh", "check.py", "requirements.lock"} {
 			text, err := fs.ReadFile(recipe, file)
 			if err != nil || !strings.HasSuffix(string(text), "\n") {
-				t.Errorf("%s of %s does not end with a line: %v", file, name, err)
+				t.Errorf("%s of %s does not end with a newline: %v", file, name, err)
 			}
 		}
 	}

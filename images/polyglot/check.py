@@ -1,6 +1,6 @@
 
 
-# From here on what this recipe adds to its base, which ran above.
+# These are the checks of this recipe. The checks of its base ran above.
 R_PACKAGES = """
 options(warn = 2)
 suppressPackageStartupMessages({

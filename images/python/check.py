@@ -1,4 +1,4 @@
-"""Checks a new image from inside, as the user and without a network. Any failure refuses it."""
+"""Checks a new image from inside, as the user and without network access. If a check fails, the image is refused."""
 
 import importlib
 import importlib.util
@@ -29,7 +29,7 @@ warnings.simplefilter("error")  # a missing glyph is a warning
 
 
 def own_modules():
-    """The modules of the recipe (list of str), each of which the kernels import."""
+    """Returns the names of the recipe's modules (list of str). The kernels import each of them."""
     lib = pathlib.Path(importlib.util.find_spec("ipykernel").origin).parent.parent
     names = sorted(file.stem for file in lib.glob("cellhold_*.py"))
     assert names, f"{lib} has no module of the recipe"
@@ -51,10 +51,10 @@ def check_tools():
 
 
 def check_pip():
-    # Here is no server, which must be told at once and in words.
+    # There is no server here. The commands must report that at once, in a message.
     for command in (["pip", "install", "x"], ["python3", "-m", "pip", "install", "x"], ["uv", "pip", "install", "x"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1 and "no way to ask for packages" in done.stderr, done
+        assert done.returncode == 1 and "cannot ask the server for packages" in done.stderr, done
 
 
 def check_openblas():

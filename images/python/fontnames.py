@@ -1,8 +1,8 @@
-"""The names of fonts of other systems, and the fonts of this image that stand in for them.
+"""Names of fonts of other systems, and the fonts of this image that replace them.
 
-fonts.py teaches them to matplotlib. For programs that look for fonts themselves, such as vl-convert, which
-leaves a text out when its font is missing, and Pillow, which looks for files, main() writes font files
-with those names. A collection shares the glyphs among its names, so that a name costs a kilobyte.
+fonts.py adds the names to matplotlib. Some programs look for fonts themselves. vl-convert leaves a text out when its
+font is missing, and Pillow looks for files. For these programs main() writes font files with the names. The names in
+a collection share its glyphs, so a name costs only a kilobyte.
 """
 
 import os
@@ -31,13 +31,13 @@ STAND_INS = {
 DEJAVU = "/usr/share/fonts/truetype/dejavu"
 CJK = "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"
 OWN = "/usr/local/share/fonts/names"
-COLLECTIONS = {  # by the font that stands in: the file to write, and the faces that it consists of
+COLLECTIONS = {  # for each font of this image, the file to write, and the files of its faces
     "DejaVu Sans": (f"{OWN}/sans.ttc", [f"{DEJAVU}/DejaVuSans.ttf", f"{DEJAVU}/DejaVuSans-Bold.ttf"]),
     "DejaVu Serif": (f"{OWN}/serif.ttc", [f"{DEJAVU}/DejaVuSerif.ttf", f"{DEJAVU}/DejaVuSerif-Bold.ttf"]),
     "DejaVu Sans Mono": (f"{OWN}/mono.ttc", [f"{DEJAVU}/DejaVuSansMono.ttf", f"{DEJAVU}/DejaVuSansMono-Bold.ttf"]),
     "WenQuanYi Micro Hei": (CJK, [CJK]),
 }
-FILES = {  # as code hands them to PIL.ImageFont.truetype
+FILES = {  # for each font file, the names that code passes to PIL.ImageFont.truetype
     f"{DEJAVU}/DejaVuSans.ttf": ["arial.ttf", "Arial.ttf", "helvetica.ttf", "Helvetica.ttf", "verdana.ttf", "Verdana.ttf",
                                  "calibri.ttf", "tahoma.ttf", "LiberationSans-Regular.ttf", "Roboto-Regular.ttf"],
     f"{DEJAVU}/DejaVuSans-Bold.ttf": ["arialbd.ttf", "verdanab.ttf", "calibrib.ttf", "LiberationSans-Bold.ttf", "Roboto-Bold.ttf"],
@@ -46,7 +46,7 @@ FILES = {  # as code hands them to PIL.ImageFont.truetype
     f"{DEJAVU}/DejaVuSansMono.ttf": ["cour.ttf", "consola.ttf", "LiberationMono-Regular.ttf"],
     CJK: ["simhei.ttf", "SimHei.ttf", "simsun.ttc", "simsun.ttf", "msyh.ttc", "msyh.ttf", "NotoSansCJK-Regular.ttc"],
 }
-FAMILY, FULL, POSTSCRIPT, TYPOGRAPHIC = 1, 4, 6, 16  # records of a font's table of names
+FAMILY, FULL, POSTSCRIPT, TYPOGRAPHIC = 1, 4, 6, 16  # ids of records in a font's table of names
 
 
 def faces(path):

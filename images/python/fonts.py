@@ -1,11 +1,11 @@
-"""Teach matplotlib the fonts of this image, once, while the image is made.
+"""Adapts matplotlib to the fonts of this image, once, while the image is built.
 
-1. Styles and themes (seaborn's too) set the font to one Latin family, and titles in other scripts
-   become boxes. So the fonts in FALLBACKS follow whatever font was chosen.
-2. Code is often written for fonts of other systems. Where one is missing matplotlib prints a
-   warning for every text it draws, so the names in fontnames.py lead to a font of the same kind.
-3. matplotlib looks for a list of all fonts below the user's home, which is empty in a new
-   sandbox. The list made here is used instead, which saves the search at each first import.
+1. Styles and themes (seaborn's too) set the font to one Latin family, so that titles in other scripts
+   become boxes. So matplotlib tries the fonts in FALLBACKS after the chosen font.
+2. Code often asks for fonts of other systems. If one is missing, matplotlib prints a warning for
+   every text. So the names in fontnames.py lead to similar fonts of this image.
+3. matplotlib looks for its list of all fonts in the user's home, which is empty in a new sandbox.
+   It uses the list of this script instead, which saves the search at the first import.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ missing = {*FALLBACKS, *STAND_INS} - {font.name for font in manager.ttflist}
 if missing:
     raise SystemExit(f"fonts missing in the image: {missing}")
 for font in list(manager.ttflist):
-    # Those that have no bold face serve as their own: a missing weight is warned of too.
+    # matplotlib also warns of a missing weight. So fonts without a bold face are listed as bold too.
     single = font.name in ("WenQuanYi Micro Hei", "Symbola")
     for name in STAND_INS.get(font.name, []):
         for weight in [400, 700] if single else [font.weight]:
@@ -64,6 +64,6 @@ fm.json_dump(manager, FONT_LIST)
 with open(fm.__file__) as source:
     code = source.read()
 if code.count(LOAD) != 1 or "lru_cache" not in code:
-    raise SystemExit("this matplotlib loads its fonts in another way: fonts.py must be adapted")
+    raise SystemExit("this version of matplotlib loads its fonts in another way: adapt fonts.py")
 with open(fm.__file__, "w") as source:
     source.write(code.replace(LOAD, ADDED))

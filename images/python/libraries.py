@@ -1,10 +1,10 @@
-"""Adapt libraries of this image, once, while it is made.
+"""Adapts libraries of this image, once, while the image is built.
 
-1. tqdm.notebook fails without ipywidgets, and tqdm.auto warns. Here both write text bars instead. With
-   ipywidgets, which a user may install, nothing is different.
-2. matplotlib has renamed the styles that were copied from seaborn. Older code names them as they were.
-3. Where xlsxwriter is installed pandas writes with it, and fails when a sheet is added to a workbook that
-   is there. For that it takes openpyxl here, as it does where xlsxwriter is absent.
+1. Without ipywidgets, tqdm.notebook fails and tqdm.auto warns. Here both write text bars instead. If a user
+   installs ipywidgets, both work as usual.
+2. matplotlib has renamed the styles that come from seaborn. Older code can still use the old names here.
+3. If xlsxwriter is installed, pandas writes with it, and fails to add a sheet to an existing workbook. Here pandas
+   uses openpyxl for that, as it does without xlsxwriter.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ NOTEBOOK = '''
 # Added when this image was made; see libraries.py of its recipe.
 if IProgress is None:
     class tqdm_notebook(std_tqdm):  # noqa: F811
-        """The text bar, which takes what the widget takes."""
+        """A text bar with the parameters of the widget."""
 
         def __init__(self, *args, display=True, **kwargs):
             if not isinstance(kwargs.get("ncols"), (int, type(None))):  # such as "100%"
@@ -42,10 +42,10 @@ APPENDING = ENGINE + '''\
 
 
 def change(path, old, new):
-    """Replaces a text of a library that is there exactly once."""
+    """Replaces a text in a file of a library. The text must be there exactly once."""
     code = path.read_text()
     if code.count(old) != 1:
-        raise SystemExit(f"{path} is not as expected: libraries.py must be adapted")
+        raise SystemExit(f"{path} has the expected text {code.count(old)} times, not once: adapt libraries.py")
     path.write_text(code.replace(old, new))
 
 

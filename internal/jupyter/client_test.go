@@ -39,19 +39,19 @@ func (b *inbox) add(m jupyter.Message) {
 	b.news = make(chan struct{})
 }
 
-// of returns the messages of a type that answer a request; an empty type means all.
-func (b *inbox) of(id, msgType string) (found []jupyter.Message, news <-chan struct{}) {
+// answers returns the messages of a type that answer a request. An empty type means all types.
+func (b *inbox) answers(id, msgType string) (found []jupyter.Message, news <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.got[id+msgType], b.news
 }
 
-// wait returns the first such message whose content has the text.
+// wait returns the first of these messages whose content has the text.
 func (b *inbox) wait(t testing.TB, id, msgType, text string) jupyter.Message {
 	t.Helper()
 	late := time.After(time.Minute)
 	for {
-		found, news := b.of(id, msgType)
+		found, news := b.answers(id, msgType)
 		for _, m := range found {
 			if strings.Contains(string(m.Content), text) {
 				return m
@@ -129,7 +129,7 @@ func TestACellGivesItsOutputInOrderAndKeepsItsVariables(t *testing.T) {
 		t.Fatalf("got %s", m.Content)
 	}
 	var order []string
-	all, _ := b.of(id, "")
+	all, _ := b.answers(id, "")
 	for _, m := range all {
 		if m.Channel == jupyter.IOPub {
 			order = append(order, m.Header.MsgType)
@@ -161,7 +161,7 @@ func TestAnInterruptEndsALoopAndKeepsTheVariables(t *testing.T) {
 	b.wait(t, id, "execute_result", "kept")
 }
 
-func TestInputIsAskedForAndAnswered(t *testing.T) {
+func TestAnInputRequestIsAnswered(t *testing.T) {
 	_, c, b := toy(t, jupytertest.Options{})
 	id := execute(t, c, "input name Who?\nget name")
 	b.wait(t, id, "input_request", "Who?")
@@ -183,7 +183,7 @@ func TestTheDeathOfTheKernelIsReported(t *testing.T) {
 		if c.Err() == nil {
 			t.Fatal("Done without a reason")
 		}
-		if got, _ := b.of(id, "display_data"); len(got) != 100 {
+		if got, _ := b.answers(id, "display_data"); len(got) != 100 {
 			t.Fatalf("%d of 100 of its last messages arrived", len(got))
 		}
 		if err := c.Interrupt(soon(t)); err == nil {
@@ -261,7 +261,7 @@ func TestANewKernelReplacesADeadOne(t *testing.T) {
 		c.Close()
 		for _, f := range conn.Files()[:4] {
 			if _, err := os.Stat(f); err != nil {
-				t.Fatalf("a killed kernel leaves its sockets behind: %v", err)
+				t.Fatalf("a socket of the killed kernel is missing: %v", err)
 			}
 		}
 	}
@@ -295,7 +295,7 @@ func TestAMessageOverTheLimitArrivesWithoutItsContent(t *testing.T) {
 	c, b := connect(t, conn, jupyter.Options{MaxMessage: 100_000})
 	id := execute(t, c, "big 200000\nprint after")
 	b.finished(t, id)
-	got, _ := b.of(id, "stream")
+	got, _ := b.answers(id, "stream")
 	if len(got) != 2 || got[0].Dropped < 200_000 || string(got[0].Content) != "{}" || got[1].Dropped != 0 {
 		t.Fatalf("got %d messages, the first with %d bytes dropped", len(got), got[0].Dropped)
 	}
@@ -305,7 +305,7 @@ func TestAFloodArrivesWhole(t *testing.T) {
 	_, c, b := toy(t, jupytertest.Options{})
 	id := execute(t, c, "flood 5000")
 	b.finished(t, id)
-	if got, _ := b.of(id, "display_data"); len(got) != 5000 {
+	if got, _ := b.answers(id, "display_data"); len(got) != 5000 {
 		t.Fatalf("%d of 5000 arrived", len(got))
 	}
 }
@@ -340,7 +340,7 @@ func TestCloseLeavesNoGoroutineAndCanBeRepeated(t *testing.T) {
 	}
 }
 
-func TestTheConnectionFileIsWhatKernelsRead(t *testing.T) {
+func TestTheConnectionFileHasTheFieldsThatKernelsRead(t *testing.T) {
 	conn := jupyter.NewConnection("/run/k/1")
 	path := filepath.Join(t.TempDir(), "c.json")
 	if err := conn.WriteFile(path, 0o600); err != nil {

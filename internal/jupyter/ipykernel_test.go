@@ -110,7 +110,7 @@ func TestTwentyThousandDisplaysOfARealKernelAllArrive(t *testing.T) {
 	c, b, _ := ipykernel(t)
 	id := execute(t, c, "from IPython.display import display\nfor i in range(20000): display(i)")
 	b.finished(t, id)
-	got, _ := b.of(id, "display_data")
+	got, _ := b.answers(id, "display_data")
 	if len(got) != 20000 {
 		t.Fatalf("%d of 20000 arrived", len(got))
 	}
@@ -126,7 +126,7 @@ func TestTenMegabytesInOneMessageArrive(t *testing.T) {
 	id := execute(t, c, "print('x' * 10_000_000)")
 	b.finished(t, id)
 	total := 0
-	got, _ := b.of(id, "stream")
+	got, _ := b.answers(id, "stream")
 	for _, m := range got {
 		var stream struct{ Text string }
 		if err := json.Unmarshal(m.Content, &stream); err != nil {
@@ -160,7 +160,7 @@ print("still here")`)
 	b.wait(t, id, "stream", "still here")
 	b.wait(t, id, "execute_reply", `"status": "ok"`)
 	b.finished(t, execute(t, c, "1"))
-	if idle, _ := b.of(id, "status"); len(idle) != 3 {
+	if idle, _ := b.answers(id, "status"); len(idle) != 3 {
 		t.Fatalf("%d status messages, want busy, the forged idle and the real one", len(idle))
 	}
 }
@@ -198,7 +198,7 @@ func TestJitteredPairsAreAllAnswered(t *testing.T) {
 func (b *inbox) answered(id string, within time.Duration) bool {
 	late := time.After(within)
 	for {
-		found, news := b.of(id, "kernel_info_reply")
+		found, news := b.answers(id, "kernel_info_reply")
 		if len(found) > 0 {
 			return true
 		}
@@ -216,7 +216,7 @@ func (b *inbox) forget() {
 	clear(b.got)
 }
 
-// BenchmarkOneCell runs 1+1 from its request to its reply and idle.
+// BenchmarkOneCell measures 1+1 from the request to its reply and its idle status.
 func BenchmarkOneCell(b *testing.B) {
 	c, in, _ := ipykernel(b)
 	in.finished(b, execute(b, c, "1+1"))

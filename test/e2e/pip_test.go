@@ -297,7 +297,7 @@ func TestASessionWithEgressInstallsThroughTheServerFirst(t *testing.T) {
 	o := newInternetFixture(t)
 	for name, test := range map[string]struct{ flags, line, want string }{
 		"by the server": {"callers", "pip install cell-demo", "Successfully installed cell-demo-1.0"},
-		"denied":        {"off", "pip install --retries 0 cell-demo", "Trying the session's own way out."},
+		"denied":        {"off", "pip install --retries 0 cell-demo", "Trying the session's own network access."},
 		"its own index": {"callers", "pip install --retries 0 -i http://a.example.org/simple cell-demo", "The server neither checks nor records it."},
 	} {
 		t.Run(name, func(t *testing.T) {

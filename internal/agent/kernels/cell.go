@@ -81,8 +81,8 @@ func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 	_, err = c.process.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true,
 		AllowStdin: r.AllowStdin, Metadata: metadata(r)})
 	if err != nil {
-		// The kernel is ending, or its code broke the connection. The end of the process ends the cell, so
-		// the cell counts as accepted.
+		// The kernel is ending, or its code broke the connection. The cell counts as accepted, because the end
+		// of the process will end it.
 		k.log.Debug("cell not sent", "cell", c.id, "error", err)
 	}
 	return true, nil
@@ -100,9 +100,9 @@ func metadata(r guestapi.Execute) json.RawMessage {
 func checkExecute(r guestapi.Execute) error {
 	switch {
 	case !cellID.MatchString(string(r.Cell)):
-		return cellhold.Errorf(cellhold.Invalid, "A cell id is 1 to 40 letters or digits.")
+		return cellhold.Errorf(cellhold.Invalid, "The cell id %.50q is not valid: a cell id has 1 to 40 letters or digits.", string(r.Cell))
 	case r.Timeout <= 0:
-		return cellhold.Errorf(cellhold.Invalid, "The timeout of a cell must be positive.")
+		return cellhold.Errorf(cellhold.Invalid, "The timeout of the cell is %s; it must be positive.", r.Timeout)
 	case len(r.Code) > guestapi.MaxCode:
 		return cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; the limit is %d bytes.", len(r.Code), guestapi.MaxCode)
 	}
@@ -152,8 +152,8 @@ func (p *process) message(m jupyter.Message) {
 	}
 }
 
-// output puts an output into the spool. It reads no more output of the kernel while the host is behind.
-// Unread output stays in the kernel, which waits itself when it has too much.
+// output puts an output into the spool. While the spool is full, it blocks, and the agent reads no more output
+// of the kernel. Unread output stays in the kernel, whose code must wait when there is too much of it.
 func (p *process) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) error {
 	p.waiting.Store(true)
 	defer p.waiting.Store(false)
@@ -330,7 +330,7 @@ func (k *Kernel) readEffects(c *cell) {
 	c.readingEffects, c.effects = false, now
 }
 
-// endCell ends the running cell for a reason outside it. The caller must hold mu.
+// endCell ends the running cell because its process ended. The caller must hold mu.
 func (k *Kernel) endCell(c *cell, d cellhold.CellDoneContent) {
 	if c.quiet == nil {
 		d.FilesChanged = k.options.OutputChanged() || c.effects.changed // a change is reported once

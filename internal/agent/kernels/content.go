@@ -21,7 +21,7 @@ const (
 	// maxContent leaves space for the rest of the event in guestapi.MaxEvent.
 	maxContent = guestapi.MaxEvent - 1024
 	// maxErrorText bounds the name and the value of an exception, and maxTraceback the total size of its
-	// traceback. The Python kernel of the stock image keeps half of each.
+	// traceback. The limits in the Python kernel of the stock image are half of these.
 	maxErrorText = 64 << 10
 	maxTraceback = 128 << 10
 )
@@ -134,8 +134,8 @@ func tooLarge(c cellhold.DisplayContent, size int64) []byte {
 	return marshal(c)
 }
 
-// shorten keeps the beginning of an exception's name and value, and both ends of its traceback. They show
-// where it began and its reason.
+// shorten keeps the beginning of an exception's name and value, and both ends of its traceback. The ends show
+// where the failing code was called, and the reason.
 func shorten(c cellhold.ErrorContent) cellhold.ErrorContent {
 	c.Name, c.Value = spool.Cut(c.Name, maxErrorText), spool.Cut(c.Value, maxErrorText)
 	if c.Traceback == nil {

@@ -23,7 +23,7 @@ type processEnd struct {
 	restart bool                     // start another process at once
 }
 
-// endOf returns how the process ended: by the agent, or by itself.
+// endOf returns how the process ended: by itself, or because the agent ended it.
 func (p *process) endOf(ctx context.Context, err error) processEnd {
 	if ctx.Err() != nil {
 		return endedByAgent(ctx, cellhold.KernelStateContent{})
@@ -39,8 +39,8 @@ func (p *process) endOf(ctx context.Context, err error) processEnd {
 	}
 }
 
-// endedByAgent returns the end of a process that the agent ended: for the cause of the context, or else as
-// s says.
+// endedByAgent returns the end of a process that the agent ended. The cause of the context is the reason.
+// Without a cause, s has the reason.
 func endedByAgent(ctx context.Context, s cellhold.KernelStateContent) processEnd {
 	switch cause := context.Cause(ctx); {
 	case cause == nil:

@@ -9,8 +9,8 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// ask reports that the running cell's code waits for input. If the cell does not allow input, the kernel
-// has refused already, unless the question is forged. Then the agent does not answer.
+// ask reports that the running cell's code waits for input. If the cell does not allow input, the request is
+// forged, because the kernel refuses such calls itself. The agent drops a forged request.
 func (k *Kernel) ask(p *process, m jupyter.Message) {
 	var q cellhold.InputRequestContent
 	if json.Unmarshal(m.Content, &q) != nil {

@@ -109,15 +109,15 @@ func (k *Kernel) Events() *spool.Spool {
 	return k.spool
 }
 
-// dead reports whether the kernel has ended, as a restored kernel can have.
+// dead reports whether the kernel has ended. A restored kernel can be dead before it runs.
 func (k *Kernel) dead() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.state == cellhold.KernelDead
 }
 
-// asked returns the host's request for the kernel.
-func (k *Kernel) asked() guestapi.StartKernel {
+// startRequest returns the request with which the host started the kernel.
+func (k *Kernel) startRequest() guestapi.StartKernel {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.request
@@ -148,19 +148,19 @@ func (k *Kernel) run(ctx context.Context) {
 func (k *Kernel) runProcess(ctx context.Context) processEnd {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	l := k.newProcess(end)
-	asked := k.asked()
-	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: asked.Spec, Env: k.options.Environment(asked.Env)})
+	p := k.newProcess(end)
+	r := k.startRequest()
+	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: r.Spec, Env: k.options.Environment(r.Env)})
 	if err != nil {
 		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", Sentence(err.Error()))))
 	}
-	l.proc = proc
-	if err = l.prepare(ctx); err == nil {
-		err = l.serve(ctx)
+	p.proc = proc
+	if err = p.prepare(ctx); err == nil {
+		err = p.serve(ctx)
 	}
-	d := l.endOf(ctx, err)
+	d := p.endOf(ctx, err)
 	proc.Kill()
-	l.drain(ctx)
+	p.drain(ctx)
 	return d
 }
 
@@ -194,7 +194,7 @@ func (p *process) drain(ctx context.Context) {
 // prepare waits until the kernel is ready and has run its startup code, and reports it idle.
 func (p *process) prepare(ctx context.Context) error {
 	k := p.kernel
-	start, cancel := context.WithTimeoutCause(ctx, k.options.Timing.Start, errors.New("it was not ready in time"))
+	start, cancel := context.WithTimeoutCause(ctx, k.options.Timing.Start, fmt.Errorf("it was not ready within %s", k.options.Timing.Start))
 	defer cancel()
 	client, err := jupyter.Dial(start, p.proc.Connection(), jupyter.Options{
 		OnMessage:  p.message,
@@ -215,7 +215,7 @@ func (p *process) prepare(ctx context.Context) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if ctx.Err() != nil { // a restart was requested during the start, and is reported
+	if ctx.Err() != nil { // for example, a restart was requested during the start and was reported
 		client.Close()
 		return context.Cause(ctx)
 	}
@@ -224,8 +224,8 @@ func (p *process) prepare(ctx context.Context) error {
 	return nil
 }
 
-// resume makes the process that of a restored kernel, if there is one. Nothing is reported to the host,
-// because nothing changed for it.
+// resume gives the process to a restored kernel, and reports whether the kernel is a restored one. The host
+// gets no report, because nothing changed for it.
 func (p *process) resume(client *jupyter.Client) bool {
 	k := p.kernel
 	k.mu.Lock()
@@ -241,7 +241,7 @@ func (p *process) resume(client *jupyter.Client) bool {
 
 // startup runs the startup code and drops its output. detail describes an exception of the code.
 func (p *process) startup(ctx context.Context, client *jupyter.Client) (detail string, err error) {
-	code := p.kernel.asked().Startup
+	code := p.kernel.startRequest().Startup
 	if code == "" {
 		return "", nil
 	}

@@ -41,9 +41,9 @@ type Process interface {
 	// Exit returns how the process ended. It can be called after Done is closed.
 	Exit() Exit
 
-	// CPU returns the processor time that the process itself has used so far. It is false when the time is
-	// not known, for example after the end of the process. The call is cheap. ChildCPU returns the time of
-	// the processes that it has started.
+	// CPU returns the processor time that the process itself has used so far. The result is false when the
+	// time is not known, for example after the end of the process. The call is cheap. ChildCPU returns the
+	// time of the processes that it has started.
 	CPU() (time.Duration, bool)
 	ChildCPU() time.Duration
 

@@ -7,8 +7,8 @@ import (
 )
 
 // childrenAfter is the age of a cell at which the processor time of the kernel's children is read for the
-// first time. That time is not the cell's own. A read needs some files of /proc, 50 µs each in gVisor. Most
-// cells are shorter, and for them children are never read.
+// first time. Only time after this read counts for the cell. A read needs some files of /proc, 50 µs each in
+// gVisor. Most cells end earlier, and for them the children's time is never read.
 const childrenAfter = 50 * time.Millisecond
 
 // meter measures the processor time of one cell. Kernel.mu guards it.

@@ -14,7 +14,7 @@ import (
 func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prepared, error) {
 	switch {
 	case r.Timeout <= 0:
-		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Invalid, "The timeout of a preparation must be positive.")
+		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Invalid, "The timeout of the preparation is %s; it must be positive.", r.Timeout)
 	case len(r.Code) > guestapi.MaxCode:
 		return guestapi.Prepared{}, cellhold.Errorf(cellhold.Exhausted, "The code has %d bytes; the limit is %d bytes.", len(r.Code), guestapi.MaxCode)
 	}

@@ -18,10 +18,10 @@ import (
 // The placeholders in a kernelspec's renewal code. They are replaced by random values: the key of the
 // kernel's messages, the session id in them, a number below 2³¹, and 64 hexadecimal digits.
 const (
-	ofKey     = "{key}"
-	ofSession = "{session}"
-	ofSeed    = "{seed}"
-	ofEntropy = "{entropy}"
+	keyPlaceholder     = "{key}"
+	sessionPlaceholder = "{session}"
+	seedPlaceholder    = "{seed}"
+	entropyPlaceholder = "{entropy}"
 )
 
 // CheckRenewable fails if the kernel cannot be renewed now. A dead kernel can be renewed, because it has no
@@ -57,7 +57,7 @@ func (k *Kernel) Renew(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	key := hex.EncodeToString(random(16)) // same length as the keys of new kernels
-	if strings.Contains(code, ofKey) {
+	if strings.Contains(code, keyPlaceholder) {
 		c.process.client.Expect(key)
 	}
 	d, err := k.runQuiet(ctx, c, fill(code, key))
@@ -66,7 +66,7 @@ func (k *Kernel) Renew(ctx context.Context, timeout time.Duration) error {
 		return cellhold.Wrap(cellhold.Unavailable, err, "Kernel %s could not be renewed: it was lost.", k.id)
 	case d.Status != cellhold.StatusOK:
 		return cellhold.Errorf(cellhold.Unavailable, "Kernel %s could not be renewed: %s", k.id, Sentence(d.Cause))
-	case strings.Contains(code, ofKey) && !c.process.client.Uses(key):
+	case strings.Contains(code, keyPlaceholder) && !c.process.client.Uses(key):
 		return cellhold.Errorf(cellhold.Unavailable, "Kernel %s could not be renewed: it kept its old key.", k.id)
 	}
 	c.process.client.Rename()
@@ -101,15 +101,15 @@ func renewal(s jupyter.KernelSpec) string {
 func fill(code, key string) string {
 	const below = 1<<31 - 1 // the limit of R, Bash and numpy
 	return strings.NewReplacer(
-		ofKey, key,
-		ofSession, hex.EncodeToString(random(16)),
-		ofSeed, strconv.FormatUint(uint64(binary.LittleEndian.Uint32(random(4))&below), 10),
-		ofEntropy, hex.EncodeToString(random(32)),
+		keyPlaceholder, key,
+		sessionPlaceholder, hex.EncodeToString(random(16)),
+		seedPlaceholder, strconv.FormatUint(uint64(binary.LittleEndian.Uint32(random(4))&below), 10),
+		entropyPlaceholder, hex.EncodeToString(random(32)),
 	).Replace(code)
 }
 
 func random(n int) []byte {
 	b := make([]byte, n)
-	rand.Read(b) // never fails, says its documentation
+	rand.Read(b) // its documentation guarantees that it never fails
 	return b
 }

@@ -16,16 +16,16 @@ type Saved struct {
 	strange  int64
 }
 
-// Save returns the state of a kernel, which must be idle or dead. If it is alive, Save calls also while the
-// kernel is locked.
-func (k *Kernel) Save(also func(cellhold.KernelID)) (Saved, error) {
+// Save returns the state of a kernel, which must be idle or dead. If the kernel is idle, Save calls idle with
+// its id, under the lock of the kernel.
+func (k *Kernel) Save(idle func(cellhold.KernelID)) (Saved, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.process != nil || k.state != cellhold.KernelDead {
 		if err := k.checkFree(); err != nil {
 			return Saved{}, err
 		}
-		also(k.id)
+		idle(k.id)
 	}
 	return Saved{
 		id: k.id, request: k.request, spool: k.spool.Copy(), reported: k.reported,
@@ -33,8 +33,8 @@ func (k *Kernel) Save(also func(cellhold.KernelID)) (Saved, error) {
 	}, nil
 }
 
-// Restore returns a kernel that continues a saved one. If the saved kernel is alive, ready is called when its
-// new process is ready or has failed; alive reports that.
+// Restore returns a kernel that continues a saved one. alive reports whether the saved kernel was alive. If it
+// was, ready is called when its new process is ready or has failed.
 func Restore(o Options, s Saved, ready func()) (k *Kernel, alive bool) {
 	k = New(o, s.id, s.request, 0)
 	k.spool, k.state, k.reported, k.strange = s.spool.Copy(), s.reported.State, s.reported, s.strange

@@ -8,8 +8,8 @@ import (
 	"cellhold/internal/jupyter"
 )
 
-// Interrupt asks the running cell to stop, if only is its id or empty. It does not stop code of the agent,
-// and it never kills.
+// Interrupt asks the running cell to stop. If only is not empty, it stops only the cell with that id. It does
+// not stop code of the agent, and it never kills.
 func (k *Kernel) Interrupt(only cellhold.CellID) {
 	k.mu.Lock()
 	c := k.cell
@@ -38,8 +38,8 @@ func (k *Kernel) expire(c *cell) {
 	c.process.interrupt()
 }
 
-// signalAfter sends the signal if the message has not helped. It sends it under the lock, so that the cell
-// is still running and not answered yet. The caller must hold mu.
+// signalAfter sends SIGINT after d if the cell has not been answered by then. It sends the signal under the
+// lock, so that the signal cannot hit a later cell. The caller must hold mu.
 func (k *Kernel) signalAfter(c *cell, d time.Duration) {
 	k.after(c, d, func() {
 		k.mu.Lock()
@@ -51,8 +51,8 @@ func (k *Kernel) signalAfter(c *cell, d time.Duration) {
 	})
 }
 
-// interruptDone records that the kernel has handled an interrupt. Before that the cell must not end, or the
-// interrupt could hit the next cell.
+// interruptDone records that the kernel has handled an interrupt. The cell must not end before, because the
+// interrupt could then hit the next cell.
 func (k *Kernel) interruptDone(p *process) {
 	k.mu.Lock()
 	c := k.cell
@@ -64,8 +64,8 @@ func (k *Kernel) interruptDone(p *process) {
 	k.conclude(c)
 }
 
-// killAtDeadline kills the kernel of a cell that did not stop. Later answers are ignored: they would report variables
-// that are about to be lost.
+// killAtDeadline kills the kernel of a cell that did not stop. Later answers are ignored, because they would
+// report that the variables are kept.
 func (k *Kernel) killAtDeadline(c *cell) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -75,7 +75,7 @@ func (k *Kernel) killAtDeadline(c *cell) {
 	}
 }
 
-// interrupt sends only the message. The running cell's own answer shows whether it helped.
+// interrupt only sends the message. The kernel's answer to the running cell shows whether the cell stopped.
 func (p *process) interrupt() {
 	if _, err := p.client.Send(jupyter.Control, "interrupt_request", struct{}{}); err != nil {
 		p.kernel.log.Debug("interrupt not sent", "error", err)

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// said is a net.Conn of a peer that has sent all its bytes, and reads everything.
-type said struct{ *bytes.Reader }
+// recorded is a net.Conn of a peer that has already sent all its bytes. It accepts and drops all writes.
+type recorded struct{ *bytes.Reader }
 
-func (said) Write(b []byte) (int, error)      { return len(b), nil }
-func (said) Close() error                     { return nil }
-func (said) LocalAddr() net.Addr              { return nil }
-func (said) RemoteAddr() net.Addr             { return nil }
-func (said) SetDeadline(time.Time) error      { return nil }
-func (said) SetReadDeadline(time.Time) error  { return nil }
-func (said) SetWriteDeadline(time.Time) error { return nil }
+func (recorded) Write(b []byte) (int, error)      { return len(b), nil }
+func (recorded) Close() error                     { return nil }
+func (recorded) LocalAddr() net.Addr              { return nil }
+func (recorded) RemoteAddr() net.Addr             { return nil }
+func (recorded) SetDeadline(time.Time) error      { return nil }
+func (recorded) SetReadDeadline(time.Time) error  { return nil }
+func (recorded) SetWriteDeadline(time.Time) error { return nil }
 
 func FuzzFrame(f *testing.F) {
 	f.Add(frame(0, []byte("hello")))
@@ -26,7 +26,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add(command([]byte("\x04PING\x00\x01ctx")))
 	f.Add(command([]byte("\x05ERROR\x03why")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := said{bytes.NewReader(b)}
+		s := recorded{bytes.NewReader(b)}
 		c := &Conn{nc: s, r: bufio.NewReader(s), maxMessage: 1000, maxFrames: 5}
 		for {
 			m, err := c.Recv()

@@ -31,7 +31,7 @@ type quietConn struct {
 	in, out rawio.Row // in belongs to the reader, out to the writer
 }
 
-// light returns a stream whose calls cost little.
+// light returns a stream whose calls cost less, if it is a unix socket.
 func light(nc net.Conn) (net.Conn, error) {
 	if u, ok := nc.(*net.UnixConn); ok {
 		return rawio.Conn(u)
@@ -39,7 +39,8 @@ func light(nc net.Conn) (net.Conn, error) {
 	return nc, nil
 }
 
-// quiet takes over the stream.
+// quiet returns a quietConn for the socket of the stream, and closes the stream. A stream that is not a unix
+// socket is returned unchanged.
 func quiet(nc net.Conn) (net.Conn, error) {
 	u, ok := nc.(*net.UnixConn)
 	if !ok {
@@ -198,8 +199,8 @@ func (c *quietConn) waitReadable() error {
 	})
 }
 
-// Write writes a subscription or an answer to a heartbeat. They have a few bytes, for which an otherwise
-// unused socket has space. If a peer does not read them, the write fails.
+// Write writes a subscription or an answer to a heartbeat. Both have only a few bytes, and nothing else is
+// written, so the socket has space for them. If the peer does not read them, the write fails.
 func (c *quietConn) Write(p []byte) (int, error) {
 	n, err := c.use(func(fd int) (int, error) { return c.out.Write(fd, p) })
 	if err == nil && n < len(p) {

@@ -4,8 +4,8 @@ package zmtp
 
 import "net"
 
-// quiet is only for Linux; elsewhere Hold does nothing.
+// quiet returns the stream unchanged: Hold works only on Linux.
 func quiet(nc net.Conn) (net.Conn, error) { return nc, nil }
 
-// light is only for Linux.
+// light returns the stream unchanged: cheaper calls exist only on Linux.
 func light(nc net.Conn) (net.Conn, error) { return nc, nil }

@@ -16,9 +16,9 @@ import (
 
 func socketPath(t *testing.T) string { return filepath.Join(t.TempDir(), "s") }
 
-// raw connects a Dealer to a peer that sends exactly these bytes, after a valid handshake or in place of
-// one.
-func raw(t *testing.T, handshake bool, said ...[]byte) (*Conn, net.Conn, error) {
+// raw connects a Dealer to a peer that sends exactly these bytes. If handshake is set, the peer makes a valid
+// handshake first.
+func raw(t *testing.T, handshake bool, sent ...[]byte) (*Conn, net.Conn, error) {
 	t.Helper()
 	l, err := net.Listen("unix", socketPath(t))
 	if err != nil {
@@ -35,7 +35,7 @@ func raw(t *testing.T, handshake bool, said ...[]byte) (*Conn, net.Conn, error) 
 			nc.Write(greeting())
 			nc.Write(command(readyBody(Peer{Type: Router})))
 		}
-		for _, b := range said {
+		for _, b := range sent {
 			nc.Write(b)
 		}
 		peer <- nc
@@ -51,10 +51,10 @@ func raw(t *testing.T, handshake bool, said ...[]byte) (*Conn, net.Conn, error) 
 	return c, nc, err
 }
 
-// sound is raw with a handshake that must succeed.
-func sound(t *testing.T, said ...[]byte) (*Conn, net.Conn) {
+// mustRaw calls raw with a handshake, which must succeed.
+func mustRaw(t *testing.T, sent ...[]byte) (*Conn, net.Conn) {
 	t.Helper()
-	c, nc, err := raw(t, true, said...)
+	c, nc, err := raw(t, true, sent...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestAFrameOfMaximalLengthIsRefusedWithoutMemory(t *testing.T) {
 		"2^31":   {0, 0, 0, 0, 0x80, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, _ := sound(t, append([]byte{flagLong}, size...))
+			c, _ := mustRaw(t, append([]byte{flagLong}, size...))
 			if _, err := c.Recv(); !errors.Is(err, ErrProtocol) {
 				t.Fatalf("got %v, want ErrProtocol", err)
 			}
@@ -93,7 +93,7 @@ func TestMemoryGrowsOnlyAsBytesArrive(t *testing.T) {
 }
 
 func TestATooLargeMessageIsSkippedAndTheNextOneArrives(t *testing.T) {
-	c, _ := sound(t,
+	c, _ := mustRaw(t,
 		frame(flagMore, []byte("head")), frame(flagMore, make([]byte, 2000)), frame(0, []byte("tail")),
 		frame(0, []byte("next")))
 	m := recv(t, c)
@@ -106,18 +106,18 @@ func TestATooLargeMessageIsSkippedAndTheNextOneArrives(t *testing.T) {
 }
 
 func TestAMessageOfTooManyFramesIsCutShort(t *testing.T) {
-	var said []byte
+	var sent []byte
 	for range 1000 {
-		said = append(said, frame(flagMore, nil)...)
+		sent = append(sent, frame(flagMore, nil)...)
 	}
-	c, _ := sound(t, append(said, frame(0, nil)...))
+	c, _ := mustRaw(t, append(sent, frame(0, nil)...))
 	if m := recv(t, c); len(m.Frames) != 4 || m.Dropped != 997 {
 		t.Fatalf("got %d frames and %d dropped", len(m.Frames), m.Dropped)
 	}
 }
 
 func TestBadFlagsAndCommandsAreErrors(t *testing.T) {
-	for name, said := range map[string][]byte{
+	for name, sent := range map[string][]byte{
 		"reserved flag":       {8, 0},
 		"command in parts":    {flagCommand | flagMore, 1, 0},
 		"large command":       append([]byte{flagCommand | flagLong}, 0, 0, 0, 0, 0, 1, 0, 0),
@@ -129,7 +129,7 @@ func TestBadFlagsAndCommandsAreErrors(t *testing.T) {
 		"ERROR cut short":     command([]byte("\x05ERROR\x99go")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, _ := sound(t, said)
+			c, _ := mustRaw(t, sent)
 			if _, err := c.Recv(); !errors.Is(err, ErrProtocol) {
 				t.Fatalf("got %v, want ErrProtocol", err)
 			}
@@ -144,7 +144,7 @@ func TestMalformedGreetingsAndReadiesAreRefused(t *testing.T) {
 	ready := func(properties string) []byte {
 		return append(greeting(), command([]byte("\x05READY"+properties))...)
 	}
-	for name, said := range map[string][]byte{
+	for name, sent := range map[string][]byte{
 		"not a greeting":            bytes.Repeat([]byte("GET "), 16),
 		"version 1":                 old,
 		"PLAIN":                     plain,
@@ -162,7 +162,7 @@ func TestMalformedGreetingsAndReadiesAreRefused(t *testing.T) {
 		"READY with reserved flags": append(greeting(), 0x14, 6, 5, 'R', 'E', 'A', 'D', 'Y'),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, _, err := raw(t, false, said); !errors.Is(err, ErrProtocol) {
+			if _, _, err := raw(t, false, sent); !errors.Is(err, ErrProtocol) {
 				t.Fatalf("got %v, want ErrProtocol", err)
 			}
 		})
@@ -217,7 +217,7 @@ func pair(t *testing.T) (a, b net.Conn) {
 }
 
 func TestPingIsAnsweredWithItsContextEvenInsideAMessage(t *testing.T) {
-	c, nc := sound(t,
+	c, nc := mustRaw(t,
 		frame(flagMore, []byte("one")), command([]byte("\x04PING\x00\x0ahello, context")), frame(0, []byte("two")))
 	if m := recv(t, c); len(m.Frames) != 2 || string(m.Frames[1]) != "two" {
 		t.Fatalf("got %q", m.Frames)
@@ -237,14 +237,14 @@ func TestPingIsAnsweredWithItsContextEvenInsideAMessage(t *testing.T) {
 }
 
 func TestTheEndOfThePeerIsReported(t *testing.T) {
-	c, nc := sound(t, frame(0, []byte("last")))
+	c, nc := mustRaw(t, frame(0, []byte("last")))
 	recv(t, c)
 	drain(nc)
 	nc.Close()
 	if _, err := c.Recv(); err != io.EOF {
 		t.Fatalf("got %v, want io.EOF between messages", err)
 	}
-	c, nc = sound(t, frame(flagMore, []byte("half")))
+	c, nc = mustRaw(t, frame(flagMore, []byte("half")))
 	drain(nc)
 	nc.Close()
 	if _, err := c.Recv(); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -252,7 +252,7 @@ func TestTheEndOfThePeerIsReported(t *testing.T) {
 	}
 }
 
-// drain reads the greeting and READY of the other end. Unread bytes would turn the close into a reset.
+// drain reads the greeting and READY of the other end. With unread bytes, the close would reset the connection.
 func drain(nc net.Conn) {
 	io.ReadFull(nc, make([]byte, greetingSize+len(command(readyBody(Peer{Type: Dealer})))))
 }
@@ -273,7 +273,7 @@ func TestASilentPeerEndsTheHandshakeWithTheContext(t *testing.T) {
 }
 
 func TestCloseWakesAReader(t *testing.T) {
-	c, _ := sound(t)
+	c, _ := mustRaw(t)
 	done := make(chan error, 1)
 	go func() { _, err := c.Recv(); done <- err }()
 	c.Close()

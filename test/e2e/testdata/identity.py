@@ -14,7 +14,7 @@ def used():
     random.random(), numpy.random.random(), ssl.RAND_bytes(16), uuid.uuid1(), uuid.getnode()
     next(tempfile._get_candidate_names())
     multiprocessing.current_process().authkey
-    numpy.random.standard_normal()  # legacy generators keep the second of two
+    numpy.random.standard_normal()  # legacy generators make two values and keep the second one
 
 
 def identity():

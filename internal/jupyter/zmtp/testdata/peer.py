@@ -1,4 +1,4 @@
-"""A peer made of real libzmq. Usage: peer.py MODE PATH; prints "bound" when it listens."""
+"""A peer that uses the real libzmq. Usage: peer.py MODE PATH. It prints "bound" when it listens."""
 import sys
 import time
 
@@ -17,12 +17,12 @@ def bind(kind, **options):
     return s
 
 
-if mode == "router":  # echo, identity first
+if mode == "router":  # sends each message back, with the sender's identity as its first frame
     s = bind(zmq.ROUTER)
     while True:
         who, *rest = s.recv_multipart()
         s.send_multipart([who, who, *rest])
-elif mode == "heartbeat":  # hangs up on a peer that does not answer PING
+elif mode == "heartbeat":  # disconnects a peer that does not answer PING
     s = bind(zmq.ROUTER, HEARTBEAT_IVL=20, HEARTBEAT_TIMEOUT=100, HEARTBEAT_TTL=200)
     who, *rest = s.recv_multipart()
     for _ in range(50):  # a second: many heartbeats
@@ -33,7 +33,7 @@ elif mode == "xpub":  # a welcome without topic, then numbered messages, then on
     s = bind(zmq.XPUB)
     s.setsockopt(zmq.XPUB_WELCOME_MSG, b"welcome")
     assert s.recv() == b"\x01"
-    for i in range(500):  # fewer than ZeroMQ's queue of 1000 holds
+    for i in range(500):  # ZeroMQ's queue holds 1000
         s.send_multipart([b"topic", str(i).encode()])
     s.send_multipart([b"topic", b"x" * 10_000_000])
     s.recv()

@@ -1,15 +1,15 @@
-# The history of a session is its notebook; a database in the sandbox would only cost time.
+# The server keeps the history of a session. A database in the sandbox would only cost time.
 c.HistoryManager.enabled = False
 
-# IPython keeps a copy of all that cells print, for %notebook and for as long as the kernel lives.
+# IPython copies all printed text for %notebook, and keeps the copy until the kernel ends. This line turns that off.
 import contextlib
 
 from IPython.core.interactiveshell import InteractiveShell
 
 InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 
-# What this image changes about its kernels; each module says what and why. A later one may wrap what an earlier
-# one has put in place.
+# Each of these modules changes the kernels of this image. Its docstring describes the change and the reason. The
+# order matters: a later module can wrap a function that an earlier one has replaced.
 import importlib
 
 for _module in (
@@ -29,31 +29,30 @@ for _module in (
 ):
     importlib.import_module(_module).install()
 
-# Each message and each flush asks the system several times whether this is still the process that it
-# was, or a fork of it, and in gVisor each time costs more than the rest of the look. It is asked once
-# here, and again in every fork.
+# To detect a fork, each message and each flush calls os.getpid several times. In gVisor a call costs more than the
+# rest of the check. So the process id is read once here, and again in every fork.
 import os
 import types
 
 from ipykernel import iostream
 from jupyter_client import session
 
-_remembering = types.ModuleType("os")
-_remembering.__dict__.update(os.__dict__)
+_os_with_pid = types.ModuleType("os")
+_os_with_pid.__dict__.update(os.__dict__)
 
 
-def _remember():
+def _store_pid():
     pid = os.getpid()
-    _remembering.getpid = lambda: pid
+    _os_with_pid.getpid = lambda: pid
 
 
-_remember()
-os.register_at_fork(after_in_child=_remember)
-iostream.os = session.os = _remembering
+_store_pid()
+os.register_at_fork(after_in_child=_store_pid)
+iostream.os = session.os = _os_with_pid
 
-# Half a millisecond before each reply, meant to let output go first. Who waits for the idle status has
-# the output, and the agent does.
+# ipykernel waits half a millisecond before each reply, so that output can leave first. The agent does not need this
+# pause. It waits for the idle status, which comes after all output.
 c.Kernel._execute_sleep = 0
 
-# Figures as the caller of a cell asked for them; nothing of a cell that would mislead the next one.
+# These modules need the shell. IPython passes it to load_ipython_extension of each, in this order.
 c.InteractiveShellApp.extensions = ["cellhold_figures", "cellhold_leftovers", "cellhold_exit", "cellhold_backends"]

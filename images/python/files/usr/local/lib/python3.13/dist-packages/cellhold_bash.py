@@ -1,7 +1,8 @@
-"""The Bash kernel: cells run in one Bash (see cellhold_shell), whose end or exit status a cell reports.
+"""The Bash kernel. One Bash runs all cells (see cellhold_shell). A cell reports its exit status, or the end of Bash.
 
-Bash has no hold on the Python process that runs it. So the first line of what its kernelspec has for
-renewal (see cellhold_renew) is an order to that process; the rest is Bash. No cell of a user is silent.
+Code in Bash cannot renew the Python process that runs Bash (see cellhold_renew). So the first line of the
+kernelspec's renewal code is an order to that process, and the rest is Bash. Users cannot give the order, because only
+silent code can give it, and their cells are never silent.
 """
 
 import signal
@@ -13,7 +14,7 @@ from ipykernel.kernelbase import Kernel
 
 ORDER = "# cellhold renew "
 LOST = "A new shell was started: variables, functions and the working directory are lost.\n"
-# Bash takes minutes to die of endless recursion; a thousand levels take 0.1 s.
+# Endless recursion would end Bash only after minutes. A thousand levels take 0.1 s.
 SETUP = "export PAGER=cat; FUNCNEST=1000\n" + cellhold_rich.FUNCTIONS
 
 
@@ -25,10 +26,10 @@ class BashKernel(Kernel):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._silent = True
-        self._cell = {}         # the request whose output comes
-        self._noted = False     # an interrupt has come since the last request did
-        self._captured = None   # output of the kernel's own questions
-        self._known = set()     # display ids
+        self._cell = {}                # the last request that was not silent; output belongs to it
+        self._early_interrupt = False  # an interrupt came since the last request, while no code ran
+        self._captured = None          # output of the kernel's own code; None while none runs
+        self._known = set()            # display ids of earlier outputs
         self._lines = {"stdout": cellhold_rich.Lines(), "stderr": cellhold_rich.Lines()}
         self.shell_process = Shell(self.parent.abs_connection_file, self._show)
         self.shell_process.start(SETUP)
@@ -40,12 +41,12 @@ class BashKernel(Kernel):
 
     def start(self):
         super().start()
-        for descriptor in self.shell_process.streams:  # programs in the background write between cells, too
+        for descriptor in self.shell_process.streams:  # programs in the background also write between cells
             self.io_loop.add_handler(descriptor, lambda d, events: self.shell_process.read(d), self.io_loop.READ)
         signal.signal(signal.SIGINT, self._interrupt)
 
     def pre_handler_hook(self):
-        self._noted = False
+        self._early_interrupt = False
 
     def post_handler_hook(self):
         pass
@@ -54,7 +55,7 @@ class BashKernel(Kernel):
         if self.shell_process.running:
             self.shell_process.interrupt()
         else:
-            self._noted = True
+            self._early_interrupt = True
 
     def _show(self, name, text, last=False):
         if self._captured is not None:
@@ -80,7 +81,7 @@ class BashKernel(Kernel):
         self.session.send(self.iopub_socket, kind, content, self._cell, ident=self._topic(kind))
 
     def _ask(self, code):
-        """Has Bash answer a question of the kernel's own, and keeps the exit status of the last cell (str)."""
+        """Runs code of the kernel's own; returns its output (str). The exit status of the last cell is kept."""
         status, self._captured = self.shell_process.status, ""
         try:
             self.shell_process.run(code)
@@ -88,7 +89,7 @@ class BashKernel(Kernel):
         finally:
             self.shell_process.status, self._captured = status, None
 
-    # The parameters by their names: the caller looks at what it may pass.
+    # The names of the parameters matter: ipykernel inspects them before it calls.
     def do_execute(self, code, silent, store_history=True, user_expressions=None, allow_stdin=False):
         if silent and code.startswith(ORDER):
             import cellhold_renew
@@ -100,33 +101,33 @@ class BashKernel(Kernel):
         try:
             return self._execute(code)
         except OSError as e:
-            return self._fail("OSError", f"the cell could not be handed to Bash: {e}")
+            return self._fail("OSError", f"The code could not be passed to Bash: {e}")
         finally:
             for name in self._lines:
                 self._show(name, "", last=True)
             self._silent = False
 
     def _execute(self, code):
-        if self._noted:
+        if self._early_interrupt:
             return self._fail("KeyboardInterrupt", "")
         if "\0" in code:
-            return self._fail("ValueError", f"Bash cannot read a NUL character, which is at place {code.index(chr(0))}; nothing ran")
+            return self._fail("ValueError", f"The code has a NUL character at position {code.index(chr(0))}, which Bash cannot read. The cell did not run.")
         if self.shell_process.ended():
-            return self._fail("ShellEnded", self._renew_shell() + "The cell did not run.")
-        status, said = self.shell_process.run(code), ""
+            return self._fail("ShellEnded", self._restart_shell() + "The cell did not run.")
+        status, note = self.shell_process.run(code), ""
         interrupted = self.shell_process.interrupted
         if status is None:
-            said = self._renew_shell()
+            note = self._restart_shell()
             status = max(self.shell_process.status, 0)
-            self._show("stderr", said)
+            self._show("stderr", note)
         if interrupted and status:
             return self._fail("KeyboardInterrupt", "")
         if status:
             return self._fail("ExitStatus", str(status), f"exit status {status}{_signal(status)}")
         return {"status": "ok", "execution_count": self.execution_count, "payload": [], "user_expressions": {}}
 
-    def _renew_shell(self):
-        """Starts another Bash where the last one has ended; returns what has happened (str)."""
+    def _restart_shell(self):
+        """Starts another Bash after the end of the last one; returns a message that reports the end (str)."""
         code = self.shell_process.close()
         captured, self._captured = self._captured, ""
         try:
@@ -162,7 +163,7 @@ class BashKernel(Kernel):
 
 
 def _signal(status):
-    """Names the signal that an exit status stands for, in brackets (str)."""
+    """Returns the name of the signal of an exit status, in brackets, or "" (str)."""
     try:
         return f" ({signal.Signals(status - 128).name})" if status > 128 else ""
     except ValueError:

@@ -1,14 +1,14 @@
-"""Gives the kernel's output streams what Python's own have: buffer, reconfigure, encoding, errors, detach.
+"""Adds attributes of Python's own streams to the kernel's streams: buffer, reconfigure, encoding, errors, detach.
 
-Bytes become text in the stream's encoding, in order with the text that is printed; the output of a cell is
-text. fileno is the descriptor whose output belongs to the cell, in place of one whose output nobody sees. close only
-flushes: a session whose code has closed sys.stdout could not print from then on.
+The output of a cell is text. So bytes are decoded in the encoding of the stream, in order with printed text. fileno
+returns the descriptor whose output belongs to the cell; nobody would see the output of ipykernel's own. close only
+flushes, because a session with a closed sys.stdout could not print any more.
 """
 
 import codecs
 import io
 
-from cellhold_streams import PIECE, PatientStream
+from cellhold_streams import PIECE, BoundedStream
 
 
 class Binary(io.BufferedIOBase):
@@ -56,7 +56,7 @@ def _buffer(stream):
 
 
 def _reconfigure(stream, *, encoding=None, errors=None, newline=None, line_buffering=None, write_through=None):
-    """Takes what io.TextIOWrapper.reconfigure takes. Text is shown as it is in any encoding; bytes are read in it."""
+    """Takes the parameters of io.TextIOWrapper.reconfigure. The encoding applies to bytes only: text is shown unchanged."""
     if encoding is not None:
         codecs.lookup(encoding)
     if errors is not None:
@@ -87,12 +87,12 @@ def _close(stream):
 
 
 def install():
-    """Makes the streams of kernels of this process have these."""
-    PatientStream.buffer = property(_buffer)
-    PatientStream.detach = _buffer
-    PatientStream.reconfigure = _reconfigure
-    PatientStream.fileno = _fileno
-    PatientStream.close = _close
-    PatientStream.encoding, PatientStream.errors, PatientStream.newlines = "utf-8", "strict", None
-    PatientStream.line_buffering = PatientStream.write_through = False
-    PatientStream.mode = "w"
+    """Adds these attributes to the streams of this process's kernels."""
+    BoundedStream.buffer = property(_buffer)
+    BoundedStream.detach = _buffer
+    BoundedStream.reconfigure = _reconfigure
+    BoundedStream.fileno = _fileno
+    BoundedStream.close = _close
+    BoundedStream.encoding, BoundedStream.errors, BoundedStream.newlines = "utf-8", "strict", None
+    BoundedStream.line_buffering = BoundedStream.write_through = False
+    BoundedStream.mode = "w"

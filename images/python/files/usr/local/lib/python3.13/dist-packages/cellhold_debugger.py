@@ -1,8 +1,8 @@
-"""Leaves the debugger of ipykernel out: a hundred modules that speak to a front end over sockets which end in
-the sandbox. Code that imports debugpy finds it all the same.
+"""Leaves out the debugger of ipykernel. It has a hundred modules, and talks to a front end over sockets that end in the
+sandbox. Code that imports debugpy still finds it.
 
-One thing is asked for in the debugger's words without one running, which modules are loaded and which were
-looked for in vain, and is answered here: Jupyter has no other request for it that works while a cell runs.
+Kernels still answer the debugger's request for modules. The reply lists the loaded modules, and the missing ones
+(see cellhold_absent). Jupyter has no other request for this that works while a cell runs.
 """
 
 import sys
@@ -12,7 +12,7 @@ from ipykernel.ipkernel import IPythonKernel
 
 
 async def _poll_stopped_queue(kernel):
-    """What the debugger has to say, which a kernel waits for as long as it lives: nothing."""
+    """Returns at once. ipykernel's own method waits for messages of the debugger until the kernel ends."""
 
 
 async def _answer(kernel, request):
@@ -30,10 +30,10 @@ async def _answer(kernel, request):
 
 
 def install():
-    """Makes kernels of this process do without."""
+    """Makes kernels of this process run without the debugger."""
     sys.modules["debugpy"] = None
     try:
-        import ipykernel.debugger  # looks for it once
+        import ipykernel.debugger  # looks for debugpy only during this import
     finally:
         del sys.modules["debugpy"]
     IPythonKernel.poll_stopped_queue = _poll_stopped_queue

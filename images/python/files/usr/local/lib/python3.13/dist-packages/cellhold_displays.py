@@ -1,8 +1,8 @@
-"""Shows as outputs what a kernel would tell a front end in other ways.
+"""Turns messages for a front end into outputs of the cell.
 
-The reply to a cell may have payloads: text for a pager, as of `obj?` and %prun, and the next input, as of %load.
-No caller of a session has a pager, so that they are outputs of the cell here. An object may name its display in
-its metadata, as display(…, display_id=…) does; later code can update the output then.
+The reply to a cell can have payloads: text for a pager, as from `obj?` and %prun, or the next input, as from %load.
+Callers have no pager, so payloads are outputs of the cell here. An object can name its display in its metadata, as
+display(…, display_id=…) does. Later code can then update the output.
 """
 
 import re
@@ -33,8 +33,8 @@ def _show_payload(manager, data, single=True):
         _write_payload(manager, data, single)
 
 
-def _named(metadata):
-    """Returns metadata without the name of a display, and what a message has for that (dict), or None."""
+def _split_name(metadata):
+    """Returns metadata without the name of a display, and the message's transient field with the name (dict) or None."""
     if not isinstance(metadata, dict) or not ("display_id" in metadata or "transient" in metadata):
         return metadata, None
     rest = dict(metadata)
@@ -45,19 +45,19 @@ def _named(metadata):
 
 
 def _write_result(hook, format_dict, md_dict=None):
-    metadata, name = _named(md_dict)
+    metadata, name = _split_name(md_dict)
     _write_format_data(hook, format_dict, metadata)
     if hook.msg and name:
         hook.msg["content"]["transient"] = name
 
 
 def _publish_display(publisher, data, metadata=None, transient=None, update=False):
-    metadata, name = _named(metadata)
+    metadata, name = _split_name(metadata)
     _publish(publisher, data, metadata, transient or name, update)
 
 
 def install():
-    """Makes kernels of this process show these."""
+    """Makes kernels of this process show such messages as outputs."""
     PayloadManager.write_payload = _show_payload
     ZMQShellDisplayHook.write_format_data = _write_result
     ZMQDisplayPublisher.publish = _publish_display

@@ -1,9 +1,8 @@
-"""Encodes every message of a kernel, whatever the code put into it.
+"""Encodes every message of a kernel, whatever values the code put into it.
 
-A message that cannot be encoded is lost, and with it all text that was printed before it, or the reply for
-which the caller waits. JSON knows no halves of surrogate pairs, no NaN, no keys that are tuples and no
-objects. Python's own encoder is tried first, so good messages cost nothing more. Only what it refuses is
-cleaned, value by value: nothing else of the message changes.
+A message that cannot be encoded is lost. All text that was printed before it is lost too, or the reply for which the
+caller waits. JSON has no lone surrogates, no NaN, no tuples as keys and no Python objects. Python's own encoder is
+tried first, so valid messages cost nothing extra. If it fails, each invalid value is replaced; valid values stay.
 """
 
 import base64
@@ -16,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from jupyter_client import session
 from jupyter_client.jsonutil import json_default
 
-DEPTH = 64       # levels of lists and objects; notebooks can hold 100 with what is around them
+DEPTH = 64        # levels of lists and objects; a notebook can hold 100, and its own structure needs some
 VALUES = 1 << 20  # values of one message that are cleaned; the rest is left out
 LONGEST = 10_000  # characters of the repr of an object that JSON does not know
 
@@ -27,21 +26,21 @@ def pack(message):
     """Returns the message (a dict) as JSON (bytes in UTF-8). No value makes it fail."""
     try:
         text = _encode(message)
-    except Exception:  # also what the code of a value raises
+    except Exception:  # the code of a value can raise any exception
         text = _encode(_Cleaner().clean(message, 0))
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return whole(text).encode()
+        return join_surrogates(text).encode()
 
 
-def whole(text):
-    """Returns a text in which pairs of surrogates are their character, and lone ones U+FFFD."""
+def join_surrogates(text):
+    """Returns the text with the character of each surrogate pair, and with U+FFFD for each lone surrogate."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 class _Cleaner:
-    """Makes JSON's own types of all values of one message."""
+    """Converts all values of one message to types of JSON."""
 
     def __init__(self):
         self.left = VALUES
@@ -53,7 +52,7 @@ class _Cleaner:
             return value
         try:
             return self._convert(value, depth)
-        except Exception:  # the code of the value, or too deep a stack
+        except Exception:  # from the code of the value, or from a stack that is too deep
             return _described(value)
 
     def _convert(self, value, depth):
@@ -90,13 +89,13 @@ class _Cleaner:
         clean = {}
         for key, value in itertools.islice(mapping.items(), max(self.left, 0)):
             name = _key(key)
-            if name not in clean or isinstance(key, str):  # a key that is a text is worth more
+            if name not in clean or isinstance(key, str):  # a string wins over other keys with the same text
                 clean[name] = self.clean(value, depth)
         return clean
 
 
 def _key(key):
-    """Returns the key as Python's encoder writes it where it can, and else as the text that it prints."""
+    """Returns the key as Python's encoder writes it, or the text of a key that the encoder refuses (str)."""
     if isinstance(key, str):
         return str.__str__(key)
     if key is None or isinstance(key, (bool, int, float)):
@@ -119,7 +118,7 @@ def _integer(number):
 
 
 def _real(number):
-    """Returns the number, or the name that JavaScript has for it where JSON has none."""
+    """Returns the number, or its name in JavaScript if JSON cannot express it."""
     if number != number:
         return "NaN"
     if number in (float("inf"), float("-inf")):
@@ -136,5 +135,5 @@ def _described(value):
 
 def install():
     """Makes the kernels of this process encode their messages this way."""
-    session.json_packer = pack  # what Session takes for its own name, "json"
+    session.json_packer = pack  # Session uses it for the packer name "json"
     session.Session.pack.default_value = pack

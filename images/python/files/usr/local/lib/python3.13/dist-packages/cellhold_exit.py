@@ -1,8 +1,8 @@
-"""exit and quit end the cell, as sys.exit does, and never the kernel.
+"""exit and quit end the cell, as sys.exit does. They never end the kernel.
 
-ipykernel's own let the rest of the cell run and stop the kernel a little later, with all variables and the
-cell that runs by then. Here they raise SystemExit wherever they are called. asyncio raises it once more out
-of the event loop if a task or a callback did; the kernel's loop goes on.
+ipykernel's own exit lets the rest of the cell run. A little later it stops the kernel, and all variables and the
+running cell are lost. Here both raise SystemExit wherever they are called. If a task or a callback raises it, asyncio
+raises it again out of the event loop. Then the kernel starts its loop again.
 """
 
 import ast
@@ -18,7 +18,7 @@ from tornado import ioloop
 
 NAMES = ("exit", "quit")
 
-_runs = []  # the SystemExit that ended each %run under way, or None
+_runs = []  # for each active %run, the SystemExit that ended its code, or None
 _run = ExecutionMagics.run
 _safe_execfile = ZMQInteractiveShell.safe_execfile
 _start = IPKernelApp.start
@@ -31,12 +31,12 @@ def _exit(self, *status, keep_kernel=True):
 
 
 def _run_file(self, fname, *where, exit_ignore=False, raise_exceptions=False, **kwargs):
-    """Runs a file for %run, which goes on with what the file has defined."""
+    """Runs a file for %run. It only records a SystemExit, so that %run can still keep the names of the file."""
     try:
         return _safe_execfile(self, fname, *where, raise_exceptions=True, **kwargs)
     except SystemExit as status:
         if not exit_ignore:
-            _leave(status)
+            _record_exit(status)
     except BaseException:
         if raise_exceptions:
             raise
@@ -49,20 +49,21 @@ def _run_module(self, mod_name, where):
         where.update(runpy.run_module(str(mod_name), run_name="__main__", alter_sys=True))
     except SystemExit as status:
         if status.code:
-            _leave(status)
+            _record_exit(status)
     except BaseException:
         self.showtraceback()
 
 
-def _leave(status):
+def _record_exit(status):
+    """Records the exit of the code for the active %run, or raises it again if there is none."""
     if not _runs:
         raise status
     _runs[-1] = status
 
 
 @functools.wraps(_run)
-def _run_and_leave(*args, **kwargs):
-    """Is %run; a status other than 0 ends the cell, where IPython only prints it."""
+def _run_and_exit(*args, **kwargs):
+    """Replaces %run. A status other than 0 ends the cell; IPython would only print it."""
     _runs.append(None)
     try:
         result = _run(*args, **kwargs)
@@ -73,42 +74,42 @@ def _run_and_leave(*args, **kwargs):
     return result
 
 
-def _advise(message, category=None, stacklevel=1, **kwargs):
-    """Gives IPython's warnings, but for its advice how to leave a terminal."""
+def _warn_filtered(message, category=None, stacklevel=1, **kwargs):
+    """Gives IPython's warnings, except its advice on how to leave a terminal."""
     if not str(message).startswith("To exit:"):
         _warn(message, category, stacklevel + 1, **kwargs)
 
 
-def _start_for_long(app):
+def _start_and_restart(app):
     shell = getattr(app.kernel, "shell", None)
-    if shell is None:  # another language
+    if shell is None:  # a kernel of another language
         return _start(app)
     loop = ioloop.IOLoop.current()
     run = loop.start
 
-    def run_for_long():
+    def run_again():
         while not shell.exit_now:
             try:
-                run()  # code may stop it too
-            except (SystemExit, KeyboardInterrupt):  # of a task, which keeps it, or of a callback
+                run()  # returns early if code stops the loop
+            except (SystemExit, KeyboardInterrupt):  # from a task, which also keeps it, or from a callback
                 pass
 
-    loop.start = run_for_long
+    loop.start = run_again
     return _start(app)
 
 
 def load_ipython_extension(shell):
-    # Modules and files that a cell runs find them among the builtins, where IPython hides them.
+    # IPython hides both builtins, but modules and files that a cell runs need them.
     shell.builtin_trap.auto_builtins.update(dict.fromkeys(NAMES, shell.exiter))
 
     def call_bare(lines):
-        """Calls names of ours that stand alone; IPython does so in cells of one line."""
+        """Adds a call to each exit and quit that is a statement. IPython does so only in cells of one line."""
         code = "".join(lines)
         if not any(name in code for name in NAMES):
             return lines
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they come when the cell is compiled
+                warnings.simplefilter("ignore")  # they are shown later, when the cell is compiled
                 tree = compile(code, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         except (SyntaxError, ValueError, MemoryError, RecursionError):
             return lines
@@ -123,7 +124,7 @@ def load_ipython_extension(shell):
 
 
 def _bare(node):
-    """Yields the names (ast.Name) that are statements of their own, outside of functions and classes."""
+    """Yields each exit and quit (ast.Name) that is a statement outside functions and classes."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Expr):
             if isinstance(child.value, ast.Name) and child.value.id in NAMES:
@@ -134,10 +135,10 @@ def _bare(node):
 
 
 def install():
-    """Makes kernels of this process exit this way."""
+    """Changes exit, quit and %run in kernels of this process."""
     ZMQExitAutocall.__call__ = _exit
-    ExecutionMagics.run = _run_and_leave
+    ExecutionMagics.run = _run_and_exit
     ZMQInteractiveShell.safe_execfile = _run_file
     ZMQInteractiveShell.safe_run_module = _run_module
-    IPKernelApp.start = _start_for_long
-    interactiveshell.warn = _advise
+    IPKernelApp.start = _start_and_restart
+    interactiveshell.warn = _warn_filtered

@@ -1,7 +1,7 @@
-"""Draws a cell's figures in the formats and at the resolution that its request asks for.
+"""Draws a cell's figures in the formats and at the resolution that its request sets.
 
-The request's metadata may hold {"cellhold": {"figures": {"formats": ["png", "svg"], "dpi": 200}}}.
-It counts for this cell; what the code itself sets with %config holds where the request says nothing.
+The request's metadata can hold {"cellhold": {"figures": {"formats": ["png", "svg"], "dpi": 200}}}.
+These values hold for this cell only. For values that are missing, the %config settings of the code hold.
 """
 
 FORMATS = {"png", "svg", "jpeg", "pdf", "retina"}
@@ -12,7 +12,7 @@ def load_ipython_extension(shell):
 
     def before(info):
         while kept:
-            after(None)  # the last cell never ended properly
+            after(None)  # post_run_cell did not come for the last cell
         kernel = getattr(shell, "kernel", None)
         request = kernel.get_parent("shell") if kernel else {}
         try:

@@ -1,17 +1,17 @@
-"""Calls a function when code has imported a module, so that the function can adapt it to this kernel.
+"""Calls a function after the import of a module, so that the function can adapt the module to this kernel.
 
-To import the libraries for that beforehand would cost each session their memory and time.
+If the kernel imported these libraries at its start, each session would need more memory and time.
 """
 
 import importlib.machinery
 import logging
 import sys
 
-_adapters = {}  # by the name of the module
+_adapters = {}  # functions by the names of their modules
 
 
 class _Finder:
-    """Finds nothing itself. It looks which loader the others find, and follows its work."""
+    """Asks the other finders, and changes the loader that they find."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -36,12 +36,12 @@ class _Finder:
 def _adapt(name, module):
     try:
         _adapters[name](module)
-    except Exception as error:  # another version of the library: it works as it does elsewhere
+    except Exception as error:  # an unknown version of the library stays unchanged
         logging.getLogger(__name__).warning("%s is not adapted to this kernel: %s: %s", name, type(error).__name__, error)
 
 
 def adapt(name, function):
-    """Has function(module) called after each load of the module of that name, at once if it is loaded."""
+    """Makes each load of the named module call function(module) afterwards. If it is loaded, the call comes at once."""
     _adapters[name] = function
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)

@@ -1,15 +1,17 @@
-"""An interrupt ends the code of a cell, and nothing that comes before or after it.
+"""An interrupt ends only the code of a cell, and each interrupted cell gets a reply.
 
-ipykernel lets one raise KeyboardInterrupt wherever it is in the handling of a request. Where it has run the
-code and is about to answer, the answer is lost then, and who waits for it waits for ever; where it has not
-begun yet, the code never runs and nobody is told. Here an interrupt is noted before the code, raised in it,
-and too late after it; and whatever it hits, there is an answer.
+In ipykernel an interrupt raises KeyboardInterrupt anywhere in the handling of a request. After the code has run, this
+loses the reply, and its caller waits forever. Before the code, the cell never runs, and the caller gets no report.
+Here an interrupt before the code is recorded and ends the cell, and an interrupt after the code does nothing. Only an
+interrupt during the code is raised in it.
 
-A cell with `await` shares the event loop with the kernel. There ipykernel only notes an interrupt, and the
-loop looks at the note when something else wakes it. Here the interrupt wakes the loop. Code of the cell that
-is running gets KeyboardInterrupt. A cell that waits is cancelled, as asyncio.run does for Ctrl-C. A cell that
-has refused this gets KeyboardInterrupt where it waits, at the second interrupt. Tasks that earlier cells have
-started go on.
+A cell with `await` shares the event loop with the kernel. There ipykernel only records an interrupt, and the loop
+sees the record when something else wakes it. Here the interrupt wakes the loop:
+
+- Running code of the cell gets KeyboardInterrupt.
+- A cell that waits is cancelled, as asyncio.run does for Ctrl-C.
+- If the cell does not end, the second interrupt raises KeyboardInterrupt where it waits.
+- Tasks that earlier cells have started continue.
 """
 
 import asyncio
@@ -23,16 +25,16 @@ from ipykernel.kernelapp import IPKernelApp
 from tornado.ioloop import IOLoop
 
 _do_execute = IPythonKernel.do_execute
-_start = None  # the application's own; set by install
+_start = None  # the application's start method; set by install
 _get_exc_info = InteractiveShell._get_exc_info
-_cell = contextvars.ContextVar("cellhold_cell", default=None)  # the cell that code, or its task, belongs to
-_noted = False    # an interrupt has come since the last request did
-_owed = False     # one that the next request gets
+_cell = contextvars.ContextVar("cellhold_cell", default=None)  # the cell of the current code or task
+_noted = False    # an interrupt came since the last request
+_owed = False     # the next request must get an interrupt
 _awaiting = None  # the running cell, if it has `await`
 
 
 def _note(number, frame):
-    """Notes an interrupt where no cell runs. The second one ends a task that does not let the next cell begin."""
+    """Records an interrupt while no cell runs. A second one ends a task that blocks the start of the next cell."""
     global _noted, _owed
     running = asyncio._get_running_loop() and asyncio.current_task()
     if _noted and running and getattr(running.get_coro(), "cr_code", None) is not _dispatch.__code__:
@@ -41,17 +43,18 @@ def _note(number, frame):
     _noted = True
 
 
-def _forget(kernel):
+def _begin_request(kernel):
+    """Begins a request: it gets an interrupt only if one is owed to it."""
     global _noted, _owed
     _noted, _owed = _owed, False
 
 
 class _Awaiting:
-    """A cell with `await` while it runs: what an interrupt does to it. The kernel waits for its task."""
+    """Handles interrupts while a cell with `await` runs. The kernel waits for its task."""
 
     def __init__(self, task):
         self.task, self.loop, self.cell = task, task.get_loop(), _cell.get()
-        self.kernels = asyncio.current_task(self.loop)
+        self.kernel_task = asyncio.current_task(self.loop)
         self.interrupts = 0
 
     def __enter__(self):
@@ -72,19 +75,19 @@ class _Awaiting:
         self.interrupts += 1
         running = asyncio.current_task(self.loop)
         if self.task.done():
-            if running is self.kernels:
+            if running is self.kernel_task:
                 raise KeyboardInterrupt
             return
-        # The loop itself, and tasks of other cells, run in other contexts. A task of another cell that never
-        # waits does not let the loop go on, so the second interrupt hits it.
-        ours = _cell.get() is self.cell and running is not self.kernels
+        # The loop itself and tasks of other cells run in other contexts. A task of another cell that never waits
+        # blocks the loop, so the second interrupt is raised in it.
+        ours = _cell.get() is self.cell and running is not self.kernel_task
         if not ours or running is not self.task:
             self.loop.call_soon_threadsafe(self._end)
-        if ours or self.interrupts > 1 and running not in (None, self.kernels):
+        if ours or self.interrupts > 1 and running not in (None, self.kernel_task):
             raise KeyboardInterrupt
 
     def _end(self):
-        """Ends the waiting of the cell, whatever it waits for."""
+        """Ends the wait of the cell, whatever it waits for."""
         if self.task.done():
             return
         waited = self.task._fut_waiter
@@ -92,7 +95,7 @@ class _Awaiting:
         if self.interrupts == 1 or not wake:
             self.task.cancel()
             return
-        # The cell has refused. It is woken as if what it waits for had failed.
+        # The cell did not end when it was cancelled. Wake it as if the awaited future had failed.
         waited.remove_done_callback(wake[0])
         waited.cancel()
         failed = self.loop.create_future()
@@ -101,7 +104,7 @@ class _Awaiting:
 
 
 def _exc_info(self, exc_tuple=None):
-    """Shows an interrupt as one, also where it came as a cancellation, and without the handler."""
+    """Shows an interrupt as KeyboardInterrupt, also if it came as a cancellation. The handler's frame is left out."""
     kind, value, trace = _get_exc_info(self, exc_tuple)
     if not _awaiting or not _awaiting.interrupts or asyncio.current_task() is not _awaiting.task:
         return kind, value, trace
@@ -115,7 +118,7 @@ def _exc_info(self, exc_tuple=None):
     return kind, value, trace
 
 
-@functools.wraps(_do_execute)  # ipykernel looks at its parameters
+@functools.wraps(_do_execute)  # ipykernel inspects its parameters
 async def _execute(self, *args, **kwargs):
     count = self.shell.execution_count
     cell = object()
@@ -128,7 +131,8 @@ async def _execute(self, *args, **kwargs):
             return await _do_execute(self, *args, **kwargs)
         finally:
             signal.signal(signal.SIGINT, _note)
-    # Not in the code itself, which IPython looks after; or the code has cancelled all tasks, the kernel's too.
+    # IPython handles exceptions in the code itself. This one came outside it, or the code has cancelled all tasks,
+    # including the kernel's.
     except (KeyboardInterrupt, asyncio.CancelledError) as e:
         signal.signal(signal.SIGINT, _note)
         _cancel_code(cell)
@@ -139,7 +143,7 @@ async def _execute(self, *args, **kwargs):
 
 
 def _cancel_code(cell):
-    """Cancels the code of a cell if it runs on without the kernel."""
+    """Cancels the code of a cell if it still runs after the kernel has stopped waiting for it."""
     code = InteractiveShell.run_cell_async.__qualname__
     for task in asyncio.all_tasks():
         if task.get_context().get(_cell) is cell and getattr(task.get_coro(), "__qualname__", "") == code:
@@ -147,7 +151,7 @@ def _cancel_code(cell):
 
 
 async def _dispatch(self):
-    """Handles requests for ever, also where code cancels all tasks of the loop."""
+    """Handles requests forever, also if code cancels all tasks of the loop."""
     while True:
         try:
             await self.process_one()
@@ -157,8 +161,8 @@ async def _dispatch(self):
             self.log.exception("Error in message handler")
 
 
-def _start_patiently(app):
-    """Keeps the loop going where an interrupt, or sys.exit(), in a task or callback of the code ends it."""
+def _start_and_restart(app):
+    """Starts the loop again if an interrupt, or sys.exit(), in a task or callback of the code ends it."""
     loop = IOLoop.current()
     run = loop.start
 
@@ -174,14 +178,14 @@ def _start_patiently(app):
 
 
 def install():
-    """Makes kernels of this process take interrupts this way."""
+    """Makes kernels of this process handle interrupts this way."""
     global _start
     _start = IPKernelApp.start
     InteractiveShell._get_exc_info = _exc_info
     IPythonKernel._cancel_on_sigint = lambda kernel, task: _Awaiting(task)
     IPythonKernel.dispatch_queue = _dispatch
     IPythonKernel.do_execute = _execute
-    IPythonKernel.pre_handler_hook = _forget
+    IPythonKernel.pre_handler_hook = _begin_request
     IPythonKernel.post_handler_hook = lambda kernel: None
     IPKernelApp.init_signal = lambda app: signal.signal(signal.SIGINT, _note)
-    IPKernelApp.start = _start_patiently
+    IPKernelApp.start = _start_and_restart

@@ -1,8 +1,8 @@
-"""Says in an error about a path of another service which folder to use here.
+"""Adds a note to errors about paths of other services: it names the folder to use here.
 
 Models write code for the folders of the service that they know best: /mnt/data/x.csv, sandbox:/mnt/data/x.csv,
-/content, /kaggle/working. Most of those are links of the image. Where a path fails all the same, the exception that
-ends the cell gets a note, so its type and its text stay Python's own, whichever library raised it.
+/content, /kaggle/working. Most of these folders are links in the image. If a path still fails, the exception that
+ends the cell gets a note. Its type and its text stay unchanged, whichever library raised it.
 """
 
 import errno
@@ -12,31 +12,31 @@ import re
 from IPython.core.interactiveshell import InteractiveShell
 
 PREFIXES = ("/mnt/data", "/mnt/user-data", "/content", "/kaggle", "/home/sandbox")
-CHAT = "sandbox:"  # begins links in a chat, and is no part of a path
+CHAT = "sandbox:"  # the prefix of links in a chat; it is no part of the path
 KEPT, WORK, DATA = "/mnt/data/output", "/workspace", "/mnt/data"
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 ABOUT_FILES = ("No such file", "not exist", "non-existent", "denied", "Read-only", "unable to open")
 PATH = re.compile(r"(?:sandbox:)?(?:%s)(?![\w-])[^\s'\",;:)\]]*" % "|".join(PREFIXES))
-LONGEST = 4096  # of a text in which a path is looked for
-DEEPEST = 8  # exceptions of one chain
+LONGEST = 4096  # characters of an exception's text that are searched for a path
+DEEPEST = 8     # exceptions of one chain that are checked
 
 
 def install():
     exc_info = InteractiveShell._get_exc_info
 
-    def advised(self, exc_tuple=None):
+    def exc_info_with_note(self, exc_tuple=None):
         info = exc_info(self, exc_tuple)
         try:
             advise(info[1])
         except Exception:
-            pass  # an exception of the user's own may refuse all that is asked of it
+            pass  # the code of a user's exception can fail at every access
         return info
 
-    InteractiveShell._get_exc_info = advised
+    InteractiveShell._get_exc_info = exc_info_with_note
 
 
 def advise(raised):
-    """Adds a note to an exception that is, or comes from, a path of another service that failed."""
+    """Adds a note to an exception if it, or one of its causes, is about a path of another service."""
     cause = raised
     for _ in range(DEEPEST):
         if cause is None:
@@ -50,7 +50,7 @@ def advise(raised):
 
 
 def failed_path(error):
-    """The path of another service that an exception is about, or None."""
+    """Returns the path of another service that an exception is about, or None."""
     if isinstance(error, OSError):
         for name in (error.filename, error.filename2):
             if isinstance(name, (str, bytes, os.PathLike)):
@@ -63,6 +63,7 @@ def failed_path(error):
 
 
 def foreign(path):
+    """Returns the path if it belongs to another service, else None."""
     plain = path.removeprefix(CHAT)
     if plain == path and (path + "/").startswith(KEPT + "/"):
         return None

@@ -1,19 +1,23 @@
-"""Stands in front of pip and uv, so that code can install packages although it reaches no index.
+"""Replaces the entry points of pip and uv, so that code can install packages although it reaches no index.
 
-What installs or removes packages of the index is asked of the server, which decides by its operator's policy and
-installs as it does for callers. What needs no index stays with the real program: lists, files that are
-here. What would change where packages come from is refused, unless the session has a way out of its own: then
-the real program takes that. Nothing here is a wall; the server checks every request.
+- The server handles commands that install or remove packages of the index. It follows its operator's policy, and
+  installs as it does for callers.
+- The real program handles commands that need no index: lists, and files of the sandbox.
+- Options that change the source of packages are refused. If the session has network access of its own, the real
+  program uses that instead.
+
+This module protects nothing: the server checks every request.
 """
 
 import os
 import sys
 
 SOCKET = "/run/cellhold/packages"
+MAX_REQUEST = 256 << 10  # bytes
 UV = "/usr/local/lib/cellhold/uv"
-REAL = "CELLHOLD_PIP"  # variable that says that the real pip runs, which starts itself to build something
+REAL = "CELLHOLD_PIP"  # variable that is set while the real pip runs, because pip starts itself for builds
 
-# Options that change nothing here. Those of the second line take a value.
+# Options without an effect here. Those in VALUED take a value.
 PLAIN = set("""-q --quiet -v --verbose -y --yes --user --no-cache-dir --no-cache -n --disable-pip-version-check
     --break-system-packages --no-input --no-color --no-warn-script-location --no-warn-conflicts --prefer-binary
     --no-build-isolation --compile --no-compile --compile-bytecode --isolated --system --no-progress --no-config
@@ -21,8 +25,8 @@ PLAIN = set("""-q --quiet -v --verbose -y --yes --user --no-cache-dir --no-cache
 VALUED = set("""--root-user-action --progress-bar --timeout --default-timeout --retries --resume-retries
     --exists-action --log --cache-dir --only-binary --upgrade-strategy --trusted-host --use-feature
     --use-deprecated --link-mode --color --cert --proxy --keyring-provider""".split())
-AGAIN = {"-I", "--ignore-installed", "--force-reinstall", "--reinstall"}  # what is there already stays
-# Options that change what is installed, from where or to where.
+AGAIN = {"-I", "--ignore-installed", "--force-reinstall", "--reinstall"}  # ignored: installed versions that fit stay
+# Options that change the packages to install, their source or their target.
 ELSEWHERE = set("--no-index --pre --dry-run --all-extras --no-clean --offline --require-virtualenv".split())
 ELSEWHERE_VALUED = set("""-i --index-url --extra-index-url --index --default-index -f --find-links -e --editable -t --target
     --prefix --root --src --platform --python-version --implementation --abi --no-binary -c --constraint
@@ -33,11 +37,11 @@ NEEDS_INDEX = {"download", "wheel", "index", "search", "lock"}
 
 
 class Refused(Exception):
-    """One sentence."""
+    """The command is refused. The text has the reason, in sentences."""
 
 
 class Asked:
-    """What a command line asks for."""
+    """The request of a command line."""
 
     def __init__(self):
         self.names, self.files, self.local, self.elsewhere, self.notes = [], [], [], [], []
@@ -45,7 +49,7 @@ class Asked:
 
 
 def words(args):
-    """Yields options as (name, inline value or None) and other words as (None, word). -qU is two options."""
+    """Yields each option as (name, inline value or None), and each other word as (None, word). -qU is two options."""
     plain = False
     for arg in args:
         if plain or not arg.startswith("-") or arg == "-":
@@ -70,7 +74,7 @@ def takes_value(name):
 
 
 def command_of(args):
-    """The name of the command, such as install, and the arguments without it."""
+    """Returns the name of the command, such as install, and the arguments without it."""
     skip = False
     for at, arg in enumerate(args):
         if skip:
@@ -98,6 +102,7 @@ def parse(args):
 
 
 def take(asked, name, value):
+    """Adds one option, or one other word, to the request."""
     if name is None:
         if is_local(value):
             asked.local.append(value)
@@ -118,7 +123,7 @@ def take(asked, name, value):
     elif name in ("-h", "--help"):
         asked.help = True
     elif name in AGAIN:
-        asked.notes.append(f"{name} is ignored: what is there in a version that fits stays.")
+        asked.notes.append(f"{name} is ignored: an installed version that fits stays.")
     elif name in ("-p", "--python") and value in (sys.executable, "python", "python3", "/usr/bin/python3", "3", "3.13"):
         pass
     elif name in ELSEWHERE or name in ELSEWHERE_VALUED:
@@ -130,14 +135,14 @@ def take(asked, name, value):
 
 
 def is_local(word):
-    """Whether a word names a file or folder here, as pip sees it."""
+    """Reports whether a word names a file or folder of the sandbox, by the rules of pip (bool)."""
     word = word.split("[")[0].removeprefix("file://")
     archive = word.endswith((".whl", ".tar.gz", ".zip", ".tar.bz2"))
     return word in (".", "..") or (os.sep in word or archive) and "://" not in word and os.path.exists(os.path.expanduser(word))
 
 
 def read_files(files, depth=0):
-    """The lines of requirements files and of those that they name."""
+    """Returns the lines of requirements files, and of the files that they name."""
     lines = []
     for file in files:
         try:
@@ -154,18 +159,18 @@ def read_files(files, depth=0):
     return lines
 
 
-def way_out():
-    """Whether the session may reach hosts by itself."""
+def has_network():
+    """Reports whether the session has network access of its own (bool)."""
     return any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
 
 
 def ask(request, quiet=True):
-    """Sends a request (dict) to the server, prints what it says and returns how it ended (dict)."""
+    """Sends a request (dict) to the server, prints its progress, and returns its last answer (dict)."""
     import json
     import socket
     line = json.dumps(request).encode() + b"\n"
-    if len(line) > 256 << 10:
-        raise Refused("The request names too many packages. Install them in several steps.")
+    if len(line) > MAX_REQUEST:
+        raise Refused(f"The request has {len(line)} bytes; the limit is {MAX_REQUEST} bytes. Install the packages in several steps.")
     try:
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(SOCKET)
@@ -177,14 +182,14 @@ def ask(request, quiet=True):
                 if answer.get("say") and not quiet:
                     print(answer["say"], flush=True)
     except FileNotFoundError:
-        raise Refused("This sandbox has no way to ask for packages.") from None
+        raise Refused(f"This sandbox cannot ask the server for packages: {SOCKET} does not exist.") from None
     except (OSError, ValueError) as error:
         raise Refused(f"The server could not be asked for packages: {error}.") from None
-    raise Refused("The server went away while it worked on this. Run it again.")
+    raise Refused("The server closed the connection before it had finished. Run the command again.")
 
 
 def install(asked):
-    """Has the server install; returns its last answer."""
+    """Asks the server to install packages; returns its last answer."""
     request = {"requirements": asked.names, "upgrade": asked.upgrade, "alone": asked.alone}
     lines = read_files(asked.files)
     if asked.hashes:
@@ -199,9 +204,9 @@ def install(asked):
 
 
 def remove(asked):
-    """Has the server remove packages; returns its last answer."""
+    """Asks the server to remove packages; returns its last answer."""
     if not asked.yes:
-        raise Refused("Nobody can answer a question here. To remove the packages, say pip uninstall -y.")
+        raise Refused("Nobody can answer a question here. Use pip uninstall -y to remove the packages.")
     names = asked.names + [line.split("#")[0].split("=")[0].strip() for line in read_files(asked.files)]
     names = [name for name in names if name]
     if not names:
@@ -210,7 +215,7 @@ def remove(asked):
 
 
 def in_home(names):
-    """Whether those packages are the user's own, which the real pip put into the home."""
+    """Reports whether all packages are in the user's home, where the real pip has put them (bool)."""
     from importlib import metadata
     try:
         return bool(names) and all(os.access(metadata.distribution(n).locate_file(""), os.W_OK) for n in names)
@@ -219,48 +224,48 @@ def in_home(names):
 
 
 def serve(program, args, real):
-    """Does what a command line asks for, or leaves it to real, which takes arguments; returns the exit status."""
+    """Runs a command line, or passes its arguments to real, a function; returns the exit status."""
     command, rest = command_of(args)
     if os.environ.get(REAL):
         return real(args)
     if command in NEEDS_INDEX or command == "list" and {"-o", "--outdated", "-u", "--uptodate"} & set(rest):
-        if way_out():
+        if has_network():
             return real(args)
-        raise Refused(f"{program} {command} needs a package index, and code in this session reaches none. {program} install works through the server.")
+        raise Refused(f"{program} {command} needs a package index, which code in this session cannot reach. Use {program} install: it works through the server.")
     if command not in ("install", "uninstall"):
         return real(args)
     asked = parse(rest)
-    if asked.help or "--no-index" in asked.elsewhere:  # it says itself that it needs no index
+    if asked.help or "--no-index" in asked.elsewhere:  # the real program needs no index for these
         return real(args)
     if command == "uninstall":
         return real(args) if in_home(asked.names) else show(asked, remove(asked))
     if asked.local:
         return install_local(asked, args, real)
     if asked.elsewhere:
-        if way_out():
-            print("Note: this goes by the session's own way out. The server neither checks nor records it.", file=sys.stderr, flush=True)
+        if has_network():
+            print("Note: this uses the session's own network access. The server neither checks nor records it.", file=sys.stderr, flush=True)
             return real(args)
-        raise Refused(f"{', '.join(asked.elsewhere)} cannot be used here: packages come from the server's index, by their names.")
+        raise Refused(f"{', '.join(asked.elsewhere)} cannot be used here. Packages come from the server's index: give their names only.")
     done = install(asked)
-    if done.get("denied") and way_out():
-        print(f"Note: {done.get('error')} Trying the session's own way out.", file=sys.stderr, flush=True)
+    if done.get("denied") and has_network():
+        print(f"Note: {done.get('error')} Trying the session's own network access.", file=sys.stderr, flush=True)
         return real(args)
     return show(asked, done)
 
 
 def install_local(asked, args, real):
-    """Leaves files that are here to the real program, without an index."""
+    """Installs files of the sandbox with the real program, without an index."""
     if asked.names or asked.files or asked.elsewhere:
-        raise Refused("Files of this sandbox and packages of the index cannot be installed in one step. Use two.")
+        raise Refused("Files of this sandbox and packages of the index cannot be installed by one command. Use two commands.")
     at = args.index("install") + 1
     status = real(args[:at] + ["--no-index", "--no-build-isolation"] + args[at:])
     if not status and "ipykernel" not in sys.modules:
-        print("Note: a running kernel finds it after a restart, if it is the first package of your own.")
+        print("Note: if this is the first package in your home, a running kernel finds it only after a restart.")
     return status
 
 
 def show(asked, done):
-    """Prints what became of a request; returns the exit status."""
+    """Prints the result of a request; returns the exit status."""
     for line in done.get("lines") or []:
         if not asked.quiet or line.startswith("Note:"):
             print(line)
@@ -272,8 +277,8 @@ def show(asked, done):
     return 0
 
 
-def guarded(program, args, real):
-    """serve, with refusals told as pip tells errors."""
+def serve_or_refuse(program, args, real):
+    """Calls serve, and prints refusals as pip prints errors; returns the exit status."""
     try:
         return serve(program, args, real)
     except Refused as error:
@@ -281,36 +286,36 @@ def guarded(program, args, real):
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
-        print("ERROR: Interrupted. What the server has begun, it brings to an end.", file=sys.stderr, flush=True)
+        print("ERROR: Interrupted. The server still finishes the work that it has begun.", file=sys.stderr, flush=True)
         return 130
 
 
-def in_front_of(main):
-    """The main function of pip with this one in front of it."""
-    def front(args, **options):
+def wrap_main(main):
+    """Returns a main function for pip that calls serve, which can call the real main function."""
+    def wrapped(args, **options):
         def real(args):
             os.environ[REAL] = "real"
-            if not way_out():
+            if not has_network():
                 os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
             try:
                 return main(args, **options)
             finally:
                 os.environ.pop(REAL, None)
-        return guarded("pip", list(sys.argv[1:] if args is None else args), real)
-    return front
+        return serve_or_refuse("pip", list(sys.argv[1:] if args is None else args), real)
+    return wrapped
 
 
 def uv(args):
-    """uv pip ARGS; everything else never comes here."""
+    """Runs uv pip; the uv script runs all other commands of uv."""
     def real(_):
-        if not way_out():
+        if not has_network():
             os.environ.setdefault("UV_OFFLINE", "1")
         os.execv(UV, ["uv", *args])
     at = args.index("pip")
     rest = args[at + 1:]
     if "uninstall" in rest[:1]:
         rest.append("-y")  # uv never asks
-    return guarded("uv pip", args[:at] + rest, real)
+    return serve_or_refuse("uv pip", args[:at] + rest, real)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Makes a kernel that continues from a snapshot differ from all others that continue from it.
+"""Makes a kernel differ from all other kernels that continue from the same snapshot.
 
-What has been imported is given fresh state; nothing is imported for that. What comes from the
-operating system, such as os.urandom, secrets, uuid4 and new generators of numpy.random.default_rng,
-differs anyhow. Generators that the code keeps itself continue where they were.
+Imported modules get new random state; no module is imported for this. Values from the operating system differ
+anyway: os.urandom, secrets, uuid4 and new generators of numpy.random.default_rng. Generators that the code has
+created itself continue from their old state.
 """
 
 import hashlib
@@ -10,12 +10,12 @@ import json
 import os
 import sys
 
-# Modules with a generator of their own, and what seeds it with a number.
+# Modules with a generator of their own, and the function that seeds it with a number.
 SEEDED = {"random": "seed", "polars": "set_random_seed", "sympy.core.random": "seed"}
 
 
 def renew(key, session, entropy, kernel=None):
-    """Renews this process. From here on messages are signed with the key, so that comes last."""
+    """Renews this process. The key comes last, because it signs all later messages."""
     source = bytes.fromhex(entropy)
 
     def fresh(name, size):
@@ -35,23 +35,23 @@ def renew_numpy(fresh):
         bits = generators.get_bit_generator()
         if isinstance(bits, generators.MT19937):
             generators.seed(words)
-        else:  # the code has put another one there
+        else:  # the code has replaced the generator
             generators.set_bit_generator(type(bits)(words))
 
 
 def renew_libraries(fresh):
     if tempfile := sys.modules.get("tempfile"):
-        tempfile._name_sequence = None  # is made anew when it is wanted
+        tempfile._name_sequence = None  # the next use makes a new one
     if platform := sys.modules.get("platform"):
-        platform._uname_cache = None  # it has the host name
+        platform._uname_cache = None  # the cache has the old host name
     if uuid := sys.modules.get("uuid"):
-        # libuuid keeps its node and sequence where nobody can change them; Python's own rules do not.
+        # Code cannot change the node and the sequence in libuuid. So Python's own generator replaces libuuid here.
         uuid._generate_time_safe = uuid._last_timestamp = None
         uuid._node = int.from_bytes(fresh("uuid", 6), "big") | 1 << 40
     if ssl := sys.modules.get("_ssl"):
-        ssl.RAND_add(fresh("ssl", 48), 48.0)  # has OpenSSL ask the operating system too
+        ssl.RAND_add(fresh("ssl", 48), 48.0)  # makes OpenSSL ask the operating system too
     process = sys.modules.get("multiprocessing.process")
-    if process and not process._children:  # who knows the old one must get on with us
+    if process and not process._children:  # children know the old key, and need it
         process.current_process().authkey = fresh("authkey", 32)
 
 
@@ -71,7 +71,8 @@ def renew_kernel(kernel, key, session):
 
 
 def write_connection_file(path, key):
-    """Puts the key into the file, for other clients of the kernel. The file appears whole, for us alone."""
+    """Puts the key into the file, for other clients of the kernel. The new file replaces the old one in one step, and only
+    this user can read it."""
     with open(path) as file:
         connection = json.load(file)
     connection["key"] = key

@@ -1,8 +1,8 @@
-"""An object that cannot say what it is ends its cell with that exception, as in Python itself.
+"""An exception in the repr of an object ends the cell, as in Python itself.
 
-IPython shows the exception and goes on: the cell ends well, and its result is missing. Here the exception of a
-repr is the cell's, for results and for display. Where only a richer form fails, such as HTML, the repr is shown,
-and the traceback is on standard error.
+IPython shows the exception and continues: the cell succeeds, and its result is missing. Here the exception of a repr
+is the exception of the cell, for results and for display. If only a richer form fails, such as HTML, the repr is
+shown, and the traceback goes to standard error.
 """
 
 import functools
@@ -14,7 +14,7 @@ import cellhold_tracebacks
 
 
 def _warned(method):
-    """Returns the method with its exceptions on standard error; it has no result then."""
+    """Wraps a method: it prints its exceptions on standard error, and then has no result."""
 
     @functools.wraps(method)
     def call(self, obj, *args, **kwargs):
@@ -33,7 +33,7 @@ def _warned(method):
 
 
 def _raised(method):
-    """Returns the method without a net."""
+    """Wraps a method: it raises its exceptions."""
 
     @functools.wraps(method)
     def call(self, obj):

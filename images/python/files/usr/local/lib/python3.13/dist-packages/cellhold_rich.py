@@ -1,6 +1,8 @@
-"""Images, HTML and JavaScript of Bash cells: `display`, `displayHTML` and `displayJS` as bash_kernel has them.
+"""Shows images, HTML and JavaScript of Bash cells, with the functions `display`, `displayHTML` and `displayJS` of
+bash_kernel.
 
-The functions save what they read to a file and write a line that names it. Programs may write such a line, too.
+Each function saves its standard input to a file and writes a line that names the file. Programs can write such a line
+too.
 """
 
 import base64
@@ -23,14 +25,14 @@ FUNCTIONS = "".join(f"""
 
 
 class Lines:
-    """Finds such lines in the text of a stream."""
+    """Finds the lines that name files in the text of a stream."""
 
     def __init__(self):
         self._held = ""
 
     def split(self, text, last=False):
-        """Returns the text without the lines (str), and the lines (list of matches). The beginning of a line waits
-        for the rest, unless it is the last."""
+        """Returns the text without the lines (str), and the lines (list of matches). The beginning of such a line is
+        held back until the rest comes, unless this text is the last one."""
         text = self._held + text
         self._held, plain, found = "", [], []
         end = text[text.rfind("\n") + 1 :]
@@ -49,10 +51,10 @@ class Lines:
 
 
 def content(match):
-    """Reads what a line names: the content of a display message (dict). A file in the folder for temporary files is
-    removed. Raises OSError and ValueError."""
+    """Reads the file that a line names, and returns the content of a display message (dict). It removes a file in the
+    folder for temporary files. Raises OSError and ValueError."""
     kind, display_id, path = match.groups()
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe without a writer is empty
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # does not wait for the writer of a pipe
         data = file.read(_LARGEST + 1)
     if path.startswith(os.environ.get("TMPDIR", "/tmp")):
         os.unlink(path)

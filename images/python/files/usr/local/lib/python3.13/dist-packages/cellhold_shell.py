@@ -1,11 +1,11 @@
-"""One Bash for all cells: runs code in it, and tells output and exit status apart from everything else.
+"""Runs the code of all cells in one Bash, and separates their output and exit status from everything else.
 
-Bash reads short orders from a pipe. The code of a cell is in a file, so that nothing in it can be taken for an order
-and no length is too long. The code reads an empty input and writes to two terminals, for stdout and stderr, which are
-open for writing only. Behind each cell Bash writes a mark to both, and the exit status to a pipe of its own.
+Bash reads short orders from a pipe. The code of a cell is in a file, so that Bash cannot mistake it for an order. The
+length of the code is not limited. The code reads an empty input. It writes to two terminals, for stdout and stderr, which are
+open for writing only. After each cell Bash writes a mark to both terminals, and the exit status to a pipe of its own.
 
-Bash is interactive, because only then an interrupt ends the code and not Bash. Its own prompts and messages
-go nowhere.
+Bash is interactive, because only then an interrupt ends the code and not Bash. Its own prompts and messages are
+dropped.
 """
 
 import _thread
@@ -21,64 +21,64 @@ import termios
 import uuid
 
 ROWS, COLUMNS = 24, 80  # of the terminals
-PIECE = 64 << 10        # bytes read at once
-FIRST = 240             # the lowest of our descriptors in Bash; code chooses small numbers for its own
-AGAIN = 2.0             # seconds until an interrupt is repeated; a command that cleans up has this long for it
-LATE = 0.02             # seconds to wait for the last output of a shell that has ended
-NUMBER = 12             # digits of a mark at most
+PIECE = 64 << 10        # bytes of one read
+FIRST = 240             # the lowest of our descriptors in Bash; code uses small numbers for its own
+AGAIN = 2.0             # seconds until an interrupt is repeated; a command has this long to clean up
+LATE = 0.02             # seconds to wait for more output of a Bash that has ended
+NUMBER = 12             # maximum digits of the number in a mark
 
 
-def _outside(descriptor):
-    """Moves a descriptor to where the code does not look for one."""
+def _move_up(descriptor):
+    """Moves a descriptor above the numbers that code uses; returns its new number."""
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST)
     os.close(descriptor)
     return moved
 
 
 class Stream:
-    """A terminal that code writes to, and what has been read from it."""
+    """A terminal that code writes to, and the text that was read from it."""
 
     def __init__(self, name, mark):
         self.name, self.mark, self.reached = name, mark, 0
         self.terminal, theirs = os.openpty()
         modes = termios.tcgetattr(theirs)
-        modes[1] &= ~termios.OPOST  # the bytes come as they were written
+        modes[1] &= ~termios.OPOST  # the terminal must not change the bytes
         termios.tcsetattr(theirs, termios.TCSANOW, modes)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        os.fchmod(theirs, 0o200)  # a program may open it by its name, too
-        self.writes = _outside(os.open(os.ptsname(self.terminal), os.O_WRONLY | os.O_NOCTTY))
+        os.fchmod(theirs, 0o200)  # a program that opens it by its name can only write too
+        self.writes = _move_up(os.open(os.ptsname(self.terminal), os.O_WRONLY | os.O_NOCTTY))
         os.close(theirs)
         self._held = b""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self):
-        """Returns what has come, without marks (str). Call it when there is something to read."""
+        """Returns the new text without marks (str). Call it only when there is something to read."""
         data, text = self._held + os.read(self.terminal, PIECE), b""
         while (at := data.find(self.mark)) >= 0:
             start = at + len(self.mark)
             end = data.find(b"\x1e", start, start + NUMBER)
             if end < 0 and len(data) < start + NUMBER:
-                break  # the rest is to come
+                break  # the mark is incomplete
             if end >= 0 and data[start:end].isdigit():
                 self.reached = int(data[start:end])
                 text, data = text + data[:at], data[end + 1 :]
             else:
                 text, data = text + data[:start], data[start:]
-        if at < 0:  # the beginning of a mark waits for the rest
+        if at < 0:  # the beginning of a mark is held back until the rest comes
             at = data.rfind(b"\x1e", -len(self.mark))
             at = at if at >= 0 and self.mark.startswith(data[at:]) else len(data)
         self._held = data[at:]
         return self._decoder.decode(text + data[:at])
 
     def finish(self):
-        """Returns what was held back when no more comes (str)."""
+        """Returns the text that was held back (str). Call it when no more comes."""
         held, self._held = self._held, b""
         return self._decoder.decode(held, True)
 
 
 class Shell:
-    """A Bash process. show is called with the name of a stream and text that came on it. files is the beginning of
-    the names of the files that Bash reads."""
+    """A Bash process. show is called with the name of a stream and its new text. files is the first part of the paths
+    of the files that Bash reads."""
 
     def __init__(self, files, show):
         self.show = show
@@ -87,8 +87,8 @@ class Shell:
         mark = b"\x1e" + uuid.uuid4().hex.encode() + b":"
         self.streams = {s.terminal: s for s in (Stream("stdout", mark), Stream("stderr", mark))}
         self._statuses, theirs = os.pipe()
-        self._status = _outside(theirs)
-        self._asked = 0  # the number of the last mark that was ordered
+        self._status = _move_up(theirs)
+        self._last_mark = 0  # the number of the last mark that was ordered
         self._code, self._end = files + ".code", files + ".end"
         out, err = (s.writes for s in self.streams.values())
         text = "\\036" + mark[1:].decode() + "%s\\036"
@@ -107,7 +107,7 @@ class Shell:
             file.write(data)
 
     def start(self, setup):
-        """Starts Bash, and has it run code before all else. What Bash says about itself is shown."""
+        """Starts Bash and runs the setup code first. Messages of Bash about its start are shown."""
         self.status = 0
         self._last, self._background = b"", set()
         theirs, self._orders = os.pipe()
@@ -115,8 +115,8 @@ class Shell:
         for descriptor in ours:
             os.set_inheritable(descriptor, True)
         try:
-            # The group of its own keeps interrupts of the kernel away. Bash remembers the terminal, and
-            # complains without one when a command was ended by a signal.
+            # In a process group of its own Bash gets no interrupts of the kernel. It starts with a terminal, because
+            # without one it complains when a signal has ended a command.
             self.process = subprocess.Popen(["bash", "--noediting", "-i"], stdin=theirs, stdout=subprocess.DEVNULL,
                                             stderr=ours[1], pass_fds=ours, process_group=0)
         finally:
@@ -134,7 +134,7 @@ class Shell:
         return bool(select.select([self._ended], [], [], 0)[0])
 
     def close(self):
-        """Forgets a Bash that has ended; returns its exit status, negative for the signal that ended it (int)."""
+        """Frees the resources of a Bash that has ended; returns its exit status, or minus the signal that ended it (int)."""
         self._poll.unregister(self._ended)
         os.close(self._ended)
         os.close(self._orders)
@@ -144,8 +144,8 @@ class Shell:
         """Runs code; returns its exit status (int), or None if Bash has ended."""
         quoted = code.encode("utf-8", "replace").replace(b"'", b"'\\''")
         self._write(self._code, b"__cellhold='%s'\n\\return %d\n" % (quoted, self.status))
-        self.interrupted, first = False, self._asked + 1
-        self._ask(self._order)
+        self.interrupted, first = False, self._last_mark + 1
+        self._send_order(self._order)
         self.running = True
         try:
             self.status = self._follow(first)
@@ -156,35 +156,35 @@ class Shell:
                     self.show(stream.name, text)
         return self.status
 
-    def _ask(self, order=""):
-        """Orders the next mark."""
-        self._asked += 1
+    def _send_order(self, order=""):
+        """Sends an order and then the order for the next mark."""
+        self._last_mark += 1
         try:
-            os.write(self._orders, f"{order}\n. {shlex.quote(self._end)} {self._asked}\n".encode())
+            os.write(self._orders, f"{order}\n. {shlex.quote(self._end)} {self._last_mark}\n".encode())
         except BrokenPipeError:
-            pass  # it has ended, or has become another program
+            pass  # Bash has ended, or exec has replaced it
 
     def interrupt(self):
-        """Ends the code that runs. It is called by a signal handler."""
+        """Interrupts the running code. A signal handler calls it."""
         self.interrupted = True
         for pid in [*self._started(), self.process.pid]:
             try:
                 os.kill(pid, signal.SIGINT)
             except (ProcessLookupError, PermissionError):
                 pass
-        self._ask()  # the last one may have been forgotten
-        os.write(self._status, b"\n")  # wakes who waits
+        self._send_order()  # the interrupt may have removed the last order
+        os.write(self._status, b"\n")  # wakes _follow
 
     def _started(self):
-        """Finds what Bash has started and what that has started, but for what earlier cells have left in the
-        background (set of process ids). Bash has it ignore interrupts only in part."""
+        """Returns the ids of all processes under Bash, except those that earlier cells left in the background (set).
+        Bash makes only some of the latter ignore interrupts."""
         parents = {}
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:
                     parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
             except (OSError, IndexError, ValueError):
-                pass  # it has ended
+                pass  # the process has ended
         found, new = set(), {self.process.pid}
         while new:
             new = {pid for pid, parent in parents.items() if parent in new and pid not in self._background}
@@ -192,8 +192,9 @@ class Shell:
         return found
 
     def _follow(self, first):
+        """Shows output until the code has ended; returns its exit status (int), or None if Bash has ended."""
         status = None
-        while status is None or any(s.reached != self._asked for s in self.streams.values()):
+        while status is None or any(s.reached != self._last_mark for s in self.streams.values()):
             ready = dict(self._poll.poll(AGAIN * 1000 if self.interrupted else None))
             self._pass_on(ready)
             if self._statuses in ready:
@@ -202,7 +203,7 @@ class Shell:
                     if (status is None and number.isdigit() and value.isdigit() and len(line) < 3 * NUMBER
                             and int(number) >= first):
                         status = int(value)
-                        if last != self._last:  # it has started something in the background
+                        if last != self._last:  # the code has started a process in the background
                             self._last = last
                             self._background.update(self._started())
             if self._ended in ready:
@@ -215,14 +216,14 @@ class Shell:
         return status
 
     def _pass_on(self, ready):
-        """Shows what has come; reports whether there was something (bool)."""
+        """Shows the new output; reports whether there was any (bool)."""
         come = [descriptor for descriptor in self.streams if descriptor in ready]
         for descriptor in come:
             self.read(descriptor)
         return bool(come)
 
     def read(self, descriptor):
-        """Shows what has come on a stream."""
+        """Shows the new output of a stream."""
         stream = self.streams[descriptor]
         if text := stream.read():
             self.show(stream.name, text)

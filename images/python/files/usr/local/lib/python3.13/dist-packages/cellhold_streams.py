@@ -1,13 +1,11 @@
-"""Output of a Python kernel: it waits for its reader, and what programs write comes with their cell.
+"""Limits the unsent output of a Python kernel, and keeps the output of programs with their cell.
 
-Left alone, ZeroMQ drops what a subscriber has not read yet beyond 1,000 messages without a word, even the
-status that ends a cell; and without that bound, or with one text of a gigabyte, the kernel's memory fills
-and the kernel is killed. Three bounds replace this: text goes out in pieces, code that is far ahead of the
-sending waits for it, and the sending waits for the reader.
+By default ZeroMQ keeps 1,000 unread messages and silently drops all others, even the status that ends a cell. Without
+that limit, or with one text of a gigabyte, the kernel's memory fills and the kernel is killed. Three limits replace
+it: text is sent in pieces, code that is far ahead of the sender waits, and the sender waits for the reader.
 
-An interrupt ends the waiting, and may come between any two steps of Python. threading's Condition and
-Event would then stay locked for ever now and then, since they take their locks in Python; so only locks
-that are taken in C stand here.
+An interrupt ends a wait, and it can come between any two steps of Python. Condition and Event of threading take their
+locks in Python, so an interrupt can leave them locked forever. This module uses only locks that are taken in C.
 """
 
 import _thread
@@ -23,14 +21,14 @@ import time
 
 from ipykernel import iostream, kernelapp
 
-PIECE = 64 << 10  # characters of one message of text, and bytes that are read at once
-AHEAD = 1 << 20   # characters of text, and bytes of other messages, that may wait to be sent
-UNREAD = 128      # messages that may wait to be read
+PIECE = 64 << 10  # characters of one message of text, and bytes of one read
+AHEAD = 1 << 20   # characters of text, and bytes of other messages, that can wait for the sender
+UNREAD = 128      # messages that can wait for the reader
 
 
-def _pass(schedule, thread, seconds=float("inf")):
-    """Waits until a thread has come to what schedule hands to it (a function of one callback), is dead, or
-    time is up; returns whether it has come there (bool)."""
+def _wait_for_call(schedule, thread, seconds=float("inf")):
+    """Passes a callback to schedule (a function), and waits until the thread has called it. Returns whether the thread
+    has called it (bool), also when the thread is dead or the time is up."""
     reached = _thread.allocate_lock()
     reached.acquire()
     schedule(reached.release)
@@ -42,7 +40,7 @@ def _pass(schedule, thread, seconds=float("inf")):
 
 
 def _pieces(text):
-    """Yields a text in pieces, and never half of a pair of surrogates, which is one character."""
+    """Yields a text in pieces. It never splits a surrogate pair, which is one character."""
     start = 0
     while start < len(text):
         end = start + PIECE
@@ -52,8 +50,8 @@ def _pieces(text):
         start = end
 
 
-class PatientThread(iostream.IOPubThread):
-    """Sends messages, and lets those wait who are too far ahead of it."""
+class BoundedThread(iostream.IOPubThread):
+    """Sends messages. Threads that are too far ahead of it must wait."""
 
     def __init__(self, *args, **kwargs):
         self._ahead = 0
@@ -62,7 +60,7 @@ class PatientThread(iostream.IOPubThread):
         super().__init__(*args, **kwargs)
 
     def schedule(self, f):
-        """Wakes the thread only if nobody else has: a wake-up costs more than most messages."""
+        """Wakes the thread only if it is not awake yet: a wake-up costs more than most messages."""
         if not self.thread.is_alive():
             f()
             return
@@ -70,18 +68,18 @@ class PatientThread(iostream.IOPubThread):
         if not self._woken:
             self._woken = True
             try:
-                # Not by its ZeroMQ socket, for which it would ask the system five times what is there.
+                # ipykernel's own wake-up uses a ZeroMQ socket, which needs five system calls to find the event.
                 self.io_loop.add_callback(self._handle_event, [])
             except BaseException:  # an interrupt
                 self._woken = False
                 raise
 
     def _handle_event(self, msg):
-        self._woken = False  # first, so that whatever comes after the counting wakes again
+        self._woken = False  # set it first, so that events which come later wake the thread again
         try:
             super()._handle_event(msg)
         except BaseException:
-            self.schedule(lambda: None)  # the rest is not forgotten
+            self.schedule(lambda: None)  # so that the other events are still handled
             raise
 
     def send_multipart(self, msg, *args, **kwargs):
@@ -89,7 +87,7 @@ class PatientThread(iostream.IOPubThread):
             return super().send_multipart(msg, *args, **kwargs)
         size = sum(map(len, msg))
         if self._ahead > AHEAD:
-            _pass(self.schedule, self.thread)
+            _wait_for_call(self.schedule, self.thread)
         with self._counting:
             self._ahead += size
 
@@ -103,16 +101,16 @@ class PatientThread(iostream.IOPubThread):
         self.schedule(send)
 
 
-class PatientStream(iostream.OutStream):
-    """Takes text in pieces, and lets those wait who write faster than it is sent."""
+class BoundedStream(iostream.OutStream):
+    """Takes text in pieces. Code that writes faster than the text is sent must wait."""
 
     _unsent = 0        # characters in the buffers
-    _flushing = False  # they are on their way to the thread's queue
-    _busy = False      # the watching thread has taken what is not in the buffers yet
+    _flushing = False  # text has left the buffers and is not in the thread's queue yet
+    _busy = False      # the watching thread has read text that is not in the buffers yet
 
     def __init__(self, *args, **kwargs):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._asked = collections.deque()  # by those who wait for what programs have written
+        self._asked = collections.deque()  # callbacks of threads that wait for output of programs
         self._woken_by, self._wakes = os.pipe()
         super().__init__(*args, **kwargs)
 
@@ -128,23 +126,24 @@ class PatientStream(iostream.OutStream):
         return len(string)
 
     def flush(self):
-        """Waits for nothing where nothing is to be sent: every display flushes both streams."""
+        """Does not wait if there is nothing to send, because every display flushes both streams."""
         if self.pub_thread is None or not self._is_master_process():
             return super().flush()
         if self._should_watch and threading.current_thread() is not self.watch_fd_thread:
-            self._take()
+            self._await_programs()
         if self._unsent or self._flushing:
             self._drain(self.flush_timeout)
 
     def _drain(self, seconds=float("inf")):
+        """Sends the text in the buffers, and waits until the thread has done so or the time is up."""
         thread = self.pub_thread
         if threading.current_thread() is thread.thread:
             return self._flush()
         thread.schedule(self._flush)
-        _pass(thread.schedule, thread.thread, seconds)
+        _wait_for_call(thread.schedule, thread.thread, seconds)
 
     def _flush(self):
-        self._flushing = True  # before the buffers are empty, for flush to see one or the other
+        self._flushing = True  # set before the buffers are empty, so that flush sees unsent text or this
         try:
             super()._flush()
         finally:
@@ -160,11 +159,11 @@ class PatientStream(iostream.OutStream):
             for piece in _pieces(data):
                 yield parent, piece
 
-    def _take(self):
-        """Waits until what programs have written by now is in the buffers: a cell has the output of those
+    def _await_programs(self):
+        """Waits until the output that programs have written is in the buffers. So a cell has the output of the programs
         that it waited for."""
-        if self._unread() or self._busy:  # in this order: who takes it is busy before
-            _pass(self._ask, self.watch_fd_thread)
+        if self._unread() or self._busy:  # in this order, because the watching thread sets _busy before it reads
+            _wait_for_call(self._ask, self.watch_fd_thread)
 
     def _ask(self, callback):
         self._asked.append(callback)
@@ -174,7 +173,7 @@ class PatientStream(iostream.OutStream):
         return int.from_bytes(fcntl.ioctl(self._fid, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def _watch_pipe_fd(self):
-        """Passes on what programs write, and tells those who wait for it."""
+        """Passes on the output of programs, and calls the callbacks of threads that wait for it."""
         poll = select.poll()
         poll.register(self._fid, select.POLLIN)
         poll.register(self._woken_by, select.POLLIN)
@@ -195,7 +194,7 @@ class PatientStream(iostream.OutStream):
             self._exc = sys.exc_info()
 
     def _pass_on(self):
-        """Takes what there is by now, and no more: some programs never stop. A character that comes in
+        """Reads only the output that is there now, because some programs never stop writing. A character that comes in
         two pieces stays whole."""
         self._busy = True
         try:
@@ -212,8 +211,8 @@ class PatientStream(iostream.OutStream):
 _init_iopub = kernelapp.IPKernelApp.init_iopub
 
 
-def _init_patient_iopub(self, context):
-    context.sndhwm = UNREAD  # of sockets made from here on
+def _init_bounded_iopub(self, context):
+    context.sndhwm = UNREAD  # for sockets that are created from now on
     context.xpub_nodrop = 1
     try:
         _init_iopub(self, context)
@@ -224,6 +223,6 @@ def _init_patient_iopub(self, context):
 
 def install():
     """Makes kernels of this process use these streams."""
-    kernelapp.IPKernelApp.init_iopub = _init_patient_iopub
-    kernelapp.IOPubThread = PatientThread
-    iostream.OutStream = PatientStream
+    kernelapp.IPKernelApp.init_iopub = _init_bounded_iopub
+    kernelapp.IOPubThread = BoundedThread
+    iostream.OutStream = BoundedStream

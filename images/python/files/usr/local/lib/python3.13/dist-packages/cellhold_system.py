@@ -1,12 +1,12 @@
-"""Runs `!command` with output to a terminal of its own, and passes on what it writes as it comes.
+"""Runs `!command` on a terminal of its own, and passes on its output at once.
 
-It stands in for IPython's own way, which asks twenty times a second whether there is something, copies
-the whole kernel for each command, waits a quarter of a second at the end, and under load loses the last
-words of a command that has ended.
+It replaces IPython's own function, which copies the whole kernel for each command. IPython's function looks for output
+only twenty times a second, and waits a quarter of a second at the end. Under load it loses the last output of a
+command.
 
-Programs see a terminal where they write, so that they show progress and colours and write line by line. They
-find the end of their input at once, since nobody could answer: standard input is empty, the terminal is open for
-writing only, and it is not the controlling terminal, so that /dev/tty cannot be opened.
+Programs write to a terminal, so they show progress and colours, and write line by line. Their input ends at once,
+because nobody can answer. Standard input is empty, and the terminal is open for writing only. It is not the
+controlling terminal, so /dev/tty cannot be opened.
 """
 
 import _thread
@@ -23,9 +23,9 @@ import termios
 from IPython.core import interactiveshell
 from ipykernel import zmqshell
 
-ROWS, COLUMNS = 24, 80  # of the terminal; what pexpect gives its children
-PIECE = 64 << 10        # bytes read at once
-GRACE = 2.0             # seconds that an interrupted command has for its last words
+ROWS, COLUMNS = 24, 80  # size of the terminal, as pexpect sets it
+PIECE = 64 << 10        # bytes of one read
+GRACE = 2.0             # seconds that an interrupted command has to end
 
 
 def system(cmd):
@@ -33,11 +33,11 @@ def system(cmd):
     terminal, theirs = os.openpty()
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        os.fchmod(theirs, 0o200)  # a program may open it by its name, too
+        os.fchmod(theirs, 0o200)  # a program that opens it by its name can only write too
         output = os.open(os.ptsname(terminal), os.O_WRONLY | os.O_NOCTTY)
         try:
-            # A session of its own keeps it from the terminal of whoever started the kernel, and a group of its
-            # own is what an interrupt is sent to.
+            # A session of its own keeps the command from the terminal of the process that started the kernel. It also
+            # has a process group of its own, which gets the interrupts.
             process = subprocess.Popen([os.environ.get("SHELL", "/bin/sh"), "-c", cmd], stdin=subprocess.DEVNULL,
                                        stdout=output, stderr=output, start_new_session=True)
         finally:
@@ -52,15 +52,15 @@ def system(cmd):
     finally:
         os.close(terminal)
     code = process.returncode
-    return -(code - 128) if code > 128 else code  # the shell's way to tell a signal
+    return -(code - 128) if code > 128 else code  # the shell adds 128 to the number of a signal
 
 
 def _follow(process, terminal):
-    """Prints what comes until the command has ended. An interrupt is for both, the command and the cell:
-    else nothing could end a loop of commands but the end of the kernel."""
+    """Prints output until the command has ended. An interrupt ends both the command and the cell. Otherwise only the end
+    of the kernel could end a loop of commands."""
     ended, end = os.pipe()
     try:
-        # Not a Thread, which an interrupt of its start could leave behind with a lock taken.
+        # This is not threading.Thread, because an interrupt during its start can leave a lock taken.
         _thread.start_new_thread(_reap, (process, end))
     except BaseException:
         os.close(ended)
@@ -77,11 +77,11 @@ def _follow(process, terminal):
             try:
                 if not _copy(terminal, ended, decoder, GRACE):
                     _kill(process, signal.SIGKILL)
-            except KeyboardInterrupt:  # the impatient ask twice
+            except KeyboardInterrupt:  # a second interrupt
                 _kill(process, signal.SIGKILL)
             os.read(ended, 1)
             raise
-        os.read(ended, 1)  # the end of the file is the command's
+        os.read(ended, 1)  # returns when the command has ended
     finally:
         os.close(ended)
         print(decoder.decode(b"", True), end="")
@@ -93,13 +93,13 @@ def _reap(process, end):
 
 
 def _copy(terminal, ended, decoder, seconds=None):
-    """Prints what comes until the command has ended, which it reports (bool), or time is up."""
+    """Prints output until the command has ended or the time is up; reports whether the command has ended (bool)."""
     poll = select.poll()
     poll.register(terminal, select.POLLIN)
     poll.register(ended, select.POLLIN)
     while True:
         ready = dict(poll.poll(None if seconds is None else seconds * 1000))
-        if ended in ready:  # what it started may go on and keep the terminal open, as in any shell
+        if ended in ready:  # its background processes can keep the terminal open
             os.set_blocking(terminal, False)
         if not ready:
             return False
@@ -108,7 +108,7 @@ def _copy(terminal, ended, decoder, seconds=None):
                 data = os.read(terminal, PIECE)
             except BlockingIOError:
                 return True
-            except OSError:  # nobody has the terminal open any more
+            except OSError:  # no process has the terminal open any more
                 data = b""
             if not data:
                 if ended in ready:
@@ -120,7 +120,7 @@ def _copy(terminal, ended, decoder, seconds=None):
 
 
 def _kill(process, number):
-    """Signals the command and what it started in its group, if it is still there."""
+    """Sends a signal to the process group of the command, if it still exists."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):

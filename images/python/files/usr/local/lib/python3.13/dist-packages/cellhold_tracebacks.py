@@ -1,11 +1,11 @@
-"""Bounds tracebacks before they are rendered: of frames that repeat the first and the last are shown.
+"""Shortens tracebacks before they are rendered: only the first and the last of repeated frames are shown.
 
-IPython renders each frame with its source, and each call of a recursion is a frame: a recursion of 20,000
-calls takes it most of a minute, and code that raises its limit further takes the cell to its deadline. Here
-frames are counted first, and some thirty of them are rendered. Chains and groups of exceptions, long lines
-and long texts have bounds too. Each place where something is missing says how much.
+IPython renders each frame with its source, and each call of a recursion is a frame. A recursion of 20,000 calls takes
+it most of a minute, and a deeper one can take the cell to its deadline. Here frames are counted first, and about
+thirty of them are rendered. Chains and groups of exceptions, long lines and long texts have limits too. A note at
+each gap says how much is missing.
 
-Whatever happens while a traceback is rendered, the cell has an error output and a reply.
+If the rendering fails, the cell still has an error output and a reply.
 """
 
 import collections
@@ -20,22 +20,22 @@ from IPython.core.error import UsageError
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.zmqshell import ZMQInteractiveShell
 
-REPEATS = 2           # times that a line of code is shown before its calls count as repeated
+REPEATS = 2           # times that a line of code is shown; later calls from it count as repeated
 FIRST, LAST = 10, 20  # frames shown at both ends of a traceback
 ENDS = 3              # last frames that are shown even if they are repeated
 CHAIN = 5             # exceptions shown at both ends of a chain of causes
-MEMBERS, NESTED = 15, 10  # exceptions shown of a group, and levels of groups in groups: Python's own bounds
+MEMBERS, NESTED = 15, 10  # exceptions shown of a group, and levels of nested groups: Python's own limits
 LINE = 2000           # characters of one line
 VALUE = 32 << 10      # characters of the text of an exception
 TOTAL = 64 << 10      # characters of a traceback
-SOURCE = 256 << 10    # characters of source beyond which IPython may not parse it
+SOURCE = 256 << 10    # characters of the longest source that IPython parses
 
-# Frames of IPython and of the kernel, which the reader has not written.
+# Frames of IPython and of the kernel are hidden, because they are not the user's code.
 _HIDDEN = (ultratb.__file__.removesuffix("ultratb.py"), __file__.removesuffix("tracebacks.py"))
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class Left:
+class LeftOut:
     """Stands for frames that are left out."""
 
     def __init__(self, entries):
@@ -53,7 +53,7 @@ def _place(entry):
 
 
 def fold(traceback):
-    """Returns the parts of a traceback in order (list): short tracebacks, and Left between them."""
+    """Returns the parts of a traceback in order (list): short tracebacks, with a LeftOut for each gap."""
     entries = []
     while traceback is not None:
         entries.append(traceback)
@@ -70,10 +70,10 @@ def fold(traceback):
         shown = shown[:FIRST] + shown[-LAST:]
     parts, run, next_one = [], [], 0
     for i in shown:
-        if i == next_one + 1:  # to name one frame takes as much room as the frame
+        if i == next_one + 1:  # a note about one frame would take as much space as the frame
             run.append(entries[next_one])
         elif i > next_one:
-            parts += [run, Left(entries[next_one:i])]
+            parts += [run, LeftOut(entries[next_one:i])]
             run = []
         run.append(entries[i])
         next_one = i + 1
@@ -82,7 +82,7 @@ def fold(traceback):
 
 
 def _linked(entries):
-    """Returns copies of the entries as a traceback of their own."""
+    """Returns a new traceback with copies of the entries."""
     traceback = None
     for entry in reversed(entries):
         traceback = types.TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
@@ -90,8 +90,8 @@ def _linked(entries):
 
 
 def chain(value):
-    """Returns the exception and those that it came from, the last one first (list of pairs): the exception, or how
-    many are left out (int), and whether it was the cause of the one before."""
+    """Returns the exception and its causes, the last exception first (list of pairs). A pair begins with an exception,
+    or with the number of left out exceptions (int). Its bool is true for a __cause__ of the exception before."""
     links, seen, cause = [], set(), False
     while value is not None and id(value) not in seen:
         seen.add(id(value))
@@ -107,7 +107,7 @@ def _chain_note(count):
     return f"\n[... {count} exceptions left out, each of which led to the next]\n"
 
 
-# IPython's own rendering, with bounds.
+# IPython's own rendering, with limits.
 
 _get_records = ultratb.VerboseTB.get_records
 _format_record = ultratb.VerboseTB.format_record
@@ -118,7 +118,7 @@ _line_count = ultratb.get_line_number_of_frame
 def _records(self, traceback, context, offset):
     records = []
     for part in fold(traceback):
-        if isinstance(part, Left):
+        if isinstance(part, LeftOut):
             records.append(part)
             continue
         lines = {}
@@ -129,11 +129,11 @@ def _records(self, traceback, context, offset):
         for record in _get_records(self, part, context, offset):
             if (record.filename or "").startswith(_HIDDEN):
                 continue
-            if record._sd is None:  # IPython looks where the frame is by now
+            if record._sd is None:  # IPython reads the frame's current line, which has changed
                 record.lineno = lines.get(id(record.frame), record.lineno)
-                record.raw_lines = [middle(line, LINE) for line in record.raw_lines]
+                record.raw_lines = [cut_middle(line, LINE) for line in record.raw_lines]
             records.append(record)
-    return [_note(r) if isinstance(r, Left) else r for r in records]
+    return [_note(r) if isinstance(r, LeftOut) else r for r in records]
 
 
 def _note(left):
@@ -150,14 +150,14 @@ def _record(self, record):
 
 
 def _lines_of(frame):
-    """Returns how many lines the file of the frame has, or too many for IPython to parse it."""
+    """Returns the number of lines in the frame's file. For a long source it is too high for IPython to parse the file."""
     if sum(map(len, linecache.getlines(frame.f_code.co_filename))) > SOURCE:
         return ultratb.FAST_THRESHOLD + 1
     return _line_count(frame)
 
 
 def _exception(self, etype, evalue):
-    """Renders the line that says what went wrong, and the exception's notes (list of str)."""
+    """Renders the line with the type and the text of the exception, and the exception's notes (list of str)."""
     from IPython.utils.PyColorize import theme_table
     theme, token = theme_table[self._theme_name], ultratb.Token
     line = [(token.ExcName, str(etype)), (token, ": "), (token, text_of(evalue))]
@@ -165,7 +165,7 @@ def _exception(self, etype, evalue):
 
 
 def _verbose(self, etype, evalue, etb, tb_offset=None, context=5):
-    """Renders the exception and those that it came from (list of str)."""
+    """Renders the exception and its causes (list of str)."""
     parts = []
     for value, cause in chain(evalue):
         if isinstance(value, int):
@@ -189,27 +189,27 @@ def _rule(self):
 
 
 def _extracted(self, traceback):
-    """Returns the frames of IPython's plain mode (list), and Left between them."""
+    """Returns the frames for IPython's plain mode (list), with a LeftOut for each gap."""
     import traceback as tb
     frames = []
     for part in fold(traceback):
-        frames += [part] if isinstance(part, Left) else tb.extract_tb(part)
+        frames += [part] if isinstance(part, LeftOut) else tb.extract_tb(part)
     return frames
 
 
 def _listed(self, frames):
     lines, start = [], 0
     for i, frame in enumerate(frames):
-        if isinstance(frame, Left):
+        if isinstance(frame, LeftOut):
             lines += _format_list(self, frames[start:i]) + ["  " + frame.text]
             start = i + 1
     return lines + _format_list(self, frames[start:])
 
 
-# What IPython cannot render: groups, and exceptions whose own code fails.
+# IPython cannot render groups, or exceptions whose own code fails. These functions render them.
 
 def plain(value):
-    """Renders an exception as Python does (list of str). Nothing of it can make that fail."""
+    """Renders an exception as Python does (list of str). No exception can make it fail."""
     parts = []
     for link, cause in chain(value):
         if isinstance(link, int):
@@ -227,8 +227,8 @@ def _plain_one(value, level):
     if value.__traceback__ is not None:
         lines.append("Traceback (most recent call last):\n")
     for part in fold(value.__traceback__):
-        lines += ["  " + part.text] if isinstance(part, Left) else _plain_frames(part)
-    lines.append(said(value) + "\n")
+        lines += ["  " + part.text] if isinstance(part, LeftOut) else _plain_frames(part)
+    lines.append(type_and_text(value) + "\n")
     lines += [note + "\n" for note in notes(value)]
     if isinstance(value, BaseExceptionGroup):
         lines += _plain_members(value, level + 1)
@@ -242,12 +242,12 @@ def _plain_frames(entry):
             line = linecache.getline(code.co_filename, entry.tb_lineno, entry.tb_frame.f_globals).strip()
             yield f"  {_file(code.co_filename)}, line {entry.tb_lineno}, in {code.co_name}\n"
             if line:
-                yield f"    {middle(line, LINE)}\n"
+                yield f"    {cut_middle(line, LINE)}\n"
         entry = entry.tb_next
 
 
 def _file(name):
-    """Returns how a traceback names a file; code of a cell has the cell's number."""
+    """Returns the name of a file for a traceback (str). Code of a cell has the cell's number."""
     shell = ultratb.get_ipython()
     cell = shell.compile.format_code_name(name) if shell is not None else None
     return " ".join(cell) if cell else f'File "{name}"'
@@ -267,16 +267,16 @@ def _plain_members(group, level):
     return lines
 
 
-def said(value):
-    """Returns the exception in one line, as Python ends a traceback with (str)."""
+def type_and_text(value):
+    """Returns the type and the text of the exception, as on the last line of Python's tracebacks (str)."""
     text = text_of(value)
     return f"{type(value).__name__}: {text}" if text else type(value).__name__
 
 
 def text_of(value):
-    """Returns the text of an exception, its middle left out if it is long; it has one if its code fails (str)."""
+    """Returns the text of an exception (str). A long text is cut, and a replacement is returned if its code fails."""
     try:
-        return middle(str(value), VALUE)
+        return cut_middle(str(value), VALUE)
     except Exception:
         return f"<exception str() failed: {type(value).__name__}>"
 
@@ -285,11 +285,11 @@ def notes(value):
     found = getattr(value, "__notes__", None)
     if not isinstance(found, (list, tuple)):
         return []
-    return [middle(note, VALUE) for note in found if isinstance(note, str)]
+    return [cut_middle(note, VALUE) for note in found if isinstance(note, str)]
 
 
-def middle(text, most):
-    """Returns a text of at most so many characters, and of a longer one its beginning and its end (str)."""
+def cut_middle(text, most):
+    """Returns the text if it has at most that many characters, else its beginning and its end (str)."""
     if len(text) <= most:
         return text
     head = most * 2 // 3
@@ -298,12 +298,12 @@ def middle(text, most):
 
 
 def bounded(lines):
-    """Returns the entries of a traceback within the bounds of lines and of the whole (list of str)."""
+    """Returns the entries of a traceback, cut to the limits of a line and of the traceback (list of str)."""
     kept = [_bounded_entry(entry) for entry in lines if isinstance(entry, str)]
     if sum(map(len, kept)) <= TOTAL:
         return kept
     head, tail, room = [], [], TOTAL
-    while kept and len(kept[-1]) <= room:  # the end says what went wrong
+    while kept and len(kept[-1]) <= room:  # the end has the exception itself
         if room < TOTAL // 3:
             break
         room -= len(kept[-1])
@@ -319,9 +319,9 @@ def _bounded_entry(entry):
         return entry
     lines = entry.splitlines(keepends=True)
     if len(entry) > TOTAL // 2 or max(map(len, lines)) > LINE:
-        lines = [line if len(line) <= LINE else middle(_ANSI.sub("", line), LINE) for line in lines]
+        lines = [line if len(line) <= LINE else cut_middle(_ANSI.sub("", line), LINE) for line in lines]
     text = "".join(lines)
-    return text if len(text) <= TOTAL // 2 else middle(_ANSI.sub("", text), TOTAL // 2)
+    return text if len(text) <= TOTAL // 2 else cut_middle(_ANSI.sub("", text), TOTAL // 2)
 
 
 # The shell.
@@ -336,9 +336,9 @@ def _show(self, exc_tuple=None, filename=None, tb_offset=None, exception_only=Fa
     try:
         if etype is None or exception_only or issubclass(etype, (SyntaxError, UsageError)):
             return _showtraceback(self, exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
-        etype, value, tb = self._get_exc_info(exc_tuple)  # sets sys.last_exc and its like; an interrupt may be another one
+        etype, value, tb = self._get_exc_info(exc_tuple)  # sets sys.last_exc and others; it can replace the exception of an interrupt
         self._showtraceback(etype, value, render(self, etype, value, tb, tb_offset))
-    except (Exception, KeyboardInterrupt):  # the second interrupt comes while a loaded machine renders the first
+    except (Exception, KeyboardInterrupt):  # a second interrupt can come while the first is rendered
         self._showtraceback(etype, value, plain(value))
     if self.call_pdb:
         self.debugger(force=True)
@@ -357,7 +357,7 @@ def render(shell, etype, value, tb, tb_offset=None):
 
 
 class _Text:
-    """What is sent as the text of an exception: a str of it does not fail."""
+    """The text of an exception as it is sent: str() does not fail for it."""
 
     def __init__(self, value):
         self.text = text_of(value)
@@ -370,8 +370,8 @@ def _sent(self, etype, evalue, stb):
     return _send(self, etype, _Text(evalue), bounded(stb))
 
 
-def _kept(self, exception, filename=None, running_compiled_code=False):
-    """Returns what %notebook writes of an exception. IPython renders it once more for that."""
+def _for_notebook(self, exception, filename=None, running_compiled_code=False):
+    """Returns the fields that %notebook writes for an exception (dict). IPython would render it once more for this."""
     return {"ename": type(exception).__name__, "evalue": text_of(exception),
             "traceback": getattr(self, "_last_traceback", None) or []}
 
@@ -379,15 +379,15 @@ def _kept(self, exception, filename=None, running_compiled_code=False):
 async def _execute(self, *args, **kwargs):
     try:
         reply = await _do_execute(self, *args, **kwargs)
-    except Exception as e:  # the text of an exception that the code made
+    except Exception as e:  # the kernel could not read the text of the code's exception
         reply = _answer(self.shell, e)
     if isinstance(reply, dict) and isinstance(reply.get("evalue"), str):
-        reply["evalue"] = middle(reply["evalue"], VALUE)
+        reply["evalue"] = cut_middle(reply["evalue"], VALUE)
     return reply
 
 
 def _answer(shell, failure):
-    """Returns the reply to a cell of which the kernel could not make one, and shows why if nothing was shown."""
+    """Returns the reply to a cell after the kernel failed to make one. If the cell shows no error, it shows the failure."""
     last = shell._last_traceback
     if not last:
         last = plain(failure)
@@ -401,11 +401,11 @@ def _answer(shell, failure):
 def install():
     """Makes kernels of this process render tracebacks this way."""
     global _do_execute
-    _do_execute = IPythonKernel.do_execute  # with what has been installed by now
+    _do_execute = IPythonKernel.do_execute  # with the changes of modules that were installed before
     IPythonKernel.do_execute = functools.wraps(_do_execute)(_execute)
     ZMQInteractiveShell._showtraceback = _sent
     interactiveshell.InteractiveShell.showtraceback = _show
-    interactiveshell.InteractiveShell._format_exception_for_storage = _kept
+    interactiveshell.InteractiveShell._format_exception_for_storage = _for_notebook
     ultratb.get_line_number_of_frame = _lines_of
     ultratb.ListTB._extract_tb = _extracted
     ultratb.ListTB._format_list = _listed
