@@ -12,6 +12,8 @@ InteractiveShell._tee = lambda self, channel: contextlib.nullcontext()
 # order matters: a later module can wrap a function that an earlier one has replaced.
 import importlib
 
+import cellhold_kernel
+
 for _module in (
     "cellhold_absent",
     "cellhold_binary",
@@ -22,33 +24,15 @@ for _module in (
     "cellhold_interrupts",
     "cellhold_loops",
     "cellhold_paths",
+    "cellhold_pid",
     "cellhold_results",
     "cellhold_streams",
     "cellhold_system",
     "cellhold_tracebacks",
 ):
-    importlib.import_module(_module).install()
-
-# To detect a fork, each message and each flush calls os.getpid several times. In gVisor a call costs more than the
-# rest of the check. So the process id is read once here, and again in every fork.
-import os
-import types
-
-from ipykernel import iostream
-from jupyter_client import session
-
-_os_with_pid = types.ModuleType("os")
-_os_with_pid.__dict__.update(os.__dict__)
-
-
-def _store_pid():
-    pid = os.getpid()
-    _os_with_pid.getpid = lambda: pid
-
-
-_store_pid()
-os.register_at_fork(after_in_child=_store_pid)
-iostream.os = session.os = _os_with_pid
+    # A kernel without ZeroMQ has its own streams and messages.
+    if not (cellhold_kernel.running and _module in ("cellhold_encoding", "cellhold_pid", "cellhold_streams")):
+        importlib.import_module(_module).install()
 
 # ipykernel waits half a millisecond before each reply, so that output can leave first. The agent does not need this
 # pause. It waits for the idle status, which comes after all output.

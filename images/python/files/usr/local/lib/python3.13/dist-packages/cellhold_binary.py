@@ -8,7 +8,9 @@ flushes, because a session with a closed sys.stdout could not print any more.
 import codecs
 import io
 
-from cellhold_streams import PIECE, BoundedStream
+from ipykernel import iostream
+
+PIECE = 64 << 10  # bytes that become text at once
 
 
 class Binary(io.BufferedIOBase):
@@ -88,11 +90,12 @@ def _close(stream):
 
 def install():
     """Adds these attributes to the streams of this process's kernels."""
-    BoundedStream.buffer = property(_buffer)
-    BoundedStream.detach = _buffer
-    BoundedStream.reconfigure = _reconfigure
-    BoundedStream.fileno = _fileno
-    BoundedStream.close = _close
-    BoundedStream.encoding, BoundedStream.errors, BoundedStream.newlines = "utf-8", "strict", None
-    BoundedStream.line_buffering = BoundedStream.write_through = False
-    BoundedStream.mode = "w"
+    kind = iostream.OutStream
+    kind.buffer = property(_buffer)
+    kind.detach = _buffer
+    kind.reconfigure = _reconfigure
+    kind.fileno = _fileno
+    kind.close = _close
+    kind.encoding, kind.errors, kind.newlines = "utf-8", "strict", None
+    kind.line_buffering = kind.write_through = False
+    kind.mode = "w"

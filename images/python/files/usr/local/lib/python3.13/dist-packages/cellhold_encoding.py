@@ -12,14 +12,29 @@ import json
 import numbers
 from collections.abc import Iterable, Mapping
 
-from jupyter_client import session
-from jupyter_client.jsonutil import json_default
-
 DEPTH = 64        # levels of lists and objects; a notebook can hold 100, and its own structure needs some
 VALUES = 1 << 20  # values of one message that are cleaned; the rest is left out
 LONGEST = 10_000  # characters of the repr of an object that JSON does not know
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=json_default).encode
+
+def default(value):
+    """Returns a value of JSON for one that Python's encoder does not know, as jupyter_client does."""
+    if isinstance(value, datetime.datetime):
+        return (value if value.tzinfo else value.astimezone()).isoformat().replace("+00:00", "Z")
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Iterable):
+        return list(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"{value!r} is not JSON serializable")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=default).encode
 
 
 def pack(message):
@@ -63,7 +78,7 @@ class _Cleaner:
         if isinstance(value, numbers.Real):
             return _real(float(value))
         if isinstance(value, (datetime.datetime, datetime.date)):
-            return json_default(value)
+            return default(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return base64.b64encode(value).decode()
         if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
@@ -135,5 +150,6 @@ def _described(value):
 
 def install():
     """Makes the kernels of this process encode their messages this way."""
+    from jupyter_client import session
     session.json_packer = pack  # Session uses it for the packer name "json"
     session.Session.pack.default_value = pack

@@ -31,13 +31,14 @@ _cell = contextvars.ContextVar("cellhold_cell", default=None)  # the cell of the
 _noted = False    # an interrupt came since the last request
 _owed = False     # the next request must get an interrupt
 _awaiting = None  # the running cell, if it has `await`
+_kernels = set()  # code of the coroutines that are the kernel's own tasks
 
 
 def _note(number, frame):
     """Records an interrupt while no cell runs. A second one ends a task that blocks the start of the next cell."""
     global _noted, _owed
     running = asyncio._get_running_loop() and asyncio.current_task()
-    if _noted and running and getattr(running.get_coro(), "cr_code", None) is not _dispatch.__code__:
+    if _noted and running and getattr(running.get_coro(), "cr_code", None) not in _kernels:
         _owed = True
         raise KeyboardInterrupt
     _noted = True
@@ -177,9 +178,15 @@ def _start_and_restart(app):
     _start(app)
 
 
+def recognise(function):
+    """Takes tasks of a coroutine function for the kernel's own."""
+    _kernels.add(function.__code__)
+
+
 def install():
     """Makes kernels of this process handle interrupts this way."""
     global _start
+    recognise(_dispatch)
     _start = IPKernelApp.start
     InteractiveShell._get_exc_info = _exc_info
     IPythonKernel._cancel_on_sigint = lambda kernel, task: _Awaiting(task)

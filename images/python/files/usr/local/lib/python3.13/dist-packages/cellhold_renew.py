@@ -65,9 +65,12 @@ def renew_kernel(kernel, key, session):
     shell = getattr(kernel, "shell", None)
     if shell is not None:
         shell.displayhook.topic = kernel._topic("execute_result")
-    write_connection_file(kernel.parent.abs_connection_file, key)
+    if (publisher := getattr(kernel, "publisher", None)) is not None:  # on the stream, where no key is needed
+        publisher.helper.rearm()
+    else:
+        write_connection_file(kernel.parent.abs_connection_file, key)
+        kernel.session.key = key.encode()
     kernel.session.session = session
-    kernel.session.key = key.encode()
 
 
 def write_connection_file(path, key):

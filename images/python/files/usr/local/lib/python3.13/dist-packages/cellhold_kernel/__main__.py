@@ -1,0 +1,49 @@
+"""Starts the kernel: python3 -m cellhold_kernel -f CONNECTION_FILE
+
+The environment variable CELLHOLD_STREAM has the descriptor of the kernel's end of the stream. If the versions of the
+packages are none that this module was tested with, it ends with status 97, and the agent starts ipykernel itself.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+
+REFUSED = 97
+TESTED = {"ipykernel": "6.31.", "IPython": "9.18."}  # beginnings of versions
+
+
+def refusal():
+    """Returns why this module cannot run here (str), or None."""
+    if sys.version_info < (3, 13):
+        return f"Python {sys.version_info[0]}.{sys.version_info[1]} has no eager tasks or no timerfd; 3.13 has both"
+    import IPython
+    import ipykernel
+    for module in (ipykernel, IPython):
+        if not module.__version__.startswith(TESTED[module.__name__]):
+            return f"{module.__name__} has version {module.__version__}; tested is {TESTED[module.__name__]}x"
+    return None
+
+
+def main():
+    # The user's code and its processes must not find the stream.
+    sock = socket.socket(fileno=int(os.environ.pop("CELLHOLD_STREAM")))
+    sock.set_inheritable(False)
+    if sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]  # IPython adds it again
+    import cellhold_kernel
+    from cellhold_kernel import standins
+    cellhold_kernel.running = True
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(standins.installed())
+        if reason := refusal():
+            print(f"cellhold_kernel: {reason}", file=sys.stderr)
+            sys.exit(REFUSED)
+        from cellhold_kernel import kernel
+        app = kernel.IPKernelApp.instance(sock=sock, standins=stack)
+        app.initialize()
+    app.start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The helper thread of the kernel. It sleeps in one poll() until there is something to do:
+
+- Output that nobody has sent for some time is sent: of long cells, of threads, of tasks between cells.
+- Programs have written to a pipe, or a fork has sent a message.
+- A cell runs for some time. From then on the helper reads the stream in place of the event loop, which is blocked. It
+  answers control requests, queues shell requests, and hands on input.
+
+Short cells never wake it, except by the timer, at most once in INTERVAL.
+"""
+
+import os
+import select
+import threading
+import time
+
+from ipykernel.control import CONTROL_THREAD_NAME
+
+INTERVAL = 0.05  # seconds that output can wait, and after which a cell counts as long
+
+
+class Helper(threading.Thread):
+    """Has the name of ipykernel's thread for control requests, which ipykernel looks at."""
+
+    def __init__(self, sock, writer, publisher, forks, log):
+        super().__init__(name=CONTROL_THREAD_NAME, daemon=True)
+        self.pydev_do_not_trace = self.is_pydev_daemon_thread = True
+        self.io_loop = publisher.io_loop
+        self.writer, self.log = writer, log
+        self.requests = None  # set before the start
+        self.read = None      # function that reads the stream and hands on what has come; set before the start
+        self._sock, self._publisher, self._forks = sock, publisher, forks
+        self._timer = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC | os.TFD_NONBLOCK)
+        self._armed = False
+        self._unsent = False   # the stream was full
+        self._listened = {}    # events by descriptor, as the last poll() had them
+        self._watched = 0      # number of the request during which the stream is watched; 0 means none
+        self._stopped = False
+        self._poll = select.poll()
+
+    def arm(self, seconds=INTERVAL):
+        """Has the helper look after some seconds, if nobody has asked it yet."""
+        if not self._armed:
+            self._armed = True
+            os.timerfd_settime(self._timer, initial=seconds)
+
+    def hurry(self):
+        """Has the helper look at once."""
+        self._armed = True
+        os.timerfd_settime(self._timer, initial=1e-9)
+
+    def rearm(self):
+        """Sets the timer again, after a snapshot was restored: the timer may be lost."""
+        self._armed = False
+        self.arm()
+
+    def stop(self):
+        self._stopped = True
+        self.hurry()
+
+    def run(self):
+        self._poll.register(self._timer, select.POLLIN)
+        sources = [self._forks.receiver.fileno(), *self._publisher.streams]
+        while not self._stopped:
+            self._listen(sources, self._stream_events())
+            ready = dict(self._poll.poll())
+            try:
+                self._look(ready)
+            except Exception:  # one fault must not end the output of the session
+                self.log.exception("Error in the helper thread")
+
+    def _stream_events(self):
+        """Returns what to wait for on the stream: requests while a long cell runs, and space to send (int)."""
+        current = self.requests.number if self.requests.current else 0
+        if self._watched != current:
+            self._watched = 0
+        return (select.POLLIN if self._watched else 0) | (select.POLLOUT if self._unsent else 0)
+
+    def _listen(self, sources, events):
+        """Sets what the next poll() waits for. The sources of output have a pause while the agent does not read."""
+        wanted = {} if self.writer.full() else dict.fromkeys(sources, select.POLLIN)
+        if events:
+            wanted[self._sock.fileno()] = events
+        for descriptor in self._listened.keys() - wanted.keys():
+            self._poll.unregister(descriptor)
+        for descriptor, mask in wanted.items():
+            if self._listened.get(descriptor) != mask:
+                self._poll.register(descriptor, mask)
+        self._listened = wanted
+
+    def _look(self, ready):
+        output = False
+        for descriptor, stream in self._publisher.streams.items():
+            if descriptor in ready:
+                stream.take()
+                output = True
+        if self._forks.receiver.fileno() in ready:
+            while frame := self._forks.receive():
+                self.writer.queue(frame, len(frame))
+                output = True
+        if self._timer in ready:
+            self._fire()
+        if self._watched and ready.get(self._sock.fileno(), 0) & ~select.POLLOUT and self._stream_events() & select.POLLIN:
+            self.read()
+        if self._timer in ready or self._sock.fileno() in ready:
+            self._unsent = self.writer.try_send()
+        elif output:
+            self.arm()
+
+    def _fire(self):
+        self._armed = False
+        try:
+            os.read(self._timer, 8)
+        except BlockingIOError:
+            pass
+        self._watched = self.requests.number if self.requests.current else 0
+        if self.requests.stalled():
+            self.requests.wake()

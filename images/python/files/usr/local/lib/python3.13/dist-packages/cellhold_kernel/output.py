@@ -1,0 +1,196 @@
+"""sys.stdout and sys.stderr of the kernel.
+
+Text goes into the queue of the stream at once, and becomes a message when the queue is sent. What programs write to the
+descriptors 1 and 2 comes through a pipe for each. The pipes are looked at before each output and at each flush, so that
+the output of programs has its place between the cell's own; and the helper thread reads them at any time.
+"""
+
+import _thread
+import contextvars
+import fcntl
+import os
+import select
+import sys
+import termios
+import threading
+
+from ipykernel import iostream
+
+from . import wire
+from .session import extract_header
+
+
+class OutStream(iostream.OutStream):
+    """A text stream whose output belongs to the cell of the code that writes."""
+
+    flush_interval = 0.05
+
+    def __init__(self, session, pub_thread, name, pipe=None, echo=None, *, watchfd=True, isatty=False):
+        self.session = session
+        self.pub_thread = pub_thread
+        self.name = name
+        self.topic = b"stream." + name.encode()
+        self.echo = echo
+        self._isatty = bool(isatty)
+        self._parent_header = contextvars.ContextVar("parent_header")
+        self._parent_header.set({})
+        self._thread_to_parent = {}
+        self._thread_to_parent_header = {}
+        self._parent_header_global = {}
+        self._master_pid = os.getpid()
+        self._io_loop = pub_thread.io_loop
+        self._buffer_lock = threading.RLock()
+        self._local = threading.local()
+        self._should_watch = False
+        self._chunks = []  # bytes of programs that are on their way to the queue
+        self._pipe_lock = _thread.RLock()
+        if watchfd:
+            self._should_watch = True
+            self._setup_stream_redirects(name)
+
+    def _setup_stream_redirects(self, name):
+        self._fid, end = os.pipe()
+        self._original_stdstream_fd = getattr(sys, name).fileno()
+        self._original_stdstream_copy = os.dup(self._original_stdstream_fd)
+        os.dup2(end, self._original_stdstream_fd)
+        self._pipe_end = end  # the pipe has a writer also when code closes the descriptor
+        self.pub_thread.watch(self)
+
+    def _is_master_process(self):
+        return not self.pub_thread.forked
+
+    def set_parent(self, parent):
+        self.parent_header = extract_header(parent)
+
+    def write(self, string):
+        """Queues text (str). Returns its length (int)."""
+        if not isinstance(string, str):
+            raise TypeError(f"write() argument must be str, not {type(string)}")
+        if self.pub_thread is None:
+            raise ValueError("I/O operation on closed file")
+        if self.echo is not None:
+            self._echo(string)
+        if string:
+            self.pub_thread.put((self.name, self.parent_header, string), len(string))
+        return len(string)
+
+    def _echo(self, string):
+        try:
+            self.echo.write(string)
+            self.echo.flush()
+        except OSError as error:
+            if self.echo is not sys.__stderr__:
+                print(f"Write failed: {error}", file=sys.__stderr__)
+
+    def flush(self):
+        """Queues what programs have written by now. The queue is sent within flush_interval."""
+        if self.pub_thread is not None:
+            self.pub_thread.look(self)
+
+    def take(self):
+        """Queues what programs have written by now, and no more: some programs never stop."""
+        with self._pipe_lock:
+            if self._pipe_lock._recursion_count() > 1:
+                return
+            left = self._unread()
+            while left > 0:
+                # One call, so that no exception comes between the reading and the storing.
+                self._chunks.extend(map(os.read, (self._fid,), (min(left, wire.PIECE),)))
+                left -= len(self._chunks[-1])
+                self._pass_on()
+
+    def _pass_on(self):
+        while self._chunks:
+            data = self._chunks[0]
+            if data:
+                os.write(self._original_stdstream_copy, data)  # the agent keeps the end of it, for the case of a crash
+            self.pub_thread.queue_from(self._chunks, self.name, self._parent_header_global, len(data))
+
+    def _unread(self):
+        return int.from_bytes(fcntl.ioctl(self._fid, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    def renew_locks(self):
+        """Makes new locks, after a fork."""
+        self._pipe_lock = _thread.RLock()
+        self._buffer_lock = threading.RLock()
+
+
+class Publisher:
+    """The way of all output to the queue. It is in the place of ipykernel's thread for that: kernel.iopub_thread."""
+
+    closed = False
+    forked = False  # this process is a fork of the kernel
+
+    def __init__(self, writer, session, io_loop):
+        self.io_loop = io_loop
+        self.streams = {}     # by the descriptor of the pipe
+        self.helper = self.requests = self.forks = None  # set before the first output
+        self.socket = self.background_socket = None
+        self._writer, self._session = writer, session
+        self._poll = select.poll()
+
+    thread = property(lambda self: self.helper)
+
+    # Output of the code.
+
+    def put(self, text, size):
+        """Queues text (tuple of a stream's name, a parent header and a str)."""
+        self._writer.add(text, size)
+        if not self.helper._armed:
+            self.helper.arm()
+
+    def send_frame(self, frame):
+        """Queues a message (bytes). It is sent at once if no request is being handled."""
+        self._writer.add(frame, len(frame))
+        if not self.requests.current and threading.current_thread() is not self.helper:
+            self._writer.send(wait=False)
+        if not self.helper._armed:
+            self.helper.arm()
+
+    # Output of programs.
+
+    def watch(self, stream):
+        self.streams[stream._fid] = stream
+        self._poll.register(stream._fid, select.POLLIN)
+
+    def queue_from(self, chunks, name, parent, size):
+        self._writer.queue_from(chunks, name, parent, size)
+
+    def look(self, stream):
+        """Queues what programs have written by now. One look is for all streams: ipykernel flushes standard output
+        first, and then standard error."""
+        if self.forked or stream.name == "stderr" and getattr(sys.stdout, "pub_thread", None) is self:
+            return
+        for descriptor, _ in self._poll.poll(0):
+            self.streams[descriptor].take()
+            if self._writer.full():
+                self._writer.send()
+
+    # Forks.
+
+    def enter_child(self):
+        """Sends all output through the kernel, in a fork of it."""
+        self.forked = True
+        self._writer.forget()
+        self._session.pid = os.getpid()
+        self.forks.enter_child()
+        for stream in self.streams.values():
+            stream.renew_locks()
+        self.put = lambda text, size: [self.forks.send(frame) for frame in self._session.text_frames([text])]
+        self.send_frame = self.forks.send
+
+    # What users of ipykernel's thread call.
+
+    def schedule(self, function):
+        function()
+
+    def send_multipart(self, parts, *args, **kwargs):
+        self.socket.send_multipart(parts)
+
+    def send_parts(self, parts):
+        self.socket.send_parts(parts)
+
+    def start(self):
+        pass
+
+    stop = close = start
