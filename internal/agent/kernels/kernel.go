@@ -196,12 +196,7 @@ func (p *process) prepare(ctx context.Context) error {
 	k := p.kernel
 	start, cancel := context.WithTimeoutCause(ctx, k.options.Timing.Start, errors.New("it was not ready in time"))
 	defer cancel()
-	client, err := jupyter.Dial(start, p.proc.Connection(), jupyter.Options{
-		OnMessage:  p.message,
-		Dead:       p.proc.Done(),
-		MaxMessage: maxMessage,
-		Log:        k.log,
-	})
+	client, err := p.dial(start)
 	if err != nil {
 		return err
 	}
@@ -222,6 +217,20 @@ func (p *process) prepare(ctx context.Context) error {
 	p.client = client
 	k.setState(cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: detail, Info: kernelInfo(p.proc.Spec(), client.Info())})
 	return nil
+}
+
+// dial waits until the kernel has answered a request.
+func (p *process) dial(ctx context.Context) (*jupyter.Client, error) {
+	o := jupyter.Options{
+		OnMessage:  p.message,
+		Dead:       p.proc.Done(),
+		MaxMessage: maxMessage,
+		Log:        p.kernel.log,
+	}
+	if stream := p.proc.Stream(); stream != nil {
+		return jupyter.DialStream(ctx, stream, o)
+	}
+	return jupyter.Dial(ctx, p.proc.Connection(), o)
 }
 
 // resume makes the process that of a restored kernel, if there is one. Nothing is reported to the host,
