@@ -35,7 +35,7 @@ type LaunchSpec struct {
 }
 
 // ErrStream says that a kernel could not be started over a stream. It can be started with NoStream.
-var ErrStream = errors.New("the kernel could not be started over its stream")
+var ErrStream = errors.New("start over a stream")
 
 // Process is one kernel process. Its methods are safe for concurrent use.
 type Process interface {
