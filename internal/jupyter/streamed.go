@@ -33,7 +33,7 @@ func DialStream(ctx context.Context, conn net.Conn, o Options) (*Client, error) 
 		return &streamed{c, stream.New(conn, stream.Options{MaxMessage: o.MaxMessage})}, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("connect to the kernel over its stream: %w", err)
+		return nil, fmt.Errorf("connect to the kernel: %w", err)
 	}
 	return c, nil
 }
