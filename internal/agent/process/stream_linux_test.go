@@ -39,8 +39,10 @@ func streamer(t *testing.T, dir string, stream []string, s kernels.LaunchSpec) (
 	return p, err
 }
 
+// TestAKernelInheritsOneEndOfAStream also checks that the stream can be read to its end, although a child of the
+// kernel has inherited it.
 func TestAKernelInheritsOneEndOfAStream(t *testing.T) {
-	script := `echo "stream $CELLHOLD_STREAM"; ls /proc/$$/fd; head -c 1 "$0"; echo; head -c 7 <&3 >&3; sh -c 'echo the end >&3'`
+	script := `echo "stream $CELLHOLD_STREAM"; ls /proc/$$/fd; head -c 1 "$0"; echo; head -c 7 <&3 >&3; sleep 1000 & echo the end >&3`
 	p, err := streamer(t, shortDir(t), []string{"sh", "-c", script, "{connection_file}"},
 		kernels.LaunchSpec{Env: map[string]string{"CELLHOLD_STREAM": "9"}})
 	if err != nil {
