@@ -49,7 +49,7 @@ func TestARenewedSandboxNumbersFromOneAndKeepsItsVariables(t *testing.T) {
 	}
 	first := r.until("the first event", func(guestapi.Event) bool { return true })[0]
 	var state cellhold.KernelStateContent
-	if r.decode(first, &state); first.Seq != 1 || state.State != cellhold.KernelIdle || state.Info == nil || state.Info.Name != "toy" {
+	if r.decode(first, &state); first.Seq != 1 || state.State != cellhold.KernelIdle || state.Info == nil || state.Info.Name != r.spec {
 		t.Errorf("the first event is %d %s %s, want the idle state with the kernel's info", first.Seq, first.Type, first.Content)
 	}
 	o := r.run("get x")
@@ -151,6 +151,9 @@ func TestAKernelThatCannotBeRenewedIsReportedAndTheAgentContinues(t *testing.T) 
 		"lie":   "kept its old key",
 		"die":   "was lost",
 	} {
+		if how == "lie" && overStream(t) {
+			continue // there is no key
+		}
 		t.Run(how, func(t *testing.T) {
 			r := withKernel(t, fake.Options{})
 			r.wantStatus(r.run("tamper "+how), cellhold.StatusOK)

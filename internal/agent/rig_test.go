@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -35,6 +36,7 @@ type rig struct {
 	ctx    context.Context
 	world  *fake.World
 	id     sandbox.ID
+	spec   string // the kernelspec of its kernels
 	dial   func(context.Context) (net.Conn, error)
 	client *guest.Client
 	kernel *guest.Kernel
@@ -49,6 +51,9 @@ func newRig(t testing.TB, o fake.Options) *rig {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	o.Dir = t.TempDir()
+	if overStream(t) {
+		o.Logger = slog.New(slog.NewTextHandler(noFallback{t}, nil))
+	}
 	if o.Timing == (kernels.Timing{}) {
 		o.Timing = quick
 	}
@@ -67,7 +72,11 @@ func newRig(t testing.TB, o fake.Options) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return &rig{TB: t, ctx: ctx, world: w, id: s.ID(), dial: s.Dial, client: client, kernel: client.Kernel("toy")}
+	r := &rig{TB: t, ctx: ctx, world: w, id: s.ID(), spec: "toy", dial: s.Dial, client: client, kernel: client.Kernel("toy")}
+	if overStream(t) {
+		r.spec = fake.Streamed
+	}
+	return r
 }
 
 // withKernel makes a sandbox with a ready kernel.
@@ -81,7 +90,7 @@ func withKernel(t testing.TB, o fake.Options) *rig {
 
 func (r *rig) start(startup string) {
 	r.Helper()
-	if err := r.kernel.Start(r.ctx, guestapi.StartKernel{Spec: "toy", Startup: startup}); err != nil {
+	if err := r.kernel.Start(r.ctx, guestapi.StartKernel{Spec: r.spec, Startup: startup}); err != nil {
 		r.Fatal(err)
 	}
 	r.watch(0)

@@ -85,9 +85,17 @@ func soon(t testing.TB) context.Context {
 
 func connect(t testing.TB, conn jupyter.Connection, o jupyter.Options) (*jupyter.Client, *inbox) {
 	t.Helper()
+	return connectTo(t, func(o jupyter.Options) (*jupyter.Client, error) { return jupyter.Dial(soon(t), conn, o) }, o)
+}
+
+// dial connects to one kernel.
+type dial func(jupyter.Options) (*jupyter.Client, error)
+
+func connectTo(t testing.TB, dial dial, o jupyter.Options) (*jupyter.Client, *inbox) {
+	t.Helper()
 	b := newInbox()
 	o.OnMessage = b.add
-	c, err := jupyter.Dial(soon(t), conn, o)
+	c, err := dial(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,14 +106,27 @@ func connect(t testing.TB, conn jupyter.Connection, o jupyter.Options) (*jupyter
 // toy starts a scripted kernel and a client for it.
 func toy(t testing.TB, o jupytertest.Options) (*jupytertest.Kernel, *jupyter.Client, *inbox) {
 	t.Helper()
+	k, dial := startToy(t, o)
+	c, b := connectTo(t, dial, jupyter.Options{Dead: k.Dead()})
+	return k, c, b
+}
+
+// startToy starts a scripted kernel. It speaks over a stream in the subtests of TestTheSameHappensOverAStream.
+func startToy(t testing.TB, o jupytertest.Options) (*jupytertest.Kernel, dial) {
+	t.Helper()
 	conn := connection(t)
+	dial := func(o jupyter.Options) (*jupyter.Client, error) { return jupyter.Dial(soon(t), conn, o) }
+	if overStream(t) {
+		var ours net.Conn
+		ours, o.Stream = pair(t)
+		dial = func(o jupyter.Options) (*jupyter.Client, error) { return jupyter.DialStream(soon(t), ours, o) }
+	}
 	k, err := jupytertest.StartWith(t.Context(), conn, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { k.Close() })
-	c, b := connect(t, conn, jupyter.Options{Dead: k.Dead()})
-	return k, c, b
+	return k, dial
 }
 
 func execute(t testing.TB, c *jupyter.Client, code string) string {
@@ -286,13 +307,8 @@ func TestAKernelWithAColonInItsAddressIsFound(t *testing.T) {
 }
 
 func TestAMessageOverTheLimitArrivesWithoutItsContent(t *testing.T) {
-	conn := connection(t)
-	k, err := jupytertest.Start(t.Context(), conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
-	c, b := connect(t, conn, jupyter.Options{MaxMessage: 100_000})
+	_, dial := startToy(t, jupytertest.Options{})
+	c, b := connectTo(t, dial, jupyter.Options{MaxMessage: 100_000})
 	id := execute(t, c, "big 200000\nprint after")
 	b.finished(t, id)
 	got, _ := b.answers(id, "stream")
@@ -312,12 +328,8 @@ func TestAFloodArrivesWhole(t *testing.T) {
 
 func TestCloseLeavesNoGoroutineAndCanBeRepeated(t *testing.T) {
 	before := runtime.NumGoroutine()
-	conn := connection(t)
-	k, err := jupytertest.Start(t.Context(), conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := jupyter.Dial(soon(t), conn, jupyter.Options{Dead: k.Dead()})
+	k, dial := startToy(t, jupytertest.Options{})
+	c, err := dial(jupyter.Options{Dead: k.Dead()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@
 //
 // A kernel can get another key and session while it runs: see Client.Expect.
 //
+// A kernel can have one inherited stream in place of the sockets: see DialStream. There nothing is signed.
+//
 // There is one lock, Client.mu. It is never held while a message is sent or passed on.
 package jupyter
 
@@ -20,41 +22,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"cellhold/internal/jupyter/zmtp"
 )
 
 // ErrDead is the error of calls that wait for a kernel process that has ended.
 var ErrDead = errors.New("the kernel process is dead")
 
-const (
-	// connectRetry is the pause between two attempts to connect to a kernel that is starting. An attempt
-	// costs microseconds, and a start takes at least a third of a second. A watch of the directory would
-	// not replace the attempts. A socket file appears at bind, and connections are refused until listen,
-	// which makes no event.
-	connectRetry = 5 * time.Millisecond
-	// infoRetry is the time to wait for a kernel_info_reply before the request is sent again. A kernel may
-	// lose the first request, or its status messages, while it is starting.
-	infoRetry = time.Second
-	// lastOutput is how long the other channels are read after one has ended. In each socket a kernel that
-	// dies leaves its last messages, and then the end of the stream.
-	lastOutput = time.Second
-	// holdFor is how long the first output of a request can wait. So the output of a short cell is read at
-	// once, when the kernel has answered. Then five messages need one wake-up of this process instead of
-	// five, while it shares its processors with the kernel. The delay is too short to notice.
-	holdFor = 20 * time.Millisecond
-)
-
 // Options configures a Client.
 type Options struct {
 	// OnMessage receives every message of the kernel, also replies to the client's own requests, from one
 	// goroutine per channel. Messages are in order on each channel, and without order between channels.
-	// They can come before Dial returns. OnMessage must be quick and must not wait for the kernel, because
+	// Over a stream, one goroutine receives all messages in order. They can come before Dial returns. OnMessage must be quick and must not wait for the kernel, because
 	// ZeroMQ drops unread messages. It may be nil.
 	OnMessage func(Message)
 	// Dead is closed when the kernel process has ended. Then Dial stops waiting. It may be nil.
@@ -67,50 +47,75 @@ type Options struct {
 
 // Client is the connection to one kernel process. Its methods are safe for concurrent use.
 type Client struct {
-	conn      Connection
 	options   Options
 	keys      atomic.Pointer[keys]
 	session   atomic.Pointer[string]
 	counter   atomic.Uint64
-	sockets   map[Channel]*zmtp.Conn // set by Dial
+	transport transport // set by begin
 	readers   sync.WaitGroup
-	published chan struct{} // closed at the first message on iopub
-	once      sync.Once     // closes published
 	done      chan struct{}
-	info      KernelInfo // set by Dial
+	info      KernelInfo // set by begin
 
 	mu      sync.Mutex
-	holding *time.Timer             // ends the pause of iopub; nil when there is none
 	waiting map[string]chan Message // replies by id of the request
-	reading int                     // channels that have not ended
+	reading int                     // readers that have not ended
 	ending  bool
 	err     error // reason of the end
 }
+
+// transport carries messages to and from one kernel: over sockets, or over one stream.
+type transport interface {
+	// readers returns functions for one goroutine each. Together they return all messages.
+	readers() []reader
+	// ready returns when the kernel has answered Client.askInfo and no output can be lost. The readers run
+	// then.
+	ready(ctx context.Context) error
+	// send sends a message on its channel.
+	send(m Message) error
+	// hold lets output wait until the kernel answers, or for a moment.
+	hold()
+	// finish makes all readers end soon, after the messages that have been sent. The caller holds Client.mu.
+	finish()
+	// close ends all readers and sends. It can be called twice.
+	close()
+}
+
+// reader returns the next message. After an error errForm it can be called again. All other errors are the
+// end.
+type reader func() (Message, error)
 
 // Dial connects to a kernel that may still be starting, and returns when it is ready: it has answered a
 // request, and the subscription to its output works. The context bounds only Dial. The caller must close
 // the Client.
 func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
+	c := newClient(conn.Key, o)
+	err := c.begin(ctx, func(ctx context.Context) (transport, error) { return dialSockets(ctx, c, conn) })
+	if err != nil {
+		return nil, fmt.Errorf("connect to kernel at %s: %w", conn.Prefix, err)
+	}
+	return c, nil
+}
+
+func newClient(key string, o Options) *Client {
 	if o.OnMessage == nil {
 		o.OnMessage = func(Message) {}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{
-		conn: conn, options: o,
-		sockets:   make(map[Channel]*zmtp.Conn),
-		published: make(chan struct{}),
-		done:      make(chan struct{}),
-		waiting:   make(map[string]chan Message),
-	}
-	c.keys.Store(&keys{sign: conn.Key})
+	c := &Client{options: o, done: make(chan struct{}), waiting: make(map[string]chan Message)}
+	c.keys.Store(&keys{sign: key})
 	c.Rename()
+	return c
+}
+
+// begin connects and waits until the kernel is ready. It stops waiting when the kernel process has ended.
+func (c *Client) begin(ctx context.Context, connect func(context.Context) (transport, error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		select {
-		case <-o.Dead:
+		case <-c.options.Dead:
 			cancel(ErrDead)
 		case <-ctx.Done():
 		}
@@ -118,15 +123,21 @@ func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
 	defer watch.Wait()
 	defer cancel(nil)
 
-	err := c.connect(ctx)
-	if err == nil {
-		err = c.ready(ctx)
-	}
+	t, err := connect(ctx)
 	if err != nil {
-		c.Close()
-		return nil, fmt.Errorf("connect to kernel at %s: %w", conn.Prefix, err)
+		return err
 	}
-	return c, nil
+	c.transport = t
+	readers := t.readers()
+	c.reading = len(readers)
+	for _, next := range readers {
+		c.readers.Go(func() { c.read(next) })
+	}
+	if err := t.ready(ctx); err != nil {
+		c.Close()
+		return err
+	}
+	return nil
 }
 
 // Info returns the kernel's description of itself.
@@ -149,65 +160,9 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	c.ending = true
 	c.mu.Unlock()
-	for _, s := range c.sockets {
-		s.Close()
-	}
+	c.transport.close()
 	c.readers.Wait()
 	return nil
-}
-
-// connect opens the subscription first, so that no output is missed. Shell and stdin share an identity,
-// with which the kernel finds the client that it can ask for input.
-func (c *Client) connect(ctx context.Context) error {
-	identity := []byte(*c.session.Load())
-	for _, ch := range []Channel{IOPub, Shell, Control, Stdin} {
-		o := zmtp.Options{Type: zmtp.Dealer, Identity: identity, MaxMessage: c.options.MaxMessage}
-		if ch == IOPub {
-			o.Type, o.Identity, o.Quiet = zmtp.Sub, nil, true
-		}
-		s, err := dialRetry(ctx, o, c.conn.Path(ch), c.conn.otherPath(ch))
-		if err != nil {
-			return fmt.Errorf("%s: %w", ch, err)
-		}
-		c.sockets[ch] = s
-		if ch == IOPub {
-			err = s.Subscribe("")
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", ch, err)
-		}
-	}
-	c.reading = len(c.sockets)
-	for ch, s := range c.sockets {
-		c.readers.Go(func() { c.read(ch, s) })
-	}
-	return nil
-}
-
-// ready repeats a request until the kernel has answered it and a message has come over iopub. That message
-// is the welcome of newer kernels, or a status of the request itself. Without this wait, the first output
-// of the first cell could be lost.
-func (c *Client) ready(ctx context.Context) error {
-	for answered := false; ; {
-		try, cancel := context.WithTimeout(ctx, infoRetry)
-		err := c.askInfo(try)
-		if answered = answered || err == nil; answered {
-			select {
-			case <-c.published:
-			case <-c.done:
-			case <-try.Done():
-			}
-		}
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case answered && closed(c.published):
-			return nil
-		case err != nil && !errors.Is(err, context.DeadlineExceeded):
-			return err
-		}
-	}
 }
 
 func (c *Client) askInfo(ctx context.Context) error {
@@ -225,48 +180,20 @@ func (c *Client) askInfo(ctx context.Context) error {
 	return nil
 }
 
-// read passes on the messages of one channel until the connection ends.
-func (c *Client) read(ch Channel, s *zmtp.Conn) {
+// read passes on the messages of one reader until the connection ends.
+func (c *Client) read(next reader) {
 	for {
-		raw, err := s.Recv()
-		if err != nil {
-			c.ended(fmt.Errorf("%s: %w", ch, err))
-			return
-		}
-		m, err := c.decode(ch, raw.Frames, raw.Dropped)
-		if err != nil {
-			c.options.Log.Debug("message dropped", "channel", ch, "reason", err)
+		m, err := next()
+		if errors.Is(err, errForm) {
+			c.options.Log.Debug("message dropped", "reason", err)
 			continue
 		}
-		if ch == IOPub {
-			c.once.Do(func() { close(c.published) })
-		}
-		if ch == Shell {
-			c.releaseOutput()
+		if err != nil {
+			c.ended(err)
+			return
 		}
 		c.answer(m)
 		c.options.OnMessage(m)
-	}
-}
-
-// holdOutput lets messages on iopub wait until the kernel has answered on shell, or for holdFor.
-func (c *Client) holdOutput() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.holding == nil && !c.ending {
-		c.sockets[IOPub].Hold()
-		c.holding = time.AfterFunc(holdFor, c.releaseOutput)
-	}
-}
-
-// releaseOutput undoes holdOutput.
-func (c *Client) releaseOutput() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.holding != nil {
-		c.holding.Stop()
-		c.holding = nil
-		c.sockets[IOPub].Release()
 	}
 }
 
@@ -283,48 +210,17 @@ func (c *Client) answer(m Message) {
 	}
 }
 
-// ended ends the connection because one channel ended. The other channels are read to their end first. The
-// first reason is kept.
+// ended ends the connection because one reader ended. The other readers read to their end first. The first
+// reason is kept.
 func (c *Client) ended(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ending {
 		c.ending, c.err = true, err
-		for _, s := range c.sockets {
-			s.EndWithin(lastOutput)
-		}
+		c.transport.finish()
 	}
 	if c.reading--; c.reading == 0 {
-		for _, s := range c.sockets {
-			s.Close()
-		}
+		c.transport.close()
 		close(c.done)
-	}
-}
-
-// dialRetry connects to a socket that may not exist yet.
-func dialRetry(ctx context.Context, o zmtp.Options, path, other string) (*zmtp.Conn, error) {
-	for {
-		s, err := zmtp.Dial(ctx, path, o)
-		if errors.Is(err, fs.ErrNotExist) {
-			s, err = zmtp.Dial(ctx, other, o)
-		}
-		if err == nil || ctx.Err() == nil && !notYet(err) {
-			return s, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w (%w)", context.Cause(ctx), err)
-		case <-time.After(connectRetry):
-		}
-	}
-}
-
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }

@@ -86,13 +86,37 @@ func KernelSpecs(prefixes []string) []KernelSpec {
 
 // Command returns the command line that starts the kernel. The caller must resolve a bare "python" at its
 // beginning.
-func (s KernelSpec) Command(connectionFile string) []string {
-	r := strings.NewReplacer("{connection_file}", connectionFile, "{resource_dir}", s.Dir)
-	argv := make([]string, len(s.Argv))
-	for i, a := range s.Argv {
-		argv[i] = r.Replace(a)
+func (s KernelSpec) Command(connectionFile string) []string { return s.fill(s.Argv, connectionFile) }
+
+// StreamCommand returns the command line that starts a kernel which speaks over an inherited stream. See
+// package stream. It is nil if the kernelspec has none, or one with another form.
+//
+//	"metadata": {"cellhold": {"stream": ["python", "…"]}}
+func (s KernelSpec) StreamCommand(connectionFile string) []string {
+	var ours struct {
+		Stream []*string `json:"stream"` // pointers show a null
 	}
-	return argv
+	if json.Unmarshal(s.Metadata["cellhold"], &ours) != nil || len(ours.Stream) == 0 {
+		return nil
+	}
+	argv := make([]string, len(ours.Stream))
+	for i, a := range ours.Stream {
+		if a == nil {
+			return nil
+		}
+		argv[i] = *a
+	}
+	return s.fill(argv, connectionFile)
+}
+
+// fill returns argv without placeholders.
+func (s KernelSpec) fill(argv []string, connectionFile string) []string {
+	r := strings.NewReplacer("{connection_file}", connectionFile, "{resource_dir}", s.Dir)
+	filled := make([]string, len(argv))
+	for i, a := range argv {
+		filled[i] = r.Replace(a)
+	}
+	return filled
 }
 
 func specDir(prefix string) string { return filepath.Join(prefix, "share", "jupyter", "kernels") }

@@ -54,6 +54,34 @@ func TestAKernelspecCanHaveAnyMetadata(t *testing.T) {
 	}
 }
 
+func TestAKernelspecCanHaveACommandForTheStream(t *testing.T) {
+	for metadata, want := range map[string][]string{
+		`{"cellhold":{"stream":["a","-f","{connection_file}"],"renew":"x"}}`: {"a", "-f", "/run/k.json"},
+		`{"cellhold":{"stream":[]}}`:                                         nil,
+		`{"cellhold":{"stream":"a"}}`:                                        nil,
+		`{"cellhold":{"stream":["a",1]}}`:                                    nil,
+		`{"cellhold":{"stream":["a",null]}}`:                                 nil,
+		`{"cellhold":{"stream":{"0":"a"}}}`:                                  nil,
+		`{"cellhold":{"renew":"x"}}`:                                         nil,
+		`{"cellhold":["stream"]}`:                                            nil,
+		`{}`:                                                                 nil,
+		`[]`:                                                                 nil,
+		`{"stream":["a"],"cellhold":{"x":[]}}`:                               nil,
+	} {
+		p := prefix(t, map[string]string{"k": `{"argv":["k"],"metadata":` + metadata + `}`})
+		s, err := FindKernelSpec([]string{p}, "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, s.StreamCommand("/run/k.json")); d != "" {
+			t.Errorf("%s: %s", metadata, d)
+		}
+		if d := cmp.Diff([]string{"k"}, s.Command("/run/k.json")); d != "" {
+			t.Errorf("%s: %s", metadata, d)
+		}
+	}
+}
+
 func TestTheErrorOfAnUnknownKernelListsTheKnownOnes(t *testing.T) {
 	p := prefix(t, map[string]string{"python3": pythonSpec, "bash": `{"argv":["bash"]}`, "broken": `{`})
 	for _, name := range []string{"julia", "", "..", "../kernels/python3", "python3/", "/etc", "a\x00b", strings.Repeat("x", 101)} {

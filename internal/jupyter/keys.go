@@ -16,6 +16,9 @@ type keys struct {
 	until time.Time // when the last key becomes invalid; zero while a key is expected
 }
 
+// Signed reports whether messages are signed. Otherwise a kernel has no key, and cannot take one.
+func (c *Client) Signed() bool { return c.keys.Load().sign != "" }
+
 // Expect allows the kernel to take another key, which code in the kernel must then do. Both keys are valid
 // until the first reply on Shell with the new key. From then on the client signs with the new key too. Only
 // the caller chooses keys: a kernel can at most keep its old one.

@@ -21,6 +21,8 @@ const (
 	maxDepth = 90
 	// maxPrefix bounds the frames before the delimiter: a topic, or none.
 	maxPrefix = 16
+	// ownParts are the parts of each message: header, parent header, metadata and content. Buffers follow.
+	ownParts = 4
 )
 
 // errForm marks a message that does not have the form of the protocol.
@@ -56,6 +58,16 @@ type Message struct {
 // Encode makes the frames of a message and signs them. An empty Metadata or Content becomes an empty
 // object, and so does a zero Parent. The frames share memory with the message.
 func Encode(key string, m Message) ([][]byte, error) {
+	parts, err := EncodeParts(m)
+	if err != nil {
+		return nil, err
+	}
+	return append([][]byte{[]byte(delimiter), sign(key, parts[:ownParts])}, parts...), nil
+}
+
+// EncodeParts makes the parts of a message that is not signed: header, parent header, metadata, content,
+// and the buffers. All else is as in Encode.
+func EncodeParts(m Message) ([][]byte, error) {
 	header, err := json.Marshal(m.Header)
 	if err != nil {
 		return nil, fmt.Errorf("encode header: %w", err)
@@ -66,9 +78,7 @@ func Encode(key string, m Message) ([][]byte, error) {
 			return nil, fmt.Errorf("encode parent header: %w", err)
 		}
 	}
-	parts := [][]byte{header, parent, object(m.Metadata), object(m.Content)}
-	frames := append([][]byte{[]byte(delimiter), sign(key, parts)}, parts...)
-	return append(frames, m.Buffers...), nil
+	return append([][]byte{header, parent, object(m.Metadata), object(m.Content)}, m.Buffers...), nil
 }
 
 // Decode reads the frames of a message from a kernel. dropped is the number of bytes that the transport
@@ -86,12 +96,21 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 		return Message{}, fmt.Errorf("%w: no delimiter in %d frames", errForm, len(frames))
 	}
 	frames = frames[at+1:]
-	if len(frames) < 5 && (dropped == 0 || len(frames) < 3) {
-		return Message{}, fmt.Errorf("%w: %d frames after the delimiter", errForm, len(frames))
+	if len(frames) == 0 {
+		return Message{}, fmt.Errorf("%w: no signature", errForm)
 	}
-	signature, parts := frames[0], frames[1:min(5, len(frames))]
-	if len(parts) == 4 && !hmac.Equal(signature, sign(key, parts)) {
+	signature, parts := frames[0], frames[1:]
+	if len(parts) >= ownParts && !hmac.Equal(signature, sign(key, parts[:ownParts])) {
 		return Message{}, errSignature
+	}
+	return DecodeParts(ch, parts, dropped)
+}
+
+// DecodeParts reads the parts of a message from a kernel. They are the frames after the signature. All else
+// is as in Decode.
+func DecodeParts(ch Channel, parts [][]byte, dropped int64) (Message, error) {
+	if len(parts) < ownParts && (dropped == 0 || len(parts) < 2) {
+		return Message{}, fmt.Errorf("%w: %d parts", errForm, len(parts))
 	}
 	m := Message{Channel: ch, Dropped: dropped}
 	var err error
@@ -110,8 +129,8 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 	if m.Content, err = m.keep(parts, 3); err != nil {
 		return Message{}, fmt.Errorf("content: %w", err)
 	}
-	if len(frames) > 5 {
-		m.Buffers = frames[5:]
+	if len(parts) > ownParts {
+		m.Buffers = parts[ownParts:]
 	}
 	return m, nil
 }

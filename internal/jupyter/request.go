@@ -50,7 +50,7 @@ func (c *Client) Execute(r ExecuteRequest) (string, error) {
 	if r.MsgID == "" {
 		r.MsgID = c.NewMsgID()
 	}
-	c.holdOutput()
+	c.transport.hold()
 	return r.MsgID, c.sendWith(Shell, r.MsgID, "execute_request", r.Metadata, map[string]any{
 		"code":             r.Code,
 		"silent":           r.Silent,
@@ -141,19 +141,12 @@ func (c *Client) sendWith(ch Channel, id, msgType string, metadata json.RawMessa
 	if err != nil {
 		return fmt.Errorf("%s: encode: %w", msgType, err)
 	}
-	frames, err := Encode(c.keys.Load().sign, Message{Content: b, Metadata: metadata, Header: Header{
+	err = c.transport.send(Message{Channel: ch, Content: b, Metadata: metadata, Header: Header{
 		MsgID: id, MsgType: msgType, Session: *c.session.Load(), Username: "jupyter",
 		Date:    time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
 		Version: "5.3", // the first version with interrupts by message; kernels still answer it
 	}})
 	if err != nil {
-		return fmt.Errorf("%s: %w", msgType, err)
-	}
-	s := c.sockets[ch]
-	if s == nil || ch == IOPub {
-		return fmt.Errorf("%s: cannot send on channel %q", msgType, ch)
-	}
-	if err := s.Send(frames...); err != nil {
 		return fmt.Errorf("%s: %w", msgType, err)
 	}
 	return nil

@@ -14,6 +14,7 @@ var (
 	errRestart  = errors.New("the kernel was restarted")
 	errDeleted  = errors.New("the kernel was shut down")
 	errDeadline = errors.New("the cell did not stop at its deadline")
+	errLate     = errors.New("it was not ready in time")
 )
 
 // processEnd says how a kernel process ended, and whether another one follows.
@@ -21,6 +22,8 @@ type processEnd struct {
 	state   cellhold.KernelStateContent
 	cell    cellhold.CellDoneContent // for the cell that was running
 	restart bool                     // start another process at once
+
+	noStream string // why the process could not use its stream; empty if it could, or has none
 }
 
 // endOf returns how the process ended: by itself, or because the agent ended it.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cellhold"
 	"cellhold/internal/agent/spool"
@@ -27,6 +28,8 @@ type Kernel struct {
 	cancel  context.CancelCauseFunc // ends run
 	done    chan struct{}           // closed when run has returned
 	wake    chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
+
+	noStream bool // a process could not use its stream; only run uses it
 
 	mu           sync.Mutex
 	request      guestapi.StartKernel
@@ -144,21 +147,37 @@ func (k *Kernel) run(ctx context.Context) {
 	}
 }
 
-// runProcess starts a process, serves it until it ends or must end, and returns how it ended.
+// runProcess runs a process. If the kernel cannot use its stream, the start is repeated over ZeroMQ.
 func (k *Kernel) runProcess(ctx context.Context) processEnd {
+	late := time.Now().Add(k.options.Timing.Start)
+	d := k.tryProcess(ctx, late)
+	if d.noStream != "" {
+		k.log.Warn("the kernel cannot use its stream; it is started over ZeroMQ", "reason", d.noStream)
+		k.noStream = true
+		d = k.tryProcess(ctx, late)
+	}
+	return d
+}
+
+// tryProcess starts a process, serves it until it ends or must end, and returns how it ended. The process
+// must be ready before late.
+func (k *Kernel) tryProcess(ctx context.Context, late time.Time) processEnd {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	p := k.newProcess(end)
 	r := k.startRequest()
-	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: r.Spec, Env: k.options.Environment(r.Env)})
+	proc, err := k.options.Launcher.Launch(ctx, LaunchSpec{Kernel: k.id, Spec: r.Spec, Env: k.options.Environment(r.Env), NoStream: k.noStream})
 	if err != nil {
-		return endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", Sentence(err.Error()))))
+		d := endedByAgent(ctx, deadState(cellhold.StatusExit, fmt.Sprintf("The kernel could not be started: %s.", Sentence(err.Error()))))
+		d.noStream = p.noStream(ctx, d, err)
+		return d
 	}
 	p.proc = proc
-	if err = p.prepare(ctx); err == nil {
+	if err = p.prepare(ctx, late); err == nil {
 		err = p.serve(ctx)
 	}
 	d := p.endOf(ctx, err)
+	d.noStream = p.noStream(ctx, d, err)
 	proc.Kill()
 	p.drain(ctx)
 	return d
@@ -192,16 +211,11 @@ func (p *process) drain(ctx context.Context) {
 }
 
 // prepare waits until the kernel is ready and has run its startup code, and reports it idle.
-func (p *process) prepare(ctx context.Context) error {
+func (p *process) prepare(ctx context.Context, late time.Time) error {
 	k := p.kernel
-	start, cancel := context.WithTimeoutCause(ctx, k.options.Timing.Start, fmt.Errorf("it was not ready within %s", k.options.Timing.Start))
+	start, cancel := context.WithDeadlineCause(ctx, late, errLate)
 	defer cancel()
-	client, err := jupyter.Dial(start, p.proc.Connection(), jupyter.Options{
-		OnMessage:  p.message,
-		Dead:       p.proc.Done(),
-		MaxMessage: maxMessage,
-		Log:        k.log,
-	})
+	client, err := p.dial(start)
 	if err != nil {
 		return err
 	}
@@ -222,6 +236,28 @@ func (p *process) prepare(ctx context.Context) error {
 	p.client = client
 	k.setState(cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: detail, Info: kernelInfo(p.proc.Spec(), client.Info())})
 	return nil
+}
+
+// dial waits until the kernel has answered a request. Over a stream it waits for half of the time, so that
+// the other half is left for ZeroMQ.
+func (p *process) dial(ctx context.Context) (*jupyter.Client, error) {
+	o := jupyter.Options{
+		OnMessage:  p.message,
+		Dead:       p.proc.Done(),
+		MaxMessage: maxMessage,
+		Log:        p.kernel.log,
+	}
+	stream := p.proc.Stream()
+	if stream == nil {
+		return jupyter.Dial(ctx, p.proc.Connection(), o)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, p.kernel.options.Timing.Start/2, errLate)
+	defer cancel()
+	client, err := jupyter.DialStream(ctx, stream, o)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStream, err)
+	}
+	return client, nil
 }
 
 // resume gives the process to a restored kernel, and reports whether the kernel is a restored one. The host

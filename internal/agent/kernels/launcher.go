@@ -2,6 +2,8 @@ package kernels
 
 import (
 	"context"
+	"errors"
+	"net"
 	"syscall"
 	"time"
 
@@ -12,7 +14,8 @@ import (
 // Launcher starts kernel processes.
 type Launcher interface {
 	// Launch starts a kernel and returns before the kernel is ready. The context bounds only the start.
-	// After an error, nothing of the kernel remains.
+	// After an error, nothing of the kernel remains. The error is ErrStream if only the start over a stream
+	// failed.
 	Launch(ctx context.Context, s LaunchSpec) (Process, error)
 
 	// Specs lists the kernels that it can start. The texts come from the image. Only their number is
@@ -25,15 +28,26 @@ type LaunchSpec struct {
 	Kernel cellhold.KernelID
 	Spec   string            // name of the kernelspec
 	Env    map[string]string // added to the variables of the kernelspec
+
+	// NoStream starts the kernel over ZeroMQ. Otherwise the kernel gets a stream if its kernelspec has a
+	// command for it.
+	NoStream bool
 }
+
+// ErrStream says that a kernel could not be started over a stream. It can be started with NoStream.
+var ErrStream = errors.New("start over a stream")
 
 // Process is one kernel process. Its methods are safe for concurrent use.
 type Process interface {
 	// Spec returns the kernelspec that it was started from.
 	Spec() jupyter.KernelSpec
 
-	// Connection returns the addresses on which it listens.
+	// Connection returns the addresses on which it listens, unless it has a stream.
 	Connection() jupyter.Connection
+
+	// Stream returns the agent's end of the kernel's stream, or nil if the kernel speaks ZeroMQ. The caller
+	// must close it, after Kill: until then it has the last messages of the kernel.
+	Stream() net.Conn
 
 	// Done returns a channel that is closed when the process has ended.
 	Done() <-chan struct{}

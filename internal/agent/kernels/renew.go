@@ -57,7 +57,8 @@ func (k *Kernel) Renew(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	key := hex.EncodeToString(random(16)) // same length as the keys of new kernels
-	if strings.Contains(code, keyPlaceholder) {
+	rekeyed := c.process.client.Signed() && strings.Contains(code, keyPlaceholder)
+	if rekeyed {
 		c.process.client.Expect(key)
 	}
 	d, err := k.runQuiet(ctx, c, fill(code, key))
@@ -66,7 +67,7 @@ func (k *Kernel) Renew(ctx context.Context, timeout time.Duration) error {
 		return cellhold.Wrap(cellhold.Unavailable, err, "Kernel %s could not be renewed: it was lost.", k.id)
 	case d.Status != cellhold.StatusOK:
 		return cellhold.Errorf(cellhold.Unavailable, "Kernel %s could not be renewed: %s", k.id, Sentence(d.Cause))
-	case strings.Contains(code, keyPlaceholder) && !c.process.client.Uses(key):
+	case rekeyed && !c.process.client.Uses(key):
 		return cellhold.Errorf(cellhold.Unavailable, "Kernel %s could not be renewed: it kept its old key.", k.id)
 	}
 	c.process.client.Rename()

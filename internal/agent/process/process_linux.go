@@ -3,7 +3,8 @@
 //
 // A kernel gets only what it needs: a small environment, and a private directory for its sockets. It has no
 // capabilities and can gain none, and inherits no file descriptors of the agent. It leads its own session,
-// so that a signal to its group reaches its children.
+// so that a signal to its group reaches its children. If its kernelspec has a command for it, the kernel also
+// inherits one end of a stream, which replaces its sockets.
 //
 // Commands are started in the same way, with pipes of the agent or a terminal.
 //
@@ -21,9 +22,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -106,19 +109,36 @@ func (l *Launcher) Specs() []cellhold.KernelSpec {
 	return specs
 }
 
-// Launch starts a kernel.
+// Launch starts a kernel, over a stream if its kernelspec has a command for it.
 func (l *Launcher) Launch(_ context.Context, s kernels.LaunchSpec) (kernels.Process, error) {
 	spec, err := jupyter.FindKernelSpec(l.prefixes, s.Spec)
 	if err != nil {
 		return nil, err
 	}
+	var p *process
+	if !s.NoStream && spec.StreamCommand("") != nil {
+		p, err = l.launchStream(spec, s)
+	} else {
+		p, err = l.launch(spec, s, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// launch starts a kernel. theirs is the kernel's end of its stream, or nil for a kernel that speaks ZeroMQ.
+func (l *Launcher) launch(spec jupyter.KernelSpec, s kernels.LaunchSpec, theirs *os.File) (*process, error) {
 	dir, conn, err := l.privateDir(string(s.Kernel))
 	if err != nil {
 		return nil, err
 	}
 	p := &process{launcher: l, spec: spec, conn: conn, dir: dir, done: make(chan struct{})}
-	argv := spec.Command(filepath.Join(dir, connectionFile))
-	if err := p.start(argv, l.environment(dir, spec.Env, s.Env)); err != nil {
+	argv, vars := spec.Command(filepath.Join(dir, connectionFile)), map[string]string{}
+	if theirs != nil {
+		argv, vars[streamVariable] = spec.StreamCommand(filepath.Join(dir, connectionFile)), strconv.Itoa(streamDescriptor)
+	}
+	if err := p.start(argv, l.environment(dir, spec.Env, s.Env, vars), theirs); err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
@@ -175,6 +195,7 @@ type process struct {
 	launcher *Launcher
 	spec     jupyter.KernelSpec
 	conn     jupyter.Connection
+	stream   net.Conn // the agent's end, or nil
 	dir      string
 	pid      int
 	output   *tail
@@ -184,8 +205,9 @@ type process struct {
 	kill     sync.Once
 }
 
-// start starts the process and waits for its end on another goroutine.
-func (p *process) start(argv, env []string) error {
+// start starts the process and waits for its end on another goroutine. The process inherits theirs, if it is
+// not nil.
+func (p *process) start(argv, env []string, theirs *os.File) error {
 	o := p.launcher.options
 	file, err := lookPath(argv[0], o.Path)
 	if err != nil {
@@ -206,6 +228,9 @@ func (p *process) start(argv, env []string) error {
 		Env:   env,
 		Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}, // the agent's own 0 and 1 may be the link to the host
 		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
+	if theirs != nil {
+		attr.Files = append(attr.Files, theirs.Fd()) // as streamDescriptor
 	}
 	if o.UID != 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: []uint32{}}
@@ -232,6 +257,7 @@ func (p *process) await(ended <-chan syscall.WaitStatus) {
 
 func (p *process) Spec() jupyter.KernelSpec       { return p.spec }
 func (p *process) Connection() jupyter.Connection { return p.conn }
+func (p *process) Stream() net.Conn               { return p.stream }
 func (p *process) Done() <-chan struct{}          { return p.done }
 func (p *process) Exit() kernels.Exit             { return p.exit }
 

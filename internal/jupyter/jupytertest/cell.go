@@ -79,10 +79,10 @@ func (c *Cell) send(msgType string, content any) {
 
 // Stream writes to stdout or stderr.
 func (c *Cell) Stream(name, text string) {
-	c.send("stream", stream(name, text))
+	c.send("stream", streamContent(name, text))
 }
 
-func stream(name, text string) map[string]string {
+func streamContent(name, text string) map[string]string {
 	return map[string]string{"name": name, "text": text}
 }
 

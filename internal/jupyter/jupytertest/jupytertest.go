@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -31,6 +32,10 @@ type Options struct {
 	Script    Script // nil means Toy()
 	Executed  int    // number of cells that have run before, for a restored kernel
 	NoWelcome bool   // do not send iopub_welcome, like ipykernel before 7.2
+
+	// Stream is the kernel's end of a stream. The kernel owns it, and uses it in place of ZeroMQ's sockets. It
+	// may be nil.
+	Stream net.Conn
 }
 
 // Kernel acts like a kernel process: it has an exit status, and callers can signal it. It runs in the test's
@@ -49,9 +54,9 @@ type Kernel struct {
 	key         string
 	session     string
 	listeners   []net.Listener
-	conns       map[*zmtp.Conn]bool
-	subscribers map[*zmtp.Conn]bool
-	stdin       *zmtp.Conn
+	conns       map[io.Closer]bool
+	subscribers map[link]bool
+	stdin       link
 	inputs      chan string   // input for the running cell
 	interrupt   chan struct{} // closed to interrupt the running cell; nil when idle
 	count       int           // executions
@@ -61,7 +66,7 @@ type Kernel struct {
 }
 
 type request struct {
-	from *zmtp.Conn
+	from link
 	jupyter.Message
 }
 
@@ -81,10 +86,14 @@ func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel
 		session:     fmt.Sprintf("toy-%d", time.Now().UnixNano()),
 		listens:     make(chan struct{}),
 		queue:       make(chan request, 1000), // as many as ZeroMQ queues
-		conns:       make(map[*zmtp.Conn]bool),
-		subscribers: make(map[*zmtp.Conn]bool),
+		conns:       make(map[io.Closer]bool),
+		subscribers: make(map[link]bool),
 	}
 	k.life, k.end = context.WithCancel(context.WithoutCancel(ctx))
+	if o.Stream != nil {
+		k.serveStream(o.Stream)
+		return k, nil
+	}
 	for _, ch := range []jupyter.Channel{jupyter.Shell, jupyter.IOPub, jupyter.Stdin, jupyter.Control} {
 		path := conn.Path(ch)
 		os.Remove(path) // a dead kernel leaves its sockets, which ZeroMQ replaces too
@@ -184,21 +193,22 @@ func (k *Kernel) serve(ch jupyter.Channel, nc net.Conn) {
 	if err != nil || !k.admit(ch, c) {
 		return
 	}
-	defer k.dismiss(c)
+	from := socket{c}
+	defer k.dismiss(from, c)
 	for {
 		m, err := c.Recv()
 		if err != nil {
 			return
 		}
 		if ch == jupyter.IOPub {
-			k.subscription(c, m.Frames)
+			k.subscription(from, m.Frames)
 			continue
 		}
 		k.mu.Lock()
 		key := k.key
 		k.mu.Unlock()
 		if r, err := jupyter.Decode(key, ch, m.Frames, m.Dropped); err == nil {
-			k.receive(request{c, r})
+			k.receive(request{from, r})
 		}
 	}
 }
@@ -215,21 +225,21 @@ func (k *Kernel) admit(ch jupyter.Channel, c *zmtp.Conn) bool {
 		if k.stdin == nil {
 			close(k.listens)
 		}
-		k.stdin = c
+		k.stdin = socket{c}
 	}
 	return true
 }
 
-func (k *Kernel) dismiss(c *zmtp.Conn) {
+func (k *Kernel) dismiss(l link, c io.Closer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.conns, c)
-	delete(k.subscribers, c)
+	delete(k.subscribers, l)
 	c.Close()
 }
 
 // subscription handles a subscription message. The welcome message has an empty topic.
-func (k *Kernel) subscription(c *zmtp.Conn, frames [][]byte) {
+func (k *Kernel) subscription(c link, frames [][]byte) {
 	if len(frames) != 1 || len(frames[0]) != 1 || frames[0][0] != 1 {
 		return // only the empty subscription is supported
 	}
@@ -321,7 +331,7 @@ func (k *Kernel) reply(r request, msgType string, content any) {
 // publish sends one message to all subscribers.
 func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
 	k.mu.Lock()
-	to := make([]*zmtp.Conn, 0, len(k.subscribers))
+	to := make([]link, 0, len(k.subscribers))
 	for c := range k.subscribers {
 		to = append(to, c)
 	}
@@ -333,22 +343,18 @@ func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
 }
 
 // send sends one message. It closes the connection of a client that does not read it.
-func (k *Kernel) send(to *zmtp.Conn, topic []byte, msgType string, parent jupyter.Header, content any) {
+func (k *Kernel) send(to link, topic []byte, msgType string, parent jupyter.Header, content any) {
 	body, err := json.Marshal(content)
 	k.mu.Lock()
 	k.messages++
 	key, session := k.key, k.session
 	id := fmt.Sprintf("%s_%d", session, k.messages)
 	k.mu.Unlock()
-	frames, err2 := jupyter.Encode(key, jupyter.Message{Parent: parent, Content: body, Header: jupyter.Header{
+	m := jupyter.Message{Parent: parent, Content: body, Header: jupyter.Header{
 		MsgID: id, MsgType: msgType, Session: session, Username: "toy", Version: "5.3",
 		Date: time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
-	}})
-	if errors.Join(err, err2) != nil {
+	}}
+	if errors.Join(err, to.send(topic, key, m)) != nil {
 		panic(fmt.Sprintf("jupytertest: a script sent %s with content that is not JSON", msgType))
 	}
-	if topic != nil {
-		frames = append([][]byte{topic}, frames...)
-	}
-	to.Send(frames...) // an error closes the connection; then serve removes it
 }

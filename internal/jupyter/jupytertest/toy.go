@@ -120,7 +120,7 @@ var toy = map[string]func(toyLine) bool{
 	"late":     func(l toyLine) bool { l.After(func() { l.Stream("stdout", l.rest+"\n") }); return true },
 	"flood":    toyLine.flood,
 	"big":      func(l toyLine) bool { l.Stream("stdout", strings.Repeat("x", l.number(1))); return true },
-	"blurt":    func(l toyLine) bool { l.Send("stream", stream("stdout", l.rest+"\n")); return true },
+	"blurt":    func(l toyLine) bool { l.Send("stream", streamContent("stdout", l.rest+"\n")); return true },
 	"rekey":    toyLine.rekey,
 	"tamper":   func(l toyLine) bool { l.vars.set("tamper", l.first); return true },
 	"forge":    func(l toyLine) bool { l.Send("status", map[string]string{"execution_state": "idle"}); return true },

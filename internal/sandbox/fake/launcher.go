@@ -3,7 +3,9 @@ package fake
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,10 +16,11 @@ import (
 	"cellhold/internal/agent/kernels"
 	"cellhold/internal/jupyter"
 	"cellhold/internal/jupyter/jupytertest"
+	"cellhold/internal/jupyter/stream"
 )
 
 // Launcher starts scripted kernels in this process. It has one kernelspec, which it returns for every name. For the name
-// Plain the kernelspec has no code of renewal.
+// Plain the kernelspec has no code of renewal. For the name Streamed it has a command for a stream.
 type Launcher struct {
 	Dir    string                    // for sockets; short, because their paths are limited
 	Script func() jupytertest.Script // returns the language of one process; nil means jupytertest.Toy
@@ -62,10 +65,41 @@ func (l *Launcher) lives(id cellhold.KernelID, p *process) {
 	l.living[id] = p
 }
 
-// Plain is a kernelspec without code of renewal. The code of all others sets the variable "seed".
-const Plain = "plain"
+// Plain is a kernelspec without code of renewal. The code of all others sets the variable "seed". Kernels of Streamed
+// speak over a stream in place of sockets.
+const (
+	Plain    = "plain"
+	Streamed = "streamed"
+)
 
 const renewal = `{"renew": "set seed {seed}\nset entropy {entropy}\nrekey {key} {session}"}`
+
+// specOf returns the kernelspec of a name.
+func specOf(name string) jupyter.KernelSpec {
+	spec := jupyter.KernelSpec{Name: name, DisplayName: "Toy", Language: "toy"}
+	switch name {
+	case Plain:
+	case Streamed:
+		spec.Metadata = jupyter.Metadata{"cellhold": json.RawMessage(`{"stream": ["toy"], ` + renewal[1:])}
+	default:
+		spec.Metadata = jupyter.Metadata{"cellhold": json.RawMessage(renewal)}
+	}
+	return spec
+}
+
+// pair returns both ends of a stream.
+func pair() (agent, kernel net.Conn, err error) {
+	agent, file, err := stream.Pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer file.Close()
+	kernel, err = net.FileConn(file)
+	if err != nil {
+		return nil, nil, errors.Join(err, agent.Close())
+	}
+	return agent, kernel, nil
+}
 
 var _ kernels.Launcher = (*Launcher)(nil)
 
@@ -87,23 +121,24 @@ func (l *Launcher) Launch(ctx context.Context, s kernels.LaunchSpec) (kernels.Pr
 	if l.Script != nil {
 		script = l.Script()
 	}
-	conn := jupyter.NewConnection(filepath.Join(dir, "s"))
-	k, err := jupytertest.StartWith(ctx, conn, jupytertest.Options{Script: script, Executed: known.executed})
+	p := &process{
+		spec: specOf(s.Spec), dir: dir, conn: jupyter.NewConnection(filepath.Join(dir, "s")),
+		variables: known.variables, done: make(chan struct{}),
+	}
+	o := jupytertest.Options{Script: script, Executed: known.executed}
+	if !s.NoStream && p.spec.StreamCommand("") != nil {
+		p.stream, o.Stream, err = pair()
+	}
+	if err == nil {
+		p.kernel, err = jupytertest.StartWith(ctx, p.conn, o)
+	}
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start the toy kernel: %w", err)
 	}
-	spec := jupyter.KernelSpec{Name: s.Spec, DisplayName: "Toy", Language: "toy"}
-	if s.Spec != Plain {
-		spec.Metadata = jupyter.Metadata{"cellhold": json.RawMessage(renewal)}
-	}
-	p := &process{
-		spec: spec,
-		conn: conn, dir: dir, kernel: k, variables: known.variables, done: make(chan struct{}),
-	}
 	l.lives(s.Kernel, p)
 	p.watch.Go(func() {
-		code, sig := k.Wait()
+		code, sig := p.kernel.Wait()
 		p.exit = kernels.Exit{Code: code, Signal: int(sig)}
 		close(p.done)
 	})
@@ -114,6 +149,7 @@ func (l *Launcher) Launch(ctx context.Context, s kernels.LaunchSpec) (kernels.Pr
 type process struct {
 	spec      jupyter.KernelSpec
 	conn      jupyter.Connection
+	stream    net.Conn // the agent's end, or nil
 	dir       string
 	kernel    *jupytertest.Kernel
 	variables *jupytertest.Variables
@@ -124,6 +160,7 @@ type process struct {
 
 func (p *process) Spec() jupyter.KernelSpec        { return p.spec }
 func (p *process) Connection() jupyter.Connection  { return p.conn }
+func (p *process) Stream() net.Conn                { return p.stream }
 func (p *process) Done() <-chan struct{}           { return p.done }
 func (p *process) Exit() kernels.Exit              { return p.exit }
 func (p *process) CPU() (time.Duration, bool)      { return 0, false } // the kernel shares our process

@@ -1,0 +1,164 @@
+// Package stream carries all messages of one kernel over one socket.
+//
+// It replaces the sockets of ZeroMQ for a kernel that inherits one end of a socket pair. Nothing is signed,
+// because no other program can reach the socket. All channels share one order, and one read returns many
+// messages.
+//
+//	frame   = u32 length of the rest, u8 channel, u8 zero, u16 number of parts, u32 size of each part, the parts
+//	channel = 1 shell, 2 control, 3 stdin, 4 iopub
+//
+// All numbers are little-endian. The first four parts are header, parent header, metadata and content.
+// Buffers follow.
+//
+// Every byte of the kernel can be hostile. Sizes are checked before memory is allocated, and memory grows
+// only as bytes arrive. Parts that are too large are skipped and counted. The package does not read the
+// parts, and refuses frames that contradict themselves.
+//
+// Send can be called from any goroutine. One goroutine at a time can call Recv.
+package stream
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"sync"
+	"time"
+)
+
+// Channel is the number of a kernel's channel.
+type Channel uint8
+
+// The channels of a kernel.
+const (
+	Shell   Channel = 1
+	Control Channel = 2
+	Stdin   Channel = 3
+	IOPub   Channel = 4
+)
+
+const (
+	// defaultMaxMessage and defaultMaxParts are the limits of zmtp, for the same reasons.
+	defaultMaxMessage = 64 << 20
+	defaultMaxParts   = 1024
+	// minParts are the parts of a message without buffers.
+	minParts = 4
+	// readBuffer makes one read of many small messages, which a busy kernel sends.
+	readBuffer = 64 << 10
+	// sendTimeout ends a send to a kernel that has stopped reading. The socket has space for many requests,
+	// so only large ones can wait for the kernel.
+	sendTimeout = 10 * time.Second
+)
+
+// ErrProtocol marks all data that a correct kernel would not send. The connection cannot be used after it.
+var ErrProtocol = errors.New("the kernel broke the protocol of its stream")
+
+// Options configures one end of a stream.
+type Options struct {
+	MaxMessage int64 // bytes of one message that are kept; zero means 64 MiB
+	MaxParts   int   // parts of one message that are kept; zero means 1024
+}
+
+// Message is one message, in parts.
+type Message struct {
+	Channel Channel
+	Parts   [][]byte
+	// Dropped is not zero if the message exceeded the limits. It counts the bytes and parts that were
+	// skipped: the first part that did not fit and all later ones.
+	Dropped int64
+}
+
+// Conn is one end of a stream.
+type Conn struct {
+	nc         net.Conn
+	r          *bufio.Reader
+	maxMessage int64
+	maxParts   int
+	sizes      []uint32 // of the parts of the current message
+
+	mu sync.Mutex // guards writes: two messages must not mix
+}
+
+// New returns one end of a stream. It owns nc.
+func New(nc net.Conn, o Options) *Conn {
+	nc = light(nc)
+	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readBuffer), maxMessage: o.MaxMessage, maxParts: o.MaxParts}
+	if c.maxMessage <= 0 {
+		c.maxMessage = defaultMaxMessage
+	}
+	if c.maxParts <= 0 {
+		c.maxParts = defaultMaxParts
+	}
+	return c
+}
+
+// Send writes one message of at least four parts. If the other end does not read for ten seconds, Send
+// fails and the connection is closed, because half a message may be sent.
+func (c *Conn) Send(ch Channel, parts ...[]byte) error {
+	frame, err := appendFrame(nil, ch, parts)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// The deadline does not outlast the call, so that it cannot end a send after a restore of the sandbox.
+	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
+	defer c.nc.SetWriteDeadline(time.Time{})
+	if _, err := c.nc.Write(frame); err != nil {
+		c.nc.Close()
+		return fmt.Errorf("stream: send: %w", err)
+	}
+	return nil
+}
+
+func appendFrame(b []byte, ch Channel, parts [][]byte) ([]byte, error) {
+	length := headSize - lengthSize + sizeSize*len(parts)
+	for _, p := range parts {
+		length += len(p)
+	}
+	if len(parts) < minParts || len(parts) > math.MaxUint16 || int64(length) > math.MaxUint32 {
+		return nil, fmt.Errorf("stream: cannot send a message of %d parts and %d bytes; the limits are %d to %d parts and %d bytes",
+			len(parts), length, minParts, math.MaxUint16, uint32(math.MaxUint32))
+	}
+	if len(b) == 0 {
+		b = make([]byte, 0, lengthSize+length)
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(length))
+	b = append(b, byte(ch), 0)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(parts)))
+	for _, p := range parts {
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(p)))
+	}
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b, nil
+}
+
+// Recv returns the next message. After an error the connection cannot be used. io.EOF means that the other
+// end was closed between two messages.
+func (c *Conn) Recv() (Message, error) {
+	h, err := c.readHead()
+	if err == nil {
+		err = c.readSizes(h)
+	}
+	if err != nil {
+		return Message{}, receiveError(err)
+	}
+	m, err := c.readParts()
+	m.Channel = h.channel
+	if err != nil {
+		return Message{}, receiveError(fmt.Errorf("a message of %d bytes: %w", h.length, unexpectedEOF(err)))
+	}
+	return m, nil
+}
+
+// Close ends the connection; a blocked Recv or Send returns. It can be called twice.
+func (c *Conn) Close() error {
+	if err := c.nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}

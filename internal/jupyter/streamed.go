@@ -1,0 +1,82 @@
+package jupyter
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"cellhold/internal/jupyter/stream"
+)
+
+// streamed is the transport over one stream. One reader gets the messages of all channels, in the order in
+// which the kernel sent them.
+type streamed struct {
+	client *Client
+	conn   *stream.Conn
+}
+
+// streamChannels numbers the channels in the stream.
+var streamChannels = map[Channel]stream.Channel{
+	Shell: stream.Shell, Control: stream.Control, Stdin: stream.Stdin, IOPub: stream.IOPub,
+}
+
+var channelOf = map[stream.Channel]Channel{
+	stream.Shell: Shell, stream.Control: Control, stream.Stdin: Stdin, stream.IOPub: IOPub,
+}
+
+// DialStream is Dial for a kernel that has the other end of conn. It returns when the kernel has answered a
+// request. The socket keeps the request until the kernel reads it, so it is sent once. The Client owns conn.
+// After an error conn is closed.
+func DialStream(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
+	c := newClient("", o)
+	err := c.begin(ctx, func(context.Context) (transport, error) {
+		return &streamed{c, stream.New(conn, stream.Options{MaxMessage: o.MaxMessage})}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the kernel: %w", err)
+	}
+	return c, nil
+}
+
+func (s *streamed) ready(ctx context.Context) error {
+	err := s.client.askInfo(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (s *streamed) readers() []reader { return []reader{s.receive} }
+
+func (s *streamed) receive() (Message, error) {
+	raw, err := s.conn.Recv()
+	if err != nil {
+		return Message{}, err
+	}
+	ch := channelOf[raw.Channel]
+	m, err := DecodeParts(ch, raw.Parts, raw.Dropped)
+	if err != nil {
+		return m, fmt.Errorf("%s: %w", ch, err)
+	}
+	return m, nil
+}
+
+func (s *streamed) send(m Message) error {
+	ch := streamChannels[m.Channel]
+	if ch == 0 || m.Channel == IOPub {
+		return fmt.Errorf("cannot send on channel %q", m.Channel)
+	}
+	parts, err := EncodeParts(m)
+	if err != nil {
+		return err
+	}
+	return s.conn.Send(ch, parts...)
+}
+
+// hold does nothing: one read returns all messages of a short cell.
+func (s *streamed) hold() {}
+
+// finish does nothing: after the end of the only reader nothing is left to read.
+func (s *streamed) finish() {}
+
+func (s *streamed) close() { s.conn.Close() }
