@@ -132,7 +132,8 @@ func (k *Kernel) admit(r guestapi.Execute) (*cell, error) {
 	return c, nil
 }
 
-// message handles every message of the kernel process, on one goroutine per channel.
+// message handles every message of the kernel process, on one goroutine per channel, or one for all channels
+// of a stream.
 func (p *process) message(m jupyter.Message) {
 	k := p.kernel
 	switch {
