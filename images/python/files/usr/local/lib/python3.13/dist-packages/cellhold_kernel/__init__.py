@@ -4,6 +4,7 @@ The classes are ipykernel's own. Only the transport differs: one socket, one thr
 thread. A small cell then needs 5 system calls in place of 145, and 2 threads in place of 10.
 
     wire       frames, and the queue of frames that wait to be sent
+    unsent     a copy of that queue for the agent, in case the kernel dies
     session    messages as bytes, and bytes as messages
     standins   modules that replace zmq, tornado, jupyter_client and psutil while ipykernel is imported
     loop       tornado's IOLoop on top of asyncio's loop

@@ -1,6 +1,7 @@
 """Starts the kernel: python3 -m cellhold_kernel -f CONNECTION_FILE
 
-The environment variable CELLHOLD_STREAM has the descriptor of the kernel's end of the stream. If the versions of the
+The environment variable CELLHOLD_STREAM has the descriptor of the kernel's end of the stream. CELLHOLD_UNSENT has the
+descriptor of shared memory, if the agent gave one; see unsent. If the versions of the
 packages are none that this module was tested with, it ends with status 97, and the agent starts ipykernel itself.
 """
 
@@ -29,6 +30,7 @@ def main():
     # The user's code and its processes must not find the stream.
     sock = socket.socket(fileno=int(os.environ.pop("CELLHOLD_STREAM")))
     sock.set_inheritable(False)
+    memory = os.environ.pop("CELLHOLD_UNSENT", None)
     if sys.path[0] in ("", os.getcwd()):
         del sys.path[0]  # IPython adds it again
     import cellhold_kernel
@@ -39,8 +41,9 @@ def main():
         if reason := refusal():
             print(f"cellhold_kernel: {reason}", file=sys.stderr)
             sys.exit(REFUSED)
-        from cellhold_kernel import kernel
-        app = kernel.IPKernelApp.instance(sock=sock, standins=stack)
+        from cellhold_kernel import kernel, unsent
+        copy = unsent.Unsent(int(memory)) if memory else unsent.Nothing()
+        app = kernel.IPKernelApp.instance(sock=sock, unsent=copy, standins=stack)
         app.initialize()
     app.start()
 

@@ -92,6 +92,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
     outstream_class = DottedObjectName("cellhold_kernel.output.OutStream", allow_none=True).tag(config=True)
 
     sock = Any()      # the kernel's end of the stream (socket.socket)
+    unsent = Any()    # a copy of what is queued (Unsent or Nothing); set before initialize
     standins = Any()  # closes the stand-ins (contextlib.ExitStack)
     controls = Any()  # control requests that are not handled yet
 
@@ -106,7 +107,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
         self.controls = collections.deque()
         self._taken = []  # a frame that is being handed on
         self._reading = _thread.RLock()
-        self.writer = wire.Writer(self.sock, self.session.text_frames)
+        self.writer = wire.Writer(self.sock, self.session.text_frames, self.unsent)
         self.reader = wire.Reader(self.sock)
         self.publisher = publisher = output.Publisher(self.writer, self.session, self.io_loop)
         publisher.forks = forks.Forks()

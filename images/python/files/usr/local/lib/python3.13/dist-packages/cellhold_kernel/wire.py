@@ -12,11 +12,13 @@ import select
 import struct
 from socket import MSG_DONTWAIT
 
+from . import unsent
+
 SHELL, CONTROL, STDIN, IOPUB = 1, 2, 3, 4
 
 PIECE = 64 << 10  # bytes that are read at once
-HELD = 64 << 10   # bytes that can wait for the end of a request
-AHEAD = 1 << 20   # bytes that can wait for the agent; code that writes more waits
+HELD = 64 << 10    # bytes that can wait for the end of a request
+AHEAD = 384 << 10  # bytes that can wait for the agent; code that writes more waits
 
 _HEAD = struct.Struct("<IBBH")
 _FOUR = struct.Struct("<IBBHIIII")
@@ -101,8 +103,9 @@ class Reader:
 class _Block:
     """Bytes that are being sent."""
 
-    def __init__(self, data):
+    def __init__(self, data, position):
         self.data = data
+        self.position = position  # in the stream
         self.sent = []  # how many bytes each call has sent
 
     def rest(self):
@@ -113,10 +116,12 @@ class Writer:
     """A queue of frames and of text. Several threads can call it. `text` makes frames of text: it gets a list of entries
     that are no bytes, and returns a list of bytes."""
 
-    def __init__(self, sock, text):
+    def __init__(self, sock, text, unsent):
         self.lost = False  # the agent has closed its end
         self._sock = sock
         self._text = text
+        self._unsent = unsent
+        self._last = _Block(b"", 0)
         self._entries = []  # a block first, if one is being sent; then frames and text
         self._size = 0      # bytes of the entries behind the block, about
         self._tried = 0     # _size at the last attempt to send
@@ -126,6 +131,7 @@ class Writer:
 
     def add(self, entry, size):
         """Queues a frame (bytes), or text. The caller waits if it is far ahead of the agent."""
+        self._unsent.add(entry)
         self._entries.append(entry)
         self._size += size
         if self._size - self._tried > HELD:
@@ -133,11 +139,13 @@ class Writer:
 
     def queue(self, entry, size):
         """Queues a frame (bytes), or text, without waiting."""
+        self._unsent.add(entry)
         self._entries.append(entry)
         self._size += size
 
     def queue_from(self, items, name, parent, size):
         """Moves the first item of a list here, as text of a stream with a parent header: (name, parent, item)."""
+        self._unsent.add((name, parent, items[0]))
         self._entries.extend(zip((name,), (parent,), map(items.pop, (0,))))
         self._size += size
 
@@ -181,7 +189,9 @@ class Writer:
                 block.sent.extend(map(self._sock.send, (block.rest(),), (MSG_DONTWAIT,)))
             except BlockingIOError:
                 self._tried = self._size
-                if not wait or self._size + len(block.rest()) <= AHEAD // 2:
+                rest = block.rest()
+                self._unsent.keep(block.position + len(block.data) - len(rest), rest)
+                if not wait or self._size + len(rest) <= AHEAD // 2:
                     return
                 self._writable.poll()
                 continue
@@ -191,6 +201,7 @@ class Writer:
                 return
             if not block.rest():
                 self._entries.remove(block)
+                self._unsent.done()
 
     def _block(self):
         """Returns the first entry as a block. If it is none, all entries become one block."""
@@ -198,9 +209,11 @@ class Writer:
         if type(first) is _Block:
             return first
         count = len(self._entries)
-        block = _Block(self._join(self._entries[:count]))
+        block = _Block(self._join(self._entries[:count]), self._last.position + len(self._last.data))
         self._size = self._tried = 0
+        self._unsent.begin(block.position, len(block.data))
         self._entries[:count] = (block,)
+        self._last = block
         return block
 
     def _join(self, entries):
@@ -219,6 +232,7 @@ class Writer:
 
     def forget(self):
         """Drops what is queued and makes new locks, after a fork: the parent sends it."""
+        self._unsent = unsent.Nothing()
         self._entries.clear()
         self._size = self._tried = 0
         self._lock = _thread.RLock()

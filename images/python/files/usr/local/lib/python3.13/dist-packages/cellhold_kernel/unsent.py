@@ -1,0 +1,112 @@
+"""Output that is queued and not sent, in shared memory. The agent reads it when the kernel has died.
+
+The memory has SIZE bytes: a header, the rest of a block, and records. The header has little-endian u64 numbers:
+
+    end       bytes of all records
+    start     bytes of the records that are in the block, or were sent
+    before    bytes of the records that were sent before the block
+    position  of the block in the stream: the number of bytes before it
+    length    bytes of the block; 0 if none is being sent
+    rest_at   position of the rest of the block in the stream
+    rest      bytes of the rest that could not be sent, at REST
+    lost      1 if there was no space for a record
+
+A record is u8 kind, u8 zero, u16 length of the id of the request, u32 length of the data, the id, the data. The data
+is text in UTF-8 of standard output (kind 1) or standard error (kind 2), or a frame (kind 3).
+
+The agent counts the bytes that it has read. If they end before the block, the records from `before` on are missing. If
+they end in the block, the rest of the block is missing, and the records from `start` on. If they end behind it, only
+these records are missing.
+"""
+
+import _thread
+import mmap
+import os
+import struct
+
+import cellhold_encoding
+
+SIZE = 1 << 20
+REST, RECORDS = 64, 512 << 10  # where they begin
+
+STDOUT, STDERR, FRAME = 1, 2, 3
+
+_NUMBERS = struct.Struct("<8Q")
+_RECORD = struct.Struct("<BBHI")
+_MARKS = struct.Struct("<5Q")
+_ONE = struct.Struct("<Q")
+_KINDS = {"stdout": STDOUT, "stderr": STDERR}
+
+
+class Unsent:
+    """Writes the memory that has this descriptor, and closes the descriptor."""
+
+    def __init__(self, descriptor):
+        self._memory = mmap.mmap(descriptor, SIZE)
+        os.close(descriptor)
+        self._end = self._start = 0
+        self._lock = _thread.RLock()
+
+    def add(self, entry):
+        """Adds a record for a frame (bytes), or for text: a tuple of a stream's name, a parent header, and str or bytes."""
+        if type(entry) is bytes:
+            kind, request, data = FRAME, b"", entry
+        else:
+            name, parent, data = entry
+            kind, request = _KINDS[name], str(parent.get("msg_id", "")).encode()[:1000]
+            if type(data) is str:
+                try:
+                    data = data.encode()
+                except UnicodeEncodeError:
+                    data = cellhold_encoding.join_surrogates(data).encode()
+        with self._lock:
+            if self._lock._recursion_count() > 1:
+                return  # a signal handler that came in between
+            at = RECORDS + self._end
+            end = at + _RECORD.size + len(request) + len(data)
+            if end > SIZE:
+                _ONE.pack_into(self._memory, 56, 1)
+                return
+            self._memory[at:end] = b"".join((_RECORD.pack(kind, 0, len(request), len(data)), request, data))
+            self._end = end - RECORDS
+            _ONE.pack_into(self._memory, 0, self._end)
+
+    def begin(self, position, length):
+        """Notes that all records are in a block of the stream, which is sent now."""
+        before, self._start = self._start, self._end
+        _MARKS.pack_into(self._memory, 0, self._end, self._start, before, position, length)
+
+    def keep(self, position, rest):
+        """Keeps the rest (memoryview) of the block, which cannot be sent now."""
+        if len(rest) > RECORDS - REST:
+            _NUMBERS.pack_into(self._memory, 0, *_NUMBERS.unpack_from(self._memory)[:5], 0, 0, 1)
+            return
+        _ONE.pack_into(self._memory, 48, 0)
+        self._memory[REST : REST + len(rest)] = rest
+        _ONE.pack_into(self._memory, 40, position)
+        _ONE.pack_into(self._memory, 48, len(rest))
+
+    def done(self):
+        """Forgets the block, which was sent."""
+        with self._lock:
+            if self._start == self._end:  # no record came while it was sent
+                self._start = self._end = 0
+                _NUMBERS.pack_into(self._memory, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+            else:
+                _NUMBERS.pack_into(self._memory, 0, self._end, self._start, self._start, 0, 0, 0, 0, 0)
+
+
+class Nothing:
+    """In the place of Unsent where the agent gave no memory."""
+
+    def add(self, entry):
+        pass
+
+    def begin(self, position, length):
+        pass
+
+    def keep(self, position, rest):
+        pass
+
+    def done(self):
+        pass
