@@ -16,7 +16,21 @@ import cellhold_interrupts
 from . import channels, forks, helper, loop, output, requests, wire
 
 
-LEVELS = 4  # calls in one another that keep the event loop running
+ANSWERS = 5  # attempts to answer a request
+LEVELS = 4   # calls in one another that keep the event loop running
+
+
+# Control requests that the helper thread can answer while a cell runs.
+HELPED = {"interrupt_request", "kernel_info_request", "shutdown_request", "debug_request", "usage_request",
+          "comm_info_request", "connect_request"}
+
+
+def _first(queue):
+    """Takes the first item of a deque, or None if another thread was faster."""
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
 
 
 class IPythonKernel(ipkernel.IPythonKernel):
@@ -24,6 +38,7 @@ class IPythonKernel(ipkernel.IPythonKernel):
 
     requests = Any()
     publisher = Any()
+    _idle = True  # the idle status of the current request was sent
 
     def start(self):
         """Sends the first status. The application reads requests from then on."""
@@ -38,22 +53,42 @@ class IPythonKernel(ipkernel.IPythonKernel):
         self.requests.put_nowait((next(self._message_counter), dispatch, args))
 
     async def dispatch_frame(self, frame):
-        """Handles a shell request. There is an answer, also where a signal handler of the code raises an exception."""
-        self.shell_stream.sent = False
+        """Handles a shell request. There is a reply and an idle status, also where a signal handler of the code raises an
+        exception in the middle of the kernel's own work."""
+        self.shell_stream.sent = self._idle = False
+        failure = None
         try:
             await self.dispatch_shell(frame[1])
         except BaseException as error:
-            self._answer(error)
-            raise
+            failure = error
+        for _ in range(ANSWERS):
+            try:
+                self._conclude(frame[1], failure)
+                break
+            except Exception:
+                continue
+        if failure is not None:
+            raise failure
 
-    def _answer(self, error):
+    def _conclude(self, parts, failure):
         parent = self.get_parent("shell")
-        if not self.shell_stream.sent and parent:
-            name = type(error).__name__
-            self.session.send(self.shell_stream, parent["msg_type"].removesuffix("request") + "reply", {
-                "status": "error", "ename": name, "evalue": str(error), "traceback": [name],
+        if not parent or self.session.encode_parent(parent["header"]) != parts[0]:  # the exception came before all else
+            parent = self.session.deserialize(parts)
+            self.set_parent([], parent)
+        kind = parent.get("msg_type", "")
+        if not self.shell_stream.sent and kind.endswith("_request") and kind in self.shell_handlers:
+            name = type(failure).__name__ if failure is not None else "RuntimeError"
+            value = str(failure) if failure is not None else "An exception of a signal handler hit the kernel."
+            self.session.send(self.shell_stream, kind.removesuffix("request") + "reply", {
+                "status": "error", "ename": name, "evalue": value, "traceback": [name],
                 "execution_count": self.execution_count, "user_expressions": {}, "payload": []}, parent)
-        self._publish_status("idle", "shell")
+        if not self._idle:
+            self._publish_status("idle", "shell")
+
+    def _publish_status(self, status, channel, parent=None):
+        super()._publish_status(status, channel, parent)
+        if status == "idle" and channel == "shell":
+            self._idle = True
 
     def _input_request(self, prompt, ident, parent, password=False):
         """Asks for input, and waits for it. An interrupt ends the waiting."""
@@ -105,6 +140,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
         asyncio.set_event_loop(asyncio.new_event_loop())
         self.io_loop = loop.IOLoop.current()
         self.controls = collections.deque()
+        self._left = collections.deque()  # those that only the main thread can handle
         self._taken = []  # a frame that is being handed on
         self._reading = _thread.RLock()
         self.writer = wire.Writer(self.sock, self.session.text_frames, self.unsent)
@@ -171,8 +207,9 @@ class IPKernelApp(kernelapp.IPKernelApp):
     def _continue(self):
         """Reads from the event loop, and handles what has come."""
         self.read()
-        while self.controls:
-            self.io_loop.asyncio_loop.create_task(self._control(self.controls.popleft()))
+        for queue in self._left, self.controls:
+            while (frame := _first(queue)) is not None:
+                self.io_loop.asyncio_loop.create_task(self._control(frame))
         self.publisher.requests.next()
         if self.reader.ended:
             self.io_loop.stop()
@@ -195,16 +232,20 @@ class IPKernelApp(kernelapp.IPKernelApp):
                     self.stdin_socket.messages.put(parts)
 
     async def _control(self, frame):
-        await self.kernel.process_control(frame[1])
+        await self.kernel.dispatch_control(frame[1])
         self.writer.send()
 
     def _help(self):
         """Reads from the helper thread, while the event loop is blocked, and answers control requests."""
         self.read()
-        while self.controls:
+        while (frame := _first(self.controls)) is not None:
+            if self.session.unpack(frame[1][0]).get("msg_type") not in HELPED:
+                self._left.append(frame)
+                self.io_loop.add_callback(self._continue)
+                continue
             own = asyncio.new_event_loop()
             try:
-                own.run_until_complete(self.kernel.process_control(self.controls.popleft()[1]))
+                own.run_until_complete(self.kernel.process_control(frame[1]))
             finally:
                 own.close()
         if self.reader.ended:

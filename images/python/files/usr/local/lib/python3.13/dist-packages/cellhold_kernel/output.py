@@ -99,6 +99,11 @@ class OutStream(iostream.OutStream):
                 left -= len(self._chunks[-1])
                 self._pass_on()
 
+    def wait(self):
+        """Waits until another thread has queued what it has taken."""
+        with self._pipe_lock:
+            pass
+
     def _pass_on(self):
         while self._chunks:
             data = self._chunks[0]
@@ -167,6 +172,8 @@ class Publisher:
                 return
             for descriptor, _ in self._poll.poll(0):
                 self.streams[descriptor].take()
+            for stream in self.streams.values():
+                stream.wait()
         if self._writer.full():
             self._writer.send()
 
