@@ -196,7 +196,8 @@ func (k *Kernel) newProcess(end context.CancelCauseFunc) *process {
 	return k.process
 }
 
-// drain reads the rest of the output from the sockets of a dead process, and closes them.
+// drain reads the rest of the output from the sockets of a dead process, and closes them. Then it reads what the
+// process has left in memory. All of that comes before the end of the running cell.
 func (p *process) drain(ctx context.Context) {
 	if p.client == nil {
 		return
@@ -208,6 +209,18 @@ func (p *process) drain(ctx context.Context) {
 	case <-wait.Done():
 	}
 	p.client.Close()
+	if n := p.client.Lost(); n > 0 {
+		p.kernel.lose(n)
+	}
+}
+
+// lose reports that the running cell has lost output, if there is one.
+func (k *Kernel) lose(bytes int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.cell; c != nil && c.quiet == nil {
+		k.spool.Lose(string(c.id), bytes)
+	}
 }
 
 // prepare waits until the kernel is ready and has run its startup code, and reports it idle.
@@ -244,6 +257,7 @@ func (p *process) dial(ctx context.Context) (*jupyter.Client, error) {
 	o := jupyter.Options{
 		OnMessage:  p.message,
 		Dead:       p.proc.Done(),
+		Unsent:     p.proc.Unsent,
 		MaxMessage: maxMessage,
 		Log:        p.kernel.log,
 	}
@@ -316,7 +330,7 @@ func (p *process) serve(ctx context.Context) error {
 	case <-ctx.Done():
 		p.shutdown(ctx)
 		return context.Cause(ctx)
-	case <-p.client.Done():
+	case <-p.client.Ended():
 		return errors.New("it closed its connections")
 	}
 }
