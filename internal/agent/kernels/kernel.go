@@ -50,6 +50,7 @@ type process struct {
 	end    context.CancelCauseFunc
 	proc   Process         // set before messages come
 	client *jupyter.Client // nil until the kernel is ready; guarded by Kernel.mu
+	asking sync.WaitGroup  // the request to end; drain waits for it
 
 	waiting    atomic.Bool  // its output waits for space in the spool
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
@@ -209,6 +210,7 @@ func (p *process) drain(ctx context.Context) {
 	case <-wait.Done():
 	}
 	p.client.Close()
+	p.asking.Wait()
 	if n := p.client.Lost(); n > 0 {
 		p.kernel.lose(n)
 	}
@@ -351,11 +353,16 @@ func (p *process) shutdown(ctx context.Context) {
 	}
 	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
-	if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
-		return
-	}
+	refused := make(chan struct{})
+	// A kernel that does not read can block the request. Its death ends that.
+	p.asking.Go(func() {
+		if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
+			close(refused)
+		}
+	})
 	select {
 	case <-p.proc.Done():
+	case <-refused:
 	case <-wait.Done():
 	}
 }
