@@ -186,9 +186,12 @@ func FuzzUnsent(f *testing.F) {
 		if !bytes.Equal(memory, before) {
 			t.Fatal("the memory was changed")
 		}
-		total := len(u.Rest)
+		total, c := len(u.Rest), stream.New(nil, stream.Options{MaxMessage: 1000, MaxParts: 6})
 		for _, r := range u.Records {
 			total += len(r.Data) + len(r.Request)
+			if m, err := c.Decode(r.Data); err == nil && (len(m.Parts) > 6 || r.Kind < stream.StdoutRecord || r.Kind > stream.FrameRecord) {
+				t.Fatalf("a record of kind %d with %d parts", r.Kind, len(m.Parts))
+			}
 		}
 		if total > stream.UnsentSize || u.Lost < 0 || err != nil && !cmp.Equal(u, stream.Unsent{}) {
 			t.Fatalf("%d bytes, %d lost, %v", total, u.Lost, err)
