@@ -154,3 +154,27 @@ func uploadSuites(t *testing.T, s *server, id cellhold.SessionID) {
 		}
 	}
 }
+
+// TestADeadKernelKeepsItsLastOutput: the code prints, displays, and ends its kernel at once.
+func TestADeadKernelKeepsItsLastOutput(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	for name, end := range map[string]string{
+		"exit":    "os._exit(3)",
+		"kill":    "os.kill(os.getpid(), 9)",
+		"segment": "import ctypes; ctypes.string_at(0)",
+		"abort":   "os.abort()",
+	} {
+		c := s.run(t, id, "import os\nprint('first')\nfor i in range(200): print(i)\ndisplay('shown')\nprint('last', end='')\n"+end)
+		if c.Status != cellhold.StatusExit && c.Status != cellhold.StatusSignal {
+			t.Errorf("%s: %s %s", name, c.Status, c.Cause)
+		}
+		if out := text(c); !strings.HasPrefix(out, "first\n0\n1\n") || !strings.Contains(out, "\n199\n") || !strings.HasSuffix(out, "last") || !strings.Contains(out, "shown") {
+			t.Errorf("%s: the output is %q", name, out)
+		}
+		if _, err := s.Restart(t.Context(), id, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
