@@ -13,7 +13,7 @@ import (
 // dying is a kernel that uses the queue of the stock image's kernel. It answers one request, prints more than the
 // socket holds, and dies.
 const dying = `
-import json, os, socket
+import json, mmap, os, socket
 from cellhold_kernel import unsent, wire
 
 def frame(channel, type, parent, **content):
@@ -27,7 +27,7 @@ reader, got = wire.Reader(sock), []
 while not reader.take(got):
     reader.read()
 request = json.loads(got[0][1][0])
-writer = wire.Writer(sock, frames, unsent.Unsent(int(os.environ["CELLHOLD_UNSENT"])))
+writer = wire.Writer(sock, frames, unsent.Unsent(mmap.mmap(int(os.environ["CELLHOLD_UNSENT"]), unsent.SIZE)))
 writer.queue(frame(wire.SHELL, "kernel_info_reply", request), 1)
 writer.send()
 for text in BEFORE:

@@ -6,6 +6,7 @@ the versions of the packages. The agent then starts ipykernel itself.
 """
 
 import contextlib
+import mmap
 import os
 import socket
 import sys
@@ -30,7 +31,10 @@ def main():
     # The user's code and its processes must not find the stream.
     sock = socket.socket(fileno=int(os.environ.pop("CELLHOLD_STREAM")))
     sock.set_inheritable(False)
-    memory = os.environ.pop("CELLHOLD_UNSENT", None)
+    memory = None
+    if descriptor := os.environ.pop("CELLHOLD_UNSENT", ""):
+        memory = mmap.mmap(int(descriptor), 0, trackfd=False)  # without a copy of the descriptor
+        os.close(int(descriptor))
     if sys.path[0] in ("", os.getcwd()):
         del sys.path[0]  # IPython adds it again
     import cellhold_kernel
@@ -42,7 +46,7 @@ def main():
             print(f"cellhold_kernel: {reason}", file=sys.stderr)
             sys.exit(REFUSED)
         from cellhold_kernel import app, unsent
-        copy = unsent.Unsent(int(memory)) if memory else unsent.Nothing()
+        copy = unsent.Unsent(memory) if memory else unsent.Nothing()
         kernel = app.IPKernelApp.instance(sock=sock, unsent=copy, standins=stack)
         kernel.initialize()
     kernel.start()

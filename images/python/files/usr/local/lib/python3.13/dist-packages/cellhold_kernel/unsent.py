@@ -20,8 +20,6 @@ these records are missing.
 """
 
 import _thread
-import mmap
-import os
 import struct
 
 import cellhold_encoding
@@ -39,13 +37,12 @@ _KINDS = {"stdout": STDOUT, "stderr": STDERR}
 
 
 class Unsent:
-    """Writes the memory that has this descriptor, and closes the descriptor. The writer holds the lock while it adds a
+    """Writes the memory (mmap.mmap of SIZE bytes). The writer holds the lock while it adds a
     record and the entry, and while it counts both: so they agree."""
 
-    def __init__(self, descriptor):
+    def __init__(self, memory):
         self.lock = _thread.RLock()
-        self._memory = mmap.mmap(descriptor, SIZE)
-        os.close(descriptor)
+        self._memory = memory
         self._end = self._start = 0  # as in the header
         self._lost = 0      # records without space, behind the block
         self._lost_in = 0   # records without space, in the block
