@@ -30,6 +30,9 @@ request = json.loads(got[0][1][0])
 writer = wire.Writer(sock, frames, unsent.Unsent(mmap.mmap(int(os.environ["CELLHOLD_UNSENT"]), unsent.SIZE)))
 writer.queue(frame(wire.SHELL, "kernel_info_reply", request), 1)
 writer.send()
+got.clear()
+while not reader.take(got):  # the agent is ready
+    reader.read()
 for text in BEFORE:
     writer.queue(("stdout", {"msg_id": "a"}, text), len(text))
 if BEFORE:
@@ -77,6 +80,9 @@ func TestTheLastWordsOfThePythonKernelAreRead(t *testing.T) {
 			})
 			if err != nil {
 				t.Fatalf("%v; %+v", err, ended(t, p))
+			}
+			if _, err := c.Send(jupyter.Shell, "die", struct{}{}); err != nil {
+				t.Fatal(err)
 			}
 			ended(t, p)
 			<-c.Done()
