@@ -135,8 +135,8 @@ func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 			"pip install --pre cell-demo":                              "--pre cannot be used here",
 			"pip install --what cell-demo":                             "does not know the option --what",
 			"pip install":                                              "at least one requirement",
-			"pip download cell-demo":                                   "reaches none",
-			"pip list --outdated":                                      "reaches none",
+			"pip download cell-demo":                                   "cannot reach",
+			"pip list --outdated":                                      "cannot reach",
 		} {
 			try(t, s, id, line, words)
 		}

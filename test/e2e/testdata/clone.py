@@ -11,4 +11,5 @@ print("uuid1=%s" % uuid.uuid1())
 print("uuid4=%s" % uuid.uuid4())
 session = get_ipython().kernel.session
 print("session=%s" % session.session)
-print("key=%s" % session.key.decode())
+if session.key:  # messages are signed over ZeroMQ only
+    print("key=%s" % session.key.decode())

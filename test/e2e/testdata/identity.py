@@ -33,9 +33,6 @@ def identity():
     import numpy
     kernel = get_ipython().kernel
     first = uuid.uuid1()
-    with open(kernel.parent.abs_connection_file) as file:
-        file_key = json.load(file)["key"]
-    assert file_key == kernel.session.key.decode(), "the connection file has another key"
     boot = open("/proc/sys/kernel/random/boot_id").read().strip()
     bash = subprocess.run(["bash", "-c", "echo $RANDOM$SRANDOM"], capture_output=True, text=True).stdout.strip()
     differ = {
@@ -53,7 +50,6 @@ def identity():
         "tempfile": next(tempfile._get_candidate_names()),
         "authkey": hashlib.sha256(bytes(multiprocessing.current_process().authkey)).hexdigest(),
         "session": kernel.session.session,
-        "key": hashlib.sha256(kernel.session.key).hexdigest(),
         "ident": kernel.ident,
         "hostname": socket.gethostname(),
         "bash": bash,

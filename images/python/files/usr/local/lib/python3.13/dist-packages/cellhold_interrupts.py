@@ -31,12 +31,15 @@ _cell = contextvars.ContextVar("cellhold_cell", default=None)  # the cell of the
 _noted = False    # an interrupt came since the last request
 _owed = False     # the next request must get an interrupt
 _awaiting = None  # the running cell, if it has `await`
+on_interrupt = None  # a function that is called at an interrupt while no cell runs
 _kernels = set()  # code of the coroutines that are the kernel's own tasks
 
 
 def _note(number, frame):
     """Records an interrupt while no cell runs. A second one ends a task that blocks the start of the next cell."""
     global _noted, _owed
+    if on_interrupt is not None:
+        on_interrupt()
     running = asyncio._get_running_loop() and asyncio.current_task()
     if _noted and running and getattr(running.get_coro(), "cr_code", None) not in _kernels:
         _owed = True

@@ -1,7 +1,7 @@
 """An ipykernel that speaks to the agent over one stream in place of ZeroMQ's sockets.
 
 The classes are ipykernel's own. Only the transport differs: one socket, one thread of the event loop, and one helper
-thread. A small cell then needs 5 system calls in place of 145, and 2 threads in place of 10.
+thread. A small cell then needs 7 system calls in place of 145, and 2 threads in place of 10.
 
     wire       frames, and the queue of frames that wait to be sent
     unsent     a copy of that queue for the agent, in case the kernel dies

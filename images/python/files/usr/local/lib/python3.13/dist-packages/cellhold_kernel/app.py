@@ -60,10 +60,12 @@ class IPKernelApp(kernelapp.IPKernelApp):
         publisher.helper.read = self._help
         self.control_thread = publisher.helper
         self.shell_socket, self.control_socket, self.stdin_socket, self.iopub_socket = (
-            channels.ZMQStream(number, publisher, self.read)
+            channels.ZMQStream(number, publisher, self.flush)
             for number in (wire.SHELL, wire.CONTROL, wire.STDIN, wire.IOPUB))
         publisher.socket = publisher.background_socket = self.iopub_socket
         self.iopub_thread = publisher
+        cellhold_interrupts.on_interrupt = publisher.helper.help_blocked
+        self.log.setLevel(self.log_level)  # ipykernel makes four debug records for each cell, which no handler shows
         os.register_at_fork(after_in_child=self._enter_child)
         atexit.register(self.close)
 
@@ -113,6 +115,8 @@ class IPKernelApp(kernelapp.IPKernelApp):
 
     def _continue(self):
         """Reads from the event loop, and handles what has come."""
+        self.publisher.helper.blocked = False
+        self.publisher.helper.arm()  # it looks whether an exception has stopped this function
         self.read()
         for queue in self._left, self.controls:
             while (frame := _first(queue)) is not None:
@@ -138,13 +142,19 @@ class IPKernelApp(kernelapp.IPKernelApp):
                     self._taken.clear()
                     self.stdin_socket.messages.put(parts)
 
+    def flush(self):
+        """Reads what has come, for code that asks for it."""
+        self.read()
+        if self.publisher.requests.stalled():
+            self.publisher.requests.wake()
+
     async def _control(self, frame):
         await self.kernel.dispatch_control(frame[1])
         self.writer.send()
 
     def _help(self):
         """Reads from the helper thread, while the event loop is blocked, and answers control requests."""
-        self.read()
+        self.flush()
         while (frame := _first(self.controls)) is not None:
             if self.session.unpack(frame[1][0]).get("msg_type") not in HELPED:
                 self._left.append(frame)

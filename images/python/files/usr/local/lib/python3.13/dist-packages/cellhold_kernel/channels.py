@@ -4,6 +4,8 @@ import _queue
 
 from . import wire
 
+POLLIN, POLLOUT = 1, 2  # of ZeroMQ
+
 
 class ZMQStream:
     """A channel of the stream. It has the methods that ipykernel calls on sockets and on streams."""
@@ -43,9 +45,10 @@ class ZMQStream:
     def recv_multipart(self, *args, **kwargs):
         return self.receive()
 
-    def flush(self, *args, **kwargs):
+    def flush(self, flag=POLLIN, limit=None):
         """Reads what has come, so that all of it is queued."""
-        self._read()
+        if flag & POLLIN:
+            self._read()
 
     def getsockopt(self, option):
         raise NotImplementedError("this kernel has no ZeroMQ sockets; the kernel python3-zmq has them")

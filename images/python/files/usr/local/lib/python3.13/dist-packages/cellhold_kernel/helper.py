@@ -15,6 +15,7 @@ import time
 
 from ipykernel.control import CONTROL_THREAD_NAME
 
+BLOCKED = -1
 INTERVAL = 0.05  # seconds that output can wait, and after which a cell counts as long
 
 
@@ -33,7 +34,8 @@ class Helper(threading.Thread):
         self._armed = False
         self._unsent = False   # the stream was full
         self._listened = {}    # events by descriptor, as the last poll() had them
-        self._watched = 0      # number of the request during which the stream is watched; 0 means none
+        self.blocked = False   # code that belongs to no request may block the event loop
+        self._watched = 0      # number of the request during which the stream is watched, or BLOCKED; 0 means none
         self._stopped = False
         self._poll = select.poll()
 
@@ -47,6 +49,11 @@ class Helper(threading.Thread):
         """Has the helper look at once."""
         self._armed = True
         os.timerfd_settime(self._timer, initial=1e-9)
+
+    def help_blocked(self):
+        """Has the helper read the stream until the event loop does. A task of an earlier cell can block the loop."""
+        self.blocked = True
+        self.hurry()
 
     def rearm(self):
         """Sets the timer again, after a snapshot was restored: the timer may be lost."""
@@ -70,10 +77,14 @@ class Helper(threading.Thread):
 
     def _stream_events(self):
         """Returns what to wait for on the stream: requests while a long cell runs, and space to send (int)."""
-        current = self.requests.number if self.requests.current else 0
-        if self._watched != current:
+        if self._watched != self._current():
             self._watched = 0
         return (select.POLLIN if self._watched else 0) | (select.POLLOUT if self._unsent else 0)
+
+    def _current(self):
+        if self.requests.current:
+            return self.requests.number
+        return BLOCKED if self.blocked else 0
 
     def _listen(self, sources, events):
         """Sets what the next poll() waits for. The sources of output have a pause while the agent does not read."""
@@ -112,6 +123,6 @@ class Helper(threading.Thread):
             os.read(self._timer, 8)
         except BlockingIOError:
             pass
-        self._watched = self.requests.number if self.requests.current else 0
+        self._watched = self._current()
         if self.requests.stalled():
             self.requests.wake()

@@ -10,6 +10,8 @@ from traitlets import Any
 
 ANSWERS = 5  # attempts to answer a request
 
+_folder = None  # of the files that stand for cells; a fork keeps that of its parent
+
 
 class IPythonKernel(ipkernel.IPythonKernel):
     """Has one event loop for shell and control requests, and for tasks of the user's code."""
@@ -47,6 +49,10 @@ class IPythonKernel(ipkernel.IPythonKernel):
                 continue
         if failure is not None:
             raise failure
+
+    async def execute_request(self, stream, ident, parent):
+        await super().execute_request(stream, ident, parent)
+        self.publisher.settled = True
 
     def _conclude(self, parts, failure):
         parent = self.get_parent("shell")
@@ -103,8 +109,11 @@ def file_name(code):
     """Returns the name of the file that stands for a cell. ipykernel computes a hash of the code for it in Python."""
     if name := os.environ.get("IPYKERNEL_CELL_NAME"):
         return name
+    global _folder
+    if _folder is None:
+        _folder = compiler.get_tmp_directory()
     number = int.from_bytes(hashlib.blake2b(code.encode("utf-8", "surrogatepass"), digest_size=4).digest())
-    return os.path.join(compiler.get_tmp_directory(), f"{number}.py")
+    return os.path.join(_folder, f"{number}.py")
 
 
 compiler.get_file_name = file_name

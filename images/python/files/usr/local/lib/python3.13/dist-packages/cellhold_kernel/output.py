@@ -124,7 +124,8 @@ class Publisher:
     """The way of all output to the queue. It is in the place of ipykernel's thread for that: kernel.iopub_thread."""
 
     closed = False
-    forked = False  # this process is a fork of the kernel
+    forked = False   # this process is a fork of the kernel
+    settled = False  # no code has run since the last look
 
     def __init__(self, writer, session, io_loop):
         self.io_loop = io_loop
@@ -166,6 +167,9 @@ class Publisher:
         """Queues what programs have written by now. One look is for all streams: ipykernel flushes standard output
         first, and then standard error."""
         if self.forked or stream.name == "stderr" and getattr(sys.stdout, "pub_thread", None) is self:
+            return
+        if self.settled:
+            self.settled = False
             return
         with self._looking:  # one poll object cannot be used by two threads at once
             if self._looking._recursion_count() > 1:  # a signal handler that came in between

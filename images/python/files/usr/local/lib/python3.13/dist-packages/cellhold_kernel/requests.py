@@ -36,11 +36,10 @@ class Requests:
             self.wake()
 
     def put_frame(self, frames):
-        """Moves the first frame of a list here, as a shell request. Any thread can call it."""
+        """Moves the first frame of a list here, as a shell request. Any thread can call it. The caller calls next, or
+        wake if the loop is not its own."""
         # One call, so that no exception comes between the taking and the storing.
         self._waiting.extend(zip(self.numbers, (self.dispatch,), zip(map(frames.pop, (0,)))))
-        if not self.current:
-            self.wake()
 
     def get_nowait(self):
         try:

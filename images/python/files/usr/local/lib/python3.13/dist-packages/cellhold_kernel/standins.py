@@ -59,7 +59,7 @@ def _mixin():
 
 def _modules():
     stream = channels.ZMQStream
-    yield StandIn("zmq", ROUTING_ID=5, NOBLOCK=1, POLLIN=1, POLLOUT=2, EAGAIN=11, ZMQError=_Error, Socket=stream, Context=None)
+    yield StandIn("zmq", ROUTING_ID=5, NOBLOCK=1, POLLIN=channels.POLLIN, POLLOUT=channels.POLLOUT, EAGAIN=11, ZMQError=_Error, Socket=stream, Context=None)
     yield StandIn("zmq.eventloop")
     yield StandIn("zmq.eventloop.zmqstream", ZMQStream=stream)
     yield StandIn("zmq.utils")
