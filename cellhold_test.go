@@ -34,7 +34,9 @@ var imports = map[string]struct {
 	"internal/agent":             {". internal/guestapi internal/agent/spool internal/agent/kernels internal/agent/command internal/agent/forward internal/rawio", "it runs next to hostile code; less code is safer"},
 	"internal/agent/kernels":     {". internal/guestapi internal/jupyter internal/agent/spool", "it runs next to hostile code; less code is safer"},
 	"internal/agent/command":     {". internal/guestapi internal/agent/spool", "it runs next to hostile code; less code is safer"},
+	"internal/agent/deputy":      {"internal/guestapi", "it passes requests on without reading them"},
 	"internal/agent/spool":       {". internal/guestapi", "it stores events and does not know their source"},
+	"internal/agent/written":     {". internal/guestapi internal/agent/files/notify", "it lists written files, and does not know cells"},
 	"internal/command":           {". internal/guestapi internal/record", "it gets its link and its journal as small interfaces"},
 	"internal/guest":             {". internal/guestapi", "it takes a dial function, so it needs no sandbox"},
 	"internal/guestapi":          {".", "it is a contract without behaviour"},
@@ -51,7 +53,7 @@ var imports = map[string]struct {
 	"internal/sandbox/embedded":  {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runsc internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/warm":      {"internal/sandbox", "it wraps a driver, and knows no guest"},
 	"internal/sandbox/fake":      {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest internal/jupyter/stream", "it is the only driver that is also the guest"},
-	"images":                     {"", "it carries recipes"},
+	"images":                     {"", "it holds the files that images are built from, and no code that uses them"},
 	"internal/agent/install":     {". internal/guestapi", "it gets its processes as a function, and needs no kernel"},
 	"internal/packages":          {". internal/guestapi internal/packages/index", "it decides what can be installed, and knows no session"},
 	"internal/packages/index":    {".", "it talks to package indexes, and knows no guest"},
@@ -73,7 +75,7 @@ var imports = map[string]struct {
 	"internal/session/paths":     {"internal/record", "it has the paths of files"},
 	"internal/session/refold":    {". internal/notebook internal/record", "it reads and writes only records"},
 	"internal/session/states":    {".", "it is a table of states"},
-	"internal/attachment":        {". internal/attachment/peaks internal/command internal/egress internal/guest internal/guestapi internal/kernel internal/mirror internal/notebook internal/packages internal/sandbox internal/record", "it knows one live sandbox, and no owners, expiry and records"},
+	"internal/attachment":        {". internal/attachment/peaks internal/command internal/egress internal/guest internal/guestapi internal/kernel internal/mirror internal/notebook internal/packages internal/sandbox internal/record", "it runs one live sandbox; it gets the records of cells, and does not know the database, the owner and the expiry"},
 	"internal/attachment/peaks":  {". internal/sandbox", "it measures one sandbox"},
 	"internal/history":           {". internal/command internal/kernel internal/notebook internal/notebook/export internal/record internal/transcript", "it reads the journal, and needs no sandbox"},
 	"internal/record":            {".", "it has the stored data, and no behaviour"},
@@ -81,28 +83,27 @@ var imports = map[string]struct {
 	"internal/transcript":        {".", "it reads events from any source"},
 	"internal/template":          {". internal/egress internal/guest internal/guestapi internal/packages internal/sandbox internal/sandbox/warm", "it builds snapshots, and knows no session"},
 	"internal/store":             {". internal/record", "it stores records, and the packages that use it declare the interfaces"},
-	// The files of the guest, in a process without the agent's rights.
+	// Packages that access the files in a sandbox. They run in a process that has only the rights of user code.
 	"internal/agent/files":        {". internal/guestapi internal/agent/files/notify", "it runs with the rights of user code, and does not know the agent"},
 	"internal/agent/files/notify": {"internal/rawio", "it reports changes in a directory, and nothing else"},
-	"internal/agent/written":      {". internal/guestapi internal/agent/files/notify", "it lists written files, and does not know cells"},
-	"internal/agent/deputy":       {"internal/guestapi", "it passes requests on without reading them"},
-	// Packages with few imports.
-	"internal/mirror":                    {". internal/guest internal/guestapi", "it copies files, and does not know their owner"},
-	"internal/sandbox/embedded/syscalls": {"", "it restricts gVisor, and knows no driver"},
-	"internal/sandbox/embedded/filter":   {"", "it provides filters to gVisor, and knows no driver"},
-	// Test helpers are next to the packages that they help.
-	"internal/jupyter/jupytertest":        {"internal/jupyter internal/jupyter/stream internal/jupyter/zmtp", "it is a kernel that follows a script"},
-	"internal/sandbox/sandboxtest":        {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
-	"internal/sandbox/sandboxtest/probe":  {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
-	"internal/sandbox/embedded/cgroup":    {"internal/sandbox internal/sandbox/embedded/process", "it reads the kernel's files, and knows no driver"},
+	// Parts of the driver, and packages for any use.
+	"internal/lazy":                       {"", "every package can use it"},
+	"internal/mirror":                     {". internal/guest internal/guestapi", "it copies files, and does not know their owner"},
+	"internal/sandbox/embedded/cgroup":    {"internal/sandbox internal/sandbox/embedded/process", "it reads Linux's cgroup files, and knows no driver"},
 	"internal/sandbox/embedded/process":   {"", "it watches processes of any kind"},
 	"internal/sandbox/embedded/runsc":     {"internal/sandbox internal/sandbox/embedded/filter internal/sandbox/embedded/process internal/sandbox/embedded/syscalls", "it runs in other processes than the driver"},
 	"internal/sandbox/embedded/snapshots": {"internal/sandbox", "it stores files, and does not know gVisor"},
-	"test/e2e":                            {". client", "it uses the binary like a user"},
-	"test/report":                         {"", "it reads the output of go test"},
-	"test/prose":                          {"", "it reads texts"},
-	"test/docs":                           {"", "it reads texts"},
-	"internal/lazy":                       {"", "every package can use it"},
+	"internal/sandbox/embedded/syscalls":  {"", "it restricts gVisor, and knows no driver"},
+	"internal/sandbox/embedded/filter":    {"", "it provides filters to gVisor, and knows no driver"},
+	// Helpers of tests, next to the packages that they help.
+	"internal/jupyter/jupytertest":       {"internal/jupyter internal/jupyter/stream internal/jupyter/zmtp", "it is a kernel that follows a script"},
+	"internal/sandbox/sandboxtest":       {"internal/sandbox internal/guestapi", "it is the contract of every driver"},
+	"internal/sandbox/sandboxtest/probe": {"internal/link internal/sandbox/sandboxtest", "it replaces the agent in tests of sandboxes"},
+	// Tests of the whole project.
+	"test/e2e":    {". client", "it uses the binary like a user"},
+	"test/report": {"", "it reads the output of go test"},
+	"test/prose":  {"", "it reads texts"},
+	"test/docs":   {"", "it reads texts"},
 	// Programs connect packages.
 	"cmd/cellhold-guest":   {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
 	"cmd/cellhold":         {"*", "it connects the parts of the command line"},
@@ -125,7 +126,7 @@ var foreign = map[string]string{
 	"github.com/microcosm-cc/bluemonday":       "internal/notebook/export", // cleans the HTML of outputs
 	"gopkg.in/yaml.v3":                         "cmd/cellhold internal/cli/setup",
 	"github.com/BurntSushi/toml":               "internal/cli/setup",
-	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // names of hosts, pages of links
+	"golang.org/x/net":                         "internal/egress internal/packages/index internal/notebook/export", // idna for host names; html for the pages of package indexes, and in a test of export
 	"golang.org/x/term":                        "internal/cli/console internal/cli/remote",
 	"github.com/opencontainers/runtime-spec":   "internal/sandbox/embedded internal/sandbox/embedded/runsc",
 	"github.com/google/subcommands":            "internal/sandbox/embedded/runsc", // the interface of gVisor's commands
@@ -332,7 +333,7 @@ func TestPackagesHaveCommentsAndNames(t *testing.T) {
 	for _, p := range packages(t) {
 		want := "Package " + p.Name + " "
 		if p.Name == "main" {
-			want = filepath.Base(p.Dir) + " " // after Command or Program
+			want = filepath.Base(p.Dir) + " " // the comment of a program begins with one more word, such as Command
 			_, p.Doc, _ = strings.Cut(p.Doc, " ")
 		}
 		if len(p.GoFiles) > 0 && !strings.HasPrefix(p.Doc, want) {

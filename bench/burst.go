@@ -19,7 +19,7 @@ func (b *bench) burst(ctx context.Context) error {
 		key := fmt.Sprintf("burst-%d", n)
 		took := b.report.Add(report.Figure{Key: key, Title: fmt.Sprintf("A burst of %d creates, each to its first answer", n), Unit: "ms"})
 		failed := b.report.Add(report.Figure{Key: key + "-failed", Title: fmt.Sprintf("A burst of %d creates: failed sessions", n), Unit: "sessions"})
-		order := b.report.Add(report.Figure{Key: key + "-overtaken", Title: fmt.Sprintf("A burst of %d creates: largest number of later sessions that were ready before an earlier one", n), Unit: "sessions"})
+		order := b.report.Add(report.Figure{Key: key + "-overtaken", Title: fmt.Sprintf("A burst of %d creates: the most sessions that overtook one earlier session", n), Unit: "sessions"})
 		if err := roomFor(n); err != nil {
 			took.LeftOut = err.Error()
 			continue
@@ -81,7 +81,8 @@ func (s *attempt) run(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.err = errors.Join(err, end(ctx, session))
 }
 
-// overtaken returns the largest number of later sessions that were ready before the same earlier one.
+// overtaken returns the largest number of sessions that overtook the same earlier session: they were created later, and
+// ready before it.
 func overtaken(attempts []attempt) int {
 	most := 0
 	for i, s := range attempts {

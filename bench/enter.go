@@ -28,10 +28,10 @@ func (b *bench) listContenders() {
 	add("warm", report.Warm, fmt.Sprintf("`cellhold serve --warm %d`; sessions use the warm sandboxes.", b.o.warm), b.cellhold(b.o.warm, false))
 	add("restore", report.Restore, "`cellhold serve --warm 0`; no sandbox is warm; sessions are restored from the template's snapshot.", b.cellhold(0, false))
 	add("cold", report.Cold, "`cellhold serve --no-templates`; sessions start a kernel in a new sandbox.", b.cellhold(0, true))
-	add("bare", report.Bare, "ipykernel on the host, a process for each session, started and driven by jupyter_client. No isolation.", b.driver("bare.py"))
+	add("bare", report.Bare, "ipykernel on the host, a process for each session, started and used by jupyter_client. No isolation.", b.driver("bare.py"))
 	add("article", report.Article, "FastAPI and jupyter_client on the host, bench/baseline. pandas, numpy and matplotlib are imported in each new session. No isolation.", b.baseline)
-	add("gateway", report.Gateway, "one gateway on the host, its kernels driven over its WebSocket. No isolation.", b.driver("gateway.py"))
-	add("llm", report.LLM, "its interactive session: a Docker container for each session, with the image of cellhold.", b.llm)
+	add("gateway", report.Gateway, "one gateway on the host, whose kernels are used over its WebSocket. No isolation.", b.driver("gateway.py"))
+	add("llm", report.LLM, "its interactive session: a Docker container for each session, with cellhold's image.", b.llm)
 }
 
 func (b *bench) cellhold(warm int, cold bool) func() (contender.Contender, error) {
@@ -42,8 +42,8 @@ func (b *bench) cellhold(warm int, cold bool) func() (contender.Contender, error
 	}
 }
 
-// pythonSide returns the environment of the Python contenders. User settings do not apply, and Docker's client finds its engine
-// like in the user's shell.
+// pythonSide returns the environment of the Python contenders. It has no settings of the user except DOCKER_*, with which
+// Docker's client finds its engine.
 func (b *bench) pythonSide() (contender.Python, error) {
 	if _, err := os.Stat(b.o.python); err != nil {
 		return contender.Python{}, fmt.Errorf("the venv of bench/requirements.txt does not exist: %w", err)

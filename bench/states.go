@@ -70,7 +70,7 @@ func (b *bench) fork(ctx context.Context) error {
 	}
 	for _, n := range []int{1, 8} {
 		call := b.report.Add(report.Figure{Key: fmt.Sprintf("fork-%d", n), Title: fmt.Sprintf("Forking a session into %d", n), Unit: "ms"})
-		answer := b.report.Add(report.Figure{Key: fmt.Sprintf("fork-%d-answer", n), Title: fmt.Sprintf("From the fork call until each of %d forks has answered", n), Unit: "ms"})
+		answer := b.report.Add(report.Figure{Key: fmt.Sprintf("fork-%d-answer", n), Title: "From the fork call until " + forks(n) + " answered", Unit: "ms"})
 		for range b.n.fork {
 			made, answered, err := forkOnce(ctx, server, n)
 			if err != nil {
@@ -83,7 +83,15 @@ func (b *bench) fork(ctx context.Context) error {
 	return nil
 }
 
-// forkOnce forks one session.
+// forks names n forks in a title, with their verb.
+func forks(n int) string {
+	if n == 1 {
+		return "the fork has"
+	}
+	return fmt.Sprintf("all %d forks have", n)
+}
+
+// forkOnce forks one session into n, and returns the times until they exist and until they have answered.
 func forkOnce(ctx context.Context, server *contender.Cellhold, n int) (made, answered time.Duration, err error) {
 	s, err := server.OpenOne(ctx)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"cellhold"
 )
 
-// AddKernel starts another kernel of a session from a kernelspec and returns when it is idle. An empty id
-// means an id made from the kernelspec's name.
+// AddKernel starts another kernel of a session from a kernelspec and returns when it is idle. If k is empty,
+// the server makes the kernel's id from the kernelspec's name.
 func (c *Client) AddKernel(ctx context.Context, id cellhold.SessionID, spec string, k cellhold.KernelID) (cellhold.Kernel, error) {
 	body := struct {
 		Spec string            `json:"spec"`

@@ -1,5 +1,6 @@
-"""The article's design, for comparison: a small FastAPI server that starts a kernel for each user with jupyter_client.
-It has no isolation: the article puts the server and all kernels into one container.
+"""The design of the article that this project started with (docs/how-to/use-the-articles-client.md), for comparison: a
+small FastAPI server that starts a kernel for each user with jupyter_client. It has no isolation: the article puts the
+server and all kernels into one container.
 
     python server.py FOLDER     # prints its address; notebooks go to the folder
 """

@@ -1,4 +1,4 @@
-// Package contender drives the contenders of the benchmark, each with its usual client: cellhold, a bare kernel, the
+// Package contender uses the contenders of the benchmark, each with its usual client: cellhold, a bare kernel, the
 // article's design, the Jupyter Kernel Gateway, llm-sandbox. It does not decide what is measured.
 package contender
 

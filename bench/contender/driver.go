@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Driver is a contender whose client is a Python program. The program reads requests as lines of JSON, serves each in its own
-// thread, and answers by number.
+// Driver is a contender whose client is a Python program of the folder drivers. The program reads requests as lines of JSON,
+// serves each request in its own thread, and answers with the number of the request.
 type Driver struct {
 	*process
 	mu      sync.Mutex // guards writes of lines, and the fields below
@@ -21,7 +21,7 @@ type Driver struct {
 	ended   bool
 }
 
-// request is one line to a driver.
+// request is one line to the Python program.
 type request struct {
 	Number  int    `json:"number"`
 	Op      string `json:"op"` // open, run, time or close
@@ -30,7 +30,7 @@ type request struct {
 	Rounds  int    `json:"rounds,omitempty"`
 }
 
-// answer is one line from a driver.
+// answer is one line from the Python program.
 type answer struct {
 	Number int       `json:"number"`
 	Error  string    `json:"error"`
@@ -46,7 +46,7 @@ type Python struct {
 	Dir     string   // a writable directory
 }
 
-// StartDriver starts a driver, and returns when it is ready.
+// StartDriver starts a Python program, and returns when it is ready.
 func StartDriver(p Python, script string, args ...string) (*Driver, error) {
 	child, err := start(p.Dir, p.Env, p.Program, append([]string{script}, args...)...)
 	if err != nil {
@@ -55,7 +55,7 @@ func StartDriver(p Python, script string, args ...string) (*Driver, error) {
 	d := &Driver{process: child, waiting: map[int]chan answer{}}
 	lines := bufio.NewScanner(d.out)
 	lines.Buffer(nil, most)
-	if !lines.Scan() { // the first line says that the driver is ready
+	if !lines.Scan() { // the first line says that the program is ready
 		d.stop()
 		return nil, d.endedError(filepath.Base(script))
 	}
@@ -83,7 +83,7 @@ func (d *Driver) read(lines *bufio.Scanner) {
 	d.ended = true
 	for number, to := range d.waiting {
 		delete(d.waiting, number)
-		to <- answer{Error: "the driver ended: " + d.log.String()}
+		to <- answer{Error: "the contender's program ended: " + d.log.String()}
 	}
 }
 
@@ -111,7 +111,7 @@ func (d *Driver) send(r *request, to chan answer) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ended {
-		return d.endedError("the driver")
+		return d.endedError("the contender's program")
 	}
 	d.last++
 	r.Number = d.last
@@ -137,13 +137,13 @@ func (d *Driver) Open(ctx context.Context) (Session, error) {
 // Settle returns at once: there is no background work.
 func (d *Driver) Settle(context.Context) error { return nil }
 
-// Close ends the driver and the processes that it started.
+// Close ends the Python program and the processes that it started.
 func (d *Driver) Close() error {
 	d.stop()
 	return nil
 }
 
-// driven is a session of a driver.
+// driven is a session of a Driver.
 type driven struct {
 	d       *Driver
 	session int
@@ -168,5 +168,5 @@ func (s driven) Close(ctx context.Context) error {
 	return err
 }
 
-// Pid returns the driver's process id.
+// Pid returns the process id of the Python program.
 func (d *Driver) Pid() int { return d.cmd.Process.Pid }

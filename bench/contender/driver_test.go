@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// pretended starts a fake driver without kernels.
+// pretended starts a fake contender without kernels.
 func pretended(t *testing.T) *Driver {
 	t.Helper()
 	drivers, err := filepath.Abs("../drivers")
@@ -27,7 +27,7 @@ func pretended(t *testing.T) *Driver {
 	return d
 }
 
-func TestADriverAnswersManyAtOnce(t *testing.T) {
+func TestAContendersProgramAnswersManyRequestsAtOnce(t *testing.T) {
 	d := pretended(t)
 	var all sync.WaitGroup
 	for _, code := range []string{"a", "b", "plot", "c", "d"} {
@@ -52,7 +52,7 @@ func TestADriverAnswersManyAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-func TestErrorsAndTheEndOfADriverAreReported(t *testing.T) {
+func TestErrorsAndTheEndOfAContendersProgramAreReported(t *testing.T) {
 	d := pretended(t)
 	s, err := d.Open(t.Context())
 	if err != nil {
@@ -62,9 +62,9 @@ func TestErrorsAndTheEndOfADriverAreReported(t *testing.T) {
 		t.Errorf("code that raises gave %v", err)
 	}
 	if _, err := s.Run(t.Context(), "die"); err == nil || !strings.Contains(err.Error(), "ended") {
-		t.Errorf("a driver that died gave %v", err)
+		t.Errorf("a program that died gave %v", err)
 	}
 	if _, err := s.Run(t.Context(), "a"); err == nil {
-		t.Error("a dead driver answers")
+		t.Error("a dead program answers")
 	}
 }

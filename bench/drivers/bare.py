@@ -1,4 +1,4 @@
-"""A bare ipykernel for each session, started and driven by jupyter_client. No isolation."""
+"""A bare ipykernel for each session, started and used by jupyter_client. No isolation."""
 import queue
 import time
 

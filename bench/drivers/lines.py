@@ -1,4 +1,4 @@
-"""The common part of the drivers. Requests are lines of JSON on standard input. Each is served in its own thread.
+"""The common part of these programs. Requests are lines of JSON on standard input. Each is served in its own thread.
 Answers are lines of JSON on standard output, with the number of the request.
 """
 import base64
@@ -13,7 +13,7 @@ import time
 def serve(opens, ends=lambda: None):
     """Serves until standard input ends, then closes the open sessions and calls ends(). opens() creates a session with
     two methods: run(code), which returns text and a PNG or None, and close()."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the input ends at the same time; the kernels are then ended in order
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the input ends at the same time, and then the sessions are closed in order
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # text that libraries print must not look like an answer
     sessions, lock = {}, threading.Lock()

@@ -35,9 +35,9 @@ func (r *Report) head(b *strings.Builder) {
 	if !m.Root {
 		b.WriteString(", as a plain user")
 	}
-	fmt.Fprintf(b, "; the run took %s. bench/README.md explains each figure and how to measure it again.\n", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
+	fmt.Fprintf(b, "; the run took %s. bench/README.md explains each figure and how to measure it again. The article is the one in docs/how-to/use-the-articles-client.md.\n", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
 	if r.Quick {
-		b.WriteString("\n**A quick run:** fewer samples, shorter steps. A quantile that needs more samples is the largest sample.\n")
+		b.WriteString("\n**A quick run:** fewer samples, shorter steps. If there are too few samples for a quantile, the table shows the worst sample.\n")
 	}
 }
 
@@ -67,7 +67,8 @@ func (f *Figure) table(b *strings.Builder) {
 	if f.LeftOut != "" {
 		fmt.Fprintf(b, "\nLeft out: %s.\n", strings.TrimSuffix(oneLine(f.LeftOut), "."))
 	}
-	ratio := f.Unit != "sessions" && f.find(Bare) != nil && len(f.find(Bare).Samples) > 0 // a ratio of counts has no meaning
+	// Figures in sessions count failures and overtaken sessions. They are often 0, so a ratio says nothing.
+	ratio := f.Unit != "sessions" && f.find(Bare) != nil && len(f.find(Bare).Samples) > 0
 	var rows strings.Builder
 	for _, s := range f.Series {
 		if len(s.Samples) > 0 {
@@ -107,9 +108,16 @@ func (f *Figure) missing(b *strings.Builder) {
 			fmt.Fprintf(b, "\n%s was left out: %s.\n", s.Contender, strings.TrimSuffix(oneLine(s.LeftOut), "."))
 		}
 		if s.Failed > 0 {
-			fmt.Fprintf(b, "\n%s failed %d times, the last time with: %s\n", s.Contender, s.Failed, oneLine(s.Error))
+			text := strings.TrimSuffix(oneLine(s.Error), ":") // Python's form of an exception without text: "Empty: "
+			fmt.Fprintf(b, "\nFailures of %s: %d. The last error: %s\n", s.Contender, s.Failed, text)
 		}
 	}
+}
+
+// inSandbox describes the series that are measured inside a sandbox of cellhold.
+var inSandbox = []Contender{
+	{Name: Raw, What: "a ZeroMQ client in a sandbox of cellhold. Its kernel runs in the same sandbox, with the image's settings."},
+	{Name: Untuned, What: "the same client, with an ipykernel without the image's settings."},
 }
 
 func (r *Report) who(b *strings.Builder) {
@@ -120,6 +128,11 @@ func (r *Report) who(b *strings.Builder) {
 			fmt.Fprintf(b, " Left out: %s.", strings.TrimSuffix(oneLine(c.LeftOut), "."))
 		}
 		b.WriteString("\n")
+	}
+	for _, c := range inSandbox {
+		if r.Figure("cell").find(c.Name) != nil {
+			fmt.Fprintf(b, "- **%s**: %s\n", c.Name, c.What)
+		}
 	}
 }
 

@@ -61,14 +61,14 @@ func TestQuantilesAreTheNearestRank(t *testing.T) {
 		{"the 90th of ten", &Series{Samples: []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}, 0.9, 9},
 		{"the 99th of few is the largest", &Series{Samples: []float64{3, 9, 5}}, 0.99, 9},
 		{"the median of two is the lower", &Series{Samples: []float64{4, 2}}, 0.5, 2},
-		{"one", &Series{Samples: []float64{7}}, 0.99, 7},
+		{"the 99th of a single sample", &Series{Samples: []float64{7}}, 0.99, 7},
 	} {
 		if got := x.of.Quantile(x.q); got != x.want {
 			t.Errorf("%s: got %v, want %v", x.name, got, x.want)
 		}
 	}
 	if got := (&Series{}).Quantile(0.5); !math.IsNaN(got) {
-		t.Errorf("no samples have the median %v", got)
+		t.Errorf("the median without samples is %v, want NaN", got)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestRatiosSayHowManyTimesBetter(t *testing.T) {
 		t.Errorf("8 a second instead of 2 is %v times better", got)
 	}
 	if got := slow.Ratio(slow.SeriesOf(Cold), Bare); !math.IsNaN(got) {
-		t.Errorf("nothing is %v times better", got)
+		t.Errorf("the ratio of a contender without samples is %v, want NaN", got)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestErrorsOfContendersStayOnOneLine(t *testing.T) {
 	if err := r.WriteMarkdown(&page, nil); err != nil {
 		t.Fatal(err)
 	}
-	if text := page.String(); !strings.Contains(text, "x failed 1 times, the last time with: open HOME/a / b / # c: file does not exist\n") || strings.Contains(text, "/home/me") {
+	if text := page.String(); !strings.Contains(text, "Failures of x: 1. The last error: open HOME/a / b / # c: file does not exist\n") || strings.Contains(text, "/home/me") {
 		t.Errorf("the page is\n%s", text)
 	}
 }

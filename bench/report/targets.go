@@ -20,10 +20,10 @@ type target struct {
 // The reasons for missed targets.
 const (
 	warmLimit    = "warm: the system calls and wake-ups of the first cell in gVisor; every later cell has them too"
-	restoreLimit = "by restore and sustained: CPU time to load the snapshot's pages, to read the state of gVisor's kernel, and to start and end its processes"
-	cellLimit    = "`1+1`: the server's CPU time and the wake-ups of its threads, next to a sandbox that uses both cores"
+	restoreLimit = "restores, and so sustained creates: CPU time to load the snapshot's pages, to read the state of gVisor's kernel, and to start and end its processes"
+	cellLimit    = "`1+1`: the server's CPU time and the wake-ups of its threads; it competes with a sandbox that uses both cores"
 	burstLimit   = "the burst: CPU time, because each session beyond the warm ones needs a restore"
-	orderLimit   = "the order of the burst: calls are served in order, one more at a time than there are cores; later calls pass a delayed one"
+	orderLimit   = "the order of the burst: calls start in order, and (cores + 1) of them run at the same time; if one call is delayed, later calls finish before it"
 )
 
 // ref identifies one quantile of one series.
@@ -45,7 +45,7 @@ const (
 	Cellhold = "cellhold"
 )
 
-// targets are the goals on two cores. Where machines differ, they are ratios within one run.
+// targets are the goals on two cores. A goal that depends on the machine is a ratio of two figures of one run.
 var targets = []target{
 	{text: "create → first answer with pandas, warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40, limit: warmLimit},
 	{text: "the same, p50", of: ref{"first", Warm, 0.5}, most: true, bound: 15, unit: "ms", limit: warmLimit},
@@ -61,7 +61,7 @@ var targets = []target{
 	{text: "burst of 50 creates, none failed", of: ref{"burst-50-failed", Warm, 1}, most: true, bound: 0, unit: "failed"},
 	{text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 8, unit: "s", scale: 1e-3, limit: burstLimit},
 	// Concurrent creations can end in any order: one for each core, one more, and the next one.
-	{text: "burst of 50 creates, later sessions that were ready before an earlier one", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
+	{text: "burst of 50 creates, most sessions that overtook the same earlier session", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
 }
 
 // verdict is the result of a run for a target.

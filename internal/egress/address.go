@@ -5,9 +5,10 @@ import (
 	"net/netip"
 )
 
-// special are the addresses that no policy allows, from the registries of special-purpose addresses (RFC 6890 and its
-// updates) and the documentation of the clouds. For IPv6 only 2000::/3 belongs to the public internet. All other IPv6
-// addresses are refused without a list, including unique local, site-local, link-local, mapped and NAT64 addresses.
+// special are the addresses that are refused unless the operator allows them, from the registries of special-purpose
+// addresses (RFC 6890 and its updates) and the documentation of the clouds. For IPv6 only 2000::/3 belongs to the public
+// internet. All other IPv6 addresses are refused, so they need no entries here: unique local, site-local, link-local,
+// NAT64 and others. A mapped address is judged as its IPv4 address.
 var special = []struct {
 	prefix netip.Prefix
 	what   string
@@ -94,8 +95,9 @@ func (s *Addresses) refuses(a netip.Addr) string {
 	return ""
 }
 
-// ours reports whether the address belongs to this host. Services on the host expect only local clients, and the server
-// itself can be one of them. If the host's addresses cannot be read, every address counts as the host's.
+// ours reports whether the address belongs to this host. The server dials from the host, so a service of the host, or the
+// server's own API, would take the connection for a local client. If the host's addresses cannot be read, every address
+// counts as the host's.
 func ours(a netip.Addr) bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// Channel is one of a kernel's sockets.
+// Channel is the name of one of a kernel's channels. Over ZeroMQ each channel has a socket.
 type Channel string
 
 // The channels of a kernel. The heartbeat is not used: the process itself shows whether the kernel is
@@ -47,7 +47,7 @@ func NewConnection(prefix string) Connection {
 // Path returns the socket path of a channel.
 func (c Connection) Path(ch Channel) string { return c.Prefix + "-" + strconv.Itoa(ports[ch]) }
 
-// otherPath returns the socket path of kernels that join address and port with a colon over ipc too.
+// otherPath returns the socket path of a channel for kernels that join address and port with a colon, as over TCP.
 func (c Connection) otherPath(ch Channel) string { return c.Prefix + ":" + strconv.Itoa(ports[ch]) }
 
 // Files returns all socket paths of a kernel. A kernel does not remove its sockets when it ends.

@@ -5,15 +5,15 @@
 // kernelspecs. It does not start or signal processes, does not queue requests, and does not decide when a
 // cell is done.
 //
-// It checks the form of the kernel's messages, and trusts nothing else. The code in a kernel knows the
-// signing key, so it can forge any message, a reply or an idle status included. So only the process shows
+// It checks the form of the kernel's messages, and does not trust their content. The code in a kernel knows
+// the signing key, so it can forge any message, even a reply or an idle status. So only the process shows
 // whether the kernel is alive. Messages with the wrong form are dropped and logged. Parts that are too
 // large or too deep are left out and counted.
 //
 // A kernel can get another key and session while it runs: see Client.Expect.
 //
-// A kernel can have one inherited stream in place of the sockets: see DialStream. There nothing is signed. Such a
-// kernel can leave its last messages in memory.
+// A kernel can have one inherited stream in place of the sockets: see DialStream. Messages on the stream are not
+// signed. Such a kernel can leave its last messages in shared memory.
 //
 // There is one lock, Client.mu. It is never held while a message is sent or passed on.
 package jupyter
@@ -33,21 +33,21 @@ var ErrDead = errors.New("the kernel process is dead")
 
 // Options configures a Client.
 type Options struct {
-	// OnMessage receives every message of the kernel, also replies to the client's own requests, from one
-	// goroutine per channel. Messages are in order on each channel, and without order between channels.
-	// Over a stream, one goroutine receives all messages in order. They can come before Dial returns.
-	// OnMessage must be quick and must not wait for the kernel, because ZeroMQ drops unread messages. It may
+	// OnMessage receives every message of the kernel, also replies to the client's own requests. One goroutine
+	// per channel calls it, in the order of the channel; different channels have no common order. Over a
+	// stream, one goroutine calls it for all messages, in their order. Messages can come before Dial returns.
+	// OnMessage must be quick and must not wait for the kernel, because ZeroMQ drops unread messages. It can
 	// be nil.
 	OnMessage func(Message)
-	// Dead is closed when the kernel process has ended. Then Dial stops waiting. It may be nil.
+	// Dead is closed when the kernel process has ended. Then Dial stops waiting. It can be nil.
 	Dead <-chan struct{}
-	// Unsent returns a copy of the memory in which the kernel kept what it had not sent. See
-	// stream.ReadUnsent. It is called at most once, after Dead is closed and the stream was read to its end. It
-	// may be nil. Only DialStream uses it.
+	// Unsent returns a copy of the memory in which the kernel kept its unsent output. See stream.ReadUnsent. It
+	// is called at most once, after Dead is closed and the stream was read to its end. It can be nil. Only
+	// DialStream uses it.
 	Unsent func() []byte
 	// MaxMessage bounds the bytes of one message that are kept. Zero means 64 MiB.
 	MaxMessage int64
-	// Log records dropped messages at debug level, because user code can cause them. It may be nil.
+	// Log records dropped messages at debug level, because user code can cause them. It can be nil.
 	Log *slog.Logger
 }
 
@@ -65,7 +65,7 @@ type Client struct {
 	shut      func()
 	done      chan struct{}
 	info      KernelInfo   // set by begin
-	lostBytes atomic.Int64 // what the kernel could not keep of its last output
+	lostBytes atomic.Int64 // bytes of the last output that the kernel could neither send nor keep
 
 	mu      sync.Mutex
 	waiting map[string]chan Message // replies by id of the request
@@ -78,24 +78,25 @@ type Client struct {
 type transport interface {
 	// readers returns functions for one goroutine each. Together they return all messages.
 	readers() []reader
-	// ready returns when the kernel has answered Client.askInfo and no output can be lost. The readers run
-	// then.
+	// ready returns when the kernel has answered Client.askInfo and no output can be lost. The readers must
+	// run before the call.
 	ready(ctx context.Context) error
 	// send sends a message on its channel.
 	send(m Message) error
 	// hold lets output wait until the kernel answers, or for a moment.
 	hold()
-	// finish makes all readers end soon, after the messages that have been sent. The caller holds Client.mu.
+	// finish makes all readers end soon, after they have returned the messages that the kernel had sent. The
+	// caller must hold Client.mu.
 	finish()
 	// close ends all readers and sends. It can be called twice.
 	close()
 }
 
-// reader returns the next message. After an error errForm it can be called again. All other errors are the
-// end.
+// reader returns the next message. After an errForm it can be called again. After any other error the channel
+// or stream has ended.
 type reader func() (Message, error)
 
-// Dial connects to a kernel that may still be starting, and returns when it is ready: it has answered a
+// Dial connects to a kernel that can still be starting, and returns when the kernel is ready: it has answered a
 // request, and the subscription to its output works. The context bounds only Dial. The caller must close
 // the Client.
 func Dial(ctx context.Context, conn Connection, o Options) (*Client, error) {
@@ -162,16 +163,16 @@ func (c *Client) begin(ctx context.Context, connect func(context.Context) (trans
 // Info returns the kernel's description of itself.
 func (c *Client) Info() KernelInfo { return c.info }
 
-// Ended returns a channel that is closed when the connection has ended and all messages that came over it were
-// passed on. Close or the kernel ends the connection.
+// Ended returns a channel that is closed when the connection has ended and all messages of the connection were
+// passed on. The kernel or Close ends the connection.
 func (c *Client) Ended() <-chan struct{} { return c.ended }
 
-// Done returns a channel that is closed after Ended, when all messages were passed on. A kernel with Unsent can
-// leave messages, which are passed on after its death.
+// Done returns a channel that is closed after Ended, when also the messages in Options.Unsent were passed on. They
+// are passed on after the death of the kernel.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Lost returns about how many bytes of its last output the kernel could neither send nor leave. It can be
-// called after Done is closed.
+// Lost returns the approximate number of bytes of the last output that the kernel could neither send nor keep in
+// memory. It can be called after Done is closed.
 func (c *Client) Lost() int64 { return c.lostBytes.Load() }
 
 // Err returns the reason of the end. It is nil after Close, and before the end.
@@ -181,8 +182,8 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// Close ends the connection and waits until OnMessage will not be called again. So OnMessage must not call
-// it. The kernel keeps running. Close can be called twice.
+// Close ends the connection, and returns when OnMessage will not be called again. So OnMessage must not call
+// Close. The kernel keeps running. Close can be called twice.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.ending = true
@@ -238,7 +239,7 @@ func (c *Client) answer(m Message) {
 	}
 }
 
-// endedBy notes that the kernel sends nothing more over its only connection.
+// endedBy records that the stream has ended, and the reason. Messages from the memory can follow.
 func (c *Client) endedBy(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,8 +249,8 @@ func (c *Client) endedBy(err error) {
 	c.end()
 }
 
-// readerEnded ends the connection because one reader ended. The other readers read to their end first. The first
-// reason is kept.
+// readerEnded ends the connection after one reader has ended. The other readers read to their end first. The
+// reason of the first reader is kept.
 func (c *Client) readerEnded(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

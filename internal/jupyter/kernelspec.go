@@ -58,8 +58,8 @@ func (e *UnknownKernelError) Error() string {
 	return fmt.Sprintf("no kernel %.100q: %s", e.Name, known)
 }
 
-// FindKernelSpec reads a kernelspec under the given prefixes, such as /usr/local. The first prefix that has
-// it wins. The error is an UnknownKernelError if none has it.
+// FindKernelSpec reads a kernelspec under the given prefixes, such as /usr/local. It uses the first prefix that
+// has the kernelspec. If no prefix has it, the error is an UnknownKernelError.
 func FindKernelSpec(prefixes []string, name string) (KernelSpec, error) {
 	if kernelName.MatchString(name) {
 		for _, p := range prefixes {
@@ -88,8 +88,8 @@ func KernelSpecs(prefixes []string) []KernelSpec {
 // beginning.
 func (s KernelSpec) Command(connectionFile string) []string { return s.fill(s.Argv, connectionFile) }
 
-// StreamCommand returns the command line that starts a kernel which speaks over an inherited stream. See
-// package stream. It is nil if the kernelspec has none, or one with another form.
+// StreamCommand returns the command line that starts the kernel with an inherited stream. See package stream. It
+// returns nil if the kernelspec has no such command, or an invalid one.
 //
 //	"metadata": {"cellhold": {"stream": ["python", "…"]}}
 func (s KernelSpec) StreamCommand(connectionFile string) []string {

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// oldKeyFor is how long the old key is valid after a kernel has taken a new one. Threads of user code may
-// have signed messages with it that are not sent yet.
+// oldKeyFor is how long the old key is valid after a kernel has taken a new key. Threads of user code can have
+// unsent messages that are signed with the old key.
 const oldKeyFor = 2 * time.Second
 
-// keys are the keys of a kernel's messages. A value is never changed, only replaced.
+// keys are the keys of a kernel's messages. They are replaced, and never changed in place.
 type keys struct {
 	sign  string    // signs sent messages
 	other string    // also valid: the expected key, or the last one; empty means none

@@ -66,7 +66,7 @@ func Encode(key string, m Message) ([][]byte, error) {
 }
 
 // EncodeParts makes the parts of a message that is not signed: header, parent header, metadata, content,
-// and the buffers. All else is as in Encode.
+// and the buffers. Empty fields and memory are treated as in Encode.
 func EncodeParts(m Message) ([][]byte, error) {
 	header, err := json.Marshal(m.Header)
 	if err != nil {
@@ -106,8 +106,8 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 	return DecodeParts(ch, parts, dropped)
 }
 
-// DecodeParts reads the parts of a message from a kernel. They are the frames after the signature. All else
-// is as in Decode.
+// DecodeParts reads the parts of a message from a kernel, which are the frames after the signature. The other
+// arguments and the result are those of Decode.
 func DecodeParts(ch Channel, parts [][]byte, dropped int64) (Message, error) {
 	if len(parts) < ownParts && (dropped == 0 || len(parts) < 2) {
 		return Message{}, fmt.Errorf("%w: %d parts", errForm, len(parts))

@@ -35,7 +35,7 @@ type ExecuteRequest struct {
 	Code         string
 	Silent       bool // no output, no history, no execution count
 	StoreHistory bool
-	AllowStdin   bool            // the code may ask for input; answer with InputReply
+	AllowStdin   bool            // the code can ask for input; answer with InputReply
 	Metadata     json.RawMessage // metadata of the message, a JSON object; empty means none
 }
 
@@ -70,12 +70,12 @@ func (c *Client) InputReply(value string) error {
 }
 
 // Interrupt asks the kernel to interrupt its running code, and waits for the reply. The interrupted code
-// may still continue.
+// can still continue.
 func (c *Client) Interrupt(ctx context.Context) error {
 	return c.command(ctx, "interrupt_request", struct{}{})
 }
 
-// Shutdown asks the kernel to end, and waits for its answer. It does not wait for its end.
+// Shutdown asks the kernel to end, and waits for its answer. It does not wait for the end of the process.
 func (c *Client) Shutdown(ctx context.Context, restart bool) error {
 	return c.command(ctx, "shutdown_request", map[string]bool{"restart": restart})
 }
@@ -96,8 +96,8 @@ func (c *Client) command(ctx context.Context, msgType string, content any) error
 	return nil
 }
 
-// Request sends a request and waits for its reply. On Shell that takes as long as the running cell, on
-// Control it does not. The reply goes to OnMessage as well.
+// Request sends a request and waits for its reply. On Shell the reply comes after the running cell; on Control it
+// can come before. The reply goes to OnMessage as well.
 func (c *Client) Request(ctx context.Context, ch Channel, msgType string, content any) (Message, error) {
 	id, reply := c.NewMsgID(), make(chan Message, 1)
 	c.mu.Lock()
@@ -119,7 +119,7 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 	case <-c.ended:
 	}
 	select {
-	case m := <-reply: // the reply may be among the last messages
+	case m := <-reply: // the reply can be one of the last messages
 		return m, nil
 	default:
 		return Message{}, fmt.Errorf("%s: %w", msgType, c.lost())
@@ -152,7 +152,7 @@ func (c *Client) sendWith(ch Channel, id, msgType string, metadata json.RawMessa
 	return nil
 }
 
-// lost returns why the connection ended. It is never nil.
+// lost returns an error with the reason of the end. It is never nil.
 func (c *Client) lost() error {
 	if err := c.Err(); err != nil {
 		return fmt.Errorf("connection to the kernel lost: %w", err)

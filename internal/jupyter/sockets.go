@@ -17,15 +17,16 @@ const (
 	// not replace the attempts. A socket file appears at bind, and connections are refused until listen,
 	// which makes no event.
 	connectRetry = 5 * time.Millisecond
-	// infoRetry is the time to wait for a kernel_info_reply before the request is sent again. A kernel may
-	// lose the first request, or its status messages, while it is starting.
+	// infoRetry is the time to wait for a kernel_info_reply before the request is sent again. A starting kernel
+	// can lose the first request, or its own status messages.
 	infoRetry = time.Second
-	// lastOutput is how long the other channels are read after one has ended. In each socket a kernel that
-	// dies leaves its last messages, and then the end of the stream.
+	// lastOutput is how long the other channels are read after one channel has ended. A kernel that dies leaves
+	// its last messages in each socket, and after them the end.
 	lastOutput = time.Second
-	// holdFor is how long the first output of a request can wait. So the output of a short cell is read at
-	// once, when the kernel has answered. Then five messages need one wake-up of this process instead of
-	// five, while it shares its processors with the kernel. The delay is too short to notice.
+	// holdFor is how long the first output of a request can wait. Until then all output of a short cell is
+	// there, and is read in one go when the kernel has answered. So five messages need one wake-up of this
+	// process instead of five, while it shares its processors with the kernel. The delay is too short to
+	// notice.
 	holdFor = 20 * time.Millisecond
 )
 
@@ -35,11 +36,11 @@ type sockets struct {
 	of        map[Channel]*zmtp.Conn
 	published chan struct{} // closed at the first message on iopub
 	once      sync.Once     // closes published
-	holding   *time.Timer   // ends the pause of iopub; nil when there is none; guarded by Client.mu
+	holding   *time.Timer   // ends the pause of iopub; nil without a pause; guarded by Client.mu
 }
 
-// dialSockets opens the subscription first, so that no output is missed. Shell and stdin share an identity,
-// with which the kernel finds the client that it can ask for input.
+// dialSockets connects to all sockets. It opens the subscription first, so that no output is missed. The shell
+// and stdin sockets have the same identity: the kernel asks for input on stdin with the identity of the request.
 func dialSockets(ctx context.Context, c *Client, conn Connection) (transport, error) {
 	s := &sockets{client: c, of: make(map[Channel]*zmtp.Conn), published: make(chan struct{})}
 	identity := []byte(*c.session.Load())
@@ -90,9 +91,9 @@ func (s *sockets) receive(ch Channel, socket *zmtp.Conn) (Message, error) {
 	return m, nil
 }
 
-// ready repeats a request until the kernel has answered it and a message has come over iopub. That message
-// is the welcome of newer kernels, or a status of the request itself. Without this wait, the first output
-// of the first cell could be lost.
+// ready repeats a request until the kernel has answered it and a first message has come over iopub: the welcome
+// message of newer kernels, or a status of the request itself. Without this wait, the first output of the first
+// cell could be lost.
 func (s *sockets) ready(ctx context.Context) error {
 	for answered := false; ; {
 		try, cancel := context.WithTimeout(ctx, infoRetry)
@@ -161,7 +162,8 @@ func (s *sockets) close() {
 	}
 }
 
-// dialRetry connects to a socket that may not exist yet.
+// dialRetry connects to the socket at path, or at other if path does not exist. It repeats this while the kernel
+// is starting.
 func dialRetry(ctx context.Context, o zmtp.Options, path, other string) (*zmtp.Conn, error) {
 	for {
 		s, err := zmtp.Dial(ctx, path, o)

@@ -8,13 +8,13 @@ import (
 	"cellhold/internal/jupyter/stream"
 )
 
-// streamed is the transport over one stream. One reader gets the messages of all channels, in the order in
-// which the kernel sent them.
+// streamed is the transport over one stream. Its only reader returns the messages of all channels, in the order
+// in which the kernel sent them.
 type streamed struct {
 	client *Client
 	conn   *stream.Conn
-	unsent []stream.Record // of a dead kernel; they follow the stream
-	end    error           // of the stream; nil until then
+	unsent []stream.Record // records in the memory of a dead kernel; their messages follow those of the stream
+	end    error           // reason of the end of the stream; nil before it
 }
 
 // streamChannels numbers the channels in the stream.
@@ -22,13 +22,14 @@ var streamChannels = map[Channel]stream.Channel{
 	Shell: stream.Shell, Control: stream.Control, Stdin: stream.Stdin, IOPub: stream.IOPub,
 }
 
+// channelOf is the inverse of streamChannels.
 var channelOf = map[stream.Channel]Channel{
 	stream.Shell: Shell, stream.Control: Control, stream.Stdin: Stdin, stream.IOPub: IOPub,
 }
 
-// DialStream is Dial for a kernel that has the other end of conn. It returns when the kernel has answered a
-// request. The socket keeps the request until the kernel reads it, so it is sent once. The Client owns conn.
-// After an error conn is closed.
+// DialStream connects to a kernel that has the other end of conn. Like Dial, it returns when the kernel has
+// answered a request. The request is sent only once, because the socket keeps it until the kernel reads it. The
+// Client owns conn. After an error conn is closed.
 func DialStream(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
 	c := newClient("", o)
 	err := c.begin(ctx, func(context.Context) (transport, error) {
@@ -47,7 +48,7 @@ func (s *streamed) ready(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err != nil && s.client.Err() != nil: // the request can fail because of it
+	case err != nil && s.client.Err() != nil: // the end of the connection explains the error
 		return fmt.Errorf("%w: %w", err, s.client.lost())
 	}
 	return err

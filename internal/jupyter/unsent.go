@@ -8,14 +8,14 @@ import (
 	"cellhold/internal/jupyter/stream"
 )
 
-// unsentText bounds the text of one message from the memory of a dead kernel. The kernel's own messages have
-// this size.
+// unsentText bounds the bytes of text in one message from the memory of a dead kernel. It is the limit of the
+// kernel's own messages.
 const unsentText = 64 << 10
 
 var unsentNames = map[stream.RecordKind]string{stream.StdoutRecord: "stdout", stream.StderrRecord: "stderr"}
 
-// rest waits until the kernel is dead, and returns what its memory has of the stream after the first read bytes.
-// The records follow the end of the stream.
+// rest waits until the kernel is dead. Then it returns the bytes in the kernel's memory that continue the stream
+// after its first read bytes. It keeps the records of the memory for receiveUnsent.
 func (s *streamed) rest(read int64, end error) []byte {
 	c := s.client
 	if c.options.Unsent == nil {
@@ -41,7 +41,7 @@ func (s *streamed) rest(read int64, end error) []byte {
 	return u.Rest
 }
 
-// receiveUnsent returns the next message from the records. There must be one.
+// receiveUnsent returns the next message from the records. There must be at least one record.
 func (s *streamed) receiveUnsent() (Message, error) {
 	r := &s.unsent[0]
 	if r.Kind == stream.FrameRecord {
@@ -72,7 +72,8 @@ func piece(text []byte) []byte {
 	return text[:unsentText]
 }
 
-// textMessage returns the message that a kernel sends for text. Only the id of the request is known.
+// textMessage returns the stream message that a kernel sends for text. In its parent header only the id of the
+// request is set, because the memory has no more.
 func textMessage(name, request string, text []byte) (Message, error) {
 	content, err := json.Marshal(map[string]string{"name": name, "text": string(text)})
 	if err != nil {

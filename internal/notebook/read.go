@@ -12,9 +12,9 @@ import (
 
 // Bounds of an uploaded notebook.
 const (
-	// MaxFile is the limit of its size in bytes, as for any request.
+	// MaxFile is the limit of the file's size in bytes, as for any request.
 	MaxFile = 8 << 20
-	// maxCells is the limit of its cells. The longest real notebooks have some hundred.
+	// maxCells is the limit of the number of cells. The longest real notebooks have a few hundred cells.
 	maxCells = 5000
 	// maxSource is the limit of one cell's source in bytes, as for all code.
 	maxSource = 4 << 20
@@ -44,13 +44,13 @@ type fileCell struct {
 	Outputs     []json.RawMessage          `json:"outputs"`
 }
 
-// fileCells are decoded one by one, so that a hostile file cannot fill the memory: a cell takes 170 bytes in
-// memory, and can have only three bytes in the file.
+// fileCells are decoded one by one, so that a hostile file cannot fill the memory: a cell can be as short as
+// three bytes in the file (`{},`), but takes 170 bytes in memory.
 type fileCells []fileCell
 
 var errCells = cellhold.Errorf(cellhold.Exhausted, "The notebook has too many cells; the limit is %d. Split the notebook.", maxCells)
 
-// UnmarshalJSON reads the cells, and fails above the limit.
+// UnmarshalJSON reads the cells. It fails if there are more than maxCells.
 func (l *fileCells) UnmarshalJSON(b []byte) error {
 	if *l = nil; string(b) == "null" {
 		return nil
@@ -146,8 +146,8 @@ func (fc fileCell) cell() (c cellhold.Cell, err error) {
 	return c, nil
 }
 
-// foldOutputs folds the outputs of a file, so that they have the bounds and the form of folded outputs. It
-// leaves out invalid outputs.
+// foldOutputs passes the outputs of a file through a Folder, so that they have the same limits and form as the
+// outputs of a cell that ran here. It leaves out invalid outputs.
 func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 	f := New(Bounds{})
 	for _, raw := range raws {
@@ -159,7 +159,7 @@ func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 		if json.Unmarshal(raw, &o) != nil {
 			continue
 		}
-		ev := cellhold.Event{Type: o.Type, Content: raw} // an output has the fields of its event
+		ev := cellhold.Event{Type: o.Type, Content: raw} // an output in a file has all fields of the content of such an event
 		switch o.Type {
 		case cellhold.EventStream:
 			text, ok := textOf(o.Text)
@@ -177,7 +177,8 @@ func foldOutputs(c *cellhold.Cell, raws []json.RawMessage) {
 	c.Truncated = c.Omitted > 0
 }
 
-// cleanAttachments keeps the images that markdown refers to.
+// cleanAttachments returns the attachments of a cell, such as images in Markdown, without forbidden values. It
+// keeps at most maxTypes of them.
 func cleanAttachments(m map[string]json.RawMessage) map[string]json.RawMessage {
 	if len(m) == 0 {
 		return nil

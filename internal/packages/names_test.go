@@ -19,7 +19,7 @@ func TestImportNamesBecomePackageNames(t *testing.T) {
 		"PIL": "pillow", "bs4": "beautifulsoup4", "yaml": "pyyaml", "docx": "python-docx", "skimage": "scikit-image",
 		"dotenv": "python-dotenv", "Crypto": "pycryptodome", "fitz": "pymupdf", "dateutil": "python-dateutil",
 		"pkg_resources": "setuptools", "numpy": "numpy", "scikit_learn": "scikit-learn",
-		"serial":                           "serial", // the operator has a package of this name
+		"serial":                           "serial", // not pyserial: the operator pins this name, or has it in a package folder
 		"opencv-python==1.0 --hash=" + sum: "opencv-python==1.0 --hash=" + sum,
 		`yaml>=5; python_version >= "3.9"`: `pyyaml>=5 ; python_version >= "3.9"`,
 		"json":                             "", "sqlite3": "", "concurrent.futures": "", "dataclasses==0.8": "", "pip": "", "uv>=0.1": "",
@@ -50,7 +50,7 @@ func TestADependencyThatNeedsAScreenCausesAWarning(t *testing.T) {
 	}
 }
 
-// installedGuest is a sandbox in which every package is installed. Nothing else can be installed.
+// installedGuest is a sandbox that reports every package as already installed. It panics if a test tries to install one.
 type installedGuest struct{}
 
 func (*installedGuest) LookPackages(_ context.Context, in guestapi.Install) (guestapi.Installed, error) {

@@ -1,4 +1,4 @@
-"""A driver without kernels, for the test of package contender."""
+"""A fake contender without kernels, for the tests of package contender."""
 import os
 
 import lines

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// exitRefused is the exit status of a kernel that was not tested with the installed versions. It refuses to
-// use its stream.
+// exitRefused is the exit status of a kernel that refuses to use its stream, because it was not tested with the
+// installed versions.
 const exitRefused = 97
 
-// noStream returns why the process could not use its stream, or the empty string if d has another reason.
-// err is the error of its start. A process that was ready once could use its stream.
+// noStream returns the reason why the process could not use its stream. It returns the empty string if the
+// process ended for another reason, or was ready once. err is the error of its start.
 func (p *process) noStream(ctx context.Context, d processEnd, err error) string {
 	switch {
 	case !errors.Is(err, ErrStream) || ctx.Err() != nil:
@@ -19,7 +19,7 @@ func (p *process) noStream(ctx context.Context, d processEnd, err error) string 
 	case p.proc == nil || !ended(p.proc):
 		return err.Error()
 	case p.proc.Exit().Code == exitRefused:
-		return "It was not tested with the installed versions: " + lastLine(p.proc.Exit().Output)
+		return "The kernel was not tested with the installed versions: " + lastLine(p.proc.Exit().Output)
 	default:
 		return d.state.Detail
 	}

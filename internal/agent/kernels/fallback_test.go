@@ -192,7 +192,7 @@ func TestAKernelThatCannotUseItsStreamIsStartedOverZeroMQ(t *testing.T) {
 	}{
 		"it refuses": {
 			func(b *broken) { b.end(kernels.Exit{Code: 97, Output: "hello\nipykernel 9 is not ipykernel 7\n"}) },
-			"It was not tested with the installed versions: ipykernel 9 is not ipykernel 7",
+			"The kernel was not tested with the installed versions: ipykernel 9 is not ipykernel 7",
 		},
 		"it exits": {
 			func(b *broken) { b.end(kernels.Exit{Code: 1, Output: "ImportError: no such module"}) },

@@ -23,19 +23,19 @@ const (
 	sealSeal          = 1
 	sealShrink        = 2
 	sealGrow          = 4
-	memoryHeader      = 64 // bytes; all are zero if a kernel has sent everything
+	memoryHeader      = 64 // bytes at the beginning; all are zero if the kernel has sent everything
 )
 
-// memory is shared with one kernel, which keeps in it what it has not sent. See stream.ReadUnsent. The agent
-// never maps it: the kernel could change it while it is read.
+// memory is shared with one kernel, which keeps its unsent output there. See stream.ReadUnsent. The agent copies
+// the memory and never maps it, because the kernel could change mapped bytes while they are read.
 type memory struct {
 	file *os.File
 	once sync.Once
-	kept []byte // set by once
+	kept []byte // the copy; set by once
 }
 
-// newMemory makes a memory whose size cannot change. Otherwise a kernel could fill the agent's memory, or the
-// disk.
+// newMemory makes a memory whose size cannot change. A kernel that could change it could fill the agent's memory or
+// the disk.
 func newMemory() (*memory, error) {
 	number, known := memfdCreate[runtime.GOARCH]
 	if !known {
@@ -56,8 +56,8 @@ func newMemory() (*memory, error) {
 	return m, nil
 }
 
-// close frees the memory after the end of its kernel, and returns what the kernel has left there. It can be
-// called again, also of nil.
+// close frees the memory, and returns a copy of its bytes, or nil if the kernel has sent everything. The kernel
+// must not run. close can be called twice, and on nil.
 func (m *memory) close() []byte {
 	if m == nil {
 		return nil
@@ -69,7 +69,7 @@ func (m *memory) close() []byte {
 	return m.kept
 }
 
-// read returns a copy, or nil if the kernel has left nothing.
+// read returns a copy of the memory, or nil if the kernel has sent everything.
 func (m *memory) read() []byte {
 	header := make([]byte, memoryHeader)
 	if _, err := m.file.ReadAt(header, 0); err != nil || bytes.Count(header, []byte{0}) == memoryHeader {

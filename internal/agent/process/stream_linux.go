@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// streamVariable is the environment variable that names the descriptor of the kernel's stream, and
-	// memoryVariable that of its memory.
+	// streamVariable is the environment variable with the descriptor of the kernel's stream. memoryVariable is
+	// the variable with the descriptor of its memory for unsent output.
 	streamVariable = "CELLHOLD_STREAM"
 	memoryVariable = "CELLHOLD_UNSENT"
-	// streamDescriptor is the first descriptor after stdin, stdout and stderr.
+	// The first two descriptors after stdin, stdout and stderr.
 	streamDescriptor = 3
 	memoryDescriptor = 4
 )
 
-// inherited has what a kernel with a stream inherits. It is nil for a kernel that speaks ZeroMQ.
+// inherited has the files that a kernel with a stream inherits. It is nil for a kernel that speaks ZeroMQ.
 type inherited struct {
-	stream *os.File // the kernel's end
-	memory *memory  // nil if there is none
+	stream *os.File // the kernel's end of the stream
+	memory *memory  // nil if the operating system allowed none
 }
 
 // launchStream starts a kernel that inherits one end of a stream. The agent closes its copy of that end, so
@@ -45,8 +45,8 @@ func (l *Launcher) launchStream(spec jupyter.KernelSpec, s kernels.LaunchSpec) (
 	return p, nil
 }
 
-// newMemory returns the memory of a new kernel, or nil if the operating system does not allow it. Then output
-// that a dying kernel has not sent is lost.
+// newMemory returns the memory for unsent output of a new kernel. It returns nil if the operating system does not
+// allow one. Without the memory, a kernel that dies loses its unsent output.
 func (l *Launcher) newMemory() *memory {
 	m, err := newMemory()
 	if err != nil {
@@ -55,7 +55,7 @@ func (l *Launcher) newMemory() *memory {
 	return m
 }
 
-// variables returns the environment variables that name the descriptors.
+// variables returns the environment variables with the numbers of the descriptors.
 func (in *inherited) variables() map[string]string {
 	if in == nil {
 		return nil
@@ -67,7 +67,7 @@ func (in *inherited) variables() map[string]string {
 	return vars
 }
 
-// files returns the descriptors, from streamDescriptor on.
+// files returns the descriptors that the kernel inherits. In the kernel their numbers begin at streamDescriptor.
 func (in *inherited) files() []uintptr {
 	switch {
 	case in == nil:

@@ -31,12 +31,12 @@ func TestTheDoctorChecksSnapshotsOfSessions(t *testing.T) {
 		driver stocked
 		want   string // empty for no problem
 	}{
-		"nothing":            {stocked{}, ""},
-		"some":               {stocked{list: []sandbox.Snapshot{saved("a", 1<<30, ""), saved("b", 1<<30, "")}}, ""},
-		"templates":          {stocked{list: []sandbox.Snapshot{{Name: "tpl-x", Size: 1 << 40, Stale: "old"}}}, ""},
-		"too much":           {stocked{list: []sandbox.Snapshot{saved("a", 3500<<20, "")}}, "--max-snapshots"},
-		"of another version": {stocked{list: []sandbox.Snapshot{saved("a", 1, "another gVisor"), saved("b", 1, "")}}, "checkpoint --rm"},
-		"cannot save at all": {stocked{none: true}, "cannot be hibernated"},
+		"nothing":                     {stocked{}, ""},
+		"some":                        {stocked{list: []sandbox.Snapshot{saved("a", 1<<30, ""), saved("b", 1<<30, "")}}, ""},
+		"templates":                   {stocked{list: []sandbox.Snapshot{{Name: "tpl-x", Size: 1 << 40, Stale: "old"}}}, ""},
+		"no room for another session": {stocked{list: []sandbox.Snapshot{saved("a", 3500<<20, "")}}, "--max-snapshots"},
+		"of another version":          {stocked{list: []sandbox.Snapshot{saved("a", 1, "another gVisor"), saved("b", 1, "")}}, "checkpoint --rm"},
+		"cannot save at all":          {stocked{none: true}, "cannot be hibernated"},
 	} {
 		c := Cmd{Settings: setup.Settings{Memory: 1 << 30}, ServerSettings: setup.ServerSettings{MaxSnapshots: 4 << 30}}
 		f := c.lookAtSessions(t.Context(), x.driver)

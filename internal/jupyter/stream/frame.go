@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	lengthSize = 4 // of the length of a frame
-	headSize   = 8 // of length, channel, zero and number of parts
-	sizeSize   = 4 // of the size of one part
+	lengthSize = 4 // bytes of the field with the length of a frame
+	headSize   = 8 // bytes of the fields length, channel, zero and number of parts
+	sizeSize   = 4 // bytes of the field with the size of one part
 	// firstRead is the largest buffer that is allocated for the parts before their first bytes arrive.
 	firstRead = 64 << 10
 )
@@ -23,7 +23,7 @@ type head struct {
 	parts   int
 }
 
-// readHead reads and checks the beginning of the next frame. If the stream ended before it, the error is
+// readHead reads and checks the beginning of the next frame. If the stream ended before the frame, the error is
 // io.EOF itself.
 func (c *Conn) readHead() (head, error) {
 	b, err := c.r.Peek(headSize)
@@ -55,7 +55,7 @@ func (c *Conn) readHead() (head, error) {
 func (c *Conn) readSizes(h head) error {
 	space := int64(h.length) - (headSize - lengthSize) - sizeSize*int64(h.parts)
 	if space < 0 {
-		return fmt.Errorf("%w: a frame of %d bytes with %d parts", ErrProtocol, h.length, h.parts)
+		return fmt.Errorf("%w: a frame of %d bytes has no space for the sizes of %d parts", ErrProtocol, h.length, h.parts)
 	}
 	if c.sizes = c.sizes[:0]; cap(c.sizes) < h.parts {
 		c.sizes = make([]uint32, 0, h.parts)
@@ -73,7 +73,7 @@ func (c *Conn) readSizes(h head) error {
 		c.sizes = append(c.sizes, size)
 	}
 	if space != 0 {
-		return fmt.Errorf("%w: the parts of a frame of %d bytes have another size", ErrProtocol, h.length)
+		return fmt.Errorf("%w: the sizes of the parts do not add up to the frame of %d bytes", ErrProtocol, h.length)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func readBody(r io.Reader, size int64) ([]byte, error) {
 	return b, nil
 }
 
-// unexpectedEOF turns io.EOF into io.ErrUnexpectedEOF, because the stream ended inside a frame.
+// unexpectedEOF turns io.EOF into io.ErrUnexpectedEOF, for a stream that ended inside a frame.
 func unexpectedEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

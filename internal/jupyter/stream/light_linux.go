@@ -6,7 +6,8 @@ import (
 	"cellhold/internal/rawio"
 )
 
-// light returns a connection whose calls cost little, if that is possible for nc.
+// light returns a connection with the socket of nc whose reads and writes cost less. If nc is not a Unix socket, it returns
+// nc.
 func light(nc net.Conn) net.Conn {
 	if u, ok := nc.(*net.UnixConn); ok {
 		if l, err := rawio.Conn(u); err == nil {

@@ -10,16 +10,16 @@ import (
 	"syscall"
 )
 
-// Pair returns both ends of a new stream. The first end is for this process. The second one is for a process
-// that this process starts, and blocks as programs expect. Both are closed in all other processes that are
-// started. The caller must close both.
+// Pair returns both ends of a new stream. The first end is for this process. The second end is for a child
+// process. It is in blocking mode, because ordinary programs expect that. Both ends are close-on-exec: a child
+// gets the second end only if it is passed explicitly. The caller must close both ends in this process.
 func Pair() (net.Conn, *os.File, error) {
 	fds, err := pair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "stream"), os.NewFile(uintptr(fds[1]), "stream")
-	conn, err := net.FileConn(ours) // a copy, which does not block
+	conn, err := net.FileConn(ours) // a copy in non-blocking mode
 	if err = errors.Join(err, ours.Close()); err != nil {
 		return nil, nil, errors.Join(err, theirs.Close())
 	}

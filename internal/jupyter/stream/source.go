@@ -6,13 +6,13 @@ import (
 	"os"
 )
 
-// source has the bytes of a socket, and then those that continue them.
+// source reads the bytes of a socket. After the end of the socket, it reads the bytes that continue them.
 type source struct {
 	nc   net.Conn
-	more func(read int64, end error) []byte // or nil
-	read int64                              // bytes from the socket
-	end  error                              // of the socket
-	rest []byte                             // bytes that follow
+	more func(read int64, end error) []byte // Options.Rest; can be nil
+	read int64                              // number of bytes that came from the socket
+	end  error                              // reason of the socket's end; nil before it
+	rest []byte                             // bytes after those of the socket that are not read yet
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -20,7 +20,7 @@ func (s *source) Read(p []byte) (int, error) {
 		n, err := s.nc.Read(p)
 		s.read += int64(n)
 		if err == nil || n > 0 {
-			return n, nil // an error comes again
+			return n, nil // the next read returns the error again
 		}
 		s.end = err
 		s.rest = s.continuation()
@@ -33,9 +33,9 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// continuation returns the bytes that follow those of the socket. A socket that this end has closed was not
-// read to its end, so nothing can follow. A kernel that dies with unread requests resets the connection; all
-// that it had sent comes before that error.
+// continuation returns the bytes that follow those of the socket. After a Close on this side it returns nil,
+// because the socket was not read to its end. A kernel that dies with unread requests resets the connection;
+// this error comes after all bytes that the kernel had sent.
 func (s *source) continuation() []byte {
 	if s.more == nil || errors.Is(s.end, net.ErrClosed) || errors.Is(s.end, os.ErrClosed) {
 		return nil

@@ -11,10 +11,10 @@
 // Buffers follow.
 //
 // Every byte of the kernel can be hostile. Sizes are checked before memory is allocated, and memory grows
-// only as bytes arrive. Parts that are too large are skipped and counted. The package does not read the
-// parts, and refuses frames that contradict themselves.
+// only as bytes arrive. Parts that are too large are skipped and counted. Frames whose sizes contradict each
+// other are refused. The package does not read the content of the parts.
 //
-// A kernel can also keep what it has not sent in shared memory, so that its last output survives its death. See
+// A kernel can also keep its unsent output in shared memory, so that this output survives the kernel's death. See
 // ReadUnsent, and unsent.py of the stock image.
 //
 // Send can be called from any goroutine. One goroutine at a time can call Recv.
@@ -48,13 +48,13 @@ const (
 	// defaultMaxMessage and defaultMaxParts are the limits of zmtp, for the same reasons.
 	defaultMaxMessage = 64 << 20
 	defaultMaxParts   = 1024
-	// minParts are the parts of a message without buffers.
+	// minParts is the number of parts of a message without buffers.
 	minParts = 4
-	// readBuffer makes one read of many small messages, which a busy kernel sends.
+	// readBuffer is the size of the buffer. One read can return many small messages, which a busy kernel sends.
 	readBuffer = 64 << 10
-	// sendTimeout ends a send to a kernel that has stopped reading. The socket has space for many requests,
-	// so only large ones can wait for the kernel. C code that keeps Python's lock can make them wait for
-	// minutes. The end of the kernel ends the wait at once.
+	// sendTimeout ends a send to a kernel that has stopped reading. The socket has space for many small
+	// requests, so only a large request can wait for the kernel. C code that keeps Python's lock can make it
+	// wait for minutes. The end of the kernel ends the wait at once.
 	sendTimeout = 5 * time.Minute
 )
 
@@ -66,8 +66,8 @@ type Options struct {
 	MaxMessage int64 // bytes of one message that are kept; zero means 64 MiB
 	MaxParts   int   // parts of one message that are kept; zero means 1024
 
-	// Rest returns the bytes that continue the stream. Recv calls it once, when the other end was closed. read is
-	// the number of bytes that came from there, and end the error of the socket. It may be nil.
+	// Rest returns the bytes that continue the stream. Recv calls it once, after the other end was closed. read
+	// is the number of bytes that came from the socket, and end is the socket's error. Rest can be nil.
 	Rest func(read int64, end error) []byte
 }
 
@@ -106,8 +106,8 @@ func New(nc net.Conn, o Options) *Conn {
 }
 
 // Send writes one message of at least four parts. If the other end does not read for five minutes, Send
-// fails and the connection is closed, because half a message may be sent. If the other end is closed, its last
-// messages can still be received.
+// fails. Then it closes the connection, because a part of the message may have been sent. If the other end was
+// closed, Send fails too, but Recv still returns the last messages of the other end.
 func (c *Conn) Send(ch Channel, parts ...[]byte) error {
 	frame, err := appendFrame(nil, ch, parts)
 	if err != nil {
@@ -115,7 +115,7 @@ func (c *Conn) Send(ch Channel, parts ...[]byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// The deadline does not outlast the call, so that it cannot end a send after a restore of the sandbox.
+	// The deadline ends with the call, so that it cannot end a send after a restore of the sandbox.
 	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
 	defer c.nc.SetWriteDeadline(time.Time{})
 	if _, err := c.nc.Write(frame); err != nil {
@@ -169,14 +169,14 @@ func (c *Conn) Recv() (Message, error) {
 	return m, nil
 }
 
-// Decode reads one whole frame that came by another way, with the limits of the connection. It can be called
-// when Recv cannot.
+// Decode reads one whole frame that did not come over the stream, with the limits of the connection. It can be
+// called after an error of Recv.
 func (c *Conn) Decode(frame []byte) (Message, error) {
 	r := bytes.NewReader(frame)
 	d := Conn{r: bufio.NewReaderSize(r, min(readBuffer, len(frame))), maxMessage: c.maxMessage, maxParts: c.maxParts}
 	m, err := d.Recv()
-	if err == nil && d.r.Buffered()+r.Len() > 0 {
-		return Message{}, fmt.Errorf("%w: bytes after a frame", ErrProtocol)
+	if more := d.r.Buffered() + r.Len(); err == nil && more > 0 {
+		return Message{}, fmt.Errorf("%w: %d bytes after the frame", ErrProtocol, more)
 	}
 	return m, err
 }

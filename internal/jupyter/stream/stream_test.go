@@ -146,12 +146,12 @@ func TestFramesThatContradictThemselvesEndTheConnection(t *testing.T) {
 		"channel 5":                 {raw(20, 5, 0, 4, 0, 0, 0, 0), "channel 5"},
 		"the zero byte is 7":        {raw(20, 1, 7, 4, 0, 0, 0, 0), "is 7; it must be 0"},
 		"three parts":               {raw(16, 1, 0, 3, 0, 0, 0), "3 parts; the minimum is 4"},
-		"shorter than its table":    {raw(19, 1, 0, 4, 0, 0, 0, 0), "19 bytes with 4 parts"},
-		"no length":                 {raw(0, 1, 0, 4), "0 bytes with 4 parts"},
-		"parts are longer":          {raw(20, 1, 0, 4, 0, 0, 0, 1), "of 20 bytes have another size"},
-		"parts are shorter":         {raw(25, 1, 0, 4, 1, 1, 1, 1), "of 25 bytes have another size"},
-		"parts of 16 GiB":           {raw(1<<32-1, 1, 0, 4, 1<<32-1, 1<<32-1, 1<<32-1, 1<<32-1), "have another size"},
-		"many parts, a short frame": {raw(200, 1, 0, 65535), "200 bytes with 65535 parts"},
+		"shorter than its table":    {raw(19, 1, 0, 4, 0, 0, 0, 0), "a frame of 19 bytes has no space for the sizes of 4 parts"},
+		"no length":                 {raw(0, 1, 0, 4), "a frame of 0 bytes has no space for the sizes of 4 parts"},
+		"parts are longer":          {raw(20, 1, 0, 4, 0, 0, 0, 1), "do not add up to the frame of 20 bytes"},
+		"parts are shorter":         {raw(25, 1, 0, 4, 1, 1, 1, 1), "do not add up to the frame of 25 bytes"},
+		"parts of 16 GiB":           {raw(1<<32-1, 1, 0, 4, 1<<32-1, 1<<32-1, 1<<32-1, 1<<32-1), "do not add up"},
+		"many parts, a short frame": {raw(200, 1, 0, 65535), "a frame of 200 bytes has no space for the sizes of 65535 parts"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := reader(test.frame, Options{}).Recv()

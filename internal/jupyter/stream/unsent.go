@@ -10,17 +10,17 @@ import (
 const UnsentSize = 1 << 20
 
 const (
-	unsentRest    = 64        // where the rest of a block is
-	unsentRecords = 512 << 10 // where the records are
-	recordHead    = 8         // of kind, zero, length of the id and length of the data
-	// maxPosition bounds positions in the stream, so that sums of them cannot overflow.
+	unsentRest    = 64        // offset of the rest of a block in the memory
+	unsentRecords = 512 << 10 // offset of the records in the memory
+	recordHead    = 8         // bytes of the fields kind, zero, length of the id and length of the data
+	// maxPosition bounds positions in the stream, so that a sum of two positions cannot overflow.
 	maxPosition = 1 << 50
 )
 
 // ErrUnsent marks a memory that a correct kernel would not leave.
-var ErrUnsent = errors.New("the kernel left a memory of another form")
+var ErrUnsent = errors.New("the memory of unsent output has an invalid form")
 
-// RecordKind says which data a record has.
+// RecordKind is the kind of a record's data.
 type RecordKind byte
 
 // The kinds of records.
@@ -30,18 +30,19 @@ const (
 	FrameRecord  RecordKind = 3
 )
 
-// Record is one output that a kernel had queued.
+// Record is one output in a kernel's queue.
 type Record struct {
 	Kind    RecordKind
 	Request string // id of the request that caused the text; empty for a frame
 	Data    []byte // text or one frame, as the kernel wrote it
 }
 
-// Unsent is what a kernel had queued and not sent when it died.
+// Unsent is the output that a kernel had queued and not sent when it died. The kernel joins queued output to a
+// block, and sends the block.
 type Unsent struct {
-	Rest    []byte   // continues the stream
-	Records []Record // follow the rest; adjacent text of one request is one record
-	Lost    int64    // about the number of bytes that the memory does not have
+	Rest    []byte   // the unsent end of a block; it continues the stream
+	Records []Record // output that is in no sent block; adjacent text of one request is one record
+	Lost    int64    // approximate number of bytes that are neither sent nor in the memory
 }
 
 // unsentMarks are the numbers at the beginning of the memory.
@@ -49,18 +50,18 @@ type unsentMarks struct {
 	End      uint64 // bytes of all records
 	Start    uint64 // bytes of the records that are in the block, or were sent
 	Before   uint64 // bytes of the records that were sent before the block
-	Position uint64 // of the block in the stream
+	Position uint64 // position of the block in the stream
 	Length   uint64 // bytes of the block; 0 if no block was being sent
 	RestAt   uint64 // position of the rest in the stream
 	Rest     uint64 // bytes of the rest
 	Lost     uint64 // 1 if there was no space for a record
 }
 
-// ReadUnsent returns what the memory of a dead kernel has after the first read bytes of its stream. The result
-// shares memory with its argument, so both must stay as they are.
+// ReadUnsent returns the output in the memory of a dead kernel that follows the first read bytes of its stream.
+// The result shares memory with the argument, so the caller must change neither.
 func ReadUnsent(memory []byte, read int64) (Unsent, error) {
 	if len(memory) != UnsentSize || read < 0 {
-		return Unsent{}, fmt.Errorf("%w: %d bytes; they must be %d", ErrUnsent, len(memory), UnsentSize)
+		return Unsent{}, fmt.Errorf("%w: it has %d bytes, want %d", ErrUnsent, len(memory), UnsentSize)
 	}
 	var m unsentMarks
 	if _, err := binary.Decode(memory, binary.LittleEndian, &m); err != nil {
@@ -83,7 +84,7 @@ func ReadUnsent(memory []byte, read int64) (Unsent, error) {
 	return u, nil
 }
 
-// check makes sure that all numbers lead into the memory.
+// check returns an error if a number leads out of the memory.
 func (m *unsentMarks) check() error {
 	switch {
 	case m.End > UnsentSize-unsentRecords || m.Start > m.End || m.Before > m.Start:
@@ -98,8 +99,9 @@ func (m *unsentMarks) check() error {
 	return nil
 }
 
-// missing returns where the records begin that are not in the stream, and the bytes that continue it. lost is
-// the number of bytes that should continue it and are not there. The caller must have called check.
+// missing returns the output that is not in the first read bytes of the stream. The records from the offset from
+// on are missing. rest continues the stream. lost is the number of bytes that should continue the stream and are
+// not in the memory. The caller must have called check.
 func (m *unsentMarks) missing(memory []byte, read uint64) (from uint64, rest []byte, lost int64) {
 	end := m.Position + m.Length
 	switch {
@@ -108,8 +110,8 @@ func (m *unsentMarks) missing(memory []byte, read uint64) (from uint64, rest []b
 	case read <= m.Position:
 		return m.Before, nil, 0
 	}
-	// A kernel that is killed after a send has not written the new rest. Then the old rest also has the bytes
-	// that were sent.
+	// A kernel that is killed right after a send has not stored the new rest. Then the stored rest begins with
+	// bytes that were sent.
 	if m.RestAt < m.Position || m.RestAt > read || m.RestAt+m.Rest != end {
 		return m.Start, nil, int64(end - read)
 	}
@@ -125,7 +127,7 @@ func readRecords(b []byte) ([]Record, error) {
 		}
 		kind, id, data := RecordKind(b[0]), int(binary.LittleEndian.Uint16(b[2:])), int64(binary.LittleEndian.Uint32(b[4:]))
 		if kind < StdoutRecord || kind > FrameRecord || b[1] != 0 || int64(len(b)-recordHead-id) < data {
-			return nil, fmt.Errorf("%w: a record of kind %d with %d and %d bytes of %d", ErrUnsent, kind, id, data, len(b))
+			return nil, fmt.Errorf("%w: a record of kind %d has an id of %d bytes and data of %d bytes, in a space of %d", ErrUnsent, kind, id, data, len(b))
 		}
 		b = b[recordHead:]
 		request, text := b[:id], b[id:id+int(data)]
@@ -134,7 +136,7 @@ func readRecords(b []byte) ([]Record, error) {
 			records[last].Data = append(records[last].Data, text...)
 			continue
 		}
-		// The limit of the capacity keeps an append from changing the memory.
+		// The capacity is limited, so that an append copies the text and does not change the memory.
 		records = append(records, Record{Kind: kind, Request: string(request), Data: text[:len(text):len(text)]})
 	}
 	return records, nil

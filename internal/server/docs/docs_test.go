@@ -10,7 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// document returns a small document: a thing that has a name, a time and a list.
+// document returns a small OpenAPI document with one type, thing: it has a name, an optional note, a list and a state.
 func document(t *testing.T) *huma.OpenAPI {
 	t.Helper()
 	type part struct {

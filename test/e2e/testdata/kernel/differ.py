@@ -1,7 +1,8 @@
 """Runs the same cells in two kernels, and compares all messages: python3 differ.py
 
-One kernel is ipykernel over ZeroMQ, the other one is the kernel on the stream behind bridge.py. The last line says how
-many cells have equal messages. Each cell that differs is shown.
+One kernel is ipykernel over ZeroMQ. The other kernel is cellhold's, which uses one byte stream in place of ZeroMQ;
+bridge.py connects it to jupyter_client. The program prints each cell whose messages differ. Its last line has the
+number of cells with equal messages.
 """
 
 import os
@@ -20,9 +21,9 @@ KERNELS = {
     "sockets": ["/usr/bin/python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
     "stream": ["/usr/bin/python3", os.path.join(HERE, "bridge.py"), "-f", "{connection_file}"],
 }
-LATE = 0.4  # seconds in which output of threads and tasks comes
+LATE = 0.4  # seconds without a message after which the output of threads and tasks counts as complete
 
-# What differs between any two kernels.
+# Values that differ between any two kernels, and the names that replace them.
 CHANGING = [
     (r"0x[0-9a-f]{6,}", "ADDRESS"),
     (r"ipykernel_\d+/\d+|\(\d+\.py", "FILE"),
@@ -35,7 +36,7 @@ CHANGING = [
 
 
 def plain(value):
-    """Returns a value without what differs between any two kernels."""
+    """Returns a value without the parts that differ between any two kernels."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items() if k not in ("started", "engine", "engine_info", "date")}
     if isinstance(value, list):
@@ -56,7 +57,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=120)
 
     def run(self, code):
-        """Returns what the messages of a cell have (dict of lists by channel)."""
+        """Runs a cell and returns its messages as tuples that can be compared: a dict with one list for each channel."""
         found = {"iopub": [], "shell": []}
         request = self.client.execute(code, allow_stdin=True, stop_on_error=False)
         idle = False
@@ -75,7 +76,7 @@ class Kernel:
         return found
 
     def _take(self, request, found, seconds):
-        """Takes one message of iopub; returns whether it is the idle status (bool), or None if none came."""
+        """Takes one message of iopub. Returns whether the message is the idle status (bool), or None if no message came."""
         try:
             message = self.client.get_iopub_msg(timeout=seconds)
         except queue.Empty:
@@ -94,7 +95,8 @@ class Kernel:
 
 
 def _joined(messages):
-    """Joins the text of each stream between other messages: where a kernel cuts it is chance."""
+    """Joins consecutive stream messages, stdout and stderr each on their own, because a kernel cuts its output at
+    arbitrary points."""
     joined, streams = [], {}
     for message in [*messages, None]:
         if message is not None and message[0] == "stream":

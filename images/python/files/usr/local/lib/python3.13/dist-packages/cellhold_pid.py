@@ -1,7 +1,7 @@
 """Reads the process id of a kernel once.
 
 To detect a fork, each message and each flush of ipykernel calls os.getpid several times. In gVisor a call costs more
-than the rest of the check. So the process id is read once here, and again in every fork.
+than the rest of the check. So this module reads the process id once, and again in each fork.
 """
 
 import os
@@ -9,7 +9,7 @@ import types
 
 
 def install():
-    """Makes the kernels of this process read their process id this way."""
+    """Makes ipykernel and jupyter_client in this process read the process id only once."""
     from ipykernel import iostream
     from jupyter_client import session
 

@@ -1,9 +1,9 @@
-"""Leaves out work of IPython whose result is known.
+"""Makes IPython skip work whose result is already known.
 
 - A cell without ";" does not end with ";". IPython splits each cell with a result into tokens to find that out: 4.5 ms
   for 10 kB of code.
-- A cell without "await" and "async" awaits nothing. IPython compiles each cell to find that out.
-- ipykernel transforms the magics of each cell, and IPython does it once more with the same text.
+- A cell that contains neither "await" nor "async" awaits nothing. IPython compiles each cell to find that out.
+- ipykernel transforms the magics of each cell, and IPython transforms the same text again.
 """
 
 from IPython.core.displayhook import DisplayHook
@@ -28,8 +28,8 @@ def _runs_async(self, raw_cell, *, transformed_cell=None, preprocessing_exc_tupl
 
 
 def _transform_once(self, raw_cell):
-    """Returns the transformed cell. A second call with the same text in one request returns the first result. A third one
-    does not: its text is a cell of its own."""
+    """Returns the transformed cell. A second call with the same text in one request returns the first result. A third call
+    transforms the text again, because its text is a cell of its own."""
     global _kept
     kept, _kept = _kept, None
     request = getattr(self, "parent_header", None)

@@ -8,13 +8,13 @@ thread. A small cell then needs 7 system calls in place of 145, and 2 threads in
     session    messages as bytes, and bytes as messages
     standins   modules that replace zmq, tornado, jupyter_client and psutil while ipykernel is imported
     loop       tornado's IOLoop on top of asyncio's loop
-    channels   objects in the places of ZeroMQ's sockets
+    channels   objects that replace ZeroMQ's sockets
     output     sys.stdout and sys.stderr
-    helper     the second thread: late output, output of programs, requests while a cell runs
+    helper     the second thread: sends late output, reads output of programs, and reads requests while a cell runs
     forks      output of forked processes
     requests   the queue of requests
     kernel     the kernel
     app        the application that starts it
 """
 
-running = False  # whether this process is such a kernel; set by __main__
+running = False  # whether this process is a kernel of this package; set by __main__

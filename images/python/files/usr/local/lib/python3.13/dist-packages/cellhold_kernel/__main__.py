@@ -1,8 +1,8 @@
 """Starts the kernel: python3 -m cellhold_kernel -f CONNECTION_FILE
 
 The environment variable CELLHOLD_STREAM has the descriptor of the kernel's end of the stream. CELLHOLD_UNSENT has the
-descriptor of shared memory, if the agent gave one; see unsent. The module ends with status 97 if it was not tested with
-the versions of the packages. The agent then starts ipykernel itself.
+descriptor of shared memory if the agent gave it; see unsent. If the module was not tested with the installed versions
+of ipykernel and IPython, it ends with status 97. Then the agent starts ipykernel itself.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ import socket
 import sys
 
 REFUSED = 97
-TESTED = {"ipykernel": "6.31.", "IPython": "9.18."}  # beginnings of versions
+TESTED = {"ipykernel": "6.31.", "IPython": "9.18."}  # beginnings of the tested versions
 
 
 def refusal():
-    """Returns why this module cannot run here (str), or None."""
+    """Returns the reason why this module cannot run here (str), or None."""
     if sys.version_info < (3, 13):
         return f"Python {sys.version_info[0]}.{sys.version_info[1]} has no eager tasks or no timerfd; 3.13 has both"
     import IPython

@@ -1,4 +1,4 @@
-"""The application: ipykernel's own, on the stream. Imported while the stand-ins are in place."""
+"""The application: ipykernel's own, on the stream. This module must be imported while the stand-ins are in place."""
 
 import _thread
 import asyncio
@@ -13,7 +13,7 @@ import cellhold_interrupts
 
 from . import channels, forks, helper, kernel, loop, output, requests, wire
 
-LEVELS = 4  # calls in one another that keep the event loop running
+LEVELS = 4  # nested calls that keep the event loop running
 
 # Control requests that the helper thread can answer while a cell runs.
 HELPED = {"interrupt_request", "kernel_info_request", "shutdown_request", "debug_request", "usage_request",
@@ -34,12 +34,12 @@ class IPKernelApp(kernelapp.IPKernelApp):
     outstream_class = DottedObjectName("cellhold_kernel.output.OutStream", allow_none=True).tag(config=True)
 
     sock = Any()      # the kernel's end of the stream (socket.socket)
-    unsent = Any()    # a copy of what is queued (Unsent or Nothing); set before initialize
+    unsent = Any()    # a copy of the queued output (Unsent or Nothing); set before initialize
     standins = Any()  # closes the stand-ins (contextlib.ExitStack)
     controls = Any()  # control requests that are not handled yet
 
     def init_connection_file(self):
-        pass  # for other clients of the kernel, of which there are none
+        pass  # the file is for other clients of the kernel, and there are none
 
     write_connection_file = log_connection_info = init_heartbeat = init_poller = init_connection_file
 
@@ -47,8 +47,8 @@ class IPKernelApp(kernelapp.IPKernelApp):
         asyncio.set_event_loop(asyncio.new_event_loop())
         self.io_loop = loop.IOLoop.current()
         self.controls = collections.deque()
-        self._left = collections.deque()  # those that only the main thread can handle
-        self._taken = []  # a frame that is being handed on
+        self._left = collections.deque()  # control requests that only the main thread can handle
+        self._taken = []  # the frame that read() moves to a queue, at most one
         self._reading = _thread.RLock()
         self.writer = wire.Writer(self.sock, self.session.text_frames, self.unsent)
         self.reader = wire.Reader(self.sock)
@@ -80,7 +80,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
 
     def init_shell(self):
         super().init_shell()
-        self.standins.close()  # extensions and startup files are not the kernel's
+        self.standins.close()  # extensions and startup files get the real modules
 
     def start(self):
         """Handles requests until the kernel is told to end, or the agent closes the stream."""
@@ -90,16 +90,16 @@ class IPKernelApp(kernelapp.IPKernelApp):
         self._keep_running(LEVELS)
 
     def _keep_running(self, level):
-        """Runs the loop, also where signal handlers of the code raise exceptions. One that hits this function ends the
-        innermost call only."""
+        """Runs the loop, and continues after exceptions that signal handlers of the code raise. An exception that hits this
+        function itself ends only the innermost call."""
         while not self._ended():
             try:
                 if level:
                     self._keep_running(level - 1)
                 else:
-                    self.io_loop.asyncio_loop.call_soon(self._continue)  # what an exception has interrupted
+                    self.io_loop.asyncio_loop.call_soon(self._continue)  # does the work that an exception has interrupted
                     self.io_loop.start()
-            # Of a task, which keeps it, or of a callback, or of a signal handler.
+            # The exception is of a task, which keeps it, of a callback, or of a signal handler.
             except BaseException:
                 pass
 
@@ -107,16 +107,16 @@ class IPKernelApp(kernelapp.IPKernelApp):
         return self.shell.exit_now or self.reader.ended
 
     def close(self):
-        """Sends what is left."""
+        """Sends the rest of the output."""
         self.reset_io()
         self.writer.send()
 
     # Requests.
 
     def _continue(self):
-        """Reads from the event loop, and handles what has come."""
+        """Reads the stream in the event loop, and handles the requests that have come."""
         self.publisher.helper.blocked = False
-        self.publisher.helper.arm()  # it looks whether an exception has stopped this function
+        self.publisher.helper.arm()  # the helper continues this function if an exception has stopped it
         self.read()
         for queue in self._left, self.controls:
             while (frame := _first(queue)) is not None:
@@ -126,10 +126,10 @@ class IPKernelApp(kernelapp.IPKernelApp):
             self.io_loop.stop()
 
     def read(self):
-        """Reads what has come on the stream, and queues it. No request begins before all are queued: an error aborts those
-        that came with it."""
+        """Queues the messages that have come on the stream. No request begins before all of them are queued: an error in a
+        cell aborts the requests that came with it."""
         with self._reading:
-            if self._reading._recursion_count() > 1:  # a signal handler that came in between
+            if self._reading._recursion_count() > 1:  # a signal handler has interrupted this function and called it
                 return
             self.reader.read()
             while self._taken or self.reader.take(self._taken):
@@ -143,7 +143,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
                     self.stdin_socket.messages.put(parts)
 
     def flush(self):
-        """Reads what has come, for code that asks for it."""
+        """Reads all messages that have come, and queues them."""
         self.read()
         if self.publisher.requests.stalled():
             self.publisher.requests.wake()
@@ -153,7 +153,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
         self.writer.send()
 
     def _help(self):
-        """Reads from the helper thread, while the event loop is blocked, and answers control requests."""
+        """Reads the stream in the helper thread while the event loop is blocked, and answers control requests."""
         self.flush()
         while (frame := _first(self.controls)) is not None:
             if self.session.unpack(frame[1][0]).get("msg_type") not in HELPED:
@@ -177,7 +177,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
 
     def _enter_child(self):
         self.publisher.enter_child()
-        self.sock.close()  # the loop keeps it: its epoll instance is the kernel's, too
+        self.sock.close()  # it stays registered in the loop, whose epoll instance the fork shares with the kernel
 
 
 cellhold_interrupts.recognise(requests.Requests.handle)

@@ -1,4 +1,4 @@
-"""Objects in the places of ZeroMQ's sockets and streams: kernel.iopub_socket, kernel.shell_stream and the like."""
+"""Objects that replace ZeroMQ's sockets and streams: kernel.iopub_socket, kernel.shell_stream and others."""
 
 import _queue
 
@@ -16,10 +16,10 @@ class ZMQStream:
     def __init__(self, number, publisher, read):
         self.number = number
         self.io_loop = publisher.io_loop
-        self.messages = _queue.SimpleQueue()  # parts of messages that nobody has received
-        self.sent = False  # whether a message was sent since somebody has set this
+        self.messages = _queue.SimpleQueue()  # messages that are not received yet (lists of parts)
+        self.sent = False  # whether a message was sent since a caller has set this to False
         self._publisher = publisher
-        self._read = read  # reads what has come on the stream
+        self._read = read  # reads the messages that have come on the stream
         self.socket = self
 
     def send_parts(self, parts):
@@ -29,7 +29,7 @@ class ZMQStream:
         self._publisher.send_frame(frame)
 
     def send_multipart(self, parts, *args, **kwargs):
-        """Queues a message whose first parts can be identities, a delimiter and a signature, as on ZeroMQ's sockets."""
+        """Queues a message. Identities, a delimiter and a signature can come before it, as on ZeroMQ's sockets."""
         parts = [bytes(part) for part in parts]
         if b"<IDS|MSG>" in parts:
             parts = parts[parts.index(b"<IDS|MSG>") + 2 :]
@@ -46,7 +46,7 @@ class ZMQStream:
         return self.receive()
 
     def flush(self, flag=POLLIN, limit=None):
-        """Reads what has come, so that all of it is queued."""
+        """Reads all messages that have come, and queues them."""
         if flag & POLLIN:
             self._read()
 

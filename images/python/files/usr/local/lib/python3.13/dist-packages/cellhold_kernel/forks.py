@@ -1,17 +1,17 @@
 """Output of forked processes.
 
-A fork has no thread that sends, and the stream belongs to the kernel alone. The fork sends its messages as packets over
-a pair of sockets, and the helper thread of the kernel puts them into the kernel's queue. The helper reads at any time:
-a kernel that waits for the end of its fork would otherwise wait forever once the socket is full.
+Only the kernel itself writes to the stream, and a fork has no helper thread. So a fork sends its messages as packets
+over a pair of sockets, and the helper thread of the kernel puts them into the kernel's queue. The helper reads at any
+time. Otherwise a kernel that waits for the end of its fork would wait forever once the socket is full.
 """
 
 import os
 import socket
 import struct
 
-PACKET = 48 << 10  # bytes of a message in one packet
-LARGEST = 64 << 20  # bytes of one message
-PROCESSES = 1000   # forks of which the beginning of a message is kept
+PACKET = 48 << 10  # the most bytes of a message in one packet
+LARGEST = 64 << 20  # the most bytes of one message
+PROCESSES = 1000   # the most forks whose incomplete messages are kept
 
 _HEAD = struct.Struct("<I?")  # process id, and whether this packet is the last of its message
 

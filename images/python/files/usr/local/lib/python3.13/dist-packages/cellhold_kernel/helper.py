@@ -1,11 +1,11 @@
-"""The helper thread of the kernel. It sleeps in one poll() until there is something to do:
+"""The helper thread of the kernel. It sleeps in one poll() until one of these is true:
 
-- Output that nobody has sent for some time is sent: of long cells, of threads, of tasks between cells.
-- Programs have written to a pipe, or a fork has sent a message.
-- A cell runs for some time. From then on the helper reads the stream in place of the event loop, which is blocked. It
-  answers control requests, queues shell requests, and hands on input.
+- Output waits for some time: of long cells, of threads, of tasks between cells. The helper sends it.
+- Programs have written to a pipe, or a fork has sent a message. The helper queues this output.
+- A cell runs for some time. Until its end the helper reads the stream, because the event loop is blocked. It answers
+  control requests, queues shell requests, and passes on input.
 
-Short cells never wake it, except by the timer, at most once in INTERVAL.
+Short cells wake the helper only by the timer, at most once in INTERVAL.
 """
 
 import os
@@ -20,7 +20,7 @@ INTERVAL = 0.05  # seconds that output can wait, and after which a cell counts a
 
 
 class Helper(threading.Thread):
-    """Has the name of ipykernel's thread for control requests, which ipykernel looks at."""
+    """Has the name of ipykernel's thread for control requests, because ipykernel checks this name."""
 
     def __init__(self, sock, writer, publisher, forks, log):
         super().__init__(name=CONTROL_THREAD_NAME, daemon=True)
@@ -28,25 +28,25 @@ class Helper(threading.Thread):
         self.io_loop = publisher.io_loop
         self.writer, self.log = writer, log
         self.requests = None  # set before the start
-        self.read = None      # function that reads the stream and hands on what has come; set before the start
+        self.read = None      # function that reads the stream and passes the messages on; set before the start
         self._sock, self._publisher, self._forks = sock, publisher, forks
         self._timer = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC | os.TFD_NONBLOCK)
         self._armed = False
-        self._unsent = False   # the stream was full
-        self._listened = {}    # events by descriptor, as the last poll() had them
+        self._unsent = False   # output is left, because the stream was full
+        self._listened = {}    # events by descriptor that the last poll() waited for
         self.blocked = False   # code that belongs to no request may block the event loop
         self._watched = 0      # number of the request during which the stream is watched, or BLOCKED; 0 means none
         self._stopped = False
         self._poll = select.poll()
 
     def arm(self, seconds=INTERVAL):
-        """Has the helper look after some seconds, if nobody has asked it yet."""
+        """Wakes the helper after some seconds, unless the timer is set already."""
         if not self._armed:
             self._armed = True
             os.timerfd_settime(self._timer, initial=seconds)
 
     def hurry(self):
-        """Has the helper look at once."""
+        """Wakes the helper at once."""
         self._armed = True
         os.timerfd_settime(self._timer, initial=1e-9)
 
@@ -56,7 +56,7 @@ class Helper(threading.Thread):
         self.hurry()
 
     def rearm(self):
-        """Sets the timer again, after a snapshot was restored: the timer may be lost."""
+        """Sets the timer again after a restore of a snapshot, which can lose the timer."""
         self._armed = False
         self.arm()
 
@@ -76,7 +76,7 @@ class Helper(threading.Thread):
                 self.log.exception("Error in the helper thread")
 
     def _stream_events(self):
-        """Returns what to wait for on the stream: requests while a long cell runs, and space to send (int)."""
+        """Returns the events to wait for on the stream (int): requests in a long cell, and space for unsent output."""
         if self._watched != self._current():
             self._watched = 0
         return (select.POLLIN if self._watched else 0) | (select.POLLOUT if self._unsent else 0)
@@ -87,7 +87,7 @@ class Helper(threading.Thread):
         return BLOCKED if self.blocked else 0
 
     def _listen(self, sources, events):
-        """Sets what the next poll() waits for. The sources of output have a pause while the agent does not read."""
+        """Sets the events that the next poll() waits for. No source is read while the agent does not read."""
         wanted = {} if self.writer.full() else dict.fromkeys(sources, select.POLLIN)
         if events:
             wanted[self._sock.fileno()] = events

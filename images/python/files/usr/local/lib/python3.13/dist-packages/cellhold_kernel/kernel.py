@@ -1,4 +1,4 @@
-"""The kernel: ipykernel's own, on the stream. Imported while the stand-ins are in place."""
+"""The kernel: ipykernel's own, on the stream. This module must be imported while the stand-ins are in place."""
 
 import asyncio
 import hashlib
@@ -33,8 +33,8 @@ class IPythonKernel(ipkernel.IPythonKernel):
         self.requests.put_nowait((next(self._message_counter), dispatch, args))
 
     async def dispatch_frame(self, frame):
-        """Handles a shell request. There is a reply and an idle status, also where a signal handler of the code raises an
-        exception in the middle of the kernel's own work."""
+        """Handles a shell request. The request always gets a reply and an idle status, even if a signal handler of the code
+        raises an exception in the middle of the kernel's own work."""
         self.shell_stream.sent = self._idle = False
         failure = None
         try:
@@ -56,7 +56,7 @@ class IPythonKernel(ipkernel.IPythonKernel):
 
     def _conclude(self, parts, failure):
         parent = self.get_parent("shell")
-        if not parent or self.session.encode_parent(parent["header"]) != parts[0]:  # the exception came before all else
+        if not parent or self.session.encode_parent(parent["header"]) != parts[0]:  # the exception came before set_parent
             parent = self.session.deserialize(parts)
             self.set_parent([], parent)
         kind = parent.get("msg_type", "")
@@ -75,7 +75,7 @@ class IPythonKernel(ipkernel.IPythonKernel):
             self._idle = True
 
     def _input_request(self, prompt, ident, parent, password=False):
-        """Asks for input, and waits for it. An interrupt ends the waiting."""
+        """Asks for input, and waits for the answer. An interrupt ends the wait."""
         sys.stdout.flush()
         sys.stderr.flush()
         while self.stdin_socket.receive() is not None:  # late answers to earlier questions
@@ -106,7 +106,7 @@ class IPythonKernel(ipkernel.IPythonKernel):
 
 
 def file_name(code):
-    """Returns the name of the file that stands for a cell. ipykernel computes a hash of the code for it in Python."""
+    """Returns the file name of a cell. ipykernel's own function computes a hash of the code in Python, which is slow."""
     if name := os.environ.get("IPYKERNEL_CELL_NAME"):
         return name
     global _folder

@@ -1,4 +1,4 @@
-"""tornado's IOLoop, as far as ipykernel and users of `kernel.io_loop` need it, on top of asyncio's loop."""
+"""The part of tornado's IOLoop that ipykernel and users of `kernel.io_loop` need, on top of asyncio's loop."""
 
 import asyncio
 import functools
@@ -36,7 +36,7 @@ class IOLoop:
         return self.asyncio_loop.time()
 
     def add_callback(self, callback, *args, **kwargs):
-        """Calls back from the loop. Any thread can call it."""
+        """Calls the callback from the loop. Any thread can call add_callback."""
         call = functools.partial(self._call, callback, *args, **kwargs)
         try:
             if asyncio._get_running_loop() is self.asyncio_loop:

@@ -1,8 +1,8 @@
 """sys.stdout and sys.stderr of the kernel.
 
-Text goes into the queue of the stream at once, and becomes a message when the queue is sent. What programs write to the
-descriptors 1 and 2 comes through a pipe for each. The pipes are looked at before each output and at each flush, so that
-the output of programs has its place between the cell's own; and the helper thread reads them at any time.
+Text goes into the queue of the stream at once, and becomes a message when the queue is sent. The descriptors 1 and 2, to
+which programs write, are two pipes to the kernel. Each flush reads the pipes, and ipykernel flushes before other
+outputs. So the output of programs keeps its place in the cell's output. The helper thread reads the pipes at any time.
 """
 
 import _thread
@@ -42,7 +42,7 @@ class OutStream(iostream.OutStream):
         self._buffer_lock = threading.RLock()
         self._local = threading.local()
         self._should_watch = False
-        self._chunks = []  # bytes of programs that are on their way to the queue
+        self._chunks = []  # bytes of programs that are read, but not queued yet
         self._pipe_lock = _thread.RLock()
         if watchfd:
             self._should_watch = True
@@ -53,7 +53,7 @@ class OutStream(iostream.OutStream):
         self._original_stdstream_fd = getattr(sys, name).fileno()
         self._original_stdstream_copy = os.dup(self._original_stdstream_fd)
         os.dup2(end, self._original_stdstream_fd)
-        self._pipe_end = end  # the pipe has a writer also when code closes the descriptor
+        self._pipe_end = end  # keeps the pipe open when code closes the descriptor
         self.pub_thread.watch(self)
 
     def _is_master_process(self):
@@ -83,12 +83,12 @@ class OutStream(iostream.OutStream):
                 print(f"Write failed: {error}", file=sys.__stderr__)
 
     def flush(self):
-        """Queues what programs have written by now. The queue is sent within flush_interval."""
+        """Queues the output that programs have written by now. The queue is sent within flush_interval."""
         if self.pub_thread is not None:
             self.pub_thread.look(self)
 
     def take(self):
-        """Queues what programs have written by now, and no more: some programs never stop."""
+        """Queues the output that programs have written by now, without later output: some programs never stop."""
         with self._pipe_lock:
             if self._pipe_lock._recursion_count() > 1:
                 return
@@ -100,7 +100,7 @@ class OutStream(iostream.OutStream):
                 self._pass_on()
 
     def wait(self):
-        """Waits until another thread has queued what it has taken."""
+        """Waits until another thread has queued the output that it has read."""
         with self._pipe_lock:
             pass
 
@@ -108,7 +108,7 @@ class OutStream(iostream.OutStream):
         while self._chunks:
             data = self._chunks[0]
             if data:
-                os.write(self._original_stdstream_copy, data)  # the agent keeps the end of it, for the case of a crash
+                os.write(self._original_stdstream_copy, data)  # the agent keeps the end of this output, to explain a crash
             self.pub_thread.queue_from(self._chunks, self.name, self._parent_header_global, len(data))
 
     def _unread(self):
@@ -121,7 +121,7 @@ class OutStream(iostream.OutStream):
 
 
 class Publisher:
-    """The way of all output to the queue. It is in the place of ipykernel's thread for that: kernel.iopub_thread."""
+    """Puts all output into the queue. It replaces ipykernel's thread for output: kernel.iopub_thread."""
 
     closed = False
     forked = False   # this process is a fork of the kernel
@@ -129,7 +129,7 @@ class Publisher:
 
     def __init__(self, writer, session, io_loop):
         self.io_loop = io_loop
-        self.streams = {}     # by the descriptor of the pipe
+        self.streams = {}     # OutStreams by the descriptor of their pipe
         self.helper = self.requests = self.forks = None  # set before the first output
         self.socket = self.background_socket = None
         self._writer, self._session = writer, session
@@ -147,7 +147,7 @@ class Publisher:
             self.helper.arm()
 
     def send_frame(self, frame):
-        """Queues a message (bytes). It is sent at once if no request is being handled."""
+        """Queues a message (bytes). If no request is being handled, it sends the message at once."""
         self._writer.add(frame, len(frame))
         if not self.requests.current and threading.current_thread() is not self.helper:
             self._writer.send(wait=False)
@@ -164,15 +164,15 @@ class Publisher:
         self._writer.queue_from(chunks, name, parent, size)
 
     def look(self, stream):
-        """Queues what programs have written by now. One look is for all streams: ipykernel flushes standard output
-        first, and then standard error."""
+        """Queues the output that programs have written by now. A call for stdout is enough for both streams, because
+        ipykernel flushes stdout and then stderr."""
         if self.forked or stream.name == "stderr" and getattr(sys.stdout, "pub_thread", None) is self:
             return
         if self.settled:
             self.settled = False
             return
         with self._looking:  # one poll object cannot be used by two threads at once
-            if self._looking._recursion_count() > 1:  # a signal handler that came in between
+            if self._looking._recursion_count() > 1:  # a signal handler has interrupted this function and called it
                 return
             for descriptor, _ in self._poll.poll(0):
                 self.streams[descriptor].take()
@@ -184,7 +184,7 @@ class Publisher:
     # Forks.
 
     def enter_child(self):
-        """Sends all output through the kernel, in a fork of it."""
+        """Makes a fork of the kernel send all its output through the kernel."""
         self.forked = True
         self._writer.forget()
         self._session.pid = os.getpid()
@@ -195,7 +195,7 @@ class Publisher:
         self.put = lambda text, size: [self.forks.send(frame) for frame in self._session.text_frames([text])]
         self.send_frame = self.forks.send
 
-    # What users of ipykernel's thread call.
+    # The methods that users of ipykernel's thread call.
 
     def schedule(self, function):
         function()

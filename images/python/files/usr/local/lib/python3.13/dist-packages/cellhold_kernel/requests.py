@@ -1,7 +1,7 @@
-"""The queue of shell requests. One is handled at a time, in the order in which they came.
+"""The queue of shell requests. The kernel handles one request at a time, in the order in which they came.
 
 Each request is a task of the event loop that starts at once. All tasks run in one context, so that a context variable
-that one cell sets is there in the next one.
+of one cell keeps its value in the next cell.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import contextvars
 
 
 class Requests:
-    """In the place of tornado's Queue: kernel.msg_queue. Its entries are (number, coroutine function, arguments)."""
+    """Replaces tornado's Queue: kernel.msg_queue. Its entries are (number, coroutine function, arguments)."""
 
     def __init__(self, loop, done, log):
         self.current = []    # the request that is being handled, at most one
@@ -36,9 +36,9 @@ class Requests:
             self.wake()
 
     def put_frame(self, frames):
-        """Moves the first frame of a list here, as a shell request. Any thread can call it. The caller calls next, or
-        wake if the loop is not its own."""
-        # One call, so that no exception comes between the taking and the storing.
+        """Moves the first frame of a list to this queue, as a shell request. Any thread can call it. The caller must then
+        call next in the event loop, or wake in another thread."""
+        # One call, so that no exception comes between taking the frame and storing it.
         self._waiting.extend(zip(self.numbers, (self.dispatch,), zip(map(frames.pop, (0,)))))
 
     def get_nowait(self):
@@ -48,7 +48,7 @@ class Requests:
             raise asyncio.QueueEmpty from None
 
     def wake(self):
-        """Has the loop handle the next request."""
+        """Makes the loop handle the next request."""
         if asyncio._get_running_loop() is self._loop:
             self._loop.call_soon(self.next)
         else:
@@ -58,7 +58,7 @@ class Requests:
                 pass
 
     def stalled(self):
-        """Returns whether an exception has kept a request from being handled (bool). The helper thread asks it."""
+        """Returns whether an exception has kept a request from being handled (bool). The helper thread calls it."""
         return bool(self._waiting) and not self.current or bool(self.current) and not self._started
 
     def next(self):
@@ -74,7 +74,7 @@ class Requests:
         asyncio.Task(self.handle(), loop=self._loop, context=self._context, eager_start=True)
 
     async def handle(self):
-        """Handles the current request. This coroutine is how others recognise the kernel's own task."""
+        """Handles the current request. Other modules recognise the kernel's own task by this coroutine."""
         self._started = True
         try:
             _, dispatch, args = self.current[0]

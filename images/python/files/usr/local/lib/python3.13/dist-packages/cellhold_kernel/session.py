@@ -1,8 +1,8 @@
 """Messages as bytes, and bytes as messages. It has the methods of jupyter_client's Session.
 
 Headers are written by hand, because they have few fields of known form. The parent header of a message is the
-request's header as it came, byte for byte: front ends compare it with their own, and may have fields that nobody here
-knows.
+request's header as it came, byte for byte. Front ends compare it with the header that they sent, which can have fields
+that this module does not know.
 """
 
 import codecs
@@ -21,8 +21,8 @@ import cellhold_encoding
 
 from . import wire
 
-VERSION = "5.4"  # of the protocol, as jupyter_client's messages have it
-PARENTS = 2000   # requests whose headers are kept as they came
+VERSION = "5.4"  # version of the protocol in jupyter_client's messages
+PARENTS = 2000   # the most requests whose headers are kept as they came
 
 _quote = json.encoder.encode_basestring
 
@@ -78,9 +78,9 @@ class Session(Configurable):
         self.pid = os.getpid()
         self._count = itertools.count()
         self._parents = collections.OrderedDict()  # headers (bytes) by msg_id
-        # Bytes of programs: a character that comes in two pieces stays whole.
+        # Decode the bytes of programs, so that a character that comes in two pieces stays whole.
         self.decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")}
-        self._names = None  # session and username, and what headers have of them
+        self._names = None  # session and username, and their part of a header in JSON
 
     bsession = property(lambda self: self.session.encode())
 
@@ -151,7 +151,7 @@ class Session(Configurable):
         return [], parts
 
     def deserialize(self, parts, content=True, copy=True):
-        """Returns a message (dict) from its parts (list of bytes). Raises an exception if they are none."""
+        """Returns a message (dict) from its parts (list of bytes). Raises an exception if the parts are no message."""
         header = self.unpack(parts[0])
         message = {"msg_id": header["msg_id"], "msg_type": header["msg_type"], "header": _with_date(header),
                    "parent_header": _with_date(self.unpack(parts[1])), "metadata": self.unpack(parts[2]),
@@ -164,7 +164,7 @@ class Session(Configurable):
 
     def send(self, stream, msg_or_type, content=None, parent=None, ident=None, buffers=None, track=False, header=None,
              metadata=None):
-        """Sends a message, and returns it (dict). With stream None, it only builds the message."""
+        """Sends a message, and returns it (dict). If stream is None, it only builds the message."""
         if isinstance(msg_or_type, dict):
             msg = msg_or_type
             buffers = buffers or msg.get("buffers", [])
@@ -185,7 +185,7 @@ class Session(Configurable):
         stream.send_parts([bytes(part) for part in msg_list])
 
     def recv(self, socket, mode=0, content=True, copy=True):
-        """Returns no identities and a message that has come on a channel, or None and None."""
+        """Returns an empty list of identities and the next message of a channel, or None and None without a message."""
         parts = socket.receive()
         return (None, None) if parts is None else ([], self.deserialize(parts, content))
 
@@ -202,7 +202,7 @@ class Session(Configurable):
             else:
                 joined[key] = parent, [text]
         frames = []
-        # Standard output first, as ipykernel flushes the streams in that order.
+        # Standard output comes first, because ipykernel flushes the streams in that order.
         for (name, _), (parent, pieces) in sorted(joined.items(), key=lambda item: item[0][0], reverse=True):
             for piece in pieces_of("".join(pieces)):
                 frames.append(self.text_frame(name, parent, piece))
@@ -230,7 +230,7 @@ def pieces_of(text):
         start = end
 
 
-# What jupyter_client's module has for applications.
+# Names that applications import from jupyter_client's module.
 
 session_aliases = {"ident": "Session.session", "user": "Session.username", "keyfile": "Session.keyfile"}
 session_flags = {

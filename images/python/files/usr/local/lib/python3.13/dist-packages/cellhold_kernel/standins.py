@@ -1,8 +1,8 @@
 """Modules that replace zmq, tornado, jupyter_client and psutil while ipykernel is imported.
 
-ipykernel's own modules are the real ones. What they import of these four is small: the names are here, with what
-belongs to the stream in their places. A name that is not here comes from the real module, which is imported then.
-After the import the stand-ins are taken out of sys.modules, so that the user's code gets the real modules.
+ipykernel's own modules are the real ones. They import few names of these four packages. The stand-ins have these names,
+with values that fit the stream. After the import the stand-ins are taken out of sys.modules, so that the user's code
+gets the real modules. From then on a stand-in takes all other names from the real module.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ import cellhold_encoding
 
 from . import channels, loop, session
 
-_INFO = (8, 0, 0)  # a version of jupyter_client whose messages are not cleaned by ipykernel
+_INFO = (8, 0, 0)  # for this version of jupyter_client, ipykernel does not clean messages
 
 
 class StandIn(types.ModuleType):
-    """A module with some names. All others come from the real module, and so do names with the value None once the
-    imports have ended."""
+    """A module with some names. After the imports, all other names come from the real module, and so do names with the
+    value None."""
 
     def __init__(self, name, **names):
         super().__init__(name, "A stand-in while ipykernel is imported.")
@@ -80,7 +80,7 @@ def _modules():
 
 @contextlib.contextmanager
 def installed():
-    """Has imports find the stand-ins, within a with statement."""
+    """Makes imports inside a with statement find the stand-ins."""
     modules = {module.__name__: module for module in _modules()}
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")
@@ -94,5 +94,5 @@ def installed():
         for name, module in modules.items():
             sys.modules.pop(name, None)
             for unused in [name for name, value in module.__dict__.items() if value is None]:
-                delattr(module, unused)  # from here on the real one, if anything asks for it
+                delattr(module, unused)  # from now on this name comes from the real module
         sys.modules.update(kept)

@@ -1,22 +1,24 @@
-"""Output that is queued and not sent, in shared memory. The agent reads it when the kernel has died.
+"""Keeps output that is queued and not sent in shared memory. The agent reads it when the kernel has died.
+
+The queue of wire.Writer joins entries to a block, and sends the block. Each entry has a record in the memory.
 
 The memory has SIZE bytes: a header, the rest of a block, and records. The header has little-endian u64 numbers:
 
     end       bytes of all records
     start     bytes of the records that are in the block, or were sent
     before    bytes of the records that were sent before the block
-    position  of the block in the stream: the number of bytes before it
-    length    bytes of the block; 0 if none is being sent
+    position  position of the block in the stream: the number of bytes before it
+    length    bytes of the block; 0 if no block is being sent
     rest_at   position of the rest of the block in the stream
-    rest      bytes of the rest that could not be sent, at REST
+    rest      bytes of the rest that could not be sent; they begin at REST
     lost      1 if there was no space for a record
 
 A record is u8 kind, u8 zero, u16 length of the id of the request, u32 length of the data, the id, the data. The data
 is text in UTF-8 of standard output (kind 1) or standard error (kind 2), or a frame (kind 3).
 
 The agent counts the bytes that it has read. If they end before the block, the records from `before` on are missing. If
-they end in the block, the rest of the block is missing, and the records from `start` on. If they end behind it, only
-these records are missing.
+they end in the block, the rest of the block and the records from `start` on are missing. If they end after the block,
+only the records from `start` on are missing.
 """
 
 import _thread
@@ -25,7 +27,7 @@ import struct
 import cellhold_encoding
 
 SIZE = 1 << 20
-REST, RECORDS = 64, 512 << 10  # where they begin
+REST, RECORDS = 64, 512 << 10  # offsets of the rest and of the records in the memory
 
 STDOUT, STDERR, FRAME = 1, 2, 3
 
@@ -37,21 +39,21 @@ _KINDS = {"stdout": STDOUT, "stderr": STDERR}
 
 
 class Unsent:
-    """Writes the memory (mmap.mmap of SIZE bytes). The writer holds the lock while it adds a
-    record and the entry, and while it counts both: so they agree."""
+    """Writes the memory (mmap.mmap of SIZE bytes). wire.Writer holds the lock while it adds an entry and its record, and
+    while it counts entries and records. So entries and records always agree."""
 
     def __init__(self, memory):
         self.lock = _thread.RLock()
         self._memory = memory
         self._end = self._start = 0  # as in the header
-        self._lost = 0      # records without space, behind the block
-        self._lost_in = 0   # records without space, in the block
+        self._lost = 0      # number of records without space, after the block
+        self._lost_in = 0   # number of records without space, in the block
 
     def add(self, entry):
         """Adds a record for a frame (bytes), or for text: a tuple of a stream's name, a parent header, and str or bytes.
         The caller holds the lock."""
         if self.lock._recursion_count() > 1:
-            return  # a signal handler that came in between
+            return  # a signal handler has interrupted this function and called it
         kind, request, data = _record(entry)
         at = RECORDS + self._end
         end = at + _RECORD.size + len(request) + len(data)
@@ -64,11 +66,11 @@ class Unsent:
         _ONE.pack_into(self._memory, 0, self._end)
 
     def mark(self):
-        """Returns where the records are that the next block has not (tuple). The caller holds the lock."""
+        """Returns the end of the records so far, and the number of lost records (tuple). The caller holds the lock."""
         return self._end, self._lost
 
     def begin(self, mark, position, length):
-        """Notes that the records before a mark are in a block of the stream, which is sent now."""
+        """Notes that the records before a mark are in a block of the stream, and that the block is being sent."""
         with self.lock:
             before, self._start = self._start, mark[0]
             self._lost_in, self._lost = mark[1], self._lost - mark[1]
@@ -94,7 +96,7 @@ class Unsent:
 
 
 def _record(entry):
-    """Returns what a record has of an entry: its kind (int), the id of the request (bytes) and the data (bytes)."""
+    """Returns the fields of an entry's record: the kind (int), the id of the request (bytes) and the data (bytes)."""
     if type(entry) is bytes:
         return FRAME, b"", entry
     name, parent, data = entry
@@ -107,7 +109,7 @@ def _record(entry):
 
 
 class Nothing:
-    """In the place of Unsent where the agent gave no memory."""
+    """Replaces Unsent if the agent gave no memory."""
 
     def __init__(self):
         self.lock = _thread.RLock()

@@ -4,7 +4,7 @@ A frame is little-endian: u32 length of the rest, u8 channel, u8 zero, u16 numbe
 parts. The parts are those of a Jupyter message: header, parent header, metadata, content, then buffers.
 
 An exception can come between any two steps of Python in the main thread: an interrupt, or a signal handler of the user's
-code. So each change of state here is one call of a function in C: it happens whole, or it does not happen.
+code. So each change of state here is one call of a function in C: it happens completely or not at all.
 """
 
 import _thread
@@ -16,9 +16,9 @@ from . import unsent
 
 SHELL, CONTROL, STDIN, IOPUB = 1, 2, 3, 4
 
-PIECE = 64 << 10  # bytes that are read at once
-HELD = 64 << 10    # bytes that can wait for the end of a request
-AHEAD = 384 << 10  # bytes that can wait for the agent; code that writes more waits
+PIECE = 64 << 10  # the most bytes of one read
+HELD = 64 << 10    # the most bytes that wait for the end of a request
+AHEAD = 384 << 10  # the most bytes that wait for the agent; code that writes more must wait
 
 _HEAD = struct.Struct("<IBBH")
 _FOUR = struct.Struct("<IBBHIIII")
@@ -55,20 +55,20 @@ class Reader:
     """Reads frames. Several threads can call it."""
 
     def __init__(self, sock):
-        self.frames = []  # whole frames (pairs), and after them bytes of the next one
+        self.frames = []  # whole frames (pairs), and after them bytes of the next frame
         self.ended = False
         self._sock = sock
         self._lock = _thread.RLock()
 
     def read(self):
-        """Reads what has come, without waiting, and adds it to frames."""
+        """Reads the bytes that have come, without waiting, and adds their frames to self.frames."""
         with self._lock:
-            if self._lock._recursion_count() > 1:  # a signal handler that came in between
+            if self._lock._recursion_count() > 1:  # a signal handler has interrupted this function and called it
                 return
             while not self.ended:
                 known = len(self.frames)
                 try:
-                    # One call, so that no exception comes between the reading and the storing.
+                    # One call, so that no exception comes between reading the bytes and storing them.
                     self.frames.extend(map(self._sock.recv, (PIECE,), (MSG_DONTWAIT,)))
                 except BlockingIOError:
                     break
@@ -105,16 +105,16 @@ class _Block:
 
     def __init__(self, data, position):
         self.data = data
-        self.position = position  # in the stream
-        self.sent = []  # how many bytes each call has sent
+        self.position = position  # number of bytes of the stream before the block
+        self.sent = []  # number of bytes that each call of send has sent
 
     def rest(self):
         return memoryview(self.data)[sum(self.sent):]
 
 
 class Writer:
-    """A queue of frames and of text. Several threads can call it. `text` makes frames of text: it gets a list of entries
-    that are no bytes, and returns a list of bytes."""
+    """A queue of frames and of text. Several threads can call it. An entry that is bytes is a frame, and all other entries
+    are text. The function `text` turns a list of text entries into a list of frames."""
 
     def __init__(self, sock, text, unsent):
         self.lost = False  # the agent has closed its end
@@ -122,8 +122,8 @@ class Writer:
         self._text = text
         self._unsent = unsent
         self._last = _Block(b"", 0)
-        self._entries = []  # a block first, if one is being sent; then frames and text
-        self._size = 0      # bytes of the entries behind the block, about
+        self._entries = []  # the block that is being sent, if any; then frames and text
+        self._size = 0      # approximate number of bytes of the entries after the block
         self._tried = 0     # _size at the last attempt to send
         self._lock = _thread.RLock()
         self._writable = select.poll()
@@ -143,7 +143,7 @@ class Writer:
         self._size += size
 
     def queue_from(self, items, name, parent, size):
-        """Moves the first item of a list here, as text of a stream with a parent header: (name, parent, item)."""
+        """Moves the first item of a list to this queue, as text of an output stream: (name, parent header, item)."""
         with self._unsent.lock:
             self._unsent.add((name, parent, items[0]))
             self._entries.extend(zip((name,), (parent,), map(items.pop, (0,))))
@@ -157,20 +157,20 @@ class Writer:
         return len(self._entries)
 
     def _blocked(self):
-        """Returns how many bytes of the block are not sent yet (int)."""
+        """Returns the number of bytes of the block that are not sent yet (int)."""
         for first in self._entries[:1]:
             if type(first) is _Block:
                 return len(first.rest())
         return 0
 
     def send(self, wait=True):
-        """Sends what is queued. With wait, it waits until all but AHEAD / 2 bytes are sent."""
+        """Sends the queue. If wait is true, it waits until at most AHEAD / 2 bytes are left."""
         with self._lock:
             self._send(wait)
 
     def try_send(self):
-        """Sends what can be sent at once, if no other thread is sending. For the helper thread only. Returns whether
-        something is left (bool)."""
+        """Sends as much as the stream accepts at once, if no other thread is sending. Returns whether output is left (bool).
+        Only the helper thread calls it."""
         if not self._lock.acquire(False):
             return False  # the other thread sends the rest
         try:
@@ -181,11 +181,11 @@ class Writer:
 
     def _send(self, wait):
         if self._lock._recursion_count() > 1:
-            return  # a signal handler that came in between; what it has queued is sent with the rest
+            return  # a signal handler has interrupted this function; its output is sent with the rest
         while self._entries:
             block = self._block()
             try:
-                # One call, so that no exception comes between the sending and the counting.
+                # One call, so that no exception comes between sending the bytes and counting them.
                 block.sent.extend(map(self._sock.send, (block.rest(),), (MSG_DONTWAIT,)))
             except BlockingIOError:
                 self._tried = self._size
@@ -204,7 +204,7 @@ class Writer:
                 self._unsent.done()
 
     def _block(self):
-        """Returns the first entry as a block. If it is none, all entries become one block."""
+        """Returns the block that is being sent. Without such a block, it makes one block of all entries."""
         first = self._entries[0]
         if type(first) is _Block:
             return first
@@ -232,7 +232,7 @@ class Writer:
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     def forget(self):
-        """Drops what is queued and makes new locks, after a fork: the parent sends it."""
+        """Drops the queue and makes new locks, in a fork: the parent process sends this output."""
         self._unsent = unsent.Nothing()
         self._entries.clear()
         self._size = self._tried = 0
