@@ -59,6 +59,7 @@ var ErrProtocol = errors.New("the kernel broke the protocol of its stream")
 type Options struct {
 	MaxMessage int64 // bytes of one message that are kept; zero means 64 MiB
 	MaxParts   int   // parts of one message that are kept; zero means 1024
+	Notes      bool  // the other end can send on Note; a kernel cannot
 }
 
 // Message is one message, in parts.
@@ -76,6 +77,7 @@ type Conn struct {
 	r          *bufio.Reader
 	maxMessage int64
 	maxParts   int
+	notes      bool     // the other end can send on Note
 	sizes      []uint32 // of the parts of the current message
 
 	mu sync.Mutex // guards writes: two messages must not mix
@@ -84,7 +86,7 @@ type Conn struct {
 // New returns one end of a stream. It owns nc.
 func New(nc net.Conn, o Options) *Conn {
 	nc = light(nc)
-	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readBuffer), maxMessage: o.MaxMessage, maxParts: o.MaxParts}
+	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readBuffer), maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes}
 	if c.maxMessage <= 0 {
 		c.maxMessage = defaultMaxMessage
 	}
