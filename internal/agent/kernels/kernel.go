@@ -12,13 +12,14 @@ import (
 
 	"cellhold"
 	"cellhold/internal/agent/spool"
+	"cellhold/internal/agent/wire"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
 
 // maxMessage bounds the size of one message. It has space for the largest event with all its escapes, and
 // keeps the agent's memory small.
-const maxMessage = 2 * guestapi.MaxEvent
+const maxMessage = guestapi.MaxWireMessage
 
 // Kernel is one kernel with all its processes. Each start and restart makes a new process.
 type Kernel struct {
@@ -31,6 +32,8 @@ type Kernel struct {
 
 	noStream bool // a process could not use its stream; only run uses it
 
+	wires wire.Hub
+
 	mu           sync.Mutex
 	request      guestapi.StartKernel
 	spool        *spool.Spool // replaced when the agent is renewed
@@ -41,7 +44,8 @@ type Kernel struct {
 	process      *process                    // nil while there is none
 	cell         *cell                       // the running cell
 	recent       recentCells
-	strange      int64 // messages that belong to nothing or make no sense
+	raw          recentCells // messages of wires; their answers belong to no cell
+	strange      int64       // messages that belong to nothing or make no sense
 }
 
 // process is one process of a kernel.
@@ -129,6 +133,7 @@ func (k *Kernel) startRequest() guestapi.StartKernel {
 // run runs one process after another until the context ends.
 func (k *Kernel) run(ctx context.Context) {
 	defer close(k.done)
+	defer k.wires.Close("The kernel was shut down.")
 	defer func() { k.Events().Close() }()
 	for start := !k.dead(); ; {
 		again := start && k.reportEnd(k.runProcess(ctx))
