@@ -127,6 +127,9 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 		delete(c.waiting, id)
 	}()
 	if err := c.send(ch, id, msgType, content); err != nil {
+		if c.Err() != nil { // the reason for which the connection was closed
+			err = fmt.Errorf("%s: %w", msgType, c.lost())
+		}
 		return Message{}, err
 	}
 	select {
