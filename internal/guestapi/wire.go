@@ -8,7 +8,7 @@ import "encoding/json"
 //
 // A wire carries the frames of package jupyter/stream in both directions. The agent sends every message of the
 // kernel, except the answers to its own requests. The host sends messages on shell, control and stdin. Headers,
-// metadata and content stay as they are. The agent refuses an execute_request, because executions are cells. A
+// metadata and content stay as they are; only values of more than 90 levels are cut. The agent refuses an execute_request, because executions are cells. A
 // wire stays open when the kernel restarts. It ends with the kernel, and when the sandbox is renewed.
 //
 // On channel 5 the agent sends notes. The content of a note is a WireNote.

@@ -81,7 +81,9 @@ func (k *Kernel) admitRaw(m jupyter.Message) (*jupyter.Client, error) {
 	if m.Channel == jupyter.Stdin && m.Header.MsgType == "input_reply" && k.cell != nil {
 		k.cell.asked = 0 // this message answers the question
 	}
-	k.raw.remember("", m.Header.MsgID)
+	if m.Header.MsgID != "" { // messages without a parent would belong to it
+		k.raw.remember("", m.Header.MsgID)
+	}
 	return k.process.client, nil
 }
 

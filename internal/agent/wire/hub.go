@@ -31,8 +31,8 @@ type Hub struct {
 	closed bool
 }
 
-// Open adds a wire, unless check fails. The caller must close the wire. A call of End that follows a change of
-// check's result also ends the wires that this change comes too late for.
+// Open adds a wire, unless check fails. The caller must close the wire. Open calls check under the lock of the
+// hub. So when check fails from now on, a call of End ends all wires that check allowed.
 func (h *Hub) Open(check func() error) (*Wire, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,7 +104,7 @@ func (h *Hub) remove(w *Wire) {
 func note(header, parent []byte, n guestapi.WireNote) []byte {
 	frame, err := stream.Frame(stream.Note, object(header), object(parent), object(nil), encode(n))
 	if err != nil {
-		panic(err) // four parts of some kilobytes fit into a frame
+		panic(err) // four small parts always fit into a frame
 	}
 	return frame
 }

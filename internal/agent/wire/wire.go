@@ -23,8 +23,8 @@ const (
 	frameCost = 64
 )
 
-// errSlow is the reason for which a wire ends whose host does not read.
-const errSlow = "The host did not read the kernel's messages in time, and some are lost. Open the wire again."
+// tooSlow is the reason for the end of a wire whose host does not read.
+const tooSlow = "The host did not read the kernel's messages in time, and some are lost. Open the wire again."
 
 // Wire is one connection of the host.
 type Wire struct {
@@ -116,7 +116,7 @@ func (w *Wire) put(frame []byte) {
 		return
 	}
 	if w.bytes+len(frame)+frameCost > guestapi.WireBytes {
-		w.finish(errSlow)
+		w.finish(tooSlow)
 		return
 	}
 	w.queue = append(w.queue, frame)

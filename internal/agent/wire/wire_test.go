@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cellhold"
@@ -96,7 +97,7 @@ func TestAFullQueueIsFreedAndItsReasonArrives(t *testing.T) {
 		t.Errorf("%d frames wait, ended: %v; want only the note", len(slow.queue), slow.ended)
 	}
 	slow.mu.Unlock()
-	if n := reason(t, host); !n.Last || n.Problem != errSlow {
+	if n := reason(t, host); !n.Last || n.Problem != tooSlow {
 		t.Errorf("the last note is %+v", n)
 	}
 	<-done
@@ -136,6 +137,21 @@ func TestTheEndHasItsReason(t *testing.T) {
 	if _, err := h.Open(always); cellhold.KindOf(err) != cellhold.NotFound {
 		t.Errorf("after Close: %v", err)
 	}
+}
+
+func TestAHostThatNeverReadsGetsNoReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h Hub
+		_, done := serve(t, open(t, &h), nil)
+		h.Publish(output(1))
+		synctest.Wait() // the write of the message waits
+		start := time.Now()
+		h.End("It is renewed.")
+		<-done
+		if took := time.Since(start); took != lastTime {
+			t.Errorf("the wire ended after %s, want %s", took, lastTime)
+		}
+	})
 }
 
 func TestAHostThatDisconnectsEndsTheWire(t *testing.T) {
