@@ -14,6 +14,7 @@ STATE   := $(shell tools/state)
 BIN     := build/bin/cellhold
 VENV    := build/testvenv
 BENCHVENV := build/benchvenv
+SUITES  := build/suites
 SLIM    := -trimpath -ldflags "-s -w"
 # No finding of vet is ignored. staticcheck.conf lists the checks of staticcheck.
 LINT    := go tool -modfile=tools.mod staticcheck
@@ -36,7 +37,7 @@ demo: image
 
 ## test: everything, with real sandboxes and a real Jupyter kernel
 # Tests that call t.Parallel mostly wait, so three at once suit two cores.
-test: needs-test check image polyglot $(VENV)/.done
+test: needs-test check image polyglot $(VENV)/.done $(SUITES)/.done
 	@go run ./demo -cellhold $(BIN) -home $(STATE) -out build/demo
 	CGO_ENABLED=1 go test -race -short -timeout 20m $$(tools/race-packages)
 	CELLHOLD_TEST_JITTER=1 go run ./test/report -p 1 -parallel 3 -timeout 30m ./...
@@ -83,4 +84,9 @@ build/%venv/.done:
 	rm -rf $(@D)
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install --quiet --retries 10 --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+$(SUITES)/.done: test/suites.txt $(VENV)/.done
+	rm -rf $(@D)
+	$(VENV)/bin/pip download --quiet --retries 10 --disable-pip-version-check --no-deps --no-binary ipykernel --require-hashes -r $< -d $(@D)
 	@touch $@

@@ -17,7 +17,10 @@ import (
 	"strings"
 )
 
+// The second line is for files of Python whose names begin with an underscore: a folder leaves them out.
+//
 //go:embed python polyglot
+//go:embed python/files/usr/local/lib/python3.13/dist-packages/*/__*.py
 var files embed.FS
 
 // appended lists the files whose text comes after that of the base.

@@ -2,6 +2,7 @@ package images
 
 import (
 	"io/fs"
+	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -46,6 +47,29 @@ func TestTheStockRecipesHaveAllFiles(t *testing.T) {
 			if err != nil || !strings.HasSuffix(string(text), "\n") {
 				t.Errorf("%s of %s does not end with a newline: %v", file, name, err)
 			}
+		}
+	}
+}
+
+// TestTheBinaryCarriesEveryFile: embed leaves out names that begin with an underscore or a dot.
+func TestTheBinaryCarriesEveryFile(t *testing.T) {
+	for _, name := range []string{"python", "polyglot"} {
+		err := fs.WalkDir(os.DirFS("."), name, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.Name() == "__pycache__":
+				return fs.SkipDir
+			case d.IsDir():
+				return nil
+			}
+			if _, err := fs.Stat(files, path); err != nil {
+				t.Errorf("%s is not embedded", path)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }

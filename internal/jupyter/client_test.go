@@ -49,7 +49,7 @@ func (b *inbox) answers(id, msgType string) (found []jupyter.Message, news <-cha
 // wait returns the first of these messages whose content has the text.
 func (b *inbox) wait(t testing.TB, id, msgType, text string) jupyter.Message {
 	t.Helper()
-	late := time.After(time.Minute)
+	late := time.After(5 * time.Minute) // a loaded machine needs a minute for twenty thousand displays
 	for {
 		found, news := b.answers(id, msgType)
 		for _, m := range found {

@@ -12,7 +12,8 @@
 //
 // A kernel can get another key and session while it runs: see Client.Expect.
 //
-// A kernel can have one inherited stream in place of the sockets: see DialStream. There nothing is signed.
+// A kernel can have one inherited stream in place of the sockets: see DialStream. There nothing is signed. Such a
+// kernel can leave its last messages in memory.
 //
 // There is one lock, Client.mu. It is never held while a message is sent or passed on.
 package jupyter
@@ -34,11 +35,16 @@ var ErrDead = errors.New("the kernel process is dead")
 type Options struct {
 	// OnMessage receives every message of the kernel, also replies to the client's own requests, from one
 	// goroutine per channel. Messages are in order on each channel, and without order between channels.
-	// Over a stream, one goroutine receives all messages in order. They can come before Dial returns. OnMessage must be quick and must not wait for the kernel, because
-	// ZeroMQ drops unread messages. It may be nil.
+	// Over a stream, one goroutine receives all messages in order. They can come before Dial returns.
+	// OnMessage must be quick and must not wait for the kernel, because ZeroMQ drops unread messages. It may
+	// be nil.
 	OnMessage func(Message)
 	// Dead is closed when the kernel process has ended. Then Dial stops waiting. It may be nil.
 	Dead <-chan struct{}
+	// Unsent returns a copy of the memory in which the kernel kept what it had not sent. See
+	// stream.ReadUnsent. It is called at most once, after Dead is closed and the stream was read to its end. It
+	// may be nil. Only DialStream uses it.
+	Unsent func() []byte
 	// MaxMessage bounds the bytes of one message that are kept. Zero means 64 MiB.
 	MaxMessage int64
 	// Log records dropped messages at debug level, because user code can cause them. It may be nil.
@@ -53,8 +59,13 @@ type Client struct {
 	counter   atomic.Uint64
 	transport transport // set by begin
 	readers   sync.WaitGroup
+	ended     chan struct{} // closed by end, which can be called twice
+	end       func()
+	closing   chan struct{} // closed by shut, which can be called twice
+	shut      func()
 	done      chan struct{}
-	info      KernelInfo // set by begin
+	info      KernelInfo   // set by begin
+	lostBytes atomic.Int64 // what the kernel could not keep of its last output
 
 	mu      sync.Mutex
 	waiting map[string]chan Message // replies by id of the request
@@ -104,9 +115,17 @@ func newClient(key string, o Options) *Client {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{options: o, done: make(chan struct{}), waiting: make(map[string]chan Message)}
+	c.ended, c.end = signal()
+	c.closing, c.shut = signal()
 	c.keys.Store(&keys{sign: key})
 	c.Rename()
 	return c
+}
+
+// signal returns a channel and the function that closes it. The function can be called twice.
+func signal() (chan struct{}, func()) {
+	ch := make(chan struct{})
+	return ch, sync.OnceFunc(func() { close(ch) })
 }
 
 // begin connects and waits until the kernel is ready. It stops waiting when the kernel process has ended.
@@ -143,9 +162,17 @@ func (c *Client) begin(ctx context.Context, connect func(context.Context) (trans
 // Info returns the kernel's description of itself.
 func (c *Client) Info() KernelInfo { return c.info }
 
-// Done returns a channel that is closed when the connection has ended and all earlier messages were passed
-// on. Close or the kernel ends the connection.
+// Ended returns a channel that is closed when the connection has ended and all messages that came over it were
+// passed on. Close or the kernel ends the connection.
+func (c *Client) Ended() <-chan struct{} { return c.ended }
+
+// Done returns a channel that is closed after Ended, when all messages were passed on. A kernel with Unsent can
+// leave messages, which are passed on after its death.
 func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Lost returns about how many bytes of its last output the kernel could neither send nor leave. It can be
+// called after Done is closed.
+func (c *Client) Lost() int64 { return c.lostBytes.Load() }
 
 // Err returns the reason of the end. It is nil after Close, and before the end.
 func (c *Client) Err() error {
@@ -160,6 +187,7 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	c.ending = true
 	c.mu.Unlock()
+	c.shut()
 	c.transport.close()
 	c.readers.Wait()
 	return nil
@@ -189,7 +217,7 @@ func (c *Client) read(next reader) {
 			continue
 		}
 		if err != nil {
-			c.ended(err)
+			c.readerEnded(err)
 			return
 		}
 		c.answer(m)
@@ -210,9 +238,19 @@ func (c *Client) answer(m Message) {
 	}
 }
 
-// ended ends the connection because one reader ended. The other readers read to their end first. The first
+// endedBy notes that the kernel sends nothing more over its only connection.
+func (c *Client) endedBy(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		c.ending, c.err = true, err
+	}
+	c.end()
+}
+
+// readerEnded ends the connection because one reader ended. The other readers read to their end first. The first
 // reason is kept.
-func (c *Client) ended(err error) {
+func (c *Client) readerEnded(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ending {
@@ -221,6 +259,7 @@ func (c *Client) ended(err error) {
 	}
 	if c.reading--; c.reading == 0 {
 		c.transport.close()
+		c.end()
 		close(c.done)
 	}
 }

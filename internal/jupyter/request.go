@@ -137,7 +137,7 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 		return m, nil
 	case <-ctx.Done():
 		return Message{}, fmt.Errorf("%s: %w", msgType, context.Cause(ctx))
-	case <-c.done:
+	case <-c.ended:
 	}
 	select {
 	case m := <-reply: // the reply may be among the last messages

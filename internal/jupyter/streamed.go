@@ -13,6 +13,8 @@ import (
 type streamed struct {
 	client *Client
 	conn   *stream.Conn
+	unsent []stream.Record // of a dead kernel; they follow the stream
+	end    error           // of the stream; nil until then
 }
 
 // streamChannels numbers the channels in the stream.
@@ -30,7 +32,9 @@ var channelOf = map[stream.Channel]Channel{
 func DialStream(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
 	c := newClient("", o)
 	err := c.begin(ctx, func(context.Context) (transport, error) {
-		return &streamed{c, stream.New(conn, stream.Options{MaxMessage: o.MaxMessage})}, nil
+		s := &streamed{client: c}
+		s.conn = stream.New(conn, stream.Options{MaxMessage: o.MaxMessage, Rest: s.rest})
+		return s, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the kernel: %w", err)
@@ -40,8 +44,11 @@ func DialStream(ctx context.Context, conn net.Conn, o Options) (*Client, error) 
 
 func (s *streamed) ready(ctx context.Context) error {
 	err := s.client.askInfo(ctx)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case err != nil && s.client.Err() != nil: // the request can fail because of it
+		return fmt.Errorf("%w: %w", err, s.client.lost())
 	}
 	return err
 }
@@ -49,10 +56,20 @@ func (s *streamed) ready(ctx context.Context) error {
 func (s *streamed) readers() []reader { return []reader{s.receive} }
 
 func (s *streamed) receive() (Message, error) {
-	raw, err := s.conn.Recv()
-	if err != nil {
-		return Message{}, err
+	if s.end == nil {
+		raw, err := s.conn.Recv()
+		if err == nil {
+			return decode(raw)
+		}
+		s.end = err
 	}
+	if len(s.unsent) > 0 {
+		return s.receiveUnsent()
+	}
+	return Message{}, s.end
+}
+
+func decode(raw stream.Message) (Message, error) {
 	ch := channelOf[raw.Channel]
 	m, err := DecodeParts(ch, raw.Parts, raw.Dropped)
 	if err != nil {

@@ -84,6 +84,7 @@ func (b *broken) end(e kernels.Exit) {
 func (b *broken) Spec() jupyter.KernelSpec       { return jupyter.KernelSpec{} }
 func (b *broken) Connection() jupyter.Connection { return jupyter.Connection{} }
 func (b *broken) Stream() net.Conn               { return b.conn }
+func (b *broken) Unsent() []byte                 { return nil }
 func (b *broken) Done() <-chan struct{}          { return b.done }
 func (b *broken) Exit() kernels.Exit             { return b.exit }
 func (b *broken) CPU() (time.Duration, bool)     { return 0, false }

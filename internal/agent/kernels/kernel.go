@@ -54,6 +54,7 @@ type process struct {
 	end    context.CancelCauseFunc
 	proc   Process         // set before messages come
 	client *jupyter.Client // nil until the kernel is ready; guarded by Kernel.mu
+	asking sync.WaitGroup  // the request to end; drain waits for it
 
 	waiting    atomic.Bool  // its output waits for space in the spool
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
@@ -201,7 +202,8 @@ func (k *Kernel) newProcess(end context.CancelCauseFunc) *process {
 	return k.process
 }
 
-// drain reads the rest of the output from the sockets of a dead process, and closes them.
+// drain reads the rest of the output from the sockets of a dead process, and closes them. Then it reads what the
+// process has left in memory. All of that comes before the end of the running cell.
 func (p *process) drain(ctx context.Context) {
 	if p.client == nil {
 		return
@@ -213,6 +215,19 @@ func (p *process) drain(ctx context.Context) {
 	case <-wait.Done():
 	}
 	p.client.Close()
+	p.asking.Wait()
+	if n := p.client.Lost(); n > 0 {
+		p.kernel.lose(n)
+	}
+}
+
+// lose reports that the running cell has lost output, if there is one.
+func (k *Kernel) lose(bytes int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.cell; c != nil && c.quiet == nil {
+		k.spool.Lose(string(c.id), bytes)
+	}
 }
 
 // prepare waits until the kernel is ready and has run its startup code, and reports it idle.
@@ -249,6 +264,7 @@ func (p *process) dial(ctx context.Context) (*jupyter.Client, error) {
 	o := jupyter.Options{
 		OnMessage:  p.message,
 		Dead:       p.proc.Done(),
+		Unsent:     p.proc.Unsent,
 		MaxMessage: maxMessage,
 		Log:        p.kernel.log,
 	}
@@ -321,7 +337,7 @@ func (p *process) serve(ctx context.Context) error {
 	case <-ctx.Done():
 		p.shutdown(ctx)
 		return context.Cause(ctx)
-	case <-p.client.Done():
+	case <-p.client.Ended():
 		return errors.New("it closed its connections")
 	}
 }
@@ -342,11 +358,16 @@ func (p *process) shutdown(ctx context.Context) {
 	}
 	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
-	if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
-		return
-	}
+	refused := make(chan struct{})
+	// A kernel that does not read can block the request. Its death ends that.
+	p.asking.Go(func() {
+		if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
+			close(refused)
+		}
+	})
 	select {
 	case <-p.proc.Done():
+	case <-refused:
 	case <-wait.Done():
 	}
 }

@@ -49,6 +49,10 @@ type Process interface {
 	// must close it, after Kill: until then it has the last messages of the kernel.
 	Stream() net.Conn
 
+	// Unsent returns a copy of the memory in which the process kept output that it had not sent. It is nil if
+	// it has kept none. It can be called after Done is closed, also after Kill.
+	Unsent() []byte
+
 	// Done returns a channel that is closed when the process has ended.
 	Done() <-chan struct{}
 

@@ -22,8 +22,8 @@ func (k *Kernel) Interrupt(only cellhold.CellID) {
 		k.signalAfter(c, k.options.Timing.Interrupt)
 	}
 	c.unanswered++
+	k.after(c, 0, c.process.interrupt) // a kernel that does not read can block the message
 	k.mu.Unlock()
-	c.process.interrupt()
 }
 
 // expire stops a cell at its deadline: by message, then by signal, then by killing the kernel.

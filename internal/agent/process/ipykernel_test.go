@@ -106,7 +106,9 @@ func newRigWith(t *testing.T, timing kernels.Timing) *rig {
 }
 
 // install writes the stock image's kernelspec below a directory. The kernelspec uses the given Python, and the
-// modules of the image. It returns the prefix of the kernelspec.
+// modules of the image. It has no command for a stream, so these tests are about ipykernel over ZeroMQ. Package
+// test/e2e tests the kernel on the stream, which needs the Python of the image. It returns the prefix of the
+// kernelspec.
 func install(t *testing.T, dir, python string) string {
 	t.Helper()
 	text, err := os.ReadFile(image + "/usr/local/share/jupyter/kernels/python3/kernel.json")
@@ -122,6 +124,7 @@ func install(t *testing.T, dir, python string) string {
 		t.Fatal(err)
 	}
 	spec["argv"].([]any)[0] = python
+	delete(spec["metadata"].(map[string]any)["cellhold"].(map[string]any), "stream")
 	spec["env"] = map[string]string{"PYTHONPATH": modules, "PYTHONDONTWRITEBYTECODE": "1"}
 	if text, err = json.Marshal(spec); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,7 @@
 // A kernel gets only what it needs: a small environment, and a private directory for its sockets. It has no
 // capabilities and can gain none, and inherits no file descriptors of the agent. It leads its own session,
 // so that a signal to its group reaches its children. If its kernelspec has a command for it, the kernel also
-// inherits one end of a stream, which replaces its sockets.
+// inherits one end of a stream, which replaces its sockets, and memory for output that it has not sent.
 //
 // Commands are started in the same way, with pipes of the agent or a terminal.
 //
@@ -26,7 +26,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,6 +66,7 @@ type Launcher struct {
 	options  Options
 	prefixes []string // directories with kernelspecs
 	reaper   *reaper
+	noMemory sync.Once // reports that there is no memory for kernels
 }
 
 // New returns a Launcher. The caller must close it after all its processes have been killed.
@@ -127,18 +127,18 @@ func (l *Launcher) Launch(_ context.Context, s kernels.LaunchSpec) (kernels.Proc
 	return p, nil
 }
 
-// launch starts a kernel. theirs is the kernel's end of its stream, or nil for a kernel that speaks ZeroMQ.
-func (l *Launcher) launch(spec jupyter.KernelSpec, s kernels.LaunchSpec, theirs *os.File) (*process, error) {
+// launch starts a kernel.
+func (l *Launcher) launch(spec jupyter.KernelSpec, s kernels.LaunchSpec, in *inherited) (*process, error) {
 	dir, conn, err := l.privateDir(string(s.Kernel))
 	if err != nil {
 		return nil, err
 	}
 	p := &process{launcher: l, spec: spec, conn: conn, dir: dir, done: make(chan struct{})}
-	argv, vars := spec.Command(filepath.Join(dir, connectionFile)), map[string]string{}
-	if theirs != nil {
-		argv, vars[streamVariable] = spec.StreamCommand(filepath.Join(dir, connectionFile)), strconv.Itoa(streamDescriptor)
+	argv := spec.Command(filepath.Join(dir, connectionFile))
+	if in != nil {
+		argv = spec.StreamCommand(filepath.Join(dir, connectionFile))
 	}
-	if err := p.start(argv, l.environment(dir, spec.Env, s.Env, vars), theirs); err != nil {
+	if err := p.start(argv, l.environment(dir, spec.Env, s.Env, in.variables()), in); err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
@@ -196,6 +196,7 @@ type process struct {
 	spec     jupyter.KernelSpec
 	conn     jupyter.Connection
 	stream   net.Conn // the agent's end, or nil
+	memory   *memory  // of a kernel with a stream, or nil
 	dir      string
 	pid      int
 	output   *tail
@@ -205,9 +206,8 @@ type process struct {
 	kill     sync.Once
 }
 
-// start starts the process and waits for its end on another goroutine. The process inherits theirs, if it is
-// not nil.
-func (p *process) start(argv, env []string, theirs *os.File) error {
+// start starts the process and waits for its end on another goroutine.
+func (p *process) start(argv, env []string, in *inherited) error {
 	o := p.launcher.options
 	file, err := lookPath(argv[0], o.Path)
 	if err != nil {
@@ -229,9 +229,7 @@ func (p *process) start(argv, env []string, theirs *os.File) error {
 		Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}, // the agent's own 0 and 1 may be the link to the host
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
-	if theirs != nil {
-		attr.Files = append(attr.Files, theirs.Fd()) // as streamDescriptor
-	}
+	attr.Files = append(attr.Files, in.files()...)
 	if o.UID != 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: []uint32{}}
 	}
@@ -258,6 +256,7 @@ func (p *process) await(ended <-chan syscall.WaitStatus) {
 func (p *process) Spec() jupyter.KernelSpec       { return p.spec }
 func (p *process) Connection() jupyter.Connection { return p.conn }
 func (p *process) Stream() net.Conn               { return p.stream }
+func (p *process) Unsent() []byte                 { return p.memory.close() }
 func (p *process) Done() <-chan struct{}          { return p.done }
 func (p *process) Exit() kernels.Exit             { return p.exit }
 
@@ -273,6 +272,7 @@ func (p *process) Kill() {
 		p.launcher.sweep(processTree{pid: p.pid, mark: mark + "=" + filepath.Base(p.dir), alone: true})
 		p.watch.Wait()
 		p.output.close()
+		p.memory.close()
 		if err := os.RemoveAll(p.dir); err != nil {
 			p.launcher.options.Logger.Warn("failed to remove the kernel's directory", "error", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cellhold/internal/agent/kernels"
+	"cellhold/internal/jupyter/stream"
 )
 
 // streamer launches a kernelspec with a command for the stream.
@@ -42,9 +43,9 @@ func streamer(t *testing.T, dir string, stream []string, s kernels.LaunchSpec) (
 // TestAKernelInheritsOneEndOfAStream also checks that the stream can be read to its end, although a child of the
 // kernel has inherited it.
 func TestAKernelInheritsOneEndOfAStream(t *testing.T) {
-	script := `echo "stream $CELLHOLD_STREAM"; ls /proc/$$/fd; head -c 1 "$0"; echo; head -c 7 <&3 >&3; sleep 1000 & echo the end >&3`
+	script := `echo "stream $CELLHOLD_STREAM"; echo "memory $CELLHOLD_UNSENT"; ls /proc/$$/fd; head -c 1 "$0"; echo; head -c 7 <&3 >&3; sleep 1000 & echo the end >&3`
 	p, err := streamer(t, shortDir(t), []string{"sh", "-c", script, "{connection_file}"},
-		kernels.LaunchSpec{Env: map[string]string{"CELLHOLD_STREAM": "9"}})
+		kernels.LaunchSpec{Env: map[string]string{"CELLHOLD_STREAM": "9", "CELLHOLD_UNSENT": "9"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,12 +57,47 @@ func TestAKernelInheritsOneEndOfAStream(t *testing.T) {
 	if _, err := stream.Write([]byte("written")); err != nil {
 		t.Fatal(err)
 	}
-	if e := ended(t, p); e.Code != 0 || e.Output != "stream 3\n0\n1\n2\n3\n{\n" {
+	if e := ended(t, p); e.Code != 0 || e.Output != "stream 3\nmemory 4\n0\n1\n2\n3\n4\n{\n" {
 		t.Errorf("%+v", e)
 	}
 	p.Kill()
 	if b, err := io.ReadAll(stream); string(b) != "writtenthe end\n" || err != nil {
 		t.Errorf("after its end the stream had %q, %v", b, err)
+	}
+}
+
+// TestTheMemoryOfAKernelSurvivesIt also checks that a kernel cannot change the size of its memory.
+func TestTheMemoryOfAKernelSurvivesIt(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		script := `printf "last words" >&4; truncate -s 0 /proc/$$/fd/4 || truncate -s 2M /proc/$$/fd/4 || kill -9 $$`
+		p, err := streamer(t, shortDir(t), []string{"sh", "-c", script}, kernels.LaunchSpec{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := ended(t, p); e.Signal != 9 {
+			t.Errorf("%+v, want killed", e)
+		}
+		p.Stream().Close()
+		if killed {
+			p.Kill()
+		}
+		for range 2 {
+			if b := p.Unsent(); len(b) != stream.UnsentSize || strings.TrimRight(string(b), "\x00") != "last words" {
+				t.Errorf("after a kill %v the memory has %d bytes: %.20q", killed, len(b), b)
+			}
+		}
+	}
+}
+
+func TestAKernelThatKeepsNothingLeavesNoMemory(t *testing.T) {
+	p, err := streamer(t, shortDir(t), []string{"true"}, kernels.LaunchSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Stream().Close()
+	ended(t, p)
+	if b := p.Unsent(); b != nil {
+		t.Errorf("%d bytes", len(b))
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"syscall"
+
+	"cellhold/internal/jupyter/stream"
 )
 
 // ErrInterrupted is the error of waits in a cell that is interrupted or whose kernel is killed.
@@ -87,6 +89,13 @@ func (c *Cell) send(msgType string, content any) {
 // Stream writes to stdout or stderr.
 func (c *Cell) Stream(name, text string) {
 	c.send("stream", streamContent(name, text))
+}
+
+// Queue writes to stdout, but only into the memory of the kernel.
+func (c *Cell) Queue(text string) {
+	if c.k.memory != nil {
+		c.k.memory.Add(stream.StdoutRecord, c.r.Header.MsgID, text)
+	}
 }
 
 func streamContent(name, text string) map[string]string {

@@ -36,6 +36,8 @@ type Options struct {
 	// Stream is the kernel's end of a stream. The kernel owns it, and uses it in place of ZeroMQ's sockets. It
 	// may be nil.
 	Stream net.Conn
+	// Memory keeps what the kernel queues and never sends. It may be nil, and then nothing is queued.
+	Memory *Memory
 }
 
 // Kernel acts like a kernel process: it has an exit status, and callers can signal it. It runs in the test's
@@ -44,6 +46,7 @@ type Kernel struct {
 	conn    jupyter.Connection
 	script  Script
 	welcome bool
+	memory  *Memory // or nil
 	work    sync.WaitGroup
 	life    context.Context // ends when the kernel dies
 	end     context.CancelFunc
@@ -82,7 +85,7 @@ func StartWith(ctx context.Context, conn jupyter.Connection, o Options) (*Kernel
 		o.Script = Toy()
 	}
 	k := &Kernel{
-		conn: conn, key: conn.Key, count: o.Executed, script: o.Script, welcome: !o.NoWelcome,
+		conn: conn, key: conn.Key, count: o.Executed, script: o.Script, welcome: !o.NoWelcome, memory: o.Memory,
 		session:     fmt.Sprintf("toy-%d", time.Now().UnixNano()),
 		listens:     make(chan struct{}),
 		queue:       make(chan request, 1000), // as many as ZeroMQ queues

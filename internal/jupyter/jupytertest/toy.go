@@ -30,6 +30,8 @@ import (
 //	late TEXT            print TEXT after the cell's idle status
 //	flood N              send N display_data messages
 //	big N                send one stream message of N bytes
+//	queue TEXT           print TEXT, but only queue it: it arrives when the kernel dies, over a stream
+//	overflow N           queue N bytes
 //	blurt TEXT           print TEXT even if the request is silent
 //	rekey KEY SESSION    use a new key and a new session id from now on
 //	tamper HOW           make every later rekey hang, raise (an error), lie (do nothing) or die
@@ -120,6 +122,8 @@ var toy = map[string]func(toyLine) bool{
 	"late":     func(l toyLine) bool { l.After(func() { l.Stream("stdout", l.rest+"\n") }); return true },
 	"flood":    toyLine.flood,
 	"big":      func(l toyLine) bool { l.Stream("stdout", strings.Repeat("x", l.number(1))); return true },
+	"queue":    func(l toyLine) bool { l.Queue(l.rest + "\n"); return true },
+	"overflow": func(l toyLine) bool { l.Queue(strings.Repeat("x", l.number(1<<20))); return true },
 	"blurt":    func(l toyLine) bool { l.Send("stream", streamContent("stdout", l.rest+"\n")); return true },
 	"rekey":    toyLine.rekey,
 	"tamper":   func(l toyLine) bool { l.vars.set("tamper", l.first); return true },

@@ -14,16 +14,21 @@
 // only as bytes arrive. Parts that are too large are skipped and counted. The package does not read the
 // parts, and refuses frames that contradict themselves.
 //
+// A kernel can also keep what it has not sent in shared memory, so that its last output survives its death. See
+// ReadUnsent, and unsent.py of the stock image.
+//
 // Send can be called from any goroutine. One goroutine at a time can call Recv.
 package stream
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -48,8 +53,9 @@ const (
 	// readBuffer makes one read of many small messages, which a busy kernel sends.
 	readBuffer = 64 << 10
 	// sendTimeout ends a send to a kernel that has stopped reading. The socket has space for many requests,
-	// so only large ones can wait for the kernel.
-	sendTimeout = 10 * time.Second
+	// so only large ones can wait for the kernel. C code that keeps Python's lock can make them wait for
+	// minutes. The end of the kernel ends the wait at once.
+	sendTimeout = 5 * time.Minute
 )
 
 // ErrProtocol marks all data that a correct kernel would not send. The connection cannot be used after it.
@@ -60,6 +66,10 @@ type Options struct {
 	MaxMessage int64 // bytes of one message that are kept; zero means 64 MiB
 	MaxParts   int   // parts of one message that are kept; zero means 1024
 	Notes      bool  // the other end can send on Note; a kernel cannot
+
+	// Rest returns the bytes that continue the stream. Recv calls it once, when the other end was closed. read is
+	// the number of bytes that came from there, and end the error of the socket. It may be nil.
+	Rest func(read int64, end error) []byte
 }
 
 // Message is one message, in parts.
@@ -86,7 +96,8 @@ type Conn struct {
 // New returns one end of a stream. It owns nc.
 func New(nc net.Conn, o Options) *Conn {
 	nc = light(nc)
-	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readBuffer), maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes}
+	c := &Conn{nc: nc, maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes}
+	c.r = bufio.NewReaderSize(&source{nc: nc, more: o.Rest}, readBuffer)
 	if c.maxMessage <= 0 {
 		c.maxMessage = defaultMaxMessage
 	}
@@ -96,8 +107,9 @@ func New(nc net.Conn, o Options) *Conn {
 	return c
 }
 
-// Send writes one message of at least four parts. If the other end does not read for ten seconds, Send
-// fails and the connection is closed, because half a message may be sent.
+// Send writes one message of at least four parts. If the other end does not read for five minutes, Send
+// fails and the connection is closed, because half a message may be sent. If the other end is closed, its last
+// messages can still be received.
 func (c *Conn) Send(ch Channel, parts ...[]byte) error {
 	frame, err := appendFrame(nil, ch, parts)
 	if err != nil {
@@ -109,7 +121,9 @@ func (c *Conn) Send(ch Channel, parts ...[]byte) error {
 	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
 	defer c.nc.SetWriteDeadline(time.Time{})
 	if _, err := c.nc.Write(frame); err != nil {
-		c.nc.Close()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.nc.Close()
+		}
 		return fmt.Errorf("stream: send: %w", err)
 	}
 	return nil
@@ -155,6 +169,18 @@ func (c *Conn) Recv() (Message, error) {
 		return Message{}, receiveError(fmt.Errorf("a message of %d bytes: %w", h.length, unexpectedEOF(err)))
 	}
 	return m, nil
+}
+
+// Decode reads one whole frame that came by another way, with the limits of the connection. It can be called
+// when Recv cannot.
+func (c *Conn) Decode(frame []byte) (Message, error) {
+	r := bytes.NewReader(frame)
+	d := Conn{r: bufio.NewReaderSize(r, min(readBuffer, len(frame))), maxMessage: c.maxMessage, maxParts: c.maxParts}
+	m, err := d.Recv()
+	if err == nil && d.r.Buffered()+r.Len() > 0 {
+		return Message{}, fmt.Errorf("%w: bytes after a frame", ErrProtocol)
+	}
+	return m, err
 }
 
 // Close ends the connection; a blocked Recv or Send returns. It can be called twice.

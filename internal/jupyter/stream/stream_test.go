@@ -288,3 +288,24 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 	})
 }
+
+// TestTheEndOfEitherSideEndsASend: a kernel that does not read would otherwise block its caller for minutes.
+func TestTheEndOfEitherSideEndsASend(t *testing.T) {
+	for name, end := range map[string]func(ours, theirs *Conn){
+		"the kernel dies":          func(_, theirs *Conn) { theirs.Close() },
+		"the connection is closed": func(ours, _ *Conn) { ours.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := ends(t, Options{})
+			sent := make(chan error)
+			go func() { sent <- ours.Send(Shell, append(parts("", "", ""), make([]byte, 20_000_000))...) }()
+			if _, err := io.ReadFull(theirs.nc, make([]byte, 100_000)); err != nil { // the send has begun
+				t.Fatal(err)
+			}
+			end(ours, theirs)
+			if err := <-sent; err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}

@@ -128,6 +128,8 @@ func (l *Launcher) Launch(ctx context.Context, s kernels.LaunchSpec) (kernels.Pr
 	o := jupytertest.Options{Script: script, Executed: known.executed}
 	if !s.NoStream && p.spec.StreamCommand("") != nil {
 		p.stream, o.Stream, err = pair()
+		p.memory = jupytertest.NewMemory()
+		o.Memory = p.memory
 	}
 	if err == nil {
 		p.kernel, err = jupytertest.StartWith(ctx, p.conn, o)
@@ -149,7 +151,8 @@ func (l *Launcher) Launch(ctx context.Context, s kernels.LaunchSpec) (kernels.Pr
 type process struct {
 	spec      jupyter.KernelSpec
 	conn      jupyter.Connection
-	stream    net.Conn // the agent's end, or nil
+	stream    net.Conn            // the agent's end, or nil
+	memory    *jupytertest.Memory // of a kernel with a stream, or nil
 	dir       string
 	kernel    *jupytertest.Kernel
 	variables *jupytertest.Variables
@@ -166,6 +169,13 @@ func (p *process) Exit() kernels.Exit              { return p.exit }
 func (p *process) CPU() (time.Duration, bool)      { return 0, false } // the kernel shares our process
 func (p *process) ChildCPU() time.Duration         { return 0 }
 func (p *process) Signal(sig syscall.Signal) error { p.kernel.Signal(sig); return nil }
+
+func (p *process) Unsent() []byte {
+	if p.memory == nil {
+		return nil
+	}
+	return p.memory.Bytes()
+}
 
 func (p *process) Kill() {
 	p.kernel.Close()

@@ -26,6 +26,7 @@ for _module in (
     "cellhold_paths",
     "cellhold_pid",
     "cellhold_results",
+    "cellhold_shortcuts",
     "cellhold_streams",
     "cellhold_system",
     "cellhold_tracebacks",

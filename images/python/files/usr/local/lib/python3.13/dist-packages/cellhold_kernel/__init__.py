@@ -13,7 +13,8 @@ thread. A small cell then needs 5 system calls in place of 145, and 2 threads in
     helper     the second thread: late output, output of programs, requests while a cell runs
     forks      output of forked processes
     requests   the queue of requests
-    kernel     the kernel and its application
+    kernel     the kernel
+    app        the application that starts it
 """
 
 running = False  # whether this process is such a kernel; set by __main__

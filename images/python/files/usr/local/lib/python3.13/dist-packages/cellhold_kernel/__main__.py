@@ -1,8 +1,8 @@
 """Starts the kernel: python3 -m cellhold_kernel -f CONNECTION_FILE
 
 The environment variable CELLHOLD_STREAM has the descriptor of the kernel's end of the stream. CELLHOLD_UNSENT has the
-descriptor of shared memory, if the agent gave one; see unsent. If the versions of the
-packages are none that this module was tested with, it ends with status 97, and the agent starts ipykernel itself.
+descriptor of shared memory, if the agent gave one; see unsent. The module ends with status 97 if it was not tested with
+the versions of the packages. The agent then starts ipykernel itself.
 """
 
 import contextlib
@@ -41,11 +41,11 @@ def main():
         if reason := refusal():
             print(f"cellhold_kernel: {reason}", file=sys.stderr)
             sys.exit(REFUSED)
-        from cellhold_kernel import kernel, unsent
+        from cellhold_kernel import app, unsent
         copy = unsent.Unsent(int(memory)) if memory else unsent.Nothing()
-        app = kernel.IPKernelApp.instance(sock=sock, unsent=copy, standins=stack)
-        app.initialize()
-    app.start()
+        kernel = app.IPKernelApp.instance(sock=sock, unsent=copy, standins=stack)
+        kernel.initialize()
+    kernel.start()
 
 
 if __name__ == "__main__":

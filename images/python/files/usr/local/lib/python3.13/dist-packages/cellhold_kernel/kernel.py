@@ -1,22 +1,14 @@
-"""The kernel and its application: ipykernel's own, on the stream. Imported while the stand-ins are in place."""
+"""The kernel: ipykernel's own, on the stream. Imported while the stand-ins are in place."""
 
-import _thread
 import asyncio
-import atexit
-import collections
 import hashlib
 import os
 import sys
 
-from ipykernel import compiler, eventloops, ipkernel, kernelapp  # noqa: F401: eventloops imports zmq at its first use
-from traitlets import Any, DottedObjectName
+from ipykernel import compiler, eventloops, ipkernel  # noqa: F401: eventloops imports zmq at its first use
+from traitlets import Any
 
-import cellhold_interrupts
-
-from . import channels, forks, helper, loop, output, requests, wire
-
-
-LEVELS = 4  # calls in one another that keep the event loop running
+ANSWERS = 5  # attempts to answer a request
 
 
 class IPythonKernel(ipkernel.IPythonKernel):
@@ -24,6 +16,7 @@ class IPythonKernel(ipkernel.IPythonKernel):
 
     requests = Any()
     publisher = Any()
+    _idle = True  # the idle status of the current request was sent
 
     def start(self):
         """Sends the first status. The application reads requests from then on."""
@@ -38,22 +31,42 @@ class IPythonKernel(ipkernel.IPythonKernel):
         self.requests.put_nowait((next(self._message_counter), dispatch, args))
 
     async def dispatch_frame(self, frame):
-        """Handles a shell request. There is an answer, also where a signal handler of the code raises an exception."""
-        self.shell_stream.sent = False
+        """Handles a shell request. There is a reply and an idle status, also where a signal handler of the code raises an
+        exception in the middle of the kernel's own work."""
+        self.shell_stream.sent = self._idle = False
+        failure = None
         try:
             await self.dispatch_shell(frame[1])
         except BaseException as error:
-            self._answer(error)
-            raise
+            failure = error
+        for _ in range(ANSWERS):
+            try:
+                self._conclude(frame[1], failure)
+                break
+            except Exception:
+                continue
+        if failure is not None:
+            raise failure
 
-    def _answer(self, error):
+    def _conclude(self, parts, failure):
         parent = self.get_parent("shell")
-        if not self.shell_stream.sent and parent:
-            name = type(error).__name__
-            self.session.send(self.shell_stream, parent["msg_type"].removesuffix("request") + "reply", {
-                "status": "error", "ename": name, "evalue": str(error), "traceback": [name],
+        if not parent or self.session.encode_parent(parent["header"]) != parts[0]:  # the exception came before all else
+            parent = self.session.deserialize(parts)
+            self.set_parent([], parent)
+        kind = parent.get("msg_type", "")
+        if not self.shell_stream.sent and kind.endswith("_request") and kind in self.shell_handlers:
+            name = type(failure).__name__ if failure is not None else "RuntimeError"
+            value = str(failure) if failure is not None else "An exception of a signal handler hit the kernel."
+            self.session.send(self.shell_stream, kind.removesuffix("request") + "reply", {
+                "status": "error", "ename": name, "evalue": value, "traceback": [name],
                 "execution_count": self.execution_count, "user_expressions": {}, "payload": []}, parent)
-        self._publish_status("idle", "shell")
+        if not self._idle:
+            self._publish_status("idle", "shell")
+
+    def _publish_status(self, status, channel, parent=None):
+        super()._publish_status(status, channel, parent)
+        if status == "idle" and channel == "shell":
+            self._idle = True
 
     def _input_request(self, prompt, ident, parent, password=False):
         """Asks for input, and waits for it. An interrupt ends the waiting."""
@@ -86,142 +99,6 @@ class IPythonKernel(ipkernel.IPythonKernel):
         return super()._process_children()
 
 
-class IPKernelApp(kernelapp.IPKernelApp):
-    """Starts a kernel on the stream that has this descriptor."""
-
-    outstream_class = DottedObjectName("cellhold_kernel.output.OutStream", allow_none=True).tag(config=True)
-
-    sock = Any()      # the kernel's end of the stream (socket.socket)
-    unsent = Any()    # a copy of what is queued (Unsent or Nothing); set before initialize
-    standins = Any()  # closes the stand-ins (contextlib.ExitStack)
-    controls = Any()  # control requests that are not handled yet
-
-    def init_connection_file(self):
-        pass  # for other clients of the kernel, of which there are none
-
-    write_connection_file = log_connection_info = init_heartbeat = init_poller = init_connection_file
-
-    def init_sockets(self):
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        self.io_loop = loop.IOLoop.current()
-        self.controls = collections.deque()
-        self._taken = []  # a frame that is being handed on
-        self._reading = _thread.RLock()
-        self.writer = wire.Writer(self.sock, self.session.text_frames, self.unsent)
-        self.reader = wire.Reader(self.sock)
-        self.publisher = publisher = output.Publisher(self.writer, self.session, self.io_loop)
-        publisher.forks = forks.Forks()
-        publisher.helper = helper.Helper(self.sock, self.writer, publisher, publisher.forks, self.log)
-        publisher.requests = requests.Requests(self.io_loop.asyncio_loop, self._request_done, self.log)
-        publisher.helper.requests = publisher.requests
-        publisher.helper.read = self._help
-        self.control_thread = publisher.helper
-        self.shell_socket, self.control_socket, self.stdin_socket, self.iopub_socket = (
-            channels.ZMQStream(number, publisher, self.read)
-            for number in (wire.SHELL, wire.CONTROL, wire.STDIN, wire.IOPUB))
-        publisher.socket = publisher.background_socket = self.iopub_socket
-        self.iopub_thread = publisher
-        os.register_at_fork(after_in_child=self._enter_child)
-        atexit.register(self.close)
-
-    def init_kernel(self):
-        kernel = self.kernel = IPythonKernel.instance(
-            parent=self, session=self.session, requests=self.publisher.requests, publisher=self.publisher,
-            shell_stream=self.shell_socket, control_stream=self.control_socket, control_thread=self.control_thread,
-            debugpy_stream=None, iopub_thread=self.iopub_thread, iopub_socket=self.iopub_socket,
-            stdin_socket=self.stdin_socket, log=self.log, profile_dir=self.profile_dir, user_ns=self.user_ns)
-        self.displayhook.get_execution_count = lambda: kernel.execution_count
-        self.publisher.helper.start()
-
-    def init_shell(self):
-        super().init_shell()
-        self.standins.close()  # extensions and startup files are not the kernel's
-
-    def start(self):
-        """Handles requests until the kernel is told to end, or the agent closes the stream."""
-        self.kernel.start()
-        self.writer.send()
-        self.io_loop.asyncio_loop.add_reader(self.sock, self._continue)
-        self._keep_running(LEVELS)
-
-    def _keep_running(self, level):
-        """Runs the loop, also where signal handlers of the code raise exceptions. One that hits this function ends the
-        innermost call only."""
-        while not self._ended():
-            try:
-                if level:
-                    self._keep_running(level - 1)
-                else:
-                    self.io_loop.asyncio_loop.call_soon(self._continue)  # what an exception has interrupted
-                    self.io_loop.start()
-            # Of a task, which keeps it, or of a callback, or of a signal handler.
-            except BaseException:
-                pass
-
-    def _ended(self):
-        return self.shell.exit_now or self.reader.ended
-
-    def close(self):
-        """Sends what is left."""
-        self.reset_io()
-        self.writer.send()
-
-    # Requests.
-
-    def _continue(self):
-        """Reads from the event loop, and handles what has come."""
-        self.read()
-        while self.controls:
-            self.io_loop.asyncio_loop.create_task(self._control(self.controls.popleft()))
-        self.publisher.requests.next()
-        if self.reader.ended:
-            self.io_loop.stop()
-
-    def read(self):
-        """Reads what has come on the stream, and queues it. No request begins before all are queued: an error aborts those
-        that came with it."""
-        with self._reading:
-            if self._reading._recursion_count() > 1:  # a signal handler that came in between
-                return
-            self.reader.read()
-            while self._taken or self.reader.take(self._taken):
-                channel, parts = self._taken[0]
-                if channel == wire.SHELL:
-                    self.publisher.requests.put_frame(self._taken)
-                elif channel == wire.CONTROL:
-                    self.controls.extend(map(self._taken.pop, (0,)))
-                else:
-                    self._taken.clear()
-                    self.stdin_socket.messages.put(parts)
-
-    async def _control(self, frame):
-        await self.kernel.process_control(frame[1])
-        self.writer.send()
-
-    def _help(self):
-        """Reads from the helper thread, while the event loop is blocked, and answers control requests."""
-        self.read()
-        while self.controls:
-            own = asyncio.new_event_loop()
-            try:
-                own.run_until_complete(self.kernel.process_control(self.controls.popleft()[1]))
-            finally:
-                own.close()
-        if self.reader.ended:
-            self.io_loop.add_callback(self.io_loop.stop)
-
-    def _request_done(self):
-        self.writer.send()
-        if self.writer:
-            self.publisher.helper.hurry()
-
-    # Forks.
-
-    def _enter_child(self):
-        self.publisher.enter_child()
-        self.sock.close()  # the loop keeps it: its epoll instance is the kernel's, too
-
-
 def file_name(code):
     """Returns the name of the file that stands for a cell. ipykernel computes a hash of the code for it in Python."""
     if name := os.environ.get("IPYKERNEL_CELL_NAME"):
@@ -231,4 +108,3 @@ def file_name(code):
 
 
 compiler.get_file_name = file_name
-cellhold_interrupts.recognise(requests.Requests.handle)

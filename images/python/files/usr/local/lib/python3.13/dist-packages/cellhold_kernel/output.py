@@ -99,6 +99,11 @@ class OutStream(iostream.OutStream):
                 left -= len(self._chunks[-1])
                 self._pass_on()
 
+    def wait(self):
+        """Waits until another thread has queued what it has taken."""
+        with self._pipe_lock:
+            pass
+
     def _pass_on(self):
         while self._chunks:
             data = self._chunks[0]
@@ -128,6 +133,7 @@ class Publisher:
         self.socket = self.background_socket = None
         self._writer, self._session = writer, session
         self._poll = select.poll()
+        self._looking = _thread.RLock()
 
     thread = property(lambda self: self.helper)
 
@@ -161,10 +167,15 @@ class Publisher:
         first, and then standard error."""
         if self.forked or stream.name == "stderr" and getattr(sys.stdout, "pub_thread", None) is self:
             return
-        for descriptor, _ in self._poll.poll(0):
-            self.streams[descriptor].take()
-            if self._writer.full():
-                self._writer.send()
+        with self._looking:  # one poll object cannot be used by two threads at once
+            if self._looking._recursion_count() > 1:  # a signal handler that came in between
+                return
+            for descriptor, _ in self._poll.poll(0):
+                self.streams[descriptor].take()
+            for stream in self.streams.values():
+                stream.wait()
+        if self._writer.full():
+            self._writer.send()
 
     # Forks.
 
@@ -174,6 +185,7 @@ class Publisher:
         self._writer.forget()
         self._session.pid = os.getpid()
         self.forks.enter_child()
+        self._looking = _thread.RLock()
         for stream in self.streams.values():
             stream.renew_locks()
         self.put = lambda text, size: [self.forks.send(frame) for frame in self._session.text_frames([text])]

@@ -39,70 +39,89 @@ _KINDS = {"stdout": STDOUT, "stderr": STDERR}
 
 
 class Unsent:
-    """Writes the memory that has this descriptor, and closes the descriptor."""
+    """Writes the memory that has this descriptor, and closes the descriptor. The writer holds the lock while it adds a
+    record and the entry, and while it counts both: so they agree."""
 
     def __init__(self, descriptor):
+        self.lock = _thread.RLock()
         self._memory = mmap.mmap(descriptor, SIZE)
         os.close(descriptor)
-        self._end = self._start = 0
-        self._lock = _thread.RLock()
+        self._end = self._start = 0  # as in the header
+        self._lost = 0      # records without space, behind the block
+        self._lost_in = 0   # records without space, in the block
 
     def add(self, entry):
-        """Adds a record for a frame (bytes), or for text: a tuple of a stream's name, a parent header, and str or bytes."""
-        if type(entry) is bytes:
-            kind, request, data = FRAME, b"", entry
-        else:
-            name, parent, data = entry
-            kind, request = _KINDS[name], str(parent.get("msg_id", "")).encode()[:1000]
-            if type(data) is str:
-                try:
-                    data = data.encode()
-                except UnicodeEncodeError:
-                    data = cellhold_encoding.join_surrogates(data).encode()
-        with self._lock:
-            if self._lock._recursion_count() > 1:
-                return  # a signal handler that came in between
-            at = RECORDS + self._end
-            end = at + _RECORD.size + len(request) + len(data)
-            if end > SIZE:
-                _ONE.pack_into(self._memory, 56, 1)
-                return
-            self._memory[at:end] = b"".join((_RECORD.pack(kind, 0, len(request), len(data)), request, data))
-            self._end = end - RECORDS
-            _ONE.pack_into(self._memory, 0, self._end)
+        """Adds a record for a frame (bytes), or for text: a tuple of a stream's name, a parent header, and str or bytes.
+        The caller holds the lock."""
+        if self.lock._recursion_count() > 1:
+            return  # a signal handler that came in between
+        kind, request, data = _record(entry)
+        at = RECORDS + self._end
+        end = at + _RECORD.size + len(request) + len(data)
+        if end > SIZE:
+            self._lost += 1
+            _ONE.pack_into(self._memory, 56, 1)
+            return
+        self._memory[at:end] = b"".join((_RECORD.pack(kind, 0, len(request), len(data)), request, data))
+        self._end = end - RECORDS
+        _ONE.pack_into(self._memory, 0, self._end)
 
-    def begin(self, position, length):
-        """Notes that all records are in a block of the stream, which is sent now."""
-        before, self._start = self._start, self._end
-        _MARKS.pack_into(self._memory, 0, self._end, self._start, before, position, length)
+    def mark(self):
+        """Returns where the records are that the next block has not (tuple). The caller holds the lock."""
+        return self._end, self._lost
+
+    def begin(self, mark, position, length):
+        """Notes that the records before a mark are in a block of the stream, which is sent now."""
+        with self.lock:
+            before, self._start = self._start, mark[0]
+            self._lost_in, self._lost = mark[1], self._lost - mark[1]
+            _MARKS.pack_into(self._memory, 0, self._end, self._start, before, position, length)
 
     def keep(self, position, rest):
         """Keeps the rest (memoryview) of the block, which cannot be sent now."""
-        if len(rest) > RECORDS - REST:
-            _NUMBERS.pack_into(self._memory, 0, *_NUMBERS.unpack_from(self._memory)[:5], 0, 0, 1)
-            return
+        fits = len(rest) <= RECORDS - REST
         _ONE.pack_into(self._memory, 48, 0)
-        self._memory[REST : REST + len(rest)] = rest
-        _ONE.pack_into(self._memory, 40, position)
-        _ONE.pack_into(self._memory, 48, len(rest))
+        if fits:
+            self._memory[REST : REST + len(rest)] = rest
+            _ONE.pack_into(self._memory, 40, position)
+            _ONE.pack_into(self._memory, 48, len(rest))
+        _ONE.pack_into(self._memory, 56, int(not fits or self._lost + self._lost_in > 0))
 
     def done(self):
         """Forgets the block, which was sent."""
-        with self._lock:
+        with self.lock:
+            self._lost_in = 0
             if self._start == self._end:  # no record came while it was sent
                 self._start = self._end = 0
-                _NUMBERS.pack_into(self._memory, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-            else:
-                _NUMBERS.pack_into(self._memory, 0, self._end, self._start, self._start, 0, 0, 0, 0, 0)
+            _NUMBERS.pack_into(self._memory, 0, self._end, self._start, self._start, 0, 0, 0, 0, int(self._lost > 0))
+
+
+def _record(entry):
+    """Returns what a record has of an entry: its kind (int), the id of the request (bytes) and the data (bytes)."""
+    if type(entry) is bytes:
+        return FRAME, b"", entry
+    name, parent, data = entry
+    if type(data) is str:
+        try:
+            data = data.encode()
+        except UnicodeEncodeError:
+            data = cellhold_encoding.join_surrogates(data).encode()
+    return _KINDS[name], str(parent.get("msg_id", "")).encode()[:1000], data
 
 
 class Nothing:
     """In the place of Unsent where the agent gave no memory."""
 
+    def __init__(self):
+        self.lock = _thread.RLock()
+
     def add(self, entry):
         pass
 
-    def begin(self, position, length):
+    def mark(self):
+        pass
+
+    def begin(self, mark, position, length):
         pass
 
     def keep(self, position, rest):

@@ -131,22 +131,22 @@ class Writer:
 
     def add(self, entry, size):
         """Queues a frame (bytes), or text. The caller waits if it is far ahead of the agent."""
-        self._unsent.add(entry)
-        self._entries.append(entry)
-        self._size += size
+        self.queue(entry, size)
         if self._size - self._tried > HELD:
             self.send(wait=self.full())
 
     def queue(self, entry, size):
         """Queues a frame (bytes), or text, without waiting."""
-        self._unsent.add(entry)
-        self._entries.append(entry)
+        with self._unsent.lock:
+            self._unsent.add(entry)
+            self._entries.append(entry)
         self._size += size
 
     def queue_from(self, items, name, parent, size):
         """Moves the first item of a list here, as text of a stream with a parent header: (name, parent, item)."""
-        self._unsent.add((name, parent, items[0]))
-        self._entries.extend(zip((name,), (parent,), map(items.pop, (0,))))
+        with self._unsent.lock:
+            self._unsent.add((name, parent, items[0]))
+            self._entries.extend(zip((name,), (parent,), map(items.pop, (0,))))
         self._size += size
 
     def full(self):
@@ -208,10 +208,11 @@ class Writer:
         first = self._entries[0]
         if type(first) is _Block:
             return first
-        count = len(self._entries)
+        with self._unsent.lock:
+            count, mark = len(self._entries), self._unsent.mark()
         block = _Block(self._join(self._entries[:count]), self._last.position + len(self._last.data))
         self._size = self._tried = 0
-        self._unsent.begin(block.position, len(block.data))
+        self._unsent.begin(mark, block.position, len(block.data))
         self._entries[:count] = (block,)
         self._last = block
         return block

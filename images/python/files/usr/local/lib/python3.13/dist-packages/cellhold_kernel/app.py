@@ -1,0 +1,173 @@
+"""The application: ipykernel's own, on the stream. Imported while the stand-ins are in place."""
+
+import _thread
+import asyncio
+import atexit
+import collections
+import os
+
+from ipykernel import kernelapp
+from traitlets import Any, DottedObjectName
+
+import cellhold_interrupts
+
+from . import channels, forks, helper, kernel, loop, output, requests, wire
+
+LEVELS = 4  # calls in one another that keep the event loop running
+
+# Control requests that the helper thread can answer while a cell runs.
+HELPED = {"interrupt_request", "kernel_info_request", "shutdown_request", "debug_request", "usage_request",
+          "comm_info_request", "connect_request"}
+
+
+def _first(queue):
+    """Takes the first item of a deque, or None if another thread was faster."""
+    try:
+        return queue.popleft()
+    except IndexError:
+        return None
+
+
+class IPKernelApp(kernelapp.IPKernelApp):
+    """Starts a kernel on the stream that has this descriptor."""
+
+    outstream_class = DottedObjectName("cellhold_kernel.output.OutStream", allow_none=True).tag(config=True)
+
+    sock = Any()      # the kernel's end of the stream (socket.socket)
+    unsent = Any()    # a copy of what is queued (Unsent or Nothing); set before initialize
+    standins = Any()  # closes the stand-ins (contextlib.ExitStack)
+    controls = Any()  # control requests that are not handled yet
+
+    def init_connection_file(self):
+        pass  # for other clients of the kernel, of which there are none
+
+    write_connection_file = log_connection_info = init_heartbeat = init_poller = init_connection_file
+
+    def init_sockets(self):
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        self.io_loop = loop.IOLoop.current()
+        self.controls = collections.deque()
+        self._left = collections.deque()  # those that only the main thread can handle
+        self._taken = []  # a frame that is being handed on
+        self._reading = _thread.RLock()
+        self.writer = wire.Writer(self.sock, self.session.text_frames, self.unsent)
+        self.reader = wire.Reader(self.sock)
+        self.publisher = publisher = output.Publisher(self.writer, self.session, self.io_loop)
+        publisher.forks = forks.Forks()
+        publisher.helper = helper.Helper(self.sock, self.writer, publisher, publisher.forks, self.log)
+        publisher.requests = requests.Requests(self.io_loop.asyncio_loop, self._request_done, self.log)
+        publisher.helper.requests = publisher.requests
+        publisher.helper.read = self._help
+        self.control_thread = publisher.helper
+        self.shell_socket, self.control_socket, self.stdin_socket, self.iopub_socket = (
+            channels.ZMQStream(number, publisher, self.read)
+            for number in (wire.SHELL, wire.CONTROL, wire.STDIN, wire.IOPUB))
+        publisher.socket = publisher.background_socket = self.iopub_socket
+        self.iopub_thread = publisher
+        os.register_at_fork(after_in_child=self._enter_child)
+        atexit.register(self.close)
+
+    def init_kernel(self):
+        self.kernel = kernel.IPythonKernel.instance(
+            parent=self, session=self.session, requests=self.publisher.requests, publisher=self.publisher,
+            shell_stream=self.shell_socket, control_stream=self.control_socket, control_thread=self.control_thread,
+            debugpy_stream=None, iopub_thread=self.iopub_thread, iopub_socket=self.iopub_socket,
+            stdin_socket=self.stdin_socket, log=self.log, profile_dir=self.profile_dir, user_ns=self.user_ns)
+        self.displayhook.get_execution_count = lambda: self.kernel.execution_count
+        self.publisher.helper.start()
+
+    def init_shell(self):
+        super().init_shell()
+        self.standins.close()  # extensions and startup files are not the kernel's
+
+    def start(self):
+        """Handles requests until the kernel is told to end, or the agent closes the stream."""
+        self.kernel.start()
+        self.writer.send()
+        self.io_loop.asyncio_loop.add_reader(self.sock, self._continue)
+        self._keep_running(LEVELS)
+
+    def _keep_running(self, level):
+        """Runs the loop, also where signal handlers of the code raise exceptions. One that hits this function ends the
+        innermost call only."""
+        while not self._ended():
+            try:
+                if level:
+                    self._keep_running(level - 1)
+                else:
+                    self.io_loop.asyncio_loop.call_soon(self._continue)  # what an exception has interrupted
+                    self.io_loop.start()
+            # Of a task, which keeps it, or of a callback, or of a signal handler.
+            except BaseException:
+                pass
+
+    def _ended(self):
+        return self.shell.exit_now or self.reader.ended
+
+    def close(self):
+        """Sends what is left."""
+        self.reset_io()
+        self.writer.send()
+
+    # Requests.
+
+    def _continue(self):
+        """Reads from the event loop, and handles what has come."""
+        self.read()
+        for queue in self._left, self.controls:
+            while (frame := _first(queue)) is not None:
+                self.io_loop.asyncio_loop.create_task(self._control(frame))
+        self.publisher.requests.next()
+        if self.reader.ended:
+            self.io_loop.stop()
+
+    def read(self):
+        """Reads what has come on the stream, and queues it. No request begins before all are queued: an error aborts those
+        that came with it."""
+        with self._reading:
+            if self._reading._recursion_count() > 1:  # a signal handler that came in between
+                return
+            self.reader.read()
+            while self._taken or self.reader.take(self._taken):
+                channel, parts = self._taken[0]
+                if channel == wire.SHELL:
+                    self.publisher.requests.put_frame(self._taken)
+                elif channel == wire.CONTROL:
+                    self.controls.extend(map(self._taken.pop, (0,)))
+                else:
+                    self._taken.clear()
+                    self.stdin_socket.messages.put(parts)
+
+    async def _control(self, frame):
+        await self.kernel.dispatch_control(frame[1])
+        self.writer.send()
+
+    def _help(self):
+        """Reads from the helper thread, while the event loop is blocked, and answers control requests."""
+        self.read()
+        while (frame := _first(self.controls)) is not None:
+            if self.session.unpack(frame[1][0]).get("msg_type") not in HELPED:
+                self._left.append(frame)
+                self.io_loop.add_callback(self._continue)
+                continue
+            own = asyncio.new_event_loop()
+            try:
+                own.run_until_complete(self.kernel.process_control(frame[1]))
+            finally:
+                own.close()
+        if self.reader.ended:
+            self.io_loop.add_callback(self.io_loop.stop)
+
+    def _request_done(self):
+        self.writer.send()
+        if self.writer:
+            self.publisher.helper.hurry()
+
+    # Forks.
+
+    def _enter_child(self):
+        self.publisher.enter_child()
+        self.sock.close()  # the loop keeps it: its epoll instance is the kernel's, too
+
+
+cellhold_interrupts.recognise(requests.Requests.handle)
