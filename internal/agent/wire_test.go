@@ -428,6 +428,25 @@ func TestWiresEndAtARenewalAndWithTheKernel(t *testing.T) {
 	w.ended("was shut down")
 }
 
+func TestTheLastOutputOfADeadKernelHasTheHeadersOfItsCell(t *testing.T) {
+	r := newRig(t, fake.Options{})
+	r.spec = fake.Streamed
+	r.start("")
+	r.untilState(cellhold.KernelIdle)
+	w := r.wire()
+	head := header("client-1", "execute_request")
+	if err := r.byClient("c1", "queue last words\nexit 3", guestapi.ExecuteRequest{Header: head}); err != nil {
+		t.Fatal(err)
+	}
+	list := w.receive("the last words", ofType("stream"))
+	var first, last jupyter.Header
+	json.Unmarshal(list[0].Header, &first)
+	json.Unmarshal(list[len(list)-1].Header, &last)
+	if m := list[len(list)-1]; string(m.Parent) != string(head) || last.MsgID == "" || last.Session == "" || last.Session != first.Session {
+		t.Errorf("the last words are %s with the headers %s and %s; the session is %q", m, m.Header, m.Parent, first.Session)
+	}
+}
+
 func TestAWireStaysOpenWhenTheKernelRestarts(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	w := r.wire()

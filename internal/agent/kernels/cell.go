@@ -139,7 +139,7 @@ func (k *Kernel) admit(r guestapi.Execute, msgID string) (*cell, error) {
 // of a stream.
 func (p *process) message(m jupyter.Message) {
 	k := p.kernel
-	k.publish(m)
+	p.publish(m)
 	switch {
 	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
 		id, events := k.ownerOf(p, m.Parent.MsgID)

@@ -56,6 +56,8 @@ type process struct {
 	client *jupyter.Client // nil until the kernel is ready; guarded by Kernel.mu
 	asking sync.WaitGroup  // the request to end; drain waits for it
 
+	session atomic.Pointer[string] // of its newest message that has one; nil before
+
 	waiting    atomic.Bool  // its output waits for space in the spool
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
 }

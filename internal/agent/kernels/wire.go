@@ -1,6 +1,9 @@
 package kernels
 
 import (
+	"crypto/rand"
+	"time"
+
 	"cellhold"
 	"cellhold/internal/agent/wire"
 	"cellhold/internal/jupyter"
@@ -15,25 +18,37 @@ func (k *Kernel) EndWires() {
 }
 
 // publish passes a message of the kernel on to the wires. It leaves out the answers to the agent.
-func (k *Kernel) publish(m jupyter.Message) {
+func (p *process) publish(m jupyter.Message) {
+	session := m.Header.Session
+	if s := p.session.Load(); session != "" && (s == nil || *s != session) {
+		p.session.Store(&session)
+	}
 	// The kernel sends iopub_welcome because the agent has subscribed.
 	if jupyter.IsOwn(m.Parent.MsgID) || m.Header.MsgType == "iopub_welcome" {
 		return
 	}
-	if len(m.RawParent) == 0 {
-		m.RawParent = k.headerOf(m.Parent.MsgID)
+	if m.Header.MsgID == "" {
+		p.addHeaders(&m)
 	}
-	k.wires.Publish(m)
+	p.kernel.wires.Publish(m)
 }
 
-// headerOf returns the client's header of the running cell, if msgID is its id and a client sent it.
-func (k *Kernel) headerOf(msgID string) []byte {
+// addHeaders gives a message the headers that clients expect. The last output of a dead kernel has only a type and
+// the id of its request. Clients expect one session in all messages of a process.
+func (p *process) addHeaders(m *jupyter.Message) {
+	k := p.kernel
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.cell == nil || k.cell.msgID != msgID {
-		return nil
+	if k.cell != nil && k.cell.msgID == m.Parent.MsgID && len(k.cell.header) > 0 {
+		m.RawParent = k.cell.header
 	}
-	return k.cell.header
+	m.RawHeader, m.Header.MsgID = nil, rand.Text()
+	if s := p.session.Load(); m.Header.Session == "" && s != nil {
+		m.Header.Session = *s
+	}
+	if m.Header.Date == "" {
+		m.Header.Date = time.Now().UTC().Format(time.RFC3339Nano)
+	}
 }
 
 // SendRaw sends a message of a wire to the kernel. It refuses executions, because only cells have a deadline and
