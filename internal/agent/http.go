@@ -13,9 +13,9 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// maxBody bounds the JSON of a request. JSON can need six bytes for each byte of a cell's code. 64 KiB are enough for
-// the other fields.
-const maxBody = 6*guestapi.MaxCode + 64<<10
+// maxBody bounds the JSON of a request. JSON can need six bytes for each byte of a cell's code and of the parts of a
+// client. 64 KiB are enough for the other fields.
+const maxBody = 6*(guestapi.MaxCode+2*guestapi.MaxClientPart) + 64<<10
 
 // routes returns the handler of the guest protocol; see package guestapi.
 func (a *Agent) routes() http.Handler {
@@ -32,6 +32,7 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("GET /v1/kernels/{kernel}/events", a.withKernel(a.getEvents))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/ack", a.withKernel(postAck))
 	mux.HandleFunc("POST /v1/kernels/{kernel}/prepare", a.withKernel(postPrepare))
+	mux.HandleFunc("GET /v1/kernels/{kernel}/wire", a.withKernel(getWire))
 	mux.HandleFunc("POST /v1/renew", a.postRenew)
 	a.commandRoutes(mux)
 	mux.HandleFunc("GET /v1/output", a.getOutput)

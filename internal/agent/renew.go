@@ -32,6 +32,9 @@ func (a *Agent) renew(ctx context.Context, r guestapi.Renew) (guestapi.Info, err
 	if err := a.commands.CheckIdle(); err != nil {
 		return guestapi.Info{}, err
 	}
+	for _, k := range list {
+		k.EndWires()
+	}
 	a.nameHost() // each copy has its own host name
 	if err := renewAll(ctx, list, r.Timeout); err != nil {
 		return guestapi.Info{}, err

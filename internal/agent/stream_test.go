@@ -54,6 +54,18 @@ func TestTheStoriesOverAStream(t *testing.T) {
 		TestPreparedStartupCodeRunsAfterEveryRestart,
 		TestCellsAreAcceptedOnTheConnectionOfTheEvents,
 		TestTranscripts,
+		TestUnknownRequestsAreAnsweredOnAWire,
+		TestCommMessagesKeepTheirBuffers,
+		TestACellOfAClientHasItsHeader,
+		TestASilentCellStartsAndEndsWithoutACount,
+		TestAClientsRequestIsChecked,
+		TestTheAgentsRequestsAreNotOnAWire,
+		TestAWireRefusesSomeMessages,
+		TestAnswersToInputPassOverAWire,
+		TestASlowWireIsClosedAndTheKernelContinues,
+		TestAMessageThatIsTooLargeBecomesANote,
+		TestWiresEndAtARenewalAndWithTheKernel,
+		TestAWireStaysOpenWhenTheKernelRestarts,
 	} {
 		name := runtime.FuncForPC(reflect.ValueOf(story).Pointer()).Name()
 		t.Run(name[strings.LastIndex(name, ".Test")+len(".Test"):], story)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -102,17 +103,29 @@ func TestAnotherVersionIsUnsupported(t *testing.T) {
 	}
 }
 
-func TestAnAgentOfTheLastVersionIsSupported(t *testing.T) {
-	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+// agentOf returns a client of an agent that has a version of the protocol, and knows only the path of its state.
+func agentOf(t *testing.T, version int) *guest.Client {
+	return clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/info" {
 			http.NotFound(w, r) // like a router with an unknown path
 			return
 		}
-		w.Write([]byte(`{"version":2,"boot":"b","kernels":[{"id":"k","state":"idle","last":7}]}`))
+		fmt.Fprintf(w, `{"version":%d,"boot":"b","kernels":[{"id":"k","state":"idle","last":7}]}`, version)
 	})
+}
+
+func TestAnAgentOfTheLastVersionIsSupported(t *testing.T) {
+	c := agentOf(t, guestapi.Version-1)
 	if info, err := c.Info(t.Context()); err != nil || info.Version != guestapi.Version-1 || info.Kernels[0].Last != 7 {
 		t.Errorf("%+v %v, want its state", info, err)
 	}
+	if _, err := c.Kernel("k").OpenWire(t.Context()); cellhold.KindOf(err) != cellhold.Unsupported {
+		t.Errorf("a wire: %v, want unsupported", err)
+	}
+}
+
+func TestAnOlderAgentIsUnsupported(t *testing.T) {
+	c := agentOf(t, 2)
 	if _, err := c.Renew(t.Context(), guestapi.Renew{Timeout: time.Second}); cellhold.KindOf(err) != cellhold.Unsupported {
 		t.Errorf("renew: %v, want unsupported", err)
 	}

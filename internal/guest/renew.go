@@ -54,11 +54,17 @@ func (c *Client) post(ctx context.Context, r request, body any, within time.Dura
 	}
 	r.method, r.body = http.MethodPost, bytes.NewReader(b)
 	err = c.receiveWithin(ctx, within+callTimeout, r, limit, v)
+	return c.outdated(ctx, err, renewVersion)
+}
+
+// outdated returns Unsupported if the agent is older than a version of the protocol, and answered NotFound because
+// it does not know the path. Otherwise it returns err.
+func (c *Client) outdated(ctx context.Context, err error, version int) error {
 	if cellhold.KindOf(err) != cellhold.NotFound {
 		return err
 	}
-	// An older agent does not know the path, and answers NotFound.
-	if info, infoErr := c.Info(ctx); infoErr == nil && info.Version < renewVersion {
+	info, infoErr := c.Info(ctx)
+	if infoErr == nil && info.Version < version || cellhold.KindOf(infoErr) == cellhold.Unsupported {
 		return cellhold.Errorf(cellhold.Unsupported, "The agent in the sandbox is from an older server and does not support this.")
 	}
 	return err

@@ -35,6 +35,7 @@
 //	                                       program in the guest that uses the proxy: the guest sends an
 //	                                       Ask, the host an Answer, one line of JSON each, and then
 //	                                       bytes flow in both directions
+//	GET    /v1/kernels/{kernel}/wire       → see wire.go
 //	*      /v1/files…                      → see files.go
 //	POST   /v1/packages                    Install → Installed, when it has ended; a disconnect ends it
 //	POST   /v1/packages/look               Install → Installed, without a change: InstallOK means that
@@ -60,7 +61,8 @@ import (
 //	1  2026-11: first version
 //	2  2026-11: commands, kernelspecs, interrupts that name a cell, input, egress proxies, files, packages
 //	3  2026-11: renewal of restored sandboxes, preparation of kernels, requests of code for packages
-const Version = 3
+//	4  2026-11: wires for raw messages of kernels, cells with the request of a client
+const Version = 4
 
 // Bounds that both sides keep. The host checks all of them, because it does not trust the guest.
 const (
@@ -157,6 +159,10 @@ type Execute struct {
 
 	// Figures are passed to the kernel in the metadata of the request. The kernel can ignore them.
 	Figures *cellhold.Figures `json:"figures,omitempty"`
+
+	// Request has parts of the request of a Jupyter client that the cell comes from. It is nil for all other
+	// cells. An agent before version 4 ignores it.
+	Request *ExecuteRequest `json:"request,omitempty"`
 }
 
 // Talk is the protocol of a connection on which events are sent and cells are submitted.

@@ -44,12 +44,16 @@ type Header struct {
 // Message is one message to or from a kernel. Metadata and Content are valid JSON objects of bounded depth.
 // Their values are foreign.
 type Message struct {
-	Channel  Channel
-	Header   Header
-	Parent   Header // header of the request that caused the message; zero if there is none
-	Metadata json.RawMessage
-	Content  json.RawMessage
-	Buffers  [][]byte
+	Channel Channel
+	Header  Header
+	Parent  Header // header of the request that caused the message; zero if there is none
+	// RawHeader and RawParent are Header and Parent as they came: JSON objects with all their fields, of at
+	// most 16 KiB each. A message with them is sent with these bytes.
+	RawHeader json.RawMessage
+	RawParent json.RawMessage
+	Metadata  json.RawMessage
+	Content   json.RawMessage
+	Buffers   [][]byte
 	// Dropped is about the number of bytes that were left out, because they were too large or too deep.
 	// Then Content is an empty object, or Buffers are missing.
 	Dropped int64
@@ -68,17 +72,24 @@ func Encode(key string, m Message) ([][]byte, error) {
 // EncodeParts makes the parts of a message that is not signed: header, parent header, metadata, content,
 // and the buffers. Empty fields and memory are treated as in Encode.
 func EncodeParts(m Message) ([][]byte, error) {
-	header, err := json.Marshal(m.Header)
+	header, err := encodeHeader(m.RawHeader, m.Header)
 	if err != nil {
 		return nil, fmt.Errorf("encode header: %w", err)
 	}
 	parent := []byte("{}")
-	if m.Parent != (Header{}) {
-		if parent, err = json.Marshal(m.Parent); err != nil {
+	if len(m.RawParent) > 0 || m.Parent != (Header{}) {
+		if parent, err = encodeHeader(m.RawParent, m.Parent); err != nil {
 			return nil, fmt.Errorf("encode parent header: %w", err)
 		}
 	}
 	return append([][]byte{header, parent, object(m.Metadata), object(m.Content)}, m.Buffers...), nil
+}
+
+func encodeHeader(raw json.RawMessage, h Header) ([]byte, error) {
+	if len(raw) > 0 {
+		return raw, nil
+	}
+	return json.Marshal(h)
 }
 
 // Decode reads the frames of a message from a kernel. dropped is the number of bytes that the transport
@@ -114,10 +125,10 @@ func DecodeParts(ch Channel, parts [][]byte, dropped int64) (Message, error) {
 	}
 	m := Message{Channel: ch, Dropped: dropped}
 	var err error
-	if m.Header, err = decodeHeader(parts[0]); err != nil {
+	if m.Header, m.RawHeader, err = DecodeHeader(parts[0]); err != nil {
 		return Message{}, fmt.Errorf("header: %w", err)
 	}
-	if m.Parent, err = decodeHeader(parts[1]); err != nil {
+	if m.Parent, m.RawParent, err = DecodeHeader(parts[1]); err != nil {
 		return Message{}, fmt.Errorf("parent header: %w", err)
 	}
 	if m.Header.MsgType == "" {
@@ -183,17 +194,21 @@ func shallow(b []byte) []byte {
 	return out
 }
 
-// decodeHeader reads a header or a parent header, which can be empty. If a name occurs twice, the last one
-// counts. An attacker gains nothing by that, because user code can send any header.
-func decodeHeader(b []byte) (Header, error) {
-	var h Header
+// DecodeHeader reads a header or a parent header, which can be empty. raw is the header as it came. If a name
+// occurs twice, the last one counts. An attacker gains nothing by that, because user code can send any header.
+// Some clients send a number as the date. Date is empty then.
+func DecodeHeader(b []byte) (h Header, raw json.RawMessage, err error) {
 	if len(b) > maxHeader || tooDeep(b) {
-		return h, fmt.Errorf("%w: %d bytes, or too deep", errForm, len(b))
+		return h, nil, fmt.Errorf("%w: %d bytes, or too deep", errForm, len(b))
 	}
-	if err := json.Unmarshal(b, &h); err != nil {
-		return Header{}, fmt.Errorf("%w: %w", errForm, err)
+	err = json.Unmarshal(b, &h)
+	if odd, ok := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !(ok && odd.Field == "date") {
+		return Header{}, nil, fmt.Errorf("%w: %w", errForm, err)
 	}
-	return h, nil
+	if string(bytes.TrimSpace(b)) == "null" {
+		return h, object(nil), nil
+	}
+	return h, b, nil
 }
 
 // tooDeep counts brackets outside strings. It is exact for valid JSON.

@@ -14,12 +14,14 @@ const testKey = "a key"
 
 func sample() Message {
 	return Message{
-		Channel:  IOPub,
-		Header:   Header{MsgID: "m1", MsgType: "stream", Session: "s", Username: "u", Date: "2026-01-02T03:04:05.000006Z", Version: "5.3"},
-		Parent:   Header{MsgID: "p1", MsgType: "execute_request"},
-		Metadata: json.RawMessage(`{"a":1}`),
-		Content:  json.RawMessage(`{"name":"stdout","text":"hi"}`),
-		Buffers:  [][]byte{{1, 2}, {}},
+		Channel:   IOPub,
+		Header:    Header{MsgID: "m1", MsgType: "stream", Session: "s", Username: "u", Date: "2026-01-02T03:04:05.000006Z", Version: "5.3"},
+		Parent:    Header{MsgID: "p1", MsgType: "execute_request"},
+		RawHeader: json.RawMessage(`{"new":1, "version":"5.3","date":"2026-01-02T03:04:05.000006Z","session":"s","username":"u","msg_type":"stream","msg_id":"m1"}`),
+		RawParent: json.RawMessage(`{ "msg_type":"execute_request","msg_id":"p1" }`),
+		Metadata:  json.RawMessage(`{"a":1}`),
+		Content:   json.RawMessage(`{"name":"stdout","text":"hi"}`),
+		Buffers:   [][]byte{{1, 2}, {}},
 	}
 }
 
@@ -53,6 +55,15 @@ func TestAMessageSurvivesEncodingAndDecoding(t *testing.T) {
 				t.Fatal(d)
 			}
 		})
+	}
+}
+
+func TestAMessageWithoutRawHeadersGetsThemFromItsFields(t *testing.T) {
+	m := sample()
+	m.RawHeader, m.RawParent = nil, nil
+	got, err := Decode(testKey, IOPub, encoded(t, m), 0)
+	if err != nil || got.Header != m.Header || got.Parent != m.Parent || !strings.HasPrefix(string(got.RawHeader), `{"msg_id":"m1",`) {
+		t.Fatalf("got %+v, %v", got, err)
 	}
 }
 
@@ -149,6 +160,7 @@ func TestAMessageWithoutItsEndKeepsItsHeaders(t *testing.T) {
 func FuzzMessage(f *testing.F) {
 	f.Add([]byte(`{"msg_id":"1","msg_type":"stream"}`+"\n{}\n{}\n{\"a\":[1,{}]}\nbuffer"), int64(0))
 	f.Add([]byte(`{"msg_id":"1","msg_type":"stream","msg_type":"status"}`+"\n{}\n{}"), int64(7))
+	f.Add([]byte(`{"msg_id":"1","msg_type":"stream","date":1}`+"\n null \n{}\n{}"), int64(0))
 	f.Add([]byte("topic\n<IDS|MSG>\n\n{}\n{}\n{}\n{}"), int64(0))
 	f.Fuzz(func(t *testing.T, b []byte, dropped int64) {
 		if dropped < 0 {
@@ -165,8 +177,13 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("decoded %+v", m)
 		}
 		var object map[string]json.RawMessage
-		if json.Unmarshal(m.Content, &object) != nil || json.Unmarshal(m.Metadata, &object) != nil {
-			t.Fatalf("not objects: %q %q", m.Metadata, m.Content)
+		for _, part := range []json.RawMessage{m.RawHeader, m.RawParent, m.Metadata, m.Content} {
+			if json.Unmarshal(part, &object) != nil || object == nil {
+				t.Fatalf("not an object: %q", part)
+			}
+		}
+		if len(m.RawHeader) > maxHeader || len(m.RawParent) > maxHeader {
+			t.Fatalf("headers of %d and %d bytes", len(m.RawHeader), len(m.RawParent))
 		}
 		again, err := Encode(testKey, m)
 		if err != nil {

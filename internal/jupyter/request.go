@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,18 +32,33 @@ type LanguageInfo struct {
 
 // ExecuteRequest asks a kernel to run code.
 type ExecuteRequest struct {
-	MsgID        string // from NewMsgID, for a caller that needs the id before the first answer; empty means a new id
+	MsgID        string // for a caller that needs the id before the first answer; empty means a new id
 	Code         string
 	Silent       bool // no output, no history, no execution count
 	StoreHistory bool
 	AllowStdin   bool            // the code can ask for input; answer with InputReply
 	Metadata     json.RawMessage // metadata of the message, a JSON object; empty means none
+
+	// Header is the header of the message, with MsgID in it. Empty means a header of the client.
+	Header json.RawMessage
+	// UserExpressions is an object with expressions that the kernel evaluates after the code. Empty means none.
+	UserExpressions json.RawMessage
 }
+
+// ownMark begins the ids of the client's own requests. Their answers are for the client only.
+const ownMark = "own-"
+
+// IsOwn reports whether a request with this id was made by NewOwnID, in this client or another one. Code in a
+// kernel can send messages with such an id.
+func IsOwn(msgID string) bool { return strings.HasPrefix(msgID, ownMark) }
 
 // NewMsgID returns the id for a later request.
 func (c *Client) NewMsgID() string {
 	return *c.session.Load() + "_" + strconv.FormatUint(c.counter.Add(1), 10)
 }
+
+// NewOwnID returns the id for a later request whose answers only the caller needs.
+func (c *Client) NewOwnID() string { return ownMark + c.NewMsgID() }
 
 // Execute sends an execute_request and returns its message id. It does not wait. The answers go to
 // OnMessage, with that id in their parent header.
@@ -51,11 +67,13 @@ func (c *Client) Execute(r ExecuteRequest) (string, error) {
 		r.MsgID = c.NewMsgID()
 	}
 	c.transport.hold()
-	return r.MsgID, c.sendWith(Shell, r.MsgID, "execute_request", r.Metadata, map[string]any{
+	m := c.message(Shell, r.MsgID, "execute_request")
+	m.Metadata, m.RawHeader = r.Metadata, r.Header
+	return r.MsgID, c.sendWith(m, map[string]any{
 		"code":             r.Code,
 		"silent":           r.Silent,
 		"store_history":    r.StoreHistory && !r.Silent,
-		"user_expressions": struct{}{},
+		"user_expressions": object(r.UserExpressions),
 		"allow_stdin":      r.AllowStdin,
 		// With true, a kernel aborts requests that arrive shortly after an error, even if they were not
 		// queued. The caller manages the queue.
@@ -97,9 +115,9 @@ func (c *Client) command(ctx context.Context, msgType string, content any) error
 }
 
 // Request sends a request and waits for its reply. On Shell the reply comes after the running cell; on Control it
-// can come before. The reply goes to OnMessage as well.
+// can come before. The reply goes to OnMessage as well. The id is one of NewOwnID.
 func (c *Client) Request(ctx context.Context, ch Channel, msgType string, content any) (Message, error) {
-	id, reply := c.NewMsgID(), make(chan Message, 1)
+	id, reply := c.NewOwnID(), make(chan Message, 1)
 	c.mu.Lock()
 	c.waiting[id] = reply
 	c.mu.Unlock()
@@ -109,6 +127,9 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 		delete(c.waiting, id)
 	}()
 	if err := c.send(ch, id, msgType, content); err != nil {
+		if c.Err() != nil { // the reason for which the connection was closed
+			err = fmt.Errorf("%s: %w", msgType, c.lost())
+		}
 		return Message{}, err
 	}
 	select {
@@ -126,30 +147,41 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 	}
 }
 
-// Send sends one message and returns its message id. content must encode as a JSON object.
+// Send sends one message and returns its message id, which is one of NewOwnID. content must encode as a JSON
+// object.
 func (c *Client) Send(ch Channel, msgType string, content any) (string, error) {
-	id := c.NewMsgID()
+	id := c.NewOwnID()
 	return id, c.send(ch, id, msgType, content)
 }
 
-func (c *Client) send(ch Channel, id, msgType string, content any) error {
-	return c.sendWith(ch, id, msgType, nil, content)
+// SendMessage sends a message as it is. It does not wait for answers. They go to OnMessage.
+func (c *Client) SendMessage(m Message) error {
+	if err := c.transport.send(m); err != nil {
+		return fmt.Errorf("%.100s: %w", m.Header.MsgType, err)
+	}
+	return nil
 }
 
-func (c *Client) sendWith(ch Channel, id, msgType string, metadata json.RawMessage, content any) error {
-	b, err := json.Marshal(content)
-	if err != nil {
-		return fmt.Errorf("%s: encode: %w", msgType, err)
-	}
-	err = c.transport.send(Message{Channel: ch, Content: b, Metadata: metadata, Header: Header{
+func (c *Client) send(ch Channel, id, msgType string, content any) error {
+	return c.sendWith(c.message(ch, id, msgType), content)
+}
+
+// message returns a message with a header of the client.
+func (c *Client) message(ch Channel, id, msgType string) Message {
+	return Message{Channel: ch, Header: Header{
 		MsgID: id, MsgType: msgType, Session: *c.session.Load(), Username: "jupyter",
 		Date:    time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
 		Version: "5.3", // the first version with interrupts by message; kernels still answer it
-	}})
+	}}
+}
+
+func (c *Client) sendWith(m Message, content any) error {
+	b, err := json.Marshal(content)
 	if err != nil {
-		return fmt.Errorf("%s: %w", msgType, err)
+		return fmt.Errorf("%s: encode: %w", m.Header.MsgType, err)
 	}
-	return nil
+	m.Content = b
+	return c.SendMessage(m)
 }
 
 // lost returns an error with the reason of the end. It is never nil.

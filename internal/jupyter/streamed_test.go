@@ -26,6 +26,9 @@ func TestTheSameHappensOverAStream(t *testing.T) {
 		"flood":     TestAFloodArrivesWhole,
 		"close":     TestCloseLeavesNoGoroutineAndCanBeRepeated,
 		"iopub":     TestNothingIsSentOnIOPub,
+		"unknown":   TestAnUnknownRequestIsAnsweredWithItsHeader,
+		"comm":      TestACommMessageKeepsItsBuffers,
+		"header":    TestAnExecutionHasTheHeaderOfItsRequest,
 	} {
 		t.Run(name, test)
 	}

@@ -19,6 +19,8 @@ var cellID = regexp.MustCompile(`^[A-Za-z0-9]{1,40}$`)
 type cell struct {
 	id      cellhold.CellID
 	msgID   string
+	header  json.RawMessage // of the client's request; nil for all other cells
+	silent  bool            // it has no execution count and no execute_input
 	timeout time.Duration
 	process *process
 
@@ -73,28 +75,21 @@ func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 	if err := checkExecute(r); err != nil {
 		return false, err
 	}
-	c, err := k.admit(r)
+	msgID, err := checkRequest(r.Request)
+	if err != nil {
+		return false, err
+	}
+	c, err := k.admit(r, msgID)
 	if c == nil || err != nil {
 		return false, err
 	}
 	// Execute is called without the lock: a kernel that does not read would block everything else.
-	_, err = c.process.client.Execute(jupyter.ExecuteRequest{MsgID: c.msgID, Code: r.Code, StoreHistory: true,
-		AllowStdin: r.AllowStdin, Metadata: metadata(r)})
-	if err != nil {
+	if _, err = c.process.client.Execute(executeRequest(c, r)); err != nil {
 		// The kernel is ending, or its code broke the connection. The cell counts as accepted, because the end
 		// of the process will end it.
 		k.log.Debug("cell not sent", "cell", c.id, "error", err)
 	}
 	return true, nil
-}
-
-// metadata returns the metadata that the kernel gets with the code. Jupyter does not interpret it. The
-// image's cellhold_figures reads these fields.
-func metadata(r guestapi.Execute) json.RawMessage {
-	if r.Figures == nil {
-		return nil
-	}
-	return marshal(map[string]any{"cellhold": map[string]any{"figures": r.Figures}})
 }
 
 func checkExecute(r guestapi.Execute) error {
@@ -110,8 +105,8 @@ func checkExecute(r guestapi.Execute) error {
 }
 
 // admit makes the cell the running one, and starts its deadline. It returns nil if the cell was admitted
-// before.
-func (k *Kernel) admit(r guestapi.Execute) (*cell, error) {
+// before. If msgID is empty, the cell gets an id of the agent.
+func (k *Kernel) admit(r guestapi.Execute, msgID string) (*cell, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.recent.has(r.Cell) {
@@ -123,7 +118,15 @@ func (k *Kernel) admit(r guestapi.Execute) (*cell, error) {
 	if err := k.checkFree(); err != nil {
 		return nil, err
 	}
-	c := &cell{id: r.Cell, msgID: k.process.client.NewMsgID(), timeout: r.Timeout, process: k.process, mark: k.mark(), stdin: r.AllowStdin, admitted: time.Now()}
+	if msgID == "" {
+		msgID = k.process.client.NewMsgID()
+	} else if k.used(msgID) {
+		return nil, cellhold.Errorf(cellhold.Conflict, "The message id %.50q was used before. Send the code with another id.", msgID)
+	}
+	c := &cell{id: r.Cell, msgID: msgID, timeout: r.Timeout, process: k.process, mark: k.mark(), stdin: r.AllowStdin, admitted: time.Now()}
+	if r.Request != nil {
+		c.header, c.silent = r.Request.Header, r.Request.Silent
+	}
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
 	c.meter.begin(c.process.proc)
@@ -136,6 +139,7 @@ func (k *Kernel) admit(r guestapi.Execute) (*cell, error) {
 // of a stream.
 func (p *process) message(m jupyter.Message) {
 	k := p.kernel
+	p.publish(m)
 	switch {
 	case m.Channel == jupyter.IOPub && isOutput(m.Header.MsgType):
 		id, events := k.ownerOf(p, m.Parent.MsgID)
@@ -146,7 +150,7 @@ func (p *process) message(m jupyter.Message) {
 		k.progress(p, m)
 	case m.Channel == jupyter.Shell && m.Header.MsgType == "execute_reply":
 		k.reply(p, m)
-	case m.Channel == jupyter.Control && m.Header.MsgType == "interrupt_reply":
+	case m.Channel == jupyter.Control && m.Header.MsgType == "interrupt_reply" && !k.isRaw(m.Parent.MsgID):
 		k.interruptDone(p)
 	case m.Channel == jupyter.Stdin && m.Header.MsgType == "input_request":
 		k.ask(p, m)
@@ -169,7 +173,7 @@ func (p *process) outputComes(within time.Duration) bool {
 }
 
 // ownerOf finds the running or ended cell that a message belongs to, and reports that it started. The id is
-// empty for code of the agent. The spool is nil if the message belongs to no cell.
+// empty for code of the agent, and for messages of wires. The spool is nil if the message belongs to no cell.
 func (k *Kernel) ownerOf(p *process, msgID string) (cellhold.CellID, *spool.Spool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -181,6 +185,9 @@ func (k *Kernel) ownerOf(p *process, msgID string) (cellhold.CellID, *spool.Spoo
 	}
 	if id, ok := k.recent.byMessage(msgID); ok {
 		return id, k.spool
+	}
+	if _, ok := k.raw.byMessage(msgID); ok {
+		return "", k.spool
 	}
 	return "", nil
 }
@@ -229,6 +236,8 @@ func (k *Kernel) progress(p *process, m jupyter.Message) {
 		k.markStarted(c)
 	} else if content.State == "idle" {
 		c.idle = true
+	} else if c.silent { // no execute_input follows
+		k.markStarted(c)
 	}
 	k.conclude(c)
 }
@@ -246,7 +255,7 @@ func (k *Kernel) reply(p *process, m jupyter.Message) {
 		return
 	}
 	c.reply = &r
-	if r.Count > 0 {
+	if r.Count > 0 && !c.silent {
 		c.count = r.Count
 	}
 	if !c.idle {

@@ -12,13 +12,14 @@ import (
 
 	"cellhold"
 	"cellhold/internal/agent/spool"
+	"cellhold/internal/agent/wire"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
 
 // maxMessage bounds the size of one message. It has space for the largest event with all its escapes, and
 // keeps the agent's memory small.
-const maxMessage = 2 * guestapi.MaxEvent
+const maxMessage = guestapi.MaxWireMessage
 
 // Kernel is one kernel with all its processes. Each start and restart makes a new process.
 type Kernel struct {
@@ -31,6 +32,8 @@ type Kernel struct {
 
 	noStream bool // a process could not use its stream; only run uses it
 
+	wires wire.Hub
+
 	mu           sync.Mutex
 	request      guestapi.StartKernel
 	spool        *spool.Spool // replaced when the agent is renewed
@@ -41,7 +44,8 @@ type Kernel struct {
 	process      *process                    // nil while there is none
 	cell         *cell                       // the running cell
 	recent       recentCells
-	strange      int64 // messages that belong to nothing or make no sense
+	raw          recentCells // messages of wires; their answers belong to no cell
+	strange      int64       // messages that belong to nothing or make no sense
 }
 
 // process is one process of a kernel.
@@ -51,6 +55,8 @@ type process struct {
 	proc   Process         // set before messages come
 	client *jupyter.Client // nil until the kernel is ready; guarded by Kernel.mu
 	asking sync.WaitGroup  // the request to end; drain waits for it
+
+	session atomic.Pointer[string] // of its newest message that has one; nil before
 
 	waiting    atomic.Bool  // its output waits for space in the spool
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
@@ -130,6 +136,7 @@ func (k *Kernel) startRequest() guestapi.StartKernel {
 // run runs one process after another until the context ends.
 func (k *Kernel) run(ctx context.Context) {
 	defer close(k.done)
+	defer k.wires.Close("The kernel was shut down.")
 	defer func() { k.Events().Close() }()
 	for start := !k.dead(); ; {
 		again := start && k.reportEnd(k.runProcess(ctx))

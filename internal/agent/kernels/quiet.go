@@ -53,7 +53,7 @@ func (k *Kernel) admitQuiet(timeout time.Duration, first func()) (*cell, error) 
 		return nil, err
 	}
 	first()
-	c := &cell{msgID: k.process.client.NewMsgID(), timeout: timeout, process: k.process, quiet: make(chan cellhold.CellDoneContent, 1)}
+	c := &cell{msgID: k.process.client.NewOwnID(), timeout: timeout, process: k.process, quiet: make(chan cellhold.CellDoneContent, 1)}
 	k.cell = c
 	k.recent.addQuiet(c.msgID)
 	k.after(c, timeout, func() { k.expire(c) })

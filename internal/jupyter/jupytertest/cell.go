@@ -22,19 +22,22 @@ type Cell struct {
 	interrupts chan struct{}
 	allowStdin bool
 	silent     bool
-	after      []func()
-	failed     map[string]any // the error reply, if the cell failed
+	// expressions are the request's user_expressions. The value of each is its text.
+	expressions map[string]string
+	after       []func()
+	failed      map[string]any // the error reply, if the cell failed
 }
 
 // execute runs the script for one request.
 func (k *Kernel) execute(r request) {
 	var q struct {
-		Code       string `json:"code"`
-		Silent     bool   `json:"silent"`
-		AllowStdin bool   `json:"allow_stdin"`
+		Code        string            `json:"code"`
+		Silent      bool              `json:"silent"`
+		AllowStdin  bool              `json:"allow_stdin"`
+		Expressions map[string]string `json:"user_expressions"`
 	}
 	json.Unmarshal(r.Content, &q)
-	c := &Cell{Code: q.Code, k: k, r: r, interrupts: make(chan struct{}), allowStdin: q.AllowStdin, silent: q.Silent}
+	c := &Cell{Code: q.Code, k: k, r: r, interrupts: make(chan struct{}), allowStdin: q.AllowStdin, silent: q.Silent, expressions: q.Expressions}
 	k.mu.Lock()
 	if !q.Silent {
 		k.count++
@@ -43,7 +46,7 @@ func (k *Kernel) execute(r request) {
 	k.interrupt = c.interrupts
 	k.mu.Unlock()
 
-	k.status("busy", r.Header)
+	k.status("busy", r.Message)
 	c.send("execute_input", map[string]any{"code": q.Code, "execution_count": count})
 	k.script(c)
 	k.mu.Lock()
@@ -53,7 +56,11 @@ func (k *Kernel) execute(r request) {
 }
 
 func (c *Cell) finish(count int) {
-	reply := map[string]any{"status": "ok", "user_expressions": struct{}{}, "payload": []any{}}
+	values := map[string]any{}
+	for name, text := range c.expressions {
+		values[name] = map[string]any{"status": "ok", "data": map[string]string{"text/plain": text}, "metadata": struct{}{}}
+	}
+	reply := map[string]any{"status": "ok", "user_expressions": values, "payload": []any{}}
 	if c.failed != nil {
 		reply = c.failed
 	}
@@ -62,7 +69,7 @@ func (c *Cell) finish(count int) {
 		c.k.reply(c.r, "execute_reply", reply)
 	}
 	if !c.NoIdle {
-		c.k.status("idle", c.r.Header)
+		c.k.status("idle", c.r.Message)
 	}
 	for _, f := range c.after {
 		f()
@@ -70,7 +77,7 @@ func (c *Cell) finish(count int) {
 }
 
 // Send publishes a message about this cell.
-func (c *Cell) Send(msgType string, content any) { c.k.publish(msgType, c.r.Header, content) }
+func (c *Cell) Send(msgType string, content any) { c.k.publish(msgType, c.r.Message, of(content)) }
 
 // send is Send for messages that a silent request suppresses.
 func (c *Cell) send(msgType string, content any) {
@@ -140,7 +147,7 @@ func (c *Cell) Input(prompt string) (string, error) {
 	c.k.inputs = answer
 	stdin := c.k.stdin
 	c.k.mu.Unlock()
-	c.k.send(stdin, nil, "input_request", c.r.Header, map[string]any{"prompt": prompt, "password": false})
+	c.k.send(stdin, nil, "input_request", c.r.Message, of(map[string]any{"prompt": prompt, "password": false}))
 	select {
 	case s := <-answer:
 		return s, nil

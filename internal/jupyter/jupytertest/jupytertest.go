@@ -9,11 +9,11 @@ package jupytertest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -250,7 +250,7 @@ func (k *Kernel) subscription(c link, frames [][]byte) {
 	k.subscribers[c] = true
 	k.mu.Unlock()
 	if k.welcome {
-		k.send(c, nil, "iopub_welcome", jupyter.Header{}, map[string]string{"subscription": ""})
+		k.send(c, nil, "iopub_welcome", jupyter.Message{}, of(map[string]string{"subscription": ""}))
 	}
 }
 
@@ -298,7 +298,7 @@ func (k *Kernel) serveRequest(r request) {
 		k.execute(r)
 		return
 	}
-	k.status("busy", r.Header)
+	k.status("busy", r.Message)
 	ok := map[string]any{"status": "ok"}
 	switch r.Header.MsgType {
 	case "kernel_info_request":
@@ -308,11 +308,25 @@ func (k *Kernel) serveRequest(r request) {
 		k.reply(r, "interrupt_reply", ok)
 	case "shutdown_request":
 		k.reply(r, "shutdown_reply", ok)
-		k.status("idle", r.Header)
+		k.status("idle", r.Message)
 		k.die(0, 0)
 		return
+	default:
+		k.echo(r)
 	}
-	k.status("idle", r.Header)
+	k.status("idle", r.Message)
+}
+
+// echo answers a request of any other type with the content of the request. It publishes a message of a comm
+// again, with its metadata and its buffers.
+func (k *Kernel) echo(r request) {
+	name, isRequest := strings.CutSuffix(r.Header.MsgType, "_request")
+	switch {
+	case isRequest:
+		k.send(r.from, nil, name+"_reply", r.Message, jupyter.Message{Content: r.Content})
+	case strings.HasPrefix(name, "comm_"):
+		k.publish(name, r.Message, jupyter.Message{Metadata: r.Metadata, Content: r.Content, Buffers: r.Buffers})
+	}
 }
 
 func info() map[string]any {
@@ -323,16 +337,25 @@ func info() map[string]any {
 	}
 }
 
-func (k *Kernel) status(state string, parent jupyter.Header) {
-	k.publish("status", parent, map[string]string{"execution_state": state})
+func (k *Kernel) status(state string, parent jupyter.Message) {
+	k.publish("status", parent, of(map[string]string{"execution_state": state}))
 }
 
 func (k *Kernel) reply(r request, msgType string, content any) {
-	k.send(r.from, nil, msgType, r.Header, content)
+	k.send(r.from, nil, msgType, r.Message, of(content))
+}
+
+// of returns a message with a content.
+func of(content any) jupyter.Message {
+	body, err := json.Marshal(content)
+	if err != nil {
+		panic(fmt.Sprintf("jupytertest: a script sent content that is not JSON: %v", err))
+	}
+	return jupyter.Message{Content: body}
 }
 
 // publish sends one message to all subscribers.
-func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
+func (k *Kernel) publish(msgType string, parent, m jupyter.Message) {
 	k.mu.Lock()
 	to := make([]link, 0, len(k.subscribers))
 	for c := range k.subscribers {
@@ -341,23 +364,23 @@ func (k *Kernel) publish(msgType string, parent jupyter.Header, content any) {
 	session := k.session
 	k.mu.Unlock()
 	for _, c := range to {
-		k.send(c, []byte("kernel."+session+"."+msgType), msgType, parent, content)
+		k.send(c, []byte("kernel."+session+"."+msgType), msgType, parent, m)
 	}
 }
 
-// send sends one message. It closes the connection of a client that does not read it.
-func (k *Kernel) send(to link, topic []byte, msgType string, parent jupyter.Header, content any) {
-	body, err := json.Marshal(content)
+// send sends one message that answers parent. It closes the connection of a client that does not read it.
+func (k *Kernel) send(to link, topic []byte, msgType string, parent, m jupyter.Message) {
 	k.mu.Lock()
 	k.messages++
 	key, session := k.key, k.session
 	id := fmt.Sprintf("%s_%d", session, k.messages)
 	k.mu.Unlock()
-	m := jupyter.Message{Parent: parent, Content: body, Header: jupyter.Header{
+	m.Parent, m.RawParent = parent.Header, parent.RawHeader
+	m.Header = jupyter.Header{
 		MsgID: id, MsgType: msgType, Session: session, Username: "toy", Version: "5.3",
 		Date: time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
-	}}
-	if errors.Join(err, to.send(topic, key, m)) != nil {
-		panic(fmt.Sprintf("jupytertest: a script sent %s with content that is not JSON", msgType))
+	}
+	if err := to.send(topic, key, m); err != nil {
+		panic(fmt.Sprintf("jupytertest: %s: %v", msgType, err))
 	}
 }

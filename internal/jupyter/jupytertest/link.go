@@ -1,6 +1,7 @@
 package jupytertest
 
 import (
+	"encoding/json"
 	"net"
 
 	"cellhold/internal/jupyter"
@@ -18,7 +19,18 @@ type link interface {
 // socket is a link over ZeroMQ.
 type socket struct{ *zmtp.Conn }
 
+// send encodes the parent header again, as kernels over ZeroMQ do.
 func (s socket) send(topic []byte, key string, m jupyter.Message) error {
+	if len(m.RawParent) > 0 {
+		var fields map[string]any
+		err := json.Unmarshal(m.RawParent, &fields)
+		if err == nil {
+			m.RawParent, err = json.Marshal(fields)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	frames, err := jupyter.Encode(key, m)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func (c *Conn) readHead() (head, error) {
 		parts:   int(binary.LittleEndian.Uint16(b[6:])),
 	}
 	switch {
-	case h.channel < Shell || h.channel > IOPub:
+	case h.channel < Shell || h.channel > IOPub && !(c.notes && h.channel == Note):
 		return head{}, fmt.Errorf("%w: a frame for channel %d", ErrProtocol, h.channel)
 	case b[5] != 0:
 		return head{}, fmt.Errorf("%w: the byte after the channel is %d; it must be 0", ErrProtocol, b[5])

@@ -65,6 +65,7 @@ var ErrProtocol = errors.New("the kernel broke the protocol of its stream")
 type Options struct {
 	MaxMessage int64 // bytes of one message that are kept; zero means 64 MiB
 	MaxParts   int   // parts of one message that are kept; zero means 1024
+	Notes      bool  // the other end can send on Note; a kernel cannot
 
 	// Rest returns the bytes that continue the stream. Recv calls it once, after the other end was closed. read
 	// is the number of bytes that came from the socket, and end is the socket's error. Rest can be nil.
@@ -86,6 +87,7 @@ type Conn struct {
 	r          *bufio.Reader
 	maxMessage int64
 	maxParts   int
+	notes      bool     // the other end can send on Note
 	sizes      []uint32 // of the parts of the current message
 
 	mu sync.Mutex // guards writes: two messages must not mix
@@ -94,7 +96,7 @@ type Conn struct {
 // New returns one end of a stream. It owns nc.
 func New(nc net.Conn, o Options) *Conn {
 	nc = light(nc)
-	c := &Conn{nc: nc, maxMessage: o.MaxMessage, maxParts: o.MaxParts}
+	c := &Conn{nc: nc, maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes}
 	c.r = bufio.NewReaderSize(&source{nc: nc, more: o.Rest}, readBuffer)
 	if c.maxMessage <= 0 {
 		c.maxMessage = defaultMaxMessage

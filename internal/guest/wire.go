@@ -1,0 +1,193 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/jupyter/stream"
+)
+
+const (
+	// wireVersion is the first version of the protocol with wires.
+	wireVersion = 4
+	// maxWire bounds the parts of one message. The agent can add a header to the largest message of a kernel.
+	maxWire = guestapi.MaxWireMessage + 64<<10
+	// maxWireHeader is the agent's bound of a header. Real headers have about 250 bytes.
+	maxWireHeader = 16 << 10
+	// wireParts are the JSON parts of a message. Buffers follow.
+	wireParts = 4
+)
+
+// Wire is a connection for the raw messages of one kernel. Send can be called from any goroutine. One goroutine
+// at a time can call Receive. The caller must close the wire.
+type Wire struct {
+	kernel *Kernel
+	conn   net.Conn
+	in     *stream.Conn
+	write  sync.Mutex // held while one message is written
+}
+
+// OpenWire opens a wire. The context bounds only the call. The error is Unsupported if the agent has no wires,
+// and Conflict if the kernel has too many of them or is being renewed.
+func (k *Kernel) OpenWire(ctx context.Context) (*Wire, error) {
+	conn, err := k.client.dial(ctx)
+	if err != nil {
+		return nil, k.wrap("open a wire of", noAnswer(ctx, err))
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	bytes, err := wireOf(conn, k.path)
+	if !stop() || err != nil {
+		abort(conn)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, k.wrap("open a wire of", k.client.outdated(ctx, err, wireVersion))
+	}
+	return &Wire{kernel: k, conn: conn, in: stream.New(bytes, stream.Options{MaxMessage: maxWire, Notes: true})}, nil
+}
+
+// wireOf turns a connection to the agent into a wire.
+func wireOf(conn net.Conn, path string) (net.Conn, error) {
+	resp, bytes, err := upgrade(conn, http.MethodGet, path+"/wire", guestapi.WireUpgrade)
+	if err != nil {
+		return nil, cellhold.Wrap(cellhold.Unavailable, err, "The sandbox does not answer.")
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		defer resp.Body.Close()
+		return nil, problem(resp)
+	}
+	return bytes, nil
+}
+
+// Close ends the wire. Receive and Send return with an error. Close can be called twice.
+func (w *Wire) Close() error {
+	abort(w.conn)
+	return nil
+}
+
+// Send sends a message to the kernel. It waits for the agent to read the message, and for no answer. If the
+// agent does not pass the message on, Receive returns a message with a Problem. After an error of the link the
+// wire has ended.
+func (w *Wire) Send(m guestapi.WireMessage) error {
+	ch := wireChannels[m.Channel]
+	if ch == 0 || ch == stream.IOPub {
+		return cellhold.Errorf(cellhold.Invalid, "A kernel takes no messages on channel %.20q.", m.Channel)
+	}
+	parts := append([][]byte{part(m.Header), part(m.Parent), part(m.Metadata), part(m.Content)}, m.Buffers...)
+	size := 0
+	for _, p := range parts {
+		size += len(p)
+	}
+	if size > guestapi.MaxWireMessage {
+		return cellhold.Errorf(cellhold.Exhausted, "The message has %d bytes; the limit is %d bytes.", size, guestapi.MaxWireMessage)
+	}
+	frame, err := stream.Frame(ch, parts...)
+	if err != nil {
+		return cellhold.Wrap(cellhold.Exhausted, err, "The message has too many buffers.")
+	}
+	w.write.Lock()
+	defer w.write.Unlock()
+	_ = w.conn.SetWriteDeadline(time.Now().Add(callTimeout))
+	if _, err := w.conn.Write(frame); err != nil {
+		abort(w.conn) // a part of the frame can be sent
+		return w.kernel.wrap("send to", cellhold.Wrap(cellhold.Unavailable, err, "The link to the sandbox broke."))
+	}
+	return nil
+}
+
+// Receive returns the next message of the kernel. After an error the wire has ended. If the agent closed the
+// wire, the error has the reason.
+func (w *Wire) Receive() (guestapi.WireMessage, error) {
+	raw, err := w.in.Recv()
+	switch {
+	case errors.Is(err, stream.ErrProtocol):
+		err = invalidData("a frame that is not valid")
+	case err != nil:
+		err = cellhold.Wrap(cellhold.Unavailable, err, "The link to the sandbox broke.")
+	}
+	var m guestapi.WireMessage
+	if err == nil {
+		m, err = parseWire(raw)
+	}
+	if err != nil {
+		return guestapi.WireMessage{}, w.kernel.wrap("read raw messages of", err)
+	}
+	return m, nil
+}
+
+var wireChannels = map[string]stream.Channel{
+	"shell": stream.Shell, "control": stream.Control, "stdin": stream.Stdin, "iopub": stream.IOPub,
+}
+
+var wireNames = map[stream.Channel]string{
+	stream.Shell: "shell", stream.Control: "control", stream.Stdin: "stdin", stream.IOPub: "iopub",
+}
+
+// parseWire checks a message. The parts before the buffers become JSON objects of bounded depth in valid UTF-8.
+func parseWire(raw stream.Message) (m guestapi.WireMessage, err error) {
+	if raw.Dropped > 0 || len(raw.Parts) < wireParts {
+		return m, invalidData("a message that is too large")
+	}
+	m.Channel = wireNames[raw.Channel]
+	for i, to := range []*json.RawMessage{&m.Header, &m.Parent, &m.Metadata, &m.Content} {
+		if *to, err = checkPart(raw.Parts[i]); err != nil {
+			return guestapi.WireMessage{}, err
+		}
+	}
+	if len(m.Header) > maxWireHeader || len(m.Parent) > maxWireHeader {
+		return guestapi.WireMessage{}, invalidData("a header that is too large")
+	}
+	if raw.Channel == stream.Note {
+		return parseNote(m)
+	}
+	if len(raw.Parts) > wireParts {
+		m.Buffers = raw.Parts[wireParts:]
+	}
+	return m, nil
+}
+
+// parseNote returns the message that a note is about. For the last note, it returns the reason as an error.
+func parseNote(m guestapi.WireMessage) (guestapi.WireMessage, error) {
+	var n guestapi.WireNote
+	if len(m.Content) > maxProblem || json.Unmarshal(m.Content, &n) != nil {
+		return guestapi.WireMessage{}, invalidData("a note that is not valid")
+	}
+	if n.Problem = sentence(n.Problem); n.Problem == "" {
+		n.Problem = "The agent gave no reason."
+	}
+	if n.Last {
+		return guestapi.WireMessage{}, cellhold.Errorf(cellhold.Unavailable, "%s", n.Problem)
+	}
+	if wireChannels[n.Channel] == 0 {
+		return guestapi.WireMessage{}, invalidData("a note about an unknown channel")
+	}
+	return guestapi.WireMessage{Channel: n.Channel, Header: m.Header, Parent: m.Parent, Problem: n.Problem}, nil
+}
+
+// checkPart returns a JSON object in valid UTF-8.
+func checkPart(b []byte) (json.RawMessage, error) {
+	if !utf8.Valid(b) {
+		b = bytes.ToValidUTF8(b, []byte("\uFFFD")) // some kernels print other bytes
+	}
+	if !bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) || !fits(b, 0, 0) || !json.Valid(b) {
+		return nil, invalidData("a message that is not the expected JSON")
+	}
+	return b, nil
+}
+
+// part returns a part of a message, which can be empty.
+func part(b json.RawMessage) []byte {
+	if len(b) == 0 {
+		return []byte("{}")
+	}
+	return b
+}

@@ -1,0 +1,139 @@
+package guest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"cellhold"
+	"cellhold/internal/guestapi"
+	"cellhold/internal/jupyter/stream"
+)
+
+// sent is a connection of an agent that has sent all its bytes.
+type sent struct{ *bytes.Reader }
+
+func (sent) Write(b []byte) (int, error)      { return len(b), nil }
+func (sent) Close() error                     { return nil }
+func (sent) LocalAddr() net.Addr              { return nil }
+func (sent) RemoteAddr() net.Addr             { return nil }
+func (sent) SetDeadline(time.Time) error      { return nil }
+func (sent) SetReadDeadline(time.Time) error  { return nil }
+func (sent) SetWriteDeadline(time.Time) error { return nil }
+
+// wireFrom returns a wire whose agent has sent b.
+func wireFrom(b []byte) *Wire {
+	c := sent{bytes.NewReader(b)}
+	return &Wire{kernel: &Kernel{id: "k"}, conn: c, in: stream.New(c, stream.Options{MaxMessage: 1 << 20, Notes: true})}
+}
+
+func frameOf(t testing.TB, ch stream.Channel, parts ...string) []byte {
+	t.Helper()
+	list := make([][]byte, len(parts))
+	for i, p := range parts {
+		list[i] = []byte(p)
+	}
+	b, err := stream.Frame(ch, list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestAMessageOnAWireKeepsItsBytes(t *testing.T) {
+	const header, parent = `{ "msg_id":"1","new":"<" }`, `{"msg_id" : "2"}`
+	m, err := wireFrom(frameOf(t, stream.IOPub, header, parent, "{}", "{\"a\":\"\xff\"}", "buf\xff", "")).Receive()
+	if err != nil || m.Channel != "iopub" || string(m.Header) != header || string(m.Parent) != parent || len(m.Buffers) != 2 || string(m.Buffers[0]) != "buf\xff" {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	if string(m.Content) != "{\"a\":\"\uFFFD\"}" {
+		t.Errorf("the content is %q, want valid UTF-8", m.Content)
+	}
+}
+
+func TestMessagesThatNoAgentSendsEndTheWire(t *testing.T) {
+	deep := strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200)
+	for name, frame := range map[string][]byte{
+		"a list as the content": frameOf(t, stream.IOPub, "{}", "{}", "{}", "[]"),
+		"an empty header":       frameOf(t, stream.IOPub, "", "{}", "{}", "{}"),
+		"half a parent header":  frameOf(t, stream.IOPub, "{}", `{"a":`, "{}", "{}"),
+		"deep metadata":         frameOf(t, stream.IOPub, "{}", "{}", deep, "{}"),
+		"a long header":         frameOf(t, stream.IOPub, `{"a":"`+strings.Repeat("x", maxWireHeader)+`"}`, "{}", "{}", "{}"),
+		"a large message":       frameOf(t, stream.IOPub, "{}", "{}", "{}", "{}", strings.Repeat("x", 2<<20)),
+		"another channel":       frameOf(t, 6, "{}", "{}", "{}", "{}"),
+		"a long note":           frameOf(t, stream.Note, "{}", "{}", "{}", `{"channel":"shell","problem":"`+strings.Repeat("x", maxProblem)+`"}`),
+		"a note of no channel":  frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":"x"}`),
+		"a note with a number":  frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":1}`),
+	} {
+		if m, err := wireFrom(frame).Receive(); cellhold.KindOf(err) != cellhold.Internal {
+			t.Errorf("%s: %+v, %v; want a refusal", name, m, err)
+		}
+	}
+}
+
+func TestNotesArePlainSentences(t *testing.T) {
+	m, err := wireFrom(frameOf(t, stream.Note, "{}", `{"msg_id":"1"}`, "{}", `{"channel":"shell","problem":"No\u001b[31m"}`)).Receive()
+	if err != nil || m.Problem != "No [31m" || m.Channel != "shell" || string(m.Parent) != `{"msg_id":"1"}` || m.Content != nil {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	_, err = wireFrom(frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":"It %s\nended.","last":true}`)).Receive()
+	if e, ok := errors.AsType[*cellhold.Error](err); !ok || e.Kind != cellhold.Unavailable || e.Message != "It %s ended." {
+		t.Errorf("the end is %v", err)
+	}
+	if _, err = wireFrom(nil).Receive(); cellhold.KindOf(err) != cellhold.Unavailable || !errors.Is(err, io.EOF) {
+		t.Errorf("an end without a note: %v", err)
+	}
+}
+
+func TestAClosedWireEndsItsCalls(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	w := &Wire{kernel: &Kernel{id: "k"}, conn: ours, in: stream.New(ours, stream.Options{})}
+	ended := make(chan error, 2)
+	go func() { _, err := w.Receive(); ended <- err }()
+	go func() { ended <- w.Send(guestapi.WireMessage{Channel: "shell"}) }()
+	for range 2 {
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := <-ended; cellhold.KindOf(err) != cellhold.Unavailable {
+			t.Errorf("%v, want unavailable", err)
+		}
+	}
+}
+
+// FuzzWire reads any bytes of an agent.
+func FuzzWire(f *testing.F) {
+	f.Add(frameOf(f, stream.IOPub, `{"msg_id":"1"}`, "{}", "{}", "{}", "buffer"))
+	f.Add(append(frameOf(f, stream.Note, "{}", "{}", "{}", `{"channel":"shell","problem":"x"}`), frameOf(f, stream.Note, "{}", "{}", "{}", `{"problem":"x","last":true}`)...))
+	f.Add(frameOf(f, stream.Shell, "null", "{\"\xff\":[]}", "", "[]"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		w := wireFrom(b)
+		for {
+			m, err := w.Receive()
+			if err != nil {
+				return
+			}
+			for _, part := range []json.RawMessage{m.Header, m.Parent, m.Metadata, m.Content} {
+				if part == nil && m.Problem != "" {
+					continue
+				}
+				var object map[string]json.RawMessage
+				if json.Unmarshal(part, &object) != nil || object == nil || !utf8.Valid(part) {
+					t.Errorf("a part is %q", part)
+				}
+			}
+			if wireChannels[m.Channel] == 0 || len(m.Header) > maxWireHeader || len(m.Parent) > maxWireHeader {
+				t.Errorf("got %+v", m)
+			}
+		}
+	})
+}
