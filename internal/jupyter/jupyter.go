@@ -59,7 +59,8 @@ type Client struct {
 	counter   atomic.Uint64
 	transport transport // set by begin
 	readers   sync.WaitGroup
-	ended     chan struct{} // closed by end, which can be called twice
+	sends     sync.WaitGroup // of Request
+	ended     chan struct{}  // closed by end, which can be called twice
 	end       func()
 	closing   chan struct{} // closed by shut, which can be called twice
 	shut      func()
@@ -191,6 +192,7 @@ func (c *Client) Close() error {
 	c.shut()
 	c.transport.close()
 	c.readers.Wait()
+	c.sends.Wait()
 	return nil
 }
 

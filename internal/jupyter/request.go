@@ -119,22 +119,34 @@ func (c *Client) command(ctx context.Context, msgType string, content any) error
 func (c *Client) Request(ctx context.Context, ch Channel, msgType string, content any) (Message, error) {
 	id, reply := c.NewOwnID(), make(chan Message, 1)
 	c.mu.Lock()
+	if c.ending {
+		c.mu.Unlock()
+		return Message{}, fmt.Errorf("%s: %w", msgType, c.lost())
+	}
 	c.waiting[id] = reply
+	c.sends.Add(1) // with the lock, so that it comes before the wait of Close
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.waiting, id)
 	}()
-	if err := c.send(ch, id, msgType, content); err != nil {
+	// A kernel that does not read can block the send for minutes. Close ends it.
+	failed := make(chan error, 1)
+	go func() {
+		defer c.sends.Done()
+		if err := c.send(ch, id, msgType, content); err != nil {
+			failed <- err
+		}
+	}()
+	select {
+	case m := <-reply:
+		return m, nil
+	case err := <-failed:
 		if c.Err() != nil { // the reason for which the connection was closed
 			err = fmt.Errorf("%s: %w", msgType, c.lost())
 		}
 		return Message{}, err
-	}
-	select {
-	case m := <-reply:
-		return m, nil
 	case <-ctx.Done():
 		return Message{}, fmt.Errorf("%s: %w", msgType, context.Cause(ctx))
 	case <-c.ended:

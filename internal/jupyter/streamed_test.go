@@ -140,3 +140,28 @@ func TestNothingIsSentOnIOPub(t *testing.T) {
 		}
 	}
 }
+
+// TestARequestToAKernelThatDoesNotReadEndsWithItsContext: the send itself can take minutes.
+func TestARequestToAKernelThatDoesNotReadEndsWithItsContext(t *testing.T) {
+	ours, theirs := pair(t)
+	end := stream.New(theirs, stream.Options{})
+	ready := make(chan error, 1)
+	go func() {
+		m, err := end.Recv()
+		if err == nil {
+			err = end.Send(stream.Shell, []byte(`{"msg_type":"kernel_info_reply"}`), m.Parts[0], []byte("{}"), []byte("{}"))
+		}
+		ready <- err
+	}()
+	c, err := jupyter.DialStream(soon(t), ours, jupyter.Options{})
+	if err := errors.Join(err, <-ready); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = c.Request(ctx, jupyter.Shell, "large_request", map[string]string{"text": strings.Repeat("x", 8<<20)})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the request ended with %v, want its deadline", err)
+	}
+	c.Close() // ends the send
+}

@@ -212,13 +212,15 @@ func (p *process) drain(ctx context.Context) {
 	}
 	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
+	late := int64(0)
 	select {
 	case <-p.client.Done():
 	case <-wait.Done():
+		late = 1 // the number of bytes is unknown
 	}
 	p.client.Close()
 	p.asking.Wait()
-	if n := p.client.Lost(); n > 0 {
+	if n := max(p.client.Lost(), late); n > 0 {
 		p.kernel.lose(n)
 	}
 }
@@ -250,11 +252,12 @@ func (p *process) prepare(ctx context.Context, late time.Time) error {
 		return err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	if ctx.Err() != nil { // for example, a restart was requested during the start and was reported
+		k.mu.Unlock() // Close waits for readers, which take the lock
 		client.Close()
 		return context.Cause(ctx)
 	}
+	defer k.mu.Unlock()
 	p.client = client
 	k.setState(cellhold.KernelStateContent{State: cellhold.KernelIdle, Detail: detail, Info: kernelInfo(p.proc.Spec(), client.Info())})
 	return nil

@@ -17,10 +17,8 @@ func (k *Kernel) Interrupt(only cellhold.CellID) {
 		k.mu.Unlock()
 		return
 	}
-	if !c.interrupted {
-		c.interrupted = true
-		k.signalAfter(c, k.options.Timing.Interrupt)
-	}
+	c.interrupted = true
+	k.signalAfter(c, k.options.Timing.Interrupt) // also gives up the wait for the answer to this message
 	c.unanswered++
 	k.after(c, 0, c.process.interrupt) // a kernel that does not read can block the message
 	k.mu.Unlock()
@@ -30,6 +28,10 @@ func (k *Kernel) Interrupt(only cellhold.CellID) {
 func (k *Kernel) expire(c *cell) {
 	t := k.options.Timing
 	k.mu.Lock()
+	if k.cell != c || c.ending { // it has ended since the timer has fired
+		k.mu.Unlock()
+		return
+	}
 	c.expired = true
 	k.signalAfter(c, t.Interrupt)
 	k.after(c, t.Interrupt+t.Kill, func() { k.killAtDeadline(c) })

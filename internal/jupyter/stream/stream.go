@@ -108,7 +108,7 @@ func New(nc net.Conn, o Options) *Conn {
 }
 
 // Send writes one message of at least four parts. If the other end does not read for five minutes, Send
-// fails. Then it closes the connection, because a part of the message may have been sent. If the other end was
+// fails. If it has sent a part of the message, it closes the connection: no other frame can follow. If the other end was
 // closed, Send fails too, but Recv still returns the last messages of the other end.
 func (c *Conn) Send(ch Channel, parts ...[]byte) error {
 	frame, err := appendFrame(nil, ch, parts)
@@ -120,8 +120,8 @@ func (c *Conn) Send(ch Channel, parts ...[]byte) error {
 	// The deadline ends with the call, so that it cannot end a send after a restore of the sandbox.
 	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
 	defer c.nc.SetWriteDeadline(time.Time{})
-	if _, err := c.nc.Write(frame); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+	if n, err := c.nc.Write(frame); err != nil {
+		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 			c.nc.Close()
 		}
 		return fmt.Errorf("stream: send: %w", err)

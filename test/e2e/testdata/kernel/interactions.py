@@ -172,10 +172,8 @@ def work(end):
                 time.sleep(0.002)
 
         messages = self.run_cell("end = time.monotonic() + 4\nsignal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)\n"
-                                 "while time.monotonic() < end:\n    try:\n        work(end)\n    except Alarm:\n        pass\n"
-                                 "for _ in range(3):\n    try:\n        signal.setitimer(signal.ITIMER_REAL, 0)\n"
-                                 "    except Alarm:\n        pass", on)
-        self.assertEqual(reply(messages)["status"], "ok", reply(messages))
+                                 "while time.monotonic() < end:\n    try:\n        work(end)\n    except Alarm:\n        pass", on)
+        self.disarm()
         # An alarm between the two writes of a print leaves its line without an end, or a line away.
         numbers = [int(line.split()[0]) for line in text(messages).split("\n") if line[:1].isdigit() and " " in line]
         self.assertEqual(numbers, sorted(numbers))
@@ -187,9 +185,13 @@ def work(end):
                       "signal.signal(signal.SIGALRM, ring)\nsignal.setitimer(signal.ITIMER_REAL, 0.02, 0.02); None")
         for _ in range(50):
             self.run_cell("1 + 1")
+        self.disarm()
+        self.assertEqual(text(self.run_cell("print('whole')")), "whole\n")
+
+    def disarm(self):
+        """Ends the alarms. One of them can hit the cell that ends them."""
         while reply(self.run_cell("signal.setitimer(signal.ITIMER_REAL, 0); None"))["status"] != "ok":
             pass
-        self.assertEqual(text(self.run_cell("print('whole')")), "whole\n")
 
     # Input and control.
 
@@ -219,6 +221,28 @@ def work(end):
         self.assertIn("x" * 200_000, text(messages).replace("\n", ""))
         self.assertTrue(text(messages).endswith("parent\n"))
         self.assertEqual(sum(m["type"] == "display_data" for m in messages), 1)
+
+    def test_a_fork_that_stays_answers_nothing(self):
+        for code in ("pid = os.fork()", "pid = os.fork()\nif pid == 0: sys.exit(0)", "pid = os.fork()\nif pid == 0: 1/0"):
+            first = self.kernel.send(SHELL, "execute_request", {
+                "code": code + "\nif pid: os.waitpid(pid, 0); print('parent')", "silent": False, "store_history": True,
+                "allow_stdin": False, "user_expressions": {}, "stop_on_error": False})
+            messages = self.kernel.until_done(first) + self.run_cell("print(pid > 0)")
+            self.assertEqual(sum(m["type"] == "execute_reply" for m in messages), 2, code)
+            self.assertEqual([m["content"]["execution_state"] for m in messages if m["type"] == "status"],
+                             ["busy", "idle", "busy", "idle"], code)
+            self.assertTrue(text(messages).endswith("parent\nTrue\n"), text(messages))
+
+    def test_threads_of_forks_do_not_mix_their_messages(self):
+        messages = self.run_cell(
+            "pid = os.fork()\nif pid == 0:\n    def write():\n        for _ in range(10): sys.stdout.write('x' * 65000)\n"
+            "    threads = [threading.Thread(target=write) for _ in range(3)]\n    [t.start() for t in threads]\n"
+            "    [t.join() for t in threads]\n    os._exit(0)\nos.waitpid(pid, 0); None")
+        self.assertEqual(text(messages).count("x"), 30 * 65000)
+
+    def test_subclasses_of_str_are_text(self):
+        messages = self.run_cell("class Own(str): pass\nsys.stdout.write(Own('own\\n')); print(Own('printed'))")
+        self.assertEqual(text(messages), "own\nprinted\n")
 
     def test_pools_work(self):
         for method in ("fork", "spawn"):
@@ -257,6 +281,30 @@ class Ends(unittest.TestCase):
 
     def test_the_end_of_the_stream_ends_the_kernel(self):
         kernel = Kernel()
+        self.assertEqual(kernel.close(), 0)
+
+    def test_the_end_of_the_stream_ends_the_kernel_after_its_cell(self):
+        for code in ("import time; time.sleep(2)", "input('nobody answers')"):
+            kernel = Kernel()
+            kernel.send(SHELL, "execute_request", {"code": code, "silent": False, "store_history": True, "allow_stdin": True,
+                                                   "user_expressions": {}, "stop_on_error": False})
+            while kernel.receive()["type"] not in ("execute_input", "input_request"):
+                pass
+            self.assertEqual(kernel.close(), 0)
+
+    def test_a_control_request_that_comes_during_an_abort_is_answered(self):
+        kernel = Kernel()
+        for i in range(30):
+            request = kernel.send(SHELL, "execute_request", {
+                "code": "import time; time.sleep(0.02); 1/0", "silent": False, "store_history": True, "allow_stdin": False,
+                "user_expressions": {}, "stop_on_error": True})
+            time.sleep(0.001 * i)
+            info = kernel.send(CONTROL, "kernel_info_request", {})
+            waiting = {request, info}
+            while waiting:
+                message = kernel.receive()
+                if message["channel"] in ("shell", "control"):
+                    waiting.discard(message["of"])
         self.assertEqual(kernel.close(), 0)
 
 

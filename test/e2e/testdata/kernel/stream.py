@@ -17,10 +17,14 @@ class Kernel:
 
     def __init__(self):
         self.sock, theirs = socket.socketpair()
+        memory = os.memfd_create("unsent")
+        os.truncate(memory, 1 << 20)
         self.process = subprocess.Popen(
-            ["/usr/bin/python3", "-m", "cellhold_kernel", "-f", "unused"], pass_fds=[theirs.fileno()],
-            start_new_session=True, stdin=subprocess.DEVNULL, env={**os.environ, "CELLHOLD_STREAM": str(theirs.fileno())})
+            ["/usr/bin/python3", "-m", "cellhold_kernel", "-f", "unused"], pass_fds=[theirs.fileno(), memory],
+            start_new_session=True, stdin=subprocess.DEVNULL,
+            env={**os.environ, "CELLHOLD_STREAM": str(theirs.fileno()), "CELLHOLD_UNSENT": str(memory)})
         theirs.close()
+        os.close(memory)
         self.data = b""
         self.sent = 0
         self.ready = self.request("kernel_info_request", {})

@@ -5,11 +5,14 @@ descriptor of shared memory if the agent gave it; see unsent. If the module was 
 of ipykernel and IPython, it ends with status 97. Then the agent starts ipykernel itself.
 """
 
-import contextlib
-import mmap
-import os
-import socket
 import sys
+
+sys.path[:1] = []  # the working directory, which IPython adds again; its modules must not replace those that follow
+
+import contextlib  # noqa: E402
+import mmap  # noqa: E402
+import os  # noqa: E402
+import socket  # noqa: E402
 
 REFUSED = 97
 TESTED = {"ipykernel": "6.31.", "IPython": "9.18."}  # beginnings of the tested versions
@@ -35,8 +38,6 @@ def main():
     if descriptor := os.environ.pop("CELLHOLD_UNSENT", ""):
         memory = mmap.mmap(int(descriptor), 0, trackfd=False)  # without a copy of the descriptor
         os.close(int(descriptor))
-    if sys.path[0] in ("", os.getcwd()):
-        del sys.path[0]  # IPython adds it again
     import cellhold_kernel
     from cellhold_kernel import standins
     cellhold_kernel.running = True

@@ -58,6 +58,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
         publisher.requests = requests.Requests(self.io_loop.asyncio_loop, self._request_done, self.log)
         publisher.helper.requests = publisher.requests
         publisher.helper.read = self._help
+        publisher.helper.ended = lambda: self.reader.ended
         self.control_thread = publisher.helper
         self.shell_socket, self.control_socket, self.stdin_socket, self.iopub_socket = (
             channels.ZMQStream(number, publisher, self.flush)
@@ -109,6 +110,8 @@ class IPKernelApp(kernelapp.IPKernelApp):
     def close(self):
         """Sends the rest of the output."""
         self.reset_io()
+        if not self.publisher.forked:
+            self.publisher.look(None)
         self.writer.send()
 
     # Requests.
@@ -147,6 +150,10 @@ class IPKernelApp(kernelapp.IPKernelApp):
         self.read()
         if self.publisher.requests.stalled():
             self.publisher.requests.wake()
+        if self.controls:
+            self.io_loop.add_callback(self._continue)
+        if self.reader.ended:  # nobody answers a question any more
+            self.stdin_socket.messages.put(None)
 
     async def _control(self, frame):
         await self.kernel.dispatch_control(frame[1])
@@ -177,6 +184,12 @@ class IPKernelApp(kernelapp.IPKernelApp):
 
     def _enter_child(self):
         self.publisher.enter_child()
+        # The fork is no kernel. If its code does not end it, the end of the cell does.
+        self._reading = _thread.RLock()
+        self.reader.forget()
+        self.publisher.requests.forget()
+        for queue in self.controls, self._left, self._taken:
+            queue.clear()
         self.sock.close()  # it stays registered in the loop, whose epoll instance the fork shares with the kernel
 
 

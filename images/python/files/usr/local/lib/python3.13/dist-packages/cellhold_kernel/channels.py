@@ -24,6 +24,8 @@ class ZMQStream:
 
     def send_parts(self, parts):
         """Queues a message (list of bytes)."""
+        if self._publisher.forked and self.number != wire.IOPUB:
+            return  # a fork answers no requests
         frame = wire.encode(self.number, parts)
         self.sent = True
         self._publisher.send_frame(frame)

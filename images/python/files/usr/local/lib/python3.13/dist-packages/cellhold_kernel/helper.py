@@ -16,6 +16,7 @@ import time
 from ipykernel.control import CONTROL_THREAD_NAME
 
 BLOCKED = -1
+LOST = 1.0       # seconds after which an armed timer is set again
 INTERVAL = 0.05  # seconds that output can wait, and after which a cell counts as long
 
 
@@ -28,10 +29,12 @@ class Helper(threading.Thread):
         self.io_loop = publisher.io_loop
         self.writer, self.log = writer, log
         self.requests = None  # set before the start
+        self.ended = None     # function that says whether the stream has ended; set before the start
         self.read = None      # function that reads the stream and passes the messages on; set before the start
         self._sock, self._publisher, self._forks = sock, publisher, forks
         self._timer = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC | os.TFD_NONBLOCK)
         self._armed = False
+        self._due = 0.0        # time at which an armed timer counts as lost
         self._unsent = False   # output is left, because the stream was full
         self._listened = {}    # events by descriptor that the last poll() waited for
         self.blocked = False   # code that belongs to no request may block the event loop
@@ -41,13 +44,14 @@ class Helper(threading.Thread):
 
     def arm(self, seconds=INTERVAL):
         """Wakes the helper after some seconds, unless the timer is set already."""
-        if not self._armed:
-            self._armed = True
+        now = time.monotonic()
+        if not self._armed or now > self._due:
+            self._armed, self._due = True, now + LOST
             os.timerfd_settime(self._timer, initial=seconds)
 
     def hurry(self):
         """Wakes the helper at once."""
-        self._armed = True
+        self._armed, self._due = True, time.monotonic() + LOST
         os.timerfd_settime(self._timer, initial=1e-9)
 
     def help_blocked(self):
@@ -79,7 +83,7 @@ class Helper(threading.Thread):
         """Returns the events to wait for on the stream (int): requests in a long cell, and space for unsent output."""
         if self._watched != self._current():
             self._watched = 0
-        return (select.POLLIN if self._watched else 0) | (select.POLLOUT if self._unsent else 0)
+        return (select.POLLIN if self._watched and not self.ended() else 0) | (select.POLLOUT if self._unsent else 0)
 
     def _current(self):
         if self.requests.current:
@@ -105,7 +109,7 @@ class Helper(threading.Thread):
                 stream.take()
                 output = True
         if self._forks.receiver.fileno() in ready:
-            while frame := self._forks.receive():
+            while not self.writer.full() and (frame := self._forks.receive()):
                 self.writer.queue(frame, len(frame))
                 output = True
         if self._timer in ready:

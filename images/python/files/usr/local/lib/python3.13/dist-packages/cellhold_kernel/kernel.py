@@ -70,23 +70,29 @@ class IPythonKernel(ipkernel.IPythonKernel):
             self._publish_status("idle", "shell")
 
     def _publish_status(self, status, channel, parent=None):
+        if self.publisher.forked:
+            return
         super()._publish_status(status, channel, parent)
         if status == "idle" and channel == "shell":
             self._idle = True
 
     def _input_request(self, prompt, ident, parent, password=False):
         """Asks for input, and waits for the answer. An interrupt ends the wait."""
+        if self.publisher.forked:
+            raise EOFError("a fork of the kernel has no input")
         sys.stdout.flush()
         sys.stderr.flush()
         while self.stdin_socket.receive() is not None:  # late answers to earlier questions
             pass
         self.session.send(self.stdin_socket, "input_request", dict(prompt=prompt, password=password), parent)
         self.parent.writer.send()
-        self.publisher.helper.hurry()  # the event loop does not read while this thread waits
+        self.publisher.helper.help_blocked()  # the event loop does not read while this thread waits
         try:
             parts = self.stdin_socket.messages.get()
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted by user") from None
+        if parts is None:  # the stream has ended
+            raise EOFError
         try:
             value = self.session.deserialize(parts)["content"]["value"]
         except Exception:

@@ -17,7 +17,10 @@ import threading
 from ipykernel import iostream
 
 from . import wire
-from .session import extract_header
+from .session import extract_header, pieces_of
+
+
+ENTRY = 64  # bytes of memory that count for each piece of text, in addition to its characters
 
 
 class OutStream(iostream.OutStream):
@@ -70,8 +73,14 @@ class OutStream(iostream.OutStream):
             raise ValueError("I/O operation on closed file")
         if self.echo is not None:
             self._echo(string)
-        if string:
-            self.pub_thread.put((self.name, self.parent_header, string), len(string))
+        if type(string) is not str:
+            string = str.__str__(string)
+        if len(string) <= wire.PIECE:
+            if string:
+                self.pub_thread.put((self.name, self.parent_header, string), len(string))
+        else:
+            for piece in pieces_of(string):
+                self.pub_thread.put((self.name, self.parent_header, piece), len(piece))
         return len(string)
 
     def _echo(self, string):
@@ -92,6 +101,7 @@ class OutStream(iostream.OutStream):
         with self._pipe_lock:
             if self._pipe_lock._recursion_count() > 1:
                 return
+            self._pass_on()  # what an exception has left
             left = self._unread()
             while left > 0:
                 # One call, so that no exception comes between the reading and the storing.
@@ -108,8 +118,14 @@ class OutStream(iostream.OutStream):
         while self._chunks:
             data = self._chunks[0]
             if data:
-                os.write(self._original_stdstream_copy, data)  # the agent keeps the end of this output, to explain a crash
+                self._copy(data)  # the agent keeps the end of this output, to explain a crash
             self.pub_thread.queue_from(self._chunks, self.name, self._parent_header_global, len(data))
+
+    def _copy(self, data):
+        try:
+            os.write(self._original_stdstream_copy, data)
+        except OSError:
+            pass
 
     def _unread(self):
         return int.from_bytes(fcntl.ioctl(self._fid, termios.FIONREAD, bytes(4)), sys.byteorder)
@@ -142,17 +158,15 @@ class Publisher:
 
     def put(self, text, size):
         """Queues text (tuple of a stream's name, a parent header and a str)."""
-        self._writer.add(text, size)
-        if not self.helper._armed:
-            self.helper.arm()
+        self._writer.add(text, size + ENTRY)
+        self.helper.arm()
 
     def send_frame(self, frame):
         """Queues a message (bytes). If no request is being handled, it sends the message at once."""
         self._writer.add(frame, len(frame))
         if not self.requests.current and threading.current_thread() is not self.helper:
             self._writer.send(wait=False)
-        if not self.helper._armed:
-            self.helper.arm()
+        self.helper.arm()
 
     # Output of programs.
 
@@ -166,7 +180,7 @@ class Publisher:
     def look(self, stream):
         """Queues the output that programs have written by now. A call for stdout is enough for both streams, because
         ipykernel flushes stdout and then stderr."""
-        if self.forked or stream.name == "stderr" and getattr(sys.stdout, "pub_thread", None) is self:
+        if self.forked or stream is not None and stream.name == "stderr" and getattr(sys.stdout, "pub_thread", None) is self:
             return
         if self.settled:
             self.settled = False

@@ -41,6 +41,10 @@ class Requests:
         # One call, so that no exception comes between taking the frame and storing it.
         self._waiting.extend(zip(self.numbers, (self.dispatch,), zip(map(frames.pop, (0,)))))
 
+    def forget(self):
+        """Drops the requests, after a fork: the parent handles them."""
+        self._waiting.clear()
+
     def get_nowait(self):
         try:
             return self._waiting.popleft()

@@ -57,6 +57,7 @@ class Reader:
     def __init__(self, sock):
         self.frames = []  # whole frames (pairs), and after them bytes of the next frame
         self.ended = False
+        self._needed = 0  # bytes of the frame that is not whole yet; 0 if they are not known
         self._sock = sock
         self._lock = _thread.RLock()
 
@@ -86,11 +87,20 @@ class Reader:
         first = next((i for i, item in enumerate(self.frames) if type(item) is bytes), None)
         if first is None:
             return
+        if sum(map(len, self.frames[first:])) < self._needed:
+            return  # the next frame is not whole yet
         data = b"".join(self.frames[first:])
         frames, rest = decode(data)
+        self._needed = 4 + int.from_bytes(rest[:4], "little") if len(rest) >= 4 else 0
         if rest:
             frames.append(rest)
         self.frames[first:] = frames
+
+    def forget(self):
+        """Drops what has come and makes a new lock, after a fork: the parent handles it."""
+        self.ended = True
+        self.frames.clear()
+        self._lock = _thread.RLock()
 
     def take(self, into):
         """Moves the first whole frame to a list. Returns whether there was one (bool)."""
@@ -172,7 +182,7 @@ class Writer:
         """Sends as much as the stream accepts at once, if no other thread is sending. Returns whether output is left (bool).
         Only the helper thread calls it."""
         if not self._lock.acquire(False):
-            return False  # the other thread sends the rest
+            return bool(self._entries)  # the other thread sends the rest
         try:
             self._send(False)
         finally:
@@ -183,6 +193,9 @@ class Writer:
         if self._lock._recursion_count() > 1:
             return  # a signal handler has interrupted this function; its output is sent with the rest
         while self._entries:
+            if self.lost:
+                self._entries.clear()
+                return
             block = self._block()
             try:
                 # One call, so that no exception comes between sending the bytes and counting them.
