@@ -47,13 +47,13 @@ class IPKernelApp(kernelapp.IPKernelApp):
         asyncio.set_event_loop(asyncio.new_event_loop())
         self.io_loop = loop.IOLoop.current()
         self.controls = collections.deque()
-        self._left = collections.deque()  # control requests that only the main thread can handle
+        self._controlling = _thread.RLock()  # held while control requests are handled, which keeps their order
         self._taken = []  # the frame that read() moves to a queue, at most one
         self._reading = _thread.RLock()
         self.writer = wire.Writer(self.sock, self.session.text_frames, self.unsent)
         self.reader = wire.Reader(self.sock)
         self.publisher = publisher = output.Publisher(self.writer, self.session, self.io_loop)
-        publisher.forks = forks.Forks()
+        publisher.watch_forks(forks.Forks())
         publisher.helper = helper.Helper(self.sock, self.writer, publisher, publisher.forks, self.log)
         publisher.requests = requests.Requests(self.io_loop.asyncio_loop, self._request_done, self.log)
         publisher.helper.requests = publisher.requests
@@ -121,9 +121,8 @@ class IPKernelApp(kernelapp.IPKernelApp):
         self.publisher.helper.blocked = False
         self.publisher.helper.arm()  # the helper continues this function if an exception has stopped it
         self.read()
-        for queue in self._left, self.controls:
-            while (frame := _first(queue)) is not None:
-                self.io_loop.asyncio_loop.create_task(self._control(frame))
+        if self.controls:
+            self.io_loop.asyncio_loop.create_task(self._handle_controls())
         self.publisher.requests.next()
         if self.reader.ended:
             self.io_loop.stop()
@@ -155,25 +154,34 @@ class IPKernelApp(kernelapp.IPKernelApp):
         if self.reader.ended:  # nobody answers a question any more
             self.stdin_socket.messages.put(None)
 
-    async def _control(self, frame):
-        await self.kernel.dispatch_control(frame[1])
-        self.writer.send()
+    async def _handle_controls(self):
+        """Handles the control requests in the event loop, one at a time and in order."""
+        async with self.kernel._control_lock:
+            with self._controlling:
+                while (frame := _first(self.controls)) is not None:
+                    await self.kernel.process_control(frame[1])
+                    self.writer.send()
 
     def _help(self):
         """Reads the stream in the helper thread while the event loop is blocked, and answers control requests."""
         self.flush()
-        while (frame := _first(self.controls)) is not None:
-            if self.session.unpack(frame[1][0]).get("msg_type") not in HELPED:
-                self._left.append(frame)
-                self.io_loop.add_callback(self._continue)
-                continue
-            own = asyncio.new_event_loop()
+        if self._controlling.acquire(False):  # otherwise the event loop is handling them
             try:
-                own.run_until_complete(self.kernel.process_control(frame[1]))
+                self._help_controls()
             finally:
-                own.close()
+                self._controlling.release()
+        if self.controls:
+            self.io_loop.add_callback(self._continue)
         if self.reader.ended:
             self.io_loop.add_callback(self.io_loop.stop)
+
+    def _help_controls(self):
+        while self.controls and self.session.unpack(self.controls[0][1][0]).get("msg_type") in HELPED:
+            own = asyncio.new_event_loop()
+            try:
+                own.run_until_complete(self.kernel.process_control(_first(self.controls)[1]))
+            finally:
+                own.close()
 
     def _request_done(self):
         self.writer.send()
@@ -185,10 +193,10 @@ class IPKernelApp(kernelapp.IPKernelApp):
     def _enter_child(self):
         self.publisher.enter_child()
         # The fork is no kernel. If its code does not end it, the end of the cell does.
-        self._reading = _thread.RLock()
+        self._reading, self._controlling = _thread.RLock(), _thread.RLock()
         self.reader.forget()
         self.publisher.requests.forget()
-        for queue in self.controls, self._left, self._taken:
+        for queue in self.controls, self._taken:
             queue.clear()
         self.sock.close()  # it stays registered in the loop, whose epoll instance the fork shares with the kernel
 

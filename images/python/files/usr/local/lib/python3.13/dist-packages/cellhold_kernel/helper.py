@@ -109,9 +109,7 @@ class Helper(threading.Thread):
                 stream.take()
                 output = True
         if self._forks.receiver.fileno() in ready:
-            while not self.writer.full() and (frame := self._forks.receive()):
-                self.writer.queue(frame, len(frame))
-                output = True
+            output = self._publisher.take_forks() or output
         if self._timer in ready:
             self._fire()
         if self._watched and ready.get(self._sock.fileno(), 0) & ~select.POLLOUT and self._stream_events() & select.POLLIN:

@@ -151,6 +151,7 @@ class Publisher:
         self._writer, self._session = writer, session
         self._poll = select.poll()
         self._looking = _thread.RLock()
+        self._forks_lock = _thread.RLock()
 
     thread = property(lambda self: self.helper)
 
@@ -189,13 +190,33 @@ class Publisher:
             if self._looking._recursion_count() > 1:  # a signal handler has interrupted this function and called it
                 return
             for descriptor, _ in self._poll.poll(0):
-                self.streams[descriptor].take()
+                if descriptor in self.streams:
+                    self.streams[descriptor].take()
+                else:
+                    self.take_forks()
             for stream in self.streams.values():
                 stream.wait()
+            with self._forks_lock:
+                pass
         if self._writer.full():
             self._writer.send()
 
     # Forks.
+
+    def watch_forks(self, forks):
+        self.forks = forks
+        self._poll.register(forks.receiver, select.POLLIN)
+
+    def take_forks(self):
+        """Queues the messages that forks have sent by now, as far as there is space. Returns whether there were any."""
+        taken = False
+        with self._forks_lock:
+            if self._forks_lock._recursion_count() > 1:  # a signal handler has interrupted this function and called it
+                return False
+            while not self._writer.full() and (frame := self.forks.receive()):
+                self._writer.queue(frame, len(frame))
+                taken = True
+        return taken
 
     def enter_child(self):
         """Makes a fork of the kernel send all its output through the kernel."""
@@ -203,7 +224,7 @@ class Publisher:
         self._writer.forget()
         self._session.pid = os.getpid()
         self.forks.enter_child()
-        self._looking = _thread.RLock()
+        self._looking, self._forks_lock = _thread.RLock(), _thread.RLock()
         for stream in self.streams.values():
             stream.renew_locks()
         self.put = lambda text, size: [self.forks.send(frame) for frame in self._session.text_frames([text])]
