@@ -77,7 +77,7 @@ class Interactions(unittest.TestCase):
 
     def test_an_error_aborts_what_came_with_it(self):
         content = {"silent": False, "store_history": True, "allow_stdin": False, "user_expressions": {}, "stop_on_error": True}
-        first = self.kernel.send(SHELL, "execute_request", {**content, "code": "1/0"})
+        first = self.kernel.send(SHELL, "execute_request", {**content, "code": "time.sleep(0.5); 1/0"})
         second = self.kernel.send(SHELL, "execute_request", {**content, "code": "print('never')"})
         statuses = {}
         while len(statuses) < 2:
