@@ -58,6 +58,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
         publisher.requests = requests.Requests(self.io_loop.asyncio_loop, self._request_done, self.log)
         publisher.helper.requests = publisher.requests
         publisher.helper.read = self._help
+        publisher.helper.answer = self._help_controls
         publisher.helper.ended = lambda: self.reader.ended
         self.control_thread = publisher.helper
         self.shell_socket, self.control_socket, self.stdin_socket, self.iopub_socket = (
@@ -121,7 +122,9 @@ class IPKernelApp(kernelapp.IPKernelApp):
         self.publisher.helper.blocked = False
         self.publisher.helper.arm()  # the helper continues this function if an exception has stopped it
         self.read()
-        if self.controls:
+        if self._for_helper():
+            self.publisher.helper.ask()
+        elif self.controls:
             self.io_loop.asyncio_loop.create_task(self._handle_controls())
         self.publisher.requests.next()
         if self.reader.ended:
@@ -158,30 +161,47 @@ class IPKernelApp(kernelapp.IPKernelApp):
         """Handles the control requests in the event loop, one at a time and in order."""
         async with self.kernel._control_lock:
             with self._controlling:
-                while (frame := _first(self.controls)) is not None:
+                while not self._for_helper() and (frame := _first(self.controls)) is not None:
                     await self.kernel.process_control(frame[1])
                     self.writer.send()
+        if self.controls:
+            self.publisher.helper.ask()
+
+    def _for_helper(self):
+        """Returns whether the helper thread must handle the next control request (bool). While a cell runs, the signal of
+        an interrupt would hit the event loop's own work."""
+        try:
+            return bool(self.publisher.requests.current) and self._is_helped(self.controls[0])
+        except IndexError:
+            return False
+
+    def _is_helped(self, frame):
+        return self.session.unpack(frame[1][0]).get("msg_type") in HELPED
 
     def _help(self):
         """Reads the stream in the helper thread while the event loop is blocked, and answers control requests."""
         self.flush()
-        if self._controlling.acquire(False):  # otherwise the event loop is handling them
-            try:
-                self._help_controls()
-            finally:
-                self._controlling.release()
-        if self.controls:
-            self.io_loop.add_callback(self._continue)
+        self._help_controls()
         if self.reader.ended:
             self.io_loop.add_callback(self.io_loop.stop)
 
     def _help_controls(self):
-        while self.controls and self.session.unpack(self.controls[0][1][0]).get("msg_type") in HELPED:
-            own = asyncio.new_event_loop()
+        """Answers control requests in the helper thread."""
+        if self._controlling.acquire(False):  # otherwise the event loop is handling them
             try:
-                own.run_until_complete(self.kernel.process_control(_first(self.controls)[1]))
+                while self.controls and self._is_helped(self.controls[0]):
+                    self._run_in_own_loop(self.kernel.process_control(_first(self.controls)[1]))
             finally:
-                own.close()
+                self._controlling.release()
+        if self.controls:
+            self.io_loop.add_callback(self._continue)
+
+    def _run_in_own_loop(self, coroutine):
+        own = asyncio.new_event_loop()
+        try:
+            own.run_until_complete(coroutine)
+        finally:
+            own.close()
 
     def _request_done(self):
         self.writer.send()

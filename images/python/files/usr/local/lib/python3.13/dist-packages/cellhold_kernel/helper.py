@@ -29,10 +29,12 @@ class Helper(threading.Thread):
         self.io_loop = publisher.io_loop
         self.writer, self.log = writer, log
         self.requests = None  # set before the start
+        self.answer = None    # function that answers control requests; set before the start
         self.ended = None     # function that says whether the stream has ended; set before the start
         self.read = None      # function that reads the stream and passes the messages on; set before the start
         self._sock, self._publisher, self._forks = sock, publisher, forks
         self._timer = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC | os.TFD_NONBLOCK)
+        self._asked = False    # the event loop has control requests for the helper
         self._armed = False
         self._due = 0.0        # time at which an armed timer counts as lost
         self._unsent = False   # output is left, because the stream was full
@@ -53,6 +55,11 @@ class Helper(threading.Thread):
         """Wakes the helper at once."""
         self._armed, self._due = True, time.monotonic() + LOST
         os.timerfd_settime(self._timer, initial=1e-9)
+
+    def ask(self):
+        """Has the helper answer control requests that the event loop has read."""
+        self._asked = True
+        self.hurry()
 
     def help_blocked(self):
         """Has the helper read the stream until the event loop does. A task of an earlier cell can block the loop."""
@@ -112,6 +119,9 @@ class Helper(threading.Thread):
             output = self._publisher.take_forks() or output
         if self._timer in ready:
             self._fire()
+        if self._asked:
+            self._asked = False
+            self.answer()
         if self._watched and ready.get(self._sock.fileno(), 0) & ~select.POLLOUT and self._stream_events() & select.POLLIN:
             self.read()
         if self._timer in ready or self._sock.fileno() in ready:
