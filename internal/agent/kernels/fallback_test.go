@@ -149,21 +149,33 @@ func newRig(t *testing.T, timing kernels.Timing, startup string, start func() (k
 // states returns the states up to one that is reported.
 func (r *rig) states(until cellhold.KernelState) (list []cellhold.KernelState) {
 	r.Helper()
-	late := time.After(patience)
+	r.await(func(e guestapi.Event) bool {
+		var c cellhold.KernelStateContent
+		if e.Type != cellhold.EventKernelState || json.Unmarshal(e.Content, &c) != nil {
+			return false
+		}
+		list = append(list, c.State)
+		return c.State == until
+	}, func() {
+		r.Helper()
+		r.Fatalf("the kernel never was %s; states %v, launches %v", until, list, r.launcher.launches())
+	})
+	return list
+}
+
+// await reads new events until one is the last. After patience it calls late, which must end the test.
+func (r *rig) await(last func(guestapi.Event) bool, late func()) {
+	r.Helper()
+	end := time.After(patience)
 	for {
 		b := r.Events().Read(r.last, nil)
 		for line := range bytes.Lines(b.Lines) {
 			var e guestapi.Event
-			var c cellhold.KernelStateContent
 			if err := json.Unmarshal(line, &e); err != nil {
 				r.Fatal(err)
 			}
-			r.last = e.Seq
-			if e.Type != cellhold.EventKernelState || json.Unmarshal(e.Content, &c) != nil {
-				continue
-			}
-			if list = append(list, c.State); c.State == until {
-				return list
+			if r.last = e.Seq; last(e) {
+				return
 			}
 		}
 		if len(b.Lines) > 0 {
@@ -171,8 +183,8 @@ func (r *rig) states(until cellhold.KernelState) (list []cellhold.KernelState) {
 		}
 		select {
 		case <-b.Changed:
-		case <-late:
-			r.Fatalf("the kernel never was %s; states %v, launches %v", until, list, r.launcher.launches())
+		case <-end:
+			late()
 		}
 	}
 }

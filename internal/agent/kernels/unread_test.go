@@ -1,8 +1,6 @@
 package kernels_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"io"
 	"regexp"
 	"strings"
@@ -44,27 +42,10 @@ func TestAKernelThatStopsReadingBlocksNothing(t *testing.T) {
 // done waits for the end of a cell.
 func (r *rig) done(id cellhold.CellID) {
 	r.Helper()
-	late := time.After(patience)
-	for {
-		b := r.Events().Read(r.last, nil)
-		for line := range bytes.Lines(b.Lines) {
-			var e guestapi.Event
-			if err := json.Unmarshal(line, &e); err != nil {
-				r.Fatal(err)
-			}
-			if r.last = e.Seq; e.Type == cellhold.EventCellDone && e.Cell == id {
-				return
-			}
-		}
-		if len(b.Lines) > 0 {
-			continue
-		}
-		select {
-		case <-b.Changed:
-		case <-late:
-			r.Fatalf("cell %s did not end", id)
-		}
-	}
+	r.await(func(e guestapi.Event) bool { return e.Type == cellhold.EventCellDone && e.Cell == id }, func() {
+		r.Helper()
+		r.Fatalf("cell %s did not end", id)
+	})
 }
 
 // readOne answers one request, and reads the beginning of another one. When it must forge, it sends the end of that.
