@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 DEPTH = 64        # levels of lists and objects; a notebook can hold 100, and its own structure needs some
 VALUES = 1 << 20  # values of one message that are cleaned; the rest is left out
 LONGEST = 10_000  # characters of the repr of an object that JSON does not know
+PIECE = 64 << 10  # characters of one message of text
 
 
 def default(value):
@@ -43,15 +44,26 @@ def pack(message):
         text = _encode(message)
     except Exception:  # the code of a value can raise any exception
         text = _encode(_Cleaner().clean(message, 0))
+    return utf8(text)
+
+
+def utf8(text):
+    """Returns the text in UTF-8 (bytes), with the character of each surrogate pair and U+FFFD for each lone surrogate."""
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return join_surrogates(text).encode()
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
-def join_surrogates(text):
-    """Returns the text with the character of each surrogate pair, and with U+FFFD for each lone surrogate."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+def pieces(text):
+    """Yields a text in pieces of about PIECE characters. It never splits a surrogate pair, which is one character."""
+    start = 0
+    while start < len(text):
+        end = start + PIECE
+        if end < len(text) and "\ud800" <= text[end - 1] <= "\udbff":
+            end += 1
+        yield text[start:end]
+        start = end
 
 
 class _Cleaner:

@@ -21,7 +21,9 @@ import time
 
 from ipykernel import iostream, kernelapp
 
-PIECE = 64 << 10  # characters of one message of text, and bytes of one read
+import cellhold_encoding
+
+PIECE = 64 << 10  # bytes of one read
 AHEAD = 1 << 20   # characters of text, and bytes of other messages, that can wait for the sender
 UNREAD = 128      # messages that can wait for the reader
 
@@ -37,17 +39,6 @@ def _wait_for_call(schedule, thread, seconds=float("inf")):
         if not thread.is_alive() or time.monotonic() > end:
             return False
     return True
-
-
-def _pieces(text):
-    """Yields a text in pieces. It never splits a surrogate pair, which is one character."""
-    start = 0
-    while start < len(text):
-        end = start + PIECE
-        if end < len(text) and "\ud800" <= text[end - 1] <= "\udbff":
-            end += 1
-        yield text[start:end]
-        start = end
 
 
 class BoundedThread(iostream.IOPubThread):
@@ -117,7 +108,7 @@ class BoundedStream(iostream.OutStream):
     def write(self, string):
         if not isinstance(string, str) or not self._is_master_process():
             return super().write(string)
-        for piece in _pieces(string):
+        for piece in cellhold_encoding.pieces(string):
             with self._buffer_lock:
                 self._unsent += len(piece)
                 super().write(piece)
@@ -156,7 +147,7 @@ class BoundedStream(iostream.OutStream):
 
     def _flush_buffers(self):
         for parent, data in super()._flush_buffers():
-            for piece in _pieces(data):
+            for piece in cellhold_encoding.pieces(data):
                 yield parent, piece
 
     def _await_programs(self):

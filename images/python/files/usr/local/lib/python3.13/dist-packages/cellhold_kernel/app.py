@@ -68,7 +68,7 @@ class IPKernelApp(kernelapp.IPKernelApp):
         self.iopub_thread = publisher
         cellhold_interrupts.on_interrupt = publisher.helper.help_blocked
         self.log.setLevel(self.log_level)  # ipykernel makes four debug records for each cell, which no handler shows
-        os.register_at_fork(after_in_child=self._enter_child)
+        os.register_at_fork(after_in_parent=publisher.forks.enter_parent, after_in_child=self._enter_child)
         atexit.register(self.close)
 
     def init_kernel(self):

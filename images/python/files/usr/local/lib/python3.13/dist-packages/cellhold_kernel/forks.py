@@ -25,7 +25,12 @@ class Forks:
         self.receiver, self._sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.receiver.setblocking(False)
         self._inode = os.fstat(self._sender.fileno()).st_ino
+        self.used = False  # the kernel has made a fork
         self._parts = {}  # packets of incomplete messages, by process id and number; None for a message that is too large
+
+    def enter_parent(self):
+        """Notes that the kernel has made a fork."""
+        self.used = True
 
     def enter_child(self):
         """Prepares sending, in a fork. Each fork sends whole packets, so forks can share the socket."""

@@ -16,9 +16,10 @@ import threading
 
 from ipykernel import iostream
 
-from . import wire
-from .session import extract_header, pieces_of
+import cellhold_encoding
 
+from . import wire
+from .session import extract_header
 
 ENTRY = 64  # bytes of memory that count for each piece of text, in addition to its characters
 
@@ -75,11 +76,11 @@ class OutStream(iostream.OutStream):
             self._echo(string)
         if type(string) is not str:
             string = str.__str__(string)
-        if len(string) <= wire.PIECE:
+        if len(string) <= cellhold_encoding.PIECE:
             if string:
                 self.pub_thread.put((self.name, self.parent_header, string), len(string))
         else:
-            for piece in pieces_of(string):
+            for piece in cellhold_encoding.pieces(string):
                 self.pub_thread.put((self.name, self.parent_header, piece), len(piece))
         return len(string)
 
@@ -159,6 +160,8 @@ class Publisher:
 
     def put(self, text, size):
         """Queues text (tuple of a stream's name, a parent header and a str)."""
+        if self.forks.used:
+            self.take_forks()  # for code that waits for the end of a fork and then writes
         self._writer.add(text, size + ENTRY)
         self.helper.arm()
 

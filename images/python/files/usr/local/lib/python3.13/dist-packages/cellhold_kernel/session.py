@@ -9,7 +9,6 @@ import codecs
 import collections
 import itertools
 import json
-import logging
 import os
 import uuid
 from datetime import datetime, timezone
@@ -204,30 +203,15 @@ class Session(Configurable):
         frames = []
         # Standard output comes first, because ipykernel flushes the streams in that order.
         for (name, _), (parent, pieces) in sorted(joined.items(), key=lambda item: item[0][0], reverse=True):
-            for piece in pieces_of("".join(pieces)):
+            for piece in cellhold_encoding.pieces("".join(pieces)):
                 frames.append(self.text_frame(name, parent, piece))
         return frames
 
     def text_frame(self, name, parent, text):
         """Returns the frame (bytes) of one stream message."""
-        content = '{"name":"%s","text":%s}' % (name, _quote(text))
-        try:
-            content = content.encode()
-        except UnicodeEncodeError:
-            content = cellhold_encoding.join_surrogates(content).encode()
+        content = cellhold_encoding.utf8('{"name":"%s","text":%s}' % (name, _quote(text)))
         return wire.encode(wire.IOPUB, [self.encode_header(self.msg_header("stream")), self.encode_parent(parent),
                                         self.pack(self.metadata) if self.metadata else b"{}", content])
-
-
-def pieces_of(text):
-    """Yields a text in pieces. A pair of surrogates, which is one character, is not cut."""
-    start = 0
-    while start < len(text):
-        end = start + wire.PIECE
-        if end < len(text) and "\ud800" <= text[end - 1] <= "\udbff":
-            end += 1
-        yield text[start:end]
-        start = end
 
 
 # Names that applications import from jupyter_client's module.
@@ -237,7 +221,3 @@ session_flags = {
     "secure": ({"Session": {"key": b"", "keyfile": ""}}, "Messages on the stream have no signature."),
     "no-secure": ({"Session": {"key": b"", "keyfile": ""}}, "Messages on the stream have no signature."),
 }
-
-
-def get_logger():
-    return logging.getLogger("traitlets")

@@ -101,10 +101,7 @@ def _record(entry):
         return FRAME, b"", entry
     name, parent, data = entry
     if type(data) is str:
-        try:
-            data = data.encode()
-        except UnicodeEncodeError:
-            data = cellhold_encoding.join_surrogates(data).encode()
+        data = cellhold_encoding.utf8(data)
     return _KINDS[name], str(parent.get("msg_id", "")).encode()[:1000], data
 
 

@@ -16,7 +16,7 @@ from . import unsent
 
 SHELL, CONTROL, STDIN, IOPUB = 1, 2, 3, 4
 
-PIECE = 64 << 10  # the most bytes of one read
+PIECE = 64 << 10   # the most bytes of one read
 HELD = 64 << 10    # the most bytes that wait for the end of a request
 AHEAD = 384 << 10  # the most bytes that wait for the agent; code that writes more must wait
 
