@@ -21,7 +21,7 @@ import (
 	"cellhold/client"
 )
 
-// Cellhold is a server of cellhold with its own home. The home shares the images.
+// Cellhold is a server of cellhold with its own home. It uses the images of another home through a symbolic link.
 type Cellhold struct {
 	*client.Client
 	Pid  int // of the server
@@ -35,7 +35,7 @@ type Cellhold struct {
 // CellholdOptions are the options of a server. All except Warm and Cold are required.
 type CellholdOptions struct {
 	Program string // path of the binary
-	Images  string // folder with the images of a home
+	Images  string // folder with the images of another home
 	Temp    string // folder for the home; short, because sockets are below it
 	Warm    int    // sandboxes to keep ready
 	Cold    bool   // no templates
@@ -49,7 +49,8 @@ func StartCellhold(o CellholdOptions) (*Cellhold, error) {
 	}
 	home, err := os.MkdirTemp(o.Temp, "h")
 	if err == nil {
-		err = errors.Join(os.Chmod(home, 0o711), os.Symlink(o.Images, filepath.Join(home, "images"))) // sandboxes have other uids
+		// Sandboxes run under other uids, and must reach the images through the home.
+		err = errors.Join(os.Chmod(home, 0o711), os.Symlink(o.Images, filepath.Join(home, "images")))
 	}
 	if err != nil {
 		return nil, err
@@ -194,7 +195,7 @@ func (s *CellholdSession) Close(ctx context.Context) error {
 	return plain(s.c.DeleteSession(ctx, s.ID))
 }
 
-// plain adds the cause of an error, which callers of the API do not see.
+// plain returns an error of the API as its message, with its cause in parentheses. It returns other errors unchanged.
 func plain(err error) error {
 	var e *cellhold.Error
 	if errors.As(err, &e) && e.Err != nil {

@@ -78,7 +78,8 @@ func (c *serveCmd) Run(ctx context.Context, all *console.Globals, t *console.Ter
 	})
 }
 
-// reachable returns an address of the listener for this machine. others reports that there are further addresses.
+// reachable returns the address at which programs on this machine reach the listener. others reports whether the
+// listener also accepts connections at the other addresses of this machine.
 func reachable(addr net.Addr, asked string) (at string, others bool) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -92,9 +93,9 @@ func reachable(addr net.Addr, asked string) (at string, others bool) {
 	return net.JoinHostPort(loopback, strconv.Itoa(tcp.Port)), true
 }
 
-// limitProcessors lets this process use half of the processors. A cell passes through a dozen goroutines. With a
-// thread for each processor, Go wakes a second thread at most of these steps. That thread finds nothing to do, and it
-// takes a processor from the sandbox: a fifth of the server's CPU time in a cell. GOMAXPROCS overrides this.
+// limitProcessors lets this process use half of the processors. A dozen goroutines handle a cell, one after the other.
+// With a thread for each processor, Go wakes a second thread in most of these steps. That thread finds no work, but it
+// uses a fifth of the server's CPU time in a cell, on a processor that the sandbox needs. GOMAXPROCS overrides this.
 func limitProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))

@@ -48,18 +48,18 @@ func TestAnEndlessAnswerIsCutOff(t *testing.T) {
 	c := clientOf(t, endless(`{"seq":`, zeros))
 	for _, err := range c.Kernel("k").Events(t.Context(), 0) {
 		if cellhold.KindOf(err) != cellhold.Internal {
-			t.Errorf("events: %v, want a refusal", err)
+			t.Errorf("events: %v, want internal", err)
 		}
 	}
 	if _, err := c.Info(t.Context()); cellhold.KindOf(err) != cellhold.Internal {
-		t.Errorf("info: %v, want a refusal", err)
+		t.Errorf("info: %v, want internal", err)
 	}
 	if err := c.Kernel("k").Interrupt(t.Context(), ""); err != nil {
-		t.Errorf("interrupt: %v; its answer does not matter", err)
+		t.Errorf("interrupt: %v; want no error, because the body of its answer is not used", err)
 	}
 	c = clientOf(t, endless("[", []byte(strings.Repeat("{},", 1000))))
 	if _, err := c.Files(t.Context()); cellhold.KindOf(err) != cellhold.Internal {
-		t.Errorf("files: %v, want a refusal", err)
+		t.Errorf("files: %v, want internal", err)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestAnotherVersionIsUnsupported(t *testing.T) {
 	}
 }
 
-// agentOf returns a client of an agent that has a version of the protocol, and knows only the path of its state.
+// agentOf returns a client of an agent with that version of the protocol. The agent answers only /v1/info.
 func agentOf(t *testing.T, version int) *guest.Client {
 	return clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/info" {
@@ -114,7 +114,7 @@ func agentOf(t *testing.T, version int) *guest.Client {
 	})
 }
 
-func TestAnAgentOfTheLastVersionIsSupported(t *testing.T) {
+func TestAnAgentOfThePreviousVersionIsSupported(t *testing.T) {
 	c := agentOf(t, guestapi.Version-1)
 	if info, err := c.Info(t.Context()); err != nil || info.Version != guestapi.Version-1 || info.Kernels[0].Last != 7 {
 		t.Errorf("%+v %v, want its state", info, err)
@@ -124,7 +124,7 @@ func TestAnAgentOfTheLastVersionIsSupported(t *testing.T) {
 	}
 }
 
-func TestAnOlderAgentIsUnsupported(t *testing.T) {
+func TestAnAgentBeforeThePreviousVersionIsUnsupported(t *testing.T) {
 	c := agentOf(t, 2)
 	if _, err := c.Renew(t.Context(), guestapi.Renew{Timeout: time.Second}); cellhold.KindOf(err) != cellhold.Unsupported {
 		t.Errorf("renew: %v, want unsupported", err)
@@ -152,7 +152,7 @@ func TestTheAnswerOfARenewalIsChecked(t *testing.T) {
 	}
 }
 
-func TestEventsEndWithTheLinkAndWithTheContext(t *testing.T) {
+func TestEventsEndWhenTheLinkBreaksOrTheContextEnds(t *testing.T) {
 	const event = `{"seq":3,"cell":"c1","type":"stream","content":{"name":"stdout","text":"x"}}` + "\n"
 	broken := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, event+`{"seq":4,`)

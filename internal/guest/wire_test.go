@@ -72,7 +72,7 @@ func TestMessagesThatNoAgentSendsEndTheWire(t *testing.T) {
 		"a note with a number":  frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":1}`),
 	} {
 		if m, err := wireFrom(frame).Receive(); cellhold.KindOf(err) != cellhold.Internal {
-			t.Errorf("%s: %+v, %v; want a refusal", name, m, err)
+			t.Errorf("%s: %+v, %v; want internal", name, m, err)
 		}
 	}
 }

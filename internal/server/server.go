@@ -104,9 +104,9 @@ func New(o Options) (*Server, error) {
 // Handler returns the handler of all requests, including the guards.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve answers requests from the listener until ctx ends, then shuts down in order. It reports not ready,
-// stops accepting, ends watches with their cursor, and waits for the other requests up to Options.Grace. It
-// closes the listener, and returns nil after a shutdown.
+// Serve answers requests from the listener until ctx ends, then shuts down in this order. It reports not ready,
+// and stops accepting connections. It ends streams and waits; the last event of a stream says where to continue.
+// It waits for the other requests up to Options.Grace. It closes the listener, and returns nil after a shutdown.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if err := s.checkListener(ln); err != nil {
 		ln.Close()

@@ -53,7 +53,7 @@ func TestAServerShutsDownInOrder(t *testing.T) {
 	_, lines := h.stream(path+"/events", "")
 	until(t, lines, "kernel_state")
 	stop()
-	until(t, lines, "bye") // watches get their last event
+	until(t, lines, "bye") // streams get their last event
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
 	}

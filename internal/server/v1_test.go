@@ -92,7 +92,7 @@ func TestClosingTheConnectionDoesNotStopTheCell(t *testing.T) {
 		_, err := http.DefaultClient.Do(req)
 		gone <- err
 	}()
-	// The cell has started when it has an event.
+	// The cell has started when the history has the event cell_started.
 	for after := int64(0); ; {
 		var page EventPage
 		h.do(200, "GET", path+"/events?wait=60s&after="+itoa(after), "").decode(t, &page)
@@ -273,7 +273,7 @@ func TestAnEventCannotForgeAnother(t *testing.T) {
 	}
 }
 
-func TestWatchesEndAtShutdownWithTheirCursor(t *testing.T) {
+func TestStreamsAndWaitsEndAtShutdown(t *testing.T) {
 	h := newHarness(t)
 	path := h.create()
 	h.run(path, "print one")

@@ -23,10 +23,10 @@ import (
 )
 
 const (
-	// maxDirectory bounds the directory of a zip, which is read before its entries are known: 100 bytes for
-	// each of the allowed entries.
+	// maxDirectory bounds the bytes that package zip reads for the central directory of a zip: 100 bytes for
+	// each allowed entry. The number of entries is known only after this read.
 	maxDirectory = 100 * guestapi.MaxArchiveEntries
-	// maxLinkTarget is the limit of Linux.
+	// maxLinkTarget is the limit of Linux for the target of a symbolic link.
 	maxLinkTarget = guestapi.MaxFilePath
 	// maxTail bounds the padding after the end of a tar.
 	maxTail = 1 << 20
@@ -85,7 +85,8 @@ func unpackInto(ctx context.Context, p string, body io.Reader, limit int64) (don
 	return guestapi.Unpacked{Entries: len(s.names), Bytes: s.out}, nil
 }
 
-// badArchive returns an error about the archive if a reader of the archive caused err. Otherwise it returns err.
+// badArchive returns an Invalid error if err says that the archive is damaged or unsupported. It returns other
+// errors unchanged.
 func badArchive(err error) error {
 	switch {
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, zip.ErrFormat), errors.Is(err, gzip.ErrHeader),
@@ -230,13 +231,13 @@ func (s *stage) zip(ctx context.Context, in io.Reader) error {
 	return nil
 }
 
-// budget bounds the bytes that can be read, because package zip reads the whole directory of a zip at once.
+// budget bounds the bytes that can be read, because package zip reads the whole central directory at once.
 type budget struct {
 	io.ReaderAt
 	left int64
 }
 
-var errDirectory = errors.New("the directory of the zip is too long")
+var errDirectory = errors.New("the central directory of the zip is too long")
 
 func (b *budget) ReadAt(p []byte, off int64) (int, error) {
 	if b.left -= int64(len(p)); b.left < 0 {
@@ -304,7 +305,7 @@ func (s *stage) zipEntry(e *zip.File) error {
 }
 
 // publish moves the unpacked entries to their place. Files that exist are replaced, and directories that
-// exist are merged. All moves are planned first, so that a conflict moves nothing.
+// exist are merged. publish plans all moves first: if one has a conflict, no entry is moved.
 func publish(ctx context.Context, root *os.Root, staged string) error {
 	moves, err := planMoves(ctx, root, staged, ".")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // Resolved returns the path with symbolic links replaced, as far as the path exists. gVisor's file proxy does not
-// follow links on the way to the folder that it serves.
+// follow links in the path of the folder that it serves.
 func Resolved(path string) string {
 	real, err := filepath.EvalSymlinks(path)
 	if err == nil {

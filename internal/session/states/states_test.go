@@ -80,21 +80,21 @@ func TestACommitSettlesAndAnAbortRestoresTheState(t *testing.T) {
 	}
 }
 
-func TestCallsWaitForASaveAndASaveFailsDuringACall(t *testing.T) {
+func TestCloseMakesCallsWaitAndFailsDuringACall(t *testing.T) {
 	m := New(Ready)
 	turn := acquire(t, m)
 	if in, err := m.TryEnter(); !in || err != nil {
 		t.Fatalf("a ready session: entered %t, %v", in, err)
 	}
 	if turn.Close() {
-		t.Error("the sandbox can be closed while a call uses it")
+		t.Error("Close returned true while a call uses the sandbox")
 	}
 	m.Leave()
 	if !turn.Close() {
-		t.Error("the sandbox cannot be closed, but no call uses it")
+		t.Error("Close returned false, but no call uses the sandbox")
 	}
 	if in, err := m.TryEnter(); in || err != nil {
-		t.Errorf("a closed sandbox: entered %t, %v; want to wait", in, err)
+		t.Errorf("after Close: entered %t, %v; want the call to wait", in, err)
 	}
 	turn.Release()
 	if in, err := m.TryEnter(); !in || err != nil {
