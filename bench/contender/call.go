@@ -11,10 +11,10 @@ import (
 	"cellhold"
 )
 
-// most is the maximum size of an answer: fifty sessions, or a PNG in JSON.
+// most is the maximum size of an answer in bytes. The largest answers are lists of fifty sessions, and PNGs in JSON.
 const most = 64 << 20
 
-// caller keeps connections for many sessions, like a client of a server.
+// caller keeps up to 200 idle connections to a host, as a program that uses many sessions does.
 var caller = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
 
 // Call sends a JSON request to the server's API, for routes without a method in package client.

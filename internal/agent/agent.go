@@ -45,12 +45,12 @@ type Options struct {
 	Own      []string         // directories whose owner becomes UID and GID at the start
 	Port     int              // port of the session's egress proxy on the loopback; 0 means any
 	Trust    string           // directory for certificate authorities, which every user can read; empty means that none can be added
-	Etc      string           // directory whose file hosts gets the host name; empty changes no file
+	Etc      string           // directory whose hosts file gets the host name; empty changes no file
 	Written  kernels.Written  // lists the files that cells wrote; nil lists none
 	Files    http.Handler     // serves the routes below /v1/files; nil means that there are none
 	Spool    int64            // bytes of events kept for each kernel; 0 means guestapi.SpoolBytes
 	Saved    *Saved           // state of the agent that this one continues; nil means none
-	Timing   kernels.Timing   // waits for kernels; zero fields mean the defaults
+	Timing   kernels.Timing   // how long the agent waits for kernels and for the host; zero fields mean the defaults
 
 	// Routes add the routes of other packages. problem answers with an error.
 	Routes []func(mux *http.ServeMux, problem func(http.ResponseWriter, error))

@@ -41,7 +41,7 @@ func FuzzCommandEventsOfAHostileAgent(f *testing.F) {
 			}
 		case cellhold.EventOutputDropped:
 		default:
-			t.Fatalf("type %s", e.Type)
+			t.Fatalf("an event of type %s was accepted", e.Type)
 		}
 	})
 }

@@ -101,7 +101,7 @@ func (h *handler) move(w http.ResponseWriter, r *http.Request) error {
 	return answerEntry(w, http.StatusOK, to)
 }
 
-// renameNoReplace makes renameat2 fail if the new path exists, in one step with the rename.
+// renameNoReplace is the flag RENAME_NOREPLACE. With it, renameat2 renames atomically, and fails if the new path exists.
 const renameNoReplace = 1
 
 func rename(from, to string, replace bool) error {

@@ -1,7 +1,8 @@
 // Package process finds, watches and ends the host processes of sandboxes.
 //
-// A process is identified by its pid and its start time, so a reused pid is never taken for it. The package knows /proc and
-// pidfds, and neither cgroups nor gVisor.
+// The package identifies a process by its pid and its start time. So it never confuses a process with a later one that has
+// the same pid. It uses /proc and pidfds. It recognises gVisor's processes by their names and arguments, and does not know
+// cgroups.
 package process
 
 import (
@@ -72,7 +73,7 @@ func (p Process) Alive() bool {
 	return err == nil && s.start == p.Start && s.state != 'Z' && s.state != 'X'
 }
 
-// Handle is an open process. While it is open, its pid is not reused.
+// Handle is an open process. It never refers to another process, even if the pid is reused.
 type Handle struct {
 	pid int
 	f   *os.File // a pidfd in Go's poller, so that waiting needs no thread
@@ -97,7 +98,7 @@ func (p Process) Open() (*Handle, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	// This check comes after the pidfd is open: from then on the pid cannot be reused.
+	// If p had ended before PidfdOpen, readStat would fail or find another start time.
 	if s, err := readStat(p.PID); err != nil || s.start != p.Start {
 		_ = f.Close()
 		return nil, nil
@@ -137,8 +138,8 @@ func (h *Handle) Kill() error {
 	return errors.Join(cerr, err)
 }
 
-// Reap collects the exit status of a process that has ended. It returns false if the process is not our child, as after
-// a restart of the server; its parent collects it then.
+// Reap collects the exit status of a process that has ended. It returns false if the process is not our child, for
+// example after a restart of the server. Then the parent of the process collects the status.
 func (h *Handle) Reap() (unix.WaitStatus, bool) {
 	child := false
 	_ = h.rc.Control(func(fd uintptr) {
@@ -245,8 +246,8 @@ func (p Process) End(ctx context.Context) error {
 const Self = "/proc/self/exe"
 
 // IsSandbox recognises a sandbox process by its program name. The environment cannot be used, because the sentry
-// starts with an empty one. gVisor uses runsc, runsc-sandbox, runsc-gofer and so on, and for one short-lived helper the
-// plain path.
+// starts with an empty one. gVisor starts its processes as runsc, runsc-sandbox, runsc-gofer and so on. It starts
+// one short-lived helper as Self.
 func IsSandbox(arg0 string) bool {
 	return arg0 == Self || strings.HasPrefix(filepath.Base(arg0), "runsc")
 }

@@ -115,7 +115,7 @@ func TestAFailedReplacementKeepsTheOldSnapshot(t *testing.T) {
 		t.Errorf("the snapshot contains %q", got)
 	}
 	if n := files(t, dir); n != 1 {
-		t.Errorf("%d directories are left, want none", n)
+		t.Errorf("%d directories are left, want only the one of the snapshot", n)
 	}
 }
 
@@ -205,7 +205,7 @@ func TestACrashOfTheHostMakesUnsyncedSnapshotsStale(t *testing.T) {
 	// A crash of the host before the sync.
 	later := open(t, Options{Dir: dir, Boot: "second"})
 	if _, err := later.Use("one"); !errors.Is(err, sandbox.ErrSnapshot) {
-		t.Errorf("use of half-written pages returned %v", err)
+		t.Errorf("use of a stale snapshot returned %v", err)
 	}
 	// A crash after the server has closed the store.
 	if err := first.Close(); err != nil {
@@ -269,7 +269,7 @@ func flip(t *testing.T, dir, name string) {
 	}
 }
 
-// lookAt checks a snapshot's content.
+// lookAt opens a snapshot and runs Image.Check on it.
 func lookAt(t *testing.T, s *Store, name string, once bool) error {
 	t.Helper()
 	i, err := s.Use(name)
@@ -304,7 +304,7 @@ func TestAStoreReadsASharedSnapshotOnce(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Dir: dir})
 	put(t, s, "one", "first")
-	// The fingerprint does not include the record: a wrong sum in the record shows whether the file was read.
+	// A wrong checksum in the record does not change the fingerprint. Only a store that reads the file finds it.
 	r, err := s.record("one")
 	if err != nil {
 		t.Fatal(err)
