@@ -58,7 +58,7 @@ func parse() options {
 	flag.StringVar(&o.sources, "sources", "bench", "folder of the contenders' programs")
 	flag.StringVar(&o.out, "out", "bench/results", "folder for the report")
 	flag.StringVar(&only, "only", "", "comma-separated figures to measure: "+strings.Join(stepNames(), ","))
-	flag.StringVar(&with, "with", "", "comma-separated contenders: warm,restore,cold,bare,article,gateway,llm")
+	flag.StringVar(&with, "with", "", "comma-separated contenders: warm,restore,cold,bare,raw,article,gateway,llm")
 	flag.IntVar(&o.warm, "warm", 8, "number of warm sandboxes")
 	flag.BoolVar(&o.quick, "quick", false, "fewer samples; takes a few minutes")
 	flag.StringVar(&o.render, "render", "", "render the report of this results.json without a measurement")

@@ -116,8 +116,8 @@ func (f *Figure) missing(b *strings.Builder) {
 
 // inSandbox describes the series that are measured inside a sandbox of cellhold.
 var inSandbox = []Contender{
-	{Name: Raw, What: "a ZeroMQ client in a sandbox of cellhold. Its kernel runs in the same sandbox, with the image's settings."},
-	{Name: Untuned, What: "the same client, with an ipykernel without the image's settings."},
+	{Name: Stream, What: "a client of the image's kernel without the agent and the server: bench/inside/raw_client.py. Client and kernel run in one sandbox of cellhold."},
+	{Name: Raw, What: "the same for ipykernel over ZeroMQ, with the image's settings, in the same sandbox."},
 }
 
 func (r *Report) who(b *strings.Builder) {
