@@ -52,7 +52,7 @@ func (r *Report) judged(b *strings.Builder) {
 		}
 	}
 	if len(limits) > 0 {
-		b.WriteString("\nReasons for the missed targets; docs/explanation/performance.md has the figures:\n\n")
+		b.WriteString("\nReasons for the missed targets and aims; docs/explanation/performance.md has the figures:\n\n")
 	}
 	for _, l := range limits {
 		fmt.Fprintf(b, "- %s\n", l)

@@ -95,6 +95,8 @@ func TestTargetsAreJudgedByTheSamples(t *testing.T) {
 	}
 	least := target{of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40}
 	most := target{of: ref{"first", Warm, 0.5}, most: true, bound: 15, unit: "ms"}
+	aim := most
+	aim.aim = true
 	without := &Report{Contenders: []Contender{{Name: Warm, LeftOut: "no templates"}}}
 	for _, x := range []struct {
 		name   string
@@ -108,6 +110,8 @@ func TestTargetsAreJudgedByTheSamples(t *testing.T) {
 		{"less than wanted", least, report(600, 30), "20 times", "**missed** by 50 %"},
 		{"quick enough", most, report(600, 15), "15 ms", "reached"},
 		{"too slow", most, report(600, 18), "18 ms", "**missed** by 20 %"},
+		{"slower than the aim", aim, report(600, 18), "18 ms", "aim missed by 20 %"},
+		{"as quick as the aim", aim, report(600, 15), "15 ms", "reached"},
 		{"never measured", most, without, "–", "not measured: without " + Warm},
 	} {
 		v := x.target.judge(x.report)
