@@ -30,7 +30,7 @@ func TestATinyRunMakesAReport(t *testing.T) {
 	if _, err := os.Stat(b.temp); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s still exists: %v", b.temp, err)
 	}
-	if err := write(b.report, o.out, charts); err != nil {
+	if err := write(b.report, o.out, charts, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, at := range []struct{ figure, contender string }{{"first", report.Cold}, {"destroy", report.Cold}, {"cell", report.Cellhold}, {"cell", report.Stream}, {"cell", report.Raw}} {

@@ -13,10 +13,11 @@ import (
 type Chart struct{ File, Title string }
 
 // WriteMarkdown writes the report as Markdown with tables.
-func (r *Report) WriteMarkdown(w io.Writer, charts []Chart) error {
+func (r *Report) WriteMarkdown(w io.Writer, charts []Chart, history History) error {
 	var b strings.Builder
 	r.head(&b)
 	r.judged(&b)
+	history.table(&b)
 	for _, c := range charts {
 		fmt.Fprintf(&b, "\n![%s](%s)\n", c.Title, c.File)
 	}
@@ -31,6 +32,9 @@ func (r *Report) WriteMarkdown(w io.Writer, charts []Chart) error {
 func (r *Report) head(b *strings.Builder) {
 	m := r.Machine
 	fmt.Fprintf(b, "# Benchmark of %s\n\n", r.Begun.UTC().Format("2006-01-02"))
+	if r.Version != "" {
+		fmt.Fprintf(b, "cellhold %s%s. ", r.Version, iff(r.Commit != "", ", commit "+r.Commit))
+	}
 	fmt.Fprintf(b, "%d cores, %.0f GiB of memory, Linux %s, cgroup %s", m.Cores, m.Memory, m.Kernel, m.Cgroup)
 	if !m.Root {
 		b.WriteString(", as a plain user")

@@ -24,7 +24,7 @@ func TestAPageIsMadeOfTheSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	var page bytes.Buffer
-	if err := r.WriteMarkdown(&page, []Chart{{"first.svg", "First answers"}}); err != nil {
+	if err := r.WriteMarkdown(&page, []Chart{{"first.svg", "First answers"}}, readHistory(t)); err != nil {
 		t.Fatal(err)
 	}
 	golden := filepath.Join("testdata", "report.md")
@@ -143,7 +143,7 @@ func TestErrorsOfContendersStayOnOneLine(t *testing.T) {
 	r.Add(Figure{Key: "first", Title: "First"}).SeriesOf("x").Fail(&os.PathError{Op: "open", Path: "/home/me/a\n| b |\n# c", Err: os.ErrNotExist})
 	r.Scrub(strings.NewReplacer("/home/me", "HOME"))
 	var page bytes.Buffer
-	if err := r.WriteMarkdown(&page, nil); err != nil {
+	if err := r.WriteMarkdown(&page, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if text := page.String(); !strings.Contains(text, "Failures of x: 1. The last error: open HOME/a / b / # c: file does not exist\n") || strings.Contains(text, "/home/me") {
