@@ -43,6 +43,7 @@ type entry struct {
 type sizes struct {
 	first, plots    int // sessions of each contender
 	blocks          int // blocks of twenty cells
+	loads           int // turns of each load
 	seconds         int // duration of the measurement of a rate
 	bursts          []int
 	burstRounds     int
@@ -52,8 +53,8 @@ type sizes struct {
 }
 
 var (
-	full  = sizes{first: 30, plots: 10, blocks: 50, seconds: 5, bursts: []int{10, 50}, burstRounds: 2, idle: 8, crowd: 50, hibernate: 10, fork: 10, print: 1024}
-	quick = sizes{first: 5, plots: 3, blocks: 10, seconds: 2, bursts: []int{10}, burstRounds: 1, idle: 3, crowd: 10, hibernate: 2, fork: 2, print: 64}
+	full  = sizes{first: 30, plots: 10, blocks: 50, loads: 10, seconds: 5, bursts: []int{10, 50}, burstRounds: 2, idle: 8, crowd: 50, hibernate: 10, fork: 10, print: 1024}
+	quick = sizes{first: 5, plots: 3, blocks: 10, loads: 2, seconds: 2, bursts: []int{10}, burstRounds: 1, idle: 3, crowd: 10, hibernate: 2, fork: 2, print: 64}
 )
 
 func newBench(o options) (*bench, error) {

@@ -30,10 +30,10 @@ func TestATinyRunMakesAReport(t *testing.T) {
 	if _, err := os.Stat(b.temp); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s still exists: %v", b.temp, err)
 	}
-	if err := write(b.report, o.out, charts); err != nil {
+	if err := write(b.report, o.out, charts, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range []struct{ figure, contender string }{{"first", report.Cold}, {"destroy", report.Cold}, {"cell", report.Cellhold}, {"cell", report.Raw}, {"cell", report.Untuned}} {
+	for _, at := range []struct{ figure, contender string }{{"first", report.Cold}, {"destroy", report.Cold}, {"cell", report.Cellhold}, {"cell", report.Stream}, {"cell", report.Raw}} {
 		if s := b.report.Figure(at.figure).SeriesOf(at.contender); len(s.Samples) == 0 || s.Failed > 0 {
 			t.Errorf("%s of %s has %d samples, %d failed: %s", at.figure, at.contender, len(s.Samples), s.Failed, s.Error)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cellhold/bench/contender"
@@ -25,7 +26,7 @@ type timed struct {
 	time func(ctx context.Context) ([]time.Duration, error)
 }
 
-// cell measures the round trip of `1+1`: over the API of cellhold, with a raw client in the same sandbox, and for the other
+// cell measures the round trip of `1+1`: over the API of cellhold, with raw clients in the same sandbox, and for the other
 // contenders with their own clients.
 func (b *bench) cell(ctx context.Context) error {
 	f := b.report.Add(report.Figure{Key: "cell", Title: "Round trip of `1+1`", Unit: "ms"})
@@ -39,20 +40,41 @@ func (b *bench) cell(ctx context.Context) error {
 	}
 	defer end(ctx, session)
 	all := []timed{{report.Cellhold, func(ctx context.Context) ([]time.Duration, error) { return session.Time(ctx, "1+1", block) }}}
-	if _, err := session.Run(ctx, rawClient); err != nil {
-		return fmt.Errorf("start the raw client in the sandbox: %w", err)
+	raw, err := rawClients(ctx, session, f)
+	if err != nil {
+		return err
 	}
-	all = append(all, timed{report.Raw, inside(session, "tuned")}, timed{report.Untuned, inside(session, "untuned")})
 	others, closeAll := b.others(ctx, f)
 	defer closeAll()
-	b.blocks(ctx, append(all, others...), f)
+	all = slices.Concat(all, raw, others)
+	for _, t := range all {
+		f.SeriesOf(t.name) // the table has this order
+	}
+	b.blocks(ctx, all, f)
 	return nil
+}
+
+// rawClients starts the raw clients in a sandbox, each with a kernel. A client that cannot start is left out.
+func rawClients(ctx context.Context, s *contender.CellholdSession, f *report.Figure) ([]timed, error) {
+	if _, err := s.Run(ctx, rawClient); err != nil {
+		return nil, fmt.Errorf("define the raw clients in the sandbox: %w", err)
+	}
+	var all []timed
+	for _, c := range []struct{ name, class string }{{report.Stream, "Stream"}, {report.Raw, "ZeroMQ"}} {
+		variable := "raw_" + c.class
+		if _, err := s.Run(ctx, variable+" = "+c.class+"()"); err != nil {
+			f.SeriesOf(c.name).Fail(err)
+			continue
+		}
+		all = append(all, timed{c.name, inside(s, variable)})
+	}
+	return all, nil
 }
 
 // others opens a session of each other contender.
 func (b *bench) others(ctx context.Context, f *report.Figure) (all []timed, closeAll func()) {
 	var sessions []contender.Session
-	for _, e := range b.contenders(ctx, report.Bare, report.Article, report.Gateway, report.LLM) {
+	for _, e := range b.contenders(ctx, report.Bare, report.BareRaw, report.Article, report.Gateway, report.LLM) {
 		s, err := e.Open(ctx)
 		if err != nil {
 			f.SeriesOf(e.name).Fail(err)
@@ -100,10 +122,10 @@ func (b *bench) blocks(ctx context.Context, all []timed, f *report.Figure) {
 	}
 }
 
-// inside returns a function that measures cells of a kernel with the raw client.
-func inside(s *contender.CellholdSession, kernel string) func(context.Context) ([]time.Duration, error) {
+// inside returns a function that measures cells with a raw client in a sandbox. variable is the name of the client there.
+func inside(s *contender.CellholdSession, variable string) func(context.Context) ([]time.Duration, error) {
 	return func(ctx context.Context) ([]time.Duration, error) {
-		out, err := s.Run(ctx, fmt.Sprintf("print(%s.measure(%d))", kernel, block))
+		out, err := s.Run(ctx, fmt.Sprintf("print(%s.measure(%d))", variable, block))
 		if err != nil {
 			return nil, err
 		}

@@ -29,6 +29,7 @@ func (b *bench) listContenders() {
 	add("restore", report.Restore, "`cellhold serve --warm 0`; no sandbox is warm; sessions are restored from the template's snapshot.", b.cellhold(0, false))
 	add("cold", report.Cold, "`cellhold serve --no-templates`; sessions start a kernel in a new sandbox.", b.cellhold(0, true))
 	add("bare", report.Bare, "ipykernel on the host, a process for each session, started and used by jupyter_client. No isolation.", b.driver("bare.py"))
+	add("raw", report.BareRaw, "the same ipykernel, used by a raw ZeroMQ client (bench/inside/raw_client.py) over sockets of the file system.", b.driver("raw.py"))
 	add("article", report.Article, "FastAPI and jupyter_client on the host, bench/baseline. pandas, numpy and matplotlib are imported in each new session. No isolation.", b.baseline)
 	add("gateway", report.Gateway, "one gateway on the host, whose kernels are used over its WebSocket. No isolation.", b.driver("gateway.py"))
 	add("llm", report.LLM, "its interactive session: a Docker container for each session, with cellhold's image.", b.llm)

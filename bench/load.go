@@ -13,48 +13,62 @@ import (
 	"cellhold/bench/report"
 )
 
-// loads are numbers of sessions, and the cells that each runs without a pause: about two seconds of work.
-var loads = []struct{ sessions, cells int }{{1, 200}, {8, 40}, {32, 16}}
+// loads are numbers of sessions, and the cells that each runs without a pause: one or two seconds of work. Turns are
+// not shorter, because at the end of a turn some sessions are idle.
+var loads = []struct{ sessions, cells int }{{1, 100}, {8, 30}, {32, 16}}
 
-// load measures how many cells a second several sessions run, each one cell at a time.
+// load measures how many cells a second several sessions run, each one cell at a time. A target compares cellhold with as many
+// bare kernels, so these two take turns, and after them the others.
 func (b *bench) load(ctx context.Context) error {
 	for _, l := range loads {
-		n := l.sessions
-		f := b.report.Add(report.Figure{Key: fmt.Sprintf("load-%d", n), Title: fmt.Sprintf("Cells a second, sessions: %d", n), Unit: "cells/s", Higher: true})
-		if err := roomFor(n); err != nil {
-			f.LeftOut = err.Error()
-			continue
+		f := b.report.Add(report.Figure{Key: fmt.Sprintf("load-%d", l.sessions), Title: fmt.Sprintf("Cells a second, sessions: %d", l.sessions), Unit: "cells/s", Higher: true})
+		ours := b.contenders(ctx, report.Restore)
+		if len(ours) == 0 {
+			ours = b.contenders(ctx, report.Cold)
 		}
-		who := b.contenders(ctx, report.Restore, report.Bare, report.Article, report.Gateway)
-		if len(who) == 0 || who[0].name != report.Restore {
-			who = append(b.contenders(ctx, report.Cold), who...)
-		}
-		for _, e := range who {
-			if err := b.loadOne(ctx, e, n, l.cells, f.SeriesOf(e.name)); err != nil {
-				f.SeriesOf(e.name).Fail(err)
+		compared := append(ours, b.contenders(ctx, report.Bare)...)
+		for _, group := range [][]*entry{compared, b.contenders(ctx, report.Article, report.Gateway)} {
+			if err := roomFor(l.sessions * len(group)); err != nil {
+				f.LeftOut = err.Error()
+				continue
 			}
+			b.loadInTurns(ctx, group, l.sessions, l.cells, f)
 		}
 	}
 	return nil
 }
 
-// loadOne makes n sessions of one contender run cells each, repeatedly. The first time is not counted.
-func (b *bench) loadOne(ctx context.Context, e *entry, n, cells int, into *report.Series) error {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	sessions, err := openAll(ctx, e, n)
-	defer endAll(ctx, sessions)
-	for i := 0; i <= b.n.seconds && err == nil; i++ {
-		begun := time.Now()
-		err = inParallel(sessions, func(s contender.Session) error {
+// loadInTurns opens n sessions of each contender. In each turn the sessions of one contender run cells. The first turn of each
+// is not counted.
+func (b *bench) loadInTurns(ctx context.Context, group []*entry, n, cells int, f *report.Figure) {
+	sessions := map[*entry][]contender.Session{}
+	var ready []*entry
+	for _, e := range group {
+		f.SeriesOf(e.name) // the table has this order
+		within, cancel := context.WithTimeout(ctx, askTime)
+		all, err := openAll(within, e, n)
+		cancel()
+		defer endAll(ctx, all)
+		if err != nil {
+			f.SeriesOf(e.name).Fail(err)
+			continue
+		}
+		sessions[e] = all
+		ready = append(ready, e)
+	}
+	begun := map[*entry]bool{}
+	b.rounds(ctx, b.n.loads+1, ready, func(ctx context.Context, e *entry) error {
+		at := time.Now()
+		err := inParallel(sessions[e], func(s contender.Session) error {
 			_, err := s.Time(ctx, "1+1", cells)
 			return err
 		})
-		if err == nil && i > 0 {
-			into.Put(float64(n*cells) / time.Since(begun).Seconds())
+		if err == nil && begun[e] {
+			f.SeriesOf(e.name).Put(float64(n*cells) / time.Since(at).Seconds())
 		}
-	}
-	return err
+		begun[e] = true
+		return err
+	}, f)
 }
 
 // measureRate runs do repeatedly in several workers, and records the rate in each window. The first window is not counted,

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -58,7 +59,7 @@ func parse() options {
 	flag.StringVar(&o.sources, "sources", "bench", "folder of the contenders' programs")
 	flag.StringVar(&o.out, "out", "bench/results", "folder for the report")
 	flag.StringVar(&only, "only", "", "comma-separated figures to measure: "+strings.Join(stepNames(), ","))
-	flag.StringVar(&with, "with", "", "comma-separated contenders: warm,restore,cold,bare,article,gateway,llm")
+	flag.StringVar(&with, "with", "", "comma-separated contenders: warm,restore,cold,bare,raw,article,gateway,llm")
 	flag.IntVar(&o.warm, "warm", 8, "number of warm sandboxes")
 	flag.BoolVar(&o.quick, "quick", false, "fewer samples; takes a few minutes")
 	flag.StringVar(&o.render, "render", "", "render the report of this results.json without a measurement")
@@ -80,16 +81,24 @@ func parse() options {
 
 // measure does the whole run. After Ctrl-C it writes the results so far.
 func measure(ctx context.Context, o options) error {
+	history, err := readHistory(o)
+	if err != nil {
+		return err
+	}
 	b, err := newBench(o)
 	if err != nil {
 		return err
 	}
+	b.report.Version, b.report.Commit = versionOf(ctx, b.o.program), commitOf(ctx, b.o.sources)
 	b.steps(ctx)
 	charts := b.charts(ctx)
 	b.close()
 	b.report.Scrub(strings.NewReplacer(b.temp, "TEMP", b.o.sources, "bench", b.o.home, "HOME", b.o.program, "cellhold", filepath.Dir(b.o.python), "VENV"))
 	b.report.Seconds = time.Since(b.report.Begun).Seconds()
-	if err := write(b.report, o.out, charts); err != nil {
+	if o.full() && ctx.Err() == nil {
+		history, err = extendHistory(b.o, history, b.report)
+	}
+	if err := errors.Join(err, write(b.report, o.out, charts, history)); err != nil {
 		return err
 	}
 	fmt.Printf("\nThe report is %s\n", filepath.Join(o.out, "report.md"))
@@ -107,23 +116,27 @@ func renderAgain(_ context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	history, err := readHistory(o)
+	if err != nil {
+		return err
+	}
 	var charts []report.Chart
 	for _, c := range pictures {
 		if _, err := os.Stat(filepath.Join(o.out, c.File)); err == nil {
 			charts = append(charts, c)
 		}
 	}
-	return write(r, o.out, charts)
+	return write(r, o.out, charts, history)
 }
 
 // write writes the report and the samples.
-func write(r *report.Report, out string, charts []report.Chart) error {
+func write(r *report.Report, out string, charts []report.Chart, history report.History) error {
 	page, err := os.Create(filepath.Join(out, "report.md"))
 	if err != nil {
 		return err
 	}
 	defer page.Close()
-	if err := r.WriteMarkdown(page, charts); err != nil {
+	if err := r.WriteMarkdown(page, charts, history); err != nil {
 		return err
 	}
 	raw, err := os.Create(filepath.Join(out, "results.json"))

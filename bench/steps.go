@@ -23,7 +23,7 @@ var allSteps = []step{
 	{"plot", 6 * time.Minute, (*bench).plot},
 	{"burst", 8 * time.Minute, (*bench).burst},
 	{"cell", 5 * time.Minute, (*bench).cell},
-	{"load", 8 * time.Minute, (*bench).load},
+	{"load", 12 * time.Minute, (*bench).load},
 	{"creates", 5 * time.Minute, (*bench).creates},
 	{"memory", 5 * time.Minute, (*bench).memory},
 	{"hibernate", 5 * time.Minute, (*bench).hibernate},

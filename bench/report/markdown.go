@@ -13,10 +13,11 @@ import (
 type Chart struct{ File, Title string }
 
 // WriteMarkdown writes the report as Markdown with tables.
-func (r *Report) WriteMarkdown(w io.Writer, charts []Chart) error {
+func (r *Report) WriteMarkdown(w io.Writer, charts []Chart, history History) error {
 	var b strings.Builder
 	r.head(&b)
 	r.judged(&b)
+	history.table(&b)
 	for _, c := range charts {
 		fmt.Fprintf(&b, "\n![%s](%s)\n", c.Title, c.File)
 	}
@@ -31,6 +32,9 @@ func (r *Report) WriteMarkdown(w io.Writer, charts []Chart) error {
 func (r *Report) head(b *strings.Builder) {
 	m := r.Machine
 	fmt.Fprintf(b, "# Benchmark of %s\n\n", r.Begun.UTC().Format("2006-01-02"))
+	if r.Version != "" {
+		fmt.Fprintf(b, "cellhold %s%s. ", r.Version, iff(r.Commit != "", ", commit "+r.Commit))
+	}
 	fmt.Fprintf(b, "%d cores, %.0f GiB of memory, Linux %s, cgroup %s", m.Cores, m.Memory, m.Kernel, m.Cgroup)
 	if !m.Root {
 		b.WriteString(", as a plain user")
@@ -52,7 +56,7 @@ func (r *Report) judged(b *strings.Builder) {
 		}
 	}
 	if len(limits) > 0 {
-		b.WriteString("\nReasons for the missed targets; docs/explanation/performance.md has the figures:\n\n")
+		b.WriteString("\nReasons for the missed targets and aims; docs/explanation/performance.md has the figures:\n\n")
 	}
 	for _, l := range limits {
 		fmt.Fprintf(b, "- %s\n", l)
@@ -116,8 +120,8 @@ func (f *Figure) missing(b *strings.Builder) {
 
 // inSandbox describes the series that are measured inside a sandbox of cellhold.
 var inSandbox = []Contender{
-	{Name: Raw, What: "a ZeroMQ client in a sandbox of cellhold. Its kernel runs in the same sandbox, with the image's settings."},
-	{Name: Untuned, What: "the same client, with an ipykernel without the image's settings."},
+	{Name: Stream, What: "a client of the image's kernel without the agent and the server: bench/inside/raw_client.py. Client and kernel run in one sandbox of cellhold."},
+	{Name: Raw, What: "the same for ipykernel over ZeroMQ, with the image's settings, in the same sandbox."},
 }
 
 func (r *Report) who(b *strings.Builder) {

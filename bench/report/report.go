@@ -20,6 +20,8 @@ type Report struct {
 	Begun      time.Time   `json:"begun"`
 	Seconds    float64     `json:"seconds"` // duration
 	Quick      bool        `json:"quick"`   // fewer samples than a full run
+	Version    string      `json:"version"` // of the measured program
+	Commit     string      `json:"commit"`  // of the sources
 	Machine    Machine     `json:"machine"`
 	Contenders []Contender `json:"contenders"`
 	Figures    []*Figure   `json:"figures"`

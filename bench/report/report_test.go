@@ -24,7 +24,7 @@ func TestAPageIsMadeOfTheSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	var page bytes.Buffer
-	if err := r.WriteMarkdown(&page, []Chart{{"first.svg", "First answers"}}); err != nil {
+	if err := r.WriteMarkdown(&page, []Chart{{"first.svg", "First answers"}}, readHistory(t)); err != nil {
 		t.Fatal(err)
 	}
 	golden := filepath.Join("testdata", "report.md")
@@ -95,6 +95,8 @@ func TestTargetsAreJudgedByTheSamples(t *testing.T) {
 	}
 	least := target{of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40}
 	most := target{of: ref{"first", Warm, 0.5}, most: true, bound: 15, unit: "ms"}
+	aim := most
+	aim.aim = true
 	without := &Report{Contenders: []Contender{{Name: Warm, LeftOut: "no templates"}}}
 	for _, x := range []struct {
 		name   string
@@ -108,6 +110,8 @@ func TestTargetsAreJudgedByTheSamples(t *testing.T) {
 		{"less than wanted", least, report(600, 30), "20 times", "**missed** by 50 %"},
 		{"quick enough", most, report(600, 15), "15 ms", "reached"},
 		{"too slow", most, report(600, 18), "18 ms", "**missed** by 20 %"},
+		{"slower than the aim", aim, report(600, 18), "18 ms", "aim missed by 20 %"},
+		{"as quick as the aim", aim, report(600, 15), "15 ms", "reached"},
 		{"never measured", most, without, "–", "not measured: without " + Warm},
 	} {
 		v := x.target.judge(x.report)
@@ -139,7 +143,7 @@ func TestErrorsOfContendersStayOnOneLine(t *testing.T) {
 	r.Add(Figure{Key: "first", Title: "First"}).SeriesOf("x").Fail(&os.PathError{Op: "open", Path: "/home/me/a\n| b |\n# c", Err: os.ErrNotExist})
 	r.Scrub(strings.NewReplacer("/home/me", "HOME"))
 	var page bytes.Buffer
-	if err := r.WriteMarkdown(&page, nil); err != nil {
+	if err := r.WriteMarkdown(&page, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if text := page.String(); !strings.Contains(text, "Failures of x: 1. The last error: open HOME/a / b / # c: file does not exist\n") || strings.Contains(text, "/home/me") {

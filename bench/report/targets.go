@@ -7,10 +7,12 @@ import (
 
 // target is a goal of the project.
 type target struct {
+	name  string // its name in the history; "" if the history has the same value already, or if it changes by chance
 	text  string
 	of    ref
 	over  *ref    // divisor; nil means that the figure itself counts
 	most  bool    // bound is a maximum, not a minimum
+	aim   bool    // a later goal; a missed aim is no fault
 	bound float64 // in unit
 	unit  string  // unit of the measured value; "" means "times"
 	scale float64 // factor from the figure's unit to unit; 0 means 1
@@ -19,9 +21,11 @@ type target struct {
 
 // The reasons for missed targets.
 const (
-	warmLimit    = "warm: the system calls and wake-ups of the first cell in gVisor; every later cell has them too"
-	restoreLimit = "restores, and so sustained creates: CPU time to load the snapshot's pages, to read the state of gVisor's kernel, and to start and end its processes"
-	cellLimit    = "`1+1`: the server's CPU time and the wake-ups of its threads; it competes with a sandbox that uses both cores"
+	warmLimit    = "warm: the create call, and the CPU time and wake-ups of a cell with pandas; every later cell of this kind has them too"
+	restoreLimit = "restores, and so sustained creates and resumed sessions: CPU time to load the snapshot's pages, to read the state of gVisor's kernel, and to start and end its processes"
+	cellLimit    = "`1+1`: five wake-ups between the server, the agent and the kernel, IPython's own time, and the server's commits"
+	loadLimit    = "cells a second: CPU time; gVisor and the agent use more of it for each cell than the kernel, and the server needs some too"
+	memoryLimit  = "memory of a session: most of it is the guest's, because restored sessions do not share the pages of the snapshot; a quarter belongs to gVisor and the host kernel"
 	burstLimit   = "the burst: CPU time, because each session beyond the warm ones needs a restore"
 	orderLimit   = "the order of the burst: calls start in order, and (cores + 1) of them run at the same time; if one call is delayed, later calls finish before it"
 )
@@ -40,26 +44,32 @@ const (
 	Article  = "the article's design"
 	Gateway  = "Jupyter Kernel Gateway"
 	LLM      = "llm-sandbox on Docker"
-	Raw      = "raw client in the same sandbox"
-	Untuned  = "raw client, untuned kernel there"
+	BareRaw  = "bare ipykernel, raw ZeroMQ client"
+	Stream   = "raw client of the stream, in the sandbox"
+	Raw      = "raw ZeroMQ client, in the sandbox"
 	Cellhold = "cellhold"
 )
 
 // targets are the goals on two cores. A goal that depends on the machine is a ratio of two figures of one run.
 var targets = []target{
-	{text: "create → first answer with pandas, warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 40, limit: warmLimit},
-	{text: "the same, p50", of: ref{"first", Warm, 0.5}, most: true, bound: 15, unit: "ms", limit: warmLimit},
-	{text: "by restore, nothing warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Restore, 0.5}, bound: 3, limit: restoreLimit},
-	{text: "the same, p50", of: ref{"first", Restore, 0.5}, most: true, bound: 200, unit: "ms", limit: restoreLimit},
-	{text: "warm against the article's design", of: ref{"first", Article, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 50},
-	{text: "`1+1` over /v1 against a raw client in the same sandbox, p50", of: ref{"cell", Cellhold, 0.5}, over: &ref{"cell", Raw, 0.5}, most: true, bound: 1.15, limit: cellLimit},
-	{text: "`1+1` over /v1 against an untuned ipykernel there, p50", of: ref{"cell", Cellhold, 0.5}, over: &ref{"cell", Untuned, 0.5}, most: true, bound: 0.8},
-	{text: "sustained creates", of: ref{"creates", Warm, 0.5}, bound: 6, unit: "/s", limit: restoreLimit},
-	{text: "memory of an idle warm session", of: ref{"memory", Warm, 0.5}, most: true, bound: 140, unit: "MB"},
-	{text: "resume with 10 MB of state → first answer, p50", of: ref{"resume-10", Cellhold, 0.5}, most: true, bound: 400, unit: "ms"},
-	{text: "resume with 300 MB of state → first answer, p50", of: ref{"resume-300", Cellhold, 0.5}, most: true, bound: 400, unit: "ms"},
+	{name: "warm", text: "create → first answer with pandas, warm, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 70, limit: warmLimit},
+	{name: "warm-ms", text: "create → first answer with pandas, warm, p50", of: ref{"first", Warm, 0.5}, most: true, aim: true, bound: 9, unit: "ms", limit: warmLimit},
+	{name: "restore", text: "create → first answer with pandas, by restore, against a bare ipykernel", of: ref{"first", Bare, 0.5}, over: &ref{"first", Restore, 0.5}, bound: 4, limit: restoreLimit},
+	{name: "restore-ms", text: "create → first answer with pandas, by restore, p50", of: ref{"first", Restore, 0.5}, most: true, aim: true, bound: 160, unit: "ms", limit: restoreLimit},
+	{name: "article", text: "create → first answer with pandas, warm, against the article's design", of: ref{"first", Article, 0.5}, over: &ref{"first", Warm, 0.5}, bound: 50, limit: warmLimit},
+	{name: "cell", text: "`1+1` over /v1 against a bare ipykernel, p50", of: ref{"cell", Cellhold, 0.5}, over: &ref{"cell", Bare, 0.5}, most: true, bound: 0.6, limit: cellLimit},
+	{text: "`1+1` over /v1 against a bare ipykernel, p50", of: ref{"cell", Cellhold, 0.5}, over: &ref{"cell", Bare, 0.5}, most: true, aim: true, bound: 0.5, limit: cellLimit},
+	{name: "load-1", text: "cells a second with 1 session, against a bare ipykernel", of: ref{"load-1", Restore, 0.5}, over: &ref{"load-1", Bare, 0.5}, bound: 1.5, limit: loadLimit},
+	{name: "load-8", text: "cells a second with 8 sessions, against 8 bare ipykernels", of: ref{"load-8", Restore, 0.5}, over: &ref{"load-8", Bare, 0.5}, bound: 1.5, limit: loadLimit},
+	{name: "load-32", text: "cells a second with 32 sessions, against 32 bare ipykernels", of: ref{"load-32", Restore, 0.5}, over: &ref{"load-32", Bare, 0.5}, bound: 1.2, limit: loadLimit},
+	{name: "creates", text: "sustained creates", of: ref{"creates", Warm, 0.5}, bound: 6, unit: "/s", limit: restoreLimit},
+	{text: "sustained creates", of: ref{"creates", Warm, 0.5}, aim: true, bound: 8, unit: "/s", limit: restoreLimit},
+	{name: "memory", text: "memory of an idle warm session", of: ref{"memory", Warm, 0.5}, most: true, bound: 110, unit: "MB", limit: memoryLimit},
+	{text: "memory of an idle warm session", of: ref{"memory", Warm, 0.5}, most: true, aim: true, bound: 100, unit: "MB", limit: memoryLimit},
+	{name: "resume-10", text: "resume with 10 MB of state → first answer, p50", of: ref{"resume-10", Cellhold, 0.5}, most: true, bound: 180, unit: "ms", limit: restoreLimit},
+	{name: "resume-300", text: "resume with 300 MB of state → first answer, p50", of: ref{"resume-300", Cellhold, 0.5}, most: true, bound: 400, unit: "ms", limit: restoreLimit},
 	{text: "burst of 50 creates, none failed", of: ref{"burst-50-failed", Warm, 1}, most: true, bound: 0, unit: "failed"},
-	{text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 8, unit: "s", scale: 1e-3, limit: burstLimit},
+	{name: "burst-50", text: "burst of 50 creates, p99", of: ref{"burst-50", Warm, 0.99}, most: true, bound: 6, unit: "s", scale: 1e-3, limit: burstLimit},
 	// Concurrent creations can end in any order: one for each core, one more, and the next one.
 	{text: "burst of 50 creates, most sessions that overtook the same earlier session", of: ref{"burst-50-overtaken", Warm, 1}, most: true, bound: 4, unit: "sessions", limit: orderLimit},
 }
@@ -69,19 +79,8 @@ type verdict struct{ text, want, got, result, limit string }
 
 // judge compares a target with the measured value.
 func (t target) judge(r *Report) verdict {
-	v := verdict{text: t.text, want: t.amount(t.bound)}
-	if t.most {
-		v.want = "at most " + v.want
-	} else {
-		v.want = "at least " + v.want
-	}
-	got := r.look(t.of)
-	if t.over != nil {
-		got /= r.look(*t.over)
-	}
-	if t.scale != 0 {
-		got *= t.scale
-	}
+	v := verdict{text: t.text, want: t.wanted()}
+	got := t.value(r)
 	if math.IsNaN(got) {
 		v.got, v.result = "–", "not measured"
 		for _, c := range r.Contenders {
@@ -99,6 +98,30 @@ func (t target) judge(r *Report) verdict {
 	return v
 }
 
+// wanted describes the bound.
+func (t target) wanted() string {
+	text := "at least "
+	if t.most {
+		text = "at most "
+	}
+	if t.aim {
+		text = "aim: " + text
+	}
+	return text + t.amount(t.bound)
+}
+
+// value returns the measured value in the target's unit, or NaN without samples.
+func (t target) value(r *Report) float64 {
+	got := r.look(t.of)
+	if t.over != nil {
+		got /= r.look(*t.over)
+	}
+	if t.scale != 0 {
+		got *= t.scale
+	}
+	return got
+}
+
 func (t target) reached(got float64) bool {
 	return t.most && got <= t.bound || !t.most && got >= t.bound
 }
@@ -110,7 +133,11 @@ func (t target) verdict(got float64) string {
 	if t.bound == 0 {
 		return "**missed**"
 	}
-	return fmt.Sprintf("**missed** by %.0f %%", math.Ceil(100*math.Abs(got-t.bound)/t.bound))
+	by := fmt.Sprintf("by %.0f %%", math.Ceil(100*math.Abs(got-t.bound)/t.bound))
+	if t.aim {
+		return "aim missed " + by
+	}
+	return "**missed** " + by
 }
 
 // look returns a quantile, or NaN without samples.
