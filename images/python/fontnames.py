@@ -1,8 +1,8 @@
 """Names of fonts of other systems, and the fonts of this image that replace them.
 
 fonts.py adds the names to matplotlib. Some programs look for fonts themselves. vl-convert leaves a text out when its
-font is missing, and Pillow looks for files. For these programs main() writes font files with the names. The names in
-a collection share its glyphs, so a name costs only a kilobyte.
+font is missing, and Pillow looks for files. For these programs main() writes font files with the names. The fonts in
+a collection share their glyphs, so another name adds only one kilobyte.
 """
 
 import os

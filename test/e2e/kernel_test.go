@@ -79,6 +79,22 @@ func TestTheKernelOnTheStreamWhileCodeRuns(t *testing.T) {
 	}
 }
 
+func TestAKernelOverZeroMQHasItsSockets(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	if _, err := s.AddKernel(t.Context(), id, "python3-zmq", ""); err != nil {
+		t.Fatal(err)
+	}
+	const code = "import zmq\nget_ipython().kernel.shell_stream.getsockopt(zmq.TYPE) == zmq.ROUTER"
+	if got := text(s.runOn(t, id, "python3-zmq", code)); got != "True" {
+		t.Errorf("python3-zmq prints %q", got)
+	}
+	if got := text(s.run(t, id, code)); !strings.Contains(got, "python3-zmq") {
+		t.Errorf("python3 has no ZeroMQ sockets, but its error does not name the kernelspec that has them: %q", got)
+	}
+}
+
 // suiteFailures are the tests of public suites that the kernel of the image does not pass, with the reason.
 var suiteFailures = map[string]string{
 	"test_message_spec.py::test_connect_request":       "the kernel has no ports",

@@ -51,3 +51,28 @@ func TestTheReprIsShownIfAnotherReprMethodFails(t *testing.T) {
 		}
 	}
 }
+
+func TestARegisteredRepresentationOfAPlainValueIsShown(t *testing.T) {
+	t.Parallel()
+	s := serve(t, newHome(t))
+	id := s.session(t, client.CreateSession{})
+	s.must(t, id, "shown = get_ipython().display_formatter\nhtml = shown.formatters['text/html']")
+	for _, c := range []struct{ register, show, mime, want string }{
+		{"html.for_type(int, lambda n: f'<i>{n}</i>')", "3", "text/html", "<i>3</i>"},
+		{"html.for_type_by_name('builtins', 'str', lambda s: f'<i>{s}</i>')", "'a'", "text/html", "<i>a</i>"},
+		{"html.for_type(object, lambda o: '<i>object</i>')", "3.5", "text/html", "<i>object</i>"},
+		{"html.singleton_printers[id(None)] = lambda o: '<i>none</i>'", "display(None)", "text/html", "<i>none</i>"},
+		{"shown.mimebundle_formatter.for_type(bool, lambda b, **kw: {'text/x-own': 'own'})", "True", "text/x-own", "own"},
+		{"shown.formatters['text/plain'].for_type(set, lambda o, p, cycle: p.text('a set'))", "{1}", "text/plain", "a set"},
+	} {
+		s.must(t, id, c.register)
+		outputs := s.run(t, id, c.show).Outputs
+		if len(outputs) != 1 || unescaped(outputs[0].Data[c.mime]) != c.want {
+			t.Errorf("after %s, %s has the outputs %+v; want %s: %s", c.register, c.show, outputs, c.mime, c.want)
+		}
+	}
+	s.must(t, id, "shown.ipython_display_formatter.for_type(list, lambda l: print('a list'))")
+	if got := text(s.run(t, id, "[1]")); got != "a list\n" {
+		t.Errorf("the function that displays lists printed %q", got)
+	}
+}
