@@ -35,7 +35,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// fifos are a pair of named pipes with the guest's ends open for both reading and writing, as in a sandbox.
+// fifos are a pair of named pipes whose guest ends are open for reads and writes, as in a sandbox.
 type fifos struct {
 	in, out           string
 	guestIn, guestOut *os.File
@@ -184,7 +184,7 @@ func TestALinkCarriesHTTPOverPipesInMemory(t *testing.T) {
 	if resp.StatusCode != http.StatusNotFound {
 		t.Errorf("got status %s, want 404", resp.Status)
 	}
-	for range 2 { // Close can be called twice on both ends
+	for range 2 { // Close can be called twice on each end
 		_ = h.Close()
 		_ = l.Close()
 	}
