@@ -98,61 +98,61 @@ func create(t *testing.T, c *client.Client) cellhold.SessionID {
 	return s.ID
 }
 
-func TestASessionFromStartToEnd(t *testing.T) {
+func TestAClientUsesASessionFromStartToEnd(t *testing.T) {
 	ctx := t.Context()
 	c := start(t, nil)
 	if err := c.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := c.Version(ctx); err != nil || v.Version != "test" {
-		t.Errorf("version %+v, %v", v, err)
+		t.Errorf("got the version %+v, %v; want test", v, err)
 	}
 	id := create(t, c)
 	cell, err := c.Execute(ctx, id, client.Code{Code: "set x 41\nadd x 1\nget x", Timeout: time.Minute})
 	if err != nil || cell.Status != cellhold.StatusOK || string(cell.Outputs[0].Data["text/plain"]) != `"42"` {
-		t.Errorf("cell %+v, %v", cell, err)
+		t.Errorf("got the cell %+v, %v; want status ok and the result 42", cell, err)
 	}
 	queued, err := c.Submit(ctx, id, client.Code{Code: "print later"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if done, err := c.Wait(ctx, id, queued.ID); err != nil || done.Outputs[0].Text != "later\n" {
-		t.Errorf("waited %+v, %v", done, err)
+		t.Errorf("Wait returned %+v, %v; want the output later", done, err)
 	}
 	if again, err := c.Cell(ctx, id, queued.ID); err != nil || again.State != cellhold.CellDone {
-		t.Errorf("cell %+v, %v", again, err)
+		t.Errorf("got the cell %+v, %v; want state done", again, err)
 	}
 	if cells, err := c.Cells(ctx, id); err != nil || len(cells) != 2 {
-		t.Errorf("cells %+v, %v", cells, err)
+		t.Errorf("got the cells %+v, %v; want 2", cells, err)
 	}
 	if s, err := c.Session(ctx, id); err != nil || s.ID != id || s.Meta["a"] != "b" {
-		t.Errorf("session %+v, %v", s, err)
+		t.Errorf("got the session %+v, %v; want id %s and the metadata of the create call", s, err, id)
 	}
 	if list, err := c.Sessions(ctx); err != nil || len(list) != 1 {
-		t.Errorf("sessions %+v, %v", list, err)
+		t.Errorf("got the sessions %+v, %v; want 1", list, err)
 	}
 	if s, err := c.Restart(ctx, id, ""); err != nil || s.Kernels[0].State != cellhold.KernelIdle {
-		t.Errorf("restart %+v, %v", s, err)
+		t.Errorf("after the restart: got %+v, %v; want an idle kernel", s, err)
 	}
 	var nb bytes.Buffer
 	if err := c.Notebook(ctx, id, &nb); err != nil || !strings.Contains(nb.String(), "print later") {
-		t.Errorf("notebook %s, %v", nb.String(), err)
+		t.Errorf("got the notebook %s, %v; want the code of the second cell in it", nb.String(), err)
 	}
 	if files, err := c.Files(ctx, id); err != nil || len(files) != 0 {
-		t.Errorf("files %v, %v", files, err)
+		t.Errorf("got the files %v, %v; want 0", files, err)
 	}
 	if _, err := c.OpenFile(ctx, id, "a b/c?.png"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("a missing file: %v", err)
+		t.Errorf("open a missing file: got %v, want kind not_found", err)
 	}
 	if err := c.DeleteSession(ctx, id); err != nil {
 		t.Error(err)
 	}
 	if _, err := c.Session(ctx, id); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("after the end: %v", err)
+		t.Errorf("read a deleted session: got %v, want kind not_found", err)
 	}
 }
 
-func TestAnInterruptReachesTheKernel(t *testing.T) {
+func TestAnInterruptEndsTheRunningCell(t *testing.T) {
 	c := start(t, nil)
 	id := create(t, c)
 	cell, err := c.Submit(t.Context(), id, client.Code{Code: "loop"})
@@ -171,11 +171,11 @@ func TestAnInterruptReachesTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done, err := c.Wait(t.Context(), id, cell.ID); err != nil || done.Status != cellhold.StatusInterrupted {
-		t.Errorf("the interrupted cell: %+v, %v", done, err)
+		t.Errorf("got the cell %+v, %v; want status interrupted", done, err)
 	}
 }
 
-// cutting breaks connections to a path after some writes, as often as cuts says.
+// cutting breaks the connection of a GET request to a path after some writes. It does so for the first cuts requests.
 func cutting(path string, writes int32, cuts *atomic.Int32) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -206,7 +206,7 @@ func (c *cutter) Write(p []byte) (int, error) {
 	return c.ResponseWriter.Write(p)
 }
 
-func TestAWatchMissesNothingWhenConnectionsBreak(t *testing.T) {
+func TestAWatchMissesNoEventWhenConnectionsBreak(t *testing.T) {
 	var cuts atomic.Int32
 	cuts.Store(5)
 	c := start(t, cutting("/events", 3, &cuts))
@@ -225,7 +225,7 @@ func TestAWatchMissesNothingWhenConnectionsBreak(t *testing.T) {
 			t.Fatal(err)
 		}
 		if e.Seq != last+1 {
-			t.Fatalf("event %d after %d", e.Seq, last)
+			t.Fatalf("got event %d after event %d, want %d", e.Seq, last, last+1)
 		}
 		last = e.Seq
 		if e.Type == cellhold.EventCellDone && cuts.Load() < 0 {
@@ -241,10 +241,10 @@ func TestAWatchMissesNothingWhenConnectionsBreak(t *testing.T) {
 			return
 		}
 	}
-	t.Error("the watch ended before the session")
+	t.Error("the watch ended without the event session_ended")
 }
 
-func TestExecuteSurvivesABrokenConnection(t *testing.T) {
+func TestWaitRetriesAfterABrokenConnection(t *testing.T) {
 	var cuts atomic.Int32
 	cuts.Store(2)
 	c := start(t, cutting("/cells/", 0, &cuts))
@@ -255,11 +255,11 @@ func TestExecuteSurvivesABrokenConnection(t *testing.T) {
 	}
 	done, err := c.Wait(t.Context(), id, cell.ID)
 	if err != nil || done.Status != cellhold.StatusOK || cuts.Load() >= 0 {
-		t.Errorf("the cell: %+v, %v; %d cuts left", done, err, cuts.Load())
+		t.Errorf("got the cell %+v, %v, cuts %d; want status ok and a negative number", done, err, cuts.Load())
 	}
 }
 
-func TestErrorsHaveTheServersKind(t *testing.T) {
+func TestErrorsHaveTheKindFromTheServer(t *testing.T) {
 	c := start(t, nil)
 	id := create(t, c)
 	for _, tt := range []struct {
@@ -272,19 +272,19 @@ func TestErrorsHaveTheServersKind(t *testing.T) {
 		{"bad timeout", second(c.Submit(t.Context(), id, client.Code{Timeout: -1})), cellhold.Invalid},
 	} {
 		if e, ok := errors.AsType[*cellhold.Error](tt.err); !ok || e.Kind != tt.want || e.Message == "" {
-			t.Errorf("%s: %v", tt.name, tt.err)
+			t.Errorf("%s: got %v, want kind %s and a message", tt.name, tt.err, tt.want)
 		}
 	}
 	for _, err := range c.Watch(t.Context(), "sunknown", 0) {
 		if cellhold.KindOf(err) != cellhold.NotFound {
-			t.Errorf("watch of an unknown session: %v", err)
+			t.Errorf("watch an unknown session: got %v, want kind not_found", err)
 		}
 	}
 }
 
 func second[T any](_ T, err error) error { return err }
 
-func TestAnswersOfProxiesGetTheirKindFromTheStatus(t *testing.T) {
+func TestAnAnswerThatIsNotJSONHasTheKindOfItsStatus(t *testing.T) {
 	for status, want := range map[int]cellhold.Kind{502: cellhold.Unavailable, 401: cellhold.Denied, 301: cellhold.Internal, 500: cellhold.Internal, 429: cellhold.Exhausted} {
 		hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "/elsewhere")
@@ -293,7 +293,7 @@ func TestAnswersOfProxiesGetTheirKindFromTheStatus(t *testing.T) {
 		}))
 		c := newClient(t, client.Options{URL: hs.URL})
 		if err := c.Ready(t.Context()); cellhold.KindOf(err) != want {
-			t.Errorf("%d: %v", status, err)
+			t.Errorf("status %d: got %v, want kind %s", status, err, want)
 		}
 		hs.Close()
 	}
@@ -307,35 +307,35 @@ func TestRetriesOfAnUnreachableServerEnd(t *testing.T) {
 	ln.Close()
 	c := newClient(t, client.Options{URL: "http://" + ln.Addr().String(), Patience: 300 * time.Millisecond})
 	if _, err := c.Wait(t.Context(), "s", "c"); cellhold.KindOf(err) != cellhold.Unavailable {
-		t.Errorf("Wait: %v", err)
+		t.Errorf("Wait: got %v, want kind unavailable", err)
 	}
-	last := errors.New("nothing was yielded")
+	last := errors.New("the watch yielded nothing")
 	for _, err := range c.Watch(t.Context(), "s", 0) {
 		last = err
 	}
 	if cellhold.KindOf(last) != cellhold.Unavailable {
-		t.Errorf("Watch: %v", last)
+		t.Errorf("Watch: got %v, want kind unavailable", last)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.Wait(ctx, "s", "c"); !errors.Is(err, context.Canceled) {
-		t.Errorf("a cancelled Wait: %v", err)
+		t.Errorf("Wait with a cancelled context: got %v, want context.Canceled", err)
 	}
 }
 
-func TestBadURLsAreRefused(t *testing.T) {
+func TestInvalidURLsAreRefused(t *testing.T) {
 	for _, u := range []string{"", "localhost:5002", "ftp://x", "http://", "http://u:p@x", "http://x?token=1"} {
 		if _, err := client.New(client.Options{URL: u}); err == nil {
-			t.Errorf("%q was accepted", u)
+			t.Errorf("%q: got no error, want one", u)
 		}
 	}
 }
 
-// A caller that sends a whole line of the token file gets a message about the token.
+// A caller can paste a whole line of the token file. The message then names the part to use.
 func TestATokenWithASpaceIsRefused(t *testing.T) {
 	for _, token := range []string{"default 0123", "0123\n4567", "0123\r"} {
 		if _, err := client.New(client.Options{URL: "http://127.0.0.1:5002", Token: token}); err == nil || !strings.Contains(err.Error(), "use only the token") {
-			t.Errorf("%q: %v", token, err)
+			t.Errorf("%q: got %v, want an error with \"use only the token\"", token, err)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func TestAListingRequestsOnlyTheNeededEntries(t *testing.T) {
 		name   string
 		pages  []func() io.ReadCloser
 		most   int
-		limits []string // limits of the requests
+		limits []string // limit in the query of each request
 		want   int
 		more   bool
 		fails  bool
@@ -42,15 +42,15 @@ func TestAListingRequestsOnlyTheNeededEntries(t *testing.T) {
 		}
 		all, more, err := c.ListDirUpTo(t.Context(), "s1", "", test.most)
 		if len(all) != test.want || more != test.more || (err != nil) != test.fails || err != nil && cellhold.KindOf(err) != cellhold.Internal {
-			t.Errorf("%s: %d entries, more: %v, %v", test.name, len(all), more, err)
+			t.Errorf("%s: got %d entries, more %t, error %v; want %d entries, more %t, an internal error: %t", test.name, len(all), more, err, test.want, test.more, test.fails)
 		}
 		if len(s.asked) != len(test.limits) {
-			t.Errorf("%s: requests %q", test.name, s.asked)
+			t.Errorf("%s: got the requests %q, want %d", test.name, s.asked, len(test.limits))
 			continue
 		}
 		for i, want := range test.limits {
 			if asked, err := url.Parse(s.asked[i]); err != nil || asked.Query().Get("limit") != want {
-				t.Errorf("%s: request %q, want the limit %q", test.name, s.asked[i], want)
+				t.Errorf("%s: got the request %q, want the limit %q", test.name, s.asked[i], want)
 			}
 		}
 	}

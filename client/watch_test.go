@@ -15,7 +15,7 @@ import (
 	"cellhold"
 )
 
-// scripted is a transport that answers each request with the next body.
+// scripted is a transport that answers each request with the next body. After the last one, requests fail.
 type scripted struct {
 	bodies []func() io.ReadCloser
 	asked  []string
@@ -24,7 +24,7 @@ type scripted struct {
 func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.asked = append(s.asked, r.URL.RequestURI())
 	if len(s.bodies) == 0 {
-		return nil, errors.New("nothing more")
+		return nil, errors.New("no more bodies")
 	}
 	body := s.bodies[0]()
 	s.bodies = s.bodies[1:]
@@ -47,7 +47,7 @@ func silent(first string) func() io.ReadCloser {
 
 const endOfSession = "id: 3\nevent: session_ended\ndata: {\"seq\":3,\"type\":\"session_ended\"}\n\n"
 
-func TestASilentConnectionIsReplaced(t *testing.T) {
+func TestAWatchReplacesASilentConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{bodies: []func() io.ReadCloser{
 			silent(": hello\n\nid: 1\nevent: stream\ndata: {\"seq\":1,\"type\":\"stream\"}\n\n"),
@@ -67,18 +67,18 @@ func TestASilentConnectionIsReplaced(t *testing.T) {
 			seqs = append(seqs, e.Seq)
 		}
 		if len(seqs) != 3 || seqs[0] != 1 || seqs[1] != 2 || seqs[2] != 3 {
-			t.Errorf("events %v", seqs)
+			t.Errorf("got the events %v, want 1, 2 and 3", seqs)
 		}
 		if took := time.Since(begun); took < silence || took > silence+5*time.Second {
-			t.Errorf("the watch took %s", took)
+			t.Errorf("the watch took %s, want %s to %s", took, silence, silence+5*time.Second)
 		}
 		if want := "[/v1/sessions/s/events?after=0 /v1/sessions/s/events?after=1 /v1/sessions/s/events?after=2]"; strings.Join(s.asked, " ") != strings.Trim(want, "[]") {
-			t.Errorf("requests %v", s.asked)
+			t.Errorf("got the requests %v, want %s", s.asked, want)
 		}
 	})
 }
 
-func TestAWatchEndsAfterItsPatience(t *testing.T) {
+func TestAWatchOfAnUnreachableServerEndsAfterTheRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(Options{URL: "http://localhost", HTTP: &http.Client{Transport: &scripted{}}})
 		if err != nil {
@@ -90,10 +90,10 @@ func TestAWatchEndsAfterItsPatience(t *testing.T) {
 			last = err
 		}
 		if cellhold.KindOf(last) != cellhold.Unavailable {
-			t.Errorf("ended with %v", last)
+			t.Errorf("the watch ended with %v, want kind unavailable", last)
 		}
 		if took := time.Since(begun); took > defaultPatience || took < defaultPatience-5*time.Second {
-			t.Errorf("the watch took %s", took)
+			t.Errorf("the watch took %s, want %s to %s", took, defaultPatience-5*time.Second, defaultPatience)
 		}
 	})
 }
@@ -109,7 +109,7 @@ func FuzzReadEvent(f *testing.F) {
 				return
 			}
 			if n.data == nil || read > len(stream) {
-				t.Fatalf("event %d of %q: %+v", read, stream, n)
+				t.Fatalf("event %d of %q is %+v, want data, and fewer events than bytes", read, stream, n)
 			}
 		}
 	})

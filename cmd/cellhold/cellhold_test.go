@@ -24,8 +24,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain turns the test binary into cellhold if a script runs it by that name. Its sandboxes are fakes, and its
-// kernels run the toy language of package jupytertest.
+// TestMain turns the test binary into cellhold if a script runs it by that name. That cellhold has fake sandboxes, and
+// kernels that run the toy language of package jupytertest.
 func TestMain(m *testing.M) {
 	embedded.Main()
 	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see ourselves
@@ -58,7 +58,7 @@ func (noImages) Resolve(name string) (session.Image, error) {
 	return session.Image{Name: name, Digest: "sha256:0", Rootfs: "/"}, nil
 }
 
-// fakeDriver closes its world too, because no later process could find it.
+// fakeDriver closes the fake world when the driver closes, because no later process can find that world.
 type fakeDriver struct {
 	*fake.Driver
 	world *fake.World
@@ -81,7 +81,7 @@ type running struct {
 }
 
 // serve [flags] starts a server for the script and waits until it is ready. It sets URL and TOKEN from the greeting,
-// and writes the greeting to a file of that name.
+// and writes the greeting to the file greeting.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := program(ts, append([]string{"serve", "--listen", "127.0.0.1:0", "--log-level", "error"}, args...)...)
 	out, err := cmd.StdoutPipe()
@@ -95,7 +95,7 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			_ = cmd.Wait()
-			ts.Fatalf("the server did not start: %s", &problems)
+			ts.Fatalf("the server ended before it printed the whole greeting: %s", &problems)
 		}
 		greeting += line
 		if word := strings.Fields(line); len(word) > 1 && (word[0] == "URL" || word[0] == "Token") {

@@ -44,7 +44,7 @@ func TestTheGeneratedPagesAreCurrent(t *testing.T) {
 			}
 		}
 		if want, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("docs/reference/%s is old (%v); run: go test ./cmd/cellhold -run Generated -update", name, err)
+			t.Errorf("docs/reference/%s differs from the flags and commands (%v); run: go test ./cmd/cellhold -run Generated -update", name, err)
 		}
 	}
 }
@@ -58,7 +58,7 @@ func TestTheFileOfAllSettingsIsAccepted(t *testing.T) {
 	}
 	var out, problems bytes.Buffer
 	if status := command([]string{"--config", path, "config"}, nil, &out, &problems); status != console.ExitOK {
-		t.Errorf("the file is refused: %s", &problems)
+		t.Errorf("got exit status %d, want 0: %s", status, &problems)
 	}
 }
 

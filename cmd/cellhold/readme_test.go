@@ -35,7 +35,7 @@ func imageHome(t *testing.T) string {
 	return home
 }
 
-// ourselves returns an environment in which cellhold is this test binary.
+// ourselves returns an environment with a cellhold on its PATH. That program is a script that runs this test binary.
 func ourselves(t *testing.T, home string) (env []string, program string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -68,7 +68,7 @@ func startReal(t *testing.T, env []string, program string) string {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server ended with an error: %v", err)
+			t.Errorf("the server ended with %v, want exit status 0", err)
 		}
 	})
 	var greeting strings.Builder
@@ -78,7 +78,7 @@ func startReal(t *testing.T, env []string, program string) string {
 			return greeting.String()
 		}
 	}
-	t.Fatal("the server did not start")
+	t.Fatalf("the server printed %q, want a line that begins with Stop it", greeting.String())
 	return ""
 }
 
@@ -95,7 +95,7 @@ func sh(t *testing.T, env []string, dir, script string) string {
 	return string(out)
 }
 
-func TestTheExampleOfServeWorks(t *testing.T) {
+func TestTheExampleThatServePrintsReturnsAnOutput(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")
 	}
@@ -105,21 +105,21 @@ func TestTheExampleOfServeWorks(t *testing.T) {
 	example, _, _ = strings.Cut(example, "Stop it")
 	example = strings.ReplaceAll(example, "curl ", "curl --fail-with-body -sS ")
 	if got := sh(t, env, t.TempDir(), example); !strings.Contains(got, `"output":"2"`) {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want \"output\":\"2\" in it", got)
 	}
 }
 
-func TestTheDoctorKnowsThisHost(t *testing.T) {
+func TestTheDoctorReportsThatThisHostCanRunCellhold(t *testing.T) {
 	env, program := ourselves(t, imageHome(t))
 	got := sh(t, env, t.TempDir(), program+" doctor")
 	for _, want := range []string{"This host can run cellhold.", "ok       a sandbox can be saved: ", "ok       saved sessions: ", "template python: "} {
 		if !strings.Contains(got, want) {
-			t.Errorf("%q is missing in:\n%s", want, got)
+			t.Errorf("got\n%s\nwant %q in it", got, want)
 		}
 	}
 	cmd := exec.Command(program, "doctor", "--image", "no-such-image")
 	cmd.Env = env
 	if out, err := cmd.Output(); err == nil || !strings.Contains(string(out), "fix: cellhold image build") {
-		t.Errorf("without the image: %v, %s", err, out)
+		t.Errorf("with an unknown image: got %v and %s, want an error and the fix cellhold image build", err, out)
 	}
 }

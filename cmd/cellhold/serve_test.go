@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestTheGreetingNamesAnAddressThatCanBeOpened(t *testing.T) {
+func TestTheGreetingNamesAnAddressThatAClientCanReach(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
 		asked  string
@@ -21,7 +21,7 @@ func TestTheGreetingNamesAnAddressThatCanBeOpened(t *testing.T) {
 		{"10.0.0.7:5002", net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: 5002}, "10.0.0.7:5002", false},
 	} {
 		if got, others := reachable(&x.bound, x.asked); got != x.want || others != x.others {
-			t.Errorf("--listen %s: %s, %v", x.asked, got, others)
+			t.Errorf("--listen %s: got %s, all addresses: %t; want %s, %t", x.asked, got, others, x.want, x.others)
 		}
 	}
 }

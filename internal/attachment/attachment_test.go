@@ -77,7 +77,7 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c, err = db.Cell(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK || c.Outputs[0].Text != "hello\n" {
-		t.Errorf("the cell: %+v, %v", c, err)
+		t.Errorf("got the cell %+v, %v; want status ok and the output hello", c, err)
 	}
 	if _, err := a.WriteFile(t.Context(), "x.txt", 0, strings.NewReader("abc"), 3); err != nil {
 		t.Fatal(err)
@@ -91,10 +91,10 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(r); err != nil || string(got) != "abc" || !a.Moving() {
-		t.Errorf("the file is %q, %v; a transfer is running: %t, want true", got, err, a.Moving())
+		t.Errorf("got the file %q, %v, Moving %t; want abc and true", got, err, a.Moving())
 	}
 	if r.Close(); a.Moving() {
-		t.Error("a transfer counts as running after its end")
+		t.Error("Moving returned true after the file was closed, want false")
 	}
 	x, err := a.StartCommand(t.Context(), attachment.CommandRequest{Line: "echo there"})
 	if err != nil {
@@ -104,14 +104,14 @@ func TestASandboxServesCellsFilesAndCommandsWithoutASession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if x, err := db.Command(t.Context(), id, x.ID); err != nil || x.Stdout.Text != "there\n" {
-		t.Errorf("the command: %+v, %v", x, err)
+		t.Errorf("got the command %+v, %v; want the stdout there", x, err)
 	}
 	if err := a.Followers().Idle(); err != nil {
-		t.Errorf("the sandbox is not idle after all work: %v", err)
+		t.Errorf("Idle returned %v after all work, want nil", err)
 	}
 }
 
-func TestTheEndOfASandboxIsReportedAndItsCellsCanBeRead(t *testing.T) {
+func TestACellHasStatusOOMAfterItsSandboxRanOutOfMemory(t *testing.T) {
 	a, db, kill := attach(t)
 	k, err := a.Followers().Kernel("")
 	if err != nil {
@@ -124,16 +124,16 @@ func TestTheEndOfASandboxIsReportedAndItsCellsCanBeRead(t *testing.T) {
 	kill(sandbox.Exit{OOM: true})
 	status, detail, err := a.End(t.Context())
 	if err != nil || status != cellhold.StatusOOM || !strings.Contains(detail, "memory") {
-		t.Fatalf("the end is %s (%s), %v; want %s", status, detail, err, cellhold.StatusOOM)
+		t.Fatalf("End returned %s, %q, %v; want %s and a detail with the word memory", status, detail, err, cellhold.StatusOOM)
 	}
 	if err := a.Followers().Die(t.Context(), status, detail); err != nil {
 		t.Fatal(err)
 	}
 	a.Close(nil)
 	if c, err = db.Cell(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOOM {
-		t.Errorf("the cell: %+v, %v; want status %s", c, err, cellhold.StatusOOM)
+		t.Errorf("got the cell %+v, %v; want status %s", c, err, cellhold.StatusOOM)
 	}
 	if err := a.Run(nil); err == nil {
-		t.Error("Run succeeds on a closed attachment")
+		t.Error("Run of a closed attachment returned nil, want an error")
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"cellhold/internal/packages"
 )
 
-// stalledAgent returns a client of an agent that sends one request of code, reads the first line of the answer,
-// and then reads nothing.
+// stalledAgent returns a client of an agent that sends one request of code. The agent reads the first line of the
+// answer and no more.
 func stalledAgent(t *testing.T, request string) *guest.Client {
 	t.Helper()
 	c, err := guest.New(guest.Options{Logger: slog.New(slog.DiscardHandler), Dial: func(context.Context) (net.Conn, error) {
@@ -40,7 +40,7 @@ func stalledAgent(t *testing.T, request string) *guest.Client {
 	return c
 }
 
-func TestAnAgentThatDoesNotReadDoesNotDelayTheEnd(t *testing.T) {
+func TestAnAgentThatDoesNotReadDelaysCloseByAtMostSixSeconds(t *testing.T) {
 	p, err := packages.New(packages.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -55,12 +55,12 @@ func TestAnAgentThatDoesNotReadDoesNotDelayTheEnd(t *testing.T) {
 	began := time.Now()
 	a.answerCode(ctx, conn)
 	if took := time.Since(began); took > 6*time.Second {
-		t.Errorf("Close took %s", took)
+		t.Errorf("the answer ended after %s, want at most 6s", took)
 	}
 }
 
-// change changes packages in a sandbox. It reports whether the change counted as use and as work of the
-// session.
+// change changes packages in a sandbox. It reports whether the change counted as use, and whether the session counted
+// as busy.
 func change(t *testing.T, byCode bool) (used, moving bool) {
 	t.Helper()
 	a := &Attachment{o: Options{Logger: slog.New(slog.DiscardHandler), Hooks: Hooks{Used: func() { used = true }}}, installing: make(chan struct{}, 1), ctx: t.Context()}
@@ -72,16 +72,16 @@ func change(t *testing.T, byCode bool) (used, moving bool) {
 		t.Fatal(err)
 	}
 	if a.Moving() {
-		t.Error("after the change the session still counts as busy")
+		t.Error("Moving returned true after the change, want false")
 	}
 	return used, moving
 }
 
-func TestInstallationsOfCallersCountAsUseAndThoseOfCodeDoNot(t *testing.T) {
+func TestOnlyInstallationsByCallersCountAsUse(t *testing.T) {
 	if used, moving := change(t, false); !used || !moving {
-		t.Errorf("a caller installs: used %t, busy %t; want both", used, moving)
+		t.Errorf("a caller installs: got used %t, busy %t; want true, true", used, moving)
 	}
 	if used, moving := change(t, true); used || moving {
-		t.Errorf("code installs: used %t, busy %t; want neither", used, moving)
+		t.Errorf("code installs: got used %t, busy %t; want false, false", used, moving)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"cellhold/internal/record"
 )
 
-// script is a link whose agent sends the events of the test, and a log and a journal in memory.
+// script is a link, a log and a journal in memory. Its agent sends the events of the test.
 type script struct {
 	Link
 	events chan guestapi.Event
@@ -88,7 +88,7 @@ func (s *script) Cursor(context.Context, cellhold.SessionID, cellhold.KernelID, 
 	return 0, nil
 }
 
-func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
+func TestOutputAboveTheLimitIsCountedAndReportedOnce(t *testing.T) {
 	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]record.Command{}}
 	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), Output: 64 << 10})
 	if err != nil {
@@ -111,28 +111,28 @@ func TestOutputBeyondTheBoundIsCountedAndReported(t *testing.T) {
 	for i := range int64(20) {
 		send(i+1, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text})
 	}
-	send(20, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text}) // a replay
+	send(20, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: text}) // a repeated event does not count
 	for i := range int64(50) {
 		send(21+i, cellhold.EventOutputDropped, cellhold.OutputDroppedContent{Bytes: 10, Messages: 1})
 	}
 	send(71, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK})
-	send(72, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK}) // a second end
+	send(72, cellhold.EventCommandDone, cellhold.CommandDoneContent{Status: cellhold.CommandOK}) // a second command_done is not recorded
 	if c, _, err = r.Wait(ctx, c.ID); err != nil {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if got := s.records["x1"]; got.Status != cellhold.CommandOK || got.Stdout.Bytes != 200_000 || got.Dropped != 140_500 || got.Last == 0 {
-		t.Errorf("%s: %d bytes, %d dropped, last %d", got.Status, got.Stdout.Bytes, got.Dropped, got.Last)
+		t.Errorf("got status %s, %d bytes of stdout, %d dropped, last event %d; want ok, 200000, 140500 and a last event", got.Status, got.Stdout.Bytes, got.Dropped, got.Last)
 	}
 	last := s.kept[len(s.kept)-2:]
 	var d cellhold.OutputDroppedContent
 	if last[0].Decode(&d); d.Bytes != 140_500 || last[1].Type != cellhold.EventCommandDone || len(s.kept) != 1+6+2 {
-		t.Errorf("%d events, %d bytes dropped, the last is %s", len(s.kept), d.Bytes, last[1].Type)
+		t.Errorf("got %d events, %d bytes dropped, a last event %s; want 9, 140500 and command_done", len(s.kept), d.Bytes, last[1].Type)
 	}
 }
 
-func TestOutputOfTheSessionLeavesCommandsLessSpace(t *testing.T) {
+func TestACommandKeepsNoOutputIfTheSessionReachedItsLimit(t *testing.T) {
 	s := &script{events: make(chan guestapi.Event), records: map[cellhold.CommandID]record.Command{}, before: 1 << 20}
 	r, err := New(t.Context(), Options{Session: "s1", Boot: "b1", Link: s, Log: s, Journal: s, Logger: slog.New(slog.DiscardHandler), SessionOutput: 1 << 20})
 	if err != nil {
@@ -154,6 +154,6 @@ func TestOutputOfTheSessionLeavesCommandsLessSpace(t *testing.T) {
 		s.events <- guestapi.Event{Seq: int64(i + 1), Time: time.Now(), Command: c.ID, Type: ev.Type, Content: ev.Content}
 	}
 	if c, _, err = r.Wait(ctx, c.ID); err != nil || c.Dropped != 8 {
-		t.Errorf("%d bytes dropped, want 8 (%v)", c.Dropped, err)
+		t.Errorf("got %d bytes dropped, %v; want 8", c.Dropped, err)
 	}
 }

@@ -26,7 +26,7 @@ func TestAnAllowedHostIsReachedAndRecorded(t *testing.T) {
 	r := newRig(t, list(t, "files.example.org"), map[string][][]netip.Addr{"files.example.org.": {addrs("127.0.0.1")}}, allowEcho(e))
 	c, a := r.ask("Files.Example.ORG.", e.port)
 	if a != (guestapi.Answer{}) {
-		t.Fatalf("the connection was refused: %+v", a)
+		t.Fatalf("got the answer %+v, want a connection", a)
 	}
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		t.Fatal(err)
@@ -36,32 +36,32 @@ func TestAnAllowedHostIsReachedAndRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b, err := io.ReadAll(c); string(b) != "hello" || err != nil {
-		t.Errorf("got %q, %v", b, err)
+		t.Errorf("got %q, %v; want hello", b, err)
 	}
 	ended := r.attempt()
 	if begun.Host != "files.example.org" || begun.Decision != cellhold.EgressAllowed || !strings.HasPrefix(begun.Address, "127.0.0.1:") || !begun.Ended.IsZero() {
-		t.Errorf("the record of the start is %+v", begun)
+		t.Errorf("the record of the start is %+v, want allowed, the host, the address and no end", begun)
 	}
 	if ended.ID != begun.ID || ended.Sent != 5 || ended.Received != 5 || ended.Ended.IsZero() || ended.Reason != "" {
-		t.Errorf("the record of the end is %+v", ended)
+		t.Errorf("the record of the end is %+v, want the same id, 5 bytes sent, 5 received and no reason", ended)
 	}
 }
 
-func TestARefusedNameIsNeverLookedUp(t *testing.T) {
+func TestANameThatIsNotAllowedIsNotLookedUp(t *testing.T) {
 	r := newRig(t, list(t, "example.org", "*.example.net"), nil, nil)
 	for _, name := range []string{
 		"evil.example", "secret.evil.example", "example.org.evil.example", "badexample.org", "example.org\x00.evil.example",
 		"example.org@evil.example", "example.org\r\nx", strings.Repeat("a", 64) + ".example.net", "exаmple.org", "0x7f.1", "",
 	} {
 		if _, a := r.ask(name, 443); !a.Refused || a.Error == "" {
-			t.Errorf("%q: got the answer %+v, want a refusal with a reason", name, a)
+			t.Errorf("%q: got the answer %+v, want Refused true and an error", name, a)
 		}
 		if got := r.attempt(); got.Decision != cellhold.EgressRefused || got.Reason == "" || strings.ContainsAny(got.Host, "\x00\r\n") {
-			t.Errorf("%q: recorded %+v, want a printable refusal", name, got)
+			t.Errorf("%q: recorded %+v, want decision refused, a reason and a printable host", name, got)
 		}
 	}
 	if n := r.names.questions(); n > 0 {
-		t.Errorf("%d lookups went to the name servers: %q; want none", n, r.names.asked)
+		t.Errorf("got %d lookups: %q; want 0", n, r.names.asked)
 	}
 }
 
@@ -69,15 +69,15 @@ func TestOnlyAllowedPortsAreReached(t *testing.T) {
 	r := newRig(t, list(t, "example.org"), nil, nil)
 	for _, port := range []int{-1, 0, 22, 25, 53, 853, 8080, 65536, 65536 + 443} {
 		if _, a := r.ask("example.org", port); !a.Refused {
-			t.Errorf("port %d: got the answer %+v, want a refusal", port, a)
+			t.Errorf("port %d: got the answer %+v, want Refused true", port, a)
 		}
 	}
 	if n := r.names.questions(); n > 0 {
-		t.Errorf("%d lookups went to the name servers, want none", n)
+		t.Errorf("got %d lookups, want 0", n)
 	}
 }
 
-func TestSpecialAddressesAreNotDialled(t *testing.T) {
+func TestAHostWithAPrivateOrSpecialAddressIsRefused(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	answers := map[string][][]netip.Addr{}
 	special := []string{"127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1", "fd00:ec2::254", "0.0.0.0"}
@@ -88,25 +88,25 @@ func TestSpecialAddressesAreNotDialled(t *testing.T) {
 	for i, a := range special {
 		_, got := r.ask("h"+string(rune('a'+i))+".example.org", e.port)
 		if !got.Refused || strings.Contains(got.Error, a) {
-			t.Errorf("%s: got the answer %+v, want a refusal without the address", a, got)
+			t.Errorf("%s: got the answer %+v, want Refused true and an error without the address", a, got)
 		}
 	}
-	for _, a := range []string{"127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"} { // even if the list contains them
+	for _, a := range []string{"127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254"} { // even if the allowlist contains them
 		if _, got := r.ask(a, e.port); !got.Refused {
-			t.Errorf("%s: got the answer %+v, want a refusal without the address", a, got)
+			t.Errorf("%s: got the answer %+v, want Refused true", a, got)
 		}
 	}
-	if e.visits() != 0 {
-		t.Error("a connection arrived on loopback")
+	if n := e.visits(); n != 0 {
+		t.Errorf("got %d connections on loopback, want 0", n)
 	}
 }
 
-func TestOnlyTheFirstAllowedAddressesAreDialled(t *testing.T) {
+func TestADialUsesTheAllowedAddressesOfTheFirstLookup(t *testing.T) {
 	e := newEcho(t, "127.0.0.2")
 	other := newEcho(t, "127.0.0.3")
 	r := newRig(t, list(t, "a.example.org", "b.example.org"), map[string][][]netip.Addr{
-		"a.example.org.": {addrs("127.0.0.2"), addrs("127.0.0.3")},             // changes between lookups
-		"b.example.org.": {addrs("127.0.0.3", "127.0.0.2", "169.254.169.254")}, // one allowed and two refused addresses
+		"a.example.org.": {addrs("127.0.0.2"), addrs("127.0.0.3")},             // a second lookup would return another address
+		"b.example.org.": {addrs("127.0.0.3", "127.0.0.2", "169.254.169.254")}, // only the second address is allowed
 	}, func(o *Options) {
 		o.Rules.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
 		o.Rules.Ports = []uint16{uint16(e.port), uint16(other.port)}
@@ -119,24 +119,24 @@ func TestOnlyTheFirstAllowedAddressesAreDialled(t *testing.T) {
 		}
 	}
 	if n := r.names.questions(); n != 2 {
-		t.Errorf("%d lookups, want one for each name", n)
+		t.Errorf("got %d lookups, want 2: one for each name", n)
 	}
-	if other.visits() != 0 {
-		t.Error("an address of a later answer, or a forbidden one, was dialled")
+	if n := other.visits(); n != 0 {
+		t.Errorf("got %d connections to 127.0.0.3, want 0", n)
 	}
 }
 
-func TestTheDialChecksTheAddressAgain(t *testing.T) {
+func TestADialRefusesALoopbackAddressThatIsAlreadyStored(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	d := newDialer(&Rules{Ports: []uint16{uint16(e.port)}}, list(t, "example.org"))
 	h := host(t, "example.org")
 	d.pin(h, addrs("127.0.0.1")) // as if the check after the lookup had allowed loopback
 	if c, err := d.dial(t.Context(), h, e.port); err == nil {
 		c.Close()
-		t.Error("a loopback address was dialled")
+		t.Error("dial of a loopback address returned no error, want one")
 	}
-	if e.visits() != 0 {
-		t.Error("a connection arrived on loopback")
+	if n := e.visits(); n != 0 {
+		t.Errorf("got %d connections on loopback, want 0", n)
 	}
 }
 
@@ -145,21 +145,21 @@ func TestAPolicyThatAllowsNothingOpensNoConnection(t *testing.T) {
 	r.gate.Run(t.Context()) // returns at once
 	select {
 	case <-r.offers:
-		t.Error("the gate opened a connection")
+		t.Error("the gate opened a connection for requests, want 0")
 	default:
 	}
 }
 
-func TestAnAttemptThatCannotBeRecordedGetsNoConnection(t *testing.T) {
+func TestAnAttemptThatCannotBeRecordedGetsAnError(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	r := newRig(t, list(t, "127.0.0.1"), nil, allowEcho(e))
 	r.noRecord = true
 	c, a := r.ask("127.0.0.1", e.port)
 	if a.Error == "" || a.Refused {
-		t.Fatalf("got the answer %+v, want an error that is not a refusal", a)
+		t.Fatalf("got the answer %+v, want an error and Refused false", a)
 	}
 	if b, _ := io.ReadAll(c); len(b) > 0 {
-		t.Errorf("got the data %q, want none", b)
+		t.Errorf("got the data %q, want 0 bytes", b)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestAnInvalidRequestEndsOnlyItsConnection(t *testing.T) {
 	}
 }
 
-func TestASessionCannotExceedItsLimitOfBytes(t *testing.T) {
+func TestAConnectionEndsWhenTheSessionReachesItsLimitOfBytes(t *testing.T) {
 	e := newEcho(t, "127.0.0.1")
 	r := newRig(t, list(t, "127.0.0.1"), nil, func(o *Options) {
 		allowEcho(e)(o)
@@ -184,7 +184,7 @@ func TestASessionCannotExceedItsLimitOfBytes(t *testing.T) {
 	})
 	c, a := r.ask("127.0.0.1", e.port)
 	if a.Error != "" {
-		t.Fatalf("the connection was refused: %+v", a)
+		t.Fatalf("got the answer %+v, want a connection", a)
 	}
 	_ = r.attempt()
 	_, _ = c.Write(make([]byte, 5000))
@@ -205,14 +205,14 @@ func TestAnIdleConnectionEnds(t *testing.T) {
 	c, _ := r.ask("127.0.0.1", e.port)
 	_ = r.attempt()
 	if _, err := io.ReadAll(c); err != nil {
-		t.Errorf("read: %v", err)
+		t.Errorf("read of an idle connection: got %v, want its end without an error", err)
 	}
 	if end := r.attempt(); end.Reason != string(errTooIdle) {
 		t.Errorf("recorded %+v, want the reason %s", end, errTooIdle)
 	}
 }
 
-func TestLookupsAreLimited(t *testing.T) {
+func TestTheDialerLimitsLookupsAndTheirBytes(t *testing.T) {
 	answers := map[string][][]netip.Addr{}
 	d := newDialer(&Rules{Resolver: &names{answers: answers}}, list(t, "*.example.org"))
 	long := strings.Repeat("a", 60) + "."
@@ -226,14 +226,14 @@ func TestLookupsAreLimited(t *testing.T) {
 		}
 	}
 	if n := d.rules.Resolver.(*names).questions(); n > lookupBurst || refused == 0 {
-		t.Errorf("%d lookups and %d refusals; want at most %d lookups, and a refusal", n, refused, lookupBurst)
+		t.Errorf("got %d lookups and %d refused; want at most %d, and at least 1", n, refused, lookupBurst)
 	}
 	if d.wildcardBytes > maxWildcardBytes {
-		t.Errorf("looked up %d bytes for wildcards; the limit is %d", d.wildcardBytes, maxWildcardBytes)
+		t.Errorf("looked up %d bytes of names for wildcards, want at most %d", d.wildcardBytes, maxWildcardBytes)
 	}
 }
 
-func TestAttemptsAboveTheLimitAreCounted(t *testing.T) {
+func TestAttemptsAboveTheLimitAreCountedInOneRecord(t *testing.T) {
 	var kept []cellhold.EgressAttempt
 	l := &ledger{record: func(_ context.Context, a cellhold.EgressAttempt) error { kept = append(kept, a); return nil }}
 	for range maxListed + 100 {

@@ -42,18 +42,18 @@ func FuzzAsk(f *testing.F) {
 		guest.Close()
 		for _, name := range asked.asked {
 			if !strings.HasSuffix(name, ".listed.example.") || len(name) > maxName+1 {
-				t.Errorf("looked up %q", name)
+				t.Errorf("looked up %q, want only names below listed.example of at most %d bytes", name, maxName)
 			}
 		}
 		for _, a := range kept {
 			if strings.ContainsFunc(a.Host, func(r rune) bool { return r < ' ' || r > '~' }) || len(a.Host) > maxName || a.Decision == cellhold.EgressAllowed {
-				t.Errorf("recorded %+v", a)
+				t.Errorf("recorded %+v, want a printable host of at most %d bytes that is not allowed", a, maxName)
 			}
 		}
 	})
 }
 
-// FuzzHello reads arbitrary bytes as a ClientHello.
+// FuzzHello reads arbitrary bytes as a ClientHello. The guest must not make the host keep more bytes than the limits.
 func FuzzHello(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"))
 	f.Add([]byte("\x16\x03\x01\xff\xff"))
@@ -66,7 +66,7 @@ func FuzzHello(f *testing.F) {
 		name, seen, err := hello(host)
 		host.Close()
 		if err == nil && (len(seen) > maxHello || len(seen) > len(b) || len(name) > 64<<10) {
-			t.Errorf("hello read %d bytes of %d and the name %q", len(seen), len(b), name)
+			t.Errorf("hello returned %d bytes of %d and a name of %d bytes; want at most %d, and %d", len(seen), len(b), len(name), min(len(b), maxHello), 64<<10)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"cellhold"
 )
 
-func TestAHostHasOneForm(t *testing.T) {
+func TestAHostIsReadIntoOneCanonicalForm(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
 		{"example.org", "example.org"},
 		{"EXAMPLE.org.", "example.org"},
@@ -36,7 +36,7 @@ func TestInvalidHostsAreRefused(t *testing.T) {
 		"two dots at the end":  "example.org..",
 		"an empty part":        "a..org",
 		"a NUL":                "example.org\x00.evil.example",
-		"a line":               "example.org\r\nHost: evil.example",
+		"a line break":         "example.org\r\nHost: evil.example",
 		"a space":              "example.org ",
 		"a user":               "example.org@evil.example",
 		"a port":               "example.org:80",
@@ -51,8 +51,8 @@ func TestInvalidHostsAreRefused(t *testing.T) {
 		"a very long name":     strings.Repeat("a", 5000),
 		"a decimal address":    "2130706433",
 		"an octal address":     "0177.0.0.1",
-		"a hexadecimal one":    "0x7f.0.0.1",
-		"a whole hexadecimal":  "0x7f000001",
+		"a hexadecimal byte":   "0x7f.0.0.1",
+		"a hexadecimal number": "0x7f000001",
 		"a short address":      "127.1",
 		"leading zeros":        "127.000.000.001",
 		"full-width digits":    "１２７.1",
@@ -65,7 +65,7 @@ func TestInvalidHostsAreRefused(t *testing.T) {
 		"false punycode":       "xn--a.org",
 	} {
 		if h, err := ParseHost(in); cellhold.KindOf(err) != cellhold.Invalid || err == nil {
-			t.Errorf("%s: %q became %q, %v", name, in, h, err)
+			t.Errorf("%s: %q: got %q, %v; want kind invalid", name, in, h, err)
 		}
 	}
 }
@@ -82,10 +82,10 @@ func FuzzParseHost(f *testing.F) {
 		}
 		again, err := ParseHost(h.String())
 		if err != nil || again != h {
-			t.Fatalf("%q became %q, which became %q, %v", s, h, again, err)
+			t.Fatalf("%q: got %q, and for that host %q, %v; want the same host", s, h, again, err)
 		}
 		if strings.Trim(h.String(), "abcdefghijklmnopqrstuvwxyz0123456789.-:") != "" {
-			t.Fatalf("%q became %q, which has other characters than names and addresses", s, h)
+			t.Fatalf("%q: got %q, want only characters of names and addresses", s, h)
 		}
 	})
 }

@@ -20,10 +20,10 @@ const patience = 20 * time.Second
 
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
-// names is a resolver that counts lookups, and can change its answers.
+// names is a resolver that records lookups. Its answers can differ from lookup to lookup.
 type names struct {
 	mu      sync.Mutex
-	answers map[string][][]netip.Addr // by name, one for each lookup; the last one repeats
+	answers map[string][][]netip.Addr // by name, one for each lookup; further lookups get the last one
 	asked   []string
 }
 
@@ -137,7 +137,7 @@ func (r *rig) send(line string) (net.Conn, guestapi.Answer) {
 	select {
 	case c = <-r.offers:
 	case <-time.After(patience):
-		r.Fatal("the gate opened no connection")
+		r.Fatalf("the gate opened no connection for requests within %s", patience)
 	}
 	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, line); err != nil {
@@ -162,7 +162,7 @@ func (r *rig) attempt() cellhold.EgressAttempt {
 	case a := <-r.recorded:
 		return a
 	case <-time.After(patience):
-		r.Fatal("nothing was recorded")
+		r.Fatalf("the gate recorded no attempt within %s", patience)
 	}
 	return cellhold.EgressAttempt{}
 }

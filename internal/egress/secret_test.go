@@ -91,7 +91,8 @@ func get(t testing.TB, c net.Conn, host string, header ...string) (int, string) 
 	return res.StatusCode, string(body)
 }
 
-// secured starts TLS on a connection, as a program in the guest that trusts the vault.
+// secured starts TLS on a connection, as a program in the guest that trusts the vault. Without a vault, it trusts any
+// certificate.
 func secured(t testing.TB, c net.Conn, name string, v *Vault) *tls.Conn {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -101,14 +102,14 @@ func secured(t testing.TB, c net.Conn, name string, v *Vault) *tls.Conn {
 	return tls.Client(c, &tls.Config{ServerName: name, RootCAs: roots, InsecureSkipVerify: v == nil})
 }
 
-func TestASecretReplacesItsPlaceholderOutsideTheSandbox(t *testing.T) {
+func TestOnlyTheHostOfASecretGetsItsValue(t *testing.T) {
 	s := newSite(t, true)
 	p := list(t, "example.com", "other.example.com")
 	v := vaultFor(t, p, "Example.com.")
 	r := webRig(t, s, p, v)
 	placeholder := v.Environment()["KEY"]
 	if placeholder == "" || strings.Contains(placeholder, theValue) {
-		t.Fatalf("the guest sees %q", placeholder)
+		t.Fatalf("got the placeholder %q, want text without the value of the secret", placeholder)
 	}
 	c, a := r.ask("example.com", s.port)
 	if a.Error != "" {
@@ -120,21 +121,21 @@ func TestASecretReplacesItsPlaceholderOutsideTheSandbox(t *testing.T) {
 	req.SetBasicAuth("git", placeholder)
 	status, body := get(t, inner, host, "X-Key: Bearer "+placeholder+"\r\n", "Authorization: "+req.Header.Get("Authorization")+"\r\n")
 	if want := host + " /x|Bearer " + theValue + "|git:" + theValue + "|"; status != 200 || body != want {
-		t.Errorf("got %d %s, want %s", status, body, want)
+		t.Errorf("got status %d with %s, want 200 with %s", status, body, want)
 	}
 	if got := r.attempt(); got.Decision != cellhold.EgressAllowed {
-		t.Errorf("recorded %+v, want allowed", got)
+		t.Errorf("recorded %+v, want decision allowed", got)
 	}
 	fmt.Fprintf(inner, "TRACE / HTTP/1.1\r\nHost: %s\r\nX-Key: %s\r\n\r\n", host, placeholder)
 	if res, err := http.ReadResponse(bufio.NewReader(inner), nil); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("TRACE: %v, %v", res, err)
+		t.Errorf("TRACE: got %v, %v; want status 405", res, err)
 	}
 
-	// Another host gets the placeholder, like the code.
+	// Another host gets the placeholder and not the value.
 	c, _ = r.ask("other.example.com", s.port)
 	inner = secured(t, c, "other.example.com", nil)
 	if _, body := get(t, inner, "other.example.com", "X-Key: "+placeholder+"\r\n"); !strings.Contains(body, placeholder) || strings.Contains(body, theValue) {
-		t.Errorf("the other host got %s", body)
+		t.Errorf("the other host got %s, want the placeholder", body)
 	}
 }
 
@@ -146,11 +147,11 @@ func TestASecretIsNotSentWithoutTLS(t *testing.T) {
 	c, _ := r.ask("example.com", s.port)
 	placeholder := v.Environment()["KEY"]
 	if _, body := get(t, c, fmt.Sprintf("example.com:%d", s.port), "X-Key: "+placeholder+"\r\n"); !strings.Contains(body, placeholder) || strings.Contains(body, theValue) {
-		t.Errorf("got %s", body)
+		t.Errorf("the host got %s, want the placeholder", body)
 	}
 }
 
-func TestAHostWhoseCertificateIsWrongGetsNoSecret(t *testing.T) {
+func TestAHostWithAnUntrustedCertificateGetsNoRequest(t *testing.T) {
 	s := newSite(t, true)
 	p := list(t, "other.example.com", "example.com")
 	v := vaultFor(t, p, "example.com")
@@ -159,11 +160,11 @@ func TestAHostWhoseCertificateIsWrongGetsNoSecret(t *testing.T) {
 	c, _ := r.ask("example.com", s.port)
 	status, body := get(t, secured(t, c, "example.com", v), fmt.Sprintf("example.com:%d", s.port), "X-Key: "+v.Environment()["KEY"]+"\r\n")
 	if status != http.StatusBadGateway || !strings.Contains(body, "certificate") {
-		t.Errorf("got %d %s", status, body)
+		t.Errorf("got status %d with %s, want 502 with the word certificate", status, body)
 	}
 }
 
-func TestAProgramMustUseTheRequestedHost(t *testing.T) {
+func TestARequestToAnotherHostThanTheConnectionIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		name, sni, host string
 		secure, well    bool
@@ -195,25 +196,25 @@ func TestAProgramMustUseTheRequestedHost(t *testing.T) {
 			status, body := get(t, c, host)
 			c.Close()
 			if (status == 200) != test.well {
-				t.Errorf("got %d %s", status, body)
+				t.Errorf("got status %d with %s, want 200: %t", status, body, test.well)
 			}
 			if end := r.attempt(); (end.Decision == cellhold.EgressRefused) == test.well || test.well && end.Received == 0 {
-				t.Errorf("recorded %+v", end)
+				t.Errorf("recorded %+v, want decision refused: %t", end, !test.well)
 			}
 		})
 	}
 }
 
-func TestASecondRequestIsCheckedToo(t *testing.T) {
+func TestASecondRequestForAnotherHostIsRefused(t *testing.T) {
 	s := newSite(t, false)
 	r := webRig(t, s, list(t, "example.com"), nil)
 	c, _ := r.ask("example.com", s.port)
 	host := fmt.Sprintf("example.com:%d", s.port)
 	if status, body := get(t, c, host); status != 200 {
-		t.Fatalf("the first request: %d %s", status, body)
+		t.Fatalf("the first request: got status %d with %s, want 200", status, body)
 	}
 	if status, body := get(t, c, "evil.example"); status != http.StatusMisdirectedRequest {
-		t.Errorf("a second request for another host: %d %s", status, body)
+		t.Errorf("a second request for another host: got status %d with %s, want 421", status, body)
 	}
 }
 
@@ -224,7 +225,7 @@ func TestWebPortsPassOnlyTLSAndHTTP(t *testing.T) {
 		c, _ := r.ask("example.com", s.port)
 		_, _ = io.WriteString(c, text)
 		if b, _ := io.ReadAll(c); strings.Contains(string(b), " 200 ") || strings.Contains(string(b), "/x") {
-			t.Errorf("%.10q: got %q", text, b)
+			t.Errorf("%.10q: got %q, want neither status 200 nor the path of a request", text, b)
 		}
 	}
 }
@@ -245,11 +246,11 @@ func TestInvalidSecretsAreRefused(t *testing.T) {
 	} {
 		_, err := NewVault(p, list)
 		if err == nil || cellhold.KindOf(err) != cellhold.Invalid || strings.Contains(err.Error(), "evil.example\r") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want kind invalid and an error without the value", name, err)
 		}
 	}
 	if _, err := NewVault(Policy{}, []cellhold.Secret{good}); err == nil {
-		t.Error("a session that reaches nothing has a secret")
+		t.Error("a secret with a policy that allows nothing: got no error, want one")
 	}
 }
 
@@ -265,7 +266,7 @@ func TestAnUnsealedVaultWorksLikeTheSealedOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again.Trust() != v.Trust() || again.Environment()["KEY"] != v.Environment()["KEY"] {
-		t.Error("the guest would see another certificate or another placeholder")
+		t.Error("the unsealed vault has another certificate or placeholder, want those of the sealed one")
 	}
 	leaf, err := again.leaf(host(t, api))
 	if err != nil {
@@ -278,16 +279,16 @@ func TestAnUnsealedVaultWorksLikeTheSealedOne(t *testing.T) {
 	}
 	for _, b := range []string{"{", "{}", strings.ReplaceAll(string(sealed), `"key":"`, `"key":"AAAA`)} {
 		if _, err := Unseal([]byte(b)); err == nil || strings.Contains(err.Error(), theValue) {
-			t.Errorf("%.20s: %v", b, err)
+			t.Errorf("%.20s: got %v, want an error without the value of the secret", b, err)
 		}
 	}
 	if v, err := Unseal(nil); v != nil || err != nil {
-		t.Errorf("unsealing nothing returned %v, %v", v, err)
+		t.Errorf("Unseal(nil) returned %v, %v; want nil, nil", v, err)
 	}
 }
 
-// A guest that trusts the authority does not trust it for other hosts.
-func TestTheAuthoritySignsForItsHostsOnly(t *testing.T) {
+// A leaked key of the authority must be useless for other hosts.
+func TestTheAuthorityIsTrustedOnlyForTheHostsOfSecrets(t *testing.T) {
 	v := vaultFor(t, list(t, api), api)
 	v.hosts[host(t, "evil.example")] = true
 	leaf, err := v.leaf(host(t, "evil.example"))
@@ -297,6 +298,6 @@ func TestTheAuthoritySignsForItsHostsOnly(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(v.Trust()))
 	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: "evil.example", CurrentTime: time.Now()}); err == nil {
-		t.Error("its certificate for another host is valid")
+		t.Error("the authority's certificate for another host: got no error, want one")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTheRecipesAddressComesFromAllItsFiles(t *testing.T) {
+func TestTheDigestOfARecipeDependsOnAllItsFiles(t *testing.T) {
 	digest := func(change func(fstest.MapFS)) string {
 		t.Helper()
 		recipe := testRecipe("true")
@@ -26,7 +26,7 @@ func TestTheRecipesAddressComesFromAllItsFiles(t *testing.T) {
 	}
 	first := digest(func(fstest.MapFS) {})
 	if again := digest(func(fstest.MapFS) {}); again != first {
-		t.Errorf("the same files gave %s and %s", first, again)
+		t.Errorf("got the digests %s and %s for the same files, want one digest", first, again)
 	}
 	for name, change := range map[string]func(fstest.MapFS){
 		"a changed file": func(r fstest.MapFS) { r["build.sh"] = &fstest.MapFile{Data: []byte("false")} },
@@ -34,32 +34,32 @@ func TestTheRecipesAddressComesFromAllItsFiles(t *testing.T) {
 		"a renamed file": func(r fstest.MapFS) { r["other.sh"] = r["build.sh"]; delete(r, "build.sh") },
 	} {
 		if digest(change) == first {
-			t.Errorf("%s leaves the address as it was", name)
+			t.Errorf("%s: got the digest %s of the unchanged recipe, want another", name, first)
 		}
 	}
 }
 
-func TestARecipeIsRead(t *testing.T) {
+func TestARecipeHasItsNameSuiteAndPackages(t *testing.T) {
 	r, err := readRecipe(testRecipe("true"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Name != "tiny" || r.Suite != "trixie" || !slices.Equal(r.packages, []string{"python3", "bash"}) {
-		t.Errorf("recipe is %q, %q, %q", r.Name, r.Suite, r.packages)
+		t.Errorf("got the name %q, suite %q, packages %q; want tiny, trixie, python3 and bash", r.Name, r.Suite, r.packages)
 	}
 }
 
-func TestABadRecipeIsRefused(t *testing.T) {
+func TestAnInvalidRecipeIsRefused(t *testing.T) {
 	for _, text := range []string{`{}`, `{"name": "a/b", "suite": "x"}`, `{"name": "../a", "suite": "x"}`, `{"name": "a", "suite": "--option"}`, `{`} {
 		recipe := testRecipe("true")
 		recipe["recipe.json"] = &fstest.MapFile{Data: []byte(text)}
 		if _, err := testStore(t, buildHello).Build(t.Context(), recipe, BuildOptions{}); err == nil {
-			t.Errorf("recipe.json %s was accepted", text)
+			t.Errorf("recipe.json %s: got no error, want one", text)
 		}
 	}
 }
 
-func TestSourcesComeFromTheHostsDebian(t *testing.T) {
+func TestTheSourcesOfADebianHostAreUsedForTheSuiteOfTheRecipe(t *testing.T) {
 	debian := "ID=debian\nVERSION_CODENAME=bookworm\n"
 	for name, test := range map[string]struct {
 		release, targets string
@@ -80,13 +80,13 @@ func TestSourcesComeFromTheHostsDebian(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, lines := debianSources(test.release, test.targets, "trixie")
 			if diff := cmp.Diff(lines, test.want); diff != "" {
-				t.Error(diff)
+				t.Errorf("sources differ (-got +want):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestProxiesOfAptArePassedOn(t *testing.T) {
+func TestNetworkSettingsOfAptArePassedOn(t *testing.T) {
 	dump := `Acquire "";
 Acquire::http "";
 Acquire::http::Proxy "http://proxy.example:3128";
@@ -98,7 +98,7 @@ Acquire::Check-Date "false";
 	want := []string{`Acquire::Retries "3"`, `Acquire::http::Proxy "http://proxy.example:3128"`,
 		`Acquire::https::CaInfo "/etc/ca.pem"`, `Acquire::Check-Date "false"`}
 	if diff := cmp.Diff(aptOptions([]byte(dump)), want); diff != "" {
-		t.Error(diff)
+		t.Errorf("options differ (-got +want):\n%s", diff)
 	}
 }
 
@@ -132,15 +132,15 @@ func TestSettingsOfPipArePassedOn(t *testing.T) {
 		home:         false,
 	} {
 		if got := strings.Contains(string(settings), line); got != want {
-			t.Errorf("env.sh contains %q: %v, want %v; it is\n%s", line, got, want, settings)
+			t.Errorf("env.sh contains %q: got %v, want %v; env.sh is\n%s", line, got, want, settings)
 		}
 	}
 	if data, err := os.ReadFile(filepath.Join(dir, "ca.pem")); err != nil || string(data) != "the authority" {
-		t.Errorf("ca.pem is %q, %v", data, err)
+		t.Errorf("ca.pem is %q, %v; want the authority", data, err)
 	}
 }
 
-func TestFailuresOfTheToolsBecomeOneSentence(t *testing.T) {
+func TestAFailureOfAToolBecomesOneLine(t *testing.T) {
 	exit := errors.New("exit status 1")
 	for _, test := range []struct{ printed, want string }{
 		{"I: running apt-get update...\nErr:1 http://m.example trixie InRelease\n  Temporary failure resolving 'm.example'\n",
@@ -161,10 +161,10 @@ func TestFailuresOfTheToolsBecomeOneSentence(t *testing.T) {
 		}
 		err := w.explain(t.Context(), exit, aptConfig{mirror: "http://m.example"})
 		if !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%.80q became %q, want one line with %q", test.printed, err, test.want)
+			t.Errorf("%.80q: got %q, want one line with %q", test.printed, err, test.want)
 		}
 		if log.String() != test.printed {
-			t.Errorf("the log has %d bytes, want all %d", log.Len(), len(test.printed))
+			t.Errorf("%.80q: the log has %d bytes, want the %d printed bytes", test.printed, log.Len(), len(test.printed))
 		}
 	}
 }
@@ -173,7 +173,7 @@ func TestProgressShowsTheMainSteps(t *testing.T) {
 	var said []string
 	var log strings.Builder
 	w := &watcher{log: &log, progress: func(step string) { said = append(said, step) }}
-	// In pieces, as a pipe delivers them.
+	// A pipe can deliver a line in two pieces.
 	for _, piece := range []string{"I: running apt-", "get update...\nI: finding correct signed-by value...\n",
 		"  Downloading numpy-2.5.5-cp313-cp313-manylinux_2_28_x86_64.whl (16.3 MB)\nnoise\n==> compi", "ling\n"} {
 		if _, err := w.Write([]byte(piece)); err != nil {
@@ -182,13 +182,13 @@ func TestProgressShowsTheMainSteps(t *testing.T) {
 	}
 	want := []string{"running apt-get update", "downloading numpy 2.5.5 (16.3 MB)", "compiling"}
 	if diff := cmp.Diff(said, want); diff != "" {
-		t.Error(diff)
+		t.Errorf("progress differs (-got +want):\n%s", diff)
 	}
 }
 
-// TestToolsDieWithTheirContext starts a real isolated command. After Wait its children must have ended: a surviving child
+// TestToolsAndTheirChildrenEndWithTheContext starts a real isolated command. After Wait its children must have ended: a surviving child
 // would keep the pipe open.
-func TestToolsDieWithTheirContext(t *testing.T) {
+func TestToolsAndTheirChildrenEndWithTheContext(t *testing.T) {
 	if err := isolated(t.Context(), "true").Run(); err != nil {
 		t.Skipf("this host cannot make namespaces: %v", err)
 	}
@@ -207,9 +207,9 @@ func TestToolsDieWithTheirContext(t *testing.T) {
 	}
 	cancel()
 	if _, err := out.Read(started); err == nil {
-		t.Error("the pipe is still open, want that all children are dead")
+		t.Error("the pipe is still open, want its end: all children must have ended")
 	}
 	if err := cmd.Wait(); err == nil {
-		t.Error("the command ended well, want that it was killed")
+		t.Error("Wait returned nil, want the error of a killed command")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing/fstest"
 )
 
-// testStore is a store whose builder creates one file instead of a system.
+// testStore returns a store with the given builder.
 func testStore(t testing.TB, build func(context.Context, job) error) *Store {
 	t.Helper()
 	s, err := Open(Options{Dir: filepath.Join(t.TempDir(), "images")})
@@ -44,7 +44,7 @@ func mustBuild(t testing.TB, s *Store, recipe fs.FS) Image {
 	return img
 }
 
-// leftovers returns the files of the store that belong to no image and no name.
+// leftovers returns the working folders of builds and imports in the store.
 func leftovers(t testing.TB, s *Store) []string {
 	t.Helper()
 	strays, err := filepath.Glob(filepath.Join(s.dir, workPrefix+"*"))
@@ -64,10 +64,10 @@ func TestABuiltImageIsFoundByNameAndDigest(t *testing.T) {
 		}
 	}
 	if data, err := os.ReadFile(filepath.Join(built.Rootfs, "hello")); err != nil || string(data) != "hello" {
-		t.Errorf("hello in the image: %q, %v", data, err)
+		t.Errorf("the file hello is %q, %v; want hello", data, err)
 	}
 	if built.Size != 5 || !slices.Equal(built.Names, []string{"tiny:latest"}) {
-		t.Errorf("image is %+v, want size 5 and the name tiny:latest", built)
+		t.Errorf("got the image %+v, want size 5 and the name tiny:latest", built)
 	}
 }
 
@@ -95,18 +95,18 @@ func TestAChangedRecipeMakesAnotherImageAndTakesTheName(t *testing.T) {
 	first := mustBuild(t, s, testRecipe("true"))
 	second := mustBuild(t, s, testRecipe("false"))
 	if first.Digest == second.Digest {
-		t.Fatal("another recipe has the same digest")
+		t.Fatalf("got the digest %s for two recipes, want two digests", first.Digest)
 	}
 	if img, err := s.Resolve("tiny"); err != nil || img.Digest != second.Digest {
 		t.Errorf("tiny is %s, %v; want the newer %s", img.Digest, err, second.Digest)
 	}
 	list, err := s.List(t.Context())
 	if err != nil || len(list) != 2 {
-		t.Errorf("List: %d images, %v; want both", len(list), err)
+		t.Errorf("List: %d images, %v; want 2", len(list), err)
 	}
 }
 
-func TestACancelledBuildLeavesNothing(t *testing.T) {
+func TestACancelledBuildLeavesNoFilesAndNoImage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := testStore(t, func(ctx context.Context, j job) error {
 		if err := buildHello(ctx, j); err != nil {
@@ -116,17 +116,17 @@ func TestACancelledBuildLeavesNothing(t *testing.T) {
 		return ctx.Err()
 	})
 	if _, err := s.Build(ctx, testRecipe("true"), BuildOptions{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("Build: %v, want that it was cancelled", err)
+		t.Errorf("Build: %v, want context.Canceled", err)
 	}
 	if left := leftovers(t, s); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("got the working folders %v, want 0", left)
 	}
 	if list, err := s.List(t.Context()); err != nil || len(list) != 0 {
-		t.Errorf("List: %v, %v; want no image", list, err)
+		t.Errorf("List: %v, %v; want 0 images", list, err)
 	}
 }
 
-func TestFilesOfADeadBuildAreRemoved(t *testing.T) {
+func TestABuildRemovesTheFilesOfAnInterruptedBuild(t *testing.T) {
 	s := testStore(t, buildHello)
 	stray := filepath.Join(s.dir, workPrefix+"123", imageDir, rootfsDir, "etc")
 	if err := os.MkdirAll(stray, 0o755); err != nil {
@@ -134,11 +134,11 @@ func TestFilesOfADeadBuildAreRemoved(t *testing.T) {
 	}
 	mustBuild(t, s, testRecipe("true"))
 	if left := leftovers(t, s); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("got the working folders %v, want 0", left)
 	}
 }
 
-func TestTwoBuildsAtOnceBuildOnce(t *testing.T) {
+func TestTwoConcurrentBuildsOfARecipeBuildOnce(t *testing.T) {
 	started, finish := make(chan struct{}), make(chan struct{})
 	builds := 0
 	s := testStore(t, func(ctx context.Context, j job) error {
@@ -168,7 +168,7 @@ func TestTwoBuildsAtOnceBuildOnce(t *testing.T) {
 		t.Error(err)
 	}
 	if builds != 1 || said == "" {
-		t.Errorf("%d builds, the second said %q; want one build and a word about waiting", builds, said)
+		t.Errorf("got %d builds and the progress %q of the second; want 1 and the word waiting", builds, said)
 	}
 }
 
@@ -182,7 +182,7 @@ func TestAWaitingBuildCanBeCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err = s.Build(ctx, testRecipe("true"), BuildOptions{Progress: func(string) { cancel() }})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("Build: %v, want that it was cancelled", err)
+		t.Errorf("Build: %v, want context.Canceled", err)
 	}
 }
 
@@ -196,13 +196,13 @@ func TestRemovingTheLastNameRemovesTheImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Resolve("other"); err != nil {
-		t.Errorf("the image went with one of two names: %v", err)
+		t.Errorf("Resolve(other) after the removal of one of two names: %v, want the image", err)
 	}
 	if err := s.Remove(t.Context(), "other"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(img.Rootfs); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("rootfs after removal: %v, want it gone", err)
+		t.Errorf("rootfs after the removal of the last name: %v, want fs.ErrNotExist", err)
 	}
 	if err := s.Remove(t.Context(), "tiny"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("second removal: %v, want ErrNotFound", err)
@@ -219,11 +219,11 @@ func TestAnImageInUseIsNotRemoved(t *testing.T) {
 		}
 	}
 	if _, err := s.Resolve("tiny"); err != nil {
-		t.Errorf("after the refused removal: %v", err)
+		t.Errorf("Resolve after the refused removal: %v, want the image", err)
 	}
 }
 
-func TestABuildThatFailsItsCheckIsNotStored(t *testing.T) {
+func TestAFailedBuildIsNotStored(t *testing.T) {
 	broken := errors.New("numpy is missing")
 	s := testStore(t, func(ctx context.Context, j job) error {
 		return errors.Join(buildHello(ctx, j), broken)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheClaimedRecipeOfAnImageIsNotTrusted(t *testing.T) {
+func TestAnImportedImageDoesNotCountAsBuiltFromItsClaimedRecipe(t *testing.T) {
 	s := testStore(t, buildHello)
 	mustBuild(t, s, testRecipe("true"))
 	for range 2 { // the imported image is exported again
@@ -22,15 +22,15 @@ func TestTheClaimedRecipeOfAnImageIsNotTrusted(t *testing.T) {
 			t.Fatal(err)
 		}
 		if back.Claims != "tiny" || !strings.HasSuffix(back.Source, ", which says it was made from the recipe tiny") {
-			t.Errorf("it says %q, its source is %q", back.Claims, back.Source)
+			t.Errorf("got the claim %q and the source %q, want the claim tiny, and the claim at the end of the source", back.Claims, back.Source)
 		}
 		if strings.HasPrefix(back.Source, FromRecipe) {
-			t.Errorf("the source %q counts as a recipe of this program", back.Source)
+			t.Errorf("got the source %q, want another start than %q", back.Source, FromRecipe)
 		}
 	}
 }
 
-func TestAForeignRecipesNameIsChecked(t *testing.T) {
+func TestAnInvalidRecipeNameInAnImageIsIgnored(t *testing.T) {
 	for name, want := range map[string]string{
 		"python": "python", "": "", "a/b": "", "a:b": "", "a\x1b[31m": "", " python": "", strings.Repeat("a", 1000): "",
 	} {
@@ -39,12 +39,12 @@ func TestAForeignRecipesNameIsChecked(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := claimedRecipe(config); got != want {
-			t.Errorf("%q is read as %q, want %q", name, got, want)
+			t.Errorf("the label %q: got %q, want %q", name, got, want)
 		}
 	}
 	for _, config := range []string{"", "[]", `{"config": []}`, `{"config": {"Labels": {"cellhold.recipe": 7}}}`} {
 		if got := claimedRecipe([]byte(config)); got != "" {
-			t.Errorf("%s is read as %q", config, got)
+			t.Errorf("the config %q: got %q, want \"\"", config, got)
 		}
 	}
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// testImage has two layers: the second removes a file of the first.
+// testImage returns an image of two layers. The second layer removes a file of the first.
 func testImage(t testing.TB) v1.Image {
 	t.Helper()
 	return withLayers(t,
@@ -99,16 +99,16 @@ func writeDockerSave(t testing.TB, img v1.Image, tag string) string {
 func checkTestImage(t testing.TB, img Image) {
 	t.Helper()
 	if data, err := os.ReadFile(filepath.Join(img.Rootfs, "etc/name")); err != nil || string(data) != "test" {
-		t.Errorf("etc/name is %q, %v", data, err)
+		t.Errorf("etc/name is %q, %v; want test", data, err)
 	}
 	if exists(filepath.Join(img.Rootfs, "etc/old")) {
-		t.Error("etc/old exists, want the second layer to have removed it")
+		t.Error("etc/old exists, want no such file after the second layer")
 	}
 	if info, err := os.Stat(filepath.Join(img.Rootfs, "bin/sh")); err != nil || info.Mode() != 0o755 {
-		t.Errorf("bin/sh has mode %v, %v", info.Mode(), err)
+		t.Errorf("bin/sh has mode %v, %v; want 0755", info.Mode(), err)
 	}
 	if !exists(filepath.Join(img.Rootfs, "opt/cellhold/bin")) {
-		t.Error("the mount points are missing")
+		t.Error("opt/cellhold/bin does not exist, want the mount points")
 	}
 }
 
@@ -150,7 +150,7 @@ func archiveOf(t testing.TB, dir string) string {
 	return path
 }
 
-func TestImportReadsEveryForm(t *testing.T) {
+func TestImportReadsDockerArchivesAndOCILayouts(t *testing.T) {
 	saved := writeDockerSave(t, testImage(t), "acme/tools:1")
 	dir := writeTestLayout(t, forMachine(t, testImage(t), "s390x"), testImage(t))
 	for _, test := range []struct{ form, path, want string }{
@@ -168,10 +168,10 @@ func TestImportReadsEveryForm(t *testing.T) {
 			}
 			checkTestImage(t, img)
 			if len(img.Names) != 1 || !strings.HasSuffix(img.Names[0], test.want) {
-				t.Errorf("names are %q, want one ending in %q", img.Names, test.want)
+				t.Errorf("got the names %q, want one that ends in %q", img.Names, test.want)
 			}
 			if left := leftovers(t, s); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
+				t.Errorf("got the working folders %v, want 0", left)
 			}
 		})
 	}
@@ -190,10 +190,10 @@ func TestImportingAgainUnpacksNothingAndAddsAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	if second.Digest != first.Digest || strings.Join(second.Names, " ") != "one:latest two:2" {
-		t.Errorf("second is %s %v, want %s with both names", second.Digest, second.Names, first.Digest)
+		t.Errorf("got %s with the names %v, want %s with one:latest and two:2", second.Digest, second.Names, first.Digest)
 	}
 	if got := strings.Join(said, "; "); got != "up to date" {
-		t.Errorf("the second import said %q, want that it is up to date", got)
+		t.Errorf("got the progress %q of the second import, want \"up to date\"", got)
 	}
 }
 
@@ -208,10 +208,10 @@ func TestADamagedLayerIsRefused(t *testing.T) {
 	}
 	s := testStore(t, nil)
 	if _, err := s.Import(t.Context(), dir, "", nil); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("Import: %v, want that the image is damaged", err)
+		t.Errorf("Import: %v, want an error with the word damaged", err)
 	}
 	if left := leftovers(t, s); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("got the working folders %v, want 0", left)
 	}
 }
 
@@ -251,7 +251,7 @@ func TestAZstdLayerIsUnpacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !exists(filepath.Join(img.Rootfs, "file")) {
-		t.Error("the file is missing")
+		t.Error("the file of the layer does not exist in the image")
 	}
 }
 
@@ -260,10 +260,10 @@ func TestAZipBombIsRefused(t *testing.T) {
 	bomb := withLayers(t, tarOf(t, entry{name: "zeros", content: strings.Repeat("\x00", ratioFree+(8<<20))}))
 	s := testStore(t, nil)
 	if _, err := s.Import(t.Context(), writeTestLayout(t, bomb), "", nil); !errors.Is(err, errTooLarge) {
-		t.Errorf("Import: %v, want that it is too large", err)
+		t.Errorf("Import: %v, want errTooLarge", err)
 	}
 	if list, err := s.List(t.Context()); err != nil || len(list) != 0 {
-		t.Errorf("List: %v, %v; want no image", list, err)
+		t.Errorf("List: %v, %v; want 0 images", list, err)
 	}
 }
 
@@ -274,21 +274,21 @@ func TestUnusableImagesAreNotImported(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{
-		"another machine's": writeTestLayout(t, forMachine(t, testImage(t), "s390x")),
-		"two images":        writeTestLayout(t, testImage(t), withLayers(t, tarOf(t))),
-		"no image":          archiveOf(t, t.TempDir()),
-		"nothing":           filepath.Join(t.TempDir(), "missing"),
-		"endless metadata":  huge,
-		"no layers":         writeTestLayout(t, forMachine(t, empty.Image, runtime.GOARCH)),
+		"for another architecture": writeTestLayout(t, forMachine(t, testImage(t), "s390x")),
+		"two images":               writeTestLayout(t, testImage(t), withLayers(t, tarOf(t))),
+		"no image":                 archiveOf(t, t.TempDir()),
+		"a missing path":           filepath.Join(t.TempDir(), "missing"),
+		"too large metadata":       huge,
+		"no layers":                writeTestLayout(t, forMachine(t, empty.Image, runtime.GOARCH)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if img, err := s.Import(t.Context(), path, "", nil); err == nil {
-				t.Errorf("imported as %v, want it refused", img.Names)
+				t.Errorf("got the image %v, want an error", img.Names)
 			}
 		})
 	}
 	if _, err := s.Import(t.Context(), writeTestLayout(t, testImage(t)), "../name", nil); err == nil {
-		t.Error("a name with dots was accepted")
+		t.Error("the name ../name: got no error, want one")
 	}
 }
 
@@ -303,11 +303,11 @@ func TestAnArchiveCannotReadFilesOfTheHost(t *testing.T) {
 	}
 	_, err := testStore(t, nil).Import(t.Context(), path, "", nil)
 	if err == nil || !strings.Contains(err.Error(), "escapes") {
-		t.Errorf("Import: %v, want that the path escapes", err)
+		t.Errorf("Import: %v, want an error with the word escapes", err)
 	}
 }
 
-func TestAnExportedImageComesBack(t *testing.T) {
+func TestAnExportedImageCanBeImported(t *testing.T) {
 	for _, file := range []string{"image.tar", "image"} {
 		t.Run(file, func(t *testing.T) {
 			s := testStore(t, buildHello)
@@ -324,13 +324,13 @@ func TestAnExportedImageComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if data, err := os.ReadFile(filepath.Join(back.Rootfs, "link")); err != nil || string(data) != "hello" {
-				t.Errorf("link to hello reads %q, %v", data, err)
+				t.Errorf("the link to hello reads %q, %v; want hello", data, err)
 			}
 			if len(back.Names) != 1 || !strings.HasSuffix(back.Names[0], "tiny:latest") {
-				t.Errorf("names are %q, want tiny", back.Names)
+				t.Errorf("got the names %q, want one that ends in tiny:latest", back.Names)
 			}
 			if err := s.Export(t.Context(), "tiny", out, nil); !errors.Is(err, fs.ErrExist) {
-				t.Errorf("second export: %v, want that the path exists", err)
+				t.Errorf("second export: %v, want fs.ErrExist", err)
 			}
 		})
 	}
@@ -365,7 +365,7 @@ func TestPullFetchesFromARegistry(t *testing.T) {
 		t.Errorf("Pull(%s) = %s, %v; want %s", byDigest, again.Digest, err, img.Digest)
 	}
 	if _, err := s.Resolve(byDigest); err != nil {
-		t.Error(err)
+		t.Errorf("Resolve(%s): %v, want the image", byDigest, err)
 	}
 }
 
@@ -383,14 +383,14 @@ func TestPullOfAnUnknownImageLeavesNothing(t *testing.T) {
 	defer server.Close()
 	s := testStore(t, nil)
 	if _, err := s.Pull(t.Context(), strings.TrimPrefix(server.URL, "http://")+"/acme/missing", nil); err == nil {
-		t.Error("pulled, want an error")
+		t.Error("Pull of an unknown image: got no error, want one")
 	}
 	if left := leftovers(t, s); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("got the working folders %v, want 0", left)
 	}
 }
 
-func TestAnotherMachinesImageIsNotPulled(t *testing.T) {
+func TestAnImageForAnotherArchitectureIsNotPulled(t *testing.T) {
 	server := httptest.NewServer(registry.New())
 	defer server.Close()
 	ref, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/acme/random")
@@ -405,6 +405,6 @@ func TestAnotherMachinesImageIsNotPulled(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := testStore(t, nil).Pull(t.Context(), ref.Name(), nil); err == nil || !strings.Contains(err.Error(), "s390x") {
-		t.Errorf("Pull: %v, want that the image is for another machine", err)
+		t.Errorf("Pull: %v, want an error with s390x", err)
 	}
 }

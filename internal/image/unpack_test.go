@@ -77,7 +77,7 @@ func checkOutside(t testing.TB, outside string) {
 		t.Fatal(err)
 	}
 	if len(entries) != 2 {
-		t.Fatalf("an entry escaped: %v", entries)
+		t.Fatalf("got the entries %v outside the image, want only rootfs and secret", entries)
 	}
 	info, err := os.Stat(filepath.Join(outside, "secret"))
 	if err != nil {
@@ -85,7 +85,7 @@ func checkOutside(t testing.TB, outside string) {
 	}
 	data, err := os.ReadFile(filepath.Join(outside, "secret"))
 	if err != nil || string(data) != "secret" || info.Mode() != 0o600 {
-		t.Fatalf("the file outside is now %q with mode %v, %v", data, info.Mode(), err)
+		t.Fatalf("the file outside the image is %q with mode %v, %v; want secret with mode 0600", data, info.Mode(), err)
 	}
 }
 
@@ -94,7 +94,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func TestNoEntryLeavesTheImage(t *testing.T) {
+func TestAnInvalidEntryIsRefusedAndChangesNothingOutsideTheImage(t *testing.T) {
 	for name, layer := range map[string][]entry{
 		"dots":                    {{name: "../secret", content: "x"}},
 		"dots inside":             {{name: "a/../../secret", content: "x"}},
@@ -117,13 +117,13 @@ func TestNoEntryLeavesTheImage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := unpackAll(t, defaultLimits, tarOf(t, layer...)); err == nil {
-				t.Error("unpacked without an error, want it refused")
+				t.Error("got no error, want one")
 			}
 		})
 	}
 }
 
-func TestAFileReplacesALinkInsteadOfWritingThroughIt(t *testing.T) {
+func TestAnEntryReplacesALinkOfTheSameName(t *testing.T) {
 	rootfs, err := unpackAll(t, defaultLimits,
 		tarOf(t, entry{name: "file", link: "../secret", kind: tar.TypeSymlink}, entry{name: "dir", link: "..", kind: tar.TypeSymlink}),
 		tarOf(t, entry{name: "file", content: "mine"}, entry{name: "dir", kind: tar.TypeDir, mode: 0o777}))
@@ -132,12 +132,12 @@ func TestAFileReplacesALinkInsteadOfWritingThroughIt(t *testing.T) {
 	}
 	for _, name := range []string{"file", "dir"} {
 		if info, err := os.Lstat(filepath.Join(rootfs, name)); err != nil || info.Mode()&fs.ModeSymlink != 0 {
-			t.Errorf("%s is %v, %v; want no link", name, info.Mode(), err)
+			t.Errorf("%s is %v, %v; want a file or directory, not a link", name, info.Mode(), err)
 		}
 	}
 }
 
-func TestWritingToAHardLinkLeavesTheOtherNameAlone(t *testing.T) {
+func TestAnEntryThatReplacesAHardLinkDoesNotChangeTheOtherName(t *testing.T) {
 	rootfs, err := unpackAll(t, defaultLimits, tarOf(t,
 		entry{name: "one", content: "first"},
 		entry{name: "two", link: "one", kind: tar.TypeLink},
@@ -146,11 +146,11 @@ func TestWritingToAHardLinkLeavesTheOtherNameAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(filepath.Join(rootfs, "one")); err != nil || string(data) != "first" {
-		t.Errorf("one is %q, %v; want it unchanged", data, err)
+		t.Errorf("the file one is %q, %v; want first", data, err)
 	}
 }
 
-func TestLinksInsideTheImageWork(t *testing.T) {
+func TestLinksWithinTheImageAreFollowedAndKept(t *testing.T) {
 	rootfs, err := unpackAll(t, defaultLimits, tarOf(t,
 		entry{name: "usr/lib", kind: tar.TypeDir, mode: 0o755},
 		entry{name: "lib", link: "usr/lib", kind: tar.TypeSymlink},
@@ -161,10 +161,10 @@ func TestLinksInsideTheImageWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(filepath.Join(rootfs, "usr/lib/libc.so.6")); err != nil || string(data) != "elf" {
-		t.Errorf("libc.so.6 is %q, %v", data, err)
+		t.Errorf("libc.so.6 is %q, %v; want elf", data, err)
 	}
 	if link, err := os.Readlink(filepath.Join(rootfs, "etc/localtime")); err != nil || link != "/usr/share/zoneinfo/UTC" {
-		t.Errorf("localtime leads to %q, %v; want the target unchanged", link, err)
+		t.Errorf("localtime links to %q, %v; want /usr/share/zoneinfo/UTC", link, err)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestWhiteoutsRemoveEntriesOfLowerLayers(t *testing.T) {
 	}
 }
 
-func TestDevicesAndSetIDBitsDoNotComeIn(t *testing.T) {
+func TestDevicesPipesAndSetIDBitsAreLeftOut(t *testing.T) {
 	rootfs, err := unpackAll(t, defaultLimits, tarOf(t,
 		entry{name: "dev/sda", kind: tar.TypeBlock, mode: 0o666}, entry{name: "dev/mem", kind: tar.TypeChar, mode: 0o666},
 		entry{name: "pipe", kind: tar.TypeFifo, mode: 0o666},
@@ -203,7 +203,7 @@ func TestDevicesAndSetIDBitsDoNotComeIn(t *testing.T) {
 	}
 	for _, name := range []string{"dev/sda", "dev/mem", "pipe"} {
 		if exists(filepath.Join(rootfs, name)) {
-			t.Errorf("%s exists, want it left out", name)
+			t.Errorf("%s exists, want no such file", name)
 		}
 	}
 	for name, want := range map[string]fs.FileMode{
@@ -228,11 +228,11 @@ func TestMountPointsAreRealDirectories(t *testing.T) {
 		}
 	}
 	if !exists(filepath.Join(rootfs, "home/user/.profile")) {
-		t.Error("a file in a mount point that was fine is gone")
+		t.Error("home/user/.profile does not exist, want the file of the layer")
 	}
 }
 
-func TestAnImageWithoutBoundsIsRefused(t *testing.T) {
+func TestAnImageAboveTheLimitsIsRefused(t *testing.T) {
 	small := limits{bytes: 64 << 10, entries: 10, ratio: 200}
 	many := make([]entry, 11)
 	for i := range many {
@@ -245,7 +245,7 @@ func TestAnImageWithoutBoundsIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := unpackAll(t, small, layer); !errors.Is(err, errTooLarge) {
-				t.Errorf("got %v, want that it is too large", err)
+				t.Errorf("got %v, want errTooLarge", err)
 			}
 		})
 	}
@@ -303,10 +303,10 @@ func FuzzUnpack(f *testing.F) {
 				return err
 			}
 			if kind := d.Type(); kind != 0 && kind != fs.ModeDir && kind != fs.ModeSymlink {
-				t.Errorf("%s is a %v", path, kind)
+				t.Errorf("%s is of kind %v, want a file, a directory or a link", path, kind)
 			}
 			if info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 || d.Type() != fs.ModeSymlink && info.Mode()&0o022 != 0 {
-				t.Errorf("%s has mode %v", path, info.Mode())
+				t.Errorf("%s has mode %v, want no set-id bits and no writing by other users", path, info.Mode())
 			}
 			if d.Type() == 0 {
 				total += info.Size()
@@ -314,7 +314,7 @@ func FuzzUnpack(f *testing.F) {
 			return nil
 		})
 		if err != nil || total > small.bytes {
-			t.Errorf("%d bytes unpacked, %v; want at most %d", total, err, small.bytes)
+			t.Errorf("unpacked %d bytes, %v; want at most %d", total, err, small.bytes)
 		}
 	})
 }

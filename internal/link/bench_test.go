@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The request and the answer have 300 bytes each, as for one cell.
+// BenchmarkPingPong sends 300 bytes and reads 300 bytes, as one cell does.
 func BenchmarkPingPong(b *testing.B) {
 	f := newFIFOs(b)
 	f.echo(b)
@@ -25,7 +25,7 @@ func BenchmarkPingPong(b *testing.B) {
 	}
 }
 
-// Data flows in both directions at once, as when a large file is sent and comes back.
+// BenchmarkThroughput sends and reads data at the same time.
 func BenchmarkThroughput(b *testing.B) {
 	f := newFIFOs(b)
 	f.echo(b)

@@ -22,14 +22,14 @@ func FuzzSkipPast(f *testing.F) {
 		rest, err := skipPast(r, mark)
 		i := bytes.Index(input, mark)
 		if (err == nil) != (i >= 0) {
-			t.Fatalf("mark at %d, error %v", i, err)
+			t.Fatalf("got the error %v with the mark at %d, want one only for -1", err, i)
 		}
 		if i < 0 {
 			return
 		}
 		after, _ := io.ReadAll(r)
 		if got := append(rest, after...); !bytes.Equal(got, input[i+len(mark):]) {
-			t.Errorf("got %q after the mark", got)
+			t.Errorf("got %q after the mark, want %q", got, input[i+len(mark):])
 		}
 	})
 }
@@ -43,7 +43,7 @@ func FuzzFrameReader(f *testing.F) {
 		fr := &frameReader{r: bufio.NewReader(bytes.NewReader(input))}
 		data, _ := io.ReadAll(fr)
 		if len(data) > len(input) {
-			t.Errorf("the reader returned %d bytes of %d", len(data), len(input))
+			t.Errorf("got %d bytes, want at most the %d sent bytes", len(data), len(input))
 		}
 		for {
 			nonce, err := fr.awaitReset()
@@ -51,7 +51,7 @@ func FuzzFrameReader(f *testing.F) {
 				return
 			}
 			if len(nonce) != nonceSize {
-				t.Errorf("nonce of %d bytes", len(nonce))
+				t.Errorf("got a nonce of %d bytes, want %d", len(nonce), nonceSize)
 			}
 		}
 	})
@@ -66,13 +66,13 @@ func FuzzGuard(f *testing.F) {
 		whole, errWhole := io.ReadAll(&guard{r: bytes.NewReader(input)})
 		single, errSingle := io.ReadAll(&guard{r: iotest.OneByteReader(bytes.NewReader(input))})
 		if (errWhole == nil) != (errSingle == nil) {
-			t.Errorf("at once: %v; byte by byte: %v", errWhole, errSingle)
+			t.Errorf("got the error %v at once and %v byte by byte, want two errors or two nil", errWhole, errSingle)
 		}
 		if errWhole == nil && !bytes.Equal(whole, input) {
-			t.Errorf("changed to %q", whole)
+			t.Errorf("got %q at once, want the input %q", whole, input)
 		}
 		if !bytes.HasPrefix(input, single) {
-			t.Errorf("changed to %q", single)
+			t.Errorf("got %q byte by byte, want the start of the input %q", single, input)
 		}
 	})
 }

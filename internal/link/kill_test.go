@@ -106,7 +106,7 @@ func killHost(t *testing.T, f fifos, moment time.Duration) {
 	}
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) {
-		t.Fatalf("the host ended by itself: %v", err)
+		t.Fatalf("Wait returned %v, want the exit error of a killed host", err)
 	}
 }
 

@@ -35,7 +35,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// fifos are a pair of named pipes with the guest's ends open for both reading and writing, as in a sandbox.
+// fifos are a pair of named pipes whose guest ends are open for reads and writes, as in a sandbox.
 type fifos struct {
 	in, out           string
 	guestIn, guestOut *os.File
@@ -135,7 +135,7 @@ func exchange(c net.Conn, n int) error {
 		return err
 	}
 	if !bytes.Equal(got, sent) {
-		return errors.New("the bytes came back changed")
+		return errors.New("the received bytes differ from the sent bytes")
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func TestManyStreamsShareALink(t *testing.T) {
 			defer c.Close()
 			for _, n := range []int{1, 12, 4093, 4094, 10_000 * i} {
 				if err := exchange(c, n); err != nil {
-					t.Errorf("%d bytes: %v", n, err)
+					t.Errorf("exchange of %d bytes: %v", n, err)
 					return
 				}
 			}
@@ -164,7 +164,7 @@ func TestManyStreamsShareALink(t *testing.T) {
 	wg.Wait()
 }
 
-func TestALinkWorksOverPlainPipes(t *testing.T) {
+func TestALinkCarriesHTTPOverPipesInMemory(t *testing.T) {
 	guestIn, hostOut := io.Pipe()
 	hostIn, guestOut := io.Pipe()
 	l := link.Listen(guestIn, guestOut)
@@ -182,21 +182,21 @@ func TestALinkWorksOverPlainPipes(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusNotFound {
-		t.Error(resp.Status)
+		t.Errorf("got status %s, want 404", resp.Status)
 	}
-	for range 2 { // Close can be called twice on both ends
+	for range 2 { // Close can be called twice on each end
 		_ = h.Close()
 		_ = l.Close()
 	}
 	if _, err := l.Accept(); err == nil {
-		t.Error("a closed listener accepts")
+		t.Error("Accept of a closed listener: got no error, want one")
 	}
 	if _, err := h.Dial(within(t)); err == nil {
-		t.Error("a closed link dials")
+		t.Error("Dial of a closed link: got no error, want one")
 	}
 }
 
-func TestALostLinkIsNotAnOrderlyEnd(t *testing.T) {
+func TestAReadOfALostLinkReturnsErrLost(t *testing.T) {
 	f := newFIFOs(t)
 	f.echo(t)
 	h := f.attach(t)
@@ -213,7 +213,7 @@ func TestALostLinkIsNotAnOrderlyEnd(t *testing.T) {
 	}
 }
 
-func TestDeadlinesWork(t *testing.T) {
+func TestAReadEndsAtItsDeadlineAndWorksAfterIt(t *testing.T) {
 	f := newFIFOs(t)
 	f.echo(t)
 	c, err := f.attach(t).Dial(within(t))
@@ -232,11 +232,11 @@ func TestDeadlinesWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := exchange(c, 100); err != nil {
-		t.Errorf("after the deadline was removed: %v", err)
+		t.Errorf("exchange after the removal of the deadline: got %v, want no error", err)
 	}
 }
 
-func TestTheDeathOfTheGuestEndsTheLink(t *testing.T) {
+func TestTheLinkIsLostWhenTheGuestCloses(t *testing.T) {
 	f := newFIFOs(t)
 	l := f.echo(t)
 	h := f.attach(t)
@@ -244,18 +244,18 @@ func TestTheDeathOfTheGuestEndsTheLink(t *testing.T) {
 	select {
 	case <-h.Done():
 	case <-time.After(patience):
-		t.Fatal("the host did not notice that the guest is gone")
+		t.Fatalf("Done was not closed within %s after the guest closed", patience)
 	}
 	r, err := os.OpenFile(f.out, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.OpenFile(f.in, os.O_WRONLY|unix.O_NONBLOCK, 0); !errors.Is(err, unix.ENXIO) {
-		t.Errorf("opening a dead guest's input: got %v, want ENXIO", err)
+		t.Errorf("open the input of a closed guest: got %v, want ENXIO", err)
 	}
 	_, unread := io.Pipe()
 	if _, err := link.Attach(within(t), r, unread); !errors.Is(err, link.ErrLost) {
-		t.Errorf("attaching to a dead guest: got %v, want ErrLost", err)
+		t.Errorf("attach to a closed guest: got %v, want ErrLost", err)
 	}
 }
 
@@ -265,14 +265,14 @@ func TestAttachEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := link.Attach(ctx, r, w); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want context canceled", err)
+		t.Errorf("got %v, want context.Canceled", err)
 	}
 	if err := r.Close(); err == nil {
-		t.Error("a failed Attach left the pipe open")
+		t.Error("the pipe is still open after a failed Attach, want it closed")
 	}
 }
 
-func TestGarbageBeforeTheNonceIsSkipped(t *testing.T) {
+func TestBytesBeforeTheNonceAreSkipped(t *testing.T) {
 	f := newFIFOs(t)
 	garbage := make([]byte, 50_000)
 	_, _ = rand.Read(garbage)
@@ -283,7 +283,7 @@ func TestGarbageBeforeTheNonceIsSkipped(t *testing.T) {
 	mustEcho(t, f.attach(t), 10_000)
 }
 
-func TestDataOfADeadHostIsDropped(t *testing.T) {
+func TestDataOfAnEndedHostIsDropped(t *testing.T) {
 	f := newFIFOs(t)
 	_, w := f.host(t)
 	frame := append([]byte{1, 0, 5}, "hello"...)
@@ -292,7 +292,7 @@ func TestDataOfADeadHostIsDropped(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A RESET of a host that died before it saw the answer.
+	// This is the RESET of a host that ended before the answer.
 	if _, err := w.Write(append([]byte{2, 0, 32}, make([]byte, 32)...)); err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestDataOfADeadHostIsDropped(t *testing.T) {
 	mustEcho(t, f.attach(t), 10_000)
 }
 
-func TestAHostThatBreaksTheFramesEndsTheLink(t *testing.T) {
+func TestTheGuestEndsTheLinkAfterAnInvalidFrame(t *testing.T) {
 	for name, bytes := range map[string][]byte{
 		"unknown type":   {9, 0, 0},
 		"too long":       {1, 0xff, 0xff},
@@ -321,13 +321,13 @@ func TestAHostThatBreaksTheFramesEndsTheLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := l.Accept(); err == nil || errors.Is(err, net.ErrClosed) {
-				t.Errorf("Accept: got %v, want the error of the frames", err)
+				t.Errorf("Accept: got %v, want an error other than net.ErrClosed", err)
 			}
 		})
 	}
 }
 
-// hostile is a guest that answers the handshake and then sends say.
+// hostile attaches to a guest that answers the handshake and then sends say.
 func hostile(t *testing.T, f fifos, say []byte) *link.Host {
 	t.Helper()
 	go func() {
@@ -346,7 +346,7 @@ func muxFrame(version, kind byte, flags uint16, id, length uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, length)
 }
 
-func TestAHostileGuestLosesTheLink(t *testing.T) {
+func TestTheHostEndsTheLinkAfterAnInvalidFrame(t *testing.T) {
 	for name, say := range map[string][]byte{
 		"version":               muxFrame(1, 0, 0, 1, 0),
 		"ping":                  muxFrame(0, 2, 1, 0, 7),
@@ -363,22 +363,22 @@ func TestAHostileGuestLosesTheLink(t *testing.T) {
 			select {
 			case <-h.Done():
 			case <-time.After(patience):
-				t.Error("the host keeps the link")
+				t.Errorf("Done was not closed within %s after the invalid frame", patience)
 			}
 		})
 	}
 }
 
-func TestAFloodOfPingsCostsNoGoroutines(t *testing.T) {
+func TestAFloodOfPingsStartsAtMostTwentyGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	h := hostile(t, newFIFOs(t), bytes.Repeat(muxFrame(0, 2, 1, 0, 7), 4000))
 	<-h.Done()
 	if after := runtime.NumGoroutine(); after > before+20 {
-		t.Errorf("%d goroutines before, %d after", before, after)
+		t.Errorf("got %d goroutines after %d, want at most 20 more", after, before)
 	}
 }
 
-func TestADialToASilentGuestEndsWithTheContext(t *testing.T) {
+func TestADialToAGuestThatDoesNotAnswerEndsWithItsContext(t *testing.T) {
 	f := newFIFOs(t)
 	h := hostile(t, f, nil) // never answers an open
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -388,19 +388,19 @@ func TestADialToASilentGuestEndsWithTheContext(t *testing.T) {
 		c, err := h.Dial(ctx)
 		if err != nil {
 			if !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("a dial without answer: %v", err)
+				t.Errorf("Dial: got %v, want context.DeadlineExceeded", err)
 			}
 			if after := runtime.NumGoroutine(); after > before+1000 {
-				t.Errorf("%d goroutines before, %d after", before, after)
+				t.Errorf("got %d goroutines after %d, want at most 1000 more", after, before)
 			}
 			return
 		}
 		_ = c
 	}
-	t.Error("ten thousand streams were opened to a guest that answers none")
+	t.Error("got 10000 streams to a guest that does not answer, want an error at the deadline")
 }
 
-func TestClosingAStreamEndsItsReadAlsoWithASilentGuest(t *testing.T) {
+func TestCloseEndsAReadOfTheStreamEvenIfTheGuestDoesNotAnswer(t *testing.T) {
 	h := hostile(t, newFIFOs(t), nil) // never answers a close
 	c, err := h.Dial(within(t))
 	if err != nil {
@@ -416,9 +416,9 @@ func TestClosingAStreamEndsItsReadAlsoWithASilentGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-read; err == nil {
-		t.Error("the read of a closed stream returned data")
+		t.Error("the read of a closed stream: got no error, want one")
 	}
 	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("the read ended after %s", took)
+		t.Errorf("the read ended after %s, want at most 10s", took)
 	}
 }

@@ -44,29 +44,29 @@ func folder(t *testing.T, files map[string]int) use {
 func TestTheLimitAppliesToTheFolderAndNotToOneSession(t *testing.T) {
 	u := folder(t, map[string]int{"others/a": 60, "mine": 20, temporary + "s1": 1000})
 	if u.bytes != 80 || u.entries != 3 {
-		t.Fatalf("the folder has %d bytes in %d entries", u.bytes, u.entries)
+		t.Fatalf("the folder has %d bytes in %d entries, want 80 and 3", u.bytes, u.entries)
 	}
 	for _, tt := range []struct {
 		name string
 		size int64
 		ok   bool
 	}{
-		{"mine", 40, true}, // replaces 20
+		{"mine", 40, true}, // replaces 20 bytes
 		{"new", 1, false},
 		{"others/a", 10, true}, // frees space
 		{"new", 50, true},
 		{"more", 1, false},
 	} {
 		if err := u.admit(guestapi.File{Path: tt.name, Size: tt.size}, 100); (err == nil) != tt.ok {
-			t.Errorf("%s of %d: %v", tt.name, tt.size, err)
+			t.Errorf("%s of %d bytes: got %v, want no error: %t", tt.name, tt.size, err, tt.ok)
 		}
 	}
 	if u.bytes != 100 {
-		t.Errorf("%d bytes at the end", u.bytes)
+		t.Errorf("the folder has %d bytes after all files, want 100", u.bytes)
 	}
 }
 
-func TestDirectoriesCountAsMuchAsFiles(t *testing.T) {
+func TestEachDirectoryCountsAsAnEntry(t *testing.T) {
 	u := folder(t, nil)
 	deep := strings.Repeat("/d", 9)
 	files := 0
@@ -76,10 +76,10 @@ func TestDirectoriesCountAsMuchAsFiles(t *testing.T) {
 		}
 	}
 	if want := maxEntries / 10; files != want {
-		t.Errorf("%d files with nine directories each, want %d", files, want)
+		t.Errorf("admitted %d files with nine directories each, want %d", files, want)
 	}
 	if u.entries > maxEntries {
-		t.Errorf("%d entries", u.entries)
+		t.Errorf("the folder has %d entries, want at most %d", u.entries, maxEntries)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestOneSessionAtATimeWritesToAFolder(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := f.lock(ctx, "a"); !errors.Is(err, context.Canceled) {
-				t.Errorf("a cancelled wait: %v", err)
+				t.Errorf("a cancelled wait for a locked folder: got %v, want context.Canceled", err)
 			}
 		})
 		synctest.Wait()
@@ -107,12 +107,12 @@ func TestOneSessionAtATimeWritesToAFolder(t *testing.T) {
 		wg.Wait()
 		release()
 		if len(f.locks) != 0 {
-			t.Errorf("%d folders are remembered, want 0", len(f.locks))
+			t.Errorf("got %d locks after all releases, want 0", len(f.locks))
 		}
 	})
 }
 
-func TestASessionWhoseFolderIsBusyIsAdopted(t *testing.T) {
+func TestRecogniseSucceedsWithALockedFolderAndFailsWithoutAnAgent(t *testing.T) {
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "[]") }))
 	defer agent.Close()
 	c, err := guest.New(guest.Options{Dial: func(ctx context.Context) (net.Conn, error) {
@@ -129,13 +129,13 @@ func TestASessionWhoseFolderIsBusyIsAdopted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer release()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // long enough for the guest to answer on a busy machine
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // long enough for an answer of the agent on a busy machine
 	defer cancel()
 	if err := New(&f, dir, "s1", 1<<20).Recognise(ctx, c); err != nil {
-		t.Error(err)
+		t.Errorf("Recognise with a locked folder: got %v, want no error", err)
 	}
 	agent.Close()
 	if err := New(&f, t.TempDir(), "s2", 1<<20).Recognise(t.Context(), c); err == nil {
-		t.Error("a guest that does not answer was taken over")
+		t.Error("Recognise without an agent: got no error, want one")
 	}
 }

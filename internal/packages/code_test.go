@@ -35,8 +35,8 @@ func watch(t *testing.T, dir string) (opened func() int) {
 	}
 }
 
-func TestARequestOfCodeReadsTheFolderOfPackagesAtMostOnce(t *testing.T) {
-	var list []string // names that could belong to other packages
+func TestARequestOfCodeOpensThePackageFolderAtMostOnce(t *testing.T) {
+	var list []string // import names that can belong to packages of other names
 	for i := range 1000 {
 		list = append(list, []string{"sklearn", "opencv-python", "json", "pip"}[i%4], "x")
 	}
@@ -45,39 +45,39 @@ func TestARequestOfCodeReadsTheFolderOfPackagesAtMostOnce(t *testing.T) {
 		ask  []string
 		most int
 	}{
-		"no code":                   {Options{Policy: Policy{Mode: Open}, Code: CodeOff}, list, 0},
-		"nobody":                    {Options{Policy: Policy{Mode: Off}, Code: CodeCallers}, list, 0},
-		"what callers may":          {Options{Policy: Policy{Mode: Open}, Code: CodeCallers}, list, 1},
-		"names that mean no others": {Options{Policy: Policy{Mode: Open}, Code: CodeCallers}, []string{"a1", "numpy", "x"}, 0},
+		"no package for code":     {Options{Policy: Policy{Mode: Open}, Code: CodeOff}, list, 0},
+		"no package for callers":  {Options{Policy: Policy{Mode: Off}, Code: CodeCallers}, list, 0},
+		"packages for callers":    {Options{Policy: Policy{Mode: Open}, Code: CodeCallers}, list, 1},
+		"names without a synonym": {Options{Policy: Policy{Mode: Open}, Code: CodeCallers}, []string{"a1", "numpy", "x"}, 0},
 	} {
 		p, dir := folderPackages(t, test.o)
 		opened := watch(t, dir)
 		plan, err := p.PlanOfCode(Request{Requirements: test.ask}, new(Tally))
 		if got := opened(); got != test.most {
-			t.Errorf("%s: the folder was opened %d times, %v", name, got, err)
+			t.Errorf("%s: the folder was opened %d times, %v; want %d", name, got, err, test.most)
 		}
-		if test.o.Code == CodeOff && (cellhold.KindOf(err) != cellhold.Denied || !plan.MayBePresent()) { // an installed package is still an answer
-			t.Errorf("%s: %v %v", name, err, plan.MayBePresent())
+		if test.o.Code == CodeOff && (cellhold.KindOf(err) != cellhold.Denied || !plan.MayBePresent()) { // an installed package is still reported
+			t.Errorf("%s: got %v, MayBePresent %v; want kind denied, true", name, err, plan.MayBePresent())
 		}
 	}
 }
 
-func TestANameOnTheAllowlistOfCodeIsNotReplaced(t *testing.T) {
+func TestANameOnTheAllowlistIsNotReplacedForCode(t *testing.T) {
 	policy := Policy{Mode: Open, Allow: []string{"opencv-python", "scikit-learn"}}
 	p, _ := folderPackages(t, Options{Policy: policy, Code: CodeAllowlist})
 	for ask, want := range map[string]string{"opencv-python": "opencv-python", "sklearn": "scikit-learn"} {
 		plan, err := p.PlanOfCode(Request{Requirements: []string{ask}}, new(Tally))
 		if err != nil || len(plan.list) != 1 || plan.list[0].Name != want {
-			t.Errorf("%s, of code: %v %+v", ask, err, plan.list)
+			t.Errorf("%s for code: got %+v, %v; want %s", ask, plan.list, err, want)
 		}
 	}
 	plan, err := p.Plan(Request{Requirements: []string{"opencv-python"}})
 	if err != nil || plan.list[0].Name != "opencv-python-headless" {
-		t.Errorf("of a caller: %v %+v", err, plan.list)
+		t.Errorf("opencv-python for a caller: got %+v, %v; want opencv-python-headless", plan.list, err)
 	}
 }
 
-func TestAnAnswerToCodeFitsIntoOneLine(t *testing.T) {
+func TestAnAnswerToCodeIsShorterThanTheLimitOfALine(t *testing.T) {
 	var report cellhold.Installation
 	for range 300 { // each character takes six bytes as JSON
 		report.Warnings = append(report.Warnings, strings.Repeat("<", 4000))
@@ -85,6 +85,6 @@ func TestAnAnswerToCodeFitsIntoOneLine(t *testing.T) {
 	d := ForCode(report, cellhold.Errorf(cellhold.Invalid, "%s", strings.Repeat("&", 9000)))
 	line, err := json.Marshal(guestapi.CodeLine{Done: &d})
 	if err != nil || len(line) >= guestapi.MaxCodeLine || len(d.Lines) < 5 || len(d.Error) != maxCodeLine {
-		t.Errorf("%d bytes, %d lines, an error of %d bytes, %v", len(line), len(d.Lines), len(d.Error), err)
+		t.Errorf("got %d bytes, %d lines, an error of %d bytes, %v; want less than %d, at least 5, and %d", len(line), len(d.Lines), len(d.Error), err, guestapi.MaxCodeLine, maxCodeLine)
 	}
 }

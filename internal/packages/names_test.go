@@ -34,10 +34,10 @@ func TestImportNamesBecomePackageNames(t *testing.T) {
 			got = r.list[0].String()
 		}
 		if got != want {
-			t.Errorf("%s became %q, want %q", text, got, want)
+			t.Errorf("%s: got %q, want %q", text, got, want)
 		}
 		if changed := want == "" || r.list[0].Name != q.Name; changed != (len(r.notes) == 1) {
-			t.Errorf("%s: got the notes %q; want one for a changed name, or else none", text, r.notes)
+			t.Errorf("%s: got the notes %q, want 1 for a changed name: %t", text, r.notes, changed)
 		}
 	}
 }
@@ -50,7 +50,7 @@ func TestADependencyThatNeedsAScreenCausesAWarning(t *testing.T) {
 	}
 }
 
-// installedGuest is a sandbox that reports every package as already installed. It panics if a test tries to install one.
+// installedGuest is a sandbox that reports every package as already installed. An installation panics.
 type installedGuest struct{}
 
 func (*installedGuest) LookPackages(_ context.Context, in guestapi.Install) (guestapi.Installed, error) {
@@ -66,7 +66,7 @@ func (*installedGuest) AnswerAsk(context.Context, int64, int, string, int64, io.
 	panic("unexpected call")
 }
 
-func TestInstalledPackagesAreReportedIfNoneCanBeInstalled(t *testing.T) {
+func TestInstalledPackagesAreReportedEvenIfThePolicyAllowsNoInstallation(t *testing.T) {
 	for _, o := range []Options{{Policy: Policy{Mode: Off}}, {Policy: Policy{Mode: Allowlist}}, {Policy: Policy{Mode: Hashes}}, {Policy: Policy{Mode: Open}}} {
 		p, err := New(o)
 		if err != nil {
@@ -74,22 +74,22 @@ func TestInstalledPackagesAreReportedIfNoneCanBeInstalled(t *testing.T) {
 		}
 		plan, err := p.Plan(Request{Requirements: []string{"sklearn>=1", "json"}})
 		if kind := cellhold.KindOf(err); kind != cellhold.Denied && kind != cellhold.Unavailable || !plan.MayBePresent() {
-			t.Fatalf("%s: %v %+v", o.Policy.Mode, err, plan)
+			t.Fatalf("%s: got the plan %+v, %v; want kind denied or unavailable, and MayBePresent true", o.Policy.Mode, plan, err)
 		}
 		report, all := p.Present(t.Context(), new(installedGuest), plan)
 		if !all || len(report.Present) != 1 || report.Present[0].Name != "scikit-learn" || len(report.Warnings) != 2 || len(report.Imports) == 0 || report.Imports[0] != "json" {
-			t.Errorf("%s: %+v", o.Policy.Mode, report)
+			t.Errorf("%s: got %+v, all %t; want scikit-learn present, 2 warnings, the import json, all true", o.Policy.Mode, report, all)
 		}
 		if plan, err = p.Plan(Request{Requirements: []string{"json"}}); err != nil {
-			t.Errorf("%s: plan of a module of the standard library: %v", o.Policy.Mode, err)
+			t.Errorf("%s: plan of a module of the standard library: got %v, want no error", o.Policy.Mode, err)
 		}
 		if report, _, err = p.Install(t.Context(), new(installedGuest), plan); err != nil || len(report.Changes) > 0 {
-			t.Errorf("%s: installation of a module of the standard library: %v %+v", o.Policy.Mode, err, report)
+			t.Errorf("%s: installation of a module of the standard library: got %+v, %v; want 0 changes", o.Policy.Mode, report, err)
 		}
 	}
 }
 
-func TestCodeGetsNoMoreThanCallers(t *testing.T) {
+func TestCodeIsDeniedPackagesThatThePolicyDoesNotAllow(t *testing.T) {
 	kind := func(code CodeMode, policy Policy, tally *Tally, names ...string) cellhold.Kind {
 		p, err := New(Options{Policy: policy, Code: code})
 		if err != nil {
@@ -108,15 +108,15 @@ func TestCodeGetsNoMoreThanCallers(t *testing.T) {
 		kind(CodeCallers, Policy{Mode: Allowlist}, new(Tally), "a"),
 	} {
 		if got != cellhold.Denied {
-			t.Errorf("case %d: got %q, want a denial", i, got)
+			t.Errorf("case %d: got kind %q, want denied", i, got)
 		}
 	}
 	// Unavailable means that the policy allows the request: this test has no index.
 	if got := kind(CodeCallers, open, new(Tally), "a"); got != cellhold.Unavailable {
-		t.Errorf("a package that callers can install: got %q, want unavailable", got)
+		t.Errorf("a package that callers can install: got kind %q, want unavailable", got)
 	}
 	p := &Packages{Options{Policy: open, Code: CodeAllowlist}}
 	if err := p.checkCode([]Requirement{{Name: "b"}}); cellhold.KindOf(err) != cellhold.Denied {
-		t.Errorf("a package that is not on the allowlist: got %v, want a denial", err)
+		t.Errorf("a package that is not on the allowlist: got %v, want kind denied", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"cellhold"
 )
 
-func TestRequirementsAreReadStrictlyAndWrittenAgain(t *testing.T) {
+func TestARequirementIsWrittenInOneCanonicalForm(t *testing.T) {
 	sum := "sha256:" + strings.Repeat("a", 64)
 	for _, test := range []struct{ text, want string }{
 		{"Cell_Demo", "cell-demo"},
@@ -19,7 +19,7 @@ func TestRequirementsAreReadStrictlyAndWrittenAgain(t *testing.T) {
 	} {
 		r, err := ParseRequirement(test.text)
 		if err != nil || r.String() != test.want {
-			t.Errorf("%q: %q, %v, want %q", test.text, r.String(), err, test.want)
+			t.Errorf("%q: got %q, %v; want %q", test.text, r.String(), err, test.want)
 		}
 	}
 }
@@ -34,35 +34,35 @@ func TestInvalidRequirementsAreRefused(t *testing.T) {
 		"a; " + strings.Repeat("(", 50) + "os_name == 'x'" + strings.Repeat(")", 50), strings.Repeat("a", 200), "a ; os_name == 'x' # b", "a-", "_a", "a$b", "${HOME}",
 	} {
 		if r, err := ParseRequirement(text); cellhold.KindOf(err) != cellhold.Invalid {
-			t.Errorf("%q: %+v, %v", text, r, err)
+			t.Errorf("%q: got %+v, %v; want kind invalid", text, r, err)
 		}
 	}
 }
 
-// The error for a URL says that URLs are not allowed, and does not complain about versions.
-func TestAURLIsRefusedAsOne(t *testing.T) {
+// An error about versions would not tell a caller to use a name in place of the URL.
+func TestTheErrorForAURLSaysThatURLsAreNotAllowed(t *testing.T) {
 	for _, text := range []string{"http://x/a.whl", "git+https://x/a", "file:///a", "a @ http://x/a.whl"} {
 		if _, err := ParseRequirement(text); err == nil || !strings.Contains(err.Error(), "not from a URL") {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: got %v, want an error with \"not from a URL\"", text, err)
 		}
 	}
 }
 
-func TestARequirementsFileHasRequirementsAndNothingElse(t *testing.T) {
+func TestARequirementsFileWithAnOptionOrURLIsInvalid(t *testing.T) {
 	sum := strings.Repeat("b", 64)
 	list, hashes, err := ParseFile("# a lock\r\n--require-hashes\na==1 \\\n    --hash=sha256:" + sum + " \\\n  --hash=sha256:" + sum + "\n\n  # more\nb>=2 # why\n")
 	if err != nil || !hashes || len(list) != 2 || len(list[0].Hashes) != 2 || list[1].String() != "b>=2" {
-		t.Errorf("%+v %v %v", list, hashes, err)
+		t.Errorf("got %+v, hashes %v, %v; want a with 2 hashes, b>=2, and hashes true", list, hashes, err)
 	}
 	for _, bad := range []string{"-r other.txt", "--extra-index-url http://x/", "-c c.txt", "--find-links .", "a @ http://x", "--trusted-host x", "-e .", "."} {
 		if _, _, err := ParseFile("ok\n" + bad + "\n"); cellhold.KindOf(err) != cellhold.Invalid {
-			t.Errorf("%q: %v", bad, err)
+			t.Errorf("%q: got %v, want kind invalid", bad, err)
 		}
 	}
 }
 
-// FuzzRequirement: an accepted requirement is one line of harmless characters. It does not change when it is parsed again,
-// and cannot be read as an option, a URL or a path.
+// FuzzRequirement checks that an accepted requirement is one line of printable ASCII. The line cannot be read as an
+// option, a URL or a path. Parsing it again gives the same line.
 func FuzzRequirement(f *testing.F) {
 	for _, seed := range []string{"a", "a[b]>=1,<2; os_name == 'x'", "a==1 --hash=sha256:" + strings.Repeat("0", 64), "a @ b", "-e a", "a;(b"} {
 		f.Add(seed)
@@ -74,15 +74,15 @@ func FuzzRequirement(f *testing.F) {
 		}
 		line := r.String()
 		if strings.ContainsFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) || !validName(r.Name) {
-			t.Fatalf("%q became %q", text, line)
+			t.Fatalf("%q: got %q, want printable ASCII and a valid name", text, line)
 		}
 		head, _, _ := strings.Cut(line, " ; ")
 		head, _, _ = strings.Cut(head, " --hash=")
 		if strings.ContainsAny(head, "/\\@:$`#% ") || strings.HasPrefix(head, "-") {
-			t.Fatalf("%q became %q", text, line)
+			t.Fatalf("%q: got %q, want no option, URL or path", text, line)
 		}
 		if again, err := ParseRequirement(line); err != nil || again.String() != line {
-			t.Fatalf("%q became %q and then %q, %v", text, line, again.String(), err)
+			t.Fatalf("%q: got %q, and for that line %q, %v; want the same line", text, line, again.String(), err)
 		}
 	})
 }
@@ -93,29 +93,29 @@ func TestTheZeroPolicyAllowsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := p.Plan(Request{Requirements: []string{"a"}}); cellhold.KindOf(err) != cellhold.Denied {
-		t.Errorf("install: %v", err)
+		t.Errorf("install: got %v, want kind denied", err)
 	}
 	if _, err := p.Remove(t.Context(), nil, []string{"a"}); cellhold.KindOf(err) != cellhold.Denied {
-		t.Errorf("remove: %v", err)
+		t.Errorf("remove: got %v, want kind denied", err)
 	}
 	if _, err := New(Options{Policy: Policy{Mode: "opne"}}); err == nil {
-		t.Error("a misspelt mode was accepted")
+		t.Error("a misspelt mode: got no error, want one")
 	}
 	if _, err := New(Options{Policy: Policy{Mode: Allowlist, Allow: []string{"a b"}}}); err == nil {
-		t.Error("an invalid pattern was accepted")
+		t.Error("an invalid pattern: got no error, want one")
 	}
 }
 
-func TestAnAllowlistMeansWholeNamesAndBeginnings(t *testing.T) {
+func TestAnAllowlistMatchesWholeNamesAndPrefixes(t *testing.T) {
 	p := Policy{Mode: Allowlist, Allow: []string{"Cell_Demo", "corp-*"}}
 	for name, want := range map[string]bool{"cell-demo": true, "cell-demo-2": false, "corp-x": true, "corporation": false, "x": false} {
 		if got := p.allowed(name) == nil; got != want {
-			t.Errorf("%s: %v, want %v", name, got, want)
+			t.Errorf("%s: got allowed %v, want %v", name, got, want)
 		}
 	}
 }
 
-func TestALockReadsAsARequirementsFile(t *testing.T) {
+func TestALockCanBeReadAsARequirementsFile(t *testing.T) {
 	sum := strings.Repeat("c", 64)
 	lock, err := Merge([]cellhold.Package{{Name: "gone", Version: "1"}, {Name: "b", Version: "1"}},
 		[]cellhold.PackageChange{{Name: "gone", Before: "1"}, {Name: "b", Before: "1", After: "2"}, {Name: "a", After: "1.0"}},
@@ -125,6 +125,6 @@ func TestALockReadsAsARequirementsFile(t *testing.T) {
 	}
 	list, _, err := ParseFile(Lock(lock))
 	if err != nil || len(list) != 2 || list[0].String() != "a==1.0 --hash=sha256:"+sum || list[1].Name != "b" {
-		t.Errorf("%+v %v", list, err)
+		t.Errorf("got %+v, %v; want a==1.0 with its hash, and b", list, err)
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"cellhold/internal/packages/index"
 )
 
-// folderPackages installs from a folder with the packages a0 to a9. Each of them is one wheel of ten bytes.
+// folderPackages returns Packages that installs from a folder. The folder has the packages a0 to a9: wheels of ten
+// bytes.
 func folderPackages(t *testing.T, o Options) (p *Packages, dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -33,12 +34,12 @@ func folderPackages(t *testing.T, o Options) (p *Packages, dir string) {
 	return p, dir
 }
 
-// isRefusal reports whether an error names the amount, the limit, and the remedy.
+// isRefusal reports whether an error has the kind exhausted, and names the limit and the remedy.
 func isRefusal(err error, limit string) bool {
 	return cellhold.KindOf(err) == cellhold.Exhausted && strings.Contains(err.Error(), limit) && strings.Contains(err.Error(), "The session's caller can install more.")
 }
 
-func TestCodeHasABoundOnVersionsExtrasAndRepetitions(t *testing.T) {
+func TestRequestsOfCodeAreLimitedByNamesVersionsExtrasHashesAndRepetitions(t *testing.T) {
 	p, _ := folderPackages(t, Options{Policy: Policy{Mode: Open}, Code: CodeCallers})
 	for name, test := range map[string]struct {
 		requirement func(i int) string
@@ -54,11 +55,11 @@ func TestCodeHasABoundOnVersionsExtrasAndRepetitions(t *testing.T) {
 		var tally Tally
 		for i := range test.good {
 			if _, err := p.PlanOfCode(Request{Requirements: []string{test.requirement(i)}}, &tally); err != nil {
-				t.Fatalf("%s: number %d: %v", name, i, err)
+				t.Fatalf("%s: request %d: got %v, want no error", name, i, err)
 			}
 		}
 		if _, err := p.PlanOfCode(Request{Requirements: []string{test.requirement(test.good)}}, &tally); !isRefusal(err, test.limit) {
-			t.Errorf("%s: the first request above the limit returned %v", name, err)
+			t.Errorf("%s: the first request above the limit: got %v, want kind exhausted, %q and the remedy", name, err, test.limit)
 		}
 	}
 }
@@ -77,10 +78,10 @@ func TestATallyStartsWithTheCountsOfItsParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := child.add([]Requirement{{Name: "another"}}); cellhold.KindOf(err) != cellhold.Exhausted {
-		t.Errorf("the child: %v", err)
+		t.Errorf("the child with its parent's names: got %v, want kind exhausted", err)
 	}
 	if err := parent.add([]Requirement{{Name: "another"}}); err != nil {
-		t.Errorf("the parent: %v", err)
+		t.Errorf("the parent below the limit: got %v, want no error", err)
 	}
 }
 
@@ -134,7 +135,7 @@ func TestRequestsOfAnAgentForCodeAreLimited(t *testing.T) {
 	for name, test := range map[string]struct {
 		before index.Taken
 		paths  []string
-		limit  string // empty: the requests are answered, and the installer's own failure is reported
+		limit  string // empty if the requests are answered; then the installer fails with kind invalid
 	}{
 		"two pages left":        {index.Taken{Pages: 2998}, pages, ""},
 		"one page left":         {index.Taken{Pages: 2999}, pages, "packages; the limit is 3000"},
@@ -152,7 +153,7 @@ func TestRequestsOfAnAgentForCodeAreLimited(t *testing.T) {
 		}
 		_, _, err = p.Install(t.Context(), ask(test.paths...), plan)
 		if test.limit != "" && !isRefusal(err, test.limit) || test.limit == "" && cellhold.KindOf(err) != cellhold.Invalid {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want kind exhausted with %q, or without a limit kind invalid", name, err, test.limit)
 		}
 	}
 	plan, err := p.Plan(Request{Requirements: []string{"a0"}})
@@ -160,6 +161,6 @@ func TestRequestsOfAnAgentForCodeAreLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err = p.Install(t.Context(), ask(file...), plan); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("a caller: %v", err)
+		t.Errorf("a caller's request without limits: got %v, want kind invalid from the installer", err)
 	}
 }

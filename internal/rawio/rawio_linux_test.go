@@ -56,7 +56,7 @@ func sockets(t *testing.T) (ours net.Conn, theirs *net.UnixConn) {
 	return ours, accepted.(*net.UnixConn)
 }
 
-func TestMoreThanAPipeHoldsArrivesWhole(t *testing.T) {
+func TestAWriteLargerThanAPipeArrivesCompletely(t *testing.T) {
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // sixteen times the capacity of a pipe
 	r, w := pipes(t)
 	ours, theirs := sockets(t)
@@ -68,43 +68,43 @@ func TestMoreThanAPipeHoldsArrivesWhole(t *testing.T) {
 			var wrote sync.WaitGroup
 			wrote.Go(func() {
 				if n, err := end.w.Write(sent); n != len(sent) || err != nil {
-					t.Errorf("wrote %d of %d: %v", n, len(sent), err)
+					t.Errorf("wrote %d bytes, %v; want %d", n, err, len(sent))
 				}
 				end.w.Close()
 			})
 			got, err := io.ReadAll(end.r)
 			wrote.Wait()
 			if err != nil || !bytes.Equal(got, sent) {
-				t.Errorf("read %d of %d bytes: %v", len(got), len(sent), err)
+				t.Errorf("read %d bytes, %v; want the %d sent bytes", len(got), err, len(sent))
 			}
 		})
 	}
 }
 
-func TestAReaderGetsAvailableDataAndWaitsForMore(t *testing.T) {
+func TestAReadReturnsTheAvailableDataAndTheEndOfTheConnection(t *testing.T) {
 	ours, theirs := sockets(t)
 	p := make([]byte, 100)
 	for _, piece := range []string{"one", "two"} {
 		var wrote sync.WaitGroup
 		wrote.Go(func() { _, _ = theirs.Write([]byte(piece)) })
 		if n, err := ours.Read(p); string(p[:n]) != piece || err != nil {
-			t.Errorf("read %q: %v", p[:n], err)
+			t.Errorf("read %q, %v; want %q", p[:n], err, piece)
 		}
 		wrote.Wait()
 	}
 	theirs.Close()
 	if n, err := ours.Read(p); n != 0 || err != io.EOF {
-		t.Errorf("at the end: %d, %v", n, err)
+		t.Errorf("at the end: read %d bytes, %v; want 0, io.EOF", n, err)
 	}
 }
 
-func TestAWaitingReaderIsEndedByItsDeadlineAndByClose(t *testing.T) {
+func TestAWaitingReadEndsAtItsDeadlineAndAtClose(t *testing.T) {
 	ours, _ := sockets(t)
 	if err := ours.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("read at its deadline: %v", err)
+		t.Errorf("read with a past deadline: got %v, want os.ErrDeadlineExceeded", err)
 	}
 	r, _ := pipes(t)
 	ended := make(chan error)
@@ -116,20 +116,20 @@ func TestAWaitingReaderIsEndedByItsDeadlineAndByClose(t *testing.T) {
 		t.Error(err)
 	}
 	if err := <-ended; !errors.Is(err, os.ErrClosed) {
-		t.Errorf("read of a closed pipe: %v", err)
+		t.Errorf("read of a closed pipe: got %v, want os.ErrClosed", err)
 	}
 }
 
-func TestAWriteToAClosedReaderIsAnError(t *testing.T) {
+func TestAWriteToAClosedConnectionReturnsEPIPE(t *testing.T) {
 	ours, theirs := sockets(t)
 	theirs.Close()
 	if _, err := ours.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("write to a closed reader: %v", err)
+		t.Errorf("write to a closed connection: got %v, want EPIPE", err)
 	}
 }
 
-// A goroutine that never rests must let other goroutines run, and must not delay data on other descriptors.
-func TestCallsThatNeverRestAreReportedToTheScheduler(t *testing.T) {
+// A goroutine whose calls never wait must let other goroutines run, and must not delay data on other descriptors.
+func TestEveryNthCallWithoutAWaitIsReportedToTheScheduler(t *testing.T) {
 	var told int
 	row := Row(0)
 	plain := func(int, []byte) (int, error) { told++; return 1, nil }
@@ -144,11 +144,11 @@ func TestCallsThatNeverRestAreReportedToTheScheduler(t *testing.T) {
 		}
 	}
 	if told != 10 {
-		t.Errorf("%d calls of %d were reported to the scheduler", told, 10*inRow)
+		t.Errorf("%d of %d calls were reported to the scheduler, want 10", told, 10*inRow)
 	}
 	again := func(int, []byte) (int, error) { return 0, syscall.EAGAIN }
 	row = inRow - 1
 	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row != 0 {
-		t.Errorf("the row counts %d after a rest: %v", row, err)
+		t.Errorf("a call that must wait: got %v and the row %d, want EAGAIN and 0", err, row)
 	}
 }

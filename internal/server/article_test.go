@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// execute sends code to /execute, a route of the article's API, as the user ann. It returns the reply, which
-// must have that status.
+// execute sends code to /execute, a route of the article's API, as the user ann. It returns the reply. Another status
+// fails the test.
 func (h *harness) execute(status int, code string) map[string]any {
 	h.t.Helper()
 	var reply map[string]any
@@ -26,7 +26,7 @@ func TestTheArticlesRoutesAnswerAsDescribed(t *testing.T) {
 	var started article.ArticleMessage
 	h.do(200, "POST", "/start_session", "user_id=ann").decode(t, &started)
 	if started.Message != "Session started successfully" || !strings.HasSuffix(started.Notebook, ".ipynb") {
-		t.Errorf("the reply of /start_session is %+v", started)
+		t.Errorf("/start_session: got %+v, want \"Session started successfully\" and a notebook", started)
 	}
 	got := h.execute(200, "set x 42\nprint x = 42\nget x\ndisplay image/png aGVsbG8=")
 	want := map[string]any{
@@ -42,31 +42,31 @@ func TestTheArticlesRoutesAnswerAsDescribed(t *testing.T) {
 		delete(o.(map[string]any), "metadata") // optional, and empty here
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
-		t.Errorf("the reply of /execute (-got +want):\n%s", diff)
+		t.Errorf("the reply of /execute differs (-got +want):\n%s", diff)
 	}
 	if text, err := os.ReadFile(started.Notebook); err != nil || !strings.Contains(string(text), "print x = 42") {
-		t.Errorf("the notebook does not have the cell: %v %s", err, text)
+		t.Errorf("got the notebook %s, %v; want the code of the cell in it", text, err)
 	}
 	if got := h.execute(200, ""); got["output"] != "" || len(got["outputs"].([]any)) != 0 || len(got["plots"].([]any)) != 0 {
-		t.Errorf("the reply to empty code is %v", got)
+		t.Errorf("/execute with empty code: got %v, want no output and no plots", got)
 	}
 	if got := string(h.do(200, "POST", "/reset", "user_id=ann").body); got != `{"message":"Kernel reset successful"}`+"\n" {
-		t.Errorf("the reply of /reset is %s", got)
+		t.Errorf("/reset: got %s, want \"Kernel reset successful\"", got)
 	}
 	if got := h.execute(400, "get x"); !strings.Contains(string(mustJSON(got)), "NameError") {
-		t.Errorf("variables are still set after a reset: %v", got)
+		t.Errorf("read a variable after a reset: got %v, want a NameError", got)
 	}
 	if got := string(h.do(200, "POST", "/end_session", "user_id=ann").body); got != `{"message":"Session ended successfully"}`+"\n" {
-		t.Errorf("the reply of /end_session is %s", got)
+		t.Errorf("/end_session: got %s, want \"Session ended successfully\"", got)
 	}
 	if _, err := os.Stat(started.Notebook); !os.IsNotExist(err) {
-		t.Errorf("the notebook still exists: %v", err)
+		t.Errorf("the notebook after /end_session: got %v, want no such file", err)
 	}
 	for _, path := range []string{"/end_session", "/reset"} {
 		h.do(404, "POST", path, "user_id=ann")
 	}
 	if got := h.execute(404, "print x"); got["detail"] != "Session not found. Please start a new session." {
-		t.Errorf("the reply after the session's end is %v", got)
+		t.Errorf("/execute after /end_session: got %v, want \"Session not found\"", got)
 	}
 }
 
@@ -77,10 +77,10 @@ func TestAnExceptionIs400WithAPlainTraceback(t *testing.T) {
 	detail := got["detail"].(map[string]any)
 	traceback := string(mustJSON(detail["traceback"]))
 	if len(got) != 1 || len(detail) != 2 || detail["error"] != "Execution error" || !strings.Contains(traceback, "ValueError") || strings.Contains(traceback, "u001b") {
-		t.Errorf("got %v", got)
+		t.Errorf("got %v, want \"Execution error\" and a traceback with ValueError and without colours", got)
 	}
 	if got := h.execute(200, "print after"); got["output"] != "after\n" {
-		t.Errorf("the session cannot be used after an exception: %v", got)
+		t.Errorf("a cell after an exception: got %v, want the output after", got)
 	}
 }
 
@@ -89,10 +89,10 @@ func TestATimeoutIs408AndTheSessionIsUsable(t *testing.T) {
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	h.execute(200, "set x 1")
 	if got := h.execute(408, "loop"); cmp.Diff(got, map[string]any{"detail": "Code execution timed out"}) != "" {
-		t.Errorf("got %v", got)
+		t.Errorf("got %v, want \"Code execution timed out\"", got)
 	}
 	if got := h.execute(200, "get x"); got["output"] != "1" {
-		t.Errorf("the session cannot be used after a timeout: %v", got)
+		t.Errorf("a cell after a timeout: got %v, want the output 1", got)
 	}
 }
 
@@ -114,7 +114,7 @@ func TestClosingTheConnectionDoesNotStopTheArticlesCode(t *testing.T) {
 		t.Fatal("the answer came before the client closed the connection")
 	}
 	if got := h.execute(200, "get x"); got["output"] != "5" {
-		t.Errorf("the code did not run to its end: %v", got)
+		t.Errorf("read the variable of the code: got %v, want the output 5", got)
 	}
 }
 
@@ -124,16 +124,16 @@ func TestADeadKernelIsReportedWithItsCauseAndARemedy(t *testing.T) {
 	got := h.execute(400, "exit 3")
 	trace := got["detail"].(map[string]any)["traceback"].([]any)
 	if len(trace) != 1 || !strings.Contains(trace[0].(string), "exit") || !strings.Contains(trace[0].(string), "/reset") {
-		t.Errorf("the reply to the code that ended the kernel is %v", got)
+		t.Errorf("the code that ended the kernel: got %v, want one line with exit and /reset", got)
 	}
 	if got := h.execute(409, "print x"); !strings.Contains(got["detail"].(string), "/reset") {
-		t.Errorf("the reply of a dead kernel is %v", got)
+		t.Errorf("a cell for a dead kernel: got %v, want a detail with /reset", got)
 	}
 	h.do(200, "POST", "/reset", "user_id=ann")
 	h.execute(200, "print alive")
 }
 
-func TestASecondStartReplacesTheFirst(t *testing.T) {
+func TestASecondStartReplacesTheSessionOfTheUser(t *testing.T) {
 	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=ann")
 	h.execute(200, "set x 1")
@@ -143,11 +143,11 @@ func TestASecondStartReplacesTheFirst(t *testing.T) {
 	var list SessionList
 	h.do(200, "GET", "/v1/sessions", "").decode(t, &list)
 	if len(list.Sessions) != 2 {
-		t.Errorf("%d sessions, want one for each user", len(list.Sessions))
+		t.Errorf("got %d sessions, want 2: one for each user", len(list.Sessions))
 	}
 }
 
-func TestUserIDsAreNeverUsedAsPaths(t *testing.T) {
+func TestUserIDsAreNotUsedAsPathsOfNotebooks(t *testing.T) {
 	h := newHarness(t)
 	seen := map[string]bool{}
 	for _, user := range []string{"..%2F..%2Fetc%2Fpasswd", "%2Fabs", "a%00b", ".", "%E5%9B%BE", "a%20b", "A", "a"} {
@@ -158,7 +158,7 @@ func TestUserIDsAreNeverUsedAsPaths(t *testing.T) {
 		var m article.ArticleMessage
 		a.decode(t, &m)
 		if a.StatusCode != 200 || strings.Contains(m.Notebook, "..") || seen[m.Notebook] {
-			t.Errorf("%s: %d %s", user, a.StatusCode, a.body)
+			t.Errorf("%s: got status %d with %s, want 200 with a new notebook without dots", user, a.StatusCode, a.body)
 		}
 		seen[m.Notebook] = true
 	}
@@ -174,7 +174,7 @@ func TestPackagesAreRefusedByTheOperatorsPolicy(t *testing.T) {
 	var d article.ArticleDetail
 	h.do(http.StatusInternalServerError, "POST", "/install_package", `{"user_id":"ann","package_name":"x"}`).decode(t, &d)
 	if !strings.HasPrefix(d.Detail, "Failed to install x: ") || !strings.Contains(d.Detail, "operator") {
-		t.Errorf("the message is %q", d.Detail)
+		t.Errorf("got the detail %q, want \"Failed to install x: \" and the word operator", d.Detail)
 	}
 	session := h.create()
 	h.do(403, "POST", session+"/packages", `{"requirements":["x"]}`)
@@ -187,6 +187,6 @@ func TestTheArticlesClientsNeedNoTokenIfAuthIsOff(t *testing.T) {
 	req := h.request("POST", "/start_session", "user_id=ann")
 	req.Header.Del("Authorization")
 	if a := h.send(req); a.StatusCode != 200 {
-		t.Errorf("%d %s", a.StatusCode, a.body)
+		t.Errorf("got status %d with %s, want 200", a.StatusCode, a.body)
 	}
 }

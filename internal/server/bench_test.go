@@ -20,9 +20,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// BenchmarkCell runs each cell twice: through the server over a real connection, and directly. It reports
-// both medians; their difference is the cost of the server. The two runs alternate, so that other load slows
-// both equally.
+// BenchmarkCell runs each cell twice: through the server over a real connection, and directly. The difference between
+// the two reported medians is the cost of the server. The runs alternate, so that other load slows them equally.
 func BenchmarkCell(b *testing.B) {
 	h := newHarness(b)
 	client := &http.Client{Transport: &http.Transport{}}
@@ -31,7 +30,7 @@ func BenchmarkCell(b *testing.B) {
 	var sess *session.Session
 	var through, direct []time.Duration
 	for b.Loop() {
-		if len(through)%100 == 0 { // sometimes a new session, because the notebook grows
+		if len(through)%100 == 0 { // a new session has a small notebook
 			if path != "" {
 				h.do(204, "DELETE", path, "")
 			}
@@ -68,8 +67,8 @@ func BenchmarkCell(b *testing.B) {
 	b.ReportMetric(float64(direct[len(direct)/2].Microseconds()), "µs-direct/p50")
 }
 
-// BenchmarkServer measures decoding, checks and encoding: guards, huma and JSON. Its cell is done at once,
-// and there is no connection.
+// BenchmarkServer measures decoding, checks and encoding: guards, huma and JSON. The cell is done at once, and there
+// is no connection.
 func BenchmarkServer(b *testing.B) {
 	s, _ := newServer(b, new(registry.Registry), func(o *Options) { o.Logger = nil })
 	m := &table{ServeMux: http.NewServeMux(), server: s}

@@ -14,24 +14,24 @@ import (
 	"cellhold/internal/registry"
 )
 
-func TestFilesAreUploadedAndDownloaded(t *testing.T) {
+func TestFilesOfASessionCanBeWrittenReadMovedAndDeleted(t *testing.T) {
 	h := newHarness(t)
 	files := h.create() + "/files"
 	big := strings.Repeat("0123456789", 1<<20) // above the limit of other bodies
 	h.do(200, "PUT", files+"/content?path=a/b%FF", big)
 	a := h.do(200, "GET", files+"/content?path=a/b%FF", "")
 	if string(a.body) != big || a.Header.Get("Content-Type") != "application/octet-stream" || a.Header.Get("Content-Security-Policy") != "sandbox; default-src 'none'" {
-		t.Errorf("%d bytes, %v", len(a.body), a.Header)
+		t.Errorf("got %d bytes with %v, want the uploaded bytes as application/octet-stream with a Content-Security-Policy", len(a.body), a.Header)
 	}
 	var list Directory
 	h.do(200, "GET", files+"?path=a", "").decode(t, &list)
 	if len(list.Entries) != 1 || !strings.HasSuffix(list.Entries[0].Exact(), "/a/b\xff") || list.Entries[0].Size != int64(len(big)) {
-		t.Errorf("%+v", list)
+		t.Errorf("got the listing %+v, want one file a/b\\xff of %d bytes", list, len(big))
 	}
 	req := h.request("GET", files+"/content?path=a/b%FF", "")
 	req.Header.Set("Range", "bytes=10485755-")
 	if a := h.send(req); a.StatusCode != 206 || string(a.body) != "56789" {
-		t.Errorf("%d %q", a.StatusCode, a.body)
+		t.Errorf("a range: got status %d with %q, want 206 with 56789", a.StatusCode, a.body)
 	}
 	h.do(201, "POST", files+"/directory?path=d/e", "")
 	h.do(200, "POST", files+"/directory?path=d/e", "")
@@ -62,36 +62,36 @@ func TestFormsAndArchivesAreUploadedAsFiles(t *testing.T) {
 	var done FilesWritten
 	h.send(req).decode(t, &done)
 	if len(done.Files) != 1 || !strings.HasSuffix(done.Files[0].Path, "/in/größe.txt") {
-		t.Errorf("%+v", done)
+		t.Errorf("got the files %+v, want one: in/größe.txt", done)
 	}
 	for _, format := range []string{"tar", "tgz", "zip"} {
 		archive := h.do(200, "GET", files+"/archive?path=in&format="+format, "")
 		if name := archive.Header.Get("Content-Disposition"); !strings.HasPrefix(name, `attachment; filename="in.`) {
-			t.Errorf("%s: %s", format, name)
+			t.Errorf("%s: got the Content-Disposition %s, want an attachment with a name that begins with in.", format, name)
 		}
 		var unpacked Unpacked
 		h.do(200, "PUT", files+"/archive?path=out/"+format, string(archive.body)).decode(t, &unpacked)
 		if unpacked.Entries != 1 || unpacked.Bytes != 2 {
-			t.Errorf("%s: %+v", format, unpacked)
+			t.Errorf("%s: got %+v, want 1 entry of 2 bytes", format, unpacked)
 		}
 	}
 	h.do(422, "PUT", files+"/archive?path=out", "not an archive, but a text that is long enough to look like one")
 }
 
-func TestAnUploadIsLimitedByTheOperator(t *testing.T) {
+func TestAnUploadAboveTheLimitOfTheOperatorIsRefused(t *testing.T) {
 	h := newHarnessWith(t, func(o *registry.Options) { o.MaxUpload = 100 }, nil)
 	files := h.create() + "/files"
 	h.do(429, "PUT", files+"/content?path=a", strings.Repeat("x", 101))
 	req := h.request("PUT", files+"/content?path=a", "")
 	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", 101))), -1
 	if a := h.send(req); a.StatusCode != 429 {
-		t.Errorf("upload of unknown size: %d", a.StatusCode)
+		t.Errorf("upload of unknown size: got status %d, want 429", a.StatusCode)
 	}
 	h.do(404, "GET", files+"/stat?path=a", "")
 	h.do(200, "PUT", files+"/content?path=a", strings.Repeat("x", 100))
 }
 
-func TestAWatchStreamsEvents(t *testing.T) {
+func TestAWatchOfFilesStreamsChanges(t *testing.T) {
 	h := newHarness(t)
 	files := h.create() + "/files"
 	res, err := http.DefaultClient.Do(h.request("GET", files+"/watch", ""))
@@ -115,9 +115,9 @@ func TestAWatchStreamsEvents(t *testing.T) {
 		}
 		var c cellhold.FileChange
 		if err := json.Unmarshal([]byte(value), &c); err != nil || event != "created" || c.Type != cellhold.FileCreated || !strings.HasSuffix(c.Path, "/new") {
-			t.Errorf("%s %s, %v", event, value, err)
+			t.Errorf("got the event %s with %s, %v; want created with the path new", event, value, err)
 		}
 		return
 	}
-	t.Errorf("the watch ended with %v", lines.Err())
+	t.Errorf("the watch ended with %v before a change, want the event created", lines.Err())
 }

@@ -64,7 +64,7 @@ func bodyFor(r route) string {
 	return "user_id=ann"
 }
 
-func TestEveryRouteNeedsAToken(t *testing.T) {
+func TestEveryRouteExceptPublicPagesNeedsAToken(t *testing.T) {
 	h := newHarness(t)
 	open := 0
 	for _, r := range append(h.server.routes, route{"GET", "/nowhere"}, route{"OPTIONS", "/v1/sessions"}) {
@@ -78,40 +78,40 @@ func TestEveryRouteNeedsAToken(t *testing.T) {
 			if public[concrete(r, "")] {
 				open++
 				if a.StatusCode != 200 {
-					t.Errorf("%s %s is public, got %d", r.method, r.path, a.StatusCode)
+					t.Errorf("%s %s is public: got status %d, want 200", r.method, r.path, a.StatusCode)
 				}
 				continue
 			}
 			if a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s %s with %q: %d, want 401", r.method, r.path, header, a.StatusCode)
+				t.Errorf("%s %s with %q: got status %d, want 401 and WWW-Authenticate", r.method, r.path, header, a.StatusCode)
 			}
 		}
 	}
 	if open != 7*len(public) {
-		t.Errorf("%d public answers; a public page lacks a route", open)
+		t.Errorf("got %d public answers, want %d: a public page has no route", open, 7*len(public))
 	}
 	req := h.request("GET", "/v1/sessions?token="+annToken, "")
 	req.Header.Del("Authorization")
 	if a := h.send(req); a.StatusCode != 401 {
-		t.Errorf("a token in the URL: %d, want 401", a.StatusCode)
+		t.Errorf("a token in the URL: got status %d, want 401", a.StatusCode)
 	}
 	for _, scheme := range []string{"bearer", "Token"} {
 		req := h.request("GET", "/v1/sessions", "")
 		req.Header.Set("Authorization", scheme+" "+annToken)
 		if a := h.send(req); a.StatusCode != 200 {
-			t.Errorf("scheme %s: %d, want 200", scheme, a.StatusCode)
+			t.Errorf("scheme %s: got status %d, want 200", scheme, a.StatusCode)
 		}
 	}
 	req = h.request("GET", "/v1/sessions", "")
 	req.Header.Add("Authorization", "Bearer "+bobToken)
 	if a := h.send(req); a.StatusCode != 401 {
-		t.Errorf("two tokens: %d, want 401", a.StatusCode)
+		t.Errorf("two tokens: got status %d, want 401", a.StatusCode)
 	}
 }
 
-// TestSessionsOfOtherCallersLookUnknown tries every route of a session with every session id that is not the
+// TestSessionsOfOtherCallersAnswerLikeUnknownSessions tries every route of a session with every session id that is not the
 // caller's.
-func TestSessionsOfOtherCallersLookUnknown(t *testing.T) {
+func TestSessionsOfOtherCallersAnswerLikeUnknownSessions(t *testing.T) {
 	h := newHarness(t)
 	mine := strings.TrimPrefix(h.create(), "/v1/sessions/")
 	deleted := strings.TrimPrefix(h.create(), "/v1/sessions/")
@@ -137,19 +137,19 @@ func TestSessionsOfOtherCallersLookUnknown(t *testing.T) {
 				want = got
 			}
 			if a.StatusCode != 404 || got != want {
-				t.Errorf("%s %s for %.20s: %s, want %s", r.method, r.path, id, got, want)
+				t.Errorf("%s %s for %.20s: got %s, want status 404 and the answer %s", r.method, r.path, id, got, want)
 			}
 		}
 	}
 	if tried < 6*10 {
-		t.Errorf("only %d requests were tried", tried)
+		t.Errorf("sent %d requests, want at least %d", tried, 6*10)
 	}
 	if cell := h.run("/v1/sessions/"+mine, "print untouched"); cell.Status != cellhold.StatusOK {
-		t.Errorf("the session of ann: %+v", cell)
+		t.Errorf("a cell in the session of ann: got %+v, want status ok", cell)
 	}
 }
 
-func TestArticleSessionsBelongToTheirToken(t *testing.T) {
+func TestASessionOfTheArticlesAPIIsNotFoundWithAnotherToken(t *testing.T) {
 	h := newHarness(t)
 	h.do(200, "POST", "/start_session", "user_id=u")
 	for _, r := range h.server.routes {
@@ -159,7 +159,7 @@ func TestArticleSessionsBelongToTheirToken(t *testing.T) {
 		req := h.request("POST", r.path, strings.ReplaceAll(bodyFor(r), "ann", "u"))
 		req.Header.Set("Authorization", "Bearer "+bobToken)
 		if a := h.send(req); a.StatusCode != 404 || !strings.Contains(string(a.body), "Session not found. Please start a new session.") {
-			t.Errorf("%s as bob: %d %s", r.path, a.StatusCode, a.body)
+			t.Errorf("%s as bob: got status %d with %s, want 404 with \"Session not found\"", r.path, a.StatusCode, a.body)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func TestRequestsOfOtherWebSitesAreRefusedOnEveryRoute(t *testing.T) {
 			name, value, _ := strings.Cut(header, ": ")
 			req.Header.Set(name, value)
 			if a := h.send(req); a.StatusCode != 403 {
-				t.Errorf("%s %s with %s: %d, want 403", r.method, r.path, header, a.StatusCode)
+				t.Errorf("%s %s with %s: got status %d, want 403", r.method, r.path, header, a.StatusCode)
 			}
 		}
 	}
@@ -188,12 +188,12 @@ func TestRequestsOfOtherWebSitesAreRefusedOnEveryRoute(t *testing.T) {
 		name, value, _ := strings.Cut(header, ": ")
 		req.Header.Set(name, value)
 		if a := h.send(req); a.StatusCode != 200 {
-			t.Errorf("%s: %d, want 200", header, a.StatusCode)
+			t.Errorf("%s: got status %d, want 200", header, a.StatusCode)
 		}
 	}
 }
 
-func TestALinkToTheDocumentationCanBeFollowedFromAnywhere(t *testing.T) {
+func TestALinkOnAnotherWebSiteOpensOnlyPublicPages(t *testing.T) {
 	h := newHarness(t)
 	for path, want := range map[string]int{"/docs": 200, "/": 200, "/v1/sessions": 403} {
 		req := h.request("GET", path, "")
@@ -201,12 +201,12 @@ func TestALinkToTheDocumentationCanBeFollowedFromAnywhere(t *testing.T) {
 		req.Header.Set("Sec-Fetch-Mode", "navigate")
 		req.Header.Set("Sec-Fetch-Dest", "document")
 		if a := h.send(req); a.StatusCode != want {
-			t.Errorf("%s: %d, want %d", path, a.StatusCode, want)
+			t.Errorf("%s: got status %d, want %d", path, a.StatusCode, want)
 		}
 	}
 }
 
-func TestOnlyNamesOfLoopbackReachALoopbackListener(t *testing.T) {
+func TestALoopbackListenerAcceptsOnlyLoopbackNamesAndConfiguredHosts(t *testing.T) {
 	h := newHarnessWith(t, nil, func(o *Options) { o.Hosts = []string{"Box.example"} })
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(h.url, "http://"))
 	if err != nil {
@@ -217,7 +217,7 @@ func TestOnlyNamesOfLoopbackReachALoopbackListener(t *testing.T) {
 			req := h.request(r.method, concrete(r, "sk3v7q2m9xw4tz6hb"), bodyFor(r))
 			req.Host = host
 			if a := h.send(req); a.StatusCode != 403 && a.StatusCode != 400 {
-				t.Errorf("%s %s for %s: %d, want 403", r.method, r.path, host, a.StatusCode)
+				t.Errorf("%s %s for %s: got status %d, want 403 or 400", r.method, r.path, host, a.StatusCode)
 			}
 		}
 	}
@@ -225,7 +225,7 @@ func TestOnlyNamesOfLoopbackReachALoopbackListener(t *testing.T) {
 		req := h.request("GET", "/v1/sessions", "")
 		req.Host = host
 		if a := h.send(req); a.StatusCode != 200 {
-			t.Errorf("%s: %d, want 200", host, a.StatusCode)
+			t.Errorf("%s: got status %d, want 200", host, a.StatusCode)
 		}
 	}
 }
@@ -247,7 +247,7 @@ func TestTheTokenIsCheckedBeforeTheBodyIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		if res.StatusCode != 401 || !res.Close {
-			t.Errorf("%s: %d, closing: %v", r.path, res.StatusCode, res.Close)
+			t.Errorf("%s: got status %d, Close %v; want 401, true", r.path, res.StatusCode, res.Close)
 		}
 		conn.Close()
 	}

@@ -28,7 +28,7 @@ const (
 	bobToken = "bob-0123456789abcdef0123456789abcdef"
 )
 
-// harness is a complete server with a fake driver. Everything else is as shipped.
+// harness is a complete server. Only the driver is a fake.
 type harness struct {
 	t       testing.TB
 	url     string
@@ -197,7 +197,7 @@ func (h *harness) do(status int, method, path, body string) answered {
 	h.t.Helper()
 	a := h.send(h.request(method, path, body))
 	if a.StatusCode != status {
-		h.t.Fatalf("%s %s: %d, want %d: %s", method, path, a.StatusCode, status, a.body)
+		h.t.Fatalf("%s %s: got status %d with %s, want %d", method, path, a.StatusCode, a.body, status)
 	}
 	return a
 }
@@ -218,7 +218,7 @@ func (h *harness) run(session, code string) cellhold.Cell {
 	var cell cellhold.Cell
 	h.do(200, "POST", session+"/cells?wait=60s", string(body)).decode(h.t, &cell)
 	if cell.State != cellhold.CellDone {
-		h.t.Fatalf("cell %+v is not done", cell)
+		h.t.Fatalf("got the cell %+v, want state done", cell)
 	}
 	return cell
 }

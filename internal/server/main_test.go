@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	http.DefaultClient.CloseIdleConnections()
 	for until := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if code == 0 && time.Now().After(until) {
-			fmt.Fprintf(os.Stderr, "%d goroutines before the tests, %d after them\n", before, runtime.NumGoroutine())
+			fmt.Fprintf(os.Stderr, "got %d goroutines after the tests, want at most the %d from before\n", runtime.NumGoroutine(), before)
 			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 			code = 1
 		}

@@ -37,7 +37,7 @@ func page(t *testing.T, path string) *httptest.ResponseRecorder {
 	r.Host = "localhost"
 	s.Handler().ServeHTTP(w, r)
 	if w.Code != 200 {
-		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		t.Fatalf("%s: got status %d with %s, want 200", path, w.Code, w.Body)
 	}
 	return w
 }
@@ -115,12 +115,12 @@ func TestExamplesFitTheirSchemas(t *testing.T) {
 		}
 	}
 	if examples < 20 {
-		t.Errorf("the document has only %d examples", examples)
+		t.Errorf("the document has %d examples, want at least 20", examples)
 	}
 }
 
-// TestExamplesOfRequestsRun sends the example of each body, and validates the answers against the document.
-func TestExamplesOfRequestsRun(t *testing.T) {
+// The test sends the example of each body, and validates the answers against the document.
+func TestExamplesOfRequestsAreAcceptedAndTheAnswersFitTheirSchemas(t *testing.T) {
 	h := newHarness(t)
 	doc := document(t)
 	example := func(path, mediaType string) string {
@@ -169,7 +169,7 @@ func TestTheDocumentHasAllRoutesAndNoOthers(t *testing.T) {
 			if op != nil {
 				described[op.Method+" "+path] = true
 				if op.Summary == "" || len(op.Tags) != 1 {
-					t.Errorf("%s %s: no summary or tag", op.Method, path)
+					t.Errorf("%s %s: got the summary %q and the tags %q, want a summary and one tag", op.Method, path, op.Summary, op.Tags)
 				}
 			}
 		}
@@ -179,16 +179,16 @@ func TestTheDocumentHasAllRoutesAndNoOthers(t *testing.T) {
 			continue
 		}
 		if !described[r.method+" "+r.path] {
-			t.Errorf("%s %s is not described", r.method, r.path)
+			t.Errorf("%s %s is not in the document", r.method, r.path)
 		}
 		delete(described, r.method+" "+r.path)
 	}
 	if len(described) > 0 {
-		t.Errorf("described without a route: %v", described)
+		t.Errorf("the document has %v, want only routes of the server", described)
 	}
 }
 
-func TestAllSchemasAreDefinedAndUsed(t *testing.T) {
+func TestAllSchemasAreDefinedUsedAndDescribed(t *testing.T) {
 	doc := document(t)
 	text := page(t, "/openapi.json").Body.String()
 	for _, m := range regexp.MustCompile(`#/components/schemas/(\w+)`).FindAllStringSubmatch(text, -1) {
@@ -208,11 +208,11 @@ func TestAllSchemasAreDefinedAndUsed(t *testing.T) {
 	}
 }
 
-func TestTheDocumentationWorksWithoutANetwork(t *testing.T) {
+func TestTheDocumentationPageLoadsOnlyPagesOfTheServer(t *testing.T) {
 	html := page(t, "/docs")
 	text := html.Body.String()
 	if csp := html.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "http") {
-		t.Errorf("policy %q", csp)
+		t.Errorf("got the Content-Security-Policy %q, want default-src 'none' without unsafe sources and hosts", csp)
 	}
 	for _, m := range regexp.MustCompile(`(?:src|href)="([^"#]*)`).FindAllStringSubmatch(text, -1) {
 		if m[1] != "" {
@@ -220,29 +220,29 @@ func TestTheDocumentationWorksWithoutANetwork(t *testing.T) {
 		}
 	}
 	if regexp.MustCompile(`<script>|<style|\son\w+=|\sstyle=|javascript:`).MatchString(text) {
-		t.Error("the page has inline script or style, which its policy forbids")
+		t.Error("the page has inline script or style, which the Content-Security-Policy forbids")
 	}
 	for _, want := range []string{"create-session", "submit-cell", "article-execute", "SubmitCell", "curl -X POST", "server-sent events"} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the page lacks %q", want)
+			t.Errorf("the page does not contain %q", want)
 		}
 	}
 	ids := map[string]bool{}
 	for _, m := range regexp.MustCompile(`\sid="([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		if ids[m[1]] {
-			t.Errorf("id %s is a duplicate", m[1])
+			t.Errorf("the page has the id %s twice, want it once", m[1])
 		}
 		ids[m[1]] = true
 	}
 	for _, m := range regexp.MustCompile(`href="#([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		if !ids[m[1]] {
-			t.Errorf("a link to #%s, which does not exist", m[1])
+			t.Errorf("the page has a link to #%s, want an element with that id", m[1])
 		}
 	}
 }
 
 func TestTheRootPageHasAnExample(t *testing.T) {
 	if got := page(t, "/"); !strings.Contains(got.Body.String(), "/docs") || !strings.Contains(got.Body.String(), "http://localhost/v1/sessions") {
-		t.Errorf("got %s", got.Body)
+		t.Errorf("got %s, want /docs and http://localhost/v1/sessions in it", got.Body)
 	}
 }

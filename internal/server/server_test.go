@@ -14,7 +14,7 @@ import (
 	"cellhold/internal/server/guard"
 )
 
-func TestAServerWithoutTokensIsRefused(t *testing.T) {
+func TestAServerNeedsSessionsAndEitherTokensOrAuthOff(t *testing.T) {
 	m := new(registry.Registry)
 	for name, o := range map[string]Options{
 		"nothing":            {},
@@ -22,23 +22,23 @@ func TestAServerWithoutTokensIsRefused(t *testing.T) {
 		"tokens and AuthOff": {Sessions: m, Tokens: &guard.Tokens{}, AuthOff: true},
 	} {
 		if _, err := New(o); err == nil {
-			t.Errorf("%s: was accepted", name)
+			t.Errorf("%s: got no error, want one", name)
 		}
 	}
 }
 
-func TestTheAddressOfTheListenerIsChecked(t *testing.T) {
+func TestAServerWithoutAuthenticationRefusesAnExposedListener(t *testing.T) {
 	ln, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, _ := newServer(t, new(registry.Registry), func(o *Options) { o.Tokens, o.AuthOff = nil, true })
 	if err := s.Serve(t.Context(), ln); err == nil || !strings.Contains(err.Error(), "authentication") {
-		t.Errorf("Serve: %v", err)
+		t.Errorf("Serve: got %v, want an error with the word authentication", err)
 	}
 }
 
-func TestAServerShutsDownInOrder(t *testing.T) {
+func TestAtShutdownStreamsGetByeAndTheServerAcceptsNoConnections(t *testing.T) {
 	h := newHarness(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,23 +55,23 @@ func TestAServerShutsDownInOrder(t *testing.T) {
 	stop()
 	until(t, lines, "bye") // streams get their last event
 	if err := <-served; err != nil {
-		t.Errorf("Serve: %v", err)
+		t.Errorf("Serve: got %v, want nil", err)
 	}
 	if !h.server.draining.Load() {
-		t.Error("the server still reports that it is ready")
+		t.Error("draining is false after Serve, want true")
 	}
 	if _, err := http.Get(h.url + "/v1/health"); err == nil {
-		t.Error("the server still accepts connections")
+		t.Error("a request after the shutdown: got no error, want one")
 	}
 }
 
-func TestAServerSpeaksTLS(t *testing.T) {
+func TestAServerWithTLSAnswersHTTP2(t *testing.T) {
 	other := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate
 	defer other.Close()
 	s, _ := newServer(t, new(registry.Registry), func(o *Options) {
 		o.TLS = &tls.Config{Certificates: other.TLS.Certificates}
 	})
-	ln, err := net.Listen("tcp", "0.0.0.0:0") // beyond loopback, which TLS and tokens allow
+	ln, err := net.Listen("tcp", "0.0.0.0:0") // TLS and tokens allow other addresses than loopback
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestAServerSpeaksTLS(t *testing.T) {
 	}
 	res.Body.Close()
 	if res.StatusCode != 200 || res.ProtoMajor != 2 {
-		t.Errorf("%s %s", res.Proto, res.Status)
+		t.Errorf("got %s with status %s, want HTTP/2.0 with 200", res.Proto, res.Status)
 	}
 	client.CloseIdleConnections()
 	stop()
@@ -99,7 +99,7 @@ func TestAServerSpeaksTLS(t *testing.T) {
 	}
 }
 
-func TestBrokenHTTPIsRefused(t *testing.T) {
+func TestInvalidHTTPIsRefusedWith400Or403(t *testing.T) {
 	h := newHarness(t)
 	for name, text := range map[string]string{
 		"conflicting lengths":  "POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
@@ -120,7 +120,7 @@ func TestBrokenHTTPIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if res.StatusCode != 400 && res.StatusCode != 403 {
-			t.Errorf("%s: %d", name, res.StatusCode)
+			t.Errorf("%s: got status %d, want 400 or 403", name, res.StatusCode)
 		}
 		conn.Close()
 	}

@@ -26,59 +26,59 @@ func TestACellRunsAndReturnsItsOutputs(t *testing.T) {
 	made.decode(t, &sess)
 	path := made.Header.Get("Location")
 	if path != "/v1/sessions/"+string(sess.ID) || sess.State != cellhold.SessionReady || len(sess.Kernels) != 1 || sess.User != "ann/../x" || sess.Meta["a"] != "b" {
-		t.Errorf("session %+v at %s", sess, path)
+		t.Errorf("got the session %+v at %s, want a ready one with the user, metadata and one kernel, at its own path", sess, path)
 	}
 	h.run(path, "set x 41")
 	cell := h.run(path, "print hello\nadd x 1\nget x")
 	if cell.Status != cellhold.StatusOK || len(cell.Outputs) != 2 || cell.Outputs[0].Text != "hello\n" || string(cell.Outputs[1].Data["text/plain"]) != `"42"` {
-		t.Errorf("cell %+v", cell)
+		t.Errorf("got the cell %+v, want status ok with the outputs hello and 42", cell)
 	}
 	var again cellhold.Cell
 	h.do(200, "GET", path+"/cells/"+string(cell.ID), "").decode(t, &again)
 	if again.ID != cell.ID || again.Status != cell.Status || len(again.Outputs) != 2 {
-		t.Errorf("the second answer with the cell: %+v", again)
+		t.Errorf("read the cell again: got %+v, want %+v", again, cell)
 	}
 	var cells CellList
 	h.do(200, "GET", path+"/cells", "").decode(t, &cells)
 	if len(cells.Cells) != 2 || cells.Cells[1].ID != cell.ID || cells.Cells[0].Outputs == nil {
-		t.Errorf("list of cells: %+v", cells)
+		t.Errorf("got the cells %+v, want 2 with outputs, the last with the id %s", cells, cell.ID)
 	}
 	var list SessionList
 	h.do(200, "GET", "/v1/sessions", "").decode(t, &list)
 	if len(list.Sessions) != 1 || list.Sessions[0].ID != sess.ID {
-		t.Errorf("list of sessions: %+v", list)
+		t.Errorf("got the sessions %+v, want one with the id %s", list, sess.ID)
 	}
 	h.do(204, "DELETE", path, "")
 	h.do(404, "GET", path, "")
 }
 
-func TestACellIsQueuedAtOnceAndALaterRequestWaits(t *testing.T) {
+func TestASubmittedCellIsReturnedAtOnceAndALaterRequestWaits(t *testing.T) {
 	h := newHarness(t)
 	path := h.create()
 	submitted := h.do(202, "POST", path+"/cells", `{"code":"sleep 50ms\nprint done"}`)
 	var cell cellhold.Cell
 	submitted.decode(t, &cell)
 	if cell.State == cellhold.CellDone || submitted.Header.Get("Location") != path+"/cells/"+string(cell.ID) {
-		t.Errorf("got %+v at %s", cell, submitted.Header.Get("Location"))
+		t.Errorf("got the cell %+v at %s, want an unfinished cell at its own path", cell, submitted.Header.Get("Location"))
 	}
 	h.do(200, "GET", submitted.Header.Get("Location")+"?wait=60", "").decode(t, &cell)
 	if cell.State != cellhold.CellDone || cell.Outputs[0].Text != "done\n" {
-		t.Errorf("after the wait: %+v", cell)
+		t.Errorf("after the wait: got the cell %+v, want state done and the output done", cell)
 	}
 }
 
-func TestAWaitThatEndsFirstAnswersWithTheUnfinishedCell(t *testing.T) {
+func TestAWaitThatEndsBeforeTheCellReturnsTheUnfinishedCell(t *testing.T) {
 	h := newHarness(t)
 	path := h.create()
 	var cell cellhold.Cell
 	h.do(202, "POST", path+"/cells?wait=10ms", `{"code":"loop"}`).decode(t, &cell)
 	if cell.State == cellhold.CellDone || cell.ID == "" || !cell.WaitOver {
-		t.Errorf("got %+v", cell)
+		t.Errorf("got the cell %+v, want an unfinished cell with WaitOver true", cell)
 	}
 	h.do(204, "POST", path+"/interrupt", "")
 	h.do(200, "GET", path+"/cells/"+string(cell.ID)+"?wait=60s", "").decode(t, &cell)
 	if cell.Status != cellhold.StatusInterrupted {
-		t.Errorf("after the interrupt: %+v", cell)
+		t.Errorf("after the interrupt: got the cell %+v, want status interrupted", cell)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestClosingTheConnectionDoesNotStopTheCell(t *testing.T) {
 	var cell cellhold.Cell
 	h.do(200, "GET", path+"/cells/"+string(cells.Cells[0].ID)+"?wait=60s", "").decode(t, &cell)
 	if cell.Status != cellhold.StatusOK || cell.Outputs[0].Text != "finished\n" {
-		t.Errorf("got %+v", cell)
+		t.Errorf("got the cell %+v, want status ok and the output finished", cell)
 	}
 }
 
@@ -137,24 +137,24 @@ func TestAnExceptionIsDataAndADeadKernelCanBeRestarted(t *testing.T) {
 	h := newHarness(t)
 	path := h.create()
 	if cell := h.run(path, "error ValueError no good"); cell.Status != cellhold.StatusError || cell.Outputs[0].ErrorName != "ValueError" {
-		t.Errorf("exception: %+v", cell)
+		t.Errorf("an exception: got the cell %+v, want status error and a ValueError", cell)
 	}
 	if cell := h.run(path, "exit 3"); !cell.Status.Died() || cell.Cause == "" {
-		t.Errorf("death: %+v", cell)
+		t.Errorf("the end of the kernel: got the cell %+v, want a status of a dead kernel and a cause", cell)
 	}
 	refused := h.do(409, "POST", path+"/cells", `{"code":"print x"}`)
 	var p exchange.Problem
 	refused.decode(t, &p)
 	if p.Kind != cellhold.Conflict || refused.Header.Get("Content-Type") != exchange.ProblemType || p.RequestID != refused.Header.Get("X-Request-Id") {
-		t.Errorf("a cell for a dead kernel: %s", refused.body)
+		t.Errorf("a cell for a dead kernel: got %s, want kind conflict and the id of the request", refused.body)
 	}
 	var sess cellhold.Session
 	h.do(200, "POST", path+"/restart", "").decode(t, &sess)
 	if sess.Kernels[0].State != cellhold.KernelIdle {
-		t.Errorf("after the restart: %+v", sess)
+		t.Errorf("after the restart: got the session %+v, want an idle kernel", sess)
 	}
 	if cell := h.run(path, "print back"); cell.Status != cellhold.StatusOK {
-		t.Errorf("after the restart: %+v", cell)
+		t.Errorf("after the restart: got the cell %+v, want status ok", cell)
 	}
 }
 
@@ -165,15 +165,15 @@ func TestEventsAreReadInPagesAfterANumber(t *testing.T) {
 	var all, rest EventPage
 	h.do(200, "GET", path+"/events", "").decode(t, &all)
 	if len(all.Events) == 0 || all.Next != int64(len(all.Events)) || all.Events[0].Seq != 1 {
-		t.Fatalf("all: %+v", all)
+		t.Fatalf("all events: got %+v, want events from number 1, and their count as next", all)
 	}
 	h.do(200, "GET", path+"/events?after=2&limit=1", "").decode(t, &rest)
 	if len(rest.Events) != 1 || rest.Next != 3 || rest.Events[0].Seq != 3 {
-		t.Errorf("one after 2: %+v", rest)
+		t.Errorf("one event after 2: got %+v, want event 3", rest)
 	}
 	h.do(200, "GET", path+"/events?wait=1ms&after="+itoa(all.Next), "").decode(t, &rest)
 	if len(rest.Events) != 0 || rest.Next != all.Next {
-		t.Errorf("nothing new: %+v", rest)
+		t.Errorf("events after the last one: got %+v, want 0 and next %d", rest, all.Next)
 	}
 }
 
@@ -204,7 +204,7 @@ func until(t *testing.T, lines *bufio.Scanner, typ string) (ids []string) {
 			return ids
 		}
 	}
-	t.Fatalf("the stream ended before %s: %v", typ, lines.Err())
+	t.Fatalf("the stream ended with %v, want the event %s", lines.Err(), typ)
 	return nil
 }
 
@@ -213,7 +213,7 @@ func TestEventsAreStreamedLiveAndFromTheLastId(t *testing.T) {
 	path := h.create()
 	res, lines := h.stream(path+"/events", "")
 	if res.Header.Get("Content-Type") != "text/event-stream" {
-		t.Errorf("type %s", res.Header.Get("Content-Type"))
+		t.Errorf("got the Content-Type %s, want text/event-stream", res.Header.Get("Content-Type"))
 	}
 	h.do(202, "POST", path+"/cells", `{"code":"print one"}`)
 	ids := until(t, lines, "cell_done")
@@ -221,26 +221,26 @@ func TestEventsAreStreamedLiveAndFromTheLastId(t *testing.T) {
 
 	_, lines = h.stream(path+"/events?after=1", ids[len(ids)-2])
 	if again := until(t, lines, "cell_done"); len(again) != 1 || again[0] != ids[len(ids)-1] {
-		t.Errorf("after %s: %v", ids[len(ids)-2], again)
+		t.Errorf("after the event %s: got %v, want only %s", ids[len(ids)-2], again, ids[len(ids)-1])
 	}
 	go h.send(h.request("DELETE", path, ""))
 	until(t, lines, "session_ended")
 	for lines.Scan() { // the server ends the stream
 	}
 	if lines.Err() != nil {
-		t.Error(lines.Err())
+		t.Errorf("the stream ended with %v, want no error", lines.Err())
 	}
 }
 
-func TestAStreamOfAnEndedSessionAnswers204(t *testing.T) {
-	t.Parallel() // the test mostly waits
+func TestAStreamAfterTheLastEventOfAnEndedSessionIs204(t *testing.T) {
+	t.Parallel() // most of its time, the test waits
 	h := newHarnessWith(t, func(o *registry.Options) { o.IdleTimeout = 2 * time.Second }, nil)
 	path := h.create()
 	_, lines := h.stream(path+"/events", "")
 	ids := until(t, lines, "session_ended")
 	res, _ := h.stream(path+"/events", ids[len(ids)-1])
 	if res.StatusCode != 204 {
-		t.Errorf("after the last event: %d, want 204", res.StatusCode)
+		t.Errorf("a stream after the last event: got status %d, want 204", res.StatusCode)
 	}
 	_, lines = h.stream(path+"/events?after=1", "")
 	until(t, lines, "session_ended") // old events can still be read
@@ -256,12 +256,12 @@ func TestAQuietStreamSendsComments(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := w.Body.String(); got != strings.Repeat(": still here\n\n", 3) {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want 3 comments", got)
 		}
 	})
 }
 
-func TestAnEventCannotForgeAnother(t *testing.T) {
+func TestLineBreaksInAnEventStartNoOtherEvent(t *testing.T) {
 	w := newRecorder()
 	out := &eventWriter{w: w, control: http.NewResponseController(w)}
 	e := cellhold.Event{Seq: 7, Type: "x\nid: 9", Content: json.RawMessage("{\"a\":\n\n\"b\\n\\nid: 8\"}")}
@@ -269,7 +269,7 @@ func TestAnEventCannotForgeAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	if lines := strings.Split(w.Body.String(), "\n"); len(lines) != 5 || lines[0] != "id: 7" || lines[1] != "event: message" || lines[3] != "" {
-		t.Errorf("got %q", w.Body)
+		t.Errorf("got %q, want one event with the id 7 and the type message", w.Body)
 	}
 }
 
@@ -290,13 +290,13 @@ func TestStreamsAndWaitsEndAtShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if bye.Kind != cellhold.Unavailable || bye.After < int64(len(ids)+len(started)) {
-		t.Errorf("bye %+v after %v and %v", bye, ids, started)
+		t.Errorf("got bye %+v after the events %v and %v, want kind unavailable and at least the last number", bye, ids, started)
 	}
 	var cell cellhold.Cell
 	a := <-waited
 	a.decode(t, &cell)
 	if a.StatusCode != 202 || !cell.WaitOver || cell.State == cellhold.CellDone {
-		t.Errorf("a waiting request got %d %+v", a.StatusCode, cell)
+		t.Errorf("a waiting request: got status %d with %+v, want 202 with an unfinished cell and WaitOver true", a.StatusCode, cell)
 	}
 }
 
@@ -314,13 +314,13 @@ func TestTheNotebookIsDownloaded(t *testing.T) {
 	a.decode(t, &nb)
 	if nb.NBFormat != 4 || len(nb.Cells) != 1 || a.Header.Get("Content-Type") != notebookType ||
 		!strings.HasPrefix(a.Header.Get("Content-Disposition"), `attachment; filename="s`) {
-		t.Errorf("%v %s", a.Header, a.body)
+		t.Errorf("got %v with %s, want a notebook of format 4 with one cell, as an attachment", a.Header, a.body)
 	}
 	h.do(404, "GET", path+"/output/no/such.png", "")
 	var files FileList
 	h.do(200, "GET", path+"/output", "").decode(t, &files)
 	if files.Files == nil || len(files.Files) != 0 {
-		t.Errorf("files %+v", files)
+		t.Errorf("got the files %+v, want an empty list", files)
 	}
 }
 
@@ -342,34 +342,34 @@ func TestOutputFilesAreDownloadedAsAttachments(t *testing.T) {
 	var files FileList
 	h.do(200, "GET", path+"/output", "").decode(t, &files)
 	if len(files.Files) != 1 || files.Files[0].Path != "plots/a b?.html" || files.Files[0].Size != 25 || files.Files[0].Modified.IsZero() {
-		t.Fatalf("files %+v", files)
+		t.Fatalf("got the files %+v, want plots/a b?.html of 25 bytes with a time", files)
 	}
 	target := path + "/output/plots/a%20b%3F.html"
 	a := h.do(200, "GET", target, "")
 	if string(a.body) != "<script>alert(1)</script>" {
-		t.Errorf("content %s", a.body)
+		t.Errorf("got the content %s, want that of the file", a.body)
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'",
 		"Content-Disposition": `attachment; filename="a b?.html"`, "Accept-Ranges": "bytes", "Content-Length": "25",
 	} {
 		if got := a.Header.Get(name); got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
+			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
 	req := h.request("GET", target, "")
 	req.Header.Set("Range", "bytes=1-6")
 	if a := h.send(req); a.StatusCode != 206 || string(a.body) != "script" {
-		t.Errorf("range: %d %s", a.StatusCode, a.body)
+		t.Errorf("a range: got status %d with %s, want 206 with script", a.StatusCode, a.body)
 	}
 	for _, bad := range []string{"plots", "plots/", "plots/..%2Fplots%2Fa%20b%3F.html", "%2Fetc%2Fpasswd", "..%2f..%2f..%2fetc%2fpasswd", "plots/a%20b%3F.html/", "plots%00"} {
 		if a := h.send(h.request("GET", path+"/output/"+bad, "")); a.StatusCode == 200 {
-			t.Errorf("%s was served: %s", bad, a.body)
+			t.Errorf("%s: got status 200 with %s, want an error", bad, a.body)
 		}
 	}
 }
 
-func TestNamesOfDownloadsAreSafe(t *testing.T) {
+func TestTheFileNameOfADownloadIsEscaped(t *testing.T) {
 	for _, tt := range []struct{ name, want string }{
 		{"a plot.png", `attachment; filename="a plot.png"`},
 		{`q"uote;.html`, `attachment; filename="q_uote_.html"; filename*=UTF-8''q%22uote%3B.html`},
@@ -378,7 +378,7 @@ func TestNamesOfDownloadsAreSafe(t *testing.T) {
 		{`..\x`, `attachment; filename=".._x"; filename*=UTF-8''..%5Cx`},
 	} {
 		if got := asDownload(tt.name); got != tt.want {
-			t.Errorf("%q: %s, want %s", tt.name, got, tt.want)
+			t.Errorf("%q: got %s, want %s", tt.name, got, tt.want)
 		}
 	}
 }
@@ -416,23 +416,23 @@ func TestErrorsOfInvalidRequestsNameTheFault(t *testing.T) {
 			var p exchange.Problem
 			a.decode(t, &p)
 			if p.Status != tt.status || p.Kind == "" || p.RequestID == "" || !strings.Contains(strings.ToLower(string(a.body)), strings.ToLower(tt.detail)) {
-				t.Errorf("got %s", a.body)
+				t.Errorf("got %s, want a problem with status %d, a kind, a request id and the word %q", a.body, tt.status, tt.detail)
 			}
 		})
 	}
 }
 
-func TestTheAllowedMethodsAreListed(t *testing.T) {
+func TestAnAnswer405ListsTheAllowedMethods(t *testing.T) {
 	h := newHarness(t)
 	if allow := h.do(405, "PUT", "/v1/sessions", "{}").Header.Get("Allow"); allow != "GET, HEAD, POST" {
-		t.Errorf("Allow: %s", allow)
+		t.Errorf("PUT /v1/sessions: got Allow %s, want GET, HEAD, POST", allow)
 	}
 	if allow := h.do(405, "GET", "/execute", "").Header.Get("Allow"); allow != "POST" {
-		t.Errorf("Allow: %s", allow)
+		t.Errorf("GET /execute: got Allow %s, want POST", allow)
 	}
 }
 
-func TestBodiesAreLimited(t *testing.T) {
+func TestBodiesAboveTheLimitAre413(t *testing.T) {
 	h := newHarness(t)
 	path := h.create()
 	large := strings.Repeat("x", exchange.MaxCode+1)
@@ -444,18 +444,18 @@ func TestBodiesAreLimited(t *testing.T) {
 		chunked := h.request("POST", target, "{")
 		chunked.Body, chunked.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(huge))), -1
 		if a := h.send(chunked); a.StatusCode != 413 && target != "/start_session" {
-			t.Errorf("%s without a length: %d %s", target, a.StatusCode, a.body)
+			t.Errorf("%s without a length: got status %d with %s, want 413", target, a.StatusCode, a.body)
 		}
 	}
 }
 
-func TestReadyReportsTheState(t *testing.T) {
+func TestReadyIs503DuringShutdown(t *testing.T) {
 	h := newHarness(t)
 	h.do(200, "GET", "/v1/ready", "")
 	var v Version
 	h.do(200, "GET", "/v1/version", "").decode(t, &v)
 	if v.Version != "test" || v.API != "v1" {
-		t.Errorf("version %+v", v)
+		t.Errorf("got the version %+v, want test of API v1", v)
 	}
 	h.server.draining.Store(true)
 	h.do(503, "GET", "/v1/ready", "")

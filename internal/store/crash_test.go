@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestMain also runs the other server of some tests. That server opens the store, appends events until it is killed, and
-// prints the number of each acknowledged event.
+// TestMain also runs the other server of a test. That server appends events until it is killed, and prints the number
+// of each acknowledged event.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "append-for-ever" {
 		appendForEver(os.Args[2], cellhold.SessionID(os.Args[3]))
@@ -59,12 +59,12 @@ func TestTwoServersCannotShareADirectory(t *testing.T) {
 	id := put(t, d)
 	_, err := Open(t.Context(), Options{Dir: dir})
 	if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
-		t.Errorf("got %v, want a conflict that names process %d", err, os.Getpid())
+		t.Errorf("got %v, want kind conflict and process %d in the message", err, os.Getpid())
 	}
 	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "still works")}))
 }
 
-func TestAServerKilledWhileItWritesLosesNothingItAcknowledged(t *testing.T) {
+func TestAServerThatIsKilledLosesNoAcknowledgedEvent(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	id := put(t, d)
@@ -83,7 +83,7 @@ func TestAServerKilledWhileItWritesLosesNothingItAcknowledged(t *testing.T) {
 	}
 	_ = other.Wait()
 
-	d = open(t, dir) // the lock ended with its owner
+	d = open(t, dir) // the lock ended with the killed process
 	evs := read(t, d, id, 0)
 	if n := int64(len(evs)); n < max(200, acknowledged) {
 		t.Errorf("got %d events, want at least %d", n, max(200, acknowledged))
@@ -91,6 +91,6 @@ func TestAServerKilledWhileItWritesLosesNothingItAcknowledged(t *testing.T) {
 	tail, _, err := d.Tail(t.Context(), id)
 	must(t, err)
 	if c, _ := d.Cursor(t.Context(), id, "python3", "boot1"); c != tail || tail != int64(len(evs)) {
-		t.Errorf("got cursor %d, tail %d and %d events, want the same", c, tail, len(evs))
+		t.Errorf("got cursor %d, tail %d and %d events, want equal numbers", c, tail, len(evs))
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestADamagedSessionIsReportedAndTheOthersLoad(t *testing.T) {
+func TestADamagedSessionIsReportedAndOtherSessionsAreRead(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx := t.Context()
 	a, b, c := put(t, d), put(t, d), put(t, d)
@@ -34,7 +34,7 @@ func TestADamagedSessionIsReportedAndTheOthersLoad(t *testing.T) {
 	}
 }
 
-func TestDamagedEventsAndCellsAreReportedAndTheOthersRead(t *testing.T) {
+func TestDamagedEventsAndCellsAreReportedAndOthersAreRead(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
 	must(t, d.Append(ctx, id, []record.Event{stream(1, "a"), stream(2, "b"), stream(3, "c")}))
@@ -59,7 +59,7 @@ func TestDamagedEventsAndCellsAreReportedAndTheOthersRead(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if _, err := d.Cell(ctx, id, one.ID); !errors.Is(err, ErrDamaged) {
-		t.Errorf("got %v, want ErrDamaged", err)
+		t.Errorf("read a damaged cell: got %v, want ErrDamaged", err)
 	}
 }
 
@@ -70,23 +70,22 @@ func mark(err error) string {
 	return ""
 }
 
-func TestAFileThatIsNoDatabaseIsRefusedInOneSentence(t *testing.T) {
+func TestTheErrorForAFileThatIsNoDatabaseNamesTheFileAndARemedy(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, fileName)
 	must(t, os.WriteFile(path, bytes.Repeat([]byte("not a database\n"), 1000), 0o600))
 	_, err := Open(t.Context(), Options{Dir: dir})
 	e, ok := errors.AsType[*cellhold.Error](err)
 	if !ok || !strings.Contains(e.Message, path) || !strings.Contains(e.Message, "backup") {
-		t.Errorf("got %v, want a sentence that names the file and says what to do", err)
+		t.Errorf("got %v, want a message with %s and the word backup", err, path)
 	}
 	if got, _ := os.ReadFile(path); len(got) != 15000 {
-		t.Error("the refused file was changed")
+		t.Errorf("the refused file has %d bytes, want the 15000 bytes from before", len(got))
 	}
 }
 
-// With any damage to the file, the store refuses it, reports damage, or returns the written records. It never returns other
-// records.
-func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
+// If the file is damaged, the store refuses it, reports damage, or returns the written records.
+func TestADamagedFileIsNeverReadAsOtherRecords(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	want := make(map[cellhold.SessionID]record.Session)
@@ -115,7 +114,7 @@ func TestNoDamageToTheFileIsEverReturnedAsData(t *testing.T) {
 	}
 	t.Logf("of 150 damaged files, %d were refused at the start and %d were reported later", refused, reported)
 	if refused == 0 || reported == 0 {
-		t.Error("no damage was refused at the start, or none was reported later")
+		t.Errorf("%d damaged files were refused at the start and %d were reported later, want at least 1 and 1", refused, reported)
 	}
 }
 
@@ -147,20 +146,20 @@ func survey(t *testing.T, dir string, want map[cellhold.SessionID]record.Session
 			continue
 		}
 		if diff := cmp.Diff(s, want[s.ID]); diff != "" {
-			t.Errorf("a session was returned that was never written:\n%s", diff)
+			t.Errorf("got a session that was never written (-got +want):\n%s", diff)
 		}
 		for e, err := range d.Read(t.Context(), s.ID, 0) {
 			if err != nil {
 				damages++
 			} else if text := string(e.Content); !strings.Contains(text, `"one"`) && !strings.Contains(text, strings.Repeat("x", 9000)) {
-				t.Errorf("an event was returned that was never written: %.80s", text)
+				t.Errorf("got the event %.80s, want a written event", text)
 			}
 		}
 		for c, err := range d.Cells(t.Context(), s.ID) {
 			if err != nil {
 				damages++
 			} else if c.Code != "code" {
-				t.Errorf("a cell was returned that was never written: %+v", c)
+				t.Errorf("got the cell %+v, want a written cell", c)
 			}
 		}
 	}
@@ -178,7 +177,7 @@ func TestAWriteToAFullDatabaseFailsAndALaterOneWorks(t *testing.T) {
 	limit("1") // SQLite takes the present size
 	err := d.Append(ctx, id, []record.Event{stream(2, strings.Repeat("x", 1<<20))})
 	if e, ok := errors.AsType[*cellhold.Error](err); !ok || e.Kind != cellhold.Unavailable {
-		t.Fatalf("got %v, want unavailable", err)
+		t.Fatalf("write to a full database: got %v, want kind unavailable", err)
 	}
 	if tail, _, err := d.Tail(ctx, id); tail != 1 || err != nil {
 		t.Errorf("got tail %d, %v, want 1", tail, err)
@@ -195,18 +194,18 @@ func TestSessionsCanBeDeletedOnAFullDisk(t *testing.T) {
 	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
 	d := open(t, dir)
 	ctx, big, small := t.Context(), put(t, d), put(t, d)
-	for _, size := range []int{100_000, 10} { // fill the last bytes too
+	for _, size := range []int{100_000, 10} { // small events fill the rest of the disk
 		if err := appendUntilFull(t, d, big, size); cellhold.KindOf(err) != cellhold.Unavailable {
-			t.Fatalf("got %v, want unavailable", err)
+			t.Fatalf("append to a full disk: got %v, want kind unavailable", err)
 		}
 	}
 	if err := d.PutCell(ctx, newCell(small, strings.Repeat("x", 100_000))); cellhold.KindOf(err) != cellhold.Unavailable {
-		t.Fatalf("got %v, want unavailable", err)
+		t.Fatalf("PutCell on a full disk: got %v, want kind unavailable", err)
 	}
 	must(t, d.DeleteSession(ctx, big))
 	must(t, d.Append(ctx, small, []record.Event{stream(1, strings.Repeat("x", 1<<20))}))
 	if info, err := os.Stat(filepath.Join(dir, reserveName)); err != nil || info.Size() != reserveBytes {
-		t.Errorf("got a reserve of %d bytes, %v; want it renewed", info.Size(), err)
+		t.Errorf("got a reserve of %d bytes, %v; want %d", info.Size(), err, reserveBytes)
 	}
 }
 

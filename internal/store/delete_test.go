@@ -28,7 +28,7 @@ func sessions(t testing.TB, d *DB) (ids []cellhold.SessionID) {
 	return ids
 }
 
-func TestADeletedSessionIsGoneAndItsSpaceToo(t *testing.T) {
+func TestADeletedSessionHasNoRecordsAndNoSpaceInTheFile(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	ctx, gone, stays := t.Context(), put(t, d), put(t, d)
@@ -48,17 +48,17 @@ func TestADeletedSessionIsGoneAndItsSpaceToo(t *testing.T) {
 		t.Errorf("got sessions %v, want %v", got, stays)
 	}
 	if evs := read(t, d, gone, 0); len(evs) != 0 {
-		t.Errorf("got %d events of a deleted session", len(evs))
+		t.Errorf("got %d events of a deleted session, want 0", len(evs))
 	}
 	if _, err := d.Cell(ctx, gone, c.ID); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("got %v for a cell of a deleted session, want not found", err)
+		t.Errorf("got %v for a cell of a deleted session, want kind not_found", err)
 	}
 	if got := len(read(t, d, stays, 0)); got != 10 {
 		t.Errorf("got %d events of the other session, want 10", got)
 	}
 }
 
-// fileSize returns the size of the database without its log, which has a limit.
+// fileSize returns the size of the database file, without the log. The log has a limit of its own.
 func fileSize(t testing.TB, dir string) int64 {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(dir, fileName))
@@ -66,19 +66,19 @@ func fileSize(t testing.TB, dir string) int64 {
 	return info.Size()
 }
 
-func TestADeletedSessionStaysDeleted(t *testing.T) {
+func TestASessionInDeletionAcceptsNoRecords(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, s := t.Context(), newSession()
 	must(t, d.PutSession(ctx, s))
 	must(t, d.mark(ctx, s.ID)) // a deletion in progress
 	if err := d.PutSession(ctx, s); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("PutSession: got %v, want not found", err)
+		t.Errorf("PutSession: got %v, want kind not_found", err)
 	}
 	if err := d.Append(ctx, s.ID, []record.Event{stream(1, "late")}); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("Append: got %v, want not found", err)
+		t.Errorf("Append: got %v, want kind not_found", err)
 	}
 	if got := sessions(t, d); len(got) != 0 {
-		t.Errorf("got sessions %v", got)
+		t.Errorf("got sessions %v, want 0", got)
 	}
 }
 

@@ -79,7 +79,7 @@ func read(t testing.TB, d *DB, id cellhold.SessionID, after int64) (evs []record
 	return evs
 }
 
-func TestRecordsAreTheSameAfterARestart(t *testing.T) {
+func TestRecordsAreUnchangedAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	ctx := t.Context()
@@ -120,7 +120,7 @@ func TestRecordsAreTheSameAfterARestart(t *testing.T) {
 	}
 }
 
-func TestTheOlderWordForHibernatedIsRead(t *testing.T) {
+func TestTheOlderWordForHibernatedIsReadAsHibernated(t *testing.T) {
 	d := open(t, t.TempDir())
 	s := newSession()
 	s.State = suspendedState
@@ -130,15 +130,15 @@ func TestTheOlderWordForHibernatedIsRead(t *testing.T) {
 	must(t, d.AppendSession(t.Context(), s, []record.Event{old}))
 	for got, err := range d.Sessions(t.Context()) {
 		if err != nil || got.State != cellhold.SessionHibernated {
-			t.Errorf("the session is %q, %v; want %q", got.State, err, cellhold.SessionHibernated)
+			t.Errorf("got the state %q, %v; want %q", got.State, err, cellhold.SessionHibernated)
 		}
 	}
 	if evs := read(t, d, s.ID, 0); len(evs) != 1 || evs[0].Type != cellhold.EventSessionHibernated {
-		t.Errorf("the events are %v; want one of type %q", evs, cellhold.EventSessionHibernated)
+		t.Errorf("got the events %v, want one of type %q", evs, cellhold.EventSessionHibernated)
 	}
 }
 
-func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
+func TestTheLastEventAndTheCursorsAreKnownAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	d := open(t, dir)
 	ctx, id := t.Context(), put(t, d)
@@ -150,7 +150,7 @@ func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
 
 	d = open(t, dir)
 	if tail, bytes, err := d.Tail(ctx, id); tail != 2 || bytes == 0 || err != nil {
-		t.Errorf("got tail %d, %v, want 2", tail, err)
+		t.Errorf("got tail %d with %d bytes, %v; want 2 and more than 0 bytes", tail, bytes, err)
 	}
 	for _, c := range []struct {
 		kernel cellhold.KernelID
@@ -171,7 +171,7 @@ func TestNumbersAndSourcesContinueAfterARestart(t *testing.T) {
 	must(t, d.Append(ctx, id, []record.Event{restarted}))
 }
 
-func TestAnAppendIsAllOrNothing(t *testing.T) {
+func TestAnInvalidAppendStoresNoEvent(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx, id := t.Context(), put(t, d)
 	must(t, d.Append(ctx, id, []record.Event{stream(1, "a")}))
@@ -184,7 +184,7 @@ func TestAnAppendIsAllOrNothing(t *testing.T) {
 		"a repeated source": {stream(2, "b"), twice},
 	} {
 		if err := d.Append(ctx, id, bad); err == nil {
-			t.Errorf("%s: got no error", name)
+			t.Errorf("%s: got no error, want one", name)
 		}
 		if tail, _, _ := d.Tail(ctx, id); tail != 1 {
 			t.Fatalf("%s: got tail %d, want 1", name, tail)
@@ -197,13 +197,13 @@ func TestAnUnknownSessionHasNoRecordsAndAcceptsNone(t *testing.T) {
 	d := open(t, t.TempDir())
 	ctx := t.Context()
 	if err := d.Append(ctx, "unknown", []record.Event{stream(1, "a")}); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("Append: got %v, want not found", err)
+		t.Errorf("Append: got %v, want kind not_found", err)
 	}
 	if err := d.PutCell(ctx, newCell("unknown", "1")); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("PutCell: got %v, want not found", err)
+		t.Errorf("PutCell: got %v, want kind not_found", err)
 	}
 	if evs := read(t, d, "unknown", 0); len(evs) != 0 {
-		t.Errorf("Read: got %v", evs)
+		t.Errorf("Read: got %v, want 0 events", evs)
 	}
 	must(t, d.DeleteSession(ctx, "unknown"))
 }
@@ -217,7 +217,7 @@ func TestACellOfAnotherSessionIsNotFound(t *testing.T) {
 		t.Errorf("got %+v, %v, want the cell", got, err)
 	}
 	if _, err := d.Cell(ctx, theirs, c.ID); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("got %v, want not found", err)
+		t.Errorf("read a cell with the id of another session: got %v, want kind not_found", err)
 	}
 }
 
@@ -237,7 +237,7 @@ func TestASlowReaderDoesNotBlockAWriter(t *testing.T) {
 		if n := d.read.Stats().InUse; n != 0 {
 			t.Fatalf("got %d connections in use while the consumer works, want 0", n)
 		}
-		if seen == 1 { // an append works now, and the reader gets its event too
+		if seen == 1 { // an append works during the read, and the reader gets the new event too
 			must(t, d.Append(ctx, id, []record.Event{stream(4, large)}))
 		}
 	}
@@ -273,7 +273,7 @@ func TestBatchesCoverEveryEventOnce(t *testing.T) {
 }
 
 func TestOnlyTheOwnerCanReadTheFiles(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "a b?c#%41") // no character of a path is special
+	dir := filepath.Join(t.TempDir(), "a b?c#%41") // the path is not read as a URI
 	d := open(t, dir)
 	id := put(t, d)
 	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "x")}))
@@ -301,7 +301,7 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	must(t, err)
 	must(t, d.Close())
 	if _, err := Open(t.Context(), Options{Dir: dir}); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("got %v, want a conflict", err)
+		t.Errorf("got %v, want kind conflict", err)
 	}
 }
 
@@ -320,17 +320,17 @@ func TestAWaitForTheWriterEndsWithItsContext(t *testing.T) {
 	must(t, d.Append(t.Context(), id, []record.Event{stream(1, "x")}))
 }
 
-func TestAClosedStoreReturnsErrors(t *testing.T) {
+func TestAClosedStoreReturnsErrorsForReadsAndWrites(t *testing.T) {
 	d := open(t, t.TempDir())
 	id := put(t, d)
 	must(t, d.Close())
 	must(t, d.Close())
 	if err := d.Append(t.Context(), id, []record.Event{stream(1, "x")}); !errors.Is(err, errClosed) {
-		t.Errorf("Append: got %v", err)
+		t.Errorf("Append: got %v, want errClosed", err)
 	}
 	for _, err := range d.Read(t.Context(), id, 0) {
 		if err == nil {
-			t.Error("Read: got an event from a closed store")
+			t.Error("Read: got an event from a closed store, want an error")
 		}
 	}
 }
@@ -367,7 +367,7 @@ func TestAPITypesHaveNoFieldThatCallersDoNotSee(t *testing.T) {
 		reflect.TypeFor[cellhold.Command](), reflect.TypeFor[cellhold.Event]()} {
 		for _, f := range reflect.VisibleFields(wire) {
 			if f.Tag.Get("json") == "-" {
-				t.Errorf("%s.%s is not in the API: move it to package record", wire, f.Name)
+				t.Errorf("%s.%s has the JSON name -, want a field of the API; move it to package record", wire, f.Name)
 			}
 		}
 	}

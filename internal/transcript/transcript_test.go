@@ -35,22 +35,22 @@ var mixed = journal(
 	cellhold.NewEvent(cellhold.EventDisplayData, "python3", "c1", cellhold.DisplayContent{}),
 	text("c1", "stdout", "wörld\n"), text("c1", "stdout", "later"))
 
-func TestOnlyTheTextOfOneStreamOfOneCellIsRead(t *testing.T) {
+func TestATranscriptHasTheTextOfOneStreamOfOneCell(t *testing.T) {
 	for stream, want := range map[string]string{"stdout": "hello wörld\n", "stderr": "oops", "stdin": ""} {
 		f, err := Open(mixed, cell, stream, 6)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := iotest.TestReader(f, []byte(want)); err != nil {
-			t.Errorf("%s: %v", stream, err)
+			t.Errorf("%s: got %v, want a reader of %q", stream, err, want)
 		}
 		if f.Size() != int64(len(want)) {
-			t.Errorf("%s has %d bytes, want %d", stream, f.Size(), len(want))
+			t.Errorf("%s: got the size %d, want %d", stream, f.Size(), len(want))
 		}
 	}
 }
 
-func TestAPartCanBeReadFromAnyOffset(t *testing.T) {
+func TestATranscriptCanBeReadFromAnyOffset(t *testing.T) {
 	f, err := Open(mixed, cell, "stdout", 7)
 	if err != nil {
 		t.Fatal(err)
@@ -62,12 +62,12 @@ func TestAPartCanBeReadFromAnyOffset(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := io.ReadAll(f); err != nil || string(got) != want[at:] {
-			t.Errorf("from %d: %q, %v", at, got, err)
+			t.Errorf("from offset %d: got %q, %v; want %q", at, got, err, want[at:])
 		}
 	}
 }
 
-func TestABrokenJournalIsAnError(t *testing.T) {
+func TestOpenReturnsTheErrorOfTheSource(t *testing.T) {
 	broken := errors.New("broken")
 	source := func(int64) iter.Seq2[cellhold.Event, error] {
 		return func(yield func(cellhold.Event, error) bool) { yield(cellhold.Event{}, broken) }

@@ -64,7 +64,7 @@ func cellsOf(file string) []string {
 func (s *server) compare(t *testing.T, cells []string) {
 	t.Helper()
 	if len(cells) == 0 {
-		t.Fatal("the file has no cells: a line that starts with \"# %%\" starts one")
+		t.Fatalf("the file has 0 cells, want at least one: a line that starts with \"# %%\" starts a cell")
 	}
 	results := map[string][]string{}
 	var mu sync.Mutex
@@ -88,7 +88,7 @@ func (s *server) compare(t *testing.T, cells []string) {
 		for _, kind := range kinds[1:] {
 			if got := nth(results[kind], i); got != cold {
 				from := firstDifference(cold, got)
-				t.Errorf("cell %d differs:\n%s\ncold:     …%.300s\n%-9s …%.300s", i+1, code, cold[from:], kind+":", got[from:])
+				t.Errorf("cell %d: the outputs differ, want those of the cold session:\n%s\ncold:     …%.300s\n%-9s …%.300s", i+1, code, cold[from:], kind+":", got[from:])
 			}
 		}
 	}
@@ -166,7 +166,7 @@ func (s *server) sessionOf(t *testing.T, kind string) cellhold.SessionID {
 	}
 	snapshot := s.line(t, id, imported) == "imported\n"
 	if snapshot != (kind != "cold") || (len(own) > 0) != (kind != "ready") || kind != "cold" && x.Template != kind {
-		t.Fatalf("the session is not %s: template %q, sandbox %q, from a snapshot: %t", kind, x.Template, own, snapshot)
+		t.Fatalf("the session is not %s: template %q, sandbox %q, from a snapshot: %t; want a session of this kind", kind, x.Template, own, snapshot)
 	}
 	return id
 }

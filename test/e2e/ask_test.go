@@ -34,30 +34,29 @@ func runAsking(t *testing.T, source, input string, terminal bool) (int, string) 
 	return 0, out.String()
 }
 
-// At a terminal, the user answers the questions of a script. The terminal does not show secrets.
-func TestAScriptAsksAtTheTerminal(t *testing.T) {
+// getpass prints a warning if it cannot hide the secret.
+func TestAScriptReadsInputAndSecretsFromTheTerminal(t *testing.T) {
 	t.Parallel()
 	const source = "import getpass\nname = input('Name? ')\nsecret = getpass.getpass('Secret: ')\nprint('got', name, len(secret))\n"
 	status, out := runAsking(t, source, "Ann\nhush-hush\n", true)
 	if status != 0 || !strings.Contains(out, "Name? ") || !strings.Contains(out, "got Ann 9") || strings.Contains(out, "Warning") {
-		t.Errorf("status %d:\n%s", status, out)
+		t.Errorf("got exit status %d and\n%s\nwant 0, \"got Ann 9\" and no warning", status, out)
 	}
 }
 
-// Without a terminal, the standard input answers the questions of a script. After the end of the input, a
-// question is an error. If a script calls os._exit, its exit status is the status of cellhold run.
-func TestAScriptAsksTheStandardInputAndKeepsItsExitStatus(t *testing.T) {
+// After the end of the input, a question of the script is an error.
+func TestAScriptWithoutATerminalReadsTheStandardInputAndKeepsItsExitStatus(t *testing.T) {
 	t.Parallel()
 	if status, out := runAsking(t, "print('got', input('Name? '))", "Ann\n", false); status != 0 || out != "Name? got Ann\n" {
-		t.Errorf("input() without a terminal: status %d:\n%s", status, out)
+		t.Errorf("input() without a terminal: got exit status %d and\n%s\nwant 0 and \"got Ann\"", status, out)
 	}
 	if status, out := runAsking(t, "input('Name? ')", "", false); status != 1 || !strings.HasSuffix(out, "EOFError: EOF when reading a line\n") {
-		t.Errorf("input() at the end of the input: status %d:\n%s", status, out)
+		t.Errorf("input() at the end of the input: got exit status %d and\n%s\nwant 1 and EOFError", status, out)
 	}
 	if status, out := runAsking(t, "import os; os._exit(7)", "", false); status != 7 {
-		t.Errorf("os._exit(7): status %d:\n%s", status, out)
+		t.Errorf("os._exit(7): got exit status %d and\n%s\nwant 7", status, out)
 	}
 	if status, out := runAsking(t, "import os; os._exit(0)", "", false); status != 0 {
-		t.Errorf("os._exit(0): status %d:\n%s", status, out)
+		t.Errorf("os._exit(0): got exit status %d and\n%s\nwant 0", status, out)
 	}
 }

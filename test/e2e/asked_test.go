@@ -69,23 +69,23 @@ func TestAWaitThatEndsBeforeItsCellSetsWaitOver(t *testing.T) {
 	cells := "/v1/sessions/" + string(id) + "/cells"
 	status, c := s.ask(t, "POST", cells+"?wait=100ms", `{"code": "import time, os\nwhile not os.path.exists('go'): time.sleep(0.05)"}`)
 	if status != http.StatusAccepted || c["wait_over"] != true || c["state"] != "running" {
-		t.Errorf("while the cell runs: %d, %v", status, c)
+		t.Errorf("while the cell runs: %d, %v; want 202, wait_over true, state running", status, c)
 	}
 	cell := cells + "/" + c["id"].(string)
 	if status, c = s.ask(t, "GET", cell+"?wait=100ms", ""); status != http.StatusAccepted || c["wait_over"] != true {
-		t.Errorf("the second wait: %d, %v", status, c)
+		t.Errorf("the second wait: %d, %v; want 202, wait_over true", status, c)
 	}
 	if status, c = s.ask(t, "GET", cell, ""); status != http.StatusOK || c["wait_over"] != nil {
-		t.Errorf("without wait: %d, %v", status, c)
+		t.Errorf("without wait: %d, %v; want 200 without wait_over", status, c)
 	}
 	if err := s.MakeDir(t.Context(), id, "go"); err != nil {
 		t.Fatal(err)
 	}
 	if status, c = s.ask(t, "GET", cell+"?wait=30s", ""); status != http.StatusOK || c["wait_over"] != nil || c["status"] != "ok" {
-		t.Errorf("when it is done: %d, %v", status, c)
+		t.Errorf("when it is done: %d, %v; want 200 without wait_over, status ok", status, c)
 	}
 	if status, c = s.ask(t, "POST", cells+"?wait=30s", `{"code": "1"}`); status != http.StatusOK || c["wait_over"] != nil {
-		t.Errorf("a short cell: %d, %v", status, c)
+		t.Errorf("a short cell: %d, %v; want 200 without wait_over", status, c)
 	}
 }
 
@@ -96,16 +96,16 @@ func TestAWaitThatEndsBeforeItsCommandSetsWaitOver(t *testing.T) {
 	commands := "/v1/sessions/" + string(id) + "/commands"
 	status, c := s.ask(t, "POST", commands+"?wait=100ms", `{"args": ["cat"]}`)
 	if status != http.StatusAccepted || c["wait_over"] != true || c["state"] != "running" {
-		t.Errorf("while the command runs: %d, %v", status, c)
+		t.Errorf("while the command runs: %d, %v; want 202, wait_over true, state running", status, c)
 	}
 	command := commands + "/" + c["id"].(string)
 	if status, c = s.ask(t, "GET", command+"?wait=100ms", ""); status != http.StatusAccepted || c["wait_over"] != true {
-		t.Errorf("the second wait: %d, %v", status, c)
+		t.Errorf("the second wait: %d, %v; want 202, wait_over true", status, c)
 	}
 	if status, _ := s.ask(t, "POST", command+"/stdin?eof=true", ""); status >= 300 {
-		t.Fatalf("closing the input: status %d", status)
+		t.Fatalf("close the input: got status %d, want below 300", status)
 	}
 	if status, c = s.ask(t, "GET", command+"?wait=30s", ""); status != http.StatusOK || c["wait_over"] != nil || c["status"] != "ok" {
-		t.Errorf("when it is done: %d, %v", status, c)
+		t.Errorf("when it is done: %d, %v; want 200 without wait_over, status ok", status, c)
 	}
 }

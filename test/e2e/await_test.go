@@ -13,7 +13,7 @@ import (
 // cells wait for a minute.
 const soon = 15 * time.Second
 
-// interruptRunning runs a cell, interrupts it after its start, and checks that it ends soon.
+// interruptRunning runs a cell, interrupts it after its start, and checks that the cell ends within the time soon.
 func (s *server) interruptRunning(t *testing.T, id cellhold.SessionID, code string) {
 	t.Helper()
 	c := s.submit(t, id, client.Code{Code: "print('begun', flush=True)\n" + code})
@@ -24,17 +24,17 @@ func (s *server) interruptRunning(t *testing.T, id cellhold.SessionID, code stri
 	}
 	c = s.done(t, c)
 	if took := time.Since(begun); took > soon {
-		t.Errorf("the interrupt took %s, want at most %s", took, soon)
+		t.Errorf("the cell ended %s after the interrupt, want at most %s", took, soon)
 	}
 	if c.Status != cellhold.StatusInterrupted {
-		t.Errorf("ended with %s (%s): %s", c.Status, c.Cause, text(c))
+		t.Errorf("the cell ended with %s (%s) and %s, want interrupted", c.Status, c.Cause, text(c))
 	}
 	if last := c.Outputs[len(c.Outputs)-1]; last.ErrorName != "KeyboardInterrupt" {
 		t.Errorf("the last output is %+v, want KeyboardInterrupt", last)
 	}
 }
 
-func TestAnInterruptEndsAnAwaitingCellAtOnce(t *testing.T) {
+func TestAnInterruptEndsACellThatAwaits(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -79,14 +79,15 @@ async def inner(): await asyncio.sleep(60)
 		t.Run(name, func(t *testing.T) {
 			s.interruptRunning(t, id, code)
 			if got := s.must(t, id, "x"); got != "42" {
-				t.Errorf("x is %q", got)
+				t.Errorf("x is %q, want 42", got)
 			}
 		})
 	}
 }
 
-// Each of these cells catches its cancellation, once or always, and continues to wait.
-func TestACellThatRefusesCancellationEndsWithTheSecondInterrupt(t *testing.T) {
+// Each of these cells catches its cancellation, once or always, and continues to wait. The kernel must then interrupt
+// the cell itself.
+func TestOneInterruptRequestEndsACellThatCatchesItsCancellation(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -110,13 +111,13 @@ async def never():
 		t.Run(name, func(t *testing.T) {
 			s.interruptRunning(t, id, code)
 			if got := s.must(t, id, "x"); got != "42" {
-				t.Errorf("x is %q", got)
+				t.Errorf("x is %q, want 42", got)
 			}
 		})
 	}
 }
 
-func TestACellThatAwaitsEndsAtItsDeadlineAndTheVariablesSurvive(t *testing.T) {
+func TestACellThatAwaitsEndsAtItsDeadlineAndKeepsTheVariables(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -127,18 +128,18 @@ func TestACellThatAwaitsEndsAtItsDeadlineAndTheVariablesSurvive(t *testing.T) {
 	} {
 		c := s.run(t, id, code, time.Second)
 		if c.Status != cellhold.StatusTimeout || !strings.Contains(c.Cause, "the variables are kept") {
-			t.Errorf("%s: ended with %s (%s)", code, c.Status, c.Cause)
+			t.Errorf("%s: ended with %s (%s), want timeout and \"the variables are kept\"", code, c.Status, c.Cause)
 		}
 		if !strings.Contains(text(c), "KeyboardInterrupt") {
-			t.Errorf("%s: the output is %q", code, text(c))
+			t.Errorf("%s: the output is %q, want KeyboardInterrupt in it", code, text(c))
 		}
 	}
 	if got := s.must(t, id, "x"); got != "42" {
-		t.Errorf("x is %q", got)
+		t.Errorf("x is %q, want 42", got)
 	}
 }
 
-func TestAnInterruptSparesTheTasksOfEarlierCells(t *testing.T) {
+func TestAnInterruptDoesNotEndTheTasksOfEarlierCells(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -159,26 +160,26 @@ finally:
     cleaned.append(1)`)
 	}
 	if got := s.must(t, id, "before = n; await asyncio.sleep(0.2); n > before, ticking.done(), len(cleaned)"); got != "(True, False, 5)" {
-		t.Errorf("after the interrupt: %s", got)
+		t.Errorf("after the interrupt: %s, want %s", got, "(True, False, 5)")
 	}
 }
 
 // While a task never waits, the kernel cannot start the next cell. The deadline of the next cell ends the task.
-func TestATaskThatNeverWaitsEndsAtTheDeadlineOfTheNextCellAndTheVariablesSurvive(t *testing.T) {
+func TestATaskThatNeverWaitsEndsAtTheDeadlineOfTheNextCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "import asyncio; x = 42\nasync def busy():\n    while True: pass\nspinning = asyncio.create_task(busy())")
 	if c := s.run(t, id, "await asyncio.sleep(60)", time.Second); c.Status != cellhold.StatusTimeout {
-		t.Errorf("ended with %s (%s)", c.Status, c.Cause)
+		t.Errorf("the cell ended with %s (%s), want timeout", c.Status, c.Cause)
 	}
 	if got := s.must(t, id, "x, spinning.done()"); got != "(42, True)" {
-		t.Errorf("after the interrupt: %s", got)
+		t.Errorf("after the interrupt: %s, want %s", got, "(42, True)")
 	}
 }
 
 // Code that cancels all tasks also cancels the task in which the kernel handles requests.
-func TestACellThatCancelsAllTasksLeavesAKernelThatAnswers(t *testing.T) {
+func TestTheKernelAnswersAfterACellCancelledAllTasks(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -189,7 +190,7 @@ func TestACellThatCancelsAllTasksLeavesAKernelThatAnswers(t *testing.T) {
 		"await asyncio.sleep(0)\nasyncio.current_task().cancel()",
 	} {
 		if c := s.run(t, id, code); c.Status != cellhold.StatusError || !strings.Contains(text(c), "CancelledError") {
-			t.Errorf("%s\nended with %s: %s", code, c.Status, text(c))
+			t.Errorf("%s\nended with %s: %s, want error and CancelledError", code, c.Status, text(c))
 		}
 	}
 	s.must(t, id, `async def later():
@@ -200,9 +201,9 @@ async def leave():
 cancelling = asyncio.create_task(later())`)
 	s.must(t, id, "import time; time.sleep(0.2)")
 	if c := s.run(t, id, "await asyncio.gather(leave())"); !strings.Contains(text(c), "SystemExit") {
-		t.Errorf("sys.exit in a task: %s: %s", c.Status, text(c))
+		t.Errorf("sys.exit in a task: %s: %s, want SystemExit", c.Status, text(c))
 	}
 	if got := s.must(t, id, "x"); got != "42" {
-		t.Errorf("x is %q", got)
+		t.Errorf("x is %q, want 42", got)
 	}
 }

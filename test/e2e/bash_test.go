@@ -28,7 +28,7 @@ func (s *server) onBash(t *testing.T, id cellhold.SessionID, code string) cellho
 	t.Helper()
 	c, err := s.Execute(t.Context(), id, client.Code{Kernel: "bash", Code: code, Timeout: 30 * time.Second})
 	if err != nil || c.Status == cellhold.StatusTimeout {
-		t.Fatalf("%.100s\nended with %s (%s), %v: %.300s", code, c.Status, c.Cause, err, text(c))
+		t.Fatalf("%.100s\nended with %s (%s), %v: %.300s; want an end before the timeout", code, c.Status, c.Cause, err, text(c))
 	}
 	return c
 }
@@ -117,23 +117,23 @@ func TestACellThatEndsTheShellReportsItAndTheNextCellHasANewShell(t *testing.T) 
 		s.onBash(t, id, "x=5; cd /tmp")
 		c := s.onBash(t, id, cell.code)
 		if (c.Status == cellhold.StatusOK) != (cell.status == "") || !strings.Contains(text(c), cell.want) || strings.Contains(text(c), "no\n") {
-			t.Errorf("%s\nended with %s: %q", cell.code, c.Status, text(c))
+			t.Errorf("%s\nended with %s and %q, want status %q and %q", cell.code, c.Status, text(c), cell.status, cell.want)
 		}
 		if !strings.Contains(stream(c, "stderr"), "A new shell was started: variables, functions and the working directory are lost.") {
-			t.Errorf("%s\ndoes not report the new shell: %q", cell.code, text(c))
+			t.Errorf("%s\nwrote %q, want a note about the new shell", cell.code, text(c))
 		}
 		status := cell.status
 		if status == "" {
 			status = "0"
 		}
 		if got := text(s.onBash(t, id, "echo $? [$x] $PWD")); got != status+" [] /workspace\n" {
-			t.Errorf("%s\nthe next cell prints %q", cell.code, got)
+			t.Errorf("%s\nthe next cell prints %q, want %q", cell.code, got, status+" [] /workspace\n")
 		}
 	}
 	s.onBash(t, id, "(sleep 0.2; kill -9 $$) >&- 2>&- &")
 	s.must(t, id, "import time; time.sleep(1)")
 	if c := s.onBash(t, id, "rm -rf /tmp/$x/*; echo ran"); c.Status != cellhold.StatusError || strings.Contains(text(c), "ran\n") || !strings.Contains(text(c), "The cell did not run.") {
-		t.Errorf("a cell after the end of its shell ended with %s: %q", c.Status, text(c))
+		t.Errorf("a cell after the end of its shell ended with %s: %q, want error and \"The cell did not run.\"", c.Status, text(c))
 	}
 }
 
@@ -142,7 +142,7 @@ func TestBashHandlesLongCodeAndStreamsItsOutput(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.bash(t)
 	if got := text(s.onBash(t, id, "x='"+strings.Repeat("é'\\''", 50000)+"'; echo ${#x}")); got != "100000\n" {
-		t.Errorf("echo ${#x} prints %q for 100,000 characters", got)
+		t.Errorf("echo ${#x} prints %q for 100,000 characters, want %q", got, "100000\n")
 	}
 	if got := stream(s.onBash(t, id, "echo first >&2; seq 100000; echo last >&2"), "stdout"); len(got) != 588895 || !strings.HasSuffix(got, "\n100000\n") {
 		t.Errorf("%d bytes arrived, want 588,895", len(got))
@@ -153,7 +153,7 @@ func TestBashHandlesLongCodeAndStreamsItsOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c = s.done(t, c); c.Status != cellhold.StatusInterrupted {
-		t.Errorf("ended with %s", c.Status)
+		t.Errorf("the cell ended with %s, want interrupted", c.Status)
 	}
 	late := s.onBash(t, id, "(sleep 0.5; echo late) & true")
 	for ev, err := range s.Watch(t.Context(), id, late.First) {
@@ -177,17 +177,17 @@ func TestBashShowsImagesAndHTML(t *testing.T) {
 	c := s.onBash(t, id, "echo "+base64.StdEncoding.EncodeToString(dot.Bytes())+" | base64 -d | display\n"+
 		"echo '<b>1</b>' | displayHTML a; echo '<b>2</b>' | displayHTML a; echo plain; ls /tmp/bash_kernel.*; echo no | display")
 	if got := figure(t, c.Outputs[0]).Bounds(); got != image.Rect(0, 0, 3, 2) {
-		t.Errorf("the image is %v", got)
+		t.Errorf("the image is %v, want 3 by 2 pixels", got)
 	}
 	if html := unescaped(c.Outputs[1].Data["text/html"]); !strings.Contains(html, "<b>2</b>") {
-		t.Errorf("the HTML is %q", html)
+		t.Errorf("the HTML is %q, want <b>2</b> in it", html)
 	}
 	if got := text(c); !strings.Contains(got, "plain\n") || !strings.Contains(got, "is no PNG, JPEG, GIF or WebP image") || strings.Contains(got, "saved") {
-		t.Errorf("the text is %q", got)
+		t.Errorf("the text is %q, want plain, and an error for data that is no image", got)
 	}
 }
 
-// An interrupt can come at any time: before the code, in a command, between two commands, and after the code.
+// An interrupt can arrive before the code, in a command, between two commands, and after the code.
 func TestTheShellContinuesAfterInterrupts(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -203,10 +203,10 @@ func TestTheShellContinuesAfterInterrupts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c = s.done(t, c); c.Status != cellhold.StatusInterrupted && code != "echo short" {
-			t.Errorf("%s ended with %s (%s)", code, c.Status, c.Cause)
+			t.Errorf("%s ended with %s (%s), want interrupted", code, c.Status, c.Cause)
 		}
 		if c := s.onBash(t, id, "echo $kept; jobs -r | grep -c bg"); text(c) != "5\n1\n" {
-			t.Fatalf("after %s: %s %q", code, c.Status, text(c))
+			t.Fatalf("after %s: got %s and %q, want 5 and 1 background job", code, c.Status, text(c))
 		}
 	}
 }
@@ -219,14 +219,14 @@ func TestBashContinuesAfterADeadlineAndAHibernation(t *testing.T) {
 	for _, code := range []string{"sleep 60", "while :; do :; done", "( while :; do :; done )", "set -m; sleep 60", "cat <(sleep 60)"} {
 		c, err := s.Execute(t.Context(), id, client.Code{Kernel: "bash", Code: code, Timeout: time.Second})
 		if err != nil || c.Status != cellhold.StatusTimeout || !strings.Contains(c.Cause, "the variables are kept") {
-			t.Errorf("%s ended with %s (%s), %v", code, c.Status, c.Cause, err)
+			t.Errorf("%s ended with %s (%s), %v; want timeout and \"the variables are kept\"", code, c.Status, c.Cause, err)
 		}
 	}
 	s.hibernate(t, id)
 	if c := s.onBash(t, id, "f; echo $PWD; f"); text(c) != "f 5\n/tmp\nf 5\nExitStatus: 4" {
-		t.Errorf("after the hibernation it prints %q", text(c))
+		t.Errorf("after the hibernation Bash prints %q, want \"f 5\", /tmp and exit status 4", text(c))
 	}
 	if c := s.onBash(t, id, "echo $?; exit 3"); !strings.HasPrefix(text(c), "4\n") || !strings.Contains(text(c), "A new shell was started") {
-		t.Errorf("the cell that ends the shell prints %q", text(c))
+		t.Errorf("the cell that ends the shell prints %q, want \"4\" and a note about the new shell", text(c))
 	}
 }

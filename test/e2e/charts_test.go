@@ -72,10 +72,10 @@ func (s *server) checkPlot(t *testing.T, id cellhold.SessionID, p plot) {
 		t.Errorf("%d figures, want %d; %s: %s", got, p.figures, c.Status, text(c))
 	}
 	if strings.Contains(text(c), "non-interactive") {
-		t.Errorf("the cell warns: %s", text(c))
+		t.Errorf("the cell prints %s, want no warning about a non-interactive backend", text(c))
 	}
 	if got := outputsOf(s.run(t, id, "6 * 7"), "image/png"); got != 0 {
-		t.Errorf("the next cell has %d figures", got)
+		t.Errorf("the next cell has %d figures, want 0", got)
 	}
 }
 
@@ -86,11 +86,11 @@ func TestADesktopEventLoopIsRefusedAndTheKernelContinues(t *testing.T) {
 	s.must(t, id, "x = 5")
 	for _, toolkit := range []string{"tk", "qt", "gtk3", "wx", "osx"} {
 		if got := text(s.run(t, id, "%gui "+toolkit)); !strings.Contains(got, "no display") {
-			t.Errorf("%%gui %s prints %q", toolkit, got)
+			t.Errorf("%%gui %s prints %q, want \"no display\" in it", toolkit, got)
 		}
 	}
 	if got := s.must(t, id, "x"); got != "5" {
-		t.Errorf("x is %q", got)
+		t.Errorf("x is %q, want 5", got)
 	}
 }
 
@@ -110,21 +110,21 @@ func TestAPlotlyFigureIsDataAndSmallHTML(t *testing.T) {
 	} {
 		c := s.run(t, id, code)
 		if c.Status != cellhold.StatusOK || len(c.Outputs) != 1 {
-			t.Fatalf("%s\n%d outputs, %s: %s", code, len(c.Outputs), c.Status, text(c))
+			t.Fatalf("%s\ngot %d outputs, %s and %s; want 1 and ok", code, len(c.Outputs), c.Status, text(c))
 		}
 		var figure struct{ Data []struct{ Type string } }
 		o := c.Outputs[0]
 		if err := json.Unmarshal(o.Data["application/vnd.plotly.v1+json"], &figure); err != nil || len(figure.Data) != 1 {
-			t.Errorf("%s\nthe figure is %+v, %v", code, figure, err)
+			t.Errorf("%s\nthe figure is %+v, %v; want one trace", code, figure, err)
 		}
 		html := unescaped(o.Data["text/html"])
 		if !strings.Contains(html, "plotly") || !strings.Contains(html, "Plotly.newPlot") || len(html) > 100_000 {
-			t.Errorf("%s\nthe HTML has %d bytes", code, len(html))
+			t.Errorf("%s\nthe HTML has %d bytes, want at most 100000 with Plotly.newPlot", code, len(html))
 		}
 	}
 	got := s.must(t, id, "import plotly.io; plotly.io.renderers.default = 'json'; plotly.io.renderers.default")
 	if got != "'json'" {
-		t.Errorf("the renderer of the code is %s", got)
+		t.Errorf("the renderer of the code is %s, want %s", got, "'json'")
 	}
 }
 
@@ -140,14 +140,14 @@ assert open("/tmp/c.svg").read().startswith("<svg") and "größe" in open("/tmp/
 assert open("/tmp/c.png", "rb").read(4) == b"\x89PNG"
 chart`)
 	if c.Status != cellhold.StatusOK || outputsOf(c, "text/html") != 1 {
-		t.Errorf("%s: %s", c.Status, text(c))
+		t.Errorf("the cell ended with %s and %s, want ok and one HTML output", c.Status, text(c))
 	}
 	c = s.run(t, id, "alt.renderers.enable('png'); chart")
 	if c.Status != cellhold.StatusOK || outputsOf(c, "image/png") != 1 {
-		t.Fatalf("%s: %s", c.Status, text(c))
+		t.Fatalf("the cell ended with %s and %s, want ok and one PNG", c.Status, text(c))
 	}
 	if size := figure(t, c.Outputs[len(c.Outputs)-1]).Bounds(); size.Dx() < 50 {
-		t.Errorf("the chart has the size %v", size)
+		t.Errorf("the chart has the size %v, want a width of at least 50", size)
 	}
 }
 
@@ -162,13 +162,13 @@ func TestBokehsShowShowsThePlotInTheCell(t *testing.T) {
 			id := s.session(t, client.CreateSession{})
 			c := s.run(t, id, code)
 			if c.Status != cellhold.StatusOK || outputsOf(c, "application/vnd.bokehjs_exec.v0+json") != 1 || strings.Contains(text(c), "Warning") {
-				t.Errorf("%s: %s", c.Status, text(c))
+				t.Errorf("the cell ended with %s and %s, want ok, one plot and no warning", c.Status, text(c))
 			}
 			if size := len(must(json.Marshal(c.Outputs))); size > 200_000 {
-				t.Errorf("the outputs have %d bytes", size)
+				t.Errorf("the outputs have %d bytes, want at most 200000", size)
 			}
 			if got := s.must(t, id, "import glob; print(glob.glob('*.html'))"); got != "[]\n" {
-				t.Errorf("the cell left the files %s", got)
+				t.Errorf("the cell left the files %s, want %s", got, "[]\n")
 			}
 		})
 	}
@@ -191,9 +191,9 @@ import nbformat
 book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# größe"), nbformat.v4.new_code_cell("y = 6"), nbformat.v4.new_code_cell("print(y * 7)")])
 nbformat.write(book, "other.ipynb")`)
 	if got := s.must(t, id, "%run other.ipynb"); got != "42\n" {
-		t.Errorf("the cell prints %q", got)
+		t.Errorf("the cell prints %q, want %q", got, "42\n")
 	}
 	if got := s.must(t, id, "y"); got != "6" {
-		t.Errorf("y is %q", got)
+		t.Errorf("y is %q, want 6", got)
 	}
 }

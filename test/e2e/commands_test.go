@@ -51,7 +51,7 @@ func commandEvents(t testing.TB, c *client.Client, x cellhold.Command) (stdout, 
 			t.Fatal(err)
 		}
 		if ev.Seq <= last || ev.Command != x.ID {
-			t.Fatalf("event %d of %s after %d", ev.Seq, ev.Command, last)
+			t.Fatalf("got event %d of %s after %d, want a later event of %s", ev.Seq, ev.Command, last, x.ID)
 		}
 		last = ev.Seq
 		switch ev.Type {
@@ -91,7 +91,7 @@ func awaitOutput(t testing.TB, c *client.Client, x cellhold.Command, text string
 			return
 		}
 	}
-	t.Fatalf("the command did not write %q, but %q", text, got)
+	t.Fatalf("the command wrote %q, want %q in it", got, text)
 }
 
 func TestACommandHasSeparateStreamsAndAResult(t *testing.T) {
@@ -106,11 +106,11 @@ func TestACommandHasSeparateStreamsAndAResult(t *testing.T) {
 		fmt.Fprintf(&errOut, "err %d\n", i)
 	}
 	if c.Status != cellhold.CommandExit || c.Code != 7 || c.Stdout.Text != out.String()+"from the cell" || c.Stderr.Text != errOut.String() {
-		t.Errorf("the command is %+v", c)
+		t.Errorf("the command is %+v, want exit status 7 and separate streams", c)
 	}
 	stdout, stderr, done := commandEvents(t, s.Client, c)
 	if string(stdout) != c.Stdout.Text || string(stderr) != c.Stderr.Text || done.Code != 7 {
-		t.Errorf("the events have %q, %q, %+v", stdout, stderr, done)
+		t.Errorf("the events have %q, %q, %+v; want those of the command, and code 7", stdout, stderr, done)
 	}
 	for _, tt := range []struct {
 		r      client.Run
@@ -133,14 +133,14 @@ func TestACommandHasSeparateStreamsAndAResult(t *testing.T) {
 		begun := time.Now()
 		c := s.command(t, id, tt.r)
 		if c.Status != tt.status || c.Code != tt.code || c.Signal != tt.signal {
-			t.Errorf("%q %q: %s %d %s (%s)", tt.r.Line, tt.r.Args, c.Status, c.Code, c.Signal, c.Cause)
+			t.Errorf("%q %q: %s %d %s (%s), want %s %d %s", tt.r.Line, tt.r.Args, c.Status, c.Code, c.Signal, c.Cause, tt.status, tt.code, tt.signal)
 		}
 		if took := time.Since(begun); took > 20*time.Second {
-			t.Errorf("%q took %s", tt.r.Line, took)
+			t.Errorf("%q took %s, want at most 20s", tt.r.Line, took)
 		}
 	}
 	if got := s.line(t, id, "id -u; grep -h -e Cap -e NoNewPrivs /proc/self/status | awk '{print $2}' | sort -u"); got != "1000\n0000000000000000\n1\n" && got != "1000\n0000000000000000\n" {
-		t.Errorf("user and privileges: %q", got)
+		t.Errorf("user and privileges: %q, want %q", got, "1000\n0000000000000000\n")
 	}
 }
 
@@ -180,10 +180,10 @@ func TestInputOfACommandArrivesOnceDespiteBrokenConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	if stdout, _, done := commandEvents(t, s.Client, x); !bytes.Equal(stdout, data) || done.Status != cellhold.CommandOK {
-		t.Errorf("%d of %d bytes came back, %+v", len(stdout), len(data), done)
+		t.Errorf("got %d bytes back and %+v, want the %d sent bytes and status ok", len(stdout), done, len(data))
 	}
 	if n.Load() < 6 {
-		t.Errorf("only %d requests", n.Load())
+		t.Errorf("got %d requests, want at least 6", n.Load())
 	}
 }
 
@@ -200,14 +200,14 @@ func TestSignalsReachTheProcessGroupAndTimeoutsEndIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if x, err = s.WaitCommand(t.Context(), id, x.ID); err != nil || x.Code != 3 || x.Stdout.Text != "ready\ncaught\n" {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got the command %+v, %v; want code 3 and the output of the trap", x, err)
 	}
 	c := s.command(t, id, client.Run{Line: "trap '' TERM; sleep 7001 & setsid sleep 7001 & sleep 7001", Timeout: time.Second})
 	if c.Status != cellhold.CommandTimeout || c.Signal != "KILL" {
 		t.Errorf("the command is %+v, want a timeout and the signal KILL", c)
 	}
 	if left := s.line(t, id, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 700[1]' || true"); left != "0\n" {
-		t.Errorf("%s processes are left after the timeout of a command", left)
+		t.Errorf("got %s processes after the timeout of a command, want 0", left)
 	}
 	x, err = s.StartCommand(t.Context(), id, client.Run{Line: "sleep 7002 & echo ready; wait"})
 	if err != nil {
@@ -218,7 +218,7 @@ func TestSignalsReachTheProcessGroupAndTimeoutsEndIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if x, err = s.Command(t.Context(), id, x.ID); err != nil || x.Status != cellhold.CommandSignal {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got the command %+v, %v; want status signal", x, err)
 	}
 	// A kernel's restart does not end background processes of a command.
 	s.line(t, id, "setsid sleep 7003 >/dev/null 2>&1 & :")
@@ -252,11 +252,11 @@ func TestATerminalHasASizeAndHandlesControlKeys(t *testing.T) {
 	stop, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if x, err = s.WaitCommand(stop, id, x.ID); err != nil || x.Signal != "INT" {
-		t.Errorf("Ctrl-C did not end the program: %+v, %v", x, err)
+		t.Errorf("after Ctrl-C: got %+v, %v; want signal INT", x, err)
 	}
 }
 
-func TestACommandIsWatchedThroughDropsAndAServerKill(t *testing.T) {
+func TestAWatchOfACommandGetsEachByteOnceDespiteDropsAndAKilledServer(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
@@ -299,10 +299,10 @@ func TestACommandIsWatchedThroughDropsAndAServerKill(t *testing.T) {
 	}
 	want.WriteString("input twice")
 	if got.String() != want.String() {
-		t.Errorf("some bytes are missing or repeated: %q", got.String())
+		t.Errorf("got the text %q, want %q", got.String(), want.String())
 	}
 	if x, err = second.WaitCommand(t.Context(), id, x.ID); err != nil || x.Status != cellhold.CommandOK || x.Stdout.Text != want.String() {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got the command %+v, %v; want status ok and the whole text", x, err)
 	}
 }
 
@@ -348,15 +348,15 @@ func TestExecPassesStreamsSignalsAndTheExitStatus(t *testing.T) {
 	} {
 		stdout, stderr, status := run(tt.stdin, tt.args...)
 		if stdout != tt.stdout || stderr != tt.stderr || status != tt.status {
-			t.Errorf("%s: stdout %q, stderr %q, status %d", tt.name, stdout, stderr, status)
+			t.Errorf("%s: stdout %q, stderr %q, status %d; want %q, %q, %d", tt.name, stdout, stderr, status, tt.stdout, tt.stderr, tt.status)
 		}
 	}
 	if _, stderr, status := run("", "snone", "true"); status != 125 || !strings.Contains(stderr, "Session \"snone\" not found") {
-		t.Errorf("an unknown session: %d, %s", status, stderr)
+		t.Errorf("an unknown session: got exit status %d and %s, want 125 and \"not found\"", status, stderr)
 	}
 	started, _, _ := run("", "-d", id, "echo once; sleep 0.3; exit 4")
 	if stdout, _, status := run("", "--attach", strings.TrimSpace(started), id); stdout != "once\n" || status != 4 {
-		t.Errorf("attached: %q, %d", stdout, status)
+		t.Errorf("--attach: got %q and exit status %d, want once and 4", stdout, status)
 	}
 
 	cmd := exec.CommandContext(t.Context(), binary(t), "--home", s.home, "exec", "--url", s.url, id, "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done")
@@ -375,21 +375,21 @@ func TestExecPassesStreamsSignalsAndTheExitStatus(t *testing.T) {
 	rest, _ := io.ReadAll(out)
 	_ = cmd.Wait()
 	if string(rest) != "caught\n" || cmd.ProcessState.ExitCode() != 5 {
-		t.Errorf("Ctrl-C: %q, %d", rest, cmd.ProcessState.ExitCode())
+		t.Errorf("Ctrl-C: got %q and exit status %d, want caught and 5", rest, cmd.ProcessState.ExitCode())
 	}
 }
 
-func TestACommandThatFloodsNeedsNoServerMemory(t *testing.T) {
+func TestALargeOutputOfACommandUsesAtMost64MiBOfServerMemory(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	before := resident(t, s)
 	const flood = 30_000_000
 	c := s.command(t, id, client.Run{Line: fmt.Sprintf("head -c %d /dev/zero; echo end >&2", flood), Timeout: 2 * time.Minute})
 	if c.Status != cellhold.CommandOK || c.Stdout.Bytes != flood || c.Dropped != 0 || c.Stderr.Bytes != 4 {
-		t.Errorf("%s (%s): %d bytes, %d dropped, %d of stderr", c.Status, c.Cause, c.Stdout.Bytes, c.Dropped, c.Stderr.Bytes)
+		t.Errorf("the command ended with %s (%s), %d bytes, %d dropped, %d of stderr; want ok, %d, 0, 4", c.Status, c.Cause, c.Stdout.Bytes, c.Dropped, c.Stderr.Bytes, flood)
 	}
 	if grown := resident(t, s) - before; grown > 64<<20 {
-		t.Errorf("the server's memory grew by %d MiB", grown>>20)
+		t.Errorf("the server's memory grew by %d MiB, want at most 64", grown>>20)
 	}
 }
 
@@ -405,28 +405,28 @@ func TestHostileCommandsEndAndTheSessionContinues(t *testing.T) {
 	} {
 		c := s.command(t, id, client.Run{Line: line, Timeout: 2 * time.Second})
 		if c.State != cellhold.CommandDone {
-			t.Errorf("%s: %+v", line, c)
+			t.Errorf("%s: got %+v, want state done", line, c)
 		}
 	}
 	if _, err := s.StartCommand(t.Context(), id, client.Run{Line: strings.Repeat("x", 1<<20)}); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("a line of 1 MiB: %v", err)
+		t.Errorf("a line of 1 MiB: got %v, want kind invalid", err)
 	}
 	big := strings.Repeat("a", 100_000)
 	if c := s.command(t, id, client.Run{Args: []string{"sh", "-c", "echo ${#1} ${#V}", "x", big}, Env: map[string]string{"V": big}}); c.Stdout.Text != "100000 100000\n" {
-		t.Errorf("long arguments: %+v", c)
+		t.Errorf("long arguments: got %+v, want the output 100000 100000", c)
 	}
 	for range 100 {
 		if c, err := s.StartCommand(t.Context(), id, client.Run{Args: []string{"true"}}); err != nil {
 			t.Fatal(err)
 		} else if c, err = s.WaitCommand(t.Context(), id, c.ID); err != nil || c.Status != cellhold.CommandOK {
-			t.Fatalf("%+v, %v", c, err)
+			t.Fatalf("got the command %+v, %v; want status ok", c, err)
 		}
 	}
 	if zombies := s.line(t, id, "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"); zombies != "0\n" {
-		t.Errorf("%s zombies are left", zombies)
+		t.Errorf("got %s zombies, want 0", zombies)
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("after the commands the kernel prints %q", got)
+		t.Errorf("after the commands the kernel prints %q, want 2", got)
 	}
 	// The end of the session ends all processes that commands left. The cleanup of the home fails if the
 	// sandbox still uses it.

@@ -16,19 +16,19 @@ func TestAResultWithADisplayIDCanBeUpdated(t *testing.T) {
 	for _, metadata := range []string{"{'display_id': 'bar'}", "{'transient': {'display_id': 'bar'}, 'kept': 1}"} {
 		c := s.run(t, id, "from IPython.display import update_display\nclass Bar:\n    def _repr_mimebundle_(self, **_): return {'text/plain': '0 %'}, "+metadata+"\nBar()")
 		if len(c.Outputs) != 1 || c.Outputs[0].Type != cellhold.EventExecuteResult || c.Outputs[0].DisplayID != "bar" || text(c) != "0 %" {
-			t.Fatalf("%s gives %+v", metadata, c.Outputs)
+			t.Fatalf("%s: got %+v, want one result with the display id bar and the text 0 %%", metadata, c.Outputs)
 		}
 		if raw := c.Outputs[0].Metadata; raw["display_id"] != nil || raw["transient"] != nil {
-			t.Errorf("the metadata also has the display id: %s", raw)
+			t.Errorf("got the metadata %s, want no display_id and no transient", raw)
 		}
 		s.must(t, id, "update_display('100 %', display_id='bar')")
 		c, err := s.Cell(t.Context(), id, c.ID)
 		if err != nil || text(c) != "'100 %'" || c.Outputs[0].Type != cellhold.EventExecuteResult || c.Outputs[0].ExecutionCount == 0 {
-			t.Errorf("%s: after the update the output is %+v, %v", metadata, c.Outputs, err)
+			t.Errorf("%s: after the update the output is %+v, %v; want '100 %%' in an execute_result", metadata, c.Outputs, err)
 		}
 		c = s.run(t, id, "update_display('here', display_id='own')\nclass Own(Bar):\n    def _repr_mimebundle_(self, **_): return {'text/plain': 'x'}, {'display_id': 'own'}\ndisplay(Own())\nupdate_display('again', display_id='own')")
 		if len(c.Outputs) != 1 || text(c) != "'again'" {
-			t.Errorf("an update in the same cell: %+v", c.Outputs)
+			t.Errorf("an update in the same cell: got %+v, want one output 'again'", c.Outputs)
 		}
 	}
 }
@@ -62,7 +62,7 @@ func TestTextForAPagerIsAnOutput(t *testing.T) {
 			if o.Type == cellhold.EventDisplayData {
 				var s string
 				if err := json.Unmarshal(o.Data["text/plain"], &s); err != nil {
-					t.Errorf("%s: the text is %s", x.code, o.Data["text/plain"])
+					t.Errorf("%s: the text is %s, want a string", x.code, o.Data["text/plain"])
 				}
 				got += s
 			}

@@ -177,7 +177,7 @@ func (d *docs) check(t *testing.T, blocks []block, env ...string) {
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, out, &problems)
+		t.Fatalf("the script of the page ended with %v, want exit status 0\n%s\n%s", err, out, &problems)
 	}
 	all := outputs(string(out))
 	for _, b := range blocks {
@@ -237,7 +237,7 @@ func TestTheExamplesOfTheDocumentsRun(t *testing.T) {
 	})
 }
 
-func TestThePagesBlocksAndOutputsAreParsed(t *testing.T) {
+func TestBlocksAndOutputsOfAPageAreParsedAndCompared(t *testing.T) {
 	page := "Text\n\n  ```sh\n  a\n   b\n  ```\n\n```text\n1\n…\n```\n\n<!-- not run: it never ends -->\n```sh\nb\n```\n\n```json\n{}\n```\n\n```python\nc\n```\n"
 	want := []block{{3, "sh", "a\n b\n", "1\n…\n", ""}, {14, "sh", "b\n", "", "it never ends"}, {22, "python", "c\n", "", ""}}
 	if got := fmt.Sprint(blocksOf(page)); got != fmt.Sprint(want) {

@@ -166,7 +166,7 @@ func (s *server) signal(t testing.TB, sig syscall.Signal) {
 	select {
 	case <-s.exited:
 	case <-time.After(time.Minute):
-		t.Errorf("the server did not end within a minute after %s", sig)
+		t.Errorf("the server did not end within a minute after %s, want its end", sig)
 		_ = s.cmd.Process.Kill()
 		<-s.exited
 	}

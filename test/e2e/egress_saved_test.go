@@ -108,16 +108,16 @@ func (w *egressFixture) checkEgress(t testing.TB, s *server, id cellhold.Session
 	}
 	said, path := w.tryHosts(t, s, id)
 	if want := "a.example.org was here\nb.example.org was here\n"; !strings.HasPrefix(said, want) || !strings.Contains(said, "not on this session's allowlist") {
-		t.Errorf("the session prints:\n%s", said)
+		t.Errorf("the session prints\n%s\nwant answers of a and b, and an error for c", said)
 	}
 	if got, _ := w.received("a.example.org", path); got != "Bearer "+secretValue {
-		t.Errorf("the host of the secret got %q", got)
+		t.Errorf("the host of the secret got the header %q, want the value of the secret", got)
 	}
 	if got, _ := w.received("b.example.org", path); !strings.HasPrefix(got, "Bearer cellhold-secret-") {
-		t.Errorf("another host got %q, want the placeholder", got)
+		t.Errorf("another host got the header %q, want the placeholder", got)
 	}
 	if got, ok := w.received("c.example.org", path); ok {
-		t.Errorf("a host that is not allowed got a request with %q", got)
+		t.Errorf("a host that is not allowed got a request with %q, want no request", got)
 	}
 	want := before[id]
 	for _, what := range []string{"a.example.org allowed", "b.example.org allowed", "c.example.org refused"} {
@@ -128,7 +128,7 @@ func (w *egressFixture) checkEgress(t testing.TB, s *server, id cellhold.Session
 	}
 	for _, x := range others {
 		if got := s.attempts(t, x); !maps.Equal(got, before[x]) {
-			t.Errorf("another session had the attempts %v, and now has %v", before[x], got)
+			t.Errorf("another session has the attempts %v, want the earlier ones %v", got, before[x])
 		}
 	}
 }
@@ -139,7 +139,7 @@ func (w *egressFixture) checkNoEgress(t testing.TB, s *server, id cellhold.Sessi
 	said, path := w.tryHosts(t, s, id)
 	for _, host := range []string{"a.example.org", "b.example.org", "c.example.org"} {
 		if got, ok := w.received(host, path); ok {
-			t.Errorf("%s got a request with %q; the session prints:\n%s", host, got, said)
+			t.Errorf("%s got a request with %q, want no request; the session prints:\n%s", host, got, said)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func (w *egressFixture) awaitStream(t testing.TB) {
 func (w *egressFixture) checkStreamEnded(t testing.TB, s *server, id cellhold.SessionID) {
 	t.Helper()
 	if got := s.must(t, id, "follower.join(60); follower.is_alive(), len(said) > 0"); got != "(False, True)" {
-		t.Errorf("the thread still waits for its stream: (alive, has read) is %s", got)
+		t.Errorf("the thread that reads the stream: (alive, has read) is %s, want (False, True)", got)
 	}
 }
 
@@ -192,7 +192,7 @@ func (w *egressFixture) checkAttemptsEnded(t testing.TB, s *server, id cellhold.
 	}
 	for _, a := range list {
 		if a.Decision == cellhold.EgressAllowed && a.Ended.IsZero() {
-			t.Errorf("the record of a connection has no end: %+v", a)
+			t.Errorf("the record of a connection is %+v, want an end", a)
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (s *server) checkNoSecret(t testing.TB, id cellhold.SessionID) {
 	t.Helper()
 	inside := s.must(t, id, `print(subprocess.run("env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; cat /run/cellhold/* 2>/dev/null", shell=True, capture_output=True, text=True).stdout)`)
 	if strings.Contains(inside, secretValue) || strings.Contains(inside, "PRIVATE KEY") || !strings.Contains(inside, "API_KEY=cellhold-secret-") {
-		t.Errorf("the sandbox has the secret, or no placeholder: %.2000s", inside)
+		t.Errorf("the sandbox contains %.2000s\nwant the placeholder, and neither the secret nor a private key", inside)
 	}
 }
 
@@ -216,7 +216,7 @@ func checkSnapshotsForSecret(t testing.TB, home string) {
 		}
 		content, err := os.ReadFile(p)
 		if bytes.Contains(content, []byte(secretValue)) {
-			t.Errorf("%s has the secret", p)
+			t.Errorf("%s contains the secret, want only the placeholder", p)
 		}
 		placeholders += bytes.Count(content, []byte("cellhold-secret-"))
 		return err
@@ -225,11 +225,11 @@ func checkSnapshotsForSecret(t testing.TB, home string) {
 		t.Fatal(err)
 	}
 	if placeholders == 0 {
-		t.Error("the snapshots have no placeholder: this check proves nothing")
+		t.Error("got 0 placeholders in the snapshots, want at least 1: otherwise this check cannot find a secret")
 	}
 }
 
-func TestEgressAndSecretsSurviveHibernation(t *testing.T) {
+func TestAHibernatedSessionKeepsItsEgressAndSecrets(t *testing.T) {
 	t.Parallel()
 	w, home := newEgressFixture(t), newHome(t)
 	s := serve(t, home, w.flags...)
@@ -249,7 +249,7 @@ func TestEgressAndSecretsSurviveHibernation(t *testing.T) {
 	s.hibernate(t, id)
 	w.checkEgress(t, s, id)
 	if x, err := s.Session(t.Context(), id); err != nil || fmt.Sprint(x.Egress, x.Secrets) != "{allowlist [a.example.org b.example.org]} [{API_KEY a.example.org}]" {
-		t.Errorf("the session has the egress %v and the secrets %v (%v)", x.Egress, x.Secrets, err)
+		t.Errorf("the session has the egress %v and the secrets %v (%v), want those of its create request", x.Egress, x.Secrets, err)
 	}
 	s.hibernate(t, id)
 	s.signal(t, syscall.SIGTERM)
@@ -277,10 +277,10 @@ func TestForksHaveTheirParentsEgressAndTheirOwnRecords(t *testing.T) {
 	w.checkStreamEnded(t, s, one) // forks do not have the parent's connection
 	s.checkNoSecret(t, one)
 	if got := s.must(t, id, "follower.is_alive()"); got != "True" {
-		t.Error("the parent's connection broke when it was forked")
+		t.Errorf("after the fork, the parent's thread is alive: %s, want True", got)
 	}
 	if got := fmt.Sprint(forks[0].Egress, forks[0].Secrets); got != "{allowlist [a.example.org b.example.org]} [{API_KEY a.example.org}]" {
-		t.Errorf("a fork has the egress and secrets %s", got)
+		t.Errorf("a fork has the egress and secrets %s, want %s", got, "{allowlist [a.example.org b.example.org]} [{API_KEY a.example.org}]")
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil { // deletes its secrets, but not the secrets of the forks
 		t.Fatal(err)
@@ -297,11 +297,11 @@ func TestForksHaveTheirParentsEgressAndTheirOwnRecords(t *testing.T) {
 	visits := w.visits.Load()
 	for _, proxy := range []string{"", "os.environ['https_proxy'] = 'http://127.0.0.1:3128'; "} {
 		if got := s.must(t, forks[0].ID, "import os; "+proxy+"print(fetch('https://a.example.org:"+w.port+"/x'))"); strings.Contains(got, "GET /") || w.visits.Load() != visits {
-			t.Errorf("a fork without egress prints %s", got)
+			t.Errorf("a fork without egress prints %s, want an error and no request at the server", got)
 		}
 	}
 	if got := s.attempts(t, forks[0].ID); len(got) > 0 {
-		t.Errorf("a fork without egress has the attempts %v", got)
+		t.Errorf("a fork without egress has the attempts %v, want 0", got)
 	}
 	if _, err := s.Checkpoint(t.Context(), one, "wide"); err != nil {
 		t.Fatal(err)
@@ -324,10 +324,10 @@ func TestForksHaveTheirParentsEgressAndTheirOwnRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := otherCaller.Fork(t.Context(), one, 1, ""); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("a fork by another caller: got %v, want not found", err)
+		t.Errorf("a fork by another caller: got %v, want kind not_found", err)
 	}
 	if _, err := otherCaller.Attempts(t.Context(), one); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("attempts for another caller: got %v, want not found", err)
+		t.Errorf("attempts for another caller: got %v, want kind not_found", err)
 	}
 }
 
@@ -362,7 +362,7 @@ func TestARollbackKeepsEgressAndAttempts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if after := s.attempts(t, id); !maps.Equal(before, after) {
-			t.Errorf("the attempts were %v before the rollback, and %v after it", before, after)
+			t.Errorf("got the attempts %v after the rollback, want %v", after, before)
 		}
 		w.checkStreamEnded(t, s, id)
 		w.checkEgress(t, s, id)

@@ -160,7 +160,7 @@ def fetch(url):
         return repr(e)
 `
 
-func TestAnAllowlistReachesOnlyItsHosts(t *testing.T) {
+func TestASessionReachesOnlyTheHostsOfItsAllowlist(t *testing.T) {
 	t.Parallel()
 	o := newInternetFixture(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "allowlist", "--egress-host", "*.example.org")...)
@@ -168,18 +168,18 @@ func TestAnAllowlistReachesOnlyItsHosts(t *testing.T) {
 	s.must(t, id, fetch)
 	for _, host := range []string{"a.example.org", "b.sub.example.org", "A.example.ORG."} {
 		if got := s.must(t, id, "print(fetch('http://"+host+":"+o.port+"/x'))"); !strings.Contains(got, "GET /x at "+host) {
-			t.Errorf("%s: %s", host, got)
+			t.Errorf("%s: got %s, want an answer of the web server", host, got)
 		}
 	}
 	questions := o.questions.Load()
 	for _, u := range []string{"http://example.org", "https://secret.example.org", "http://evil.example", "http://127.0.0.1"} {
 		code := fmt.Sprintf("import os; os.environ['no_proxy'] = ''; print(fetch('%s:%s/'))", u, o.port)
 		if got := s.must(t, id, code); !strings.Contains(got, "403") || !strings.Contains(got, "not on this session's allowlist") {
-			t.Errorf("%s: %s", u, got)
+			t.Errorf("%s: got %s, want 403 with \"not on this session's allowlist\"", u, got)
 		}
 	}
 	if n := o.questions.Load(); n != questions {
-		t.Errorf("%d name queries for hosts that are not allowed", n-questions)
+		t.Errorf("got %d name queries for hosts that are not allowed, want 0", n-questions)
 	}
 	list, err := s.Attempts(t.Context(), id)
 	if err != nil {
@@ -191,12 +191,12 @@ func TestAnAllowlistReachesOnlyItsHosts(t *testing.T) {
 	}
 	for _, want := range []string{"a.example.org allowed", "b.sub.example.org allowed", "example.org refused", "secret.example.org refused", "evil.example refused", "127.0.0.1 refused"} {
 		if count[want] == 0 {
-			t.Errorf("the attempt %q is not recorded, only %v", want, count)
+			t.Errorf("got the attempts %v, want %q too", count, want)
 		}
 	}
 }
 
-func TestWithoutAPolicyThereIsNoNetworkAccess(t *testing.T) {
+func TestASessionWithoutAnEgressPolicyHasNoNetworkAccess(t *testing.T) {
 	t.Parallel()
 	o := newInternetFixture(t)
 	s := serve(t, newHome(t), o.flags("--max-egress", "public")...)
@@ -225,15 +225,15 @@ for kind in (socket.SOCK_RAW,):
     except OSError: pass
 print(found)`, o.port, udp.LocalAddr().(*net.UDPAddr).Port))
 	if strings.TrimSpace(got) != "[]" || o.visits.Load() != 0 {
-		t.Errorf("the code found %s, want nothing; the web server had %d visits", got, o.visits.Load())
+		t.Errorf("the code found %s, and the web server had %d visits; want [] and 0", got, o.visits.Load())
 	}
 	list, err := s.Attempts(t.Context(), id)
 	if err != nil || len(list) > 0 {
-		t.Errorf("recorded %v, %v", list, err)
+		t.Errorf("got the attempts %v, %v; want 0", list, err)
 	}
 }
 
-func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
+func TestARestartOfTheServerKeepsTheEgressPolicyAndTheAttempts(t *testing.T) {
 	t.Parallel()
 	o := newInternetFixture(t)
 	home := newHome(t)
@@ -250,10 +250,10 @@ func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
 
 	s = serve(t, home, flags...)
 	if after := try(s); after != before || !strings.Contains(after, "GET /") || !strings.Contains(after, "403") {
-		t.Errorf("before: %s\nafter: %s", before, after)
+		t.Errorf("got %s after the restart, want the earlier output %s", after, before)
 	}
 	if list, err := s.Attempts(t.Context(), id); err != nil || len(list) < 4 {
-		t.Errorf("recorded %v, %v", list, err)
+		t.Errorf("got the attempts %v, %v; want at least 4", list, err)
 	}
 	s.signal(t, syscall.SIGKILL)
 
@@ -261,20 +261,20 @@ func TestARestartOfTheServerKeepsPolicyAndRecords(t *testing.T) {
 	s = serve(t, home, o.flags()...)
 	visits := o.visits.Load()
 	if got := try(s); strings.Contains(got, "GET /") || o.visits.Load() != visits {
-		t.Errorf("after the operator's change: %s", got)
+		t.Errorf("after the operator's change: got %s, want no answer of the web server", got)
 	}
 }
 
-func TestACallerGetsNoMoreThanTheOperatorAllows(t *testing.T) {
+func TestAnEgressPolicyAboveTheOperatorsIsDenied(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	for _, e := range []*cellhold.Egress{allow("example.org"), {Policy: cellhold.EgressPublic}} {
 		if _, err := s.CreateSession(t.Context(), client.CreateSession{Egress: e}); cellhold.KindOf(err) != cellhold.Denied {
-			t.Errorf("%v: %v", e, err)
+			t.Errorf("%v: got %v, want kind denied", e, err)
 		}
 	}
 	if _, err := s.CreateSession(t.Context(), client.CreateSession{Egress: allow("https://example.org")}); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("a URL: %v", err)
+		t.Errorf("a URL: got %v, want kind invalid", err)
 	}
 }
 
@@ -297,12 +297,12 @@ func TestUsualToolsUseTheProxy(t *testing.T) {
 	} {
 		got := s.must(t, id, strings.ReplaceAll(code, "SITE", site))
 		if !strings.Contains(got, "GET /x at") {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: got %s, want an answer of the web server", name, got)
 		}
 	}
 	cmd, err := s.RunCommand(t.Context(), id, client.Run{Line: "curl -sS " + site + "/x"})
 	if err != nil || !strings.Contains(fmt.Sprint(cmd.Stdout), "GET /x at") {
-		t.Errorf("a command: %+v, %v", cmd, err)
+		t.Errorf("a command: got %+v, %v; want an answer of the web server", cmd, err)
 	}
 	for name, code := range map[string]string{
 		"requests": `import requests
@@ -312,7 +312,7 @@ except Exception as e: print(e)`,
 		"SOCKS": `print(shell('''curl -sS --proxy socks5h://127.0.0.1:3128 http://b.example.org:PORT/ ; echo "not on this session's allowlist"'''))`,
 	} {
 		if got := s.must(t, id, strings.ReplaceAll(code, "PORT", o.port)); !strings.Contains(got, "not on this session's allowlist") || strings.Contains(got, "GET /") {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: got %s, want \"not on this session's allowlist\"", name, got)
 		}
 	}
 }
@@ -412,7 +412,7 @@ func TestCodeUsesASecretThatItCannotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fmt.Sprint(x.Secrets) != "[{API_KEY a.example.org}]" {
-		t.Errorf("the session has the secrets %v", x.Secrets)
+		t.Errorf("the session has the secrets %v, want only the name and the host", x.Secrets)
 	}
 	a, b := "https://a.example.org:"+o.port, "https://b.example.org:"+o.port
 	s.must(t, x.ID, `import os, requests, subprocess
@@ -426,7 +426,7 @@ head = {"Authorization": "Bearer " + key}`)
 			"curl":     `print(subprocess.run(["curl", "-sS", "-H", "Authorization: Bearer " + key, "` + a + `/x"], capture_output=True, text=True))`,
 		} {
 			if got := s.must(t, x.ID, code); !strings.Contains(got, "GET /x at a.example.org:"+o.port+" with Bearer "+value) {
-				t.Errorf("%s: %s", name, got)
+				t.Errorf("%s: got %s, want an answer to a request with the secret", name, got)
 			}
 		}
 	}
@@ -437,12 +437,12 @@ head = {"Authorization": "Bearer " + key}`)
 		`print(subprocess.run(["curl", "-sSkL", "--location-trusted", "-H", "Authorization: Bearer " + key, "` + a + `/?to=` + b + `/x"], capture_output=True, text=True))`,
 	} {
 		if got := s.must(t, x.ID, code); !strings.Contains(got, "GET /x at b.example.org:"+o.port+" with Bearer cellhold-secret-") || strings.Contains(got, value) {
-			t.Errorf("the other host: %s", got)
+			t.Errorf("the other host: got %s, want an answer to a request with the placeholder", got)
 		}
 	}
 	inside := s.must(t, x.ID, `print(subprocess.run("env; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; cat /run/cellhold/* 2>/dev/null", shell=True, capture_output=True, text=True).stdout)`)
 	if strings.Contains(inside, value) || strings.Contains(inside, "PRIVATE") || !strings.Contains(inside, "API_KEY=cellhold-secret-") {
-		t.Errorf("the sandbox has the secret, or no placeholder: %.2000s", inside)
+		t.Errorf("the sandbox contains %.2000s\nwant the placeholder, and neither the secret nor a private key", inside)
 	}
 
 	s.signal(t, syscall.SIGKILL)
@@ -450,7 +450,7 @@ head = {"Authorization": "Bearer " + key}`)
 	use(s)
 	again, err := s.Session(t.Context(), x.ID)
 	if err != nil || fmt.Sprint(again.Secrets) != "[{API_KEY a.example.org}]" || strings.Contains(s.log.String(), value) {
-		t.Errorf("after the restart: %v, %v", again.Secrets, err)
+		t.Errorf("after the restart: got the secrets %v, %v; want those of the create request, and no value in the log", again.Secrets, err)
 	}
 }
 
@@ -486,7 +486,7 @@ func TestAScriptReachesTheHostsThatItsUserAllows(t *testing.T) {
 	args := append([]string{"--home", newHome(t), "run"}, o.flags("--allow-host", "a.example.org", file)...)
 	out, err := exec.Command(binary(t), args...).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "GET /x at a.example.org") || !strings.Contains(string(out), "403 b.example.org is not") {
-		t.Errorf("%v: %s", err, out)
+		t.Errorf("got %v and %s, want an answer of a.example.org and 403 for b.example.org", err, out)
 	}
 }
 
@@ -517,7 +517,7 @@ func TestThePublicPolicyReachesNoPrivateAddress(t *testing.T) {
 	id := s.session(t, client.CreateSession{Egress: &cellhold.Egress{Policy: cellhold.EgressPublic}})
 	s.must(t, id, fetch+"import os; os.environ['no_proxy'] = ''")
 	if got := s.must(t, id, "print(fetch('http://any.example.org:"+o.port+"/x'))"); !strings.Contains(got, "GET /x at any") {
-		t.Fatalf("a public address: %s", got)
+		t.Fatalf("a public address: got %s, want an answer of the web server", got)
 	}
 	for _, host := range []string{
 		"127.0.0.2", "2130706434", "0x7f000002", "0177.0.0.2", "127.2", "[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[64:ff9b::7f00:2]", "[2002:7f00:2::1]", "[::1]",
@@ -525,17 +525,17 @@ func TestThePublicPolicyReachesNoPrivateAddress(t *testing.T) {
 		"127.0.0.2.", "any.example.org@127.0.0.2", "127.0.0.2%00.example.org",
 	} {
 		if got := s.must(t, id, fmt.Sprintf("print(fetch('http://%s:%s/'))", host, o.port)); strings.Contains(got, "GET ") {
-			t.Errorf("%s: %s", host, got)
+			t.Errorf("%s: got %s, want no answer", host, got)
 		}
 	}
 	for _, to := range []string{"http://127.0.0.2:" + o.port, "http://inside.example.org:" + o.port, "http://169.254.169.254/latest"} {
 		if got := s.must(t, id, "print(fetch('http://any.example.org:"+o.port+"/?to="+url.QueryEscape(to)+"'))"); !strings.Contains(got, "403") {
-			t.Errorf("a redirect to %s: %s", to, got)
+			t.Errorf("a redirect to %s: got %s, want 403", to, got)
 		}
 	}
 	for range 3 { // the server must resolve each name once, and connect to the address that it checked
 		if got := s.must(t, id, "print(fetch('http://flip.example.org:"+o.port+"/x'), fetch('http://mix.example.org:"+o.port+"/x'))"); strings.Count(got, "GET /x at") != 2 {
-			t.Errorf("names whose addresses change: %s", got)
+			t.Errorf("names whose addresses change: got %s, want 2 answers of the web server", got)
 		}
 	}
 	// Connections that bypass the proxy must fail.
@@ -552,14 +552,14 @@ try: found.append(socket.getaddrinfo("any.example.org", 80))
 except OSError: pass
 print(found)`, "PORT", o.port))
 	if strings.TrimSpace(past) != "[]" {
-		t.Errorf("without the proxy the code reached %s", past)
+		t.Errorf("without the proxy the code reached %s, want []", past)
 	}
 	if n := visits.Load(); n != 0 {
-		t.Errorf("%d visits at the private address", n)
+		t.Errorf("got %d requests at the private address, want 0", n)
 	}
 }
 
-func TestManyConnectionsAndMuchDataAffectNoOtherSession(t *testing.T) {
+func TestManyConnectionsWorkAndDoNotDelayTheEndOfTheSession(t *testing.T) {
 	t.Parallel()
 	o := newInternetFixture(t)
 	const size = 24 << 20
@@ -576,12 +576,12 @@ func TestManyConnectionsAndMuchDataAffectNoOtherSession(t *testing.T) {
 	s.must(t, id, fetch+"import concurrent.futures as cf, time, threading")
 	got := s.must(t, id, fmt.Sprintf("with cf.ThreadPoolExecutor(60) as p: print(sum('GET /x' in r for r in p.map(fetch, ['%s/x'] * 90)))", site))
 	if strings.TrimSpace(got) != "90" {
-		t.Errorf("%s of 90 concurrent requests succeeded", got)
+		t.Errorf("got %s answers to 90 concurrent requests, want 90", got)
 	}
 	got = s.must(t, id, fmt.Sprintf(`begun = time.time(); n = len(urllib.request.urlopen("%s/files/large").read()); print(n, "bytes,", round(n / (time.time() - begun) / 2**20), "MiB/s")`, site))
 	t.Log(strings.TrimSpace(got))
 	if !strings.HasPrefix(got, fmt.Sprint(size)) {
-		t.Errorf("the download: %s", got)
+		t.Errorf("the download: got %s, want %d bytes", got, size)
 	}
 	// Connections that hang must not delay the end of the session.
 	s.must(t, id, fmt.Sprintf(`for _ in range(70): threading.Thread(target=fetch, args=["%s/files/endless"], daemon=True).start()
@@ -590,8 +590,8 @@ time.sleep(1)`, site))
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 20*time.Second { // otherwise the connections hang forever
-		t.Errorf("the end of the session took %s", took)
+	if took := time.Since(begun); took > 20*time.Second { // the connections themselves never end
+		t.Errorf("the end of the session took %s, want at most 20s", took)
 	}
 }
 

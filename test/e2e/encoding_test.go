@@ -36,10 +36,10 @@ func TestValuesThatJSONLacksDoNotPreventOutput(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			c := s.run(t, id, "print('first')\n"+o.code)
 			if c.Status != cellhold.StatusOK || !strings.HasPrefix(text(c), "first\n") || !strings.Contains(text(c), o.want) {
-				t.Errorf("ended with %s: %.300q", c.Status, text(c))
+				t.Errorf("the cell ended with %s and %.300q, want ok, first and %q", c.Status, text(c), o.want)
 			}
 			if got := s.must(t, id, "print('next')"); got != "next\n" {
-				t.Errorf("the next cell printed %q", got)
+				t.Errorf("the next cell printed %q, want %q", got, "next\n")
 			}
 		})
 	}
@@ -104,7 +104,7 @@ func TestAPromptWithHalfAPairOfSurrogatesArrives(t *testing.T) {
 		}
 		var q cellhold.InputRequestContent
 		if err := ev.Decode(&q); err != nil || q.Prompt != "which\ufffd? " {
-			t.Errorf("the prompt is %q, %v", q.Prompt, err)
+			t.Errorf("the prompt is %q, %v; want %q", q.Prompt, err, "which\ufffd? ")
 		}
 		if err := s.Answer(t.Context(), id, c.ID, ev.Seq, "this"); err != nil {
 			t.Fatal(err)
@@ -112,6 +112,6 @@ func TestAPromptWithHalfAPairOfSurrogatesArrives(t *testing.T) {
 		break
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || !strings.Contains(text(c), "got this") {
-		t.Errorf("%v: %q", err, text(c))
+		t.Errorf("the cell printed %q, %v; want \"got this\"", text(c), err)
 	}
 }

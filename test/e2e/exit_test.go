@@ -36,14 +36,14 @@ func TestExitEndsItsCellAndKeepsTheKernel(t *testing.T) {
 	} {
 		c := s.run(t, id, x.code)
 		if c.Status != cellhold.StatusError || stderrOf(c) != "" || len(c.Outputs) == 0 {
-			t.Errorf("%s\nended with %s, on stderr %q", x.code, c.Status, stderrOf(c))
+			t.Errorf("%s\nended with %s, on stderr %q; want error and an empty stderr", x.code, c.Status, stderrOf(c))
 			continue
 		}
 		if o := c.Outputs[len(c.Outputs)-1]; o.ErrorName != "SystemExit" || o.ErrorValue == nil || *o.ErrorValue != x.value {
 			t.Errorf("%s\nended with %+v, want SystemExit %q", x.code, o, x.value)
 		}
 		if got := s.must(t, id, "print(kept)"); got != "1\n" {
-			t.Errorf("after\n%s\nthe variable is %q", x.code, got)
+			t.Errorf("after\n%s\nthe variable is %q, want %q", x.code, got, "1\n")
 		}
 	}
 }

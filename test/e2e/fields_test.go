@@ -51,7 +51,7 @@ func TestOutputsHaveTheirEmptyFieldsInEveryAPI(t *testing.T) {
 			typ := o["output_type"].(string)
 			types = append(types, typ)
 			if got := slices.Sorted(maps.Keys(o)); !slices.Equal(got, fieldsOf[typ]) {
-				t.Errorf("%s: %s has the fields %q", name, typ, got)
+				t.Errorf("%s: %s has the fields %q, want %q", name, typ, got, fieldsOf[typ])
 			}
 		}
 		if want := []string{"stream", "display_data", "display_data", "execute_result", "error"}; !slices.Equal(types, want) {
@@ -61,7 +61,7 @@ func TestOutputsHaveTheirEmptyFieldsInEveryAPI(t *testing.T) {
 	s.post(t, "/start_session", "application/x-www-form-urlencoded", "user_id=me")
 	_, answer := s.post(t, "/execute", "application/json", `{"user_id":"me","code":"display({}, raw=True)"}`)
 	if o, _ := json.Marshal(answer["outputs"]); string(o) != `[{"data":{},"metadata":{},"output_type":"display_data"}]` {
-		t.Errorf("the article's API answers %s", o)
+		t.Errorf("the article's API answers %s, want empty data and metadata", o)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestEventsHaveTheirEmptyFields(t *testing.T) {
 		if fields := want[ev.Type]; fields != nil {
 			seen++
 			if got := slices.Sorted(maps.Keys(ev.Content)); !slices.Equal(got, fields) {
-				t.Errorf("%s has the fields %q", ev.Type, got)
+				t.Errorf("%s has the fields %q, want %q", ev.Type, got, fields)
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func TestEventsHaveTheirEmptyFields(t *testing.T) {
 	}
 }
 
-func TestInvalidTextArrivesAsText(t *testing.T) {
+func TestValuesOfAWrongTypeInADisplayArriveAsText(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -113,7 +113,7 @@ func TestInvalidTextArrivesAsText(t *testing.T) {
 	} {
 		c := s.run(t, id, "display("+code+", raw=True)")
 		if len(c.Outputs) != 1 {
-			t.Errorf("%s ended with %s: %d outputs", code, c.Status, len(c.Outputs))
+			t.Errorf("%s ended with %s: %d outputs, want 1", code, c.Status, len(c.Outputs))
 			continue
 		}
 		if got, _ := json.Marshal(c.Outputs[0].Data); strings.ReplaceAll(string(got), ", ", ",") != strings.ReplaceAll(want, ", ", ",") {
@@ -122,7 +122,7 @@ func TestInvalidTextArrivesAsText(t *testing.T) {
 	}
 	c := s.run(t, id, "display({f'text/x{i}': 'x' for i in range(30_000)} | {'a' * i: 1 for i in range(99)} | {'text/plain': 'all'}, raw=True); print('after')")
 	if !strings.Contains(text(c), "after") || len(c.Outputs) != 2 || len(c.Outputs[0].Data) != 64 {
-		t.Errorf("a bundle of 30,000 types ended with %s and %d outputs", c.Status, len(c.Outputs))
+		t.Errorf("a bundle of 30,000 types ended with %s and %d outputs, want 2 outputs, and 64 types in the first", c.Status, len(c.Outputs))
 	}
 }
 
@@ -141,7 +141,7 @@ func (s *server) get(t *testing.T, path string, answer any) {
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s, %v", path, res.Status, err)
+		t.Fatalf("%s: got status %s, %v; want 200", path, res.Status, err)
 	}
 	if err := json.Unmarshal(raw, answer); err != nil {
 		t.Fatalf("%s: %v", path, err)

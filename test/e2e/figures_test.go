@@ -46,7 +46,7 @@ func TestEveryFigureOfACellArrivesInOrder(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	c := s.run(t, id, threeFigures)
 	if c.Status != cellhold.StatusOK || len(c.Outputs) != 3 {
-		t.Fatalf("%d outputs, %s: %s", len(c.Outputs), c.Status, text(c))
+		t.Fatalf("got %d outputs, %s and %s; want 3 and ok", len(c.Outputs), c.Status, text(c))
 	}
 	for i, want := range [][3]uint32{{0xffff, 0, 0}, {0, 0xffff, 0}, {0, 0, 0xffff}} {
 		img := figure(t, c.Outputs[i])
@@ -66,7 +66,7 @@ func TestFiguresHaveTheRequestedFormats(t *testing.T) {
 		t.Helper()
 		c, err := s.Execute(t.Context(), id, client.Code{Code: plot, Figures: f})
 		if err != nil || c.Status != cellhold.StatusOK || len(c.Outputs) != 1 {
-			t.Fatalf("%+v, %v", c, err)
+			t.Fatalf("got the cell %+v, %v; want status ok and one output", c, err)
 		}
 		o := c.Outputs[0]
 		if o.Data["image/png"] != nil {
@@ -75,19 +75,19 @@ func TestFiguresHaveTheRequestedFormats(t *testing.T) {
 		return png, strings.Contains(string(o.Data["image/svg+xml"]), "<svg")
 	}
 	if png, svg := width(nil); png != 0 || !svg {
-		t.Errorf("with the session's format svg: a PNG of width %d, SVG %t", png, svg)
+		t.Errorf("with the session's format svg: got a PNG of width %d, SVG %t; want 0, true", png, svg)
 	}
 	png, svg := width(&cellhold.Figures{Formats: []string{"png", "svg"}, DPI: 100})
 	if png == 0 || !svg {
-		t.Errorf("with the formats png and svg: a PNG of width %d, SVG %t", png, svg)
+		t.Errorf("with the formats png and svg: got a PNG of width %d, SVG %t; want a PNG, true", png, svg)
 	}
 	if fine, svg := width(&cellhold.Figures{Formats: []string{"png"}, DPI: 300}); fine < 3*png-10 || fine > 3*png+10 || svg {
-		t.Errorf("at 300 dpi the width is %d, at 100 dpi it was %d; SVG %t", fine, png, svg)
+		t.Errorf("at 300 dpi: got the width %d, SVG %t; want about 3 times the width %d at 100 dpi, false", fine, svg, png)
 	}
 	if png, svg := width(nil); png != 0 || !svg {
-		t.Errorf("after a cell with its own format: a PNG of width %d, SVG %t; want the session's format svg", png, svg)
+		t.Errorf("after a cell with its own format: got a PNG of width %d, SVG %t; want 0, true", png, svg)
 	}
 	if _, err := s.Execute(t.Context(), id, client.Code{Code: "1", Figures: &cellhold.Figures{Formats: []string{"gif"}}}); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("an unknown format: %v", err)
+		t.Errorf("an unknown format: got %v, want kind invalid", err)
 	}
 }

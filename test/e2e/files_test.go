@@ -66,10 +66,10 @@ func TestFilesWithAnyBytesAndNamesAreTransferred(t *testing.T) {
 	} {
 		f := s.write(t, id, name, content)
 		if got := f.Exact(); got != "/workspace/"+name || f.Size != int64(len(content)) {
-			t.Errorf("%q was written as %q, %d bytes", name, got, f.Size)
+			t.Errorf("%q was written as %q with %d bytes, want %q with %d", name, got, f.Size, "/workspace/"+name, len(content))
 		}
 		if got := s.read(t, id, name); got != content {
-			t.Errorf("%q came back with %d bytes", name, len(got))
+			t.Errorf("%q: downloaded %d bytes, want the %d uploaded bytes", name, len(got), len(content))
 		}
 		seen := s.must(t, id, fmt.Sprintf("import os; p = os.fsencode('/workspace/') + bytes.fromhex('%x'); (os.path.getsize(p), os.stat(p).st_uid)", name))
 		if want := fmt.Sprintf("(%d, 1000)", len(content)); seen != want {
@@ -88,6 +88,6 @@ func TestFilesWithAnyBytesAndNamesAreTransferred(t *testing.T) {
 	}
 	left := s.names(t, id, "")
 	if len(left) != 3 { // the three directories of the names that contain a slash
-		t.Errorf("files after the removal: %q", left)
+		t.Errorf("got the entries %q after the removals, want the 3 directories", left)
 	}
 }

@@ -32,7 +32,7 @@ type flood struct {
 	tail       string // end of the output
 }
 
-func TestFloodsOfOutputNeedNoServerMemoryAndDelayNoSession(t *testing.T) {
+func TestFloodsOfOutputUseAtMost64MiBOfServerMemoryAndOtherSessionsContinue(t *testing.T) {
 	s := serve(t, newHome(t))
 	id, other := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, "1")
@@ -45,7 +45,7 @@ func TestFloodsOfOutputNeedNoServerMemoryAndDelayNoSession(t *testing.T) {
 		t.Run(flood.name, func(t *testing.T) { s.flood(t, id, other, flood) })
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("after the floods the kernel prints %q", got)
+		t.Errorf("after the floods the kernel prints %q, want 42", got)
 	}
 }
 
@@ -59,15 +59,15 @@ func (s *server) flood(t *testing.T, id, other cellhold.SessionID, flood flood) 
 	}
 	slowest := s.askUntilDone(t, other, id, c.ID)
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
-		t.Errorf("%s: the cell ended with %s (%s), %v", flood.name, c.Status, c.Cause, err)
+		t.Errorf("%s: the cell ended with %s (%s), %v; want ok", flood.name, c.Status, c.Cause, err)
 	}
 	t.Logf("%s: %s, %d of %d bytes returned; the other session waited at most %s",
 		flood.name, time.Since(begun).Round(time.Millisecond), c.Bytes-c.Omitted, c.Bytes, slowest.Round(time.Millisecond))
 	if flood.bytes != 0 && c.Bytes != flood.bytes || !c.Truncated || c.Omitted == 0 || len(text(c)) > 2<<20 {
-		t.Errorf("%s: %d bytes, truncated %t, omitted %d, want %d bytes", flood.name, c.Bytes, c.Truncated, c.Omitted, flood.bytes)
+		t.Errorf("%s: got %d bytes, truncated %t, omitted %d; want %d bytes (0 for any), true, more than 0", flood.name, c.Bytes, c.Truncated, c.Omitted, flood.bytes)
 	}
 	if !strings.HasSuffix(text(c), flood.tail) {
-		t.Errorf("%s: the end is missing", flood.name)
+		t.Errorf("%s: got another end of the text, want %q", flood.name, flood.tail)
 	}
 	m.checkGrowth(t, flood.name)
 }
@@ -88,7 +88,7 @@ func (s *server) askUntilDone(t *testing.T, other, id cellhold.SessionID, cell c
 	for {
 		begun := time.Now()
 		if got := s.must(t, other, "print(6 * 7)"); got != "42\n" { // print avoids IPython's warning after 1,000 results
-			t.Errorf("the other session prints %q", got)
+			t.Errorf("the other session prints %q, want %q", got, "42\n")
 		}
 		slowest = max(slowest, time.Since(begun))
 		select {
@@ -99,21 +99,21 @@ func (s *server) askUntilDone(t *testing.T, other, id cellhold.SessionID, cell c
 	}
 }
 
-func TestEndlessOutputEndsAtTheDeadlineAndTheVariablesSurvive(t *testing.T) {
+func TestACellWithEndlessOutputEndsAtItsDeadlineAndKeepsTheVariables(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.must(t, id, "x = 42")
 	c := s.run(t, id, "while True: print('x' * 100_000)", 3*time.Second)
 	if c.Status != cellhold.StatusTimeout || !c.Truncated {
-		t.Errorf("ended with %s (%s), truncated %t", c.Status, c.Cause, c.Truncated)
+		t.Errorf("the cell ended with %s (%s), truncated %t; want timeout, true", c.Status, c.Cause, c.Truncated)
 	}
 	if got := s.must(t, id, "x"); got != "42" {
-		t.Errorf("x is %q", got)
+		t.Errorf("x is %q, want 42", got)
 	}
 }
 
-func TestAFloodContinuesWithoutAServerAndReportsTheLoss(t *testing.T) {
+func TestAFloodContinuesWithoutAServerAndTheCellReportsDroppedOutput(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
@@ -129,20 +129,20 @@ func TestAFloodContinuesWithoutAServerAndReportsTheLoss(t *testing.T) {
 	<-time.After(15 * time.Second) // longer than the agent waits for a server
 	s = serve(t, home)
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
-		t.Fatalf("the cell ended with %s (%s), %v", c.Status, c.Cause, err)
+		t.Fatalf("the cell ended with %s (%s), %v; want ok", c.Status, c.Cause, err)
 	}
 	t.Logf("ended %s after the kill of the server; %d of %d MiB printed, %d omitted", time.Since(begun), c.Bytes>>20, mib, c.Omitted>>20)
 	if !c.Truncated || c.Bytes < mib<<20*9/10 {
-		t.Errorf("%d bytes counted, want about %d MiB", c.Bytes, mib)
+		t.Errorf("the cell counts %d bytes, truncated %t; want at least 90%% of %d MiB, true", c.Bytes, c.Truncated, mib)
 	}
 	dropped := false
 	for _, ev := range s.events(t, id, c) {
 		dropped = dropped || ev.Type == cellhold.EventOutputDropped
 	}
 	if !dropped {
-		t.Error("no event says that output was dropped")
+		t.Error("got no event output_dropped, want one")
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("after the flood the kernel prints %q", got)
+		t.Errorf("after the flood the kernel prints %q, want 42", got)
 	}
 }

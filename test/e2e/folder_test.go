@@ -49,7 +49,7 @@ func (s *server) raw(t testing.TB, method string, id cellhold.SessionID, route s
 
 func at(path string) url.Values { return url.Values{"path": {path}} }
 
-func TestADownloadSupportsRangesAndBrowsersNeverShowIt(t *testing.T) {
+func TestADownloadIsAnAttachmentAndSupportsRanges(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -57,11 +57,11 @@ func TestADownloadSupportsRangesAndBrowsersNeverShowIt(t *testing.T) {
 	res, body := s.raw(t, "GET", id, "/content", at("page.html"), nil)
 	if res.StatusCode != 200 || len(body) != 35 || res.Header.Get("Content-Type") != "application/octet-stream" ||
 		res.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.HasPrefix(res.Header.Get("Content-Disposition"), "attachment") {
-		t.Errorf("%d %d bytes, %v", res.StatusCode, len(body), res.Header)
+		t.Errorf("got status %d with %d bytes and %v, want 200 with 35 bytes as an attachment", res.StatusCode, len(body), res.Header)
 	}
 	etag := res.Header.Get("ETag")
 	if etag != `"`+f.Version+`"` {
-		t.Errorf("ETag %s, want %s", etag, f.Version)
+		t.Errorf("got the ETag %s, want the version %s in quotes", etag, f.Version)
 	}
 	for _, x := range []struct {
 		ask    []string
@@ -77,11 +77,11 @@ func TestADownloadSupportsRangesAndBrowsersNeverShowIt(t *testing.T) {
 	} {
 		res, body := s.raw(t, "GET", id, "/content", at("page.html"), nil, x.ask...)
 		if res.StatusCode != x.status || x.want != "" && string(body) != x.want {
-			t.Errorf("%v: %d %q, want %d %q", x.ask, res.StatusCode, body, x.status, x.want)
+			t.Errorf("%v: got status %d with %q, want %d with %q", x.ask, res.StatusCode, body, x.status, x.want)
 		}
 	}
 	if res, _ := s.raw(t, "HEAD", id, "/content", at("page.html"), nil); res.ContentLength != 35 {
-		t.Errorf("HEAD reports %d bytes", res.ContentLength)
+		t.Errorf("HEAD reports %d bytes, want 35", res.ContentLength)
 	}
 }
 
@@ -101,17 +101,17 @@ func TestAFormUploadsSeveralFilesIntoADirectory(t *testing.T) {
 	w.Close()
 	res, body := s.raw(t, "POST", id, "", at("in/here"), &form, "Content-Type", w.FormDataContentType())
 	if res.StatusCode != 200 {
-		t.Fatalf("%d %s", res.StatusCode, body)
+		t.Fatalf("the upload: got status %d with %s, want 200", res.StatusCode, body)
 	}
 	if got := s.names(t, id, "in/here"); !slices.Equal(got, []string{"a.csv", "größe.bin", "passwd"}) {
-		t.Errorf("the directory has %q", got)
+		t.Errorf("the directory has %q, want a.csv, größe.bin and passwd", got)
 	}
 	if got := s.read(t, id, "in/here/größe.bin"); got != "\x00\xff" {
-		t.Errorf("the file has %q", got)
+		t.Errorf("the file has %q, want %q", got, "\x00\xff")
 	}
 }
 
-func TestHostilePathsAreRefusedAndChangeNoFile(t *testing.T) {
+func TestHostilePathsAreRefusedWithTheirKinds(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -133,10 +133,10 @@ func TestHostilePathsAreRefusedAndChangeNoFile(t *testing.T) {
 			r.Close()
 		}
 		if got := cellhold.KindOf(err); got != x.want {
-			t.Errorf("reading %.40q: %v, want %s", x.path, err, x.want)
+			t.Errorf("read %.40q: got %v, want kind %s", x.path, err, x.want)
 		}
 		if took := time.Since(begun); took > 20*time.Second { // a blocked request never ends
-			t.Errorf("reading %.40q took %s", x.path, took)
+			t.Errorf("the read of %.40q took %s, want at most 20s", x.path, took)
 		}
 	}
 	for path, want := range map[string]cellhold.Kind{
@@ -144,22 +144,21 @@ func TestHostilePathsAreRefusedAndChangeNoFile(t *testing.T) {
 		"/run/cellhold/x": cellhold.Denied, "/opt/cellhold/bin/cellhold-guest": cellhold.Denied, "/": cellhold.Invalid, "/workspace": cellhold.Invalid, "../x": cellhold.Invalid,
 	} {
 		if _, err := s.WriteFile(t.Context(), id, path, strings.NewReader("x"), 0); cellhold.KindOf(err) != want {
-			t.Errorf("writing %q: %v, want %s", path, err, want)
+			t.Errorf("write %q: got %v, want kind %s", path, err, want)
 		}
 		if err := s.RemoveFile(t.Context(), id, path, true); err == nil {
-			t.Errorf("%q was removed", path)
+			t.Errorf("remove %q: got no error, want one", path)
 		}
 	}
 	if _, err := s.ListDir(t.Context(), id, "/run/cellhold"); cellhold.KindOf(err) != cellhold.Denied {
-		t.Errorf("listing the agent's folder: got %v, want denied", err)
+		t.Errorf("list the agent's folder: got %v, want kind denied", err)
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("after the requests the kernel prints %q", got)
+		t.Errorf("after the requests the kernel prints %q, want 2", got)
 	}
 }
 
-// TestSwappedLinksGiveNoMoreAccessThanTheCodeHas lets user code exchange a directory and links, as fast as it can,
-// while the host uses paths through them.
+// User code exchanges a directory and links all the time, while the host uses paths through that directory.
 func TestSwappedLinksGiveNoMoreAccessThanTheCodeHas(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -188,7 +187,7 @@ thread = threading.Thread(target=flip); thread.start()`)
 			if list, err := s.ListDir(ctx, id, "d"); err == nil {
 				for _, f := range list {
 					if strings.Contains(f.Path, "kernel.json") || strings.Contains(f.Path, "/d/python3-") {
-						t.Errorf("the agent's folder was listed: %s", f.Path)
+						t.Errorf("the list contains %s, want no file of the agent's folder", f.Path)
 					}
 				}
 			}
@@ -200,7 +199,7 @@ thread = threading.Thread(target=flip); thread.start()`)
 					b, _ := io.ReadAll(r)
 					r.Close()
 					if string(b) != "mine" && len(b) > 0 {
-						t.Errorf("%s returned %.80q", name, b)
+						t.Errorf("%s returned %.80q, want mine or 0 bytes", name, b)
 					}
 				}
 			}
@@ -235,13 +234,13 @@ except OSError as e: run = type(e).__name__
 print(json.dumps(dict(Flips=flips, Etc=etc, Run=run)))`)
 	t.Logf("%d flips; upload, list, stat, download, move and remove %v times", got.Flips, done)
 	if len(got.Etc) != 0 || got.Run != "PermissionError" {
-		t.Errorf("new files in /etc: %v; reading the agent's folder: %s, want PermissionError", got.Etc, got.Run)
+		t.Errorf("got the new files %v in /etc and %s for the agent's folder, want 0 and PermissionError", got.Etc, got.Run)
 	}
 	if got.Flips < 1000 || slices.Min(done) < 10 {
-		t.Errorf("%d swaps and %v requests are too few to prove anything", got.Flips, done)
+		t.Errorf("got %d swaps and %v requests, want at least 1000 and 10: otherwise the test shows nothing", got.Flips, done)
 	}
 	if passwd := s.must(t, id, "print(open('/etc/passwd').read().count('root'), end='')"); passwd == "0" {
-		t.Error("/etc/passwd changed")
+		t.Error("/etc/passwd does not contain root, want the file of the image")
 	}
 }
 
@@ -256,16 +255,16 @@ func TestAFullDiskIsReportedAndTheUploadLeavesNoFile(t *testing.T) {
 		}
 		_, err := s.WriteFile(t.Context(), id, "big", body, 0)
 		if cellhold.KindOf(err) != cellhold.Exhausted || !strings.Contains(err.Error(), "disk is full") {
-			t.Errorf("size known %t: %v", known, err)
+			t.Errorf("size known %t: got %v, want kind exhausted and \"disk is full\"", known, err)
 		}
 		if left := s.must(t, id, "import os; os.listdir('.')"); left != "[]" {
-			t.Errorf("size known %t: the upload left %s", known, left)
+			t.Errorf("size known %t: the upload left %s, want []", known, left)
 		}
 	}
 	s.write(t, id, "small", "fits")
 }
 
-// slow is a body that gives some bytes, closes sent, and then blocks until letGo is closed.
+// slow is the body of a request. It gives some bytes, closes sent, and blocks until letGo is closed.
 type slow struct {
 	first  *bytes.Reader
 	sent   chan struct{}
@@ -295,14 +294,14 @@ func TestAnAbortedUploadLeavesNoFile(t *testing.T) {
 	}()
 	<-body.sent
 	if got := s.must(t, id, "import os, time\nfor _ in range(100):\n  if os.listdir('.'): break\n  time.sleep(0.05)\nprint(len(os.listdir('.')), os.path.exists('f'), end='')"); got != "1 False" {
-		t.Errorf("during the upload: (files, f exists) is %s", got)
+		t.Errorf("during the upload: (files, f exists) is %s, want 1 False", got)
 	}
 	leave()
 	if err := <-ended; err == nil {
-		t.Error("the aborted upload succeeded")
+		t.Error("the aborted upload: got no error, want one")
 	}
 	if got := s.must(t, id, "for _ in range(100):\n  if not os.listdir('.'): break\n  time.sleep(0.05)\nos.listdir('.')"); got != "[]" {
-		t.Errorf("the aborted upload left %s", got)
+		t.Errorf("the aborted upload left %s, want %s", got, "[]")
 	}
 }
 
@@ -326,11 +325,11 @@ def state(): return [l for l in open(f'/proc/{deputy()}/status') if l[:3] in ('U
 		if _, err := s.StatFile(t.Context(), id, "f"); err == nil {
 			break
 		} else if cellhold.KindOf(err) != cellhold.Unavailable || try > 5 {
-			t.Fatalf("after the kill: %v", err)
+			t.Fatalf("after the kill: got %v, want an answer after some errors of kind unavailable", err)
 		}
 	}
 	if got := s.must(t, id, "print(''.join(state()), end='')"); strings.Contains(got, "Uid:\t0") || strings.Count(got, "0000000000000000") != 5 || !strings.Contains(got, "1000\t1000\t1000\t1000") {
-		t.Errorf("the deputy runs as\n%s", got)
+		t.Errorf("the deputy runs as\n%s\nwant uid 1000 without capabilities", got)
 	}
 	s.must(t, id, "os.kill(deputy(), signal.SIGSTOP)")
 	begun := time.Now()
@@ -344,7 +343,7 @@ def state(): return [l for l in open(f'/proc/{deputy()}/status') if l[:3] in ('U
 		t.Errorf("the read from a stopped deputy took %s: %v; want an error within 40 s", took, err)
 	}
 	if got := s.read(t, id, "f"); len(got) != 1000 {
-		t.Errorf("after the replacement the file has %d bytes", len(got))
+		t.Errorf("after the replacement the file has %d bytes, want 1000", len(got))
 	}
 }
 
@@ -378,14 +377,14 @@ func TestAWatchReportsChangesAlsoInNewDirectories(t *testing.T) {
 			select {
 			case c, ok := <-seen:
 				if !ok {
-					t.Fatalf("the watch ended before %s: %v", want, failed)
+					t.Fatalf("the watch ended with %v, want the change %s", failed, want)
 				}
 				if string(c.Type)+" "+c.Exact() == want {
 					return
 				}
 				t.Logf("reported: %s %s", c.Type, c.Path)
 			case <-time.After(time.Minute):
-				t.Fatalf("not reported: %s", want)
+				t.Fatalf("got no further change within a minute, want %s", want)
 			}
 		}
 	}
@@ -415,7 +414,7 @@ func TestAWatchReportsChangesAlsoInNewDirectories(t *testing.T) {
 	}()
 	wg.Wait()
 	if failed != nil && ctx.Err() == nil {
-		t.Error(failed)
+		t.Errorf("the watch ended with %v, want no error", failed)
 	}
 }
 
@@ -438,7 +437,7 @@ func (f *flow) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestLargeTransfersNeedNoServerMemory(t *testing.T) {
+func TestLargeTransfersUseAtMost64MiBOfServerMemory(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	s.write(t, id, "warm", "up")
@@ -459,12 +458,12 @@ func TestLargeTransfersNeedNoServerMemory(t *testing.T) {
 	down := sha256.New()
 	n, err := io.Copy(down, r)
 	if err != nil || n != size || !bytes.Equal(up.Sum(nil), down.Sum(nil)) {
-		t.Errorf("%d bytes came back, %v, %s", n, err, hex.EncodeToString(down.Sum(nil)))
+		t.Errorf("downloaded %d bytes, %v, %s; want the %d uploaded bytes", n, err, hex.EncodeToString(down.Sum(nil)), size)
 	}
 	grown := s.peak(t) - before
 	t.Logf("up %.0f MB/s, down %.0f MB/s, the server's peak grew by %d MiB", size/1e6/went.Seconds(), size/1e6/time.Since(begun).Seconds(), grown>>20)
 	if grown > 64<<20 {
-		t.Errorf("the server's memory grew by %d MiB", grown>>20)
+		t.Errorf("the server's memory grew by %d MiB, want at most 64", grown>>20)
 	}
 }
 
@@ -483,7 +482,7 @@ func (s *server) peak(t testing.TB) int64 {
 	return kib << 10
 }
 
-func TestTheFilesThatACellWroteAreListedWithIt(t *testing.T) {
+func TestACellListsTheFilesThatItWrote(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -497,25 +496,25 @@ func TestTheFilesThatACellWroteAreListedWithIt(t *testing.T) {
 	}
 	c := s.run(t, id, "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('123'); open('/mnt/data/output/größe', 'w').write('1'); open(b'\\xff', 'w').write('22')\nopen('/tmp/elsewhere', 'w').write('x'); open('gone', 'w'); os.unlink('gone'); os.symlink('/etc/passwd', 'link')")
 	if got := list(c); got != "/mnt/data/output/größe 1, /workspace/a/b/c 3, /workspace/\xff 2" || c.MoreFiles {
-		t.Errorf("the cell lists %q, more %t", got, c.MoreFiles)
+		t.Errorf("the cell lists %q, more %t; want the 3 files of the session, false", got, c.MoreFiles)
 	}
 	if c := s.run(t, id, "1"); len(c.Files) != 0 {
-		t.Errorf("a cell that wrote no file lists %s", list(c))
+		t.Errorf("a cell that wrote no file lists %s, want no file", list(c))
 	}
 	if c := s.run(t, id, "open('uploaded', 'a').write('y'); 1/0"); list(c) != "/workspace/uploaded 2" {
-		t.Errorf("a cell that changed a file lists %s", list(c))
+		t.Errorf("a cell that changed a file lists %s, want /workspace/uploaded", list(c))
 	}
 	if c := s.run(t, id, "open('last', 'w').write('words'); os._exit(3)"); list(c) != "/workspace/last 5" {
-		t.Errorf("a cell whose kernel died lists %s", list(c))
+		t.Errorf("a cell whose kernel died lists %s, want /workspace/last", list(c))
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if c := s.run(t, id, "for i in range(300): open(f'{i}', 'w').write('x')"); len(c.Files) != 100 || !c.MoreFiles {
-		t.Errorf("a cell that wrote 300 files lists %d, more %t", len(c.Files), c.MoreFiles)
+		t.Errorf("a cell that wrote 300 files lists %d, more %t; want 100, true", len(c.Files), c.MoreFiles)
 	}
 	if again, err := s.Cell(t.Context(), id, c.ID); err != nil || list(again) != list(c) {
-		t.Errorf("the stored cell lists %s (%v)", list(again), err)
+		t.Errorf("the stored cell lists %s (%v), want %s", list(again), err, list(c))
 	}
 }
 
@@ -546,7 +545,7 @@ func TestCpCopiesInBothDirections(t *testing.T) {
 	cp(filepath.Join(dir, "p"), string(id)+":/workspace")
 	cp(filepath.Join(dir, "p")+"/.", string(id)+":flat")
 	if got := s.must(t, id, "import os\nprint(sorted(os.path.join(d, n) for d, _, ns in os.walk('.') for n in ns), end='')"); got != "['./2', './flat/2', './flat/größe/1', './new/name', './p/2', './p/größe/1']" {
-		t.Errorf("the session has %s", got)
+		t.Errorf("the session has %s, want %s", got, "['./2', './flat/2', './flat/größe/1', './new/name', './p/2', './p/größe/1']")
 	}
 	s.must(t, id, "os.symlink('/etc/passwd', 'p/evil'); os.symlink('2', 'p/good'); os.mkfifo('p/pipe')")
 	said := cp(string(id)+":p", dir+"/back")
@@ -554,13 +553,13 @@ func TestCpCopiesInBothDirections(t *testing.T) {
 		t.Errorf("cp prints %q, want a note about the link evil", said)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "back", "evil")); err == nil {
-		t.Error("cp created a link that leads out of the directory")
+		t.Error("the link evil exists in the copy, want no link out of the directory")
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "back", "good")); err != nil || string(got) != "two" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("back/good: got %q, %v; want two", got, err)
 	}
 	cp(string(id)+":p/größe/1", dir)
 	if got, err := os.ReadFile(filepath.Join(dir, "1")); err != nil || string(got) != "one" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("1: got %q, %v; want one", got, err)
 	}
 }

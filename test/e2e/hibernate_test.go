@@ -25,7 +25,7 @@ func (s *server) hibernate(t testing.TB, id cellhold.SessionID) {
 		t.Fatal(err)
 	}
 	if x.State != cellhold.SessionHibernated {
-		t.Fatalf("the session is %s", x.State)
+		t.Fatalf("the session is %s, want hibernated", x.State)
 	}
 }
 
@@ -98,14 +98,14 @@ func TestAHibernatedSessionContinuesUnchanged(t *testing.T) {
 	before := s.must(t, id, "ticks")
 	s.hibernate(t, id)
 	if left := sandboxProcesses(t, s.home); len(left) > 0 {
-		t.Errorf("processes of a hibernated session:\n%s", strings.Join(left, "\n"))
+		t.Errorf("processes of a hibernated session:\n%s\nwant no process", strings.Join(left, "\n"))
 	}
 	if list, err := s.Sessions(t.Context()); err != nil || list[0].State != cellhold.SessionHibernated || list[0].Kernels[0].State != cellhold.KernelIdle {
-		t.Errorf("%+v, %v", list, err)
+		t.Errorf("got the sessions %+v, %v; want a hibernated one with an idle kernel", list, err)
 	}
 	// Reads do not resume the session.
 	if cells, err := s.Cells(t.Context(), id); err != nil || len(cells) == 0 {
-		t.Errorf("%d cells, %v", len(cells), err)
+		t.Errorf("got %d cells, %v; want at least 1", len(cells), err)
 	}
 	if err := s.Notebook(t.Context(), id, new(bytes.Buffer)); err != nil {
 		t.Error(err)
@@ -115,14 +115,14 @@ func TestAHibernatedSessionContinuesUnchanged(t *testing.T) {
 	}
 	begun := time.Now()
 	if got := s.must(t, id, "next(g), x, open('/workspace/note.txt').read(), open('/tmp/t.txt').read()"); got != "(2, {'a': [1, 2, 3]}, 'on disk', 'in tmp')" {
-		t.Errorf("after the hibernation: %s", got)
+		t.Errorf("after the hibernation: %s, want %s", got, "(2, {'a': [1, 2, 3]}, 'on disk', 'in tmp')")
 	}
 	t.Logf("the first answer took %s", time.Since(begun))
 	if got := shell("echo $WORD $PWD"); got != "kept /tmp" {
-		t.Errorf("Bash prints %q", got)
+		t.Errorf("Bash prints %q, want %q", got, "kept /tmp")
 	}
 	if got := s.must(t, id, "handle.write('after'); handle.flush(); open('/workspace/open.txt').read()"); got != "'before after'" {
-		t.Errorf("the open file has %s", got)
+		t.Errorf("the open file has %s, want %s", got, "'before after'")
 	}
 	s.must(t, id, fmt.Sprintf("import time\nwhile ticks < %s + 5: time.sleep(0.01)", before)) // the thread continues
 	if len(sessionSnapshots(t, s.home)) > 0 {
@@ -142,10 +142,10 @@ func (s *server) awaitNoSnapshots(t testing.TB) {
 		case <-t.Context().Done():
 		}
 	}
-	t.Errorf("the snapshots %v still exist after 20 s", sessionSnapshots(t, s.home))
+	t.Errorf("got the snapshots %v after 20 s, want 0", sessionSnapshots(t, s.home))
 }
 
-func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
+func TestAHibernatedSessionResumesAfterAKillOfTheServer(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
@@ -155,10 +155,10 @@ func TestAHibernatedSessionSurvivesAServerThatIsKilled(t *testing.T) {
 	first.signal(t, syscall.SIGKILL)
 	second := serve(t, home)
 	if x, err := second.Session(t.Context(), id); err != nil || x.State != cellhold.SessionHibernated || x.Kernels[0].State != cellhold.KernelIdle {
-		t.Fatalf("%+v, %v", x, err)
+		t.Fatalf("got the session %+v, %v; want a hibernated one with an idle kernel", x, err)
 	}
 	if got := second.must(t, id, "x"); got != "42" {
-		t.Errorf("x is %s", got)
+		t.Errorf("x is %s, want 42", got)
 	}
 	second.hibernate(t, id)
 	if err := second.DeleteSession(t.Context(), id); err != nil {
@@ -178,16 +178,16 @@ func TestConcurrentRequestsResumeASessionOnce(t *testing.T) {
 		wg.Go(func() {
 			c, err := s.Execute(t.Context(), id, client.Code{Code: "n += 1"})
 			if err != nil || c.Status != cellhold.StatusOK {
-				t.Errorf("a cell ended with %s (%v)", c.Status, err)
+				t.Errorf("a cell ended with %s (%v), want ok", c.Status, err)
 			}
 		})
 	}
 	wg.Wait()
 	if got := s.must(t, id, "n"); got != "12" {
-		t.Errorf("n is %s", got)
+		t.Errorf("n is %s, want 12", got)
 	}
 	if n := s.countEvents(t, id)[cellhold.EventSessionResumed]; n != 1 {
-		t.Errorf("the session was resumed %d times", n)
+		t.Errorf("the session was resumed %d times, want 1", n)
 	}
 }
 
@@ -202,7 +202,7 @@ func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.E
 			t.Fatal(err)
 		}
 		if ev.Seq != next {
-			t.Fatalf("event %d, want %d", ev.Seq, next)
+			t.Fatalf("got event %d, want %d", ev.Seq, next)
 		}
 		next++
 		n[ev.Type]++
@@ -213,7 +213,7 @@ func (s *server) countEvents(t testing.TB, id cellhold.SessionID) map[cellhold.E
 	return n
 }
 
-func TestAWatchOfAHibernatedSessionGetsEveryEventOnce(t *testing.T) {
+func TestAWatchThroughHibernationsGetsEveryEventOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -237,7 +237,7 @@ t = threading.Thread(target=talk); t.start()`)
 		next := int64(1)
 		for ev, err := range s.Watch(ctx, id, 0) {
 			if err != nil || ev.Seq != next {
-				t.Errorf("event %d, want %d, %v", ev.Seq, next, err)
+				t.Errorf("got event %d, %v; want %d", ev.Seq, err, next)
 				break
 			}
 			next++
@@ -264,7 +264,7 @@ t = threading.Thread(target=talk); t.start()`)
 	}
 	fmt.Fprintf(&want, "said %d\n", n)
 	if out != want.String() {
-		t.Errorf("some of the %d lines are missing, repeated or in the wrong order:\n%s", n, out)
+		t.Errorf("got %d lines\n%s\nwant each line once and in order", n, out)
 	}
 }
 
@@ -278,10 +278,10 @@ func TestABusySessionDoesNotHibernate(t *testing.T) {
 	}
 	s.awaitText(t, c)
 	if _, err := s.Hibernate(t.Context(), id); cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "is running or queued") {
-		t.Errorf("the hibernation of a busy session: got %v, want a conflict", err)
+		t.Errorf("the hibernation of a busy session: got %v, want kind conflict and \"is running or queued\"", err)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
-		t.Fatalf("%s, %v", c.Status, err)
+		t.Fatalf("the cell ended with %s, %v; want ok", c.Status, err)
 	}
 	// Without use, the session hibernates after the time of --hibernate-after.
 	var idle cellhold.SessionHibernatedContent
@@ -291,13 +291,13 @@ func TestABusySessionDoesNotHibernate(t *testing.T) {
 		}
 		if ev.Type == cellhold.EventSessionHibernated {
 			if err := ev.Decode(&idle); err != nil || !idle.Idle {
-				t.Errorf("the event is %s (%v), want an idle session", ev.Content, err)
+				t.Errorf("the event is %s (%v), want idle true", ev.Content, err)
 			}
 			break
 		}
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("after the idle hibernation: %s", got)
+		t.Errorf("after the idle hibernation: %s, want 2", got)
 	}
 }
 
@@ -310,7 +310,7 @@ func TestAHibernatedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
 	}
 	s.hibernate(t, id)
 	if n := len(sessionSnapshots(t, s.home)); n != 2 {
-		t.Errorf("%d snapshots exist", n)
+		t.Errorf("got %d snapshots, want 2", n)
 	}
 	for ev, err := range s.Watch(t.Context(), id, 0) {
 		if err != nil {
@@ -323,7 +323,7 @@ func TestAHibernatedSessionThatExpiresLeavesNoSnapshot(t *testing.T) {
 	s.awaitNoSnapshots(t)
 }
 
-func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
+func TestASessionIsKeptIfTheServerIsKilledDuringHibernateOrResume(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
@@ -352,17 +352,17 @@ func TestAServerKilledWhileItHibernatesOrResumesLosesNothing(t *testing.T) {
 			t.Fatalf("after %s: x is %s, want %d", wait, got, i+1)
 		}
 		if n := len(sessionSnapshots(t, home)); n > 1 {
-			t.Errorf("%d snapshots exist", n)
+			t.Errorf("got %d snapshots, want at most 1", n)
 		}
 	}
 	s.awaitNoSnapshots(t)
 	if n := len(sandboxProcesses(t, home)); n == 0 {
-		t.Error("the ready session has no runsc process: the next check would prove nothing")
+		t.Error("got 0 runsc processes of the ready session, want at least 1: otherwise the next check cannot fail")
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	if left := sandboxProcesses(t, home); len(left) > 0 {
-		t.Errorf("processes of a deleted session:\n%s", strings.Join(left, "\n"))
+		t.Errorf("processes of a deleted session:\n%s\nwant no process", strings.Join(left, "\n"))
 	}
 }

@@ -13,8 +13,10 @@ import (
 )
 
 // These tests run code that controls its kernel completely. The key that signs a kernel's messages is in the
-// kernel's own process, so no protection depends on it. The guarantees are: each cell ends once and before its
-// time limit, other sessions continue unchanged, and the session can be used again.
+// kernel's own process, so no protection depends on that key. The guarantees are:
+//   - Each cell ends once, and before its time limit.
+//   - Other sessions continue unchanged.
+//   - The session can be used again.
 
 // checkEnds checks that a session has want cells, and that each cell ended exactly once.
 func (s *server) checkEnds(t *testing.T, id cellhold.SessionID, want int) {
@@ -24,7 +26,7 @@ func (s *server) checkEnds(t *testing.T, id cellhold.SessionID, want int) {
 		t.Fatal(err)
 	}
 	if len(cells) != want {
-		t.Errorf("%d cells, want %d", len(cells), want)
+		t.Errorf("got %d cells, want %d", len(cells), want)
 	}
 	var last int64
 	for _, c := range cells {
@@ -44,11 +46,11 @@ func (s *server) checkEnds(t *testing.T, id cellhold.SessionID, want int) {
 	}
 	for _, c := range cells {
 		if ended[c.ID] != 1 || c.State != cellhold.CellDone {
-			t.Errorf("cell %s ended %d times and is %s:\n%s", c.ID, ended[c.ID], c.State, c.Code)
+			t.Errorf("cell %s ended %d times and is %s, want once and done:\n%s", c.ID, ended[c.ID], c.State, c.Code)
 		}
 	}
 	if len(ended) != len(cells) {
-		t.Errorf("%d cells ended, want %d", len(ended), len(cells))
+		t.Errorf("got the event cell_done for %d cells, want %d", len(ended), len(cells))
 	}
 }
 
@@ -86,18 +88,18 @@ func TestForgedMessagesReachOnlyTheirOwnCell(t *testing.T) {
 		c := s.run(t, id, forger+attack.code, 20*time.Second)
 		cells++
 		if c.State != cellhold.CellDone || c.Status != cellhold.StatusOK && c.Status != cellhold.StatusError {
-			t.Errorf("%s: the cell ended with %s (%s)", attack.name, c.Status, c.Cause)
+			t.Errorf("%s: the cell ended with %s (%s), want ok or error", attack.name, c.Status, c.Cause)
 		}
 		if attack.lacks != "" && strings.Contains(text(c), attack.lacks) {
-			t.Errorf("%s: the cell has forged output: %q", attack.name, text(c))
+			t.Errorf("%s: got the output %q, want no %s", attack.name, text(c), attack.lacks)
 		}
 	}
 	if got := s.must(t, id, "secret + 1"); got != "42" {
-		t.Errorf("after the attacks the kernel prints %q", got)
+		t.Errorf("after the attacks the kernel prints %q, want 42", got)
 	}
 	s.checkEnds(t, id, cells+1)
 	if c, err := s.Wait(t.Context(), other, waiting.ID); err != nil || text(c) != "mine alone\n" {
-		t.Errorf("the other session prints %q, %v", text(c), err)
+		t.Errorf("the other session prints %q, %v; want mine alone", text(c), err)
 	}
 	s.checkEnds(t, other, 1)
 }
@@ -135,7 +137,7 @@ for n in ("shell_port", "iopub_port", "control_port", "hb_port", "stdin_port"):
 	} {
 		c := s.run(t, id, forger+code+"\nprint('still here')", 20*time.Second)
 		if c.State != cellhold.CellDone {
-			t.Errorf("%s: the cell is %s", name, c.State)
+			t.Errorf("%s: the cell is %s, want done", name, c.State)
 		}
 		// The attack can end a kernel, but never the session.
 		if c.Status.Died() || c.Status == cellhold.StatusTimeout {
@@ -145,20 +147,20 @@ for n in ("shell_port", "iopub_port", "control_port", "hb_port", "stdin_port"):
 			}
 		}
 		if got := s.must(t, id, "6 * 7"); got != "42" {
-			t.Errorf("%s: afterwards the kernel prints %q", name, got)
+			t.Errorf("%s: afterwards the kernel prints %q, want 42", name, got)
 		}
 	}
 	s.checkEnds(t, id, 20)
 	if got := s.must(t, other, "x"); got != "1" {
-		t.Errorf("the other session prints %q", got)
+		t.Errorf("the other session prints %q, want 1", got)
 	}
 }
 
-// stuckTime is the longest time until a cell with a timeout of one second ends, if only the end of its sandbox
-// stops it, on a slow host. It includes the waits between the interrupt, the restart and the destruction.
+// stuckTime is the longest time until a cell with a timeout of one second ends on a slow host. The server interrupts
+// the cell, then restarts the kernel, then ends the sandbox. stuckTime includes the waits between these steps.
 const stuckTime = 60 * time.Second
 
-func TestAStuckKernelIsEndedWithinTheTimeouts(t *testing.T) {
+func TestACellOfAStuckKernelEndsWithinSixtySecondsAndTheSessionContinues(t *testing.T) {
 	s := serve(t, newHome(t))
 	stuck := map[string]string{
 		"stopped":           "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
@@ -180,11 +182,11 @@ func TestAStuckKernelIsEndedWithinTheTimeouts(t *testing.T) {
 			c, err := s.Execute(t.Context(), id, client.Code{Code: code, Timeout: time.Second})
 			took := time.Since(begun)
 			if err != nil || c.State != cellhold.CellDone || took > stuckTime {
-				t.Errorf("%s: %s after %s: %v", name, c.State, took, err)
+				t.Errorf("%s: the cell is %s after %s (%v), want done within %s", name, c.State, took, err, stuckTime)
 				return
 			}
 			if c.Status == cellhold.StatusOK || c.Status == cellhold.StatusCancelled {
-				t.Errorf("%s: ended with %s", name, c.Status)
+				t.Errorf("%s: ended with %s, want neither ok nor cancelled", name, c.Status)
 			}
 			t.Logf("%s: %s (%s) after %s", name, c.Status, c.Cause, took.Round(100*time.Millisecond))
 			again, err := s.Execute(t.Context(), id, client.Code{Code: "6 * 7"})
@@ -194,13 +196,13 @@ func TestAStuckKernelIsEndedWithinTheTimeouts(t *testing.T) {
 				}
 			}
 			if err != nil || text(again) != "42" {
-				t.Errorf("%s: afterwards %s %q: %v", name, again.Status, text(again), err)
+				t.Errorf("%s: the next cell ended with %s and %q, %v; want 42", name, again.Status, text(again), err)
 			}
 		})
 	}
 	all.Wait()
 	if got := s.must(t, other, "x"); got != "1" {
-		t.Errorf("the other session prints %q", got)
+		t.Errorf("the other session prints %q, want 1", got)
 	}
 }
 
@@ -221,19 +223,19 @@ func TestAKernelThatEndsItselfReportsTheCause(t *testing.T) {
 	for _, way := range ways {
 		c := s.run(t, id, way.code, 20*time.Second)
 		if c.Status != way.want || c.Cause == "" {
-			t.Errorf("%s: %s (%s), want %s", way.name, c.Status, c.Cause, way.want)
+			t.Errorf("%s: the cell ended with %s (%s), want %s and a cause", way.name, c.Status, c.Cause, way.want)
 		}
 		if _, err := s.Restart(t.Context(), id, ""); err != nil {
 			t.Fatalf("%s: %v", way.name, err)
 		}
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("after the restarts the kernel prints %q", got)
+		t.Errorf("after the restarts the kernel prints %q, want 42", got)
 	}
 	s.checkEnds(t, id, len(ways)+1)
 }
 
-func TestDaemonsAndZombiesEndWithTheirKernelOrSession(t *testing.T) {
+func TestDaemonsAndZombiesEndWithTheRestartOfTheirKernel(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -263,17 +265,17 @@ while len([p for p in os.listdir("/proc") if p.isdigit() and "sleep" in open(f"/
 	}
 	after := python[map[string]string](t, s, id, processes)
 	if len(after) > len(before) {
-		t.Errorf("the processes were %v, and are %v after the restart", before, after)
+		t.Errorf("got the processes %v after the restart, want at most %v", after, before)
 	}
 	for pid, what := range after {
 		if strings.Contains(what, "sleep") || strings.HasPrefix(what, "Z") {
-			t.Errorf("process %s continues after the restart: %s", pid, what)
+			t.Errorf("process %s after the restart is %s, want no daemon and no zombie", pid, what)
 		}
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := s.Sessions(t.Context()); err != nil || slices.ContainsFunc(list, func(x cellhold.Session) bool { return x.ID == id }) {
-		t.Errorf("the deleted session is still in the list: %v (%v)", list, err)
+		t.Errorf("got the sessions %v (%v), want the deleted session not in the list", list, err)
 	}
 }

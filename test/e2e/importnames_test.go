@@ -12,16 +12,16 @@ import (
 	"cellhold/client"
 )
 
-// namesIndex returns an index with packages whose modules have other names. Other packages of the index have the
-// names of these modules, and must not be installed.
+// namesIndex returns an index with packages whose modules have other names. The index also has packages with the names
+// of these modules. A server that installs one of them is wrong.
 func namesIndex(t testing.TB) *pypi {
 	t.Helper()
 	p := newPyPI(t)
 	for name, module := range map[string]string{"pymupdf": "fitz", "pycryptodome": "Crypto", "pyserial": "serial", "opencv-python-headless": "cv2"} {
 		p.wheel(t, name, "1.0", map[string]string{module + "/__init__.py": "who = '" + name + "'\n"})
 	}
-	for _, trap := range []string{"fitz", "crypto", "serial", "opencv-python", "cv2", "json"} {
-		p.wheel(t, trap, "9.0", nil)
+	for _, wrong := range []string{"fitz", "crypto", "serial", "opencv-python", "cv2", "json"} {
+		p.wheel(t, wrong, "9.0", nil)
 	}
 	return p
 }
@@ -42,20 +42,20 @@ func TestAModulesNameFindsItsPackage(t *testing.T) {
 	} {
 		r := s.install(t, id, test.ask)
 		if changesOf(r) != test.changes || !slices.Contains(r.Imports, test.imports) || !strings.Contains(strings.Join(r.Warnings, " "), test.say) {
-			t.Errorf("%s: %q, imports %q, warnings %q", test.ask, changesOf(r), r.Imports, r.Warnings)
+			t.Errorf("%s: %q, imports %q, warnings %q; want %q, %q, %q", test.ask, changesOf(r), r.Imports, r.Warnings, test.changes, test.imports, test.say)
 		}
 		if test.ask == "cv2" && r.Imports[0] != "cv2" { // the requested module must come first
-			t.Errorf("%s: imports %q", test.ask, r.Imports)
+			t.Errorf("%s: imports %q, want cv2 first", test.ask, r.Imports)
 		}
 		if len(r.Changes)+len(r.Present) == 0 && test.ask != "sqlite3" {
-			t.Errorf("%s: the report has no change and no present package: %+v", test.ask, r)
+			t.Errorf("%s: got %+v, want a change or a present package", test.ask, r)
 		}
 	}
 	if got := s.must(t, id, "!pip install Crypto"); !strings.Contains(got, "Successfully installed pycryptodome-1.0") || !strings.Contains(got, "Note: crypto is not the name of the package") {
-		t.Errorf("pip: %s", got)
+		t.Errorf("pip: got %s, want pycryptodome-1.0 and a note about the name", got)
 	}
 	if got := s.must(t, id, "import fitz, cv2, Crypto; fitz.who, cv2.who, Crypto.who"); got != "('pymupdf', 'opencv-python-headless', 'pycryptodome')" {
-		t.Error(got)
+		t.Errorf("got %s, want ('pymupdf', 'opencv-python-headless', 'pycryptodome')", got)
 	}
 }
 
@@ -71,7 +71,7 @@ func TestTheArticlesAPIAndRunFindAPackageByItsModule(t *testing.T) {
 		}
 		status, a := s.post(t, "/install_package", js, string(body))
 		if log, _ := a["output"].(string); status != 200 || a["message"] != "Successfully installed and imported "+name || !strings.Contains(log, want) {
-			t.Errorf("%s: %d %v", name, status, a)
+			t.Errorf("%s: got %d %v, want 200, the message and %q in the output", name, status, a, want)
 		}
 	}
 	script := filepath.Join(t.TempDir(), "script.py")
@@ -80,7 +80,7 @@ func TestTheArticlesAPIAndRunFindAPackageByItsModule(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), binary(t), "--home", newHome(t), "run", "--package-index", p.index(), "--with", "fitz", "--with", "yaml", script)
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "pymupdf\n") || !strings.Contains(string(out), "not the name of the package") {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("got %v\n%s\nwant pymupdf and a note about the name", err, out)
 	}
 }
 
@@ -100,7 +100,7 @@ except ImportError:
 	s.must(t, id, "%%writefile two.py\nimport _looks\nfound = _looks.found('cell_late')\n")
 	s.must(t, id, "import one, two")
 	if c := s.run(t, id, "import cell_asked"); text(c) == "" {
-		t.Error("cell_asked was imported before its installation")
+		t.Error("import of cell_asked before its installation: got no output, want an error")
 	}
 	r := s.install(t, id, "cell-late", "cell-asked")
 	var found []string
@@ -111,12 +111,12 @@ except ImportError:
 		found = append(found, m.Module+":"+m.Package)
 	}
 	if got := strings.Join(found, " "); got != "one:cell-late two:cell-late" || len(r.Warnings) != 2 || !strings.Contains(r.Warnings[0], "may remember that it was absent") {
-		t.Errorf("the stale modules are %s, the warnings %q", got, r.Warnings)
+		t.Errorf("the stale modules are %s, the warnings %q; want one:cell-late and two:cell-late with 2 warnings", got, r.Warnings)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.must(t, id, "import one, two; one.cell_late is not None and two.found"); got != "True" {
-		t.Errorf("after the restart: %s", got)
+		t.Errorf("after the restart: %s, want True", got)
 	}
 }

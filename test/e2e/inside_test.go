@@ -53,7 +53,7 @@ print(json.dumps(res))`
 	got := python[map[string]string](t, s, id, code)
 	for name, result := range got {
 		if name != "interfaces" && result == "works" {
-			t.Errorf("%s works", name)
+			t.Errorf("%s: got works, want an error", name)
 		}
 	}
 	if got["interfaces"] != "lo" {
@@ -115,16 +115,16 @@ print(json.dumps(dict(hits=hits, seen=seen, pids=sorted(pids), uid=os.getuid(), 
 		Caps   string
 	}](t, s, id, code)
 	if len(got.Hits) != 0 {
-		t.Errorf("the code found %v", got.Hits)
+		t.Errorf("the code found %v, want no trace of the host or of the other session", got.Hits)
 	}
 	if got.Seen < 20 {
-		t.Errorf("the search read only %d files: it proves nothing", got.Seen)
+		t.Errorf("the search read %d files, want at least 20: otherwise the search shows nothing", got.Seen)
 	}
 	if len(got.PIDs) > 4 || got.UID != 1000 || strings.Trim(got.Caps, "0") != "" {
-		t.Errorf("processes %v, uid %d, capabilities %s", got.PIDs, got.UID, got.Caps)
+		t.Errorf("processes %v, uid %d, capabilities %s; want at most 4, 1000, 0", got.PIDs, got.UID, got.Caps)
 	}
 	if strings.Contains(got.Mounts, home) {
-		t.Errorf("mounts name the host's paths:\n%s", got.Mounts)
+		t.Errorf("got the mounts\n%s\nwant no path of the host", got.Mounts)
 	}
 }
 
@@ -154,10 +154,10 @@ attempt("setuid", lambda: os.setuid(0))
 print(json.dumps(res))`)
 	for name, result := range got {
 		if result == "works" {
-			t.Errorf("%s works", name)
+			t.Errorf("%s: got works, want an error", name)
 		}
 	}
 	if got := s.must(t, id, "1 + 1"); got != "2" {
-		t.Errorf("after the attempts the kernel prints %q", got)
+		t.Errorf("after the attempts the kernel prints %q, want 2", got)
 	}
 }

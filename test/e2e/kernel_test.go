@@ -65,17 +65,17 @@ func TestTheKernelOnTheStreamSendsTheMessagesOfIPykernel(t *testing.T) {
 	s, id := kernelSession(t)
 	c, out := s.script(t, id, "python3 differ.py")
 	if c.Status != cellhold.CommandOK || !strings.Contains(out, "cells have equal messages") {
-		t.Errorf("%s %d %s: %s", c.Status, c.Code, c.Cause, out)
+		t.Errorf("the script ended with %s %d (%s), want ok and equal messages: %s", c.Status, c.Code, c.Cause, out)
 	}
 }
 
-// TestTheKernelOnTheStreamWhileCodeRuns covers interrupts, input, control requests, forks, threads, floods, and signal
-// handlers that raise.
-func TestTheKernelOnTheStreamWhileCodeRuns(t *testing.T) {
+// The script interactions.py tests interrupts, input, control requests, forks, threads, floods, and signal handlers that
+// raise.
+func TestTheKernelOnTheStreamPassesTheInteractionTests(t *testing.T) {
 	t.Parallel()
 	s, id := kernelSession(t)
 	if c, out := s.script(t, id, "python3 interactions.py"); c.Status != cellhold.CommandOK {
-		t.Errorf("%s %d %s: %s", c.Status, c.Code, c.Cause, out)
+		t.Errorf("the script ended with %s %d (%s), want ok: %s", c.Status, c.Code, c.Cause, out)
 	}
 }
 
@@ -104,9 +104,8 @@ var suiteFailures = map[string]string{
 	"suite_ipython.py::IPythonKernelTests::test_pager": "the image shows pages as outputs",
 }
 
-// TestPublicSuitesRunAgainstTheKernelOfTheImage runs ipykernel's own tests of messages and jupyter_kernel_test, through
-// bridge.py.
-func TestPublicSuitesRunAgainstTheKernelOfTheImage(t *testing.T) {
+// The suites are ipykernel's own tests of messages, and jupyter_kernel_test. They reach the kernel through bridge.py.
+func TestTheKernelOfTheImagePassesPublicSuitesExceptKnownTests(t *testing.T) {
 	t.Parallel()
 	s, id := kernelSession(t)
 	uploadSuites(t, s, id)
@@ -120,11 +119,11 @@ PYTHONPATH=site JUPYTER_PATH=/workspace/jp python3 -m pytest -q -rf -p no:cachep
 		failed[m[1]] = suiteFailures[m[1]]
 	}
 	if !maps.Equal(failed, suiteFailures) {
-		t.Errorf("failed are %q, want %q", slices.Sorted(maps.Keys(failed)), slices.Sorted(maps.Keys(suiteFailures)))
+		t.Errorf("got the failed tests %q, want %q", slices.Sorted(maps.Keys(failed)), slices.Sorted(maps.Keys(suiteFailures)))
 	}
 	passed := regexp.MustCompile(`(\d+) passed`).FindString(out)
 	if passed == "" || t.Failed() {
-		t.Errorf("%s", out)
+		t.Errorf("got %q passed tests, want only the known failures:\n%s", passed, out)
 	}
 	t.Log(passed)
 }
@@ -171,7 +170,7 @@ func uploadSuites(t *testing.T, s *server, id cellhold.SessionID) {
 	}
 }
 
-// TestADeadKernelKeepsItsLastOutput: the code prints, displays, and ends its kernel at once.
+// The code prints and displays, and then ends its kernel at once.
 func TestADeadKernelKeepsItsLastOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -184,10 +183,10 @@ func TestADeadKernelKeepsItsLastOutput(t *testing.T) {
 	} {
 		c := s.run(t, id, "import os\nprint('first')\nfor i in range(200): print(i)\ndisplay('shown')\nprint('last', end='')\n"+end)
 		if c.Status != cellhold.StatusExit && c.Status != cellhold.StatusSignal {
-			t.Errorf("%s: %s %s", name, c.Status, c.Cause)
+			t.Errorf("%s: the cell ended with %s (%s), want exit or signal", name, c.Status, c.Cause)
 		}
 		if out := text(c); !strings.HasPrefix(out, "first\n0\n1\n") || !strings.Contains(out, "\n199\n") || !strings.HasSuffix(out, "last") || !strings.Contains(out, "shown") {
-			t.Errorf("%s: the output is %q", name, out)
+			t.Errorf("%s: the output is %q, want all outputs before the end", name, out)
 		}
 		if _, err := s.Restart(t.Context(), id, ""); err != nil {
 			t.Fatal(err)

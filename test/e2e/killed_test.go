@@ -90,7 +90,7 @@ func (s *server) checkHome(t testing.TB, found []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	awake, saved := map[string]bool{}, 0
+	ready, saved := map[string]bool{}, 0
 	for _, x := range list {
 		checkpoints, err := s.Checkpoints(t.Context(), x.ID)
 		if err != nil {
@@ -99,11 +99,11 @@ func (s *server) checkHome(t testing.TB, found []string) {
 		saved += len(checkpoints)
 		switch x.State {
 		case cellhold.SessionReady:
-			awake[string(x.ID)] = true
+			ready[string(x.ID)] = true
 		case cellhold.SessionHibernated:
 			saved++
 		default:
-			t.Errorf("session %s is %s, %s", x.ID, x.State, x.Reason)
+			t.Errorf("session %s is %s (%s), want ready or hibernated", x.ID, x.State, x.Reason)
 		}
 	}
 	want := " files process"
@@ -112,19 +112,19 @@ func (s *server) checkHome(t testing.TB, found []string) {
 	}
 	for name, what := range s.leftovers(t, found) {
 		session, _, _ := strings.Cut(name, "-")
-		if !awake[session] {
-			t.Errorf("no session needs the%s of the sandbox %s", what, name)
+		if !ready[session] {
+			t.Errorf("the sandbox %s of no running session has%s, want no leftovers", name, what)
 		} else if what != want {
 			t.Errorf("the sandbox %s has%s, want%s", name, what, want)
 		}
-		delete(awake, session) // a second sandbox of the session is an error
+		delete(ready, session) // a second sandbox of the session is an error
 	}
-	if len(awake) > 0 {
-		t.Errorf("sessions without a sandbox: %v", awake)
+	if len(ready) > 0 {
+		t.Errorf("got the ready sessions %v without a sandbox, want one sandbox for each", ready)
 	}
 	entries, err := os.ReadDir(filepath.Join(s.home, "snapshots"))
 	if err != nil || len(entries) != saved {
-		t.Errorf("the sessions need %d snapshots, and the home has %v (%v)", saved, entries, err)
+		t.Errorf("the home has the snapshots %v (%v), want %d", entries, err, saved)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestAKilledServerLeavesCompleteForksOrNone(t *testing.T) {
 		s.checkHome(t, found)
 		list, err := s.Sessions(t.Context())
 		if err != nil || len(list) > 1+n {
-			t.Fatalf("%d sessions, %v", len(list), err)
+			t.Fatalf("got %d sessions, %v; want at most %d", len(list), err, 1+n)
 		}
 		for _, f := range list {
 			if f.ID == id {
@@ -181,16 +181,16 @@ func (s *server) checkFork(t testing.TB, f cellhold.Session, parent cellhold.Ses
 		return
 	}
 	if got := s.file(t, f.ID, "o.txt"); got != "kept" {
-		t.Errorf("the output file of a fork has %q", got)
+		t.Errorf("the output file of a fork has %q, want kept", got)
 	}
 	if got := s.must(t, f.ID, "x"); got != x {
 		t.Errorf("x of a fork is %s, want %s", got, x)
 	}
 	if n := s.countEvents(t, f.ID); n[cellhold.EventSessionForked] != 1 {
-		t.Errorf("the events of a fork: %v", n)
+		t.Errorf("got the events %v of a fork, want one session_forked", n)
 	}
 	if book := s.book(t, f.ID); !strings.Contains(book, "'kept'") {
-		t.Errorf("the notebook of a fork:\n%s", book)
+		t.Errorf("got the notebook of a fork\n%s\nwant 'kept' in it", book)
 	}
 }
 
@@ -223,7 +223,7 @@ func TestAKilledServerCompletesARollbackOrChangesNothing(t *testing.T) {
 		s.checkHome(t, found)
 	}
 	if got := s.countEvents(t, id)[cellhold.EventSessionRolledBack]; got != done {
-		t.Errorf("the events show %d rollbacks, and the states of the session show %d", got, done)
+		t.Errorf("got %d events session_rolled_back, want %d as in the states of the session", got, done)
 	}
 }
 
@@ -249,15 +249,15 @@ func (s *server) checkRollback(t testing.TB, id cellhold.SessionID, cell cellhol
 	switch strings.TrimSpace(inside) {
 	case "before before o.txt":
 		if want := "[o.txt] before true false"; has != want {
-			t.Errorf("rolled back: the session has %s, want %s", has, want)
+			t.Errorf("after a complete rollback the session has %s, want %s", has, want)
 		}
 		return 1
 	case "after after new.txt o.txt":
 		if want := "[new.txt o.txt] after false true"; has != want {
-			t.Errorf("not rolled back: the session has %s, want %s", has, want)
+			t.Errorf("without a rollback the session has %s, want %s", has, want)
 		}
 		return 0
 	}
-	t.Fatalf("the rollback is incomplete: the code sees %s, the API has %s", inside, has)
+	t.Fatalf("the code sees %s and the API has %s, want the state before or after the rollback", inside, has)
 	return 0
 }

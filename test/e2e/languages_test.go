@@ -18,13 +18,13 @@ func TestTheStockImageHasABashKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := s.runOn(t, id, "bash", "x=5; echo $x > /workspace/shared"); c.Status != cellhold.StatusOK {
-		t.Fatalf("ended with %s: %s", c.Status, text(c))
+		t.Fatalf("the cell ended with %s and %s, want ok", c.Status, text(c))
 	}
 	if c := s.runOn(t, id, "bash", "echo $((x + 1)); no-such-command"); c.Status != cellhold.StatusError || !strings.HasPrefix(text(c), "6\n") {
-		t.Errorf("ended with %s: %q", c.Status, text(c))
+		t.Errorf("the cell ended with %s and %q, want error and 6", c.Status, text(c))
 	}
 	if got := s.must(t, id, "print(open('/workspace/shared').read())"); strings.TrimSpace(got) != "5" {
-		t.Errorf("Python reads %q", got)
+		t.Errorf("Python reads %q, want 5", got)
 	}
 	s.checkBashStreams(t, id)
 }
@@ -41,10 +41,10 @@ func (s *server) checkBashStreams(t *testing.T, id cellhold.SessionID) {
 		t.Fatal(err)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusInterrupted {
-		t.Errorf("the loop ended with %s (%s), %v", c.Status, c.Cause, err)
+		t.Errorf("the loop ended with %s (%s), %v; want interrupted", c.Status, c.Cause, err)
 	}
 	if c := s.runOn(t, id, "bash", "echo $x"); text(c) != "5\n" {
-		t.Errorf("after the interrupt x is %q", text(c))
+		t.Errorf("after the interrupt x is %q, want 5", text(c))
 	}
 }
 
@@ -70,13 +70,13 @@ func TestThePolyglotRecipeHasRAndJavaScript(t *testing.T) {
 			for _, cell := range cells {
 				c := s.runOn(t, id, cellhold.KernelID(spec), cell[0])
 				if c.Status != cellhold.StatusOK || !strings.Contains(text(c), cell[1]) {
-					t.Errorf("%s\nended with %s: %q, want %q", cell[0], c.Status, text(c), cell[1])
+					t.Errorf("%s\nended with %s and %q, want ok and %q", cell[0], c.Status, text(c), cell[1])
 				}
 			}
 		})
 	}
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("Python prints %q", got)
+		t.Errorf("Python prints %q, want 42", got)
 	}
 	s.checkRPlot(t, id)
 	s.checkErrors(t, id)
@@ -97,10 +97,10 @@ func (s *server) checkInterrupt(t *testing.T, id cellhold.SessionID, k cellhold.
 		t.Fatal(err)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusInterrupted {
-		t.Errorf("%s: ended with %s (%s) %q, %v", k, c.Status, c.Cause, text(c), err)
+		t.Errorf("%s: ended with %s (%s) %q, %v; want interrupted", k, c.Status, c.Cause, text(c), err)
 	}
 	if c := s.runOn(t, id, k, after); strings.TrimSpace(text(c)) != "5" {
-		t.Errorf("%s: after the interrupt the kernel prints %q (%s)", k, text(c), c.Status)
+		t.Errorf("%s: after the interrupt the kernel prints %q (%s), want 5", k, text(c), c.Status)
 	}
 }
 
@@ -110,15 +110,15 @@ func (s *server) checkRPlot(t *testing.T, id cellhold.SessionID) {
 	c := s.runOn(t, id, "ir", "plot(1:3, main = 'größe')\nlibrary(ggplot2)\nggplot(data.frame(a = 1:3), aes(a, a)) + geom_line()\nhead(data.frame(größe = 1:2))")
 	figures := slices.DeleteFunc(slices.Clone(c.Outputs), func(o cellhold.Output) bool { return o.Data["image/png"] == nil })
 	if c.Status != cellhold.StatusOK || len(figures) != 2 {
-		t.Fatalf("%d figures, %s: %s", len(figures), c.Status, text(c))
+		t.Fatalf("got %d figures, %s and %s; want 2 and ok", len(figures), c.Status, text(c))
 	}
 	for _, o := range figures {
 		if size := figure(t, o).Bounds(); size.Dx() < 300 {
-			t.Errorf("a figure has the size %v", size)
+			t.Errorf("a figure has the size %v, want a width of at least 300", size)
 		}
 	}
 	if !slices.ContainsFunc(c.Outputs, func(o cellhold.Output) bool { return strings.Contains(unescaped(o.Data["text/html"]), "größe") }) {
-		t.Errorf("no HTML table in %+v", c.Outputs)
+		t.Errorf("got the outputs %+v, want an HTML table with größe", c.Outputs)
 	}
 }
 
@@ -128,7 +128,7 @@ func (s *server) checkErrors(t *testing.T, id cellhold.SessionID) {
 	for kernel, code := range map[cellhold.KernelID]string{"ir": "stop('no good')", "javascript": "throw new Error('no good')"} {
 		c := s.runOn(t, id, kernel, code)
 		if c.Status != cellhold.StatusError || !strings.Contains(text(c)+strings.Join(tracebacks(c), ""), "no good") {
-			t.Errorf("%s: ended with %s: %q", kernel, c.Status, text(c))
+			t.Errorf("%s: the cell ended with %s and %q, want error and \"no good\"", kernel, c.Status, text(c))
 		}
 	}
 }

@@ -21,7 +21,7 @@ func TestThreadsPrintIntoTheirCellsAfterAForkARollbackAndAHibernation(t *testing
 	}
 	s.must(t, forks[0].ID, "open('go', 'w').close()")
 	if f := s.awaitCell(t, forks[0].ID, c.ID, "late two"); text(f) != want {
-		t.Errorf("in the fork the cell has %q", text(f))
+		t.Errorf("in the fork the cell has %q, want %q", text(f), want)
 	}
 	if _, err := s.Rollback(t.Context(), id, "before"); err != nil {
 		t.Fatal(err)
@@ -29,6 +29,6 @@ func TestThreadsPrintIntoTheirCellsAfterAForkARollbackAndAHibernation(t *testing
 	s.hibernate(t, id)
 	s.must(t, id, "open('go', 'w').close()")
 	if now := s.awaitCell(t, id, c.ID, "late two"); text(now) != want {
-		t.Errorf("after the rollback and the hibernation the cell has %q", text(now))
+		t.Errorf("after the rollback and the hibernation the cell has %q, want %q", text(now), want)
 	}
 }

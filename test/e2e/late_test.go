@@ -51,20 +51,20 @@ func TestOutputAfterTheEndOfItsCellIsInTheCellAndTheNotebook(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	c := s.run(t, id, later)
 	if text(c) != "at once\n" {
-		t.Fatalf("the cell ended with %q", text(c))
+		t.Fatalf("the cell ended with the output %q, want \"at once\"", text(c))
 	}
 	s.must(t, id, "open('go', 'w').close()")
 	c = s.awaitCell(t, id, c.ID, "late two")
 	if want := "at once\nlate one\nlate two\n"; text(c) != want || c.Bytes != int64(len(want)) || len(c.Outputs) != 1 || c.Status != cellhold.StatusOK {
-		t.Errorf("the cell has %d outputs, %d bytes, %q", len(c.Outputs), c.Bytes, text(c))
+		t.Errorf("got %d outputs, %d bytes and %q; want 1, %d and %q", len(c.Outputs), c.Bytes, text(c), len(want), want)
 	}
 	list, err := s.Cells(t.Context(), id)
 	if err != nil || text(list[0]) != text(c) {
-		t.Errorf("the list of cells has %q, %v", text(list[0]), err)
+		t.Errorf("the list of cells has %q, %v; want %q", text(list[0]), err, text(c))
 	}
 	var book bytes.Buffer
 	if err := s.Notebook(t.Context(), id, &book); err != nil || !strings.Contains(book.String(), "late two") {
-		t.Errorf("the notebook lacks the late output: %v\n%s", err, &book)
+		t.Errorf("got the notebook (%v)\n%s\nwant the late output in it", err, &book)
 	}
 }
 
@@ -90,7 +90,7 @@ threading.Thread(target=work).start()`)
 	}
 }
 
-func TestLateOutputSurvivesTheServer(t *testing.T) {
+func TestLateOutputIsKeptWhenTheServerEnds(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
@@ -101,7 +101,7 @@ func TestLateOutputSurvivesTheServer(t *testing.T) {
 	s.signal(t, syscall.SIGKILL) // the server would write the record one second later
 	s = serve(t, home)
 	if c, err := s.Cell(t.Context(), id, c.ID); err != nil || text(c) != "at once\nlate one\nlate two\n" {
-		t.Fatalf("after the kill: %q, %v", text(c), err)
+		t.Fatalf("after the kill: got %q, %v; want the late output too", text(c), err)
 	}
 	// The process writes while no server runs. Its output belongs to the last cell.
 	s.must(t, id, "subprocess.Popen('echo began; until [ -e stop ]; do sleep 0.05; done; echo ended', shell=True); time.sleep(0.3)")
@@ -128,17 +128,17 @@ func TestRollbacksAndForksLackOutputAfterTheirCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f, err := s.Cell(t.Context(), forks[0].ID, c.ID); err != nil || text(f) != "at once\n" {
-		t.Errorf("the fork's cell has %q, %v", text(f), err)
+		t.Errorf("the fork's cell has %q, %v; want only \"at once\"", text(f), err)
 	}
 	if _, err := s.Rollback(t.Context(), id, "before"); err != nil {
 		t.Fatal(err)
 	}
 	if c, err = s.Cell(t.Context(), id, c.ID); err != nil || text(c) != "at once\n" {
-		t.Errorf("after the rollback the cell has %q, %v", text(c), err)
+		t.Errorf("after the rollback the cell has %q, %v; want only \"at once\"", text(c), err)
 	}
 }
 
-func TestLateOutputHasTheUsualLimits(t *testing.T) {
+func TestLateOutputIsTruncatedLikeOtherOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -151,7 +151,7 @@ print('the beginning')`)
 	c = s.awaitCell(t, id, c.ID, "the end")
 	got := text(c)
 	if c.Bytes != 14+6_000_000+8 || !c.Truncated || len(got) > 1<<20+1000 || !strings.HasPrefix(got, "the beginning") {
-		t.Errorf("%d of %d bytes, truncated %t, %.20q…", len(got), c.Bytes, c.Truncated, got)
+		t.Errorf("got %d of %d bytes, truncated %t, %.20q…; want at most 1 MiB and the beginning, true", len(got), c.Bytes, c.Truncated, got)
 	}
 	begun := time.Now()
 	s.must(t, id, "1 + 1")

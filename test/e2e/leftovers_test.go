@@ -30,8 +30,8 @@ func runProgram(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// countLeftovers counts the resources that sessions can leave on this machine, by kind. made are the sessions. It
-// ignores other programs.
+// countLeftovers counts the resources that the sessions made can leave on this machine, by kind. It ignores other
+// programs.
 func countLeftovers(t *testing.T, s *server, made []cellhold.SessionID) map[string]int {
 	t.Helper()
 	pid := s.cmd.Process.Pid
@@ -134,7 +134,7 @@ func goroutines(t *testing.T, s *server) int {
 	defer res.Body.Close()
 	var status struct{ Goroutines int }
 	if err := decode(res.Body, &status); err != nil || status.Goroutines == 0 {
-		t.Fatalf("status: %+v, %v", status, err)
+		t.Fatalf("got the status %+v, %v; want a number of goroutines", status, err)
 	}
 	return status.Goroutines
 }
@@ -150,7 +150,7 @@ func checkThatCountsCanRise(t *testing.T, s *server, before map[string]int) {
 	}
 	for _, what := range want {
 		if alive[what] <= before[what] {
-			t.Errorf("%s: %d without a session and %d with one: the count cannot show a leak", what, before[what], alive[what])
+			t.Errorf("%s: got %d with a session and %d without one, want more: otherwise the count cannot show a leak", what, alive[what], before[what])
 		}
 	}
 	if err := s.DeleteSession(t.Context(), id); err != nil {
@@ -188,7 +188,7 @@ func (s *server) createAndEnd(t *testing.T, n, atOnce int) []cellhold.SessionID 
 	return made
 }
 
-func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
+func TestAHundredEndedSessionsLeaveNoResources(t *testing.T) {
 	s := serve(t, newHome(t))
 	const cycles, atOnce = 100, 3
 	made := s.createAndEnd(t, atOnce, atOnce) // warm up, because the server creates and keeps some resources at first use
@@ -203,7 +203,7 @@ func TestAHundredSessionsLeaveNothingBehind(t *testing.T) {
 			slack = 3 // open connections of clients
 		}
 		if after[what] > before[what]+slack {
-			t.Errorf("%s: %d before the sessions, %d after", what, before[what], after[what])
+			t.Errorf("%s: got %d after the sessions, want at most %d", what, after[what], before[what]+slack)
 		}
 	}
 }

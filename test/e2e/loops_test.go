@@ -39,13 +39,13 @@ func TestAnInterruptEndsALoopThatACellRunsAndKeepsTheVariables(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusInterrupted || strings.Contains(text(c), "never") {
-			t.Errorf("%s\nended with %s after %s, %v: %s", code, c.Status, time.Since(began), err, text(c))
+			t.Errorf("%s\nended with %s after %s, %v; want interrupted: %s", code, c.Status, time.Since(began), err, text(c))
 		}
 		if took := time.Since(began); took > 20*time.Second {
-			t.Errorf("%s\nended %s after the interrupt", code, took)
+			t.Errorf("%s\nended %s after the interrupt, want at most 20s", code, took)
 		}
 		if got := s.must(t, id, "print(kept, loop.run_until_complete(asyncio.sleep(0, 2)), asyncio.run(asyncio.sleep(0, 3)), await asyncio.sleep(0, 4))"); got != "1 2 3 4\n" {
-			t.Errorf("after %s the next cell writes %q", code, got)
+			t.Errorf("after %s the next cell writes %q, want %q", code, got, "1 2 3 4\n")
 		}
 	}
 }
@@ -57,10 +57,10 @@ func TestADeadlineEndsALoopThatACellRunsAndKeepsTheVariables(t *testing.T) {
 		id := s.session(t, client.CreateSession{})
 		s.must(t, id, long)
 		if c := s.run(t, id, code, 2*time.Second); c.Status != cellhold.StatusTimeout {
-			t.Errorf("%s\nended with %s", code, c.Status)
+			t.Errorf("%s\nended with %s, want timeout", code, c.Status)
 		}
 		if got := s.must(t, id, "print(kept)"); got != "1\n" {
-			t.Errorf("after %s the variable is %q", code, got)
+			t.Errorf("after %s the variable is %q, want %q", code, got, "1\n")
 		}
 	}
 }

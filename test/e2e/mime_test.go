@@ -56,7 +56,7 @@ func TestEveryDisplayArrivesInAllItsTypesAndTheNotebookKeepsIt(t *testing.T) {
 		t.Run(d.name, func(t *testing.T) {
 			c := s.run(t, id, d.code)
 			if c.Status != cellhold.StatusOK {
-				t.Fatalf("ended with %s: %s", c.Status, text(c))
+				t.Fatalf("the cell ended with %s and %s, want ok", c.Status, text(c))
 			}
 			checkBundle(t, lastBundle(c.Outputs), d.types, d.piece)
 		})
@@ -85,11 +85,11 @@ func checkBundle(t *testing.T, got map[string]json.RawMessage, types []string, p
 	t.Helper()
 	for _, mime := range types {
 		if len(got[mime]) == 0 {
-			t.Errorf("the output has no %s, only %q", mime, slices.Sorted(maps.Keys(got)))
+			t.Errorf("got the types %q, want %s too", slices.Sorted(maps.Keys(got)), mime)
 		}
 	}
 	if body := unescaped(got[types[0]]); !strings.Contains(body, piece) {
-		t.Errorf("%s has no %q: %.200s", types[0], piece, body)
+		t.Errorf("%s is %.200s, want %q in it", types[0], body, piece)
 	}
 }
 

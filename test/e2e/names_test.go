@@ -36,7 +36,7 @@ func sessionOfEachKind(t *testing.T, s *server) map[string]cellhold.SessionID {
 	return kinds
 }
 
-func TestEverySandboxKnowsItsNameAndItsCPUs(t *testing.T) {
+func TestEverySandboxResolvesItsOwnHostNameAndSeesItsCPUs(t *testing.T) {
 	t.Parallel()
 	code, err := os.ReadFile("testdata/names.py")
 	if err != nil {
@@ -56,22 +56,22 @@ at once True
 	hosts := map[string]string{}
 	for kind, id := range sessionOfEachKind(t, s) {
 		if got := s.must(t, id, string(code)); got != want {
-			t.Errorf("%s: got\n%s", kind, got)
+			t.Errorf("%s: got\n%s\nwant\n%s", kind, got, want)
 		}
 		if got := s.oneLine(t, id, "import os; print(os.cpu_count(), len(os.sched_getaffinity(0)))") + " " + strings.TrimSpace(s.line(t, id, "nproc")); got != "1 1 1" {
-			t.Errorf("%s: the limit is 1 CPU, and the code sees %s", kind, got)
+			t.Errorf("%s: the limit is 1 CPU, and the code sees %s, want 1 1 1", kind, got)
 		}
 		if kind == "restored" || kind == "forked" {
 			if got, want := text(s.runOn(t, id, "bash", "echo $HOSTNAME")), s.line(t, id, "hostname"); got != want {
-				t.Errorf("%s: HOSTNAME in Bash is %q, and the host name is %q", kind, got, want)
+				t.Errorf("%s: HOSTNAME in Bash is %q, want the host name %q", kind, got, want)
 			}
 		}
 		hosts[s.line(t, id, "hostname")] += kind + " "
 		if c := s.command(t, id, client.Run{Line: "echo 1.2.3.4 localhost >> /etc/hosts"}); c.Status == cellhold.CommandOK {
-			t.Errorf("%s: a command changed the hosts file", kind)
+			t.Errorf("%s: a command that changes the hosts file: got status ok, want an error", kind)
 		}
 	}
 	if len(hosts) != 5 {
-		t.Errorf("some sandboxes have the same host name: %v", hosts)
+		t.Errorf("got the host names %v, want 5 different ones", hosts)
 	}
 }

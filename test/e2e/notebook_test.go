@@ -93,7 +93,7 @@ func TestANotebookGivesTheSameOutputsInANewSession(t *testing.T) {
 		}
 	}
 	if !strings.Contains(got[len(got)-1], "ZeroDivisionError") { // the number of the cell in the traceback differs
-		t.Errorf("the last cell gives %s", got[len(got)-1])
+		t.Errorf("the last cell gives %s, want ZeroDivisionError", got[len(got)-1])
 	}
 }
 
@@ -109,7 +109,7 @@ func TestAnImportWithoutARunKeepsTheOutputs(t *testing.T) {
 		t.Fatalf("the import returned the cells %v, %v; want two", ids, err)
 	}
 	if got := s.must(t, id, "'touched' in globals()"); got != "False" {
-		t.Error("the import ran the notebook")
+		t.Errorf("after the import, the variable of the notebook exists: %s, want False", got)
 	}
 	out := s.notebook(t, id, "ipynb")
 	validate(t, out)
@@ -119,22 +119,22 @@ func TestAnImportWithoutARunKeepsTheOutputs(t *testing.T) {
 		}
 	}
 	if _, err := s.Import(t.Context(), id, []byte(nb), false); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("a second import: %v", err)
+		t.Errorf("a second import: got %v, want kind conflict", err)
 	}
 	other := s.session(t, client.CreateSession{})
 	r := strings.ReplaceAll(nb, `"language": "python"`, `"language": "R"`)
 	if _, err := s.Import(t.Context(), other, []byte(r), true); cellhold.KindOf(err) != cellhold.Unsupported {
-		t.Errorf("a notebook in R: %v", err)
+		t.Errorf("a notebook in R: got %v, want kind unsupported", err)
 	}
 	if _, err := s.Import(t.Context(), other, []byte(`{"nbformat": 3}`), true); cellhold.KindOf(err) != cellhold.Invalid {
-		t.Errorf("a notebook of format 3: %v", err)
+		t.Errorf("a notebook of format 3: got %v, want kind invalid", err)
 	}
 	if list, err := s.Cells(t.Context(), other); err != nil || len(list) != 0 {
-		t.Errorf("the refused imports left %d cells (%v)", len(list), err)
+		t.Errorf("got %d cells (%v) after the refused imports, want 0", len(list), err)
 	}
 }
 
-func TestHostileOutputLeavesANotebookThatOpens(t *testing.T) {
+func TestANotebookWithHostileOutputIsValid(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
@@ -169,7 +169,7 @@ def shown(data, metadata={}): forge('display_data', {'data': data, 'metadata': m
 	} {
 		c := s.run(t, id, code)
 		if c.Status != cellhold.StatusOK && c.Status != cellhold.StatusSignal {
-			t.Errorf("%s ended with %s: %s", code, c.Status, text(c))
+			t.Errorf("%s ended with %s: %s, want ok or signal", code, c.Status, text(c))
 		}
 		all = append(all, s.notebook(t, id, "ipynb"))
 	}
@@ -179,11 +179,11 @@ def shown(data, metadata={}): forge('display_data', {'data': data, 'metadata': m
 	validate(t, append(all, nb)...)
 	again := s.session(t, client.CreateSession{})
 	if _, err := s.Import(t.Context(), again, nb, false); err != nil {
-		t.Errorf("the import refuses the session's notebook: %v", err)
+		t.Errorf("import the session's notebook: got %v, want no error", err)
 	}
 	page := string(s.notebook(t, id, "html"))
 	if strings.Contains(page, "<script") || strings.Contains(page, "<img src=x") || !strings.Contains(page, "<td>kept</td>") {
-		t.Errorf("the page has active content, or lacks the table:\n%.2000s", page)
+		t.Errorf("got the page\n%.2000s\nwant the table and no active content", page)
 	}
 }
 
@@ -206,6 +206,6 @@ func TestANotebookIsExportedAsAPythonFileAndAPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("python3", path).CombinedOutput(); err != nil || string(out) != "x is 42\n" {
-		t.Errorf("the file prints %q, %v:\n%s", out, err, code)
+		t.Errorf("the file prints %q, %v; want \"x is 42\":\n%s", out, err, code)
 	}
 }

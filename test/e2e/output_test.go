@@ -79,11 +79,11 @@ func TestLongOutputIsReturnedAsHeadAndTailAndTheFullTextIsKept(t *testing.T) {
 	}
 	head, tail, _ := strings.Cut(o.Text, fmt.Sprintf("… %d bytes left out …\n", o.Omitted))
 	if !strings.HasPrefix(want.String(), head) || !strings.HasSuffix(want.String(), tail) || int64(len(head)+len(tail)) != size-o.Omitted {
-		t.Errorf("the head (%d bytes) or the tail (%d bytes) differs from the text", len(head), len(tail))
+		t.Errorf("the head has %d bytes and the tail %d bytes, want a prefix and a suffix of the text", len(head), len(tail))
 	}
 	var whole strings.Builder
 	if err := s.Text(t.Context(), id, c.ID, "stdout", 0, &whole); err != nil || whole.String() != want.String() {
-		t.Errorf("the whole text has %d bytes, want %d, %v", whole.Len(), size, err)
+		t.Errorf("the whole text has %d bytes, %v; want %d", whole.Len(), err, size)
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/sessions/"+string(id)+"/cells/"+string(c.ID)+"/text?stream=stdout", nil)
 	if err != nil {
@@ -98,11 +98,11 @@ func TestLongOutputIsReturnedAsHeadAndTailAndTheFullTextIsKept(t *testing.T) {
 	defer res.Body.Close()
 	part, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusPartialContent || string(part) != want.String()[3_000_000:3_000_100] {
-		t.Errorf("a range: %s %q, %v", res.Status, part, err)
+		t.Errorf("a range: got status %s with %q, %v; want 206 with bytes 3000000 to 3000099", res.Status, part, err)
 	}
 	var errs strings.Builder
 	if err := s.Text(t.Context(), id, c.ID, "stderr", 2, &errs); err != nil || errs.String() != "ps\n" {
-		t.Errorf("stderr from byte 2 is %q, %v", errs.String(), err)
+		t.Errorf("stderr from byte 2 is %q, %v; want \"ps\"", errs.String(), err)
 	}
 }
 
@@ -123,7 +123,7 @@ for i in range(3):
 `
 	c := s.run(t, id, code)
 	if got := text(c); got != "round 2\n" {
-		t.Errorf("the cell shows %q at its end", got)
+		t.Errorf("the cell shows %q at its end, want %q", got, "round 2\n")
 	}
 	seen := map[cellhold.EventType]int{}
 	evs := s.events(t, id, c)
@@ -131,15 +131,15 @@ for i in range(3):
 		seen[ev.Type]++
 	}
 	if seen[cellhold.EventUpdateDisplayData] != 20 || seen[cellhold.EventClearOutput] != 3 || seen[cellhold.EventStream] < 10 {
-		t.Errorf("the events of the cell are %v", seen)
+		t.Errorf("the events of the cell are %v, want 20 updates, 3 clears and at least 10 streams", seen)
 	}
 	earlier, err := s.Cell(t.Context(), id, first.ID)
 	if err != nil || text(earlier) != "'19 %'" || earlier.Outputs[0].DisplayID == "" {
-		t.Errorf("the display of the earlier cell shows %q, %v", text(earlier), err)
+		t.Errorf("the display of the earlier cell shows %q, %v; want '19 %%'", text(earlier), err)
 	}
 	var nb bytes.Buffer
 	if err := s.Notebook(t.Context(), id, &nb); err != nil || !strings.Contains(nb.String(), `"'19 %'"`) || strings.Contains(nb.String(), `"'0 %'"`) {
-		t.Errorf("the notebook does not show the last update (%v):\n%s", err, nb.String())
+		t.Errorf("got the notebook (%v)\n%s\nwant only the last update of the display", err, nb.String())
 	}
 	validate(t, nb.Bytes())
 }
@@ -172,7 +172,7 @@ func (s *server) stall(t testing.TB, id cellhold.SessionID) {
 	fmt.Fprintf(conn, "GET /v1/sessions/%s/events?stream=sse HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", id, s.token)
 }
 
-func TestReadersThatNeverReadNeedNoMemoryAndDelayNoRequest(t *testing.T) {
+func TestReadersThatNeverReadUseAtMost64MiBOfServerMemoryAndBlockNoRequest(t *testing.T) {
 	s := serve(t, newHome(t))
 	id, other := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
 	s.must(t, id, "1")
@@ -186,10 +186,10 @@ func TestReadersThatNeverReadNeedNoMemoryAndDelayNoRequest(t *testing.T) {
 	}
 	s.awaitText(t, c)
 	if got := s.must(t, other, "6 * 7"); got != "42" {
-		t.Errorf("the other session prints %q", got)
+		t.Errorf("the other session prints %q, want 42", got)
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK || c.Bytes != 1000<<16 {
-		t.Errorf("the cell ended with %s and %d bytes, %v", c.Status, c.Bytes, err)
+		t.Errorf("the cell ended with %s and %d bytes, %v; want ok and 65536000", c.Status, c.Bytes, err)
 	}
 	m.checkGrowth(t, "62 MiB for 20 readers that never read")
 }
@@ -216,10 +216,10 @@ time.sleep(1)  # output of programs comes through a pipe, and can arrive later
 	got := text(c)
 	for _, want := range []string{"thread 0", "thread 1", "thread 2", "child 0", "child 1", "child 2", "a program", "a shell", "a descriptor", "a log", "several lines"} {
 		if !strings.Contains(got, want) { // two writers can share a line
-			t.Errorf("%q did not arrive", want)
+			t.Errorf("got the output %.2000q, want %q in it", got, want)
 		}
 	}
 	if c.Status != cellhold.StatusOK || c.Bytes < 5_000_000 {
-		t.Errorf("the cell ended with %s and %d bytes:\n%.2000s", c.Status, c.Bytes, got)
+		t.Errorf("the cell ended with %s and %d bytes, want ok and at least 5000000:\n%.2000s", c.Status, c.Bytes, got)
 	}
 }

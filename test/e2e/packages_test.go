@@ -185,7 +185,7 @@ func (s *server) refuse(t testing.TB, id cellhold.SessionID, kind cellhold.Kind,
 	t.Helper()
 	r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: requirements})
 	if cellhold.KindOf(err) != kind || !strings.Contains(fmt.Sprint(err), words) {
-		t.Errorf("install %q: %v %+v, want %s with %q", requirements, err, r, kind, words)
+		t.Errorf("install %q: got %+v, %v; want kind %s with %q", requirements, r, err, kind, words)
 	}
 }
 
@@ -201,7 +201,7 @@ func changesOf(r cellhold.Installation) string {
 	return strings.Join(list, " ")
 }
 
-func TestPackagesAreManagedInOneSessionOnly(t *testing.T) {
+func TestPackagesAreInstalledUpgradedAndRemovedInOneSessionOnly(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
@@ -216,13 +216,13 @@ func TestPackagesAreManagedInOneSessionOnly(t *testing.T) {
 	r := s.install(t, mine, "Cell_Demo[more] == 1.0")
 	t.Logf("the first installation took %v", time.Since(began))
 	if got := changesOf(r); got != "cell-demo:>1.0 cell-extra:>3.0 cell-needed:>0.1" || len(r.Imports) == 0 || r.Imports[0] != "cell_demo" || len(r.Stale) > 0 || len(r.Hooks) > 0 {
-		t.Errorf("report %q, imports %q, %+v", got, r.Imports, r)
+		t.Errorf("report %q, imports %q, %+v; want 3 changes, the import cell_demo first, no stale modules and no hooks", got, r.Imports, r)
 	}
 	if got := s.must(t, mine, "import cell_demo, cell_needed, cell_extra; cell_demo.__version__"); got != "'1.0'" {
-		t.Errorf("version %s", got)
+		t.Errorf("version %s, want %s", got, "'1.0'")
 	}
 	if got := s.must(t, other, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
-		t.Error("another session has the package")
+		t.Errorf("the package is absent in another session: %s, want True", got)
 	}
 
 	began = time.Now()
@@ -230,30 +230,30 @@ func TestPackagesAreManagedInOneSessionOnly(t *testing.T) {
 	t.Logf("the upgrade took %v", time.Since(began))
 	if changesOf(r) != "cell-demo:1.0>2.0" || len(r.Stale) != 1 || r.Stale[0] != (cellhold.StaleModule{Kernel: "python3", Package: "cell-demo", Module: "cell_demo"}) ||
 		len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "cell-demo 1.0") {
-		t.Errorf("upgrade: %q, stale %+v, warnings %q", changesOf(r), r.Stale, r.Warnings)
+		t.Errorf("upgrade: %q, stale %+v, warnings %q; want cell-demo:1.0>2.0, the stale module cell_demo and one warning", changesOf(r), r.Stale, r.Warnings)
 	}
 	if r = s.install(t, mine, "cell-demo"); changesOf(r) != "" || len(r.Imports) == 0 {
-		t.Errorf("a second installation reports %+v", r)
+		t.Errorf("a second installation reports %+v, want 0 changes and the imports", r)
 	}
 	s.install(t, mine, "cell-demo==1.0")
 	lock, err := s.Lock(t.Context(), mine)
 	if err != nil || !strings.Contains(lock, "cell-demo==1.0 \\\n    --hash=sha256:"+sum) || !strings.Contains(lock, "cell-needed==0.1") {
-		t.Errorf("lock %v:\n%s", err, lock)
+		t.Errorf("got the lock (%v)\n%s\nwant cell-demo==1.0 with its hash, and cell-needed==0.1", err, lock)
 	}
 	if r, err = s.Install(t.Context(), other, client.InstallPackages{File: lock}); err != nil || changesOf(r) != "cell-demo:>1.0 cell-extra:>3.0 cell-needed:>0.1" {
-		t.Errorf("from the lock: %v %q", err, changesOf(r))
+		t.Errorf("an installation from the lock: got %q, %v; want 3 changes", changesOf(r), err)
 	}
 	if again, err := s.Lock(t.Context(), other); again != lock {
-		t.Errorf("the lock after an installation from a lock: %v\n%s", err, again)
+		t.Errorf("the lock after an installation from a lock: got (%v)\n%s\nwant\n%s", err, again, lock)
 	}
 	if r, err = s.RemovePackage(t.Context(), mine, "Cell.Extra"); err != nil || changesOf(r) != "cell-extra:3.0>" || len(r.Stale) != 1 {
-		t.Errorf("removal: %v %+v", err, r)
+		t.Errorf("the removal: got %+v, %v; want cell-extra:3.0> and a stale module", r, err)
 	}
 	if _, err = s.RemovePackage(t.Context(), mine, "cell-extra"); cellhold.KindOf(err) != cellhold.NotFound {
-		t.Errorf("removal of a package that is not installed: %v", err)
+		t.Errorf("the removal of a package that is not installed: got %v, want kind not_found", err)
 	}
 	if list, err := s.Packages(t.Context(), mine); err != nil || len(list) != 2 {
-		t.Errorf("list: %v %+v", err, list)
+		t.Errorf("got the packages %+v, %v; want 2", list, err)
 	}
 }
 
@@ -307,17 +307,17 @@ for host, port in TARGETS:
 	code = strings.Replace(code, "TARGETS", fmt.Sprintf("[(%q, %s), ('169.254.169.254', 80), ('1.1.1.1', 443), ('localhost', %s)]", host, port, port), 1)
 	// Before the result, the kernel warns about the connection to its port.
 	if got := s.must(t, id, code); !strings.HasSuffix(got, "(True, [], ['404'], [])") {
-		t.Errorf("user code during an installation: %s", got)
+		t.Errorf("user code during an installation: got %s, want a port that answers 404, and no secret and no other host", got)
 	}
 	close(p.hold)
 	if err := <-done; err != nil {
-		t.Errorf("the installation failed: %v", err)
+		t.Errorf("the installation: got %v, want no error", err)
 	}
 	if got := canary.requests(); len(got) > 0 {
-		t.Errorf("the code reached another host: %q", got)
+		t.Errorf("another host got the requests %q, want 0", got)
 	}
 	if got := s.must(t, id, "import cell_demo; cell_demo.__version__"); got != "'1.0'" {
-		t.Errorf("version %s", got)
+		t.Errorf("version %s, want %s", got, "'1.0'")
 	}
 }
 
@@ -334,12 +334,12 @@ func (p *pypi) awaitRequest(t testing.TB, start string) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("no request for %s within a minute, only %q", start, p.requests())
+			t.Fatalf("got the requests %q within a minute, want one for %s", p.requests(), start)
 		}
 	}
 }
 
-func TestThePackagePolicyIsEnforced(t *testing.T) {
+func TestEachPackagePolicyRefusesOtherRequests(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-needed", "0.1", nil)
@@ -359,7 +359,7 @@ func TestThePackagePolicyIsEnforced(t *testing.T) {
 		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-needed")
 		s.refuse(t, id, cellhold.Denied, `"cell-needed" is not on this`, "cell-demo")
 		if r := s.install(t, id, "cell-alone"); changesOf(r) != "cell-alone:>1.0" {
-			t.Errorf("the allowed installation reports %+v", r)
+			t.Errorf("the allowed installation reports %+v, want cell-alone:>1.0", r)
 		}
 	})
 	t.Run("hashes", func(t *testing.T) {
@@ -370,7 +370,7 @@ func TestThePackagePolicyIsEnforced(t *testing.T) {
 		s.refuse(t, id, cellhold.Denied, "--hash=sha256", "cell-alone>=1 --hash=sha256:"+lone)
 		s.refuse(t, id, cellhold.Invalid, "installer failed", "cell-alone==1.0 --hash=sha256:"+sum)
 		if r := s.install(t, id, "cell-alone==1.0 --hash=sha256:"+lone); changesOf(r) != "cell-alone:>1.0" {
-			t.Errorf("the installation with a hash reports %+v", r)
+			t.Errorf("the installation with a hash reports %+v, want cell-alone:>1.0", r)
 		}
 	})
 	t.Run("open", func(t *testing.T) {
@@ -383,7 +383,7 @@ func TestThePackagePolicyIsEnforced(t *testing.T) {
 			s.refuse(t, id, cellhold.Invalid, "", hostile)
 		}
 		if _, err := s.Install(t.Context(), id, client.InstallPackages{File: "--extra-index-url http://x/\ncell-alone\n"}); cellhold.KindOf(err) != cellhold.Invalid {
-			t.Errorf("an option in a file: %v", err)
+			t.Errorf("an option in a file: got %v, want kind invalid", err)
 		}
 	})
 }
@@ -400,12 +400,12 @@ func TestAFileWithAWrongHashIsNotInstalled(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	s.refuse(t, id, cellhold.Denied, "differs", "cell-demo")
 	if got := s.must(t, id, "import importlib.util as u; u.find_spec('cell_demo') is None"); got != "True" {
-		t.Error("the package was installed")
+		t.Errorf("the package is absent: %s, want True", got)
 	}
 	// The report names files that run code in each later Python process (.pth).
 	r := s.install(t, id, "cell-hook")
 	if len(r.Hooks) != 1 || !strings.HasSuffix(r.Hooks[0].Path, "/cell_hook.pth") || r.Hooks[0].Text != "import os\n" || len(r.Warnings) != 1 {
-		t.Errorf("hooks %+v, warnings %q", r.Hooks, r.Warnings)
+		t.Errorf("got the hooks %+v and the warnings %q, want cell_hook.pth with its text, and one warning", r.Hooks, r.Warnings)
 	}
 }
 
@@ -424,12 +424,12 @@ func TestAPrivateNameNeverComesFromAnotherIndex(t *testing.T) {
 	s := serve(t, newHome(t), "--package-index", public.index(), "--package-pin", "corp-*="+private.index(), "--package-folder", folder)
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "corp-tool", "cell-demo", "cell-folder"); changesOf(r) != "cell-demo:>1.0 cell-folder:>1.0 corp-tool:>1.0" {
-		t.Errorf("the installation reports %q", changesOf(r))
+		t.Errorf("the installation reports %q, want cell-demo, cell-folder and corp-tool in version 1.0", changesOf(r))
 	}
 	s.refuse(t, id, cellhold.Invalid, "corp-other", "corp-other")
 	for _, at := range public.requests() {
 		if strings.Contains(at, "corp-") {
-			t.Errorf("the server asked the public index for %s", at)
+			t.Errorf("the public index got the request %s, want no request for corp-", at)
 		}
 	}
 	private.Close() // the server must not ask the public index instead
@@ -448,11 +448,11 @@ func TestWheelsOfAFolderAreInstalledOffline(t *testing.T) {
 	s := serve(t, newHome(t), "--package-folder", folder, "--package-offline")
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "cell-demo"); changesOf(r) != "cell-demo:>1.0 cell-needed:>1.0" {
-		t.Errorf("the installation reports %q", changesOf(r))
+		t.Errorf("the installation reports %q, want cell-demo and cell-needed", changesOf(r))
 	}
 	lock, err := s.Lock(t.Context(), id)
 	if err != nil || strings.Count(lock, "--hash=sha256:") != 2 {
-		t.Errorf("lock %v:\n%s", err, lock)
+		t.Errorf("got the lock (%v)\n%s\nwant 2 hashes", err, lock)
 	}
 }
 
@@ -475,7 +475,7 @@ func TestAnInstallationEndsAtItsTimeoutAndOnAFullDisk(t *testing.T) {
 	}
 	close(p.hold)
 	if got := s.must(t, id, "import subprocess; [p for p in subprocess.run(['ps', '-e'], capture_output=True, text=True).stdout.split() if p == 'uv'] if __import__('shutil').which('ps') else []"); got != "[]" {
-		t.Errorf("uv continues after the timeout: %s", got)
+		t.Errorf("uv continues after the timeout: %s, want %s", got, "[]")
 	}
 	// Concurrent installations run one after the other. All succeed while a cell runs.
 	cell, err := s.Submit(t.Context(), id, client.Code{Code: "print('on', flush=True)\nimport time\nwhile True: time.sleep(0.01)"})
@@ -491,7 +491,7 @@ func TestAnInstallationEndsAtItsTimeoutAndOnAFullDisk(t *testing.T) {
 	for _, name := range []string{"cell-demo", "cell-second"} {
 		both.Go(func() {
 			if _, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: []string{name}}); err != nil {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("install %s: got %v, want no error", name, err)
 			}
 		})
 	}
@@ -500,7 +500,7 @@ func TestAnInstallationEndsAtItsTimeoutAndOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.must(t, id, "import cell_demo, cell_second; 1"); got != "1" {
-		t.Error(got)
+		t.Errorf("got %s, want 1", got)
 	}
 }
 
@@ -515,23 +515,23 @@ func TestPackagesOfTheImageCanBeChanged(t *testing.T) {
 	s.must(t, id, "import tabulate")
 	r := s.install(t, id, "tabulate>=99")
 	if len(r.Changes) != 1 || r.Changes[0].Before == "" || r.Changes[0].After != "99.0" || len(r.Stale) != 1 {
-		t.Errorf("the upgrade reports %+v", r)
+		t.Errorf("the upgrade reports %+v, want tabulate 99.0 and a stale module", r)
 	}
 	if r = s.install(t, id, "cell-plugin"); changesOf(r) != "cell-plugin:>1.0" {
-		t.Errorf("the installation of the plugin reports %+v", r)
+		t.Errorf("the installation of the plugin reports %+v, want cell-plugin:>1.0", r)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.must(t, id, "import tabulate, matplotlib.cell_plugin as m; tabulate.__version__, m.x"); got != "('99.0', 1)" {
-		t.Errorf("after the restart: %s", got)
+		t.Errorf("after the restart: %s, want %s", got, "('99.0', 1)")
 	}
 	if r, err := s.RemovePackage(t.Context(), id, "tabulate"); err != nil || changesOf(r) != "tabulate:99.0>" {
-		t.Errorf("%v %+v", err, r)
+		t.Errorf("the removal: got %+v, %v; want tabulate:99.0>", r, err)
 	}
 	other := s.session(t, client.CreateSession{})
 	if got := s.must(t, other, "import tabulate; tabulate.__version__ == '99.0'"); got != "False" {
-		t.Error("the image changed for other sessions")
+		t.Errorf("another session has the version 99.0: %s, want False", got)
 	}
 }
 
@@ -557,11 +557,11 @@ def build_wheel(directory, settings=None, metadata=None):
 	s := serve(t, newHome(t), "--package-index", p.index(), "--package-source", "--package-timeout", "1m")
 	id := s.session(t, client.CreateSession{})
 	if r := s.install(t, id, "cell-built"); changesOf(r) != "cell-built:>1.0" {
-		t.Errorf("the installation from source reports %+v", r)
+		t.Errorf("the installation from source reports %+v, want cell-built:>1.0", r)
 	}
 	left := "import os, cell_built; open('/tmp/built-as').read(), [p for p in os.listdir('/proc') if p.isdigit() and os.stat('/proc/' + p).st_uid == 1001]"
 	if got := s.must(t, id, left); got != "('1001', [])" {
-		t.Errorf("(user of the build, processes left) is %s", got)
+		t.Errorf("(user of the build, processes left) is %s, want %s", got, "('1001', [])")
 	}
 }
 
@@ -597,7 +597,7 @@ func TestAScriptRunsWithAPackage(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), binary(t), "--home", newHome(t), "run", "--package-index", p.index(), "--with", "cell-demo>=1,<2", script)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "version 1.0") {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("got %v\n%s\nwant \"version 1.0\"", err, out)
 	}
 }
 
@@ -618,7 +618,7 @@ func TestTheCommandLineInstallsLocksAndRemoves(t *testing.T) {
 	} {
 		args := append([]string{"--home", s.home, "install", "--url", s.url, id}, step.args...)
 		if out, err := exec.CommandContext(t.Context(), binary(t), args...).CombinedOutput(); err != nil || !strings.Contains(string(out), step.want) {
-			t.Errorf("install %q: %v\n%s", step.args, err, out)
+			t.Errorf("install %q: got %v\n%s\nwant %q", step.args, err, out, step.want)
 		}
 	}
 }
@@ -632,32 +632,32 @@ func TestTheArticlesAPIInstallsAPackage(t *testing.T) {
 	p.wheel(t, "cell-broken", "1.0", map[string]string{"cell_broken/__init__.py": "raise RuntimeError('no')\n"})
 	s := serve(t, newHome(t), "--auth", "off", "--package-index", p.index())
 	if status, a := s.post(t, "/install_package", js, `{"user_id": "u", "package_name": "cell-demo"}`); status != 404 {
-		t.Errorf("without a session: %d %v", status, a)
+		t.Errorf("install without a session: got %d %v, want 404", status, a)
 	}
 	s.post(t, "/start_session", form, "user_id=u")
 	status, a := s.post(t, "/install_package", js, `{"user_id": "u", "package_name": "cell-demo"}`)
 	log, _ := a["output"].(string)
 	if status != 200 || a["message"] != "Successfully installed and imported cell-demo" || !strings.Contains(log, "cell-demo==1.0") {
-		t.Errorf("install: %d %v", status, a)
+		t.Errorf("install: got %d %v, want 200, the message and cell-demo==1.0", status, a)
 	}
 	if strings.Contains(log, "127.0.0.1") {
-		t.Errorf("the log has the address of the sandbox's index proxy: %s", log)
+		t.Errorf("got the log %s, want no address of the index proxy in the sandbox", log)
 	}
 	if status, a = s.post(t, "/execute", js, `{"user_id": "u", "code": "cell_demo.__version__"}`); status != 200 || a["output"] != "'1.0'" {
-		t.Errorf("execute: %d %v", status, a)
+		t.Errorf("execute: got %d %v, want 200 and the output '1.0'", status, a)
 	}
 	for _, bad := range []string{"cell-missing", "cell-broken", "--help", "cell-demo==7"} {
 		body, _ := json.Marshal(map[string]string{"user_id": "u", "package_name": bad})
 		if status, a = s.post(t, "/install_package", js, string(body)); status != 500 || !strings.HasPrefix(detail(a), "Failed to install "+bad+": ") {
-			t.Errorf("%s: %d %v", bad, status, a)
+			t.Errorf("%s: got %d %v, want 500 with \"Failed to install %s: \"", bad, status, a, bad)
 		}
 	}
 	if status, a = s.post(t, "/install_package", js, `{"user_id": "u"}`); status != 422 {
-		t.Errorf("without a name: %d %v", status, a)
+		t.Errorf("install without a name: got %d %v, want 422", status, a)
 	}
 }
 
-func TestTheHostsIndexSettingIsUsed(t *testing.T) {
+func TestAPackageComesFromTheIndexThatTheHostsToolsUse(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -665,12 +665,12 @@ func TestTheHostsIndexSettingIsUsed(t *testing.T) {
 	defer cancel()
 	r, err := s.Install(ctx, id, client.InstallPackages{Requirements: []string{"iniconfig"}})
 	if err != nil || len(r.Changes) != 1 || r.Changes[0].Name != "iniconfig" {
-		t.Fatalf("%v %+v", err, r)
+		t.Fatalf("got %+v, %v; want one change of iniconfig", r, err)
 	}
 	if got := s.must(t, id, "import iniconfig; iniconfig.__name__"); got != "'iniconfig'" {
-		t.Error(got)
+		t.Errorf("got %s, want 'iniconfig'", got)
 	}
 	if lock, err := s.Lock(t.Context(), id); err != nil || !strings.Contains(lock, "iniconfig=="+r.Changes[0].After+" \\\n    --hash=sha256:") {
-		t.Errorf("%v\n%s", err, lock)
+		t.Errorf("got the lock (%v)\n%s\nwant iniconfig with its version and hash", err, lock)
 	}
 }

@@ -36,13 +36,13 @@ func TestAnErrorForAPathOfAnotherServiceNamesTheFolderToUse(t *testing.T) {
 	} {
 		c := s.run(t, id, code)
 		if c.Status != cellhold.StatusError || len(c.Outputs) != 1 {
-			t.Errorf("%s\nended with %s: %s", code, c.Status, text(c))
+			t.Errorf("%s\nended with %s and %s, want error and one output", code, c.Status, text(c))
 			continue
 		}
 		o := c.Outputs[0]
 		shown := strings.Join(o.Traceback, "\n")
 		if !strings.HasPrefix(o.Exception(), want[0]) || strings.Contains(o.Exception(), "Note") || strings.Count(shown, want[1]) != 1 {
-			t.Errorf("%s\nis %s:\n%s", code, o.Exception(), shown)
+			t.Errorf("%s\nis %s, want %s and the note %q in the traceback:\n%s", code, o.Exception(), want[0], want[1], shown)
 		}
 	}
 }
@@ -58,7 +58,7 @@ func TestAnErrorForAnOrdinaryPathGetsNoNote(t *testing.T) {
 	} {
 		c := s.run(t, id, code)
 		if c.Status != cellhold.StatusError || len(c.Outputs) != 1 || strings.Contains(strings.Join(c.Outputs[0].Traceback, "\n"), "Note:") {
-			t.Errorf("%s\nended with %s: %s\n%+v", code, c.Status, text(c), c.Outputs)
+			t.Errorf("%s\nended with %s and %s, want error without a note\n%+v", code, c.Status, text(c), c.Outputs)
 		}
 	}
 }
@@ -72,10 +72,10 @@ open('here.txt', 'w').write('here')
 for folder in ('/content', '/kaggle/working', '/home/sandbox', '/mnt/user-data/uploads'):
     assert open(folder + '/here.txt').read() == 'here', folder`)
 	if got := s.file(t, id, "kept.txt"); got != "kept" {
-		t.Errorf("the output file has %q", got)
+		t.Errorf("the output file has %q, want kept", got)
 	}
 	s.line(t, id, "cd /content && mkdir made && cp here.txt /kaggle/working/copied.txt && cp here.txt /mnt/user-data/outputs/")
 	if got := s.oneLine(t, id, "import os\nprint(sorted(os.listdir('/workspace')), sorted(os.listdir('/mnt/data/output')))"); got != "['copied.txt', 'here.txt', 'made'] ['here.txt', 'kept.txt']" {
-		t.Errorf("the folders have the files %s", got)
+		t.Errorf("the folders have the files %s, want %s", got, "['copied.txt', 'here.txt', 'made'] ['here.txt', 'kept.txt']")
 	}
 }

@@ -25,7 +25,7 @@ func (s *server) lockOf(t testing.TB, id cellhold.SessionID) string {
 	return lock
 }
 
-func TestCodeInstallsAPackageInEveryUsualWay(t *testing.T) {
+func TestCodeInstallsPackagesWithPipAndUvInEveryUsualWay(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	s := serve(t, newHome(t), "--package-index", p.index())
@@ -45,22 +45,22 @@ func TestCodeInstallsAPackageInEveryUsualWay(t *testing.T) {
 		sum := p.wheel(t, name, "1.0", nil)
 		c := s.run(t, id, fmt.Sprintf(way, name), time.Minute)
 		if got := s.must(t, id, "import cell_way"+fmt.Sprint(i)+" as m; m.__version__"); got != "'1.0'" || c.Status != cellhold.StatusOK {
-			t.Errorf("%s: %s %s", way, c.Status, text(c))
+			t.Errorf("%s: the cell ended with %s, the module has the version %s; want ok, '1.0': %s", way, c.Status, got, text(c))
 		}
 		if lock := s.lockOf(t, id); !strings.Contains(lock, name+"==1.0 \\\n    --hash=sha256:"+sum) {
-			t.Errorf("%s: the lock has no %s:\n%s", way, name, lock)
+			t.Errorf("%s: got the lock\n%s\nwant %s with its hash", way, lock, name)
 		}
 	}
 	p.wheel(t, "cell-line", "1.0", nil)
 	if out := s.line(t, id, "pip install cell-line && python3 -c 'import cell_line'"); !strings.Contains(out, "Successfully installed cell-line-1.0") {
-		t.Errorf("a command: %s", out)
+		t.Errorf("a command: got %s, want \"Successfully installed cell-line-1.0\"", out)
 	}
 	k, err := s.AddKernel(t.Context(), id, "bash", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c := s.runOn(t, id, k.ID, "pip install cell-line; echo status $?"); !strings.Contains(text(c), "Requirement already satisfied: cell-line (1.0)") || !strings.Contains(text(c), "status 0") {
-		t.Errorf("the Bash kernel: %s", text(c))
+		t.Errorf("the Bash kernel: got %s, want \"already satisfied\" and status 0", text(c))
 	}
 }
 
@@ -98,14 +98,14 @@ func TestPipReportsChangesAndStaleModules(t *testing.T) {
 	}
 	p.wheel(t, "cell-demo", "2.0", nil)
 	if got := s.must(t, id, "!pip install cell-demo"); !strings.Contains(got, "already satisfied: cell-demo (1.0)") {
-		t.Errorf("without -U: %s", got)
+		t.Errorf("without -U: got %s, want \"already satisfied\" with 1.0", got)
 	}
 	if got := s.must(t, id, "!pip install --upgrade cell-demo"); !strings.Contains(got, "Successfully installed cell-demo-2.0") || !strings.Contains(got, "Restart the kernel") {
-		t.Errorf("with --upgrade: %s", got)
+		t.Errorf("with --upgrade: got %s, want version 2.0 and \"Restart the kernel\"", got)
 	}
 }
 
-func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
+func TestARefusedInstallationByCodeFailsWithAMessageAndWithoutRetries(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	p.wheel(t, "cell-demo", "1.0", nil, "Requires-Dist: cell-needed")
@@ -117,7 +117,7 @@ func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 			t.Errorf("%s:\n%s\nwant %q", line, got, want)
 		}
 		if strings.Contains(got, "Retrying") { // pip's retries take eight seconds
-			t.Errorf("%s: pip retried:\n%s", line, got)
+			t.Errorf("%s: got\n%s\nwant no retries", line, got)
 		}
 	}
 	t.Run("unsupported arguments", func(t *testing.T) {
@@ -158,10 +158,10 @@ func TestARefusedInstallationByCodeFailsAtOnceWithAMessage(t *testing.T) {
 			try(t, s, id, test.line, test.words)
 			// For an installed package, code and callers get a normal answer under every policy.
 			if got := s.must(t, id, "!pip install 'numpy>=1' json"); !strings.Contains(got, "already satisfied: numpy") {
-				t.Errorf("pip with an installed package: %s", got)
+				t.Errorf("pip with an installed package: got %s, want \"already satisfied: numpy\"", got)
 			}
 			if r, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: []string{"numpy"}}); err != nil || len(r.Present) != 1 || r.Present[0].Name != "numpy" {
-				t.Errorf("a caller's request for an installed package: %v %+v", err, r)
+				t.Errorf("a caller's request for an installed package: got %+v, %v; want numpy as present", r, err)
 			}
 			if name == "no code" {
 				try(t, s, id, "pip uninstall -y tabulate", "(--code-packages off)")
@@ -179,10 +179,10 @@ func TestAWheelInTheSandboxIsInstalledWithoutTheServer(t *testing.T) {
 	s.write(t, id, file, string(content))
 	s.must(t, id, "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', 'install', './"+file+"'], check=True)")
 	if got := s.line(t, id, "python3 -c 'import cell_own; print(cell_own.__version__)'"); got != "1.0\n" {
-		t.Errorf("a command prints %q", got)
+		t.Errorf("a command prints %q, want %q", got, "1.0\n")
 	}
 	if got := s.must(t, id, "!pip uninstall -y cell-own"); !strings.Contains(got, "Successfully uninstalled cell-own-1.0") {
-		t.Errorf("the removal prints %s", got)
+		t.Errorf("the removal prints %s, want \"Successfully uninstalled cell-own-1.0\"", got)
 	}
 }
 
@@ -218,15 +218,15 @@ def ask(**request): return say(json.dumps(request).encode() + b"\n")`)
 		`[socket.socket(socket.AF_UNIX).connect("/run/cellhold/packages") for i in range(3)] and ask(requirements=["json"])`: "part of Python",
 	} {
 		if got := s.must(t, id, code); !strings.Contains(got, want) {
-			t.Errorf("%s: %s, want %q", code, got, want)
+			t.Errorf("%s: got %s, want %q", code, got, want)
 		}
 	}
 	if got := s.must(t, id, "!pip install cell-demo"); !strings.Contains(got, "Successfully installed cell-demo-1.0") {
-		t.Errorf("after the hostile requests: %s", got)
+		t.Errorf("after the hostile requests: got %s, want cell-demo-1.0", got)
 	}
 	for _, at := range p.requests() {
 		if strings.Contains(at, "cell-x") {
-			t.Errorf("the server asked the index for %s", at)
+			t.Errorf("the index got the request %s, want no request for cell-x", at)
 		}
 	}
 }
@@ -252,10 +252,10 @@ func TestAnInstallationByCodeFailsWhenTheServerEndsAndWorksWithTheNextServer(t *
 	next := serve(t, home, "--package-index", p.index())
 	done, err := next.Wait(t.Context(), cell.Session, cell.ID)
 	if err != nil || done.Status != cellhold.StatusOK || !strings.Contains(text(done), "ERROR: ") || !strings.Contains(text(done), "again") {
-		t.Errorf("%v, %s: %s", err, done.Status, text(done))
+		t.Errorf("the interrupted installation: got %s and %s, %v; want ok, and an error that says to run it again", done.Status, text(done), err)
 	}
 	if got := next.must(t, id, "!pip install cell-demo"); !strings.Contains(got, "cell-demo-1.0") && !strings.Contains(got, "cell-demo (1.0)") {
-		t.Errorf("a new installation with the next server: %s", got)
+		t.Errorf("a new installation with the next server: got %s, want cell-demo 1.0", got)
 	}
 }
 
@@ -271,7 +271,7 @@ func TestCodeInstallsInRestoredForkedAndHibernatedSessions(t *testing.T) {
 	install := func(id cellhold.SessionID, name string) {
 		t.Helper()
 		if got := s.must(t, id, "!pip install "+name); !strings.Contains(got, "Successfully installed "+name+"-1.0") {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: got %s, want \"Successfully installed\"", name, got)
 		}
 	}
 	install(id, "cell-ready")
@@ -283,10 +283,10 @@ func TestCodeInstallsInRestoredForkedAndHibernatedSessions(t *testing.T) {
 	}
 	install(forks[0].ID, "cell-forked")
 	if lock := s.lockOf(t, forks[0].ID); strings.Count(lock, "==1.0") != 3 {
-		t.Errorf("the fork's lock, want 3 packages:\n%s", lock)
+		t.Errorf("got the fork's lock\n%s\nwant 3 packages", lock)
 	}
 	if lock := s.lockOf(t, id); strings.Count(lock, "==1.0") != 2 {
-		t.Errorf("the parent's lock, want 2 packages:\n%s", lock)
+		t.Errorf("got the parent's lock\n%s\nwant 2 packages", lock)
 	}
 }
 
@@ -305,13 +305,13 @@ func TestASessionWithEgressInstallsThroughTheServerFirst(t *testing.T) {
 			s := serve(t, newHome(t), append(o.flags("--egress", "allowlist", "--max-egress", "allowlist", "--egress-host", "a.example.org"), "--package-index", p.index(), "--code-packages", test.flags)...)
 			id := s.session(t, client.CreateSession{})
 			if got := s.must(t, id, "!"+test.line); !strings.Contains(strings.Join(strings.Fields(got), " "), test.want) {
-				t.Errorf("%s:\n%s", test.line, got)
+				t.Errorf("%s:\n%s\nwant %q", test.line, got, test.want)
 			}
 		})
 	}
 }
 
-func TestInstallationsByCellsAndCallersWaitForEachOther(t *testing.T) {
+func TestConcurrentInstallationsByCommandsAndCallersSucceed(t *testing.T) {
 	t.Parallel()
 	p := newPyPI(t)
 	s := serve(t, newHome(t), "--package-index", p.index())
@@ -323,18 +323,18 @@ func TestInstallationsByCellsAndCallersWaitForEachOther(t *testing.T) {
 		p.wheel(t, theirs, "1.0", nil)
 		all.Go(func() {
 			if _, err := s.Install(t.Context(), id, client.InstallPackages{Requirements: []string{mine}}); err != nil {
-				t.Errorf("%s: %v", mine, err)
+				t.Errorf("install %s: got %v, want no error", mine, err)
 			}
 		})
 		all.Go(func() {
 			if c := s.command(t, id, client.Run{Line: "pip install " + theirs}); c.Status != cellhold.CommandOK {
-				t.Errorf("%s: %s %s", theirs, c.Stdout.Text, c.Stderr.Text)
+				t.Errorf("pip install %s: got %s and %s %s, want ok", theirs, c.Status, c.Stdout.Text, c.Stderr.Text)
 			}
 		})
 	}
 	all.Wait()
 	if lock := s.lockOf(t, id); strings.Count(lock, "==1.0") != 6 {
-		t.Errorf("the lock, want 6 packages:\n%s", lock)
+		t.Errorf("got the lock\n%s\nwant 6 packages", lock)
 	}
 }
 
@@ -350,7 +350,7 @@ func TestAScriptOfRunInstallsPackages(t *testing.T) {
 	for mode, want := range map[string]string{"callers": "version 1.0", "off": "--code-packages off"} {
 		cmd := exec.CommandContext(t.Context(), binary(t), "--home", newHome(t), "run", "--package-index", p.index(), "--code-packages", mode, script)
 		if out, _ := cmd.CombinedOutput(); !strings.Contains(strings.Join(strings.Fields(string(out)), " "), want) {
-			t.Errorf("%s:\n%s", mode, out)
+			t.Errorf("%s: got\n%s\nwant %q", mode, out, want)
 		}
 	}
 }
@@ -372,7 +372,7 @@ func TestAnInterruptDoesNotEndAnInstallationOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done, err := s.Wait(t.Context(), id, cell.ID); err != nil || done.Status != cellhold.StatusInterrupted {
-		t.Errorf("%v %s: %s", err, done.Status, text(done))
+		t.Errorf("the first cell: got %s and %s, %v; want interrupted", done.Status, text(done), err)
 	}
 	next, err := s.Submit(t.Context(), id, client.Code{Code: "!pip install cell-demo"}) // waits for the first installation
 	if err != nil {
@@ -381,6 +381,6 @@ func TestAnInterruptDoesNotEndAnInstallationOfTheServer(t *testing.T) {
 	s.awaitText(t, next)
 	close(hold)
 	if done, err := s.Wait(t.Context(), id, next.ID); err != nil || !strings.Contains(text(done), "already satisfied: cell-demo (1.0)") {
-		t.Errorf("%v: %s", err, text(done))
+		t.Errorf("the second cell: got %s, %v; want \"already satisfied: cell-demo (1.0)\"", text(done), err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 //go:embed testdata/plots.py
 var plots string
 
-func TestTitlesInEveryScriptAreDrawnWithRealGlyphs(t *testing.T) {
+func TestTitlesInEveryWritingSystemHaveGlyphs(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -23,18 +23,18 @@ func TestTitlesInEveryScriptAreDrawnWithRealGlyphs(t *testing.T) {
 	}
 	var result map[string]map[string]verdict
 	if err := json.Unmarshal([]byte(text(c)), &result); err != nil {
-		t.Fatalf("ended with %s: %s", c.Status, text(c))
+		t.Fatalf("the cell ended with %s and %s, want JSON", c.Status, text(c))
 	}
 	for _, setting := range []string{"default", "seaborn", "ggplot", "SimHei", "PIL", "control"} {
 		if len(result[setting]) < 2 {
-			t.Errorf("with the setting %s only %d scripts were drawn", setting, len(result[setting]))
+			t.Errorf("with the setting %s, %d writing systems were drawn, want at least 2", setting, len(result[setting]))
 		}
 		for script, v := range result[setting] {
 			switch {
 			case setting != "control" && len(v.Failed)+len(v.Complaints) > 0:
-				t.Errorf("%s, %s: no glyphs for %q; warnings %q", setting, script, v.Failed, v.Complaints)
+				t.Errorf("%s, %s: got no glyphs for %q and the warnings %q, want no such text", setting, script, v.Failed, v.Complaints)
 			case setting == "control" && script != "Greek and Cyrillic" && (len(v.Failed) == 0 || len(v.Complaints) == 0):
-				t.Errorf("the control has no font for %s, but the test found no fault: failed %q, warnings %q", script, v.Failed, v.Complaints)
+				t.Errorf("%s without a font: got no glyphs for %q and the warnings %q, want some: otherwise the test cannot fail", script, v.Failed, v.Complaints)
 			}
 		}
 	}

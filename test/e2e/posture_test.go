@@ -113,7 +113,7 @@ func TestCodeInASandboxHasNoPrivileges(t *testing.T) {
 	id := s.session(t, client.CreateSession{})
 	inside := python[posture](t, s, id, postureProbe)
 	if faults := inside.faults(); len(faults) != 0 {
-		t.Errorf("a kernel: %q\n%+v", faults, inside)
+		t.Errorf("a kernel: got the faults %q, want 0\n%+v", faults, inside)
 	}
 	quoted, err := json.Marshal(postureProbe)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestCodeInASandboxHasNoPrivileges(t *testing.T) {
 	}
 	child := python[posture](t, s, id, "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', "+string(quoted)+"], capture_output=True, text=True, check=True).stdout)")
 	if faults := child.faults(); len(faults) != 0 {
-		t.Errorf("a process of a kernel: %q\n%+v", faults, child)
+		t.Errorf("a process of a kernel: got the faults %q, want 0\n%+v", faults, child)
 	}
 	s.must(t, id, "open('/workspace/probe.py', 'w').write("+string(quoted)+")")
 	c, err := s.RunCommand(t.Context(), id, client.Run{Line: "python3 /workspace/probe.py"})
@@ -133,11 +133,11 @@ func TestCodeInASandboxHasNoPrivileges(t *testing.T) {
 		t.Fatalf("%v in %q, %q", err, c.Stdout.Text, c.Stderr.Text)
 	}
 	if faults := command.faults(); len(faults) != 0 {
-		t.Errorf("a command: %q\n%+v", faults, command)
+		t.Errorf("a command: got the faults %q, want 0\n%+v", faults, command)
 	}
 }
 
-// TestAWeakerPostureIsDetected weakens each property in turn, to show that the test above can fail.
+// TestAWeakerPostureIsDetected weakens each property in turn. It shows that TestCodeInASandboxHasNoPrivileges can fail.
 func TestAWeakerPostureIsDetected(t *testing.T) {
 	good := func() posture {
 		p := posture{UIDs: []int{1000, 1000, 1000}, GIDs: []int{1000, 1000, 1000}, NoNewPrivs: 1, Caps: map[string]string{},
@@ -149,7 +149,7 @@ func TestAWeakerPostureIsDetected(t *testing.T) {
 		return p
 	}
 	if faults := good().faults(); len(faults) != 0 {
-		t.Fatalf("a correct posture has the faults %q", faults)
+		t.Fatalf("a correct posture: got the faults %q, want 0", faults)
 	}
 	for name, weaken := range map[string]func(*posture){
 		"root":           func(p *posture) { p.UIDs[1] = 0 },
@@ -168,13 +168,12 @@ func TestAWeakerPostureIsDetected(t *testing.T) {
 		p := good()
 		weaken(&p)
 		if len(p.faults()) == 0 {
-			t.Errorf("%s: not detected", name)
+			t.Errorf("%s: got 0 faults, want at least 1", name)
 		}
 	}
 }
 
-// TestPackagesThatStartThreadsAndProcessesWork runs packages that a stricter list of denied system calls breaks
-// first.
+// A too strict filter of system calls breaks these packages first.
 func TestPackagesThatStartThreadsAndProcessesWork(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -190,7 +189,7 @@ func TestPackagesThatStartThreadsAndProcessesWork(t *testing.T) {
 		"a figure's file": "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.savefig('/tmp/a.png'); plt.close(); print('done')",
 	} {
 		if got := strings.TrimSpace(s.must(t, id, code)); got != "done" {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: %s, want done", name, got)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestOutputOfProgramsIsCompleteAndInTheirCell(t *testing.T) {
 			"import os; _ = os.system('echo one; echo two >&2')",
 		} {
 			if got := s.must(t, id, code); !strings.Contains(got, "one") || !strings.Contains(got, "two") {
-				t.Fatalf("%s\nprinted %q", code, got)
+				t.Fatalf("%s\nprinted %q, want one and two", code, got)
 			}
 		}
 	}
@@ -27,12 +27,12 @@ func TestOutputOfProgramsIsCompleteAndInTheirCell(t *testing.T) {
 	s.must(t, id, long)
 	for _, code := range []string{`!python3 -c "$c"`, "import subprocess; _ = subprocess.run(['python3', '-c', c])"} {
 		if got := s.must(t, id, code); strings.Count(got, "日本語") != 20000 || strings.ContainsRune(got, '\uFFFD') {
-			t.Errorf("%s: %d of 20000 words arrived", code, strings.Count(got, "日本語"))
+			t.Errorf("%s: got %d words, want 20000", code, strings.Count(got, "日本語"))
 		}
 	}
 }
 
-// The interrupt also ends a loop that starts the program again and again. The kernel continues.
+// The cell starts the program in a loop, so the interrupt must end the loop too.
 func TestAnInterruptEndsTheProgramOfACellAndKeepsTheKernel(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -43,14 +43,14 @@ func TestAnInterruptEndsTheProgramOfACellAndKeepsTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c = s.done(t, c); c.Status != cellhold.StatusInterrupted {
-		t.Errorf("the cell ended with %s", c.Status)
+		t.Errorf("the cell ended with %s, want interrupted", c.Status)
 	}
 	if got := s.must(t, id, "!cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o '[s]leep 1000'; exit 7\nprint(_exit_code)"); strings.Contains(got, "sleep") || !strings.Contains(got, "7") {
-		t.Errorf("after the interrupt: %s", got)
+		t.Errorf("after the interrupt: %s, want exit status 7 and no sleep process", got)
 	}
 }
 
-// An interrupt can come while the kernel waits to send output. It must not leave a lock held.
+// An interrupt can arrive while the kernel waits to send output. The kernel must then release its locks.
 func TestTheKernelContinuesAfterAnInterruptDuringOutput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -70,10 +70,10 @@ func TestTheKernelContinuesAfterAnInterruptDuringOutput(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c = s.done(t, c); c.Status != cellhold.StatusInterrupted {
-				t.Errorf("%s ended with %s", code, c.Status)
+				t.Errorf("%s ended with %s, want interrupted", code, c.Status)
 			}
 			if got := s.must(t, id, "'whole'"); got != "'whole'" {
-				t.Fatalf("the next cell returns %q", got)
+				t.Fatalf("the next cell returns %q, want %q", got, "'whole'")
 			}
 		}
 	}

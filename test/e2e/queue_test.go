@@ -43,12 +43,12 @@ func (s *server) await(t testing.TB, c cellhold.Cell, typ cellhold.EventType) ce
 			return ev
 		}
 	}
-	t.Fatalf("the cell had no event %s", typ)
+	t.Fatalf("the watch ended without the event %s of the cell", typ)
 	return cellhold.Event{}
 }
 
-// Fifty concurrent callers submit cells. The cells run in the order in which the server accepted them. Queued
-// cells show their positions, and callers can cancel them. A repeated request returns the same cell.
+// Fifty callers submit cells at the same time. The server must run the cells in the order in which it accepted them,
+// also after a kill of the server.
 func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
@@ -64,30 +64,30 @@ func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 			one, err := s.Submit(t.Context(), id, r)
 			two, err2 := s.Submit(t.Context(), id, r)
 			if err != nil || err2 != nil || one.ID != two.ID {
-				t.Errorf("a request and its repetition gave %s and %s (%v, %v)", one.ID, two.ID, err, err2)
+				t.Errorf("a request and its repetition: got the cells %s and %s (%v, %v), want the same cell", one.ID, two.ID, err, err2)
 			}
 		})
 	}
 	wg.Wait()
 	if c := s.submit(t, id, client.Code{Code: "0"}); c.Position != 51 {
-		t.Errorf("after 51 cells the position is %d", c.Position)
+		t.Errorf("after 51 cells the position is %d, want 51", c.Position)
 	} else if c, err := s.Cancel(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusCancelled {
-		t.Errorf("the cancelled cell is %s (%v)", c.Status, err)
+		t.Errorf("the cancelled cell has status %s (%v), want cancelled", c.Status, err)
 	}
 	s.signal(t, syscall.SIGKILL)
 
-	s = serve(t, home) // the keys and the queue survive
+	s = serve(t, home) // the keys and the queue are stored
 	if c, err := s.Submit(t.Context(), id, client.Code{Code: "seen.append(7)", Key: "key 7"}); err != nil || c.Position == 0 {
-		t.Errorf("after a kill -9 the key gives a cell at position %d (%v)", c.Position, err)
+		t.Errorf("after a kill of the server: the key gives a cell at position %d (%v), want a queued cell", c.Position, err)
 	}
 	if _, err := s.Submit(t.Context(), id, client.Code{Code: "another", Key: "key 7"}); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("the key with another request: %v", err)
+		t.Errorf("the key with another request: got %v, want kind conflict", err)
 	}
 	if c, err := s.Cancel(t.Context(), id, gate.ID); err != nil || c.State != cellhold.CellRunning {
-		t.Errorf("cancelling the running cell: it is %s (%v)", c.State, err)
+		t.Errorf("cancel the running cell: got state %s (%v), want running", c.State, err)
 	}
 	if c := s.done(t, gate); c.Status != cellhold.StatusInterrupted {
-		t.Errorf("the running cell ended with %s", c.Status)
+		t.Errorf("the cancelled running cell ended with %s, want interrupted", c.Status)
 	}
 	got := s.must(t, id, "print(seen)")
 	cells, err := s.Cells(t.Context(), id)
@@ -102,7 +102,7 @@ func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 		}
 	}
 	if want := strings.ReplaceAll(fmt.Sprintln(accepted), " ", ", "); len(accepted) != 50 || got != want {
-		t.Errorf("accepted as %s, run as %s", want, got)
+		t.Errorf("the cells ran in the order %s, want the 50 cells in the accepted order %s", got, want)
 	}
 	last := cellhold.Event{}
 	for ev, err := range s.Watch(t.Context(), id, 0) {
@@ -110,7 +110,7 @@ func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ev.Seq != last.Seq+1 {
-			t.Fatalf("event %d after event %d", ev.Seq, last.Seq)
+			t.Fatalf("got event %d after event %d, want %d", ev.Seq, last.Seq, last.Seq+1)
 		}
 		if last = ev; ev.Cell == cells[len(cells)-1].ID && ev.Type == cellhold.EventCellDone {
 			break
@@ -118,7 +118,7 @@ func TestTheQueueKeepsItsOrderAndShowsPositions(t *testing.T) {
 	}
 }
 
-// If a caller requests it, a cell that fails cancels the queued cells, like Jupyter's stop_on_error.
+// The choice of the caller is like Jupyter's stop_on_error.
 func TestAFailingCellCancelsTheQueueOnRequest(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -132,16 +132,16 @@ func TestAFailingCellCancelsTheQueueOnRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c := s.done(t, bad); c.Status != cellhold.StatusError {
-			t.Errorf("the failing cell ended with %s", c.Status)
+			t.Errorf("the failing cell ended with %s, want error", c.Status)
 		}
 		if c := s.done(t, rest); c.Status != want {
-			t.Errorf("with %s the queued cell ended with %s (%s)", choice, c.Status, c.Cause)
+			t.Errorf("with %s the queued cell ended with %s (%s), want %s", choice, c.Status, c.Cause, want)
 		}
 	}
 }
 
-// An interrupt names its cell. If it comes after the end of that cell, it must not interrupt the next cell.
-func TestAnInterruptNeverInterruptsTheNextCell(t *testing.T) {
+// An interrupt names a cell. If the interrupt arrives after the end of that cell, the next cell must continue.
+func TestAnInterruptOfACellNeverInterruptsTheNextCell(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -156,21 +156,21 @@ func TestAnInterruptNeverInterruptsTheNextCell(t *testing.T) {
 		}
 		statuses[s.done(t, first).Status]++
 		if c := s.done(t, second); text(c) != "'whole'" {
-			t.Fatalf("round %d: the next cell ended with %s: %s", i, c.Status, text(c))
+			t.Fatalf("round %d: the next cell ended with %s and %s, want the result 'whole'", i, c.Status, text(c))
 		}
 	}
 	t.Logf("the interrupted cells ended with %v", statuses)
 }
 
-// The API answers input() and getpass, also after a kill of the server. It marks the questions of getpass.
-func TestInputThroughTheAPI(t *testing.T) {
+// The cell asks with input() and getpass. The server is killed before the first answer.
+func TestACallerAnswersQuestionsOfACellThroughTheAPI(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	s := serve(t, home)
 	id := s.session(t, client.CreateSession{})
 	begun := time.Now()
 	if c := s.run(t, id, "input('Name? ')"); c.Status != cellhold.StatusError || time.Since(begun) > 20*time.Second {
-		t.Errorf("input() without allow_stdin ended with %s after %s", c.Status, time.Since(begun))
+		t.Errorf("input() without allow_stdin ended with %s after %s, want error within 20s", c.Status, time.Since(begun))
 	}
 	cell := s.submit(t, id, client.Code{Code: "import getpass\na = input('Name? ')\nb = getpass.getpass('Secret: ')\nprint(a, len(b))", AllowStdin: true})
 	ask := s.await(t, cell, cellhold.EventInputRequest)
@@ -179,7 +179,7 @@ func TestInputThroughTheAPI(t *testing.T) {
 	s = serve(t, home)
 	c, err := s.Cell(t.Context(), id, cell.ID)
 	if err != nil || c.Input == nil || *c.Input != (cellhold.InputRequest{Request: ask.Seq, Prompt: "Name? "}) {
-		t.Fatalf("after a kill -9 the cell asks %+v (%v)", c.Input, err)
+		t.Fatalf("after a kill of the server the cell asks %+v (%v), want request %d with the prompt Name?", c.Input, err, ask.Seq)
 	}
 	if err := s.Answer(t.Context(), id, cell.ID, ask.Seq, "Ænne 漢"); err != nil {
 		t.Fatal(err)
@@ -188,15 +188,15 @@ func TestInputThroughTheAPI(t *testing.T) {
 	ask = s.await(t, cell, cellhold.EventInputRequest)
 	var q cellhold.InputRequestContent
 	if err := ask.Decode(&q); err != nil || !q.Password || q.Prompt != "Secret: " {
-		t.Errorf("getpass asks %+v (%v)", q, err)
+		t.Errorf("getpass asks %+v (%v), want a password with the prompt Secret:", q, err)
 	}
 	if err := s.Answer(t.Context(), id, cell.ID, cell.First, "again"); cellhold.KindOf(err) != cellhold.Conflict {
-		t.Errorf("answering the first question again: %v", err)
+		t.Errorf("answer the first question again: got %v, want kind conflict", err)
 	}
 	if err := s.Answer(t.Context(), id, cell.ID, 0, "12345"); err != nil {
 		t.Fatal(err)
 	}
 	if c := s.done(t, cell); text(c) != "Ænne 漢 5\n" {
-		t.Errorf("the cell ended with %s: %q", c.Status, text(c))
+		t.Errorf("the cell ended with %s and %q, want \"Ænne 漢 5\"", c.Status, text(c))
 	}
 }

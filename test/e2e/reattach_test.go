@@ -43,7 +43,7 @@ func (r *reader) read(t *testing.T, s *server, id cellhold.SessionID, n int) {
 	for n > 0 && !r.done {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			t.Fatalf("after event %d: %v", r.last, err)
+			t.Fatalf("read after event %d: got %v, want more events", r.last, err)
 		}
 		if data, ok := strings.CutPrefix(line, "data: "); ok {
 			r.take(t, data)
@@ -60,7 +60,7 @@ func (r *reader) take(t *testing.T, data string) {
 		t.Fatal(err)
 	}
 	if ev.Seq != r.last+1 {
-		t.Fatalf("event %d came after event %d", ev.Seq, r.last)
+		t.Fatalf("got event %d after event %d, want %d", ev.Seq, r.last, r.last+1)
 	}
 	r.last = ev.Seq
 	if ev.Cell != r.cell {
@@ -122,7 +122,7 @@ while not os.path.exists('enough'):
 			s = serve(t, home, "--listen", strings.TrimPrefix(first.url, "http://"))
 		}
 		if r.read(t, s, id, 1+random.IntN(5)); r.done {
-			t.Fatalf("the cell ended before disconnection %d", i)
+			t.Fatalf("the cell ended before disconnection %d, want a running cell", i)
 		}
 	}
 	s.write(t, id, "enough", "")
@@ -130,7 +130,7 @@ while not os.path.exists('enough'):
 	watching.Wait()
 	var lines int
 	if _, err := fmt.Sscan(s.must(t, id, "lines"), &lines); err != nil || lines < drops {
-		t.Fatalf("%d lines, %v", lines, err)
+		t.Fatalf("got %d lines, %v; want at least %d", lines, err, drops)
 	}
 	t.Logf("%d disconnections within %d lines, the server was killed after %d", drops, lines, drops/2)
 	var want strings.Builder
@@ -143,15 +143,15 @@ while not os.path.exists('enough'):
 		}
 	}
 	if c, err = s.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK || text(c) != want.String() {
-		t.Errorf("the cell is %s with %d bytes, %v", c.Status, len(text(c)), err)
+		t.Errorf("the cell is %s with %d bytes, %v; want ok with %d", c.Status, len(text(c)), err, want.Len())
 	}
 	var whole strings.Builder
 	if err := s.Text(t.Context(), id, c.ID, "stdout", 0, &whole); err != nil || whole.String() != want.String() {
-		t.Errorf("the text of the cell has %d bytes, %v", whole.Len(), err)
+		t.Errorf("the text of the cell has %d bytes, %v; want %d", whole.Len(), err, want.Len())
 	}
 	late := &reader{cell: c.ID} // reads from the beginning, after the end of the cell
 	late.read(t, s, id, 1<<30)
 	if late.text.String() != want.String() {
-		t.Errorf("a late reader got %d bytes", late.text.Len())
+		t.Errorf("a late reader got %d bytes, want %d", late.text.Len(), want.Len())
 	}
 }

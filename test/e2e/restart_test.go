@@ -11,7 +11,7 @@ import (
 	"cellhold/client"
 )
 
-func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
+func TestACellLosesNoOutputWhenTheServerIsKilled(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
@@ -33,17 +33,17 @@ func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
 	second := serve(t, home)
 	list, err := second.Sessions(t.Context())
 	if err != nil || len(list) != 1 || list[0].ID != id || list[0].User != "ann" {
-		t.Fatalf("sessions %+v, %v", list, err)
+		t.Fatalf("got the sessions %+v, %v; want the session of ann", list, err)
 	}
 	if c, err = second.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusOK {
-		t.Fatalf("the cell ended with %s (%s), %v", c.Status, c.Cause, err)
+		t.Fatalf("the cell ended with %s (%s), %v; want ok", c.Status, c.Cause, err)
 	}
 	var want strings.Builder
 	for i := range lines {
 		fmt.Fprintf(&want, "line %d\n", i)
 	}
 	if got := text(c); got != want.String() {
-		t.Errorf("the output is not complete:\n%s", got)
+		t.Errorf("got the output\n%s\nwant\n%s", got, want.String())
 	}
 	if queued, err = second.Wait(t.Context(), id, queued.ID); err != nil || text(queued) != "(42, 1)" {
 		t.Errorf("x, runs = %s (%s, %v), want (42, 1)", text(queued), queued.Status, err)
@@ -61,11 +61,11 @@ func TestAServerKilledInTheMiddleOfACellLosesNothing(t *testing.T) {
 		}
 	}
 	if ends[c.ID] != 1 || ends[queued.ID] != 1 {
-		t.Errorf("the numbers of ends per cell are %v, want 1", ends)
+		t.Errorf("got the events cell_done %v by cell, want 1 for each of the two cells", ends)
 	}
 }
 
-func TestATimeoutHoldsWithoutAServer(t *testing.T) {
+func TestACellEndsAtItsTimeoutAfterAKillOfTheServer(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
 	first := serve(t, home)
@@ -79,10 +79,10 @@ func TestATimeoutHoldsWithoutAServer(t *testing.T) {
 	first.signal(t, syscall.SIGKILL)
 	second := serve(t, home)
 	if c, err = second.Wait(t.Context(), id, c.ID); err != nil || c.Status != cellhold.StatusTimeout {
-		t.Fatalf("ended with %s, %v", c.Status, err)
+		t.Fatalf("the cell ended with %s, %v; want timeout", c.Status, err)
 	}
 	if got := second.must(t, id, "x"); got != "42" {
-		t.Errorf("x is %q", got)
+		t.Errorf("x is %q, want 42", got)
 	}
 }
 
@@ -92,6 +92,6 @@ func TestASecondServerOnTheSameHomeIsRefused(t *testing.T) {
 	serve(t, home)
 	out, err := runProgram(t, "--home", home, "serve", "--listen", "127.0.0.1:0")
 	if err == nil || !strings.Contains(out, "Another server") {
-		t.Errorf("the second server: got %v, want a refusal:\n%s", err, out)
+		t.Errorf("the second server: got %v, want an error with \"Another server\":\n%s", err, out)
 	}
 }

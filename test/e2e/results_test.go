@@ -23,10 +23,10 @@ func TestAReprThatFailsIsAnErrorOfItsCell(t *testing.T) {
 	} {
 		c := s.run(t, id, code)
 		if c.Status != cellhold.StatusError || len(c.Outputs) != 1 || c.Outputs[0].Exception() != want {
-			t.Errorf("%s ended with %s: %q", code, c.Status, text(c))
+			t.Errorf("%s ended with %s and %q, want error and %q", code, c.Status, text(c), want)
 		}
 		if all := strings.Join(c.Outputs[0].Traceback, "\n"); strings.Contains(all, "cellhold_") {
-			t.Errorf("%s: the traceback has frames of the kernel:\n%s", code, all)
+			t.Errorf("%s: got the traceback\n%s\nwant no frames of the kernel", code, all)
 		}
 	}
 }
@@ -40,13 +40,13 @@ func TestTheReprIsShownIfAnotherReprMethodFails(t *testing.T) {
 		for _, code := range []string{"H()", "display(H())"} {
 			c := s.run(t, id, code)
 			if c.Status != cellhold.StatusOK || len(c.Outputs) != 2 {
-				t.Fatalf("%s, %s: ended with %s: %q", method, code, c.Status, text(c))
+				t.Fatalf("%s, %s: ended with %s and %q, want ok and 2 outputs", method, code, c.Status, text(c))
 			}
 			if o := c.Outputs[0]; o.Name != "stderr" || !strings.Contains(o.Text, "division by zero") {
-				t.Errorf("%s, %s: the reason is not on standard error: %+v", method, code, o)
+				t.Errorf("%s, %s: got the first output %+v, want the reason on stderr", method, code, o)
 			}
 			if got := unescaped(c.Outputs[1].Data["text/plain"]); got != "good" {
-				t.Errorf("%s, %s: the text/plain output is %q", method, code, got)
+				t.Errorf("%s, %s: the text/plain output is %q, want good", method, code, got)
 			}
 		}
 	}

@@ -47,33 +47,33 @@ func (s *server) checkOnlySandboxLost(t *testing.T, id cellhold.SessionID, why s
 	for range 2 { // a second attempt gives the same error
 		_, err := s.Execute(t.Context(), id, client.Code{Code: "x"})
 		if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "output files are kept") {
-			t.Fatalf("a cell of the session: got %v, want a conflict with %q", err, why)
+			t.Fatalf("a cell of the session: got %v, want kind conflict with %q", err, why)
 		}
 	}
 	if left := sandboxProcesses(t, s.home); len(left) > 0 {
-		t.Errorf("processes of the failed restore:\n%s", strings.Join(left, "\n"))
+		t.Errorf("processes of the failed restore:\n%s\nwant no process", strings.Join(left, "\n"))
 	}
 	if x, err := s.Session(t.Context(), id); err != nil || x.State != cellhold.SessionHibernated {
-		t.Errorf("%+v, %v", x, err)
+		t.Errorf("got the session %+v, %v; want hibernated", x, err)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if c := s.run(t, id, "x"); c.Status != cellhold.StatusError {
-		t.Errorf("x is %s, want that it is lost", text(c))
+		t.Errorf("a cell that reads x: got %s with %s, want status error", c.Status, text(c))
 	}
 	if got := s.must(t, id, "open('/mnt/data/output/out.txt').read()"); got != "'kept'" {
-		t.Errorf("the output file has %s", got)
+		t.Errorf("the output file has %s, want %s", got, "'kept'")
 	}
 	if cells, err := s.Cells(t.Context(), id); err != nil || len(cells) < 2 || !strings.Contains(text(cells[0]), "hello") {
-		t.Errorf("%d cells, %v", len(cells), err)
+		t.Errorf("got %d cells, %v; want at least 2, with hello in the first", len(cells), err)
 	}
 	var notebook bytes.Buffer
 	if err := s.Notebook(t.Context(), id, &notebook); err != nil || !strings.Contains(notebook.String(), "hello") {
-		t.Errorf("notebook: %v\n%s", err, &notebook)
+		t.Errorf("got the notebook (%v)\n%s\nwant hello in it", err, &notebook)
 	}
 	if n := s.countEvents(t, id)[cellhold.EventSessionHibernated]; n != 1 {
-		t.Errorf("%d hibernation events, want 1", n)
+		t.Errorf("got %d events session_hibernated, want 1", n)
 	}
 	s.awaitNoSnapshots(t)
 }
@@ -95,11 +95,11 @@ func TestADamagedSnapshotIsNotRestored(t *testing.T) {
 	_, forked := s.Fork(t.Context(), id, 1, "good")
 	for what, err := range map[string]error{"rollback": rolled, "fork": forked} {
 		if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "damaged on the disk") {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: got %v, want kind conflict and \"damaged on the disk\"", what, err)
 		}
 	}
 	if got := s.must(t, id, "x"); got != "42" { // the failed rollback must change nothing
-		t.Errorf("x is %s", got)
+		t.Errorf("x is %s, want 42", got)
 	}
 	if err := s.DeleteCheckpoint(t.Context(), id, "good"); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func nextBuild(t *testing.T, home string) string {
 	const padding = 15 // offset of the last unused byte of the ELF identification
 	at := bytes.Index(program, guest)
 	if at < 0 || program[at+padding] != 0 {
-		t.Fatalf("the offset %d in the program is not a guest binary", at)
+		t.Fatalf("the guest binary is at offset %d of the program, want it there with an unused byte", at)
 	}
 	program[at+padding] = 1
 	path := filepath.Join(home, "next")
@@ -149,66 +149,66 @@ func TestAHibernatedSessionResumesUnderTheNextVersion(t *testing.T) {
 	home := newHome(t)
 	next := nextBuild(t, home)
 	s := serve(t, home)
-	asleep, awake := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
-	s.must(t, asleep, counter)
-	s.must(t, awake, "y = 7")
-	if _, err := s.Checkpoint(t.Context(), asleep, "before"); err != nil {
+	saved, running := s.session(t, client.CreateSession{}), s.session(t, client.CreateSession{})
+	s.must(t, saved, counter)
+	s.must(t, running, "y = 7")
+	if _, err := s.Checkpoint(t.Context(), saved, "before"); err != nil {
 		t.Fatal(err)
 	}
-	s.hibernate(t, asleep)
+	s.hibernate(t, saved)
 	s.signal(t, syscall.SIGTERM)
 
 	s = serveBy(t, next, home)
 	if n := len(guests(t, home)); n != 2 {
-		t.Errorf("%d guest binaries exist", n)
+		t.Errorf("got %d guest binaries, want 2", n)
 	}
 	for range 2 { // the next version can also hibernate the session again
-		if got := s.must(t, asleep, "x, open('/workspace/note.txt').read()"); got != "({'a': [1, 2, 3]}, 'on disk')" {
-			t.Errorf("the session of the earlier version has %s", got)
+		if got := s.must(t, saved, "x, open('/workspace/note.txt').read()"); got != "({'a': [1, 2, 3]}, 'on disk')" {
+			t.Errorf("the session of the earlier version has %s, want %s", got, "({'a': [1, 2, 3]}, 'on disk')")
 		}
-		s.must(t, asleep, "import sys, subprocess; subprocess.run([sys.executable, '-c', 'pass'], check=True)")
-		s.hibernate(t, asleep)
+		s.must(t, saved, "import sys, subprocess; subprocess.run([sys.executable, '-c', 'pass'], check=True)")
+		s.hibernate(t, saved)
 	}
-	s.must(t, asleep, "x = 0")
-	if _, err := s.Rollback(t.Context(), asleep, "before"); err != nil {
+	s.must(t, saved, "x = 0")
+	if _, err := s.Rollback(t.Context(), saved, "before"); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.must(t, asleep, "x"); got != "{'a': [1, 2, 3]}" {
-		t.Errorf("x is %s", got)
+	if got := s.must(t, saved, "x"); got != "{'a': [1, 2, 3]}" {
+		t.Errorf("x is %s, want %s", got, "{'a': [1, 2, 3]}")
 	}
-	forks, err := s.Fork(t.Context(), asleep, 1, "")
+	forks, err := s.Fork(t.Context(), saved, 1, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := s.must(t, forks[0].ID, "next(g)"); got != "2" {
-		t.Errorf("the fork has %s", got)
+		t.Errorf("the fork has %s, want 2", got)
 	}
 	// A session that was running during the update keeps its old agent, also after a hibernation.
-	s.hibernate(t, awake)
-	if got := s.must(t, awake, "y"); got != "7" {
-		t.Errorf("y is %s", got)
+	s.hibernate(t, running)
+	if got := s.must(t, running, "y"); got != "7" {
+		t.Errorf("y is %s, want 7", got)
 	}
 	// The old guest binary stays while such a session exists. Then the server removes it.
-	if err := s.DeleteSession(t.Context(), asleep); err != nil {
+	if err := s.DeleteSession(t.Context(), saved); err != nil {
 		t.Fatal(err)
 	}
 	s.signal(t, syscall.SIGTERM)
 	s = serveBy(t, next, home)
 	if n := len(guests(t, home)); n != 2 {
-		t.Errorf("%d guest binaries exist", n)
+		t.Errorf("got %d guest binaries, want 2", n)
 	}
-	if got := s.must(t, awake, "y"); got != "7" {
-		t.Errorf("y is %s", got)
+	if got := s.must(t, running, "y"); got != "7" {
+		t.Errorf("y is %s, want 7", got)
 	}
 	s.endSessions()
 	s.signal(t, syscall.SIGTERM)
 	s = serveBy(t, next, home)
 	if n := len(guests(t, home)); n != 1 {
-		t.Errorf("%d guest binaries exist", n)
+		t.Errorf("got %d guest binaries, want 1", n)
 	}
 	id := s.session(t, client.CreateSession{})
 	if got := s.must(t, id, "6 * 7"); got != "42" {
-		t.Errorf("a new session prints %s", got)
+		t.Errorf("a new session prints %s, want 42", got)
 	}
 }
 
@@ -233,7 +233,7 @@ func changeNeed(t *testing.T, dir, what, to string) {
 	}
 }
 
-func TestASnapshotOfAnotherGvisorLosesOnlyTheSandbox(t *testing.T) {
+func TestASessionWithASnapshotOfAnotherGvisorLosesOnlyItsSandbox(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})

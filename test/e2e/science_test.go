@@ -31,7 +31,7 @@ func TestScientificPackagesWorkWithTheSystemCallFilter(t *testing.T) {
 		"pyarrow and memory maps", "polars", "sqlite and asyncio", "subprocesses"} {
 		t.Run(name, func(t *testing.T) {
 			if c := s.run(t, id, science[name]); c.Status != cellhold.StatusOK {
-				t.Errorf("ended with %s: %s", c.Status, text(c))
+				t.Errorf("the cell ended with %s and %s, want ok", c.Status, text(c))
 			}
 		})
 	}
@@ -53,7 +53,7 @@ shutil.copy(fm.findfont("DejaVu Sans"), "/tmp/mine.ttf")
 fm.fontManager.addfont("/tmp/mine.ttf")
 print(any(f.fname == "/tmp/mine.ttf" for f in fm.fontManager.ttflist))`)
 	if strings.TrimSpace(got) != "ready\nTrue" {
-		t.Errorf("the cell prints %q", got)
+		t.Errorf("the cell prints %q, want \"ready\" and \"True\"", got)
 	}
 }
 
@@ -63,9 +63,9 @@ func TestAKernelHasNoDebuggerUntilCodeImportsIt(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
 	if got := s.must(t, id, "import sys; print([m for m in sys.modules if 'debugpy' in m or 'pydevd' in m])"); got != "[]\n" {
-		t.Errorf("before the import the kernel has loaded %s", got)
+		t.Errorf("before the import the kernel has loaded %s, want %s", got, "[]\n")
 	}
 	if got := s.must(t, id, "import debugpy; print(debugpy.__name__, debugpy.is_client_connected())"); !strings.HasSuffix(got, "debugpy False\n") {
-		t.Errorf("after the import the kernel has loaded %s", got)
+		t.Errorf("after the import the cell prints %s, want debugpy and False", got)
 	}
 }

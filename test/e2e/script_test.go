@@ -82,11 +82,11 @@ a thread ends
 at the end
 `
 	if got != (scriptResult{want, "", 5}) {
-		t.Errorf("the script gave %+v, want the status 5 and\n%s", got, want)
+		t.Errorf("got %+v, want exit status 5 and\n%s", got, want)
 	}
 }
 
-func TestAScriptCanReadItsStandardInputInEveryWay(t *testing.T) {
+func TestAScriptReadsItsStandardInputByLinesAndBytes(t *testing.T) {
 	t.Parallel()
 	const source = `import fileinput, subprocess, sys
 for line in sys.stdin:
@@ -98,7 +98,7 @@ with fileinput.input("-") as lines:
 `
 	got := runScript(t, t.TempDir(), map[string]string{"lines.py": source}, strings.NewReader("one\ntwo\nthree\n\xff\x00x"), "lines.py")
 	if want := "'one\\n'\nname? two\n['three\\n', '\\udcff\\x00x']\n"; got != (scriptResult{want, "", 0}) {
-		t.Errorf("the script that reads lines gave %+v", got)
+		t.Errorf("the script that reads lines gave %+v, want exit status 0 and %q", got, want)
 	}
 	const raw = `import os, subprocess
 print(len(os.read(0, 4)), len(open("/dev/stdin", "rb", buffering=0).read(6)), flush=True)
@@ -106,13 +106,13 @@ print(int(subprocess.run(["wc", "-c"], capture_output=True).stdout), open(0).rea
 `
 	got = runScript(t, t.TempDir(), map[string]string{"raw.py": raw}, strings.NewReader(strings.Repeat("x", 30)), "raw.py")
 	if got != (scriptResult{"4 6\n20 True\n", "", 0}) {
-		t.Errorf("the script that reads bytes gave %+v", got)
+		t.Errorf("the script that reads bytes gave %+v, want exit status 0, 4 6 and 20 True", got)
 	}
 }
 
 func TestLongBinaryInputReachesAScriptCompletely(t *testing.T) {
 	t.Parallel()
-	const size = 20 << 20 // more than each buffer on the way
+	const size = 20 << 20 // larger than each buffer between the caller and the script
 	const source = `import hashlib, sys
 h, n = hashlib.sha256(), 0
 while b := sys.stdin.buffer.read(1 << 20):
@@ -122,7 +122,7 @@ print(n, h.hexdigest())
 	sum := sha256.New()
 	got := runScript(t, t.TempDir(), map[string]string{"sum.py": source}, io.TeeReader(io.LimitReader(rand.Reader, size), sum), "sum.py")
 	if want := "20971520 " + hex.EncodeToString(sum.Sum(nil)) + "\n"; got != (scriptResult{want, "", 0}) {
-		t.Errorf("the script gave %+v", got)
+		t.Errorf("the script gave %+v, want exit status 0 and %s", got, want)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestEndlessInputDoesNotDelayTheEndOfAScript(t *testing.T) {
 	defer silent.Close()
 	defer stay.Close()
 	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "print(1)"}, silent, "s.py"); got != (scriptResult{"1\n", "", 0}) {
-		t.Errorf("a silent pipe: %+v", got)
+		t.Errorf("a pipe without data: got %+v, want 1 and exit status 0", got)
 	}
 	zero, err := os.Open("/dev/zero")
 	if err != nil {
@@ -143,11 +143,11 @@ func TestEndlessInputDoesNotDelayTheEndOfAScript(t *testing.T) {
 	}
 	defer zero.Close()
 	if got := runScript(t, t.TempDir(), map[string]string{"s.py": "import sys; print(len(sys.stdin.read(5)))"}, zero, "s.py"); got != (scriptResult{"5\n", "", 0}) {
-		t.Errorf("/dev/zero: %+v", got)
+		t.Errorf("/dev/zero: got %+v, want 5 and exit status 0", got)
 	}
 }
 
-// The error messages and exit statuses are the same as Python's.
+// The messages and exit statuses must equal those of Python, because other programs read them.
 func TestAScriptFailsAsWithPython(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
@@ -173,7 +173,7 @@ ZeroDivisionError: division by zero
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if got := runScript(t, t.TempDir(), map[string]string{name: x.source}, nil, name, "--n"); got != (scriptResult{"", x.err, x.status}) {
-				t.Errorf("got %+v, want status %d and\n%s", got, x.status, x.err)
+				t.Errorf("got %+v, want exit status %d and on stderr\n%s", got, x.status, x.err)
 			}
 		})
 	}
@@ -183,7 +183,7 @@ func TestAScriptCanComeFromTheStandardInput(t *testing.T) {
 	t.Parallel()
 	got := runScript(t, t.TempDir(), nil, strings.NewReader("import sys\nprint(sys.argv)\n1 / 0\n"), "-", "-x")
 	if got.out != "['-', '-x']\n" || got.status != 1 || !strings.Contains(got.err, `File "<stdin>", line 3, in <module>`) {
-		t.Errorf("the script from the standard input gave %+v", got)
+		t.Errorf("the script from the standard input gave %+v, want its arguments, exit status 1 and a traceback of line 3", got)
 	}
 }
 
@@ -214,7 +214,7 @@ display(Image("plot.png"))
 	files := map[string]string{"s.py": source, "data.csv": "given", "sub/more.csv": "more", "mine.txt": "of the user"}
 	got := runScript(t, dir, files, nil, "--files", "data.csv", "--files", "sub", "s.py")
 	if got.status != 0 || got.out != "given more\n" {
-		t.Fatalf("the script gave %+v", got)
+		t.Fatalf("the script gave %+v, want \"given more\" and exit status 0", got)
 	}
 	for name, want := range map[string]string{
 		"data.csv": "given", "mine.txt": "of the user", "new.txt": "new",
@@ -222,12 +222,12 @@ display(Image("plot.png"))
 		"s-output/link/inside.txt": "through a link", "s-output/kept.txt": "kept",
 	} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != want {
-			t.Errorf("%s: %q, %v", name, b, err)
+			t.Errorf("%s is %q, %v; want %q", name, b, err, want)
 		}
 	}
 	for _, name := range []string{"s-1.png", "s-2.png", "plot.png"} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.HasPrefix(b, []byte("\x89PNG")) {
-			t.Errorf("%s is not a PNG file: %v", name, err)
+			t.Errorf("%s: got %.20q, %v; want a PNG file", name, b, err)
 		}
 	}
 	for _, want := range []string{`not kept: "password": it is a symbolic link`, `not kept: "pipe": it is not a regular file`, `not kept: "bell\a": its name contains control characters`} {
@@ -236,12 +236,12 @@ display(Image("plot.png"))
 		}
 	}
 	if left, _ := os.ReadDir(elsewhere); len(left) > 0 {
-		t.Errorf("the script wrote through a link of the user: %v", left)
+		t.Errorf("got the files %v in the target of the user's link, want 0", left)
 	}
 }
 
-// The host limits the sizes and the number of files, also if the guest reports wrong sizes.
-func TestAScriptCannotFillTheHostsDisk(t *testing.T) {
+// A sparse file of 1 TiB needs no space in the guest, and would fill the disk of the host.
+func TestATooLargeOutputFileOfAScriptIsNotKept(t *testing.T) {
 	t.Parallel()
 	const source = `import os
 os.truncate("big", 1 << 40) if open("big", "w").close() is None else 0
@@ -250,10 +250,10 @@ open("small", "w").write("x")
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"s.py": source}, nil, "--output", "out", "s.py")
 	if _, err := os.Stat(filepath.Join(dir, "out/big")); got.status != 0 || err == nil || !strings.Contains(got.err, `not kept: "big"`) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v and %v for the file big, want exit status 0, no file and a note", got, err)
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, "out/small")); err != nil || string(b) != "x" {
-		t.Errorf("%q, %v", b, err)
+		t.Errorf("the file small is %q, %v; want x", b, err)
 	}
 }
 
@@ -267,15 +267,15 @@ func TestANotebookRunsAsAScriptAndIsSavedWithItsOutputs(t *testing.T) {
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"n.ipynb": book}, nil, "--output", "out", "n.ipynb")
 	if got.status != 1 || got.out != "1\n" || !strings.Contains(got.err, "ZeroDivisionError: division by zero") {
-		t.Errorf("the notebook gave %+v", got)
+		t.Errorf("the notebook gave %+v, want exit status 1, the output 1 and ZeroDivisionError", got)
 	}
 	for _, name := range []string{"n.ipynb", "n-1.png", "w.txt"} {
 		if info, err := os.Stat(filepath.Join(dir, "out", name)); err != nil || info.Size() == 0 {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want a file with content", name, err)
 		}
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, "out/n.ipynb")); !bytes.Contains(b, []byte("# Title")) || !bytes.Contains(b, []byte("ZeroDivisionError")) {
-		t.Errorf("the executed notebook: %s", b)
+		t.Errorf("the executed notebook is %s, want the title and the error in it", b)
 	}
 }
 
@@ -315,10 +315,10 @@ time.sleep(300)
 			}
 			_ = cmd.Wait()
 			if got := cmd.ProcessState.ExitCode(); got != want || sig == syscall.SIGINT != strings.HasSuffix(problems.String(), "KeyboardInterrupt\n") {
-				t.Errorf("status %d: %s", got, &problems)
+				t.Errorf("%s: got exit status %d and %s, want %d, and KeyboardInterrupt only after SIGINT", sig, got, &problems, want)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "stopped.txt")); (err == nil) != (sig != syscall.SIGINT) {
-				t.Errorf("the file that the signal handler writes: %v", err)
+				t.Errorf("the file of the signal handler: got %v, want a file for all signals but SIGINT", err)
 			}
 		})
 	}
@@ -330,18 +330,18 @@ func TestAScriptIsInterruptedAtItsTimeoutAndKeepsItsFiles(t *testing.T) {
 	dir := t.TempDir()
 	got := runScript(t, dir, map[string]string{"s.py": source}, nil, "--timeout", "2s", "s.py")
 	if got.out != "begun\ntidied up\n" || got.status != 124 || !strings.Contains(got.err, "KeyboardInterrupt\ncellhold: the script did not end by itself: stopped at its deadline of 2s (--timeout)\n") {
-		t.Errorf("the script gave %+v", got)
+		t.Errorf("the script gave %+v, want the outputs of the script, exit status 124 and a message about the deadline", got)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "w.txt")); err != nil {
 		t.Error(err)
 	}
 	got = runScript(t, dir, map[string]string{"s.py": "import time\nwhile True:\n    try: time.sleep(300)\n    except KeyboardInterrupt: pass\n"}, nil, "--timeout", "1s", "s.py")
 	if got.status != 124 {
-		t.Errorf("a script that ignores the interrupt: %+v", got)
+		t.Errorf("a script that ignores the interrupt: got %+v, want exit status 124", got)
 	}
 }
 
-func TestAClosedOutputEndsTheScriptSilently(t *testing.T) {
+func TestAClosedOutputEndsTheScriptWithoutAMessage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "s.py"), []byte("n = 0\nwhile True:\n    print(n); n += 1\n"), 0o600); err != nil {
@@ -351,6 +351,6 @@ func TestAClosedOutputEndsTheScriptSilently(t *testing.T) {
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err != nil || string(out) != "0\n141\n" {
-		t.Errorf("%v: %s", err, out)
+		t.Errorf("got %v and %s, want one line and exit status 141", err, out)
 	}
 }

@@ -48,7 +48,7 @@ func tree(t *testing.T, dir string) map[string]bool {
 	return files
 }
 
-func TestFilesOfAScriptHaveNoEffectInTheUsersFolder(t *testing.T) {
+func TestFilesThatProgramsObeyAreKeptOutOfTheUsersFolder(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"s.py"}, {"--output", ".", "s.py"}} {
 		dir := t.TempDir()
@@ -62,7 +62,7 @@ func TestFilesOfAScriptHaveNoEffectInTheUsersFolder(t *testing.T) {
 		mine := errors.Join(os.WriteFile(filepath.Join(dir, "Makefile"), []byte("mine"), 0o600), os.WriteFile(filepath.Join(dir, ".bashrc"), []byte("mine"), 0o600))
 		got := runScript(t, dir, map[string]string{"s.py": hostileFiles}, nil, args...)
 		if got.status != 0 || mine != nil {
-			t.Fatalf("%+v, %v", got, mine)
+			t.Fatalf("got %+v and %v, want exit status 0 and the user's files", got, mine)
 		}
 		files := tree(t, dir)
 		for name := range files {
@@ -70,24 +70,24 @@ func TestFilesOfAScriptHaveNoEffectInTheUsersFolder(t *testing.T) {
 			switch {
 			case top == ".git" || top == "s-output":
 			case name != "s.py" && name != "Makefile" && name != ".bashrc" && name != "out.csv" && name != "plot.png":
-				t.Errorf("%v: %s is in the user's folder", args, name)
+				t.Errorf("%v: got the file %s in the user's folder, want only data there", args, name)
 			}
 		}
 		for _, name := range []string{"out.csv", "plot.png", "s-output/s.py", "s-output/json.py", "s-output/.bashrc", "s-output/noending"} {
 			if !files[name] {
-				t.Errorf("%v: %s is missing", args, name)
+				t.Errorf("%v: %s does not exist, want the file of the script", args, name)
 			}
 		}
 		for name, want := range map[string]string{"s.py": hostileFiles, "Makefile": "mine", ".bashrc": "mine"} {
 			if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != want {
-				t.Errorf("%v: %s is %q, %v", args, name, b, err)
+				t.Errorf("%v: %s is %q, %v; want %q", args, name, b, err, want)
 			}
 		}
 		git("status")
 		git("-C", "s-output", "status")
 		git("-C", "s-output/sub", "status")
 		if files = tree(t, dir); files["pwned"] || files["s-output/pwned"] || files["s-output/sub/pwned"] || files["s-output/HEAD"] {
-			t.Errorf("%v: git ran a command from a file of the script", args)
+			t.Errorf("%v: got the file pwned or s-output/HEAD, want no effect of the script's files on git", args)
 		}
 		for _, want := range []string{`not kept: "HEAD": git would obey it`, `not kept: ".cellhold-output": cellhold uses`, `an option`,
 			"s-output: check them before you use them"} {
@@ -107,20 +107,20 @@ func TestAnOutputFolderKeepsTheUsersFiles(t *testing.T) {
 	files := map[string]string{"s.py": "open('out.csv', 'w').write('new'); open('.hidden', 'w').write('new')"}
 	got := runScript(t, dir, files, nil, "--output", "full", "s.py")
 	if !strings.Contains(got.err, "nothing in full is replaced") || got.status != 0 {
-		t.Errorf("with the existing folder: %+v", got)
+		t.Errorf("with the existing folder: got %+v, want exit status 0 and a note", got)
 	}
 	for range 2 { // the second run replaces the files of the first run
 		if got := runScript(t, dir, files, nil, "--output", "new", "s.py"); got.status != 0 || strings.Contains(got.err, "because") {
-			t.Errorf("with the new folder: %+v", got)
+			t.Errorf("with the new folder: got %+v, want exit status 0 without a note", got)
 		}
 	}
 	for name, want := range map[string]string{"full/out.csv": "mine", "full/s-output/out.csv": "new", "full/s-output/.hidden": "new",
 		"new/out.csv": "new", "new/.hidden": "new"} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != want {
-			t.Errorf("%s is %q, %v", name, b, err)
+			t.Errorf("%s is %q, %v; want %q", name, b, err, want)
 		}
 	}
 	if files := tree(t, dir); files["full/.hidden"] || !files["new/.cellhold-output"] {
-		t.Errorf("the files are %v", files)
+		t.Errorf("the files are %v, want no full/.hidden, and new/.cellhold-output", files)
 	}
 }

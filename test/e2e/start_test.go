@@ -35,12 +35,12 @@ func TestAServerThatCannotStartPrintsTheReason(t *testing.T) {
 		cmd := exec.Command(x.args[0], x.args[1:]...)
 		out, _ := cmd.CombinedOutput() // the test checks the exit status below
 		if text := string(out); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(text, x.says) || strings.Contains(text, "goroutine") {
-			t.Errorf("%s: status %d: %s", name, cmd.ProcessState.ExitCode(), text)
+			t.Errorf("%s: got exit status %d with %s, want 1 with %q", name, cmd.ProcessState.ExitCode(), text, x.says)
 		}
 	}
 }
 
-// A server stops in order when its terminal closes (SIGHUP). A server that nohup started continues.
+// The kernel sends SIGHUP when the terminal closes. nohup makes a program ignore SIGHUP.
 func TestAHangupStopsAServerUnlessNohupStartedIt(t *testing.T) {
 	t.Parallel()
 	home := newHome(t)
@@ -48,10 +48,10 @@ func TestAHangupStopsAServerUnlessNohupStartedIt(t *testing.T) {
 	s.session(t, client.CreateSession{})
 	s.signal(t, syscall.SIGHUP)
 	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit status %d: %s", code, s.log)
+		t.Errorf("got exit status %d, want 0: %s", code, s.log)
 	}
 	if left, err := filepath.Glob(filepath.Join(home, "run", "s*")); err != nil || len(left) > 0 {
-		t.Errorf("sandboxes are left: %v (%v)", left, err)
+		t.Errorf("got the sandboxes %v (%v), want 0", left, err)
 	}
 
 	ignoring := filepath.Join(t.TempDir(), "cellhold")
@@ -70,8 +70,8 @@ func TestAHangupStopsAServerUnlessNohupStartedIt(t *testing.T) {
 	s.must(t, s.session(t, client.CreateSession{}), "1")
 }
 
-// The folder of --data belongs to the user. A session writes its output files elsewhere, also after a hibernation.
-func TestTheDataFolderIsNeverWrittenTo(t *testing.T) {
+// The folder of --data belongs to the user, and the server could write output files below it.
+func TestASessionWritesNoFileToTheDataFolder(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
 	if err := os.WriteFile(filepath.Join(data, "x.csv"), []byte("a,b\n"), 0o644); err != nil {
@@ -92,7 +92,7 @@ func TestTheDataFolderIsNeverWrittenTo(t *testing.T) {
 	}
 	s.must(t, id, strings.ReplaceAll(code, "%d", "2"))
 	if files, err := s.Files(t.Context(), id); err != nil || len(files) != 2 {
-		t.Errorf("output files: %+v %v", files, err)
+		t.Errorf("got the output files %+v, %v; want 2", files, err)
 	}
 	if left, err := os.ReadDir(data); err != nil || len(left) != 1 {
 		t.Errorf("the data folder has %v, want only x.csv (%v)", left, err)
@@ -108,6 +108,6 @@ func TestTheDoctorRequiresOnlyNeededCapabilities(t *testing.T) {
 	cmd := exec.Command("setpriv", "--bounding-set=-setfcap", "--inh-caps=-setfcap", binary(t), "--home", newHome(t), "doctor", "--listen", "127.0.0.1:0")
 	out, _ := cmd.CombinedOutput() // other tools can be missing here
 	if !strings.Contains(string(out), "ok       a sandbox starts") || !strings.Contains(string(out), "ok       user namespaces") {
-		t.Errorf("without setfcap the doctor prints:\n%s", out)
+		t.Errorf("without setfcap the doctor prints:\n%s\nwant ok for sandboxes and for user namespaces", out)
 	}
 }

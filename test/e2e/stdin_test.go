@@ -9,7 +9,7 @@ import (
 	"cellhold/client"
 )
 
-// A program that a cell starts must not wait for an answer, however the cell starts it and wherever it reads.
+// No caller can answer a program. So a program must not wait for input, whatever it reads and however it starts.
 func TestAProgramOfACellHasEmptyInput(t *testing.T) {
 	t.Parallel()
 	s := serve(t, newHome(t))
@@ -42,11 +42,11 @@ func TestAProgramOfACellHasEmptyInput(t *testing.T) {
 	} {
 		c := s.run(t, id, cell.code, 20*time.Second)
 		if c.Status == cellhold.StatusTimeout || !strings.Contains(text(c), cell.want) {
-			t.Errorf("%s\nended with %s (%s): %q, want %q", cell.code, c.Status, c.Cause, text(c), cell.want)
+			t.Errorf("%s\nended with %s (%s) and %q, want %q before the timeout", cell.code, c.Status, c.Cause, text(c), cell.want)
 		}
 	}
 	if got := s.must(t, id, "kept"); got != "42" {
-		t.Errorf("the variable is %q", got)
+		t.Errorf("the variable is %q, want 42", got)
 	}
 }
 
@@ -67,7 +67,7 @@ func TestAProgramOfACellHasATerminalForItsOutput(t *testing.T) {
 	}
 	s.must(t, id, "!(sleep 0.2; echo late; echo late > late.txt) & true")
 	if got := s.must(t, id, "import time; time.sleep(1); open('late.txt').read()"); got != "'late\\n'" {
-		t.Errorf("a program in the background left %s", got)
+		t.Errorf("a program in the background left %s, want %s", got, "'late\\n'")
 	}
 	s.interruptRunning(t, id, `!python3 -c "import time; print('line'); time.sleep(60)"`)
 }

@@ -23,7 +23,7 @@ func TestProgressBarsAreTextWithoutAWarning(t *testing.T) {
 		c := s.run(t, id, "import warnings; warnings.simplefilter('always')\n"+code)
 		got := text(c)
 		if c.Status != cellhold.StatusOK || !strings.Contains(got, "work: 100%") || strings.Contains(got, "IProgress") || strings.Contains(got, "Warning") {
-			t.Errorf("%s\nended with %s: %s", code, c.Status, got)
+			t.Errorf("%s\nended with %s and %s, want ok and \"work: 100%%\" without a warning", code, c.Status, got)
 		}
 	}
 }
@@ -45,7 +45,7 @@ from tqdm.notebook import tqdm_notebook
 bar = tqdm(range(3), desc="work", display=False)
 print(isinstance(bar, tqdm_notebook), bar.container.children[1].max)`)
 	if strings.TrimSpace(got) != "True 3" {
-		t.Errorf("the cell returns %q", got)
+		t.Errorf("the cell returns %q, want True 3", got)
 	}
 }
 
@@ -77,7 +77,7 @@ plt.style.use("seaborn-whitegrid"); assert plt.rcParams["axes.grid"]`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c := s.run(t, id, code); c.Status != cellhold.StatusOK {
-				t.Errorf("ended with %s: %s", c.Status, text(c))
+				t.Errorf("the cell ended with %s and %s, want ok", c.Status, text(c))
 			}
 		})
 	}
@@ -96,6 +96,6 @@ write_csv(data.frame(a = c(1, 1, 2), b = 1:3), "x.csv")
 cat(data.table::fread("x.csv")[, sum(b)], toJSON(1:2), "\n")
 read_csv("x.csv", show_col_types = FALSE) |> group_by(a) |> summarise(total = sum(b))`)
 	if c.Status != cellhold.StatusOK || !strings.Contains(text(c), "6 [1,2]") || outputsOf(c, "text/html") != 1 {
-		t.Errorf("ended with %s: %s", c.Status, text(c))
+		t.Errorf("the cell ended with %s and %s, want ok, \"6 [1,2]\" and a table", c.Status, text(c))
 	}
 }

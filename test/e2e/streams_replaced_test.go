@@ -29,7 +29,7 @@ func TestReplacedStreamsAreRestoredInTheNextCell(t *testing.T) {
 		c = s.run(t, id, "print('out')\nprint('err', file=sys.stderr)")
 		// Only the order within each stream is defined.
 		if out, err := streamOf(c, "stdout"), streamOf(c, "stderr"); out != "out\n" || err != "err\n" {
-			t.Errorf("after\n%s\nthe next cell writes %q on stdout, %q on stderr", x.code, out, err)
+			t.Errorf("after\n%s\nthe next cell writes %q on stdout, %q on stderr; want out and err", x.code, out, err)
 		}
 	}
 }
@@ -61,10 +61,10 @@ func TestAStreamThatStillWritesToTheSessionStays(t *testing.T) {
 		"sys.stdout = io.TextIOWrapper(sys.stdout.buffer)",
 	} {
 		if got := s.must(t, id, "try:\n    "+strings.ReplaceAll(x, "\n", "\n    ")+"\nexcept ImportError:\n    pass\nmine = sys.stdout\nprint('one')"); got != "one\n" {
-			t.Errorf("%s\nwrites %q", x, got)
+			t.Errorf("%s\nwrites %q, want %q", x, got, "one\n")
 		}
 		if got := s.must(t, id, "print('two', sys.stdout is mine)"); got != "two True\n" {
-			t.Errorf("after %s\nthe next cell writes %q", x, got)
+			t.Errorf("after %s\nthe next cell writes %q, want %q", x, got, "two True\n")
 		}
 		s.must(t, id, "sys.stdout = kernel")
 	}

@@ -83,7 +83,7 @@ const (
 	cold   = "[]"
 )
 
-func TestSessionsFromATemplate(t *testing.T) {
+func TestASessionFromATemplateIsWarmAndMatchesItsRequest(t *testing.T) {
 	t.Parallel()
 	s := templated(t, newHome(t), "--warm=2", "--max-egress=public", "--max-memory=2GiB", "--max-disk=2GiB",
 		"--templates=[{name: python}, {name: web, egress: public, warmup: import pandas}]")
@@ -94,13 +94,13 @@ func TestSessionsFromATemplate(t *testing.T) {
 		id := s.session(t, client.CreateSession{})
 		c := s.run(t, id, names)
 		if c.ExecutionCount != 1 {
-			t.Errorf("the first cell has the number %d", c.ExecutionCount)
+			t.Errorf("the first cell has the number %d, want 1", c.ExecutionCount)
 		}
 		if want := s.must(t, other, names); text(c) != want {
 			t.Errorf("the first cell finds the names\n%sand in a cold session\n%s", text(c), want)
 		}
 		if got := s.oneLine(t, id, loaded); got != warm {
-			t.Errorf("loaded is %s", got)
+			t.Errorf("loaded is %s, want %s", got, warm)
 		}
 		if got := s.oneLine(t, other, loaded); got != cold {
 			t.Errorf("a session with another disk limit has loaded %s, want a cold start", got)
@@ -110,7 +110,7 @@ func TestSessionsFromATemplate(t *testing.T) {
 			t.Errorf("the session has the template %q (%v), want python", x.Template, err)
 		}
 		if _, early := s.sandboxes(t); early == 0 {
-			t.Error("no warm sandbox was ready")
+			t.Error("got 0 warm sandboxes, want at least 1")
 		}
 		s.end(t, id, other)
 	})
@@ -153,14 +153,14 @@ func clonesDiffer(t *testing.T, s *server) {
 		for line := range strings.Lines(s.must(t, id, string(code))) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 			if value == "" || seen[name] == value {
-				t.Errorf("%s is %q in two sessions", name, value)
+				t.Errorf("%s is %q in two sessions, want different values that are not empty", name, value)
 			}
 			seen[name] = value
 		}
 		s.end(t, id)
 	}
 	if len(seen) < 5 {
-		t.Errorf("only %d values were compared", len(seen))
+		t.Errorf("compared %d values, want at least 5", len(seen))
 	}
 }
 
@@ -175,23 +175,23 @@ func kernelWorks(t *testing.T, s *server) {
 		image = image || o.Data["image/png"] != nil
 	}
 	if c.Status != cellhold.StatusOK || !image {
-		t.Errorf("the plot ended with %s and %d outputs", c.Status, len(c.Outputs))
+		t.Errorf("the plot ended with %s and %d outputs, want ok and a PNG", c.Status, len(c.Outputs))
 	}
 	s.must(t, id, "mine = 1")
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.oneLine(t, id, "print(began, 'mine' in globals())"); got != "5 False" {
-		t.Errorf("after the restart: %s", got)
+		t.Errorf("after the restart: %s, want 5 False", got)
 	}
 	if c := s.run(t, id, "b = bytearray(3 << 30)\nfor i in range(0, len(b), 4096): b[i] = 1"); c.Status != cellhold.StatusOOM && c.Status != cellhold.StatusError {
-		t.Errorf("3 GiB in a session of 1 GiB ended with %s", c.Status)
+		t.Errorf("3 GiB in a session of 1 GiB ended with %s, want oom or error", c.Status)
 	}
 	if _, err := s.Restart(t.Context(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.oneLine(t, id, "print(began)"); got != "5" {
-		t.Errorf("after the out-of-memory end: %s", got)
+		t.Errorf("after the out-of-memory end: %s, want 5", got)
 	}
 }
 
@@ -223,30 +223,30 @@ func sessionsMatchRequests(t *testing.T, s *server) {
 	}
 }
 
-func TestAKilledServerLeavesNoWarmSandboxes(t *testing.T) {
+func TestTheNextServerRemovesTheWarmSandboxesOfAKilledServer(t *testing.T) {
 	t.Parallel()
 	s := templated(t, newHome(t), "--warm=2")
 	first := s.awaitReady(t, 2)
 	s.signal(t, syscall.SIGKILL)
 	if all, early := s.sandboxes(t); early < 2 {
-		t.Fatalf("%d of %d sandboxes were ready", early, all)
+		t.Fatalf("got %d warm sandboxes of %d, want at least 2", early, all)
 	}
 	// The next server uses the snapshot, and makes its own sandboxes.
 	s = templated(t, s.home, "--warm=1")
 	if again := s.awaitReady(t, 1); !again.Built.Equal(first.Built) {
-		t.Errorf("the next server replaced the snapshot of %s with one of %s", first.Built, again.Built)
+		t.Errorf("the next server uses a snapshot of %s, want the snapshot of %s", again.Built, first.Built)
 	}
 	if all, _ := s.sandboxes(t); all != 1 {
-		t.Errorf("%d sandboxes exist", all)
+		t.Errorf("got %d sandboxes, want 1", all)
 	}
 	s.signal(t, syscall.SIGTERM)
 	if all, _ := s.sandboxes(t); all != 0 {
-		t.Errorf("the server stopped, and %d sandboxes exist", all)
+		t.Errorf("got %d sandboxes after the end of the server, want 0", all)
 	}
 	// A server with another disk limit needs another snapshot, and removes the old one.
 	s = templated(t, s.home, "--warm=1", "--disk=512MiB")
 	if other := s.awaitReady(t, 1); other.Built.Equal(first.Built) {
-		t.Error("the template with another disk limit uses the old snapshot")
+		t.Error("with another disk limit: got the old snapshot, want a new one")
 	}
 	if got := s.snapshots(t); len(got) != 1 {
 		t.Errorf("the snapshots are %v, want one", got)
@@ -254,7 +254,7 @@ func TestAKilledServerLeavesNoWarmSandboxes(t *testing.T) {
 	s.signal(t, syscall.SIGKILL)
 	s = serve(t, s.home) // without templates
 	if all, _ := s.sandboxes(t); all != 0 {
-		t.Errorf("%d sandboxes exist", all)
+		t.Errorf("got %d sandboxes, want 0", all)
 	}
 }
 
@@ -264,7 +264,7 @@ func TestADamagedSnapshotIsRebuiltAndSessionsStartColdUntilThen(t *testing.T) {
 	before := s.awaitTemplate(t, "ready", func(x cellhold.Template) bool { return x.State == cellhold.TemplateReady })
 	id := s.session(t, client.CreateSession{})
 	if got := s.oneLine(t, id, loaded); got != warm { // the session is restored, because no sandbox is ready
-		t.Errorf("loaded is %s", got)
+		t.Errorf("loaded is %s, want %s", got, warm)
 	}
 	s.end(t, id)
 	for _, dir := range s.snapshots(t) {
@@ -272,7 +272,7 @@ func TestADamagedSnapshotIsRebuiltAndSessionsStartColdUntilThen(t *testing.T) {
 	}
 	id = s.session(t, client.CreateSession{})
 	if got := s.oneLine(t, id, "print(6 * 7)"); got != "42" {
-		t.Errorf("a session prints %s", got)
+		t.Errorf("a session prints %s, want 42", got)
 	}
 	s.end(t, id)
 	s.awaitTemplate(t, "rebuilt", func(x cellhold.Template) bool {
@@ -280,7 +280,7 @@ func TestADamagedSnapshotIsRebuiltAndSessionsStartColdUntilThen(t *testing.T) {
 	})
 	id = s.session(t, client.CreateSession{})
 	if got := s.oneLine(t, id, loaded); got != warm {
-		t.Errorf("loaded is %s", got)
+		t.Errorf("loaded is %s, want %s", got, warm)
 	}
 }
 
@@ -297,11 +297,11 @@ func TestTheSessionsOfATemplateHaveItsPackages(t *testing.T) {
 	} {
 		id := s.session(t, r)
 		if got := s.oneLine(t, id, version); got != "1.0 False" {
-			t.Errorf("%+v: got %s", r.Limits, got)
+			t.Errorf("%+v: got %s, want %s", r.Limits, got, "1.0 False")
 		}
 		x, err := s.Session(t.Context(), id)
 		if err != nil || len(x.Packages) != 1 || x.Packages[0].Name != "cell-demo" {
-			t.Errorf("the session lists the packages %+v (%v)", x.Packages, err)
+			t.Errorf("the session lists the packages %+v (%v), want cell-demo", x.Packages, err)
 		}
 		s.end(t, id)
 	}

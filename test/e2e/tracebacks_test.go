@@ -39,24 +39,24 @@ func TestATracebackOfManyFramesIsShortAndFast(t *testing.T) {
 			c := s.run(t, id, e.code)
 			took := time.Since(begun)
 			if c.Status != cellhold.StatusError || len(c.Outputs) == 0 {
-				t.Fatalf("ended with %s: %.300q", c.Status, text(c))
+				t.Fatalf("the cell ended with %s and %.300q, want error", c.Status, text(c))
 			}
 			o := c.Outputs[len(c.Outputs)-1]
 			plain := regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAllString(strings.Join(o.Traceback, "\n"), "")
 			if !regexp.MustCompile(`(?s)` + e.left).MatchString(plain) {
-				t.Errorf("the traceback does not have %s:\n%.3000s", e.left, plain)
+				t.Errorf("got the traceback\n%.3000s\nwant %s in it", plain, e.left)
 			}
 			if len(plain) > 70_000 || len(*o.ErrorValue) > 40_000 || took > 20*time.Second {
-				t.Errorf("the traceback has %d bytes and the value %d bytes, after %s", len(plain), len(*o.ErrorValue), took)
+				t.Errorf("the traceback has %d bytes and the value %d bytes, after %s; want at most 70000, 40000 and 20s", len(plain), len(*o.ErrorValue), took)
 			}
 			if lines := strings.Count(plain, "\n"); lines > 300 {
-				t.Errorf("the traceback has %d lines", lines)
+				t.Errorf("the traceback has %d lines, want at most 300", lines)
 			}
 			t.Logf("%s, %d bytes", took, len(plain))
 		})
 	}
 	if got := s.must(t, id, "print('fine')"); got != "fine\n" {
-		t.Errorf("after the tracebacks: %q", got)
+		t.Errorf("after the tracebacks: %q, want %q", got, "fine\n")
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"cellhold/client"
 )
 
-// A cell reports its usage: the wall time, the CPU time of the kernel and its child processes, and the peak memory.
+// The usage is the wall time, the CPU time of the kernel and its child processes, and the peak memory.
 func TestACellReportsItsUsage(t *testing.T) {
 	s := serve(t, newHome(t))
 	id := s.session(t, client.CreateSession{})
@@ -33,19 +33,19 @@ func TestACellReportsItsUsage(t *testing.T) {
 		}
 		u := c.Usage
 		if c.Status != cellhold.StatusOK || u == nil || u.CPU == nil {
-			t.Fatalf("%s: %s, usage %+v: %s", x.name, c.Status, u, text(c))
+			t.Fatalf("%s: the cell ended with %s and the usage %+v, want ok and a CPU time: %s", x.name, c.Status, u, text(c))
 		}
 		t.Logf("%s: wall %.3f s, cpu %.3f s, peak %d MiB", x.name, u.Wall, *u.CPU, u.PeakMemory>>20)
 		if u.Wall < x.wall || u.Wall > x.wall+20 || *u.CPU < x.cpu || *u.CPU > x.cpuMost {
-			t.Errorf("%s: wall %.3f s, cpu %.3f s", x.name, u.Wall, *u.CPU)
+			t.Errorf("%s: got wall %.3f s and CPU %.3f s, want %.3f to %.3f s and %.3f to %.3f s", x.name, u.Wall, *u.CPU, x.wall, x.wall+20, x.cpu, x.cpuMost)
 		}
 		if u.PeakMemory != 0 && (u.PeakMemory < x.memory || u.PeakMemory > x.memoryMost) {
-			t.Errorf("%s: peak %d MiB", x.name, u.PeakMemory>>20)
+			t.Errorf("%s: got a peak of %d MiB, want %d to %d", x.name, u.PeakMemory>>20, x.memory>>20, x.memoryMost>>20)
 		}
 	}
 	dead := s.run(t, id, "import os; os._exit(3)")
 	if dead.Usage == nil || dead.Usage.Wall <= 0 {
-		t.Errorf("a cell whose kernel died used %+v", dead.Usage)
+		t.Errorf("a cell whose kernel died used %+v, want a wall time", dead.Usage)
 	}
 }
 
@@ -64,7 +64,7 @@ func TestASessionThatComputesInTheBackgroundIsNotIdle(t *testing.T) {
 	for _, id := range []cellhold.SessionID{works, child} {
 		x, err := s.Session(t.Context(), id)
 		if err != nil || x.State != cellhold.SessionReady {
-			t.Errorf("the busy session is %s (%v)", x.State, err)
+			t.Errorf("the busy session is %s (%v), want ready", x.State, err)
 		}
 	}
 	s.must(t, works, "run = False")

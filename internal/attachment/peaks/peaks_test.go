@@ -32,7 +32,7 @@ func (m *memoryOf) Usage(context.Context) (sandbox.Usage, error) {
 	return sandbox.Usage{MemoryPeak: m.total}, nil
 }
 
-func TestConcurrentCellsHaveTheirOwnPeaks(t *testing.T) {
+func TestEachConcurrentCellHasThePeakOfItsOwnRun(t *testing.T) {
 	m := &memoryOf{}
 	p := New(m)
 	ctx := t.Context()
@@ -42,15 +42,15 @@ func TestConcurrentCellsHaveTheirOwnPeaks(t *testing.T) {
 	p.Begin(ctx, "b") // the read for b must not lower the peak of a
 	m.uses(50)
 	if n := p.End(ctx, "b"); n != 50 {
-		t.Errorf("the second cell has a peak of %d, want 50", n)
+		t.Errorf("cell b: got the peak %d, want 50", n)
 	}
 	m.uses(70)
 	if n := p.End(ctx, "a"); n != 100 {
-		t.Errorf("the first cell has a peak of %d, want 100", n)
+		t.Errorf("cell a: got the peak %d, want 100", n)
 	}
 }
 
-func TestWithoutResetThePeakCountsIfItRises(t *testing.T) {
+func TestACellHasAPeakWithoutResetOnlyIfTheTotalPeakRises(t *testing.T) {
 	m := &memoryOf{noReset: true}
 	p := New(m)
 	ctx := t.Context()
@@ -58,11 +58,11 @@ func TestWithoutResetThePeakCountsIfItRises(t *testing.T) {
 	p.Begin(ctx, "a")
 	m.uses(700)
 	if n := p.End(ctx, "a"); n != 700 {
-		t.Errorf("the cell with the highest use has a peak of %d, want 700", n)
+		t.Errorf("a cell with the highest use: got the peak %d, want 700", n)
 	}
 	p.Begin(ctx, "b")
 	m.uses(300)
 	if n := p.End(ctx, "b"); n != 0 {
-		t.Errorf("a peak of %d, want 0 because it is unknown", n)
+		t.Errorf("a cell below the highest use: got the peak %d, want 0 for unknown", n)
 	}
 }

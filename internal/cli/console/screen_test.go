@@ -16,7 +16,7 @@ func shown(chunks ...string) string {
 	return out.String()
 }
 
-func TestOnlyColoursReachTheTerminal(t *testing.T) {
+func TestOnlyTextAndColoursReachTheTerminal(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"text", "héllo 世界 🐧\tx\n", "héllo 世界 🐧\tx\n"},
 		{"progress", "10%\r20%\b", "10%\r20%\b"},
@@ -59,10 +59,10 @@ func FuzzScreen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, cut int) {
 		got := shown(text)
 		if rest := colour.ReplaceAllString(got, ""); control.MatchString(rest) {
-			t.Errorf("%q shows %q", text, got)
+			t.Errorf("%q: got %q, want no control character outside colours", text, got)
 		}
 		if !utf8.ValidString(got) {
-			t.Errorf("%q shows broken text %q", text, got)
+			t.Errorf("%q: got %q, want valid UTF-8", text, got)
 		}
 		if cut > 0 && cut < len(text) && utf8.ValidString(text[:cut]) && utf8.ValidString(text[cut:]) {
 			if parts := shown(text[:cut], text[cut:]); parts != got {

@@ -2,7 +2,7 @@ package console
 
 import "testing"
 
-func TestSizesAreWrittenAsPeopleWriteThem(t *testing.T) {
+func TestASizeIsReadWithAUnitAndWrittenInBinaryUnits(t *testing.T) {
 	tests := []struct {
 		in   string
 		want Size
@@ -20,7 +20,7 @@ func TestSizesAreWrittenAsPeopleWriteThem(t *testing.T) {
 	for _, bad := range []string{"", "M", "lots", "-1", "1X", "1KM", "9999999T", "NaN", "Inf"} {
 		var got Size
 		if err := got.UnmarshalText([]byte(bad)); err == nil {
-			t.Errorf("%q was read as %d", bad, got)
+			t.Errorf("%q: got %d, want an error", bad, got)
 		}
 	}
 }

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// stocked is a driver with these snapshots. It creates nothing.
+// stocked is a driver that lists the given snapshots.
 type stocked struct {
 	sandbox.Driver
 	list []sandbox.Snapshot
-	none bool
+	none bool // the driver cannot make snapshots
 }
 
 func (d stocked) Features() sandbox.Features { return sandbox.Features{Snapshot: !d.none} }
 
 func (d stocked) Snapshots(context.Context) ([]sandbox.Snapshot, error) { return d.list, nil }
 
-func (d stocked) RemoveSnapshot(context.Context, string) error { panic("a doctor removes nothing") }
+func (d stocked) RemoveSnapshot(context.Context, string) error { panic("unexpected call") }
 
-func TestTheDoctorChecksSnapshotsOfSessions(t *testing.T) {
+func TestTheDoctorReportsProblemsWithSnapshotsOfSessions(t *testing.T) {
 	saved := func(letter string, bytes int64, stale string) sandbox.Snapshot {
 		return sandbox.Snapshot{Name: "s" + strings.Repeat(letter, 16) + "-h-aaaaaaaa", Size: bytes, Stale: stale}
 	}
@@ -31,8 +31,8 @@ func TestTheDoctorChecksSnapshotsOfSessions(t *testing.T) {
 		driver stocked
 		want   string // empty for no problem
 	}{
-		"nothing":                     {stocked{}, ""},
-		"some":                        {stocked{list: []sandbox.Snapshot{saved("a", 1<<30, ""), saved("b", 1<<30, "")}}, ""},
+		"no snapshot":                 {stocked{}, ""},
+		"room for another session":    {stocked{list: []sandbox.Snapshot{saved("a", 1<<30, ""), saved("b", 1<<30, "")}}, ""},
 		"templates":                   {stocked{list: []sandbox.Snapshot{{Name: "tpl-x", Size: 1 << 40, Stale: "old"}}}, ""},
 		"no room for another session": {stocked{list: []sandbox.Snapshot{saved("a", 3500<<20, "")}}, "--max-snapshots"},
 		"of another version":          {stocked{list: []sandbox.Snapshot{saved("a", 1, "another gVisor"), saved("b", 1, "")}}, "checkpoint --rm"},
@@ -41,12 +41,12 @@ func TestTheDoctorChecksSnapshotsOfSessions(t *testing.T) {
 		c := Cmd{Settings: setup.Settings{Memory: 1 << 30}, ServerSettings: setup.ServerSettings{MaxSnapshots: 4 << 30}}
 		f := c.lookAtSessions(t.Context(), x.driver)
 		if f.OK != (x.want == "") || f.OK != (f.Fix == "") || !strings.Contains(f.Fix, x.want) || !f.optional {
-			t.Errorf("%s: got %+v, want a fix with %q", name, f, x.want)
+			t.Errorf("%s: got %+v, want OK %t and a fix with %q", name, f, x.want == "", x.want)
 		}
 	}
 }
 
-func TestTheDoctorJudgesTemplates(t *testing.T) {
+func TestTheDoctorReportsOldMissingAndOutdatedTemplates(t *testing.T) {
 	now := time.Now()
 	ready := cellhold.Template{Name: "python", State: cellhold.TemplateReady, Size: 100 << 20, Built: now.Add(-3 * time.Hour)}
 	old, none := ready, cellhold.Template{Name: "python", State: cellhold.TemplateBuilding}

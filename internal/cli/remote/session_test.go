@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// With several kernels, the list names each of them with its state.
-func TestKernelsAreNamedWhereThereAreSeveral(t *testing.T) {
+func TestTheSessionListNamesKernelsOnlyIfThereAreSeveral(t *testing.T) {
 	python := cellhold.Kernel{ID: "python3", State: cellhold.KernelBusy}
 	bash := cellhold.Kernel{ID: "bash", State: cellhold.KernelDead, Cause: cellhold.StatusOOM}
 	for want, kernels := range map[string][]cellhold.Kernel{

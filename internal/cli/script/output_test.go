@@ -18,7 +18,7 @@ func placed(t *testing.T, work, output string) *destination {
 	return p
 }
 
-func TestOnlyInAFolderThatWasNewOrEmptyFilesAreReplaced(t *testing.T) {
+func TestADestinationAllowsReplacementOnlyIfItWasNewOrEmpty(t *testing.T) {
 	work, full, empty, home := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	t.Setenv("HOME", home)
 	here := t.TempDir()
@@ -36,15 +36,15 @@ func TestOnlyInAFolderThatWasNewOrEmptyFilesAreReplaced(t *testing.T) {
 			p := placed(t, work, output)
 			_, err := os.Lstat(filepath.Join(output, mark))
 			if p.ours != ours || !p.named || ours && err != nil {
-				t.Errorf("%s in run %d: ours is %v, the mark: %v", output, run, p.ours, err)
+				t.Errorf("%s in run %d: got ours %v, named %v, the error %v for the mark; want ours %v, named true", output, run, p.ours, p.named, err, ours)
 			}
 			if err := p.keep("result.csv", strings.NewReader("x")); ours && err != nil {
-				t.Errorf("%s in run %d: %v", output, run, err)
+				t.Errorf("%s in run %d: keep returned %v, want nil", output, run, err)
 			}
 		}
 	}
 	if got, err := os.ReadFile(filepath.Join(empty, mark)); err != nil || string(got) != markText {
-		t.Errorf("the mark says %q, %v", got, err)
+		t.Errorf("got the mark %q, %v; want %q", got, err, markText)
 	}
 }
 
@@ -52,7 +52,7 @@ func TestOnlyDataIsPutIntoAFolderOfTheUser(t *testing.T) {
 	for _, name := range strings.Fields(`out.csv plot.png a/b/table.parquet robots.txt notes.md deep/x.tar.gz Plot.PNG
 		numpy/data.json model.h5 report.ipynb headers.txt`) {
 		if !data(name) || hidden(name) || oddName(name) != "" {
-			t.Errorf("%s is data: %v, hidden: %v, %s", name, data(name), hidden(name), oddName(name))
+			t.Errorf("%s: got data %v, hidden %v, oddName %q; want true, false and \"\"", name, data(name), hidden(name), oddName(name))
 		}
 	}
 	for _, name := range strings.Fields(`json.py numpy/__init__.py conftest.py Makefile setup.py package.json PACKAGE.JSON
@@ -60,18 +60,18 @@ func TestOnlyDataIsPutIntoAFolderOfTheUser(t *testing.T) {
 		evil.dist-info/METADATA.txt evil.Egg-Info/notes.txt evil.pth evil.so model.pkl conf.yaml pyproject.toml CLAUDE.md
 		requirementſ.txt Dockerfile run.sh x.csv.exe noending .csv/x `) {
 		if data(name) {
-			t.Errorf("%s counts as data; programs obey it", name)
+			t.Errorf("%s: got data true, want false because a program can run it or read its settings from it", name)
 		}
 	}
 	dir := t.TempDir()
 	p := &destination{dir: dir}
 	for _, name := range []string{"json.py", "Makefile", ".bashrc", ".git/config", "a/.hidden/x.csv", "config"} {
 		if err := p.keep(name, strings.NewReader("evil")); !errors.Is(err, errTaken) || p.objection(name) == "" {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: keep returned %v and the objection is %q; want errTaken and a reason", name, err, p.objection(name))
 		}
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left: %v, %v", left, err)
+		t.Errorf("got the files %v, %v; want an empty folder", left, err)
 	}
 }
 
@@ -83,12 +83,12 @@ func TestDangerousNamesOfTheGuestAreRefused(t *testing.T) {
 		mark: "mark", "sub/.Cellhold-Output": "mark",
 	} {
 		if why := oddName(name); !strings.Contains(why, want) {
-			t.Errorf("%q: %q", name, why)
+			t.Errorf("%q: got the reason %q, want %q in it", name, why, want)
 		}
 	}
 	for _, name := range []string{"a-b.csv", ".gitignore", "HEADER", "x/heads.txt", ".github/x"} {
 		if why := oddName(name); why != "" {
-			t.Errorf("%q: %q", name, why)
+			t.Errorf("%q: got the reason %q, want \"\"", name, why)
 		}
 	}
 }

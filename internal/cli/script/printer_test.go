@@ -26,17 +26,17 @@ func play(t *testing.T, s *Printer, typ cellhold.EventType, content any) bool {
 	return done
 }
 
-func TestStreamsGoWhereTheyBelong(t *testing.T) {
+func TestOutputStreamsAreWrittenUnchangedToStdoutAndStderr(t *testing.T) {
 	s, out, errOut := showing(t)
 	play(t, s, cellhold.EventStream, cellhold.StreamContent{Name: "stdout", Text: "a\x1b]0;t\x07"})
 	play(t, s, cellhold.EventStream, cellhold.StreamContent{Name: "stderr", Text: "b"})
 	play(t, s, "something_new", map[string]int{"x": 1})
-	if out.String() != "a\x1b]0;t\x07" || errOut.String() != "b" { // not a terminal: unchanged bytes
-		t.Errorf("got %q and %q", out, errOut)
+	if out.String() != "a\x1b]0;t\x07" || errOut.String() != "b" { // the output is not a terminal, so no bytes are removed
+		t.Errorf("got stdout %q and stderr %q, want %q and %q", out, errOut, "a\x1b]0;t\x07", "b")
 	}
 }
 
-func TestAResultIsShownAndAFigureSaved(t *testing.T) {
+func TestAResultIsPrintedAndAnUpdatedFigureIsSavedOnce(t *testing.T) {
 	s, out, errOut := showing(t)
 	s.event(cellhold.Event{Type: cellhold.EventExecuteResult, Content: []byte(`{"data": {"text/plain": "42"}}`)})
 	figure := `{"data": {"text/plain": "<Figure>", "image/png": "iVBO\nRw=="}, "transient": {"display_id": "d"}}`
@@ -46,15 +46,15 @@ func TestAResultIsShownAndAFigureSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out.String() != "42\n" {
-		t.Errorf("got %q", out)
+		t.Errorf("got stdout %q, want %q", out, "42\n")
 	}
 	for name, want := range map[string]string{"-1.png": "\x89PNG", "-2.svg": "<svg/>"} {
 		if got, err := os.ReadFile(s.figures.stem + name); err != nil || string(got) != want {
-			t.Errorf("%s: got %q, %v", name, got, err)
+			t.Errorf("%s: got %q, %v; want %q", name, got, err, want)
 		}
 	}
 	if s.figures.files != 2 || !strings.Contains(errOut.String(), "plot-1.png") {
-		t.Errorf("%d figures saved; said %q", s.figures.files, errOut)
+		t.Errorf("got %d figures and stderr %q, want 2 and plot-1.png", s.figures.files, errOut)
 	}
 }
 
@@ -66,11 +66,11 @@ func TestABrokenFigureIsNotSaved(t *testing.T) {
 		}
 	}
 	if s.figures.files != 0 || strings.Count(errOut.String(), "not saved") != 3 {
-		t.Errorf("%d saved; said %q", s.figures.files, errOut)
+		t.Errorf("got %d figures and stderr %q, want 0 and three times \"not saved\"", s.figures.files, errOut)
 	}
 }
 
-func TestTheExitStatusIsTheScripts(t *testing.T) {
+func TestTheEndOfTheScriptSetsTheExitStatus(t *testing.T) {
 	exit := func(value string) *cellhold.ErrorContent {
 		return &cellhold.ErrorContent{Name: "SystemExit", Value: value, Traceback: []string{"noise"}}
 	}
@@ -81,14 +81,14 @@ func TestTheExitStatusIsTheScripts(t *testing.T) {
 		want   int
 		says   string
 	}{
-		{"all is well", nil, cellhold.StatusOK, 0, ""},
+		{"no error", nil, cellhold.StatusOK, 0, ""},
 		{"an exception", &cellhold.ErrorContent{Name: "ValueError", Traceback: []string{"\x1b[31mTraceback\x1b[0m", "ValueError"}}, cellhold.StatusError, 1, "Traceback\nValueError\n"},
 		{"sys.exit()", exit(""), cellhold.StatusError, 0, ""},
 		{"sys.exit(None)", exit("None"), cellhold.StatusError, 0, ""},
 		{"sys.exit(3)", exit("3"), cellhold.StatusError, 3, ""},
 		{"sys.exit('no')", exit("no"), cellhold.StatusError, 1, "no\n"},
 		{"a deadline", nil, cellhold.StatusTimeout, 124, "timeout"},
-		{"no memory", nil, cellhold.StatusOOM, 137, "oom"},
+		{"out of memory", nil, cellhold.StatusOOM, 137, "oom"},
 		{"an interrupt", &cellhold.ErrorContent{Name: "KeyboardInterrupt"}, cellhold.StatusInterrupted, 130, "interrupted"},
 		{"a lost sandbox", nil, cellhold.StatusLost, 1, "lost"},
 	}
@@ -99,16 +99,16 @@ func TestTheExitStatusIsTheScripts(t *testing.T) {
 				play(t, s, cellhold.EventError, test.raised)
 			}
 			if !play(t, s, cellhold.EventCellDone, cellhold.CellDoneContent{Status: test.status}) {
-				t.Error("the end was not seen")
+				t.Error("the event cell_done: got done false, want true")
 			}
 			if s.Exit != test.want || !strings.Contains(errOut.String(), test.says) || (test.says == "") != (errOut.Len() == 0) {
-				t.Errorf("got %d and %q, want %d and %q", s.Exit, errOut, test.want, test.says)
+				t.Errorf("got exit status %d and stderr %q, want %d and %q", s.Exit, errOut, test.want, test.says)
 			}
 		})
 	}
 }
 
-func TestExistingFilesAreNotReplaced(t *testing.T) {
+func TestAFigureReplacesNoExistingFile(t *testing.T) {
 	s, _, _ := showing(t)
 	victim := filepath.Join(t.TempDir(), "victim")
 	for path, make := range map[string]func(string) error{
@@ -121,18 +121,18 @@ func TestExistingFilesAreNotReplaced(t *testing.T) {
 	}
 	play(t, s, cellhold.EventDisplayData, map[string]any{"data": map[string]string{"image/png": "aGk="}})
 	if mine, err := os.ReadFile(s.figures.stem + "-1.png"); err != nil || string(mine) != "mine" {
-		t.Errorf("the file that was there: %q, %v", mine, err)
+		t.Errorf("the existing file: got %q, %v; want mine", mine, err)
 	}
 	if _, err := os.Lstat(victim); err == nil {
-		t.Error("a link was followed")
+		t.Error("the target of the link exists, want no file: a figure must not be written through a link")
 	}
 	if got, err := os.ReadFile(s.figures.stem + "-3.png"); err != nil || string(got) != "hi" {
-		t.Errorf("the figure: %q, %v", got, err)
+		t.Errorf("the figure: got %q, %v; want hi", got, err)
 	}
 	first, err := s.figures.folder()
 	second, err2 := s.figures.folder()
 	if err != nil || err2 != nil || first == second {
-		t.Errorf("folders %q %v, %q %v", first, err, second, err2)
+		t.Errorf("got the folders %q, %v and %q, %v; want two different folders", first, err, second, err2)
 	}
 }
 
@@ -142,20 +142,20 @@ func TestAScriptCannotFillTheDiskWithFigures(t *testing.T) {
 		play(t, s, cellhold.EventDisplayData, map[string]any{"data": map[string]string{"image/svg+xml": "<svg/>"}})
 	}
 	if s.figures.files != maxFigures || strings.Count(errOut.String(), "not saved") != 1 {
-		t.Errorf("%d figures saved; said %q", s.figures.files, errOut)
+		t.Errorf("got %d figures and stderr %q, want %d and once \"not saved\"", s.figures.files, errOut, maxFigures)
 	}
 	f := newFigures(filepath.Join(t.TempDir(), "plot"))
 	if _, err := f.save("", ".png", make([]byte, maxFigureBytes+1)); !errors.Is(err, errFull) {
-		t.Errorf("a figure beyond the bound: %v", err)
+		t.Errorf("a figure above the limit: got %v, want errFull", err)
 	}
 	f.bytes = maxFigureBytes - 10
 	if _, err := f.save("d", ".png", make([]byte, 10)); err != nil {
-		t.Errorf("one that just fits: %v", err)
+		t.Errorf("a figure that reaches the limit: got %v, want nil", err)
 	}
 	if _, err := f.save("d", ".png", make([]byte, 9)); err != nil {
-		t.Errorf("its update: %v", err)
+		t.Errorf("a smaller update of the figure: got %v, want nil", err)
 	}
 	if _, err := f.save("d", ".png", make([]byte, 11)); !errors.Is(err, errFull) {
-		t.Errorf("an update that does not fit: %v", err)
+		t.Errorf("an update above the limit: got %v, want errFull", err)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // hostile is a server whose sandbox sends arbitrary answers.
 type hostile struct {
 	entries func(folder, after string) (list []string, next string) // names in a folder
-	content func() io.Reader                                        // of each file; nil: the answer never comes
+	content func() io.Reader                                        // of each file; with nil the server never answers
 	listed  int
 	read    int
 }
@@ -86,11 +86,11 @@ func TestAnEndlessFolderIsReadUpToTheLimit(t *testing.T) {
 	h := &hostile{entries: func(_, after string) ([]string, string) { return names(1000, ".csv"), after + "x" }}
 	_, r, _ := back(t, h, 1<<20)
 	if _, more, err := r.list(t.Context(), ""); err != nil || !more || h.listed != maxResults/1000 {
-		t.Errorf("got %d pages, more %v, error %v; want the limit of pages and more", h.listed, more, err)
+		t.Errorf("got %d pages, more %v, error %v; want %d pages, more true, no error", h.listed, more, err, maxResults/1000)
 	}
 }
 
-func TestAFileWithAFalseSizeCountsTowardsTheLimit(t *testing.T) {
+func TestTheReceivedSizeOfAFileCountsTowardsTheLimit(t *testing.T) {
 	const bound = 1 << 20
 	h := &hostile{content: func() io.Reader { return strings.NewReader(strings.Repeat("x", bound*2/3)) }}
 	h.entries = func(folder, _ string) ([]string, string) {
@@ -137,7 +137,7 @@ func TestEndlessFiguresAreReadUpToTheLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kept := tree(t, r.dest.dir); h.read != test.read || len(kept) != test.kept || h.listed != test.list || !strings.Contains(said.String(), test.says) {
-			t.Errorf("%s: %d pages, %d read, %d kept, with the notes %.200s", test.ending, h.listed, h.read, len(kept), said)
+			t.Errorf("%s: got %d pages, %d files read, %d kept and the notes %.200s; want %d, %d, %d and %q", test.ending, h.listed, h.read, len(kept), said, test.list, test.read, test.kept, test.says)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func TestAnEndlessFigureIsNotSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	if kept := tree(t, r.dest.dir); len(kept) != 0 || h.read != 1 || given > 2<<20 || strings.Count(said.String(), "not saved") != 1 {
-		t.Errorf("kept %d, read %d with %d bytes, and printed %s; want 0 kept, 1 read and one note", len(kept), h.read, given, said)
+		t.Errorf("kept %d figures, read %d with %d bytes, and printed %s; want 0, 1 with at most %d bytes, and one note", len(kept), h.read, given, said, 2<<20)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestWaitingForFilesEndsAtADeadline(t *testing.T) {
 		start := time.Now()
 		err := s.bringBack(t.Context(), r)
 		if err == nil || !strings.Contains(err.Error(), "the limit of 13m32s") || time.Since(start) != 13*time.Minute+32*time.Second {
-			t.Errorf("after %v: error %v; want the limit after 13m32s", time.Since(start), err)
+			t.Errorf("got %v after %v, want an error with \"the limit of 13m32s\" after 13m32s", err, time.Since(start))
 		}
 	})
 }

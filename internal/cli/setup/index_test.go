@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// wheelNaming returns a wheel of a pip with this default index.
+// wheelNaming returns a wheel of pip whose default index is index.
 func wheelNaming(t *testing.T, index string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -46,19 +46,19 @@ const (
 	imported = "/x.tar sha256:00, which says it was made from the recipe python"
 )
 
-func TestAnImportedImageNamesTheIndexOnlyIfItIsTheStockImages(t *testing.T) {
+func TestAnImportedImageCannotSetAnUnknownIndex(t *testing.T) {
 	elsewhere := rootWith(t, wheelNaming(t, "https://index.example/"))
 	if got := usualIndex(image.Image{Source: built, Rootfs: elsewhere}); got != "https://index.example/simple" {
-		t.Errorf("the index of an image from a recipe is %q", got)
+		t.Errorf("an image from a recipe: got the index %q, want https://index.example/simple", got)
 	}
 	for _, source := range []string{imported, "/recipe python sha256:00", "registry.example/recipe@sha256:00"} {
 		if got := usualIndex(image.Image{Source: source, Rootfs: elsewhere}); got != "" {
-			t.Errorf("an image from %s makes the server use the index %q", source, got)
+			t.Errorf("an image from %s: got the index %q, want \"\"", source, got)
 		}
 	}
 	for name, wheel := range map[string][]byte{"no archive": []byte("x"), "no index": wheelNaming(t, "ftp://index.example/"), "too large": make([]byte, maxWheel+1)} {
 		if got := usualIndex(image.Image{Source: imported, Rootfs: rootWith(t, wheel)}); got != "" {
-			t.Errorf("%s: %q", name, got)
+			t.Errorf("%s: got the index %q, want \"\"", name, got)
 		}
 	}
 }
@@ -84,10 +84,10 @@ func TestTheStockImageKeepsItsIndexWhenItIsImported(t *testing.T) {
 	}
 	want := namedIndex(stock.Rootfs)
 	if want == "" {
-		t.Fatal("the pip of the stock image has no default index")
+		t.Fatal("the pip of the stock image: got the index \"\", want its default index")
 	}
 	stock.Source = imported
 	if got := usualIndex(stock); got != want {
-		t.Errorf("imported: index %q; built here: %q; set knownIndex to the SHA-256 of the latter", got, want)
+		t.Errorf("the imported stock image: got the index %q, want %q; set knownIndex to the SHA-256 of %q", got, want, want)
 	}
 }

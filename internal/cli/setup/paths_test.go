@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestLinksInAMissingPathAreFollowed(t *testing.T) {
+func TestResolvedFollowsLinksBeforeTheMissingPartOfAPath(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

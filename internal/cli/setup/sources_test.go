@@ -8,9 +8,9 @@ import (
 	"cellhold/internal/image"
 )
 
-func TestTheSourcesOfPackagesHaveTheirPrecedence(t *testing.T) {
+func TestFlagsAndToolsGiveThePackageSourcesInOrder(t *testing.T) {
 	own, tools := t.TempDir(), t.TempDir()
-	extra := make([]string, 1, 4) // capacity for an append that must not change it
+	extra := make([]string, 1, 4) // an append of the code could write into the spare capacity
 	extra[0] = "https://extra.example/simple"
 	online := toolSettings{main: "https://main.example/simple", extra: extra}
 	offline := toolSettings{main: "https://main.example/simple", offline: true, folder: tools}
@@ -32,7 +32,7 @@ func TestTheSourcesOfPackagesHaveTheirPrecedence(t *testing.T) {
 	} {
 		sources, err := x.flags.sources(x.tools, image.Image{})
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want no error", name, err)
 		}
 		var got []string
 		for _, s := range sources {
@@ -47,7 +47,7 @@ func TestTheSourcesOfPackagesHaveTheirPrecedence(t *testing.T) {
 		}
 	}
 	if full := extra[:cap(extra)]; slices.Contains(full[1:], "https://main.example/simple") {
-		t.Errorf("the settings of the tools were changed: %q", full)
+		t.Errorf("got the extra indexes %q, want no other value than the first", full)
 	}
 	for name, flags := range map[string]PackageSettings{
 		"a pin without a URL":        {PackagePin: []string{"corp"}},
@@ -61,7 +61,7 @@ func TestTheSourcesOfPackagesHaveTheirPrecedence(t *testing.T) {
 	}
 }
 
-func TestPartsAreClosedInReverse(t *testing.T) {
+func TestPartsAreClosedOnceInReverseOrder(t *testing.T) {
 	var closed []string
 	part := func(name string) func() error {
 		return func() error { closed = append(closed, name); return nil }
@@ -73,6 +73,6 @@ func TestPartsAreClosedInReverse(t *testing.T) {
 		}
 	}
 	if got := strings.Join(closed, " "); got != "driver store" {
-		t.Errorf("closed %q, want the driver and then the store, once", got)
+		t.Errorf("closed %q, want \"driver store\"", got)
 	}
 }

@@ -42,21 +42,21 @@ func TestThePackageSourcesOfUvAndPipAreRead(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got := readTools(test.env, read)
 			if got.main != test.main || got.offline != test.offline || test.name != "uv's environment" && !reflect.DeepEqual(got.extra, test.extra) {
-				t.Errorf("%+v", got)
+				t.Errorf("got %+v, want main %q, extra %q, offline %t", got, test.main, test.extra, test.offline)
 			}
 			if test.offline && (got.folder != "/wheels" || got.proxy == nil || got.proxy.Host != "proxy.example:3128" || got.authority != "/ca.pem") {
-				t.Errorf("%+v", got)
+				t.Errorf("got %+v, want the folder /wheels, the proxy proxy.example:3128 and the authority /ca.pem", got)
 			}
 		})
 	}
 }
 
-func TestAnIndexOfACorporateAuthorityIsTrustedWhenItsBundleIsNamed(t *testing.T) {
+func TestAnIndexIsTrustedOnlyWithTheBundleOfItsAuthority(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/vnd.pypi.simple.v1+json")
 		_, _ = io.WriteString(w, `{"meta":{"api-version":"1.0"},"name":"a","files":[]}`)
 	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // the server logs every client that does not trust it
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // the server logs an error if a client does not trust its certificate
 	s.StartTLS()
 	defer s.Close()
 	bundle := filepath.Join(t.TempDir(), "ca.pem")
@@ -80,10 +80,10 @@ func TestAnIndexOfACorporateAuthorityIsTrustedWhenItsBundleIsNamed(t *testing.T)
 		a := x.Visit(index.Rule{}).Open(t.Context(), "simple/a/")
 		a.Body.Close()
 		if a.Status != want {
-			t.Errorf("with the bundle %q: %d, want %d", file, a.Status, want)
+			t.Errorf("with the bundle %q: got status %d, want %d", file, a.Status, want)
 		}
 	}
 	if _, err := authorities(filepath.Join(t.TempDir(), "none"), nil); err == nil {
-		t.Error("a missing bundle was accepted")
+		t.Error("a missing bundle: got no error, want one")
 	}
 }

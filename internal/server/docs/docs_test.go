@@ -10,7 +10,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// document returns a small OpenAPI document with one type, thing: it has a name, an optional note, a list and a state.
+// document returns a small OpenAPI document with one type. The type thing has a name, an optional note, a list and a
+// state.
 func document(t *testing.T) *huma.OpenAPI {
 	t.Helper()
 	type part struct {
@@ -35,7 +36,7 @@ func document(t *testing.T) *huma.OpenAPI {
 	}
 }
 
-func TestAnAnswerHasItsRequiredPartsAndExamples(t *testing.T) {
+func TestTheExampleOfAnAnswerHasOnlyTheRequiredFields(t *testing.T) {
 	doc := document(t)
 	example := answerExample(doc, doc.Paths["/things/{id}"].Get.Responses["200"].Content["application/json"])
 	var got struct {
@@ -48,7 +49,7 @@ func TestAnAnswerHasItsRequiredPartsAndExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Name != "box" || got.Note != nil || got.State != "new" || len(got.Parts) != 1 || got.Parts[0]["size"] == nil {
-		t.Errorf("the example is %s", example)
+		t.Errorf("got the example %s, want the name box, the state new, one part with a size, and no note", example)
 	}
 }
 
@@ -59,15 +60,15 @@ func TestThePageHasAllMethodsAndTheQuickStart(t *testing.T) {
 	}
 	for _, want := range []string{`id="look"`, `id="replace"`, `<i class="PUT">`, `id="quick-start"`, `id="search"`, "Example of an answer, status 200"} {
 		if !strings.Contains(string(page), want) {
-			t.Errorf("the page has no %s", want)
+			t.Errorf("the page does not contain %s", want)
 		}
 	}
 	if strings.Contains(string(Script), "innerHTML") {
-		t.Error("the script must show answers as text")
+		t.Error("the script uses innerHTML, want text only: an answer could contain hostile HTML")
 	}
 }
 
-func TestThePageUsesOnlyIdsThatExist(t *testing.T) {
+func TestTheScriptUsesOnlyIdsOfThePage(t *testing.T) {
 	for _, m := range regexp.MustCompile(`getElementById\("([^"]+)"\)`).FindAllStringSubmatch(string(Script), -1) {
 		if !strings.Contains(pageText, `id="`+m[1]+`"`) {
 			t.Errorf("the script uses #%s, and the page has no such element", m[1])

@@ -22,7 +22,7 @@ var discard = slog.New(slog.DiscardHandler)
 // idleTime is the time that the server of these tests keeps a connection.
 const idleTime = 2 * time.Minute
 
-// pipe is a listener with one connection and no network, for tests with the fake clock.
+// pipe is a listener with one connection in memory. Tests with the fake clock cannot use a network.
 type pipe struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -69,10 +69,10 @@ func TestAReaderThatReadsNothingIsDisconnected(t *testing.T) {
 		}
 		begun := time.Now()
 		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("writing ended with %v", err)
+			t.Errorf("Write: got %v, want os.ErrDeadlineExceeded", err)
 		}
 		if took := time.Since(begun); took != writeTime {
-			t.Errorf("the server took %s", took)
+			t.Errorf("Write failed after %s, want %s", took, writeTime)
 		}
 	})
 }
@@ -83,7 +83,7 @@ func TestASlowReaderIsNotDisconnected(t *testing.T) {
 		conn, end := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "655360")
 			if _, err := w.Write(make([]byte, size)); err != nil {
-				t.Errorf("writing: %v", err)
+				t.Errorf("Write: got %v, want nil", err)
 			}
 		})
 		defer end()
@@ -103,7 +103,7 @@ func TestASlowReaderIsNotDisconnected(t *testing.T) {
 			}
 		}
 		if took := time.Since(begun); took < 3*writeTime {
-			t.Errorf("the server took only %s", took)
+			t.Errorf("the answer took %s, want at least %s", took, 3*writeTime)
 		}
 	})
 }
@@ -124,10 +124,10 @@ func TestASlowBodyIsStoppedAtItsDeadline(t *testing.T) {
 		}
 		begun := time.Now()
 		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("reading ended with %v", err)
+			t.Errorf("read of the body: got %v, want os.ErrDeadlineExceeded", err)
 		}
 		if took := time.Since(begun); took != BodyTime {
-			t.Errorf("the server took %s", took)
+			t.Errorf("the read failed after %s, want %s", took, BodyTime)
 		}
 	})
 }
@@ -140,7 +140,7 @@ func TestALongWaitAfterABodyIsNotCancelled(t *testing.T) {
 			}
 			select {
 			case <-r.Context().Done():
-				t.Error("the request was cut short")
+				t.Errorf("the request's context ended within %s, want no end", 3*BodyTime)
 			case <-time.After(3 * BodyTime):
 			}
 			w.WriteHeader(http.StatusNoContent)
@@ -153,7 +153,7 @@ func TestALongWaitAfterABodyIsNotCancelled(t *testing.T) {
 			}
 			res, err := http.ReadResponse(in, nil)
 			if err != nil || res.StatusCode != http.StatusNoContent {
-				t.Fatalf("got %v, %v", res, err)
+				t.Fatalf("got %v, %v; want status 204", res, err)
 			}
 			wait(idleTime / 2)
 		}
@@ -167,10 +167,10 @@ func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 		ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	id := w.Header().Get("X-Request-Id")
 	if w.Code != 500 || id == "" || !strings.Contains(w.Body.String(), id) || strings.Contains(w.Body.String(), "secret") {
-		t.Errorf("answer %d %s", w.Code, w.Body)
+		t.Errorf("got status %d with %s, want 500 with the id of the request and without the panic", w.Code, w.Body)
 	}
 	if !strings.Contains(log.String(), "secret mistake") || !strings.Contains(log.String(), id) || !strings.Contains(log.String(), "wire_test.go") {
-		t.Errorf("log: %s", log)
+		t.Errorf("got the log %s, want the panic, the id of the request and the stack", log)
 	}
 }
 
@@ -187,6 +187,6 @@ func TestAnIncompleteAnswerBreaksTheConnection(t *testing.T) {
 	}
 	defer res.Body.Close()
 	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the answer looks complete")
+		t.Error("read of an incomplete answer: got no error, want one")
 	}
 }

@@ -27,7 +27,7 @@ type observed struct {
 // deliberate are the exchanges where this package answers differently, with the reasons.
 var deliberate = map[string]string{
 	"a form with bytes that are no text": "labels that are not text could become equal when stored",
-	"JSON without a type":                "older versions of FastAPI read it as JSON, and their clients are still in use",
+	"JSON without a type":                "older versions of FastAPI read such a body as JSON, and some clients rely on it",
 	"NaN":                                "FastAPI fails with 500",
 }
 
@@ -73,21 +73,21 @@ func refusalOf(r *http.Request) *Refusal {
 func TestBodiesAreRefusedLikeInFastAPI(t *testing.T) {
 	for _, o := range readObserved(t) {
 		if deliberate[o.Name] != "" {
-			continue // see the next test
+			continue // TestEachDeliberateDifferenceFromFastAPIHasItsAnswer tests it
 		}
 		t.Run(o.Name, func(t *testing.T) {
 			refused := refusalOf(o.request(t))
 			if refused == nil {
 				if o.Status != http.StatusOK && o.Name != "an exception" {
-					t.Fatalf("the body was accepted; FastAPI answers %d", o.Status)
+					t.Fatalf("the body was accepted, want status %d as in FastAPI", o.Status)
 				}
 				return
 			}
 			if refused.Status != o.Status {
-				t.Errorf("status %d, FastAPI answers %d", refused.Status, o.Status)
+				t.Errorf("got status %d, want %d as in FastAPI", refused.Status, o.Status)
 			}
 			if diff := cmp.Diff(roundTrip(t, refused.Body()), o.Reply); diff != "" {
-				t.Errorf("differs from FastAPI (-got +want):\n%s", diff)
+				t.Errorf("the body differs from FastAPI (-got +want):\n%s", diff)
 			}
 		})
 	}
@@ -106,7 +106,7 @@ func roundTrip(t *testing.T, v any) any {
 	return out
 }
 
-func TestDeliberateDifferencesFromFastAPI(t *testing.T) {
+func TestEachDeliberateDifferenceFromFastAPIHasItsAnswer(t *testing.T) {
 	want := map[string]string{
 		"a form with bytes that are no text": "string_unicode",
 		"NaN":                                "json_invalid",
@@ -118,7 +118,7 @@ func TestDeliberateDifferencesFromFastAPI(t *testing.T) {
 		refused := refusalOf(o.request(t))
 		if want[o.Name] == "" {
 			if refused != nil {
-				t.Errorf("%s: refused: %v", o.Name, refused.Detail)
+				t.Errorf("%s: got the refusal %v, want the fields", o.Name, refused.Detail)
 			}
 			continue
 		}
@@ -128,7 +128,7 @@ func TestDeliberateDifferencesFromFastAPI(t *testing.T) {
 	}
 }
 
-func TestFieldsAreRead(t *testing.T) {
+func TestFieldsOfFormsAndJSONAreRead(t *testing.T) {
 	for _, tt := range []struct{ name, contentType, body, user, code string }{
 		{"form", "application/x-www-form-urlencoded", "user_id=a+b%2F%C3%A9", "a b/é", ""},
 		{"form with a bad escape", "application/x-www-form-urlencoded", "user_id=%zz+1", "%zz 1", ""},
@@ -148,7 +148,7 @@ func TestFieldsAreRead(t *testing.T) {
 			}
 			got, refused := JSONFields(r, user, code)
 			if refused != nil || cmp.Diff(got, []string{tt.user, tt.code}) != "" {
-				t.Errorf("got %q, %v", got, refused)
+				t.Errorf("got %q, %v; want %q, %q", got, refused, tt.user, tt.code)
 			}
 		})
 	}
@@ -179,17 +179,17 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		at, why := jsonFault(body)
 		if valid := json.Valid(body); valid != (why == "") {
-			t.Fatalf("valid is %v, fault is %q", valid, why)
+			t.Fatalf("got the fault %q for JSON that is valid: %v", why, valid)
 		}
 		if at < 0 || at > len(body) {
-			t.Fatalf("position %d of %d", at, len(body))
+			t.Fatalf("got the position %d, want 0 to %d", at, len(body))
 		}
 		if values, refused := parseObject(body, []Field{user, code}); refused == nil {
 			if len(values) != 2 || values[0] == "" || len(values[0]) > user.Max {
-				t.Fatalf("accepted %q", values)
+				t.Fatalf("got the fields %q, want 2 with a user of 1 to %d bytes", values, user.Max)
 			}
 		} else if _, err := json.Marshal(refused.Body()); err != nil {
-			t.Fatalf("refusal cannot be encoded: %v", err)
+			t.Fatalf("encode the refusal: %v", err)
 		}
 	})
 }
@@ -203,11 +203,11 @@ func FuzzForm(f *testing.F) {
 		r.Header["Content-Type"] = []string{contentType}
 		value, refused := FormField(r, user)
 		if refused == nil && (value == "" || len(value) > user.Max) {
-			t.Fatalf("accepted %q", value)
+			t.Fatalf("got the field %q, want 1 to %d bytes", value, user.Max)
 		}
 		if refused != nil {
 			if _, err := json.Marshal(refused.Body()); err != nil {
-				t.Fatalf("refusal cannot be encoded: %v", err)
+				t.Fatalf("encode the refusal: %v", err)
 			}
 		}
 	})

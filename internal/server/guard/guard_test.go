@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestAnExposedServerNeedsTokensAndTLS(t *testing.T) {
+func TestAnExposedServerNeedsTokensAndEitherTLSOrInsecureHTTP(t *testing.T) {
 	for _, tt := range []struct {
 		e  Exposure
 		ok bool
@@ -33,12 +33,12 @@ func TestAnExposedServerNeedsTokensAndTLS(t *testing.T) {
 		{Exposure{Addr: ":5002", TLS: true, InsecureHTTP: true}, false},
 	} {
 		if err := CheckExposure(tt.e); (err == nil) != tt.ok {
-			t.Errorf("%+v: %v", tt.e, err)
+			t.Errorf("%+v: got %v, want no error: %t", tt.e, err, tt.ok)
 		}
 	}
 }
 
-func TestBeyondLoopbackAddressesAreAcceptedAndNamesAreRefused(t *testing.T) {
+func TestAnExposedServerAcceptsAddressesAndRefusesUnknownNames(t *testing.T) {
 	g := &Guard{}
 	for host, want := range map[string]bool{"192.0.2.7:80": true, "[2001:db8::1]": true, "localhost": true, "evil.example": false, "": false} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -46,7 +46,7 @@ func TestBeyondLoopbackAddressesAreAcceptedAndNamesAreRefused(t *testing.T) {
 		local := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 9), Port: 80}
 		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
 		if got := g.hostAllowed(r); got != want {
-			t.Errorf("%q: %v, want %v", host, got, want)
+			t.Errorf("%q: got allowed %v, want %v", host, got, want)
 		}
 	}
 }
@@ -59,50 +59,50 @@ func TestTheTokenFileIsCreatedOnceAndPrivate(t *testing.T) {
 	}
 	name, token := first.First()
 	if name != "default" || len(token) < 43 {
-		t.Errorf("%s %s", name, token)
+		t.Errorf("got the name %s and the token %s, want default and at least 43 characters", name, token)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", info.Mode(), err)
+		t.Errorf("the token file: got mode %v, %v; want 0600", info.Mode(), err)
 	}
 	second, err := LoadTokens(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if caller, ok := second.caller(token); !ok || caller != "default" {
-		t.Errorf("the second reading knows %q, %v", caller, ok)
+		t.Errorf("the caller of the token in the second read: got %q, %v; want default, true", caller, ok)
 	}
 	if left, err := filepath.Glob(filepath.Dir(path) + "/.*"); err != nil || len(left) != 0 {
-		t.Errorf("files left in the folder: %v %v", left, err)
+		t.Errorf("got the temporary files %v, %v; want 0", left, err)
 	}
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := LoadTokens(path); err == nil || !strings.Contains(err.Error(), "0640") {
-		t.Errorf("a file that other users can read: %v", err)
+		t.Errorf("a file that other users can read: got %v, want an error with 0640", err)
 	}
 }
 
-func TestBadTokenFilesAreRefused(t *testing.T) {
+func TestInvalidTokenFilesAreRefused(t *testing.T) {
 	good := strings.Repeat("a", minToken)
 	for name, content := range map[string]string{
-		"empty":         "",
-		"comment only":  "# nothing\n",
-		"short":         "ann short\n",
-		"three words":   "ann " + good + " x\n",
-		"no name":       good + "\n",
-		"bad name":      "an/n " + good + "\n",
-		"name twice":    "ann " + good + "\nann " + good + "b\n",
-		"token twice":   "ann " + good + "\nbob " + good + "\n",
-		"a single line": strings.Repeat("x", 1<<17),
+		"empty":        "",
+		"comment only": "# nothing\n",
+		"short":        "ann short\n",
+		"three words":  "ann " + good + " x\n",
+		"no name":      good + "\n",
+		"bad name":     "an/n " + good + "\n",
+		"name twice":   "ann " + good + "\nann " + good + "b\n",
+		"token twice":  "ann " + good + "\nbob " + good + "\n",
+		"too long":     strings.Repeat("x", 1<<17),
 	} {
 		path := filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := LoadTokens(path); err == nil {
-			t.Errorf("%s: was accepted", name)
+			t.Errorf("%s: got no error, want one", name)
 		} else if strings.Contains(err.Error(), good) {
-			t.Errorf("%s: the error shows the token: %v", name, err)
+			t.Errorf("%s: got the error %v, want one without the token", name, err)
 		}
 	}
 	dir := t.TempDir()
@@ -114,10 +114,10 @@ func TestBadTokenFilesAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := LoadTokens(link); err == nil {
-		t.Error("a link was followed")
+		t.Error("a link to a token file: got no error, want one")
 	}
 	if _, err := LoadTokens(dir); err == nil {
-		t.Error("a directory was accepted")
+		t.Error("a directory: got no error, want one")
 	}
 }
 
@@ -146,7 +146,7 @@ func TestEachTokenErrorHasItsMessage(t *testing.T) {
 		r.Header["Authorization"] = tt.headers
 		caller, fault := g.authenticate(r)
 		if fault != tt.want || (caller == "") != (tt.want != "") {
-			t.Errorf("%d headers: %q, %q; want %q", len(tt.headers), caller, fault, tt.want)
+			t.Errorf("%d headers: got the caller %q and the message %q, want the message %q", len(tt.headers), caller, fault, tt.want)
 		}
 	}
 }
