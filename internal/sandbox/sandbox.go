@@ -67,6 +67,9 @@ type Spec struct {
 	// Often says that many sandboxes are restored from the snapshot. The driver then checks the snapshot's content once,
 	// and again after its files change, instead of at each restore.
 	Often bool
+	// Asked is the time at which the caller asked for the sandbox. A driver that lets creations wait serves them in this
+	// order. The zero time means the time of the call. It is not stored.
+	Asked time.Time `json:"-"`
 }
 
 // Mismatch returns why a sandbox with the specification s cannot be restored from a snapshot of a sandbox with the

@@ -85,11 +85,12 @@ func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbo
 }
 
 // awaitTurn waits until a matching sandbox becomes ready, or until the caller can create one. In the second case it returns nil,
-// and the caller must call done. Callers are served in their order.
+// and the caller must call done. Callers are served in the order in which they asked, not in which they arrive here: a
+// session has other work before, and on a busy host some need a tenth of a second for it. Then fifty others are here.
 func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) {
 	w := &waiter{spec: s, given: make(chan *ready, 1)}
 	d.mu.Lock()
-	d.queue = append(d.queue, w)
+	d.enqueue(w)
 	d.serve()
 	d.mu.Unlock()
 	select {
@@ -113,6 +114,18 @@ func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) 
 		d.done()
 	}
 	return nil, context.Cause(ctx)
+}
+
+// enqueue inserts a caller behind all that asked before or at the same time. The caller must hold mu.
+func (d *Driver) enqueue(w *waiter) {
+	if w.spec.Asked.IsZero() {
+		w.spec.Asked = time.Now()
+	}
+	i := len(d.queue)
+	for i > 0 && d.queue[i-1].spec.Asked.After(w.spec.Asked) {
+		i--
+	}
+	d.queue = slices.Insert(d.queue, i, w)
 }
 
 // done ends the caller's turn to create a sandbox.

@@ -1,7 +1,7 @@
 // Package warm keeps sandboxes ready. It is a driver around another driver.
 //
 // Ready sandboxes are restored from snapshots, primed, and then wait. Create returns the oldest one with the requested
-// specification. If none is ready, it creates one, in the order of the calls. Each ready sandbox is used once and never
+// specification. If none is ready, it creates one, in the order in which the callers asked. Each ready sandbox is used once and never
 // returned. A goroutine refills the pools with a limited share of one core, and empties them when the host has too
 // little memory.
 //
@@ -84,7 +84,7 @@ type Driver struct {
 	running   context.Context // the context of Run; nil before
 	pools     []*pool         // in the order of their importance
 	hidden    map[sandbox.ID]bool
-	queue     []*waiter // creations that wait for a turn or a ready sandbox, the oldest first
+	queue     []*waiter // creations that wait for a turn or a ready sandbox, in the order of Spec.Asked
 	handed    time.Time // time of the last use of a ready sandbox
 	freeTurns int       // number of creations that can start now
 }
@@ -184,9 +184,10 @@ func (d *Driver) Ready(from string) int {
 	return n
 }
 
-// alike reports whether two specifications describe the same sandbox, apart from ID and labels.
+// alike reports whether two specifications describe the same sandbox, apart from ID, labels and the time of the call.
 func alike(a, b sandbox.Spec) bool {
 	a.ID, b.ID, a.Labels, b.Labels = "", "", nil, nil
+	a.Asked, b.Asked = time.Time{}, time.Time{}
 	return reflect.DeepEqual(a, b)
 }
 

@@ -417,6 +417,36 @@ func TestABurstIsServedInItsOrder(t *testing.T) {
 	})
 }
 
+func TestACallerThatAskedEarlierGoesBeforeLaterOnes(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		began := time.Now()
+		create := func(wg *sync.WaitGroup, id string, asked time.Duration) {
+			want := spec(id, "shared-a")
+			want.Asked = began.Add(asked)
+			wg.Go(func() {
+				if _, err := s.Create(t.Context(), want); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		var wg sync.WaitGroup
+		for i := range atOnce() {
+			create(&wg, fmt.Sprint("first", i), 0)
+		}
+		for i := range 40 {
+			create(&wg, fmt.Sprintf("later%02d", i), time.Duration(2+i)*time.Millisecond)
+		}
+		create(&wg, "held up", time.Millisecond)
+		wg.Wait()
+		at := slices.IndexFunc(s.maker.history(), func(s sandbox.Spec) bool { return s.ID == "held up" })
+		// Callers that get their turn at the same moment can overtake each other.
+		if at/atOnce() != 1 {
+			t.Errorf("the caller that was held up got sandbox %d, want one of the %d after the first %d", at, atOnce(), atOnce())
+		}
+	})
+}
+
 func TestACancelledCallerLeavesNoTrace(t *testing.T) {
 	play(t, func(t *testing.T, s *stage) {
 		s.maker.blocked = make(chan struct{})
