@@ -23,6 +23,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 		return d.o.Driver.Create(ctx, s)
 	}
 	defer d.wakeUp() // a ready sandbox may have to be replaced
+	d.called(s)
 	for r := d.take(s); r != nil; r = d.take(s) {
 		if sb := d.handOver(ctx, r, s); sb != nil {
 			return sb, nil
@@ -40,6 +41,15 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	}
 	defer d.done()
 	return d.make(ctx, s, true)
+}
+
+// called counts a call for the pool of a specification.
+func (d *Driver) called(s sandbox.Spec) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if k := d.poolOf(s); k != nil {
+		k.called(time.Now(), d.o.Most)
+	}
 }
 
 // take removes the oldest ready sandbox with this specification from its pool. From then on only the caller uses it.
@@ -90,6 +100,9 @@ func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbo
 func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) {
 	w := &waiter{spec: s, given: make(chan *ready, 1)}
 	d.mu.Lock()
+	if k := d.poolOf(s); k != nil {
+		k.missed(time.Now())
+	}
 	d.enqueue(w)
 	d.serve()
 	d.mu.Unlock()
@@ -133,6 +146,7 @@ func (d *Driver) done() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.freeTurns++
+	d.handed = time.Now()
 	d.serve()
 }
 
@@ -161,7 +175,7 @@ func (d *Driver) offer(r *ready, s sandbox.Spec) bool {
 		}
 	}
 	k := d.poolOf(s)
-	if k == nil || len(k.ready) >= k.Count || d.running.Err() != nil {
+	if k == nil || len(k.ready) >= k.wanted() || d.running.Err() != nil {
 		return false
 	}
 	k.ready, k.failures = append(k.ready, r), 0

@@ -162,7 +162,7 @@ func play(t *testing.T, story func(t *testing.T, s *stage)) {
 		s := &stage{t: t, memory: plenty, stalls: make(chan struct{}), maker: &maker{takes: time.Second, alive: map[sandbox.ID]*thing{}, primed: map[sandbox.ID]int{}}}
 		var err error
 		s.Driver, err = New(Options{
-			Driver: s.maker, Prime: s.maker.prime, Prefix: "shared-",
+			Driver: s.maker, Prime: s.maker.prime, Prefix: "shared-", Most: 10,
 			Memory: func() (Memory, error) { s.maker.mu.Lock(); defer s.maker.mu.Unlock(); return s.memory, nil },
 			Stalls: func(ctx context.Context, notice func()) error {
 				for {
@@ -434,8 +434,8 @@ func TestACallerThatAskedEarlierGoesBeforeLaterOnes(t *testing.T) {
 		for i := range atOnce() {
 			create(&wg, fmt.Sprint("first", i), 0)
 		}
-		for i := range 40 {
-			create(&wg, fmt.Sprintf("later%02d", i), time.Duration(2+i)*time.Millisecond)
+		for i := range 3 * atOnce() {
+			create(&wg, fmt.Sprintf("later%d", i), time.Duration(2+i)*time.Millisecond)
 		}
 		create(&wg, "held up", time.Millisecond)
 		wg.Wait()
