@@ -23,7 +23,7 @@ const (
 	restoreLimit = "restores, and so sustained creates: CPU time to load the snapshot's pages, to read the state of gVisor's kernel, and to start and end its processes"
 	cellLimit    = "`1+1`: the server's CPU time and the wake-ups of its threads; it competes with a sandbox that uses both cores"
 	burstLimit   = "the burst: CPU time, because each session beyond the warm ones needs a restore"
-	orderLimit   = "the order of the burst: calls start in order, and (cores + 1) of them run at the same time; if one call is delayed, later calls finish before it"
+	orderLimit   = "the order of the burst: calls start in the order in which the server read them, and (cores + 1) of them run at the same time; if the server gets no CPU for a moment, it reads several calls at once, in any order"
 )
 
 // ref identifies one quantile of one series.
