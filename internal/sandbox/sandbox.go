@@ -21,8 +21,6 @@ type ID string
 var (
 	// ErrNotFound: no sandbox with this id is running.
 	ErrNotFound = errors.New("no such sandbox")
-	// ErrRetry: the operation failed for a temporary reason and can be retried.
-	ErrRetry = errors.New("temporary failure, retry")
 	// ErrSnapshot: the snapshot cannot be restored here. It does not exist, it is damaged, or it belongs to another
 	// version, host or specification. A sandbox can still be created without it.
 	ErrSnapshot = errors.New("the snapshot cannot be used")

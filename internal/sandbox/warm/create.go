@@ -23,24 +23,26 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 		return d.o.Driver.Create(ctx, s)
 	}
 	defer d.wakeUp() // a ready sandbox may have to be replaced
+	if s.Asked.IsZero() {
+		s.Asked = time.Now()
+	}
 	d.called(s)
-	for r := d.take(s); r != nil; r = d.take(s) {
+	for { // once more for each ready sandbox that cannot be labelled; the caller keeps its place
+		r := d.take(s)
+		if r == nil {
+			var err error
+			if r, err = d.awaitTurn(ctx, s); err != nil {
+				return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
+			}
+		}
+		if r == nil {
+			defer d.done()
+			return d.make(ctx, s, true)
+		}
 		if sb := d.handOver(ctx, r, s); sb != nil {
 			return sb, nil
 		}
 	}
-	r, err := d.awaitTurn(ctx, s)
-	if err != nil {
-		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
-	}
-	if r != nil {
-		if sb := d.handOver(ctx, r, s); sb != nil {
-			return sb, nil
-		}
-		return nil, fmt.Errorf("create sandbox %s: %w: cannot label the ready sandbox", s.ID, sandbox.ErrRetry)
-	}
-	defer d.done()
-	return d.make(ctx, s, true)
 }
 
 // called counts a call for the pool of a specification.
@@ -131,9 +133,6 @@ func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) 
 
 // enqueue inserts a caller behind all that asked before or at the same time. The caller must hold mu.
 func (d *Driver) enqueue(w *waiter) {
-	if w.spec.Asked.IsZero() {
-		w.spec.Asked = time.Now()
-	}
 	i := len(d.queue)
 	for i > 0 && d.queue[i-1].spec.Asked.After(w.spec.Asked) {
 		i--

@@ -23,6 +23,7 @@ type maker struct {
 	alive   map[sandbox.ID]*thing
 	fail    error
 	primed  map[sandbox.ID]int
+	deaf    bool          // sandboxes without an owner cannot be labelled
 	blocked chan struct{} // if not nil, creations wait for it
 }
 
@@ -90,6 +91,9 @@ func (t *thing) Snapshot(context.Context, string) error                { return 
 func (t *thing) Mark(_ context.Context, labels map[string]string) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
+	if t.m.deaf {
+		return errors.New("the disk is full")
+	}
 	t.labels = labels
 	return nil
 }
@@ -443,6 +447,27 @@ func TestACallerThatAskedEarlierGoesBeforeLaterOnes(t *testing.T) {
 		// Callers that get their turn at the same moment can overtake each other.
 		if at/atOnce() != 1 {
 			t.Errorf("the caller that was held up got sandbox %d, want one of the %d after the first %d", at, atOnce(), atOnce())
+		}
+	})
+}
+
+func TestACallerWhoseReadySandboxCannotBeLabelledGetsAnother(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.maker.deaf = true
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
+		s.after(time.Millisecond) // now a sandbox is being made for the pool
+		var wg sync.WaitGroup
+		for i := range atOnce() {
+			wg.Go(func() { s.Create(t.Context(), spec(fmt.Sprint("first", i), "shared-a")) })
+		}
+		synctest.Wait()
+		sb := s.create("waits", "shared-a") // is offered the pool's sandbox
+		if sb.ID() != "waits" {
+			t.Errorf("got %s, which cannot be labelled", sb.ID())
+		}
+		wg.Wait()
+		if n := len(s.maker.history()); n < atOnce()+2 {
+			t.Errorf("%d sandboxes were made; the story needs %d", n, atOnce()+2)
 		}
 	})
 }
