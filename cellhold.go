@@ -116,7 +116,8 @@ type Template struct {
 	Egress   Egress   `json:"egress" doc:"Default network access of its sessions."`
 	Packages []string `json:"packages,omitempty" doc:"Requirements of the packages installed in the template." example:"[\"polars\"]"`
 	Warmup   string   `json:"warmup,omitempty" doc:"Code that ran before the snapshot was made."`
-	Warm     int      `json:"warm" doc:"Number of sandboxes that the server keeps ready." example:"2"`
+	Warm     int      `json:"warm" doc:"Number of sandboxes that the server keeps ready without bursts." example:"2"`
+	Wanted   int      `json:"wanted" doc:"Number of sandboxes that the server keeps ready now. After a burst it is above warm; after quiet minutes it falls back." example:"2"`
 	Ready    int      `json:"ready" doc:"Number of sandboxes that are ready now."`
 
 	State   TemplateState `json:"state" enum:"building,ready,failed" doc:"If ready, its sessions start from a snapshot. Otherwise they start cold, which is slower."`

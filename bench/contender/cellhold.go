@@ -79,6 +79,9 @@ func startFlags(o CellholdOptions) ([]string, error) {
 	if !hasFlag(o.Program, "--warm") {
 		return nil, fmt.Errorf("serve --warm: %w", errUnknown)
 	}
+	if hasFlag(o.Program, "--warm-max") {
+		flags = append(flags, "--warm-max", "0") // the number must not depend on the figures measured before
+	}
 	return append(flags, "--warm", strconv.Itoa(o.Warm)), nil
 }
 

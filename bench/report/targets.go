@@ -27,7 +27,7 @@ const (
 	loadLimit    = "cells a second: CPU time; gVisor and the agent use more of it for each cell than the kernel, and the server needs some too"
 	memoryLimit  = "memory of a session: most of it is the guest's, because restored sessions do not share the pages of the snapshot; a quarter belongs to gVisor and the host kernel"
 	burstLimit   = "the burst: CPU time, because each session beyond the warm ones needs a restore"
-	orderLimit   = "the order of the burst: calls start in order, and (cores + 1) of them run at the same time; if one call is delayed, later calls finish before it"
+	orderLimit   = "the order of the burst: calls start in the order in which the server read them, and (cores + 1) of them run at the same time; if the server gets no CPU for a moment, it reads several calls at once, in any order"
 )
 
 // ref identifies one quantile of one series.

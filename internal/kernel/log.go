@@ -54,13 +54,21 @@ type Log struct {
 	err     error // the error with which watches end; nil: none
 }
 
+// EmptyLog returns the log of a new session. It reads nothing, so the start of a session does not wait for readers of the
+// journal.
+func EmptyLog(id cellhold.SessionID, j Journal) *Log {
+	return &Log{session: id, journal: j, next: 1, changed: make(chan struct{})}
+}
+
 // NewLog returns the log of a session. It continues where the journal ends.
 func NewLog(ctx context.Context, id cellhold.SessionID, j Journal) (*Log, error) {
 	last, bytes, err := j.Tail(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{session: id, journal: j, next: last + 1, kept: bytes + last*eventCost, changed: make(chan struct{})}, nil
+	l := EmptyLog(id, j)
+	l.next, l.kept = last+1, bytes+last*eventCost
+	return l, nil
 }
 
 // Append numbers the events, stores them with the changed cells, and shows them. It sets the Seq and, if

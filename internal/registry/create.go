@@ -123,6 +123,7 @@ func (r *Registry) replaceInTurn(ctx context.Context, key string) (release func(
 
 // newRecord checks a request, and returns the record and the image of the new session.
 func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, error) {
+	now := time.Now().UTC() // before everything else: sessions that wait for a sandbox get one in this order
 	fail := func(err error) (record.Session, session.Image, error) { return record.Session{}, session.Image{}, err }
 	if err := q.check(); err != nil {
 		return fail(err)
@@ -146,7 +147,6 @@ func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, er
 	if err != nil {
 		return fail(err)
 	}
-	now := time.Now().UTC()
 	id := cellhold.NewSessionID()
 	return record.Session{
 		Session: cellhold.Session{ID: id, User: q.User, State: cellhold.SessionStarting, Image: q.Image, Startup: q.Startup,

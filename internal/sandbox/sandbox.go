@@ -21,8 +21,6 @@ type ID string
 var (
 	// ErrNotFound: no sandbox with this id is running.
 	ErrNotFound = errors.New("no such sandbox")
-	// ErrRetry: the operation failed for a temporary reason and can be retried.
-	ErrRetry = errors.New("temporary failure, retry")
 	// ErrSnapshot: the snapshot cannot be restored here. It does not exist, it is damaged, or it belongs to another
 	// version, host or specification. A sandbox can still be created without it.
 	ErrSnapshot = errors.New("the snapshot cannot be used")
@@ -67,6 +65,9 @@ type Spec struct {
 	// Often says that many sandboxes are restored from the snapshot. The driver then checks the snapshot's content once,
 	// and again after its files change, instead of at each restore.
 	Often bool
+	// Asked is the time at which the caller asked for the sandbox. A driver that lets creations wait serves them in this
+	// order. The zero time means the time of the call. It is not stored.
+	Asked time.Time `json:"-"`
 }
 
 // Mismatch returns why a sandbox with the specification s cannot be restored from a snapshot of a sandbox with the

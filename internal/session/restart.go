@@ -71,6 +71,7 @@ func (b *sandboxes) replace(ctx context.Context) error {
 	if err := b.following().Die(ctx, cellhold.StatusLost, "The session got a new sandbox."); err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The end of the old sandbox could not be recorded. Check the free space on the server's disk.")
 	}
+	asked := time.Now()
 	rec := b.s.change(func(r *record.Session) { r.Sandbox, r.Packages = record.NextSandboxID(r.ID, r.Sandbox), nil })
 	img, err := b.s.env.Images.Resolve(rec.Image)
 	if err != nil {
@@ -78,12 +79,12 @@ func (b *sandboxes) replace(ctx context.Context) error {
 	}
 	b.rootfs = img.Rootfs
 	if rec.State == cellhold.SessionHibernated {
-		return b.open(ctx) // the record changes only when this succeeds
+		return b.open(ctx, asked) // the record changes only when this succeeds
 	}
 	if err := b.s.env.Store.PutSession(ctx, rec); err != nil {
 		return notRecorded(err)
 	}
-	if err := b.open(ctx); err != nil {
+	if err := b.open(ctx, asked); err != nil {
 		return err
 	}
 	// A warm sandbox has its own id. If the id is not recorded, the next server sees the sandbox as a stray.

@@ -83,12 +83,12 @@ func (b *sandboxes) origin(rec record.Session) (from string, installed []cellhol
 	return b.s.env.Templates.Start(rec.Template, b.spec(rec), !policy.None())
 }
 
-// open gives the session a sandbox and its kernels, and returns when the kernels are idle. After an error it
-// leaves no sandbox behind.
-func (b *sandboxes) open(ctx context.Context) error {
+// open gives the session a sandbox and its kernels, and returns when the kernels are idle. asked is the time at
+// which the caller asked for it. After an error open leaves no sandbox behind.
+func (b *sandboxes) open(ctx context.Context, asked time.Time) error {
 	rec := b.s.Record()
 	if from, installed := b.origin(rec); from != "" {
-		err := b.openFrom(ctx, rec, from)
+		err := b.openFrom(ctx, rec, from, asked)
 		if err == nil {
 			b.s.change(func(r *record.Session) { r.Packages = installed })
 			return nil
@@ -99,7 +99,7 @@ func (b *sandboxes) open(ctx context.Context) error {
 		b.s.slog.Warn("starting cold", "snapshot", from, "err", err)
 		b.s.env.Templates.Failed(from, err)
 	}
-	if err := b.openFrom(ctx, rec, ""); err != nil {
+	if err := b.openFrom(ctx, rec, "", asked); err != nil {
 		return err
 	}
 	if err := b.installTemplate(ctx, rec); err != nil {
@@ -111,9 +111,9 @@ func (b *sandboxes) open(ctx context.Context) error {
 
 // openFrom makes a sandbox that continues from a snapshot, or starts cold if from is empty. After an error it
 // leaves no sandbox behind.
-func (b *sandboxes) openFrom(ctx context.Context, rec record.Session, from string) error {
+func (b *sandboxes) openFrom(ctx context.Context, rec record.Session, from string, asked time.Time) error {
 	spec := b.spec(rec)
-	spec.From = from
+	spec.From, spec.Asked = from, asked
 	sb, err := b.s.env.Driver.Create(ctx, spec)
 	if err != nil {
 		return fmt.Errorf("sandbox %s: %w", rec.Sandbox, err)

@@ -27,11 +27,7 @@ func Start(ctx, base context.Context, env *Environment, rec record.Session, root
 }
 
 func start(ctx, base context.Context, env *Environment, rec record.Session, rootfs string) (*Session, error) {
-	log, err := kernel.NewLog(ctx, rec.ID, env.Store)
-	if err != nil {
-		return nil, err
-	}
-	s := newSession(env, rec, log)
+	s := newSession(env, rec, kernel.EmptyLog(rec.ID, env.Store))
 	s.sandboxes.rootfs = rootfs
 	s.run(base)
 	if err := begin(ctx, s); err != nil {
@@ -54,7 +50,7 @@ func begin(ctx context.Context, s *Session) error {
 	if err := turn.Begin(states.Start); err != nil {
 		return err
 	}
-	if err := s.sandboxes.open(ctx); err != nil {
+	if err := s.sandboxes.open(ctx, s.Record().Created); err != nil {
 		return err
 	}
 	rec := s.change(func(r *record.Session) { // the idle time starts when the session can be used

@@ -34,7 +34,7 @@ type Spec struct {
 	Egress   cellhold.Egress
 	Packages []string // requirements
 	Warmup   string   // Python code that defines no names; "none" disables the warm-up, and empty means the stock code
-	Warm     int      // sandboxes to keep ready
+	Warm     int      // sandboxes to keep ready without bursts
 }
 
 // Image is the image of a template's sandboxes.
@@ -53,6 +53,7 @@ type Options struct {
 	Refresh time.Duration // age at which a snapshot is rebuilt; 0 means a day
 	Timeout time.Duration // time limit of a build; 0 means 5 min; the time for packages is added
 
+	MaxWarm int     // warm.Options.Most
 	Budget  float64 // see warm.Options
 	MinFree int64   // see warm.Options
 }
@@ -132,7 +133,7 @@ func New(o Options) (*Templates, error) {
 	}
 	var err error
 	t.warm, err = warm.New(warm.Options{Driver: o.Driver, Prime: t.prime, Prefix: prefix, Broken: t.Failed, Gone: t.forget,
-		Budget: o.Budget, MinFree: o.MinFree, Logger: o.Logger})
+		Most: o.MaxWarm, Budget: o.Budget, MinFree: o.MinFree, Logger: o.Logger})
 	return t, err
 }
 
@@ -214,10 +215,11 @@ func (t *Templates) find(name string) *entry {
 // describe returns the public description of a template. The caller must hold mu.
 func (t *Templates) describe(e *entry) cellhold.Template {
 	d := cellhold.Template{Name: e.Name, Image: e.Image, Limits: e.Limits, Egress: e.Egress, Packages: e.Packages,
-		Warmup: e.Warmup, Warm: e.Warm, State: cellhold.TemplateBuilding, Problem: e.problem}
+		Warmup: e.Warmup, Warm: e.Warm, Wanted: e.Warm, State: cellhold.TemplateBuilding, Problem: e.problem}
 	switch {
 	case e.snapshot != "":
-		d.State, d.Built, d.Size, d.Ready = cellhold.TemplateReady, e.built, e.size, t.warm.Ready(e.snapshot)
+		d.State, d.Built, d.Size = cellhold.TemplateReady, e.built, e.size
+		d.Ready, d.Wanted = t.warm.Ready(e.snapshot), max(e.Warm, t.warm.Wanted(e.snapshot))
 	case e.problem != "":
 		d.State = cellhold.TemplateFailed
 	}

@@ -57,7 +57,7 @@ func run(t *testing.T, x *template.Templates) (*template.Templates, func()) {
 func made(t *testing.T, d sandbox.Driver, list ...template.Spec) *template.Templates {
 	t.Helper()
 	x, err := template.New(template.Options{
-		Driver: d, Kernel: "toy", List: list, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Driver: d, Kernel: "toy", List: list, MaxWarm: 3, Budget: 1, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Images: func(name string) (template.Image, error) { return template.Image{Digest: name, Rootfs: "/"}, nil },
 	})
 	if err != nil {
@@ -123,6 +123,33 @@ func TestASessionGetsAReadySandboxAndItsPrimedClient(t *testing.T) {
 	}
 	if again, _ := x.PrimedClient(sb.ID()); again != nil {
 		t.Error("PrimedClient returned the client twice")
+	}
+}
+
+func TestAfterABurstMoreSandboxesAreReady(t *testing.T) {
+	x, _ := open(t, world(t), plain())
+	if now := await(t, x, warmed); now.Wanted != now.Warm {
+		t.Errorf("without a burst the template wants %d sandboxes, want %d", now.Wanted, now.Warm)
+	}
+	var burst sync.WaitGroup
+	for i := range 20 {
+		burst.Go(func() {
+			s := spec(fmt.Sprintf("s%016d-0000", i))
+			s.From, _ = x.Start("plain", s, false)
+			sb, err := x.Driver().Create(t.Context(), s)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if client, _ := x.PrimedClient(sb.ID()); client != nil {
+				client.Close()
+			}
+		})
+	}
+	burst.Wait()
+	now := await(t, x, func(now cellhold.Template) bool { return now.Ready > now.Warm })
+	if now.Wanted != 3 {
+		t.Errorf("after a burst of 20 the template wants %d sandboxes, want the maximum of 3", now.Wanted)
 	}
 }
 

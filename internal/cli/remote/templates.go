@@ -35,7 +35,8 @@ func (templateLsCmd) Run(ctx context.Context, parent *TemplateCmd, all *console.
 		if !x.Built.IsZero() {
 			built, on = x.Built.Local().Format(time.DateTime), console.Size(x.Size).Rounded()
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n", x.Name, console.Printable(x.Image), x.State, x.Ready, x.Warm, built, on, cmp.Or(console.Printable(x.Problem), "-"))
+		// An older server does not report Wanted.
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\n", x.Name, console.Printable(x.Image), x.State, x.Ready, cmp.Or(x.Wanted, x.Warm), built, on, cmp.Or(console.Printable(x.Problem), "-"))
 	}
 	return table.Flush()
 }

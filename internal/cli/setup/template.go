@@ -25,6 +25,7 @@ type TemplateSettings struct {
 	Templates       recipes       `help:"Templates as a YAML list; the first one is the default. Each needs a name. Optional: image, memory, cpu, processes, disk, tmp, output, egress, egress-hosts, packages, warm and warmup (Python code that defines no names, or none)." default:"[{name: python}]" placeholder:"YAML"`
 	NoTemplates     bool          `help:"Start every session cold."`
 	Warm            int           `help:"Sandboxes of the default template to keep ready, if the template does not set it. 0: off." default:"1"`
+	WarmMax         int           `help:"Maximum sandboxes of one template to keep ready. A burst of new sessions raises the number up to it, and after quiet minutes the number falls back to warm. Not above --max-sessions." default:"32"`
 	WarmFree        console.Size  `help:"Host memory to leave free when keeping sandboxes ready. 0: default (10 % of the memory)." default:"0"`
 	TemplateRefresh time.Duration `help:"Age at which a template's snapshot is rebuilt. 0: default (24h)." default:"24h"`
 }
@@ -90,14 +91,14 @@ func (w *TemplateSettings) Open(s *Settings, l *ServerSettings, driver sandbox.D
 	}
 	o := template.Options{
 		Driver: driver, Packages: installer, Data: data, Kernel: registry.DefaultKernel, Logger: log,
-		Refresh: w.TemplateRefresh, MinFree: int64(w.WarmFree),
+		Refresh: w.TemplateRefresh, MaxWarm: min(w.WarmMax, l.MaxSessions), MinFree: int64(w.WarmFree),
 		Images: func(name string) (template.Image, error) {
 			img, err := images.Resolve(name)
 			return template.Image{Digest: img.Digest, Rootfs: img.Rootfs}, err
 		},
 	}
-	if w.Warm < 0 {
-		return nil, fmt.Errorf("--warm must not be negative (got %d)", w.Warm)
+	if w.Warm < 0 || w.WarmMax < 0 {
+		return nil, fmt.Errorf("--warm (got %d) and --warm-max (got %d) must not be negative", w.Warm, w.WarmMax)
 	}
 	if !w.NoTemplates {
 		for i, r := range w.Templates {

@@ -23,23 +23,35 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 		return d.o.Driver.Create(ctx, s)
 	}
 	defer d.wakeUp() // a ready sandbox may have to be replaced
-	for r := d.take(s); r != nil; r = d.take(s) {
+	if s.Asked.IsZero() {
+		s.Asked = time.Now()
+	}
+	d.called(s)
+	for { // once more for each ready sandbox that cannot be labelled; the caller keeps its place
+		r := d.take(s)
+		if r == nil {
+			var err error
+			if r, err = d.awaitTurn(ctx, s); err != nil {
+				return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
+			}
+		}
+		if r == nil {
+			defer d.done()
+			return d.make(ctx, s, true)
+		}
 		if sb := d.handOver(ctx, r, s); sb != nil {
 			return sb, nil
 		}
 	}
-	r, err := d.awaitTurn(ctx, s)
-	if err != nil {
-		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
+}
+
+// called counts a call for the pool of a specification.
+func (d *Driver) called(s sandbox.Spec) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if k := d.poolOf(s); k != nil {
+		k.called(time.Now(), d.o.Most)
 	}
-	if r != nil {
-		if sb := d.handOver(ctx, r, s); sb != nil {
-			return sb, nil
-		}
-		return nil, fmt.Errorf("create sandbox %s: %w: cannot label the ready sandbox", s.ID, sandbox.ErrRetry)
-	}
-	defer d.done()
-	return d.make(ctx, s, true)
 }
 
 // take removes the oldest ready sandbox with this specification from its pool. From then on only the caller uses it.
@@ -85,11 +97,15 @@ func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbo
 }
 
 // awaitTurn waits until a matching sandbox becomes ready, or until the caller can create one. In the second case it returns nil,
-// and the caller must call done. Callers are served in their order.
+// and the caller must call done. Callers are served in the order in which they asked, not in which they arrive here: a
+// session has other work before, and on a busy host some need a tenth of a second for it. Then fifty others are here.
 func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) {
 	w := &waiter{spec: s, given: make(chan *ready, 1)}
 	d.mu.Lock()
-	d.queue = append(d.queue, w)
+	if k := d.poolOf(s); k != nil {
+		k.missed(time.Now())
+	}
+	d.enqueue(w)
 	d.serve()
 	d.mu.Unlock()
 	select {
@@ -115,11 +131,21 @@ func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) 
 	return nil, context.Cause(ctx)
 }
 
+// enqueue inserts a caller behind all that asked before or at the same time. The caller must hold mu.
+func (d *Driver) enqueue(w *waiter) {
+	i := len(d.queue)
+	for i > 0 && d.queue[i-1].spec.Asked.After(w.spec.Asked) {
+		i--
+	}
+	d.queue = slices.Insert(d.queue, i, w)
+}
+
 // done ends the caller's turn to create a sandbox.
 func (d *Driver) done() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.freeTurns++
+	d.handed = time.Now()
 	d.serve()
 }
 
@@ -148,7 +174,7 @@ func (d *Driver) offer(r *ready, s sandbox.Spec) bool {
 		}
 	}
 	k := d.poolOf(s)
-	if k == nil || len(k.ready) >= k.Count || d.running.Err() != nil {
+	if k == nil || len(k.ready) >= k.wanted() || d.running.Err() != nil {
 		return false
 	}
 	k.ready, k.failures = append(k.ready, r), 0

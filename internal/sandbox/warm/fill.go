@@ -20,8 +20,8 @@ const (
 	// headroom is the memory above MinFree that must be available before a sandbox is created: the 140 MB that it needs, and
 	// as much again, so that it is not destroyed at once.
 	headroom = 280 << 20
-	// quietPeriod is the pause after a ready sandbox was handed out. Its caller runs a first cell now, and the creation of a
-	// sandbox uses all the CPU that it can get.
+	// quietPeriod is the pause after a caller got a sandbox. The caller runs a first cell now, and the creation of a sandbox
+	// uses all the CPU that it can get.
 	quietPeriod = 250 * time.Millisecond
 )
 
@@ -37,13 +37,13 @@ func (d *Driver) Run(ctx context.Context) {
 		}
 	})
 	for ctx.Err() == nil {
-		s, wait := d.next(ctx)
-		if wait > 0 {
+		work, wait := d.next(ctx)
+		if work == nil {
 			d.rest(ctx, wait, d.wake)
 			continue
 		}
 		began := time.Now()
-		d.fill(ctx, s)
+		work()
 		d.rest(ctx, time.Duration(float64(time.Since(began))*(1/d.o.Budget-1)), nil)
 	}
 	d.Keep()
@@ -61,26 +61,34 @@ func (d *Driver) rest(ctx context.Context, t time.Duration, something <-chan str
 	}
 }
 
-// next returns the specification of the next sandbox to create, or the time to wait.
-func (d *Driver) next(ctx context.Context) (s sandbox.Spec, wait time.Duration) {
+// next returns the next work: the creation of a ready sandbox, or the destruction of one that is not wanted any more. If
+// there is none now, it returns the time to wait.
+func (d *Driver) next(ctx context.Context) (work func(), wait time.Duration) {
 	enough := d.freeMemory(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !enough || d.busy() {
-		return s, checkInterval
-	}
-	if left := quietPeriod - time.Since(d.handed); left > 0 {
-		return s, left
-	}
+	now := time.Now()
 	for _, k := range d.pools {
-		if !k.broken && len(k.ready) < k.Count && !time.Now().Before(k.again) {
-			s = k.Spec
-			s.ID, s.Labels = newID(), nil
-			d.hidden[s.ID] = true // before its creation: List must not show it as owned
-			return s, 0
-		}
+		k.fall(now)
 	}
-	return s, checkInterval
+	if d.busy() {
+		return nil, checkInterval
+	}
+	if left := quietPeriod - now.Sub(d.handed); left > 0 {
+		return nil, left
+	}
+	if r := d.excess(); r != nil {
+		r.unwatch()
+		return func() { d.destroy(ctx, r.sandbox) }, 0
+	}
+	k := d.lacking(now)
+	if k == nil || !enough {
+		return nil, checkInterval
+	}
+	s := k.Spec
+	s.ID, s.Labels = newID(), nil
+	d.hidden[s.ID] = true // before its creation: List must not show it as owned
+	return func() { d.fill(ctx, s) }, 0
 }
 
 // fill creates one sandbox and puts it on its pool.
@@ -152,7 +160,7 @@ func (d *Driver) breaks(s sandbox.Spec, err error) bool {
 	return k.broken
 }
 
-// freeMemory destroys ready sandboxes while the host has too little memory: the least important and newest first. It reports
+// freeMemory destroys ready sandboxes while the host has too little memory, in the order of newest. It reports
 // whether the memory suffices for one more.
 func (d *Driver) freeMemory(ctx context.Context) bool {
 	for ctx.Err() == nil {
@@ -177,21 +185,6 @@ func (d *Driver) freeMemory(ctx context.Context) bool {
 		d.destroy(ctx, r.sandbox)
 	}
 	return false
-}
-
-// newest removes the newest sandbox from the last pool that is not empty.
-func (d *Driver) newest() *ready {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := len(d.pools) - 1; i >= 0; i-- {
-		k := d.pools[i]
-		if last := len(k.ready) - 1; last >= 0 {
-			r := k.ready[last]
-			k.ready = k.ready[:last:last]
-			return r
-		}
-	}
-	return nil
 }
 
 // idLength is the length of the id of a session's first sandbox: all ids of a server have the same length.

@@ -1,9 +1,9 @@
 // Package warm keeps sandboxes ready. It is a driver around another driver.
 //
 // Ready sandboxes are restored from snapshots, primed, and then wait. Create returns the oldest one with the requested
-// specification. If none is ready, it creates one, in the order of the calls. Each ready sandbox is used once and never
-// returned. A goroutine refills the pools with a limited share of one core, and empties them when the host has too
-// little memory.
+// specification. If none is ready, it creates one, in the order in which the callers asked. Each ready sandbox is used
+// once and never returned. A goroutine refills the pools with a limited share of one core, and empties them when the host
+// has too little memory. A pool grows after a burst of calls, and falls back to its resting number after quiet minutes.
 //
 // The package does not know how to make two sandboxes of one snapshot different. Options.Prime does that for every sandbox
 // that is restored from a shared snapshot, including those with their own limits.
@@ -43,6 +43,10 @@ type Options struct {
 	// owner. It can be nil and must not block.
 	Gone func(id sandbox.ID)
 
+	// Most is the largest number of sandboxes of one Kept to keep ready after a burst of calls. 0 means that the number
+	// never exceeds Kept.Count.
+	Most int
+
 	Budget  float64                // share of one core for refilling; 0 means 0.5
 	MinFree int64                  // bytes of memory to leave free; 0 means a tenth of the host's
 	Memory  func() (Memory, error) // returns the host's memory; nil reads /proc/meminfo
@@ -56,7 +60,7 @@ type Options struct {
 // Kept describes sandboxes to keep ready.
 type Kept struct {
 	Spec  sandbox.Spec // their specification and snapshot; ID and Labels are ignored
-	Count int          // number of sandboxes; can be 0
+	Count int          // number of sandboxes without bursts; 0 means that none are kept ready, also after a burst
 }
 
 const (
@@ -84,14 +88,15 @@ type Driver struct {
 	running   context.Context // the context of Run; nil before
 	pools     []*pool         // in the order of their importance
 	hidden    map[sandbox.ID]bool
-	queue     []*waiter // creations that wait for a turn or a ready sandbox, the oldest first
-	handed    time.Time // time of the last use of a ready sandbox
+	queue     []*waiter // creations that wait for a turn or a ready sandbox, in the order of Spec.Asked
+	handed    time.Time // time at which a caller last got a sandbox
 	freeTurns int       // number of creations that can start now
 }
 
 // pool holds the ready sandboxes of one Kept.
 type pool struct {
 	Kept
+	demand
 	ready    []*ready  // oldest first
 	failures int       // in succession
 	again    time.Time // time of the next attempt
@@ -115,8 +120,8 @@ func New(o Options) (*Driver, error) {
 	if o.Budget == 0 {
 		o.Budget = defaultBudget
 	}
-	if o.Budget < 0 || o.Budget > 1 || o.MinFree < 0 {
-		return nil, fmt.Errorf("warm: Budget must be between 0 and 1 (got %v), and MinFree must not be negative (got %d)", o.Budget, o.MinFree)
+	if o.Budget < 0 || o.Budget > 1 || o.MinFree < 0 || o.Most < 0 {
+		return nil, fmt.Errorf("warm: Budget must be between 0 and 1 (got %v), and MinFree (got %d) and Most (got %d) must not be negative", o.Budget, o.MinFree, o.Most)
 	}
 	if o.Memory == nil {
 		o.Memory = hostMemory
@@ -140,7 +145,8 @@ func New(o Options) (*Driver, error) {
 // while one creation waits. Twice as many would not be faster, and more calls would be overtaken by later ones.
 func atOnce() int { return runtime.NumCPU() + 1 }
 
-// Keep replaces the list of kept sandboxes. Ready sandboxes that match the new list stay; all others are destroyed.
+// Keep replaces the list of kept sandboxes. Ready sandboxes that match the new list stay, with the number of the last
+// burst; all others are destroyed.
 func (d *Driver) Keep(want ...Kept) {
 	d.mu.Lock()
 	old := d.pools
@@ -149,14 +155,14 @@ func (d *Driver) Keep(want ...Kept) {
 		s := &pool{Kept: k}
 		for _, o := range old {
 			if alike(o.Spec, k.Spec) {
-				s.ready, o.ready = o.ready, nil
+				s.ready, s.demand, o.ready = o.ready, o.demand, nil
 			}
 		}
 		d.pools = append(d.pools, s)
 	}
 	var outdated []*ready
 	for _, s := range d.pools {
-		if over := len(s.ready) - max(s.Count, 0); over > 0 {
+		if over := len(s.ready) - s.wanted(); over > 0 {
 			outdated = append(outdated, s.ready[:over]...)
 			s.ready = s.ready[over:]
 		}
@@ -184,9 +190,23 @@ func (d *Driver) Ready(from string) int {
 	return n
 }
 
-// alike reports whether two specifications describe the same sandbox, apart from ID and labels.
+// Wanted returns the number of sandboxes of a snapshot to keep ready now.
+func (d *Driver) Wanted(from string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, k := range d.pools {
+		if k.Spec.From == from {
+			n += k.wanted()
+		}
+	}
+	return n
+}
+
+// alike reports whether two specifications describe the same sandbox, apart from ID, labels and the time of the call.
 func alike(a, b sandbox.Spec) bool {
 	a.ID, b.ID, a.Labels, b.Labels = "", "", nil, nil
+	a.Asked, b.Asked = time.Time{}, time.Time{}
 	return reflect.DeepEqual(a, b)
 }
 

@@ -23,6 +23,7 @@ type maker struct {
 	alive   map[sandbox.ID]*thing
 	fail    error
 	primed  map[sandbox.ID]int
+	deaf    bool          // sandboxes without an owner cannot be labelled
 	blocked chan struct{} // if not nil, creations wait for it
 }
 
@@ -90,6 +91,9 @@ func (t *thing) Snapshot(context.Context, string) error                { return 
 func (t *thing) Mark(_ context.Context, labels map[string]string) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
+	if t.m.deaf {
+		return errors.New("the disk is full")
+	}
 	t.labels = labels
 	return nil
 }
@@ -162,7 +166,7 @@ func play(t *testing.T, story func(t *testing.T, s *stage)) {
 		s := &stage{t: t, memory: plenty, stalls: make(chan struct{}), maker: &maker{takes: time.Second, alive: map[sandbox.ID]*thing{}, primed: map[sandbox.ID]int{}}}
 		var err error
 		s.Driver, err = New(Options{
-			Driver: s.maker, Prime: s.maker.prime, Prefix: "shared-",
+			Driver: s.maker, Prime: s.maker.prime, Prefix: "shared-", Most: 10,
 			Memory: func() (Memory, error) { s.maker.mu.Lock(); defer s.maker.mu.Unlock(); return s.memory, nil },
 			Stalls: func(ctx context.Context, notice func()) error {
 				for {
@@ -413,6 +417,57 @@ func TestABurstIsServedInItsOrder(t *testing.T) {
 			if at := slices.Index(want, got[i]); at/atOnce() != i/atOnce() {
 				t.Fatalf("made in the order %v", got)
 			}
+		}
+	})
+}
+
+func TestACallerThatAskedEarlierGoesBeforeLaterOnes(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		began := time.Now()
+		create := func(wg *sync.WaitGroup, id string, asked time.Duration) {
+			want := spec(id, "shared-a")
+			want.Asked = began.Add(asked)
+			wg.Go(func() {
+				if _, err := s.Create(t.Context(), want); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		var wg sync.WaitGroup
+		for i := range atOnce() {
+			create(&wg, fmt.Sprint("first", i), 0)
+		}
+		for i := range 3 * atOnce() {
+			create(&wg, fmt.Sprintf("later%d", i), time.Duration(2+i)*time.Millisecond)
+		}
+		create(&wg, "held up", time.Millisecond)
+		wg.Wait()
+		at := slices.IndexFunc(s.maker.history(), func(s sandbox.Spec) bool { return s.ID == "held up" })
+		// Callers that get their turn at the same moment can overtake each other.
+		if at/atOnce() != 1 {
+			t.Errorf("the caller that was held up got sandbox %d, want one of the %d after the first %d", at, atOnce(), atOnce())
+		}
+	})
+}
+
+func TestACallerWhoseReadySandboxCannotBeLabelledGetsAnother(t *testing.T) {
+	play(t, func(t *testing.T, s *stage) {
+		s.maker.deaf = true
+		s.Keep(Kept{Spec: spec("", "shared-a"), Count: 1})
+		s.after(time.Millisecond) // now a sandbox is being made for the pool
+		var wg sync.WaitGroup
+		for i := range atOnce() {
+			wg.Go(func() { s.Create(t.Context(), spec(fmt.Sprint("first", i), "shared-a")) })
+		}
+		synctest.Wait()
+		sb := s.create("waits", "shared-a") // is offered the pool's sandbox
+		if sb.ID() != "waits" {
+			t.Errorf("got %s, which cannot be labelled", sb.ID())
+		}
+		wg.Wait()
+		if n := len(s.maker.history()); n < atOnce()+2 {
+			t.Errorf("%d sandboxes were made; the story needs %d", n, atOnce()+2)
 		}
 	})
 }
