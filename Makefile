@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := build
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-# gVisor cannot run in a binary with cgo, and nothing else needs it.
+# gVisor cannot run in a binary with cgo, and nothing else needs cgo.
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
 

@@ -1,5 +1,5 @@
-// Command cellhold-runner runs gVisor for the server: it becomes the processes of a sandbox. cellhold starts it; nobody
-// calls it by hand. It is a program of its own, so that these processes do not initialise the packages of a server.
+// Command cellhold-runner runs gVisor for the server: it becomes the processes of a sandbox. Only cellhold starts it. It
+// is a program of its own, so that these processes do not initialise the packages of a server.
 package main
 
 import (
@@ -11,6 +11,6 @@ import (
 
 func main() {
 	runsc.Main()
-	fmt.Fprintln(os.Stderr, "cellhold starts this program; there is no use of it by hand")
+	fmt.Fprintln(os.Stderr, "only cellhold starts this program; run: cellhold serve")
 	os.Exit(2)
 }

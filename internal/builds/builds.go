@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +31,11 @@ type Program struct {
 }
 
 // Builds are the builds of one program in a folder: the one of this binary, which is held until Close, and others.
+// Only one goroutine can use them at a time.
 type Builds struct {
 	dir, name, digest string
 	held              *os.File
+	files             map[string]*os.File // the open files of Executable, by digest
 }
 
 // Open writes a program to <dir>/<digest>/<name>, unless it is there. Several processes can do this at the same time.
@@ -40,15 +43,20 @@ func Open(dir string, p Program) (*Builds, error) {
 	if !digestPattern.MatchString(p.Digest) {
 		return nil, fmt.Errorf("%q is not a SHA-256 digest", p.Digest)
 	}
-	b := &Builds{dir: dir, name: p.Name, digest: p.Digest}
+	b := &Builds{dir: dir, name: p.Name, digest: p.Digest, files: map[string]*os.File{}}
 	var err error
 	if b.held, err = hold(filepath.Dir(b.Path())); err != nil {
 		return nil, err
 	}
-	if verify(b.Path(), p.Digest) != nil {
-		if err := replace(b.Path(), p); err != nil {
-			return nil, errors.Join(err, b.Close())
-		}
+	if _, err := b.Executable(p.Digest); err == nil {
+		return b, nil
+	}
+	err = replace(b.Path(), p)
+	if err == nil {
+		_, err = b.Executable(p.Digest)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
@@ -61,6 +69,10 @@ func (b *Builds) Digest() string { return b.digest }
 
 // Close releases the build of this binary. It can be called twice.
 func (b *Builds) Close() error {
+	for digest, f := range b.files {
+		f.Close()
+		delete(b.files, digest)
+	}
 	if err := b.held.Close(); !errors.Is(err, os.ErrClosed) {
 		return err
 	}
@@ -80,14 +92,40 @@ var (
 
 // Find returns the path of the build with a SHA-256 digest. It has compared the bytes.
 func (b *Builds) Find(digest string) (string, error) {
+	f, err := b.open(digest)
+	if err != nil {
+		return "", err
+	}
+	return b.path(digest), f.Close()
+}
+
+// Executable returns a path for the build with a SHA-256 digest, until Close. Only this process can use it, and start the
+// build with it. It leads to the file whose bytes were compared, even if another user can replace files in the folder.
+func (b *Builds) Executable(digest string) (string, error) {
+	f := b.files[digest]
+	if f == nil {
+		var err error
+		if f, err = b.open(digest); err != nil {
+			return "", err
+		}
+		b.files[digest] = f
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), nil
+}
+
+// open opens the build with a SHA-256 digest and compares the bytes.
+func (b *Builds) open(digest string) (*os.File, error) {
 	if !digestPattern.MatchString(digest) {
-		return "", fmt.Errorf("find a build of %s: %q is not a SHA-256 digest", b.name, digest)
+		return nil, fmt.Errorf("find a build of %s: %q is not a SHA-256 digest", b.name, digest)
 	}
-	path := b.path(digest)
-	if err := verify(path, digest); err != nil {
-		return "", fmt.Errorf("find a build of %s: %w", b.name, err)
+	f, err := os.OpenFile(b.path(digest), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("find a build of %s: %w", b.name, err)
 	}
-	return path, nil
+	if err := verify(f, digest); err != nil {
+		return nil, errors.Join(fmt.Errorf("find a build of %s: %s: %w", b.name, f.Name(), err), f.Close())
+	}
+	return f, nil
 }
 
 // Prune removes the builds that are not in needed and that no process holds.
@@ -163,26 +201,24 @@ func lock(folder string, how int) (*os.File, error) {
 	return f, nil
 }
 
-// verify checks that path is a regular, executable file with this digest that only its owner can write.
-func verify(path, digest string) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+// verify checks that f is a regular, executable file with this digest that only this process's user can write.
+func verify(f *os.File, digest string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if info.Mode() != mode {
-		return fmt.Errorf("the mode of %s is %v; expected %v", path, info.Mode(), fs.FileMode(mode))
+		return fmt.Errorf("its mode is %v; expected %v", info.Mode(), fs.FileMode(mode))
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+		return fmt.Errorf("it belongs to uid %d; expected %d", owner, os.Geteuid())
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return err
 	}
 	if hex.EncodeToString(h.Sum(nil)) != digest {
-		return fmt.Errorf("the bytes of %s have changed", path)
+		return errors.New("its bytes have changed")
 	}
 	return nil
 }

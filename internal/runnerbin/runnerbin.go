@@ -25,21 +25,28 @@ var files embed.FS
 // ErrNotBuiltIn says that this binary was built without the runner.
 var ErrNotBuiltIn = errors.New("this cellhold was built without its runner; build it with: make build")
 
-// Open returns the runners in a folder, with the one of this build.
-func Open(dir string) (*builds.Builds, error) {
+// Runners are the runners in a folder: the one of this build, and others. A server executes them with its own rights, so
+// their paths lead to files that are open.
+type Runners struct{ *builds.Builds }
+
+// Open returns the runners in a folder, and writes the one of this build.
+func Open(dir string) (Runners, error) {
 	p, err := program()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotBuiltIn
+		return Runners{}, ErrNotBuiltIn
 	}
 	var b *builds.Builds
 	if err == nil {
 		b, err = builds.Open(dir, p)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("runner: %w", err)
+		return Runners{}, fmt.Errorf("runner: %w", err)
 	}
-	return b, nil
+	return Runners{b}, nil
 }
+
+// Find returns the path of the runner with a SHA-256 digest. It has compared the bytes.
+func (r Runners) Find(digest string) (string, error) { return r.Executable(digest) }
 
 func program() (builds.Program, error) {
 	digest, err := files.ReadFile("bin/" + Name + ".sha256")

@@ -14,7 +14,11 @@ func TestABuildWithoutTheRunnerSaysHowToFixIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		head, err := os.ReadFile(b.Path())
+		path, err := b.Find(b.Digest())
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, err := os.ReadFile(path)
 		if err != nil || !strings.HasPrefix(string(head), "\x7fELF") {
 			t.Fatalf("the runner does not run: %v", err)
 		}

@@ -236,9 +236,13 @@ func EmbeddedOptions(home, shared string, log *slog.Logger) (embedded.Options, e
 	if err != nil {
 		return embedded.Options{}, errors.Join(err, guests.Close())
 	}
+	runner, err := runners.Find(runners.Digest())
+	if err != nil {
+		return embedded.Options{}, errors.Join(err, guests.Close(), runners.Close())
+	}
 	return embedded.Options{
 		Dir: filepath.Join(home, RunDir), Guest: guests.Path(), Guests: guests,
-		Runner: runners.Path(), RunnerDigest: runners.Digest(), Runners: runners, Logger: log,
+		Runner: runner, RunnerDigest: runners.Digest(), Runners: runners, Logger: log,
 	}, nil
 }
 

@@ -78,7 +78,9 @@ func (d *Driver) openPrograms() (err error) {
 	for digest, path := range d.find("agent", d.guests, agents) {
 		d.agents[digest] = agent{path, digest}
 	}
-	d.former = d.find("runner", d.runners, runners)
+	if d.former = d.find("runner", d.runners, runners); len(d.former) > 0 {
+		d.log.Warn("some snapshots or sandboxes use the gVisor of another version, without the corrections of this one")
+	}
 	return nil
 }
 
