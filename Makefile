@@ -6,12 +6,13 @@ SHELL := bash
 .DEFAULT_GOAL := build
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-# gVisor cannot run in a binary with cgo, and nothing else needs it.
+# gVisor cannot run in a binary with cgo, and nothing else needs cgo.
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
 
 STATE   := $(shell tools/state)
 BIN     := build/bin/cellhold
+RUNNER  := internal/runnerbin/bin/cellhold-runner
 VENV    := build/testvenv
 BENCHVENV := build/benchvenv
 SUITES  := build/suites
@@ -24,11 +25,13 @@ export CELLHOLD_TEST_HOME := $(STATE)
 
 .PHONY: build demo test check bench gobench clean image polyglot needs-test
 
-## build: the binary, with the guest's binary inside
+## build: the binary, with the guest's binary and the runner inside
 build:
 	@[ -e $(BIN) ] || echo "building; the first time takes some minutes"
 	@tools/modules
 	@go build -buildvcs=false $(SLIM) -o internal/guestbin/bin/cellhold-guest ./cmd/cellhold-guest
+	@go build -buildvcs=false $(SLIM) -o build/bin/cellhold-runner ./cmd/cellhold-runner
+	@[ $(RUNNER).gz -nt build/bin/cellhold-runner ] || tools/pack build/bin/cellhold-runner $(RUNNER)
 	@go build $(SLIM) -o $(BIN) ./cmd/cellhold
 
 ## demo: a server, and a client that analyses data on it
@@ -62,7 +65,7 @@ gobench: image
 
 ## clean: removes everything that was built, images included
 clean:
-	rm -rf build internal/guestbin/bin/cellhold-guest
+	rm -rf build internal/guestbin/bin/cellhold-guest $(RUNNER).*
 	rm -rf $(filter /var/lib/cellhold-dev %/cellhold-dev,$(STATE))
 
 image: build

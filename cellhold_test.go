@@ -41,7 +41,9 @@ var imports = map[string]struct {
 	"internal/command":           {". internal/guestapi internal/record", "it gets its link and its journal as small interfaces"},
 	"internal/guest":             {". internal/guestapi internal/jupyter/stream", "it takes a dial function, so it needs no sandbox"},
 	"internal/guestapi":          {".", "it is a contract without behaviour"},
-	"internal/guestbin":          {"", "it stores and finds one file"},
+	"internal/builds":            {"", "it stores and finds files, and knows no program"},
+	"internal/guestbin":          {"internal/builds", "it contains one file"},
+	"internal/runnerbin":         {"internal/builds", "it contains one file"},
 	"internal/image":             {".", "it creates directories, and knows no sandbox"},
 	"internal/jupyter":           {"internal/jupyter/stream internal/jupyter/zmtp", "it is a protocol that other programs could use"},
 	"internal/jupyter/stream":    {"internal/rawio", "it carries messages without reading them"},
@@ -51,7 +53,7 @@ var imports = map[string]struct {
 	"internal/notebook":          {".", "it turns cells into a file"},
 	"internal/rawio":             {"", "it makes system calls on a descriptor"},
 	"internal/sandbox":           {"", "a driver needs no other package"},
-	"internal/sandbox/embedded":  {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runsc internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
+	"internal/sandbox/embedded":  {"internal/sandbox internal/sandbox/embedded/cgroup internal/sandbox/embedded/process internal/sandbox/embedded/runner internal/sandbox/embedded/snapshots internal/link", "a driver that knows sessions cannot be swapped"},
 	"internal/sandbox/warm":      {"internal/sandbox", "it wraps a driver, and knows no guest"},
 	"internal/sandbox/fake":      {". internal/sandbox internal/agent internal/agent/kernels internal/agent/command internal/agent/files internal/jupyter internal/jupyter/jupytertest internal/jupyter/stream", "it is the only driver that is also the guest"},
 	"images":                     {"", "it holds the files that images are built from, and no code that uses them"},
@@ -92,7 +94,8 @@ var imports = map[string]struct {
 	"internal/mirror":                     {". internal/guest internal/guestapi", "it copies files, and does not know their owner"},
 	"internal/sandbox/embedded/cgroup":    {"internal/sandbox internal/sandbox/embedded/process", "it reads Linux's cgroup files, and knows no driver"},
 	"internal/sandbox/embedded/process":   {"", "it watches processes of any kind"},
-	"internal/sandbox/embedded/runsc":     {"internal/sandbox internal/sandbox/embedded/filter internal/sandbox/embedded/process internal/sandbox/embedded/syscalls", "it runs in other processes than the driver"},
+	"internal/sandbox/embedded/runner":    {"", "it is the contract between the driver and another program"},
+	"internal/sandbox/embedded/runsc":     {"internal/sandbox/embedded/filter internal/sandbox/embedded/process internal/sandbox/embedded/runner internal/sandbox/embedded/syscalls", "each process of a sandbox initialises everything that it links"},
 	"internal/sandbox/embedded/snapshots": {"internal/sandbox", "it stores files, and does not know gVisor"},
 	"internal/sandbox/embedded/syscalls":  {"", "it restricts gVisor, and knows no driver"},
 	"internal/sandbox/embedded/filter":    {"", "it provides filters to gVisor, and knows no driver"},
@@ -107,6 +110,7 @@ var imports = map[string]struct {
 	"test/docs":   {"", "it reads texts"},
 	// Programs connect packages.
 	"cmd/cellhold-guest":   {". internal/agent internal/agent/deputy internal/agent/files internal/agent/command internal/agent/install internal/agent/process internal/agent/written internal/guestapi internal/jupyter internal/link internal/rawio", "it runs next to hostile code; less code is safer"},
+	"cmd/cellhold-runner":  {"internal/sandbox/embedded/runsc", "each process of a sandbox initialises everything that it links"},
 	"cmd/cellhold":         {"*", "it connects the parts of the command line"},
 	"internal/cli/console": {".", "it writes to people, and knows no command"},
 	"internal/cli/remote":  {". client internal/cli/console", "its commands use a server only through the client"},
@@ -117,7 +121,7 @@ var imports = map[string]struct {
 
 // foreign has, for each module that is not ours, the only packages that can import it.
 var foreign = map[string]string{
-	"gvisor.dev/gvisor":                        "internal/sandbox/embedded internal/sandbox/embedded/runsc internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter", // no stable API: few packages to change after an update
+	"gvisor.dev/gvisor":                        "internal/sandbox/embedded/runsc internal/sandbox/embedded/syscalls internal/sandbox/embedded/filter", // no stable API: few packages to change after an update
 	"modernc.org/sqlite":                       "internal/store",
 	"github.com/google/go-containerregistry":   "internal/image",
 	"github.com/hashicorp/yamux":               "internal/link",
@@ -248,6 +252,14 @@ func TestTheGuestLinksOnlyItsModules(t *testing.T) {
 	for _, p := range list(t, "-deps", "./cmd/cellhold-guest") {
 		if !p.Standard && p.Module != nil && !slices.Contains(guestModules, p.Module.Path) {
 			t.Errorf("the guest's program links %s", p.ImportPath)
+		}
+	}
+}
+
+func TestTheServerLinksNoGVisor(t *testing.T) {
+	for _, p := range list(t, "-deps", "./cmd/cellhold") {
+		if p.Module != nil && p.Module.Path == "gvisor.dev/gvisor" {
+			t.Errorf("the server links %s; only the runner can link gVisor", p.ImportPath)
 		}
 	}
 }

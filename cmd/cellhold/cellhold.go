@@ -7,7 +7,6 @@ import (
 	"cellhold/internal/cli/doctor"
 	"cellhold/internal/cli/remote"
 	"cellhold/internal/cli/setup"
-	"cellhold/internal/sandbox/embedded"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 )
 
 func main() {
-	embedded.Main() // does not return in a process that belongs to a sandbox
 	os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -6,7 +6,6 @@ import (
 	"cellhold/internal/cli/setup"
 	"cellhold/internal/image"
 	"cellhold/internal/sandbox"
-	"cellhold/internal/sandbox/embedded"
 	"cellhold/internal/sandbox/fake"
 	"cellhold/internal/session"
 	"context"
@@ -27,7 +26,6 @@ import (
 // TestMain turns the test binary into cellhold if a script runs it by that name. That cellhold has fake sandboxes, and
 // kernels that run the toy language of package jupytertest.
 func TestMain(m *testing.M) {
-	embedded.Main()
 	if os.Getenv("CELLHOLD_TEST_REAL") != "" { // see ourselves
 		main()
 	}

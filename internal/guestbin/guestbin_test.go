@@ -1,107 +1,20 @@
 package guestbin
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io/fs"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
 
-// put makes a binary below dir and releases it.
-func put(dir string, data []byte) (string, error) {
-	g, err := open(dir, data)
-	if err != nil {
-		return "", err
-	}
-	return g.Path(), g.Close()
-}
-
-const script = "#!/bin/sh\necho hello\n"
-
-func TestABinaryIsWrittenOnceAndRuns(t *testing.T) {
-	dir := t.TempDir()
-	path, err := put(dir, []byte(script))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(path).Output()
-	if err != nil || string(out) != "hello\n" {
-		t.Fatalf("got %q, %v", out, err)
-	}
-	first, _ := os.Stat(path)
-	again, err := put(dir, []byte(script))
-	if err != nil || again != path {
-		t.Fatalf("second time: %q, %v; want %q", again, err, path)
-	}
-	second, _ := os.Stat(path)
-	if !os.SameFile(first, second) {
-		t.Error("a good file was written again")
-	}
-}
-
-func TestAChangedFileIsReplaced(t *testing.T) {
-	spoil := map[string]func(path string) error{
-		"bytes":   func(p string) error { return os.WriteFile(p, []byte(strings.ToUpper(script)), 0o755) },
-		"length":  func(p string) error { return os.Truncate(p, 3) },
-		"mode":    func(p string) error { return os.Chmod(p, 0o644) },
-		"shared":  func(p string) error { return os.Chmod(p, 0o777) },
-		"missing": os.Remove,
-		"link": func(p string) error {
-			return errors.Join(os.Rename(p, p+".real"), os.Symlink(p+".real", p))
-		},
-	}
-	for name, spoil := range spoil {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			path, err := put(dir, []byte(script))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := spoil(path); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := put(dir, []byte(script)); err != nil {
-				t.Fatal(err)
-			}
-			if !good(path, []byte(script)) {
-				t.Error("the changed file is still there")
-			}
-		})
-	}
-}
-
-func TestManyAtOnceAllGetAWholeFile(t *testing.T) {
-	dir := t.TempDir()
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			path, err := put(dir, []byte(script))
-			if err != nil || !good(path, []byte(script)) {
-				t.Errorf("put: %q, %v", path, err)
-			}
-		})
-	}
-	all.Wait()
-	left, _ := filepath.Glob(filepath.Join(dir, "*", ".new-*"))
-	if len(left) != 0 {
-		t.Errorf("files left over: %v", left)
-	}
-}
-
 func TestABuildWithoutTheGuestSaysHowToFixIt(t *testing.T) {
 	if _, err := files.Open("bin/" + Name); err == nil {
-		g, err := Open(t.TempDir())
+		b, err := Open(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer g.Close()
-		head, err := os.ReadFile(g.Path())
+		defer b.Close()
+		head, err := os.ReadFile(b.Path())
 		if err != nil || !strings.HasPrefix(string(head), "\x7fELF") {
 			t.Fatalf("the guest's binary does not run: %v", err)
 		}
@@ -110,113 +23,5 @@ func TestABuildWithoutTheGuestSaysHowToFixIt(t *testing.T) {
 	_, err := Open(t.TempDir())
 	if !errors.Is(err, ErrNotBuiltIn) || !strings.Contains(err.Error(), "make build") {
 		t.Fatalf("got %v", err)
-	}
-}
-
-// digest returns the digest by which snapshots name a binary.
-func digest(data string) string {
-	sum := sha256.Sum256([]byte(data))
-	return hex.EncodeToString(sum[:])
-}
-
-func TestTheBinaryOfAnotherBuildIsKeptWhileItIsNeededOrHeld(t *testing.T) {
-	dir := t.TempDir()
-	old, err := open(dir, []byte(script))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := open(dir, []byte("#!/bin/sh\necho later\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	other := filepath.Join(dir, "other")
-	if err := os.Mkdir(other, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	prune := func(needed ...string) {
-		t.Helper()
-		set := map[string]bool{}
-		for _, d := range needed {
-			set[d] = true
-		}
-		if err := g.Prune(set); err != nil {
-			t.Error(err)
-		}
-	}
-	prune() // another process holds it
-	if path, err := g.Find(digest(script)); err != nil || path != old.Path() {
-		t.Errorf("found at %q, %v", path, err)
-	}
-	if err := errors.Join(old.Close(), old.Close()); err != nil {
-		t.Fatal(err)
-	}
-	prune("nonsense", digest(script))
-	if _, err := g.Find(digest(script)); err != nil {
-		t.Error(err)
-	}
-	prune("nonsense")
-	if _, err := g.Find(digest(script)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the unused binary: %v", err)
-	}
-	if _, err := os.Stat(g.Path()); err != nil {
-		t.Errorf("the binary of this build: %v", err)
-	}
-	if _, err := os.Stat(other); err != nil {
-		t.Errorf("another file in the folder: %v", err)
-	}
-}
-
-func TestABinaryWithOtherBytesIsNotReturned(t *testing.T) {
-	for what, spoil := range map[string]func(path string) error{
-		"bytes": func(p string) error { return os.WriteFile(p, []byte(strings.ToUpper(script)), 0o755) },
-		"mode":  func(p string) error { return os.Chmod(p, 0o777) },
-		"link":  func(p string) error { return errors.Join(os.Rename(p, p+".real"), os.Symlink(p+".real", p)) },
-	} {
-		g, err := open(t.TempDir(), []byte(script))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer g.Close()
-		if _, err := g.Find(digest(script)); err != nil {
-			t.Errorf("an unchanged binary: %v", err)
-		}
-		if err := spoil(g.Path()); err != nil {
-			t.Fatal(err)
-		}
-		if path, err := g.Find(digest(script)); err == nil {
-			t.Errorf("%s: %s is returned", what, path)
-		}
-		if path, err := g.Find("../" + digest(script)); err == nil {
-			t.Errorf("%s is returned", path)
-		}
-	}
-}
-
-func TestABinaryThatIsOpenedDuringItsRemovalExistsAfterwards(t *testing.T) {
-	dir := t.TempDir()
-	pruner, err := open(dir, []byte("pruner"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pruner.Close()
-	var all sync.WaitGroup
-	defer all.Wait()
-	for range 4 {
-		all.Go(func() {
-			for range 50 {
-				g, err := open(dir, []byte(script))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if _, err := g.Find(digest(script)); err != nil {
-					t.Errorf("a held binary: %v", err)
-				}
-				if err := errors.Join(g.Close(), pruner.Prune(nil)); err != nil {
-					t.Error(err)
-				}
-			}
-		})
 	}
 }

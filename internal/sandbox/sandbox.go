@@ -136,7 +136,7 @@ type Snapshot struct {
 	Image   string            // digest of the required image
 	Labels  map[string]string // labels of the saved sandbox
 	Stale   string            // why it cannot be restored any more; empty if it can
-	Former  bool              // its agent is of another build than that of new sandboxes
+	Former  bool              // its agent or its isolation is of another version than that of new sandboxes
 }
 
 // SnapshotStore stores snapshots. A Driver implements it if Features.Snapshot is set. All methods can be called from any goroutine.

@@ -54,7 +54,7 @@ func (t *Templates) adoptSnapshots(ctx context.Context) {
 		return
 	}
 	for _, s := range unused {
-		t.o.Logger.Info("removing a template's old snapshot", "snapshot", s.Name, "stale", s.Stale, "former agent", s.Former)
+		t.o.Logger.Info("removing a template's old snapshot", "snapshot", s.Name, "stale", s.Stale, "former", s.Former)
 		t.remove(ctx, s.Name)
 	}
 }
@@ -73,7 +73,7 @@ func (t *Templates) Look(ctx context.Context) (outdated map[string]string, err e
 		case s.Stale != "":
 			outdated[name] = s.Stale
 		case s.Former:
-			outdated[name] = "it has the agent of another version of the server"
+			outdated[name] = "it has the agent or the gVisor of another version of the server"
 		default:
 			outdated[name] = "it was made with other settings or from another image"
 		}

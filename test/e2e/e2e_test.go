@@ -52,13 +52,22 @@ func imageHome(t testing.TB) string {
 	return home
 }
 
-// newHome creates the home of one test. It shares the stock image with all other homes. Its path is short,
-// because it contains gVisor's sockets, and Unix limits the length of their paths.
+// newHome creates the home of one test. It shares the stock image and the unpacked runner with all other homes. Its
+// path is short, because it contains gVisor's sockets, and Unix limits the length of their paths.
 func newHome(t testing.TB) string {
 	t.Helper()
-	shared, home := imageHome(t), emptyHome(t)
-	if err := os.Symlink(filepath.Join(shared, "images"), filepath.Join(home, "images")); err != nil {
+	home := emptyHome(t)
+	runners, err := filepath.Abs("../../build/runner")
+	if err == nil {
+		err = os.MkdirAll(runners, 0o755)
+	}
+	if err != nil {
 		t.Fatal(err)
+	}
+	for name, shared := range map[string]string{"images": filepath.Join(imageHome(t), "images"), "runner": runners} {
+		if err := os.Symlink(shared, filepath.Join(home, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return home
 }

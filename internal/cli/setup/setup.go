@@ -10,6 +10,7 @@ import (
 	"cellhold/internal/guestbin"
 	"cellhold/internal/image"
 	"cellhold/internal/registry"
+	"cellhold/internal/runnerbin"
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
 	"cellhold/internal/session"
@@ -160,9 +161,9 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 	}
 	p.Driver, p.opened = driver, append(p.opened, driver.Close)
 	// The store's lock allows this process to clean up the home. A shared folder belongs to another home.
-	if d, ok := driver.(interface{ PruneGuests() error }); ok && home == shared {
-		if err := d.PruneGuests(); err != nil {
-			log.Warn("cannot remove guest binaries of earlier versions", "err", err)
+	if d, ok := driver.(interface{ PruneBuilds() error }); ok && home == shared {
+		if err := d.PruneBuilds(); err != nil {
+			log.Warn("cannot remove programs of earlier versions", "err", err)
 		}
 	}
 	o, err := s.sessionOptions(home, shared, &l, images, log)
@@ -227,14 +228,22 @@ var (
 
 // EmbeddedOptions returns the options of the embedded driver, with its folders.
 func EmbeddedOptions(home, shared string, log *slog.Logger) (embedded.Options, error) {
-	if withCgo {
-		return embedded.Options{}, errors.New("this cellhold was built with cgo, which gVisor does not support; build it with: make build")
-	}
 	guests, err := guestbin.Open(filepath.Join(shared, "guest"))
 	if err != nil {
 		return embedded.Options{}, err
 	}
-	return embedded.Options{Dir: filepath.Join(home, RunDir), Guest: guests.Path(), Guests: guests, Logger: log}, nil
+	runners, err := runnerbin.Open(filepath.Join(shared, "runner"))
+	if err != nil {
+		return embedded.Options{}, errors.Join(err, guests.Close())
+	}
+	runner, err := runners.Find(runners.Digest())
+	if err != nil {
+		return embedded.Options{}, errors.Join(err, guests.Close(), runners.Close())
+	}
+	return embedded.Options{
+		Dir: filepath.Join(home, RunDir), Guest: guests.Path(), Guests: guests,
+		Runner: runner, RunnerDigest: runners.Digest(), Runners: runners, Logger: log,
+	}, nil
 }
 
 // DataFolder returns the folder that sessions see at /mnt/data. It creates the default one in the home. The server

@@ -2,7 +2,7 @@ package embedded
 
 import (
 	"cellhold/internal/sandbox/embedded/process"
-	"cellhold/internal/sandbox/embedded/runsc"
+	"cellhold/internal/sandbox/embedded/runner"
 	"context"
 	"errors"
 	"fmt"
@@ -244,7 +244,7 @@ func (b *box) setPaused(ctx context.Context, verb string, paused bool) error {
 			return err
 		}
 	}
-	err := b.d.runCommand(ctx, b.paths, verb, runsc.InnerID)
+	err := b.d.runCommand(ctx, b.record, b.paths, verb, runner.InnerID)
 	b.record.Saving = false
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s sandbox %s: %w", verb, b.ID(), err), b.record.save(b.paths))
@@ -255,13 +255,17 @@ func (b *box) setPaused(ctx context.Context, verb string, paused bool) error {
 }
 
 // runCommand runs a gVisor command on a sandbox.
-func (d *Driver) runCommand(ctx context.Context, p paths, args ...string) error {
+func (d *Driver) runCommand(ctx context.Context, r *record, p paths, args ...string) error {
+	by, reason := d.runnerFor(r.Needs)
+	if reason != "" {
+		return errors.New(reason)
+	}
 	stderr, err := newStderr()
 	if err != nil {
 		return err
 	}
 	defer stderr.Close()
-	cmd := d.runsc(ctx, p, args...)
+	cmd := d.command(ctx, by, p, args...)
 	cmd.Stderr = stderr
 	if err := process.Children.Run(cmd); err != nil {
 		if ctx.Err() != nil {

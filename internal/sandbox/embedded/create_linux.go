@@ -3,7 +3,7 @@ package embedded
 import (
 	"bytes"
 	"cellhold/internal/sandbox/embedded/process"
-	"cellhold/internal/sandbox/embedded/runsc"
+	"cellhold/internal/sandbox/embedded/runner"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/runsc/container"
 
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded/snapshots"
@@ -37,7 +36,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	case <-ctx.Done():
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, context.Cause(ctx))
 	}
-	from, a, err := d.origin(s)
+	from, on, err := d.origin(s)
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
@@ -48,7 +47,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 		return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 	}
 	check := from.Check(ctx, s.Often) // at the same time as the start, which mostly waits
-	b, err := d.start(ctx, s, from, a, p, lock)
+	b, err := d.start(ctx, s, from, on, p, lock)
 	if bad := check.Wait(); bad != nil && (err == nil || errors.Is(bad, sandbox.ErrSnapshot)) {
 		if b != nil {
 			bad = errors.Join(bad, b.detachKeepLock())
@@ -85,17 +84,17 @@ func (d *Driver) claim(ctx context.Context, id sandbox.ID, p paths) (*ownership,
 }
 
 // start executes the steps of a creation. After a kill between two steps, clear removes what exists.
-func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *snapshots.Image, a agent, p paths, lock *ownership) (*box, error) {
+func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *snapshots.Image, on programs, p paths, lock *ownership) (*box, error) {
 	r := &record{
 		ID: s.ID, Created: time.Now().UTC(), Image: s.Image, Labels: s.Labels,
-		Spec: s, Needs: with(d.needs(s), a),
+		Spec: s, Needs: d.needs(s, on),
 		Boot: bootID(),
 	}
 	r.Spec.Labels = nil
 	if err := r.save(p); err != nil {
 		return nil, err
 	}
-	if err := d.bundle(p, s, a); err != nil {
+	if err := d.bundle(p, s, on.agent); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(p.disk, 0o700); err != nil {
@@ -106,7 +105,7 @@ func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *snapshots.Imag
 		return nil, err
 	}
 	defer stderr.Close()
-	b, err := d.boot(ctx, s, from, r, p, lock, stderr)
+	b, err := d.boot(ctx, s, from, on.runner, r, p, lock, stderr)
 	if err != nil {
 		return nil, fmt.Errorf("%w%s%s", err, excerpt(stderr), panicMessage(p))
 	}
@@ -114,8 +113,8 @@ func (d *Driver) start(ctx context.Context, s sandbox.Spec, from *snapshots.Imag
 }
 
 // boot starts the sandbox, checks it, and waits for its agent.
-func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *snapshots.Image, r *record, p paths, lock *ownership, stderr *os.File) (*box, error) {
-	if err := d.launch(ctx, s, from, p, stderr); err != nil {
+func (d *Driver) boot(ctx context.Context, s sandbox.Spec, from *snapshots.Image, by runnerBuild, r *record, p paths, lock *ownership, stderr *os.File) (*box, error) {
+	if err := d.launch(ctx, s, from, by, p, stderr); err != nil {
 		return nil, err
 	}
 	from.Close()
@@ -160,8 +159,8 @@ func (b *box) awaitAgent(ctx context.Context) error {
 	return nil
 }
 
-// launch runs our own binary as runsc, which starts the sandbox and exits.
-func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Image, p paths, stderr *os.File) error {
+// launch runs the runner, which starts the sandbox and exits.
+func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Image, by runnerBuild, p paths, stderr *os.File) error {
 	// FIFOs, because a later server can open them again by name, unlike pipes or sockets. The sandbox opens each of
 	// them for reading and writing. So if the server dies, the sandbox gets no end of file and no broken pipe.
 	in, err := makeFIFO(p.in)
@@ -177,14 +176,14 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Ima
 
 	ctx, cancel := context.WithTimeoutCause(ctx, d.startTimeout, fmt.Errorf("gVisor did not start within %v", d.startTimeout))
 	defer cancel()
-	verb := []string{"run", "--detach", "--bundle", p.bundle, runsc.InnerID}
+	verb := []string{"run", "--bundle", p.bundle, "--pids", p.pids}
 	if from != nil {
-		if err := runsc.Refill(p.in, from.Dir); err != nil {
+		if err := runner.Refill(p.in, from.Dir); err != nil {
 			return err
 		}
-		verb = []string{"restore", "--bundle", p.bundle, "--image", from.Dir, runsc.InnerID}
+		verb = []string{"restore", "--bundle", p.bundle, "--pids", p.pids, "--image", from.Dir}
 	}
-	cmd := d.runsc(ctx, p, append(d.gvisorFlags(s, p), verb...)...)
+	cmd := d.command(ctx, by, p, append(d.gvisorFlags(s, p), verb...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, stderr
 	if err := process.Children.Run(cmd); err != nil {
 		if ctx.Err() != nil {
@@ -195,11 +194,11 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Ima
 	return nil
 }
 
-// runsc returns a command that runs our own binary as gVisor's runsc. This is a separate process, because the sandbox
-// inherits its standard streams, and because it moves itself through the sandbox's cgroups.
-func (d *Driver) runsc(ctx context.Context, p paths, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, process.Self, append([]string{"--root=" + p.gvisor}, args...)...)
-	cmd.Args[0] = runsc.CommandPrefix + strconv.Itoa(os.Getpid())
+// command returns a command of a runner. This is a separate process, because the sandbox inherits its standard streams,
+// and because it moves itself through the sandbox's cgroups.
+func (d *Driver) command(ctx context.Context, by runnerBuild, p paths, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, by.path, append([]string{"--root=" + p.gvisor}, args...)...)
+	cmd.Args[0] = runner.CommandPrefix + strconv.Itoa(os.Getpid())
 	cmd.Dir = "/"
 	cmd.Env = []string{} // sandbox processes must not see the server's environment
 	// A separate process group: Ctrl-C on the server's terminal must not reach sandboxes.
@@ -241,15 +240,14 @@ func (d *Driver) gvisorFlags(s sandbox.Spec, p paths) []string {
 
 // identify records the processes that gVisor started.
 func (d *Driver) identify(r *record, p paths) error {
-	id := container.FullID{SandboxID: runsc.InnerID, ContainerID: runsc.InnerID}
-	c, err := container.Load(p.gvisor, id, container.LoadOpts{Exact: true, SkipCheck: true})
+	pids, err := runner.LoadPIDs(p.pids)
 	if err != nil {
-		return fmt.Errorf("read gVisor's state: %w", err)
+		return err
 	}
 	for _, found := range []struct {
 		pid int
 		to  *process.Process
-	}{{c.Sandbox.Pid.Load(), &r.Sentry}, {c.GoferPid.Load(), &r.Gofer}} {
+	}{{pids.Sentry, &r.Sentry}, {pids.Gofer, &r.Gofer}} {
 		if !process.BelongsTo(found.pid, p.gvisor) {
 			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
 		}

@@ -3,11 +3,10 @@ package embedded
 import (
 	"cellhold/internal/sandbox/embedded/cgroup"
 	"cellhold/internal/sandbox/embedded/process"
-	"cellhold/internal/sandbox/embedded/runsc"
+	"cellhold/internal/sandbox/embedded/runner"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/log"
 
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded/snapshots"
@@ -35,8 +33,10 @@ const clearTimeout = 60 * time.Second
 // Driver creates gVisor sandboxes.
 type Driver struct {
 	dir          string
-	agent        agent  // of this build
-	guests       Guests // of other builds; can be nil
+	agent        agent       // of this build
+	guests       Builds      // other agents; can be nil
+	runner       runnerBuild // of this build
+	runners      Builds      // other runners; can be nil
 	uidBase      uint32
 	startTimeout time.Duration
 	log          *slog.Logger
@@ -51,7 +51,8 @@ type Driver struct {
 	snapshots string
 	reserve   int64
 	store     *snapshots.Store
-	agents    map[string]agent // the agents that can run, by digest; never changes
+	agents    map[string]agent  // the agents that can run, by digest; never changes
+	former    map[string]string // the paths of runners with another gVisor, by digest; never changes
 
 	mu   sync.Mutex
 	open map[sandbox.ID]*box // the sandboxes of this driver
@@ -61,8 +62,8 @@ type Driver struct {
 // sandboxes, New fails.
 func New(o Options) (*Driver, error) {
 	d, err := open(o)
-	if err != nil && o.Guests != nil {
-		err = errors.Join(err, o.Guests.Close())
+	if err != nil {
+		err = errors.Join(err, o.closeBuilds())
 	}
 	return d, err
 }
@@ -71,13 +72,15 @@ func open(o Options) (*Driver, error) {
 	if o.Snapshots != "" && !filepath.IsAbs(o.Snapshots) {
 		return nil, fmt.Errorf("%w: Snapshots must be an absolute path, not %q", errOptions, o.Snapshots)
 	}
-	if !filepath.IsAbs(o.Dir) || !filepath.IsAbs(o.Guest) {
-		return nil, fmt.Errorf("%w: Dir and Guest must be absolute paths, not %q and %q", errOptions, o.Dir, o.Guest)
+	if !filepath.IsAbs(o.Dir) || !filepath.IsAbs(o.Guest) || !filepath.IsAbs(o.Runner) {
+		return nil, fmt.Errorf("%w: Dir, Guest and Runner must be absolute paths, not %q, %q and %q", errOptions, o.Dir, o.Guest, o.Runner)
 	}
 	d := &Driver{
 		dir:          filepath.Clean(o.Dir),
 		agent:        agent{path: filepath.Clean(o.Guest)},
 		guests:       o.Guests,
+		runner:       runnerBuild{path: filepath.Clean(o.Runner), digest: o.RunnerDigest, gVisor: runner.Version},
+		runners:      o.Runners,
 		uidBase:      o.UIDBase,
 		startTimeout: o.StartTimeout,
 		log:          o.Logger,
@@ -98,7 +101,7 @@ func open(o Options) (*Driver, error) {
 	if err := d.openStore(); err != nil {
 		return nil, fmt.Errorf("%w: snapshots: %w", errOptions, err)
 	}
-	if err := d.openAgents(); err != nil {
+	if err := d.openPrograms(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errOptions, err), d.store.Close())
 	}
 	return d, nil
@@ -106,7 +109,7 @@ func open(o Options) (*Driver, error) {
 
 // checkSocket checks that the path of gVisor's socket for a sandbox is short enough.
 func (d *Driver) checkSocket(id sandbox.ID) error {
-	path := filepath.Join(d.paths(id).gvisor, "runsc-"+runsc.InnerID+".sock")
+	path := filepath.Join(d.paths(id).gvisor, "runsc-"+runner.InnerID+".sock")
 	if len(path) > maxSocket {
 		return fmt.Errorf("the path %s is too long: the socket %s in it has more than %d bytes", d.dir, path, maxSocket)
 	}
@@ -126,8 +129,6 @@ func (d *Driver) setDefaults() {
 }
 
 func (d *Driver) prepare() error {
-	// gVisor's own log would go to our standard error.
-	log.SetTarget(&log.Writer{Next: io.Discard})
 	if err := os.MkdirAll(d.dir, 0o711); err != nil {
 		return err
 	}
@@ -139,8 +140,8 @@ func (d *Driver) prepare() error {
 	if err := d.reachable(filepath.Dir(d.agent.path)); err != nil {
 		return fmt.Errorf("guest binary: %w", err)
 	}
-	if err := selfRunnable(d.privileged); err != nil {
-		return err
+	if err := runnable(d.runner.path, d.privileged); err != nil {
+		return fmt.Errorf("runner: %w", err)
 	}
 	// Sandbox processes are our grandchildren. Without a subreaper, process 1 would get them as zombies, with their exit
 	// statuses.
@@ -154,7 +155,7 @@ func (d *Driver) prepare() error {
 // prepareLimits finds the limits that this host can enforce.
 func (d *Driver) prepareLimits() error {
 	if !d.privileged {
-		if err := tryUserNamespace(); err != nil {
+		if err := tryUserNamespace(d.runner.path); err != nil {
 			return fmt.Errorf("sandboxes need root or user namespaces: %w", err)
 		}
 	}
@@ -271,10 +272,7 @@ func (d *Driver) Close() error {
 	if d.cgroups != nil {
 		d.cgroups.Close()
 	}
-	errs = append(errs, d.store.Close())
-	if d.guests != nil {
-		errs = append(errs, d.guests.Close())
-	}
+	errs = append(errs, d.store.Close(), Options{Guests: d.guests, Runners: d.runners}.closeBuilds())
 	return errors.Join(errs...)
 }
 

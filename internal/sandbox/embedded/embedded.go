@@ -1,9 +1,9 @@
-// Package embedded is the driver for gVisor sandboxes. gVisor is linked into this binary.
+// Package embedded is the driver for gVisor sandboxes. gVisor is a program of its own, the runner, which the server
+// carries inside.
 //
-// No other program has to be installed: to create a sandbox the binary runs itself again under another name. Main, the
-// first call in main, detects this. The driver needs Linux, and either root or the permission to create user namespaces.
-// It refuses to run a sandbox without a control that New promised. It knows no sessions and no kernels, and gives
-// sandboxes no network.
+// No other program has to be installed. The driver needs Linux, and either root or the permission to create user
+// namespaces. It refuses to run a sandbox without a control that New promised. It knows no sessions and no kernels, and
+// gives sandboxes no network.
 //
 // All files of a sandbox are in one directory, and the record is written before the first process starts. A later server
 // can therefore adopt the sandbox or remove it:
@@ -12,6 +12,7 @@
 //	<Dir>/<id>/lock          held by the server that owns the sandbox
 //	<Dir>/<id>/in, out       FIFOs: the agent's standard input and output
 //	<Dir>/<id>/bundle/       the OCI configuration
+//	<Dir>/<id>/pids          the process ids that the runner reported
 //	<Dir>/<id>/gv/           gVisor's own state
 //	<Dir>/<id>/disk/         the unnamed file of the writable layer
 //
@@ -40,7 +41,14 @@ type Options struct {
 	Guest string
 	// Guests finds the agents of other builds, for snapshots that were made with them. Nil means that there are none.
 	// The driver closes it, also if New fails.
-	Guests Guests
+	Guests Builds
+	// Runner is the path of cmd/cellhold-runner, the program that runs gVisor. It is required.
+	Runner string
+	// RunnerDigest is the SHA-256 digest of Runner in hexadecimal. Snapshots name it. Without it, only a runner with the
+	// same gVisor restores them.
+	RunnerDigest string
+	// Runners finds the runners of other builds, as Guests finds agents.
+	Runners Builds
 	// UIDBase is the first of the 65536 host uids and gids of sandboxes, if the server runs as root. 0 means 200000:
 	// above the ids that distributions give to users and their containers.
 	UIDBase uint32
@@ -55,13 +63,24 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Guests stores the agents of other builds, each in its own directory.
-type Guests interface {
+// Builds stores builds of a program, each in its own directory.
+type Builds interface {
 	// Find returns the path of the binary with a SHA-256 digest in hexadecimal.
 	Find(digest string) (string, error)
 	// Prune removes all binaries except those with these digests and those in use.
 	Prune(needed map[string]bool) error
 	Close() error
+}
+
+// closeBuilds closes the builds of the agent and of the runner.
+func (o Options) closeBuilds() error {
+	var errs []error
+	for _, b := range []Builds{o.Guests, o.Runners} {
+		if b != nil {
+			errs = append(errs, b.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 const (

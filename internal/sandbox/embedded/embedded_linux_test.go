@@ -12,6 +12,8 @@ import (
 
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
+	"cellhold/internal/sandbox/embedded/process"
+	"cellhold/internal/sandbox/embedded/runsc"
 	"cellhold/internal/sandbox/sandboxtest"
 )
 
@@ -23,7 +25,7 @@ var ground string
 var groundFlag = flag.String("ground", "", "directory prepared by another run of this test")
 
 func TestMain(m *testing.M) {
-	embedded.Main()
+	runsc.Main() // this binary is its own runner
 	flag.Parse()
 	if *roleFlag != "" {
 		os.Exit(play(*roleFlag))
@@ -70,7 +72,7 @@ func options(t testing.TB) embedded.Options {
 	if err := prepare(); err != nil {
 		t.Fatal(err)
 	}
-	return embedded.Options{Dir: filepath.Join(home(t), "run"), Guest: guestPath()}
+	return embedded.Options{Dir: filepath.Join(home(t), "run"), Guest: guestPath(), Runner: process.Self}
 }
 
 func open(t testing.TB) *embedded.Driver {

@@ -10,16 +10,9 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// Main does nothing: there are no sandboxes on this system.
-func Main() {}
-
 // New fails: gVisor runs on Linux only.
 func New(o Options) (sandbox.Driver, error) {
-	err := fmt.Errorf("%w: sandboxes need Linux", errOptions)
-	if o.Guests != nil {
-		err = errors.Join(err, o.Guests.Close())
-	}
-	return nil, err
+	return nil, errors.Join(fmt.Errorf("%w: sandboxes need Linux", errOptions), o.closeBuilds())
 }
 
 // Check reports that the system is not Linux.

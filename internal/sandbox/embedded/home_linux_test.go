@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cellhold/internal/sandbox/embedded"
+	"cellhold/internal/sandbox/embedded/process"
 )
 
 // homeFlag is the home of the test that runs this process in a role.
@@ -56,7 +57,7 @@ func empty(t testing.TB, dir string) {
 		return
 	}
 	t.Errorf("the test left %d sandboxes, such as %s", len(left), left[0].Name())
-	d, err := embedded.New(embedded.Options{Dir: filepath.Join(dir, "run"), Guest: guestPath()})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(dir, "run"), Guest: guestPath(), Runner: process.Self})
 	if err != nil {
 		t.Fatal(err)
 	}

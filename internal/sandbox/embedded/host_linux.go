@@ -3,7 +3,7 @@ package embedded
 import (
 	"cellhold/internal/sandbox/embedded/cgroup"
 	"cellhold/internal/sandbox/embedded/process"
-	"cellhold/internal/sandbox/embedded/runsc"
+	"cellhold/internal/sandbox/embedded/runner"
 	"cmp"
 	"context"
 	"errors"
@@ -56,8 +56,8 @@ func coversIDs(table string, base, count uint64) bool {
 }
 
 // tryUserNamespace starts a process in the way in which an unprivileged server starts sandboxes.
-func tryUserNamespace() error {
-	cmd := exec.Command(process.Self, "--version")
+func tryUserNamespace(runner string) error {
+	cmd := exec.Command(runner, "--version")
 	cmd.Args[0] = "runsc"
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -65,15 +65,17 @@ func tryUserNamespace() error {
 	return process.Children.Run(cmd)
 }
 
-// selfRunnable checks that sandboxes, which run under other uids, can execute this binary.
-func selfRunnable(privileged bool) error {
-	info, err := os.Stat(process.Self)
+// runnable checks that this process can execute the runner, and that sandboxes, which have other uids, can do it too.
+func runnable(runner string, privileged bool) error {
+	info, err := os.Stat(runner)
 	if err != nil {
 		return err
 	}
 	if privileged && info.Mode().Perm()&0o001 == 0 {
-		path, _ := os.Readlink(process.Self)
-		return fmt.Errorf("sandboxes cannot run this program; allow it with: chmod o+x %s", path)
+		return fmt.Errorf("sandboxes cannot run %s; allow it with: chmod o+x %s", runner, runner)
+	}
+	if err := unix.Access(runner, unix.X_OK); err != nil {
+		return fmt.Errorf("cannot run %s: %w; choose a home on a disk that is mounted without noexec", runner, err)
 	}
 	return nil
 }
@@ -89,7 +91,7 @@ const minSnapshotSpace = 1 << 30
 func Check(ctx context.Context, o Options) []Finding {
 	boots := checkBoot(ctx, o)
 	_, limits := cgroup.Find(cgroup.Root)
-	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
+	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, o.Runner), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
 }
 
 // checkUser checks what depends on the user: sandboxes' own uids, and the enforcement of their limits. limits is the
@@ -120,11 +122,11 @@ func userFinding(root, admin, ids bool, base uint32, limits error) Finding {
 }
 
 // checkNamespaces checks that user namespaces can be created. started reports that a sandbox has started in one.
-func checkNamespaces(started bool) Finding {
+func checkNamespaces(started bool, runner string) Finding {
 	if started {
 		return Finding{Name: "user namespaces", OK: true, Detail: "user namespaces can be created"}
 	}
-	if err := tryUserNamespace(); err != nil {
+	if err := tryUserNamespace(runner); err != nil {
 		return Finding{
 			Name: "user namespaces", Detail: fmt.Sprintf("cannot start a process in a new user namespace: %v", err),
 			Fix: "allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000; in a container, also relax its seccomp profile",
@@ -182,7 +184,7 @@ func checkSpace(dir string) Finding {
 
 // checkBoot starts a sandbox that contains only the agent, saves it, and restores the snapshot in a second sandbox.
 func checkBoot(ctx context.Context, o Options) []Finding {
-	starts := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + runsc.Version + " runs on this host"}
+	starts := Finding{Name: "a sandbox starts", OK: true, Detail: "gVisor " + runner.Version + " runs on this host"}
 	saves := Finding{Name: "a sandbox can be saved", OK: true, Detail: "a sandbox was saved and restored"}
 	notSaved, err := tryBoot(ctx, o)
 	switch {

@@ -16,6 +16,7 @@ import (
 
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
+	"cellhold/internal/sandbox/embedded/process"
 	"cellhold/internal/sandbox/sandboxtest"
 )
 
@@ -241,7 +242,7 @@ func withoutNamespaces() error {
 	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
 		return err
 	}
-	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath(), Runner: process.Self})
 	if err == nil {
 		defer d.Close()
 		return errors.New("the driver was opened; want an error")
@@ -252,12 +253,19 @@ func withoutNamespaces() error {
 
 func TestOptionsAreChecked(t *testing.T) {
 	good := options(t)
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for why, change := range map[string]func(*embedded.Options){
-		"no directory":         func(o *embedded.Options) { o.Dir = "" },
-		"relative directory":   func(o *embedded.Options) { o.Dir = "run" },
-		"too long a directory": func(o *embedded.Options) { o.Dir = "/" + strings.Repeat("x", 100) },
-		"no guest":             func(o *embedded.Options) { o.Guest = "" },
-		"a missing guest":      func(o *embedded.Options) { o.Guest = ground + "/none" },
+		"no directory":                     func(o *embedded.Options) { o.Dir = "" },
+		"relative directory":               func(o *embedded.Options) { o.Dir = "run" },
+		"too long a directory":             func(o *embedded.Options) { o.Dir = "/" + strings.Repeat("x", 100) },
+		"no guest":                         func(o *embedded.Options) { o.Guest = "" },
+		"a missing guest":                  func(o *embedded.Options) { o.Guest = ground + "/none" },
+		"no runner":                        func(o *embedded.Options) { o.Runner = "" },
+		"a missing runner":                 func(o *embedded.Options) { o.Runner = ground + "/none" },
+		"a runner that cannot be executed": func(o *embedded.Options) { o.Runner = plain },
 	} {
 		t.Run(why, func(t *testing.T) {
 			o := good

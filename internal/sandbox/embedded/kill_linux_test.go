@@ -22,6 +22,7 @@ import (
 
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded"
+	"cellhold/internal/sandbox/embedded/process"
 )
 
 // The test binary runs itself as a server that is killed.
@@ -51,7 +52,7 @@ func play(role string) int {
 
 // serve creates a sandbox and sends requests to it until this process is killed.
 func serve() error {
-	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath(), Runner: process.Self})
 	if err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func removeAll(t testing.TB, d *embedded.Driver) {
 
 // save saves a sandbox again and again until this process is killed.
 func save() error {
-	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath()})
+	d, err := embedded.New(embedded.Options{Dir: filepath.Join(*homeFlag, "run"), Guest: guestPath(), Runner: process.Self})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type record struct {
 
 // paths are the files and directories of one sandbox.
 type paths struct {
-	dir, record, lock, in, out, bundle, gvisor, disk, panics string
+	dir, record, lock, in, out, bundle, pids, gvisor, disk, panics string
 }
 
 func (d *Driver) paths(id sandbox.ID) paths {
@@ -45,6 +45,7 @@ func (d *Driver) paths(id sandbox.ID) paths {
 		in:     filepath.Join(dir, "in"),
 		out:    filepath.Join(dir, "out"),
 		bundle: filepath.Join(dir, "bundle"),
+		pids:   filepath.Join(dir, "pids"),
 		gvisor: filepath.Join(dir, "gv"),
 		disk:   filepath.Join(dir, "disk"),
 		panics: filepath.Join(dir, "panic.log"),

@@ -3,7 +3,7 @@ package embedded
 import (
 	"bufio"
 	"cellhold/internal/sandbox/embedded/process"
-	"cellhold/internal/sandbox/embedded/runsc"
+	"cellhold/internal/sandbox/embedded/runner"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -41,12 +41,16 @@ func (d *Driver) openStore() (err error) {
 	return err
 }
 
-// needs returns the requirements of a restore, in addition to the specification s and the agent: values that must be
-// equal where a sandbox is restored.
-func (d *Driver) needs(s sandbox.Spec) map[string]string {
-	return map[string]string{
-		"gVisor": runsc.Version, "processor": processor(), "configuration": d.shape(s),
-	}
+// needs returns the requirements of a restore, in addition to the specification s.
+func (d *Driver) needs(s sandbox.Spec, on programs) map[string]string {
+	needs := d.equals(s)
+	maps.Copy(needs, on.needs())
+	return needs
+}
+
+// equals returns values that must be equal where a sandbox is restored.
+func (d *Driver) equals(s sandbox.Spec) map[string]string {
+	return map[string]string{"processor": processor(), "configuration": d.shape(s)}
 }
 
 // shape returns a digest of the whole gVisor configuration of a sandbox, without the parts that can differ after a
@@ -85,39 +89,40 @@ var processor = sync.OnceValue(func() string {
 	return ""
 })
 
-// origin opens the snapshot of s.From, if there is one, and returns the agent of the sandbox. Every mismatch between the
-// snapshot and s is a sandbox.ErrSnapshot.
-func (d *Driver) origin(s sandbox.Spec) (*snapshots.Image, agent, error) {
+// origin opens the snapshot of s.From, if there is one, and returns the programs of the sandbox. Every mismatch between
+// the snapshot and s is a sandbox.ErrSnapshot.
+func (d *Driver) origin(s sandbox.Spec) (*snapshots.Image, programs, error) {
 	if s.From == "" {
-		return nil, d.agent, nil
+		return nil, programs{d.agent, d.runner}, nil
 	}
 	from, err := d.store.Use(s.From)
 	if err != nil {
-		return nil, agent{}, fmt.Errorf("snapshot %s: %w", s.From, err)
+		return nil, programs{}, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
-	a, err := d.agentFor(from.Record, s)
+	on, err := d.programsFor(from.Record, s)
 	if err != nil {
 		from.Close()
-		return nil, agent{}, fmt.Errorf("snapshot %s: %w", s.From, err)
+		return nil, programs{}, fmt.Errorf("snapshot %s: %w", s.From, err)
 	}
-	return from, a, nil
+	return from, on, nil
 }
 
-// agentFor returns the agent of a snapshot, if s can be restored from it.
-func (d *Driver) agentFor(r snapshots.Record, s sandbox.Spec) (agent, error) {
+// programsFor returns the programs of a snapshot, if s can be restored from it.
+func (d *Driver) programsFor(r snapshots.Record, s sandbox.Spec) (programs, error) {
 	if reason := d.unmetNeed(r.Needs, s); reason != "" {
-		return agent{}, &sandbox.SnapshotError{Reason: reason}
+		return programs{}, &sandbox.SnapshotError{Reason: reason}
 	}
 	if reason := s.Mismatch(r.Spec); reason != "" {
-		return agent{}, fmt.Errorf("%w: %s", sandbox.ErrSnapshot, reason)
+		return programs{}, fmt.Errorf("%w: %s", sandbox.ErrSnapshot, reason)
 	}
-	return d.agents[r.Needs[needsAgent]], nil
+	by, _ := d.runnerFor(r.Needs)
+	return programs{d.agents[r.Needs[needsAgent]], by}, nil
 }
 
 // unmetNeed returns the first requirement of a snapshot that is not met on this host by a sandbox with the specification s,
 // or "".
 func (d *Driver) unmetNeed(needs map[string]string, s sandbox.Spec) string {
-	here := d.needs(s)
+	here := d.equals(s)
 	for _, what := range slices.Sorted(maps.Keys(here)) {
 		if needs[what] != here[what] {
 			return fmt.Sprintf("it was made with another %s", what)
@@ -126,13 +131,14 @@ func (d *Driver) unmetNeed(needs map[string]string, s sandbox.Spec) string {
 	if d.agents[needs[needsAgent]].path == "" {
 		return "the agent that it was made with is missing"
 	}
-	return ""
+	_, reason := d.runnerFor(needs)
+	return reason
 }
 
 // classifyRestore classifies the error of a restore: it adds sandbox.ErrSnapshot if the image is the cause.
 func (d *Driver) classifyRestore(err error, id sandbox.ID) error {
 	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exit.ExitCode() != runsc.BadImage {
+	if !ok || exit.ExitCode() != runner.BadImage {
 		return err
 	}
 	if d.cgroups != nil && d.cgroups.Usage(id).OOMKills > 0 {
@@ -222,7 +228,7 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 	if b.paused.Load() {
 		args = append(args, "--paused")
 	}
-	err := b.d.runCommand(ctx, b.paths, append(args, runsc.InnerID)...)
+	err := b.d.runCommand(ctx, b.record, b.paths, append(args, runner.InnerID)...)
 	if err != nil && b.record.Saving {
 		b.d.ensureRunning(ctx, b.record, b.paths)
 	}
@@ -242,7 +248,7 @@ func (d *Driver) ensureRunning(ctx context.Context, r *record, p paths) {
 		}
 	}
 	// Usually an error means that the sandbox was not paused.
-	if err := d.runCommand(ctx, p, "resume", runsc.InnerID); err != nil {
+	if err := d.runCommand(ctx, r, p, "resume", runner.InnerID); err != nil {
 		d.log.Debug("a sandbox that was being saved was not paused", "sandbox", string(r.ID), "error", err)
 	}
 }
@@ -257,7 +263,7 @@ func (d *Driver) Snapshots(context.Context) ([]sandbox.Snapshot, error) {
 	for _, r := range records {
 		all = append(all, sandbox.Snapshot{
 			Name: r.Name, Created: r.Created, Size: r.Size(), Image: r.Spec.Image, Labels: r.Labels,
-			Stale: d.stale(r), Former: r.Needs[needsAgent] != d.agent.digest,
+			Stale: d.stale(r), Former: r.Needs[needsAgent] != d.agent.digest || r.Needs[needsGVisor] != runner.Version,
 		})
 	}
 	return all, nil

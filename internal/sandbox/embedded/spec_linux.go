@@ -2,13 +2,14 @@ package embedded
 
 import (
 	"cellhold/internal/sandbox/embedded/cgroup"
-	"cellhold/internal/sandbox/embedded/runsc"
+	"cellhold/internal/sandbox/embedded/runner"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -78,7 +79,7 @@ func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 			},
 		},
 		Mounts:      mounts(s, a),
-		Annotations: map[string]string{runsc.CoresAnnotation: strconv.Itoa(runsc.Cores(s.Limits))},
+		Annotations: map[string]string{runner.CoresAnnotation: strconv.Itoa(cores(s.Limits))},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
@@ -95,6 +96,13 @@ func (d *Driver) ociSpec(s sandbox.Spec, a agent) *specs.Spec {
 		spec.Linux.Resources = d.resources(s.Limits)
 	}
 	return spec
+}
+
+// cores returns the number of processors that programs in a sandbox see: the CPU limit, rounded up, and at most those
+// of the host. Programs start a thread for each processor that they see. More threads than the limit allows would only
+// wait for each other.
+func cores(l sandbox.Limits) int {
+	return int(min(max(math.Ceil(l.CPU), 1), float64(runtime.NumCPU())))
 }
 
 // hostname returns a host name that differs for every sandbox, so that copies of a snapshot can be told apart inside.

@@ -4,6 +4,7 @@ import (
 	"cellhold/internal/sandbox"
 	"cellhold/internal/sandbox/embedded/process"
 	"os"
+	"runtime"
 	"testing"
 )
 
@@ -74,5 +75,13 @@ func TestARecordOfAnEarlierBootNamesNoProcess(t *testing.T) {
 	got, err := load(p)
 	if err != nil || got.Sentry != (process.Process{}) || got.Gofer != (process.Process{}) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestASandboxGetsAsManyProcessorsAsItsLimitRoundedUp(t *testing.T) {
+	for limit, want := range map[float64]int{0.01: 1, 0.5: 1, 1: 1, 1.01: 2, 1.5: 2, 2: 2, 1e300: runtime.NumCPU()} {
+		if got := cores(sandbox.Limits{CPU: limit}); got != min(want, runtime.NumCPU()) {
+			t.Errorf("a limit of %v gives %d processors", limit, got)
+		}
 	}
 }

@@ -16,21 +16,15 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 	gvisor "gvisor.dev/gvisor/runsc/sandbox"
 	"gvisor.dev/gvisor/runsc/specutils"
+
+	"cellhold/internal/sandbox/embedded/runner"
 )
 
-// The commands of this file replace gVisor's own commands of the same names. Like those they run in a process: a
-// sandbox under an attacker's control may never answer, and a process can be killed then.
+// The commands of this file replace gVisor's own commands of the same names. The driver starts a process for each of
+// them: a sandbox under an attacker's control may never answer, and a process can be killed then.
 
-// pipeFile is the file in an image with the input that the agent had not read yet.
-const pipeFile = "in"
-
-// BadImage is the exit status of a restore that failed because of the image, and not because of the host.
-const BadImage = 3
-
-// command holds the common part of checkpoint and restore.
-type command struct {
-	image string
-}
+// command holds the common part of the commands.
+type command struct{}
 
 func (*command) Synopsis() string { return "used by the driver only" }
 func (*command) Usage() string    { return "" }
@@ -38,8 +32,8 @@ func (*command) Usage() string    { return "" }
 // checkpoint writes the state of a sandbox into a directory. The sandbox continues.
 type checkpoint struct {
 	command
-	in     string
-	paused bool
+	image, in string
+	paused    bool
 }
 
 func (*checkpoint) Name() string { return "checkpoint" }
@@ -81,7 +75,7 @@ func (c *checkpoint) run(conf *config.Config) (err error) {
 		}
 		defer func() { err = errors.Join(err, s.Resume()) }()
 	}
-	if err := copyPipe(c.in, filepath.Join(c.image, pipeFile)); err != nil {
+	if err := copyPipe(c.in, filepath.Join(c.image, runner.PipeFile)); err != nil {
 		return fmt.Errorf("copy the agent's input: %w", err)
 	}
 	// No compression: a restore would take four times as long.
@@ -89,46 +83,82 @@ func (c *checkpoint) run(conf *config.Config) (err error) {
 }
 
 func loadInner(conf *config.Config) (*container.Container, error) {
-	return container.Load(conf.RootDir, container.FullID{SandboxID: InnerID, ContainerID: InnerID}, container.LoadOpts{Exact: true})
+	return container.Load(conf.RootDir, container.FullID{SandboxID: runner.InnerID, ContainerID: runner.InnerID}, container.LoadOpts{Exact: true})
+}
+
+// run creates a sandbox. It differs from gVisor's command: it writes down the host processes of the sandbox, and leaves
+// the rest of a failed sandbox to the driver, which first reads its cgroups.
+type run struct {
+	command
+	bundle, pids string
+}
+
+func (*run) Name() string { return "run" }
+
+func (r *run) SetFlags(f *flag.FlagSet) {
+	f.StringVar(&r.bundle, "bundle", "", "directory of the configuration")
+	f.StringVar(&r.pids, "pids", "", "file for the host processes of the sandbox")
+}
+
+// FetchSpec returns the sandbox's id and configuration to gVisor.
+func (r *run) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
+	spec, err := specutils.ReadSpec(r.bundle, conf)
+	return runner.InnerID, spec, err
+}
+
+func (r *run) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subcommands.ExitStatus {
+	conf := args[0].(*config.Config)
+	s, err := r.create(conf)
+	if err == nil {
+		err = s.Start(conf)
+	}
+	return r.end(s, err)
+}
+
+// create makes the processes of the sandbox, which then wait for their first program.
+func (r *run) create(conf *config.Config) (*container.Container, error) {
+	id, spec, err := r.FetchSpec(conf, nil)
+	if err != nil {
+		return nil, err
+	}
+	return container.New(conf, container.Args{ID: id, Spec: spec, BundleDir: r.bundle})
+}
+
+// end reports the processes of the sandbox s, or the error.
+func (r *run) end(s *container.Container, err error) subcommands.ExitStatus {
+	if err == nil {
+		err = runner.PIDs{Sentry: s.Sandbox.Pid.Load(), Gofer: s.GoferPid.Load()}.Save(r.pids)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return subcommands.ExitFailure
+	}
+	return subcommands.ExitSuccess
 }
 
 // restore creates a sandbox that continues from a checkpoint.
 type restore struct {
-	command
-	bundle string
+	run
+	image string
 }
 
 func (*restore) Name() string { return "restore" }
 
 func (r *restore) SetFlags(f *flag.FlagSet) {
+	r.run.SetFlags(f)
 	f.StringVar(&r.image, "image", "", "directory of the image")
-	f.StringVar(&r.bundle, "bundle", "", "directory of the configuration")
-}
-
-// FetchSpec returns the sandbox's id and configuration to gVisor.
-func (r *restore) FetchSpec(conf *config.Config, _ *flag.FlagSet) (string, *specs.Spec, error) {
-	spec, err := specutils.ReadSpec(r.bundle, conf)
-	return InnerID, spec, err
 }
 
 func (r *restore) Execute(_ context.Context, _ *flag.FlagSet, args ...any) subcommands.ExitStatus {
 	conf := args[0].(*config.Config)
-	spec, err := specutils.ReadSpec(r.bundle, conf)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return subcommands.ExitFailure
+	s, err := r.create(conf)
+	if err == nil {
+		if err := s.Restore(conf, r.image, false, false, nil); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(runner.BadImage) // an ExitStatus of subcommands cannot carry this value
+		}
 	}
-	s, err := container.New(conf, container.Args{ID: InnerID, Spec: spec, BundleDir: r.bundle})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return subcommands.ExitFailure
-	}
-	if err := s.Restore(conf, r.image, false, false, nil); err != nil {
-		// The driver removes the rest of the sandbox, after it has read its cgroups.
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(BadImage) // an ExitStatus of subcommands cannot carry this value
-	}
-	return subcommands.ExitSuccess
+	return r.end(s, err)
 }
 
 // copyPipe copies the unread content of a FIFO into a file. The content stays in the FIFO.
@@ -177,25 +207,4 @@ func peek(pipe int) ([]byte, error) {
 		err = fmt.Errorf("read only %d of %d bytes", got, n)
 	}
 	return content, err
-}
-
-// Refill writes the unread input of an image's agent into a new FIFO.
-func Refill(fifo, image string) error {
-	content, err := os.ReadFile(filepath.Join(image, pipeFile))
-	if err != nil || len(content) == 0 {
-		return err
-	}
-	to, err := unix.Open(fifo, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(to)
-	n, err := unix.Write(to, content)
-	if err == nil && n < len(content) {
-		err = fmt.Errorf("only %d of %d bytes fit into the pipe", n, len(content))
-	}
-	if err != nil {
-		return fmt.Errorf("restore the input of the agent: %w", err)
-	}
-	return nil
 }

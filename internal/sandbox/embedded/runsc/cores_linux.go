@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"strconv"
@@ -14,21 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/gomaxprocs"
 
-	"cellhold/internal/sandbox"
+	"cellhold/internal/sandbox/embedded/runner"
 )
-
-// CoresAnnotation is the annotation with the number of processors that programs in a sandbox see.
-const CoresAnnotation = "cellhold.cores"
 
 // maxConfig bounds the size of a configuration. This driver wrote it.
 const maxConfig = 1 << 20
-
-// Cores returns the number of processors that programs in a sandbox see: the CPU limit, rounded up, and at most those
-// of the host. Programs start a thread for each processor that they see. More threads than the limit allows would only
-// wait for each other.
-func Cores(l sandbox.Limits) int {
-	return int(min(max(math.Ceil(l.CPU), 1), float64(runtime.NumCPU())))
-}
 
 // withCores sets the number of processors in the arguments of a sandbox process to the number in its configuration.
 // gVisor derives it from the cgroup, which has the wider limit of a start (startCPU), and never uses less than two. The
@@ -79,9 +68,9 @@ func configuredCores(fd int) (int, error) {
 	if err := json.Unmarshal(text[:n], &spec); err != nil {
 		return 0, err
 	}
-	cores, err := strconv.Atoi(spec.Annotations[CoresAnnotation])
+	cores, err := strconv.Atoi(spec.Annotations[runner.CoresAnnotation])
 	if err != nil || cores < 1 {
-		return 0, fmt.Errorf("%s is %q; want a number of processors", CoresAnnotation, spec.Annotations[CoresAnnotation])
+		return 0, fmt.Errorf("%s is %q; want a number of processors", runner.CoresAnnotation, spec.Annotations[runner.CoresAnnotation])
 	}
 	return cores, nil
 }

@@ -7,17 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-
-	"cellhold/internal/sandbox"
 )
-
-func TestASandboxGetsAsManyProcessorsAsItsLimitRoundedUp(t *testing.T) {
-	for limit, want := range map[float64]int{0.01: 1, 0.5: 1, 1: 1, 1.01: 2, 1.5: 2, 2: 2, 1e300: runtime.NumCPU()} {
-		if got := Cores(sandbox.Limits{CPU: limit}); got != min(want, runtime.NumCPU()) {
-			t.Errorf("a limit of %v gives %d processors", limit, got)
-		}
-	}
-}
 
 // configured returns an open configuration with this text.
 func configured(t *testing.T, text string) string {

@@ -1,7 +1,7 @@
-// Package runsc is gVisor's program inside this binary.
+// Package runsc is gVisor's program. The runner consists of it.
 //
-// Main runs it in processes that the driver starts. The package replaces gVisor's commands checkpoint and restore, and sets the
-// filters, the system calls and the number of processors of a sandbox. It runs no sandbox in the server's own process.
+// Main runs it in processes that the driver starts. The package replaces gVisor's commands run, checkpoint and restore, and
+// sets the filters, the system calls and the number of processors of a sandbox. The driver does not link it.
 package runsc
 
 import (
@@ -16,6 +16,7 @@ import (
 	_ "unsafe" // for go:linkname
 
 	"cellhold/internal/sandbox/embedded/filter"
+	"cellhold/internal/sandbox/embedded/runner"
 	"cellhold/internal/sandbox/embedded/syscalls"
 
 	"gvisor.dev/gvisor/runsc/cli"
@@ -24,33 +25,22 @@ import (
 	"gvisor.dev/gvisor/runsc/cmd/util"
 )
 
-// Version is the version of gVisor in go.mod; a test compares them. It is not read from the build information,
-// because test binaries have none.
-const Version = "v0.0.0-20260905035102-160fafc42237"
-
 // gvisorVersion is gVisor's variable for its own version. A restore compares it with the version in the checkpoint.
 // gVisor expects it from the linker. It is set here, so that no build and no test binary can omit it.
 //
 //go:linkname gvisorVersion gvisor.dev/gvisor/runsc/version.version
 var gvisorVersion string
 
-// InnerID is the name of every sandbox in its own gVisor directory. gVisor finds containers by prefixes of names; with
-// one name for each directory there is no ambiguity.
-const InnerID = "s"
-
-// CommandPrefix begins the name of a command that a server starts. The server's process id follows it.
-const CommandPrefix = "runsc-of-"
-
 // orphaned reports whether the server of this command has died. Such a command must do nothing: the next server, which
 // removes incomplete sandboxes, may have searched for commands before this one had its name. gVisor would then create the
 // directory of the removed sandbox again.
 func orphaned(arg0 string) bool {
-	server, is := strings.CutPrefix(arg0, CommandPrefix)
+	server, is := strings.CutPrefix(arg0, runner.CommandPrefix)
 	return is && server != strconv.Itoa(os.Getppid())
 }
 
 // Main runs a sandbox process and does not return, if this process was started for that. Otherwise it returns at once. It
-// must be the first call in main and TestMain: a sandbox process must not do anything that a server does at its start.
+// must be the first call in main, and in the TestMain of tests whose binary is its own runner.
 func Main() {
 	if !process.IsSandbox(os.Args[0]) {
 		return
@@ -59,9 +49,9 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "the server that started this command has died")
 		os.Exit(1)
 	}
-	gvisorVersion = Version
+	gvisorVersion = runner.Version
 	if slices.Contains(os.Args, "boot") || slices.Contains(os.Args, "gofer") { // the other commands have no filter
-		filter.Provide(Version)
+		filter.Provide(runner.Version)
 	}
 	if slices.Contains(os.Args, "boot") {
 		var err error
@@ -77,7 +67,7 @@ func Main() {
 	}
 	// Only the commands that the driver uses: every user who can run this binary can run them.
 	cli.Run(nil, map[util.SubCommand]string{
-		new(cmd.Run):          "",
+		new(run):              "",
 		new(cmd.Pause):        "",
 		new(cmd.Resume):       "",
 		new(checkpoint):       "",

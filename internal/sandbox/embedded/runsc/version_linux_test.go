@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"cellhold/internal/sandbox/embedded/runner"
+
 	"gvisor.dev/gvisor/runsc/version"
 )
 
@@ -13,16 +15,16 @@ func TestThePinnedVersionIsTheOneInGoMod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.TrimSpace(string(out)); got != Version {
-		t.Errorf("go.mod has %s, Version is %s", got, Version)
+	if got := strings.TrimSpace(string(out)); got != runner.Version {
+		t.Errorf("go.mod has %s, Version is %s", got, runner.Version)
 	}
 }
 
 func TestGvisorKnowsItsVersion(t *testing.T) {
 	before := gvisorVersion
 	defer func() { gvisorVersion = before }()
-	gvisorVersion = Version
-	if version.Version() != Version {
+	gvisorVersion = runner.Version
+	if version.Version() != runner.Version {
 		t.Errorf("gVisor has the version %q", version.Version())
 	}
 }

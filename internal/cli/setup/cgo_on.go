@@ -1,5 +1,0 @@
-//go:build cgo
-
-package setup
-
-const withCgo = true
