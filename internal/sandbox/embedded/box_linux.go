@@ -294,7 +294,7 @@ func (b *box) Destroy(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("destroy sandbox %s: %w", b.ID(), context.Cause(ctx))
 	}
-	if err := b.d.clear(ctx, b.ID(), b.paths); err != nil {
+	if err := b.d.clearEnded(ctx, b.ID(), b.paths); err != nil {
 		return err
 	}
 	return errors.Join(b.release(), b.lock.Close())
