@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -65,6 +66,31 @@ func BenchmarkCell(b *testing.B) {
 	slices.Sort(direct)
 	b.ReportMetric(float64(through[len(through)/2].Microseconds()), "µs-server/p50")
 	b.ReportMetric(float64(direct[len(direct)/2].Microseconds()), "µs-direct/p50")
+}
+
+// BenchmarkShortCell sends short cells through the server over a real connection. It is for profiles of the processor
+// time of the server. The agent and the kernel of the fake driver run in the same process.
+func BenchmarkShortCell(b *testing.B) {
+	h := newHarnessWith(b, nil, func(o *Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	var path string
+	for i := 0; b.Loop(); i++ {
+		if i%100 == 0 { // sometimes a new session, because the notebook grows
+			path = h.create()
+		}
+		res, err := client.Do(h.request("POST", path+"/cells?wait=30s", `{"code":"result 2"}`))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != 200 {
+			b.Fatal(res.Status, err)
+		}
+		res.Body.Close()
+		if i%100 == 99 {
+			h.do(204, "DELETE", path, "")
+		}
+	}
 }
 
 // BenchmarkServer measures decoding, checks and encoding: guards, huma and JSON. The cell is done at once, and there

@@ -40,10 +40,11 @@ func (n *Notes) Changed() {
 }
 
 // A write takes time in proportion to the whole notebook. So a session of many short cells would spend its time on
-// writes. After each write, the next write waits restShare times the duration of the last write, at most maxRest.
-// This limits the cost to a fiftieth of one core.
+// writes. After each write, the next write waits restShare times the duration of the last write, at least minRest and
+// at most maxRest. This limits the cost to a fiftieth of one core, and to one write in a second.
 const (
 	restShare = 50
+	minRest   = time.Second
 	maxRest   = 5 * time.Second
 )
 
@@ -56,7 +57,7 @@ func (n *Notes) Run(ctx context.Context) {
 			if err := n.Flush(ctx); err != nil && ctx.Err() == nil {
 				n.log.Error("writing the notebook", "err", err)
 			}
-			rest := time.NewTimer(min(restShare*time.Since(begun), maxRest))
+			rest := time.NewTimer(min(max(restShare*time.Since(begun), minRest), maxRest))
 			select {
 			case <-rest.C:
 			case <-ctx.Done():
