@@ -124,29 +124,21 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 		return Message{}, fmt.Errorf("%s: %w", msgType, c.lost())
 	}
 	c.waiting[id] = reply
-	c.sends.Add(1) // with the lock, so that it comes before the wait of Close
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.waiting, id)
 	}()
-	// A kernel that does not read can block the send for minutes. Close ends it.
-	failed := make(chan error, 1)
-	go func() {
-		defer c.sends.Done()
-		if err := c.send(ch, id, msgType, content); err != nil {
-			failed <- err
-		}
-	}()
-	select {
-	case m := <-reply:
-		return m, nil
-	case err := <-failed:
+	if err := c.send(ch, id, msgType, content); err != nil {
 		if c.Err() != nil { // the reason for which the connection was closed
 			err = fmt.Errorf("%s: %w", msgType, c.lost())
 		}
 		return Message{}, err
+	}
+	select {
+	case m := <-reply:
+		return m, nil
 	case <-ctx.Done():
 		return Message{}, fmt.Errorf("%s: %w", msgType, context.Cause(ctx))
 	case <-c.ended:
@@ -166,9 +158,10 @@ func (c *Client) Send(ch Channel, msgType string, content any) (string, error) {
 	return id, c.send(ch, id, msgType, content)
 }
 
-// SendMessage sends a message as it is. It does not wait for answers. They go to OnMessage.
-func (c *Client) SendMessage(m Message) error {
-	if err := c.transport.send(m); err != nil {
+// SendMessage sends a message as it is. It does not wait for the kernel. If more than limit bytes would wait for a
+// kernel that does not read, the error is ErrFull. The answers go to OnMessage.
+func (c *Client) SendMessage(m Message, limit int) error {
+	if err := c.transport.send(m, limit); err != nil {
 		return fmt.Errorf("%.100s: %w", m.Header.MsgType, err)
 	}
 	return nil
@@ -193,7 +186,7 @@ func (c *Client) sendWith(m Message, content any) error {
 		return fmt.Errorf("%s: encode: %w", m.Header.MsgType, err)
 	}
 	m.Content = b
-	return c.SendMessage(m)
+	return c.SendMessage(m, maxWaiting)
 }
 
 // lost returns an error with the reason of the end. It is never nil.

@@ -79,7 +79,7 @@ func decode(raw stream.Message) (Message, error) {
 	return m, nil
 }
 
-func (s *streamed) send(m Message) error {
+func (s *streamed) send(m Message, limit int) error {
 	ch := streamChannels[m.Channel]
 	if ch == 0 || m.Channel == IOPub {
 		return fmt.Errorf("cannot send on channel %q", m.Channel)
@@ -88,7 +88,7 @@ func (s *streamed) send(m Message) error {
 	if err != nil {
 		return err
 	}
-	return s.conn.Send(ch, parts...)
+	return s.conn.SendWithin(limit, ch, parts...)
 }
 
 // hold does nothing: one read returns all messages of a short cell.

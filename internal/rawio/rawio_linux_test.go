@@ -81,6 +81,32 @@ func TestMoreThanAPipeHoldsArrivesWhole(t *testing.T) {
 	}
 }
 
+func TestAnAttemptToWriteDoesNotWait(t *testing.T) {
+	ours, theirs := sockets(t)
+	try := ours.(interface{ TryWrite([]byte) (int, error) }).TryWrite
+	total := 0
+	for {
+		n, err := try(make([]byte, 1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break // the socket is full
+		}
+		total += n
+	}
+	if n, err := io.CopyN(io.Discard, theirs, int64(total)); err != nil {
+		t.Fatalf("%d of %d bytes arrived: %v", n, total, err)
+	}
+	if n, err := try([]byte("more")); n != 4 || err != nil {
+		t.Errorf("wrote %d of 4 bytes to an empty socket: %v", n, err)
+	}
+	theirs.Close()
+	if _, err := try([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("an attempt to write to a closed reader: %v", err)
+	}
+}
+
 func TestAReaderGetsAvailableDataAndWaitsForMore(t *testing.T) {
 	ours, theirs := sockets(t)
 	p := make([]byte, 100)

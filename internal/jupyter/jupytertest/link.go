@@ -11,7 +11,7 @@ import (
 
 // link sends messages to a client on one channel.
 type link interface {
-	// send sends one message. The topic is nil for replies. The error says that the message cannot be encoded.
+	// send sends one message, and waits while the client does not read. The topic is nil for replies. The error says that the message cannot be encoded.
 	// An error of the connection closes it, and its reader then removes it.
 	send(topic []byte, key string, m jupyter.Message) error
 }
@@ -39,6 +39,7 @@ func (s socket) send(topic []byte, key string, m jupyter.Message) error {
 		frames = append([][]byte{topic}, frames...)
 	}
 	s.Send(frames...)
+	s.Drain()
 	return nil
 }
 
@@ -54,6 +55,7 @@ func (s streamed) send(_ []byte, _ string, m jupyter.Message) error {
 		return err
 	}
 	s.Send(s.ch, parts...)
+	s.Drain()
 	return nil
 }
 
