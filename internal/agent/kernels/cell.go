@@ -159,17 +159,22 @@ func (p *process) message(m jupyter.Message) {
 
 // output puts an output into the spool. While the spool is full, it blocks, and the agent reads no more output
 // of the kernel. Unread output stays in the kernel, whose code must wait when there is too much of it.
-func (p *process) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) error {
-	p.waiting.Store(true)
-	defer p.waiting.Store(false)
-	err := output(events, string(cell), m, spool.Patience{For: p.kernel.options.Timing.Host, Stop: p.proc.Done()})
+func (p *process) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) (err error) {
+	p.await(func(patience spool.Patience) { err = output(events, string(cell), m, patience) })
 	p.lastOutput.Store(time.Now().UnixNano())
 	return err
 }
 
+// await calls f, which can wait for space in the spool.
+func (p *process) await(f func(spool.Patience)) {
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
+	f(spool.Patience{For: p.kernel.options.Timing.Host, Stop: p.proc.Done()})
+}
+
 // outputComes reports whether output arrived within that time or waits for space in the spool.
 func (p *process) outputComes(within time.Duration) bool {
-	return p.waiting.Load() || time.Since(time.Unix(0, p.lastOutput.Load())) < within
+	return p.waiting.Load() > 0 || time.Since(time.Unix(0, p.lastOutput.Load())) < within
 }
 
 // ownerOf finds the running or ended cell that a message belongs to, and reports that it started. The id is
