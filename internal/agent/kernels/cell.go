@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -79,16 +80,23 @@ func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	c, err := k.admit(r, msgID)
 	if c == nil || err != nil {
 		return false, err
 	}
-	// Execute is called without the lock: a kernel that does not read would block everything else.
-	if _, err = c.process.client.Execute(executeRequest(c, r)); err != nil {
+	// The kernel gets the request as early as possible. Its answers wait for the lock.
+	_, err = c.process.client.Execute(executeRequest(c, r))
+	if errors.Is(err, jupyter.ErrFull) {
+		return false, cellhold.Wrap(cellhold.Conflict, err, "The kernel does not read its messages. Interrupt it, or restart it.")
+	}
+	if err != nil {
 		// The kernel is ending, or its code broke the connection. The cell counts as accepted, because the end
 		// of the process will end it.
 		k.log.Debug("cell not sent", "cell", c.id, "error", err)
 	}
+	k.begin(c)
 	return true, nil
 }
 
@@ -104,11 +112,9 @@ func checkExecute(r guestapi.Execute) error {
 	return nil
 }
 
-// admit makes the cell the running one, and starts its deadline. It returns nil if the cell was admitted
-// before. If msgID is empty, the cell gets an id of the agent.
+// admit returns the cell if the kernel can run it now. It returns nil if the cell was admitted before. If msgID is
+// empty, the cell gets an id of the agent. The caller must hold mu.
 func (k *Kernel) admit(r guestapi.Execute, msgID string) (*cell, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.recent.has(r.Cell) {
 		return nil, nil
 	}
@@ -127,12 +133,16 @@ func (k *Kernel) admit(r guestapi.Execute, msgID string) (*cell, error) {
 	if r.Request != nil {
 		c.header, c.silent = r.Request.Header, r.Request.Silent
 	}
+	return c, nil
+}
+
+// begin makes a cell the running one, and starts its deadline. The caller must hold mu.
+func (k *Kernel) begin(c *cell) {
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
 	c.meter.begin(c.process.proc)
 	k.after(c, c.timeout, func() { k.expire(c) })
 	k.watchChildren(c)
-	return c, nil
 }
 
 // message handles every message of the kernel process, on one goroutine per channel, or one for all channels
