@@ -69,16 +69,11 @@ func (c *Client) Execute(r ExecuteRequest) (string, error) {
 	c.transport.hold()
 	m := c.message(Shell, r.MsgID, "execute_request")
 	m.Metadata, m.RawHeader = r.Metadata, r.Header
-	return r.MsgID, c.sendWith(m, map[string]any{
-		"code":             r.Code,
-		"silent":           r.Silent,
-		"store_history":    r.StoreHistory && !r.Silent,
-		"user_expressions": object(r.UserExpressions),
-		"allow_stdin":      r.AllowStdin,
-		// With true, a kernel aborts requests that arrive shortly after an error, even if they were not
-		// queued. The caller manages the queue.
-		"stop_on_error": false,
-	})
+	var err error
+	if m.Content, err = r.content(); err != nil {
+		return "", fmt.Errorf("execute_request: encode: %w", err)
+	}
+	return r.MsgID, c.SendMessage(m, maxWaiting)
 }
 
 // InputReply answers an input_request.

@@ -122,11 +122,7 @@ func (s *sockets) send(m Message, limit int) error {
 	if socket == nil || m.Channel == IOPub {
 		return fmt.Errorf("cannot send on channel %q", m.Channel)
 	}
-	frames, err := Encode(s.client.keys.Load().sign, m)
-	if err != nil {
-		return err
-	}
-	return socket.SendWithin(limit, frames...)
+	return socket.SendWithin(limit, Encode(s.client.keys.Load().sign, m)...)
 }
 
 // hold lets messages on iopub wait until the kernel has answered on shell, or for holdFor.

@@ -17,10 +17,7 @@ const jsonParts = 4
 // frameOf returns a message of the kernel as a frame, in a form that the host accepts. A kernel can send any header
 // and bytes that are not UTF-8. The agent adds headers too. A message that the host would refuse becomes a note.
 func frameOf(m jupyter.Message) []byte {
-	parts, err := jupyter.EncodeParts(m)
-	if err != nil {
-		return leftOut(m, nil, nil, "it cannot be encoded")
-	}
+	parts := jupyter.EncodeParts(m)
 	for i, p := range parts[:jsonParts] {
 		parts[i] = validUTF8(p)
 	}
