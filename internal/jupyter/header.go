@@ -37,7 +37,10 @@ func plainHeader(b []byte) (h Header, ok bool) {
 		}
 		return "", false
 	}
-	for next := mark('{'); next; next = mark(',') {
+	if !mark('{') {
+		return Header{}, false
+	}
+	for next := true; next; next = mark(',') {
 		name, ok1 := text()
 		ok2 := mark(':')
 		value, ok3 := text()

@@ -17,7 +17,7 @@ func TestTheHeadersOfUsualKernelsArePlain(t *testing.T) {
 			t.Errorf("%s became %+v, %v", raw, h, ok)
 		}
 	}
-	for _, raw := range []string{`{`, `{"msg_id"}`, `{"msg_id":1}`, `{"msg_id":"1",}`, `{"MSG_ID":"1"}`, `{"a":"1"}`, `{"date":"\u0031"}`, `{"date":"ä"}`, `{} x`, ``} {
+	for _, raw := range []string{`{`, `{"msg_id"}`, `{"msg_id":1}`, `{"msg_id":"1",}`, `{"MSG_ID":"1"}`, `{"a":"1"}`, `{"date":"\u0031"}`, `{"date":"ä"}`, `{} x`, `}`, `{}`, ``} {
 		if h, ok := plainHeader([]byte(raw)); ok {
 			t.Errorf("%s is plain: %+v", raw, h)
 		}

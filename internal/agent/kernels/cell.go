@@ -230,12 +230,12 @@ func (k *Kernel) markStarted(c *cell) {
 
 // progress records the status and the execution count of the running cell.
 func (k *Kernel) progress(p *process, m jupyter.Message) {
-	var content struct {
-		State string `json:"execution_state"`
-		Count int    `json:"execution_count"`
-	}
 	isStatus := m.Header.MsgType == "status"
-	if !isStatus && m.Header.MsgType != "execute_input" || json.Unmarshal(m.Content, &content) != nil {
+	if !isStatus && m.Header.MsgType != "execute_input" {
+		return
+	}
+	content, err := readProgress(m.Content)
+	if err != nil {
 		return
 	}
 	k.mu.Lock()
@@ -255,6 +255,24 @@ func (k *Kernel) progress(p *process, m jupyter.Message) {
 		k.markStarted(c)
 	}
 	k.conclude(c)
+}
+
+// progressContent has the used fields of a status and of an execute_input.
+type progressContent struct {
+	State string `json:"execution_state"`
+	Count int    `json:"execution_count"`
+}
+
+func readProgress(content []byte) (c progressContent, err error) {
+	switch string(content) { // as ipykernel writes them, twice in each cell
+	case `{"execution_state": "busy"}`:
+		c.State = "busy"
+	case `{"execution_state": "idle"}`:
+		c.State = "idle"
+	default:
+		err = json.Unmarshal(content, &c)
+	}
+	return c, err
 }
 
 // reply records the first answer to the running cell, and ignores later ones.
