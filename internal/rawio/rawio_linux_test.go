@@ -157,7 +157,7 @@ func TestAWriteToAClosedReaderIsAnError(t *testing.T) {
 // A goroutine that never rests must let other goroutines run, and must not delay data on other descriptors.
 func TestCallsThatNeverRestAreReportedToTheScheduler(t *testing.T) {
 	var told int
-	row := Row(0)
+	var row Row
 	plain := func(int, []byte) (int, error) { told++; return 1, nil }
 	zero, err := os.Open("/dev/zero")
 	if err != nil {
@@ -173,8 +173,42 @@ func TestCallsThatNeverRestAreReportedToTheScheduler(t *testing.T) {
 		t.Errorf("%d calls of %d were reported to the scheduler", told, 10*inRow)
 	}
 	again := func(int, []byte) (int, error) { return 0, syscall.EAGAIN }
-	row = inRow - 1
-	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row != 0 {
-		t.Errorf("the row counts %d after a rest: %v", row, err)
+	row.calls = inRow - 1
+	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row.calls != 0 {
+		t.Errorf("the row counts %d after a rest: %v", row.calls, err)
+	}
+	told = 0
+	for range 10 * inRow {
+		rest() // of another stream
+		if _, err := row.call(plain, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told != 0 {
+		t.Errorf("%d calls were reported although another stream rested between them", told)
+	}
+}
+
+func TestAStreamThatWaitsRests(t *testing.T) {
+	ours, theirs := sockets(t)
+	rested := func() bool {
+		before := rests.Load()
+		err := ours.(*conn).stream.raw.Control(func(fd uintptr) {
+			ours.(*conn).stream.into = make([]byte, 1)
+			ours.(*conn).stream.read(fd)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rests.Load() != before
+	}
+	if !rested() {
+		t.Error("a read without data is no rest")
+	}
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if rested() {
+		t.Error("a read with data is a rest")
 	}
 }

@@ -35,7 +35,13 @@ func newStream(c syscall.Conn) (*stream, error) {
 
 func (s *stream) tryRead(fd uintptr) bool {
 	s.got, s.inErr = s.in.Read(int(fd), s.into)
-	return s.inErr != syscall.EAGAIN
+	return s.inErr != syscall.EAGAIN || rest()
+}
+
+// rest records that a stream begins to wait. It returns false, so that the runtime's poller waits.
+func rest() (done bool) {
+	rests.Add(1)
+	return false
 }
 
 func (s *stream) tryWrite(fd uintptr) bool {
@@ -43,7 +49,7 @@ func (s *stream) tryWrite(fd uintptr) bool {
 		n, err := s.out.Write(int(fd), s.from)
 		if err != nil {
 			s.outErr = err
-			return err != syscall.EAGAIN
+			return err != syscall.EAGAIN || rest()
 		}
 		s.from = s.from[n:]
 	}
