@@ -134,7 +134,8 @@ func (w *Wire) end(reason string) {
 	}
 }
 
-// leave ends a wire whose host has disconnected. Nobody reads the rest, and another wire can take its place at once.
+// leave ends a wire whose host has disconnected. The host does not read the rest, and another wire can take the place
+// at once.
 func (w *Wire) leave() {
 	w.hub.remove(w)
 	w.mu.Lock()
