@@ -64,6 +64,9 @@ func TestTheStoriesOverAStream(t *testing.T) {
 		TestAnswersToInputPassOverAWire,
 		TestASlowWireIsClosedAndTheKernelContinues,
 		TestAMessageThatIsTooLargeBecomesANote,
+		TestAnOddMessageDoesNotEndAWire,
+		TestQuestionsAreBounded,
+		TestAQuestionAfterAFloodArrivesAndIsAnswered,
 		TestWiresEndAtARenewalAndWithTheKernel,
 		TestAWireStaysOpenWhenTheKernelRestarts,
 	} {

@@ -60,6 +60,7 @@ func (a *Agent) getTalk(k *kernels.Kernel, w http.ResponseWriter, after int64) {
 	reading.Go(func() {
 		defer cancel()
 		a.options.Logger.Debug("the host's connection ended", "kernel", k.ID(), "reason", t.readCells(rw.Reader))
+		_ = c.SetWriteDeadline(time.Unix(1, 0)) // ends a write to a host that has stopped reading
 	})
 	k.Events().Follow(c, after, spool.Extra{Take: t.take, Due: t.due, Gone: ctx.Done()})
 	// The deadline ends readCells, because on a stream of the link Close does not end a read.

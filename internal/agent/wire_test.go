@@ -383,6 +383,23 @@ func TestAMessageThatIsTooLargeBecomesANote(t *testing.T) {
 	r.finish("c1")
 }
 
+// TestAnOddMessageDoesNotEndAWire: the host refuses such headers and bytes.
+func TestAnOddMessageDoesNotEndAWire(t *testing.T) {
+	r := withKernel(t, fake.Options{})
+	w := r.wire()
+	r.wantStatus(r.run("odd large\nodd bytes\nprint on"), cellhold.StatusOK)
+	m := w.last("the note about a large header", func(s seen) bool { return s.Problem != "" })
+	if string(m.Header) != "{}" || m.Channel != "iopub" || !strings.Contains(m.Problem, "a header is too large") {
+		t.Errorf("the note is %.200q about %.50q", m.Problem, m.Header)
+	}
+	m = w.last("the message with other bytes", ofType("odd"))
+	if m.content != "{\"text\":\"\uFFFD\"}" || !strings.Contains(string(m.Header), "\uFFFD.") {
+		t.Errorf("the message is %q with the header %.100q", m.content, m.Header)
+	}
+	w.send("shell", "future_request", guestapi.WireMessage{})
+	w.receive("the reply", ofType("future_reply"))
+}
+
 func TestAnInvalidFrameEndsOnlyItsWire(t *testing.T) {
 	r := withKernel(t, fake.Options{})
 	other := r.wire()

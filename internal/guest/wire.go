@@ -21,8 +21,6 @@ const (
 	wireVersion = 4
 	// maxWire bounds the parts of one message. The agent can add a header to the largest message of a kernel.
 	maxWire = guestapi.MaxWireMessage + 64<<10
-	// maxWireHeader is the agent's bound of a header. Real headers have about 250 bytes.
-	maxWireHeader = 16 << 10
 	// wireParts are the JSON parts of a message. Buffers follow.
 	wireParts = 4
 )
@@ -104,8 +102,9 @@ func (w *Wire) Send(m guestapi.WireMessage) error {
 	return nil
 }
 
-// Receive returns the next message of the kernel. After an error the wire has ended. If the agent closed the
-// wire, the error has the reason.
+// Receive returns the next message of the kernel. A message with parts that are not valid comes as a Problem, so that
+// a kernel cannot end its wires by one message. After an error the wire has ended. If the agent closed the wire, the
+// error has the reason.
 func (w *Wire) Receive() (guestapi.WireMessage, error) {
 	raw, err := w.in.Recv()
 	switch {
@@ -138,16 +137,24 @@ func parseWire(raw stream.Message) (m guestapi.WireMessage, err error) {
 		return m, invalidData("a message that is too large")
 	}
 	m.Channel = wireNames[raw.Channel]
+	valid := true
 	for i, to := range []*json.RawMessage{&m.Header, &m.Parent, &m.Metadata, &m.Content} {
-		if *to, err = checkPart(raw.Parts[i]); err != nil {
-			return guestapi.WireMessage{}, err
+		var ok bool
+		if *to, ok = checkPart(raw.Parts[i]); i < 2 && len(*to) > guestapi.MaxWireHeader {
+			*to, ok = json.RawMessage("{}"), false
 		}
+		valid = valid && ok
 	}
-	if len(m.Header) > maxWireHeader || len(m.Parent) > maxWireHeader {
-		return guestapi.WireMessage{}, invalidData("a header that is too large")
-	}
-	if raw.Channel == stream.Note {
+	switch {
+	case raw.Channel == stream.Note && valid:
 		return parseNote(m)
+	case raw.Channel == stream.Note:
+		return guestapi.WireMessage{}, invalidData("a note that is not valid")
+	case !valid:
+		return guestapi.WireMessage{
+			Channel: m.Channel, Header: m.Header, Parent: m.Parent,
+			Problem: "A message of the kernel was left out, because it does not have the form of the protocol.",
+		}, nil
 	}
 	if len(raw.Parts) > wireParts {
 		m.Buffers = raw.Parts[wireParts:]
@@ -173,15 +180,15 @@ func parseNote(m guestapi.WireMessage) (guestapi.WireMessage, error) {
 	return guestapi.WireMessage{Channel: n.Channel, Header: m.Header, Parent: m.Parent, Problem: n.Problem}, nil
 }
 
-// checkPart returns a JSON object in valid UTF-8.
-func checkPart(b []byte) (json.RawMessage, error) {
+// checkPart returns a JSON object in valid UTF-8. It returns an empty object for all other bytes.
+func checkPart(b []byte) (object json.RawMessage, ok bool) {
 	if !utf8.Valid(b) {
 		b = bytes.ToValidUTF8(b, []byte("\uFFFD")) // some kernels print other bytes
 	}
 	if !bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) || !fits(b, 0, 0) || !json.Valid(b) {
-		return nil, invalidData("a message that is not the expected JSON")
+		return json.RawMessage("{}"), false
 	}
-	return b, nil
+	return b, true
 }
 
 // part returns a part of a message, which can be empty.

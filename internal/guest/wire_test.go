@@ -57,19 +57,43 @@ func TestAMessageOnAWireKeepsItsBytes(t *testing.T) {
 	}
 }
 
-func TestMessagesThatNoAgentSendsEndTheWire(t *testing.T) {
+// TestAMessageThatIsNotValidIsLeftOut: otherwise code in a kernel could end the wires of its clients.
+func TestAMessageThatIsNotValidIsLeftOut(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200)
+	const header = `{"msg_id":"1"}`
+	for name, parts := range map[string][4]string{
+		"a list as the content":           {header, "{}", "{}", "[]"},
+		"an empty header":                 {"", "{}", "{}", "{}"},
+		"half a parent header":            {header, `{"a":`, "{}", "{}"},
+		"deep metadata":                   {header, "{}", deep, "{}"},
+		"a long header":                   {`{"a":"` + strings.Repeat("x", guestapi.MaxWireHeader) + `"}`, "{}", "{}", "{}"},
+		"a header that grows":             {`{"a":"` + strings.Repeat("\xff.", guestapi.MaxWireHeader/2-10) + `"}`, "{}", "{}", "{}"},
+		"bytes that are not UTF-8 inside": {header, "{}", "{}", "{\xff}"},
+	} {
+		next := frameOf(t, stream.Shell, header, "{}", "{}", "{}")
+		w := wireFrom(append(frameOf(t, stream.IOPub, parts[0], parts[1], parts[2], parts[3], "buffer"), next...))
+		m, err := w.Receive()
+		if err != nil || !strings.Contains(m.Problem, "was left out") || m.Channel != "iopub" || m.Content != nil || m.Buffers != nil {
+			t.Errorf("%s: %+v, %v; want a problem", name, m, err)
+		}
+		if want := map[bool]string{true: header, false: "{}"}[parts[0] == header]; string(m.Header) != want || string(m.Parent) != "{}" {
+			t.Errorf("%s: the headers are %.50s and %.50s, want %s and {}", name, m.Header, m.Parent, want)
+		}
+		if m, err = w.Receive(); err != nil || m.Channel != "shell" || m.Problem != "" {
+			t.Errorf("after %s: %+v, %v; want the next message", name, m, err)
+		}
+	}
+}
+
+func TestFramesThatNoAgentSendsEndTheWire(t *testing.T) {
 	for name, frame := range map[string][]byte{
-		"a list as the content": frameOf(t, stream.IOPub, "{}", "{}", "{}", "[]"),
-		"an empty header":       frameOf(t, stream.IOPub, "", "{}", "{}", "{}"),
-		"half a parent header":  frameOf(t, stream.IOPub, "{}", `{"a":`, "{}", "{}"),
-		"deep metadata":         frameOf(t, stream.IOPub, "{}", "{}", deep, "{}"),
-		"a long header":         frameOf(t, stream.IOPub, `{"a":"`+strings.Repeat("x", maxWireHeader)+`"}`, "{}", "{}", "{}"),
-		"a large message":       frameOf(t, stream.IOPub, "{}", "{}", "{}", "{}", strings.Repeat("x", 2<<20)),
-		"another channel":       frameOf(t, 6, "{}", "{}", "{}", "{}"),
-		"a long note":           frameOf(t, stream.Note, "{}", "{}", "{}", `{"channel":"shell","problem":"`+strings.Repeat("x", maxProblem)+`"}`),
-		"a note of no channel":  frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":"x"}`),
-		"a note with a number":  frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":1}`),
+		"a large message":           frameOf(t, stream.IOPub, "{}", "{}", "{}", "{}", strings.Repeat("x", 2<<20)),
+		"another channel":           frameOf(t, 6, "{}", "{}", "{}", "{}"),
+		"a long note":               frameOf(t, stream.Note, "{}", "{}", "{}", `{"channel":"shell","problem":"`+strings.Repeat("x", maxProblem)+`"}`),
+		"a note of no channel":      frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":"x"}`),
+		"a note with a number":      frameOf(t, stream.Note, "{}", "{}", "{}", `{"problem":1}`),
+		"a note that is a list":     frameOf(t, stream.Note, "{}", "{}", "{}", "[]"),
+		"a note with half a header": frameOf(t, stream.Note, `{"a":`, "{}", "{}", `{"channel":"shell","problem":"x"}`),
 	} {
 		if m, err := wireFrom(frame).Receive(); cellhold.KindOf(err) != cellhold.Internal {
 			t.Errorf("%s: %+v, %v; want internal", name, m, err)
@@ -131,7 +155,7 @@ func FuzzWire(f *testing.F) {
 					t.Errorf("a part is %q", part)
 				}
 			}
-			if wireChannels[m.Channel] == 0 || len(m.Header) > maxWireHeader || len(m.Parent) > maxWireHeader {
+			if wireChannels[m.Channel] == 0 || len(m.Header) > guestapi.MaxWireHeader || len(m.Parent) > guestapi.MaxWireHeader {
 				t.Errorf("got %+v", m)
 			}
 		}

@@ -8,8 +8,9 @@ import "encoding/json"
 //
 // A wire carries the frames of package jupyter/stream in both directions. The agent sends every message of the
 // kernel, except the answers to its own requests. The host sends messages on shell, control and stdin. Headers,
-// metadata and content stay as they are; only values of more than 90 levels are cut. The agent refuses an execute_request, because executions are cells. A
-// wire stays open when the kernel restarts. It ends with the kernel, and when the sandbox is renewed.
+// metadata and content stay as they are. Only values of more than 90 levels are cut, and bytes that are not UTF-8 are
+// replaced. The agent refuses an execute_request, because executions are cells. A wire stays open when the kernel
+// restarts. It ends with the kernel, and when the sandbox is renewed.
 //
 // On channel 5 the agent sends notes. The content of a note is a WireNote.
 
@@ -19,8 +20,12 @@ const (
 	MaxWires = 16
 	// MaxWireMessage is the limit of one message on a wire in bytes, without the sizes of its parts.
 	MaxWireMessage = 2 * MaxEvent
+	// MaxWireHeader is the limit of a header or a parent header on a wire, in bytes. Real headers have about 250
+	// bytes.
+	MaxWireHeader = 16 << 10
 	// WireBytes bounds the messages that wait for the host on one wire, in bytes. It has space for one message
-	// of any size, and 8 MiB of other messages. When the queue is full, the agent closes the wire.
+	// of any size, and 8 MiB of other messages. When the queue is full, the agent closes the wire. The messages of
+	// all wires that wait for a kernel have the same bound. When too many wait, the agent refuses a message.
 	WireBytes = MaxWireMessage + 8<<20
 	// MaxClientHeader is the limit of the header in an ExecuteRequest, in bytes.
 	MaxClientHeader = 1 << 10
@@ -42,7 +47,7 @@ type WireMessage struct {
 
 	// Problem says why the agent did not pass a message on; otherwise it is empty. Then the message has no
 	// metadata, content and buffers. If the agent refused a message of the host, Parent is the header of that
-	// message. If a message of the kernel was too large, Header and Parent are those of that message.
+	// message. If a message of the kernel was left out, Header and Parent are those of that message, or {}.
 	Problem string
 }
 

@@ -15,6 +15,8 @@
 // A kernel can have one inherited stream in place of the sockets: see DialStream. Messages on the stream are not
 // signed. Such a kernel can leave its last messages in shared memory.
 //
+// Calls that send do not wait for the kernel: what its socket does not take waits in a queue of bounded size.
+//
 // There is one lock, Client.mu. It is never held while a message is sent or passed on.
 package jupyter
 
@@ -26,10 +28,18 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+
+	"cellhold/internal/jupyter/sendqueue"
 )
 
 // ErrDead is the error of calls that wait for a kernel process that has ended.
 var ErrDead = errors.New("the kernel process is dead")
+
+// ErrFull is the error for a message that was not sent, because too many bytes wait for a kernel that does not read.
+var ErrFull = sendqueue.ErrFull
+
+// maxWaiting bounds the bytes of the client's own messages that wait for a kernel, together with all other messages.
+const maxWaiting = 64 << 20
 
 // Options configures a Client.
 type Options struct {
@@ -59,8 +69,7 @@ type Client struct {
 	counter   atomic.Uint64
 	transport transport // set by begin
 	readers   sync.WaitGroup
-	sends     sync.WaitGroup // of Request
-	ended     chan struct{}  // closed by end, which can be called twice
+	ended     chan struct{} // closed by end, which can be called twice
 	end       func()
 	closing   chan struct{} // closed by shut, which can be called twice
 	shut      func()
@@ -82,8 +91,9 @@ type transport interface {
 	// ready returns when the kernel has answered Client.askInfo and no output can be lost. The readers must
 	// run before the call.
 	ready(ctx context.Context) error
-	// send sends a message on its channel.
-	send(m Message) error
+	// send sends a message on its channel, and does not wait. If more than limit bytes would wait for the
+	// kernel, the error is ErrFull.
+	send(m Message, limit int) error
 	// hold lets output wait until the kernel answers, or for a moment.
 	hold()
 	// finish makes all readers end soon, after they have returned the messages that the kernel had sent. The
@@ -192,7 +202,6 @@ func (c *Client) Close() error {
 	c.shut()
 	c.transport.close()
 	c.readers.Wait()
-	c.sends.Wait()
 	return nil
 }
 

@@ -61,35 +61,27 @@ type Message struct {
 
 // Encode makes the frames of a message and signs them. An empty Metadata or Content becomes an empty
 // object, and so does a zero Parent. The frames share memory with the message.
-func Encode(key string, m Message) ([][]byte, error) {
-	parts, err := EncodeParts(m)
-	if err != nil {
-		return nil, err
-	}
-	return append([][]byte{[]byte(delimiter), sign(key, parts[:ownParts])}, parts...), nil
+func Encode(key string, m Message) [][]byte {
+	parts := EncodeParts(m)
+	return append([][]byte{[]byte(delimiter), sign(key, parts[:ownParts])}, parts...)
 }
 
 // EncodeParts makes the parts of a message that is not signed: header, parent header, metadata, content,
 // and the buffers. Empty fields and memory are treated as in Encode.
-func EncodeParts(m Message) ([][]byte, error) {
-	header, err := encodeHeader(m.RawHeader, m.Header)
-	if err != nil {
-		return nil, fmt.Errorf("encode header: %w", err)
-	}
+func EncodeParts(m Message) [][]byte {
+	header := encodeHeader(m.RawHeader, m.Header)
 	parent := []byte("{}")
 	if len(m.RawParent) > 0 || m.Parent != (Header{}) {
-		if parent, err = encodeHeader(m.RawParent, m.Parent); err != nil {
-			return nil, fmt.Errorf("encode parent header: %w", err)
-		}
+		parent = encodeHeader(m.RawParent, m.Parent)
 	}
-	return append([][]byte{header, parent, object(m.Metadata), object(m.Content)}, m.Buffers...), nil
+	return append([][]byte{header, parent, object(m.Metadata), object(m.Content)}, m.Buffers...)
 }
 
-func encodeHeader(raw json.RawMessage, h Header) ([]byte, error) {
+func encodeHeader(raw json.RawMessage, h Header) []byte {
 	if len(raw) > 0 {
-		return raw, nil
+		return raw
 	}
-	return json.Marshal(h)
+	return h.encode()
 }
 
 // Decode reads the frames of a message from a kernel. dropped is the number of bytes that the transport
@@ -120,6 +112,10 @@ func Decode(key string, ch Channel, frames [][]byte, dropped int64) (Message, er
 // DecodeParts reads the parts of a message from a kernel, which are the frames after the signature. The other
 // arguments and the result are those of Decode.
 func DecodeParts(ch Channel, parts [][]byte, dropped int64) (Message, error) {
+	return decodeParts(ch, parts, dropped, DecodeHeader)
+}
+
+func decodeParts(ch Channel, parts [][]byte, dropped int64, decodeParent func([]byte) (Header, json.RawMessage, error)) (Message, error) {
 	if len(parts) < ownParts && (dropped == 0 || len(parts) < 2) {
 		return Message{}, fmt.Errorf("%w: %d parts", errForm, len(parts))
 	}
@@ -128,7 +124,7 @@ func DecodeParts(ch Channel, parts [][]byte, dropped int64) (Message, error) {
 	if m.Header, m.RawHeader, err = DecodeHeader(parts[0]); err != nil {
 		return Message{}, fmt.Errorf("header: %w", err)
 	}
-	if m.Parent, m.RawParent, err = DecodeHeader(parts[1]); err != nil {
+	if m.Parent, m.RawParent, err = decodeParent(parts[1]); err != nil {
 		return Message{}, fmt.Errorf("parent header: %w", err)
 	}
 	if m.Header.MsgType == "" {
@@ -198,8 +194,14 @@ func shallow(b []byte) []byte {
 // occurs twice, the last one counts. An attacker gains nothing by that, because user code can send any header.
 // Some clients send a number as the date. Date is empty then.
 func DecodeHeader(b []byte) (h Header, raw json.RawMessage, err error) {
-	if len(b) > maxHeader || tooDeep(b) {
-		return h, nil, fmt.Errorf("%w: %d bytes, or too deep", errForm, len(b))
+	if len(b) > maxHeader {
+		return h, nil, fmt.Errorf("%w: %d bytes", errForm, len(b))
+	}
+	if h, ok := plainHeader(b); ok {
+		return h, b, nil
+	}
+	if tooDeep(b) {
+		return h, nil, fmt.Errorf("%w: too deep", errForm)
 	}
 	err = json.Unmarshal(b, &h)
 	if odd, ok := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !(ok && odd.Field == "date") {

@@ -45,7 +45,7 @@ func TestAnUnknownRequestIsAnsweredWithItsHeader(t *testing.T) {
 	for _, ch := range []jupyter.Channel{jupyter.Shell, jupyter.Control} {
 		_, c, b := toy(t, jupytertest.Options{})
 		m := foreign(t, ch, "future_request")
-		if err := c.SendMessage(m); err != nil {
+		if err := c.SendMessage(m, 1<<20); err != nil {
 			t.Fatal(err)
 		}
 		reply := b.wait(t, "other-1", "future_reply", "cursor_pos")
@@ -63,7 +63,7 @@ func TestACommMessageKeepsItsBuffers(t *testing.T) {
 	m := foreign(t, jupyter.Shell, "comm_msg")
 	m.Metadata = json.RawMessage(`{"deep": {"a":[1.0]}}`)
 	m.Buffers = [][]byte{{0, 1, 2, 255}, []byte("<IDS|MSG>")}
-	if err := c.SendMessage(m); err != nil {
+	if err := c.SendMessage(m, 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	got := b.wait(t, "other-1", "comm_msg", "")

@@ -69,16 +69,11 @@ func (c *Client) Execute(r ExecuteRequest) (string, error) {
 	c.transport.hold()
 	m := c.message(Shell, r.MsgID, "execute_request")
 	m.Metadata, m.RawHeader = r.Metadata, r.Header
-	return r.MsgID, c.sendWith(m, map[string]any{
-		"code":             r.Code,
-		"silent":           r.Silent,
-		"store_history":    r.StoreHistory && !r.Silent,
-		"user_expressions": object(r.UserExpressions),
-		"allow_stdin":      r.AllowStdin,
-		// With true, a kernel aborts requests that arrive shortly after an error, even if they were not
-		// queued. The caller manages the queue.
-		"stop_on_error": false,
-	})
+	var err error
+	if m.Content, err = r.content(); err != nil {
+		return "", fmt.Errorf("execute_request: encode: %w", err)
+	}
+	return r.MsgID, c.SendMessage(m, maxWaiting)
 }
 
 // InputReply answers an input_request.
@@ -124,29 +119,21 @@ func (c *Client) Request(ctx context.Context, ch Channel, msgType string, conten
 		return Message{}, fmt.Errorf("%s: %w", msgType, c.lost())
 	}
 	c.waiting[id] = reply
-	c.sends.Add(1) // with the lock, so that it comes before the wait of Close
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.waiting, id)
 	}()
-	// A kernel that does not read can block the send for minutes. Close ends it.
-	failed := make(chan error, 1)
-	go func() {
-		defer c.sends.Done()
-		if err := c.send(ch, id, msgType, content); err != nil {
-			failed <- err
-		}
-	}()
-	select {
-	case m := <-reply:
-		return m, nil
-	case err := <-failed:
+	if err := c.send(ch, id, msgType, content); err != nil {
 		if c.Err() != nil { // the reason for which the connection was closed
 			err = fmt.Errorf("%s: %w", msgType, c.lost())
 		}
 		return Message{}, err
+	}
+	select {
+	case m := <-reply:
+		return m, nil
 	case <-ctx.Done():
 		return Message{}, fmt.Errorf("%s: %w", msgType, context.Cause(ctx))
 	case <-c.ended:
@@ -166,9 +153,10 @@ func (c *Client) Send(ch Channel, msgType string, content any) (string, error) {
 	return id, c.send(ch, id, msgType, content)
 }
 
-// SendMessage sends a message as it is. It does not wait for answers. They go to OnMessage.
-func (c *Client) SendMessage(m Message) error {
-	if err := c.transport.send(m); err != nil {
+// SendMessage sends a message as it is. It does not wait for the kernel. If more than limit bytes would wait for a
+// kernel that does not read, the error is ErrFull. The answers go to OnMessage.
+func (c *Client) SendMessage(m Message, limit int) error {
+	if err := c.transport.send(m, limit); err != nil {
 		return fmt.Errorf("%.100s: %w", m.Header.MsgType, err)
 	}
 	return nil
@@ -193,7 +181,7 @@ func (c *Client) sendWith(m Message, content any) error {
 		return fmt.Errorf("%s: encode: %w", m.Header.MsgType, err)
 	}
 	m.Content = b
-	return c.SendMessage(m)
+	return c.SendMessage(m, maxWaiting)
 }
 
 // lost returns an error with the reason of the end. It is never nil.

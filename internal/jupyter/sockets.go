@@ -117,16 +117,12 @@ func (s *sockets) ready(ctx context.Context) error {
 	}
 }
 
-func (s *sockets) send(m Message) error {
+func (s *sockets) send(m Message, limit int) error {
 	socket := s.of[m.Channel]
 	if socket == nil || m.Channel == IOPub {
 		return fmt.Errorf("cannot send on channel %q", m.Channel)
 	}
-	frames, err := Encode(s.client.keys.Load().sign, m)
-	if err != nil {
-		return err
-	}
-	return socket.Send(frames...)
+	return socket.SendWithin(limit, Encode(s.client.keys.Load().sign, m)...)
 }
 
 // hold lets messages on iopub wait until the kernel has answered on shell, or for holdFor.

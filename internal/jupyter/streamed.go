@@ -15,6 +15,7 @@ type streamed struct {
 	conn   *stream.Conn
 	unsent []stream.Record // records in the memory of a dead kernel; their messages follow those of the stream
 	end    error           // reason of the end of the stream; nil before it
+	parent parentHeader    // of the last message
 }
 
 // streamChannels numbers the channels in the stream.
@@ -60,7 +61,7 @@ func (s *streamed) receive() (Message, error) {
 	if s.end == nil {
 		raw, err := s.conn.Recv()
 		if err == nil {
-			return decode(raw)
+			return s.decode(raw)
 		}
 		s.end = err
 	}
@@ -70,25 +71,21 @@ func (s *streamed) receive() (Message, error) {
 	return Message{}, s.end
 }
 
-func decode(raw stream.Message) (Message, error) {
+func (s *streamed) decode(raw stream.Message) (Message, error) {
 	ch := channelOf[raw.Channel]
-	m, err := DecodeParts(ch, raw.Parts, raw.Dropped)
+	m, err := decodeParts(ch, raw.Parts, raw.Dropped, s.parent.decode)
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", ch, err)
 	}
 	return m, nil
 }
 
-func (s *streamed) send(m Message) error {
+func (s *streamed) send(m Message, limit int) error {
 	ch := streamChannels[m.Channel]
 	if ch == 0 || m.Channel == IOPub {
 		return fmt.Errorf("cannot send on channel %q", m.Channel)
 	}
-	parts, err := EncodeParts(m)
-	if err != nil {
-		return err
-	}
-	return s.conn.Send(ch, parts...)
+	return s.conn.SendWithin(limit, ch, EncodeParts(m)...)
 }
 
 // hold does nothing: one read returns all messages of a short cell.

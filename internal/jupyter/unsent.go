@@ -50,7 +50,7 @@ func (s *streamed) receiveUnsent() (Message, error) {
 		if err != nil {
 			return Message{}, fmt.Errorf("%w: %w", errForm, err)
 		}
-		return decode(raw)
+		return s.decode(raw)
 	}
 	text := piece(r.Data)
 	if r.Data = r.Data[len(text):]; len(r.Data) == 0 {
@@ -79,9 +79,6 @@ func textMessage(name, request string, text []byte) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("%w: %w", errForm, err)
 	}
-	parts, err := EncodeParts(Message{Header: Header{MsgType: "stream"}, Parent: Header{MsgID: request}, Content: content})
-	if err != nil {
-		return Message{}, fmt.Errorf("%w: %w", errForm, err)
-	}
+	parts := EncodeParts(Message{Header: Header{MsgType: "stream"}, Parent: Header{MsgID: request}, Content: content})
 	return DecodeParts(IOPub, parts, 0)
 }

@@ -7,7 +7,8 @@
 // enters its kernel. The agent makes a dozen of such calls in every cell.
 //
 // The monitor is also needed: it lets goroutines share a processor, and it polls other descriptors while
-// one keeps the processor busy. So in a long row of calls without a rest, some calls are reported.
+// one keeps the processor busy. So in a long row of calls without a rest of any stream, some calls are
+// reported.
 //
 // Every descriptor given to this package must be non-blocking (O_NONBLOCK). A blocking descriptor stops the
 // whole program.

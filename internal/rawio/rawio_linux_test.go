@@ -81,6 +81,32 @@ func TestAWriteLargerThanAPipeArrivesCompletely(t *testing.T) {
 	}
 }
 
+func TestAnAttemptToWriteDoesNotWait(t *testing.T) {
+	ours, theirs := sockets(t)
+	try := ours.(interface{ TryWrite([]byte) (int, error) }).TryWrite
+	total := 0
+	for {
+		n, err := try(make([]byte, 1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break // the socket is full
+		}
+		total += n
+	}
+	if n, err := io.CopyN(io.Discard, theirs, int64(total)); err != nil {
+		t.Fatalf("%d of %d bytes arrived: %v", n, total, err)
+	}
+	if n, err := try([]byte("more")); n != 4 || err != nil {
+		t.Errorf("wrote %d of 4 bytes to an empty socket: %v", n, err)
+	}
+	theirs.Close()
+	if _, err := try([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("an attempt to write to a closed reader: %v", err)
+	}
+}
+
 func TestAReadReturnsTheAvailableDataAndTheEndOfTheConnection(t *testing.T) {
 	ours, theirs := sockets(t)
 	p := make([]byte, 100)
@@ -131,7 +157,7 @@ func TestAWriteToAClosedConnectionReturnsEPIPE(t *testing.T) {
 // A goroutine whose calls never wait must let other goroutines run, and must not delay data on other descriptors.
 func TestEveryNthCallWithoutAWaitIsReportedToTheScheduler(t *testing.T) {
 	var told int
-	row := Row(0)
+	var row Row
 	plain := func(int, []byte) (int, error) { told++; return 1, nil }
 	zero, err := os.Open("/dev/zero")
 	if err != nil {
@@ -147,8 +173,42 @@ func TestEveryNthCallWithoutAWaitIsReportedToTheScheduler(t *testing.T) {
 		t.Errorf("%d of %d calls were reported to the scheduler, want 10", told, 10*inRow)
 	}
 	again := func(int, []byte) (int, error) { return 0, syscall.EAGAIN }
-	row = inRow - 1
-	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row != 0 {
-		t.Errorf("a call that must wait: got %v and the row %d, want EAGAIN and 0", err, row)
+	row.calls = inRow - 1
+	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row.calls != 0 {
+		t.Errorf("a call that must wait: got %v and the row %d, want EAGAIN and 0", err, row.calls)
+	}
+	told = 0
+	for range 10 * inRow {
+		rest() // of another stream
+		if _, err := row.call(plain, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told != 0 {
+		t.Errorf("%d calls were reported although another stream rested between them", told)
+	}
+}
+
+func TestAStreamThatWaitsRests(t *testing.T) {
+	ours, theirs := sockets(t)
+	rested := func() bool {
+		before := rests.Load()
+		err := ours.(*conn).stream.raw.Control(func(fd uintptr) {
+			ours.(*conn).stream.into = make([]byte, 1)
+			ours.(*conn).stream.read(fd)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rests.Load() != before
+	}
+	if !rested() {
+		t.Error("a read without data is no rest")
+	}
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if rested() {
+		t.Error("a read with data is a rest")
 	}
 }

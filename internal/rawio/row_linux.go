@@ -3,6 +3,7 @@ package rawio
 import (
 	"cmp"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -12,9 +13,16 @@ import (
 // lines makes fewer calls, and this many calls take less than a millisecond.
 const inRow = 16
 
-// Row counts the calls in one direction of a descriptor since it last had no data or no space. Its calls
-// are read(2) and write(2), which no signal interrupts.
-type Row int
+// rests counts how often a stream of this package began to wait. Only the runtime's poller ends such a wait. So after a
+// rest of any stream, the poller and other goroutines have run, and all rows begin again.
+var rests atomic.Uint32
+
+// Row counts the calls in one direction of a descriptor since it last had no data or no space, and since the last rest
+// of any stream. Its calls are read(2) and write(2), which no signal interrupts.
+type Row struct {
+	calls int
+	rests uint32 // at the last call
+}
 
 // Read reads the data that is available. The error is EAGAIN when there is none.
 func (r *Row) Read(fd int, p []byte) (int, error) {
@@ -30,8 +38,11 @@ func (r *Row) call(told func(int, []byte) (int, error), number uintptr, fd int, 
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for *r++; ; {
-		if *r%inRow == 0 {
+	if n := rests.Load(); n != r.rests {
+		*r = Row{rests: n}
+	}
+	for r.calls++; ; {
+		if r.calls%inRow == 0 {
 			n, err = told(fd, p)
 		} else {
 			n, err = raw(number, fd, p)
@@ -42,7 +53,7 @@ func (r *Row) call(told func(int, []byte) (int, error), number uintptr, fd int, 
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
-			*r = 0
+			r.calls = 0
 		}
 		return 0, err
 	}

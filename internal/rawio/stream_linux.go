@@ -10,8 +10,8 @@ import (
 
 // stream has the code that pipes and sockets share. One goroutine at a time can read, and one can write.
 type stream struct {
-	raw         syscall.RawConn
-	read, write func(fd uintptr) bool // bound once; method values would be allocated at each call
+	raw              syscall.RawConn
+	read, write, try func(fd uintptr) bool // bound once; method values would be allocated at each call
 
 	in    Row
 	into  []byte
@@ -29,13 +29,19 @@ func newStream(c syscall.Conn) (*stream, error) {
 		return nil, err
 	}
 	s := &stream{raw: raw}
-	s.read, s.write = s.tryRead, s.tryWrite
+	s.read, s.write, s.try = s.tryRead, s.tryWrite, s.tryOnce
 	return s, nil
 }
 
 func (s *stream) tryRead(fd uintptr) bool {
 	s.got, s.inErr = s.in.Read(int(fd), s.into)
-	return s.inErr != syscall.EAGAIN
+	return s.inErr != syscall.EAGAIN || rest()
+}
+
+// rest records that a stream begins to wait. It returns false, so that the runtime's poller waits.
+func rest() (done bool) {
+	rests.Add(1)
+	return false
 }
 
 func (s *stream) tryWrite(fd uintptr) bool {
@@ -43,11 +49,21 @@ func (s *stream) tryWrite(fd uintptr) bool {
 		n, err := s.out.Write(int(fd), s.from)
 		if err != nil {
 			s.outErr = err
-			return err != syscall.EAGAIN
+			return err != syscall.EAGAIN || rest()
 		}
 		s.from = s.from[n:]
 	}
 	s.outErr = nil
+	return true
+}
+
+// tryOnce returns true, so that the runtime's poller does not wait for space.
+func (s *stream) tryOnce(fd uintptr) bool {
+	var n int
+	if n, s.outErr = s.out.Write(int(fd), s.from); s.outErr == syscall.EAGAIN {
+		s.outErr = nil
+	}
+	s.from = s.from[n:]
 	return true
 }
 
@@ -71,9 +87,14 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 // Write writes all of p, and waits while the descriptor accepts nothing.
-func (s *stream) Write(p []byte) (int, error) {
+func (s *stream) Write(p []byte) (int, error) { return s.writeBy(s.write, p) }
+
+// TryWrite writes as much of p as the descriptor accepts now, which can be nothing. It does not wait.
+func (s *stream) TryWrite(p []byte) (int, error) { return s.writeBy(s.try, p) }
+
+func (s *stream) writeBy(write func(fd uintptr) bool, p []byte) (int, error) {
 	s.from = p
-	err := s.raw.Write(s.write)
+	err := s.raw.Write(write)
 	n := len(p) - len(s.from)
 	s.from = nil
 	if err != nil {
@@ -126,3 +147,6 @@ func Conn(u *net.UnixConn) (net.Conn, error) {
 
 func (c *conn) Read(p []byte) (int, error)  { return c.stream.Read(p) }
 func (c *conn) Write(p []byte) (int, error) { return c.stream.Write(p) }
+
+// TryWrite writes as much of p as the socket accepts now, which can be nothing. It does not wait.
+func (c *conn) TryWrite(p []byte) (int, error) { return c.stream.TryWrite(p) }

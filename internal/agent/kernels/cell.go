@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -79,16 +80,23 @@ func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	c, err := k.admit(r, msgID)
 	if c == nil || err != nil {
 		return false, err
 	}
-	// Execute is called without the lock: a kernel that does not read would block everything else.
-	if _, err = c.process.client.Execute(executeRequest(c, r)); err != nil {
+	// The kernel gets the request as early as possible. Its answers wait for the lock.
+	_, err = c.process.client.Execute(executeRequest(c, r))
+	if errors.Is(err, jupyter.ErrFull) {
+		return false, cellhold.Wrap(cellhold.Conflict, err, "The kernel does not read its messages. Interrupt it, or restart it.")
+	}
+	if err != nil {
 		// The kernel is ending, or its code broke the connection. The cell counts as accepted, because the end
 		// of the process will end it.
 		k.log.Debug("cell not sent", "cell", c.id, "error", err)
 	}
+	k.begin(c)
 	return true, nil
 }
 
@@ -104,11 +112,9 @@ func checkExecute(r guestapi.Execute) error {
 	return nil
 }
 
-// admit makes the cell the running one, and starts its deadline. It returns nil if the cell was admitted
-// before. If msgID is empty, the cell gets an id of the agent.
+// admit returns the cell if the kernel can run it now. It returns nil if the cell was admitted before. If msgID is
+// empty, the cell gets an id of the agent. The caller must hold mu.
 func (k *Kernel) admit(r guestapi.Execute, msgID string) (*cell, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.recent.has(r.Cell) {
 		return nil, nil
 	}
@@ -127,12 +133,16 @@ func (k *Kernel) admit(r guestapi.Execute, msgID string) (*cell, error) {
 	if r.Request != nil {
 		c.header, c.silent = r.Request.Header, r.Request.Silent
 	}
+	return c, nil
+}
+
+// begin makes a cell the running one, and starts its deadline. The caller must hold mu.
+func (k *Kernel) begin(c *cell) {
 	k.cell = c
 	k.recent.add(c.id, c.msgID)
 	c.meter.begin(c.process.proc)
 	k.after(c, c.timeout, func() { k.expire(c) })
 	k.watchChildren(c)
-	return c, nil
 }
 
 // message handles every message of the kernel process, on one goroutine per channel, or one for all channels
@@ -159,17 +169,22 @@ func (p *process) message(m jupyter.Message) {
 
 // output puts an output into the spool. While the spool is full, it blocks, and the agent reads no more output
 // of the kernel. Unread output stays in the kernel, whose code must wait when there is too much of it.
-func (p *process) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) error {
-	p.waiting.Store(true)
-	defer p.waiting.Store(false)
-	err := output(events, string(cell), m, spool.Patience{For: p.kernel.options.Timing.Host, Stop: p.proc.Done()})
+func (p *process) output(events *spool.Spool, cell cellhold.CellID, m jupyter.Message) (err error) {
+	p.await(func(patience spool.Patience) { err = output(events, string(cell), m, patience) })
 	p.lastOutput.Store(time.Now().UnixNano())
 	return err
 }
 
+// await calls f, which can wait for space in the spool.
+func (p *process) await(f func(spool.Patience)) {
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
+	f(spool.Patience{For: p.kernel.options.Timing.Host, Stop: p.proc.Done()})
+}
+
 // outputComes reports whether output arrived within that time or waits for space in the spool.
 func (p *process) outputComes(within time.Duration) bool {
-	return p.waiting.Load() || time.Since(time.Unix(0, p.lastOutput.Load())) < within
+	return p.waiting.Load() > 0 || time.Since(time.Unix(0, p.lastOutput.Load())) < within
 }
 
 // ownerOf finds the running or ended cell that a message belongs to, and reports that it started. The id is
@@ -215,12 +230,12 @@ func (k *Kernel) markStarted(c *cell) {
 
 // progress records the status and the execution count of the running cell.
 func (k *Kernel) progress(p *process, m jupyter.Message) {
-	var content struct {
-		State string `json:"execution_state"`
-		Count int    `json:"execution_count"`
-	}
 	isStatus := m.Header.MsgType == "status"
-	if !isStatus && m.Header.MsgType != "execute_input" || json.Unmarshal(m.Content, &content) != nil {
+	if !isStatus && m.Header.MsgType != "execute_input" {
+		return
+	}
+	content, err := readProgress(m.Content)
+	if err != nil {
 		return
 	}
 	k.mu.Lock()
@@ -240,6 +255,24 @@ func (k *Kernel) progress(p *process, m jupyter.Message) {
 		k.markStarted(c)
 	}
 	k.conclude(c)
+}
+
+// progressContent has the used fields of a status and of an execute_input.
+type progressContent struct {
+	State string `json:"execution_state"`
+	Count int    `json:"execution_count"`
+}
+
+func readProgress(content []byte) (c progressContent, err error) {
+	switch string(content) { // as ipykernel writes them, twice in each cell
+	case `{"execution_state": "busy"}`:
+		c.State = "busy"
+	case `{"execution_state": "idle"}`:
+		c.State = "idle"
+	default:
+		err = json.Unmarshal(content, &c)
+	}
+	return c, err
 }
 
 // reply records the first answer to the running cell, and ignores later ones.

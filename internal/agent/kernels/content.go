@@ -77,9 +77,16 @@ func isOutput(msgType string) bool {
 	return false
 }
 
-// display encodes a MIME bundle. A bundle that is too large, here or when it was read, is replaced by a
+// display encodes a MIME bundle, or returns raw if it can be passed on as it is. A bundle that is too large, here or when it was read, is replaced by a
 // note.
 func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
+	if dropped == 0 && isPlain(t, raw) {
+		return raw, nil
+	}
+	return encodeDisplay(t, raw, dropped)
+}
+
+func encodeDisplay(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
 	var c cellhold.DisplayContent
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, errors.Join(errStrange, err)

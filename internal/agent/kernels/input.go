@@ -2,32 +2,43 @@ package kernels
 
 import (
 	"encoding/json"
-	"strings"
 
 	"cellhold"
+	"cellhold/internal/agent/spool"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
 
-// ask reports that the running cell's code waits for input. If the cell does not allow input, the request is
-// forged, because the kernel refuses such calls itself. The agent drops a forged request.
+// ask reports that the running cell's code waits for input. It waits for space in the spool like output does, because
+// code can ask without end. A new question takes the place of the open one. If the cell does not allow input, the
+// request is forged, because the kernel refuses such calls itself. The agent drops a forged request.
 func (k *Kernel) ask(p *process, m jupyter.Message) {
 	var q cellhold.InputRequestContent
-	if json.Unmarshal(m.Content, &q) != nil {
+	err := json.Unmarshal(m.Content, &q)
+	events := k.asking(p, m)
+	if err != nil || events == nil {
 		k.countStrange(m)
 		return
 	}
+	q.Prompt = spool.Cut(q.Prompt, guestapi.MaxPrompt)
+	content := marshal(q)
+	p.await(func(patience spool.Patience) { events.Wait(len(content), patience) })
 	k.mu.Lock()
-	c := k.current(p, m)
-	if c == nil || !c.stdin {
-		k.mu.Unlock()
-		k.countStrange(m)
-		return
-	}
 	defer k.mu.Unlock()
-	k.markStarted(c)
-	q.Prompt = strings.ToValidUTF8(q.Prompt[:min(len(q.Prompt), guestapi.MaxPrompt)], "")
-	c.asked = k.spool.Keep(string(c.id), cellhold.EventInputRequest, q)
+	if c := k.current(p, m); c != nil { // it can have ended during the wait
+		k.markStarted(c)
+		c.asked = k.spool.Try(string(c.id), cellhold.EventInputRequest, content)
+	}
+}
+
+// asking returns the spool if the running cell can ask for input with this message, and nil otherwise.
+func (k *Kernel) asking(p *process, m jupyter.Message) *spool.Spool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.current(p, m); c != nil && c.stdin {
+		return k.spool
+	}
+	return nil
 }
 
 // Input answers the open question. Each question is answered once.
@@ -43,7 +54,6 @@ func (k *Kernel) Input(r guestapi.InputReply) error {
 	}
 	c.asked = 0
 	k.mu.Unlock()
-	// InputReply is called without the lock: a kernel that does not read would block everything else.
 	if err := c.process.client.InputReply(r.Value); err != nil {
 		// The kernel is ending; the end of the process ends the cell.
 		k.log.Debug("input not sent", "cell", c.id, "error", err)

@@ -58,7 +58,7 @@ type process struct {
 
 	session atomic.Pointer[string] // of its newest message that has one; nil before
 
-	waiting    atomic.Bool  // its output waits for space in the spool
+	waiting    atomic.Int32 // messages that are being put into the spool, or wait for space in it
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
 }
 
@@ -420,11 +420,20 @@ func (k *Kernel) Restart() {
 	}
 }
 
+// maxLanguageInfo is the host's limit of the description of a language. Real ones have 300 bytes.
+const maxLanguageInfo = 16 << 10
+
+// kernelInfo describes a kernel to the host. Without the bound, a kernel could send a description that is too large
+// for an event, and the host could read no events any more.
 func kernelInfo(s jupyter.KernelSpec, i jupyter.KernelInfo) *cellhold.KernelInfo {
+	language := marshal(i.LanguageInfo)
+	if len(language) > maxLanguageInfo {
+		language = marshal(jupyter.LanguageInfo{Name: Sentence(i.LanguageInfo.Name)})
+	}
 	return &cellhold.KernelInfo{
 		Name:         s.Name,
-		DisplayName:  s.DisplayName,
-		Language:     s.Language,
-		LanguageInfo: marshal(i.LanguageInfo),
+		DisplayName:  Sentence(s.DisplayName),
+		Language:     Sentence(s.Language),
+		LanguageInfo: language,
 	}
 }

@@ -8,7 +8,8 @@
 //
 // It has no queue of cells, does not restart a kernel that crashed, and does not know the host.
 //
-// Locks: Kernel.mu before that of the spool. Both are free while a kernel is sent to or waited for.
+// Locks: Kernel.mu before those of the spool and the connection. It is free while a kernel is waited for. A send does
+// not wait.
 package kernels
 
 import (

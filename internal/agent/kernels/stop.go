@@ -20,8 +20,8 @@ func (k *Kernel) Interrupt(only cellhold.CellID) {
 	c.interrupted = true
 	k.signalAfter(c, k.options.Timing.Interrupt) // also gives up the wait for the answer to this message
 	c.unanswered++
-	k.after(c, 0, c.process.interrupt) // a kernel that does not read can block the message
 	k.mu.Unlock()
+	c.process.interrupt()
 }
 
 // expire stops a cell at its deadline: by message, then by signal, then by killing the kernel.

@@ -1,7 +1,9 @@
 package kernels_test
 
 import (
+	"encoding/json"
 	"io"
+	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -39,6 +41,92 @@ func TestAKernelThatStopsReadingBlocksNothing(t *testing.T) {
 	executed.Wait()
 }
 
+// unread starts a kernel that answers only the first request, and reads nothing after it.
+func unread(t *testing.T, info string) *rig {
+	t.Helper()
+	var kernel sync.WaitGroup
+	t.Cleanup(kernel.Wait)
+	return newRig(t, kernels.Timing{Shutdown: 10 * time.Millisecond, Interrupt: 10 * time.Millisecond}, "", func() (kernels.Process, error) {
+		b := newBroken(t)
+		kernel.Go(func() { _ = b.becomeReady(stream.New(b.theirs, stream.Options{}), info) }) // a later process can end before
+		return b, nil
+	})
+}
+
+// wire opens a wire, and returns the host's end.
+func (r *rig) wire() (host *stream.Conn, ended <-chan struct{}) {
+	r.Helper()
+	w, err := r.OpenWire()
+	if err != nil {
+		r.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer w.Close()
+		w.Serve(ours, ours, r.SendRaw)
+	}()
+	host = stream.New(theirs, stream.Options{Notes: true})
+	r.Cleanup(func() { host.Close(); <-done })
+	return host, done
+}
+
+// TestALargeMessageOfAWireBlocksNothing: the kernel does not read it.
+func TestALargeMessageOfAWireBlocksNothing(t *testing.T) {
+	r := unread(t, "{}")
+	r.states(cellhold.KernelIdle)
+	host, _ := r.wire()
+	empty := []byte("{}")
+	large := make([]byte, guestapi.WireBytes/4*3)
+	for _, id := range []string{"first", "second"} { // the first one waits for the kernel, and the second one does not fit
+		if err := host.Send(stream.Shell, []byte(`{"msg_type":"comm_msg","msg_id":"`+id+`"}`), empty, empty, empty, large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	note, err := host.Recv()
+	if err != nil || note.Channel != stream.Note || !strings.Contains(string(note.Parts[1]), "second") || !strings.Contains(string(note.Parts[3]), "The kernel does not read its messages") {
+		t.Fatalf("the answer is %q, %v; want a note about the second message", note.Parts, err)
+	}
+	if _, err := r.Execute(guestapi.Execute{Cell: "c1", Code: strings.Repeat("x", guestapi.MaxCode), Timeout: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	r.Interrupt("c1")
+	r.done("c1") // at its deadline
+}
+
+func TestAWireThatTheHostClosesIsFreeAlthoughTheKernelDoesNotRead(t *testing.T) {
+	r := unread(t, "{}")
+	r.states(cellhold.KernelIdle)
+	empty := []byte("{}")
+	for range 2 * guestapi.MaxWires {
+		host, ended := r.wire()
+		for range 3 {
+			if err := host.Send(stream.Shell, []byte(`{"msg_type":"comm_msg"}`), empty, empty, empty, make([]byte, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		host.Drain()
+		host.Close()
+		<-ended
+	}
+}
+
+// TestALargeDescriptionOfAKernelIsCut: the host reads no events after one that is too large.
+func TestALargeDescriptionOfAKernelIsCut(t *testing.T) {
+	r := unread(t, `{"language_info":{"name":"odd","codemirror_mode":"`+strings.Repeat("x", guestapi.MaxEvent)+`"}}`)
+	r.await(func(e guestapi.Event) bool {
+		var s cellhold.KernelStateContent
+		if json.Unmarshal(e.Content, &s) != nil || s.State != cellhold.KernelIdle {
+			return false
+		}
+		if string(s.Info.LanguageInfo) != `{"name":"odd"}` {
+			t.Errorf("the language is %.100s", s.Info.LanguageInfo)
+		}
+		return true
+	}, func() { t.Fatal("the kernel is not idle") })
+}
+
 // done waits for the end of a cell.
 func (r *rig) done(id cellhold.CellID) {
 	r.Helper()
@@ -48,21 +136,27 @@ func (r *rig) done(id cellhold.CellID) {
 	})
 }
 
+// becomeReady answers the first request with a description of the kernel.
+func (b *broken) becomeReady(end *stream.Conn, info string) error {
+	m, err := end.Recv()
+	if err != nil {
+		return err
+	}
+	return end.Send(stream.Shell, []byte(`{"msg_type":"kernel_info_reply"}`), m.Parts[0], []byte("{}"), []byte(info))
+}
+
 // readOne answers one request, and reads the beginning of another one. When it must forge, it sends the end of that.
 func (b *broken) readOne(t *testing.T, began chan<- struct{}, forge <-chan struct{}) {
-
 	end := stream.New(b.theirs, stream.Options{})
+	if err := b.becomeReady(end, "{}"); err != nil {
+		t.Error(err)
+		return
+	}
 	answer := func(ch stream.Channel, msgType string, parent []byte, content string) {
 		if err := end.Send(ch, []byte(`{"msg_type":"`+msgType+`"}`), parent, []byte("{}"), []byte(content)); err != nil {
 			t.Error(err)
 		}
 	}
-	m, err := end.Recv()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	answer(stream.Shell, "kernel_info_reply", m.Parts[0], "{}")
 	head := make([]byte, 200)
 	if _, err := io.ReadFull(b.theirs, head); err != nil {
 		t.Error(err)

@@ -2,10 +2,12 @@ package kernels
 
 import (
 	"crypto/rand"
+	"errors"
 	"time"
 
 	"cellhold"
 	"cellhold/internal/agent/wire"
+	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
 )
 
@@ -51,7 +53,7 @@ func (p *process) addHeaders(m *jupyter.Message) {
 	}
 }
 
-// SendRaw sends a message of a wire to the kernel. It refuses executions, because only cells have a deadline and
+// SendRaw sends a message of a wire to the kernel, and does not wait for the kernel. It refuses executions, because only cells have a deadline and
 // events.
 func (k *Kernel) SendRaw(m jupyter.Message) error {
 	if err := checkRaw(m); err != nil {
@@ -64,7 +66,11 @@ func (k *Kernel) SendRaw(m jupyter.Message) error {
 	if err != nil {
 		return err
 	}
-	if err := client.SendMessage(m); err != nil {
+	err = client.SendMessage(m, guestapi.WireBytes)
+	if errors.Is(err, jupyter.ErrFull) {
+		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel does not read its messages, and more than %d bytes would wait for it. Send the message again when the kernel answers.", guestapi.WireBytes)
+	}
+	if err != nil {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel did not take the message.")
 	}
 	return nil

@@ -27,9 +27,9 @@ const (
 	entryCost = 192
 	// lineCost is the largest size of an event's line without its content.
 	lineCost = 256
-	// errorReserve is space above the limit that only tracebacks can use. After a flood, the exception that
-	// ended it is the most important output.
-	errorReserve = 1 << 20
+	// reserve is space above the limit that only tracebacks and questions can use. After a flood, the exception
+	// that ended it is the most important output. Code that asks for input waits for the answer.
+	reserve = 1 << 20
 	// batchBytes bounds one read, except for a single larger event. With this size, a burst costs few
 	// system calls, and many readers cost little memory.
 	batchBytes = 64 << 10
@@ -94,14 +94,14 @@ func (s *Spool) StartAfter(seq int64) {
 	s.first = seq + 1
 }
 
-// Keep adds an event that must not be dropped, and returns its number. The host's requests bound the number of such
-// events.
+// Keep adds an event that must not be dropped, and returns its number. The host's requests must bound the number of
+// such events.
 func (s *Spool) Keep(of string, t cellhold.EventType, content any) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(time.Now(), of, t, Encode(content))
 	s.wake()
-	return s.first + int64(len(s.entries)) - 1
+	return s.last()
 }
 
 // Note is Keep for an event of an earlier time, but it does not wake readers at once.
@@ -120,18 +120,34 @@ type Patience struct {
 
 // Offer adds output when there is space for all of it. It drops the output when patience ends.
 func (s *Spool) Offer(of string, t cellhold.EventType, content []byte, p Patience) {
-	s.await(int64(len(content))+lineCost, p)
+	s.Wait(len(content), p)
+	s.Try(of, t, content)
+}
+
+// Wait waits until there is space for an event with a content of that size, or patience ends.
+func (s *Spool) Wait(content int, p Patience) { s.await(int64(content)+lineCost, p) }
+
+// Try adds output if there is space for all of it now, and returns the number of its event. Otherwise it drops the
+// output and returns 0.
+func (s *Spool) Try(of string, t cellhold.EventType, content []byte) (seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	question := t == cellhold.EventInputRequest
+	reserved := question || t == cellhold.EventError
 	limit := s.limit
-	if t == cellhold.EventError {
-		limit += errorReserve
+	if reserved {
+		limit += reserve
 	}
-	if s.size+int64(len(content))+entryCost > limit || s.full && t != cellhold.EventError {
+	if s.size+int64(len(content))+entryCost > limit || s.full && !reserved {
 		s.drop(of, len(content))
-		return
+		return 0
 	}
+	s.full = s.full || s.size+int64(len(content))+entryCost > s.limit // so that the next output does not wait again
 	s.add(time.Now(), of, t, content)
+	if question {
+		s.wake() // a person waits for it
+	}
+	return s.last()
 }
 
 // Stream adds text to an output: to the last event if that is still open, and to new events of limited
@@ -340,8 +356,11 @@ func (s *Spool) Copy() *Spool {
 func (s *Spool) Last() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.first + int64(len(s.entries)) - 1
+	return s.last()
 }
+
+// last is Last for a caller that holds mu.
+func (s *Spool) last() int64 { return s.first + int64(len(s.entries)) - 1 }
 
 // Close ends the readers when they have read everything, and ends the waits of writers.
 func (s *Spool) Close() {

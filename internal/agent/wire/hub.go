@@ -11,13 +11,11 @@
 package wire
 
 import (
-	"fmt"
 	"sync"
 
 	"cellhold"
 	"cellhold/internal/guestapi"
 	"cellhold/internal/jupyter"
-	"cellhold/internal/jupyter/stream"
 )
 
 // maxFrame is the limit of one frame. It has space for the sizes of the parts, and for headers that the agent
@@ -70,17 +68,13 @@ func (h *Hub) Close(reason string) {
 	h.End(reason)
 }
 
-// Publish queues a message of the kernel on all wires. It does not wait. If a part of the message is missing,
-// or the message is too large, the host gets a note instead.
+// Publish queues a message of the kernel on all wires. It does not wait. If the message cannot be passed on whole,
+// the host gets a note in place of it.
 func (h *Hub) Publish(m jupyter.Message) {
 	if h.empty() {
 		return
 	}
-	frame, err := jupyter.Frame(m)
-	if err != nil || m.Dropped > 0 || len(frame) > maxFrame {
-		frame = note(m.RawHeader, m.RawParent, guestapi.WireNote{Channel: string(m.Channel), Problem: fmt.Sprintf(
-			"A message of the kernel was left out, because it is too large; the limit is %d bytes.", guestapi.MaxWireMessage)})
-	}
+	frame := frameOf(m)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for w := range h.wires {
@@ -98,13 +92,4 @@ func (h *Hub) remove(w *Wire) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.wires, w)
-}
-
-// note returns the frame of a note.
-func note(header, parent []byte, n guestapi.WireNote) []byte {
-	frame, err := stream.Frame(stream.Note, object(header), object(parent), object(nil), encode(n))
-	if err != nil {
-		panic(err) // four small parts always fit into a frame
-	}
-	return frame
 }

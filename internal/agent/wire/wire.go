@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -35,15 +34,15 @@ type Wire struct {
 	conn  net.Conn // set by Serve
 	queue [][]byte // frames that are not written yet; shared with other wires
 	bytes int      // cost of the queue, and of the frames that are being written
-	ended bool     // the queue gets no more frames
+	ended bool     // the queue gets no more frames; without a frame, the host has disconnected
 }
 
 // Close removes the wire from its kernel. It can be called twice.
 func (w *Wire) Close() { w.hub.remove(w) }
 
 // Serve passes messages on until the host disconnects or the wire ends. Then it closes c. The host's messages
-// come from r. take sends one of them to the kernel. If take fails, the host gets a note with the error, whose
-// text must be a sentence.
+// come from r. take sends one of them to the kernel, and must not wait for the kernel: Serve must see at once that
+// the host disconnects. If take fails, the host gets a note with the error, whose text must be a sentence.
 func (w *Wire) Serve(c net.Conn, r io.Reader, take func(jupyter.Message) error) {
 	w.mu.Lock()
 	w.conn = c
@@ -51,7 +50,7 @@ func (w *Wire) Serve(c net.Conn, r io.Reader, take func(jupyter.Message) error) 
 	w.mu.Unlock()
 	var reading sync.WaitGroup
 	defer reading.Wait()
-	reading.Go(func() { w.end(w.read(source{c, r}, take)) })
+	reading.Go(func() { w.read(source{c, r}, take) })
 	w.write(c)
 	// The deadline ends read, because on a stream of the link Close does not end a read.
 	_ = c.SetReadDeadline(time.Unix(1, 0))
@@ -66,16 +65,18 @@ type source struct {
 
 func (s source) Read(p []byte) (int, error) { return s.r.Read(p) }
 
-// read passes the host's messages to the kernel, and returns why it cannot continue.
-func (w *Wire) read(c net.Conn, take func(jupyter.Message) error) (reason string) {
+// read passes the host's messages to the kernel until it cannot continue, and ends the wire.
+func (w *Wire) read(c net.Conn, take func(jupyter.Message) error) {
 	in := stream.New(c, stream.Options{MaxMessage: maxFrame})
 	for {
 		raw, err := in.Recv()
 		if errors.Is(err, stream.ErrProtocol) {
-			return "The host sent a frame that is not valid."
+			w.end("The host sent a frame that is not valid.")
+			return
 		}
 		if err != nil {
-			return "The host disconnected."
+			w.leave()
+			return
 		}
 		if err := pass(raw, take); err != nil {
 			w.put(refusal(raw, err))
@@ -133,6 +134,19 @@ func (w *Wire) end(reason string) {
 	}
 }
 
+// leave ends a wire whose host has disconnected. The host does not read the rest, and another wire can take the place
+// at once.
+func (w *Wire) leave() {
+	w.hub.remove(w)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended, w.queue = true, nil
+	if w.conn != nil {
+		_ = w.conn.SetWriteDeadline(time.Unix(1, 0)) // ends a write that waits
+	}
+	w.signal()
+}
+
 // finish discards the queue, so that its memory is free at once. The reason is the last frame. The caller must
 // hold mu.
 func (w *Wire) finish(reason string) {
@@ -161,9 +175,11 @@ func (w *Wire) write(c net.Conn) {
 	var buf []byte
 	for {
 		data, cost, last := w.next(&buf)
-		if _, err := c.Write(data); err != nil {
-			w.end("The host disconnected.")
-			return
+		if len(data) > 0 {
+			if _, err := c.Write(data); err != nil {
+				w.leave()
+				return
+			}
 		}
 		if last {
 			return
@@ -175,12 +191,16 @@ func (w *Wire) write(c net.Conn) {
 }
 
 // next waits for frames and removes the first ones from the queue. It joins small frames in buf. data is valid
-// until the next call. last is true for the end of the last frame.
+// until the next call. last is true for the end of the last frame, and for a wire that has no last frame.
 func (w *Wire) next(buf *[]byte) (data []byte, cost int, last bool) {
 	for {
 		w.mu.Lock()
 		if len(w.queue) > 0 {
 			break
+		}
+		if w.ended {
+			w.mu.Unlock()
+			return nil, 0, true
 		}
 		w.mu.Unlock()
 		<-w.ready
@@ -200,19 +220,4 @@ func (w *Wire) next(buf *[]byte) (data []byte, cost int, last bool) {
 		w.queue = nil
 	}
 	return data, len(data) + n*frameCost, w.ended && len(w.queue) == 0
-}
-
-func object(b []byte) []byte {
-	if len(b) == 0 {
-		return []byte("{}")
-	}
-	return b
-}
-
-func encode(n guestapi.WireNote) []byte {
-	b, err := json.Marshal(n)
-	if err != nil {
-		panic(err) // text and a flag can always be encoded
-	}
-	return b
 }

@@ -161,6 +161,73 @@ func TestAHostThatDisconnectsEndsTheWire(t *testing.T) {
 	<-done
 }
 
+// TestAHostThatDisconnectsFreesItsPlaceAtOnce: the host has not read what waits for it.
+func TestAHostThatDisconnectsFreesItsPlaceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h Hub
+		host, done := serve(t, open(t, &h), nil)
+		h.Publish(output(1 << 20))
+		synctest.Wait() // the write waits
+		start := time.Now()
+		host.Close()
+		<-done
+		if took := time.Since(start); took != 0 || !h.empty() {
+			t.Errorf("after %s, without a wire: %v; want no wire at once", took, h.empty())
+		}
+	})
+}
+
+// halfClosed is a connection of a host that sends nothing more and does not read.
+type halfClosed struct{ net.Conn }
+
+func (halfClosed) Read([]byte) (int, error) { return 0, io.EOF }
+
+func TestAHostThatHalfClosesDoesNotKeepItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h Hub
+		w := open(t, &h)
+		h.Publish(output(1 << 20))
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		start := time.Now()
+		w.Serve(halfClosed{ours}, halfClosed{ours}, nil)
+		if took := time.Since(start); took != 0 || !h.empty() {
+			t.Errorf("after %s, without a wire: %v; want no wire at once", took, h.empty())
+		}
+	})
+}
+
+// TestAMessageThatTheHostWouldRefuseBecomesANote: otherwise code in a kernel could end all wires by one message.
+func TestAMessageThatTheHostWouldRefuseBecomesANote(t *testing.T) {
+	var h Hub
+	host, _ := serve(t, open(t, &h), nil)
+	small := jupyter.Header{MsgType: "x"}
+	for name, test := range map[string]struct {
+		m              jupyter.Message
+		header, parent string // in the note
+	}{
+		"headers of the agent": {jupyter.Message{Header: jupyter.Header{Username: strings.Repeat("<", 4<<10)}, RawParent: json.RawMessage(`{"a":1}`)}, "{}", `{"a":1}`},
+		"a parent that grows":  {jupyter.Message{RawHeader: json.RawMessage(`{"a":1}`), RawParent: json.RawMessage(`{"a":"` + strings.Repeat("\xff.", 8000) + `"}`)}, `{"a":1}`, "{}"},
+		"content that grows": {jupyter.Message{RawHeader: json.RawMessage("{\"a\":\"\xff\"}"), Content: json.RawMessage(`{"a":"` + strings.Repeat("\xff.", guestapi.MaxWireMessage/2-8) + `"}`)},
+			"{\"a\":\"\uFFFD\"}", "{}"},
+	} {
+		test.m.Channel = jupyter.IOPub
+		h.Publish(test.m)
+		h.Publish(jupyter.Message{Channel: jupyter.Control, Header: small, Content: json.RawMessage("{\"a\":\"\xff\"}")})
+		var n guestapi.WireNote
+		m, err := host.Recv()
+		if err != nil || json.Unmarshal(m.Parts[3], &n) != nil || n.Channel != "iopub" || n.Last || !strings.Contains(n.Problem, "left out, because") {
+			t.Fatalf("%s: the note is %+v, %v", name, n, err)
+		}
+		if string(m.Parts[0]) != test.header || string(m.Parts[1]) != test.parent {
+			t.Errorf("%s: the note has the headers %.50q and %.50q, want %q and %q", name, m.Parts[0], m.Parts[1], test.header, test.parent)
+		}
+		if m, err = host.Recv(); err != nil || m.Channel != stream.Control || string(m.Parts[3]) != "{\"a\":\"\uFFFD\"}" {
+			t.Fatalf("%s: the next message is %q, %v", name, m.Parts, err)
+		}
+	}
+}
+
 func TestTheHostsMessagesArriveWithTheirHeaders(t *testing.T) {
 	var h Hub
 	var got jupyter.Message
@@ -200,6 +267,16 @@ func (*heard) SetDeadline(time.Time) error      { return nil }
 func (*heard) SetReadDeadline(time.Time) error  { return nil }
 func (*heard) SetWriteDeadline(time.Time) error { return nil }
 
+// invalid reports whether the bytes have an invalid frame.
+func invalid(b []byte) bool {
+	in := stream.New(&heard{Reader: bytes.NewReader(b)}, stream.Options{MaxMessage: maxFrame})
+	for {
+		if _, err := in.Recv(); err != nil {
+			return errors.Is(err, stream.ErrProtocol)
+		}
+	}
+}
+
 // FuzzServe serves a wire for any bytes of the host.
 func FuzzServe(f *testing.F) {
 	frame := func(ch stream.Channel, parts ...string) []byte {
@@ -234,8 +311,8 @@ func FuzzServe(f *testing.F) {
 			t.Errorf("%d bytes were allocated for %d, want at most %d", used, len(b), limit)
 		}
 		host := stream.New(&heard{Reader: bytes.NewReader(c.read.Bytes())}, stream.Options{Notes: true})
-		if n := reason(t, host); !n.Last {
-			t.Errorf("the wire ended without a reason")
+		if n := reason(t, host); n.Last != invalid(b) {
+			t.Errorf("the last note is %+v; an invalid frame: %v", n, invalid(b))
 		}
 	})
 }

@@ -40,6 +40,7 @@ const (
 type Log struct {
 	log         *slog.Logger
 	directories []*directory
+	watchers    *notify.Set // nil only if New fails
 	done        chan struct{}
 	wait        sync.WaitGroup
 	once        sync.Once
@@ -76,6 +77,15 @@ func New(log *slog.Logger, dirs ...string) (*Log, error) {
 		l.directories = append(l.directories, p)
 		l.wait.Go(func() { l.follow(p) })
 	}
+	watchers := make([]*notify.Watcher, len(l.directories))
+	for i, p := range l.directories {
+		watchers[i] = p.watcher
+	}
+	set, err := notify.NewSet(watchers...)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	l.watchers = set
 	return l, nil
 }
 
@@ -88,6 +98,9 @@ func (l *Log) Close() error {
 			errs = append(errs, p.watcher.Close())
 		}
 		l.wait.Wait()
+		if l.watchers != nil {
+			errs = append(errs, l.watchers.Close())
+		}
 		for _, p := range l.directories {
 			errs = append(errs, p.root.Close())
 		}
@@ -170,7 +183,12 @@ func (l *Log) look(p string) (cellhold.CellFile, bool) {
 	return cellhold.CellFile{}, false
 }
 
+// readAll reads the events of all directories. Most cells write no file, so it first asks for all directories at once.
+// The caller must hold mu.
 func (l *Log) readAll() {
+	if !l.watchers.Ready() {
+		return
+	}
 	for _, p := range l.directories {
 		l.read(p)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"syscall"
 
+	"cellhold/internal/jupyter"
 	"cellhold/internal/jupyter/stream"
 )
 
@@ -86,6 +87,19 @@ func (c *Cell) send(msgType string, content any) {
 	}
 }
 
+// Forge publishes a message with headers of its own.
+func (c *Cell) Forge(m jupyter.Message) {
+	c.k.toSubscribers(m.Header.MsgType, func(to link, topic []byte, key string) { c.k.must(to.send(topic, key, m)) })
+}
+
+// Ask sends an input_request, and does not wait for the answer.
+func (c *Cell) Ask(prompt string) {
+	c.k.mu.Lock()
+	stdin := c.k.stdin
+	c.k.mu.Unlock()
+	c.k.send(stdin, nil, "input_request", c.r.Message, of(map[string]any{"prompt": prompt, "password": false}))
+}
+
 // Stream writes to stdout or stderr.
 func (c *Cell) Stream(name, text string) {
 	c.send("stream", streamContent(name, text))
@@ -145,9 +159,8 @@ func (c *Cell) Input(prompt string) (string, error) {
 	answer := make(chan string, 1)
 	c.k.mu.Lock()
 	c.k.inputs = answer
-	stdin := c.k.stdin
 	c.k.mu.Unlock()
-	c.k.send(stdin, nil, "input_request", c.r.Message, of(map[string]any{"prompt": prompt, "password": false}))
+	c.Ask(prompt)
 	select {
 	case s := <-answer:
 		return s, nil

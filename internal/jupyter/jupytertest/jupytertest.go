@@ -356,19 +356,24 @@ func of(content any) jupyter.Message {
 
 // publish sends one message to all subscribers.
 func (k *Kernel) publish(msgType string, parent, m jupyter.Message) {
+	k.toSubscribers(msgType, func(to link, topic []byte, _ string) { k.send(to, topic, msgType, parent, m) })
+}
+
+// toSubscribers calls send for each subscriber.
+func (k *Kernel) toSubscribers(msgType string, send func(to link, topic []byte, key string)) {
 	k.mu.Lock()
 	to := make([]link, 0, len(k.subscribers))
 	for c := range k.subscribers {
 		to = append(to, c)
 	}
-	session := k.session
+	session, key := k.session, k.key
 	k.mu.Unlock()
 	for _, c := range to {
-		k.send(c, []byte("kernel."+session+"."+msgType), msgType, parent, m)
+		send(c, []byte("kernel."+session+"."+msgType), key)
 	}
 }
 
-// send sends one message that answers parent. It closes the connection of a client that does not read it.
+// send sends one message that answers parent. It waits while the client does not read.
 func (k *Kernel) send(to link, topic []byte, msgType string, parent, m jupyter.Message) {
 	k.mu.Lock()
 	k.messages++
@@ -380,7 +385,11 @@ func (k *Kernel) send(to link, topic []byte, msgType string, parent, m jupyter.M
 		MsgID: id, MsgType: msgType, Session: session, Username: "toy", Version: "5.3",
 		Date: time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"),
 	}
-	if err := to.send(topic, key, m); err != nil {
-		panic(fmt.Sprintf("jupytertest: %s: %v", msgType, err))
+	k.must(to.send(topic, key, m))
+}
+
+func (k *Kernel) must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("jupytertest: send: %v", err))
 	}
 }

@@ -11,8 +11,8 @@ import (
 
 // link sends messages to a client on one channel.
 type link interface {
-	// send sends one message. The topic is nil for replies. The error says that the message cannot be encoded.
-	// An error of the connection closes it, and its reader then removes it.
+	// send sends one message, and waits while the client does not read. The topic is nil for replies. The error
+	// says that the message cannot be encoded. An error of the connection closes it, and its reader then removes it.
 	send(topic []byte, key string, m jupyter.Message) error
 }
 
@@ -31,14 +31,12 @@ func (s socket) send(topic []byte, key string, m jupyter.Message) error {
 			return err
 		}
 	}
-	frames, err := jupyter.Encode(key, m)
-	if err != nil {
-		return err
-	}
+	frames := jupyter.Encode(key, m)
 	if topic != nil {
 		frames = append([][]byte{topic}, frames...)
 	}
 	s.Send(frames...)
+	s.Drain()
 	return nil
 }
 
@@ -49,11 +47,8 @@ type streamed struct {
 }
 
 func (s streamed) send(_ []byte, _ string, m jupyter.Message) error {
-	parts, err := jupyter.EncodeParts(m)
-	if err != nil {
-		return err
-	}
-	s.Send(s.ch, parts...)
+	s.Send(s.ch, jupyter.EncodeParts(m)...)
+	s.Drain()
 	return nil
 }
 

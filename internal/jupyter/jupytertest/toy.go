@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"cellhold/internal/jupyter"
 )
 
 // Toy is a small language with one statement per line. A kernel that speaks it keeps its variables from
@@ -36,6 +38,8 @@ import (
 //	rekey KEY SESSION    use a new key and a new session id from now on
 //	tamper HOW           make every later rekey hang, raise (an error), lie (do nothing) or die
 //	forge                send a false idle status in the middle of the cell
+//	ask N SIZE           ask N questions of SIZE bytes without waiting for answers
+//	odd HOW              send a message whose header is large (HOW is large), or not UTF-8 (HOW is bytes)
 //	noidle, noreply      do not send the idle status or the reply
 //
 // Empty lines and lines that begin with #, %, import or from do nothing, so that a preamble for Python can
@@ -128,6 +132,8 @@ var toy = map[string]func(toyLine) bool{
 	"rekey":    toyLine.rekey,
 	"tamper":   func(l toyLine) bool { l.vars.set("tamper", l.first); return true },
 	"forge":    func(l toyLine) bool { l.Send("status", map[string]string{"execution_state": "idle"}); return true },
+	"ask":      toyLine.ask,
+	"odd":      toyLine.odd,
 	"noidle":   func(l toyLine) bool { l.NoIdle = true; return true },
 	"noreply":  func(l toyLine) bool { l.NoReply = true; return true },
 }
@@ -219,6 +225,26 @@ func (l toyLine) flood() bool {
 			l.Display("text/plain", strconv.Itoa(i))
 		}
 	}
+	return true
+}
+
+func (l toyLine) ask() bool {
+	size, _ := strconv.Atoi(l.second)
+	for range l.number(1) {
+		l.Ask(strings.Repeat("?", size))
+	}
+	return true
+}
+
+// odd sends a message that only code with a fault or a bad intention sends.
+func (l toyLine) odd() bool {
+	header := map[string]string{
+		"large": `{"msg_type":"odd","username":"` + strings.Repeat("<", 15<<10) + `"}`, // JSON encoders of Go write six bytes for each <
+		"bytes": "{\"msg_type\":\"odd\",\"msg_id\":\"1\",\"username\":\"" + strings.Repeat("\xff.", 2<<10) + "\"}",
+	}[l.first]
+	l.Forge(jupyter.Message{
+		Channel: jupyter.IOPub, Header: jupyter.Header{MsgType: "odd"}, RawHeader: []byte(header), Content: []byte("{\"text\":\"\xfe\"}"),
+	})
 	return true
 }
 

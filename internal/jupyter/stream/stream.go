@@ -17,7 +17,7 @@
 // A kernel can also keep its unsent output in shared memory, so that this output survives the kernel's death. See
 // ReadUnsent, and unsent.py of the stock image.
 //
-// Send can be called from any goroutine. One goroutine at a time can call Recv.
+// Send can be called from any goroutine, and never waits. One goroutine at a time can call Recv.
 package stream
 
 import (
@@ -28,9 +28,8 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"os"
-	"sync"
-	"time"
+
+	"cellhold/internal/jupyter/sendqueue"
 )
 
 // Channel is the number of a kernel's channel.
@@ -52,10 +51,9 @@ const (
 	minParts = 4
 	// readBuffer is the size of the buffer. One read can return many small messages, which a busy kernel sends.
 	readBuffer = 64 << 10
-	// sendTimeout ends a send to a kernel that has stopped reading. The socket has space for many small
-	// requests, so only a large request can wait for the kernel. C code that keeps Python's lock can make it
-	// wait for minutes. The end of the kernel ends the wait at once.
-	sendTimeout = 5 * time.Minute
+	// maxWaiting bounds the messages that wait for a kernel that does not read. C code that keeps Python's lock
+	// can make it stop for minutes. The limit has space for the largest request in addition to those of SendWithin.
+	maxWaiting = 64 << 20
 )
 
 // ErrProtocol marks all data that a correct kernel would not send. The connection cannot be used after it.
@@ -83,20 +81,18 @@ type Message struct {
 
 // Conn is one end of a stream.
 type Conn struct {
-	nc         net.Conn
+	out        *sendqueue.Queue // nil for Decode
 	r          *bufio.Reader
 	maxMessage int64
 	maxParts   int
 	notes      bool     // the other end can send on Note
 	sizes      []uint32 // of the parts of the current message
-
-	mu sync.Mutex // guards writes: two messages must not mix
 }
 
 // New returns one end of a stream. It owns nc.
 func New(nc net.Conn, o Options) *Conn {
 	nc = light(nc)
-	c := &Conn{nc: nc, maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes}
+	c := &Conn{out: sendqueue.New(nc), maxMessage: o.MaxMessage, maxParts: o.MaxParts, notes: o.Notes}
 	c.r = bufio.NewReaderSize(&source{nc: nc, more: o.Rest}, readBuffer)
 	if c.maxMessage <= 0 {
 		c.maxMessage = defaultMaxMessage
@@ -107,23 +103,21 @@ func New(nc net.Conn, o Options) *Conn {
 	return c
 }
 
-// Send writes one message of at least four parts. If the other end does not read for five minutes, Send
-// fails. If it has sent a part of the message, it closes the connection: no other frame can follow. If the other end was
-// closed, Send fails too, but Recv still returns the last messages of the other end.
-func (c *Conn) Send(ch Channel, parts ...[]byte) error {
+// ErrFull is the error for a message that was not sent, because too many bytes wait for a kernel that does not read.
+var ErrFull = sendqueue.ErrFull
+
+// Send sends one message of at least four parts. It does not wait: bytes that the socket does not take now are sent
+// when the kernel reads. The error is ErrFull if more than 64 MiB would wait. After the end of the other end Send
+// fails, but Recv still returns the last messages of that end.
+func (c *Conn) Send(ch Channel, parts ...[]byte) error { return c.SendWithin(maxWaiting, ch, parts...) }
+
+// SendWithin is Send with another limit of the bytes that can wait.
+func (c *Conn) SendWithin(limit int, ch Channel, parts ...[]byte) error {
 	frame, err := appendFrame(nil, ch, parts)
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// The deadline ends with the call, so that it cannot end a send after a restore of the sandbox.
-	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
-	defer c.nc.SetWriteDeadline(time.Time{})
-	if n, err := c.nc.Write(frame); err != nil {
-		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-			c.nc.Close()
-		}
+	if err := c.out.Send(frame, limit); err != nil {
 		return fmt.Errorf("stream: send: %w", err)
 	}
 	return nil
@@ -183,10 +177,9 @@ func (c *Conn) Decode(frame []byte) (Message, error) {
 	return m, err
 }
 
-// Close ends the connection; a blocked Recv or Send returns. It can be called twice.
-func (c *Conn) Close() error {
-	if err := c.nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
-}
+// Drain waits until the kernel has taken all messages, or the connection has ended.
+func (c *Conn) Drain() { c.out.Drain() }
+
+// Close ends the connection; a blocked Recv returns. Messages that wait for the kernel are not sent. Close can be
+// called twice.
+func (c *Conn) Close() error { return c.out.Close() }

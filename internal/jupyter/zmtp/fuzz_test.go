@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"cellhold/internal/jupyter/sendqueue"
 )
 
 // recorded is a net.Conn of a peer that has already sent all its bytes. It accepts and drops all writes.
@@ -27,7 +29,8 @@ func FuzzFrame(f *testing.F) {
 	f.Add(command([]byte("\x05ERROR\x03why")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := recorded{bytes.NewReader(b)}
-		c := &Conn{nc: s, r: bufio.NewReader(s), maxMessage: 1000, maxFrames: 5}
+		c := &Conn{nc: s, r: bufio.NewReader(s), maxMessage: 1000, maxFrames: 5, out: sendqueue.New(s)}
+		defer c.Close()
 		for {
 			m, err := c.Recv()
 			if err != nil {

@@ -3,6 +3,7 @@ package zmtp
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -157,7 +158,11 @@ func (c *Conn) command(size int64) error {
 		if len(body) < 2 || len(body) > 2+maxContext {
 			return fmt.Errorf("zmtp: %w: PING of %d bytes", ErrProtocol, len(body))
 		}
-		return c.sendCommand(append([]byte("\x04PONG"), body[2:]...))
+		err := c.sendCommand(append([]byte("\x04PONG"), body[2:]...))
+		if errors.Is(err, ErrFull) {
+			return nil // the peer would read the answer after all messages that wait
+		}
+		return err
 	case "ERROR":
 		return fmt.Errorf("zmtp: %w", refusal(body))
 	default:
@@ -166,7 +171,7 @@ func (c *Conn) command(size int64) error {
 }
 
 func (c *Conn) sendCommand(body []byte) error {
-	return c.write(append(appendHeader(nil, flagCommand, len(body)), body...))
+	return c.write(append(appendHeader(nil, flagCommand, len(body)), body...), maxWaiting)
 }
 
 func refusal(body []byte) error {

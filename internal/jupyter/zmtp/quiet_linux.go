@@ -209,6 +209,9 @@ func (c *quietConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// TryWrite is Write, which never waits.
+func (c *quietConn) TryWrite(p []byte) (int, error) { return c.Write(p) }
+
 // Close ends the connection and a waiting Read.
 func (c *quietConn) Close() error {
 	c.mu.Lock()

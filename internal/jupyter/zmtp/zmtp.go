@@ -1,11 +1,11 @@
 // Package zmtp speaks ZMTP 3.0, the wire protocol of ZeroMQ, over one connected stream.
 //
 // It is the small part of ZeroMQ that a Jupyter client needs: the NULL mechanism, one peer per connection,
-// no reconnects and no queues. Every byte of the peer can be hostile. A size is checked before memory is
+// and no reconnects. Every byte of the peer can be hostile. A size is checked before memory is
 // allocated, memory grows only as bytes arrive, and data that is too large is skipped and counted. The
 // package refuses ZMTP 1 and 2, PLAIN, CURVE, and any address that is not a unix socket.
 //
-// Send can be called from any goroutine. One goroutine at a time can call Recv.
+// Send can be called from any goroutine, and never waits. One goroutine at a time can call Recv.
 package zmtp
 
 import (
@@ -15,8 +15,9 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"sync"
 	"time"
+
+	"cellhold/internal/jupyter/sendqueue"
 )
 
 // SocketType is the ZeroMQ type of one end of a connection.
@@ -52,9 +53,9 @@ const (
 	maxCommand = 4096
 	// readBuffer makes one read of many small frames, which a busy kernel sends.
 	readBuffer = 64 << 10
-	// sendTimeout ends a send to a peer that has stopped reading. ZeroMQ reads on a thread of its own, so a
-	// healthy peer takes milliseconds even while it computes.
-	sendTimeout = 10 * time.Second
+	// maxWaiting bounds the bytes that wait for a peer that does not read. ZeroMQ reads on a thread of its own, and
+	// stops after a thousand messages that the kernel has not taken.
+	maxWaiting = 64 << 20
 )
 
 // ErrProtocol marks all data that a correct ZMTP 3.0 peer would not send. The connection cannot be used
@@ -93,8 +94,7 @@ type Conn struct {
 	peer       Peer
 	maxMessage int64
 	maxFrames  int
-
-	mu sync.Mutex // guards writes: frames of two messages must not mix
+	out        *sendqueue.Queue // owns nc after the first greeting
 }
 
 // Dial connects to a unix socket and makes the handshake. The context bounds both.
@@ -144,7 +144,7 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("zmtp: a %q socket with an identity of %d bytes is not supported", o.Type, len(o.Identity))
 	}
-	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readBuffer), maxMessage: o.MaxMessage, maxFrames: o.MaxFrames}
+	c := &Conn{nc: nc, r: bufio.NewReaderSize(nc, readBuffer), maxMessage: o.MaxMessage, maxFrames: o.MaxFrames, out: sendqueue.New(nc)}
 	if c.maxMessage <= 0 {
 		c.maxMessage = defaultMaxMessage
 	}
@@ -158,7 +158,7 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		nc.Close()
+		c.Close()
 		return nil, fmt.Errorf("zmtp: handshake as %s: %w", o.Type, err)
 	}
 	return c, nil
@@ -173,9 +173,15 @@ func (c *Conn) Subscribe(prefix string) error {
 	return c.Send(append([]byte{1}, prefix...))
 }
 
-// Send writes one message with one system call. If the peer does not read for ten seconds, Send fails and
-// the connection is closed, because half a message may be sent.
-func (c *Conn) Send(frames ...[]byte) error {
+// ErrFull is the error for a message that was not sent, because too many bytes wait for a peer that does not read.
+var ErrFull = sendqueue.ErrFull
+
+// Send sends one message with one system call. It does not wait: bytes that the socket does not take now are sent
+// when the peer reads. The error is ErrFull if more than 64 MiB would wait.
+func (c *Conn) Send(frames ...[]byte) error { return c.SendWithin(maxWaiting, frames...) }
+
+// SendWithin is Send with another limit of the bytes that can wait.
+func (c *Conn) SendWithin(limit int, frames ...[]byte) error {
 	if len(frames) == 0 {
 		return errors.New("zmtp: a message needs at least one frame")
 	}
@@ -191,15 +197,11 @@ func (c *Conn) Send(frames ...[]byte) error {
 		}
 		message = append(appendHeader(message, flags, len(f)), f...)
 	}
-	return c.write(message)
+	return c.write(message, limit)
 }
 
-func (c *Conn) write(message []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
-	if _, err := c.nc.Write(message); err != nil {
-		c.nc.Close()
+func (c *Conn) write(message []byte, limit int) error {
+	if err := c.out.Send(message, limit); err != nil {
 		return fmt.Errorf("zmtp: send: %w", err)
 	}
 	return nil
@@ -244,10 +246,9 @@ func (c *Conn) EndWithin(d time.Duration) {
 	c.nc.SetReadDeadline(time.Now().Add(d))
 }
 
-// Close ends the connection; a blocked Recv or Send returns. It can be called twice.
-func (c *Conn) Close() error {
-	if err := c.nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
-}
+// Drain waits until the peer has taken all messages, or the connection has ended.
+func (c *Conn) Drain() { c.out.Drain() }
+
+// Close ends the connection; a blocked Recv returns. Messages that wait for the peer are not sent. Close can be
+// called twice.
+func (c *Conn) Close() error { return c.out.Close() }

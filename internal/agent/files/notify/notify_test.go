@@ -52,6 +52,32 @@ func TestChangesBelowNewAndMovedDirectoriesAreReported(t *testing.T) {
 	expect()
 }
 
+func TestASetIsReadyWhileAWatcherHasEvents(t *testing.T) {
+	a, _ := watch(t, Options{MaxDirs: 10})
+	b, expect := watch(t, Options{MaxDirs: 10})
+	s, err := NewSet(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Ready() {
+		t.Error("the set is ready before the first event")
+	}
+	os.WriteFile(filepath.Join(b.o.Dir, "f"), []byte("x"), 0o644)
+	for range 2 {
+		if !s.Ready() {
+			t.Error("the set is not ready after an event")
+		}
+	}
+	expect(Change{Created, "f", false})
+	if s.Ready() {
+		t.Error("the set is ready after a read of all events")
+	}
+	if s.Close(); !s.Ready() {
+		t.Error("a closed set says that there are no events")
+	}
+}
+
 func TestALinkToADirectoryIsNotFollowed(t *testing.T) {
 	w, expect := watch(t, Options{Deep: true, MaxDirs: 10})
 	other := t.TempDir()
