@@ -200,7 +200,7 @@ func (d *Driver) command(ctx context.Context, by runnerBuild, p paths, args ...s
 	cmd := exec.CommandContext(ctx, by.path, append([]string{"--root=" + p.gvisor}, args...)...)
 	cmd.Args[0] = runner.CommandPrefix + strconv.Itoa(os.Getpid())
 	cmd.Dir = "/"
-	cmd.Env = []string{} // sandbox processes must not see the server's environment
+	cmd.Env = []string{runner.NoSidecars} // sandbox processes must not see the server's environment
 	// A separate process group: Ctrl-C on the server's terminal must not reach sandboxes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if !d.privileged {
