@@ -248,11 +248,11 @@ func (d *Driver) identify(r *record, p paths) error {
 		pid int
 		to  *process.Process
 	}{{pids.Sentry, &r.Sentry}, {pids.Gofer, &r.Gofer}} {
-		if !process.BelongsTo(found.pid, p.gvisor) {
-			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
-		}
 		if *found.to, err = process.Identify(found.pid); err != nil {
 			return err
+		}
+		if !process.BelongsTo(found.pid, p.gvisor) { // after Identify, because the pid could have been reused before it
+			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
 		}
 	}
 	return nil
