@@ -15,13 +15,18 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // mode is the mode of builds and their folders. Sandboxes run them with another uid.
 const mode = 0o755
+
+// ErrContent says that a Program is not what it claims to be.
+var ErrContent = errors.New("in this binary does not have the digest")
 
 // Program is the build that this binary contains.
 type Program struct {
@@ -165,11 +170,16 @@ func remove(folder string) error {
 // hold makes a folder if it does not exist, and locks it so that other processes do not remove it.
 func hold(folder string) (*os.File, error) {
 	for {
-		// Sandboxes mount the folder: every user can read and enter it, only its owner can write.
-		err := errors.Join(os.MkdirAll(folder, mode), os.Chmod(folder, mode))
+		err := os.MkdirAll(folder, mode)
 		var f *os.File
 		if err == nil {
 			f, err = lock(folder, unix.LOCK_SH)
+		}
+		if err == nil {
+			// Sandboxes mount the folder: every user can read and enter it, only its owner can write.
+			if err = f.Chmod(mode); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
 		}
 		if !errors.Is(err, fs.ErrNotExist) { // otherwise another process has just removed it; try again
 			return f, err
@@ -180,18 +190,18 @@ func hold(folder string) (*os.File, error) {
 // lock opens a folder and locks it. The error is fs.ErrNotExist if it does not exist, or was removed during
 // the call.
 func lock(folder string, how int) (*os.File, error) {
-	f, err := os.Open(folder)
+	f, err := os.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), how); err != nil {
+	if err := flock(f, how); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	locked, err := f.Stat()
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	now, err := os.Stat(folder)
+	now, err := os.Lstat(folder)
 	if err == nil && !os.SameFile(locked, now) {
 		err = fs.ErrNotExist
 	}
@@ -199,6 +209,24 @@ func lock(folder string, how int) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// patience is the time that a process waits for a lock. A process that removes a folder needs less.
+var patience = 10 * time.Second
+
+// flock locks f. It does not wait for ever: every user of the host can lock a folder that it can read.
+func flock(f *os.File, how int) error {
+	const pause = 10 * time.Millisecond
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case !errors.Is(err, unix.EWOULDBLOCK) || how&unix.LOCK_NB != 0:
+			return err
+		case time.Now().After(end):
+			return fmt.Errorf("another process has locked %s for more than %v; find it with: lsof %[1]s", f.Name(), patience)
+		}
+	}
 }
 
 // verify checks that f is a regular, executable file with this digest that only this process's user can write.
@@ -226,7 +254,10 @@ func verify(f *os.File, digest string) error {
 // replace puts the file in place in one step, so that no sandbox runs half of it. A running sandbox keeps
 // the file that it has open.
 func replace(path string, p Program) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err := removeAbandoned(filepath.Dir(path)); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), newPrefix+"*")
 	if err != nil {
 		return err
 	}
@@ -238,7 +269,29 @@ func replace(path string, p Program) error {
 		return err
 	}
 	if hex.EncodeToString(h.Sum(nil)) != p.Digest {
-		return fmt.Errorf("the %s in this binary does not have the digest %s; build it again with: make build", p.Name, p.Digest)
+		return fmt.Errorf("the %s %w %s; build it again with: make build", p.Name, ErrContent, p.Digest)
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// newPrefix begins the names of files that are being written.
+const newPrefix = ".new-"
+
+// abandoned is the age at which such a file has no writer any more.
+const abandoned = time.Hour
+
+// removeAbandoned removes the incomplete files of processes that were killed.
+func removeAbandoned(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && strings.HasPrefix(e.Name(), newPrefix) && time.Since(info.ModTime()) > abandoned {
+			errs = append(errs, os.Remove(filepath.Join(folder, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // open opens the builds of a program with this content.
@@ -251,5 +254,70 @@ func TestABinaryThatIsOpenedDuringItsRemovalExistsAfterwards(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestALinkForAFolderIsNotFollowed: the folder's mode is set, and its target may be private.
+func TestALinkForAFolderIsNotFollowed(t *testing.T) {
+	dir, private := t.TempDir(), filepath.Join(t.TempDir(), "private")
+	folder := filepath.Join(dir, folderOf(digest(script)))
+	if err := errors.Join(os.Mkdir(private, 0o700), os.Symlink(private, folder)); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := put(dir, script); err == nil {
+		t.Errorf("%s is returned", path)
+	}
+	if info, err := os.Stat(private); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the target of the link: %v, %v", info.Mode(), err)
+	}
+	if files, err := os.ReadDir(private); err != nil || len(files) > 0 {
+		t.Errorf("the target of the link has the files %v, %v", files, err)
+	}
+}
+
+// TestALockedFolderIsAnError: every user who can read the folder can lock it.
+func TestALockedFolderIsAnError(t *testing.T) {
+	defer func(before time.Duration) { patience = before }(patience)
+	dir := t.TempDir()
+	path, err := put(dir, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := lock(filepath.Dir(path), unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	patience = 20 * time.Millisecond
+	if _, err := put(dir, script); err == nil || !strings.Contains(err.Error(), "another process has locked "+filepath.Dir(path)) {
+		t.Errorf("got %v", err)
+	}
+	patience = time.Minute
+	time.AfterFunc(50*time.Millisecond, func() { held.Close() })
+	if _, err := put(dir, script); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
+}
+
+func TestTheIncompleteFilesOfKilledProcessesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	path, err := put(dir, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed, written := filepath.Join(filepath.Dir(path), newPrefix+"1"), filepath.Join(filepath.Dir(path), newPrefix+"2")
+	past := time.Now().Add(-2 * abandoned)
+	err = errors.Join(os.Remove(path), os.WriteFile(killed, nil, 0o600), os.WriteFile(written, nil, 0o600), os.Chtimes(killed, past, past))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(dir, script); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(killed); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file of a killed process: %v", err)
+	}
+	if _, err := os.Lstat(written); err != nil {
+		t.Errorf("a file that is being written: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Cmd checks the host with the settings that serve would use.
@@ -68,7 +69,7 @@ func (c *Cmd) look(ctx context.Context, home string) []finding {
 	}
 	var all []finding
 	if o, err := setup.EmbeddedOptions(home, home, quiet); err != nil {
-		all = append(all, finding{Finding: embedded.Finding{Name: "this binary", Detail: err.Error(), Fix: "make build"}})
+		all = append(all, programsFinding(err))
 	} else {
 		for _, f := range embedded.Check(ctx, o) {
 			all = append(all, finding{f, optional[f.Name]})
@@ -77,6 +78,19 @@ func (c *Cmd) look(ctx context.Context, home string) []finding {
 	image := c.lookAtImage(home, quiet)
 	all = append(all, c.lookAtSaved(ctx, home, quiet)...)
 	return append(all, image, lookAtTools(image.OK), c.lookAtAddress())
+}
+
+// programsFinding returns the finding for an error of the guest's binary or the runner: this binary lacks them, or the home
+// cannot hold them.
+func programsFinding(err error) finding {
+	f := finding{Finding: embedded.Finding{Name: "programs in the home", Detail: err.Error(), Fix: "correct this in the home, or give another one with --home"}}
+	switch {
+	case setup.IsIncomplete(err):
+		f.Name, f.Fix = "this binary", "make build"
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		f.Fix = "free disk space, or move the home to a disk with 100 MB free"
+	}
+	return f
 }
 
 // lookAtHome checks that files can be written in the home.

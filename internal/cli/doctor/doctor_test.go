@@ -5,7 +5,9 @@ import (
 	"cellhold/internal/cli/setup"
 	"cellhold/internal/sandbox"
 	"context"
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -66,6 +68,18 @@ func TestTheDoctorReportsOldMissingAndOutdatedTemplates(t *testing.T) {
 		f := c.judgeTemplate(x.template, x.outdated, now)
 		if f.OK != x.ok || f.OK != (f.Fix == "") || !strings.Contains(f.Detail, x.says) || f.Name != "template python" || !f.optional {
 			t.Errorf("%s: got %+v, want OK %v and the detail %q", name, f, x.ok, x.says)
+		}
+	}
+}
+
+func TestTheDoctorSaysWhyTheHomeCannotHoldThePrograms(t *testing.T) {
+	for err, fix := range map[error]string{
+		fmt.Errorf("runner: %w", syscall.ENOSPC): "free disk space",
+		fmt.Errorf("runner: %w", syscall.EACCES): "--home",
+	} {
+		f := programsFinding(err)
+		if f.OK || f.optional || f.Name != "programs in the home" || !strings.Contains(f.Fix, fix) || f.Detail != err.Error() {
+			t.Errorf("%v: got %+v", err, f)
 		}
 	}
 }

@@ -6,6 +6,7 @@ package setup
 
 import (
 	"cellhold"
+	"cellhold/internal/builds"
 	"cellhold/internal/cli/console"
 	"cellhold/internal/guestbin"
 	"cellhold/internal/image"
@@ -244,6 +245,11 @@ func EmbeddedOptions(home, shared string, log *slog.Logger) (embedded.Options, e
 		Dir: filepath.Join(home, RunDir), Guest: guests.Path(), Guests: guests,
 		Runner: runner, RunnerDigest: runners.Digest(), Runners: runners, Logger: log,
 	}, nil
+}
+
+// IsIncomplete reports whether an error of EmbeddedOptions comes from this binary, and not from the home.
+func IsIncomplete(err error) bool {
+	return errors.Is(err, guestbin.ErrNotBuiltIn) || errors.Is(err, runnerbin.ErrNotBuiltIn) || errors.Is(err, builds.ErrContent)
 }
 
 // DataFolder returns the folder that sessions see at /mnt/data. It creates the default one in the home. The server

@@ -200,7 +200,7 @@ func (d *Driver) command(ctx context.Context, by runnerBuild, p paths, args ...s
 	cmd := exec.CommandContext(ctx, by.path, append([]string{"--root=" + p.gvisor}, args...)...)
 	cmd.Args[0] = runner.CommandPrefix + strconv.Itoa(os.Getpid())
 	cmd.Dir = "/"
-	cmd.Env = []string{} // sandbox processes must not see the server's environment
+	cmd.Env = []string{runner.NoSidecars} // sandbox processes must not see the server's environment
 	// A separate process group: Ctrl-C on the server's terminal must not reach sandboxes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if !d.privileged {
@@ -248,11 +248,11 @@ func (d *Driver) identify(r *record, p paths) error {
 		pid int
 		to  *process.Process
 	}{{pids.Sentry, &r.Sentry}, {pids.Gofer, &r.Gofer}} {
-		if !process.BelongsTo(found.pid, p.gvisor) {
-			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
-		}
 		if *found.to, err = process.Identify(found.pid); err != nil {
 			return err
+		}
+		if !process.BelongsTo(found.pid, p.gvisor) { // after Identify, because the pid could have been reused before it
+			return fmt.Errorf("process %d does not belong to this sandbox, or has ended", found.pid)
 		}
 	}
 	return nil

@@ -71,11 +71,15 @@ func runnable(runner string, privileged bool) error {
 	if err != nil {
 		return err
 	}
+	shown := runner
+	if target, err := os.Readlink(runner); err == nil { // the path of a descriptor says nothing to an operator
+		shown = target
+	}
 	if privileged && info.Mode().Perm()&0o001 == 0 {
-		return fmt.Errorf("sandboxes cannot run %s; allow it with: chmod o+x %s", runner, runner)
+		return fmt.Errorf("sandboxes cannot run %s; allow it with: chmod o+x %s", shown, shown)
 	}
 	if err := unix.Access(runner, unix.X_OK); err != nil {
-		return fmt.Errorf("cannot run %s: %w; choose a home on a disk that is mounted without noexec", runner, err)
+		return fmt.Errorf("cannot run %s: %w; choose a home on a disk that is mounted without noexec", shown, err)
 	}
 	return nil
 }
@@ -89,9 +93,13 @@ const minSnapshotSpace = 1 << 30
 // Check checks what this host offers to sandboxes, and returns how to fix each problem. It also starts a tiny sandbox and
 // saves it. If that sandbox starts, the host has everything that sandboxes need.
 func Check(ctx context.Context, o Options) []Finding {
+	namespaces := errNotTried // a runner that cannot be started shows nothing about namespaces
+	if runnable(o.Runner, false) == nil {
+		namespaces = tryUserNamespace(o.Runner) // before checkBoot, whose driver closes the runner
+	}
 	boots := checkBoot(ctx, o)
 	_, limits := cgroup.Find(cgroup.Root)
-	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, o.Runner), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
+	return append([]Finding{checkUser(o, limits), checkNamespaces(boots[0].OK, namespaces), checkCgroups(), checkSpace(o.Dir), checkSnapshotSpace(o)}, boots...)
 }
 
 // checkUser checks what depends on the user: sandboxes' own uids, and the enforcement of their limits. limits is the
@@ -121,18 +129,22 @@ func userFinding(root, admin, ids bool, base uint32, limits error) Finding {
 	return f
 }
 
-// checkNamespaces checks that user namespaces can be created. started reports that a sandbox has started in one.
-func checkNamespaces(started bool, runner string) Finding {
-	if started {
-		return Finding{Name: "user namespaces", OK: true, Detail: "user namespaces can be created"}
+// errNotTried says that this process did not try to create a user namespace.
+var errNotTried = errors.New("not tried, because the runner cannot be started")
+
+// checkNamespaces checks that user namespaces can be created. started reports that a sandbox has started in one, and err
+// is the result of another attempt.
+func checkNamespaces(started bool, err error) Finding {
+	f := Finding{Name: "user namespaces", OK: true, Detail: "user namespaces can be created"}
+	switch {
+	case started || err == nil:
+	case errors.Is(err, errNotTried):
+		f.Detail = err.Error()
+	default:
+		f.OK, f.Detail = false, fmt.Sprintf("cannot start a process in a new user namespace: %v", err)
+		f.Fix = "allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000; in a container, also relax its seccomp profile"
 	}
-	if err := tryUserNamespace(runner); err != nil {
-		return Finding{
-			Name: "user namespaces", Detail: fmt.Sprintf("cannot start a process in a new user namespace: %v", err),
-			Fix: "allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=15000; in a container, also relax its seccomp profile",
-		}
-	}
-	return Finding{Name: "user namespaces", OK: true, Detail: "user namespaces can be created"}
+	return f
 }
 
 func checkCgroups() Finding {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,6 +76,54 @@ func TestTheDoctorReportsProblems(t *testing.T) {
 		if (f.Name == "a sandbox can be saved" || f.Name == "space for snapshots") && (f.OK || f.Fix == "") {
 			t.Errorf("got the finding %+v", f)
 		}
+	}
+}
+
+// opened are builds whose paths are valid until Close.
+type opened struct {
+	builds
+	f *os.File
+}
+
+func (o *opened) Close() error { return o.f.Close() }
+
+func TestTheDoctorDoesNotBlameUserNamespacesForAnotherProblem(t *testing.T) {
+	o := options(t)
+	with := func(o embedded.Options, runner string) embedded.Options {
+		t.Helper()
+		f, err := os.Open(runner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Runner, o.Runners = fmt.Sprint(process.Descriptors, f.Fd()), &opened{f: f}
+		return o
+	}
+	find := func(name string, o embedded.Options) embedded.Finding {
+		t.Helper()
+		all := embedded.Check(t.Context(), o)
+		i := slices.IndexFunc(all, func(f embedded.Finding) bool { return f.Name == name })
+		if i < 0 {
+			t.Fatalf("no finding %q in %+v", name, all)
+		}
+		return all[i]
+	}
+	const name = "user namespaces"
+	if f := find(name, options(t)); !f.OK {
+		t.Skipf("this host has no user namespaces: %+v", f)
+	}
+	noExec := filepath.Join(t.TempDir(), "runner")
+	if err := os.WriteFile(noExec, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if f := find(name, with(o, noExec)); !f.OK || !strings.Contains(f.Detail, "not tried") {
+		t.Errorf("got the finding %+v", f)
+	}
+	if f := find("a sandbox starts", with(o, noExec)); f.OK || !strings.Contains(f.Detail, noExec) {
+		t.Errorf("got the finding %+v, want the path %s", f, noExec)
+	}
+	o.Guest = filepath.Join(ground, "none")
+	if f := find(name, with(o, process.Self)); !f.OK || strings.Contains(f.Detail, "not tried") {
+		t.Errorf("got the finding %+v", f)
 	}
 }
 

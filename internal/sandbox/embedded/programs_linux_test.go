@@ -269,3 +269,36 @@ func TestADriverThatCannotBeOpenedClosesItsBuilds(t *testing.T) {
 		t.Errorf("the builds were closed %d and %d times (%v), want once", guests.closed, runners.closed, err)
 	}
 }
+
+// TestGVisorStartsNoProgramNextToTheRunner: gVisor prefers programs in a folder gvisor-bin next to its file. Only the runner's
+// own bytes are compared.
+func TestGVisorStartsNoProgramNextToTheRunner(t *testing.T) {
+	o := options(t)
+	o.Runner = formerRunner(t)
+	beside := filepath.Join(filepath.Dir(o.Runner), "gvisor-bin")
+	if err := os.MkdirAll(beside, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(beside)
+	for _, program := range []string{"gvisor_sentry", "gvisor-sentry-prewarmer", "checkpointgofer"} {
+		if err := os.WriteFile(filepath.Join(beside, program), []byte("#!/bin/sh\nexit 77\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := embedded.New(o)
+	if err != nil {
+		t.Skipf("this host cannot run gVisor sandboxes: %v", err)
+	}
+	defer d.Close()
+	box, err := d.Create(t.Context(), spec(name("beside")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := box.Snapshot(t.Context(), name("beside")); err != nil {
+		t.Error(err)
+	}
+	defer d.RemoveSnapshot(t.Context(), name("beside"))
+	if err := box.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Children are the child processes of this program for which some part of this package waits. There is one set for
@@ -19,10 +22,15 @@ type childSet struct {
 	pids map[int]bool
 }
 
-// Run runs a command, which is in the set from its start to its end.
+// Run runs a command, which is in the set from its start to its end. The command's standard error must be a file or nil.
 func (f *childSet) Run(cmd *exec.Cmd) error {
+	stderr, err := protectProgram(cmd)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close() // nil is no problem
 	f.mu.Lock()
-	err := cmd.Start()
+	err = cmd.Start()
 	if err == nil {
 		f.pids[cmd.Process.Pid] = true
 	}
@@ -32,6 +40,42 @@ func (f *childSet) Run(cmd *exec.Cmd) error {
 	}
 	defer f.Remove(cmd.Process.Pid)
 	return cmd.Wait()
+}
+
+// Descriptors begins the paths of open files of the process that uses the path.
+const Descriptors = "/proc/self/fd/"
+
+// protectProgram protects a program that cmd.Path names by its descriptor. In the child, between fork and exec, Go uses the
+// numbers after the highest descriptor of the standard streams for itself, and closes what has them. So a copy of the
+// standard error gets a number above that of the program.
+func protectProgram(cmd *exec.Cmd) (stderr *os.File, err error) {
+	number, is := strings.CutPrefix(cmd.Path, Descriptors)
+	if !is {
+		return nil, nil
+	}
+	program, err := strconv.Atoi(number)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cmd.Path, err)
+	}
+	var from *os.File
+	switch to := cmd.Stderr.(type) {
+	case *os.File:
+		from = to
+	case nil:
+		if from, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+			return nil, err
+		}
+		defer from.Close()
+	default:
+		return nil, errors.New("the standard error of a program must be a file")
+	}
+	fd, err := unix.FcntlInt(from.Fd(), unix.F_DUPFD_CLOEXEC, program+1)
+	if err != nil {
+		return nil, fmt.Errorf("copy the standard error of a program: %w", err)
+	}
+	stderr = os.NewFile(uintptr(fd), from.Name())
+	cmd.Stderr = stderr
+	return stderr, nil
 }
 
 func (f *childSet) Add(pid int) {

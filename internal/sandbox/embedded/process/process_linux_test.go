@@ -1,8 +1,12 @@
 package process
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSandboxProcessesAreRecognisedByTheirName(t *testing.T) {
@@ -30,5 +34,44 @@ func TestAReusedPidIsAnotherProcess(t *testing.T) {
 	}
 	if h, err := me.Open(); h != nil || err != nil {
 		t.Errorf("open returned %v, %v; want nil", h, err)
+	}
+}
+
+// TestAProgramKeepsItsDescriptorUntilItStarts: Go uses descriptors in the child before it starts the program.
+func TestAProgramKeepsItsDescriptorUntilItStarts(t *testing.T) {
+	const below = 200 // more than this process has open
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	binary, err := os.Open("/bin/true")
+	if err != nil {
+		t.Skipf("needs a program: %v", err)
+	}
+	defer binary.Close()
+	at := func(f *os.File, number int) *os.File {
+		t.Helper()
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, number)
+		if err != nil || fd != number {
+			t.Fatalf("got the descriptor %d, %v; want %d", fd, err, number)
+		}
+		return os.NewFile(uintptr(fd), f.Name())
+	}
+	stderr, program := at(null, below), at(binary, below+1)
+	defer stderr.Close()
+	defer program.Close()
+	for range 2 { // the second time shows that the first one closed its copy only
+		cmd := exec.Command(fmt.Sprint(Descriptors, program.Fd()))
+		cmd.Stderr = stderr
+		if err := Children.Run(cmd); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := Children.Run(exec.Command(fmt.Sprint(Descriptors, program.Fd()))); err != nil {
+		t.Errorf("without a standard error: %v", err)
+	}
+	if _, err := unix.FcntlInt(below+2, unix.F_GETFD, 0); err != unix.EBADF {
+		t.Errorf("a descriptor is left open: %v", err)
 	}
 }

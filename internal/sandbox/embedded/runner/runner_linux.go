@@ -28,6 +28,10 @@ const InnerID = "s"
 // CommandPrefix begins the name of a command that a server starts. The server's process id follows it.
 const CommandPrefix = "runsc-of-"
 
+// NoSidecars is the environment of every runner. Without it, gVisor starts a sandbox with the programs of a folder
+// gvisor-bin next to its own file, if there is one. The server does not compare the bytes of these programs.
+const NoSidecars = "GVISOR_SIDECAR_BINARIES_DIR=/dev/null"
+
 // CoresAnnotation is the annotation with the number of processors that programs in a sandbox see.
 const CoresAnnotation = "cellhold.cores"
 
