@@ -7,7 +7,7 @@ import (
 	"cellhold/bench/report"
 )
 
-// crowd measures the memory of many sessions in three ways.
+// crowd opens many sessions and measures the memory of the machine, of the sandboxes and of the server.
 func (b *bench) crowd(ctx context.Context) error {
 	n := b.n.crowd
 	f := b.report.Add(report.Figure{Key: "crowd", Title: fmt.Sprintf("Memory with %d sessions that have used pandas", n), Unit: "MB"})

@@ -1,5 +1,6 @@
-// Command cellhold runs untrusted code in stateful kernels inside sandboxes. `cellhold serve` starts the server;
-// the other commands use a server or prepare the host for one. The package only connects other packages.
+// Command cellhold runs untrusted code in stateful kernels inside sandboxes. `cellhold serve` starts the server, and
+// `cellhold run` can run a script without it. Most other commands use a server or prepare the host for one. The package
+// only connects other packages.
 package main
 
 import (
@@ -98,7 +99,7 @@ func newParser(c *cli, out, errOut io.Writer) (*kong.Kong, error) {
 	)
 }
 
-// fail prints the error's message and returns the exit status.
+// fail prints the error's message and returns the exit status. For an ExitError it prints nothing.
 func fail(w io.Writer, err error) int {
 	if exit, ok := errors.AsType[console.ExitError](err); ok {
 		return int(exit)

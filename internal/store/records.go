@@ -50,7 +50,7 @@ func (d *DB) AppendSession(ctx context.Context, s record.Session, evs []record.E
 	return nil
 }
 
-// storeSession writes the record of a session. The caller must hold the turn.
+// storeSession writes the record of a session. The caller must hold the writer's turn.
 func (w *writer) storeSession(ctx context.Context, id cellhold.SessionID, b []byte) error {
 	res, err := w.putSession.ExecContext(ctx, id, b, recordSum(b, string(id)))
 	if err != nil {
@@ -125,7 +125,7 @@ func encodeCells(cells []record.Cell) ([][]byte, error) {
 	return records, nil
 }
 
-// storeCell writes the record of a cell. The caller must hold the turn.
+// storeCell writes the record of a cell. The caller must hold the writer's turn.
 func (w *writer) storeCell(ctx context.Context, h *head, id cellhold.SessionID, c record.Cell, b []byte) error {
 	low, high := span(h.key)
 	_, err := w.putCell.ExecContext(ctx, low, high, h.key, string(c.ID), recordSum(b, string(id), string(c.ID)), b, c.Key)
@@ -169,8 +169,8 @@ func (d *DB) Cells(ctx context.Context, id cellhold.SessionID) iter.Seq2[record.
 	return records(ctx, d, id, query, "cells", decodeCell)
 }
 
-// records yields the records of a session that the query finds. Each row has a key, a name, a checksum and a record. Errors
-// call the records what.
+// records yields the records of a session that the query finds. Each row has a key, a name, a checksum and a record. Error
+// texts use the value of the parameter "what" as the name of the records.
 func records[T any, ID ~string](ctx context.Context, d *DB, id cellhold.SessionID, query, what string,
 	decode func(cellhold.SessionID, ID, int64, []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -123,7 +123,7 @@ func TestARollbackRestoresVariablesAndFiles(t *testing.T) {
 	}
 	x, err := s.Rollback(t.Context(), id, "first")
 	if err != nil || x.Checkpoint != "first" {
-		t.Fatalf("got the session %+v, %v; want the checkpoint first", x, err)
+		t.Fatalf("got the session %+v, %v; want the checkpoint \"first\"", x, err)
 	}
 	if got := s.must(t, id, "x += 10; x, open('/workspace/f.txt').read()"); got != "(11, 'first')" {
 		t.Errorf("after the rollback: %s, want %s", got, "(11, 'first')")

@@ -24,8 +24,8 @@ const (
 	entropyPlaceholder = "{entropy}"
 )
 
-// CheckRenewable fails if the kernel cannot be renewed now. A dead kernel can be renewed, because it has no
-// process.
+// CheckRenewable fails if the kernel cannot be renewed now. It accepts a dead kernel without a process: Renew leaves
+// this kernel dead and returns no error.
 func (k *Kernel) CheckRenewable() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -35,8 +35,9 @@ func (k *Kernel) CheckRenewable() error {
 	return k.checkFree()
 }
 
-// Renew runs the renewal code of the kernelspec in the kernel. Without such code, only the agent's part of
-// the kernel is renewed.
+// Renew makes the kernel different from other kernels that continue from the same memory. It runs the renewal code of
+// the kernelspec in the kernel. Without such code, only the Jupyter session in the
+// agent's messages changes.
 func (k *Kernel) Renew(ctx context.Context, timeout time.Duration) error {
 	k.mu.Lock()
 	p, state := k.process, k.state

@@ -1,4 +1,4 @@
-# The first cell finds a kernel without changes by the warm-up.
+# These cells read state of the kernel that the warm-up must not change.
 # %%
 print([(n, repr(globals()[n])) for n in ('_', '__', '___', 'Out', '_oh', '_i', '_ii', '_iii', '_dh')])
 print([n for n in globals() if n != '__builtins__'])
