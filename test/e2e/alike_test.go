@@ -42,19 +42,22 @@ func TestColdRestoredAndReadySessionsGiveTheSameOutputs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.compare(t, cellsOf(string(code)))
+			s.compare(t, cellsOf(t, string(code)))
 		})
 	}
 }
 
-// cellsOf splits a file into its cells.
-func cellsOf(file string) []string {
+// cellsOf splits a file into its cells. Only comments can come before the first cell.
+func cellsOf(t *testing.T, file string) []string {
+	t.Helper()
 	var cells []string
 	for line := range strings.Lines(file) {
 		if strings.HasPrefix(line, "# %%") {
 			cells = append(cells, "")
 		} else if len(cells) > 0 {
 			cells[len(cells)-1] += line
+		} else if !strings.HasPrefix(line, "#") {
+			t.Fatalf("the line %q comes before the first cell, want a line that starts with \"# %%%%\" before it", line)
 		}
 	}
 	return cells

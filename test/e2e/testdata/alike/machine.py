@@ -1,3 +1,4 @@
+# %%
 import socket
 print(socket.gethostbyname(socket.gethostname()), socket.gethostbyname('localhost'), socket.gethostbyname(socket.getfqdn()))
 # %%

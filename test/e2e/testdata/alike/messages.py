@@ -1,3 +1,4 @@
+# %%
 print('Total revenue: 42')
 print('\ud83d\ude80 done, x\ud800y')
 # %%

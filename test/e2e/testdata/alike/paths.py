@@ -1,3 +1,4 @@
+# %%
 open('/mnt/data/x.csv')
 # %%
 open('/mnt/data/x.csv', 'w')
