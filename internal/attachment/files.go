@@ -65,7 +65,8 @@ func (a *Attachment) RemoveFile(ctx context.Context, path string, recursive bool
 	return a.client.Remove(ctx, path, recursive)
 }
 
-// OpenFile opens length bytes of one version of a regular file, from offset on. The caller must close it.
+// OpenFile opens length bytes of a regular file, from offset on. It returns an error if the file no longer has the version
+// of f. The caller must close the stream.
 func (a *Attachment) OpenFile(ctx context.Context, f cellhold.FileInfo, offset, length int64) (io.ReadCloser, error) {
 	return a.stream(func() (io.ReadCloser, error) { return a.client.ReadAt(ctx, f.Exact(), f.Version, offset, length) })
 }

@@ -17,7 +17,7 @@ type CodeMode string
 // The modes, the strictest first. The zero value is CodeOff.
 const (
 	CodeOff       CodeMode = "off"       // nothing
-	CodeAllowlist CodeMode = "allowlist" // the packages on the list, whatever callers can install
+	CodeAllowlist CodeMode = "allowlist" // only the packages on the allowlist, even if callers can install others
 	CodeCallers   CodeMode = "callers"   // what callers can install
 )
 

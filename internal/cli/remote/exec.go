@@ -236,7 +236,7 @@ func (x *CommandTerminal) Resize(ctx context.Context) {
 }
 
 // writers returns the writers of the command's two streams. A command with a terminal controls our terminal, as with
-// ssh. Without one, a terminal gets harmless text only; files and pipes get all bytes.
+// ssh. If the command has no terminal, our terminal gets only harmless text. Files and pipes get all bytes.
 func (x *execution) writers() (out, errOut io.Writer) {
 	out, errOut = x.Terminal.Out, x.Terminal.Err
 	if x.Command.Terminal != nil {

@@ -1,14 +1,16 @@
 // Package snapshots stores snapshots on disk. Even if the server is killed, a snapshot is either complete or does not exist.
 //
-// A snapshot is a directory with a record and the files of its image. It is written as a draft in the same directory, and
-// a rename makes it a snapshot. The package does not know gVisor: the reader of the record decides whether the content
-// can be restored. The package never deletes a snapshot on its own, not even one that it cannot read.
+// A snapshot is a directory with a record and the files that the driver saved. A new snapshot is written as a draft, which
+// is a directory next to the snapshots. A rename makes the draft a snapshot. The package does not know gVisor: the reader
+// of the record decides whether the content can be restored. The package never deletes a snapshot on its own, not even
+// one that it cannot read.
 //
 // A snapshot is usable as soon as it has its name, and from then on it outlives the server. It outlives a crash of the
 // host after its bytes have reached the disk; a goroutine syncs them later. Until then a reboot makes the snapshot stale,
 // because half-written pages would be restored unnoticed.
 //
-// Locks: Store.mu guards the directories. A reader of an image holds it shared, so that the image is not replaced.
+// Locks: Store.mu guards the directories. A reader of a snapshot holds Store.mu shared, so that the snapshot is not
+// replaced.
 package snapshots
 
 import (
@@ -67,7 +69,7 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	// Only the owner can read the directory: images contain the memory of sandboxes.
+	// Only the owner can read the directory: snapshots contain the memory of sandboxes.
 	if err := os.Chmod(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
