@@ -9,7 +9,7 @@ import (
 )
 
 // reserve is the space above the limit of a spool that questions can use.
-const reserve = 1 << 20
+const reserve = 1 << 19
 
 // asks submits a cell that can ask for input.
 func (r *rig) asks(code string) cellhold.CellID {

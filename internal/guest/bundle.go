@@ -3,12 +3,14 @@ package guest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"cellhold"
+	"cellhold/internal/guestapi"
 	"cellhold/internal/lazy"
 )
 
@@ -61,6 +63,13 @@ func checkBundle(c *cellhold.DisplayContent) error {
 	}
 	c.Data, c.Metadata = data, metadata
 	return nil
+}
+
+// leaveOut replaces a bundle of that size by a note. The agent bounds what a kernel sends, but text can grow: a value
+// becomes its JSON, and some characters become escapes.
+func leaveOut(c *cellhold.DisplayContent, size int) {
+	note := fmt.Sprintf(`"[An output of %d bytes was left out; the limit is %d bytes.]"`, size, guestapi.MaxEvent)
+	c.Data, c.Metadata = map[string]json.RawMessage{plain: json.RawMessage(note)}, map[string]json.RawMessage{}
 }
 
 // plain is the MIME type of plain text.

@@ -126,6 +126,10 @@ func rewriteAs[C any](check func(*C) error, form func(*C) any) func(json.RawMess
 			return nil, err
 		}
 		b, err := encode(form(c))
+		if d, ok := any(c).(*cellhold.DisplayContent); ok && len(b) > guestapi.MaxEvent {
+			leaveOut(d, len(b))
+			b, err = encode(form(c))
+		}
 		if len(b) > guestapi.MaxEvent {
 			return nil, errContent
 		}

@@ -57,6 +57,20 @@ func TestOnlyTheFieldsOfATypeArePassedOn(t *testing.T) {
 	}
 }
 
+// TestADisplayThatGrowsTooLargeIsReplacedByANote: the agent accepts it, and the user must know that it is missing.
+func TestADisplayThatGrowsTooLargeIsReplacedByANote(t *testing.T) {
+	for name, value := range map[string]string{
+		"characters that become escapes": `"` + strings.Repeat("\u2028", guestapi.MaxEvent/5) + `"`,
+		"an object that becomes text":    `{"a":"` + strings.Repeat(`\"`, guestapi.MaxEvent/3) + `"}`,
+	} {
+		e := parse(t, cellhold.EventUpdateDisplayData, `{"data":{"text/plain":`+strings.ReplaceAll(value, `\u2028`, "\u2028")+`},"metadata":{"a":1},"transient":{"display_id":"x"}}`)
+		var c cellhold.DisplayContent
+		if json.Unmarshal(e.Content, &c) != nil || len(e.Content) > 1000 || !strings.Contains(string(c.Data["text/plain"]), "bytes was left out") || c.Transient.DisplayID != "x" {
+			t.Errorf("%s: the event is %s %.200s", name, e.Type, e.Content)
+		}
+	}
+}
+
 func TestContentThatDoesNotMatchItsTypeIsSkipped(t *testing.T) {
 	tests := []struct {
 		name    string

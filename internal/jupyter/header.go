@@ -3,6 +3,7 @@ package jupyter
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 )
 
@@ -57,6 +58,25 @@ func plainHeader(b []byte) (h Header, ok bool) {
 		return Header{}, false
 	}
 	return h, true
+}
+
+// exactHeader decodes any header. The decoder of a struct would also accept MSG_TYPE as msg_type, and kernels do not.
+// A client could then hide the type of its message from the agent.
+func exactHeader(b []byte) (h Header, err error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return Header{}, err
+	}
+	for name, value := range fields {
+		to := h.field(name)
+		if to == nil {
+			continue
+		}
+		if err := json.Unmarshal(value, to); err != nil && name != "date" {
+			return Header{}, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return h, nil
 }
 
 // field returns the field of a name, or nil.

@@ -41,6 +41,24 @@ func FuzzPlainHeader(f *testing.F) {
 	})
 }
 
+// TestTheNamesInAHeaderMatchExactly: a kernel reads them so, and the agent must see the same message.
+func TestTheNamesInAHeaderMatchExactly(t *testing.T) {
+	for raw, want := range map[string]Header{
+		`{"msg_type":"execute_request","MSG_TYPE":"comm_msg"}`:           {MsgType: "execute_request"},
+		`{"Msg_Id":"1","\u006dsg_type":"x","date":5,"m\u017fg_id":"2"}`:  {MsgType: "x"},
+		`{"msg_id":"1","msg_id":"é","date":[{"date":1}],"session":null}`: {MsgID: "é"},
+	} {
+		if h, _, err := DecodeHeader([]byte(raw)); err != nil || h != want {
+			t.Errorf("%s became %+v, %v; want %+v", raw, h, err, want)
+		}
+	}
+	for _, raw := range []string{`{"msg_id":1}`, `{"date":1,"session":{}}`, `[]`, `"x"`, `1`, ``, `{"msg_id":"ä"`} {
+		if h, _, err := DecodeHeader([]byte(raw)); err == nil {
+			t.Errorf("%s became %+v", raw, h)
+		}
+	}
+}
+
 func TestAParentHeaderIsDecodedAgainWhenItDiffers(t *testing.T) {
 	var p parentHeader
 	for _, raw := range []string{`{"msg_id":"1"}`, `{"msg_id":"1"}`, `{"msg_id":"2","new":1}`, "null", "{}", `{"msg_id":"1"}`} {

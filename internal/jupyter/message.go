@@ -190,9 +190,9 @@ func shallow(b []byte) []byte {
 	return out
 }
 
-// DecodeHeader reads a header or a parent header, which can be empty. raw is the header as it came. If a name
-// occurs twice, the last one counts. An attacker gains nothing by that, because user code can send any header.
-// Some clients send a number as the date. Date is empty then.
+// DecodeHeader reads a header or a parent header, which can be empty. raw is the header as it came. Names must match
+// exactly, as in kernels. If a name occurs twice, the last one counts. Code in a kernel gains nothing by that, because
+// it can send any header. Some clients send a number as the date. Date is empty then.
 func DecodeHeader(b []byte) (h Header, raw json.RawMessage, err error) {
 	if len(b) > maxHeader {
 		return h, nil, fmt.Errorf("%w: %d bytes", errForm, len(b))
@@ -203,8 +203,7 @@ func DecodeHeader(b []byte) (h Header, raw json.RawMessage, err error) {
 	if tooDeep(b) {
 		return h, nil, fmt.Errorf("%w: too deep", errForm)
 	}
-	err = json.Unmarshal(b, &h)
-	if odd, ok := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !(ok && odd.Field == "date") {
+	if h, err = exactHeader(b); err != nil {
 		return Header{}, nil, fmt.Errorf("%w: %w", errForm, err)
 	}
 	if string(bytes.TrimSpace(b)) == "null" {

@@ -89,7 +89,7 @@ func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 	// The kernel gets the request as early as possible. Its answers wait for the lock.
 	_, err = c.process.client.Execute(executeRequest(c, r))
 	if errors.Is(err, jupyter.ErrFull) {
-		return false, cellhold.Wrap(cellhold.Conflict, err, "The kernel does not read its messages. Interrupt it, or restart it.")
+		return false, fullError(err)
 	}
 	if err != nil {
 		// The kernel is ending, or its code broke the connection. The cell counts as accepted, because the end

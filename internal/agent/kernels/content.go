@@ -77,8 +77,8 @@ func isOutput(msgType string) bool {
 	return false
 }
 
-// display encodes a MIME bundle, or returns raw if it can be passed on as it is. A bundle that is too large, here or when it was read, is replaced by a
-// note.
+// display encodes a MIME bundle, or returns raw if it can be passed on as it is. A bundle that is too large, here or
+// when it was read, is replaced by a note.
 func display(t cellhold.EventType, raw []byte, dropped int64) ([]byte, error) {
 	if dropped == 0 && isPlain(t, raw) {
 		return raw, nil

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/json"
+	"errors"
 
 	"cellhold"
 	"cellhold/internal/agent/spool"
@@ -41,22 +42,31 @@ func (k *Kernel) asking(p *process, m jupyter.Message) *spool.Spool {
 	return nil
 }
 
-// Input answers the open question. Each question is answered once.
+// Input answers the open question. Each question is answered once. If the kernel cannot get the answer now, the
+// question stays open.
 func (k *Kernel) Input(r guestapi.InputReply) error {
 	if len(r.Value) > guestapi.MaxAnswer {
 		return cellhold.Errorf(cellhold.Exhausted, "The answer has %d bytes; the limit is %d bytes.", len(r.Value), guestapi.MaxAnswer)
 	}
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	c := k.cell
 	if c == nil || c.ending || c.id != r.Cell || c.asked == 0 || c.asked != r.Request {
-		k.mu.Unlock()
 		return cellhold.Errorf(cellhold.Conflict, "The cell is not waiting for this input.")
 	}
+	err := c.process.client.InputReply(r.Value)
+	if errors.Is(err, jupyter.ErrFull) {
+		return fullError(err)
+	}
 	c.asked = 0
-	k.mu.Unlock()
-	if err := c.process.client.InputReply(r.Value); err != nil {
+	if err != nil {
 		// The kernel is ending; the end of the process ends the cell.
 		k.log.Debug("input not sent", "cell", c.id, "error", err)
 	}
 	return nil
+}
+
+// fullError returns the error for a message that was not sent because of jupyter.ErrFull.
+func fullError(err error) error {
+	return cellhold.Wrap(cellhold.Conflict, err, "The kernel does not read its messages. Interrupt it, or restart it.")
 }

@@ -13,6 +13,7 @@ import (
 	"cellhold"
 	"cellhold/internal/agent/kernels"
 	"cellhold/internal/guestapi"
+	"cellhold/internal/jupyter"
 	"cellhold/internal/jupyter/stream"
 )
 
@@ -93,6 +94,88 @@ func TestALargeMessageOfAWireBlocksNothing(t *testing.T) {
 	}
 	r.Interrupt("c1")
 	r.done("c1") // at its deadline
+}
+
+// asking starts a kernel that runs cell c1, and reads nothing after the cell's request. ask makes it ask a question, and
+// returns an answer.
+func asking(t *testing.T) (r *rig, ask func(answer string) guestapi.InputReply) {
+	t.Helper()
+	var kernel sync.WaitGroup
+	t.Cleanup(kernel.Wait)
+	next := make(chan struct{})
+	t.Cleanup(func() { close(next) })
+	r = newRig(t, kernels.Timing{Shutdown: 10 * time.Millisecond}, "", func() (kernels.Process, error) {
+		b := newBroken(t)
+		kernel.Go(func() {
+			end := stream.New(b.theirs, stream.Options{})
+			err := b.becomeReady(end, "{}")
+			m, _ := end.Recv()
+			for range next {
+				if err == nil {
+					err = end.Send(stream.Stdin, []byte(`{"msg_type":"input_request"}`), m.Parts[0], []byte("{}"), []byte(`{"prompt":"?"}`))
+				}
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		return b, nil
+	})
+	r.states(cellhold.KernelIdle)
+	if _, err := r.Execute(guestapi.Execute{Cell: "c1", Code: "ask", Timeout: patience, AllowStdin: true}); err != nil {
+		t.Fatal(err)
+	}
+	return r, func(answer string) guestapi.InputReply {
+		next <- struct{}{}
+		r.await(func(e guestapi.Event) bool { return e.Type == cellhold.EventInputRequest }, func() { t.Fatal("the cell asks no question") })
+		return guestapi.InputReply{Cell: "c1", Request: r.last, Value: answer}
+	}
+}
+
+// largeRaw returns a message of a wire that fits into an empty queue, but not after another one.
+func largeRaw(ch jupyter.Channel, msgType string) jupyter.Message {
+	return jupyter.Message{Channel: ch, Header: jupyter.Header{MsgType: msgType}, Buffers: [][]byte{make([]byte, guestapi.WireBytes/4*3)}}
+}
+
+// TestAQuestionStaysOpenIfAWireCannotAnswerIt: otherwise the cell would wait for its deadline.
+func TestAQuestionStaysOpenIfAWireCannotAnswerIt(t *testing.T) {
+	r, ask := asking(t)
+	answer := ask("x")
+	if err := r.SendRaw(largeRaw(jupyter.Shell, "comm_msg")); err != nil { // it waits for the kernel
+		t.Fatal(err)
+	}
+	if err := r.SendRaw(largeRaw(jupyter.Stdin, "input_reply")); cellhold.KindOf(err) != cellhold.Unavailable {
+		t.Fatalf("an answer that does not fit: %v; want unavailable", err)
+	}
+	if err := r.Input(answer); err != nil {
+		t.Errorf("an answer after the one that did not fit: %v", err)
+	}
+	if err := r.Input(answer); cellhold.KindOf(err) != cellhold.Conflict {
+		t.Errorf("a second answer: %v; want conflict", err)
+	}
+}
+
+// TestAnAnswerThatCannotBeSentIsAnError: the host would otherwise wait for a cell that has no answer.
+func TestAnAnswerThatCannotBeSentIsAnError(t *testing.T) {
+	r, ask := asking(t)
+	if err := r.SendRaw(largeRaw(jupyter.Shell, "comm_msg")); err != nil {
+		t.Fatal(err)
+	}
+	for range 64 { // more answers than fit
+		answer := ask(strings.Repeat("x", guestapi.MaxAnswer))
+		err := r.Input(answer)
+		if err == nil {
+			continue
+		}
+		if cellhold.KindOf(err) != cellhold.Conflict || !strings.Contains(err.Error(), "does not read") {
+			t.Errorf("an answer that does not fit: %v; want a conflict", err)
+		}
+		if answer.Value = "x"; r.Input(answer) != nil {
+			t.Error("the question is not open for a shorter answer")
+		}
+		return
+	}
+	t.Error("all answers were accepted")
 }
 
 func TestAWireThatTheHostClosesIsFreeAlthoughTheKernelDoesNotRead(t *testing.T) {

@@ -53,8 +53,8 @@ func (p *process) addHeaders(m *jupyter.Message) {
 	}
 }
 
-// SendRaw sends a message of a wire to the kernel, and does not wait for the kernel. It refuses executions, because only cells have a deadline and
-// events.
+// SendRaw sends a message of a wire to the kernel, and does not wait for the kernel. It refuses executions, because
+// only cells have a deadline and events.
 func (k *Kernel) SendRaw(m jupyter.Message) error {
 	if err := checkRaw(m); err != nil {
 		return err
@@ -62,11 +62,14 @@ func (k *Kernel) SendRaw(m jupyter.Message) error {
 	if err := k.options.CheckStart(); err != nil {
 		return err
 	}
-	client, err := k.admitRaw(m)
+	client, unsent, err := k.admitRaw(m)
 	if err != nil {
 		return err
 	}
 	err = client.SendMessage(m, guestapi.WireBytes)
+	if err != nil {
+		unsent()
+	}
 	if errors.Is(err, jupyter.ErrFull) {
 		return cellhold.Wrap(cellhold.Unavailable, err, "The kernel does not read its messages, and more than %d bytes would wait for it. Send the message again when the kernel answers.", guestapi.WireBytes)
 	}
@@ -88,24 +91,37 @@ func checkRaw(m jupyter.Message) error {
 	return nil
 }
 
-// admitRaw returns the connection for a message of a wire, and remembers the message.
-func (k *Kernel) admitRaw(m jupyter.Message) (*jupyter.Client, error) {
+// admitRaw returns the connection for a message of a wire, and remembers the message. The caller must call unsent if
+// the message cannot be sent.
+func (k *Kernel) admitRaw(m jupyter.Message) (client *jupyter.Client, unsent func(), err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.process == nil || k.process.client == nil {
-		return nil, cellhold.Errorf(cellhold.Conflict, "The kernel is %s.", k.state)
+		return nil, nil, cellhold.Errorf(cellhold.Conflict, "The kernel is %s.", k.state)
 	}
 	// With the id of the running cell, a status of this message could end the cell early.
 	if _, used := k.recent.byMessage(m.Header.MsgID); used {
-		return nil, cellhold.Errorf(cellhold.Conflict, "The message id %.50q belongs to a cell.", m.Header.MsgID)
+		return nil, nil, cellhold.Errorf(cellhold.Conflict, "The message id %.50q belongs to a cell.", m.Header.MsgID)
 	}
+	unsent = func() {}
 	if m.Channel == jupyter.Stdin && m.Header.MsgType == "input_reply" && k.cell != nil {
-		k.cell.asked = 0 // this message answers the question
+		c, question := k.cell, k.cell.asked
+		c.asked = 0 // this message answers the question
+		unsent = func() { k.askAgain(c, question) }
 	}
 	if m.Header.MsgID != "" { // messages without a parent would belong to it
 		k.raw.remember("", m.Header.MsgID)
 	}
-	return k.process.client, nil
+	return k.process.client, unsent, nil
+}
+
+// askAgain opens a question whose answer was not sent, unless the cell has asked a newer one.
+func (k *Kernel) askAgain(c *cell, question int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c.asked == 0 {
+		c.asked = question
+	}
 }
 
 // isRaw reports whether a message of a wire has this id.

@@ -30,6 +30,9 @@ const (
 	// reserve is space above the limit that only tracebacks and questions can use. After a flood, the exception
 	// that ended it is the most important output. Code that asks for input waits for the answer.
 	reserve = 1 << 20
+	// forQuestions is the part of the reserve that questions can use. Code can ask without end, and the exception that
+	// ends it needs the rest.
+	forQuestions = reserve / 2
 	// batchBytes bounds one read, except for a single larger event. With this size, a burst costs few
 	// system calls, and many readers cost little memory.
 	batchBytes = 64 << 10
@@ -135,7 +138,10 @@ func (s *Spool) Try(of string, t cellhold.EventType, content []byte) (seq int64)
 	question := t == cellhold.EventInputRequest
 	reserved := question || t == cellhold.EventError
 	limit := s.limit
-	if reserved {
+	switch {
+	case question:
+		limit += forQuestions
+	case reserved:
 		limit += reserve
 	}
 	if s.size+int64(len(content))+entryCost > limit || s.full && !reserved {

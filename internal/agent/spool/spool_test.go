@@ -104,3 +104,18 @@ func TestOutputWaitsForSpaceAtEveryFillLevel(t *testing.T) {
 		}
 	}
 }
+
+func TestQuestionsLeaveSpaceForAnException(t *testing.T) {
+	s := New(64<<10, Cell)
+	question, exception := []byte(`{"prompt":"`+strings.Repeat("x", guestapi.MaxPrompt)+`"}`), []byte(`{"ename":"`+strings.Repeat("x", 100_000)+`"}`)
+	asked := 0
+	for s.Try("c1", cellhold.EventInputRequest, question) > 0 {
+		asked++
+	}
+	if asked == 0 || s.Try("c1", cellhold.EventError, exception) == 0 {
+		t.Errorf("after %d questions, the exception was dropped", asked)
+	}
+	if s.Try("c1", cellhold.EventDisplayData, []byte("{}")) != 0 {
+		t.Error("a full spool took a display")
+	}
+}

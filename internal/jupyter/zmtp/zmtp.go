@@ -56,6 +56,9 @@ const (
 	// maxWaiting bounds the bytes that wait for a peer that does not read. ZeroMQ reads on a thread of its own, and
 	// stops after a thousand messages that the kernel has not taken.
 	maxWaiting = 64 << 20
+	// lastMessages is how long Recv returns messages after a failed Send. A peer that dies leaves its last messages in
+	// the socket.
+	lastMessages = time.Second
 )
 
 // ErrProtocol marks all data that a correct ZMTP 3.0 peer would not send. The connection cannot be used
@@ -177,7 +180,8 @@ func (c *Conn) Subscribe(prefix string) error {
 var ErrFull = sendqueue.ErrFull
 
 // Send sends one message with one system call. It does not wait: bytes that the socket does not take now are sent
-// when the peer reads. The error is ErrFull if more than 64 MiB would wait.
+// when the peer reads. The error is ErrFull if more than 64 MiB would wait. After any other error Recv ends soon, when
+// it has returned the messages that the peer had sent.
 func (c *Conn) Send(frames ...[]byte) error { return c.SendWithin(maxWaiting, frames...) }
 
 // SendWithin is Send with another limit of the bytes that can wait.
@@ -201,10 +205,15 @@ func (c *Conn) SendWithin(limit int, frames ...[]byte) error {
 }
 
 func (c *Conn) write(message []byte, limit int) error {
-	if err := c.out.Send(message, limit); err != nil {
-		return fmt.Errorf("zmtp: send: %w", err)
+	err := c.out.Send(message, limit)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if !errors.Is(err, ErrFull) {
+		// A peer can close only its reading half. Without an end of Recv, its owner would wait for answers.
+		c.EndWithin(lastMessages)
+	}
+	return fmt.Errorf("zmtp: send: %w", err)
 }
 
 // Recv returns the next message, and answers heartbeats. After an error the connection cannot be used.

@@ -252,6 +252,20 @@ func TestTheEndOfThePeerIsReported(t *testing.T) {
 	}
 }
 
+// TestAPeerThatClosesItsReadingHalfEndsTheConnection: otherwise a cell would wait for an answer that never comes.
+func TestAPeerThatClosesItsReadingHalfEndsTheConnection(t *testing.T) {
+	c, nc := mustRaw(t)
+	if err := nc.(*net.UnixConn).CloseRead(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Send([]byte("x")); err == nil || errors.Is(err, ErrFull) {
+		t.Fatalf("a message to a peer that cannot read: %v", err)
+	}
+	if m, err := c.Recv(); err == nil {
+		t.Errorf("received %q, want the end", m.Frames)
+	}
+}
+
 // drain reads the greeting and READY of the other end. With unread bytes, the close would reset the connection.
 func drain(nc net.Conn) {
 	io.ReadFull(nc, make([]byte, greetingSize+len(command(readyBody(Peer{Type: Dealer})))))
