@@ -364,7 +364,8 @@ func (p *process) shutdown(ctx context.Context) {
 	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
 	refused := make(chan struct{})
-	// A kernel that does not read never answers the request. The request then ends when the kernel dies.
+	// A kernel that does not read never answers. So the request has a goroutine of its own, which ends with the
+	// kernel or with wait.
 	p.asking.Go(func() {
 		if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
 			close(refused)
