@@ -1,5 +1,5 @@
-// Command cellhold-runner runs gVisor for the server: it becomes the processes of a sandbox. Only cellhold starts it. It
-// is a program of its own, so that these processes do not initialise the packages of a server.
+// Command cellhold-runner runs gVisor for the server: each process of a sandbox is a run of this program. Only cellhold
+// starts it. It is a program of its own, so that these processes do not initialise the packages of a server.
 package main
 
 import (

@@ -21,16 +21,16 @@ type Saved struct {
 }
 
 // Save returns the state of the agent. Every kernel must be idle or dead, and all commands must have ended.
-// Save calls the function also for each live kernel, while it holds the kernel's lock. In this call, the driver
+// Save calls live with the id of each live kernel, while it holds the kernel's lock. In this call, the driver
 // can save the state of the kernel's processes.
-func (a *Agent) Save(also func(cellhold.KernelID)) (*Saved, error) {
+func (a *Agent) Save(live func(cellhold.KernelID)) (*Saved, error) {
 	commands, err := a.commands.Save()
 	if err != nil {
 		return nil, err
 	}
 	s := &Saved{commands: commands}
 	for _, k := range a.all() {
-		one, err := k.Save(also)
+		one, err := k.Save(live)
 		if err != nil {
 			return nil, err
 		}

@@ -19,8 +19,8 @@ import (
 )
 
 // acceptDelay is how long the answer to an accepted cell can wait for the cell's first events. Then the
-// answer and the events take one write to the host instead of two. A small cell takes 4 to 10 ms. An interrupt
-// right after the request waits for the answer.
+// answer and the events take one write to the host instead of two. A small cell takes 4 to 10 ms. The delay is short,
+// because a caller that interrupts a cell right after its submission waits for this answer first.
 const acceptDelay = 20 * time.Millisecond
 
 // errLongLine is the reason to end a connection on which a line is longer than maxBody.

@@ -147,9 +147,9 @@ func (s *ways) environment(name string, port int, w guestapi.Way) (map[string]st
 	return env, nil
 }
 
-// trust writes the image's certificate authorities and the additional ones in more to a file that programs can
-// read. It returns the path of the file.
-func (s *ways) trust(name, more string) (string, error) {
+// trust writes a file of certificate authorities that programs can read: first those of the image, then the
+// additional ones. It returns the path of the file.
+func (s *ways) trust(name, additional string) (string, error) {
 	if s.dir == "" {
 		return "", cellhold.Errorf(cellhold.Conflict, "This agent has no directory for certificates.")
 	}
@@ -163,7 +163,7 @@ func (s *ways) trust(name, more string) (string, error) {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("read the image's certificates: %w", err)
 	}
-	all = append(append(all, '\n'), more...)
+	all = append(append(all, '\n'), additional...)
 	file := filepath.Join(s.dir, "trust-"+name+".pem")
 	if err := os.WriteFile(file, all, 0o644); err != nil {
 		return "", fmt.Errorf("write certificates: %w", err)
@@ -206,7 +206,8 @@ func (a *Agent) deleteWay(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// postNext turns a request of the host into a connection for the next program that needs a connection.
+// postNext turns a request of the host into a connection. The proxy uses the connection for the next program that
+// needs one.
 func (a *Agent) postNext(w http.ResponseWriter, r *http.Request) {
 	a.ways.mu.Lock()
 	current := a.ways.open[r.PathValue("way")]

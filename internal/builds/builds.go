@@ -1,5 +1,6 @@
-// Package builds keeps the builds of a program as files. This binary contains one build; the files of others are kept
-// while sessions or snapshots need them. The package never returns a file whose bytes do not have the expected digest.
+// Package builds keeps the builds of a program as files. This binary contains one build. The files of other builds are
+// kept while sessions or snapshots need them. The package never returns a file whose bytes do not have the expected
+// digest.
 //
 // Each build has a folder of its own, named by its digest. A process that uses a build holds a lock on its folder, so
 // that no other process removes it.
@@ -25,7 +26,7 @@ import (
 // mode is the mode of builds and their folders. Sandboxes run them with another uid.
 const mode = 0o755
 
-// ErrContent says that a Program is not what it claims to be.
+// ErrContent says that the content of a Program does not have its digest.
 var ErrContent = errors.New("in this binary does not have the digest")
 
 // Program is the build that this binary contains.
@@ -89,13 +90,13 @@ func (b *Builds) path(digest string) string { return filepath.Join(b.dir, folder
 // folderOf returns the name of a digest's folder: half of the digest, because paths must be short.
 func folderOf(digest string) string { return digest[:32] }
 
-// A SHA-256 digest in hexadecimal digits, and the name of its folder.
+// The patterns of a SHA-256 digest in hexadecimal digits, and of the name of its folder.
 var (
 	digestPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	folderPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
 )
 
-// Find returns the path of the build with a SHA-256 digest. It has compared the bytes.
+// Find returns the path of the build with a SHA-256 digest. Before that, it compares the bytes with the digest.
 func (b *Builds) Find(digest string) (string, error) {
 	f, err := b.open(digest)
 	if err != nil {
@@ -104,8 +105,9 @@ func (b *Builds) Find(digest string) (string, error) {
 	return b.path(digest), f.Close()
 }
 
-// Executable returns a path for the build with a SHA-256 digest, until Close. Only this process can use it, and start the
-// build with it. It leads to the file whose bytes were compared, even if another user can replace files in the folder.
+// Executable returns a path with which this process can start the build with a SHA-256 digest. The path is valid until
+// Close, and only in this process. It leads to the file whose bytes were compared, even if another user can replace
+// files in the folder.
 func (b *Builds) Executable(digest string) (string, error) {
 	f := b.files[digest]
 	if f == nil {
@@ -277,7 +279,7 @@ func replace(path string, p Program) error {
 // newPrefix begins the names of files that are being written.
 const newPrefix = ".new-"
 
-// abandoned is the age at which such a file has no writer any more.
+// abandoned is the age from which a file with newPrefix counts as abandoned by its writer.
 const abandoned = time.Hour
 
 // removeAbandoned removes the incomplete files of processes that were killed.

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// codeLevels bounds the nesting of a request of code, and codeCommas the number of its parts.
+	// codeCommas bounds the commas in the first codeLevels levels of a request of code, and so its parts.
 	codeLevels = 2
 	codeCommas = 2 * guestapi.MaxRequirements
 	// sayTime bounds the write of one line to the guest. hurryTime bounds all writes after Hurry.

@@ -26,8 +26,8 @@ func commandPath(id cellhold.CommandID) string {
 	return "/v1/commands/" + url.PathEscape(string(id))
 }
 
-// Start starts a command. If the same command was started before, it returns no error and does not run
-// again. If the program cannot be started, the command ends with an exit status, and Start returns no error.
+// Start starts a command. If the same command was started before, Start returns no error, and the command does not
+// run again. If the program cannot be started, the command ends with an exit status, and Start returns no error.
 func (c Commands) Start(ctx context.Context, id cellhold.CommandID, r guestapi.StartCommand) error {
 	return about("start", id, c.client.send(ctx, request{method: http.MethodPut, path: commandPath(id)}, r))
 }
@@ -50,7 +50,8 @@ func (c Commands) Resize(ctx context.Context, id cellhold.CommandID, t cellhold.
 
 // Input passes on standard input that begins at offset. The agent skips bytes that it received before. A
 // negative offset means the end of the received bytes. Input returns the number of bytes received since the
-// start. The error is Exhausted if the command does not read its input, and Conflict if it has ended or its input is closed.
+// start. The error is Exhausted if the command does not read its input. It is Conflict if the command has ended or
+// its input is closed.
 func (c Commands) Input(ctx context.Context, id cellhold.CommandID, b []byte, offset int64, eof bool) (taken int64, err error) {
 	query := url.Values{"eof": {strconv.FormatBool(eof)}}
 	if offset >= 0 {

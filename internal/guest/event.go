@@ -24,7 +24,8 @@ const (
 	// maxInfoText bounds names in the kernel's description, and maxLanguageInfo its language_info.
 	maxInfoText     = 200
 	maxLanguageInfo = 16 << 10
-	// maxTraceLines bounds a traceback. The agent cuts tracebacks at 256 KiB, about 5,000 lines.
+	// maxTraceLines bounds the lines of a traceback. The agent cuts tracebacks at 128 KiB, and counts at least 16
+	// bytes for each line.
 	maxTraceLines = 20_000
 	// eventLevels is the depth of an event's own fields: the event, its content, and the maps and lists in the
 	// content.

@@ -30,8 +30,8 @@ const (
 	continueTime = 10 * time.Second
 	// answerTimeout is the time that a guest has for an operation on many files.
 	answerTimeout = 3 * time.Minute
-	// maxListing bounds one page. If each name and target has its full length, and each byte is escaped, a page
-	// needs three times as much. Real pages are smaller.
+	// maxListing bounds one page. Real pages are smaller. Only a page of links whose names and targets have their
+	// full length, with every byte escaped, would need 13 MB.
 	maxListing = 8 << 20
 	// maxListingCommas bounds the commas of a page: eight fields for each entry, and space for new ones.
 	maxListingCommas = 16 * guestapi.MaxPage

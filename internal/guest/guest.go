@@ -41,8 +41,8 @@ const (
 	maxInfo = 64 << 10
 	// maxList bounds the list of files: all paths of full length with every byte escaped.
 	maxList = guestapi.MaxFiles * (6*guestapi.MaxPath + 200)
-	// maxListCommas bounds the commas in the list of files: four for each file, and space for new fields.
-	// listLevels bounds the nesting: the list, and the files in it.
+	// maxListCommas bounds the commas in the list of files: four for each file, and space for new fields. The
+	// commas are counted in listLevels levels: in the list, and in the files of the list.
 	maxListCommas = 10 * guestapi.MaxFiles
 	listLevels    = 2
 	// maxSentence bounds text of the guest that is shown as a sentence.
@@ -162,8 +162,8 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 		req.Header.Set("Expect", "100-continue")
 	}
 	if !r.once {
-		// The transport does not send this header. It lets the transport retry when an idle connection is
-		// closed. After a reset of the link, all of them are.
+		// The transport does not send this header. The header lets the transport retry when an idle connection
+		// is closed. After a reset of the link, all idle connections are closed.
 		req.Header["X-Idempotency-Key"] = nil
 	}
 	resp, err := c.http.Do(req)

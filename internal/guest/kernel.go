@@ -65,8 +65,8 @@ func (k *Kernel) Start(ctx context.Context, r guestapi.StartKernel) error {
 	return k.wrap("start", k.client.send(ctx, request{method: http.MethodPut, path: k.path}, r))
 }
 
-// Execute submits a cell. It returns when the agent has accepted it. If the same cell was submitted before,
-// it returns no error and the cell is not run again. The error is Conflict when the kernel is busy, dead or
+// Execute submits a cell. It returns when the agent has accepted the cell. If the same cell was submitted before,
+// Execute returns no error, and the cell is not run again. The error is Conflict when the kernel is busy, dead or
 // not ready.
 func (k *Kernel) Execute(ctx context.Context, r guestapi.Execute) error {
 	if t := k.talking(); t != nil {

@@ -19,7 +19,7 @@ const (
 	// maxInstalled bounds the report of an installation: the log, the hooks, and four kilobytes for each
 	// package.
 	maxInstalled = 6*guestapi.MaxInstallLog + 6*guestapi.MaxHooks*guestapi.MaxHookText + guestapi.MaxPackages*4<<10
-	// maxInstalledCommas bounds the commas in the report, and installedLevels its levels.
+	// maxInstalledCommas bounds the commas in the first installedLevels levels of the report.
 	maxInstalledCommas = guestapi.MaxPackages * (10 + guestapi.MaxModules)
 	installedLevels    = 4
 	// maxAsk bounds one question of the installer: a path and a number.
@@ -28,8 +28,8 @@ const (
 	maxModule = 128
 )
 
-// Patterns with large counts are compiled at their first use. Each sandbox starts four processes of this program
-// that do not use them. Each compilation takes milliseconds.
+// Patterns with large counts are compiled at their first use. Each compilation takes milliseconds, and most runs
+// of the program do not use these patterns.
 var (
 	packageName    = lazy.Regexp(`^[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?$`)
 	packageVersion = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}$`)

@@ -45,8 +45,8 @@ func (c *Client) CloseWay(ctx context.Context, name string) error {
 	return nil
 }
 
-// Next opens a connection for the next program in the guest that uses the egress proxy. Its bytes come from the
-// program. The caller must close it.
+// Next opens a connection for the next program in the guest that uses the egress proxy. The bytes that the caller
+// reads come from the program. The caller must close the connection.
 func (c *Client) Next(ctx context.Context, name string) (net.Conn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {

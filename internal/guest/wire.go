@@ -183,7 +183,7 @@ func parseNote(m guestapi.WireMessage) (guestapi.WireMessage, error) {
 // checkPart returns a JSON object in valid UTF-8. It returns an empty object for all other bytes.
 func checkPart(b []byte) (object json.RawMessage, ok bool) {
 	if !utf8.Valid(b) {
-		b = bytes.ToValidUTF8(b, []byte("\uFFFD")) // some kernels print other bytes
+		b = bytes.ToValidUTF8(b, []byte("\uFFFD")) // some kernels send other bytes
 	}
 	if !bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) || !fits(b, 0, 0) || !json.Valid(b) {
 		return json.RawMessage("{}"), false

@@ -18,8 +18,8 @@ const (
 // CodeUpgrade is the protocol of connections on which code asks for packages.
 const CodeUpgrade = "cellhold-packages"
 
-// CodeRequest is a request of code in the sandbox, the first line of such a connection. The agent does not check
-// it. It has either Remove, or packages to install.
+// CodeRequest is a request of code in the sandbox, the first line of a connection with CodeUpgrade. The agent does not
+// check it. A CodeRequest has either Remove, or packages to install.
 type CodeRequest struct {
 	Requirements []string `json:"requirements,omitempty"` // one in each element
 	File         string   `json:"file,omitempty"`         // text of a requirements file

@@ -6,7 +6,7 @@ import "time"
 //
 //	GET    /v1/files?path=P&after=NAME&limit=N          → Listing of a directory, one page
 //	DELETE /v1/files?path=P&recursive=true              → 204
-//	GET    /v1/files/stat?path=P                        → Entry
+//	GET    /v1/files/stat?path=P&follow=true            → Entry; of a link's target if follow is set
 //	GET    /v1/files/content?path=P&offset=N&length=N&version=V → the bytes; 409 if the version differs
 //	PUT    /v1/files/content?path=P&limit=N&mode=M      the bytes → Entry; the file appears whole or not at all
 //	POST   /v1/files/directory?path=P                   → Entry; 201 when it was made

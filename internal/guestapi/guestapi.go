@@ -47,7 +47,8 @@
 //	                                       CodeLines, one line of JSON each
 //
 // Errors are a Problem with one of these statuses: 400 bad request, 404 kernel or file not found, 409 wrong
-// state, 413 too large, 500 failure of the agent, 501 unsupported, 503 unavailable.
+// state, 413 too large, 500 failure of the agent, 501 unsupported, 503 unavailable. The routes of files also use 403
+// permission denied.
 package guestapi
 
 import (
@@ -85,7 +86,7 @@ const (
 	SpoolBytes = 32 << 20
 	// MaxFiles bounds the files that the agent lists below /mnt/data/output.
 	MaxFiles = 1000
-	// MaxPath is the limit of a file's path there in bytes, and MaxDepth that of its components.
+	// MaxPath is the limit of a file's path below OutputDir in bytes, and MaxDepth that of its components.
 	MaxPath  = 1024
 	MaxDepth = 16
 )
@@ -122,8 +123,8 @@ type StartKernel struct {
 	Env     map[string]string `json:"env,omitempty"`     // added to the variables of the kernelspec
 }
 
-// Prepare runs code that belongs to no cell in a kernel: silently, without a prompt number. Templates warm
-// up with it. A kernel that was started before its session gets the session's startup code with it.
+// Prepare runs code that belongs to no cell in a kernel: silently, without a prompt number. Templates use it to
+// prepare their kernels. A kernel that was started before its session gets the session's startup code with it.
 type Prepare struct {
 	Code    string        `json:"code"`
 	Timeout time.Duration `json:"timeout"` // nanoseconds; must be positive
@@ -168,7 +169,7 @@ type Execute struct {
 // Talk is the protocol of a connection on which events are sent and cells are submitted.
 const Talk = "cellhold-talk"
 
-// TalkLine is a line on such a connection that is not an event. It begins with TalkPrefix.
+// TalkLine is a line on a connection with the protocol Talk that is not an event. It begins with TalkPrefix.
 type TalkLine struct {
 	Taken *Taken `json:"taken"`
 }
@@ -232,7 +233,7 @@ type Ask struct {
 	Port int    `json:"port"`
 }
 
-// Answer is the second line, from the host.
+// Answer is the second line on a connection of an egress proxy: the host's answer to the Ask.
 type Answer struct {
 	Refused bool   `json:"refused,omitempty"` // by the policy
 	Error   string `json:"error,omitempty"`   // one sentence; empty means that bytes flow from here on

@@ -24,9 +24,9 @@ const (
 	// bytes.
 	MaxWireHeader = 16 << 10
 	// WireBytes bounds the messages that wait for the host on one wire, in bytes. It has space for one message
-	// of any size, and 8 MiB of other messages. When the queue is full, the agent closes the wire. The messages of
-	// all wires that wait for a kernel have the same bound; over ZeroMQ, on each channel. When too many wait, the agent
-	// refuses a message.
+	// of any size, and 8 MiB of other messages. When the queue is full, the agent closes the wire. In the other
+	// direction, WireBytes bounds the messages of all wires that wait for a kernel; over ZeroMQ, for each channel. When
+	// more would wait, the agent refuses the message.
 	WireBytes = MaxWireMessage + 8<<20
 	// MaxClientHeader is the limit of the header in an ExecuteRequest, in bytes.
 	MaxClientHeader = 1 << 10

@@ -1,5 +1,5 @@
-// Package guestbin carries the guest's binary inside the server's binary. It writes the binary to disk, and finds
-// those of other builds; package builds says how.
+// Package guestbin carries the guest's binary inside the server's binary. It writes the binary to disk, and finds the
+// guest binaries of other builds on disk. Package builds says how.
 package guestbin
 
 import (
@@ -26,7 +26,7 @@ var files embed.FS
 // ErrNotBuiltIn says that this binary was built without the guest's binary.
 var ErrNotBuiltIn = errors.New("this cellhold was built without its guest binary; build it with: make build")
 
-// Open returns the guest binaries in a folder, with the one of this build.
+// Open returns the guest binaries in a folder, and writes the one of this build.
 func Open(dir string) (*builds.Builds, error) {
 	f, err := files.Open("bin/" + Name)
 	if errors.Is(err, fs.ErrNotExist) {

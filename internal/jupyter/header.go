@@ -98,7 +98,8 @@ func (h *Header) field(name string) *string {
 	return nil
 }
 
-// parentHeader decodes parent headers. All messages about one request have the same one, so it keeps the last one.
+// parentHeader decodes parent headers. All messages about one request have the same parent header. So parentHeader
+// keeps the last one, and decodes equal bytes only once.
 type parentHeader struct {
 	last Header
 	raw  json.RawMessage // a copy, because the bytes share memory with their message

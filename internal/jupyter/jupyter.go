@@ -8,14 +8,14 @@
 // It checks the form of the kernel's messages, and does not trust their content. The code in a kernel knows
 // the signing key, so it can forge any message, even a reply or an idle status. So only the process shows
 // whether the kernel is alive. Messages with the wrong form are dropped and logged. Parts that are too
-// large or too deep are left out and counted.
+// large are left out and counted. A mark replaces values that are too deep.
 //
 // A kernel can get another key and session while it runs: see Client.Expect.
 //
 // A kernel can have one inherited stream in place of the sockets: see DialStream. Messages on the stream are not
 // signed. Such a kernel can leave its last messages in shared memory.
 //
-// Calls that send do not wait for the kernel: what its socket does not take waits in a queue of bounded size.
+// Calls that send do not wait for the kernel: bytes that its socket does not take are kept in a queue of bounded size.
 //
 // There is one lock, Client.mu. It is never held while a message is sent or passed on.
 package jupyter
@@ -38,7 +38,8 @@ var ErrDead = errors.New("the kernel process is dead")
 // ErrFull is the error for a message that was not sent, because too many bytes wait for a kernel that does not read.
 var ErrFull = sendqueue.ErrFull
 
-// maxWaiting bounds the bytes of the client's own messages that wait for a kernel, together with all other messages.
+// maxWaiting is the limit of waiting bytes with which the client sends its own messages. All bytes that wait for the
+// kernel count, also those of other messages.
 const maxWaiting = 64 << 20
 
 // Options configures a Client.

@@ -54,8 +54,8 @@ type Message struct {
 	Metadata  json.RawMessage
 	Content   json.RawMessage
 	Buffers   [][]byte
-	// Dropped is about the number of bytes that were left out, because they were too large or too deep.
-	// Then Content is an empty object, or Buffers are missing.
+	// Dropped is about the number of bytes that were left out, because the message was too large. Then Content
+	// is an empty object, or Buffers are missing. Values that are too deep do not count.
 	Dropped int64
 }
 

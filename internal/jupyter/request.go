@@ -34,7 +34,7 @@ type LanguageInfo struct {
 type ExecuteRequest struct {
 	MsgID        string // for a caller that needs the id before the first answer; empty means a new id
 	Code         string
-	Silent       bool // no output, no history, no execution count
+	Silent       bool // no execute_input, no result, no history, no execution count
 	StoreHistory bool
 	AllowStdin   bool            // the code can ask for input; answer with InputReply
 	Metadata     json.RawMessage // metadata of the message, a JSON object; empty means none

@@ -23,8 +23,8 @@ const (
 	// lastOutput is how long the other channels are read after one channel has ended. A kernel that dies leaves
 	// its last messages in each socket, and after them the end.
 	lastOutput = time.Second
-	// holdFor is how long the first output of a request can wait. Until then all output of a short cell is
-	// there, and is read in one go when the kernel has answered. So five messages need one wake-up of this
+	// holdFor is how long the first output of a request can wait. In this time a short cell makes all its
+	// output, and the client reads all of it when the kernel has answered. So five messages need one wake-up of this
 	// process instead of five, while it shares its processors with the kernel. The delay is too short to
 	// notice.
 	holdFor = 20 * time.Millisecond

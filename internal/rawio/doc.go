@@ -2,13 +2,13 @@
 // scheduler.
 //
 // The scheduler must know of calls that can block, so that it can run other goroutines. For calls that
-// cannot block, the report costs more than the call. The first report after a rest wakes the runtime's
-// monitor thread. The monitor then wakes every 20 microseconds while anything runs, and in gVisor each wake
-// enters its kernel. The agent makes a dozen of such calls in every cell.
+// cannot block, the report costs more than the call. The runtime's monitor thread sleeps while all goroutines
+// wait, and the next report wakes it. The monitor then runs every 20 microseconds until all goroutines wait again,
+// and in gVisor each of its runs enters gVisor's kernel. The agent makes a dozen of such calls in every cell.
 //
 // The monitor is also needed: it lets goroutines share a processor, and it polls other descriptors while
-// one keeps the processor busy. So in a long row of calls without a rest of any stream, some calls are
-// reported.
+// one goroutine keeps the processor busy. So if a stream makes many calls while no stream waits, some of these
+// calls are reported.
 //
 // Every descriptor given to this package must be non-blocking (O_NONBLOCK). A blocking descriptor stops the
 // whole program.

@@ -164,35 +164,35 @@ func TestEveryNthCallWithoutAWaitIsReportedToTheScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer zero.Close()
-	for range 10 * inRow {
+	for range 10 * reportEvery {
 		if _, err := row.call(plain, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if told != 10 {
-		t.Errorf("%d of %d calls were reported to the scheduler, want 10", told, 10*inRow)
+		t.Errorf("%d of %d calls were reported to the scheduler, want 10", told, 10*reportEvery)
 	}
 	again := func(int, []byte) (int, error) { return 0, syscall.EAGAIN }
-	row.calls = inRow - 1
+	row.calls = reportEvery - 1
 	if _, err := row.call(again, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != syscall.EAGAIN || row.calls != 0 {
 		t.Errorf("a call that must wait: got %v and the row %d, want EAGAIN and 0", err, row.calls)
 	}
 	told = 0
-	for range 10 * inRow {
-		rest() // of another stream
+	for range 10 * reportEvery {
+		beginWait() // of another stream
 		if _, err := row.call(plain, syscall.SYS_READ, int(zero.Fd()), make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if told != 0 {
-		t.Errorf("%d calls were reported although another stream rested between them", told)
+		t.Errorf("%d calls were reported although another stream waited between them", told)
 	}
 }
 
-func TestAStreamThatWaitsRests(t *testing.T) {
+func TestAStreamThatWaitsIsCounted(t *testing.T) {
 	ours, theirs := sockets(t)
-	rested := func() bool {
-		before := rests.Load()
+	waited := func() bool {
+		before := waits.Load()
 		err := ours.(*conn).stream.raw.Control(func(fd uintptr) {
 			ours.(*conn).stream.into = make([]byte, 1)
 			ours.(*conn).stream.read(fd)
@@ -200,15 +200,15 @@ func TestAStreamThatWaitsRests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return rests.Load() != before
+		return waits.Load() != before
 	}
-	if !rested() {
-		t.Error("a read without data is no rest")
+	if !waited() {
+		t.Error("a read without data is no wait")
 	}
 	if _, err := theirs.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if rested() {
-		t.Error("a read with data is a rest")
+	if waited() {
+		t.Error("a read with data is a wait")
 	}
 }

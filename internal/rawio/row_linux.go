@@ -9,19 +9,19 @@ import (
 	"unsafe"
 )
 
-// inRow is the number of calls in a row after which one call is reported to the scheduler. A cell of a few
-// lines makes fewer calls, and this many calls take less than a millisecond.
-const inRow = 16
+// reportEvery is the number of calls of a Row of which one is reported to the scheduler. A cell of a few lines makes
+// fewer calls. This number of calls takes less than a millisecond.
+const reportEvery = 16
 
-// rests counts how often a stream of this package began to wait. Only the runtime's poller ends such a wait. So after a
-// rest of any stream, the poller and other goroutines have run, and all rows begin again.
-var rests atomic.Uint32
+// waits counts how often a stream of this package began to wait. Only the runtime's poller ends such a wait. So after a
+// wait of any stream, the poller and other goroutines have run, and every Row counts from 0 again.
+var waits atomic.Uint32
 
-// Row counts the calls in one direction of a descriptor since it last had no data or no space, and since the last rest
-// of any stream. Its calls are read(2) and write(2), which no signal interrupts.
+// Row counts consecutive calls in one direction of a descriptor. The count begins again when the descriptor has no data
+// or no space, and when any stream waits. The calls are read(2) and write(2), which no signal interrupts.
 type Row struct {
 	calls int
-	rests uint32 // at the last call
+	waits uint32 // value of the variable waits at the last call
 }
 
 // Read reads the data that is available. The error is EAGAIN when there is none.
@@ -34,16 +34,17 @@ func (r *Row) Write(fd int, p []byte) (int, error) {
 	return r.call(syscall.Write, syscall.SYS_WRITE, fd, p)
 }
 
-func (r *Row) call(told func(int, []byte) (int, error), number uintptr, fd int, p []byte) (n int, err error) {
+// call makes one system call. Most calls are raw; reported is the same call with a report to the scheduler.
+func (r *Row) call(reported func(int, []byte) (int, error), number uintptr, fd int, p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if n := rests.Load(); n != r.rests {
-		*r = Row{rests: n}
+	if n := waits.Load(); n != r.waits {
+		*r = Row{waits: n}
 	}
 	for r.calls++; ; {
-		if r.calls%inRow == 0 {
-			n, err = told(fd, p)
+		if r.calls%reportEvery == 0 {
+			n, err = reported(fd, p)
 		} else {
 			n, err = raw(number, fd, p)
 		}

@@ -19,7 +19,7 @@ type stream struct {
 	inErr error
 
 	out    Row
-	from   []byte // rest of the data to write
+	from   []byte // data that is not written yet
 	outErr error
 }
 
@@ -35,12 +35,12 @@ func newStream(c syscall.Conn) (*stream, error) {
 
 func (s *stream) tryRead(fd uintptr) bool {
 	s.got, s.inErr = s.in.Read(int(fd), s.into)
-	return s.inErr != syscall.EAGAIN || rest()
+	return s.inErr != syscall.EAGAIN || beginWait()
 }
 
-// rest records that a stream begins to wait. It returns false, so that the runtime's poller waits.
-func rest() (done bool) {
-	rests.Add(1)
+// beginWait records that a stream begins to wait. It returns false, so that the runtime's poller waits.
+func beginWait() (done bool) {
+	waits.Add(1)
 	return false
 }
 
@@ -49,7 +49,7 @@ func (s *stream) tryWrite(fd uintptr) bool {
 		n, err := s.out.Write(int(fd), s.from)
 		if err != nil {
 			s.outErr = err
-			return err != syscall.EAGAIN || rest()
+			return err != syscall.EAGAIN || beginWait()
 		}
 		s.from = s.from[n:]
 	}
@@ -106,8 +106,8 @@ func (s *stream) writeBy(write func(fd uintptr) bool, p []byte) (int, error) {
 	return n, nil
 }
 
-// known replaces the runtime's error for a closed file by the one that callers know. The only other error
-// of the runtime is that of a deadline. Errors of the net package are known already.
+// known returns an error that callers can test for. It keeps the errors of a deadline and of package net. The only
+// other error is the runtime's own error for a closed file, which os.ErrClosed replaces.
 func known(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
 		return err

@@ -1,5 +1,5 @@
-// Package runnerbin carries the runner inside the server's binary. It writes the runner to disk, and finds those of
-// other builds; package builds says how. The runner is compressed: it is needed on disk only.
+// Package runnerbin carries the runner inside the server's binary. It writes the runner to disk, and finds the runners
+// of other builds on disk. Package builds says how. The runner is compressed, because it runs only from disk.
 package runnerbin
 
 import (
@@ -25,8 +25,8 @@ var files embed.FS
 // ErrNotBuiltIn says that this binary was built without the runner.
 var ErrNotBuiltIn = errors.New("this cellhold was built without its runner; build it with: make build")
 
-// Runners are the runners in a folder: the one of this build, and others. A server executes them with its own rights, so
-// their paths lead to files that are open.
+// Runners are the runners in a folder: the one of this build, and others. A server executes a runner with its own
+// rights. So Find returns a path to an open file, which no other user can replace.
 type Runners struct{ *builds.Builds }
 
 // Open returns the runners in a folder, and writes the one of this build.
@@ -45,7 +45,7 @@ func Open(dir string) (Runners, error) {
 	return Runners{b}, nil
 }
 
-// Find returns the path of the runner with a SHA-256 digest. It has compared the bytes.
+// Find returns the path of the runner with a SHA-256 digest. Before that, it compares the bytes with the digest.
 func (r Runners) Find(digest string) (string, error) { return r.Executable(digest) }
 
 func program() (builds.Program, error) {

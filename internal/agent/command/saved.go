@@ -8,7 +8,7 @@ import (
 	"cellhold/internal/agent/spool"
 )
 
-// Saved is the state that Commands of another agent need to continue these.
+// Saved is the state with which the Commands of another agent continue these Commands.
 type Saved struct {
 	spool  *spool.Spool
 	byID   map[cellhold.CommandID]int64 // numbers of the last events

@@ -54,7 +54,7 @@ type Options struct {
 	// Start starts a deputy with control as descriptor 3.
 	Start  func(control *os.File) (Process, error)
 	Stall  time.Duration // limit of silence of a deputy that is reading files; 0 means 20 seconds
-	Accept time.Duration // limit of its delay in reading a request body; 0 means a minute
+	Accept time.Duration // limit of a deputy's delay in reading a request body; 0 means a minute
 	Answer time.Duration // limit of the time until the answer to all other requests begins; 0 means 2 minutes
 	Logger *slog.Logger  // nil discards
 }
@@ -108,7 +108,7 @@ type worker struct {
 	process Process
 	control *net.UnixConn
 	proxy   *httputil.ReverseProxy
-	kept    *http.Transport
+	conns   *http.Transport // connections to the deputy
 
 	once   sync.Once
 	active int         // requests in progress; Proxy.mu guards it and idle
@@ -120,7 +120,7 @@ func (w *worker) end() {
 	w.once.Do(func() {
 		w.control.Close()
 		w.process.Kill()
-		w.kept.CloseIdleConnections()
+		w.conns.CloseIdleConnections()
 	})
 }
 
@@ -216,7 +216,7 @@ func (p *Proxy) start() (*worker, error) {
 		return nil, err
 	}
 	w := &worker{process: process, control: control.(*net.UnixConn)}
-	w.kept = &http.Transport{
+	w.conns = &http.Transport{
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return w.dial(p.o.Accept) },
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    4,
@@ -226,7 +226,7 @@ func (p *Proxy) start() (*worker, error) {
 	}
 	w.proxy = &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "deputy" },
-		Transport:      w.kept,
+		Transport:      w.conns,
 		FlushInterval:  -1, // a watch reports changes at once
 		BufferPool:     p,
 		ModifyResponse: func(r *http.Response) error { return p.guard(w, r) },

@@ -2,9 +2,9 @@
 // Package guestapi lists the routes.
 //
 // It must run in a process of the kernels' user, because it checks no rights itself. Then no path leads to
-// more than user code can reach, even if user code changes the path during a request. Package deputy runs
-// it so. It accepts only regular files, directories and symbolic links, and keeps no file in memory. Files
-// that it writes appear whole or not at all.
+// more than user code can reach, even if user code changes the path during a request. The process of package
+// deputy has this user. The package accepts only regular files, directories and symbolic links, and keeps no file
+// in memory. Files that it writes appear whole or not at all.
 //
 // It has no locks: the requests share no state.
 package files

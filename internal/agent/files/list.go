@@ -17,7 +17,7 @@ import (
 // readChunk is the number of names that are read at once.
 const readChunk = 256
 
-// list answers one page of a directory. It reads all names but keeps only the names of the page.
+// list answers with one page of a directory. It reads all names but keeps only the names of the page.
 // So a directory of a million names costs time and no memory.
 func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
@@ -106,7 +106,7 @@ func page(r *http.Request, dir *os.File, after string, limit int) (names []strin
 	return names, false, nil
 }
 
-// stat answers the entry at a path. For a link it describes the link itself.
+// stat answers with the entry at a path. It describes a link itself, or its target if the request has follow.
 func (h *handler) stat(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.path(r, "path")
 	if err != nil {

@@ -230,7 +230,7 @@ func (s *stage) link(name, target string) error {
 	return nil
 }
 
-// finish makes the links, and sets the modes of the directories, the deepest first.
+// finish makes the links, and sets the modes of the directories, in the reverse order of the archive.
 func (s *stage) finish() error {
 	for _, l := range s.links {
 		if err := s.root.Symlink(l[1], l[0]); err != nil {

@@ -150,7 +150,7 @@ var changeTypes = map[notify.Op]string{
 }
 
 // merged replaces the changes of each path by one change: the difference between the states before the first and
-// after the last change.
+// after the last change. A path that was created and removed is reported as removed.
 func merged(changes []notify.Change) []notify.Change {
 	type position struct{ at, first int } // index in out, and first change of the path
 	seen := make(map[string]position, len(changes))
@@ -168,7 +168,7 @@ func merged(changes []notify.Change) []notify.Change {
 		last := &out[f.at]
 		switch {
 		case notify.Op(f.first) == notify.Created && c.Op == notify.Removed:
-			last.Op = notify.Removed // it was created and removed
+			last.Op = notify.Removed
 		case notify.Op(f.first) == notify.Created:
 			last.Op = notify.Created
 		case notify.Op(f.first) == notify.Removed && c.Op != notify.Removed:

@@ -65,7 +65,7 @@ func (w *web) serve(ctx context.Context) {
 	w.proxy.Transport.(*http.Transport).CloseIdleConnections()
 }
 
-// take gives a connection to the server.
+// take gives a program's connection to the HTTP server of web.
 func (w *web) take(ctx context.Context, c net.Conn) {
 	select {
 	case w.conns <- c:

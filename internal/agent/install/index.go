@@ -137,7 +137,8 @@ func (r *Installer) current() (*run, <-chan struct{}) {
 	return r.run, r.next
 }
 
-// nextAsk waits for the next question. It returns false if there is none until the context ends.
+// nextAsk waits for the next question. It returns false if the context or the installation ends before a question
+// comes.
 func (r *Installer) nextAsk(ctx context.Context) (guestapi.Question, bool) {
 	for {
 		x, begun := r.current()

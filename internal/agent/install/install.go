@@ -1,11 +1,12 @@
 // Package install changes the packages of the sandbox's Python, with uv, for the host.
 //
-// uv runs as its own user, so that code in the kernels cannot read its memory or control it. It can reach only a listener on the guest's loopback, at a random path that only its environment
-// contains. The agent passes every request there to the host, which decides. So the sandbox needs no
-// network, and the guest has no host name, credential or certificate of the index.
+// uv runs as its own user, so that code in the kernels cannot read its memory or control it. uv can reach only a
+// listener on the guest's loopback, at a random path that only the environment of uv contains. The agent passes
+// every request to the host, which decides. So the sandbox needs no network, and the guest has no host name,
+// credential or certificate of the index.
 //
-// It does not check requirements or apply policy. The host does that, and sends only packages that may be
-// installed. They are passed on in a file, never as arguments. One installation runs at a time.
+// The package does not check requirements or apply policy. The host does that, and sends only packages that may be
+// installed. The agent passes them on in a file, never as arguments. One installation runs at a time.
 //
 // There is one lock, Installer.mu, held for short operations only.
 package install
@@ -93,7 +94,7 @@ func (r *Installer) Install(ctx context.Context, in guestapi.Install) (guestapi.
 		return guestapi.Installed{}, err
 	}
 	defer release()
-	before := t.layout.look()
+	before := t.layout.installedNow()
 	end, err := r.runUV(ctx, t, in, before)
 	if err != nil {
 		return guestapi.Installed{}, err
@@ -101,7 +102,7 @@ func (r *Installer) Install(ctx context.Context, in guestapi.Install) (guestapi.
 	if end.Code != 0 || end.Signal != 0 {
 		t.layout.dropPartial(before)
 	}
-	after := t.layout.look()
+	after := t.layout.installedNow()
 	out := guestapi.Installed{
 		Failure: failure(ctx, end), Log: end.Output,
 		Changes: changes(before, after), Named: named(after, in.Names), Hooks: hooks(before, after),
@@ -160,7 +161,7 @@ func (r *Installer) Look(ctx context.Context, in guestapi.Install) (guestapi.Ins
 		return guestapi.Installed{}, err
 	}
 	return guestapi.Installed{Failure: failure(ctx, end), Log: end.Output, Changes: []guestapi.PackageChange{},
-		Named: named(t.layout.look(), in.Names), Hooks: []guestapi.StartHook{}, Loaded: []guestapi.LoadedModule{}, Silent: []string{}}, nil
+		Named: named(t.layout.installedNow(), in.Names), Hooks: []guestapi.StartHook{}, Loaded: []guestapi.LoadedModule{}, Silent: []string{}}, nil
 }
 
 // failure returns how the installer ended. A full disk shows only in its output.
@@ -244,10 +245,10 @@ func (r *Installer) runUV(ctx context.Context, t tools, in guestapi.Install, bef
 	return end, err
 }
 
-// runWithRights runs uv with only the rights that it needs. A change of owner copies a directory to the session's
-// layer, which takes seconds for all directories of a large image. So the installer first becomes the owner of few
-// directories: those of packages that a dry run removes, and those in which every package puts files. If uv then
-// lacks rights, the installer becomes the owner of all directories.
+// runWithRights runs uv with only the rights that it needs. A change of owner copies a directory of the image to the
+// session's writable layer, which takes seconds for all directories of a large image. So the installer first becomes
+// the owner of few directories: those of packages that a dry run removes, and those in which every package puts
+// files. If uv then lacks rights, the installer becomes the owner of all directories.
 func (r *Installer) runWithRights(t tools, in guestapi.Install, before state, uv func(more ...string) (Ended, error)) (Ended, error) {
 	if r.owned || r.o.UID == 0 {
 		return uv()

@@ -41,8 +41,8 @@ func (r *Installer) ask(ctx context.Context, python string) (*layout, error) {
 	return &p, nil
 }
 
-// sane reports whether the directories can be directories of packages, because the installer becomes their
-// owner.
+// sane reports whether the directories have the form of package directories. The agent checks this, because the
+// installer becomes their owner.
 func (p *layout) sane() bool {
 	if len(p.Libs) == 0 || len(p.Libs) > 2 {
 		return false

@@ -28,9 +28,9 @@ type installed struct {
 	modules []string
 }
 
-// look reads the installed packages. User code cannot write there, but the metadata of packages is foreign,
-// and so it is bounded.
-func (p *layout) look() state {
+// installedNow reads which packages are installed. User code cannot write to their directories. But the authors of
+// packages write the metadata, so installedNow bounds its size.
+func (p *layout) installedNow() state {
 	s := state{packages: map[string]installed{}, hooks: map[string]string{}}
 	for _, lib := range p.Libs {
 		entries, err := os.ReadDir(lib)

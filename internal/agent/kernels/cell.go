@@ -39,12 +39,12 @@ type cell struct {
 	asked      int64 // number of the event that asks for input; 0 when none waits
 
 	// quiet receives the result of a cell that runs code of the agent. Such a cell has no id and no events,
-	// and its use and its files are not reported. It is nil for all other cells.
+	// and its processor time and its files are not reported. quiet is nil for all other cells.
 	quiet chan cellhold.CellDoneContent
 
 	mark           int64 // position in the log of written files at its start
 	meter          meter
-	readingEffects bool    // its effects are being read; that call also concludes it
+	readingEffects bool    // a call of conclude reads its effects; other calls leave the cell to that call
 	effects        effects // as of the last read
 
 	timers []*time.Timer
@@ -70,8 +70,8 @@ func (k *Kernel) after(c *cell, d time.Duration, f func()) {
 	}))
 }
 
-// Execute submits a cell to the kernel. If the same cell was submitted before, it does nothing and returns
-// no error.
+// Execute submits a cell to the kernel and returns true. If the same cell was submitted before, Execute does
+// nothing and returns false.
 func (k *Kernel) Execute(r guestapi.Execute) (fresh bool, err error) {
 	if err := checkExecute(r); err != nil {
 		return false, err
@@ -207,8 +207,8 @@ func (k *Kernel) ownerOf(p *process, msgID string) (cellhold.CellID, *spool.Spoo
 	return "", nil
 }
 
-// countStrange counts a message that belongs to nothing or makes no sense. User code can send any number of
-// them.
+// countStrange counts a message that was dropped, because it belongs to no request or is not valid. User code can
+// send any number of them.
 func (k *Kernel) countStrange(m jupyter.Message) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -318,8 +318,8 @@ func (k *Kernel) endOverdue(c *cell) {
 	k.conclude(c)
 }
 
-// effectsLast is how old the effects of a cell can be when the cell ends. The code has ended when it
-// answers, and the idle status follows within a millisecond. It follows later if much output must be sent
+// effectsLast is how old the effects of a cell can be when the cell ends. When the kernel answers, the code has
+// ended, and the idle status follows within a millisecond. The status follows later if much output must be sent
 // or the answer was forged. Then the effects are read again.
 const effectsLast = 50 * time.Millisecond
 

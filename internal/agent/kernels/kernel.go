@@ -30,7 +30,7 @@ type Kernel struct {
 	done    chan struct{}           // closed when run has returned
 	wake    chan struct{}           // capacity 1: wakes run when a dead kernel is restarted
 
-	noStream bool // a process could not use its stream; only run uses it
+	noStream bool // a process could not use its stream; only the goroutine of run uses this field
 
 	wires wire.Hub
 
@@ -45,7 +45,7 @@ type Kernel struct {
 	cell         *cell                       // the running cell
 	recent       recentCells
 	raw          recentCells // messages of wires; their answers belong to no cell
-	strange      int64       // messages that belong to nothing or make no sense
+	strange      int64       // number of messages that countStrange has counted
 }
 
 // process is one process of a kernel.
@@ -56,7 +56,7 @@ type process struct {
 	client *jupyter.Client // nil until the kernel is ready; guarded by Kernel.mu
 	asking sync.WaitGroup  // the request to end; drain waits for it
 
-	session atomic.Pointer[string] // of its newest message that has one; nil before
+	session atomic.Pointer[string] // Jupyter session of the newest message that has one; nil before that message
 
 	waiting    atomic.Int32 // messages that are being put into the spool, or wait for space in it
 	lastOutput atomic.Int64 // when the last output came, in nanoseconds
@@ -205,7 +205,7 @@ func (k *Kernel) newProcess(end context.CancelCauseFunc) *process {
 }
 
 // drain reads the rest of the output from the sockets of a dead process, and closes them. Then it reads what the
-// process has left in memory. All of that comes before the end of the running cell.
+// process has left in memory. The caller then reports the end of the running cell, after all this output.
 func (p *process) drain(ctx context.Context) {
 	if p.client == nil {
 		return
@@ -364,7 +364,8 @@ func (p *process) shutdown(ctx context.Context) {
 	wait, cancel := p.kernel.grace(ctx)
 	defer cancel()
 	refused := make(chan struct{})
-	// A kernel that does not read can block the request. Its death ends that.
+	// A kernel that does not read never answers. So the request has a goroutine of its own, which ends with the
+	// kernel or with wait.
 	p.asking.Go(func() {
 		if err := p.client.Shutdown(wait, errors.Is(context.Cause(ctx), errRestart)); err != nil {
 			close(refused)
@@ -401,7 +402,7 @@ func (k *Kernel) reportEnd(d processEnd) (again bool) {
 	return again
 }
 
-// Restart replaces the process, also of a dead kernel. It does not wait for the new one.
+// Restart starts a new process in place of the old one, or for a dead kernel. It does not wait for the new process.
 func (k *Kernel) Restart() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

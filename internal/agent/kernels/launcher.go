@@ -18,8 +18,8 @@ type Launcher interface {
 	// failed.
 	Launch(ctx context.Context, s LaunchSpec) (Process, error)
 
-	// Specs lists the kernels that it can start. The texts come from the image. Only their number is
-	// bounded.
+	// Specs lists the kernels that it can start. The texts come from the image and can have any length. Only
+	// the number of kernels is bounded.
 	Specs() []cellhold.KernelSpec
 }
 

@@ -8,8 +8,8 @@
 //
 // It has no queue of cells, does not restart a kernel that crashed, and does not know the host.
 //
-// Locks: Kernel.mu before those of the spool and the connection. It is free while a kernel is waited for. A send does
-// not wait.
+// Lock order: Kernel.mu before the locks of the spool and the connection. No goroutine holds Kernel.mu while it waits
+// for a kernel. A send can be made under the lock, because it does not wait.
 package kernels
 
 import (

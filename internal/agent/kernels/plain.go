@@ -6,7 +6,8 @@ import (
 	"cellhold"
 )
 
-// maxPlain bounds the commas between the entries of a plain display. So each bundle has at most 64 entries, as in few.
+// maxPlain bounds the commas between the entries of a plain display. So no bundle has more entries than the function
+// few keeps.
 const maxPlain = 62
 
 // The fields of a display.

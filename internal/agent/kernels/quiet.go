@@ -45,14 +45,14 @@ func (k *Kernel) Prepare(ctx context.Context, r guestapi.Prepare) (guestapi.Prep
 
 // admitQuiet makes a cell for code of the agent the running one. So no other cell runs at the same time, and
 // the bounds of cells hold for it: its deadline, and the end of its process. If the kernel is free,
-// admitQuiet calls first under the lock.
-func (k *Kernel) admitQuiet(timeout time.Duration, first func()) (*cell, error) {
+// admitQuiet calls whenFree while it holds the lock.
+func (k *Kernel) admitQuiet(timeout time.Duration, whenFree func()) (*cell, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.checkFree(); err != nil {
 		return nil, err
 	}
-	first()
+	whenFree()
 	c := &cell{msgID: k.process.client.NewOwnID(), timeout: timeout, process: k.process, quiet: make(chan cellhold.CellDoneContent, 1)}
 	k.cell = c
 	k.recent.addQuiet(c.msgID)

@@ -36,8 +36,7 @@ func (k *Kernel) CheckRenewable() error {
 }
 
 // Renew makes the kernel different from other kernels that continue from the same memory. It runs the renewal code of
-// the kernelspec in the kernel. Without such code, only the Jupyter session in the
-// agent's messages changes.
+// the kernelspec in the kernel. Without such code, only the Jupyter session in the agent's messages changes.
 func (k *Kernel) Renew(ctx context.Context, timeout time.Duration) error {
 	k.mu.Lock()
 	p, state := k.process, k.state

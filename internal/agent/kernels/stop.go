@@ -18,7 +18,7 @@ func (k *Kernel) Interrupt(only cellhold.CellID) {
 		return
 	}
 	c.interrupted = true
-	k.signalAfter(c, k.options.Timing.Interrupt) // also gives up the wait for the answer to this message
+	k.signalAfter(c, k.options.Timing.Interrupt) // then the cell no longer waits for the answer to the message
 	c.unanswered++
 	k.mu.Unlock()
 	c.process.interrupt()

@@ -109,7 +109,7 @@ func (k *Kernel) admitRaw(m jupyter.Message) (client *jupyter.Client, unsent fun
 		c.asked = 0 // this message answers the question
 		unsent = func() { k.askAgain(c, question) }
 	}
-	if m.Header.MsgID != "" { // messages without a parent would belong to it
+	if m.Header.MsgID != "" { // with an empty id, all messages without a parent would count as its answers
 		k.raw.remember("", m.Header.MsgID)
 	}
 	return k.process.client, unsent, nil

@@ -114,7 +114,7 @@ func (p *program) Exit() (code int, sig syscall.Signal) {
 // Signal signals the group. With a terminal it also signals the foreground group, to which a shell moves
 // its programs.
 func (p *program) Signal(sig syscall.Signal) error {
-	p.seen.look() // the signal can end a process whose children are then no longer recognised
+	p.seen.update() // the signal can end a process whose children are then no longer recognised
 	err := p.launcher.reaper.signal(p.pid, sig)
 	if group := p.streams.foreground(); group > 1 && group != p.pid {
 		if sid, e := sessionOf(group); e == nil && sid == p.pid {
@@ -127,7 +127,7 @@ func (p *program) Signal(sig syscall.Signal) error {
 func (p *program) Resize(t cellhold.Terminal) error { return p.streams.resize(t) }
 
 func (p *program) Kill() {
-	p.seen.look()
+	p.seen.update()
 	if err := p.launcher.reaper.signal(p.pid, syscall.SIGKILL); err != nil {
 		p.launcher.options.Logger.Debug("failed to kill the command", "error", err)
 	}
@@ -176,7 +176,8 @@ func (l *Launcher) newStreams(t *cellhold.Terminal) (s *streams, err error) {
 	return s, nil
 }
 
-// pipe makes a pipe that belongs to the uid of commands. Otherwise commands cannot open /dev/stdin and /dev/stdout. In gVisor a pipe cannot change its owner, so this thread makes it under that uid.
+// pipe makes a pipe that belongs to the uid of commands. Otherwise commands cannot open /dev/stdin and /dev/stdout. In
+// gVisor a pipe cannot change its owner, so pipe makes it under that uid.
 func (l *Launcher) pipe() (r, w *os.File, err error) {
 	if l.options.UID == 0 || os.Geteuid() != 0 {
 		return os.Pipe()

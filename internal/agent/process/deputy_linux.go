@@ -7,7 +7,7 @@ import (
 )
 
 // Deputy is a program of the agent that runs as the kernels' user, so user code can end it. It belongs to
-// no kernel. It is killed with all other processes when the last kernel ends.
+// no kernel. If a kernel ends with all other processes, the deputy ends too; see reaper.killAll.
 type Deputy struct {
 	launcher *Launcher
 	pid      int

@@ -3,15 +3,16 @@
 //
 // A kernel gets only what it needs: a small environment, and a private directory for its sockets. It has no
 // capabilities and can gain none, and inherits no file descriptors of the agent. It leads its own session,
-// so that a signal to its group reaches its children. If its kernelspec has a command for it, the kernel also
-// inherits one end of a stream, which replaces its sockets, and memory for output that it has not sent.
+// so that a signal to its group reaches its children. If its kernelspec has a command for a stream, the kernel also
+// inherits one end of a stream, which replaces its sockets. It then also inherits memory for output that it has not
+// sent.
 //
 // Commands are started in the same way, with pipes of the agent or a terminal.
 //
 // As PID 1 the Launcher also reaps every orphan. If a kernel is the only one and there was no command, all
-// processes of the kernels' user die with it. Otherwise only those processes die that are in the
-// kernel's session, or that have its mark in their environment, if the agent can read the environment. A process that left the session and
-// hides its environment runs until the sandbox ends.
+// processes of the kernels' user die with it. Otherwise only those processes die that are in the kernel's session,
+// or that have its mark, a variable, in their environment. The agent cannot read the environment of every process.
+// So a process that left the session and hides its environment runs until the sandbox ends.
 //
 // There is one lock, reaper.mu, held while a process is started and while one is reaped.
 package process
@@ -66,7 +67,7 @@ type Launcher struct {
 	options  Options
 	prefixes []string // directories with kernelspecs
 	reaper   *reaper
-	noMemory sync.Once // reports that there is no memory for kernels
+	noMemory sync.Once // logs once that kernels get no memory for unsent output
 }
 
 // New returns a Launcher. The caller must close it after all its processes have been killed.

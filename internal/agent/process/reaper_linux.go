@@ -17,7 +17,7 @@ type reaper struct {
 	loop    sync.WaitGroup
 
 	mu      sync.Mutex
-	kernels int                             // started and not released
+	kernels int                             // kernels and jobs that were started and not released
 	shared  bool                            // a command was started: its processes belong to no kernel
 	waiting map[int]chan syscall.WaitStatus // by process id; capacity 1
 	reaped  chan struct{}                   // closed when a process has been reaped; nil when no goroutine waits
@@ -50,7 +50,7 @@ func (r *reaper) close() {
 	r.loop.Wait()
 }
 
-// start starts a kernel and registers it before it can be reaped.
+// start starts a kernel or a job, and registers the process before it can be reaped. The caller must call release.
 func (r *reaper) start(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,7 +68,8 @@ func (r *reaper) startCommand(fork func() (int, error)) (pid int, ended <-chan s
 	return r.fork(fork)
 }
 
-// startDeputy is start for a process that belongs to no kernel. It is killed when the last kernel ends.
+// startDeputy is start for a process that belongs to no kernel. killAll also kills this process. The caller must not
+// call release.
 func (r *reaper) startDeputy(fork func() (int, error)) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,15 +86,15 @@ func (r *reaper) fork(fork func() (int, error)) (pid int, ended <-chan syscall.W
 	return pid, ch, nil
 }
 
-// release is called when all processes of a kernel have ended.
+// release is called when all processes of a kernel or a job have ended.
 func (r *reaper) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kernels--
 }
 
-// killAll kills every process except the agent if only one kernel exists, and reports whether it did. No
-// other kernel can start between the check and the kill.
+// killAll kills every process except the agent if only one kernel exists, no job runs and no command was started.
+// It reports whether it did. No other process can start between the check and the kill.
 func (r *reaper) killAll() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -33,8 +33,8 @@ func newDescendants(pid int) *descendants {
 	return &descendants{began: map[int]string{pid: stateOf(pid).began}}
 }
 
-// look adds the descendants that exist now.
-func (d *descendants) look() {
+// update adds the descendants that exist now, and removes processes that have ended.
+func (d *descendants) update() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now, children := map[int]state{}, map[int][]int{}
@@ -89,7 +89,7 @@ func (l *Launcher) killRound(p processTree) bool {
 	alone := p.alone && l.options.UID != 0 && l.reaper.killAll()
 	found := false
 	if p.seen != nil {
-		p.seen.look()
+		p.seen.update()
 	}
 	for _, pid := range processes() {
 		if pid == os.Getpid() || !alive(pid) || !(alone && l.isUsers(pid) || p.has(pid)) {

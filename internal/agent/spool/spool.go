@@ -1,8 +1,8 @@
 // Package spool keeps the numbered events of one source until the host has acknowledged them.
 //
-// It does not grow beyond its limit, and does not wait for a reader. Output without space is dropped,
-// counted and reported. A writer that can wait gives a Patience. All readers use one call: Read after a
-// number.
+// A spool has a limit for output. Output without space is dropped, counted and reported. A writer can give a
+// Patience: then it waits for space before its output is dropped. Readers call Read with the number of the last
+// event that they have.
 //
 // There is one lock, Spool.mu, held for memory operations only.
 package spool
@@ -23,7 +23,7 @@ import (
 
 const (
 	// entryCost is the memory of an event in addition to its line: the entry, and the rounding of the
-	// allocator. Without it, a million tiny events would fill the memory before the spool.
+	// allocator. Without it, a million tiny events would use up the memory before the spool is full.
 	entryCost = 192
 	// lineCost is the largest size of an event's line without its content.
 	lineCost = 256
@@ -72,7 +72,7 @@ type Spool struct {
 	closed  bool
 
 	waiting int         // bytes that readers are not woken for yet
-	timer   *time.Timer // wakes them; nil when no bytes wait
+	timer   *time.Timer // wakes the readers; nil when it does not run
 }
 
 // entry is one event. The text of a stream event can grow until a reader reads it.
@@ -89,8 +89,8 @@ func New(limit int64, subject Subject) *Spool {
 	return &Spool{limit: limit, subject: subject, first: 1, dropped: make(map[string]*cellhold.OutputDroppedContent)}
 }
 
-// StartAfter makes the numbers of an empty spool begin after seq. They continue those of an earlier spool
-// with the same name.
+// StartAfter makes the numbers of an empty spool begin after seq. So the events of a new kernel continue the numbers
+// of an earlier kernel with the same id.
 func (s *Spool) StartAfter(seq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,9 +265,9 @@ func (s *Spool) Lose(of string, bytes int64) {
 	s.drop(of, int(bytes))
 }
 
-// await waits until there is space for bytes, within patience. After a failure it fails at once until half
-// of the spool is free again, and output is dropped in that time. So no writer waits forever. It reports
-// whether there is space.
+// await waits until there is space for bytes, within patience, and reports whether there is space. After a failure
+// the caller drops output. From then on await fails at once, until half of the spool is free again. So no writer
+// waits forever.
 func (s *Spool) await(bytes int64, p Patience) bool {
 	for {
 		space, first, dropping := s.spaceFor(bytes)
@@ -430,8 +430,8 @@ func (s *Spool) seal(i int) []byte {
 	return e.line
 }
 
-// streamContent encodes the bytes of a stream. The output of a command may not be text. Bytes with a zero
-// byte count as no text, because JSON would need six bytes for each zero.
+// streamContent encodes the bytes of a stream. A command can write bytes that are not text. Output that contains a
+// zero byte also counts as not text, because JSON would need six bytes for each zero.
 func (s *Spool) streamContent(e *entry) []byte {
 	c := cellhold.StreamContent{Name: e.name}
 	if s.subject == Command && (!utf8.Valid(e.text) || bytes.IndexByte(e.text, 0) >= 0) {

@@ -30,7 +30,7 @@ type Hub struct {
 }
 
 // Open adds a wire, unless check fails. The caller must close the wire. Open calls check under the lock of the
-// hub. So when check fails from now on, a call of End ends all wires that check allowed.
+// hub. So after check has begun to fail, one call of End ends every wire that was opened before.
 func (h *Hub) Open(check func() error) (*Wire, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

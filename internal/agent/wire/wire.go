@@ -16,7 +16,8 @@ import (
 const (
 	// lastTime is how long an ended wire waits for a host that does not read, to send the reason.
 	lastTime = 10 * time.Second
-	// oneWrite joins small frames. The messages of a small cell then take one write.
+	// oneWrite bounds the bytes of small frames that are joined to one write. The messages of a small cell then
+	// take one write.
 	oneWrite = 64 << 10
 	// frameCost is the memory for one frame in the queue, in addition to its bytes.
 	frameCost = 64
@@ -34,7 +35,7 @@ type Wire struct {
 	conn  net.Conn // set by Serve
 	queue [][]byte // frames that are not written yet; shared with other wires
 	bytes int      // cost of the queue, and of the frames that are being written
-	ended bool     // the queue gets no more frames; without a frame, the host has disconnected
+	ended bool     // no frame is added any more; leave empties the queue, finish leaves the reason in it
 }
 
 // Close removes the wire from its kernel. It can be called twice.
@@ -134,8 +135,8 @@ func (w *Wire) end(reason string) {
 	}
 }
 
-// leave ends a wire whose host has disconnected. The host does not read the rest, and another wire can take the place
-// at once.
+// leave ends a wire whose host has disconnected. It discards the queue, because the host does not read it. It also
+// removes the wire from the hub, so that it no longer counts for guestapi.MaxWires.
 func (w *Wire) leave() {
 	w.hub.remove(w)
 	w.mu.Lock()

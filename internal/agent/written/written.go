@@ -1,8 +1,8 @@
 // Package written remembers which files below some directories were written, and when.
 //
-// The operating system reports the writes. So the list of files that a small cell wrote costs one system
-// call per directory, however many files there are. The package reads no file and decides nothing. Its
-// memory is bounded, and it reports when it has forgotten a write.
+// The operating system reports the writes. So the answer for a cell that wrote no file costs one system call,
+// however many files and directories there are. The package reads no file and decides nothing. Its memory is
+// bounded, and it reports when it has forgotten a write.
 //
 // There is one lock, Log.mu, held while events are read.
 package written
@@ -147,7 +147,7 @@ func (l *Log) Since(mark int64) (list []cellhold.CellFile, more bool) {
 	}
 	slices.Sort(paths)
 	for _, p := range paths {
-		f, ok := l.look(p)
+		f, ok := l.describe(p)
 		if !ok {
 			continue
 		}
@@ -159,9 +159,9 @@ func (l *Log) Since(mark int64) (list []cellhold.CellFile, more bool) {
 	return list, more
 }
 
-// look describes a file as it is now. It opens the file below its open directory and follows no link.
-// Otherwise the code could name files that only this process can read.
-func (l *Log) look(p string) (cellhold.CellFile, bool) {
+// describe returns the size and the time of a file as they are now. It finds the file below the open directory and
+// follows no link. Otherwise user code could learn about files that only this process can read.
+func (l *Log) describe(p string) (cellhold.CellFile, bool) {
 	for _, directory := range l.directories {
 		name, ok := strings.CutPrefix(p, directory.dir+"/")
 		if !ok {
@@ -183,8 +183,8 @@ func (l *Log) look(p string) (cellhold.CellFile, bool) {
 	return cellhold.CellFile{}, false
 }
 
-// readAll reads the events of all directories. Most cells write no file, so it first asks for all directories at once.
-// The caller must hold mu.
+// readAll reads the events of all directories. Most cells write no file. So readAll first asks, with one system call,
+// whether any directory has events. The caller must hold mu.
 func (l *Log) readAll() {
 	if !l.watchers.Ready() {
 		return

@@ -23,7 +23,7 @@ type Cell struct {
 	interrupts chan struct{}
 	allowStdin bool
 	silent     bool
-	// expressions are the request's user_expressions. The value of each is its text.
+	// expressions are the request's user_expressions. The reply has the text of each expression as its value.
 	expressions map[string]string
 	after       []func()
 	failed      map[string]any // the error reply, if the cell failed

@@ -16,7 +16,7 @@ type Memory struct {
 	end, start uint64
 }
 
-// The places of the numbers in a Memory, and of the other parts.
+// The offsets of the numbers in a Memory, and of the parts after them.
 const (
 	memoryEnd      = 0
 	memoryRestAt   = 40
@@ -36,7 +36,7 @@ func (m *Memory) Bytes() []byte {
 	return slices.Clone(m.bytes)
 }
 
-// Set changes the number at a place, as broken kernels do.
+// Set changes the number at an offset, as broken kernels do.
 func (m *Memory) Set(at int, number uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

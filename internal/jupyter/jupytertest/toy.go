@@ -201,10 +201,10 @@ func (l toyLine) sleep() bool {
 	return l.wait(time.After(d))
 }
 
-// wait waits for until, an interrupt or the end of the kernel. It returns false unless until came first.
-func (l toyLine) wait(until <-chan time.Time) bool {
+// wait waits until end receives, and returns true. After an interrupt or the end of the kernel it returns false.
+func (l toyLine) wait(end <-chan time.Time) bool {
 	select {
-	case <-until:
+	case <-end:
 		return true
 	case <-l.Interrupted():
 		l.Fail("KeyboardInterrupt", "")
@@ -248,10 +248,10 @@ func (l toyLine) odd() bool {
 	return true
 }
 
-// number returns the first argument, or otherwise if it is not a number.
-func (l toyLine) number(otherwise int) int {
+// number returns the first argument, or fallback if the argument is not a number.
+func (l toyLine) number(fallback int) int {
 	if n, err := strconv.Atoi(l.first); err == nil {
 		return n
 	}
-	return otherwise
+	return fallback
 }

@@ -26,7 +26,7 @@ type Queue struct {
 	now func(p []byte) (int, error) // writes what the socket takes without a wait
 
 	mu      sync.Mutex
-	frames  [][]byte      // not written yet; the first one can be a rest
+	frames  [][]byte      // not written yet; the first one can be the unsent end of a frame
 	bytes   int           // cost of frames, and of the frame that the goroutine writes
 	writing bool          // a goroutine runs
 	ended   chan struct{} // closed when the last goroutine has ended; nil before the first one
@@ -114,8 +114,8 @@ func (q *Queue) Close() error {
 	return err
 }
 
-// tryWrite returns a function that writes what nc takes without a wait. It writes nothing if nc cannot do this, and
-// then the goroutine writes all frames.
+// tryWrite returns a function that writes what nc takes without a wait. If nc cannot do this, the function writes
+// nothing, and the goroutine of Queue.write writes all frames.
 func tryWrite(nc net.Conn) func(p []byte) (int, error) {
 	if t, ok := nc.(interface {
 		TryWrite(p []byte) (int, error)

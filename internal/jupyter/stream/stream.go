@@ -51,8 +51,9 @@ const (
 	minParts = 4
 	// readBuffer is the size of the buffer. One read can return many small messages, which a busy kernel sends.
 	readBuffer = 64 << 10
-	// maxWaiting bounds the messages that wait for a kernel that does not read. C code that keeps Python's lock
-	// can make it stop for minutes. The limit has space for the largest request in addition to those of SendWithin.
+	// maxWaiting bounds the bytes that wait for a kernel that does not read. C code that keeps Python's lock can
+	// make a kernel stop for minutes. The messages of wires have a lower limit. So the largest cell still has space
+	// when the messages of wires fill their own limit.
 	maxWaiting = 64 << 20
 )
 

@@ -99,8 +99,8 @@ func (m *unsentMarks) check() error {
 	return nil
 }
 
-// missing returns the output that is not in the first read bytes of the stream. The records from the offset from
-// on are missing. rest continues the stream. lost is the number of bytes that should continue the stream and are
+// missing returns the output that is not in the first read bytes of the stream. from is the offset of the first
+// missing record. rest continues the stream. lost is the number of bytes that should continue the stream and are
 // not in the memory. The caller must have called check.
 func (m *unsentMarks) missing(memory []byte, read uint64) (from uint64, rest []byte, lost int64) {
 	end := m.Position + m.Length

@@ -210,7 +210,8 @@ func (c *Conn) write(message []byte, limit int) error {
 		return nil
 	}
 	if !errors.Is(err, ErrFull) {
-		// A peer can close only its reading half. Without an end of Recv, its owner would wait for answers.
+		// A peer can close only its reading half. If Recv did not end, its caller would wait for answers that never
+		// come.
 		c.EndWithin(lastMessages)
 	}
 	return fmt.Errorf("zmtp: send: %w", err)
