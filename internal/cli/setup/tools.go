@@ -23,7 +23,7 @@ import (
 type toolSettings struct {
 	main      string   // URL of the main index; empty if none is set
 	extra     []string // indexes that are searched before the main one, as uv does
-	authority string   // file
+	authority string   // file of CA certificates
 	offline   bool     // use only a folder, no index
 	folder    string
 	proxy     *url.URL
