@@ -76,7 +76,7 @@ type ArticleTraceback struct {
 	Traceback []string `json:"traceback" doc:"Lines of the traceback. If the kernel died, one sentence with the cause."`
 }
 
-// ArticleDetail is the answer of all other errors.
+// ArticleDetail is the answer of all errors that are neither an ArticleFailure nor an ArticleInvalid.
 type ArticleDetail struct {
 	Detail string `json:"detail" example:"Session not found. Please start a new session."`
 }

@@ -9,8 +9,8 @@ import (
 // maxDepth limits the recursion: eight million brackets would need more stack than a program can have.
 const maxDepth = 500
 
-// jsonFault returns the position of an error in JSON, in characters, and the message of Python's json module;
-// FastAPI's 422 has both. For valid JSON the message is empty.
+// jsonFault returns the position of an error in JSON, in characters, and the message of Python's json module.
+// FastAPI's answer 422 contains this position and this message. For valid JSON the message is empty.
 func jsonFault(body []byte) (at int, why string) {
 	if json.Valid(body) {
 		return 0, ""
