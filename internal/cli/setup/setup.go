@@ -306,7 +306,7 @@ func (p *Parts) RunWith(ctx context.Context, do func(context.Context) error) err
 	if p.templates != nil {
 		warming.Go(func() {
 			// First the manager removes what an earlier server left behind. If the templates started earlier, it
-			// could remove their new sandboxes too.
+			// could remove what they create.
 			if p.Sessions.WaitReady(managing) == nil {
 				p.templates.Run(managing)
 			}
