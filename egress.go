@@ -45,8 +45,8 @@ type EgressAttempt struct {
 	More     int64          `json:"more,omitempty" doc:"Number of attempts since the previous entry that are not listed, because there were too many."`
 }
 
-// Secret is a value that the code of a session can send to one host by HTTPS without seeing it. Only the
-// caller that creates the session has the value. The server never returns it.
+// Secret is a value that the code of a session can send to one host by HTTPS without seeing it. A caller sends the
+// value when it creates the session. The server never returns the value.
 type Secret struct {
 	Name  string `json:"name" maxLength:"64" doc:"Environment variable that has a placeholder for the value." example:"API_KEY"`
 	Host  string `json:"host" maxLength:"253" doc:"Host that receives the secret. The session's egress must allow it." example:"api.example.org"`

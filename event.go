@@ -10,8 +10,9 @@ import (
 // EventType is the type of an event. Readers must ignore types that they do not know.
 type EventType string
 
-// The types of event. The content of each type is the struct with the same name, unless a comment says otherwise.
-// The types from stream to clear_output have Jupyter's names and Jupyter's content.
+// The types of event. The content of each type is the struct with its name, unless a comment says otherwise:
+// kernel_state has KernelStateContent. The types from stream to clear_output have Jupyter's names and Jupyter's
+// content.
 const (
 	EventKernelState       EventType = "kernel_state"
 	EventCellQueued        EventType = "cell_queued"

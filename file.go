@@ -76,7 +76,7 @@ func exactPath(shown, escaped string) string {
 	return shown
 }
 
-// EscapePath percent-encodes a path for use in a URL, including the query. It keeps slashes.
+// EscapePath percent-encodes a path, so that it can stand in the path or in the query of a URL. It keeps slashes.
 func EscapePath(p string) string {
 	parts := strings.Split(p, "/")
 	for i := range parts {

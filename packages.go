@@ -1,6 +1,6 @@
 package cellhold
 
-// Package is one package that was installed in a session, with the name that its lock file has.
+// Package is one package that was installed in a session. Its name is normalised, as in the session's lock file.
 type Package struct {
 	Name    string `json:"name" doc:"Normalised name of the package." example:"tabulate"`
 	Version string `json:"version" doc:"Installed version." example:"0.9.0"`
@@ -32,7 +32,8 @@ type StartHook struct {
 	Text string `json:"text" doc:"Beginning of the file."`
 }
 
-// StaleModule is a module in a running kernel that is older than the installed package.
+// StaleModule is a module that a running kernel imported before a package was installed, changed or removed. The
+// kernel must be restarted to use the package as it is now.
 type StaleModule struct {
 	Kernel  KernelID `json:"kernel" doc:"Kernel that imported the module." example:"python3"`
 	Package string   `json:"package" doc:"Package of the module."`

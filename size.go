@@ -14,8 +14,8 @@ var sizeUnits = []struct {
 	bytes int64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
-// ParseSize returns the number of bytes of a text such as 512M or 2GiB. K, M, G and T, with or without iB or
-// B, are powers of 1024. Any other text is an error.
+// ParseSize returns the number of bytes of a text such as 512M or 2GiB. K, M, G and T are powers of 1024, also with
+// iB or B. A number without a unit, or with B, is in bytes. Any other text is an error.
 func ParseSize(text string) (int64, error) {
 	number := strings.TrimRight(text, "KMGTiBkmgtb ")
 	unit := strings.ToUpper(strings.TrimSpace(text[len(number):]))
@@ -61,7 +61,7 @@ func (s *size) UnmarshalJSON(raw []byte) error {
 
 // UnmarshalJSON reads limits whose sizes are numbers of bytes or texts such as "2GiB".
 func (l *Limits) UnmarshalJSON(raw []byte) error {
-	type plain Limits // its fields, without this method
+	type plain Limits // the fields of Limits, without this method
 	v := struct {
 		*plain
 		Memory *size `json:"memory"`

@@ -1,9 +1,9 @@
 // Package client calls the HTTP API of a cellhold server.
 //
-// Each method sends one request. Execute, Wait and Watch repeat requests when a wait ends or a connection
-// breaks. Errors are *cellhold.Error with the server's kind and message, or wrap the context's error. The
-// client never submits code twice: if the answer to a submission is lost, the caller gets an error and
-// decides.
+// Most methods send one request. Methods that read a list in pages send one request for each page. Methods that
+// wait, watch or feed input repeat their requests when a wait ends or a connection breaks. Errors are
+// *cellhold.Error with the server's kind and message, or wrap the context's error. The client never submits code
+// twice: if the answer to a submission is lost, the caller gets an error and decides whether to submit again.
 package client
 
 import (
@@ -36,7 +36,7 @@ type Options struct {
 	URL      string        // URL of the server, such as "http://127.0.0.1:5002"; required
 	Token    string        // empty if the server needs no token
 	HTTP     *http.Client  // nil means a new client with its own transport
-	Patience time.Duration // how long Wait, Execute and Watch retry while the server cannot be reached; 0 means one minute
+	Patience time.Duration // how long methods that wait, watch or feed input retry while the server cannot be reached; 0 means one minute
 }
 
 // Client calls one server. Its methods can be called from any goroutine.
@@ -53,7 +53,7 @@ func New(o Options) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("client: invalid server URL %q: use a URL such as http://127.0.0.1:5002", o.URL)
 	}
-	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) { // such as a complete line of the token file
+	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) { // a caller can pass a complete line of the token file by mistake
 		return nil, errors.New("client: the token has a space or a line break. A line of the server's token file is a name and a token; use only the token")
 	}
 	c := &Client{base: strings.TrimSuffix(o.URL, "/"), token: o.Token, http: o.HTTP, patience: o.Patience}

@@ -14,8 +14,8 @@ import (
 	"cellhold"
 )
 
-// inputPiece is the maximum number of bytes in one request of Feed. A file needs few requests, and a
-// keystroke waits only a short time.
+// inputPiece is the maximum number of bytes in one request of Feed. It is large, so a file needs few requests. It
+// is small enough that the next keystroke waits only a short time for the request before it.
 const inputPiece = 256 << 10
 
 // Run describes a command to start: a shell line, or a program with its arguments.

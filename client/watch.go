@@ -68,7 +68,7 @@ func (w *watch) read(ctx context.Context, alive func()) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNoContent {
-		return nil // the session ended, and all events were read
+		return nil // the session or command has ended, and all its events were read
 	}
 	lines := bufio.NewReaderSize(res.Body, 64<<10)
 	for {

@@ -25,7 +25,7 @@ import (
 //go:embed cells/*.py data/penguins.csv
 var files embed.FS
 
-// timeLimit is the time limit of the demo on a slow machine.
+// timeLimit limits the time of the demo. A slow machine needs less.
 const timeLimit = 3 * time.Minute
 
 func main() {

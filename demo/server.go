@@ -29,7 +29,7 @@ func start(ctx context.Context, program string, args ...string) (*service, error
 	s.cmd.Stderr = os.Stderr
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.WaitDelay = stopTime
-	// A separate group: the demo handles Ctrl-C, and then stops the server.
+	// A separate process group, so that Ctrl-C reaches only the demo, which then stops the server.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

@@ -57,7 +57,7 @@ func command(args []string, in io.Reader, out, errOut io.Writer) int {
 	switch {
 	case len(args) == 0:
 		args = []string{"--help"}
-	case slices.Equal(args, []string{"--version"}): // a flag would also be set by CELLHOLD_VERSION
+	case slices.Equal(args, []string{"--version"}): // not a flag of kong, because the variable CELLHOLD_VERSION would set it too
 		args = []string{"version"}
 	}
 	parsed, err := parser.Parse(scriptArgs(parser.Model, args))

@@ -145,7 +145,7 @@ func shownValue(flag *kong.Flag) any {
 		return "(hidden)"
 	}
 	switch value := value.(type) {
-	case netip.AddrPort: // its text for "none" is not a valid address
+	case netip.AddrPort: // the text of the zero value is not a valid address
 		if !value.IsValid() {
 			return ""
 		}

@@ -157,7 +157,8 @@ func (c *imageRmCmd) Run(ctx context.Context, all *console.Globals, t *console.T
 	return store.Remove(ctx, c.Image)
 }
 
-// imagesInUse returns the digests of the images that running sandboxes of any owner use.
+// imagesInUse returns the digests of the images that running sandboxes use: those of serve, and those of the
+// private servers of run.
 func imagesInUse(ctx context.Context, home string, log *slog.Logger) (map[string]bool, error) {
 	used := map[string]bool{}
 	dirs, err := filepath.Glob(filepath.Join(home, onceDir, "*"))

@@ -86,7 +86,7 @@ func (c *runCmd) Run(ctx context.Context, k *kong.Context, all *console.Globals,
 	return nil
 }
 
-// remoteSettings are the flags that also have a meaning for another server.
+// remoteSettings are the flags that can be combined with --url.
 var remoteSettings = strings.Fields("config home log-level url token timeout allow-host with image memory cpu processes disk tmp output files")
 
 // forServer adapts the settings to the server of --url. Limits and the image are sent only if they were given;

@@ -27,7 +27,8 @@ func scriptArgs(app *kong.Application, args []string) []string {
 	return slices.Insert(slices.Clone(args), i, "--")
 }
 
-// skipFlags returns the index of the first word from i that is not a flag or its value. It does not skip the flag except.
+// skipFlags returns the index of the first word from i that is not a flag or its value. It stops at the flag with
+// the name in except.
 func skipFlags(flags []*kong.Flag, args []string, i int, except string) int {
 	for i < len(args) && strings.HasPrefix(args[i], "--") {
 		name, _, joined := strings.Cut(args[i][2:], "=")

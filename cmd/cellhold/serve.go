@@ -25,7 +25,7 @@ type serveCmd struct {
 	setup.ServerSettings `embed:""`
 }
 
-// access holds the settings of callers: their tokens, and the addresses from which they can call.
+// access holds the settings of access to the server: address, tokens, host names, web origins and TLS.
 type access struct {
 	Listen       string   `help:"Address to listen on." default:"127.0.0.1:5002" placeholder:"HOST:PORT"`
 	Auth         string   `help:"Require a token: on or off. off is allowed on loopback only." enum:"on,off" default:"on" group:"Access to the server:"`

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// lookupTime and connectTime bound the two steps. Their sum is less than the timeout of the guest's proxy.
+	// lookupTime and connectTime bound the two steps of a dial. Their sum is less than the timeout of the guest's
+	// proxy.
 	lookupTime  = 10 * time.Second
 	connectTime = 20 * time.Second
 	// pinTime is how long the checked addresses of a name are reused. It is long enough to load a page and its parts from
@@ -101,8 +102,8 @@ func (d *dialer) permit(h Host, port int) error {
 	return nil
 }
 
-// dial connects to a host that permit allows. It dials only checked addresses. When the kernel connects, dial checks the
-// address again, in the form that the kernel uses.
+// dial connects to a host that permit allows. It dials only checked addresses. Just before the system call that
+// connects, dial checks the address again, in the form that the system call gets.
 func (d *dialer) dial(ctx context.Context, h Host, port int) (net.Conn, error) {
 	if err := d.permit(h, port); err != nil {
 		return nil, err

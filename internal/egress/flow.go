@@ -94,7 +94,8 @@ func (f *flow) copy(ctx context.Context, to, from net.Conn, count *int64) error 
 	}
 }
 
-// read sets the deadline before it checks the context: the end of the context sets a deadline in the past.
+// read sets the deadline before it checks the context. When the context ends, abort sets a deadline in the past. In
+// the other order, read could replace that deadline and then wait.
 func (f *flow) read(ctx context.Context, from net.Conn, buf []byte) (int, error) {
 	_ = from.SetReadDeadline(time.Now().Add(f.idle))
 	if ctx.Err() != nil {

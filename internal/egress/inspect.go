@@ -22,9 +22,10 @@ const (
 	recordHandshake = 0x16
 )
 
-// inspected reports whether the gate checks that the traffic names the requested host. The check is possible for TLS and
-// HTTP. On other ports that the operator opened, a program can use any protocol. In some protocols the server sends the
-// first data. Hosts with secrets are always inspected.
+// inspected reports whether the gate checks that the traffic names the requested host. The check is possible for
+// TLS and HTTP. On other ports that the operator opened, a program can use any protocol. In some of these protocols
+// the server sends the first data, so the gate cannot wait for the first data of the program. Hosts with secrets
+// are always inspected.
 func (g *Gate) inspected(h Host, port int) bool { return g.web[port] || g.o.Vault.has(h) }
 
 // inspect carries a connection on which the program must name the requested host. Without this check, an allowed name would
@@ -60,7 +61,7 @@ func (a *attempt) inspect(ctx context.Context, h Host, guest *guestConn, out net
 // wrongName returns the reason why the name in a ClientHello does not match the host, or "" if it matches.
 func wrongName(name string, h Host) string {
 	if name == "" {
-		return "" // without a name, the server at that address decides
+		return "" // without a name, the server at the address decides which site it shows
 	}
 	if said, err := ParseHost(name); err != nil || said != h {
 		return fmt.Sprintf("The TLS ClientHello names %s, but the program requested a connection to %s.", printable(name), h)
@@ -126,8 +127,8 @@ type replayed struct {
 
 func (r *replayed) Read(p []byte) (int, error) { return r.r.Read(p) }
 
-// counted counts and limits the guest's data on a connection whose HTTP requests are forwarded. The HTTP server sets its
-// deadlines.
+// counted counts and limits the guest's data on a connection whose HTTP requests are forwarded. The HTTP server
+// sets the deadlines of the connection.
 type counted struct {
 	net.Conn
 	a    *attempt

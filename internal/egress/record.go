@@ -12,7 +12,8 @@ const (
 	// maxListed is the number of attempts of one gate that are recorded individually. Each takes about 300 bytes in the
 	// journal, so all together take a few megabytes.
 	maxListed = 10_000
-	// summaryTime is the interval of later records. Each record has the number of attempts since the last record.
+	// summaryTime is the interval between the records of later attempts. Each such record also has the number of
+	// attempts since the last record.
 	summaryTime = time.Minute
 )
 

@@ -100,7 +100,7 @@ func (r *relay) serve(proxy http.Handler, w http.ResponseWriter, q *http.Request
 		http.Error(w, r.a.refused, http.StatusMisdirectedRequest)
 		return
 	}
-	if q.Method == http.MethodTrace { // its answer would repeat the request with the inserted secrets
+	if q.Method == http.MethodTrace { // the answer to TRACE would repeat the request with the inserted secrets
 		http.Error(w, "The method TRACE is not allowed.", http.StatusMethodNotAllowed)
 		return
 	}
@@ -139,7 +139,7 @@ func (r *relay) rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.Host = net.JoinHostPort(r.host.String(), strconv.Itoa(r.port))
 	p.Out.Host = p.In.Host
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if v, ok := p.In.Header[name]; ok { // set by the program
+		if v, ok := p.In.Header[name]; ok { // ReverseProxy removed it, but the program has set it
 			p.Out.Header[name] = v
 		}
 	}

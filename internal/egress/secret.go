@@ -30,8 +30,8 @@ const (
 	placeholderMark = "cellhold-secret-"
 )
 
-// The authority's certificate begins before the session, to allow for a wrong clock. It ends after almost every session. Its
-// leaf certificates are renewed regularly.
+// Certificates are valid from an hour before they are made, to allow for a wrong clock. The authority's certificate
+// is valid for two years, longer than almost every session. The certificates of the hosts are renewed regularly.
 const (
 	clockSkew     = time.Hour
 	authorityLife = 2 * 365 * 24 * time.Hour
@@ -40,8 +40,8 @@ const (
 
 var secretName = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
-// Vault holds the secrets of one session, and the certificate authority that signs for their hosts. The values and the
-// authority's key never leave the host.
+// Vault holds the secrets of one session, and the certificate authority that signs for their hosts. The authority's
+// key never leaves the server. The server sends a value only to the host of the secret, and never into the sandbox.
 type Vault struct {
 	secrets []secret
 	hosts   map[Host]bool

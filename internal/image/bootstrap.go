@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killWait bounds the wait for the pipes of a killed tool. Its namespace ends with it at once.
+// killWait bounds the wait for the pipes of a killed tool. The tool's processes end at once, with its namespace.
 const killWait = 10 * time.Second
 
 // bootstrap builds a recipe with mmdebstrap: first Debian's packages, then build.sh in the new system. The result is a

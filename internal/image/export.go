@@ -82,7 +82,8 @@ func writeLayout(oci v1.Image, ref, out string) error {
 	}))
 }
 
-// asOCI returns an image with one layer. The layer is in a file, because its digest must be known before it is written.
+// asOCI returns an image with one layer. The layer is in a file, because its digest must be known before the image
+// is written.
 func asOCI(ctx context.Context, img Image, layerFile string) (v1.Image, error) {
 	if err := writeLayer(ctx, img.Rootfs, layerFile); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@
 // Images are not trusted: layers are unpacked inside an os.Root, with limits, and without devices, set-id bits or write
 // permission for others. The user, entry point and environment of an image are ignored: the agent decides these.
 //
-// The package imports only cellhold and lazy.
+// The only package of this module that it imports is lazy.
 package image
 
 import (
@@ -168,7 +168,8 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	return s.discard(img.Digest)
 }
 
-// discard removes an image's files. The rename hides the image at once. After an interruption, sweep removes the rest.
+// discard removes an image's files. The rename hides the image at once. After an interruption, sweep removes the
+// remaining files.
 func (s *Store) discard(digest string) error {
 	dead, err := os.MkdirTemp(s.dir, workPrefix)
 	if err != nil {

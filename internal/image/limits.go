@@ -28,7 +28,7 @@ const maxMetadata = 4 << 20
 
 var errTooLarge = errors.New("image is too large")
 
-// budget is the rest of the limits while the layers of one image are unpacked.
+// budget counts what is unpacked from the layers of one image, against the limits.
 type budget struct {
 	limits
 	usedBytes   int64
@@ -37,7 +37,8 @@ type budget struct {
 	layerBytes  int64           // unpacked from the current layer
 }
 
-// layer starts a layer that is read from r.
+// layer starts a new layer. It returns a reader that counts the compressed bytes of the layer while they are read
+// from r.
 func (b *budget) layer(r io.Reader) io.Reader {
 	b.source, b.layerBytes = &countingReader{r: r}, 0
 	return b.source

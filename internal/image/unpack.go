@@ -199,8 +199,9 @@ func isSparse(h *tar.Header) bool {
 	return false
 }
 
-// hardLink creates a second name for a regular file of this image. It refuses links to other kinds of files, or to files
-// outside: a later write through the link would change the target.
+// hardLink creates a second name for a regular file or a symbolic link of this image. It refuses links to other
+// kinds of files. It also refuses links to files outside the image: a later write through the link would change
+// such a file.
 func (u *unpacker) hardLink(name string, h *tar.Header) error {
 	target, err := cleanName(h.Linkname)
 	if err != nil {

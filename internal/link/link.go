@@ -5,11 +5,11 @@
 // that opened them. A host that attaches later starts without streams. The package starts no processes,
 // does not interpret the streams, and does not authenticate: the process that has the pipes is the host.
 //
-// The bytes from host to guest are framed, because a host can be killed between any two writes. A frame is
-// at most PIPE_BUF long and is written with one write. A pipe takes such a write completely or not at
-// all, so the guest always finds the boundaries. The bytes from guest to host need no frames. After every RESET the
-// guest echoes the nonce in it. A new host drops all bytes before its nonce: the guest sent them to the
-// previous host.
+// The bytes from host to guest are framed, because a host can be killed between any two writes. A frame is at most
+// PIPE_BUF long and is written with one write. A pipe takes such a write completely or not at all, so the guest
+// always finds the boundaries. The bytes from guest to host need no frames. A new host first sends a RESET frame
+// with a random nonce, and the guest echoes the nonce. The host drops all bytes before the echo: the guest sent
+// them to the previous host.
 //
 // The host does not trust the bytes that it reads. The guest trusts the host.
 package link

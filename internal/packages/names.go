@@ -7,8 +7,9 @@ import (
 	"sync"
 )
 
-// People and models use the name of the module. Most packages have the name of their module. For the others, the index often
-// has no package of that name, a different one, or a malicious one. The tables contain only widely used packages.
+// People and models often request a package by the name of its module. Most packages have the name of their module.
+// For the others, the index often has no package of that name, a different one, or a malicious one. The tables
+// contain only widely used packages.
 
 // importNames maps the name of a module, or of a package that does not work here, to the package that provides it.
 var importNames = sync.OnceValue(func() map[string]string {

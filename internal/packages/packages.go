@@ -167,8 +167,8 @@ func (p *Packages) plan(r Request, code *Tally) (Plan, error) {
 	return plan, nil
 }
 
-// keeps returns a function that reports, for one request, whether the operator has a package of this name, or lists it. With
-// look it reads the operator's folders, once.
+// keeps returns a function for one request. It reports whether a package of a name is on the allowlist or belongs
+// to the operator. If look is set, the function also reads the operator's folders, once.
 func (p *Packages) keeps(code, look bool) func(name string) bool {
 	owns := func(string) bool { return false }
 	if look && p.o.Index != nil {
@@ -205,7 +205,8 @@ func (p Plan) MayBePresent() bool {
 	return len(p.list) > 0 && !p.hashes && !p.upgrade && !slices.ContainsFunc(p.list, func(r Requirement) bool { return len(r.Hashes) > 0 })
 }
 
-// Present reports on a plan that may not be executed. It returns true if all named packages are installed already.
+// Present reports on a plan without executing it, because the policy can refuse it. It returns true if all named
+// packages are installed already.
 func (p *Packages) Present(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime+spare)
 	defer cancel()
@@ -226,7 +227,7 @@ func (p Plan) report(out guestapi.Installed) cellhold.Installation {
 	}
 	report := newReport(out, names, p.asked)
 	report.Warnings = append(slices.Clone(p.notes), report.Warnings...)
-	for _, c := range report.Changes { // it was installed as a dependency, or by the name of its file
+	for _, c := range report.Changes { // opencv-python was a dependency, or resolve kept its name
 		if better := headless[c.Name]; better != "" && c.After != "" {
 			report.Warnings = append(report.Warnings, fmt.Sprintf("%s needs libGL, which this image may not have. If import cv2 fails, install %s too.", c.Name, better))
 		}
@@ -235,8 +236,8 @@ func (p Plan) report(out guestapi.Installed) cellhold.Installation {
 	return report
 }
 
-// Install executes a plan. The second result has the source files of the changed packages, for the lock. If an error comes
-// with changes, these were made before the error.
+// Install executes a plan. The second result has the new packages with the hashes of their files, for the lock. If
+// the report has changes and there is also an error, the changes were made before the error.
 func (p *Packages) Install(ctx context.Context, g Guest, plan Plan) (cellhold.Installation, []cellhold.Package, error) {
 	if len(plan.list) == 0 { // the request contains only modules of the standard library
 		return plan.report(guestapi.Installed{}), nil, nil

@@ -66,7 +66,8 @@ func orEmpty(list []string) []string {
 	return list
 }
 
-// likeliest sorts modules: first the one with the package's name, then public ones, then the others.
+// likeliest sorts modules: first the one with the package's name, then those whose name is a part of that name,
+// then other public ones, then all others.
 func likeliest(name string, modules []string) []string {
 	rank := func(m string) int {
 		switch {
@@ -116,7 +117,7 @@ func warnings(r cellhold.Installation, silent []string) []string {
 	return list
 }
 
-// provenance returns the source file of each package that is installed now.
+// provenance returns each package of the changes that is installed now, with the hash of its file.
 func provenance(changes []cellhold.PackageChange, files []index.File) []cellhold.Package {
 	var list []cellhold.Package
 	sums := map[[2]string]string{}
@@ -165,7 +166,7 @@ func Lock(list []cellhold.Package) string {
 	b.WriteString("# Packages that were installed in this session. Its image has all others.\n")
 	for _, p := range list {
 		if !validName(p.Name) || !versionPattern().MatchString(p.Version) {
-			continue // cannot happen: the link refuses such names
+			continue // cannot happen: package guest refuses such names and versions
 		}
 		fmt.Fprintf(&b, "%s==%s", p.Name, p.Version)
 		if p.SHA256 != "" {

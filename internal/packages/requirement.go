@@ -26,8 +26,8 @@ const (
 	maxHashes = 400 // files of one version; the largest projects have 150
 )
 
-// Patterns with large counts are compiled on first use: each sandbox starts four processes of this program, which do not
-// need them and would spend milliseconds on each.
+// Patterns with large counts are compiled on first use. Each compilation takes milliseconds, and most commands of
+// the program do not need them.
 var (
 	namePattern    = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
 	specPattern    = regexp.MustCompile(`^(===|==|~=|!=|<=|>=|<|>)\s*([A-Za-z0-9][A-Za-z0-9.!+_*-]*)\s*$`)

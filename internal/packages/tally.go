@@ -22,7 +22,7 @@ const (
 	maxCodePages = 3000
 	// maxCodeFiles bounds the files and metadata that its installations fetch.
 	maxCodeFiles = 20_000
-	// maxCodeBytes bounds the total of these bytes.
+	// maxCodeBytes bounds the bytes of all these pages, files and metadata.
 	maxCodeBytes = 16 << 30
 )
 
@@ -35,7 +35,7 @@ type Tally struct {
 	took  index.Taken
 }
 
-// Inherit copies the counts of a parent. The caller must not use t before.
+// Inherit copies the counts of a parent session into t. The caller must not use t before Inherit.
 func (t *Tally) Inherit(parent *Tally) {
 	parent.mu.Lock()
 	names, asked, took := maps.Clone(parent.names), parent.asked, parent.took

@@ -42,7 +42,8 @@ func longBody(r *http.Request) bool {
 	return false
 }
 
-// files answers with the stream that f writes, or that f reads into the sandbox. See stream for f's error.
+// files runs f with the sandbox of a session. f either writes a file of the sandbox to the answer, or reads the
+// request's body into the sandbox. See stream for the errors of f.
 func (s *Server) files(ctx context.Context, id cellhold.SessionID, f func(http.ResponseWriter, *http.Request, *attachment.Attachment) error) (*streamOutput, error) {
 	return s.stream(ctx, id, func(w http.ResponseWriter, r *http.Request, sess *session.Session) error {
 		a, leave, err := sess.Enter(r.Context())

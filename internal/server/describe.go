@@ -47,7 +47,7 @@ var securitySchemes = map[string]*huma.SecurityScheme{
 	"token": {Type: "http", Scheme: "bearer", Description: "The token that the server created at its first start, or another token of its token file."},
 }
 
-// describe adds to the document what huma cannot know.
+// describe adds the facts that huma cannot read from the Go types to the document.
 func describe(api huma.API) {
 	doc := api.OpenAPI()
 	schemaOf(api, Bye{}) // it is sent as stream data, so no operation refers to it
@@ -58,7 +58,7 @@ func describe(api huma.API) {
 	for _, name := range []string{"memory", "disk", "tmp", "output"} {
 		describeSize(schemas["Limits"].Properties[name])
 	}
-	schemas["Egress"].AdditionalProperties = false // so must a misspelt policy
+	schemas["Egress"].AdditionalProperties = false // a misspelt policy must be an error too
 	for name, s := range schemas {
 		for _, p := range s.Properties {
 			p.Nullable = false // lists can be empty, never null

@@ -6,8 +6,8 @@
 // one error shape and the same helpers. The article's API, the guards and the documentation pages are
 // packages of their own.
 //
-// The package decides nothing about sessions, kernels or files; package session does. Its only state is
-// the list of requests that wait now.
+// The package decides nothing about sessions, kernels or files; package session does. Its only changing state is
+// the list of requests that wait now, and whether the server shuts down.
 package server
 
 import (
@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	// headerTime limits the reading of a header. A slow line needs a second; an attacker would take hours.
+	// headerTime limits the reading of a header. A slow connection needs a second; an attacker would take hours.
 	headerTime = 10 * time.Second
 	// idleTime is the time that an unused connection is kept. Clients that poll each minute keep theirs.
 	idleTime = 2 * time.Minute
@@ -104,9 +104,10 @@ func New(o Options) (*Server, error) {
 // Handler returns the handler of all requests, including the guards.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve answers requests from the listener until ctx ends, then shuts down in this order. It reports not ready,
-// and stops accepting connections. It ends streams and waits; the last event of a stream says where to continue.
-// It waits for the other requests up to Options.Grace. It closes the listener, and returns nil after a shutdown.
+// Serve answers requests from the listener until ctx ends. Then it shuts down: it reports not ready and closes the
+// listener. It ends streams, and requests that wait for a result; the last event of a stream says where to
+// continue. It waits for all other requests, up to Options.Grace, and returns nil. If the listener fails before ctx
+// ends, Serve shuts down too and returns the error.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if err := s.checkListener(ln); err != nil {
 		ln.Close()
@@ -120,7 +121,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		TLSConfig:         s.options.TLS,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // port scanners cause most of these errors
 	}
-	hs.RegisterOnShutdown(s.waiters.SendAway) // runs when the listener is closed
+	hs.RegisterOnShutdown(s.waiters.SendAway) // runs after the listener is closed
 	served := make(chan error, 1)
 	go func() {
 		if hs.TLSConfig != nil {

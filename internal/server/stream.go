@@ -22,7 +22,8 @@ const (
 	retryTime = 1000
 )
 
-// Bye is the content of the last event of a stream that ends before its session.
+// Bye is the content of the last event of a stream that ends early: before the session, the command or the watch of
+// a directory.
 type Bye struct {
 	After int64         `json:"after" doc:"Number of the last event that was sent. Continue after it."`
 	Kind  cellhold.Kind `json:"kind" enum:"unavailable,internal" doc:"unavailable: the server shuts down. internal: the server failed."`

@@ -59,7 +59,8 @@ func (s *Server) cellText(ctx context.Context, in *textInput) (*streamOutput, er
 // readerAt makes a ReaderAt of a ReadSeeker. Only one goroutine can use it.
 type readerAt struct{ io.ReadSeeker }
 
-// ReadAt reads from an offset. A read that continues the previous one costs no seek.
+// ReadAt reads from an offset. A Seek to the present offset keeps the reading in progress, so a read that continues
+// the previous one is cheap.
 func (r readerAt) ReadAt(p []byte, at int64) (int, error) {
 	if _, err := r.Seek(at, io.SeekStart); err != nil {
 		return 0, err

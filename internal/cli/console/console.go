@@ -1,4 +1,5 @@
-// Package console writes to people at a terminal: untrusted text, sizes, short errors and exit statuses.
+// Package console has what commands need at a terminal: it makes untrusted text harmless, formats sizes, shortens
+// errors, and defines the exit statuses.
 //
 // It does not know any command. Text of sandboxes must pass through Screen or Printable before it reaches a terminal.
 package console
@@ -58,7 +59,7 @@ type ExitError int
 
 func (e ExitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// Handled returns the signals that this process must handle. Ignored signals are left out: asking for SIGHUP
+// Handled returns the signals that this process must handle. Ignored signals are left out: a handler of SIGHUP
 // would undo nohup. SIGTERM is always included.
 func Handled(signals ...os.Signal) []os.Signal {
 	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s != syscall.SIGTERM && signal.Ignored(s) })

@@ -7,9 +7,9 @@ import (
 )
 
 // Screen writes the output of guests to a terminal. Without it, hostile output could write to the clipboard, change
-// the window title or hide text behind a link. It could also make the terminal type text into the shell. Colours and
-// printable text pass; all other control sequences are dropped. The state outlives a call, because a sequence can be
-// cut anywhere.
+// the window title or hide text behind a link. It could also make the terminal type text into the shell. Colours
+// and printable text pass; all other control sequences are dropped. A Screen keeps its state between two calls of
+// WriteString, because the first call can end within a sequence.
 type Screen struct {
 	W     io.Writer
 	Mono  bool // drop colours too
@@ -25,7 +25,7 @@ const (
 	csi                    // after ESC [
 	payload                // in OSC, DCS, SOS, PM or APC, until its end
 	payloadEsc             // in a payload, after ESC
-	charset                // after ESC and an intermediate byte: one more byte belongs to it
+	charset                // after ESC and an intermediate byte: the sequence has at least one more byte
 )
 
 // maxSGR bounds a colour sequence. The longest useful one, two true colours with attributes, has about 50 bytes.

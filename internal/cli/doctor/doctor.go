@@ -1,7 +1,8 @@
 // Package doctor checks a host for `cellhold doctor`, and says how to fix each problem.
 //
-// It checks what serve would use with the same settings. It removes nothing; it only creates the home, the data folder and one
-// tiny sandbox, which it destroys.
+// It checks what serve would use with the same settings. It creates the home and the folders in it, as serve would,
+// and stores the guest's binary and the runner there. It also creates one tiny sandbox and destroys it. It removes
+// nothing else.
 package doctor
 
 import (
@@ -41,7 +42,7 @@ var optional = map[string]bool{"user": true, "cgroups": true, "disk": true, "spa
 func (c *Cmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal) error {
 	c.Environ = t.Environ
 	missing := false
-	for _, f := range c.look(ctx, all.Home) {
+	for _, f := range c.findings(ctx, all.Home) {
 		mark := "ok     "
 		switch {
 		case !f.OK && f.optional:
@@ -61,11 +62,11 @@ func (c *Cmd) Run(ctx context.Context, all *console.Globals, t *console.Terminal
 	return err
 }
 
-// look collects the findings.
-func (c *Cmd) look(ctx context.Context, home string) []finding {
+// findings runs the checks and returns their findings.
+func (c *Cmd) findings(ctx context.Context, home string) []finding {
 	quiet := slog.New(slog.DiscardHandler)
-	if f := lookAtHome(home); !f.OK { // the other checks would fail for the same reason
-		return []finding{f, lookAtTools(false), c.lookAtAddress()}
+	if f := checkHome(home); !f.OK { // the checks of sandboxes, images and snapshots would fail for the same reason
+		return []finding{f, checkTools(false), c.checkAddress()}
 	}
 	var all []finding
 	if o, err := setup.EmbeddedOptions(home, home, quiet); err != nil {
@@ -75,9 +76,9 @@ func (c *Cmd) look(ctx context.Context, home string) []finding {
 			all = append(all, finding{f, optional[f.Name]})
 		}
 	}
-	image := c.lookAtImage(home, quiet)
-	all = append(all, c.lookAtSaved(ctx, home, quiet)...)
-	return append(all, image, lookAtTools(image.OK), c.lookAtAddress())
+	image := c.checkImage(home, quiet)
+	all = append(all, c.checkSaved(ctx, home, quiet)...)
+	return append(all, image, checkTools(image.OK), c.checkAddress())
 }
 
 // programsFinding returns the finding for an error of the guest's binary or the runner: this binary lacks them, or the home
@@ -93,8 +94,8 @@ func programsFinding(err error) finding {
 	return f
 }
 
-// lookAtHome checks that files can be written in the home.
-func lookAtHome(home string) finding {
+// checkHome checks that files can be written in the home.
+func checkHome(home string) finding {
 	f := finding{Finding: embedded.Finding{Name: "home", OK: true}}
 	err := setup.MakeHome(home)
 	if err == nil {
@@ -113,7 +114,7 @@ func lookAtHome(home string) finding {
 	return f
 }
 
-func (c *Cmd) lookAtImage(home string, log *slog.Logger) finding {
+func (c *Cmd) checkImage(home string, log *slog.Logger) finding {
 	f := finding{Finding: embedded.Finding{Name: "image", OK: true, Detail: c.Image + " exists"}}
 	store, err := setup.OpenImages(home, log, nil)
 	if err == nil {
@@ -125,8 +126,8 @@ func (c *Cmd) lookAtImage(home string, log *slog.Logger) finding {
 	return f
 }
 
-// lookAtTools checks for the programs that `image build` needs. They are optional if there is an image already.
-func lookAtTools(haveImage bool) finding {
+// checkTools checks for the programs that `image build` needs. They are optional if there is an image already.
+func checkTools(haveImage bool) finding {
 	f := finding{Finding: embedded.Finding{Name: "tools to build images", OK: true, Detail: "all are installed"}, optional: haveImage}
 	needed := []string{"mmdebstrap", "unshare"}
 	if os.Geteuid() != 0 {
@@ -143,7 +144,7 @@ func lookAtTools(haveImage bool) finding {
 	return f
 }
 
-func (c *Cmd) lookAtAddress() finding {
+func (c *Cmd) checkAddress() finding {
 	f := finding{Finding: embedded.Finding{Name: "address", OK: true, Detail: c.Listen + " is free"}, optional: true}
 	listener, err := net.Listen(setup.Network(c.Listen), c.Listen)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// lookAtSaved checks the snapshots in the home: those of sessions and those of templates.
-func (c *Cmd) lookAtSaved(ctx context.Context, home string, log *slog.Logger) []finding {
+// checkSaved checks the snapshots in the home: those of sessions and those of templates.
+func (c *Cmd) checkSaved(ctx context.Context, home string, log *slog.Logger) []finding {
 	saved := finding{Finding: embedded.Finding{Name: "saved sessions"}, optional: true}
 	driver, err := setup.NewDriver(home, home, true, log)
 	if err != nil {
@@ -23,11 +23,11 @@ func (c *Cmd) lookAtSaved(ctx context.Context, home string, log *slog.Logger) []
 		return []finding{saved}
 	}
 	defer driver.Close()
-	return append([]finding{c.lookAtSessions(ctx, driver)}, c.lookAtTemplates(ctx, home, driver, log)...)
+	return append([]finding{c.checkSessions(ctx, driver)}, c.checkTemplates(ctx, home, driver, log)...)
 }
 
-// lookAtSessions checks the snapshots of sessions: the space that they take, and whether they can be restored.
-func (c *Cmd) lookAtSessions(ctx context.Context, driver sandbox.Driver) finding {
+// checkSessions checks the snapshots of sessions: the space that they take, and whether they can be restored.
+func (c *Cmd) checkSessions(ctx context.Context, driver sandbox.Driver) finding {
 	f := finding{Finding: embedded.Finding{Name: "saved sessions"}, optional: true}
 	have, err := snapshots.New(driver, int64(c.MaxSnapshots)).Stock(ctx)
 	if err != nil {
@@ -47,8 +47,8 @@ func (c *Cmd) lookAtSessions(ctx context.Context, driver sandbox.Driver) finding
 	return f
 }
 
-// lookAtTemplates checks the templates that serve would use with these settings.
-func (c *Cmd) lookAtTemplates(ctx context.Context, home string, driver sandbox.Driver, log *slog.Logger) []finding {
+// checkTemplates checks the templates that serve would use with these settings.
+func (c *Cmd) checkTemplates(ctx context.Context, home string, driver sandbox.Driver, log *slog.Logger) []finding {
 	f := finding{Finding: embedded.Finding{Name: "templates"}, optional: true}
 	if c.NoTemplates {
 		f.OK, f.Detail = true, "disabled by --no-templates; every session starts cold"

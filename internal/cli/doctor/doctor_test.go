@@ -41,7 +41,7 @@ func TestTheDoctorReportsProblemsWithSnapshotsOfSessions(t *testing.T) {
 		"cannot save at all":          {stocked{none: true}, "cannot be hibernated"},
 	} {
 		c := Cmd{Settings: setup.Settings{Memory: 1 << 30}, ServerSettings: setup.ServerSettings{MaxSnapshots: 4 << 30}}
-		f := c.lookAtSessions(t.Context(), x.driver)
+		f := c.checkSessions(t.Context(), x.driver)
 		if f.OK != (x.want == "") || f.OK != (f.Fix == "") || !strings.Contains(f.Fix, x.want) || !f.optional {
 			t.Errorf("%s: got %+v, want OK %t and a fix with %q", name, f, x.want == "", x.want)
 		}

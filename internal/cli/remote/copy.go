@@ -95,8 +95,9 @@ func upload(ctx context.Context, c *client.Client, id cellhold.SessionID, src, d
 	return err
 }
 
-// download copies a file or directory from a session. If the destination is a directory, the copy goes into it.
-// Names that the session chose are used only below the destination, and never through a symbolic link.
+// download copies a file or directory from a session. If the destination is a directory, the copy goes into it. The
+// session chose the names of the files in a directory. No such name leads out of the destination, even through a
+// symbolic link.
 func download(ctx context.Context, c *client.Client, id cellhold.SessionID, src, dst string, t *console.Terminal) error {
 	// With "/." the path means the target of a link. A file has no such path.
 	info, err := c.StatFile(ctx, id, src+"/.")

@@ -51,7 +51,8 @@ func (c *resumeCmd) Run(ctx context.Context, parent *SessionCmd, all *console.Gl
 	})
 }
 
-// eachSession calls do for each session, prints the ids for which it succeeded, and returns the other errors.
+// eachSession calls do for each session, prints the ids for which it succeeded, and returns the errors of the
+// others.
 func eachSession(t *console.Terminal, ids []cellhold.SessionID, do func(cellhold.SessionID) error) error {
 	var errs []error
 	for _, id := range ids {

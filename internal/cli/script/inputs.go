@@ -22,10 +22,10 @@ type Input struct {
 	info fs.FileInfo // of from, with links followed
 }
 
-// FindInputs finds the files of --files. A relative path starts at the current directory or, if nothing is there, at
-// the script's folder. A path below the script's folder keeps its relative place in the working directory. Any other
-// path is put directly into the working directory, with one exception: the contents of a folder that contains the
-// script's folder.
+// FindInputs finds the files of --files. A relative path starts at the current directory or, if nothing is there,
+// at the script's folder. A path below the script's folder keeps its relative place in the working directory. Any
+// other file or folder is copied directly into the working directory. From a folder that contains the script's
+// folder, only the contents are copied.
 func FindInputs(paths []string, folder string) ([]Input, error) {
 	base, err := filepath.Abs(folder)
 	if err != nil {

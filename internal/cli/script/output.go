@@ -57,7 +57,8 @@ func (t Output) Place(s *source) (*destination, error) {
 	return p, nil
 }
 
-// mark is the file that marks a folder for the files of scripts. Users work in folders without it.
+// mark is the file that marks a folder for the files of scripts. A folder without it can contain the user's own
+// files.
 const mark = ".cellhold-output"
 
 const markText = "This folder contains files of scripts that `cellhold run --output` ran. A later run replaces files here.\n" +

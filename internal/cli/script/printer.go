@@ -221,13 +221,14 @@ func (s *Printer) done(e cellhold.Event) error {
 	if cause == "" {
 		cause = string(c.Status)
 	}
-	if c.Status == cellhold.StatusTimeout { // the rest is about variables, which end with the session
+	if c.Status == cellhold.StatusTimeout { // the text after the semicolon is about variables, which end with the session
 		cause, _, _ = strings.Cut(cause, ";")
 	}
 	return s.note("the script did not end by itself: %s", cause)
 }
 
-// kernel records how the kernel died. This event comes before the end of the cell that killed the kernel.
+// kernel records how the kernel died. This event comes before the cell_done event of the cell that ran at that
+// time.
 func (s *Printer) kernel(e cellhold.Event) {
 	var c cellhold.KernelStateContent
 	if e.Decode(&c) == nil && c.State == cellhold.KernelDead {

@@ -23,7 +23,8 @@ const workspace = "/workspace"
 // HelperDir is the folder in the sandbox for the helper files of a script. A test sets its own.
 var HelperDir = "/tmp/.cellhold"
 
-// hook is loaded by every Python that the script starts. Without it, the script runs like any other program.
+// hook is a module that every Python process of the script loads. It writes the figures that the script shows to
+// files. Programs in other languages do not use it.
 //
 //go:embed hook.py
 var hook string
@@ -77,8 +78,8 @@ func (s *Script) runProgram(ctx context.Context) error {
 		_ = pass(ctx, syscall.SIGINT) // the deadline of the command itself comes later
 	})
 	defer deadline.Stop()
-	// Input that never ends outlives the script. runProgram does not wait for it: a read cannot be stopped, and this
-	// program ends soon.
+	// feed can still wait for input when the script has ended. runProgram does not wait for feed: a read cannot be
+	// stopped, and this program ends soon.
 	go s.feed(ctx, command.ID)
 	go s.resize(ctx, x)
 	return s.watch(ctx, command, restore)
@@ -148,7 +149,7 @@ func awaitForeground() {
 
 // watch prints the script's output until the script is done, and then restores our terminal.
 func (s *Script) watch(ctx context.Context, command cellhold.Command, restore func()) error {
-	left := false // nothing reads our output any more
+	left := false // set when nothing reads our output any more
 	for e, err := range s.client.WatchCommand(ctx, s.session, command.ID, command.First-1) {
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ const (
 	MinBytes   = 1 << 30 // bytes in total; the default --disk of a session
 )
 
-// caches are folders that are never copied back. Python also runs cached files without a look at their source.
+// caches are folders that are never copied back. Python can run a cached file without comparing it with its source.
 var caches = []string{"__pycache__", ".ipynb_checkpoints"}
 
 // results copies the files back that a script wrote.
@@ -42,8 +42,8 @@ type results struct {
 	exists   bool // a file existed at a place already
 }
 
-// look records the files in the working directory before the script runs.
-func (r *results) look(ctx context.Context) error {
+// recordBefore records the files in the working directory before the script runs.
+func (r *results) recordBefore(ctx context.Context) error {
 	r.before = map[string]string{}
 	files, _, err := r.list(ctx, "")
 	for name, f := range files {

@@ -81,7 +81,7 @@ func (s *Script) inSession(ctx context.Context) error {
 		return err
 	}
 	results := &results{client: s.client, session: s.session, printer: s.Printer, dest: s.Dest, limit: s.MaxBytes, left: s.MaxBytes}
-	if err := results.look(ctx); err != nil {
+	if err := results.recordBefore(ctx); err != nil {
 		return err
 	}
 	if err := s.work(ctx); err != nil {
@@ -92,7 +92,7 @@ func (s *Script) inSession(ctx context.Context) error {
 		if s.Printer.Exit == console.ExitOK {
 			s.Printer.Exit = console.ExitFailed
 		}
-		_ = s.Printer.note("the script's files are not saved: %v", console.Message(err)) // an error here has no other place to go
+		_ = s.Printer.note("the script's files are not saved: %v", console.Message(err)) // an error of the note itself can be reported nowhere
 	}
 	return ctx.Err()
 }

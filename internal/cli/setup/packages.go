@@ -55,7 +55,7 @@ func (p *PackageSettings) Open(img image.Image, environ []string, log *slog.Logg
 	}
 	if with, err := authorities(tools.authority, roots); err == nil {
 		roots = with
-	} else { // the setting is pip's; without it connections fail, which is safe
+	} else { // without these certificates, connections to the index fail, which is safe
 		log.Warn("cannot use pip's setting cert", "err", err)
 	}
 	var hosts []string

@@ -81,7 +81,7 @@ type ServerSettings struct {
 	TemplateSettings `embed:"" group:"Templates:"`
 }
 
-// Check refuses 0 for flags where the packages below would silently use a default of their own.
+// Check refuses 0 for flags for which the packages of sessions would silently use a default of their own.
 func (l *ServerSettings) Check() error {
 	for _, x := range []struct {
 		flag string
@@ -182,7 +182,7 @@ func (s *Settings) openParts(ctx context.Context, p *Parts, home, shared string,
 	return err
 }
 
-// sessionOptions returns the options of the sessions that the settings decide.
+// sessionOptions returns those options of the registry that follow from the settings.
 func (s *Settings) sessionOptions(home, shared string, l *ServerSettings, images *image.Store, log *slog.Logger) (o registry.Options, err error) {
 	o = registry.Options{
 		Settings: session.Settings{
@@ -203,7 +203,7 @@ func (s *Settings) sessionOptions(home, shared string, l *ServerSettings, images
 	}
 	img, err := images.Resolve(s.Image)
 	if err != nil {
-		img = image.Image{} // serve reports it; without the image there are no sessions
+		img = image.Image{} // serve reports the missing image and does not start
 	}
 	o.Packages, err = s.PackageSettings.Open(img, s.Environ, log)
 	return o, err
@@ -275,7 +275,7 @@ func (s *Settings) OpenTemplates(l *ServerSettings, home string, driver sandbox.
 	}
 	img, err := store.Resolve(s.Image)
 	if err != nil {
-		img = image.Image{} // the finding "image" reports it
+		img = image.Image{} // the finding "image" reports the missing image
 	}
 	installer, err := s.PackageSettings.Open(img, s.Environ, log)
 	if err != nil {
@@ -305,7 +305,8 @@ func (p *Parts) RunWith(ctx context.Context, do func(context.Context) error) err
 	defer warming.Wait()
 	if p.templates != nil {
 		warming.Go(func() {
-			// First the manager removes the remains of an earlier server; it could remove new templates too.
+			// First the manager removes what an earlier server left behind. If the templates started earlier, it
+			// could remove what they create.
 			if p.Sessions.WaitReady(managing) == nil {
 				p.templates.Run(managing)
 			}

@@ -18,18 +18,19 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// toolSettings is the part of this machine's settings of uv and pip about package sources. uv installs the packages;
-// pip's settings apply where uv's are not set.
+// toolSettings is the part of this machine's settings of uv and pip about package sources. uv installs the
+// packages. If uv's settings name no main index, pip's main index is used. The further indexes of uv and pip are
+// all used, and all other settings are pip's.
 type toolSettings struct {
 	main      string   // URL of the main index; empty if none is set
 	extra     []string // indexes that are searched before the main one, as uv does
-	authority string   // file
+	authority string   // file of CA certificates
 	offline   bool     // use only a folder, no index
 	folder    string
 	proxy     *url.URL
 }
 
-// readTools reads the settings from an environment and the files that it names.
+// readTools reads the settings from an environment, and from the configuration files of uv and pip.
 func readTools(environ []string, read func(string) ([]byte, error)) toolSettings {
 	env := map[string]string{}
 	for _, v := range environ {

@@ -285,7 +285,7 @@ func (v *Visit) metadata(ctx context.Context, l link) Answer {
 	}
 	resp, err := v.index.get(ctx, l.source, &u, "*/*")
 	if err != nil {
-		// The installer then reads the file itself.
+		// The installer then takes the metadata from the file.
 		return plain(http.StatusNotFound, "the metadata cannot be fetched")
 	}
 	defer resp.Body.Close()

@@ -1,8 +1,9 @@
 // Package index answers the requests of an installer in a sandbox from package indexes and folders that the operator chose.
 //
-// The installer sees pages that this package creates, with numbers instead of links. It can fetch the page of a project, and
-// the files on such a page of the same visit, and no other URL. Hosts, credentials, proxies and certificates stay on the
-// server. Files are hashed while they are read, and a file with a wrong hash is never completed.
+// The installer sees pages that this package creates, with numbers instead of links. It can fetch the page of a
+// project, and the files on such a page of the same visit, and no other URL. Hosts, credentials, proxies and
+// certificates stay on the server. Files are hashed while they are read, and a file with a wrong hash is never
+// delivered completely.
 //
 // A project comes from one source: the first one that has it, or the ones to which it is pinned. If a source fails, no other
 // source is asked instead. Otherwise, an attacker who makes a private index fail could replace a package by a public one of
@@ -121,7 +122,8 @@ type Rule struct {
 	Begun func(file string, size int64)
 }
 
-// Taken is the amount that visits take from the sources. A repeated request of a page counts again, unless the visit has it.
+// Taken is the amount that visits take from the sources. A repeated request of a page counts again, unless the
+// visit still holds the page.
 type Taken struct {
 	Pages int   // pages of projects
 	Files int   // files and metadata of files
@@ -230,8 +232,8 @@ func plain(status int, text string) Answer {
 	return Answer{status, "text/plain", int64(len(text)), io.NopCloser(strings.NewReader(text))}
 }
 
-// Patterns with large counts are compiled on first use: each sandbox starts four processes of this program, which do not
-// need them and would spend milliseconds on each.
+// Patterns with large counts are compiled on first use. Each compilation takes milliseconds, and most commands of
+// the program do not need them.
 var (
 	pagePath = lazy.Regexp(`^simple/([A-Za-z0-9][A-Za-z0-9._-]{0,127})/?$`)
 	filePath = lazy.Regexp(`^file/([0-9]{1,9})/([^/]{1,300})$`)

@@ -25,9 +25,10 @@ const (
 // errInward refuses an address that a page must not name.
 var errInward = errors.New("a page leads to an address of this machine or its local network")
 
-// Transport returns the transport for requests to indexes. proxy chooses the proxy of a request and can be nil. roots
-// replaces the system's certificate authorities if it is not nil. hosts are the hosts of the indexes: only these can have an
-// address of this machine. Other links to this machine's addresses, or to the metadata services of clouds, are refused.
+// Transport returns the transport for requests to indexes. proxy chooses the proxy of a request and can be nil.
+// roots replaces the system's certificate authorities if it is not nil. hosts are the hosts of the indexes: only
+// these and the proxies can have an address of this machine. Other links to this machine's addresses, or to the
+// metadata services of clouds, are refused.
 func Transport(hosts []string, proxy func(*http.Request) (*url.URL, error), roots *x509.CertPool) *http.Transport {
 	g := &gate{hosts: slices.Clone(hosts)}
 	t := &http.Transport{

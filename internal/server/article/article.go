@@ -1,8 +1,9 @@
 // Package article serves the small API of the article that this project started with. Each user has one
 // session, named by a label, and answers are text.
 //
-// It does no more than the article's API did; all other features are under /v1. The API has FastAPI's
-// shapes. So its handlers do not use huma, and the package adds its own description to the server's document.
+// It does no more than the article's API did; all other features are under /v1. The forms, answers and errors of
+// this API are those of FastAPI. So its handlers do not use huma, and the package itself adds their description to
+// the server's document.
 package article
 
 import (
@@ -64,7 +65,7 @@ type ArticleReply struct {
 	Plots   []notebook.Plot   `json:"plots" doc:"Images in the outputs."`
 }
 
-// ArticleFailure is the answer if the code raised, or its kernel died.
+// ArticleFailure is the answer if the code raised an exception, or its kernel died.
 type ArticleFailure struct {
 	Detail ArticleTraceback `json:"detail"`
 }
@@ -75,7 +76,7 @@ type ArticleTraceback struct {
 	Traceback []string `json:"traceback" doc:"Lines of the traceback. If the kernel died, one sentence with the cause."`
 }
 
-// ArticleDetail is the answer of all other errors.
+// ArticleDetail is the answer of all errors that are neither an ArticleFailure nor an ArticleInvalid.
 type ArticleDetail struct {
 	Detail string `json:"detail" example:"Session not found. Please start a new session."`
 }
@@ -110,7 +111,7 @@ func Register(m Routes, api huma.API, o Options) {
 	describe(api)
 }
 
-// form wraps a handler of a form with a user.
+// form returns a handler that reads user_id from a form, calls act with it, and answers with the result.
 func (s *routes) form(act func(ctx context.Context, owner, user string) (ArticleMessage, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, refused := fastapi.FormField(r, userField)

@@ -24,7 +24,7 @@ type ArticleCode struct {
 	Code string `json:"code" doc:"Source code to run, at most 4 MiB." example:"x = 42\nprint(f\"x = {x}\")"`
 }
 
-// ArticleUser is the form of the other routes.
+// ArticleUser is the form of the routes that start, reset and end a session.
 type ArticleUser struct {
 	User string `json:"user_id" minLength:"1" maxLength:"256" doc:"Label of the user: any text. Never used as a path." example:"user_test"`
 }

@@ -85,8 +85,8 @@ func installIn(ctx context.Context, sess *session.Session, name string) (cellhol
 	return a.Install(ctx, packages.Request{Requirements: []string{name}})
 }
 
-// importModule runs the import as a cell, so that the notebook has it too. The guest's answer was checked:
-// module is an identifier.
+// importModule runs the import as a cell, so that the notebook has it too. The name of the module comes from the
+// guest. Package guest has checked that it is an identifier.
 func (s *routes) importModule(ctx context.Context, sess *session.Session, module string) error {
 	cell, err := sess.Execute(ctx, session.ExecuteRequest{Code: "import " + module})
 	if err != nil {

@@ -92,8 +92,8 @@ type field struct {
 	Kind      kind
 }
 
-// kind is a type in words. Ref is the name of a schema, to which the page links: the type itself, or the type of its
-// items.
+// kind is the type of a value in words, such as "list of Cell". Ref is the name of a schema, to which the page
+// links. It is the type itself, or the type of a list's items.
 type kind struct {
 	Before, Ref, After string
 }
@@ -124,7 +124,8 @@ func Render(doc *huma.OpenAPI) ([]byte, error) {
 // Order is the key of an operation's metadata for its position in its section, an int.
 const Order = "order"
 
-// operations returns all operations, sorted by their order, the length of their path, their path and their method.
+// operations returns all operations, sorted by their order, the number of slashes in their path, their path and
+// their method.
 func operations(doc *huma.OpenAPI) []*huma.Operation {
 	var all []*huma.Operation
 	for _, item := range doc.Paths {
@@ -229,7 +230,7 @@ func bodyExample(doc *huma.OpenAPI, mediaType string, content *huma.MediaType) s
 		value = Example(doc, content.Schema)
 	}
 	if mediaType != "application/json" {
-		text, _ := value.(string) // without one the body is a file
+		text, _ := value.(string) // empty if there is no example: then the body is a file
 		return text
 	}
 	text, err := json.MarshalIndent(value, "", "  ")
@@ -267,7 +268,7 @@ const maxDepth = 4
 // recorded are real answers by the names of their schemas.
 var recorded = sync.OnceValue(func() (all map[string]json.RawMessage) {
 	if err := json.Unmarshal(examplesText, &all); err != nil {
-		panic(err) // it is embedded, and tested
+		panic(err) // cannot happen: a test reads the embedded file
 	}
 	return all
 })
@@ -285,8 +286,8 @@ func answerExample(doc *huma.OpenAPI, content *huma.MediaType) string {
 	return string(text)
 }
 
-// answer builds a value of a schema as the server could send it. It has the recorded answers, the required parts, and
-// the parts that have an example.
+// answer builds a value of a schema as the server could send it. The value has the recorded answers and the
+// required parts. It also has the optional parts with an example, or with a value that means success.
 func answer(doc *huma.OpenAPI, s *huma.Schema, depth int) any {
 	switch {
 	case s == nil || depth == 0:
@@ -398,7 +399,7 @@ func kindOf(s *huma.Schema) kind {
 	return kind{Before: s.Type}
 }
 
-// exampleText returns the example of a parameter, or its default.
+// exampleText returns the example of a parameter as text, or "" if it has no example.
 func exampleText(p *huma.Param) string {
 	value := p.Example
 	if value == nil && p.Schema != nil && len(p.Schema.Examples) > 0 {

@@ -14,8 +14,8 @@ import (
 // actTime limits an action that continues after its caller left, such as ending a session.
 const actTime = 2 * time.Minute
 
-// Act returns a context for an action that must not stop halfway when the caller leaves. Only reads and
-// watches end with the request.
+// Act returns a context for an action that must not stop halfway when the caller leaves. The context has the values
+// of ctx. It ends after actTime, and not with the request.
 func Act(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), actTime)
 }

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// ErrAway is the cause of the end of a watch when the server shuts down.
+// ErrAway is the cause with which a context of Waiters ends when the server shuts down.
 var ErrAway = errors.New("the server is shutting down")
 
 // Waiters is the set of requests that wait for something. At shutdown, SendAway ends their waits. The zero

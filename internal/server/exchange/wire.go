@@ -23,8 +23,8 @@ const (
 	// BodyTime is the time for a body. The largest body fits at 600 kbit/s, and a slow sender cannot hold a
 	// connection for hours.
 	BodyTime = 2 * time.Minute
-	// writeTime is the time after which a reader that reads nothing is disconnected. A slow reader can
-	// come back with its cursor; a dead one would hold a goroutine permanently.
+	// writeTime is the time after which a reader that reads nothing is disconnected. A slow reader can reconnect
+	// and continue after its last event. A dead reader would hold a goroutine permanently.
 	writeTime = 30 * time.Second
 	// drainTime is the time to keep reading a body after the answer. Clients stop sending when they see the
 	// answer.
@@ -131,9 +131,9 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:maxLogged], "") + "…"
 }
 
-// boundedBody removes the read deadline at the end of the body. The HTTP server keeps reading from the
-// connection to notice that a caller left. A deadline that passes there would look like a caller that left,
-// and would cancel a request that waits for its cell.
+// boundedBody removes the read deadline at the end of the body. The HTTP server keeps reading from the connection
+// to notice that a caller left. If the deadline passed during that read, the server would assume that the caller
+// left. It would then cancel a request that waits for its cell.
 type boundedBody struct {
 	io.ReadCloser
 	answer *answer
@@ -159,8 +159,8 @@ func LongBody(r *http.Request) io.Reader {
 	return r.Body
 }
 
-// Drain reads for a while what a client still sends after a refusal. If the server closed the connection
-// instead, the client would see that and not the answer.
+// Drain reads for a while what a client still sends after a refusal. If the server closed the connection at once,
+// the client would see a broken connection instead of the answer.
 func Drain(r *http.Request) {
 	b, ok := r.Body.(*boundedBody)
 	if !ok || !b.begun.Load() && r.Header.Get("Expect") != "" { // a client that waits for "100 Continue" sends nothing
@@ -179,7 +179,7 @@ type longBody struct{ bounded *boundedBody }
 func (b *longBody) Read(p []byte) (int, error) {
 	b.bounded.begun.Store(true)
 	control := b.bounded.answer.control
-	_ = control.SetReadDeadline(time.Now().Add(readTime)) // fails for the recorders of tests
+	_ = control.SetReadDeadline(time.Now().Add(readTime)) // fails in tests, where an httptest.ResponseRecorder has no connection
 	n, err := b.bounded.whole.Read(p)
 	if err == io.EOF {
 		_ = control.SetReadDeadline(time.Time{})
@@ -199,7 +199,8 @@ type answer struct {
 // Unwrap lets http.ResponseController reach the connection.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// extend sets the deadline of the next write. It fails for the recorders of tests.
+// extend sets the deadline of the next write. It ignores the error that it gets in tests, where an
+// httptest.ResponseRecorder has no connection.
 func (a *answer) extend() { _ = a.control.SetWriteDeadline(time.Now().Add(writeTime)) }
 
 // WriteHeader records and writes the status.

@@ -23,7 +23,7 @@ type Field struct {
 	Min, Max int // limits of the size in bytes; a Max of 0 means no limit
 }
 
-// Refusal is the answer to a request that could not be read.
+// Refusal is the answer to a request whose body cannot be read, or whose fields are missing or invalid.
 type Refusal struct {
 	Status int
 	Detail any // a message, or a list of faults

@@ -9,13 +9,13 @@ import (
 // maxDepth limits the recursion: eight million brackets would need more stack than a program can have.
 const maxDepth = 500
 
-// jsonFault returns the position of an error in JSON, in characters, and the message of Python's json module;
-// FastAPI's 422 has both. For valid JSON the message is empty.
+// jsonFault returns the position of an error in JSON, in characters, and the message of Python's json module.
+// FastAPI's answer 422 contains this position and this message. For valid JSON the message is empty.
 func jsonFault(body []byte) (at int, why string) {
 	if json.Valid(body) {
 		return 0, ""
 	}
-	f := &fault{text: body}
+	f := &jsonWalk{text: body}
 	f.value(0)
 	if f.why == "" {
 		f.space()
@@ -24,30 +24,30 @@ func jsonFault(body []byte) (at int, why string) {
 	return utf8.RuneCount(body[:f.pos]), f.why
 }
 
-// fault walks over JSON to the first error.
-type fault struct {
+// jsonWalk walks over JSON up to the first error, for jsonFault.
+type jsonWalk struct {
 	text []byte
 	at   int    // the next byte
 	pos  int    // position of the error
 	why  string // message of the error; empty if there is none
 }
 
-func (f *fault) fail(pos int, why string) bool {
+func (f *jsonWalk) fail(pos int, why string) bool {
 	f.pos, f.why = min(pos, len(f.text)), why
 	return false
 }
 
-func (f *fault) space() {
+func (f *jsonWalk) space() {
 	for f.at < len(f.text) && bytes.IndexByte([]byte(" \t\r\n"), f.text[f.at]) >= 0 {
 		f.at++
 	}
 }
 
 // is reports whether the next byte is c.
-func (f *fault) is(c byte) bool { return f.at < len(f.text) && f.text[f.at] == c }
+func (f *jsonWalk) is(c byte) bool { return f.at < len(f.text) && f.text[f.at] == c }
 
 // value skips white space and one value, and reports whether the value is valid.
-func (f *fault) value(depth int) bool {
+func (f *jsonWalk) value(depth int) bool {
 	f.space()
 	switch {
 	case depth > maxDepth || f.at >= len(f.text):
@@ -69,7 +69,7 @@ func (f *fault) value(depth int) bool {
 }
 
 // members skips the content of brackets.
-func (f *fault) members(end byte, depth int, one func(depth int) bool) bool {
+func (f *jsonWalk) members(end byte, depth int, one func(depth int) bool) bool {
 	f.at++
 	if f.space(); f.is(end) {
 		f.at++
@@ -92,7 +92,7 @@ func (f *fault) members(end byte, depth int, one func(depth int) bool) bool {
 }
 
 // member skips a name and its value.
-func (f *fault) member(depth int) bool {
+func (f *jsonWalk) member(depth int) bool {
 	if f.space(); !f.is('"') {
 		return f.fail(f.at, "Expecting property name enclosed in double quotes")
 	}
@@ -107,7 +107,7 @@ func (f *fault) member(depth int) bool {
 }
 
 // str skips a string.
-func (f *fault) str() bool {
+func (f *jsonWalk) str() bool {
 	begin := f.at
 	for f.at++; f.at < len(f.text); f.at++ {
 		switch c := f.text[f.at]; {
@@ -129,7 +129,7 @@ func (f *fault) str() bool {
 }
 
 // escape checks an escape sequence, and stops at its last byte.
-func (f *fault) escape() bool {
+func (f *jsonWalk) escape() bool {
 	if !f.is('u') {
 		if bytes.IndexByte([]byte(`"\/bfnrt`), f.text[f.at]) < 0 {
 			return f.fail(f.at-1, `Invalid \escape`)
@@ -146,7 +146,7 @@ func (f *fault) escape() bool {
 }
 
 // number skips the longest valid number; the caller checks the text that follows.
-func (f *fault) number() bool {
+func (f *jsonWalk) number() bool {
 	begin := f.at
 	if f.is('-') {
 		f.at++
@@ -175,14 +175,14 @@ func (f *fault) number() bool {
 	return true
 }
 
-func (f *fault) digits() {
+func (f *jsonWalk) digits() {
 	for f.at < len(f.text) && f.text[f.at] >= '0' && f.text[f.at] <= '9' {
 		f.at++
 	}
 }
 
 // optional skips a part of a number that must end in digits. If it does not, optional skips nothing.
-func (f *fault) optional(lead func()) {
+func (f *jsonWalk) optional(lead func()) {
 	begin := f.at
 	lead()
 	digits := f.at

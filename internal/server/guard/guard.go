@@ -24,8 +24,8 @@ type Guard struct {
 	Origins []string        // web origins whose pages can call the server, in addition to its own
 	Public  map[string]bool // paths that can be read without a token
 
-	// Long reports whether a request's body can be longer than the limit; its route must limit it. nil means
-	// none.
+	// Long reports whether the body of a request can exceed exchange.MaxBody. The route of such a request must
+	// limit the body itself. If Long is nil, no body can exceed the limit.
 	Long func(*http.Request) bool
 }
 
@@ -33,8 +33,8 @@ func (g *Guard) isPublic(r *http.Request) bool {
 	return g.Public[r.URL.Path] && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }
 
-// Wrap passes on the allowed requests. It checks host, origin, token and size in that order, before it reads
-// any byte of the body.
+// Wrap returns a handler that passes only allowed requests to next. It checks host, origin, token and size in that
+// order, before it reads any byte of the body.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := g.refusal(w, r); p != nil {
@@ -109,9 +109,9 @@ func (g *Guard) authenticate(r *http.Request) (caller, fault string) {
 }
 
 // hostAllowed defends against DNS rebinding. In that attack a web page's name resolves to this machine, so the
-// browser treats the page as "same origin". The page's requests still have its name in the Host header. On a
-// loopback address only the names of loopback are accepted. On other addresses any IP address is accepted too,
-// because rebinding needs a name.
+// browser treats the page as "same origin". The page's requests still have its name in the Host header. The names
+// localhost, 127.0.0.1 and ::1, and the names in Hosts, are always accepted. On another loopback address, that
+// address is accepted too. On all other addresses any IP address is accepted, because rebinding needs a name.
 func (g *Guard) hostAllowed(r *http.Request) bool {
 	host := hostname(r.Host)
 	if host == "localhost" || slices.Contains(g.Hosts, host) {

@@ -46,7 +46,7 @@ func LoadTokens(path string) (*Tokens, error) {
 	if err := makeTokens(path); err != nil {
 		return nil, fmt.Errorf("create token file %s: %w", path, err)
 	}
-	// Without O_NOFOLLOW, an attacker's link could make the server check one file and read another.
+	// Without O_NOFOLLOW, an attacker's link could make the server read another file as its tokens.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %w", err)
