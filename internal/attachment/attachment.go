@@ -54,7 +54,7 @@ type Options struct {
 	Hooks
 }
 
-// Hooks are the callbacks of an attachment to its session. All except Enter can be nil. A hook without a context
+// Hooks are the callbacks of an attachment to its session. Each of them can be nil. A hook without a context
 // must not block.
 type Hooks struct {
 	// Enter prevents a save of the session until leave is called. Package requests of code call it.
@@ -100,7 +100,7 @@ type Request struct {
 	Kernels []cellhold.Kernel // kernels of the session, in order
 	Pending []record.Cell     // cells that were not done when an earlier server ended
 	Before  *Followers        // the previous followers of the same kernels; can be nil
-	Renew   bool              // set if several sandboxes continue from the same snapshot
+	Renew   bool              // set if several sandboxes can continue from the same snapshot: see guestapi.Renew
 }
 
 // Attach connects to the agent of a sandbox. It starts no goroutines; Start does. The caller must call Close,

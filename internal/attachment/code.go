@@ -23,7 +23,7 @@ const (
 	codeBurst = 20
 	// maxProgress is the maximum number of lines about an installation that wait to be sent to the code.
 	maxProgress = 50
-	// firstCodeRetry and lastCodeRetry are the pauses after the guest refused a connection.
+	// firstCodeRetry and lastCodeRetry are the shortest and the longest pause after a connection failed.
 	firstCodeRetry = 100 * time.Millisecond
 	lastCodeRetry  = 5 * time.Second
 )
@@ -72,7 +72,7 @@ func (a *Attachment) serveCode(ctx context.Context) {
 // answerCode answers one request. Like a caller's request, the request continues if the code disconnects.
 func (a *Attachment) answerCode(ctx context.Context, c *guest.CodeConn) {
 	defer c.Close()
-	defer context.AfterFunc(ctx, c.Hurry)() // Close waits for this request
+	defer context.AfterFunc(ctx, c.Hurry)() // a.Close waits until this request is answered
 	if c.Wait() != nil {
 		return // nothing was started
 	}

@@ -16,7 +16,7 @@ type CommandRequest struct {
 	Line     string
 	Args     []string
 	Env      map[string]string  // variables to add to the environment; not recorded
-	Dir      string             // relative to /workspace; empty: /workspace
+	Dir      string             // absolute, or relative to /workspace; empty: /workspace
 	Timeout  time.Duration      // 0: the server's default; with a terminal, the maximum
 	Terminal *cellhold.Terminal // nil: no terminal
 }

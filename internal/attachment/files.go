@@ -28,7 +28,7 @@ func (a *Attachment) transfer() (done func(), err error) {
 	}), nil
 }
 
-// slot reserves a slot for a long call. The caller must call free. It can be called several times.
+// slot reserves a slot for a long call. The caller must call free. free can be called several times.
 func (a *Attachment) slot() (free func(), err error) {
 	if a.transfers.Add(1) > maxTransfers {
 		a.transfers.Add(-1)

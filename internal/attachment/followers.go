@@ -130,8 +130,8 @@ func (f *Followers) KernelInfo(id cellhold.KernelID) *cellhold.KernelInfo {
 	return nil
 }
 
-// Cell returns a cell that is not done, or that ended a moment ago. It returns false if no kernel knows the
-// cell. Earlier cells are in the journal.
+// Cell returns a cell that is not done. It returns false if the cell is done or unknown. Cells that are done
+// are in the store.
 func (f *Followers) Cell(id cellhold.CellID) (cellhold.Cell, bool) {
 	for _, k := range f.Kernels() {
 		if c, ok := k.Cell(id); ok {

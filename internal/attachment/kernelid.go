@@ -9,7 +9,8 @@ import (
 	"cellhold/internal/lazy"
 )
 
-// maxKernels is the maximum number of kernels in one session. Each uses at least 50 MB of its memory.
+// maxKernels is the maximum number of kernels in one session. Each kernel uses at least 50 MB of the session's
+// memory.
 const maxKernels = 8
 
 var (

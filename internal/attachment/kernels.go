@@ -17,7 +17,7 @@ import (
 // GreetTimeout limits the first answer of an agent. A slower agent does not work.
 const GreetTimeout = 20 * time.Second
 
-// renewTimeout limits the renewal of one kernel, which runs a few lines.
+// renewTimeout limits a guestapi.Renew for one kernel, which runs a few lines of code.
 const renewTimeout = 15 * time.Second
 
 func (a *Attachment) kernelOptions(id cellhold.KernelID) kernel.Options {

@@ -4,11 +4,11 @@
 // records the agent's events in the session's log, which gives each event its public number. It also keeps
 // a record of each command. The agent's number is stored with the event, so a replay after a crash of the
 // server adds nothing twice. The host adds only facts that it alone knows: that memory ran out, or that the
-// sandbox is gone. Every command gets its last event.
+// sandbox is gone. Every started command gets an event with its end, even if the sandbox is gone.
 //
 // It does not start a command twice, and does not decide who can run commands.
 //
-// Lock order: Runner.rec, the log's own, Runner.mu.
+// Lock order: Runner.rec, the locks of the log, Runner.mu.
 package command
 
 import (
@@ -88,9 +88,9 @@ const (
 	defaultSessionOutput = 1 << 30
 	// eventCost is the size of an event in the journal without its content.
 	eventCost = 256
-	// ackEvery is the amount of events after which the agent is told to forget them. Until then they are
-	// kept twice, in the journal and in the agent's spool. It is far below the limit of the spool, and so
-	// large that acknowledgements cost little.
+	// ackEvery is the number of bytes of events after which the server acknowledges them. Until then the events
+	// are stored twice, in the journal and in the agent's spool. The value is far below the limit of the spool,
+	// and so large that acknowledgements cost little.
 	ackEvery = 256 << 10
 	// retryFirst and retryMost bound the wait between attempts to reach the agent or the journal. startTries is the
 	// number of attempts to send a command. An attempt fails while the link is being reset.
@@ -99,7 +99,8 @@ const (
 	startTries = 3
 	// drainWait bounds the wait for the last events of a dead sandbox in the link.
 	drainWait = 2 * time.Second
-	// inputPiece is the amount of input that is sent at once. A command accepts it without reading.
+	// inputPiece is the amount of input that is sent at once. It is below the size of the agent's buffer, so the agent
+	// can accept it before the command reads.
 	inputPiece = 64 << 10
 )
 
@@ -123,7 +124,7 @@ type entry struct {
 	command        record.Command
 	stdout, stderr ends
 	kept           int64                         // bytes of its output in the journal
-	lost           cellhold.OutputDroppedContent // its output without space there
+	lost           cellhold.OutputDroppedContent // its output for which the journal had no space
 	oom            int64                         // memory kills before its start
 	sending        chan struct{}                 // capacity 1: held by the request that sends input
 	done           chan struct{}                 // closed when the command is done and recorded
@@ -155,8 +156,8 @@ func New(ctx context.Context, o Options) (*Runner, error) {
 	return r, r.endAll(ctx, lost, cellhold.CommandLost, "The sandbox was gone, or did not have the command, when the server restarted.")
 }
 
-// Start starts a command, or refuses it at once. It returns when the command runs. It also returns when the
-// command could not be started, which is its end. The end of ctx does not stop the command.
+// Start starts a command, or refuses it at once. It returns when the command runs. If the command could not be
+// started, Start returns when this end is recorded. The end of ctx does not stop the command.
 func (r *Runner) Start(ctx context.Context, c record.Command, env map[string]string) (record.Command, error) {
 	ctx = context.WithoutCancel(ctx) // from here on, the command must be recorded and sent, or neither
 	c.Session, c.State, c.Started, c.Boot = r.o.Session, cellhold.CommandRunning, time.Now().UTC(), r.o.Boot
@@ -201,7 +202,7 @@ func (r *Runner) admit(e *entry) error {
 
 var errNoSandbox = cellhold.Errorf(cellhold.Unavailable, "The session has no sandbox now. Restart its kernel, which gives it a new one.")
 
-// begin records the start of a command, or removes the command again.
+// begin records the start of a command. If that fails, it removes the command again.
 func (r *Runner) begin(ctx context.Context, e *entry) error {
 	r.rec.Lock()
 	defer r.rec.Unlock()

@@ -7,7 +7,7 @@ import (
 	"cellhold"
 )
 
-// Bounds of one stream in a record. The rest is only in the events.
+// Bounds of one stream in a record. The bytes between head and tail are only in the events.
 const (
 	headBytes = 64 << 10
 	tailBytes = 64 << 10
@@ -56,7 +56,7 @@ func (s *ends) output() cellhold.CommandOutput {
 	return o
 }
 
-// trimEnd removes a character at the end that is cut.
+// trimEnd removes an incomplete character at the end.
 func trimEnd(b []byte) []byte {
 	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
 		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
@@ -69,7 +69,7 @@ func trimEnd(b []byte) []byte {
 	return b
 }
 
-// trimStart removes the rest of a character at the beginning.
+// trimStart removes the last bytes of an incomplete character at the beginning.
 func trimStart(b []byte) []byte {
 	for n := range min(utf8.UTFMax, len(b)) {
 		if utf8.RuneStart(b[n]) {

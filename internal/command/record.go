@@ -54,7 +54,7 @@ func (r *Runner) persist(ctx context.Context, g guestapi.Event) bool {
 	}
 }
 
-// setDown records whether the link is broken. Die waits for that, because then no more events come.
+// setDown records whether the link is broken. Die waits for a broken link, because then no more events come.
 func (r *Runner) setDown(down bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,8 +123,8 @@ func (r *Runner) apply(e *entry, g guestapi.Event, space bool) {
 	e.kept += int64(len(g.Content)) + eventCost
 }
 
-// lose counts an event without space. If the agent reports dropped output, the report is only counted too,
-// because a hostile agent could send any number of reports.
+// lose counts an event without space. The agent's own reports of dropped output are also only counted, because a
+// hostile agent could send any number of reports.
 func (e *entry) lose(g guestapi.Event) {
 	var lost cellhold.OutputDroppedContent
 	if g.Type == cellhold.EventOutputDropped {
@@ -136,7 +136,7 @@ func (e *entry) lose(g guestapi.Event) {
 	e.lost.Messages += max(lost.Messages, 1)
 }
 
-// fold adds an event to the output of its command, and returns the number of bytes written.
+// fold adds an event to the output of its command, and returns the number of bytes that the command wrote.
 func (e *entry) fold(t cellhold.EventType, content []byte) int64 {
 	ev := cellhold.Event{Type: t, Content: content}
 	switch t {
@@ -244,8 +244,8 @@ func (r *Runner) append(ctx context.Context, evs []record.Event, commands ...*re
 	})
 }
 
-// ack lets the agent forget events, once enough have gathered or a command has ended. A failure is
-// harmless: the next call covers it.
+// ack lets the agent forget events, if there are enough of them or a command has ended. A failure is harmless: the
+// next call acknowledges the same events.
 func (r *Runner) ack(ctx context.Context, now bool) {
 	r.mu.Lock()
 	due, cursor := now || r.unacked >= ackEvery, r.cursor
@@ -301,21 +301,21 @@ func (r *Runner) endAll(ctx context.Context, ids []cellhold.CommandID, s cellhol
 	d := cellhold.CommandDoneContent{Status: s, Cause: why}
 	dones := map[*entry]cellhold.CommandDoneContent{}
 	var evs []record.Event
-	var unborn []*entry
+	var unrecorded []*entry
 	r.mu.Lock()
 	for _, id := range ids {
 		switch e := r.running[id]; {
 		case e == nil: // has ended already
 		case e.command.First == 0: // its start is not recorded, so its end is not recorded either
 			delete(r.running, id)
-			unborn = append(unborn, e)
+			unrecorded = append(unrecorded, e)
 		default:
 			dones[e] = d
 			evs = append(evs, newEvent(cellhold.EventCommandDone, id, d))
 		}
 	}
 	r.mu.Unlock()
-	for _, e := range unborn {
+	for _, e := range unrecorded {
 		close(e.done)
 	}
 	if len(dones) == 0 {

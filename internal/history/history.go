@@ -32,8 +32,7 @@ type Store interface {
 
 // Followers has the kernels and commands that the server follows for a session.
 type Followers interface {
-	// Cell returns a cell that is not done, or was done a moment ago. It returns false if no kernel knows the
-	// cell.
+	// Cell returns a cell that is not done. It returns false if the cell is done or unknown.
 	Cell(id cellhold.CellID) (cellhold.Cell, bool)
 	// WaitCell waits until a cell is done. It returns false if no kernel knows the cell.
 	WaitCell(ctx context.Context, id cellhold.CellID) (cellhold.Cell, bool, error)
@@ -130,7 +129,7 @@ func (h *History) Cells(ctx context.Context) iter.Seq2[cellhold.Cell, error] {
 			if err == nil && c.State == cellhold.CellDone {
 				c = h.complete(c)
 			} else if err == nil {
-				if now, ok := h.o.Followers().Cell(c.ID); ok { // otherwise the cell was done after it was read
+				if now, ok := h.o.Followers().Cell(c.ID); ok { // otherwise the cell ended after its record was read
 					c = now
 				}
 			}

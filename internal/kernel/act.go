@@ -9,8 +9,8 @@ import (
 	"cellhold/internal/record"
 )
 
-// Interrupt interrupts the running cell, or only the cell `only`. It never interrupts another cell. If the cell
-// does not run, Interrupt returns nil.
+// Interrupt interrupts the running cell. If only is not empty, Interrupt interrupts only that cell, and returns nil
+// if the cell does not run.
 func (k *Kernel) Interrupt(ctx context.Context, only cellhold.CellID) error {
 	k.mu.Lock()
 	if k.state == cellhold.KernelDead {
@@ -136,16 +136,16 @@ func (e *entry) updateQuestion(ev record.Event) {
 	}
 }
 
-// cancelsRest reports whether a failure of the running cell cancels the queued cells.
-func (k *Kernel) cancelsRest() bool {
+// failureCancelsQueue reports whether a failure of the running cell cancels the queued cells.
+func (k *Kernel) failureCancelsQueue() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.current != nil && k.current.cell.OnError == cellhold.OnErrorCancel
 }
 
-// cancelRest returns the ends of the queued cells if c failed and has on_error=cancel. All ends are recorded in one
-// step with the end of c, so a reader sees all of them or none.
-func (k *Kernel) cancelRest(c *record.Cell) (evs []record.Event, cells []*record.Cell) {
+// queueEnds returns the ends of the queued cells if c failed and has on_error=cancel. The caller must record them in
+// one step with the end of c, so that a reader sees all ends or none.
+func (k *Kernel) queueEnds(c *record.Cell) (evs []record.Event, cells []*record.Cell) {
 	if c.OnError != cellhold.OnErrorCancel || c.Status == cellhold.StatusOK {
 		return nil, nil
 	}

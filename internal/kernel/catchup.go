@@ -7,8 +7,8 @@ import (
 	"cellhold/internal/record"
 )
 
-// catchUp gathers late output from the journal that had no space in memory before. It reads at most maxLateBytes,
-// and the next call continues there. It returns the number of bytes read. The caller must hold rec.
+// catchUp gathers late output from the journal that had no space in memory before. It reads at most maxLateBytes.
+// The next call continues where this one stopped. catchUp returns the number of bytes read. The caller must hold rec.
 func (k *Kernel) catchUp(ctx context.Context) (read int64) {
 	group, read := k.gatherBehind(ctx)
 	if len(group) == 0 {
@@ -85,7 +85,7 @@ func (k *Kernel) foldFromJournal(l *late, ev record.Event) {
 	switch d := l.done; {
 	case d.since == 0 || l.stopped || ev.Seq < d.since || ev.Seq <= l.cell.Last:
 	case k.tryFold(l, ev):
-		l.has(ev.Seq)
+		l.recorded(ev.Seq)
 	default:
 		l.stopped, d.since = true, ev.Seq
 	}

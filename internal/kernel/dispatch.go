@@ -231,7 +231,7 @@ func (k *Kernel) reportStuck(ctx context.Context, e *entry, why string) {
 
 // cancelQueue ends all queued cells.
 func (k *Kernel) cancelQueue(ctx context.Context, s cellhold.CellStatus, cause string) error {
-	k.submit.Lock() // no cell is queued in between
+	k.submit.Lock() // no new cell is queued while the queued cells end
 	defer k.submit.Unlock()
 	return k.endCells(ctx, func() []end { return ends(k.queue, s, cause) })
 }
@@ -259,8 +259,8 @@ func ends(es []*entry, s cellhold.CellStatus, cause string) []end {
 	return list
 }
 
-// endCells records the events in more, and then the ends of cells that the agent will not end. Then it removes the
-// cells. pick returns the ends; endCells calls it with mu held. It skips cells that are done.
+// endCells records the events of the parameter more, and then the ends of cells that the agent will not end. Then it
+// removes the cells. pick returns the ends; endCells calls pick with mu held. endCells skips cells that are done.
 func (k *Kernel) endCells(ctx context.Context, pick func() []end, more ...record.Event) error {
 	k.rec.Lock()
 	defer k.rec.Unlock()

@@ -6,8 +6,8 @@ import (
 	"cellhold"
 )
 
-// maxDone is the number of ended cells that can still get output. The agent also knows the newest 256.
-// Output of other cells is only in the journal.
+// maxDone is the number of ended cells that can still get output in their records. The agent also knows its
+// newest 256 ended cells. Late output of older cells is only in the journal.
 const maxDone = 256
 
 // doneCell is the state that is kept for an ended cell. Kernel.mu guards it.
@@ -50,8 +50,9 @@ func (k *Kernel) forget(id cellhold.CellID) {
 	k.order = slices.DeleteFunc(k.order, func(o cellhold.CellID) bool { return o == id })
 }
 
-// inherit takes over the ended cells from the Kernel that followed the agent before. If the boot
-// differs, the records have been folded from the events already. The caller must hold mu of both.
+// inherit takes over the ended cells from the Kernel that recorded the agent's events before. If the boot differs,
+// a rollback or a fork made this Kernel. Package session then rebuilds the records from the events, so no output is
+// missing in them. The caller must hold before.mu, and k must not be shared yet.
 func (k *Kernel) inherit(before *Kernel, sameBoot bool) {
 	for _, id := range before.order {
 		b := before.done[id]

@@ -2,7 +2,7 @@
 //
 // It does not decide how a cell ends. The agent in the guest does, because it sees the process and keeps
 // running while no server runs. The host adds only facts that it alone knows: that a cell is queued, that
-// memory ran out, that the sandbox is gone. Every cell gets its last event.
+// memory ran out, that the sandbox is gone. Every cell gets an event with its end, even if the sandbox is gone.
 //
 // Lock order: Kernel.submit, Kernel.rec, Log.write, Kernel.mu, Log.mu.
 package kernel
@@ -46,7 +46,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Pending []record.Cell // cells that were not done when the earlier server ended, in order
 	Fresh   bool          // the kernel is new: events of its id in the journal belong to an earlier kernel
-	Before  *Kernel       // the Kernel that followed the agent until now; New uses its state in place of the journal; can be nil
+	Before  *Kernel       // the Kernel that recorded the agent's events until now; New takes its state, not that of the journal; can be nil
 
 	// CellOutput and SessionOutput bound output in the journal: the bytes of one cell's output, and the
 	// bytes of all events of the session. Zero means 256 MiB and 1 GiB.
@@ -289,7 +289,7 @@ func (k *Kernel) replace(ctx context.Context) error {
 	k.mu.Lock()
 	state, cause, detail, restarts := k.state, k.cause, k.detail, k.restarts
 	if state == cellhold.KernelRestarting {
-		restarts-- // the agent reports the restart once
+		restarts-- // the agent ignores the request and reports only the restart in progress
 	}
 	k.mu.Unlock()
 	k.setState(cellhold.KernelRestarting, "", "")
@@ -308,7 +308,7 @@ func (k *Kernel) replace(ctx context.Context) error {
 // WaitIdle waits until the kernel can run cells. It fails if the kernel never will.
 func (k *Kernel) WaitIdle(ctx context.Context) error { return k.waitState(ctx, 0) }
 
-// waitState is like WaitIdle, but ignores the states before the agent has reported that many restarts.
+// waitState is like WaitIdle, but it first waits until the agent has reported the given number of restarts.
 func (k *Kernel) waitState(ctx context.Context, restarts int) error {
 	for {
 		k.mu.Lock()

@@ -18,9 +18,9 @@ import (
 // Output that has no space in memory stays in the journal until there is space.
 
 const (
-	// lateRest is how long late output is gathered before records are rewritten. It is also the pause for each
+	// latePause is how long late output is gathered before records are rewritten. It is also the pause for each
 	// MiB written.
-	lateRest = time.Second
+	latePause = time.Second
 	// maxLate is the number of cells of a kernel for which output can be gathered at once.
 	maxLate = 16
 	// maxLateBytes bounds the gathered output of all kernels of a session. One cell always has space.
@@ -40,7 +40,7 @@ type late struct {
 	first   int64           // number of the first event that the record lacks; 0 if it lacks none
 	folded  int64           // the agent's number of the newest event in folder
 	shown   map[string]bool // display ids that its late output shows or updates
-	stopped bool            // there was no space for all of its events in the journal
+	stopped bool            // memory had no space for all of its events that are in the journal
 }
 
 // foldLate folds one event of late output, if there is space in memory. A batch that could not be recorded is
@@ -129,7 +129,7 @@ func (k *Kernel) release(l *late) {
 	delete(k.late, l.cell.ID)
 }
 
-// arrived records that the journal has these events. The caller must hold mu.
+// arrived notes that the journal has these events. The caller must hold mu.
 func (k *Kernel) arrived(evs []record.Event) {
 	for _, ev := range evs {
 		d := k.done[ev.Cell]
@@ -137,7 +137,7 @@ func (k *Kernel) arrived(evs []record.Event) {
 			continue
 		}
 		if l := k.late[ev.Cell]; l != nil && ev.Source <= l.folded {
-			l.has(ev.Seq)
+			l.recorded(ev.Seq)
 		} else if d.behind && d.since == 0 {
 			d.since = ev.Seq
 		}
@@ -145,8 +145,8 @@ func (k *Kernel) arrived(evs []record.Event) {
 	}
 }
 
-// has records that the journal has a folded event.
-func (l *late) has(seq int64) {
+// recorded notes that the journal has a folded event, with the number seq.
+func (l *late) recorded(seq int64) {
 	l.cell.Last = seq
 	if l.first == 0 {
 		l.first = seq

@@ -19,7 +19,7 @@ func (k *Kernel) lateDue() (time.Duration, bool) {
 	if k.lateSince.IsZero() {
 		return 0, false
 	}
-	at := k.lateSince.Add(lateRest)
+	at := k.lateSince.Add(latePause)
 	if k.lateNext.After(at) {
 		at = k.lateNext
 	}
@@ -36,14 +36,14 @@ func (k *Kernel) writeLate(ctx context.Context) {
 	read := k.catchUp(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.lateNext = time.Now().Add(restAfter(written + read/readShare))
+	k.lateNext = time.Now().Add(pauseAfter(written + read/readShare))
 	k.lateSince = time.Time{}
 	k.startLate()
 }
 
-// restAfter returns the pause after a write of the given size.
-func restAfter(bytes int64) time.Duration {
-	return time.Duration(float64(lateRest) * float64(bytes) / (1 << 20))
+// pauseAfter returns the pause after a write of the given size.
+func pauseAfter(bytes int64) time.Duration {
+	return time.Duration(float64(latePause) * float64(bytes) / (1 << 20))
 }
 
 // lastLate writes the gathered output when the Kernel stops. Output that cannot be written is left to the
@@ -110,7 +110,7 @@ func (k *Kernel) reportLost(ctx context.Context) {
 		d, l := k.done[ev.Cell], k.late[ev.Cell]
 		d.lost = cellhold.OutputDroppedContent{}
 		if l != nil && !d.behind && k.tryFold(l, ev) {
-			l.has(ev.Seq)
+			l.recorded(ev.Seq)
 		} else if d.since == 0 {
 			d.behind, d.since = true, ev.Seq
 		}

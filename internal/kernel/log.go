@@ -26,12 +26,11 @@ type Journal interface {
 }
 
 // Bounds of the newest events that a log keeps in memory. Fast watchers read from memory. A slow watcher
-// reads from the journal, so it takes no more memory.
+// reads older events from the journal, so the log does not keep more events for it.
 const (
 	tailEvents = 512
 	tailBytes  = 1 << 20
-	// watchBytes is the approximate amount of memory of one watcher. A thousand watchers that never read take
-	// only a thousand times this amount.
+	// watchBytes is the approximate memory of one watcher, even if the watcher never reads.
 	watchBytes = 64 << 10
 )
 
@@ -279,7 +278,7 @@ func (l *Log) replay(ctx context.Context, after int64, yield func(record.Event, 
 		}
 		after = ev.Seq
 	}
-	if after == start { // the tail has newer events: the session's records were removed
+	if after == start { // there are newer events, but the journal has none: the session's records were removed
 		yield(record.Event{}, cellhold.Errorf(cellhold.NotFound, "The session's events were removed."))
 		return after, false
 	}

@@ -132,7 +132,7 @@ func (r *addition) add(ev record.Event, space bool) {
 
 // keepPart records events and applies them.
 func (k *Kernel) keepPart(ctx context.Context, batch []guestapi.Event) error {
-	if k.cancelsRest() { // each new cell must either be cancelled, or be queued after the end
+	if k.failureCancelsQueue() { // each new cell must be cancelled too, or be queued after the end of the running cell
 		k.submit.Lock()
 		defer k.submit.Unlock()
 	}
@@ -181,7 +181,7 @@ func (k *Kernel) collectEvent(ctx context.Context, r *addition, g guestapi.Event
 		if c := k.fold(ev); c != nil {
 			k.collectEnd(ctx, r, c)
 		}
-	case space: // without space, a late event would only make its record be written again
+	case space: // without space, a late event is not folded: it is not worth another write of the record
 		k.foldLate(ctx, d, ev)
 	}
 }
@@ -190,19 +190,19 @@ func (k *Kernel) collectEvent(ctx context.Context, r *addition, g guestapi.Event
 func (k *Kernel) collectEnd(ctx context.Context, r *addition, c *record.Cell) {
 	r.cells = append(r.cells, c)
 	k.updateDisplays(ctx, *c)
-	events, cells := k.cancelRest(c)
+	events, cells := k.queueEnds(c)
 	r.events, r.cells = append(r.events, events...), append(r.cells, cells...)
 }
 
 // Bounds of output in the journal, because all sessions share the disk. Output beyond them is dropped,
-// counted and reported. One cell can fill a quarter of a session's share.
+// counted and reported. One cell can fill a quarter of its session's bound.
 const (
 	defaultCellOutput    = 256 << 20
 	defaultSessionOutput = 1 << 30
 	// eventCost is the size of an event in the journal without its content.
 	eventCost = 256
-	// reserve is space above the bounds that only exceptions and questions can use. So a cell with too much output
-	// can still report its exception, and ask its question.
+	// reserve is space above the bounds for exceptions, questions and reports of dropped output. Other output cannot
+	// use it. So a cell with too much output can still report its exception, and ask its question.
 	reserve = 1 << 20
 	// reportDropped is the number of dropped bytes after which the server reports them while the cell runs. A
 	// server that is killed loses at most this part of the count.
@@ -210,7 +210,7 @@ const (
 )
 
 // hasSpace reports whether an event can be recorded. It refuses only output and questions. pending is the
-// size of the events that will be recorded before it. If the journal fails, the event is retried and
+// size of the events that will be recorded before this event. If the journal fails, the event is retried and
 // counts twice for its cell, which is rare and harmless. The caller must hold rec.
 func (k *Kernel) hasSpace(g guestapi.Event, d *doneCell, pending int64) bool {
 	switch g.Type {
@@ -351,7 +351,8 @@ func (k *Kernel) mirror(ctx context.Context) {
 	}
 }
 
-// ranOutOfMemory reports whether the host has killed a process of the sandbox since the running cell began.
+// ranOutOfMemory reports whether the host has killed a process of the sandbox for lack of memory since the last
+// count that noteOOM or applyState stored.
 func (k *Kernel) ranOutOfMemory(ctx context.Context) bool {
 	n, err := k.o.OOMKills(ctx)
 	if err != nil {
@@ -425,7 +426,7 @@ func (e *entry) fill(c *record.Cell) {
 	c.Truncated = c.Omitted > 0
 }
 
-// apply updates the kernel from the recorded events, and wakes their waiters.
+// apply updates the kernel from the recorded events, and wakes all waiters.
 func (k *Kernel) apply(r *addition) {
 	k.mu.Lock()
 	k.cursor = r.cursor
@@ -466,7 +467,7 @@ func (k *Kernel) applyState(ev record.Event) {
 	}
 	k.state, k.cause, k.detail = c.State, c.Cause, c.Detail
 	if c.State != cellhold.KernelDead {
-		k.oom = max(k.oom, k.killed) // earlier kills belong to the last process
+		k.oom = max(k.oom, k.killed) // earlier kills belong to the process before
 	}
 	if c.State == cellhold.KernelBusy {
 		k.state = cellhold.KernelIdle // busy is derived from the cells

@@ -62,8 +62,8 @@ func (k *Kernel) recover(ctx context.Context) error {
 	return nil
 }
 
-// follow takes over the state from the Kernel that followed the agent before. Its Run has returned, and its cells are
-// done. If the boot differs, the agent reports the kernel's state itself.
+// follow takes over the state from the Kernel that recorded the agent's events before. The Run of that Kernel has
+// returned, and its cells are done. If the boot differs, the agent reports the kernel's state itself.
 func (k *Kernel) follow(before *Kernel) {
 	before.mu.Lock()
 	defer before.mu.Unlock()
@@ -75,8 +75,8 @@ func (k *Kernel) follow(before *Kernel) {
 	}
 }
 
-// resetIfNew forgets an earlier kernel with the same id if the event has the state starting: the host records it
-// when it makes a kernel.
+// resetIfNew forgets an earlier kernel with the same id if the event has the state starting: the host records this
+// state when it adds a kernel.
 func (k *Kernel) resetIfNew(ev record.Event) {
 	var c cellhold.KernelStateContent
 	if ev.Decode(&c) == nil && c.State == cellhold.KernelStarting {

@@ -1,5 +1,5 @@
-// Package mirror keeps the host's copy of the files that sessions write to /mnt/data/output. Each user has
-// one folder, which all sessions of the user share.
+// Package mirror keeps the host's copy of the files that sessions write to /mnt/data/output. All sessions of a user
+// share one folder. A session without a user has a folder of its own.
 //
 // Names and sizes come from the guest. Package guest has checked the names. Every access here uses an os.Root, so
 // that no name and no link leads out of the folder. The limits of a folder apply to all sessions of the user
@@ -41,10 +41,11 @@ type Folders struct {
 // folderLock lets one session at a time write to a folder.
 type folderLock struct {
 	held  chan struct{} // capacity 1
-	users int           // sessions that hold it or wait for it
+	calls int           // number of calls that hold the lock or wait for it; guarded by Folders.mu
 }
 
-// lock waits for the lock of a folder. Only one session at a time can keep the bounds of the folder.
+// lock waits for the lock of a folder. Without the lock, two sessions that copy files at the same time could exceed
+// the limits of the folder.
 func (f *Folders) lock(ctx context.Context, dir string) (release func(), err error) {
 	f.mu.Lock()
 	l := f.locks[dir]
@@ -55,12 +56,12 @@ func (f *Folders) lock(ctx context.Context, dir string) (release func(), err err
 		l = &folderLock{held: make(chan struct{}, 1)}
 		f.locks[dir] = l
 	}
-	l.users++
+	l.calls++
 	f.mu.Unlock()
 	leave := func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if l.users--; l.users == 0 {
+		if l.calls--; l.calls == 0 {
 			delete(f.locks, dir)
 		}
 	}
@@ -73,7 +74,7 @@ func (f *Folders) lock(ctx context.Context, dir string) (release func(), err err
 	}
 }
 
-// Mirror is one session's view of its user's folder.
+// Mirror copies the output files of one session to its folder on the host, and back.
 type Mirror struct {
 	folders *Folders
 	dir     string
@@ -134,7 +135,7 @@ func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
 		}
 	}
 	if len(files) == 0 {
-		return nil // a question to the guest would take as long as the rest of a fast start
+		return nil // a request to the guest would take as long as all other steps of a fast start
 	}
 	// Remember the guest's own times, so that only files that it changes or removes are copied.
 	there, err := c.Files(ctx)
@@ -145,8 +146,8 @@ func (m *Mirror) Push(ctx context.Context, c *guest.Client) error {
 }
 
 // Recognise finds out which of the guest's files an earlier server has copied already. If another session
-// of the user holds the folder until the context ends, it recognises none. Then all files are copied again,
-// which is better than the loss of a sandbox.
+// of the user holds the folder until the context ends, Recognise finds none, and returns no error. Then all files
+// are copied again, which is better than the loss of a sandbox.
 func (m *Mirror) Recognise(ctx context.Context, c *guest.Client) error {
 	there, err := c.Files(ctx)
 	if err != nil {
@@ -227,9 +228,9 @@ func (m *Mirror) Pull(ctx context.Context, c *guest.Client) error {
 	return errors.Join(errs...)
 }
 
-// Restore is Pull for a guest that was rolled back. It also removes files that the guest no longer has. In
-// a folder of this session alone it removes all of them; in a shared folder, only files that this session
-// has copied.
+// Restore is Pull for a guest that was rolled back. It also removes files that the guest no longer has. own says
+// that no other session uses the folder. Then Restore removes all such files. In a shared folder, it removes only
+// files that this session has copied.
 func (m *Mirror) Restore(ctx context.Context, c *guest.Client, own bool) error {
 	if own {
 		if err := m.knowAll(ctx); err != nil {
@@ -273,7 +274,7 @@ func (m *Mirror) removeGone(root *os.Root, list []guestapi.File) error {
 			continue
 		}
 		for dir := path.Dir(p); dir != "." && root.Remove(dir) == nil; dir = path.Dir(dir) {
-			// no session owns an empty directory
+			// remove parents that are now empty: no session owns an empty directory
 		}
 	}
 	return errors.Join(errs...)

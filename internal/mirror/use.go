@@ -10,7 +10,7 @@ import (
 	"cellhold/internal/guestapi"
 )
 
-// use counts the content of a folder.
+// use has the number and the size of the files in a folder.
 type use struct {
 	bytes   int64
 	entries int              // files and directories

@@ -27,7 +27,7 @@ func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell
 	if o.Mode == 0 {
 		o.Mode = 0o600
 	}
-	f, err := draft(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new"))
+	f, err := openTemporary(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new"))
 	if err != nil {
 		return fmt.Errorf("write notebook: %w", err)
 	}
@@ -51,10 +51,10 @@ func WriteFile(path string, o FileOptions, m Meta, cells iter.Seq2[cellhold.Cell
 	return nil
 }
 
-// draft opens the temporary file for the new text, empty and locked. Its name is always the same, so that
-// the next writer reuses a file from a crash. The lock admits one writer at a time, and ends with the writer's
-// process.
-func draft(path string) (*os.File, error) {
+// openTemporary opens the temporary file for the new notebook, empty and locked. The file always has the same name,
+// so that the next writer reuses a file that a crash left behind. The lock admits one writer at a time, and ends
+// with the writer's process.
+func openTemporary(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {

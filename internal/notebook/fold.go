@@ -11,7 +11,7 @@ import (
 
 // Bounds limits how much of a cell's output is kept. Zero fields mean the values of DefaultBounds.
 type Bounds struct {
-	Text    int   // bytes of stream text: the first half and the last half of it
+	Text    int   // bytes of stream text: half for the beginning of the text, half for its end
 	Data    int64 // bytes of displays and results
 	Outputs int   // outputs of all types, plus one error and one notice
 }

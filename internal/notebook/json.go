@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxDepth bounds the nesting of a JSON value. The reference reader fails at about 300 levels, and no
-	// plot needs 50.
+	// maxDepth bounds the nesting of a JSON value. The reference reader, nbformat in Python, fails at about 300
+	// levels, and no plot needs 50.
 	maxDepth = 100
 	// maxDigits bounds the text of a number, so that an integer is also finite as a float. Python refuses
 	// integers of more than 4,300 digits, and then the whole file.
@@ -22,7 +22,7 @@ const (
 	maxSorted = 1 << 20
 )
 
-// printer writes JSON like Python's writer. w keeps the first error.
+// printer writes JSON in the layout of nbformat in Python, the reference writer. w keeps the first error.
 type printer struct {
 	w      *bufio.Writer
 	indent bool

@@ -71,7 +71,7 @@ func (k *keeper) trim() (cut int64) {
 	for k.tail > k.half {
 		s := k.streams[k.oldest]
 		n := cutPoint(s.tail, k.tail-k.half)
-		s.tail = bytes.Clone(s.tail[n:]) // a copy, so that the memory of the rest is freed
+		s.tail = bytes.Clone(s.tail[n:]) // a copy, so that the memory of the cut bytes is freed
 		s.cut += int64(n)
 		cut += int64(n)
 		k.tail -= n

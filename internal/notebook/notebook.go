@@ -1,7 +1,7 @@
 // Package notebook turns events into notebook outputs, and cells into notebook files (nbformat 4.5).
 //
 // It does not trust the kernel. Outputs are always bounded, and text is valid UTF-8. A written file matches
-// the schema of the format, and its readers can read it. The package does not know where events come from
+// the schema of the format, and the usual readers of the format accept it. The package does not know where events come from
 // or when a file is written.
 package notebook
 
@@ -164,8 +164,8 @@ func (p *printer) prose(c cellhold.Cell) {
 	p.close('}')
 }
 
-// cellMeta writes the metadata of a cell: the times of its run, with the keys of JupyterLab, and a status that is not
-// ok.
+// cellMeta writes the metadata of a cell: the times of its run, with the keys of JupyterLab, a status that is not ok,
+// and how much output was left out.
 func (p *printer) cellMeta(c cellhold.Cell) {
 	meta := make(map[string]json.RawMessage, len(c.Metadata)+2)
 	maps.Copy(meta, c.Metadata)

@@ -1,8 +1,8 @@
 // Package record has the data that the server stores for a session: the fields that callers see, and those
 // that only the server needs.
 //
-// The JSON form of these types is the stored form. Keys never change their meaning. A key that an older
-// record lacks has its zero value. The package has no behaviour.
+// The JSON form of these types is the stored form. Keys never change their meaning. If an older record lacks a
+// key, the field has its zero value. The package reads and writes nothing.
 package record
 
 import (
@@ -17,7 +17,7 @@ type Session struct {
 	Owner   string `json:"owner,omitempty"`   // name of the token that created the session
 	Sandbox string `json:"sandbox,omitempty"` // id of the newest sandbox
 	Digest  string `json:"digest,omitempty"`  // digest of the image, so that a new sandbox has the same image
-	Article bool   `json:"article,omitempty"` // created through the article's API, which has one session for each user
+	Article bool   `json:"article,omitempty"` // created through the article's API (docs/reference/http-api.md), which has one session for each user
 	Vault   []byte `json:"vault,omitempty"`   // the secrets with their values, sealed by package egress
 
 	Snapshot    string       `json:"snapshot,omitempty"`    // while hibernated: the snapshot that it resumes from
@@ -54,8 +54,8 @@ func (u Undone) Has(c cellhold.Cell) bool {
 }
 
 // Event is an event as it is stored. Boot and Source are the agent's own numbering: the boot id of the agent,
-// and its number for the event. They make a replay after a crash harmless. Source is 0 for events that the
-// host made.
+// and its number for the event. With them the server recognises events that the agent sends again after a crash.
+// Source is 0 for events that the host made.
 type Event struct {
 	cellhold.Event
 	Boot   string

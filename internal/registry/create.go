@@ -91,30 +91,30 @@ func (r *Registry) Replace(ctx context.Context, q CreateRequest) (*session.Sessi
 // replacement lets only one call at a time replace a user's session.
 type replacement struct {
 	held    chan struct{} // capacity 1
-	callers int           // number of callers that hold the turn or wait for it; guarded by Registry.mu
+	callers int           // number of callers that replace the session or wait to do so; guarded by Registry.mu
 }
 
-// replaceInTurn waits for the turn to replace a user's session. If no caller waits, it deletes the entry,
-// because callers can choose any number of user names.
+// replaceInTurn waits until no other call replaces the user's session. The caller must call release. The last
+// caller deletes the entry of the user, because the number of user names has no limit.
 func (r *Registry) replaceInTurn(ctx context.Context, key string) (release func(), err error) {
 	r.mu.Lock()
-	turn := r.replacing[key]
-	if turn == nil {
-		turn = &replacement{held: make(chan struct{}, 1)}
-		r.replacing[key] = turn
+	entry := r.replacing[key]
+	if entry == nil {
+		entry = &replacement{held: make(chan struct{}, 1)}
+		r.replacing[key] = entry
 	}
-	turn.callers++
+	entry.callers++
 	r.mu.Unlock()
 	leave := func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if turn.callers--; turn.callers == 0 {
+		if entry.callers--; entry.callers == 0 {
 			delete(r.replacing, key)
 		}
 	}
 	select {
-	case turn.held <- struct{}{}:
-		return func() { <-turn.held; leave() }, nil
+	case entry.held <- struct{}{}:
+		return func() { <-entry.held; leave() }, nil
 	case <-ctx.Done():
 		leave()
 		return nil, ctx.Err()
@@ -123,7 +123,7 @@ func (r *Registry) replaceInTurn(ctx context.Context, key string) (release func(
 
 // newRecord checks a request, and returns the record and the image of the new session.
 func (r *Registry) newRecord(q CreateRequest) (record.Session, session.Image, error) {
-	now := time.Now().UTC() // before everything else: sessions that wait for a sandbox get one in this order
+	now := time.Now().UTC() // read first: sessions that wait for a sandbox get one in the order of these times
 	fail := func(err error) (record.Session, session.Image, error) { return record.Session{}, session.Image{}, err }
 	if err := q.check(); err != nil {
 		return fail(err)
@@ -179,8 +179,8 @@ func (q CreateRequest) check() error {
 	return nil
 }
 
-// fromTemplate sets the fields of a request that it leaves to its template. If the request names no template
-// and no other image, fromTemplate uses the default template.
+// fromTemplate sets the empty fields of a request to the values of its template. If the request names no
+// template and no other image, fromTemplate uses the default template.
 func (o *Options) fromTemplate(q CreateRequest) (CreateRequest, error) {
 	if o.Templates == nil {
 		if q.Template != "" {

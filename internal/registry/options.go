@@ -13,7 +13,7 @@ import (
 const DefaultKernel = "python3"
 
 // The defaults. A checkpoint needs about as much disk as its session uses memory. The maximum upload is far
-// above the disk of a session.
+// above the usual disk limit of a session.
 const (
 	defaultMaxSessions    = 64
 	defaultMaxCheckpoints = 8
@@ -24,7 +24,7 @@ const (
 // setDefaults replaces zero values with their defaults.
 func (o *Options) setDefaults() {
 	fill(&o.MaxSessions, defaultMaxSessions)
-	fill(&o.MaxHibernated, hibernatedShare*o.MaxSessions)
+	fill(&o.MaxHibernated, hibernatedPerRunning*o.MaxSessions)
 	fill(&o.MaxSessionsPerOwner, o.MaxSessions+o.MaxHibernated)
 	fill(&o.MaxCheckpoints, defaultMaxCheckpoints)
 	fill(&o.MaxSnapshots, defaultMaxSnapshots)

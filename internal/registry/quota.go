@@ -13,16 +13,17 @@ type quota struct {
 	created  []time.Time // times at which the owner created sessions in the last minute, oldest first
 }
 
-// quotaSpan is the period of CreatesPerMinute. Each creation has its time, so that the limit holds for every
-// minute, not only for full minutes.
+// quotaSpan is the period of CreatesPerMinute. A quota has the time of each creation, so that the limit holds
+// for any 60 seconds, not only for each minute of the clock.
 const quotaSpan = time.Minute
 
-// hibernatedShare is the number of sessions that can hibernate for each one that can run. They need only
-// disk.
-const hibernatedShare = 4
+// hibernatedPerRunning is the default number of hibernated sessions for each running session. Hibernated
+// sessions need only disk.
+const hibernatedPerRunning = 4
 
-// reserve reserves n slots for an owner's sessions until release is called; then the sessions themselves
-// count. It checks and reserves in one step, so that concurrent callers cannot exceed a limit.
+// reserve reserves n slots for an owner's sessions until release is called. By then the registry has the
+// sessions and counts them. reserve checks and reserves in one step, so that concurrent callers cannot exceed a
+// limit.
 func (r *Registry) reserve(owner string, n int) (base context.Context, release func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

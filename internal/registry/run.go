@@ -93,7 +93,7 @@ func (r *Registry) adopt(ctx, base context.Context) error {
 		})
 	}
 	_ = g.Wait()          // the functions return nil
-	if ctx.Err() == nil { // otherwise the next server adopts the rest
+	if ctx.Err() == nil { // otherwise some sessions are not adopted yet, and still need their snapshots
 		r.reapSnapshots(ctx, spared)
 	}
 	return r.reapStrays(ctx, spared)

@@ -9,7 +9,7 @@ import (
 	"cellhold/internal/session"
 )
 
-// destroyTimeout limits the destruction of one sandbox. A fork bomb took 4 s.
+// destroyTimeout limits the destruction of one sandbox. With a fork bomb in the sandbox it took 4 s.
 const destroyTimeout = 30 * time.Second
 
 // stray is a sandbox or a snapshot that no session needs, with the function that removes it.
@@ -77,7 +77,7 @@ func (r *Registry) reapStrays(ctx context.Context, spared map[cellhold.SessionID
 	}
 	for _, info := range infos {
 		if err := ctx.Err(); err != nil {
-			return err // the next server adopts the rest
+			return err // the next server destroys the other strays
 		}
 		if owned[info.ID] || spared[cellhold.SessionID(info.Labels[session.Label])] {
 			continue

@@ -139,9 +139,9 @@ func (s adoption) ready(ctx context.Context) (err error) {
 	return err
 }
 
-// recognise finds the output files of the sandbox that an earlier server copied. If no cell is pending and no
-// other session uses the folder, it also copies the other files: the earlier server can have stopped between a
-// rollback or a fork and the copy of the files.
+// recognise finds the output files of the sandbox that an earlier server copied to the host. If no cell is
+// pending and no other session uses the folder on the host, it also copies the other files. The earlier server
+// can have stopped after a rollback or a fork, before it copied the files.
 func (b *sandboxes) recognise(ctx context.Context, l *live, nonePending bool) error {
 	ctx, cancel := context.WithTimeout(ctx, attachment.GreetTimeout)
 	defer cancel()

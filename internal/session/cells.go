@@ -101,7 +101,8 @@ func (r ExecuteRequest) digest() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Interrupt interrupts the running cell of a kernel, or only the cell `only`. An idle kernel is not an error.
+// Interrupt interrupts the running cell of a kernel. If only is not empty and another cell runs, Interrupt does
+// nothing. An idle kernel is not an error.
 func (s *Session) Interrupt(ctx context.Context, id cellhold.KernelID, only cellhold.CellID) error {
 	if s.Record().State == cellhold.SessionHibernated {
 		return nil // nothing runs

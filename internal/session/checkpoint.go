@@ -146,7 +146,7 @@ func (s *Session) Rollback(ctx context.Context, name string) (err error) {
 	defer cancel()
 	var undo undo
 	defer func() { undo.run(ctx, &err) }()
-	if turn.Settled() == states.Hibernated { // a rollback needs no resume
+	if turn.Settled() == states.Hibernated { // the rollback makes a sandbox for it, without a resume
 		free, err := s.env.Registry.ReserveRunning()
 		if err != nil {
 			return err

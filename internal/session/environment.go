@@ -4,7 +4,7 @@
 //
 // It does not know other sessions: package registry creates, finds, counts and expires them. It does not
 // know how callers reach it, or how a sandbox is made and used: drivers and package attachment do. A
-// session's sandbox continues after the server; it ends by End, by expiry or by a failure.
+// session's sandbox keeps running after the server ends. End, an expiry or a failure ends it.
 //
 // Lock order: the turn of states.Machine, Session.mu; then the locks of packages attachment and kernel.
 package session
@@ -38,7 +38,7 @@ type Store interface {
 	// AppendSession records a changed session together with the events that report the change.
 	AppendSession(ctx context.Context, s record.Session, evs []record.Event) error
 	// Copy gives a new session the history of another session up to event last: the events, and the cells and
-	// commands that had begun by then. Cells and commands without events are copied up to the time at.
+	// commands that had begun by then. Cells without events are copied if they were submitted by the time at.
 	Copy(ctx context.Context, from, to cellhold.SessionID, last int64, at time.Time) error
 	// DeleteSession deletes the record with its cells and events. An unknown id is not an error.
 	DeleteSession(ctx context.Context, id cellhold.SessionID) error
@@ -68,10 +68,11 @@ type Templates interface {
 	// List returns all templates, the default one first.
 	List() []cellhold.Template
 	// Start returns the snapshot from which a sandbox of the template can continue, and its installed
-	// packages. It returns no snapshot if the sandbox must start cold.
+	// packages. It returns no snapshot if the sandbox must start cold. out says whether the session has network
+	// access.
 	Start(name string, s sandbox.Spec, out bool) (from string, installed []cellhold.Package)
-	// PrimedClient returns a connection to the agent of a sandbox that continues from a snapshot, and its Info.
-	// It returns nil if the sandbox is not primed. The caller owns the connection.
+	// PrimedClient returns a connection to the agent of a sandbox that continues from a snapshot, and the agent's
+	// Info. It returns nil if the templates have no connection to the sandbox. The caller owns the connection.
 	PrimedClient(id sandbox.ID) (*guest.Client, guestapi.Info)
 	// Failed reports that a sandbox could not continue from the snapshot, or did not work.
 	Failed(from string, err error)

@@ -32,7 +32,7 @@ func (s *Session) Fork(ctx, base context.Context, n int, name string) ([]*Sessio
 	if err != nil {
 		return nil, err
 	}
-	defer turn.Release() // the forks need their snapshot until all are made
+	defer turn.Release() // until then no other call can delete the snapshot that the forks need
 	if err := turn.Begin(states.Fork); err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (f *forking) start(ctx context.Context, rec record.Session) (*Session, erro
 		return nil, err
 	}
 	child := newSession(env, rec, log)
-	child.tally.Inherit(&f.parent.tally) // otherwise each fork would get new limits
+	child.tally.Inherit(&f.parent.tally) // otherwise the code in each fork could make as many package requests again
 	if err := refold.Cells(ctx, env.Store, rec.ID, c.Last, c.Undone); err != nil {
 		log.Close(err)
 		return nil, err
@@ -178,7 +178,7 @@ func (f *forking) begin(ctx context.Context, child *Session) error {
 	}
 	child.sandboxes.attach(l)
 	turn.Commit()
-	if rec.User == "" { // the fork has its own folder
+	if rec.User == "" { // the fork's folder on the host is its own, and still empty
 		err = child.mirror.Pull(ctx, l.Client())
 	} else {
 		err = child.mirror.Recognise(ctx, l.Client())

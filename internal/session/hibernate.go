@@ -33,7 +33,8 @@ func (s *Session) Hibernate(ctx context.Context) error {
 	return s.hibernate(ctx, turn, false)
 }
 
-// hibernate hibernates a ready session. idle says that the session was idle and no caller asked for this.
+// hibernate hibernates a ready session. idle says that no caller requested the hibernation: the session was
+// idle.
 //
 // The server can stop at any step without harm. Before step 5 records the session as hibernated, the next
 // server adopts the sandbox and removes the snapshot. After step 5, it uses the snapshot and destroys the
@@ -190,8 +191,8 @@ func (s *Session) resume(ctx context.Context, turn *states.Turn) error {
 }
 
 // restoreHibernated restores a sandbox from the session's snapshot, and records the session as ready. If the
-// server stops before the record, the next server destroys the sandbox. If it stops after the record, the
-// next server removes the snapshot.
+// server stops before this record is written, the next server destroys the sandbox. If it stops later, the next
+// server removes the snapshot.
 func (b *sandboxes) restoreHibernated(ctx context.Context) error {
 	rec := b.s.Record()
 	l, err := b.restore(ctx, rec, rec.Snapshot, attachment.Request{Kernels: rec.Kernels, Before: b.following()})

@@ -12,8 +12,8 @@ import (
 )
 
 // Restart replaces the process of a kernel and returns when it is idle. An empty id means the first kernel.
-// Variables are lost; the files in /mnt/data/output stay. A session whose sandbox ended or cannot be resumed
-// gets a new sandbox with all its kernels.
+// Variables are lost; files stay. A session whose sandbox ended or cannot be resumed gets a new sandbox with all
+// its kernels. Then only the files in /mnt/data/output stay.
 func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 	turn, err := s.acquireReady(ctx)
 	if errors.Is(err, sandbox.ErrSnapshot) {
@@ -45,8 +45,8 @@ func (s *Session) Restart(ctx context.Context, id cellhold.KernelID) error {
 	return err
 }
 
-// endWait limits how long hasLost waits for the record of a sandbox's end. The record needs one event and one
-// entry in the store.
+// endWait limits how long hasLost waits until the end of a sandbox is recorded. Usually this takes a few writes
+// to the store.
 const endWait = 2 * time.Second
 
 // hasLost reports whether the restart of a kernel failed with err because its sandbox ended, or does not have
@@ -79,7 +79,7 @@ func (b *sandboxes) replace(ctx context.Context) error {
 	}
 	b.rootfs = img.Rootfs
 	if rec.State == cellhold.SessionHibernated {
-		return b.open(ctx, asked) // the record changes only when this succeeds
+		return b.open(ctx, asked) // the caller writes the record after a success
 	}
 	if err := b.s.env.Store.PutSession(ctx, rec); err != nil {
 		return notRecorded(err)

@@ -71,7 +71,7 @@ func (b *sandboxes) origin(rec record.Session) (from string, installed []cellhol
 	switch {
 	case b.s.env.Templates == nil || rec.Template == "":
 		return "", nil
-	case len(rec.Secrets) > 0: // a kernel needs their placeholders in its environment at its start
+	case len(rec.Secrets) > 0: // a kernel needs the placeholders of the secrets in its environment when it starts
 		return "", nil
 	case rec.Kernels[0].ID != first.ID || rec.Kernels[0].Spec != first.Spec:
 		return "", nil

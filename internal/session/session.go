@@ -71,8 +71,8 @@ func (s *Session) run(base context.Context) {
 	s.wg.Go(func() { s.notes.Run(s.ctx) })
 }
 
-// stop ends the session's goroutines and waits for them. Watches end with err, or without an error if it is
-// nil.
+// stop ends the session's goroutines and waits for them. Watches of events end with err, or without an error if
+// err is nil.
 func (s *Session) stop(err error) {
 	s.once.Do(func() {
 		s.cancel()
@@ -127,7 +127,7 @@ func (s *Session) change(f func(*record.Session)) record.Session {
 func (s *Session) use() { s.change(func(r *record.Session) { r.Used = time.Now().UTC() }) }
 
 // commit records a change of the session together with its event, both or none. f gets the number of the
-// event. It can be called twice.
+// event. commit calls f twice: for the record in the store, and then for the record in memory.
 func (s *Session) commit(ctx context.Context, ev record.Event, f func(r *record.Session, seq int64)) error {
 	return s.log.AppendWith(ctx, []record.Event{ev}, func(ctx context.Context, evs []record.Event) error {
 		rec := s.Record()
@@ -243,8 +243,8 @@ func (s *Session) acquireReady(ctx context.Context) (*states.Turn, error) {
 	return turn, nil
 }
 
-// cleanupTimeout limits the work after a failure or a cancelled request. The destruction of a fork bomb took
-// 4 s.
+// cleanupTimeout limits the work after a failure or a cancelled request. The destruction of a sandbox with a fork
+// bomb took 4 s.
 const cleanupTimeout = 30 * time.Second
 
 // cleanup returns a context with a deadline for work that must continue after ctx ended.

@@ -70,7 +70,7 @@ func decodeCommand(id cellhold.SessionID, c cellhold.CommandID, sum int64, b []b
 	return r, nil
 }
 
-// subject returns the id of the event's cell or command. Both share one column.
+// subject returns the id of the event's cell or command. Cells and commands share one column.
 func subject(e *record.Event) string {
 	if e.Command != "" {
 		return string(e.Command)

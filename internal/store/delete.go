@@ -88,7 +88,7 @@ func (d *DB) erase(ctx context.Context, key int64) error {
 		}
 	}
 	err := d.write.do(ctx, func(ctx context.Context) error {
-		// Two statements without a transaction: the mark makes a repetition harmless.
+		// Two statements without a transaction: after a crash between them, the session is still marked, and both run again.
 		if _, err := d.write.conn.ExecContext(ctx, `DELETE FROM cursors WHERE session = ?`, key); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (d *DB) vacuum(ctx context.Context) error {
 			if _, err := d.write.conn.ExecContext(ctx, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, n)); err != nil {
 				return err
 			}
-			// A checkpoint truncates the file: it writes the log back.
+			// SQLite truncates the file only when a checkpoint writes its log back.
 			_, err := d.write.conn.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
 			return err
 		})

@@ -14,7 +14,7 @@ import (
 var (
 	// ErrDuplicate says that an event with this or a higher source number is recorded already.
 	ErrDuplicate = errors.New("event is recorded already")
-	// ErrDamaged says that a record differs from the written record. If an iterator yields ErrDamaged with an id or a
+	// ErrDamaged says that a record is not the same as when it was written. If an iterator yields ErrDamaged with an id or a
 	// number, it continues with the other records.
 	ErrDamaged = errors.New("record is damaged")
 )

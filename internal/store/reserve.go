@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserveBytes is enough for the write-ahead log of one deletion and its checkpoint.
+// reserveBytes is enough for SQLite's write-ahead log of one deletion, and for the checkpoint that writes the log back.
 const reserveBytes = 16 << 20
 
 // reserve is the path of a file that only occupies space. A deletion can use this space when the disk is full. Without it,

@@ -29,7 +29,8 @@ const (
 // source returns the data source name of the database.
 //
 // synchronous=NORMAL: after a commit the data is in the file system's cache, which survives a crash of the server. Only
-// checkpoints sync the disk. After a power failure the newest commits can be missing, but then all sandboxes are lost too.
+// SQLite's checkpoints sync the disk. After a power failure the newest commits can be missing, but then all sandboxes are
+// lost too.
 func source(path string, readOnly bool) string {
 	q := url.Values{
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},

@@ -1,4 +1,4 @@
-// Package store keeps sessions, cells and events on disk, in one SQLite database for each server.
+// Package store keeps sessions, cells, commands and events on disk, in one SQLite database for each server.
 //
 // It does not interpret its records: events are bytes, ids are names, and the caller decides the meaning of a record.
 // Acknowledged writes survive a crash of the server, but not a power failure: see the note on synchronous in sqlite.go. A

@@ -94,7 +94,7 @@ func (t *Templates) build(ctx context.Context, e *entry) (base sandbox.Spec, mad
 	if err = sb.Snapshot(ctx, name); err != nil {
 		return base, made, err
 	}
-	made, err = t.look(ctx, name)
+	made, err = t.findSnapshot(ctx, name)
 	return base, made, err
 }
 
@@ -130,8 +130,8 @@ func (t *Templates) warmUp(ctx context.Context, e *entry, sb sandbox.Sandbox, la
 	return prepare(ctx, k, settle, primeTimeout)
 }
 
-// tryRenewal checks that the image's kernel can be renewed. A kernel without renewal would draw the same random numbers
-// in all sessions.
+// tryRenewal checks that guestapi.Renew gives the image's kernel new random seeds. Otherwise the kernel would draw the same
+// random numbers in all sessions.
 func tryRenewal(ctx context.Context, client *guest.Client, k *guest.Kernel) error {
 	if err := prepare(ctx, k, seed, primeTimeout); err != nil {
 		return err
@@ -206,8 +206,8 @@ func prepare(ctx context.Context, k *guest.Kernel, code string, timeout time.Dur
 	return err
 }
 
-// look returns the snapshot with this name.
-func (t *Templates) look(ctx context.Context, name string) (sandbox.Snapshot, error) {
+// findSnapshot returns the snapshot with this name. A snapshot that cannot be restored is an error.
+func (t *Templates) findSnapshot(ctx context.Context, name string) (sandbox.Snapshot, error) {
 	list, err := t.warm.Snapshots(ctx)
 	if err != nil {
 		return sandbox.Snapshot{}, err
@@ -244,7 +244,7 @@ func (t *Templates) prime(ctx context.Context, sb sandbox.Sandbox, awaited bool)
 	return nil
 }
 
-// primedAgent has the client of a primed agent. No other client has used the agent since then.
+// primedAgent has the client that primed the agent of a sandbox. No other client has used the agent since then.
 type primedAgent struct {
 	client *guest.Client
 	info   guestapi.Info

@@ -34,7 +34,7 @@ type Spec struct {
 	Egress   cellhold.Egress
 	Packages []string // requirements
 	Warmup   string   // Python code that defines no names; "none" disables the warm-up, and empty means the stock code
-	Warm     int      // sandboxes to keep ready without bursts
+	Warm     int      // number of sandboxes to keep ready while there is no burst of new sessions
 }
 
 // Image is the image of a template's sandboxes.
@@ -162,7 +162,7 @@ func (o *Options) check(s Spec) (*entry, error) {
 	return &entry{Spec: s, out: !policy.None(), code: warmup(s.Warmup)}, nil
 }
 
-// Driver returns the driver for the sandboxes of sessions. It returns a ready sandbox if it has one.
+// Driver returns the driver for the sandboxes of sessions. Its Create returns a ready sandbox if there is one.
 func (t *Templates) Driver() sandbox.Driver { return t.warm }
 
 // Find returns the template with this name. An empty name means the default template, which can be missing.

@@ -1,7 +1,7 @@
 // Package transcript reads the printed text of a cell from the recorded events, as a file.
 //
-// It keeps no text in memory: each read of the text goes through the events again. A long text takes more time, but no
-// more memory.
+// It keeps only the text of one event in memory. Open reads all events of the cell, and the reads after Open and after
+// each Seek begin at the first event again. A long text takes more time, but no more memory.
 package transcript
 
 import (
@@ -60,7 +60,7 @@ func (t *Text) read() (string, error) {
 		case !ok || err == nil && ev.Seq > t.last:
 			return "", io.EOF
 		case err != nil && ev.Seq > 0:
-			continue // one damaged event does not hide the rest
+			continue // one damaged event does not hide the other events
 		case err != nil:
 			return "", err
 		}

@@ -23,7 +23,7 @@ type Meter struct {
 
 // seen has the values that were read while a cell ran.
 type seen struct {
-	most  int64 // maximum of the reads with a reset
+	most  int64 // maximum of the reads of the peak that can be reset
 	total int64 // peak since the sandbox's start, at the start of the cell
 }
 
@@ -33,25 +33,25 @@ func New(s sandbox.Sandbox) *Meter {
 	return &Meter{sandbox: s, meter: m, running: map[cellhold.CellID]seen{}}
 }
 
-// Begin starts the measurement for a cell. Short cells do not call it, to save time.
+// Begin starts the measurement for a cell. Callers do not need it for short cells, to save time.
 func (p *Meter) Begin(ctx context.Context, id cellhold.CellID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	begun := seen{}
-	if _, ok := p.look(true); !ok {
+	if _, ok := p.read(true); !ok {
 		begun.total = p.total(ctx)
 	}
 	p.running[id] = begun
 }
 
-// End returns the peak bytes since Begin. Without Begin, it returns the peak since the last read. It returns
+// End returns the peak bytes since Begin. Without Begin, it returns the peak since the last reset. It returns
 // 0 if the peak is unknown.
 func (p *Meter) End(ctx context.Context, id cellhold.CellID) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	cell, begun := p.running[id]
 	delete(p.running, id)
-	bytes, ok := p.look(begun)
+	bytes, ok := p.read(begun)
 	if ok {
 		return max(cell.most, bytes)
 	}
@@ -64,9 +64,9 @@ func (p *Meter) End(ctx context.Context, id cellhold.CellID) int64 {
 	return 0
 }
 
-// look reads the peak and counts it for all running cells. It returns false if the host has no value. The
+// read reads the peak and counts it for all running cells. It returns false if the host has no value. The
 // caller must hold mu.
-func (p *Meter) look(reset bool) (int64, bool) {
+func (p *Meter) read(reset bool) (int64, bool) {
 	if p.meter == nil {
 		return 0, false
 	}

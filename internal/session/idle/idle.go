@@ -1,7 +1,7 @@
 // Package idle decides when a session has been idle long enough to hibernate or end.
 //
-// A session whose processes use the CPU is not idle. A working thread or process that a cell left behind is
-// enough. So the package measures the CPU time twice before the session is due. It does not change sessions.
+// A session whose processes use the CPU is not idle: a cell can leave a working thread or process behind. So
+// the package measures the CPU time twice before the session is due. It does not change sessions.
 package idle
 
 import (
@@ -18,7 +18,7 @@ const (
 	// window is at most a quarter of the idle time.
 	maxWindow = time.Minute
 	// workShare is the share of one core from which a session counts as working. An idle kernel and
-	// the rest of its sandbox use less than a tenth of this share.
+	// the other processes of its sandbox use less than a tenth of this share.
 	workShare = 0.05
 	// RetryAfter is the pause after a session could not be ended or hibernated.
 	RetryAfter = time.Minute

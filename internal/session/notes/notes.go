@@ -40,12 +40,13 @@ func (n *Notes) Changed() {
 }
 
 // A write takes time in proportion to the whole notebook. So a session of many short cells would spend its time on
-// writes. After each write, the next write waits restShare times the duration of the last write, at least minRest and
-// at most maxRest. This limits the cost to a fiftieth of one core, and to one write in a second.
+// writes. After each write, Run pauses for pauseFactor times the duration of the write, at least minPause and at most
+// maxPause. So Run writes at most once in a second. Writes of up to 100 ms cost at most a fiftieth of one core. The cost
+// of longer writes is higher, because of maxPause.
 const (
-	restShare = 50
-	minRest   = time.Second
-	maxRest   = 5 * time.Second
+	pauseFactor = 50
+	minPause    = time.Second
+	maxPause    = 5 * time.Second
 )
 
 // Run writes the file on request until ctx ends.
@@ -57,11 +58,11 @@ func (n *Notes) Run(ctx context.Context) {
 			if err := n.Flush(ctx); err != nil && ctx.Err() == nil {
 				n.log.Error("writing the notebook", "err", err)
 			}
-			rest := time.NewTimer(min(max(restShare*time.Since(begun), minRest), maxRest))
+			pause := time.NewTimer(min(max(pauseFactor*time.Since(begun), minPause), maxPause))
 			select {
-			case <-rest.C:
+			case <-pause.C:
 			case <-ctx.Done():
-				rest.Stop()
+				pause.Stop()
 				return
 			}
 		case <-ctx.Done():

@@ -78,7 +78,7 @@ func TestALongNotebookIsWrittenLessOften(t *testing.T) {
 		wait(100 * time.Millisecond)
 		n.Changed()
 		wait(time.Minute)
-		f.written(t, 60*time.Millisecond, 3120*time.Millisecond) // the rest took 50 times as long as the write
+		f.written(t, 60*time.Millisecond, 3120*time.Millisecond) // the pause took 50 times as long as the write
 	})
 }
 

@@ -21,8 +21,8 @@ func Notebook(home string, r record.Session) string {
 	return filepath.Join(Notebooks(home), label(r)+string(r.ID)+".ipynb")
 }
 
-// Output returns the directory of a session's output files. Sessions with the same user label share it; a
-// session without a user has its own.
+// Output returns the directory of a session's output files. An owner's sessions with the same user label share
+// one directory. A session without a user has its own.
 func Output(home string, r record.Session) string {
 	if r.User == "" {
 		return filepath.Join(Outputs(home), string(r.ID))

@@ -1,8 +1,11 @@
 // Package refold updates the records of cells from their events.
 //
-// A record differs from its events if output came after the end of its cell. A rollback undoes such output. A
-// fork from a checkpoint does not have the output yet. A server that was killed did not write it. Records that
-// match their events do not change.
+// The record of a cell can differ from the events if output came after the end of the cell:
+//   - After a rollback, the record still has output that the rollback undid.
+//   - A fork from a checkpoint copies the newest records, but only the events up to the checkpoint.
+//   - A server that was killed had stored the events of such output, but had not updated the record yet.
+//
+// Records that match their events do not change.
 package refold
 
 import (
@@ -15,8 +18,8 @@ import (
 	"cellhold/internal/record"
 )
 
-// Limits of the records that are folded together: one record can have 33 MiB. A larger record is folded
-// alone.
+// Limits of the cells that are folded together in memory: one record can have 33 MiB. A cell whose events exceed
+// maxBytes is folded alone.
 const (
 	maxCells = 16
 	maxBytes = 64 << 20 // bytes of their events

@@ -74,7 +74,7 @@ func (s *Store) CheckSupport() error {
 	return nil
 }
 
-// Stock counts the snapshots.
+// Stock has the number and the size of the snapshots of sessions.
 type Stock struct {
 	Count int
 	Stale int   // number of snapshots that can no longer be restored
@@ -94,7 +94,7 @@ func (s *Store) Stock(ctx context.Context) (Stock, error) {
 	return have, err
 }
 
-// CheckSpace returns nil if more bytes fit below the limit.
+// CheckSpace returns nil if a new snapshot fits below the limit. The parameter more is its size in bytes.
 func (s *Store) CheckSpace(ctx context.Context, more int64) error {
 	have, err := s.Stock(ctx)
 	if err != nil {

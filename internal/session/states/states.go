@@ -162,7 +162,8 @@ func (t *Turn) Commit() {
 	t.open, t.m.doing, t.m.closed = nil, "", false
 }
 
-// Abort ends a failed transition: the state before it returns. After Commit, Abort does nothing.
+// Abort ends a failed transition. The session is again in its last settled state. After Commit, Abort does
+// nothing.
 func (t *Turn) Abort() {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
