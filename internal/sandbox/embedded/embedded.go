@@ -58,7 +58,8 @@ type Options struct {
 	StartTimeout time.Duration
 	// AcceptUnenforced concerns a server that runs as root, for example in a container. It allows the server to start
 	// if it cannot limit memory, CPU or processes, or must run sandboxes under its own uid. Without it, New fails in
-	// these cases. For a server that does not run as root it has no effect: such a server never enforces these limits.
+	// these cases. For a server that does not run as root it has no effect: such a server starts without the limits
+	// that it cannot enforce.
 	AcceptUnenforced bool
 	// Logger receives the driver's log. Nil means no log.
 	Logger *slog.Logger
