@@ -15,7 +15,7 @@ import (
 
 // Limits of a run, so that it ends whatever a contender does.
 const (
-	askTime  = 3 * time.Minute // of one turn of one contender; fifty kernels at once take more than a minute
+	askTime  = 3 * time.Minute // for one turn, in which one contender is measured; fifty kernels at once take more than a minute
 	maxFails = 3               // successive failures after which a contender is left out of a figure
 )
 
@@ -34,7 +34,7 @@ type entry struct {
 	key   string // its name for -with
 	start func() (contender.Contender, error)
 	contender.Contender
-	slow  bool  // a session takes seconds: it gets a third of the rounds
+	slow  bool  // a session takes seconds, so the contender gets a third of the rounds
 	err   error // why it is left out
 	ready bool
 }
@@ -43,7 +43,7 @@ type entry struct {
 type sizes struct {
 	first, plots    int // sessions of each contender
 	blocks          int // blocks of twenty cells
-	loads           int // turns of each load
+	loads           int // turns of each contender in each load
 	seconds         int // duration of the measurement of a rate
 	bursts          []int
 	burstRounds     int
@@ -113,7 +113,8 @@ func (b *bench) contenders(ctx context.Context, names ...string) []*entry {
 	return takePart
 }
 
-// prepare starts a contender if it is not running. It runs everything once, so that files are in memory for all contenders.
+// prepare starts a contender if it is not running, and reports whether it takes part. It runs one session, so that the
+// files of each contender are in memory.
 func (b *bench) prepare(ctx context.Context, e *entry, i int) bool {
 	if e.ready || e.err != nil {
 		return e.err == nil
@@ -147,8 +148,8 @@ func (b *bench) one(ctx context.Context, names ...string) (*contender.Cellhold, 
 	return nil, errors.New("no server of cellhold takes part")
 }
 
-// rounds calls ask n times for each contender. They take turns, and a different contender begins each round. A contender with
-// too many successive failures is left out of the figures.
+// rounds calls ask n times for each contender; one round has a turn of each. A different contender begins each round. A
+// contender with too many successive failures is left out of the figures.
 func (b *bench) rounds(ctx context.Context, n int, who []*entry, ask func(context.Context, *entry) error, of ...*report.Figure) {
 	fails := map[*entry]int{}
 	for round := range n {
@@ -177,7 +178,7 @@ func (b *bench) rounds(ctx context.Context, n int, who []*entry, ask func(contex
 	}
 }
 
-// turn is one turn of a contender. No other contender is active at the same time.
+// turn calls ask for one contender, while no other contender is active.
 func (b *bench) turn(ctx context.Context, e *entry, ask func(context.Context, *entry) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()

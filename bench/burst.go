@@ -11,7 +11,8 @@ import (
 )
 
 // createInterval is the time between two create calls of a burst. It keeps the calls in order while the server gets CPU
-// time. If it gets none for a moment, it finds several calls at once, and Go's runtime gives it the newest first.
+// time. A server that gets no CPU time for a moment then finds several calls at once, and Go's runtime gives it the
+// newest call first.
 const createInterval = 2 * time.Millisecond
 
 // burst measures creates that start almost at once. All sessions exist until the last one has answered.
@@ -82,8 +83,8 @@ func (s *attempt) run(ctx context.Context, e *entry, answered *sync.WaitGroup) {
 	s.err = errors.Join(err, end(ctx, session))
 }
 
-// overtaken returns the largest number of sessions that overtook the same earlier session: they were created later, and
-// ready before it.
+// overtaken returns the largest number of sessions that overtook the same earlier session: their create calls began
+// later, and ended earlier.
 func overtaken(attempts []attempt) int {
 	most := 0
 	for i, s := range attempts {

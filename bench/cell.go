@@ -83,7 +83,7 @@ func (b *bench) others(ctx context.Context, f *report.Figure) (all []timed, clos
 		sessions = append(sessions, s)
 		n := block
 		if e.name == report.LLM {
-			n = 1 // it polls for an answer five times a second
+			n = 1 // its client asks for an answer only five times a second
 		}
 		all = append(all, timed{e.name, func(ctx context.Context) ([]time.Duration, error) { return s.Time(ctx, "1+1", n) }})
 	}
@@ -96,7 +96,7 @@ func (b *bench) others(ctx context.Context, f *report.Figure) (all []timed, clos
 	}
 }
 
-// blocks measures all series in turns. The first block of each series is not counted.
+// blocks measures one block of each series, then the next block of each, and so on. The first blocks are not counted.
 func (b *bench) blocks(ctx context.Context, all []timed, f *report.Figure) {
 	failed := map[string]bool{}
 	for i := range b.n.blocks + 1 {

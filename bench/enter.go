@@ -18,7 +18,7 @@ import (
 // listContenders lists the contenders. It starts none of them.
 func (b *bench) listContenders() {
 	add := func(key, name, what string, start func() (contender.Contender, error)) {
-		e := &entry{name: name, key: key, start: start, slow: name == report.LLM} // the end of each container takes ten seconds
+		e := &entry{name: name, key: key, start: start, slow: name == report.LLM} // each container takes ten seconds to end
 		if len(b.o.with) > 0 && !slices.Contains(b.o.with, key) {
 			e.start = func() (contender.Contender, error) { return nil, errors.New("not selected") }
 		}

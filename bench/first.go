@@ -28,7 +28,7 @@ type sessionTimes struct {
 	end    time.Duration // the call that ends the session
 }
 
-// runSession opens a session, runs one of the two cells, and ends the session.
+// runSession opens a session, runs firstPandas or firstPlot, and ends the session.
 func (b *bench) runSession(ctx context.Context, c contender.Contender, code string) (sessionTimes, error) {
 	var t sessionTimes
 	begun := time.Now()

@@ -51,7 +51,8 @@ func versionOf(ctx context.Context, program string) string {
 	return ""
 }
 
-// commitOf returns the commit of the sources, or "" without git. Changes of results and of documents do not count.
+// commitOf returns the commit of the sources, or "" without git. If files other than results and documents have changed
+// since then, the result ends with "+changes".
 func commitOf(ctx context.Context, sources string) string {
 	git := func(args ...string) (string, error) {
 		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", sources}, args...)...).Output()

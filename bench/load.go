@@ -13,12 +13,12 @@ import (
 	"cellhold/bench/report"
 )
 
-// loads are numbers of sessions, and the cells that each runs without a pause: one or two seconds of work. Turns are
-// not shorter, because at the end of a turn some sessions are idle.
+// loads are numbers of sessions, and the number of cells that each session runs without a pause. The cells take one or
+// two seconds. In a shorter measurement, the sessions that are idle at its end would count more.
 var loads = []struct{ sessions, cells int }{{1, 100}, {8, 30}, {32, 16}}
 
-// load measures how many cells a second several sessions run, each one cell at a time. A target compares cellhold with as many
-// bare kernels, so these two take turns, and after them the others.
+// load measures how many cells a second several sessions run, each one cell at a time. A target compares cellhold with
+// as many bare kernels, so these two are measured in turns. The other contenders follow.
 func (b *bench) load(ctx context.Context) error {
 	for _, l := range loads {
 		f := b.report.Add(report.Figure{Key: fmt.Sprintf("load-%d", l.sessions), Title: fmt.Sprintf("Cells a second, sessions: %d", l.sessions), Unit: "cells/s", Higher: true})
@@ -38,8 +38,8 @@ func (b *bench) load(ctx context.Context) error {
 	return nil
 }
 
-// loadInTurns opens n sessions of each contender. In each turn the sessions of one contender run cells. The first turn of each
-// is not counted.
+// loadInTurns opens n sessions of each contender. Then the contenders take turns: the sessions of one contender run
+// cells, and the other contenders wait. The first turn of each contender is not counted.
 func (b *bench) loadInTurns(ctx context.Context, group []*entry, n, cells int, f *report.Figure) {
 	sessions := map[*entry][]contender.Session{}
 	var ready []*entry
@@ -102,7 +102,7 @@ func (b *bench) measureRate(ctx context.Context, into *report.Series, windowSeco
 	return errors.Join(failed...)
 }
 
-// openAll opens n sessions, as many at a time as there are cores.
+// openAll opens n sessions, as many at a time as there are cores, and runs a first cell in each session.
 func openAll(ctx context.Context, e contender.Contender, n int) ([]contender.Session, error) {
 	sessions, failed := make([]contender.Session, n), make([]error, n)
 	places := make(chan struct{}, runtime.NumCPU())
@@ -122,7 +122,7 @@ func openAll(ctx context.Context, e contender.Contender, n int) ([]contender.Ses
 	all.Wait()
 	for _, err := range failed {
 		if err != nil {
-			return sessions, err // the others have the same error
+			return sessions, err // other sessions usually have the same error
 		}
 	}
 	return sessions, nil
@@ -132,7 +132,7 @@ func endAll(ctx context.Context, sessions []contender.Session) {
 	var all sync.WaitGroup
 	for _, s := range sessions {
 		if s != nil {
-			all.Go(func() { _ = end(ctx, s) }) // after an error the session ends with its contender
+			all.Go(func() { _ = end(ctx, s) }) // a session that does not end here ends with its contender
 		}
 	}
 	all.Wait()
@@ -156,7 +156,7 @@ func (b *bench) createsOf(ctx context.Context, e *entry, workers int, into *repo
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	var stock atomic.Int64
-	stock.Store(int64(2 * b.o.warm)) // twice, because new ones become ready while others are used
+	stock.Store(int64(2 * b.o.warm)) // twice, because the server makes new ones while sessions use the first ones
 	var used sync.WaitGroup
 	for range workers {
 		used.Go(func() {

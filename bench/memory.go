@@ -173,7 +173,7 @@ for path in sorted(glob.glob("/proc/[0-9]*/")):
         pass
 `
 
-// memoryOfBare measures bare kernels. It starts their Python program in a new cgroup.
+// memoryOfBare measures bare kernels. It moves the Python program that starts them into a new cgroup.
 func (b *bench) memoryOfBare(ctx context.Context, into *report.Series) error {
 	dir, err := newCgroup(fmt.Sprintf("cellhold-bench-%d", os.Getpid()))
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package contender uses the contenders of the benchmark, each with its usual client: cellhold, a bare kernel, the
-// article's design, the Jupyter Kernel Gateway, llm-sandbox. It does not decide what is measured.
+// Package contender starts the contenders of the benchmark and runs cells in them, each with its usual client:
+// cellhold, a bare kernel, the article's design, the Jupyter Kernel Gateway, llm-sandbox. It does not decide what is
+// measured.
 package contender
 
 import (

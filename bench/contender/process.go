@@ -57,7 +57,8 @@ func start(dir string, env []string, program string, args ...string) (*process, 
 	return p, nil
 }
 
-// stop closes the input of the process and sends SIGTERM. After a timeout it kills the rest of its group.
+// stop closes the input of the process and sends SIGTERM. When the process has ended, or after stopTime, stop kills its
+// process group.
 func (p *process) stop() {
 	p.once.Do(func() {
 		p.in.Close()

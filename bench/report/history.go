@@ -39,7 +39,8 @@ func (r *Report) Entry() Entry {
 	return e
 }
 
-// With returns the history with one more entry. It replaces the entry of the same build on the same kind of machine.
+// With returns a copy of the history with one more entry. If the history has an entry of the same build on the same
+// kind of machine, With replaces it.
 func (h History) With(e Entry) History {
 	h = slices.Clone(h)
 	i := slices.IndexFunc(h, func(x Entry) bool { return x.build() == e.build() && x.sameMachine(e) })

@@ -1,5 +1,5 @@
-// Package report computes figures from the samples of a benchmark's run: quantiles, ratios, and targets. It measures nothing,
-// and every figure is based on samples.
+// Package report computes quantiles, ratios and targets from the samples of a benchmark's run, and writes them as a
+// report. It measures nothing, and every figure is based on samples.
 package report
 
 import (
@@ -116,8 +116,8 @@ func (s *Series) Fail(err error) {
 	s.Error = err.Error()
 }
 
-// Quantile returns the smallest sample that is not exceeded by at least q of all samples (the nearest rank), or NaN without
-// samples.
+// Quantile returns the smallest sample that at least the share q of all samples does not exceed (the nearest rank), or
+// NaN without samples.
 func (s *Series) Quantile(q float64) float64 {
 	if s == nil || len(s.Samples) == 0 {
 		return math.NaN()

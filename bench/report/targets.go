@@ -7,7 +7,7 @@ import (
 
 // target is a goal of the project.
 type target struct {
-	name  string // its name in the history; "" if the history has the same value already, or if it changes by chance
+	name  string // its name in the history; "" keeps it out: another target has the same value, or the value changes by chance
 	text  string
 	of    ref
 	over  *ref    // divisor; nil means that the figure itself counts
@@ -112,9 +112,9 @@ func (t target) wanted() string {
 
 // value returns the measured value in the target's unit, or NaN without samples.
 func (t target) value(r *Report) float64 {
-	got := r.look(t.of)
+	got := r.quantile(t.of)
 	if t.over != nil {
-		got /= r.look(*t.over)
+		got /= r.quantile(*t.over)
 	}
 	if t.scale != 0 {
 		got *= t.scale
@@ -140,8 +140,10 @@ func (t target) verdict(got float64) string {
 	return "**missed** " + by
 }
 
-// look returns a quantile, or NaN without samples.
-func (r *Report) look(at ref) float64 { return r.Figure(at.figure).find(at.contender).Quantile(at.q) }
+// quantile returns a quantile of a series, or NaN without samples.
+func (r *Report) quantile(at ref) float64 {
+	return r.Figure(at.figure).find(at.contender).Quantile(at.q)
+}
 
 func (t target) amount(x float64) string {
 	if t.unit == "" {

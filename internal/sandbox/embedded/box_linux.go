@@ -25,16 +25,16 @@ type box struct {
 	gofer    *process.Handle
 	watch    sync.WaitGroup
 	ended    chan struct{} // closed when exit is set
-	detached chan struct{} // closed when the driver gives the sandbox up alive
+	detached chan struct{} // closed when the driver gives up the sandbox, which continues
 
-	// stateMu serialises Pause, Resume, Snapshot, Destroy and giving up.
+	// stateMu serialises Pause, Resume, Snapshot, Destroy and detach.
 	stateMu  sync.Mutex
 	released bool
 	lock     *ownership
 
 	paused atomic.Bool
 
-	// attaching allows one attachment at a time. It is a lock that can be awaited with a context.
+	// attaching is the lock of attached, so that only one call opens the link. A context can end the wait for it.
 	attaching chan struct{}
 
 	mu        sync.Mutex // guards the fields below
@@ -332,7 +332,7 @@ func (b *box) release() error {
 	b.watch.Wait()
 	b.released = true
 	b.d.unregister(b)
-	// Wait for an attachment in progress.
+	// Wait for a call of attached that opens the link.
 	b.attaching <- struct{}{}
 	defer func() { <-b.attaching }()
 	b.mu.Lock()

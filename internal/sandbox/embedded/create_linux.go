@@ -194,8 +194,8 @@ func (d *Driver) launch(ctx context.Context, s sandbox.Spec, from *snapshots.Ima
 	return nil
 }
 
-// command returns a command of a runner. This is a separate process, because the sandbox inherits its standard streams,
-// and because it moves itself through the sandbox's cgroups.
+// command returns a command of a runner. The runner is a separate process, because the sandbox inherits its standard
+// streams, and because the runner moves itself into the sandbox's cgroups.
 func (d *Driver) command(ctx context.Context, by runnerBuild, p paths, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, by.path, append([]string{"--root=" + p.gvisor}, args...)...)
 	cmd.Args[0] = runner.CommandPrefix + strconv.Itoa(os.Getpid())
@@ -210,7 +210,7 @@ func (d *Driver) command(ctx context.Context, by runnerBuild, p paths, args ...s
 }
 
 // inOwnNamespaces makes an unprivileged user root in a new user namespace. gVisor needs this to isolate its processes.
-// Its own --rootless mode cannot restore checkpoints.
+// gVisor's own --rootless mode cannot restore snapshots.
 func inOwnNamespaces(a *syscall.SysProcAttr) {
 	a.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET
 	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}

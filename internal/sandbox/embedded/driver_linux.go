@@ -250,7 +250,7 @@ func (d *Driver) clearEnded(ctx context.Context, id sandbox.ID, p paths) error {
 	return d.clearWith(ctx, id, p, func() []process.Process { return d.remains(id, p) })
 }
 
-// clearWith is clear, with the function that finds the processes.
+// clearWith does the work of clear. The function find returns the processes of the sandbox.
 func (d *Driver) clearWith(ctx context.Context, id sandbox.ID, p paths, find func() []process.Process) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
 	defer cancel()
@@ -292,8 +292,9 @@ func (d *Driver) Close() error {
 	return errors.Join(errs...)
 }
 
-// remains finds a sandbox's processes by its record and its cgroup. A process of an interrupted creation can be found by its
-// arguments only. A sentry under an attacker's control can change its arguments.
+// remains finds a sandbox's processes by its record and its cgroup. A search by arguments alone is not enough: a sentry
+// under an attacker's control can change its arguments. clear also searches by arguments, for the processes of an
+// interrupted creation.
 func (d *Driver) remains(id sandbox.ID, p paths) (procs []process.Process) {
 	if r, err := load(p); err == nil {
 		procs = append(procs, r.Sentry, r.Gofer)

@@ -15,6 +15,7 @@
 //	<Dir>/<id>/pids          the process ids that the runner reported
 //	<Dir>/<id>/gv/           gVisor's own state
 //	<Dir>/<id>/disk/         the unnamed file of the writable layer
+//	<Dir>/<id>/panic.log     gVisor's message, if gVisor panicked
 //
 // Snapshots are in a directory of their own: see package snapshots.
 package embedded
@@ -56,8 +57,9 @@ type Options struct {
 	// hundred times the usual time on an idle machine.
 	StartTimeout time.Duration
 	// AcceptUnenforced concerns a server that runs as root, for example in a container. It allows the server to start
-	// if it cannot limit memory, CPU or processes, or must run sandboxes under its own uid. Without it, New fails
-	// there. For a server that does not run as root it has no effect: such a server never enforces these limits.
+	// if it cannot limit memory, CPU or processes, or must run sandboxes under its own uid. Without it, New fails in
+	// these cases. For a server that does not run as root it has no effect: such a server starts without the limits
+	// that it cannot enforce.
 	AcceptUnenforced bool
 	// Logger receives the driver's log. Nil means no log.
 	Logger *slog.Logger

@@ -43,7 +43,7 @@ func (b *box) unwatch() {
 	}
 }
 
-// awaitGofer collects the gofer, which ends right after the sentry.
+// awaitGofer waits for the end of the gofer, and collects its exit status. The gofer ends right after the sentry.
 func (b *box) awaitGofer() {
 	if b.gofer == nil {
 		return
@@ -56,7 +56,8 @@ func (b *box) awaitGofer() {
 	}
 }
 
-// exitOf reads a sentry's exit status. It is the agent's, in a shell's form: above 128 it is a signal.
+// exitOf reads a sentry's exit status. It is the exit status of the agent, in a shell's form: a value above 128 is a
+// signal.
 func exitOf(status unix.WaitStatus, known bool) sandbox.Exit {
 	switch {
 	case !known:

@@ -23,7 +23,8 @@ const (
 // same build.
 type agent struct{ path, digest string }
 
-// runnerBuild is a build of the runner. The state of a sandbox has the form of one version of gVisor.
+// runnerBuild is a build of the runner. Only a runner with the same version of gVisor can read the saved state of a
+// sandbox.
 type runnerBuild struct{ path, digest, gVisor string }
 
 // programs are the programs of one sandbox.

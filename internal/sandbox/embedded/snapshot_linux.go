@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	// syncAfter delays the sync of a snapshot. A snapshot that is needed for moments only, as for forks, is removed before.
+	// syncAfter delays the sync of a snapshot. A snapshot that is needed for moments only, as for forks, is removed
+	// before its sync.
 	syncAfter = 5 * time.Second
 	// slowDisk is the speed of a slow disk in bytes per second. A slower disk counts as stuck.
 	slowDisk = 20 << 20
@@ -48,7 +49,7 @@ func (d *Driver) needs(s sandbox.Spec, on programs) map[string]string {
 	return needs
 }
 
-// equals returns values that must be equal where a sandbox is restored.
+// equals returns the values of this host and of s that must be the same when a snapshot is saved and restored.
 func (d *Driver) equals(s sandbox.Spec) map[string]string {
 	return map[string]string{"processor": processor(), "configuration": d.shape(s)}
 }
@@ -135,7 +136,8 @@ func (d *Driver) unmetNeed(needs map[string]string, s sandbox.Spec) string {
 	return reason
 }
 
-// classifyRestore classifies the error of a restore: it adds sandbox.ErrSnapshot if the image is the cause.
+// classifyRestore classifies the error of a restore: it adds sandbox.ErrSnapshot if the snapshot's content is the
+// cause.
 func (d *Driver) classifyRestore(err error, id sandbox.ID) error {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || exit.ExitCode() != runner.BadImage {
@@ -182,7 +184,7 @@ func (b *box) save(ctx context.Context, name string) (err error) {
 	if r.Needs == nil {
 		return errors.New("it was made by an earlier version of this server, and its record is incomplete")
 	}
-	// A sandbox that an earlier version created could be saved, but not be restored.
+	// Without this check, a sandbox of an earlier version could be saved, but not be restored.
 	if reason := b.d.unmetNeed(r.Needs, r.Spec); reason != "" {
 		return &sandbox.SnapshotError{Reason: reason}
 	}
@@ -212,8 +214,9 @@ func (b *box) estimateSize() int64 {
 	return b.record.Spec.Limits.Memory
 }
 
-// write makes gVisor write the image. It continues after the end of ctx, up to limit: gVisor cannot be stopped, and an
-// incomplete checkpoint leaves the sandbox paused. If that happens anyway, this server or the next resumes the sandbox.
+// write makes gVisor write the files of a snapshot. It continues after the end of ctx, up to limit: gVisor cannot be
+// stopped, and an incomplete checkpoint leaves the sandbox paused. If the sandbox is left paused, this server or the
+// next one resumes it.
 func (b *box) write(ctx context.Context, dir string, limit time.Duration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -236,8 +239,9 @@ func (b *box) write(ctx context.Context, dir string, limit time.Duration) error 
 	return errors.Join(err, b.record.save(b.paths))
 }
 
-// ensureRunning resumes a sandbox that may have been left paused. It first waits for a process of a dead server that is still
-// saving the sandbox and then resumes it: a second resume would end the sandbox.
+// ensureRunning resumes a sandbox that may have been left paused. A process of a dead server can still be saving the
+// sandbox. It resumes the sandbox itself, and a second resume would end the sandbox. So ensureRunning first waits for
+// the end of this process.
 func (d *Driver) ensureRunning(ctx context.Context, r *record, p paths) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.startTimeout)
 	defer cancel()

@@ -126,7 +126,7 @@ func (d *Driver) privilegedSpec(l *specs.Linux) {
 }
 
 // startCPU is the CPU limit during the start. A start can use all cores, and a limit of one core would delay it by two
-// periods. The processes of a resumed session can also use it for a moment.
+// periods of the CPU quota. The processes of a resumed session can also use it for a moment.
 func startCPU(l sandbox.Limits) float64 { return max(l.CPU, float64(runtime.NumCPU())) }
 
 func (d *Driver) resources(l sandbox.Limits) *specs.LinuxResources {

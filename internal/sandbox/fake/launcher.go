@@ -19,14 +19,14 @@ import (
 	"cellhold/internal/jupyter/stream"
 )
 
-// Launcher starts scripted kernels in this process. It has one kernelspec, which it returns for every name. For the name
-// Plain the kernelspec has no code of renewal. For the name Streamed it has a command for a stream.
+// Launcher starts scripted kernels in this process. It has one kernelspec, which it returns for every name. For the
+// name Plain the kernelspec has no renewal code. For the name Streamed it also has a command for a stream.
 type Launcher struct {
 	Dir    string                    // for sockets; short, because their paths are limited
 	Script func() jupytertest.Script // returns the language of one process; nil means jupytertest.Toy
 
 	mu       sync.Mutex
-	memories map[cellhold.KernelID]memory // of kernels to be restored from a snapshot
+	memories map[cellhold.KernelID]memory // states of the kernels that Launch restores from a snapshot
 	living   map[cellhold.KernelID]*process
 }
 
@@ -65,8 +65,8 @@ func (l *Launcher) lives(id cellhold.KernelID, p *process) {
 	l.living[id] = p
 }
 
-// Plain is a kernelspec without code of renewal. The code of all others sets the variable "seed". Kernels of Streamed
-// speak over a stream in place of sockets.
+// Plain is the name of a kernelspec without renewal code. In all other kernelspecs this code sets the variables "seed"
+// and "entropy". Kernels of Streamed speak over a stream in place of sockets.
 const (
 	Plain    = "plain"
 	Streamed = "streamed"

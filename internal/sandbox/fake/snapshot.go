@@ -125,7 +125,7 @@ func (w *World) origin(s sandbox.Spec) (*saved, error) {
 	return from, nil
 }
 
-// settle waits until the agent serves. Then its kernels are restored.
+// settle waits until the agent serves. An agent restores its kernels before it serves.
 func (b *box) settle(ctx context.Context) error {
 	c, err := b.conns.dial(ctx)
 	if err != nil {

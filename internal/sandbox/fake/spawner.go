@@ -30,7 +30,7 @@ import (
 //	python3 F    runs the lines of a file as commands, until one exits with a status other than 0; - is
 //	             the input. bash does the same.
 //
-// A semicolon separates commands. The exit status is that of the last one.
+// A semicolon separates commands. The exit status is that of the last command.
 type Spawner struct {
 	Dir string // directory of relative file names
 }
@@ -64,7 +64,7 @@ func (w Spawner) Spawn(s command.Spec) (command.Process, error) {
 	} else {
 		p.stderr = p.stdout
 	}
-	go p.run(line) // ends at the end of its input or by a signal; Kill waits for it
+	go p.run(line) // Kill closes its input and sends SIGKILL, so run ends; Kill does not wait for the end
 	return p, nil
 }
 

@@ -143,7 +143,7 @@ func countNumbers(text string) int {
 func (s *suite) rootfsIsShared(t *testing.T, d sandbox.Driver) {
 	box := create(t, d, s.spec())
 	before := tree(t, s.Spec.Rootfs)
-	// The agent writes here: the user can write to few directories.
+	// The agent makes these attempts, because the user can write to few directories.
 	for _, path := range []string{"/new", "/workspace/new", "/mnt/data/new"} {
 		mustWork(t, ask(t, box, "/self", "write", path), "write "+path)
 	}
@@ -288,7 +288,8 @@ func (s *suite) processes(t *testing.T, d sandbox.Driver) {
 	}
 }
 
-func (s *suite) held(t *testing.T, d sandbox.Driver, limit string) {
+// needsLimit skips the test if this host cannot enforce a limit.
+func (s *suite) needsLimit(t *testing.T, d sandbox.Driver, limit string) {
 	t.Helper()
 	for _, sentence := range d.Features().Unenforced {
 		if strings.Contains(strings.ToLower(sentence), limit) {
@@ -298,7 +299,7 @@ func (s *suite) held(t *testing.T, d sandbox.Driver, limit string) {
 }
 
 func (s *suite) memory(t *testing.T, d sandbox.Driver) {
-	s.held(t, d, "memory limit")
+	s.needsLimit(t, d, "memory limit")
 	spec := s.spec()
 	spec.Limits.Memory = 160 << 20
 	t.Run("a process that uses too much dies and the agent survives", func(t *testing.T) {
@@ -325,7 +326,7 @@ func (s *suite) memory(t *testing.T, d sandbox.Driver) {
 }
 
 func (s *suite) cpu(t *testing.T, d sandbox.Driver) {
-	s.held(t, d, "cpu limit")
+	s.needsLimit(t, d, "cpu limit")
 	spec := s.spec()
 	spec.Limits.CPU = 0.25
 	box := create(t, d, spec)

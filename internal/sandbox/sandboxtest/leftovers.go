@@ -31,7 +31,8 @@ func (s *suite) leftovers(t *testing.T) {
 	})
 	t.Run("cancelled creations leave nothing behind", func(t *testing.T) {
 		s.leavesNothing(t, func(d sandbox.Driver) {
-			// Delays from zero to nearly the end of a creation, which takes about a tenth of a second.
+			// The delays begin at zero and grow by 10 ms. Creations take about 0.1 s, so some with long delays
+			// complete.
 			for i := range 4 * s.Cycles {
 				delay := time.Duration(i) * 10 * time.Millisecond
 				ctx, cancel := context.WithTimeout(t.Context(), delay)
@@ -79,8 +80,8 @@ func (s *suite) leavesNothing(t *testing.T, cycles func(sandbox.Driver)) {
 	}
 }
 
-// more reports whether a count has increased. A count can be smaller: the first sandbox may have left a goroutine that was
-// about to end.
+// more reports whether a count has increased. A count can also decrease: a goroutine of the first sandbox can end after
+// the first count.
 func more(before, after map[string]int) bool {
 	for what, n := range after {
 		if n > before[what] {

@@ -28,7 +28,7 @@ type Harness struct {
 	Remember func(t *testing.T, box sandbox.Sandbox, value string)
 	Recall   func(t *testing.T, box sandbox.Sandbox) string
 
-	// Spoil damages the image of a snapshot. Nil means that snapshots cannot be damaged.
+	// Spoil damages the files of a snapshot. Nil means that snapshots cannot be damaged.
 	Spoil func(t *testing.T, name string)
 
 	// Leftovers counts resources that the driver could leave on the host, by kind. It can be nil. The suite itself counts
@@ -42,7 +42,7 @@ type Harness struct {
 	Cycles int
 }
 
-// Attempt is the result of an attempt of the probe.
+// Attempt is the result of one attempt of the probe to do what hostile code would do.
 type Attempt struct {
 	Text string
 	Err  string // empty after success
@@ -65,6 +65,6 @@ func Test(t *testing.T, h Harness) {
 	t.Run("Snapshots", s.snapshots)
 	t.Run("Leftovers", s.leftovers)
 	t.Run("Isolation", s.isolation)
-	// The same tests for restored sandboxes.
+	// The tests of isolation again, for restored sandboxes.
 	t.Run("Continued", (&suite{Harness: h, wrap: continuing}).isolation)
 }

@@ -47,7 +47,7 @@ func (s *suite) announcesSnapshots(t *testing.T) {
 	}
 }
 
-// openStore is open for drivers that store snapshots.
+// openStore calls open. It skips the test if the driver does not store snapshots.
 func (s *suite) openStore(t *testing.T) (sandbox.Driver, sandbox.SnapshotStore) {
 	t.Helper()
 	d := s.open(t)

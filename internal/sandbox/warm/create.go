@@ -10,11 +10,11 @@ import (
 	"cellhold/internal/sandbox"
 )
 
-// waiter is a creation that found no ready sandbox. It receives either a sandbox that has become ready, or the permission
-// to create one.
+// waiter is a creation that found no ready sandbox. It receives either a sandbox that has become ready, or a slot: the
+// permission to create one sandbox.
 type waiter struct {
 	spec  sandbox.Spec
-	given chan *ready // capacity 1; nil is the permission to create one
+	given chan *ready // capacity 1; nil is a slot
 }
 
 // Create returns the oldest ready sandbox with this specification, or creates one.
@@ -22,7 +22,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 	if !d.ours(s.From) {
 		return d.o.Driver.Create(ctx, s)
 	}
-	defer d.wakeUp() // a ready sandbox may have to be replaced
+	defer d.wakeUp() // if the call took a ready sandbox, Run replaces it
 	if s.Asked.IsZero() {
 		s.Asked = time.Now()
 	}
@@ -31,7 +31,7 @@ func (d *Driver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, e
 		r := d.take(s)
 		if r == nil {
 			var err error
-			if r, err = d.awaitTurn(ctx, s); err != nil {
+			if r, err = d.awaitReady(ctx, s); err != nil {
 				return nil, fmt.Errorf("create sandbox %s: %w", s.ID, err)
 			}
 		}
@@ -96,10 +96,11 @@ func (d *Driver) make(ctx context.Context, s sandbox.Spec, awaited bool) (sandbo
 	return sb, nil
 }
 
-// awaitTurn waits until a matching sandbox becomes ready, or until the caller can create one. In the second case it returns nil,
-// and the caller must call done. Callers are served in the order in which they asked, not in which they arrive here: a
-// session has other work before, and on a busy host some need a tenth of a second for it. Then fifty others are here.
-func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) {
+// awaitReady waits until a matching sandbox becomes ready, or until the caller gets a slot. With a slot it returns nil,
+// and the caller must call done. Callers are served in the order of Spec.Asked, not in the order of their calls. A
+// session has other work between these two times, and on a busy host the work can take a tenth of a second. In that
+// time fifty later sessions can call.
+func (d *Driver) awaitReady(ctx context.Context, s sandbox.Spec) (*ready, error) {
 	w := &waiter{spec: s, given: make(chan *ready, 1)}
 	d.mu.Lock()
 	if k := d.poolOf(s); k != nil {
@@ -120,7 +121,7 @@ func (d *Driver) awaitTurn(ctx context.Context, s sandbox.Spec) (*ready, error) 
 		return nil, context.Cause(ctx)
 	}
 	d.mu.Unlock()
-	if r := <-w.given; r != nil { // it was given at the same moment and is unused
+	if r := <-w.given; r != nil { // the sandbox came at the moment at which ctx ended
 		if !d.offer(r, s) {
 			r.unwatch()
 			d.destroy(ctx, r.sandbox)
@@ -140,29 +141,29 @@ func (d *Driver) enqueue(w *waiter) {
 	d.queue = slices.Insert(d.queue, i, w)
 }
 
-// done ends the caller's turn to create a sandbox.
+// done returns the caller's slot.
 func (d *Driver) done() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.freeTurns++
+	d.freeSlots++
 	d.handed = time.Now()
 	d.serve()
 }
 
-// serve gives free turns to waiting callers. The caller must hold mu.
+// serve gives free slots to waiting callers. The caller must hold mu.
 func (d *Driver) serve() {
-	for d.freeTurns > 0 && len(d.queue) > 0 {
-		d.freeTurns--
+	for d.freeSlots > 0 && len(d.queue) > 0 {
+		d.freeSlots--
 		d.queue[0].given <- nil
 		d.queue = slices.Delete(d.queue, 0, 1)
 	}
 }
 
-// busy reports whether sandboxes are being created for callers. These come before ready ones.
-func (d *Driver) busy() bool { return d.freeTurns < atOnce() }
+// busy reports whether sandboxes are being created for callers. Run then creates no ready sandboxes.
+func (d *Driver) busy() bool { return d.freeSlots < atOnce() }
 
-// offer gives a ready sandbox to the first caller that waits for it, or puts it on its pool. It returns false if the sandbox
-// is not needed any more.
+// offer gives a ready sandbox to the first caller that waits for it, or puts it into its pool. It returns false if the
+// sandbox is not needed any more.
 func (d *Driver) offer(r *ready, s sandbox.Spec) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -181,7 +182,8 @@ func (d *Driver) offer(r *ready, s sandbox.Spec) bool {
 	return true
 }
 
-// discard destroys a ready sandbox in the background. The caller must hold mu, and must have removed it from its pool.
+// discard destroys a ready sandbox in the background. The caller must hold mu, and must have removed the sandbox from
+// its pool.
 func (d *Driver) discard(r *ready) {
 	r.unwatch()
 	d.tasks.Go(func() { d.destroy(d.running, r.sandbox) })

@@ -6,23 +6,23 @@ import (
 )
 
 const (
-	// demandWindow is the time in which calls count as one burst. A burst of fifty takes a fraction of it, and the refill
-	// makes about 16 sandboxes in it on an idle host.
+	// demandWindow is the time in which calls count as one burst. A burst of fifty calls takes a fraction of this time.
+	// The refill makes about 16 sandboxes in this time on an idle host.
 	demandWindow = 10 * time.Second
-	// holdFor is the time for which a pool keeps the number of a burst. A program that starts bursts every few minutes finds
-	// the same number each time.
+	// holdFor is the time for which a pool keeps its number after a burst. A program that starts bursts every few
+	// minutes finds the same number of ready sandboxes each time.
 	holdFor = 10 * time.Minute
-	// fallEvery is the pause between two steps of the fall. Each step halves the number.
+	// fallEvery is the time between two reductions. Each reduction halves the number.
 	fallEvery = time.Minute
 )
 
-// demand decides how many sandboxes a pool keeps ready. This number rises as soon as a caller finds none: to the number
-// of calls in demandWindow. If no window has as many calls for holdFor, the number halves every fallEvery, down to the
-// resting number. The zero value never had a call. Driver.mu guards it.
+// demand decides how many sandboxes a pool keeps ready. When a caller finds none, this number rises to the number of
+// calls in the last demandWindow. After holdFor without as many calls in one demandWindow, the number halves. Then it
+// halves every fallEvery, down to Kept.Count. The zero value has had no call. Driver.mu guards it.
 type demand struct {
 	calls []time.Time // calls in the window, oldest first; no more than the maximum
-	burst int         // number of a burst, 0 if there was none
-	falls time.Time   // time of the next step of the fall
+	burst int         // the number of the last burst, after the reductions; 0 without a burst
+	falls time.Time   // time of the next reduction
 }
 
 // called counts a call. most is the largest number that a burst can have.
@@ -41,24 +41,24 @@ func (d *demand) called(now time.Time, most int) {
 	}
 }
 
-// missed reports that the caller of the last call found no ready sandbox.
+// missed raises the number, because the caller of the last call found no ready sandbox.
 func (d *demand) missed(now time.Time) {
 	if len(d.calls) > d.burst {
 		d.burst, d.falls = len(d.calls), now.Add(holdFor)
 	}
 }
 
-// fall lets the number fall if it is time.
+// fall halves the number if the time of the next reduction has come.
 func (d *demand) fall(now time.Time) {
 	if d.burst > 0 && !now.Before(d.falls) {
 		d.burst, d.falls = d.burst/2, now.Add(fallEvery)
 	}
 }
 
-// limit lets the number fall at once, because the host is short of memory.
+// limit reduces the number to n at once, because the host is short of memory.
 func (d *demand) limit(n int) { d.burst = min(d.burst, n) }
 
-// wanted returns the number of sandboxes to keep ready now. A pool without a resting number stays empty.
+// wanted returns the number of sandboxes to keep ready now. A pool with the Count 0 stays empty.
 func (k *pool) wanted() int {
 	if k.Count <= 0 {
 		return 0
@@ -71,8 +71,8 @@ func (k *pool) lacks(n int, now time.Time) bool {
 	return !k.broken && len(k.ready) < n && !now.Before(k.again)
 }
 
-// lacking returns the pool that gets the next sandbox, or nil. The resting numbers of all pools come first. The caller
-// must hold mu.
+// lacking returns the pool that gets the next sandbox, or nil. It fills all pools up to their Count before a pool gets
+// more because of a burst. The caller must hold mu.
 func (d *Driver) lacking(now time.Time) *pool {
 	for _, k := range d.pools {
 		if k.lacks(k.Count, now) {
@@ -87,8 +87,8 @@ func (d *Driver) lacking(now time.Time) *pool {
 	return nil
 }
 
-// excess removes a sandbox from a pool that has more than it wants, and returns it. If no pool has, it returns nil. The
-// caller must hold mu.
+// excess finds a pool with more sandboxes than wanted, removes one of them and returns it. It returns nil if there is
+// no such pool. The caller must hold mu.
 func (d *Driver) excess() *ready {
 	for _, k := range d.pools {
 		if len(k.ready) > k.wanted() {
@@ -98,8 +98,9 @@ func (d *Driver) excess() *ready {
 	return nil
 }
 
-// newest removes a sandbox because the memory is short: the newest of the last pool above its resting number, or else of
-// the last pool that is not empty. The pool does not grow again until the next burst.
+// newest removes a sandbox because the memory is short, and returns it. It takes the newest sandbox of the last pool
+// that has more than Count, or else of the last pool that is not empty. If the pool still has Count or more, it does
+// not grow again until the next burst.
 func (d *Driver) newest() *ready {
 	d.mu.Lock()
 	defer d.mu.Unlock()

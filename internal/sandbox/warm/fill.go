@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// checkInterval is the interval of checks of the host's memory. It is short enough to free memory before others run out:
-	// they need seconds to fill a tenth of a machine. It costs little, as a check takes 30 µs. The kernel has no event for
-	// the remaining memory, or for its recovery. Its pressure notice comes when a program waits already, and is meant for
-	// programs that fill the memory faster.
+	// checkInterval is the interval of checks of the host's memory. It is short enough to free memory before other
+	// programs run out of it: they need seconds to fill a tenth of a machine. A check takes only 30 µs. The host's
+	// kernel has no event for the remaining memory, or for its recovery. It has a pressure notice, which comes when a
+	// program already waits for memory. Run uses the notice for programs that fill the memory faster.
 	checkInterval = 5 * time.Second
 	// headroom is the memory above MinFree that must be available before a sandbox is created: the 140 MB that it needs, and
 	// as much again, so that it is not destroyed at once.
@@ -39,25 +39,25 @@ func (d *Driver) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		work, wait := d.next(ctx)
 		if work == nil {
-			d.rest(ctx, wait, d.wake)
+			d.pause(ctx, wait, d.wake)
 			continue
 		}
 		began := time.Now()
 		work()
-		d.rest(ctx, time.Duration(float64(time.Since(began))*(1/d.o.Budget-1)), nil)
+		d.pause(ctx, time.Duration(float64(time.Since(began))*(1/d.o.Budget-1)), nil)
 	}
 	d.Keep()
 	d.tasks.Wait()
 }
 
-// rest waits until t has passed, something happens, or ctx ends.
-func (d *Driver) rest(ctx context.Context, t time.Duration, something <-chan struct{}) {
+// pause waits until t has passed, wake has a value, or ctx ends.
+func (d *Driver) pause(ctx context.Context, t time.Duration, wake <-chan struct{}) {
 	timer := time.NewTimer(t)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-something:
+	case <-wake:
 	}
 }
 
@@ -91,7 +91,7 @@ func (d *Driver) next(ctx context.Context) (work func(), wait time.Duration) {
 	return func() { d.fill(ctx, s) }, 0
 }
 
-// fill creates one sandbox and puts it on its pool.
+// fill creates one sandbox, and gives it to a waiting caller or puts it into its pool.
 func (d *Driver) fill(ctx context.Context, s sandbox.Spec) {
 	making, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
@@ -123,7 +123,7 @@ func (d *Driver) watch(ctx context.Context, r *ready) {
 	d.wakeUp()
 }
 
-// removeReady removes a ready sandbox from its pool. It returns false if the sandbox is on no pool.
+// removeReady removes a ready sandbox from its pool. It returns false if the sandbox is in no pool.
 func (d *Driver) removeReady(r *ready) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -160,8 +160,8 @@ func (d *Driver) breaks(s sandbox.Spec, err error) bool {
 	return k.broken
 }
 
-// freeMemory destroys ready sandboxes while the host has too little memory, in the order of newest. It reports
-// whether the memory suffices for one more.
+// freeMemory destroys ready sandboxes while the host has too little memory. The method newest selects them. freeMemory
+// reports whether the memory suffices for one more sandbox.
 func (d *Driver) freeMemory(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		m, err := d.o.Memory()
@@ -192,7 +192,7 @@ const idLength = len("s0123456789abcdef-0000")
 
 // newID returns an id for a sandbox without an owner.
 func newID() sandbox.ID {
-	var last [2]byte // in the form of the counter in the ids of a session's sandboxes
+	var last [2]byte // as long as the counter at the end of the ids of a session's sandboxes
 	rand.Read(last[:])
 	return sandbox.ID(fmt.Sprintf("w%s-%x", strings.ToLower(rand.Text()[:idLength-6]), last))
 }

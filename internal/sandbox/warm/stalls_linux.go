@@ -10,8 +10,8 @@ import (
 
 const (
 	pressure = "/proc/pressure/memory"
-	// trigger asks for a notice when programs have waited for memory for 200 ms within 2 s. A busy host is far below that.
-	// Windows of whole 2 s need no privilege. There is at most one notice in each window.
+	// trigger asks for a notice when programs have waited for memory for 200 ms within 2 s. A busy host is far below
+	// that. A window of 2 s, or a multiple of it, needs no privilege. There is at most one notice in each window.
 	trigger = "some 200000 2000000\x00"
 )
 

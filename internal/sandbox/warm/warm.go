@@ -2,11 +2,12 @@
 //
 // Ready sandboxes are restored from snapshots, primed, and then wait. Create returns the oldest one with the requested
 // specification. If none is ready, it creates one, in the order in which the callers asked. Each ready sandbox is used
-// once and never returned. A goroutine refills the pools with a limited share of one core, and empties them when the host
-// has too little memory. A pool grows after a burst of calls, and falls back to its resting number after quiet minutes.
+// once and never returned. A goroutine refills the pools with a limited share of one core, and empties them when the
+// host has too little memory. After a burst of calls, a pool keeps more than Kept.Count sandboxes ready; after quiet
+// minutes it keeps Kept.Count again.
 //
-// The package does not know how to make two sandboxes of one snapshot different. Options.Prime does that for every sandbox
-// that is restored from a shared snapshot, including those with their own limits.
+// The package does not know how to make two sandboxes of one snapshot different. Options.Prime does that for every
+// sandbox that is restored from a shared snapshot, also if no pool has its specification.
 //
 // Driver.mu is held for changes of the lists only, never during the creation, labelling or destruction of a sandbox.
 package warm
@@ -35,8 +36,8 @@ type Options struct {
 	// other sandboxes are passed through.
 	Prefix string
 
-	// Broken is called when a kept snapshot cannot be restored. It is not tried again until the next call of Keep. Broken
-	// can be nil and must not block.
+	// Broken is called when the snapshot of a pool cannot be restored. The pool is then not refilled until the next
+	// call of Keep. Broken can be nil and must not block.
 	Broken func(from string, err error)
 
 	// Gone is called when a primed sandbox, or one that failed during Prime, is destroyed without ever having had an
@@ -88,9 +89,9 @@ type Driver struct {
 	running   context.Context // the context of Run; nil before
 	pools     []*pool         // in the order of their importance
 	hidden    map[sandbox.ID]bool
-	queue     []*waiter // creations that wait for a turn or a ready sandbox, in the order of Spec.Asked
+	queue     []*waiter // creations that wait for a slot or a ready sandbox, in the order of Spec.Asked
 	handed    time.Time // time at which a caller last got a sandbox
-	freeTurns int       // number of creations that can start now
+	freeSlots int       // number of creations that can start now
 }
 
 // pool holds the ready sandboxes of one Kept.
@@ -138,15 +139,16 @@ func New(o Options) (*Driver, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Driver{o: o, wake: make(chan struct{}, 1), hidden: map[sandbox.ID]bool{}, freeTurns: atOnce()}, nil
+	return &Driver{o: o, wake: make(chan struct{}, 1), hidden: map[sandbox.ID]bool{}, freeSlots: atOnce()}, nil
 }
 
-// atOnce returns the number of concurrent creations. One more than the number of processors keeps all processors busy
-// while one creation waits. Twice as many would not be faster, and more calls would be overtaken by later ones.
+// atOnce returns the maximum number of concurrent creations for callers. One more than the number of processors keeps
+// all processors busy while one creation waits. Twice as many would not be faster, and more calls would be overtaken by
+// later ones.
 func atOnce() int { return runtime.NumCPU() + 1 }
 
-// Keep replaces the list of kept sandboxes. Ready sandboxes that match the new list stay, with the number of the last
-// burst; all others are destroyed.
+// Keep replaces the list of kept sandboxes. Ready sandboxes that match the new list stay, with the number that the last
+// burst set; all others are destroyed.
 func (d *Driver) Keep(want ...Kept) {
 	d.mu.Lock()
 	old := d.pools

@@ -492,7 +492,7 @@ func TestACancelledCallerLeavesNoTrace(t *testing.T) {
 		close(s.maker.blocked)
 		wg.Wait()
 		if s.busy() || len(s.queue) != 0 {
-			t.Errorf("%d turns are free and %d callers wait; want no caller and all turns free", s.freeTurns, len(s.queue))
+			t.Errorf("%d slots are free and %d callers wait; want no caller and all slots free", s.freeSlots, len(s.queue))
 		}
 	})
 }

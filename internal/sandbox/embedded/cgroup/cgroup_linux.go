@@ -273,8 +273,8 @@ func (c *Cgroups) Usage(id sandbox.ID) sandbox.Usage {
 }
 
 // Peak returns the highest memory use since the last call with reset. Version 1 has a counter that can be reset. In
-// version 2 only Linux 6.12 and later can reset it, and only for one open file; without that, the maximum since the
-// start of the sandbox is useful when it has risen.
+// version 2 only Linux 6.12 and later can reset it, and only for one open file. So Peak fails in version 2. Callers can
+// then compare two values of Usage.MemoryPeak, the maximum since the start of the sandbox.
 func (c *Cgroups) Peak(id sandbox.ID, reset bool) (int64, error) {
 	if c.V2 {
 		return 0, errors.ErrUnsupported

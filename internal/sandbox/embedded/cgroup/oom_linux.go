@@ -31,9 +31,9 @@ const (
 )
 
 // SetOOMScores makes the guest's processes die before the agent, and the agent before the sentry. gVisor creates one
-// process at its start; all later processes are clones that inherit its score. In a new sandbox that is the only guest
-// process. In a restored sandbox all processes exist already, and the agent is recognised by its program in agentDir. The
-// search repeats until it finds no new process: the clone of a process without a score has no score either.
+// process at its start; all later processes are clones that inherit its score. A new sandbox has only this process and
+// the agent. A restored sandbox has all its processes already. The agent is recognised by its program in agentDir. The
+// search repeats until it finds no new process: the clone of a process that has no score yet has none either.
 func (c *Cgroups) SetOOMScores(id sandbox.ID, sentry, gofer process.Process, agentDir string) error {
 	seen := map[process.Process]bool{sentry: true, gofer: true}
 	for range maxPasses {

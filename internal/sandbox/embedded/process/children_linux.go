@@ -28,7 +28,7 @@ func (f *childSet) Run(cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	defer stderr.Close() // nil is no problem
+	defer stderr.Close() // also if it is nil
 	f.mu.Lock()
 	err = cmd.Start()
 	if err == nil {
@@ -45,9 +45,10 @@ func (f *childSet) Run(cmd *exec.Cmd) error {
 // Descriptors begins the paths of open files of the process that uses the path.
 const Descriptors = "/proc/self/fd/"
 
-// protectProgram protects a program that cmd.Path names by its descriptor. In the child, between fork and exec, Go uses the
-// numbers after the highest descriptor of the standard streams for itself, and closes what has them. So a copy of the
-// standard error gets a number above that of the program.
+// protectProgram protects a program that cmd.Path names by its descriptor. In the child, between fork and exec, Go uses
+// the numbers after the highest descriptor of the standard streams, and closes the files that had these numbers. So
+// protectProgram gives cmd a copy of the standard error with a higher number than the program's descriptor. It returns
+// the copy, which the caller must close.
 func protectProgram(cmd *exec.Cmd) (stderr *os.File, err error) {
 	number, is := strings.CutPrefix(cmd.Path, Descriptors)
 	if !is {
@@ -138,5 +139,5 @@ func isDying(pid int) bool {
 		return false
 	}
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return (err == nil || errors.Is(err, os.ErrNotExist)) && len(cmdline) == 0 // without memory it has no arguments
+	return (err == nil || errors.Is(err, os.ErrNotExist)) && len(cmdline) == 0 // a process that has ended has no memory, and so no arguments
 }

@@ -1,7 +1,8 @@
 // Package runner is the contract between the driver and the runner, which is the program that runs gVisor.
 //
 // The driver starts the runner with one of the commands run, restore, checkpoint, pause and resume. It also starts
-// runners of former builds, for their sandboxes and snapshots. The package does not link gVisor.
+// runners of former builds, for their sandboxes and snapshots. The package does not link gVisor. In this package and in
+// the flags of the runner, an image is the folder with the files of one snapshot.
 package runner
 
 import (
@@ -18,7 +19,7 @@ import (
 const Version = "v0.0.0-20260905035102-160fafc42237"
 
 // Contract is the version of everything in this package, and of the commands with their flags. A driver starts no
-// runner with another one.
+// runner with another contract.
 const Contract = "1"
 
 // InnerID is the name of every sandbox in its own gVisor directory. gVisor finds containers by prefixes of names; with
@@ -35,7 +36,7 @@ const NoSidecars = "GVISOR_SIDECAR_BINARIES_DIR=/dev/null"
 // CoresAnnotation is the annotation with the number of processors that programs in a sandbox see.
 const CoresAnnotation = "cellhold.cores"
 
-// BadImage is the exit status of a restore that failed because of the image, and not because of the host.
+// BadImage is the exit status of a restore in which gVisor could not continue from the image.
 const BadImage = 3
 
 // PipeFile is the file in an image with the input that the agent had not read yet.

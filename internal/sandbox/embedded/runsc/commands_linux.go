@@ -62,8 +62,8 @@ func (c *checkpoint) Execute(_ context.Context, _ *flag.FlagSet, args ...any) su
 	return subcommands.ExitSuccess
 }
 
-// run pauses the sandbox before it copies the pipe to the agent. gVisor would pause it too, but only for its own part.
-// The content of the pipe is a part of the state, and the agent must not read it during the copy.
+// run pauses the sandbox before it copies the pipe to the agent. gVisor would also pause the sandbox, but only while it
+// writes its own files. The content of the pipe is a part of the state, and the agent must not read it during the copy.
 func (c *checkpoint) run(conf *config.Config) (err error) {
 	s, err := loadInner(conf)
 	if err != nil {
@@ -86,8 +86,8 @@ func loadInner(conf *config.Config) (*container.Container, error) {
 	return container.Load(conf.RootDir, container.FullID{SandboxID: runner.InnerID, ContainerID: runner.InnerID}, container.LoadOpts{Exact: true})
 }
 
-// run creates a sandbox. It differs from gVisor's command: it writes down the host processes of the sandbox, and leaves
-// the rest of a failed sandbox to the driver, which first reads its cgroups.
+// run creates a sandbox. It differs from gVisor's command: it reports the host processes of the sandbox in a file. It
+// does not remove a failed sandbox: the driver reads the sandbox's cgroups first, and then removes the sandbox.
 type run struct {
 	command
 	bundle, pids string

@@ -16,7 +16,7 @@ import (
 	"cellhold/internal/sandbox/embedded/runner"
 )
 
-// maxConfig bounds the size of a configuration. This driver wrote it.
+// maxConfig bounds the size of a configuration. The driver wrote it.
 const maxConfig = 1 << 20
 
 // withCores sets the number of processors in the arguments of a sandbox process to the number in its configuration.
@@ -35,7 +35,7 @@ func withCores(args []string) ([]string, error) {
 	if at := slices.Index(args, "--cpu-num"); at > boot && at+1 < len(args) {
 		args = slices.Delete(slices.Clone(args), at, at+2)
 	}
-	gomaxprocs.Add(max(0, runtime.NumCPU()-n)) // gVisor sets its own number to n, and adds this
+	gomaxprocs.Add(max(0, runtime.NumCPU()-n)) // gVisor uses n processors for itself, plus this number
 	return slices.Insert(slices.Clone(args), boot+1, "--cpu-num", strconv.Itoa(n)), nil
 }
 

@@ -79,14 +79,15 @@ func Main() {
 	os.Exit(1)
 }
 
-// A sandbox process creates most of its garbage at its start. A restore reads the whole state of a kernel.
+// A sandbox process creates most of its garbage at its start. A restore reads the whole state of gVisor's kernel.
 const (
 	// startGCPercent makes collections rarer: with it a restore takes a seventh less time than with Go's default of 100.
 	startGCPercent = 400
 	// startPhase is longer than a restore on a busy host.
 	startPhase = time.Second
-	// gcPercent holds after the start. The kernel of an idle session makes little garbage, and with Go's default the heap
-	// of one that is in use grows to twice its data. After 1,000 small cells a sandbox has 8 MB less than with 100.
+	// gcPercent holds after the start. In an idle session gVisor makes little garbage. In a session that runs cells,
+	// gVisor's heap would grow to twice its data with Go's default. After 1,000 small cells a sandbox has 8 MB less
+	// than with 100.
 	gcPercent = 40
 )
 

@@ -19,8 +19,8 @@ type Record struct {
 	Created time.Time
 	Spec    sandbox.Spec // of the saved sandbox
 	Labels  map[string]string
-	Needs   map[string]string // values that must be equal at a restore, by name; the reader compares them
-	Files   map[string]int64  // the image's files, with their sizes
+	Needs   map[string]string // requirements of a restore, by name; the driver checks them
+	Files   map[string]int64  // the saved files, with their sizes
 	Sums    map[string]uint32 `json:",omitempty"` // checksums of the files; missing in records of earlier versions
 	Boot    string            // the host's boot in which the snapshot was made
 	Synced  bool              // the bytes have reached the disk
@@ -94,7 +94,7 @@ func (r Record) save(dir string) error {
 	return os.Rename(tmp, filepath.Join(dir, recordFile))
 }
 
-// sizes returns the files of an image with their sizes.
+// sizes returns the files of a directory with their sizes.
 func sizes(dir string) (map[string]int64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

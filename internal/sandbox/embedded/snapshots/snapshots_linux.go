@@ -150,7 +150,7 @@ func (s *Store) Remove(name string) error {
 	if err := CheckName(name); err != nil {
 		return nil // no snapshot has such a name
 	}
-	aside := s.newDraftDir()
+	aside := s.newDraftDir() // Open removes it later if this process dies
 	s.mu.Lock()
 	err := os.Rename(filepath.Join(s.o.Dir, name), aside)
 	s.forget(name)
@@ -162,7 +162,7 @@ func (s *Store) Remove(name string) error {
 	return errors.Join(err, os.RemoveAll(aside))
 }
 
-// Image is a snapshot that is open for reading.
+// Image is a snapshot that is open for reading. It has nothing to do with the images of sandboxes.
 type Image struct {
 	Record
 	Dir     string
@@ -177,7 +177,7 @@ func (i *Image) Close() {
 	}
 }
 
-// Use opens a snapshot for reading. It does not change until Close. Errors are sandbox.ErrSnapshot.
+// Use opens a snapshot for reading. The snapshot does not change until Image.Close. Errors are sandbox.ErrSnapshot.
 func (s *Store) Use(name string) (*Image, error) {
 	if err := CheckName(name); err != nil {
 		return nil, fmt.Errorf("%w: %w", sandbox.ErrSnapshot, err)

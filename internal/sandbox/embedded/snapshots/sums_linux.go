@@ -20,7 +20,7 @@ import (
 // detects damage by disks. It does not detect an attacker with write access, who could also write a matching record.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// damaged is the reason for an image with wrong content.
+// damaged is the reason for a snapshot with wrong content.
 const damaged = "it is damaged on the disk"
 
 // readSize is small enough for the processor's cache.
@@ -45,7 +45,7 @@ func sum(ctx context.Context, f *os.File) (crc uint32, err error) {
 	}
 }
 
-// openFileSet are the open files of an image, by name.
+// openFileSet has the open files of a snapshot, by name.
 type openFileSet map[string]*os.File
 
 // openFiles opens files, so that they stay readable after their names are removed.
@@ -155,7 +155,8 @@ func (l *checks) forget(name string) {
 	delete(l.of, name)
 }
 
-// once calls check unless the same fingerprint passed before. Only one of several concurrent calls runs the check.
+// once calls check unless the same fingerprint passed before. Concurrent calls wait for each other, so that content
+// that passes is checked once.
 func (l *checkState) once(ctx context.Context, fingerprint string, check func() error) error {
 	select {
 	case l.lock <- struct{}{}:

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Program probe replaces the agent in tests of sandboxes. It answers on the link. On request it tries what hostile code
-// would try, in a separate process under the user's uid. As "probe try NAME [ARG]" it tries the same on the host, which
-// shows that the attempts can succeed.
+// Program probe replaces the agent in tests of sandboxes. It serves HTTP on the link to the host. On request it tries
+// what hostile code would try, in a separate process under the user's uid. As "probe try NAME [ARG]" it tries the same
+// on the host, which shows that the attempts can succeed.
 package main
 
 import (
