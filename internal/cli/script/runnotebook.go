@@ -17,7 +17,7 @@ func (s *Script) runNotebook(ctx context.Context) error {
 		return s.client.Interrupt(ctx, s.session, "")
 	})
 	s.running.Store(&pass)
-	cells, err := s.client.Import(ctx, s.session, s.Source.code, true)
+	cells, err := s.client.Import(ctx, s.session, withoutOutputs(s.Source.code), true)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ const notebookEnding = ".ipynb"
 // itself; all others run with Python.
 var interpreters = map[string]string{".py": "python3", ".sh": "bash", ".bash": "bash", ".r": "Rscript"}
 
-// maxSource is the maximum size of a script or notebook. The server's limit for notebooks is lower.
+// maxSource is the maximum size of a script or notebook. See also largeNotebook.
 const maxSource = 64 << 20
 
 // source is one script or notebook.

@@ -27,7 +27,6 @@ type record struct {
 	Boot    string            // the host's boot id: process ids are invalid after a reboot
 	Sentry  process.Process   // zero while the sandbox is being created
 	Gofer   process.Process
-	Cgroups bool // not used; always false in new records
 	Paused  bool `json:"Suspended"` // the key of existing records
 }
 
