@@ -54,5 +54,7 @@ print('before', flush=True)
 nothing = os.write(sys.stdout.fileno(), b'by its number\n')
 sys.stdout.flush()
 subprocess.run(['echo', 'of a program'], stdout=sys.stdout)
-subprocess.run(['sh', '-c', 'echo of another >&2'], stderr=sys.stderr)
+sys.stdout.flush()
 print('after')
+# %%
+nothing = subprocess.run(['sh', '-c', 'echo of another >&2'], stderr=sys.stderr)

@@ -111,7 +111,7 @@ CELLS = [
     "subprocess.run('echo one; echo two >&2', shell=True).returncode",
     "subprocess.check_output(['echo', 'caught'])",
     "os.write(1, b'to descriptor 1\\n')",
-    "print('before'); subprocess.run(['echo', 'between']); print('after')",
+    "print('before'); subprocess.run(['echo', 'between']); sys.stdout.flush(); print('after')",
 
     # Threads, tasks, await.
     "import threading, time\nthreading.Thread(target=print, args=('from a thread',)).start(); time.sleep(0.1)",

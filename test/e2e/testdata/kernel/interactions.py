@@ -251,8 +251,8 @@ def work(end):
             self.assertEqual(text(self.run_cell(code)), "[1, 2]\n")
 
     def test_threads_and_tasks_print_for_their_cell(self):
-        messages = self.run_cell("import asyncio, threading\ndef later():\n    time.sleep(0.4); print('thread')\n"
-                                 "async def soon():\n    await asyncio.sleep(0.4); print('task')\n"
+        messages = self.run_cell("import asyncio, threading\ndef later():\n    time.sleep(0.4); sys.stdout.write('thread\\n')\n"
+                                 "async def soon():\n    await asyncio.sleep(0.4); sys.stdout.write('task\\n')\n"
                                  "threading.Thread(target=later).start()\nkept = asyncio.create_task(soon())")
         request = messages[0]["of"]
         late = self.run_cell("1")
