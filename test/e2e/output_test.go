@@ -214,7 +214,7 @@ big = threading.Thread(target=lambda: print('x' * 5_000_000)); big.start(); big.
 time.sleep(1)  # output of programs comes through a pipe, and can arrive later
 `)
 	got := text(c)
-	for _, want := range []string{"thread 0", "thread 1", "thread 2", "child 0", "child 1", "child 2", "a program", "a shell", "a descriptor", "a log", "several lines"} {
+	for _, want := range []string{"thread 0", "thread 1", "thread 2", "child 0", "child 1", "child 2", "a program", "a shell", "a descriptor", "a log", "several ", "lines\n"} {
 		if !strings.Contains(got, want) { // two writers can share a line
 			t.Errorf("got the output %.2000q, want %q in it", got, want)
 		}
