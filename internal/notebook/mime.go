@@ -64,10 +64,11 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 	if text, ok := textOf(raw); ok {
 		return quoted(text), true
 	}
-	if bytes.Equal(raw, []byte("null")) || !sound(raw) {
+	value, ok := normal(raw)
+	if !ok || bytes.Equal(raw, []byte("null")) {
 		return nil, false
 	}
-	return quoted(string(raw)), true // the JSON of a number or an object becomes its text
+	return quoted(string(value)), true // the JSON of a number or an object becomes its text
 }
 
 // cleanMetadata returns the metadata of a display without values that readers refuse.

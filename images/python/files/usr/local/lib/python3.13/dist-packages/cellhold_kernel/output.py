@@ -22,6 +22,7 @@ from . import wire
 from .session import extract_header
 
 ENTRY = 64  # bytes of memory that count for each piece of text, in addition to its characters
+LOOKS = 4   # times that the sources are read when the queue is full; two are enough for what forks have sent before
 
 
 class OutStream(iostream.OutStream):
@@ -189,19 +190,21 @@ class Publisher:
         if self.settled:
             self.settled = False
             return
-        with self._looking:  # one poll object cannot be used by two threads at once
-            if self._looking._recursion_count() > 1:  # a signal handler has interrupted this function and called it
+        for _ in range(LOOKS):
+            with self._looking:  # one poll object cannot be used by two threads at once
+                if self._looking._recursion_count() > 1:  # a signal handler has interrupted this function and called it
+                    return
+                for descriptor, _ in self._poll.poll(0):
+                    if descriptor in self.streams:
+                        self.streams[descriptor].take()
+                    else:
+                        self.take_forks()
+                for stream in self.streams.values():
+                    stream.wait()
+                with self._forks_lock:
+                    pass
+            if not self._writer.full():
                 return
-            for descriptor, _ in self._poll.poll(0):
-                if descriptor in self.streams:
-                    self.streams[descriptor].take()
-                else:
-                    self.take_forks()
-            for stream in self.streams.values():
-                stream.wait()
-            with self._forks_lock:
-                pass
-        if self._writer.full():
             self._writer.send()
 
     # Forks.
