@@ -119,7 +119,11 @@ func textOf(v json.RawMessage) string {
 	if !bytes.Contains(v, []byte("null")) && fits(v, 1, maxLines) && json.Unmarshal(v, &lines) == nil {
 		return strings.Join(lines, "")
 	}
-	return string(cleanJSON(v))
+	var short bytes.Buffer // kernels differ in their spaces
+	if clean := cleanJSON(v); json.Compact(&short, clean) != nil {
+		return string(clean)
+	}
+	return short.String()
 }
 
 func isJSON(mime string) bool {
