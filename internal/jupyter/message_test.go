@@ -27,8 +27,7 @@ func sample() Message {
 
 func encoded(t testing.TB, m Message) [][]byte {
 	t.Helper()
-	frames := Encode(testKey, m)
-	return frames
+	return Encode(testKey, m)
 }
 
 // signed makes frames of any text, with a valid signature, because user code knows the key.

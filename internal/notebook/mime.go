@@ -64,11 +64,10 @@ func cleanValue(mime string, raw json.RawMessage) (json.RawMessage, bool) {
 	if text, ok := textOf(raw); ok {
 		return quoted(text), true
 	}
-	value, ok := normal(raw)
-	if !ok || bytes.Equal(raw, []byte("null")) {
+	if bytes.Equal(raw, []byte("null")) || !sound(raw) {
 		return nil, false
 	}
-	return quoted(string(value)), true // the JSON of a number or an object becomes its text
+	return quoted(string(raw)), true // the JSON of a number or an object becomes its text
 }
 
 // cleanMetadata returns the metadata of a display without values that readers refuse.
